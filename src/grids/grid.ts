@@ -1,0 +1,16 @@
+// A grid: n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p to them.
+
+/** Number of weights that one code stands for. */
+export type Dimension = 1 | 2 | 3 | 4;
+
+export interface Grid {
+  /** `p2n256`: p dimensions, n points. */
+  readonly name: string;
+  readonly p: Dimension;
+  readonly n: number;
+  /** Bits of one code: log2 n. */
+  readonly bits: number;
+  /** Mean squared error per weight on N(0, 1). */
+  readonly mse: number;
+  readonly points: Float32Array; // (n, p)
+}

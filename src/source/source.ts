@@ -1,0 +1,25 @@
+// Bytes in and bytes out, in the fewest members that every runtime has.
+// An ArrayBuffer is a Source as it stands; a WritableStreamDefaultWriter is a Sink as it stands.
+
+/** Random-access bytes: `slice(start, end)` gives exactly the bytes `[start, end)` of `[0, byteLength)`. */
+export interface Source {
+  readonly byteLength: number;
+  slice(start: number, end: number): ArrayBuffer | Promise<ArrayBuffer>;
+}
+
+/** Ordered bytes out. Nothing may be written after `close` or `abort`. */
+export interface Sink {
+  write(bytes: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+  abort(reason?: unknown): Promise<void>;
+}
+
+/** A flat set of named files to read: a checkpoint's directory, a map of buffers, a page's `File`s. */
+export interface Folder {
+  /** For messages: the path or a word that names the folder. */
+  readonly name: string;
+  /** File names, sorted by code unit; no directories. */
+  list(): Promise<string[]>;
+  /** @throws {FormatError} when there is no such file. */
+  open(name: string): Promise<Source>;
+}
