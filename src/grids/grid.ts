@@ -14,3 +14,14 @@ export interface Grid {
   readonly mse: number;
   readonly points: Float32Array; // (n, p)
 }
+
+/**
+ * A stored grid.
+ * @param bytes the points, little-endian f32, (n, p)
+ * @param errors MSE per weight, by name
+ */
+export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<string, number>>): Grid {
+  const [p, n] = name.slice(1).split('n').map(Number) as [Dimension, number];
+  // The copy is aligned, which the decoded file need not be; every WebAssembly host is little-endian.
+  return { name, p, n, bits: Math.log2(n), mse: errors[name]!, points: new Float32Array(bytes.slice().buffer) };
+}

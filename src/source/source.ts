@@ -1,7 +1,10 @@
 // Bytes in and bytes out, in the fewest members that every runtime has.
 // An ArrayBuffer is a Source as it stands; a WritableStreamDefaultWriter is a Sink as it stands.
 
-/** Random-access bytes: `slice(start, end)` gives exactly the bytes `[start, end)` of `[0, byteLength)`. */
+/**
+ * Random-access bytes: `slice(start, end)` gives a new buffer with exactly the bytes `[start, end)` of `[0, byteLength)`.
+ * The buffer becomes the reader's, who may transfer it to a worker.
+ */
 export interface Source {
   readonly byteLength: number;
   slice(start: number, end: number): ArrayBuffer | Promise<ArrayBuffer>;
@@ -22,4 +25,16 @@ export interface Folder {
   list(): Promise<string[]>;
   /** @throws {FormatError} when there is no such file. */
   open(name: string): Promise<Source>;
+}
+
+/** A place for named files to write. */
+export interface OutputFolder {
+  /** Starts a file that is not there yet. */
+  create(name: string): Promise<Sink>;
+}
+
+/** An output whose files survive an interruption and can be gone on with. */
+export interface ResumableFolder extends OutputFolder, Folder {
+  /** Cuts a file to its first `byteLength` bytes and goes on writing behind them. */
+  extend(name: string, byteLength: number): Promise<Sink>;
 }

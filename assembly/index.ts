@@ -1,0 +1,11 @@
+// The export list of the kernels, nothing else.
+export { heapBase } from './lanes';
+export { f16ToF32, bf16ToF32, f8ToF32, scaleBlocks, f32ToF16, f32ToBf16 } from './float';
+export { signs, hadamard, rotate } from './hadamard';
+export { gridTable, nearest1, nearest2, nearest3, nearest4 } from './nearest';
+export { pack, unpack } from './pack';
+export { groupScale, encode } from './encode';
+export { dequantize } from './dequantize';
+export { matvec } from './matvec';
+export { compare } from './compare';
+export { crc32Table, crc32 } from './checksum';

@@ -1,0 +1,54 @@
+// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--bench` and `--grids` bundle those as well.
+// The type declarations come from tsc (package.json, "build").
+
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { build } from 'esbuild';
+
+const wanted = new Set(process.argv.slice(2));
+const dependencies = ['commander', 'cli-progress', 'uvu', 'uvu/*', 'benchmark', 'fast-check', 'esbuild'];
+
+/** @type {import('esbuild').BuildOptions} */
+const shared = {
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  loader: { '.wasm': 'binary', '.f32': 'binary' },
+  external: ['node:*', ...dependencies],
+  logLevel: 'warning',
+};
+
+for (const target of ['debug', 'release']) {
+  execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target], {
+    stdio: 'inherit',
+  });
+}
+
+await build({
+  ...shared,
+  entryPoints: { index: 'src/index.ts', grids: 'src/grids/large.ts', files: 'src/files.ts', worker: 'src/workers/worker.ts' },
+  outdir: 'build',
+  platform: 'neutral',
+  mainFields: ['module', 'main'],
+  minifySyntax: true,
+});
+await build({
+  ...shared,
+  entryPoints: { higgs: 'src/cli/index.ts' },
+  outdir: 'build',
+  platform: 'node',
+  banner: { js: '#!/usr/bin/env node' },
+});
+if (wanted.has('--tests')) await bundle('tests', readdirSync('tests').filter((name) => name.endsWith('.test.ts')));
+if (wanted.has('--bench')) await bundle('bench', readdirSync('bench').filter((name) => name.endsWith('.ts')));
+if (wanted.has('--grids')) await build({ ...shared, entryPoints: { 'grids-maker': 'src/grids/maker/index.ts' }, outdir: 'build', platform: 'node' });
+
+/** @param {string} folder @param {string[]} names */
+async function bundle(folder, names) {
+  await build({
+    ...shared,
+    entryPoints: names.map((name) => `${folder}/${name}`),
+    outdir: `build/${folder}`,
+    platform: 'node',
+  });
+}

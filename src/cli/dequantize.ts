@@ -1,0 +1,75 @@
+// higgs dequantize: a quantized checkpoint back to a plain one.
+
+import { type Command, Option } from 'commander';
+import type { PlainDtype } from '../kernels/kernels.ts';
+import { openInput } from './input.ts';
+import { stageOutput } from './output.ts';
+import { cores, WORKERS_LIMIT, withSession } from './run.ts';
+import { bytesText } from './terminal.ts';
+import { byteSize, integer } from './usage.ts';
+
+interface Options {
+  output: string;
+  dtype?: 'f16' | 'bf16' | 'f32';
+  workers: number;
+  maxShardSize: number;
+  force?: boolean;
+  json?: boolean;
+}
+
+export function addDequantize(program: Command): void {
+  program
+    .command('dequantize')
+    .summary('write a plain checkpoint that any framework loads')
+    .description('Writes the weights of a quantized checkpoint as a plain one: the same names and shapes, ordinary dtypes.')
+    .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
+    .requiredOption('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
+    .addOption(new Option('--dtype <dtype>', 'dtype of the weights (each its original one)').choices(['f16', 'bf16', 'f32']))
+    .addOption(new Option('--workers <n>', 'worker threads (the cores)').argParser(integer(1, WORKERS_LIMIT)).default(cores(), ''))
+    .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option('--force', 'replace an existing output')
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored
+  $ higgs dequantize Llama-3.2-1B-higgs -o restored --dtype f32`,
+    )
+    .action(dequantize);
+}
+
+async function dequantize(path: string, options: Options): Promise<void> {
+  const input = await openInput(path);
+  try {
+    const report = await withSession('dequantize', options.workers, async ({ higgs, pool, signal, progress }) => {
+      await higgs.inspectCheckpoint(input.folder); // faults of the input come before any trace of an output
+      const staging = await stageOutput(options.output, input, { force: options.force });
+      const { fileName } = staging;
+      const began = performance.now();
+      try {
+        const done = await higgs.dequantizeCheckpoint(input.folder, staging.folder, {
+          dtype: options.dtype?.toUpperCase() as PlainDtype | undefined,
+          maxShardBytes: options.maxShardSize,
+          ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
+          pool,
+          signal,
+          onProgress: (step) => progress.update(step),
+        });
+        await staging.commit();
+        return { ...done, seconds: (performance.now() - began) / 1000 };
+      } catch (error) {
+        await staging.discard();
+        throw error;
+      }
+    });
+    const { bytesIn, bytesOut, seconds, tensors } = report;
+    process.stdout.write(
+      options.json
+        ? `${JSON.stringify(report)}\n`
+        : `${tensors.length} tensors, ${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s: ${options.output}\n`,
+    );
+  } finally {
+    await input.folder.close();
+  }
+}

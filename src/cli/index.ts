@@ -1,0 +1,41 @@
+// The command line: one file a verb, every verb one library call plus printing.
+
+import { Command, CommanderError } from 'commander';
+import { version } from '../../package.json';
+import { addDequantize } from './dequantize.ts';
+import { addInspect } from './inspect.ts';
+import { addQuantize } from './quantize.ts';
+import { EXIT, reportError } from './run.ts';
+import { addVerify } from './verify.ts';
+
+const program = new Command('higgs')
+  .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
+  .version(version, '-V, --version')
+  .showHelpAfterError('(add --help for the options)')
+  .configureHelp({ helpWidth: 110 })
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bits 4
+  $ higgs inspect Llama-3.2-1B-higgs
+  $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B
+  $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored
+
+Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
+  );
+for (const add of [addQuantize, addInspect, addDequantize, addVerify]) add(program);
+for (const command of program.commands) command.exitOverride().showHelpAfterError('(add --help for the options)');
+
+// A reader that goes away, as in `higgs inspect … | head`, is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  else process.exitCode = reportError(error);
+}

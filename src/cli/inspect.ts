@@ -1,0 +1,51 @@
+// higgs inspect: what a checkpoint holds, from its headers.
+
+import type { Command } from 'commander';
+import { openInput } from './input.ts';
+import { loadAll } from './run.ts';
+import { bytesText, countText, table } from './terminal.ts';
+
+export function addInspect(program: Command): void {
+  program
+    .command('inspect')
+    .summary('list the tensors of a checkpoint, quantized or not')
+    .description('Lists tensors, dtypes, shapes, grids, bits per weight, sizes and t². Reads headers only.')
+    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
+    .option('--json', 'print as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs inspect Llama-3.2-1B-higgs
+  $ higgs inspect model.safetensors --json`,
+    )
+    .action(inspect);
+}
+
+async function inspect(path: string, options: { json?: boolean }): Promise<void> {
+  const input = await openInput(path);
+  try {
+    const found = await (await loadAll()).inspectCheckpoint(input.folder);
+    if (options.json) {
+      process.stdout.write(`${JSON.stringify(found)}\n`);
+      return;
+    }
+    const rows = found.tensors.map(({ name, dtype, shape, grid, groupSize, bpw, bytes, relativeError, gridMse }) => [
+      name,
+      dtype,
+      shape.join(' × '),
+      grid === undefined ? '' : `${grid} g${groupSize}`,
+      bpw?.toFixed(2) ?? '',
+      bytesText(bytes),
+      relativeError?.toPrecision(4) ?? '',
+      relativeError === undefined ? '' : (relativeError / gridMse!).toFixed(3),
+    ]);
+    const summary = `${found.tensors.length} tensors, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${found.files.length} file${found.files.length === 1 ? '' : 's'}`;
+    process.stdout.write(
+      `${table(['tensor', 'dtype', 'shape', 'grid', 'bpw', 'size', 't²', '× MSE'], rows, [0, 1, 3])}\n\n` +
+        `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}\n`,
+    );
+  } finally {
+    await input.folder.close();
+  }
+}

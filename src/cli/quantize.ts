@@ -1,0 +1,216 @@
+// higgs quantize: one library call, an output that is whole or not there, and the report.
+
+import { type Command, Option } from 'commander';
+import { FormatError, UnsupportedError } from '../errors.ts';
+import type { CheckpointOptions } from '../higgs.ts';
+import type { Plan } from '../quantize/plan.ts';
+import type { Report } from '../quantize/report.ts';
+import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
+import { bitsPerWeight } from '../quantize/scheme.ts';
+import { openInput } from './input.ts';
+import { canResume, stageOutput } from './output.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
+import { bytesText, countText, family, table } from './terminal.ts';
+import { byteSize, integer, pattern, UsageError } from './usage.ts';
+
+interface Options {
+  output?: string;
+  grid?: string;
+  bits?: number;
+  group: number;
+  seed: number;
+  signs: 'random' | 'none';
+  embeddings?: string;
+  include?: RegExp;
+  exclude?: RegExp;
+  workers: number;
+  maxShardSize: number;
+  dryRun?: boolean;
+  resume?: boolean;
+  force?: boolean;
+  json?: boolean;
+}
+
+export function addQuantize(program: Command): void {
+  program
+    .command('quantize')
+    .summary('quantize a checkpoint')
+    .description(
+      'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). What is not quantized\n' +
+        'passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size.',
+    )
+    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
+    .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
+    .addOption(new Option('--grid <name>', 'the grid, e.g. p1n16, p2n256, p4n4096').conflicts('bits'))
+    .addOption(
+      new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(integer(2, 4)),
+    )
+    .addOption(
+      new Option('--group <n>', `weights that share a scale: a power of two, ${GROUP_SIZES.low} to ${GROUP_SIZES.high}`)
+        .argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high))
+        .default(DEFAULT_GROUP_SIZE),
+    )
+    .addOption(new Option('--seed <n>', 'seed of the random signs').argParser(integer(0, 0xffffffff)).default(0))
+    .addOption(new Option('--signs <kind>', 'random signs before the transform').choices(['random', 'none']).default('random'))
+    .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid')
+    .option('--include <regexp>', 'quantize the tensors whose names match, instead of the linear weights', pattern)
+    .option('--exclude <regexp>', 'never quantize the tensors whose names match', pattern)
+    .addOption(new Option('--workers <n>', 'worker threads (the cores)').argParser(integer(1, WORKERS_LIMIT)).default(cores(), ''))
+    .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option('--dry-run', 'say what would be done, read headers only, write nothing')
+    .option('--resume', 'go on with an interrupted run that had the same options')
+    .option('--force', 'replace an existing output, or what an interrupted run left')
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs             4.02 bits per weight (p2n256)
+  $ higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings p2n256
+  $ higgs quantize model.safetensors -o small.safetensors --grid p4n4096
+  $ higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume      after Ctrl-C or a crash`,
+    )
+    .action(quantize);
+}
+
+async function quantize(path: string, options: Options): Promise<void> {
+  if ((options.group & (options.group - 1)) !== 0) {
+    throw new UsageError(`--group must be a power of two from ${GROUP_SIZES.low} to ${GROUP_SIZES.high}: got ${options.group}`);
+  }
+  if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
+  const settings: CheckpointOptions = {
+    grid: options.grid ?? DEFAULT_GRIDS[options.bits ?? 4]!,
+    groupSize: options.group,
+    seed: options.seed,
+    signs: options.signs,
+    maxShardBytes: options.maxShardSize,
+    ...(options.embeddings !== undefined && { embeddings: options.embeddings }),
+    ...(options.include && { include: options.include }),
+    ...(options.exclude && { exclude: options.exclude }),
+  };
+  const input = await openInput(path);
+  try {
+    if (options.dryRun) {
+      const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
+      print(options.json, () => planJson(plan), () => planText(plan));
+      return;
+    }
+    const report = await run(input, options.output!, settings, options);
+    print(options.json, () => report, () => reportText(report, options.output!));
+    for (const warning of report.warnings) process.stderr.write(`higgs: warning: ${warning}\n`);
+  } finally {
+    await input.folder.close();
+  }
+}
+
+async function run(
+  input: Awaited<ReturnType<typeof openInput>>,
+  out: string,
+  settings: CheckpointOptions,
+  options: Options,
+): Promise<Report & { seconds: number }> {
+  return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
+    await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
+    const staging = await stageOutput(out, input, options);
+    const { fileName } = staging;
+    const began = performance.now();
+    try {
+      const report = await higgs.quantizeCheckpoint(input.folder, staging.folder, {
+        ...settings,
+        ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
+        pool,
+        signal,
+        resume: { identity: await input.identity() },
+        onProgress: ({ bytesRead, bytesIn, weightsDone, tensor }) =>
+          progress.update({ bytesDone: bytesRead, bytes: bytesIn, weights: weightsDone, tensor }),
+      });
+      await staging.commit();
+      return { ...report, seconds: (performance.now() - began) / 1000 };
+    } catch (error) {
+      if (error instanceof FormatError || error instanceof UnsupportedError || !(await canResume(staging))) {
+        if (!options.resume) await staging.discard();
+        throw error;
+      }
+      await staging.leave();
+      const kept = `what is done is kept in ${out}.partial; run again with --resume to go on`;
+      if (error instanceof Interrupted) error.message = `interrupted; ${kept}`;
+      else process.stderr.write(`higgs: ${kept}\n`);
+      throw error;
+    }
+  });
+}
+
+function print(json: boolean | undefined, data: () => unknown, text: () => string): void {
+  process.stdout.write(`${json ? JSON.stringify(data()) : text()}\n`);
+}
+
+function reportText(report: Report & { seconds: number }, out: string): string {
+  const { bytesIn, bytesOut, weights, seconds, bpw } = report;
+  const rows = group(report.tensors, ({ name, grid }) => `${family(name)}\n${grid}`).map((tensors) => {
+    const errors = tensors.map(({ relativeError }) => relativeError);
+    const { name, grid, gridMse, bpw: bits } = tensors[0]!;
+    const mean = errors.reduce((sum, t2) => sum + t2, 0) / errors.length;
+    return [
+      family(name),
+      String(tensors.length),
+      grid,
+      bits.toFixed(2),
+      mean.toPrecision(4),
+      (Math.max(...errors) / gridMse).toFixed(3),
+    ];
+  });
+  const passed = report.passed.length === 0 ? '' : `, ${report.passed.length} tensors passed through`;
+  return [
+    ...(rows.length > 0 ? [table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]), ''] : []),
+    `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${report.relativeError.toPrecision(4)}${passed}`,
+    `${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
+  ].join('\n');
+}
+
+function planJson(plan: Plan) {
+  return {
+    bytesIn: plan.bytesIn,
+    bytesOut: plan.bytesOut,
+    weights: plan.weights,
+    files: plan.shards.map(({ fileName, byteLength }) => ({ name: fileName, bytes: byteLength })),
+    tensors: plan.items.flatMap((item) => (item.kind === 'quantize' ? [schemeRow(item)] : [])),
+    passed: plan.items.flatMap((item) =>
+      item.kind === 'copy' ? [{ name: item.tensor.name, shape: item.tensor.shape, dtype: item.tensor.dtype, reason: item.reason }] : [],
+    ),
+  };
+}
+
+function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quantize' }>) {
+  const { name, shape, dtype, rows, cols, scheme } = quantized;
+  return { name, shape, dtype, grid: scheme.grid.name, groupSize: scheme.groupSize, bpw: bitsPerWeight(rows, cols, scheme) };
+}
+
+function planText(plan: Plan): string {
+  const data = planJson(plan);
+  const rows = [
+    ...group(data.tensors, ({ name, grid, shape }) => `${family(name)}\n${grid}\n${shape}`).map((tensors) => {
+      const { name, shape, dtype, grid, bpw } = tensors[0]!;
+      return [family(name), String(tensors.length), shape.join(' × '), dtype, grid, bpw.toFixed(2)];
+    }),
+    ...group(data.passed, ({ name, reason, shape }) => `${family(name)}\n${reason}\n${shape}`).map((tensors) => {
+      const { name, shape, dtype, reason } = tensors[0]!;
+      return [family(name), String(tensors.length), shape.join(' × '), dtype, `(${reason})`, ''];
+    }),
+  ];
+  return [
+    table(['tensors', 'count', 'shape', 'dtype', 'grid', 'bpw'], rows, [0, 3, 4]),
+    '',
+    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${plan.shards.length} file${plan.shards.length === 1 ? '' : 's'}. Nothing was written.`,
+  ].join('\n');
+}
+
+function group<T>(items: readonly T[], key: (item: T) => string): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const own = groups.get(key(item));
+    if (own) own.push(item);
+    else groups.set(key(item), [item]);
+  }
+  return [...groups.values()];
+}

@@ -1,0 +1,79 @@
+// What all verbs share: workers, progress, Ctrl-C, errors and exit codes.
+
+import { availableParallelism } from 'node:os';
+import { FormatError, UnsupportedError } from '../errors.ts';
+import { largeGrids } from '../grids/large.ts';
+import { type Higgs, load } from '../higgs.ts';
+import { FileError } from '../source/file.ts';
+import type { Pool } from '../workers/pool.ts';
+import { threadPool } from '../workers/threads.ts';
+import { progressDisplay } from './terminal.ts';
+import { UsageError } from './usage.ts';
+
+/** 0 done · 1 the input or the system is at fault · 2 the command line is · 130 interrupted. */
+export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+
+/** Most workers that may be asked for. */
+export const WORKERS_LIMIT = 256;
+
+/** Cores that this process may use. */
+export function cores(): number {
+  return availableParallelism();
+}
+
+/** What a run works with. */
+export interface Session {
+  higgs: Higgs;
+  pool: Pool;
+  signal: AbortSignal;
+  progress: ReturnType<typeof progressDisplay>;
+}
+
+/** The library with every grid. */
+export function loadAll(): Promise<Higgs> {
+  return load(undefined, { grids: largeGrids });
+}
+
+/** Runs `work` with workers, a progress display, and Ctrl-C as an abort. */
+export async function withSession<T>(label: string, workers: number, work: (session: Session) => Promise<T>): Promise<T> {
+  const higgs = await loadAll();
+  const pool = threadPool(workers);
+  const progress = progressDisplay(label);
+  const abort = new AbortController();
+  const interrupt = () => abort.abort(new Interrupted());
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    return await work({ higgs, pool, signal: abort.signal, progress });
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    progress.stop();
+    await pool.close();
+  }
+}
+
+/** Ctrl-C, or a polite request to end. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  override message = 'interrupted';
+}
+
+/** Prints an error as a person should see it: its message; a stack only for a fault of our own. Returns the exit code. */
+export function reportError(error: unknown): number {
+  if (error instanceof Interrupted) {
+    process.stderr.write(`higgs: ${error.message}\n`);
+    return EXIT.interrupted;
+  }
+  if (error instanceof UsageError) {
+    process.stderr.write(`higgs: ${error.message}\n`);
+    return EXIT.usage;
+  }
+  const expected = [FormatError, UnsupportedError, FileError, RangeError, TypeError];
+  const known = error instanceof Error && expected.some((type) => error.constructor === type) && !isOurFault(error);
+  process.stderr.write(`higgs: ${known ? (error as Error).message : ((error as Error)?.stack ?? String(error))}\n`);
+  return EXIT.failed;
+}
+
+// A TypeError that JavaScript itself raised tells of a bug; ours say what must be.
+function isOurFault(error: Error): boolean {
+  return error instanceof TypeError && !/must be/.test(error.message);
+}

@@ -1,0 +1,37 @@
+// Values of options, parsed, with messages that name the option.
+
+import { InvalidArgumentError } from 'commander';
+
+/** The command line asks for something that cannot be: exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** A parser of whole numbers in a range. */
+export function integer(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < low || value > high) {
+      throw new InvalidArgumentError(`must be an integer from ${low} to ${high}.`);
+    }
+    return value;
+  };
+}
+
+/** Parses a size in bytes: `500MB`, `5GB`, `2GiB`. */
+export function byteSize(text: string): number {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?$/.exec(text) ?? [];
+  const power = ' kMGT'.indexOf(unit.charAt(0).replace('K', 'k') || ' ');
+  const bytes = Math.floor(Number(number) * (unit.endsWith('i') ? 1024 : 1000) ** power);
+  if (!(bytes >= 1) || !Number.isSafeInteger(bytes)) throw new InvalidArgumentError('must be a size such as 500MB or 5GB.');
+  return bytes;
+}
+
+/** Parses a regular expression. */
+export function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text, 'u');
+  } catch (error) {
+    throw new InvalidArgumentError(`must be a regular expression: ${(error as Error).message}.`);
+  }
+}

@@ -1,0 +1,72 @@
+// higgs verify: structure, checksums, and, beside the original, the error of every weight.
+
+import { type Command, Option } from 'commander';
+import { openInput } from './input.ts';
+import { cores, WORKERS_LIMIT, withSession } from './run.ts';
+import { table } from './terminal.ts';
+import { integer } from './usage.ts';
+
+interface Options {
+  against?: string;
+  workers: number;
+  json?: boolean;
+}
+
+export function addVerify(program: Command): void {
+  program
+    .command('verify')
+    .summary('check a quantized checkpoint')
+    .description(
+      'Checks the structure and the checksums of a quantized checkpoint. Beside the original it also recomputes the t² of\n' +
+        'every weight and compares, bit by bit, what passed through.',
+    )
+    .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
+    .option('--against <original>', 'the checkpoint that was quantized')
+    .addOption(new Option('--workers <n>', 'worker threads (the cores)').argParser(integer(1, WORKERS_LIMIT)).default(cores(), ''))
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs verify Llama-3.2-1B-higgs
+  $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B --json`,
+    )
+    .action(verify);
+}
+
+async function verify(path: string, options: Options): Promise<void> {
+  const input = await openInput(path);
+  const original = options.against === undefined ? undefined : await openInput(options.against);
+  try {
+    const began = performance.now();
+    const found = await withSession('verify', options.workers, ({ higgs, pool, signal, progress }) =>
+      higgs.verifyCheckpoint(input.folder, {
+        ...(original && { against: original.folder }),
+        pool,
+        signal,
+        onProgress: (step) => progress.update(step),
+      }),
+    );
+    const report = { ...found, seconds: (performance.now() - began) / 1000 };
+    if (options.json) {
+      process.stdout.write(`${JSON.stringify(report)}\n`);
+    } else {
+      const rows = report.tensors.map(({ name, grid, bpw, relativeError, gridMse }) => [
+        name,
+        grid,
+        bpw.toFixed(2),
+        relativeError.toPrecision(4),
+        (relativeError / gridMse).toFixed(3),
+      ]);
+      const compared = original ? ', t² recomputed against the original' : ', t² as noted when quantizing';
+      process.stdout.write(
+        `${table(['weight', 'grid', 'bpw', 't²', '× MSE'], rows, [0, 1])}\n\n` +
+          `${report.checked} checksums hold${compared}; ${report.bpw.toFixed(2)} bits per weight, ${report.seconds.toFixed(1)} s\n`,
+      );
+    }
+    for (const warning of report.warnings) process.stderr.write(`higgs: warning: ${warning}\n`);
+  } finally {
+    await input.folder.close();
+    await original?.folder.close();
+  }
+}

@@ -1,0 +1,176 @@
+// The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
+
+import { UnsupportedError } from './errors.ts';
+import type { Grid } from './grids/grid.ts';
+import { smallGrids } from './grids/small.ts';
+import { wrapKernels } from './kernels/kernels.ts';
+import { loadKernels } from './kernels/load.ts';
+import { carryOver } from './quantize/carry.ts';
+import { type Progress, runPlan } from './quantize/checkpoint.ts';
+import { FORMAT_VERSION, openStored } from './quantize/format.ts';
+import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
+import {
+  dequantizeMatrix,
+  type MatrixOptions,
+  matvecMatrix,
+  type QuantizedMatrix,
+  quantizeMatrix,
+  schemeOf,
+} from './quantize/matrix.ts';
+import { type LayoutOptions, type Plan, planCheckpoint } from './quantize/plan.ts';
+import type { Report } from './quantize/report.ts';
+import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
+import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
+import { openCheckpoint } from './safetensors/checkpoint.ts';
+import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
+import { localPool, type Pool } from './workers/pool.ts';
+
+/** Options of `load`. */
+export interface LoadOptions {
+  /** Grids beside those of up to 256 points in one or two dimensions: `higgs-wasm/grids` has the larger ones. */
+  grids?: Iterable<Grid>;
+}
+
+/** What to quantize a checkpoint to, and how its files are laid out. */
+export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>, LayoutOptions {
+  /** Also quantize token embeddings and the output head, with this grid. */
+  embeddings?: string | Grid;
+  /** Quantize the tensors whose names match, instead of the linear weights. */
+  include?: RegExp;
+  /** Never quantize the tensors whose names match. */
+  exclude?: RegExp;
+}
+
+/** Options of a run over a checkpoint. */
+export interface RunOptions {
+  /** Where the work is done; by default on the calling thread. */
+  pool?: Pool;
+  /** Called often, with the same object. */
+  onProgress?: (progress: Progress) => void;
+  /** Aborts the run between two blocks. */
+  signal?: AbortSignal;
+  /**
+   * Keeps a journal in the output, which must be a resumable folder, and goes on with an interrupted run that had the same
+   * plan and the same identity.
+   */
+  resume?: { identity: string };
+}
+
+/** The loaded library. Every method may be called any number of times; nothing is kept between calls. */
+export interface Higgs {
+  /** The grids that are loaded, by name. */
+  readonly grids: ReadonlyMap<string, Grid>;
+  /**
+   * Quantizes a weight matrix.
+   * @param weights (rows, cols), row-major
+   * @throws {RangeError} when a size, an option or a weight is out of range; NaN and infinity are named with their place
+   */
+  quantize(weights: Float32Array, options: MatrixOptions): QuantizedMatrix;
+  /** @returns Ŵ, (rows, cols), row-major */
+  dequantize(matrix: QuantizedMatrix): Float32Array<ArrayBuffer>;
+  /**
+   * Ŵ x from the packed codes: x is rotated once, Ŵ never back.
+   * @param x (cols)
+   * @returns (rows)
+   */
+  matvec(matrix: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer>;
+  /** What `quantizeCheckpoint` would do; reads headers only. */
+  planCheckpoint(input: Folder, options?: CheckpointOptions): Promise<Plan>;
+  /** Quantizes a checkpoint, streaming, and carries its other files over. */
+  quantizeCheckpoint(
+    input: Folder,
+    output: OutputFolder | ResumableFolder,
+    options?: CheckpointOptions & RunOptions,
+  ): Promise<Report>;
+  /** Writes the plain checkpoint of a quantized one, streaming. */
+  dequantizeCheckpoint(input: Folder, output: OutputFolder, options?: Partial<RestoreOptions>): Promise<RestoreReport>;
+  /** Describes a checkpoint, quantized or not; reads headers only. */
+  inspectCheckpoint(input: Folder): Promise<Inspection>;
+  /** Checks structure and checksums of a quantized checkpoint, and its errors against the original. */
+  verifyCheckpoint(
+    input: Folder,
+    options?: Partial<Omit<VerifyOptions, 'against' | 'kernels'>> & { against?: Folder },
+  ): Promise<VerifyReport>;
+}
+
+/**
+ * Loads the kernels.
+ * @param module a compiled `higgs.wasm`, for hosts that forbid compiling bytes; by default the embedded binary
+ * @throws {UnsupportedError} where WebAssembly has no SIMD
+ * @example
+ * const higgs = await load();
+ * const matrix = higgs.quantize(weights, { rows: 4096, cols: 4096, grid: 'p2n256' });
+ */
+export async function load(module?: WebAssembly.Module, { grids: extra = [] }: LoadOptions = {}): Promise<Higgs> {
+  const kernels = wrapKernels(await loadKernels(module));
+  const grids = new Map([...smallGrids, ...extra].map((grid) => [grid.name, grid]));
+  const local = localPool(kernels);
+
+  function gridOf(grid: string | Grid): Grid {
+    if (typeof grid !== 'string') return grid;
+    const found = grids.get(grid);
+    if (found) return found;
+    const known = [...grids.keys()].join(', ');
+    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${JSON.stringify(grid)}`);
+  }
+
+  async function plan(input: Folder, options: CheckpointOptions): Promise<Plan> {
+    const selection = {
+      scheme: schemeOf(options, gridOf),
+      embeddings: options.embeddings === undefined ? undefined : gridOf(options.embeddings),
+      include: options.include && stateless(options.include),
+      exclude: options.exclude && stateless(options.exclude),
+    };
+    return planCheckpoint(await openCheckpoint(input), selection, options);
+  }
+
+  return {
+    grids,
+    quantize: (weights, options) => quantizeMatrix(kernels, weights, options.rows, options.cols, schemeOf(options, gridOf)),
+    dequantize: (matrix) => dequantizeMatrix(kernels, matrix),
+    matvec: (matrix, x) => matvecMatrix(kernels, matrix, x),
+    planCheckpoint: (input, options = {}) => plan(input, options),
+    inspectCheckpoint: async (input) => inspectCheckpoint(await openCheckpoint(input)),
+
+    async quantizeCheckpoint(input, output, options = {}) {
+      const planned = await plan(input, options);
+      const { pool = local, onProgress, signal, resume } = options;
+      const report = await runPlan(planned, output, { pool, kernels, onProgress, signal, resume });
+      const { grid, groupSize, seed } = schemeOf(options, gridOf);
+      await carryOver(input, output, (config) => ({
+        ...config,
+        quantization_config: {
+          quant_method: 'higgs-wasm',
+          format: FORMAT_VERSION,
+          grid: grid.name,
+          group_size: groupSize,
+          signs_seed: seed,
+          bits_per_weight: report.bpw,
+        },
+      }));
+      return report;
+    },
+
+    async dequantizeCheckpoint(input, output, options = {}) {
+      const stored = await openStored(await openCheckpoint(input));
+      const report = await restoreCheckpoint(stored, output, { pool: local, ...options });
+      await carryOver(input, output, ({ quantization_config, ...config }) => {
+        const names = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
+        const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
+        return options.dtype ? { ...config, [key]: names[options.dtype] } : config;
+      });
+      return report;
+    },
+
+    async verifyCheckpoint(input, { against, ...options } = {}) {
+      const stored = await openStored(await openCheckpoint(input));
+      const original = against && (await openCheckpoint(against));
+      return verifyCheckpoint(stored, { pool: local, ...options, kernels, against: original });
+    },
+  };
+}
+
+// A pattern with the flags g or y remembers where it matched last.
+function stateless({ source, flags }: RegExp): RegExp {
+  return new RegExp(source, flags.replace(/[gy]/g, ''));
+}

@@ -1,0 +1,17 @@
+// The public face of the package: re-exports only.
+
+export { FormatError, type Place, UnsupportedError } from './errors.ts';
+export type { Dimension, Grid } from './grids/grid.ts';
+export { type CheckpointOptions, type Higgs, type LoadOptions, load, type RunOptions } from './higgs.ts';
+export type { PlainDtype, WeightDtype } from './kernels/kernels.ts';
+export type { Progress } from './quantize/checkpoint.ts';
+export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
+export type { MatrixOptions, QuantizedMatrix } from './quantize/matrix.ts';
+export type { LayoutOptions, Plan, PlanItem, PlannedShard } from './quantize/plan.ts';
+export type { Report, TensorReport } from './quantize/report.ts';
+export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/restore.ts';
+export type { Scheme } from './quantize/scheme.ts';
+export type { VerifyReport } from './quantize/verify.ts';
+export { blobSource, folderOf, memorySink } from './source/memory.ts';
+export type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source/source.ts';
+export type { Pool } from './workers/pool.ts';

@@ -1,0 +1,58 @@
+// Linear memory as a stack: regions are handed out one after the other and all given back at once.
+// A region starts at a multiple of 16 and has 64 readable, writable bytes behind it: kernels may run over by a vector.
+
+const PAGE = 65536;
+const ALIGNMENT = 16;
+const MARGIN = 64;
+
+export interface Arena {
+  /** Gives everything back. */
+  reset(): void;
+  /** Address of a new region; it may grow the memory, which detaches every view made before. */
+  alloc(byteLength: number): number;
+  /** A new region that holds a copy of `array`. */
+  place(array: ArrayBufferView): number;
+  /** Views and copies; make views only after the last `alloc`. */
+  bytes(address: number, count: number): Uint8Array;
+  floats(address: number, count: number): Float32Array;
+  /** Copy of `count` elements, independent of linear memory. */
+  copy<T extends ArrayBufferView>(type: ArrayType<T>, address: number, count: number): T;
+}
+
+interface ArrayType<T> {
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): T & { slice(): T };
+}
+
+/** An arena over `memory` from `base` on. */
+export function arena(memory: WebAssembly.Memory, base: number): Arena {
+  const start = align(base);
+  let next = start;
+
+  function alloc(byteLength: number): number {
+    const address = next;
+    next = align(address + byteLength + MARGIN);
+    const missing = next - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
+    return address;
+  }
+
+  return {
+    reset: () => {
+      next = start;
+    },
+    alloc,
+    place: (array) => {
+      const address = alloc(array.byteLength);
+      const source = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+      new Uint8Array(memory.buffer, address, array.byteLength).set(source);
+      return address;
+    },
+    bytes: (address, count) => new Uint8Array(memory.buffer, address, count),
+    floats: (address, count) => new Float32Array(memory.buffer, address, count),
+    copy: (type, address, count) => new type(memory.buffer, address, count).slice(),
+  };
+}
+
+function align(address: number): number {
+  return Math.ceil(address / ALIGNMENT) * ALIGNMENT;
+}

@@ -1,0 +1,72 @@
+// The compiled kernels as WebAssembly exports them: addresses, counts and bits in. assembly/ has the contract of each.
+
+export interface KernelExports {
+  readonly memory: WebAssembly.Memory;
+  heapBase(): number;
+
+  f16ToF32(x: number, y: number, count: number): void;
+  bf16ToF32(x: number, y: number, count: number): void;
+  f8ToF32(x: number, y: number, count: number): void;
+  scaleBlocks(x: number, cols: number, factors: number, blockCols: number): void;
+  f32ToF16(x: number, y: number, count: number): number;
+  f32ToBf16(x: number, y: number, count: number): void;
+
+  signs(seed: number, masks: number, count: number): void;
+  hadamard(x: number, n: number): void;
+  rotate(x: number, masks: number, cols: number, groupSize: number, y: number): void;
+
+  gridTable(points: number, p: number, n: number, table: number): void;
+  nearest1(z: number, count: number, table: number, n: number, codes: number): void;
+  nearest2(z: number, count: number, table: number, n: number, codes: number): void;
+  nearest3(z: number, count: number, table: number, n: number, codes: number): void;
+  nearest4(z: number, count: number, table: number, n: number, codes: number): void;
+
+  pack(codes: number, count: number, bits: number, packed: number): void;
+  unpack(packed: number, count: number, bits: number, codes: number): void;
+
+  groupScale(x: number, n: number): number;
+  encode(
+    w: number,
+    rows: number,
+    cols: number,
+    masks: number,
+    groupSize: number,
+    table: number,
+    p: number,
+    bits: number,
+    packed: number,
+    scales: number,
+    sums: number,
+    scratch: number,
+  ): number;
+  dequantize(
+    packed: number,
+    scales: number,
+    rows: number,
+    cols: number,
+    masks: number,
+    groupSize: number,
+    table: number,
+    p: number,
+    bits: number,
+    y: number,
+    scratch: number,
+  ): void;
+  matvec(
+    packed: number,
+    scales: number,
+    rows: number,
+    cols: number,
+    groupSize: number,
+    table: number,
+    p: number,
+    bits: number,
+    x: number,
+    y: number,
+    scratch: number,
+  ): void;
+
+  compare(x: number, y: number, count: number, sums: number): void;
+  crc32Table(table: number): void;
+  crc32(crc: number, x: number, count: number, table: number): number;
+}

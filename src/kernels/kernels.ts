@@ -1,0 +1,224 @@
+// The typed door to the kernels: arrays in, arrays out, every array copied once into linear memory and once out of it.
+// Each call handles a block of rows; callers cut matrices into blocks (`rowsPerBlock`), so memory stays small.
+
+import { arena } from './arena.ts';
+import type { KernelExports } from './exports.ts';
+import { bytesPerRow, groupsPerRow } from './layout.ts';
+
+/** Dtypes, as safetensors names them, of weights that can be read. */
+export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
+/** Dtypes of weights that can be written. */
+export type PlainDtype = 'F32' | 'F16' | 'BF16';
+
+export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
+
+/** Columns that share one factor of a block-scaled F8 tensor. */
+export const FACTOR_COLS = 128;
+
+/** A block of rows of weights as a file has them. */
+export interface Weights {
+  bytes: Uint8Array; // (rows, cols) of dtype
+  dtype: WeightDtype;
+  /** F8_E4M3 only: a factor for each row and each 128 columns. */
+  factors?: Float32Array; // (rows, ceil(cols / 128))
+}
+
+/** Shape and scheme of a block of rows. */
+export interface Matrix {
+  rows: number;
+  cols: number;
+  grid: { readonly p: number; readonly bits: number; readonly points: Float32Array };
+  groupSize: number;
+  /** Seed of the random signs; null for none. */
+  seed: number | null;
+}
+
+export interface Codes {
+  packed: Uint8Array<ArrayBuffer>; // (rows, bytesPerRow)
+  scales: Uint16Array<ArrayBuffer>; // (rows, groupsPerRow), f16 bits
+}
+
+export interface Encoded extends Codes {
+  sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
+}
+
+export interface Kernels {
+  /**
+   * Quantizes a block of rows.
+   * @param firstRow Row of the whole tensor that the block starts at, for messages.
+   * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column.
+   */
+  encode(matrix: Matrix, weights: Weights, firstRow?: number): Encoded;
+  /** @throws {RangeError} when `dtype` is F16 and a weight is beyond its range. */
+  dequantize(matrix: Matrix, codes: Codes, dtype: PlainDtype, firstRow?: number): Uint8Array<ArrayBuffer>;
+  /** Squared error and squared norm of a quantized block against the original. */
+  compare(matrix: Matrix, codes: Codes, weights: Weights): [error: number, norm: number];
+  /** (1/√g) H (s ∘ x), group by group; `x` has the matrix' cols. */
+  rotate(x: Float32Array, groupSize: number, seed: number | null): Float32Array<ArrayBuffer>;
+  /** Ŵ x, from the rotated `x`: one element a row. */
+  matvec(matrix: Matrix, codes: Codes, rotated: Float32Array): Float32Array<ArrayBuffer>;
+  /** CRC-32 of `bytes` after bytes of CRC-32 `crc`. */
+  crc32(crc: number, bytes: Uint8Array): number;
+}
+
+const BLOCK_WEIGHTS = 1 << 20;
+const CRC_BLOCK_BYTES = 1 << 20;
+
+/** Rows of `cols` weights that make a block of about a million weights; at least one. */
+export function rowsPerBlock(cols: number): number {
+  return Math.max(1, Math.floor(BLOCK_WEIGHTS / Math.max(1, cols)));
+}
+
+/** Wraps instantiated kernels. Calls use the instance's memory in turn and leave nothing behind in it. */
+export function wrapKernels(exports: KernelExports): Kernels {
+  const memory = arena(exports.memory, exports.heapBase());
+
+  function masksOf(seed: number | null, cols: number): number {
+    const masks = memory.alloc(cols * 4 + 128);
+    if (seed === null) memory.bytes(masks, cols * 4).fill(0);
+    else exports.signs(seed, masks, cols);
+    return masks;
+  }
+
+  function tableOf({ p, bits, points }: Matrix['grid']): number {
+    const n = 2 ** bits;
+    const table = memory.alloc(n * (p + 1) * 4);
+    exports.gridTable(memory.place(points), p, n, table);
+    return table;
+  }
+
+  function toF32({ bytes, dtype, factors }: Weights, rows: number, cols: number): number {
+    const x = memory.place(bytes);
+    if (dtype === 'F32') return x;
+    const y = memory.alloc(rows * cols * 4);
+    if (dtype === 'F16') exports.f16ToF32(x, y, rows * cols);
+    else if (dtype === 'BF16') exports.bf16ToF32(x, y, rows * cols);
+    else exports.f8ToF32(x, y, rows * cols);
+    if (factors) {
+      const stride = Math.ceil(cols / FACTOR_COLS) * 4;
+      const at = memory.place(factors);
+      for (let row = 0; row < rows; row++) {
+        exports.scaleBlocks(y + row * cols * 4, cols, at + row * stride, FACTOR_COLS);
+      }
+    }
+    return y;
+  }
+
+  function scratchOf(cols: number, copies: number): number {
+    return memory.alloc((cols + 64) * (4 * copies + 2));
+  }
+
+  function toRows(matrix: Matrix, codes: Codes): number {
+    const { rows, cols, grid, groupSize, seed } = matrix;
+    const masks = masksOf(seed, cols);
+    const table = tableOf(grid);
+    const packed = memory.place(codes.packed);
+    const scales = memory.place(codes.scales);
+    const scratch = scratchOf(cols, 1);
+    const y = memory.alloc(rows * cols * 4);
+    exports.dequantize(packed, scales, rows, cols, masks, groupSize, table, grid.p, grid.bits, y, scratch);
+    return y;
+  }
+
+  return {
+    encode(matrix, weights, firstRow = 0) {
+      memory.reset();
+      const { rows, cols, grid, groupSize, seed } = matrix;
+      const masks = masksOf(seed, cols);
+      const table = tableOf(grid);
+      const w = toF32(weights, rows, cols);
+      const packedBytes = rows * bytesPerRow(cols, grid.p, grid.bits);
+      const groups = rows * groupsPerRow(cols, groupSize);
+      const packed = memory.alloc(packedBytes);
+      const scales = memory.alloc(groups * 2);
+      const sums = memory.alloc(rows * 16);
+      const scratch = scratchOf(cols, 2);
+      const done = exports.encode(
+        ...[w, rows, cols, masks, groupSize, table, grid.p, grid.bits, packed, scales, sums, scratch] as const,
+      );
+      if (done < rows) throw rowFault(memory.floats(w + done * cols * 4, cols), firstRow + done);
+      return {
+        packed: memory.copy(Uint8Array, packed, packedBytes) as Uint8Array<ArrayBuffer>,
+        scales: memory.copy(Uint16Array, scales, groups) as Uint16Array<ArrayBuffer>,
+        sums: memory.copy(Float64Array, sums, rows * 2) as Float64Array<ArrayBuffer>,
+      };
+    },
+
+    dequantize(matrix, codes, dtype, firstRow = 0) {
+      memory.reset();
+      const { rows, cols } = matrix;
+      const count = rows * cols;
+      let y = toRows(matrix, codes);
+      let special = 0;
+      if (dtype !== 'F32') {
+        const narrow = memory.alloc(count * 2);
+        if (dtype === 'F16') special = exports.f32ToF16(y, narrow, count);
+        else exports.f32ToBf16(y, narrow, count);
+        y = narrow;
+      }
+      const bytes = memory.copy(Uint8Array, y, count * bytesPerWeight[dtype]) as Uint8Array<ArrayBuffer>;
+      if (special) throw f16Fault(new Uint16Array(bytes.buffer), cols, firstRow);
+      return bytes;
+    },
+
+    compare(matrix, codes, weights) {
+      memory.reset();
+      const { rows, cols } = matrix;
+      const y = toRows(matrix, codes);
+      const x = toF32(weights, rows, cols);
+      const sums = memory.alloc(16);
+      exports.compare(x, y, rows * cols, sums);
+      const [error, norm] = memory.copy(Float64Array, sums, 2);
+      return [error!, norm!];
+    },
+
+    rotate(x, groupSize, seed) {
+      memory.reset();
+      const masks = masksOf(seed, x.length);
+      const from = memory.place(x);
+      const to = memory.alloc(x.byteLength);
+      exports.rotate(from, masks, x.length, groupSize, to);
+      return memory.copy(Float32Array, to, x.length) as Float32Array<ArrayBuffer>;
+    },
+
+    matvec({ rows, cols, grid, groupSize }, codes, rotated) {
+      memory.reset();
+      const table = tableOf(grid);
+      const packed = memory.place(codes.packed);
+      const scales = memory.place(codes.scales);
+      const x = memory.place(rotated);
+      const y = memory.alloc(rows * 4);
+      const scratch = scratchOf(cols, 1);
+      exports.matvec(packed, scales, rows, cols, groupSize, table, grid.p, grid.bits, x, y, scratch);
+      return memory.copy(Float32Array, y, rows) as Float32Array<ArrayBuffer>;
+    },
+
+    crc32(crc, bytes) {
+      memory.reset();
+      const table = memory.alloc(8192);
+      exports.crc32Table(table);
+      const block = memory.alloc(Math.min(bytes.length, CRC_BLOCK_BYTES));
+      for (let start = 0; start < bytes.length; start += CRC_BLOCK_BYTES) {
+        const part = bytes.subarray(start, start + CRC_BLOCK_BYTES);
+        memory.bytes(block, part.length).set(part);
+        crc = exports.crc32(crc, block, part.length, table);
+      }
+      return crc >>> 0;
+    },
+  };
+}
+
+// Why encode stopped at a row: its first weight that is not finite, or else a group too large for an f16 scale.
+function rowFault(row: Float32Array, index: number): RangeError {
+  const column = row.findIndex((weight) => !Number.isFinite(weight));
+  return column < 0
+    ? new RangeError(`the RMS of every group must be at most 65504, the largest f16: row ${index} has a group above it`)
+    : new RangeError(`weights must be finite: [${index}, ${column}] is ${row[column]}`);
+}
+
+// Which weight became an f16 infinity.
+function f16Fault(weights: Uint16Array, cols: number, firstRow: number): RangeError {
+  const at = weights.findIndex((h) => (h & 0x7c00) === 0x7c00);
+  const place = `[${firstRow + Math.floor(at / cols)}, ${at % cols}]`;
+  return new RangeError(`weights must be at most 65504 for F16: ${place} is above it; choose BF16 or F32`);
+}

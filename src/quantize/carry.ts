@@ -1,0 +1,57 @@
+// The small files beside the weights: configuration, tokenizer, licence. They go along unchanged but for config.json's note.
+
+import { FormatError } from '../errors.ts';
+import type { Folder, OutputFolder } from '../source/source.ts';
+
+/** Largest file that is carried over; tokenizers have some tens of megabytes. */
+const CARRY_LIMIT = 256 << 20;
+const CONFIG_NAME = 'config.json';
+
+// What Hugging Face checkpoints have beside their weights: configurations, tokenizers, templates, custom code, papers.
+const CARRIED =
+  /^((?!.*\.index\.json$)[^.].*\.json|(merges|vocab|added_tokens)\.txt|[^.].*\.(model|tiktoken|jinja|py|md)|(LICEN[CS]E|NOTICE|USE_POLICY)[^/]*)$/i;
+
+/** The part of config.json that says how the weights are stored. */
+export type QuantizationConfig = Readonly<Record<string, unknown>>;
+
+/**
+ * Copies the files that are not weights.
+ * @param config what to make of config.json's content; it must be an object
+ * @returns the names of the files copied
+ */
+export async function carryOver(
+  input: Folder,
+  output: OutputFolder,
+  config: (content: Record<string, unknown>) => Record<string, unknown>,
+): Promise<string[]> {
+  const carried: string[] = [];
+  for (const name of await input.list()) {
+    if (!CARRIED.test(name)) continue;
+    const source = await input.open(name);
+    if (source.byteLength > CARRY_LIMIT) continue;
+    let bytes = new Uint8Array(await source.slice(0, source.byteLength));
+    if (name === CONFIG_NAME) bytes = editConfig(bytes, `${input.name}/${name}`, config);
+    const sink = await output.create(name);
+    await sink.write(bytes);
+    await sink.close();
+    carried.push(name);
+  }
+  return carried;
+}
+
+function editConfig(
+  bytes: Uint8Array,
+  file: string,
+  edit: (content: Record<string, unknown>) => Record<string, unknown>,
+): Uint8Array<ArrayBuffer> {
+  let content: unknown;
+  try {
+    content = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new FormatError(`configuration must be JSON: ${(cause as Error).message}`, { file });
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    throw new FormatError('configuration must be a JSON object: it is not', { file });
+  }
+  return new TextEncoder().encode(`${JSON.stringify(edit(content as Record<string, unknown>), null, 2)}\n`);
+}

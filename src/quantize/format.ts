@@ -1,0 +1,244 @@
+// The quantized checkpoint as safetensors (FORMAT.md): which tensors and metadata stand for a quantized weight.
+//   <name>.packed   U8  [rows, bytesPerRow]      <name>.scales  F16 [rows, groupsPerRow]
+//   higgs.grid.<grid>  F32 [n, p]                higgs.errors.<k>  F64 [q, 2]     higgs.checksums.<k>  U32 [t]
+
+import { FormatError, UnsupportedError } from '../errors.ts';
+import type { Dimension, Grid } from '../grids/grid.ts';
+import { parseGridName } from '../grids/name.ts';
+import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
+import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
+import type { SafetensorsFile } from '../safetensors/file.ts';
+import type { TensorInfo } from '../safetensors/header.ts';
+import { type Json, parseStrict, show } from '../safetensors/json.ts';
+import { isPadding, type TensorSpec } from '../safetensors/layout.ts';
+import { checkScheme, quantizedBytes, type Scheme } from './scheme.ts';
+import { matrixShape } from './select.ts';
+
+/** Version of the format that is written; other versions are refused. */
+export const FORMAT_VERSION = '1';
+/** Tensor names that begin so belong to the format. */
+export const RESERVED = 'higgs.';
+
+const VERSION_KEY = 'higgs.format';
+const TENSORS_KEY = 'higgs.tensors';
+const GRIDS_KEY = 'higgs.grids';
+const ERRORS = /^higgs\.errors\.\d+$/;
+const CHECKSUMS = /^higgs\.checksums\.\d+$/;
+
+/** A quantized weight as a checkpoint describes it. */
+export interface QuantizedTensor {
+  /** Name, shape and dtype of the original. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: WeightDtype;
+  readonly rows: number;
+  readonly cols: number;
+  readonly scheme: Scheme;
+}
+
+/** A quantized weight that was found in a checkpoint. */
+export interface StoredTensor extends QuantizedTensor {
+  readonly packed: CheckpointTensor;
+  readonly scales: CheckpointTensor;
+}
+
+/** A checkpoint, its tensors told apart. */
+export interface StoredCheckpoint {
+  readonly checkpoint: Checkpoint;
+  /** In the order of the files. */
+  readonly quantized: readonly StoredTensor[];
+  /** What passed through, in the order of the files. */
+  readonly plain: readonly CheckpointTensor[];
+  readonly grids: ReadonlyMap<string, Grid>;
+  /** The original's `__metadata__`. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Specs of a quantized weight: its packed codes and its scales. */
+export function quantizedSpecs({ name, rows, cols, scheme }: QuantizedTensor): [TensorSpec, TensorSpec] {
+  const { grid, groupSize } = scheme;
+  const { packed, scales } = quantizedBytes(rows, cols, scheme);
+  return [
+    { name: `${name}.packed`, dtype: 'U8', shape: [rows, bytesPerRow(cols, grid.p, grid.bits)], byteLength: packed },
+    { name: `${name}.scales`, dtype: 'F16', shape: [rows, groupsPerRow(cols, groupSize)], byteLength: scales },
+  ];
+}
+
+/** Spec of a grid. */
+export function gridSpec({ name, n, p }: Grid): TensorSpec {
+  return { name: `higgs.grid.${name}`, dtype: 'F32', shape: [n, p], byteLength: n * p * 4 };
+}
+
+/** Specs of what ends a shard: errors of its `quantized` weights (none, no tensor), checksums of its `tensors` before. */
+export function trailingSpecs(index: number, quantized: number, tensors: number): TensorSpec[] {
+  const errors = { name: `higgs.errors.${index}`, dtype: 'F64', shape: [quantized, 2], byteLength: quantized * 16 };
+  const count = tensors + (quantized > 0 ? 1 : 0);
+  const checksums = { name: `higgs.checksums.${index}`, dtype: 'U32', shape: [count], byteLength: count * 4 };
+  return quantized > 0 ? [errors, checksums] : [checksums];
+}
+
+/** The `__metadata__` of a shard. */
+export function shardMetadata(
+  original: Readonly<Record<string, string>>,
+  quantized: readonly QuantizedTensor[],
+  grids: readonly Grid[],
+): Record<string, string> {
+  const tensors = quantized.map(({ name, shape, dtype, scheme }) => {
+    const { grid, groupSize, seed } = scheme;
+    return [name, { shape, dtype, grid: grid.name, groupSize, seed }];
+  });
+  return {
+    ...original,
+    [VERSION_KEY]: FORMAT_VERSION,
+    [TENSORS_KEY]: JSON.stringify(Object.fromEntries(tensors)),
+    ...(grids.length > 0 && {
+      [GRIDS_KEY]: JSON.stringify(Object.fromEntries(grids.map(({ name, mse }) => [name, { mse }]))),
+    }),
+  };
+}
+
+/** Whether a checkpoint is in the format, whatever its version. */
+export function isQuantized({ files }: Checkpoint): boolean {
+  return files.some(({ metadata }) => metadata.has(VERSION_KEY));
+}
+
+/**
+ * Reads what a quantized checkpoint says of itself: its grids, and which tensors stand for which weight.
+ * @throws {FormatError} when metadata and tensors do not agree; {UnsupportedError} for another version of the format
+ */
+export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoint> {
+  if (!isQuantized(checkpoint)) {
+    throw new FormatError('checkpoint must be quantized by higgs: its metadata has no higgs.format', {
+      file: checkpoint.folder,
+    });
+  }
+  const grids = new Map<string, Grid>();
+  for (const file of checkpoint.files) {
+    checkVersion(file);
+    for (const grid of await readGrids(file)) grids.set(grid.name, grid);
+  }
+  const quantized: StoredTensor[] = [];
+  const parts = new Set<string>();
+  const metadata: Record<string, string> = {};
+  for (const file of checkpoint.files) {
+    for (const tensor of readTensors(file, grids, checkpoint)) {
+      quantized.push(tensor);
+      parts.add(tensor.packed.name).add(tensor.scales.name);
+    }
+    for (const [key, value] of file.metadata) if (!key.startsWith(RESERVED)) metadata[key] ??= value;
+  }
+  const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
+  quantized.sort((a, b) => order.get(a.packed.name)! - order.get(b.packed.name)!);
+  const plain = checkpoint.tensors.filter(({ name }) => !parts.has(name) && !name.startsWith(RESERVED));
+  return { checkpoint, quantized, plain, grids, metadata };
+}
+
+/** The squared error and squared norm that were measured when each weight was quantized, by name. */
+export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, { error: number; norm: number }>> {
+  const errors = new Map<string, { error: number; norm: number }>();
+  for (const file of stored.checkpoint.files) {
+    const own = stored.quantized.filter(({ packed }) => packed.file === file);
+    if (own.length === 0) continue;
+    const tensor = file.tensors.find(({ name }) => ERRORS.test(name));
+    if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${own.length},2`) {
+      throw new FormatError(`shard must hold higgs.errors, F64 [${own.length}, 2]: it does not`, { file: file.file });
+    }
+    const values = new Float64Array(await file.read(tensor));
+    for (const [i, { name }] of own.entries()) errors.set(name, { error: values[2 * i]!, norm: values[2 * i + 1]! });
+  }
+  return errors;
+}
+
+/** The tensors of a shard that have a checksum, in its order, and the checksums (CRC-32). */
+export async function readChecksums(file: SafetensorsFile): Promise<{ tensor: TensorInfo; crc: number }[]> {
+  const checked = file.tensors.filter(({ name }) => hasChecksum(name));
+  const tensor = file.tensors.find(({ name }) => CHECKSUMS.test(name));
+  if (tensor?.dtype !== 'U32' || String(tensor.shape) !== String(checked.length)) {
+    throw new FormatError(`shard must hold higgs.checksums, U32 [${checked.length}]: it does not`, { file: file.file });
+  }
+  const values = new Uint32Array(await file.read(tensor));
+  return checked.map((info, i) => ({ tensor: info, crc: values[i]! }));
+}
+
+/** Whether a tensor has a checksum: all but the checksums themselves and the padding between tensors. */
+export function hasChecksum(name: string): boolean {
+  return !CHECKSUMS.test(name) && !isPadding(name, RESERVED);
+}
+
+function checkVersion({ file, metadata }: SafetensorsFile): void {
+  const version = metadata.get(VERSION_KEY);
+  if (version === undefined) {
+    throw new FormatError('every shard must have higgs.format in its metadata: this one has not', { file });
+  }
+  if (version !== FORMAT_VERSION) {
+    throw new UnsupportedError(
+      `format ${version}`,
+      `higgs.format must be ${FORMAT_VERSION}, the version this release reads: it is ${show(version)}`,
+      { file },
+    );
+  }
+}
+
+async function readGrids(file: SafetensorsFile): Promise<Grid[]> {
+  const about = file.metadata.get(GRIDS_KEY);
+  if (about === undefined) return [];
+  const grids: Grid[] = [];
+  for (const [name, entry] of objectOf(parseStrict(about, file.file, { subject: GRIDS_KEY }), file.file, GRIDS_KEY)) {
+    const size = parseGridName(name);
+    const tensor = file.tensors.find((info) => info.name === `higgs.grid.${name}`);
+    const place = { file: file.file, tensor: `higgs.grid.${name}` };
+    if (size === undefined) throw new FormatError('grid must be named p<p>n<n> with a supported size: it is not', place);
+    if (tensor?.dtype !== 'F32' || String(tensor.shape) !== `${size.n},${size.p}`) {
+      throw new FormatError(`grid must be stored as F32 [${size.n}, ${size.p}]: it is not`, place);
+    }
+    const mse = entry instanceof Map ? entry.get('mse') : undefined;
+    if (typeof mse !== 'number') throw new FormatError(`mse of a grid must be a number: got ${show(mse)}`, place);
+    const points = new Float32Array(await file.read(tensor));
+    if (!points.every(Number.isFinite)) throw new FormatError('points of a grid must be finite: one is not', place);
+    grids.push({ name, p: size.p as Dimension, n: size.n, bits: size.bits, mse, points });
+  }
+  return grids;
+}
+
+function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint: Checkpoint): StoredTensor[] {
+  const text = file.metadata.get(TENSORS_KEY) ?? '{}';
+  const entries = objectOf(parseStrict(text, file.file, { subject: TENSORS_KEY }), file.file, TENSORS_KEY);
+  const stored: StoredTensor[] = [];
+  for (const [name, entry] of entries) {
+    const place = { file: file.file, tensor: name };
+    const about = objectOf(entry, file.file, `${TENSORS_KEY} ${show(name)}`);
+    const shape = about.get('shape');
+    const sizes = Array.isArray(shape) && shape.every((size) => Number.isSafeInteger(size) && Number(size) > 0);
+    if (!sizes || shape.length < 2 || shape.length > 3) {
+      throw new FormatError(`shape must be two or three positive integers: got ${show(shape)}`, place);
+    }
+    const dtype = about.get('dtype');
+    if (typeof dtype !== 'string' || !Object.hasOwn(bytesPerWeight, dtype)) {
+      throw new FormatError(`dtype must be one of ${Object.keys(bytesPerWeight).join(', ')}: got ${show(dtype)}`, place);
+    }
+    const grid = grids.get(String(about.get('grid')));
+    if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is not`, place);
+    const scheme = { grid, groupSize: about.get('groupSize') as number, seed: about.get('seed') as number | null };
+    try {
+      checkScheme(scheme);
+    } catch (cause) {
+      throw new FormatError((cause as Error).message, place);
+    }
+    const tensor = { name, shape: shape as number[], dtype: dtype as WeightDtype, ...matrixShape(shape as number[]), scheme };
+    const [packed, scales] = quantizedSpecs(tensor).map((spec) => {
+      const part = checkpoint.get(spec.name);
+      if (part?.file !== file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
+        throw new FormatError(`shard must hold ${spec.name}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`, place);
+      }
+      return part;
+    });
+    stored.push({ ...tensor, packed: packed!, scales: scales! });
+  }
+  return stored;
+}
+
+function objectOf(json: Json | undefined, file: string, subject: string): Map<string, Json> {
+  if (!(json instanceof Map)) throw new FormatError(`${subject} must be a JSON object: got ${show(json)}`, { file });
+  return json;
+}

@@ -1,0 +1,69 @@
+// What a checkpoint holds, quantized or not, from its headers alone (and the few bytes of noted errors).
+
+import type { Checkpoint } from '../safetensors/checkpoint.ts';
+import { isQuantized, openStored, readErrors } from './format.ts';
+import { type TensorReport, tensorReport } from './report.ts';
+import { inFileOrder } from './restore.ts';
+
+/** One tensor; the figures of a scheme only where it is quantized. */
+export interface InspectedTensor extends Partial<Omit<TensorReport, 'name' | 'shape' | 'dtype'>> {
+  name: string;
+  shape: readonly number[];
+  /** Of a quantized weight, the original's. */
+  dtype: string;
+  /** Size as stored. */
+  bytes: number;
+}
+
+export interface Inspection {
+  quantized: boolean;
+  /** Bits per weight over the quantized weights; 0 if there are none. */
+  bpw: number;
+  /** Size of the safetensors files. */
+  bytes: number;
+  /** Elements of all tensors, the original's shapes counted. */
+  parameters: number;
+  files: { name: string; bytes: number; tensors: number }[];
+  tensors: InspectedTensor[];
+}
+
+/** Describes a checkpoint. @throws {FormatError} when it claims to be quantized and is not well-formed */
+export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspection> {
+  const files = checkpoint.files.map(({ file, source, tensors }) => ({
+    name: file,
+    bytes: source.byteLength,
+    tensors: tensors.length,
+  }));
+  const tensors: InspectedTensor[] = [];
+  let [bits, weights] = [0, 0];
+  const quantized = isQuantized(checkpoint);
+  if (quantized) {
+    const stored = await openStored(checkpoint);
+    const errors = await readErrors(stored);
+    for (const tensor of inFileOrder(stored)) {
+      if ('packed' in tensor) {
+        const { packed, scales, rows, cols } = tensor;
+        const report = tensorReport(tensor, errors.get(tensor.name)!);
+        tensors.push({ ...report, bytes: packed.end - packed.start + scales.end - scales.start });
+        bits += report.bpw * rows * cols;
+        weights += rows * cols;
+      } else {
+        tensors.push(plainOf(tensor));
+      }
+    }
+  } else {
+    tensors.push(...checkpoint.tensors.map(plainOf));
+  }
+  return {
+    quantized,
+    bpw: weights === 0 ? 0 : bits / weights,
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
+    files,
+    tensors,
+  };
+}
+
+function plainOf({ name, shape, dtype, start, end }: Checkpoint['tensors'][number]): InspectedTensor {
+  return { name, shape, dtype, bytes: end - start };
+}

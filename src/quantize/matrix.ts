@@ -1,0 +1,145 @@
+// One weight matrix in memory: quantize, dequantize, multiply. Blocks of rows go through the kernels one after the other.
+
+import { checkFloats, checkInteger } from '../check.ts';
+import type { Grid } from '../grids/grid.ts';
+import { type Codes, type Kernels, type Matrix, rowsPerBlock } from '../kernels/kernels.ts';
+import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+import { bitsPerWeight, checkScheme, DEFAULT_GROUP_SIZE, quantizedBytes, relativeError, type Scheme } from './scheme.ts';
+
+/** A quantized matrix: plain arrays and what it takes to read them (FORMAT.md, "One matrix"). */
+export interface QuantizedMatrix extends Scheme {
+  readonly rows: number;
+  readonly cols: number;
+  readonly packed: Uint8Array; // (rows, bytesPerRow)
+  readonly scales: Uint16Array; // (rows, groupsPerRow), f16 bits
+  /** Bits per weight as stored, scales counted. */
+  readonly bitsPerWeight: number;
+  /** ‖W − Ŵ‖² / ‖W‖². */
+  readonly relativeError: number;
+}
+
+/** Options of `quantize`. */
+export interface MatrixOptions {
+  /** out_features. */
+  rows: number;
+  /** in_features. */
+  cols: number;
+  /** A grid, by name or as an object; `p2n256` if left out. */
+  grid?: string | Grid;
+  /** Weights that share one scale and one transform: a power of two from 16 to 4096; 1024 if left out. */
+  groupSize?: number;
+  /** Seed of the random signs, a 32-bit integer; 0 if left out. */
+  seed?: number;
+  /** `none` leaves the signs out, as the published implementation does; `random` if left out. */
+  signs?: 'random' | 'none';
+}
+
+/** Scheme of the options, checked. */
+export function schemeOf(options: Omit<MatrixOptions, 'rows' | 'cols'>, gridOf: (grid: string | Grid) => Grid): Scheme {
+  const { grid = 'p2n256', groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
+  if (signs !== 'random' && signs !== 'none') {
+    throw new RangeError(`signs must be "random" or "none": got ${JSON.stringify(signs)}`);
+  }
+  const scheme = { grid: gridOf(grid), groupSize, seed: signs === 'none' ? null : seed };
+  checkScheme(scheme);
+  return scheme;
+}
+
+/** Quantizes `weights`, (rows, cols) row-major. @throws {RangeError} when a weight is not finite or too large for f16 scales. */
+export function quantizeMatrix(
+  kernels: Kernels,
+  weights: Float32Array,
+  rows: number,
+  cols: number,
+  scheme: Scheme,
+): QuantizedMatrix {
+  checkInteger('rows', rows, 0);
+  checkInteger('cols', cols, 0);
+  checkFloats('weights', weights, rows * cols);
+  const bytes = quantizedBytes(rows, cols, scheme);
+  const packed = new Uint8Array(bytes.packed);
+  const scales = new Uint16Array(bytes.scales / 2);
+  let [error, norm] = [0, 0];
+  for (const { first, count } of rowBlocks(rows, cols)) {
+    const part = weights.subarray(first * cols, (first + count) * cols);
+    const block = kernels.encode(
+      { ...scheme, rows: count, cols },
+      { bytes: new Uint8Array(part.buffer, part.byteOffset, part.byteLength), dtype: 'F32' },
+      first,
+    );
+    packed.set(block.packed, first * (packed.length / rows));
+    scales.set(block.scales, first * (scales.length / rows));
+    for (let row = 0; row < count; row++) {
+      error += block.sums[2 * row]!;
+      norm += block.sums[2 * row + 1]!;
+    }
+  }
+  return {
+    ...scheme,
+    rows,
+    cols,
+    packed,
+    scales,
+    bitsPerWeight: bitsPerWeight(rows, cols, scheme),
+    relativeError: relativeError(error, norm),
+  };
+}
+
+/** Weights of a quantized matrix, (rows, cols) row-major. */
+export function dequantizeMatrix(kernels: Kernels, matrix: QuantizedMatrix): Float32Array<ArrayBuffer> {
+  const { rows, cols } = checkMatrix(matrix);
+  const weights = new Float32Array(rows * cols);
+  for (const { first, count } of rowBlocks(rows, cols)) {
+    const bytes = kernels.dequantize(block(matrix, count), codesOf(matrix, first, count), 'F32');
+    weights.set(new Float32Array(bytes.buffer), first * cols);
+  }
+  return weights;
+}
+
+/** Ŵ x without un-rotating Ŵ: `x` has `cols` elements, the result `rows`. */
+export function matvecMatrix(kernels: Kernels, matrix: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer> {
+  const { rows, cols, groupSize, seed } = checkMatrix(matrix);
+  checkFloats('x', x, cols);
+  const rotated = kernels.rotate(x, groupSize, seed);
+  const y = new Float32Array(rows);
+  for (const { first, count } of rowBlocks(rows, cols)) {
+    y.set(kernels.matvec(block(matrix, count), codesOf(matrix, first, count), rotated), first);
+  }
+  return y;
+}
+
+function rowBlocks(rows: number, cols: number): { first: number; count: number }[] {
+  const step = rowsPerBlock(cols);
+  const blocks = [];
+  for (let first = 0; first < rows && cols > 0; first += step) blocks.push({ first, count: Math.min(step, rows - first) });
+  return blocks;
+}
+
+function block({ cols, grid, groupSize, seed }: QuantizedMatrix, rows: number): Matrix {
+  return { rows, cols, grid, groupSize, seed };
+}
+
+function codesOf({ cols, grid, groupSize, packed, scales }: QuantizedMatrix, first: number, count: number): Codes {
+  const rowBytes = bytesPerRow(cols, grid.p, grid.bits);
+  const groups = groupsPerRow(cols, groupSize);
+  return {
+    packed: packed.subarray(first * rowBytes, (first + count) * rowBytes) as Uint8Array<ArrayBuffer>,
+    scales: scales.subarray(first * groups, (first + count) * groups) as Uint16Array<ArrayBuffer>,
+  };
+}
+
+// The matrix came from outside: its arrays must have the sizes that its shape and scheme say.
+function checkMatrix(matrix: QuantizedMatrix): QuantizedMatrix {
+  const { rows, cols, packed, scales } = matrix;
+  checkScheme(matrix);
+  checkInteger('rows', rows, 0);
+  checkInteger('cols', cols, 0);
+  const bytes = quantizedBytes(rows, cols, matrix);
+  if (packed.length !== bytes.packed) {
+    throw new RangeError(`packed must have ${bytes.packed} bytes: got ${packed.length}`);
+  }
+  if (scales.length * 2 !== bytes.scales) {
+    throw new RangeError(`scales must have ${bytes.scales / 2} elements: got ${scales.length}`);
+  }
+  return matrix;
+}

@@ -1,0 +1,26 @@
+// Tasks that run ahead of their consumer: reading, computing and writing overlap, memory holds `depth` results at most.
+
+/**
+ * Starts up to `depth` tasks at a time and yields their results in the order of the tasks.
+ * A failed task ends the run; those still under way are waited for in silence.
+ */
+export async function* inOrder<T>(tasks: Iterable<() => Promise<T>>, depth: number): AsyncGenerator<T, void, void> {
+  const underWay: Promise<T>[] = [];
+  const iterator = tasks[Symbol.iterator]();
+  try {
+    for (;;) {
+      while (underWay.length < depth) {
+        const { done, value } = iterator.next();
+        if (done) break;
+        const started = value();
+        started.catch(() => {}); // reported when its turn comes
+        underWay.push(started);
+      }
+      if (underWay.length === 0) return;
+      yield await underWay.shift()!;
+    }
+  } finally {
+    iterator.return?.();
+    await Promise.allSettled(underWay);
+  }
+}

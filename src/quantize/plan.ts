@@ -1,0 +1,143 @@
+// What quantizing a checkpoint will do, known before any weight is read: each tensor's scheme, and every output file's layout.
+
+import { FormatError, UnsupportedError } from '../errors.ts';
+import type { Grid } from '../grids/grid.ts';
+import { FACTOR_COLS, type WeightDtype } from '../kernels/kernels.ts';
+import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
+import { planShards, type Shard, type TensorSpec } from '../safetensors/layout.ts';
+import {
+  gridSpec,
+  isQuantized,
+  type QuantizedTensor,
+  quantizedSpecs,
+  RESERVED,
+  shardMetadata,
+  trailingSpecs,
+} from './format.ts';
+import { choose, matrixShape, type Selection } from './select.ts';
+
+/** Default limit of an output file in bytes: that of Hugging Face's tools. */
+export const DEFAULT_SHARD_BYTES = 5e9;
+
+/** A tensor of the input and what becomes of it. */
+export type PlanItem =
+  | { kind: 'grid'; grid: Grid }
+  | { kind: 'copy'; tensor: CheckpointTensor; reason: string }
+  | { kind: 'quantize'; tensor: CheckpointTensor; quantized: QuantizedTensor; factors: CheckpointTensor | undefined };
+
+/** One output file: its layout, and the items whose tensors it holds, in order. */
+export interface PlannedShard extends Shard {
+  readonly items: readonly PlanItem[];
+}
+
+export interface Plan {
+  readonly items: readonly PlanItem[];
+  readonly shards: readonly PlannedShard[];
+  /** Sizes of the tensors' data that will be read, and of the files that will be written. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Weights that will be quantized. */
+  readonly weights: number;
+}
+
+export interface LayoutOptions {
+  /** Largest output file in bytes. */
+  maxShardBytes?: number;
+  /** Names of the output files. */
+  fileName?: (index: number, count: number) => string;
+}
+
+/**
+ * Plans the quantization of a checkpoint.
+ * @throws {FormatError} when the checkpoint is quantized already, or its F8 factors do not fit their tensor
+ * @throws {UnsupportedError} for F8 weights whose scales are not 128 × 128 blocks
+ */
+export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, options: LayoutOptions = {}): Plan {
+  if (isQuantized(checkpoint)) {
+    throw new FormatError('checkpoint must not be quantized yet: higgs has quantized it already', {
+      file: checkpoint.folder,
+    });
+  }
+  const work: PlanItem[] = [];
+  const consumed = new Set<string>();
+  for (const tensor of checkpoint.tensors) {
+    if (tensor.name.startsWith(RESERVED)) {
+      const place = { file: tensor.file.file, tensor: tensor.name };
+      throw new FormatError(`names that begin with ${RESERVED} are reserved: rename the tensor`, place);
+    }
+    const choice = choose(tensor, selection);
+    if ('reason' in choice) {
+      work.push({ kind: 'copy', tensor, reason: choice.reason });
+      continue;
+    }
+    const factors = tensor.dtype === 'F8_E4M3' ? factorsOf(tensor, checkpoint) : undefined;
+    if (factors) consumed.add(factors.name);
+    const { name, shape } = tensor;
+    const dtype = tensor.dtype as WeightDtype;
+    work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, ...matrixShape(shape), ...choice }, factors });
+  }
+  const kept = work.filter((item) => item.kind !== 'copy' || !consumed.has(item.tensor.name));
+  const grids = new Map(kept.flatMap((item) => (item.kind === 'quantize' ? [[item.quantized.scheme.grid.name, item.quantized.scheme.grid]] : [])));
+  const items: PlanItem[] = [...[...grids.values()].map((grid) => ({ kind: 'grid', grid }) as const), ...kept];
+  const shards = layOut(items, Object.fromEntries(checkpoint.metadata), options);
+  const quantized = items.filter((item) => item.kind === 'quantize');
+  return {
+    items,
+    shards,
+    bytesIn: checkpoint.tensors.reduce((sum, { start, end }) => sum + end - start, 0),
+    bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    weights: quantized.reduce((sum, item) => sum + item.quantized.rows * item.quantized.cols, 0),
+  };
+}
+
+function layOut(items: readonly PlanItem[], metadata: Record<string, string>, options: LayoutOptions): PlannedShard[] {
+  const groups = items.map(specsOf);
+  const itemOf = new Map(groups.map((group, index) => [group, items[index]!]));
+  const itemsOf = (own: readonly (readonly TensorSpec[])[]) => own.map((group) => itemOf.get(group as TensorSpec[])!);
+  const quantizedOf = (own: readonly PlanItem[]) => own.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
+  const shards = planShards(groups, {
+    maxShardBytes: options.maxShardBytes ?? DEFAULT_SHARD_BYTES,
+    ...(options.fileName && { fileName: options.fileName }),
+    prefix: RESERVED,
+    metadata: (_, own) => {
+      const here = itemsOf(own);
+      return shardMetadata(metadata, quantizedOf(here), here.flatMap((item) => (item.kind === 'grid' ? [item.grid] : [])));
+    },
+    trailing: (own, index) => trailingSpecs(index, quantizedOf(itemsOf(own)).length, own.flat().length),
+  });
+  // Which items a shard holds follows from its entries: an item is named by the first of its tensors.
+  const byFirst = new Map(groups.map((group, index) => [group[0]!.name, items[index]!]));
+  return shards.map((shard) => ({
+    ...shard,
+    items: shard.entries.flatMap(({ spec, padding }) => (padding ? [] : (byFirst.get(spec.name) ?? []))),
+  }));
+}
+
+function specsOf(item: PlanItem): TensorSpec[] {
+  if (item.kind === 'grid') return [gridSpec(item.grid)];
+  if (item.kind === 'quantize') return quantizedSpecs(item.quantized);
+  const { name, dtype, shape, start, end } = item.tensor;
+  return [{ name, dtype, shape, byteLength: end - start }];
+}
+
+// The block scales of an F8 weight, if it has any: <name>_scale_inv, one factor for 128 × 128 weights (DeepSeek-V3).
+function factorsOf(tensor: CheckpointTensor, checkpoint: Checkpoint): CheckpointTensor | undefined {
+  const place = { file: tensor.file.file, tensor: tensor.name };
+  const factors = checkpoint.get(`${tensor.name}_scale_inv`);
+  if (!factors) {
+    const other = checkpoint.get(`${tensor.name}_scale`);
+    if (other) {
+      throw new UnsupportedError('weight_scale', `F8 scales must be 128 × 128 blocks named ${tensor.name}_scale_inv: found ${other.name}`, place);
+    }
+    return undefined;
+  }
+  const [rows, cols] = tensor.shape.slice(-2).map((size) => Math.ceil(size / FACTOR_COLS));
+  const expected = [...tensor.shape.slice(0, -2), rows, cols];
+  if (!['F32', 'BF16'].includes(factors.dtype) || String(factors.shape) !== String(expected)) {
+    throw new FormatError(
+      `${factors.name} must be F32 or BF16 [${expected.join(', ')}]: it is ${factors.dtype} [${factors.shape.join(', ')}]`,
+      place,
+    );
+  }
+  return factors;
+}

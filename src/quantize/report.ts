@@ -1,0 +1,83 @@
+// What a run did to each tensor, in figures.
+
+import type { Plan } from './plan.ts';
+import { bitsPerWeight, ERROR_LIMIT, relativeError, type Scheme } from './scheme.ts';
+
+/** One quantized weight. */
+export interface TensorReport {
+  name: string;
+  shape: readonly number[];
+  /** Dtype of the original. */
+  dtype: string;
+  grid: string;
+  groupSize: number;
+  seed: number | null;
+  /** Bits per weight as stored, scales counted. */
+  bpw: number;
+  /** t² = ‖W − Ŵ‖² / ‖W‖². */
+  relativeError: number;
+  /** The grid's MSE on N(0, 1), which t² should equal. */
+  gridMse: number;
+  /** Set when t² exceeds 1.15 × the grid's MSE. */
+  warning?: string;
+}
+
+export interface Report {
+  /** Bits per weight over all quantized weights. */
+  bpw: number;
+  /** Bytes of the tensors read, and of the safetensors files written. */
+  bytesIn: number;
+  bytesOut: number;
+  /** Weights quantized. */
+  weights: number;
+  /** Over all quantized weights: Σ ‖W − Ŵ‖² / Σ ‖W‖². */
+  relativeError: number;
+  tensors: TensorReport[];
+  /** What passed through unchanged, and why. */
+  passed: { name: string; shape: readonly number[]; dtype: string; reason: string }[];
+  warnings: string[];
+}
+
+/** The row of a weight with these sums. */
+export function tensorReport(
+  { name, shape, dtype, rows, cols, scheme }: { name: string; shape: readonly number[]; dtype: string; rows: number; cols: number; scheme: Scheme },
+  { error, norm }: { error: number; norm: number },
+): TensorReport {
+  const { grid, groupSize, seed } = scheme;
+  const t2 = relativeError(error, norm);
+  const report = { name, shape, dtype, grid: grid.name, groupSize, seed, bpw: bitsPerWeight(rows, cols, scheme), relativeError: t2, gridMse: grid.mse };
+  if (t2 <= ERROR_LIMIT * grid.mse) return report;
+  const ratio = (t2 / grid.mse).toFixed(2);
+  return { ...report, warning: `${name}: t² is ${t2.toPrecision(3)}, ${ratio} × the MSE of ${grid.name}` };
+}
+
+/** The report of a plan that was carried out; `sums` has the squared error and norm of every quantized weight. */
+export function reportOf(plan: Plan, sums: ReadonlyMap<string, { error: number; norm: number }>): Report {
+  const tensors: TensorReport[] = [];
+  const passed: Report['passed'] = [];
+  let [error, norm, bits] = [0, 0, 0];
+  for (const item of plan.items) {
+    if (item.kind === 'copy') {
+      const { name, shape, dtype } = item.tensor;
+      passed.push({ name, shape, dtype, reason: item.reason });
+    } else if (item.kind === 'quantize') {
+      const { rows, cols, name } = item.quantized;
+      const own = sums.get(name) ?? { error: Number.NaN, norm: Number.NaN };
+      const report = tensorReport(item.quantized, own);
+      tensors.push(report);
+      error += own.error;
+      norm += own.norm;
+      bits += report.bpw * rows * cols;
+    }
+  }
+  return {
+    bpw: plan.weights === 0 ? 0 : bits / plan.weights,
+    bytesIn: plan.bytesIn,
+    bytesOut: plan.bytesOut,
+    weights: plan.weights,
+    relativeError: relativeError(error, norm),
+    tensors,
+    passed,
+    warnings: tensors.flatMap(({ warning }) => warning ?? []),
+  };
+}

@@ -1,0 +1,46 @@
+// A scheme says how a matrix is quantized: the grid, the group size, and the seed of the random signs.
+
+import { checkInteger, checkPowerOfTwo } from '../check.ts';
+import type { Grid } from '../grids/grid.ts';
+import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+
+/** Smallest and largest group: below, scales cost more than a bit a weight; above, there is no kernel. */
+export const GROUP_SIZES = { low: 16, high: 4096 } as const;
+export const DEFAULT_GROUP_SIZE = 1024;
+/** The grid of `--bits`: one table lookup for two weights, and every code a whole number of bits a weight. */
+export const DEFAULT_GRIDS: Readonly<Record<number, string>> = { 2: 'p2n16', 3: 'p2n64', 4: 'p2n256' };
+
+export interface Scheme {
+  readonly grid: Grid;
+  readonly groupSize: number;
+  /** Seed of the random signs; null for none. */
+  readonly seed: number | null;
+}
+
+/** @throws {RangeError} when the group size or the seed is out of range. */
+export function checkScheme({ groupSize, seed }: Scheme): void {
+  checkPowerOfTwo('groupSize', groupSize, GROUP_SIZES.low, GROUP_SIZES.high);
+  if (seed !== null) checkInteger('seed', seed, 0, 0xffffffff);
+}
+
+/** Bytes of a quantized matrix: packed codes and scales. */
+export function quantizedBytes(rows: number, cols: number, { grid, groupSize }: Scheme): { packed: number; scales: number } {
+  return {
+    packed: rows * bytesPerRow(cols, grid.p, grid.bits),
+    scales: rows * groupsPerRow(cols, groupSize) * 2,
+  };
+}
+
+/** Bits per weight as stored, scales counted: log2 n / p + 16 / groupSize, more where rows have short groups. */
+export function bitsPerWeight(rows: number, cols: number, scheme: Scheme): number {
+  const { packed, scales } = quantizedBytes(rows, cols, scheme);
+  return rows * cols === 0 ? 0 : ((packed + scales) * 8) / (rows * cols);
+}
+
+/** Relative error t² from summed squares; a matrix of zeros has none. */
+export function relativeError(error: number, norm: number): number {
+  return norm === 0 ? 0 : error / norm;
+}
+
+/** How far a layer's t² may lie above its grid's MSE before it is reported as a fault. */
+export const ERROR_LIMIT = 1.15;

@@ -1,0 +1,67 @@
+// Which tensors of a checkpoint are quantized: the linear weights, told by rank, dtype and name.
+
+import type { Grid } from '../grids/grid.ts';
+import type { WeightDtype } from '../kernels/kernels.ts';
+import type { TensorInfo } from '../safetensors/header.ts';
+import { quantizedBytes, type Scheme } from './scheme.ts';
+
+/** What a user says about which tensors to quantize. */
+export interface Selection {
+  /** The scheme of linear weights. */
+  scheme: Scheme;
+  /** Also quantize token embeddings and the output head, with this grid. */
+  embeddings?: Grid | undefined;
+  /** Quantize the tensors whose names match, instead of those that the names tell to be linear weights. */
+  include?: RegExp | undefined;
+  /** Never quantize the tensors whose names match. */
+  exclude?: RegExp | undefined;
+}
+
+/** A tensor's scheme, or why it passes through. */
+export type Choice = { scheme: Scheme } | { reason: string };
+
+const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F8_E4M3'] satisfies WeightDtype[];
+
+// Names as model families write them: Llama, Qwen, Mistral, Gemma, DeepSeek, GPT-2, GPT-NeoX, Falcon, BERT, T5, Mamba.
+const TOKEN_EMBEDDING = /(^|\.)(embed_tokens|tok_embeddings|word_embeddings|token_embd|wte|embed_in|shared)\.weight$/;
+const HEAD = /(^|\.)(lm_head|embed_out|output)\.weight$/;
+const OTHER_EMBEDDING = /(embed|(^|\.)wpe\.|relative_attention_bias|(^|\.)pos_)/i;
+const ROUTER = /(^|\.)(gate|router|shared_expert_gate)\.weight$|(^|\.)router\./;
+const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])|_(scale|scale_inv)$/;
+const EXPERTS = /(^|[._])experts?([._]|$)/;
+
+/** Rows and columns of a tensor: the last dimension is cols, the ones before it are rows. */
+export function matrixShape(shape: readonly number[]): { rows: number; cols: number } {
+  const cols = shape.at(-1) ?? 1;
+  return { rows: shape.slice(0, -1).reduce((product, size) => product * size, 1), cols };
+}
+
+/** Decides for one tensor. A quantized tensor is always smaller than the original. */
+export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclude }: Selection): Choice {
+  const { name, dtype, shape } = tensor;
+  if (shape.length !== 2 && shape.length !== 3) return { reason: `rank ${shape.length}` };
+  if (!FLOATS.includes(dtype)) return { reason: `dtype ${dtype}` };
+  const { rows, cols } = matrixShape(shape);
+  if (rows * cols === 0) return { reason: 'empty' };
+  if (exclude?.test(name)) return { reason: 'excluded' };
+
+  const isEmbedding = TOKEN_EMBEDDING.test(name) || HEAD.test(name);
+  const chosen = isEmbedding && embeddings ? { ...scheme, grid: embeddings } : scheme;
+  if (include) {
+    if (!include.test(name) && chosen === scheme) return { reason: 'not included' };
+  } else if (chosen === scheme) {
+    const reason = notLinear(name, shape.length);
+    if (reason) return { reason };
+  }
+  const { packed, scales } = quantizedBytes(rows, cols, chosen);
+  return packed + scales < tensor.end - tensor.start ? { scheme: chosen } : { reason: 'would not shrink' };
+}
+
+function notLinear(name: string, rank: number): string | undefined {
+  if (HEAD.test(name)) return 'output head';
+  if (TOKEN_EMBEDDING.test(name) || OTHER_EMBEDDING.test(name)) return 'embedding';
+  if (ROUTER.test(name)) return 'router';
+  if (NOT_LINEAR.test(name)) return 'not a linear weight';
+  if (rank === 3 && !EXPERTS.test(name)) return 'rank 3, not experts';
+  return undefined;
+}

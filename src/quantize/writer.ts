@@ -1,0 +1,89 @@
+// Writes one output file in order: header, tensors with the padding between them, errors, checksums.
+
+import type { Kernels } from '../kernels/kernels.ts';
+import type { ShardEntry } from '../safetensors/layout.ts';
+import type { OutputFolder, ResumableFolder, Sink } from '../source/source.ts';
+import { hasChecksum } from './format.ts';
+import type { JournalEntry } from './journal.ts';
+import type { PlannedShard } from './plan.ts';
+
+export interface ShardWriter {
+  /** Starts the next tensor; its bytes follow by `write`, then `end`. */
+  begin(): Promise<void>;
+  write(bytes: Uint8Array): Promise<void>;
+  /** Ends a tensor. @returns its checksum */
+  end(): number;
+  /** Notes the squared error and the squared norm of a quantized weight. */
+  noteErrors(error: number, norm: number): void;
+  /** Writes errors and checksums and closes the file. */
+  finish(): Promise<void>;
+  abort(reason: unknown): Promise<void>;
+}
+
+/**
+ * Opens a shard for writing.
+ * @param done what an interrupted run wrote of it already; the file is cut there and gone on with
+ */
+export async function openShard(
+  shard: PlannedShard,
+  output: OutputFolder | ResumableFolder,
+  kernels: Kernels,
+  done: readonly JournalEntry[] = [],
+): Promise<ShardWriter> {
+  const checksums = done.flatMap((entry) => entry.checksums);
+  const errors = done.flatMap((entry) => entry.sums ?? []);
+  const trailing = shard.entries.filter(({ spec, padding }) => !padding && /^higgs\.(errors|checksums)\./.test(spec.name));
+  let next = 0; // entry that begin() starts
+  let current: ShardEntry | undefined;
+  let left = 0;
+  let crc = 0;
+
+  let sink: Sink;
+  if (done.length === 0) {
+    sink = await output.create(shard.fileName);
+    await sink.write(shard.header);
+  } else {
+    let last: ShardEntry | undefined;
+    for (let found = 0; found < checksums.length; next++) {
+      last = shard.entries[next]!;
+      if (!last.padding) found++;
+    }
+    sink = await (output as ResumableFolder).extend(shard.fileName, last!.start + last!.spec.byteLength);
+  }
+
+  const writer: ShardWriter = {
+    async begin() {
+      current = shard.entries[next++]!;
+      if (current.padding) {
+        await sink.write(new Uint8Array(current.spec.byteLength));
+        current = shard.entries[next++]!;
+      }
+      left = current.spec.byteLength;
+      crc = 0;
+    },
+    async write(bytes) {
+      left -= bytes.length;
+      crc = kernels.crc32(crc, bytes);
+      if (bytes.length > 0) await sink.write(bytes);
+    },
+    end() {
+      if (left !== 0) throw new Error(`tensor ${current?.spec.name} was planned with ${left} more bytes than were written`);
+      checksums.push(crc);
+      return crc;
+    },
+    noteErrors(error, norm) {
+      errors.push(error, norm);
+    },
+    async finish() {
+      for (const { spec } of trailing) {
+        await writer.begin();
+        const values = hasChecksum(spec.name) ? Float64Array.from(errors) : Uint32Array.from(checksums);
+        await writer.write(new Uint8Array(values.buffer));
+        writer.end();
+      }
+      await sink.close();
+    },
+    abort: (reason) => sink.abort(reason),
+  };
+  return writer;
+}

@@ -1,0 +1,116 @@
+// Scalar twins of assembly/encode.ts, dequantize.ts and matvec.ts: the specification of a quantized matrix (FORMAT.md).
+
+import { f16ToF32, f32ToF16 } from './float.ts';
+import { flip, groupsOf, hadamard } from './hadamard.ts';
+import { gridTable, nearest } from './nearest.ts';
+import { pack, unpack } from './pack.ts';
+import { dot } from './sum.ts';
+
+const f = Math.fround;
+
+/** What both directions need to know of a matrix. */
+export interface Layout {
+  rows: number;
+  cols: number;
+  groupSize: number;
+  p: number;
+  bits: number;
+  points: Float32Array; // (2^bits, p)
+  masks: Uint32Array; // (cols)
+}
+
+export interface Encoded {
+  packed: Uint8Array; // (rows, ceil(ceil(cols / p) * bits / 8))
+  scales: Uint16Array; // (rows, groups), f16 bits
+  sums: Float64Array; // (rows, 2): squared error, squared norm
+}
+
+/** Scale of one group: the f16 bits of its RMS; 0x7c00 when f16 cannot hold it or an element is not finite. */
+export function groupScale(x: Float32Array): number {
+  const scale = f32ToF16(f(Math.sqrt(f(dot(x, x) * (1 / x.length)))));
+  return scale > 0x7c00 ? 0x7c00 : scale;
+}
+
+/** Encodes every row, or returns the index of the first row that has a scale of infinity. */
+export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points, masks }: Layout): Encoded | number {
+  const table = gridTable(points, p);
+  const packed: number[] = [];
+  const scales: number[] = [];
+  const sums: number[] = [];
+  for (let row = 0; row < rows; row++) {
+    const x = w.subarray(row * cols, (row + 1) * cols);
+    const z = flip(x, masks);
+    let error = 0;
+    let norm = 0;
+    const rowScales: number[] = [];
+    for (const { start, size } of groupsOf(cols, groupSize)) {
+      const group = x.subarray(start, start + size);
+      const scale = groupScale(group);
+      if (scale === 0x7c00) return row;
+      const squared = dot(group, group);
+      norm += squared;
+      rowScales.push(scale);
+      const part = z.subarray(start, start + size);
+      if (scale === 0) {
+        error += squared;
+        part.fill(0);
+      } else {
+        hadamard(part);
+        const factor = f(1 / f(f(Math.sqrt(size)) * f16ToF32(scale)));
+        for (let i = 0; i < size; i++) part[i] = f(part[i]! * factor);
+      }
+    }
+    const codes = nearest(z, table, p);
+    const rest = z.map((value, i) => value - points[codes[Math.floor(i / p)]! * p + (i % p)]!);
+    for (const [k, { start, size }] of groupsOf(cols, groupSize).entries()) {
+      const scale = f16ToF32(rowScales[k]!);
+      const group = rest.subarray(start, start + size);
+      error += scale * scale * dot(group, group);
+    }
+    packed.push(...pack(codes, bits));
+    scales.push(...rowScales);
+    sums.push(error, norm);
+  }
+  return { packed: Uint8Array.from(packed), scales: Uint16Array.from(scales), sums: Float64Array.from(sums) };
+}
+
+// The grid's points along one row, (cols).
+function gridRow(packed: Uint8Array, row: number, { cols, p, bits, points }: Layout): Float32Array {
+  const vectors = Math.ceil(cols / p);
+  const rowBytes = Math.ceil((vectors * bits) / 8);
+  const codes = unpack(packed.subarray(row * rowBytes, (row + 1) * rowBytes), vectors, bits);
+  return Float32Array.from({ length: cols }, (_, i) => points[codes[Math.floor(i / p)]! * p + (i % p)]!);
+}
+
+/** Weights of every row, (rows, cols). */
+export function dequantize(packed: Uint8Array, scales: Uint16Array, layout: Layout): Float32Array {
+  const { rows, cols, groupSize, masks } = layout;
+  const y = new Float32Array(rows * cols);
+  const groups = groupsOf(cols, groupSize);
+  for (let row = 0; row < rows; row++) {
+    const values = gridRow(packed, row, layout);
+    for (const [k, { start, size }] of groups.entries()) {
+      const group = values.subarray(start, start + size);
+      hadamard(group);
+      const factor = f(f16ToF32(scales[row * groups.length + k]!) * f(1 / f(Math.sqrt(size))));
+      for (let i = 0; i < size; i++) group[i] = f(group[i]! * factor);
+    }
+    y.set(flip(values, masks), row * cols);
+  }
+  return y;
+}
+
+/** y = Ŵ x from the rotated activation `x`, (rows). */
+export function matvec(packed: Uint8Array, scales: Uint16Array, x: Float32Array, layout: Layout): Float32Array {
+  const { rows, cols, groupSize } = layout;
+  const y = new Float32Array(rows);
+  const groups = groupsOf(cols, groupSize);
+  for (let row = 0; row < rows; row++) {
+    const values = gridRow(packed, row, layout);
+    for (const [k, { start, size }] of groups.entries()) {
+      const part = dot(values.subarray(start, start + size), x.subarray(start, start + size));
+      y[row] = f(y[row]! + f(f16ToF32(scales[row * groups.length + k]!) * part));
+    }
+  }
+  return y;
+}

@@ -1,0 +1,13 @@
+// Scalar twin of the rule for sums in assembly/lanes.ts: sixteen partial sums, folded by halves.
+
+const f = Math.fround;
+
+/** Inner product of two f32 vectors. */
+export function dot(a: Float32Array, b: Float32Array): number {
+  const sums = new Float32Array(16);
+  for (let i = 0; i < a.length; i++) sums[i % 16] = f(sums[i % 16]! + f(a[i]! * b[i]!));
+  for (let half = 8; half >= 1; half /= 2) {
+    for (let j = 0; j < half; j++) sums[j] = f(sums[j]! + sums[j + half]!);
+  }
+  return sums[0]!;
+}

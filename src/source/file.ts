@@ -1,0 +1,314 @@
+// Files as sources and sinks, for Node and what follows its `node:fs`: Deno, Bun.
+// Reads and writes carry their position and are repeated until every byte is through; a system error becomes one
+// sentence with the path.
+
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FormatError } from '../errors.ts';
+import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
+
+/** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
+const CALL_LIMIT = 1 << 30;
+
+/** Handles that a folder keeps open: checkpoints have hundreds of shards, systems allow as few as 256 handles. */
+export const HANDLE_LIMIT = 16;
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EBUSY: 'the file is in use',
+  EDQUOT: 'disk quota exceeded',
+  EEXIST: 'it exists already',
+  EFBIG: 'too large for the file system',
+  EIO: 'input/output error',
+  EISDIR: 'it is a directory',
+  ELOOP: 'too many symbolic links',
+  EMFILE: 'too many open files',
+  ENAMETOOLONG: 'the name is too long',
+  ENFILE: 'too many open files',
+  ENOENT: 'no such file or directory',
+  ENOSPC: 'no space left on device',
+  ENOTDIR: 'a part of the path is not a directory',
+  ENOTEMPTY: 'the directory is not empty',
+  EPERM: 'operation not permitted',
+  EROFS: 'read-only file system',
+  ETXTBSY: 'the file is being executed',
+  EXDEV: 'on another file system',
+};
+
+/** The system refused something about a file: `cannot write out/model.safetensors: no space left on device (ENOSPC)`. */
+export class FileError extends Error {
+  override readonly name = 'FileError';
+  readonly path: string;
+  /** The system's code such as `ENOSPC`; undefined where this module found the fault itself. */
+  readonly code: string | undefined;
+
+  /**
+   * @param action what was tried: `read`, `write`
+   * @param reason why it failed, in words; those of the code if left out
+   */
+  constructor(action: string, path: string, code: string | undefined, reason = REASONS[code ?? ''] ?? 'system error') {
+    super(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`);
+    this.path = path;
+    this.code = code;
+  }
+}
+
+/**
+ * Turns an error of `node:fs` into a FileError; any other comes back as it is.
+ * @param action what was tried: `read`, `write`, `rename`
+ */
+export function fileError(action: string, path: string, error: unknown): unknown {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  if (
+    !(error instanceof Error) ||
+    error instanceof FileError ||
+    typeof code !== 'string' ||
+    !/^E[A-Z0-9]+$/.test(code)
+  ) {
+    return error;
+  }
+  // `ENOSPC: no space left on device, write`
+  return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1]);
+}
+
+/**
+ * Opens a file to read.
+ * @throws {FileError} when it cannot be read or is not a regular file; of `slice`, too when the file has shrunk
+ */
+export async function openFile(path: string): Promise<Source & { close(): Promise<void> }> {
+  const { handle, byteLength } = await openRegular(path);
+  return {
+    byteLength,
+    slice: (start, end) => readExactly(handle, path, byteLength, start, end),
+    close: () => handle.close(),
+  };
+}
+
+/**
+ * Creates a file to write, or goes on with one. `close` returns once the bytes are on the disk; `abort` keeps what was
+ * written, for a later `append`. After a failed write every other fails the same way.
+ * @param append goes on at this byte of an existing file and drops what follows; if left out, the file must be new
+ * @throws {FileError} when it cannot be written, exists without `append`, or is shorter than `append`
+ */
+export async function createFile(path: string, { append }: { append?: number } = {}): Promise<Sink> {
+  const handle = await attempt('write', path, () => open(path, append === undefined ? 'wx' : 'r+'));
+  let position = append ?? 0;
+  if (append !== undefined) {
+    try {
+      const { size } = await handle.stat();
+      if (size < append)
+        throw new FileError('write', path, undefined, `it has ${size} bytes, ${append} were to be kept`);
+      await handle.truncate(append);
+    } catch (error) {
+      await handle.close();
+      throw fileError('write', path, error);
+    }
+  }
+
+  const writeAll = async (bytes: Uint8Array): Promise<void> => {
+    for (let at = 0; at < bytes.byteLength; ) {
+      const length = Math.min(bytes.byteLength - at, CALL_LIMIT);
+      const { bytesWritten } = await handle.write(bytes, at, length, position);
+      if (bytesWritten === 0) throw new FileError('write', path, undefined, 'the system takes no more bytes');
+      at += bytesWritten;
+      position += bytesWritten;
+    }
+  };
+
+  let isOpen = true;
+  let last: Promise<void> = Promise.resolve();
+  return {
+    write: (bytes) => {
+      if (!isOpen) return Promise.reject(new FileError('write', path, undefined, 'it is closed'));
+      last = last.then(() => attempt('write', path, () => writeAll(bytes)));
+      return last;
+    },
+    close: async () => {
+      if (!isOpen) return;
+      isOpen = false;
+      try {
+        await last;
+        await attempt('write', path, () => handle.sync());
+      } finally {
+        await attempt('write', path, () => handle.close());
+      }
+    },
+    abort: async () => {
+      if (!isOpen) return;
+      isOpen = false;
+      await last.catch(() => {});
+      await handle.close();
+    },
+  };
+}
+
+/**
+ * A directory as a folder: its regular files, and symbolic links to such (the caches of Hugging Face are links).
+ * Sources stay usable until `close`, with at most HANDLE_LIMIT idle handles among them.
+ * @throws {FileError} when it cannot be read or is not a directory
+ */
+export async function openFolder(path: string): Promise<Folder & { close(): Promise<void> }> {
+  const info = await attempt('read', path, () => stat(path));
+  if (!info.isDirectory()) throw new FileError('read', path, undefined, 'it is not a directory');
+  const cache = handleCache();
+  return {
+    name: path,
+    list: () => attempt('read', path, () => listFiles(path)),
+    open: async (name) => {
+      const missing = `folder must have the file ${JSON.stringify(name)}: it has not`;
+      if (name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name))
+        throw new FormatError(missing, { file: path });
+      const file = join(path, name);
+      const isThere = await lstat(file).catch((error) => error.code !== 'ENOENT');
+      if (!isThere) throw new FormatError(missing, { file: path });
+      const { byteLength } = await attempt('read', file, () => statRegular(file));
+      return {
+        byteLength,
+        slice: (start, end) =>
+          cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end)),
+      };
+    },
+    close: () => cache.close(),
+  };
+}
+
+/**
+ * A directory to write to, made if it is not there.
+ * @param resume whether it may hold files already, which `create` then replaces
+ * @throws {FileError} when it cannot be made, or holds something and `resume` is not set
+ */
+export async function createFolder(
+  path: string,
+  { resume = false }: { resume?: boolean } = {},
+): Promise<ResumableFolder & { close(): Promise<void> }> {
+  await attempt('create', path, () => mkdir(path, { recursive: true }));
+  const folder = await openFolder(path);
+  const holds = await attempt('read', path, () => readdir(path));
+  if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY');
+  const extend = (name: string, byteLength: number) => createFile(join(path, name), { append: byteLength });
+  return {
+    ...folder,
+    create: async (name) => ((await folder.list()).includes(name) ? extend(name, 0) : createFile(join(path, name))),
+    extend,
+  };
+}
+
+async function listFiles(path: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const isFile = entry.isSymbolicLink()
+      ? await stat(join(path, entry.name)).then(
+          (target) => target.isFile(),
+          () => false,
+        )
+      : entry.isFile();
+    if (isFile) names.push(entry.name);
+  }
+  return names.sort();
+}
+
+// Open handles by path, the least recently used first. One in use is never closed under its reader.
+function handleCache() {
+  interface Kept {
+    handle: Promise<FileHandle>;
+    users: number;
+  }
+  const kept = new Map<string, Kept>();
+  const drop = (path: string, { handle }: Kept): Promise<void> => {
+    kept.delete(path);
+    return handle.then(
+      (h) => h.close(),
+      () => {},
+    );
+  };
+  let isOpen = true;
+
+  const openSame = async (path: string, byteLength: number): Promise<FileHandle> => {
+    const opened = await openRegular(path);
+    if (opened.byteLength === byteLength) return opened.handle;
+    await opened.handle.close();
+    throw new FileError('read', path, undefined, `it had ${byteLength} bytes and now has ${opened.byteLength}`);
+  };
+
+  return {
+    async use<T>(path: string, byteLength: number, read: (handle: FileHandle) => Promise<T>): Promise<T> {
+      if (!isOpen) throw new FileError('read', path, undefined, 'its folder is closed');
+      let entry = kept.get(path);
+      if (entry === undefined) entry = { handle: openSame(path, byteLength), users: 0 };
+      else kept.delete(path);
+      kept.set(path, entry);
+      entry.users++;
+      try {
+        return await read(await entry.handle);
+      } catch (error) {
+        if (kept.get(path) === entry && entry.users === 1) await drop(path, entry);
+        throw error;
+      } finally {
+        entry.users--;
+        await trim();
+      }
+    },
+    async close(): Promise<void> {
+      isOpen = false;
+      await trim();
+    },
+  };
+
+  async function trim(): Promise<void> {
+    for (const [path, entry] of kept) {
+      if (isOpen && kept.size <= HANDLE_LIMIT) return;
+      if (entry.users === 0) await drop(path, entry);
+    }
+  }
+}
+
+async function openRegular(path: string): Promise<{ handle: FileHandle; byteLength: number }> {
+  return attempt('read', path, async () => {
+    await statRegular(path); // before `open`: that of a pipe would wait for a writer
+    const handle = await open(path, constants.O_RDONLY);
+    try {
+      return { handle, byteLength: (await handle.stat()).size };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  });
+}
+
+async function statRegular(path: string): Promise<{ byteLength: number }> {
+  const info = await stat(path);
+  if (info.isDirectory()) throw new FileError('read', path, 'EISDIR');
+  if (!info.isFile()) throw new FileError('read', path, undefined, 'it is not a regular file');
+  return { byteLength: info.size };
+}
+
+async function readExactly(
+  handle: FileHandle,
+  path: string,
+  byteLength: number,
+  start: number,
+  end: number,
+): Promise<ArrayBuffer> {
+  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > byteLength) {
+    throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${path}: got ${start}, ${end}`);
+  }
+  const bytes = new Uint8Array(end - start);
+  await attempt('read', path, async () => {
+    for (let at = 0; at < bytes.byteLength; ) {
+      const { bytesRead } = await handle.read(bytes, at, Math.min(bytes.byteLength - at, CALL_LIMIT), start + at);
+      if (bytesRead === 0)
+        throw new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${start + at}`);
+      at += bytesRead;
+    }
+  });
+  return bytes.buffer;
+}
+
+async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw fileError(action, path, error);
+  }
+}

@@ -1,0 +1,57 @@
+// What a worker does: one block of rows through the kernels. Jobs and results are plain data, so that they can be posted.
+
+import type { Codes, Encoded, Kernels, Matrix, PlainDtype, Weights } from '../kernels/kernels.ts';
+
+export interface EncodeJob {
+  kind: 'encode';
+  matrix: Matrix;
+  weights: Weights;
+  /** Row of the tensor that the block starts at, for messages. */
+  firstRow: number;
+}
+
+export interface DequantizeJob {
+  kind: 'dequantize';
+  matrix: Matrix;
+  codes: Codes;
+  dtype: PlainDtype;
+  firstRow: number;
+}
+
+export interface CompareJob {
+  kind: 'compare';
+  matrix: Matrix;
+  codes: Codes;
+  weights: Weights;
+}
+
+export type Job = EncodeJob | DequantizeJob | CompareJob;
+
+/** What each kind of job results in. */
+export interface Results {
+  encode: Encoded;
+  dequantize: Uint8Array<ArrayBuffer>;
+  compare: [error: number, norm: number];
+}
+
+/** Runs a job on the kernels. */
+export function runJob<J extends Job>(kernels: Kernels, job: J): Results[J['kind']];
+export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
+  switch (job.kind) {
+    case 'encode':
+      return kernels.encode(job.matrix, job.weights, job.firstRow);
+    case 'dequantize':
+      return kernels.dequantize(job.matrix, job.codes, job.dtype, job.firstRow);
+    case 'compare':
+      return kernels.compare(job.matrix, job.codes, job.weights);
+  }
+}
+
+/** The buffers of a job or a result that change hands when it is posted: all but the grid's points and small arrays. */
+export function buffersOf(value: Job | Results[Job['kind']]): ArrayBuffer[] {
+  if (Array.isArray(value)) return [];
+  if (value instanceof Uint8Array) return [value.buffer];
+  if ('weights' in value) return [value.weights.bytes.buffer as ArrayBuffer];
+  if ('sums' in value) return [value.packed.buffer, value.scales.buffer, value.sums.buffer];
+  return [];
+}

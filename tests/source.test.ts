@@ -1,0 +1,235 @@
+// Sources and sinks: in memory, and files in a temporary directory (Node, Deno, Bun only).
+
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FormatError } from '../src/errors.ts';
+import { openCheckpoint } from '../src/safetensors/checkpoint.ts';
+import { createFile, FileError, fileError, HANDLE_LIMIT, openFile, openFolder } from '../src/source/file.ts';
+import { blobSource, folderOf, memorySink } from '../src/source/memory.ts';
+
+let directory = '';
+test.before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'higgs-source-'));
+});
+test.after(() => rm(directory, { recursive: true, force: true }));
+
+const bytesOf = (...bytes: number[]) => new Uint8Array(bytes);
+const at = (name: string) => join(directory, name);
+
+async function errorOf(promise: Promise<unknown>): Promise<Error> {
+  return promise.then(
+    () => assert.unreachable('no error') as never,
+    (error) => error,
+  );
+}
+
+async function refused(promise: Promise<unknown>, message: string | RegExp, code?: string): Promise<void> {
+  const error = await errorOf(promise);
+  assert.instance(error, FileError);
+  assert.is((error as FileError).code, code);
+  if (typeof message === 'string') assert.is(error.message, message);
+  else assert.match(error.message, message);
+}
+
+// --- memory
+
+test('folderOf() lists by code unit and opens by name', async () => {
+  const folder = folderOf('here', { b: bytesOf(1).buffer, B: bytesOf(2).buffer, 'a.10': bytesOf(3).buffer });
+  assert.equal(await folder.list(), ['B', 'a.10', 'b']);
+  assert.equal(new Uint8Array(await (await folder.open('B')).slice(0, 1)), bytesOf(2));
+  for (const name of ['c', 'constructor', '__proto__']) {
+    const error = await errorOf(folder.open(name));
+    assert.instance(error, FormatError);
+    assert.is(error.message, `here: folder must have the file "${name}": it has not`);
+  }
+  assert.equal(await folderOf('m', new Map([['x', new ArrayBuffer(1)]])).list(), ['x']);
+});
+
+test('memorySink() copies what is written', async () => {
+  const sink = memorySink();
+  const piece = bytesOf(1, 2);
+  await sink.write(piece);
+  piece.fill(9);
+  await sink.write(bytesOf(3));
+  assert.equal(sink.bytes(), bytesOf(1, 2, 3));
+  await sink.close();
+  assert.match((await errorOf(sink.write(piece))).message, /closed/);
+});
+
+test('blobSource() slices a Blob', async () => {
+  const source = blobSource(new Blob([bytesOf(1, 2, 3, 4)]));
+  assert.is(source.byteLength, 4);
+  assert.equal(new Uint8Array(await source.slice(1, 3)), bytesOf(2, 3));
+});
+
+// --- files to read
+
+test('openFile() gives exactly the bytes asked for', async () => {
+  await writeFile(at('read'), bytesOf(0, 1, 2, 3, 4, 5));
+  const source = await openFile(at('read'));
+  assert.is(source.byteLength, 6);
+  const [a, b] = await Promise.all([source.slice(4, 6), source.slice(0, 3)]);
+  assert.equal([new Uint8Array(a), new Uint8Array(b)], [bytesOf(4, 5), bytesOf(0, 1, 2)]);
+  assert.is((await source.slice(6, 6)).byteLength, 0);
+  for (const [start, end] of [
+    [0, 7],
+    [-1, 2],
+    [2, 1],
+    [0, 0.5],
+  ]) {
+    assert.instance(await errorOf(Promise.resolve(source.slice(start, end))), RangeError);
+  }
+  await source.close();
+});
+
+test('openFile() says in one line why a file cannot be read', async () => {
+  await refused(openFile(at('none')), `cannot read ${at('none')}: no such file or directory (ENOENT)`, 'ENOENT');
+  await refused(openFile(directory), `cannot read ${directory}: it is a directory (EISDIR)`, 'EISDIR');
+  await writeFile(at('plain'), '');
+  await refused(openFile(at('plain/x')), /a part of the path is not a directory \(ENOTDIR\)$/, 'ENOTDIR');
+});
+
+test('openFile() does not wait at a pipe', async () => {
+  if (process.platform === 'win32') return;
+  execFileSync('mkfifo', [at('pipe')]);
+  await refused(openFile(at('pipe')), `cannot read ${at('pipe')}: it is not a regular file`);
+});
+
+test('openFile() says when the file has shrunk', async () => {
+  await writeFile(at('shrinks'), new Uint8Array(100));
+  const source = await openFile(at('shrinks'));
+  await truncate(at('shrinks'), 40);
+  await refused(
+    Promise.resolve(source.slice(10, 90)),
+    `cannot read ${at('shrinks')}: it had 100 bytes and has shrunk to 40`,
+  );
+  await source.close();
+});
+
+// --- files to write
+
+test('createFile() writes in order, also when writes are not awaited', async () => {
+  const sink = await createFile(at('write'));
+  const writes = [sink.write(bytesOf(1, 2)), sink.write(bytesOf()), sink.write(bytesOf(3))];
+  await sink.close();
+  await Promise.all(writes);
+  assert.equal(new Uint8Array(await readFile(at('write'))), bytesOf(1, 2, 3));
+  await refused(sink.write(bytesOf(4)), `cannot write ${at('write')}: it is closed`);
+  await sink.close();
+  await sink.abort();
+});
+
+test('createFile() never overwrites', async () => {
+  await writeFile(at('there'), 'x');
+  await refused(createFile(at('there')), `cannot write ${at('there')}: it exists already (EEXIST)`, 'EEXIST');
+  assert.is(await readFile(at('there'), 'utf8'), 'x');
+  await refused(
+    createFile(at('no/where')),
+    `cannot write ${at('no/where')}: no such file or directory (ENOENT)`,
+    'ENOENT',
+  );
+});
+
+test('createFile() goes on at `append` and drops what follows', async () => {
+  const first = await createFile(at('resumed'));
+  await first.write(bytesOf(1, 2, 3, 4, 5));
+  await first.abort();
+  assert.equal(new Uint8Array(await readFile(at('resumed'))), bytesOf(1, 2, 3, 4, 5));
+  const second = await createFile(at('resumed'), { append: 2 });
+  await second.write(bytesOf(9));
+  await second.close();
+  assert.equal(new Uint8Array(await readFile(at('resumed'))), bytesOf(1, 2, 9));
+  await refused(
+    createFile(at('resumed'), { append: 4 }),
+    `cannot write ${at('resumed')}: it has 3 bytes, 4 were to be kept`,
+  );
+  await refused(createFile(at('absent'), { append: 0 }), /no such file or directory \(ENOENT\)$/, 'ENOENT');
+});
+
+test('fileError() says in one line that the disk is full', () => {
+  const system = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  const error = fileError('write', 'out/model.safetensors', system) as FileError;
+  assert.is(error.message, 'cannot write out/model.safetensors: no space left on device (ENOSPC)');
+  assert.equal([error.path, error.code], ['out/model.safetensors', 'ENOSPC']);
+});
+
+test('fileError() words codes it does not know by the system, and leaves other errors alone', () => {
+  const system = Object.assign(new Error('EWHAT: something odd, write'), { code: 'EWHAT' });
+  assert.is((fileError('write', 'p', system) as Error).message, 'cannot write p: something odd (EWHAT)');
+  for (const error of [
+    new RangeError('x'),
+    new FileError('read', 'p', 'EIO'),
+    Object.assign(new Error(), { code: 'ERR_X' }),
+    'text',
+    null,
+  ]) {
+    assert.is(fileError('write', 'p', error), error);
+  }
+});
+
+// --- folders
+
+test('openFolder() lists files and links to files, sorted', async () => {
+  const folder = at('folder');
+  await mkdir(join(folder, 'inner'), { recursive: true });
+  await writeFile(join(folder, 'b'), 'b');
+  await writeFile(join(folder, 'A'), 'A');
+  await symlink('b', join(folder, 'linked'));
+  await symlink('nowhere', join(folder, 'broken'));
+  await symlink('loop', join(folder, 'loop'));
+  await symlink('inner', join(folder, 'linked-directory'));
+  const opened = await openFolder(folder);
+  assert.is(opened.name, folder);
+  assert.equal(await opened.list(), ['A', 'b', 'linked']);
+  const source = await opened.open('linked');
+  assert.equal(new Uint8Array(await source.slice(0, source.byteLength)), new Uint8Array([0x62]));
+  for (const name of ['none', '../folder/b', '..', '.', '', 'inner/x', 'a\0']) {
+    assert.instance(await errorOf(opened.open(name)), FormatError, name);
+  }
+  await refused(opened.open('inner'), /it is a directory \(EISDIR\)$/, 'EISDIR');
+  await refused(opened.open('broken'), /no such file or directory \(ENOENT\)$/, 'ENOENT');
+  await opened.close();
+  await refused(Promise.resolve(source.slice(0, 1)), /its folder is closed$/);
+  await refused(openFolder(join(folder, 'b')), `cannot read ${join(folder, 'b')}: it is not a directory`);
+  await refused(openFolder(join(folder, 'none')), /no such file or directory \(ENOENT\)$/, 'ENOENT');
+});
+
+test('openFolder() reads hundreds of files with a bounded number of handles', async () => {
+  const folder = at('many');
+  await mkdir(folder);
+  const names = Array.from({ length: 100 }, (_, i) => `f${i}`);
+  for (const [i, name] of names.entries()) await writeFile(join(folder, name), bytesOf(i, i + 1));
+  const opened = await openFolder(folder);
+  const sources = await Promise.all(names.map((name) => opened.open(name)));
+  const handles = async () => (process.platform === 'linux' ? (await readdir('/proc/self/fd')).length : 0);
+  const before = await handles();
+  for (let round = 0; round < 3; round++) {
+    const read = await Promise.all(sources.map(async (source) => new Uint8Array(await source.slice(round % 2, 2))));
+    for (const [i, bytes] of read.entries()) assert.equal(bytes, round % 2 ? bytesOf(i + 1) : bytesOf(i, i + 1));
+  }
+  assert.ok((await handles()) <= before + HANDLE_LIMIT);
+  await writeFile(join(folder, 'f0'), 'longer');
+  await refused(Promise.resolve(sources[0].slice(0, 1)), /it had 2 bytes and now has 6$/);
+  await opened.close();
+  assert.ok((await handles()) <= before);
+});
+
+test('openCheckpoint() reads a directory of links, as in a Hugging Face cache', async () => {
+  const folder = at('snapshot');
+  await mkdir(folder);
+  const header = new TextEncoder().encode('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}');
+  await writeFile(at('blob'), [new Uint8Array(new BigUint64Array([BigInt(header.length)]).buffer), header, bytesOf(7)]);
+  await symlink(at('blob'), join(folder, 'model.safetensors'));
+  const opened = await openFolder(`${folder}/`);
+  const checkpoint = await openCheckpoint(opened);
+  const a = checkpoint.get('a')!;
+  assert.equal(new Uint8Array(await a.file.read(a)), bytesOf(7));
+  assert.is(a.file.file, `${folder}/model.safetensors`);
+  await opened.close();
+});
+
+test.run();
