@@ -26,7 +26,12 @@ for (const target of ['debug', 'release']) {
 
 await build({
   ...shared,
-  entryPoints: { index: 'src/index.ts', grids: 'src/grids/large.ts', files: 'src/files.ts', worker: 'src/workers/worker.ts' },
+  entryPoints: {
+    index: 'src/index.ts',
+    grids: 'src/grids/large.ts',
+    files: 'src/files.ts',
+    worker: 'src/workers/worker.ts',
+  },
   outdir: 'build',
   platform: 'neutral',
   mainFields: ['module', 'main'],
@@ -39,9 +44,23 @@ await build({
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
 });
-if (wanted.has('--tests')) await bundle('tests', readdirSync('tests').filter((name) => name.endsWith('.test.ts')));
-if (wanted.has('--bench')) await bundle('bench', readdirSync('bench').filter((name) => name.endsWith('.ts')));
-if (wanted.has('--grids')) await build({ ...shared, entryPoints: { 'grids-maker': 'src/grids/maker/index.ts' }, outdir: 'build', platform: 'node' });
+if (wanted.has('--tests'))
+  await bundle(
+    'tests',
+    readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
+  );
+if (wanted.has('--bench'))
+  await bundle(
+    'bench',
+    readdirSync('bench').filter((name) => name.endsWith('.ts')),
+  );
+if (wanted.has('--grids'))
+  await build({
+    ...shared,
+    entryPoints: { 'grids-maker': 'src/grids/maker/index.ts' },
+    outdir: 'build',
+    platform: 'node',
+  });
 
 /** @param {string} folder @param {string[]} names */
 async function bundle(folder, names) {

@@ -111,7 +111,10 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
     const found = grids.get(grid);
     if (found) return found;
     const known = [...grids.keys()].join(', ');
-    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${JSON.stringify(grid)}`);
+    throw new UnsupportedError(
+      `grid ${grid}`,
+      `grid must be one of those loaded, ${known}: got ${JSON.stringify(grid)}`,
+    );
   }
 
   async function plan(input: Folder, options: CheckpointOptions): Promise<Plan> {
@@ -126,7 +129,8 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
 
   return {
     grids,
-    quantize: (weights, options) => quantizeMatrix(kernels, weights, options.rows, options.cols, schemeOf(options, gridOf)),
+    quantize: (weights, options) =>
+      quantizeMatrix(kernels, weights, options.rows, options.cols, schemeOf(options, gridOf)),
     dequantize: (matrix) => dequantizeMatrix(kernels, matrix),
     matvec: (matrix, x) => matvecMatrix(kernels, matrix, x),
     planCheckpoint: (input, options = {}) => plan(input, options),

@@ -7,7 +7,8 @@ type Elements = Float32Array | Float64Array | Uint8Array | Uint16Array | Uint32A
 /** Fails unless both arrays have the same length and the same bits; names the first index that differs. */
 export function sameBits(actual: Elements, expected: Elements, what = 'arrays'): void {
   const width = expected.BYTES_PER_ELEMENT;
-  if (actual.length !== expected.length) assert.unreachable(`${what}: ${actual.length} elements, not ${expected.length}`);
+  if (actual.length !== expected.length)
+    assert.unreachable(`${what}: ${actual.length} elements, not ${expected.length}`);
   const a = new Uint8Array(actual.buffer, actual.byteOffset, actual.byteLength);
   const b = new Uint8Array(expected.buffer, expected.byteOffset, expected.byteLength);
   const at = a.findIndex((byte, i) => byte !== b[i]);

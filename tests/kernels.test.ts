@@ -50,10 +50,7 @@ function testKernels(build: string, kernels: KernelExports): void {
     const x = place(Uint8Array.of(0x00, 0x01, 0x07, 0x08, 0x38, 0x7e, 0xfe, 0x80));
     const y = alloc(32);
     kernels.f8ToF32(x, y, 8);
-    sameBits(
-      copy(Float32Array, y, 8),
-      Float32Array.of(0, 2 ** -9, 7 * 2 ** -9, 2 ** -6, 1, 448, -448, -0),
-    );
+    sameBits(copy(Float32Array, y, 8), Float32Array.of(0, 2 ** -9, 7 * 2 ** -9, 2 ** -6, 1, 448, -448, -0));
   });
 
   test('f32ToF16() and f32ToBf16() equal their twins when rounding is a tie, a carry, subnormal, infinite or NaN', () => {
@@ -91,12 +88,21 @@ function testKernels(build: string, kernels: KernelExports): void {
       memory.reset();
       const source = normals(count + 8, 3);
       const x = place(source);
-      for (const [name, width] of [['f32ToF16', 2], ['f32ToBf16', 2], ['f16ToF32', 4], ['bf16ToF32', 4], ['f8ToF32', 4]] as const) {
+      for (const [name, width] of [
+        ['f32ToF16', 2],
+        ['f32ToBf16', 2],
+        ['f16ToF32', 4],
+        ['bf16ToF32', 4],
+        ['f8ToF32', 4],
+      ] as const) {
         const y = alloc((count + 8) * width);
         memory.bytes(y, (count + 8) * width).fill(0xa5);
         kernels[name](x, y, count);
         const after = memory.bytes(y + count * width, 8 * width);
-        assert.ok(after.every((byte) => byte === 0xa5), `${name} wrote beyond ${count}`);
+        assert.ok(
+          after.every((byte) => byte === 0xa5),
+          `${name} wrote beyond ${count}`,
+        );
       }
     }
   });
@@ -126,11 +132,17 @@ function testKernels(build: string, kernels: KernelExports): void {
   });
 
   test('signs() gives the words that FORMAT.md lists', () => {
-    for (const [seed, words] of [[0, [0x92ca2f0e, 0x3cd6e3f3]], [1, [0x50653bed, 0xcc56a2eb]]] as const) {
+    for (const [seed, words] of [
+      [0, [0x92ca2f0e, 0x3cd6e3f3]],
+      [1, [0x50653bed, 0xcc56a2eb]],
+    ] as const) {
       memory.reset();
       const masks = alloc(256);
       kernels.signs(seed, masks, 64);
-      sameBits(copy(Uint32Array, masks, 64), Uint32Array.from({ length: 64 }, (_, i) => ((words[i >> 5]! >>> (i & 31)) & 1) * 2 ** 31));
+      sameBits(
+        copy(Uint32Array, masks, 64),
+        Uint32Array.from({ length: 64 }, (_, i) => ((words[i >> 5]! >>> (i & 31)) & 1) * 2 ** 31),
+      );
     }
   });
 
@@ -154,9 +166,15 @@ function testKernels(build: string, kernels: KernelExports): void {
         const at = place(unit);
         kernels.hadamard(at, n);
         const column = copy(Float32Array, at, n);
-        sameBits(column, column.map((_, i) => (parity(i & k) ? -1 : 1)));
+        sameBits(
+          column,
+          column.map((_, i) => (parity(i & k) ? -1 : 1)),
+        );
         kernels.hadamard(at, n);
-        sameBits(copy(Float32Array, at, n), unit.map((value) => value * n));
+        sameBits(
+          copy(Float32Array, at, n),
+          unit.map((value) => value * n),
+        );
       }
     }
   });
@@ -205,7 +223,10 @@ function testKernels(build: string, kernels: KernelExports): void {
         memory.bytes(packed, byteLength + 16).fill(0xa5);
         kernels.pack(place(codes), count, bits, packed);
         sameBits(copy(Uint8Array, packed, byteLength), pack(codes, bits), `pack, ${bits} bits × ${count}`);
-        assert.ok(memory.bytes(packed + byteLength, 16).every((byte) => byte === 0xa5), 'wrote beyond the last byte');
+        assert.ok(
+          memory.bytes(packed + byteLength, 16).every((byte) => byte === 0xa5),
+          'wrote beyond the last byte',
+        );
         const again = alloc(count * 2 + 16);
         kernels.unpack(packed, count, bits, again);
         sameBits(copy(Uint16Array, again, count), codes, `unpack, ${bits} bits × ${count}`);
@@ -247,9 +268,25 @@ function testKernels(build: string, kernels: KernelExports): void {
   });
 
   test('encode(), dequantize() and matvec() equal their twins for every p, code width, row width and group size', () => {
-    for (const [p, bits] of [[1, 4], [1, 3], [2, 8], [2, 6], [3, 9], [4, 10]] as const) {
+    for (const [p, bits] of [
+      [1, 4],
+      [1, 3],
+      [2, 8],
+      [2, 6],
+      [3, 9],
+      [4, 10],
+    ] as const) {
       const points = normals(2 ** bits * p, bits);
-      for (const [cols, groupSize] of [[1, 16], [2, 16], [3, 16], [17, 16], [33, 64], [172, 1024], [576, 1024], [1000, 256]] as const) {
+      for (const [cols, groupSize] of [
+        [1, 16],
+        [2, 16],
+        [3, 16],
+        [17, 16],
+        [33, 64],
+        [172, 1024],
+        [576, 1024],
+        [1000, 256],
+      ] as const) {
         memory.reset();
         const rows = 3;
         const w = normals(rows * cols, cols).map((value) => value * 0.03);
@@ -264,7 +301,20 @@ function testKernels(build: string, kernels: KernelExports): void {
         const scales = alloc(expected.scales.byteLength);
         const sums = alloc(rows * 16);
         const scratch = alloc((cols + 64) * 10);
-        const done = kernels.encode(at.w, rows, cols, at.masks, groupSize, at.table, p, bits, packed, scales, sums, scratch);
+        const done = kernels.encode(
+          at.w,
+          rows,
+          cols,
+          at.masks,
+          groupSize,
+          at.table,
+          p,
+          bits,
+          packed,
+          scales,
+          sums,
+          scratch,
+        );
         const what = `p = ${p}, ${bits} bits, ${cols} columns`;
         assert.is(done, rows);
         sameBits(copy(Uint8Array, packed, expected.packed.length), expected.packed, `packed, ${what}`);
@@ -279,7 +329,11 @@ function testKernels(build: string, kernels: KernelExports): void {
         const x = rotation.rotate(normals(cols, 77), masks, groupSize);
         const product = alloc(rows * 4);
         kernels.matvec(packed, scales, rows, cols, groupSize, at.table, p, bits, place(x), product, scratch);
-        sameBits(copy(Float32Array, product, rows), matrix.matvec(expected.packed, expected.scales, x, layout), `y, ${what}`);
+        sameBits(
+          copy(Float32Array, product, rows),
+          matrix.matvec(expected.packed, expected.scales, x, layout),
+          `y, ${what}`,
+        );
       }
     }
   });
@@ -291,7 +345,20 @@ function testKernels(build: string, kernels: KernelExports): void {
       w.fill(bad, 2 * 32 + 5, 2 * 32 + 20);
       const table = alloc(16 * 8);
       kernels.gridTable(place(normals(16, 1)), 1, 16, table);
-      const args = [place(w), 4, 32, place(new Uint32Array(32)), 16, table, 1, 4, alloc(64), alloc(64), alloc(64), alloc(2000)] as const;
+      const args = [
+        place(w),
+        4,
+        32,
+        place(new Uint32Array(32)),
+        16,
+        table,
+        1,
+        4,
+        alloc(64),
+        alloc(64),
+        alloc(64),
+        alloc(2000),
+      ] as const;
       assert.is(kernels.encode(...args), 2);
     }
   });
@@ -315,7 +382,8 @@ function testKernels(build: string, kernels: KernelExports): void {
     assert.is(kernels.crc32(0, digits, 9, table) >>> 0, 0xcbf43926);
     const bytes = new Uint8Array(normals(512, 8).buffer);
     const at = place(bytes);
-    for (const count of lengths) assert.is(kernels.crc32(123, at, count, table) >>> 0, crc32(123, bytes.subarray(0, count)));
+    for (const count of lengths)
+      assert.is(kernels.crc32(123, at, count, table) >>> 0, crc32(123, bytes.subarray(0, count)));
   });
 
   test.run();

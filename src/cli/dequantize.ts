@@ -5,7 +5,7 @@ import type { PlainDtype } from '../kernels/kernels.ts';
 import { openInput } from './input.ts';
 import { stageOutput } from './output.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
-import { bytesText } from './terminal.ts';
+import { bytesStep, bytesText } from './terminal.ts';
 import { byteSize, integer } from './usage.ts';
 
 interface Options {
@@ -21,11 +21,19 @@ export function addDequantize(program: Command): void {
   program
     .command('dequantize')
     .summary('write a plain checkpoint that any framework loads')
-    .description('Writes the weights of a quantized checkpoint as a plain one: the same names and shapes, ordinary dtypes.')
+    .description(
+      'Writes the weights of a quantized checkpoint as a plain one: the same names and shapes, ordinary dtypes.',
+    )
     .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
     .requiredOption('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
-    .addOption(new Option('--dtype <dtype>', 'dtype of the weights (each its original one)').choices(['f16', 'bf16', 'f32']))
-    .addOption(new Option('--workers <n>', 'worker threads (the cores)').argParser(integer(1, WORKERS_LIMIT)).default(cores(), ''))
+    .addOption(
+      new Option('--dtype <dtype>', 'dtype of the weights (each its original one)').choices(['f16', 'bf16', 'f32']),
+    )
+    .addOption(
+      new Option('--workers <n>', 'worker threads (the cores)')
+        .argParser(integer(1, WORKERS_LIMIT))
+        .default(cores(), ''),
+    )
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace an existing output')
     .option('--json', 'print the report as JSON')
@@ -54,7 +62,7 @@ async function dequantize(path: string, options: Options): Promise<void> {
           ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
           pool,
           signal,
-          onProgress: (step) => progress.update(step),
+          onProgress: (step) => progress.update(bytesStep(step)),
         });
         await staging.commit();
         return { ...done, seconds: (performance.now() - began) / 1000 };

@@ -3,9 +3,9 @@
 import { lstat, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
+import { INDEX_NAME } from '../safetensors/checkpoint.ts';
 import { createFolder, FileError, fileError, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
-import { INDEX_NAME } from '../safetensors/checkpoint.ts';
 import type { Input } from './input.ts';
 import { UsageError } from './usage.ts';
 
@@ -46,7 +46,8 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   }
   const existing = await inspectTarget(out, target, isFile);
   if (existing === 'other' || (existing === 'checkpoint' && !options.force)) {
-    const hint = existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
+    const hint =
+      existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
     throw new FileError('write', out, 'EEXIST', `it is there already; ${hint}`);
   }
 
@@ -57,7 +58,12 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   });
   if (held !== undefined && held.length > 0 && !options.resume) {
     if (!options.force) {
-      throw new FileError('write', out, 'EEXIST', `${out}.partial holds an interrupted run; give --resume to go on with it, or --force to start again`);
+      throw new FileError(
+        'write',
+        out,
+        'EEXIST',
+        `${out}.partial holds an interrupted run; give --resume to go on with it, or --force to start again`,
+      );
     }
     if (!held.every((name) => isOurs(name))) {
       throw new FileError('replace', path, 'ENOTEMPTY', 'it holds files that higgs did not write');
@@ -106,14 +112,19 @@ async function realTarget(out: string): Promise<string> {
 }
 
 function checkApart(out: string, target: string, input: string): void {
-  const inside = (inner: string, outer: string) => inner === outer || inner.startsWith(outer.endsWith(sep) ? outer : outer + sep);
+  const inside = (inner: string, outer: string) =>
+    inner === outer || inner.startsWith(outer.endsWith(sep) ? outer : outer + sep);
   if (target === input) throw new UsageError(`--output must not be the input: got ${out}`);
   if (inside(target, input)) throw new UsageError(`--output must not be inside the input: got ${out}`);
   if (inside(input, target)) throw new UsageError(`--output must not contain the input: got ${out}`);
 }
 
 // What is at the output's name: nothing, an empty directory (which may be written to), a checkpoint, something else.
-async function inspectTarget(out: string, target: string, isFile: boolean): Promise<'nothing' | 'checkpoint' | 'other'> {
+async function inspectTarget(
+  out: string,
+  target: string,
+  isFile: boolean,
+): Promise<'nothing' | 'checkpoint' | 'other'> {
   const info = await lstat(target).catch((error) => {
     if (error.code === 'ENOENT') return undefined;
     throw fileError('write', out, error);
@@ -135,7 +146,11 @@ async function inspectTarget(out: string, target: string, isFile: boolean): Prom
 
 // Names of files that a run may write.
 function isOurs(name: string): boolean {
-  return name === JOURNAL_NAME || name === INDEX_NAME || /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i.test(name);
+  return (
+    name === JOURNAL_NAME ||
+    name === INDEX_NAME ||
+    /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i.test(name)
+  );
 }
 
 async function remove(path: string): Promise<void> {

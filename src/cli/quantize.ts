@@ -5,8 +5,7 @@ import { FormatError, UnsupportedError } from '../errors.ts';
 import type { CheckpointOptions } from '../higgs.ts';
 import type { Plan } from '../quantize/plan.ts';
 import type { Report } from '../quantize/report.ts';
-import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
-import { bitsPerWeight } from '../quantize/scheme.ts';
+import { bitsPerWeight, DEFAULT_GRIDS, DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
 import { openInput } from './input.ts';
 import { canResume, stageOutput } from './output.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
@@ -42,20 +41,24 @@ export function addQuantize(program: Command): void {
     .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--grid <name>', 'the grid, e.g. p1n16, p2n256, p4n4096').conflicts('bits'))
-    .addOption(
-      new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(integer(2, 4)),
-    )
+    .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(integer(2, 4)))
     .addOption(
       new Option('--group <n>', `weights that share a scale: a power of two, ${GROUP_SIZES.low} to ${GROUP_SIZES.high}`)
         .argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high))
         .default(DEFAULT_GROUP_SIZE),
     )
     .addOption(new Option('--seed <n>', 'seed of the random signs').argParser(integer(0, 0xffffffff)).default(0))
-    .addOption(new Option('--signs <kind>', 'random signs before the transform').choices(['random', 'none']).default('random'))
+    .addOption(
+      new Option('--signs <kind>', 'random signs before the transform').choices(['random', 'none']).default('random'),
+    )
     .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid')
     .option('--include <regexp>', 'quantize the tensors whose names match, instead of the linear weights', pattern)
     .option('--exclude <regexp>', 'never quantize the tensors whose names match', pattern)
-    .addOption(new Option('--workers <n>', 'worker threads (the cores)').argParser(integer(1, WORKERS_LIMIT)).default(cores(), ''))
+    .addOption(
+      new Option('--workers <n>', 'worker threads (the cores)')
+        .argParser(integer(1, WORKERS_LIMIT))
+        .default(cores(), ''),
+    )
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
     .option('--resume', 'go on with an interrupted run that had the same options')
@@ -76,7 +79,9 @@ Examples:
 
 async function quantize(path: string, options: Options): Promise<void> {
   if ((options.group & (options.group - 1)) !== 0) {
-    throw new UsageError(`--group must be a power of two from ${GROUP_SIZES.low} to ${GROUP_SIZES.high}: got ${options.group}`);
+    throw new UsageError(
+      `--group must be a power of two from ${GROUP_SIZES.low} to ${GROUP_SIZES.high}: got ${options.group}`,
+    );
   }
   if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
   const settings: CheckpointOptions = {
@@ -93,11 +98,19 @@ async function quantize(path: string, options: Options): Promise<void> {
   try {
     if (options.dryRun) {
       const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
-      print(options.json, () => planJson(plan), () => planText(plan));
+      print(
+        options.json,
+        () => planJson(plan),
+        () => planText(plan),
+      );
       return;
     }
     const report = await run(input, options.output!, settings, options);
-    print(options.json, () => report, () => reportText(report, options.output!));
+    print(
+      options.json,
+      () => report,
+      () => reportText(report, options.output!),
+    );
     for (const warning of report.warnings) process.stderr.write(`higgs: warning: ${warning}\n`);
   } finally {
     await input.folder.close();
@@ -122,8 +135,12 @@ async function run(
         pool,
         signal,
         resume: { identity: await input.identity() },
-        onProgress: ({ bytesRead, bytesIn, weightsDone, tensor }) =>
-          progress.update({ bytesDone: bytesRead, bytes: bytesIn, weights: weightsDone, tensor }),
+        onProgress: ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
+          progress.update(
+            weights > 0
+              ? { done: weightsDone, total: weights, unit: 'weights', bytes: bytesRead, tensor }
+              : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
+          ),
       });
       await staging.commit();
       return { ...report, seconds: (performance.now() - began) / 1000 };
@@ -162,7 +179,9 @@ function reportText(report: Report & { seconds: number }, out: string): string {
   });
   const passed = report.passed.length === 0 ? '' : `, ${report.passed.length} tensors passed through`;
   return [
-    ...(rows.length > 0 ? [table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]), ''] : []),
+    ...(rows.length > 0
+      ? [table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]), '']
+      : []),
     `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${report.relativeError.toPrecision(4)}${passed}`,
     `${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
   ].join('\n');
@@ -176,14 +195,23 @@ function planJson(plan: Plan) {
     files: plan.shards.map(({ fileName, byteLength }) => ({ name: fileName, bytes: byteLength })),
     tensors: plan.items.flatMap((item) => (item.kind === 'quantize' ? [schemeRow(item)] : [])),
     passed: plan.items.flatMap((item) =>
-      item.kind === 'copy' ? [{ name: item.tensor.name, shape: item.tensor.shape, dtype: item.tensor.dtype, reason: item.reason }] : [],
+      item.kind === 'copy'
+        ? [{ name: item.tensor.name, shape: item.tensor.shape, dtype: item.tensor.dtype, reason: item.reason }]
+        : [],
     ),
   };
 }
 
 function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quantize' }>) {
   const { name, shape, dtype, rows, cols, scheme } = quantized;
-  return { name, shape, dtype, grid: scheme.grid.name, groupSize: scheme.groupSize, bpw: bitsPerWeight(rows, cols, scheme) };
+  return {
+    name,
+    shape,
+    dtype,
+    grid: scheme.grid.name,
+    groupSize: scheme.groupSize,
+    bpw: bitsPerWeight(rows, cols, scheme),
+  };
 }
 
 function planText(plan: Plan): string {

@@ -35,7 +35,11 @@ export function loadAll(): Promise<Higgs> {
 }
 
 /** Runs `work` with workers, a progress display, and Ctrl-C as an abort. */
-export async function withSession<T>(label: string, workers: number, work: (session: Session) => Promise<T>): Promise<T> {
+export async function withSession<T>(
+  label: string,
+  workers: number,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
   const higgs = await loadAll();
   const pool = threadPool(workers);
   const progress = progressDisplay(label);

@@ -1,12 +1,20 @@
 // What a person reads: tables, sizes, durations on standard output; progress on standard error.
 
 import { SingleBar } from 'cli-progress';
+import type { StoredProgress } from '../quantize/restore.ts';
 
 /** Columns of text, the first one left-aligned and the others right-aligned unless `left` says otherwise. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[], left: readonly number[] = [0]): string {
+export function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  left: readonly number[] = [0],
+): string {
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]!.length)));
   const line = (cells: readonly string[]) =>
-    cells.map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ').trimEnd();
+    cells
+      .map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join('  ')
+      .trimEnd();
   return [line(head), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
 }
 
@@ -39,31 +47,37 @@ export function family(name: string): string {
   return name.replace(/(^|\.)\d+(?=\.|$)/g, '$1*');
 }
 
-/** How far a run is. */
+/** How far a run is, in what takes the time: weights, or bytes where there are none. */
 export interface Step {
-  bytesDone: number;
+  done: number;
+  total: number;
+  unit: 'weights' | 'bytes';
+  /** Bytes read so far. */
   bytes: number;
-  /** Weights so far, if the run counts them. */
-  weights?: number;
   /** The tensor at work. */
   tensor: string;
 }
+
+/** The step of a run that counts bytes alone. */
+export function bytesStep({ bytesDone, bytes, tensor }: StoredProgress): Step {
+  return { done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor };
+}
+
+const LINE_SECONDS = 10;
 
 /** Shows progress: a bar on a terminal, else a line every ten seconds. */
 export function progressDisplay(label: string, stream: NodeJS.WriteStream = process.stderr) {
   const began = performance.now();
   let first: Step | undefined; // a resumed run starts further on
-  let latest: Step | undefined;
-  let nextLine = 10;
+  let nextLine = LINE_SECONDS;
 
-  const seconds = () => (performance.now() - began) / 1000;
-  const rates = (step: Step) => {
-    const elapsed = Math.max(1e-3, seconds());
-    const bytes = (step.bytesDone - first!.bytesDone) / elapsed;
-    const weights = step.weights === undefined ? '' : `${countText((step.weights - first!.weights!) / elapsed)} weights/s  `;
-    const left = bytes > 0 ? durationText((step.bytes - step.bytesDone) / bytes) : '…';
-    return { rate: `${weights}${(bytes / 1e6).toFixed(0)} MB/s`, left };
-  };
+  function figures(step: Step): { rate: string; left: string } {
+    const seconds = Math.max(1e-3, (performance.now() - began) / 1000);
+    const pace = (step.done - first!.done) / seconds;
+    const weights = step.unit === 'weights' ? `${countText(pace)} weights/s  ` : '';
+    const left = pace > 0 ? durationText((step.total - step.done) / pace) : '…';
+    return { rate: `${weights}${((step.bytes - first!.bytes) / 1e6 / seconds).toFixed(0)} MB/s`, left };
+  }
 
   const bar = stream.isTTY
     ? new SingleBar({
@@ -74,7 +88,6 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
         hideCursor: true,
         clearOnComplete: true,
         fps: 8,
-        etaBuffer: 1,
         stream,
         linewrap: false,
         gracefulExit: false,
@@ -85,19 +98,19 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
     update(step: Step): void {
       if (!first) {
         first = { ...step };
-        bar?.start(step.bytes, step.bytesDone, { rate: '', left: '…', tensor: '' });
+        bar?.start(step.total, step.done, { rate: '', left: '…', tensor: '' });
       }
-      latest = step;
       if (bar) {
-        bar.update(step.bytesDone, { ...rates(step), tensor: step.tensor });
-      } else if (seconds() >= nextLine) {
-        nextLine += 10;
-        const { rate, left } = rates(step);
-        stream.write(`${label}: ${Math.floor((100 * step.bytesDone) / step.bytes)} %  ${rate}  ${left} left  ${step.tensor}\n`);
+        bar.update(step.done, { ...figures(step), tensor: step.tensor });
+      } else if (performance.now() - began >= nextLine * 1000) {
+        nextLine += LINE_SECONDS;
+        const { rate, left } = figures(step);
+        const percent = Math.floor((100 * step.done) / step.total);
+        stream.write(`${label}: ${percent} %  ${rate}  ${left} left  ${step.tensor}\n`);
       }
     },
     stop(): void {
-      if (bar && latest) bar.stop();
+      if (first) bar?.stop();
     },
   };
 }

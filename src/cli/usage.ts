@@ -23,7 +23,8 @@ export function byteSize(text: string): number {
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?$/.exec(text) ?? [];
   const power = ' kMGT'.indexOf(unit.charAt(0).replace('K', 'k') || ' ');
   const bytes = Math.floor(Number(number) * (unit.endsWith('i') ? 1024 : 1000) ** power);
-  if (!(bytes >= 1) || !Number.isSafeInteger(bytes)) throw new InvalidArgumentError('must be a size such as 500MB or 5GB.');
+  if (!(bytes >= 1) || !Number.isSafeInteger(bytes))
+    throw new InvalidArgumentError('must be a size such as 500MB or 5GB.');
   return bytes;
 }
 

@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander';
 import { openInput } from './input.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
-import { table } from './terminal.ts';
+import { bytesStep, table } from './terminal.ts';
 import { integer } from './usage.ts';
 
 interface Options {
@@ -22,7 +22,11 @@ export function addVerify(program: Command): void {
     )
     .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
     .option('--against <original>', 'the checkpoint that was quantized')
-    .addOption(new Option('--workers <n>', 'worker threads (the cores)').argParser(integer(1, WORKERS_LIMIT)).default(cores(), ''))
+    .addOption(
+      new Option('--workers <n>', 'worker threads (the cores)')
+        .argParser(integer(1, WORKERS_LIMIT))
+        .default(cores(), ''),
+    )
     .option('--json', 'print the report as JSON')
     .addHelpText(
       'after',
@@ -44,7 +48,7 @@ async function verify(path: string, options: Options): Promise<void> {
         ...(original && { against: original.folder }),
         pool,
         signal,
-        onProgress: (step) => progress.update(step),
+        onProgress: (step) => progress.update(bytesStep(step)),
       }),
     );
     const report = { ...found, seconds: (performance.now() - began) / 1000 };

@@ -134,7 +134,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const sums = memory.alloc(rows * 16);
       const scratch = scratchOf(cols, 2);
       const done = exports.encode(
-        ...[w, rows, cols, masks, groupSize, table, grid.p, grid.bits, packed, scales, sums, scratch] as const,
+        ...([w, rows, cols, masks, groupSize, table, grid.p, grid.bits, packed, scales, sums, scratch] as const),
       );
       if (done < rows) throw rowFault(memory.floats(w + done * cols * 4, cols), firstRow + done);
       return {

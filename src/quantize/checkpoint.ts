@@ -10,7 +10,7 @@ import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
 import { type JournalEntry, openJournal } from './journal.ts';
 import { inOrder } from './pipeline.ts';
-import type { Plan, PlannedShard, PlanItem } from './plan.ts';
+import type { Plan, PlanItem, PlannedShard } from './plan.ts';
 import { type Report, reportOf } from './report.ts';
 import { openShard, type ShardWriter } from './writer.ts';
 
@@ -51,9 +51,14 @@ type Block =
  * @param output where the files go; their names are the plan's
  * @throws {FormatError} when a weight is not finite or too large for f16 scales: names file, tensor and place
  */
-export async function runPlan(plan: Plan, output: OutputFolder | ResumableFolder, options: RunOptions): Promise<Report> {
+export async function runPlan(
+  plan: Plan,
+  output: OutputFolder | ResumableFolder,
+  options: RunOptions,
+): Promise<Report> {
   const { pool, kernels, onProgress, signal } = options;
-  const journal = options.resume && (await openJournal(output as ResumableFolder, plan, kernels, options.resume.identity));
+  const journal =
+    options.resume && (await openJournal(output as ResumableFolder, plan, kernels, options.resume.identity));
   const progress: Progress = { tensor: '', bytesRead: 0, bytesIn: plan.bytesIn, weightsDone: 0, weights: plan.weights };
   const sums = new Map<string, { error: number; norm: number }>();
 
@@ -69,7 +74,13 @@ export async function runPlan(plan: Plan, output: OutputFolder | ResumableFolder
     }
   }
 
-  const blocks = inOrder(tasks(begun.map(({ shard, done }) => shard.items.slice(done.length)), pool), 2 * pool.size + 1);
+  const blocks = inOrder(
+    tasks(
+      begun.map(({ shard, done }) => shard.items.slice(done.length)),
+      pool,
+    ),
+    2 * pool.size + 1,
+  );
   try {
     for (const { shard, done } of begun) {
       await writeShard(shard, done);
@@ -160,7 +171,12 @@ function* tasks(shards: readonly (readonly PlanItem[])[], pool: Pool): Generator
       for (let start = 0, last = false; !last; start += COPY_BYTES) {
         const end = Math.min(size, start + COPY_BYTES);
         last = end === size;
-        yield async () => ({ kind: 'bytes', item, bytes: await item.tensor.file.read(item.tensor, start, end), last: end === size });
+        yield async () => ({
+          kind: 'bytes',
+          item,
+          bytes: await item.tensor.file.read(item.tensor, start, end),
+          last: end === size,
+        });
       }
     } else {
       yield* rowTasks(item, pool);

@@ -188,7 +188,8 @@ async function readGrids(file: SafetensorsFile): Promise<Grid[]> {
     const size = parseGridName(name);
     const tensor = file.tensors.find((info) => info.name === `higgs.grid.${name}`);
     const place = { file: file.file, tensor: `higgs.grid.${name}` };
-    if (size === undefined) throw new FormatError('grid must be named p<p>n<n> with a supported size: it is not', place);
+    if (size === undefined)
+      throw new FormatError('grid must be named p<p>n<n> with a supported size: it is not', place);
     if (tensor?.dtype !== 'F32' || String(tensor.shape) !== `${size.n},${size.p}`) {
       throw new FormatError(`grid must be stored as F32 [${size.n}, ${size.p}]: it is not`, place);
     }
@@ -215,7 +216,10 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
     }
     const dtype = about.get('dtype');
     if (typeof dtype !== 'string' || !Object.hasOwn(bytesPerWeight, dtype)) {
-      throw new FormatError(`dtype must be one of ${Object.keys(bytesPerWeight).join(', ')}: got ${show(dtype)}`, place);
+      throw new FormatError(
+        `dtype must be one of ${Object.keys(bytesPerWeight).join(', ')}: got ${show(dtype)}`,
+        place,
+      );
     }
     const grid = grids.get(String(about.get('grid')));
     if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is not`, place);
@@ -225,11 +229,20 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
     } catch (cause) {
       throw new FormatError((cause as Error).message, place);
     }
-    const tensor = { name, shape: shape as number[], dtype: dtype as WeightDtype, ...matrixShape(shape as number[]), scheme };
+    const tensor = {
+      name,
+      shape: shape as number[],
+      dtype: dtype as WeightDtype,
+      ...matrixShape(shape as number[]),
+      scheme,
+    };
     const [packed, scales] = quantizedSpecs(tensor).map((spec) => {
       const part = checkpoint.get(spec.name);
       if (part?.file !== file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
-        throw new FormatError(`shard must hold ${spec.name}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`, place);
+        throw new FormatError(
+          `shard must hold ${spec.name}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
+          place,
+        );
       }
       return part;
     });

@@ -27,7 +27,12 @@ export interface Journal {
  * Opens the journal in `folder`, or starts one. Everything it says was written is read again and checked.
  * @throws {FormatError} when the journal is of another plan or another `identity`
  */
-export async function openJournal(folder: ResumableFolder, plan: Plan, kernels: Kernels, identity: string): Promise<Journal> {
+export async function openJournal(
+  folder: ResumableFolder,
+  plan: Plan,
+  kernels: Kernels,
+  identity: string,
+): Promise<Journal> {
   const layout = plan.shards.reduce((crc, { header }) => kernels.crc32(crc, header), 0);
   const opening = JSON.stringify({ identity, layout });
   const done = new Map<PlannedShard, JournalEntry[]>();

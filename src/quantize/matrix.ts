@@ -4,7 +4,14 @@ import { checkFloats, checkInteger } from '../check.ts';
 import type { Grid } from '../grids/grid.ts';
 import { type Codes, type Kernels, type Matrix, rowsPerBlock } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
-import { bitsPerWeight, checkScheme, DEFAULT_GROUP_SIZE, quantizedBytes, relativeError, type Scheme } from './scheme.ts';
+import {
+  bitsPerWeight,
+  checkScheme,
+  DEFAULT_GROUP_SIZE,
+  quantizedBytes,
+  relativeError,
+  type Scheme,
+} from './scheme.ts';
 
 /** A quantized matrix: plain arrays and what it takes to read them (FORMAT.md, "One matrix"). */
 export interface QuantizedMatrix extends Scheme {
@@ -111,7 +118,8 @@ export function matvecMatrix(kernels: Kernels, matrix: QuantizedMatrix, x: Float
 function rowBlocks(rows: number, cols: number): { first: number; count: number }[] {
   const step = rowsPerBlock(cols);
   const blocks = [];
-  for (let first = 0; first < rows && cols > 0; first += step) blocks.push({ first, count: Math.min(step, rows - first) });
+  for (let first = 0; first < rows && cols > 0; first += step)
+    blocks.push({ first, count: Math.min(step, rows - first) });
   return blocks;
 }
 

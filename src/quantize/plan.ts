@@ -74,10 +74,19 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
     if (factors) consumed.add(factors.name);
     const { name, shape } = tensor;
     const dtype = tensor.dtype as WeightDtype;
-    work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, ...matrixShape(shape), ...choice }, factors });
+    work.push({
+      kind: 'quantize',
+      tensor,
+      quantized: { name, shape, dtype, ...matrixShape(shape), ...choice },
+      factors,
+    });
   }
   const kept = work.filter((item) => item.kind !== 'copy' || !consumed.has(item.tensor.name));
-  const grids = new Map(kept.flatMap((item) => (item.kind === 'quantize' ? [[item.quantized.scheme.grid.name, item.quantized.scheme.grid]] : [])));
+  const grids = new Map(
+    kept.flatMap((item) =>
+      item.kind === 'quantize' ? [[item.quantized.scheme.grid.name, item.quantized.scheme.grid]] : [],
+    ),
+  );
   const items: PlanItem[] = [...[...grids.values()].map((grid) => ({ kind: 'grid', grid }) as const), ...kept];
   const shards = layOut(items, Object.fromEntries(checkpoint.metadata), options);
   const quantized = items.filter((item) => item.kind === 'quantize');
@@ -91,22 +100,26 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
 }
 
 function layOut(items: readonly PlanItem[], metadata: Record<string, string>, options: LayoutOptions): PlannedShard[] {
-  const groups = items.map(specsOf);
-  const itemOf = new Map(groups.map((group, index) => [group, items[index]!]));
-  const itemsOf = (own: readonly (readonly TensorSpec[])[]) => own.map((group) => itemOf.get(group as TensorSpec[])!);
-  const quantizedOf = (own: readonly PlanItem[]) => own.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
+  // The grids stay with the first tensor: alone, they could be left with a file of their own.
+  const leading = items.findIndex(({ kind }) => kind !== 'grid') + 1;
+  const together = leading === 0 ? [items] : [items.slice(0, leading), ...items.slice(leading).map((item) => [item])];
+  const groups = together.map((members) => members.flatMap(specsOf));
+  const membersOf = new Map<readonly TensorSpec[], readonly PlanItem[]>(
+    groups.map((group, i) => [group, together[i]!]),
+  );
+  const itemsOf = (own: readonly (readonly TensorSpec[])[]) => own.flatMap((group) => membersOf.get(group)!);
+  const quantizedOf = (own: readonly PlanItem[]) =>
+    own.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
+  const gridsOf = (own: readonly PlanItem[]) => own.flatMap((item) => (item.kind === 'grid' ? [item.grid] : []));
   const shards = planShards(groups, {
     maxShardBytes: options.maxShardBytes ?? DEFAULT_SHARD_BYTES,
     ...(options.fileName && { fileName: options.fileName }),
     prefix: RESERVED,
-    metadata: (_, own) => {
-      const here = itemsOf(own);
-      return shardMetadata(metadata, quantizedOf(here), here.flatMap((item) => (item.kind === 'grid' ? [item.grid] : [])));
-    },
+    metadata: (_, own) => shardMetadata(metadata, quantizedOf(itemsOf(own)), gridsOf(itemsOf(own))),
     trailing: (own, index) => trailingSpecs(index, quantizedOf(itemsOf(own)).length, own.flat().length),
   });
   // Which items a shard holds follows from its entries: an item is named by the first of its tensors.
-  const byFirst = new Map(groups.map((group, index) => [group[0]!.name, items[index]!]));
+  const byFirst = new Map(items.map((item) => [specsOf(item)[0]!.name, item]));
   return shards.map((shard) => ({
     ...shard,
     items: shard.entries.flatMap(({ spec, padding }) => (padding ? [] : (byFirst.get(spec.name) ?? []))),
@@ -127,7 +140,11 @@ function factorsOf(tensor: CheckpointTensor, checkpoint: Checkpoint): Checkpoint
   if (!factors) {
     const other = checkpoint.get(`${tensor.name}_scale`);
     if (other) {
-      throw new UnsupportedError('weight_scale', `F8 scales must be 128 × 128 blocks named ${tensor.name}_scale_inv: found ${other.name}`, place);
+      throw new UnsupportedError(
+        'weight_scale',
+        `F8 scales must be 128 × 128 blocks named ${tensor.name}_scale_inv: found ${other.name}`,
+        place,
+      );
     }
     return undefined;
   }

@@ -40,12 +40,29 @@ export interface Report {
 
 /** The row of a weight with these sums. */
 export function tensorReport(
-  { name, shape, dtype, rows, cols, scheme }: { name: string; shape: readonly number[]; dtype: string; rows: number; cols: number; scheme: Scheme },
+  {
+    name,
+    shape,
+    dtype,
+    rows,
+    cols,
+    scheme,
+  }: { name: string; shape: readonly number[]; dtype: string; rows: number; cols: number; scheme: Scheme },
   { error, norm }: { error: number; norm: number },
 ): TensorReport {
   const { grid, groupSize, seed } = scheme;
   const t2 = relativeError(error, norm);
-  const report = { name, shape, dtype, grid: grid.name, groupSize, seed, bpw: bitsPerWeight(rows, cols, scheme), relativeError: t2, gridMse: grid.mse };
+  const report = {
+    name,
+    shape,
+    dtype,
+    grid: grid.name,
+    groupSize,
+    seed,
+    bpw: bitsPerWeight(rows, cols, scheme),
+    relativeError: t2,
+    gridMse: grid.mse,
+  };
   if (t2 <= ERROR_LIMIT * grid.mse) return report;
   const ratio = (t2 / grid.mse).toFixed(2);
   return { ...report, warning: `${name}: t² is ${t2.toPrecision(3)}, ${ratio} × the MSE of ${grid.name}` };

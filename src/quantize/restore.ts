@@ -8,7 +8,7 @@ import type { OutputFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
 import type { StoredCheckpoint, StoredTensor } from './format.ts';
 import { inOrder } from './pipeline.ts';
-import { type LayoutOptions, DEFAULT_SHARD_BYTES } from './plan.ts';
+import { DEFAULT_SHARD_BYTES, type LayoutOptions } from './plan.ts';
 
 const COPY_BYTES = 4 << 20;
 
@@ -39,7 +39,8 @@ export interface RestoreReport {
 /** The weights of some rows of a stored tensor, as the kernels take them. */
 export async function readCodes({ packed, scales, rows }: StoredTensor, first: number, count: number) {
   const part = ({ start, end }: CheckpointTensor) => (end - start) / rows;
-  const read = (tensor: CheckpointTensor) => tensor.file.read(tensor, first * part(tensor), (first + count) * part(tensor));
+  const read = (tensor: CheckpointTensor) =>
+    tensor.file.read(tensor, first * part(tensor), (first + count) * part(tensor));
   const [codes, factors] = await Promise.all([read(packed), read(scales)]);
   return { packed: new Uint8Array(codes), scales: new Uint16Array(factors) };
 }
@@ -137,7 +138,11 @@ function plainDtype(tensor: StoredTensor, dtype: PlainDtype | undefined): PlainD
   return dtype ?? (tensor.dtype === 'F8_E4M3' ? 'BF16' : tensor.dtype);
 }
 
-function* tasks(tensors: readonly Stored[], dtype: PlainDtype | undefined, pool: Pool): Generator<() => Promise<Block>> {
+function* tasks(
+  tensors: readonly Stored[],
+  dtype: PlainDtype | undefined,
+  pool: Pool,
+): Generator<() => Promise<Block>> {
   for (const tensor of tensors) {
     if ('packed' in tensor) {
       const { rows, cols, name, packed } = tensor;
@@ -147,7 +152,13 @@ function* tasks(tensors: readonly Stored[], dtype: PlainDtype | undefined, pool:
         yield async () => {
           const codes = await readCodes(tensor, first, count);
           const bytesRead = codes.packed.byteLength + codes.scales.byteLength;
-          const job = { kind: 'dequantize', matrix: matrixOf(tensor, count), codes, dtype: plainDtype(tensor, dtype), firstRow: first } as const;
+          const job = {
+            kind: 'dequantize',
+            matrix: matrixOf(tensor, count),
+            codes,
+            dtype: plainDtype(tensor, dtype),
+            firstRow: first,
+          } as const;
           try {
             return { bytes: await pool.run(job), bytesRead, last: first + count === rows };
           } catch (error) {

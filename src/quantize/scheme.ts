@@ -24,7 +24,11 @@ export function checkScheme({ groupSize, seed }: Scheme): void {
 }
 
 /** Bytes of a quantized matrix: packed codes and scales. */
-export function quantizedBytes(rows: number, cols: number, { grid, groupSize }: Scheme): { packed: number; scales: number } {
+export function quantizedBytes(
+  rows: number,
+  cols: number,
+  { grid, groupSize }: Scheme,
+): { packed: number; scales: number } {
   return {
     packed: rows * bytesPerRow(cols, grid.p, grid.bits),
     scales: rows * groupsPerRow(cols, groupSize) * 2,

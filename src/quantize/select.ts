@@ -27,7 +27,9 @@ const TOKEN_EMBEDDING = /(^|\.)(embed_tokens|tok_embeddings|word_embeddings|toke
 const HEAD = /(^|\.)(lm_head|embed_out|output)\.weight$/;
 const OTHER_EMBEDDING = /(embed|(^|\.)wpe\.|relative_attention_bias|(^|\.)pos_)/i;
 const ROUTER = /(^|\.)(gate|router|shared_expert_gate)\.weight$|(^|\.)router\./;
-const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])|_(scale|scale_inv)$/;
+const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])/;
+// Factors of another tensor: quantized along with it or not at all, whatever `include` matches.
+const FACTORS = /_scale(_inv)?$/;
 const EXPERTS = /(^|[._])experts?([._]|$)/;
 
 /** Rows and columns of a tensor: the last dimension is cols, the ones before it are rows. */
@@ -43,6 +45,7 @@ export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclud
   if (!FLOATS.includes(dtype)) return { reason: `dtype ${dtype}` };
   const { rows, cols } = matrixShape(shape);
   if (rows * cols === 0) return { reason: 'empty' };
+  if (FACTORS.test(name)) return { reason: 'scales of another tensor' };
   if (exclude?.test(name)) return { reason: 'excluded' };
 
   const isEmbedding = TOKEN_EMBEDDING.test(name) || HEAD.test(name);

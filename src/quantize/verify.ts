@@ -120,11 +120,18 @@ function checkNames({ quantized, plain }: StoredCheckpoint, original: Checkpoint
   const kept = new Set([...quantized, ...plain].map(({ name }) => name));
   for (const { name } of quantized) kept.add(`${name}_scale_inv`); // went into the weights
   for (const { name, file } of original.tensors) {
-    if (!kept.has(name)) throw new FormatError('tensor must be in the quantized checkpoint too: it is not', { file: file.file, tensor: name });
+    if (!kept.has(name))
+      throw new FormatError('tensor must be in the quantized checkpoint too: it is not', {
+        file: file.file,
+        tensor: name,
+      });
   }
 }
 
-function originalOf(tensor: { name: string; shape: readonly number[]; dtype: string }, original: Checkpoint): CheckpointTensor {
+function originalOf(
+  tensor: { name: string; shape: readonly number[]; dtype: string },
+  original: Checkpoint,
+): CheckpointTensor {
   const found = original.get(tensor.name);
   if (!found || found.dtype !== tensor.dtype || String(found.shape) !== String(tensor.shape)) {
     const message = `original must be ${tensor.dtype} [${tensor.shape.join(', ')}]: ${found ? `it is ${found.dtype} [${found.shape.join(', ')}]` : 'there is none'}`;
@@ -154,7 +161,11 @@ async function recompute(
           readCodes(tensor, first, count),
         ]);
         const size = bytes.byteLength;
-        const weights = { bytes: new Uint8Array(bytes), dtype, ...(rowFactors && { factors: rowFactors(first, count) }) };
+        const weights = {
+          bytes: new Uint8Array(bytes),
+          dtype,
+          ...(rowFactors && { factors: rowFactors(first, count) }),
+        };
         const sums = await pool.run({ kind: 'compare', matrix: matrixOf(tensor, count), codes, weights });
         return { sums, size };
       };

@@ -32,7 +32,9 @@ export async function openShard(
 ): Promise<ShardWriter> {
   const checksums = done.flatMap((entry) => entry.checksums);
   const errors = done.flatMap((entry) => entry.sums ?? []);
-  const trailing = shard.entries.filter(({ spec, padding }) => !padding && /^higgs\.(errors|checksums)\./.test(spec.name));
+  const trailing = shard.entries.filter(
+    ({ spec, padding }) => !padding && /^higgs\.(errors|checksums)\./.test(spec.name),
+  );
   let next = 0; // entry that begin() starts
   let current: ShardEntry | undefined;
   let left = 0;
@@ -67,7 +69,8 @@ export async function openShard(
       if (bytes.length > 0) await sink.write(bytes);
     },
     end() {
-      if (left !== 0) throw new Error(`tensor ${current?.spec.name} was planned with ${left} more bytes than were written`);
+      if (left !== 0)
+        throw new Error(`tensor ${current?.spec.name} was planned with ${left} more bytes than were written`);
       checksums.push(crc);
       return crc;
     },

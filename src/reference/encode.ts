@@ -28,7 +28,7 @@ export interface Encoded {
 /** Scale of one group: the f16 bits of its RMS; 0x7c00 when f16 cannot hold it or an element is not finite. */
 export function groupScale(x: Float32Array): number {
   const scale = f32ToF16(f(Math.sqrt(f(dot(x, x) * (1 / x.length)))));
-  return scale > 0x7c00 ? 0x7c00 : scale;
+  return Math.min(scale, 0x7c00);
 }
 
 /** Encodes every row, or returns the index of the first row that has a scale of infinity. */

@@ -15,21 +15,20 @@ export function newCells(n: number, p: number): Cells {
   return { mass: new Float64Array(n), centroid: new Float64Array(n * p), distortion: new Float64Array(n) };
 }
 
-/** Lists of each point's `count` nearest others, nearest first. */
+/** Lists of some points' nearest others. */
 export interface Neighbours {
   readonly count: number;
   readonly index: Int32Array; // (rows, count)
 }
 
-/** @returns the `count` nearest other points of each of the first `rows` points, nearest first. */
-export function findNeighbours(points: Float64Array, p: number, count: number, rows: number, last = false): Neighbours {
+/** @returns the `count` nearest other points of each of the points `rows`, nearest first. */
+export function findNeighbours(points: Float64Array, p: number, count: number, rows: Int32Array): Neighbours {
   const n = points.length / p;
   const kept = Math.min(count, n - 1);
-  const index = new Int32Array((rows + (last ? 1 : 0)) * kept);
+  const index = new Int32Array(rows.length * kept);
   const distance = new Float64Array(n);
   const order = new Int32Array(n);
-  for (let r = 0; r < rows + (last ? 1 : 0); r++) {
-    const i = r < rows ? r : n - 1;
+  rows.forEach((i, r) => {
     distancesFrom(i, points, p, distance);
     distance[i] = Infinity;
     for (let j = 0; j < n; j++) order[j] = j;
@@ -37,7 +36,7 @@ export function findNeighbours(points: Float64Array, p: number, count: number, r
     const row = index.subarray(r * kept, (r + 1) * kept);
     row.set(order.subarray(0, kept));
     sortByDistance(row, distance);
-  }
+  });
   return { count: kept, index };
 }
 

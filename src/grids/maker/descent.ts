@@ -37,10 +37,11 @@ export function anneal(
     const rate = calm ? 1 - step / steps : 1;
     const shake = heat * (1 - step / steps);
     for (let i = 0; i < n; i++) {
+      // A start so far out that its cell weighs nothing goes towards the origin.
       const empty = !(cells.mass[i]! > 0);
       const radius = empty ? 0 : Math.sqrt(cells.distortion[i]! / (cells.mass[i]! * p));
       for (let k = i * p; k < (i + 1) * p; k++) {
-        const pull = empty ? 0 : cells.centroid[k]! - points[k]!;
+        const pull = (empty ? 0 : cells.centroid[k]!) - points[k]!;
         velocity[k] = momentum * velocity[k]! + rate * pull;
         points[k] = points[k]! + velocity[k]! + (shake > 0 ? shake * radius * normal(uniform) : 0);
       }
@@ -52,18 +53,17 @@ export function anneal(
 const MEMORY = 12;
 
 /**
- * Brings `points` to the nearest stationary grid in place: L-BFGS on the energy p·MSE with Lloyd's step as its metric.
- * For exact `weigh` only.
+ * Brings `points` to the nearest stationary grid in place, where every point is its cell's centroid to `tolerance`:
+ * L-BFGS on the energy p·MSE with Lloyd's step as its metric. For an exact `weigh` only.
  */
-export function settle(points: Float64Array, p: number, weigh: Weigh, rounds: number, tolerance: number): number {
+export function settle(points: Float64Array, p: number, weigh: Weigh, rounds: number, tolerance: number): void {
   const size = points.length;
   const cells = newCells(size / p, p);
   const gradient = new Float64Array(size);
   const evaluate = () => {
     const energy = p * weigh(points, cells);
     for (let i = 0; i < size; i++) {
-      const mass = cells.mass[Math.floor(i / p)]!;
-      gradient[i] = mass > 0 ? 2 * mass * (points[i]! - cells.centroid[i]!) : 0;
+      gradient[i] = 2 * cells.mass[Math.floor(i / p)]! * (points[i]! - cells.centroid[i]!);
     }
     return energy;
   };
@@ -82,16 +82,20 @@ export function settle(points: Float64Array, p: number, weigh: Weigh, rounds: nu
       alpha[k] = rho * dot(step, direction);
       for (let i = 0; i < size; i++) direction[i] = direction[i]! - alpha[k]! * change[i]!;
     }
-    for (let i = 0; i < size; i++) direction[i] = direction[i]! / (2 * cells.mass[Math.floor(i / p)]! + 1e-300);
+    for (let i = 0; i < size; i++) direction[i] = direction[i]! / (2 * cells.mass[Math.floor(i / p)]!);
     for (let k = 0; k < pairs.length; k++) {
       const { step, change, rho } = pairs[k]!;
       const beta = rho * dot(change, direction);
       for (let i = 0; i < size; i++) direction[i] = direction[i]! + (alpha[k]! - beta) * step[i]!;
     }
 
+    const slope = dot(gradient, direction);
+    if (slope >= 0) {
+      pairs.length = 0;
+      continue;
+    }
     const before = points.slice();
     const old = gradient.slice();
-    const slope = dot(gradient, direction);
     let length = 1;
     let next = energy;
     for (let halving = 0; halving < 20; halving++, length /= 2) {
@@ -103,11 +107,7 @@ export function settle(points: Float64Array, p: number, weigh: Weigh, rounds: nu
     const change = gradient.map((v, i) => v - old[i]!);
     const curvature = dot(step, change);
     energy = next;
-    if (slope > 0) pairs.length = 0;
-    else if (curvature > 0) {
-      pairs.push({ step, change, rho: 1 / curvature });
-      if (pairs.length > MEMORY) pairs.shift();
-    }
+    if (curvature > 0) pairs.push({ step, change, rho: 1 / curvature });
+    if (pairs.length > MEMORY) pairs.shift();
   }
-  return energy / p;
 }

@@ -41,11 +41,12 @@ export function make(recipe: Recipe): Made {
     settle(seeds, p, polygons(shape, FINE, 1), 1000, 1e-10);
   } else {
     anneal(seeds, p, rays(p, shape, pairs, 8, uniform), hot, uniform);
-    anneal(seeds, p, rays(p, shape, 200, 8, uniform), { steps: 80, heat: 0, momentum: MOMENTUM }, uniform);
+    anneal(seeds, p, rays(p, shape, 200, 8, uniform), { steps: 100, heat: 0, momentum: MOMENTUM }, uniform);
     anneal(seeds, p, rays(p, shape, 800, 8, uniform), { steps: 40, heat: 0, momentum: MOMENTUM, calm: true }, uniform);
   }
+  // Adding 0 makes −0 into 0.
   const points = sorted(
-    Float32Array.from(expand(seeds, p, shape.symmetry, shape.centre), (v) => Math.fround(v) + 0),
+    Float32Array.from(expand(seeds, p, shape), (v) => v + 0),
     p,
   );
   return { points, ...measure(points, p) };

@@ -4,7 +4,7 @@
 
 import { type Cells, findNeighbours, type Neighbours, sortByDistance, type Weigh } from './cells.ts';
 import { gaussRule, type Rule } from './quadrature.ts';
-import { expand, type Shape } from './symmetry.ts';
+import { expand, representatives, type Shape } from './symmetry.ts';
 
 /** How finely the plane is integrated. */
 export interface Precision {
@@ -38,13 +38,13 @@ export const FINE: Precision = {
 const NEIGHBOURS = 48;
 
 /**
- * @param refresh calls between two searches for the lists of neighbours
+ * Weighs cells by polygons.
+ * @param refresh calls from one search for the lists of neighbours to the next
  */
-export function polygons({ symmetry, centre }: Shape, { box, rules }: Precision, refresh: number): Weigh {
+export function polygons(shape: Shape, { box, rules }: Precision, refresh: number): Weigh {
   const along: Rule[] = rules.map(({ nodes }) => gaussRule(nodes, 0));
   const across: Rule[] = rules.map(({ nodes }) => gaussRule(nodes, 1));
   const ruleFor = (length: number) => rules.findIndex(({ reach }) => length <= reach);
-  const key = new Float64Array(1 << 14);
   let neighbours: Neighbours | undefined;
   let calls = 0;
   // Corners relative to the point: (x, y) pairs, and the polygon being cut from them.
@@ -53,14 +53,16 @@ export function polygons({ symmetry, centre }: Shape, { box, rules }: Precision,
 
   return (seeds: Float64Array, cells: Cells): number => {
     const n = seeds.length / 2;
-    const points = expand(seeds, 2, symmetry, centre);
-    if (!neighbours || calls % refresh === 0) neighbours = findNeighbours(points, 2, NEIGHBOURS, n, centre);
+    const points = expand(seeds, 2, shape);
+    const rows = representatives(n, shape);
+    if (!neighbours || calls % refresh === 0) neighbours = findNeighbours(points, 2, NEIGHBOURS, rows);
     calls++;
     const { count, index } = neighbours;
+    const key = new Float64Array(points.length / 2);
     let total = 0;
-    for (let i = 0; i < n + (centre ? 1 : 0); i++) {
-      const cx = i < n ? points[2 * i]! : 0;
-      const cy = i < n ? points[2 * i + 1]! : 0;
+    for (let i = 0; i < rows.length; i++) {
+      const cx = points[2 * rows[i]!]!;
+      const cy = points[2 * rows[i]! + 1]!;
       const row = index.subarray(i * count, (i + 1) * count);
       for (let j = 0; j < count; j++) {
         const other = row[j]!;
@@ -133,7 +135,7 @@ export function polygons({ symmetry, centre }: Shape, { box, rules }: Precision,
           distortion += weight * s2 * square;
         }
       }
-      const copies = i < n ? symmetry.length : 1;
+      const copies = i < n ? shape.symmetry.length : 1;
       const density = (copies * Math.exp(-0.5 * (cx * cx + cy * cy))) / (2 * Math.PI);
       total += distortion * density;
       if (i === n) break;

@@ -1,7 +1,7 @@
 // How each grid of p ≥ 2 was found. Seeds are the best of a search (`npm run grids -- --seeds=1-100 p2n64` repeats it);
 // heat and momentum were tried on p4n256 and p2n256, and the symmetries on every grid: see symmetry.ts.
 
-import { complex, none, opposite, roto, type Symmetry, spin, turns } from './symmetry.ts';
+import { improperTurns, none, type Symmetry, turns } from './symmetry.ts';
 
 export interface Recipe {
   readonly p: 2 | 3 | 4;
@@ -18,14 +18,12 @@ export interface Recipe {
 
 export const RECIPES: Readonly<Record<string, Recipe>> = {
   p2n16: { p: 2, n: 16, symmetry: none(2), seed: 1, steps: 200, heat: 0.2 },
-  p2n64: { p: 2, n: 64, symmetry: none(2), seed: 2, steps: 300, heat: 0.2 },
-  p2n256: { p: 2, n: 256, symmetry: none(2), seed: 1, steps: 600, heat: 0.2 },
-  p2n1024: { p: 2, n: 1024, symmetry: none(2), seed: 1, steps: 600, heat: 0.2 },
-  p3n512: { p: 3, n: 512, symmetry: roto(4), seed: 1, steps: 400, heat: 0.2, pairs: 32 },
-  p3n4096: { p: 3, n: 4096, symmetry: roto(8), seed: 1, steps: 400, heat: 0.2, pairs: 32 },
+  p2n64: { p: 2, n: 64, symmetry: turns(3, 1), seed: 1, steps: 300, heat: 0.2 },
+  p2n256: { p: 2, n: 256, symmetry: turns(3, 1), seed: 1, steps: 6000, heat: 0.2 },
+  p2n1024: { p: 2, n: 1024, symmetry: turns(3, 1), seed: 1, steps: 6000, heat: 0.2 },
+  p3n512: { p: 3, n: 512, symmetry: improperTurns(4), seed: 1, steps: 3000, heat: 0.2, pairs: 32 },
+  p3n4096: { p: 3, n: 4096, symmetry: improperTurns(4), seed: 1, steps: 1000, heat: 0.15, pairs: 32 },
   p4n256: { p: 4, n: 256, symmetry: turns(3, 1, 1), seed: 1, steps: 4000, heat: 0.15, pairs: 40 },
-  p4n1024: { p: 4, n: 1024, symmetry: turns(11, 1, 3), seed: 1, steps: 400, heat: 0.2, pairs: 32 },
-  p4n4096: { p: 4, n: 4096, symmetry: turns(13, 1, 5), seed: 1, steps: 400, heat: 0.2, pairs: 32 },
+  p4n1024: { p: 4, n: 1024, symmetry: turns(3, 1, 1), seed: 1, steps: 1500, heat: 0.15, pairs: 32 },
+  p4n4096: { p: 4, n: 4096, symmetry: turns(13, 1, 5), seed: 1, steps: 1500, heat: 0.1, pairs: 32 },
 };
-void opposite;
-void complex;

@@ -1,12 +1,12 @@
 // p = 3, 4: cells weighed along rays. A cell is star-shaped around its point c: in direction u it ends at radius R with
 // 1/R = max over neighbours d of 2 d·u/‖d‖². Its integrals are means over u of ∫₀^R φ(c + r u) r^(p−1+k) dr, k = 0, 1, 2,
-// each by Gauss quadrature. Only the directions are sampled (in pairs ±u), so a few hundred a cell do the work of
-// 10^5 normal vectors a cell.
+// each by Gauss quadrature. Only directions are sampled, in pairs ±u: 24 million rays give the MSE of p3n4096 to a
+// relative 8e−6 (p4n4096: 3e−5), 24 million normal vectors to 1e−4.
 
 import { type Cells, findNeighbours, type Neighbours, sortByDistance, type Weigh } from './cells.ts';
 import { normal, type Random } from './gaussian.ts';
 import { gaussRule, type Rule } from './quadrature.ts';
-import { expand, type Shape } from './symmetry.ts';
+import { expand, representatives, type Shape } from './symmetry.ts';
 
 /** Neighbours listed per point: more than any cell of these grids has. */
 const NEIGHBOURS = { 3: 72, 4: 128 } as const;
@@ -22,35 +22,38 @@ const RULES = [
 ] as const;
 
 /**
+ * Weighs cells by rays; every call turns the directions anew.
  * @param pairs directions ±u a cell
- * @param refresh calls between two searches for the lists of neighbours
+ * @param refresh calls from one search for the lists of neighbours to the next
  */
-export function rays(p: 3 | 4, { symmetry, centre }: Shape, pairs: number, refresh: number, uniform: Random): Weigh {
+export function rays(p: 3 | 4, shape: Shape, pairs: number, refresh: number, uniform: Random): Weigh {
   const base = p === 3 ? directions3(pairs) : directions4(pairs);
   const turned = new Float64Array(pairs * 4);
   const rules: Rule[] = RULES.map(({ nodes }) => gaussRule(nodes, p - 1));
-  // (2π)^(−p/2) times the sphere's area, over the number of directions.
-  const sphere = (2 * Math.PI) ** (-p / 2) * (p === 3 ? 4 * Math.PI : 2 * Math.PI ** 2);
-  const share = sphere / (2 * pairs);
-  const key = new Float64Array(1 << 16);
-  const ends = new Float64Array(256 * 4);
-  const bound = new Float64Array(256);
+  // The normal density's factor (2π)^(−p/2) times the sphere's area, over the number of directions.
+  const area = p === 3 ? 4 * Math.PI : 2 * Math.PI ** 2;
+  const share = ((2 * Math.PI) ** (-p / 2) * area) / (2 * pairs);
+  // Of one cell's neighbours: 2 d/‖d‖² and its length 2/‖d‖.
+  const ends = new Float64Array(NEIGHBOURS[p] * 4);
+  const bound = new Float64Array(NEIGHBOURS[p]);
   const at = new Float64Array(4);
   let neighbours: Neighbours | undefined;
   let calls = 0;
 
   return (seeds: Float64Array, cells: Cells): number => {
     const n = seeds.length / p;
-    const points = expand(seeds, p, symmetry, centre);
-    if (!neighbours || calls % refresh === 0) neighbours = findNeighbours(points, p, NEIGHBOURS[p], n, centre);
+    const points = expand(seeds, p, shape);
+    const rows = representatives(n, shape);
+    if (!neighbours || calls % refresh === 0) neighbours = findNeighbours(points, p, NEIGHBOURS[p], rows);
     calls++;
     rotate(base, pairs, p, uniform, turned);
     const { count, index } = neighbours;
+    const key = new Float64Array(points.length / p);
     let total = 0;
-    for (let i = 0; i < n + (centre ? 1 : 0); i++) {
-      const copies = i < n ? symmetry.length : 1;
+    for (let i = 0; i < rows.length; i++) {
+      const copies = i < n ? shape.symmetry.length : 1;
       at.fill(0);
-      for (let k = 0; k < p; k++) at[k] = i < n ? points[i * p + k]! : 0;
+      for (let k = 0; k < p; k++) at[k] = points[rows[i]! * p + k]!;
       const row = index.subarray(i * count, (i + 1) * count);
       for (let j = 0; j < count; j++) {
         const other = row[j]! * p;
@@ -145,7 +148,7 @@ function directions3(pairs: number): Float64Array {
 
 /** Super-Fibonacci spirals on the 3-sphere (Alexa, CVPR 2022), which spreads rotations, that is pairs ±u. */
 function directions4(pairs: number): Float64Array {
-  const psi = 1.533751168755204288118041;
+  const psi = 1.5337511687552043; // the positive root of x⁴ = x + 4
   const u = new Float64Array(pairs * 4);
   for (let i = 0; i < pairs; i++) {
     const t = (i + 0.5) / pairs;

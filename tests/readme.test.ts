@@ -1,0 +1,53 @@
+// The README's examples run as they stand: JavaScript blocks as modules, shell blocks line by line, in an empty directory
+// that has the models.
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { largeGrids } from '../src/grids/large.ts';
+import { smallGrids } from '../src/grids/small.ts';
+
+const readme = readFileSync('README.md', 'utf8');
+const test = suite('README');
+const scratch = mkdtempSync(join(tmpdir(), 'higgs-readme-'));
+symlinkSync(resolve('models'), join(scratch, 'models'));
+mkdirSync('build/tests/readme', { recursive: true }); // inside the package, so that its own name resolves
+test.after(() => rmSync(scratch, { recursive: true }));
+
+for (const [index, code] of blocks('js').entries()) {
+  test(`example ${index + 1} runs and prints what its comments say`, () => {
+    const file = resolve(`build/tests/readme/${index}.mjs`);
+    writeFileSync(file, code);
+    const output = execFileSync(process.execPath, [file], { cwd: scratch, encoding: 'utf8' });
+    const promised = [...code.matchAll(/^console\.log\(.*; \/\/ (.*)$/gm)].map(([, comment]) => comment);
+    assert.ok(promised.length > 0);
+    assert.is(output.trim(), promised.join('\n'));
+  });
+}
+
+test('commands run', () => {
+  const lines = blocks('sh').flatMap((block) => block.trim().split('\n'));
+  assert.ok(lines.length > 0);
+  for (const line of lines) {
+    const [program, ...args] = line.split(' ');
+    assert.is(program, 'higgs');
+    execFileSync(process.execPath, [resolve('build/higgs.js'), ...args], { cwd: scratch, stdio: 'pipe' });
+  }
+});
+
+test('the table of grids has the figures of the data', () => {
+  for (const { name, n, p, mse } of [...smallGrids, ...largeGrids]) {
+    const bits = Math.log2(n) / p;
+    const row = `| \`${name}\` | ${Number(bits.toFixed(2))} | ${mse.toPrecision(6)} | ${(mse * 4 ** bits).toFixed(2)} |`;
+    assert.ok(readme.includes(row), row);
+  }
+});
+
+test.run();
+
+function blocks(language: string): string[] {
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code!);
+}

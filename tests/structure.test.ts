@@ -1,0 +1,85 @@
+// The arrows between the rooms of src/ point one way, and what belongs to one runtime stands where ARCHITECTURE.md says.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+
+const test = suite('structure');
+const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
+  .map((name) => name.replaceAll('\\', '/'))
+  .filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'));
+const text = new Map(files.map((name) => [name, readFileSync(join('src', name), 'utf8')]));
+
+// What a room may import, beside itself.
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  'errors.ts': [],
+  'check.ts': [],
+  reference: [],
+  source: ['errors.ts'],
+  grids: [],
+  kernels: ['errors.ts'],
+  safetensors: ['errors.ts', 'check.ts', 'source'],
+  workers: ['errors.ts', 'kernels'],
+  quantize: ['errors.ts', 'check.ts', 'grids', 'kernels', 'safetensors', 'source', 'workers'],
+  'higgs.ts': ['errors.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
+  'index.ts': ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'source', 'workers'],
+  'files.ts': ['source', 'workers'],
+  cli: ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
+};
+
+test('imports follow the arrows', () => {
+  for (const [name, code] of text) {
+    const room = roomOf(name);
+    assert.ok(allowed[room], `src/${name} is in no room that the house has`);
+    for (const [, target] of code.matchAll(/from '(\.[^']+)'/g)) {
+      const path = normalize(join(dirname(name), target!)).replaceAll('\\', '/');
+      if (path.startsWith('..')) continue; // build/higgs.wasm, package.json
+      const other = roomOf(path);
+      assert.ok(other === room || allowed[room]!.includes(other), `src/${name} must not import src/${path}`);
+    }
+  }
+});
+
+test('files import nothing in a circle', () => {
+  const done = new Set<string>();
+  const visit = (name: string, path: readonly string[]): void => {
+    assert.not.ok(path.includes(name), `circle: ${[...path, name].join(' → ')}`);
+    if (done.has(name)) return;
+    for (const [, target] of (text.get(name) ?? '').matchAll(/^(?:import|export) (?!type).*? from '(\.[^']+)'/gms)) {
+      visit(normalize(join(dirname(name), target!)), [...path, name]);
+    }
+    done.add(name);
+  };
+  for (const name of files) visit(name, []);
+});
+
+const homes: readonly [what: RegExp, where: RegExp][] = [
+  [/from 'node:/, /^(source\/file|workers\/(threads|worker)|grids\/maker\/\w+|cli\/\w+)\.ts$/],
+  [/\bWebAssembly\./, /^(kernels\/\w+|higgs)\.ts$/],
+  [/@assemblyscript\/loader/, /^kernels\/load\.ts$/],
+  [/\bprocess\.|\bBuffer\b/, /^(cli|grids\/maker)\/\w+\.ts$/],
+  [/\bdocument\.|\bwindow\./, /^$/],
+  [/\beval\(|new Function\(/, /^$/],
+];
+
+for (const [what, where] of homes) {
+  test(`${what.source} stands only where it belongs`, () => {
+    for (const [name, code] of text) {
+      if (!where.test(name)) assert.not.ok(what.test(code.replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '')), `src/${name}`);
+    }
+  });
+}
+
+test('the core bundle has nothing of one runtime', () => {
+  const bundle = readFileSync('build/index.js', 'utf8');
+  for (const word of [/\bBuffer\b/, /\bprocess\b/, /\brequire\(/, /\bdocument\b/, /['"]node:/, /['"]fs['"]/]) {
+    assert.not.match(bundle.replace(/^\/\/.*$/gm, ''), word);
+  }
+});
+
+test.run();
+
+function roomOf(name: string): string {
+  return name.includes('/') ? name.slice(0, name.indexOf('/')) : name;
+}
