@@ -24,17 +24,19 @@ for (const target of ['debug', 'release']) {
   });
 }
 
+/** @type {import('esbuild').BuildOptions} */
+const library = { ...shared, outdir: 'build', platform: 'neutral', mainFields: ['module', 'main'] };
+// First, because the pools embed it as text.
+await build({ ...library, entryPoints: { worker: 'src/workers/worker.ts' }, minify: true });
 await build({
-  ...shared,
+  ...library,
   entryPoints: {
     index: 'src/index.ts',
     grids: 'src/grids/large.ts',
-    files: 'src/files.ts',
-    worker: 'src/workers/worker.ts',
+    files: 'src/source/file.ts',
+    workers: 'src/workers/web.ts',
+    'workers-node': 'src/workers/node.ts',
   },
-  outdir: 'build',
-  platform: 'neutral',
-  mainFields: ['module', 'main'],
   minifySyntax: true,
 });
 await build({

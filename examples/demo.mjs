@@ -1,14 +1,15 @@
 // Quantizes the demo model at 4, 3 and 2 bits and says what was lost: `npm run demo`.
 
 import { mkdtemp, rm } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { load } from 'higgs-wasm';
-import { createFolder, openFolder, threadPool } from 'higgs-wasm/files';
+import { createFolder, openFolder } from 'higgs-wasm/files';
+import { startPool } from 'higgs-wasm/workers';
 
 const higgs = await load();
-const pool = threadPool(availableParallelism());
+const pool = await startPool();
 const input = await openFolder(fileURLToPath(new URL('../models/books-llama', import.meta.url)));
 const scratch = await mkdtemp(join(tmpdir(), 'higgs-demo-'));
 

@@ -1,5 +1,5 @@
 // The errors this package raises. TypeError: wrong kind of argument. RangeError: wrong value.
-// FormatError: the file is malformed. UnsupportedError: the file is fine, we do not handle it.
+// FormatError: the file is malformed. UnsupportedError: the file is fine, we do not handle it. FileError: it cannot be had.
 
 /** Where in a file something was found wrong. */
 export interface Place {
@@ -34,6 +34,25 @@ export class UnsupportedError extends Error {
   constructor(feature: string, message: string, place: Place = {}) {
     super(locate(message, place));
     this.feature = feature;
+  }
+}
+
+/** A system or a server refused something about a file: `cannot write out/x.safetensors: no space left on device (ENOSPC)`. */
+export class FileError extends Error {
+  override readonly name = 'FileError';
+  /** Path or URL. */
+  readonly path: string;
+  /** The system's code such as `ENOSPC`, the server's status; undefined where the fault was found here. */
+  readonly code: string | undefined;
+
+  /**
+   * @param action what was tried: `read`, `write`
+   * @param reason why it failed, in words
+   */
+  constructor(action: string, path: string, code: string | undefined, reason: string) {
+    super(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`);
+    this.path = path;
+    this.code = code;
   }
 }
 

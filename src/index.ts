@@ -1,6 +1,6 @@
 // The public face of the package: re-exports only.
 
-export { FormatError, type Place, UnsupportedError } from './errors.ts';
+export { FileError, FormatError, type Place, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid } from './grids/grid.ts';
 export { type CheckpointOptions, type Higgs, type LoadOptions, load, type RunOptions } from './higgs.ts';
 export type { PlainDtype, WeightDtype } from './kernels/kernels.ts';

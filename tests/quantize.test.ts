@@ -71,13 +71,14 @@ const shaped: [string, (x: number, i: number) => number, number][] = [
 ];
 for (const [what, shape, far] of shaped) {
   test(`quantize() with signs stays within 3 % of the MSE for ${what}; without, it is over ${far} × off`, () => {
-    // Rows that are alike see the same signs and err alike: one seed is a sample of hardly more than one row. So many seeds.
-    const [rows, seeds] = [16, 48];
+    // Rows that are alike see the same signs and err alike: one seed is a sample of hardly more than one row, whose t² has
+    // a standard deviation of some 5 %. So the mean of many seeds.
+    const [rows, seeds] = [8, 128];
     const weights = gaussian.subarray(0, rows * COLS).map(shape);
     let sum = 0;
     for (let seed = 0; seed < seeds; seed++) {
       const { relativeError, grid } = higgs.quantize(weights, { rows, cols: COLS, seed });
-      assert.ok(relativeError < 1.15 * grid.mse, `seed ${seed}: ${relativeError / grid.mse} × the MSE`);
+      assert.ok(relativeError < 1.5 * grid.mse, `seed ${seed}: ${relativeError / grid.mse} × the MSE`);
       sum += relativeError / grid.mse;
     }
     assert.ok(Math.abs(sum / seeds - 1) < 0.03, `${sum / seeds} × the MSE`);

@@ -2,9 +2,10 @@
 
 import { lstat, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
+import { FileError } from '../errors.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { INDEX_NAME } from '../safetensors/checkpoint.ts';
-import { createFolder, FileError, fileError, openFolder } from '../source/file.ts';
+import { createFolder, fileError, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
 import type { Input } from './input.ts';
 import { UsageError } from './usage.ts';
@@ -48,7 +49,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   if (existing === 'other' || (existing === 'checkpoint' && !options.force)) {
     const hint =
       existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
-    throw new FileError('write', out, 'EEXIST', `it is there already; ${hint}`);
+    throw new FileError('write', out, undefined, `it is there already; ${hint}`);
   }
 
   const path = `${target}.partial`;
@@ -61,12 +62,12 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       throw new FileError(
         'write',
         out,
-        'EEXIST',
+        undefined,
         `${out}.partial holds an interrupted run; give --resume to go on with it, or --force to start again`,
       );
     }
     if (!held.every((name) => isOurs(name))) {
-      throw new FileError('replace', path, 'ENOTEMPTY', 'it holds files that higgs did not write');
+      throw new FileError('replace', path, undefined, 'it holds files that higgs did not write');
     }
     await remove(path);
   }

@@ -1,12 +1,11 @@
 // What all verbs share: workers, progress, Ctrl-C, errors and exit codes.
 
 import { availableParallelism } from 'node:os';
-import { FormatError, UnsupportedError } from '../errors.ts';
+import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { largeGrids } from '../grids/large.ts';
 import { type Higgs, load } from '../higgs.ts';
-import { FileError } from '../source/file.ts';
+import { startPool } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
-import { threadPool } from '../workers/threads.ts';
 import { progressDisplay } from './terminal.ts';
 import { UsageError } from './usage.ts';
 
@@ -41,7 +40,7 @@ export async function withSession<T>(
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
   const higgs = await loadAll();
-  const pool = threadPool(workers);
+  const pool = await startPool(workers);
   const progress = progressDisplay(label);
   const abort = new AbortController();
   const interrupt = () => abort.abort(new Interrupted());

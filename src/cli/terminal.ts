@@ -64,19 +64,30 @@ export function bytesStep({ bytesDone, bytes, tensor }: StoredProgress): Step {
 }
 
 const LINE_SECONDS = 10;
+/** Rates are those of the last one to two windows: passing through is faster than quantizing. */
+const WINDOW_SECONDS = 5;
 
 /** Shows progress: a bar on a terminal, else a line every ten seconds. */
 export function progressDisplay(label: string, stream: NodeJS.WriteStream = process.stderr) {
+  interface Mark {
+    seconds: number;
+    done: number;
+    bytes: number;
+  }
   const began = performance.now();
-  let first: Step | undefined; // a resumed run starts further on
+  let marks: [older: Mark, newer: Mark] | undefined;
   let nextLine = LINE_SECONDS;
 
-  function figures(step: Step): { rate: string; left: string } {
-    const seconds = Math.max(1e-3, (performance.now() - began) / 1000);
-    const pace = (step.done - first!.done) / seconds;
-    const weights = step.unit === 'weights' ? `${countText(pace)} weights/s  ` : '';
-    const left = pace > 0 ? durationText((step.total - step.done) / pace) : '…';
-    return { rate: `${weights}${((step.bytes - first!.bytes) / 1e6 / seconds).toFixed(0)} MB/s`, left };
+  function figures({ done, total, bytes, unit }: Step): { rate: string; left: string } {
+    const now = { seconds: (performance.now() - began) / 1000, done, bytes };
+    marks ??= [now, now]; // a resumed run starts further on
+    if (now.seconds - marks[1].seconds > WINDOW_SECONDS) marks = [marks[1], now];
+    const [since] = marks;
+    const seconds = Math.max(1e-3, now.seconds - since.seconds);
+    const pace = (done - since.done) / seconds;
+    const weights = unit === 'weights' ? `${countText(pace)} weights/s  ` : '';
+    const left = pace > 0 ? durationText((total - done) / pace) : '…';
+    return { rate: `${weights}${((bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`, left };
   }
 
   const bar = stream.isTTY
@@ -96,21 +107,18 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
 
   return {
     update(step: Step): void {
-      if (!first) {
-        first = { ...step };
-        bar?.start(step.total, step.done, { rate: '', left: '…', tensor: '' });
-      }
+      if (!marks) bar?.start(step.total, step.done, { rate: '', left: '…', tensor: '' });
+      const { rate, left } = figures(step);
       if (bar) {
-        bar.update(step.done, { ...figures(step), tensor: step.tensor });
+        bar.update(step.done, { rate, left, tensor: step.tensor });
       } else if (performance.now() - began >= nextLine * 1000) {
         nextLine += LINE_SECONDS;
-        const { rate, left } = figures(step);
         const percent = Math.floor((100 * step.done) / step.total);
         stream.write(`${label}: ${percent} %  ${rate}  ${left} left  ${step.tensor}\n`);
       }
     },
     stop(): void {
-      if (first) bar?.stop();
+      if (marks) bar?.stop();
     },
   };
 }

@@ -1,24 +1,16 @@
-// Instantiates the kernels: the binary embedded in the bundle, or a module that the caller compiled.
+// The kernels' binary, embedded in the bundle, and what instantiates it.
 
-import { instantiate } from '@assemblyscript/loader';
 import embedded from '../../build/higgs.wasm';
-import { UnsupportedError } from '../errors.ts';
 import type { KernelExports } from './exports.ts';
+import { instantiateKernels } from './instantiate.ts';
 
-// (module (func (result v128) i32.const 0 i8x16.splat)): valid where SIMD128 is.
-const SIMD = Uint8Array.of(
-  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11],
-);
+/** The bytes of `higgs.wasm`. */
+export const kernelBytes: Uint8Array<ArrayBuffer> = embedded;
 
 /**
- * Instantiates the kernels with a memory of their own.
- * @param module A compiled `higgs.wasm`, for hosts that forbid compiling bytes; by default the embedded binary.
- * @throws {UnsupportedError} `simd` where WebAssembly has no 128-bit SIMD.
+ * Instantiates the embedded kernels, or a module that the caller compiled.
+ * @throws {UnsupportedError} `simd` where WebAssembly has no 128-bit SIMD
  */
-export async function loadKernels(module?: WebAssembly.Module): Promise<KernelExports> {
-  if (!WebAssembly.validate(SIMD)) {
-    throw new UnsupportedError('simd', 'this runtime must support WebAssembly SIMD (128 bit): it does not');
-  }
-  const { exports } = await instantiate(module ?? embedded);
-  return exports as unknown as KernelExports;
+export function loadKernels(module?: WebAssembly.Module): Promise<KernelExports> {
+  return instantiateKernels(module ?? kernelBytes);
 }

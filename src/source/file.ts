@@ -5,7 +5,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FormatError } from '../errors.ts';
+import { FileError, FormatError } from '../errors.ts';
+
+export { FileError };
+
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
@@ -36,24 +39,6 @@ const REASONS: Readonly<Record<string, string>> = {
   EXDEV: 'on another file system',
 };
 
-/** The system refused something about a file: `cannot write out/model.safetensors: no space left on device (ENOSPC)`. */
-export class FileError extends Error {
-  override readonly name = 'FileError';
-  readonly path: string;
-  /** The system's code such as `ENOSPC`; undefined where this module found the fault itself. */
-  readonly code: string | undefined;
-
-  /**
-   * @param action what was tried: `read`, `write`
-   * @param reason why it failed, in words; those of the code if left out
-   */
-  constructor(action: string, path: string, code: string | undefined, reason = REASONS[code ?? ''] ?? 'system error') {
-    super(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`);
-    this.path = path;
-    this.code = code;
-  }
-}
-
 /**
  * Turns an error of `node:fs` into a FileError; any other comes back as it is.
  * @param action what was tried: `read`, `write`, `rename`
@@ -69,7 +54,7 @@ export function fileError(action: string, path: string, error: unknown): unknown
     return error;
   }
   // `ENOSPC: no space left on device, write`
-  return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1]);
+  return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1] ?? 'system error');
 }
 
 /**
@@ -185,7 +170,7 @@ export async function createFolder(
   await attempt('create', path, () => mkdir(path, { recursive: true }));
   const folder = await openFolder(path);
   const holds = await attempt('read', path, () => readdir(path));
-  if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY');
+  if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY', REASONS.ENOTEMPTY!);
   const extend = (name: string, byteLength: number) => createFile(join(path, name), { append: byteLength });
   return {
     ...folder,
@@ -278,7 +263,7 @@ async function openRegular(path: string): Promise<{ handle: FileHandle; byteLeng
 
 async function statRegular(path: string): Promise<{ byteLength: number }> {
   const info = await stat(path);
-  if (info.isDirectory()) throw new FileError('read', path, 'EISDIR');
+  if (info.isDirectory()) throw new FileError('read', path, 'EISDIR', REASONS.EISDIR!);
   if (!info.isFile()) throw new FileError('read', path, undefined, 'it is not a regular file');
   return { byteLength: info.size };
 }

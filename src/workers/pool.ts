@@ -1,7 +1,7 @@
 // A pool runs jobs on some number of workers, each with kernels of its own. Which worker does a job changes no byte.
 
 import type { Kernels } from '../kernels/kernels.ts';
-import { type Job, type Results, runJob } from './jobs.ts';
+import { buffersOf, type Job, type Results, runJob } from './jobs.ts';
 
 export interface Pool {
   /** Jobs that run at the same time. */
@@ -12,6 +12,21 @@ export interface Pool {
   close(): Promise<void>;
 }
 
+/** What is posted to a worker: first the kernels' binary, then one job at a time. */
+export type Message = { binary: Uint8Array<ArrayBuffer> } | { job: Job };
+
+/** What a worker answers to a job: a result, or an error in plain data. */
+export type Answer = { result: Results[Job['kind']] } | { name: string; message: string };
+
+/** A worker of whatever kind the runtime has. */
+export interface WorkerHandle {
+  post(message: Message, transfer: ArrayBuffer[]): void;
+  terminate(): void | Promise<unknown>;
+}
+
+/** Starts a worker; `answer` gets its answers, `fail` what ended it. */
+export type Spawn = (answer: (answer: Answer) => void, fail: (reason: Error) => void) => WorkerHandle;
+
 /** A pool without workers: jobs run on the calling thread, one at a time. */
 export function localPool(kernels: Kernels): Pool {
   return {
@@ -19,4 +34,65 @@ export function localPool(kernels: Kernels): Pool {
     run: async (job) => runJob(kernels, job),
     close: async () => {},
   };
+}
+
+interface Task {
+  job: Job;
+  resolve(result: Results[Job['kind']]): void;
+  reject(reason: Error): void;
+}
+
+/** A pool of `size` workers. Jobs start in the order in which they come. */
+export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayBuffer>): Pool {
+  const waiting: Task[] = [];
+  const running = new Map<WorkerHandle, Task>();
+  let failure: Error | undefined;
+
+  function next(): void {
+    while (idle.length > 0 && waiting.length > 0) {
+      const worker = idle.pop()!;
+      const task = waiting.shift()!;
+      running.set(worker, task);
+      worker.post({ job: task.job }, buffersOf(task.job));
+    }
+  }
+
+  function fail(reason: Error): void {
+    failure ??= reason;
+    for (const task of [...running.values(), ...waiting.splice(0)]) task.reject(failure);
+    running.clear();
+  }
+
+  const workers = Array.from({ length: size }, () => {
+    const worker = spawn((answer) => {
+      const task = running.get(worker);
+      running.delete(worker);
+      idle.push(worker);
+      if ('result' in answer) task?.resolve(answer.result);
+      else task?.reject(revive(answer));
+      next();
+    }, fail);
+    worker.post({ binary }, []);
+    return worker;
+  });
+  const idle = [...workers];
+
+  return {
+    size,
+    run: (job) =>
+      new Promise((resolve, reject) => {
+        if (failure) return reject(failure);
+        waiting.push({ job, resolve: resolve as Task['resolve'], reject });
+        next();
+      }),
+    close: async () => {
+      fail(new Error('the pool is closed'));
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    },
+  };
+}
+
+// A RangeError tells of the weights; anything else is a fault of our own.
+function revive({ name, message }: { name: string; message: string }): Error {
+  return name === 'RangeError' ? new RangeError(message) : new Error(`${name} in a worker: ${message}`);
 }

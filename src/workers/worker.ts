@@ -1,20 +1,30 @@
-// A worker thread: loads the kernels, then answers one job after the other.
+// The body of a worker: kernels of its own, then one job after the other. `port` is put before this code by who starts it:
+// `self` in a Web Worker, `parentPort` in a worker thread. It is built to build/worker.js and embedded as text.
 
-import { parentPort } from 'node:worker_threads';
-import { wrapKernels } from '../kernels/kernels.ts';
-import { loadKernels } from '../kernels/load.ts';
-import { buffersOf, type Job, runJob } from './jobs.ts';
-import type { Answer } from './threads.ts';
+import { instantiateKernels } from '../kernels/instantiate.ts';
+import { type Kernels, wrapKernels } from '../kernels/kernels.ts';
+import { buffersOf, runJob } from './jobs.ts';
+import type { Answer, Message } from './pool.ts';
 
-const port = parentPort!;
-const kernels = loadKernels().then(wrapKernels);
+interface Port {
+  addEventListener(type: 'message', listener: (event: { data: Message }) => void): void;
+  postMessage(answer: Answer, transfer: ArrayBuffer[]): void;
+}
+declare const port: Port;
 
-port.on('message', async (job: Job) => {
+let kernels: Promise<Kernels>;
+
+port.addEventListener('message', async ({ data }) => {
+  if ('binary' in data) {
+    kernels = instantiateKernels(data.binary).then(wrapKernels);
+    kernels.catch(() => {}); // reported by the first job
+    return;
+  }
   try {
-    const result = runJob(await kernels, job);
-    port.postMessage({ result } satisfies Answer, buffersOf(result));
+    const result = runJob(await kernels, data.job);
+    port.postMessage({ result }, buffersOf(result));
   } catch (error) {
     const { name, message } = error as Error;
-    port.postMessage({ name, message } satisfies Answer);
+    port.postMessage({ name, message }, []);
   }
 });

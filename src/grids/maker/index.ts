@@ -1,65 +1,51 @@
-// Makes the stored grids: npm run grids -- [names…], all of them without a name.
-// With --seeds=1-20 it tries those seeds instead of the recipe's and writes nothing: how the recipes' seeds were found.
-// Same platform, same bytes. Run at the top of the repository; writes src/grids/data/.
+// Makes the stored grids: npm run grids -- [names…]; all of them without a name. Writes src/grids/data/; same platform, same bytes.
+// With --seeds=1-20 it tries those seeds in place of the recipe's and writes nothing: how the recipes' seeds were found.
+// @RUNTIMES@
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { type Made, make, makeLine } from './make.ts';
 import { RECIPES } from './recipes.ts';
 
 const DATA = 'src/grids/data';
-const LINES = [4, 8, 16, 32, 64, 256];
+const NAMES = [...[4, 8, 16, 32, 64, 256].map((n) => `p1n${n}`), ...Object.keys(RECIPES)];
 
-const names: string[] = [];
-let range: readonly number[] | undefined;
+const chosen: string[] = [];
+let seeds: readonly number[] | undefined;
 for (const argument of process.argv.slice(2)) {
-  if (argument.startsWith('--seeds=')) range = argument.slice(8).split('-').map(Number);
-  else names.push(argument);
+  if (argument.startsWith('--seeds=')) seeds = argument.slice(8).split('-').map(Number);
+  else chosen.push(argument);
 }
-if (names.length === 0) names.push(...LINES.map((n) => `p1n${n}`), ...Object.keys(RECIPES));
+const unknown = chosen.find((name) => !NAMES.includes(name));
+if (unknown !== undefined) throw new RangeError(`name must be one of ${NAMES.join(', ')}: got ${unknown}`);
 
-for (const name of names) {
-  const [first, last] = [range?.[0], range?.at(-1)];
-  if (first === undefined || last === undefined) store(name, timed(name));
-  else for (let seed = first; seed <= last; seed++) timed(name, seed);
+for (const name of chosen.length > 0 ? chosen : NAMES) {
+  if (!seeds) store(name, timed(name));
+  else for (let seed = seeds[0]!; seed <= seeds.at(-1)!; seed++) timed(name, seed);
 }
 
+/** Makes a grid and prints its name, MSE ± standard error, MSE over the limit 2^(−2 bits), and time. */
 function timed(name: string, seed?: number): Made {
   const start = performance.now();
-  const recipe = RECIPES[name];
   const [p, n] = name.slice(1).split('n').map(Number) as [number, number];
-  if (!recipe && !(p === 1 && n % 2 === 0)) throw new RangeError(`name must be a grid with a recipe: got ${name}`);
-  const made = recipe ? make(seed === undefined ? recipe : { ...recipe, seed }) : makeLine(n);
-  const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  const limit = (made.mse * n ** (2 / p)).toFixed(4);
+  const recipe = RECIPES[name];
+  const made = recipe ? make({ ...recipe, seed: seed ?? recipe.seed }) : makeLine(n);
+  const seconds = (performance.now() - start) / 1000;
   const error = made.error > 0 ? ` ± ${made.error.toExponential(1)}` : '';
-  console.log(
-    `${name}${seed === undefined ? '' : ` seed ${seed}`}  ${made.mse.toPrecision(9)}${error}  × ${limit}  ${seconds} s`,
-  );
+  const limit = made.mse * n ** (2 / p);
+  const title = seed === undefined ? name : `${name} seed ${seed}`;
+  console.log(`${title}  ${made.mse.toPrecision(9)}${error}  × ${limit.toFixed(4)}  ${seconds.toFixed(1)} s`);
   return made;
 }
 
 function store(name: string, { points, mse }: Made): void {
-  const bytes = new Uint8Array(points.length * 4);
-  const view = new DataView(bytes.buffer);
+  const bytes = new DataView(new ArrayBuffer(points.length * 4));
   points.forEach((v, i) => {
-    view.setFloat32(4 * i, v, true);
+    bytes.setFloat32(4 * i, v, true);
   });
   writeFileSync(`${DATA}/${name}.f32`, bytes);
-  const table: Record<string, number> = JSON.parse(read(`${DATA}/mse.json`));
+  const path = `${DATA}/mse.json`;
+  const table: Record<string, number> = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
   table[name] = Number(mse.toPrecision(12));
-  const order = (key: string) =>
-    key
-      .slice(1)
-      .split('n')
-      .reduce((sum, part) => sum * 1e6 + Number(part), 0);
-  const entries = Object.entries(table).sort(([a], [b]) => order(a) - order(b));
-  writeFileSync(`${DATA}/mse.json`, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`);
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '{}';
-  }
+  const entries = NAMES.filter((key) => key in table).map((key) => [key, table[key]]);
+  writeFileSync(path, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`);
 }

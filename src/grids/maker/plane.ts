@@ -14,7 +14,7 @@ export interface Precision {
   readonly rules: readonly { readonly reach: number; readonly nodes: number }[];
 }
 
-/** Mass beyond the square: 4e−8. For annealing. */
+/** Mass beyond the square: 8e−8. For annealing. */
 export const COARSE: Precision = {
   box: 5.5,
   rules: [
@@ -24,7 +24,7 @@ export const COARSE: Precision = {
   ],
 };
 
-/** Mass beyond the square: 2e−15; the MSE is good to 1e−12. */
+/** Mass beyond the square: 2e−15; the MSE is good to 1e−13. */
 export const FINE: Precision = {
   box: 8,
   rules: [

@@ -1,0 +1,23 @@
+// Instantiates compiled kernels.
+
+import { instantiate } from '@assemblyscript/loader';
+import { UnsupportedError } from '../errors.ts';
+import type { KernelExports } from './exports.ts';
+
+// (module (func (result v128) i32.const 0 i8x16.splat)): valid where SIMD128 is.
+const SIMD = Uint8Array.of(
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11],
+);
+
+/**
+ * Instantiates the kernels with a memory of their own.
+ * @param binary `higgs.wasm`, compiled or as bytes; hosts that forbid compiling bytes need it compiled
+ * @throws {UnsupportedError} `simd` where WebAssembly has no 128-bit SIMD
+ */
+export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<KernelExports> {
+  if (!WebAssembly.validate(SIMD)) {
+    throw new UnsupportedError('simd', 'this runtime must support WebAssembly SIMD (128 bit): it does not');
+  }
+  const { exports } = await instantiate(binary);
+  return exports as unknown as KernelExports;
+}

@@ -1,0 +1,4 @@
+declare module '*/build/worker.js' {
+  const code: string;
+  export default code;
+}
