@@ -5,14 +5,16 @@ import { flip, hadamard, scaleBy } from './hadamard';
 import { fromF16 } from './float';
 import { nextGroup } from './lanes';
 import { unpack } from './pack';
+import { rowsOf, rowStride } from './table';
 
 /** The grid points that `vectors` codes (u16) stand for, one after the other: p · vectors f32 to `y`. `table` as by gridTable. */
 // @ts-ignore: decorator
 @inline
 export function lookup(codes: usize, vectors: usize, table: usize, p: usize, y: usize): void {
-  const stride = (p + 1) << 2;
+  const rows = rowsOf(table);
+  const stride = rowStride(p);
   for (let i: usize = 0; i < vectors; i++) {
-    let row = table + <usize>load<u16>(codes + (i << 1)) * stride;
+    let row = rows + <usize>load<u16>(codes + (i << 1)) * stride;
     for (let k: usize = 0; k < p; k++) {
       store<f32>(y, load<f32>(row));
       row += 4;

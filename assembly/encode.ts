@@ -7,6 +7,7 @@ import { dot, nextGroup } from './lanes';
 import { fromF16, toF16 } from './float';
 import { nearest1, nearest2, nearest3, nearest4 } from './nearest';
 import { pack } from './pack';
+import { rowsOf, rowStride } from './table';
 
 // f16 bits of √(squared / n), where `squared` sums n squares; infinity for all that f16 cannot hold.
 // @ts-ignore: decorator
@@ -26,9 +27,10 @@ export function groupScale(x: usize, n: usize): u32 {
 // @ts-ignore: decorator
 @inline
 function residual(z: usize, codes: usize, vectors: usize, table: usize, p: usize, y: usize): void {
-  const stride = (p + 1) << 2;
+  const rows = rowsOf(table);
+  const stride = rowStride(p);
   for (let i: usize = 0; i < vectors; i++) {
-    let row = table + <usize>load<u16>(codes + (i << 1)) * stride;
+    let row = rows + <usize>load<u16>(codes + (i << 1)) * stride;
     for (let k: usize = 0; k < p; k++) {
       store<f32>(y, load<f32>(z) - load<f32>(row));
       row += 4;

@@ -2,7 +2,8 @@
 export { heapBase } from './lanes';
 export { f16ToF32, bf16ToF32, f8ToF32, scaleBlocks, f32ToF16, f32ToBf16 } from './float';
 export { signs, hadamard, rotate } from './hadamard';
-export { gridTable, nearest1, nearest2, nearest3, nearest4 } from './nearest';
+export { gridTable, gridTableBytes } from './table';
+export { nearest1, nearest2, nearest3, nearest4 } from './nearest';
 export { pack, unpack } from './pack';
 export { groupScale, encode } from './encode';
 export { dequantize } from './dequantize';

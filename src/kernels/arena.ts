@@ -1,4 +1,4 @@
-// Linear memory as a stack: regions are handed out one after the other and all given back at once.
+// Linear memory as a stack: regions are handed out one after the other and given back at once, but for those pinned.
 // A region starts at a multiple of 16 and has 64 readable, writable bytes behind it: kernels may run over by a vector.
 
 const PAGE = 65536;
@@ -6,8 +6,12 @@ const ALIGNMENT = 16;
 const MARGIN = 64;
 
 export interface Arena {
-  /** Gives everything back. */
+  /** Gives back everything that is not pinned. */
   reset(): void;
+  /** Keeps everything handed out so far. */
+  pin(): void;
+  /** Gives back what is pinned, too. */
+  clear(): void;
   /** Address of a new region; it may grow the memory, which detaches every view made before. */
   alloc(byteLength: number): number;
   /** A new region that holds a copy of `array`. */
@@ -25,7 +29,8 @@ interface ArrayType<T> {
 
 /** An arena over `memory` from `base` on. */
 export function arena(memory: WebAssembly.Memory, base: number): Arena {
-  const start = align(base);
+  const bottom = align(base);
+  let start = bottom;
   let next = start;
 
   function alloc(byteLength: number): number {
@@ -38,6 +43,13 @@ export function arena(memory: WebAssembly.Memory, base: number): Arena {
 
   return {
     reset: () => {
+      next = start;
+    },
+    pin: () => {
+      start = next;
+    },
+    clear: () => {
+      start = bottom;
       next = start;
     },
     alloc,

@@ -15,6 +15,7 @@ export interface KernelExports {
   hadamard(x: number, n: number): void;
   rotate(x: number, masks: number, cols: number, groupSize: number, y: number): void;
 
+  gridTableBytes(p: number, n: number): number;
   gridTable(points: number, p: number, n: number, table: number): void;
   nearest1(z: number, count: number, table: number, n: number, codes: number): void;
   nearest2(z: number, count: number, table: number, n: number, codes: number): void;

@@ -62,6 +62,8 @@ export interface Kernels {
 }
 
 const BLOCK_WEIGHTS = 1 << 20;
+/** Tables of grids that are kept; the stored grids are fewer. */
+const TABLES_LIMIT = 32;
 const CRC_BLOCK_BYTES = 1 << 20;
 
 /** Rows of `cols` weights that make a block of about a million weights; at least one. */
@@ -80,10 +82,20 @@ export function wrapKernels(exports: KernelExports): Kernels {
     return masks;
   }
 
+  // Tables stay in linear memory, as building one takes up to a tenth of a second. Call it first after a reset.
+  const tables: { p: number; points: Float32Array; table: number }[] = [];
   function tableOf({ p, bits, points }: Matrix['grid']): number {
-    const n = 2 ** bits;
-    const table = memory.alloc(n * (p + 1) * 4);
-    exports.gridTable(memory.place(points), p, n, table);
+    const known = tables.find((entry) => entry.p === p && sameFloats(entry.points, points));
+    if (known) return known.table;
+    if (tables.length === TABLES_LIMIT) {
+      tables.length = 0;
+      memory.clear();
+    }
+    const table = memory.alloc(exports.gridTableBytes(p, 2 ** bits));
+    memory.pin();
+    exports.gridTable(memory.place(points), p, 2 ** bits, table);
+    memory.reset();
+    tables.push({ p, points: points.slice(), table });
     return table;
   }
 
@@ -110,8 +122,8 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
   function toRows(matrix: Matrix, codes: Codes): number {
     const { rows, cols, grid, groupSize, seed } = matrix;
-    const masks = masksOf(seed, cols);
     const table = tableOf(grid);
+    const masks = masksOf(seed, cols);
     const packed = memory.place(codes.packed);
     const scales = memory.place(codes.scales);
     const scratch = scratchOf(cols, 1);
@@ -124,8 +136,8 @@ export function wrapKernels(exports: KernelExports): Kernels {
     encode(matrix, weights, firstRow = 0) {
       memory.reset();
       const { rows, cols, grid, groupSize, seed } = matrix;
-      const masks = masksOf(seed, cols);
       const table = tableOf(grid);
+      const masks = masksOf(seed, cols);
       const w = toF32(weights, rows, cols);
       const packedBytes = rows * bytesPerRow(cols, grid.p, grid.bits);
       const groups = rows * groupsPerRow(cols, groupSize);
@@ -206,6 +218,10 @@ export function wrapKernels(exports: KernelExports): Kernels {
       return crc >>> 0;
     },
   };
+}
+
+function sameFloats(a: Float32Array, b: Float32Array): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
 // Why encode stopped at a row: its first weight that is not finite, or else a group too large for an f16 scale.
