@@ -162,7 +162,7 @@ test('fileError() words codes it does not know by the system, and leaves other e
   assert.is((fileError('write', 'p', system) as Error).message, 'cannot write p: something odd (EWHAT)');
   for (const error of [
     new RangeError('x'),
-    new FileError('read', 'p', 'EIO'),
+    new FileError('read', 'p', 'EIO', 'x'),
     Object.assign(new Error(), { code: 'ERR_X' }),
     'text',
     null,

@@ -23,7 +23,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   workers: ['check.ts', 'kernels'],
   quantize: ['errors.ts', 'check.ts', 'grids', 'kernels', 'safetensors', 'source', 'workers'],
   'higgs.ts': ['errors.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
-  'index.ts': ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'source', 'workers'],
+  'index.ts': ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
   cli: ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
 };
 

@@ -66,7 +66,7 @@ export async function openSingle(source: Source, file: string): Promise<Checkpoi
 
 async function openShards(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
   const index = pathIn(folder, INDEX_NAME);
-  const weightMap = await readIndex(folder, index);
+  const weightMap = await readIndex(folder);
   const shards = new Map<string, SafetensorsFile>();
   const held = new Map<string, Set<string>>();
   const present = new Set(names);
@@ -91,7 +91,13 @@ async function openShards(folder: Folder, names: readonly string[]): Promise<Che
   return gather(folder.name, [...shards.values()]);
 }
 
-async function readIndex(folder: Folder, file: string): Promise<Map<string, string>> {
+/**
+ * Reads a checkpoint's index.
+ * @returns the shard of each tensor
+ * @throws {FormatError} when it is faulty, or names a shard outside the folder
+ */
+export async function readIndex(folder: Folder): Promise<Map<string, string>> {
+  const file = pathIn(folder, INDEX_NAME);
   const source = await folder.open(INDEX_NAME);
   if (source.byteLength > INDEX_LIMIT) {
     throw new FormatError(`index must have at most ${INDEX_LIMIT} bytes: it has ${source.byteLength}`, { file });

@@ -21,7 +21,7 @@ export type Answer = { result: Results[Job['kind']] } | { name: string; message:
 /** A worker of whatever kind the runtime has. */
 export interface WorkerHandle {
   post(message: Message, transfer: ArrayBuffer[]): void;
-  terminate(): void | Promise<unknown>;
+  terminate(): unknown;
 }
 
 /** Starts a worker; `answer` gets its answers, `fail` what ended it. */

@@ -1,0 +1,103 @@
+// Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
+
+import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import type { Source } from './source.ts';
+
+/** Largest file, in bytes, that is held in memory whole because its server knows no range requests. */
+export const WHOLE_LIMIT = 1 << 30;
+/** How often a request is made, and what is waited for in between, in milliseconds: 0.5 s, 1 s, 2 s. */
+const ATTEMPTS = 4;
+const FIRST_WAIT = 500;
+
+export interface HttpOptions {
+  /** Headers of every request, such as `authorization`. */
+  headers?: Readonly<Record<string, string>>;
+  /** Aborts requests under way. */
+  signal?: AbortSignal;
+  /** The function to fetch with; the runtime's if left out. */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
+}
+
+/**
+ * A URL as a source. One request tells its size; then every slice is a range request. From a server that knows none, the
+ * whole file is read now, up to WHOLE_LIMIT bytes. Requests that fail on the way, or with 429 or 5xx, are made again.
+ * @throws {FileError} when the server refuses; `code` is its status
+ * @throws {UnsupportedError} `range requests` when the file is too large to be read whole
+ * @throws {FormatError} of `slice`, when the file changed meanwhile
+ */
+export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<Source> {
+  const path = String(url);
+  const first = await request(path, { range: 'bytes=0-0' }, options);
+  if (first.status === 200) {
+    const bytes = await readWhole(first, path);
+    return { byteLength: bytes.byteLength, slice: (start, end) => bytes.slice(start, end) };
+  }
+  const byteLength = sizeOf(first, path);
+  const tag = tagOf(first);
+  await first.body?.cancel();
+  return {
+    byteLength,
+    async slice(start, end) {
+      if (start >= end) return new ArrayBuffer(0);
+      const response = await request(path, { range: `bytes=${start}-${end - 1}` }, options);
+      if (response.status !== 206 || tagOf(response) !== tag || sizeOf(response, path) !== byteLength) {
+        await response.body?.cancel();
+        throw new FormatError('file must stay as it is while it is read: the server has another one now', {
+          file: path,
+        });
+      }
+      return response.arrayBuffer();
+    },
+  };
+}
+
+// A response that is 200, 206, or 416 (to the first byte of an empty file).
+async function request(path: string, headers: Record<string, string>, options: HttpOptions): Promise<Response> {
+  const { fetch = globalThis.fetch, signal } = options;
+  for (let attempt = 1; ; attempt++) {
+    let reason: FileError;
+    try {
+      const response = await fetch(path, { headers: { ...options.headers, ...headers }, ...(signal && { signal }) });
+      if ([200, 206, 416].includes(response.status)) return response;
+      await response.body?.cancel();
+      reason = new FileError('read', path, String(response.status), response.statusText || 'the server refuses');
+      if (response.status !== 429 && response.status < 500) throw reason;
+    } catch (error) {
+      if (error instanceof FileError || signal?.aborted) throw error;
+      reason = new FileError('read', path, undefined, `no answer: ${(error as Error).message}`);
+    }
+    if (attempt === ATTEMPTS) throw reason;
+    await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT * 2 ** (attempt - 1)));
+    signal?.throwIfAborted();
+  }
+}
+
+function sizeOf(response: Response, path: string): number {
+  const range = response.headers.get('content-range');
+  const size = Number(/^bytes (?:\d+-\d+|\*)\/(\d+)$/.exec(range ?? '')?.[1]);
+  if (!Number.isSafeInteger(size)) {
+    throw new FormatError(`content-range must tell the size of the file: got ${JSON.stringify(range)}`, { file: path });
+  }
+  return size;
+}
+
+// What changes when the file does, as far as the server says.
+function tagOf(response: Response): string | null {
+  return response.headers.get('etag') ?? response.headers.get('last-modified');
+}
+
+async function readWhole(response: Response, path: string): Promise<ArrayBuffer> {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  let byteLength = 0;
+  const reader = response.body!.getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    byteLength += part.value.length;
+    if (byteLength > WHOLE_LIMIT) {
+      await reader.cancel();
+      const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not`;
+      throw new UnsupportedError('range requests', message, { file: path });
+    }
+    parts.push(part.value);
+  }
+  return new Blob(parts).arrayBuffer();
+}
