@@ -1,12 +1,22 @@
-// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--bench` and `--grids` bundle those as well.
-// The type declarations come from tsc (package.json, "build").
+// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--runtimes`, `--bench` and
+// `--grids` bundle those as well. The type declarations come from tsc (package.json, "build").
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { build } from 'esbuild';
+import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
 
 const wanted = new Set(process.argv.slice(2));
-const dependencies = ['commander', 'cli-progress', 'uvu', 'uvu/*', 'benchmark', 'fast-check', 'esbuild'];
+const dependencies = [
+  'commander',
+  'cli-progress',
+  'uvu',
+  'uvu/*',
+  'benchmark',
+  'fast-check',
+  'esbuild',
+  'puppeteer-core',
+];
 
 /** @type {import('esbuild').BuildOptions} */
 const shared = {
@@ -51,6 +61,7 @@ if (wanted.has('--tests'))
     'tests',
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
+if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
   await bundle(
     'bench',

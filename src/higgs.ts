@@ -5,7 +5,7 @@ import type { Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
 import { wrapKernels } from './kernels/kernels.ts';
 import { loadKernels } from './kernels/load.ts';
-import { carryOver } from './quantize/carry.ts';
+import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
@@ -124,7 +124,9 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
       include: options.include && stateless(options.include),
       exclude: options.exclude && stateless(options.exclude),
     };
-    return planCheckpoint(await openCheckpoint(input), selection, options);
+    const planned = planCheckpoint(await openCheckpoint(input), selection, options);
+    await checkCarried(input);
+    return planned;
   }
 
   return {
@@ -157,6 +159,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
 
     async dequantizeCheckpoint(input, output, options = {}) {
       const stored = await openStored(await openCheckpoint(input));
+      await checkCarried(input);
       const report = await restoreCheckpoint(stored, output, { pool: local, ...options });
       await carryOver(input, output, ({ quantization_config, ...config }) => {
         const names = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;

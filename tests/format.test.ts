@@ -184,10 +184,10 @@ function readAll(files: readonly Uint8Array[]): Contents {
 
     const checksums = tensors.get(`higgs.checksums.${k}`)!;
     assert.is(checksums.dtype, 'U32');
-    assert.equal(checksums.shape, [checked.length]);
+    assert.equal(checksums.shape, [1 + checked.length]);
     assert.equal(
       [...valuesOf(checksums)],
-      checked.map(([, { bytes }]) => crc32(bytes)),
+      [file.subarray(0, dataStart), ...checked.map(([, { bytes }]) => bytes)].map((bytes) => crc32(bytes)),
     );
 
     for (const [grid, { mse: error }] of Object.entries(mse)) {

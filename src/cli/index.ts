@@ -11,9 +11,7 @@ import { addVerify } from './verify.ts';
 const program = new Command('higgs')
   .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
   .version(version, '-V, --version')
-  .showHelpAfterError('(add --help for the options)')
   .configureHelp({ helpWidth: 110 })
-  .exitOverride()
   .addHelpText(
     'after',
     `
@@ -26,7 +24,10 @@ Examples:
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
   );
 for (const add of [addQuantize, addInspect, addDequantize, addVerify]) add(program);
-for (const command of program.commands) command.exitOverride().showHelpAfterError('(add --help for the options)');
+for (const command of [program, ...program.commands]) {
+  command.exitOverride().showHelpAfterError('(add --help for the options)');
+  command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'higgs: ')) });
+}
 
 // A reader that goes away, as in `higgs inspect … | head`, is no fault.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

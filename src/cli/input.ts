@@ -2,6 +2,7 @@
 
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { FormatError } from '../errors.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import type { Folder } from '../source/source.ts';
@@ -25,6 +26,9 @@ export async function openInput(path: string): Promise<Input> {
   if (info.isDirectory()) {
     const folder = await openFolder(path);
     return { folder, path: real, isFile: false, identity: async () => identityOf(real, await folder.list()) };
+  }
+  if (info.isFile() && !path.endsWith('.safetensors')) {
+    throw new FormatError('input must be a directory or a .safetensors file: it is neither', { file: path });
   }
   const file = await openFile(path);
   const folder = { ...folderOf(dirname(path), { [basename(path)]: file }), close: () => file.close() };

@@ -83,6 +83,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       await attempt('write', path, () => rm(join(path, JOURNAL_NAME), { force: true }));
       const old = existing === 'checkpoint' ? `${target}.replaced` : undefined;
       await attempt('replace', out, async () => {
+        if (old) await rm(old, { recursive: true, force: true }); // left by a run that ended between two renames
         if (old) await rename(target, old);
         await rename(fileName ? join(path, fileName) : path, target);
         if (fileName) await rm(path, { recursive: true });

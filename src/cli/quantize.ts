@@ -10,7 +10,7 @@ import { openInput } from './input.ts';
 import { canResume, stageOutput } from './output.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { bytesText, countText, family, table } from './terminal.ts';
-import { byteSize, integer, pattern, UsageError } from './usage.ts';
+import { byteSize, GRID_NAMES, gridName, integer, pattern, UsageError } from './usage.ts';
 
 interface Options {
   output?: string;
@@ -40,7 +40,7 @@ export function addQuantize(program: Command): void {
     )
     .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
-    .addOption(new Option('--grid <name>', 'the grid, e.g. p1n16, p2n256, p4n4096').conflicts('bits'))
+    .addOption(new Option('--grid <name>', `the grid: ${GRID_NAMES.join(' ')}`).argParser(gridName).conflicts('bits'))
     .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(integer(2, 4)))
     .addOption(
       new Option('--group <n>', `weights that share a scale: a power of two, ${GROUP_SIZES.low} to ${GROUP_SIZES.high}`)
@@ -51,7 +51,7 @@ export function addQuantize(program: Command): void {
     .addOption(
       new Option('--signs <kind>', 'random signs before the transform').choices(['random', 'none']).default('random'),
     )
-    .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid')
+    .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid', gridName)
     .option('--include <regexp>', 'quantize the tensors whose names match, instead of the linear weights', pattern)
     .option('--exclude <regexp>', 'never quantize the tensors whose names match', pattern)
     .addOption(
@@ -177,11 +177,11 @@ function reportText(report: Report & { seconds: number }, out: string): string {
       (Math.max(...errors) / gridMse).toFixed(3),
     ];
   });
+  if (rows.length === 0) return `nothing to quantize: ${report.passed.length} tensors passed through: ${out}`;
   const passed = report.passed.length === 0 ? '' : `, ${report.passed.length} tensors passed through`;
   return [
-    ...(rows.length > 0
-      ? [table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]), '']
-      : []),
+    table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]),
+    '',
     `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${report.relativeError.toPrecision(4)}${passed}`,
     `${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
   ].join('\n');

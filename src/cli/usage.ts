@@ -1,6 +1,11 @@
 // Values of options, parsed, with messages that name the option.
 
 import { InvalidArgumentError } from 'commander';
+import { largeGrids } from '../grids/large.ts';
+import { smallGrids } from '../grids/small.ts';
+
+/** Every grid that can be named. */
+export const GRID_NAMES: readonly string[] = [...smallGrids, ...largeGrids].map(({ name }) => name);
 
 /** The command line asks for something that cannot be: exit code 2. */
 export class UsageError extends Error {
@@ -26,6 +31,12 @@ export function byteSize(text: string): number {
   if (!(bytes >= 1) || !Number.isSafeInteger(bytes))
     throw new InvalidArgumentError('must be a size such as 500MB or 5GB.');
   return bytes;
+}
+
+/** Checks the name of a grid. */
+export function gridName(text: string): string {
+  if (!GRID_NAMES.includes(text)) throw new InvalidArgumentError(`must be one of ${GRID_NAMES.join(', ')}.`);
+  return text;
 }
 
 /** Parses a regular expression. */

@@ -15,6 +15,21 @@ const CARRIED =
 export type QuantizationConfig = Readonly<Record<string, unknown>>;
 
 /**
+ * Reads what `carryOver` will edit, so that its faults show before hours of work.
+ * @throws {FormatError} when config.json is no JSON object
+ */
+export async function checkCarried(input: Folder): Promise<void> {
+  if (!(await input.list()).includes(CONFIG_NAME)) return;
+  const source = await input.open(CONFIG_NAME);
+  if (source.byteLength > CARRY_LIMIT) return;
+  editConfig(
+    new Uint8Array(await source.slice(0, source.byteLength)),
+    `${input.name}/${CONFIG_NAME}`,
+    (content) => content,
+  );
+}
+
+/**
  * Copies the files that are not weights.
  * @param config what to make of config.json's content; it must be an object
  * @returns the names of the files copied

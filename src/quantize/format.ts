@@ -70,10 +70,10 @@ export function gridSpec({ name, n, p }: Grid): TensorSpec {
   return { name: `higgs.grid.${name}`, dtype: 'F32', shape: [n, p], byteLength: n * p * 4 };
 }
 
-/** Specs of what ends a shard: errors of its `quantized` weights (none, no tensor), checksums of its `tensors` before. */
+/** Specs of what ends a shard: errors of its `quantized` weights (none, no tensor), checksums of its header and `tensors`. */
 export function trailingSpecs(index: number, quantized: number, tensors: number): TensorSpec[] {
   const errors = { name: `higgs.errors.${index}`, dtype: 'F64', shape: [quantized, 2], byteLength: quantized * 16 };
-  const count = tensors + (quantized > 0 ? 1 : 0);
+  const count = 1 + tensors + (quantized > 0 ? 1 : 0);
   const checksums = { name: `higgs.checksums.${index}`, dtype: 'U32', shape: [count], byteLength: count * 4 };
   return quantized > 0 ? [errors, checksums] : [checksums];
 }
@@ -150,15 +150,18 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
   return errors;
 }
 
-/** The tensors of a shard that have a checksum, in its order, and the checksums (CRC-32). */
-export async function readChecksums(file: SafetensorsFile): Promise<{ tensor: TensorInfo; crc: number }[]> {
+/** The checksums (CRC-32) of a shard: of its bytes before the data, and of its tensors, in its order. */
+export async function readChecksums(
+  file: SafetensorsFile,
+): Promise<{ header: number; tensors: { tensor: TensorInfo; crc: number }[] }> {
   const checked = file.tensors.filter(({ name }) => hasChecksum(name));
   const tensor = file.tensors.find(({ name }) => CHECKSUMS.test(name));
-  if (tensor?.dtype !== 'U32' || String(tensor.shape) !== String(checked.length)) {
-    throw new FormatError(`shard must hold higgs.checksums, U32 [${checked.length}]: it does not`, { file: file.file });
+  if (tensor?.dtype !== 'U32' || String(tensor.shape) !== String(checked.length + 1)) {
+    const message = `shard must hold higgs.checksums, U32 [${checked.length + 1}]: it does not`;
+    throw new FormatError(message, { file: file.file });
   }
-  const values = new Uint32Array(await file.read(tensor));
-  return checked.map((info, i) => ({ tensor: info, crc: values[i]! }));
+  const [header, ...values] = new Uint32Array(await file.read(tensor));
+  return { header: header!, tensors: checked.map((info, i) => ({ tensor: info, crc: values[i]! })) };
 }
 
 /** Whether a tensor has a checksum: all but the checksums themselves and the padding between tensors. */

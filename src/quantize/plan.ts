@@ -4,6 +4,7 @@ import { FormatError, UnsupportedError } from '../errors.ts';
 import type { Grid } from '../grids/grid.ts';
 import { FACTOR_COLS, type WeightDtype } from '../kernels/kernels.ts';
 import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
+import { show } from '../safetensors/json.ts';
 import { planShards, type Shard, type TensorSpec } from '../safetensors/layout.ts';
 import {
   gridSpec,
@@ -14,7 +15,7 @@ import {
   shardMetadata,
   trailingSpecs,
 } from './format.ts';
-import { choose, matrixShape, type Selection } from './select.ts';
+import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
 
 /** Default limit of an output file in bytes: that of Hugging Face's tools. */
 export const DEFAULT_SHARD_BYTES = 5e9;
@@ -50,7 +51,7 @@ export interface LayoutOptions {
 /**
  * Plans the quantization of a checkpoint.
  * @throws {FormatError} when the checkpoint is quantized already, or its F8 factors do not fit their tensor
- * @throws {UnsupportedError} for F8 weights whose scales are not 128 × 128 blocks
+ * @throws {UnsupportedError} for F8 weights whose scales are not 128 × 128 blocks, and weights of a dtype unknown to safetensors
  */
 export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, options: LayoutOptions = {}): Plan {
   if (isQuantized(checkpoint)) {
@@ -66,6 +67,13 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
       throw new FormatError(`names that begin with ${RESERVED} are reserved: rename the tensor`, place);
     }
     const choice = choose(tensor, selection);
+    if ('unknown' in choice) {
+      throw new UnsupportedError(
+        `dtype ${choice.unknown}`,
+        `dtype must be one of ${FLOATS.join(', ')} to be quantized: it is ${show(choice.unknown)}; exclude the tensor to pass it through`,
+        { file: tensor.file.file, tensor: tensor.name },
+      );
+    }
     if ('reason' in choice) {
       work.push({ kind: 'copy', tensor, reason: choice.reason });
       continue;

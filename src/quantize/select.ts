@@ -2,6 +2,7 @@
 
 import type { Grid } from '../grids/grid.ts';
 import type { WeightDtype } from '../kernels/kernels.ts';
+import { bitsOf } from '../safetensors/dtype.ts';
 import type { TensorInfo } from '../safetensors/header.ts';
 import { quantizedBytes, type Scheme } from './scheme.ts';
 
@@ -17,10 +18,11 @@ export interface Selection {
   exclude?: RegExp | undefined;
 }
 
-/** A tensor's scheme, or why it passes through. */
-export type Choice = { scheme: Scheme } | { reason: string };
+/** A tensor's scheme, or why it passes through; `unknown` is the dtype of a weight that neither can be done with. */
+export type Choice = { scheme: Scheme } | { reason: string } | { unknown: string };
 
-const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F8_E4M3'] satisfies WeightDtype[];
+/** Dtypes that are quantized. */
+export const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F8_E4M3'] satisfies WeightDtype[];
 
 // Names as model families write them: Llama, Qwen, Mistral, Gemma, DeepSeek, GPT-2, GPT-NeoX, Falcon, BERT, T5, Mamba.
 const TOKEN_EMBEDDING = /(^|\.)(embed_tokens|tok_embeddings|word_embeddings|token_embd|wte|embed_in|shared)\.weight$/;
@@ -31,6 +33,8 @@ const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb
 // Factors of another tensor: quantized along with it or not at all, whatever `include` matches.
 const FACTORS = /_scale(_inv)?$/;
 const EXPERTS = /(^|[._])experts?([._]|$)/;
+// Surely a weight, whatever its dtype; what has another name may be anything.
+const WEIGHT = /\.weight$|(^|[._])experts?([._]|$)/;
 
 /** Rows and columns of a tensor: the last dimension is cols, the ones before it are rows. */
 export function matrixShape(shape: readonly number[]): { rows: number; cols: number } {
@@ -42,7 +46,8 @@ export function matrixShape(shape: readonly number[]): { rows: number; cols: num
 export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclude }: Selection): Choice {
   const { name, dtype, shape } = tensor;
   if (shape.length !== 2 && shape.length !== 3) return { reason: `rank ${shape.length}` };
-  if (!FLOATS.includes(dtype)) return { reason: `dtype ${dtype}` };
+  const isFloat = FLOATS.includes(dtype);
+  if (!isFloat && bitsOf(dtype) !== undefined) return { reason: `dtype ${dtype}` };
   const { rows, cols } = matrixShape(shape);
   if (rows * cols === 0) return { reason: 'empty' };
   if (FACTORS.test(name)) return { reason: 'scales of another tensor' };
@@ -56,6 +61,7 @@ export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclud
     const reason = notLinear(name, shape.length);
     if (reason) return { reason };
   }
+  if (!isFloat) return include || WEIGHT.test(name) ? { unknown: dtype } : { reason: `dtype ${dtype}` };
   const { packed, scales } = quantizedBytes(rows, cols, chosen);
   return packed + scales < tensor.end - tensor.start ? { scheme: chosen } : { reason: 'would not shrink' };
 }

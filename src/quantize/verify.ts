@@ -1,13 +1,14 @@
 // Checks a quantized checkpoint: its structure, its checksums, and, beside the original, the error of every weight.
 
-import { FormatError } from '../errors.ts';
+import { FormatError, type Place } from '../errors.ts';
 import { bytesPerWeight, type Kernels, rowsPerBlock, type WeightDtype } from '../kernels/kernels.ts';
 import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
 import type { SafetensorsFile } from '../safetensors/file.ts';
 import type { TensorInfo } from '../safetensors/header.ts';
+import { isPadding } from '../safetensors/layout.ts';
 import type { Pool } from '../workers/pool.ts';
 import { readFactors } from './checkpoint.ts';
-import { readChecksums, readErrors, type StoredCheckpoint, type StoredTensor } from './format.ts';
+import { RESERVED, readChecksums, readErrors, type StoredCheckpoint, type StoredTensor } from './format.ts';
 import { inOrder } from './pipeline.ts';
 import { type TensorReport, tensorReport } from './report.ts';
 import { matrixOf, readCodes, type StoredProgress } from './restore.ts';
@@ -32,7 +33,7 @@ export interface VerifyReport {
   bpw: number;
   bytesIn: number;
   bytesOut: number;
-  /** Tensors whose bytes were checked by their checksum. */
+  /** Checksums that hold: of headers and of tensors. */
   checked: number;
   tensors: (TensorReport & { /** t² as noted when quantizing. */ notedError: number })[];
   warnings: string[];
@@ -67,13 +68,18 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
 
   const checksums = new Map<string, number>();
   for (const file of files) {
-    for (const { tensor, crc: wanted } of await readChecksums(file)) {
-      const crc = await checksum(tensor, file);
-      if (crc !== wanted) {
-        const message = `CRC-32 must be ${hex(wanted)}, as noted when it was written: it is ${hex(crc)}`;
-        throw new FormatError(message, { file: file.file, tensor: tensor.name });
+    const noted = await readChecksums(file);
+    const header = await file.source.slice(0, file.tensors[0]!.start);
+    checkCrc(kernels.crc32(0, new Uint8Array(header)), noted.header, { file: file.file });
+    for (const { tensor, crc } of noted.tensors) {
+      const found = await checksum(tensor, file);
+      checkCrc(found, crc, { file: file.file, tensor: tensor.name });
+      checksums.set(tensor.name, found);
+    }
+    for (const tensor of file.tensors.filter(({ name }) => isPadding(name, RESERVED))) {
+      if (new Uint8Array(await file.read(tensor)).some((byte) => byte !== 0)) {
+        throw new FormatError('padding must be zero: it is not', { file: file.file, tensor: tensor.name });
       }
-      checksums.set(tensor.name, crc);
     }
   }
 
@@ -110,7 +116,7 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
     bpw: weights === 0 ? 0 : bits / weights,
     bytesIn,
     bytesOut,
-    checked: checksums.size,
+    checked: checksums.size + files.length,
     tensors,
     warnings: tensors.flatMap(({ warning }) => warning ?? []),
   };
@@ -182,6 +188,12 @@ async function recompute(
 
 function close(a: number, b: number, slack: number): boolean {
   return Math.abs(a - b) <= SUM_TOLERANCE * b + slack;
+}
+
+function checkCrc(found: number, noted: number, place: Place): void {
+  if (found === noted) return;
+  const subject = place.tensor === undefined ? 'CRC-32 of the header' : 'CRC-32';
+  throw new FormatError(`${subject} must be ${hex(noted)}, as noted when it was written: it is ${hex(found)}`, place);
 }
 
 function hex(crc: number): string {

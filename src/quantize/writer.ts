@@ -30,7 +30,7 @@ export async function openShard(
   kernels: Kernels,
   done: readonly JournalEntry[] = [],
 ): Promise<ShardWriter> {
-  const checksums = done.flatMap((entry) => entry.checksums);
+  const checksums = [kernels.crc32(0, shard.header), ...done.flatMap((entry) => entry.checksums)];
   const errors = done.flatMap((entry) => entry.sums ?? []);
   const trailing = shard.entries.filter(
     ({ spec, padding }) => !padding && /^higgs\.(errors|checksums)\./.test(spec.name),
@@ -46,7 +46,7 @@ export async function openShard(
     await sink.write(shard.header);
   } else {
     let last: ShardEntry | undefined;
-    for (let found = 0; found < checksums.length; next++) {
+    for (let found = 1; found < checksums.length; next++) {
       last = shard.entries[next]!;
       if (!last.padding) found++;
     }

@@ -1,0 +1,339 @@
+// The package as users get it: packed, installed into an empty project, used from every kind of module and runtime.
+
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { type BuildOptions, build } from 'esbuild';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openPage } from './browser.ts';
+import { testWith } from './installed.ts';
+import { serveFolder } from './static.ts';
+import { serveWorkerd } from './workerd.ts';
+
+const test = suite('package');
+const run = promisify(execFile);
+const project = mkdtempSync(join(tmpdir(), 'higgs-package-'));
+const installed = join(project, 'node_modules/higgs-wasm');
+const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
+let packed: { filename: string; size: number; unpackedSize: number; files: { path: string }[] };
+
+test.before(() => {
+  execFileSync(process.execPath, ['declarations.mjs'], { stdio: 'inherit' });
+  const quiet: { encoding: 'utf8'; stdio: ['ignore', 'pipe', 'ignore'] } = {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  };
+  [packed] = JSON.parse(
+    execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], quiet),
+  );
+  write('package.json', '{"private": true}');
+  // The dependencies of the command line come from here, so that nothing has to be fetched.
+  const dependencies = Object.keys(manifest.dependencies).map((name) => `file:${resolve('node_modules', name)}`);
+  const tarball = join(project, packed.filename);
+  execFileSync('npm', ['install', '--offline', '--ignore-scripts', tarball, ...dependencies], {
+    ...quiet,
+    cwd: project,
+  });
+});
+test.after(() => rmSync(project, { recursive: true, force: true }));
+
+test('npm pack holds what users need and nothing else', () => {
+  const paths = packed.files.map(({ path }) => path);
+  const kinds = paths.map((path) => (/^build\/types\/.*\.d\.ts$/.test(path) ? 'build/types' : path));
+  assert.equal(
+    [...new Set(kinds)].sort(),
+    [
+      ...['CHANGELOG.md', 'FORMAT.md', 'LICENSE', 'README.md', 'package.json'],
+      ...['build/files.js', 'build/grids.js', 'build/higgs.js', 'build/higgs.wasm', 'build/index.js', 'build/types'],
+      ...['build/workers-node.js', 'build/workers.js'],
+    ].sort(),
+  );
+  assert.ok(packed.size < 600e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 1.2e6, `${packed.unpackedSize} bytes unpacked`);
+  for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
+  assert.not.ok(existsSync(join(installed, 'node_modules')));
+});
+
+test('sizes keep to their budgets', async () => {
+  const wasm = readFileSync(join(installed, 'build/higgs.wasm'));
+  const core = await bundle(`export * from 'higgs-wasm';`);
+  const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
+  assert.ok(wasm.length <= 32_000 && gzip(wasm) <= 12_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  assert.ok(gzip(core) <= 60_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(loader) <= gzip(core));
+});
+
+test('every subpath resolves under every condition, types first', async () => {
+  for (const [subpath, conditions] of Object.entries<Record<string, string>>(manifest.exports)) {
+    const specifier = `higgs-wasm${subpath.slice(1)}`;
+    if (typeof conditions === 'object') assert.is(Object.keys(conditions)[0], 'types');
+    for (const condition of ['workerd', 'browser', 'deno', 'bun', 'node', 'default']) {
+      const { metafile } = await esbuild(`import ${JSON.stringify(specifier)}`, {
+        conditions: [condition],
+        platform: 'neutral',
+        external: ['node:*'],
+        loader: { '.wasm': 'empty', '.json': 'empty' },
+        ignoreAnnotations: true,
+      });
+      const expected = condition === 'node' && subpath === './workers' ? 'workers-node.js' : undefined;
+      const names = Object.keys(metafile.inputs).filter((name) => name.includes('higgs-wasm/'));
+      assert.is(names.length, 1, `${specifier} for ${condition}`);
+      if (expected) assert.ok(names[0]!.endsWith(expected));
+    }
+  }
+});
+
+// What every kind of module and runtime is asked to print.
+const USE = `
+  const higgs = await load();
+  const matrix = higgs.quantize(new Float32Array(64).map((_, i) => i - 31.5), { rows: 2, cols: 32 });
+  const pool = await startPool(1);
+  console.log(matrix.packed.join(), [...higgs.matvec(matrix, new Float32Array(32).fill(1))].join(), pool.size);
+  await pool.close();`;
+const IMPORTS = `import { load } from 'higgs-wasm'; import { startPool } from 'higgs-wasm/workers';`;
+const REQUIRES = `const { load } = require('higgs-wasm'); const { startPool } = require('higgs-wasm/workers');`;
+
+test('import works in Node', async () => {
+  write('use.mjs', IMPORTS + USE);
+  assert.is(await output(process.execPath, 'use.mjs'), await expected());
+});
+
+test('require() works in Node, without a warning', async () => {
+  write('use.cjs', `${REQUIRES} (async () => {${USE}})();`);
+  const { stdout, stderr } = await run(process.execPath, ['use.cjs'], { cwd: project });
+  assert.is(stdout.trim(), await expected());
+  assert.is(stderr, '');
+});
+
+testWith(test, 'deno', 'import works in Deno', async (deno) => {
+  write('use.mjs', IMPORTS + USE);
+  assert.is(await output(deno, 'run', 'use.mjs'), await expected());
+});
+
+testWith(test, 'bun', 'import and require() work in Bun', async (bun) => {
+  write('use.mjs', IMPORTS + USE);
+  write('use.cjs', `${REQUIRES} (async () => {${USE}})();`);
+  assert.is(await output(bun, 'use.mjs'), await expected());
+  assert.is(await output(bun, 'use.cjs'), await expected());
+});
+
+testWith(test, 'workerd', 'import works in workerd, its kernels compiled by the host', async (workerd) => {
+  write(
+    'worker.js',
+    `import module from 'higgs.wasm';
+    ${IMPORTS.replaceAll('import ', '\nimport ')}
+    export default {
+      async fetch() {
+        const lines = [];
+        const console = { log: (...words) => lines.push(words.join(' ')) };
+        ${USE.replace('load()', 'load(module)').replace('startPool(1)', 'startPool(1, module)')}
+        return new Response(lines.join('\\n'));
+      },
+    };`,
+  );
+  write(
+    'config.capnp',
+    `using Workerd = import "/workerd/workerd.capnp";
+    const config :Workerd.Config = (
+      services = [(name = "main", worker = (
+        compatibilityDate = "2026-01-01",
+        modules = [
+          (name = "worker.js", esModule = embed "worker.js"),
+          (name = "higgs-wasm", esModule = embed "node_modules/higgs-wasm/build/index.js"),
+          (name = "higgs-wasm/workers", esModule = embed "node_modules/higgs-wasm/build/workers.js"),
+          (name = "higgs.wasm", wasm = embed "node_modules/higgs-wasm/build/higgs.wasm"),
+        ],
+      ))],
+      sockets = [(name = "http", address = "127.0.0.1:8787", http = (), service = "main")],
+    );`,
+  );
+  const served = await serveWorkerd(workerd, join(project, 'config.capnp'));
+  try {
+    assert.is(await (await fetch(served.base)).text(), await expected());
+  } finally {
+    await served.close();
+  }
+});
+
+testWith(test, 'chromium', 'an import map is all that a page needs', async (chromium) => {
+  const map = Object.fromEntries(
+    ['index', 'workers'].map((name) => [
+      name === 'index' ? 'higgs-wasm' : `higgs-wasm/${name}`,
+      `./node_modules/higgs-wasm/build/${name}.js`,
+    ]),
+  );
+  write(
+    'index.html',
+    `<!doctype html><title>wait</title><script type="importmap">${JSON.stringify({ imports: map })}</script>
+    <script type="module">${IMPORTS}
+      const console = { log: (...words) => { document.title = words.join(' '); } };
+      ${USE}
+    </script>`,
+  );
+  const served = await serveFolder(project);
+  const { page, close } = await openPage(chromium);
+  try {
+    await page.goto(`${served.base}/index.html`);
+    await page.waitForFunction(`document.title !== 'wait'`);
+    assert.is(await page.title(), await expected());
+  } finally {
+    await close();
+    await served.close();
+  }
+});
+
+for (const [module, moduleResolution] of [
+  ['node16', 'node16'],
+  ['nodenext', 'nodenext'],
+  ['esnext', 'bundler'],
+] as const) {
+  test(`types resolve under moduleResolution ${moduleResolution}, without types of Node`, async () => {
+    write(
+      'use.mts',
+      `import { type Folder, FormatError, type Higgs, load, type QuantizedMatrix } from 'higgs-wasm';
+      import { createFolder, openFolder } from 'higgs-wasm/files';
+      import { largeGrids, p4n4096 } from 'higgs-wasm/grids';
+      import { startPool } from 'higgs-wasm/workers';
+      const higgs: Higgs = await load(undefined, { grids: [p4n4096, ...largeGrids] });
+      const matrix: QuantizedMatrix = higgs.quantize(new Float32Array(64), { rows: 2, cols: 32, grid: 'p2n256' });
+      const y: Float32Array<ArrayBuffer> = higgs.matvec(matrix, new Float32Array(32));
+      const input: Folder = await openFolder('in');
+      const pool = await startPool(2);
+      await higgs.quantizeCheckpoint(input, await createFolder('out'), { pool, include: /x/ });
+      // @ts-expect-error: the types say what is wrong
+      higgs.quantize(new Float32Array(64), { rows: 2 });
+      export { FormatError, y };`,
+    );
+    await check('use.mts', module, moduleResolution);
+  });
+}
+
+test('types resolve from CommonJS under nodenext', async () => {
+  write(
+    'use.cts',
+    `import { load } from 'higgs-wasm';\nload().then((higgs) => higgs.grids.get('p2n256')!.mse.toFixed(2));`,
+  );
+  await check('use.cts', 'nodenext', 'nodenext');
+});
+
+test('declarations name neither sources nor types that users do not have', () => {
+  const paths = packed.files.map(({ path }) => path).filter((path) => path.endsWith('.d.ts'));
+  for (const path of paths) {
+    const code = readFileSync(join(installed, path), 'utf8').replace(/\/\*[\s\S]*?\*\//g, '');
+    for (const word of [
+      /\.ts['"]/,
+      /declare module/,
+      /\.(wasm|f32)\b/,
+      /['"]node:/,
+      /\bNodeJS\b/,
+      /\bBuffer\b/,
+      /<reference/,
+    ]) {
+      assert.not.match(code, word, path);
+    }
+  }
+});
+
+test('esbuild bundles it for browsers, and importing load brings no larger grids', async () => {
+  write('use.mjs', IMPORTS + USE);
+  const { outputFiles, metafile } = await esbuild(`import './use.mjs';`, {
+    platform: 'browser',
+    ignoreAnnotations: true,
+  });
+  assert.equal(
+    Object.values(metafile.outputs).flatMap(({ imports }) => imports),
+    [],
+  );
+  for (const name of Object.keys(metafile.inputs)) assert.not.match(name, /grids|files|workers-node/);
+  write('bundled.mjs', outputFiles[0]!.text);
+  assert.not.match(outputFiles[0]!.text, /from ?["']node:/);
+});
+
+test('the command works', async () => {
+  const higgs = join(project, 'node_modules/.bin/higgs');
+  assert.is(await output(higgs, '--version'), manifest.version);
+  await run(higgs, ['quantize', resolve('models/books-llama'), '-o', 'books'], { cwd: project });
+  assert.match(await output(higgs, 'verify', 'books'), /\S/);
+});
+
+test('higgs-wasm/higgs.wasm is the kernels, for those who compile them themselves', async () => {
+  write(
+    'own.mjs',
+    `import { readFileSync } from 'node:fs';
+    import { fileURLToPath } from 'node:url';
+    ${IMPORTS}
+    const path = fileURLToPath(import.meta.resolve('higgs-wasm/higgs.wasm'));
+    const module = await WebAssembly.compile(readFileSync(path));
+    ${USE.replace('load()', 'load(module)')}`,
+  );
+  assert.is(await output(process.execPath, 'own.mjs'), await expected());
+});
+
+test.run();
+
+let line = '';
+async function expected(): Promise<string> {
+  if (line) return line;
+  const { load } = await import('../src/index.ts');
+  const higgs = await load();
+  const matrix = higgs.quantize(
+    new Float32Array(64).map((_, i) => i - 31.5),
+    { rows: 2, cols: 32 },
+  );
+  line = `${matrix.packed.join()} ${higgs.matvec(matrix, new Float32Array(32).fill(1)).join()} 1`;
+  return line;
+}
+
+function write(name: string, text: string): void {
+  mkdirSync(project, { recursive: true });
+  writeFileSync(join(project, name), text);
+}
+
+async function output(program: string, ...args: string[]): Promise<string> {
+  const { stdout } = await run(program, args, { cwd: project });
+  return stdout.trim();
+}
+
+async function check(file: string, module: string, moduleResolution: string): Promise<void> {
+  const options = [
+    '--noEmit',
+    '--strict',
+    '--target',
+    'es2022',
+    '--module',
+    module,
+    '--moduleResolution',
+    moduleResolution,
+  ];
+  const args = [resolve('node_modules/typescript/bin/tsc'), ...options, '--types', '', file];
+  await run(process.execPath, args, { cwd: project }).catch(({ stdout }) => assert.unreachable(stdout));
+}
+
+function targetsOf(value: string | Record<string, unknown>): string[] {
+  return typeof value === 'string' ? [value] : Object.values(value).flatMap((each) => targetsOf(each as string));
+}
+
+function esbuild(contents: string, options: BuildOptions) {
+  return build({
+    ...options,
+    stdin: { contents, resolveDir: project },
+    bundle: true,
+    format: 'esm',
+    write: false,
+    metafile: true,
+    logLevel: 'silent',
+  });
+}
+
+async function bundle(contents: string): Promise<Uint8Array> {
+  const { outputFiles } = await esbuild(contents, { minify: true, platform: 'browser' });
+  return outputFiles[0]!.contents;
+}
+
+function gzip(bytes: Uint8Array): number {
+  return gzipSync(bytes, { level: 9 }).length;
+}

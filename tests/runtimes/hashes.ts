@@ -1,0 +1,137 @@
+// SHA-256 of what the library makes of a small checkpoint: the same on every runtime, or some runtime's bits differ.
+// The input uses integers, +, × and rounding to f32 only: Math.log and Math.cos may differ between engines.
+
+import { largeGrids } from '../../src/grids/large.ts';
+import { type CheckpointOptions, type Folder, load } from '../../src/index.ts';
+import { uniform } from '../bits.ts';
+import { indexOf, memoryFolder, memoryOutput, safetensors, type Tensor } from '../checkpoints.ts';
+
+export interface Hashes {
+  /** Of quantized checkpoints, file by file. */
+  checkpoint: string;
+  /** Of the plain checkpoints made of them. */
+  dequantized: string;
+  /** Of matrices times vectors. */
+  matvec: string;
+}
+
+// Every p, codes of 2 to 12 bits, groups that a row has one of and many of.
+const SCHEMES: CheckpointOptions[] = [
+  { grid: 'p1n4', groupSize: 256, seed: 1 },
+  { grid: 'p1n16', groupSize: 1024 },
+  { grid: 'p2n256', groupSize: 64, seed: 4294967295 },
+  { grid: 'p2n1024', groupSize: 512, signs: 'none' },
+  { grid: 'p3n512', groupSize: 128, seed: 77 },
+  { grid: 'p3n4096', groupSize: 4096, seed: 5 },
+  { grid: 'p4n256', groupSize: 16, seed: 2 },
+];
+const SHARD_BYTES = 40_000;
+const MATRICES = [
+  [33, 1000],
+  [5, 4864],
+  [17, 173],
+] as const;
+
+/** Quantizes, dequantizes and multiplies with every scheme. */
+export async function hashes(): Promise<Hashes> {
+  const higgs = await load(undefined, { grids: largeGrids });
+  const input = checkpoint();
+  const [quantized, restored, products]: Uint8Array[][] = [[], [], []];
+  for (const scheme of SCHEMES) {
+    const output = memoryOutput();
+    await higgs.quantizeCheckpoint(input, output, { ...scheme, embeddings: 'p1n256', maxShardBytes: SHARD_BYTES });
+    quantized.push(...listed(output.files));
+    const plain = memoryOutput();
+    await higgs.dequantizeCheckpoint(output.folder(), plain);
+    restored.push(...listed(plain.files));
+    for (const [rows, cols] of MATRICES) {
+      const matrix = higgs.quantize(weights(rows * cols, rows), { ...scheme, rows, cols });
+      products.push(new Uint8Array(higgs.matvec(matrix, weights(cols, cols)).buffer));
+    }
+  }
+  return { checkpoint: await sha256(quantized), dequantized: await sha256(restored), matvec: await sha256(products) };
+}
+
+// Two shards: every dtype that is quantized, F8 with factors, experts, odd widths, an embedding, what passes through.
+function checkpoint(): Folder {
+  const shards: Record<string, Record<string, Tensor>> = {
+    'model-00001-of-00002.safetensors': {
+      'model.embed_tokens.weight': f32([41, 576], 1),
+      'model.layers.0.mlp.up_proj.weight': f32([48, 1000], 2),
+      'model.layers.0.mlp.down_proj.weight': f16([37, 896], 3),
+      'model.layers.0.input_layernorm.weight': bf16([1000], 4),
+    },
+    'model-00002-of-00002.safetensors': {
+      'model.layers.1.self_attn.q_proj.weight': f8([130, 300], 5),
+      'model.layers.1.self_attn.q_proj.weight_scale_inv': factors([2, 3], 6),
+      'model.layers.1.self_attn.o_proj.weight': bf16([64, 173], 7),
+      'model.layers.1.mlp.experts.down_proj': f16([2, 9, 576], 8),
+    },
+  };
+  const files = Object.entries(shards).map(([name, tensors]) => [name, safetensors(tensors, { format: 'pt' })]);
+  const names = Object.entries(shards).map(([name, tensors]) => [name, Object.keys(tensors)]);
+  return memoryFolder({
+    ...Object.fromEntries(files),
+    'model.safetensors.index.json': indexOf(Object.fromEntries(names)),
+    'config.json': new TextEncoder().encode('{"model_type":"llama","torch_dtype":"bfloat16"}'),
+  });
+}
+
+// Nearly N(0, 0.05²): twelve uniform numbers, a sum that f64 has exactly.
+function weights(count: number, seed: number): Float32Array<ArrayBuffer> {
+  const next = uniform(seed);
+  return Float32Array.from({ length: count }, () => {
+    let sum = -6;
+    for (let k = 0; k < 12; k++) sum += next();
+    return sum * 0.05;
+  });
+}
+
+const countOf = (shape: number[]) => shape.reduce((product, size) => product * size, 1);
+const bytesOf = ({ buffer }: { buffer: ArrayBuffer }) => new Uint8Array(buffer);
+
+function f32(shape: number[], seed: number): Tensor {
+  return { dtype: 'F32', shape, bytes: bytesOf(weights(countOf(shape), seed)) };
+}
+
+// The upper halves of f32.
+function bf16(shape: number[], seed: number): Tensor {
+  const words = new Uint32Array(weights(countOf(shape), seed).buffer);
+  return { dtype: 'BF16', shape, bytes: bytesOf(Uint16Array.from(words, (word) => word >>> 16)) };
+}
+
+// Any sign and mantissa, exponents from 2⁻⁷ to 2⁻².
+function f16(shape: number[], seed: number): Tensor {
+  const next = uniform(seed);
+  const half = () => (Math.floor(next() * 65536) & 0x83ff) | ((8 + Math.floor(next() * 6)) << 10);
+  return { dtype: 'F16', shape, bytes: bytesOf(Uint16Array.from({ length: countOf(shape) }, half)) };
+}
+
+// Any pattern but NaN, which ends in seven ones.
+function f8(shape: number[], seed: number): Tensor {
+  const next = uniform(seed);
+  const byte = () => (Math.floor(next() * 2) << 7) | Math.floor(next() * 127);
+  return { dtype: 'F8_E4M3', shape, bytes: Uint8Array.from({ length: countOf(shape) }, byte) };
+}
+
+function factors(shape: number[], seed: number): Tensor {
+  const next = uniform(seed);
+  return { dtype: 'F32', shape, bytes: bytesOf(Float32Array.from({ length: countOf(shape) }, () => next() / 512)) };
+}
+
+function listed(files: ReadonlyMap<string, Uint8Array>): Uint8Array[] {
+  return [...files].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([name, bytes]) => [utf8.encode(name), bytes]);
+}
+
+const utf8 = new TextEncoder();
+
+async function sha256(parts: readonly Uint8Array[]): Promise<string> {
+  const joined = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', joined));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,20 @@
+// The bundle that every runtime runs: the tests that need nothing of one runtime, and hashes of what the library makes.
+
+import '../load.test.ts';
+import '../kernels.test.ts';
+import '../safetensors.test.ts';
+import '../grids.test.ts';
+import '../quantize.test.ts';
+import '../format.test.ts';
+import { type Hashes, hashes } from './hashes.ts';
+import { type Counts, runQueue } from './uvu.ts';
+
+/** What a runtime hands over, as JSON. */
+export interface Outcome extends Counts {
+  hashes: Hashes;
+}
+
+/** Runs the tests, then computes the hashes. */
+export async function outcome(): Promise<Outcome> {
+  return { ...(await runQueue()), hashes: await hashes() };
+}

@@ -1,0 +1,74 @@
+// `npm run test:runtimes`: the same tests in every runtime, one after the other, and hashes of what the library makes.
+// Fails when a test does, when hashes differ, and in CI when a runtime is missing. Arguments choose runtimes by name.
+
+import { browsers } from './browsers.ts';
+import type { Hashes } from './hashes.ts';
+import { processes } from './process.ts';
+import { LIMIT_MS, type Run } from './runtime.ts';
+import { webkit } from './webkit.ts';
+import { workerd } from './workerd.ts';
+
+const WHAT: (keyof Hashes)[] = ['checkpoint', 'dequantized', 'matvec'];
+
+const chosen = process.argv.slice(2).map((name) => name.toLowerCase());
+const runtimes = [...processes, workerd, ...browsers, webkit].filter(
+  ({ name }) => chosen.length === 0 || chosen.includes(name.toLowerCase()),
+);
+const rows = [['runtime', 'version', 'passed', 'failed', 'seconds', ...WHAT.map((what) => `${what} SHA-256`)]];
+const faults: string[] = [];
+const seen: Hashes[] = [];
+let missing = 0;
+
+for (const { name, install, program, run } of runtimes) {
+  if (program === undefined) {
+    missing++;
+    rows.push([name, `missing: ${install}`]);
+    continue;
+  }
+  process.stderr.write(`${name} …\n`);
+  const began = performance.now();
+  try {
+    const { version, outcome }: Run = await run(program, AbortSignal.timeout(LIMIT_MS));
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    const { passed, skipped, failures, hashes } = outcome;
+    if (passed === 0) faults.push(`${name}: no test ran`);
+    if (skipped > 0) faults.push(`${name}: ${skipped} tests were skipped`);
+    for (const failure of failures) faults.push(`${name}: ${failure.name}\n    ${failure.message}`);
+    seen.push(hashes);
+    const short = WHAT.map((what) => hashes[what].slice(0, 16));
+    rows.push([name, version, String(passed), String(failures.length), seconds, ...short]);
+  } catch (error) {
+    faults.push(`${name}: ${error instanceof Error ? error.message : error}`);
+    rows.push([name, 'did not finish']);
+  }
+}
+
+printTable(rows);
+console.log();
+for (const what of WHAT) {
+  const all = [...new Set(seen.map((hashes) => hashes[what]))];
+  if (all.length > 0) console.log(`${what} SHA-256: ${all.join(' ≠ ')}`);
+  if (all.length > 1) faults.push(`the ${what} hashes differ`);
+}
+if (runtimes.length === 0) faults.push(`runtimes must be chosen by name: none is named ${chosen.join(', ')}`);
+if (missing > 0 && process.env.CI) faults.push(`in CI no runtime may be missing: ${missing} are`);
+for (const fault of faults) console.error(`\n${fault}`);
+console.log(
+  faults.length > 0
+    ? `\n${faults.length} fault${faults.length > 1 ? 's' : ''}`
+    : `\n${seen.length} runtimes, equal bits${missing ? `, ${missing} missing` : ''}`,
+);
+process.exitCode = faults.length > 0 ? 1 : 0;
+
+// Columns as wide as their longest cell, but for notes in rows that have no numbers.
+function printTable(table: string[][]): void {
+  const full = table.filter((row) => row.length === table[0].length);
+  const widths = table[0].map((_, i) => Math.max(...(i === 0 ? table : full).map((row) => row[i].length)));
+  for (const row of table)
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i]))
+        .join('  ')
+        .trimEnd(),
+    );
+}

@@ -1,0 +1,53 @@
+// A page that runs the bundle and posts the outcome back, served on this machine without any special header.
+
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import type { Outcome } from './portable.ts';
+import { BUNDLES } from './runtime.ts';
+
+const page = `<!doctype html>
+<meta charset="utf-8">
+<title>higgs-wasm tests</title>
+<script type="module">
+  const post = (result) => fetch('/outcome', { method: 'POST', body: JSON.stringify(result) });
+  import('./portable.js')
+    .then(({ outcome }) => outcome())
+    .then(post, (error) => post({ error: String(error) + '\\n' + error?.stack }));
+</script>
+`;
+
+/** Serves the page while `visit` makes a browser open it; gives what the page posts. */
+export async function servePage(visit: (url: string) => Promise<void>, signal: AbortSignal): Promise<Outcome> {
+  let resolve: (outcome: Outcome) => void;
+  let reject: (reason: unknown) => void;
+  const posted = new Promise<Outcome>((...both) => {
+    [resolve, reject] = both;
+  });
+  const server = createServer(async (request, response) => {
+    if (request.method === 'POST') {
+      const result = JSON.parse(await text(request));
+      response.end();
+      if ('error' in result) reject(new Error(result.error));
+      else resolve(result);
+    } else if (request.url === '/') {
+      response.setHeader('Content-Type', 'text/html').end(page);
+    } else if (request.url === '/portable.js') {
+      response.setHeader('Content-Type', 'text/javascript').end(readFileSync(`${BUNDLES}/portable.js`));
+    } else {
+      response.writeHead(404).end();
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  try {
+    const opened = visit(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    return await Promise.race([posted, opened.then(() => posted)]);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
+}
