@@ -1,9 +1,9 @@
 // The nearest grid point of each vector, exactly:
 //   code = the first j with the largest score_j = ((z_0·g_j0 + z_1·g_j1) + …) - ½‖g_j‖², in f32, left to right.
-// For p = 1 and 2 the table's cells (table.ts) leave two or three points to compare; without cells every point is compared,
-// eight vectors a round, one in each lane of two vectors of four.
+// The table's cells (table.ts) leave two points to compare for p = 1, three for p = 2, a list of blocks for p = 3 and 4. Without
+// cells every point is compared, eight vectors a round, one in each lane of two vectors of four.
 
-import { cellsOf, rowsOf } from './table';
+import { cellsOf, rowsOf, SPACE_CELLS, startsOf } from './table';
 
 /** Codes (u16) of `count` weights at `z`. Reads `z` and writes `codes` up to the next multiple of 8. `table` as by gridTable, p = 1. */
 export function nearest1(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
@@ -229,6 +229,126 @@ function score3(z0: v128, z1: v128, z2: v128, row: usize): v128 {
 
 /** As nearest1, for `count` vectors of p = 3 weights. */
 export function nearest3(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+  if (load<u32>(table) == 0) {
+    every3(z, count, table, n, codes);
+    return;
+  }
+  const perUnit = v128.load32_splat(table, 8);
+  const centre = f32x4.splat(7.5);
+  const reach = load<f32>(table, 4);
+  const blocks = cellsOf(table, 3, n);
+  const starts = startsOf(table, 3, n);
+  for (let i: usize = 0; i < count; i++) {
+    const v = v128.load(z);
+    const far = max(max(abs(f32x4.extract_lane(v, 0)), abs(f32x4.extract_lane(v, 1))), abs(f32x4.extract_lane(v, 2)));
+    let cell = SPACE_CELLS;
+    if (far < reach) {
+      const at = cellOf(v, perUnit, centre);
+      cell = i32x4.extract_lane(at, 0) + (i32x4.extract_lane(at, 1) << 4) + (i32x4.extract_lane(at, 2) << 8);
+    }
+    store<u16>(codes + (i << 1), <u16>space3(v, blocks, starts, cell));
+    z += 12;
+  }
+}
+
+/** As nearest1, for `count` vectors of p = 4 weights. */
+export function nearest4(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+  if (load<u32>(table) == 0) {
+    every4(z, count, table, n, codes);
+    return;
+  }
+  const perUnit = v128.load32_splat(table, 8);
+  const centre = f32x4.splat(3.5);
+  const reach = v128.load32_splat(table, 4);
+  const blocks = cellsOf(table, 4, n);
+  const starts = startsOf(table, 4, n);
+  for (let i: usize = 0; i < count; i++) {
+    const v = v128.load(z);
+    let cell = SPACE_CELLS;
+    if (i32x4.all_true(f32x4.lt(f32x4.abs(v), reach))) {
+      const at = cellOf(v, perUnit, centre);
+      cell = i32x4.extract_lane(at, 0) + (i32x4.extract_lane(at, 1) << 3);
+      cell += (i32x4.extract_lane(at, 2) << 6) + (i32x4.extract_lane(at, 3) << 9);
+    }
+    store<u16>(codes + (i << 1), <u16>space4(v, blocks, starts, cell));
+    z += 16;
+  }
+}
+
+// The lane with the largest score; of equals the lowest code.
+// @ts-ignore: decorator
+@inline
+function winner(best: v128, code: v128): u32 {
+  let score = f32x4.extract_lane(best, 0);
+  let first = <u32>i32x4.extract_lane(code, 0);
+  const s1 = f32x4.extract_lane(best, 1);
+  const c1 = <u32>i32x4.extract_lane(code, 1);
+  if (s1 > score || (s1 == score && c1 < first)) {
+    score = s1;
+    first = c1;
+  }
+  const s2 = f32x4.extract_lane(best, 2);
+  const c2 = <u32>i32x4.extract_lane(code, 2);
+  if (s2 > score || (s2 == score && c2 < first)) {
+    score = s2;
+    first = c2;
+  }
+  const s3 = f32x4.extract_lane(best, 3);
+  const c3 = <u32>i32x4.extract_lane(code, 3);
+  return s3 > score || (s3 == score && c3 < first) ? c3 : first;
+}
+
+// Blocks come in no order of their codes, so that a tie needs the codes compared.
+// @ts-ignore: decorator
+@inline
+function better(score: v128, best: v128, next: v128, code: v128): v128 {
+  return v128.or(f32x4.gt(score, best), v128.and(f32x4.eq(score, best), i32x4.lt_u(next, code)));
+}
+
+function space3(v: v128, blocks: usize, starts: usize, cell: usize): u32 {
+  const z0 = v128.shuffle<f32>(v, v, 0, 0, 0, 0);
+  const z1 = v128.shuffle<f32>(v, v, 1, 1, 1, 1);
+  const z2 = v128.shuffle<f32>(v, v, 2, 2, 2, 2);
+  let best = f32x4.splat(-Infinity);
+  let code = i32x4.splat(-1);
+  const lists = starts + (SPACE_CELLS + 2) * 4;
+  let at = lists + (<usize>load<u32>(starts + (cell << 2)) << 1);
+  const end = lists + (<usize>load<u32>(starts + (cell << 2), 4) << 1);
+  for (; at < end; at += 2) {
+    const b = blocks + <usize>load<u16>(at) * 80;
+    const sum = f32x4.add(f32x4.mul(z0, v128.load(b)), f32x4.mul(z1, v128.load(b, 16)));
+    const score = f32x4.sub(f32x4.add(sum, f32x4.mul(z2, v128.load(b, 32))), v128.load(b, 48));
+    const next = v128.load(b, 64);
+    code = v128.bitselect(next, code, better(score, best, next, code));
+    best = f32x4.pmax(best, score);
+  }
+  return winner(best, code);
+}
+
+function space4(v: v128, blocks: usize, starts: usize, cell: usize): u32 {
+  const z0 = v128.shuffle<f32>(v, v, 0, 0, 0, 0);
+  const z1 = v128.shuffle<f32>(v, v, 1, 1, 1, 1);
+  const z2 = v128.shuffle<f32>(v, v, 2, 2, 2, 2);
+  const z3 = v128.shuffle<f32>(v, v, 3, 3, 3, 3);
+  let best = f32x4.splat(-Infinity);
+  let code = i32x4.splat(-1);
+  const lists = starts + (SPACE_CELLS + 2) * 4;
+  let at = lists + (<usize>load<u32>(starts + (cell << 2)) << 1);
+  const end = lists + (<usize>load<u32>(starts + (cell << 2), 4) << 1);
+  for (; at < end; at += 2) {
+    const b = blocks + <usize>load<u16>(at) * 96;
+    let sum = f32x4.add(f32x4.mul(z0, v128.load(b)), f32x4.mul(z1, v128.load(b, 16)));
+    sum = f32x4.add(sum, f32x4.mul(z2, v128.load(b, 32)));
+    const score = f32x4.sub(f32x4.add(sum, f32x4.mul(z3, v128.load(b, 48))), v128.load(b, 64));
+    const next = v128.load(b, 80);
+    code = v128.bitselect(next, code, better(score, best, next, code));
+    best = f32x4.pmax(best, score);
+  }
+  return winner(best, code);
+}
+
+// Every point compared, p = 3.
+function every3(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
   const rows = rowsOf(table);
   const end = rows + (n << 4);
   for (let i: usize = 0; i < count; i += 8) {
@@ -271,8 +391,8 @@ function score4(z0: v128, z1: v128, z2: v128, z3: v128, row: usize): v128 {
   return f32x4.sub(f32x4.add(sum, f32x4.mul(z3, v128.load32_splat(row, 12))), v128.load32_splat(row, 16));
 }
 
-/** As nearest1, for `count` vectors of p = 4 weights. */
-export function nearest4(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+// Every point compared, p = 4.
+function every4(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
   const rows = rowsOf(table);
   const end = rows + n * 20;
   for (let i: usize = 0; i < count; i += 8) {

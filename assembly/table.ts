@@ -1,15 +1,23 @@
-// The table that the searches for the nearest point read: the grid's points, and for p = 1 and 2 the cells that say which
-// few points can be nearest to anything in a cell.
+// The table that the searches for the nearest point read: the grid's points, and cells that say which few of them can be
+// nearest to anything in a cell.
 //
 //   0       u32 cells along an axis (0: there are no cells), f32 how far out they serve, f32 cells per unit
 //   16      n rows of 16 bytes (p = 4: 20):  p = 1  g, ½g², code, 0     p = 2  g0, g1, ½‖g‖², code     p = 3, 4  g…, ½‖g‖²
 //   p = 1   cells of 16 bytes: g, ½g² of each of two neighbours; then a u16 for each cell, the first one's code
 //   p = 2   cells of a u32: three codes of 10 bits, ascending, the last ones repeating the first
+//   p = 3, 4  n / 4 blocks of neighbours, four points by coordinate: g0 ×4, g1 ×4, …, ½‖g‖² ×4, code ×4; then for each cell, and one
+//           for all that is beyond the cells, a u32, where its list starts, one more for the end; then the lists, u16 blocks
 
 const CELLS1: usize = 1024;
 // The cells serve |z| up to a little less than their extent R: a quarter of a cell or less, so that rounding stays inside.
 const INNER: f64 = 0.9995;
 const HEADER: usize = 16;
+
+// Cells of p = 3 and 4: 16³ = 8⁴, over [-SPACE_REACH, SPACE_REACH]; one weight in 700 lies beyond.
+export const SPACE_CELLS: usize = 4096;
+const SPACE_REACH: f64 = 3.2;
+// Room for the lists of the cells; the stored grids fill a quarter of it at most.
+const LIST_LIMIT: usize = SPACE_CELLS * 64;
 
 /** Bytes between two rows of points. */
 // @ts-ignore: decorator
@@ -36,13 +44,30 @@ export function cellsOf(table: usize, p: usize, n: usize): usize {
 // @ts-ignore: decorator
 @inline
 function cellsAlong(p: usize, n: usize): usize {
-  return p == 1 ? CELLS1 : n <= 256 ? 128 : 256;
+  return p == 1 ? CELLS1 : p == 2 ? (n <= 256 ? 128 : 256) : p == 3 ? 16 : 8;
+}
+
+/** Bytes of a block of four points. */
+// @ts-ignore: decorator
+@inline
+export function blockSize(p: usize): usize {
+  return (p + 2) << 4;
+}
+
+/** Where the starts of the cells' lists are, p = 3 and 4. */
+// @ts-ignore: decorator
+@inline
+export function startsOf(table: usize, p: usize, n: usize): usize {
+  return cellsOf(table, p, n) + (n >> 2) * blockSize(p);
 }
 
 /** Size of the table in bytes. */
 export function gridTableBytes(p: usize, n: usize): usize {
   const along = cellsAlong(p, n);
-  const cells: usize = p == 1 ? along * 18 : p == 2 ? along * along * 4 : 0;
+  const cells: usize =
+    p == 1 ? along * 18
+    : p == 2 ? along * along * 4
+    : (n >> 2) * blockSize(p) + (SPACE_CELLS + 2) * 4 + LIST_LIMIT * 2 + n * 9; // the last is room to build in, and the list of all
   return HEADER + n * rowStride(p) + cells;
 }
 
@@ -64,17 +89,18 @@ export function gridTable(points: usize, p: usize, n: usize, table: usize): void
     if (p == 1) store<u32>(row, 0, 12);
     row += stride;
   }
-  // Codes have 10 bits in the cells.
-  if (p > 2 || n > 1024) return;
   const along = cellsAlong(p, n);
-  if (p == 1 ? lineCells(table, n, along) : planeCells(table, n, along)) store<u32>(table, <u32>along);
+  let fits = false;
+  if (p > 2) fits = spaceCells(table, p, n, along);
+  else if (n <= 1024) fits = p == 1 ? lineCells(table, n, along) : planeCells(table, n, along); // codes have 10 bits there
+  if (fits) store<u32>(table, <u32>along);
 }
 
 // The largest coordinate of any point, a little enlarged.
 function reachOf(table: usize, p: usize, n: usize): f32 {
   let reach: f32 = 0;
   for (let j: usize = 0; j < n; j++) {
-    for (let i: usize = 0; i < p; i++) reach = max(reach, abs(load<f32>(rowsOf(table) + j * 16 + (i << 2))));
+    for (let i: usize = 0; i < p; i++) reach = max(reach, abs(load<f32>(rowsOf(table) + j * rowStride(p) + (i << 2))));
   }
   return reach * <f32>1.001;
 }
@@ -189,4 +215,113 @@ function advantage(row: usize, other: usize, x: f64, y: f64, half: f64): f64 {
   const dx = <f64>load<f32>(row) - <f64>load<f32>(other);
   const dy = <f64>load<f32>(row, 4) - <f64>load<f32>(other, 4);
   return x * dx + y * dy - (<f64>load<f32>(row, 8) - <f64>load<f32>(other, 8)) + half * (abs(dx) + abs(dy));
+}
+
+// Cells over [-R, R]^p, as in the plane. What competes in a cell is a list of blocks, for a block is compared at a stroke.
+function spaceCells(table: usize, p: usize, n: usize, along: usize): bool {
+  const width = (2 * SPACE_REACH) / <f64>along;
+  store<f32>(table, <f32>(SPACE_REACH * INNER), 4);
+  store<f32>(table, <f32>(1 / width), 8);
+  const slack = slackOf(p, max(SPACE_REACH, <f64>reachOf(table, p, n)));
+  const half = width / 2 + blurOf(SPACE_REACH);
+  const blocks = cellsOf(table, p, n);
+  const size = blockSize(p);
+  const starts = startsOf(table, p, n);
+  const lists = starts + (SPACE_CELLS + 2) * 4;
+  const scratch = lists + LIST_LIMIT * 2 + n;
+  gather(table, p, n, blocks, scratch);
+
+  let length: usize = 0;
+  let x0: f64 = 0, x1: f64 = 0, x2: f64 = 0, x3: f64 = 0;
+  for (let cell: usize = 0; cell < SPACE_CELLS; cell++) {
+    store<u32>(starts + (cell << 2), <u32>length);
+    x0 = -SPACE_REACH + (<f64>(cell % along) + 0.5) * width;
+    x1 = -SPACE_REACH + (<f64>((cell / along) % along) + 0.5) * width;
+    x2 = -SPACE_REACH + (<f64>((cell / along / along) % along) + 0.5) * width;
+    x3 = p == 4 ? -SPACE_REACH + (<f64>(cell / along / along / along) + 0.5) * width : 0;
+    let nearest = blocks;
+    for (let b: usize = 0; b < n; b++) {
+      const point = pointOf(blocks, size, b);
+      if (lead(point, nearest, p, x0, x1, x2, x3, 0) > 0) nearest = point;
+    }
+    let found: usize = 0;
+    for (let b: usize = 0; b < n; b++) {
+      if (lead(pointOf(blocks, size, b), nearest, p, x0, x1, x2, x3, half) < -slack) continue;
+      store<u32>(scratch + (found << 2), <u32>b);
+      found++;
+    }
+    let last: usize = usize.MAX_VALUE;
+    for (let i: usize = 0; i < found; i++) {
+      const b = <usize>load<u32>(scratch + (i << 2));
+      if (b >> 2 == last) continue;
+      const point = pointOf(blocks, size, b);
+      let beaten = false;
+      for (let k: usize = 0; k < found && !beaten; k++) {
+        const other = pointOf(blocks, size, <usize>load<u32>(scratch + (k << 2)));
+        beaten = k != i && lead(point, other, p, x0, x1, x2, x3, half) < -slack;
+      }
+      if (beaten) continue;
+      if (length == LIST_LIMIT) return false;
+      last = b >> 2;
+      store<u16>(lists + (length << 1), <u16>last);
+      length++;
+    }
+  }
+  store<u32>(starts + (SPACE_CELLS << 2), <u32>length);
+  for (let block: usize = 0; block < n >> 2; block++) store<u16>(lists + ((length + block) << 1), <u16>block);
+  store<u32>(starts + ((SPACE_CELLS + 1) << 2), <u32>(length + (n >> 2)));
+  return true;
+}
+
+// Point number b in the order of the blocks: its first coordinate; the next one is 16 bytes further.
+// @ts-ignore: decorator
+@inline
+function pointOf(blocks: usize, size: usize, b: usize): usize {
+  return blocks + (b >> 2) * size + ((b & 3) << 2);
+}
+
+// As `advantage`, for points in blocks.
+function lead(a: usize, b: usize, p: usize, x0: f64, x1: f64, x2: f64, x3: f64, half: f64): f64 {
+  const d0 = <f64>load<f32>(a) - <f64>load<f32>(b);
+  const d1 = <f64>load<f32>(a, 16) - <f64>load<f32>(b, 16);
+  const d2 = <f64>load<f32>(a, 32) - <f64>load<f32>(b, 32);
+  let sum = x0 * d0 + x1 * d1 + x2 * d2 + half * (abs(d0) + abs(d1) + abs(d2));
+  if (p == 3) return sum - (<f64>load<f32>(a, 48) - <f64>load<f32>(b, 48));
+  const d3 = <f64>load<f32>(a, 48) - <f64>load<f32>(b, 48);
+  sum += x3 * d3 + half * abs(d3);
+  return sum - (<f64>load<f32>(a, 64) - <f64>load<f32>(b, 64));
+}
+
+// Fills the blocks with points that lie together: in the order of their coordinates' bits, interleaved (Morton's curve).
+function gather(table: usize, p: usize, n: usize, blocks: usize, scratch: usize): void {
+  const rows = rowsOf(table);
+  const stride = rowStride(p);
+  for (let j: usize = 0; j < n; j++) {
+    let key: u64 = 0;
+    for (let bit = 7; bit >= 0; bit--) {
+      for (let i: usize = 0; i < p; i++) {
+        const place = (load<f32>(rows + j * stride + (i << 2)) + 4.5) * (256.0 / 9.0);
+        const eight = <u32>max<f32>(0, min<f32>(255, <f32>place));
+        key = (key << 1) | ((eight >> bit) & 1);
+      }
+    }
+    store<u64>(scratch + (j << 3), (key << 16) | j);
+  }
+  // Shell's sort, Ciura's gaps.
+  for (let gap: usize = 1750; gap > 0; gap = gap > 701 ? 701 : gap > 301 ? 301 : gap > 132 ? 132 : gap > 57 ? 57 : gap > 23 ? 23 : gap > 10 ? 10 : gap > 4 ? 4 : gap > 1 ? 1 : 0) {
+    for (let i = gap; i < n; i++) {
+      const item = load<u64>(scratch + (i << 3));
+      let at = i;
+      for (; at >= gap && load<u64>(scratch + ((at - gap) << 3)) > item; at -= gap) {
+        store<u64>(scratch + (at << 3), load<u64>(scratch + ((at - gap) << 3)));
+      }
+      store<u64>(scratch + (at << 3), item);
+    }
+  }
+  for (let b: usize = 0; b < n; b++) {
+    const code = <usize>(load<u64>(scratch + (b << 3)) & 0xffff);
+    const point = pointOf(blocks, blockSize(p), b);
+    for (let i: usize = 0; i <= p; i++) store<f32>(point + (i << 4), load<f32>(rows + code * stride + (i << 2)));
+    store<u32>(point + ((p + 1) << 4), <u32>code);
+  }
 }

@@ -213,8 +213,10 @@ function testKernels(build: string, kernels: KernelExports): void {
     }
   });
 
-  test('nearest1() and nearest2() find the same point with cells as without, near every border', () => {
-    for (const grid of [...smallGrids, ...largeGrids].filter(({ p }) => p <= 2)) {
+  test('nearest1() to nearest4() find the same point with cells as without, near every border', () => {
+    // The debug build takes seconds for the cells of the largest grids.
+    const most = build === 'debug' ? 1024 : 4096;
+    for (const grid of [...smallGrids, ...largeGrids].filter(({ n }) => n <= most)) {
       memory.reset();
       const { p, n, points, name } = grid;
       const table = alloc(kernels.gridTableBytes(p, n));
@@ -239,9 +241,9 @@ function testKernels(build: string, kernels: KernelExports): void {
       const count = Math.floor(values.length / p / 8) * 8;
       const at = place(values);
       const [fast, every] = [alloc(count * 2), alloc(count * 2)];
-      kernels[p === 1 ? 'nearest1' : 'nearest2'](at, count, table, n, fast);
+      kernels[`nearest${p}`](at, count, table, n, fast);
       memory.bytes(table, 4).fill(0); // no cells: every point is compared
-      kernels[p === 1 ? 'nearest1' : 'nearest2'](at, count, table, n, every);
+      kernels[`nearest${p}`](at, count, table, n, every);
       sameBits(copy(Uint16Array, fast, count), copy(Uint16Array, every, count), name);
     }
   });
@@ -437,7 +439,7 @@ contract('the compiled modules import nothing', async () => {
 });
 
 contract('the release build fits its size budget', () => {
-  assert.ok(releaseBytes.length <= 24576, `${releaseBytes.length} bytes`);
+  assert.ok(releaseBytes.length <= 28672, `${releaseBytes.length} bytes`);
 });
 
 contract.run();
