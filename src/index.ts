@@ -13,7 +13,7 @@ export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/r
 export type { Scheme } from './quantize/scheme.ts';
 export type { VerifyReport } from './quantize/verify.ts';
 export { urlFolder } from './safetensors/remote.ts';
-export { directoryFolder } from './source/directory.ts';
+export { type DirectoryHandle, directoryFolder } from './source/directory.ts';
 export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';
 export type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source/source.ts';

@@ -115,7 +115,7 @@ async function showResult(report, output) {
       const link = document.createElement('a');
       Object.assign(link, { href: URL.createObjectURL(file), download: name, textContent: name });
       const item = document.createElement('li');
-      item.append(link, ` ${megabytes(file.size)}`);
+      item.append(link, ` ${file.size < 1e5 ? `${(file.size / 1e3).toFixed(1)} kB` : megabytes(file.size)}`);
       return item;
     }),
   );

@@ -3,11 +3,28 @@
 import { FormatError } from '../errors.ts';
 import type { ResumableFolder, Sink } from './source.ts';
 
+/** What is used of the browser's FileSystemDirectoryHandle, so that types do not need the DOM's. */
+export interface DirectoryHandle {
+  readonly name: string;
+  values(): AsyncIterable<{ readonly kind: 'file' | 'directory'; readonly name: string }>;
+  getFileHandle(name: string, options?: { create?: boolean }): Promise<FileHandle>;
+}
+
+interface FileHandle {
+  getFile(): Promise<Blob>;
+  createWritable(options?: { keepExistingData?: boolean }): Promise<{
+    write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+    truncate(byteLength: number): Promise<void>;
+    seek(position: number): Promise<void>;
+    close(): Promise<void>;
+  }>;
+}
+
 /**
  * A directory handle as a folder to read from and write to.
  * @param handle from `navigator.storage.getDirectory()` or `showDirectoryPicker()`
  */
-export function directoryFolder(handle: FileSystemDirectoryHandle): ResumableFolder {
+export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
   const write = async (name: string, byteLength: number): Promise<Sink> => {
     const file = await handle.getFileHandle(name, { create: true });
     const stream = await file.createWritable({ keepExistingData: byteLength > 0 });
@@ -25,7 +42,7 @@ export function directoryFolder(handle: FileSystemDirectoryHandle): ResumableFol
     name: handle.name,
     async list() {
       const names: string[] = [];
-      for await (const entry of (handle as unknown as { values(): AsyncIterable<FileSystemHandle> }).values()) {
+      for await (const entry of handle.values()) {
         if (entry.kind === 'file') names.push(entry.name);
       }
       return names.sort();
