@@ -21,6 +21,7 @@ const page = `<!doctype html>
 
 /** Serves the page while `visit` makes a browser open it; gives what the page posts. */
 export async function servePage(visit: (url: string) => Promise<void>, signal: AbortSignal): Promise<Outcome> {
+  signal.throwIfAborted();
   let resolve: (outcome: Outcome) => void;
   let reject: (reason: unknown) => void;
   const posted = new Promise<Outcome>((...both) => {
