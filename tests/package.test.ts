@@ -15,7 +15,7 @@ import { serveFolder } from './static.ts';
 import { serveWorkerd } from './workerd.ts';
 
 const test = suite('package');
-process.env.FORCE_COLOR = '0'; // the runner sets 1, and children would colour numbers
+delete process.env.FORCE_COLOR; // the runner sets it, and children would colour numbers
 const run = promisify(execFile);
 const project = mkdtempSync(join(tmpdir(), 'higgs-package-'));
 const installed = join(project, 'node_modules/higgs-wasm');

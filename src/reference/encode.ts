@@ -1,6 +1,6 @@
 // Scalar twins of assembly/encode.ts, dequantize.ts and matvec.ts: the specification of a quantized matrix (FORMAT.md).
 
-import { f16ToF32, f32ToF16 } from './float.ts';
+import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
 import { flip, groupsOf, hadamard } from './hadamard.ts';
 import { gridTable, nearest } from './nearest.ts';
 import { pack, unpack } from './pack.ts';
@@ -27,7 +27,7 @@ export interface Encoded {
 
 /** Scale of one group: the f16 bits of its RMS; 0x7c00 when f16 cannot hold it or an element is not finite. */
 export function groupScale(x: Float32Array): number {
-  const scale = f32ToF16(f(Math.sqrt(f(dot(x, x) * (1 / x.length)))));
+  const scale = f32ToF16(bitsOf(Math.sqrt(f(dot(x, x) * (1 / x.length)))));
   return Math.min(scale, 0x7c00);
 }
 

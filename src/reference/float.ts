@@ -50,14 +50,14 @@ function roundEven(x: number): number {
   return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }
 
-/** f32 → f16 bits, to nearest even. */
-export function f32ToF16(x: number): number {
-  const sign = (bitsOf(x) >>> 31) << 15;
-  if (Number.isNaN(x)) return sign | 0x7e00;
-  const magnitude = Math.abs(x);
+/** f32 → f16 bits, to nearest even. The argument is f32 bits: some engines drop the sign of a NaN that is a number. */
+export function f32ToF16(u: number): number {
+  const sign = (u >>> 31) << 15;
+  const magnitude = fromBits(u & 0x7fffffff);
+  if (Number.isNaN(magnitude)) return sign | 0x7e00;
   if (magnitude >= 65520) return sign | 0x7c00;
   // In units of the last place: 2^-24 below 2^-14, else 2^(e - 10). A carry out of the significand raises the exponent by itself.
-  const exponent = Math.max(-14, (bitsOf(magnitude) >>> 23) - 127);
+  const exponent = Math.max(-14, ((u >>> 23) & 255) - 127);
   const units = roundEven(magnitude * 2 ** (10 - exponent));
   return sign | (((exponent + 14) << 10) + units);
 }
