@@ -49,6 +49,18 @@ await build({
   },
   minifySyntax: true,
 });
+// Edge workers may not compile bytes: there the kernels are a module beside the bundle, which the host compiles.
+await build({
+  ...library,
+  entryPoints: { 'index-edge': 'src/index.ts', 'workers-edge': 'src/workers/web.ts' },
+  minifySyntax: true,
+  plugins: [
+    {
+      name: 'kernels as a module',
+      setup: ({ onResolve }) => onResolve({ filter: /higgs\.wasm$/ }, () => ({ path: './higgs.wasm', external: true })),
+    },
+  ],
+});
 // The mark lets a bundler drop the grids that are not used.
 const grids = 'build/grids.js';
 writeFileSync(grids, readFileSync(grids, 'utf8').replaceAll('= __toBinary(', '= /* @__PURE__ */ __toBinary('));

@@ -49,8 +49,16 @@ test('npm pack holds what users need and nothing else', () => {
     [...new Set(kinds)].sort(),
     [
       ...['CHANGELOG.md', 'FORMAT.md', 'LICENSE', 'README.md', 'package.json'],
-      ...['build/files.js', 'build/grids.js', 'build/higgs.js', 'build/higgs.wasm', 'build/index.js', 'build/types'],
-      ...['build/workers-node.js', 'build/workers.js'],
+      ...[
+        'build/files.js',
+        'build/grids.js',
+        'build/higgs.js',
+        'build/higgs.wasm',
+        'build/index-edge.js',
+        'build/index.js',
+        'build/types',
+      ],
+      ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
   assert.ok(packed.size < 600e3, `${packed.size} bytes packed`);
@@ -80,10 +88,16 @@ test('every subpath resolves under every condition, types first', async () => {
         loader: { '.wasm': 'empty', '.json': 'empty' },
         ignoreAnnotations: true,
       });
-      const expected = condition === 'node' && subpath === './workers' ? 'workers-node.js' : undefined;
       const names = Object.keys(metafile.inputs).filter((name) => name.includes('higgs-wasm/'));
-      assert.is(names.length, 1, `${specifier} for ${condition}`);
-      if (expected) assert.ok(names[0]!.endsWith(expected));
+      const files = names.map((name) => name.slice(name.lastIndexOf('/') + 1)).filter((name) => name.endsWith('.js'));
+      const edge = condition === 'workerd';
+      const expected: Readonly<Record<string, string>> = {
+        '.': edge ? 'index-edge.js' : 'index.js',
+        './workers': edge ? 'workers-edge.js' : condition === 'node' ? 'workers-node.js' : 'workers.js',
+        './grids': 'grids.js',
+        './files': 'files.js',
+      };
+      assert.equal(files, subpath in expected ? [expected[subpath]] : [], `${specifier} for ${condition}`);
     }
   }
 });
@@ -122,43 +136,51 @@ testWith(test, 'bun', 'import and require() work in Bun', async (bun) => {
   assert.is(await output(bun, 'use.cjs'), await expected());
 });
 
-testWith(test, 'workerd', 'import works in workerd, its kernels compiled by the host', async (workerd) => {
-  write(
-    'worker.js',
-    `import module from 'higgs.wasm';
-    ${IMPORTS.replaceAll('import ', '\nimport ')}
-    export default {
-      async fetch() {
-        const lines = [];
-        const console = { log: (...words) => lines.push(words.join(' ')) };
-        ${USE.replace('load()', 'load(module)').replace('startPool(1)', 'startPool(1, module)')}
-        return new Response(lines.join('\\n'));
-      },
-    };`,
-  );
-  write(
-    'config.capnp',
-    `using Workerd = import "/workerd/workerd.capnp";
-    const config :Workerd.Config = (
-      services = [(name = "main", worker = (
-        compatibilityDate = "2026-01-01",
-        modules = [
-          (name = "worker.js", esModule = embed "worker.js"),
-          (name = "higgs-wasm", esModule = embed "node_modules/higgs-wasm/build/index.js"),
-          (name = "higgs-wasm/workers", esModule = embed "node_modules/higgs-wasm/build/workers.js"),
-          (name = "higgs.wasm", wasm = embed "node_modules/higgs-wasm/build/higgs.wasm"),
-        ],
-      ))],
-      sockets = [(name = "http", address = "127.0.0.1:8787", http = (), service = "main")],
-    );`,
-  );
-  const served = await serveWorkerd(workerd, join(project, 'config.capnp'));
-  try {
-    assert.is(await (await fetch(served.base)).text(), await expected());
-  } finally {
-    await served.close();
-  }
-});
+// By the names that the condition `workerd` resolves to, or with the bundles of everyone and a module given to `load`.
+for (const given of [false, true]) {
+  const edge = given ? '' : '-edge';
+  const what = given ? 'load(module) works in workerd' : 'load() works in workerd, its kernels compiled by the host';
+  testWith(test, 'workerd', what, async (workerd) => {
+    const use = given ? USE.replace('load()', 'load(module)').replace('startPool(1)', 'startPool(1, module)') : USE;
+    write(
+      'worker.js',
+      `${given ? "import module from 'higgs.wasm';" : ''}
+      ${IMPORTS.replaceAll('import ', '\nimport ')}
+      export default {
+        async fetch() {
+          const lines = [];
+          const console = { log: (...words) => lines.push(words.join(' ')) };
+          ${use}
+          return new Response(lines.join('\\n'));
+        },
+      };`,
+    );
+    const build = 'node_modules/higgs-wasm/build';
+    write(
+      'config.capnp',
+      `using Workerd = import "/workerd/workerd.capnp";
+      const config :Workerd.Config = (
+        services = [(name = "main", worker = (
+          compatibilityDate = "2026-01-01",
+          modules = [
+            (name = "worker.js", esModule = embed "worker.js"),
+            (name = "higgs-wasm", esModule = embed "${build}/index${edge}.js"),
+            (name = "higgs-wasm/workers", esModule = embed "${build}/workers${edge}.js"),
+            (name = "higgs.wasm", wasm = embed "${build}/higgs.wasm"),
+            (name = "higgs-wasm/higgs.wasm", wasm = embed "${build}/higgs.wasm"),
+          ],
+        ))],
+        sockets = [(name = "http", address = "127.0.0.1:8787", http = (), service = "main")],
+      );`,
+    );
+    const served = await serveWorkerd(workerd, join(project, 'config.capnp'));
+    try {
+      assert.is(await (await fetch(served.base)).text(), await expected());
+    } finally {
+      await served.close();
+    }
+  });
+}
 
 testWith(test, 'chromium', 'an import map is all that a page needs', async (chromium) => {
   const map = Object.fromEntries(
