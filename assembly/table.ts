@@ -18,6 +18,8 @@ export const SPACE_CELLS: usize = 4096;
 const SPACE_REACH: f64 = 3.2;
 // Room for the lists of the cells; the stored grids fill a quarter of it at most.
 const LIST_LIMIT: usize = SPACE_CELLS * 64;
+// Points of a cell that are compared with one another; the stored grids have a thousand at most.
+const CANDIDATES_LIMIT: usize = 2048;
 
 /** Bytes between two rows of points. */
 // @ts-ignore: decorator
@@ -250,6 +252,7 @@ function spaceCells(table: usize, p: usize, n: usize, along: usize): bool {
       store<u32>(scratch + (found << 2), <u32>b);
       found++;
     }
+    if (found > CANDIDATES_LIMIT) return false;
     let last: usize = usize.MAX_VALUE;
     for (let i: usize = 0; i < found; i++) {
       const b = <usize>load<u32>(scratch + (i << 2));

@@ -1,7 +1,7 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
 import { UnsupportedError } from './errors.ts';
-import type { Grid } from './grids/grid.ts';
+import { checkGrid, type Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
 import { wrapKernels } from './kernels/kernels.ts';
 import { loadKernels } from './kernels/load.ts';
@@ -104,10 +104,14 @@ export interface Higgs {
 export async function load(module?: WebAssembly.Module, { grids: extra = [] }: LoadOptions = {}): Promise<Higgs> {
   const kernels = wrapKernels(await loadKernels(module));
   const grids = new Map([...smallGrids, ...extra].map((grid) => [grid.name, grid]));
+  for (const grid of grids.values()) checkGrid(grid);
   const local = localPool(kernels);
 
   function gridOf(grid: string | Grid): Grid {
-    if (typeof grid !== 'string') return grid;
+    if (typeof grid !== 'string') {
+      checkGrid(grid);
+      return grid;
+    }
     const found = grids.get(grid);
     if (found) return found;
     const known = [...grids.keys()].join(', ');

@@ -1,5 +1,7 @@
 // A grid: n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p to them.
 
+import { parseGridName } from './name.ts';
+
 /** Number of weights that one code stands for. */
 export type Dimension = 1 | 2 | 3 | 4;
 
@@ -24,4 +26,23 @@ export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<st
   const [p, n] = name.slice(1).split('n').map(Number) as [Dimension, number];
   // The copy is aligned, which the decoded file need not be; every WebAssembly host is little-endian.
   return { name, p, n, bits: Math.log2(n), mse: errors[name]!, points: new Float32Array(bytes.slice().buffer) };
+}
+
+/**
+ * Checks a grid that came from outside.
+ * @throws {TypeError} when its points are no Float32Array; {RangeError} when name, sizes and points do not agree
+ */
+export function checkGrid({ name, p, n, bits, points }: Grid): void {
+  const size = parseGridName(name);
+  if (!size) throw new RangeError(`name of a grid must be p<p>n<n> with a supported size: got ${JSON.stringify(name)}`);
+  if (size.p !== p || size.n !== n || size.bits !== bits) {
+    throw new RangeError(
+      `p, n and bits of grid ${name} must be ${size.p}, ${size.n}, ${size.bits}: got ${p}, ${n}, ${bits}`,
+    );
+  }
+  if (!(points instanceof Float32Array))
+    throw new TypeError(`points of grid ${name} must be a Float32Array: they are not`);
+  if (points.length !== n * p || !points.every(Number.isFinite)) {
+    throw new RangeError(`points of grid ${name} must be ${n * p} finite numbers: they are not`);
+  }
 }

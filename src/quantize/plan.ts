@@ -90,11 +90,15 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
     });
   }
   const kept = work.filter((item) => item.kind !== 'copy' || !consumed.has(item.tensor.name));
-  const grids = new Map(
-    kept.flatMap((item) =>
-      item.kind === 'quantize' ? [[item.quantized.scheme.grid.name, item.quantized.scheme.grid]] : [],
-    ),
-  );
+  const grids = new Map<string, Grid>();
+  for (const item of kept) {
+    if (item.kind !== 'quantize') continue;
+    const { grid } = item.quantized.scheme;
+    if ((grids.get(grid.name) ?? grid) !== grid) {
+      throw new RangeError(`grids of one checkpoint must have names of their own: two are called ${grid.name}`);
+    }
+    grids.set(grid.name, grid);
+  }
   const items: PlanItem[] = [...[...grids.values()].map((grid) => ({ kind: 'grid', grid }) as const), ...kept];
   const shards = layOut(items, Object.fromEntries(checkpoint.metadata), options);
   const quantized = items.filter((item) => item.kind === 'quantize');
