@@ -70,12 +70,14 @@ for (const [what, where] of homes) {
   });
 }
 
-test('the core bundle has nothing of one runtime', () => {
-  const bundle = readFileSync('build/index.js', 'utf8');
-  for (const word of [/\bBuffer\b/, /\bprocess\b/, /\brequire\(/, /\bdocument\b/, /['"]node:/, /['"]fs['"]/]) {
-    assert.not.match(bundle.replace(/^\/\/.*$/gm, ''), word);
-  }
-});
+for (const name of ['index', 'index-edge', 'grids', 'workers', 'workers-edge']) {
+  test(`build/${name}.js has nothing of one runtime`, () => {
+    const bundle = readFileSync(`build/${name}.js`, 'utf8').replace(/^\/\/.*$/gm, '');
+    for (const word of [/\bBuffer\b/, /\bprocess\b/, /\brequire\(/, /\bdocument\b/, /['"]node:/, /['"]fs['"]/]) {
+      assert.not.match(bundle, word);
+    }
+  });
+}
 
 test.run();
 

@@ -6,6 +6,7 @@ import '../safetensors.test.ts';
 import '../grids.test.ts';
 import '../quantize.test.ts';
 import '../format.test.ts';
+import '../streams.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 

@@ -1,0 +1,273 @@
+// Where the command line writes: files and directories, existing and impossible ones, shards; and what verify finds when
+// an output was changed (Node and what follows it only).
+
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { indexOf, rawTensor, readSafetensors, safetensors } from './checkpoints.ts';
+import {
+  fails,
+  folder,
+  hashes,
+  higgs,
+  INDEX,
+  K,
+  NORM,
+  nothingAt,
+  otherFile,
+  output,
+  Q,
+  quantize,
+  read,
+  shardFile,
+  small,
+  smallFiles,
+  smallTensors,
+  succeeds,
+  temporaryRoot,
+  weight,
+} from './command.ts';
+import { FAULTS } from './faults.ts';
+
+temporaryRoot();
+
+// --- files and directories
+
+test('a single file becomes a single file, of any name', async () => {
+  const dir = await folder({ 'some model.safetensors': safetensors(smallTensors()), 'config.json': 'not read' });
+  const input = join(dir, 'some model.safetensors');
+  const before = await hashes(dir);
+  const out = join(dir, 'small.safetensors');
+  const restored = join(dir, 'restored.safetensors');
+  await succeeds(quantize(input, out, '--max-shard-size', '1kB'));
+  await succeeds(higgs('verify', out, '--against', input));
+  await succeeds(higgs('dequantize', out, '-o', restored));
+  assert.equal(
+    (await readdir(dir)).sort(),
+    [...Object.keys(before), 'restored.safetensors', 'small.safetensors'].sort(),
+  );
+  assert.match(await fails(quantize(input, out)), /there already; give --force/);
+  await succeeds(quantize(input, out, '--force', '--bits', '2'));
+  assert.match((await succeeds(higgs('inspect', out))).stdout, /p2n16/);
+  const asFolder = output();
+  await succeeds(quantize(input, asFolder));
+  assert.equal(await readdir(asFolder), ['model.safetensors']);
+  for (const [name, hash] of Object.entries(before)) assert.is((await hashes(dir))[name], hash);
+});
+
+test('an existing output is refused, replaced with --force if it is a checkpoint, and kept when the run fails', async () => {
+  const { input } = await small();
+  const out = output();
+  await succeeds(quantize(input, out));
+  const first = await hashes(out);
+  assert.is(
+    await fails(quantize(input, out, '--bits', '2')),
+    `higgs: cannot write ${out}: it is there already; give --force to replace it\n`,
+  );
+  assert.equal(await hashes(out), first);
+
+  const faulty = await folder(FAULTS['NaN in BF16'].files);
+  assert.match(await fails(quantize(faulty, out, '--force')), /finite/);
+  assert.equal(await hashes(out), first, 'a failed run with --force leaves the old output');
+  nothingAt(`${out}.partial`, `${out}.replaced`);
+
+  await succeeds(quantize(input, out, '--bits', '2', '--force'));
+  assert.not.equal(await hashes(out), first);
+  nothingAt(`${out}.partial`, `${out}.replaced`);
+
+  // An empty directory may be written to; one with other files is never replaced.
+  const empty = await folder();
+  await succeeds(quantize(input, empty));
+  assert.equal(await hashes(empty), first);
+  const home = await folder({ 'thesis.doc': 'years of work' });
+  const mixed = await folder({ 'model.safetensors': '', 'thesis.doc': 'years of work' });
+  const deep = await folder({ 'model.safetensors': '' });
+  await mkdir(join(deep, 'below'));
+  const file = join(home, 'thesis.doc');
+  for (const target of [home, mixed, deep, file]) {
+    assert.match(await fails(quantize(input, target, '--force')), /no checkpoint, and so never replaced/);
+  }
+  assert.is(readFileSync(file, 'utf8'), 'years of work');
+  assert.ok(existsSync(join(mixed, 'thesis.doc')) && existsSync(join(deep, 'below')));
+});
+
+test('output equal to, inside or around the input is refused, links and dots seen through; the input is untouched', async () => {
+  const parent = await folder();
+  const input = join(parent, 'model');
+  await mkdir(input);
+  for (const [name, content] of Object.entries(smallFiles())) await writeFile(join(input, name), content);
+  await symlink(input, join(parent, 'link'));
+  const before = await hashes(input);
+  const file = join(input, 'model.safetensors');
+  const cases: [string, string, RegExp][] = [
+    [input, input, /--output must not be the input/],
+    [input, `${input}/`, /must not be the input/],
+    [input, join(parent, 'link'), /must not be the input/],
+    [join(parent, 'link'), input, /must not be the input/],
+    [input, `${parent}/./model/../model`, /must not be the input/],
+    [input, join(input, 'out'), /must not be inside the input/],
+    [input, join(parent, 'link', 'out'), /must not be inside the input/],
+    [input, parent, /must not contain the input/],
+    [input, '/', /must not contain the input/],
+    [file, file, /must not be the input/],
+    [file, join(parent, 'link', 'model.safetensors'), /must not be the input/],
+    [file, input, /must not contain the input/],
+    [input, join(parent, 'x.safetensors'), /must be a directory/],
+  ];
+  for (const force of [[], ['--force']]) {
+    await Promise.all(
+      cases.map(async ([from, to, says]) => assert.match(await fails(quantize(from, to, ...force), 2), says)),
+    );
+  }
+  const { out } = await small();
+  assert.match(await fails(higgs('dequantize', out, '-o', out, '--force'), 2), /must not be the input/);
+  assert.equal(await hashes(input), before);
+  assert.equal((await readdir(parent)).sort(), ['link', 'model']);
+});
+
+test('an output that cannot be written (no such parent, a parent that is a file, a .partial that is a file; modes do not bind root, these do)', async () => {
+  const { input, out: quantized } = await small();
+  const dir = await folder({ file: 'x', 'taken.partial': 'x' });
+  const cases: [string, RegExp][] = [
+    [join(dir, 'file', 'out'), /cannot write .*file\/out: a part of the path is not a directory/],
+    [join(dir, 'no', 'such', 'out'), /cannot write .*such\/out: no such file or directory/],
+    [join(dir, 'taken'), /cannot (read|create|write) .*taken\.partial: /],
+    [join(dir, `${'x'.repeat(300)}`), /name is too long/],
+  ];
+  const before = await hashes(dir);
+  for (const [out, says] of cases) {
+    assert.match(await fails(quantize(input, out)), says);
+    assert.match(await fails(higgs('dequantize', quantized, '-o', out)), says);
+  }
+  assert.equal(await hashes(dir), before);
+});
+
+test('sharded output: --max-shard-size, an index that is right, and every verb reads it; sharded input gives the same weights', async () => {
+  const tensors = smallTensors();
+  const names = Object.keys(tensors);
+  const part = (own: string[]) => safetensors(Object.fromEntries(own.map((name) => [name, tensors[name]])));
+  const whole = await folder({ 'model.safetensors': safetensors(tensors) });
+  const sharded = await folder({
+    [INDEX]: indexOf({ [shardFile]: names.slice(0, 2), [otherFile]: names.slice(2) }),
+    [shardFile]: part(names.slice(0, 2)),
+    [otherFile]: part(names.slice(2)),
+    'stray.safetensors': 'not in the index, not read',
+  });
+  const outs = [output(), output(), output()];
+  await Promise.all([
+    succeeds(quantize(whole, outs[0], '--max-shard-size', '4kB')),
+    succeeds(quantize(sharded, outs[1], '--max-shard-size', '4kB')),
+    succeeds(quantize(sharded, outs[2])),
+  ]);
+  assert.equal(await hashes(outs[1]), await hashes(outs[0]));
+  const files = (await readdir(outs[0])).filter((name) => name.endsWith('.safetensors'));
+  assert.ok(files.length > 2);
+  const index = JSON.parse(readFileSync(join(outs[0], INDEX), 'utf8'));
+  const all = files.flatMap((file) => [...read(outs[0], file).tensors.keys()].map((name) => [name, file]));
+  const listed = all.filter(([name]) => !name.startsWith('higgs.padding.'));
+  assert.equal(Object.entries(index.weight_map).sort(), listed.sort());
+  assert.is(
+    index.metadata.total_size,
+    listed.reduce((sum, [name, file]) => sum + read(outs[0], file).tensors.get(name)!.bytes.length, 0),
+  );
+  const single = read(outs[2]);
+  for (const [name, file] of listed) {
+    if (/^higgs\.(errors|checksums)/.test(name)) continue;
+    assert.ok(
+      Buffer.compare(read(outs[0], file).tensors.get(name)!.bytes, single.tensors.get(name)!.bytes) === 0,
+      name,
+    );
+  }
+  const restored = [output(), output()];
+  await Promise.all([
+    succeeds(higgs('verify', outs[0], '--against', whole)),
+    succeeds(higgs('verify', outs[2], '--against', sharded)),
+    succeeds(higgs('inspect', outs[0])),
+    succeeds(higgs('dequantize', outs[0], '-o', restored[0])),
+    succeeds(higgs('dequantize', outs[2], '-o', restored[1], '--max-shard-size', '9kB')),
+  ]);
+  const plain = read(restored[0]).tensors;
+  const back = JSON.parse(readFileSync(join(restored[1], INDEX), 'utf8')).weight_map;
+  assert.equal(Object.keys(back).sort(), [...names].sort());
+  for (const [name, file] of Object.entries<string>(back)) {
+    assert.ok(Buffer.compare(read(restored[1], file).tensors.get(name)!.bytes, plain.get(name)!.bytes) === 0, name);
+  }
+});
+
+// --- verify
+
+test('verify detects one flipped bit wherever it is, a truncated file, another original, and swapped metadata', async () => {
+  const { out } = await small();
+  const file = readFileSync(join(out, 'model.safetensors'));
+  const { tensors } = readSafetensors(file);
+  const damaged = async (change: (bytes: Buffer) => Buffer | undefined) => {
+    const copy = Buffer.from(file);
+    return folder({ 'model.safetensors': change(copy) ?? copy });
+  };
+  const flipped = (name: string, at: number) =>
+    damaged((bytes) => {
+      bytes[tensors.get(name)!.start + at] ^= 16;
+      return undefined;
+    });
+  const other = smallTensors();
+  other[Q] = weight(64, 64, 77);
+  const changed = smallTensors();
+  changed[NORM].bytes[3] ^= 1;
+  const { [K]: _, ...fewer } = smallTensors();
+  const wider = { ...smallTensors(), [Q]: weight(64, 65) };
+  const { [NORM]: __, ...noNorm } = smallTensors();
+  const originals = [other, changed, fewer, wider, noNorm, { ...smallTensors(), extra: rawTensor('U8', [1], 1) }];
+  const [wrong, normed, lacking, wide, normless, more] = await Promise.all(
+    originals.map((own) => folder({ 'model.safetensors': safetensors(own) })),
+  );
+  const length = Number(file.readBigUInt64LE());
+  const metadataChanged = (edit: (text: string) => string) =>
+    damaged((bytes) => {
+      const text = edit(bytes.subarray(8, 8 + length).toString());
+      assert.is(Buffer.byteLength(text), length);
+      bytes.write(text, 8);
+      return undefined;
+    });
+  // p1n16 and p2n256 take the same room: every size is as it should be.
+  const swapped = await metadataChanged((text) =>
+    text.replace(/(\\"grid\\":\\")p1n16(.*)p2n256(\\",\\"groupSize)/, '$1p2n256$2p1n16$3'),
+  );
+  const reseeded = await metadataChanged((text) => text.replace('\\"seed\\":0', '\\"seed\\":1'));
+  const CRC = /CRC-32(?: of the header)? must be [0-9a-f]{8}, as noted when it was written: it is [0-9a-f]{8}/;
+  const cases: [string, string | undefined, RegExp, string?][] = [
+    [await flipped(`${Q}.packed`, 1000), undefined, CRC, `${Q}.packed`],
+    [await flipped(`${Q}.scales`, 11), undefined, CRC, `${Q}.scales`],
+    [await flipped(NORM, 13), undefined, CRC, NORM],
+    [await flipped('higgs.grid.p2n256', 2047), undefined, /CRC-32|finite/, 'higgs.grid.p2n256'],
+    [await flipped('higgs.errors.0', 20), undefined, CRC, 'higgs.errors.0'],
+    [await flipped('higgs.checksums.0', 0), undefined, CRC],
+    [await damaged((bytes) => bytes.subarray(0, -1)), undefined, /within the data/],
+    [await damaged((bytes) => bytes.subarray(0, 2000)), undefined, /within/],
+    [await damaged((bytes) => Buffer.concat([bytes, Buffer.of(0)])), undefined, /must end with/],
+    [out, wrong, /t² must be .* so this is not the original/, Q],
+    [out, normed, /bytes must be those of the original, for it passed through: they differ/, NORM],
+    [out, lacking, /original must be BF16 \[32, 64\]: there is none/, K],
+    [out, wide, /original must be BF16 \[64, 64\]: it is BF16 \[64, 65\]/, Q],
+    [out, normless, /original must be BF16 \[7\]: there is none/, NORM],
+    [out, more, /tensor must be in the quantized checkpoint too: it is not/, 'extra'],
+    [reseeded, undefined, /CRC-32 of the header must be/],
+    [swapped, undefined, /CRC-32 of the header must be/],
+  ];
+  const failures: string[] = [];
+  await Promise.all(
+    cases.map(async ([path, against, says, tensor], i) => {
+      try {
+        const line = await fails(higgs('verify', path, '--workers', '1', ...(against ? ['--against', against] : [])));
+        assert.match(line, says);
+        if (tensor) assert.ok(line.includes(`tensor ${JSON.stringify(tensor)}`), line);
+      } catch (error) {
+        failures.push(`${i}, ${says}: ${(error as Error).message}`);
+      }
+    }),
+  );
+  assert.is(failures.join('\n'), '');
+});
+
+test.run();
