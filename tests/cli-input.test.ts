@@ -1,5 +1,5 @@
-// What the command line makes of its input: malformed checkpoints are refused in one line, odd ones go through (Node and
-// what follows it only).
+// What the command line makes of its input: malformed checkpoints are refused in one line, odd ones go through (Node
+// and what follows it only).
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

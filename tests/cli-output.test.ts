@@ -1,5 +1,5 @@
-// Where the command line writes: files and directories, existing and impossible ones, shards; and what verify finds when
-// an output was changed (Node and what follows it only).
+// Where the command line writes: files and directories, existing and impossible ones, shards; and what verify finds
+// when an output was changed (Node and what follows it only).
 
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
-// What the library writes is read by FORMAT.md in f64 (format.ts), and what it decodes is compared within the bounds there;
-// from src/ only the library's door.
+// What the library writes is read by FORMAT.md in f64 (format.ts), and what it decodes is compared within the bounds
+// there; from src/ only the library's door.
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,5 +1,5 @@
-// FORMAT.md, implemented a second time: in f64, bit by bit, dense Hadamard matrices, nothing from src/. With it, bounds for
-// how far the library's f32 may be from this f64, derived, not guessed.
+// FORMAT.md, implemented a second time: in f64, bit by bit, dense Hadamard matrices, nothing from src/. With it, bounds
+// for how far the library's f32 may be from this f64, derived, not guessed.
 
 import * as assert from 'uvu/assert';
 import { crc32, type Found, readSafetensors, valuesOf } from './checkpoints.ts';
