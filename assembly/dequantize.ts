@@ -7,19 +7,23 @@ import { nextGroup } from './lanes';
 import { unpack } from './pack';
 import { rowsOf, rowStride } from './table';
 
-/** The grid points that `vectors` codes (u16) stand for, one after the other: p · vectors f32 to `y`. `table` as by gridTable. */
+/**
+ * The grid points that `vectors` codes (u16) stand for, one after the other: p · vectors f32 to `y`, and for p = 3 one more, of no
+ * meaning. `table` as by gridTable.
+ */
 // @ts-ignore: decorator
 @inline
 export function lookup(codes: usize, vectors: usize, table: usize, p: usize, y: usize): void {
   const rows = rowsOf(table);
-  const stride = rowStride(p);
-  for (let i: usize = 0; i < vectors; i++) {
-    let row = rows + <usize>load<u16>(codes + (i << 1)) * stride;
-    for (let k: usize = 0; k < p; k++) {
-      store<f32>(y, load<f32>(row));
-      row += 4;
-      y += 4;
-    }
+  const end = codes + (vectors << 1);
+  if (p == 1) {
+    for (; codes < end; codes += 2, y += 4) store<u32>(y, load<u32>(rows + ((<usize>load<u16>(codes)) << 4)));
+  } else if (p == 2) {
+    for (; codes < end; codes += 2, y += 8) store<u64>(y, load<u64>(rows + ((<usize>load<u16>(codes)) << 4)));
+  } else if (p == 3) {
+    for (; codes < end; codes += 2, y += 12) v128.store(y, v128.load(rows + ((<usize>load<u16>(codes)) << 4)));
+  } else {
+    for (; codes < end; codes += 2, y += 16) v128.store(y, v128.load(rows + <usize>load<u16>(codes) * rowStride(4)));
   }
 }
 

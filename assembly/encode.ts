@@ -2,12 +2,12 @@
 //   σ = f16(‖w‖ / √g);  z = H(s ∘ w) · 1 / (√g · σ);  code = nearest grid point of p consecutive z
 // Vectors run along the whole row and may cross groups; the last one is padded with zeros.
 
+import { lookup } from './dequantize';
 import { flip, hadamard, scaleBy } from './hadamard';
 import { dot, nextGroup } from './lanes';
 import { fromF16, toF16 } from './float';
 import { nearest1, nearest2, nearest3, nearest4 } from './nearest';
 import { pack } from './pack';
-import { rowsOf, rowStride } from './table';
 
 // f16 bits of √(squared / n), where `squared` sums n squares; infinity for all that f16 cannot hold.
 // @ts-ignore: decorator
@@ -23,21 +23,11 @@ export function groupScale(x: usize, n: usize): u32 {
   return scaleOf(dot(x, x, n), n);
 }
 
-// z - grid[codes], p weights a code, to `y`.
+// z -= y, `count` f32 and up to three more.
 // @ts-ignore: decorator
 @inline
-function residual(z: usize, codes: usize, vectors: usize, table: usize, p: usize, y: usize): void {
-  const rows = rowsOf(table);
-  const stride = rowStride(p);
-  for (let i: usize = 0; i < vectors; i++) {
-    let row = rows + <usize>load<u16>(codes + (i << 1)) * stride;
-    for (let k: usize = 0; k < p; k++) {
-      store<f32>(y, load<f32>(z) - load<f32>(row));
-      row += 4;
-      z += 4;
-      y += 4;
-    }
-  }
+function subtract(z: usize, y: usize, count: usize): void {
+  for (const end = z + (count << 2); z < end; z += 16, y += 16) v128.store(z, f32x4.sub(v128.load(z), v128.load(y)));
 }
 
 /**
@@ -52,8 +42,8 @@ export function encode(
   packed: usize, scales: usize, sums: usize, scratch: usize,
 ): usize {
   const z = scratch;
-  const rest = z + ((cols + 64) << 2);
-  const codes = rest + ((cols + 64) << 2);
+  const rounded = z + ((cols + 64) << 2);
+  const codes = rounded + ((cols + 64) << 2);
   const vectors = (cols + p - 1) / p;
   const rowBytes = (vectors * bits + 7) >> 3;
   const n = (<usize>1) << bits;
@@ -85,11 +75,12 @@ export function encode(
     else if (p == 3) nearest3(z, vectors, table, n, codes);
     else nearest4(z, vectors, table, n, codes);
     pack(codes, vectors, bits, packed);
-    residual(z, codes, vectors, table, p, rest);
+    lookup(codes, vectors, table, p, rounded);
+    subtract(z, rounded, cols);
     for (let start: usize = 0, g: usize = 0, k: usize = 0; start < cols; start += g, k += 2) {
       g = nextGroup(cols - start, groupSize);
       const scale = <f64>fromF16(load<u16>(rowScales + k));
-      error += scale * scale * <f64>dot(rest + (start << 2), rest + (start << 2), g);
+      error += scale * scale * <f64>dot(z + (start << 2), z + (start << 2), g);
     }
     store<f64>(sums, error);
     store<f64>(sums, norm, 8);
