@@ -14,6 +14,7 @@ export interface Place {
 /** A file is malformed. Its message opens with the file and the tensor, where they are known. */
 export class FormatError extends Error {
   override readonly name = 'FormatError';
+  static override [Symbol.hasInstance] = named('FormatError');
   readonly file: string | undefined;
   readonly tensor: string | undefined;
   readonly byteOffset: number | undefined;
@@ -29,6 +30,7 @@ export class FormatError extends Error {
 /** A file or an environment is fine but not handled; `feature` names what is missing. */
 export class UnsupportedError extends Error {
   override readonly name = 'UnsupportedError';
+  static override [Symbol.hasInstance] = named('UnsupportedError');
   readonly feature: string;
 
   constructor(feature: string, message: string, place: Place = {}) {
@@ -40,6 +42,7 @@ export class UnsupportedError extends Error {
 /** A system or a server refused something about a file: `cannot write out/x.safetensors: no space left on device (ENOSPC)`. */
 export class FileError extends Error {
   override readonly name = 'FileError';
+  static override [Symbol.hasInstance] = named('FileError');
   /** Path or URL. */
   readonly path: string;
   /** The system's code such as `ENOSPC`, the server's status; undefined where the fault was found here. */
@@ -54,6 +57,11 @@ export class FileError extends Error {
     this.path = path;
     this.code = code;
   }
+}
+
+// Each bundle of the package has classes of its own: an error is known by its name.
+function named(name: string): (value: unknown) => boolean {
+  return (value) => value instanceof Error && value.name === name;
 }
 
 function locate(message: string, { file, tensor }: Place): string {

@@ -9,6 +9,7 @@ import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
+import { JOURNAL_NAME } from './quantize/journal.ts';
 import {
   dequantizeMatrix,
   type MatrixOptions,
@@ -20,6 +21,7 @@ import {
 import { type LayoutOptions, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
+import { checkScheme } from './quantize/scheme.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
 import { openCheckpoint } from './safetensors/checkpoint.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
@@ -108,10 +110,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
   const local = localPool(kernels);
 
   function gridOf(grid: string | Grid): Grid {
-    if (typeof grid !== 'string') {
-      checkGrid(grid);
-      return grid;
-    }
+    if (typeof grid !== 'string') return grid; // checked with its scheme
     const found = grids.get(grid);
     if (found) return found;
     const known = [...grids.keys()].join(', ');
@@ -122,14 +121,22 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
   }
 
   async function plan(input: Folder, options: CheckpointOptions): Promise<Plan> {
+    const scheme = schemeOf(options, gridOf);
+    const embeddings = options.embeddings === undefined ? undefined : gridOf(options.embeddings);
+    if (embeddings) checkScheme({ ...scheme, grid: embeddings });
     const selection = {
-      scheme: schemeOf(options, gridOf),
-      embeddings: options.embeddings === undefined ? undefined : gridOf(options.embeddings),
+      scheme,
+      embeddings,
       include: options.include && stateless(options.include),
       exclude: options.exclude && stateless(options.exclude),
     };
     const planned = planCheckpoint(await openCheckpoint(input), selection, options);
-    await checkCarried(input);
+    const method = await checkCarried(input);
+    // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
+      const message = `weights must not be quantized yet: config.json says that they are, by ${JSON.stringify(method)}`;
+      throw new UnsupportedError(`quantization by ${method}`, message, { file: input.name });
+    }
     return planned;
   }
 
@@ -158,6 +165,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
           bits_per_weight: report.bpw,
         },
       }));
+      if (resume) await (output as ResumableFolder).remove(JOURNAL_NAME);
       return report;
     },
 

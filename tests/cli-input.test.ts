@@ -71,6 +71,31 @@ test('faults that the headers and config.json tell are found before any work: pl
   assert.is(wrong.join('\n'), '');
 });
 
+test('what is not named as a weight passes through; weights that another method quantized are refused', async () => {
+  const float = (...shape: number[]) => weight(shape[0], shape[1], 5, 'F16');
+  const files = {
+    'a.q_proj.scales': float(8, 64),
+    'a.q_proj.qzeros': float(8, 64),
+    'a.x.scale': float(56, 56),
+    freqs_cos: float(64, 64),
+    'a.rotary.cos_cached': float(64, 64),
+    'a.up_proj.weight': float(64, 64),
+    'experts.w1': float(64, 64),
+    weight: float(64, 64),
+  };
+  const [input, out] = [await folder({ 'model.safetensors': safetensors(files) }), output()];
+  const { stdout } = await succeeds(quantize(input, out, '--json'));
+  const names = JSON.parse(stdout).tensors.map(({ name }: { name: string }) => name);
+  assert.equal(names.sort(), ['a.up_proj.weight', 'experts.w1', 'weight']);
+  const config = { 'config.json': '{"quantization_config": {"quant_method": "awq"}}' };
+  const awq = await folder({ 'model.safetensors': safetensors(files), ...config });
+  assert.match(
+    await fails(quantize(awq, output())),
+    /weights must not be quantized yet: config.json says that they are, by "awq"/,
+  );
+  assert.match(await fails(quantize(input, output(), '--include', '^zzz$'), 2), /--include must match a tensor/);
+});
+
 test('every verb refuses what is no checkpoint in one line', async () => {
   const cut = await folder({ 'model.safetensors': safetensors(smallTensors()).subarray(0, 1000) });
   const plain = await folder(smallFiles());

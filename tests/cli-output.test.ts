@@ -8,6 +8,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { indexOf, rawTensor, readSafetensors, safetensors } from './checkpoints.ts';
 import {
+  CLI,
+  execute,
   fails,
   folder,
   hashes,
@@ -91,6 +93,71 @@ test('an existing output is refused, replaced with --force if it is a checkpoint
   }
   assert.is(readFileSync(file, 'utf8'), 'years of work');
   assert.ok(existsSync(join(mixed, 'thesis.doc')) && existsSync(join(deep, 'below')));
+});
+
+test('an input that lies where an output would be made or replaced is refused, and never touched', async () => {
+  const parent = await folder();
+  const files = smallFiles();
+  const place = async (name: string) => {
+    await mkdir(join(parent, name));
+    for (const [file, content] of Object.entries(files)) await writeFile(join(parent, name, file), content);
+    return join(parent, name);
+  };
+  const partial = await place('model.partial');
+  const before = await hashes(partial);
+  for (const flag of ['--force', '--resume', '--seed=1']) {
+    assert.match(await fails(quantize(partial, join(parent, 'model'), flag), 2), /must not be the input/);
+  }
+  assert.equal(await hashes(partial), before);
+  // Links out of the input into the output that would be replaced.
+  const { input } = await small();
+  const old = join(parent, 'old');
+  await succeeds(quantize(input, old));
+  await place('real');
+  await mkdir(join(parent, 'links'));
+  await writeFile(join(old, 'model.safetensors'), files['model.safetensors']);
+  await symlink(join(old, 'model.safetensors'), join(parent, 'links/model.safetensors'));
+  assert.match(await fails(quantize(join(parent, 'links'), old, '--force'), 2), /must not contain the input/);
+  assert.ok(existsSync(join(old, 'model.safetensors')));
+  // Directories that only look like an output's.
+  const mine = await place('other.partial');
+  assert.match(await fails(quantize(input, join(parent, 'other'), '--force')), /files that higgs did not write/);
+  assert.match(await fails(quantize(input, join(parent, 'other'), '--resume')), /files that higgs did not write/);
+  assert.equal(await hashes(mine), before);
+  await mkdir(join(parent, 'old.replaced'));
+  await writeFile(join(parent, 'old.replaced/thesis.doc'), 'years of work');
+  await succeeds(quantize(input, old, '--force'));
+  assert.ok(existsSync(join(parent, 'old.replaced/thesis.doc')));
+});
+
+test('an empty output directory stays when the run fails, and the working directory is refused', async () => {
+  const empty = await folder();
+  const faulty = await folder(FAULTS['NaN in BF16'].files);
+  assert.match(await fails(quantize(faulty, empty)), /finite/);
+  assert.ok(existsSync(empty));
+  const { input } = await small();
+  const { code, stderr } = await execute('sh', [
+    '-c',
+    `cd '${empty}' && '${process.execPath}' '${CLI}' quantize '${input}' -o .`,
+  ]);
+  assert.is(code, 2);
+  assert.match(stderr, /^higgs: --output must not be the working directory\n$/);
+});
+
+test('two runs do not write one output at the same time', async () => {
+  const { input } = await small();
+  const out = output();
+  await mkdir(`${out}.partial`);
+  await writeFile(join(`${out}.partial`, 'higgs.lock'), `${process.pid}\n`); // a process that runs: this one
+  for (const flag of ['--resume', '--force']) {
+    assert.match(
+      await fails(quantize(input, out, flag)),
+      new RegExp(`another run is writing it \\(process ${process.pid}\\)`),
+    );
+  }
+  await writeFile(join(`${out}.partial`, 'higgs.lock'), '999999999\n'); // one that does not
+  assert.match(await fails(quantize(input, out)), /holds an interrupted run/);
+  await succeeds(quantize(input, out, '--force'));
 });
 
 test('output equal to, inside or around the input is refused, links and dots seen through; the input is untouched', async () => {

@@ -2,7 +2,7 @@
 // (Node and what follows it only).
 
 import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -21,11 +21,13 @@ import {
   nothingAt,
   otherFile,
   output,
+  Q,
   quantize,
   shardFile,
   small,
   succeeds,
   temporaryRoot,
+  weight,
 } from './command.ts';
 
 temporaryRoot();
@@ -194,6 +196,30 @@ test('--force starts an interrupted run anew, --resume without one just runs, a 
   await fails(quantize(input, foreign));
   assert.match(await fails(quantize(input, foreign, '--force')), /files that higgs did not write/);
   assert.equal(await readdir(`${foreign}.partial`), ['thesis.doc']);
+});
+
+test('--resume tells a file from another one that its link points to meanwhile', async () => {
+  const blob = (seed: number) => safetensors({ [Q]: weight(1024, 256, seed) });
+  const place = await folder({ aaa: blob(1), bbb: blob(2) });
+  const [link, out] = [join(place, 'model.safetensors'), join(place, 'out.safetensors')];
+  await symlink(join(place, 'aaa'), link);
+  const limited = await execute('sh', [
+    '-c',
+    `ulimit -f 100; exec "$@"`,
+    'sh',
+    process.execPath,
+    CLI,
+    'quantize',
+    link,
+    '-o',
+    out,
+  ]);
+  assert.match(limited.stderr, /run again with --resume/);
+  await rm(link);
+  await symlink(join(place, 'bbb'), link);
+  assert.match(await fails(quantize(link, out, '--resume')), /had other options or another input/);
+  await succeeds(quantize(link, out, '--force'));
+  await succeeds(higgs('verify', out, '--against', link));
 });
 
 test('a full disk (a limit on file sizes, which binds root too): a clear error, the input untouched, and --resume goes on', async () => {

@@ -33,6 +33,12 @@ const behaviours: Readonly<
     if (calls.length % 2 === 1) request.socket.destroy();
     else serveRange(file, request, response);
   },
+  // Breaks off in the middle of every other body.
+  cut: (file, request, response) => {
+    if (calls.length === 1 || calls.length % 2 === 1) return serveRange(file, request, response);
+    response.writeHead(206, { 'content-range': `bytes 10-19/${file.length}`, 'content-length': 10, etag: '"1"' });
+    response.write(file.subarray(10, 13), () => request.socket.destroy());
+  },
   changing: (file, request, response) => serveRange(file, request, response, `"${calls.length}"`),
   guarded: (file, request, response) => {
     if (request.headers.authorization === 'Bearer key') serveRange(file, request, response);
@@ -44,7 +50,7 @@ const behaviours: Readonly<
 let calls: string[] = [];
 const server = createServer((request, response) => {
   calls.push(request.headers.range ?? '');
-  const [, behaviour, ...rest] = request.url!.split('/');
+  const [, behaviour, ...rest] = new URL(request.url!, base).pathname.split('/');
   const file = files.get(rest.join('/'));
   if (file) behaviours[behaviour!]!(file, request, response);
   else response.writeHead(404).end();
@@ -81,6 +87,17 @@ test('urlSource() reads the whole file once when the server knows no ranges', as
 test('urlSource() opens an empty file', async () => {
   assert.is((await urlSource(`${base}/ranges/empty`)).byteLength, 0);
   assert.is((await urlSource(`${base}/plain/empty`)).byteLength, 0);
+});
+
+test('urlSource() asks again when an answer breaks off', async () => {
+  const source = await urlSource(`${base}/cut/bytes`);
+  sameBits(new Uint8Array(await source.slice(10, 20)), bytes.slice(10, 20));
+  assert.is(calls.length, 3);
+});
+
+test('urlFolder() keeps the query of an address', async () => {
+  const folder = await urlFolder(`${base}/ranges/model?key=1`);
+  assert.equal(await folder.list(), ['config.json', 'model.safetensors', 'tokenizer.json']);
 });
 
 for (const behaviour of ['flaky', 'broken']) {

@@ -117,6 +117,18 @@ test('import works in Node', async () => {
   assert.is(await output(process.execPath, 'use.mjs'), await expected());
 });
 
+test('errors of one subpath are those of another', async () => {
+  write(
+    'errors.mjs',
+    `import { FileError, FormatError } from 'higgs-wasm';
+    import { openFolder } from 'higgs-wasm/files';
+    const folder = await openFolder('.');
+    const errors = await Promise.all([openFolder('nothing'), folder.open('nothing')].map((run) => run.catch((error) => error)));
+    console.log(errors[0] instanceof FileError, errors[1] instanceof FormatError, errors[0] instanceof FormatError);`,
+  );
+  assert.is(await output(process.execPath, 'errors.mjs'), 'true true false');
+});
+
 test('require() works in Node, without a warning', async () => {
   write('use.cjs', `${REQUIRES} (async () => {${USE}})();`);
   const { stdout, stderr } = await run(process.execPath, ['use.cjs'], { cwd: project });

@@ -30,9 +30,7 @@ export function addDequantize(program: Command): void {
       new Option('--dtype <dtype>', 'dtype of the weights (each its original one)').choices(['f16', 'bf16', 'f32']),
     )
     .addOption(
-      new Option('--workers <n>', 'worker threads (the cores)')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), ''),
+      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace an existing output')

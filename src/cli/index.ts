@@ -11,7 +11,7 @@ import { addVerify } from './verify.ts';
 const program = new Command('higgs')
   .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
   .version(version, '-V, --version')
-  .configureHelp({ helpWidth: 110 })
+  .configureHelp({ helpWidth: 120 })
   .addHelpText(
     'after',
     `

@@ -1,7 +1,7 @@
 // The checkpoint that a verb is pointed at: a directory, or one safetensors file.
 
 import { realpath, stat } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../errors.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
@@ -13,8 +13,8 @@ export interface Input {
   /** The real path of the directory or file. */
   path: string;
   isFile: boolean;
-  /** Names, sizes and dates of its files: tells it from another input, or from itself after a change. */
-  identity(): Promise<string>;
+  /** Real paths of the files that matter: links seen through. */
+  files(): Promise<string[]>;
 }
 
 /** @throws {FileError} when there is nothing to read */
@@ -25,18 +25,23 @@ export async function openInput(path: string): Promise<Input> {
   const real = await realpath(path);
   if (info.isDirectory()) {
     const folder = await openFolder(path);
-    return { folder, path: real, isFile: false, identity: async () => identityOf(real, await folder.list()) };
+    const files = async () => {
+      const names = (await folder.list()).filter((name) => /\.(safetensors|json)$/.test(name));
+      return Promise.all(names.map((name) => realpath(join(path, name))));
+    };
+    return { folder, path: real, isFile: false, files };
   }
   if (info.isFile() && !path.endsWith('.safetensors')) {
     throw new FormatError('input must be a directory or a .safetensors file: it is neither', { file: path });
   }
   const file = await openFile(path);
   const folder = { ...folderOf(dirname(path), { [basename(path)]: file }), close: () => file.close() };
-  return { folder, path: real, isFile: true, identity: () => identityOf(dirname(real), [basename(real)]) };
+  return { folder, path: real, isFile: true, files: async () => [real] };
 }
 
-async function identityOf(folder: string, names: readonly string[]): Promise<string> {
-  const files = names.filter((name) => /\.(safetensors|json)$/.test(name));
-  const stats = await Promise.all(files.map((name) => stat(`${folder}/${name}`)));
-  return JSON.stringify([folder, files.map((name, i) => [name, stats[i]!.size, stats[i]!.mtimeMs])]);
+/** Real paths, sizes and dates of an input's files: tells it from another input, or from itself after a change. */
+export async function identityOf(input: Input): Promise<string> {
+  const files = await input.files();
+  const stats = await Promise.all(files.map((file) => stat(file)));
+  return JSON.stringify(files.map((file, i) => [file, stats[i]!.size, stats[i]!.mtimeMs]));
 }

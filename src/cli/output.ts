@@ -1,14 +1,16 @@
 // Output is written to <out>.partial and renamed when it is complete: under its own name it is whole or not there.
 
-import { lstat, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { FileError } from '../errors.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
-import { INDEX_NAME } from '../safetensors/checkpoint.ts';
 import { createFolder, fileError, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
 import type { Input } from './input.ts';
 import { UsageError } from './usage.ts';
+
+/** Names the process that writes to a directory; with the journal it tells that the directory is ours. */
+const LOCK_NAME = 'higgs.lock';
 
 export interface OutputOptions {
   /** Replaces what is at the output's name, and what an interrupted run left. */
@@ -22,6 +24,8 @@ export interface Staging {
   folder: ResumableFolder;
   /** Where the files are until `commit`. */
   path: string;
+  /** Whether nothing of an earlier run is in it. */
+  isNew: boolean;
   /** Set if the output is one file: its name. */
   fileName: string | undefined;
   /** Renames the output to its own name. */
@@ -39,8 +43,10 @@ export interface Staging {
  * @throws {FileError} when it exists and `force` is not set, or cannot be written
  */
 export async function stageOutput(out: string, input: Input, options: OutputOptions): Promise<Staging> {
+  if (out === '') throw new UsageError('--output must not be empty');
   const target = await realTarget(out);
-  checkApart(out, target, input.path);
+  const path = `${target}.partial`;
+  for (const place of [target, path]) checkApart(out, place, [input.path, ...(await input.files())]);
   const isFile = input.isFile && target.endsWith('.safetensors');
   if (!input.isFile && target.endsWith('.safetensors')) {
     throw new UsageError(`--output must be a directory, as the input is one: got ${out}`);
@@ -51,51 +57,79 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
     throw new FileError('write', out, undefined, `it is there already; ${hint}`);
   }
-
-  const path = `${target}.partial`;
-  const held = await readdir(path).catch((error) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw fileError('read', path, error);
-  });
-  if (held !== undefined && held.length > 0 && !options.resume) {
-    if (!options.force) {
-      throw new FileError(
-        'write',
-        out,
-        undefined,
-        `${out}.partial holds an interrupted run; give --resume to go on with it, or --force to start again`,
-      );
-    }
-    if (!held.every((name) => isOurs(name))) {
-      throw new FileError('replace', path, undefined, 'it holds files that higgs did not write');
-    }
-    await remove(path);
-  }
+  const isNew = await claim(out, path, options);
   const folder = await createFolder(path, { resume: true });
   const fileName = isFile ? basename(target) : undefined;
+  const unlock = () => attempt('write', path, () => rm(join(path, LOCK_NAME), { force: true }));
 
   return {
     folder,
     path,
+    isNew,
     fileName,
     async commit() {
       await folder.close();
-      await attempt('write', path, () => rm(join(path, JOURNAL_NAME), { force: true }));
-      const old = existing === 'checkpoint' ? `${target}.replaced` : undefined;
+      await unlock();
+      // The old output goes out of the way under a name that nobody has, so that at any time one of the two is whole.
+      const aside =
+        existing === 'checkpoint' ? await attempt('replace', out, () => mkdtemp(`${target}.replaced-`)) : undefined;
       await attempt('replace', out, async () => {
-        if (old) await rm(old, { recursive: true, force: true }); // left by a run that ended between two renames
-        if (old) await rename(target, old);
+        if (aside) await rename(target, join(aside, basename(target)));
+        if (existing === 'empty') await rmdir(target);
         await rename(fileName ? join(path, fileName) : path, target);
         if (fileName) await rm(path, { recursive: true });
       });
-      if (old) await remove(old);
+      if (aside) await remove(aside);
     },
     async discard() {
       await folder.close();
       await remove(path);
     },
-    leave: () => folder.close(),
+    async leave() {
+      await folder.close();
+      await unlock();
+    },
   };
+}
+
+// Makes the place where the files are until they are complete this run's own. Whether it was not there before.
+async function claim(out: string, path: string, options: OutputOptions): Promise<boolean> {
+  const held = await readdir(path).catch((error) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw fileError('read', path, error);
+  });
+  if (held !== undefined && held.length > 0) {
+    const isRun = held.includes(LOCK_NAME) || held.includes(JOURNAL_NAME);
+    if (!isRun || !held.every(isOurs)) {
+      throw new FileError('write', path, undefined, 'it holds files that higgs did not write');
+    }
+    const other = await ownerOf(path);
+    if (other !== undefined) {
+      throw new FileError('write', out, undefined, `another run is writing it (process ${other})`);
+    }
+    if (!options.resume) {
+      if (!options.force) {
+        const hint = 'give --resume to go on with it, or --force to start again';
+        throw new FileError('write', out, undefined, `${out}.partial holds an interrupted run; ${hint}`);
+      }
+      await remove(path);
+    }
+  }
+  await attempt('create', path, () => mkdir(path, { recursive: true }));
+  await attempt('write', path, () => writeFile(join(path, LOCK_NAME), `${process.pid}\n`));
+  return held === undefined || held.length === 0 || !options.resume;
+}
+
+// The process that writes there, if it still runs.
+async function ownerOf(path: string): Promise<number | undefined> {
+  const pid = Number(await readFile(join(path, LOCK_NAME), 'utf8').catch(() => ''));
+  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return undefined;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
+  }
+  return pid;
 }
 
 /** Whether an interrupted run can be resumed: at least its journal is there. */
@@ -113,12 +147,13 @@ async function realTarget(out: string): Promise<string> {
   return realpath(target).catch(() => target);
 }
 
-function checkApart(out: string, target: string, input: string): void {
-  const inside = (inner: string, outer: string) =>
-    inner === outer || inner.startsWith(outer.endsWith(sep) ? outer : outer + sep);
-  if (target === input) throw new UsageError(`--output must not be the input: got ${out}`);
-  if (inside(target, input)) throw new UsageError(`--output must not be inside the input: got ${out}`);
-  if (inside(input, target)) throw new UsageError(`--output must not contain the input: got ${out}`);
+function checkApart(out: string, place: string, inputs: readonly string[]): void {
+  const inside = (inner: string, outer: string) => inner.startsWith(outer.endsWith(sep) ? outer : outer + sep);
+  for (const input of inputs) {
+    if (place === input) throw new UsageError(`--output must not be the input: got ${out}`);
+    if (inside(place, input)) throw new UsageError(`--output must not be inside the input: got ${out}`);
+    if (inside(input, place)) throw new UsageError(`--output must not contain the input: got ${out}`);
+  }
 }
 
 // What is at the output's name: nothing, an empty directory (which may be written to), a checkpoint, something else.
@@ -126,7 +161,7 @@ async function inspectTarget(
   out: string,
   target: string,
   isFile: boolean,
-): Promise<'nothing' | 'checkpoint' | 'other'> {
+): Promise<'nothing' | 'empty' | 'checkpoint' | 'other'> {
   const info = await lstat(target).catch((error) => {
     if (error.code === 'ENOENT') return undefined;
     throw fileError('write', out, error);
@@ -134,11 +169,12 @@ async function inspectTarget(
   if (!info) return 'nothing';
   if (isFile) return info.isFile() ? 'checkpoint' : 'other';
   if (!info.isDirectory()) return 'other';
-  const names = await attempt('read', out, () => readdir(target));
-  if (names.length === 0) {
-    await attempt('replace', out, () => rmdir(target));
-    return 'nothing';
+  if (target === process.cwd()) throw new UsageError('--output must not be the working directory');
+  if (info.dev !== (await lstat(dirname(target))).dev) {
+    throw new FileError('write', out, undefined, 'it is a mount point; name a directory below it');
   }
+  const names = await attempt('read', out, () => readdir(target));
+  if (names.length === 0) return 'empty';
   const folder = await openFolder(target);
   const files = await folder.list();
   await folder.close();
@@ -148,11 +184,8 @@ async function inspectTarget(
 
 // Names of files that a run may write.
 function isOurs(name: string): boolean {
-  return (
-    name === JOURNAL_NAME ||
-    name === INDEX_NAME ||
-    /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i.test(name)
-  );
+  const kinds = /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i;
+  return [JOURNAL_NAME, LOCK_NAME].includes(name) || kinds.test(name);
 }
 
 async function remove(path: string): Promise<void> {

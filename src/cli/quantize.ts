@@ -6,7 +6,7 @@ import type { CheckpointOptions } from '../higgs.ts';
 import type { Plan } from '../quantize/plan.ts';
 import type { Report } from '../quantize/report.ts';
 import { bitsPerWeight, DEFAULT_GRIDS, DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
-import { openInput } from './input.ts';
+import { type Input, identityOf, openInput } from './input.ts';
 import { canResume, stageOutput } from './output.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { bytesText, countText, family, table } from './terminal.ts';
@@ -55,9 +55,7 @@ export function addQuantize(program: Command): void {
     .option('--include <regexp>', 'quantize the tensors whose names match, instead of the linear weights', pattern)
     .option('--exclude <regexp>', 'never quantize the tensors whose names match', pattern)
     .addOption(
-      new Option('--workers <n>', 'worker threads (the cores)')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), ''),
+      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
@@ -118,23 +116,27 @@ async function quantize(path: string, options: Options): Promise<void> {
 }
 
 async function run(
-  input: Awaited<ReturnType<typeof openInput>>,
+  input: Input,
   out: string,
   settings: CheckpointOptions,
   options: Options,
 ): Promise<Report & { seconds: number }> {
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
-    await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
+    const plan = await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
+    if (plan.weights === 0 && settings.include) {
+      throw new UsageError('--include must match a tensor that can be quantized: it matches none');
+    }
     const staging = await stageOutput(out, input, options);
     const { fileName } = staging;
     const began = performance.now();
+    let report: Report;
     try {
-      const report = await higgs.quantizeCheckpoint(input.folder, staging.folder, {
+      report = await higgs.quantizeCheckpoint(input.folder, staging.folder, {
         ...settings,
         ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
         pool,
         signal,
-        resume: { identity: await input.identity() },
+        resume: { identity: await identityOf(input) },
         onProgress: ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
           progress.update(
             weights > 0
@@ -142,11 +144,10 @@ async function run(
               : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
           ),
       });
-      await staging.commit();
-      return { ...report, seconds: (performance.now() - began) / 1000 };
     } catch (error) {
       if (error instanceof FormatError || error instanceof UnsupportedError || !(await canResume(staging))) {
-        if (!options.resume) await staging.discard();
+        if (staging.isNew) await staging.discard();
+        else await staging.leave();
         throw error;
       }
       await staging.leave();
@@ -155,6 +156,13 @@ async function run(
       else process.stderr.write(`higgs: ${kept}\n`);
       throw error;
     }
+    try {
+      await staging.commit();
+    } catch (error) {
+      process.stderr.write(`higgs: the output is complete, in ${out}.partial\n`);
+      throw error;
+    }
+    return { ...report, seconds: (performance.now() - began) / 1000 };
   });
 }
 

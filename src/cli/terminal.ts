@@ -20,16 +20,28 @@ export function table(
 
 /** 1234567 → `1.23 MB`. */
 export function bytesText(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
-  return power === 0 ? `${bytes} B` : `${(bytes / 1000 ** power).toPrecision(3)} ${units[power]}`;
+  return scaled(bytes, ['B', 'kB', 'MB', 'GB', 'TB', 'PB']);
 }
 
 /** 1234567 → `1.23 M`. */
 export function countText(count: number): string {
-  const units = ['', ' k', ' M', ' G'];
-  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, count)) / 3)));
-  return power === 0 ? String(Math.round(count)) : `${(count / 1000 ** power).toPrecision(3)}${units[power]}`;
+  return scaled(count, ['', 'k', 'M', 'G', 'T', 'P']);
+}
+
+function scaled(value: number, units: readonly string[]): string {
+  let power = 0;
+  // Three digits: 999.5 would be rounded to 1000.
+  while (power < units.length - 1 && value >= (power === 0 ? 1000 : 999.5)) {
+    value /= 1000;
+    power++;
+  }
+  const digits =
+    power === 0
+      ? String(Math.round(value))
+      : Number(value.toPrecision(3)) >= 1000
+        ? value.toFixed(0)
+        : value.toPrecision(3);
+  return `${digits} ${units[power]}`.trimEnd();
 }
 
 /** Seconds → `12 s`, `3 min 05 s`, `2 h 07 min`. */

@@ -23,9 +23,7 @@ export function addVerify(program: Command): void {
     .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
     .option('--against <original>', 'the checkpoint that was quantized')
     .addOption(
-      new Option('--workers <n>', 'worker threads (the cores)')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), ''),
+      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
     .option('--json', 'print the report as JSON')
     .addHelpText(

@@ -32,7 +32,9 @@ export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<st
  * Checks a grid that came from outside.
  * @throws {TypeError} when its points are no Float32Array; {RangeError} when name, sizes and points do not agree
  */
-export function checkGrid({ name, p, n, bits, points }: Grid): void {
+export function checkGrid(grid: Grid): void {
+  if (typeof grid !== 'object' || grid === null) throw new TypeError(`grid must be a name or a grid: got ${grid}`);
+  const { name, p, n, bits, points } = grid;
   const size = parseGridName(name);
   if (!size) throw new RangeError(`name of a grid must be p<p>n<n> with a supported size: got ${JSON.stringify(name)}`);
   if (size.p !== p || size.n !== n || size.bits !== bits) {

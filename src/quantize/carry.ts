@@ -2,6 +2,7 @@
 
 import { FormatError } from '../errors.ts';
 import type { Folder, OutputFolder } from '../source/source.ts';
+import { writeWhole } from './writer.ts';
 
 /** Largest file that is carried over; tokenizers have some tens of megabytes. */
 const CARRY_LIMIT = 256 << 20;
@@ -11,22 +12,22 @@ const CONFIG_NAME = 'config.json';
 const CARRIED =
   /^((?!.*\.index\.json$)[^.].*\.json|(merges|vocab|added_tokens)\.txt|[^.].*\.(model|tiktoken|jinja|py|md)|(LICEN[CS]E|NOTICE|USE_POLICY)[^/]*)$/i;
 
-/** The part of config.json that says how the weights are stored. */
-export type QuantizationConfig = Readonly<Record<string, unknown>>;
-
 /**
  * Reads what `carryOver` will edit, so that its faults show before hours of work.
+ * @returns the method by which config.json says that the weights are quantized already, if it does
  * @throws {FormatError} when config.json is no JSON object
  */
-export async function checkCarried(input: Folder): Promise<void> {
-  if (!(await input.list()).includes(CONFIG_NAME)) return;
+export async function checkCarried(input: Folder): Promise<string | undefined> {
+  if (!(await input.list()).includes(CONFIG_NAME)) return undefined;
   const source = await input.open(CONFIG_NAME);
-  if (source.byteLength > CARRY_LIMIT) return;
-  editConfig(
-    new Uint8Array(await source.slice(0, source.byteLength)),
-    `${input.name}/${CONFIG_NAME}`,
-    (content) => content,
-  );
+  if (source.byteLength > CARRY_LIMIT) return undefined;
+  let method: string | undefined;
+  editConfig(new Uint8Array(await source.slice(0, source.byteLength)), `${input.name}/${CONFIG_NAME}`, (content) => {
+    const about = content.quantization_config as { quant_method?: unknown } | null | undefined;
+    if (typeof about?.quant_method === 'string') method = about.quant_method;
+    return content;
+  });
+  return method;
 }
 
 /**
@@ -46,9 +47,7 @@ export async function carryOver(
     if (source.byteLength > CARRY_LIMIT) continue;
     let bytes = new Uint8Array(await source.slice(0, source.byteLength));
     if (name === CONFIG_NAME) bytes = editConfig(bytes, `${input.name}/${name}`, config);
-    const sink = await output.create(name);
-    await sink.write(bytes);
-    await sink.close();
+    await writeWhole(output, name, bytes);
     carried.push(name);
   }
   return carried;

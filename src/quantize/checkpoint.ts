@@ -12,7 +12,7 @@ import { type JournalEntry, openJournal } from './journal.ts';
 import { inOrder } from './pipeline.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
 import { type Report, reportOf } from './report.ts';
-import { openShard, type ShardWriter } from './writer.ts';
+import { openShard, type ShardWriter, writeWhole } from './writer.ts';
 
 /** Bytes of a tensor that passes through which are read at a time. */
 const COPY_BYTES = 4 << 20;
@@ -90,11 +90,7 @@ export async function runPlan(
     await journal?.close();
   }
   const index = indexJson(plan.shards);
-  if (index !== undefined) {
-    const sink = await output.create(INDEX_NAME);
-    await sink.write(new TextEncoder().encode(index));
-    await sink.close();
-  }
+  if (index !== undefined) await writeWhole(output, INDEX_NAME, new TextEncoder().encode(index));
   return reportOf(plan, sums);
 
   async function writeShard(shard: PlannedShard, done: readonly JournalEntry[]): Promise<void> {
@@ -103,7 +99,7 @@ export async function runPlan(
       for (const item of shard.items.slice(done.length)) await writeItem(item, writer);
       await writer.finish();
     } catch (error) {
-      await writer.abort(error);
+      await writer.abort(error).catch(() => {}); // the first error is the one to tell
       throw error;
     }
   }
@@ -194,7 +190,10 @@ function* rowTasks(item: PlanItem & { kind: 'quantize' }, pool: Pool): Generator
   for (let first = 0; first < rows; first += step) {
     const count = Math.min(step, rows - first);
     yield async () => {
-      if (factors) rowFactors ??= readFactors(factors, tensor);
+      if (factors && !rowFactors) {
+        rowFactors = readFactors(factors, tensor);
+        rowFactors.catch(() => {}); // reported where it is awaited
+      }
       const bytes = new Uint8Array(await tensor.file.read(tensor, first * rowBytes, (first + count) * rowBytes));
       const weights = { bytes, dtype, ...(rowFactors && { factors: (await rowFactors)(first, count) }) };
       const matrix = { rows: count, cols, grid: { p: grid.p, bits: grid.bits, points: grid.points }, groupSize, seed };

@@ -1,6 +1,7 @@
 // What a checkpoint holds, quantized or not, from its headers alone (and the few bytes of noted errors).
 
 import type { Checkpoint } from '../safetensors/checkpoint.ts';
+import { countOf } from '../safetensors/dtype.ts';
 import { isQuantized, openStored, readErrors } from './format.ts';
 import { type TensorReport, tensorReport } from './report.ts';
 import { inFileOrder } from './restore.ts';
@@ -58,7 +59,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
     quantized,
     bpw: weights === 0 ? 0 : bits / weights,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
+    parameters: tensors.reduce((sum, { shape }) => sum + (countOf(shape) ?? 0), 0),
     files,
     tensors,
   };

@@ -9,6 +9,7 @@ import type { Pool } from '../workers/pool.ts';
 import type { StoredCheckpoint, StoredTensor } from './format.ts';
 import { inOrder } from './pipeline.ts';
 import { DEFAULT_SHARD_BYTES, type LayoutOptions } from './plan.ts';
+import { writeWhole } from './writer.ts';
 
 const COPY_BYTES = 4 << 20;
 
@@ -60,6 +61,9 @@ export async function restoreCheckpoint(
   options: RestoreOptions,
 ): Promise<RestoreReport> {
   const { pool, dtype, onProgress, signal } = options;
+  if (dtype !== undefined && !['F32', 'F16', 'BF16'].includes(dtype)) {
+    throw new RangeError(`dtype must be F32, F16 or BF16: got ${JSON.stringify(dtype)}`);
+  }
   const tensors = inFileOrder(stored);
   const specs = tensors.map((tensor): TensorSpec[] => [specOf(tensor, dtype)]);
   const shards = planShards(specs, {
@@ -91,7 +95,7 @@ export async function restoreCheckpoint(
         }
         await sink.close();
       } catch (error) {
-        await sink.abort(error);
+        await sink.abort(error).catch(() => {}); // the first error is the one to tell
         throw error;
       }
     }
@@ -99,11 +103,7 @@ export async function restoreCheckpoint(
     await blocks.return();
   }
   const index = indexJson(shards);
-  if (index !== undefined) {
-    const sink = await output.create(INDEX_NAME);
-    await sink.write(new TextEncoder().encode(index));
-    await sink.close();
-  }
+  if (index !== undefined) await writeWhole(output, INDEX_NAME, new TextEncoder().encode(index));
   return {
     bytesIn: bytes,
     bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),

@@ -1,7 +1,7 @@
 // A scheme says how a matrix is quantized: the grid, the group size, and the seed of the random signs.
 
 import { checkInteger, checkPowerOfTwo } from '../check.ts';
-import type { Grid } from '../grids/grid.ts';
+import { checkGrid, type Grid } from '../grids/grid.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
 
 /** Smallest and largest group: below, scales cost more than a bit a weight; above, there is no kernel. */
@@ -17,8 +17,9 @@ export interface Scheme {
   readonly seed: number | null;
 }
 
-/** @throws {RangeError} when the group size or the seed is out of range. */
-export function checkScheme({ groupSize, seed }: Scheme): void {
+/** @throws {RangeError} when the grid contradicts itself, or the group size or the seed is out of range. */
+export function checkScheme({ grid, groupSize, seed }: Scheme): void {
+  checkGrid(grid);
   checkPowerOfTwo('groupSize', groupSize, GROUP_SIZES.low, GROUP_SIZES.high);
   if (seed !== null) checkInteger('seed', seed, 0, 0xffffffff);
 }

@@ -21,6 +21,9 @@ export interface Selection {
 /** A tensor's scheme, or why it passes through; `unknown` is the dtype of a weight that neither can be done with. */
 export type Choice = { scheme: Scheme } | { reason: string } | { unknown: string };
 
+/** Widest row that is quantized: rows are worked on whole, so wider ones would take much memory. No model has them. */
+const COLS_LIMIT = 1 << 20;
+
 /** Dtypes that are quantized. */
 export const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F8_E4M3'] satisfies WeightDtype[];
 
@@ -31,10 +34,10 @@ const OTHER_EMBEDDING = /(embed|(^|\.)wpe\.|relative_attention_bias|(^|\.)pos_)/
 const ROUTER = /(^|\.)(gate|router|shared_expert_gate)\.weight$|(^|\.)router\./;
 const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])/;
 // Factors of another tensor: quantized along with it or not at all, whatever `include` matches.
-const FACTORS = /_scale(_inv)?$/;
+const FACTORS = /(^|[._])(q?scales?|scale_inv|qzeros|zeros|zero_point|absmax)$/;
 const EXPERTS = /(^|[._])experts?([._]|$)/;
-// Surely a weight, whatever its dtype; what has another name may be anything.
-const WEIGHT = /\.weight$|(^|[._])experts?([._]|$)/;
+// Named as a weight; what has another name may be anything.
+const WEIGHT = /(^|\.)weight$|(^|[._])(experts?|linear|dense|\w*proj|fc\d*|w[qkvo1-3])([._]\w*)?$/;
 
 /** Rows and columns of a tensor: the last dimension is cols, the ones before it are rows. */
 export function matrixShape(shape: readonly number[]): { rows: number; cols: number } {
@@ -61,7 +64,8 @@ export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclud
     const reason = notLinear(name, shape.length);
     if (reason) return { reason };
   }
-  if (!isFloat) return include || WEIGHT.test(name) ? { unknown: dtype } : { reason: `dtype ${dtype}` };
+  if (!isFloat) return { unknown: dtype };
+  if (cols > COLS_LIMIT) return { reason: `more than ${COLS_LIMIT} columns` };
   const { packed, scales } = quantizedBytes(rows, cols, chosen);
   return packed + scales < tensor.end - tensor.start ? { scheme: chosen } : { reason: 'would not shrink' };
 }
@@ -72,5 +76,6 @@ function notLinear(name: string, rank: number): string | undefined {
   if (ROUTER.test(name)) return 'router';
   if (NOT_LINEAR.test(name)) return 'not a linear weight';
   if (rank === 3 && !EXPERTS.test(name)) return 'rank 3, not experts';
+  if (!WEIGHT.test(name)) return 'not named as a weight';
   return undefined;
 }

@@ -43,7 +43,7 @@ export async function openShard(
   let sink: Sink;
   if (done.length === 0) {
     sink = await output.create(shard.fileName);
-    await sink.write(shard.header);
+    await abortOnError(sink, () => sink.write(shard.header));
   } else {
     let last: ShardEntry | undefined;
     for (let found = 1; found < checksums.length; next++) {
@@ -89,4 +89,22 @@ export async function openShard(
     abort: (reason) => sink.abort(reason),
   };
   return writer;
+}
+
+/** Writes a small file. */
+export async function writeWhole(output: OutputFolder, name: string, bytes: Uint8Array): Promise<void> {
+  const sink = await output.create(name);
+  await abortOnError(sink, async () => {
+    await sink.write(bytes);
+    await sink.close();
+  });
+}
+
+async function abortOnError(sink: Sink, run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    await sink.abort(error).catch(() => {}); // the first error is the one to tell
+    throw error;
+  }
 }

@@ -18,11 +18,16 @@ const SIDE_FILES = [
  * @throws {FormatError} when there is neither a model.safetensors nor an index
  */
 export async function urlFolder(address: string | URL, options: HttpOptions = {}): Promise<Folder> {
-  const base = String(address).replace(/\/*$/, '/');
+  const base = new URL(address);
+  const addressOf = (name: string): URL => {
+    const url = new URL(base);
+    url.pathname = `${base.pathname.replace(/\/*$/, '/')}${encodeURIComponent(name)}`;
+    return url;
+  };
   const found = new Map<string, Source>();
   const probe = async (name: string): Promise<boolean> => {
     try {
-      found.set(name, await urlSource(base + encodeURIComponent(name), options));
+      found.set(name, await urlSource(addressOf(name), options));
       return true;
     } catch (error) {
       if (error instanceof FileError && error.code === '404') return false;
@@ -30,18 +35,18 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
     }
   };
   const folder: Folder = {
-    name: base.slice(0, -1),
+    name: `${base.origin}${base.pathname.replace(/\/*$/, '')}`,
     list: async () => [...found.keys()].sort(),
     open: async (name) => {
       const source = found.get(name);
       if (!source)
-        throw new FormatError(`folder must have the file ${JSON.stringify(name)}: it has not`, { file: base });
+        throw new FormatError(`folder must have the file ${JSON.stringify(name)}: it has not`, { file: folder.name });
       return source;
     },
   };
   if (!(await probe(SINGLE_NAME))) {
     if (!(await probe(INDEX_NAME))) {
-      throw new FormatError(`address must have ${SINGLE_NAME} or ${INDEX_NAME}: it has neither`, { file: base });
+      throw new FormatError(`address must have ${SINGLE_NAME} or ${INDEX_NAME}: it has neither`, { file: folder.name });
     }
     const shards = new Set((await readIndex(folder)).values());
     for (const shard of [...shards].sort()) await probe(shard);

@@ -1,6 +1,6 @@
 // Directories of browsers: the origin's private file system (OPFS), or one that a person picked.
 
-import { FormatError } from '../errors.ts';
+import { FileError, FormatError } from '../errors.ts';
 import type { ResumableFolder, Sink } from './source.ts';
 
 /** What is used of the browser's FileSystemDirectoryHandle, so that types do not need the DOM's. */
@@ -8,6 +8,7 @@ export interface DirectoryHandle {
   readonly name: string;
   values(): AsyncIterable<{ readonly kind: 'file' | 'directory'; readonly name: string }>;
   getFileHandle(name: string, options?: { create?: boolean }): Promise<FileHandle>;
+  removeEntry(name: string): Promise<void>;
 }
 
 interface FileHandle {
@@ -21,7 +22,8 @@ interface FileHandle {
 }
 
 /**
- * A directory handle as a folder to read from and write to.
+ * A directory handle as a folder to read from and write to. Browsers keep what was written when a file is closed: an aborted run
+ * can be gone on with, a tab that crashed left nothing of the file it was writing.
  * @param handle from `navigator.storage.getDirectory()` or `showDirectoryPicker()`
  */
 export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
@@ -32,21 +34,24 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
       await stream.truncate(byteLength);
       await stream.seek(byteLength);
     }
+    const attempt = (run: () => Promise<void>) =>
+      run().catch((error: Error) => {
+        throw new FileError('write', `${handle.name}/${name}`, error.name, error.message);
+      });
     return {
-      write: (bytes) => stream.write(bytes as Uint8Array<ArrayBuffer>),
-      close: () => stream.close(),
-      abort: () => stream.close(), // what was written stays, to be gone on with
+      write: (bytes) => attempt(() => stream.write(bytes as Uint8Array<ArrayBuffer>)),
+      close: () => attempt(() => stream.close()),
+      abort: () => stream.close().catch(() => {}), // what was written stays, to be gone on with
     };
+  };
+  const folderNames = async () => {
+    const names: string[] = [];
+    for await (const entry of handle.values()) if (entry.kind === 'file') names.push(entry.name);
+    return names.sort();
   };
   return {
     name: handle.name,
-    async list() {
-      const names: string[] = [];
-      for await (const entry of handle.values()) {
-        if (entry.kind === 'file') names.push(entry.name);
-      }
-      return names.sort();
-    },
+    list: folderNames,
     async open(name) {
       const file = await handle.getFileHandle(name).catch(() => undefined);
       if (!file)
@@ -56,5 +61,8 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
     },
     create: (name) => write(name, 0),
     extend: write,
+    remove: async (name) => {
+      if ((await folderNames()).includes(name)) await handle.removeEntry(name);
+    },
   };
 }

@@ -3,7 +3,7 @@
 // sentence with the path.
 
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, FormatError } from '../errors.ts';
 
@@ -176,6 +176,7 @@ export async function createFolder(
     ...folder,
     create: async (name) => ((await folder.list()).includes(name) ? extend(name, 0) : createFile(join(path, name))),
     extend,
+    remove: (name) => attempt('remove', join(path, name), () => rm(join(path, name), { force: true })),
   };
 }
 

@@ -27,43 +27,48 @@ export interface HttpOptions {
  */
 export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<Source> {
   const path = String(url);
-  const first = await request(path, { range: 'bytes=0-0' }, options);
-  if (first.status === 200) {
-    const bytes = await readWhole(first, path);
-    return { byteLength: bytes.byteLength, slice: (start, end) => bytes.slice(start, end) };
-  }
-  const byteLength = sizeOf(first, path);
-  const tag = tagOf(first);
-  await first.body?.cancel();
+  const first = await request(path, { range: 'bytes=0-0' }, options, async (response) => {
+    if (response.status === 200) return readWhole(response, path);
+    await response.body?.cancel();
+    return { byteLength: sizeOf(response, path), tag: tagOf(response) };
+  });
+  if (first instanceof ArrayBuffer) return first;
+  const { byteLength, tag } = first;
   return {
     byteLength,
-    async slice(start, end) {
+    slice: (start, end) => {
       if (start >= end) return new ArrayBuffer(0);
-      const response = await request(path, { range: `bytes=${start}-${end - 1}` }, options);
-      if (response.status !== 206 || tagOf(response) !== tag || sizeOf(response, path) !== byteLength) {
+      return request(path, { range: `bytes=${start}-${end - 1}` }, options, async (response) => {
+        if (response.status === 206 && tagOf(response) === tag && sizeOf(response, path) === byteLength) {
+          return response.arrayBuffer();
+        }
         await response.body?.cancel();
-        throw new FormatError('file must stay as it is while it is read: the server has another one now', {
-          file: path,
-        });
-      }
-      return response.arrayBuffer();
+        const message = 'file must stay as it is while it is read: the server has another one now';
+        throw new FormatError(message, { file: path });
+      });
     },
   };
 }
 
-// A response that is 200, 206, or 416 (to the first byte of an empty file).
-async function request(path: string, headers: Record<string, string>, options: HttpOptions): Promise<Response> {
+// Reads a response that is 200, 206, or 416 (to the first byte of an empty file); again, if it breaks off.
+async function request<T>(
+  path: string,
+  headers: Record<string, string>,
+  options: HttpOptions,
+  read: (response: Response) => Promise<T>,
+): Promise<T> {
   const { fetch = globalThis.fetch, signal } = options;
   for (let attempt = 1; ; attempt++) {
     let reason: FileError;
     try {
       const response = await fetch(path, { headers: { ...options.headers, ...headers }, ...(signal && { signal }) });
-      if ([200, 206, 416].includes(response.status)) return response;
+      if ([200, 206, 416].includes(response.status)) return await read(response);
       await response.body?.cancel();
       reason = new FileError('read', path, String(response.status), response.statusText || 'the server refuses');
       if (response.status !== 429 && response.status < 500) throw reason;
     } catch (error) {
-      if (error instanceof FileError || signal?.aborted) throw error;
+      const isFinal = [FileError, FormatError, UnsupportedError].some((type) => error instanceof type);
+      if (isFinal || signal?.aborted) throw error;
       reason = new FileError('read', path, undefined, `no answer: ${(error as Error).message}`);
     }
     if (attempt === ATTEMPTS) throw reason;

@@ -37,4 +37,6 @@ export interface OutputFolder {
 export interface ResumableFolder extends OutputFolder, Folder {
   /** Cuts a file to its first `byteLength` bytes and goes on writing behind them. */
   extend(name: string, byteLength: number): Promise<Sink>;
+  /** Removes a file, if it is there. */
+  remove(name: string): Promise<void>;
 }

@@ -25,13 +25,19 @@ export interface CompareJob {
   weights: Weights;
 }
 
-export type Job = EncodeJob | DequantizeJob | CompareJob;
+/** Nothing but an answer: tells that a worker has its kernels. */
+export interface ReadyJob {
+  kind: 'ready';
+}
+
+export type Job = EncodeJob | DequantizeJob | CompareJob | ReadyJob;
 
 /** What each kind of job results in. */
 export interface Results {
   encode: Encoded;
   dequantize: Uint8Array<ArrayBuffer>;
   compare: [error: number, norm: number];
+  ready: true;
 }
 
 /** Runs a job on the kernels. */
@@ -44,12 +50,14 @@ export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
       return kernels.dequantize(job.matrix, job.codes, job.dtype, job.firstRow);
     case 'compare':
       return kernels.compare(job.matrix, job.codes, job.weights);
+    case 'ready':
+      return true;
   }
 }
 
 /** The buffers of a job or a result that change hands when it is posted: all but the grid's points and small arrays. */
 export function buffersOf(value: Job | Results[Job['kind']]): ArrayBuffer[] {
-  if (Array.isArray(value)) return [];
+  if (value === true || Array.isArray(value)) return [];
   if (value instanceof Uint8Array) return [value.buffer];
   if ('weights' in value) return [value.weights.bytes.buffer as ArrayBuffer];
   if ('sums' in value) return [value.packed.buffer, value.scales.buffer, value.sums.buffer];

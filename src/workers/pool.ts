@@ -52,8 +52,13 @@ export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayB
     while (idle.length > 0 && waiting.length > 0) {
       const worker = idle.pop()!;
       const task = waiting.shift()!;
-      running.set(worker, task);
-      worker.post({ job: task.job }, buffersOf(task.job));
+      try {
+        worker.post({ job: task.job }, buffersOf(task.job));
+        running.set(worker, task);
+      } catch (error) {
+        idle.push(worker); // a buffer that was given away before cannot be posted
+        task.reject(error as Error);
+      }
     }
   }
 
