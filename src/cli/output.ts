@@ -73,10 +73,16 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       // The old output goes out of the way under a name that nobody has, so that at any time one of the two is whole.
       const aside =
         existing === 'checkpoint' ? await attempt('replace', out, () => mkdtemp(`${target}.replaced-`)) : undefined;
+      const old = aside && join(aside, basename(target));
       await attempt('replace', out, async () => {
-        if (aside) await rename(target, join(aside, basename(target)));
+        if (old) await rename(target, old);
         if (existing === 'empty') await rmdir(target);
-        await rename(fileName ? join(path, fileName) : path, target);
+        try {
+          await rename(fileName ? join(path, fileName) : path, target);
+        } catch (error) {
+          if (old) await rename(old, target);
+          throw error;
+        }
         if (fileName) await rm(path, { recursive: true });
       });
       if (aside) await remove(aside);
@@ -105,7 +111,8 @@ async function claim(out: string, path: string, options: OutputOptions): Promise
     }
     const other = await ownerOf(path);
     if (other !== undefined) {
-      throw new FileError('write', out, undefined, `another run is writing it (process ${other})`);
+      const hint = `if process ${other} is none of higgs, remove ${join(path, LOCK_NAME)}`;
+      throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
     }
     if (!options.resume) {
       if (!options.force) {
@@ -116,7 +123,9 @@ async function claim(out: string, path: string, options: OutputOptions): Promise
     }
   }
   await attempt('create', path, () => mkdir(path, { recursive: true }));
-  await attempt('write', path, () => writeFile(join(path, LOCK_NAME), `${process.pid}\n`));
+  const lock = join(path, LOCK_NAME);
+  await attempt('write', lock, () => rm(lock, { force: true })); // of a process that ended
+  await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: 'wx' }));
   return held === undefined || held.length === 0 || !options.resume;
 }
 
