@@ -122,11 +122,18 @@ async function claim(out: string, path: string, options: OutputOptions): Promise
       await remove(path);
     }
   }
-  await attempt('create', path, () => mkdir(path, { recursive: true }));
+  // Not recursive: on a read-only file system that would say that there is no such directory.
+  await attempt('create', path, () => makeDirectory(path));
   const lock = join(path, LOCK_NAME);
   await attempt('write', lock, () => rm(lock, { force: true })); // of a process that ended
   await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: 'wx' }));
   return held === undefined || held.length === 0 || !options.resume;
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  await mkdir(path).catch((error) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
 }
 
 // The process that writes there, if it still runs.
