@@ -1,7 +1,7 @@
 // The nearest grid point by comparing every point: what the cells of table.ts save, and what a grid without cells needs.
 // Eight vectors a round, one in each lane of two vectors of four.
 
-import { rowsOf } from './table';
+import { rowsOf } from './rows';
 
 /** As nearest1, every point of the grid compared. */
 export function every1(z: usize, count: usize, table: usize, n: usize, codes: usize): void {

@@ -6,24 +6,43 @@ const SIGN: u32 = 0x80000000;
 const INFINITY: u32 = 0x7f800000;
 const QUIET: u32 = 0x7fc00000;
 
-//   f16  s eeeee mmmmmmmmmm  ->  f32  s 000eeeee mmmmmmmmmm 0000000000000, times 2^(127 - 15)
+/** Columns that share one factor of block-scaled weights. */
+export const FACTOR_COLS: usize = 128;
+
+// The value of magnitude bits that stand in f32's places with an exponent too small by `bias`. A subnormal's exponent is lifted by one,
+// which adds a hidden bit that it does not have; the subtraction takes it away again and sets the exponent right. No operand is an
+// f32 subnormal: on many machines those cost a hundred times as much.
+// @ts-ignore: decorator
+@inline
+function rebias(magnitude: v128, bias: u32): v128 {
+  const subnormal = i32x4.lt_u(magnitude, i32x4.splat(1 << 23));
+  const lifted = i32x4.add(i32x4.add(magnitude, i32x4.splat(bias << 23)), v128.and(subnormal, i32x4.splat(1 << 23)));
+  return f32x4.sub(lifted, v128.and(subnormal, i32x4.splat((bias + 1) << 23)));
+}
+
+//   f16  s eeeee mmmmmmmmmm  ->  f32  s 000eeeee mmmmmmmmmm 0000000000000, exponent too small by 127 - 15
 // @ts-ignore: decorator
 @inline
 function widen16(h: v128): v128 {
   const magnitude = i32x4.shl(v128.and(h, i32x4.splat(0x7fff)), 13);
-  const value = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(((127 + 112) as u32) << 23)));
   const special = v128.and(i32x4.ge_u(magnitude, i32x4.splat(0x7c00 << 13)), i32x4.splat(INFINITY));
-  return v128.or(v128.or(value, special), i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16));
+  return v128.or(v128.or(rebias(magnitude, 112), special), i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16));
 }
 
-//   f8  s eeee mmm  ->  f32  s 0000eeee mmm 00000000000000000000, times 2^(127 - 7); s 1111 111 is NaN, there is no infinity
+// As widen16 for normal numbers, whose sign already fills the upper half.
+// @ts-ignore: decorator
+@inline
+function widenNormal(h: v128): v128 {
+  return i32x4.add(v128.and(i32x4.shl(h, 13), i32x4.splat(0x8fffe000)), i32x4.splat(112 << 23));
+}
+
+//   f8  s eeee mmm  ->  f32  s 0000eeee mmm 00000000000000000000, exponent too small by 127 - 7; s 1111 111 is NaN, there is no infinity
 // @ts-ignore: decorator
 @inline
 function widen8(b: v128): v128 {
   const magnitude = i32x4.shl(v128.and(b, i32x4.splat(0x7f)), 20);
-  const value = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(((127 + 120) as u32) << 23)));
   const nan = i32x4.eq(magnitude, i32x4.splat(0x7f << 20));
-  const unsigned = v128.bitselect(i32x4.splat(QUIET), value, nan);
+  const unsigned = v128.bitselect(i32x4.splat(QUIET), rebias(magnitude, 120), nan);
   return v128.or(unsigned, i32x4.shl(v128.and(b, i32x4.splat(0x80)), 24));
 }
 
@@ -73,8 +92,14 @@ export function f16ToF32(x: usize, y: usize, count: usize): void {
   let i: usize = 0;
   for (; i < whole; i += 8) {
     const h = v128.load(x + (i << 1));
-    v128.store(y + (i << 2), widen16(i32x4.extend_low_i16x8_u(h)));
-    v128.store(y + (i << 2), widen16(i32x4.extend_high_i16x8_u(h)), 16);
+    const exponents = v128.and(h, i16x8.splat(0x7c00));
+    if (v128.any_true(v128.or(i16x8.eq(exponents, i16x8.splat(0)), i16x8.eq(exponents, i16x8.splat(0x7c00))))) {
+      v128.store(y + (i << 2), widen16(i32x4.extend_low_i16x8_u(h)));
+      v128.store(y + (i << 2), widen16(i32x4.extend_high_i16x8_u(h)), 16);
+    } else {
+      v128.store(y + (i << 2), widenNormal(i32x4.extend_low_i16x8_s(h)));
+      v128.store(y + (i << 2), widenNormal(i32x4.extend_high_i16x8_s(h)), 16);
+    }
   }
   for (; i < count; i++) store<f32>(y + (i << 2), fromF16(load<u16>(x + (i << 1))));
 }
@@ -114,6 +139,30 @@ export function scaleBlocks(x: usize, cols: usize, factors: usize, blockCols: us
     for (; i + 4 <= end; i += 4) v128.store(x + (i << 2), f32x4.mul(v128.load(x + (i << 2)), f32x4.splat(factor)));
     for (; i < end; i++) store<f32>(x + (i << 2), load<f32>(x + (i << 2)) * factor);
   }
+}
+
+/** Dtypes of weights that are read. */
+export const F32: u32 = 0;
+export const BF16: u32 = 1;
+export const F16: u32 = 2;
+export const F8: u32 = 3;
+
+/** Bytes of a weight. */
+// @ts-ignore: decorator
+@inline
+export function weightBytes(dtype: u32): usize {
+  return dtype == F32 ? 4 : dtype == F8 ? 1 : 2;
+}
+
+/**
+ * A row of `cols` weights of a dtype to f32. `factors`, 0 for none, has one f32 for each FACTOR_COLS weights, which are multiplied by it.
+ */
+export function widen(w: usize, dtype: u32, factors: usize, cols: usize, y: usize): void {
+  if (dtype == BF16) bf16ToF32(w, y, cols);
+  else if (dtype == F16) f16ToF32(w, y, cols);
+  else if (dtype == F8) f8ToF32(w, y, cols);
+  else memory.copy(y, w, cols << 2);
+  if (factors) scaleBlocks(y, cols, factors, FACTOR_COLS);
 }
 
 /**

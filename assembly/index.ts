@@ -1,9 +1,11 @@
 // The export list of the kernels, nothing else.
 export { heapBase } from './lanes';
-export { f16ToF32, bf16ToF32, f8ToF32, scaleBlocks, f32ToF16, f32ToBf16 } from './float';
+export { f16ToF32, bf16ToF32, f8ToF32, scaleBlocks, widen, f32ToF16, f32ToBf16 } from './float';
 export { signs, hadamard, rotate } from './hadamard';
 export { gridTable, gridTableBytes } from './table';
-export { nearest1, nearest2, nearest3, nearest4 } from './nearest';
+export { nearest1 } from './line';
+export { nearest2 } from './plane';
+export { nearest3, nearest4 } from './space';
 export { pack, unpack } from './pack';
 export { groupScale, encode } from './encode';
 export { dequantize } from './dequantize';

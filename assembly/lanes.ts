@@ -9,7 +9,7 @@ export function heapBase(): usize {
 // Folds sixteen partial sums, four vectors of four, by halves.
 // @ts-ignore: decorator
 @inline
-function fold(a: v128, b: v128, c: v128, d: v128): f32 {
+export function fold(a: v128, b: v128, c: v128, d: v128): f32 {
   const eight0 = f32x4.add(a, c);
   const eight1 = f32x4.add(b, d);
   const four = f32x4.add(eight0, eight1);
@@ -53,6 +53,40 @@ export function dot(a: usize, b: usize, n: usize): f32 {
     s0 = f32x4.add(s0, f32x4.mul(loadTail(a, n), loadTail(b, n)));
   }
   return fold(s0, s1, s2, s3);
+}
+
+/** Squared distance of `n` f32, of f32 differences, by the rule for sums; `n` as of dot. */
+// @ts-ignore: decorator
+@inline
+export function distance(a: usize, b: usize, n: usize): f32 {
+  let s0 = f32x4.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  if (n >= 16) {
+    const end = a + (n << 2);
+    while (a < end) {
+      s0 = f32x4.add(s0, squared(v128.load(a), v128.load(b)));
+      s1 = f32x4.add(s1, squared(v128.load(a, 16), v128.load(b, 16)));
+      s2 = f32x4.add(s2, squared(v128.load(a, 32), v128.load(b, 32)));
+      s3 = f32x4.add(s3, squared(v128.load(a, 48), v128.load(b, 48)));
+      a += 64;
+      b += 64;
+    }
+  } else if (n >= 4) {
+    s0 = f32x4.add(s0, squared(v128.load(a), v128.load(b)));
+    if (n == 8) s1 = f32x4.add(s1, squared(v128.load(a, 16), v128.load(b, 16)));
+  } else {
+    s0 = f32x4.add(s0, squared(loadTail(a, n), loadTail(b, n)));
+  }
+  return fold(s0, s1, s2, s3);
+}
+
+// @ts-ignore: decorator
+@inline
+function squared(a: v128, b: v128): v128 {
+  const difference = f32x4.sub(a, b);
+  return f32x4.mul(difference, difference);
 }
 
 /** Largest power of two that is at most `limit` (itself a power of two) and at most `count` (at least 1). */

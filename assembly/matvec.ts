@@ -20,7 +20,7 @@ export function matvec(
   const rowBytes = (vectors * bits + 7) >> 3;
   for (let row: usize = 0; row < rows; row++) {
     unpack(packed, vectors, bits, codes);
-    lookup(codes, vectors, table, p, values);
+    lookup(codes, vectors, table, p, (<usize>1) << bits, values);
     let sum: f32 = 0;
     for (let start: usize = 0, g: usize = 0; start < cols; start += g) {
       g = nextGroup(cols - start, groupSize);

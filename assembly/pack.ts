@@ -12,6 +12,13 @@ function storeBytes(packed: usize, low: u64, high: u64, count: usize): void {
   }
 }
 
+// Two nibbles that stand in the low halves of the two bytes of an i16, in one byte.
+// @ts-ignore: decorator
+@inline
+function nibbles(bytes: v128): v128 {
+  return v128.and(v128.or(bytes, i16x8.shr_u(bytes, 4)), i16x8.splat(0xff));
+}
+
 /**
  * Packs `count` codes (u16, each below 2^bits) into ceil(count · bits / 8) bytes; unused bits of the last byte are 0.
  * Reads `codes` up to the next multiple of 8; what lies beyond `count` does not matter.
@@ -19,6 +26,17 @@ function storeBytes(packed: usize, low: u64, high: u64, count: usize): void {
 export function pack(codes: usize, count: usize, bits: u32, packed: usize): void {
   assert(bits >= 2 && bits <= 12 && bits != 7 && bits != 11);
   const end = packed + ((count * bits + 7) >> 3);
+  if (bits == 4) {
+    for (; count >= 32; count -= 32, codes += 64, packed += 16) {
+      const low = i8x16.narrow_i16x8_u(v128.load(codes), v128.load(codes, 16));
+      const high = i8x16.narrow_i16x8_u(v128.load(codes, 32), v128.load(codes, 48));
+      v128.store(packed, i8x16.narrow_i16x8_u(nibbles(low), nibbles(high)));
+    }
+  } else if (bits == 8) {
+    for (; count >= 16; count -= 16, codes += 32, packed += 16) {
+      v128.store(packed, i8x16.narrow_i16x8_u(v128.load(codes), v128.load(codes, 16)));
+    }
+  }
   const pairs = i32x4.splat(1 | (1 << (bits + 16))); // i16 lanes 1, 2^bits: a dot product joins two codes
   const twice = bits << 1;
   const four = bits << 2;

@@ -67,7 +67,7 @@ function suites(kernels: KernelExports, { alloc, place }: Arena): { title: strin
   const packed = alloc(COUNT * 2);
   const scales = alloc(COUNT);
   const sums = alloc(ROWS * 16);
-  const scratch = alloc((COLS + 64) * 10);
+  const scratch = alloc((COLS + 64) * 14);
   const x = place(normals(COLS, 3));
   const grids = [...smallGrids, ...largeGrids].map((grid) => {
     const table = alloc(kernels.gridTableBytes(grid.p, grid.n));
@@ -113,7 +113,7 @@ function suites(kernels: KernelExports, { alloc, place }: Arena): { title: strin
       title: 'Encode from f32, all steps, groups of 1024',
       rows: grids.map(({ name, p, bits, table }) =>
         row(`encode ${name}`, COUNT * (4 + bits / p / 8), () =>
-          kernels.encode(w, ROWS, COLS, masks, 1024, table, p, bits, packed, scales, sums, scratch),
+          kernels.encode(w, 0, 0, ROWS, COLS, masks, 1024, table, p, bits, packed, scales, sums, scratch),
         ),
       ),
     },

@@ -8,6 +8,7 @@ export interface KernelExports {
   bf16ToF32(x: number, y: number, count: number): void;
   f8ToF32(x: number, y: number, count: number): void;
   scaleBlocks(x: number, cols: number, factors: number, blockCols: number): void;
+  widen(w: number, dtype: number, factors: number, cols: number, y: number): void;
   f32ToF16(x: number, y: number, count: number): number;
   f32ToBf16(x: number, y: number, count: number): void;
 
@@ -28,6 +29,8 @@ export interface KernelExports {
   groupScale(x: number, n: number): number;
   encode(
     w: number,
+    dtype: number,
+    factors: number,
     rows: number,
     cols: number,
     masks: number,

@@ -12,6 +12,9 @@ export type PlainDtype = 'F32' | 'F16' | 'BF16';
 
 export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
 
+// How assembly/float.ts numbers them.
+const dtypeCodes: Readonly<Record<WeightDtype, number>> = { F32: 0, BF16: 1, F16: 2, F8_E4M3: 3 };
+
 /** Columns that share one factor of a block-scaled F8 tensor. */
 export const FACTOR_COLS = 128;
 
@@ -99,21 +102,23 @@ export function wrapKernels(exports: KernelExports): Kernels {
     return table;
   }
 
-  function toF32({ bytes, dtype, factors }: Weights, rows: number, cols: number): number {
-    const x = memory.place(bytes);
-    if (dtype === 'F32') return x;
+  // Addresses of the weights and of their factors, 0 for none.
+  function placeWeights({ bytes, factors }: Weights): [weights: number, factors: number] {
+    return [memory.place(bytes), factors ? memory.place(factors) : 0];
+  }
+
+  // Address of a block of rows as f32.
+  function widened(weights: Weights, rows: number, cols: number): number {
+    const [w, factors] = placeWeights(weights);
+    if (weights.dtype === 'F32' && !factors) return w;
     const y = memory.alloc(rows * cols * 4);
-    if (dtype === 'F16') exports.f16ToF32(x, y, rows * cols);
-    else if (dtype === 'BF16') exports.bf16ToF32(x, y, rows * cols);
-    else exports.f8ToF32(x, y, rows * cols);
-    if (factors) {
-      const stride = Math.ceil(cols / FACTOR_COLS) * 4;
-      const at = memory.place(factors);
-      for (let row = 0; row < rows; row++) {
-        exports.scaleBlocks(y + row * cols * 4, cols, at + row * stride, FACTOR_COLS);
-      }
-    }
+    for (let row = 0; row < rows; row++) widenRow(weights, w, factors, row, cols, y + row * cols * 4);
     return y;
+  }
+
+  function widenRow({ dtype }: Weights, w: number, factors: number, row: number, cols: number, y: number): void {
+    const factorsAt = factors && factors + row * Math.ceil(cols / FACTOR_COLS) * 4;
+    exports.widen(w + row * cols * bytesPerWeight[dtype], dtypeCodes[dtype], factorsAt, cols, y);
   }
 
   function scratchOf(cols: number, copies: number): number {
@@ -138,17 +143,21 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const { rows, cols, grid, groupSize, seed } = matrix;
       const table = tableOf(grid);
       const masks = masksOf(seed, cols);
-      const w = toF32(weights, rows, cols);
+      const [w, factors] = placeWeights(weights);
       const packedBytes = rows * bytesPerRow(cols, grid.p, grid.bits);
       const groups = rows * groupsPerRow(cols, groupSize);
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
       const sums = memory.alloc(rows * 16);
-      const scratch = scratchOf(cols, 2);
+      const scratch = scratchOf(cols, 3);
       const done = exports.encode(
-        ...([w, rows, cols, masks, groupSize, table, grid.p, grid.bits, packed, scales, sums, scratch] as const),
+        ...([w, dtypeCodes[weights.dtype], factors, rows, cols, masks, groupSize] as const),
+        ...([table, grid.p, grid.bits, packed, scales, sums, scratch] as const),
       );
-      if (done < rows) throw rowFault(memory.floats(w + done * cols * 4, cols), firstRow + done);
+      if (done < rows) {
+        widenRow(weights, w, factors, done, cols, scratch);
+        throw rowFault(memory.floats(scratch, cols), firstRow + done);
+      }
       return {
         packed: memory.copy(Uint8Array, packed, packedBytes) as Uint8Array<ArrayBuffer>,
         scales: memory.copy(Uint16Array, scales, groups) as Uint16Array<ArrayBuffer>,
@@ -177,7 +186,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       memory.reset();
       const { rows, cols } = matrix;
       const y = toRows(matrix, codes);
-      const x = toF32(weights, rows, cols);
+      const x = widened(weights, rows, cols);
       const sums = memory.alloc(16);
       exports.compare(x, y, rows * cols, sums);
       const [error, norm] = memory.copy(Float64Array, sums, 2);

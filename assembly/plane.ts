@@ -1,0 +1,260 @@
+// The nearest grid point of pairs of weights. Two tables over [-R, R]²:
+//
+//   cells   a u32 each: the codes, 10 bits, of the up to three points that compete in the cell, the last ones repeating the first
+//   fine    FINE² cells, a u16 each: the code of the only point there, or CONTESTED
+//
+// Most vectors are done by one look at the fine cells. The contested ones are linked into a chain, each one's code the number of the
+// one before it, and then compared by four with the points of their cells: no branch depends on a single weight.
+
+import { every2 } from './every';
+import { blurOf, cellOf, cellsOf, placeOf, reachOf, rowsOf, slackOf, writeHeader } from './rows';
+
+const FINE: usize = 512;
+const CONTESTED: u32 = 0xffff;
+// How far the cells reach at least: one pair in fifty thousand lies beyond.
+const REACH: f64 = 4.25;
+// Points that a grid may have for its codes to fit.
+const POINTS_LIMIT: usize = 1024;
+// Vectors of a chain, numbered by u16 below CONTESTED.
+const CHAIN: usize = 32768;
+
+// No cell meets more than three points, a corner of their Voronoi diagram, if cells are this small.
+// @ts-ignore: decorator
+@inline
+function cellsAlong(n: usize): usize {
+  return n <= 64 ? 128 : 256;
+}
+
+// @ts-ignore: decorator
+@inline
+function fineOf(table: usize, n: usize): usize {
+  return cellsOf(table, 2, n) + ((cellsAlong(n) * cellsAlong(n)) << 2);
+}
+
+/** Bytes of the cells, and of the room to build them in: lists of points, one a level of division. */
+export function planeBytes(n: usize): usize {
+  return ((cellsAlong(n) * cellsAlong(n)) << 2) + FINE * FINE * 2 + n * 2 * 11;
+}
+
+/** Builds the cells of a table that has its rows; where more than three points compete in one of them there are none. */
+export function planeCells(table: usize, n: usize): void {
+  if (n > POINTS_LIMIT) return;
+  const reach = max(REACH, <f64>reachOf(table, 2, n));
+  const list = fineOf(table, n) + FINE * FINE * 2;
+  for (let j: usize = 0; j < n; j++) store<u16>(list + (j << 1), <u16>j);
+  writeHeader(table, cellsAlong(n), reach);
+  if (!divide(table, n, slackOf(2, reach), reach, list, n, 1, 0, 0)) store<u32>(table, 0);
+}
+
+// Fills the square (ix, iy) of side² squares, where the `count` points of the list compete. A point competes unless another one beats
+// it all over the square by more than the slack: a difference of scores is linear, so its least value is at a corner.
+function divide(table: usize, n: usize, slack: f64, reach: f64, list: usize, count: usize, side: usize, ix: usize, iy: usize): bool {
+  const rows = rowsOf(table);
+  const width = (2 * reach) / <f64>side;
+  const x = -reach + (<f64>ix + 0.5) * width;
+  const y = -reach + (<f64>iy + 0.5) * width;
+  const half = width / 2 + blurOf(reach);
+  let best = rowAt(rows, list, 0);
+  for (let i: usize = 1; i < count; i++) {
+    const row = rowAt(rows, list, i);
+    if (advantage(row, best, x, y, 0) > 0) best = row;
+  }
+  const kept = list + (count << 1);
+  let found: usize = 0;
+  for (let i: usize = 0; i < count; i++) {
+    const row = rowAt(rows, list, i);
+    let beaten = advantage(row, best, x, y, half) < -slack;
+    // Many points are compared with the best one alone; the squares inside will see to the rest.
+    for (let k: usize = 0; count <= 16 && k < count && !beaten; k++) {
+      beaten = k != i && advantage(row, rowAt(rows, list, k), x, y, half) < -slack;
+    }
+    if (beaten) continue;
+    store<u16>(kept + (found << 1), load<u16>(list + (i << 1)));
+    found++;
+  }
+  const along = cellsAlong(n);
+  if (side == along) {
+    if (found > 3) return false;
+    const first = <u32>load<u16>(kept);
+    const second = found > 1 ? <u32>load<u16>(kept, 2) : first;
+    const third = found > 2 ? <u32>load<u16>(kept, 4) : first;
+    store<u32>(cellsOf(table, 2, n) + ((ix + iy * along) << 2), first | (second << 10) | (third << 20));
+  }
+  if (side == FINE) {
+    // What lies beyond the reach is sent to the outermost cells.
+    const inner = ix > 0 && iy > 0 && ix < FINE - 1 && iy < FINE - 1;
+    store<u16>(fineOf(table, n) + ((ix + iy * FINE) << 1), <u16>(inner && found == 1 ? <u32>load<u16>(kept) : CONTESTED));
+    return true;
+  }
+  for (let quarter: usize = 0; quarter < 4; quarter++) {
+    if (!divide(table, n, slack, reach, kept, found, side << 1, (ix << 1) + (quarter & 1), (iy << 1) + (quarter >> 1))) return false;
+  }
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowAt(rows: usize, list: usize, i: usize): usize {
+  return rows + (<usize>load<u16>(list + (i << 1)) << 4);
+}
+
+// The most by which the score of the point at `row` exceeds that at `other` within `half` of (x, y).
+// @ts-ignore: decorator
+@inline
+function advantage(row: usize, other: usize, x: f64, y: f64, half: f64): f64 {
+  const dx = <f64>load<f32>(row) - <f64>load<f32>(other);
+  const dy = <f64>load<f32>(row, 4) - <f64>load<f32>(other, 4);
+  return x * dx + y * dy - (<f64>load<f32>(row, 8) - <f64>load<f32>(other, 8)) + half * (abs(dx) + abs(dy));
+}
+
+/** As nearest1, for `count` vectors of p = 2 weights. */
+export function nearest2(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+  if (load<u32>(table) == 0) {
+    every2(z, count, table, n, codes);
+    return;
+  }
+  for (; count > CHAIN; count -= CHAIN) {
+    chained(z, CHAIN, table, n, codes);
+    z += CHAIN << 3;
+    codes += CHAIN << 1;
+  }
+  chained(z, count, table, n, codes);
+}
+
+function chained(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+  const fine = fineOf(table, n);
+  const perUnit = f32x4.splat(load<f32>(table, 8) * <f32>(FINE / load<u32>(table)));
+  const centre = f32x4.splat((<f32>FINE - 1) * <f32>0.5);
+  const last = i16x8.splat(<i16>(FINE - 1));
+  const strides = i32x4.splat(<i32>((FINE << 16) | 1)); // i16 lanes 1, FINE
+  let chain: u32 = CONTESTED;
+  let at = z;
+  for (let i: u32 = 0; i < <u32>count; i += 4) {
+    const p = placeOf(v128.load(at), perUnit, centre);
+    const q = placeOf(v128.load(at, 16), perUnit, centre);
+    const cell = i32x4.dot_i16x8_s(i16x8.min_s(i16x8.max_s(i16x8.narrow_i32x4_s(p, q), i16x8.splat(0)), last), strides);
+    const low = <u64>i64x2.extract_lane(cell, 0);
+    const high = <u64>i64x2.extract_lane(cell, 1);
+    chain = link(codes, i, load<u16>(fine + ((<usize>low & 0xffffffff) << 1)), chain);
+    chain = link(codes, i + 1, load<u16>(fine + (<usize>(low >> 32) << 1)), chain);
+    chain = link(codes, i + 2, load<u16>(fine + ((<usize>high & 0xffffffff) << 1)), chain);
+    chain = link(codes, i + 3, load<u16>(fine + (<usize>(high >> 32) << 1)), chain);
+    at += 32;
+  }
+  settle(z, table, n, codes, chain);
+}
+
+// Stores a code, or the chain so far; returns the chain's new end.
+// @ts-ignore: decorator
+@inline
+function link(codes: usize, i: u32, code: u32, chain: u32): u32 {
+  const contested = code == CONTESTED;
+  store<u16>(codes + (<usize>i << 1), <u16>select<u32>(chain, code, contested));
+  return select<u32>(i, chain, contested);
+}
+
+// The contested vectors, four a round; the last round repeats one.
+function settle(z: usize, table: usize, n: usize, codes: usize, chain: u32): void {
+  const reach = v128.load32_splat(table, 4);
+  const perUnit = v128.load32_splat(table, 8);
+  const along = load<u32>(table);
+  const centre = f32x4.splat((<f32>along - 1) * <f32>0.5);
+  const shift = ctz(along);
+  const rows = rowsOf(table);
+  const cells = cellsOf(table, 2, n);
+  while (chain != CONTESTED) {
+    const i0 = <usize>chain;
+    chain = load<u16>(codes + (i0 << 1));
+    const i1 = chain == CONTESTED ? i0 : <usize>chain;
+    if (chain != CONTESTED) chain = load<u16>(codes + (i1 << 1));
+    const i2 = chain == CONTESTED ? i0 : <usize>chain;
+    if (chain != CONTESTED) chain = load<u16>(codes + (i2 << 1));
+    const i3 = chain == CONTESTED ? i0 : <usize>chain;
+    if (chain != CONTESTED) chain = load<u16>(codes + (i3 << 1));
+    const p = v128.load64_lane(z + (i1 << 3), v128.load64_zero(z + (i0 << 3)), 1);
+    const q = v128.load64_lane(z + (i3 << 3), v128.load64_zero(z + (i2 << 3)), 1);
+    if (i32x4.all_true(f32x4.lt(f32x4.max(f32x4.abs(p), f32x4.abs(q)), reach))) {
+      const code = four(v128.shuffle<f32>(p, q, 0, 2, 4, 6), v128.shuffle<f32>(p, q, 1, 3, 5, 7), perUnit, centre, shift, cells, rows);
+      v128.store16_lane(codes + (i0 << 1), code, 0);
+      v128.store16_lane(codes + (i1 << 1), code, 2);
+      v128.store16_lane(codes + (i2 << 1), code, 4);
+      v128.store16_lane(codes + (i3 << 1), code, 6);
+    } else {
+      one(z, i0, rows, n, codes);
+      one(z, i1, rows, n, codes);
+      one(z, i2, rows, n, codes);
+      one(z, i3, rows, n, codes);
+    }
+  }
+}
+
+// One vector against every point.
+function one(z: usize, i: usize, rows: usize, n: usize, codes: usize): void {
+  const z0 = load<f32>(z + (i << 3));
+  const z1 = load<f32>(z + (i << 3), 4);
+  let best: f32 = -Infinity;
+  let code: usize = 0;
+  for (let j: usize = 0; j < n; j++, rows += 16) {
+    const sum = z0 * load<f32>(rows) + z1 * load<f32>(rows, 4) - load<f32>(rows, 8);
+    if (sum > best) {
+      best = sum;
+      code = j;
+    }
+  }
+  store<u16>(codes + (i << 1), <u16>code);
+}
+
+// Four vectors, each against the three points of its cell.
+// @ts-ignore: decorator
+@inline
+function four(z0: v128, z1: v128, perUnit: v128, centre: v128, shift: i32, cells: usize, rows: usize): v128 {
+  const ix = cellOf(z0, perUnit, centre);
+  const iy = cellOf(z1, perUnit, centre);
+  const cell = i32x4.shl(i32x4.add(ix, i32x4.shl(iy, shift)), 2);
+  const e0 = load<u32>(cells + <usize>i32x4.extract_lane(cell, 0));
+  const e1 = load<u32>(cells + <usize>i32x4.extract_lane(cell, 1));
+  const e2 = load<u32>(cells + <usize>i32x4.extract_lane(cell, 2));
+  const e3 = load<u32>(cells + <usize>i32x4.extract_lane(cell, 3));
+  // Rows are g0 g1 ½‖g‖² code: transposed, four of each.
+  let r0 = v128.load(rows + ((e0 & 1023) << 4));
+  let r1 = v128.load(rows + ((e1 & 1023) << 4));
+  let r2 = v128.load(rows + ((e2 & 1023) << 4));
+  let r3 = v128.load(rows + ((e3 & 1023) << 4));
+  let g01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  let g23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  let h01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  let h23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  let best = score(z0, z1, g01, g23, h01, h23);
+  let code = v128.shuffle<f32>(h01, h23, 2, 3, 6, 7);
+
+  r0 = v128.load(rows + (((e0 >> 10) & 1023) << 4));
+  r1 = v128.load(rows + (((e1 >> 10) & 1023) << 4));
+  r2 = v128.load(rows + (((e2 >> 10) & 1023) << 4));
+  r3 = v128.load(rows + (((e3 >> 10) & 1023) << 4));
+  g01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  g23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  h01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  h23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  let next = score(z0, z1, g01, g23, h01, h23);
+  code = v128.bitselect(v128.shuffle<f32>(h01, h23, 2, 3, 6, 7), code, f32x4.gt(next, best));
+  best = f32x4.pmax(best, next);
+
+  r0 = v128.load(rows + ((e0 >> 20) << 4));
+  r1 = v128.load(rows + ((e1 >> 20) << 4));
+  r2 = v128.load(rows + ((e2 >> 20) << 4));
+  r3 = v128.load(rows + ((e3 >> 20) << 4));
+  g01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  g23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  h01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  h23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  next = score(z0, z1, g01, g23, h01, h23);
+  return v128.bitselect(v128.shuffle<f32>(h01, h23, 2, 3, 6, 7), code, f32x4.gt(next, best));
+}
+
+// @ts-ignore: decorator
+@inline
+function score(z0: v128, z1: v128, g01: v128, g23: v128, h01: v128, h23: v128): v128 {
+  const x = v128.shuffle<f32>(g01, g23, 0, 1, 4, 5);
+  const y = v128.shuffle<f32>(g01, g23, 2, 3, 6, 7);
+  return f32x4.sub(f32x4.add(f32x4.mul(z0, x), f32x4.mul(z1, y)), v128.shuffle<f32>(h01, h23, 0, 1, 4, 5));
+}
