@@ -11,4 +11,4 @@ export { groupScale, encode } from './encode';
 export { dequantize } from './dequantize';
 export { matvec } from './matvec';
 export { compare } from './compare';
-export { crc32Table, crc32 } from './checksum';
+export { crc32TableBytes, crc32Table, crc32 } from './checksum';

@@ -126,31 +126,32 @@ function chained(z: usize, count: usize, table: usize, n: usize, codes: usize): 
   const perUnit = f32x4.splat(load<f32>(table, 8) * <f32>(FINE / load<u32>(table)));
   const centre = f32x4.splat((<f32>FINE - 1) * <f32>0.5);
   const last = i16x8.splat(<i16>(FINE - 1));
-  const strides = i32x4.splat(<i32>((FINE << 16) | 1)); // i16 lanes 1, FINE
+  const strides = i32x4.splat(<i32>((FINE << 17) | 2)); // i16 lanes 2, 2 · FINE: bytes
   let chain: u32 = CONTESTED;
   let at = z;
+  let out = codes;
   for (let i: u32 = 0; i < <u32>count; i += 4) {
     const p = placeOf(v128.load(at), perUnit, centre);
     const q = placeOf(v128.load(at, 16), perUnit, centre);
     const cell = i32x4.dot_i16x8_s(i16x8.min_s(i16x8.max_s(i16x8.narrow_i32x4_s(p, q), i16x8.splat(0)), last), strides);
     const low = <u64>i64x2.extract_lane(cell, 0);
     const high = <u64>i64x2.extract_lane(cell, 1);
-    chain = link(codes, i, load<u16>(fine + ((<usize>low & 0xffffffff) << 1)), chain);
-    chain = link(codes, i + 1, load<u16>(fine + (<usize>(low >> 32) << 1)), chain);
-    chain = link(codes, i + 2, load<u16>(fine + ((<usize>high & 0xffffffff) << 1)), chain);
-    chain = link(codes, i + 3, load<u16>(fine + (<usize>(high >> 32) << 1)), chain);
+    const c0 = <u32>load<u16>(fine + <usize>low);
+    const c1 = <u32>load<u16>(fine + <usize>(low >> 32));
+    const c2 = <u32>load<u16>(fine + <usize>high);
+    const c3 = <u32>load<u16>(fine + <usize>(high >> 32));
+    store<u16>(out, <u16>(select<u32>(chain, c0, c0 == CONTESTED)));
+    chain = select<u32>(i, chain, c0 == CONTESTED);
+    store<u16>(out, <u16>(select<u32>(chain, c1, c1 == CONTESTED)), 2);
+    chain = select<u32>(i + 1, chain, c1 == CONTESTED);
+    store<u16>(out, <u16>(select<u32>(chain, c2, c2 == CONTESTED)), 4);
+    chain = select<u32>(i + 2, chain, c2 == CONTESTED);
+    store<u16>(out, <u16>(select<u32>(chain, c3, c3 == CONTESTED)), 6);
+    chain = select<u32>(i + 3, chain, c3 == CONTESTED);
     at += 32;
+    out += 8;
   }
   settle(z, table, n, codes, chain);
-}
-
-// Stores a code, or the chain so far; returns the chain's new end.
-// @ts-ignore: decorator
-@inline
-function link(codes: usize, i: u32, code: u32, chain: u32): u32 {
-  const contested = code == CONTESTED;
-  store<u16>(codes + (<usize>i << 1), <u16>select<u32>(chain, code, contested));
-  return select<u32>(i, chain, contested);
 }
 
 // The contested vectors, four a round; the last round repeats one.

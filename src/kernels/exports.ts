@@ -71,6 +71,7 @@ export interface KernelExports {
   ): void;
 
   compare(x: number, y: number, count: number, sums: number): void;
+  crc32TableBytes(): number;
   crc32Table(table: number): void;
   crc32(crc: number, x: number, count: number, table: number): number;
 }

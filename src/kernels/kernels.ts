@@ -85,21 +85,28 @@ export function wrapKernels(exports: KernelExports): Kernels {
     return masks;
   }
 
-  // Tables stay in linear memory, as building one takes up to a tenth of a second. Call it first after a reset.
+  // Tables stay in linear memory, as building one takes up to half a second. Call it first after a reset.
+  let checksumTable = 0;
   const tables: { p: number; points: Float32Array; table: number }[] = [];
   function tableOf({ p, bits, points }: Matrix['grid']): number {
     const known = tables.find((entry) => entry.p === p && sameFloats(entry.points, points));
     if (known) return known.table;
     if (tables.length === TABLES_LIMIT) {
       tables.length = 0;
+      checksumTable = 0;
       memory.clear();
     }
-    const table = memory.alloc(exports.gridTableBytes(p, 2 ** bits));
-    memory.pin();
+    const table = pinned(exports.gridTableBytes(p, 2 ** bits));
     exports.gridTable(memory.place(points), p, 2 ** bits, table);
     memory.reset();
     tables.push({ p, points: points.slice(), table });
     return table;
+  }
+
+  function pinned(byteLength: number): number {
+    const address = memory.alloc(byteLength);
+    memory.pin();
+    return address;
   }
 
   // Addresses of the weights and of their factors, 0 for none.
@@ -216,13 +223,15 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
     crc32(crc, bytes) {
       memory.reset();
-      const table = memory.alloc(8192);
-      exports.crc32Table(table);
+      if (checksumTable === 0) {
+        checksumTable = pinned(exports.crc32TableBytes());
+        exports.crc32Table(checksumTable);
+      }
       const block = memory.alloc(Math.min(bytes.length, CRC_BLOCK_BYTES));
       for (let start = 0; start < bytes.length; start += CRC_BLOCK_BYTES) {
         const part = bytes.subarray(start, start + CRC_BLOCK_BYTES);
         memory.bytes(block, part.length).set(part);
-        crc = exports.crc32(crc, block, part.length, table);
+        crc = exports.crc32(crc, block, part.length, checksumTable);
       }
       return crc >>> 0;
     },

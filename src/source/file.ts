@@ -14,6 +14,9 @@ import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
 const CALL_LIMIT = 1 << 30;
 
+/** Bytes after which what was written is sent on to the disk, while more is made: else all of it waits for the end. */
+const FLUSH_BYTES = 64 << 20;
+
 /** Handles that a folder keeps open: checkpoints have hundreds of shards, systems allow as few as 256 handles. */
 export const HANDLE_LIMIT = 16;
 
@@ -99,6 +102,25 @@ export async function createFile(path: string, { append }: { append?: number } =
       at += bytesWritten;
       position += bytesWritten;
     }
+    await flush();
+  };
+
+  // One flush at a time. A failed one is told by the next write or by `close`: a later sync may succeed all the same.
+  let flushed = position;
+  let flushing: Promise<void> | undefined;
+  let flushError: unknown;
+  const flush = async (): Promise<void> => {
+    if (flushError) throw flushError;
+    if (flushing || position - flushed < FLUSH_BYTES) return;
+    flushed = position;
+    flushing = handle
+      .datasync()
+      .catch((error) => {
+        flushError = error;
+      })
+      .finally(() => {
+        flushing = undefined;
+      });
   };
 
   let isOpen = true;
@@ -114,7 +136,11 @@ export async function createFile(path: string, { append }: { append?: number } =
       isOpen = false;
       try {
         await last;
-        await attempt('write', path, () => handle.sync());
+        await flushing;
+        await attempt('write', path, async () => {
+          if (flushError) throw flushError;
+          await handle.sync();
+        });
       } finally {
         await attempt('write', path, () => handle.close());
       }
@@ -123,6 +149,7 @@ export async function createFile(path: string, { append }: { append?: number } =
       if (!isOpen) return;
       isOpen = false;
       await last.catch(() => {});
+      await flushing;
       await handle.close();
     },
   };
