@@ -42,7 +42,12 @@ function largest(group: Float32Array): number {
 }
 
 // Applies `restore` in place to each group; it also returns the group's bits beside the codes.
-function byGroups(codeBits: number, groupSize: number, groupBits: number, restore: (group: Float32Array) => void): Baseline {
+function byGroups(
+  codeBits: number,
+  groupSize: number,
+  groupBits: number,
+  restore: (group: Float32Array) => void,
+): Baseline {
   return (weights, rows, cols) => {
     const dequantized = weights.slice();
     for (let row = 0; row < rows; row++) {
@@ -70,7 +75,9 @@ export function levels16(levels: Float32Array, groupSize: number): Baseline {
 
 /** Where rounding passes from one level to the next, in units of 1 / 32767. */
 export function bordersOf(levels: Float32Array): Int16Array {
-  return Int16Array.from({ length: levels.length - 1 }, (_, k) => Math.floor(((levels[k]! + levels[k + 1]!) / 2) * 32767));
+  return Int16Array.from({ length: levels.length - 1 }, (_, k) =>
+    Math.floor(((levels[k]! + levels[k + 1]!) / 2) * 32767),
+  );
 }
 
 /** Equidistant levels. Symmetric: -m … m with m = 2^(bits - 1) - 1. Asymmetric: 2^bits of them, one of which is zero. */

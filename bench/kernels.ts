@@ -119,8 +119,7 @@ function restoring({ kernels, grids, rows, count, masks, packed, scales, activat
           name: `dequantize ${name}`,
           weights: count,
           bytes: count * 4 + codeBytes,
-          call: () =>
-            kernels.dequantize(packed, scales, rows, COLS, masks, GROUP_SIZE, table, p, bits, y, scratch),
+          call: () => kernels.dequantize(packed, scales, rows, COLS, masks, GROUP_SIZE, table, p, bits, y, scratch),
         }),
         timed({
           name: `matvec ${name}`,

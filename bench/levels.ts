@@ -8,7 +8,10 @@
 export function nf4Levels(): Float32Array {
   const outermost = 1 - (1 / 30 + 1 / 32) / 2;
   const side = (count: number) =>
-    Array.from({ length: count }, (_, k) => quantile(outermost - (k * (outermost - 0.5)) / count) / quantile(outermost));
+    Array.from(
+      { length: count },
+      (_, k) => quantile(outermost - (k * (outermost - 0.5)) / count) / quantile(outermost),
+    );
   return Float32Array.from([...side(7).map((level) => -level), 0, ...side(8).reverse()]);
 }
 
@@ -16,7 +19,8 @@ const STEPS = 4096;
 
 /**
  * AF4 (Yoshida 2023): the levels of least expected |x - level(x)|, where x is a Gaussian weight divided by the largest magnitude
- * of its group of `groupSize`. Each free level is the median of what is rounded to it.
+ * of its group of `groupSize`. Each free level is the median of what is rounded to it. The table printed with the paper keeps
+ * its two levels beside zero at half that distance, so it is another one; these levels err less on Gaussian weights.
  */
 export function af4Levels(groupSize: number): Float32Array {
   // Σ density up to the end of each of STEPS equal parts of [0, 1].
@@ -43,7 +47,13 @@ export function af4Levels(groupSize: number): Float32Array {
     }
     return levels.slice(1);
   };
-  return Float32Array.from([...side(7).map((level) => -level).reverse(), 0, ...side(8)]);
+  return Float32Array.from([
+    ...side(7)
+      .map((level) => -level)
+      .reverse(),
+    0,
+    ...side(8),
+  ]);
 }
 
 // Density at x in [0, 1), but for a factor, of a weight that is not its group's largest: m is the largest magnitude, of

@@ -71,11 +71,10 @@ export function placeOperands(kernels: KernelExports, rows: number): Operands {
     scratch: alloc((COLS + 64) * 16),
     grids: [...smallGrids, ...largeGrids].map((grid) => {
       const pointsAt = place(grid.points);
-      const [table, everyPoint] = [0, 0].map(() => {
-        const address = alloc(kernels.gridTableBytes(grid.p, grid.n));
-        kernels.gridTable(pointsAt, grid.p, grid.n, address);
-        return address;
-      }) as [number, number];
+      const tableBytes = kernels.gridTableBytes(grid.p, grid.n);
+      const table = alloc(tableBytes);
+      kernels.gridTable(pointsAt, grid.p, grid.n, table);
+      const everyPoint = place(memory.copy(Uint8Array, table, tableBytes));
       memory.bytes(everyPoint, 4).fill(0); // the number of cells
       return { ...grid, pointsAt, table, everyPoint };
     }),

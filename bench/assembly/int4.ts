@@ -72,8 +72,9 @@ export function int4Asymmetric(
     const inverse = reciprocal(fromF16(scale));
     const zero = <i32>min<f32>(15, nearest<f32>(-lo * inverse));
     store<u16>(scales, <u16>scale);
-    if (upper) store<u8>(zeros++, <u8>(load<u8>(zeros) | (zero << 4)));
+    if (upper) store<u8>(zeros, <u8>(load<u8>(zeros) | (zero << 4)));
     else store<u8>(zeros, <u8>zero);
+    zeros += <usize>upper;
     upper = !upper;
     const factor = f32x4.splat(inverse);
     const shift = i16x8.splat(<i16>zero);
