@@ -48,7 +48,7 @@ export function fileTable(options: FileOptions): Table {
   const input = checkpoint(options);
   let copySpeed: number | undefined;
   const copy: Row = {
-    name: 'quantize: copy of the input',
+    name: 'copy of the input',
     measure: async () => {
       const file = join(await input(), 'model.safetensors');
       const to = join(options.directory, 'copy');
@@ -65,14 +65,14 @@ export function fileTable(options: FileOptions): Table {
     },
   };
   return {
-    title: `quantize ${model}: linear layers, ${count(linearWeights(shapeOf(model)))} weights, from bf16`,
+    title: `${model} to a file: linear layers, ${(linearWeights(shapeOf(model)) / 1e6).toFixed(0)} M weights, from bf16`,
     columns: [...columns, column('× copy', 'timesCopy', 2), BPW, PEAK],
     rows: [
       copy,
       ...grids.flatMap((grid) =>
         workers.map((count): Row => {
           return {
-            name: `quantize ${grid}, ${count} ${count === 1 ? 'worker' : 'workers'}`,
+            name: `higgs quantize ${grid}, ${plural(count, 'worker')}`,
             measure: async () => {
               const cells = await higgs(options, await input(), grid, count);
               return { ...cells, timesCopy: copySpeed && (cells.gigabytesPerSecond as number) / copySpeed };
@@ -96,11 +96,11 @@ export function llamaTable(options: FileOptions, llama: LlamaOptions): Table {
   const grid = grids[0]!;
   const ours = new Map<number, number>();
   return {
-    title: `quantize ${model} beside llama-quantize (from ${llama.dtype}); ratio: speed of ${grid} over the row's, as many threads`,
+    title: `${model} beside llama-quantize (from ${llama.dtype}); ratio: speed of ${grid} over the row's, as many threads`,
     columns: [...columns, column('ratio', 'ratio', 3), BPW, PEAK],
     rows: workers.flatMap((threads) => [
       {
-        name: `quantize beside llama: higgs ${grid}, ${threads} threads`,
+        name: `higgs quantize ${grid}, ${plural(threads, 'worker')}`,
         measure: async () => {
           const cells = await higgs(options, await input(), grid, threads);
           ours.set(threads, cells.weightsPerSecond as number);
@@ -109,7 +109,7 @@ export function llamaTable(options: FileOptions, llama: LlamaOptions): Table {
       },
       ...llama.types.map((type): Row => {
         return {
-          name: `quantize beside llama: ${type}, ${threads} threads`,
+          name: `llama-quantize ${type}, ${plural(threads, 'thread')}`,
           measure: async () => {
             const from = await gguf();
             const to = join(directory, 'output.gguf');
@@ -203,6 +203,6 @@ function once<T>(work: () => Promise<T>): () => Promise<T> {
   };
 }
 
-function count(weights: number): string {
-  return `${(weights / 1e6).toFixed(0)} M`;
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -25,8 +25,9 @@ export interface Speed {
   timesBruteForce?: number;
 }
 
-const SLICES = 2;
-const SLICE_SECONDS = 0.2;
+const SLICES = 3;
+const SLICE_SECONDS = 0.1;
+const SAMPLE_SECONDS = 0.005;
 
 /** Times the work, a copy, and the brute force if there is one. */
 export function measure({ weights, bytes, call, bruteForce }: Work): Speed {
@@ -49,7 +50,7 @@ export function takeTurns(calls: readonly (() => void)[]): number[][] {
   const times = calls.map((): number[] => []);
   for (let slice = 0; slice < SLICES; slice++) {
     calls.forEach((call, i) => {
-      const benchmark = new Benchmark('', call, { maxTime: SLICE_SECONDS, minSamples: 5 });
+      const benchmark = new Benchmark('', call, { maxTime: SLICE_SECONDS, minTime: SAMPLE_SECONDS, minSamples: 5 });
       benchmark.run();
       if (benchmark.error) throw benchmark.error;
       times[i]!.push(...benchmark.stats.sample);
