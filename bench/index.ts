@@ -32,7 +32,7 @@ const list = (text: string) => text.split(',');
 
 await new Command('bench')
   .description('Measures kernels and encoders on one core, and whole checkpoints on request. Inputs are seeded.')
-  .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern, /(?:)/)
+  .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
   .option('--json', 'print JSON, numbers in units of one (seconds, bytes, weights)')
   .addOption(
     new Option('--rows <n>', `rows of ${COLS} weights that one call of a kernel gets`)
@@ -41,7 +41,12 @@ await new Command('bench')
   )
   .option('--files [model]', `also quantize checkpoints: ${Object.keys(models).join(', ')} (smollm2-135m)`)
   .option('--grids <names>', 'schemes of the whole checkpoints', list, ['p2n256', 'p1n16'])
-  .option('--workers <numbers>', 'numbers of workers, and of threads', (text) => list(text).map(Number), [1, 2])
+  .option(
+    '--workers <numbers>',
+    'numbers of workers, and of threads',
+    (text) => list(text).map(integer(1, 256)),
+    [1, 2],
+  )
   .addOption(new Option('--runs <n>', 'runs of each whole checkpoint').argParser(integer(1, 100)).default(2))
   .option(
     '--llama-quantize <path>',
@@ -52,7 +57,7 @@ await new Command('bench')
   .action(bench)
   .parseAsync();
 
-async function bench(pattern: RegExp, options: Options): Promise<void> {
+async function bench(pattern: RegExp = /(?:)/, options: Options): Promise<void> {
   const kernels = await loadKernels();
   const operands = placeOperands(kernels, options.rows);
   const peers = await loadPeers(operands.count);

@@ -50,7 +50,7 @@ export function takeTurns(calls: readonly (() => void)[]): number[][] {
   const times = calls.map((): number[] => []);
   for (let slice = 0; slice < SLICES; slice++) {
     calls.forEach((call, i) => {
-      const benchmark = new Benchmark('', call, { maxTime: SLICE_SECONDS, minTime: SAMPLE_SECONDS, minSamples: 5 });
+      const benchmark = new Benchmark('', call, { maxTime: SLICE_SECONDS, minTime: SAMPLE_SECONDS, minSamples: 3 });
       benchmark.run();
       if (benchmark.error) throw benchmark.error;
       times[i]!.push(...benchmark.stats.sample);

@@ -24,7 +24,7 @@ export interface Table {
 
 /** A column of numbers with so many significant digits, after division. */
 export function column(title: string, key: string, digits: number, unit = 1): Column {
-  return { title, key, text: (value) => (value / unit).toPrecision(digits) };
+  return { title, key, text: (value) => digitsOf(value / unit, digits) };
 }
 
 export const speedColumns: readonly Column[] = [
@@ -73,6 +73,10 @@ function matching(tables: readonly Table[], pattern: RegExp): Table[] {
 }
 
 function millions(value: number): string {
-  const speed = value / 1e6;
-  return speed >= 1000 ? speed.toFixed(0) : speed.toPrecision(4);
+  return digitsOf(value / 1e6, 4);
+}
+
+// Without an exponent where there are more digits before the point.
+function digitsOf(value: number, digits: number): string {
+  return value >= 10 ** digits ? value.toFixed(0) : value.toPrecision(digits);
 }
