@@ -71,17 +71,18 @@ await build({
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
 });
+// Other encoders, on the same base, to compare with; a test holds them to their scalar form.
+if (wanted.has('--bench') || wanted.has('--tests')) {
+  const entry = ['bench/assembly/index.ts', '--target', 'release', '--outFile', 'build/bench/peers.wasm'];
+  execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', ...entry], { stdio: 'inherit' });
+}
 if (wanted.has('--tests'))
   await bundle(
     'tests',
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
-if (wanted.has('--bench'))
-  await bundle(
-    'bench',
-    readdirSync('bench').filter((name) => name.endsWith('.ts')),
-  );
+if (wanted.has('--bench')) await bundle('bench', ['index.ts', 'synthesize.ts', 'widths.ts']);
 if (wanted.has('--grids'))
   await build({
     ...shared,

@@ -1,155 +1,164 @@
-// Every kernel on seeded Gaussian weights, one core: weights/s, GB/s, and × a copy of the same bytes in the same run.
-//   node build/bench/kernels.js [--json] [pattern]
+// Every kernel but encode, on one core.
 
-import Benchmark from 'benchmark';
-import { largeGrids } from '../src/grids/large.ts';
-import { smallGrids } from '../src/grids/small.ts';
-import { type Arena, arena } from '../src/kernels/arena.ts';
-import type { KernelExports } from '../src/kernels/exports.ts';
 import { bytesPerRow, groupsPerRow } from '../src/kernels/layout.ts';
-import { loadKernels } from '../src/kernels/load.ts';
-import { normals } from '../tests/bits.ts';
+import { medianOf, takeTurns } from './measure.ts';
+import { COLS, GROUP_SIZE, type Operands } from './operands.ts';
+import { column, type Row, speedColumns, type Table, timed } from './table.ts';
 
-interface Row {
-  name: string;
-  /** Weights that one call handles, and bytes that it reads and writes. */
-  weights: number;
-  bytes: number;
-  call(): void;
+// Comparing every point is slow: 8192 weights take up to 10 ms.
+const BRUTE_FORCE_WEIGHTS = 8192;
+
+export function kernelTables(operands: Operands): Table[] {
+  return [conversions, rotation, packing, search, gridTables, restoring, checks].map((table) => table(operands));
 }
 
-interface Result {
-  name: string;
-  /** Best and median of the samples. */
-  weightsPerSecond: number;
-  medianWeightsPerSecond: number;
-  gigabytesPerSecond: number;
-  /** Throughput over that of copying the same bytes, in this run. */
-  timesCopy: number;
-}
-
-const [COLS, ROWS] = [4096, 16];
-const COUNT = COLS * ROWS;
-const json = process.argv.includes('--json');
-const pattern = new RegExp(process.argv.slice(2).find((argument) => !argument.startsWith('--')) ?? '');
-
-const kernels = await loadKernels();
-const memory = arena(kernels.memory, kernels.heapBase());
-const results = suites(kernels, memory).map(({ title, rows }) => ({
-  title,
-  rows: rows.filter(({ name }) => pattern.test(name)).map(measure),
-}));
-
-if (json) {
-  console.log(JSON.stringify(results));
-} else {
-  for (const { title, rows } of results.filter(({ rows }) => rows.length > 0)) {
-    console.log(`\n### ${title}\n\n| | M weights/s (best) | (median) | GB/s | × copy |\n|---|---|---|---|---|`);
-    for (const row of rows) {
-      const speeds = [row.weightsPerSecond, row.medianWeightsPerSecond].map((speed) => (speed / 1e6).toPrecision(4));
-      console.log(
-        `| ${row.name} | ${speeds.join(' | ')} | ${row.gigabytesPerSecond.toPrecision(3)} | ${row.timesCopy.toPrecision(2)} |`,
-      );
-    }
-  }
-}
-
-function suites(kernels: KernelExports, { alloc, place }: Arena): { title: string; rows: Row[] }[] {
-  const w = place(normals(COUNT).map((z) => z * 0.02));
-  const z = place(normals(COUNT, 2));
-  const zeros = place(new Float32Array(COUNT)); // other values would grow with every call
-  const y = alloc(COUNT * 4);
-  const half = alloc(COUNT * 2);
-  kernels.f32ToF16(w, half, COUNT);
-  const masks = alloc(COLS * 4);
-  kernels.signs(0, masks, COLS);
-  const codes = place(Uint16Array.from({ length: COUNT + 8 }, (_, i) => (i * 2654435761) & 3));
-  const packed = alloc(COUNT * 2);
-  const scales = alloc(COUNT);
-  const sums = alloc(ROWS * 16);
-  const scratch = alloc((COLS + 64) * 14);
-  const x = place(normals(COLS, 3));
-  const grids = [...smallGrids, ...largeGrids].map((grid) => {
-    const table = alloc(kernels.gridTableBytes(grid.p, grid.n));
-    kernels.gridTable(place(grid.points), grid.p, grid.n, table);
-    return { ...grid, table };
-  });
-  const row = (name: string, bytes: number, call: () => void): Row => ({ name, weights: COUNT, bytes, call });
-  return [
-    {
-      title: 'Conversions',
-      rows: [
-        row('f16ToF32', COUNT * 6, () => kernels.f16ToF32(half, y, COUNT)),
-        row('bf16ToF32', COUNT * 6, () => kernels.bf16ToF32(half, y, COUNT)),
-        row('f8ToF32', COUNT * 5, () => kernels.f8ToF32(half, y, COUNT)),
-        row('f32ToF16', COUNT * 6, () => kernels.f32ToF16(w, half, COUNT)),
-        row('f32ToBf16', COUNT * 6, () => kernels.f32ToBf16(w, half, COUNT)),
-      ],
-    },
-    {
-      title: 'Hadamard transform, in place, f32',
-      rows: [16, 64, 256, 1024, 4096].map((n) =>
-        row(`hadamard ${n}`, COUNT * 8, () => {
-          for (let i = 0; i < COUNT; i += n) kernels.hadamard(zeros + i * 4, n);
-        }),
-      ),
-    },
-    {
-      title: 'Packing',
-      rows: [2, 3, 4, 5, 6, 8, 9, 10, 12].flatMap((bits) => [
-        row(`pack ${bits}`, COUNT * (2 + bits / 8), () => kernels.pack(codes, COUNT, bits, packed)),
-        row(`unpack ${bits}`, COUNT * (2 + bits / 8), () => kernels.unpack(packed, COUNT, bits, codes)),
-      ]),
-    },
-    {
-      title: 'Exact nearest grid point',
-      rows: grids.map(({ name, p, n, table }) =>
-        row(`nearest ${name}`, COUNT * (4 + 2 / p), () =>
-          kernels[`nearest${p}`](z, Math.floor(COUNT / p), table, n, codes),
-        ),
-      ),
-    },
-    {
-      title: 'Encode from f32, all steps, groups of 1024',
-      rows: grids.map(({ name, p, bits, table }) =>
-        row(`encode ${name}`, COUNT * (4 + bits / p / 8), () =>
-          kernels.encode(w, 0, 0, ROWS, COLS, masks, 1024, table, p, bits, packed, scales, sums, scratch),
-        ),
-      ),
-    },
-    {
-      title: 'Dequantize to f32 and matvec from packed codes, groups of 1024',
-      rows: grids.flatMap(({ name, p, bits, table }) => [
-        row(`dequantize ${name}`, ROWS * (COLS * 4 + bytesPerRow(COLS, p, bits) + 2 * groupsPerRow(COLS, 1024)), () =>
-          kernels.dequantize(packed, scales, ROWS, COLS, masks, 1024, table, p, bits, y, scratch),
-        ),
-        row(`matvec ${name}`, ROWS * (bytesPerRow(COLS, p, bits) + 2 * groupsPerRow(COLS, 1024)), () =>
-          kernels.matvec(packed, scales, ROWS, COLS, 1024, table, p, bits, x, y, scratch),
-        ),
-      ]),
-    },
-  ];
-}
-
-function measure({ name, weights, bytes, call }: Row): Result {
-  const times = sample(name, call);
-  const from = new Uint8Array(Math.ceil(bytes / 2));
-  const to = new Uint8Array(from.length);
-  const copy = sample(`copy for ${name}`, () => to.set(from))[0]!;
-  const best = times[0]!;
+function conversions({ kernels, count, f32, bf16, f16, f8, zeros, y }: Operands): Table {
+  const row = (name: string, bytesPerWeight: number, call: () => void) =>
+    timed({ name, weights: count, bytes: count * bytesPerWeight, call });
   return {
-    name,
-    weightsPerSecond: weights / best,
-    medianWeightsPerSecond: weights / times[Math.floor(times.length / 2)]!,
-    gigabytesPerSecond: bytes / best / 1e9,
-    timesCopy: copy / best,
+    title: 'Conversions',
+    columns: speedColumns,
+    rows: [
+      row('f16ToF32', 6, () => kernels.f16ToF32(f16, y, count)),
+      row('bf16ToF32', 6, () => kernels.bf16ToF32(bf16, y, count)),
+      row('f8ToF32', 5, () => kernels.f8ToF32(f8, y, count)),
+      row('f32ToF16', 6, () => kernels.f32ToF16(f32, y, count)),
+      row('f32ToBf16', 6, () => kernels.f32ToBf16(f32, y, count)),
+      row('scaleBlocks 128', 8, () => kernels.scaleBlocks(zeros, count, f32, 128)),
+    ],
   };
 }
 
-// Seconds of one call, sorted.
-function sample(name: string, call: () => void): number[] {
-  const benchmark = new Benchmark(name, call, { maxTime: 0.5, minSamples: 10 });
-  benchmark.run();
-  if (benchmark.error) throw benchmark.error;
-  return benchmark.stats.sample.sort((a: number, b: number) => a - b);
+function rotation({ kernels, rows, count, f32, zeros, masks, y }: Operands): Table {
+  const row = (name: string, bytes: number, call: () => void) => timed({ name, weights: count, bytes, call });
+  const sizes = [16, 64, 256, 1024, 4096];
+  return {
+    title: 'Hadamard transform, f32: alone in place, and with signs and 1/√g from one place to another',
+    columns: speedColumns,
+    rows: [
+      ...sizes.map((n) =>
+        row(`hadamard ${n}`, count * 8, () => {
+          for (let i = 0; i < count; i += n) kernels.hadamard(zeros + i * 4, n);
+        }),
+      ),
+      ...sizes.map((n) =>
+        row(`rotate ${n}`, count * 8, () => {
+          for (let i = 0; i < rows; i++) kernels.rotate(f32 + i * COLS * 4, masks, COLS, n, y + i * COLS * 4);
+        }),
+      ),
+      timed({
+        name: `signs ${COLS}`,
+        weights: COLS,
+        bytes: COLS * 4,
+        call: () => kernels.signs(1, y, COLS),
+      }),
+    ],
+  };
+}
+
+function packing({ kernels, count, codes, y }: Operands): Table {
+  return {
+    title: 'Packing: weights are codes here',
+    columns: speedColumns,
+    rows: [2, 3, 4, 5, 6, 8, 9, 10, 12].flatMap((bits) => {
+      const size = { weights: count, bytes: count * (2 + bits / 8) };
+      return [
+        timed({ name: `pack ${bits}`, ...size, call: () => kernels.pack(codes, count, bits, y) }),
+        timed({ name: `unpack ${bits}`, ...size, call: () => kernels.unpack(y, count, bits, codes) }),
+      ];
+    }),
+  };
+}
+
+function search({ kernels, count, normal, grids, y }: Operands): Table {
+  return {
+    title: 'Exact nearest grid point',
+    columns: [...speedColumns, column('× brute force', 'timesBruteForce', 3)],
+    rows: grids.map(({ name, p, n, table, everyPoint }) => {
+      const nearest = kernels[`nearest${p}`];
+      const few = Math.min(count, BRUTE_FORCE_WEIGHTS);
+      return timed({
+        name: `nearest ${name}`,
+        weights: count,
+        bytes: count * (4 + 2 / p),
+        call: () => nearest(normal, Math.floor(count / p), table, n, y),
+        bruteForce: { weights: few, call: () => nearest(normal, Math.floor(few / p), everyPoint, n, y) },
+      });
+    }),
+  };
+}
+
+function gridTables({ kernels, grids }: Operands): Table {
+  return {
+    title: 'Tables of grids, built once at load',
+    columns: [
+      column('ms (best)', 'seconds', 3, 1e-3),
+      column('(median)', 'medianSeconds', 3, 1e-3),
+      { title: 'KB', key: 'bytes', text: (bytes) => (bytes / 1e3).toFixed(1) },
+    ],
+    rows: grids.map(({ name, p, n, pointsAt, table }): Row => {
+      return {
+        name: `gridTable ${name}`,
+        measure: () => {
+          const times = takeTurns([() => kernels.gridTable(pointsAt, p, n, table)])[0]!;
+          return { seconds: times[0], medianSeconds: medianOf(times), bytes: kernels.gridTableBytes(p, n) };
+        },
+      };
+    }),
+  };
+}
+
+function restoring({ kernels, grids, rows, count, masks, packed, scales, activations, y, scratch }: Operands): Table {
+  return {
+    title: 'Dequantize to f32 and matvec from packed codes, groups of 1024',
+    columns: speedColumns,
+    rows: grids.flatMap(({ name, p, bits, table }) => {
+      const codeBytes = rows * (bytesPerRow(COLS, p, bits) + 2 * groupsPerRow(COLS, GROUP_SIZE));
+      return [
+        timed({
+          name: `dequantize ${name}`,
+          weights: count,
+          bytes: count * 4 + codeBytes,
+          call: () => kernels.dequantize(packed, scales, rows, COLS, masks, GROUP_SIZE, table, p, bits, y, scratch),
+        }),
+        timed({
+          name: `matvec ${name}`,
+          weights: count,
+          bytes: codeBytes,
+          call: () => kernels.matvec(packed, scales, rows, COLS, GROUP_SIZE, table, p, bits, activations, y, scratch),
+        }),
+      ];
+    }),
+  };
+}
+
+function checks({ kernels, memory, count, f32, normal, bf16, sums }: Operands): Table {
+  const crcTable = memory.alloc(kernels.crc32TableBytes());
+  kernels.crc32Table(crcTable);
+  return {
+    title: 'Sums and checksums',
+    columns: speedColumns,
+    rows: [
+      timed({
+        name: 'crc32 of bf16',
+        weights: count,
+        bytes: count * 2,
+        call: () => kernels.crc32(0, bf16, count * 2, crcTable),
+      }),
+      timed({
+        name: 'compare',
+        weights: count,
+        bytes: count * 8,
+        call: () => kernels.compare(f32, normal, count, sums),
+      }),
+      timed({
+        name: 'groupScale 1024',
+        weights: count,
+        bytes: count * 4,
+        call: () => {
+          for (let i = 0; i < count; i += GROUP_SIZE) kernels.groupScale(f32 + i * 4, GROUP_SIZE);
+        },
+      }),
+    ],
+  };
 }
