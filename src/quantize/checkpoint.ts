@@ -2,11 +2,12 @@
 // Memory holds a few blocks a worker and one tensor's scales, whatever the checkpoint's size.
 
 import { FormatError } from '../errors.ts';
-import { bytesPerWeight, type Encoded, FACTOR_COLS, type Kernels, rowsPerBlock } from '../kernels/kernels.ts';
+import { bytesPerWeight, FACTOR_COLS, type Kernels, rowsPerBlock } from '../kernels/kernels.ts';
 import type { CheckpointTensor } from '../safetensors/checkpoint.ts';
 import { INDEX_NAME } from '../safetensors/checkpoint.ts';
 import { indexJson } from '../safetensors/layout.ts';
 import type { OutputFolder, ResumableFolder } from '../source/source.ts';
+import type { Results } from '../workers/jobs.ts';
 import type { Pool } from '../workers/pool.ts';
 import { type JournalEntry, openJournal } from './journal.ts';
 import { inOrder } from './pipeline.ts';
@@ -44,7 +45,13 @@ export interface RunOptions {
 
 type Block =
   | { kind: 'bytes'; item: PlanItem; bytes: ArrayBuffer; last: boolean }
-  | { kind: 'rows'; item: PlanItem & { kind: 'quantize' }; encoded: Encoded; bytesRead: number; last: boolean };
+  | {
+      kind: 'rows';
+      item: PlanItem & { kind: 'quantize' };
+      encoded: Results['encode'];
+      bytesRead: number;
+      last: boolean;
+    };
 
 /**
  * Carries out a plan. The bytes written depend on the plan and the weights alone.
@@ -74,13 +81,9 @@ export async function runPlan(
     }
   }
 
-  const blocks = inOrder(
-    tasks(
-      begun.map(({ shard, done }) => shard.items.slice(done.length)),
-      pool,
-    ),
-    2 * pool.size + 1,
-  );
+  const items = begun.flatMap(({ shard, done }) => shard.items.slice(done.length));
+  const spares: ArrayBuffer[] = []; // of weights that are encoded, for the next; what was written out a sink may still hold
+  const blocks = inOrder(tasks(items, pool, spares), 3 * pool.size + 1);
   try {
     for (const { shard, done } of begun) {
       await writeShard(shard, done);
@@ -119,6 +122,7 @@ export async function runPlan(
         progress.bytesRead += item.kind === 'grid' ? 0 : block.bytes.byteLength;
       } else {
         const { encoded, bytesRead } = block;
+        spares.push(encoded.spare);
         await writer.write(encoded.packed);
         scales.push(encoded.scales);
         for (let i = 0; i < encoded.sums.length; i += 2) {
@@ -156,8 +160,8 @@ function inputBytes(item: PlanItem): number {
 }
 
 // Every block of every item, as a task that reads it and, for weights, has it encoded.
-function* tasks(shards: readonly (readonly PlanItem[])[], pool: Pool): Generator<() => Promise<Block>> {
-  for (const item of shards.flat()) {
+function* tasks(items: readonly PlanItem[], pool: Pool, spares: ArrayBuffer[]): Generator<() => Promise<Block>> {
+  for (const item of items) {
     if (item.kind === 'grid') {
       const { buffer, byteOffset, byteLength } = item.grid.points;
       const bytes = buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
@@ -175,12 +179,16 @@ function* tasks(shards: readonly (readonly PlanItem[])[], pool: Pool): Generator
         });
       }
     } else {
-      yield* rowTasks(item, pool);
+      yield* rowTasks(item, pool, spares);
     }
   }
 }
 
-function* rowTasks(item: PlanItem & { kind: 'quantize' }, pool: Pool): Generator<() => Promise<Block>> {
+function* rowTasks(
+  item: PlanItem & { kind: 'quantize' },
+  pool: Pool,
+  spares: ArrayBuffer[],
+): Generator<() => Promise<Block>> {
   const { tensor, quantized, factors } = item;
   const { rows, cols, dtype, scheme } = quantized;
   const { grid, groupSize, seed } = scheme;
@@ -194,7 +202,8 @@ function* rowTasks(item: PlanItem & { kind: 'quantize' }, pool: Pool): Generator
         rowFactors = readFactors(factors, tensor);
         rowFactors.catch(() => {}); // reported where it is awaited
       }
-      const bytes = new Uint8Array(await tensor.file.read(tensor, first * rowBytes, (first + count) * rowBytes));
+      const [start, end] = [first * rowBytes, (first + count) * rowBytes];
+      const bytes = new Uint8Array(await tensor.file.read(tensor, start, end, spares.pop()));
       const weights = { bytes, dtype, ...(rowFactors && { factors: (await rowFactors)(first, count) }) };
       const matrix = { rows: count, cols, grid: { p: grid.p, bits: grid.bits, points: grid.points }, groupSize, seed };
       const bytesRead = bytes.byteLength;

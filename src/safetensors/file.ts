@@ -18,7 +18,7 @@ export interface SafetensorsFile extends Header {
    * @throws {RangeError} when the part does not lie within the tensor
    * @throws {FormatError} when the source gives another number of bytes than asked
    */
-  read(tensor: TensorInfo, start?: number, end?: number): Promise<ArrayBuffer>;
+  read(tensor: TensorInfo, start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
 }
 
 /**
@@ -37,13 +37,13 @@ export async function openSafetensors(source: Source, file: string): Promise<Saf
     source,
     tensors,
     metadata,
-    read: async (tensor, start = 0, end = tensor.end - tensor.start) => {
+    read: async (tensor, start = 0, end = tensor.end - tensor.start, spare) => {
       const byteLength = tensor.end - tensor.start;
       if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > byteLength) {
         const name = show(tensor.name);
         throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${name}: got ${start}, ${end}`);
       }
-      return sliceExactly(source, file, tensor.start + start, tensor.start + end);
+      return sliceExactly(source, file, tensor.start + start, tensor.start + end, spare);
     },
   };
 }
@@ -53,9 +53,15 @@ export async function openSafetensors(source: Source, file: string): Promise<Saf
  * @param file its name, for messages
  * @throws {FormatError} when the source gives another number of bytes than asked
  */
-export async function sliceExactly(source: Source, file: string, start: number, end: number): Promise<ArrayBuffer> {
+export async function sliceExactly(
+  source: Source,
+  file: string,
+  start: number,
+  end: number,
+  spare?: ArrayBuffer,
+): Promise<ArrayBuffer> {
   if (start === end) return new ArrayBuffer(0);
-  const bytes = await source.slice(start, end);
+  const bytes = await source.slice(start, end, spare);
   if (bytes.byteLength !== end - start) {
     const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${bytes.byteLength}`;
     throw new FormatError(message, { file, byteOffset: start });

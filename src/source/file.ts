@@ -68,7 +68,7 @@ export async function openFile(path: string): Promise<Source & { close(): Promis
   const { handle, byteLength } = await openRegular(path);
   return {
     byteLength,
-    slice: (start, end) => readExactly(handle, path, byteLength, start, end),
+    slice: (start, end, spare) => readExactly(handle, path, byteLength, start, end, spare),
     close: () => handle.close(),
   };
 }
@@ -177,8 +177,8 @@ export async function openFolder(path: string): Promise<Folder & { close(): Prom
       const { byteLength } = await attempt('read', file, () => statRegular(file));
       return {
         byteLength,
-        slice: (start, end) =>
-          cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end)),
+        slice: (start, end, spare) =>
+          cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end, spare)),
       };
     },
     close: () => cache.close(),
@@ -302,11 +302,12 @@ async function readExactly(
   byteLength: number,
   start: number,
   end: number,
+  spare = new ArrayBuffer(0),
 ): Promise<ArrayBuffer> {
   if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > byteLength) {
     throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${path}: got ${start}, ${end}`);
   }
-  const bytes = new Uint8Array(end - start);
+  const bytes = new Uint8Array(spare.byteLength === end - start ? spare : new ArrayBuffer(end - start));
   await attempt('read', path, async () => {
     for (let at = 0; at < bytes.byteLength; ) {
       const { bytesRead } = await handle.read(bytes, at, Math.min(bytes.byteLength - at, CALL_LIMIT), start + at);

@@ -2,12 +2,13 @@
 // An ArrayBuffer is a Source as it stands; a WritableStreamDefaultWriter is a Sink as it stands.
 
 /**
- * Random-access bytes: `slice(start, end)` gives a new buffer with exactly the bytes `[start, end)` of `[0, byteLength)`.
- * The buffer becomes the reader's, who may transfer it to a worker.
+ * Random-access bytes: `slice(start, end)` gives a buffer with exactly the bytes `[start, end)` of `[0, byteLength)`.
+ * The buffer becomes the reader's, who may transfer it to a worker. `spare` is a buffer of that size which the reader is done
+ * with: it may be filled and given back instead of a new one.
  */
 export interface Source {
   readonly byteLength: number;
-  slice(start: number, end: number): ArrayBuffer | Promise<ArrayBuffer>;
+  slice(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer | Promise<ArrayBuffer>;
 }
 
 /** Ordered bytes out. Nothing may be written after `close` or `abort`. */

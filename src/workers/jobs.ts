@@ -34,7 +34,8 @@ export type Job = EncodeJob | DequantizeJob | CompareJob | ReadyJob;
 
 /** What each kind of job results in. */
 export interface Results {
-  encode: Encoded;
+  /** With the buffer of the weights, to be used again. */
+  encode: Encoded & { spare: ArrayBuffer };
   dequantize: Uint8Array<ArrayBuffer>;
   compare: [error: number, norm: number];
   ready: true;
@@ -45,7 +46,10 @@ export function runJob<J extends Job>(kernels: Kernels, job: J): Results[J['kind
 export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
   switch (job.kind) {
     case 'encode':
-      return kernels.encode(job.matrix, job.weights, job.firstRow);
+      return {
+        ...kernels.encode(job.matrix, job.weights, job.firstRow),
+        spare: job.weights.bytes.buffer as ArrayBuffer,
+      };
     case 'dequantize':
       return kernels.dequantize(job.matrix, job.codes, job.dtype, job.firstRow);
     case 'compare':
@@ -60,6 +64,6 @@ export function buffersOf(value: Job | Results[Job['kind']]): ArrayBuffer[] {
   if (value === true || Array.isArray(value)) return [];
   if (value instanceof Uint8Array) return [value.buffer];
   if ('weights' in value) return [value.weights.bytes.buffer as ArrayBuffer];
-  if ('sums' in value) return [value.packed.buffer, value.scales.buffer, value.sums.buffer];
+  if ('sums' in value) return [value.packed.buffer, value.scales.buffer, value.sums.buffer, value.spare];
   return [];
 }

@@ -42,45 +42,49 @@ interface Task {
   reject(reason: Error): void;
 }
 
+/** Jobs that a worker has: one under way, the others at hand when it is done. */
+const JOBS_AT_HAND = 2;
+
 /** A pool of `size` workers. Jobs start in the order in which they come. */
 export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayBuffer>): Pool {
   const waiting: Task[] = [];
-  const running = new Map<WorkerHandle, Task>();
+  const posted = new Map<WorkerHandle, Task[]>(); // answered in their order
   let failure: Error | undefined;
 
   function next(): void {
-    while (idle.length > 0 && waiting.length > 0) {
-      const worker = idle.pop()!;
+    while (waiting.length > 0) {
+      const [worker, tasks] = leastBusy();
+      if (tasks.length === JOBS_AT_HAND) return;
       const task = waiting.shift()!;
       try {
         worker.post({ job: task.job }, buffersOf(task.job));
-        running.set(worker, task);
+        tasks.push(task);
       } catch (error) {
-        idle.push(worker); // a buffer that was given away before cannot be posted
-        task.reject(error as Error);
+        task.reject(error as Error); // a buffer that was given away before cannot be posted
       }
     }
   }
 
   function fail(reason: Error): void {
     failure ??= reason;
-    for (const task of [...running.values(), ...waiting.splice(0)]) task.reject(failure);
-    running.clear();
+    for (const task of [...posted.values(), waiting].flatMap((tasks) => tasks.splice(0))) task.reject(failure);
+  }
+
+  function leastBusy(): [WorkerHandle, Task[]] {
+    return [...posted].reduce((best, entry) => (entry[1].length < best[1].length ? entry : best));
   }
 
   const workers = Array.from({ length: size }, () => {
     const worker = spawn((answer) => {
-      const task = running.get(worker);
-      running.delete(worker);
-      idle.push(worker);
+      const task = posted.get(worker)?.shift();
       if ('result' in answer) task?.resolve(answer.result);
       else task?.reject(revive(answer));
       next();
     }, fail);
     worker.post({ binary }, []);
+    posted.set(worker, []);
     return worker;
   });
-  const idle = [...workers];
 
   return {
     size,
