@@ -28,10 +28,15 @@ const shared = {
   logLevel: 'warning',
 };
 
-for (const target of ['debug', 'release']) {
-  execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target], {
-    stdio: 'inherit',
-  });
+for (const [entry, targets] of [
+  ['assembly/index.ts', ['debug', 'release']],
+  ['assembly/decoder/index.ts', ['decoder-debug', 'decoder', 'decoder-relaxed']],
+]) {
+  for (const target of targets) {
+    execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', entry, '--target', target], {
+      stdio: 'inherit',
+    });
+  }
 }
 
 /** @type {import('esbuild').BuildOptions} */

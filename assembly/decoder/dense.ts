@@ -1,0 +1,148 @@
+// Y = X Wᵀ for weights that are not quantized, f32, f16 or bf16, in f32: each inner product by the rule for sums in lanes.ts, for
+// any width. Two rows go together; bf16 is widened on the way for one activation, and in scratch for several, as f16 always is.
+//
+// The last 1 to 15 columns: sixteen are read, and the products beyond the width are cleared. Sums start at +0, so that adding
+// +0 to one changes nothing.
+
+import { bf16ToF32, f16ToF32 } from '../float';
+
+const F32 = 0;
+const F16 = 1;
+const BF16 = 2;
+
+// Sixteen partial sums, folded by halves.
+// @ts-ignore: decorator
+@inline
+function fold(a: v128, b: v128, c: v128, d: v128): f32 {
+  const four = f32x4.add(f32x4.add(a, c), f32x4.add(b, d));
+  const two = f32x4.add(four, v128.shuffle<f32>(four, four, 2, 3, 0, 1));
+  return f32x4.extract_lane(two, 0) + f32x4.extract_lane(two, 1);
+}
+
+// Columns 8 · half to 8 · half + 7 of a run of sixteen f32 or bf16, as f32: first four, last four.
+// @ts-ignore: decorator
+@inline
+function first4(w: usize, half: usize, kind: i32): v128 {
+  if (kind == F32) return v128.load(w + (half << 5));
+  const h = v128.load(w + (half << 4));
+  return v128.shuffle<i16>(i32x4.splat(0), h, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+
+// @ts-ignore: decorator
+@inline
+function last4(w: usize, half: usize, kind: i32): v128 {
+  if (kind == F32) return v128.load(w + (half << 5) + 16);
+  const h = v128.load(w + (half << 4));
+  return v128.shuffle<i16>(i32x4.splat(0), h, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+// Four products, those from `rest` on cleared.
+// @ts-ignore: decorator
+@inline
+function productsBelow(a: v128, b: v128, rest: i32): v128 {
+  return v128.and(f32x4.mul(a, b), i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
+}
+
+// Two rows times one activation: f32 to `y`, and to `other` for the second.
+// @ts-ignore: decorator
+@inline
+function twoRows(a: usize, b: usize, kind: i32, cols: usize, x: usize, y: usize, other: usize): void {
+  let a0 = f32x4.splat(0);
+  let a1 = a0;
+  let a2 = a0;
+  let a3 = a0;
+  let b0 = a0;
+  let b1 = a0;
+  let b2 = a0;
+  let b3 = a0;
+  const bytes: usize = kind == F32 ? 64 : 32;
+  for (const end = x + ((cols & ~15) << 2); x < end; x += 64, a += bytes, b += bytes) {
+    const x0 = v128.load(x);
+    a0 = f32x4.add(a0, f32x4.mul(first4(a, 0, kind), x0));
+    b0 = f32x4.add(b0, f32x4.mul(first4(b, 0, kind), x0));
+    const x1 = v128.load(x, 16);
+    a1 = f32x4.add(a1, f32x4.mul(last4(a, 0, kind), x1));
+    b1 = f32x4.add(b1, f32x4.mul(last4(b, 0, kind), x1));
+    const x2 = v128.load(x, 32);
+    a2 = f32x4.add(a2, f32x4.mul(first4(a, 1, kind), x2));
+    b2 = f32x4.add(b2, f32x4.mul(first4(b, 1, kind), x2));
+    const x3 = v128.load(x, 48);
+    a3 = f32x4.add(a3, f32x4.mul(last4(a, 1, kind), x3));
+    b3 = f32x4.add(b3, f32x4.mul(last4(b, 1, kind), x3));
+  }
+  const rest = <i32>(cols & 15);
+  if (rest > 0) {
+    const x0 = v128.load(x);
+    a0 = f32x4.add(a0, productsBelow(first4(a, 0, kind), x0, rest));
+    b0 = f32x4.add(b0, productsBelow(first4(b, 0, kind), x0, rest));
+    const x1 = v128.load(x, 16);
+    a1 = f32x4.add(a1, productsBelow(last4(a, 0, kind), x1, rest - 4));
+    b1 = f32x4.add(b1, productsBelow(last4(b, 0, kind), x1, rest - 4));
+    const x2 = v128.load(x, 32);
+    a2 = f32x4.add(a2, productsBelow(first4(a, 1, kind), x2, rest - 8));
+    b2 = f32x4.add(b2, productsBelow(first4(b, 1, kind), x2, rest - 8));
+    const x3 = v128.load(x, 48);
+    a3 = f32x4.add(a3, productsBelow(last4(a, 1, kind), x3, rest - 12));
+    b3 = f32x4.add(b3, productsBelow(last4(b, 1, kind), x3, rest - 12));
+  }
+  store<f32>(y, fold(a0, a1, a2, a3));
+  store<f32>(other, fold(b0, b1, b2, b3));
+}
+
+// @ts-ignore: decorator
+@inline
+function dense(
+  w: usize, kind: i32, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+): void {
+  assert(fromRow <= toRow && toRow <= rows);
+  const rowBytes = cols << (kind == F32 ? 2 : 1);
+  for (let row = fromRow; row < toRow; row += 2) {
+    const next = min(row + 1, toRow - 1); // beyond the last row, the last again
+    let a = w + row * rowBytes;
+    let b = w + next * rowBytes;
+    if (kind == BF16 && count == 1) {
+      twoRows(a, b, BF16, cols, x, y + (row << 2), y + (next << 2));
+      continue;
+    }
+    if (kind != F32) {
+      const other = scratch + ((cols + 16) << 2);
+      if (kind == F16) {
+        f16ToF32(a, scratch, cols);
+        f16ToF32(b, other, cols);
+      } else {
+        bf16ToF32(a, scratch, cols);
+        bf16ToF32(b, other, cols);
+      }
+      a = scratch;
+      b = other;
+    }
+    for (let i: usize = 0; i < count; i++) {
+      const to = y + ((i * rows) << 2);
+      twoRows(a, b, F32, cols, x + ((i * cols) << 2), to + (row << 2), to + (next << 2));
+    }
+  }
+}
+
+/**
+ * Rows `fromRow` to `toRow` of `w`, (rows, cols) f32, times `count` activations `x`, (count, cols) f32: y[i · rows + row].
+ * `scratch` is not used.
+ */
+export function denseF32(
+  w: usize, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+): void {
+  dense(w, F32, cols, x, count, y, rows, fromRow, toRow, scratch);
+}
+
+/** The same for f16 weights; `scratch` holds 2 · (cols + 16) f32. */
+export function denseF16(
+  w: usize, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+): void {
+  dense(w, F16, cols, x, count, y, rows, fromRow, toRow, scratch);
+}
+
+/** The same for bf16 weights; `scratch` holds 2 · (cols + 16) f32. */
+export function denseBf16(
+  w: usize, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+): void {
+  dense(w, BF16, cols, x, count, y, rows, fromRow, toRow, scratch);
+}
