@@ -1,10 +1,11 @@
 // Codes to grid values in i16 by tables. An index of `bits` bits, one code or as many as make a good index, picks an entry of
-// `weights` values: 2, 4 or (for 3 and 4 weights) 8 bytes. Index k starts at bit k · bits of the row and lies in two bytes:
+// `weights` values: 2, 4 or (for 3 and 4 weights) 8 bytes. Index k of a row lies in the two bytes from k · bits div 8 on:
 //
-//   bits 10    byte  0         1         2         3         4
-//              index 0000 0000 1111 1100 2222 1111 3322 2222 3333 3333      (lowest bit first in none: highest first in each byte)
+//   bits 10    byte 0            byte 1            byte 2            byte 3            byte 4
+//              0 0 0 0 0 0 0 0 | 1 1 1 1 1 1 0 0 | 2 2 2 2 1 1 1 1 | 3 3 2 2 2 2 2 2 | 3 3 3 3 3 3 3 3     (highest bit first)
 //
-// Tables are of random access, so they stay small (table.ts): what is bound by lookups is bound by their number.
+// The bound is the number of lookups, about one a nanosecond; so several codes make an index where the table stays small.
+// Kinds (bits, weights) of the project's grids have loops of their own, in which shifts and strides are constants.
 
 import { TILE_STRIDE, add8, fold } from './tile';
 
@@ -107,9 +108,26 @@ function decode3(packed: usize, table: usize, bits: u32, tile: usize, count: usi
   }
 }
 
+// Any other kind. Entries of 2 and 4 bytes too are copied as 8: what is too much, the next one covers.
+function decodeAny(packed: usize, table: usize, bits: u32, weights: usize, tile: usize, count: usize): void {
+  const mask: u32 = (1 << bits) - 1;
+  const size: u32 = weights == 1 ? 1 : weights == 2 ? 2 : 3;
+  let at: u32 = 0;
+  for (const end = tile + (count << 1); tile < end; tile += weights << 1, at += bits) {
+    const index = (load<u32>(packed + (at >> 3)) >> (at & 7)) & mask;
+    store<u64>(tile, load<u64>(table + ((<usize>index) << size)));
+  }
+}
+
+/** Whether lookups1 has this kind. */
+export function isDirect(bits: u32, weights: usize): bool {
+  if (weights == 1) return bits == 8;
+  return weights != 3 && (bits == 8 || bits == 10 || bits == 12 || (bits == 6 && weights == 2));
+}
+
 /**
- * Four rows of codes times `slots` of a wide activation, a multiple of 32: four i32 to `to`. Not for 3 weights an index.
- * The kinds are those that indexOf in table.ts gives.
+ * Four rows of codes times `slots` of a wide activation, a multiple of 32: four i32 to `to`. For kinds that isDirect
+ * tells.
  */
 export function lookups1(
   a: usize, b: usize, c: usize, d: usize, table: usize, bits: u32, weights: usize, x: usize, slots: usize, to: usize,
@@ -128,15 +146,15 @@ export function lookups1(
   }
 }
 
-/** `count` weights of a row of codes, from its first bit on, to i16 at `tile`, and up to 23 more. */
+/** `count` weights of a row of codes, from its first bit on, to i16 at `tile`, and up to 23 more. Any kind. */
 export function lookupRow(packed: usize, table: usize, bits: u32, weights: usize, tile: usize, count: usize): void {
-  if (weights == 4) {
+  if (weights == 3 && bits == 9) decode3(packed, table, 9, tile, count);
+  else if (weights == 3 && bits == 12) decode3(packed, table, 12, tile, count);
+  else if (!isDirect(bits, weights)) decodeAny(packed, table, bits, weights, tile, count);
+  else if (weights == 4) {
     if (bits == 8) decode(packed, table, 8, 4, tile, count);
     else if (bits == 10) decode(packed, table, 10, 4, tile, count);
     else decode(packed, table, 12, 4, tile, count);
-  } else if (weights == 3) {
-    if (bits == 9) decode3(packed, table, 9, tile, count);
-    else decode3(packed, table, 12, tile, count);
   } else if (weights == 2) {
     if (bits == 8) decode(packed, table, 8, 2, tile, count);
     else if (bits == 10) decode(packed, table, 10, 2, tile, count);

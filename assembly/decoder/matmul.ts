@@ -3,13 +3,13 @@
 // one larger group) at a time. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
-// Table:     f32 step, i32 zero, u32 bits, u32 weights of an index, then 16 values (bits = 4: nibble.ts) or entries (lookup.ts)
+// Table:     f32 step, i32 zero, u32 bits, u32 weights of an index, then 16 values (4 bits, 1 weight: nibble.ts) or entries (lookup.ts)
 // Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile
 
 import { fromF16 } from '../float';
 import { nextGroup } from '../lanes';
 import { activationBytes, groupsOf, narrowBytes, slotsOf } from './activation';
-import { lookupRow, lookups1 } from './lookup';
+import { isDirect, lookupRow, lookups1 } from './lookup';
 import { bytes2, nibbleRow, nibbles1 } from './nibble';
 import { TILE_STRIDE, words1, words2 } from './tile';
 
@@ -69,8 +69,8 @@ export function matmul(
   const bits = load<u32>(table, 8);
   const weights = <usize>load<u32>(table, 12);
   const values = table + 16;
-  const nibbles = bits == 4;
-  const direct = count == 1 && weights != 3;
+  const nibbles = bits == 4 && weights == 1;
+  const direct = count == 1 && (nibbles || isDirect(bits, weights));
   const width = max<usize>(1024, groupSize);
 
   const groups = groupsOf(cols, groupSize);

@@ -73,7 +73,7 @@ export function nibbles1(a: usize, b: usize, c: usize, d: usize, values: usize, 
 /** Decodes `count` columns of a row, and up to 31 more, to a row of a tile: i16, or bytes with relaxed SIMD, as add32 has them. */
 export function nibbleRow(codes: usize, values: usize, tile: usize, count: usize): void {
   const table = v128.load(values);
-  for (const end = codes + (count >> 1); codes < end; codes += 16) {
+  for (const end = codes + ((count + 1) >> 1); codes < end; codes += 16) {
     const v = v128.load(codes);
     const u0 = low(v, table);
     const u1 = high(v, table);

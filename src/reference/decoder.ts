@@ -38,7 +38,12 @@ function roundEven(x: number): number {
  * @param integers of the row's codes, one a weight
  * @param scales f16 bits, one a group
  */
-export function multiply(integers: Int16Array, step: number, scales: Uint16Array, x: readonly QuantizedGroup[]): number {
+export function multiply(
+  integers: Int16Array,
+  step: number,
+  scales: Uint16Array,
+  x: readonly QuantizedGroup[],
+): number {
   let y = 0;
   let start = 0;
   x.forEach(({ scale, values }, group) => {
