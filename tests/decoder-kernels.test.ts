@@ -129,7 +129,7 @@ for (const [build, bytes] of builds) {
   ): Float32Array {
     const count = x.length;
     const from = place(joined([...x, new Float32Array(32)]));
-    let address = alloc(plan.bytes);
+    const address = alloc(plan.bytes);
     store(address);
     let quantized = from;
     if (plan.kind === 'quantized') {
@@ -139,8 +139,7 @@ for (const [build, bytes] of builds) {
     const scratch = alloc(scratchBytes(kernels, plan, count));
     const y = place(new Float32Array(count * plan.rows + 8).fill(-7));
     multiply(kernels, plan, address, table, { x: quantized, count, y, fromRow, toRow, scratch });
-    address = y + count * plan.rows * 4;
-    sameBits(copy(Float32Array, address, 8), new Float32Array(8).fill(-7), 'what is behind the product');
+    sameBits(copy(Float32Array, y + count * plan.rows * 4, 8), new Float32Array(8).fill(-7), 'what is behind the product');
     return copy(Float32Array, y, count * plan.rows);
   }
 
@@ -343,6 +342,7 @@ for (const [build, bytes] of builds) {
         memory.reset();
         const rows = 5;
         const raw = Array.from(normals(rows * cols, 7), bits);
+        raw[Math.min(4, cols - 1)] = bits(1e-7); // a subnormal f16
         const stored = width === 4 ? Uint32Array.from(raw) : Uint16Array.from(raw);
         const plan = planDense({ rows, cols }, dtype);
         const store = (address: number): void => storeDense(buffer(), plan, address, new Uint8Array(stored.buffer), 0);
@@ -366,6 +366,15 @@ for (const [build, bytes] of builds) {
       }
     });
   }
+
+  test('denseF16 multiplies with all patterns as f16ToF32 widens them', () => {
+    const patterns = Uint16Array.from({ length: 65536 }, (_, h) => h);
+    const plan = planDense({ rows: 65536, cols: 1 }, 'F16');
+    const store = (address: number): void => storeDense(buffer(), plan, address, new Uint8Array(patterns.buffer), 0);
+    const y = product(plan, store, 0, [Float32Array.of(1)]);
+    const expected = Float32Array.from(patterns, (h) => 0 + fromBits(f16ToF32Bits(h)));
+    assert.ok(y.every((value, h) => Object.is(value, expected[h])));
+  });
 
   test('dense weights behind a row do not matter, be they NaN', () => {
     const plan = planDense({ rows: 3, cols: 5 }, 'BF16');

@@ -1,5 +1,5 @@
 // Y = X Wᵀ for weights that are not quantized, f32, f16 or bf16, in f32: each inner product by the rule for sums in lanes.ts, for
-// any width. Two rows go together; bf16 is widened on the way for one activation, and in scratch for several, as f16 always is.
+// any width. Two rows go together. Narrow weights are widened on the way for one activation, for several once, in scratch.
 //
 // The last 1 to 15 columns: sixteen are read, and the products beyond the width are cleared. Sums start at +0, so that adding
 // +0 to one changes nothing.
@@ -19,12 +19,24 @@ function fold(a: v128, b: v128, c: v128, d: v128): f32 {
   return f32x4.extract_lane(two, 0) + f32x4.extract_lane(two, 1);
 }
 
-// Columns 8 · half to 8 · half + 7 of a run of sixteen f32 or bf16, as f32: first four, last four.
+// As f16ToF32 does it, from i32 with the sign extended:
+//   s sssssssssssssssss eeeee mmmmmmmmmm  ->  s 000eeeee mmmmmmmmmm 0000000000000, times 2^(127 - 15); exponent 31 is all ones in both
+// @ts-ignore: decorator
+@inline
+function widen16(h: v128): v128 {
+  const small = v128.and(i32x4.shl(h, 13), i32x4.splat(0x8fffe000));
+  const value = f32x4.mul(small, f32x4.splat(reinterpret<f32>(((127 + 112) as u32) << 23)));
+  const special = i32x4.eq(v128.and(small, i32x4.splat(0x0f800000)), i32x4.splat(0x0f800000));
+  return v128.or(value, v128.and(special, i32x4.splat(0x7f800000)));
+}
+
+// Columns 8 · half to 8 · half + 7 of a run of sixteen, as f32: first four, last four.
 // @ts-ignore: decorator
 @inline
 function first4(w: usize, half: usize, kind: i32): v128 {
   if (kind == F32) return v128.load(w + (half << 5));
   const h = v128.load(w + (half << 4));
+  if (kind == F16) return widen16(i32x4.extend_low_i16x8_s(h));
   return v128.shuffle<i16>(i32x4.splat(0), h, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
@@ -33,6 +45,7 @@ function first4(w: usize, half: usize, kind: i32): v128 {
 function last4(w: usize, half: usize, kind: i32): v128 {
   if (kind == F32) return v128.load(w + (half << 5) + 16);
   const h = v128.load(w + (half << 4));
+  if (kind == F16) return widen16(i32x4.extend_high_i16x8_s(h));
   return v128.shuffle<i16>(i32x4.splat(0), h, 4, 12, 5, 13, 6, 14, 7, 15);
 }
 
@@ -100,8 +113,8 @@ function dense(
     const next = min(row + 1, toRow - 1); // beyond the last row, the last again
     let a = w + row * rowBytes;
     let b = w + next * rowBytes;
-    if (kind == BF16 && count == 1) {
-      twoRows(a, b, BF16, cols, x, y + (row << 2), y + (next << 2));
+    if (kind != F32 && count == 1) {
+      twoRows(a, b, kind, cols, x, y + (row << 2), y + (next << 2));
       continue;
     }
     if (kind != F32) {

@@ -10,6 +10,7 @@
 //   (e + 256 · o) · x_e + o · (x_o - 256 · x_e) = e · x_e + o · x_o      with |x_o - 256 · x_e| < 2^15, sums modulo 2^32.
 // With relaxed SIMD they take the bytes: u is below 128 and |x| too, so no machine saturates and all give the same sum.
 
+import { narrowBytes } from './activation';
 import { TILE_STRIDE, fold } from './tile';
 
 // @ts-ignore: decorator
@@ -49,23 +50,41 @@ function add32(sum: v128, codes: v128, table: v128, x0: v128, x1: v128, x2: v128
   return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.shr_u(u1, 8), x3));
 }
 
-/** Four rows of codes times `slots` of a narrow activation, a multiple of 32: Σ u · x of each row, four i32 to `to`. */
+// Bytes of 32 narrow slots.
+// @ts-ignore: decorator
+@inline
+const RUN: usize = ASC_FEATURE_RELAXED_SIMD ? 32 : 64;
+
+/** Four rows of codes times `slots` of a narrow activation, 32 or a multiple of 64: Σ u · x of each row, four i32 to `to`. */
 export function nibbles1(a: usize, b: usize, c: usize, d: usize, values: usize, x: usize, slots: usize, to: usize): void {
   const table = v128.load(values);
   let s0 = i32x4.splat(0);
   let s1 = s0;
   let s2 = s0;
   let s3 = s0;
-  for (const end = a + (slots >> 1); a < end; a += 16, b += 16, c += 16, d += 16) {
-    const x0 = v128.load(x);
-    const x1 = v128.load(x, 16);
-    const x2 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load(x, 32);
-    const x3 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load(x, 48);
+  for (const end = x + narrowBytes(slots); x < end; ) {
+    let x0 = v128.load(x);
+    let x1 = v128.load(x, 16);
+    let x2 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load(x, 32);
+    let x3 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load(x, 48);
     s0 = add32(s0, v128.load(a), table, x0, x1, x2, x3);
     s1 = add32(s1, v128.load(b), table, x0, x1, x2, x3);
     s2 = add32(s2, v128.load(c), table, x0, x1, x2, x3);
     s3 = add32(s3, v128.load(d), table, x0, x1, x2, x3);
-    x += ASC_FEATURE_RELAXED_SIMD ? 32 : 64;
+    if (slots == 32) break;
+    x0 = v128.load(x, RUN);
+    x1 = v128.load(x, RUN + 16);
+    x2 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load(x, RUN + 32);
+    x3 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load(x, RUN + 48);
+    s0 = add32(s0, v128.load(a, 16), table, x0, x1, x2, x3);
+    s1 = add32(s1, v128.load(b, 16), table, x0, x1, x2, x3);
+    s2 = add32(s2, v128.load(c, 16), table, x0, x1, x2, x3);
+    s3 = add32(s3, v128.load(d, 16), table, x0, x1, x2, x3);
+    x += 2 * RUN;
+    a += 32;
+    b += 32;
+    c += 32;
+    d += 32;
   }
   v128.store(to, fold(s0, s1, s2, s3));
 }
