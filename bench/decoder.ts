@@ -7,15 +7,14 @@ import plain from '../build/decoder.wasm';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { arena } from '../src/kernels/arena.ts';
-import type { LinearExports } from '../src/kernels/decoder/exports.ts';
 import {
   activationBytes,
   type DenseDtype,
+  type LinearExports,
   type LinearPlan,
   multiply,
   planDense,
   planQuantized,
-  quantizeActivation,
   scratchBytes,
   storeDense,
 } from '../src/kernels/decoder/linear.ts';
@@ -89,13 +88,13 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promis
     return { name: grid.name, plan, table: place(integerTable(grid)) };
   });
   const widest = plans.reduce((a, b) => (a.plan.bytes > b.plan.bytes ? a : b)).plan;
-  const quantized = alloc(MANY * activationBytes(kernels, widest));
-  const scratch = alloc(scratchBytes(kernels, widest, MANY));
+  const quantized = alloc(MANY * activationBytes(COLS, GROUP_SIZE));
+  const scratch = alloc(scratchBytes(widest, MANY));
   const scales = alloc(widest.rows * widest.groups * 2 + 64);
   new Uint16Array(memory.buffer, scales, widest.rows * widest.groups).fill(F16_SCALE);
   const codeBytes = view(codes, ROWS * COLS);
   for (let i = 0; i < codeBytes.length; i++) codeBytes[i] = random() * 256;
-  quantizeActivation(kernels, widest, x, MANY, quantized);
+  kernels.quantizeActivation(x, MANY, COLS, GROUP_SIZE, quantized);
 
   const measured = (name: string, count: number, macs: number, call: () => void): Measured[] =>
     pattern.test(name) ? [{ name, build, count, macs, call, best: Number.POSITIVE_INFINITY }] : [];
@@ -121,7 +120,7 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promis
       for (let row = 0; row < ROWS; row += 64) storeDense(memory.buffer, plan, dense, block, row);
       return product(`dense ${dtype}`, plan, dense, 0, x);
     }),
-    ...measured(QUANTIZE, MANY, COLS * MANY, () => quantizeActivation(kernels, widest, x, MANY, quantized)),
+    ...measured(QUANTIZE, MANY, COLS * MANY, () => kernels.quantizeActivation(x, MANY, COLS, GROUP_SIZE, quantized)),
   ];
 }
 

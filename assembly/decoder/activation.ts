@@ -12,6 +12,7 @@
 //   wide     i16 (slots)          in the order of the columns
 //   narrow   i16 (slots)          of each 32: columns 4j, then 4j + 2 (less 256 times 4j), then 4j + 1, then 4j + 3 (less ...)
 //            i8 (slots)           with relaxed SIMD; of each 32: columns 2j, then 2j + 1
+//            and as many bytes unused, so that both builds take the same room
 //   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, 0
 
 import { nextGroup } from '../lanes';
@@ -30,7 +31,7 @@ export function groupsOf(cols: usize, groupSize: usize): usize {
   return cols / groupSize + <usize>popcnt<u32>(<u32>(cols & (groupSize - 1)));
 }
 
-/** Bytes of one narrow slot. */
+/** Bytes of narrow slots. */
 // @ts-ignore: decorator
 @inline
 export function narrowBytes(slots: usize): usize {
@@ -38,9 +39,10 @@ export function narrowBytes(slots: usize): usize {
 }
 
 /** Bytes of one quantized activation, a multiple of 16. */
+// @ts-ignore: decorator
+@inline
 export function activationBytes(cols: usize, groupSize: usize): usize {
-  const slots = slotsOf(cols, groupSize);
-  return (slots << 1) + narrowBytes(slots) + (groupsOf(cols, groupSize) << 4);
+  return (slotsOf(cols, groupSize) << 2) + (groupsOf(cols, groupSize) << 4);
 }
 
 // Products of four columns with the factor, rounded to nearest even: the sum's low bits are the integer, |x · factor| < 2^22.
@@ -139,7 +141,7 @@ export function quantizeActivation(x: usize, count: usize, cols: usize, groupSiz
   for (; count > 0; count--, x += cols << 2) {
     let wide = to;
     let narrow = wide + (slots << 1);
-    to = narrow + narrowBytes(slots);
+    to = narrow + (slots << 1);
     for (let start: usize = 0, g: usize = 0; start < cols; start += g, to += 16) {
       g = nextGroup(cols - start, groupSize);
       if (g >= 32) quantizeGroup(x, start, g, false, wide, narrow, to);

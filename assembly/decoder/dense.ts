@@ -104,13 +104,12 @@ function twoRows(a: usize, b: usize, kind: i32, cols: usize, x: usize, y: usize,
 
 // @ts-ignore: decorator
 @inline
-function dense(
-  w: usize, kind: i32, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+function rowsOf(
+  w: usize, kind: i32, rows: usize, cols: usize, x: usize, count: usize, y: usize, stride: usize, scratch: usize,
 ): void {
-  assert(fromRow <= toRow && toRow <= rows);
   const rowBytes = cols << (kind == F32 ? 2 : 1);
-  for (let row = fromRow; row < toRow; row += 2) {
-    const next = min(row + 1, toRow - 1); // beyond the last row, the last again
+  for (let row: usize = 0; row < rows; row += 2) {
+    const next = min(row + 1, rows - 1); // beyond the last row, the last again
     let a = w + row * rowBytes;
     let b = w + next * rowBytes;
     if (kind != F32 && count == 1) {
@@ -129,33 +128,21 @@ function dense(
       a = scratch;
       b = other;
     }
-    for (let i: usize = 0; i < count; i++) {
-      const to = y + ((i * rows) << 2);
-      twoRows(a, b, F32, cols, x + ((i * cols) << 2), to + (row << 2), to + (next << 2));
+    for (let j: usize = 0; j < count; j++) {
+      const to = y + ((j * stride) << 2);
+      twoRows(a, b, F32, cols, x + ((j * cols) << 2), to + (row << 2), to + (next << 2));
     }
   }
 }
 
 /**
- * Rows `fromRow` to `toRow` of `w`, (rows, cols) f32, times `count` activations `x`, (count, cols) f32: y[i · rows + row].
- * `scratch` is not used.
+ * y = W x for `count` activations: `w` is (rows, cols) of `kind` (0 F32, 1 F16, 2 BF16), `x` (count, cols) f32; element r of
+ * activation j goes to y[j · stride + r]. `scratch` holds 2 · (cols + 16) f32; it is used for narrow weights and several activations.
  */
-export function denseF32(
-  w: usize, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+export function denseRows(
+  w: usize, kind: i32, rows: usize, cols: usize, x: usize, count: usize, y: usize, stride: usize, scratch: usize,
 ): void {
-  dense(w, F32, cols, x, count, y, rows, fromRow, toRow, scratch);
-}
-
-/** The same for f16 weights; `scratch` holds 2 · (cols + 16) f32. */
-export function denseF16(
-  w: usize, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
-): void {
-  dense(w, F16, cols, x, count, y, rows, fromRow, toRow, scratch);
-}
-
-/** The same for bf16 weights; `scratch` holds 2 · (cols + 16) f32. */
-export function denseBf16(
-  w: usize, cols: usize, x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
-): void {
-  dense(w, BF16, cols, x, count, y, rows, fromRow, toRow, scratch);
+  if (kind == F32) rowsOf(w, F32, rows, cols, x, count, y, stride, scratch);
+  else if (kind == F16) rowsOf(w, F16, rows, cols, x, count, y, stride, scratch);
+  else rowsOf(w, BF16, rows, cols, x, count, y, stride, scratch);
 }

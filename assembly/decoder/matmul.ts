@@ -13,11 +13,6 @@ import { isDirect, lookupRow, lookups1 } from './lookup';
 import { bytes2, nibbleRow, nibbles1 } from './nibble';
 import { TILE_STRIDE, words1, words2 } from './tile';
 
-/** Bytes of scratch that matmul needs. */
-export function matmulScratchBytes(cols: usize, groupSize: usize, count: usize): usize {
-  return (groupsOf(cols, groupSize) << 4) + (count << 4) + 32 + 4 * TILE_STRIDE;
-}
-
 // Adds to the `sums` of four rows what a group gives. `group` is its entry in the activation, `scale` 0 (wide) or 4 (narrow).
 // @ts-ignore: decorator
 @inline
@@ -29,12 +24,12 @@ function addGroup(sums: usize, acc: usize, sigmas: usize, group: usize, scale: u
 
 // Columns `from` to `to` of a tile times `count` activations: `slot` and `group` are the first one's at column `from`.
 function multiplyTile(
-  tile: usize, nibbles: bool, from: usize, to: usize, groupSize: usize, slot: usize, group: usize, stride: usize,
+  tile: usize, nibbles: bool, from: usize, to: usize, groupSize: usize, slot: usize, group: usize, apart: usize,
   count: usize, sigmas: usize, zero: i32, acc: usize, sums: usize,
 ): void {
   const slotBytes: usize = nibbles ? narrowBytes(1) : 2;
   const scale: usize = nibbles ? 4 : 0;
-  for (let i: usize = 0; i < count; i += 2, sums += 32, slot += 2 * stride, group += 2 * stride) {
+  for (let i: usize = 0; i < count; i += 2, sums += 32, slot += 2 * apart, group += 2 * apart) {
     const both = i + 1 < count;
     let x = slot;
     let entry = group;
@@ -43,11 +38,11 @@ function multiplyTile(
       g = nextGroup(to - start, groupSize);
       const bytes = max<usize>(g, 32) * slotBytes;
       const at = tile + ((start & ~31) - from) * slotBytes;
-      if (ASC_FEATURE_RELAXED_SIMD && nibbles) bytes2(at, x, both ? stride : 0, bytes, acc);
-      else if (both) words2(at, x, stride, bytes, acc);
+      if (ASC_FEATURE_RELAXED_SIMD && nibbles) bytes2(at, x, both ? apart : 0, bytes, acc);
+      else if (both) words2(at, x, apart, bytes, acc);
       else words1(at, x, bytes, acc);
       addGroup(sums, acc, sigma, entry, scale, zero);
-      if (both) addGroup(sums + 16, acc + 16, sigma, entry + stride, scale, zero);
+      if (both) addGroup(sums + 16, acc + 16, sigma, entry + apart, scale, zero);
       x += bytes;
       entry += 16;
       sigma += 16;
@@ -56,14 +51,13 @@ function multiplyTile(
 }
 
 /**
- * Rows `fromRow` to `toRow` of Ŵ times `count` activations `x`, activationBytes each: y[i · rows + row].
- * `packed`, (rows, rowBytes), and `scales`, (rows, groups) f16, hold all rows. The bits do not depend on `count` and the range.
+ * y = Ŵ x for `count` quantized activations `x`, activationBytes each, from the codes, rowBytes each, and scales of `rows` rows;
+ * element r of activation j goes to y[j · stride + r]. The bits depend neither on `count` nor on where rows begin and end.
  */
 export function matmul(
-  packed: usize, rowBytes: usize, scales: usize, cols: usize, groupSize: usize, table: usize,
-  x: usize, count: usize, y: usize, rows: usize, fromRow: usize, toRow: usize, scratch: usize,
+  packed: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
+  x: usize, count: usize, y: usize, stride: usize, scratch: usize,
 ): void {
-  assert(fromRow <= toRow && toRow <= rows);
   const step = load<f32>(table);
   const zero = load<i32>(table, 4);
   const bits = load<u32>(table, 8);
@@ -75,18 +69,18 @@ export function matmul(
 
   const groups = groupsOf(cols, groupSize);
   const slots = slotsOf(cols, groupSize);
-  const stride = activationBytes(cols, groupSize);
+  const apart = activationBytes(cols, groupSize);
   const slotBytes: usize = nibbles ? narrowBytes(1) : 2;
   const firstSlot = nibbles ? x + (slots << 1) : x;
-  const firstGroup = x + (slots << 1) + narrowBytes(slots);
+  const firstGroup = x + (slots << 2);
 
   const sigmas = scratch;
   const sums = sigmas + (groups << 4);
   const acc = sums + (count << 4);
   const tile = acc + 32;
 
-  for (let row = fromRow; row < toRow; row += 4) {
-    const here = min<usize>(4, toRow - row);
+  for (let row: usize = 0; row < rows; row += 4) {
+    const here = min<usize>(4, rows - row);
     // Beyond the last row, the last again.
     const row1 = row + min<usize>(1, here - 1);
     const row2 = row + min<usize>(2, here - 1);
@@ -127,7 +121,7 @@ export function matmul(
           else lookupRow(codes, values, bits, weights, tile + i * TILE_STRIDE, to - from + lead);
         }
         multiplyTile(
-          tile + (lead << 1), nibbles, from, to, groupSize, slot, firstGroup + (k << 4), stride,
+          tile + (lead << 1), nibbles, from, to, groupSize, slot, firstGroup + (k << 4), apart,
           count, sigmas + (k << 4), zero, acc, sums,
         );
         slot += slotsOf(to - from, groupSize) * slotBytes;
@@ -136,7 +130,7 @@ export function matmul(
     }
 
     for (let i: usize = 0; i < count; i++) {
-      const out = y + ((i * rows + row) << 2);
+      const out = y + ((i * stride + row) << 2);
       const value = f32x4.mul(v128.load(sums + (i << 4)), f32x4.splat(step));
       if (here == 4) v128.store(out, value);
       else {

@@ -1,12 +1,42 @@
 // A linear layer in linear memory: where its weights stand, and the calls that multiply with them. Codes and scales are the bytes
-// of the file, so the f32 kernel of assembly/matvec.ts reads them too. Every call computes rows of its own and writes nothing
-// else: threads that share the memory divide a product by rows, and get the bits of one.
+// of the file, so the kernels in f32 read them too. A product computes the rows asked for and writes nothing else: threads that
+// share the memory divide it by rows, and get the bits of one.
 
 import { bytesPerRow, groupsPerRow } from '../layout.ts';
-import type { LinearExports } from './exports.ts';
 
-/** Dtypes of weights that are multiplied as they are. */
-export type DenseDtype = 'F32' | 'F16' | 'BF16';
+/** The kernels of this room as WebAssembly exports them: addresses and counts in. assembly/decoder/ has the contract of each. */
+export interface LinearExports {
+  quantizeActivation(x: number, count: number, cols: number, groupSize: number, to: number): void;
+  matmul(
+    packed: number,
+    rowBytes: number,
+    scales: number,
+    rows: number,
+    cols: number,
+    groupSize: number,
+    table: number,
+    x: number,
+    count: number,
+    y: number,
+    stride: number,
+    scratch: number,
+  ): void;
+  denseRows(
+    w: number,
+    kind: number,
+    rows: number,
+    cols: number,
+    x: number,
+    count: number,
+    y: number,
+    stride: number,
+    scratch: number,
+  ): void;
+}
+
+/** Dtypes of weights that are multiplied as they are, by the number that the kernels know them by. */
+export const DENSE_KINDS = { F32: 0, F16: 1, BF16: 2 } as const;
+export type DenseDtype = keyof typeof DENSE_KINDS;
 
 export interface Shape {
   readonly rows: number;
@@ -21,7 +51,7 @@ export interface Scheme {
 
 /** Codes, then scales at the next multiple of 16. */
 export interface QuantizedPlan extends Shape {
-  readonly kind: 'quantized';
+  readonly type: 'quantized';
   readonly groupSize: number;
   readonly rowBytes: number;
   readonly groups: number;
@@ -32,7 +62,7 @@ export interface QuantizedPlan extends Shape {
 }
 
 export interface DensePlan extends Shape {
-  readonly kind: 'dense';
+  readonly type: 'dense';
   readonly dtype: DenseDtype;
   readonly rowBytes: number;
   readonly bytes: number;
@@ -42,7 +72,7 @@ export type LinearPlan = QuantizedPlan | DensePlan;
 
 /** What a product takes and gives, as addresses. */
 export interface Product {
-  /** `count` activations: quantized by `quantizeActivation` for a quantized layer, (count, cols) f32 for a dense one. */
+  /** `count` activations: as quantizeActivation writes them for a quantized layer, (count, cols) f32 for a dense one. */
   readonly x: number;
   readonly count: number;
   /** (count, rows) f32. */
@@ -54,6 +84,8 @@ export interface Product {
 }
 
 const READ_BEHIND = 64;
+/** Four rows of 4096 i16, with what decoding writes behind each: TILE_STRIDE in assembly/decoder/tile.ts. */
+const TILE_BYTES = 4 * (4096 + 96) * 2;
 
 /** Sizes of a layer of packed codes. */
 export function planQuantized({ rows, cols }: Shape, { p, bits, groupSize }: Scheme): QuantizedPlan {
@@ -61,13 +93,13 @@ export function planQuantized({ rows, cols }: Shape, { p, bits, groupSize }: Sch
   const groups = groupsPerRow(cols, groupSize);
   const scalesAt = align(rows * rowBytes);
   const bytes = align(scalesAt + rows * groups * 2 + READ_BEHIND);
-  return { kind: 'quantized', rows, cols, groupSize, rowBytes, groups, scalesAt, bytes };
+  return { type: 'quantized', rows, cols, groupSize, rowBytes, groups, scalesAt, bytes };
 }
 
 /** Sizes of a layer of plain weights. */
 export function planDense({ rows, cols }: Shape, dtype: DenseDtype): DensePlan {
   const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
-  return { kind: 'dense', rows, cols, dtype, rowBytes, bytes: align(rows * rowBytes + READ_BEHIND) };
+  return { type: 'dense', rows, cols, dtype, rowBytes, bytes: align(rows * rowBytes + READ_BEHIND) };
 }
 
 /**
@@ -98,32 +130,28 @@ export function storeDense(
   new Uint8Array(memory, address, plan.rows * plan.rowBytes).set(weights, firstRow * plan.rowBytes);
 }
 
-/** Bytes of one quantized activation for the layer, and for all others of the same cols and group size. */
-export function activationBytes(kernels: LinearExports, { cols, groupSize }: QuantizedPlan): number {
-  return kernels.activationBytes(cols, groupSize);
-}
-
-/** Quantizes `count` rotated activations at `x`, (count, cols) f32, to `to`, `activationBytes` each. */
-export function quantizeActivation(
-  kernels: LinearExports,
-  { cols, groupSize }: QuantizedPlan,
-  x: number,
-  count: number,
-  to: number,
-): void {
-  kernels.quantizeActivation(x, count, cols, groupSize, to);
+/**
+ * Bytes of one activation as quantizeActivation(x, count, cols, groupSize, to) writes it; every quantized layer of the same cols
+ * and group size reads it. What is quantized, rotated f32, must be readable for 124 bytes behind its end.
+ */
+export function activationBytes(cols: number, groupSize: number): number {
+  const groups = groupsPerRow(cols, groupSize);
+  // A group of fewer than 32 columns takes 32 slots of 4 bytes.
+  const small = groupSize < 32 ? groups : groupsPerRow(cols % 32, 32);
+  const slots = (groupSize < 32 ? 0 : cols - (cols % 32)) + small * 32;
+  return slots * 4 + groups * 16;
 }
 
 /** Bytes of scratch that a product of up to `count` activations needs in each thread. */
-export function scratchBytes(kernels: LinearExports, plan: LinearPlan, count: number): number {
-  if (plan.kind === 'dense') return 2 * (plan.cols + 16) * 4;
-  return kernels.matmulScratchBytes(plan.cols, plan.groupSize, count);
+export function scratchBytes(plan: LinearPlan, count: number): number {
+  if (plan.type === 'dense') return 2 * (plan.cols + 16) * 4;
+  return (plan.groups + count + 2) * 16 + TILE_BYTES;
 }
 
 /**
  * Rows `fromRow` to `toRow` of W times each activation; the bits depend neither on `count` nor on the range.
  * @param address of the layer
- * @param table of the layer's grid, see integerTable; 0 for a dense layer
+ * @param table address of its grid's integerTable; not read for a dense layer
  */
 export function multiply(
   kernels: LinearExports,
@@ -132,15 +160,15 @@ export function multiply(
   table: number,
   { x, count, y, fromRow, toRow, scratch }: Product,
 ): void {
-  const { rows, cols } = plan;
-  if (plan.kind === 'quantized') {
-    kernels.matmul(
-      ...([address, plan.rowBytes, address + plan.scalesAt, cols, plan.groupSize, table] as const),
-      ...([x, count, y, rows, fromRow, toRow, scratch] as const),
-    );
+  const { rows, cols, rowBytes } = plan;
+  const weights = address + fromRow * rowBytes;
+  const to = y + fromRow * 4;
+  const some = toRow - fromRow;
+  if (plan.type === 'dense') {
+    kernels.denseRows(weights, DENSE_KINDS[plan.dtype], some, cols, x, count, to, rows, scratch);
   } else {
-    const dense = { F32: kernels.denseF32, F16: kernels.denseF16, BF16: kernels.denseBf16 }[plan.dtype];
-    dense(address, cols, x, count, y, rows, fromRow, toRow, scratch);
+    const scales = address + plan.scalesAt + fromRow * plan.groups * 2;
+    kernels.matmul(weights, rowBytes, scales, some, cols, plan.groupSize, table, x, count, to, rows, scratch);
   }
 }
 
