@@ -159,6 +159,12 @@ for (const [build, bytes] of builds) {
     return product(plan, store, table, x, range);
   }
 
+  test('the module imports its memory alone and has no globals', () => {
+    const module = new WebAssembly.Module(bytes);
+    assert.equal(WebAssembly.Module.imports(module), [{ module: 'env', name: 'memory', kind: 'memory' }]);
+    assert.not.ok(WebAssembly.Module.exports(module).some(({ kind }) => kind === 'global'));
+  });
+
   test('quantizeActivation() writes the slots that activation.ts draws', () => {
     for (const [cols, groupSize] of [
       ...widths.map((cols) => [cols, 1024]),
