@@ -1,4 +1,4 @@
-// The decoder's kernels against their scalar twins, bit by bit, in every build that this runtime takes.
+// The kernels of linear layers against their scalar twins, bit by bit, in every build that this runtime takes.
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -23,9 +23,9 @@ import {
   storeQuantized,
 } from '../src/kernels/decoder/linear.ts';
 import { integerGrid, integerTable } from '../src/kernels/decoder/table.ts';
-import * as twin from '../src/reference/decoder.ts';
 import { bf16ToF32Bits, f16ToF32, f16ToF32Bits, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { groupsOf } from '../src/reference/hadamard.ts';
+import * as twin from '../src/reference/linear.ts';
 import { gridTable, nearest } from '../src/reference/nearest.ts';
 import { pack } from '../src/reference/pack.ts';
 import { dot } from '../src/reference/sum.ts';
@@ -116,7 +116,7 @@ if (WebAssembly.validate(relaxedBytes)) builds.push([RELAXED, relaxedBytes]);
 for (const [build, bytes] of builds) {
   const { kernels, memory, buffer } = await instantiate(bytes);
   const { alloc, place, copy } = memory;
-  const test = suite(`decoder kernels (${build})`);
+  const test = suite(`linear kernels (${build})`);
   test.before.each(() => memory.reset());
 
   // Rows of the product that are not computed keep the mark.

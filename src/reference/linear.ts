@@ -1,4 +1,4 @@
-// Scalar twins of assembly/decoder/: activations as integers, and products of integers with one scale a group.
+// Scalar twins of assembly/decoder/matmul.ts and activation.ts: activations as integers, and products of integers with one scale a group.
 
 import { f16ToF32 } from './float.ts';
 import { groupsOf } from './hadamard.ts';
