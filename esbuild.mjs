@@ -28,11 +28,19 @@ const shared = {
   logLevel: 'warning',
 };
 
+const asc = 'node_modules/assemblyscript/bin/asc.js';
 for (const target of ['debug', 'release']) {
-  execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target], {
-    stdio: 'inherit',
-  });
+  const suffix = target === 'debug' ? '.debug.wasm' : '.wasm';
+  const decoder = ['assembly/decoder/index.ts', '--importMemory', '--outFile', `build/decoder${suffix}`];
+  for (const sources of [['assembly/index.ts'], decoder]) {
+    execFileSync(process.execPath, [asc, ...sources, '--target', target], { stdio: 'inherit' });
+  }
 }
+// Integer products of relaxed SIMD, for runtimes that have it; everything else in it is the same.
+const relaxed = ['--importMemory', '--enable', 'relaxed-simd', '--outFile', 'build/decoder.relaxed.wasm'];
+execFileSync(process.execPath, [asc, 'assembly/decoder/index.ts', ...relaxed, '--target', 'release'], {
+  stdio: 'inherit',
+});
 
 /** @type {import('esbuild').BuildOptions} */
 const library = { ...shared, outdir: 'build', platform: 'neutral', mainFields: ['module', 'main'] };

@@ -1,0 +1,153 @@
+// A rotated activation as integers: twice, since grids of 16 values and wider ones are multiplied in different ways.
+// Each group has a scale of its own in either form, x = scale · q:
+//   narrow   q in ±127                         times grid values in 0 … 127 (nibble.ts)
+//   wide     q in ±min(2^15 - 1, 2^19 / g)     times grid values in ±4095 (lookup.ts): 4095 · 2^19 < 2^31, no sum overflows
+//
+// A group of fewer than 32 columns takes the whole aligned run of 32 that it lies in, with zeros in the others' places, so
+// that products run over multiples of 32 slots whatever the width. What is stored, for cols = 44, groups 32, 8, 4:
+//
+//   slots            0 … 31       32 … 63                        64 … 95
+//   columns          0 … 31       32 … 39, then 24 zeros         8 zeros, 40 … 43, 20 zeros
+//
+//   wide     i16 (slots)          in the order of the columns
+//   narrow   i16 (slots)          of each 32: columns 4j, then 4j + 2 (less 256 times 4j), then 4j + 1, then 4j + 3 (less ...)
+//            i8 (slots)           with relaxed SIMD; of each 32: columns 2j, then 2j + 1
+//            and as many bytes unused, so that both builds take the same room
+//   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, 0
+
+import { nextGroup } from '../lanes';
+
+/** Slots that a row's groups take. */
+// @ts-ignore: decorator
+@inline
+export function slotsOf(cols: usize, groupSize: usize): usize {
+  return groupSize < 32 ? groupsOf(cols, groupSize) << 5 : (cols & ~31) + ((<usize>popcnt<u32>(<u32>(cols & 31))) << 5);
+}
+
+/** Groups of a row: see nextGroup. */
+// @ts-ignore: decorator
+@inline
+export function groupsOf(cols: usize, groupSize: usize): usize {
+  return cols / groupSize + <usize>popcnt<u32>(<u32>(cols & (groupSize - 1)));
+}
+
+/** Bytes of narrow slots. */
+// @ts-ignore: decorator
+@inline
+export function narrowBytes(slots: usize): usize {
+  return ASC_FEATURE_RELAXED_SIMD ? slots : slots << 1;
+}
+
+/** Bytes of one quantized activation, a multiple of 16. */
+// @ts-ignore: decorator
+@inline
+export function activationBytes(cols: usize, groupSize: usize): usize {
+  return (slotsOf(cols, groupSize) << 2) + (groupsOf(cols, groupSize) << 4);
+}
+
+// Products of four columns with the factor, rounded to nearest even: the sum's low bits are the integer, |x · factor| < 2^22.
+// @ts-ignore: decorator
+@inline
+function round(x: v128, factor: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(x, factor), f32x4.splat(12582912)), i32x4.splat(0x4b400000));
+}
+
+// Four f32 at `x`, zero where `column` is not in [start, end); `small` where that can be.
+// @ts-ignore: decorator
+@inline
+function four(x: usize, column: usize, start: usize, end: usize, small: bool): v128 {
+  const v = v128.load(x + (column << 2));
+  if (!small) return v;
+  const columns = i32x4.add(i32x4.splat(<i32>column), i32x4(0, 1, 2, 3));
+  const before = i32x4.lt_s(columns, i32x4.splat(<i32>start));
+  return v128.and(v, v128.andnot(i32x4.lt_s(columns, i32x4.splat(<i32>end)), before));
+}
+
+// @ts-ignore: decorator
+@inline
+function storeNarrow(a: v128, b: v128, c: v128, d: v128, to: usize): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    const ab = i8x16.narrow_i16x8_s(a, b);
+    const cd = i8x16.narrow_i16x8_s(c, d);
+    v128.store(to, v128.shuffle<i8>(ab, cd, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
+    v128.store(to, v128.shuffle<i8>(ab, cd, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), 16);
+  } else {
+    const pairs0 = v128.shuffle<i16>(a, b, 0, 2, 4, 6, 8, 10, 12, 14); // even columns
+    const pairs1 = v128.shuffle<i16>(c, d, 0, 2, 4, 6, 8, 10, 12, 14);
+    const pairs2 = v128.shuffle<i16>(a, b, 1, 3, 5, 7, 9, 11, 13, 15); // odd columns
+    const pairs3 = v128.shuffle<i16>(c, d, 1, 3, 5, 7, 9, 11, 13, 15);
+    const x0 = v128.shuffle<i16>(pairs0, pairs1, 0, 2, 4, 6, 8, 10, 12, 14);
+    const x2 = v128.shuffle<i16>(pairs0, pairs1, 1, 3, 5, 7, 9, 11, 13, 15);
+    const x1 = v128.shuffle<i16>(pairs2, pairs3, 0, 2, 4, 6, 8, 10, 12, 14);
+    const x3 = v128.shuffle<i16>(pairs2, pairs3, 1, 3, 5, 7, 9, 11, 13, 15);
+    v128.store(to, x0);
+    v128.store(to, i16x8.sub(x2, i16x8.shl(x0, 8)), 16);
+    v128.store(to, x1, 32);
+    v128.store(to, i16x8.sub(x3, i16x8.shl(x1, 8)), 48);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usize, narrow: usize, group: usize): void {
+  const end = start + g;
+  let largest = f32x4.splat(0);
+  for (let column = start & ~31; column < end; column += 4) {
+    largest = f32x4.max(largest, f32x4.abs(four(x, column, start, end, small)));
+  }
+  largest = f32x4.max(largest, v128.shuffle<f32>(largest, largest, 2, 3, 0, 1));
+  const most = max<f32>(f32x4.extract_lane(largest, 0), f32x4.extract_lane(largest, 1));
+  const zero = most < reinterpret<f32>(((127 - 100) as u32) << 23);
+  const levels = <f32>min<usize>(32767, (1 << 19) / g);
+  const wideFactor = f32x4.splat(zero ? 0 : levels / most);
+  const narrowFactor = f32x4.splat(zero ? 0 : <f32>127 / most);
+  let sums = i32x4.splat(0);
+  for (let column = start & ~31; column < end; column += 32) {
+    const x0 = four(x, column, start, end, small);
+    const x1 = four(x, column + 4, start, end, small);
+    const x2 = four(x, column + 8, start, end, small);
+    const x3 = four(x, column + 12, start, end, small);
+    const x4 = four(x, column + 16, start, end, small);
+    const x5 = four(x, column + 20, start, end, small);
+    const x6 = four(x, column + 24, start, end, small);
+    const x7 = four(x, column + 28, start, end, small);
+    v128.store(wide, i16x8.narrow_i32x4_s(round(x0, wideFactor), round(x1, wideFactor)));
+    v128.store(wide, i16x8.narrow_i32x4_s(round(x2, wideFactor), round(x3, wideFactor)), 16);
+    v128.store(wide, i16x8.narrow_i32x4_s(round(x4, wideFactor), round(x5, wideFactor)), 32);
+    v128.store(wide, i16x8.narrow_i32x4_s(round(x6, wideFactor), round(x7, wideFactor)), 48);
+    const a = i16x8.narrow_i32x4_s(round(x0, narrowFactor), round(x1, narrowFactor));
+    const b = i16x8.narrow_i32x4_s(round(x2, narrowFactor), round(x3, narrowFactor));
+    const c = i16x8.narrow_i32x4_s(round(x4, narrowFactor), round(x5, narrowFactor));
+    const d = i16x8.narrow_i32x4_s(round(x6, narrowFactor), round(x7, narrowFactor));
+    sums = i32x4.add(sums, i32x4.dot_i16x8_s(i16x8.add(i16x8.add(a, b), i16x8.add(c, d)), i16x8.splat(1)));
+    storeNarrow(a, b, c, d, narrow);
+    wide += 64;
+    narrow += narrowBytes(32);
+  }
+  sums = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 2, 3, 0, 1));
+  store<f32>(group, zero ? 0 : most / levels);
+  store<f32>(group, zero ? 0 : most / <f32>127, 4);
+  store<i32>(group, i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1), 8);
+  store<i32>(group, 0, 12);
+}
+
+/**
+ * Quantizes `count` rotated activations `x`, (count, cols) f32, to `to`, activationBytes each. `groupSize` is a power of two
+ * from 16 to 4096. A group with no magnitude of 2^-100 counts as zeros. Reads up to 31 columns beyond the last.
+ */
+export function quantizeActivation(x: usize, count: usize, cols: usize, groupSize: usize, to: usize): void {
+  assert(groupSize >= 16 && groupSize <= 4096 && (groupSize & (groupSize - 1)) == 0);
+  const slots = slotsOf(cols, groupSize);
+  for (; count > 0; count--, x += cols << 2) {
+    let wide = to;
+    let narrow = wide + (slots << 1);
+    to = narrow + (slots << 1);
+    for (let start: usize = 0, g: usize = 0; start < cols; start += g, to += 16) {
+      g = nextGroup(cols - start, groupSize);
+      if (g >= 32) quantizeGroup(x, start, g, false, wide, narrow, to);
+      else quantizeGroup(x, start, g, true, wide, narrow, to);
+      wide += max<usize>(g, 32) << 1;
+      narrow += narrowBytes(max<usize>(g, 32));
+    }
+  }
+}

@@ -1,0 +1,131 @@
+// Products with a quantized matrix by the decoder's kernels, one thread, seeded random codes: GMAC/s by grid, for one activation
+// and for 64, by each build that this runtime takes; and dense weights. The minimum over rounds that measure all in turn.
+//   node build/bench/decoder.js [pattern] [rounds]
+
+import relaxed from '../build/decoder.relaxed.wasm';
+import plain from '../build/decoder.wasm';
+import { largeGrids } from '../src/grids/large.ts';
+import { smallGrids } from '../src/grids/small.ts';
+import { arena } from '../src/kernels/arena.ts';
+import {
+  activationBytes,
+  type DenseDtype,
+  type LinearExports,
+  type LinearPlan,
+  multiply,
+  planDense,
+  planQuantized,
+  scratchBytes,
+  storeDense,
+} from '../src/kernels/decoder/linear.ts';
+import { integerTable } from '../src/kernels/decoder/table.ts';
+import { f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
+import { normals, uniform } from '../tests/bits.ts';
+
+const [ROWS, COLS, GROUP_SIZE, MANY] = [4096, 4096, 1024, 64];
+const F16_SCALE = 0x2c00; // 1/16
+const QUANTIZE = 'quantizeActivation';
+
+interface Measured {
+  name: string;
+  build: string;
+  count: number;
+  macs: number;
+  call(): void;
+  /** Seconds of the quickest call. */
+  best: number;
+}
+
+const pattern = new RegExp(process.argv[2] ?? '');
+const rounds = Number(process.argv[3] ?? 12);
+const all: Measured[] = [];
+const builds = (
+  [
+    ['plain', plain],
+    ['relaxed', relaxed],
+  ] as const
+).filter(([, bytes]) => WebAssembly.validate(bytes));
+for (const [build, bytes] of builds) all.push(...(await productsOf(build, bytes)));
+
+for (let round = 0; round < rounds; round++) {
+  for (const measured of all) {
+    // About 50 ms each, so that the engine compiles what it runs and a burst of the machine spoils one round alone.
+    const end = performance.now() + 50;
+    do {
+      const start = performance.now();
+      measured.call();
+      measured.best = Math.min(measured.best, (performance.now() - start) / 1000);
+    } while (performance.now() < end);
+  }
+}
+
+const columns = builds.flatMap(([build]) => [1, MANY].map((count) => ({ build, count })));
+console.log(`${ROWS} × ${COLS}, groups of ${GROUP_SIZE}, GMAC/s (quantizing: million columns/s)\n`);
+console.log(`| | ${columns.map(({ build, count }) => `${build}, ${count}`).join(' | ')} |`);
+console.log(`|---|${'---|'.repeat(columns.length)}`);
+for (const name of new Set(all.map(({ name }) => name))) {
+  const cells = columns.map(({ build, count }) => {
+    const found = all.find(
+      (measured) => measured.name === name && measured.build === build && measured.count === count,
+    );
+    return found ? (found.macs / found.best / (name === QUANTIZE ? 1e6 : 1e9)).toPrecision(3) : '';
+  });
+  console.log(`| ${name} | ${cells.join(' | ')} |`);
+}
+
+async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promise<Measured[]> {
+  const memory = new WebAssembly.Memory({ initial: 2048, maximum: 65536 });
+  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+  const kernels = instance.exports as unknown as LinearExports & { heapBase(): number };
+  const { alloc, place, bytes: view } = arena(memory, kernels.heapBase());
+
+  const random = uniform(1);
+  const codes = alloc(ROWS * COLS);
+  const x = place(normals(COLS * MANY + 32));
+  const y = alloc(ROWS * MANY * 4);
+  const plans = [...smallGrids, ...largeGrids].map((grid) => {
+    const plan = planQuantized({ rows: ROWS, cols: COLS }, { ...grid, groupSize: GROUP_SIZE });
+    return { name: grid.name, plan, table: place(integerTable(grid)) };
+  });
+  const widest = plans.reduce((a, b) => (a.plan.bytes > b.plan.bytes ? a : b)).plan;
+  const quantized = alloc(MANY * activationBytes(COLS, GROUP_SIZE));
+  const scratch = alloc(scratchBytes(widest, MANY));
+  const scales = alloc(widest.rows * widest.groups * 2 + 64);
+  new Uint16Array(memory.buffer, scales, widest.rows * widest.groups).fill(F16_SCALE);
+  const codeBytes = view(codes, ROWS * COLS);
+  for (let i = 0; i < codeBytes.length; i++) codeBytes[i] = random() * 256;
+  kernels.quantizeActivation(x, MANY, COLS, GROUP_SIZE, quantized);
+
+  const measured = (name: string, count: number, macs: number, call: () => void): Measured[] =>
+    pattern.test(name) ? [{ name, build, count, macs, call, best: Number.POSITIVE_INFINITY }] : [];
+  const product = (name: string, plan: LinearPlan, address: number, table: number, x: number): Measured[] =>
+    [1, MANY].flatMap((count) => {
+      const rows = { fromRow: 0, toRow: count === 1 ? ROWS : ROWS / 16 };
+      return measured(name, count, rows.toRow * COLS * count, () =>
+        multiply(kernels, plan, address, table, { x, count, y, ...rows, scratch }),
+      );
+    });
+  return [
+    // The random bytes serve as codes of every width; the scales stand elsewhere, for all.
+    ...plans.flatMap(({ name, plan, table }) =>
+      product(name, { ...plan, scalesAt: scales - codes }, codes, table, quantized),
+    ),
+    ...(['F32', 'F16', 'BF16'] as const).flatMap((dtype) => {
+      const plan = planDense({ rows: ROWS, cols: COLS }, dtype);
+      const dense = alloc(plan.bytes);
+      const block = bitsOf(
+        normals(COLS * 64, 5).map((value) => value * 0.02),
+        dtype,
+      );
+      for (let row = 0; row < ROWS; row += 64) storeDense(memory.buffer, plan, dense, block, row);
+      return product(`dense ${dtype}`, plan, dense, 0, x);
+    }),
+    ...measured(QUANTIZE, MANY, COLS * MANY, () => kernels.quantizeActivation(x, MANY, COLS, GROUP_SIZE, quantized)),
+  ];
+}
+
+function bitsOf(values: Float32Array<ArrayBuffer>, dtype: DenseDtype): Uint8Array {
+  const bits = new Uint32Array(values.buffer);
+  if (dtype === 'F32') return new Uint8Array(bits.buffer);
+  return new Uint8Array(Uint16Array.from(bits, dtype === 'F16' ? f32ToF16 : f32ToBf16).buffer);
+}
