@@ -1,0 +1,96 @@
+// What the text side asks of a decoder: logits of ids at positions, over a cache of the ids before them.
+
+/** What a model's configuration says of its ids. */
+export interface LanguageConfig {
+  readonly vocabSize: number;
+  /** Most ids that the cache holds. */
+  readonly contextLength: number;
+  /** Begins a text. */
+  readonly bos?: number | undefined;
+  /** Any of these ends a text. */
+  readonly eos: readonly number[];
+}
+
+/** How `forward` runs. */
+export interface ForwardOptions {
+  /** Ids of the cache that stay in front of these: 0, nothing, by default. */
+  from?: number;
+  /** Rows of logits: of every id, of the last one (the default), none. */
+  logits?: 'last' | 'all' | 'none';
+}
+
+/** A decoder over its weights and its cache. One call at a time. */
+export interface LanguageModel {
+  readonly config: LanguageConfig;
+  /** Ids whose keys and values are cached. */
+  readonly cached: readonly number[];
+  /** @returns (rows, vocabSize): logits of what comes behind each id */
+  forward(ids: ArrayLike<number>, options?: ForwardOptions): Promise<Float32Array>;
+  /** @returns (ids.length, dim): hidden states behind the last norm */
+  hidden(ids: ArrayLike<number>): Promise<Float32Array>;
+  close(): void;
+}
+
+/** @throws {RangeError} when there are no ids, too many, or one that the vocabulary has not */
+export function checkIds(subject: string, ids: ArrayLike<number>, config: LanguageConfig): void {
+  if (ids.length === 0) throw new RangeError(`${subject} must have at least one token: it is empty`);
+  if (ids.length > config.contextLength) {
+    throw new RangeError(`${subject} must fit the context of ${config.contextLength} tokens: got ${ids.length} tokens`);
+  }
+  checkVocabulary(subject, ids, config);
+}
+
+/** @throws {RangeError} when the vocabulary has not one of the ids */
+export function checkVocabulary(subject: string, ids: ArrayLike<number>, { vocabSize }: LanguageConfig): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
+      throw new RangeError(`${subject} must be token ids from 0 to ${vocabSize - 1}: got ${id} at ${i}`);
+    }
+  }
+}
+
+const turns = new WeakMap<LanguageModel, Promise<unknown>>();
+
+/** Runs `work` when all that was asked of the model before has ended: its cache has one user at a time. */
+export function inTurn<T>(language: LanguageModel, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(language) ?? Promise.resolve()).then(work, work);
+  turns.set(
+    language,
+    turn.catch(() => {}),
+  );
+  return turn;
+}
+
+/** Ids run in one call at most: between two calls a run can be aborted. */
+const CALL_IDS = 256;
+
+/**
+ * Logits behind the last of `ids`; what the cache already holds of them is not run again.
+ * @returns logits (vocabSize) and how many ids were cached; undefined when aborted
+ */
+export function lastLogits(
+  language: LanguageModel,
+  ids: readonly number[],
+  signal?: AbortSignal,
+): Promise<{ logits: Float32Array; reused: number } | undefined> {
+  return inTurn(language, async () => {
+    const reused = Math.min(commonPrefix(language.cached, ids), ids.length - 1);
+    let from = reused;
+    while (ids.length - from > CALL_IDS) {
+      if (signal?.aborted) return undefined;
+      await language.forward(ids.slice(from, from + CALL_IDS), { from, logits: 'none' });
+      from += CALL_IDS;
+    }
+    if (signal?.aborted) return undefined;
+    const logits = await language.forward(ids.slice(from), { from, logits: 'last' });
+    return { logits: logits.slice(), reused }; // the model's own memory is the next caller's
+  });
+}
+
+/** How many ids both begin with. */
+export function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let length = 0;
+  while (length < a.length && length < b.length && a[length] === b[length]) length++;
+  return length;
+}
