@@ -2,7 +2,7 @@
 // predictions of the two are apart. Sums are f64 in the order of the text.
 
 import { checkInteger } from '../check.ts';
-import { exp, log, logSumExp } from './exponential.ts';
+import { exp, logSumExp } from './exponential.ts';
 import { checkVocabulary, inTurn, type LanguageModel } from './language.ts';
 import { argmax } from './sample.ts';
 
@@ -105,6 +105,7 @@ export async function perplexity(
       const [row, other] = rows;
       const target = window[i + 1]!;
       const sum = logSumExp(row!);
+      if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
       own.add(sum - row![target]!);
       if (!other) return;
       const otherSum = logSumExp(other);
@@ -151,6 +152,7 @@ async function eachRow(
   signal: AbortSignal | undefined,
   use: (i: number, rows: readonly Float32Array[]) => void,
 ): Promise<void> {
+  if (ids.length === 0) return; // a window of one token, which nothing predicts
   const { vocabSize } = languages[0]!.config;
   const step = Math.max(1, Math.floor(CALL_FLOATS / vocabSize));
   const cuts = [0];

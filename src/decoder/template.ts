@@ -6,8 +6,11 @@ import { FormatError } from '../errors.ts';
 
 /** Longest template; the longest published ones have a third of it. Reading one takes quadratic time at worst. */
 const TEMPLATE_CHARACTERS = 64 << 10;
-/** Most work: an expression or statement evaluated is one, and its result one more for each 256 characters or elements. */
-const STEPS = 5_000_000;
+/**
+ * Most work: an expression or statement evaluated is one, a turn of a loop one, and a result one more for each 256 characters
+ * or elements, each 4 if a call made them.
+ */
+const STEPS = 500_000;
 /** Longest string, the rendered text among them. */
 const STRING_CHARACTERS = 4 << 20;
 /** Longest list, and most elements in a value however deep. */
@@ -71,12 +74,19 @@ function refuse(message: unknown): never {
 
 class BoundedInterpreter extends Interpreter {
   private steps = 0;
+  private readonly looped = new WeakSet<object>();
   private readonly weights = new WeakMap<Value, number>();
 
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
+    const [statement] = args;
+    if (statement?.type === 'For') {
+      const { iterable } = statement as unknown as { iterable: { lhs?: object } };
+      this.looped.add(iterable.lhs ?? iterable); // `for x in lhs if …`
+    }
     const result = super.evaluate(...args);
     const size = sizeOf(result);
-    this.steps += 1 + Math.floor(size / 256);
+    const turns = statement && this.looped.has(statement) ? size : 0;
+    this.steps += 1 + turns + Math.floor(size / (statement?.type === 'CallExpression' ? 4 : 256));
     if (this.steps > STEPS) throw new Error(`it takes more than ${STEPS} steps`);
     if (result.type === 'StringValue') {
       if (size > STRING_CHARACTERS) throw new Error(`it makes a string of more than ${STRING_CHARACTERS} characters`);

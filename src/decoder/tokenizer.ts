@@ -18,7 +18,7 @@ export interface Tokenizer {
   /**
    * Whatever stands in the text for a special token becomes that token.
    * @param special whether to add what the model expects around a text, such as the token that begins one; it is, by default
-   * @throws {RangeError} when the vocabulary cannot express the text
+   * @throws {FormatError} when a token that is to be added has no id
    */
   encode(text: string, options?: { special?: boolean }): number[];
   /** @param special whether special tokens are written out; they are left out by default */
@@ -80,10 +80,9 @@ export function createTokenizer(
     config,
     encode(text, { special = true } = {}) {
       if (typeof text !== 'string') throw new TypeError(`text must be a string: got ${typeof text}`);
-      const { ids } = encoder.encode(text, { add_special_tokens: special });
-      if (ids.includes(undefined as unknown as number)) {
-        throw new RangeError(`text must be one that the vocabulary of ${file} can express: it has unknown characters`);
-      }
+      const { ids, tokens } = encoder.encode(text, { add_special_tokens: special });
+      const at = ids.indexOf(undefined as unknown as number);
+      if (at >= 0) throw new FormatError(`tokenizer must have an id for each token: ${tokens[at]} has none`, { file });
       return ids;
     },
     decode(ids, { special = false } = {}) {
