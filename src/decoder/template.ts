@@ -4,8 +4,10 @@
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { FormatError } from '../errors.ts';
 
-/** Longest template; the longest published ones have a third of it. Reading one takes quadratic time at worst. */
+/** Longest template; the longest published ones have a third of it. */
 const TEMPLATE_CHARACTERS = 64 << 10;
+/** Longest run of white space: the library takes quadratic time for it. */
+const SPACES = 4096;
 /**
  * Most work: an expression or statement evaluated is one, a turn of a loop one, and a result one more for each 256 characters
  * or elements, each 4 if a call made them.
@@ -38,6 +40,9 @@ export function parseTemplate(text: string, file: string): Template {
   if (text.length > TEMPLATE_CHARACTERS) {
     const message = `chat template must have at most ${TEMPLATE_CHARACTERS} characters: it has ${text.length}`;
     throw new FormatError(message, { file });
+  }
+  if (new RegExp(`\\s{${SPACES + 1}}`).test(text)) {
+    throw new FormatError(`chat template must have at most ${SPACES} spaces in a row: it has more`, { file });
   }
   let program: Program;
   try {
