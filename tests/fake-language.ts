@@ -2,10 +2,10 @@
 // cache, a wrong position or two calls at once change them.
 
 import * as assert from 'uvu/assert';
-import type { LanguageModel } from '../src/decoder/language.ts';
+import type { Language } from '../src/decoder/language.ts';
 
 /** What a fake decoder can be asked beside. */
-export interface FakeLanguage extends LanguageModel {
+export interface FakeLanguage extends Language {
   /** Ids run so far, by all calls. */
   readonly ran: number;
   /** The longest call. */
@@ -46,16 +46,21 @@ export function fakeLanguage({
   // One buffer, as a decoder in linear memory has: what a caller keeps is overwritten.
   const memory = new Float32Array(vocabSize * contextLength);
 
-  async function alone<T>(work: () => T): Promise<T> {
+  async function alone<T>(work: () => T, signal?: AbortSignal): Promise<T> {
     assert.not(busy, 'one call at a time');
     busy = true;
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    busy = false;
-    return work();
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      signal?.throwIfAborted();
+      return work();
+    } finally {
+      busy = false;
+    }
   }
 
   return {
-    config: { vocabSize, contextLength, bos, eos },
+    config: { vocabSize, bosId: bos, eosIds: eos },
+    context: contextLength,
     get cached() {
       return cached;
     },
@@ -65,7 +70,7 @@ export function fakeLanguage({
     get longest() {
       return longest;
     },
-    forward: (ids, { from = 0, logits = 'last' } = {}) =>
+    forward: (ids, { from = 0, logits = 'last', signal } = {}) =>
       alone(() => {
         assert.ok(ids.length > 0 && from <= cached.length && from + ids.length <= contextLength);
         cached = [...cached.slice(0, from), ...Array.from(ids)];
@@ -76,13 +81,13 @@ export function fakeLanguage({
           memory.set(logitsOf(cached.slice(0, i + 1), vocabSize), (i - first) * vocabSize);
         }
         return memory.subarray(0, (cached.length - first) * vocabSize);
-      }),
+      }, signal),
     hidden: (ids) =>
       alone(() => {
         cached = [];
         return Float32Array.from({ length: ids.length * 3 }, (_, i) => ids[Math.floor(i / 3)]! * ((i % 3) + 1));
       }),
-    close() {},
+    close: async () => {},
   };
 }
 

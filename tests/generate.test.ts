@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { embed } from '../src/decoder/embed.ts';
 import { type GenerateOptions, type Generation, generate } from '../src/decoder/generate.ts';
-import type { LanguageModel } from '../src/decoder/language.ts';
+import type { Language } from '../src/decoder/language.ts';
 import { stopFilter } from '../src/decoder/stop.ts';
 import { type Model, textModel } from '../src/decoder/textmodel.ts';
 import { FileError, UnsupportedError } from '../src/errors.ts';
@@ -17,8 +17,8 @@ const tokenizer = byteLevelTokenizer();
 const idsOf = (text: string) => tokenizer.encode(text);
 const PROMPT = idsOf('hello world');
 
-function run(language: LanguageModel, prompt: readonly number[], options: GenerateOptions = {}): Generation {
-  return generate(language, (behind) => tokenizer.stream(behind), prompt, new Set(language.config.eos), options);
+function run(language: Language, prompt: readonly number[], options: GenerateOptions = {}): Generation {
+  return generate(language, (behind) => tokenizer.stream(behind), prompt, new Set(language.config.eosIds), options);
 }
 
 async function all(generation: Generation): Promise<string[]> {
@@ -155,16 +155,6 @@ test('generate() runs only what the cache has not, and at least one token', asyn
   assert.is(language.ran, PROMPT.length + 5);
 });
 
-test('generate() runs a long prompt in parts', async () => {
-  const language = fakeLanguage({ vocabSize: 40, contextLength: 1024 });
-  const prompt = Array.from({ length: 1000 }, (_, i) => i % 40);
-  const generation = run(language, prompt, { maxTokens: 1 });
-  await all(generation);
-  assert.ok(language.longest <= 256);
-  const row = hashed()(prompt, 40);
-  assert.is(generation.result!.ids[0], row.indexOf(Math.max(...row)));
-});
-
 test('generate() ends cleanly when aborted: before, in the prompt, between tokens', async () => {
   const early = new AbortController();
   early.abort();
@@ -178,7 +168,8 @@ test('generate() ends cleanly when aborted: before, in the prompt, between token
   const long = run(language, new Array(4000).fill(1), { signal: during.signal });
   setTimeout(() => during.abort(), 0);
   assert.equal(await all(long), []);
-  assert.ok(language.ran < 4000);
+  assert.is(language.ran, 0);
+  assert.is(long.result!.finishReason, 'aborted');
 
   const late = new AbortController();
   const some = run(says('abcdef'), PROMPT, {
@@ -240,7 +231,7 @@ const folder = folderOf('m', {
       '{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}<|end|>{% endfor %}<|begin|>assistant: ',
   }),
 });
-const modelOf = (language: LanguageModel): Promise<Model> => textModel(folder, language);
+const modelOf = (language: Language): Promise<Model> => textModel(folder, language);
 
 test('Model.generate() takes text or ids', async () => {
   const model = await modelOf(fakeLanguage({ vocabSize: tokenizer.size }));

@@ -1,6 +1,6 @@
 // A text as one vector: the mean of its hidden states.
 
-import { checkIds, inTurn, type LanguageModel } from './language.ts';
+import { checkIds, inTurn, type Language } from './language.ts';
 
 /** How to embed. */
 export interface EmbedOptions {
@@ -13,11 +13,11 @@ export interface EmbedOptions {
  * @returns (dim): sums in f64, in the order of the tokens
  */
 export async function embed(
-  language: LanguageModel,
+  language: Language,
   ids: readonly number[],
   { normalize = false }: EmbedOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
-  checkIds('text', ids, language.config);
+  checkIds('text', ids, language);
   const sums = await inTurn(language, async () => {
     const states = await language.hidden(ids); // (ids.length, dim)
     const dim = states.length / ids.length;

@@ -1,7 +1,7 @@
 // Text from a prompt, token by token.
 
 import { checkInteger } from '../check.ts';
-import { checkIds, type LanguageModel, lastLogits } from './language.ts';
+import { checkIds, type Language, lastLogits } from './language.ts';
 import { createSampler, type SamplingOptions } from './sample.ts';
 import { stopFilter } from './stop.ts';
 import type { TextStream } from './text.ts';
@@ -56,13 +56,13 @@ export type StreamText = (behind: readonly number[]) => TextStream;
  * @throws {RangeError} when the prompt is empty, too long or not of this vocabulary, or an option is out of range
  */
 export function generate(
-  language: LanguageModel,
+  language: Language,
   streamText: StreamText,
   promptIds: readonly number[],
   ends: ReadonlySet<number>,
   options: GenerateOptions = {},
 ): Generation {
-  checkIds('prompt', promptIds, language.config);
+  checkIds('prompt', promptIds, language);
   const { maxTokens = 256, stop = [], ignoreEos = false } = options;
   checkInteger('maxTokens', maxTokens, 1);
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
@@ -76,7 +76,7 @@ export function generate(
     const occurred = new Set(ids);
     const stream = streamText(promptIds);
     // The last token of all is never run, and so needs no place in the context.
-    const most = Math.min(promptIds.length + maxTokens, language.config.contextLength + 1);
+    const most = Math.min(promptIds.length + maxTokens, language.context + 1);
     let text = '';
     let reused = 0;
     let finishReason: FinishReason = 'length';

@@ -3,39 +3,40 @@
 /** What a model's configuration says of its ids. */
 export interface LanguageConfig {
   readonly vocabSize: number;
-  /** Most ids that the cache holds. */
-  readonly contextLength: number;
-  /** Begins a text. */
-  readonly bos?: number | undefined;
+  /** Begins a text, if the model has such an id. */
+  readonly bosId: number | undefined;
   /** Any of these ends a text. */
-  readonly eos: readonly number[];
+  readonly eosIds: readonly number[];
 }
 
 /** How `forward` runs. */
-export interface ForwardOptions {
-  /** Ids of the cache that stay in front of these: 0, nothing, by default. */
+export interface PassOptions {
+  /** How many ids of the cache the given ones follow; 0 if left out. */
   from?: number;
-  /** Rows of logits: of every id, of the last one (the default), none. */
+  /** Rows of logits: of every id, of the last one (if left out), none. */
   logits?: 'last' | 'all' | 'none';
+  signal?: AbortSignal;
 }
 
 /** A decoder over its weights and its cache. One call at a time. */
-export interface LanguageModel {
+export interface Language {
   readonly config: LanguageConfig;
+  /** Ids that the cache has room for. */
+  readonly context: number;
   /** Ids whose keys and values are cached. */
   readonly cached: readonly number[];
   /** @returns (rows, vocabSize): logits of what comes behind each id */
-  forward(ids: ArrayLike<number>, options?: ForwardOptions): Promise<Float32Array>;
+  forward(ids: ArrayLike<number>, options?: PassOptions): Promise<Float32Array>;
   /** @returns (ids.length, dim): hidden states behind the last norm */
   hidden(ids: ArrayLike<number>): Promise<Float32Array>;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /** @throws {RangeError} when there are no ids, too many, or one that the vocabulary has not */
-export function checkIds(subject: string, ids: ArrayLike<number>, config: LanguageConfig): void {
+export function checkIds(subject: string, ids: ArrayLike<number>, { config, context }: Language): void {
   if (ids.length === 0) throw new RangeError(`${subject} must have at least one token: it is empty`);
-  if (ids.length > config.contextLength) {
-    throw new RangeError(`${subject} must fit the context of ${config.contextLength} tokens: got ${ids.length} tokens`);
+  if (ids.length > context) {
+    throw new RangeError(`${subject} must fit the context of ${context} tokens: got ${ids.length} tokens`);
   }
   checkVocabulary(subject, ids, config);
 }
@@ -50,10 +51,10 @@ export function checkVocabulary(subject: string, ids: ArrayLike<number>, { vocab
   }
 }
 
-const turns = new WeakMap<LanguageModel, Promise<unknown>>();
+const turns = new WeakMap<Language, Promise<unknown>>();
 
 /** Runs `work` when all that was asked of the model before has ended: its cache has one user at a time. */
-export function inTurn<T>(language: LanguageModel, work: () => Promise<T>): Promise<T> {
+export function inTurn<T>(language: Language, work: () => Promise<T>): Promise<T> {
   const turn = (turns.get(language) ?? Promise.resolve()).then(work, work);
   turns.set(
     language,
@@ -62,29 +63,25 @@ export function inTurn<T>(language: LanguageModel, work: () => Promise<T>): Prom
   return turn;
 }
 
-/** Ids run in one call at most: between two calls a run can be aborted. */
-const CALL_IDS = 256;
-
 /**
  * Logits behind the last of `ids`; what the cache already holds of them is not run again.
  * @returns logits (vocabSize) and how many ids were cached; undefined when aborted
  */
 export function lastLogits(
-  language: LanguageModel,
+  language: Language,
   ids: readonly number[],
   signal?: AbortSignal,
 ): Promise<{ logits: Float32Array; reused: number } | undefined> {
   return inTurn(language, async () => {
-    const reused = Math.min(commonPrefix(language.cached, ids), ids.length - 1);
-    let from = reused;
-    while (ids.length - from > CALL_IDS) {
+    const from = Math.min(commonPrefix(language.cached, ids), ids.length - 1);
+    try {
+      signal?.throwIfAborted();
+      const logits = await language.forward(ids.slice(from), { from, logits: 'last', ...(signal && { signal }) });
+      return { logits: logits.slice(), reused: from }; // the model's own memory is the next caller's
+    } catch (error) {
       if (signal?.aborted) return undefined;
-      await language.forward(ids.slice(from, from + CALL_IDS), { from, logits: 'none' });
-      from += CALL_IDS;
+      throw error;
     }
-    if (signal?.aborted) return undefined;
-    const logits = await language.forward(ids.slice(from), { from, logits: 'last' });
-    return { logits: logits.slice(), reused }; // the model's own memory is the next caller's
   });
 }
 

@@ -3,7 +3,7 @@
 
 import { checkInteger } from '../check.ts';
 import { exp, logSumExp } from './exponential.ts';
-import { checkVocabulary, inTurn, type LanguageModel } from './language.ts';
+import { checkVocabulary, inTurn, type Language } from './language.ts';
 import { argmax } from './sample.ts';
 
 /** How a text is cut and scored. */
@@ -17,7 +17,7 @@ export interface PerplexityOptions {
   /** Bytes of the text in UTF-8, for bits per byte. */
   bytes?: number;
   /** The model to compare with, of the same vocabulary: usually the original. */
-  against?: LanguageModel;
+  against?: Language;
   signal?: AbortSignal | undefined;
   /** Called after every window. */
   onProgress?: (progress: { done: number; total: number }) => void;
@@ -69,14 +69,14 @@ const CALL_FLOATS = 1 << 22;
  * @throws {RangeError} when there is nothing to score or an option is out of range
  */
 export async function perplexity(
-  language: LanguageModel,
+  language: Language,
   ids: ArrayLike<number>,
   options: PerplexityOptions = {},
 ): Promise<Perplexity> {
-  const { vocabSize, contextLength } = language.config;
+  const { vocabSize } = language.config;
   const { against, signal, onProgress, bytes } = options;
-  const most = Math.min(contextLength, against?.config.contextLength ?? contextLength);
-  const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bos ?? null } = options;
+  const most = Math.min(language.context, against?.context ?? language.context);
+  const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bosId ?? null } = options;
   checkInteger('context', context, 2, most);
   const begin = bos === null ? [] : [bos];
   const room = context - begin.length;
@@ -146,7 +146,7 @@ export async function perplexity(
 
 // The rows of logits from `firstRow` on, of all the models, a bounded number at a time.
 async function eachRow(
-  languages: readonly LanguageModel[],
+  languages: readonly Language[],
   ids: readonly number[],
   firstRow: number,
   signal: AbortSignal | undefined,
@@ -154,6 +154,7 @@ async function eachRow(
 ): Promise<void> {
   if (ids.length === 0) return; // a window of one token, which nothing predicts
   const { vocabSize } = languages[0]!.config;
+  const aborted = signal && { signal };
   const step = Math.max(1, Math.floor(CALL_FLOATS / vocabSize));
   const cuts = [0];
   for (let at = firstRow; at < ids.length; at += step) if (at > 0) cuts.push(at);
@@ -168,8 +169,8 @@ async function eachRow(
         await inTurn(language, async () => {
           // Another user of the model may have had its turn since the last part.
           const displaced = from > 0 && ids.slice(0, from).some((id, i) => language.cached[i] !== id);
-          if (displaced) await language.forward(ids.slice(0, from), { from: 0, logits: 'none' });
-          return (await language.forward(part, { from, logits })).slice();
+          if (displaced) await language.forward(ids.slice(0, from), { from: 0, logits: 'none', ...aborted });
+          return (await language.forward(part, { from, logits, ...aborted })).slice();
         }),
       );
     }

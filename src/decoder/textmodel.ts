@@ -6,18 +6,20 @@ import { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } f
 import { type EmbedOptions, embed } from './embed.ts';
 import { isRecord } from './files.ts';
 import { type GenerateOptions, type Generation, generate } from './generate.ts';
-import { checkIds, inTurn, type LanguageConfig, type LanguageModel } from './language.ts';
+import { checkIds, inTurn, type Language, type LanguageConfig } from './language.ts';
 import { type Perplexity, type PerplexityOptions, perplexity } from './perplexity.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 
 /** A loaded model. Calls may overlap: each gives what it would give alone. */
 export interface Model {
   readonly config: LanguageConfig;
+  /** Tokens that a prompt and what is generated may have together. */
+  readonly context: number;
   /** @throws {FileError} when the checkpoint has no tokenizer.json */
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate;
   /** The decoder itself. */
-  readonly language: LanguageModel;
+  readonly language: Language;
   /**
    * Generates behind a prompt; by default greedily, up to 256 tokens.
    * @param prompt text, to which the tokenizer adds what the model expects in front, or ids as they stand
@@ -44,14 +46,14 @@ export interface Model {
   /** @returns (dim): the mean of a text's hidden states */
   embed(text: string | ArrayLike<number>, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
   /** Frees the weights and ends the threads. */
-  close(): void;
+  close(): Promise<void>;
 }
 
 /**
  * Puts a decoder together with the tokenizer and the chat template beside its weights.
  * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
  */
-export async function textModel(folder: Folder, language: LanguageModel): Promise<Model> {
+export async function textModel(folder: Folder, language: Language): Promise<Model> {
   let missing: FileError | undefined;
   const found = await openTokenizer(folder).catch((error) => {
     if (!(error instanceof FileError)) throw error;
@@ -59,7 +61,7 @@ export async function textModel(folder: Folder, language: LanguageModel): Promis
     return undefined;
   });
   const chatTemplate = await openChatTemplate(folder, found?.config ?? {});
-  const ends = new Set([...language.config.eos, ...endOf(found)]);
+  const ends = new Set([...language.config.eosIds, ...endOf(found)]);
 
   const tokenizer = (): Tokenizer => {
     if (!found) throw missing!;
@@ -71,6 +73,7 @@ export async function textModel(folder: Folder, language: LanguageModel): Promis
 
   return {
     config,
+    context: language.context,
     language,
     chatTemplate,
     get tokenizer() {
@@ -87,7 +90,7 @@ export async function textModel(folder: Folder, language: LanguageModel): Promis
       return generate(language, stream, ids, ends, options);
     },
     async logits(ids, { rows = 'last' } = {}) {
-      checkIds('ids', ids, config);
+      checkIds('ids', ids, language);
       return inTurn(language, async () => (await language.forward(ids, { from: 0, logits: rows })).slice());
     },
     async perplexity(text, { against, ...options } = {}) {
