@@ -28,16 +28,20 @@ const shared = {
   logLevel: 'warning',
 };
 
+const asc = 'node_modules/assemblyscript/bin/asc.js';
 for (const target of ['debug', 'release']) {
-  execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target], {
-    stdio: 'inherit',
-  });
+  const suffix = target === 'debug' ? '.debug.wasm' : '.wasm';
+  const decoder = ['assembly/decoder/index.ts', '--importMemory', '--outFile', `build/decoder${suffix}`];
+  for (const sources of [['assembly/index.ts'], decoder]) {
+    execFileSync(process.execPath, [asc, ...sources, '--target', target], { stdio: 'inherit' });
+  }
 }
 
 /** @type {import('esbuild').BuildOptions} */
 const library = { ...shared, outdir: 'build', platform: 'neutral', mainFields: ['module', 'main'] };
-// First, because the pools embed it as text.
-await build({ ...library, entryPoints: { worker: 'src/workers/worker.ts' }, minify: true });
+// First, because the pools embed them as text.
+const workers = { worker: 'src/workers/worker.ts', 'decoder-worker': 'src/decoder/worker.ts' };
+await build({ ...library, entryPoints: workers, minify: true });
 await build({
   ...library,
   entryPoints: {

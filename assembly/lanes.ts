@@ -9,7 +9,7 @@ export function heapBase(): usize {
 // Folds sixteen partial sums, four vectors of four, by halves.
 // @ts-ignore: decorator
 @inline
-function fold(a: v128, b: v128, c: v128, d: v128): f32 {
+export function fold(a: v128, b: v128, c: v128, d: v128): f32 {
   const eight0 = f32x4.add(a, c);
   const eight1 = f32x4.add(b, d);
   const four = f32x4.add(eight0, eight1);
@@ -20,7 +20,7 @@ function fold(a: v128, b: v128, c: v128, d: v128): f32 {
 // The first `count` (0 to 3) f32 at `x`, then zeros.
 // @ts-ignore: decorator
 @inline
-function loadTail(x: usize, count: usize): v128 {
+export function loadTail(x: usize, count: usize): v128 {
   let v = f32x4.splat(0);
   if (count > 0) v = f32x4.replace_lane(v, 0, load<f32>(x));
   if (count > 1) v = f32x4.replace_lane(v, 1, load<f32>(x, 4));

@@ -1,0 +1,174 @@
+// A linear weight in linear memory: where it lies, how rows are stored, its product with vectors, one of its rows.
+// A plan is plain data, so that threads can be sent it. Rows may be split among threads anywhere.
+
+import type { Grid } from '../grids/grid.ts';
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+import type { StoredTensor } from '../quantize/format.ts';
+import type { CheckpointTensor } from '../safetensors/checkpoint.ts';
+
+/** Dtypes of weights that are not quantized, by the number that the kernels know them by. */
+export const DENSE_KINDS: Readonly<Record<string, number>> = { F32: 0, F16: 1, BF16: 2 };
+
+/** Rows that threads share a matrix in: results of 16 rows are a cache line. */
+export const ROWS_APART = 16;
+
+interface Shape {
+  readonly rows: number;
+  readonly cols: number;
+  /** f32, (rows); 0 for none. */
+  readonly bias: number;
+  /** Where the activations are read from: as they are, or rotated if the weights are. */
+  readonly input: number; // (vectors, cols) f32
+}
+
+export interface DenseLinear extends Shape {
+  readonly type: 'dense';
+  readonly kind: number;
+  readonly rowBytes: number;
+  readonly weights: number; // (rows, cols) of kind
+}
+
+export interface CodeLinear extends Shape {
+  readonly type: 'codes';
+  readonly p: number;
+  readonly bits: number;
+  readonly groupSize: number;
+  readonly table: number;
+  readonly masks: number; // (cols) u32
+  readonly rowBytes: number;
+  readonly packed: number; // (rows, rowBytes)
+  readonly scaleBytes: number;
+  readonly scales: number; // (rows, scaleBytes / 2) f16
+}
+
+export type Linear = DenseLinear | CodeLinear;
+
+/** How an activation is rotated: once for all matrices of one group size and seed that read it. */
+export interface Rotation {
+  readonly groupSize: number;
+  readonly masks: number; // (cols) u32
+  readonly from: number; // (vectors, cols) f32
+  readonly to: number; // (vectors, cols) f32
+  readonly cols: number;
+}
+
+/** What a plan asks for: regions, and things that several matrices share. */
+export interface Planner {
+  reserve(byteLength: number): number;
+  tableOf(grid: Grid): number;
+  masksOf(seed: number | null): number;
+  /** Where `from`, (vectors, cols), rotated is found. */
+  rotated(from: number, cols: number, groupSize: number, seed: number | null): number;
+}
+
+/** The tensors of a weight: two if it is quantized. */
+export type WeightTensor = { quantized: StoredTensor } | { plain: CheckpointTensor };
+
+/** Plans a weight of shape rows × cols that is applied to the activations at `input`. */
+export function planLinear(
+  tensor: WeightTensor,
+  rows: number,
+  cols: number,
+  bias: number,
+  input: number,
+  planner: Planner,
+): Linear {
+  if ('plain' in tensor) {
+    const kind = DENSE_KINDS[tensor.plain.dtype]!;
+    const rowBytes = cols * (kind === 0 ? 4 : 2);
+    return { type: 'dense', rows, cols, bias, input, kind, rowBytes, weights: planner.reserve(rows * rowBytes) };
+  }
+  const { grid, groupSize, seed } = tensor.quantized.scheme;
+  const rowBytes = bytesPerRow(cols, grid.p, grid.bits);
+  const scaleBytes = groupsPerRow(cols, groupSize) * 2;
+  return {
+    type: 'codes',
+    rows,
+    cols,
+    bias,
+    input: planner.rotated(input, cols, groupSize, seed),
+    p: grid.p,
+    bits: grid.bits,
+    groupSize,
+    table: planner.tableOf(grid),
+    masks: planner.masksOf(seed),
+    rowBytes,
+    packed: planner.reserve(rows * rowBytes),
+    scaleBytes,
+    scales: planner.reserve(rows * scaleBytes),
+  };
+}
+
+/** Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales. */
+export function storeRows(
+  memory: Uint8Array,
+  linear: Linear,
+  firstRow: number,
+  count: number,
+  rows: number,
+  scales: number,
+): void {
+  const { rowBytes } = linear;
+  const target = linear.type === 'dense' ? linear.weights : linear.packed;
+  memory.copyWithin(target + firstRow * rowBytes, rows, rows + count * rowBytes);
+  if (linear.type === 'dense') return;
+  const { scaleBytes } = linear;
+  memory.copyWithin(linear.scales + firstRow * scaleBytes, scales, scales + count * scaleBytes);
+}
+
+/** Bytes of scratch that `applyLinear` and `decodeRow` need. */
+export function scratchBytesOf({ cols }: Linear): number {
+  return (cols + 64) * 6;
+}
+
+/** Rows `fromRow` to `toRow` of W x + b for `count` vectors of the input, from vector `first` on; row r of the j-th of them goes to y[j · stride + r]. */
+export function applyLinear(
+  kernels: DecoderExports,
+  linear: Linear,
+  first: number,
+  count: number,
+  y: number,
+  stride: number,
+  fromRow: number,
+  toRow: number,
+  scratch: number,
+): void {
+  const rows = toRow - fromRow;
+  if (rows === 0) return;
+  const { cols, bias, rowBytes } = linear;
+  const x = linear.input + first * cols * 4;
+  const at = y + fromRow * 4;
+  if (linear.type === 'dense') {
+    const weights = linear.weights + fromRow * rowBytes;
+    kernels.denseRows(weights, linear.kind, rows, cols, x, count, at, stride, scratch);
+  } else {
+    const { groupSize, table, p, bits } = linear;
+    const packed = linear.packed + fromRow * rowBytes;
+    const scales = linear.scales + fromRow * linear.scaleBytes;
+    kernels.codeRows(packed, scales, rows, cols, groupSize, table, p, bits, x, count, at, stride, scratch);
+  }
+  if (bias === 0) return;
+  for (let j = 0; j < count; j++) kernels.add(at + j * stride * 4, bias + fromRow * 4, rows);
+}
+
+/** One row of W as f32 to `y`, (cols). */
+export function decodeRow(kernels: DecoderExports, linear: Linear, row: number, y: number, scratch: number): void {
+  const { cols, rowBytes } = linear;
+  if (linear.type === 'dense') {
+    kernels.widen(linear.weights + row * rowBytes, linear.kind, y, cols);
+    return;
+  }
+  const { groupSize, table, p, bits, masks } = linear;
+  const packed = linear.packed + row * rowBytes;
+  const scales = linear.scales + row * linear.scaleBytes;
+  kernels.dequantize(packed, scales, 1, cols, masks, groupSize, table, p, bits, y, scratch);
+}
+
+/** Rotates vectors `first` to `end`. */
+export function rotateInput(kernels: DecoderExports, rotation: Rotation, first: number, end: number): void {
+  const { from, to, masks, cols, groupSize } = rotation;
+  for (let j = first; j < end; j++) {
+    kernels.rotate(from + j * cols * 4, masks, cols, groupSize, to + j * cols * 4);
+  }
+}
