@@ -98,12 +98,12 @@ export async function perplexity(
   let windows = 0;
   for (let start = 0, scored = 0; scored < ids.length; start += stride) {
     const end = Math.min(start + room, ids.length);
-    const window = [...begin, ...Array.prototype.slice.call(ids, start, end)];
-    // Row i of the logits predicts window[i + 1].
+    const tokens = [...begin, ...Array.prototype.slice.call(ids, start, end)];
+    // Row i of the logits predicts tokens[i + 1].
     const firstRow = Math.max(begin.length - 1 + scored - start, 0);
-    await eachRow([language, ...(against ? [against] : [])], window.slice(0, -1), firstRow, signal, (i, rows) => {
+    await eachRow([language, ...(against ? [against] : [])], tokens.slice(0, -1), firstRow, signal, (i, rows) => {
       const [row, other] = rows;
-      const target = window[i + 1]!;
+      const target = tokens[i + 1]!;
       const sum = logSumExp(row!);
       if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
       own.add(sum - row![target]!);
