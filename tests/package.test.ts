@@ -65,8 +65,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 600e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 1.2e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 700e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 1.6e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
