@@ -26,7 +26,7 @@ const parse = (changes: object, base: object = llama): ModelConfig =>
 test('parseConfig() reads what a Llama-family configuration says', () => {
   const config = parse({ rms_norm_eps: 1e-6, eos_token_id: [2, 5], sliding_window: 8 });
   assert.equal(config.windows, [0, 0]); // Llama has none, whatever the file says
-  assert.equal(config.eosIds, [2, 5]);
+  assert.equal(config.eos, [2, 5]);
   assert.is(config.epsilon, 1e-6);
   assert.is(config.tied, false);
   assert.equal(config.biases, { qkv: false, output: false, feedForward: false });
@@ -125,7 +125,7 @@ test('readConfig() prefers the ids of generation_config.json that end a text', a
     'config.json': encode(llama),
     'generation_config.json': encode({ eos_token_id: [7, 8] }),
   });
-  assert.equal((await readConfig(folder)).eosIds, [7, 8]);
+  assert.equal((await readConfig(folder)).eos, [7, 8]);
 });
 
 test('frequencies() are powers of theta to 1e-14, and slowed as the scaling says', () => {

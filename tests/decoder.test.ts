@@ -89,8 +89,8 @@ test('config holds what config.json and generation_config.json say', async () =>
   const { config, memory } = await loadModel(books);
   assert.is(config.vocabSize, 2048);
   assert.is(config.contextLength, 512);
-  assert.is(config.bosId, 1);
-  assert.equal(config.eosIds, [2]);
+  assert.is(config.bos, 1);
+  assert.equal(config.eos, [2]);
   assert.is(memory.cache, 6 * 2 * 2 * 512 * 64 * 2);
   assert.ok(memory.bytes - memory.cache - memory.weights < 64 * 2 ** 20);
 });
@@ -185,7 +185,7 @@ test('loadModel() checks its options', async () => {
   await refused(tiny({ context: 0 }), RangeError, 'context must be an integer from 1 to 512: got 0');
   const cache = 'f8' as 'f16';
   await refused(tiny({ cache }), RangeError, 'cache must be "f16" or "f32": got "f8"');
-  assert.is((await tiny({ context: 1 })).context, 1);
+  assert.is((await tiny({ context: 1 })).config.contextLength, 1);
 });
 
 test('loadModel() tells of its progress, and stops at an abort', async () => {

@@ -8,6 +8,6 @@ export { rope } from './rope';
 export { softmax } from './softmax';
 export { attend } from './attention';
 export { siluTimes, add } from './gate';
-export { denseRows, widen } from './dense';
+export { denseRows, widen } from './plain';
 export { gridRows, codeRows } from './codes';
 export { dequantize } from '../dequantize';

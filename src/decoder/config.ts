@@ -33,11 +33,12 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
 export interface ModelConfig {
   readonly architecture: string;
   readonly vocabSize: number;
-  /** Positions that the model was made for. */
+  /** Most ids of a text: positions that the model was made for; of a loaded model, that its cache has room for. */
   readonly contextLength: number;
-  readonly bosId: number | undefined;
+  /** The id that begins a text, if there is one. */
+  readonly bos: number | undefined;
   /** Ids that end a text; none if the model has no such id. */
-  readonly eosIds: readonly number[];
+  readonly eos: readonly number[];
   readonly layers: number;
   /** Elements of a hidden state. */
   readonly dim: number;
@@ -67,8 +68,8 @@ export async function readConfig(folder: Folder): Promise<ModelConfig> {
   const config = parseConfig(await readText(folder, CONFIG_NAME), `${folder.name}/${CONFIG_NAME}`);
   if (!(await folder.list()).includes(GENERATION_NAME)) return config;
   const fields = fieldsOf(await readText(folder, GENERATION_NAME), `${folder.name}/${GENERATION_NAME}`);
-  const eosIds = fields.ids('eos_token_id', config.vocabSize);
-  return eosIds ? { ...config, eosIds } : config;
+  const eos = fields.ids('eos_token_id', config.vocabSize);
+  return eos ? { ...config, eos } : config;
 }
 
 /** @param file its name, for messages */
@@ -94,8 +95,8 @@ export function parseConfig(text: string, file: string): ModelConfig {
     architecture,
     vocabSize,
     contextLength: fields.integer('max_position_embeddings', 1, LIMITS.positions),
-    bosId: fields.ids('bos_token_id', vocabSize)?.[0],
-    eosIds: fields.ids('eos_token_id', vocabSize) ?? [],
+    bos: fields.ids('bos_token_id', vocabSize)?.[0],
+    eos: fields.ids('eos_token_id', vocabSize) ?? [],
     layers,
     dim,
     hidden: fields.integer('intermediate_size', 1, LIMITS.hidden),

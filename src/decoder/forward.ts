@@ -66,7 +66,7 @@ function headOutputs(
   const { head, logits, logitRows } = state;
   for (let first = from; first < end; first += logitRows) {
     const rows = Math.min(logitRows, end - first);
-    apply(thread, state, head, rows, logits, head.rows, first);
+    apply(thread, state, head, rows, logits, first);
     thread.barrier();
     if (thread.index === 0) emit?.(first - from, rows);
     thread.barrier();

@@ -7,13 +7,12 @@ import { share, type Thread } from './team.ts';
 
 /** x += attention(norm(x)) for `count` tokens, the first at `position`; their keys and values go to the cache. */
 export function attentionLayer(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
-  const { config, q, k, v } = state;
-  const { heads, kvHeads, headDim } = config;
+  const { q, k, v } = state;
   normTokens(thread, state, layer.attentionNorm, layer.attentionRotations, 0, count);
   thread.barrier();
-  apply(thread, state, layer.q, count, q, heads * headDim);
-  apply(thread, state, layer.k, count, k, kvHeads * headDim);
-  apply(thread, state, layer.v, count, v, kvHeads * headDim);
+  apply(thread, state, layer.q, count, q);
+  apply(thread, state, layer.k, count, k);
+  apply(thread, state, layer.v, count, v);
   thread.barrier();
   placeHeads(thread, state, layer, count, position);
   thread.barrier();
@@ -31,8 +30,8 @@ export function feedForwardLayer(thread: Thread, state: State, layer: Layer, cou
   const { hidden } = state.config;
   normTokens(thread, state, layer.feedForwardNorm, layer.feedForwardRotations, 0, count);
   thread.barrier();
-  apply(thread, state, layer.gate, count, gate, hidden);
-  apply(thread, state, layer.up, count, up, hidden);
+  apply(thread, state, layer.gate, count, gate);
+  apply(thread, state, layer.up, count, up);
   const first = share(index, thread.count, hidden, ROWS_APART);
   const end = share(index + 1, thread.count, hidden, ROWS_APART);
   for (let j = 0; j < count; j++) {
@@ -65,19 +64,11 @@ export function normTokens(
 }
 
 /** This thread's rows of a product with its input, for `count` tokens from token `from` of the input on, to `y`. */
-export function apply(
-  thread: Thread,
-  state: State,
-  linear: Linear,
-  count: number,
-  y: number,
-  stride: number,
-  from = 0,
-): void {
+export function apply(thread: Thread, state: State, linear: Linear, count: number, y: number, from = 0): void {
   const { kernels, index } = thread;
   const first = share(index, thread.count, linear.rows, ROWS_APART);
   const end = share(index + 1, thread.count, linear.rows, ROWS_APART);
-  applyLinear(kernels, linear, from, count, y, stride, first, end, state.scratch[index]!);
+  applyLinear(kernels, linear, from, count, y, first, end, state.scratch[index]!);
 }
 
 // x += W input, each thread its own rows of both.
@@ -85,7 +76,7 @@ function addProduct(thread: Thread, state: State, linear: Linear, count: number)
   const { kernels, index } = thread;
   const { x, y } = state;
   const { rows } = linear;
-  apply(thread, state, linear, count, y, rows);
+  apply(thread, state, linear, count, y);
   const first = share(index, thread.count, rows, ROWS_APART);
   const end = share(index + 1, thread.count, rows, ROWS_APART);
   for (let j = 0; j < count; j++) kernels.add(x + (j * rows + first) * 4, y + (j * rows + first) * 4, end - first);
@@ -103,8 +94,8 @@ function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: num
 // The heads of all three in a row are shared among the threads: heads of q, of k, of v.
 function placeHeads(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
   const { kernels, index } = thread;
-  const { angles, q, k, v, context, cacheWidth } = state;
-  const { heads, kvHeads, headDim, epsilon, rope } = state.config;
+  const { angles, q, k, v, cacheWidth } = state;
+  const { heads, kvHeads, headDim, epsilon, rope, contextLength } = state.config;
   const total = heads + 2 * kvHeads;
   const first = share(index, thread.count, total, 1);
   const end = share(index + 1, thread.count, total, 1);
@@ -115,7 +106,7 @@ function placeHeads(thread: Thread, state: State, layer: Layer, count: number, p
     const own = isQuery ? head : isKey ? head - heads : head - heads - kvHeads;
     const stride = (isQuery ? heads : kvHeads) * bytes;
     const norm = isQuery ? layer.qNorm : isKey ? layer.kNorm : 0;
-    const cache = (isKey ? layer.keys : layer.values) + (own * context + position) * headDim * cacheWidth;
+    const cache = (isKey ? layer.keys : layer.values) + (own * contextLength + position) * headDim * cacheWidth;
     for (let j = 0; j < count; j++) {
       const at = (isQuery ? q : isKey ? k : v) + j * stride + own * bytes;
       if (norm !== 0) kernels.rmsNorm(at, norm, 1, headDim, epsilon, at);
@@ -131,14 +122,14 @@ function placeHeads(thread: Thread, state: State, layer: Layer, count: number, p
 // Attention of this thread's query heads, those of one head of keys and values together.
 function mixHeads(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
   const { kernels, index } = thread;
-  const { q, mixed, context, cacheWidth, tile, span } = state;
-  const { heads, kvHeads, headDim } = state.config;
+  const { q, mixed, cacheWidth, tile, span } = state;
+  const { heads, kvHeads, headDim, contextLength } = state.config;
   const group = heads / kvHeads;
   const end = share(index + 1, thread.count, heads, 1);
   for (let head = share(index, thread.count, heads, 1); head < end; ) {
     const kv = Math.floor(head / group);
     const together = Math.min(end, (kv + 1) * group) - head;
-    const cache = kv * context * headDim * cacheWidth;
+    const cache = kv * contextLength * headDim * cacheWidth;
     kernels.attend(
       q + head * headDim * 4,
       mixed + head * headDim * 4,

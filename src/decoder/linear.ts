@@ -122,34 +122,33 @@ export function scratchBytesOf({ cols }: Linear): number {
   return (cols + 64) * 6;
 }
 
-/** Rows `fromRow` to `toRow` of W x + b for `count` vectors of the input, from vector `first` on; row r of the j-th of them goes to y[j · stride + r]. */
+/** Rows `fromRow` to `toRow` of W x + b for `count` vectors of the input, from vector `first` on, to `y`, (count, rows). */
 export function applyLinear(
   kernels: DecoderExports,
   linear: Linear,
   first: number,
   count: number,
   y: number,
-  stride: number,
   fromRow: number,
   toRow: number,
   scratch: number,
 ): void {
-  const rows = toRow - fromRow;
-  if (rows === 0) return;
-  const { cols, bias, rowBytes } = linear;
+  const some = toRow - fromRow;
+  if (some === 0) return;
+  const { rows, cols, bias, rowBytes } = linear;
   const x = linear.input + first * cols * 4;
   const at = y + fromRow * 4;
   if (linear.type === 'dense') {
     const weights = linear.weights + fromRow * rowBytes;
-    kernels.denseRows(weights, linear.kind, rows, cols, x, count, at, stride, scratch);
+    kernels.denseRows(weights, linear.kind, some, cols, x, count, at, rows, scratch);
   } else {
     const { groupSize, table, p, bits } = linear;
     const packed = linear.packed + fromRow * rowBytes;
     const scales = linear.scales + fromRow * linear.scaleBytes;
-    kernels.codeRows(packed, scales, rows, cols, groupSize, table, p, bits, x, count, at, stride, scratch);
+    kernels.codeRows(packed, scales, some, cols, groupSize, table, p, bits, x, count, at, rows, scratch);
   }
   if (bias === 0) return;
-  for (let j = 0; j < count; j++) kernels.add(at + j * stride * 4, bias + fromRow * 4, rows);
+  for (let j = 0; j < count; j++) kernels.add(at + j * rows * 4, bias + fromRow * 4, some);
 }
 
 /** One row of W as f32 to `y`, (cols). */

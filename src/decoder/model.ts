@@ -53,9 +53,8 @@ export interface ForwardOptions {
 
 /** A loaded model. It runs one pass at a time: a second one that is begun meanwhile is refused. */
 export interface LanguageModel {
+  /** Its `contextLength` is how many positions the cache has room for. */
   readonly config: ModelConfig;
-  /** Positions that the cache has room for. */
-  readonly context: number;
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
@@ -91,12 +90,15 @@ export async function loadModel(folder: Folder, options: ModelOptions = {}): Pro
   try {
     if (cache !== 'f16' && cache !== 'f32')
       throw new RangeError(`cache must be "f16" or "f32": got ${JSON.stringify(cache)}`);
-    const config = await readConfig(folder);
-    const { context = Math.min(DEFAULT_CONTEXT, config.contextLength) } = options;
-    checkInteger('context', context, 1, config.contextLength);
+    const { contextLength: most, ...config } = await readConfig(folder);
+    const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
+    checkInteger('context', context, 1, most);
     const weights = await openWeights(await openCheckpoint(folder));
     const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
-    const plan = planState(config, weights, { context, cacheWidth: cache === 'f16' ? 2 : 4, threads: count });
+    const plan = planState({ ...config, contextLength: context }, weights, {
+      cacheWidth: cache === 'f16' ? 2 : 4,
+      threads: count,
+    });
     checkSize(plan.bytes);
     const { state } = plan;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
@@ -117,8 +119,8 @@ export async function loadModel(folder: Folder, options: ModelOptions = {}): Pro
 
 function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threads | undefined): LanguageModel {
   const { state, bytes, weightBytes, cacheBytes } = plan;
-  const { config, context, batch } = state;
-  const { vocabSize, dim } = config;
+  const { config, batch } = state;
+  const { vocabSize, dim, contextLength } = config;
   const idsInMemory = new Int32Array(buffer, state.ids, batch);
   const logitsInMemory = new Float32Array(buffer, state.logits, state.logitRows * vocabSize);
   const normedInMemory = new Float32Array(buffer, state.normed, batch * dim);
@@ -131,8 +133,8 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
     if (busy) throw new Error('model must be idle: a pass is under way');
     checkInteger('from', from, 0, cached.length);
     if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
-    if (from + ids.length > context) {
-      throw new RangeError(`ids must fit the context of ${context}: they end at ${from + ids.length}`);
+    if (from + ids.length > contextLength) {
+      throw new RangeError(`ids must fit the context of ${contextLength}: they end at ${from + ids.length}`);
     }
     for (let i = 0; i < ids.length; i++) checkInteger(`ids[${i}]`, ids[i]!, 0, vocabSize - 1);
   }
@@ -186,7 +188,6 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
 
   return {
     config,
-    context,
     threads: state.threads,
     memory: { bytes, weights: weightBytes, cache: cacheBytes },
     get cached() {

@@ -32,8 +32,8 @@ export interface Layer {
   readonly up: Linear;
   readonly downRotations: readonly Rotation[];
   readonly down: Linear;
-  readonly keys: number; // (kvHeads, context, headDim) f16 or f32
-  readonly values: number; // (kvHeads, context, headDim)
+  readonly keys: number; // (kvHeads, contextLength, headDim) f16 or f32
+  readonly values: number; // (kvHeads, contextLength, headDim)
   readonly window: number;
 }
 
@@ -41,8 +41,6 @@ export interface State {
   readonly config: ModelConfig;
   readonly threads: number;
   readonly batch: number;
-  /** Positions that the cache has room for. */
-  readonly context: number;
   /** Bytes of an element of the cache: 2 or 4. */
   readonly cacheWidth: number;
   readonly sync: number;
@@ -97,11 +95,11 @@ const STAGING_BYTES = 4 << 20;
 export function planState(
   config: ModelConfig,
   weights: Weights,
-  { context, cacheWidth, threads }: { context: number; cacheWidth: number; threads: number },
+  { cacheWidth, threads }: { cacheWidth: number; threads: number },
 ): Plan {
-  const { dim, hidden, heads, kvHeads, headDim, vocabSize } = config;
+  const { dim, hidden, heads, kvHeads, headDim, vocabSize, contextLength } = config;
   const { reserve, size } = regions();
-  const batch = Math.min(BATCH, context);
+  const batch = Math.min(BATCH, contextLength);
   const loads: Load[] = [];
   const tables: { grid: Grid; address: number }[] = [];
   const masks: { seed: number | null; address: number; count: number }[] = [];
@@ -176,7 +174,7 @@ export function planState(
     up: floats(batch * hidden),
   };
   const { normed, mixed, gate } = activations;
-  const span = context + 4;
+  const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = Math.max(1, Math.min(batch, Math.floor(LOGIT_BYTES / 4 / vocabSize)));
   const logits = floats(logitRows * vocabSize);
@@ -198,7 +196,7 @@ export function planState(
     const gateLinear = linear(`${name}.mlp.gate_proj`, hidden, dim, normed, feedForward);
     const up = linear(`${name}.mlp.up_proj`, hidden, dim, normed, feedForward);
     const down = linear(`${name}.mlp.down_proj`, dim, hidden, gate, feedForward);
-    const cached = kvHeads * context * headDim * cacheWidth;
+    const cached = kvHeads * contextLength * headDim * cacheWidth;
     cacheBytes += 2 * cached;
     return {
       attentionNorm,
@@ -228,7 +226,7 @@ export function planState(
   if (size() < staging + STAGING_BYTES) reserve(staging + STAGING_BYTES - size());
 
   const state: State = {
-    ...{ config, threads, batch, context, cacheWidth, sync },
+    ...{ config, threads, batch, cacheWidth, sync },
     ...activations,
     ...{ logits, logitRows, scratch, tile, span, embedding, layers, norm, head },
     headRotations: rotationsOf(head),
