@@ -59,8 +59,9 @@ export function fakeLanguage({
   }
 
   return {
-    config: { vocabSize, bosId: bos, eosIds: eos },
-    context: contextLength,
+    config: { vocabSize, contextLength, bos, eos },
+    threads: 1,
+    memory: { bytes: 0, weights: 0, cache: 0 },
     get cached() {
       return cached;
     },

@@ -18,7 +18,7 @@ const idsOf = (text: string) => tokenizer.encode(text);
 const PROMPT = idsOf('hello world');
 
 function run(language: Language, prompt: readonly number[], options: GenerateOptions = {}): Generation {
-  return generate(language, (behind) => tokenizer.stream(behind), prompt, new Set(language.config.eosIds), options);
+  return generate(language, (behind) => tokenizer.stream(behind), prompt, new Set(language.config.eos), options);
 }
 
 async function all(generation: Generation): Promise<string[]> {

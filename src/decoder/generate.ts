@@ -76,7 +76,7 @@ export function generate(
     const occurred = new Set(ids);
     const stream = streamText(promptIds);
     // The last token of all is never run, and so needs no place in the context.
-    const most = Math.min(promptIds.length + maxTokens, language.context + 1);
+    const most = Math.min(promptIds.length + maxTokens, language.config.contextLength + 1);
     let text = '';
     let reused = 0;
     let finishReason: FinishReason = 'length';

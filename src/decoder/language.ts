@@ -3,10 +3,12 @@
 /** What a model's configuration says of its ids. */
 export interface LanguageConfig {
   readonly vocabSize: number;
+  /** Ids that the cache has room for. */
+  readonly contextLength: number;
   /** Begins a text, if the model has such an id. */
-  readonly bosId: number | undefined;
+  readonly bos: number | undefined;
   /** Any of these ends a text. */
-  readonly eosIds: readonly number[];
+  readonly eos: readonly number[];
 }
 
 /** How `forward` runs. */
@@ -21,8 +23,9 @@ export interface PassOptions {
 /** A decoder over its weights and its cache. One call at a time. */
 export interface Language {
   readonly config: LanguageConfig;
-  /** Ids that the cache has room for. */
-  readonly context: number;
+  readonly threads: number;
+  /** Bytes of linear memory: in all, and of that for weights and for the cache. */
+  readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
   /** Ids whose keys and values are cached. */
   readonly cached: readonly number[];
   /** @returns (rows, vocabSize): logits of what comes behind each id */
@@ -33,10 +36,10 @@ export interface Language {
 }
 
 /** @throws {RangeError} when there are no ids, too many, or one that the vocabulary has not */
-export function checkIds(subject: string, ids: ArrayLike<number>, { config, context }: Language): void {
+export function checkIds(subject: string, ids: ArrayLike<number>, { config }: Language): void {
   if (ids.length === 0) throw new RangeError(`${subject} must have at least one token: it is empty`);
-  if (ids.length > context) {
-    throw new RangeError(`${subject} must fit the context of ${context} tokens: got ${ids.length} tokens`);
+  if (ids.length > config.contextLength) {
+    throw new RangeError(`${subject} must fit the context of ${config.contextLength} tokens: got ${ids.length} tokens`);
   }
   checkVocabulary(subject, ids, config);
 }

@@ -75,8 +75,8 @@ export async function perplexity(
 ): Promise<Perplexity> {
   const { vocabSize } = language.config;
   const { against, signal, onProgress, bytes } = options;
-  const most = Math.min(language.context, against?.context ?? language.context);
-  const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bosId ?? null } = options;
+  const most = Math.min(language.config.contextLength, (against ?? language).config.contextLength);
+  const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bos ?? null } = options;
   checkInteger('context', context, 2, most);
   const begin = bos === null ? [] : [bos];
   const room = context - begin.length;

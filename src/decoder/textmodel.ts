@@ -13,8 +13,6 @@ import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 /** A loaded model. Calls may overlap: each gives what it would give alone. */
 export interface Model {
   readonly config: LanguageConfig;
-  /** Tokens that a prompt and what is generated may have together. */
-  readonly context: number;
   /** @throws {FileError} when the checkpoint has no tokenizer.json */
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate;
@@ -61,7 +59,7 @@ export async function textModel(folder: Folder, language: Language): Promise<Mod
     return undefined;
   });
   const chatTemplate = await openChatTemplate(folder, found?.config ?? {});
-  const ends = new Set([...language.config.eosIds, ...endOf(found)]);
+  const ends = new Set([...language.config.eos, ...endOf(found)]);
 
   const tokenizer = (): Tokenizer => {
     if (!found) throw missing!;
@@ -73,7 +71,6 @@ export async function textModel(folder: Folder, language: Language): Promise<Mod
 
   return {
     config,
-    context: language.context,
     language,
     chatTemplate,
     get tokenizer() {
