@@ -180,6 +180,16 @@ test('generate() ends cleanly when aborted: before, in the prompt, between token
   assert.is(some.result!.finishReason, 'aborted');
 });
 
+test('generate() lets other work of the thread run, though no pass takes long', async () => {
+  const row = new Float32Array(40);
+  const quick: Language = { ...fakeLanguage({ contextLength: 1 << 20 }), forward: async () => row };
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(), 1);
+  const generation = run(quick, [1], { maxTokens: 1 << 19, signal: abort.signal });
+  await all(generation);
+  assert.is(generation.result!.finishReason, 'aborted');
+});
+
 test('two generations at once give what each gives alone', async () => {
   const prompts = [PROMPT, [...PROMPT.slice(0, 3), 9, 8, 7]];
   const options = { maxTokens: 12, temperature: 0.7, seed: 3 };

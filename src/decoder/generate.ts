@@ -1,7 +1,7 @@
 // Text from a prompt, token by token.
 
 import { checkInteger } from '../check.ts';
-import { checkIds, type Language, lastLogits } from './language.ts';
+import { checkIds, type Language, lastLogits, pause } from './language.ts';
 import { createSampler, type SamplingOptions } from './sample.ts';
 import { stopFilter } from './stop.ts';
 import type { TextStream } from './text.ts';
@@ -81,6 +81,7 @@ export function generate(
     let reused = 0;
     let finishReason: FinishReason = 'length';
     while (ids.length < most) {
+      await pause();
       const next = await lastLogits(language, ids, options.signal);
       if (next === undefined) {
         finishReason = 'aborted';

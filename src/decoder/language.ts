@@ -54,6 +54,17 @@ export function checkVocabulary(subject: string, ids: ArrayLike<number>, { vocab
   }
 }
 
+/** A thread lets its other work run about this often, in milliseconds: a page stays alive, a signal arrives. */
+const PAUSE_AFTER = 20;
+let paused = 0;
+
+/** Lets other work of the thread run, if none could for a while. */
+export async function pause(): Promise<void> {
+  if (performance.now() - paused < PAUSE_AFTER) return;
+  await new Promise((resolve) => setTimeout(resolve));
+  paused = performance.now();
+}
+
 const turns = new WeakMap<Language, Promise<unknown>>();
 
 /** Runs `work` when all that was asked of the model before has ended: its cache has one user at a time. */

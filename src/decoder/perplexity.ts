@@ -3,7 +3,7 @@
 
 import { checkInteger } from '../check.ts';
 import { exp, logSumExp } from './exponential.ts';
-import { checkVocabulary, inTurn, type Language } from './language.ts';
+import { checkVocabulary, inTurn, type Language, pause } from './language.ts';
 import { argmax } from './sample.ts';
 
 /** How a text is cut and scored. */
@@ -118,6 +118,7 @@ export async function perplexity(
     scored = end;
     windows++;
     onProgress?.({ done: end, total: ids.length });
+    await pause();
   }
 
   const value = exp(own.mean);
