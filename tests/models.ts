@@ -1,6 +1,6 @@
 // Small random checkpoints of every architecture, with sizes that no power of two divides, and the texts that are run through them.
 
-import { normals, uniform } from './bits.ts';
+import { uniform } from './bits.ts';
 import { memoryFolder, safetensors, type Tensor, tensorOf } from './checkpoints.ts';
 
 export type Config = Record<string, unknown> & {
@@ -107,15 +107,14 @@ export function shapesOf(config: Config): [name: string, shape: number[]][] {
   return shapes;
 }
 
-/** Random weights: matrices that keep the length of a vector, norms around 1. Dtypes take turns. */
+/** Random weights, the same in every engine: matrices that keep the length of a vector, norms around 1. Dtypes take turns. */
 export function randomFile(config: Config, dtypes: readonly string[] = ['F32', 'F16', 'BF16'], seed = 1) {
   const tensors: Record<string, Tensor> = {};
   for (const [i, [name, shape]] of shapesOf(config).entries()) {
-    const values = normals(
-      shape.reduce((product, size) => product * size, 1),
-      seed * 1000 + i,
-    );
-    const factor = shape.length === 2 ? 1 / Math.sqrt(shape[1]!) : 0.3;
+    const next = uniform(seed * 1000 + i);
+    const count = shape.reduce((product, size) => product * size, 1);
+    const factor = Math.sqrt(12) * (shape.length === 2 ? 1 / Math.sqrt(shape[1]!) : 0.3);
+    const values = Float64Array.from({ length: count }, () => next() - 0.5);
     const offset = name.endsWith('norm.weight') ? 1 : 0;
     tensors[name] = tensorOf(
       dtypes[i % dtypes.length]!,

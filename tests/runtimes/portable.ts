@@ -7,6 +7,9 @@ import '../grids.test.ts';
 import '../quantize.test.ts';
 import '../format.test.ts';
 import '../streams.test.ts';
+import '../decoder-kernels.test.ts';
+import '../decoder-config.test.ts';
+import '../decoder-models.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 
