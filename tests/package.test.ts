@@ -126,6 +126,23 @@ test('import works in Node', async () => {
   assert.is(await output(process.execPath, 'use.mjs'), await expected());
 });
 
+test('loadModel imports the decoder beside the core', async () => {
+  write(
+    'generate.mjs',
+    `import { load } from 'higgs-wasm';
+    import { openFolder } from 'higgs-wasm/files';
+    import { startThreads } from 'higgs-wasm/workers';
+    const folder = await openFolder(${JSON.stringify(resolve('models/books-llama'))});
+    const model = await (await load()).loadModel(folder, { threads: await startThreads(2) });
+    await folder.close();
+    const generation = model.generate('The natural selection of species', { maxTokens: 8 });
+    for await (const piece of generation);
+    console.log(generation.result.text.trim());
+    await model.close();`,
+  );
+  assert.is(await output(process.execPath, 'generate.mjs'), '.\n\nThese differences between');
+});
+
 test('errors of one subpath are those of another', async () => {
   write(
     'errors.mjs',
@@ -241,13 +258,20 @@ for (const [module, moduleResolution] of [
       `import { type Folder, FormatError, type Higgs, load, type QuantizedMatrix } from 'higgs-wasm';
       import { createFolder, openFolder } from 'higgs-wasm/files';
       import { largeGrids, p4n4096 } from 'higgs-wasm/grids';
-      import { startPool } from 'higgs-wasm/workers';
+      import { createSampler, openTokenizer } from 'higgs-wasm/decoder';
+      import type { Generation, Model } from 'higgs-wasm';
+      import { startPool, startThreads } from 'higgs-wasm/workers';
       const higgs: Higgs = await load(undefined, { grids: [p4n4096, ...largeGrids] });
       const matrix: QuantizedMatrix = higgs.quantize(new Float32Array(64), { rows: 2, cols: 32, grid: 'p2n256' });
       const y: Float32Array<ArrayBuffer> = higgs.matvec(matrix, new Float32Array(32));
       const input: Folder = await openFolder('in');
       const pool = await startPool(2);
       await higgs.quantizeCheckpoint(input, await createFolder('out'), { pool, include: /x/ });
+      const model: Model = await higgs.loadModel(input, { threads: await startThreads(2), context: 128 });
+      const generation: Generation = model.generate('x', { temperature: 1, stop: ['y'] });
+      for await (const piece of generation) piece.length;
+      const ids: number[] = (await openTokenizer(input)).encode('x');
+      createSampler({ seed: 1 })(await model.logits(ids), new Set(ids));
       // @ts-expect-error: the types say what is wrong
       higgs.quantize(new Float32Array(64), { rows: 2 });
       export { FormatError, y };`,
