@@ -3,6 +3,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { build } from 'esbuild';
 import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
 
@@ -42,10 +43,20 @@ execFileSync(process.execPath, [asc, 'assembly/decoder/index.ts', ...relaxed, '-
   stdio: 'inherit',
 });
 
+/**
+ * The core imports what runs models when it is asked to: a file beside it.
+ * @param {string} file @returns {import('esbuild').Plugin}
+ */
+const decoderBeside = (file) => ({
+  name: 'decoder beside the core',
+  setup: ({ onResolve }) => onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: file, external: true })),
+});
+
 /** @type {import('esbuild').BuildOptions} */
 const library = { ...shared, outdir: 'build', platform: 'neutral', mainFields: ['module', 'main'] };
-// First, because the pools embed it as text.
-await build({ ...library, entryPoints: { worker: 'src/workers/worker.ts' }, minify: true });
+// First, because the pools embed them as text.
+const workers = { worker: 'src/workers/worker.ts', 'decoder-worker': 'src/decoder/worker.ts' };
+await build({ ...library, entryPoints: workers, minify: true });
 await build({
   ...library,
   entryPoints: {
@@ -56,19 +67,39 @@ await build({
     'workers-node': 'src/workers/node.ts',
   },
   minifySyntax: true,
+  plugins: [decoderBeside('./decoder.js')],
 });
-// Edge workers may not compile bytes: there the kernels are a module beside the bundle, which the host compiles.
+await build({ ...library, entryPoints: { decoder: 'src/decoder.ts' }, minify: true });
+// Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
+/** @type {import('esbuild').Plugin} */
+const kernelsBeside = {
+  name: 'kernels as a module',
+  setup: ({ onResolve, onLoad }) => {
+    // A host compiles every module that is imported, and not every one knows relaxed SIMD.
+    onResolve({ filter: /decoder\.relaxed\.wasm$/ }, () => ({ path: 'none', namespace: 'none' }));
+    onLoad({ filter: /./, namespace: 'none' }, () => ({ contents: 'export default new Uint8Array();' }));
+    onResolve({ filter: /\.wasm$/ }, ({ path }) => ({ path: `./${basename(path)}`, external: true }));
+  },
+};
 await build({
   ...library,
   entryPoints: { 'index-edge': 'src/index.ts', 'workers-edge': 'src/workers/web.ts' },
   minifySyntax: true,
-  plugins: [
-    {
-      name: 'kernels as a module',
-      setup: ({ onResolve }) => onResolve({ filter: /higgs\.wasm$/ }, () => ({ path: './higgs.wasm', external: true })),
-    },
-  ],
+  plugins: [kernelsBeside, decoderBeside('./decoder-edge.js')],
 });
+await build({
+  ...library,
+  entryPoints: { 'decoder-edge': 'src/decoder.ts' },
+  minify: true,
+  plugins: [kernelsBeside],
+});
+// What is bundled keeps its licence.
+const bundled = [
+  licence('@assemblyscript/loader', 'assemblyscript'),
+  licence('@huggingface/tokenizers'),
+  licence('@huggingface/jinja'),
+];
+writeFileSync('build/licenses.txt', bundled.join('\n'));
 // The mark lets a bundler drop the grids that are not used.
 const grids = 'build/grids.js';
 writeFileSync(grids, readFileSync(grids, 'utf8').replaceAll('= __toBinary(', '= /* @__PURE__ */ __toBinary('));
@@ -78,6 +109,7 @@ await build({
   outdir: 'build',
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
+  plugins: [decoderBeside('./decoder.js')],
 });
 // Other encoders, on the same base, to compare with; a test holds them to their scalar form.
 if (wanted.has('--bench') || wanted.has('--tests')) {
@@ -98,6 +130,12 @@ if (wanted.has('--grids'))
     outdir: 'build',
     platform: 'node',
   });
+
+/** @param {string} name of a package @param {string} from the package that has its licence */
+function licence(name, from = name) {
+  const { version } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8'));
+  return `${name} ${version}\n\n${readFileSync(`node_modules/${from}/LICENSE`, 'utf8')}`;
+}
 
 /** @param {string} folder @param {string[]} names */
 async function bundle(folder, names) {

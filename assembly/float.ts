@@ -23,7 +23,7 @@ function rebias(magnitude: v128, bias: u32): v128 {
 //   f16  s eeeee mmmmmmmmmm  ->  f32  s 000eeeee mmmmmmmmmm 0000000000000, exponent too small by 127 - 15
 // @ts-ignore: decorator
 @inline
-function widen16(h: v128): v128 {
+export function widen16(h: v128): v128 {
   const magnitude = i32x4.shl(v128.and(h, i32x4.splat(0x7fff)), 13);
   const special = v128.and(i32x4.ge_u(magnitude, i32x4.splat(0x7c00 << 13)), i32x4.splat(INFINITY));
   return v128.or(v128.or(rebias(magnitude, 112), special), i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16));

@@ -20,7 +20,7 @@ export function fold(a: v128, b: v128, c: v128, d: v128): f32 {
 // The first `count` (0 to 3) f32 at `x`, then zeros.
 // @ts-ignore: decorator
 @inline
-function loadTail(x: usize, count: usize): v128 {
+export function loadTail(x: usize, count: usize): v128 {
   let v = f32x4.splat(0);
   if (count > 0) v = f32x4.replace_lane(v, 0, load<f32>(x));
   if (count > 1) v = f32x4.replace_lane(v, 1, load<f32>(x, 4));

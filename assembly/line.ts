@@ -5,7 +5,7 @@
 //           more than the step where the next code may begin (16 low bytes, 16 high bytes)
 
 import { every1 } from './every';
-import { blurOf, bytesOf, cellOf, cellsOf, placeOf, reachOf, rowsOf, slackOf, writeHeader } from './rows';
+import { blurOf, cellOf, cellsOf, placeOf, reachOf, rowsOf, slackOf, writeHeader } from './rows';
 
 const CELLS: usize = 1024;
 const STEPS_BYTES: usize = 80;
@@ -26,9 +26,6 @@ function stepsOf(table: usize, n: usize): usize {
 /** Builds the cells of a table that has its rows; where the points do not ascend there are none. */
 export function lineCells(table: usize, n: usize): void {
   const rows = rowsOf(table);
-  for (let j: usize = 0; n <= 16 && j < n; j++) {
-    for (let byte: usize = 0; byte < 4; byte++) store<u8>(bytesOf(table, n) + (byte << 4) + j, load<u8>(rows + (j << 4) + byte));
-  }
   for (let j: usize = 1; j < n; j++) if (!(load<f32>(rows + j * 16) > load<f32>(rows + j * 16 - 16))) return;
   const reach = <f64>reachOf(table, 1, n);
   const width = (2 * reach) / <f64>CELLS;

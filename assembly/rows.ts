@@ -37,6 +37,32 @@ export function cellsOf(table: usize, p: usize, n: usize): usize {
   return table + HEADER + n * rowStride(p) + (p == 1 ? 64 : 0);
 }
 
+/**
+ * Writes the rows of a grid, (n, p) at `points`, of a table that has no cells yet; the bytes, too, of up to 16 points in one
+ * dimension. ½‖g‖² is summed left to right.
+ */
+export function writeRows(points: usize, p: usize, n: usize, table: usize): void {
+  memory.fill(table, 0, HEADER);
+  const stride = rowStride(p);
+  let row = rowsOf(table);
+  for (let j: usize = 0; j < n; j++) {
+    let norm: f32 = 0;
+    for (let i: usize = 0; i < p; i++) {
+      const g = load<f32>(points);
+      store<f32>(row + (i << 2), g);
+      norm += g * g;
+      points += 4;
+    }
+    store<f32>(row + (p << 2), norm * <f32>0.5);
+    if (p <= 2) store<u32>(row + ((p + 1) << 2), <u32>j);
+    if (p == 1) store<u32>(row, 0, 12);
+    for (let byte: usize = 0; p == 1 && n <= 16 && byte < 4; byte++) {
+      store<u8>(bytesOf(table, n) + (byte << 4) + j, load<u8>(row + byte));
+    }
+    row += stride;
+  }
+}
+
 /** Writes the header: `along` cells over [-reach, reach] on each axis. */
 export function writeHeader(table: usize, along: usize, reach: f64): void {
   store<u32>(table, <u32>along);

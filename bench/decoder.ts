@@ -7,20 +7,20 @@ import plain from '../build/decoder.wasm';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { arena } from '../src/kernels/arena.ts';
+import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
+import { activationBytes } from '../src/kernels/decoder/sizes.ts';
+import { integerTable } from '../src/kernels/decoder/table.ts';
+import { f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
+import { normals, uniform } from '../tests/bits.ts';
 import {
-  activationBytes,
   type DenseDtype,
-  type LinearExports,
   type LinearPlan,
   multiply,
   planDense,
   planQuantized,
   scratchBytes,
   storeDense,
-} from '../src/kernels/decoder/linear.ts';
-import { integerTable } from '../src/kernels/decoder/table.ts';
-import { f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
-import { normals, uniform } from '../tests/bits.ts';
+} from '../tests/products.ts';
 
 const [ROWS, COLS, GROUP_SIZE, MANY] = [4096, 4096, 1024, 64];
 const F16_SCALE = 0x2c00; // 1/16
@@ -76,7 +76,7 @@ for (const name of new Set(all.map(({ name }) => name))) {
 async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promise<Measured[]> {
   const memory = new WebAssembly.Memory({ initial: 2048, maximum: 65536 });
   const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
-  const kernels = instance.exports as unknown as LinearExports & { heapBase(): number };
+  const kernels = instance.exports as unknown as DecoderExports;
   const { alloc, place, bytes: view } = arena(memory, kernels.heapBase());
 
   const random = uniform(1);

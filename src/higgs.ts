@@ -1,5 +1,7 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
+import type { ModelOptions } from './decoder/model.ts';
+import type { Model } from './decoder/textmodel.ts';
 import { UnsupportedError } from './errors.ts';
 import { checkGrid, type Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
@@ -93,6 +95,12 @@ export interface Higgs {
     input: Folder,
     options?: Partial<Omit<VerifyOptions, 'against' | 'kernels'>> & { against?: Folder },
   ): Promise<VerifyReport>;
+  /**
+   * Loads a Llama-family model, quantized or not, to generate with. What runs it, `higgs-wasm/decoder`, is imported by this call.
+   * @throws {UnsupportedError} when its architecture is not handled: names it
+   * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
+   */
+  loadModel(input: Folder, options?: ModelOptions): Promise<Model>;
 }
 
 /**
@@ -186,6 +194,8 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
       const original = against && (await openCheckpoint(against));
       return verifyCheckpoint(stored, { pool: local, ...options, kernels, against: original });
     },
+
+    loadModel: async (input, options) => (await import('./decoder.ts')).loadModel(input, options),
   };
 }
 

@@ -1,5 +1,14 @@
 // The public face of the package: re-exports only.
 
+export type { ChatOptions, ChatTemplate, Message } from './decoder/chat.ts';
+export type { EmbedOptions } from './decoder/embed.ts';
+export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './decoder/generate.ts';
+export type { LoadProgress } from './decoder/load.ts';
+export type { ModelOptions } from './decoder/model.ts';
+export type { Divergence, Perplexity, PerplexityOptions } from './decoder/perplexity.ts';
+export type { SamplingOptions } from './decoder/sample.ts';
+export type { Model } from './decoder/textmodel.ts';
+export type { Tokenizer } from './decoder/tokenizer.ts';
 export { FileError, FormatError, type Place, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid } from './grids/grid.ts';
 export { type CheckpointOptions, type Higgs, type LoadOptions, load, type RunOptions } from './higgs.ts';
@@ -18,3 +27,4 @@ export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';
 export type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source/source.ts';
 export type { Pool } from './workers/pool.ts';
+export type { Threads } from './workers/threads.ts';

@@ -73,7 +73,17 @@ test('wrong command lines: exit code 2, the option named, no stack, nothing writ
 });
 
 test('--help of every verb has examples; --version is that of the package', async () => {
-  const verbs = [[], ['quantize'], ['inspect'], ['dequantize'], ['verify']];
+  const verbs = [
+    [],
+    ['quantize'],
+    ['inspect'],
+    ['dequantize'],
+    ['verify'],
+    ['generate'],
+    ['chat'],
+    ['perplexity'],
+    ['bench'],
+  ];
   const all = await Promise.all(verbs.map((verb) => succeeds(higgs(...verb, '--help'))));
   for (const [i, { stdout }] of all.entries()) {
     assert.match(stdout, /\nExamples:\n {2}\$ higgs /);

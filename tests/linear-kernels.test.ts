@@ -9,19 +9,8 @@ import type { Grid } from '../src/grids/grid.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
-import {
-  activationBytes,
-  type DenseDtype,
-  type LinearExports,
-  type LinearPlan,
-  multiply,
-  planDense,
-  planQuantized,
-  type Scheme,
-  scratchBytes,
-  storeDense,
-  storeQuantized,
-} from '../src/kernels/decoder/linear.ts';
+import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
+import { activationBytes } from '../src/kernels/decoder/sizes.ts';
 import { integerGrid, integerTable } from '../src/kernels/decoder/table.ts';
 import { bf16ToF32Bits, f16ToF32, f16ToF32Bits, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { groupsOf } from '../src/reference/hadamard.ts';
@@ -30,8 +19,17 @@ import { gridTable, nearest } from '../src/reference/nearest.ts';
 import { pack } from '../src/reference/pack.ts';
 import { dot } from '../src/reference/sum.ts';
 import { normals, sameBits, uniform } from './bits.ts';
-
-type Kernels = LinearExports & { heapBase(): number };
+import {
+  type DenseDtype,
+  type LinearPlan,
+  multiply,
+  planDense,
+  planQuantized,
+  type Scheme,
+  scratchBytes,
+  storeDense,
+  storeQuantized,
+} from './products.ts';
 
 const grids = [...smallGrids, ...largeGrids];
 // Sizes that a checkpoint may bring along and that no loop is made for: their points are only samples.
@@ -100,10 +98,10 @@ const activations = (count: number, cols: number): Float32Array[] =>
 
 async function instantiate(
   bytes: Uint8Array<ArrayBuffer>,
-): Promise<{ kernels: Kernels; memory: Arena; buffer: () => ArrayBuffer }> {
+): Promise<{ kernels: DecoderExports; memory: Arena; buffer: () => ArrayBuffer }> {
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536 });
   const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
-  const kernels = instance.exports as unknown as Kernels;
+  const kernels = instance.exports as unknown as DecoderExports;
   return { kernels, memory: arena(memory, kernels.heapBase()), buffer: () => memory.buffer };
 }
 

@@ -2,8 +2,12 @@
 
 import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
+import { addBench } from './bench.ts';
+import { addChat } from './chat.ts';
 import { addDequantize } from './dequantize.ts';
+import { addGenerate } from './generate.ts';
 import { addInspect } from './inspect.ts';
+import { addPerplexity } from './perplexity.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addVerify } from './verify.ts';
@@ -20,10 +24,13 @@ Examples:
   $ higgs inspect Llama-3.2-1B-higgs
   $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B
   $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored
+  $ higgs generate Llama-3.2-1B-higgs -p "Once upon a time"
+  $ higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw --against Llama-3.2-1B
 
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
   );
-for (const add of [addQuantize, addInspect, addDequantize, addVerify]) add(program);
+const verbs = [addQuantize, addInspect, addDequantize, addVerify, addGenerate, addChat, addPerplexity, addBench];
+for (const add of verbs) add(program);
 for (const command of [program, ...program.commands]) {
   command.exitOverride().showHelpAfterError('(add --help for the options)');
   command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'higgs: ')) });

@@ -71,7 +71,8 @@ export function reportError(error: unknown): number {
     return EXIT.usage;
   }
   const expected = [FormatError, UnsupportedError, FileError, RangeError, TypeError];
-  const known = error instanceof Error && expected.some((type) => error.constructor === type) && !isOurFault(error);
+  // By name: the decoder is a bundle with classes of its own.
+  const known = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
   process.stderr.write(`higgs: ${known ? (error as Error).message : ((error as Error)?.stack ?? String(error))}\n`);
   return EXIT.failed;
 }

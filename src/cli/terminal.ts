@@ -59,11 +59,11 @@ export function family(name: string): string {
   return name.replace(/(^|\.)\d+(?=\.|$)/g, '$1*');
 }
 
-/** How far a run is, in what takes the time: weights, or bytes where there are none. */
+/** How far a run is, in what takes the time: weights or tokens, or bytes where there are none. */
 export interface Step {
   done: number;
   total: number;
-  unit: 'weights' | 'bytes';
+  unit: 'weights' | 'tokens' | 'bytes';
   /** Bytes read so far. */
   bytes: number;
   /** The tensor at work. */
@@ -97,9 +97,10 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
     const [since] = marks;
     const seconds = Math.max(1e-3, now.seconds - since.seconds);
     const pace = (done - since.done) / seconds;
-    const weights = unit === 'weights' ? `${countText(pace)} weights/s  ` : '';
+    const counted = unit === 'bytes' ? [] : [`${countText(pace)} ${unit}/s`];
+    const read = unit === 'tokens' ? [] : [`${((bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`];
     const left = pace > 0 ? durationText((total - done) / pace) : '…';
-    return { rate: `${weights}${((bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`, left };
+    return { rate: [...counted, ...read].join('  '), left };
   }
 
   const bar = stream.isTTY

@@ -23,6 +23,17 @@ export function integer(low: number, high: number): (text: string) => number {
   };
 }
 
+/** A parser of numbers in a range. */
+export function decimal(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^(\d+(\.\d*)?|\.\d+)$/.test(text) || value < low || value > high) {
+      throw new InvalidArgumentError(`must be a number from ${low} to ${high}.`);
+    }
+    return value;
+  };
+}
+
 /** Parses a size in bytes: `500MB`, `5GB`, `2GiB`. */
 export function byteSize(text: string): number {
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?$/.exec(text) ?? [];

@@ -15,9 +15,13 @@ const SIMD = Uint8Array.of(
  * @throws {UnsupportedError} `simd` where WebAssembly has no 128-bit SIMD
  */
 export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<KernelExports> {
-  if (!WebAssembly.validate(SIMD)) {
-    throw new UnsupportedError('simd', 'this runtime must support WebAssembly SIMD (128 bit): it does not');
-  }
+  checkSimd();
   const { exports } = await instantiate(binary);
   return exports as unknown as KernelExports;
+}
+
+/** @throws {UnsupportedError} `simd` where WebAssembly has no 128-bit SIMD */
+export function checkSimd(): void {
+  if (WebAssembly.validate(SIMD)) return;
+  throw new UnsupportedError('simd', 'this runtime must support WebAssembly SIMD (128 bit): it does not');
 }

@@ -3,7 +3,7 @@
 
 import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
-import { bytesPerRow, groupsPerRow } from './layout.ts';
+import { bytesPerRow, dtypeCodes, groupsPerRow } from './layout.ts';
 
 /** Dtypes, as safetensors names them, of weights that can be read. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
@@ -11,9 +11,6 @@ export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
 export type PlainDtype = 'F32' | 'F16' | 'BF16';
 
 export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
-
-// How assembly/float.ts numbers them.
-const dtypeCodes: Readonly<Record<WeightDtype, number>> = { F32: 0, BF16: 1, F16: 2, F8_E4M3: 3 };
 
 /** Columns that share one factor of a block-scaled F8 tensor. */
 export const FACTOR_COLS = 128;

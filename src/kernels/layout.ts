@@ -16,3 +16,6 @@ export function groupsPerRow(cols: number, groupSize: number): number {
   for (let rest = cols % groupSize; rest > 0; rest &= rest - 1) groups++;
   return groups;
 }
+
+/** Dtypes of weights that the kernels read, by the number that assembly/float.ts has for them. */
+export const dtypeCodes = { F32: 0, BF16: 1, F16: 2, F8_E4M3: 3 } as const;

@@ -2,20 +2,26 @@
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import threadCode from '../../build/decoder-worker.js' with { type: 'text' };
 import code from '../../build/worker.js' with { type: 'text' };
 import { checkInteger } from '../check.ts';
 import { kernelBytes } from '../kernels/load.ts';
 import { type Answer, type Pool, type Spawn, workerPool } from './pool.ts';
+import { type SpawnThread, type ThreadAnswer, type Threads, threadsOf } from './threads.ts';
 
-const source = `import { parentPort } from 'node:worker_threads';
+const port = `import { parentPort } from 'node:worker_threads';
 const port = {
   addEventListener: (type, listener) => parentPort.on(type, (data) => listener({ data })),
   postMessage: (answer, transfer) => parentPort.postMessage(answer, transfer),
 };
-${code}`;
+`;
+
+function startWorker(code: string): Worker {
+  return new Worker(new URL(`data:text/javascript,${encodeURIComponent(port + code)}`));
+}
 
 const spawn: Spawn = (answer, fail) => {
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
+  const worker = startWorker(code);
   worker.on('message', (data: Answer) => answer(data));
   worker.on('error', fail);
   worker.on('exit', (code) => fail(new Error(`a worker ended early with code ${code}`)));
@@ -32,4 +38,25 @@ const spawn: Spawn = (answer, fail) => {
 export async function startPool(size: number = availableParallelism()): Promise<Pool> {
   checkInteger('size', size, 1);
   return workerPool(size, spawn, kernelBytes);
+}
+
+const spawnThread: SpawnThread = (answer, fail) => {
+  const worker = startWorker(threadCode);
+  worker.on('message', (data: ThreadAnswer) => answer(data));
+  worker.on('error', fail);
+  worker.on('exit', (code) => fail(new Error(`a thread ended early with code ${code}`)));
+  return {
+    post: (message) => worker.postMessage(message),
+    release: () => worker.unref(),
+    terminate: () => worker.terminate(),
+  };
+};
+
+/**
+ * Starts threads that share memory, to load one model with; closing the model ends them.
+ * @param size threads, the caller's among them; the cores that this process may use if left out
+ */
+export async function startThreads(size: number = availableParallelism()): Promise<Threads> {
+  checkInteger('size', size, 1);
+  return threadsOf(size, spawnThread);
 }

@@ -1,10 +1,13 @@
 // SHA-256 of what the library makes of a small checkpoint: the same on every runtime, or some runtime's bits differ.
 // The input uses integers, +, × and rounding to f32 only: Math.log and Math.cos may differ between engines.
 
+import { loadModel } from '../../src/decoder/model.ts';
 import { largeGrids } from '../../src/grids/large.ts';
-import { type CheckpointOptions, type Folder, load } from '../../src/index.ts';
+import { type CheckpointOptions, type Folder, type Higgs, load } from '../../src/index.ts';
+import { startThreads } from '../../src/workers/web.ts';
 import { uniform } from '../bits.ts';
 import { indexOf, memoryFolder, memoryOutput, safetensors, type Tensor } from '../checkpoints.ts';
+import { configs, modelFolder, randomFile, randomIds } from '../models.ts';
 
 export interface Hashes {
   /** Of quantized checkpoints, file by file. */
@@ -13,6 +16,8 @@ export interface Hashes {
   dequantized: string;
   /** Of matrices times vectors. */
   matvec: string;
+  /** Of models' logits, on one thread and, where there are threads, on two. */
+  logits: string;
 }
 
 // Every p, codes of 2 to 12 bits, groups that a row has one of and many of.
@@ -49,7 +54,33 @@ export async function hashes(): Promise<Hashes> {
       products.push(new Uint8Array(higgs.matvec(matrix, weights(cols, cols)).buffer));
     }
   }
-  return { checkpoint: await sha256(quantized), dequantized: await sha256(restored), matvec: await sha256(products) };
+  return {
+    checkpoint: await sha256(quantized),
+    dequantized: await sha256(restored),
+    matvec: await sha256(products),
+    logits: await logits(higgs),
+  };
+}
+
+// Every architecture, plain and quantized.
+async function logits(higgs: Higgs): Promise<string> {
+  const parts: Uint8Array[][] = [[], []];
+  for (const config of Object.values(configs)) {
+    const plain = modelFolder(config, randomFile(config));
+    const output = memoryOutput();
+    await higgs.quantizeCheckpoint(plain, output, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' });
+    for (const folder of [plain, output.folder()]) {
+      for (const size of [1, 2]) {
+        const model = await loadModel(folder, { threads: await startThreads(size) });
+        const found = await model.forward(randomIds(80, config.vocab_size), { logits: 'all' });
+        parts[size - 1]!.push(new Uint8Array(found.buffer));
+        await model.close();
+      }
+    }
+  }
+  const [one, two] = await Promise.all(parts.map(sha256));
+  if (one !== two) throw new Error(`logits must not depend on threads: ${one} on one, ${two} on two`);
+  return one!;
 }
 
 // Two shards: every dtype that is quantized, F8 with factors, experts, odd widths, an embedding, what passes through.

@@ -7,6 +7,12 @@ import '../grids.test.ts';
 import '../quantize.test.ts';
 import '../format.test.ts';
 import '../streams.test.ts';
+import '../sample.test.ts';
+import '../chat.test.ts';
+import '../generate.test.ts';
+import '../decoder-kernels.test.ts';
+import '../decoder-config.test.ts';
+import '../decoder-models.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 

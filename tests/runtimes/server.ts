@@ -1,4 +1,4 @@
-// A page that runs the bundle and posts the outcome back, served on this machine without any special header.
+// A page that runs the bundle and posts the outcome back, served on this machine; cross-origin isolated, so that threads can share memory.
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -34,6 +34,8 @@ export async function servePage(visit: (url: string) => Promise<void>, signal: A
       if ('error' in result) reject(new Error(result.error));
       else resolve(result);
     } else if (request.url === '/') {
+      response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
+      response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       response.setHeader('Content-Type', 'text/html').end(page);
     } else if (request.url === '/portable.js') {
       response.setHeader('Content-Type', 'text/javascript').end(readFileSync(`${BUNDLES}/portable.js`));

@@ -24,6 +24,8 @@ const tests :Workerd.Worker = (
     (name = "portable.js", esModule = embed "portable.workerd.js"),
     (name = "higgs.wasm", wasm = embed "../../higgs.wasm"),
     (name = "higgs.debug.wasm", wasm = embed "../../higgs.debug.wasm"),
+    (name = "decoder.wasm", wasm = embed "../../decoder.wasm"),
+    (name = "decoder.debug.wasm", wasm = embed "../../decoder.debug.wasm"),
   ],
   compatibilityDate = "2026-11-01",
 );

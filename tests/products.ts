@@ -1,42 +1,10 @@
-// A linear layer in linear memory: where its weights stand, and the calls that multiply with them. Codes and scales are the bytes
-// of the file, so the kernels in f32 read them too. A product computes the rows asked for and writes nothing else: threads that
-// share the memory divide it by rows, and get the bits of one.
+// A matrix in linear memory and its products, for tests and measurements of the kernels alone.
 
-import { bytesPerRow, groupsPerRow } from '../layout.ts';
+import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
+import { denseScratchBytes, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { bytesPerRow, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
 
-/** The kernels of this room as WebAssembly exports them: addresses and counts in. assembly/decoder/ has the contract of each. */
-export interface LinearExports {
-  quantizeActivation(x: number, count: number, cols: number, groupSize: number, to: number): void;
-  matmul(
-    packed: number,
-    rowBytes: number,
-    scales: number,
-    rows: number,
-    cols: number,
-    groupSize: number,
-    table: number,
-    x: number,
-    count: number,
-    y: number,
-    stride: number,
-    scratch: number,
-  ): void;
-  denseRows(
-    w: number,
-    kind: number,
-    rows: number,
-    cols: number,
-    x: number,
-    count: number,
-    y: number,
-    stride: number,
-    scratch: number,
-  ): void;
-}
-
-/** Dtypes of weights that are multiplied as they are, by the number that the kernels know them by. */
-export const DENSE_KINDS = { F32: 0, F16: 1, BF16: 2 } as const;
-export type DenseDtype = keyof typeof DENSE_KINDS;
+export type DenseDtype = 'F32' | 'F16' | 'BF16';
 
 export interface Shape {
   readonly rows: number;
@@ -84,8 +52,6 @@ export interface Product {
 }
 
 const READ_BEHIND = 64;
-/** Four rows of 4096 i16, with what decoding writes behind each: TILE_STRIDE in assembly/decoder/tile.ts. */
-const TILE_BYTES = 4 * (4096 + 96) * 2;
 
 /** Sizes of a layer of packed codes. */
 export function planQuantized({ rows, cols }: Shape, { p, bits, groupSize }: Scheme): QuantizedPlan {
@@ -130,22 +96,9 @@ export function storeDense(
   new Uint8Array(memory, address, plan.rows * plan.rowBytes).set(weights, firstRow * plan.rowBytes);
 }
 
-/**
- * Bytes of one activation as quantizeActivation(x, count, cols, groupSize, to) writes it; every quantized layer of the same cols
- * and group size reads it. What is quantized, rotated f32, must be readable for 124 bytes behind its end.
- */
-export function activationBytes(cols: number, groupSize: number): number {
-  const groups = groupsPerRow(cols, groupSize);
-  // A group of fewer than 32 columns takes 32 slots of 4 bytes.
-  const small = groupSize < 32 ? groups : groupsPerRow(cols % 32, 32);
-  const slots = (groupSize < 32 ? 0 : cols - (cols % 32)) + small * 32;
-  return slots * 4 + groups * 16;
-}
-
 /** Bytes of scratch that a product of up to `count` activations needs in each thread. */
 export function scratchBytes(plan: LinearPlan, count: number): number {
-  if (plan.type === 'dense') return 2 * (plan.cols + 16) * 4;
-  return (plan.groups + count + 2) * 16 + TILE_BYTES;
+  return plan.type === 'dense' ? denseScratchBytes(plan.cols) : productScratchBytes(plan.cols, plan.groupSize, count);
 }
 
 /**
@@ -154,7 +107,7 @@ export function scratchBytes(plan: LinearPlan, count: number): number {
  * @param table address of its grid's integerTable; not read for a dense layer
  */
 export function multiply(
-  kernels: LinearExports,
+  kernels: Pick<DecoderExports, 'denseRows' | 'matmul'>,
   plan: LinearPlan,
   address: number,
   table: number,
@@ -165,7 +118,7 @@ export function multiply(
   const to = y + fromRow * 4;
   const some = toRow - fromRow;
   if (plan.type === 'dense') {
-    kernels.denseRows(weights, DENSE_KINDS[plan.dtype], some, cols, x, count, to, rows, scratch);
+    kernels.denseRows(weights, dtypeCodes[plan.dtype], some, cols, x, count, to, rows, scratch);
   } else {
     const scales = address + plan.scalesAt + fromRow * plan.groups * 2;
     kernels.matmul(weights, rowBytes, scales, some, cols, plan.groupSize, table, x, count, to, rows, scratch);

@@ -1,0 +1,78 @@
+// higgs bench: how fast a model loads, reads a prompt and generates, and what memory it takes.
+
+import { type Command, Option } from 'commander';
+import { addModelOptions, type ModelChoice, withModels } from './model.ts';
+import { bytesText } from './terminal.ts';
+import { integer } from './usage.ts';
+
+interface Options extends ModelChoice {
+  promptTokens: number;
+  maxTokens: number;
+  runs: number;
+  json?: boolean;
+}
+
+export function addBench(program: Command): void {
+  const command = program
+    .command('bench')
+    .summary('measure the speed of a model')
+    .description(
+      'Measures loading, prompt and generation. Of several runs the fastest counts; the ids are any of the vocabulary.',
+    )
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer');
+  addModelOptions(command, 'tokens that the cache has room for (the model’s, at most 4096)')
+    .addOption(new Option('--prompt-tokens <n>', 'tokens of the prompt').argParser(integer(1, 2 ** 24)).default(128))
+    .addOption(new Option('-n, --max-tokens <n>', 'tokens to generate').argParser(integer(1, 2 ** 24)).default(64))
+    .addOption(new Option('--runs <n>', 'runs').argParser(integer(1, 1000)).default(3))
+    .option('--json', 'print the figures as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs bench Llama-3.2-1B-higgs
+  $ higgs bench Llama-3.2-1B-higgs --threads 1 --prompt-tokens 512 --json`,
+    )
+    .action(bench);
+}
+
+async function bench(path: string, options: Options): Promise<void> {
+  await withModels([path], options, async ([open], signal) => {
+    const { model, loadMs } = open!;
+    const { language } = model;
+    const { vocabSize } = model.config;
+    const { promptTokens, maxTokens, runs } = options;
+    let [promptMs, generateMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+    for (let run = 0; run < runs; run++) {
+      // Ids of every run differ from the first on, so that nothing is in the cache.
+      const ids = Array.from({ length: promptTokens }, (_, i) => ((i + run + 1) * 40503) % vocabSize);
+      const began = performance.now();
+      await language.forward(ids, { from: 0, logits: 'last', signal });
+      promptMs = Math.min(promptMs, performance.now() - began);
+      const first = performance.now();
+      for (let i = 0; i < maxTokens; i++) {
+        await language.forward([ids[i % promptTokens]!], { from: promptTokens + i, logits: 'last', signal });
+      }
+      generateMs = Math.min(generateMs, performance.now() - first);
+    }
+    const figures = {
+      loadMs,
+      promptTokens,
+      promptTokensPerSecond: (1000 * promptTokens) / promptMs,
+      maxTokens,
+      generateTokensPerSecond: (1000 * maxTokens) / generateMs,
+      threads: language.threads,
+      memory: language.memory,
+      residentBytes: process.memoryUsage().rss,
+    };
+    const { bytes, weights, cache } = figures.memory;
+    process.stdout.write(
+      options.json
+        ? `${JSON.stringify(figures)}\n`
+        : `load      ${loadMs.toFixed(0)} ms\n` +
+            `prompt    ${figures.promptTokensPerSecond.toPrecision(3)} tokens/s, ${promptTokens} tokens\n` +
+            `generate  ${figures.generateTokensPerSecond.toPrecision(3)} tokens/s, ${maxTokens} tokens\n` +
+            `memory    ${bytesText(bytes)}: weights ${bytesText(weights)}, cache ${bytesText(cache)}; process ${bytesText(figures.residentBytes)}\n` +
+            `threads   ${figures.threads}\n`,
+    );
+  });
+}

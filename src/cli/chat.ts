@@ -1,0 +1,116 @@
+// higgs chat: a conversation, line by line. The history stays, and what the cache holds of it is not run again.
+
+import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import type { Message } from '../decoder/chat.ts';
+import type { Model } from '../decoder/textmodel.ts';
+import { timingsText } from './generate.ts';
+import {
+  addModelOptions,
+  addSamplingOptions,
+  type ModelChoice,
+  type SamplingChoice,
+  samplingOf,
+  withModels,
+} from './model.ts';
+import { Interrupted } from './run.ts';
+
+interface Options extends ModelChoice, SamplingChoice {
+  system?: string;
+}
+
+export function addChat(program: Command): void {
+  const command = program
+    .command('chat')
+    .summary('talk to a model')
+    .description(
+      'Talks to a model that has a chat template. On a terminal every line is a turn, /reset forgets them, /exit or Ctrl-D ends;\n' +
+        'what is piped in is one turn.',
+    )
+    .argument('<model>', 'a checkpoint’s directory, with its configuration, tokenizer and chat template')
+    .option('--system <text>', 'what the model is told before');
+  addSamplingOptions(addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)'))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs chat SmolLM2-135M-Instruct-higgs
+  $ echo "What is the capital of France?" | higgs chat SmolLM2-135M-Instruct-higgs`,
+    )
+    .action(chat);
+}
+
+async function chat(path: string, options: Options): Promise<void> {
+  await withModels([path], options, async ([open], signal) => {
+    const { model } = open!;
+    const begin: Message[] = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
+    // A model without a template is refused before anything is asked.
+    model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
+    if (process.stdin.isTTY) await converse(model, begin, options, signal);
+    else await answer(model, [...begin, { role: 'user', content: (await readAll()).trimEnd() }], options, signal);
+  });
+}
+
+async function converse(model: Model, begin: readonly Message[], options: Options, signal: AbortSignal): Promise<void> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  // The first Ctrl-C ends a turn, one at the prompt the conversation.
+  let turn: AbortController | undefined;
+  let ended = false;
+  const leave = new AbortController();
+  lines.on('SIGINT', () => (turn ? turn.abort() : leave.abort()));
+  lines.on('close', () => {
+    ended = true;
+    leave.abort();
+  });
+  signal.addEventListener('abort', () => leave.abort());
+  let history = [...begin];
+  try {
+    while (!ended) {
+      const line = await lines.question('> ', { signal: leave.signal }).catch(() => undefined);
+      if (line === undefined || line.trim() === '/exit') break;
+      if (line.trim() === '') continue;
+      if (line.trim() === '/reset') {
+        history = [...begin];
+        continue;
+      }
+      turn = new AbortController();
+      signal.addEventListener('abort', turn.abort.bind(turn));
+      const asked: Message[] = [...history, { role: 'user', content: line }];
+      try {
+        const text = await answer(model, asked, options, turn.signal, true);
+        history = [...asked, { role: 'assistant', content: text }];
+      } catch (error) {
+        // A conversation that outgrew the context goes on after /reset.
+        if (!(error instanceof RangeError)) throw error;
+        process.stderr.write(`higgs: ${error.message}; /reset forgets the conversation\n`);
+      }
+      turn = undefined;
+    }
+  } finally {
+    lines.close();
+  }
+  if (signal.aborted) throw new Interrupted();
+}
+
+// One turn of the model, as it comes. @returns its text
+async function answer(
+  model: Model,
+  messages: readonly Message[],
+  options: Options,
+  signal: AbortSignal,
+  goesOn = false,
+): Promise<string> {
+  const generation = model.chat(messages, { ...samplingOf(options), signal });
+  for await (const piece of generation) process.stdout.write(piece);
+  process.stdout.write('\n');
+  const result = generation.result!;
+  process.stderr.write(`${timingsText(result)}\n`);
+  if (result.finishReason === 'aborted' && !goesOn) throw new Interrupted();
+  return result.text.trim();
+}
+
+async function readAll(): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of process.stdin) pieces.push(piece as Uint8Array);
+  return new TextDecoder().decode(Buffer.concat(pieces));
+}

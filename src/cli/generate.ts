@@ -1,0 +1,74 @@
+// higgs generate: text behind a prompt, as it comes.
+
+import type { Command } from 'commander';
+import type { GenerationResult } from '../decoder/generate.ts';
+import {
+  addModelOptions,
+  addSamplingOptions,
+  type ModelChoice,
+  rateText,
+  type SamplingChoice,
+  samplingOf,
+  withModels,
+} from './model.ts';
+import { Interrupted } from './run.ts';
+import { UsageError } from './usage.ts';
+
+interface Options extends ModelChoice, SamplingChoice {
+  prompt: string;
+  ignoreEos?: boolean;
+  json?: boolean;
+}
+
+export function addGenerate(program: Command): void {
+  const command = program
+    .command('generate')
+    .summary('generate text behind a prompt')
+    .description('Generates text behind a prompt with a model of the Llama family, quantized or not.')
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer')
+    .requiredOption('-p, --prompt <text>', 'what the text begins with');
+  addSamplingOptions(addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)'))
+    .option('--ignore-eos', 'go on behind the end of the text')
+    .option('--json', 'print ids, text and timings as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs generate Llama-3.2-1B-higgs -p "Once upon a time"
+  $ higgs generate Llama-3.2-1B-higgs -p "1, 2, 3," -n 20 --temperature 0.8 --top-p 0.95 --seed 7`,
+    )
+    .action(generate);
+}
+
+async function generate(path: string, options: Options): Promise<void> {
+  if (options.prompt === '') throw new UsageError('--prompt must not be empty');
+  await withModels([path], options, async ([open], signal) => {
+    const { model, loadMs } = open!;
+    const generation = model.generate(options.prompt, {
+      ...samplingOf(options),
+      ignoreEos: options.ignoreEos ?? false,
+      signal,
+    });
+    if (!options.json) process.stdout.write(options.prompt);
+    for await (const piece of generation) if (!options.json) process.stdout.write(piece);
+    const result = generation.result!;
+    if (options.json) process.stdout.write(`${JSON.stringify(reportOf(options.prompt, result, loadMs))}\n`);
+    else {
+      process.stdout.write('\n');
+      process.stderr.write(`${timingsText(result)}, loaded in ${loadMs.toFixed(0)} ms\n`);
+    }
+    if (result.finishReason === 'aborted') throw new Interrupted();
+  });
+}
+
+function reportOf(prompt: string, result: GenerationResult, loadMs: number) {
+  const { promptIds, ids, text, finishReason, promptMs, generateMs } = result;
+  return { prompt, promptIds, ids, text, finishReason, timings: { loadMs, promptMs, generateMs } };
+}
+
+/** What a generation took. */
+export function timingsText({ promptIds, ids, reused, promptMs, generateMs, finishReason }: GenerationResult): string {
+  const prompt = promptIds.length - reused;
+  const next = Math.max(0, ids.length - 1); // the first one is the prompt's
+  return `prompt ${prompt} tokens at ${rateText(prompt, promptMs)}, generated ${ids.length} at ${rateText(next, generateMs)}, ended by ${finishReason}`;
+}

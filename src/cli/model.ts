@@ -1,0 +1,129 @@
+// A model as verbs open it: its options, loading with progress, Ctrl-C.
+
+import { type Command, Option } from 'commander';
+import type { SamplingOptions } from '../decoder/sample.ts';
+import type { Model } from '../decoder/textmodel.ts';
+import { startThreads } from '../workers/node.ts';
+import { openInput } from './input.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
+import { progressDisplay } from './terminal.ts';
+import { decimal, integer } from './usage.ts';
+
+/** Options of every verb that runs a model. */
+export interface ModelChoice {
+  context?: number;
+  threads: number;
+  cache: 'f16' | 'f32';
+}
+
+/** Adds the options of `ModelChoice`. @param context what `--context` is, in words */
+export function addModelOptions(command: Command, context: string): Command {
+  return command
+    .addOption(new Option('--context <n>', context).argParser(integer(2, 2 ** 24)))
+    .addOption(
+      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+    )
+    .addOption(
+      new Option('--cache <dtype>', 'dtype of the cached keys and values').choices(['f16', 'f32']).default('f16'),
+    );
+}
+
+/** Options of the verbs that generate. */
+export interface SamplingChoice {
+  maxTokens: number;
+  stop?: string[];
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  seed: number;
+}
+
+/** Adds the options of `SamplingChoice`. */
+export function addSamplingOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('-n, --max-tokens <n>', 'most tokens to generate').argParser(integer(1, 2 ** 24)).default(256),
+    )
+    .option('--stop <text>', 'end where this text would begin; may be given again', collect)
+    .addOption(
+      new Option('--temperature <x>', '0 takes the most likely token, always').argParser(decimal(0, 100)).default(0),
+    )
+    .addOption(
+      new Option('--top-k <n>', 'choose among the k most likely tokens')
+        .argParser(integer(0, 2 ** 24))
+        .default(0, 'all'),
+    )
+    .addOption(
+      new Option('--top-p <x>', 'among the fewest of this probability').argParser(decimal(1e-6, 1)).default(1, 'all'),
+    )
+    .addOption(
+      new Option('--min-p <x>', 'among those this times as likely as the first')
+        .argParser(decimal(0, 1))
+        .default(0, 'all'),
+    )
+    .addOption(
+      new Option('--repetition-penalty <x>', 'makes what occurred less likely')
+        .argParser(decimal(1e-3, 100))
+        .default(1, 'none'),
+    )
+    .addOption(new Option('--seed <n>', 'of the random choices').argParser(integer(0, 2 ** 32 - 1)).default(0));
+}
+
+const collect = (text: string, all: readonly string[] = []): string[] => [...all, text];
+
+/** What the library takes of a verb's options. */
+export function samplingOf(options: SamplingChoice): SamplingOptions & { maxTokens: number; stop: string[] } {
+  const { maxTokens, stop = [], temperature, topK, topP, minP, repetitionPenalty, seed } = options;
+  return { maxTokens, stop, temperature, topK, topP, minP, repetitionPenalty, seed };
+}
+
+/** A model that is open, and how long that took. */
+export interface OpenModel {
+  model: Model;
+  loadMs: number;
+}
+
+/** Loads the models of `paths`, has `work` use them, closes them; Ctrl-C aborts the signal. */
+export async function withModels<T>(
+  paths: readonly string[],
+  { context, threads, cache }: ModelChoice,
+  work: (models: OpenModel[], signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const higgs = await loadAll();
+  const abort = new AbortController();
+  const interrupt = () => abort.abort(new Interrupted());
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const models: OpenModel[] = [];
+  try {
+    for (const path of paths) {
+      const began = performance.now();
+      const input = await openInput(path);
+      const progress = progressDisplay('load');
+      try {
+        const model = await higgs.loadModel(input.folder, {
+          ...(context !== undefined && { context }),
+          cache,
+          threads: await startThreads(threads),
+          signal: abort.signal,
+          onProgress: ({ bytesDone, bytes, tensor }) =>
+            progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
+        });
+        models.push({ model, loadMs: performance.now() - began });
+      } finally {
+        progress.stop();
+        await input.folder.close();
+      }
+    }
+    return await work(models, abort.signal);
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    for (const { model } of models) await model.close();
+  }
+}
+
+/** `12.3 tokens/s`. */
+export function rateText(tokens: number, ms: number): string {
+  return ms > 0 ? `${((tokens / ms) * 1000).toPrecision(3)} tokens/s` : '…';
+}

@@ -1,0 +1,95 @@
+// higgs perplexity: how well a model predicts a text, and how far its predictions are from the original's.
+
+import { type Command, Option } from 'commander';
+import { DEFAULT_CONTEXT, type Perplexity } from '../decoder/perplexity.ts';
+import { openFile } from '../source/file.ts';
+import { addModelOptions, type ModelChoice, withModels } from './model.ts';
+import { progressDisplay } from './terminal.ts';
+import { integer } from './usage.ts';
+
+interface Options extends ModelChoice {
+  text: string;
+  against?: string;
+  stride?: number;
+  bos: boolean;
+  json?: boolean;
+}
+
+export function addPerplexity(program: Command): void {
+  const command = program
+    .command('perplexity')
+    .summary('measure how well a model predicts a text')
+    .description(
+      'Measures the perplexity of a text: the file is one text, cut into windows that begin with the model’s first token; every\n' +
+        'token is scored once. Beside the original it also measures the KL divergence of all predictions.',
+    )
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer')
+    .requiredOption('--text <file>', 'a text in UTF-8')
+    .option('--against <original>', 'the model to compare with');
+  addModelOptions(command, `tokens of a window (${DEFAULT_CONTEXT}, or the model’s context if that is less)`)
+    .addOption(
+      new Option('--stride <n>', 'tokens from one window to the next (all of a window)').argParser(integer(1, 2 ** 24)),
+    )
+    .option('--no-bos', 'windows without the model’s first token')
+    .option('--json', 'print the figures as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw
+  $ higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw --against Llama-3.2-1B --context 2048 --stride 1024 --json`,
+    )
+    .action(measure);
+}
+
+async function measure(path: string, options: Options): Promise<void> {
+  const text = await readWhole(options.text); // its faults come before a long load
+  const paths = options.against === undefined ? [path] : [path, options.against];
+  await withModels(paths, options, async ([open, original], signal) => {
+    const progress = progressDisplay('perplexity');
+    const began = performance.now();
+    let found: Perplexity;
+    try {
+      found = await open!.model.perplexity(text, {
+        ...(options.context !== undefined && { context: options.context }),
+        ...(options.stride !== undefined && { stride: options.stride }),
+        ...(!options.bos && { bos: null }),
+        ...(original && { against: original.model }),
+        signal,
+        onProgress: ({ done, total }) => progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' }),
+      });
+    } finally {
+      progress.stop();
+    }
+    const seconds = (performance.now() - began) / 1000;
+    process.stdout.write(options.json ? `${JSON.stringify({ ...found, seconds })}\n` : figures(found, seconds));
+  });
+}
+
+function figures(found: Perplexity, seconds: number): string {
+  const { perplexity, perplexityError, meanNll, standardError, bitsPerByte, against } = found;
+  const begin = found.bos === null ? 'without bos' : `bos ${found.bos}`;
+  const lines = [
+    `perplexity ${perplexity.toFixed(4)} ± ${perplexityError.toFixed(4)}, mean ${meanNll.toFixed(5)} ± ${standardError.toFixed(5)} nats, ${bitsPerByte!.toFixed(4)} bits per byte`,
+    `${found.tokensScored} of ${found.tokens} tokens scored in ${found.windows} windows of ${found.context}, stride ${found.stride}, ${begin}, ${seconds.toFixed(1)} s`,
+  ];
+  if (against) {
+    const { p50, p90, p95, p99, max } = against.percentiles;
+    const share = (value: number) => value.toPrecision(3);
+    lines.push(
+      `original: perplexity ${against.perplexity.toFixed(4)}, ratio ${(perplexity / against.perplexity).toFixed(5)}`,
+      `KL(original ‖ model): mean ${against.meanKl.toPrecision(4)} ± ${against.standardError.toPrecision(2)}, 50 % ${share(p50)}, 90 % ${share(p90)}, 95 % ${share(p95)}, 99 % ${share(p99)}, max ${share(max)}`,
+      `same most likely token: ${(100 * against.top1Agreement).toFixed(2)} %`,
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+async function readWhole(path: string): Promise<string> {
+  const file = await openFile(path);
+  try {
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await file.slice(0, file.byteLength));
+  } finally {
+    await file.close();
+  }
+}

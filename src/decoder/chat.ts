@@ -1,0 +1,118 @@
+// A conversation as the text that the model was trained on: the checkpoint's own chat template.
+
+import { FormatError, UnsupportedError } from '../errors.ts';
+import type { Folder } from '../source/source.ts';
+import { isRecord, readText } from './files.ts';
+import { parseTemplate, type Template } from './template.ts';
+
+const TEMPLATE_NAME = 'chat_template.jinja';
+const CONFIG_NAME = 'tokenizer_config.json';
+const DEFAULT = 'default';
+
+/** One turn of a conversation; templates may know of more fields than these. */
+export interface Message {
+  /** `system`, `user` or `assistant`, and what else the template knows. */
+  role: string;
+  content: string;
+  [field: string]: unknown;
+}
+
+/** How a conversation is written. */
+export interface ChatOptions {
+  /** Whether to open the assistant's turn; it is, by default. */
+  addGenerationPrompt?: boolean;
+  /** Which of the checkpoint's templates, where they have names. */
+  template?: string;
+  /** Further values for the template, such as `tools` or `enable_thinking`. */
+  values?: Readonly<Record<string, unknown>>;
+  /** What templates that write the date take for now. */
+  now?: Date;
+}
+
+/** Writes conversations. */
+export interface ChatTemplate {
+  /** The names of the templates, `default` first if it is there. */
+  readonly names: readonly string[];
+  /**
+   * @returns the text, special tokens included: to be encoded without adding any
+   * @throws {RangeError} when there are no messages, or the template refuses them
+   */
+  render(messages: readonly Message[], options?: ChatOptions): string;
+}
+
+/**
+ * Finds a checkpoint's chat templates: `chat_template.jinja`, or `chat_template` in tokenizer_config.json.
+ * @param config tokenizer_config.json
+ */
+export async function openChatTemplate(
+  folder: Folder,
+  config: Readonly<Record<string, unknown>>,
+): Promise<ChatTemplate> {
+  const own = await readText(folder, TEMPLATE_NAME);
+  const texts = new Map<string, { text: string; file: string }>();
+  if (own !== undefined) texts.set(DEFAULT, { text: own, file: `${folder.name}/${TEMPLATE_NAME}` });
+  const file = `${folder.name}/${CONFIG_NAME}`;
+  for (const [name, text] of namedTemplates(config.chat_template, file)) {
+    if (!texts.has(name)) texts.set(name, { text, file });
+  }
+  const parsed = new Map<string, Template>();
+
+  function templateOf(name: string): Template {
+    let template = parsed.get(name);
+    if (!template) {
+      const found = texts.get(name);
+      if (!found) {
+        if (texts.size === 0) {
+          const message = 'chat must have a chat template: the model has none, use generate';
+          throw new UnsupportedError('chat without a template', message, { file: folder.name });
+        }
+        throw new RangeError(`template must be one of ${[...texts.keys()].join(', ')}: got ${JSON.stringify(name)}`);
+      }
+      template = parseTemplate(found.text, found.file);
+      parsed.set(name, template);
+    }
+    return template;
+  }
+
+  return {
+    names: [...texts.keys()],
+    render(messages, { addGenerationPrompt = true, template = DEFAULT, values = {}, now = new Date() } = {}) {
+      if (!Array.isArray(messages)) throw new TypeError(`messages must be a list: got ${typeof messages}`);
+      if (messages.length === 0) throw new RangeError('messages must have at least one message: got none');
+      for (const message of messages) {
+        if (!isRecord(message) || typeof message.role !== 'string') {
+          throw new TypeError('messages must be objects with a role and a content: one is not');
+        }
+      }
+      return templateOf(template).render(
+        { ...specialTokens(config), ...values, messages, add_generation_prompt: addGenerationPrompt },
+        now,
+      );
+    },
+  };
+}
+
+// A text, or a list of { name, template }.
+function namedTemplates(value: unknown, file: string): [name: string, text: string][] {
+  if (value === undefined || value === null) return [];
+  if (typeof value === 'string') return [[DEFAULT, value]];
+  if (!Array.isArray(value))
+    throw new FormatError('chat_template must be a text or a list of them: it is not', { file });
+  return value.map((each) => {
+    if (!isRecord(each) || typeof each.name !== 'string' || typeof each.template !== 'string') {
+      throw new FormatError('chat_template must be a list of names and templates: it is not', { file });
+    }
+    return [each.name, each.template];
+  });
+}
+
+// `bos_token` and the like: a text, or an object with its `content`.
+function specialTokens(config: Readonly<Record<string, unknown>>): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token']) {
+    const value = config[name];
+    const text = isRecord(value) ? value.content : value;
+    if (typeof text === 'string') found[name] = text;
+  }
+  return found;
+}

@@ -1,0 +1,49 @@
+// The small files beside the weights, read whole.
+
+import { FormatError } from '../errors.ts';
+import type { Folder } from '../source/source.ts';
+
+/** Largest file that is read whole: the largest tokenizers have some tens of megabytes. */
+const SMALL_FILE_BYTES = 128 << 20;
+
+/**
+ * @returns the text; undefined when there is no such file
+ * @throws {FormatError} when it is too large or not UTF-8
+ */
+export async function readText(folder: Folder, name: string): Promise<string | undefined> {
+  if (!(await folder.list()).includes(name)) return undefined;
+  const file = `${folder.name}/${name}`;
+  const source = await folder.open(name);
+  if (source.byteLength > SMALL_FILE_BYTES) {
+    throw new FormatError(`file must have at most ${SMALL_FILE_BYTES} bytes: it has ${source.byteLength}`, { file });
+  }
+  const bytes = await source.slice(0, source.byteLength);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new FormatError('file must be UTF-8: it is not', { file });
+  }
+}
+
+/**
+ * @returns the object; undefined when there is no such file
+ * @throws {FormatError} when it is no JSON object
+ */
+export async function readJson(folder: Folder, name: string): Promise<Record<string, unknown> | undefined> {
+  const text = await readText(folder, name);
+  if (text === undefined) return undefined;
+  const file = `${folder.name}/${name}`;
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(`file must be JSON: ${(cause as Error).message}`, { file });
+  }
+  if (!isRecord(content)) throw new FormatError('file must be a JSON object: it is not', { file });
+  return content;
+}
+
+/** Whether a value of JSON is an object. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,39 @@
+// Linear memory is laid out before it exists: regions follow one another, so what a model needs is known from headers alone.
+
+import { PAGE_BYTES, PAGES_LIMIT } from '../kernels/decoder/instantiate.ts';
+
+/** Regions start at multiples of a cache line, so that threads that write to neighbours do not share one. */
+const ALIGNMENT = 64;
+/** Kernels may read this far behind an input. */
+const MARGIN = 64;
+/** Nothing lies at address 0. */
+const FIRST = 1024;
+
+export interface Regions {
+  /** Address of a new region of `byteLength` bytes. */
+  reserve(byteLength: number): number;
+  /** Bytes up to the end of the last region. */
+  size(): number;
+}
+
+export function regions(): Regions {
+  let next = FIRST;
+  return {
+    reserve(byteLength) {
+      const address = next;
+      next = Math.ceil((next + byteLength + MARGIN) / ALIGNMENT) * ALIGNMENT;
+      return address;
+    },
+    size: () => next,
+  };
+}
+
+/** @throws {RangeError} when 32-bit addresses do not reach so far. */
+export function checkSize(byteLength: number): void {
+  const limit = PAGES_LIMIT * PAGE_BYTES;
+  if (byteLength <= limit) return;
+  const megabytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
+  throw new RangeError(
+    `model and cache must fit ${megabytes(limit)} MB of linear memory: they need ${megabytes(byteLength)} MB`,
+  );
+}

@@ -1,0 +1,120 @@
+// A team of threads runs one program over one memory, each with its share of the work, and meets at barriers.
+// Words of shared memory, each on a cache line of its own:
+//
+//   0  passes begun        64  threads at the barrier        128  barriers passed        192  1 if a thread failed        256  the pass
+
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+
+export const SYNC_BYTES = 320;
+const BEGUN = 0;
+const ARRIVED = 16;
+const PASSED = 32;
+const FAILED = 48;
+const PASS = 64;
+/** Looks at a word before a thread sleeps: some tens of microseconds, the length of a step. */
+const SPINS = 4000;
+
+/** One thread of a team. */
+export interface Thread {
+  readonly kernels: DecoderExports;
+  readonly index: number;
+  readonly count: number;
+  /** Returns when every thread has come here. */
+  barrier(): void;
+}
+
+/** What a pass does, in the words that all threads read. */
+export interface Pass {
+  /** Tokens, whose ids are in memory. */
+  count: number;
+  /** Position of the first. */
+  position: number;
+  /** Tokens at the end whose hidden states are normed, and of which logits are computed. */
+  outputs: number;
+  /** Whether logits are wanted, or hidden states alone. */
+  logits: boolean;
+}
+
+export interface Team {
+  readonly thread: Thread;
+  /** Has the other threads begin a pass; the caller runs it, too. */
+  begin(pass: Pass): void;
+  /** Waits for the next pass. @throws when another thread failed */
+  next(): Pass;
+  /** Lets every thread know that this one failed. */
+  fail(): void;
+}
+
+/**
+ * Thread `index` of `count` in a team.
+ * @param buffer the memory's
+ * @param sync address of SYNC_BYTES zeros
+ */
+export function joinTeam(
+  kernels: DecoderExports,
+  buffer: ArrayBufferLike,
+  sync: number,
+  index: number,
+  count: number,
+): Team {
+  const words = new Int32Array(buffer, sync, SYNC_BYTES / 4);
+  const sleeps = count > 1 && maySleep(words);
+  let begun = 0;
+
+  function waitWhile(word: number, value: number): void {
+    for (let spin = 0; Atomics.load(words, word) === value; spin++) {
+      if (spin > SPINS && sleeps) Atomics.wait(words, word, value);
+    }
+    if (Atomics.load(words, FAILED) !== 0) throw new Error('a thread of the model failed');
+  }
+
+  function barrier(): void {
+    if (count === 1) return;
+    const passed = Atomics.load(words, PASSED);
+    if (Atomics.add(words, ARRIVED, 1) < count - 1) waitWhile(PASSED, passed);
+    else {
+      Atomics.store(words, ARRIVED, 0);
+      Atomics.add(words, PASSED, 1);
+      Atomics.notify(words, PASSED);
+    }
+  }
+
+  return {
+    thread: { kernels, index, count, barrier },
+    begin({ count: tokens, position, outputs, logits }) {
+      if (count === 1) return;
+      words.set([tokens, position, outputs, logits ? 1 : 0], PASS);
+      Atomics.add(words, BEGUN, 1);
+      Atomics.notify(words, BEGUN);
+    },
+    next() {
+      waitWhile(BEGUN, begun);
+      begun++;
+      const [tokens, position, outputs, logits] = words.subarray(PASS);
+      return { count: tokens!, position: position!, outputs: outputs!, logits: logits === 1 };
+    },
+    fail() {
+      Atomics.store(words, FAILED, 1);
+      for (const word of [BEGUN, PASSED]) {
+        Atomics.add(words, word, 1);
+        Atomics.notify(words, word);
+      }
+    },
+  };
+}
+
+/** The part of `total` items that thread `index` works on; parts begin at multiples of `apart`. */
+export function share(index: number, count: number, total: number, apart: number): number {
+  const units = Math.ceil(total / apart);
+  return Math.min(total, Math.floor((units * index) / count) * apart);
+}
+
+// A page's main thread may not sleep.
+function maySleep(words: Int32Array): boolean {
+  try {
+    Atomics.wait(words, FAILED, 1, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,97 @@
+// The decoder's compiled kernels as WebAssembly exports them: addresses, counts and bits in. assembly/decoder/ has the contract
+// of each.
+
+export interface DecoderExports {
+  heapBase(): number;
+
+  crc32TableBytes(): number;
+  crc32Table(table: number): void;
+  crc32(crc: number, x: number, count: number, table: number): number;
+
+  widen(w: number, dtype: number, factors: number, cols: number, y: number): void;
+  f32ToF16(x: number, y: number, count: number): number;
+
+  signs(seed: number, masks: number, count: number): void;
+  rotate(x: number, masks: number, cols: number, groupSize: number, y: number): void;
+
+  exponential(x: number, y: number, count: number): void;
+  angles(frequencies: number, half: number, position: number, y: number): void;
+  rmsNorm(x: number, weights: number, count: number, cols: number, epsilon: number, y: number): void;
+  rope(x: number, heads: number, half: number, table: number, interleaved: number): void;
+  softmax(x: number, count: number): void;
+  siluTimes(gate: number, up: number, count: number): void;
+  add(x: number, y: number, count: number): void;
+  attend(
+    q: number,
+    y: number,
+    tokens: number,
+    heads: number,
+    stride: number,
+    dim: number,
+    keys: number,
+    values: number,
+    narrow: number,
+    first: number,
+    window: number,
+    scale: number,
+    tile: number,
+    span: number,
+    scratch: number,
+  ): void;
+
+  denseRows(
+    w: number,
+    dtype: number,
+    rows: number,
+    cols: number,
+    x: number,
+    count: number,
+    y: number,
+    stride: number,
+    scratch: number,
+  ): void;
+  writeRows(points: number, p: number, n: number, table: number): void;
+  codeRows(
+    packed: number,
+    scales: number,
+    rows: number,
+    cols: number,
+    groupSize: number,
+    table: number,
+    p: number,
+    bits: number,
+    x: number,
+    count: number,
+    y: number,
+    stride: number,
+    scratch: number,
+  ): void;
+  quantizeActivation(x: number, count: number, cols: number, groupSize: number, to: number): void;
+  matmul(
+    packed: number,
+    rowBytes: number,
+    scales: number,
+    rows: number,
+    cols: number,
+    groupSize: number,
+    table: number,
+    x: number,
+    count: number,
+    y: number,
+    stride: number,
+    scratch: number,
+  ): void;
+  dequantize(
+    packed: number,
+    scales: number,
+    rows: number,
+    cols: number,
+    masks: number,
+    groupSize: number,
+    table: number,
+    p: number,
+    bits: number,
+    y: number,
+    scratch: number,
+  ): void;
+}

@@ -1,0 +1,11 @@
+// The decoder's binary, embedded in the bundle.
+
+import relaxed from '../../../build/decoder.relaxed.wasm';
+import plain from '../../../build/decoder.wasm';
+import type { DecoderBinary } from './instantiate.ts';
+
+/**
+ * The bytes of the build that this runtime takes, with relaxed dot products of integers or without: the results are the same. In edge
+ * workers the compiled module of the plain one.
+ */
+export const decoderBinary: DecoderBinary = WebAssembly.validate(relaxed) ? relaxed : plain;

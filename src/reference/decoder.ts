@@ -1,0 +1,76 @@
+// Scalar twins of assembly/decoder/: the layers of a decoder but for its matrices, one vector or head at a time.
+
+import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
+import { exp } from './math.ts';
+import { dot, total } from './sum.ts';
+
+const f = Math.fround;
+
+/** y = (x · r) ∘ w, r = 1 / √(Σx² / cols + ε). */
+export function rmsNorm(x: Float32Array, weights: Float32Array, epsilon: number): Float32Array {
+  const r = f(1 / f(Math.sqrt(f(f(dot(x, x) / x.length) + f(epsilon)))));
+  return x.map((value, i) => f(f(value * r) * weights[i]!));
+}
+
+/** One head turned: (a, b) to (a cos - b sin, b cos + a sin); `table` is cosines, then sines. */
+export function rope(x: Float32Array, table: Float32Array, interleaved: boolean): Float32Array {
+  const y = x.slice();
+  const half = x.length / 2;
+  for (let i = 0; i < half; i++) {
+    const [first, second] = interleaved ? [2 * i, 2 * i + 1] : [i, i + half];
+    const [a, b, c, s] = [x[first]!, x[second]!, table[i]!, table[half + i]!];
+    y[first] = f(f(a * c) - f(b * s));
+    y[second] = f(f(b * c) + f(a * s));
+  }
+  return y;
+}
+
+/** e^(x - max) · (1 / Σ). */
+export function softmax(x: Float32Array): Float32Array {
+  const most = x.reduce((a, b) => Math.max(a, b));
+  const powers = x.map((value) => exp(f(value - most)));
+  const factor = f(1 / total(powers));
+  return powers.map((value) => f(value * factor));
+}
+
+/** silu(g) · u. */
+export function siluTimes(gate: Float32Array, up: Float32Array): Float32Array {
+  return gate.map((g, i) => f(f(g / f(1 + exp(-g))) * up[i]!));
+}
+
+/** What a cache of f16 keeps of a vector. */
+export function throughF16(x: Float32Array): Float32Array {
+  return x.map((value) => f16ToF32(f32ToF16(bitsOf(value))));
+}
+
+/**
+ * One query head at the position of the last of `keys` and `values`, (positions, dim); it sees the last `window` of them, 0 for
+ * all.
+ */
+export function attend(
+  q: Float32Array,
+  keys: Float32Array,
+  values: Float32Array,
+  scale: number,
+  window: number,
+): Float32Array {
+  const dim = q.length;
+  const positions = keys.length / dim;
+  const first = window === 0 ? 0 : Math.max(0, positions - window);
+  const row = (x: Float32Array, t: number) => x.subarray(t * dim, (t + 1) * dim);
+  const p = softmax(
+    Float32Array.from({ length: positions - first }, (_, i) => f(dot(q, row(keys, first + i)) * f(scale))),
+  );
+  const y = new Float32Array(dim);
+  for (const [i, weight] of p.entries()) {
+    const v = row(values, first + i);
+    for (let d = 0; d < dim; d++) y[d] = f(y[d]! + f(weight * v[d]!));
+  }
+  return y;
+}
+
+/** W x for a matrix of f32, (rows, cols). */
+export function denseRows(w: Float32Array, x: Float32Array): Float32Array {
+  const cols = x.length;
+  return Float32Array.from({ length: w.length / cols }, (_, row) => dot(w.subarray(row * cols, (row + 1) * cols), x));
+}

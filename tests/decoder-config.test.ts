@@ -1,0 +1,233 @@
+// What config.json may say, and what is refused; faults of the tensors that it tells of.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type ModelConfig, parseConfig, readConfig } from '../src/decoder/config.ts';
+import { loadModel } from '../src/decoder/model.ts';
+import { frequencies } from '../src/decoder/rope.ts';
+import { FormatError, load, UnsupportedError } from '../src/index.ts';
+import {
+  crc32,
+  memoryFolder,
+  memoryOutput,
+  readSafetensors,
+  safetensors,
+  type Tensor,
+  tensorOf,
+} from './checkpoints.ts';
+import { configs, modelFolder, randomFile } from './models.ts';
+
+const test = suite('decoder config');
+const llama = configs.llama!;
+
+const parse = (changes: object, base: object = llama): ModelConfig =>
+  parseConfig(JSON.stringify({ ...base, ...changes }), 'm/config.json');
+
+test('parseConfig() reads what a Llama-family configuration says', () => {
+  const config = parse({ rms_norm_eps: 1e-6, eos_token_id: [2, 5], sliding_window: 8 });
+  assert.equal(config.windows, [0, 0]); // Llama has none, whatever the file says
+  assert.equal(config.eos, [2, 5]);
+  assert.is(config.epsilon, 1e-6);
+  assert.is(config.tied, false);
+  assert.equal(config.biases, { qkv: false, output: false, feedForward: false });
+  assert.equal(parse({ sliding_window: 7 }, configs.mistral).windows, [7, 7]);
+  assert.equal(parse({ sliding_window: null }, configs.mistral).windows, [0, 0]);
+  assert.equal(parse({}, configs.qwen2).windows, [0, 5]);
+  assert.equal(parse({ use_sliding_window: false }, configs.qwen2).windows, [0, 0]);
+  assert.equal(parse({}, configs.qwen2).biases, { qkv: true, output: false, feedForward: false });
+  assert.equal(parse({}, configs.qwen3).windows, [0, 9]);
+  assert.is(parse({}, configs.qwen3).headNorms, true);
+});
+
+test('parseConfig() takes what a file leaves out from the architecture', () => {
+  const none = undefined;
+  const left = { head_dim: none, num_key_value_heads: none, rope_theta: none, rms_norm_eps: none };
+  const config = parse({ ...left, hidden_size: 72 });
+  assert.is(config.headDim, 12);
+  assert.is(config.kvHeads, 6);
+  assert.is(config.rope.theta, 10000);
+  assert.is(config.epsilon, 1e-6);
+  assert.is(parse({ head_dim: none }, configs.qwen3).headDim, 128);
+});
+
+test('parseConfig() names what is not handled', () => {
+  const cases: [object, string, string][] = [
+    [{ architectures: ['GemmaForCausalLM'] }, 'architecture GemmaForCausalLM', 'architecture must be one of Llama'],
+    [{ architectures: undefined, model_type: 'phi3' }, 'model_type phi3', 'model_type must be one of llama, mistral'],
+    [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu: got "gelu"'],
+    [{ rope_scaling: { rope_type: 'yarn' } }, 'rope_type yarn', 'rope_type must be one of default, linear, llama3'],
+    [{ rope_scaling: { type: 'dynamic', factor: 2 } }, 'rope_type dynamic', 'rope_type must be one of'],
+    [{ partial_rotary_factor: 0.5 }, 'partial_rotary_factor 0.5', 'partial_rotary_factor must be one of 1: got 0.5'],
+    [{ quantization_config: { quant_method: 'gptq' } }, 'quant_method gptq', 'quant_method must be one of higgs-wasm'],
+    [{ layer_types: ['full_attention', 'linear_attention'] }, 'layer_types linear_attention', 'layer_types must be'],
+  ];
+  for (const [changes, feature, message] of cases) {
+    assert.throws(
+      () => parse(changes),
+      (error: Error) =>
+        error instanceof UnsupportedError &&
+        error.feature === feature &&
+        error.message.startsWith(`m/config.json: ${message}`),
+      feature,
+    );
+  }
+});
+
+test('parseConfig() refuses values that are wrong, hostile or contradictory', () => {
+  const cases: [object, string][] = [
+    [{ hidden_size: undefined }, 'hidden_size must be an integer from 1 to 65536: got nothing'],
+    [{ hidden_size: 1e9 }, 'hidden_size must be an integer from 1 to 65536: got 1000000000'],
+    [{ hidden_size: 64.5 }, 'hidden_size must be an integer from 1 to 65536: got 64.5'],
+    [{ hidden_size: '64' }, 'hidden_size must be an integer from 1 to 65536: got "64"'],
+    [{ num_hidden_layers: 0 }, 'num_hidden_layers must be an integer from 1 to 1024: got 0'],
+    [{ num_hidden_layers: 1e6 }, 'num_hidden_layers must be an integer from 1 to 1024: got 1000000'],
+    [{ num_key_value_heads: 4 }, 'num_attention_heads must be a multiple of num_key_value_heads: got 6 and 4'],
+    [{ head_dim: 25 }, 'head_dim must be even: got 25'],
+    [{ head_dim: null }, `head_dim must be an integer from 2 to 1024: got ${64 / 6}`],
+    [{ vocab_size: -1 }, 'vocab_size must be an integer from 1 to 4194304: got -1'],
+    [{ rms_norm_eps: 'small' }, 'rms_norm_eps must be a number from 0 to 1: got "small"'],
+    [{ rope_theta: 0 }, 'rope_theta must be a number from 1 to 1000000000000: got 0'],
+    [{ rope_scaling: 3 }, 'rope_scaling must be an object or null: got 3'],
+    [{ rope_scaling: { type: 'linear' } }, 'factor must be a number from 1 to 1000000: got nothing'],
+    [{ tie_word_embeddings: 1 }, 'tie_word_embeddings must be true or false: got 1'],
+    [{ eos_token_id: 361 }, 'eos_token_id must be ids below 361: got 361'],
+    [{ architectures: [] }, 'architectures must be an array of one string: got []'],
+    [{ architectures: null, model_type: null }, 'config must have architectures or model_type: got null'],
+    [{ layer_types: ['full_attention'] }, 'layer_types must name each of 2 layers: got ["full_attention"]'],
+    [
+      { layer_types: ['full_attention', 'sliding_attention'] },
+      'sliding_window must be set where a layer slides: it is not',
+    ],
+    [
+      {
+        rope_scaling: {
+          ...{ rope_type: 'llama3', factor: 8, low_freq_factor: 4, high_freq_factor: 4 },
+          original_max_position_embeddings: 64,
+        },
+      },
+      'high_freq_factor must be above low_freq_factor: got 4 and 4',
+    ],
+  ];
+  for (const [changes, message] of cases) {
+    assert.throws(
+      () => parse(changes),
+      (error: Error) => error instanceof FormatError && error.message === `m/config.json: ${message}`,
+      message,
+    );
+  }
+  assert.throws(() => parseConfig('[]', 'm'), /m: config must be a JSON object: got \[\]/);
+  assert.throws(() => parseConfig('{"a":1,"a":2}', 'm'), /m: config/);
+});
+
+test('readConfig() prefers the ids of generation_config.json that end a text', async () => {
+  const encode = (value: object) => new TextEncoder().encode(JSON.stringify(value));
+  const folder = memoryFolder({
+    'config.json': encode(llama),
+    'generation_config.json': encode({ eos_token_id: [7, 8] }),
+  });
+  assert.equal((await readConfig(folder)).eos, [7, 8]);
+});
+
+test('frequencies() are powers of theta to 1e-14, and slowed as the scaling says', () => {
+  const rope = { theta: 500000, interleaved: false, scaling: { type: 'default' } } as const;
+  const plain = frequencies(rope, 128);
+  for (const [i, value] of plain.entries()) {
+    assert.ok(Math.abs(value / 500000 ** (-i / 64) - 1) < 1e-14, `${i}: ${value}`);
+  }
+  const half = frequencies({ ...rope, scaling: { type: 'linear', factor: 2 } }, 128);
+  assert.equal(
+    [...half],
+    [...plain].map((value) => value / 2),
+  );
+  const scaling = { type: 'llama3', factor: 8, lowTurns: 1, highTurns: 4, original: 8192 } as const;
+  const slowed = frequencies({ ...rope, scaling }, 128);
+  for (const [i, value] of plain.entries()) {
+    const turns = (8192 * value) / (2 * Math.PI);
+    if (turns > 4) assert.is(slowed[i], value);
+    else if (turns < 1) assert.is(slowed[i], value / 8);
+    else assert.ok(slowed[i]! > value / 8 && slowed[i]! < value);
+  }
+});
+
+const file = randomFile(llama);
+const tensors = Object.fromEntries(readSafetensors(file).tensors) as Record<string, Tensor>;
+const q = 'model.layers.1.self_attn.q_proj';
+
+test('loadModel() names the tensor that is missing, has another shape or dtype, or would be left out', async () => {
+  const without = { ...tensors };
+  delete without[`${q}.weight`];
+  const place = (name: string) => `memory: tensor "${name}": `;
+  const inFile = (name: string) => `memory/model.safetensors: tensor "${name}": `;
+  const narrow = tensorOf('F32', [144, 63], new Float32Array(144 * 63));
+  const eight = tensorOf('F8_E4M3', [144, 64], new Float32Array(144 * 64));
+  const bias = tensorOf('F32', [144], new Float32Array(144));
+  const cases: [Record<string, Tensor>, string][] = [
+    [without, `${place(`${q}.weight`)}checkpoint must hold the tensor, [144, 64]: it does not`],
+    [
+      { ...tensors, [`${q}.weight`]: narrow },
+      `${inFile(`${q}.weight`)}shape must be [144, 64], as config.json has it: it is [144, 63]`,
+    ],
+    [
+      { ...tensors, [`${q}.weight`]: eight },
+      `${inFile(`${q}.weight`)}dtype must be one of F32, F16, BF16: it is F8_E4M3`,
+    ],
+    [
+      { ...tensors, [`${q}.bias`]: bias },
+      `${place(`${q}.bias`)}tensor must be one that config.json tells of: it tells of none`,
+    ],
+  ];
+  for (const [faulty, message] of cases) await refused(modelFolder(llama, safetensors(faulty)), message);
+});
+
+test('loadModel() refuses a checkpoint whose codes, scales or plain tensors were changed', async () => {
+  const { files, header } = await quantized();
+  for (const name of [`${q}.weight.packed`, `${q}.weight.scales`, 'model.norm.weight']) {
+    const bytes = files.get('model.safetensors')!.slice();
+    const { start } = header.tensors.get(name)!;
+    bytes[start + 3]! ^= 4;
+    const found = crc32(readSafetensors(bytes).tensors.get(name)!.bytes);
+    const wanted = crc32(header.tensors.get(name)!.bytes);
+    await refused(
+      modelFolder(llama, bytes),
+      `memory/model.safetensors: tensor "${name}": CRC-32 must be ${hex(wanted)}, as noted when it was written: it is ${hex(found)}`,
+    );
+  }
+});
+
+test('loadModel() refuses a changed header and another version of the format', async () => {
+  const { files } = await quantized();
+  const text = new TextDecoder('latin1').decode(files.get('model.safetensors')!);
+  const change = (from: string, to: string) => {
+    assert.ok(text.includes(from) && from.length === to.length);
+    return Uint8Array.from(text.replace(from, to), (c) => c.charCodeAt(0));
+  };
+  await refused(
+    modelFolder(llama, change('"higgs.format":"1"', '"higgs.format":"9"')),
+    'memory/model.safetensors: higgs.format must be 1, the version this release reads: it is "9"',
+  );
+  await refused(
+    modelFolder(llama, change('\\"seed\\":5', '\\"seed\\":6')),
+    'memory/model.safetensors: CRC-32 of the header',
+  );
+});
+
+test.run();
+
+async function quantized() {
+  const output = memoryOutput();
+  const higgs = await load();
+  await higgs.quantizeCheckpoint(modelFolder(llama, file), output, { grid: 'p2n16', groupSize: 32, seed: 5 });
+  return { files: output.files, header: readSafetensors(output.files.get('model.safetensors')!) };
+}
+
+async function refused(folder: Parameters<typeof loadModel>[0], message: string): Promise<void> {
+  const error = await loadModel(folder).then(
+    () => assert.unreachable(`must be refused: ${message}`),
+    (reason: Error) => reason,
+  );
+  assert.ok((error as Error).message.startsWith(message), (error as Error).message);
+}
+
+function hex(crc: number): string {
+  return crc.toString(16).padStart(8, '0');
+}

@@ -1,0 +1,254 @@
+// Every kernel of the decoder against its scalar twin, bit by bit, in the release and the debug build.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import debugBytes from '../build/decoder.debug.wasm';
+import releaseBytes from '../build/decoder.wasm';
+import { smallGrids } from '../src/grids/small.ts';
+import { arena } from '../src/kernels/arena.ts';
+import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
+import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
+import { rowTableBytes } from '../src/kernels/decoder/sizes.ts';
+import { dtypeCodes } from '../src/kernels/layout.ts';
+import * as twin from '../src/reference/decoder.ts';
+import * as matrix from '../src/reference/encode.ts';
+import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
+import { rotate, signs } from '../src/reference/hadamard.ts';
+import { angles, exp } from '../src/reference/math.ts';
+import { normals, sameBits } from './bits.ts';
+
+// Lengths that bracket a vector, four of them, and a block of keys.
+const lengths = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 100, 1023, 1024, 1025];
+const PAGES = 64;
+
+function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly.Memory): void {
+  const test = suite(`decoder kernels (${build})`);
+  const memory = arena(buffer, 1024);
+  const { place, alloc, copy } = memory;
+  test.before.each(() => memory.reset());
+
+  test('exponential() equals its twin, and e^x within 2 units in the last place', () => {
+    const x = Float32Array.from({ length: 40001 }, (_, i) => (i - 20000) / 200);
+    x.set([88, -87, 0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-30, -87.00001], 0);
+    const y = alloc(x.byteLength);
+    kernels.exponential(place(x), y, x.length);
+    const found = copy(Float32Array, y, x.length);
+    sameBits(found, x.map(exp));
+    for (const [i, value] of x.entries()) {
+      if (!(value >= -87 && value <= 88)) continue;
+      const wanted = Math.exp(value);
+      const unit = 2 ** (Math.floor(Math.log2(wanted)) - 23);
+      assert.ok(Math.abs(found[i]! - wanted) <= 2 * unit, `e^${value}: ${found[i]} is not ${wanted}`);
+    }
+  });
+
+  test('exponential() of NaN is NaN', () => {
+    const y = alloc(16);
+    kernels.exponential(place(Float32Array.of(Number.NaN)), y, 1);
+    assert.ok(Number.isNaN(copy(Float32Array, y, 1)[0]));
+  });
+
+  test('exponential() writes exactly count elements', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const x = place(normals(count + 8, count));
+      const y = alloc((count + 8) * 4);
+      memory.bytes(y, (count + 8) * 4).fill(0xa5);
+      kernels.exponential(x, y, count);
+      assert.ok(memory.bytes(y + count * 4, 32).every((byte) => byte === 0xa5));
+    }
+  });
+
+  test('angles() equals its twin, and cos and sin within half a unit, for angles up to 131072 radians', () => {
+    const frequencies = Float64Array.from({ length: 32 }, (_, i) => 500000 ** (-i / 32));
+    const y = alloc(256);
+    const at = place(frequencies);
+    for (const position of [0, 1, 2, 255, 4095, 65535, 131072]) {
+      kernels.angles(at, 32, position, y);
+      const found = copy(Float32Array, y, 64);
+      sameBits(found, angles(frequencies, position));
+      for (const [i, frequency] of frequencies.entries()) {
+        const angle = position * frequency;
+        assert.ok(Math.abs(found[i]! - Math.cos(angle)) <= 2 ** -25 + 1e-12, `cos ${angle}`);
+        assert.ok(Math.abs(found[32 + i]! - Math.sin(angle)) <= 2 ** -25 + 1e-12, `sin ${angle}`);
+      }
+    }
+  });
+
+  test('rmsNorm() equals its twin at every width, in place and not', () => {
+    for (const cols of lengths) {
+      memory.reset();
+      const x = normals(cols * 2, cols);
+      const weights = normals(cols, cols + 1);
+      const at = place(x);
+      const y = alloc(x.byteLength);
+      const w = place(weights);
+      kernels.rmsNorm(at, w, 2, cols, 1e-5, y);
+      const wanted = [0, 1].flatMap((j) => [...twin.rmsNorm(x.subarray(j * cols, (j + 1) * cols), weights, 1e-5)]);
+      sameBits(copy(Float32Array, y, 2 * cols), Float32Array.from(wanted), `rmsNorm(${cols})`);
+      kernels.rmsNorm(at, w, 2, cols, 1e-5, at);
+      sameBits(copy(Float32Array, at, 2 * cols), Float32Array.from(wanted));
+    }
+  });
+
+  test('rope() equals its twin, pairs apart or neighbours, and keeps lengths', () => {
+    for (const half of [1, 2, 3, 4, 5, 12, 32, 33, 64]) {
+      for (const interleaved of [false, true]) {
+        memory.reset();
+        const x = normals(half * 6, half);
+        const table = angles(
+          Float64Array.from({ length: half }, (_, i) => 100 ** (-i / half)),
+          77,
+        );
+        const at = place(x);
+        kernels.rope(at, 3, half, place(table), interleaved ? 1 : 0);
+        const found = copy(Float32Array, at, x.length);
+        for (let head = 0; head < 3; head++) {
+          const own = x.subarray(head * 2 * half, (head + 1) * 2 * half);
+          const turned = found.subarray(head * 2 * half, (head + 1) * 2 * half);
+          sameBits(turned.slice(), twin.rope(own, table, interleaved), `rope(${half})`);
+          assert.ok(Math.abs(sumSquares(turned) / sumSquares(own) - 1) < 1e-5);
+        }
+      }
+    }
+  });
+
+  test('softmax() equals its twin and sums to 1', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const x = normals(count, count).map((value) => value * 10);
+      const at = place(x);
+      kernels.softmax(at, count);
+      const found = copy(Float32Array, at, count);
+      sameBits(found, twin.softmax(x), `softmax(${count})`);
+      assert.ok(Math.abs(found.reduce((a, b) => a + b, 0) - 1) < 1e-5);
+    }
+  });
+
+  test('siluTimes() and add() equal their twins and write exactly count elements', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const gate = normals(count + 8, count).map((value) => value * 20);
+      const up = normals(count + 8, count + 1);
+      const g = place(gate);
+      const u = place(up);
+      kernels.siluTimes(g, u, count);
+      const wanted = gate.slice();
+      wanted.set(twin.siluTimes(gate.subarray(0, count), up), 0);
+      sameBits(copy(Float32Array, g, count + 8), wanted, `siluTimes(${count})`);
+      const x = place(gate);
+      kernels.add(x, u, count);
+      sameBits(
+        copy(Float32Array, x, count + 8),
+        Float32Array.from(gate, (a, i) => (i < count ? a + up[i]! : a)),
+      );
+    }
+  });
+
+  test('denseRows() equals its twin for every dtype, width and number of vectors', () => {
+    const narrow = [
+      (w: Float32Array) => [new Uint8Array(w.buffer), w] as const,
+      (w: Float32Array) => [Uint16Array.from(w, (value) => f32ToF16(bitsOf(value))), twin.throughF16(w)] as const,
+      (w: Float32Array) => {
+        const bits = Uint16Array.from(w, (value) => f32ToBf16(bitsOf(value)));
+        return [bits, Float32Array.from(bits, (h) => fromBits(h * 65536))] as const;
+      },
+    ];
+    for (const [i, through] of narrow.entries()) {
+      const dtype = [dtypeCodes.F32, dtypeCodes.F16, dtypeCodes.BF16][i]!;
+      for (const cols of lengths) {
+        memory.reset();
+        const [rows, count] = [3, 3];
+        const [stored, w] = through(normals(rows * cols, cols));
+        const x = normals(count * cols, cols + 1);
+        const y = alloc(count * 5 * 4);
+        kernels.denseRows(place(stored), dtype, rows, cols, place(x), count, y, 5, alloc(2 * (cols + 16) * 4));
+        for (let j = 0; j < count; j++) {
+          const wanted = twin.denseRows(w, x.subarray(j * cols, (j + 1) * cols));
+          sameBits(copy(Float32Array, y + j * 20, rows), wanted, `denseRows, dtype ${dtype}, ${cols} columns`);
+        }
+      }
+    }
+  });
+
+  test('codeRows() equals the twin of matvec for every dimension of grid and any number of vectors', () => {
+    for (const grid of smallGrids.filter(({ n }) => n <= 64)) {
+      for (const cols of [5, 16, 172, 1000]) {
+        memory.reset();
+        const { p, n, bits, points } = grid;
+        const [rows, count, groupSize] = [3, 2, 64];
+        const masks = signs(3, Math.ceil(cols / 32) * 32);
+        const layout = { rows, cols, groupSize, p, bits, points, masks };
+        const { packed, scales } = matrix.encode(normals(rows * cols, cols), layout) as matrix.Encoded;
+        const x = normals(count * cols, 5);
+        const rotated = new Float32Array(count * cols);
+        for (let j = 0; j < count; j++)
+          rotated.set(rotate(x.subarray(j * cols, (j + 1) * cols), masks, groupSize), j * cols);
+        const table = alloc(rowTableBytes(p, n));
+        kernels.writeRows(place(points), p, n, table);
+        const y = alloc(count * 16);
+        const [codes, factors, from, scratch] = [place(packed), place(scales), place(rotated), alloc((cols + 64) * 6)];
+        kernels.codeRows(codes, factors, rows, cols, groupSize, table, p, bits, from, count, y, 4, scratch);
+        for (let j = 0; j < count; j++) {
+          const wanted = matrix.matvec(packed, scales, rotated.subarray(j * cols, (j + 1) * cols), layout);
+          sameBits(copy(Float32Array, y + j * 16, rows), wanted, `codeRows ${grid.name}, ${cols} columns`);
+        }
+        const w = alloc(cols * 4);
+        kernels.dequantize(codes, factors, 1, cols, place(masks), groupSize, table, p, bits, w, scratch);
+        sameBits(copy(Float32Array, w, cols), matrix.dequantize(packed, scales, { ...layout, rows: 1 }));
+      }
+    }
+  });
+
+  test('attend() equals its twin for any head size, tile, window and width of the cache', () => {
+    for (const [dim, tokens, heads, first, window, tile] of [
+      [24, 5, 3, 0, 0, 4],
+      [24, 5, 3, 70, 0, 64],
+      [16, 1, 1, 0, 0, 1],
+      [6, 1, 2, 100, 0, 1],
+      [64, 40, 2, 30, 0, 7],
+      [24, 40, 3, 30, 33, 16],
+      [20, 3, 1, 99, 1, 2],
+      [24, 64, 2, 0, 40, 64],
+    ] as const) {
+      for (const narrow of [false, true]) {
+        memory.reset();
+        const positions = first + tokens;
+        const stride = (heads + 1) * dim; // another head lies behind these
+        const q = normals(tokens * stride, dim);
+        let keys: Float32Array = normals(positions * dim, 2);
+        let values: Float32Array = normals(positions * dim, 3);
+        const store = (x: Float32Array) => place(narrow ? Uint16Array.from(x, (value) => f32ToF16(bitsOf(value))) : x);
+        const [k, v, at] = [store(keys), store(values), place(q)];
+        if (narrow) [keys, values] = [twin.throughF16(keys), twin.throughF16(values)];
+        const span = positions + 4;
+        const y = alloc(q.byteLength);
+        memory.floats(y, q.length).fill(7);
+        const scratch = alloc((tile * span + 32 * dim) * 4);
+        const width = narrow ? 1 : 0;
+        kernels.attend(at, y, tokens, heads, stride, dim, k, v, width, first, window, 0.2, tile, span, scratch);
+        const wanted = new Float32Array(q.length).fill(7);
+        for (let j = 0; j < tokens; j++) {
+          for (let head = 0; head < heads; head++) {
+            const start = j * stride + head * dim;
+            const seen = (first + j + 1) * dim;
+            const query = q.subarray(start, start + dim);
+            wanted.set(twin.attend(query, keys.subarray(0, seen), values.subarray(0, seen), 0.2, window), start);
+          }
+        }
+        sameBits(copy(Float32Array, y, q.length), wanted, `attend, head of ${dim}, ${tokens} tokens, tile ${tile}`);
+      }
+    }
+  });
+
+  test.run();
+}
+
+const memory = createMemory(PAGES * 65536, false);
+testKernels('release', await instantiateDecoder(releaseBytes, memory), memory);
+const debugMemory = createMemory(PAGES * 65536, false);
+testKernels('debug', await instantiateDecoder(debugBytes, debugMemory), debugMemory);
+
+function sumSquares(x: Float32Array): number {
+  return x.reduce((sum, value) => sum + value * value, 0);
+}
