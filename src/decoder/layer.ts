@@ -1,7 +1,7 @@
 // The two halves of a layer, step by step. Every thread runs every step on its share of rows, heads or tokens; an element is computed
 // whole by one thread, so their number changes no bit. Nothing is allocated.
 
-import { applyLinear, type Linear, ROWS_APART, type Rotation, rotateInput } from './linear.ts';
+import { applyLinear, type Linear, partsOf, ROWS_APART, type Rotation, rotateParts } from './linear.ts';
 import type { Layer, State } from './state.ts';
 import { share, type Thread } from './team.ts';
 
@@ -60,7 +60,10 @@ export function normTokens(
   const last = from + share(index + 1, count, end - from, 1);
   if (first === last) return;
   kernels.rmsNorm(x + first * dim * 4, weights, last - first, dim, epsilon, normed + first * dim * 4);
-  for (let i = 0; i < rotations.length; i++) rotateInput(kernels, rotations[i]!, first, last);
+  for (let i = 0; i < rotations.length; i++) {
+    const parts = partsOf(rotations[i]!);
+    rotateParts(kernels, rotations[i]!, first * parts, last * parts);
+  }
 }
 
 /** This thread's rows of a product with its input, for `count` tokens from token `from` of the input on, to `y`. */
@@ -84,9 +87,11 @@ function addProduct(thread: Thread, state: State, linear: Linear, count: number)
 
 function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: number): void {
   if (rotations.length === 0) return;
-  const first = share(thread.index, thread.count, count, 1);
-  const end = share(thread.index + 1, thread.count, count, 1);
-  for (let i = 0; i < rotations.length; i++) rotateInput(thread.kernels, rotations[i]!, first, end);
+  for (let i = 0; i < rotations.length; i++) {
+    const parts = count * partsOf(rotations[i]!);
+    const first = share(thread.index, thread.count, parts, 1);
+    rotateParts(thread.kernels, rotations[i]!, first, share(thread.index + 1, thread.count, parts, 1));
+  }
   thread.barrier();
 }
 
