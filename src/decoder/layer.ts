@@ -2,7 +2,7 @@
 // whole by one thread, so their number changes no bit. Nothing is allocated.
 
 import { dtypeCodes } from '../kernels/layout.ts';
-import { applyLinear, type Linear, ROWS_APART, type Rotation, rotateInput } from './linear.ts';
+import { applyLinear, integerInput, type Linear, partsOf, ROWS_APART, type Rotation, rotateParts } from './linear.ts';
 import type { Layer, State } from './state.ts';
 import { share, type Thread } from './team.ts';
 
@@ -61,7 +61,11 @@ export function normTokens(
   const last = from + share(index + 1, count, end - from, 1);
   if (first === last) return;
   kernels.rmsNorm(x + first * dim * 4, weights, last - first, dim, epsilon, normed + first * dim * 4);
-  for (let i = 0; i < rotations.length; i++) rotateInput(kernels, rotations[i]!, first, last);
+  for (let i = 0; i < rotations.length; i++) {
+    const parts = partsOf(rotations[i]!);
+    rotateParts(kernels, rotations[i]!, first * parts, last * parts);
+    integerInput(kernels, rotations[i]!, first, last);
+  }
 }
 
 /** This thread's rows of a product with its input, for `count` tokens from token `from` of the input on, to `y`. */
@@ -85,9 +89,17 @@ function addProduct(thread: Thread, state: State, linear: Linear, count: number)
 
 function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: number): void {
   if (rotations.length === 0) return;
-  const first = share(thread.index, thread.count, count, 1);
-  const end = share(thread.index + 1, thread.count, count, 1);
-  for (let i = 0; i < rotations.length; i++) rotateInput(thread.kernels, rotations[i]!, first, end);
+  for (let i = 0; i < rotations.length; i++) {
+    const parts = count * partsOf(rotations[i]!);
+    const first = share(thread.index, thread.count, parts, 1);
+    rotateParts(thread.kernels, rotations[i]!, first, share(thread.index + 1, thread.count, parts, 1));
+  }
+  thread.barrier();
+  if (rotations[0]!.integers === 0) return;
+  for (let i = 0; i < rotations.length; i++) {
+    const first = share(thread.index, thread.count, count, 1);
+    integerInput(thread.kernels, rotations[i]!, first, share(thread.index + 1, thread.count, count, 1));
+  }
   thread.barrier();
 }
 

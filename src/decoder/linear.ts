@@ -179,12 +179,26 @@ export function decodeRow(kernels: DecoderExports, linear: Linear, row: number, 
   kernels.dequantize(packed, scales, 1, cols, masks, groupSize, table, p, bits, y, scratch);
 }
 
-/** Rotates vectors `first` to `end`, and turns them into integers if that is wanted. */
-export function rotateInput(kernels: DecoderExports, rotation: Rotation, first: number, end: number): void {
-  const { from, to, masks, cols, groupSize, integers, integerBytes } = rotation;
-  for (let j = first; j < end; j++) {
-    kernels.rotate(from + j * cols * 4, masks, cols, groupSize, to + j * cols * 4);
+/** Parts of a vector that are rotated apart: whole groups, and the last one with the smaller ones behind it. */
+export function partsOf({ cols, groupSize }: Rotation): number {
+  return Math.ceil(cols / groupSize);
+}
+
+/** Rotates parts `first` to `end` of the vectors, counted through all of them. */
+export function rotateParts(kernels: DecoderExports, rotation: Rotation, first: number, end: number): void {
+  const { from, to, masks, cols, groupSize } = rotation;
+  const parts = partsOf(rotation);
+  for (let i = first; i < end; i++) {
+    const start = (i % parts) * groupSize;
+    const width = (i % parts) + 1 < parts ? groupSize : cols - start;
+    const at = (Math.floor(i / parts) * cols + start) * 4;
+    kernels.rotate(from + at, masks + start * 4, width, groupSize, to + at);
   }
-  if (integers === 0) return;
+}
+
+/** Turns vectors `first` to `end`, rotated, into integers, if they are wanted so. */
+export function integerInput(kernels: DecoderExports, rotation: Rotation, first: number, end: number): void {
+  const { to, cols, groupSize, integers, integerBytes } = rotation;
+  if (integers === 0 || first === end) return;
   kernels.quantizeActivation(to + first * cols * 4, end - first, cols, groupSize, integers + first * integerBytes);
 }

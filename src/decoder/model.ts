@@ -240,6 +240,7 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
     async close() {
       closed = true;
       cached = [];
+      team.end();
       await threads?.close();
     },
   };

@@ -1,7 +1,7 @@
 // A team of threads runs one program over one memory, each with its share of the work, and meets at barriers.
 // Words of shared memory, each on a cache line of its own:
 //
-//   0  passes begun        64  threads at the barrier        128  barriers passed        192  1 if a thread failed        256  the pass
+//   0  passes begun        64  threads at the barrier        128  barriers passed        192  1: a thread failed, 2: it is over        256  the pass
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 
@@ -9,8 +9,10 @@ export const SYNC_BYTES = 320;
 const BEGUN = 0;
 const ARRIVED = 16;
 const PASSED = 32;
-const FAILED = 48;
+const END = 48;
 const PASS = 64;
+const FAILED = 1;
+const OVER = 2;
 /** Looks at a word before a thread sleeps: some tens of microseconds, the length of a step. */
 const SPINS = 4000;
 
@@ -39,8 +41,10 @@ export interface Team {
   readonly thread: Thread;
   /** Has the other threads begin a pass; the caller runs it, too. */
   begin(pass: Pass): void;
-  /** Waits for the next pass. @throws when another thread failed */
-  next(): Pass;
+  /** Waits for the next pass; undefined when there is none any more. @throws when another thread failed */
+  next(): Pass | undefined;
+  /** Has the other threads come to their end. Some runtimes do not end a thread that waits. */
+  end(): void;
   /** Lets every thread know that this one failed. */
   fail(): void;
 }
@@ -65,7 +69,7 @@ export function joinTeam(
     for (let spin = 0; Atomics.load(words, word) === value; spin++) {
       if (spin > SPINS && sleeps) Atomics.wait(words, word, value);
     }
-    if (Atomics.load(words, FAILED) !== 0) throw new Error('a thread of the model failed');
+    if (Atomics.load(words, END) === FAILED) throw new Error('a thread of the model failed');
   }
 
   function barrier(): void {
@@ -79,6 +83,14 @@ export function joinTeam(
     }
   }
 
+  function wake(reason: number): void {
+    Atomics.store(words, END, reason);
+    for (const word of [BEGUN, PASSED]) {
+      Atomics.add(words, word, 1);
+      Atomics.notify(words, word);
+    }
+  }
+
   return {
     thread: { kernels, index, count, barrier },
     begin({ count: tokens, position, outputs, logits }) {
@@ -89,17 +101,13 @@ export function joinTeam(
     },
     next() {
       waitWhile(BEGUN, begun);
+      if (Atomics.load(words, END) === OVER) return undefined;
       begun++;
       const [tokens, position, outputs, logits] = words.subarray(PASS);
       return { count: tokens!, position: position!, outputs: outputs!, logits: logits === 1 };
     },
-    fail() {
-      Atomics.store(words, FAILED, 1);
-      for (const word of [BEGUN, PASSED]) {
-        Atomics.add(words, word, 1);
-        Atomics.notify(words, word);
-      }
-    },
+    end: () => wake(OVER),
+    fail: () => wake(FAILED),
   };
 }
 
@@ -112,7 +120,7 @@ export function share(index: number, count: number, total: number, apart: number
 // A page's main thread may not sleep.
 function maySleep(words: Int32Array): boolean {
   try {
-    Atomics.wait(words, FAILED, 1, 0);
+    Atomics.wait(words, END, FAILED, 0);
     return true;
   } catch {
     return false;

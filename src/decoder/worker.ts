@@ -29,7 +29,7 @@ port.addEventListener('message', async ({ data: { binary, memory, state, index }
     // From its first wait on the thread never comes back to its event loop: let the answer go out first.
     setTimeout(() => {
       try {
-        for (;;) forwardPass(team.thread, state, team.next(), ids);
+        for (let pass = team.next(); pass; pass = team.next()) forwardPass(team.thread, state, pass, ids);
       } catch (error) {
         team.fail();
         throw error;
