@@ -13,6 +13,7 @@ import { decimal, integer } from './usage.ts';
 export interface ModelChoice {
   context?: number;
   threads: number;
+  activations: 'int8' | 'f32';
   cache: 'f16' | 'f32';
 }
 
@@ -22,6 +23,11 @@ export function addModelOptions(command: Command, context: string): Command {
     .addOption(new Option('--context <n>', context).argParser(integer(2, 2 ** 24)))
     .addOption(
       new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+    )
+    .addOption(
+      new Option('--activations <dtype>', 'how activations meet quantized weights: fast, or the reference')
+        .choices(['int8', 'f32'])
+        .default('int8'),
     )
     .addOption(
       new Option('--cache <dtype>', 'dtype of the cached keys and values').choices(['f16', 'f32']).default('f16'),
@@ -88,7 +94,7 @@ export interface OpenModel {
 /** Loads the models of `paths`, has `work` use them, closes them; Ctrl-C aborts the signal. */
 export async function withModels<T>(
   paths: readonly string[],
-  { context, threads, cache }: ModelChoice,
+  { context, threads, activations, cache }: ModelChoice,
   work: (models: OpenModel[], signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const higgs = await loadAll();
@@ -104,6 +110,7 @@ export async function withModels<T>(
       try {
         const model = await higgs.loadModel(input.folder, {
           ...(context !== undefined && { context }),
+          activations,
           cache,
           threads: await startThreads(threads),
           signal: abort.signal,
