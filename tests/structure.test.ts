@@ -22,9 +22,20 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   safetensors: ['errors.ts', 'check.ts', 'source'],
   workers: ['check.ts', 'kernels'],
   quantize: ['errors.ts', 'check.ts', 'grids', 'kernels', 'safetensors', 'source', 'workers'],
-  'higgs.ts': ['errors.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
-  'index.ts': ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
-  cli: ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
+  linearity: ['errors.ts', 'check.ts', 'grids', 'quantize', 'safetensors'],
+  'higgs.ts': ['errors.ts', 'grids', 'kernels', 'linearity', 'quantize', 'safetensors', 'source', 'workers'],
+  'index.ts': [
+    'errors.ts',
+    'grids',
+    'higgs.ts',
+    'kernels',
+    'linearity',
+    'quantize',
+    'safetensors',
+    'source',
+    'workers',
+  ],
+  cli: ['errors.ts', 'grids', 'higgs.ts', 'kernels', 'linearity', 'quantize', 'safetensors', 'source', 'workers'],
 };
 
 test('imports follow the arrows', () => {

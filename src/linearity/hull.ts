@@ -62,7 +62,9 @@ export function prepare(tensors: readonly Choices[]): Problem {
   const unit = unitOf(worst);
   const items = tensors.map((choices) => itemOf(choices, unit));
   const steps = items.flatMap((item, i) =>
-    item.hull.slice(1).map((_, k): Step => ({ item: i, to: k + 1, slope: slopeOf(item, item.hull[k]!, item.hull[k + 1]!) })),
+    item.hull
+      .slice(1)
+      .map((_, k): Step => ({ item: i, to: k + 1, slope: slopeOf(item, item.hull[k]!, item.hull[k + 1]!) })),
   );
   steps.sort((a, b) => b.slope - a.slope);
   let [least, most, lattice] = [0, 0, 0];

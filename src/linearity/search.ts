@@ -146,10 +146,14 @@ function improve(
     }
     work += states.count * moves.length;
     const size = work > limits.work ? 0 : limits.states;
-    dropped = Math.min(dropped, thin(merged, size, (k) => boundOf(merged.losses[k]!, free - merged.bits[k]!), enough()));
+    dropped = Math.min(
+      dropped,
+      thin(merged, size, (k) => boundOf(merged.losses[k]!, free - merged.bits[k]!), enough()),
+    );
     states = merged;
   }
-  for (let node = best.node; node > 0; node = changes[3 * node]!) positions[changes[3 * node + 1]!] = changes[3 * node + 2]!;
+  for (let node = best.node; node > 0; node = changes[3 * node]!)
+    positions[changes[3 * node + 1]!] = changes[3 * node + 2]!;
   return Math.max(0, best.loss - dropped);
 }
 
