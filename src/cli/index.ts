@@ -4,6 +4,8 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
 import { addDequantize } from './dequantize.ts';
 import { addInspect } from './inspect.ts';
+import { addPlan } from './plan.ts';
+import { addPredict } from './predict.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addVerify } from './verify.ts';
@@ -17,13 +19,14 @@ const program = new Command('higgs')
     `
 Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bits 4
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bpw 3.25 --alphas alphas.json
   $ higgs inspect Llama-3.2-1B-higgs
   $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B
   $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored
 
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
   );
-for (const add of [addQuantize, addInspect, addDequantize, addVerify]) add(program);
+for (const add of [addQuantize, addPlan, addPredict, addInspect, addDequantize, addVerify]) add(program);
 for (const command of [program, ...program.commands]) {
   command.exitOverride().showHelpAfterError('(add --help for the options)');
   command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'higgs: ')) });

@@ -5,6 +5,8 @@ import type { BitPlan } from './plan.ts';
 
 /** What is predicted of a plan or of a quantized checkpoint. */
 export interface Prediction {
+  /** Where the sensitivities are from. */
+  readonly estimator: string;
   readonly loss: LossKind;
   /** Loss of the model as it is, where it is known. */
   readonly base: number | null;
@@ -24,6 +26,7 @@ export interface Prediction {
 
 /** Sensitivities to predict by: those of a file or of a plan. */
 export interface Sensitivities {
+  readonly estimator: string;
   readonly loss: LossKind;
   readonly base: number | null;
   /** By name; null and missing alike are unknown. */
@@ -32,10 +35,10 @@ export interface Sensitivities {
 
 /** The sensitivities that are in a plan or in a file. */
 export function sensitivitiesOf(from: BitPlan | Alphas): Sensitivities {
-  const { loss, base, tensors } = from;
-  if (tensors instanceof Map) return { loss, base, alphaOf: (name) => tensors.get(name)?.alpha };
+  const { estimator, loss, base, tensors } = from;
+  if (tensors instanceof Map) return { estimator, loss, base, alphaOf: (name) => tensors.get(name)?.alpha };
   const alphas = new Map((from as BitPlan).tensors.map(({ name, alpha }) => [name, alpha]));
-  return { loss, base, alphaOf: (name) => alphas.get(name) };
+  return { estimator, loss, base, alphaOf: (name) => alphas.get(name) };
 }
 
 /**
@@ -44,7 +47,7 @@ export function sensitivitiesOf(from: BitPlan | Alphas): Sensitivities {
  */
 export function predict(
   tensors: Iterable<{ name: string; relativeError: number }>,
-  { loss, base, alphaOf }: Sensitivities,
+  { estimator, loss, base, alphaOf }: Sensitivities,
 ): Prediction {
   const rows: { name: string; relativeError: number; alpha: number; delta: number }[] = [];
   const unknown: string[] = [];
@@ -59,5 +62,5 @@ export function predict(
     rows.push({ name, relativeError, alpha, delta: alpha * relativeError });
     delta += alpha * relativeError;
   }
-  return { loss, base, delta, total: base === null ? null : base + delta, tensors: rows, unknown };
+  return { estimator, loss, base, delta, total: base === null ? null : base + delta, tensors: rows, unknown };
 }
