@@ -80,7 +80,7 @@ function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number): string {
   ]);
   const proof = gap === 0 ? 'no plan predicts less' : `no plan predicts less by more than ${gap.toPrecision(2)}`;
   const compared = uniform
-    ? `${uniform.grid} for all: ${uniform.bpw.toFixed(4)} bits per weight, ${lossText(plan, uniform.predicted)}${times(uniform.predicted, predicted)}`
+    ? `${uniform.grid} for all: ${uniform.bpw.toFixed(4)} bits per weight, predicted ${uniform.predicted.toPrecision(4)}${times(uniform.predicted, predicted)}`
     : 'no single grid for all is within this budget';
   const unknown = tensors.filter(({ alpha }) => alpha === null).length;
   return [

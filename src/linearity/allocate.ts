@@ -7,7 +7,7 @@ import { matrixShape } from '../quantize/select.ts';
 import type { Alphas } from './alphas.ts';
 import { type Choices, type Problem, prepare } from './hull.ts';
 import type { BitPlan } from './plan.ts';
-import { type Allocation, solve } from './search.ts';
+import { type Allocation, QUICK, solve } from './search.ts';
 
 /** A tensor that wants a grid. */
 export interface PlanTensor {
@@ -42,7 +42,7 @@ export interface TradeoffPoint {
 export interface Tradeoff {
   /** Lower convex hull: no plan lies below the line through these points. */
   readonly hull: readonly TradeoffPoint[];
-  /** Best plans at multiples of a quarter of a bit. */
+  /** Plans at multiples of a quarter of a bit: the best, or, of thousands of tensors alike, very nearly so. */
   readonly exact: readonly TradeoffPoint[];
   /** The same grid for every tensor whose grid is free. */
   readonly uniform: readonly (TradeoffPoint & { readonly grid: string })[];
@@ -154,7 +154,7 @@ export function tradeoffOf({ planned, problem, weights }: Ready, options: Offer)
   }
   const exact: TradeoffPoint[] = [];
   for (let quarter = Math.ceil((4 * problem.least) / weights); bitsOf(quarter / 4, weights) < problem.most; quarter++) {
-    exact.push(point(solve(problem, bitsOf(quarter / 4, weights))));
+    exact.push(point(solve(problem, bitsOf(quarter / 4, weights), QUICK)));
   }
   exact.push(point(solve(problem, problem.most)));
   const uniform = uniformPoints(planned, options, weights).map(({ grid, bpw, predicted }) => ({

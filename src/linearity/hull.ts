@@ -15,6 +15,8 @@ export interface Item {
   readonly losses: readonly number[]; // in units
   /** Positions of the choices on the lower convex hull, from the first to the last. */
   readonly hull: readonly number[];
+  /** The first item with the same bits and losses: experts may be alike by the thousand. */
+  readonly twin: number;
 }
 
 /** From one choice on a tensor's hull to the next: loss saved a bit. */
@@ -44,6 +46,8 @@ export interface Problem {
  * loses in f64, a few parts in 2⁵³ of it, stays below half a unit (search.ts).
  */
 const UNITS = 2 ** 48;
+/** Losses of plans that are closer than this, in units, count as equal: 4 · 10⁻¹² of the loss of the worst plan. */
+export const RESOLUTION = 2 ** 10;
 
 /**
  * Prepares a problem, to be solved for any number of budgets.
@@ -60,7 +64,13 @@ export function prepare(tensors: readonly Choices[]): Problem {
     worst += Math.max(...losses);
   }
   const unit = unitOf(worst);
-  const items = tensors.map((choices) => itemOf(choices, unit));
+  const twins = new Map<string, number>();
+  const items = tensors.map((choices, i): Item => {
+    const item = itemOf(choices, unit);
+    const key = `${item.bits} ${item.losses}`;
+    if (!twins.has(key)) twins.set(key, i);
+    return { ...item, twin: twins.get(key)! };
+  });
   const steps = items.flatMap((item, i) =>
     item.hull
       .slice(1)
@@ -77,7 +87,7 @@ export function prepare(tensors: readonly Choices[]): Problem {
 }
 
 /** Loss saved a bit between two choices of an item. */
-export function slopeOf({ bits, losses }: Item, from: number, to: number): number {
+export function slopeOf({ bits, losses }: Pick<Item, 'bits' | 'losses'>, from: number, to: number): number {
   return (losses[from]! - losses[to]!) / (bits[to]! - bits[from]!);
 }
 
@@ -89,7 +99,7 @@ function unitOf(worst: number): number {
   return unit;
 }
 
-function itemOf({ bits, losses }: Choices, unit: number): Item {
+function itemOf({ bits, losses }: Choices, unit: number): Omit<Item, 'twin'> {
   const units = losses.map((loss) => Math.round(loss / unit));
   const order = [...bits.keys()].sort((a, b) => bits[a]! - bits[b]! || units[a]! - units[b]! || a - b);
   const index: number[] = [];

@@ -5,9 +5,9 @@
 // Tensors come in by how close their own next steps are to λ, those still to come have slopes of at most `up` and at least
 // `down`, and so every completion of a state with t bits free costs at least loss − up · t (down, where t < 0). A state that can
 // beat neither the best complete one nor its bits goes, and so does one that has no less loss than another with no more bits.
-// What is left when no state is left is the optimum.
+// When no state is left, the best complete one is the optimum. Tensors that are alike, experts under a prior for one, come in together.
 
-import { type Item, type Problem, slopeOf } from './hull.ts';
+import { type Item, type Problem, RESOLUTION, slopeOf } from './hull.ts';
 
 /** One choice for each tensor. */
 export interface Allocation {
@@ -26,7 +26,9 @@ export interface Limits {
   readonly states: number;
   readonly work: number;
 }
-const LIMITS: Limits = { states: 1 << 16, work: 1 << 23 };
+const LIMITS: Limits = { states: 1 << 15, work: 1 << 23 };
+/** For one of many solutions, such as the points of a curve. */
+export const QUICK: Limits = { states: 1 << 13, work: 1 << 20 };
 
 /**
  * The choice of the least loss, and of these the one of the fewest bits.
@@ -64,12 +66,13 @@ function allocationOf({ tensors, items, unit }: Problem, positions: readonly num
   return { choices, bits, loss, gap: gap * unit };
 }
 
-// States: `bits` rise, `losses` fall; `nodes` lead to the changes.
+// States: `bits` rise, `losses` fall; `nodes` lead to the changes; `isFresh` where the last change was of the twin before.
 interface States {
   count: number;
   bits: Float64Array;
   losses: Float64Array;
   nodes: Int32Array;
+  isFresh: Uint8Array;
 }
 
 const statesOf = (size: number): States => ({
@@ -77,7 +80,16 @@ const statesOf = (size: number): States => ({
   bits: new Float64Array(size),
   losses: new Float64Array(size),
   nodes: new Int32Array(size),
+  isFresh: new Uint8Array(size),
 });
+
+function push(states: States, bits: number, loss: number, node: number, isFresh: number): void {
+  const k = states.count++;
+  states.bits[k] = bits;
+  states.losses[k] = loss;
+  states.nodes[k] = node;
+  states.isFresh[k] = isFresh;
+}
 
 // Searches around `positions`, and moves them to the best found. Returns how far, in units, the optimum can be below.
 function improve(
@@ -88,120 +100,132 @@ function improve(
   slope: number,
   limits: Limits,
 ): number {
-  const next = nextItems(items, chosen);
   // Changes, as lists from the last to the first: node k is [node before, tensor, position].
   const changes: number[] = [-1, -1, -1];
   let best = { loss: 0, bits: 0, node: 0 };
   let dropped = Infinity; // least bound of the states that the limits took
   let work = 0;
   let states = statesOf(1);
-  states.count = 1;
+  push(states, 0, 0, 0, 1);
+  const boundOf = (loss: number, bits: number, { up, down }: Slopes) =>
+    bits > free ? loss + down * (bits - free) : loss - up * (free - bits);
+  // Equal loss counts only with fewer bits.
+  const enough = ({ up }: Slopes) => best.loss + Math.max(-RESOLUTION, 0.5 - up * (free - best.bits + lattice));
 
-  while (states.count > 0) {
-    const taken = next.take(slope);
-    if (taken < 0) break;
-    const { up, down } = next;
-    const item = items[taken]!;
-    const from = positions[taken]!;
-    const boundOf = (loss: number, left: number) => (left < 0 ? loss - down * left : loss - up * left);
-    // Losses are whole: better by half a unit is better by one. Equal loss counts only with fewer bits.
-    const enough = () => best.loss + Math.max(-0.5, 0.5 - up * (free - best.bits + lattice));
-
-    const moves = [{ to: from, bits: 0, loss: 0 }];
-    for (let to = 0; to < item.bits.length; to++) {
-      const [bits, loss] = [item.bits[to]! - item.bits[from]!, item.losses[to]! - item.losses[from]!];
-      const hope = loss + slope * (bits - free);
-      if (to !== from && hope <= best.loss + 1) moves.push({ to, bits, loss });
-    }
-
-    // The moved states of each move are in order already: they are merged, the fewest bits first.
-    const merged = statesOf(states.count * moves.length);
-    const at = new Int32Array(moves.length);
-    let lowest = Infinity;
-    for (;;) {
-      let [first, bits, loss] = [-1, Infinity, Infinity];
-      for (let m = 0; m < moves.length; m++) {
-        const s = at[m]!;
-        if (s === states.count) continue;
-        const moved = states.bits[s]! + moves[m]!.bits;
-        if (moved > bits) continue;
-        const own = states.losses[s]! + moves[m]!.loss;
-        if (moved < bits || own < loss) [first, bits, loss] = [m, moved, own];
-      }
-      if (first < 0) break;
-      const s = at[first]!++;
-      if (loss >= lowest) continue;
-      lowest = loss;
-      const left = free - bits;
-      const isBest = left >= 0 && (loss < best.loss || (loss === best.loss && bits < best.bits));
-      if (!isBest && boundOf(loss, left) > enough()) continue;
-      let node = states.nodes[s]!;
-      if (first > 0) {
-        node = changes.length / 3;
-        changes.push(states.nodes[s]!, taken, moves[first]!.to);
-      }
-      if (isBest) best = { loss, bits, node };
-      const k = merged.count++;
-      [merged.bits[k], merged.losses[k], merged.nodes[k]] = [bits, loss, node];
-    }
-    work += states.count * moves.length;
-    const size = work > limits.work ? 0 : limits.states;
-    dropped = Math.min(
-      dropped,
-      thin(merged, size, (k) => boundOf(merged.losses[k]!, free - merged.bits[k]!), enough()),
+  for (const { twins, within, after } of inTurn(items, chosen, slope)) {
+    if (states.count === 0) break;
+    const moves = movesOf(items[twins[0]!]!, positions[twins[0]!]!).filter(
+      ({ bits, loss }) => loss + slope * (bits - free) <= best.loss + 1,
     );
-    states = merged;
+    states.isFresh.fill(1);
+    for (const tensor of twins) {
+      // A twin moves only on from what the twin before it moved to: the rest is there already.
+      const fresh = freshOf(states);
+      if (moves.length === 0 || fresh.count === 0) break;
+      const merged = statesOf(states.count + fresh.count * moves.length);
+      const at = new Int32Array(moves.length + 1);
+      let lowest = Infinity;
+      for (;;) {
+        // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
+        let [first, bits, loss] = [-1, Infinity, Infinity];
+        if (at[0]! < states.count) [first, bits, loss] = [0, states.bits[at[0]!]!, states.losses[at[0]!]!];
+        for (let m = 1; m <= moves.length; m++) {
+          const s = at[m]!;
+          if (s === fresh.count) continue;
+          const own = fresh.bits[s]! + moves[m - 1]!.bits;
+          if (own > bits) continue;
+          const ownLoss = fresh.losses[s]! + moves[m - 1]!.loss;
+          if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
+        }
+        if (first < 0) break;
+        const s = at[first]!++;
+        if (loss >= lowest) continue;
+        lowest = loss;
+        const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
+        if (!isBest && boundOf(loss, bits, within) > enough(within)) continue;
+        let node = first === 0 ? states.nodes[s]! : fresh.nodes[s]!;
+        if (first > 0) {
+          changes.push(node, tensor, moves[first - 1]!.to);
+          node = changes.length / 3 - 1;
+        }
+        if (isBest) best = { loss, bits, node };
+        push(merged, bits, loss, node, first > 0 ? 1 : 0);
+      }
+      work += states.count + fresh.count * moves.length;
+      dropped = Math.min(dropped, thin(merged, within, work > limits.work ? 0 : limits.states));
+      states = merged;
+    }
+    dropped = Math.min(dropped, thin(states, after, limits.states));
   }
   for (let node = best.node; node > 0; node = changes[3 * node]!)
     positions[changes[3 * node + 1]!] = changes[3 * node + 2]!;
-  return Math.max(0, best.loss - dropped);
-}
+  const gap = best.loss - dropped;
+  return gap > RESOLUTION ? gap : 0;
 
-// Drops the states that the best complete one has overtaken and, beyond `size`, those of the highest bounds.
-// Returns the least bound of the latter.
-function thin(states: States, size: number, boundOf: (k: number) => number, enough: number): number {
-  const bounds = Float64Array.from({ length: states.count }, (_, k) => boundOf(k));
-  const open = bounds.filter((bound) => bound <= enough);
-  const limit = open.length > size ? open.sort()[size]! : Infinity;
-  let [count, room] = [0, size];
-  for (let k = 0; k < states.count; k++) {
-    if (bounds[k]! > enough || bounds[k]! >= limit || room-- <= 0) continue;
-    states.bits[count] = states.bits[k]!;
-    states.losses[count] = states.losses[k]!;
-    states.nodes[count++] = states.nodes[k]!;
+  // Drops the states that the best complete one has overtaken and, beyond `size`, those of the highest bounds.
+  // Returns the least bound of the latter.
+  function thin(own: States, slopes: Slopes, size: number): number {
+    const most = enough(slopes);
+    const bounds = Float64Array.from({ length: own.count }, (_, k) => boundOf(own.losses[k]!, own.bits[k]!, slopes));
+    const open = bounds.filter((bound) => bound <= most);
+    const limit = open.length > size ? open.sort()[size]! : Infinity;
+    const { count } = own;
+    own.count = 0;
+    for (let k = 0; k < count; k++) {
+      if (bounds[k]! > most || bounds[k]! >= limit) continue;
+      push(own, own.bits[k]!, own.losses[k]!, own.nodes[k]!, own.isFresh[k]!);
+    }
+    return limit;
   }
-  states.count = count;
-  return limit;
 }
 
-// Hands out the items, the ones whose next hull steps are closest to a slope first.
-function nextItems(items: readonly Item[], chosen: Int32Array) {
-  const slopes = (direction: 1 | -1) =>
-    items.flatMap((item, i) => {
-      const [from, to] = [item.hull[chosen[i]!]!, item.hull[chosen[i]! + direction]];
-      return to === undefined ? [] : [{ item: i, slope: slopeOf(item, from, to) }];
-    });
-  const ups = slopes(1).sort((a, b) => b.slope - a.slope);
-  const downs = slopes(-1).sort((a, b) => a.slope - b.slope);
-  const isTaken = new Uint8Array(items.length);
-  let [u, d] = [0, 0];
-  const next = {
-    /** Steepest step up and flattest step down of the items that are left. */
-    up: ups[0]?.slope ?? 0,
-    down: downs[0]?.slope ?? Infinity,
-    /** @returns an item, or −1 if none is left */
-    take(slope: number): number {
-      const [up, down] = [ups[u], downs[d]];
-      const isUp = up !== undefined && (down === undefined || up.slope * down.slope >= slope * slope);
-      const item = (isUp ? up : down)?.item;
-      if (item === undefined) return -1;
-      isTaken[item] = 1;
-      while (u < ups.length && isTaken[ups[u]!.item]) u++;
-      while (d < downs.length && isTaken[downs[d]!.item]) d++;
-      next.up = ups[u]?.slope ?? 0;
-      next.down = downs[d]?.slope ?? Infinity;
-      return item;
-    },
-  };
-  return next;
+function movesOf({ bits, losses }: Item, from: number): { to: number; bits: number; loss: number }[] {
+  return [...bits.keys()]
+    .filter((to) => to !== from)
+    .map((to) => ({ to, bits: bits[to]! - bits[from]!, loss: losses[to]! - losses[from]! }));
+}
+
+function freshOf(states: States): States {
+  const fresh = statesOf(states.count);
+  for (let k = 0; k < states.count; k++) {
+    if (states.isFresh[k]) push(fresh, states.bits[k]!, states.losses[k]!, states.nodes[k]!, 1);
+  }
+  return fresh;
+}
+
+/** Steepest step up and flattest step down. */
+interface Slopes {
+  readonly up: number;
+  readonly down: number;
+}
+
+// The items, twins with the same choice together, those whose next hull steps are closest to `slope` first; with the slopes of what
+// is still to come before and after them.
+function* inTurn(items: readonly Item[], chosen: Int32Array, slope: number) {
+  const groups = new Map<string, { twins: number[]; own: Slopes; isTaken: boolean }>();
+  for (const [i, item] of items.entries()) {
+    const key = `${item.twin} ${chosen[i]}`;
+    const found = groups.get(key);
+    if (found) {
+      found.twins.push(i);
+      continue;
+    }
+    const [below, at, above] = [-1, 0, 1].map((step) => item.hull[chosen[i]! + step]);
+    const own = {
+      up: above === undefined ? 0 : slopeOf(item, at!, above),
+      down: below === undefined ? Infinity : slopeOf(item, below, at!),
+    };
+    groups.set(key, { twins: [i], own, isTaken: false });
+  }
+  const ups = [...groups.values()].sort((a, b) => b.own.up - a.own.up);
+  const downs = [...groups.values()].sort((a, b) => (a.own.down === b.own.down ? 0 : a.own.down - b.own.down));
+  for (let [u, d] = [0, 0]; u < ups.length; ) {
+    const within = { up: ups[u]!.own.up, down: downs[d]!.own.down };
+    const taken = within.up * within.down >= slope * slope ? ups[u]! : downs[d]!;
+    taken.isTaken = true;
+    while (ups[u]?.isTaken) u++;
+    while (downs[d]?.isTaken) d++;
+    const after = { up: ups[u]?.own.up ?? 0, down: downs[d]?.own.down ?? Infinity };
+    yield { twins: taken.twins, within, after };
+  }
 }
