@@ -7,6 +7,8 @@ import '../grids.test.ts';
 import '../quantize.test.ts';
 import '../format.test.ts';
 import '../streams.test.ts';
+import '../allocate.test.ts';
+import '../plan.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 
