@@ -5,7 +5,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Grid, load, type PlanTensor, readAlphas } from '../src/index.ts';
+import { type BitPlan, type Grid, load, type PlanTensor, priorAlphas, readAlphas } from '../src/index.ts';
+import { createFolder, openFolder } from '../src/source/file.ts';
 import { normals } from './bits.ts';
 import { safetensors, tensorOf } from './checkpoints.ts';
 import { fails, folder, hashes, higgs, nothingAt, output, quantize, read, succeeds, temporaryRoot } from './command.ts';
@@ -108,13 +109,40 @@ test('--size is kept, by plan and by quantize', async () => {
   assert.match(await fails(higgs('plan', input, '--size', '10kB', '--uniform')), /size must be at least \d+ bytes/);
 });
 
-test('a run by a plan goes on after an interruption only with the same plan', async () => {
-  const [input, out, other] = [await checkpoint(), output(), output()];
-  const args = ['--bpw', '3.3', '--prior'];
-  await succeeds(quantize(input, other, ...args));
-  const interrupted = await higgs('quantize', input, '-o', out, '--workers', '1', ...args);
-  assert.is(interrupted.code, 0);
-  assert.equal(await hashes(out), await hashes(other));
+test('a run by a plan that was aborted goes on with the same plan alone, to the same bytes', async () => {
+  const [input, out, whole] = [await openFolder(await checkpoint()), output(), output()];
+  const library = await load();
+  const options = { bpw: 3.3, grids: ['p2n16', 'p2n64', 'p2n256'] };
+  const plan = await library.planBits(input, priorAlphas(await library.planTensors(input)), options);
+  // Tensors of one shape with each other's grids: every size is the same.
+  const [from, to] = [plan.tensors[0], plan.tensors.find(({ grid }) => grid !== plan.tensors[0].grid)!];
+  const swap = new Map([
+    [from.name, to.grid],
+    [to.name, from.grid],
+  ]);
+  const swapped = { ...plan, tensors: plan.tensors.map((own) => ({ ...own, grid: swap.get(own.name) ?? own.grid })) };
+
+  async function run(path: string, own: BitPlan, signal?: AbortController): Promise<void> {
+    const target = await createFolder(path, { resume: true });
+    try {
+      await library.quantizeCheckpoint(input, target, {
+        plan: own,
+        resume: { identity: 'x' },
+        ...(signal && { signal: signal.signal }),
+        onProgress: ({ weightsDone }) => weightsDone > 128 * 256 && signal?.abort(new Error('enough')),
+      });
+    } finally {
+      await target.close();
+    }
+  }
+  const messageOf = (promise: Promise<void>) => promise.then(String, (error: Error) => error.message);
+  assert.is(await messageOf(run(out, plan, new AbortController())), 'enough');
+  assert.ok(existsSync(join(out, 'higgs.journal')));
+  assert.match(await messageOf(run(out, swapped)), /an interrupted run had other options or another input/);
+  await run(out, plan);
+  await run(whole, plan);
+  assert.equal(await hashes(out), await hashes(whole));
+  await input.close();
 });
 
 test('wrong command lines and files are named', async () => {

@@ -66,6 +66,9 @@ function allocationOf({ tensors, items, unit }: Problem, positions: readonly num
   return { choices, bits, loss, gap: gap * unit };
 }
 
+/** Twins that the narrow search moves. */
+const FEW_TWINS = 8;
+
 // States: `bits` rise, `losses` fall; `nodes` lead to the changes; `isFresh` where the last change was of the twin before.
 interface States {
   count: number;
@@ -104,63 +107,78 @@ function improve(
   const changes: number[] = [-1, -1, -1];
   let best = { loss: 0, bits: 0, node: 0 };
   let dropped = Infinity; // least bound of the states that the limits took
-  let work = 0;
-  let states = statesOf(1);
-  push(states, 0, 0, 0, 1);
   const boundOf = (loss: number, bits: number, { up, down }: Slopes) =>
     bits > free ? loss + down * (bits - free) : loss - up * (free - bits);
   // Equal loss counts only with fewer bits.
   const enough = ({ up }: Slopes) => best.loss + Math.max(-RESOLUTION, 0.5 - up * (free - best.bits + lattice));
 
-  for (const { twins, within, after } of inTurn(items, chosen, slope)) {
-    if (states.count === 0) break;
-    const moves = movesOf(items[twins[0]!]!, positions[twins[0]!]!).filter(
-      ({ bits, loss }) => loss + slope * (bits - free) <= best.loss + 1,
-    );
-    states.isFresh.fill(1);
-    for (const tensor of twins) {
-      // A twin moves only on from what the twin before it moved to: the rest is there already.
-      const fresh = freshOf(states);
-      if (moves.length === 0 || fresh.count === 0) break;
-      const merged = statesOf(states.count + fresh.count * moves.length);
-      const at = new Int32Array(moves.length + 1);
-      let lowest = Infinity;
-      for (;;) {
-        // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
-        let [first, bits, loss] = [-1, Infinity, Infinity];
-        if (at[0]! < states.count) [first, bits, loss] = [0, states.bits[at[0]!]!, states.losses[at[0]!]!];
-        for (let m = 1; m <= moves.length; m++) {
-          const s = at[m]!;
-          if (s === fresh.count) continue;
-          const own = fresh.bits[s]! + moves[m - 1]!.bits;
-          if (own > bits) continue;
-          const ownLoss = fresh.losses[s]! + moves[m - 1]!.loss;
-          if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
-        }
-        if (first < 0) break;
-        const s = at[first]!++;
-        if (loss >= lowest) continue;
-        lowest = loss;
-        const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
-        if (!isBest && boundOf(loss, bits, within) > enough(within)) continue;
-        let node = first === 0 ? states.nodes[s]! : fresh.nodes[s]!;
-        if (first > 0) {
-          changes.push(node, tensor, moves[first - 1]!.to);
-          node = changes.length / 3 - 1;
-        }
-        if (isBest) best = { loss, bits, node };
-        push(merged, bits, loss, node, first > 0 ? 1 : 0);
-      }
-      work += states.count + fresh.count * moves.length;
-      dropped = Math.min(dropped, thin(merged, within, work > limits.work ? 0 : limits.states));
-      states = merged;
-    }
-    dropped = Math.min(dropped, thin(states, after, limits.states));
+  // First a narrow search: a good answer cuts the full one short.
+  if (!search(FEW_TWINS, { states: Math.ceil(limits.states / 8), work: limits.work / 8 })) {
+    dropped = Infinity;
+    search(Infinity, limits);
   }
   for (let node = best.node; node > 0; node = changes[3 * node]!)
     positions[changes[3 * node + 1]!] = changes[3 * node + 2]!;
   const gap = best.loss - dropped;
   return gap > RESOLUTION ? gap : 0;
+
+  // Whether nothing was left out.
+  function search(mostTwins: number, { states: most, work: mostWork }: Limits): boolean {
+    let isWhole = true;
+    let work = 0;
+    let states = statesOf(1);
+    push(states, 0, 0, 0, 1);
+    for (const { twins, within, after } of inTurn(items, chosen, slope)) {
+      if (states.count === 0) break;
+      const moves = movesOf(items[twins[0]!]!, positions[twins[0]!]!).filter(
+        ({ bits, loss }) => loss + slope * (bits - free) <= best.loss + 1,
+      );
+      states.isFresh.fill(1);
+      for (const [turn, tensor] of twins.entries()) {
+        // A twin moves only on from what the twin before it moved to: the rest is there already.
+        const fresh = freshOf(states);
+        if (moves.length === 0 || fresh.count === 0) break;
+        if (turn === mostTwins) {
+          isWhole = false;
+          break;
+        }
+        const merged = statesOf(states.count + fresh.count * moves.length);
+        const at = new Int32Array(moves.length + 1);
+        let lowest = Infinity;
+        for (;;) {
+          // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
+          let [first, bits, loss] = [-1, Infinity, Infinity];
+          if (at[0]! < states.count) [first, bits, loss] = [0, states.bits[at[0]!]!, states.losses[at[0]!]!];
+          for (let m = 1; m <= moves.length; m++) {
+            const s = at[m]!;
+            if (s === fresh.count) continue;
+            const own = fresh.bits[s]! + moves[m - 1]!.bits;
+            if (own > bits) continue;
+            const ownLoss = fresh.losses[s]! + moves[m - 1]!.loss;
+            if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
+          }
+          if (first < 0) break;
+          const s = at[first]!++;
+          if (loss >= lowest) continue;
+          lowest = loss;
+          const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
+          if (!isBest && boundOf(loss, bits, within) > enough(within)) continue;
+          let node = first === 0 ? states.nodes[s]! : fresh.nodes[s]!;
+          if (first > 0) {
+            changes.push(node, tensor, moves[first - 1]!.to);
+            node = changes.length / 3 - 1;
+          }
+          if (isBest) best = { loss, bits, node };
+          push(merged, bits, loss, node, first > 0 ? 1 : 0);
+        }
+        work += states.count + fresh.count * moves.length;
+        dropped = Math.min(dropped, thin(merged, within, work > mostWork ? 0 : most));
+        states = merged;
+      }
+      dropped = Math.min(dropped, thin(states, after, most));
+    }
+    return isWhole && dropped === Infinity;
+  }
 
   // Drops the states that the best complete one has overtaken and, beyond `size`, those of the highest bounds.
   // Returns the least bound of the latter.
