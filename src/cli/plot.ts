@@ -48,9 +48,14 @@ export function plotOf(plan: BitPlan, { hull, exact, uniform }: Tradeoff): strin
   const curve = drawn(hull).map(({ at }) => at.join(' '));
   if (curve.length > 0) parts.push(`<path class="hull" d="M${curve.join('L')}"/>`);
   for (const { at } of drawn(exact)) parts.push(`<circle class="exact" cx="${at[0]}" cy="${at[1]}" r="3"/>`);
-  for (const { point, at } of drawn(uniform)) {
-    parts.push(`<rect class="uniform" x="${Number(at[0]) - 3}" y="${Number(at[1]) - 3}" width="6" height="6"/>`);
-    parts.push(`<text x="${Number(at[0]) + 7}" y="${Number(at[1]) - 5}">${point.grid}</text>`);
+  // Of grids that lie upon each other the best is named.
+  const named: [number, number][] = [];
+  for (const { point, at } of drawn([...uniform].sort((a, b) => a.predicted - b.predicted))) {
+    const [left, top] = [Number(at[0]), Number(at[1])];
+    parts.push(`<rect class="uniform" x="${(left - 3).toFixed(1)}" y="${(top - 3).toFixed(1)}" width="6" height="6"/>`);
+    if (named.some(([x, y]) => Math.abs(x - left) < 60 && Math.abs(y - top) < 14)) continue;
+    named.push([left, top]);
+    parts.push(`<text x="${(left + 7).toFixed(1)}" y="${(top - 5).toFixed(1)}">${point.grid}</text>`);
   }
   for (const { at } of drawn([plan])) parts.push(`<circle class="plan" cx="${at[0]}" cy="${at[1]}" r="7"/>`);
 
