@@ -11,14 +11,15 @@ import { baselines } from './baselines.ts';
 import { BPW } from './errors.ts';
 import { type Candidate, restore } from './restored.ts';
 import { type Comparison, scorerOf } from './scorer.ts';
-import { booksLlama, STORY_MODELS, type Subject, storyModel } from './subjects.ts';
+import { type Subject, subjectOf } from './subjects.ts';
 import { type Cells, type Column, printJson, printMarkdown, type Row, type Table } from './table.ts';
 
 interface Options {
   windows: number;
   seeds: number;
   threads: number;
-  data?: string;
+  models: string[];
+  data: string;
   json?: boolean;
 }
 
@@ -35,8 +36,10 @@ const GRIDS = [
   'p2n256',
   'p3n4096',
 ];
-/** Of 2, 3 and 4 bits. */
+/** The default grids of 2, 3 and 4 bits. */
 const DEFAULT_GRIDS = ['p2n16', 'p2n64', 'p2n256'];
+/** Products in integers are the same for all grids but p1n16, which has fewer bits. */
+const INTEGER_GRIDS = [...DEFAULT_GRIDS, 'p1n16'];
 /** Groups as small as other quantizers have them, for as many bits. */
 const SMALL_GROUPS = [64, 32];
 
@@ -75,10 +78,13 @@ const signColumns: readonly Column[] = [
 await new Command('bench:quality')
   .description('Measures what quantizing linear weights costs: perplexity, and divergence from the original.')
   .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
-  .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(1, 1e4)).default(64))
+  .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(1, 1e4)).default(32))
   .addOption(new Option('--seeds <n>', 'seeds of the random signs').argParser(integer(1, 100)).default(4))
   .addOption(new Option('--threads <n>', 'threads').argParser(integer(1, 64)).default(cpus().length))
-  .option('--data <dir>', `also measure ${STORY_MODELS.join(' and ')} of models/ in it, on its text/tinystories.txt`)
+  .option('--models <names>', 'models to measure; of stories, beside the embedded one', (text) => text.split(','), [
+    'books-llama',
+  ])
+  .option('--data <dir>', 'where models of stories are (models/NAME), and their text (text/tinystories.txt)', '.')
   .option('--json', 'print JSON')
   .action(measure)
   .parseAsync();
@@ -91,12 +97,12 @@ async function measure(rows: RegExp = /(?:)/, options: Options): Promise<void> {
     command: process.argv.slice(2).join(' '),
   };
   const higgs = await load(undefined, { grids: largeGrids });
-  const { windows, data } = options;
-  const subjects = [await booksLlama(windows)];
-  if (data) for (const name of STORY_MODELS) subjects.push(await storyModel(name, data, windows));
   const closers: (() => Promise<void>)[] = [];
   const tables: Table[] = [];
-  for (const subject of subjects) tables.push(...(await tablesOf(higgs, subject, options, closers)));
+  for (const name of options.models) {
+    const subject = await subjectOf(name, options.windows, options.data);
+    tables.push(...(await tablesOf(higgs, subject, options, closers)));
+  }
   if (options.json) await printJson(tables, rows, environment);
   else {
     console.log(Object.values(environment).slice(0, 3).join(' · '));
@@ -126,8 +132,16 @@ async function tablesOf(
     const { against, ...own } = await score(folder, 'f32', original);
     return { ...known, ...own, ...against! };
   };
+  // Tables share rows: a scheme is measured once.
+  const schemes = new Map<string, Promise<Cells & Comparison>>();
+  const compareScheme = (options: CheckpointOptions): Promise<Cells & Comparison> => {
+    const key = JSON.stringify({ seed: 0, ...options });
+    const found = schemes.get(key) ?? quantize(options).then(compare);
+    schemes.set(key, found);
+    return found;
+  };
   const higgsRow = (name: string, options: CheckpointOptions): Row => {
-    return { name: `HIGGS ${name}`, measure: async () => compare(await quantize(options)) };
+    return { name: `HIGGS ${name}`, measure: () => compareScheme(options) };
   };
   const tokens = texts.reduce((sum, { length }) => sum + length, 0);
   const scored = `${name}, ${tokens} tokens of ${texts.length} texts, context ${context}`;
@@ -159,7 +173,7 @@ async function tablesOf(
   const integers: Table = {
     title: `${scored}: products in integers, against products in f32`,
     columns: integerColumns,
-    rows: GRIDS.map((grid): Row => {
+    rows: INTEGER_GRIDS.map((grid): Row => {
       return {
         name: `int8 ${grid}`,
         measure: async () => {
@@ -182,8 +196,8 @@ async function tablesOf(
         name: `seeds ${grid}`,
         measure: async () => {
           const signed: Comparison[] = [];
-          for (let seed = 0; seed < seeds; seed++) signed.push(await compare(await quantize({ grid, seed })));
-          const unsigned = await compare(await quantize({ grid, signs: 'none' }));
+          for (let seed = 0; seed < seeds; seed++) signed.push(await compareScheme({ seed, grid }));
+          const unsigned = await compareScheme({ grid, signs: 'none' });
           const [ratios, kls] = [signed.map(({ ratio }) => ratio), signed.map(({ meanKl }) => meanKl)];
           return {
             ...{ ratio: meanOf(ratios), lowestRatio: Math.min(...ratios), highestRatio: Math.max(...ratios) },

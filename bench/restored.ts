@@ -53,5 +53,8 @@ export async function restore(higgs: Higgs, input: Folder, baseline: Baseline): 
 function floatsOf(bytes: ArrayBuffer, dtype: string): Float32Array {
   if (dtype === 'F32') return new Float32Array(bytes);
   if (dtype !== 'BF16') throw new RangeError(`weights must be F32 or BF16: got ${dtype}`);
-  return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half << 16).buffer);
+  const halves = new Uint16Array(bytes);
+  const words = new Uint32Array(halves.length);
+  for (let i = 0; i < words.length; i++) words[i] = halves[i]! << 16;
+  return new Float32Array(words.buffer);
 }

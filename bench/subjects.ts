@@ -7,9 +7,6 @@ import { openTokenizer } from '../src/decoder/tokenizer.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
 
-/** Models of stories, which the project does not hold. */
-export const STORY_MODELS = ['stories260K', 'babyllama361'];
-
 /** A model and what it is to predict. */
 export interface Subject {
   name: string;
@@ -20,8 +17,17 @@ export interface Subject {
   context: number;
 }
 
-/** The embedded model, on windows at equal distances over its test text, as its reference numbers cut them. */
-export async function booksLlama(windows: number): Promise<Subject> {
+/**
+ * The model of that name: the embedded one, or one of stories, which the project does not hold.
+ * @param texts number of windows, or of stories
+ * @param data a directory with `models/<name>/` and `text/tinystories.txt`
+ */
+export function subjectOf(name: string, texts: number, data: string): Promise<Subject> {
+  return name === 'books-llama' ? booksLlama(texts) : storyModel(name, texts, data);
+}
+
+// On windows at equal distances over its test text, as its reference numbers cut them.
+async function booksLlama(windows: number): Promise<Subject> {
   const path = 'models/books-llama';
   const folder = await openFolder(path);
   const { encode } = await openTokenizer(folder);
@@ -36,11 +42,8 @@ export async function booksLlama(windows: number): Promise<Subject> {
   return { name: 'books-llama', folder, texts, context };
 }
 
-/**
- * A model of stories, on the first stories, each as far as its context reaches.
- * @param data a directory with `models/<name>/` and `text/tinystories.txt`
- */
-export async function storyModel(name: string, data: string, stories: number): Promise<Subject> {
+// On the first stories, each as far as the context reaches.
+async function storyModel(name: string, stories: number, data: string): Promise<Subject> {
   const folder = await openFolder(join(data, 'models', name));
   const { encode } = await openTokenizer(folder);
   const { contextLength: context } = await readConfig(folder);
