@@ -66,6 +66,17 @@ testWith(
   },
 );
 
+testWith(test, 'chromium', 'browser/ has the result write what the command writes', async (chromium) => {
+  const args = ['build/higgs.js', 'generate', command(), '-p', 'PATIENCE, n.', '-n', '64'];
+  const { stdout } = await run(process.execPath, args);
+  await withPage(chromium, async (page) => {
+    await quantizeIn(page);
+    await page.click('#write');
+    await page.waitForSelector('#write:not(:disabled)');
+    assert.is(`${await page.$eval('#text', (element) => element.textContent)}\n`, stdout);
+  });
+});
+
 testWith(test, 'chromium', 'browser/ quantizes a file that a person picks', async (chromium) => {
   await withPage(chromium, async (page) => {
     const input = await page.$('input#files');
