@@ -78,7 +78,7 @@ const signColumns: readonly Column[] = [
 await new Command('bench:quality')
   .description('Measures what quantizing linear weights costs: perplexity, and divergence from the original.')
   .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
-  .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(1, 1e4)).default(32))
+  .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(1, 1e4)).default(16))
   .addOption(new Option('--seeds <n>', 'seeds of the random signs').argParser(integer(1, 100)).default(4))
   .addOption(new Option('--threads <n>', 'threads').argParser(integer(1, 64)).default(cpus().length))
   .option('--models <names>', 'models to measure; of stories, beside the embedded one', (text) => text.split(','), [
