@@ -218,7 +218,8 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
     const values = new Float64Array(rows * cols);
     for (let t = 0; t < TOKENS; t++) {
       for (let r = 0; r < rows; r++) {
-        for (let c = 0; c < cols; c++) values[r * cols + c]! += d[(TOKENS + t) * rows + r]! * floats[x / 4 + t * cols + c]!;
+        for (let c = 0; c < cols; c++)
+          values[r * cols + c]! += d[(TOKENS + t) * rows + r]! * floats[x / 4 + t * cols + c]!;
       }
     }
     const at = workspace.sums / 8 + (matrix * DRAWS + 1) * TOKENS;

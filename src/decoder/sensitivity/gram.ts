@@ -30,7 +30,8 @@ export function gradientSquares(measuring: Measuring, matrix: number, d: number,
       for (let k = 0; k < count; k++) {
         const token = first + k;
         let sum = 0;
-        for (let j = 0; j < token; j++) sum += floats[tile / 4 + j * GRAM_ROWS + k]! * floats[gram + j * tokens + token]!;
+        for (let j = 0; j < token; j++)
+          sum += floats[tile / 4 + j * GRAM_ROWS + k]! * floats[gram + j * tokens + token]!;
         const own = floats[tile / 4 + token * GRAM_ROWS + k]! * floats[gram + token * tokens + token]!;
         doubles[to + token] = 2 * sum + own;
       }

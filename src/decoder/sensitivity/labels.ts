@@ -2,20 +2,22 @@
 // of the logits it is onehot(label) − p, so the head gives row `label` of its matrix less the rows' mean under p, which all draws share.
 
 import { dtypeCodes } from '../../kernels/layout.ts';
+import { logSumExp } from '../exponential.ts';
 import { apply, normTokens } from '../layer.ts';
 import { type DenseLinear, decodeRow, ROWS_APART } from '../linear.ts';
 import { type Measuring, partOf, savedAt } from './measuring.ts';
-import { uniformStream, USE } from './stream.ts';
+import { USE, uniformStream } from './stream.ts';
 import type { Task } from './task.ts';
 
-/** Tokens `first` to `first + count`, at most as many as there is room for logits. */
+/** Labels and gradients of tokens `first` to `first + count`, at most as many as there is room for logits; −ln p of the text's ids to `sums`. */
 export function sampleLabels(measuring: Measuring, { first, count, seed, sequence }: Required<Task>): void {
-  const { thread, state, workspace, floats, ints } = measuring;
+  const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { kernels, barrier } = thread;
   const { draws, tokens, fisher } = workspace;
   const { probabilities, paddedVocab, labels, expected, dX } = fisher!;
   const { vocabSize, dim, epsilon } = state.config;
   const head = state.head as DenseLinear;
+  const logits = state.logits / 4;
   const last = savedAt(measuring, 2 * state.layers.length);
 
   normTokens(thread, state, state.norm, [], first, first + count);
@@ -29,6 +31,10 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
     kernels.softmax(row, vocabSize);
     const p = floats.subarray(row / 4, row / 4 + vocabSize);
     const sum = p.reduce((total, value) => total + value, 0);
+    const target = ints[workspace.targets / 4 + first + j]!;
+    doubles[workspace.sums / 8 + first + j] =
+      logSumExp(floats.subarray(logits + j * vocabSize, logits + (j + 1) * vocabSize)) -
+      floats[logits + j * vocabSize + target]!;
     for (let draw = 0; draw < draws; draw++) {
       const random = uniformStream(seed, (USE.labels << 24) | draw, sequence, first + j);
       ints[labels / 4 + draw * tokens + first + j] = pick(p, random() * sum);
