@@ -21,12 +21,24 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   kernels: ['errors.ts'],
   safetensors: ['errors.ts', 'check.ts', 'source'],
   workers: ['check.ts', 'kernels'],
-  decoder: ['errors.ts', 'check.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
+  linearity: ['errors.ts', 'check.ts', 'grids', 'quantize', 'safetensors'],
+  decoder: ['errors.ts', 'check.ts', 'grids', 'kernels', 'linearity', 'quantize', 'safetensors', 'source', 'workers'],
   quantize: ['errors.ts', 'check.ts', 'grids', 'kernels', 'safetensors', 'source', 'workers'],
   'decoder.ts': ['decoder', 'source', 'workers'],
-  'higgs.ts': ['decoder', 'errors.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
+  'higgs.ts': ['decoder', 'errors.ts', 'grids', 'kernels', 'linearity', 'quantize', 'safetensors', 'source', 'workers'],
   'index.ts': ['decoder', 'errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
-  cli: ['decoder', 'errors.ts', 'grids', 'higgs.ts', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
+  cli: [
+    'decoder',
+    'errors.ts',
+    'grids',
+    'higgs.ts',
+    'kernels',
+    'linearity',
+    'quantize',
+    'safetensors',
+    'source',
+    'workers',
+  ],
 };
 
 test('imports follow the arrows', () => {

@@ -10,6 +10,7 @@ import { addInspect } from './inspect.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
+import { addSensitivity } from './sensitivity.ts';
 import { addVerify } from './verify.ts';
 
 const program = new Command('higgs')
@@ -29,7 +30,17 @@ Examples:
 
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
   );
-const verbs = [addQuantize, addInspect, addDequantize, addVerify, addGenerate, addChat, addPerplexity, addBench];
+const verbs = [
+  addQuantize,
+  addInspect,
+  addDequantize,
+  addVerify,
+  addSensitivity,
+  addGenerate,
+  addChat,
+  addPerplexity,
+  addBench,
+];
 for (const add of verbs) add(program);
 for (const command of [program, ...program.commands]) {
   command.exitOverride().showHelpAfterError('(add --help for the options)');

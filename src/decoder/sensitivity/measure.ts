@@ -37,7 +37,7 @@ export interface SensitivityOptions extends SensitivitySettings {
  */
 export async function measureSensitivity(folder: Folder, options: SensitivityOptions = {}): Promise<Alphas> {
   const { text, threads, signal, onLoad, onProgress, onPartial, partial, name } = options;
-  let session: Session | undefined;
+  let session: (Session & { identity: string }) | undefined;
   try {
     const settings = settingsOf(options, (await readConfig(folder)).contextLength);
     const { estimator, tokens, seed } = settings;

@@ -42,8 +42,6 @@ export interface SessionPlan {
 
 export interface Session {
   readonly measuring: Measuring;
-  /** CRC-32 of all weights. */
-  readonly identity: string;
   /** Runs a task on all threads. */
   run(task: Task): void;
   close(): Promise<void>;
@@ -51,15 +49,17 @@ export interface Session {
 
 /**
  * Lays a session out.
+ * @param layers how many of the model's, from the first on; all if left out
  * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
  * @throws {FormatError} when configuration and tensors disagree
  */
-export async function planSession(folder: Folder, options: SessionOptions): Promise<SessionPlan> {
+export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
   const { contextLength: most, ...config } = await readConfig(folder);
   const { tokens, threads } = options;
   checkInteger('tokens', tokens, 2, most);
   const weights = await openWeights(await openCheckpoint(folder));
-  const model: ModelConfig = { ...config, contextLength: tokens };
+  const windows = config.windows.slice(0, layers);
+  const model: ModelConfig = { ...config, contextLength: tokens, layers: windows.length, windows };
   const layout = { cacheWidth: 4, threads, integers: false, atOnce: tokens };
   const plan = planState(model, weights, layout);
   for (const load of plan.loads) {
@@ -79,12 +79,32 @@ export function threadsFor(threads: Threads | undefined): number {
 
 /**
  * Loads the weights and starts the threads.
+ * @returns with `identity`, the CRC-32 of all weights
  * @throws {RangeError} when model and workspace do not fit 4 GB
  */
 export async function openSession(
-  { plan, workspace, weights, bytes }: SessionPlan,
+  planned: SessionPlan,
   threads: Threads | undefined,
   options: { onProgress?: (progress: LoadProgress) => void; signal?: AbortSignal },
+): Promise<Session & { identity: string }> {
+  const { plan, weights } = planned;
+  const { onProgress, signal } = options;
+  let identity = '';
+  const session = await startSession(planned, threads, async (kernels, buffer) => {
+    await fillState(kernels, buffer, plan, weights, { onProgress, signal });
+    identity = identityOf(kernels, plan);
+  });
+  return { ...session, identity };
+}
+
+/**
+ * Starts the threads; weights are zeros unless `fill` stores them.
+ * @throws {RangeError} when model and workspace do not fit 4 GB
+ */
+export async function startSession(
+  { plan, workspace, bytes }: SessionPlan,
+  threads: Threads | undefined,
+  fill?: (kernels: DecoderExports, buffer: ArrayBufferLike) => Promise<void>,
 ): Promise<Session> {
   checkSize(bytes);
   const { state } = plan;
@@ -92,8 +112,7 @@ export async function openSession(
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
   const memory = createMemory(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
-  await fillState(kernels, memory.buffer, plan, weights, { onProgress: options.onProgress, signal: options.signal });
-  const identity = identityOf(kernels, plan);
+  await fill?.(kernels, memory.buffer);
   if (count > 1) {
     const message = { binary: binary as Uint8Array<ArrayBuffer>, memory, state, workspace };
     await threads!.start((index): ThreadMessage => ({ ...message, index }));
@@ -102,7 +121,6 @@ export async function openSession(
   const measuring = measuringOf(team.thread, state, workspace, memory.buffer);
   return {
     measuring,
-    identity,
     run(task) {
       const words = wordsOfTask(task);
       try {
