@@ -30,7 +30,7 @@ interface Options {
   json?: boolean;
 }
 
-/** Unfinished work is written this often, in milliseconds, and when the run is interrupted. */
+/** Unfinished work is written at once, then this often, in milliseconds, and when the run is interrupted. */
 const SAVE_AFTER = 5000;
 /** Rows of the table that is printed: the file has all. */
 const ROWS = 10;
@@ -140,7 +140,7 @@ async function measure(
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const [loading, progress] = [progressDisplay('load'), progressDisplay('sensitivity')];
   let last: string | undefined;
-  let saved = performance.now();
+  let saved = Number.NEGATIVE_INFINITY;
   let writing = Promise.resolve();
   const save = () => {
     const content = last!;

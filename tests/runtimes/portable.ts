@@ -13,6 +13,7 @@ import '../generate.test.ts';
 import '../decoder-kernels.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
+import '../backward.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 
