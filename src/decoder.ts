@@ -12,6 +12,10 @@ export type { Language, LanguageConfig, PassOptions } from './decoder/language.t
 export type { ModelOptions } from './decoder/model.ts';
 export type { Divergence, Perplexity, PerplexityOptions } from './decoder/perplexity.ts';
 export { createSampler, type Sampler, type SamplingOptions } from './decoder/sample.ts';
+export { estimateSensitivity, type SensitivityCost } from './decoder/sensitivity/cost.ts';
+export { measureSensitivity, type SensitivityOptions } from './decoder/sensitivity/measure.ts';
+export type { SensitivitySettings } from './decoder/sensitivity/settings.ts';
+export type { SensitivityProgress } from './decoder/sensitivity/steps.ts';
 export type { TextStream } from './decoder/text.ts';
 export { type Model, textModel } from './decoder/textmodel.ts';
 export { openTokenizer, type Tokenizer } from './decoder/tokenizer.ts';

@@ -1,6 +1,9 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
 import type { ModelOptions } from './decoder/model.ts';
+import type { SensitivityCost } from './decoder/sensitivity/cost.ts';
+import type { SensitivityOptions } from './decoder/sensitivity/measure.ts';
+import type { SensitivitySettings } from './decoder/sensitivity/settings.ts';
 import type { Model } from './decoder/textmodel.ts';
 import { UnsupportedError } from './errors.ts';
 import { checkGrid, type Grid } from './grids/grid.ts';
@@ -35,6 +38,7 @@ import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quant
 import { openCheckpoint } from './safetensors/checkpoint.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import { localPool, type Pool } from './workers/pool.ts';
+import type { Threads } from './workers/threads.ts';
 
 /** Options of `load`. */
 export interface LoadOptions {
@@ -132,6 +136,15 @@ export interface Higgs {
    * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
    */
   loadModel(input: Folder, options?: ModelOptions): Promise<Model>;
+  /**
+   * Measures what a unit of relative error t² in each linear weight of a checkpoint costs, for `planBits` to choose grids by.
+   * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
+   * @throws {FormatError} when it is malformed, or `partial` is of another run
+   * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+   */
+  measureSensitivity(input: Folder, options?: SensitivityOptions): Promise<Alphas>;
+  /** What `measureSensitivity` would take, by running some of its steps on zeros; reads headers only. */
+  estimateSensitivity(input: Folder, options?: SensitivitySettings & { threads?: Threads }): Promise<SensitivityCost>;
 }
 
 /**
@@ -259,6 +272,8 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
     },
 
     loadModel: async (input, options) => (await import('./decoder.ts')).loadModel(input, options),
+    measureSensitivity: async (input, options) => (await import('./decoder.ts')).measureSensitivity(input, options),
+    estimateSensitivity: async (input, options) => (await import('./decoder.ts')).estimateSensitivity(input, options),
   };
 }
 

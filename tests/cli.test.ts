@@ -79,6 +79,7 @@ test('--help of every verb has examples; --version is that of the package', asyn
     ['inspect'],
     ['dequantize'],
     ['verify'],
+    ['sensitivity'],
     ['generate'],
     ['chat'],
     ['perplexity'],

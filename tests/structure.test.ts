@@ -21,9 +21,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   kernels: ['errors.ts'],
   safetensors: ['errors.ts', 'check.ts', 'source'],
   workers: ['check.ts', 'kernels'],
-  decoder: ['errors.ts', 'check.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
-  quantize: ['errors.ts', 'check.ts', 'grids', 'kernels', 'safetensors', 'source', 'workers'],
   linearity: ['errors.ts', 'check.ts', 'grids', 'quantize', 'safetensors'],
+  decoder: ['errors.ts', 'check.ts', 'grids', 'kernels', 'linearity', 'quantize', 'safetensors', 'source', 'workers'],
+  quantize: ['errors.ts', 'check.ts', 'grids', 'kernels', 'safetensors', 'source', 'workers'],
   'decoder.ts': ['decoder', 'source', 'workers'],
   'higgs.ts': ['decoder', 'linearity', 'errors.ts', 'grids', 'kernels', 'quantize', 'safetensors', 'source', 'workers'],
   'index.ts': [

@@ -21,7 +21,7 @@ function wide(cache: usize, start: usize, count: usize, dim: usize, narrow: i32,
 // y += Σ p_t v_t over `count` rows of `dim` f32 at `v`, in order.
 // @ts-ignore: decorator
 @inline
-function accumulate(p: usize, v: usize, count: usize, dim: usize, y: usize): void {
+export function accumulate(p: usize, v: usize, count: usize, dim: usize, y: usize): void {
   const stride = dim << 2;
   let i: usize = 0;
   for (; i + 16 <= dim; i += 16) {
@@ -104,6 +104,6 @@ export function attend(
 // The first position that one at `position` sees.
 // @ts-ignore: decorator
 @inline
-function lowest(position: usize, window: usize): usize {
+export function lowest(position: usize, window: usize): usize {
   return window == 0 || position < window ? 0 : position + 1 - window;
 }

@@ -15,3 +15,4 @@ export { denseRows } from './dense';
 export { codeRows } from './codes';
 export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
+export { addTransposed, rmsNormBack, siluTimesBack, attendBack } from './backward';

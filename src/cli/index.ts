@@ -12,6 +12,7 @@ import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
+import { addSensitivity } from './sensitivity.ts';
 import { addVerify } from './verify.ts';
 
 const program = new Command('higgs')
@@ -33,7 +34,7 @@ Examples:
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
   );
 const verbs = [
-  ...[addQuantize, addPlan, addPredict, addInspect, addDequantize, addVerify],
+  ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addDequantize, addVerify],
   ...[addGenerate, addChat, addPerplexity, addBench],
 ];
 for (const add of verbs) add(program);

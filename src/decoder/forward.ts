@@ -3,7 +3,28 @@
 import { apply, attentionLayer, feedForwardLayer, normTokens } from './layer.ts';
 import { decodeRow } from './linear.ts';
 import type { State } from './state.ts';
-import { type Pass, share, type Thread } from './team.ts';
+import { share, type Thread } from './team.ts';
+
+/** What a pass does. */
+export interface Pass {
+  /** Tokens, whose ids are in memory. */
+  count: number;
+  /** Position of the first. */
+  position: number;
+  /** Tokens at the end whose hidden states are normed, and of which logits are computed. */
+  outputs: number;
+  /** Whether logits are wanted, or hidden states alone. */
+  logits: boolean;
+}
+
+/** A pass in the words that all threads read. */
+export function wordsOf({ count, position, outputs, logits }: Pass): number[] {
+  return [count, position, outputs, logits ? 1 : 0];
+}
+
+export function passOf([count, position, outputs, logits]: Int32Array): Pass {
+  return { count: count!, position: position!, outputs: outputs!, logits: logits === 1 };
+}
 
 /**
  * Runs a pass: ids to cache entries, and to hidden states or logits as the pass asks.
@@ -43,8 +64,8 @@ export function runLayers(
   }
 }
 
-// Token embeddings to the residual stream; the cosines and sines of their positions.
-function embed(thread: Thread, state: State, ids: Int32Array, count: number, position: number): void {
+/** Token embeddings to the residual stream; the cosines and sines of their positions. */
+export function embed(thread: Thread, state: State, ids: Int32Array, count: number, position: number): void {
   const { kernels, index } = thread;
   const { x, angles, frequencies, embedding } = state;
   const { dim, headDim } = state.config;

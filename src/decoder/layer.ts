@@ -8,6 +8,14 @@ import { share, type Thread } from './team.ts';
 
 /** x += attention(norm(x)) for `count` tokens, the first at `position`; their keys and values go to the cache. */
 export function attentionLayer(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
+  mixTokens(thread, state, layer, count, position);
+  rotateTokens(thread, layer.outputRotations, count);
+  addProduct(thread, state, layer.output, count);
+  thread.barrier();
+}
+
+/** Attention up to the input of its output matrix. */
+export function mixTokens(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
   const { q, k, v } = state;
   normTokens(thread, state, layer.attentionNorm, layer.attentionRotations, 0, count);
   thread.barrier();
@@ -18,9 +26,6 @@ export function attentionLayer(thread: Thread, state: State, layer: Layer, count
   placeHeads(thread, state, layer, count, position);
   thread.barrier();
   mixHeads(thread, state, layer, count, position);
-  thread.barrier();
-  rotateTokens(thread, layer.outputRotations, count);
-  addProduct(thread, state, layer.output, count);
   thread.barrier();
 }
 

@@ -8,11 +8,11 @@ import { openCheckpoint } from '../safetensors/checkpoint.ts';
 import type { Folder } from '../source/source.ts';
 import type { Threads } from '../workers/threads.ts';
 import { type ModelConfig, readConfig } from './config.ts';
-import { forwardPass } from './forward.ts';
+import { forwardPass, type Pass, wordsOf } from './forward.ts';
 import { fillState, type LoadProgress } from './load.ts';
 import { checkSize } from './region.ts';
 import { type Plan, planState } from './state.ts';
-import { joinTeam, type Pass, type Team } from './team.ts';
+import { joinTeam, type Team } from './team.ts';
 import { openWeights } from './weights.ts';
 import type { ThreadMessage } from './worker.ts';
 
@@ -185,7 +185,7 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
   // A pass that fails leaves threads at different barriers: nothing can be run after it.
   function step(pass: Pass, emit: (first: number, count: number) => void): void {
     try {
-      team.begin(pass);
+      team.begin(wordsOf(pass));
       forwardPass(team.thread, state, pass, idsInMemory, emit);
     } catch (error) {
       team.fail();

@@ -16,8 +16,9 @@ export interface Regions {
   size(): number;
 }
 
-export function regions(): Regions {
-  let next = FIRST;
+/** @param first address of the first region */
+export function regions(first = FIRST): Regions {
+  let next = first;
   return {
     reserve(byteLength) {
       const address = next;

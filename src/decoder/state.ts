@@ -93,15 +93,24 @@ export interface Plan {
 /** Where a block of a checkpoint is checked before it is stored. */
 const STAGING_BYTES = 4 << 20;
 
+/** How a model is laid out. */
+export interface StateOptions {
+  cacheWidth: number;
+  threads: number;
+  integers: boolean;
+  /** Tokens that go through the layers at once; 64 if left out. */
+  atOnce?: number;
+}
+
 /** Lays out a model in linear memory, from its configuration and headers alone. */
 export function planState(
   config: ModelConfig,
   weights: Weights,
-  { cacheWidth, threads, integers }: { cacheWidth: number; threads: number; integers: boolean },
+  { cacheWidth, threads, integers, atOnce = BATCH }: StateOptions,
 ): Plan {
   const { dim, hidden, heads, kvHeads, headDim, vocabSize, contextLength } = config;
   const { reserve, size } = regions();
-  const batch = Math.min(BATCH, contextLength);
+  const batch = Math.min(atOnce, contextLength);
   const loads: Load[] = [];
   const tables: { grid: Grid; table: number; integers: number }[] = [];
   const masks: { seed: number | null; address: number; count: number }[] = [];

@@ -11,6 +11,8 @@ const ARRIVED = 16;
 const PASSED = 32;
 const END = 48;
 const PASS = 64;
+/** Words that tell what a pass does. */
+export const PASS_WORDS = 16;
 const FAILED = 1;
 const OVER = 2;
 /** Looks at a word before a thread sleeps: some tens of microseconds, the length of a step. */
@@ -25,24 +27,12 @@ export interface Thread {
   barrier(): void;
 }
 
-/** What a pass does, in the words that all threads read. */
-export interface Pass {
-  /** Tokens, whose ids are in memory. */
-  count: number;
-  /** Position of the first. */
-  position: number;
-  /** Tokens at the end whose hidden states are normed, and of which logits are computed. */
-  outputs: number;
-  /** Whether logits are wanted, or hidden states alone. */
-  logits: boolean;
-}
-
 export interface Team {
   readonly thread: Thread;
-  /** Has the other threads begin a pass; the caller runs it, too. */
-  begin(pass: Pass): void;
-  /** Waits for the next pass; undefined when there is none any more. @throws when another thread failed */
-  next(): Pass | undefined;
+  /** Has the other threads begin a pass, told by at most PASS_WORDS words; the caller runs it, too. */
+  begin(pass: ArrayLike<number>): void;
+  /** Waits for the next pass's words; undefined when there is none any more. @throws when another thread failed */
+  next(): Int32Array | undefined;
   /** Has the other threads come to their end. Some runtimes do not end a thread that waits. */
   end(): void;
   /** Lets every thread know that this one failed. */
@@ -93,9 +83,9 @@ export function joinTeam(
 
   return {
     thread: { kernels, index, count, barrier },
-    begin({ count: tokens, position, outputs, logits }) {
+    begin(pass) {
       if (count === 1) return;
-      words.set([tokens, position, outputs, logits ? 1 : 0], PASS);
+      words.set(pass, PASS);
       Atomics.add(words, BEGUN, 1);
       Atomics.notify(words, BEGUN);
     },
@@ -103,8 +93,7 @@ export function joinTeam(
       waitWhile(BEGUN, begun);
       if (Atomics.load(words, END) === OVER) return undefined;
       begun++;
-      const [tokens, position, outputs, logits] = words.subarray(PASS);
-      return { count: tokens!, position: position!, outputs: outputs!, logits: logits === 1 };
+      return words.slice(PASS, PASS + PASS_WORDS);
     },
     end: () => wake(OVER),
     fail: () => wake(FAILED),

@@ -2,7 +2,11 @@
 // before this code by who starts it. It is built to build/decoder-worker.js and embedded as text.
 
 import { instantiateDecoder, type LinearMemory } from '../kernels/decoder/instantiate.ts';
-import { forwardPass } from './forward.ts';
+import { forwardPass, passOf } from './forward.ts';
+import { measuringOf } from './sensitivity/measuring.ts';
+import { runTask } from './sensitivity/run.ts';
+import { taskOf } from './sensitivity/task.ts';
+import type { Workspace } from './sensitivity/workspace.ts';
 import type { State } from './state.ts';
 import { joinTeam } from './team.ts';
 
@@ -12,6 +16,8 @@ export interface ThreadMessage {
   memory: LinearMemory;
   state: State;
   index: number;
+  /** Passes are tasks of a measurement if there is one. */
+  workspace?: Workspace;
 }
 
 interface Port {
@@ -20,7 +26,7 @@ interface Port {
 }
 declare const port: Port;
 
-port.addEventListener('message', async ({ data: { binary, memory, state, index } }) => {
+port.addEventListener('message', async ({ data: { binary, memory, state, index, workspace } }) => {
   try {
     const kernels = await instantiateDecoder(binary, memory);
     const team = joinTeam(kernels, memory.buffer, state.sync, index, state.threads);
@@ -29,7 +35,11 @@ port.addEventListener('message', async ({ data: { binary, memory, state, index }
     // From its first wait on the thread never comes back to its event loop: let the answer go out first.
     setTimeout(() => {
       try {
-        for (let pass = team.next(); pass; pass = team.next()) forwardPass(team.thread, state, pass, ids);
+        const measuring = workspace && measuringOf(team.thread, state, workspace, memory.buffer);
+        for (let words = team.next(); words; words = team.next()) {
+          if (measuring) runTask(measuring, taskOf(words));
+          else forwardPass(team.thread, state, passOf(words), ids);
+        }
       } catch (error) {
         team.fail();
         throw error;

@@ -2,8 +2,10 @@
 // The input uses integers, +, × and rounding to f32 only: Math.log and Math.cos may differ between engines.
 
 import { loadModel } from '../../src/decoder/model.ts';
+import { measureSensitivity } from '../../src/decoder/sensitivity/measure.ts';
 import { largeGrids } from '../../src/grids/large.ts';
 import { type CheckpointOptions, type Folder, type Higgs, load } from '../../src/index.ts';
+import { writeAlphas } from '../../src/linearity/alphas.ts';
 import { startThreads } from '../../src/workers/web.ts';
 import { uniform } from '../bits.ts';
 import { indexOf, memoryFolder, memoryOutput, safetensors, type Tensor } from '../checkpoints.ts';
@@ -18,6 +20,8 @@ export interface Hashes {
   matvec: string;
   /** Of models' logits, on one thread and, where there are threads, on two. */
   logits: string;
+  /** Of models' sensitivities by both estimators, on one thread and, where there are threads, on two. */
+  sensitivities: string;
 }
 
 // Every p, codes of 2 to 12 bits, groups that a row has one of and many of.
@@ -59,6 +63,7 @@ export async function hashes(): Promise<Hashes> {
     dequantized: await sha256(restored),
     matvec: await sha256(products),
     logits: await logits(higgs),
+    sensitivities: await sensitivities(),
   };
 }
 
@@ -80,6 +85,25 @@ async function logits(higgs: Higgs): Promise<string> {
   }
   const [one, two] = await Promise.all(parts.map(sha256));
   if (one !== two) throw new Error(`logits must not depend on threads: ${one} on one, ${two} on two`);
+  return one!;
+}
+
+// An architecture with all that a backward pass can meet, and one without.
+async function sensitivities(): Promise<string> {
+  const parts: Uint8Array[][] = [[], []];
+  for (const name of ['llama, biases, linear rope, interleaved', 'qwen3']) {
+    const config = configs[name]!;
+    const folder = modelFolder(config, randomFile(config));
+    for (const estimator of ['fisher', 'noise'] as const) {
+      for (const size of [1, 2]) {
+        const options = { estimator, tokens: 24, sequences: 2, levels: [0.01, 0.03] };
+        const alphas = await measureSensitivity(folder, { ...options, threads: await startThreads(size) });
+        parts[size - 1]!.push(utf8.encode(writeAlphas(alphas)));
+      }
+    }
+  }
+  const [one, two] = await Promise.all(parts.map(sha256));
+  if (one !== two) throw new Error(`sensitivities must not depend on threads: ${one} on one, ${two} on two`);
   return one!;
 }
 

@@ -15,6 +15,7 @@ import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
 import '../allocate.test.ts';
 import '../plan.test.ts';
+import '../backward.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 

@@ -94,4 +94,37 @@ export interface DecoderExports {
     y: number,
     scratch: number,
   ): void;
+
+  addTransposed(
+    w: number,
+    dtype: number,
+    rows: number,
+    cols: number,
+    stride: number,
+    d: number,
+    count: number,
+    dStride: number,
+    y: number,
+    yStride: number,
+    scratch: number,
+  ): void;
+  rmsNormBack(x: number, weights: number, d: number, count: number, cols: number, epsilon: number): void;
+  siluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
+  attendBack(
+    q: number,
+    dy: number,
+    dq: number,
+    tokens: number,
+    heads: number,
+    stride: number,
+    dim: number,
+    keys: number,
+    values: number,
+    dk: number,
+    dv: number,
+    kvStride: number,
+    window: number,
+    scale: number,
+    scratch: number,
+  ): void;
 }

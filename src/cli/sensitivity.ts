@@ -1,0 +1,251 @@
+// higgs sensitivity: what an error in each linear weight costs the model, into a file that planning reads.
+
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { SensitivityCost } from '../decoder/sensitivity/cost.ts';
+import { DEFAULTS, type SensitivitySettings } from '../decoder/sensitivity/settings.ts';
+import { FileError } from '../errors.ts';
+import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
+import { fileError } from '../source/file.ts';
+import { startThreads } from '../workers/node.ts';
+import { openInput } from './input.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
+import { bytesText, countText, durationText, progressDisplay, table } from './terminal.ts';
+import { integer, UsageError } from './usage.ts';
+
+interface Options {
+  output?: string;
+  estimator: 'fisher' | 'noise';
+  text?: string;
+  tokens?: number;
+  sequences?: number;
+  draws?: number;
+  levels?: number[];
+  seed: number;
+  threads: number;
+  dryRun?: boolean;
+  resume?: boolean;
+  force?: boolean;
+  json?: boolean;
+}
+
+/** Unfinished work is written at once, then this often, in milliseconds, and when the run is interrupted. */
+const SAVE_AFTER = 5000;
+/** Rows of the table that is printed: the file has all. */
+const ROWS = 10;
+
+export function addSensitivity(program: Command): void {
+  const { fisher, noise } = DEFAULTS;
+  program
+    .command('sensitivity')
+    .summary('measure what an error in each weight costs')
+    .description(
+      'Measures for each linear weight what a unit of relative error costs the model, on random tokens or on a text, and writes the\n' +
+        'figures to a file from which the grids of a checkpoint are chosen.',
+    )
+    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration')
+    .option('-o, --output <file>', 'where to write them, as JSON')
+    .addOption(
+      new Option('--estimator <name>', 'all weights at once by gradients, or one after the other by noise')
+        .choices(['fisher', 'noise'])
+        .default('fisher'),
+    )
+    .option('--text <file>', 'a text in UTF-8 to measure on (random tokens)')
+    .addOption(
+      new Option('--tokens <n>', `tokens of a sequence (${DEFAULTS.tokens}, or the model’s context)`).argParser(
+        integer(2, 2 ** 24),
+      ),
+    )
+    .addOption(
+      new Option('--sequences <n>', `sequences (fisher ${fisher.sequences}, noise ${noise.sequences})`).argParser(
+        integer(1, 65535),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--draws <n>',
+        `labels or noises drawn for a sequence (fisher ${fisher.draws}, noise ${noise.draws})`,
+      ).argParser(integer(1, 65535)),
+    )
+    .addOption(new Option('--levels <list>', `t² of the noise (${DEFAULTS.levels.join(',')})`).argParser(numbers))
+    .addOption(new Option('--seed <n>', 'of all that is random').argParser(integer(0, 2 ** 32 - 1)).default(0))
+    .addOption(
+      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+    )
+    .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
+    .option('--resume', 'go on with an interrupted run that had the same options')
+    .option('--force', 'replace an existing file, or what an interrupted run left')
+    .option('--json', 'print the figures as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs sensitivity Llama-3.2-1B -o alphas.json
+  $ higgs sensitivity Llama-3.2-1B --dry-run
+  $ higgs sensitivity Llama-3.2-1B -o alphas.json --text wiki.train.raw --sequences 32
+  $ higgs sensitivity Llama-3.2-1B -o alphas.json --resume      after Ctrl-C or a crash`,
+    )
+    .action(sensitivity);
+}
+
+async function sensitivity(path: string, options: Options): Promise<void> {
+  const { output, text, tokens, sequences, draws, levels, estimator, seed, threads } = options;
+  if (!options.dryRun && output === undefined) throw new UsageError('--output must be given, or --dry-run');
+  if (levels && estimator !== 'noise') throw new UsageError('--levels must go with --estimator noise');
+  const settings: SensitivitySettings = {
+    ...{ estimator, seed },
+    ...(tokens !== undefined && { tokens }),
+    ...(sequences !== undefined && { sequences }),
+    ...(draws !== undefined && { draws }),
+    ...(levels && { levels }),
+  };
+  const input = await openInput(path);
+  try {
+    if (options.dryRun) {
+      const higgs = await loadAll();
+      const cost = await higgs.estimateSensitivity(input.folder, { ...settings, threads: await startThreads(threads) });
+      process.stdout.write(options.json ? `${JSON.stringify(cost)}\n` : costText(cost));
+      return;
+    }
+    const content = text === undefined ? undefined : await contentOf(text);
+    const name = basename(input.path);
+    const began = performance.now();
+    const alphas = await measure(
+      input.folder,
+      output!,
+      name,
+      { ...settings, ...(content !== undefined && { text: content }) },
+      options,
+    );
+    const seconds = (performance.now() - began) / 1000;
+    process.stdout.write(options.json ? writeAlphas(alphas) : alphasText(alphas, output!, seconds));
+  } finally {
+    await input.folder.close();
+  }
+}
+
+async function measure(
+  folder: Parameters<Awaited<ReturnType<typeof loadAll>>['measureSensitivity']>[0],
+  output: string,
+  name: string,
+  settings: SensitivitySettings,
+  options: Options,
+): Promise<Alphas> {
+  const unfinished = `${output}.partial`;
+  const partial = await claim(output, unfinished, options);
+  const higgs = await loadAll();
+  const abort = new AbortController();
+  const interrupt = () => abort.abort(new Interrupted());
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const [loading, progress] = [progressDisplay('load'), progressDisplay('sensitivity')];
+  let last: string | undefined;
+  let saved = Number.NEGATIVE_INFINITY;
+  let writing = Promise.resolve();
+  const save = () => {
+    const content = last!;
+    last = undefined;
+    saved = performance.now();
+    writing = writing.then(() => replace(unfinished, content));
+    writing.catch(() => abort.abort()); // its error is raised at the end
+  };
+  try {
+    const alphas = await higgs.measureSensitivity(folder, {
+      ...settings,
+      ...(partial !== undefined && { partial }),
+      name,
+      threads: await startThreads(options.threads),
+      signal: abort.signal,
+      onLoad: ({ bytesDone, bytes, tensor }) =>
+        loading.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
+      onProgress: ({ done, total }) => {
+        loading.stop();
+        progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' });
+      },
+      onPartial: (content) => {
+        last = content;
+        if (performance.now() - saved > SAVE_AFTER) save();
+      },
+    });
+    await writing;
+    await replace(output, writeAlphas(alphas));
+    await rm(unfinished, { force: true });
+    return alphas;
+  } catch (error) {
+    if (last !== undefined) save();
+    await writing;
+    throw error;
+  } finally {
+    loading.stop();
+    progress.stop();
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+// What an interrupted run left, if the run is to go on.
+async function claim(output: string, unfinished: string, { resume, force }: Options): Promise<string | undefined> {
+  if (!force && (await exists(output))) {
+    throw new FileError('write', output, undefined, 'it is there already; give --force to replace it');
+  }
+  if (!(await exists(unfinished))) return undefined;
+  if (resume) return contentOf(unfinished);
+  if (force) return undefined;
+  const hint = 'give --resume to go on with it, or --force to start again';
+  throw new FileError('write', output, undefined, `${unfinished} holds an interrupted run; ${hint}`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+// Under its own name a file is whole or not there.
+async function replace(path: string, content: string): Promise<void> {
+  const aside = `${path}.${process.pid}`;
+  try {
+    await writeFile(aside, content);
+    await rename(aside, path);
+  } catch (error) {
+    await rm(aside, { force: true });
+    throw fileError('write', path, error);
+  }
+}
+
+async function contentOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw fileError('read', path, error);
+  }
+}
+
+function numbers(text: string): number[] {
+  const values = text.split(',').map(Number);
+  if (values.some((value) => !(value > 0))) throw new InvalidArgumentError('must be numbers such as 0.01,0.03.');
+  return values;
+}
+
+function costText(cost: SensitivityCost): string {
+  const { estimator, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
+  return (
+    `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} tokens, ${draws} draws\n` +
+    `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory\n`
+  );
+}
+
+function alphasText({ loss, base, tensors }: Alphas, output: string, seconds: number): string {
+  const sorted = [...tensors].sort(([, a], [, b]) => b.alpha - a.alpha);
+  const sum = sorted.reduce((total, [, { alpha }]) => total + alpha, 0);
+  const number = (value: number | null) => (value === null ? '' : value.toPrecision(3));
+  const rows = sorted
+    .slice(0, ROWS)
+    .map(([name, { alpha, error, r2 }]) => [
+      ...[name, number(alpha), number(error), `${((100 * alpha) / sum).toFixed(1)} %`],
+      r2 === null ? '' : r2.toFixed(4),
+    ]);
+  const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
+  const rest = sorted.length > ROWS ? `and ${sorted.length - ROWS} more, ` : '';
+  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s\n`;
+}

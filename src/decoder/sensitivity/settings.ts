@@ -1,0 +1,51 @@
+// How sensitivities are measured: settings, their defaults and limits.
+
+import { checkInteger } from '../../check.ts';
+
+/** What is measured, and how finely. */
+export interface SensitivitySettings {
+  /**
+   * `fisher`: all matrices at once from gradients with sampled labels. `noise`: the method's own, each matrix in turn with noise of
+   * several levels. `fisher` if left out: it takes less time for the same standard error.
+   */
+  estimator?: 'fisher' | 'noise';
+  /** A text to measure on, for which the loss is perplexity; random tokens if left out, and KL divergence. */
+  text?: string;
+  /** Tokens of a sequence; 128 if left out, or the model's context if that is less. */
+  tokens?: number;
+  /** Sequences; 16 for `fisher` and 4 for `noise` if left out. */
+  sequences?: number;
+  /** Draws of labels or of noise for each sequence; 2 for `fisher` and 1 for `noise` if left out. */
+  draws?: number;
+  /** Levels t² of the noise, ascending. */
+  levels?: readonly number[];
+  /** Of all that is random. */
+  seed?: number;
+}
+
+export const DEFAULTS = {
+  fisher: { sequences: 16, draws: 2 },
+  noise: { sequences: 4, draws: 1 },
+  tokens: 128,
+  levels: [1 / 512, 1 / 128, 1 / 32],
+} as const;
+
+/** The settings with all defaults. @param context the model's */
+export function settingsOf(
+  settings: SensitivitySettings,
+  context: number,
+): Required<Omit<SensitivitySettings, 'text'>> {
+  const { estimator = 'fisher', seed = 0, levels = DEFAULTS.levels } = settings;
+  if (estimator !== 'fisher' && estimator !== 'noise')
+    throw new RangeError(`estimator must be "fisher" or "noise": got ${JSON.stringify(estimator)}`);
+  const { tokens = Math.min(DEFAULTS.tokens, context) } = settings;
+  const { sequences = DEFAULTS[estimator].sequences, draws = DEFAULTS[estimator].draws } = settings;
+  checkInteger('sequences', sequences, 1, 65535);
+  checkInteger('draws', draws, 1, 65535);
+  checkInteger('seed', seed, 0, 2 ** 32 - 1);
+  const ascending = levels.every((t2, j) => t2 > (levels[j - 1] ?? 0) && t2 < 4);
+  if (levels.length === 0 || !ascending) {
+    throw new RangeError(`levels must be ascending numbers between 0 and 4: got ${JSON.stringify(levels)}`);
+  }
+  return { estimator, tokens, sequences, draws, levels, seed };
+}

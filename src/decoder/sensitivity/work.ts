@@ -1,0 +1,42 @@
+// What both estimators work on, and what they give.
+
+import type { Alpha } from '../../linearity/alphas.ts';
+import type { Sequence } from './sequences.ts';
+import type { Session } from './session.ts';
+import type { SensitivityProgress } from './steps.ts';
+
+export interface Work {
+  readonly session: Session;
+  readonly sequences: readonly Sequence[];
+  readonly seed: number;
+  readonly draws: number;
+  /** Relative errors t² of the noise. */
+  readonly levels: readonly number[];
+  /** ‖W‖² of every matrix, (layers, 7). */
+  readonly norms: Float64Array;
+  /** What is done, by this run or an earlier one, in the order of the work. */
+  readonly results: readonly (readonly number[])[];
+  /** Adds to the results. */
+  record(result: number[]): void;
+  readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface Found {
+  /** Perplexity of the text, if there is one. */
+  readonly base: number | null;
+  readonly tensors: Map<string, Alpha>;
+}
+
+/** Puts a sequence where the threads find it. */
+export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
+  const { ints, state, workspace } = measuring;
+  ints.set(ids, state.ids / 4);
+  ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);
+  if (targets) ints.set(targets, workspace.targets / 4);
+}
+
+/** Six digits: errors are larger, and the file is for people, too. */
+export function rounded(value: number): number {
+  return Number(value.toPrecision(6));
+}

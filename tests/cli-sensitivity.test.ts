@@ -1,0 +1,106 @@
+// higgs sensitivity, on the embedded model (Node and what follows it only).
+
+import { existsSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readAlphas } from '../src/linearity/alphas.ts';
+import { CLI, execute, fails, higgs, nothingAt, output, small, succeeds, temporaryRoot } from './command.ts';
+
+temporaryRoot();
+
+const BOOKS = 'models/books-llama';
+const few = ['--tokens', '32', '--sequences', '4', '--draws', '1', '--threads', '1'];
+const run = (out: string, ...args: string[]) => higgs('sensitivity', BOOKS, '-o', out, ...few, ...args);
+
+test('sensitivity writes a file of all linear weights, and prints the largest', async () => {
+  const out = output();
+  const { stdout } = await succeeds(run(out));
+  const alphas = readAlphas(readFileSync(out), out);
+  assert.equal([alphas.model.name, alphas.estimator, alphas.loss], ['books-llama', 'fisher', 'kl']);
+  assert.is(alphas.tensors.size, 42);
+  assert.ok([...alphas.tensors.values()].every(({ alpha, error }) => alpha > 0 && error! > 0));
+  assert.match(stdout, /^tensor +α +± +share +R²\n/);
+  assert.match(stdout, /\nmodel\.layers\.0\.mlp\.down_proj\.weight +0\.\d+ /);
+  assert.match(stdout, /\nand 32 more, Σα \d.*, loss is KL divergence in nats; .* written in [\d.]+ s\n$/);
+  nothingAt(`${out}.partial`);
+  const again = output();
+  const { stdout: json } = await succeeds(run(again, '--json', '--threads', '2'));
+  assert.is(json, readFileSync(out, 'utf8'));
+  assert.is(json, readFileSync(again, 'utf8'));
+});
+
+test('sensitivity --resume goes on with an interrupted run, and the file is the same', async () => {
+  const [whole, out] = [output(), output()];
+  const args = ['sensitivity', BOOKS, '--tokens', '8', '--sequences', '150', '--draws', '1', '--threads', '1'];
+  await succeeds(higgs(...args, '-o', whole));
+  const interrupted = await execute(process.execPath, [CLI, ...args, '-o', out], async (child) => {
+    while (child.exitCode === null && !existsSync(`${out}.partial`)) await new Promise((then) => setTimeout(then, 5));
+    child.kill('SIGINT');
+  });
+  assert.is(interrupted.code, 130, interrupted.stderr);
+  assert.is(interrupted.stderr, 'higgs: interrupted\n');
+  nothingAt(out);
+  const { results } = JSON.parse(readFileSync(`${out}.partial`, 'utf8'));
+  assert.ok(results.length > 0 && results.length < 150, `${results.length} sequences`);
+  assert.match(await fails(run(out)), /holds an interrupted run; give --resume to go on with it, or --force/);
+  assert.match(await fails(run(out, '--resume')), /must be of the same model and settings/);
+  await succeeds(higgs(...args, '-o', out, '--resume'));
+  assert.is(readFileSync(out, 'utf8'), readFileSync(whole, 'utf8'));
+  nothingAt(`${out}.partial`);
+});
+
+test('sensitivity by noise of a text has perplexity, levels and R²', async () => {
+  const out = output();
+  const text = ['--text', `${BOOKS}/valid.txt`, '--estimator', 'noise', '--levels', '0.01,0.02'];
+  const { stdout } = await succeeds(run(out, ...text, '--tokens', '8', '--sequences', '2'));
+  const { loss, base, tensors } = readAlphas(readFileSync(out), out);
+  assert.is(loss, 'perplexity');
+  assert.ok(base! > 1);
+  for (const { levels } of tensors.values())
+    assert.equal(
+      levels.map(({ t2 }) => t2),
+      [0.01, 0.02],
+    );
+  assert.match(stdout, /loss is perplexity, which is \d/);
+});
+
+test('sensitivity --dry-run tells what a run would take, and writes nothing', async () => {
+  const { stdout } = await succeeds(higgs('sensitivity', BOOKS, '--dry-run'));
+  assert.match(
+    stdout,
+    /^fisher: 42 matrices of 4\.72 M weights, 16 sequences of 128 tokens, 2 draws\nabout .* on \d+ threads?, .* of memory\n$/,
+  );
+  const { stdout: json } = await succeeds(
+    higgs('sensitivity', BOOKS, '--dry-run', '--json', '--estimator', 'noise', '--threads', '1'),
+  );
+  const cost = JSON.parse(json);
+  assert.equal([cost.estimator, cost.weights, cost.threads], ['noise', 4718592, 1]);
+  assert.ok(cost.seconds > 0);
+});
+
+test('sensitivity refuses existing files, quantized checkpoints and missing texts', async () => {
+  const out = output();
+  await writeFile(out, 'mine');
+  assert.match(await fails(run(out)), /it is there already; give --force to replace it/);
+  assert.is(readFileSync(out, 'utf8'), 'mine');
+  assert.match(await fails(run(output(), '--text', 'no-such.txt')), /cannot read no-such\.txt/);
+  const { out: quantized } = await small();
+  const refused = fails(higgs('sensitivity', quantized, '-o', output()));
+  assert.match(await refused, /^higgs: /);
+  const cases: [string[], RegExp][] = [
+    [[BOOKS], /--output must be given, or --dry-run/],
+    [[BOOKS, '-o', out, '--levels', '0.1'], /--levels must go with --estimator noise/],
+    [[BOOKS, '-o', out, '--levels', 'a'], /--levels/],
+    [[BOOKS, '-o', out, '--estimator', 'hessian'], /--estimator/],
+    [[BOOKS, '-o', out, '--tokens', '1'], /--tokens/],
+  ];
+  for (const [args, message] of cases) {
+    const { code, stderr, stdout } = await higgs('sensitivity', ...args);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+    assert.is(stdout, '');
+  }
+});
+
+test.run();

@@ -1,0 +1,349 @@
+// Sensitivities: the two estimators against each other and the oracle, their statistics, and that nothing depends on threads or
+// interruptions.
+
+import { readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { estimateSensitivity } from '../src/decoder/sensitivity/cost.ts';
+import { fitLevels } from '../src/decoder/sensitivity/fit.ts';
+import { MATRICES_PER_LAYER, MATRIX, tensorName } from '../src/decoder/sensitivity/matrices.ts';
+import { measureSensitivity, type SensitivityOptions } from '../src/decoder/sensitivity/measure.ts';
+import { checksumOf, randomSequences, textSequences } from '../src/decoder/sensitivity/sequences.ts';
+import { openSession, planSession, squaredNorms } from '../src/decoder/sensitivity/session.ts';
+import { fillNormals, uniformStream } from '../src/decoder/sensitivity/stream.ts';
+import { taskOf, wordsOfTask } from '../src/decoder/sensitivity/task.ts';
+import { load } from '../src/index.ts';
+import { type Alphas, readAlphas, writeAlphas } from '../src/linearity/alphas.ts';
+import { startThreads } from '../src/workers/node.ts';
+import { memoryFolder, memoryOutput } from './checkpoints.ts';
+import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
+import { oracleOf, tensorsOf } from './oracle.ts';
+
+const test = suite('sensitivity');
+const FOLDER = 'models/books-llama';
+const names = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+const books = memoryFolder(
+  Object.fromEntries(names.map((name) => [name, new Uint8Array(readFileSync(`${FOLDER}/${name}`))])),
+);
+const llama = configs.llama!;
+const tiny = modelFolder(llama, randomFile(llama));
+const few = { tokens: 24, sequences: 2 };
+
+test('uniformStream() is in [0, 1), with the mean and variance of uniform numbers; other seeds are other streams', () => {
+  const next = uniformStream(1, 2, 3, 4);
+  const values = Array.from({ length: 20000 }, next);
+  assert.ok(values.every((value) => value >= 0 && value < 1));
+  const { mean, variance } = momentsOf(values);
+  assert.ok(Math.abs(mean - 0.5) < 0.01 && Math.abs(variance - 1 / 12) < 0.003, `${mean} ${variance}`);
+  const firsts = [0, 1, 2, 3].map((i) => {
+    const seeds: [number, number, number, number] = [1, 2, 3, 4];
+    seeds[i]!++;
+    return uniformStream(...seeds)();
+  });
+  assert.is(new Set([...firsts, values[0]]).size, 5);
+});
+
+test('fillNormals() fills any length with N(0, 1)', () => {
+  const values = new Float32Array(20001);
+  fillNormals(values, 5, 6, 7, 8);
+  const { mean, variance } = momentsOf([...values]);
+  assert.ok(Math.abs(mean) < 0.03 && Math.abs(variance - 1) < 0.03, `${mean} ${variance}`);
+  const beyond = values.filter((value) => Math.abs(value) > 2).length / values.length;
+  assert.ok(Math.abs(beyond - 0.0455) < 0.006, `${beyond}`);
+  assert.is.not(values.at(-1), 0);
+});
+
+test('taskOf() reads what wordsOfTask() wrote', () => {
+  const task = { kind: 'perturb', layer: 3, matrix: 6, scale: -0.1, seed: 4294967295, save: true, half: 1 } as const;
+  const { seed, ...found } = taskOf(Int32Array.from(wordsOfTask(task)));
+  assert.is(seed >>> 0, task.seed);
+  assert.equal({ ...found, seed: task.seed }, { ...found, ...task });
+});
+
+test('fitLevels() is least squares through the origin, with the standard error of clusters', () => {
+  const t2 = [0.01, 0.02, 0.04];
+  const { alpha, error, r2, levels } = fitLevels(t2, [t2.map((x) => 3 * x), t2.map((x) => 5 * x)]);
+  assert.ok(Math.abs(alpha - 4) < 1e-12 && Math.abs(error! - 1) < 1e-12 && Math.abs(r2! - 1) < 1e-12);
+  assert.equal(
+    levels.map(({ used }) => used),
+    [true, true, true],
+  );
+  assert.is(fitLevels(t2, [t2]).error, null);
+  assert.is(fitLevels([0.1], [[0.2]]).r2, null);
+});
+
+test('fitLevels() leaves out levels that are not linear any more', () => {
+  const t2 = [0.01, 0.02, 0.04, 0.08];
+  const bent = (factor: number) => t2.map((x) => factor * (x + 8 * x * x * x * 40));
+  const { alpha, levels, r2 } = fitLevels(t2, [bent(2), bent(2.02)]);
+  assert.equal(
+    levels.map(({ used }) => used),
+    [true, true, false, false],
+  );
+  assert.ok(Math.abs(alpha / 2.2 - 1) < 0.1 && r2! > 0.99 && r2! < 1);
+});
+
+test('sequences are seeded; windows of a text lie apart and know what comes next', () => {
+  const config = { vocabSize: 100, bos: 1 } as Parameters<typeof textSequences>[0];
+  const random = randomSequences(config, 3, 50, 7);
+  assert.equal(random, randomSequences(config, 3, 50, 7));
+  assert.ok(random.every(({ ids }) => ids.every((id) => Number.isInteger(id) && id >= 0 && id < 100)));
+  assert.is.not(checksumOf(random), checksumOf(randomSequences(config, 3, 50, 8)));
+  const text = Array.from({ length: 95 }, (_, i) => i);
+  const windows = textSequences(config, text, 3, 20);
+  assert.equal(
+    windows.map(({ ids, targets }) => [ids[0], ids[1], ids.length, targets![0], targets!.length]),
+    [
+      [1, 0, 20, 0, 20],
+      [1, 37, 20, 37, 20],
+      [1, 75, 20, 75, 20],
+    ],
+  );
+  assert.is(textSequences(config, text, 100, 20).length, 4);
+  const [bare] = textSequences({ ...config, bos: undefined }, text, 1, 20);
+  assert.equal([bare!.ids.at(-1), bare!.targets![0], bare!.targets!.at(-1)], [19, 1, 20]);
+  assert.throws(() => textSequences(config, text, 1, 96), /text must have a window of 96 tokens: it has 95/);
+});
+
+for (const estimator of ['fisher', 'noise'] as const) {
+  for (const [name, config] of Object.entries(configs)) {
+    test(`${estimator}: the file is the same for any number of threads, and resumed after any step: ${name}`, async () => {
+      const folder = modelFolder(config, randomFile(config));
+      const options = { estimator, ...few, levels: [0.01, 0.03], seed: 3 };
+      const partials: string[] = [];
+      const onPartial = (partial: string) => partials.push(partial);
+      const wanted = await fileOf(folder, { ...options, onPartial });
+      const read = readAlphas(wanted, 'alphas.json');
+      assert.is(read.tensors.size, config.num_hidden_layers * MATRICES_PER_LAYER);
+      assert.is(writeAlphas(read), wanted);
+      assert.is(await fileOf(folder, { ...options, threads: await startThreads(2) }), wanted);
+      assert.is(partials.length, estimator === 'fisher' ? 2 : 4);
+      assert.is(await fileOf(folder, { ...options, partial: partials.at(-2)! }), wanted);
+      assert.is(await fileOf(folder, { ...options, partial: partials.at(-1)! }), wanted);
+      assert.is.not(await fileOf(folder, { ...options, seed: 4 }), wanted);
+    });
+  }
+}
+
+test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
+  for (const config of [llama, configs.qwen3!]) {
+    const file = randomFile(config);
+    const folder = modelFolder(config, file);
+    const options = { estimator: 'noise', tokens: 11, draws: 1, threads: 1 } as const;
+    const { measuring, run, close } = await openSession(await planSession(folder, options), undefined, {});
+    const { state, workspace, floats, doubles, ints } = measuring;
+    const ids = randomIds(11, config.vocab_size, 5);
+    ints.set(ids, state.ids / 4);
+    run({ kind: 'embed' });
+    for (const layer of state.layers.keys()) run({ kind: 'layer', layer, save: true });
+    run({ kind: 'keep', count: 11 });
+    const tensors = new Map(tensorsOf(file));
+    const clean = oracleOf(config, tensors).logits(ids);
+    for (const [layer, matrix] of [
+      [0, MATRIX.v],
+      [1, MATRIX.q],
+      [1, MATRIX.down],
+      [0, MATRIX.gate],
+    ] as const) {
+      const half = matrix >= MATRIX.gate ? 1 : 0;
+      run({ kind: 'draw', layer, matrix, seed: 1 });
+      run({ kind: 'perturb', layer, matrix, scale: 0.02 });
+      run({ kind: 'restore', half: 2 * layer + half });
+      run({ kind: 'layer', layer, matrix, perturbed: true, half });
+      if (layer === 0) run({ kind: 'layer', layer: 1 });
+      run({ kind: 'compare', count: 11 });
+      const name = tensorName(layer, matrix);
+      const own = tensors.get(name)!;
+      const at = workspace.noise!.weights / 4;
+      const noised = floats.slice(at, at + own.length);
+      assert.ok(noised.some((value, i) => value !== own[i]));
+      const rows = oracleOf(config, new Map([...tensors, [name, noised]])).logits(ids);
+      for (const [t, row] of rows.entries()) {
+        const wanted = divergence(clean[t]!, row);
+        const found = doubles[workspace.sums / 8 + t]!;
+        assert.ok(Math.abs(found - wanted) < 1e-3 * wanted + 1e-9, `${name}, token ${t}: ${found} is not ${wanted}`);
+      }
+    }
+    await close();
+  }
+});
+
+test('fisher: labels are drawn with the probabilities of the model', async () => {
+  const draws = 4000;
+  const options = { estimator: 'fisher', tokens: 3, draws, threads: 1 } as const;
+  const config: Config = { ...llama, vocab_size: 9 };
+  const file = randomFile(config);
+  const planned = await planSession(modelFolder(config, file), options);
+  const { measuring, run, close } = await openSession(planned, undefined, {});
+  const { state, workspace, ints } = measuring;
+  const ids = [3, 7, 1];
+  ints.set(ids, state.ids / 4);
+  run({ kind: 'embed' });
+  for (const layer of state.layers.keys()) run({ kind: 'layer', layer, save: true });
+  run({ kind: 'labels', count: 3, seed: 2 });
+  const logits = oracleOf(config, tensorsOf(file)).logits(ids);
+  for (const t of ids.keys()) {
+    const p = softmax(logits[t]!);
+    const counts = new Float64Array(9);
+    for (let draw = 0; draw < draws; draw++) counts[ints[workspace.fisher!.labels / 4 + draw * 3 + t]!]!++;
+    // χ² of 8 degrees of freedom: 26.1 at 0.1 %.
+    const chi = p.reduce((sum, share, i) => sum + (counts[i]! - draws * share) ** 2 / (draws * share), 0);
+    assert.ok(chi < 26.1, `token ${t}: χ² is ${chi}`);
+  }
+  await close();
+});
+
+test('squaredNorms() are those of the weights', async () => {
+  const options = { estimator: 'fisher', tokens: 4, draws: 1, threads: 1 } as const;
+  const session = await openSession(await planSession(tiny, options), undefined, {});
+  const tensors = tensorsOf(randomFile(llama));
+  for (const [i, norm] of squaredNorms(session).entries()) {
+    const values = tensors.get(tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER))!;
+    const wanted = Array.from(values).reduce((sum, value) => sum + value * value, 0);
+    assert.ok(Math.abs(norm / wanted - 1) < 1e-12);
+  }
+  await session.close();
+});
+
+test('both estimators agree on the embedded model within their standard errors, rank correlation 0.95', async () => {
+  const noise = await measureSensitivity(books, { estimator: 'noise', tokens: 64, sequences: 3, levels: [1 / 64] });
+  const fisher = await measureSensitivity(books, { tokens: 64, sequences: 12, draws: 1 });
+  const pairs = [...noise.tensors].map(([name, found]) => [found, fisher.tensors.get(name)!] as const);
+  assert.is(pairs.length, 42);
+  const ranks = [0, 1].map((i) => ranksOf(pairs.map((pair) => pair[i]!.alpha)));
+  const squares = ranks[0]!.reduce((sum, rank, i) => sum + (rank - ranks[1]![i]!) ** 2, 0);
+  const correlation = 1 - (6 * squares) / (42 * (42 * 42 - 1));
+  assert.ok(correlation >= 0.95, `rank correlation is ${correlation}`);
+  // Errors from three sequences are rough: Student's t with two degrees of freedom has tails.
+  const apart = pairs.map(([a, b]) => Math.abs(a.alpha - b.alpha) / Math.hypot(a.error!, b.error!));
+  const median = apart.sort((a, b) => a - b)[21]!;
+  assert.ok(median < 1.2, `${median} standard errors apart`);
+  assert.ok(apart[39]! < 5, `${apart[39]} standard errors apart`);
+  const [a, b] = [noise, fisher].map(({ tensors }) => [...tensors.values()].reduce((sum, { alpha }) => sum + alpha, 0));
+  assert.ok(Math.abs(a! / b! - 1) < 0.15, `Σα are ${a} and ${b}`);
+});
+
+test('of a text both estimators give perplexity and its increase', async () => {
+  const text = readFileSync(`${FOLDER}/valid.txt`, 'utf8');
+  const bos = { ...(await measureSensitivity(books, { text, tokens: 32, sequences: 2, draws: 1 })) };
+  assert.is(bos.loss, 'perplexity');
+  assert.ok(bos.base! > 10 && bos.base! < 200, `${bos.base}`);
+  const options = { text, tokens: 32, sequences: 2, levels: [1 / 64] };
+  const noise = await measureSensitivity(books, { estimator: 'noise', ...options });
+  assert.ok(Math.abs(noise.base! / bos.base! - 1) < 1e-5, `${noise.base} is not ${bos.base}`);
+  const name = tensorName(0, MATRIX.down);
+  const [a, b] = [bos, noise].map(({ tensors }) => tensors.get(name)!.alpha);
+  assert.ok(a! / b! > 0.4 && a! / b! < 2.5, `${a} and ${b}`);
+});
+
+test('measureSensitivity() refuses what it cannot measure', async () => {
+  const refused = async (run: Promise<unknown>, name: string, message: RegExp) => {
+    const error: Error = await run.then(
+      () => assert.unreachable(`must be refused: ${message}`),
+      (reason) => reason,
+    );
+    assert.is(error.name, name, error.message);
+    assert.match(error.message, message);
+  };
+  const higgs = await load();
+  const output = memoryOutput();
+  await higgs.quantizeCheckpoint(tiny, output, { grid: 'p2n64', groupSize: 64 });
+  const quantized = measureSensitivity(output.folder(), few);
+  await refused(quantized, 'UnsupportedError', /q_proj\.weight.*must not be quantized, sensitivity is of the original/);
+  const bad: [SensitivityOptions, RegExp][] = [
+    [{ tokens: 513 }, /^tokens must be an integer from 2 to 512: got 513$/],
+    [{ sequences: 0 }, /^sequences must be an integer from 1 to 65535: got 0$/],
+    [{ draws: 1.5 }, /^draws must be an integer/],
+    [{ seed: -1 }, /^seed must be an integer/],
+    [{ levels: [0.1, 0.1] }, /^levels must be ascending numbers between 0 and 4: got \[0.1,0.1\]$/],
+    [{ levels: [] }, /^levels must be/],
+    [{ estimator: 'hessian' as 'noise' }, /^estimator must be "fisher" or "noise": got "hessian"$/],
+  ];
+  for (const [options, message] of bad) await refused(measureSensitivity(tiny, options), 'RangeError', message);
+  await refused(measureSensitivity(books, { text: 'Short.' }), 'RangeError', /^text must have a window of 128 tokens/);
+  await refused(measureSensitivity(tiny, { ...few, text: 'No tokenizer.' }), 'FileError', /tokenizer\.json/);
+});
+
+test('measureSensitivity() stops at an abort, and refuses what another run had done', async () => {
+  const controller = new AbortController();
+  const partials: string[] = [];
+  const run = measureSensitivity(tiny, {
+    ...few,
+    signal: controller.signal,
+    onPartial: (partial) => {
+      partials.push(partial);
+      controller.abort();
+    },
+  });
+  const error = await run.catch((reason) => reason);
+  assert.is(error.name, 'AbortError');
+  assert.is(partials.length, 1);
+  const wrong: [string, RegExp][] = [
+    [partials[0]!.replace('"seed\\":0', '"seed\\":1'), /must be of the same model and settings/],
+    ['{', /must be JSON/],
+    ['{}', /must be of version 1/],
+    [partials[0]!.replace(/"results":.*/, '"results":[["x"]]}'), /arrays of numbers/],
+  ];
+  for (const [partial, message] of wrong) {
+    const reason = await measureSensitivity(tiny, { ...few, partial }).catch((found) => found);
+    assert.is(reason.name, 'FormatError');
+    assert.match(reason.message, message);
+  }
+});
+
+test('measureSensitivity() tells of its progress', async () => {
+  for (const estimator of ['fisher', 'noise'] as const) {
+    const seen: number[] = [];
+    let total = 0;
+    await measureSensitivity(tiny, {
+      ...{ ...few, estimator, levels: [0.01] },
+      onProgress: (progress) => {
+        seen.push(progress.done);
+        total = progress.total;
+      },
+    });
+    assert.is(seen.at(-1), total);
+    assert.ok(seen.every((done, i) => done >= (seen[i - 1] ?? 0)));
+  }
+});
+
+test('estimateSensitivity() reads headers alone, and counts what would be measured', async () => {
+  for (const estimator of ['fisher', 'noise'] as const) {
+    const cost = await estimateSensitivity(tiny, { estimator, tokens: 16 });
+    assert.equal([cost.matrices, cost.threads, cost.tokens], [14, 1, 16]);
+    const { hidden_size: dim, intermediate_size: wide, head_dim: size } = llama;
+    assert.is(cost.weights, 2 * (dim * size * (2 * 6 + 2 * 2) + 3 * dim * wide));
+    assert.ok(cost.seconds > 0 && cost.bytes > cost.weights * 2);
+  }
+});
+
+test.run();
+
+async function fileOf(folder: Parameters<typeof measureSensitivity>[0], options: SensitivityOptions): Promise<string> {
+  const alphas: Alphas = await measureSensitivity(folder, options);
+  return writeAlphas(alphas);
+}
+
+function momentsOf(values: readonly number[]): { mean: number; variance: number } {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return { mean, variance: values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length };
+}
+
+function softmax(row: Float64Array): Float64Array {
+  const most = row.reduce((a, b) => Math.max(a, b));
+  const powers = row.map((value) => Math.exp(value - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((value) => value / sum);
+}
+
+function divergence(clean: Float64Array, noised: Float64Array): number {
+  const [p, q] = [softmax(clean), softmax(noised)];
+  return p.reduce((sum, share, i) => sum + share * Math.log(share / q[i]!), 0);
+}
+
+function ranksOf(values: readonly number[]): number[] {
+  const order = [...values.keys()].sort((a, b) => values[a]! - values[b]!);
+  const ranks: number[] = [];
+  for (const [rank, i] of order.entries()) ranks[i] = rank;
+  return ranks;
+}
