@@ -122,7 +122,8 @@ if (wanted.has('--tests'))
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
-if (wanted.has('--bench')) await bundle('bench', ['index.ts', 'synthesize.ts', 'widths.ts']);
+if (wanted.has('--bench'))
+  await bundle('bench', ['index.ts', 'decoder.ts', 'quality.ts', 'synthesize.ts', 'widths.ts']);
 if (wanted.has('--grids'))
   await build({
     ...shared,

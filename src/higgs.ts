@@ -10,7 +10,12 @@ import { checkGrid, type Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
 import { wrapKernels } from './kernels/kernels.ts';
 import { loadKernels } from './kernels/load.ts';
+import { offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf } from './linearity/allocate.ts';
 import type { Alphas } from './linearity/alphas.ts';
+import { type BudgetOptions, type OfferOptions, offerOf, type TensorOptions, wantedOf } from './linearity/options.ts';
+import { type BitPlan, checkShapes, schemesOf } from './linearity/plan.ts';
+import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
+import { planBits, planTensors } from './linearity/target.ts';
 import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored } from './quantize/format.ts';
@@ -27,7 +32,8 @@ import {
 import { type LayoutOptions, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
-import { checkScheme } from './quantize/scheme.ts';
+import { checkScheme, type Scheme } from './quantize/scheme.ts';
+import { patternsOf } from './quantize/select.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
 import { openCheckpoint } from './safetensors/checkpoint.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
@@ -48,6 +54,17 @@ export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>,
   include?: RegExp;
   /** Never quantize the tensors whose names match. */
   exclude?: RegExp;
+  /**
+   * Quantize these tensors and no others: each as the plan says, or by name to a grid, with the `groupSize` and signs of the
+   * other options. Excludes `grid`, `embeddings`, `include` and `exclude`.
+   */
+  plan?: BitPlan | ReadonlyMap<string, string | Grid>;
+}
+
+/** What quantizing a checkpoint did. */
+export interface QuantizeReport extends Report {
+  /** By the measured t², where a plan gives sensitivities. */
+  predicted?: Prediction;
 }
 
 /** Options of a run over a checkpoint. */
@@ -90,7 +107,20 @@ export interface Higgs {
     input: Folder,
     output: OutputFolder | ResumableFolder,
     options?: CheckpointOptions & RunOptions,
-  ): Promise<Report>;
+  ): Promise<QuantizeReport>;
+  /**
+   * The grids that predict the least loss within a budget, exactly.
+   * @param options.bpw bits per weight over all tensors
+   * @throws {RangeError} when no choice is that small, or a tensor has no sensitivity
+   * @see METHOD of arXiv 2411.17525, section 4
+   */
+  allocate(tensors: readonly PlanTensor[], alphas: Alphas, options: OfferOptions & { bpw: number }): BitPlan;
+  /** What every budget buys: bits per weight against predicted loss. */
+  tradeoff(tensors: readonly PlanTensor[], alphas: Alphas, options?: OfferOptions): Tradeoff;
+  /** The tensors of a checkpoint that `planBits` chooses grids for; reads headers only. */
+  planTensors(input: Folder, options?: TensorOptions): Promise<PlanTensor[]>;
+  /** The plan of least predicted loss for a checkpoint and a budget; reads headers only. */
+  planBits(input: Folder, alphas: Alphas, options: BudgetOptions): Promise<BitPlan>;
   /** Writes the plain checkpoint of a quantized one, streaming. */
   dequantizeCheckpoint(input: Folder, output: OutputFolder, options?: Partial<RestoreOptions>): Promise<RestoreReport>;
   /** Describes a checkpoint, quantized or not; reads headers only. */
@@ -146,13 +176,10 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
     const scheme = schemeOf(options, gridOf);
     const embeddings = options.embeddings === undefined ? undefined : gridOf(options.embeddings);
     if (embeddings) checkScheme({ ...scheme, grid: embeddings });
-    const selection = {
-      scheme,
-      embeddings,
-      include: options.include && stateless(options.include),
-      exclude: options.exclude && stateless(options.exclude),
-    };
-    const planned = planCheckpoint(await openCheckpoint(input), selection, options);
+    const selection = { scheme, embeddings, ...patternsOf(options), plan: options.plan && schemesBy(options, scheme) };
+    const checkpoint = await openCheckpoint(input);
+    const planned = planCheckpoint(checkpoint, selection, options);
+    if (options.plan && 'tensors' in options.plan) checkShapes(options.plan, checkpoint);
     const method = await checkCarried(input);
     // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
     if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
@@ -160,6 +187,20 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
       throw new UnsupportedError(`quantization by ${method}`, message, { file: input.name });
     }
     return planned;
+  }
+
+  function schemesBy(options: CheckpointOptions, scheme: Scheme): Map<string, Scheme> {
+    for (const key of ['grid', 'embeddings', 'include', 'exclude'] as const) {
+      if (options[key] !== undefined)
+        throw new RangeError(`a plan must be the only choice of tensors and grids: got ${key} too`);
+    }
+    const plan = options.plan!;
+    const schemes =
+      'tensors' in plan
+        ? schemesOf(plan, gridOf)
+        : new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
+    for (const own of schemes.values()) checkScheme(own);
+    return schemes;
   }
 
   return {
@@ -175,20 +216,41 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
       const planned = await plan(input, options);
       const { pool = local, onProgress, signal, resume } = options;
       const report = await runPlan(planned, output, { pool, kernels, onProgress, signal, resume });
-      const { grid, groupSize, seed } = schemeOf(options, gridOf);
+      const { grid, groupSize, seed } = noteOf(report, schemeOf(options, gridOf), options.plan !== undefined);
       await carryOver(input, output, (config) => ({
         ...config,
         quantization_config: {
           quant_method: 'higgs-wasm',
           format: FORMAT_VERSION,
-          grid: grid.name,
+          grid,
           group_size: groupSize,
           signs_seed: seed,
           bits_per_weight: report.bpw,
         },
       }));
       if (resume) await (output as ResumableFolder).remove(JOURNAL_NAME);
-      return report;
+      if (!options.plan || !('tensors' in options.plan)) return report;
+      return { ...report, predicted: predict(report.tensors, sensitivitiesOf(options.plan)) };
+    },
+
+    allocate(tensors, alphas, options) {
+      const offered = offerOf(options, grids.values(), gridOf);
+      return planOf(offer(tensors, alphas, offered), alphas, offered, options.bpw);
+    },
+
+    tradeoff(tensors, alphas, options = {}) {
+      const offered = offerOf(options, grids.values(), gridOf);
+      return tradeoffOf(offer(tensors, alphas, offered), offered);
+    },
+
+    planTensors: async (input, options = {}) =>
+      planTensors(await openCheckpoint(input), wantedOf(options, gridOf), offerOf(options, grids.values(), gridOf)),
+
+    async planBits(input, alphas, options) {
+      const checkpoint = await openCheckpoint(input);
+      const offered = offerOf(options, grids.values(), gridOf);
+      const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
+      return planBits(checkpoint, tensors, alphas, offered, options, options);
     },
 
     async dequantizeCheckpoint(input, output, options = {}) {
@@ -215,7 +277,11 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
   };
 }
 
-// A pattern with the flags g or y remembers where it matched last.
-function stateless({ source, flags }: RegExp): RegExp {
-  return new RegExp(source, flags.replace(/[gy]/g, ''));
+// What config.json says for people: one scheme, or that they differ.
+function noteOf({ tensors }: Report, { grid, groupSize, seed }: Scheme, isPlan: boolean) {
+  if (!isPlan) return { grid: grid.name, groupSize, seed };
+  const [first, ...rest] = tensors;
+  const shared = <K extends 'grid' | 'groupSize' | 'seed'>(key: K) =>
+    rest.every((tensor) => tensor[key] === first?.[key]) ? first?.[key] : 'mixed';
+  return { grid: shared('grid'), groupSize: shared('groupSize'), seed: shared('seed') };
 }

@@ -15,8 +15,28 @@ export type { Model } from './decoder/textmodel.ts';
 export type { Tokenizer } from './decoder/tokenizer.ts';
 export { FileError, FormatError, type Place, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid } from './grids/grid.ts';
-export { type CheckpointOptions, type Higgs, type LoadOptions, load, type RunOptions } from './higgs.ts';
+export {
+  type CheckpointOptions,
+  type Higgs,
+  type LoadOptions,
+  load,
+  type QuantizeReport,
+  type RunOptions,
+} from './higgs.ts';
 export type { PlainDtype, WeightDtype } from './kernels/kernels.ts';
+export type { PlanTensor, Tradeoff, TradeoffPoint } from './linearity/allocate.ts';
+export {
+  type Alpha,
+  type AlphaLevel,
+  type Alphas,
+  type LossKind,
+  readAlphas,
+  writeAlphas,
+} from './linearity/alphas.ts';
+export type { BudgetOptions, OfferOptions, TensorOptions } from './linearity/options.ts';
+export { type BitPlan, type BitPlanTensor, readBitPlan, writeBitPlan } from './linearity/plan.ts';
+export { type Prediction, predict, type Sensitivities, sensitivitiesOf } from './linearity/predict.ts';
+export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
 export type { MatrixOptions, QuantizedMatrix } from './quantize/matrix.ts';

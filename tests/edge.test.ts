@@ -1,10 +1,13 @@
 // examples/edge in workerd: requests as a client makes them, and how well search over codes agrees with exact search.
 
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
+import { openFolder } from '../src/source/file.ts';
 import { sameBits, uniform } from './bits.ts';
+import { memoryOutput } from './checkpoints.ts';
 import { findProgram, testWith } from './installed.ts';
 import { type Served, serveWorkerd } from './workerd.ts';
 
@@ -131,6 +134,51 @@ testWith(test, 'workerd', 'sets of 24 MB fit 128 MB with all that requests need'
     assert.is((await send('/sets/1?grid=p1n256', vectors)).status, 200);
     const used = memoryOf(own.pid) - idle;
     assert.ok(used < 128 << 20, `the worker took ${used} bytes`);
+  } finally {
+    await own.close();
+  }
+});
+
+testWith(test, 'workerd', 'a model generates from modules listed as the README has them', async (workerd) => {
+  const directory = resolve('build/tests/edge');
+  const output = memoryOutput();
+  const higgs = await load();
+  const folder = await openFolder('models/books-llama');
+  await higgs.quantizeCheckpoint(folder, output, { embeddings: 'p2n256' });
+  await folder.close();
+  const prompt = 'PATIENCE, n.';
+  let expected = '';
+  const model = await higgs.loadModel(output.folder());
+  for await (const piece of model.generate(prompt, { maxTokens: 16 })) expected += piece;
+
+  const names = ['config.json', 'tokenizer.json', 'model.safetensors'];
+  mkdirSync(directory, { recursive: true });
+  for (const name of names) writeFileSync(join(directory, name), output.files.get(name)!);
+  writeFileSync(
+    join(directory, 'worker.js'),
+    `import { folderOf, load } from 'higgs-wasm';
+     ${names.map((name, i) => `import file${i} from '${name}';`).join('\n')}
+     export default { async fetch() {
+       const files = { ${names.map((name, i) => `'${name}': file${i}`).join(', ')} };
+       const model = await (await load()).loadModel(folderOf('modules', files));
+       let text = '';
+       for await (const piece of model.generate(${JSON.stringify(prompt)}, { maxTokens: 16 })) text += piece;
+       return new Response(text);
+     } };`,
+  );
+  const modules = [...readFileSync('examples/edge/README.md', 'utf8').matchAll(/^\(name = .*$/gm)].map(([line]) =>
+    line.replace('node_modules/higgs-wasm/build', '../..'),
+  );
+  assert.is(modules.length, 4);
+  const data = names.map((name) => `(name = "${name}", data = embed "${name}"),`);
+  const config = readFileSync('examples/edge/config.capnp', 'utf8').replace(
+    /modules = \[[^\]]*\]/,
+    `modules = [(name = "worker.js", esModule = embed "worker.js"), ${[...modules, ...data].join('\n')}]`,
+  );
+  writeFileSync(join(directory, 'config.capnp'), config);
+  const own = await serveWorkerd(workerd, join(directory, 'config.capnp'));
+  try {
+    assert.is(await (await fetch(own.base)).text(), expected);
   } finally {
     await own.close();
   }

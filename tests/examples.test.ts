@@ -22,6 +22,13 @@ const made = new Set<string>();
 const LINE = /^4\.\d\d bits per weight, relative error 0\.007\d\d$/;
 
 test('node.mjs', () => quantizes(process.execPath, ['examples/node.mjs']));
+test('generate.mjs writes what the command writes', async () => {
+  const model = command('--embeddings', 'p2n256');
+  const { stdout } = await run(process.execPath, ['examples/generate.mjs', model, 'My lord, I']);
+  const args = ['build/higgs.js', 'generate', model, '-p', 'My lord, I', '-n', '64', '--stop', '\n'];
+  assert.is(stdout, (await run(process.execPath, args)).stdout);
+  assert.ok(stdout.length > 20);
+});
 testWith(test, 'deno', 'deno.ts', (deno) =>
   quantizes(deno, ['run', '--allow-read', '--allow-write', 'examples/deno.ts']),
 );
@@ -58,6 +65,17 @@ testWith(
     });
   },
 );
+
+testWith(test, 'chromium', 'browser/ has the result write what the command writes', async (chromium) => {
+  const args = ['build/higgs.js', 'generate', command(), '-p', 'PATIENCE, n.', '-n', '64'];
+  const { stdout } = await run(process.execPath, args);
+  await withPage(chromium, async (page) => {
+    await quantizeIn(page);
+    await page.click('#write');
+    await page.waitForSelector('#write:not(:disabled)');
+    assert.is(`${await page.$eval('#text', (element) => element.textContent)}\n`, stdout);
+  });
+});
 
 testWith(test, 'chromium', 'browser/ quantizes a file that a person picks', async (chromium) => {
   await withPage(chromium, async (page) => {

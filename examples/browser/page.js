@@ -1,5 +1,5 @@
 // Quantizes a checkpoint in the page: reads files or addresses piece by piece, works in Web Workers, and writes to the origin's
-// private file system, so that neither the checkpoint nor the result is ever in memory whole.
+// private file system, so that neither the checkpoint nor the result is ever in memory whole. Then the result can be run.
 
 import { blobSource, directoryFolder, folderOf, load, memorySink, urlFolder, urlSource } from 'higgs-wasm';
 import { startPool } from 'higgs-wasm/workers';
@@ -13,6 +13,8 @@ const element = (id) => document.getElementById(id);
 const form = element('form');
 const higgs = await load();
 let running;
+/** The last result. */
+let quantized;
 
 for (const name of [...higgs.grids.keys(), ...LARGE]) {
   const [p, n] = name.slice(1).split('n');
@@ -34,6 +36,22 @@ form.addEventListener('submit', async (event) => {
   }
 });
 element('stop').addEventListener('click', () => running.abort());
+element('writer').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  element('write').disabled = true;
+  const [text, prompt] = [element('text'), element('prompt').value];
+  try {
+    text.textContent = 'Loading …';
+    const model = await higgs.loadModel(quantized);
+    text.textContent = prompt;
+    for await (const piece of model.generate(prompt, { maxTokens: 64 })) text.textContent += piece;
+    await model.close();
+  } catch (error) {
+    text.textContent = error.message;
+  } finally {
+    element('write').disabled = false;
+  }
+});
 
 async function run(signal) {
   say('Reading headers …');
@@ -86,7 +104,10 @@ async function newOutput() {
       sinks.set(name, memorySink());
       return sinks.get(name);
     };
-    return { folder: { create }, names: () => [...sinks.keys()], file: (name) => new Blob([sinks.get(name).bytes()]) };
+    const file = (name) => new Blob([sinks.get(name).bytes()]);
+    const names = () => [...sinks.keys()];
+    const result = () => folderOf('memory', new Map(names().map((name) => [name, blobSource(file(name))])));
+    return { folder: { create }, names, file, result };
   }
   const root = await navigator.storage.getDirectory();
   await root.removeEntry(DIRECTORY, { recursive: true }).catch(() => {}); // there is none before the first run
@@ -95,6 +116,7 @@ async function newOutput() {
   return {
     folder,
     names: () => folder.list(),
+    result: () => folder,
     file: async (name) => (await directory.getFileHandle(name)).getFile(),
   };
 }
@@ -121,6 +143,8 @@ async function showResult(report, output) {
   );
   for (const old of element('downloads').querySelectorAll('a')) URL.revokeObjectURL(old.href);
   element('downloads').replaceChildren(...links);
+  quantized = output.result();
+  element('text').textContent = '';
   show({ result: true });
 }
 

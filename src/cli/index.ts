@@ -8,6 +8,8 @@ import { addDequantize } from './dequantize.ts';
 import { addGenerate } from './generate.ts';
 import { addInspect } from './inspect.ts';
 import { addPerplexity } from './perplexity.ts';
+import { addPlan } from './plan.ts';
+import { addPredict } from './predict.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
@@ -22,6 +24,7 @@ const program = new Command('higgs')
     `
 Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bits 4
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bpw 3.25 --alphas alphas.json
   $ higgs inspect Llama-3.2-1B-higgs
   $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B
   $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored
@@ -31,15 +34,8 @@ Examples:
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
   );
 const verbs = [
-  addQuantize,
-  addInspect,
-  addDequantize,
-  addVerify,
-  addSensitivity,
-  addGenerate,
-  addChat,
-  addPerplexity,
-  addBench,
+  ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addDequantize, addVerify],
+  ...[addGenerate, addChat, addPerplexity, addBench],
 ];
 for (const add of verbs) add(program);
 for (const command of [program, ...program.commands]) {

@@ -77,7 +77,7 @@ function figures(found: Perplexity, seconds: number): string {
     const { p50, p90, p95, p99, max } = against.percentiles;
     const share = (value: number) => value.toPrecision(3);
     lines.push(
-      `original: perplexity ${against.perplexity.toFixed(4)}, ratio ${(perplexity / against.perplexity).toFixed(5)}`,
+      `original: perplexity ${against.perplexity.toFixed(4)}, ratio ${against.ratio.toFixed(5)} ± ${against.ratioError.toFixed(5)}`,
       `KL(original ‖ model): mean ${against.meanKl.toPrecision(4)} ± ${against.standardError.toPrecision(2)}, 50 % ${share(p50)}, 90 % ${share(p90)}, 95 % ${share(p95)}, 99 % ${share(p99)}, max ${share(max)}`,
       `same most likely token: ${(100 * against.top1Agreement).toFixed(2)} %`,
     );

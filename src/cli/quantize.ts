@@ -2,26 +2,23 @@
 
 import { type Command, Option } from 'commander';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import type { CheckpointOptions } from '../higgs.ts';
+import type { CheckpointOptions, QuantizeReport } from '../higgs.ts';
+import type { Prediction } from '../linearity/predict.ts';
 import type { Plan } from '../quantize/plan.ts';
-import type { Report } from '../quantize/report.ts';
-import { bitsPerWeight, DEFAULT_GRIDS, DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
+import { bitsPerWeight, DEFAULT_GRIDS } from '../quantize/scheme.ts';
+import { addBits, type BitOptions, planFor, planFrom } from './budget.ts';
 import { type Input, identityOf, openInput } from './input.ts';
 import { canResume, stageOutput } from './output.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
-import { bytesText, countText, family, table } from './terminal.ts';
-import { byteSize, GRID_NAMES, gridName, integer, pattern, UsageError } from './usage.ts';
+import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
+import { bytesText, countText, family, lossText, table } from './terminal.ts';
+import { byteSize, GRID_NAMES, gridName, integer, UsageError } from './usage.ts';
 
-interface Options {
+interface Options extends SelectionOptions, BitOptions {
   output?: string;
   grid?: string;
   bits?: number;
-  group: number;
-  seed: number;
-  signs: 'random' | 'none';
-  embeddings?: string;
-  include?: RegExp;
-  exclude?: RegExp;
+  plan?: string;
   workers: number;
   maxShardSize: number;
   dryRun?: boolean;
@@ -31,7 +28,7 @@ interface Options {
 }
 
 export function addQuantize(program: Command): void {
-  program
+  const command = program
     .command('quantize')
     .summary('quantize a checkpoint')
     .description(
@@ -43,17 +40,14 @@ export function addQuantize(program: Command): void {
     .addOption(new Option('--grid <name>', `the grid: ${GRID_NAMES.join(' ')}`).argParser(gridName).conflicts('bits'))
     .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(integer(2, 4)))
     .addOption(
-      new Option('--group <n>', `weights that share a scale: a power of two, ${GROUP_SIZES.low} to ${GROUP_SIZES.high}`)
-        .argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high))
-        .default(DEFAULT_GROUP_SIZE),
-    )
-    .addOption(new Option('--seed <n>', 'seed of the random signs').argParser(integer(0, 0xffffffff)).default(0))
-    .addOption(
-      new Option('--signs <kind>', 'random signs before the transform').choices(['random', 'none']).default('random'),
-    )
-    .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid', gridName)
-    .option('--include <regexp>', 'quantize the tensors whose names match, instead of the linear weights', pattern)
-    .option('--exclude <regexp>', 'never quantize the tensors whose names match', pattern)
+      new Option('--plan <file>', 'the grids of a plan that higgs plan wrote').conflicts([
+        'grid',
+        'bits',
+        'bpw',
+        'size',
+      ]),
+    );
+  addBits(addSelection(command))
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
@@ -69,6 +63,7 @@ Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs             4.02 bits per weight (p2n256)
   $ higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings p2n256
   $ higgs quantize model.safetensors -o small.safetensors --grid p4n4096
+  $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json
   $ higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume      after Ctrl-C or a crash`,
     )
@@ -76,24 +71,11 @@ Examples:
 }
 
 async function quantize(path: string, options: Options): Promise<void> {
-  if ((options.group & (options.group - 1)) !== 0) {
-    throw new UsageError(
-      `--group must be a power of two from ${GROUP_SIZES.low} to ${GROUP_SIZES.high}: got ${options.group}`,
-    );
-  }
   if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
-  const settings: CheckpointOptions = {
-    grid: options.grid ?? DEFAULT_GRIDS[options.bits ?? 4]!,
-    groupSize: options.group,
-    seed: options.seed,
-    signs: options.signs,
-    maxShardBytes: options.maxShardSize,
-    ...(options.embeddings !== undefined && { embeddings: options.embeddings }),
-    ...(options.include && { include: options.include }),
-    ...(options.exclude && { exclude: options.exclude }),
-  };
+  checkTogether(options);
   const input = await openInput(path);
   try {
+    const settings = await settingsOf(input, options);
     if (options.dryRun) {
       const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
       print(
@@ -115,12 +97,44 @@ async function quantize(path: string, options: Options): Promise<void> {
   }
 }
 
+// Options that say nothing without another, or beside it.
+function checkTogether(options: Options): void {
+  const { plan, bpw, size, grid, bits, embeddings, include, exclude } = options;
+  const isBudget = bpw !== undefined || size !== undefined;
+  if (isBudget && (grid ?? bits) !== undefined)
+    throw new UsageError('--bpw and --size choose grids: use --grids, not --grid or --bits');
+  const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
+  if (plan !== undefined && chosen)
+    throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
+  if (!isBudget) {
+    const wanting = (['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits'] as const).find(
+      (key) => options[key] !== undefined,
+    );
+    const name = wanting?.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);
+    if (name) throw new UsageError(`--${name} must come with a budget: --bpw or --size`);
+    if (embeddings === 'any') throw new UsageError('--embeddings any must come with a budget: --bpw or --size');
+  }
+}
+
+async function settingsOf(input: Input, options: Options): Promise<CheckpointOptions> {
+  const { plan, bpw, size, grid, bits, maxShardSize: maxShardBytes } = options;
+  const { groupSize, seed, signs, ...selection } = selectionOf(options);
+  const scheme = { groupSize, seed, signs, maxShardBytes };
+  if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
+  if (bpw === undefined && size === undefined) {
+    return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4]! };
+  }
+  const isFile = input.isFile && options.output?.endsWith('.safetensors');
+  const found = await planFor(await loadAll(), input.folder, options, isFile ? Number.MAX_SAFE_INTEGER : maxShardBytes);
+  return { ...scheme, plan: found.plan };
+}
+
 async function run(
   input: Input,
   out: string,
   settings: CheckpointOptions,
   options: Options,
-): Promise<Report & { seconds: number }> {
+): Promise<QuantizeReport & { seconds: number }> {
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
     const plan = await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
     if (plan.weights === 0 && settings.include) {
@@ -129,7 +143,7 @@ async function run(
     const staging = await stageOutput(out, input, options);
     const { fileName } = staging;
     const began = performance.now();
-    let report: Report;
+    let report: QuantizeReport;
     try {
       report = await higgs.quantizeCheckpoint(input.folder, staging.folder, {
         ...settings,
@@ -170,7 +184,7 @@ function print(json: boolean | undefined, data: () => unknown, text: () => strin
   process.stdout.write(`${json ? JSON.stringify(data()) : text()}\n`);
 }
 
-function reportText(report: Report & { seconds: number }, out: string): string {
+function reportText(report: QuantizeReport & { seconds: number }, out: string): string {
   const { bytesIn, bytesOut, weights, seconds, bpw } = report;
   const rows = group(report.tensors, ({ name, grid }) => `${family(name)}\n${grid}`).map((tensors) => {
     const errors = tensors.map(({ relativeError }) => relativeError);
@@ -191,8 +205,16 @@ function reportText(report: Report & { seconds: number }, out: string): string {
     table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]),
     '',
     `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${report.relativeError.toPrecision(4)}${passed}`,
+    ...(report.predicted ? [predictedText(report.predicted)] : []),
     `${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
   ].join('\n');
+}
+
+function predictedText(prediction: Prediction): string {
+  const { delta, base, total, unknown } = prediction;
+  const sum = total === null ? '' : `: ${base} → ${total.toPrecision(6)}`;
+  const left = unknown.length === 0 ? '' : `; ${unknown.length} tensors of no known sensitivity are not in it`;
+  return `${lossText(prediction, delta)}${sum}${left}`;
 }
 
 function planJson(plan: Plan) {

@@ -1,6 +1,7 @@
 // What a person reads: tables, sizes, durations on standard output; progress on standard error.
 
 import { SingleBar } from 'cli-progress';
+import type { LossKind } from '../linearity/alphas.ts';
 import type { StoredProgress } from '../quantize/restore.ts';
 
 /** Columns of text, the first one left-aligned and the others right-aligned unless `left` says otherwise. */
@@ -42,6 +43,15 @@ function scaled(value: number, units: readonly string[]): string {
         ? value.toFixed(0)
         : value.toPrecision(3);
   return `${digits} ${units[power]}`.trimEnd();
+}
+
+/** A predicted increase of a loss, with what it is; of no unit where sensitivities are a rule. */
+export function lossText({ loss, estimator }: { loss: LossKind; estimator: string }, delta: number): string {
+  const figure = delta.toPrecision(4);
+  if (loss === 'perplexity') return `predicted perplexity +${figure}`;
+  if (loss === 'kl') return `predicted KL divergence ${figure} nats`;
+  if (estimator === 'uniform') return `mean t² ${figure}`;
+  return `predicted loss ${figure} (a prior, not a measurement: only ratios mean anything)`;
 }
 
 /** Seconds → `12 s`, `3 min 05 s`, `2 h 07 min`. */

@@ -49,6 +49,9 @@ export interface Divergence {
   /** Of the other model. */
   meanNll: number;
   perplexity: number;
+  /** This perplexity over the other's, and its standard error to first order: −ln p is subtracted token by token. */
+  ratio: number;
+  ratioError: number;
   /** Mean of KL(other ‖ this), in nats, and its standard error over tokens. */
   meanKl: number;
   standardError: number;
@@ -92,7 +95,7 @@ export async function perplexity(
     throw new RangeError(`both models must have the same vocabulary: they have ${sizes}`);
   }
 
-  const [own, others, divergences] = [new Mean(), new Mean(), new Mean()];
+  const [own, others, differences, divergences] = [new Mean(), new Mean(), new Mean(), new Mean()];
   const kls: number[] = [];
   let agreed = 0;
   let windows = 0;
@@ -106,10 +109,13 @@ export async function perplexity(
       const target = tokens[i + 1]!;
       const sum = logSumExp(row!);
       if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
-      own.add(sum - row![target]!);
+      const nll = sum - row![target]!;
+      own.add(nll);
       if (!other) return;
       const otherSum = logSumExp(other);
-      others.add(otherSum - other[target]!);
+      const otherNll = otherSum - other[target]!;
+      others.add(otherNll);
+      differences.add(nll - otherNll);
       const kl = divergence(other, otherSum, row!, sum);
       divergences.add(kl);
       kls.push(kl);
@@ -122,6 +128,7 @@ export async function perplexity(
   }
 
   const value = exp(own.mean);
+  const ratio = exp(differences.mean);
   return {
     meanNll: own.mean,
     standardError: own.standardError(),
@@ -137,6 +144,8 @@ export async function perplexity(
     against: against && {
       meanNll: others.mean,
       perplexity: exp(others.mean),
+      ratio,
+      ratioError: ratio * differences.standardError(),
       meanKl: divergences.mean,
       standardError: divergences.standardError(),
       percentiles: percentilesOf(kls),

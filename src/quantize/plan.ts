@@ -50,7 +50,8 @@ export interface LayoutOptions {
 
 /**
  * Plans the quantization of a checkpoint.
- * @throws {FormatError} when the checkpoint is quantized already, or its F8 factors do not fit their tensor
+ * @throws {FormatError} when the checkpoint is quantized already, its F8 factors do not fit their tensor, or the selection's plan
+ *   names a tensor that is not there or cannot be quantized
  * @throws {UnsupportedError} for F8 weights whose scales are not 128 × 128 blocks, and weights of a dtype unknown to safetensors
  */
 export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, options: LayoutOptions = {}): Plan {
@@ -89,6 +90,7 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
       factors,
     });
   }
+  if (selection.plan) checkPlanned(selection.plan, work, checkpoint.folder);
   const kept = work.filter((item) => item.kind !== 'copy' || !consumed.has(item.tensor.name));
   const grids = new Map<string, Grid>();
   for (const item of kept) {
@@ -109,6 +111,20 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
     bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),
     weights: quantized.reduce((sum, item) => sum + item.quantized.rows * item.quantized.cols, 0),
   };
+}
+
+// Every tensor of a plan must be quantized: a plan that is of another checkpoint would do something else than it says.
+function checkPlanned(plan: ReadonlyMap<string, unknown>, work: readonly PlanItem[], file: string): void {
+  const missing = new Set(plan.keys());
+  const reasons = new Map<string, string>();
+  for (const item of work) {
+    if (item.kind === 'quantize') missing.delete(item.tensor.name);
+    if (item.kind === 'copy') reasons.set(item.tensor.name, item.reason);
+  }
+  for (const tensor of missing) {
+    const reason = reasons.has(tensor) ? `it cannot be quantized (${reasons.get(tensor)})` : 'it is not there';
+    throw new FormatError(`tensors of the plan must be in the checkpoint: ${reason}`, { file, tensor });
+  }
 }
 
 function layOut(items: readonly PlanItem[], metadata: Record<string, string>, options: LayoutOptions): PlannedShard[] {

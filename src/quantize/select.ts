@@ -16,6 +16,8 @@ export interface Selection {
   include?: RegExp | undefined;
   /** Never quantize the tensors whose names match. */
   exclude?: RegExp | undefined;
+  /** Quantize these tensors, each by its scheme, and no others. */
+  plan?: ReadonlyMap<string, Scheme> | undefined;
 }
 
 /** A tensor's scheme, or why it passes through; `unknown` is the dtype of a weight that neither can be done with. */
@@ -45,8 +47,14 @@ export function matrixShape(shape: readonly number[]): { rows: number; cols: num
   return { rows: shape.slice(0, -1).reduce((product, size) => product * size, 1), cols };
 }
 
+/** Whether a tensor is a token embedding or the output head, by its name. */
+export function isEmbedding(name: string): boolean {
+  return TOKEN_EMBEDDING.test(name) || HEAD.test(name);
+}
+
 /** Decides for one tensor. A quantized tensor is always smaller than the original. */
-export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclude }: Selection): Choice {
+export function choose(tensor: TensorInfo, selection: Selection): Choice {
+  const { scheme, embeddings, include, exclude, plan } = selection;
   const { name, dtype, shape } = tensor;
   if (shape.length !== 2 && shape.length !== 3) return { reason: `rank ${shape.length}` };
   const isFloat = FLOATS.includes(dtype);
@@ -56,9 +64,11 @@ export function choose(tensor: TensorInfo, { scheme, embeddings, include, exclud
   if (FACTORS.test(name)) return { reason: 'scales of another tensor' };
   if (exclude?.test(name)) return { reason: 'excluded' };
 
-  const isEmbedding = TOKEN_EMBEDDING.test(name) || HEAD.test(name);
-  const chosen = isEmbedding && embeddings ? { ...scheme, grid: embeddings } : scheme;
-  if (include) {
+  const planned = plan?.get(name);
+  const chosen = planned ?? (isEmbedding(name) && embeddings ? { ...scheme, grid: embeddings } : scheme);
+  if (plan) {
+    if (!planned) return { reason: 'not in the plan' };
+  } else if (include) {
     if (!include.test(name) && chosen === scheme) return { reason: 'not included' };
   } else if (chosen === scheme) {
     const reason = notLinear(name, shape.length);
@@ -78,4 +88,13 @@ function notLinear(name: string, rank: number): string | undefined {
   if (rank === 3 && !EXPERTS.test(name)) return 'rank 3, not experts';
   if (!WEIGHT.test(name)) return 'not named as a weight';
   return undefined;
+}
+
+/** The patterns of options, without a memory: one with the flags g or y remembers where it matched last. */
+export function patternsOf({ include, exclude }: { include?: RegExp | undefined; exclude?: RegExp | undefined }) {
+  return { include: include && stateless(include), exclude: exclude && stateless(exclude) };
+}
+
+export function stateless({ source, flags }: RegExp): RegExp {
+  return new RegExp(source, flags.replace(/[gy]/g, ''));
 }

@@ -13,6 +13,8 @@ import '../generate.test.ts';
 import '../decoder-kernels.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
+import '../allocate.test.ts';
+import '../plan.test.ts';
 import '../backward.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';

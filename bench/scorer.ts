@@ -1,0 +1,99 @@
+// Scores checkpoints on texts: each is loaded, run and closed. What they are compared with stays loaded and is run once.
+
+import type { Language } from '../src/decoder/language.ts';
+import { type Perplexity, perplexity } from '../src/decoder/perplexity.ts';
+import type { Higgs } from '../src/higgs.ts';
+import type { Folder } from '../src/source/source.ts';
+import { startThreads } from '../src/workers/node.ts';
+import type { Subject } from './subjects.ts';
+
+export type Activations = 'f32' | 'int8';
+
+/** Over the tokens of all texts; errors are standard errors. */
+export interface Figures {
+  perplexity: number;
+  perplexityError: number;
+  against: Comparison | undefined;
+}
+
+export interface Comparison {
+  /** Of perplexities; differences are taken token by token. */
+  ratio: number;
+  ratioError: number;
+  meanKl: number;
+  klError: number;
+  top1Agreement: number;
+}
+
+export interface Scorer {
+  score(folder: Folder, activations: Activations, against?: Language): Promise<Figures>;
+  /** A model on the f32 path that answers a second time as it did the first, without computing; the caller closes it. */
+  remember(folder: Folder): Promise<Language>;
+}
+
+export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: number): Scorer {
+  const open = async (folder: Folder, activations: Activations) =>
+    higgs.loadModel(folder, { context, activations, threads: await startThreads(threads) });
+  return {
+    async score(folder, activations, against) {
+      const { language, close } = await open(folder, activations);
+      try {
+        const found: Perplexity[] = [];
+        for (const ids of texts) found.push(await perplexity(language, ids, { context, ...(against && { against }) }));
+        return figuresOf(found);
+      } finally {
+        await close();
+      }
+    },
+    async remember(folder) {
+      const { language } = await open(folder, 'f32');
+      const known = new Map<string, Float32Array>();
+      return {
+        config: language.config,
+        threads: language.threads,
+        memory: language.memory,
+        get cached() {
+          return language.cached;
+        },
+        async forward(ids, options = {}) {
+          if (options.from || options.logits !== 'all') return language.forward(ids, options);
+          const key = Array.from(ids).join();
+          const logits = known.get(key) ?? (await language.forward(ids, options));
+          known.set(key, logits);
+          return logits;
+        },
+        hidden: (ids) => language.hidden(ids),
+        close: () => language.close(),
+      };
+    },
+  };
+}
+
+function figuresOf(found: readonly Perplexity[]): Figures {
+  const counts = found.map(({ tokensScored }) => tokensScored);
+  const nll = pool(found.map(({ meanNll, standardError }, i) => [counts[i]!, meanNll, standardError]));
+  const value = Math.exp(nll.mean);
+  const figures = { perplexity: value, perplexityError: value * nll.error };
+  const others = found.flatMap(({ against }) => against ?? []);
+  if (others.length === 0) return { ...figures, against: undefined };
+  const difference = pool(others.map(({ ratio, ratioError }, i) => [counts[i]!, Math.log(ratio), ratioError / ratio]));
+  const kl = pool(others.map(({ meanKl, standardError }, i) => [counts[i]!, meanKl, standardError]));
+  const agreement = pool(others.map(({ top1Agreement }, i) => [counts[i]!, top1Agreement, 0]));
+  const ratio = Math.exp(difference.mean);
+  const against = { ratio, ratioError: ratio * difference.error, meanKl: kl.mean, klError: kl.error };
+  return { ...figures, against: { ...against, top1Agreement: agreement.mean } };
+}
+
+// Mean and its standard error over all values, from those of parts.
+function pool(parts: readonly (readonly [count: number, mean: number, error: number])[]): {
+  mean: number;
+  error: number;
+} {
+  const count = parts.reduce((sum, [count]) => sum + count, 0);
+  const mean = parts.reduce((sum, [count, mean]) => sum + count * mean, 0) / count;
+  const squares = parts.reduce((sum, part) => {
+    const [count, own, error] = part;
+    return sum + error ** 2 * count * (count - 1) + count * (own - mean) ** 2;
+  }, 0);
+  return { mean, error: Math.sqrt(squares / (count - 1) / count) };
+}

@@ -1,0 +1,119 @@
+// Options of mixed bits: the budget, the sensitivities, and what the grids are chosen from.
+
+import { readFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Higgs } from '../higgs.ts';
+import type { PlanTensor } from '../linearity/allocate.ts';
+import { type Alphas, readAlphas } from '../linearity/alphas.ts';
+import type { BudgetOptions } from '../linearity/options.ts';
+import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
+import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
+import { fileError } from '../source/file.ts';
+import type { Folder } from '../source/source.ts';
+import { type SelectionOptions, selectionOf } from './selection.ts';
+import { byteSize, gridName, pattern, UsageError } from './usage.ts';
+
+export interface SensitivityOptions {
+  alphas?: string;
+  prior?: boolean;
+  uniform?: boolean;
+}
+
+export interface BitOptions extends SensitivityOptions {
+  bpw?: number;
+  size?: number;
+  grids?: string[];
+  keep?: (readonly [RegExp, string])[];
+  minBits?: number;
+  maxBits?: number;
+}
+
+export function addBits(command: Command): Command {
+  command
+    .addOption(
+      new Option('--bpw <n>', 'bits per weight over all quantized weights, scales counted')
+        .argParser(bits)
+        .conflicts('size'),
+    )
+    .addOption(new Option('--size <size>', 'size of the safetensors files written: 700MB').argParser(byteSize));
+  return addSensitivities(command)
+    .option('--grids <list>', 'grids to choose from, with commas (all)', (text) => text.split(',').map(gridName))
+    .option(
+      '--keep <regexp=grid>',
+      'the grid of the tensors whose names match; may be repeated, the first that matches counts',
+      (text, kept: (readonly [RegExp, string])[] = []) => [...kept, keepOf(text)],
+    )
+    .option('--min-bits <n>', 'least bits of a code per weight, for tensors whose grid is free', bits)
+    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', bits);
+}
+
+export function addSensitivities(command: Command): Command {
+  return command
+    .addOption(new Option('--alphas <file>', 'sensitivities of the tensors, as JSON').conflicts(['prior', 'uniform']))
+    .addOption(new Option('--prior', 'sensitivities by a rule from another model: not measured').conflicts('uniform'))
+    .option('--uniform', 'every weight counts alike');
+}
+
+/** The plan that the options ask for, and the sensitivities that it is from. */
+export async function planFor(
+  higgs: Higgs,
+  input: Folder,
+  options: BitOptions & SelectionOptions,
+  maxShardBytes: number,
+): Promise<{ plan: BitPlan; tensors: PlanTensor[]; alphas: Alphas; settings: BudgetOptions }> {
+  const { bpw, size, grids, keep, minBits, maxBits } = options;
+  if (bpw === undefined && size === undefined) throw new UsageError('--bpw or --size must be given');
+  const settings: BudgetOptions = {
+    ...selectionOf(options),
+    maxShardBytes,
+    ...(grids && { grids }),
+    ...(keep && { keep }),
+    ...(minBits !== undefined && { minBits }),
+    ...(maxBits !== undefined && { maxBits }),
+    ...(bpw !== undefined ? { bpw } : { size: size! }),
+  };
+  const tensors = await higgs.planTensors(input, settings);
+  const alphas = await sensitivitiesFor(options, tensors);
+  return { plan: await higgs.planBits(input, alphas, settings), tensors, alphas, settings };
+}
+
+/**
+ * The sensitivities that the options name. There is no default: what is measured on the model itself belongs here.
+ * @throws {UsageError} when they name none
+ */
+export async function sensitivitiesFor(
+  { alphas, prior, uniform }: SensitivityOptions,
+  tensors: readonly { name: string; shape: readonly number[] }[],
+): Promise<Alphas> {
+  if (alphas !== undefined) return readAlphas(await contentOf(alphas), alphas);
+  if (prior) return priorAlphas(tensors);
+  if (uniform) return uniformAlphas(tensors);
+  throw new UsageError('sensitivities must be given: --alphas FILE, --prior or --uniform');
+}
+
+/** Reads a plan. */
+export async function planFrom(path: string): Promise<BitPlan> {
+  return readBitPlan(await contentOf(path), path);
+}
+
+async function contentOf(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw fileError('read', path, error);
+  }
+}
+
+function bits(text: string): number {
+  const value = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 32) {
+    throw new InvalidArgumentError('must be a number of bits above 0, at most 32.');
+  }
+  return value;
+}
+
+function keepOf(text: string): readonly [RegExp, string] {
+  const at = text.lastIndexOf('=');
+  if (at < 1) throw new InvalidArgumentError('must be a regular expression, =, and a grid.');
+  return [pattern(text.slice(0, at)), gridName(text.slice(at + 1))];
+}

@@ -1,0 +1,116 @@
+// higgs plan: a grid for every tensor, chosen for a budget.
+
+import { writeFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import type { Tradeoff } from '../linearity/allocate.ts';
+import { type BitPlan, writeBitPlan } from '../linearity/plan.ts';
+import { fileError } from '../source/file.ts';
+import { addBits, type BitOptions, planFor } from './budget.ts';
+import { openInput } from './input.ts';
+import { plotOf } from './plot.ts';
+import { loadAll } from './run.ts';
+import { addSelection, type SelectionOptions } from './selection.ts';
+import { bytesText, countText, lossText, table } from './terminal.ts';
+import { byteSize } from './usage.ts';
+
+interface Options extends SelectionOptions, BitOptions {
+  output?: string;
+  plot?: string;
+  maxShardSize: number;
+  json?: boolean;
+}
+
+export function addPlan(program: Command): void {
+  const command = program
+    .command('plan')
+    .summary('choose the grid of every tensor for a budget of bits')
+    .description(
+      'Chooses, exactly, the grids that predict the least loss within a budget: loss grows by Σ α t², with t² the MSE of a\n' +
+        'tensor’s grid and α its sensitivity. Reads headers only. `quantize --plan` carries the plan out.',
+    )
+    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file');
+  addSelection(addBits(command))
+    .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option('-o, --output <file>', 'write the plan, as JSON')
+    .option('--plot <file>', 'draw the trade-off, as SVG')
+    .option('--json', 'print the plan and the trade-off as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json -o plan.json
+  $ higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg
+  $ higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'`,
+    )
+    .action(plan);
+}
+
+async function plan(path: string, options: Options): Promise<void> {
+  const input = await openInput(path);
+  try {
+    const higgs = await loadAll();
+    const { plan, tensors, alphas, settings } = await planFor(higgs, input.folder, options, options.maxShardSize);
+    const tradeoff = higgs.tradeoff(tensors, alphas, settings);
+    const { bytesOut } = await higgs.planCheckpoint(input.folder, { plan, maxShardBytes: options.maxShardSize });
+    if (options.output !== undefined) await write(options.output, writeBitPlan(plan));
+    if (options.plot !== undefined) await write(options.plot, plotOf(plan, tradeoff));
+    process.stdout.write(
+      `${options.json ? JSON.stringify({ plan, tradeoff, bytesOut }) : planText(plan, tradeoff, bytesOut)}\n`,
+    );
+  } finally {
+    await input.folder.close();
+  }
+}
+
+async function write(path: string, text: string): Promise<void> {
+  await writeFile(path, text).catch((error) => {
+    throw fileError('write', path, error);
+  });
+}
+
+function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number): string {
+  const { tensors, bpw, budget, predicted, gap, uniform } = plan;
+  const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
+  const rows = tensors.map(({ name, grid, bpw, alpha, predicted }) => [
+    name,
+    grid,
+    bpw.toFixed(2),
+    alpha?.toPrecision(3) ?? '?',
+    predicted?.toPrecision(3) ?? '?',
+  ]);
+  const proof = gap === 0 ? 'no plan predicts less' : `no plan predicts less by more than ${gap.toPrecision(2)}`;
+  const compared = uniform
+    ? `${uniform.grid} for all: ${uniform.bpw.toFixed(4)} bits per weight, predicted ${uniform.predicted.toPrecision(4)}${times(uniform.predicted, predicted)}`
+    : 'no single grid for all is within this budget';
+  const unknown = tensors.filter(({ alpha }) => alpha === null).length;
+  return [
+    table(['tensor', 'grid', 'bpw', 'α', 'predicted'], rows, [0, 1]),
+    '',
+    `${countText(weights)} weights at ${bpw.toFixed(4)} of ${Number(budget.toFixed(4))} bits per weight, ${lossText(plan, predicted)}: ${proof}`,
+    ...(unknown > 0 ? [`${unknown} tensors of no known sensitivity are not in the prediction`] : []),
+    compared,
+    `${bytesText(bytesOut)} of safetensors files`,
+    '',
+    table(['bpw', 'predicted', 'one grid', 'predicted', '×'], curveRows(tradeoff), []),
+  ].join('\n');
+}
+
+// The trade-off: of each quarter of a bit the best plan, and the best single grid.
+function curveRows({ exact, uniform }: Tradeoff): string[][] {
+  return exact.map(({ bpw, predicted }) => {
+    const one = uniform
+      .filter((point) => point.bpw <= bpw)
+      .reduce((best, point) => (point.predicted < best.predicted ? point : best), {
+        grid: '',
+        bpw: 0,
+        predicted: Infinity,
+      });
+    const found =
+      one.grid === '' ? ['', '', ''] : [one.grid, one.predicted.toPrecision(4), (one.predicted / predicted).toFixed(2)];
+    return [bpw.toFixed(2), predicted.toPrecision(4), ...found];
+  });
+}
+
+function times(other: number, own: number): string {
+  return own > 0 ? `, ${(other / own).toFixed(2)} × as much` : '';
+}

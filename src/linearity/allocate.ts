@@ -1,0 +1,226 @@
+// From tensors, sensitivities and a budget of bits to a plan: the least Σ α · mse(grid) that the bits allow.
+
+import { checkInteger } from '../check.ts';
+import type { Grid } from '../grids/grid.ts';
+import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
+import { matrixShape } from '../quantize/select.ts';
+import type { Alphas } from './alphas.ts';
+import { type Choices, type Problem, prepare } from './hull.ts';
+import type { BitPlan } from './plan.ts';
+import { type Allocation, QUICK, solve } from './search.ts';
+
+/** A tensor that wants a grid. */
+export interface PlanTensor {
+  readonly name: string;
+  /** Two or three sizes; the last one is cols. */
+  readonly shape: readonly number[];
+  /** Size as it is, in bytes: grids that would not make it smaller are left out. */
+  readonly bytes?: number;
+  /** The grid that it must have. */
+  readonly keep?: Grid;
+}
+
+/** What the grids are chosen from, and how bits are counted. */
+export interface Offer {
+  readonly grids: readonly Grid[];
+  readonly groupSize: number;
+  readonly seed: number | null;
+  /** Count scales as bits. */
+  readonly scales: boolean;
+  /** Least and most bits of a code per weight, for the tensors whose grid is free. */
+  readonly minBits: number;
+  readonly maxBits: number;
+}
+
+/** A point of the trade-off: bits per weight against predicted loss. */
+export interface TradeoffPoint {
+  readonly bpw: number;
+  readonly predicted: number;
+}
+
+/** What every budget buys. */
+export interface Tradeoff {
+  /** Lower convex hull: no plan lies below the line through these points. */
+  readonly hull: readonly TradeoffPoint[];
+  /** Plans at multiples of a quarter of a bit: the best, or, of thousands of tensors alike, very nearly so. */
+  readonly exact: readonly TradeoffPoint[];
+  /** The same grid for every tensor whose grid is free. */
+  readonly uniform: readonly (TradeoffPoint & { readonly grid: string })[];
+}
+
+interface Planned {
+  tensor: PlanTensor;
+  alpha: number | null;
+  grids: readonly Grid[];
+  choices: Choices;
+}
+
+/** Tensors with their choices, and what they come to. */
+export interface Ready {
+  readonly planned: readonly Planned[];
+  readonly problem: Problem;
+  readonly weights: number;
+}
+
+/**
+ * The choices of every tensor; one that no grid makes smaller is left out.
+ * @throws {RangeError} when a tensor has no sensitivity, or one of another shape, or no grid is within the limits
+ */
+export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: Offer): Ready {
+  const { minBits, maxBits } = options;
+  const free = options.grids.filter(({ bits, p }) => bits / p >= minBits && bits / p <= maxBits);
+  if (free.length === 0)
+    throw new RangeError(`a grid must have from ${minBits} to ${maxBits} bits: none of those given has`);
+  const planned: Planned[] = [];
+  for (const tensor of tensors) {
+    const { name, shape, bytes = Infinity, keep } = tensor;
+    checkShape(name, shape);
+    const grids = (keep ? [keep] : free).filter((grid) => storedBits(tensor, grid, options, true) / 8 < bytes);
+    if (grids.length === 0) {
+      if (keep) throw new RangeError(`grid of ${name} must make it smaller: ${keep.name} does not`);
+      continue;
+    }
+    const alpha = alphaOf(alphas, name, shape);
+    if (alpha === null && !keep) {
+      throw new RangeError(
+        `sensitivities must have every tensor whose grid is free: ${name} has none; exclude it or give its grid`,
+      );
+    }
+    const choices = {
+      bits: grids.map((grid) => storedBits(tensor, grid, options, options.scales)),
+      losses: grids.map(({ mse }) => (alpha ?? 0) * mse),
+    };
+    planned.push({ tensor, alpha, grids, choices });
+  }
+  const problem = prepare(planned.map(({ choices }) => choices));
+  return { planned, problem, weights: planned.reduce((sum, { tensor }) => sum + countOf(tensor), 0) };
+}
+
+/** The best plan. @param budget bits per weight @throws {RangeError} when no plan is that small */
+export function planOf({ planned, problem, weights }: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
+  const least = problem.least / Math.max(1, weights);
+  const bits = bitsOf(budget, weights);
+  if (!(bits >= problem.least)) {
+    throw new RangeError(
+      `bits per weight must be at least ${Math.ceil(least * 1e4) / 1e4}, those of the smallest plan: got ${budget}`,
+    );
+  }
+  const found = solve(problem, bits);
+  const uniform = uniformPoints(planned, options, weights)
+    .filter((point) => point.bits <= bits)
+    .reduce<UniformPoint | null>((best, point) => (best && !isBetter(point, best) ? best : point), null);
+  return {
+    estimator: alphas.estimator,
+    loss: alphas.loss,
+    base: alphas.base,
+    budget,
+    scales: options.scales,
+    bpw: weights === 0 ? 0 : found.bits / weights,
+    predicted: found.loss,
+    gap: found.gap,
+    uniform: uniform && { grid: uniform.grid, bpw: uniform.bpw, predicted: uniform.predicted },
+    tensors: planned.map(({ tensor, alpha, grids, choices }, i) => {
+      const j = found.choices[i]!;
+      return {
+        name: tensor.name,
+        shape: tensor.shape,
+        grid: grids[j]!.name,
+        groupSize: options.groupSize,
+        seed: options.seed,
+        bpw: choices.bits[j]! / countOf(tensor),
+        alpha,
+        predicted: alpha === null ? null : choices.losses[j]!,
+      };
+    }),
+  };
+}
+
+/** The trade-off curve. */
+export function tradeoffOf({ planned, problem, weights }: Ready, options: Offer): Tradeoff {
+  if (weights === 0) return { hull: [], exact: [], uniform: [] };
+  const point = ({ bits, loss }: Allocation | { bits: number; loss: number }): TradeoffPoint => ({
+    bpw: bits / weights,
+    predicted: loss,
+  });
+  let { bits, loss } = solve(problem, problem.least);
+  const hull = [point({ bits, loss })];
+  for (const { item, to } of problem.steps) {
+    const { index, hull: own } = problem.items[item]!;
+    const { choices } = planned[item]!;
+    const [before, after] = [index[own[to - 1]!]!, index[own[to]!]!];
+    bits += choices.bits[after]! - choices.bits[before]!;
+    loss += choices.losses[after]! - choices.losses[before]!;
+    hull.push(point({ bits, loss }));
+  }
+  const exact: TradeoffPoint[] = [];
+  for (let quarter = Math.ceil((4 * problem.least) / weights); bitsOf(quarter / 4, weights) < problem.most; quarter++) {
+    exact.push(point(solve(problem, bitsOf(quarter / 4, weights), QUICK)));
+  }
+  exact.push(point(solve(problem, problem.most)));
+  const uniform = uniformPoints(planned, options, weights).map(({ grid, bpw, predicted }) => ({
+    grid,
+    bpw,
+    predicted,
+  }));
+  return { hull, exact, uniform };
+}
+
+interface UniformPoint {
+  grid: string;
+  bits: number;
+  bpw: number;
+  predicted: number;
+}
+
+// Every grid that all tensors can have whose grid is free.
+function uniformPoints(planned: readonly Planned[], options: Offer, weights: number): UniformPoint[] {
+  return options.grids.flatMap((grid) => {
+    let [bits, predicted] = [0, 0];
+    for (const { tensor, grids, choices } of planned) {
+      const j = tensor.keep ? 0 : grids.indexOf(grid);
+      if (j < 0) return [];
+      bits += choices.bits[j]!;
+      predicted += choices.losses[j]!;
+    }
+    return [{ grid: grid.name, bits, bpw: bits / weights, predicted }];
+  });
+}
+
+function isBetter(a: UniformPoint, b: UniformPoint): boolean {
+  return a.predicted < b.predicted || (a.predicted === b.predicted && a.bits < b.bits);
+}
+
+// The most whole bits that are no more than the budget per weight.
+function bitsOf(bpw: number, weights: number): number {
+  let bits = Math.round(Math.min(bpw * weights, Number.MAX_SAFE_INTEGER));
+  while (bits / weights > bpw) bits--;
+  return bits;
+}
+
+function storedBits({ shape }: PlanTensor, grid: Grid, { groupSize, seed }: Offer, scales: boolean): number {
+  const { rows, cols } = matrixShape(shape);
+  const bytes = quantizedBytes(rows, cols, { grid, groupSize, seed } satisfies Scheme);
+  return (bytes.packed + (scales ? bytes.scales : 0)) * 8;
+}
+
+function checkShape(name: string, shape: readonly number[]): void {
+  if (shape.length < 2 || shape.length > 3)
+    throw new RangeError(`shape of ${name} must have two or three sizes: got ${shape.length}`);
+  for (const size of shape) checkInteger(`size of ${name}`, size, 1);
+}
+
+function countOf({ shape }: PlanTensor): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+// An estimate below zero is noise: no tensor gains by an error.
+function alphaOf({ tensors }: Alphas, name: string, shape: readonly number[]): number | null {
+  const found = tensors.get(name);
+  if (!found) return null;
+  if (found.shape && String(found.shape) !== String(shape)) {
+    throw new RangeError(
+      `sensitivity of ${name} must be of a tensor [${shape.join(', ')}]: it is of [${found.shape.join(', ')}]`,
+    );
+  }
+  return Math.max(0, found.alpha);
+}

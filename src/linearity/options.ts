@@ -1,0 +1,53 @@
+// Options of planning, as a caller gives them.
+
+import type { Grid } from '../grids/grid.ts';
+import { type MatrixOptions, schemeOf } from '../quantize/matrix.ts';
+import type { LayoutOptions } from '../quantize/plan.ts';
+import { checkScheme } from '../quantize/scheme.ts';
+import { patternsOf, stateless } from '../quantize/select.ts';
+import type { Offer } from './allocate.ts';
+import type { Wanted } from './target.ts';
+
+/** What a plan chooses from. */
+export interface OfferOptions extends Pick<MatrixOptions, 'groupSize' | 'seed' | 'signs'> {
+  /** All that are loaded, if left out. */
+  grids?: Iterable<string | Grid>;
+  /** Whether scales count as bits; true if left out. */
+  scales?: boolean;
+  /** Least and most bits of a code per weight, for tensors whose grid is free. */
+  minBits?: number;
+  maxBits?: number;
+}
+
+/** Which tensors of a checkpoint want a grid. */
+export interface TensorOptions extends OfferOptions {
+  /** Also plan token embeddings and the output head: at this grid, or at `any`. */
+  embeddings?: string | Grid;
+  include?: RegExp;
+  exclude?: RegExp;
+  /** Grids of the tensors whose names match; the first pattern that matches counts. */
+  keep?: Iterable<readonly [RegExp, string | Grid]>;
+}
+
+/** A budget, as bits per weight or as bytes of the safetensors files written, and what a plan chooses from. */
+export type BudgetOptions = TensorOptions & LayoutOptions & ({ bpw: number } | { size: number });
+
+/** @throws {RangeError} when grids, group size or seed are out of range */
+export function offerOf(options: OfferOptions, loaded: Iterable<Grid>, gridOf: (grid: string | Grid) => Grid): Offer {
+  const offered = [...(options.grids ?? loaded)].map(gridOf);
+  if (offered.length === 0) throw new RangeError('grids must be at least one: got none');
+  const { minBits = 0, maxBits = Infinity, scales = true } = options;
+  const { groupSize, seed } = schemeOf({ ...options, grid: offered[0]! }, gridOf);
+  for (const grid of offered) checkScheme({ grid, groupSize, seed });
+  return { grids: offered, groupSize, seed, scales, minBits, maxBits };
+}
+
+/** Which tensors the options want. */
+export function wantedOf(options: TensorOptions, gridOf: (grid: string | Grid) => Grid): Wanted {
+  const { embeddings } = options;
+  return {
+    ...patternsOf(options),
+    embeddings: embeddings === undefined || embeddings === 'any' ? embeddings : gridOf(embeddings),
+    keep: [...(options.keep ?? [])].map(([pattern, grid]) => [stateless(pattern), gridOf(grid)] as const),
+  };
+}

@@ -1,0 +1,162 @@
+// A plan of bits: the grid of every tensor, and what the theorem predicts of it. As a file: FORMAT.md, "Plans".
+
+import { FormatError, UnsupportedError } from '../errors.ts';
+import type { Grid } from '../grids/grid.ts';
+import { parseGridName } from '../grids/name.ts';
+import { checkScheme, type Scheme } from '../quantize/scheme.ts';
+import type { Checkpoint } from '../safetensors/checkpoint.ts';
+import { show } from '../safetensors/json.ts';
+import type { LossKind } from './alphas.ts';
+import { membersOf, parseFile, writeLines } from './json.ts';
+
+export const PLAN_VERSION = 1;
+
+/** What becomes of one tensor. */
+export interface BitPlanTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly grid: string;
+  readonly groupSize: number;
+  /** Seed of the random signs; null for none. */
+  readonly seed: number | null;
+  /** Bits per weight, counted as the plan's are. */
+  readonly bpw: number;
+  /** Loss per unit of t², 0 where the estimate is below; null if it is not known, for a tensor whose grid was given. */
+  readonly alpha: number | null;
+  /** α · mse of the grid; null where α is. */
+  readonly predicted: number | null;
+}
+
+/** The grid of every tensor. */
+export interface BitPlan {
+  /** Where the sensitivities are from: `noise`, `fisher`, `prior`, `uniform`, or words. */
+  readonly estimator: string;
+  readonly loss: LossKind;
+  /** Loss of the model as it is, where it is known. */
+  readonly base: number | null;
+  /** Bits per weight that were allowed. */
+  readonly budget: number;
+  /** Whether scales count as bits. */
+  readonly scales: boolean;
+  /** Bits per weight over all tensors of the plan; at most `budget`. */
+  readonly bpw: number;
+  /** Σ α · mse: the increase of the loss. */
+  readonly predicted: number;
+  /** How far below `predicted` another plan could be; 0 where this one is proven to be the best. */
+  readonly gap: number;
+  /** The best single grid for all tensors whose grid was free, within the same budget; null if none is that small. */
+  readonly uniform: { readonly grid: string; readonly bpw: number; readonly predicted: number } | null;
+  /** In the order of the checkpoint. */
+  readonly tensors: readonly BitPlanTensor[];
+}
+
+/**
+ * Reads a file that `writeBitPlan` wrote.
+ * @param content UTF-8 JSON
+ * @param file its name, for messages
+ * @throws {FormatError} when it is anything else; {UnsupportedError} for another version
+ */
+export function readBitPlan(content: string | Uint8Array, file: string): BitPlan {
+  const root = parseFile(content, file, 'plan');
+  const version = root.take('higgs.plan');
+  if (typeof version !== 'number') {
+    throw new FormatError(`plan must have its version as higgs.plan: got ${show(version)}`, { file });
+  }
+  if (version !== PLAN_VERSION) {
+    const message = `higgs.plan must be ${PLAN_VERSION}, the version this release reads: it is ${version}`;
+    throw new UnsupportedError(`plan ${version}`, message, { file });
+  }
+  const estimator = root.string('estimator');
+  const loss = root.string('loss');
+  if (loss !== 'kl' && loss !== 'perplexity' && loss !== 'relative') {
+    throw new FormatError(`loss must be kl, perplexity or relative: got ${show(loss)}`, { file });
+  }
+  const head = {
+    base: root.optional('base'),
+    budget: root.number('budget', 0),
+    scales: root.boolean('scales'),
+    bpw: root.number('bpw', 0),
+    predicted: root.number('predicted', 0),
+    gap: root.number('gap', 0),
+  };
+  const other = root.take('uniform');
+  let uniform: BitPlan['uniform'] = null;
+  if (other !== null) {
+    const own = membersOf(other, 'uniform', { file });
+    uniform = { grid: own.string('grid'), bpw: own.number('bpw', 0), predicted: own.number('predicted', 0) };
+    own.end();
+  }
+  const tensors = root
+    .object('tensors')
+    .entries()
+    .map(([name, entry]): BitPlanTensor => {
+      const place = { file, tensor: name };
+      const own = membersOf(entry, 'tensor', place);
+      const seed = own.take('seed');
+      const tensor = {
+        name,
+        shape: own.shape('shape'),
+        grid: own.string('grid'),
+        groupSize: own.number('groupSize'),
+        seed: seed as number | null,
+        bpw: own.number('bpw', 0),
+        alpha: own.optional('alpha', 0),
+        predicted: own.optional('predicted', 0),
+      };
+      own.end();
+      if (!parseGridName(tensor.grid)) {
+        throw new FormatError(`grid must be p<p>n<n> with a supported size: got ${show(tensor.grid)}`, place);
+      }
+      checkSizes(tensor, place);
+      return tensor;
+    });
+  root.end();
+  return { estimator, loss, ...head, uniform, tensors };
+}
+
+// Group size and seed, by the rules of every scheme; the grid stands in for one that is not loaded yet.
+function checkSizes({ grid, groupSize, seed }: BitPlanTensor, place: { file: string; tensor: string }): void {
+  const { p, n, bits } = parseGridName(grid)!;
+  const points = new Float32Array(p * n);
+  try {
+    checkScheme({ grid: { name: grid, p: p as 1, n, bits, mse: 0, points }, groupSize, seed });
+  } catch (error) {
+    throw new FormatError((error as Error).message, place);
+  }
+}
+
+/** The file of a plan; the same plan gives the same bytes. */
+export function writeBitPlan(plan: BitPlan): string {
+  const { estimator, loss, base, budget, scales, bpw, predicted, gap, uniform } = plan;
+  return writeLines(
+    { 'higgs.plan': PLAN_VERSION, estimator, loss, base, budget, scales, bpw, predicted, gap, uniform },
+    plan.tensors.map(({ name, shape, grid, groupSize, seed, bpw, alpha, predicted }) => [
+      name,
+      { shape, grid, groupSize, seed, bpw, alpha, predicted },
+    ]),
+  );
+}
+
+/**
+ * The scheme of every tensor of a plan, by name.
+ * @throws what `gridOf` throws for a grid that is not loaded
+ */
+export function schemesOf({ tensors }: BitPlan, gridOf: (name: string) => Grid): Map<string, Scheme> {
+  return new Map(tensors.map(({ name, grid, groupSize, seed }) => [name, { grid: gridOf(grid), groupSize, seed }]));
+}
+
+/** @throws {FormatError} when a tensor of the checkpoint has another shape than the plan says */
+export function checkShapes({ tensors }: BitPlan, checkpoint: Checkpoint): void {
+  for (const { name, shape } of tensors) {
+    const found = checkpoint.get(name);
+    if (String(found?.shape) !== String(shape)) {
+      throw new FormatError(
+        `plan must be of this checkpoint: it has [${shape.join(', ')}], not [${found?.shape.join(', ')}]`,
+        {
+          file: checkpoint.folder,
+          tensor: name,
+        },
+      );
+    }
+  }
+}
