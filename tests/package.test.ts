@@ -79,7 +79,7 @@ test('sizes keep to their budgets', async () => {
   assert.ok(wasm.length <= 32_000 && gzip(wasm) <= 12_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   assert.ok(gzip(core) <= 60_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  assert.ok(gzip(decoder) <= 90_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 96_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
