@@ -291,6 +291,20 @@ test('measureSensitivity() stops at an abort, and refuses what another run had d
   }
 });
 
+test('measureSensitivity() refuses weights that are not finite, which would give no sensitivities', async () => {
+  const config: Config = { ...llama, num_hidden_layers: 1 };
+  const file = randomFile(config, ['F32']);
+  const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+  const [start] = header[tensorName(0, MATRIX.up)].data_offsets;
+  file.set([0, 0, 0xc0, 0x7f], 8 + length + start);
+  for (const estimator of ['fisher', 'noise'] as const) {
+    const reason = await measureSensitivity(modelFolder(config, file), { ...few, estimator }).catch((found) => found);
+    assert.is(reason.name, 'FormatError');
+    assert.match(reason.message, /q_proj.*must be a finite number, which needs finite weights: it is NaN/);
+  }
+});
+
 test('measureSensitivity() tells of its progress', async () => {
   for (const estimator of ['fisher', 'noise'] as const) {
     const seen: number[] = [];

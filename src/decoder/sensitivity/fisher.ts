@@ -8,7 +8,7 @@ import { meanOf } from './fit.ts';
 import { MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
-import { type Found, placeSequence, rounded, type Work } from './work.ts';
+import { checkAlpha, type Found, placeSequence, rounded, type Work } from './work.ts';
 
 /**
  * Sensitivities by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's
@@ -37,7 +37,9 @@ export async function fisherAlphas(work: Work): Promise<Found> {
       // Draws of one sequence are not independent, but all that there is for one sequence alone.
       const means = values.map((ofDraws) => meanOf(ofDraws).mean);
       const { mean, error } = meanOf(means.length > 1 ? means : values[0]!);
-      tensors.set(tensorName(layer, matrix), {
+      const name = tensorName(layer, matrix);
+      checkAlpha(mean, name);
+      tensors.set(name, {
         alpha: rounded(factor * mean),
         error: error === null ? null : rounded(factor * error),
         r2: null,

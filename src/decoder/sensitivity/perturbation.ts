@@ -7,7 +7,7 @@ import { fitLevels, meanOf } from './fit.ts';
 import { isFeedForward, MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
-import { type Found, placeSequence, rounded, type Work } from './work.ts';
+import { checkAlpha, type Found, placeSequence, rounded, type Work } from './work.ts';
 
 /** Sensitivities by noise. */
 export async function noiseAlphas(work: Work): Promise<Found> {
@@ -40,7 +40,9 @@ export async function noiseAlphas(work: Work): Promise<Found> {
         return base === null ? found : found.map((delta) => base * (exp(delta) - 1));
       });
       const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
-      tensors.set(tensorName(layer, matrix), {
+      const name = tensorName(layer, matrix);
+      checkAlpha(alpha, name);
+      tensors.set(name, {
         alpha: rounded(alpha),
         error: error === null ? null : rounded(error),
         r2: r2 === null ? null : rounded(r2),

@@ -1,5 +1,6 @@
 // What both estimators work on, and what they give.
 
+import { FormatError } from '../../errors.ts';
 import type { Alpha } from '../../linearity/alphas.ts';
 import type { Sequence } from './sequences.ts';
 import type { Session } from './session.ts';
@@ -34,6 +35,12 @@ export function placeSequence({ measuring }: Session, { ids, targets }: Sequence
   ints.set(ids, state.ids / 4);
   ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);
   if (targets) ints.set(targets, workspace.targets / 4);
+}
+
+/** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
+export function checkAlpha(alpha: number, tensor: string): void {
+  if (Number.isFinite(alpha)) return;
+  throw new FormatError(`sensitivity must be a finite number, which needs finite weights: it is ${alpha}`, { tensor });
 }
 
 /** Six digits: errors are larger, and the file is for people, too. */
