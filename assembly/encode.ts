@@ -72,7 +72,7 @@ export function encode(
     }
     memory.fill(z + (cols << 2), 0, 64 << 2);
     if (p == 1) nearest1(z, vectors, table, n, codes);
-    else if (p == 2) nearest2(z, vectors, table, n, codes);
+    else if (p == 2) nearest2(z, vectors, table, n, codes, rounded);
     else if (p == 3) nearest3(z, vectors, table, n, codes);
     else nearest4(z, vectors, table, n, codes);
     pack(codes, vectors, bits, packed);

@@ -1,22 +1,24 @@
-// The nearest grid point of pairs of weights. Two tables over [-R, R]²:
+// The nearest grid point of pairs of weights. Tables over [-R, R]²:
 //
 //   cells   a u32 each: the codes, 10 bits, of the up to three points that compete in the cell, the last ones repeating the first
 //   fine    FINE² cells, a u16 each: the code of the only point there, or CONTESTED
+//   places  for each byte the places of its set bits, eight bytes
 //
-// Most vectors are done by one look at the fine cells. The contested ones are linked into a chain, each one's code the number of the
-// one before it, and then compared by four with the points of their cells: no branch depends on a single weight.
+// Most vectors are done by one look at the fine cells. The contested ones are noted in a list, and then compared by four with the
+// points of their cells: no branch depends on a single weight.
 
 import { every2 } from './every';
 import { blurOf, cellOf, cellsOf, placeOf, reachOf, rowsOf, slackOf, writeHeader } from './rows';
 
 const FINE: usize = 512;
 const CONTESTED: u32 = 0xffff;
+const PLACES_BYTES: usize = 2048;
 // How far the cells reach at least: one pair in fifty thousand lies beyond.
 const REACH: f64 = 4.25;
 // Points that a grid may have for its codes to fit.
 const POINTS_LIMIT: usize = 1024;
-// Vectors of a chain, numbered by u16 below CONTESTED.
-const CHAIN: usize = 32768;
+// Vectors that are searched at once, numbered by u16.
+const BATCH: usize = 32768;
 
 // No cell meets more than three points, a corner of their Voronoi diagram, if cells are this small.
 // @ts-ignore: decorator
@@ -31,16 +33,28 @@ function fineOf(table: usize, n: usize): usize {
   return cellsOf(table, 2, n) + ((cellsAlong(n) * cellsAlong(n)) << 2);
 }
 
+// @ts-ignore: decorator
+@inline
+function placesOf(table: usize, n: usize): usize {
+  return fineOf(table, n) + FINE * FINE * 2;
+}
+
 /** Bytes of the cells, and of the room to build them in: lists of points, one a level of division. */
 export function planeBytes(n: usize): usize {
-  return ((cellsAlong(n) * cellsAlong(n)) << 2) + FINE * FINE * 2 + n * 2 * 11;
+  return ((cellsAlong(n) * cellsAlong(n)) << 2) + FINE * FINE * 2 + PLACES_BYTES + n * 2 * 11;
 }
 
 /** Builds the cells of a table that has its rows; where more than three points compete in one of them there are none. */
 export function planeCells(table: usize, n: usize): void {
   if (n > POINTS_LIMIT) return;
   const reach = max(REACH, <f64>reachOf(table, 2, n));
-  const list = fineOf(table, n) + FINE * FINE * 2;
+  const places = placesOf(table, n);
+  for (let byte: usize = 0; byte < 256; byte++) {
+    let at = places + (byte << 3);
+    store<u64>(at, 0);
+    for (let bit: usize = 0; bit < 8; bit++) if ((byte >> bit) & 1) store<u8>(at++, <u8>bit);
+  }
+  const list = places + PLACES_BYTES;
   for (let j: usize = 0; j < n; j++) store<u16>(list + (j << 1), <u16>j);
   writeHeader(table, cellsAlong(n), reach);
   if (!divide(table, n, slackOf(2, reach), reach, list, n, 1, 0, 0)) store<u32>(table, 0);
@@ -107,30 +121,29 @@ function advantage(row: usize, other: usize, x: f64, y: f64, half: f64): f64 {
   return x * dx + y * dy - (<f64>load<f32>(row, 8) - <f64>load<f32>(other, 8)) + half * (abs(dx) + abs(dy));
 }
 
-/** As nearest1, for `count` vectors of p = 2 weights. */
-export function nearest2(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+/** As nearest1, for `count` vectors of p = 2 weights. `scratch` holds a u16 for each of up to BATCH and eight more. */
+export function nearest2(z: usize, count: usize, table: usize, n: usize, codes: usize, scratch: usize): void {
   if (load<u32>(table) == 0) {
     every2(z, count, table, n, codes);
     return;
   }
-  for (; count > CHAIN; count -= CHAIN) {
-    chained(z, CHAIN, table, n, codes);
-    z += CHAIN << 3;
-    codes += CHAIN << 1;
+  for (; count > BATCH; count -= BATCH) {
+    batch(z, BATCH, table, n, codes, scratch);
+    z += BATCH << 3;
+    codes += BATCH << 1;
   }
-  chained(z, count, table, n, codes);
+  batch(z, count, table, n, codes, scratch);
 }
 
-function chained(z: usize, count: usize, table: usize, n: usize, codes: usize): void {
+function batch(z: usize, count: usize, table: usize, n: usize, codes: usize, scratch: usize): void {
   const fine = fineOf(table, n);
   const perUnit = f32x4.splat(load<f32>(table, 8) * <f32>(FINE / load<u32>(table)));
   const centre = f32x4.splat((<f32>FINE - 1) * <f32>0.5);
   const last = i16x8.splat(<i16>(FINE - 1));
   const strides = i32x4.splat(<i32>((FINE << 17) | 2)); // i16 lanes 2, 2 · FINE: bytes
-  let chain: u32 = CONTESTED;
   let at = z;
   let out = codes;
-  for (let i: u32 = 0; i < <u32>count; i += 4) {
+  for (let i: usize = 0; i < count; i += 4) {
     const p = placeOf(v128.load(at), perUnit, centre);
     const q = placeOf(v128.load(at, 16), perUnit, centre);
     const cell = i32x4.dot_i16x8_s(i16x8.min_s(i16x8.max_s(i16x8.narrow_i32x4_s(p, q), i16x8.splat(0)), last), strides);
@@ -140,22 +153,33 @@ function chained(z: usize, count: usize, table: usize, n: usize, codes: usize): 
     const c1 = <u32>load<u16>(fine + <usize>(low >> 32));
     const c2 = <u32>load<u16>(fine + <usize>high);
     const c3 = <u32>load<u16>(fine + <usize>(high >> 32));
-    store<u16>(out, <u16>(select<u32>(chain, c0, c0 == CONTESTED)));
-    chain = select<u32>(i, chain, c0 == CONTESTED);
-    store<u16>(out, <u16>(select<u32>(chain, c1, c1 == CONTESTED)), 2);
-    chain = select<u32>(i + 1, chain, c1 == CONTESTED);
-    store<u16>(out, <u16>(select<u32>(chain, c2, c2 == CONTESTED)), 4);
-    chain = select<u32>(i + 2, chain, c2 == CONTESTED);
-    store<u16>(out, <u16>(select<u32>(chain, c3, c3 == CONTESTED)), 6);
-    chain = select<u32>(i + 3, chain, c3 == CONTESTED);
+    store<u16>(out, <u16>c0);
+    store<u16>(out, <u16>c1, 2);
+    store<u16>(out, <u16>c2, 4);
+    store<u16>(out, <u16>c3, 6);
     at += 32;
     out += 8;
   }
-  settle(z, table, n, codes, chain);
+  settle(z, table, n, codes, scratch, note(codes, count, placesOf(table, n), scratch));
 }
 
-// The contested vectors, four a round; the last round repeats one.
-function settle(z: usize, table: usize, n: usize, codes: usize, chain: u32): void {
+// Lists the contested vectors, eight codes a round; returns the list's end.
+// @ts-ignore: decorator
+@inline
+function note(codes: usize, count: usize, places: usize, list: usize): usize {
+  const contested = i16x8.splat(<i16>CONTESTED);
+  let first = i16x8.splat(0);
+  for (const end = codes + (count << 1); codes < end; codes += 16) {
+    const found = <u32>i16x8.bitmask(i16x8.eq(v128.load(codes), contested));
+    v128.store(list, i16x8.add(v128.load8x8_u(places + (<usize>found << 3)), first));
+    list += <usize>popcnt<u32>(found) << 1;
+    first = i16x8.add(first, i16x8.splat(8));
+  }
+  return list;
+}
+
+// The contested vectors of a list, four a round; the last round repeats one.
+function settle(z: usize, table: usize, n: usize, codes: usize, list: usize, end: usize): void {
   const reach = v128.load32_splat(table, 4);
   const perUnit = v128.load32_splat(table, 8);
   const along = load<u32>(table);
@@ -163,15 +187,11 @@ function settle(z: usize, table: usize, n: usize, codes: usize, chain: u32): voi
   const shift = ctz(along);
   const rows = rowsOf(table);
   const cells = cellsOf(table, 2, n);
-  while (chain != CONTESTED) {
-    const i0 = <usize>chain;
-    chain = load<u16>(codes + (i0 << 1));
-    const i1 = chain == CONTESTED ? i0 : <usize>chain;
-    if (chain != CONTESTED) chain = load<u16>(codes + (i1 << 1));
-    const i2 = chain == CONTESTED ? i0 : <usize>chain;
-    if (chain != CONTESTED) chain = load<u16>(codes + (i2 << 1));
-    const i3 = chain == CONTESTED ? i0 : <usize>chain;
-    if (chain != CONTESTED) chain = load<u16>(codes + (i3 << 1));
+  for (; list < end; list += 8) {
+    const i0 = <usize>load<u16>(list);
+    const i1 = list + 2 < end ? <usize>load<u16>(list, 2) : i0;
+    const i2 = list + 4 < end ? <usize>load<u16>(list, 4) : i0;
+    const i3 = list + 6 < end ? <usize>load<u16>(list, 6) : i0;
     const p = v128.load64_lane(z + (i1 << 3), v128.load64_zero(z + (i0 << 3)), 1);
     const q = v128.load64_lane(z + (i3 << 3), v128.load64_zero(z + (i2 << 3)), 1);
     if (i32x4.all_true(f32x4.lt(f32x4.max(f32x4.abs(p), f32x4.abs(q)), reach))) {

@@ -1,5 +1,6 @@
 // Every kernel but encode, on one core.
 
+import type { KernelExports } from '../src/kernels/exports.ts';
 import { bytesPerRow, groupsPerRow } from '../src/kernels/layout.ts';
 import { medianOf, takeTurns } from './measure.ts';
 import { COLS, GROUP_SIZE, type Operands } from './operands.ts';
@@ -70,19 +71,19 @@ function packing({ kernels, count, codes, y }: Operands): Table {
   };
 }
 
-function search({ kernels, count, normal, grids, y }: Operands): Table {
+function search({ kernels, count, normal, grids, y, packed }: Operands): Table {
   return {
     title: 'Exact nearest grid point',
     columns: [...speedColumns, column('× brute force', 'timesBruteForce', 3)],
     rows: grids.map(({ name, p, n, table, everyPoint }) => {
-      const nearest = kernels[`nearest${p}`];
+      const nearest = kernels[`nearest${p}`] as KernelExports['nearest2']; // which alone takes scratch
       const few = Math.min(count, BRUTE_FORCE_WEIGHTS);
       return timed({
         name: `nearest ${name}`,
         weights: count,
         bytes: count * (4 + 2 / p),
-        call: () => nearest(normal, Math.floor(count / p), table, n, y),
-        bruteForce: { weights: few, call: () => nearest(normal, Math.floor(few / p), everyPoint, n, y) },
+        call: () => nearest(normal, Math.floor(count / p), table, n, y, packed),
+        bruteForce: { weights: few, call: () => nearest(normal, Math.floor(few / p), everyPoint, n, y, packed) },
       });
     }),
   };

@@ -194,6 +194,9 @@ function testKernels(build: string, kernels: KernelExports): void {
     }
   });
 
+  // Only nearest2 takes scratch.
+  const nearestBy = (p: 1 | 2 | 3 | 4) => kernels[`nearest${p}`] as KernelExports['nearest2'];
+
   test('nearest1() to nearest4() equal brute force, ties and far points included', () => {
     for (const p of [1, 2, 3, 4] as const) {
       for (const n of [4, 16, 256]) {
@@ -206,7 +209,7 @@ function testKernels(build: string, kernels: KernelExports): void {
         const table = alloc(kernels.gridTableBytes(p, n));
         kernels.gridTable(place(points), p, n, table);
         const codes = alloc(208 * 2);
-        kernels[`nearest${p}`](place(z), 203, table, n, codes);
+        nearestBy(p)(place(z), 203, table, n, codes, alloc(208 * 2));
         sameBits(copy(Uint16Array, codes, 203), nearest(z, gridTable(points, p), p), `nearest${p}, n = ${n}`);
       }
     }
@@ -240,9 +243,10 @@ function testKernels(build: string, kernels: KernelExports): void {
       const count = Math.floor(values.length / p / 8) * 8;
       const at = place(values);
       const [fast, every] = [alloc(count * 2), alloc(count * 2)];
-      kernels[`nearest${p}`](at, count, table, n, fast);
+      const scratch = alloc((count + 8) * 2);
+      nearestBy(p)(at, count, table, n, fast, scratch);
       memory.bytes(table, 4).fill(0); // no cells: every point is compared
-      kernels[`nearest${p}`](at, count, table, n, every);
+      nearestBy(p)(at, count, table, n, every, scratch);
       sameBits(copy(Uint16Array, fast, count), copy(Uint16Array, every, count), name);
     }
   });
