@@ -3,6 +3,7 @@
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { PointGrid } from '../src/grids/grid.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { type CheckpointOptions, load, type QuantizedMatrix } from '../src/index.ts';
 import { normals, uniform } from './bits.ts';
@@ -193,7 +194,8 @@ for (const scheme of SCHEMES) {
 }
 
 function layoutOf({ rows, cols, groupSize, seed, grid }: QuantizedMatrix): Layout {
-  return { rows, cols, groupSize, seed, p: grid.p, n: grid.n, points: grid.points };
+  const { p, n, points } = grid as PointGrid;
+  return { rows, cols, groupSize, seed, p, n, points };
 }
 
 function halves(scales: Uint16Array): Float64Array {

@@ -3,7 +3,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import bytes from '../build/higgs.wasm';
-import { type Grid, load, UnsupportedError } from '../src/index.ts';
+import { load, type PointGrid, UnsupportedError } from '../src/index.ts';
 import { type Encoded, encode } from '../src/reference/encode.ts';
 import { signs } from '../src/reference/hadamard.ts';
 import { normals, sameBits } from './bits.ts';
@@ -43,7 +43,7 @@ test('load() rejects with UnsupportedError "simd" when WebAssembly has no SIMD',
 });
 
 test('load() and quantize() take grids of the caller, whatever their points', async () => {
-  const grid = (name: string, points: ArrayLike<number>): Grid => {
+  const grid = (name: string, points: ArrayLike<number>): PointGrid => {
     const [p, n] = name.slice(1).split('n').map(Number) as [1 | 2 | 3 | 4, number];
     return { name, p, n, bits: Math.log2(n), mse: 1, points: Float32Array.from(points) };
   };
@@ -77,9 +77,9 @@ test('load() and quantize() take grids of the caller, whatever their points', as
 });
 
 test('load() and quantize() refuse grids that contradict themselves', async () => {
-  const good: Grid = { name: 'p1n4', p: 1, n: 4, bits: 2, mse: 1, points: Float32Array.of(-1, 0, 1, 2) };
+  const good: PointGrid = { name: 'p1n4', p: 1, n: 4, bits: 2, mse: 1, points: Float32Array.of(-1, 0, 1, 2) };
   const higgs = await load();
-  const bad: [Partial<Grid>, RegExp][] = [
+  const bad: [Partial<PointGrid>, RegExp][] = [
     [{ name: 'p1n5' }, /name of a grid must be p<p>n<n>/],
     [{ name: 'mine' }, /name of a grid must be/],
     [{ n: 8 }, /p, n and bits of grid p1n4 must be 1, 4, 2: got 1, 8, 2/],
