@@ -1,5 +1,5 @@
 // Rows of weights to packed codes and f16 scales (METHOD: signs, rotate, scale, nearest, pack), one row at a time:
-//   σ = f16(‖w‖ / √g);  z = H(s ∘ w) · 1 / (√g · σ);  code = nearest grid point of p consecutive z
+//   σ = f16(‖w‖ / √g);  z = H(s ∘ w) · 1 / (√g · σ);  code = nearest grid point of p consecutive z, or a trellis' best path
 // Vectors run along the whole row and may cross groups; the last one is padded with zeros.
 
 import { codesPerRow } from './dequantize';
@@ -12,11 +12,12 @@ import { scaleOf, searchScales } from './scales';
 
 /**
  * Encodes `rows` rows of `cols` weights of a dtype at `w`, block-scaled by `factors` (float.ts, widen). Writes per row:
- * ceil(ceil(cols / p) · bits / 8) bytes to `packed`, one f16 a group to `scales`, and two f64 to `sums`: the squared error and the squared
+ * ceil(codesPerRow · bits / 8) bytes to `packed`, one f16 a group to `scales`, and two f64 to `sums`: the squared error and the squared
  * norm.
  * @returns rows if all went well, else the index of the first row with NaN, infinity, or an RMS above 65504.
- * `search`: scales by searchScales instead of the RMS. `table` as by gridTable with n = 2^bits or by trellisTable; `masks` of cols;
- * `scratch` holds 3 · (cols + 64) f32 and (cols + 64) u16, 2 · (cols + 64) f32 more for a search, viterbiBytes more for a trellis.
+ * `search`: scales by searchScales instead of the RMS. `table` as by gridTable with n = 2^bits, or with p = 0 as by trellisTable; `masks` of
+ * cols; `scratch` holds 3 · (cols + 64) f32 and (cols + 64) u16, for a search 2 · (cols + 64) f32 more, for a trellis (cols + 264) · 256
+ * bytes more.
  */
 export function encode(
   w: usize, dtype: u32, factors: usize, rows: usize, cols: usize, masks: usize, groupSize: usize,

@@ -13,7 +13,7 @@
 const COST: i32 = 2048;
 const QS: usize = 80;
 const EDGES: usize = 336;
-const BYTES: usize = EDGES + 128 * 36;
+const BYTES: usize = EDGES + 128 * 144;
 
 /** Size of the table in bytes, enough for every trellis. */
 export function trellisTableBytes(): usize {
@@ -49,7 +49,7 @@ export function trellisTable(tables: usize, step: f32, zero: u32, bits: u32, tab
   store<u32>(table, 1 << (m + groups), 76);
   for (let state: u32 = 0; state < 1 << (m + groups); state++) {
     const q = oldPart(table, state, m, depth, bits);
-    store<u32>(table + QS + (state << 2), ((-32 * q) & 0xffff) | (q * q << 16));
+    store<u32>(table + QS + (state << 2), ((-32 * q) & 0xffff) | ((q * q) << 16));
   }
   writeEdges(table, m, depth, bits);
 }
@@ -89,13 +89,13 @@ function writeEdges(table: usize, m: u32, depth: u32, bits: u32): void {
       const target = ((code & ((1 << m) - 1)) << groups) | (from >> m);
       const p = newPart(table, code, from, m, depth, bits);
       const after = oldPart(table, target, m, depth, bits);
-      store<u32>(at, ((-32 * p) & 0xffff) | (-32 * after << 16));
-      at += 4;
+      v128.store(at, i32x4.splat(((-32 * p) & 0xffff) | ((-32 * after) << 16)));
+      at += 16;
       for (let state = from; state < from + size; state++) {
         const q = oldPart(table, state, m, depth, bits);
-        const choice = ((state & ((1 << m) - 1)) << highs) | (code >> m);
-        store<i32>(at, COST * (p * p + 2 * p * q + after * after) | choice);
-        at += 4;
+        const choice = ((state & ((1 << m) - 1)) << (4 - m)) | ((code >> m) << (4 - bits));
+        v128.store(at, i32x4.splat((COST * (p * p + 2 * p * q + after * after)) | choice));
+        at += 16;
       }
     }
   }
