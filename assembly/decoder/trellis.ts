@@ -84,30 +84,33 @@ function run(at: usize, before: usize, values: usize, bits: u32, lags: u32, x: u
     : fourth(before, v128.load(before), v128.load(before, 16), v128.load(before, 32), bits);
   let n6 = indexOf(6, last, last, last, last, last, bits);
   let n7 = indexOf(7, last, last, last, last, last, bits);
-  let sum = i32x4.splat(0);
+  let s0 = i32x4.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
   for (; x < end; x += keep ? 128 : 8 * STEP, at += bits << 4) {
     const v0 = v128.load(at);
     const v1 = v128.load(at, 16);
     const v2 = bits == 2 ? v1 : v128.load(at, 32);
     const v3 = bits == 2 ? v1 : fourth(at, v0, v1, v2, bits);
     const n0 = indexOf(0, v0, v1, v2, v3, n7, bits);
-    sum = take(sum, integers(n0, n7, n6, t0, t1, t2, lags), x, 0, keep);
+    s0 = take(s0, integers(n0, n7, n6, t0, t1, t2, lags), x, 0, keep);
     const n1 = indexOf(1, v0, v1, v2, v3, n0, bits);
-    sum = take(sum, integers(n1, n0, n7, t0, t1, t2, lags), x, 1, keep);
+    s1 = take(s1, integers(n1, n0, n7, t0, t1, t2, lags), x, 1, keep);
     const n2 = indexOf(2, v0, v1, v2, v3, n1, bits);
-    sum = take(sum, integers(n2, n1, n0, t0, t1, t2, lags), x, 2, keep);
+    s2 = take(s2, integers(n2, n1, n0, t0, t1, t2, lags), x, 2, keep);
     const n3 = indexOf(3, v0, v1, v2, v3, n2, bits);
-    sum = take(sum, integers(n3, n2, n1, t0, t1, t2, lags), x, 3, keep);
+    s3 = take(s3, integers(n3, n2, n1, t0, t1, t2, lags), x, 3, keep);
     const n4 = indexOf(4, v0, v1, v2, v3, n3, bits);
-    sum = take(sum, integers(n4, n3, n2, t0, t1, t2, lags), x, 4, keep);
+    s0 = take(s0, integers(n4, n3, n2, t0, t1, t2, lags), x, 4, keep);
     const n5 = indexOf(5, v0, v1, v2, v3, n4, bits);
-    sum = take(sum, integers(n5, n4, n3, t0, t1, t2, lags), x, 5, keep);
+    s1 = take(s1, integers(n5, n4, n3, t0, t1, t2, lags), x, 5, keep);
     n6 = indexOf(6, v0, v1, v2, v3, n5, bits);
-    sum = take(sum, integers(n6, n5, n4, t0, t1, t2, lags), x, 6, keep);
+    s2 = take(s2, integers(n6, n5, n4, t0, t1, t2, lags), x, 6, keep);
     n7 = indexOf(7, v0, v1, v2, v3, n6, bits);
-    sum = take(sum, integers(n7, n6, n5, t0, t1, t2, lags), x, 7, keep);
+    s3 = take(s3, integers(n7, n6, n5, t0, t1, t2, lags), x, 7, keep);
   }
-  return sum;
+  return i32x4.add(i32x4.add(s0, s1), i32x4.add(s2, s3));
 }
 
 /**
