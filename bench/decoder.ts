@@ -25,7 +25,9 @@ import {
 } from '../tests/products.ts';
 
 const [ROWS, COLS, GROUP_SIZE, MANY] = [4096, 4096, 1024, 64];
-const trellises = Object.entries(stored).map(([name, { tables, ...rest }]) => ({ name, p: 1, ...rest, tables: Uint8Array.from(tables.flat()) }) as Trellis);
+const trellises = Object.entries(stored).map(
+  ([name, { tables, ...rest }]) => ({ name, p: 1, ...rest, tables: Uint8Array.from(tables.flat()) }) as Trellis,
+);
 const F16_SCALE = 0x2c00; // 1/16
 const QUANTIZE = 'quantizeActivation';
 

@@ -68,7 +68,9 @@ interface Example {
 function exampleOf(trellis: Trellis, rows: number, cols: number, groupSize: number): Example {
   const next = uniform(rows * 31 + cols);
   const count = Math.ceil(cols / 4) * 4;
-  const codes = Array.from({ length: rows }, () => Uint16Array.from({ length: count }, () => next() * 2 ** trellis.bits));
+  const codes = Array.from({ length: rows }, () =>
+    Uint16Array.from({ length: count }, () => next() * 2 ** trellis.bits),
+  );
   const packed = Uint8Array.from(codes.flatMap((row) => [...pack(row, trellis.bits)]));
   const groups = groupsOf(cols, groupSize).length;
   const scales = Uint16Array.from({ length: rows * groups }, () => 0x2800 + next() * 0x1000);
@@ -178,13 +180,24 @@ for (const [build, bytes] of builds) {
         const bands = alloc(byteLength + 16);
         memory.bytes(bands, byteLength + 16).fill(0xa5);
         const scratch = alloc(bandScratchBytes(cols));
-        kernels.bandRows(place(Uint8Array.from([...packed, ...new Uint8Array(16)])), 6, cols, trellis.bits, bands, scratch);
+        kernels.bandRows(
+          place(Uint8Array.from([...packed, ...new Uint8Array(16)])),
+          6,
+          cols,
+          trellis.bits,
+          bands,
+          scratch,
+        );
         assert.equal([...memory.bytes(bands + byteLength, 16)], new Array(16).fill(0xa5));
         const codes = alloc(unbandScratchBytes(cols));
         for (let row = 0; row < 6; row++) {
           const to = alloc(rowBytes);
           kernels.unbandRow(bands, row, cols, trellis.bits, to, codes);
-          sameBits(copy(Uint8Array, to, rowBytes), packed.slice(row * rowBytes, (row + 1) * rowBytes), `${row} of ${cols}`);
+          sameBits(
+            copy(Uint8Array, to, rowBytes),
+            packed.slice(row * rowBytes, (row + 1) * rowBytes),
+            `${row} of ${cols}`,
+          );
         }
       }
     });
