@@ -9,8 +9,8 @@
 //            of a trellis one activation in the order of steps, or 256 bytes
 
 import { fromF16 } from '../float';
-import { nextGroup } from '../lanes';
-import { activationBytes, groupsOf, narrowBytes, slotsOf } from './activation';
+import { groupsOf, nextGroup } from '../lanes';
+import { activationBytes, narrowBytes, slotsOf } from './activation';
 import { octsOf } from './band';
 import { isDirect, lookupRow, lookups1 } from './lookup';
 import { bytes2, nibbleRow, nibbles1 } from './nibble';
