@@ -153,21 +153,28 @@ function testKernels(build: string, kernels: KernelExports): void {
     const masks = signs(5, cols);
     const layout: Layout = { rows, cols, groupSize, p: 1, bits, trellis, masks };
     const expected = encode(w, layout) as Encoded;
+    const searched = encode(w, layout, true) as Encoded;
     const table = tableOf(trellis);
     const masksAt = place(masks);
     const { length } = expected.packed;
     const [packed, scales, sums] = [alloc(length + 16), alloc(expected.scales.byteLength), alloc(rows * 16)];
     memory.bytes(packed, length + 16).fill(0xa5);
-    const scratch = alloc((cols + 64) * 14 + (cols + 264) * 256);
-    const done = kernels.encode(
-      ...([place(w), 0, 0, rows, cols, masksAt, groupSize] as const),
-      ...([table, 0, bits, packed, scales, sums, scratch] as const),
-    );
-    assert.is(done, rows);
-    sameBits(copy(Uint8Array, packed, length), expected.packed, `packed, ${what}`);
-    assert.ok(copy(Uint8Array, packed + length, 16).every((byte) => byte === 0xa5));
-    sameBits(copy(Uint16Array, scales, expected.scales.length), expected.scales, `scales, ${what}`);
-    sameBits(copy(Float64Array, sums, rows * 2), expected.sums, `sums, ${what}`);
+    const scratch = alloc((cols + 64) * 22 + (cols + 264) * 256);
+    const wAt = place(w);
+    for (const [search, result] of [
+      [true, searched],
+      [false, expected],
+    ] as const) {
+      const done = kernels.encode(
+        ...([wAt, 0, 0, rows, cols, masksAt, groupSize] as const),
+        ...([table, 0, bits, search, packed, scales, sums, scratch] as const),
+      );
+      assert.is(done, rows);
+      sameBits(copy(Uint8Array, packed, length), result.packed, `packed, ${what}, ${search}`);
+      assert.ok(copy(Uint8Array, packed + length, 16).every((byte) => byte === 0xa5));
+      sameBits(copy(Uint16Array, scales, result.scales.length), result.scales, `scales, ${what}, ${search}`);
+      sameBits(copy(Float64Array, sums, rows * 2), result.sums, `sums, ${what}, ${search}`);
+    }
 
     const y = alloc(rows * cols * 4);
     kernels.dequantize(packed, scales, rows, cols, masksAt, groupSize, table, 0, bits, y, scratch);
