@@ -5,14 +5,6 @@ import { costs, EXCLUDED, oldCost, run, sliceBytes } from './steps';
 
 // Steps on either side of the seam.
 const WARM_UP: usize = 32;
-const STATES: usize = 64;
-
-/** Bytes that viterbi takes as scratch. */
-// @ts-ignore: decorator
-@inline
-export function viterbiBytes(cols: usize): usize {
-  return (cols + 264) * (STATES << 2);
-}
 
 // Inputs as run takes them, 1/128 of a step each: the first step follows the last one.
 function writeInputs(z: usize, steps: usize, table: usize, inputs: usize): void {
@@ -68,7 +60,7 @@ function cheapest(slice: usize, y: v128, table: usize): v128 {
 }
 
 // Goes back `count` steps from the states `ends` at `slice` and writes windows (u16), the last ones before `windows`; returns the states
-// there. A state and the choice below it are a window; the next state back is in it, one code higher.
+// there. A window is a state and below it four bits of choice: shifted by one code it has the state before.
 function trace(slice: usize, count: usize, ends: v128, table: usize, windows: usize): v128 {
   const bytes = sliceBytes(table);
   const m = load<u32>(table, 64);
@@ -92,7 +84,8 @@ function trace(slice: usize, count: usize, ends: v128, table: usize, windows: us
     c = (c << m) & mask;
     d = (d << m) & mask;
   }
-  return i32x4.shr_u(i32x4.replace_lane(i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(<u32>a), 1, <u32>b), 2, <u32>c), 3, <u32>d), 4);
+  const first = i32x4.replace_lane(i32x4.splat(<u32>a), 1, <u32>b);
+  return i32x4.shr_u(i32x4.replace_lane(i32x4.replace_lane(first, 2, <u32>c), 3, <u32>d), 4);
 }
 
 // Windows to codes, in place: the low bits are those of the state, the high ones those of the choice.
@@ -110,7 +103,7 @@ function codesOf(windows: usize, count: usize, table: usize): void {
 
 /**
  * Codes (u16) of a row of `steps` · 4 weights at `z`, with zeros behind `cols`. `table` as by trellisTable; `inputs` holds 4 · steps f32,
- * `slices` viterbiBytes.
+ * `slices` 16 · states · (max(steps, 64) + 1) bytes.
  */
 export function viterbi(z: usize, steps: usize, table: usize, codes: usize, inputs: usize, slices: usize): void {
   if (steps == 0) return;
