@@ -45,7 +45,7 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (error instanceof UnsupportedError || error instanceof FormatError || error instanceof RangeError) {
-      error.message += `; sensitivities that cannot be measured can be given: ${WAYS}`;
+      error.message += `; sensitivities can be given instead: ${WAYS}`;
     }
     throw error;
   }
