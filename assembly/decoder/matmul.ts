@@ -8,8 +8,8 @@
 // Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile |
 //            of a trellis one activation in the order of steps, or 256 bytes
 
-import { nextGroup } from '../lanes';
-import { activationBytes, groupsOf, narrowBytes, slotsOf } from './activation';
+import { groupsOf, nextGroup } from '../lanes';
+import { activationBytes, narrowBytes, slotsOf } from './activation';
 import { octsOf } from './band';
 import { addGroup, loadScales, storeSums } from './four';
 import { isDirect, lookupRow, lookups1 } from './lookup';
