@@ -1,12 +1,13 @@
-// Y = X̃ Ŵᵀ from packed codes and quantized activations (activation.ts). Codes and scales stay as FORMAT.md has them. Four rows go
-// together: one activation multiplies their codes directly, several multiply a tile, the same rows decoded 1024 columns (or
-// one larger group) at a time. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
+// Y = X̃ Ŵᵀ from packed codes and quantized activations (activation.ts). Codes and scales stay as FORMAT.md has them, but for a
+// trellis' codes, which stand in bands (band.ts). Four rows go together: one activation multiplies their codes directly, several
+// multiply a tile, the same rows decoded 1024 columns (or one larger group) at a time. With acc the exact sum of a group's
+// integers, in f32, groups in order, and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
 // Table:     f32 step, i32 zero, u32 bits, u32 weights of an index, then 16 values (4 bits, 1 weight: nibble.ts) or entries (lookup.ts)
-//            or of a trellis bits and 0, then 3 times 16 bytes (trellis.ts, whose rows come in bands)
+//            or of a trellis bits and 0, then (3, 16) bytes (trellis.ts)
 // Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile |
-//            of a trellis one activation in the order of steps, or 256 bytes
+//            of a trellis 416 bytes to decode steps in; but for one activation as bandsVector has it
 
 import { groupsOf, nextGroup } from '../lanes';
 import { activationBytes, narrowBytes, slotsOf } from './activation';
@@ -48,7 +49,8 @@ function multiplyTile(
 
 /**
  * y = Ŵ x for `count` quantized activations `x`, activationBytes each, from the codes, rowBytes each, and scales of `rows` rows;
- * element r of activation j goes to y[j · stride + r]. The bits depend neither on `count` nor on where rows begin and end.
+ * element r of activation j goes to y[j · stride + r]. The bits depend neither on `count` nor on where rows begin and end; those of
+ * a trellis begin at multiples of four.
  */
 export function matmul(
   packed: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
