@@ -53,7 +53,7 @@ test('plan, quantize by the plan, verify, predict', async () => {
     svg,
   );
   assert.ok(plan.bpw <= 3.3 && plan.predicted < plan.uniform.predicted && plan.gap === 0);
-  assert.ok(tradeoff.hull.length > 5 && tradeoff.exact.length > 5 && tradeoff.uniform.length === 15);
+  assert.ok(tradeoff.hull.length > 5 && tradeoff.exact.length > 5 && tradeoff.uniform.length === 24);
   const drawing = readFileSync(svg, 'utf8');
   assert.match(drawing, /^<svg xmlns[\s\S]*bits per weight[\s\S]*this plan: 3\.\d\d[\s\S]*<\/svg>\n$/);
   assert.not.match(drawing, /NaN|undefined|Infinity/);
