@@ -10,8 +10,6 @@
 //
 // Added to the grid's MSE: 0.6 % for p1n16, 0.3 % for p1n256, at most 0.02 % for the others.
 
-import type { Trellis } from '../../grids/trellis.ts';
-
 /** Largest integer for a grid value: times 2^19 / g, the largest of an activation, and g products stay below 2^31. */
 const LARGEST = 4095;
 const HEADER = 16;
@@ -22,6 +20,14 @@ export interface Points {
   readonly p: number;
   readonly bits: number;
   readonly points: Float32Array; // (n, p)
+}
+
+/** What a trellis' codes stand for: step · (sum of an entry of each table - zero). */
+export interface Trellis {
+  readonly bits: number;
+  readonly step: number;
+  readonly zero: number;
+  readonly tables: Uint8Array; // (3, 16)
 }
 
 export interface IntegerGrid {
