@@ -24,19 +24,18 @@ export function octsOf(cols: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-function weave(a: usize, b: usize, to: usize): void {
-  const x = v128.load(a);
-  const y = v128.load(b);
+function weave(at: usize, to: usize): void {
+  const x = v128.load(at);
+  const y = v128.load(at, 64);
   v128.store(to, v128.shuffle<i16>(x, y, 0, 8, 1, 9, 2, 10, 3, 11));
   v128.store(to, v128.shuffle<i16>(x, y, 4, 12, 5, 13, 6, 14, 7, 15), 16);
 }
 
-/** Eight vectors of i16 at `at`: lane j of vector k goes to lane k of vector j. `spare` holds as many. */
-export function turn(at: usize, spare: usize): void {
-  for (let i: usize = 0; i < 64; i += 16) weave(at + i, at + i + 64, spare + 2 * i);
-  for (let i: usize = 0; i < 64; i += 16) weave(spare + i, spare + i + 64, at + 2 * i);
-  for (let i: usize = 0; i < 64; i += 16) weave(at + i, at + i + 64, spare + 2 * i);
-  memory.copy(at, spare, 128);
+/** Eight vectors of i16 at `at` to `to`: lane j of vector k to lane k of vector j. What is at `at` is lost. */
+export function turn(at: usize, to: usize): void {
+  for (let i: usize = 0; i < 64; i += 16) weave(at + i, to + 2 * i);
+  for (let i: usize = 0; i < 64; i += 16) weave(to + i, at + 2 * i);
+  for (let i: usize = 0; i < 64; i += 16) weave(at + i, to + 2 * i);
 }
 
 // Vectors of steps `k`, a multiple of two, and k + 1: their nibbles in one.
@@ -63,6 +62,7 @@ export function bandRows(packed: usize, rows: usize, cols: usize, bits: u32, to:
   const rowBytes = (steps * bits + 1) >> 1;
   const stride = octs << 6;
   const block = scratch + (stride << 2);
+  const vectors = block + 128;
   memory.fill(scratch, 0, stride << 2);
   for (let row: usize = 0; row < rows; row += 4) {
     for (let r: usize = 0; r < 4; r++) {
@@ -83,17 +83,17 @@ export function bandRows(packed: usize, rows: usize, cols: usize, bits: u32, to:
         v128.store(block + (r << 5), even);
         v128.store(block + (r << 5), odd, 16);
       }
-      turn(block, block + 128);
+      turn(block, vectors);
       if (bits == 2) {
-        v128.store(to, v128.or(nibbles2(block, 0), i16x8.shl(nibbles2(block, 2), 4)));
-        v128.store(to, v128.or(nibbles2(block, 4), i16x8.shl(nibbles2(block, 6), 4)), 16);
+        v128.store(to, v128.or(nibbles2(vectors, 0), i16x8.shl(nibbles2(vectors, 2), 4)));
+        v128.store(to, v128.or(nibbles2(vectors, 4), i16x8.shl(nibbles2(vectors, 6), 4)), 16);
       } else if (bits == 3) {
-        const last = nibbles(block, 6);
-        v128.store(to, v128.or(nibbles(block, 0), thirds(last, 0)));
-        v128.store(to, v128.or(nibbles(block, 2), thirds(last, 1)), 16);
-        v128.store(to, v128.or(nibbles(block, 4), thirds(last, 2)), 32);
+        const last = nibbles(vectors, 6);
+        v128.store(to, v128.or(nibbles(vectors, 0), thirds(last, 0)));
+        v128.store(to, v128.or(nibbles(vectors, 2), thirds(last, 1)), 16);
+        v128.store(to, v128.or(nibbles(vectors, 4), thirds(last, 2)), 32);
       } else {
-        for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 3), nibbles(block, k));
+        for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 3), nibbles(vectors, k));
       }
       to += bits << 4;
     }
