@@ -23,11 +23,22 @@ export interface Weights {
   factors?: Float32Array; // (rows, ceil(cols / 128))
 }
 
+/** What codes mean: points of a grid, or a trellis. */
+export type CodeGrid =
+  | { readonly p: number; readonly bits: number; readonly points: Float32Array }
+  | {
+      readonly p: 1;
+      readonly bits: number;
+      readonly tables: Uint8Array; // (3, 16)
+      readonly step: number;
+      readonly zero: number;
+    };
+
 /** Shape and scheme of a block of rows. */
 export interface Matrix {
   rows: number;
   cols: number;
-  grid: { readonly p: number; readonly bits: number; readonly points: Float32Array };
+  grid: CodeGrid;
   groupSize: number;
   /** Seed of the random signs; null for none. */
   seed: number | null;
@@ -85,7 +96,9 @@ export function wrapKernels(exports: KernelExports): Kernels {
   // Tables stay in linear memory, as building one takes up to half a second. Call it first after a reset.
   let checksumTable = 0;
   const tables: { p: number; points: Float32Array; table: number }[] = [];
-  function tableOf({ p, bits, points }: Matrix['grid']): number {
+  function tableOf(grid: CodeGrid): number {
+    if ('tables' in grid) throw new RangeError('grid must be points: it is a trellis');
+    const { p, bits, points } = grid;
     const known = tables.find((entry) => entry.p === p && sameFloats(entry.points, points));
     if (known) return known.table;
     if (tables.length === TABLES_LIMIT) {
@@ -148,7 +161,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const table = tableOf(grid);
       const masks = masksOf(seed, cols);
       const [w, factors] = placeWeights(weights);
-      const packedBytes = rows * bytesPerRow(cols, grid.p, grid.bits);
+      const packedBytes = rows * bytesPerRow(cols, grid);
       const groups = rows * groupsPerRow(cols, groupSize);
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
