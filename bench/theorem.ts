@@ -12,6 +12,7 @@ import type { Subject } from './subjects.ts';
 import { type Cells, column, type Table } from './table.ts';
 
 export interface TheoremOptions {
+  grids: readonly string[];
   /** Sequences of random tokens, and of texts at most. */
   sequences: number;
   /** Sequences in which each matrix is disturbed alone. */
@@ -23,6 +24,7 @@ export interface TheoremOptions {
 const TOKENS = 128;
 /** Relative errors t² of the noise: about those of grids of 4, 3 and 2 bits, and a smaller one. */
 const LEVELS = [1 / 512, 1 / 128, 1 / 32, 1 / 8];
+const ROW_LEVELS = [1 / 128, 1 / 32];
 
 // Noise or a grid.
 interface Kind {
@@ -63,12 +65,12 @@ export function theoremTables(
   higgs: Higgs,
   subject: Subject,
   options: TheoremOptions,
-  plot: (dot: Dot) => void,
+  plot: (dots: readonly Dot[]) => void,
 ): Table[] {
   const { name, folder, texts } = subject;
+  const { grids } = options;
   const long = texts.filter(({ length }) => length > TOKENS).slice(0, options.sequences);
-  const grids = [...higgs.grids.keys()];
-  const names = [...LEVELS.map(noiseName), ...grids];
+  const names = [...LEVELS.map(noiseName), ...ROW_LEVELS.map(rowNoiseName), ...grids];
 
   async function measured(texts: number | number[][]): Promise<Map<string, Cells>> {
     const copy = await restore(higgs, folder, (weights) => ({ dequantized: weights.slice(), bitsPerWeight: 32 }));
@@ -76,7 +78,10 @@ export function theoremTables(
     const isText = typeof texts !== 'number';
     const { matrices } = patient;
     // Errors of the text's −ln p have a part linear in the disturbance, far above the rest in one matrix; noise of both signs has none.
-    const kinds = [...noiseKinds(matrices, isText ? [1, -1] : [1]), ...grids.map((grid) => gridKind(higgs, matrices, grid))];
+    const kinds = [
+      ...noiseKinds(matrices, isText ? [1, -1] : [1]),
+      ...grids.map((grid) => gridKind(higgs, matrices, grid)),
+    ];
     const losses = patient.lossesOf(
       kinds.map(({ variants, family }): Disturbance => {
         return { variants, alone: isText && family !== 'noise' ? 0 : options.alone };
@@ -84,7 +89,7 @@ export function theoremTables(
     );
     await patient.close();
     const rows = kinds.map((kind, i): [string, Cells] => [kind.name, cellsOf(kind, losses[i]!, patient)]);
-    if (!isText) kinds.forEach((kind, i) => dotsOf(name, kind, losses[i]!, patient).forEach(plot));
+    if (!isText) plot(kinds.flatMap((kind, i) => dotsOf(name, kind, losses[i]!, patient)));
     return new Map(rows);
   }
 
@@ -117,21 +122,35 @@ function noiseName(t2: number): string {
   return `noise 1/${1 / t2}`;
 }
 
-// One draw for all levels.
+function rowNoiseName(t2: number): string {
+  return `${noiseName(t2)} of each row`;
+}
+
+// One draw for all levels; as large in all of a matrix, or in proportion to the rows' norms, as errors of grids are.
 function noiseKinds(matrices: readonly Matrix[], signs: readonly number[]): Kind[] {
   const noises = matrices.map(({ weights }, i) => normals(weights.length, i + 1));
-  return LEVELS.map((t2) => {
-    const scales = matrices.map(({ weights }) => Math.sqrt((t2 * squareOf(weights)) / weights.length));
+  const kind = (name: string, family: string, scales: readonly Float64Array[]): Kind => {
     const noised = (i: number, sign: number) => {
-      const [noise, scale] = [noises[i]!, sign * scales[i]!];
-      return matrices[i]!.weights.map((w, k) => w + scale * noise[k]!);
+      const [{ weights, cols }, noise, scale] = [matrices[i]!, noises[i]!, scales[i]!];
+      return weights.map((w, k) => w + sign * scale[Math.floor(k / cols)]! * noise[k]!);
     };
-    return {
-      ...{ name: noiseName(t2), family: 'noise' },
-      t2: matrices.map(({ weights }, i) => (scales[i]! ** 2 * squareOf(noises[i]!)) / squareOf(weights)),
-      variants: signs.map((sign) => (i: number) => noised(i, sign)),
-    };
-  });
+    const t2 = matrices.map(({ weights }, i) => {
+      const error = noised(i, 1).map((w, k) => w - weights[k]!);
+      return squareOf(error) / squareOf(weights);
+    });
+    return { name, family, t2, variants: signs.map((sign) => (i: number) => noised(i, sign)) };
+  };
+  const scalesOf = (t2: number, byRow: boolean) =>
+    matrices.map(({ weights, rows, cols }) => {
+      return Float64Array.from({ length: rows }, (_, row) => {
+        const part = byRow ? weights.subarray(row * cols, (row + 1) * cols) : weights;
+        return Math.sqrt((t2 * squareOf(part)) / part.length);
+      });
+    });
+  return [
+    ...LEVELS.map((t2) => kind(noiseName(t2), 'noise', scalesOf(t2, false))),
+    ...ROW_LEVELS.map((t2) => kind(rowNoiseName(t2), 'row noise', scalesOf(t2, true))),
+  ];
 }
 
 function gridKind(higgs: Higgs, matrices: readonly Matrix[], grid: string): Kind {
@@ -163,7 +182,8 @@ function cellsOf({ bitsPerWeight, t2 }: Kind, { together, alone }: Losses, { alp
   const singles = t2.map((_, i) => {
     return sum(alone.map((own) => own[i]!)) / sum(alone.map((_, s) => predictions[s]![i]!));
   });
-  const aloneRatio = alone.length === 0 ? undefined : sum(alone.map(sum)) / sum(alone.map((_, s) => sum(predictions[s]!)));
+  const aloneRatio =
+    alone.length === 0 ? undefined : sum(alone.map(sum)) / sum(alone.map((_, s) => sum(predictions[s]!)));
   if (base !== null) {
     const { value, error } = ratioOf(together, ones);
     const increase = base * (Math.exp(value) - 1);
