@@ -132,7 +132,11 @@ function noiseKinds(matrices: readonly Matrix[], signs: readonly number[]): Kind
   const kind = (name: string, family: string, scales: readonly Float64Array[]): Kind => {
     const noised = (i: number, sign: number) => {
       const [{ weights, cols }, noise, scale] = [matrices[i]!, noises[i]!, scales[i]!];
-      return weights.map((w, k) => w + sign * scale[Math.floor(k / cols)]! * noise[k]!);
+      const to = new Float32Array(weights.length);
+      for (const [row, own] of scale.entries()) {
+        for (let k = row * cols; k < (row + 1) * cols; k++) to[k] = weights[k]! + sign * own * noise[k]!;
+      }
+      return to;
     };
     const t2 = matrices.map(({ weights }, i) => {
       const error = noised(i, 1).map((w, k) => w - weights[k]!);
