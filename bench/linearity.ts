@@ -30,7 +30,11 @@ await new Command('bench:linearity')
   .description('Measures whether loss is what the linearity theorem predicts, and what plans by it gain.')
   .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
   .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(2, 1e4)).default(16))
-  .addOption(new Option('--sequences <n>', 'sequences of 128 tokens').argParser(integer(2, 1e4)).default(16))
+  .addOption(
+    new Option('--sequences <n>', 'sequences of 128 tokens of text; half as many of random tokens')
+      .argParser(integer(2, 1e4))
+      .default(16),
+  )
   .addOption(
     new Option('--alone <n>', 'sequences on which each matrix is disturbed alone')
       .argParser(integer(1, 1e4))
