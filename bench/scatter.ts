@@ -11,7 +11,7 @@ export interface Dot {
   whole: boolean;
 }
 
-const [SIDE, GAP, LEFT, TOP, BOTTOM] = [300, 48, 56, 30, 64];
+const [SIDE, GAP, LEFT, TOP, BOTTOM] = [300, 48, 56, 30, 84];
 const COLOURS = ['#888', '#c2571a', '#2563a8', '#2d8a4e', '#8a4fae', '#c4a000', '#111'];
 const STYLE =
   'text{font:11px system-ui,sans-serif;fill:#333}.grid{stroke:#e4e4e4}.line{stroke:#333}.dots{fill:none;stroke-width:3;stroke-linecap:round;opacity:.45}.whole{fill-opacity:.9;stroke:#fff}';
@@ -20,7 +20,7 @@ const STYLE =
 export function scatterOf(dots: readonly Dot[], xTitle: string, yTitle: string): string {
   const panels = [...new Set(dots.map(({ panel }) => panel))];
   const colours = [...new Set(dots.map(({ colour }) => colour))];
-  const width = LEFT + panels.length * (SIDE + GAP);
+  const width = Math.max(LEFT + panels.length * (SIDE + GAP), LEFT + colours.length * 64);
   const height = TOP + SIDE + BOTTOM;
   const parts = panels.flatMap((panel, i) => {
     const own = dots.filter((dot) => dot.panel === panel);
@@ -31,13 +31,13 @@ export function scatterOf(dots: readonly Dot[], xTitle: string, yTitle: string):
   parts.push(`<text transform="translate(12 ${middle}) rotate(-90)" text-anchor="middle">${escaped(yTitle)}</text>`);
   for (const [i, colour] of colours.entries()) {
     const x = LEFT + i * 64;
-    parts.push(`<circle cx="${x}" cy="${height - 12}" r="5" fill="${colourOf(i)}"/>`);
-    parts.push(text(x + 9, height - 8, colour));
+    parts.push(`<circle cx="${x}" cy="${height - 32}" r="5" fill="${colourOf(i)}"/>`);
+    parts.push(text(x + 9, height - 28, colour));
   }
-  const legend = LEFT + colours.length * 64;
-  parts.push(text(legend, height - 8, 'large: the whole model; small: one matrix; line: measured = predicted'));
+  parts.push(text(LEFT, height - 8, 'large: the whole model; small: one matrix; line: measured = predicted'));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
+    `<title>${escaped(`${yTitle} against ${xTitle}`)}</title>`,
     `<style>${STYLE}</style><rect width="100%" height="100%" fill="#fff"/>`,
     ...parts,
     '</svg>\n',
