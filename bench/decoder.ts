@@ -6,6 +6,7 @@ import relaxed from '../build/decoder.relaxed.wasm';
 import plain from '../build/decoder.wasm';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
+import { trellises } from '../src/grids/trellises.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { activationBytes } from '../src/kernels/decoder/sizes.ts';
@@ -83,7 +84,7 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promis
   const codes = alloc(ROWS * COLS);
   const x = place(normals(COLS * MANY + 32));
   const y = alloc(ROWS * MANY * 4);
-  const plans = [...smallGrids, ...largeGrids].map((grid) => {
+  const plans = [...smallGrids, ...largeGrids, ...trellises].map((grid) => {
     const plan = planQuantized({ rows: ROWS, cols: COLS }, { ...grid, groupSize: GROUP_SIZE });
     return { name: grid.name, plan, table: place(integerTable(grid)) };
   });

@@ -53,13 +53,20 @@ export interface Encoded extends Codes {
   sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
 }
 
+/** What of encoding is not in its result. */
+export interface EncodeOptions {
+  /** Row of the whole tensor that the block starts at, for messages; 0 if left out. */
+  firstRow?: number;
+  /** Whether several scales are tried for each group, and the best taken; else it is the RMS. */
+  scaleSearch?: boolean;
+}
+
 export interface Kernels {
   /**
    * Quantizes a block of rows.
-   * @param firstRow Row of the whole tensor that the block starts at, for messages.
    * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column.
    */
-  encode(matrix: Matrix, weights: Weights, firstRow?: number): Encoded;
+  encode(matrix: Matrix, weights: Weights, options?: EncodeOptions): Encoded;
   /** @throws {RangeError} when `dtype` is F16 and a weight is beyond its range. */
   dequantize(matrix: Matrix, codes: Codes, dtype: PlainDtype, firstRow?: number): Uint8Array<ArrayBuffer>;
   /** Squared error and squared norm of a quantized block against the original. */
@@ -76,6 +83,10 @@ const BLOCK_WEIGHTS = 1 << 20;
 /** Tables of grids that are kept; the stored grids are fewer. */
 const TABLES_LIMIT = 32;
 const CRC_BLOCK_BYTES = 1 << 20;
+/** What stands for p where the grid is a trellis. */
+const TRELLIS = 0;
+/** Of the search for a trellis' codes, for each column. */
+const PATH_BYTES = 256;
 
 /** Rows of `cols` weights that make a block of about a million weights; at least one. */
 export function rowsPerBlock(cols: number): number {
@@ -95,21 +106,30 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
   // Tables stay in linear memory, as building one takes up to half a second. Call it first after a reset.
   let checksumTable = 0;
-  const tables: { p: number; points: Float32Array; table: number }[] = [];
+  const tables: { grid: CodeGrid; table: number }[] = [];
   function tableOf(grid: CodeGrid): number {
-    if ('tables' in grid) throw new RangeError('grid must be points: it is a trellis');
-    const { p, bits, points } = grid;
-    const known = tables.find((entry) => entry.p === p && sameFloats(entry.points, points));
+    const known = tables.find((entry) => sameGrid(entry.grid, grid));
     if (known) return known.table;
     if (tables.length === TABLES_LIMIT) {
       tables.length = 0;
       checksumTable = 0;
       memory.clear();
     }
-    const table = pinned(exports.gridTableBytes(p, 2 ** bits));
-    exports.gridTable(memory.place(points), p, 2 ** bits, table);
+    const table = buildTable(grid);
     memory.reset();
-    tables.push({ p, points: points.slice(), table });
+    tables.push({ grid: copyOf(grid), table });
+    return table;
+  }
+
+  function buildTable(grid: CodeGrid): number {
+    if ('tables' in grid) {
+      const table = pinned(exports.trellisTableBytes());
+      exports.trellisTable(memory.place(grid.tables), grid.step, grid.zero, grid.bits, table);
+      return table;
+    }
+    const n = 2 ** grid.bits;
+    const table = pinned(exports.gridTableBytes(grid.p, n));
+    exports.gridTable(memory.place(grid.points), grid.p, n, table);
     return table;
   }
 
@@ -138,8 +158,8 @@ export function wrapKernels(exports: KernelExports): Kernels {
     exports.widen(w + row * cols * bytesPerWeight[dtype], dtypeCodes[dtype], factorsAt, cols, y);
   }
 
-  function scratchOf(cols: number, copies: number): number {
-    return memory.alloc((cols + 64) * (4 * copies + 2));
+  function scratchOf(cols: number, copies: number, path = 0): number {
+    return memory.alloc((cols + 64) * (4 * copies + 2) + path);
   }
 
   function toRows(matrix: Matrix, codes: Codes): number {
@@ -150,12 +170,12 @@ export function wrapKernels(exports: KernelExports): Kernels {
     const scales = memory.place(codes.scales);
     const scratch = scratchOf(cols, 1);
     const y = memory.alloc(rows * cols * 4);
-    exports.dequantize(packed, scales, rows, cols, masks, groupSize, table, grid.p, grid.bits, y, scratch);
+    exports.dequantize(packed, scales, rows, cols, masks, groupSize, table, dimensionOf(grid), grid.bits, y, scratch);
     return y;
   }
 
   return {
-    encode(matrix, weights, firstRow = 0) {
+    encode(matrix, weights, { firstRow = 0, scaleSearch = false } = {}) {
       memory.reset();
       const { rows, cols, grid, groupSize, seed } = matrix;
       const table = tableOf(grid);
@@ -166,10 +186,10 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
       const sums = memory.alloc(rows * 16);
-      const scratch = scratchOf(cols, 3);
+      const scratch = scratchOf(cols, scaleSearch ? 5 : 3, 'tables' in grid ? (cols + 264) * PATH_BYTES : 0);
       const done = exports.encode(
         ...([w, dtypeCodes[weights.dtype], factors, rows, cols, masks, groupSize] as const),
-        ...([table, grid.p, grid.bits, packed, scales, sums, scratch] as const),
+        ...([table, dimensionOf(grid), grid.bits, scaleSearch, packed, scales, sums, scratch] as const),
       );
       if (done < rows) {
         widenRow(weights, w, factors, done, cols, scratch);
@@ -227,7 +247,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const x = memory.place(rotated);
       const y = memory.alloc(rows * 4);
       const scratch = scratchOf(cols, 1);
-      exports.matvec(packed, scales, rows, cols, groupSize, table, grid.p, grid.bits, x, y, scratch);
+      exports.matvec(packed, scales, rows, cols, groupSize, table, dimensionOf(grid), grid.bits, x, y, scratch);
       return memory.copy(Float32Array, y, rows) as Float32Array<ArrayBuffer>;
     },
 
@@ -248,8 +268,23 @@ export function wrapKernels(exports: KernelExports): Kernels {
   };
 }
 
-function sameFloats(a: Float32Array, b: Float32Array): boolean {
-  return a.length === b.length && a.every((value, i) => value === b[i]);
+function dimensionOf(grid: CodeGrid): number {
+  return 'tables' in grid ? TRELLIS : grid.p;
+}
+
+function sameGrid(a: CodeGrid, b: CodeGrid): boolean {
+  if (a.p !== b.p || a.bits !== b.bits) return false;
+  if (!('tables' in a)) return !('tables' in b) && sameValues(a.points, b.points);
+  return 'tables' in b && a.step === b.step && a.zero === b.zero && sameValues(a.tables, b.tables);
+}
+
+// The caller may change the arrays.
+function copyOf(grid: CodeGrid): CodeGrid {
+  return 'tables' in grid ? { ...grid, tables: grid.tables.slice() } : { ...grid, points: grid.points.slice() };
+}
+
+function sameValues(a: Float32Array | Uint8Array, b: Float32Array | Uint8Array): boolean {
+  return a.length === b.length && a.every((value: number, i: number) => value === b[i]);
 }
 
 // Why encode stopped at a row: its first weight that is not finite, or else a group too large for an f16 scale.

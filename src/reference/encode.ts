@@ -5,6 +5,7 @@ import { flip, groupsOf, hadamard } from './hadamard.ts';
 import { gridTable, nearest } from './nearest.ts';
 import { pack, unpack } from './pack.ts';
 import { dot } from './sum.ts';
+import { type Trellis, trellisCodes, trellisValues } from './trellis.ts';
 
 const f = Math.fround;
 
@@ -13,14 +14,16 @@ export interface Layout {
   rows: number;
   cols: number;
   groupSize: number;
+  /** What codes of p weights, or of a trellis, stand for. */
   p: number;
   bits: number;
-  points: Float32Array; // (2^bits, p)
+  points?: Float32Array; // (2^bits, p)
+  trellis?: Trellis; // instead of points
   masks: Uint32Array; // (cols)
 }
 
 export interface Encoded {
-  packed: Uint8Array; // (rows, ceil(ceil(cols / p) * bits / 8))
+  packed: Uint8Array; // (rows, ceil(codes of a row * bits / 8))
   scales: Uint16Array; // (rows, groups), f16 bits
   sums: Float64Array; // (rows, 2): squared error, squared norm
 }
@@ -31,18 +34,71 @@ export function groupScale(x: Float32Array): number {
   return Math.min(scale, 0x7c00);
 }
 
+// Codes of a row, one for each p weights, and what they stand for, (cols) or a little more.
+function codesOf(z: Float32Array, { p, points, trellis }: Layout): Uint16Array {
+  return trellis ? trellisCodes(z, trellis) : nearest(z, gridTable(points!, p), p);
+}
+
+function valuesOf(codes: Uint16Array, { p, points, trellis }: Layout): Float32Array {
+  if (trellis) return trellisValues(codes, trellis);
+  return Float32Array.from({ length: codes.length * p }, (_, i) => points![codes[Math.floor(i / p)]! * p + (i % p)]!);
+}
+
+function codesPerRow({ cols, p, trellis }: Layout): number {
+  return trellis ? Math.ceil(cols / 4) * 4 : Math.ceil(cols / p);
+}
+
+/** Scales that a search tries of each group, relative to the RMS. */
+const TRIALS = [1, 0.97, 1.03, 0.94, 1.06].map(f);
+
+// Squared errors of the groups of a row.
+function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number[], layout: Layout): number[] {
+  const rest = z.map((value, i) => value - values[i]!);
+  return groupsOf(layout.cols, layout.groupSize).map(({ start, size }, k) => {
+    const scale = f16ToF32(scales[k]!);
+    const group = rest.subarray(start, start + size);
+    return scale * scale * dot(group, group);
+  });
+}
+
+// The row `z`, which has the scales `from`, by the scales `to`.
+function rescale(z: Float32Array, from: readonly number[], to: readonly number[], layout: Layout): Float32Array {
+  const y = z.slice();
+  for (const [k, { start, size }] of groupsOf(layout.cols, layout.groupSize).entries()) {
+    const factor = to[k] === 0 ? 1 : f(f16ToF32(from[k]!) / f16ToF32(to[k]!));
+    for (let i = start; i < start + size; i++) y[i] = f(z[i]! * factor);
+  }
+  return y;
+}
+
+// Of each group the first of the tried scales that errs least.
+function searchScales(z: Float32Array, rms: readonly number[], layout: Layout): number[] {
+  const best = rms.map((scale) => ({ scale, error: Number.POSITIVE_INFINITY }));
+  for (const factor of TRIALS) {
+    const tried = rms.map((scale) => {
+      const other = f32ToF16(bitsOf(f(f16ToF32(scale) * factor)));
+      return other === 0 || other >= 0x7c00 ? scale : other;
+    });
+    const y = rescale(z, rms, tried, layout);
+    for (const [k, error] of errorsOf(y, valuesOf(codesOf(y, layout), layout), tried, layout).entries()) {
+      if (error < best[k]!.error) best[k] = { scale: tried[k]!, error };
+    }
+  }
+  return best.map(({ scale }) => scale);
+}
+
 /** Encodes every row, or returns the index of the first row that has a scale of infinity. */
-export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points, masks }: Layout): Encoded | number {
-  const table = gridTable(points, p);
+export function encode(w: Float32Array, layout: Layout, search = false): Encoded | number {
+  const { rows, cols, groupSize, bits, masks } = layout;
   const packed: number[] = [];
   const scales: number[] = [];
   const sums: number[] = [];
   for (let row = 0; row < rows; row++) {
     const x = w.subarray(row * cols, (row + 1) * cols);
-    const z = flip(x, masks);
+    let z = flip(x, masks);
     let error = 0;
     let norm = 0;
-    const rowScales: number[] = [];
+    let rowScales: number[] = [];
     for (const { start, size } of groupsOf(cols, groupSize)) {
       const group = x.subarray(start, start + size);
       const scale = groupScale(group);
@@ -60,13 +116,13 @@ export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points
         for (let i = 0; i < size; i++) part[i] = f(part[i]! * factor);
       }
     }
-    const codes = nearest(z, table, p);
-    const rest = z.map((value, i) => value - points[codes[Math.floor(i / p)]! * p + (i % p)]!);
-    for (const [k, { start, size }] of groupsOf(cols, groupSize).entries()) {
-      const scale = f16ToF32(rowScales[k]!);
-      const group = rest.subarray(start, start + size);
-      error += scale * scale * dot(group, group);
+    if (search) {
+      const found = searchScales(z, rowScales, layout);
+      z = rescale(z, rowScales, found, layout);
+      rowScales = found;
     }
+    const codes = codesOf(z, layout);
+    for (const part of errorsOf(z, valuesOf(codes, layout), rowScales, layout)) error += part;
     packed.push(...pack(codes, bits));
     scales.push(...rowScales);
     sums.push(error, norm);
@@ -74,12 +130,12 @@ export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points
   return { packed: Uint8Array.from(packed), scales: Uint16Array.from(scales), sums: Float64Array.from(sums) };
 }
 
-// The grid's points along one row, (cols).
-function gridRow(packed: Uint8Array, row: number, { cols, p, bits, points }: Layout): Float32Array {
-  const vectors = Math.ceil(cols / p);
-  const rowBytes = Math.ceil((vectors * bits) / 8);
-  const codes = unpack(packed.subarray(row * rowBytes, (row + 1) * rowBytes), vectors, bits);
-  return Float32Array.from({ length: cols }, (_, i) => points[codes[Math.floor(i / p)]! * p + (i % p)]!);
+// What the codes of one row stand for, (cols).
+function gridRow(packed: Uint8Array, row: number, layout: Layout): Float32Array {
+  const count = codesPerRow(layout);
+  const rowBytes = Math.ceil((count * layout.bits) / 8);
+  const codes = unpack(packed.subarray(row * rowBytes, (row + 1) * rowBytes), count, layout.bits);
+  return valuesOf(codes, layout).slice(0, layout.cols);
 }
 
 /** Weights of every row, (rows, cols). */
