@@ -112,7 +112,7 @@ export function comparisonText(comparison: Comparison, prediction: Prediction | 
 // What the figures that are predicted stand for.
 function basisText({ loss, base }: Prediction): string {
   if (loss === 'kl') {
-    return 'predicted: KL is Σ α t², as α was measured (by default on random tokens); perplexity is the original’s times e to it';
+    return 'predicted: KL is Σ α t², as α was measured (by default on tokens from the model); perplexity is the original’s times e to it';
   }
   if (loss === 'relative') return 'sensitivities of no unit predict neither';
   const where = base === null ? '' : `; α was measured where perplexity was ${base.toPrecision(6)}`;

@@ -54,8 +54,8 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 // What a measurement without options is, of this model.
 async function settingsFor(folder: Folder) {
   const { contextLength, layers } = await readConfig(folder);
-  const { estimator, tokens, sequences, draws, seed } = settingsOf({}, contextLength);
-  return { layers, estimator, noted: { tokens, draws, seed, sequences, text: false } };
+  const { estimator, source, tokens, sequences, draws, seed } = settingsOf({}, contextLength);
+  return { layers, estimator, noted: { source, tokens, draws, seed, sequences } };
 }
 
 type Settings = Awaited<ReturnType<typeof settingsFor>>;
@@ -179,7 +179,7 @@ async function measureFrom(measurement: Measurement): Promise<Alphas> {
 
 function described({ estimator, settings }: Alphas): string {
   const { sequences, tokens, draws, seed } = settings;
-  return `${estimator}, ${sequences} sequences of ${tokens} random tokens, ${draws} draws, seed ${seed}`;
+  return `${estimator}, ${sequences} sequences of ${tokens} tokens from the model, ${draws} draws, seed ${seed}`;
 }
 
 function say(text: string): void {

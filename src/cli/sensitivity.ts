@@ -19,6 +19,7 @@ import { integer, UsageError } from './usage.ts';
 interface Options {
   output?: string;
   estimator: 'fisher' | 'noise';
+  source?: 'model' | 'random';
   text?: string;
   tokens?: number;
   sequences?: number;
@@ -32,6 +33,7 @@ interface Options {
   json?: boolean;
 }
 
+const SOURCES = { model: 'tokens from the model', random: 'random tokens', text: 'tokens of the text' };
 /** Rows of the table that is printed: the file has all. */
 const ROWS = 10;
 
@@ -41,8 +43,8 @@ export function addSensitivity(program: Command): void {
     .command('sensitivity')
     .summary('measure what an error in each weight costs')
     .description(
-      'Measures for each linear weight what a unit of relative error costs the model, on random tokens or on a text, and writes the\n' +
-        'figures to a file from which the grids of a checkpoint are chosen.',
+      'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text,\n' +
+        'and writes the figures to a file from which the grids of a checkpoint are chosen.',
     )
     .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration')
     .option('-o, --output <file>', 'where to write them, as JSON')
@@ -51,7 +53,13 @@ export function addSensitivity(program: Command): void {
         .choices(['fisher', 'noise'])
         .default('fisher'),
     )
-    .option('--text <file>', 'a text in UTF-8 to measure on (random tokens)')
+    .option('--text <file>', 'a text in UTF-8 to measure on')
+    .addOption(
+      new Option('--source <name>', 'tokens without a text: sampled from the model, or any alike (model)').choices([
+        'model',
+        'random',
+      ]),
+    )
     .addOption(
       new Option('--tokens <n>', `tokens of a sequence (${DEFAULTS.tokens}, or the model’s context)`).argParser(
         integer(2, 2 ** 24),
@@ -90,11 +98,13 @@ Examples:
 }
 
 async function sensitivity(path: string, options: Options): Promise<void> {
-  const { output, text, tokens, sequences, draws, levels, estimator, seed, threads } = options;
+  const { output, source, text, tokens, sequences, draws, levels, estimator, seed, threads } = options;
   if (!options.dryRun && output === undefined) throw new UsageError('--output must be given, or --dry-run');
+  if (source !== undefined && text !== undefined) throw new UsageError('--source must go without --text');
   if (levels && estimator !== 'noise') throw new UsageError('--levels must go with --estimator noise');
   const settings: SensitivitySettings = {
     ...{ estimator, seed },
+    ...(source !== undefined && { source }),
     ...(tokens !== undefined && { tokens }),
     ...(sequences !== undefined && { sequences }),
     ...(draws !== undefined && { draws }),
@@ -102,22 +112,17 @@ async function sensitivity(path: string, options: Options): Promise<void> {
   };
   const input = await openInput(path);
   try {
+    const content = text === undefined ? undefined : await readText(text);
+    if (content !== undefined) settings.text = content;
     if (options.dryRun) {
       const higgs = await loadAll();
       const cost = await higgs.estimateSensitivity(input.folder, { ...settings, threads: await startThreads(threads) });
       process.stdout.write(options.json ? `${JSON.stringify(cost)}\n` : costText(cost));
       return;
     }
-    const content = text === undefined ? undefined : await readText(text);
     const name = basename(input.path);
     const began = performance.now();
-    const alphas = await measure(
-      input.folder,
-      output!,
-      name,
-      { ...settings, ...(content !== undefined && { text: content }) },
-      options,
-    );
+    const alphas = await measure(input.folder, output!, name, settings, options);
     const seconds = (performance.now() - began) / 1000;
     process.stdout.write(options.json ? writeAlphas(alphas) : alphasText(alphas, output!, seconds));
   } finally {
@@ -160,9 +165,9 @@ function numbers(text: string): number[] {
 }
 
 function costText(cost: SensitivityCost): string {
-  const { estimator, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
+  const { estimator, source, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
   return (
-    `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} tokens, ${draws} draws\n` +
+    `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} ${SOURCES[source]}, ${draws} draws\n` +
     `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory\n`
   );
 }

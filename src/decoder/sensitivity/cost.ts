@@ -5,13 +5,15 @@ import type { Folder } from '../../source/source.ts';
 import type { Threads } from '../../workers/threads.ts';
 import { readConfig } from '../config.ts';
 import { MATRICES_PER_LAYER, matrixOf } from './matrices.ts';
+import { sample } from './sampled.ts';
 import { planSession, type Session, startSession, threadsFor } from './session.ts';
-import { type SensitivitySettings, settingsOf } from './settings.ts';
+import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
 import type { Task } from './task.ts';
 
 /** An estimate. */
 export interface SensitivityCost {
   readonly estimator: 'fisher' | 'noise';
+  readonly source: 'text' | 'model' | 'random';
   readonly tokens: number;
   readonly sequences: number;
   readonly draws: number;
@@ -41,7 +43,7 @@ export async function estimateSensitivity(
   try {
     const config = await readConfig(folder);
     const settings = settingsOf(options, config.contextLength);
-    const { estimator, tokens, sequences } = settings;
+    const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const layout = { estimator, tokens, draws, threads: count };
@@ -51,12 +53,13 @@ export async function estimateSensitivity(
     const timed = timesOf(session);
     const own = layers[0]!;
     const matrices = Array.from({ length: MATRICES_PER_LAYER }, (_, i) => matrixOf(own, i));
-    const seconds =
+    const sampling = source === 'model' ? sequences * samplingSeconds(session, timed, layers.length) : 0;
+    const measuring =
       estimator === 'fisher'
         ? sequences * fisherSeconds(timed, layers.length)
         : noiseSeconds(timed, layers.length, settings);
     return {
-      ...{ estimator, tokens, sequences, draws: settings.draws, threads: count, seconds },
+      ...{ estimator, source, tokens, sequences, draws: settings.draws, threads: count, seconds: sampling + measuring },
       matrices: layers.length * MATRICES_PER_LAYER,
       weights: layers.length * matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
       bytes: whole.bytes,
@@ -85,17 +88,25 @@ function timesOf({ measuring, run }: Session): Times {
   };
 }
 
+// Of one sequence: its tokens one by one, from the middle one.
+function samplingSeconds({ measuring }: Session, seconds: Times, layers: number): number {
+  const { state, workspace, floats } = measuring;
+  const first = workspace.tokens >> 1;
+  const layer = seconds({ kind: 'step', first, count: 0 });
+  const whole = seconds({ kind: 'step', first, count: 1 });
+  const began = performance.now();
+  sample(floats.subarray(state.logits / 4, state.logits / 4 + state.config.vocabSize), 1);
+  const drawn = (performance.now() - began) / 1000;
+  return (workspace.tokens - 1) * ((layers - 1) * layer + Math.max(layer, whole) + drawn);
+}
+
 function fisherSeconds(seconds: Times, layers: number): number {
   const forward = seconds({ kind: 'embed' }) + layers * seconds({ kind: 'layer', save: true });
   const backward = seconds({ kind: 'feedForwardBack' }) + seconds({ kind: 'attentionBack' });
   return forward + seconds({ kind: 'labels' }) + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 
-function noiseSeconds(
-  seconds: Times,
-  layers: number,
-  { sequences, draws, levels }: ReturnType<typeof settingsOf>,
-): number {
+function noiseSeconds(seconds: Times, layers: number, { sequences, draws, levels }: Settings): number {
   const layer = seconds({ kind: 'layer', save: true });
   const head = seconds({ kind: 'keep' });
   const compared = seconds({ kind: 'compare' });

@@ -10,7 +10,7 @@ import { meanOf } from './fit.ts';
 import { EMBEDDING, HEAD, MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
-import { checkAlpha, type Found, placeSequence, rounded, type Work } from './work.ts';
+import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /**
  * Sensitivities by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's
@@ -20,14 +20,14 @@ export async function fisherAlphas(work: Work): Promise<Found> {
   const { session, sequences, seed, draws, norms, results, record, onProgress, signal } = work;
   const { state, workspace } = session.measuring;
   const { tokens } = workspace;
-  const steps = stepsOf(sequences.length * tokens, onProgress, signal);
-  await steps.next(results.length * tokens);
-  for (const [i, sequence] of sequences.entries()) {
-    if (i < results.length) continue;
-    placeSequence(session, sequence);
+  const each = tokens + sampledTokens(work);
+  const steps = stepsOf(sequences.length * each, onProgress, signal);
+  await steps.next(results.length * each);
+  for (let i = results.length; i < sequences.length; i++) {
+    await takeSequence(work, i, steps);
     record(await traces(session, seed, i, steps));
   }
-  const isText = sequences[0]!.targets !== undefined;
+  const isText = sequences[0]?.targets !== undefined;
   const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
   const tensors = new Map<string, Alpha>();
   /** @param ofDraws traces of a sequence, one for each draw @param place among the norms */

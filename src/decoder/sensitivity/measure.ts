@@ -3,15 +3,15 @@
 import type { Alphas } from '../../linearity/alphas.ts';
 import type { Folder } from '../../source/source.ts';
 import type { Threads } from '../../workers/threads.ts';
-import { readConfig } from '../config.ts';
+import { type ModelConfig, readConfig } from '../config.ts';
 import type { LoadProgress } from '../load.ts';
 import { openTokenizer } from '../tokenizer.ts';
 import { fisherAlphas } from './fisher.ts';
 import { readPartial, writePartial } from './partial.ts';
 import { noiseAlphas } from './perturbation.ts';
-import { checksumOf, randomSequences, textSequences } from './sequences.ts';
+import { checksumOf, randomSequences, type Sequence, textSequences } from './sequences.ts';
 import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
-import { type SensitivitySettings, settingsOf } from './settings.ts';
+import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
 import type { SensitivityProgress } from './steps.ts';
 
 /** Options of `measureSensitivity`. */
@@ -44,30 +44,22 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const planned = await planSession(folder, { estimator, tokens, draws, threads: threadsFor(threads) });
     const { config } = planned.plan.state;
-    const sequences =
-      text === undefined
-        ? randomSequences(config, settings.sequences, tokens, seed)
-        : textSequences(
-            config,
-            (await openTokenizer(folder)).encode(text, { special: false }),
-            settings.sequences,
-            tokens,
-          );
+    const sequences = await sequencesOf(folder, config, settings, text);
     session = await openSession(planned, threads, {
       ...(onLoad && { onProgress: onLoad }),
       ...(signal && { signal }),
     });
     const { identity } = session;
     const { sequences: _, levels, ...plain } = settings;
-    const noted = { ...plain, sequences: sequences.length, text: text !== undefined };
+    const noted = { ...plain, sequences: sequences.length };
     const key = JSON.stringify({ identity, config, ...noted, levels, ids: checksumOf(sequences) });
     const results = partial === undefined ? [] : readPartial(partial, key);
     const record = (result: number[]) => {
       results.push(result);
       onPartial?.(writePartial({ key, results }));
     };
-    const { draws: sampled } = settings;
-    const run = { session, sequences, seed, draws: sampled, levels, norms: squaredNorms(session), results, record };
+    const { draws: drawn } = settings;
+    const run = { session, sequences, seed, draws: drawn, levels, norms: squaredNorms(session), results, record };
     const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
     const { base, tensors } = await measure({ ...run, onProgress, signal });
     const { estimator: __, ...about } = noted;
@@ -76,4 +68,18 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
   } finally {
     await (session ? session.close() : threads?.close());
   }
+}
+
+// `undefined` for those that the model samples when their turn comes.
+async function sequencesOf(
+  folder: Folder,
+  config: ModelConfig,
+  { source, sequences, tokens, seed }: Settings,
+  text: string | undefined,
+): Promise<(Sequence | undefined)[]> {
+  if (text !== undefined) {
+    const { encode } = await openTokenizer(folder);
+    return textSequences(config, encode(text, { special: false }), sequences, tokens);
+  }
+  return source === 'model' ? new Array(sequences).fill(undefined) : randomSequences(config, sequences, tokens, seed);
 }

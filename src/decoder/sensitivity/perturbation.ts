@@ -7,7 +7,7 @@ import { fitLevels, meanOf } from './fit.ts';
 import { isFeedForward, MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
-import { checkAlpha, type Found, placeSequence, rounded, type Work } from './work.ts';
+import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /** Sensitivities by noise. */
 export async function noiseAlphas(work: Work): Promise<Found> {
@@ -15,20 +15,21 @@ export async function noiseAlphas(work: Work): Promise<Found> {
   const { state, workspace } = session.measuring;
   const layers = state.layers.length;
   const runs = MATRICES_PER_LAYER * draws * levels.length * 2;
-  const steps = stepsOf(sequences.length * layers * runs * workspace.tokens, onProgress, signal);
-  await steps.next(results.length * runs * workspace.tokens);
-  for (const [i, sequence] of sequences.entries()) {
+  const sampled = sampledTokens(work);
+  const steps = stepsOf(sequences.length * (sampled + layers * runs * workspace.tokens), onProgress, signal);
+  await steps.next(Math.floor(results.length / layers) * sampled + results.length * runs * workspace.tokens);
+  for (const i of sequences.keys()) {
     let nll: number | undefined;
     for (let layer = 0; layer < layers; layer++) {
       if (i * layers + layer < results.length) continue;
       if (nll === undefined) {
-        placeSequence(session, sequence);
+        await takeSequence(work, i, steps);
         nll = await runClean(session, steps);
       }
       record([...(await layerDeltas(work, i, layer, steps)), nll]);
     }
   }
-  const isText = sequences[0]!.targets !== undefined;
+  const isText = sequences[0]?.targets !== undefined;
   const ofLayer = (i: number, layer: number) => results[i * layers + layer]!;
   const base = isText ? exp(meanOf(sequences.map((_, i) => ofLayer(i, 0).at(-1)!)).mean) : null;
   const tensors = new Map<string, Alpha>();
@@ -70,7 +71,7 @@ async function runClean(session: Session, steps: Steps): Promise<number> {
 // Increases of the loss by noise on the matrices of a layer: (7, levels), means over draws.
 async function layerDeltas(work: Work, sequence: number, layer: number, steps: Steps): Promise<number[]> {
   const { session, sequences, seed, draws, levels, norms } = work;
-  const text = sequences[sequence]!.targets !== undefined;
+  const text = sequences[sequence]?.targets !== undefined;
   const { state, workspace } = session.measuring;
   const layers = state.layers.length;
   const deltas: number[] = new Array(MATRICES_PER_LAYER * levels.length).fill(0);

@@ -2,7 +2,7 @@
 
 import { attentionBack, feedForwardBack } from './backward.ts';
 import { embeddingBack } from './embeddings.ts';
-import { embedTokens, runLayer, squareRows } from './forward.ts';
+import { embedTokens, runLayer, squareRows, stepToken } from './forward.ts';
 import { sampleLabels } from './labels.ts';
 import { copyTokens, type Measuring, savedAt } from './measuring.ts';
 import { compareLogits, drawNoise, keepLogits, perturb } from './noise.ts';
@@ -12,6 +12,7 @@ const runs: Readonly<Record<Task['kind'], (measuring: Measuring, task: Required<
   norms: (measuring, { layer }) => squareRows(measuring, layer),
   embed: embedTokens,
   layer: runLayer,
+  step: stepToken,
   restore: (measuring, { half }) => copyTokens(measuring, savedAt(measuring, half), measuring.state.x),
   labels: sampleLabels,
   feedForwardBack: (measuring, { layer }) => feedForwardBack(measuring, layer),

@@ -1,4 +1,4 @@
-// The tokens that sensitivities are measured on: seeded random ones, or windows of a text.
+// Tokens that sensitivities are measured on, where they are known before: seeded random ones, or windows of a text.
 
 import type { ModelConfig } from '../config.ts';
 import { USE, uniformStream } from './stream.ts';
@@ -41,10 +41,10 @@ export function textSequences(
   });
 }
 
-/** Tells sequences from others: FNV-1a of their ids. */
-export function checksumOf(sequences: readonly Sequence[]): number {
+/** Tells sequences from others: FNV-1a of their ids, where they are known. */
+export function checksumOf(sequences: readonly (Sequence | undefined)[]): number {
   let hash = 0x811c9dc5;
-  for (const { ids, targets } of sequences) {
+  for (const { ids, targets } of sequences.filter((sequence) => sequence !== undefined)) {
     for (const id of [...ids, ...(targets ?? [])]) hash = Math.imul(hash ^ id, 0x01000193);
   }
   return hash >>> 0;

@@ -5,7 +5,7 @@
 import { log } from '../exponential.ts';
 
 /** What a stream is for: streams of different uses never share a seed. */
-export const USE = { tokens: 1, labels: 2, noise: 3 } as const;
+export const USE = { tokens: 1, labels: 2, noise: 3, own: 4 } as const;
 
 /** Uniform numbers in [0, 1), multiples of 2⁻⁵³. @param seeds four words that tell this stream from others */
 export function uniformStream(...seeds: readonly [number, number, number, number]): () => number {

@@ -2,13 +2,15 @@
 
 import { FormatError } from '../../errors.ts';
 import type { Alpha } from '../../linearity/alphas.ts';
+import { sampledIds } from './sampled.ts';
 import type { Sequence } from './sequences.ts';
 import type { Session } from './session.ts';
-import type { SensitivityProgress } from './steps.ts';
+import type { SensitivityProgress, Steps } from './steps.ts';
 
 export interface Work {
   readonly session: Session;
-  readonly sequences: readonly Sequence[];
+  /** `undefined` for those that the model samples. */
+  readonly sequences: readonly (Sequence | undefined)[];
   readonly seed: number;
   readonly draws: number;
   /** Relative errors t² of the noise. */
@@ -23,10 +25,21 @@ export interface Work {
   readonly signal: AbortSignal | undefined;
 }
 
+/** Passes of single tokens before a sequence is known, as progress counts them. */
+export function sampledTokens({ session, sequences }: Work): number {
+  return sequences[0] === undefined ? session.measuring.workspace.tokens - 1 : 0;
+}
+
 export interface Found {
   /** Perplexity of the text, if there is one. */
   readonly base: number | null;
   readonly tensors: Map<string, Alpha>;
+}
+
+/** Puts a sequence where the threads find it; the model samples it before, if it is not known. */
+export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
+  const sequence = sequences[index];
+  placeSequence(session, sequence ?? { ids: await sampledIds(session, seed, index, steps), targets: undefined });
 }
 
 /** Puts a sequence where the threads find it. */
