@@ -16,16 +16,21 @@ export function attentionLayer(thread: Thread, state: State, layer: Layer, count
 
 /** Attention up to the input of its output matrix. */
 export function mixTokens(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
+  projectTokens(thread, state, layer, count);
+  placeHeads(thread, state, layer, count, position);
+  thread.barrier();
+  mixHeads(thread, state, layer, count, position);
+  thread.barrier();
+}
+
+/** Queries, keys and values of `count` tokens. */
+export function projectTokens(thread: Thread, state: State, layer: Layer, count: number): void {
   const { q, k, v } = state;
   normTokens(thread, state, layer.attentionNorm, layer.attentionRotations, 0, count);
   thread.barrier();
   apply(thread, state, layer.q, count, q);
   apply(thread, state, layer.k, count, k);
   apply(thread, state, layer.v, count, v);
-  thread.barrier();
-  placeHeads(thread, state, layer, count, position);
-  thread.barrier();
-  mixHeads(thread, state, layer, count, position);
   thread.barrier();
 }
 
@@ -81,8 +86,8 @@ export function apply(thread: Thread, state: State, linear: Linear, count: numbe
   applyLinear(kernels, linear, from, count, y, first, end, state.scratch[index]!);
 }
 
-// x += W input, each thread its own rows of both.
-function addProduct(thread: Thread, state: State, linear: Linear, count: number): void {
+/** x += W input, each thread its own rows of both. */
+export function addProduct(thread: Thread, state: State, linear: Linear, count: number): void {
   const { kernels, index } = thread;
   const { x, y } = state;
   const { rows } = linear;
@@ -108,9 +113,9 @@ function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: num
   thread.barrier();
 }
 
-// Queries and keys are normed, if the model does so, and turned to their positions; keys and values go to the cache.
-// The heads of all three in a row are shared among the threads: heads of q, of k, of v.
-function placeHeads(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
+/** Queries and keys are normed, if the model does so, and turned to their positions; keys and values go to the cache. */
+export function placeHeads(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
+  // The heads of all three in a row are shared among the threads: heads of q, of k, of v.
   const { kernels, index } = thread;
   const { angles, q, k, v, cacheWidth } = state;
   const { heads, kvHeads, headDim, epsilon, rope, contextLength } = state.config;
@@ -137,8 +142,8 @@ function placeHeads(thread: Thread, state: State, layer: Layer, count: number, p
   }
 }
 
-// Attention of this thread's query heads, those of one head of keys and values together.
-function mixHeads(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
+/** Attention of this thread's query heads, those of one head of keys and values together. */
+export function mixHeads(thread: Thread, state: State, layer: Layer, count: number, position: number): void {
   const { kernels, index } = thread;
   const { q, mixed, cacheWidth, tile, span } = state;
   const { heads, kvHeads, headDim, contextLength } = state.config;

@@ -29,6 +29,8 @@ export interface SensitivityCost {
 
 /** Runs of a task that are timed; the shortest counts. */
 const RUNS = 2;
+/** Of a step of single tokens, which is short. */
+const STEP_RUNS = 16;
 
 /**
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
@@ -46,14 +48,15 @@ export async function estimateSensitivity(
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const draws = estimator === 'fisher' ? settings.draws : 1;
-    const layout = { estimator, tokens, draws, threads: count };
+    const sampled = source === 'model' ? sequences : 0;
+    const layout = { estimator, tokens, draws, sampled, threads: count };
     const whole = await planSession(folder, layout);
     session = await startSession(await planSession(folder, layout, 1), threads);
     const { layers } = whole.plan.state;
     const timed = timesOf(session);
     const own = layers[0]!;
     const matrices = Array.from({ length: MATRICES_PER_LAYER }, (_, i) => matrixOf(own, i));
-    const sampling = source === 'model' ? sequences * samplingSeconds(session, timed, layers.length) : 0;
+    const sampling = sampled * samplingSeconds(session, timed, layers.length);
     const measuring =
       estimator === 'fisher'
         ? sequences * fisherSeconds(timed, layers.length)
@@ -70,16 +73,16 @@ export async function estimateSensitivity(
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */
-type Times = (task: Task) => number;
+type Times = (task: Task, runs?: number) => number;
 
 function timesOf({ measuring, run }: Session): Times {
   const { state, workspace } = measuring;
   const { tokens } = workspace;
-  return (task) => {
+  return (task, runs = RUNS) => {
     const isHead = task.kind === 'labels' || task.kind === 'keep' || task.kind === 'compare';
     const count = Math.min(state.logitRows, tokens);
     let least = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < RUNS; i++) {
+    for (let i = 0; i < runs; i++) {
       const began = performance.now();
       run(isHead ? { ...task, count } : task);
       least = Math.min(least, performance.now() - began);
@@ -88,16 +91,22 @@ function timesOf({ measuring, run }: Session): Times {
   };
 }
 
-// Of one sequence: its tokens one by one, from the middle one.
+// Of one sequence, as one of those that are sampled together; steps are timed in its middle.
 function samplingSeconds({ measuring }: Session, seconds: Times, layers: number): number {
   const { state, workspace, floats } = measuring;
-  const first = workspace.tokens >> 1;
-  const layer = seconds({ kind: 'step', first, count: 0 });
-  const whole = seconds({ kind: 'step', first, count: 1 });
-  const began = performance.now();
-  sample(floats.subarray(state.logits / 4, state.logits / 4 + state.config.vocabSize), 1);
-  const drawn = (performance.now() - began) / 1000;
-  return (workspace.tokens - 1) * ((layers - 1) * layer + Math.max(layer, whole) + drawn);
+  if (!workspace.sampling) return 0;
+  const { together: count } = workspace.sampling;
+  const step = { kind: 'step', first: workspace.tokens >> 1, count } as const;
+  const layer = seconds(step, STEP_RUNS);
+  const whole = seconds({ ...step, save: true }, STEP_RUNS);
+  const row = floats.subarray(state.logits / 4, state.logits / 4 + state.config.vocabSize);
+  let drawn = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < STEP_RUNS; i++) {
+    const began = performance.now();
+    sample(row, 1);
+    drawn = Math.min(drawn, (performance.now() - began) / 1000);
+  }
+  return (workspace.tokens - 1) * (((layers - 1) * layer + Math.max(layer, whole)) / count + drawn);
 }
 
 function fisherSeconds(seconds: Times, layers: number): number {

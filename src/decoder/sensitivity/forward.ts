@@ -1,7 +1,7 @@
 // Forward steps of a measurement: layers whose inputs are saved, and suffixes that start from them.
 
 import { dtypeCodes } from '../../kernels/layout.ts';
-import { embed, forwardPass } from '../forward.ts';
+import { embed } from '../forward.ts';
 import { attentionLayer, feedForwardLayer } from '../layer.ts';
 import type { DenseLinear } from '../linear.ts';
 import { matricesOf, matrixOf, withMatrix } from './matrices.ts';
@@ -34,12 +34,6 @@ export function runLayer(measuring: Measuring, { layer: index, half, save, pertu
   if (save) copyTokens(measuring, state.x, savedAt(measuring, 2 * index + 1));
   feedForwardLayer(thread, state, layer, tokens);
   if (save && index + 1 === state.layers.length) copyTokens(measuring, state.x, savedAt(measuring, 2 * index + 2));
-}
-
-/** A token behind those before it, whose keys and values are cached; its logits, if `count` is 1, to the first row. */
-export function stepToken({ thread, state, workspace, ints }: Measuring, { first, count }: Required<Task>): void {
-  const ids = ints.subarray(state.ids / 4 + first, state.ids / 4 + workspace.tokens);
-  forwardPass(thread, state, { count: 1, position: first, outputs: count, logits: true }, ids);
 }
 
 /** A matrix as it stands in the workspace, in f32, with noise. */

@@ -42,7 +42,8 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const settings = settingsOf(options, (await readConfig(folder)).contextLength);
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;
-    const planned = await planSession(folder, { estimator, tokens, draws, threads: threadsFor(threads) });
+    const sampled = settings.source === 'model' ? settings.sequences : 0;
+    const planned = await planSession(folder, { estimator, tokens, draws, sampled, threads: threadsFor(threads) });
     const { config } = planned.plan.state;
     const sequences = await sequencesOf(folder, config, settings, text);
     session = await openSession(planned, threads, {

@@ -2,17 +2,18 @@
 
 import { attentionBack, feedForwardBack } from './backward.ts';
 import { embeddingBack } from './embeddings.ts';
-import { embedTokens, runLayer, squareRows, stepToken } from './forward.ts';
+import { embedTokens, runLayer, squareRows } from './forward.ts';
 import { sampleLabels } from './labels.ts';
 import { copyTokens, type Measuring, savedAt } from './measuring.ts';
 import { compareLogits, drawNoise, keepLogits, perturb } from './noise.ts';
 import type { Task } from './task.ts';
+import { stepTokens } from './together.ts';
 
 const runs: Readonly<Record<Task['kind'], (measuring: Measuring, task: Required<Task>) => void>> = {
   norms: (measuring, { layer }) => squareRows(measuring, layer),
   embed: embedTokens,
   layer: runLayer,
-  step: stepToken,
+  step: stepTokens,
   restore: (measuring, { half }) => copyTokens(measuring, savedAt(measuring, half), measuring.state.x),
   labels: sampleLabels,
   feedForwardBack: (measuring, { layer }) => feedForwardBack(measuring, layer),

@@ -29,6 +29,8 @@ export interface SessionOptions {
   /** Label draws of a sequence. */
   readonly draws: number;
   readonly threads: number;
+  /** Sequences that the model samples; 0 if left out. */
+  readonly sampled?: number;
 }
 
 /** A session's layout: from configuration and headers alone. */
@@ -55,7 +57,7 @@ export interface Session {
  */
 export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
   const { contextLength: most, ...config } = await readConfig(folder);
-  const { tokens, threads } = options;
+  const { estimator, tokens, draws, threads, sampled = 0 } = options;
   checkInteger('tokens', tokens, 2, most);
   const weights = await openWeights(await openCheckpoint(folder));
   const windows = config.windows.slice(0, layers);
@@ -68,7 +70,7 @@ export async function planSession(folder: Folder, options: SessionOptions, layer
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
-  const { workspace, end } = planWorkspace(plan.state, options.estimator, options.draws, plan.bytes);
+  const { workspace, end } = planWorkspace(plan.state, estimator, draws, sampled, plan.bytes);
   return { plan, workspace, weights, bytes: end };
 }
 

@@ -5,7 +5,7 @@ export const TASKS = [
   'norms', // squares of the rows of a layer's matrices, to `sums`
   'embed', // ids to the residual stream
   'layer', // a layer, or its feed-forward half
-  'step', // one token, `first`, through the model behind those before it; its logits if `count` is 1
+  'step', // token `first` of `count` sequences together; its logits if `save` is set
   'restore', // the residual stream before half layer `half`, as it was saved
   'labels', // logits of some tokens to labels and gradients
   'feedForwardBack',

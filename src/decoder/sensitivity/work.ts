@@ -9,8 +9,8 @@ import type { SensitivityProgress, Steps } from './steps.ts';
 
 export interface Work {
   readonly session: Session;
-  /** `undefined` for those that the model samples. */
-  readonly sequences: readonly (Sequence | undefined)[];
+  /** `undefined` for those that the model has yet to sample. */
+  readonly sequences: (Sequence | undefined)[];
   readonly seed: number;
   readonly draws: number;
   /** Relative errors t² of the noise. */
@@ -25,9 +25,10 @@ export interface Work {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Passes of single tokens before a sequence is known, as progress counts them. */
-export function sampledTokens({ session, sequences }: Work): number {
-  return sequences[0] === undefined ? session.measuring.workspace.tokens - 1 : 0;
+/** Tokens of a sequence that the model samples. */
+export function sampledTokens({ session }: Work): number {
+  const { sampling, tokens } = session.measuring.workspace;
+  return sampling ? tokens - 1 : 0;
 }
 
 export interface Found {
@@ -36,10 +37,14 @@ export interface Found {
   readonly tensors: Map<string, Alpha>;
 }
 
-/** Puts a sequence where the threads find it; the model samples it before, if it is not known. */
+/** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
 export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
-  const sequence = sequences[index];
-  placeSequence(session, sequence ?? { ids: await sampledIds(session, seed, index, steps), targets: undefined });
+  if (sequences[index] === undefined) {
+    const { together } = session.measuring.workspace.sampling!;
+    const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
+    for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
+  }
+  placeSequence(session, sequences[index]!);
 }
 
 /** Puts a sequence where the threads find it. */

@@ -5,6 +5,8 @@ import { regions } from '../region.ts';
 import type { State } from '../state.ts';
 import { MATRICES_PER_LAYER, matrixOf } from './matrices.ts';
 
+/** Sequences that the model samples together, at most: more gain little time, and each takes a cache. */
+const TOGETHER = 8;
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
 
@@ -16,6 +18,7 @@ export interface Workspace {
   readonly saved: number; // (2 · layers + 1, tokens, dim), the residual stream before each half layer, and the last
   readonly sums: number; // f64: what threads hand over
   readonly scratch: readonly number[]; // of each thread
+  readonly sampling: { readonly together: number; readonly caches: number } | undefined; // (layers, together, 2, kvHeads, tokens, headDim)
   readonly fisher: FisherRegions | undefined;
   readonly noise: NoiseRegions | undefined;
 }
@@ -54,6 +57,7 @@ export interface NoiseRegions {
 /**
  * Lays out a workspace.
  * @param state of a model whose passes take all tokens at once
+ * @param sampled sequences that the model samples
  * @param first free address
  * @returns the workspace, and where it ends
  */
@@ -61,6 +65,7 @@ export function planWorkspace(
   state: State,
   estimator: 'fisher' | 'noise',
   draws: number,
+  sampled: number,
   first: number,
 ): { workspace: Workspace; end: number } {
   const { config, batch: tokens, logitRows, threads } = state;
@@ -101,6 +106,8 @@ export function planWorkspace(
     dGate: floats(all * hidden),
     dUp: floats(all * hidden),
   });
+  const together = Math.min(TOGETHER, logitRows, sampled);
+  const sampling = () => ({ together, caches: floats(config.layers * together * 2 * tokens * narrow) });
   const noise = (): NoiseRegions => ({
     noise: floats(largest),
     weights: floats(largest),
@@ -115,6 +122,7 @@ export function planWorkspace(
     saved: floats((2 * config.layers + 1) * tokens * dim),
     sums: reserve(Math.max(MATRICES_PER_LAYER * all, rows, vocabSize) * 8),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
+    sampling: sampled > 0 ? sampling() : undefined,
     fisher: estimator === 'fisher' ? fisher() : undefined,
     noise: estimator === 'noise' ? noise() : undefined,
   };
