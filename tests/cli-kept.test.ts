@@ -44,7 +44,7 @@ async function books(): Promise<string> {
 
 const plan = (input: string, ...args: string[]) => higgs('plan', input, '--bpw', '4.5', '--threads', '1', ...args);
 const measured =
-  /^higgs: sensitivities measured in [\d.]+ s \(fisher, 16 sequences of \d+ random tokens, 2 draws, seed 0\), /m;
+  /^higgs: sensitivities measured in [\d.]+ s \(fisher, 12 sequences of \d+ tokens from the model, 2 draws, seed 0\), /m;
 
 test('quantize --bpw measures sensitivities, keeps them beside the model, and uses them again', async () => {
   const [input, out, again, given] = [await model(), output(), output(), output()];
@@ -56,13 +56,13 @@ test('quantize --bpw measures sensitivities, keeps them beside the model, and us
   nothingAt(`${kept}.partial`, join(out, NAME));
 
   const second = await succeeds(quantize(input, again, '--bpw', '4.5', '--group', '64', '--json'));
-  assert.match(second.stderr, /^higgs: sensitivities of .*higgs-alphas\.json \(fisher, 16 sequences [^\n]*\)\n$/);
+  assert.match(second.stderr, /^higgs: sensitivities of .*higgs-alphas\.json \(fisher, 12 sequences [^\n]*\)\n$/);
   assert.equal(await hashes(again), await hashes(out));
   await succeeds(quantize(input, given, '--bpw', '4.5', '--group', '64', '--alphas', kept));
   assert.equal(await hashes(given), await hashes(out));
 
   const alphas = readAlphas(readFileSync(kept), kept);
-  assert.equal([alphas.estimator, alphas.loss, alphas.settings.text], ['fisher', 'kl', false]);
+  assert.equal([alphas.estimator, alphas.loss, alphas.settings.source], ['fisher', 'kl', 'model']);
   assert.match(String(alphas.settings.files), /^sha256 [0-9a-f]{64}$/);
 
   const { predicted } = JSON.parse(second.stdout);
@@ -84,6 +84,8 @@ test('kept sensitivities of other weights, another configuration, other settings
     ],
     [() => writeFile(kept, '{"a": 1}'), /not used: .*alphas must have their version/],
     [() => writeFile(kept, '{"higgs.alphas": 2}'), /not used: .*higgs\.alphas must be 1/],
+    // As it was when tokens were random.
+    [() => writeFile(kept, whole.replace('"source":"model"', '"text":false')), /not used: .*it is of other settings/],
     [() => writeFile(kept, whole.replace('"draws":2', '"draws":3')), /not used: .*it is of other settings/],
     [
       () => writeFile(join(input, 'model.safetensors'), other),
@@ -143,7 +145,7 @@ test('Ctrl-C leaves what is measured, and the same command goes on with it; what
   nothingAt(kept, out, `${out}.partial`);
   const partial = readFileSync(`${kept}.partial`, 'utf8');
   const { results } = JSON.parse(partial);
-  assert.ok(results.length > 0 && results.length < 16, `${results.length} sequences`);
+  assert.ok(results.length > 0 && results.length < 12, `${results.length} sequences`);
   await succeeds(higgs(...args));
   nothingAt(`${kept}.partial`);
   const whole = readFileSync(kept, 'utf8');

@@ -30,6 +30,21 @@ test('sensitivity writes a file of all linear weights, and prints the largest', 
   assert.is(json, readFileSync(again, 'utf8'));
 });
 
+test('sensitivity --source random measures on random tokens, and the file says so', async () => {
+  const [own, random] = [output(), output()];
+  await succeeds(run(own));
+  await succeeds(run(random, '--source', 'random'));
+  const found = [own, random].map((out) => readAlphas(readFileSync(out), out));
+  assert.equal(
+    found.map(({ settings }) => settings.source),
+    ['model', 'random'],
+  );
+  const [a, b] = found.map(({ tensors }) => tensors.get('model.layers.0.self_attn.q_proj.weight')!.alpha);
+  assert.is.not(a, b);
+  const { stdout } = await succeeds(higgs('sensitivity', BOOKS, '--dry-run', '--source', 'random'));
+  assert.match(stdout, /12 sequences of 128 random tokens, 2 draws/);
+});
+
 test('sensitivity --resume goes on with an interrupted run, and the file is the same', async () => {
   const [whole, out] = [output(), output()];
   const args = ['sensitivity', BOOKS, '--tokens', '8', '--sequences', '150', '--draws', '1', '--threads', '1'];
@@ -69,13 +84,13 @@ test('sensitivity --dry-run tells what a run would take, and writes nothing', as
   const { stdout } = await succeeds(higgs('sensitivity', BOOKS, '--dry-run'));
   assert.match(
     stdout,
-    /^fisher: 42 matrices of 4\.72 M weights, 16 sequences of 128 tokens, 2 draws\nabout .* on \d+ threads?, .* of memory\n$/,
+    /^fisher: 42 matrices of 4\.72 M weights, 12 sequences of 128 tokens from the model, 2 draws\nabout .* on \d+ threads?, .* of memory\n$/,
   );
   const { stdout: json } = await succeeds(
     higgs('sensitivity', BOOKS, '--dry-run', '--json', '--estimator', 'noise', '--threads', '1'),
   );
   const cost = JSON.parse(json);
-  assert.equal([cost.estimator, cost.weights, cost.threads], ['noise', 4718592, 1]);
+  assert.equal([cost.estimator, cost.source, cost.weights, cost.threads], ['noise', 'model', 4718592, 1]);
   assert.ok(cost.seconds > 0);
 });
 
@@ -92,6 +107,8 @@ test('sensitivity refuses existing files, quantized checkpoints and missing text
     [[BOOKS], /--output must be given, or --dry-run/],
     [[BOOKS, '-o', out, '--levels', '0.1'], /--levels must go with --estimator noise/],
     [[BOOKS, '-o', out, '--levels', 'a'], /--levels/],
+    [[BOOKS, '-o', out, '--source', 'books'], /--source/],
+    [[BOOKS, '-o', out, '--source', 'random', '--text', `${BOOKS}/valid.txt`], /--source must go without --text/],
     [[BOOKS, '-o', out, '--estimator', 'hessian'], /--estimator/],
     [[BOOKS, '-o', out, '--tokens', '1'], /--tokens/],
   ];

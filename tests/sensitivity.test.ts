@@ -229,6 +229,25 @@ test('both estimators agree on the embedded model within their standard errors, 
   assert.ok(Math.abs(a! / b! - 1) < 0.15, `Σα are ${a} and ${b}`);
 });
 
+test('what was measured on is noted: the model’s own tokens by default, random ones, or a text', async () => {
+  const text = readFileSync(`${FOLDER}/valid.txt`, 'utf8').slice(0, 2000);
+  const files: string[] = [];
+  for (const [options, source] of [
+    [{}, 'model'],
+    [{ source: 'random' }, 'random'],
+    [{ text }, 'text'],
+  ] as const) {
+    const alphas = await measureSensitivity(books, { ...few, ...options });
+    assert.is(alphas.settings.source, source);
+    files.push(JSON.stringify([...alphas.tensors]));
+  }
+  assert.is(new Set(files).size, 3);
+  const partials: string[] = [];
+  await measureSensitivity(tiny, { ...few, source: 'random', onPartial: (partial) => partials.push(partial) });
+  const reason = await measureSensitivity(tiny, { ...few, partial: partials[0]! }).catch((found) => found);
+  assert.match(reason.message, /must be of the same model and settings/);
+});
+
 test('of a text both estimators give perplexity and its increase', async () => {
   const text = readFileSync(`${FOLDER}/valid.txt`, 'utf8');
   const bos = { ...(await measureSensitivity(books, { text, tokens: 32, sequences: 2, draws: 1 })) };
@@ -263,6 +282,8 @@ test('measureSensitivity() refuses what it cannot measure', async () => {
     [{ seed: -1 }, /^seed must be an integer/],
     [{ levels: [0.1, 0.1] }, /^levels must be ascending numbers between 0 and 4: got \[0.1,0.1\]$/],
     [{ levels: [] }, /^levels must be/],
+    [{ source: 'books' as 'random' }, /^source must be "model" or "random": got "books"$/],
+    [{ source: 'model', text: 'A text.' }, /^source must be left out where there is a text: got "model"$/],
     [{ estimator: 'hessian' as 'noise' }, /^estimator must be "fisher" or "noise": got "hessian"$/],
   ];
   for (const [options, message] of bad) await refused(measureSensitivity(tiny, options), 'RangeError', message);
@@ -334,6 +355,9 @@ test('estimateSensitivity() reads headers alone, and counts what would be measur
     const { hidden_size: dim, intermediate_size: wide, head_dim: size } = llama;
     assert.is(cost.weights, 2 * (dim * size * (2 * 6 + 2 * 2) + 3 * dim * wide));
     assert.ok(cost.seconds > 0 && cost.bytes > cost.weights * 2);
+    const random = await estimateSensitivity(tiny, { estimator, tokens: 16, source: 'random' });
+    assert.equal([cost.source, random.source], ['model', 'random']);
+    assert.ok(random.bytes < cost.bytes);
   }
 });
 

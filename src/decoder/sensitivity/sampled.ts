@@ -40,13 +40,18 @@ export async function sampledIds(
 
 /** The first id up to which more than `share` of the probability lies; the last one if logits are not numbers. */
 export function sample(logits: Float32Array, share: number): number {
-  const top = logits.reduce((most, logit) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
-  const weights = Float64Array.from(logits, (logit) => exp(logit - top));
-  const target = share * weights.reduce((sum, weight) => sum + weight, 0);
+  let top = Number.NEGATIVE_INFINITY;
+  for (let id = 0; id < logits.length; id++) top = Math.max(top, logits[id]!);
+  const weights = new Float64Array(logits.length);
+  let total = 0;
+  for (let id = 0; id < logits.length; id++) {
+    weights[id] = exp(logits[id]! - top);
+    total += weights[id]!;
+  }
   let sum = 0;
   for (let id = 0; id < weights.length; id++) {
     sum += weights[id]!;
-    if (sum > target) return id;
+    if (sum > share * total) return id;
   }
   return weights.length - 1;
 }

@@ -18,7 +18,7 @@ export interface SensitivitySettings {
   source?: 'model' | 'random';
   /** Tokens of a sequence; 128 if left out, or the model's context if that is less. */
   tokens?: number;
-  /** Sequences; 16 for `fisher` and 4 for `noise` if left out. */
+  /** Sequences; 12 for `fisher` and 4 for `noise` if left out. */
   sequences?: number;
   /** Draws of labels or of noise for each sequence; 2 for `fisher` and 1 for `noise` if left out. */
   draws?: number;
@@ -29,7 +29,7 @@ export interface SensitivitySettings {
 }
 
 export const DEFAULTS = {
-  fisher: { sequences: 16, draws: 2 },
+  fisher: { sequences: 12, draws: 2 },
   noise: { sequences: 4, draws: 1 },
   source: 'model',
   tokens: 128,
