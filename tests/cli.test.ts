@@ -107,7 +107,7 @@ test('--json of every verb parses and has the documented fields', async () => {
     run('verify', out, '--against', input),
     run('dequantize', out, '-o', restored),
   ]);
-  const row = { name: Q, grid: 'p2n256', groupSize: 64, bpw: 4.25, shape: [64, 64], dtype: 'BF16', seed: 0 };
+  const row = { name: Q, grid: 't4', groupSize: 64, bpw: 4.25, shape: [64, 64], dtype: 'BF16', seed: 0 };
   const has = (found: Record<string, unknown>, expected: Record<string, unknown>) => {
     for (const [key, value] of Object.entries(expected)) assert.equal(found[key], value, key);
   };
@@ -122,8 +122,8 @@ test('--json of every verb parses and has the documented fields', async () => {
     assert.is(report.tensors.length, 3);
     const own = report.tensors.find(({ name }: { name: string }) => name === Q);
     has(own, row);
-    assert.ok(own.relativeError > 0.006 && own.relativeError < 0.009);
-    assert.ok(own.gridMse > 0.0076 && own.gridMse < 0.0078);
+    assert.ok(own.relativeError > 0.005 && own.relativeError < 0.007);
+    assert.ok(own.gridMse > 0.0058 && own.gridMse < 0.006);
   }
   for (const report of [quantized, compared]) assert.ok(report.bytesIn > 0 && report.bytesIn < sizes.in);
   assert.equal(
@@ -164,7 +164,7 @@ test('without --json a person reads tables', async () => {
       ['quantize', input, '--dry-run'],
     ].map((args) => succeeds(higgs(...args))),
   );
-  assert.match(inspected.stdout, /q_proj\.weight +BF16 +64 × 64 +p2n256 g64 +4\.25 +2\.18 kB +0\.00/);
+  assert.match(inspected.stdout, /q_proj\.weight +BF16 +64 × 64 +t4 g64 +4\.25 +2\.18 kB +0\.00/);
   assert.match(inspected.stdout, /4 tensors, 10\.2 k parameters, .* at 4\.25 bits per weight\n$/);
   assert.match(plain.stdout, /model\.norm\.weight +BF16 +7 /);
   assert.match(verified.stdout, /\d+ checksums hold, t² recomputed against the original; 4\.25 bits per weight/);
@@ -202,6 +202,22 @@ test('a reader that goes away early, as head does, is no fault', async () => {
   assert.match(head.stdout, /^tensor +dtype/);
 });
 
+test('--scale-search errs less in the same bits, and config.json says so', async () => {
+  const input = await folder(smallFiles());
+  const [plain, searched] = await Promise.all(
+    [[], ['--scale-search']].map(async (extra) => {
+      const out = output();
+      const report = JSON.parse((await succeeds(quantize(input, out, '--json', ...extra))).stdout);
+      const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'));
+      await succeeds(higgs('verify', out, '--against', input));
+      return { ...report, noted: config.quantization_config.scale_search };
+    }),
+  );
+  assert.equal([plain.noted, searched.noted], [undefined, true]);
+  assert.is(searched.bytesOut - plain.bytesOut, 0);
+  assert.ok(searched.relativeError < plain.relativeError * 0.98, `${searched.relativeError}`);
+});
+
 // --- which tensors
 
 test('--include, --exclude and --embeddings choose; a tied embedding is quantized once, a head of its own as well', async () => {
@@ -211,7 +227,7 @@ test('--include, --exclude and --embeddings choose; a tied embedding is quantize
     const report = JSON.parse((await succeeds(higgs('quantize', input, '--dry-run', '--json', ...args))).stdout);
     return report.tensors.map(({ name, grid }: Record<string, string>) => `${name} ${grid}`).sort();
   };
-  const [q, k, e, h] = [`${Q} p2n256`, `${K} p2n256`, `${EMBEDDING} p4n256`, 'lm_head.weight p4n256'];
+  const [q, k, e, h] = [`${Q} t4`, `${K} t4`, `${EMBEDDING} p4n256`, 'lm_head.weight p4n256'];
   assert.equal(
     await Promise.all([
       chosen(tied),
@@ -225,7 +241,7 @@ test('--include, --exclude and --embeddings choose; a tied embedding is quantize
       chosen(untied, '--include', 'embed'),
       chosen(untied, '--bits', '2', '--exclude', 'k_proj'),
     ]),
-    [[k, q], [e, k, q], [k, q], [h, e, k, q], [e, q], [q], [h, e, q], [k], [`${EMBEDDING} p2n256`], [`${Q} p2n16`]].map(
+    [[k, q], [e, k, q], [k, q], [h, e, k, q], [e, q], [q], [h, e, q], [k], [`${EMBEDDING} t4`], [`${Q} t2`]].map(
       (names) => names.sort(),
     ),
   );

@@ -30,7 +30,7 @@ export interface SensitivityOptions extends SensitivitySettings {
 }
 
 /**
- * Measures the sensitivities of all linear weights of a checkpoint that is not quantized.
+ * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
  * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
@@ -60,7 +60,7 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const { identity } = session;
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length, text: text !== undefined };
-    const key = JSON.stringify({ identity, ...noted, levels, ids: checksumOf(sequences) });
+    const key = JSON.stringify({ identity, config, ...noted, levels, ids: checksumOf(sequences) });
     const results = partial === undefined ? [] : readPartial(partial, key);
     const record = (result: number[]) => {
       results.push(result);
