@@ -141,7 +141,7 @@ async function tablesOf(
     return found;
   };
   const higgsRow = (name: string, options: CheckpointOptions): Row => {
-    return { name: `HIGGS ${name}`, measure: () => compareScheme(options) };
+    return { name: name.startsWith('t') ? name : `HIGGS ${name}`, measure: () => compareScheme(options) };
   };
   const tokens = texts.reduce((sum, { length }) => sum + length, 0);
   const scored = `${name}, ${tokens} tokens of ${texts.length} texts, context ${context}`;
