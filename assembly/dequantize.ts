@@ -6,6 +6,19 @@ import { fromF16 } from './float';
 import { nextGroup } from './lanes';
 import { unpack } from './pack';
 import { bytesOf, rowsOf, rowStride } from './rows';
+import { trellisValues } from './trellis/values';
+
+/** Stands for the weights of a code where a grid is a trellis. */
+// @ts-ignore: decorator
+@inline
+export const TRELLIS: usize = 0;
+
+/** Codes in a row: one for each p weights; of a trellis one a weight, to a multiple of 4. */
+// @ts-ignore: decorator
+@inline
+export function codesPerRow(cols: usize, p: usize): usize {
+  return p == TRELLIS ? (cols + 3) & ~3 : (cols + p - 1) / p;
+}
 
 // As lookup, for single weights and at most 16 points whose bytes stand in four vectors: sixteen weights a round.
 // @ts-ignore: decorator
@@ -34,14 +47,16 @@ function lookup16(codes: usize, end: usize, bytes: usize, y: usize): void {
 
 /**
  * The grid points that `vectors` codes (u16) stand for, one after the other: p · vectors f32 to `y`, and up to 15 more, of no
- * meaning. Reads `codes` up to the next multiple of 16. `table` as by gridTable.
+ * meaning. Reads `codes` up to the next multiple of 16. `table` as by gridTable; of a trellis (p = 0) as by trellisTable.
  */
 // @ts-ignore: decorator
 @inline
 export function lookup(codes: usize, vectors: usize, table: usize, p: usize, n: usize, y: usize): void {
   const rows = rowsOf(table);
   const end = codes + (vectors << 1);
-  if (p == 1 && n <= 16) {
+  if (p == TRELLIS) {
+    trellisValues(codes, vectors, n, table, y);
+  } else if (p == 1 && n <= 16) {
     lookup16(codes, end, bytesOf(table, n), y);
   } else if (p == 1) {
     for (; codes < end; codes += 2, y += 4) store<u32>(y, load<u32>(rows + ((<usize>load<u16>(codes)) << 4)));
@@ -64,7 +79,7 @@ export function dequantize(
 ): void {
   const values = scratch;
   const codes = values + ((cols + 64) << 2);
-  const vectors = (cols + p - 1) / p;
+  const vectors = codesPerRow(cols, p);
   const rowBytes = (vectors * bits + 7) >> 3;
   for (let row: usize = 0; row < rows; row++) {
     unpack(packed, vectors, bits, codes);

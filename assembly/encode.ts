@@ -2,7 +2,7 @@
 //   σ = f16(‖w‖ / √g);  z = H(s ∘ w) · 1 / (√g · σ);  code = nearest grid point of p consecutive z
 // Vectors run along the whole row and may cross groups; the last one is padded with zeros.
 
-import { lookup } from './dequantize';
+import { codesPerRow, lookup, TRELLIS } from './dequantize';
 import { begin, finish } from './hadamard';
 import { F32, FACTOR_COLS, fromF16, toF16, weightBytes, widen } from './float';
 import { distance, dot, nextGroup } from './lanes';
@@ -10,6 +10,7 @@ import { nearest1 } from './line';
 import { nearest2 } from './plane';
 import { nearest3, nearest4 } from './space';
 import { pack } from './pack';
+import { viterbi } from './trellis/viterbi';
 
 // f16 bits of √(squared / n), where `squared` sums n squares; infinity for all that f16 cannot hold.
 // @ts-ignore: decorator
@@ -41,7 +42,8 @@ export function encode(
   const rounded = z + ((cols + 64) << 2);
   const wide = rounded + ((cols + 64) << 2);
   const codes = wide + ((cols + 64) << 2);
-  const vectors = (cols + p - 1) / p;
+  const slices = (codes + ((cols + 64) << 1) + 15) & ~15;
+  const vectors = codesPerRow(cols, p);
   const rowBytes = (vectors * bits + 7) >> 3;
   const factorBytes = factors ? (cols + FACTOR_COLS - 1) / FACTOR_COLS << 2 : 0;
   const n = (<usize>1) << bits;
@@ -71,7 +73,8 @@ export function encode(
       }
     }
     memory.fill(z + (cols << 2), 0, 64 << 2);
-    if (p == 1) nearest1(z, vectors, table, n, codes);
+    if (p == TRELLIS) viterbi(z, vectors >> 2, table, codes, rounded, slices);
+    else if (p == 1) nearest1(z, vectors, table, n, codes);
     else if (p == 2) nearest2(z, vectors, table, n, codes, rounded);
     else if (p == 3) nearest3(z, vectors, table, n, codes);
     else nearest4(z, vectors, table, n, codes);

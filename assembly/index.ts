@@ -3,6 +3,7 @@ export { heapBase } from './lanes';
 export { f16ToF32, bf16ToF32, f8ToF32, scaleBlocks, widen, f32ToF16, f32ToBf16 } from './float';
 export { signs, hadamard, rotate } from './hadamard';
 export { gridTable, gridTableBytes } from './table';
+export { trellisTable, trellisTableBytes } from './trellis/table';
 export { nearest1 } from './line';
 export { nearest2 } from './plane';
 export { nearest3, nearest4 } from './space';

@@ -3,7 +3,7 @@
 
 import { dot, nextGroup } from './lanes';
 import { fromF16 } from './float';
-import { lookup } from './dequantize';
+import { codesPerRow, lookup } from './dequantize';
 import { unpack } from './pack';
 
 /**
@@ -16,7 +16,7 @@ export function matvec(
 ): void {
   const values = scratch;
   const codes = values + ((cols + 64) << 2);
-  const vectors = (cols + p - 1) / p;
+  const vectors = codesPerRow(cols, p);
   const rowBytes = (vectors * bits + 7) >> 3;
   for (let row: usize = 0; row < rows; row++) {
     unpack(packed, vectors, bits, codes);

@@ -114,7 +114,7 @@ function restoring({ kernels, grids, rows, count, masks, packed, scales, activat
     title: 'Dequantize to f32 and matvec from packed codes, groups of 1024',
     columns: speedColumns,
     rows: grids.flatMap(({ name, p, bits, table }) => {
-      const codeBytes = rows * (bytesPerRow(COLS, p, bits) + 2 * groupsPerRow(COLS, GROUP_SIZE));
+      const codeBytes = rows * (bytesPerRow(COLS, { p, bits }) + 2 * groupsPerRow(COLS, GROUP_SIZE));
       return [
         timed({
           name: `dequantize ${name}`,

@@ -1,6 +1,6 @@
 // Seeded weights, grids and room for results in the kernels' linear memory: what every row of the tables works on.
 
-import type { Grid } from '../src/grids/grid.ts';
+import type { PointGrid } from '../src/grids/grid.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
@@ -11,7 +11,7 @@ export const COLS = 4096;
 export const GROUP_SIZE = 1024;
 
 /** A grid with the addresses of its points and its tables. */
-export interface PlacedGrid extends Grid {
+export interface PlacedGrid extends PointGrid {
   pointsAt: number;
   table: number;
   /** The same table with no cells: the search compares every point. */

@@ -8,6 +8,7 @@ import type { Model } from './decoder/textmodel.ts';
 import { UnsupportedError } from './errors.ts';
 import { checkGrid, type Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
+import { trellises } from './grids/trellises.ts';
 import { wrapKernels } from './kernels/kernels.ts';
 import { loadKernels } from './kernels/load.ts';
 import { offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf } from './linearity/allocate.ts';
@@ -42,7 +43,7 @@ import type { Threads } from './workers/threads.ts';
 
 /** Options of `load`. */
 export interface LoadOptions {
-  /** Grids beside those of up to 256 points in one or two dimensions: `higgs-wasm/grids` has the larger ones. */
+  /** Grids beside the trellises and those of up to 256 points in one or two dimensions: `higgs-wasm/grids` has the larger ones. */
   grids?: Iterable<Grid>;
 }
 
@@ -157,7 +158,7 @@ export interface Higgs {
  */
 export async function load(module?: WebAssembly.Module, { grids: extra = [] }: LoadOptions = {}): Promise<Higgs> {
   const kernels = wrapKernels(await loadKernels(module));
-  const grids = new Map([...smallGrids, ...extra].map((grid) => [grid.name, grid]));
+  const grids = new Map([...smallGrids, ...trellises, ...extra].map((grid) => [grid.name, grid]));
   for (const grid of grids.values()) checkGrid(grid);
   const local = localPool(kernels);
 

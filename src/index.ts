@@ -14,7 +14,8 @@ export type { SensitivityProgress } from './decoder/sensitivity/steps.ts';
 export type { Model } from './decoder/textmodel.ts';
 export type { Tokenizer } from './decoder/tokenizer.ts';
 export { FileError, FormatError, type Place, UnsupportedError } from './errors.ts';
-export type { Dimension, Grid } from './grids/grid.ts';
+export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
+export type { Trellis } from './grids/trellis.ts';
 export {
   type CheckpointOptions,
   type Higgs,

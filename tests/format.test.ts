@@ -4,7 +4,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { largeGrids } from '../src/grids/large.ts';
-import { type CheckpointOptions, load, type QuantizedMatrix } from '../src/index.ts';
+import { type CheckpointOptions, type Grid, load, type QuantizedMatrix } from '../src/index.ts';
 import { normals, uniform } from './bits.ts';
 import {
   memoryFolder,
@@ -16,7 +16,19 @@ import {
   tensorOf,
   valuesOf,
 } from './checkpoints.ts';
-import { checkCodes, checkSums, decode, gamma, groupsOf, type Layout, readAll, signOf, tolerance } from './format.ts';
+import {
+  checkCodes,
+  checkSums,
+  decode,
+  gamma,
+  groupsOf,
+  type Layout,
+  type Points,
+  readAll,
+  signOf,
+  sizesOf,
+  tolerance,
+} from './format.ts';
 import golden from './vectors/format1.json';
 
 const higgs = await load(undefined, { grids: largeGrids });
@@ -90,6 +102,10 @@ const SCHEMES: CheckpointOptions[] = [
   { grid: 'p2n64', groupSize: 16, signs: 'none' },
   { grid: 'p3n512', groupSize: 128, seed: 77 },
   { grid: 'p4n256', groupSize: 4096, seed: 2 },
+  { grid: 't4', groupSize: 1024, seed: 0 },
+  { grid: 't4q', groupSize: 64, seed: 5 },
+  { grid: 't3', groupSize: 512, seed: 1 },
+  { grid: 't2', groupSize: 16, signs: 'none' },
 ];
 
 for (const scheme of SCHEMES) {
@@ -110,7 +126,9 @@ for (const scheme of SCHEMES) {
     for (const [name, { shape, dtype, bytes }] of Object.entries(tensors)) {
       const [rows, cols] = [shape.slice(0, -1).reduce((a, b) => a * b, 1), shape.at(-1) ?? 1];
       const size =
-        rows * (Math.ceil((Math.ceil(cols / grid.p) * grid.bits) / 8) + 2 * groupsOf(cols, scheme.groupSize!).length);
+        rows *
+        (Math.ceil((sizesOf(layoutGrid(grid), cols).count * grid.bits) / 8) +
+          2 * groupsOf(cols, scheme.groupSize!).length);
       const quantized =
         DTYPES.includes(dtype) && shape.length >= 2 && !name.endsWith('_scale_inv') && size < bytes.length;
       assert.is(weights.has(name), quantized, name);
@@ -193,7 +211,11 @@ for (const scheme of SCHEMES) {
 }
 
 function layoutOf({ rows, cols, groupSize, seed, grid }: QuantizedMatrix): Layout {
-  return { rows, cols, groupSize, seed, p: grid.p, n: grid.n, points: grid.points };
+  return { rows, cols, groupSize, seed, grid: layoutGrid(grid) };
+}
+
+function layoutGrid(grid: Grid): Layout['grid'] {
+  return 'tables' in grid ? grid : { p: grid.p, n: grid.n, points: grid.points };
 }
 
 function halves(scales: Uint16Array): Float64Array {
@@ -278,8 +300,8 @@ test('quantizeCheckpoint() stores several grids once each, the scheme of every t
   const input = memoryFolder({ 'model.safetensors': safetensors(tensors) });
   await higgs.quantizeCheckpoint(input, output, { grid: 'p1n4', embeddings: 'p4n256', groupSize: 32, seed: 3 });
   const { weights } = readAll([output.files.get('model.safetensors')!]);
-  assert.is(weights.get('model.embed_tokens.weight')!.layout.p, 4);
-  assert.is(weights.get('q_proj.weight')!.layout.n, 4);
+  assert.is((weights.get('model.embed_tokens.weight')!.layout.grid as Points).p, 4);
+  assert.is((weights.get('q_proj.weight')!.layout.grid as Points).n, 4);
   for (const { layout } of weights.values()) assert.equal([layout.groupSize, layout.seed], [32, 3]);
 });
 

@@ -3,6 +3,7 @@
 
 import * as assert from 'uvu/assert';
 import { crc32, type Found, readSafetensors, valuesOf } from './checkpoints.ts';
+import { checkPath, integersOf, type Trellis } from './format-trellis.ts';
 
 /** Unit roundoff of f32. */
 const U = 2 ** -24;
@@ -19,6 +20,10 @@ export interface Layout {
   cols: number;
   groupSize: number;
   seed: number | null;
+  grid: Points | Trellis;
+}
+
+export interface Points {
   p: number;
   n: number;
   points: ArrayLike<number>; // (n, p)
@@ -77,11 +82,25 @@ function codesOf(row: Uint8Array, count: number, bits: number): number[] {
   return codes;
 }
 
+/** Bits of a code, and how many a row of `cols` has. */
+export function sizesOf(grid: Points | Trellis, cols: number): { bits: number; count: number } {
+  return 'tables' in grid
+    ? { bits: grid.bits, count: Math.ceil(cols / 4) * 4 }
+    : { bits: Math.log2(grid.n), count: Math.ceil(cols / grid.p) };
+}
+
+// What a row's codes stand for.
+function valuesAt(codes: readonly number[], grid: Points | Trellis, cols: number): number[] {
+  if ('tables' in grid) return integersOf(codes, grid).map((u) => Math.fround(grid.step * (u - grid.zero)));
+  const { p, points } = grid;
+  return Array.from({ length: cols }, (_, i) => points[codes[Math.floor(i / p)] * p + (i % p)]);
+}
+
 /** Reads a matrix; asserts its lengths and the unused bits. */
 export function decode(packed: Uint8Array, scales: ArrayLike<number>, layout: Layout): Decoded {
-  const { rows, cols, groupSize, seed, p, n, points } = layout;
-  const count = Math.ceil(cols / p);
-  const bytesPerRow = Math.ceil((count * Math.log2(n)) / 8);
+  const { rows, cols, groupSize, seed, grid } = layout;
+  const { bits, count } = sizesOf(grid, cols);
+  const bytesPerRow = Math.ceil((count * bits) / 8);
   const groups = groupsOf(cols, groupSize);
   assert.is(packed.length, rows * bytesPerRow);
   assert.is(scales.length, rows * groups.length);
@@ -91,9 +110,9 @@ export function decode(packed: Uint8Array, scales: ArrayLike<number>, layout: La
   const vectors = new Float64Array(rows * cols);
   const codes = [];
   for (let row = 0; row < rows; row++) {
-    const own = codesOf(packed.subarray(row * bytesPerRow, (row + 1) * bytesPerRow), count, Math.log2(n));
+    const own = codesOf(packed.subarray(row * bytesPerRow, (row + 1) * bytesPerRow), count, bits);
     codes.push(own);
-    const v = Array.from({ length: cols }, (_, i) => points[own[Math.floor(i / p)] * p + (i % p)]);
+    const v = valuesAt(own, grid, cols);
     for (const [k, { start, size }] of groups.entries()) {
       const scale = scales[row * groups.length + k];
       let magnitude = 0;
@@ -140,7 +159,7 @@ export interface Contents {
 
 /** Reads the files of a checkpoint, in their order, and asserts every rule of the format on the way. */
 export function readAll(files: readonly Uint8Array[]): Contents {
-  const grids = new Map<string, { n: number; p: number; points: Float64Array; mse: number }>();
+  const grids = new Map<string, Points | Trellis>();
   const contents: Contents = { weights: new Map(), plain: new Map() };
   let paddings = 0;
   for (const [k, file] of files.entries()) {
@@ -149,8 +168,10 @@ export function readAll(files: readonly Uint8Array[]): Contents {
     assert.is(dataStart % 8, 0);
     const about: Record<string, { shape: number[]; dtype: string; grid: string; groupSize: number; seed: number }> =
       JSON.parse(metadata['higgs.tensors']);
-    const mse: Record<string, { mse: number }> = JSON.parse(metadata['higgs.grids'] ?? '{}');
-    if (metadata['higgs.grids'] !== undefined) assert.ok(Object.keys(mse).length > 0);
+    const notes: Record<string, { mse: number; step: number; zero: number }> = JSON.parse(
+      metadata['higgs.grids'] ?? '{}',
+    );
+    if (metadata['higgs.grids'] !== undefined) assert.ok(Object.keys(notes).length > 0);
 
     let end = dataStart;
     const checked: [string, Found][] = [];
@@ -179,13 +200,20 @@ export function readAll(files: readonly Uint8Array[]): Contents {
       [file.subarray(0, dataStart), ...checked.map(([, { bytes }]) => bytes)].map((bytes) => crc32(bytes)),
     );
 
-    for (const [grid, { mse: error }] of Object.entries(mse)) {
+    for (const [grid, { mse, step, zero }] of Object.entries(notes)) {
       assert.not(grids.has(grid), `${grid} is stored once`);
-      const [, p, n] = /^p(\d+)n(\d+)$/.exec(grid)!.map(Number);
+      assert.ok(mse > 0);
       const tensor = tensors.get(`higgs.grid.${grid}`)!;
+      if (grid.startsWith('t')) {
+        assert.is(tensor.dtype, 'U8');
+        assert.equal(tensor.shape, [3, 16]);
+        grids.set(grid, { bits: Number(grid[1]), step, zero, tables: tensor.bytes });
+        continue;
+      }
+      const [, p, n] = /^p(\d+)n(\d+)$/.exec(grid)!.map(Number);
       assert.is(tensor.dtype, 'F32');
       assert.equal(tensor.shape, [n, p]);
-      grids.set(grid, { n, p, points: valuesOf(tensor), mse: error });
+      grids.set(grid, { n, p, points: valuesOf(tensor) });
     }
     const own = checked.filter(([name]) => name.endsWith('.packed') && Object.hasOwn(about, name.slice(0, -7)));
     assert.is(own.length, Object.keys(about).length);
@@ -209,7 +237,7 @@ export function readAll(files: readonly Uint8Array[]): Contents {
       assert.is(scales.dtype, 'F16');
       assert.equal(scales.shape, [rows, groupsOf(cols, groupSize).length]);
       contents.weights.set(name, {
-        layout: { rows, cols, groupSize, seed, ...grid },
+        layout: { rows, cols, groupSize, seed, grid },
         shape,
         dtype,
         packed,
@@ -219,7 +247,7 @@ export function readAll(files: readonly Uint8Array[]): Contents {
       parts.add(packedName).add(`${name}.scales`);
     }
     for (const [name, tensor] of checked) {
-      if (parts.has(name) || /^higgs\.(grid\.p\dn\d+|errors\.\d+)$/.test(name)) continue;
+      if (parts.has(name) || /^higgs\.(grid\.(p\dn\d+|t\d[a-z]?)|errors\.\d+)$/.test(name)) continue;
       assert.not(name.startsWith('higgs.'), name);
       contents.plain.set(name, tensor);
     }
@@ -256,7 +284,7 @@ export function checkSums(
   assert.ok(Math.abs(sums[0] - error) <= bound, `${name}: Σ(w − ŵ)² is ${sums[0]}, in f64 ${error}`);
 }
 
-/** Scales are the groups' RMS, rounded to f16; codes are nearest points, both up to the roundings of f32. */
+/** Scales are the groups' RMS, rounded to f16; codes are nearest points or best paths, all up to the roundings of f32. */
 export function checkCodes(
   name: string,
   w: Float64Array,
@@ -264,11 +292,11 @@ export function checkCodes(
   scales: Float64Array,
   layout: Layout,
 ): void {
-  const { cols, groupSize, seed, p, n, points } = layout;
+  const { cols, groupSize, seed, grid } = layout;
   const rows = Math.min(layout.rows, 3);
   const groups = groupsOf(cols, groupSize);
   for (let row = 0; row < rows; row++) {
-    const z = new Float64Array(Math.ceil(cols / p) * p);
+    const z = new Float64Array(cols + 4);
     const slack = new Float64Array(z.length);
     for (const [k, { start, size }] of groups.entries()) {
       const scale = scales[row * groups.length + k];
@@ -286,23 +314,34 @@ export function checkCodes(
         slack[start + i] = gamma(Math.log2(size) + 4) * total * factor;
       }
     }
-    for (const [i, code] of decoded.codes[row].entries()) {
-      // score = z·g − ½‖g‖²: z may be off by slack, and p products and sums round.
-      const score = (j: number) => {
-        let [value, doubt] = [0, 0];
-        for (let k = 0; k < p; k++) {
-          const [at, g] = [z[i * p + k], points[j * p + k]];
-          value += at * g - (g * g) / 2;
-          doubt += slack[i * p + k] * Math.abs(g) + gamma(p + 2) * (Math.abs(at * g) + (g * g) / 2);
-        }
-        return { value, doubt };
-      };
-      const own = score(code);
-      for (let j = 0; j < n; j++) {
-        const other = score(j);
-        if (other.value - other.doubt > own.value + own.doubt) {
-          assert.unreachable(`${name}, row ${row}: code ${i} is ${code}, but ${j} is nearer`);
-        }
+    if ('tables' in grid) checkPath(`${name}, row ${row}`, decoded.codes[row], z, slack, grid);
+    else checkNearest(`${name}, row ${row}`, decoded.codes[row], z, slack, grid);
+  }
+}
+
+function checkNearest(
+  name: string,
+  codes: readonly number[],
+  z: Float64Array,
+  slack: Float64Array,
+  { p, n, points }: Points,
+): void {
+  for (const [i, code] of codes.entries()) {
+    // score = z·g − ½‖g‖²: z may be off by slack, and p products and sums round.
+    const score = (j: number) => {
+      let [value, doubt] = [0, 0];
+      for (let k = 0; k < p; k++) {
+        const [at, g] = [z[i * p + k], points[j * p + k]];
+        value += at * g - (g * g) / 2;
+        doubt += slack[i * p + k] * Math.abs(g) + gamma(p + 2) * (Math.abs(at * g) + (g * g) / 2);
+      }
+      return { value, doubt };
+    };
+    const own = score(code);
+    for (let j = 0; j < n; j++) {
+      const other = score(j);
+      if (other.value - other.doubt > own.value + own.doubt) {
+        assert.unreachable(`${name}: code ${i} is ${code}, but ${j} is nearer`);
       }
     }
   }

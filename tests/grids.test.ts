@@ -4,7 +4,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import errors from '../src/grids/data/mse.json';
-import type { Grid } from '../src/grids/grid.ts';
+import type { PointGrid } from '../src/grids/grid.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { make, makeLine } from '../src/grids/maker/make.ts';
 import { RECIPES } from '../src/grids/maker/recipes.ts';
@@ -47,7 +47,7 @@ function integral(f: (x: number) => number, a: number, b: number): number {
   return (sum * step) / 3;
 }
 
-function weighLine({ n, points }: Grid): Weighed {
+function weighLine({ n, points }: PointGrid): Weighed {
   const mass = new Float64Array(n);
   const moment = new Float64Array(n);
   let mse = 0;
@@ -81,7 +81,7 @@ function phi(x: number): number {
 }
 
 /** Sweeps x in steps of 1/2048; at each, the points' parabolas (y − g_y)² + (x − g_x)² have a lower envelope in y. */
-function weighPlane({ n, points }: Grid): Weighed {
+function weighPlane({ n, points }: PointGrid): Weighed {
   const order = Array.from({ length: n }, (_, j) => j).sort((i, j) => points[2 * i + 1]! - points[2 * j + 1]!);
   const mass = new Float64Array(n);
   const moment = new Float64Array(2 * n);
@@ -238,7 +238,7 @@ function nearestSquare(points: Float32Array, p: number, n: number, v: Float64Arr
  * Mean error of `turns · count` vectors: Roberts's low-discrepancy sequence in four dimensions, through Box and Muller's
  * transform, shifted anew every turn; the turns' spread gives the standard error.
  */
-function sampled({ p, n, points }: Grid, turns: number, count: number): { mse: number; error: number } {
+function sampled({ p, n, points }: PointGrid, turns: number, count: number): { mse: number; error: number } {
   const ratio = 1.1673039782614187; // the root of x⁵ = x + 1
   const v = new Float64Array(4);
   const u = new Float64Array(4);

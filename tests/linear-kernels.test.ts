@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import debugBytes from '../build/decoder.debug.wasm';
 import relaxedBytes from '../build/decoder.relaxed.wasm';
 import plainBytes from '../build/decoder.wasm';
-import type { Grid } from '../src/grids/grid.ts';
+import type { PointGrid } from '../src/grids/grid.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
@@ -44,9 +44,9 @@ const otherGrids = [
   [4, 6],
 ].map(
   ([p, bits]) =>
-    ({ name: `p${p}n${2 ** bits}`, p, bits, n: 2 ** bits, points: normals(p * 2 ** bits, 5), mse: 1 }) as Grid,
+    ({ name: `p${p}n${2 ** bits}`, p, bits, n: 2 ** bits, points: normals(p * 2 ** bits, 5), mse: 1 }) as PointGrid,
 );
-const gridOf = (name: string): Grid => grids.find((grid) => grid.name === name)!;
+const gridOf = (name: string): PointGrid => grids.find((grid) => grid.name === name)!;
 const widths = [1, 2, 3, 5, 15, 16, 17, 31, 32, 33, 63, 172, 576, 1000, 1024];
 const RELAXED = 'relaxed';
 
@@ -58,7 +58,7 @@ interface Example extends Scheme {
   scales: Uint16Array; // (rows, groups)
 }
 
-function exampleOf(grid: Grid, rows: number, cols: number, groupSize: number): Example {
+function exampleOf(grid: PointGrid, rows: number, cols: number, groupSize: number): Example {
   const next = uniform(rows * 31 + cols);
   const vectors = Math.ceil(cols / grid.p);
   const codes = Array.from({ length: rows }, () => Uint16Array.from({ length: vectors }, () => next() * grid.n));
@@ -73,7 +73,7 @@ function f32ToF16FromNumber(x: number): number {
 }
 
 // (count, rows) by the twin.
-function expected(grid: Grid, example: Example, x: readonly Float32Array[]): Float32Array {
+function expected(grid: PointGrid, example: Example, x: readonly Float32Array[]): Float32Array {
   const { step, integers, narrow } = integerGrid(grid);
   const rows = example.codes.map((codes) =>
     Int16Array.from(
@@ -146,7 +146,7 @@ for (const [build, bytes] of builds) {
   }
 
   function quantizedProduct(
-    grid: Grid,
+    grid: PointGrid,
     example: Example,
     x: readonly Float32Array[],
     range?: [number, number],

@@ -3,7 +3,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import bytes from '../build/higgs.wasm';
-import { type Grid, load, UnsupportedError } from '../src/index.ts';
+import { load, type PointGrid, type Trellis, UnsupportedError } from '../src/index.ts';
 import { type Encoded, encode } from '../src/reference/encode.ts';
 import { signs } from '../src/reference/hadamard.ts';
 import { normals, sameBits } from './bits.ts';
@@ -43,7 +43,7 @@ test('load() rejects with UnsupportedError "simd" when WebAssembly has no SIMD',
 });
 
 test('load() and quantize() take grids of the caller, whatever their points', async () => {
-  const grid = (name: string, points: ArrayLike<number>): Grid => {
+  const grid = (name: string, points: ArrayLike<number>): PointGrid => {
     const [p, n] = name.slice(1).split('n').map(Number) as [1 | 2 | 3 | 4, number];
     return { name, p, n, bits: Math.log2(n), mse: 1, points: Float32Array.from(points) };
   };
@@ -77,15 +77,51 @@ test('load() and quantize() take grids of the caller, whatever their points', as
 });
 
 test('load() and quantize() refuse grids that contradict themselves', async () => {
-  const good: Grid = { name: 'p1n4', p: 1, n: 4, bits: 2, mse: 1, points: Float32Array.of(-1, 0, 1, 2) };
+  const good: PointGrid = { name: 'p1n4', p: 1, n: 4, bits: 2, mse: 1, points: Float32Array.of(-1, 0, 1, 2) };
   const higgs = await load();
-  const bad: [Partial<Grid>, RegExp][] = [
+  const bad: [Partial<PointGrid>, RegExp][] = [
     [{ name: 'p1n5' }, /name of a grid must be p<p>n<n>/],
     [{ name: 'mine' }, /name of a grid must be/],
     [{ n: 8 }, /p, n and bits of grid p1n4 must be 1, 4, 2: got 1, 8, 2/],
     [{ points: new Float32Array(3) }, /must be 4 finite numbers/],
     [{ points: Float32Array.of(0, 1, 2, Number.NaN) }, /must be 4 finite numbers/],
     [{ points: [1, 2, 3, 4] as unknown as Float32Array }, /must be a Float32Array/],
+  ];
+  for (const [change, message] of bad) {
+    const grid = { ...good, ...change };
+    assert.throws(() => higgs.quantize(new Float32Array(16), { rows: 1, cols: 16, grid }), message);
+    await load(undefined, { grids: [grid] }).then(
+      () => assert.unreachable('load() took it'),
+      (error) => assert.match(error.message, message),
+    );
+  }
+});
+
+test('load() and quantize() refuse trellises that contradict themselves, or that no kernel handles', async () => {
+  const higgs = await load();
+  const good = higgs.grids.get('t4') as Trellis;
+  const changed = (change: (tables: Uint8Array) => void) => {
+    const tables = good.tables.slice();
+    change(tables);
+    return { tables };
+  };
+  const bad: [Partial<Trellis>, RegExp][] = [
+    [{ name: 't5' }, /name of a grid must be p<p>n<n> .*, or t<bits>/],
+    [{ name: 'p2n256' }, /name of a trellis must be t<bits>: got "p2n256"/],
+    [{ bits: 3 }, /p and bits of trellis t4 must be 1, 4: got 1, 3/],
+    [{ tables: [...good.tables] as unknown as Uint8Array }, /tables of trellis t4 must be a Uint8Array/],
+    [{ tables: good.tables.slice(1) }, /tables of trellis t4 must have 48 bytes: got 47/],
+    [{ step: 0.1 }, /step of trellis t4 must be an f32 above 0: got 0.1/],
+    [{ step: 0 }, /step of trellis t4/],
+    [{ step: Infinity }, /step of trellis t4/],
+    [{ zero: 62.5 }, /zero of trellis t4 must be an integer from 0 to 127: got 62.5/],
+    [{ zero: 128 }, /zero of trellis t4/],
+    [changed((tables) => tables.fill(9, 32)), /tables of trellis t4 must sum to 127 at most: they reach 133/],
+    [
+      changed((tables) => tables.fill(0, 16)),
+      /trellis t4 must remember \(2\), \(4\), .* bits of the codes before: it does \(0\)/,
+    ],
+    [{ name: 't3', bits: 3 }, /tables of trellis t3 must repeat their first eight entries/],
   ];
   for (const [change, message] of bad) {
     const grid = { ...good, ...change };

@@ -138,7 +138,7 @@ test('readBitPlan() gives back what writeBitPlan() wrote, and names what is wron
     [broken(text, '"seed":0', '"seed":-1'), /seed must be an integer from 0/],
     [
       broken(text, `"grid":"${plan.tensors[0].grid}"`, '"grid":"p9n9"'),
-      /grid must be p<p>n<n> with a supported size: got "p9n9"/,
+      /grid must be p<p>n<n> with a supported size, or t<bits> .*: got "p9n9"/,
     ],
     [broken(text, '"tensors"', '"tensor"'), /tensors must be a JSON object: got nothing/],
   ];

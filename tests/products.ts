@@ -55,7 +55,7 @@ const READ_BEHIND = 64;
 
 /** Sizes of a layer of packed codes. */
 export function planQuantized({ rows, cols }: Shape, { p, bits, groupSize }: Scheme): QuantizedPlan {
-  const rowBytes = bytesPerRow(cols, p, bits);
+  const rowBytes = bytesPerRow(cols, { p, bits });
   const groups = groupsPerRow(cols, groupSize);
   const scalesAt = align(rows * rowBytes);
   const bytes = align(scalesAt + rows * groups * 2 + READ_BEHIND);

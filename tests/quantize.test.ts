@@ -306,12 +306,12 @@ test('seeds: other seeds give other bytes, the same seed the same, none is not s
   assert.is(higgs.quantize(weights, { rows: 4, cols: 256, seed: 5, signs: 'none' }).seed, null);
 });
 
-test('bitsPerWeight is log2 n / p + 16 / groupSize where all divides, and what is stored everywhere', () => {
-  for (const { name, n, p } of higgs.grids.values()) {
+test('bitsPerWeight is bits / p + 16 / groupSize where all divides, and what is stored everywhere', () => {
+  for (const { name, bits, p } of higgs.grids.values()) {
     for (const groupSize of [16, 1024]) {
       const cols = 3072; // a multiple of 1024 and of 3
       const { bitsPerWeight } = higgs.quantize(new Float32Array(cols), { rows: 1, cols, grid: name, groupSize });
-      assert.ok(Math.abs(bitsPerWeight - (Math.log2(n) / p + 16 / groupSize)) < 1e-12, `${name}: ${bitsPerWeight}`);
+      assert.ok(Math.abs(bitsPerWeight - (bits / p + 16 / groupSize)) < 1e-12, `${name}: ${bitsPerWeight}`);
     }
     for (const cols of [1, 17, 33, 172, 576, 1000]) {
       const matrix = higgs.quantize(new Float32Array(2 * cols), { rows: 2, cols, grid: name });

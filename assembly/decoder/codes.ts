@@ -1,7 +1,7 @@
 // Products with a quantized matrix in f32: each row's codes become points of the grid once, for all vectors.
 //   y_row = Σ over groups, in order, of σ · (grid[codes] · x̃), each inner product by the rule for sums; as matvec.ts
 
-import { lookup } from '../dequantize';
+import { codesPerRow, lookup } from '../dequantize';
 import { fromF16 } from '../float';
 import { dot, nextGroup } from '../lanes';
 import { unpack } from '../pack';
@@ -16,7 +16,7 @@ export function codeRows(
 ): void {
   const values = scratch;
   const codes = values + ((cols + 64) << 2);
-  const vectors = (cols + p - 1) / p;
+  const vectors = codesPerRow(cols, p);
   const rowBytes = (vectors * bits + 7) >> 3;
   for (let row: usize = 0; row < rows; row++) {
     unpack(packed, vectors, bits, codes);

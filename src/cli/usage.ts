@@ -3,9 +3,10 @@
 import { InvalidArgumentError } from 'commander';
 import { largeGrids } from '../grids/large.ts';
 import { smallGrids } from '../grids/small.ts';
+import { trellises } from '../grids/trellises.ts';
 
 /** Every grid that can be named. */
-export const GRID_NAMES: readonly string[] = [...smallGrids, ...largeGrids].map(({ name }) => name);
+export const GRID_NAMES: readonly string[] = [...smallGrids, ...largeGrids, ...trellises].map(({ name }) => name);
 
 /** The command line asks for something that cannot be: exit code 2. */
 export class UsageError extends Error {

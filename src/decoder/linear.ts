@@ -89,7 +89,7 @@ export function planLinear(
     return { type: 'dense', rows, cols, bias, input, inputBytes: cols * 4, dtype, rowBytes, weights };
   }
   const { grid, groupSize, seed } = tensor.quantized.scheme;
-  const rowBytes = bytesPerRow(cols, grid.p, grid.bits);
+  const rowBytes = bytesPerRow(cols, grid);
   const scaleBytes = groupsPerRow(cols, groupSize) * 2;
   const rotation = planner.rotated(input, cols, groupSize, seed);
   return {

@@ -1,6 +1,7 @@
 // Fills a planned state: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
 
-import { FormatError } from '../errors.ts';
+import { FormatError, UnsupportedError } from '../errors.ts';
+import { isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
@@ -50,6 +51,8 @@ export async function fillState(
   new Float64Array(buffer, state.frequencies, headDim / 2).set(frequencies(rope, headDim));
   for (const { seed, address, count } of plan.masks) if (seed !== null) kernels.signs(seed, address, count);
   for (const { grid, table, integers } of plan.tables) {
+    if (isTrellis(grid))
+      throw new UnsupportedError(`grid ${grid.name}`, `grid must be points: ${grid.name} is a trellis`);
     new Float32Array(buffer, staging, grid.points.length).set(grid.points);
     kernels.writeRows(staging, grid.p, grid.n, table);
     if (integers) memory.set(integerTable(grid), integers);

@@ -1,7 +1,8 @@
 // Everything that a forward pass reads and writes, by address: weights, cache, activations. Plain data, the same for all threads.
 // Activations hold `batch` tokens; a longer prompt goes through in batches.
 
-import type { Grid } from '../grids/grid.ts';
+import { UnsupportedError } from '../errors.ts';
+import { type Grid, isTrellis } from '../grids/grid.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { CheckpointTensor } from '../safetensors/checkpoint.ts';
@@ -127,6 +128,8 @@ export function planState(
     tableOf(grid) {
       let entry = tables.find((known) => known.grid.name === grid.name);
       if (!entry) {
+        if (isTrellis(grid))
+          throw new UnsupportedError(`grid ${grid.name}`, `grid must be points: ${grid.name} is a trellis`);
         const { p, n } = grid;
         const integerBytes = integers ? integerTable(grid).byteLength : 0;
         entry = { grid, table: reserve(rowTableBytes(p, n)), integers: integers ? reserve(integerBytes) : 0 };

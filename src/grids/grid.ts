@@ -1,11 +1,15 @@
-// A grid: n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p to them.
+// A grid: what weights are rounded to. Either n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p
+// to them, as HIGGS has them, or a trellis (trellis.ts).
 
-import { parseGridName } from './name.ts';
+import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
+import { checkTrellis, type Trellis } from './trellis.ts';
+
+export type Grid = PointGrid | Trellis;
 
 /** Number of weights that one code stands for. */
 export type Dimension = 1 | 2 | 3 | 4;
 
-export interface Grid {
+export interface PointGrid {
   /** `p2n256`: p dimensions, n points. */
   readonly name: string;
   readonly p: Dimension;
@@ -17,12 +21,17 @@ export interface Grid {
   readonly points: Float32Array; // (n, p)
 }
 
+/** Whether a grid is a trellis. */
+export function isTrellis(grid: Grid): grid is Trellis {
+  return 'tables' in grid;
+}
+
 /**
- * A stored grid.
+ * A stored grid of points.
  * @param bytes the points, little-endian f32, (n, p)
  * @param errors MSE per weight, by name
  */
-export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<string, number>>): Grid {
+export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<string, number>>): PointGrid {
   const [p, n] = name.slice(1).split('n').map(Number) as [Dimension, number];
   // The copy is aligned, which the decoded file need not be; every WebAssembly host is little-endian.
   return { name, p, n, bits: Math.log2(n), mse: errors[name]!, points: new Float32Array(bytes.slice().buffer) };
@@ -34,9 +43,16 @@ export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<st
  */
 export function checkGrid(grid: Grid): void {
   if (typeof grid !== 'object' || grid === null) throw new TypeError(`grid must be a name or a grid: got ${grid}`);
+  if (!isGridName(grid.name)) {
+    throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${JSON.stringify(grid.name)}`);
+  }
+  if (isTrellis(grid)) {
+    checkTrellis(grid);
+    return;
+  }
   const { name, p, n, bits, points } = grid;
-  const size = parseGridName(name);
-  if (!size) throw new RangeError(`name of a grid must be p<p>n<n> with a supported size: got ${JSON.stringify(name)}`);
+  const size = parsePointGridName(name);
+  if (!size) throw new RangeError(`grid ${name} must be a trellis: it has no tables`);
   if (size.p !== p || size.n !== n || size.bits !== bits) {
     throw new RangeError(
       `p, n and bits of grid ${name} must be ${size.p}, ${size.n}, ${size.bits}: got ${p}, ${n}, ${bits}`,

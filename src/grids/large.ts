@@ -7,14 +7,14 @@ import p3n4096Bytes from './data/p3n4096.f32';
 import p4n256Bytes from './data/p4n256.f32';
 import p4n1024Bytes from './data/p4n1024.f32';
 import p4n4096Bytes from './data/p4n4096.f32';
-import { type Grid, grid } from './grid.ts';
+import { grid, type PointGrid } from './grid.ts';
 
-export const p2n1024: Grid = /* @__PURE__ */ grid('p2n1024', p2n1024Bytes, errors);
-export const p3n512: Grid = /* @__PURE__ */ grid('p3n512', p3n512Bytes, errors);
-export const p3n4096: Grid = /* @__PURE__ */ grid('p3n4096', p3n4096Bytes, errors);
-export const p4n256: Grid = /* @__PURE__ */ grid('p4n256', p4n256Bytes, errors);
-export const p4n1024: Grid = /* @__PURE__ */ grid('p4n1024', p4n1024Bytes, errors);
-export const p4n4096: Grid = /* @__PURE__ */ grid('p4n4096', p4n4096Bytes, errors);
+export const p2n1024: PointGrid = /* @__PURE__ */ grid('p2n1024', p2n1024Bytes, errors);
+export const p3n512: PointGrid = /* @__PURE__ */ grid('p3n512', p3n512Bytes, errors);
+export const p3n4096: PointGrid = /* @__PURE__ */ grid('p3n4096', p3n4096Bytes, errors);
+export const p4n256: PointGrid = /* @__PURE__ */ grid('p4n256', p4n256Bytes, errors);
+export const p4n1024: PointGrid = /* @__PURE__ */ grid('p4n1024', p4n1024Bytes, errors);
+export const p4n4096: PointGrid = /* @__PURE__ */ grid('p4n4096', p4n4096Bytes, errors);
 
 /** The larger grids, by p, then n. */
-export const largeGrids: readonly Grid[] = [p2n1024, p3n512, p3n4096, p4n256, p4n1024, p4n4096];
+export const largeGrids: readonly PointGrid[] = [p2n1024, p3n512, p3n4096, p4n256, p4n1024, p4n4096];

@@ -1,11 +1,25 @@
-// Names of grids: p<dimensions>n<points>.
+// Names of grids: p<dimensions>n<points>, or t<bits> with perhaps a letter for a trellis.
 
 /** Widths of codes that the kernels pack. */
 export const CODE_BITS: readonly number[] = [2, 3, 4, 5, 6, 8, 9, 10, 12];
 
-/** Sizes that a grid's name tells, or undefined when it is no such name or the kernels cannot handle it. */
-export function parseGridName(name: string): { p: number; n: number; bits: number } | undefined {
+/** What names of grids look like, for messages. */
+export const NAME_RULE = 'p<p>n<n> with a supported size, or t<bits> with 2, 3 or 4 bits and perhaps a letter';
+
+/** Sizes that a name of a grid of points tells, or undefined when it is no such name or the kernels cannot handle it. */
+export function parsePointGridName(name: string): { p: number; n: number; bits: number } | undefined {
   const [, p, n] = /^p([1-4])n([1-9]\d{0,3})$/.exec(name) ?? [];
   const bits = Math.log2(Number(n));
   return p !== undefined && CODE_BITS.includes(bits) ? { p: Number(p), n: Number(n), bits } : undefined;
+}
+
+/** Bits that a trellis' name tells, or undefined when it is no such name. */
+export function parseTrellisName(name: string): { bits: number } | undefined {
+  const [, bits] = /^t([2-4])[a-z]?$/.exec(name) ?? [];
+  return bits === undefined ? undefined : { bits: Number(bits) };
+}
+
+/** Whether a grid could have this name. */
+export function isGridName(name: string): boolean {
+  return (parsePointGridName(name) ?? parseTrellisName(name)) !== undefined;
 }

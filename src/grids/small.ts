@@ -11,17 +11,17 @@ import p1n256Bytes from './data/p1n256.f32';
 import p2n16Bytes from './data/p2n16.f32';
 import p2n64Bytes from './data/p2n64.f32';
 import p2n256Bytes from './data/p2n256.f32';
-import { type Grid, grid } from './grid.ts';
+import { grid, type PointGrid } from './grid.ts';
 
-export const p1n4: Grid = /* @__PURE__ */ grid('p1n4', p1n4Bytes, errors);
-export const p1n8: Grid = /* @__PURE__ */ grid('p1n8', p1n8Bytes, errors);
-export const p1n16: Grid = /* @__PURE__ */ grid('p1n16', p1n16Bytes, errors);
-export const p1n32: Grid = /* @__PURE__ */ grid('p1n32', p1n32Bytes, errors);
-export const p1n64: Grid = /* @__PURE__ */ grid('p1n64', p1n64Bytes, errors);
-export const p1n256: Grid = /* @__PURE__ */ grid('p1n256', p1n256Bytes, errors);
-export const p2n16: Grid = /* @__PURE__ */ grid('p2n16', p2n16Bytes, errors);
-export const p2n64: Grid = /* @__PURE__ */ grid('p2n64', p2n64Bytes, errors);
-export const p2n256: Grid = /* @__PURE__ */ grid('p2n256', p2n256Bytes, errors);
+export const p1n4: PointGrid = /* @__PURE__ */ grid('p1n4', p1n4Bytes, errors);
+export const p1n8: PointGrid = /* @__PURE__ */ grid('p1n8', p1n8Bytes, errors);
+export const p1n16: PointGrid = /* @__PURE__ */ grid('p1n16', p1n16Bytes, errors);
+export const p1n32: PointGrid = /* @__PURE__ */ grid('p1n32', p1n32Bytes, errors);
+export const p1n64: PointGrid = /* @__PURE__ */ grid('p1n64', p1n64Bytes, errors);
+export const p1n256: PointGrid = /* @__PURE__ */ grid('p1n256', p1n256Bytes, errors);
+export const p2n16: PointGrid = /* @__PURE__ */ grid('p2n16', p2n16Bytes, errors);
+export const p2n64: PointGrid = /* @__PURE__ */ grid('p2n64', p2n64Bytes, errors);
+export const p2n256: PointGrid = /* @__PURE__ */ grid('p2n256', p2n256Bytes, errors);
 
 /** Grids of up to 256 points in one or two dimensions, by p, then n. */
-export const smallGrids: readonly Grid[] = [p1n4, p1n8, p1n16, p1n32, p1n64, p1n256, p2n16, p2n64, p2n256];
+export const smallGrids: readonly PointGrid[] = [p1n4, p1n8, p1n16, p1n32, p1n64, p1n256, p2n16, p2n64, p2n256];

@@ -18,6 +18,8 @@ export interface KernelExports {
 
   gridTableBytes(p: number, n: number): number;
   gridTable(points: number, p: number, n: number, table: number): void;
+  trellisTableBytes(): number;
+  trellisTable(tables: number, step: number, zero: number, bits: number, table: number): void;
   nearest1(z: number, count: number, table: number, n: number, codes: number): void;
   nearest2(z: number, count: number, table: number, n: number, codes: number, scratch: number): void;
   nearest3(z: number, count: number, table: number, n: number, codes: number): void;

@@ -23,11 +23,22 @@ export interface Weights {
   factors?: Float32Array; // (rows, ceil(cols / 128))
 }
 
+/** What codes mean: points of a grid, or a trellis. */
+export type CodeGrid =
+  | { readonly p: number; readonly bits: number; readonly points: Float32Array }
+  | {
+      readonly p: 1;
+      readonly bits: number;
+      readonly tables: Uint8Array; // (3, 16)
+      readonly step: number;
+      readonly zero: number;
+    };
+
 /** Shape and scheme of a block of rows. */
 export interface Matrix {
   rows: number;
   cols: number;
-  grid: { readonly p: number; readonly bits: number; readonly points: Float32Array };
+  grid: CodeGrid;
   groupSize: number;
   /** Seed of the random signs; null for none. */
   seed: number | null;
@@ -65,6 +76,10 @@ const BLOCK_WEIGHTS = 1 << 20;
 /** Tables of grids that are kept; the stored grids are fewer. */
 const TABLES_LIMIT = 32;
 const CRC_BLOCK_BYTES = 1 << 20;
+/** What stands for p where the grid is a trellis. */
+const TRELLIS = 0;
+/** Of the search for a trellis' codes, for each column. */
+const PATH_BYTES = 256;
 
 /** Rows of `cols` weights that make a block of about a million weights; at least one. */
 export function rowsPerBlock(cols: number): number {
@@ -84,19 +99,30 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
   // Tables stay in linear memory, as building one takes up to half a second. Call it first after a reset.
   let checksumTable = 0;
-  const tables: { p: number; points: Float32Array; table: number }[] = [];
-  function tableOf({ p, bits, points }: Matrix['grid']): number {
-    const known = tables.find((entry) => entry.p === p && sameFloats(entry.points, points));
+  const tables: { grid: CodeGrid; table: number }[] = [];
+  function tableOf(grid: CodeGrid): number {
+    const known = tables.find((entry) => sameGrid(entry.grid, grid));
     if (known) return known.table;
     if (tables.length === TABLES_LIMIT) {
       tables.length = 0;
       checksumTable = 0;
       memory.clear();
     }
-    const table = pinned(exports.gridTableBytes(p, 2 ** bits));
-    exports.gridTable(memory.place(points), p, 2 ** bits, table);
+    const table = buildTable(grid);
     memory.reset();
-    tables.push({ p, points: points.slice(), table });
+    tables.push({ grid: copyOf(grid), table });
+    return table;
+  }
+
+  function buildTable(grid: CodeGrid): number {
+    if ('tables' in grid) {
+      const table = pinned(exports.trellisTableBytes());
+      exports.trellisTable(memory.place(grid.tables), grid.step, grid.zero, grid.bits, table);
+      return table;
+    }
+    const n = 2 ** grid.bits;
+    const table = pinned(exports.gridTableBytes(grid.p, n));
+    exports.gridTable(memory.place(grid.points), grid.p, n, table);
     return table;
   }
 
@@ -125,8 +151,8 @@ export function wrapKernels(exports: KernelExports): Kernels {
     exports.widen(w + row * cols * bytesPerWeight[dtype], dtypeCodes[dtype], factorsAt, cols, y);
   }
 
-  function scratchOf(cols: number, copies: number): number {
-    return memory.alloc((cols + 64) * (4 * copies + 2));
+  function scratchOf(cols: number, copies: number, path = 0): number {
+    return memory.alloc((cols + 64) * (4 * copies + 2) + path);
   }
 
   function toRows(matrix: Matrix, codes: Codes): number {
@@ -137,7 +163,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
     const scales = memory.place(codes.scales);
     const scratch = scratchOf(cols, 1);
     const y = memory.alloc(rows * cols * 4);
-    exports.dequantize(packed, scales, rows, cols, masks, groupSize, table, grid.p, grid.bits, y, scratch);
+    exports.dequantize(packed, scales, rows, cols, masks, groupSize, table, dimensionOf(grid), grid.bits, y, scratch);
     return y;
   }
 
@@ -148,15 +174,15 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const table = tableOf(grid);
       const masks = masksOf(seed, cols);
       const [w, factors] = placeWeights(weights);
-      const packedBytes = rows * bytesPerRow(cols, grid.p, grid.bits);
+      const packedBytes = rows * bytesPerRow(cols, grid);
       const groups = rows * groupsPerRow(cols, groupSize);
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
       const sums = memory.alloc(rows * 16);
-      const scratch = scratchOf(cols, 3);
+      const scratch = scratchOf(cols, 3, 'tables' in grid ? (cols + 264) * PATH_BYTES : 0);
       const done = exports.encode(
         ...([w, dtypeCodes[weights.dtype], factors, rows, cols, masks, groupSize] as const),
-        ...([table, grid.p, grid.bits, packed, scales, sums, scratch] as const),
+        ...([table, dimensionOf(grid), grid.bits, packed, scales, sums, scratch] as const),
       );
       if (done < rows) {
         widenRow(weights, w, factors, done, cols, scratch);
@@ -214,7 +240,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const x = memory.place(rotated);
       const y = memory.alloc(rows * 4);
       const scratch = scratchOf(cols, 1);
-      exports.matvec(packed, scales, rows, cols, groupSize, table, grid.p, grid.bits, x, y, scratch);
+      exports.matvec(packed, scales, rows, cols, groupSize, table, dimensionOf(grid), grid.bits, x, y, scratch);
       return memory.copy(Float32Array, y, rows) as Float32Array<ArrayBuffer>;
     },
 
@@ -235,8 +261,23 @@ export function wrapKernels(exports: KernelExports): Kernels {
   };
 }
 
-function sameFloats(a: Float32Array, b: Float32Array): boolean {
-  return a.length === b.length && a.every((value, i) => value === b[i]);
+function dimensionOf(grid: CodeGrid): number {
+  return 'tables' in grid ? TRELLIS : grid.p;
+}
+
+function sameGrid(a: CodeGrid, b: CodeGrid): boolean {
+  if (a.p !== b.p || a.bits !== b.bits) return false;
+  if (!('tables' in a)) return !('tables' in b) && sameValues(a.points, b.points);
+  return 'tables' in b && a.step === b.step && a.zero === b.zero && sameValues(a.tables, b.tables);
+}
+
+// The caller may change the arrays.
+function copyOf(grid: CodeGrid): CodeGrid {
+  return 'tables' in grid ? { ...grid, tables: grid.tables.slice() } : { ...grid, points: grid.points.slice() };
+}
+
+function sameValues(a: Float32Array | Uint8Array, b: Float32Array | Uint8Array): boolean {
+  return a.length === b.length && a.every((value: number, i: number) => value === b[i]);
 }
 
 // Why encode stopped at a row: its first weight that is not finite, or else a group too large for an f16 scale.

@@ -1,13 +1,23 @@
 // Sizes of a quantized matrix (FORMAT.md, "One matrix"): what the kernels write follows from the shape and the scheme alone.
 
-/** Codes in a row: one for each p weights, the last one padded. */
-export function vectorsPerRow(cols: number, p: number): number {
-  return Math.ceil(cols / p);
+/** What the layout of codes depends on: the weights of a code, its bits, and whether they are a trellis'. */
+export interface CodeShape {
+  readonly p: number;
+  readonly bits: number;
+  readonly tables?: Uint8Array;
+}
+
+/** Interleaved sequences of a trellis in a row: a vector of four columns is one step of each. */
+export const SEQUENCES = 4;
+
+/** Codes in a row: one for each p weights, the last one padded; of a trellis a multiple of four. */
+export function codesPerRow(cols: number, { p, tables }: CodeShape): number {
+  return tables ? Math.ceil(cols / SEQUENCES) * SEQUENCES : Math.ceil(cols / p);
 }
 
 /** Bytes of packed codes in a row. */
-export function bytesPerRow(cols: number, p: number, bits: number): number {
-  return Math.ceil((vectorsPerRow(cols, p) * bits) / 8);
+export function bytesPerRow(cols: number, grid: CodeShape): number {
+  return Math.ceil((codesPerRow(cols, grid) * grid.bits) / 8);
 }
 
 /** Scales in a row: whole groups, then one group for each power of two in what is left of the width. */

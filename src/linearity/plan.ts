@@ -2,8 +2,8 @@
 
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { Grid } from '../grids/grid.ts';
-import { parseGridName } from '../grids/name.ts';
-import { checkScheme, type Scheme } from '../quantize/scheme.ts';
+import { isGridName, NAME_RULE } from '../grids/name.ts';
+import { checkGroups, type Scheme } from '../quantize/scheme.ts';
 import type { Checkpoint } from '../safetensors/checkpoint.ts';
 import { show } from '../safetensors/json.ts';
 import type { LossKind } from './alphas.ts';
@@ -104,25 +104,18 @@ export function readBitPlan(content: string | Uint8Array, file: string): BitPlan
         predicted: own.optional('predicted', 0),
       };
       own.end();
-      if (!parseGridName(tensor.grid)) {
-        throw new FormatError(`grid must be p<p>n<n> with a supported size: got ${show(tensor.grid)}`, place);
+      if (!isGridName(tensor.grid)) {
+        throw new FormatError(`grid must be ${NAME_RULE}: got ${show(tensor.grid)}`, place);
       }
-      checkSizes(tensor, place);
+      try {
+        checkGroups(tensor);
+      } catch (error) {
+        throw new FormatError((error as Error).message, place);
+      }
       return tensor;
     });
   root.end();
   return { estimator, loss, ...head, uniform, tensors };
-}
-
-// Group size and seed, by the rules of every scheme; the grid stands in for one that is not loaded yet.
-function checkSizes({ grid, groupSize, seed }: BitPlanTensor, place: { file: string; tensor: string }): void {
-  const { p, n, bits } = parseGridName(grid)!;
-  const points = new Float32Array(p * n);
-  try {
-    checkScheme({ grid: { name: grid, p: p as 1, n, bits, mse: 0, points }, groupSize, seed });
-  } catch (error) {
-    throw new FormatError((error as Error).message, place);
-  }
 }
 
 /** The file of a plan; the same plan gives the same bytes. */

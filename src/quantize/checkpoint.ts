@@ -13,6 +13,7 @@ import { type JournalEntry, openJournal } from './journal.ts';
 import { inOrder } from './pipeline.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
 import { type Report, reportOf } from './report.ts';
+import { gridBytes } from './stored-grid.ts';
 import { openShard, type ShardWriter, writeWhole } from './writer.ts';
 
 /** Bytes of a tensor that passes through which are read at a time. */
@@ -163,8 +164,7 @@ function inputBytes(item: PlanItem): number {
 function* tasks(items: readonly PlanItem[], pool: Pool, spares: ArrayBuffer[]): Generator<() => Promise<Block>> {
   for (const item of items) {
     if (item.kind === 'grid') {
-      const { buffer, byteOffset, byteLength } = item.grid.points;
-      const bytes = buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
+      const bytes = gridBytes(item.grid);
       yield async () => ({ kind: 'bytes', item, bytes, last: true });
     } else if (item.kind === 'copy') {
       const size = item.tensor.end - item.tensor.start;
@@ -205,7 +205,7 @@ function* rowTasks(
       const [start, end] = [first * rowBytes, (first + count) * rowBytes];
       const bytes = new Uint8Array(await tensor.file.read(tensor, start, end, spares.pop()));
       const weights = { bytes, dtype, ...(rowFactors && { factors: (await rowFactors)(first, count) }) };
-      const matrix = { rows: count, cols, grid: { p: grid.p, bits: grid.bits, points: grid.points }, groupSize, seed };
+      const matrix = { rows: count, cols, grid, groupSize, seed };
       const bytesRead = bytes.byteLength;
       try {
         const encoded = await pool.run({ kind: 'encode', matrix, weights, firstRow: first });

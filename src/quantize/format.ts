@@ -1,10 +1,9 @@
 // The quantized checkpoint as safetensors (FORMAT.md): which tensors and metadata stand for a quantized weight.
 //   <name>.packed   U8  [rows, bytesPerRow]      <name>.scales  F16 [rows, groupsPerRow]
-//   higgs.grid.<grid>  F32 [n, p]                higgs.errors.<k>  F64 [q, 2]     higgs.checksums.<k>  U32 [t]
+//   higgs.grid.<grid>  (stored-grid.ts)          higgs.errors.<k>  F64 [q, 2]     higgs.checksums.<k>  U32 [t]
 
 import { FormatError, UnsupportedError } from '../errors.ts';
-import type { Dimension, Grid } from '../grids/grid.ts';
-import { parseGridName } from '../grids/name.ts';
+import type { Grid } from '../grids/grid.ts';
 import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
 import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
@@ -14,6 +13,7 @@ import { type Json, parseStrict, show } from '../safetensors/json.ts';
 import { isPadding, type TensorSpec } from '../safetensors/layout.ts';
 import { checkScheme, quantizedBytes, type Scheme } from './scheme.ts';
 import { matrixShape } from './select.ts';
+import { gridNote, readGrid } from './stored-grid.ts';
 
 /** Version of the format that is written; other versions are refused. */
 export const FORMAT_VERSION = '1';
@@ -60,14 +60,9 @@ export function quantizedSpecs({ name, rows, cols, scheme }: QuantizedTensor): [
   const { grid, groupSize } = scheme;
   const { packed, scales } = quantizedBytes(rows, cols, scheme);
   return [
-    { name: `${name}.packed`, dtype: 'U8', shape: [rows, bytesPerRow(cols, grid.p, grid.bits)], byteLength: packed },
+    { name: `${name}.packed`, dtype: 'U8', shape: [rows, bytesPerRow(cols, grid)], byteLength: packed },
     { name: `${name}.scales`, dtype: 'F16', shape: [rows, groupsPerRow(cols, groupSize)], byteLength: scales },
   ];
-}
-
-/** Spec of a grid. */
-export function gridSpec({ name, n, p }: Grid): TensorSpec {
-  return { name: `higgs.grid.${name}`, dtype: 'F32', shape: [n, p], byteLength: n * p * 4 };
 }
 
 /** Specs of what ends a shard: errors of its `quantized` weights (none, no tensor), checksums of its header and `tensors`. */
@@ -93,7 +88,7 @@ export function shardMetadata(
     [VERSION_KEY]: FORMAT_VERSION,
     [TENSORS_KEY]: JSON.stringify(Object.fromEntries(tensors)),
     ...(grids.length > 0 && {
-      [GRIDS_KEY]: JSON.stringify(Object.fromEntries(grids.map(({ name, mse }) => [name, { mse }]))),
+      [GRIDS_KEY]: JSON.stringify(Object.fromEntries(grids.map((grid) => [grid.name, gridNote(grid)]))),
     }),
   };
 }
@@ -187,20 +182,8 @@ async function readGrids(file: SafetensorsFile): Promise<Grid[]> {
   const about = file.metadata.get(GRIDS_KEY);
   if (about === undefined) return [];
   const grids: Grid[] = [];
-  for (const [name, entry] of objectOf(parseStrict(about, file.file, { subject: GRIDS_KEY }), file.file, GRIDS_KEY)) {
-    const size = parseGridName(name);
-    const tensor = file.tensors.find((info) => info.name === `higgs.grid.${name}`);
-    const place = { file: file.file, tensor: `higgs.grid.${name}` };
-    if (size === undefined)
-      throw new FormatError('grid must be named p<p>n<n> with a supported size: it is not', place);
-    if (tensor?.dtype !== 'F32' || String(tensor.shape) !== `${size.n},${size.p}`) {
-      throw new FormatError(`grid must be stored as F32 [${size.n}, ${size.p}]: it is not`, place);
-    }
-    const mse = entry instanceof Map ? entry.get('mse') : undefined;
-    if (typeof mse !== 'number') throw new FormatError(`mse of a grid must be a number: got ${show(mse)}`, place);
-    const points = new Float32Array(await file.read(tensor));
-    if (!points.every(Number.isFinite)) throw new FormatError('points of a grid must be finite: one is not', place);
-    grids.push({ name, p: size.p as Dimension, n: size.n, bits: size.bits, mse, points });
+  for (const [name, note] of objectOf(parseStrict(about, file.file, { subject: GRIDS_KEY }), file.file, GRIDS_KEY)) {
+    grids.push(await readGrid(file, name, note));
   }
   return grids;
 }

@@ -128,7 +128,7 @@ function block({ cols, grid, groupSize, seed }: QuantizedMatrix, rows: number): 
 }
 
 function codesOf({ cols, grid, groupSize, packed, scales }: QuantizedMatrix, first: number, count: number): Codes {
-  const rowBytes = bytesPerRow(cols, grid.p, grid.bits);
+  const rowBytes = bytesPerRow(cols, grid);
   const groups = groupsPerRow(cols, groupSize);
   return {
     packed: packed.subarray(first * rowBytes, (first + count) * rowBytes) as Uint8Array<ArrayBuffer>,

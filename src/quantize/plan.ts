@@ -6,16 +6,9 @@ import { FACTOR_COLS, type WeightDtype } from '../kernels/kernels.ts';
 import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
 import { show } from '../safetensors/json.ts';
 import { planShards, type Shard, type TensorSpec } from '../safetensors/layout.ts';
-import {
-  gridSpec,
-  isQuantized,
-  type QuantizedTensor,
-  quantizedSpecs,
-  RESERVED,
-  shardMetadata,
-  trailingSpecs,
-} from './format.ts';
+import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
+import { gridSpec } from './stored-grid.ts';
 
 /** Default limit of an output file in bytes: that of Hugging Face's tools. */
 export const DEFAULT_SHARD_BYTES = 5e9;

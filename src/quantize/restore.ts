@@ -48,7 +48,7 @@ export async function readCodes({ packed, scales, rows }: StoredTensor, first: n
 
 /** Shape and scheme of `count` rows of a stored tensor. */
 export function matrixOf({ cols, scheme: { grid, groupSize, seed } }: StoredTensor, count: number) {
-  return { rows: count, cols, grid: { p: grid.p, bits: grid.bits, points: grid.points }, groupSize, seed };
+  return { rows: count, cols, grid, groupSize, seed };
 }
 
 /**

@@ -18,8 +18,13 @@ export interface Scheme {
 }
 
 /** @throws {RangeError} when the grid contradicts itself, or the group size or the seed is out of range. */
-export function checkScheme({ grid, groupSize, seed }: Scheme): void {
-  checkGrid(grid);
+export function checkScheme(scheme: Scheme): void {
+  checkGrid(scheme.grid);
+  checkGroups(scheme);
+}
+
+/** @throws {RangeError} when the group size or the seed is out of range. */
+export function checkGroups({ groupSize, seed }: Omit<Scheme, 'grid'>): void {
   checkPowerOfTwo('groupSize', groupSize, GROUP_SIZES.low, GROUP_SIZES.high);
   if (seed !== null) checkInteger('seed', seed, 0, 0xffffffff);
 }
@@ -31,12 +36,12 @@ export function quantizedBytes(
   { grid, groupSize }: Scheme,
 ): { packed: number; scales: number } {
   return {
-    packed: rows * bytesPerRow(cols, grid.p, grid.bits),
+    packed: rows * bytesPerRow(cols, grid),
     scales: rows * groupsPerRow(cols, groupSize) * 2,
   };
 }
 
-/** Bits per weight as stored, scales counted: log2 n / p + 16 / groupSize, more where rows have short groups. */
+/** Bits per weight as stored, scales counted: those of a code per weight and 16 / groupSize, more where rows have short groups. */
 export function bitsPerWeight(rows: number, cols: number, scheme: Scheme): number {
   const { packed, scales } = quantizedBytes(rows, cols, scheme);
   return rows * cols === 0 ? 0 : ((packed + scales) * 8) / (rows * cols);

@@ -5,6 +5,7 @@ import { flip, groupsOf, hadamard } from './hadamard.ts';
 import { gridTable, nearest } from './nearest.ts';
 import { pack, unpack } from './pack.ts';
 import { dot } from './sum.ts';
+import { type Trellis, trellisCodes, trellisValues } from './trellis.ts';
 
 const f = Math.fround;
 
@@ -13,14 +14,16 @@ export interface Layout {
   rows: number;
   cols: number;
   groupSize: number;
+  /** What codes of p weights, or of a trellis, stand for. */
   p: number;
   bits: number;
-  points: Float32Array; // (2^bits, p)
+  points?: Float32Array; // (2^bits, p)
+  trellis?: Trellis; // instead of points
   masks: Uint32Array; // (cols)
 }
 
 export interface Encoded {
-  packed: Uint8Array; // (rows, ceil(ceil(cols / p) * bits / 8))
+  packed: Uint8Array; // (rows, ceil(codes of a row * bits / 8))
   scales: Uint16Array; // (rows, groups), f16 bits
   sums: Float64Array; // (rows, 2): squared error, squared norm
 }
@@ -31,9 +34,23 @@ export function groupScale(x: Float32Array): number {
   return Math.min(scale, 0x7c00);
 }
 
+// Codes of a row, one for each p weights, and what they stand for, (cols) or a little more.
+function codesOf(z: Float32Array, { p, points, trellis }: Layout): Uint16Array {
+  return trellis ? trellisCodes(z, trellis) : nearest(z, gridTable(points!, p), p);
+}
+
+function valuesOf(codes: Uint16Array, { p, points, trellis }: Layout): Float32Array {
+  if (trellis) return trellisValues(codes, trellis);
+  return Float32Array.from({ length: codes.length * p }, (_, i) => points![codes[Math.floor(i / p)]! * p + (i % p)]!);
+}
+
+function codesPerRow({ cols, p, trellis }: Layout): number {
+  return trellis ? Math.ceil(cols / 4) * 4 : Math.ceil(cols / p);
+}
+
 /** Encodes every row, or returns the index of the first row that has a scale of infinity. */
-export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points, masks }: Layout): Encoded | number {
-  const table = gridTable(points, p);
+export function encode(w: Float32Array, layout: Layout): Encoded | number {
+  const { rows, cols, groupSize, bits, masks } = layout;
   const packed: number[] = [];
   const scales: number[] = [];
   const sums: number[] = [];
@@ -60,8 +77,9 @@ export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points
         for (let i = 0; i < size; i++) part[i] = f(part[i]! * factor);
       }
     }
-    const codes = nearest(z, table, p);
-    const rest = z.map((value, i) => value - points[codes[Math.floor(i / p)]! * p + (i % p)]!);
+    const codes = codesOf(z, layout);
+    const values = valuesOf(codes, layout);
+    const rest = z.map((value, i) => value - values[i]!);
     for (const [k, { start, size }] of groupsOf(cols, groupSize).entries()) {
       const scale = f16ToF32(rowScales[k]!);
       const group = rest.subarray(start, start + size);
@@ -74,12 +92,12 @@ export function encode(w: Float32Array, { rows, cols, groupSize, p, bits, points
   return { packed: Uint8Array.from(packed), scales: Uint16Array.from(scales), sums: Float64Array.from(sums) };
 }
 
-// The grid's points along one row, (cols).
-function gridRow(packed: Uint8Array, row: number, { cols, p, bits, points }: Layout): Float32Array {
-  const vectors = Math.ceil(cols / p);
-  const rowBytes = Math.ceil((vectors * bits) / 8);
-  const codes = unpack(packed.subarray(row * rowBytes, (row + 1) * rowBytes), vectors, bits);
-  return Float32Array.from({ length: cols }, (_, i) => points[codes[Math.floor(i / p)]! * p + (i % p)]!);
+// What the codes of one row stand for, (cols).
+function gridRow(packed: Uint8Array, row: number, layout: Layout): Float32Array {
+  const count = codesPerRow(layout);
+  const rowBytes = Math.ceil((count * layout.bits) / 8);
+  const codes = unpack(packed.subarray(row * rowBytes, (row + 1) * rowBytes), count, layout.bits);
+  return valuesOf(codes, layout).slice(0, layout.cols);
 }
 
 /** Weights of every row, (rows, cols). */

@@ -1,0 +1,119 @@
+// The best codes of a row: of each of its four sequences the cheapest path that starts and ends in the seam's state (FORMAT.md). The seam's
+// state is where the cheapest path over the last steps, then the first ones, crosses it.
+
+import { costs, EXCLUDED, oldCost, run, sliceBytes } from './steps';
+
+// Steps on either side of the seam.
+const WARM_UP: usize = 32;
+const STATES: usize = 64;
+
+/** Bytes that viterbi takes as scratch. */
+// @ts-ignore: decorator
+@inline
+export function viterbiBytes(cols: usize): usize {
+  return (cols + 264) * (STATES << 2);
+}
+
+// Inputs as run takes them, 1/128 of a step each: the first step follows the last one.
+function writeInputs(z: usize, steps: usize, table: usize, inputs: usize): void {
+  const factor = v128.load32_splat(table, 8);
+  const offset = v128.load32_splat(table, 12);
+  const end = inputs + (steps << 4);
+  let first = i32x4.splat(0);
+  let old = first;
+  for (let at = inputs; at < end; at += 16, z += 16) {
+    const y = f32x4.add(f32x4.mul(v128.load(z), factor), offset);
+    const held = f32x4.pmax(f32x4.pmin(y, f32x4.splat(24575)), f32x4.splat(-8192));
+    const input = i32x4.trunc_sat_f32x4_s(f32x4.nearest(held));
+    if (at == inputs) first = input;
+    else v128.store(at - 16, pair(old, input));
+    old = input;
+  }
+  v128.store(end - 16, pair(old, first));
+}
+
+// @ts-ignore: decorator
+@inline
+function pair(now: v128, next: v128): v128 {
+  return v128.or(v128.and(now, i32x4.splat(0xffff)), i32x4.shl(next, 16));
+}
+
+// The slice before the first step: all states cost nothing, but for `excluded` of those that are not `only`.
+function begin(slice: usize, inputs: usize, table: usize, only: v128, excluded: i32): void {
+  const y = v128.load(inputs);
+  const states = <usize>load<u32>(table, 76);
+  for (let state: usize = 0; state < states; state++) {
+    const extra = v128.andnot(i32x4.splat(excluded), i32x4.eq(only, i32x4.splat(<i32>state)));
+    v128.store(slice + (state << 4), i32x4.add(oldCost(table, state, y), extra));
+  }
+}
+
+// The cheapest state of each lane, before a step with the input in the low half of `y`. States are tried with the last code lowest.
+function cheapest(slice: usize, y: v128, table: usize): v128 {
+  const m = load<u32>(table, 64);
+  const states = load<u32>(table, 76);
+  let least = i32x4.splat(i32.MAX_VALUE);
+  let best = i32x4.splat(0);
+  for (let number: u32 = 0; number < states; number++) {
+    let state: u32 = 0;
+    for (let rest: u32 = 1, digits = number; rest < states; rest <<= m, digits >>= m) {
+      state = (state << m) | (digits & ((1 << m) - 1));
+    }
+    const here = costs(v128.load(slice + (<usize>state << 4)));
+    const cost = i32x4.sub(here, oldCost(table, state, y));
+    best = v128.bitselect(i32x4.splat(state), best, i32x4.lt_s(cost, least));
+    least = i32x4.min_s(least, cost);
+  }
+  return best;
+}
+
+// Goes back `count` steps from the states `ends` at `slice`. Writes codes (u16), the last ones before `codes`.
+// Returns the states there.
+function trace(slice: usize, count: usize, ends: v128, table: usize, codes: usize): v128 {
+  const bytes = sliceBytes(table);
+  const m = load<u32>(table, 64);
+  const groups = load<u32>(table, 68);
+  const highs = load<u32>(table, 72);
+  const group: u32 = (1 << groups) - 1;
+  const high: u32 = (1 << highs) - 1;
+  let a = <u32>i32x4.extract_lane(ends, 0);
+  let b = <u32>i32x4.extract_lane(ends, 1);
+  let c = <u32>i32x4.extract_lane(ends, 2);
+  let d = <u32>i32x4.extract_lane(ends, 3);
+  for (; count > 0; count--, slice -= bytes) {
+    codes -= 8;
+    const choiceA = load<u32>(slice + (a << 4)) & 15;
+    const choiceB = load<u32>(slice + (b << 4), 4) & 15;
+    const choiceC = load<u32>(slice + (c << 4), 8) & 15;
+    const choiceD = load<u32>(slice + (d << 4), 12) & 15;
+    store<u16>(codes, <u16>((a >> groups) | ((choiceA & high) << m)));
+    store<u16>(codes, <u16>((b >> groups) | ((choiceB & high) << m)), 2);
+    store<u16>(codes, <u16>((c >> groups) | ((choiceC & high) << m)), 4);
+    store<u16>(codes, <u16>((d >> groups) | ((choiceD & high) << m)), 6);
+    a = ((a & group) << m) | (choiceA >> highs);
+    b = ((b & group) << m) | (choiceB >> highs);
+    c = ((c & group) << m) | (choiceC >> highs);
+    d = ((d & group) << m) | (choiceD >> highs);
+  }
+  return i32x4.replace_lane(i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(a), 1, b), 2, c), 3, d);
+}
+
+/**
+ * Codes (u16) of a row of `steps` · 4 weights at `z`, with zeros behind `cols`. `table` as by trellisTable; `inputs` holds 4 · steps f32,
+ * `slices` viterbiBytes.
+ */
+export function viterbi(z: usize, steps: usize, table: usize, codes: usize, inputs: usize, slices: usize): void {
+  if (steps == 0) return;
+  writeInputs(z, steps, table, inputs);
+  const half = min(steps, WARM_UP);
+  let seam = i32x4.splat(0);
+  if (steps >= 3) {
+    const last = inputs + ((steps - half) << 4);
+    begin(slices, last, table, seam, 0);
+    const end = run(run(slices, last, half, table), inputs, half, table);
+    const next = i32x4.shr_u(v128.load(inputs + ((half - 1) << 4)), 16);
+    seam = trace(end, half, cheapest(end, next, table), table, codes + (half << 3));
+  }
+  begin(slices, inputs, table, seam, EXCLUDED);
+  trace(run(slices, inputs, steps, table), steps, seam, table, codes + (steps << 3));
+}

@@ -1,0 +1,55 @@
+// FORMAT.md's trellises, implemented a second time: what codes stand for, and what their writer promises of them.
+
+import * as assert from 'uvu/assert';
+
+export interface Trellis {
+  bits: number;
+  step: number;
+  zero: number;
+  tables: ArrayLike<number>; // (3, 16)
+}
+
+/** Integers of a trellis' codes, for every column, those of the padding too. */
+export function integersOf(codes: readonly number[], trellis: Trellis): number[] {
+  return codes.map((_, k) => integerAt(codes, k, trellis));
+}
+
+function integerAt(codes: readonly number[], k: number, { bits, tables }: Trellis): number {
+  const before = (k: number, steps: number) => (k - 4 * steps + 2 * codes.length) % codes.length;
+  const index = (k: number) => (bits === 2 ? codes[before(k, 1)] + 4 * codes[k] : codes[k]);
+  return [0, 1, 2].reduce((sum, lag) => sum + tables[lag * 16 + index(before(k, lag))], 0);
+}
+
+/** How far a changed code reaches: at 2 bits an index holds two codes. */
+const REACH = 4;
+
+/**
+ * No other code in any place would have cost less. The codes that make the seam's state are not tried: the writer chooses that
+ * state from less than the whole. `z` may be off by `slack`, and the writer rounds it to 1/128 of a step.
+ */
+export function checkPath(
+  name: string,
+  codes: readonly number[],
+  z: Float64Array,
+  slack: Float64Array,
+  trellis: Trellis,
+): void {
+  const { bits, step, zero } = trellis;
+  const y = (k: number) => Math.min(24575 / 128, Math.max(-64, z[k] / step + zero));
+  const integers = integersOf(codes, trellis);
+  const last = codes.length - 4 * 3;
+  for (let k = 0; k < last; k++) {
+    const around = Array.from({ length: REACH }, (_, i) => k + 4 * i).filter((at) => at < codes.length);
+    for (let code = 0; code < 2 ** bits; code++) {
+      const changed = [...codes];
+      changed[k] = code;
+      let [gain, doubt] = [0, 0];
+      for (const at of around) {
+        const [own, other] = [integers[at], integerAt(changed, at, trellis)];
+        gain += (y(at) - own) ** 2 - (y(at) - other) ** 2;
+        doubt += 2 * Math.abs(other - own) * (1 / 256 + slack[at] / step + (Math.abs(z[at] / step) + zero) * 2 ** -22);
+      }
+      if (gain > doubt) assert.unreachable(`${name}: code ${k} is ${codes[k]}, but ${code} costs less`);
+    }
+  }
+}
