@@ -106,7 +106,11 @@ export function cheapestCycle(targets: readonly number[], windows: Windows): { c
 }
 
 // Costs of the end states; `trace` goes back from one of them by some steps.
-function cheapestPaths(targets: readonly number[], start: readonly number[], { bits, states, integers, next }: Windows) {
+function cheapestPaths(
+  targets: readonly number[],
+  start: readonly number[],
+  { bits, states, integers, next }: Windows,
+) {
   let costs = [...start];
   const chosen: Int32Array[] = []; // the last window of the cheapest path into each state
   for (const target of targets) {

@@ -1,62 +1,28 @@
-// The error of a trellis with its final integers: draws from N(0, 1), encoded as the kernels do.
+// The error of a trellis: fresh draws, encoded by the kernels.
 
 import type { Random } from '../gaussian.ts';
-import { normal } from '../gaussian.ts';
-import { newEncoder } from './viterbi.ts';
-import type { Windows } from './window.ts';
+import type { Coder } from './coder.ts';
+import { draws } from './sample.ts';
+import { type Integers, toReals } from './tables.ts';
+import { errorOf, tally } from './tally.ts';
 
-export interface Integers {
-  readonly step: number; // f32
-  readonly zero: number; // integer
-  readonly tables: Uint8Array; // (3, 16)
-}
+/** Weights of a batch, of which the standard error is computed. */
+const BATCH = 2 ** 16;
 
-/** u of every window. */
-export function sums({ entries }: Windows, tables: ArrayLike<number>): Float64Array {
-  return Float64Array.from({ length: entries.length / 3 }, (_, w) => {
-    return tables[entries[3 * w]!]! + tables[entries[3 * w + 1]!]! + tables[entries[3 * w + 2]!]!;
-  });
-}
-
-/** Targets y of values z, in 1/128 steps: what the kernels encode. */
-export function targetOf(z: number, { step, zero }: Integers): number {
-  const k = Math.fround(128 / step);
-  const t = Math.fround(Math.fround(z * k) + 128 * zero);
-  return even(Math.min(Math.max(t, -8192), 24575)) / 128;
-}
-
-/** The nearest integer, ties to even. */
-function even(t: number): number {
-  const low = Math.floor(t);
-  const over = t - low;
-  return over > 0.5 || (over === 0.5 && low % 2 !== 0) ? low + 1 : low;
-}
-
-/** Mean squared error per weight and its standard error, over `count` sequences of `steps` draws. */
+/** Mean squared error per weight and its standard error, of `batches` · 65536 draws in rows of `4 · steps`. */
 export function measure(
-  windows: Windows,
   trellis: Integers,
   steps: number,
-  count: number,
+  batches: number,
+  code: Coder,
   uniform: Random,
 ): { mse: number; error: number } {
-  const { encode } = newEncoder(windows, steps);
-  const u = sums(windows, trellis.tables);
-  const z = new Float32Array(steps);
-  const y = new Float64Array(steps);
-  const chosen = new Uint16Array(steps);
-  let [sum, squares] = [0, 0];
-  for (let s = 0; s < count; s++) {
-    for (let i = 0; i < steps; i++) {
-      z[i] = normal(uniform);
-      y[i] = targetOf(z[i]!, trellis);
-    }
-    encode(u, y, chosen);
-    let lost = 0;
-    for (let i = 0; i < steps; i++) lost += (z[i]! - Math.fround(trellis.step * (u[chosen[i]!]! - trellis.zero))) ** 2;
-    sum += lost / steps;
-    squares += (lost / steps) ** 2;
-  }
-  const mse = sum / count;
-  return { mse, error: Math.sqrt((squares / count - mse * mse) / count) };
+  const tables = toReals(trellis);
+  const values = Array.from({ length: batches }, () => {
+    const rows = draws(Math.ceil(BATCH / 4 / steps), steps, uniform);
+    return errorOf(tally(rows, code(rows, trellis), trellis.bits), tables);
+  });
+  const mse = values.reduce((sum, v) => sum + v, 0) / batches;
+  const spread = values.reduce((sum, v) => sum + (v - mse) ** 2, 0) / (batches - 1);
+  return { mse, error: Math.sqrt(spread / batches) };
 }
