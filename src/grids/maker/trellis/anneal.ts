@@ -1,5 +1,4 @@
-// Finds tables: Lloyd's steps on ever new samples, the entries shaken before each by a heat that falls to 0. Heat is in units of the
-// weights' σ; about half the RMS error lets the tables leave bad optima.
+// Lloyd's steps with momentum on ever new samples, the entries shaken before each by a heat that falls to 0.
 
 import { normal, type Random } from '../gaussian.ts';
 import type { Coder } from './coder.ts';
@@ -8,9 +7,12 @@ import { type Rows, shuffle } from './sample.ts';
 import { ENTRIES, firsts, type Shape, toIntegers, toReals } from './tables.ts';
 import { tally } from './tally.ts';
 
+/** Share of the last move that is repeated. */
+const MOMENTUM = 0.8;
+
 export interface Annealing {
   readonly steps: number;
-  /** Shake at the first step. */
+  /** Shake at the first step, σ. */
   readonly heat: number;
 }
 
@@ -25,6 +27,7 @@ export function anneal(
 ): Float64Array {
   const first = firsts(shape);
   let found = tables;
+  let velocity = new Float64Array(ENTRIES);
   for (let step = 0; step < steps; step++) {
     shuffle(sample, uniform);
     const shake = heat * (1 - step / steps);
@@ -34,7 +37,8 @@ export function anneal(
     const rounded = toReals(integers);
     const fitted = refit(shape, tally(sample, code(sample, integers), shape.bits), rounded);
     // The reals keep what rounding loses: a step moves them by less than an integer.
-    found = shaken.map((v, i) => v + fitted[i]! - rounded[i]!);
+    velocity = velocity.map((v, i) => MOMENTUM * v + fitted[i]! - rounded[i]!);
+    found = shaken.map((v, i) => v + velocity[i]!);
   }
   return found;
 }

@@ -4,7 +4,7 @@
 import type { Coder } from './coder.ts';
 import type { Rows } from './sample.ts';
 import { ENTRIES, firsts, type Integers, largestSum, type Shape, toReals } from './tables.ts';
-import { entriesOf, errorOf, type Tally, tally } from './tally.ts';
+import { errorOf, forEachWindow, type Tally, tally } from './tally.ts';
 
 const LARGEST_SUM = 127;
 
@@ -63,14 +63,12 @@ function withBestStep(trellis: Integers, sample: Rows, code: Coder): Integers {
   return { ...trellis, step: bestStep(counts, trellis) };
 }
 
-function bestStep({ bits, count, sum }: Tally, { zero, tables }: Integers): number {
+function bestStep(counts: Tally, { zero, tables }: Integers): number {
   let [products, squares] = [0, 0];
-  for (let w = 0; w < count.length; w++) {
-    if (count[w] === 0) continue;
-    const [a, b, c] = entriesOf(w, bits);
+  forEachWindow(counts, (count, sum, a, b, c) => {
     const u = tables[a]! + tables[b]! + tables[c]! - zero;
-    products += u * sum[w]!;
-    squares += u * u * count[w]!;
-  }
+    products += u * sum;
+    squares += u * u * count;
+  });
   return Math.fround(products / squares);
 }

@@ -1,27 +1,35 @@
 // How each trellis is made.
 
-import type { Annealing } from './anneal.ts';
+import type { Round } from './search.ts';
 import type { Shape } from './tables.ts';
 
-export interface TrellisRecipe extends Annealing {
+export interface TrellisRecipe {
   readonly shape: Shape;
   /** Of the tables' first entries, σ. */
   readonly spread: readonly [number, number, number];
   readonly seed: number;
-  /** Rows of 4096 weights that each step of the annealing encodes. */
-  readonly rows: number;
+  readonly rounds: readonly Round[];
 }
 
 const spread = [0.7, 0.4, 0.4] as const;
 
+/** Heat in σ: a third of the RMS error. */
+function rounds(heat: number): readonly Round[] {
+  return [
+    { tables: 24, steps: 150, heat },
+    { tables: 6, steps: 300, heat },
+    { tables: 2, steps: 2000, heat },
+  ];
+}
+
 export const TRELLIS_RECIPES: Readonly<Record<string, TrellisRecipe>> = {
-  t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, steps: 1500, heat: 0.04, rows: 4 },
-  t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread, seed: 1, steps: 1500, heat: 0.04, rows: 4 },
-  t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread, seed: 1, steps: 1500, heat: 0.04, rows: 4 },
-  t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, steps: 1500, heat: 0.04, rows: 4 },
-  t3: { shape: { bits: 3, used: [3, 3, 3] }, spread, seed: 1, steps: 1500, heat: 0.06, rows: 4 },
-  t3c: { shape: { bits: 3, used: [3, 2, 2] }, spread, seed: 1, steps: 1500, heat: 0.06, rows: 4 },
-  t3f: { shape: { bits: 3, used: [3, 3, 0] }, spread, seed: 1, steps: 1500, heat: 0.06, rows: 4 },
-  t2: { shape: { bits: 2, used: [4, 0, 4] }, spread, seed: 1, steps: 1500, heat: 0.06, rows: 4 },
-  t2c: { shape: { bits: 2, used: [4, 4, 0] }, spread, seed: 1, steps: 1500, heat: 0.06, rows: 4 },
+  t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.02) },
+  t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread, seed: 1, rounds: rounds(0.02) },
+  t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread, seed: 1, rounds: rounds(0.02) },
+  t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, rounds: rounds(0.02) },
+  t3: { shape: { bits: 3, used: [3, 3, 3] }, spread, seed: 1, rounds: rounds(0.03) },
+  t3c: { shape: { bits: 3, used: [3, 2, 2] }, spread, seed: 1, rounds: rounds(0.03) },
+  t3f: { shape: { bits: 3, used: [3, 3, 0] }, spread, seed: 1, rounds: rounds(0.03) },
+  t2: { shape: { bits: 2, used: [4, 0, 4] }, spread, seed: 1, rounds: rounds(0.03) },
+  t2c: { shape: { bits: 2, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.03) },
 };

@@ -2,30 +2,35 @@
 // regression of the weights on indicators of entries. Constants may move between tables: a small ridge holds them.
 
 import { ENTRIES, firsts, type Shape } from './tables.ts';
-import { entriesOf, type Tally } from './tally.ts';
+import { forEachWindow, type Tally } from './tally.ts';
 
 const RIDGE = 1e-6;
 
 /** Tables of the shape that fit the tallied codes best; entries that occur nowhere stay. */
-export function refit(shape: Shape, { bits, count, sum }: Tally, tables: Float64Array): Float64Array {
+export function refit(shape: Shape, counts: Tally, tables: Float64Array): Float64Array {
   const first = firsts(shape);
   const n = ENTRIES;
   const matrix = new Float64Array(n * n);
   const right = new Float64Array(n);
   let weights = 0;
-  for (let w = 0; w < count.length; w++) {
-    if (count[w] === 0) continue;
-    weights += count[w]!;
-    const entries = entriesOf(w, bits);
-    const value = tables[entries[0]]! + tables[entries[1]]! + tables[entries[2]]!;
-    const rest = sum[w]! - count[w]! * value;
-    for (const a of entries) {
-      const i = first[a]!;
-      if (i < 0) continue;
-      right[i] = right[i]! + rest;
-      for (const b of entries) if (first[b]! >= 0) matrix[i * n + first[b]!] = matrix[i * n + first[b]!]! + count[w]!;
+  const add = (i: number, j: number, count: number) => {
+    if (i < 0 || j < 0) return;
+    matrix[i * n + j] = matrix[i * n + j]! + count;
+    if (i !== j) matrix[j * n + i] = matrix[j * n + i]! + count;
+  };
+  forEachWindow(counts, (count, sum, a, b, c) => {
+    weights += count;
+    const rest = sum - count * (tables[a]! + tables[b]! + tables[c]!);
+    const [i, j, k] = [first[a]!, first[b]!, first[c]!];
+    for (const entry of [i, j, k]) {
+      if (entry < 0) continue;
+      right[entry] = right[entry]! + rest;
+      add(entry, entry, count);
     }
-  }
+    add(i, j, count);
+    add(i, k, count);
+    add(j, k, count);
+  });
   for (let i = 0; i < n; i++) matrix[i * n + i] = matrix[i * n + i]! + RIDGE * weights;
   const move = solve(matrix, right);
   return tables.map((v, i) => (first[i]! < 0 ? 0 : v + move[first[i]!]!));

@@ -39,22 +39,37 @@ export function tally({ count, steps, weights }: Rows, codes: Uint16Array, bits:
   return { bits, count: counts, sum: sums, squares };
 }
 
-/** Entries of the tables that a window's value adds up. */
-export function entriesOf(window: number, bits: number): readonly [number, number, number] {
-  const code = (lag: number) => (window >> (lag * bits)) & (2 ** bits - 1);
-  const index = (lag: number) => (bits === 2 ? code(lag + 1) + 4 * code(lag) : code(lag));
-  return [index(0), 16 + index(1), 32 + index(2)];
+/** Entries of the tables that the value of each window adds up: (windows, 3), of codes of 2, 3, 4 bits. */
+const WINDOW_ENTRIES: Readonly<Record<number, Uint8Array>> = { 2: entriesOf(2), 3: entriesOf(3), 4: entriesOf(4) };
+
+function entriesOf(bits: number): Uint8Array {
+  const entries = new Uint8Array(3 * 2 ** WINDOW_BITS[bits]!);
+  for (let window = 0; 3 * window < entries.length; window++) {
+    const code = (lag: number) => (window >> (lag * bits)) & (2 ** bits - 1);
+    const index = (lag: number) => (bits === 2 ? code(lag + 1) + 4 * code(lag) : code(lag));
+    entries.set([index(0), 16 + index(1), 32 + index(2)], 3 * window);
+  }
+  return entries;
+}
+
+/** Calls `visit` for every window that occurs, with the three entries of its value. */
+export function forEachWindow(
+  { bits, count, sum }: Tally,
+  visit: (count: number, sum: number, a: number, b: number, c: number) => void,
+): void {
+  const entries = WINDOW_ENTRIES[bits]!;
+  for (let w = 0; w < count.length; w++) {
+    if (count[w]! > 0) visit(count[w]!, sum[w]!, entries[3 * w]!, entries[3 * w + 1]!, entries[3 * w + 2]!);
+  }
 }
 
 /** Mean squared error per weight of the tallied sample if the tables were these, its codes being what they are. */
-export function errorOf({ bits, count, sum, squares }: Tally, tables: Float64Array): number {
-  let [error, weights] = [squares, 0];
-  for (let w = 0; w < count.length; w++) {
-    if (count[w] === 0) continue;
-    const [a, b, c] = entriesOf(w, bits);
+export function errorOf(counts: Tally, tables: Float64Array): number {
+  let [error, weights] = [counts.squares, 0];
+  forEachWindow(counts, (count, sum, a, b, c) => {
     const v = tables[a]! + tables[b]! + tables[c]!;
-    error += v * (v * count[w]! - 2 * sum[w]!);
-    weights += count[w]!;
-  }
+    error += v * (v * count - 2 * sum);
+    weights += count;
+  });
   return error / weights;
 }
