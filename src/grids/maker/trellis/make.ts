@@ -16,8 +16,8 @@ export interface MadeTrellis {
   readonly error: number;
 }
 
-/** 524288 weights that integers are polished with. */
-const POLISH = { rows: 128, steps: 1024, sweeps: 6 };
+/** 262144 weights that integers are polished with. */
+const POLISH = { rows: 64, steps: 1024, sweeps: 6 };
 /** 128 · 65536 weights in rows of 1024. */
 const PROOF = { steps: 256, batches: 128, seed: 20240521 };
 

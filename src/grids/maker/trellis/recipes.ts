@@ -13,7 +13,7 @@ export interface TrellisRecipe {
 
 const spread = [0.7, 0.4, 0.4] as const;
 
-/** Heat in σ: a third of the RMS error. */
+/** Heat in σ: about half the RMS error. */
 function rounds(heat: number): readonly Round[] {
   return [
     { tables: 24, steps: 150, heat },
@@ -23,13 +23,13 @@ function rounds(heat: number): readonly Round[] {
 }
 
 export const TRELLIS_RECIPES: Readonly<Record<string, TrellisRecipe>> = {
-  t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.02) },
-  t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread, seed: 1, rounds: rounds(0.02) },
-  t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread, seed: 1, rounds: rounds(0.02) },
-  t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, rounds: rounds(0.02) },
-  t3: { shape: { bits: 3, used: [3, 3, 3] }, spread, seed: 1, rounds: rounds(0.03) },
-  t3c: { shape: { bits: 3, used: [3, 2, 2] }, spread, seed: 1, rounds: rounds(0.03) },
-  t3f: { shape: { bits: 3, used: [3, 3, 0] }, spread, seed: 1, rounds: rounds(0.03) },
-  t2: { shape: { bits: 2, used: [4, 0, 4] }, spread, seed: 1, rounds: rounds(0.03) },
-  t2c: { shape: { bits: 2, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.03) },
+  t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.04) },
+  t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread, seed: 1, rounds: rounds(0.04) },
+  t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread, seed: 1, rounds: rounds(0.04) },
+  t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, rounds: rounds(0.035) },
+  t3: { shape: { bits: 3, used: [3, 3, 3] }, spread, seed: 1, rounds: rounds(0.06) },
+  t3c: { shape: { bits: 3, used: [3, 2, 2] }, spread, seed: 1, rounds: rounds(0.06) },
+  t3f: { shape: { bits: 3, used: [3, 3, 0] }, spread, seed: 1, rounds: rounds(0.06) },
+  t2: { shape: { bits: 2, used: [4, 0, 4] }, spread, seed: 1, rounds: rounds(0.06) },
+  t2c: { shape: { bits: 2, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.06) },
 };

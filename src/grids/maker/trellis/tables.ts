@@ -7,7 +7,8 @@ import { normal } from '../gaussian.ts';
 /** Entries of all tables. */
 export const ENTRIES = 48;
 const TABLE = 16;
-const LARGEST_SUM = 127;
+/** Of the integers that a code adds up. */
+export const LARGEST_SUM = 127;
 
 export interface Shape {
   readonly bits: 2 | 3 | 4;
