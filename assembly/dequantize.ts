@@ -49,8 +49,6 @@ function lookup16(codes: usize, end: usize, bytes: usize, y: usize): void {
  * The grid points that `vectors` codes (u16) stand for, one after the other: p · vectors f32 to `y`, and up to 15 more, of no
  * meaning. Reads `codes` up to the next multiple of 16. `table` as by gridTable; of a trellis (p = 0) as by trellisTable.
  */
-// @ts-ignore: decorator
-@inline
 export function lookup(codes: usize, vectors: usize, table: usize, p: usize, n: usize, y: usize): void {
   const rows = rowsOf(table);
   const end = codes + (vectors << 1);

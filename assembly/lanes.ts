@@ -95,3 +95,10 @@ function squared(a: v128, b: v128): v128 {
 export function nextGroup(count: usize, limit: usize): usize {
   return count >= limit ? limit : (<usize>1) << (31 - clz<u32>(<u32>count));
 }
+
+/** Groups of a row: see nextGroup. */
+// @ts-ignore: decorator
+@inline
+export function groupsOf(cols: usize, groupSize: usize): usize {
+  return cols / groupSize + <usize>popcnt<u32>(<u32>(cols & (groupSize - 1)));
+}

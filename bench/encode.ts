@@ -18,5 +18,5 @@ export function encodeF32(operands: Operands, grid: PlacedGrid, w: number): void
 function encode(operands: Operands, { table, p, bits }: PlacedGrid, w: number, dtype: number): void {
   const { kernels, rows, masks, packed, scales, sums, scratch } = operands;
   const shape = [rows, COLS, masks, GROUP_SIZE, table, p, bits] as const;
-  kernels.encode(w, dtype, 0, ...shape, packed, scales, sums, scratch);
+  kernels.encode(w, dtype, 0, ...shape, false, packed, scales, sums, scratch);
 }

@@ -23,7 +23,7 @@ export function encoderTable(operands: Operands, peers: Peers): Table {
     rows: [
       ...inputs.flatMap((input) =>
         grids.map((grid) => {
-          const bits = schemeBits(grid);
+          const bits = schemeBits(grid.grid);
           return timed(
             {
               name: `encode ${grid.name} from ${input}`,

@@ -31,7 +31,7 @@ export function errorTable(operands: Operands): Table {
         return {
           name: `error ${grid.name}`,
           measure: () => ({
-            bitsPerWeight: schemeBits(grid),
+            bitsPerWeight: schemeBits(grid.grid),
             ...errors((weights) => restoreHiggs(operands, grid, weights)),
           }),
         };

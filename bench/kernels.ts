@@ -71,11 +71,11 @@ function packing({ kernels, count, codes, y }: Operands): Table {
   };
 }
 
-function search({ kernels, count, normal, grids, y, packed }: Operands): Table {
+function search({ kernels, count, normal, points, y, packed }: Operands): Table {
   return {
     title: 'Exact nearest grid point',
     columns: [...speedColumns, column('× brute force', 'timesBruteForce', 3)],
-    rows: grids.map(({ name, p, n, table, everyPoint }) => {
+    rows: points.map(({ name, p, n, table, everyPoint }) => {
       const nearest = kernels[`nearest${p}`] as KernelExports['nearest2']; // which alone takes scratch
       const few = Math.min(count, BRUTE_FORCE_WEIGHTS);
       return timed({
@@ -89,7 +89,7 @@ function search({ kernels, count, normal, grids, y, packed }: Operands): Table {
   };
 }
 
-function gridTables({ kernels, grids }: Operands): Table {
+function gridTables({ kernels, points }: Operands): Table {
   return {
     title: 'Tables of grids, built once at load',
     columns: [
@@ -97,7 +97,7 @@ function gridTables({ kernels, grids }: Operands): Table {
       column('(median)', 'medianSeconds', 3, 1e-3),
       { title: 'KB', key: 'bytes', text: (bytes) => (bytes / 1e3).toFixed(1) },
     ],
-    rows: grids.map(({ name, p, n, pointsAt, table }): Row => {
+    rows: points.map(({ name, p, n, pointsAt, table }): Row => {
       return {
         name: `gridTable ${name}`,
         measure: () => {
@@ -113,8 +113,8 @@ function restoring({ kernels, grids, rows, count, masks, packed, scales, activat
   return {
     title: 'Dequantize to f32 and matvec from packed codes, groups of 1024',
     columns: speedColumns,
-    rows: grids.flatMap(({ name, p, bits, table }) => {
-      const codeBytes = rows * (bytesPerRow(COLS, { p, bits }) + 2 * groupsPerRow(COLS, GROUP_SIZE));
+    rows: grids.flatMap(({ name, grid, p, bits, table }) => {
+      const codeBytes = rows * (bytesPerRow(COLS, grid) + 2 * groupsPerRow(COLS, GROUP_SIZE));
       return [
         timed({
           name: `dequantize ${name}`,

@@ -1,8 +1,9 @@
 // Seeded weights, grids and room for results in the kernels' linear memory: what every row of the tables works on.
 
-import type { PointGrid } from '../src/grids/grid.ts';
+import type { Grid } from '../src/grids/grid.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
+import { trellises } from '../src/grids/trellises.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
 import type { KernelExports } from '../src/kernels/exports.ts';
 import { normals } from '../tests/bits.ts';
@@ -10,10 +11,21 @@ import { normals } from '../tests/bits.ts';
 export const COLS = 4096;
 export const GROUP_SIZE = 1024;
 
-/** A grid with the addresses of its points and its tables. */
-export interface PlacedGrid extends PointGrid {
-  pointsAt: number;
+/** A grid and the address of its table. */
+export interface PlacedGrid {
+  name: string;
+  grid: Grid;
+  /** As the kernels take it: 0 for a trellis. */
+  p: number;
+  bits: number;
   table: number;
+}
+
+/** A grid of points, which can be searched. */
+export interface PlacedPoints extends PlacedGrid {
+  p: 1 | 2 | 3 | 4;
+  n: number;
+  pointsAt: number;
   /** The same table with no cells: the search compares every point. */
   everyPoint: number;
 }
@@ -43,6 +55,8 @@ export interface Operands {
   sums: number;
   activations: number; // (COLS)
   scratch: number;
+  points: readonly PlacedPoints[];
+  /** Those and the trellises. */
   grids: readonly PlacedGrid[];
 }
 
@@ -57,6 +71,22 @@ export function placeOperands(kernels: KernelExports, rows: number): Operands {
   kernels.f32ToF16(f32, f16, count);
   const masks = alloc(COLS * 4 + 128);
   kernels.signs(0, masks, COLS);
+  const points = [...smallGrids, ...largeGrids].map((grid): PlacedPoints => {
+    const { name, p, n, bits } = grid;
+    const pointsAt = place(grid.points);
+    const tableBytes = kernels.gridTableBytes(p, n);
+    const table = alloc(tableBytes);
+    kernels.gridTable(pointsAt, p, n, table);
+    const everyPoint = place(memory.copy(Uint8Array, table, tableBytes));
+    memory.bytes(everyPoint, 4).fill(0); // the number of cells
+    return { name, grid, p, n, bits, pointsAt, table, everyPoint };
+  });
+  const placedTrellises = trellises.map((grid): PlacedGrid => {
+    const { name, bits } = grid;
+    const table = alloc(kernels.trellisTableBytes());
+    kernels.trellisTable(place(grid.tables), grid.step, grid.zero, bits, table);
+    return { name, grid, p: 0, bits, table };
+  });
   return {
     ...{ kernels, memory, rows, count, f32, bf16, f16, masks },
     f8: place(Uint8Array.from({ length: count }, (_, i) => ((i * 2654435761) >>> 24) % 127)),
@@ -68,15 +98,8 @@ export function placeOperands(kernels: KernelExports, rows: number): Operands {
     scales: alloc(count),
     sums: alloc(rows * 16),
     activations: place(normals(COLS, 3)),
-    scratch: alloc((COLS + 64) * 16),
-    grids: [...smallGrids, ...largeGrids].map((grid) => {
-      const pointsAt = place(grid.points);
-      const tableBytes = kernels.gridTableBytes(grid.p, grid.n);
-      const table = alloc(tableBytes);
-      kernels.gridTable(pointsAt, grid.p, grid.n, table);
-      const everyPoint = place(memory.copy(Uint8Array, table, tableBytes));
-      memory.bytes(everyPoint, 4).fill(0); // the number of cells
-      return { ...grid, pointsAt, table, everyPoint };
-    }),
+    scratch: alloc((COLS + 64) * 16 + (COLS + 264) * 256),
+    points,
+    grids: [...points, ...placedTrellises],
   };
 }

@@ -207,7 +207,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
   return {
     grids,
     quantize: (weights, options) =>
-      quantizeMatrix(kernels, weights, options.rows, options.cols, schemeOf(options, gridOf)),
+      quantizeMatrix(kernels, weights, options.rows, options.cols, schemeOf(options, gridOf), options.scaleSearch),
     dequantize: (matrix) => dequantizeMatrix(kernels, matrix),
     matvec: (matrix, x) => matvecMatrix(kernels, matrix, x),
     planCheckpoint: (input, options = {}) => plan(input, options),
@@ -215,8 +215,8 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
 
     async quantizeCheckpoint(input, output, options = {}) {
       const planned = await plan(input, options);
-      const { pool = local, onProgress, signal, resume } = options;
-      const report = await runPlan(planned, output, { pool, kernels, onProgress, signal, resume });
+      const { pool = local, scaleSearch, onProgress, signal, resume } = options;
+      const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
       const { grid, groupSize, seed } = noteOf(report, schemeOf(options, gridOf), options.plan !== undefined);
       await carryOver(input, output, (config) => ({
         ...config,
@@ -227,6 +227,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
           group_size: groupSize,
           signs_seed: seed,
           bits_per_weight: report.bpw,
+          ...(scaleSearch && { scale_search: true }),
         },
       }));
       if (resume) await (output as ResumableFolder).remove(JOURNAL_NAME);

@@ -1,8 +1,8 @@
 // A matrix in linear memory and its products, for tests and measurements of the kernels alone.
 
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
-import { denseScratchBytes, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { bytesPerRow, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
+import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { bytesPerRow, type CodeShape, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
 
 export type DenseDtype = 'F32' | 'F16' | 'BF16';
 
@@ -11,9 +11,7 @@ export interface Shape {
   readonly cols: number;
 }
 
-export interface Scheme {
-  readonly p: number;
-  readonly bits: number;
+export interface Scheme extends CodeShape {
   readonly groupSize: number;
 }
 
@@ -53,11 +51,12 @@ export interface Product {
 
 const READ_BEHIND = 64;
 
-/** Sizes of a layer of packed codes. */
-export function planQuantized({ rows, cols }: Shape, { p, bits, groupSize }: Scheme): QuantizedPlan {
-  const rowBytes = bytesPerRow(cols, { p, bits });
+/** Sizes of a layer of packed codes, those of a trellis in bands of four rows. */
+export function planQuantized({ rows, cols }: Shape, scheme: Scheme): QuantizedPlan {
+  const { bits, groupSize, tables } = scheme;
+  const rowBytes = tables ? bandRowBytes(cols, bits) : bytesPerRow(cols, scheme);
   const groups = groupsPerRow(cols, groupSize);
-  const scalesAt = align(rows * rowBytes);
+  const scalesAt = align((tables ? Math.ceil(rows / 4) * 4 : rows) * rowBytes);
   const bytes = align(scalesAt + rows * groups * 2 + READ_BEHIND);
   return { type: 'quantized', rows, cols, groupSize, rowBytes, groups, scalesAt, bytes };
 }

@@ -306,6 +306,26 @@ test('seeds: other seeds give other bytes, the same seed the same, none is not s
   assert.is(higgs.quantize(weights, { rows: 4, cols: 256, seed: 5, signs: 'none' }).seed, null);
 });
 
+test('scaleSearch errs less in every grid, and dequantizes as any matrix does', () => {
+  const [rows, cols] = [16, 1100]; // groups 1024, 64, 8, 4
+  const weights = normals(rows * cols, 8);
+  for (const grid of ['p1n16', 'p2n64', 'p3n512', 't4', 't2']) {
+    for (const groupSize of [64, 1024]) {
+      const [plain, searched] = [false, true].map((scaleSearch) =>
+        higgs.quantize(weights, { rows, cols, grid, groupSize, scaleSearch }),
+      );
+      assert.ok(searched!.relativeError < plain!.relativeError, `${grid}: ${searched!.relativeError}`);
+      assert.is(searched!.bitsPerWeight, plain!.bitsPerWeight);
+      const restored = higgs.dequantize(searched!);
+      const [error, norm] = weights.reduce(
+        ([error, norm], weight, i) => [error! + (weight - restored[i]!) ** 2, norm! + weight ** 2],
+        [0, 0],
+      );
+      assert.ok(Math.abs(error! / norm! / searched!.relativeError - 1) < 1e-5, grid);
+    }
+  }
+});
+
 test('bitsPerWeight is bits / p + 16 / groupSize where all divides, and what is stored everywhere', () => {
   for (const { name, bits, p } of higgs.grids.values()) {
     for (const groupSize of [16, 1024]) {

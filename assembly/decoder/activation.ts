@@ -15,20 +15,13 @@
 //            and as many bytes unused, so that both builds take the same room
 //   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, 0
 
-import { nextGroup } from '../lanes';
+import { groupsOf, nextGroup } from '../lanes';
 
 /** Slots that a row's groups take. */
 // @ts-ignore: decorator
 @inline
 export function slotsOf(cols: usize, groupSize: usize): usize {
   return groupSize < 32 ? groupsOf(cols, groupSize) << 5 : (cols & ~31) + ((<usize>popcnt<u32>(<u32>(cols & 31))) << 5);
-}
-
-/** Groups of a row: see nextGroup. */
-// @ts-ignore: decorator
-@inline
-export function groupsOf(cols: usize, groupSize: usize): usize {
-  return cols / groupSize + <usize>popcnt<u32>(<u32>(cols & (groupSize - 1)));
 }
 
 /** Bytes of narrow slots. */

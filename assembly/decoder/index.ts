@@ -15,4 +15,5 @@ export { denseRows } from './dense';
 export { codeRows } from './codes';
 export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
+export { bandRows, unbandRow } from './band';
 export { addTransposed, rmsNormBack, siluTimesBack, attendBack } from './backward';

@@ -4,14 +4,18 @@
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
 // Table:     f32 step, i32 zero, u32 bits, u32 weights of an index, then 16 values (4 bits, 1 weight: nibble.ts) or entries (lookup.ts)
-// Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile
+//            or of a trellis bits and 0, then 3 times 16 bytes (trellis.ts, whose rows come in bands)
+// Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile |
+//            of a trellis one activation in the order of steps, or 256 bytes
 
 import { fromF16 } from '../float';
-import { nextGroup } from '../lanes';
-import { activationBytes, groupsOf, narrowBytes, slotsOf } from './activation';
+import { groupsOf, nextGroup } from '../lanes';
+import { activationBytes, narrowBytes, slotsOf } from './activation';
+import { octsOf } from './band';
 import { isDirect, lookupRow, lookups1 } from './lookup';
 import { bytes2, nibbleRow, nibbles1 } from './nibble';
 import { TILE_STRIDE, words1, words2 } from './tile';
+import { stepOrder, trellis1, trellisRows } from './trellis';
 
 // Adds to the `sums` of four rows what a group gives. `group` is its entry in the activation, `scale` 0 (wide) or 4 (narrow).
 // @ts-ignore: decorator
@@ -24,11 +28,11 @@ function addGroup(sums: usize, acc: usize, sigmas: usize, group: usize, scale: u
 
 // Columns `from` to `to` of a tile times `count` activations: `slot` and `group` are the first one's at column `from`.
 function multiplyTile(
-  tile: usize, nibbles: bool, from: usize, to: usize, groupSize: usize, slot: usize, group: usize, apart: usize,
+  tile: usize, narrow: bool, from: usize, to: usize, groupSize: usize, slot: usize, group: usize, apart: usize,
   count: usize, sigmas: usize, zero: i32, acc: usize, sums: usize,
 ): void {
-  const slotBytes: usize = nibbles ? narrowBytes(1) : 2;
-  const scale: usize = nibbles ? 4 : 0;
+  const slotBytes: usize = narrow ? narrowBytes(1) : 2;
+  const scale: usize = narrow ? 4 : 0;
   for (let i: usize = 0; i < count; i += 2, sums += 32, slot += 2 * apart, group += 2 * apart) {
     const both = i + 1 < count;
     let x = slot;
@@ -38,7 +42,7 @@ function multiplyTile(
       g = nextGroup(to - start, groupSize);
       const bytes = max<usize>(g, 32) * slotBytes;
       const at = tile + ((start & ~31) - from) * slotBytes;
-      if (ASC_FEATURE_RELAXED_SIMD && nibbles) bytes2(at, x, both ? apart : 0, bytes, acc);
+      if (ASC_FEATURE_RELAXED_SIMD && narrow) bytes2(at, x, both ? apart : 0, bytes, acc);
       else if (both) words2(at, x, apart, bytes, acc);
       else words1(at, x, bytes, acc);
       addGroup(sums, acc, sigma, entry, scale, zero);
@@ -64,20 +68,28 @@ export function matmul(
   const weights = <usize>load<u32>(table, 12);
   const values = table + 16;
   const nibbles = bits == 4 && weights == 1;
-  const direct = count == 1 && (nibbles || isDirect(bits, weights));
+  const trellis = weights == 0;
+  const narrow = nibbles || trellis;
+  const direct = count == 1 && (narrow || isDirect(bits, weights));
   const width = max<usize>(1024, groupSize);
 
   const groups = groupsOf(cols, groupSize);
   const slots = slotsOf(cols, groupSize);
   const apart = activationBytes(cols, groupSize);
-  const slotBytes: usize = nibbles ? narrowBytes(1) : 2;
-  const firstSlot = nibbles ? x + (slots << 1) : x;
+  const slotBytes: usize = narrow ? narrowBytes(1) : 2;
+  let firstSlot = narrow ? x + (slots << 1) : x;
   const firstGroup = x + (slots << 2);
 
   const sigmas = scratch;
   const sums = sigmas + (groups << 4);
   const acc = sums + (count << 4);
   const tile = acc + 32;
+  const spare = tile + 4 * TILE_STRIDE;
+  const octBytes: usize = bits << 4;
+  if (trellis && direct) {
+    stepOrder(firstSlot, slots, spare);
+    firstSlot = spare;
+  }
 
   for (let row: usize = 0; row < rows; row += 4) {
     const here = min<usize>(4, rows - row);
@@ -104,24 +116,31 @@ export function matmul(
       for (let start: usize = 0, g: usize = 0; start < cols; start += g, k++) {
         g = nextGroup(cols - start, groupSize);
         const size = max<usize>(g, 32);
-        const at = (start & ~31) / weights * bits >> 3;
-        if (nibbles) nibbles1(a + at, b + at, c + at, d + at, values, slot, size, acc);
+        const at = narrow ? (start & ~31) * bits >> 3 : (start & ~31) / weights * bits >> 3;
+        if (trellis) {
+          const band = a + (at << 2);
+          trellis1(band, start < 32 ? a + (octsOf(cols) - 1) * octBytes : band - octBytes, values, bits, slot, size, acc);
+        } else if (nibbles) nibbles1(a + at, b + at, c + at, d + at, values, slot, size, acc);
         else lookups1(a + at, b + at, c + at, d + at, values, bits, weights, slot, size, acc);
-        addGroup(sums, acc, sigmas + (k << 4), firstGroup + (k << 4), nibbles ? 4 : 0, zero);
+        addGroup(sums, acc, sigmas + (k << 4), firstGroup + (k << 4), narrow ? 4 : 0, zero);
         slot += size * slotBytes;
       }
     } else {
       for (let from: usize = 0; from < cols; from += width) {
         const to = min(from + width, cols);
-        const lead = from % (8 * weights); // a byte and an index start together at every eighth index
-        const at = (from - lead) / weights * bits >> 3;
-        for (let i: usize = 0; i < 4; i++) {
+        const lead: usize = narrow ? 0 : from % (8 * weights); // a byte and an index start together at every eighth index
+        const at = narrow ? from * bits >> 3 : (from - lead) / weights * bits >> 3;
+        if (trellis) {
+          const band = a + (at << 2);
+          trellisRows(band, from == 0 ? a + (octsOf(cols) - 1) * octBytes : band - octBytes, values, bits, tile, to - from, spare);
+        }
+        for (let i: usize = trellis ? 4 : 0; i < 4; i++) {
           const codes = (i == 0 ? a : i == 1 ? b : i == 2 ? c : d) + at;
           if (nibbles) nibbleRow(codes, values, tile + i * TILE_STRIDE, to - from);
           else lookupRow(codes, values, bits, weights, tile + i * TILE_STRIDE, to - from + lead);
         }
         multiplyTile(
-          tile + (lead << 1), nibbles, from, to, groupSize, slot, firstGroup + (k << 4), apart,
+          tile + (lead << 1), narrow, from, to, groupSize, slot, firstGroup + (k << 4), apart,
           count, sigmas + (k << 4), zero, acc, sums,
         );
         slot += slotsOf(to - from, groupSize) * slotBytes;

@@ -31,30 +31,32 @@ export function costs(slice: v128): v128 {
   return v128.and(slice, i32x4.splat(-16));
 }
 
-// The cheapest of four edges of a record, or of the four behind them.
+// The cheapest of four edges, whose constants follow a record's first vector. A chain, not a tree: engines keep fewer vectors at a time.
 // @ts-ignore: decorator
 @inline
-function best(a: v128, b: v128, c: v128, d: v128, record: usize): v128 {
-  return i32x4.min_s(
-    i32x4.min_s(i32x4.add(a, v128.load32_splat(record, 4)), i32x4.add(b, v128.load32_splat(record, 8))),
-    i32x4.min_s(i32x4.add(c, v128.load32_splat(record, 12)), i32x4.add(d, v128.load32_splat(record, 16))),
-  );
+function best4(a: v128, b: v128, c: v128, d: v128, record: usize): v128 {
+  let v = i32x4.add(a, v128.load(record, 16));
+  v = i32x4.min_s(v, i32x4.add(b, v128.load(record, 32)));
+  v = i32x4.min_s(v, i32x4.add(c, v128.load(record, 48)));
+  return i32x4.min_s(v, i32x4.add(d, v128.load(record, 64)));
 }
 
+// As best4, of eight.
 // @ts-ignore: decorator
 @inline
-function bestBehind(a: v128, b: v128, c: v128, d: v128, record: usize): v128 {
-  return i32x4.min_s(
-    i32x4.min_s(i32x4.add(a, v128.load32_splat(record, 20)), i32x4.add(b, v128.load32_splat(record, 24))),
-    i32x4.min_s(i32x4.add(c, v128.load32_splat(record, 28)), i32x4.add(d, v128.load32_splat(record, 32))),
-  );
+function best8(a: v128, b: v128, c: v128, d: v128, e: v128, f: v128, g: v128, h: v128, record: usize): v128 {
+  let v = best4(a, b, c, d, record);
+  v = i32x4.min_s(v, i32x4.add(e, v128.load(record, 80)));
+  v = i32x4.min_s(v, i32x4.add(f, v128.load(record, 96)));
+  v = i32x4.min_s(v, i32x4.add(g, v128.load(record, 112)));
+  return i32x4.min_s(v, i32x4.add(h, v128.load(record, 128)));
 }
 
 // Adds what the inputs contribute, and keeps it if nothing cheaper is there already.
 // @ts-ignore: decorator
 @inline
 function put(to: usize, v: v128, y: v128, record: usize, merge: bool): void {
-  v = i32x4.add(v, i32x4.dot_i16x8_s(y, v128.load32_splat(record)));
+  v = i32x4.add(v, i32x4.dot_i16x8_s(y, v128.load(record)));
   v128.store(to, merge ? i32x4.min_s(v, v128.load(to)) : v);
 }
 
@@ -62,9 +64,11 @@ function put(to: usize, v: v128, y: v128, record: usize, merge: bool): void {
 // @ts-ignore: decorator
 @inline
 function fours(a: v128, b: v128, c: v128, d: v128, y: v128, record: usize, to: usize, stride: usize, merge: bool): void {
-  for (const end = to + (stride << 2); to < end; to += stride, record += 20) {
-    put(to, best(a, b, c, d, record), y, record, merge);
-  }
+  put(to, best4(a, b, c, d, record), y, record, merge);
+  put(to + stride, best4(a, b, c, d, record + 80), y, record + 80, merge);
+  to += stride << 1;
+  put(to, best4(a, b, c, d, record + 160), y, record + 160, merge);
+  put(to + stride, best4(a, b, c, d, record + 240), y, record + 240, merge);
 }
 
 // Groups of four states.
@@ -78,8 +82,8 @@ function stepBy4(slice: usize, y: v128, table: usize, groups: usize, repeats: us
     const c = costs(v128.load(slice, 32));
     const d = costs(v128.load(slice, 48));
     fours(a, b, c, d, y, record, to, stride, false);
-    record += 80;
-    for (let repeat: usize = 1; repeat < repeats; repeat++, record += 80) {
+    record += 320;
+    for (let repeat: usize = 1; repeat < repeats; repeat++, record += 320) {
       fours(a, b, c, d, y, record, to, stride, true);
     }
   }
@@ -92,8 +96,9 @@ function eights(
   a: v128, b: v128, c: v128, d: v128, e: v128, f: v128, g: v128, h: v128,
   y: v128, record: usize, to: usize, stride: usize, count: usize, merge: bool,
 ): void {
-  for (const end = record + count * 36; record < end; record += 36, to += stride) {
-    put(to, i32x4.min_s(best(a, b, c, d, record), bestBehind(e, f, g, h, record)), y, record, merge);
+  for (const end = record + count * 144; record < end; record += 288, to += stride << 1) {
+    put(to, best8(a, b, c, d, e, f, g, h, record), y, record, merge);
+    put(to + stride, best8(a, b, c, d, e, f, g, h, record + 144), y, record + 144, merge);
   }
 }
 
@@ -115,10 +120,10 @@ function stepBy8(slice: usize, y: v128, table: usize, groups: usize, repeats: us
     let repeat: usize = 0;
     if (!halves || group == 0) {
       eights(a, b, c, d, e, f, g, h, y, record, to, stride, count, false);
-      record += count * 36;
+      record += count * 144;
       repeat = 1;
     }
-    for (; repeat < repeats; repeat++, record += count * 36) {
+    for (; repeat < repeats; repeat++, record += count * 144) {
       eights(a, b, c, d, e, f, g, h, y, record, to, stride, count, true);
     }
     if (!halves) to += 16;

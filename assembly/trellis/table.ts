@@ -2,18 +2,21 @@
 //
 //   0    step f32, zero i32, 128 / step f32, 128 · zero f32
 //   16   the three tables, 16 bytes each
-//   64   log2 of m, log2 of the groups of states, log2 of the codes that enter a state from another, states: u32 each
+//   64   log2 of m, log2 of the groups of states, log2 of the codes that lead from one state to another, number of states: u32 each
 //   80   of each state Q: i16 −32 Q, i16 Q²
 //   336  edges
 //
-// A step's integer is P + Q: P of the code (and at 2 bits of the code before), Q of the codes before. A state's number is the last codes' low
-// bits, m = 2^bits values, the last code's highest; the states of a group differ in the oldest bits, those that the next step forgets.
+// A step's integer is P + Q: P of the code (and at 2 bits of the code before), Q of the codes before. A state's number is made of the last
+// codes' low bits, m values each, the last code's highest; the m states of a group differ in the oldest, which the next step forgets.
+// Edges of a group (of eight states where there are sixteen) and a code: a vector with −32 P and −32 Q of the state that follows, which is
+// what this step's input and the next one's make of the cost; then for each state of the group the rest of the cost, and in the low bits
+// the choice: the state's number in the group above the code's high bits (steps.ts).
 
 /** Sixteen times 1/128 of a squared step: the low four bits of a cost are free. */
 const COST: i32 = 2048;
 const QS: usize = 80;
 const EDGES: usize = 336;
-const BYTES: usize = EDGES + 128 * 36;
+const BYTES: usize = EDGES + 128 * 144;
 
 /** Size of the table in bytes, enough for every trellis. */
 export function trellisTableBytes(): usize {
@@ -49,7 +52,7 @@ export function trellisTable(tables: usize, step: f32, zero: u32, bits: u32, tab
   store<u32>(table, 1 << (m + groups), 76);
   for (let state: u32 = 0; state < 1 << (m + groups); state++) {
     const q = oldPart(table, state, m, depth, bits);
-    store<u32>(table + QS + (state << 2), ((-32 * q) & 0xffff) | (q * q << 16));
+    store<u32>(table + QS + (state << 2), ((-32 * q) & 0xffff) | ((q * q) << 16));
   }
   writeEdges(table, m, depth, bits);
 }
@@ -75,9 +78,6 @@ function newPart(table: usize, code: u32, state: u32, m: u32, depth: u32, bits: 
   return load<u8>(table + 16 + (bits == 2 ? codeOf(state, 1, m, depth) | (code << 2) : code));
 }
 
-// In the order of the steps (steps.ts): groups of states, or halves of 16; codes of the same low bits; targets. Of each the pair
-// −32 P, −32 Q of the target (what the cost has of this step's input and the next one's), then for each state of the group the rest of the
-// cost, and in its low bits the choice: the state's number in the group, then the code's high bits.
 function writeEdges(table: usize, m: u32, depth: u32, bits: u32): void {
   const states: u32 = 1 << (m * depth);
   const size: u32 = m == 2 ? 4 : 8;
@@ -89,13 +89,13 @@ function writeEdges(table: usize, m: u32, depth: u32, bits: u32): void {
       const target = ((code & ((1 << m) - 1)) << groups) | (from >> m);
       const p = newPart(table, code, from, m, depth, bits);
       const after = oldPart(table, target, m, depth, bits);
-      store<u32>(at, ((-32 * p) & 0xffff) | (-32 * after << 16));
-      at += 4;
+      v128.store(at, i32x4.splat(((-32 * p) & 0xffff) | ((-32 * after) << 16)));
+      at += 16;
       for (let state = from; state < from + size; state++) {
         const q = oldPart(table, state, m, depth, bits);
-        const choice = ((state & ((1 << m) - 1)) << highs) | (code >> m);
-        store<i32>(at, COST * (p * p + 2 * p * q + after * after) | choice);
-        at += 4;
+        const choice = ((state & ((1 << m) - 1)) << (4 - m)) | ((code >> m) << (4 - bits));
+        v128.store(at, i32x4.splat((COST * (p * p + 2 * p * q + after * after)) | choice));
+        at += 16;
       }
     }
   }

@@ -5,14 +5,6 @@ import { costs, EXCLUDED, oldCost, run, sliceBytes } from './steps';
 
 // Steps on either side of the seam.
 const WARM_UP: usize = 32;
-const STATES: usize = 64;
-
-/** Bytes that viterbi takes as scratch. */
-// @ts-ignore: decorator
-@inline
-export function viterbiBytes(cols: usize): usize {
-  return (cols + 264) * (STATES << 2);
-}
 
 // Inputs as run takes them, 1/128 of a step each: the first step follows the last one.
 function writeInputs(z: usize, steps: usize, table: usize, inputs: usize): void {
@@ -67,40 +59,51 @@ function cheapest(slice: usize, y: v128, table: usize): v128 {
   return best;
 }
 
-// Goes back `count` steps from the states `ends` at `slice`. Writes codes (u16), the last ones before `codes`.
-// Returns the states there.
-function trace(slice: usize, count: usize, ends: v128, table: usize, codes: usize): v128 {
+// Goes back `count` steps from the states `ends` at `slice` and writes windows (u16), the last ones before `windows`; returns the states
+// there. A window is a state and below it four bits of choice: shifted by one code it has the state before.
+function trace(slice: usize, count: usize, ends: v128, table: usize, windows: usize): v128 {
   const bytes = sliceBytes(table);
+  const m = load<u32>(table, 64);
+  const mask = <usize>(load<u32>(table, 76) - 1) << 4;
+  let a = <usize>i32x4.extract_lane(ends, 0) << 4;
+  let b = <usize>i32x4.extract_lane(ends, 1) << 4;
+  let c = <usize>i32x4.extract_lane(ends, 2) << 4;
+  let d = <usize>i32x4.extract_lane(ends, 3) << 4;
+  for (; count > 0; count--, slice -= bytes) {
+    windows -= 8;
+    a |= load<u32>(slice + a) & 15;
+    b |= load<u32>(slice + b, 4) & 15;
+    c |= load<u32>(slice + c, 8) & 15;
+    d |= load<u32>(slice + d, 12) & 15;
+    store<u16>(windows, <u16>a);
+    store<u16>(windows, <u16>b, 2);
+    store<u16>(windows, <u16>c, 4);
+    store<u16>(windows, <u16>d, 6);
+    a = (a << m) & mask;
+    b = (b << m) & mask;
+    c = (c << m) & mask;
+    d = (d << m) & mask;
+  }
+  const first = i32x4.replace_lane(i32x4.splat(<u32>a), 1, <u32>b);
+  return i32x4.shr_u(i32x4.replace_lane(i32x4.replace_lane(first, 2, <u32>c), 3, <u32>d), 4);
+}
+
+// Windows to codes, in place: the low bits are those of the state, the high ones those of the choice.
+function codesOf(windows: usize, count: usize, table: usize): void {
   const m = load<u32>(table, 64);
   const groups = load<u32>(table, 68);
   const highs = load<u32>(table, 72);
-  const group: u32 = (1 << groups) - 1;
-  const high: u32 = (1 << highs) - 1;
-  let a = <u32>i32x4.extract_lane(ends, 0);
-  let b = <u32>i32x4.extract_lane(ends, 1);
-  let c = <u32>i32x4.extract_lane(ends, 2);
-  let d = <u32>i32x4.extract_lane(ends, 3);
-  for (; count > 0; count--, slice -= bytes) {
-    codes -= 8;
-    const choiceA = load<u32>(slice + (a << 4)) & 15;
-    const choiceB = load<u32>(slice + (b << 4), 4) & 15;
-    const choiceC = load<u32>(slice + (c << 4), 8) & 15;
-    const choiceD = load<u32>(slice + (d << 4), 12) & 15;
-    store<u16>(codes, <u16>((a >> groups) | ((choiceA & high) << m)));
-    store<u16>(codes, <u16>((b >> groups) | ((choiceB & high) << m)), 2);
-    store<u16>(codes, <u16>((c >> groups) | ((choiceC & high) << m)), 4);
-    store<u16>(codes, <u16>((d >> groups) | ((choiceD & high) << m)), 6);
-    a = ((a & group) << m) | (choiceA >> highs);
-    b = ((b & group) << m) | (choiceB >> highs);
-    c = ((c & group) << m) | (choiceC >> highs);
-    d = ((d & group) << m) | (choiceD >> highs);
+  const high = i16x8.sub(i16x8.shl(i16x8.splat(1), highs), i16x8.splat(1));
+  for (const end = windows + (count << 1); windows < end; windows += 16) {
+    const window = v128.load(windows);
+    const upper = v128.and(i16x8.shr_u(window, 4 - m - highs), high);
+    v128.store(windows, v128.or(i16x8.shr_u(window, 4 + groups), i16x8.shl(upper, m)));
   }
-  return i32x4.replace_lane(i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(a), 1, b), 2, c), 3, d);
 }
 
 /**
  * Codes (u16) of a row of `steps` · 4 weights at `z`, with zeros behind `cols`. `table` as by trellisTable; `inputs` holds 4 · steps f32,
- * `slices` viterbiBytes.
+ * `slices` 16 · states · (max(steps, 64) + 1) bytes.
  */
 export function viterbi(z: usize, steps: usize, table: usize, codes: usize, inputs: usize, slices: usize): void {
   if (steps == 0) return;
@@ -116,4 +119,5 @@ export function viterbi(z: usize, steps: usize, table: usize, codes: usize, inpu
   }
   begin(slices, inputs, table, seam, EXCLUDED);
   trace(run(slices, inputs, steps, table), steps, seam, table, codes + (steps << 3));
+  codesOf(codes, steps << 2, table);
 }

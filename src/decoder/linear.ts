@@ -1,9 +1,9 @@
 // A linear weight in linear memory: where it lies, how rows are stored, its product with vectors, one of its rows.
-// A plan is plain data, so that threads can be sent it. Rows may be split among threads anywhere.
+// A plan is plain data, so that threads can be sent it. Rows may be split among threads at multiples of ROWS_APART.
 
-import type { Grid } from '../grids/grid.ts';
+import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { denseScratchBytes, productScratchBytes } from '../kernels/decoder/sizes.ts';
+import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../kernels/decoder/sizes.ts';
 import { bytesPerRow, dtypeCodes, groupsPerRow } from '../kernels/layout.ts';
 import type { StoredTensor } from '../quantize/format.ts';
 import type { CheckpointTensor } from '../safetensors/checkpoint.ts';
@@ -34,6 +34,7 @@ export interface DenseLinear extends Shape {
 
 export interface CodeLinear extends Shape {
   readonly type: 'codes';
+  /** Weights of a code; TRELLIS for a trellis. */
   readonly p: number;
   readonly bits: number;
   readonly groupSize: number;
@@ -41,11 +42,16 @@ export interface CodeLinear extends Shape {
   /** The grid in integers; 0 if activations are f32. */
   readonly integers: number;
   readonly masks: number; // (cols) u32
-  readonly rowBytes: number;
-  readonly packed: number; // (rows, rowBytes)
+  readonly rowBytes: number; // in the file
+  /** Of a row in memory, where bands of four rows are interleaved: those of a trellis in integers. 0 for none. */
+  readonly bandedBytes: number;
+  readonly packed: number; // (rows, rowBytes), or (rows to a multiple of four, bandedBytes)
   readonly scaleBytes: number;
   readonly scales: number; // (rows, scaleBytes / 2) f16
 }
+
+/** Stands for p where codes are a trellis'. */
+const TRELLIS = 0;
 
 export type Linear = DenseLinear | CodeLinear;
 
@@ -92,6 +98,8 @@ export function planLinear(
   const rowBytes = bytesPerRow(cols, grid);
   const scaleBytes = groupsPerRow(cols, groupSize) * 2;
   const rotation = planner.rotated(input, cols, groupSize, seed);
+  const tables = planner.tableOf(grid);
+  const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
   return {
     type: 'codes',
     rows,
@@ -99,32 +107,41 @@ export function planLinear(
     bias,
     input: rotation.integers || rotation.to,
     inputBytes: rotation.integers ? rotation.integerBytes : cols * 4,
-    p: grid.p,
+    p: isTrellis(grid) ? TRELLIS : grid.p,
     bits: grid.bits,
     groupSize,
-    ...planner.tableOf(grid),
+    ...tables,
     masks: planner.masksOf(seed),
     rowBytes,
-    packed: planner.reserve(rows * rowBytes),
+    bandedBytes,
+    packed: planner.reserve(bandedBytes ? Math.ceil(rows / 4) * 4 * bandedBytes : rows * rowBytes),
     scaleBytes,
     scales: planner.reserve(rows * scaleBytes),
   };
 }
 
-/** Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales. */
+/**
+ * Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales.
+ * Where rows are banded, `firstRow` is a multiple of four, and `scratch` holds bandScratchBytes.
+ */
 export function storeRows(
+  kernels: DecoderExports,
   memory: Uint8Array,
   linear: Linear,
   firstRow: number,
   count: number,
   rows: number,
   scales: number,
+  scratch: number,
 ): void {
   const { rowBytes } = linear;
-  const target = linear.type === 'dense' ? linear.weights : linear.packed;
-  memory.copyWithin(target + firstRow * rowBytes, rows, rows + count * rowBytes);
-  if (linear.type === 'dense') return;
-  const { scaleBytes } = linear;
+  if (linear.type === 'dense') {
+    memory.copyWithin(linear.weights + firstRow * rowBytes, rows, rows + count * rowBytes);
+    return;
+  }
+  const { scaleBytes, packed, bandedBytes, cols, bits } = linear;
+  if (bandedBytes) kernels.bandRows(rows, count, cols, bits, packed + firstRow * bandedBytes, scratch);
+  else memory.copyWithin(packed + firstRow * rowBytes, rows, rows + count * rowBytes);
   memory.copyWithin(linear.scales + firstRow * scaleBytes, scales, scales + count * scaleBytes);
 }
 
@@ -132,7 +149,7 @@ export function storeRows(
 export function scratchBytesOf(linear: Linear, count: number): number {
   const { cols } = linear;
   if (linear.type === 'dense') return denseScratchBytes(cols);
-  return Math.max((cols + 64) * 6, productScratchBytes(cols, linear.groupSize, count));
+  return Math.max((cols + 64) * 7, productScratchBytes(cols, linear.groupSize, count));
 }
 
 /** Rows `fromRow` to `toRow` of W x + b for `count` vectors of the input, from vector `first` on, to `y`, (count, rows). */
@@ -156,10 +173,10 @@ export function applyLinear(
     kernels.denseRows(weights, dtypeCodes[linear.dtype], some, cols, x, count, at, rows, scratch);
   } else {
     const { groupSize, table, integers, p, bits } = linear;
-    const packed = linear.packed + fromRow * rowBytes;
+    const bytes = linear.bandedBytes || rowBytes;
+    const packed = linear.packed + fromRow * bytes;
     const scales = linear.scales + fromRow * linear.scaleBytes;
-    if (integers)
-      kernels.matmul(packed, rowBytes, scales, some, cols, groupSize, integers, x, count, at, rows, scratch);
+    if (integers) kernels.matmul(packed, bytes, scales, some, cols, groupSize, integers, x, count, at, rows, scratch);
     else kernels.codeRows(packed, scales, some, cols, groupSize, table, p, bits, x, count, at, rows, scratch);
   }
   if (bias === 0) return;
@@ -173,8 +190,12 @@ export function decodeRow(kernels: DecoderExports, linear: Linear, row: number, 
     kernels.widen(linear.weights + row * rowBytes, dtypeCodes[linear.dtype], 0, cols, y);
     return;
   }
-  const { groupSize, table, p, bits, masks } = linear;
-  const packed = linear.packed + row * rowBytes;
+  const { groupSize, table, p, bits, masks, bandedBytes } = linear;
+  let packed = linear.packed + row * rowBytes;
+  if (bandedBytes) {
+    packed = scratch + (cols + 64) * 6;
+    kernels.unbandRow(linear.packed, row, cols, bits, packed, scratch);
+  }
   const scales = linear.scales + row * linear.scaleBytes;
   kernels.dequantize(packed, scales, 1, cols, masks, groupSize, table, p, bits, y, scratch);
 }

@@ -1,8 +1,9 @@
 // Fills a planned state: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
 
-import { FormatError, UnsupportedError } from '../errors.ts';
+import { FormatError } from '../errors.ts';
 import { isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import { bandScratchBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
@@ -51,11 +52,12 @@ export async function fillState(
   new Float64Array(buffer, state.frequencies, headDim / 2).set(frequencies(rope, headDim));
   for (const { seed, address, count } of plan.masks) if (seed !== null) kernels.signs(seed, address, count);
   for (const { grid, table, integers } of plan.tables) {
-    if (isTrellis(grid))
-      throw new UnsupportedError(`grid ${grid.name}`, `grid must be points: ${grid.name} is a trellis`);
-    new Float32Array(buffer, staging, grid.points.length).set(grid.points);
-    kernels.writeRows(staging, grid.p, grid.n, table);
-    if (integers) memory.set(integerTable(grid), integers);
+    if (isTrellis(grid)) memory.set(integerTable(grid), table);
+    else {
+      new Float32Array(buffer, staging, grid.points.length).set(grid.points);
+      kernels.writeRows(staging, grid.p, grid.n, table);
+      if (integers) memory.set(integerTable(grid), integers);
+    }
   }
 
   const tensors = plan.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor)));
@@ -96,14 +98,19 @@ export async function fillState(
   async function fillLinear(linear: Linear, parts: CheckpointTensor[]): Promise<void> {
     const { rows, rowBytes } = linear;
     const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
-    const step = Math.max(1, Math.floor(room / (rowBytes + scaleBytes)));
+    // Bands are made of four rows at a time.
+    const banded = linear.type === 'codes' && linear.bandedBytes > 0;
+    const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
+    const scratch = staging + rest + MARGIN;
+    const apart = banded ? 4 : 1;
+    const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
     let [crc, scalesCrc] = [0, 0];
     for (let first = 0; first < rows; first += step) {
       const end = Math.min(rows, first + step);
       const scales = staging + (end - first) * rowBytes + MARGIN;
       crc = await read(parts[0]!, first * rowBytes, end * rowBytes, staging, crc);
       if (parts[1]) scalesCrc = await read(parts[1], first * scaleBytes, end * scaleBytes, scales, scalesCrc);
-      storeRows(memory, linear, first, end - first, staging, scales);
+      storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
     }
     check(parts[0]!, crc);
     if (parts[1]) check(parts[1], scalesCrc);

@@ -1,7 +1,6 @@
 // Everything that a forward pass reads and writes, by address: weights, cache, activations. Plain data, the same for all threads.
 // Activations hold `batch` tokens; a longer prompt goes through in batches.
 
-import { UnsupportedError } from '../errors.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
@@ -128,11 +127,10 @@ export function planState(
     tableOf(grid) {
       let entry = tables.find((known) => known.grid.name === grid.name);
       if (!entry) {
-        if (isTrellis(grid))
-          throw new UnsupportedError(`grid ${grid.name}`, `grid must be points: ${grid.name} is a trellis`);
-        const { p, n } = grid;
-        const integerBytes = integers ? integerTable(grid).byteLength : 0;
-        entry = { grid, table: reserve(rowTableBytes(p, n)), integers: integers ? reserve(integerBytes) : 0 };
+        const integerBytes = integerTable(grid).byteLength;
+        // A trellis has one table for values in f32 and in integers.
+        const table = reserve(isTrellis(grid) ? integerBytes : rowTableBytes(grid.p, grid.n));
+        entry = { grid, table, integers: integers ? (isTrellis(grid) ? table : reserve(integerBytes)) : 0 };
         tables.push(entry);
       }
       return { table: entry.table, integers: entry.integers };

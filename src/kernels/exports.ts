@@ -42,6 +42,7 @@ export interface KernelExports {
     table: number,
     p: number,
     bits: number,
+    search: boolean,
     packed: number,
     scales: number,
     sums: number,

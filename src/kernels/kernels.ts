@@ -53,13 +53,20 @@ export interface Encoded extends Codes {
   sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
 }
 
+/** What of encoding is not in its result. */
+export interface EncodeOptions {
+  /** Row of the whole tensor that the block starts at, for messages; 0 if left out. */
+  firstRow?: number;
+  /** Whether several scales are tried for each group, and the best taken; else it is the RMS. */
+  scaleSearch?: boolean;
+}
+
 export interface Kernels {
   /**
    * Quantizes a block of rows.
-   * @param firstRow Row of the whole tensor that the block starts at, for messages.
    * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column.
    */
-  encode(matrix: Matrix, weights: Weights, firstRow?: number): Encoded;
+  encode(matrix: Matrix, weights: Weights, options?: EncodeOptions): Encoded;
   /** @throws {RangeError} when `dtype` is F16 and a weight is beyond its range. */
   dequantize(matrix: Matrix, codes: Codes, dtype: PlainDtype, firstRow?: number): Uint8Array<ArrayBuffer>;
   /** Squared error and squared norm of a quantized block against the original. */
@@ -168,7 +175,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
   }
 
   return {
-    encode(matrix, weights, firstRow = 0) {
+    encode(matrix, weights, { firstRow = 0, scaleSearch = false } = {}) {
       memory.reset();
       const { rows, cols, grid, groupSize, seed } = matrix;
       const table = tableOf(grid);
@@ -179,10 +186,10 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
       const sums = memory.alloc(rows * 16);
-      const scratch = scratchOf(cols, 3, 'tables' in grid ? (cols + 264) * PATH_BYTES : 0);
+      const scratch = scratchOf(cols, scaleSearch ? 5 : 3, 'tables' in grid ? (cols + 264) * PATH_BYTES : 0);
       const done = exports.encode(
         ...([w, dtypeCodes[weights.dtype], factors, rows, cols, masks, groupSize] as const),
-        ...([table, dimensionOf(grid), grid.bits, packed, scales, sums, scratch] as const),
+        ...([table, dimensionOf(grid), grid.bits, scaleSearch, packed, scales, sums, scratch] as const),
       );
       if (done < rows) {
         widenRow(weights, w, factors, done, cols, scratch);

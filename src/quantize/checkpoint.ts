@@ -34,6 +34,8 @@ export interface RunOptions {
   pool: Pool;
   /** Kernels of the calling thread, for checksums. */
   kernels: Kernels;
+  /** Whether the scale of each group is searched for; see MatrixOptions. */
+  scaleSearch?: boolean | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
@@ -64,9 +66,15 @@ export async function runPlan(
   output: OutputFolder | ResumableFolder,
   options: RunOptions,
 ): Promise<Report> {
-  const { pool, kernels, onProgress, signal } = options;
+  const { pool, kernels, scaleSearch = false, onProgress, signal, resume } = options;
   const journal =
-    options.resume && (await openJournal(output as ResumableFolder, plan, kernels, options.resume.identity));
+    resume &&
+    (await openJournal(
+      output as ResumableFolder,
+      plan,
+      kernels,
+      `${resume.identity}${scaleSearch ? ', scales searched' : ''}`,
+    ));
   const progress: Progress = { tensor: '', bytesRead: 0, bytesIn: plan.bytesIn, weightsDone: 0, weights: plan.weights };
   const sums = new Map<string, { error: number; norm: number }>();
 
@@ -84,7 +92,7 @@ export async function runPlan(
 
   const items = begun.flatMap(({ shard, done }) => shard.items.slice(done.length));
   const spares: ArrayBuffer[] = []; // of weights that are encoded, for the next; what was written out a sink may still hold
-  const blocks = inOrder(tasks(items, pool, spares), 3 * pool.size + 1);
+  const blocks = inOrder(tasks(items, { pool, scaleSearch, spares }), 3 * pool.size + 1);
   try {
     for (const { shard, done } of begun) {
       await writeShard(shard, done);
@@ -160,8 +168,15 @@ function inputBytes(item: PlanItem): number {
   return item.tensor.end - item.tensor.start + factors;
 }
 
+// What blocks are encoded by.
+interface Means {
+  pool: Pool;
+  scaleSearch: boolean;
+  spares: ArrayBuffer[];
+}
+
 // Every block of every item, as a task that reads it and, for weights, has it encoded.
-function* tasks(items: readonly PlanItem[], pool: Pool, spares: ArrayBuffer[]): Generator<() => Promise<Block>> {
+function* tasks(items: readonly PlanItem[], means: Means): Generator<() => Promise<Block>> {
   for (const item of items) {
     if (item.kind === 'grid') {
       const bytes = gridBytes(item.grid);
@@ -179,15 +194,14 @@ function* tasks(items: readonly PlanItem[], pool: Pool, spares: ArrayBuffer[]): 
         });
       }
     } else {
-      yield* rowTasks(item, pool, spares);
+      yield* rowTasks(item, means);
     }
   }
 }
 
 function* rowTasks(
   item: PlanItem & { kind: 'quantize' },
-  pool: Pool,
-  spares: ArrayBuffer[],
+  { pool, scaleSearch, spares }: Means,
 ): Generator<() => Promise<Block>> {
   const { tensor, quantized, factors } = item;
   const { rows, cols, dtype, scheme } = quantized;
@@ -208,7 +222,7 @@ function* rowTasks(
       const matrix = { rows: count, cols, grid, groupSize, seed };
       const bytesRead = bytes.byteLength;
       try {
-        const encoded = await pool.run({ kind: 'encode', matrix, weights, firstRow: first });
+        const encoded = await pool.run({ kind: 'encode', matrix, weights, options: { firstRow: first, scaleSearch } });
         return { kind: 'rows', item, encoded, bytesRead, last: first + count === rows };
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;

@@ -48,18 +48,57 @@ function codesPerRow({ cols, p, trellis }: Layout): number {
   return trellis ? Math.ceil(cols / 4) * 4 : Math.ceil(cols / p);
 }
 
+/** Scales that a search tries of each group, relative to the RMS. */
+const TRIALS = [1, 0.97, 1.03, 0.94, 1.06].map(f);
+
+// Squared errors of the groups of a row.
+function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number[], layout: Layout): number[] {
+  const rest = z.map((value, i) => value - values[i]!);
+  return groupsOf(layout.cols, layout.groupSize).map(({ start, size }, k) => {
+    const scale = f16ToF32(scales[k]!);
+    const group = rest.subarray(start, start + size);
+    return scale * scale * dot(group, group);
+  });
+}
+
+// The row `z`, which has the scales `from`, by the scales `to`.
+function rescale(z: Float32Array, from: readonly number[], to: readonly number[], layout: Layout): Float32Array {
+  const y = z.slice();
+  for (const [k, { start, size }] of groupsOf(layout.cols, layout.groupSize).entries()) {
+    const factor = to[k] === 0 ? 1 : f(f16ToF32(from[k]!) / f16ToF32(to[k]!));
+    for (let i = start; i < start + size; i++) y[i] = f(z[i]! * factor);
+  }
+  return y;
+}
+
+// Of each group the first of the tried scales that errs least.
+function searchScales(z: Float32Array, rms: readonly number[], layout: Layout): number[] {
+  const best = rms.map((scale) => ({ scale, error: Number.POSITIVE_INFINITY }));
+  for (const factor of TRIALS) {
+    const tried = rms.map((scale) => {
+      const other = f32ToF16(bitsOf(f(f16ToF32(scale) * factor)));
+      return other === 0 || other >= 0x7c00 ? scale : other;
+    });
+    const y = rescale(z, rms, tried, layout);
+    for (const [k, error] of errorsOf(y, valuesOf(codesOf(y, layout), layout), tried, layout).entries()) {
+      if (error < best[k]!.error) best[k] = { scale: tried[k]!, error };
+    }
+  }
+  return best.map(({ scale }) => scale);
+}
+
 /** Encodes every row, or returns the index of the first row that has a scale of infinity. */
-export function encode(w: Float32Array, layout: Layout): Encoded | number {
+export function encode(w: Float32Array, layout: Layout, search = false): Encoded | number {
   const { rows, cols, groupSize, bits, masks } = layout;
   const packed: number[] = [];
   const scales: number[] = [];
   const sums: number[] = [];
   for (let row = 0; row < rows; row++) {
     const x = w.subarray(row * cols, (row + 1) * cols);
-    const z = flip(x, masks);
+    let z = flip(x, masks);
     let error = 0;
     let norm = 0;
-    const rowScales: number[] = [];
+    let rowScales: number[] = [];
     for (const { start, size } of groupsOf(cols, groupSize)) {
       const group = x.subarray(start, start + size);
       const scale = groupScale(group);
@@ -77,14 +116,13 @@ export function encode(w: Float32Array, layout: Layout): Encoded | number {
         for (let i = 0; i < size; i++) part[i] = f(part[i]! * factor);
       }
     }
-    const codes = codesOf(z, layout);
-    const values = valuesOf(codes, layout);
-    const rest = z.map((value, i) => value - values[i]!);
-    for (const [k, { start, size }] of groupsOf(cols, groupSize).entries()) {
-      const scale = f16ToF32(rowScales[k]!);
-      const group = rest.subarray(start, start + size);
-      error += scale * scale * dot(group, group);
+    if (search) {
+      const found = searchScales(z, rowScales, layout);
+      z = rescale(z, rowScales, found, layout);
+      rowScales = found;
     }
+    const codes = codesOf(z, layout);
+    for (const part of errorsOf(z, valuesOf(codes, layout), rowScales, layout)) error += part;
     packed.push(...pack(codes, bits));
     scales.push(...rowScales);
     sums.push(error, norm);

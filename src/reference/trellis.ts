@@ -90,8 +90,11 @@ function roundEven(x: number): number {
   return f(x + 12582912) - 12582912;
 }
 
-/** The codes of a sequence, and the state that they start and end in. */
-export function cheapestCycle(targets: readonly number[], windows: Windows): { codes: number[]; seam: number } {
+/** The codes of a sequence, the state that they start and end in, and what its steps cost. */
+export function cheapestCycle(
+  targets: readonly number[],
+  windows: Windows,
+): { codes: number[]; seam: number; cost: number } {
   const free = new Array<number>(windows.states).fill(0);
   let seam = 0;
   if (targets.length >= 3) {
@@ -102,7 +105,8 @@ export function cheapestCycle(targets: readonly number[], windows: Windows): { c
     seam = trace(end, half).start;
   }
   const start = free.map((_, state) => (state === seam ? 0 : Infinity));
-  return { codes: cheapestPaths(targets, start, windows).trace(seam, targets.length).codes, seam };
+  const { costs, trace } = cheapestPaths(targets, start, windows);
+  return { codes: trace(seam, targets.length).codes, seam, cost: costs[seam]! };
 }
 
 // Costs of the end states; `trace` goes back from one of them by some steps.

@@ -1,13 +1,12 @@
 // What a worker does: one block of rows through the kernels. Jobs and results are plain data, so that they can be posted.
 
-import type { Codes, Encoded, Kernels, Matrix, PlainDtype, Weights } from '../kernels/kernels.ts';
+import type { Codes, Encoded, EncodeOptions, Kernels, Matrix, PlainDtype, Weights } from '../kernels/kernels.ts';
 
 export interface EncodeJob {
   kind: 'encode';
   matrix: Matrix;
   weights: Weights;
-  /** Row of the tensor that the block starts at, for messages. */
-  firstRow: number;
+  options: EncodeOptions;
 }
 
 export interface DequantizeJob {
@@ -47,7 +46,7 @@ export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
   switch (job.kind) {
     case 'encode':
       return {
-        ...kernels.encode(job.matrix, job.weights, job.firstRow),
+        ...kernels.encode(job.matrix, job.weights, job.options),
         spare: job.weights.bytes.buffer as ArrayBuffer,
       };
     case 'dequantize':

@@ -2,6 +2,7 @@
 
 import '../load.test.ts';
 import '../kernels.test.ts';
+import '../trellis.test.ts';
 import '../safetensors.test.ts';
 import '../grids.test.ts';
 import '../quantize.test.ts';

@@ -81,6 +81,8 @@ export interface DecoderExports {
     stride: number,
     scratch: number,
   ): void;
+  bandRows(packed: number, rows: number, cols: number, bits: number, to: number, scratch: number): void;
+  unbandRow(bands: number, row: number, cols: number, bits: number, packed: number, scratch: number): void;
   dequantize(
     packed: number,
     scales: number,

@@ -1,6 +1,6 @@
 // Bytes of what the decoder's products read and write, from shapes alone: memory is laid out before there are kernels.
 
-import { groupsPerRow } from '../layout.ts';
+import { groupsPerRow, SEQUENCES } from '../layout.ts';
 
 /** Four rows of 4096 i16, with what decoding writes behind each: TILE_STRIDE in assembly/decoder/tile.ts. */
 const TILE_BYTES = 4 * (4096 + 96) * 2;
@@ -12,16 +12,36 @@ export const READ_BEHIND = 124;
  * Bytes of one activation as quantizeActivation writes it; every quantized layer of the same cols and group size reads it.
  */
 export function activationBytes(cols: number, groupSize: number): number {
-  const groups = groupsPerRow(cols, groupSize);
-  // A group of fewer than 32 columns takes 32 slots of 4 bytes.
-  const small = groupSize < 32 ? groups : groupsPerRow(cols % 32, 32);
-  const slots = (groupSize < 32 ? 0 : cols - (cols % 32)) + small * 32;
-  return slots * 4 + groups * 16;
+  return slotsOf(cols, groupSize) * 4 + groupsPerRow(cols, groupSize) * 16;
+}
+
+// A group of fewer than 32 columns takes 32 slots.
+function slotsOf(cols: number, groupSize: number): number {
+  if (groupSize < 32) return groupsPerRow(cols, groupSize) * 32;
+  return cols - (cols % 32) + groupsPerRow(cols % 32, 32) * 32;
 }
 
 /** Bytes of scratch that a product of up to `count` quantized activations needs in each thread. */
 export function productScratchBytes(cols: number, groupSize: number, count: number): number {
-  return (groupsPerRow(cols, groupSize) + count + 2) * 16 + TILE_BYTES;
+  // A trellis' product with one activation has that again, in its own order, in two bytes a slot.
+  const steps = Math.max(256, slotsOf(cols, groupSize) * 2);
+  return (groupsPerRow(cols, groupSize) + count + 2) * 16 + TILE_BYTES + steps;
+}
+
+/** Bytes that a row of a trellis' codes takes in memory, where four are interleaved: octsOf in assembly/decoder/band.ts. */
+export function bandRowBytes(cols: number, bits: number): number {
+  const steps = Math.ceil(cols / SEQUENCES);
+  return Math.ceil((steps % 8 === 0 ? steps : steps + 3) / 8) * 4 * bits;
+}
+
+/** Bytes of scratch that `bandRows` needs. */
+export function bandScratchBytes(cols: number): number {
+  return bandRowBytes(cols, 4) * 16 + 256;
+}
+
+/** Bytes of scratch that `unbandRow` needs. */
+export function unbandScratchBytes(cols: number): number {
+  return (cols + 16) * 2;
 }
 
 /** Bytes of scratch that a product with plain weights needs in each thread. */

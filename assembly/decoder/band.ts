@@ -1,0 +1,130 @@
+// Codes of a trellis in memory: bands of four rows, interleaved, so that the code before one stands in the same place of the vector
+// before. A vector of 16 bytes has a place for each row and sequence; eight steps, 32 columns, take 16 · bits bytes of a band:
+//
+//   place          0        1        2        3        4        5      …   15
+//   row            0        0        0        0        1        1          3
+//   column         4i       4i + 2   4i + 1   4i + 3   4i       4i + 2     4i + 3        (step i; the order of nibble.ts)
+//
+//   bits 4         vectors k = 0 … 3      c_2k | c_2k+1 << 4                                    c_i: code of step i of eight
+//   bits 3         vectors k = 0 … 2      c_2k | c_2k+1 << 4 | bit k of c_6 << 3 | bit k of c_7 << 7
+//   bits 2         vectors k = 0, 1       c_4k | c_4k+1 << 2 | c_4k+2 << 4 | c_4k+3 << 6
+//
+// A row of T steps, if T is no multiple of eight, is padded by three steps at least, and the last three repeat steps T-3 … T-1:
+// so the codes before step 0 are always those of the last vectors.
+
+import { pack, unpack } from '../pack';
+
+/** Times eight steps that a row of `cols` columns takes in memory. */
+// @ts-ignore: decorator
+@inline
+export function octsOf(cols: usize): usize {
+  const steps = (cols + 3) >> 2;
+  return (steps & 7) == 0 ? steps >> 3 : (steps + 10) >> 3;
+}
+
+// @ts-ignore: decorator
+@inline
+function weave(a: usize, b: usize, to: usize): void {
+  const x = v128.load(a);
+  const y = v128.load(b);
+  v128.store(to, v128.shuffle<i16>(x, y, 0, 8, 1, 9, 2, 10, 3, 11));
+  v128.store(to, v128.shuffle<i16>(x, y, 4, 12, 5, 13, 6, 14, 7, 15), 16);
+}
+
+/** Eight vectors of i16 at `at`: lane j of vector k goes to lane k of vector j. `spare` holds as many. */
+export function turn(at: usize, spare: usize): void {
+  for (let i: usize = 0; i < 64; i += 16) weave(at + i, at + i + 64, spare + 2 * i);
+  for (let i: usize = 0; i < 64; i += 16) weave(spare + i, spare + i + 64, at + 2 * i);
+  for (let i: usize = 0; i < 64; i += 16) weave(at + i, at + i + 64, spare + 2 * i);
+  memory.copy(at, spare, 128);
+}
+
+// Vectors of steps `k`, a multiple of two, and k + 1: their nibbles in one.
+// @ts-ignore: decorator
+@inline
+function nibbles(steps: usize, k: usize): v128 {
+  return v128.or(v128.load(steps + (k << 4)), i16x8.shl(v128.load(steps + (k << 4), 16), 4));
+}
+
+// Bit `k` of steps 6 and 7, as 3 bits have it.
+// @ts-ignore: decorator
+@inline
+function thirds(last: v128, k: i32): v128 {
+  return v128.and(i16x8.shl(last, 3 - k), i8x16.splat(<i8>0x88));
+}
+
+/**
+ * Turns `rows` rows of packed codes, as FORMAT.md has them, into bands at `to`; rows that the last band lacks are zeros. `scratch`
+ * holds (4, octsOf · 32) u16 and 256 bytes.
+ */
+export function bandRows(packed: usize, rows: usize, cols: usize, bits: u32, to: usize, scratch: usize): void {
+  const octs = octsOf(cols);
+  const steps = (cols + 3) >> 2;
+  const rowBytes = (steps * bits + 1) >> 1;
+  const stride = octs << 6;
+  const block = scratch + (stride << 2);
+  memory.fill(scratch, 0, stride << 2);
+  for (let row: usize = 0; row < rows; row += 4) {
+    for (let r: usize = 0; r < 4; r++) {
+      const codes = scratch + r * stride;
+      if (row + r < rows) unpack(packed + (row + r) * rowBytes, steps << 2, bits, codes);
+      else memory.fill(codes, 0, stride);
+      for (let back: usize = 1; back < 4; back++) {
+        store<u64>(codes + stride - (back << 3), load<u64>(codes + ((steps * 3 - back) % steps << 3)));
+      }
+    }
+    for (let oct: usize = 0; oct < octs; oct++) {
+      for (let r: usize = 0; r < 4; r++) {
+        const codes = scratch + r * stride + (oct << 6);
+        const low = i8x16.narrow_i16x8_u(v128.load(codes), v128.load(codes, 16));
+        const high = i8x16.narrow_i16x8_u(v128.load(codes, 32), v128.load(codes, 48));
+        const even = v128.shuffle<i8>(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        const odd = v128.shuffle<i8>(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        v128.store(block + (r << 5), even);
+        v128.store(block + (r << 5), odd, 16);
+      }
+      turn(block, block + 128);
+      if (bits == 2) {
+        v128.store(to, v128.or(nibbles2(block, 0), i16x8.shl(nibbles2(block, 2), 4)));
+        v128.store(to, v128.or(nibbles2(block, 4), i16x8.shl(nibbles2(block, 6), 4)), 16);
+      } else if (bits == 3) {
+        const last = nibbles(block, 6);
+        v128.store(to, v128.or(nibbles(block, 0), thirds(last, 0)));
+        v128.store(to, v128.or(nibbles(block, 2), thirds(last, 1)), 16);
+        v128.store(to, v128.or(nibbles(block, 4), thirds(last, 2)), 32);
+      } else {
+        for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 3), nibbles(block, k));
+      }
+      to += bits << 4;
+    }
+  }
+}
+
+// As nibbles, of codes of two bits.
+// @ts-ignore: decorator
+@inline
+function nibbles2(steps: usize, k: usize): v128 {
+  return v128.or(v128.load(steps + (k << 4)), i16x8.shl(v128.load(steps + (k << 4), 16), 2));
+}
+
+/** Row `row` of bands back to packed codes as FORMAT.md has them. `scratch` holds (cols + 16) u16. */
+export function unbandRow(bands: usize, row: usize, cols: usize, bits: u32, packed: usize, scratch: usize): void {
+  const count = (cols + 3) & ~3;
+  const band = bands + (row >> 2) * octsOf(cols) * (bits << 4) + ((row & 3) << 2);
+  for (let column: usize = 0; column < count; column++) {
+    const place = ((column & 1) << 1) | ((column >> 1) & 1);
+    const at = band + (column >> 5) * (bits << 4) + place;
+    const k = (column >> 2) & 7;
+    let code: u32;
+    if (bits == 2) {
+      code = (load<u8>(at + ((k >> 2) << 4)) >> <u8>((k & 3) << 1)) & 3;
+    } else if (bits == 3 && k > 5) {
+      const bit = <u8>(k == 6 ? 3 : 7);
+      code = ((load<u8>(at) >> bit) & 1) | (((load<u8>(at, 16) >> bit) & 1) << 1) | (((load<u8>(at, 32) >> bit) & 1) << 2);
+    } else {
+      code = (load<u8>(at + ((k >> 1) << 4)) >> <u8>((k & 1) << 2)) & ((1 << bits) - 1);
+    }
+    store<u16>(scratch + (column << 1), <u16>code);
+  }
+  pack(scratch, count, bits, packed);
+}
