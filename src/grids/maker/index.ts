@@ -8,18 +8,21 @@ import { loadKernels } from '../../kernels/load.ts';
 import { type Made, make, makeLine } from './make.ts';
 import { RECIPES } from './recipes.ts';
 import { newCoder } from './trellis/coder.ts';
-import { type MadeTrellis, makeTrellis } from './trellis/make.ts';
+import { improveTrellis, type MadeTrellis, makeTrellis } from './trellis/make.ts';
 import { TRELLIS_RECIPES } from './trellis/recipes.ts';
 
 const DATA = 'src/grids/data';
+const TRELLIS_PATH = `${DATA}/trellises.json`;
 const POINTS = [...[4, 8, 16, 32, 64, 256].map((n) => `p1n${n}`), ...Object.keys(RECIPES)];
 const TRELLISES = Object.keys(TRELLIS_RECIPES);
 const NAMES = [...POINTS, ...TRELLISES];
 
 const chosen: string[] = [];
 let seeds: readonly number[] | undefined;
+let hops = 0;
 for (const argument of process.argv.slice(2)) {
   if (argument.startsWith('--seeds=')) seeds = argument.slice(8).split('-').map(Number);
+  else if (argument.startsWith('--improve=')) hops = Number(argument.slice(10));
   else if (argument === 'trellises') chosen.push(...TRELLISES);
   else chosen.push(argument);
 }
@@ -50,7 +53,12 @@ function madePoints(name: string, seed?: number): Made {
 
 function madeTrellis(name: string, seed?: number): MadeTrellis {
   const recipe = TRELLIS_RECIPES[name]!;
-  return timed(name, 4 ** recipe.shape.bits, seed, () => makeTrellis({ ...recipe, seed: seed ?? recipe.seed }, code));
+  const seeded = { ...recipe, seed: seed ?? recipe.seed };
+  const stored = hops > 0 ? storedTrellises()[name] : undefined;
+  const start = stored && { ...stored, tables: Uint8Array.from(stored.tables.flat()) };
+  return timed(name, 4 ** recipe.shape.bits, seed, () =>
+    start ? improveTrellis(start, seeded, hops, code) : makeTrellis(seeded, code),
+  );
 }
 
 /** Runs `make` and prints the name, MSE ± standard error, MSE over the limit 2^(−2 bits) = 1 / `levels`, and time. */
@@ -84,9 +92,25 @@ function storePoints(name: string, { points, mse }: Made): void {
   writeFileSync(path, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`);
 }
 
+interface StoredTrellis {
+  readonly bits: number;
+  readonly mse: number;
+  readonly step: number;
+  readonly zero: number;
+  readonly tables: readonly (readonly number[])[];
+}
+
+function storedTrellises(): Record<string, StoredTrellis> {
+  return existsSync(TRELLIS_PATH) ? JSON.parse(readFileSync(TRELLIS_PATH, 'utf8')) : {};
+}
+
+/** Stores a trellis unless the stored one errs less. */
 function storeTrellis(name: string, { trellis, mse }: MadeTrellis): void {
-  const path = `${DATA}/trellises.json`;
-  const stored: Record<string, unknown> = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
+  const stored = storedTrellises();
+  if (stored[name] && stored[name].mse <= mse) {
+    console.log(`${name}  ${stored[name].mse} is stored: kept`);
+    return;
+  }
   const tables = [0, 1, 2].map((t) => [...trellis.tables.subarray(16 * t, 16 * (t + 1))]);
   const { bits, step, zero } = trellis;
   stored[name] = { bits, mse: Number(mse.toPrecision(4)), step, zero, tables };
@@ -95,5 +119,5 @@ function storeTrellis(name: string, { trellis, mse }: MadeTrellis): void {
   const text = JSON.stringify(Object.fromEntries(entries), null, 2).replace(/\[[\d,\s]+\]/g, (table) =>
     JSON.stringify(JSON.parse(table)).replaceAll(',', ', '),
   );
-  writeFileSync(path, `${text}\n`);
+  writeFileSync(TRELLIS_PATH, `${text}\n`);
 }
