@@ -1,4 +1,5 @@
-// How each trellis is made.
+// How each trellis is made. Which optimum a search finds is chance: single starts of t4 end between .0059 and .0061, those of t2
+// between .0800 and .0815. The stored trellises are the best of several searches, improved (improve.ts); seeds come within 1.5 %.
 
 import type { Round } from './search.ts';
 import type { Shape } from './tables.ts';
