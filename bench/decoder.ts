@@ -4,10 +4,9 @@
 
 import relaxed from '../build/decoder.relaxed.wasm';
 import plain from '../build/decoder.wasm';
-import stored from '../src/grids/data/trellises.json';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
-import type { Trellis } from '../src/grids/trellis.ts';
+import { trellises } from '../src/grids/trellises.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { activationBytes } from '../src/kernels/decoder/sizes.ts';
@@ -25,9 +24,6 @@ import {
 } from '../tests/products.ts';
 
 const [ROWS, COLS, GROUP_SIZE, MANY] = [4096, 4096, 1024, 64];
-const trellises = Object.entries(stored).map(
-  ([name, { tables, ...rest }]) => ({ name, p: 1, ...rest, tables: Uint8Array.from(tables.flat()) }) as Trellis,
-);
 const F16_SCALE = 0x2c00; // 1/16
 const QUANTIZE = 'quantizeActivation';
 

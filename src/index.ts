@@ -36,7 +36,13 @@ export {
 } from './linearity/alphas.ts';
 export type { BudgetOptions, OfferOptions, TensorOptions } from './linearity/options.ts';
 export { type BitPlan, type BitPlanTensor, readBitPlan, writeBitPlan } from './linearity/plan.ts';
-export { type Prediction, predict, type Sensitivities, sensitivitiesOf } from './linearity/predict.ts';
+export {
+  type Prediction,
+  predict,
+  predictPerplexity,
+  type Sensitivities,
+  sensitivitiesOf,
+} from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';

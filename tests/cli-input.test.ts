@@ -138,7 +138,7 @@ test('a file of the format that contradicts itself is refused by every verb that
   };
   const cases: [string, string, RegExp][] = [
     ['"higgs.format":"1"', '"higgs.format":"2"', /higgs.format must be 1, .*: it is "2"/],
-    ['\\"grid\\":\\"p2n256\\"', '\\"grid\\":\\"p4n256\\"', /grid must be in the checkpoint: "p4n256" is not/],
+    ['\\"grid\\":\\"t4\\"', '\\"grid\\":\\"t3\\"', /grid must be in the checkpoint: "t3" is not/],
     ['\\"groupSize\\":64', '\\"groupSize\\":65', /groupSize must be a power of two/],
     ['\\"groupSize\\":64', '\\"groupSize\\":16', /shard must hold .*scales/],
     ['\\"seed\\":0', '\\"seed\\":x', /JSON/],
@@ -147,8 +147,12 @@ test('a file of the format that contradicts itself is refused by every verb that
     ['\\"shape\\":[32,64]', '\\"shape\\":[0,643]', /shape must be two or three positive integers/],
     ['"higgs.errors.0"', '"higgs.errorz.0"', /shard must hold higgs.errors|CRC-32 of the header/],
     ['"higgs.checksums.0"', '"higgs.checksumz.0"', /shard must hold higgs.checksums/],
-    ['"higgs.grid.p2n256"', '"higgs.grid.p2n255"', /grid must be stored as F32 \[256, 2\]/],
-    ['\\"p2n256\\":{\\"mse\\"', '\\"p2n256\\":{\\"msf\\"', /mse of a grid must be a number/],
+    ['"higgs.grid.t4"', '"higgs.grid.t9"', /grid must be stored as U8 \[3, 16\]/],
+    ['\\"t4\\":{\\"mse\\"', '\\"t4\\":{\\"msf\\"', /mse of a grid must be a number/],
+    ['\\"t4\\":{\\"mse\\"', '\\"t7\\":{\\"mse\\"', /grid must be named p<p>n<n> .*, or t<bits>/],
+    ['\\"t4\\":{\\"mse\\"', '\\"t3\\":{\\"mse\\"', /grid must be stored as U8 \[3, 16\]/],
+    ['\\"zero\\":63', '\\"zero\\":-1', /zero of trellis t4 must be an integer from 0 to 127: got -1/],
+    ['\\"step\\":0.0', '\\"step\\":0.1', /step of trellis t4 must be an f32 above 0/],
   ];
   const wrong: string[] = [];
   await Promise.all(

@@ -52,7 +52,7 @@ test('a single file becomes a single file, of any name', async () => {
   );
   assert.match(await fails(quantize(input, out)), /there already; give --force/);
   await succeeds(quantize(input, out, '--force', '--bits', '2'));
-  assert.match((await succeeds(higgs('inspect', out))).stdout, /p2n16/);
+  assert.match((await succeeds(higgs('inspect', out))).stdout, / t2 /);
   const asFolder = output();
   await succeeds(quantize(input, asFolder));
   assert.equal(await readdir(asFolder), ['model.safetensors']);
@@ -297,9 +297,9 @@ test('verify detects one flipped bit wherever it is, a truncated file, another o
       bytes.write(text, 8);
       return undefined;
     });
-  // p1n16 and p2n256 take the same room: every size is as it should be.
+  // p1n16 and t4 take the same room: every size is as it should be.
   const swapped = await metadataChanged((text) =>
-    text.replace(/(\\"grid\\":\\")p1n16(.*)p2n256(\\",\\"groupSize)/, '$1p2n256$2p1n16$3'),
+    text.replace(/(\\"grid\\":\\")p1n16(.*)t4(\\",\\"groupSize)/, '$1t4$2p1n16$3'),
   );
   const reseeded = await metadataChanged((text) => text.replace('\\"seed\\":0', '\\"seed\\":1'));
   const CRC = /CRC-32(?: of the header)? must be [0-9a-f]{8}, as noted when it was written: it is [0-9a-f]{8}/;
@@ -307,7 +307,7 @@ test('verify detects one flipped bit wherever it is, a truncated file, another o
     [await flipped(`${Q}.packed`, 1000), undefined, CRC, `${Q}.packed`],
     [await flipped(`${Q}.scales`, 11), undefined, CRC, `${Q}.scales`],
     [await flipped(NORM, 13), undefined, CRC, NORM],
-    [await flipped('higgs.grid.p2n256', 2047), undefined, /CRC-32|finite/, 'higgs.grid.p2n256'],
+    [await flipped('higgs.grid.t4', 47), undefined, /CRC-32|trellis/, 'higgs.grid.t4'],
     [await flipped('higgs.errors.0', 20), undefined, CRC, 'higgs.errors.0'],
     [await flipped('higgs.checksums.0', 0), undefined, CRC],
     [await damaged((bytes) => bytes.subarray(0, -1)), undefined, /within the data/],

@@ -107,7 +107,7 @@ test('--json of every verb parses and has the documented fields', async () => {
     run('verify', out, '--against', input),
     run('dequantize', out, '-o', restored),
   ]);
-  const row = { name: Q, grid: 'p2n256', groupSize: 64, bpw: 4.25, shape: [64, 64], dtype: 'BF16', seed: 0 };
+  const row = { name: Q, grid: 't4', groupSize: 64, bpw: 4.25, shape: [64, 64], dtype: 'BF16', seed: 0 };
   const has = (found: Record<string, unknown>, expected: Record<string, unknown>) => {
     for (const [key, value] of Object.entries(expected)) assert.equal(found[key], value, key);
   };
@@ -164,7 +164,7 @@ test('without --json a person reads tables', async () => {
       ['quantize', input, '--dry-run'],
     ].map((args) => succeeds(higgs(...args))),
   );
-  assert.match(inspected.stdout, /q_proj\.weight +BF16 +64 × 64 +p2n256 g64 +4\.25 +2\.18 kB +0\.00/);
+  assert.match(inspected.stdout, /q_proj\.weight +BF16 +64 × 64 +t4 g64 +4\.25 +2\.18 kB +0\.00/);
   assert.match(inspected.stdout, /4 tensors, 10\.2 k parameters, .* at 4\.25 bits per weight\n$/);
   assert.match(plain.stdout, /model\.norm\.weight +BF16 +7 /);
   assert.match(verified.stdout, /\d+ checksums hold, t² recomputed against the original; 4\.25 bits per weight/);
@@ -211,7 +211,7 @@ test('--include, --exclude and --embeddings choose; a tied embedding is quantize
     const report = JSON.parse((await succeeds(higgs('quantize', input, '--dry-run', '--json', ...args))).stdout);
     return report.tensors.map(({ name, grid }: Record<string, string>) => `${name} ${grid}`).sort();
   };
-  const [q, k, e, h] = [`${Q} p2n256`, `${K} p2n256`, `${EMBEDDING} p4n256`, 'lm_head.weight p4n256'];
+  const [q, k, e, h] = [`${Q} t4`, `${K} t4`, `${EMBEDDING} p4n256`, 'lm_head.weight p4n256'];
   assert.equal(
     await Promise.all([
       chosen(tied),
@@ -225,7 +225,7 @@ test('--include, --exclude and --embeddings choose; a tied embedding is quantize
       chosen(untied, '--include', 'embed'),
       chosen(untied, '--bits', '2', '--exclude', 'k_proj'),
     ]),
-    [[k, q], [e, k, q], [k, q], [h, e, k, q], [e, q], [q], [h, e, q], [k], [`${EMBEDDING} p2n256`], [`${Q} p2n16`]].map(
+    [[k, q], [e, k, q], [k, q], [h, e, k, q], [e, q], [q], [h, e, q], [k], [`${EMBEDDING} t4`], [`${Q} t2`]].map(
       (names) => names.sort(),
     ),
   );

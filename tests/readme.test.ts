@@ -2,7 +2,7 @@
 // that has the models.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { suite } from 'uvu';
@@ -14,7 +14,7 @@ delete process.env.FORCE_COLOR; // the runner sets it, and children would colour
 const readme = readFileSync('README.md', 'utf8');
 const test = suite('README');
 const scratch = mkdtempSync(join(tmpdir(), 'higgs-readme-'));
-symlinkSync(resolve('models'), join(scratch, 'models'));
+cpSync('models', join(scratch, 'models'), { recursive: true }); // commands keep sensitivities beside the model
 mkdirSync('build/tests/readme', { recursive: true }); // inside the package, so that its own name resolves
 test.after(() => rmSync(scratch, { recursive: true }));
 

@@ -1,6 +1,6 @@
 // A rotated activation as integers: twice, since grids of 16 values and wider ones are multiplied in different ways.
 // Each group has a scale of its own in either form, x = scale · q:
-//   narrow   q in ±127                         times grid values in 0 … 127 (nibble.ts)
+//   narrow   q in ±127                         times grid values in 0 … 127 (nibble.ts, trellis.ts)
 //   wide     q in ±min(2^15 - 1, 2^19 / g)     times grid values in ±4095 (lookup.ts): 4095 · 2^19 < 2^31, no sum overflows
 //
 // A group of fewer than 32 columns takes the whole aligned run of 32 that it lies in, with zeros in the others' places, so
@@ -141,6 +141,38 @@ export function quantizeActivation(x: usize, count: usize, cols: usize, groupSiz
       else quantizeGroup(x, start, g, true, wide, narrow, to);
       wide += max<usize>(g, 32) << 1;
       narrow += narrowBytes(max<usize>(g, 32));
+    }
+  }
+}
+
+/**
+ * The narrow form of `slots` in the order of a trellis' steps, at `to`: for each four columns i16 4i, 4i + 1, 4i + 2 (less 256 times
+ * 4i), 4i + 3 (less ...), or with relaxed SIMD i8 4i, 4i + 2, 4i + 1, 4i + 3.
+ */
+export function stepOrder(x: usize, slots: usize, to: usize): void {
+  for (const end = x + narrowBytes(slots); x < end; ) {
+    if (ASC_FEATURE_RELAXED_SIMD) {
+      const even = v128.load(x);
+      const odd = v128.load(x, 16);
+      v128.store(to, v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11));
+      v128.store(to, v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15), 16);
+      x += 32;
+      to += 32;
+    } else {
+      const x0 = v128.load(x);
+      const x2 = v128.load(x, 16);
+      const x1 = v128.load(x, 32);
+      const x3 = v128.load(x, 48);
+      const low0 = v128.shuffle<i16>(x0, x1, 0, 8, 1, 9, 2, 10, 3, 11);
+      const low1 = v128.shuffle<i16>(x2, x3, 0, 8, 1, 9, 2, 10, 3, 11);
+      const high0 = v128.shuffle<i16>(x0, x1, 4, 12, 5, 13, 6, 14, 7, 15);
+      const high1 = v128.shuffle<i16>(x2, x3, 4, 12, 5, 13, 6, 14, 7, 15);
+      v128.store(to, v128.shuffle<i32>(low0, low1, 0, 4, 1, 5));
+      v128.store(to, v128.shuffle<i32>(low0, low1, 2, 6, 3, 7), 16);
+      v128.store(to, v128.shuffle<i32>(high0, high1, 0, 4, 1, 5), 32);
+      v128.store(to, v128.shuffle<i32>(high0, high1, 2, 6, 3, 7), 48);
+      x += 64;
+      to += 64;
     }
   }
 }

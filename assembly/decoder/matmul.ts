@@ -1,30 +1,23 @@
-// Y = X̃ Ŵᵀ from packed codes and quantized activations (activation.ts). Codes and scales stay as FORMAT.md has them. Four rows go
-// together: one activation multiplies their codes directly, several multiply a tile, the same rows decoded 1024 columns (or
-// one larger group) at a time. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
+// Y = X̃ Ŵᵀ from packed codes and quantized activations (activation.ts). Codes and scales stay as FORMAT.md has them, but for a
+// trellis' codes, which stand in bands (band.ts). Four rows go together: one activation multiplies their codes directly, several
+// multiply a tile, the same rows decoded 1024 columns (or one larger group) at a time. With acc the exact sum of a group's
+// integers, in f32, groups in order, and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
 // Table:     f32 step, i32 zero, u32 bits, u32 weights of an index, then 16 values (4 bits, 1 weight: nibble.ts) or entries (lookup.ts)
-//            or of a trellis bits and 0, then 3 times 16 bytes (trellis.ts, whose rows come in bands)
+//            or of a trellis bits and 0, then (3, 16) bytes (trellis.ts)
 // Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile |
-//            of a trellis one activation in the order of steps, or 256 bytes
+//            of a trellis 416 bytes to decode steps in; but for one activation as bandsVector has it
 
-import { fromF16 } from '../float';
 import { groupsOf, nextGroup } from '../lanes';
 import { activationBytes, narrowBytes, slotsOf } from './activation';
 import { octsOf } from './band';
+import { addGroup, loadScales, storeSums } from './four';
 import { isDirect, lookupRow, lookups1 } from './lookup';
 import { bytes2, nibbleRow, nibbles1 } from './nibble';
 import { TILE_STRIDE, words1, words2 } from './tile';
-import { stepOrder, trellis1, trellisRows } from './trellis';
-
-// Adds to the `sums` of four rows what a group gives. `group` is its entry in the activation, `scale` 0 (wide) or 4 (narrow).
-// @ts-ignore: decorator
-@inline
-function addGroup(sums: usize, acc: usize, sigmas: usize, group: usize, scale: usize, zero: i32): void {
-  const exact = i32x4.sub(v128.load(acc), i32x4.splat(zero * load<i32>(group, 8)));
-  const factor = f32x4.mul(v128.load(sigmas), v128.load32_splat(group + scale));
-  v128.store(sums, f32x4.add(v128.load(sums), f32x4.mul(factor, f32x4.convert_i32x4_s(exact))));
-}
+import { bandsVector } from './trellis';
+import { trellisRows } from './trellistile';
 
 // Columns `from` to `to` of a tile times `count` activations: `slot` and `group` are the first one's at column `from`.
 function multiplyTile(
@@ -56,28 +49,33 @@ function multiplyTile(
 
 /**
  * y = Ŵ x for `count` quantized activations `x`, activationBytes each, from the codes, rowBytes each, and scales of `rows` rows;
- * element r of activation j goes to y[j · stride + r]. The bits depend neither on `count` nor on where rows begin and end.
+ * element r of activation j goes to y[j · stride + r]. The bits depend neither on `count` nor on where rows begin and end; those of
+ * a trellis begin at multiples of four.
  */
 export function matmul(
   packed: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
   x: usize, count: usize, y: usize, stride: usize, scratch: usize,
 ): void {
+  const trellis = load<u32>(table, 12) == 0;
+  if (trellis && count == 1) {
+    bandsVector(packed, rowBytes, scales, rows, cols, groupSize, table, x, y, scratch);
+    return;
+  }
   const step = load<f32>(table);
   const zero = load<i32>(table, 4);
   const bits = load<u32>(table, 8);
   const weights = <usize>load<u32>(table, 12);
   const values = table + 16;
   const nibbles = bits == 4 && weights == 1;
-  const trellis = weights == 0;
   const narrow = nibbles || trellis;
-  const direct = count == 1 && (narrow || isDirect(bits, weights));
+  const direct = count == 1 && (nibbles || isDirect(bits, weights));
   const width = max<usize>(1024, groupSize);
 
   const groups = groupsOf(cols, groupSize);
   const slots = slotsOf(cols, groupSize);
   const apart = activationBytes(cols, groupSize);
   const slotBytes: usize = narrow ? narrowBytes(1) : 2;
-  let firstSlot = narrow ? x + (slots << 1) : x;
+  const firstSlot = narrow ? x + (slots << 1) : x;
   const firstGroup = x + (slots << 2);
 
   const sigmas = scratch;
@@ -86,10 +84,6 @@ export function matmul(
   const tile = acc + 32;
   const spare = tile + 4 * TILE_STRIDE;
   const octBytes: usize = bits << 4;
-  if (trellis && direct) {
-    stepOrder(firstSlot, slots, spare);
-    firstSlot = spare;
-  }
 
   for (let row: usize = 0; row < rows; row += 4) {
     const here = min<usize>(4, rows - row);
@@ -101,13 +95,7 @@ export function matmul(
     const b = packed + row1 * rowBytes;
     const c = packed + row2 * rowBytes;
     const d = packed + row3 * rowBytes;
-    for (let k: usize = 0; k < groups; k++) {
-      const to = sigmas + (k << 4);
-      store<f32>(to, fromF16(load<u16>(scales + ((row * groups + k) << 1))));
-      store<f32>(to, fromF16(load<u16>(scales + ((row1 * groups + k) << 1))), 4);
-      store<f32>(to, fromF16(load<u16>(scales + ((row2 * groups + k) << 1))), 8);
-      store<f32>(to, fromF16(load<u16>(scales + ((row3 * groups + k) << 1))), 12);
-    }
+    loadScales(scales, row, rows, groups, sigmas);
     memory.fill(sums, 0, count << 4);
 
     let slot = firstSlot;
@@ -116,13 +104,10 @@ export function matmul(
       for (let start: usize = 0, g: usize = 0; start < cols; start += g, k++) {
         g = nextGroup(cols - start, groupSize);
         const size = max<usize>(g, 32);
-        const at = narrow ? (start & ~31) * bits >> 3 : (start & ~31) / weights * bits >> 3;
-        if (trellis) {
-          const band = a + (at << 2);
-          trellis1(band, start < 32 ? a + (octsOf(cols) - 1) * octBytes : band - octBytes, values, bits, slot, size, acc);
-        } else if (nibbles) nibbles1(a + at, b + at, c + at, d + at, values, slot, size, acc);
+        const at = (start & ~31) / weights * bits >> 3;
+        if (nibbles) nibbles1(a + at, b + at, c + at, d + at, values, slot, size, acc);
         else lookups1(a + at, b + at, c + at, d + at, values, bits, weights, slot, size, acc);
-        addGroup(sums, acc, sigmas + (k << 4), firstGroup + (k << 4), narrow ? 4 : 0, zero);
+        addGroup(sums, acc, sigmas + (k << 4), firstGroup + (k << 4), nibbles ? 4 : 0, zero);
         slot += size * slotBytes;
       }
     } else {
@@ -149,14 +134,7 @@ export function matmul(
     }
 
     for (let i: usize = 0; i < count; i++) {
-      const out = y + ((i * stride + row) << 2);
-      const value = f32x4.mul(v128.load(sums + (i << 4)), f32x4.splat(step));
-      if (here == 4) v128.store(out, value);
-      else {
-        store<f32>(out, f32x4.extract_lane(value, 0));
-        if (here > 1) store<f32>(out, f32x4.extract_lane(value, 1), 4);
-        if (here > 2) store<f32>(out, f32x4.extract_lane(value, 2), 8);
-      }
+      storeSums(sums + (i << 4), step, here, y + ((i * stride + row) << 2));
     }
   }
 }

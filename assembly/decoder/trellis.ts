@@ -1,195 +1,273 @@
-// Codes of a trellis to integers u in 0 … 127, and products with them, from bands of four rows (band.ts). With n_i the index of step
-// i, its code or with 2 bits c_{i-1} | c_i << 2, and swizzles of 16 lanes:
-//
-//   u_i = T0[n_i] + T1[n_{i-1}] + T2[n_{i-2}]         bit 3 of an index of 3 bits does not matter: tables have its entries twice
-//
-// A table that is all zeros is not looked up. Four columns of four rows times four activations are one vector of sums.
+// Products of a trellis' codes, in bands of four rows (band.ts), with one activation. Two bands share what is loaded of it. Four columns
+// of four rows add to one vector of sums, so that nothing is folded. The tables that t4 and t2 have no use for are not looked up.
 
-import { narrowBytes } from './activation';
-import { turn } from './band';
-import { TILE_STRIDE } from './tile';
+import { groupsOf, nextGroup } from '../lanes';
+import { narrowBytes, slotsOf, stepOrder } from './activation';
+import { octsOf } from './band';
+import { addGroup, loadScales, storeSums } from './four';
+import { first2, high, integers, last3, lastOf, low } from './indices';
 
-// @ts-ignore: decorator
-@inline
-function valuesOf(indices: v128, table: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(table, indices) : i8x16.swizzle(table, indices);
-}
-
-// Vectors of eight steps, so that codes of 3 and 4 bits stand alike: two steps in each.
-// @ts-ignore: decorator
-@inline
-function fourth(at: usize, v0: v128, v1: v128, v2: v128, bits: u32): v128 {
-  if (bits == 4) return v128.load(at, 48);
-  const third = i8x16.splat(<i8>0x88);
-  const low = i16x8.shr_u(v128.and(v0, third), 3);
-  const middle = i16x8.shr_u(v128.and(v1, third), 2);
-  return v128.or(v128.or(low, middle), i16x8.shr_u(v128.and(v2, third), 1));
-}
-
-// Index of step `k` of eight; `before` is that of the step before.
-// @ts-ignore: decorator
-@inline
-function indexOf(k: u32, v0: v128, v1: v128, v2: v128, v3: v128, before: v128, bits: u32): v128 {
-  const nibble = i8x16.splat(15);
-  if (bits == 2) {
-    const v = k < 4 ? v0 : v1;
-    if ((k & 3) == 0) {
-      const carried = v128.and(i16x8.shr_u(before, 2), i8x16.splat(3));
-      return v128.or(carried, v128.and(i16x8.shl(v, 2), i8x16.splat(12)));
-    }
-    return v128.and((k & 3) == 1 ? v : i16x8.shr_u(v, ((k & 3) - 1) << 1), nibble);
-  }
-  const v = k < 2 ? v0 : k < 4 ? v1 : k < 6 ? v2 : v3;
-  return v128.and((k & 1) == 0 ? v : i16x8.shr_u(v, 4), nibble);
-}
-
-// u of an index and the two before it. `lags`: bit 0 for T1, bit 1 for T2.
-// @ts-ignore: decorator
-@inline
-function integers(n: v128, before: v128, before2: v128, t0: v128, t1: v128, t2: v128, lags: u32): v128 {
-  let u = valuesOf(n, t0);
-  if (lags & 1) u = i8x16.add(u, valuesOf(before, t1));
-  if (lags & 2) u = i8x16.add(u, valuesOf(before2, t2));
-  return u;
-}
-
-// Bytes that four slots take of an activation as stepOrder has it.
+// Bytes of four slots of an activation in the order of steps.
 // @ts-ignore: decorator
 @inline
 const STEP: usize = ASC_FEATURE_RELAXED_SIMD ? 4 : 8;
 
-// Adds the products of four columns to `sum`, or stores the integers where `x` says.
+// Adds the products of four columns of four rows.
 // @ts-ignore: decorator
 @inline
-function take(sum: v128, u: v128, x: usize, k: usize, keep: bool): v128 {
-  if (keep) {
-    v128.store(x + (k << 4), u);
-    return sum;
-  }
-  x += k * STEP;
-  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(v128.load32_splat(x), u, sum);
-  sum = i32x4.add(sum, i32x4.dot_i16x8_s(u, v128.load32_splat(x)));
-  return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.shr_u(u, 8), v128.load32_splat(x, 4)));
+function add4(sum: v128, u: v128, x: v128, y: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, u, sum);
+  sum = i32x4.add(sum, i32x4.dot_i16x8_s(u, x));
+  return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.shr_u(u, 8), y));
 }
 
-// Steps by eight from `at` on; `before` are the eight before. Products with `x` to its end, or integers to `x`.
+// Steps from `a` on, and of the band `apart` bytes on; `before` are the eight steps before.
 // @ts-ignore: decorator
 @inline
-function run(at: usize, before: usize, values: usize, bits: u32, lags: u32, x: usize, end: usize, keep: bool): v128 {
+function run4(a: usize, before: usize, apart: usize, values: usize, lags: u32, x: usize, end: usize, to: usize): void {
   const t0 = v128.load(values);
   const t1 = v128.load(values, 16);
   const t2 = v128.load(values, 32);
-  const last = bits == 2
-    ? v128.load(before, 16)
-    : fourth(before, v128.load(before), v128.load(before, 16), v128.load(before, 32), bits);
-  let n6 = indexOf(6, last, last, last, last, last, bits);
-  let n7 = indexOf(7, last, last, last, last, last, bits);
-  let s0 = i32x4.splat(0);
-  let s1 = s0;
-  let s2 = s0;
-  let s3 = s0;
-  for (; x < end; x += keep ? 128 : 8 * STEP, at += bits << 4) {
-    const v0 = v128.load(at);
-    const v1 = v128.load(at, 16);
-    const v2 = bits == 2 ? v1 : v128.load(at, 32);
-    const v3 = bits == 2 ? v1 : fourth(at, v0, v1, v2, bits);
-    const n0 = indexOf(0, v0, v1, v2, v3, n7, bits);
-    s0 = take(s0, integers(n0, n7, n6, t0, t1, t2, lags), x, 0, keep);
-    const n1 = indexOf(1, v0, v1, v2, v3, n0, bits);
-    s1 = take(s1, integers(n1, n0, n7, t0, t1, t2, lags), x, 1, keep);
-    const n2 = indexOf(2, v0, v1, v2, v3, n1, bits);
-    s2 = take(s2, integers(n2, n1, n0, t0, t1, t2, lags), x, 2, keep);
-    const n3 = indexOf(3, v0, v1, v2, v3, n2, bits);
-    s3 = take(s3, integers(n3, n2, n1, t0, t1, t2, lags), x, 3, keep);
-    const n4 = indexOf(4, v0, v1, v2, v3, n3, bits);
-    s0 = take(s0, integers(n4, n3, n2, t0, t1, t2, lags), x, 4, keep);
-    const n5 = indexOf(5, v0, v1, v2, v3, n4, bits);
-    s1 = take(s1, integers(n5, n4, n3, t0, t1, t2, lags), x, 5, keep);
-    n6 = indexOf(6, v0, v1, v2, v3, n5, bits);
-    s2 = take(s2, integers(n6, n5, n4, t0, t1, t2, lags), x, 6, keep);
-    n7 = indexOf(7, v0, v1, v2, v3, n6, bits);
-    s3 = take(s3, integers(n7, n6, n5, t0, t1, t2, lags), x, 7, keep);
+  const aLast = lastOf(before, 4);
+  let a6 = low(aLast);
+  let a7 = high(aLast);
+  const bLast = lastOf(before + apart, 4);
+  let b6 = low(bLast);
+  let b7 = high(bLast);
+  let aEven = i32x4.splat(0);
+  let aOdd = aEven;
+  let bEven = aEven;
+  let bOdd = aEven;
+  for (let b = a + apart; x < end; x += 4 * STEP, a += 32, b += 32) {
+    const x0 = v128.load32_splat(x);
+    const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
+    const av0 = v128.load(a);
+    const aN0 = low(av0);
+    aEven = add4(aEven, integers(aN0, a7, a6, t0, t1, t2, lags), x0, y0);
+    const bv0 = v128.load(b);
+    const bN0 = low(bv0);
+    bEven = add4(bEven, integers(bN0, b7, b6, t0, t1, t2, lags), x0, y0);
+    const x1 = v128.load32_splat(x, 1 * STEP);
+    const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
+    const aN1 = high(av0);
+    aOdd = add4(aOdd, integers(aN1, aN0, a7, t0, t1, t2, lags), x1, y1);
+    const bN1 = high(bv0);
+    bOdd = add4(bOdd, integers(bN1, bN0, b7, t0, t1, t2, lags), x1, y1);
+    const x2 = v128.load32_splat(x, 2 * STEP);
+    const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
+    const av1 = v128.load(a, 16);
+    const aN2 = low(av1);
+    aEven = add4(aEven, integers(aN2, aN1, aN0, t0, t1, t2, lags), x2, y2);
+    const bv1 = v128.load(b, 16);
+    const bN2 = low(bv1);
+    bEven = add4(bEven, integers(bN2, bN1, bN0, t0, t1, t2, lags), x2, y2);
+    const x3 = v128.load32_splat(x, 3 * STEP);
+    const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
+    const aN3 = high(av1);
+    aOdd = add4(aOdd, integers(aN3, aN2, aN1, t0, t1, t2, lags), x3, y3);
+    const bN3 = high(bv1);
+    bOdd = add4(bOdd, integers(bN3, bN2, bN1, t0, t1, t2, lags), x3, y3);
+    a6 = aN2;
+    a7 = aN3;
+    b6 = bN2;
+    b7 = bN3;
   }
-  return i32x4.add(i32x4.add(s0, s1), i32x4.add(s2, s3));
+  v128.store(to, i32x4.add(aEven, aOdd));
+  v128.store(to, i32x4.add(bEven, bOdd), 16);
 }
 
-/**
- * Four rows of codes, of `bits` bits, times `slots` of an activation in the order of steps, a multiple of 32: four i32 to `to`. `at`
- * and `before` are the band's bytes of the first eight steps and of those before.
- */
-export function trellis1(at: usize, before: usize, values: usize, bits: u32, x: usize, slots: usize, to: usize): void {
-  const end = x + narrowBytes(slots);
-  const second = v128.any_true(v128.load(values, 16));
-  const third = v128.any_true(v128.load(values, 32));
-  let sum: v128;
-  if (bits == 4) {
-    if (third) sum = run(at, before, values, 4, 3, x, end, false);
-    else sum = run(at, before, values, 4, 1, x, end, false);
-  } else if (bits == 3) {
-    if (third) sum = run(at, before, values, 3, 3, x, end, false);
-    else sum = run(at, before, values, 3, 1, x, end, false);
-  } else if (!third) sum = run(at, before, values, 2, 1, x, end, false);
-  else if (!second) sum = run(at, before, values, 2, 2, x, end, false);
-  else sum = run(at, before, values, 2, 3, x, end, false);
-  v128.store(to, sum);
+// @ts-ignore: decorator
+@inline
+function run3(a: usize, before: usize, apart: usize, values: usize, lags: u32, x: usize, end: usize, to: usize): void {
+  const t0 = v128.load(values);
+  const t1 = v128.load(values, 16);
+  const t2 = v128.load(values, 32);
+  const aLast = lastOf(before, 3);
+  let a6 = low(aLast);
+  let a7 = high(aLast);
+  const bLast = lastOf(before + apart, 3);
+  let b6 = low(bLast);
+  let b7 = high(bLast);
+  let aEven = i32x4.splat(0);
+  let aOdd = aEven;
+  let bEven = aEven;
+  let bOdd = aEven;
+  for (let b = a + apart; x < end; x += 8 * STEP, a += 48, b += 48) {
+    const x0 = v128.load32_splat(x);
+    const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
+    const av0 = v128.load(a);
+    const aN0 = low(av0);
+    aEven = add4(aEven, integers(aN0, a7, a6, t0, t1, t2, lags), x0, y0);
+    const bv0 = v128.load(b);
+    const bN0 = low(bv0);
+    bEven = add4(bEven, integers(bN0, b7, b6, t0, t1, t2, lags), x0, y0);
+    const x1 = v128.load32_splat(x, 1 * STEP);
+    const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
+    const aN1 = high(av0);
+    aOdd = add4(aOdd, integers(aN1, aN0, a7, t0, t1, t2, lags), x1, y1);
+    const bN1 = high(bv0);
+    bOdd = add4(bOdd, integers(bN1, bN0, b7, t0, t1, t2, lags), x1, y1);
+    const x2 = v128.load32_splat(x, 2 * STEP);
+    const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
+    const av1 = v128.load(a, 16);
+    const aN2 = low(av1);
+    aEven = add4(aEven, integers(aN2, aN1, aN0, t0, t1, t2, lags), x2, y2);
+    const bv1 = v128.load(b, 16);
+    const bN2 = low(bv1);
+    bEven = add4(bEven, integers(bN2, bN1, bN0, t0, t1, t2, lags), x2, y2);
+    const x3 = v128.load32_splat(x, 3 * STEP);
+    const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
+    const aN3 = high(av1);
+    aOdd = add4(aOdd, integers(aN3, aN2, aN1, t0, t1, t2, lags), x3, y3);
+    const bN3 = high(bv1);
+    bOdd = add4(bOdd, integers(bN3, bN2, bN1, t0, t1, t2, lags), x3, y3);
+    const x4 = v128.load32_splat(x, 4 * STEP);
+    const y4 = ASC_FEATURE_RELAXED_SIMD ? x4 : v128.load32_splat(x, 4 * STEP + 4);
+    const av2 = v128.load(a, 32);
+    const aN4 = low(av2);
+    aEven = add4(aEven, integers(aN4, aN3, aN2, t0, t1, t2, lags), x4, y4);
+    const bv2 = v128.load(b, 32);
+    const bN4 = low(bv2);
+    bEven = add4(bEven, integers(bN4, bN3, bN2, t0, t1, t2, lags), x4, y4);
+    const x5 = v128.load32_splat(x, 5 * STEP);
+    const y5 = ASC_FEATURE_RELAXED_SIMD ? x5 : v128.load32_splat(x, 5 * STEP + 4);
+    const aN5 = high(av2);
+    aOdd = add4(aOdd, integers(aN5, aN4, aN3, t0, t1, t2, lags), x5, y5);
+    const bN5 = high(bv2);
+    bOdd = add4(bOdd, integers(bN5, bN4, bN3, t0, t1, t2, lags), x5, y5);
+    const x6 = v128.load32_splat(x, 6 * STEP);
+    const y6 = ASC_FEATURE_RELAXED_SIMD ? x6 : v128.load32_splat(x, 6 * STEP + 4);
+    const aL = last3(av0, av1, av2);
+    const aN6 = low(aL);
+    aEven = add4(aEven, integers(aN6, aN5, aN4, t0, t1, t2, lags), x6, y6);
+    const bL = last3(bv0, bv1, bv2);
+    const bN6 = low(bL);
+    bEven = add4(bEven, integers(bN6, bN5, bN4, t0, t1, t2, lags), x6, y6);
+    const x7 = v128.load32_splat(x, 7 * STEP);
+    const y7 = ASC_FEATURE_RELAXED_SIMD ? x7 : v128.load32_splat(x, 7 * STEP + 4);
+    const aN7 = high(aL);
+    aOdd = add4(aOdd, integers(aN7, aN6, aN5, t0, t1, t2, lags), x7, y7);
+    const bN7 = high(bL);
+    bOdd = add4(bOdd, integers(bN7, bN6, bN5, t0, t1, t2, lags), x7, y7);
+    a6 = aN6;
+    a7 = aN7;
+    b6 = bN6;
+    b7 = bN7;
+  }
+  v128.store(to, i32x4.add(aEven, aOdd));
+  v128.store(to, i32x4.add(bEven, bOdd), 16);
 }
 
-/** Decodes `count` columns of a band, and up to 31 more, to a tile as nibbleRow does. `block` holds 256 bytes. */
-export function trellisRows(
-  at: usize, before: usize, values: usize, bits: u32, tile: usize, count: usize, block: usize,
+// @ts-ignore: decorator
+@inline
+function run2(a: usize, before: usize, apart: usize, values: usize, lags: u32, x: usize, end: usize, to: usize): void {
+  const t0 = v128.load(values);
+  const t1 = v128.load(values, 16);
+  const t2 = v128.load(values, 32);
+  const aLast = lastOf(before, 2);
+  let a6 = low(aLast);
+  let a7 = high(aLast);
+  const bLast = lastOf(before + apart, 2);
+  let b6 = low(bLast);
+  let b7 = high(bLast);
+  let aEven = i32x4.splat(0);
+  let aOdd = aEven;
+  let bEven = aEven;
+  let bOdd = aEven;
+  for (let b = a + apart; x < end; x += 4 * STEP, a += 16, b += 16) {
+    const x0 = v128.load32_splat(x);
+    const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
+    const av0 = v128.load(a);
+    const aN0 = first2(a7, av0);
+    aEven = add4(aEven, integers(aN0, a7, a6, t0, t1, t2, lags), x0, y0);
+    const bv0 = v128.load(b);
+    const bN0 = first2(b7, bv0);
+    bEven = add4(bEven, integers(bN0, b7, b6, t0, t1, t2, lags), x0, y0);
+    const x1 = v128.load32_splat(x, 1 * STEP);
+    const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
+    const aN1 = low(av0);
+    aOdd = add4(aOdd, integers(aN1, aN0, a7, t0, t1, t2, lags), x1, y1);
+    const bN1 = low(bv0);
+    bOdd = add4(bOdd, integers(bN1, bN0, b7, t0, t1, t2, lags), x1, y1);
+    const x2 = v128.load32_splat(x, 2 * STEP);
+    const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
+    const aN2 = low(i16x8.shr_u(av0, 2));
+    aEven = add4(aEven, integers(aN2, aN1, aN0, t0, t1, t2, lags), x2, y2);
+    const bN2 = low(i16x8.shr_u(bv0, 2));
+    bEven = add4(bEven, integers(bN2, bN1, bN0, t0, t1, t2, lags), x2, y2);
+    const x3 = v128.load32_splat(x, 3 * STEP);
+    const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
+    const aN3 = high(av0);
+    aOdd = add4(aOdd, integers(aN3, aN2, aN1, t0, t1, t2, lags), x3, y3);
+    const bN3 = high(bv0);
+    bOdd = add4(bOdd, integers(bN3, bN2, bN1, t0, t1, t2, lags), x3, y3);
+    a6 = aN2;
+    a7 = aN3;
+    b6 = bN2;
+    b7 = bN3;
+  }
+  v128.store(to, i32x4.add(aEven, aOdd));
+  v128.store(to, i32x4.add(bEven, bOdd), 16);
+}
+
+// The same for codes of any bits and tables: four i32 of the one band to `to`, then four of the other.
+function multiply(
+  at: usize, before: usize, apart: usize, values: usize, bits: u32, x: usize, end: usize, to: usize,
 ): void {
-  for (const end = tile + narrowBytes(count); tile < end; tile += narrowBytes(32)) {
-    if (bits == 4) run(at, before, values, 4, 3, block, block + 128, true);
-    else if (bits == 3) run(at, before, values, 3, 3, block, block + 128, true);
-    else run(at, before, values, 2, 3, block, block + 128, true);
-    before = at;
-    at += bits << 4;
-    turn(block, block + 128);
-    for (let row: usize = 0; row < 4; row++) {
-      const to = tile + row * TILE_STRIDE;
-      const even = v128.load(block + (row << 5));
-      const odd = v128.load(block + (row << 5), 16);
-      if (ASC_FEATURE_RELAXED_SIMD) {
-        v128.store(to, even);
-        v128.store(to, odd, 16);
-      } else {
-        v128.store(to, even);
-        v128.store(to, i16x8.shr_u(even, 8), 16);
-        v128.store(to, odd, 32);
-        v128.store(to, i16x8.shr_u(odd, 8), 48);
-      }
-    }
+  if (bits == 4) {
+    if (v128.any_true(v128.load(values, 32))) run4(at, before, apart, values, 3, x, end, to);
+    else run4(at, before, apart, values, 1, x, end, to);
+  } else if (bits == 3) {
+    run3(at, before, apart, values, 3, x, end, to);
+  } else if (v128.any_true(v128.load(values, 16))) {
+    run2(at, before, apart, values, 3, x, end, to);
+  } else {
+    run2(at, before, apart, values, 2, x, end, to);
   }
 }
 
 /**
- * A narrow activation of `slots` to the order of steps, at `to`. Of four columns: i16 4i, then 4i + 1, then 4i + 2 (less 256 times
- * 4i), then 4i + 3 (less ...); or i8 4i, 4i + 2, 4i + 1, 4i + 3 with relaxed SIMD.
+ * y = Ŵ x for one quantized activation, from the bands and scales of `rows` rows; `table` as matmul has it. `scratch` holds
+ * (2 · groups + 4) vectors and the activation's narrow slots again.
  */
-export function stepOrder(x: usize, slots: usize, to: usize): void {
-  for (const end = x + narrowBytes(slots); x < end; ) {
-    if (ASC_FEATURE_RELAXED_SIMD) {
-      const even = v128.load(x);
-      const odd = v128.load(x, 16);
-      v128.store(to, v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11));
-      v128.store(to, v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15), 16);
-      x += 32;
-      to += 32;
-    } else {
-      const x0 = v128.load(x);
-      const x2 = v128.load(x, 16);
-      const x1 = v128.load(x, 32);
-      const x3 = v128.load(x, 48);
-      const low0 = v128.shuffle<i16>(x0, x1, 0, 8, 1, 9, 2, 10, 3, 11);
-      const low1 = v128.shuffle<i16>(x2, x3, 0, 8, 1, 9, 2, 10, 3, 11);
-      const high0 = v128.shuffle<i16>(x0, x1, 4, 12, 5, 13, 6, 14, 7, 15);
-      const high1 = v128.shuffle<i16>(x2, x3, 4, 12, 5, 13, 6, 14, 7, 15);
-      v128.store(to, v128.shuffle<i32>(low0, low1, 0, 4, 1, 5));
-      v128.store(to, v128.shuffle<i32>(low0, low1, 2, 6, 3, 7), 16);
-      v128.store(to, v128.shuffle<i32>(high0, high1, 0, 4, 1, 5), 32);
-      v128.store(to, v128.shuffle<i32>(high0, high1, 2, 6, 3, 7), 48);
-      x += 64;
-      to += 64;
+export function bandsVector(
+  bands: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
+  x: usize, y: usize, scratch: usize,
+): void {
+  const step = load<f32>(table);
+  const zero = load<i32>(table, 4);
+  const bits = load<u32>(table, 8);
+  const values = table + 16;
+  const octBytes: usize = bits << 4;
+  const groups = groupsOf(cols, groupSize);
+  const slots = slotsOf(cols, groupSize);
+  const firstGroup = x + (slots << 2);
+  const sigmas = scratch;
+  const sums = sigmas + (groups << 5);
+  const acc = sums + 32;
+  const steps = acc + 32;
+  stepOrder(x + (slots << 1), slots, steps);
+
+  for (let row: usize = 0; row < rows; row += 8) {
+    const here = rows - row;
+    const apart = here > 4 ? rowBytes << 2 : 0;
+    loadScales(scales, row, rows, groups, sigmas);
+    if (apart) loadScales(scales, row + 4, rows, groups, sigmas + (groups << 4));
+    v128.store(sums, i32x4.splat(0));
+    v128.store(sums, i32x4.splat(0), 16);
+    const band = bands + row * rowBytes;
+    let slot = steps;
+    for (let start: usize = 0, g: usize = 0, k: usize = 0; start < cols; start += g, k += 16) {
+      g = nextGroup(cols - start, groupSize);
+      const end = slot + narrowBytes(max<usize>(g, 32));
+      const oct = start >> 5;
+      const at = band + oct * octBytes;
+      multiply(at, oct == 0 ? band + (octsOf(cols) - 1) * octBytes : at - octBytes, apart, values, bits, slot, end, acc);
+      addGroup(sums, acc, sigmas + k, firstGroup + k, 4, zero);
+      if (apart) addGroup(sums + 16, acc + 16, sigmas + (groups << 4) + k, firstGroup + k, 4, zero);
+      slot = end;
     }
+    storeSums(sums, step, min<usize>(here, 4), y + (row << 2));
+    if (apart) storeSums(sums + 16, step, min<usize>(here - 4, 4), y + (row << 2) + 16);
   }
 }

@@ -1,6 +1,5 @@
 // Options of mixed bits: the budget, the sensitivities, and what the grids are chosen from.
 
-import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Higgs } from '../higgs.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
@@ -8,8 +7,9 @@ import { type Alphas, readAlphas } from '../linearity/alphas.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
-import { fileError } from '../source/file.ts';
-import type { Folder } from '../source/source.ts';
+import { readBytes } from './files.ts';
+import type { Input } from './input.ts';
+import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { type SelectionOptions, selectionOf } from './selection.ts';
 import { byteSize, gridName, pattern, UsageError } from './usage.ts';
 
@@ -49,17 +49,30 @@ export function addBits(command: Command): Command {
 
 export function addSensitivities(command: Command): Command {
   return command
-    .addOption(new Option('--alphas <file>', 'sensitivities of the tensors, as JSON').conflicts(['prior', 'uniform']))
+    .addOption(
+      new Option('--alphas <file>', 'sensitivities of the tensors, as JSON (measured, and kept)').conflicts([
+        'prior',
+        'uniform',
+      ]),
+    )
     .addOption(new Option('--prior', 'sensitivities by a rule from another model: not measured').conflicts('uniform'))
     .option('--uniform', 'every weight counts alike');
+}
+
+/** How sensitivities that are not named come about. */
+export interface Measuring {
+  threads: number;
+  /** Those that are kept beside the model or none: nothing is measured. */
+  keptOnly?: boolean | undefined;
 }
 
 /** The plan that the options ask for, and the sensitivities that it is from. */
 export async function planFor(
   higgs: Higgs,
-  input: Folder,
+  input: Input,
   options: BitOptions & SelectionOptions,
   maxShardBytes: number,
+  measuring: Measuring,
 ): Promise<{ plan: BitPlan; tensors: PlanTensor[]; alphas: Alphas; settings: BudgetOptions }> {
   const { bpw, size, grids, keep, minBits, maxBits } = options;
   if (bpw === undefined && size === undefined) throw new UsageError('--bpw or --size must be given');
@@ -72,36 +85,43 @@ export async function planFor(
     ...(maxBits !== undefined && { maxBits }),
     ...(bpw !== undefined ? { bpw } : { size: size! }),
   };
-  const tensors = await higgs.planTensors(input, settings);
-  const alphas = await sensitivitiesFor(options, tensors);
-  return { plan: await higgs.planBits(input, alphas, settings), tensors, alphas, settings };
+  const { folder } = input;
+  const tensors = await higgs.planTensors(folder, settings);
+  const named = await namedSensitivities(options, tensors);
+  // A budget that cannot be met is told before minutes of measuring.
+  if (!named) await higgs.planBits(folder, uniformAlphas(tensors), settings);
+  const alphas = named ?? (await ownSensitivities(input, tensors, measuring));
+  return { plan: await higgs.planBits(folder, alphas, settings), tensors, alphas, settings };
 }
 
-/**
- * The sensitivities that the options name. There is no default: what is measured on the model itself belongs here.
- * @throws {UsageError} when they name none
- */
-export async function sensitivitiesFor(
+/** The sensitivities that the options name, if they do. */
+export async function namedSensitivities(
   { alphas, prior, uniform }: SensitivityOptions,
   tensors: readonly { name: string; shape: readonly number[] }[],
-): Promise<Alphas> {
-  if (alphas !== undefined) return readAlphas(await contentOf(alphas), alphas);
+): Promise<Alphas | undefined> {
+  if (alphas !== undefined) return readAlphas(await readBytes(alphas), alphas);
   if (prior) return priorAlphas(tensors);
-  if (uniform) return uniformAlphas(tensors);
-  throw new UsageError('sensitivities must be given: --alphas FILE, --prior or --uniform');
+  return uniform ? uniformAlphas(tensors) : undefined;
+}
+
+// Those of the model itself.
+async function ownSensitivities(
+  input: Input,
+  tensors: readonly PlanTensor[],
+  { threads, keptOnly }: Measuring,
+): Promise<Alphas> {
+  if (tensors.length === 0) return uniformAlphas(tensors);
+  if (!keptOnly) return modelSensitivities(input, tensors, threads);
+  const kept = await keptSensitivities(input);
+  if (kept) return kept;
+  throw new UsageError(
+    `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first`,
+  );
 }
 
 /** Reads a plan. */
 export async function planFrom(path: string): Promise<BitPlan> {
-  return readBitPlan(await contentOf(path), path);
-}
-
-async function contentOf(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw fileError('read', path, error);
-  }
+  return readBitPlan(await readBytes(path), path);
 }
 
 function bits(text: string): number {

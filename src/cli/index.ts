@@ -24,7 +24,7 @@ const program = new Command('higgs')
     `
 Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bits 4
-  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bpw 3.25 --alphas alphas.json
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-mixed --bpw 3.25
   $ higgs inspect Llama-3.2-1B-higgs
   $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B
   $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored

@@ -3,6 +3,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../errors.ts';
+import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import type { Folder } from '../source/source.ts';
@@ -26,7 +27,9 @@ export async function openInput(path: string): Promise<Input> {
   if (info.isDirectory()) {
     const folder = await openFolder(path);
     const files = async () => {
-      const names = (await folder.list()).filter((name) => /\.(safetensors|json)$/.test(name));
+      const names = (await folder.list()).filter(
+        (name) => /\.(safetensors|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
+      );
       return Promise.all(names.map((name) => realpath(join(path, name))));
     };
     return { folder, path: real, isFile: false, files };

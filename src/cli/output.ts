@@ -3,6 +3,7 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { FileError } from '../errors.ts';
+import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { createFolder, fileError, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
@@ -43,20 +44,7 @@ export interface Staging {
  * @throws {FileError} when it exists and `force` is not set, or cannot be written
  */
 export async function stageOutput(out: string, input: Input, options: OutputOptions): Promise<Staging> {
-  if (out === '') throw new UsageError('--output must not be empty');
-  const target = await realTarget(out);
-  const path = `${target}.partial`;
-  for (const place of [target, path]) checkApart(out, place, [input.path, ...(await input.files())]);
-  const isFile = input.isFile && target.endsWith('.safetensors');
-  if (!input.isFile && target.endsWith('.safetensors')) {
-    throw new UsageError(`--output must be a directory, as the input is one: got ${out}`);
-  }
-  const existing = await inspectTarget(out, target, isFile);
-  if (existing === 'other' || (existing === 'checkpoint' && !options.force)) {
-    const hint =
-      existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
-    throw new FileError('write', out, undefined, `it is there already; ${hint}`);
-  }
+  const { target, path, isFile, existing } = await placeOf(out, input, options);
   const isNew = await claim(out, path, options);
   const folder = await createFolder(path, { resume: true });
   const fileName = isFile ? basename(target) : undefined;
@@ -98,13 +86,50 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   };
 }
 
+/** Raises what `stageOutput` would, and writes nothing: for before long work. */
+export async function checkOutput(out: string, input: Input, options: OutputOptions): Promise<void> {
+  const { path } = await placeOf(out, input, options);
+  await heldAt(out, path, options);
+}
+
+// Where the output goes, and what is there.
+async function placeOf(out: string, input: Input, options: OutputOptions) {
+  if (out === '') throw new UsageError('--output must not be empty');
+  const target = await realTarget(out);
+  const path = `${target}.partial`;
+  for (const place of [target, path]) checkApart(out, place, [input.path, ...(await input.files())]);
+  const isFile = input.isFile && target.endsWith('.safetensors');
+  if (!input.isFile && target.endsWith('.safetensors')) {
+    throw new UsageError(`--output must be a directory, as the input is one: got ${out}`);
+  }
+  const existing = await inspectTarget(out, target, isFile);
+  if (existing === 'other' || (existing === 'checkpoint' && !options.force)) {
+    const hint =
+      existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
+    throw new FileError('write', out, undefined, `it is there already; ${hint}`);
+  }
+  return { target, path, isFile, existing };
+}
+
 // Makes the place where the files are until they are complete this run's own. Whether it was not there before.
 async function claim(out: string, path: string, options: OutputOptions): Promise<boolean> {
-  const held = await readdir(path).catch((error) => {
-    if (error.code === 'ENOENT') return undefined;
+  const held = await heldAt(out, path, options);
+  if (held.length > 0 && !options.resume) await remove(path);
+  // Not recursive: on a read-only file system that would say that there is no such directory.
+  await attempt('create', path, () => makeDirectory(path));
+  const lock = join(path, LOCK_NAME);
+  await attempt('write', lock, () => rm(lock, { force: true })); // of a process that ended
+  await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: 'wx' }));
+  return held.length === 0 || !options.resume;
+}
+
+// What an interrupted run left there, if the options say what becomes of it.
+async function heldAt(out: string, path: string, options: OutputOptions): Promise<string[]> {
+  const held = await readdir(path).catch((error): string[] => {
+    if (error.code === 'ENOENT') return [];
     throw fileError('read', path, error);
   });
-  if (held !== undefined && held.length > 0) {
+  if (held.length > 0) {
     const isRun = held.includes(LOCK_NAME) || held.includes(JOURNAL_NAME);
     if (!isRun || !held.every(isOurs)) {
       throw new FileError('write', path, undefined, 'it holds files that higgs did not write');
@@ -114,20 +139,12 @@ async function claim(out: string, path: string, options: OutputOptions): Promise
       const hint = `if process ${other} is none of higgs, remove ${join(path, LOCK_NAME)}`;
       throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
     }
-    if (!options.resume) {
-      if (!options.force) {
-        const hint = 'give --resume to go on with it, or --force to start again';
-        throw new FileError('write', out, undefined, `${out}.partial holds an interrupted run; ${hint}`);
-      }
-      await remove(path);
+    if (!options.resume && !options.force) {
+      const hint = 'give --resume to go on with it, or --force to start again';
+      throw new FileError('write', out, undefined, `${out}.partial holds an interrupted run; ${hint}`);
     }
   }
-  // Not recursive: on a read-only file system that would say that there is no such directory.
-  await attempt('create', path, () => makeDirectory(path));
-  const lock = join(path, LOCK_NAME);
-  await attempt('write', lock, () => rm(lock, { force: true })); // of a process that ended
-  await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: 'wx' }));
-  return held === undefined || held.length === 0 || !options.resume;
+  return held;
 }
 
 async function makeDirectory(path: string): Promise<void> {
@@ -201,7 +218,7 @@ async function inspectTarget(
 // Names of files that a run may write.
 function isOurs(name: string): boolean {
   const kinds = /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i;
-  return [JOURNAL_NAME, LOCK_NAME].includes(name) || kinds.test(name);
+  return [JOURNAL_NAME, LOCK_NAME, `${SENSITIVITIES_NAME}.partial`].includes(name) || kinds.test(name);
 }
 
 async function remove(path: string): Promise<void> {

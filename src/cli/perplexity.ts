@@ -1,8 +1,8 @@
 // higgs perplexity: how well a model predicts a text, and how far its predictions are from the original's.
 
 import { type Command, Option } from 'commander';
-import { DEFAULT_CONTEXT, type Perplexity } from '../decoder/perplexity.ts';
-import { openFile } from '../source/file.ts';
+import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../decoder/perplexity.ts';
+import { readText } from './files.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import { progressDisplay } from './terminal.ts';
 import { integer } from './usage.ts';
@@ -43,26 +43,37 @@ Examples:
 }
 
 async function measure(path: string, options: Options): Promise<void> {
-  const text = await readWhole(options.text); // its faults come before a long load
+  const text = await readText(options.text); // its faults come before a long load
   const paths = options.against === undefined ? [path] : [path, options.against];
-  await withModels(paths, options, async ([open, original], signal) => {
+  const { found, seconds } = await measurePerplexity(paths, text, options, {
+    ...(options.stride !== undefined && { stride: options.stride }),
+    ...(!options.bos && { bos: null }),
+  });
+  process.stdout.write(options.json ? `${JSON.stringify({ ...found, seconds })}\n` : figures(found, seconds));
+}
+
+/** Measures a model on a text, beside another where there is a second path. */
+export async function measurePerplexity(
+  paths: readonly string[],
+  text: string,
+  choice: ModelChoice,
+  cut: PerplexityOptions = {},
+): Promise<{ found: Perplexity; seconds: number }> {
+  return withModels(paths, choice, async ([open, original], signal) => {
     const progress = progressDisplay('perplexity');
     const began = performance.now();
-    let found: Perplexity;
     try {
-      found = await open!.model.perplexity(text, {
-        ...(options.context !== undefined && { context: options.context }),
-        ...(options.stride !== undefined && { stride: options.stride }),
-        ...(!options.bos && { bos: null }),
+      const found = await open!.model.perplexity(text, {
+        ...cut,
+        ...(choice.context !== undefined && { context: choice.context }),
         ...(original && { against: original.model }),
         signal,
         onProgress: ({ done, total }) => progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' }),
       });
+      return { found, seconds: (performance.now() - began) / 1000 };
     } finally {
       progress.stop();
     }
-    const seconds = (performance.now() - began) / 1000;
-    process.stdout.write(options.json ? `${JSON.stringify({ ...found, seconds })}\n` : figures(found, seconds));
   });
 }
 
@@ -83,13 +94,4 @@ function figures(found: Perplexity, seconds: number): string {
     );
   }
   return `${lines.join('\n')}\n`;
-}
-
-async function readWhole(path: string): Promise<string> {
-  const file = await openFile(path);
-  try {
-    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await file.slice(0, file.byteLength));
-  } finally {
-    await file.close();
-  }
 }

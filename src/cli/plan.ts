@@ -8,15 +8,16 @@ import { fileError } from '../source/file.ts';
 import { addBits, type BitOptions, planFor } from './budget.ts';
 import { openInput } from './input.ts';
 import { plotOf } from './plot.ts';
-import { loadAll } from './run.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions } from './selection.ts';
 import { bytesText, countText, lossText, table } from './terminal.ts';
-import { byteSize } from './usage.ts';
+import { byteSize, integer } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
   plot?: string;
   maxShardSize: number;
+  threads: number;
   json?: boolean;
 }
 
@@ -26,11 +27,17 @@ export function addPlan(program: Command): void {
     .summary('choose the grid of every tensor for a budget of bits')
     .description(
       'Chooses, exactly, the grids that predict the least loss within a budget: loss grows by Σ α t², with t² the MSE of a\n' +
-        'tensor’s grid and α its sensitivity. Reads headers only. `quantize --plan` carries the plan out.',
+        'tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and\n' +
+        'kept beside the model as higgs-alphas.json; else only headers are read.',
     )
     .argument('<input>', 'a checkpoint’s directory, or one .safetensors file');
   addSelection(addBits(command))
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .addOption(
+      new Option('--threads <n>', 'threads to measure on')
+        .argParser(integer(1, WORKERS_LIMIT))
+        .default(cores(), 'the cores'),
+    )
     .option('-o, --output <file>', 'write the plan, as JSON')
     .option('--plot <file>', 'draw the trade-off, as SVG')
     .option('--json', 'print the plan and the trade-off as JSON')
@@ -38,7 +45,8 @@ export function addPlan(program: Command): void {
       'after',
       `
 Examples:
-  $ higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json -o plan.json
+  $ higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json
+  $ higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json
   $ higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg
   $ higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'`,
     )
@@ -49,7 +57,7 @@ async function plan(path: string, options: Options): Promise<void> {
   const input = await openInput(path);
   try {
     const higgs = await loadAll();
-    const { plan, tensors, alphas, settings } = await planFor(higgs, input.folder, options, options.maxShardSize);
+    const { plan, tensors, alphas, settings } = await planFor(higgs, input, options, options.maxShardSize, options);
     const tradeoff = higgs.tradeoff(tensors, alphas, settings);
     const { bytesOut } = await higgs.planCheckpoint(input.folder, { plan, maxShardBytes: options.maxShardSize });
     if (options.output !== undefined) await write(options.output, writeBitPlan(plan));

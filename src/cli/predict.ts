@@ -1,17 +1,22 @@
-// higgs predict: the loss that the theorem predicts, of a plan or of what was measured when quantizing.
+// higgs predict: the loss that the theorem predicts, of a plan or of what was measured when quantizing; beside it what a text shows.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { largeGrids } from '../grids/large.ts';
 import { smallGrids } from '../grids/small.ts';
-import { type Prediction, predict, sensitivitiesOf } from '../linearity/predict.ts';
-import { addSensitivities, planFrom, type SensitivityOptions, sensitivitiesFor } from './budget.ts';
-import { openInput } from './input.ts';
-import { loadAll } from './run.ts';
+import type { BitPlan } from '../linearity/plan.ts';
+import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
+import { addSensitivities, namedSensitivities, planFrom, type SensitivityOptions } from './budget.ts';
+import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
+import { type Input, openInput } from './input.ts';
+import { keptSensitivities, WAYS } from './kept.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { lossText, table } from './terminal.ts';
-import { UsageError } from './usage.ts';
+import { integer, UsageError } from './usage.ts';
 
-interface Options extends SensitivityOptions {
+interface Options extends SensitivityOptions, TextChoice {
   plan?: string;
+  against?: string;
+  threads: number;
   json?: boolean;
 }
 
@@ -21,51 +26,97 @@ export function addPredict(program: Command): void {
     .summary('predict the loss of a plan, or of a quantized checkpoint')
     .description(
       'Predicts by how much the loss grows: Σ α t². Of a quantized checkpoint t² is what was measured; of one that is not\n' +
-        'quantized yet, the MSE of each grid of the plan. α comes from the plan, or from the options.',
+        'quantized yet, the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the\n' +
+        'original. With a text it also measures: perplexity, and KL divergence from the original.',
     )
     .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
-    .option('--plan <file>', 'a plan, as JSON');
-  addSensitivities(command)
+    .option('--plan <file>', 'a plan, as JSON')
+    .option('--against <original>', 'what a quantized checkpoint was made of');
+  addText(addSensitivities(command), 'a text in UTF-8, to measure what was predicted')
+    .addOption(
+      new Option('--threads <n>', 'threads to measure on')
+        .argParser(integer(1, WORKERS_LIMIT))
+        .default(cores(), 'the cores'),
+    )
     .option('--json', 'print as JSON')
     .addHelpText(
       'after',
       `
 Examples:
   $ higgs predict Llama-3.2-1B --plan plan.json
-  $ higgs predict Llama-3.2-1B-higgs --alphas alphas.json`,
+  $ higgs predict Llama-3.2-1B-higgs --alphas alphas.json
+  $ higgs predict Llama-3.2-1B-higgs --against Llama-3.2-1B --text wiki.test.raw`,
     )
     .action(run);
 }
 
 async function run(path: string, options: Options): Promise<void> {
   const input = await openInput(path);
+  const original = options.against === undefined ? undefined : await openInput(options.against);
   try {
-    const prediction = await predictionOf(input.folder, options);
-    process.stdout.write(`${options.json ? JSON.stringify(prediction) : predictionText(prediction)}\n`);
+    const { prediction, isQuantized } = await predictionOf(input, original, options);
+    if (isQuantized && options.text !== undefined && !original) {
+      throw new UsageError('--text must come with --against: a prediction goes from the original’s perplexity');
+    }
+    const text = await openText(options, original ?? input);
+    const comparison =
+      text === undefined
+        ? undefined
+        : await compareOnText(
+            text,
+            (original ?? input).path,
+            isQuantized ? input.path : undefined,
+            prediction,
+            options,
+          );
+    const shown = options.json
+      ? JSON.stringify({ ...prediction, ...(comparison && { text: comparison }) })
+      : [predictionText(prediction), ...(comparison ? ['', comparisonText(comparison, prediction)] : [])].join('\n');
+    process.stdout.write(`${shown}\n`);
   } finally {
     await input.folder.close();
+    await original?.folder.close();
   }
 }
 
 async function predictionOf(
-  folder: Parameters<Awaited<ReturnType<typeof loadAll>>['inspectCheckpoint']>[0],
+  input: Input,
+  original: Input | undefined,
   options: Options,
-) {
+): Promise<{ prediction: Prediction; isQuantized: boolean }> {
   const higgs = await loadAll();
   const plan = options.plan === undefined ? undefined : await planFrom(options.plan);
-  const found = await higgs.inspectCheckpoint(folder);
-  const isGiven = options.alphas !== undefined || options.prior || options.uniform;
-  if (!found.quantized) {
+  const found = await higgs.inspectCheckpoint(input.folder);
+  const isQuantized = found.quantized;
+  if (!isQuantized) {
     if (!plan) throw new UsageError('--plan must be given: the checkpoint is not quantized');
-    await higgs.planCheckpoint(folder, { plan }); // whether the plan is of this checkpoint
+    if (original) throw new UsageError('--against must come with a quantized checkpoint: it is not quantized');
+    await higgs.planCheckpoint(input.folder, { plan }); // whether the plan is of this checkpoint
   }
   const measured = found.tensors.flatMap(({ name, shape, relativeError }) =>
     relativeError === undefined ? [] : [{ name, shape, relativeError }],
   );
   const mse = new Map([...smallGrids, ...largeGrids].map((grid) => [grid.name, grid.mse]));
   const planned = plan?.tensors.map(({ name, shape, grid }) => ({ name, shape, relativeError: mse.get(grid)! })) ?? [];
-  const tensors = found.quantized ? measured : planned;
-  return predict(tensors, sensitivitiesOf(plan && !isGiven ? plan : await sensitivitiesFor(options, tensors)));
+  const tensors = isQuantized ? measured : planned;
+  return { prediction: predict(tensors, await sensitivities(options, tensors, plan, original)), isQuantized };
+}
+
+// Those that are named; of the plan; kept beside the original.
+async function sensitivities(
+  options: Options,
+  tensors: readonly { name: string; shape: readonly number[] }[],
+  plan: BitPlan | undefined,
+  original: Input | undefined,
+): Promise<Sensitivities> {
+  const found =
+    (await namedSensitivities(options, tensors)) ?? plan ?? (original && (await keptSensitivities(original)));
+  if (found) return sensitivitiesOf(found);
+  throw new UsageError(
+    original
+      ? `no sensitivities are kept of the original: give --plan, ${WAYS}, or run higgs plan on it first`
+      : `sensitivities must be given: --plan, ${WAYS}, or --against the original that has them`,
+  );
 }
 
 function predictionText(prediction: Prediction): string {

@@ -3,18 +3,17 @@
 import { type Command, Option } from 'commander';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { CheckpointOptions, QuantizeReport } from '../higgs.ts';
-import type { Prediction } from '../linearity/predict.ts';
-import type { Plan } from '../quantize/plan.ts';
-import { bitsPerWeight, DEFAULT_GRIDS } from '../quantize/scheme.ts';
+import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { addBits, type BitOptions, planFor, planFrom } from './budget.ts';
+import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { type Input, identityOf, openInput } from './input.ts';
-import { canResume, stageOutput } from './output.ts';
+import { canResume, checkOutput, stageOutput } from './output.ts';
+import { planJson, planText, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
-import { bytesText, countText, family, lossText, table } from './terminal.ts';
 import { byteSize, GRID_NAMES, gridName, integer, UsageError } from './usage.ts';
 
-interface Options extends SelectionOptions, BitOptions {
+interface Options extends SelectionOptions, BitOptions, TextChoice {
   output?: string;
   grid?: string;
   bits?: number;
@@ -33,7 +32,8 @@ export function addQuantize(program: Command): void {
     .summary('quantize a checkpoint')
     .description(
       'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). What is not quantized\n' +
-        'passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size.',
+        'passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget\n' +
+        'without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
     )
     .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
@@ -47,7 +47,7 @@ export function addQuantize(program: Command): void {
         'size',
       ]),
     );
-  addBits(addSelection(command))
+  addText(addBits(addSelection(command)), 'a text in UTF-8, to measure the original and the result on')
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
@@ -63,7 +63,8 @@ Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs             4.02 bits per weight (p2n256)
   $ higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings p2n256
   $ higgs quantize model.safetensors -o small.safetensors --grid p4n4096
-  $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json
+  $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25                measures what an error in each weight costs first
+  $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json --text wiki.test.raw
   $ higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume      after Ctrl-C or a crash`,
     )
@@ -75,25 +76,38 @@ async function quantize(path: string, options: Options): Promise<void> {
   checkTogether(options);
   const input = await openInput(path);
   try {
+    const text = await openText(options, input);
+    if (!options.dryRun) await checkOutput(options.output!, input, options);
     const settings = await settingsOf(input, options);
     if (options.dryRun) {
       const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
-      print(
-        options.json,
-        () => planJson(plan),
-        () => planText(plan),
-      );
+      process.stdout.write(`${options.json ? JSON.stringify(planJson(plan)) : planText(plan)}\n`);
       return;
     }
     const report = await run(input, options.output!, settings, options);
-    print(
-      options.json,
-      () => report,
-      () => reportText(report, options.output!),
-    );
     for (const warning of report.warnings) process.stderr.write(`higgs: warning: ${warning}\n`);
+    await tell(report, input, text, options);
   } finally {
     await input.folder.close();
+  }
+}
+
+// Of what was quantized there is a report, even if it cannot be measured on the text.
+async function tell(
+  report: TimedReport,
+  input: Input,
+  text: string | undefined,
+  { output, workers: threads, context, json }: Options,
+): Promise<void> {
+  const { predicted } = report;
+  let comparison: Comparison | undefined;
+  if (!json) process.stdout.write(`${reportText(report, output!)}\n`);
+  try {
+    if (text === undefined) return;
+    comparison = await compareOnText(text, input.path, output!, predicted, { context, threads });
+    if (!json) process.stdout.write(`\n${comparisonText(comparison, predicted)}\n`);
+  } finally {
+    if (json) process.stdout.write(`${JSON.stringify({ ...report, ...(comparison && { text: comparison }) })}\n`);
   }
 }
 
@@ -106,6 +120,7 @@ function checkTogether(options: Options): void {
   const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
   if (plan !== undefined && chosen)
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
+  if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   if (!isBudget) {
     const wanting = (['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits'] as const).find(
       (key) => options[key] !== undefined,
@@ -125,16 +140,13 @@ async function settingsOf(input: Input, options: Options): Promise<CheckpointOpt
     return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4]! };
   }
   const isFile = input.isFile && options.output?.endsWith('.safetensors');
-  const found = await planFor(await loadAll(), input.folder, options, isFile ? Number.MAX_SAFE_INTEGER : maxShardBytes);
+  const shard = isFile ? Number.MAX_SAFE_INTEGER : maxShardBytes;
+  const measuring = { threads: options.workers, keptOnly: options.dryRun };
+  const found = await planFor(await loadAll(), input, options, shard, measuring);
   return { ...scheme, plan: found.plan };
 }
 
-async function run(
-  input: Input,
-  out: string,
-  settings: CheckpointOptions,
-  options: Options,
-): Promise<QuantizeReport & { seconds: number }> {
+async function run(input: Input, out: string, settings: CheckpointOptions, options: Options): Promise<TimedReport> {
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
     const plan = await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
     if (plan.weights === 0 && settings.include) {
@@ -178,97 +190,4 @@ async function run(
     }
     return { ...report, seconds: (performance.now() - began) / 1000 };
   });
-}
-
-function print(json: boolean | undefined, data: () => unknown, text: () => string): void {
-  process.stdout.write(`${json ? JSON.stringify(data()) : text()}\n`);
-}
-
-function reportText(report: QuantizeReport & { seconds: number }, out: string): string {
-  const { bytesIn, bytesOut, weights, seconds, bpw } = report;
-  const rows = group(report.tensors, ({ name, grid }) => `${family(name)}\n${grid}`).map((tensors) => {
-    const errors = tensors.map(({ relativeError }) => relativeError);
-    const { name, grid, gridMse, bpw: bits } = tensors[0]!;
-    const mean = errors.reduce((sum, t2) => sum + t2, 0) / errors.length;
-    return [
-      family(name),
-      String(tensors.length),
-      grid,
-      bits.toFixed(2),
-      mean.toPrecision(4),
-      (Math.max(...errors) / gridMse).toFixed(3),
-    ];
-  });
-  if (rows.length === 0) return `nothing to quantize: ${report.passed.length} tensors passed through: ${out}`;
-  const passed = report.passed.length === 0 ? '' : `, ${report.passed.length} tensors passed through`;
-  return [
-    table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]),
-    '',
-    `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${report.relativeError.toPrecision(4)}${passed}`,
-    ...(report.predicted ? [predictedText(report.predicted)] : []),
-    `${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
-  ].join('\n');
-}
-
-function predictedText(prediction: Prediction): string {
-  const { delta, base, total, unknown } = prediction;
-  const sum = total === null ? '' : `: ${base} → ${total.toPrecision(6)}`;
-  const left = unknown.length === 0 ? '' : `; ${unknown.length} tensors of no known sensitivity are not in it`;
-  return `${lossText(prediction, delta)}${sum}${left}`;
-}
-
-function planJson(plan: Plan) {
-  return {
-    bytesIn: plan.bytesIn,
-    bytesOut: plan.bytesOut,
-    weights: plan.weights,
-    files: plan.shards.map(({ fileName, byteLength }) => ({ name: fileName, bytes: byteLength })),
-    tensors: plan.items.flatMap((item) => (item.kind === 'quantize' ? [schemeRow(item)] : [])),
-    passed: plan.items.flatMap((item) =>
-      item.kind === 'copy'
-        ? [{ name: item.tensor.name, shape: item.tensor.shape, dtype: item.tensor.dtype, reason: item.reason }]
-        : [],
-    ),
-  };
-}
-
-function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quantize' }>) {
-  const { name, shape, dtype, rows, cols, scheme } = quantized;
-  return {
-    name,
-    shape,
-    dtype,
-    grid: scheme.grid.name,
-    groupSize: scheme.groupSize,
-    bpw: bitsPerWeight(rows, cols, scheme),
-  };
-}
-
-function planText(plan: Plan): string {
-  const data = planJson(plan);
-  const rows = [
-    ...group(data.tensors, ({ name, grid, shape }) => `${family(name)}\n${grid}\n${shape}`).map((tensors) => {
-      const { name, shape, dtype, grid, bpw } = tensors[0]!;
-      return [family(name), String(tensors.length), shape.join(' × '), dtype, grid, bpw.toFixed(2)];
-    }),
-    ...group(data.passed, ({ name, reason, shape }) => `${family(name)}\n${reason}\n${shape}`).map((tensors) => {
-      const { name, shape, dtype, reason } = tensors[0]!;
-      return [family(name), String(tensors.length), shape.join(' × '), dtype, `(${reason})`, ''];
-    }),
-  ];
-  return [
-    table(['tensors', 'count', 'shape', 'dtype', 'grid', 'bpw'], rows, [0, 3, 4]),
-    '',
-    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${plan.shards.length} file${plan.shards.length === 1 ? '' : 's'}. Nothing was written.`,
-  ].join('\n');
-}
-
-function group<T>(items: readonly T[], key: (item: T) => string): T[][] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const own = groups.get(key(item));
-    if (own) own.push(item);
-    else groups.set(key(item), [item]);
-  }
-  return [...groups.values()];
 }

@@ -1,17 +1,19 @@
 // higgs sensitivity: what an error in each linear weight costs the model, into a file that planning reads.
 
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SensitivityCost } from '../decoder/sensitivity/cost.ts';
 import { DEFAULTS, type SensitivitySettings } from '../decoder/sensitivity/settings.ts';
 import { FileError } from '../errors.ts';
 import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
-import { fileError } from '../source/file.ts';
+import type { Folder } from '../source/source.ts';
 import { startThreads } from '../workers/node.ts';
+import { isThere, readText, replaceFile } from './files.ts';
 import { openInput } from './input.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
-import { bytesText, countText, durationText, progressDisplay, table } from './terminal.ts';
+import { measureModel } from './measurement.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
+import { bytesText, countText, durationText, table } from './terminal.ts';
 import { integer, UsageError } from './usage.ts';
 
 interface Options {
@@ -30,8 +32,6 @@ interface Options {
   json?: boolean;
 }
 
-/** Unfinished work is written at once, then this often, in milliseconds, and when the run is interrupted. */
-const SAVE_AFTER = 5000;
 /** Rows of the table that is printed: the file has all. */
 const ROWS = 10;
 
@@ -108,7 +108,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
       process.stdout.write(options.json ? `${JSON.stringify(cost)}\n` : costText(cost));
       return;
     }
-    const content = text === undefined ? undefined : await contentOf(text);
+    const content = text === undefined ? undefined : await readText(text);
     const name = basename(input.path);
     const began = performance.now();
     const alphas = await measure(
@@ -126,7 +126,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
 }
 
 async function measure(
-  folder: Parameters<Awaited<ReturnType<typeof loadAll>>['measureSensitivity']>[0],
+  folder: Folder,
   output: string,
   name: string,
   settings: SensitivitySettings,
@@ -134,91 +134,23 @@ async function measure(
 ): Promise<Alphas> {
   const unfinished = `${output}.partial`;
   const partial = await claim(output, unfinished, options);
-  const higgs = await loadAll();
-  const abort = new AbortController();
-  const interrupt = () => abort.abort(new Interrupted());
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  const [loading, progress] = [progressDisplay('load'), progressDisplay('sensitivity')];
-  let last: string | undefined;
-  let saved = Number.NEGATIVE_INFINITY;
-  let writing = Promise.resolve();
-  const save = () => {
-    const content = last!;
-    last = undefined;
-    saved = performance.now();
-    writing = writing.then(() => replace(unfinished, content));
-    writing.catch(() => abort.abort()); // its error is raised at the end
-  };
-  try {
-    const alphas = await higgs.measureSensitivity(folder, {
-      ...settings,
-      ...(partial !== undefined && { partial }),
-      name,
-      threads: await startThreads(options.threads),
-      signal: abort.signal,
-      onLoad: ({ bytesDone, bytes, tensor }) =>
-        loading.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
-      onProgress: ({ done, total }) => {
-        loading.stop();
-        progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' });
-      },
-      onPartial: (content) => {
-        last = content;
-        if (performance.now() - saved > SAVE_AFTER) save();
-      },
-    });
-    await writing;
-    await replace(output, writeAlphas(alphas));
-    await rm(unfinished, { force: true });
-    return alphas;
-  } catch (error) {
-    if (last !== undefined) save();
-    await writing;
-    throw error;
-  } finally {
-    loading.stop();
-    progress.stop();
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-  }
+  const save = (content: string) => replaceFile(unfinished, content);
+  const alphas = await measureModel({ folder, name, settings, threads: options.threads, partial, save });
+  await replaceFile(output, writeAlphas(alphas));
+  await rm(unfinished, { force: true });
+  return alphas;
 }
 
 // What an interrupted run left, if the run is to go on.
 async function claim(output: string, unfinished: string, { resume, force }: Options): Promise<string | undefined> {
-  if (!force && (await exists(output))) {
+  if (!force && (await isThere(output))) {
     throw new FileError('write', output, undefined, 'it is there already; give --force to replace it');
   }
-  if (!(await exists(unfinished))) return undefined;
-  if (resume) return contentOf(unfinished);
+  if (!(await isThere(unfinished))) return undefined;
+  if (resume) return readText(unfinished);
   if (force) return undefined;
   const hint = 'give --resume to go on with it, or --force to start again';
   throw new FileError('write', output, undefined, `${unfinished} holds an interrupted run; ${hint}`);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-// Under its own name a file is whole or not there.
-async function replace(path: string, content: string): Promise<void> {
-  const aside = `${path}.${process.pid}`;
-  try {
-    await writeFile(aside, content);
-    await rename(aside, path);
-  } catch (error) {
-    await rm(aside, { force: true });
-    throw fileError('write', path, error);
-  }
-}
-
-async function contentOf(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    throw fileError('read', path, error);
-  }
 }
 
 function numbers(text: string): number[] {

@@ -64,3 +64,13 @@ export function predict(
   }
   return { estimator, loss, base, delta, total: base === null ? null : base + delta, tensors: rows, unknown };
 }
+
+/**
+ * The perplexity that is predicted of a text, from the original's. KL divergence counts as the increase of −ln p, which it is where the
+ * text is as likely as the original says; sensitivities without a unit predict none.
+ * @param perplexity of the original
+ */
+export function predictPerplexity({ loss, delta }: Prediction, perplexity: number): number | null {
+  if (loss === 'perplexity') return perplexity + delta;
+  return loss === 'kl' ? perplexity * Math.exp(delta) : null;
+}

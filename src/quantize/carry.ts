@@ -7,6 +7,8 @@ import { writeWhole } from './writer.ts';
 /** Largest file that is carried over; tokenizers have some tens of megabytes. */
 const CARRY_LIMIT = 256 << 20;
 const CONFIG_NAME = 'config.json';
+/** Sensitivities that the command line keeps beside a model. They are of its own weights, and so of no copy's. */
+export const SENSITIVITIES_NAME = 'higgs-alphas.json';
 
 // What Hugging Face checkpoints have beside their weights: configurations, tokenizers, templates, custom code, papers.
 const CARRIED =
@@ -42,7 +44,7 @@ export async function carryOver(
 ): Promise<string[]> {
   const carried: string[] = [];
   for (const name of await input.list()) {
-    if (!CARRIED.test(name)) continue;
+    if (!CARRIED.test(name) || name === SENSITIVITIES_NAME) continue;
     const source = await input.open(name);
     if (source.byteLength > CARRY_LIMIT) continue;
     let bytes = new Uint8Array(await source.slice(0, source.byteLength));

@@ -7,6 +7,7 @@ import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
 import {
   bitsPerWeight,
   checkScheme,
+  DEFAULT_GRIDS,
   DEFAULT_GROUP_SIZE,
   quantizedBytes,
   relativeError,
@@ -31,7 +32,7 @@ export interface MatrixOptions {
   rows: number;
   /** in_features. */
   cols: number;
-  /** A grid, by name or as an object; `p2n256` if left out. */
+  /** A grid, by name or as an object; `t4` if left out. */
   grid?: string | Grid;
   /** Weights that share one scale and one transform: a power of two from 16 to 4096; 1024 if left out. */
   groupSize?: number;
@@ -51,7 +52,7 @@ export function schemeOf(
   options: Pick<MatrixOptions, 'grid' | 'groupSize' | 'seed' | 'signs'>,
   gridOf: (grid: string | Grid) => Grid,
 ): Scheme {
-  const { grid = 'p2n256', groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
+  const { grid = DEFAULT_GRIDS[4]!, groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
   if (signs !== 'random' && signs !== 'none') {
     throw new RangeError(`signs must be "random" or "none": got ${JSON.stringify(signs)}`);
   }

@@ -4,8 +4,19 @@
 import { loadModel } from '../../src/decoder/model.ts';
 import { measureSensitivity } from '../../src/decoder/sensitivity/measure.ts';
 import { largeGrids } from '../../src/grids/large.ts';
-import { type CheckpointOptions, type Folder, type Higgs, load } from '../../src/index.ts';
-import { writeAlphas } from '../../src/linearity/alphas.ts';
+import {
+  type Alphas,
+  type BudgetOptions,
+  type CheckpointOptions,
+  type Folder,
+  type Higgs,
+  load,
+  priorAlphas,
+  readBitPlan,
+  uniformAlphas,
+  writeAlphas,
+  writeBitPlan,
+} from '../../src/index.ts';
 import { startThreads } from '../../src/workers/web.ts';
 import { uniform } from '../bits.ts';
 import { indexOf, memoryFolder, memoryOutput, safetensors, type Tensor } from '../checkpoints.ts';
@@ -18,6 +29,8 @@ export interface Hashes {
   dequantized: string;
   /** Of matrices times vectors. */
   matvec: string;
+  /** Of plans within budgets, of what they predict, and of checkpoints quantized by them. */
+  plans: string;
   /** Of models' logits, on one thread and, where there are threads, on two. */
   logits: string;
   /** Of models' sensitivities by both estimators, on one thread and, where there are threads, on two. */
@@ -62,9 +75,37 @@ export async function hashes(): Promise<Hashes> {
     checkpoint: await sha256(quantized),
     dequantized: await sha256(restored),
     matvec: await sha256(products),
+    plans: await plans(higgs, input),
     logits: await logits(higgs),
     sensitivities: await sensitivities(),
   };
+}
+
+// Sensitivities that are measured, and a prior; bits and bytes; every grid, and some with limits and grids that are given.
+async function plans(higgs: Higgs, input: Folder): Promise<string> {
+  const tensors = await higgs.planTensors(input, { embeddings: 'any' });
+  const next = uniform(9);
+  const measured = { ...uniformAlphas(tensors), loss: 'kl', estimator: 'fisher' } as const;
+  const alphas: Alphas = {
+    ...measured,
+    tensors: new Map(
+      tensors.map(({ name, shape }) => [name, { ...measured.tensors.get(name)!, alpha: next(), shape }]),
+    ),
+  };
+  const budgets: [Alphas, BudgetOptions][] = [
+    [alphas, { bpw: 3.4, groupSize: 256, embeddings: 'any' }],
+    [alphas, { size: 120_000, embeddings: 'any', maxShardBytes: SHARD_BYTES, seed: 7 }],
+    [priorAlphas(tensors), { bpw: 5, embeddings: 'p1n256', keep: [[/q_proj/, 'p3n512']], minBits: 2.5, maxBits: 6 }],
+  ];
+  const parts: Uint8Array[] = [];
+  for (const [own, options] of budgets) {
+    const plan = readBitPlan(writeBitPlan(await higgs.planBits(input, own, options)), 'plan.json');
+    const output = memoryOutput();
+    const { predicted } = await higgs.quantizeCheckpoint(input, output, { plan });
+    const tradeoff = higgs.tradeoff(tensors, alphas, { groupSize: 256 });
+    parts.push(utf8.encode(writeBitPlan(plan) + JSON.stringify([predicted, tradeoff])), ...listed(output.files));
+  }
+  return sha256(parts);
 }
 
 // Every architecture, plain and quantized.

@@ -12,6 +12,7 @@ import '../sample.test.ts';
 import '../chat.test.ts';
 import '../generate.test.ts';
 import '../decoder-kernels.test.ts';
+import '../trellis-products.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
 import '../allocate.test.ts';

@@ -8,7 +8,7 @@ import { LIMIT_MS, type Run } from './runtime.ts';
 import { webkit } from './webkit.ts';
 import { workerd } from './workerd.ts';
 
-const WHAT: (keyof Hashes)[] = ['checkpoint', 'dequantized', 'matvec', 'logits', 'sensitivities'];
+const WHAT: (keyof Hashes)[] = ['checkpoint', 'dequantized', 'matvec', 'plans', 'logits', 'sensitivities'];
 
 const chosen = process.argv.slice(2).map((name) => name.toLowerCase());
 const runtimes = [...processes, workerd, ...browsers, webkit].filter(

@@ -60,7 +60,7 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const { identity } = session;
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length, text: text !== undefined };
-    const key = JSON.stringify({ identity, ...noted, levels, ids: checksumOf(sequences) });
+    const key = JSON.stringify({ identity, config, ...noted, levels, ids: checksumOf(sequences) });
     const results = partial === undefined ? [] : readPartial(partial, key);
     const record = (result: number[]) => {
       results.push(result);

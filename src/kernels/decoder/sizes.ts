@@ -5,6 +5,9 @@ import { groupsPerRow, SEQUENCES } from '../layout.ts';
 /** Four rows of 4096 i16, with what decoding writes behind each: TILE_STRIDE in assembly/decoder/tile.ts. */
 const TILE_BYTES = 4 * (4096 + 96) * 2;
 
+/** What decoding steps of a trellis takes: trellisRows. */
+const DECODE_BYTES = 416;
+
 /** Bytes that quantizeActivation may read behind the end of what it quantizes. */
 export const READ_BEHIND = 124;
 
@@ -23,9 +26,10 @@ function slotsOf(cols: number, groupSize: number): number {
 
 /** Bytes of scratch that a product of up to `count` quantized activations needs in each thread. */
 export function productScratchBytes(cols: number, groupSize: number, count: number): number {
-  // A trellis' product with one activation has that again, in its own order, in two bytes a slot.
-  const steps = Math.max(256, slotsOf(cols, groupSize) * 2);
-  return (groupsPerRow(cols, groupSize) + count + 2) * 16 + TILE_BYTES + steps;
+  const groups = groupsPerRow(cols, groupSize);
+  // A trellis has eight rows go together, and an activation again in its own order.
+  const one = (2 * groups + 4) * 16 + slotsOf(cols, groupSize) * 2;
+  return Math.max((groups + count + 2) * 16 + TILE_BYTES + DECODE_BYTES, one);
 }
 
 /** Bytes that a row of a trellis' codes takes in memory, where four are interleaved: octsOf in assembly/decoder/band.ts. */

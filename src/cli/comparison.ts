@@ -1,0 +1,120 @@
+// What was predicted beside what a text shows: perplexity, and KL divergence from the original.
+
+import { type Command, Option } from 'commander';
+import { readConfig } from '../decoder/config.ts';
+import { DEFAULT_CONTEXT } from '../decoder/perplexity.ts';
+import { FormatError } from '../errors.ts';
+import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
+import { readText } from './files.ts';
+import type { Input } from './input.ts';
+import { measurePerplexity } from './perplexity.ts';
+import { table } from './terminal.ts';
+import { integer, UsageError } from './usage.ts';
+
+export interface TextChoice {
+  text?: string;
+  context?: number;
+}
+
+/** Figures of a text. What is not predicted, or not measured, is null. */
+export interface Comparison {
+  /** Of the original, and of the quantized model; the error is that of the difference. */
+  perplexity: { original: number; predicted: number | null; measured: number | null; error: number | null };
+  /** KL(original ‖ model) of a token, in nats. */
+  kl: { predicted: number | null; measured: number | null; error: number | null };
+  tokensScored: number;
+  windows: number;
+  context: number;
+  seconds: number;
+}
+
+/** Adds the options of `TextChoice`. @param what `--text` is for, in words */
+export function addText(command: Command, what: string): Command {
+  return command
+    .option('--text <file>', what)
+    .addOption(
+      new Option(
+        '--context <n>',
+        `tokens of a window of the text (${DEFAULT_CONTEXT}, or the model’s context)`,
+      ).argParser(integer(2, 2 ** 24)),
+    );
+}
+
+/**
+ * Reads the text, and checks that the original can be measured on it: before long work.
+ * @returns undefined when there is none
+ */
+export async function openText({ text, context }: TextChoice, original: Input): Promise<string | undefined> {
+  if (text === undefined && context !== undefined) throw new UsageError('--context must come with --text');
+  if (text === undefined) return undefined;
+  const content = await readText(text);
+  const { folder } = original;
+  await readConfig(folder);
+  const hasTokenizer = (await folder.list()).includes('tokenizer.json');
+  if (!hasTokenizer)
+    throw new FormatError('a model must have tokenizer.json to read a text: it has none', { file: folder.name });
+  return content;
+}
+
+/**
+ * Measures the original and what became of it.
+ * @param quantized its path; undefined if it is not made yet
+ */
+export async function compareOnText(
+  text: string,
+  original: string,
+  quantized: string | undefined,
+  prediction: Prediction | undefined,
+  { context, threads }: { context?: number | undefined; threads: number },
+): Promise<Comparison> {
+  const choice = { ...(context !== undefined && { context }), threads, activations: 'int8', cache: 'f16' } as const;
+  const paths = quantized === undefined ? [original] : [quantized, original];
+  const { found, seconds } = await measurePerplexity(paths, text, choice);
+  const { tokensScored, windows, against } = found;
+  const base = against?.perplexity ?? found.perplexity;
+  return {
+    perplexity: {
+      original: base,
+      predicted: prediction ? predictPerplexity(prediction, base) : null,
+      measured: against ? found.perplexity : null,
+      error: against ? base * against.ratioError : null,
+    },
+    kl: {
+      predicted: prediction?.loss === 'kl' ? prediction.delta : null,
+      measured: against?.meanKl ?? null,
+      error: against?.standardError ?? null,
+    },
+    ...{ tokensScored, windows, context: found.context, seconds },
+  };
+}
+
+export function comparisonText(comparison: Comparison, prediction: Prediction | undefined): string {
+  const { perplexity, kl, tokensScored, windows, context, seconds } = comparison;
+  const figure = (value: number | null, digits: number) => value?.toPrecision(digits) ?? '';
+  const measured = (value: number | null, error: number | null, digits: number) =>
+    value === null ? '' : `${value.toPrecision(digits)} ± ${error!.toPrecision(2)}`;
+  const rows = [
+    [
+      'perplexity',
+      figure(perplexity.original, 6),
+      figure(perplexity.predicted, 6),
+      measured(perplexity.measured, perplexity.error, 6),
+    ],
+    ['KL(original ‖ model), nats', '', figure(kl.predicted, 4), measured(kl.measured, kl.error, 4)],
+  ];
+  return [
+    table(['of the text', 'original', 'predicted', 'measured'], rows),
+    `${tokensScored} tokens scored in ${windows} windows of ${context}, ${seconds.toFixed(1)} s`,
+    ...(prediction ? [basisText(prediction)] : []),
+  ].join('\n');
+}
+
+// What the figures that are predicted stand for.
+function basisText({ loss, base }: Prediction): string {
+  if (loss === 'kl') {
+    return 'predicted: KL is Σ α t², as α was measured (by default on random tokens); perplexity is the original’s times e to it';
+  }
+  if (loss === 'relative') return 'sensitivities of no unit predict neither';
+  const where = base === null ? '' : `; α was measured where perplexity was ${base.toPrecision(6)}`;
+  return `predicted: the original’s perplexity + Σ α t²${where}`;
+}

@@ -1,0 +1,187 @@
+// Sensitivities kept beside a model, as higgs-alphas.json in its directory: measured when they are first wanted, used as long as
+// weights, configuration and settings are the same.
+
+import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { readConfig } from '../decoder/config.ts';
+import { MATRICES_PER_LAYER, tensorName } from '../decoder/sensitivity/matrices.ts';
+import { settingsOf } from '../decoder/sensitivity/settings.ts';
+import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import type { PlanTensor } from '../linearity/allocate.ts';
+import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
+import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
+import type { Folder } from '../source/source.ts';
+import { readBytes, readText, replaceFile } from './files.ts';
+import type { Input } from './input.ts';
+import { type Measurement, measureModel } from './measurement.ts';
+import { Interrupted } from './run.ts';
+import { progressDisplay } from './terminal.ts';
+
+/** The options that name sensitivities. */
+export const WAYS = '--alphas FILE, --prior or --uniform';
+const READ_BYTES = 8 << 20;
+
+/** Sensitivities of a model by the default settings: those that are kept, or measured now and kept. A line on standard error tells. */
+export function modelSensitivities(input: Input, tensors: readonly PlanTensor[], threads: number): Promise<Alphas> {
+  return namingWays(async () => {
+    const settings = await settingsFor(input.folder);
+    checkMeasured(tensors, settings.layers);
+    const { alphas, isOurs } = await findKept(input, settings);
+    return alphas ?? measureAndKeep(input, threads, isOurs ? pathOf(input) : undefined);
+  });
+}
+
+/** The sensitivities that are kept of a model, if they are current. A line on standard error tells. */
+export function keptSensitivities(input: Input): Promise<Alphas | undefined> {
+  return namingWays(async () => {
+    if (input.isFile) return undefined;
+    return (await findKept(input, await settingsFor(input.folder))).alphas;
+  });
+}
+
+async function namingWays<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof UnsupportedError || error instanceof FormatError || error instanceof RangeError) {
+      error.message += `; sensitivities can be given instead: ${WAYS}`;
+    }
+    throw error;
+  }
+}
+
+// What a measurement without options is, of this model.
+async function settingsFor(folder: Folder) {
+  const { contextLength, layers } = await readConfig(folder);
+  const { estimator, tokens, sequences, draws, seed } = settingsOf({}, contextLength);
+  return { layers, estimator, noted: { tokens, draws, seed, sequences, text: false } };
+}
+
+type Settings = Awaited<ReturnType<typeof settingsFor>>;
+
+function pathOf({ path }: Input): string {
+  return join(path, SENSITIVITIES_NAME);
+}
+
+// Before minutes of measuring: a plan needs the sensitivity of every tensor whose grid is free.
+function checkMeasured(tensors: readonly PlanTensor[], layers: number): void {
+  const measured = new Set<string>();
+  for (let i = 0; i < layers * MATRICES_PER_LAYER; i++) {
+    measured.add(tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER));
+  }
+  const other = tensors.find(({ name, keep }) => !keep && !measured.has(name));
+  if (!other) return;
+  throw new RangeError(
+    `sensitivities are measured of the linear weights of layers, others must have a grid: ${other.name} has none`,
+  );
+}
+
+// What is kept, and whether it may be replaced: not if it is somebody's own. Tells of what is there.
+async function findKept(input: Input, { estimator, noted }: Settings): Promise<{ alphas?: Alphas; isOurs: boolean }> {
+  const path = pathOf(input);
+  let alphas: Alphas;
+  try {
+    alphas = readAlphas(await readBytes(path), path);
+  } catch (error) {
+    if (error instanceof FormatError || error instanceof UnsupportedError) say(`not used: ${error.message}`);
+    else if (!(error instanceof FileError)) throw error;
+    return { isOurs: true };
+  }
+  const { files, ...own } = alphas.settings;
+  if (typeof files !== 'string') {
+    say(`not used: ${path}: no command kept it, so it is left as it is; --alphas takes it`);
+    return { isOurs: false };
+  }
+  const isSame = alphas.estimator === estimator && Object.entries(noted).every(([key, value]) => own[key] === value);
+  if (!isSame || files !== (await digestOf(input.folder))) {
+    say(`not used: ${path}: it is of other ${isSame ? 'weights or another configuration' : 'settings'}`);
+    return { isOurs: true };
+  }
+  say(`sensitivities of ${path} (${described(alphas)})`);
+  return { alphas, isOurs: true };
+}
+
+// SHA-256 of all that α depends on: configuration and weights.
+async function digestOf(folder: Folder): Promise<string> {
+  const names = (await folder.list()).filter((name) => name === 'config.json' || name.endsWith('.safetensors'));
+  const sources = await Promise.all(names.map((name) => folder.open(name)));
+  const total = sources.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const hash = createHash('sha256');
+  const progress = progressDisplay('check');
+  try {
+    let done = 0;
+    for (const [i, source] of sources.entries()) {
+      hash.update(`${names[i]} ${source.byteLength}\n`);
+      for (let at = 0; at < source.byteLength; at += READ_BYTES) {
+        const bytes = await source.slice(at, Math.min(source.byteLength, at + READ_BYTES));
+        hash.update(new Uint8Array(bytes));
+        done += bytes.byteLength;
+        progress.update({ done, total, unit: 'bytes', bytes: done, tensor: '' });
+      }
+    }
+  } finally {
+    progress.stop();
+  }
+  return `sha256 ${hash.digest('hex')}`;
+}
+
+// @param path where to keep them, if they are to be kept
+async function measureAndKeep(input: Input, threads: number, path: string | undefined): Promise<Alphas> {
+  const { folder } = input;
+  const files = path === undefined ? '' : await digestOf(folder);
+  const unfinished = `${path}.partial`;
+  let fault = path === undefined ? 'not kept' : undefined;
+  let isSaved = false;
+  const keep = async (to: string, content: string) => {
+    if (fault !== undefined) return;
+    try {
+      await replaceFile(to, content);
+      isSaved = true;
+    } catch (error) {
+      fault = `not kept: ${(error as Error).message}`;
+    }
+  };
+  const began = performance.now();
+  const measurement = {
+    ...{ folder, name: basename(input.path), settings: {}, threads },
+    save: (content: string) => keep(unfinished, content),
+  };
+  let alphas: Alphas;
+  try {
+    const partial = path === undefined ? undefined : await readText(unfinished).catch(() => undefined);
+    alphas = await measureFrom({ ...measurement, partial });
+  } catch (error) {
+    if (error instanceof Interrupted && isSaved) {
+      error.message = `interrupted; what is measured is kept in ${unfinished}, the same command goes on with it`;
+    }
+    throw error;
+  }
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  if (path !== undefined) {
+    await keep(path, writeAlphas({ ...alphas, settings: { ...alphas.settings, files } }));
+    await rm(unfinished, { force: true }).catch(() => {});
+  }
+  say(`sensitivities measured in ${seconds} s (${described(alphas)}), ${fault ?? `kept in ${path}`}`);
+  return alphas;
+}
+
+// Goes on with what was saved, unless that is of another model or damaged.
+async function measureFrom(measurement: Measurement): Promise<Alphas> {
+  try {
+    return await measureModel(measurement);
+  } catch (error) {
+    const isOther = error instanceof FormatError && error.message.startsWith('unfinished sensitivities');
+    if (measurement.partial === undefined || !isOther) throw error;
+    return measureModel({ ...measurement, partial: undefined });
+  }
+}
+
+function described({ estimator, settings }: Alphas): string {
+  const { sequences, tokens, draws, seed } = settings;
+  return `${estimator}, ${sequences} sequences of ${tokens} random tokens, ${draws} draws, seed ${seed}`;
+}
+
+function say(text: string): void {
+  process.stderr.write(`higgs: ${text}\n`);
+}

@@ -1,0 +1,214 @@
+// Sensitivities that plan and quantize measure by themselves, and keep beside the model; what is predicted beside what a text shows
+// (Node and what follows it only).
+
+import { existsSync, readFileSync } from 'node:fs';
+import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readAlphas, writeAlphas } from '../src/index.ts';
+import { safetensors } from './checkpoints.ts';
+import {
+  CLI,
+  execute,
+  fails,
+  folder,
+  hashes,
+  higgs,
+  nothingAt,
+  output,
+  quantize,
+  succeeds,
+  temporaryRoot,
+} from './command.ts';
+import { type Config, configs, randomFile } from './models.ts';
+
+temporaryRoot();
+
+const NAME = 'higgs-alphas.json';
+const BOOKS = 'models/books-llama';
+const llama = configs.llama!;
+
+/** A model of random weights: measuring takes less than a second. */
+async function model(config: Config = llama): Promise<string> {
+  return folder({ 'model.safetensors': randomFile(config), 'config.json': JSON.stringify(config) });
+}
+
+/** A copy of the embedded model. */
+async function books(): Promise<string> {
+  const path = await folder();
+  const names = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+  for (const name of names) await copyFile(join(BOOKS, name), join(path, name));
+  return path;
+}
+
+const plan = (input: string, ...args: string[]) => higgs('plan', input, '--bpw', '4.5', '--threads', '1', ...args);
+const measured =
+  /^higgs: sensitivities measured in [\d.]+ s \(fisher, 16 sequences of \d+ random tokens, 2 draws, seed 0\), /m;
+
+test('quantize --bpw measures sensitivities, keeps them beside the model, and uses them again', async () => {
+  const [input, out, again, given] = [await model(), output(), output(), output()];
+  const kept = join(input, NAME);
+  const first = await succeeds(quantize(input, out, '--bpw', '4.5', '--group', '64'));
+  assert.match(first.stderr, measured);
+  assert.ok(first.stderr.endsWith(`, kept in ${kept}\n`), first.stderr);
+  assert.match(first.stdout, /\npredicted KL divergence [\d.e-]+ nats\n/);
+  nothingAt(`${kept}.partial`, join(out, NAME));
+
+  const second = await succeeds(quantize(input, again, '--bpw', '4.5', '--group', '64', '--json'));
+  assert.match(second.stderr, /^higgs: sensitivities of .*higgs-alphas\.json \(fisher, 16 sequences [^\n]*\)\n$/);
+  assert.equal(await hashes(again), await hashes(out));
+  await succeeds(quantize(input, given, '--bpw', '4.5', '--group', '64', '--alphas', kept));
+  assert.equal(await hashes(given), await hashes(out));
+
+  const alphas = readAlphas(readFileSync(kept), kept);
+  assert.equal([alphas.estimator, alphas.loss, alphas.settings.text], ['fisher', 'kl', false]);
+  assert.match(String(alphas.settings.files), /^sha256 [0-9a-f]{64}$/);
+
+  const { predicted } = JSON.parse(second.stdout);
+  const shown = await succeeds(higgs('predict', out, '--against', input, '--json'));
+  assert.equal(JSON.parse(shown.stdout), predicted);
+  await succeeds(quantize(input, output(), '--bpw', '4.5', '--dry-run'));
+});
+
+test('kept sensitivities of other weights, another configuration, other settings, or damaged are measured again', async () => {
+  const input = await model();
+  const kept = join(input, NAME);
+  await succeeds(plan(input));
+  const whole = readFileSync(kept, 'utf8');
+  const other = randomFile(llama, undefined, 2);
+  const changes: [change: () => Promise<void>, says: RegExp][] = [
+    [
+      () => writeFile(kept, whole.slice(0, 500)),
+      /not used: .*higgs-alphas\.json: alphas must be JSON: it ends at character 500/,
+    ],
+    [() => writeFile(kept, '{"a": 1}'), /not used: .*alphas must have their version/],
+    [() => writeFile(kept, '{"higgs.alphas": 2}'), /not used: .*higgs\.alphas must be 1/],
+    [() => writeFile(kept, whole.replace('"draws":2', '"draws":3')), /not used: .*it is of other settings/],
+    [
+      () => writeFile(join(input, 'model.safetensors'), other),
+      /not used: .*it is of other weights or another configuration/,
+    ],
+    [
+      () => writeFile(join(input, 'config.json'), JSON.stringify({ ...llama, rms_norm_eps: 0.01 })),
+      /not used: .*it is of other weights or another configuration/,
+    ],
+  ];
+  for (const [change, says] of changes) {
+    await change();
+    const { stderr } = await succeeds(plan(input));
+    assert.match(stderr, says);
+    assert.match(stderr, measured);
+    assert.match((await succeeds(plan(input))).stderr, /^higgs: sensitivities of [^\n]*\n$/);
+  }
+  assert.is.not(readFileSync(kept, 'utf8'), whole);
+});
+
+test('a file of sensitivities that no command kept is left as it is', async () => {
+  const input = await model();
+  const kept = join(input, NAME);
+  await succeeds(plan(input));
+  const { settings, ...alphas } = readAlphas(readFileSync(kept), kept);
+  const own = writeAlphas({ ...alphas, settings: { tokens: 7 } });
+  await writeFile(kept, own);
+  const { stderr } = await succeeds(plan(input));
+  assert.match(stderr, /not used: .*no command kept it, so it is left as it is; --alphas takes it\n/);
+  assert.match(stderr, /, not kept\n$/);
+  assert.is(readFileSync(kept, 'utf8'), own);
+  nothingAt(`${kept}.partial`);
+});
+
+test('where they cannot be kept, a line says so, and the run goes on', async () => {
+  const [input, other] = [await model(), await model()];
+  await mkdir(join(input, NAME));
+  await mkdir(join(input, `${NAME}.partial`));
+  const { stdout, stderr } = await succeeds(plan(input, '--json'));
+  assert.match(stderr, /^higgs: sensitivities measured in .*, not kept: cannot write .*higgs-alphas\.json.*\n$/);
+  assert.is(stdout, (await succeeds(plan(other, '--json'))).stdout);
+});
+
+test('Ctrl-C leaves what is measured, and the same command goes on with it; what is of another run is dropped', async () => {
+  const [input, out] = [await books(), output()];
+  const kept = join(input, NAME);
+  const args = ['quantize', input, '-o', out, '--bpw', '3.25', '--grids', 'p2n16,p2n64,p2n256', '--workers', '1'];
+  const interrupted = await execute(process.execPath, [CLI, ...args], async (child) => {
+    while (child.exitCode === null && !existsSync(`${kept}.partial`)) await new Promise((then) => setTimeout(then, 5));
+    child.kill('SIGINT');
+  });
+  assert.is(interrupted.code, 130, interrupted.stderr);
+  assert.match(
+    interrupted.stderr,
+    /higgs: interrupted; what is measured is kept in .*\.partial, the same command goes on with it\n$/,
+  );
+  nothingAt(kept, out, `${out}.partial`);
+  const partial = readFileSync(`${kept}.partial`, 'utf8');
+  const { results } = JSON.parse(partial);
+  assert.ok(results.length > 0 && results.length < 16, `${results.length} sequences`);
+  await succeeds(higgs(...args));
+  nothingAt(`${kept}.partial`);
+  const whole = readFileSync(kept, 'utf8');
+  for (const damaged of [partial.slice(0, 300), partial.replace('crc32 ', 'crc32 0')]) {
+    await rm(kept);
+    await writeFile(`${kept}.partial`, damaged);
+    await succeeds(higgs('plan', input, '--bpw', '3.25'));
+    assert.is(readFileSync(kept, 'utf8'), whole);
+    nothingAt(`${kept}.partial`);
+  }
+});
+
+test('what cannot be measured is told before anything is written, with the ways out', async () => {
+  const [input, gemma] = [await model(), await model({ ...llama, architectures: ['GemmaForCausalLM'] } as Config)];
+  const single = join(await folder(), 'one.safetensors');
+  await copyFile(join(input, 'model.safetensors'), single);
+  const existing = await folder({ 'model.safetensors': safetensors({}) });
+  const out = output();
+  const ways = /sensitivities can be given instead: --alphas FILE, --prior or --uniform\n$/;
+  const cases: [string[], number, RegExp][] = [
+    [['quantize', gemma, '-o', out, '--bpw', '4.5'], 1, /GemmaForCausalLM/],
+    [['plan', gemma, '--bpw', '4.5'], 1, ways],
+    [['quantize', single, '-o', `${out}.safetensors`, '--bpw', '4.5'], 1, /must have the file "config\.json".*--prior/],
+    [['plan', input, '--bpw', '4.5', '--embeddings', 'any'], 1, /model\.embed_tokens\.weight has none.*--alphas/],
+    [['plan', input, '--bpw', '1'], 1, /bits per weight must be at least/],
+    [['quantize', input, '-o', existing, '--bpw', '4.5'], 1, /it is there already; give --force/],
+    [['quantize', input, '-o', out, '--bpw', '4.5', '--dry-run'], 2, /--dry-run measures nothing.*--prior/],
+    [['quantize', input, '-o', out, '--text', 'no-such.txt'], 1, /cannot read no-such\.txt/],
+    [['quantize', input, '-o', out, '--text', join(BOOKS, 'valid.txt')], 1, /a model must have tokenizer\.json/],
+    [['quantize', input, '-o', out, '--context', '20'], 2, /--context must come with --text/],
+  ];
+  for (const [args, code, says] of cases) assert.match(await fails(higgs(...args), code), says);
+  nothingAt(out, `${out}.partial`, `${out}.safetensors`, join(input, NAME), join(gemma, NAME), `${single}.partial`);
+  await succeeds(quantize(single, `${out}.safetensors`, '--bpw', '4.5', '--prior'));
+});
+
+test('quantize --text and predict --text have predictions beside what the text shows', async () => {
+  const [input, out] = [await books(), output()];
+  const text = join(await folder({ 'text.txt': readFileSync(join(BOOKS, 'valid.txt')).subarray(0, 3000) }), 'text.txt');
+  const run = await succeeds(
+    quantize(input, out, '--bpw', '4.1', '--grids', 'p2n64,p2n256,p1n64', '--text', text, '--context', '64', '--json'),
+  );
+  const { predicted, text: found } = JSON.parse(run.stdout);
+  assert.is(found.kl.predicted, predicted.delta);
+  assert.ok(found.kl.measured > 0 && found.kl.measured < 2 * found.kl.predicted, JSON.stringify(found));
+  const { original, measured: own, error } = found.perplexity;
+  assert.is(found.perplexity.predicted, original * Math.exp(predicted.delta));
+  assert.ok(Math.abs(own - original * Math.exp(found.kl.measured)) < 4 * error, JSON.stringify(found));
+
+  const at = ['--text', text, '--context', '64'];
+  const again = await succeeds(higgs('predict', out, '--against', input, ...at, '--json'));
+  assert.equal({ ...JSON.parse(again.stdout).text, seconds: 0 }, { ...found, seconds: 0 });
+  const prior = await succeeds(higgs('predict', out, '--against', input, '--prior', ...at));
+  assert.match(
+    prior.stdout,
+    /\nperplexity +[\d.]+ +[\d.]+ ± [\d.]+\n[^\n]*\n[^\n]*tokens scored[^\n]*\nsensitivities of no unit predict neither\n$/,
+  );
+
+  const file = join(await folder(), 'plan.json');
+  await succeeds(higgs('plan', input, '--bpw', '4.1', '-o', file));
+  const before = await succeeds(higgs('predict', input, '--plan', file, ...at, '--json'));
+  const ahead = JSON.parse(before.stdout).text;
+  assert.equal([ahead.perplexity.original, ahead.perplexity.measured, ahead.kl.measured], [original, null, null]);
+  assert.match(await fails(higgs('predict', out, '--plan', file, ...at), 2), /--text must come with --against/);
+  assert.match(await fails(higgs('predict', out), 2), /or --against the original that has them/);
+});
+
+test.run();
