@@ -25,9 +25,9 @@ function rounds(heat: number): readonly Round[] {
 
 export const TRELLIS_RECIPES: Readonly<Record<string, TrellisRecipe>> = {
   t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.04) },
-  t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread, seed: 1, rounds: rounds(0.04) },
-  t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread, seed: 1, rounds: rounds(0.04) },
-  t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, rounds: rounds(0.035) },
+  t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread: [1, 0.4, 0.3], seed: 1, rounds: rounds(0.04) },
+  t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread: [1.5, 0.4, 0], seed: 1, rounds: rounds(0.02) },
+  t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, rounds: rounds(0.02) },
   t3: { shape: { bits: 3, used: [3, 3, 3] }, spread, seed: 1, rounds: rounds(0.06) },
   t3c: { shape: { bits: 3, used: [3, 2, 2] }, spread, seed: 1, rounds: rounds(0.06) },
   t3f: { shape: { bits: 3, used: [3, 3, 0] }, spread, seed: 1, rounds: rounds(0.06) },

@@ -32,15 +32,19 @@ export function firsts({ used }: Shape): Int8Array {
   });
 }
 
-/** Random tables: the entries of each normal, `spread[t]` wide. */
+/**
+ * Random tables: the entries of each normal, `spread[t]` wide. Where the trellis forgets high bits of a code, codes of the same low bits
+ * take every 2^r-th of T0's entries (Ungerboeck's set partitioning).
+ */
 export function scattered(shape: Shape, spread: readonly number[], uniform: Random): Float64Array {
+  const { bits, used } = shape;
   const first = firsts(shape);
   const tables = new Float64Array(ENTRIES);
   for (let i = 0; i < ENTRIES; i++) {
     if (first[i] === i) tables[i] = spread[Math.floor(i / TABLE)]! * normal(uniform);
-    else if (first[i]! >= 0) tables[i] = tables[first[i]!]!;
   }
-  return tables;
+  if (bits > 2 && used[1] < bits) tables.subarray(0, 2 ** bits).sort();
+  return tables.map((_, i) => (first[i]! < 0 ? 0 : tables[first[i]!]!));
 }
 
 /** The finest integers whose largest sum is at most 127. */
