@@ -16,17 +16,17 @@ import { trellises } from '../src/grids/trellises.ts';
 import { loadKernels } from '../src/kernels/load.ts';
 import { trellisValues } from '../src/reference/trellis.ts';
 
-/** Errors that the trellises must reach. */
+/** Errors that the trellises must reach: those of the best tables found, and 0.5 %. */
 const LIMITS: Readonly<Record<string, number>> = {
-  t4: 0.006,
-  t4c: 0.00575,
-  t4f: 0.00665,
-  t4q: 0.0053,
-  t3: 0.0212,
-  t3c: 0.0223,
-  t3f: 0.0242,
-  t2: 0.081,
-  t2c: 0.0845,
+  t4: 0.00586,
+  t4c: 0.00568,
+  t4f: 0.00664,
+  t4q: 0.00525,
+  t3: 0.02103,
+  t3c: 0.0221,
+  t3f: 0.02408,
+  t2: 0.0804,
+  t2c: 0.0842,
 };
 
 const code = newCoder(await loadKernels());

@@ -2,7 +2,8 @@
 // same platform, same bytes; a trellis only if it errs less than the stored one. With --seeds=1-20 it tries those seeds in place of the
 // recipe's and writes nothing: how the recipes' seeds were found. With --improve=8 it looks near the stored trellises, by 8 hops.
 // Seconds on one core (Xeon, Node 20): p1 0, p2n16 1, p2n64 1, p2n256 5, p2n1024 32, p3n512 30, p3n4096 105, p4n256 80,
-// p4n1024 71, p4n4096 117; the search for the recipes took half an hour. t4 30, t4c 30, t4q 60, t3 40, t2 35, the others 25.
+// p4n1024 71, p4n4096 117; the search for the recipes took half an hour. t4q 60, the other
+// trellises 20 to 40.
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { loadKernels } from '../../kernels/load.ts';
