@@ -27,6 +27,8 @@ export interface Comparison {
 
 export interface Scorer {
   score(folder: Folder, activations: Activations, against?: Language): Promise<Figures>;
+  /** The figures of each text. */
+  scoreEach(folder: Folder, activations: Activations, against?: Language): Promise<Perplexity[]>;
   /** A model on the f32 path that answers a second time as it did the first, without computing; the caller closes it. */
   remember(folder: Folder): Promise<Language>;
 }
@@ -34,17 +36,19 @@ export interface Scorer {
 export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: number): Scorer {
   const open = async (folder: Folder, activations: Activations) =>
     higgs.loadModel(folder, { context, activations, threads: await startThreads(threads) });
+  const scoreEach: Scorer['scoreEach'] = async (folder, activations, against) => {
+    const { language, close } = await open(folder, activations);
+    try {
+      const found: Perplexity[] = [];
+      for (const ids of texts) found.push(await perplexity(language, ids, { context, ...(against && { against }) }));
+      return found;
+    } finally {
+      await close();
+    }
+  };
   return {
-    async score(folder, activations, against) {
-      const { language, close } = await open(folder, activations);
-      try {
-        const found: Perplexity[] = [];
-        for (const ids of texts) found.push(await perplexity(language, ids, { context, ...(against && { against }) }));
-        return figuresOf(found);
-      } finally {
-        await close();
-      }
-    },
+    score: async (...args) => figuresOf(await scoreEach(...args)),
+    scoreEach,
     async remember(folder) {
       const { language } = await open(folder, 'f32');
       const known = new Map<string, Float32Array>();

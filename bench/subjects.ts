@@ -15,7 +15,12 @@ export interface Subject {
   texts: number[][];
   /** Tokens of a window, its bos included. */
   context: number;
+  /** A text of the same kind that holds none of those. */
+  otherText: string;
 }
+
+/** Stories of the other text. */
+const OTHER_STORIES = 200;
 
 /**
  * The model of that name: the embedded one, or one of stories, which the project does not hold.
@@ -39,7 +44,8 @@ async function booksLlama(windows: number): Promise<Subject> {
     const start = Math.floor((i * all) / count) * (context - 1);
     return ids.slice(start, start + context - 1);
   });
-  return { name: 'books-llama', folder, texts, context };
+  const otherText = readFileSync(join(path, 'valid.txt'), 'utf8');
+  return { name: 'books-llama', folder, texts, context, otherText };
 }
 
 // On the first stories, each as far as the context reaches.
@@ -47,9 +53,9 @@ async function storyModel(name: string, stories: number, data: string): Promise<
   const folder = await openFolder(join(data, 'models', name));
   const { encode } = await openTokenizer(folder);
   const { contextLength: context } = await readConfig(folder);
-  const texts = readFileSync(join(data, 'text/tinystories.txt'), 'utf8')
+  const all = readFileSync(join(data, 'text/tinystories.txt'), 'utf8')
     .split('<|endoftext|>')
-    .slice(0, stories)
-    .map((story) => encode(story.trim(), { special: false }).slice(0, context - 1));
-  return { name, folder, texts, context };
+    .map((story) => story.trim());
+  const texts = all.slice(0, stories).map((story) => encode(story, { special: false }).slice(0, context - 1));
+  return { name, folder, texts, context, otherText: all.slice(stories, stories + OTHER_STORIES).join('\n') };
 }

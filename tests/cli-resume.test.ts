@@ -172,6 +172,7 @@ test('Ctrl-C: exit code 130, a line that tells of --resume; other options are re
   const other = /an interrupted run had other options or another input: start again with --force/;
   assert.match(await fails(resume(input, out, '--grid', 'p1n8')), other);
   assert.match(await fails(resume(input, out, '--seed', '4')), other);
+  assert.match(await fails(resume(input, out, '--scale-search')), other);
   assert.match(await fails(resume(input, out, '--exclude', 'layers.3')), other);
   const { input: another } = await small();
   assert.match(await fails(resume(another, out)), other);

@@ -18,11 +18,11 @@ test('sensitivity writes a file of all linear weights, and prints the largest', 
   const { stdout } = await succeeds(run(out));
   const alphas = readAlphas(readFileSync(out), out);
   assert.equal([alphas.model.name, alphas.estimator, alphas.loss], ['books-llama', 'fisher', 'kl']);
-  assert.is(alphas.tensors.size, 42);
+  assert.is(alphas.tensors.size, 43); // with the embeddings, which are the head too
   assert.ok([...alphas.tensors.values()].every(({ alpha, error }) => alpha > 0 && error! > 0));
   assert.match(stdout, /^tensor +α +± +share +R²\n/);
   assert.match(stdout, /\nmodel\.layers\.0\.mlp\.down_proj\.weight +0\.\d+ /);
-  assert.match(stdout, /\nand 32 more, Σα \d.*, loss is KL divergence in nats; .* written in [\d.]+ s\n$/);
+  assert.match(stdout, /\nand 33 more, Σα \d.*, loss is KL divergence in nats; .* written in [\d.]+ s\n$/);
   nothingAt(`${out}.partial`);
   const again = output();
   const { stdout: json } = await succeeds(run(again, '--json', '--threads', '2'));

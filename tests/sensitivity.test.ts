@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { estimateSensitivity } from '../src/decoder/sensitivity/cost.ts';
 import { fitLevels } from '../src/decoder/sensitivity/fit.ts';
-import { MATRICES_PER_LAYER, MATRIX, tensorName } from '../src/decoder/sensitivity/matrices.ts';
+import { EMBEDDING, HEAD, MATRICES_PER_LAYER, MATRIX, tensorName } from '../src/decoder/sensitivity/matrices.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/decoder/sensitivity/measure.ts';
 import { checksumOf, randomSequences, textSequences } from '../src/decoder/sensitivity/sequences.ts';
 import { openSession, planSession, squaredNorms } from '../src/decoder/sensitivity/session.ts';
@@ -114,7 +114,8 @@ for (const estimator of ['fisher', 'noise'] as const) {
       const onPartial = (partial: string) => partials.push(partial);
       const wanted = await fileOf(folder, { ...options, onPartial });
       const read = readAlphas(wanted, 'alphas.json');
-      assert.is(read.tensors.size, config.num_hidden_layers * MATRICES_PER_LAYER);
+      const beside = estimator === 'noise' ? 0 : config.tie_word_embeddings ? 1 : 2; // embeddings and head
+      assert.is(read.tensors.size, config.num_hidden_layers * MATRICES_PER_LAYER + beside);
       assert.is(writeAlphas(read), wanted);
       assert.is(await fileOf(folder, { ...options, threads: await startThreads(2) }), wanted);
       assert.is(partials.length, estimator === 'fisher' ? 2 : 4);
@@ -197,8 +198,13 @@ test('squaredNorms() are those of the weights', async () => {
   const options = { estimator: 'fisher', tokens: 4, draws: 1, threads: 1 } as const;
   const session = await openSession(await planSession(tiny, options), undefined, {});
   const tensors = tensorsOf(randomFile(llama));
-  for (const [i, norm] of squaredNorms(session).entries()) {
-    const values = tensors.get(tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER))!;
+  const norms = squaredNorms(session);
+  const names = Array.from({ length: norms.length - 2 }, (_, i) =>
+    tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER),
+  );
+  for (const [i, name] of [...names, EMBEDDING, HEAD].entries()) {
+    const norm = norms[i]!;
+    const values = tensors.get(name)!;
     const wanted = Array.from(values).reduce((sum, value) => sum + value * value, 0);
     assert.ok(Math.abs(norm / wanted - 1) < 1e-12);
   }
@@ -219,7 +225,7 @@ test('both estimators agree on the embedded model within their standard errors, 
   const median = apart.sort((a, b) => a - b)[21]!;
   assert.ok(median < 1.2, `${median} standard errors apart`);
   assert.ok(apart[39]! < 5, `${apart[39]} standard errors apart`);
-  const [a, b] = [noise, fisher].map(({ tensors }) => [...tensors.values()].reduce((sum, { alpha }) => sum + alpha, 0));
+  const [a, b] = [0, 1].map((i) => pairs.reduce((sum, pair) => sum + pair[i]!.alpha, 0));
   assert.ok(Math.abs(a! / b! - 1) < 0.15, `Σα are ${a} and ${b}`);
 });
 
@@ -281,7 +287,7 @@ test('measureSensitivity() stops at an abort, and refuses what another run had d
   const wrong: [string, RegExp][] = [
     [partials[0]!.replace('"seed\\":0', '"seed\\":1'), /must be of the same model and settings/],
     ['{', /must be JSON/],
-    ['{}', /must be of version 1/],
+    ['{}', /must be of version 2/],
     [partials[0]!.replace(/"results":.*/, '"results":[["x"]]}'), /arrays of numbers/],
   ];
   for (const [partial, message] of wrong) {

@@ -24,19 +24,50 @@ export function octsOf(cols: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-function weave(a: usize, b: usize, to: usize): void {
-  const x = v128.load(a);
-  const y = v128.load(b);
-  v128.store(to, v128.shuffle<i16>(x, y, 0, 8, 1, 9, 2, 10, 3, 11));
-  v128.store(to, v128.shuffle<i16>(x, y, 4, 12, 5, 13, 6, 14, 7, 15), 16);
+function lower(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
-/** Eight vectors of i16 at `at`: lane j of vector k goes to lane k of vector j. `spare` holds as many. */
-export function turn(at: usize, spare: usize): void {
-  for (let i: usize = 0; i < 64; i += 16) weave(at + i, at + i + 64, spare + 2 * i);
-  for (let i: usize = 0; i < 64; i += 16) weave(spare + i, spare + i + 64, at + 2 * i);
-  for (let i: usize = 0; i < 64; i += 16) weave(at + i, at + i + 64, spare + 2 * i);
-  memory.copy(at, spare, 128);
+// @ts-ignore: decorator
+@inline
+function upper(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/** Eight vectors of i16 at `at` to `to`: lane j of vector k to lane k of vector j. */
+export function turn(at: usize, to: usize): void {
+  const a0 = v128.load(at);
+  const a1 = v128.load(at, 16);
+  const a2 = v128.load(at, 32);
+  const a3 = v128.load(at, 48);
+  const a4 = v128.load(at, 64);
+  const a5 = v128.load(at, 80);
+  const a6 = v128.load(at, 96);
+  const a7 = v128.load(at, 112);
+  const b0 = lower(a0, a4);
+  const b1 = upper(a0, a4);
+  const b2 = lower(a1, a5);
+  const b3 = upper(a1, a5);
+  const b4 = lower(a2, a6);
+  const b5 = upper(a2, a6);
+  const b6 = lower(a3, a7);
+  const b7 = upper(a3, a7);
+  const c0 = lower(b0, b4);
+  const c1 = upper(b0, b4);
+  const c2 = lower(b1, b5);
+  const c3 = upper(b1, b5);
+  const c4 = lower(b2, b6);
+  const c5 = upper(b2, b6);
+  const c6 = lower(b3, b7);
+  const c7 = upper(b3, b7);
+  v128.store(to, lower(c0, c4));
+  v128.store(to, upper(c0, c4), 16);
+  v128.store(to, lower(c1, c5), 32);
+  v128.store(to, upper(c1, c5), 48);
+  v128.store(to, lower(c2, c6), 64);
+  v128.store(to, upper(c2, c6), 80);
+  v128.store(to, lower(c3, c7), 96);
+  v128.store(to, upper(c3, c7), 112);
 }
 
 // Vectors of steps `k`, a multiple of two, and k + 1: their nibbles in one.
@@ -63,6 +94,7 @@ export function bandRows(packed: usize, rows: usize, cols: usize, bits: u32, to:
   const rowBytes = (steps * bits + 1) >> 1;
   const stride = octs << 6;
   const block = scratch + (stride << 2);
+  const vectors = block + 128;
   memory.fill(scratch, 0, stride << 2);
   for (let row: usize = 0; row < rows; row += 4) {
     for (let r: usize = 0; r < 4; r++) {
@@ -83,17 +115,17 @@ export function bandRows(packed: usize, rows: usize, cols: usize, bits: u32, to:
         v128.store(block + (r << 5), even);
         v128.store(block + (r << 5), odd, 16);
       }
-      turn(block, block + 128);
+      turn(block, vectors);
       if (bits == 2) {
-        v128.store(to, v128.or(nibbles2(block, 0), i16x8.shl(nibbles2(block, 2), 4)));
-        v128.store(to, v128.or(nibbles2(block, 4), i16x8.shl(nibbles2(block, 6), 4)), 16);
+        v128.store(to, v128.or(nibbles2(vectors, 0), i16x8.shl(nibbles2(vectors, 2), 4)));
+        v128.store(to, v128.or(nibbles2(vectors, 4), i16x8.shl(nibbles2(vectors, 6), 4)), 16);
       } else if (bits == 3) {
-        const last = nibbles(block, 6);
-        v128.store(to, v128.or(nibbles(block, 0), thirds(last, 0)));
-        v128.store(to, v128.or(nibbles(block, 2), thirds(last, 1)), 16);
-        v128.store(to, v128.or(nibbles(block, 4), thirds(last, 2)), 32);
+        const last = nibbles(vectors, 6);
+        v128.store(to, v128.or(nibbles(vectors, 0), thirds(last, 0)));
+        v128.store(to, v128.or(nibbles(vectors, 2), thirds(last, 1)), 16);
+        v128.store(to, v128.or(nibbles(vectors, 4), thirds(last, 2)), 32);
       } else {
-        for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 3), nibbles(block, k));
+        for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 3), nibbles(vectors, k));
       }
       to += bits << 4;
     }

@@ -37,22 +37,30 @@ export function trellisRows(
   const t1 = v128.load(values, 16);
   const t2 = v128.load(values, 32);
   const steps = block + 32;
+  const u = steps + 128;
+  const rows = u + 128;
   const last = lastOf(before, bits);
   v128.store(steps, low(last), 96);
   v128.store(steps, high(last), 112);
   for (const end = tile + narrowBytes(count); tile < end; tile += narrowBytes(32), at += bits << 4) {
-    memory.copy(block, steps + 96, 32);
+    v128.store(block, v128.load(steps, 96));
+    v128.store(block, v128.load(steps, 112), 16);
     indices(at, bits, steps);
-    const u = steps + 128;
-    for (let k: usize = 0; k < 128; k += 16) {
-      const before2 = block + k;
-      v128.store(u + k, integers(v128.load(before2, 32), v128.load(before2, 16), v128.load(before2), t0, t1, t2, 3));
+    let before2 = v128.load(block);
+    let before1 = v128.load(block, 16);
+    for (let k: usize = 0; k < 128; k += 32) {
+      const n0 = v128.load(steps + k);
+      const n1 = v128.load(steps + k, 16);
+      v128.store(u + k, integers(n0, before1, before2, t0, t1, t2, 3));
+      v128.store(u + k, integers(n1, n0, before1, t0, t1, t2, 3), 16);
+      before2 = n0;
+      before1 = n1;
     }
-    turn(u, u + 128);
+    turn(u, rows);
     for (let row: usize = 0; row < 4; row++) {
       const to = tile + row * TILE_STRIDE;
-      const even = v128.load(u + (row << 5));
-      const odd = v128.load(u + (row << 5), 16);
+      const even = v128.load(rows + (row << 5));
+      const odd = v128.load(rows + (row << 5), 16);
       v128.store(to, even);
       if (ASC_FEATURE_RELAXED_SIMD) {
         v128.store(to, odd, 16);

@@ -1,8 +1,6 @@
 // higgs predict: the loss that the theorem predicts, of a plan or of what was measured when quantizing; beside it what a text shows.
 
 import { type Command, Option } from 'commander';
-import { largeGrids } from '../grids/large.ts';
-import { smallGrids } from '../grids/small.ts';
 import type { BitPlan } from '../linearity/plan.ts';
 import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
 import { addSensitivities, namedSensitivities, planFrom, type SensitivityOptions } from './budget.ts';
@@ -96,8 +94,8 @@ async function predictionOf(
   const measured = found.tensors.flatMap(({ name, shape, relativeError }) =>
     relativeError === undefined ? [] : [{ name, shape, relativeError }],
   );
-  const mse = new Map([...smallGrids, ...largeGrids].map((grid) => [grid.name, grid.mse]));
-  const planned = plan?.tensors.map(({ name, shape, grid }) => ({ name, shape, relativeError: mse.get(grid)! })) ?? [];
+  const planned =
+    plan?.tensors.map(({ name, shape, grid }) => ({ name, shape, relativeError: higgs.grids.get(grid)!.mse })) ?? [];
   const tensors = isQuantized ? measured : planned;
   return { prediction: predict(tensors, await sensitivities(options, tensors, plan, original)), isQuantized };
 }

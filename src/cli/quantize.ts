@@ -14,6 +14,7 @@ import { addSelection, type SelectionOptions, selectionOf } from './selection.ts
 import { byteSize, GRID_NAMES, gridName, integer, UsageError } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions, TextChoice {
+  scaleSearch?: boolean;
   output?: string;
   grid?: string;
   bits?: number;
@@ -47,6 +48,10 @@ export function addQuantize(program: Command): void {
         'size',
       ]),
     );
+  command.option(
+    '--scale-search',
+    'try five scales for each group, take the best: 1 to 3 % less error, six times the work',
+  );
   addText(addBits(addSelection(command)), 'a text in UTF-8, to measure the original and the result on')
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
@@ -60,9 +65,9 @@ export function addQuantize(program: Command): void {
       'after',
       `
 Examples:
-  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs             4.02 bits per weight (p2n256)
-  $ higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings p2n256
-  $ higgs quantize model.safetensors -o small.safetensors --grid p4n4096
+  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs             4.02 bits per weight (t4)
+  $ higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings t4
+  $ higgs quantize model.safetensors -o small.safetensors --grid t4q --scale-search
   $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25                measures what an error in each weight costs first
   $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json --text wiki.test.raw
   $ higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run
@@ -134,7 +139,7 @@ function checkTogether(options: Options): void {
 async function settingsOf(input: Input, options: Options): Promise<CheckpointOptions> {
   const { plan, bpw, size, grid, bits, maxShardSize: maxShardBytes } = options;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
-  const scheme = { groupSize, seed, signs, maxShardBytes };
+  const scheme = { groupSize, seed, signs, maxShardBytes, scaleSearch: options.scaleSearch ?? false };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
   if (bpw === undefined && size === undefined) {
     return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4]! };

@@ -3,7 +3,7 @@
 
 import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
-import { bytesPerRow, dtypeCodes, groupsPerRow } from './layout.ts';
+import { bytesPerRow, type CodeGrid, dtypeCodes, groupsPerRow } from './layout.ts';
 
 /** Dtypes, as safetensors names them, of weights that can be read. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
@@ -22,17 +22,6 @@ export interface Weights {
   /** F8_E4M3 only: a factor for each row and each 128 columns. */
   factors?: Float32Array; // (rows, ceil(cols / 128))
 }
-
-/** What codes mean: points of a grid, or a trellis. */
-export type CodeGrid =
-  | { readonly p: number; readonly bits: number; readonly points: Float32Array }
-  | {
-      readonly p: 1;
-      readonly bits: number;
-      readonly tables: Uint8Array; // (3, 16)
-      readonly step: number;
-      readonly zero: number;
-    };
 
 /** Shape and scheme of a block of rows. */
 export interface Matrix {

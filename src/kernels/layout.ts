@@ -1,5 +1,24 @@
 // Sizes of a quantized matrix (FORMAT.md, "One matrix"): what the kernels write follows from the shape and the scheme alone.
 
+/** A grid's points: n = 2^bits of p dimensions. */
+export interface CodePoints {
+  readonly p: number;
+  readonly bits: number;
+  readonly points: Float32Array; // (n, p)
+}
+
+/** A trellis: value = step · (sum of three entries - zero). */
+export interface CodeTrellis {
+  readonly p: 1;
+  readonly bits: number;
+  readonly tables: Uint8Array; // (3, 16)
+  readonly step: number;
+  readonly zero: number;
+}
+
+/** What codes mean. */
+export type CodeGrid = CodePoints | CodeTrellis;
+
 /** What the layout of codes depends on: the weights of a code, its bits, and whether they are a trellis'. */
 export interface CodeShape {
   readonly p: number;

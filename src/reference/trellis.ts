@@ -95,13 +95,13 @@ export function cheapestCycle(
   targets: readonly number[],
   windows: Windows,
 ): { codes: number[]; seam: number; cost: number } {
-  const free = new Array<number>(windows.states).fill(0);
+  const free = new Float64Array(windows.states);
   let seam = 0;
   if (targets.length >= 3) {
     const half = Math.min(WARM_UP, targets.length);
     const around = [...targets.slice(-half), ...targets.slice(0, half)];
     const { costs, trace } = cheapestPaths(around, free, windows);
-    const end = costs.indexOf(costs.reduce((least, cost) => Math.min(least, cost)));
+    const end = costs.indexOf(Math.min(...costs));
     seam = trace(end, half).start;
   }
   const start = free.map((_, state) => (state === seam ? 0 : Infinity));
@@ -110,22 +110,19 @@ export function cheapestCycle(
 }
 
 // Costs of the end states; `trace` goes back from one of them by some steps.
-function cheapestPaths(
-  targets: readonly number[],
-  start: readonly number[],
-  { bits, states, integers, next }: Windows,
-) {
-  let costs = [...start];
+function cheapestPaths(targets: readonly number[], start: Float64Array, { bits, states, integers, next }: Windows) {
+  let costs = start;
   const chosen: Int32Array[] = []; // the last window of the cheapest path into each state
   for (const target of targets) {
-    const after = new Array<number>(states).fill(Infinity);
+    const after = new Float64Array(states).fill(Infinity);
     const windows = new Int32Array(states);
     for (let w = 0; w < integers.length; w++) {
       const u = integers[w]!;
+      const state = next[w]!;
       const cost = costs[w >> bits]! + 128 * u * u - 2 * target * u;
-      if (cost >= after[next[w]!]!) continue;
-      after[next[w]!] = cost;
-      windows[next[w]!] = w;
+      if (cost >= after[state]!) continue;
+      after[state] = cost;
+      windows[state] = w;
     }
     costs = after;
     chosen.push(windows);
@@ -135,10 +132,10 @@ function cheapestPaths(
     let state = end;
     for (let i = 1; i <= steps; i++) {
       const window = chosen[chosen.length - i]![state]!;
-      codes.unshift(window % 2 ** bits);
+      codes.push(window % 2 ** bits);
       state = window >> bits;
     }
-    return { start: state, codes };
+    return { start: state, codes: codes.reverse() };
   }
   return { costs, trace };
 }

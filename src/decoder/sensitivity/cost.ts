@@ -15,7 +15,7 @@ export interface SensitivityCost {
   readonly tokens: number;
   readonly sequences: number;
   readonly draws: number;
-  /** Matrices, and their weights. */
+  /** Matrices of the layers, and their weights. */
   readonly matrices: number;
   readonly weights: number;
   /** Bytes of linear memory; above 4 GB the measurement is refused. */
@@ -88,7 +88,7 @@ function timesOf({ measuring, run }: Session): Times {
 function fisherSeconds(seconds: Times, layers: number): number {
   const forward = seconds({ kind: 'embed' }) + layers * seconds({ kind: 'layer', save: true });
   const backward = seconds({ kind: 'feedForwardBack' }) + seconds({ kind: 'attentionBack' });
-  return forward + seconds({ kind: 'labels' }) + layers * backward;
+  return forward + seconds({ kind: 'labels' }) + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 
 function noiseSeconds(

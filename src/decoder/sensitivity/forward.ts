@@ -4,7 +4,7 @@ import { dtypeCodes } from '../../kernels/layout.ts';
 import { embed } from '../forward.ts';
 import { attentionLayer, feedForwardLayer } from '../layer.ts';
 import type { DenseLinear } from '../linear.ts';
-import { MATRICES_PER_LAYER, matrixOf, withMatrix } from './matrices.ts';
+import { matricesOf, matrixOf, withMatrix } from './matrices.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import type { Task } from './task.ts';
 
@@ -42,13 +42,16 @@ export function perturbedOf({ state, workspace }: Measuring, layer: number, matr
   return { ...linear, dtype: 'F32', rowBytes: linear.cols * 4, weights: workspace.noise!.weights };
 }
 
-/** Σ w² of every row of a layer's matrices, one matrix after the other, to `sums`. */
+/**
+ * Σ w² of every row of a layer's matrices, one matrix after the other, to `sums`; behind the last layer, of the embeddings and of
+ * the head.
+ */
 export function squareRows(measuring: Measuring, layer: number): void {
   const { thread, state, workspace, floats, doubles } = measuring;
   const row = workspace.scratch[thread.index]!;
   let at = workspace.sums / 8;
-  for (let matrix = 0; matrix < MATRICES_PER_LAYER; matrix++) {
-    const { rows, cols, rowBytes, weights, dtype } = matrixOf(state.layers[layer]!, matrix) as DenseLinear;
+  for (const linear of matricesOf(state, layer)) {
+    const { rows, cols, rowBytes, weights, dtype } = linear as DenseLinear;
     const [first, end] = partOf(measuring, rows);
     for (let r = first; r < end; r++) {
       thread.kernels.widen(weights + r * rowBytes, dtypeCodes[dtype], 0, cols, row);

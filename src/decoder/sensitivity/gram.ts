@@ -52,7 +52,8 @@ function products(
   thread.kernels.denseRows(x + first * cols * 4, dtypeCodes.F32, rows, cols, x, first + rows, y, stride, 0);
 }
 
-function eachBlock({ thread, workspace }: Measuring, work: (first: number, rows: number) => void): void {
+/** Blocks of tokens τ, each given to one thread. */
+export function eachBlock({ thread, workspace }: Measuring, work: (first: number, rows: number) => void): void {
   const { tokens } = workspace;
   for (let first = thread.index * GRAM_ROWS; first < tokens; first += thread.count * GRAM_ROWS) {
     work(first, Math.min(GRAM_ROWS, tokens - first));

@@ -5,11 +5,15 @@ import { dtypeCodes } from '../../kernels/layout.ts';
 import { logSumExp } from '../exponential.ts';
 import { apply, normTokens } from '../layer.ts';
 import { type DenseLinear, decodeRow, ROWS_APART } from '../linear.ts';
+import { keepOutputs } from './embeddings.ts';
 import { type Measuring, partOf, savedAt } from './measuring.ts';
 import { USE, uniformStream } from './stream.ts';
 import type { Task } from './task.ts';
 
-/** Labels and gradients of tokens `first` to `first + count`, at most as many as there is room for logits; −ln p of the text's ids to `sums`. */
+/**
+ * Labels and gradients of tokens `first` to `first + count`, at most as many as there is room for logits; −ln p of the text's ids
+ * and squared norms of the head's gradients to `sums`.
+ */
 export function sampleLabels(measuring: Measuring, { first, count, seed, sequence }: Required<Task>): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { kernels, barrier } = thread;
@@ -31,6 +35,7 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
     kernels.softmax(row, vocabSize);
     const p = floats.subarray(row / 4, row / 4 + vocabSize);
     const sum = p.reduce((total, value) => total + value, 0);
+    keepOutputs(measuring, first + j, p, sum);
     const target = ints[workspace.targets / 4 + first + j]!;
     doubles[workspace.sums / 8 + first + j] =
       logSumExp(floats.subarray(logits + j * vocabSize, logits + (j + 1) * vocabSize)) -

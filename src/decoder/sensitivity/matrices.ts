@@ -1,7 +1,7 @@
 // The matrices of a layer whose sensitivity is measured, in the order of the results, and their tensors' names.
 
 import type { Linear } from '../linear.ts';
-import type { Layer } from '../state.ts';
+import type { Layer, State } from '../state.ts';
 
 type MatrixKey = 'q' | 'k' | 'v' | 'output' | 'gate' | 'up' | 'down';
 
@@ -23,6 +23,12 @@ export function matrixOf(layer: Layer, matrix: number): Linear {
   return layer[MATRICES[matrix]![0]];
 }
 
+/** The matrices of a layer; behind the last layer, the embeddings, and behind those the head. */
+export function matricesOf({ layers, embedding, head }: State, layer: number): Linear[] {
+  if (layer >= layers.length) return [layer === layers.length ? embedding : head];
+  return MATRICES.map(([key]) => layers[layer]![key]);
+}
+
 /** The layer with another matrix in the place of its own. */
 export function withMatrix(layer: Layer, matrix: number, linear: Linear): Layer {
   return { ...layer, [MATRICES[matrix]![0]]: linear };
@@ -32,6 +38,10 @@ export function withMatrix(layer: Layer, matrix: number, linear: Linear): Layer 
 export function isFeedForward(matrix: number): boolean {
   return matrix >= MATRIX.gate;
 }
+
+/** Tensors outside the layers. */
+export const EMBEDDING = 'model.embed_tokens.weight';
+export const HEAD = 'lm_head.weight';
 
 export function tensorName(layer: number, matrix: number): string {
   return `model.layers.${layer}.${MATRICES[matrix]![1]}.weight`;

@@ -30,7 +30,7 @@ export interface SensitivityOptions extends SensitivitySettings {
 }
 
 /**
- * Measures the sensitivities of all linear weights of a checkpoint that is not quantized.
+ * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
  * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB

@@ -3,7 +3,7 @@
 import { FormatError } from '../../errors.ts';
 import { isRecord } from '../files.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 
 /** Results of steps that took long, in the order in which they are made. */
 export interface Partial {

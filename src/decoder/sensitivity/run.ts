@@ -1,6 +1,7 @@
 // A task of a measurement, as every thread of the team runs it.
 
 import { attentionBack, feedForwardBack } from './backward.ts';
+import { embeddingBack } from './embeddings.ts';
 import { embedTokens, runLayer, squareRows } from './forward.ts';
 import { sampleLabels } from './labels.ts';
 import { copyTokens, type Measuring, savedAt } from './measuring.ts';
@@ -15,6 +16,7 @@ const runs: Readonly<Record<Task['kind'], (measuring: Measuring, task: Required<
   labels: sampleLabels,
   feedForwardBack: (measuring, { layer }) => feedForwardBack(measuring, layer),
   attentionBack: (measuring, { layer }) => attentionBack(measuring, layer),
+  embeddingBack,
   draw: drawNoise,
   perturb,
   keep: keepLogits,

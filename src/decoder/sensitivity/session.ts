@@ -16,7 +16,7 @@ import { type Plan, planState } from '../state.ts';
 import { joinTeam } from '../team.ts';
 import { openWeights, type Weights } from '../weights.ts';
 import type { ThreadMessage } from '../worker.ts';
-import { MATRICES_PER_LAYER, matrixOf } from './matrices.ts';
+import { matricesOf } from './matrices.ts';
 import { type Measuring, measuringOf } from './measuring.ts';
 import { runTask } from './run.ts';
 import { type Task, taskOf, wordsOfTask } from './task.ts';
@@ -153,20 +153,20 @@ function identityOf(kernels: DecoderExports, plan: Plan): string {
   return `crc32 ${(crc >>> 0).toString(16).padStart(8, '0')}`;
 }
 
-/** ‖W‖² of every matrix of every layer, (layers, 7). */
+/** ‖W‖² of every matrix of every layer, (layers, 7); behind them, of the embeddings and the head. */
 export function squaredNorms({ measuring, run }: Session): Float64Array {
   const { state, workspace, doubles } = measuring;
-  const norms = new Float64Array(state.layers.length * MATRICES_PER_LAYER);
-  for (const [index, layer] of state.layers.entries()) {
-    run({ kind: 'norms', layer: index });
+  const norms: number[] = [];
+  const last = state.layers.length + (workspace.fisher ? 2 : 0);
+  for (let layer = 0; layer < last; layer++) {
+    run({ kind: 'norms', layer });
     let at = workspace.sums / 8;
-    for (let matrix = 0; matrix < MATRICES_PER_LAYER; matrix++) {
-      const { rows } = matrixOf(layer, matrix);
+    for (const { rows } of matricesOf(state, layer)) {
       let sum = 0;
       for (let r = 0; r < rows; r++) sum += doubles[at + r]!;
-      norms[index * MATRICES_PER_LAYER + matrix] = sum;
+      norms.push(sum);
       at += rows;
     }
   }
-  return norms;
+  return Float64Array.from(norms);
 }

@@ -9,6 +9,7 @@ export const TASKS = [
   'labels', // logits of some tokens to labels and gradients
   'feedForwardBack',
   'attentionBack',
+  'embeddingBack',
   'draw', // noise for a matrix
   'perturb', // the matrix with `scale` times the noise
   'keep', // logits of some tokens, to compare with

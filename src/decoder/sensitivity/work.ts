@@ -13,7 +13,7 @@ export interface Work {
   readonly draws: number;
   /** Relative errors t² of the noise. */
   readonly levels: readonly number[];
-  /** ‖W‖² of every matrix, (layers, 7). */
+  /** ‖W‖² of every matrix, (layers, 7); behind them, of the embeddings and the head. */
   readonly norms: Float64Array;
   /** What is done, by this run or an earlier one, in the order of the work. */
   readonly results: readonly (readonly number[])[];

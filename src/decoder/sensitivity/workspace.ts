@@ -31,6 +31,8 @@ export interface FisherRegions {
   readonly probabilities: number; // (logitRows, paddedVocab)
   readonly paddedVocab: number;
   readonly expected: number; // (tokens, dim), rows of the head, weighed by probabilities
+  readonly outputs: number; // (tokens, dim), the head's inputs
+  readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id
   readonly dX: number; // (draws, tokens, dim), of the residual stream
   readonly dNormed: number; // (draws, tokens, dim)
   readonly dMixed: number; // (draws, tokens, heads · headDim)
@@ -88,6 +90,8 @@ export function planWorkspace(
     probabilities: floats(logitRows * paddedVocab),
     paddedVocab,
     expected: floats(tokens * dim),
+    outputs: floats(tokens * dim),
+    chosen: floats(tokens * tokens),
     dX: floats(all * dim),
     dNormed: floats(all * dim),
     dMixed: floats(all * wide),
@@ -109,7 +113,7 @@ export function planWorkspace(
     draws,
     targets: floats(tokens),
     saved: floats((2 * config.layers + 1) * tokens * dim),
-    sums: reserve(Math.max(MATRICES_PER_LAYER * all, rows) * 8),
+    sums: reserve(Math.max(MATRICES_PER_LAYER * all, rows, vocabSize) * 8),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
     fisher: estimator === 'fisher' ? fisher() : undefined,
     noise: estimator === 'noise' ? noise() : undefined,

@@ -10,19 +10,12 @@
 //
 // Added to the grid's MSE: 0.6 % for p1n16, 0.3 % for p1n256, at most 0.02 % for the others.
 
-import type { Trellis } from '../../grids/trellis.ts';
+import type { CodeGrid, CodePoints, CodeTrellis } from '../layout.ts';
 
 /** Largest integer for a grid value: times 2^19 / g, the largest of an activation, and g products stay below 2^31. */
 const LARGEST = 4095;
 const HEADER = 16;
 const LARGEST_TABLE = 16384;
-
-/** A grid's points: n = 2^bits of p dimensions. */
-export interface Points {
-  readonly p: number;
-  readonly bits: number;
-  readonly points: Float32Array; // (n, p)
-}
 
 export interface IntegerGrid {
   readonly step: number;
@@ -38,7 +31,7 @@ export interface Index {
 }
 
 /** The integers nearest to a grid's points: 7 bits for 16 values in one dimension, else 13. */
-export function integerGrid({ p, bits, points }: Points): IntegerGrid {
+export function integerGrid({ p, bits, points }: CodePoints): IntegerGrid {
   const narrow = p === 1 && bits === 4;
   const most = points.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const step = narrow ? narrowStep(points) : Math.fround(most / LARGEST) || 1;
@@ -86,7 +79,7 @@ function entryBytes(weights: number): number {
 }
 
 // What a code of a trellis is looked up in: three tables of 16 integers, whose sum less zero times step is its value.
-function trellisTable({ step, zero, bits, tables }: Trellis): Uint8Array<ArrayBuffer> {
+function trellisTable({ step, zero, bits, tables }: CodeTrellis): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(HEADER + tables.length);
   const view = new DataView(bytes.buffer);
   view.setFloat32(0, step, true);
@@ -97,7 +90,7 @@ function trellisTable({ step, zero, bits, tables }: Trellis): Uint8Array<ArrayBu
 }
 
 /** The table of a grid, to be placed in linear memory. */
-export function integerTable(grid: Points | Trellis): Uint8Array<ArrayBuffer> {
+export function integerTable(grid: CodeGrid): Uint8Array<ArrayBuffer> {
   if ('tables' in grid) return trellisTable(grid);
   const { p, bits } = grid;
   const { step, integers, narrow } = integerGrid(grid);

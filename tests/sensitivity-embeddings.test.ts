@@ -1,0 +1,90 @@
+// Squared gradients of embeddings and head, against finite differences of the oracle with the labels that were drawn.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { EMBEDDING, HEAD } from '../src/decoder/sensitivity/matrices.ts';
+import { measureSensitivity } from '../src/decoder/sensitivity/measure.ts';
+import { openSession, planSession } from '../src/decoder/sensitivity/session.ts';
+import { startThreads } from '../src/workers/node.ts';
+import { type Config, configs, modelFolder, randomFile } from './models.ts';
+import { oracleOf, tensorsOf } from './oracle.ts';
+
+const test = suite('sensitivity of embeddings');
+const DRAWS = 3;
+const STEP = 1e-4;
+// Ids come twice, and a label may be one of them.
+const IDS = [3, 0, 3, 4, 1, 0, 2];
+
+for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: configs.llama! })) {
+  for (const threads of [1, 2]) {
+    test(`fisher: gradients of embeddings and head are those of finite differences: ${name}, ${threads} threads`, async () => {
+      const small: Config = { ...config, vocab_size: 5, num_hidden_layers: 1, hidden_size: 24, layer_types: undefined };
+      const file = randomFile(small, ['F32']);
+      const tensors = tensorsOf(file);
+      const tied = small.tie_word_embeddings === true;
+      const tokens = IDS.length;
+      const options = { estimator: 'fisher', tokens, draws: DRAWS, threads } as const;
+      const planned = await planSession(modelFolder(small, file), options);
+      const { measuring, run, close } = await openSession(planned, await startThreads(threads), {});
+      const { state, workspace, doubles, ints } = measuring;
+      ints.set(IDS, state.ids / 4);
+      run({ kind: 'embed' });
+      run({ kind: 'layer', save: true });
+      run({ kind: 'labels', count: tokens, seed: 2 });
+      const at = workspace.sums / 8;
+      const oracle = oracleOf(small, tensors);
+      const predictions = oracle.logits(IDS).map((row) => logSoftmax(row).map(Math.exp));
+      const hidden = oracle.hidden(IDS);
+      for (const t of IDS.keys()) {
+        const wanted = dot(hidden[t]!, hidden[t]!) * (1 - dot(predictions[t]!, predictions[t]!));
+        assert.ok(near(doubles[at + tokens + t]!, wanted), `head, token ${t}`);
+      }
+      run({ kind: 'feedForwardBack' });
+      run({ kind: 'attentionBack' });
+      run({ kind: 'embeddingBack' });
+      for (let draw = 0; draw < DRAWS; draw++) {
+        const labels = ints.slice(workspace.fisher!.labels / 4 + draw * tokens).subarray(0, tokens);
+        // Of one matrix in both places, ‖A + B‖² − ‖A‖² with A the gradient of the head alone.
+        const gradient = squareOfGradient(small, tensors, labels);
+        const errors = predictions.map((p, t) => p.map((share, y) => (y === labels[t] ? 1 : 0) - share));
+        const head = errors.reduce(
+          (sum, a, t) => sum + errors.reduce((own, b, s) => own + dot(a, b) * dot(hidden[t]!, hidden[s]!), 0),
+          0,
+        );
+        let found = 0;
+        for (let t = 0; t < tokens; t++) found += doubles[at + draw * tokens + t]!;
+        assert.ok(Math.abs(found - (tied ? gradient - head : gradient)) < 1e-4 * gradient, `draw ${draw}: ${found}`);
+      }
+      await close();
+      const alphas = await measureSensitivity(modelFolder(small, file), { tokens, sequences: 2 });
+      assert.equal([alphas.tensors.has(EMBEDDING), alphas.tensors.has(HEAD)], [true, !tied]);
+    });
+  }
+}
+
+test.run();
+
+// ‖∇ Σ ln p(label)‖² with respect to the embeddings, which may be the head too.
+function squareOfGradient(config: Config, tensors: Map<string, ArrayLike<number>>, labels: Int32Array): number {
+  const own = Float64Array.from(tensors.get(EMBEDDING)!);
+  const total = (i: number, step: number) => {
+    const moved = own.slice();
+    moved[i]! += step;
+    const logits = oracleOf(config, new Map([...tensors, [EMBEDDING, moved]])).logits(IDS);
+    return logits.reduce((sum, row, t) => sum + logSoftmax(row)[labels[t]!]!, 0);
+  };
+  return own.reduce((sum, _, i) => sum + ((total(i, STEP) - total(i, -STEP)) / (2 * STEP)) ** 2, 0);
+}
+
+function logSoftmax(row: Float64Array): Float64Array {
+  const sum = Math.log(row.reduce((total, value) => total + Math.exp(value), 0));
+  return row.map((value) => value - sum);
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+}
+
+function near(found: number, wanted: number): boolean {
+  return Math.abs(found - wanted) < 1e-4 * Math.abs(wanted);
+}
