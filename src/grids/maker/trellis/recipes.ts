@@ -1,5 +1,5 @@
 // How each trellis is made. Which optimum a search finds is chance: single starts of t4 end between .0058 and .0061. The stored trellises
-// are the best of several searches, improved (improve.ts). Before they are polished, which gains 0.3 to 0.7 %, the recipes end at
+// are the best of several searches, improved (improve.ts). Before they are polished, which gains up to 0.6 %, the recipes end at
 // t4 .00595, t4c .00573, t4f .00668, t4q .00524, t3 .02099, t2 .0804.
 
 import type { Round } from './search.ts';
