@@ -4,6 +4,7 @@ export { f16ToF32, bf16ToF32, f8ToF32, scaleBlocks, widen, f32ToF16, f32ToBf16 }
 export { signs, hadamard, rotate } from './hadamard';
 export { gridTable, gridTableBytes } from './table';
 export { trellisTable, trellisTableBytes } from './trellis/table';
+export { viterbi } from './trellis/viterbi';
 export { nearest1 } from './line';
 export { nearest2 } from './plane';
 export { nearest3, nearest4 } from './space';

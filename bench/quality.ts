@@ -27,19 +27,23 @@ const GRIDS = [
   'p1n4',
   'p2n16',
   'p4n256',
+  't2',
   'p4n1024',
   'p1n8',
   'p2n64',
   'p3n512',
   'p4n4096',
+  't3',
   'p1n16',
   'p2n256',
   'p3n4096',
+  't4',
+  't4q',
 ];
-/** The default grids of 2, 3 and 4 bits. */
-const DEFAULT_GRIDS = ['p2n16', 'p2n64', 'p2n256'];
+/** Grids that are measured with small groups and many seeds, too. */
+const FAMILIAR_GRIDS = ['p2n16', 'p2n64', 'p2n256', 't2', 't3', 't4'];
 /** Products in integers are the same for all grids but p1n16, which has fewer bits. */
-const INTEGER_GRIDS = [...DEFAULT_GRIDS, 'p1n16'];
+const INTEGER_GRIDS = [...FAMILIAR_GRIDS, 'p1n16'];
 /** Groups as small as other quantizers have them, for as many bits. */
 const SMALL_GROUPS = [64, 32];
 
@@ -141,7 +145,7 @@ async function tablesOf(
     return found;
   };
   const higgsRow = (name: string, options: CheckpointOptions): Row => {
-    return { name: `HIGGS ${name}`, measure: () => compareScheme(options) };
+    return { name: name.startsWith('t') ? name : `HIGGS ${name}`, measure: () => compareScheme(options) };
   };
   const tokens = texts.reduce((sum, { length }) => sum + length, 0);
   const scored = `${name}, ${tokens} tokens of ${texts.length} texts, context ${context}`;
@@ -159,8 +163,9 @@ async function tablesOf(
       },
       ...GRIDS.flatMap((grid) => [
         higgsRow(grid, { grid }),
+        higgsRow(`${grid} scale search`, { grid, scaleSearch: true }),
         higgsRow(`${grid} unsigned`, { grid, signs: 'none' }),
-        ...(DEFAULT_GRIDS.includes(grid)
+        ...(FAMILIAR_GRIDS.includes(grid)
           ? SMALL_GROUPS.map((groupSize) => higgsRow(`${grid} g${groupSize}`, { grid, groupSize }))
           : []),
       ]),
@@ -191,7 +196,7 @@ async function tablesOf(
   const signs: Table = {
     title: `${scored}: ${seeds} seeds of the signs, and no signs`,
     columns: signColumns,
-    rows: DEFAULT_GRIDS.map((grid): Row => {
+    rows: FAMILIAR_GRIDS.map((grid): Row => {
       return {
         name: `seeds ${grid}`,
         measure: async () => {

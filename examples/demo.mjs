@@ -22,9 +22,9 @@ try {
   console.log('books-llama, 5.2 M parameters in bf16, every matrix quantized\n');
   const rows = [['bits', 'grid', 'size', 'bpw', 't²', '× grid MSE', 'perplexity', 'seconds']];
   for (const [bits, grid] of [
-    ['4', 'p2n256'],
-    ['3', 'p2n64'],
-    ['2', 'p2n16'],
+    ['4', 't4'],
+    ['3', 't3'],
+    ['2', 't2'],
   ]) {
     const output = await createFolder(join(scratch, grid));
     const began = performance.now();
@@ -49,7 +49,7 @@ try {
 
   console.log('\nThe 4-bit model goes on with a text:\n');
   process.stdout.write(PROMPT);
-  const { ids, generateMs } = await run(join(scratch, 'p2n256'), async (model) => {
+  const { ids, generateMs } = await run(join(scratch, 't4'), async (model) => {
     const generation = model.generate(PROMPT, { maxTokens: 48, stop: '\n' });
     for await (const piece of generation) process.stdout.write(piece);
     return generation.result;

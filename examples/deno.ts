@@ -10,7 +10,7 @@ const pool = await startPool();
 const input = await openFolder(`${import.meta.dirname}/../models/books-llama`);
 const output = await createFolder(Deno.args[0] ?? 'books-4bit');
 
-const report = await higgs.quantizeCheckpoint(input, output, { grid: 'p2n256', pool });
+const report = await higgs.quantizeCheckpoint(input, output, { pool });
 console.log(`${report.bpw.toFixed(2)} bits per weight, relative error ${report.relativeError.toFixed(5)}`);
 
 for (const opened of [input, output, pool]) await opened.close();

@@ -52,13 +52,14 @@ for (const [name, { mse }] of higgs.grids) {
 
 test('quantize() of N(0, 1) is within 2 % of the MSE for groups from 128 to 4096, and for widths with short groups', () => {
   for (const groupSize of [128, 256, 512, 2048, 4096]) {
-    const { relativeError, grid } = higgs.quantize(gaussian, { rows: 128, cols: 4096, groupSize });
+    const { relativeError, grid } = higgs.quantize(gaussian, { rows: 128, cols: 4096, groupSize, grid: 'p2n256' });
     const ratio = relativeError / grid.mse;
     assert.ok(Math.abs(ratio - 1) < 0.02, `groups of ${groupSize}: ${ratio} × the MSE`);
   }
   for (const cols of [576, 896, 1000, 4864]) {
     const rows = Math.floor(gaussian.length / cols);
-    const { relativeError, grid } = higgs.quantize(gaussian.subarray(0, rows * cols), { rows, cols });
+    const weights = gaussian.subarray(0, rows * cols);
+    const { relativeError, grid } = higgs.quantize(weights, { rows, cols, grid: 'p2n256' });
     const ratio = relativeError / grid.mse;
     assert.ok(Math.abs(ratio - 1) < 0.02, `${cols} columns: ${ratio} × the MSE`);
   }
@@ -264,7 +265,7 @@ test('quantize() takes a grid as an object, loaded or not', () => {
 });
 
 test('dequantize() and matvec() refuse arrays that are not those of the matrix', () => {
-  const matrix = higgs.quantize(normals(2 * 40), { rows: 2, cols: 40 });
+  const matrix = higgs.quantize(normals(2 * 40), { rows: 2, cols: 40, grid: 'p2n256' });
   const x = normals(40);
   const cases: [object, RegExp][] = [
     [{ packed: new Uint8Array(39) }, /^packed must have 40 bytes: got 39$/],

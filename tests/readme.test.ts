@@ -9,6 +9,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
+import { trellises } from '../src/grids/trellises.ts';
 
 delete process.env.FORCE_COLOR; // the runner sets it, and children would colour numbers
 const readme = readFileSync('README.md', 'utf8');
@@ -49,6 +50,10 @@ test('the table of grids has the figures of the data', () => {
   for (const { name, n, p, mse } of [...smallGrids, ...largeGrids]) {
     const bits = Math.log2(n) / p;
     const row = `| \`${name}\` | ${Number(bits.toFixed(2))} | ${mse.toPrecision(6)} | ${(mse * 4 ** bits).toFixed(2)} |`;
+    assert.ok(readme.includes(row), row);
+  }
+  for (const { name, bits, mse } of trellises) {
+    const row = `| \`${name}\` | ${bits} | ${mse.toPrecision(4)} | ${(mse * 4 ** bits).toFixed(2)} |`;
     assert.ok(readme.includes(row), row);
   }
 });

@@ -24,18 +24,50 @@ export function octsOf(cols: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-function weave(at: usize, to: usize): void {
-  const x = v128.load(at);
-  const y = v128.load(at, 64);
-  v128.store(to, v128.shuffle<i16>(x, y, 0, 8, 1, 9, 2, 10, 3, 11));
-  v128.store(to, v128.shuffle<i16>(x, y, 4, 12, 5, 13, 6, 14, 7, 15), 16);
+function lower(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
-/** Eight vectors of i16 at `at` to `to`: lane j of vector k to lane k of vector j. What is at `at` is lost. */
+// @ts-ignore: decorator
+@inline
+function upper(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/** Eight vectors of i16 at `at` to `to`: lane j of vector k to lane k of vector j. */
 export function turn(at: usize, to: usize): void {
-  for (let i: usize = 0; i < 64; i += 16) weave(at + i, to + 2 * i);
-  for (let i: usize = 0; i < 64; i += 16) weave(to + i, at + 2 * i);
-  for (let i: usize = 0; i < 64; i += 16) weave(at + i, to + 2 * i);
+  const a0 = v128.load(at);
+  const a1 = v128.load(at, 16);
+  const a2 = v128.load(at, 32);
+  const a3 = v128.load(at, 48);
+  const a4 = v128.load(at, 64);
+  const a5 = v128.load(at, 80);
+  const a6 = v128.load(at, 96);
+  const a7 = v128.load(at, 112);
+  const b0 = lower(a0, a4);
+  const b1 = upper(a0, a4);
+  const b2 = lower(a1, a5);
+  const b3 = upper(a1, a5);
+  const b4 = lower(a2, a6);
+  const b5 = upper(a2, a6);
+  const b6 = lower(a3, a7);
+  const b7 = upper(a3, a7);
+  const c0 = lower(b0, b4);
+  const c1 = upper(b0, b4);
+  const c2 = lower(b1, b5);
+  const c3 = upper(b1, b5);
+  const c4 = lower(b2, b6);
+  const c5 = upper(b2, b6);
+  const c6 = lower(b3, b7);
+  const c7 = upper(b3, b7);
+  v128.store(to, lower(c0, c4));
+  v128.store(to, upper(c0, c4), 16);
+  v128.store(to, lower(c1, c5), 32);
+  v128.store(to, upper(c1, c5), 48);
+  v128.store(to, lower(c2, c6), 64);
+  v128.store(to, upper(c2, c6), 80);
+  v128.store(to, lower(c3, c7), 96);
+  v128.store(to, upper(c3, c7), 112);
 }
 
 // Vectors of steps `k`, a multiple of two, and k + 1: their nibbles in one.

@@ -46,9 +46,15 @@ export function trellisRows(
     v128.store(block, v128.load(steps, 96));
     v128.store(block, v128.load(steps, 112), 16);
     indices(at, bits, steps);
-    for (let k: usize = 0; k < 128; k += 16) {
-      const before2 = block + k;
-      v128.store(u + k, integers(v128.load(before2, 32), v128.load(before2, 16), v128.load(before2), t0, t1, t2, 3));
+    let before2 = v128.load(block);
+    let before1 = v128.load(block, 16);
+    for (let k: usize = 0; k < 128; k += 32) {
+      const n0 = v128.load(steps + k);
+      const n1 = v128.load(steps + k, 16);
+      v128.store(u + k, integers(n0, before1, before2, t0, t1, t2, 3));
+      v128.store(u + k, integers(n1, n0, before1, t0, t1, t2, 3), 16);
+      before2 = n0;
+      before1 = n1;
     }
     turn(u, rows);
     for (let row: usize = 0; row < 4; row++) {

@@ -18,8 +18,8 @@ let quantized;
 
 for (const name of [...higgs.grids.keys(), ...LARGE]) {
   const [p, n] = name.slice(1).split('n');
-  const bits = Number((Math.log2(n) / p).toFixed(2));
-  element('grid').append(new Option(`${name} · ${bits} bits`, name, false, name === 'p2n256'));
+  const bits = name.startsWith('t') ? name[1] : Number((Math.log2(n) / p).toFixed(2));
+  element('grid').append(new Option(`${name} · ${bits} bits`, name, false, name === 't4'));
 }
 element('workers').value = Math.min(navigator.hardwareConcurrency ?? 1, 64);
 

@@ -20,6 +20,7 @@ export interface KernelExports {
   gridTable(points: number, p: number, n: number, table: number): void;
   trellisTableBytes(): number;
   trellisTable(tables: number, step: number, zero: number, bits: number, table: number): void;
+  viterbi(z: number, steps: number, table: number, codes: number, inputs: number, slices: number): void;
   nearest1(z: number, count: number, table: number, n: number, codes: number): void;
   nearest2(z: number, count: number, table: number, n: number, codes: number, scratch: number): void;
   nearest3(z: number, count: number, table: number, n: number, codes: number): void;

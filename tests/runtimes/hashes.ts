@@ -29,6 +29,8 @@ export interface Hashes {
   dequantized: string;
   /** Of matrices times vectors. */
   matvec: string;
+  /** Of checkpoints quantized to trellises, of what is made of them, and of models that run them. */
+  trellises: string;
   /** Of plans within budgets, of what they predict, and of checkpoints quantized by them. */
   plans: string;
   /** Of models' logits, on one thread and, where there are threads, on two. */
@@ -47,6 +49,14 @@ const SCHEMES: CheckpointOptions[] = [
   { grid: 'p3n4096', groupSize: 4096, seed: 5 },
   { grid: 'p4n256', groupSize: 16, seed: 2 },
 ];
+const TRELLISES: CheckpointOptions[] = [
+  { grid: 't4', groupSize: 1024 },
+  { grid: 't4q', groupSize: 64, seed: 3 },
+  { grid: 't3', groupSize: 256, scaleSearch: true },
+  { grid: 't3f', groupSize: 16 },
+  { grid: 't2', groupSize: 512, signs: 'none' },
+  { grid: 't2c', groupSize: 128, seed: 9 },
+];
 const SHARD_BYTES = 40_000;
 const MATRICES = [
   [33, 1000],
@@ -54,12 +64,31 @@ const MATRICES = [
   [17, 173],
 ] as const;
 
-/** Quantizes, dequantizes and multiplies with every scheme. */
+/** What every runtime must agree on. */
 export async function hashes(): Promise<Hashes> {
   const higgs = await load(undefined, { grids: largeGrids });
   const input = checkpoint();
-  const [quantized, restored, products]: Uint8Array[][] = [[], [], []];
-  for (const scheme of SCHEMES) {
+  const [quantized, restored, products] = await used(higgs, input, SCHEMES);
+  const own = await used(higgs, input, TRELLISES);
+  return {
+    checkpoint: await sha256(quantized),
+    dequantized: await sha256(restored),
+    matvec: await sha256(products),
+    trellises: await sha256([...own.flat(), utf8.encode(await logits(higgs, { grid: 't4', embeddings: 't3' }))]),
+    plans: await plans(higgs, input),
+    logits: await logits(higgs, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' }),
+    sensitivities: await sensitivities(),
+  };
+}
+
+// Quantizes, dequantizes and multiplies with every scheme.
+async function used(
+  higgs: Higgs,
+  input: Folder,
+  schemes: readonly CheckpointOptions[],
+): Promise<[quantized: Uint8Array[], restored: Uint8Array[], products: Uint8Array[]]> {
+  const [quantized, restored, products]: [Uint8Array[], Uint8Array[], Uint8Array[]] = [[], [], []];
+  for (const scheme of schemes) {
     const output = memoryOutput();
     await higgs.quantizeCheckpoint(input, output, { ...scheme, embeddings: 'p1n256', maxShardBytes: SHARD_BYTES });
     quantized.push(...listed(output.files));
@@ -71,14 +100,7 @@ export async function hashes(): Promise<Hashes> {
       products.push(new Uint8Array(higgs.matvec(matrix, weights(cols, cols)).buffer));
     }
   }
-  return {
-    checkpoint: await sha256(quantized),
-    dequantized: await sha256(restored),
-    matvec: await sha256(products),
-    plans: await plans(higgs, input),
-    logits: await logits(higgs),
-    sensitivities: await sensitivities(),
-  };
+  return [quantized, restored, products];
 }
 
 // Sensitivities that are measured, and a prior; bits and bytes; every grid, and some with limits and grids that are given.
@@ -109,12 +131,12 @@ async function plans(higgs: Higgs, input: Folder): Promise<string> {
 }
 
 // Every architecture, plain and quantized.
-async function logits(higgs: Higgs): Promise<string> {
+async function logits(higgs: Higgs, scheme: CheckpointOptions): Promise<string> {
   const parts: Uint8Array[][] = [[], []];
   for (const config of Object.values(configs)) {
     const plain = modelFolder(config, randomFile(config));
     const output = memoryOutput();
-    await higgs.quantizeCheckpoint(plain, output, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' });
+    await higgs.quantizeCheckpoint(plain, output, scheme);
     for (const folder of [plain, output.folder()]) {
       for (const size of [1, 2]) {
         const model = await loadModel(folder, { threads: await startThreads(size) });

@@ -8,7 +8,9 @@ import { LIMIT_MS, type Run } from './runtime.ts';
 import { webkit } from './webkit.ts';
 import { workerd } from './workerd.ts';
 
-const WHAT: (keyof Hashes)[] = ['checkpoint', 'dequantized', 'matvec', 'plans', 'logits', 'sensitivities'];
+const WHAT: (keyof Hashes)[] = [
+  ...(['checkpoint', 'dequantized', 'matvec', 'trellises', 'plans', 'logits', 'sensitivities'] as const),
+];
 
 const chosen = process.argv.slice(2).map((name) => name.toLowerCase());
 const runtimes = [...processes, workerd, ...browsers, webkit].filter(
