@@ -236,6 +236,16 @@ test('allocate() counts α below zero as 0, takes the fewest bits of equal loss,
   );
 });
 
+test('allocate() gives trellises to rows of 128 columns and more only, unless there is nothing else', () => {
+  const tensors = [64, 127, 128, 256].map((cols) => ({ name: `${cols}.weight`, shape: [64, cols] }));
+  const gridsOf = (grids?: string[]) =>
+    higgs
+      .allocate(tensors, uniformAlphas(tensors), { bpw: 5, maxBits: 4, ...(grids && { grids }) })
+      .tensors.map(({ grid }) => grid[0]);
+  assert.equal(gridsOf(), ['p', 'p', 't', 't']);
+  assert.equal(gridsOf(['t4', 't3']), ['t', 't', 't', 't']);
+});
+
 test('tradeoff() falls, its hull bends one way, and no plan lies below the hull', () => {
   const tensors = llama(4, 256, 64, 512);
   const { hull, exact, uniform } = higgs.tradeoff(tensors, priorAlphas(tensors));

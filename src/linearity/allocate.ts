@@ -1,7 +1,8 @@
 // From tensors, sensitivities and a budget of bits to a plan: the least Σ α · mse(grid) that the bits allow.
 
 import { checkInteger } from '../check.ts';
-import type { Grid } from '../grids/grid.ts';
+import { type Grid, isTrellis } from '../grids/grid.ts';
+import { TRELLIS_COLS } from '../grids/trellis.ts';
 import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
 import { matrixShape } from '../quantize/select.ts';
 import type { Alphas } from './alphas.ts';
@@ -75,7 +76,9 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   for (const tensor of tensors) {
     const { name, shape, bytes = Infinity, keep } = tensor;
     checkShape(name, shape);
-    const grids = (keep ? [keep] : free).filter((grid) => storedBits(tensor, grid, options, true) / 8 < bytes);
+    const grids = (keep ? [keep] : suited(free, shape)).filter(
+      (grid) => storedBits(tensor, grid, options, true) / 8 < bytes,
+    );
     if (grids.length === 0) {
       if (keep) throw new RangeError(`grid of ${name} must make it smaller: ${keep.name} does not`);
       continue;
@@ -195,6 +198,13 @@ function bitsOf(bpw: number, weights: number): number {
   let bits = Math.round(Math.min(bpw * weights, Number.MAX_SAFE_INTEGER));
   while (bits / weights > bpw) bits--;
   return bits;
+}
+
+// Grids whose MSE is what a tensor will err by: no trellises where rows are too short for them, if there is a choice.
+function suited(grids: readonly Grid[], shape: readonly number[]): readonly Grid[] {
+  if (matrixShape(shape).cols >= TRELLIS_COLS) return grids;
+  const points = grids.filter((grid) => !isTrellis(grid));
+  return points.length > 0 ? points : grids;
 }
 
 function storedBits({ shape }: PlanTensor, grid: Grid, { groupSize, seed }: Offer, scales: boolean): number {
