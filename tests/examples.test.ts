@@ -58,7 +58,7 @@ testWith(
       assert.match(await textOf(page, '#summary'), /^10\.49 MB → 2\.68 MB · 4\.06 bits per weight/);
       assert.match(await textOf(page, '#status'), /^Done in \d+\.\d s on 2 workers\.$/);
       assert.is(await page.$$eval('#tensors tr', (rows) => rows.length), 43);
-      assert.match(await textOf(page, '#downloads'), /model\.safetensors 2\.69 MB/);
+      assert.match(await textOf(page, '#downloads'), /model\.safetensors 2\.68 MB/);
     });
   },
 );
