@@ -3,7 +3,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import bytes from '../build/higgs.wasm';
-import { load, type PointGrid, type Trellis, UnsupportedError } from '../src/index.ts';
+import { type Grid, load, type PointGrid, type Trellis, UnsupportedError } from '../src/index.ts';
 import { type Encoded, encode } from '../src/reference/encode.ts';
 import { signs } from '../src/reference/hadamard.ts';
 import { normals, sameBits } from './bits.ts';
@@ -76,9 +76,18 @@ test('load() and quantize() take grids of the caller, whatever their points', as
   assert.is(loaded.grids.get('p1n4'), cases[0]);
 });
 
+// By quantize() and by load().
+async function refused(grid: Grid, message: RegExp): Promise<void> {
+  const higgs = await load();
+  assert.throws(() => higgs.quantize(new Float32Array(16), { rows: 1, cols: 16, grid }), message);
+  await load(undefined, { grids: [grid] }).then(
+    () => assert.unreachable('load() took it'),
+    (error) => assert.match(error.message, message),
+  );
+}
+
 test('load() and quantize() refuse grids that contradict themselves', async () => {
   const good: PointGrid = { name: 'p1n4', p: 1, n: 4, bits: 2, mse: 1, points: Float32Array.of(-1, 0, 1, 2) };
-  const higgs = await load();
   const bad: [Partial<PointGrid>, RegExp][] = [
     [{ name: 'p1n5' }, /name of a grid must be p<p>n<n>/],
     [{ name: 'mine' }, /name of a grid must be/],
@@ -87,14 +96,7 @@ test('load() and quantize() refuse grids that contradict themselves', async () =
     [{ points: Float32Array.of(0, 1, 2, Number.NaN) }, /must be 4 finite numbers/],
     [{ points: [1, 2, 3, 4] as unknown as Float32Array }, /must be a Float32Array/],
   ];
-  for (const [change, message] of bad) {
-    const grid = { ...good, ...change };
-    assert.throws(() => higgs.quantize(new Float32Array(16), { rows: 1, cols: 16, grid }), message);
-    await load(undefined, { grids: [grid] }).then(
-      () => assert.unreachable('load() took it'),
-      (error) => assert.match(error.message, message),
-    );
-  }
+  for (const [change, message] of bad) await refused({ ...good, ...change }, message);
 });
 
 test('load() and quantize() refuse trellises that contradict themselves, or that no kernel handles', async () => {
@@ -123,14 +125,7 @@ test('load() and quantize() refuse trellises that contradict themselves, or that
     ],
     [{ name: 't3', bits: 3 }, /tables of trellis t3 must repeat their first eight entries/],
   ];
-  for (const [change, message] of bad) {
-    const grid = { ...good, ...change };
-    assert.throws(() => higgs.quantize(new Float32Array(16), { rows: 1, cols: 16, grid }), message);
-    await load(undefined, { grids: [grid] }).then(
-      () => assert.unreachable('load() took it'),
-      (error) => assert.match(error.message, message),
-    );
-  }
+  for (const [change, message] of bad) await refused({ ...good, ...change }, message);
 });
 
 test.run();
