@@ -68,8 +68,8 @@ export function allocationTables(
     const tokens = found.map(({ tokensScored }) => tokensScored);
     return {
       ...{ name, bitsPerWeight: bpw, tokens },
-      kl: found.map(({ against }, i) => against!.meanKl * tokens[i]!),
-      nll: found.map(({ against }, i) => Math.log(against!.ratio) * tokens[i]!),
+      kl: found.map(({ against }, i) => against!.meanKl * tokens[i]),
+      nll: found.map(({ against }, i) => Math.log(against!.ratio) * tokens[i]),
     };
   }
   const ofGrid = new Map(grids.map((grid) => [grid, once(() => scoredOf(grid, { grid }))]));
@@ -82,7 +82,7 @@ export function allocationTables(
   const planned = (source: string, bpw: number) => {
     const key = `${source} ${bpw}`;
     const score = async () => {
-      const plan = await higgs.planBits(folder, await sensitivities[source]!(), { bpw, grids });
+      const plan = await higgs.planBits(folder, await sensitivities[source](), { bpw, grids });
       return scoredOf(key, { plan });
     };
     const found = plans.get(key) ?? score();
@@ -145,7 +145,7 @@ export function allocationTables(
 // How far a is above b, a token.
 function difference(a: Scored, b: Scored, key: 'kl' | 'nll'): Estimate {
   return ratioOf(
-    a[key].map((own, i) => own - b[key][i]!),
+    a[key].map((own, i) => own - b[key][i]),
     a.tokens,
   );
 }

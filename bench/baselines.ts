@@ -20,8 +20,8 @@ const floats = new Float32Array(words.buffer);
 // The f16 nearest to x.
 function toF16(x: number): number {
   floats[0] = x;
-  words[0] = f16ToF32Bits(f32ToF16(words[0]!));
-  return floats[0]!;
+  words[0] = f16ToF32Bits(f32ToF16(words[0]));
+  return floats[0];
 }
 
 // To the nearest integer, ties to even; |x| < 2^22.
@@ -68,7 +68,7 @@ export function levels16(levels: Float32Array, groupSize: number): Baseline {
     const factor = reciprocal(scale, 32767);
     group.forEach((w, i) => {
       const q = clamp(round(fround(w * factor)), -32768, 32767);
-      group[i] = levels[borders.reduce((code, border) => code + (q > border ? 1 : 0), 0)]! * scale;
+      group[i] = levels[borders.reduce((code, border) => code + (q > border ? 1 : 0), 0)] * scale;
     });
   });
 }
@@ -76,7 +76,7 @@ export function levels16(levels: Float32Array, groupSize: number): Baseline {
 /** Where rounding passes from one level to the next, in units of 1 / 32767. */
 export function bordersOf(levels: Float32Array): Int16Array {
   return Int16Array.from({ length: levels.length - 1 }, (_, k) =>
-    Math.floor(((levels[k]! + levels[k + 1]!) / 2) * 32767),
+    Math.floor(((levels[k] + levels[k + 1]) / 2) * 32767),
   );
 }
 

@@ -2,7 +2,7 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { planShards } from '../src/safetensors/layout.ts';
+import { planShards } from '../src/checkpoint/safetensors/layout.ts';
 import { createFolder } from '../src/source/file.ts';
 import { gaussianBytes } from './gaussian.ts';
 import { type Shape, shapeOf, sizeOf, tensorsOf } from './models.ts';

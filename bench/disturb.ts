@@ -1,12 +1,12 @@
 // What it costs a model when its linear weights are replaced: all at once, and one matrix alone. Weights are written over in place in
 // an open session, and only the layers from there on run again.
 
-import type { DenseLinear } from '../src/decoder/linear.ts';
-import { fisherAlphas } from '../src/decoder/sensitivity/fisher.ts';
-import { isFeedForward, MATRICES_PER_LAYER, matrixOf } from '../src/decoder/sensitivity/matrices.ts';
-import { randomSequences, type Sequence } from '../src/decoder/sensitivity/sequences.ts';
-import { openSession, planSession, type Session, squaredNorms } from '../src/decoder/sensitivity/session.ts';
-import { placeSequence } from '../src/decoder/sensitivity/work.ts';
+import type { DenseLinear } from '../src/model/linear.ts';
+import { fisherAlphas } from '../src/sensitivity/fisher.ts';
+import { isFeedForward, MATRICES_PER_LAYER, matrixOf } from '../src/sensitivity/matrices.ts';
+import { randomSequences, type Sequence } from '../src/sensitivity/sequences.ts';
+import { openSession, planSession, type Session, squaredNorms } from '../src/sensitivity/session.ts';
+import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startThreads } from '../src/workers/node.ts';
 
@@ -87,15 +87,15 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const alphas = results.map((traces) =>
     places.map(({ rows, cols }, i) => {
       const drawn = traces.slice(i * DRAWS, (i + 1) * DRAWS).reduce((sum, trace) => sum + trace, 0);
-      return (norms[i]! * drawn) / DRAWS / (2 * rows * cols);
+      return (norms[i] * drawn) / DRAWS / (2 * rows * cols);
     }),
   );
-  const put = (i: number, weights: Float32Array) => floats.set(weights, places[i]!.at);
+  const put = (i: number, weights: Float32Array) => floats.set(weights, places[i].at);
 
   function lossAlone(i: number, weights: Float32Array): number {
     put(i, weights);
-    const loss = runFrom(session, places[i]!.layer, places[i]!.half, isText);
-    put(i, matrices[i]!.weights);
+    const loss = runFrom(session, places[i].layer, places[i].half, isText);
+    put(i, matrices[i].weights);
     return loss;
   }
   function lossTogether(weightsOf: (matrix: number) => Float32Array): number {
@@ -116,9 +116,9 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
         for (const [k, { variants, alone }] of disturbances.entries()) {
           const mean = (loss: (weightsOf: (matrix: number) => Float32Array) => number) =>
             variants.reduce((sum, weightsOf) => sum + loss(weightsOf), 0) / variants.length;
-          all[k]!.together.push(mean(lossTogether));
+          all[k].together.push(mean(lossTogether));
           if (s >= alone) continue;
-          all[k]!.alone.push(matrices.map((_, i) => mean((weightsOf) => lossAlone(i, weightsOf(i)))));
+          all[k].alone.push(matrices.map((_, i) => mean((weightsOf) => lossAlone(i, weightsOf(i)))));
         }
       }
       return all;
@@ -130,7 +130,7 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
 function beginningOf(ids: readonly number[], tokens: number, bos: number | undefined): Sequence {
   const targets = ids.slice(bos === undefined ? 1 : 0, tokens + (bos === undefined ? 1 : 0));
   if (targets.length < tokens) throw new RangeError(`texts must have ${tokens} tokens: one has ${ids.length}`);
-  return { ids: [bos ?? ids[0]!, ...targets.slice(0, -1)], targets };
+  return { ids: [bos ?? ids[0], ...targets.slice(0, -1)], targets };
 }
 
 function runClean(session: Session, sequence: Sequence): void {

@@ -45,7 +45,7 @@ export function encoderTable(operands: Operands, peers: Peers): Table {
               call: () => encode(x[input], input === 'bf16', count),
             },
             () => {
-              const { dequantized } = baselines[name]!(weights[input], rows, COLS);
+              const { dequantized } = baselines[name](weights[input], rows, COLS);
               return { bitsPerWeight, gaussianT2: t2(weights[input], dequantized) };
             },
           ),

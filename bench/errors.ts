@@ -76,8 +76,8 @@ function students(count: number): Float32Array {
 export function t2(weights: Float32Array, restored: Float32Array): number {
   let [error, norm] = [0, 0];
   for (let i = 0; i < weights.length; i++) {
-    error += (weights[i]! - restored[i]!) ** 2;
-    norm += weights[i]! ** 2;
+    error += (weights[i] - restored[i]) ** 2;
+    norm += weights[i] ** 2;
   }
   return error / norm;
 }

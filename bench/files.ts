@@ -93,7 +93,7 @@ export function llamaTable(options: FileOptions, llama: LlamaOptions): Table {
     await writeGguf(model, path, llama.dtype);
     return path;
   });
-  const grid = grids[0]!;
+  const grid = grids[0];
   const ours = new Map<number, number>();
   return {
     title: `${model} beside llama-quantize (from ${llama.dtype}); ratio: speed of ${grid} over the row's, as many threads`,
@@ -177,9 +177,9 @@ function speeds(runs: readonly Run[], bytes: number) {
   const seconds = runs.map((run) => run.seconds).sort((a, b) => a - b);
   const peaks = runs.flatMap(({ peakBytes }) => peakBytes ?? []);
   return {
-    seconds: seconds[0]!,
+    seconds: seconds[0],
     medianSeconds: medianOf(seconds),
-    gigabytesPerSecond: bytes / seconds[0]! / 1e9,
+    gigabytesPerSecond: bytes / seconds[0] / 1e9,
     peakBytes: peaks.length > 0 ? Math.max(...peaks) : undefined,
   };
 }

@@ -25,23 +25,23 @@ const STEPS = 4096;
 export function af4Levels(groupSize: number): Float32Array {
   // Σ density up to the end of each of STEPS equal parts of [0, 1].
   const cumulative = new Float64Array(STEPS + 1);
-  for (let i = 0; i < STEPS; i++) cumulative[i + 1] = cumulative[i]! + density((i + 0.5) / STEPS, groupSize);
+  for (let i = 0; i < STEPS; i++) cumulative[i + 1] = cumulative[i] + density((i + 0.5) / STEPS, groupSize);
   const mass = (x: number) => {
     const i = Math.min(STEPS - 1, Math.floor(x * STEPS));
-    return cumulative[i]! + (x * STEPS - i) * (cumulative[i + 1]! - cumulative[i]!);
+    return cumulative[i] + (x * STEPS - i) * (cumulative[i + 1] - cumulative[i]);
   };
   const at = (wanted: number) => {
     const i = cumulative.findIndex((sum) => sum >= wanted);
-    return (i - (cumulative[i]! - wanted) / (cumulative[i]! - cumulative[i - 1]!)) / STEPS;
+    return (i - (cumulative[i] - wanted) / (cumulative[i] - cumulative[i - 1])) / STEPS;
   };
   const side = (count: number) => {
     const levels = Array.from({ length: count + 1 }, (_, k) => k / count); // 0 and 1 stay
     for (let change = 1; change > 1e-7; ) {
-      const borders = levels.slice(1).map((level, k) => mass((levels[k]! + level) / 2));
+      const borders = levels.slice(1).map((level, k) => mass((levels[k] + level) / 2));
       change = 0;
       for (let k = 1; k < count; k++) {
-        const median = at((borders[k - 1]! + borders[k]!) / 2);
-        change = Math.max(change, Math.abs(median - levels[k]!));
+        const median = at((borders[k - 1] + borders[k]) / 2);
+        change = Math.max(change, Math.abs(median - levels[k]));
         levels[k] = median;
       }
     }

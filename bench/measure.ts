@@ -35,13 +35,13 @@ export function measure({ weights, bytes, call, bruteForce }: Work): Speed {
   const to = new Uint8Array(from.length);
   const copy = () => to.set(from);
   const [times, copies, brutes] = takeTurns(bruteForce ? [call, copy, bruteForce.call] : [call, copy]);
-  const best = times![0]!;
+  const best = times![0];
   return {
     weightsPerSecond: weights / best,
     medianWeightsPerSecond: weights / medianOf(times!),
     gigabytesPerSecond: bytes / best / 1e9,
-    timesCopy: copies![0]! / best,
-    ...(bruteForce && { timesBruteForce: weights / best / (bruteForce.weights / brutes![0]!) }),
+    timesCopy: copies![0] / best,
+    ...(bruteForce && { timesBruteForce: weights / best / (bruteForce.weights / brutes![0]) }),
   };
 }
 
@@ -53,7 +53,7 @@ export function takeTurns(calls: readonly (() => void)[]): number[][] {
       const benchmark = new Benchmark('', call, { maxTime: SLICE_SECONDS, minTime: SAMPLE_SECONDS, minSamples: 3 });
       benchmark.run();
       if (benchmark.error) throw benchmark.error;
-      times[i]!.push(...benchmark.stats.sample);
+      times[i].push(...benchmark.stats.sample);
     });
   }
   return times.map((samples) => samples.sort((a, b) => a - b));
@@ -61,5 +61,5 @@ export function takeTurns(calls: readonly (() => void)[]): number[][] {
 
 /** Of sorted numbers. */
 export function medianOf(sorted: readonly number[]): number {
-  return sorted[Math.floor(sorted.length / 2)]!;
+  return sorted[Math.floor(sorted.length / 2)];
 }

@@ -14,7 +14,7 @@ export interface Estimate {
 export function ratioOf(a: readonly number[], b: readonly number[]): Estimate {
   const total = sum(b);
   const value = sum(a) / total;
-  const squares = a.reduce((squares, own, i) => squares + (own - value * b[i]!) ** 2, 0);
+  const squares = a.reduce((squares, own, i) => squares + (own - value * b[i]) ** 2, 0);
   return { value, error: Math.sqrt((squares * a.length) / (a.length - 1)) / Math.abs(total) };
 }
 
@@ -25,5 +25,5 @@ export function sum(values: readonly number[]): number {
 /** The value that this share of them does not exceed. */
 export function quantileOf(values: readonly number[], share: number): number {
   const sorted = Float64Array.from(values).sort();
-  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)]!;
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
 }

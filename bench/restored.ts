@@ -55,6 +55,6 @@ function floatsOf(bytes: ArrayBuffer, dtype: string): Float32Array {
   if (dtype !== 'BF16') throw new RangeError(`weights must be F32 or BF16: got ${dtype}`);
   const halves = new Uint16Array(bytes);
   const words = new Uint32Array(halves.length);
-  for (let i = 0; i < words.length; i++) words[i] = halves[i]! << 16;
+  for (let i = 0; i < words.length; i++) words[i] = halves[i] << 16;
   return new Float32Array(words.buffer);
 }

@@ -77,7 +77,7 @@ function panelOf(title: string, dots: readonly Dot[], colours: readonly string[]
 }
 
 function colourOf(i: number): string {
-  return COLOURS[i % COLOURS.length]!;
+  return COLOURS[i % COLOURS.length];
 }
 
 function text(x: number, y: number, content: string, anchor = 'start'): string {

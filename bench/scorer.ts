@@ -1,9 +1,9 @@
 // Scores checkpoints on texts: each is loaded, run and closed. What they are compared with stays loaded and is run once.
 
-import type { Language } from '../src/decoder/language.ts';
-import { type Perplexity, perplexity } from '../src/decoder/perplexity.ts';
 import type { Higgs } from '../src/higgs.ts';
 import type { Folder } from '../src/source/source.ts';
+import type { Language } from '../src/text/language.ts';
+import { type Perplexity, perplexity } from '../src/text/perplexity.ts';
 import { startThreads } from '../src/workers/node.ts';
 import type { Subject } from './subjects.ts';
 
@@ -75,14 +75,14 @@ export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: num
 
 function figuresOf(found: readonly Perplexity[]): Figures {
   const counts = found.map(({ tokensScored }) => tokensScored);
-  const nll = pool(found.map(({ meanNll, standardError }, i) => [counts[i]!, meanNll, standardError]));
+  const nll = pool(found.map(({ meanNll, standardError }, i) => [counts[i], meanNll, standardError]));
   const value = Math.exp(nll.mean);
   const figures = { perplexity: value, perplexityError: value * nll.error };
   const others = found.flatMap(({ against }) => against ?? []);
   if (others.length === 0) return { ...figures, against: undefined };
-  const difference = pool(others.map(({ ratio, ratioError }, i) => [counts[i]!, Math.log(ratio), ratioError / ratio]));
-  const kl = pool(others.map(({ meanKl, standardError }, i) => [counts[i]!, meanKl, standardError]));
-  const agreement = pool(others.map(({ top1Agreement }, i) => [counts[i]!, top1Agreement, 0]));
+  const difference = pool(others.map(({ ratio, ratioError }, i) => [counts[i], Math.log(ratio), ratioError / ratio]));
+  const kl = pool(others.map(({ meanKl, standardError }, i) => [counts[i], meanKl, standardError]));
+  const agreement = pool(others.map(({ top1Agreement }, i) => [counts[i], top1Agreement, 0]));
   const ratio = Math.exp(difference.mean);
   const against = { ratio, ratioError: ratio * difference.error, meanKl: kl.mean, klError: kl.error };
   return { ...figures, against: { ...against, top1Agreement: agreement.mean } };

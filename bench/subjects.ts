@@ -2,10 +2,10 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readConfig } from '../src/decoder/config.ts';
-import { openTokenizer } from '../src/decoder/tokenizer.ts';
+import { readConfig } from '../src/model/config.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
+import { openTokenizer } from '../src/text/tokenizer.ts';
 
 /** A model and what it is to predict. */
 export interface Subject {

@@ -89,8 +89,8 @@ export function theoremTables(
       }),
     );
     await patient.close();
-    const rows = kinds.map((kind, i): [string, Cells] => [kind.name, cellsOf(kind, losses[i]!, patient)]);
-    if (!isText) plot(kinds.flatMap((kind, i) => dotsOf(name, kind, losses[i]!, patient)));
+    const rows = kinds.map((kind, i): [string, Cells] => [kind.name, cellsOf(kind, losses[i], patient)]);
+    if (!isText) plot(kinds.flatMap((kind, i) => dotsOf(name, kind, losses[i], patient)));
     return new Map(rows);
   }
 
@@ -132,15 +132,15 @@ function noiseKinds(matrices: readonly Matrix[], signs: readonly number[]): Kind
   const noises = matrices.map(({ weights }, i) => normals(weights.length, i + 1));
   const kind = (name: string, family: string, scales: readonly Float64Array[]): Kind => {
     const noised = (i: number, sign: number) => {
-      const [{ weights, cols }, noise, scale] = [matrices[i]!, noises[i]!, scales[i]!];
+      const [{ weights, cols }, noise, scale] = [matrices[i], noises[i], scales[i]];
       const to = new Float32Array(weights.length);
       for (const [row, own] of scale.entries()) {
-        for (let k = row * cols; k < (row + 1) * cols; k++) to[k] = weights[k]! + sign * own * noise[k]!;
+        for (let k = row * cols; k < (row + 1) * cols; k++) to[k] = weights[k] + sign * own * noise[k];
       }
       return to;
     };
     const t2 = matrices.map(({ weights }, i) => {
-      const error = noised(i, 1).map((w, k) => w - weights[k]!);
+      const error = noised(i, 1).map((w, k) => w - weights[k]);
       return squareOf(error) / squareOf(weights);
     });
     return { name, family, t2, variants: signs.map((sign) => (i: number) => noised(i, sign)) };
@@ -166,7 +166,7 @@ function gridKind(higgs: Higgs, matrices: readonly Matrix[], grid: string): Kind
     ...{ name: grid, family: familyOf(grid) },
     bitsPerWeight: sum(quantized.map(({ bitsPerWeight, rows, cols }) => bitsPerWeight * rows * cols)) / weights,
     t2: quantized.map(({ relativeError }) => relativeError),
-    variants: [(i) => restored[i]!],
+    variants: [(i) => restored[i]],
   };
 }
 
@@ -180,15 +180,15 @@ function squareOf(values: Float32Array): number {
 }
 
 function cellsOf({ bitsPerWeight, t2 }: Kind, { together, alone }: Losses, { alphas, base }: Patient): Cells {
-  const predictions = alphas.map((own) => own.map((alpha, i) => alpha * t2[i]!)); // (sequences, matrices)
+  const predictions = alphas.map((own) => own.map((alpha, i) => alpha * t2[i])); // (sequences, matrices)
   const cells = { bitsPerWeight, meanT2: sum(t2) / t2.length };
   const ones = together.map(() => 1);
   const predicted = sum(predictions.map(sum)) / predictions.length;
   const singles = t2.map((_, i) => {
-    return sum(alone.map((own) => own[i]!)) / sum(alone.map((_, s) => predictions[s]![i]!));
+    return sum(alone.map((own) => own[i])) / sum(alone.map((_, s) => predictions[s][i]));
   });
   const aloneRatio =
-    alone.length === 0 ? undefined : sum(alone.map(sum)) / sum(alone.map((_, s) => sum(predictions[s]!)));
+    alone.length === 0 ? undefined : sum(alone.map(sum)) / sum(alone.map((_, s) => sum(predictions[s])));
   if (base !== null) {
     const { value, error } = ratioOf(together, ones);
     const increase = base * (Math.exp(value) - 1);
@@ -204,11 +204,11 @@ function cellsOf({ bitsPerWeight, t2 }: Kind, { together, alone }: Losses, { alp
 }
 
 function dotsOf(model: string, { family, t2 }: Kind, { together, alone }: Losses, { alphas }: Patient): Dot[] {
-  const predictions = alphas.map((own) => own.map((alpha, i) => alpha * t2[i]!));
+  const predictions = alphas.map((own) => own.map((alpha, i) => alpha * t2[i]));
   const whole = { predicted: sum(predictions.map(sum)) / together.length, measured: sum(together) / together.length };
   const singles = t2.map((_, i) => ({
-    predicted: sum(alone.map((_, s) => predictions[s]![i]!)) / alone.length,
-    measured: sum(alone.map((own) => own[i]!)) / alone.length,
+    predicted: sum(alone.map((_, s) => predictions[s][i])) / alone.length,
+    measured: sum(alone.map((own) => own[i])) / alone.length,
   }));
   return [{ ...whole, whole: true }, ...singles.map((single) => ({ ...single, whole: false }))].map((dot) => {
     return { panel: model, colour: family, ...dot };

@@ -20,8 +20,8 @@ function measure(cols: number, groupSize: number, paddedCols = cols): { bpw: num
   let [error, norm] = [0, 0];
   for (let i = 0; i < weights.length; i++) {
     if (i % paddedCols >= cols) continue;
-    error += (weights[i]! - restored[i]!) ** 2;
-    norm += weights[i]! ** 2;
+    error += (weights[i] - restored[i]) ** 2;
+    norm += weights[i] ** 2;
   }
   return { bpw: (matrix.bitsPerWeight * paddedCols) / cols, t2: error / norm };
 }

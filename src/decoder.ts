@@ -1,24 +1,24 @@
 // higgs-wasm/decoder: language models that run. A bundle of its own, with the tokenizer and the templates' interpreter in it;
 // `loadModel` of the core imports it when it is called.
 
-import { type ModelOptions, loadModel as openLanguage } from './decoder/model.ts';
-import { type Model, textModel } from './decoder/textmodel.ts';
+import { type ModelOptions, loadModel as openLanguage } from './model/model.ts';
 import type { Folder } from './source/source.ts';
+import { type Model, textModel } from './text/textmodel.ts';
 
-export { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './decoder/chat.ts';
-export type { EmbedOptions } from './decoder/embed.ts';
-export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './decoder/generate.ts';
-export type { Language, LanguageConfig, PassOptions } from './decoder/language.ts';
-export type { ModelOptions } from './decoder/model.ts';
-export type { Divergence, Perplexity, PerplexityOptions } from './decoder/perplexity.ts';
-export { createSampler, type Sampler, type SamplingOptions } from './decoder/sample.ts';
-export { estimateSensitivity, type SensitivityCost } from './decoder/sensitivity/cost.ts';
-export { measureSensitivity, type SensitivityOptions } from './decoder/sensitivity/measure.ts';
-export type { SensitivitySettings } from './decoder/sensitivity/settings.ts';
-export type { SensitivityProgress } from './decoder/sensitivity/steps.ts';
-export type { TextStream } from './decoder/text.ts';
-export { type Model, textModel } from './decoder/textmodel.ts';
-export { openTokenizer, type Tokenizer } from './decoder/tokenizer.ts';
+export type { ModelOptions } from './model/model.ts';
+export { estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
+export { measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
+export type { SensitivitySettings } from './sensitivity/settings.ts';
+export type { SensitivityProgress } from './sensitivity/steps.ts';
+export type { TextStream } from './text/bytes.ts';
+export { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './text/chat.ts';
+export type { EmbedOptions } from './text/embed.ts';
+export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './text/generate.ts';
+export type { Language, LanguageConfig, PassOptions } from './text/language.ts';
+export type { Divergence, Perplexity, PerplexityOptions } from './text/perplexity.ts';
+export { createSampler, type Sampler, type SamplingOptions } from './text/sample.ts';
+export { type Model, textModel } from './text/textmodel.ts';
+export { openTokenizer, type Tokenizer } from './text/tokenizer.ts';
 export type { Threads } from './workers/threads.ts';
 
 /**

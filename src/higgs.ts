@@ -1,10 +1,6 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
-import type { ModelOptions } from './decoder/model.ts';
-import type { SensitivityCost } from './decoder/sensitivity/cost.ts';
-import type { SensitivityOptions } from './decoder/sensitivity/measure.ts';
-import type { SensitivitySettings } from './decoder/sensitivity/settings.ts';
-import type { Model } from './decoder/textmodel.ts';
+import { openCheckpoint } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { checkGrid, type Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
@@ -17,6 +13,7 @@ import { type BudgetOptions, type OfferOptions, offerOf, type TensorOptions, wan
 import { type BitPlan, checkShapes, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { planBits, planTensors } from './linearity/target.ts';
+import type { ModelOptions } from './model/model.ts';
 import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored } from './quantize/format.ts';
@@ -36,8 +33,11 @@ import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './qu
 import { checkScheme, type Scheme } from './quantize/scheme.ts';
 import { patternsOf } from './quantize/select.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
-import { openCheckpoint } from './safetensors/checkpoint.ts';
+import type { SensitivityCost } from './sensitivity/cost.ts';
+import type { SensitivityOptions } from './sensitivity/measure.ts';
+import type { SensitivitySettings } from './sensitivity/settings.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
+import type { Model } from './text/textmodel.ts';
 import { localPool, type Pool } from './workers/pool.ts';
 import type { Threads } from './workers/threads.ts';
 

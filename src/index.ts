@@ -1,18 +1,6 @@
 // The public face of the package: re-exports only.
 
-export type { ChatOptions, ChatTemplate, Message } from './decoder/chat.ts';
-export type { EmbedOptions } from './decoder/embed.ts';
-export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './decoder/generate.ts';
-export type { LoadProgress } from './decoder/load.ts';
-export type { ModelOptions } from './decoder/model.ts';
-export type { Divergence, Perplexity, PerplexityOptions } from './decoder/perplexity.ts';
-export type { SamplingOptions } from './decoder/sample.ts';
-export type { SensitivityCost } from './decoder/sensitivity/cost.ts';
-export type { SensitivityOptions } from './decoder/sensitivity/measure.ts';
-export type { SensitivitySettings } from './decoder/sensitivity/settings.ts';
-export type { SensitivityProgress } from './decoder/sensitivity/steps.ts';
-export type { Model } from './decoder/textmodel.ts';
-export type { Tokenizer } from './decoder/tokenizer.ts';
+export { urlFolder } from './checkpoint/remote.ts';
 export { FileError, FormatError, type Place, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
 export type { Trellis } from './grids/trellis.ts';
@@ -44,6 +32,8 @@ export {
   sensitivitiesOf,
 } from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
+export type { LoadProgress } from './model/load.ts';
+export type { ModelOptions } from './model/model.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
 export type { MatrixOptions, QuantizedMatrix } from './quantize/matrix.ts';
@@ -52,10 +42,20 @@ export type { Report, TensorReport } from './quantize/report.ts';
 export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/restore.ts';
 export type { Scheme } from './quantize/scheme.ts';
 export type { VerifyReport } from './quantize/verify.ts';
-export { urlFolder } from './safetensors/remote.ts';
+export type { SensitivityCost } from './sensitivity/cost.ts';
+export type { SensitivityOptions } from './sensitivity/measure.ts';
+export type { SensitivitySettings } from './sensitivity/settings.ts';
+export type { SensitivityProgress } from './sensitivity/steps.ts';
 export { type DirectoryHandle, directoryFolder } from './source/directory.ts';
 export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';
 export type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source/source.ts';
+export type { ChatOptions, ChatTemplate, Message } from './text/chat.ts';
+export type { EmbedOptions } from './text/embed.ts';
+export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './text/generate.ts';
+export type { Divergence, Perplexity, PerplexityOptions } from './text/perplexity.ts';
+export type { SamplingOptions } from './text/sample.ts';
+export type { Model } from './text/textmodel.ts';
+export type { Tokenizer } from './text/tokenizer.ts';
 export type { Pool } from './workers/pool.ts';
 export type { Threads } from './workers/threads.ts';

@@ -5,8 +5,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import debugBytes from '../build/decoder.debug.wasm';
 import releaseBytes from '../build/decoder.wasm';
-import { MATRICES_PER_LAYER, MATRIX, matrixOf, tensorName } from '../src/decoder/sensitivity/matrices.ts';
-import { openSession, planSession, type Session } from '../src/decoder/sensitivity/session.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
@@ -14,6 +12,8 @@ import { dtypeCodes } from '../src/kernels/layout.ts';
 import * as twin from '../src/reference/backward.ts';
 import { throughF16 } from '../src/reference/decoder.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
+import { MATRICES_PER_LAYER, MATRIX, matrixOf, tensorName } from '../src/sensitivity/matrices.ts';
+import { openSession, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals, sameBits } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -71,7 +71,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     const all = twin.addTransposed(w, d, y);
     sameBits(
       copy(Float32Array, at, stride),
-      y.map((value, c) => (c >= first && c < first + cols ? all[c]! : value)),
+      y.map((value, c) => (c >= first && c < first + cols ? all[c] : value)),
     );
   });
 
@@ -127,7 +127,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       );
       const pick = (x: Float32Array) =>
         Float32Array.from({ length: tokens * heads * dim }, (_, i) => {
-          return x[Math.floor(i / (heads * dim)) * stride + (i % (heads * dim))]!;
+          return x[Math.floor(i / (heads * dim)) * stride + (i % (heads * dim))];
         });
       const wanted = twin.attendBack({ q: pick(q), dy: pick(dy), heads, keys, values }, dim, 0.2, window);
       for (let t = 0; t < tokens; t++) {
@@ -173,7 +173,7 @@ for (const [name, config] of Object.entries(configs)) {
     const oracle = oracleOf(config, tensors);
     const loss = () => {
       const rows = oracle.logits(ids);
-      return labels.reduce((sum, label, t) => sum + rows[t]![label]! - logSumExp(rows[t]!), 0);
+      return labels.reduce((sum, label, t) => sum + rows[t][label] - logSumExp(rows[t]), 0);
     };
     for (const [i, { name, values, squares }] of gradients.entries()) {
       const square = sumSquares(values);
@@ -182,16 +182,16 @@ for (const [name, config] of Object.entries(configs)) {
       const across = normals(values.length, i);
       const length = Math.sqrt(square);
       const width = Math.sqrt(sumSquares(across));
-      const direction = values.map((value, k) => value / length + across[k]! / width);
+      const direction = values.map((value, k) => value / length + across[k] / width);
       const w = tensors.get(name)!;
       const [own, h] = [w.slice(), 1e-3];
       const at = (step: number) => {
-        for (const k of w.keys()) w[k] = own[k]! + step * direction[k]!;
+        for (const k of w.keys()) w[k] = own[k] + step * direction[k];
         return loss();
       };
       const slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
       at(0);
-      const wanted = values.reduce((sum, value, k) => sum + value * direction[k]!, 0);
+      const wanted = values.reduce((sum, value, k) => sum + value * direction[k], 0);
       assert.ok(Math.abs(slope - wanted) < 2e-5 * length, `${name}: slope is ${slope}, not ${wanted}`);
     }
     await session.close();
@@ -214,12 +214,12 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
   const gradients: Gradient[] = [];
   // `x` is (tokens, cols), `d` (draws, tokens, rows).
   const take = (layer: number, matrix: number, x: number, d: Float32Array) => {
-    const { rows, cols } = matrixOf(state.layers[layer]!, matrix);
+    const { rows, cols } = matrixOf(state.layers[layer], matrix);
     const values = new Float64Array(rows * cols);
     for (let t = 0; t < TOKENS; t++) {
       for (let r = 0; r < rows; r++) {
         for (let c = 0; c < cols; c++)
-          values[r * cols + c]! += d[(TOKENS + t) * rows + r]! * floats[x / 4 + t * cols + c]!;
+          values[r * cols + c] += d[(TOKENS + t) * rows + r] * floats[x / 4 + t * cols + c];
       }
     }
     const at = workspace.sums / 8 + (matrix * DRAWS + 1) * TOKENS;
@@ -227,7 +227,7 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
     gradients.push({ name: tensorName(layer, matrix), values, squares });
   };
   const gradient = (address: number, layer: number, matrix: number) => {
-    const { rows } = matrixOf(state.layers[layer]!, matrix);
+    const { rows } = matrixOf(state.layers[layer], matrix);
     return floats.slice(address / 4, address / 4 + DRAWS * TOKENS * rows);
   };
   for (let layer = state.layers.length - 1; layer >= 0; layer--) {
@@ -249,7 +249,7 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
 
 function sumSquares(x: ArrayLike<number>): number {
   let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!;
+  for (let i = 0; i < x.length; i++) sum += x[i] * x[i];
   return sum;
 }
 

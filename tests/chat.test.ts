@@ -2,10 +2,10 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ChatOptions, type Message, openChatTemplate } from '../src/decoder/chat.ts';
-import { parseTemplate } from '../src/decoder/template.ts';
 import { FormatError, UnsupportedError } from '../src/errors.ts';
 import { folderOf } from '../src/source/memory.ts';
+import { type ChatOptions, type Message, openChatTemplate } from '../src/text/chat.ts';
+import { parseTemplate } from '../src/text/template.ts';
 
 const test = suite('chat');
 

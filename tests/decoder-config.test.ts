@@ -2,10 +2,10 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ModelConfig, parseConfig, readConfig } from '../src/decoder/config.ts';
-import { loadModel } from '../src/decoder/model.ts';
-import { frequencies } from '../src/decoder/rope.ts';
 import { FormatError, load, UnsupportedError } from '../src/index.ts';
+import { type ModelConfig, parseConfig, readConfig } from '../src/model/config.ts';
+import { loadModel } from '../src/model/model.ts';
+import { frequencies } from '../src/model/rope.ts';
 import {
   crc32,
   memoryFolder,
@@ -145,7 +145,7 @@ test('frequencies() are powers of theta to 1e-14, and slowed as the scaling says
     const turns = (8192 * value) / (2 * Math.PI);
     if (turns > 4) assert.is(slowed[i], value);
     else if (turns < 1) assert.is(slowed[i], value / 8);
-    else assert.ok(slowed[i]! > value / 8 && slowed[i]! < value);
+    else assert.ok(slowed[i] > value / 8 && slowed[i] < value);
   }
 });
 
@@ -184,7 +184,7 @@ test('loadModel() refuses a checkpoint whose codes, scales or plain tensors were
   for (const name of [`${q}.weight.packed`, `${q}.weight.scales`, 'model.norm.weight']) {
     const bytes = files.get('model.safetensors')!.slice();
     const { start } = header.tensors.get(name)!;
-    bytes[start + 3]! ^= 4;
+    bytes[start + 3] ^= 4;
     const found = crc32(readSafetensors(bytes).tensors.get(name)!.bytes);
     const wanted = crc32(header.tensors.get(name)!.bytes);
     await refused(

@@ -38,7 +38,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       if (!(value >= -87 && value <= 88)) continue;
       const wanted = Math.exp(value);
       const unit = 2 ** (Math.floor(Math.log2(wanted)) - 23);
-      assert.ok(Math.abs(found[i]! - wanted) <= 2 * unit, `e^${value}: ${found[i]} is not ${wanted}`);
+      assert.ok(Math.abs(found[i] - wanted) <= 2 * unit, `e^${value}: ${found[i]} is not ${wanted}`);
     }
   });
 
@@ -69,8 +69,8 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       sameBits(found, angles(frequencies, position));
       for (const [i, frequency] of frequencies.entries()) {
         const angle = position * frequency;
-        assert.ok(Math.abs(found[i]! - Math.cos(angle)) <= 2 ** -25 + 1e-12, `cos ${angle}`);
-        assert.ok(Math.abs(found[32 + i]! - Math.sin(angle)) <= 2 ** -25 + 1e-12, `sin ${angle}`);
+        assert.ok(Math.abs(found[i] - Math.cos(angle)) <= 2 ** -25 + 1e-12, `cos ${angle}`);
+        assert.ok(Math.abs(found[32 + i] - Math.sin(angle)) <= 2 ** -25 + 1e-12, `sin ${angle}`);
       }
     }
   });
@@ -140,7 +140,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       kernels.add(x, u, count);
       sameBits(
         copy(Float32Array, x, count + 8),
-        Float32Array.from(gate, (a, i) => (i < count ? a + up[i]! : a)),
+        Float32Array.from(gate, (a, i) => (i < count ? a + up[i] : a)),
       );
     }
   });
@@ -155,7 +155,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       },
     ];
     for (const [i, through] of narrow.entries()) {
-      const dtype = [dtypeCodes.F32, dtypeCodes.F16, dtypeCodes.BF16][i]!;
+      const dtype = [dtypeCodes.F32, dtypeCodes.F16, dtypeCodes.BF16][i];
       for (const cols of lengths) {
         memory.reset();
         const [rows, count] = [3, 3];

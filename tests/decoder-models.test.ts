@@ -2,8 +2,8 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadModel } from '../src/decoder/model.ts';
 import { load } from '../src/index.ts';
+import { loadModel } from '../src/model/model.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -43,7 +43,7 @@ for (const grid of ['p2n256', 'p1n8', 'p2n16']) {
   test(`forward() of a quantized checkpoint agrees with the oracle on its decoded weights: ${grid}`, async () => {
     const higgs = await load();
     for (const name of ['llama, llama3 rope', 'qwen3', 'llama, biases, linear rope, interleaved']) {
-      const config = configs[name]!;
+      const config = configs[name];
       for (const embeddings of [undefined, 'p1n16']) {
         const output = memoryOutput();
         const options = { grid, groupSize: 32, seed: 5, ...(embeddings && { embeddings }) };
@@ -60,7 +60,7 @@ for (const grid of ['p2n256', 'p1n8', 'p2n16']) {
 }
 
 test('loadModel() uses the token embedding as head when there is no other', async () => {
-  const config = { ...configs['llama, rope_parameters']! };
+  const config = { ...configs['llama, rope_parameters'] };
   const file = randomFile(config);
   const tied = await loadModel(modelFolder(config, file));
   const untold = await loadModel(modelFolder({ ...config, tie_word_embeddings: undefined }, file));
@@ -70,11 +70,11 @@ test('loadModel() uses the token embedding as head when there is no other', asyn
 test.run();
 
 function near(found: Float32Array, wanted: Float64Array[], tolerance: number): void {
-  const width = wanted[0]!.length;
+  const width = wanted[0].length;
   assert.is(found.length, wanted.length * width);
   let most = 0;
   for (const [t, row] of wanted.entries()) {
-    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(found[t * width + i]! - value));
+    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(found[t * width + i] - value));
   }
   assert.ok(most <= tolerance, `${most} is more than ${tolerance}`);
 }

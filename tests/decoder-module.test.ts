@@ -20,7 +20,7 @@ test('withSharedMemory() changes one byte, and the module takes a shared memory 
   const shared = withSharedMemory(releaseBytes);
   const changed = [...shared.keys()].filter((i) => shared[i] !== releaseBytes[i]);
   assert.is(changed.length, 1);
-  assert.equal([releaseBytes[changed[0]!], shared[changed[0]!]], [1, 3]);
+  assert.equal([releaseBytes[changed[0]], shared[changed[0]]], [1, 3]);
   const memory = createMemory(65536, true);
   const kernels = await instantiateDecoder(shared, memory);
   const x = new Float32Array(memory.buffer, 1024, 2);

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadModel } from '../src/decoder/model.ts';
+import { loadModel } from '../src/model/model.ts';
 import { memoryFolder } from './checkpoints.ts';
 import { randomIds } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -28,7 +28,7 @@ for (const name of ['stories260K', 'babyllama361']) {
     const wanted = oracleOf(JSON.parse(new TextDecoder().decode(config)), tensorsOf(weights)).logits(ids);
     for (const [t, row] of wanted.entries()) {
       for (const [i, value] of row.entries()) {
-        assert.ok(Math.abs(found[t * row.length + i]! - value) < 1e-4, `${found[t * row.length + i]} is not ${value}`);
+        assert.ok(Math.abs(found[t * row.length + i] - value) < 1e-4, `${found[t * row.length + i]} is not ${value}`);
       }
     }
   });

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type LanguageModel, loadModel, type ModelOptions } from '../src/decoder/model.ts';
 import { load } from '../src/index.ts';
+import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { sameBits } from './bits.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
@@ -35,9 +35,9 @@ test('the oracle agrees with the reference to 1e-9', () => {
   for (const prompt of prompts) {
     const logits = oracle.logits(prompt.ids);
     const last = logits.at(-1)!;
-    for (const [i, value] of prompt.last.logits_first8.entries()) assert.ok(Math.abs(last[i]! - value) < 1e-9);
+    for (const [i, value] of prompt.last.logits_first8.entries()) assert.ok(Math.abs(last[i] - value) < 1e-9);
     for (const [t, row] of logits.entries()) {
-      assert.ok(Math.abs(logSumExp(row) - prompt.per_position_logsumexp[t]!) < 1e-9);
+      assert.ok(Math.abs(logSumExp(row) - prompt.per_position_logsumexp[t]) < 1e-9);
     }
   }
 });
@@ -50,11 +50,11 @@ for (const cache of ['f16', 'f32'] as const) {
       const logits = await model.forward(ids, { logits: 'all' });
       const rowOf = (t: number) => logits.subarray(t * vocabSize, (t + 1) * vocabSize);
       const end = rowOf(ids.length - 1);
-      for (const [i, value] of last.logits_first8.entries()) assert.ok(Math.abs(end[i]! - value) < 1e-3);
-      for (const [i, id] of last.top5_ids.entries()) assert.ok(Math.abs(end[id]! - last.top5_logits[i]!) < 1e-3);
+      for (const [i, value] of last.logits_first8.entries()) assert.ok(Math.abs(end[i] - value) < 1e-3);
+      for (const [i, id] of last.top5_ids.entries()) assert.ok(Math.abs(end[id] - last.top5_logits[i]) < 1e-3);
       for (const t of ids.keys()) {
         assert.is(argmax(rowOf(t)), per_position_argmax[t]);
-        assert.ok(Math.abs(logSumExp(rowOf(t)) - per_position_logsumexp[t]!) < 1e-3);
+        assert.ok(Math.abs(logSumExp(rowOf(t)) - per_position_logsumexp[t]) < 1e-3);
       }
       const text = [argmax(end)];
       while (text.length < greedy.new_tokens) {
@@ -78,7 +78,7 @@ test('forward() gives the reference its perplexity on the first windows of test.
     const window = [1, ...ids.slice(i * 255, (i + 1) * 255)];
     let sum = 0;
     const each = (t: number, logits: Float32Array) => {
-      if (t + 1 < window.length) sum += logSumExp(logits) - logits[window[t + 1]!]!;
+      if (t + 1 < window.length) sum += logSumExp(logits) - logits[window[t + 1]];
     };
     assert.is((await model.forward(window, { logits: 'all', each })).length, 0);
     assert.ok(Math.abs(sum - wanted) / 255 < 1e-4, `window ${i}: ${sum}, not ${wanted}`);
@@ -213,14 +213,14 @@ test('loadModel() tells of its progress, and stops at an abort', async () => {
 test.run();
 
 function argmax(row: Float32Array): number {
-  return row.reduce((best, value, i) => (value > row[best]! ? i : best), 0);
+  return row.reduce((best, value, i) => (value > row[best] ? i : best), 0);
 }
 
 function logSumExp(row: ArrayLike<number>): number {
   let most = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < row.length; i++) most = Math.max(most, row[i]!);
+  for (let i = 0; i < row.length; i++) most = Math.max(most, row[i]);
   let sum = 0;
-  for (let i = 0; i < row.length; i++) sum += Math.exp(row[i]! - most);
+  for (let i = 0; i < row.length; i++) sum += Math.exp(row[i] - most);
   return most + Math.log(sum);
 }
 

@@ -38,9 +38,9 @@ test('a matrix disturbed alone costs what it costs among matrices that are as th
     const patient = await openPatient(folder, tokens, 1);
     const sequences = typeof tokens.texts === 'number' ? tokens.texts : tokens.texts.length;
     assert.is(patient.matrices.length, 14);
-    assert.equal([patient.alphas.length, patient.alphas[0]!.length], [sequences, 14]);
+    assert.equal([patient.alphas.length, patient.alphas[0].length], [sequences, 14]);
     assert.is(patient.base === null, typeof tokens.texts === 'number');
-    const same = (i: number) => patient.matrices[i]!.weights;
+    const same = (i: number) => patient.matrices[i].weights;
     const noised = (i: number) => same(i).map((w, k) => w + 0.1 * Math.sin(k));
     const disturbances = [
       { variants: [same], alone: 1 },
@@ -48,10 +48,10 @@ test('a matrix disturbed alone costs what it costs among matrices that are as th
       ...[0, 6, 9].map((only) => ({ variants: [(i: number) => (i === only ? noised(i) : same(i))], alone: 0 })),
     ];
     const [clean, all, ...single] = patient.lossesOf(disturbances);
-    assert.ok([...clean!.together, ...clean!.alone[0]!].every((loss) => Math.abs(loss) < 1e-9));
+    assert.ok([...clean!.together, ...clean!.alone[0]].every((loss) => Math.abs(loss) < 1e-9));
     assert.equal([all!.together.length, all!.alone.length], [sequences, 2]);
     for (const [k, only] of [0, 6, 9].entries()) {
-      for (const s of [0, 1]) assert.is(all!.alone[s]![only], single[k]!.together[s]);
+      for (const s of [0, 1]) assert.is(all!.alone[s][only], single[k].together[s]);
     }
     assert.ok(all!.together.some((loss) => Math.abs(loss) > 1e-4));
     await patient.close();

@@ -53,9 +53,9 @@ testWith(test, 'workerd', 'POST /sets quantizes as the library does, GET gives c
 
 testWith(test, 'workerd', 'requests and answers in JSON, as the README has them', async () => {
   const [first, second] = readFileSync('examples/edge/README.md', 'utf8').matchAll(/^curl (\S+) .*-d '(.*)'$/gm);
-  const set = await postJson(first![1]!, first![2]!);
+  const set = await postJson(first![1], first![2]);
   assert.is(set.rows, 3);
-  const { results } = await postJson(second![1]!, second![2]!);
+  const { results } = await postJson(second![1], second![2]);
   assert.equal(results[0].ids, [2]);
   assert.ok(Math.abs(results[0].scores[0] - 2) < 0.2);
 });
@@ -112,7 +112,7 @@ for (const [grid, amongTen, amongThirty] of [
     assert.is(results.length, QUERIES);
     for (const { ids, scores } of results as { ids: number[]; scores: number[] }[]) {
       assert.is(new Set(ids).size, 30);
-      assert.ok(scores.every((score, i) => i === 0 || score <= scores[i - 1]!));
+      assert.ok(scores.every((score, i) => i === 0 || score <= scores[i - 1]));
     }
     assert.is(recall(10), amongTen);
     assert.is(recall(30), amongThirty);
@@ -238,10 +238,10 @@ function clustered(): Clustered {
       const centre = Math.floor(next() * 100) * DIMS;
       let norm = 0;
       for (let i = 0; i < DIMS; i++) {
-        vector[i] = centres[centre + i]! + normal();
-        norm += vector[i]! ** 2;
+        vector[i] = centres[centre + i] + normal();
+        norm += vector[i] ** 2;
       }
-      for (let i = 0; i < DIMS; i++) vector[i]! /= Math.sqrt(norm);
+      for (let i = 0; i < DIMS; i++) vector[i] /= Math.sqrt(norm);
     }
     return vectors;
   };
@@ -250,10 +250,10 @@ function clustered(): Clustered {
   const nearest = Array.from({ length: QUERIES }, (_, query) => {
     for (let row = 0; row < COUNT; row++) {
       let sum = 0;
-      for (let i = 0; i < DIMS; i++) sum += vectors[row * DIMS + i]! * queries[query * DIMS + i]!;
+      for (let i = 0; i < DIMS; i++) sum += vectors[row * DIMS + i] * queries[query * DIMS + i];
       scores[row] = sum;
     }
-    return [...scores.keys()].sort((a, b) => scores[b]! - scores[a]!).slice(0, TOP);
+    return [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, TOP);
   });
   data = { vectors, queries, nearest };
   return data;

@@ -2,7 +2,7 @@
 // cache, a wrong position or two calls at once change them.
 
 import * as assert from 'uvu/assert';
-import type { Language } from '../src/decoder/language.ts';
+import type { Language } from '../src/text/language.ts';
 
 /** What a fake decoder can be asked beside. */
 export interface FakeLanguage extends Language {
@@ -86,7 +86,7 @@ export function fakeLanguage({
     hidden: (ids) =>
       alone(() => {
         cached = [];
-        return Float32Array.from({ length: ids.length * 3 }, (_, i) => ids[Math.floor(i / 3)]! * ((i % 3) + 1));
+        return Float32Array.from({ length: ids.length * 3 }, (_, i) => ids[Math.floor(i / 3)] * ((i % 3) + 1));
       }),
     close: async () => {},
   };

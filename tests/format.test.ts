@@ -236,13 +236,13 @@ test('dequantizeCheckpoint() rounds once more for F16 and BF16, and by default k
       const expected = dtype ?? (original === 'F8_E4M3' ? 'BF16' : original);
       assert.is(tensor.dtype, expected);
       const decoded = decode(packed.bytes, valuesOf(scales), layout);
-      const half = { F32: 0, F16: 2 ** -11, BF16: 2 ** -8 }[expected]!;
+      const half = { F32: 0, F16: 2 ** -11, BF16: 2 ** -8 }[expected];
       const values = valuesOf(tensor);
       for (let i = 0; i < values.length; i++) {
         const bound = tolerance(decoded, i, layout.groupSize);
         const far = Math.abs(values[i] - decoded.weights[i]);
         assert.ok(
-          far <= bound + half * (Math.abs(decoded.weights[i]) + bound) + 2 ** -25,
+          far <= bound + half! * (Math.abs(decoded.weights[i]) + bound) + 2 ** -25,
           `${name}[${i}] as ${expected}`,
         );
       }

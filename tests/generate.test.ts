@@ -2,13 +2,13 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { embed } from '../src/decoder/embed.ts';
-import { type GenerateOptions, type Generation, generate } from '../src/decoder/generate.ts';
-import type { Language } from '../src/decoder/language.ts';
-import { stopFilter } from '../src/decoder/stop.ts';
-import { type Model, textModel } from '../src/decoder/textmodel.ts';
 import { FileError, UnsupportedError } from '../src/errors.ts';
 import { folderOf } from '../src/source/memory.ts';
+import { embed } from '../src/text/embed.ts';
+import { type GenerateOptions, type Generation, generate } from '../src/text/generate.ts';
+import type { Language } from '../src/text/language.ts';
+import { stopFilter } from '../src/text/stop.ts';
+import { type Model, textModel } from '../src/text/textmodel.ts';
 import { fakeLanguage, hashed, scripted } from './fake-language.ts';
 import { BEGIN, byteLevelContent, byteLevelTokenizer } from './tokenizers.ts';
 
@@ -127,7 +127,7 @@ test('generate() is the same for a seed, and its penalty counts the prompt', asy
   assert.is(texts[0], texts[1]);
   assert.is.not(texts[0], texts[2]);
   const row = new Float32Array(tokenizer.size).fill(1);
-  row[PROMPT[0]!] = 2;
+  row[PROMPT[0]] = 2;
   row[7] = 1.5;
   const constant = () => fakeLanguage({ vocabSize: tokenizer.size, logitsOf: () => row });
   const plain = run(constant(), PROMPT, { maxTokens: 1 });

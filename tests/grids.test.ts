@@ -52,9 +52,9 @@ function weighLine({ n, points }: PointGrid): Weighed {
   const moment = new Float64Array(n);
   let mse = 0;
   for (let i = 0; i < n; i++) {
-    const g = points[i]!;
-    const a = i === 0 ? -12 : (points[i - 1]! + g) / 2;
-    const b = i === n - 1 ? 12 : (points[i + 1]! + g) / 2;
+    const g = points[i];
+    const a = i === 0 ? -12 : (points[i - 1] + g) / 2;
+    const b = i === n - 1 ? 12 : (points[i + 1] + g) / 2;
     mass[i] = integral(density, a, b);
     moment[i] = integral((x) => x * density(x), a, b);
     mse += integral((x) => (x - g) ** 2 * density(x), a, b);
@@ -66,7 +66,7 @@ function weighLine({ n, points }: PointGrid): Weighed {
 const PHI = new Float64Array(18 * 64 + 1);
 for (let i = 1; i < PHI.length; i++) {
   const [a, b] = [(i - 1) / 64 - 9, i / 64 - 9];
-  PHI[i] = PHI[i - 1]! + (density(a) + 4 * density((a + b) / 2) + density(b)) / 384;
+  PHI[i] = PHI[i - 1] + (density(a) + 4 * density((a + b) / 2) + density(b)) / 384;
 }
 
 /** Φ(x) by Taylor's series at the nearest entry; |h| ≤ 1/128, so that the h⁶ term is below 1e−14. */
@@ -77,12 +77,12 @@ function phi(x: number): number {
   const h = x - a;
   const hermite =
     1 + h * (-a / 2 + h * ((a * a - 1) / 6 + h * ((3 * a - a ** 3) / 24 + (h * (a ** 4 - 6 * a * a + 3)) / 120)));
-  return PHI[i]! + density(a) * h * hermite;
+  return PHI[i] + density(a) * h * hermite;
 }
 
 /** Sweeps x in steps of 1/2048; at each, the points' parabolas (y − g_y)² + (x − g_x)² have a lower envelope in y. */
 function weighPlane({ n, points }: PointGrid): Weighed {
-  const order = Array.from({ length: n }, (_, j) => j).sort((i, j) => points[2 * i + 1]! - points[2 * j + 1]!);
+  const order = Array.from({ length: n }, (_, j) => j).sort((i, j) => points[2 * i + 1] - points[2 * j + 1]);
   const mass = new Float64Array(n);
   const moment = new Float64Array(2 * n);
   const stack = new Int32Array(n);
@@ -94,15 +94,15 @@ function weighPlane({ n, points }: PointGrid): Weighed {
     const weight = density(x) / 2048;
     let size = 0;
     for (const j of order) {
-      const y = points[2 * j + 1]!;
-      height[j] = y * y + (x - points[2 * j]!) ** 2;
+      const y = points[2 * j + 1];
+      height[j] = y * y + (x - points[2 * j]) ** 2;
       let start = -Infinity;
       while (size > 0) {
-        const top = stack[size - 1]!;
-        const below = points[2 * top + 1]!;
-        if (y > below) start = (height[j]! - height[top]!) / (2 * (y - below));
-        else start = height[j]! < height[top]! ? -Infinity : Infinity;
-        if (start > from[size - 1]!) break;
+        const top = stack[size - 1];
+        const below = points[2 * top + 1];
+        if (y > below) start = (height[j] - height[top]) / (2 * (y - below));
+        else start = height[j] < height[top] ? -Infinity : Infinity;
+        if (start > from[size - 1]) break;
         size--;
         start = -Infinity;
       }
@@ -113,16 +113,16 @@ function weighPlane({ n, points }: PointGrid): Weighed {
     let a = -Infinity;
     let [phiA, densityA, slopeA] = [0, 0, 0];
     for (let k = 0; k < size; k++) {
-      const j = stack[k]!;
-      const [gx, gy] = [points[2 * j]!, points[2 * j + 1]!];
-      const b = k + 1 < size ? from[k + 1]! : Infinity;
+      const j = stack[k];
+      const [gx, gy] = [points[2 * j], points[2 * j + 1]];
+      const b = k + 1 < size ? from[k + 1] : Infinity;
       const [phiB, densityB] = [b < Infinity ? phi(b) : 1, b < Infinity ? density(b) : 0];
       const slopeB = b < Infinity ? b * densityB : 0;
       const m = phiB - phiA;
       const first = densityA - densityB;
-      mass[j] = mass[j]! + weight * m;
-      moment[2 * j] = moment[2 * j]! + weight * m * x;
-      moment[2 * j + 1] = moment[2 * j + 1]! + weight * first;
+      mass[j] = mass[j] + weight * m;
+      moment[2 * j] = moment[2 * j] + weight * m * x;
+      moment[2 * j + 1] = moment[2 * j + 1] + weight * first;
       mse += weight * (m * ((x - gx) ** 2 + 1 + gy * gy) + slopeA - slopeB - 2 * gy * first);
       [a, phiA, densityA, slopeA] = [b, phiB, densityB, slopeB];
     }
@@ -162,7 +162,7 @@ test('p1n4, p1n8 and p1n16 hold the Lloyd–Max levels when compared with the li
 
 test('grid.points is symmetric about 0 when p = 1', () => {
   for (const { name, n, points } of ofDimension(1)) {
-    for (let i = 0; i < n / 2; i++) assert.is(points[i], -points[n - 1 - i]!, name);
+    for (let i = 0; i < n / 2; i++) assert.is(points[i], -points[n - 1 - i], name);
   }
 });
 
@@ -171,7 +171,7 @@ test('grid.points ascends row by row without duplicates when compared with the r
     for (let i = 1; i < n; i++) {
       let k = 0;
       while (k < p && points[(i - 1) * p + k] === points[i * p + k]) k++;
-      assert.ok(k < p && points[(i - 1) * p + k]! < points[i * p + k]!, `${name} row ${i}`);
+      assert.ok(k < p && points[(i - 1) * p + k] < points[i * p + k], `${name} row ${i}`);
     }
   }
 });
@@ -181,7 +181,7 @@ for (const grid of ofDimension(1, 2)) {
   const { mse, mass, moment } = weighed.get(grid)!;
 
   test(`${name} reaches its limit when its error is integrated`, () => {
-    assert.ok(mse <= LIMITS[name]!, `MSE ${mse} above ${LIMITS[name]}`);
+    assert.ok(mse <= LIMITS[name], `MSE ${mse} above ${LIMITS[name]}`);
   });
 
   test(`${name}.mse is the integrated error when compared to 1e-6`, () => {
@@ -196,9 +196,9 @@ for (const grid of ofDimension(1, 2)) {
     const mean = new Float64Array(p);
     for (let i = 0; i < n; i++) {
       for (let k = 0; k < p; k++) {
-        const off = Math.abs(moment[i * p + k]! / mass[i]! - points[i * p + k]!);
+        const off = Math.abs(moment[i * p + k] / mass[i] - points[i * p + k]);
         assert.ok(off < tolerance, `point ${i} is ${off} off`);
-        mean[k] = mean[k]! + mass[i]! * points[i * p + k]!;
+        mean[k] = mean[k] + mass[i] * points[i * p + k];
       }
     }
     assert.ok(
@@ -213,22 +213,22 @@ function nearestSquare(points: Float32Array, p: number, n: number, v: Float64Arr
   let [low, high] = [0, n];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (points[middle * p]! < v[0]!) low = middle + 1;
+    if (points[middle * p] < v[0]) low = middle + 1;
     else high = middle;
   }
   let best = Infinity;
   for (let i = low; i < n; i++) {
-    const first = points[i * p]! - v[0]!;
+    const first = points[i * p] - v[0];
     let square = first * first;
     if (square >= best) break;
-    for (let k = 1; k < p; k++) square += (points[i * p + k]! - v[k]!) ** 2;
+    for (let k = 1; k < p; k++) square += (points[i * p + k] - v[k]) ** 2;
     if (square < best) best = square;
   }
   for (let i = low - 1; i >= 0; i--) {
-    const first = points[i * p]! - v[0]!;
+    const first = points[i * p] - v[0];
     let square = first * first;
     if (square >= best) break;
-    for (let k = 1; k < p; k++) square += (points[i * p + k]! - v[k]!) ** 2;
+    for (let k = 1; k < p; k++) square += (points[i * p + k] - v[k]) ** 2;
     if (square < best) best = square;
   }
   return best;
@@ -246,13 +246,13 @@ function sampled({ p, n, points }: PointGrid, turns: number, count: number): { m
     let sum = 0;
     for (let i = 1; i <= count; i++) {
       for (let k = 0; k < 4; k++) {
-        const t = i * ratio ** -(k + 1) + (turn + 1) * Math.sqrt([2, 3, 5, 7][k]!);
+        const t = i * ratio ** -(k + 1) + (turn + 1) * Math.sqrt([2, 3, 5, 7][k]);
         u[k] = t - Math.floor(t);
       }
       for (let k = 0; k < 4; k += 2) {
-        const r = Math.sqrt(-2 * Math.log(1 - u[k]!));
-        v[k] = r * Math.cos(2 * Math.PI * u[k + 1]!);
-        v[k + 1] = r * Math.sin(2 * Math.PI * u[k + 1]!);
+        const r = Math.sqrt(-2 * Math.log(1 - u[k]));
+        v[k] = r * Math.cos(2 * Math.PI * u[k + 1]);
+        v[k + 1] = r * Math.sin(2 * Math.PI * u[k + 1]);
       }
       sum += nearestSquare(points, p, n, v);
     }
@@ -267,7 +267,7 @@ for (const grid of ofDimension(3, 4)) {
   const { name, n } = grid;
   test(`${name} reaches its limit and its stored error when vectors are sampled`, () => {
     const { mse, error } = sampled(grid, 16, n > 1024 ? 2 ** 15 : 2 ** 16);
-    assert.ok(mse <= LIMITS[name]!, `MSE ${mse} ± ${error} above ${LIMITS[name]}`);
+    assert.ok(mse <= LIMITS[name], `MSE ${mse} ± ${error} above ${LIMITS[name]}`);
     assert.ok(Math.abs(grid.mse - mse) < 4 * error, `stored ${grid.mse}, sampled ${mse} ± ${error}`);
   });
 }
@@ -277,11 +277,11 @@ test('makeLine() and make() give the stored points when run again', () => {
     const stored = grids.find((grid) => grid.name === name)!.points;
     // Bytes agree on one engine; another one's Math.exp may differ in the last bit.
     stored.forEach((v, i) => {
-      assert.ok(Math.abs(points[i]! - v) < 1e-6, `${name}[${i}] is ${v}, made ${points[i]}`);
+      assert.ok(Math.abs(points[i] - v) < 1e-6, `${name}[${i}] is ${v}, made ${points[i]}`);
     });
   };
   for (const { name, n } of ofDimension(1)) close(name, makeLine(n));
-  for (const name of ['p2n16', 'p2n64']) close(name, make(RECIPES[name]!));
+  for (const name of ['p2n16', 'p2n64']) close(name, make(RECIPES[name]));
 });
 
 test.run();

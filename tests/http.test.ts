@@ -52,7 +52,7 @@ const server = createServer((request, response) => {
   calls.push(request.headers.range ?? '');
   const [, behaviour, ...rest] = new URL(request.url!, base).pathname.split('/');
   const file = files.get(rest.join('/'));
-  if (file) behaviours[behaviour!]!(file, request, response);
+  if (file) behaviours[behaviour!](file, request, response);
   else response.writeHead(404).end();
 });
 let base = '';

@@ -142,7 +142,7 @@ function testKernels(build: string, kernels: KernelExports): void {
       kernels.signs(seed, masks, 64);
       sameBits(
         copy(Uint32Array, masks, 64),
-        Uint32Array.from({ length: 64 }, (_, i) => ((words[i >> 5]! >>> (i & 31)) & 1) * 2 ** 31),
+        Uint32Array.from({ length: 64 }, (_, i) => ((words[i >> 5] >>> (i & 31)) & 1) * 2 ** 31),
       );
     }
   });
@@ -231,7 +231,7 @@ function testKernels(build: string, kernels: KernelExports): void {
       for (let i = 0; i < 10000; i++) {
         const [j, k] = [Math.floor(next() * n), Math.floor(next() * n)];
         for (let d = 0; d < p; d++) {
-          const middle = Math.fround((points[j * p + d]! + points[k * p + d]!) / 2);
+          const middle = Math.fround((points[j * p + d] + points[k * p + d]) / 2);
           z.push(middle * (1 + (Math.floor(next() * 9) - 4) * 2 ** -24));
         }
       }
@@ -444,7 +444,7 @@ function testKernels(build: string, kernels: KernelExports): void {
             copy(Uint8Array, sums, rows * 16),
           ];
         });
-        for (const part of [0, 1, 2]) sameBits(encoded[0]![part]!, encoded[1]![part]!, `dtype ${dtype}, part ${part}`);
+        for (const part of [0, 1, 2]) sameBits(encoded[0][part], encoded[1][part], `dtype ${dtype}, part ${part}`);
       }
     }
   });

@@ -69,7 +69,7 @@ function exampleOf(grid: PointGrid, rows: number, cols: number, groupSize: numbe
 }
 
 function f32ToF16FromNumber(x: number): number {
-  return f32ToF16(new Uint32Array(Float32Array.of(x).buffer)[0]!);
+  return f32ToF16(new Uint32Array(Float32Array.of(x).buffer)[0]);
 }
 
 // (count, rows) by the twin.
@@ -78,7 +78,7 @@ function expected(grid: PointGrid, example: Example, x: readonly Float32Array[])
   const rows = example.codes.map((codes) =>
     Int16Array.from(
       { length: codes.length * grid.p },
-      (_, i) => integers[codes[Math.floor(i / grid.p)]! * grid.p + (i % grid.p)]!,
+      (_, i) => integers[codes[Math.floor(i / grid.p)] * grid.p + (i % grid.p)],
     ),
   );
   const groups = example.scales.length / example.rows;
@@ -190,7 +190,7 @@ for (const [build, bytes] of builds) {
         quantized.flatMap(({ values }, i) => {
           const run = new Array(Math.max(32, values.length)).fill(0);
           values.forEach((value, k) => {
-            run[(groups[i]!.start % 32) * Number(values.length < 32) + k] = value;
+            run[(groups[i].start % 32) * Number(values.length < 32) + k] = value;
           });
           return run;
         });
@@ -199,9 +199,9 @@ for (const [build, bytes] of builds) {
       const stored = straight.map((_, at) => {
         const block = at - (at % 32);
         const i = at % 32;
-        if (build === RELAXED) return straight[block + (i % 16) * 2 + Math.floor(i / 16)]!;
-        const column = block + (i % 8) * 4 + [0, 2, 1, 3][Math.floor(i / 8)]!;
-        return straight[column]! - (Math.floor(i / 8) % 2 ? 256 * straight[column - 2]! : 0);
+        if (build === RELAXED) return straight[block + (i % 16) * 2 + Math.floor(i / 16)];
+        const column = block + (i % 8) * 4 + [0, 2, 1, 3][Math.floor(i / 8)];
+        return straight[column] - (Math.floor(i / 8) % 2 ? 256 * straight[column - 2] : 0);
       });
       const narrowAt = to + slots * 2;
       assert.equal(
@@ -210,8 +210,8 @@ for (const [build, bytes] of builds) {
       );
       groups.forEach((_, i) => {
         const entry = to + slots * 4 + i * 16;
-        sameBits(copy(Float32Array, entry, 2), Float32Array.of(wide[i]!.scale, narrow[i]!.scale), 'scales');
-        const sum = narrow[i]!.values.reduce((sum, value) => sum + value, 0);
+        sameBits(copy(Float32Array, entry, 2), Float32Array.of(wide[i].scale, narrow[i].scale), 'scales');
+        const sum = narrow[i].values.reduce((sum, value) => sum + value, 0);
         assert.equal([...copy(Int32Array, entry + 8, 2)], [sum, 0]);
       });
     }
@@ -297,7 +297,7 @@ for (const [build, bytes] of builds) {
     test(`matmul() of ${name} does not overflow at the largest integers`, () => {
       const grid = gridOf(name);
       const { integers } = integerGrid(grid);
-      const largest = integers.reduce((best, value, i) => (Math.abs(value) > Math.abs(integers[best]!) ? i : best), 0);
+      const largest = integers.reduce((best, value, i) => (Math.abs(value) > Math.abs(integers[best]) ? i : best), 0);
       const code = Math.floor(largest / grid.p);
       for (const groupSize of [16, 1024, 4096]) {
         memory.reset();
@@ -305,10 +305,7 @@ for (const [build, bytes] of builds) {
         for (const row of example.codes) row.fill(code);
         example.packed = Uint8Array.from(example.codes.flatMap((row) => [...pack(row, grid.bits)]));
         // Every product of the same sign as far as the point allows.
-        const x = Float32Array.from(
-          { length: 4096 },
-          (_, i) => Math.sign(integers[code * grid.p + (i % grid.p)]!) || 1,
-        );
+        const x = Float32Array.from({ length: 4096 }, (_, i) => Math.sign(integers[code * grid.p + (i % grid.p)]) || 1);
         for (const activation of [x, x.map((value) => -value)]) {
           sameBits(quantizedProduct(grid, example, [activation]), expected(grid, example, [activation]));
           sameBits(quantizedProduct(grid, example, [activation, x]), expected(grid, example, [activation, x]));
@@ -334,11 +331,11 @@ for (const [build, bytes] of builds) {
   });
 
   const dtypes: Record<DenseDtype, { width: number; bits(x: number): number; back(u: number): number }> = {
-    F32: { width: 4, bits: (x) => new Uint32Array(Float32Array.of(x).buffer)[0]!, back: fromBits },
+    F32: { width: 4, bits: (x) => new Uint32Array(Float32Array.of(x).buffer)[0], back: fromBits },
     F16: { width: 2, bits: f32ToF16FromNumber, back: (h) => fromBits(f16ToF32Bits(h)) },
     BF16: {
       width: 2,
-      bits: (x) => f32ToBf16(new Uint32Array(Float32Array.of(x).buffer)[0]!),
+      bits: (x) => f32ToBf16(new Uint32Array(Float32Array.of(x).buffer)[0]),
       back: (h) => fromBits(bf16ToF32Bits(h)),
     },
   };
@@ -358,17 +355,17 @@ for (const [build, bytes] of builds) {
         const twins = x.map((activation) =>
           Float32Array.from({ length: rows }, (_, row) =>
             dot(
-              Float32Array.from({ length: cols }, (_, i) => back(raw[row * cols + i]!)),
+              Float32Array.from({ length: cols }, (_, i) => back(raw[row * cols + i])),
               activation,
             ),
           ),
         );
         sameBits(product(plan, store, 0, x), joined(twins), `${cols}`);
-        sameBits(product(plan, store, 0, x.slice(0, 1)), twins[0]!, `${cols}`);
+        sameBits(product(plan, store, 0, x.slice(0, 1)), twins[0], `${cols}`);
         const part = product(plan, store, 0, x.slice(0, 1), [1, 4]);
         sameBits(
           part,
-          twins[0]!.map((value, row) => (row >= 1 && row < 4 ? value : -7)),
+          twins[0].map((value, row) => (row >= 1 && row < 4 ? value : -7)),
           `${cols}`,
         );
       }
@@ -408,7 +405,7 @@ for (const grid of grids) {
     const codes = nearest(normals(count * p, 3), gridTable(points, p), p);
     let added = 0;
     for (const code of codes) {
-      for (let k = 0; k < p; k++) added += (integers[code * p + k]! * step - points[code * p + k]!) ** 2;
+      for (let k = 0; k < p; k++) added += (integers[code * p + k] * step - points[code * p + k]) ** 2;
     }
     assert.ok(added / (count * p) < 0.01 * grid.mse, `${((100 * added) / (count * p) / grid.mse).toFixed(3)} %`);
   });
@@ -424,7 +421,7 @@ numbers('an activation in groups of 1024 has a relative error of at most 1e-4 na
     const back = twin
       .quantizeActivation(x, 1024, narrow)
       .flatMap(({ scale, values }) => [...values].map((v) => v * scale));
-    const error = back.reduce((sum, value, i) => sum + (value - x[i]!) ** 2, 0) / norm;
+    const error = back.reduce((sum, value, i) => sum + (value - x[i]) ** 2, 0) / norm;
     assert.ok(error < limit && error > limit / 100, `${error}`);
   }
 });
@@ -440,12 +437,12 @@ numbers('a product differs from that in f64 by no more than the integers do', ()
     example.codes.forEach((codes, row) => {
       let exact = 0;
       groups.forEach(({ start, size }, g) => {
-        const sigma = f16ToF32(example.scales[row * groups.length + g]!);
+        const sigma = f16ToF32(example.scales[row * groups.length + g]);
         for (let i = start; i < start + size; i++) {
-          exact += sigma * x![i]! * grid.points[codes[Math.floor(i / grid.p)]! * grid.p + (i % grid.p)]!;
+          exact += sigma * x![i] * grid.points[codes[Math.floor(i / grid.p)] * grid.p + (i % grid.p)];
         }
       });
-      error += (y[row]! - exact) ** 2;
+      error += (y[row] - exact) ** 2;
       norm += exact ** 2;
     });
     // Uniform codes are heavier at the ends than those of weights; p1n16 alone has 7 bits.

@@ -113,11 +113,11 @@ export function randomFile(config: Config, dtypes: readonly string[] = ['F32', '
   for (const [i, [name, shape]] of shapesOf(config).entries()) {
     const next = uniform(seed * 1000 + i);
     const count = shape.reduce((product, size) => product * size, 1);
-    const factor = Math.sqrt(12) * (shape.length === 2 ? 1 / Math.sqrt(shape[1]!) : 0.3);
+    const factor = Math.sqrt(12) * (shape.length === 2 ? 1 / Math.sqrt(shape[1]) : 0.3);
     const values = Float64Array.from({ length: count }, () => next() - 0.5);
     const offset = name.endsWith('norm.weight') ? 1 : 0;
     tensors[name] = tensorOf(
-      dtypes[i % dtypes.length]!,
+      dtypes[i % dtypes.length],
       shape,
       values.map((value) => offset + value * factor),
     );

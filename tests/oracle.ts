@@ -35,8 +35,8 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
     const y = new Float64Array(rows);
     for (let r = 0; r < rows; r++) {
       let sum = 0;
-      for (let c = 0; c < cols; c++) sum += w[r * cols + c]! * x[c]!;
-      y[r] = sum + (bias ? bias[r]! : 0);
+      for (let c = 0; c < cols; c++) sum += w[r * cols + c] * x[c];
+      y[r] = sum + (bias ? bias[r] : 0);
     }
     return y;
   }
@@ -48,7 +48,7 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
     let square = 0;
     for (const value of x) square += value * value;
     const factor = 1 / Math.sqrt(square / x.length + config.rms_norm_eps);
-    return x.map((value, i) => value * factor * w[i]!);
+    return x.map((value, i) => value * factor * w[i]);
   }
 
   const turns = inverseFrequencies(config, size);
@@ -57,9 +57,9 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
     const half = size / 2;
     for (let i = 0; i < half; i++) {
       const [a, b] = config.rope_interleaved ? [2 * i, 2 * i + 1] : [i, i + half];
-      const angle = position * turns[i]!;
-      y[a] = x[a]! * Math.cos(angle) - x[b]! * Math.sin(angle);
-      y[b] = x[b]! * Math.cos(angle) + x[a]! * Math.sin(angle);
+      const angle = position * turns[i];
+      y[a] = x[a] * Math.cos(angle) - x[b] * Math.sin(angle);
+      y[b] = x[b] * Math.cos(angle) + x[a] * Math.sin(angle);
     }
     return y;
   }
@@ -74,9 +74,7 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
 
   function hidden(ids: readonly number[]): Float64Array[] {
     const embedding = get('model.embed_tokens.weight');
-    let states: Float64Array[] = ids.map((id) =>
-      Float64Array.from({ length: dim }, (_, i) => embedding[id * dim + i]!),
-    );
+    let states: Float64Array[] = ids.map((id) => Float64Array.from({ length: dim }, (_, i) => embedding[id * dim + i]));
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       const name = `model.layers.${layer}`;
       const at = `${name}.self_attn`;
@@ -94,20 +92,20 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
         for (let h = 0; h < heads; h++) {
           const kv = Math.floor((h * kvHeads) / heads);
           const seen = ids.map((_, s) => s).filter((s) => s <= t && s > t - window);
-          const scores = seen.map((s) => inner(q[t]![h]!, k[s]![kv]!) / Math.sqrt(size));
+          const scores = seen.map((s) => inner(q[t][h], k[s][kv]) / Math.sqrt(size));
           const most = Math.max(...scores);
           const powers = scores.map((score) => Math.exp(score - most));
           const sum = powers.reduce((a, b) => a + b, 0);
           for (const [i, s] of seen.entries()) {
-            for (let d = 0; d < size; d++) mixed[h * size + d]! += (powers[i]! / sum) * v[s]![kv]![d]!;
+            for (let d = 0; d < size; d++) mixed[h * size + d] += (powers[i] / sum) * v[s][kv][d];
           }
         }
-        const after = linear(`${at}.o_proj`, dim, heads * size, mixed).map((value, i) => value + x[i]!);
+        const after = linear(`${at}.o_proj`, dim, heads * size, mixed).map((value, i) => value + x[i]);
         const inside = norm(after, `${name}.post_attention_layernorm.weight`);
         const up = linear(`${name}.mlp.up_proj`, wide, dim, inside);
         const gate = linear(`${name}.mlp.gate_proj`, wide, dim, inside);
-        const product = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
-        return linear(`${name}.mlp.down_proj`, dim, wide, product).map((value, i) => value + after[i]!);
+        const product = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]);
+        return linear(`${name}.mlp.down_proj`, dim, wide, product).map((value, i) => value + after[i]);
       });
     }
     return states.map((x) => norm(x, 'model.norm.weight'));
@@ -151,5 +149,5 @@ function inverseFrequencies(config: Content, size: number): number[] {
 }
 
 function inner(a: Float64Array, b: Float64Array): number {
-  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
 }

@@ -318,8 +318,8 @@ test('esbuild bundles it for browsers, and importing load brings no larger grids
     [],
   );
   for (const name of Object.keys(metafile.inputs)) assert.not.match(name, /grids|files|workers-node/);
-  write('bundled.mjs', outputFiles[0]!.text);
-  assert.not.match(outputFiles[0]!.text, /from ?["']node:/);
+  write('bundled.mjs', outputFiles[0].text);
+  assert.not.match(outputFiles[0].text, /from ?["']node:/);
 });
 
 test('the command works', async () => {

@@ -36,7 +36,7 @@ for (const { name, groupSize, bitsPerWeight, encode } of peers.encoders) {
     test(`${name} encodes ${dtype} to what its scalar form restores`, () => {
       const x = peers.memory.place(dtype === 'f32' ? weights : narrow);
       encode(x, dtype === 'bf16', COUNT);
-      const expected = baselines[name]!(dtype === 'f32' ? weights : widened, ROWS, COLS);
+      const expected = baselines[name](dtype === 'f32' ? weights : widened, ROWS, COLS);
       sameBits(decode(name, groupSize), expected.dequantized.map(positiveZero), name);
       assert.is(expected.bitsPerWeight, bitsPerWeight);
     });
@@ -52,7 +52,7 @@ test('nf4Levels() are those of the paper', () => {
     [8, 0.0796],
     [14, 0.723],
   ] as const) {
-    assert.ok(Math.abs(levels[i]! - level) < 5e-5, `[${i}]: ${levels[i]}`);
+    assert.ok(Math.abs(levels[i] - level) < 5e-5, `[${i}]: ${levels[i]}`);
   }
 });
 
@@ -83,8 +83,8 @@ test('af4Levels() err less than NF4 in the mean, and no level does better elsewh
 test('every baseline keeps its order of errors on Gaussian weights', () => {
   const w = normals(64 * 512, 3);
   const t2 = (name: string) => {
-    const { dequantized } = baselines[name]!(w, 64, 512);
-    return w.reduce((sum, x, i) => sum + (x - dequantized[i]!) ** 2, 0) / w.reduce((sum, x) => sum + x * x, 0);
+    const { dequantized } = baselines[name](w, 64, 512);
+    return w.reduce((sum, x, i) => sum + (x - dequantized[i]) ** 2, 0) / w.reduce((sum, x) => sum + x * x, 0);
   };
   assert.ok(t2('AF4 g64') < t2('NF4 g64'));
   assert.ok(t2('NF4 g64') < t2('int4 symmetric g64'));
@@ -98,8 +98,8 @@ test('every baseline keeps its order of errors on Gaussian weights', () => {
 
 test('a baseline counts every scale of rows that end in a shorter group', () => {
   const w = normals(2 * 100, 4);
-  assert.is(baselines['NF4 g64']!(w, 2, 100).bitsPerWeight, 4 + (2 * 16) / 100);
-  assert.is(baselines['int3 asymmetric g32']!(w, 2, 100).bitsPerWeight, 3 + (4 * 19) / 100);
+  assert.is(baselines['NF4 g64'](w, 2, 100).bitsPerWeight, 4 + (2 * 16) / 100);
+  assert.is(baselines['int3 asymmetric g32'](w, 2, 100).bitsPerWeight, 3 + (4 * 19) / 100);
 });
 
 test.run();
@@ -114,9 +114,9 @@ function decode(name: string, groupSize: number): Float32Array {
   const levels = nf4Levels();
   return Float32Array.from({ length: COUNT }, (_, i) => {
     const group = Math.floor(i / groupSize);
-    const code = (packed[i >> 1]! >> (4 * (i & 1))) & 15;
-    const zero = name.includes('asymmetric') ? (zeros[group >> 1]! >> (4 * (group & 1))) & 15 : 8;
-    return positiveZero((name.startsWith('NF4') ? levels[code]! : code - zero) * floats[group]!);
+    const code = (packed[i >> 1] >> (4 * (i & 1))) & 15;
+    const zero = name.includes('asymmetric') ? (zeros[group >> 1] >> (4 * (group & 1))) & 15 : 8;
+    return positiveZero((name.startsWith('NF4') ? levels[code] : code - zero) * floats[group]);
   });
 }
 

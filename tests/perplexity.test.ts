@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type PerplexityOptions, perplexity } from '../src/decoder/perplexity.ts';
-import { textModel } from '../src/decoder/textmodel.ts';
 import { openFolder } from '../src/source/file.ts';
+import { type PerplexityOptions, perplexity } from '../src/text/perplexity.ts';
+import { textModel } from '../src/text/textmodel.ts';
 import { uniform } from './bits.ts';
 import { fakeLanguage, hashed } from './fake-language.ts';
 
@@ -34,7 +34,7 @@ function scores(
     const end = Math.min(start + room, ids.length);
     for (let i = Math.max(scored, bos.length ? start : start + 1); i < end; i++) {
       const before = [...bos, ...ids.slice(start, i)];
-      found.push({ nll: -logProbabilities(before, seed)[ids[i]!]!, before });
+      found.push({ nll: -logProbabilities(before, seed)[ids[i]], before });
     }
     scored = end;
   }
@@ -89,7 +89,7 @@ test('perplexity() of a last window of one token, and of one token in all', asyn
   const found = await perplexity(fakeLanguage(), IDS.slice(0, 11), { context: 10, bos: null });
   assert.equal([found.tokensScored, found.windows], [9, 2]);
   const one = await perplexity(fakeLanguage({ bos: 1 }), [5]);
-  close(one.meanNll, -logProbabilities([1])[5]!, 'meanNll');
+  close(one.meanNll, -logProbabilities([1])[5], 'meanNll');
   assert.is(one.standardError, 0);
 });
 
@@ -119,7 +119,7 @@ test('perplexity() against another model gives the divergence of all predictions
   assert.equal(found, alone);
   const kls = scores(IDS, 10, 10, [1]).map(({ before }) => {
     const [p, q] = [logProbabilities(before, 2), logProbabilities(before, 1)];
-    return p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]!), 0);
+    return p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]), 0);
   });
   const mean = kls.reduce((a, b) => a + b) / kls.length;
   close(against!.meanKl, mean, 'meanKl');
@@ -137,11 +137,11 @@ test('perplexity() against another model gives the divergence of all predictions
     [p99, 99],
     [max, 100],
   ] as const) {
-    close(value, sorted[rank - 1]!, `percentile ${rank}`); // of 100 tokens
+    close(value, sorted[rank - 1], `percentile ${rank}`); // of 100 tokens
   }
   const nll = scores(IDS, 10, 10, [1], 2).map((score) => score.nll);
   close(against!.meanNll, nll.reduce((a, b) => a + b) / nll.length, 'meanNll');
-  const differences = scores(IDS, 10, 10, [1]).map((score, i) => score.nll - nll[i]!);
+  const differences = scores(IDS, 10, 10, [1]).map((score, i) => score.nll - nll[i]);
   const difference = differences.reduce((a, b) => a + b) / differences.length;
   const variance = differences.reduce((sum, x) => sum + (x - difference) ** 2, 0) / (differences.length - 1);
   close(against!.ratio, Math.exp(difference), 'ratio');

@@ -319,7 +319,7 @@ test('scaleSearch errs less in every grid, and dequantizes as any matrix does', 
       assert.is(searched!.bitsPerWeight, plain!.bitsPerWeight);
       const restored = higgs.dequantize(searched!);
       const [error, norm] = weights.reduce(
-        ([error, norm], weight, i) => [error! + (weight - restored[i]!) ** 2, norm! + weight ** 2],
+        ([error, norm], weight, i) => [error! + (weight - restored[i]) ** 2, norm! + weight ** 2],
         [0, 0],
       );
       assert.ok(Math.abs(error! / norm! / searched!.relativeError - 1) < 1e-5, grid);

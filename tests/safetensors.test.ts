@@ -4,13 +4,20 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { openCheckpoint, openSingle } from '../src/checkpoint/checkpoint.ts';
+import { bitsOf, byteLengthOf, countOf } from '../src/checkpoint/safetensors/dtype.ts';
+import { openSafetensors } from '../src/checkpoint/safetensors/file.ts';
+import { HEADER_LIMIT, headerByteLength, parseHeader } from '../src/checkpoint/safetensors/header.ts';
+import { DEPTH_LIMIT, type Json, parseStrict, VALUE_LIMIT } from '../src/checkpoint/safetensors/json.ts';
+import {
+  indexJson,
+  isPadding,
+  planShards,
+  type Shard,
+  shardName,
+  type TensorSpec,
+} from '../src/checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../src/errors.ts';
-import { openCheckpoint, openSingle } from '../src/safetensors/checkpoint.ts';
-import { bitsOf, byteLengthOf, countOf } from '../src/safetensors/dtype.ts';
-import { openSafetensors } from '../src/safetensors/file.ts';
-import { HEADER_LIMIT, headerByteLength, parseHeader } from '../src/safetensors/header.ts';
-import { DEPTH_LIMIT, type Json, parseStrict, VALUE_LIMIT } from '../src/safetensors/json.ts';
-import { indexJson, isPadding, planShards, type Shard, shardName, type TensorSpec } from '../src/safetensors/layout.ts';
 import { folderOf, memorySink } from '../src/source/memory.ts';
 import type { Source } from '../src/source/source.ts';
 

@@ -2,9 +2,9 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { exp, log, logSumExp } from '../src/decoder/exponential.ts';
-import { uniform } from '../src/decoder/random.ts';
-import { argmax, createSampler, type SamplingOptions } from '../src/decoder/sample.ts';
+import { exp, log, logSumExp } from '../src/numerics/exponential.ts';
+import { uniform } from '../src/numerics/random.ts';
+import { argmax, createSampler, type SamplingOptions } from '../src/text/sample.ts';
 import { normals, uniform as other } from './bits.ts';
 
 const test = suite('sample');
@@ -88,10 +88,10 @@ test('createSampler() penalises what occurred as Hugging Face does, also when gr
 // The definition, in plain steps.
 function probabilities(row: Float32Array, options: SamplingOptions): Float64Array {
   const { temperature = 1, topK = 0, topP = 1, minP = 0 } = options;
-  const order = [...row.keys()].sort((a, b) => row[b]! - row[a]! || a - b);
+  const order = [...row.keys()].sort((a, b) => row[b] - row[a] || a - b);
   let kept = topK > 0 ? order.slice(0, topK) : order;
   const softmax = (ids: number[]) => {
-    const weights = ids.map((id) => Math.exp((row[id]! - row[order[0]!]!) / temperature));
+    const weights = ids.map((id) => Math.exp((row[id] - row[order[0]]) / temperature));
     const sum = weights.reduce((a, b) => a + b);
     return weights.map((weight) => weight / sum);
   };
@@ -99,13 +99,13 @@ function probabilities(row: Float32Array, options: SamplingOptions): Float64Arra
   const share = softmax(kept);
   kept = kept.filter((_, i) => {
     const keep = above < topP;
-    above += share[i]!;
+    above += share[i];
     return keep;
   });
   const likely = softmax(kept);
-  kept = kept.filter((_, i) => likely[i]! >= minP * likely[0]!);
+  kept = kept.filter((_, i) => likely[i] >= minP * likely[0]);
   const result = new Float64Array(row.length);
-  for (const [i, p] of softmax(kept).entries()) result[kept[i]!] = p;
+  for (const [i, p] of softmax(kept).entries()) result[kept[i]] = p;
   return result;
 }
 
@@ -128,7 +128,7 @@ for (const options of [
     for (const [id, p] of expected.entries()) {
       if (p === 0) assert.is(counts[id], 0, `token ${id} must have been filtered`);
       const deviation = Math.sqrt(draws * p * (1 - p));
-      assert.ok(Math.abs(counts[id]! - draws * p) <= 5 * deviation + 1, `token ${id}: ${counts[id]} of ${draws * p}`);
+      assert.ok(Math.abs(counts[id] - draws * p) <= 5 * deviation + 1, `token ${id}: ${counts[id]} of ${draws * p}`);
     }
   });
 }

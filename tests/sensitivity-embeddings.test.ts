@@ -2,9 +2,9 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EMBEDDING, HEAD } from '../src/decoder/sensitivity/matrices.ts';
-import { measureSensitivity } from '../src/decoder/sensitivity/measure.ts';
-import { openSession, planSession } from '../src/decoder/sensitivity/session.ts';
+import { EMBEDDING, HEAD } from '../src/sensitivity/matrices.ts';
+import { measureSensitivity } from '../src/sensitivity/measure.ts';
+import { openSession, planSession } from '../src/sensitivity/session.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -36,8 +36,8 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       const predictions = oracle.logits(IDS).map((row) => logSoftmax(row).map(Math.exp));
       const hidden = oracle.hidden(IDS);
       for (const t of IDS.keys()) {
-        const wanted = dot(hidden[t]!, hidden[t]!) * (1 - dot(predictions[t]!, predictions[t]!));
-        assert.ok(near(doubles[at + tokens + t]!, wanted), `head, token ${t}`);
+        const wanted = dot(hidden[t], hidden[t]) * (1 - dot(predictions[t], predictions[t]));
+        assert.ok(near(doubles[at + tokens + t], wanted), `head, token ${t}`);
       }
       run({ kind: 'feedForwardBack' });
       run({ kind: 'attentionBack' });
@@ -48,11 +48,11 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
         const gradient = squareOfGradient(small, tensors, labels);
         const errors = predictions.map((p, t) => p.map((share, y) => (y === labels[t] ? 1 : 0) - share));
         const head = errors.reduce(
-          (sum, a, t) => sum + errors.reduce((own, b, s) => own + dot(a, b) * dot(hidden[t]!, hidden[s]!), 0),
+          (sum, a, t) => sum + errors.reduce((own, b, s) => own + dot(a, b) * dot(hidden[t], hidden[s]), 0),
           0,
         );
         let found = 0;
-        for (let t = 0; t < tokens; t++) found += doubles[at + draw * tokens + t]!;
+        for (let t = 0; t < tokens; t++) found += doubles[at + draw * tokens + t];
         assert.ok(Math.abs(found - (tied ? gradient - head : gradient)) < 1e-4 * gradient, `draw ${draw}: ${found}`);
       }
       await close();
@@ -69,9 +69,9 @@ function squareOfGradient(config: Config, tensors: Map<string, ArrayLike<number>
   const own = Float64Array.from(tensors.get(EMBEDDING)!);
   const total = (i: number, step: number) => {
     const moved = own.slice();
-    moved[i]! += step;
+    moved[i] += step;
     const logits = oracleOf(config, new Map([...tensors, [EMBEDDING, moved]])).logits(IDS);
-    return logits.reduce((sum, row, t) => sum + logSoftmax(row)[labels[t]!]!, 0);
+    return logits.reduce((sum, row, t) => sum + logSoftmax(row)[labels[t]], 0);
   };
   return own.reduce((sum, _, i) => sum + ((total(i, STEP) - total(i, -STEP)) / (2 * STEP)) ** 2, 0);
 }
@@ -82,7 +82,7 @@ function logSoftmax(row: Float64Array): Float64Array {
 }
 
 function dot(a: Float64Array, b: Float64Array): number {
-  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
 }
 
 function near(found: number, wanted: number): boolean {

@@ -2,10 +2,10 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sample, sampledIds } from '../src/decoder/sensitivity/sampled.ts';
-import { openSession, planSession } from '../src/decoder/sensitivity/session.ts';
-import { stepsOf } from '../src/decoder/sensitivity/steps.ts';
-import { USE, uniformStream } from '../src/decoder/sensitivity/stream.ts';
+import { USE, uniformStream } from '../src/numerics/stream.ts';
+import { sample, sampledIds } from '../src/sensitivity/sampled.ts';
+import { openSession, planSession } from '../src/sensitivity/session.ts';
+import { stepsOf } from '../src/sensitivity/steps.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
@@ -23,7 +23,7 @@ test('sample() takes the first id up to which more than the share lies', () => {
 
 test('sampledIds() draws with the probabilities of the model, the same for any number of sequences together', async () => {
   for (const name of ['llama', 'llama, biases, linear rope, interleaved', 'qwen3']) {
-    const config: Config = { ...configs[name]!, vocab_size: 19, bos_token_id: 1, eos_token_id: 2 };
+    const config: Config = { ...configs[name], vocab_size: 19, bos_token_id: 1, eos_token_id: 2 };
     const file = randomFile(config);
     const tokens = 40;
     const options = { estimator: 'fisher', tokens, draws: 1, threads: 1, sampled: 3 } as const;

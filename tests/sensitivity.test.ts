@@ -4,16 +4,16 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { estimateSensitivity } from '../src/decoder/sensitivity/cost.ts';
-import { fitLevels } from '../src/decoder/sensitivity/fit.ts';
-import { EMBEDDING, HEAD, MATRICES_PER_LAYER, MATRIX, tensorName } from '../src/decoder/sensitivity/matrices.ts';
-import { measureSensitivity, type SensitivityOptions } from '../src/decoder/sensitivity/measure.ts';
-import { checksumOf, randomSequences, textSequences } from '../src/decoder/sensitivity/sequences.ts';
-import { openSession, planSession, squaredNorms } from '../src/decoder/sensitivity/session.ts';
-import { fillNormals, uniformStream } from '../src/decoder/sensitivity/stream.ts';
-import { taskOf, wordsOfTask } from '../src/decoder/sensitivity/task.ts';
 import { load } from '../src/index.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../src/linearity/alphas.ts';
+import { fillNormals, uniformStream } from '../src/numerics/stream.ts';
+import { estimateSensitivity } from '../src/sensitivity/cost.ts';
+import { fitLevels } from '../src/sensitivity/fit.ts';
+import { EMBEDDING, HEAD, MATRICES_PER_LAYER, MATRIX, tensorName } from '../src/sensitivity/matrices.ts';
+import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
+import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/sequences.ts';
+import { openSession, planSession, squaredNorms } from '../src/sensitivity/session.ts';
+import { taskOf, wordsOfTask } from '../src/sensitivity/task.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -37,7 +37,7 @@ test('uniformStream() is in [0, 1), with the mean and variance of uniform number
   assert.ok(Math.abs(mean - 0.5) < 0.01 && Math.abs(variance - 1 / 12) < 0.003, `${mean} ${variance}`);
   const firsts = [0, 1, 2, 3].map((i) => {
     const seeds: [number, number, number, number] = [1, 2, 3, 4];
-    seeds[i]!++;
+    seeds[i]++;
     return uniformStream(...seeds)();
   });
   assert.is(new Set([...firsts, values[0]]).size, 5);
@@ -160,8 +160,8 @@ test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
       assert.ok(noised.some((value, i) => value !== own[i]));
       const rows = oracleOf(config, new Map([...tensors, [name, noised]])).logits(ids);
       for (const [t, row] of rows.entries()) {
-        const wanted = divergence(clean[t]!, row);
-        const found = doubles[workspace.sums / 8 + t]!;
+        const wanted = divergence(clean[t], row);
+        const found = doubles[workspace.sums / 8 + t];
         assert.ok(Math.abs(found - wanted) < 1e-3 * wanted + 1e-9, `${name}, token ${t}: ${found} is not ${wanted}`);
       }
     }
@@ -184,11 +184,11 @@ test('fisher: labels are drawn with the probabilities of the model', async () =>
   run({ kind: 'labels', count: 3, seed: 2 });
   const logits = oracleOf(config, tensorsOf(file)).logits(ids);
   for (const t of ids.keys()) {
-    const p = softmax(logits[t]!);
+    const p = softmax(logits[t]);
     const counts = new Float64Array(9);
-    for (let draw = 0; draw < draws; draw++) counts[ints[workspace.fisher!.labels / 4 + draw * 3 + t]!]!++;
+    for (let draw = 0; draw < draws; draw++) counts[ints[workspace.fisher!.labels / 4 + draw * 3 + t]]++;
     // χ² of 8 degrees of freedom: 26.1 at 0.1 %.
-    const chi = p.reduce((sum, share, i) => sum + (counts[i]! - draws * share) ** 2 / (draws * share), 0);
+    const chi = p.reduce((sum, share, i) => sum + (counts[i] - draws * share) ** 2 / (draws * share), 0);
     assert.ok(chi < 26.1, `token ${t}: χ² is ${chi}`);
   }
   await close();
@@ -203,7 +203,7 @@ test('squaredNorms() are those of the weights', async () => {
     tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER),
   );
   for (const [i, name] of [...names, EMBEDDING, HEAD].entries()) {
-    const norm = norms[i]!;
+    const norm = norms[i];
     const values = tensors.get(name)!;
     const wanted = Array.from(values).reduce((sum, value) => sum + value * value, 0);
     assert.ok(Math.abs(norm / wanted - 1) < 1e-12);
@@ -216,16 +216,16 @@ test('both estimators agree on the embedded model within their standard errors, 
   const fisher = await measureSensitivity(books, { tokens: 64, sequences: 12, draws: 1 });
   const pairs = [...noise.tensors].map(([name, found]) => [found, fisher.tensors.get(name)!] as const);
   assert.is(pairs.length, 42);
-  const ranks = [0, 1].map((i) => ranksOf(pairs.map((pair) => pair[i]!.alpha)));
-  const squares = ranks[0]!.reduce((sum, rank, i) => sum + (rank - ranks[1]![i]!) ** 2, 0);
+  const ranks = [0, 1].map((i) => ranksOf(pairs.map((pair) => pair[i].alpha)));
+  const squares = ranks[0].reduce((sum, rank, i) => sum + (rank - ranks[1][i]) ** 2, 0);
   const correlation = 1 - (6 * squares) / (42 * (42 * 42 - 1));
   assert.ok(correlation >= 0.95, `rank correlation is ${correlation}`);
   // Errors from three sequences are rough: Student's t with two degrees of freedom has tails.
   const apart = pairs.map(([a, b]) => Math.abs(a.alpha - b.alpha) / Math.hypot(a.error!, b.error!));
-  const median = apart.sort((a, b) => a - b)[21]!;
+  const median = apart.sort((a, b) => a - b)[21];
   assert.ok(median < 1.2, `${median} standard errors apart`);
-  assert.ok(apart[39]! < 5, `${apart[39]} standard errors apart`);
-  const [a, b] = [0, 1].map((i) => pairs.reduce((sum, pair) => sum + pair[i]!.alpha, 0));
+  assert.ok(apart[39] < 5, `${apart[39]} standard errors apart`);
+  const [a, b] = [0, 1].map((i) => pairs.reduce((sum, pair) => sum + pair[i].alpha, 0));
   assert.ok(Math.abs(a! / b! - 1) < 0.15, `Σα are ${a} and ${b}`);
 });
 
@@ -244,7 +244,7 @@ test('what was measured on is noted: the model’s own tokens by default, random
   assert.is(new Set(files).size, 3);
   const partials: string[] = [];
   await measureSensitivity(tiny, { ...few, source: 'random', onPartial: (partial) => partials.push(partial) });
-  const reason = await measureSensitivity(tiny, { ...few, partial: partials[0]! }).catch((found) => found);
+  const reason = await measureSensitivity(tiny, { ...few, partial: partials[0] }).catch((found) => found);
   assert.match(reason.message, /must be of the same model and settings/);
 });
 
@@ -306,10 +306,10 @@ test('measureSensitivity() stops at an abort, and refuses what another run had d
   assert.is(error.name, 'AbortError');
   assert.is(partials.length, 1);
   const wrong: [string, RegExp][] = [
-    [partials[0]!.replace('"seed\\":0', '"seed\\":1'), /must be of the same model and settings/],
+    [partials[0].replace('"seed\\":0', '"seed\\":1'), /must be of the same model and settings/],
     ['{', /must be JSON/],
     ['{}', /must be of version 2/],
-    [partials[0]!.replace(/"results":.*/, '"results":[["x"]]}'), /arrays of numbers/],
+    [partials[0].replace(/"results":.*/, '"results":[["x"]]}'), /arrays of numbers/],
   ];
   for (const [partial, message] of wrong) {
     const reason = await measureSensitivity(tiny, { ...few, partial }).catch((found) => found);
@@ -382,11 +382,11 @@ function softmax(row: Float64Array): Float64Array {
 
 function divergence(clean: Float64Array, noised: Float64Array): number {
   const [p, q] = [softmax(clean), softmax(noised)];
-  return p.reduce((sum, share, i) => sum + share * Math.log(share / q[i]!), 0);
+  return p.reduce((sum, share, i) => sum + share * Math.log(share / q[i]), 0);
 }
 
 function ranksOf(values: readonly number[]): number[] {
-  const order = [...values.keys()].sort((a, b) => values[a]! - values[b]!);
+  const order = [...values.keys()].sort((a, b) => values[a] - values[b]);
   const ranks: number[] = [];
   for (const [rank, i] of order.entries()) ranks[i] = rank;
   return ranks;

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { FormatError } from '../src/errors.ts';
-import { openCheckpoint } from '../src/safetensors/checkpoint.ts';
 import { createFile, FileError, fileError, HANDLE_LIMIT, openFile, openFolder } from '../src/source/file.ts';
 import { blobSource, folderOf, memorySink } from '../src/source/memory.ts';
 

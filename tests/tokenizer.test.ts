@@ -5,10 +5,10 @@ import { Tokenizer as Library } from '@huggingface/tokenizers';
 import * as fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createTokenizer, openTokenizer, type Tokenizer } from '../src/decoder/tokenizer.ts';
 import { FileError, FormatError, UnsupportedError } from '../src/errors.ts';
 import { openFolder } from '../src/source/file.ts';
 import { folderOf } from '../src/source/memory.ts';
+import { createTokenizer, openTokenizer, type Tokenizer } from '../src/text/tokenizer.ts';
 import { BEGIN, byteCharacters, byteLevelContent, byteLevelTokenizer } from './tokenizers.ts';
 
 const test = suite('tokenizer');
@@ -143,7 +143,7 @@ test('encode() finds special tokens in the text and adds none when told so', () 
 test('stream() gives a character when its last byte has come, and U+FFFD only at the end', () => {
   const characters = byteCharacters();
   const tokenizer = byteLevelTokenizer();
-  const ids = [...new TextEncoder().encode('é😀')].map((byte) => tokenizer.idOf(characters[byte]!)!);
+  const ids = [...new TextEncoder().encode('é😀')].map((byte) => tokenizer.idOf(characters[byte])!);
   const stream = tokenizer.stream();
   assert.equal([...ids.map((id) => stream.push(id)), stream.end()], ['', 'é', '', '', '', '😀', '']);
   const cut = tokenizer.stream();
@@ -163,7 +163,7 @@ test('stream() goes on behind a prompt: the space of the first word stays, a cut
   assert.is(books.stream(books.encode('x')).push(the!), ' the');
   const characters = byteCharacters();
   const tokenizer = byteLevelTokenizer();
-  const [first, second] = [...new TextEncoder().encode('é')].map((byte) => tokenizer.idOf(characters[byte]!)!);
+  const [first, second] = [...new TextEncoder().encode('é')].map((byte) => tokenizer.idOf(characters[byte])!);
   assert.is(tokenizer.stream([first!]).push(second!), 'é');
 });
 

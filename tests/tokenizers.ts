@@ -1,6 +1,6 @@
 // Tokenizers for tests: a byte-level one of a few merges, made here, and the embedded model's.
 
-import { createTokenizer, type Tokenizer } from '../src/decoder/tokenizer.ts';
+import { createTokenizer, type Tokenizer } from '../src/text/tokenizer.ts';
 
 /** GPT-2's table of bytes to printable characters, from its own definition. */
 export function byteCharacters(): string[] {

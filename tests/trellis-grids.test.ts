@@ -45,8 +45,8 @@ test('trellises hold tables that the kernels handle, and remember what their rec
     const { name, bits, tables, mse } = trellis;
     checkTrellis(trellis);
     assert.ok(largestSum(tables) <= 127, name);
-    assert.ok(mse <= LIMITS[name]!, name);
-    const { shape } = TRELLIS_RECIPES[name]!;
+    assert.ok(mse <= LIMITS[name], name);
+    const { shape } = TRELLIS_RECIPES[name];
     assert.is(bits, shape.bits);
     const [, second, third] = shape.used;
     const memory = bits === 2 ? (third > 0 ? [2, 2, 2] : [2, 2]) : third > 0 ? [second, third] : [second];
@@ -64,7 +64,7 @@ for (const trellis of trellises) {
     const codes = code(rows, trellis);
     const errors = Array.from({ length: rows.count }, (_, row) => {
       const values = trellisValues(codes.slice(row * 1024, (row + 1) * 1024), trellis);
-      return values.reduce((sum, v, i) => sum + (rows.weights[row * 1024 + i]! - v) ** 2, 0) / 1024;
+      return values.reduce((sum, v, i) => sum + (rows.weights[row * 1024 + i] - v) ** 2, 0) / 1024;
     });
     const mean = errors.reduce((sum, v) => sum + v, 0) / rows.count;
     const spread = errors.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (rows.count - 1);
@@ -80,7 +80,7 @@ test('quantiles() have the moments of N(0, 1) when there are 65536', () => {
   // The tails are cut at the last quantiles: their halves of a cell lose about 1 / count.
   assert.ok(Math.abs(moment(2) - 1) < 1e-4, `${moment(2)}`);
   assert.ok(Math.abs(moment(4) - 3) < 1e-2, `${moment(4)}`);
-  assert.ok(weights.every((v, i) => i === 0 || v > weights[i - 1]!));
+  assert.ok(weights.every((v, i) => i === 0 || v > weights[i - 1]));
 });
 
 test('toIntegers() is within half a step of the reals and sums to 127 at most when tables are random', () => {
@@ -97,7 +97,7 @@ test('toIntegers() is within half a step of the reals and sums to 127 at most wh
       [16, 32],
       [32, 48],
     ] as const) {
-      const off = tables.slice(start, end).map((v, i) => v - reals[start + i]!);
+      const off = tables.slice(start, end).map((v, i) => v - reals[start + i]);
       const width = Math.max(...off) - Math.min(...off);
       assert.ok(width <= integers.step * 1.0001, `${name}: entries ${width / integers.step} steps apart`);
     }
@@ -148,7 +148,7 @@ test('search() gives the same integers when it runs again, and better ones than 
     { tables: 1, steps: 30, heat: 0.03 },
   ];
   for (const name of ['t4f', 't3f', 't2c']) {
-    const { shape, spread } = TRELLIS_RECIPES[name]!;
+    const { shape, spread } = TRELLIS_RECIPES[name];
     const made = search(shape, spread, rounds, code, random(9));
     assert.equal(search(shape, spread, rounds, code, random(9)), made, name);
     const start = toIntegers(shape, scattered(shape, spread, random(9)));

@@ -2,8 +2,8 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadModel } from '../src/decoder/model.ts';
 import { load } from '../src/index.ts';
+import { loadModel } from '../src/model/model.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
@@ -21,7 +21,7 @@ for (const [grid, groupSize, name] of [
   ['t2', 64, 'llama, llama3 rope'],
 ] as const) {
   test(`forward() of a checkpoint in ${grid} agrees with the oracle, by f32 and by int8`, async () => {
-    const config = configs[name]!;
+    const config = configs[name];
     const output = memoryOutput();
     const options = { grid, groupSize, seed: 5, embeddings: 't4' };
     await higgs.quantizeCheckpoint(modelFolder(config, randomFile(config)), output, options);
@@ -49,10 +49,10 @@ for (const [grid, groupSize, name] of [
 test.run();
 
 function near(found: Float32Array, wanted: Float64Array[], tolerance: number): void {
-  const width = wanted[0]!.length;
+  const width = wanted[0].length;
   let most = 0;
   for (const [t, row] of wanted.entries()) {
-    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(found[t * width + i]! - value));
+    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(found[t * width + i] - value));
   }
   assert.ok(most <= tolerance, `${most} is more than ${tolerance}`);
 }

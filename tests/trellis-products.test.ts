@@ -36,23 +36,23 @@ const trellises = shapes.map(([bits, used], seed): Trellis => {
   const tables = Uint8Array.from(
     used.flatMap((low) => {
       const entries = Array.from({ length: 16 }, () => (low === 0 ? 0 : Math.floor(next() * 43)));
-      return entries.map((_, i) => entries[i % 2 ** low]!);
+      return entries.map((_, i) => entries[i % 2 ** low]);
     }),
   );
   return { name: `t${bits}`, p: 1, bits, mse: 1, step: Math.fround(0.03 + seed / 100), zero: 50 + seed, tables };
 });
-const nameOf = ({ bits }: Trellis, i: number): string => `${bits} bits (${shapes[i]![1].join(', ')})`;
+const nameOf = ({ bits }: Trellis, i: number): string => `${bits} bits (${shapes[i][1].join(', ')})`;
 
 const WIDTHS = [...Array.from({ length: 70 }, (_, i) => i + 1), 100, 172, 576, 1000];
 
 // u of a row's codes, in the order of the columns.
 function integersOf({ bits, tables }: Trellis, codes: Uint16Array): Uint8Array {
   const steps = codes.length / 4;
-  const at = (i: number, s: number): number => codes[(((i % steps) + steps) % steps) * 4 + s]!;
+  const at = (i: number, s: number): number => codes[(((i % steps) + steps) % steps) * 4 + s];
   const index = (i: number, s: number): number => (bits === 2 ? at(i - 1, s) | (at(i, s) << 2) : at(i, s));
   return Uint8Array.from(codes, (_, column) => {
     const [i, s] = [column >> 2, column & 3];
-    return tables[index(i, s)]! + tables[16 + index(i - 1, s)]! + tables[32 + index(i - 2, s)]!;
+    return tables[index(i, s)] + tables[16 + index(i - 1, s)] + tables[32 + index(i - 2, s)];
   });
 }
 
@@ -230,7 +230,7 @@ for (const [build, bytes] of builds) {
 
   test('matmul() does not overflow at the largest integers', () => {
     for (const { bits, ...rest } of trellises) {
-      const tables = Uint8Array.from({ length: 48 }, (_, i) => [43, 42, 42][i >> 4]!);
+      const tables = Uint8Array.from({ length: 48 }, (_, i) => [43, 42, 42][i >> 4]);
       for (const zero of [0, 127]) {
         const trellis = { ...rest, bits, tables, zero };
         const example = exampleOf(trellis, 4, 4096, 4096);

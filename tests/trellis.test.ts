@@ -41,7 +41,7 @@ function anyTrellis([bits, kept, depth]: Shape, seed: number): Trellis {
       { length: 2 ** width },
       (_, i) => Math.floor(next() * 21) + (i < 2 ** (width - 1) ? 0 : 22),
     );
-    return Array.from({ length: 16 }, (_, i) => (width === 0 ? 0 : entries[i % 2 ** width]!));
+    return Array.from({ length: 16 }, (_, i) => (width === 0 ? 0 : entries[i % 2 ** width]));
   });
   const step = Math.fround(0.02 + next() * 0.05);
   return { bits, tables: Uint8Array.from(tables), step, zero: Math.floor(next() * 128) };
@@ -108,15 +108,15 @@ twin('cheapestCycle() finds the least cost of all cycles through the seam, and t
 
 // What one sequence costs, from what its codes decode to.
 function costOf(codes: readonly number[], targets: readonly number[], trellis: Trellis): number {
-  const row = Uint16Array.from({ length: codes.length * 4 }, (_, i) => codes[i >> 2]!);
+  const row = Uint16Array.from({ length: codes.length * 4 }, (_, i) => codes[i >> 2]);
   const integers = trellisValues(row, { ...trellis, step: 1, zero: 0 }).filter((_, i) => i % 4 === 0);
-  return integers.reduce((sum, u, i) => sum + 128 * u * u - 2 * targets[i]! * u, 0);
+  return integers.reduce((sum, u, i) => sum + 128 * u * u - 2 * targets[i] * u, 0);
 }
 
 // The state before the first step: the last codes' low bits.
 function seamOf(codes: readonly number[], trellis: Trellis): number {
   const { kept, depth } = memoryOf(trellis);
-  const before = (lag: number) => codes[(3 * codes.length - lag) % codes.length]! % 2 ** kept;
+  const before = (lag: number) => codes[(3 * codes.length - lag) % codes.length] % 2 ** kept;
   return Array.from({ length: depth }, (_, i) => before(i + 1) << (i * kept)).reduce((a, b) => a + b);
 }
 
@@ -202,7 +202,7 @@ function testKernels(build: string, kernels: KernelExports): void {
       for (let cols = 1; cols <= 70; cols++) {
         const trellis = cols % 2 ? anyTrellis(shape, cols) : stored(shape);
         const w = normals(cols, cols);
-        compare(w, 1, [16, 64, 1024][cols % 3]!, trellis, `${shape}, ${cols} columns`);
+        compare(w, 1, [16, 64, 1024][cols % 3], trellis, `${shape}, ${cols} columns`);
       }
     }
   });
@@ -293,7 +293,7 @@ function testKernels(build: string, kernels: KernelExports): void {
         sameBits(encoded.packed, expected.packed);
         const weights = dequantize(expected.packed, expected.scales, layout);
         sameBits(new Float32Array(typed.dequantize(matrix, encoded, 'F32').buffer), weights);
-        trellis.tables[3]! ^= 1;
+        trellis.tables[3] ^= 1;
       }
     });
   }

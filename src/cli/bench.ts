@@ -50,7 +50,7 @@ async function bench(path: string, options: Options): Promise<void> {
       promptMs = Math.min(promptMs, performance.now() - began);
       const first = performance.now();
       for (let i = 0; i < maxTokens; i++) {
-        await language.forward([ids[i % promptTokens]!], { from: promptTokens + i, logits: 'last', signal });
+        await language.forward([ids[i % promptTokens]], { from: promptTokens + i, logits: 'last', signal });
       }
       generateMs = Math.min(generateMs, performance.now() - first);
     }

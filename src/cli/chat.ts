@@ -2,8 +2,8 @@
 
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
-import type { Message } from '../decoder/chat.ts';
-import type { Model } from '../decoder/textmodel.ts';
+import type { Message } from '../text/chat.ts';
+import type { Model } from '../text/textmodel.ts';
 import { timingsText } from './generate.ts';
 import {
   addModelOptions,

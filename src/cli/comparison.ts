@@ -1,10 +1,10 @@
 // What was predicted beside what a text shows: perplexity, and KL divergence from the original.
 
 import { type Command, Option } from 'commander';
-import { readConfig } from '../decoder/config.ts';
-import { DEFAULT_CONTEXT } from '../decoder/perplexity.ts';
 import { FormatError } from '../errors.ts';
 import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
+import { readConfig } from '../model/config.ts';
+import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
 import { readText } from './files.ts';
 import type { Input } from './input.ts';
 import { measurePerplexity } from './perplexity.ts';

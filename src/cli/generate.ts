@@ -1,7 +1,7 @@
 // higgs generate: text behind a prompt, as it comes.
 
 import type { Command } from 'commander';
-import type { GenerationResult } from '../decoder/generate.ts';
+import type { GenerationResult } from '../text/generate.ts';
 import {
   addModelOptions,
   addSamplingOptions,

@@ -46,5 +46,5 @@ export async function openInput(path: string): Promise<Input> {
 export async function identityOf(input: Input): Promise<string> {
   const files = await input.files();
   const stats = await Promise.all(files.map((file) => stat(file)));
-  return JSON.stringify(files.map((file, i) => [file, stats[i]!.size, stats[i]!.mtimeMs]));
+  return JSON.stringify(files.map((file, i) => [file, stats[i].size, stats[i].mtimeMs]));
 }

@@ -4,13 +4,13 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { readConfig } from '../decoder/config.ts';
-import { MATRICES_PER_LAYER, tensorName } from '../decoder/sensitivity/matrices.ts';
-import { settingsOf } from '../decoder/sensitivity/settings.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
+import { readConfig } from '../model/config.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
+import { MATRICES_PER_LAYER, tensorName } from '../sensitivity/matrices.ts';
+import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { readBytes, readText, replaceFile } from './files.ts';
 import type { Input } from './input.ts';

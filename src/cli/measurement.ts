@@ -1,7 +1,7 @@
 // A measurement of sensitivities, as verbs run it: progress, Ctrl-C, unfinished work that is saved as it grows.
 
-import type { SensitivitySettings } from '../decoder/sensitivity/settings.ts';
 import type { Alphas } from '../linearity/alphas.ts';
+import type { SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { startThreads } from '../workers/node.ts';
 import { Interrupted, loadAll } from './run.ts';

@@ -1,8 +1,8 @@
 // A model as verbs open it: its options, loading with progress, Ctrl-C.
 
 import { type Command, Option } from 'commander';
-import type { SamplingOptions } from '../decoder/sample.ts';
-import type { Model } from '../decoder/textmodel.ts';
+import type { SamplingOptions } from '../text/sample.ts';
+import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
 import { openInput } from './input.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';

@@ -1,7 +1,7 @@
 // higgs perplexity: how well a model predicts a text, and how far its predictions are from the original's.
 
 import { type Command, Option } from 'commander';
-import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../decoder/perplexity.ts';
+import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
 import { readText } from './files.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import { progressDisplay } from './terminal.ts';

@@ -142,7 +142,7 @@ async function settingsOf(input: Input, options: Options): Promise<CheckpointOpt
   const scheme = { groupSize, seed, signs, maxShardBytes, scaleSearch: options.scaleSearch ?? false };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
   if (bpw === undefined && size === undefined) {
-    return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4]! };
+    return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
   }
   const isFile = input.isFile && options.output?.endsWith('.safetensors');
   const shard = isFile ? Number.MAX_SAFE_INTEGER : maxShardBytes;

@@ -13,7 +13,7 @@ export function reportText(report: TimedReport, out: string): string {
   const { bytesIn, bytesOut, weights, seconds, bpw } = report;
   const rows = group(report.tensors, ({ name, grid }) => `${family(name)}\n${grid}`).map((tensors) => {
     const errors = tensors.map(({ relativeError }) => relativeError);
-    const { name, grid, gridMse, bpw: bits } = tensors[0]!;
+    const { name, grid, gridMse, bpw: bits } = tensors[0];
     const mean = errors.reduce((sum, t2) => sum + t2, 0) / errors.length;
     return [
       family(name),
@@ -73,11 +73,11 @@ export function planText(plan: Plan): string {
   const data = planJson(plan);
   const rows = [
     ...group(data.tensors, ({ name, grid, shape }) => `${family(name)}\n${grid}\n${shape}`).map((tensors) => {
-      const { name, shape, dtype, grid, bpw } = tensors[0]!;
+      const { name, shape, dtype, grid, bpw } = tensors[0];
       return [family(name), String(tensors.length), shape.join(' × '), dtype, grid, bpw.toFixed(2)];
     }),
     ...group(data.passed, ({ name, reason, shape }) => `${family(name)}\n${reason}\n${shape}`).map((tensors) => {
-      const { name, shape, dtype, reason } = tensors[0]!;
+      const { name, shape, dtype, reason } = tensors[0];
       return [family(name), String(tensors.length), shape.join(' × '), dtype, `(${reason})`, ''];
     }),
   ];

@@ -3,10 +3,10 @@
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { SensitivityCost } from '../decoder/sensitivity/cost.ts';
-import { DEFAULTS, type SensitivitySettings } from '../decoder/sensitivity/settings.ts';
 import { FileError } from '../errors.ts';
 import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
+import type { SensitivityCost } from '../sensitivity/cost.ts';
+import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { startThreads } from '../workers/node.ts';
 import { isThere, readText, replaceFile } from './files.ts';

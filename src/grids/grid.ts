@@ -34,7 +34,7 @@ export function isTrellis(grid: Grid): grid is Trellis {
 export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<string, number>>): PointGrid {
   const [p, n] = name.slice(1).split('n').map(Number) as [Dimension, number];
   // The copy is aligned, which the decoded file need not be; every WebAssembly host is little-endian.
-  return { name, p, n, bits: Math.log2(n), mse: errors[name]!, points: new Float32Array(bytes.slice().buffer) };
+  return { name, p, n, bits: Math.log2(n), mse: errors[name], points: new Float32Array(bytes.slice().buffer) };
 }
 
 /**

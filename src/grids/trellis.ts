@@ -84,8 +84,8 @@ export function checkTrellis(trellis: Trellis): void {
     throw new RangeError(`tables of trellis ${name} must repeat their first eight entries: they do not`);
   }
   const memory = String(memoryOf(trellis));
-  if (!MEMORIES[bits]!.includes(memory)) {
-    const known = MEMORIES[bits]!.map((bits) => `(${bits})`).join(', ');
+  if (!MEMORIES[bits].includes(memory)) {
+    const known = MEMORIES[bits].map((bits) => `(${bits})`).join(', ');
     throw new RangeError(`trellis ${name} must remember ${known} bits of the codes before: it does (${memory})`);
   }
 }

@@ -123,16 +123,16 @@ export function planOf({ planned, problem, weights }: Ready, alphas: Alphas, opt
     gap: found.gap,
     uniform: uniform && { grid: uniform.grid, bpw: uniform.bpw, predicted: uniform.predicted },
     tensors: planned.map(({ tensor, alpha, grids, choices }, i) => {
-      const j = found.choices[i]!;
+      const j = found.choices[i];
       return {
         name: tensor.name,
         shape: tensor.shape,
-        grid: grids[j]!.name,
+        grid: grids[j].name,
         groupSize: options.groupSize,
         seed: options.seed,
-        bpw: choices.bits[j]! / countOf(tensor),
+        bpw: choices.bits[j] / countOf(tensor),
         alpha,
-        predicted: alpha === null ? null : choices.losses[j]!,
+        predicted: alpha === null ? null : choices.losses[j],
       };
     }),
   };
@@ -148,11 +148,11 @@ export function tradeoffOf({ planned, problem, weights }: Ready, options: Offer)
   let { bits, loss } = solve(problem, problem.least);
   const hull = [point({ bits, loss })];
   for (const { item, to } of problem.steps) {
-    const { index, hull: own } = problem.items[item]!;
-    const { choices } = planned[item]!;
-    const [before, after] = [index[own[to - 1]!]!, index[own[to]!]!];
-    bits += choices.bits[after]! - choices.bits[before]!;
-    loss += choices.losses[after]! - choices.losses[before]!;
+    const { index, hull: own } = problem.items[item];
+    const { choices } = planned[item];
+    const [before, after] = [index[own[to - 1]], index[own[to]]];
+    bits += choices.bits[after] - choices.bits[before];
+    loss += choices.losses[after] - choices.losses[before];
     hull.push(point({ bits, loss }));
   }
   const exact: TradeoffPoint[] = [];
@@ -182,8 +182,8 @@ function uniformPoints(planned: readonly Planned[], options: Offer, weights: num
     for (const { tensor, grids, choices } of planned) {
       const j = tensor.keep ? 0 : grids.indexOf(grid);
       if (j < 0) return [];
-      bits += choices.bits[j]!;
-      predicted += choices.losses[j]!;
+      bits += choices.bits[j];
+      predicted += choices.losses[j];
     }
     return [{ grid: grid.name, bits, bpw: bits / weights, predicted }];
   });

@@ -74,21 +74,21 @@ export function prepare(tensors: readonly Choices[]): Problem {
   const steps = items.flatMap((item, i) =>
     item.hull
       .slice(1)
-      .map((_, k): Step => ({ item: i, to: k + 1, slope: slopeOf(item, item.hull[k]!, item.hull[k + 1]!) })),
+      .map((_, k): Step => ({ item: i, to: k + 1, slope: slopeOf(item, item.hull[k], item.hull[k + 1]) })),
   );
   steps.sort((a, b) => b.slope - a.slope);
   let [least, most, lattice] = [0, 0, 0];
   for (const { bits } of items) {
-    least += bits[0]!;
+    least += bits[0];
     most += bits.at(-1)!;
-    for (const own of bits) lattice = divisor(lattice, own - bits[0]!);
+    for (const own of bits) lattice = divisor(lattice, own - bits[0]);
   }
   return { tensors, items, steps, least, most, lattice: Math.max(1, lattice), unit };
 }
 
 /** Loss saved a bit between two choices of an item. */
 export function slopeOf({ bits, losses }: Pick<Item, 'bits' | 'losses'>, from: number, to: number): number {
-  return (losses[from]! - losses[to]!) / (bits[to]! - bits[from]!);
+  return (losses[from] - losses[to]) / (bits[to] - bits[from]);
 }
 
 // The power of two that makes `worst` at most UNITS units. By steps: Math.log2 may differ between engines.
@@ -101,10 +101,10 @@ function unitOf(worst: number): number {
 
 function itemOf({ bits, losses }: Choices, unit: number): Omit<Item, 'twin'> {
   const units = losses.map((loss) => Math.round(loss / unit));
-  const order = [...bits.keys()].sort((a, b) => bits[a]! - bits[b]! || units[a]! - units[b]! || a - b);
+  const order = [...bits.keys()].sort((a, b) => bits[a] - bits[b] || units[a] - units[b] || a - b);
   const index: number[] = [];
-  for (const j of order) if (index.length === 0 || units[j]! < units[index.at(-1)!]!) index.push(j);
-  const item = { index, bits: index.map((j) => bits[j]!), losses: index.map((j) => units[j]!), hull: [0] };
+  for (const j of order) if (index.length === 0 || units[j] < units[index.at(-1)!]) index.push(j);
+  const item = { index, bits: index.map((j) => bits[j]), losses: index.map((j) => units[j]), hull: [0] };
   for (let next = 1; next < index.length; next++) {
     // A slope that does not fall would put its choice above the line between its neighbours.
     while (item.hull.length > 1) {

@@ -37,7 +37,7 @@ export function offerOf(options: OfferOptions, loaded: Iterable<Grid>, gridOf: (
   const offered = [...(options.grids ?? loaded)].map(gridOf);
   if (offered.length === 0) throw new RangeError('grids must be at least one: got none');
   const { minBits = 0, maxBits = Infinity, scales = true } = options;
-  const { groupSize, seed } = schemeOf({ ...options, grid: offered[0]! }, gridOf);
+  const { groupSize, seed } = schemeOf({ ...options, grid: offered[0] }, gridOf);
   for (const grid of offered) checkScheme({ grid, groupSize, seed });
   return { grids: offered, groupSize, seed, scales, minBits, maxBits };
 }

@@ -1,11 +1,11 @@
 // A plan of bits: the grid of every tensor, and what the theorem predicts of it. As a file: FORMAT.md, "Plans".
 
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { show } from '../checkpoint/safetensors/json.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { Grid } from '../grids/grid.ts';
 import { isGridName, NAME_RULE } from '../grids/name.ts';
 import { checkGroups, type Scheme } from '../quantize/scheme.ts';
-import type { Checkpoint } from '../safetensors/checkpoint.ts';
-import { show } from '../safetensors/json.ts';
 import type { LossKind } from './alphas.ts';
 import { membersOf, parseFile, writeLines } from './json.ts';
 

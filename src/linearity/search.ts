@@ -42,8 +42,8 @@ export function solve(problem: Problem, budget: number, limits: Limits = LIMITS)
   let free = Math.floor((Math.min(budget, Number.MAX_SAFE_INTEGER) - least) / lattice) * lattice;
   let slope = 0;
   for (const step of steps) {
-    const { bits, hull } = items[step.item]!;
-    const more = bits[hull[step.to]!]! - bits[hull[step.to - 1]!]!;
+    const { bits, hull } = items[step.item];
+    const more = bits[hull[step.to]] - bits[hull[step.to - 1]];
     if (more > free) {
       slope = step.slope;
       break;
@@ -51,17 +51,17 @@ export function solve(problem: Problem, budget: number, limits: Limits = LIMITS)
     free -= more;
     chosen[step.item] = step.to;
   }
-  const positions = items.map(({ hull }, i) => hull[chosen[i]!]!);
+  const positions = items.map(({ hull }, i) => hull[chosen[i]]);
   const gap = slope === 0 ? 0 : improve(problem, chosen, positions, free, slope, limits);
   return allocationOf(problem, positions, gap);
 }
 
 function allocationOf({ tensors, items, unit }: Problem, positions: readonly number[], gap: number): Allocation {
-  const choices = positions.map((at, i) => items[i]!.index[at]!);
+  const choices = positions.map((at, i) => items[i].index[at]);
   let [bits, loss] = [0, 0];
   for (const [i, j] of choices.entries()) {
-    bits += tensors[i]!.bits[j]!;
-    loss += tensors[i]!.losses[j]!;
+    bits += tensors[i].bits[j];
+    loss += tensors[i].losses[j];
   }
   return { choices, bits, loss, gap: gap * unit };
 }
@@ -117,8 +117,8 @@ function improve(
     dropped = Infinity;
     search(Infinity, limits);
   }
-  for (let node = best.node; node > 0; node = changes[3 * node]!)
-    positions[changes[3 * node + 1]!] = changes[3 * node + 2]!;
+  for (let node = best.node; node > 0; node = changes[3 * node])
+    positions[changes[3 * node + 1]] = changes[3 * node + 2];
   const gap = best.loss - dropped;
   return gap > RESOLUTION ? gap : 0;
 
@@ -130,7 +130,7 @@ function improve(
     push(states, 0, 0, 0, 1);
     for (const { twins, within, after } of inTurn(items, chosen, slope)) {
       if (states.count === 0) break;
-      const moves = movesOf(items[twins[0]!]!, positions[twins[0]!]!).filter(
+      const moves = movesOf(items[twins[0]], positions[twins[0]]).filter(
         ({ bits, loss }) => loss + slope * (bits - free) <= best.loss + 1,
       );
       states.isFresh.fill(1);
@@ -148,24 +148,24 @@ function improve(
         for (;;) {
           // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
           let [first, bits, loss] = [-1, Infinity, Infinity];
-          if (at[0]! < states.count) [first, bits, loss] = [0, states.bits[at[0]!]!, states.losses[at[0]!]!];
+          if (at[0] < states.count) [first, bits, loss] = [0, states.bits[at[0]], states.losses[at[0]]];
           for (let m = 1; m <= moves.length; m++) {
-            const s = at[m]!;
+            const s = at[m];
             if (s === fresh.count) continue;
-            const own = fresh.bits[s]! + moves[m - 1]!.bits;
+            const own = fresh.bits[s] + moves[m - 1].bits;
             if (own > bits) continue;
-            const ownLoss = fresh.losses[s]! + moves[m - 1]!.loss;
+            const ownLoss = fresh.losses[s] + moves[m - 1].loss;
             if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
           }
           if (first < 0) break;
-          const s = at[first]!++;
+          const s = at[first]++;
           if (loss >= lowest) continue;
           lowest = loss;
           const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
           if (!isBest && boundOf(loss, bits, within) > enough(within)) continue;
-          let node = first === 0 ? states.nodes[s]! : fresh.nodes[s]!;
+          let node = first === 0 ? states.nodes[s] : fresh.nodes[s];
           if (first > 0) {
-            changes.push(node, tensor, moves[first - 1]!.to);
+            changes.push(node, tensor, moves[first - 1].to);
             node = changes.length / 3 - 1;
           }
           if (isBest) best = { loss, bits, node };
@@ -184,14 +184,14 @@ function improve(
   // Returns the least bound of the latter.
   function thin(own: States, slopes: Slopes, size: number): number {
     const most = enough(slopes);
-    const bounds = Float64Array.from({ length: own.count }, (_, k) => boundOf(own.losses[k]!, own.bits[k]!, slopes));
+    const bounds = Float64Array.from({ length: own.count }, (_, k) => boundOf(own.losses[k], own.bits[k], slopes));
     const open = bounds.filter((bound) => bound <= most);
-    const limit = open.length > size ? open.sort()[size]! : Infinity;
+    const limit = open.length > size ? open.sort()[size] : Infinity;
     const { count } = own;
     own.count = 0;
     for (let k = 0; k < count; k++) {
-      if (bounds[k]! > most || bounds[k]! >= limit) continue;
-      push(own, own.bits[k]!, own.losses[k]!, own.nodes[k]!, own.isFresh[k]!);
+      if (bounds[k] > most || bounds[k] >= limit) continue;
+      push(own, own.bits[k], own.losses[k], own.nodes[k], own.isFresh[k]);
     }
     return limit;
   }
@@ -200,13 +200,13 @@ function improve(
 function movesOf({ bits, losses }: Item, from: number): { to: number; bits: number; loss: number }[] {
   return [...bits.keys()]
     .filter((to) => to !== from)
-    .map((to) => ({ to, bits: bits[to]! - bits[from]!, loss: losses[to]! - losses[from]! }));
+    .map((to) => ({ to, bits: bits[to] - bits[from], loss: losses[to] - losses[from] }));
 }
 
 function freshOf(states: States): States {
   const fresh = statesOf(states.count);
   for (let k = 0; k < states.count; k++) {
-    if (states.isFresh[k]) push(fresh, states.bits[k]!, states.losses[k]!, states.nodes[k]!, 1);
+    if (states.isFresh[k]) push(fresh, states.bits[k], states.losses[k], states.nodes[k], 1);
   }
   return fresh;
 }
@@ -228,7 +228,7 @@ function* inTurn(items: readonly Item[], chosen: Int32Array, slope: number) {
       found.twins.push(i);
       continue;
     }
-    const [below, at, above] = [-1, 0, 1].map((step) => item.hull[chosen[i]! + step]);
+    const [below, at, above] = [-1, 0, 1].map((step) => item.hull[chosen[i] + step]);
     const own = {
       up: above === undefined ? 0 : slopeOf(item, at!, above),
       down: below === undefined ? Infinity : slopeOf(item, below, at!),
@@ -238,8 +238,8 @@ function* inTurn(items: readonly Item[], chosen: Int32Array, slope: number) {
   const ups = [...groups.values()].sort((a, b) => b.own.up - a.own.up);
   const downs = [...groups.values()].sort((a, b) => (a.own.down === b.own.down ? 0 : a.own.down - b.own.down));
   for (let [u, d] = [0, 0]; u < ups.length; ) {
-    const within = { up: ups[u]!.own.up, down: downs[d]!.own.down };
-    const taken = within.up * within.down >= slope * slope ? ups[u]! : downs[d]!;
+    const within = { up: ups[u].own.up, down: downs[d].own.down };
+    const taken = within.up * within.down >= slope * slope ? ups[u] : downs[d];
     taken.isTaken = true;
     while (ups[u]?.isTaken) u++;
     while (downs[d]?.isTaken) d++;

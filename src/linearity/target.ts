@@ -1,10 +1,10 @@
 // The plan of a checkpoint: which of its tensors want a grid, and the budget that makes its files a given size.
 
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { Grid } from '../grids/grid.ts';
 import { type LayoutOptions, planCheckpoint } from '../quantize/plan.ts';
 import type { Scheme } from '../quantize/scheme.ts';
 import { isEmbedding, type Selection } from '../quantize/select.ts';
-import type { Checkpoint } from '../safetensors/checkpoint.ts';
 import { type Offer, offer, type PlanTensor, planOf } from './allocate.ts';
 import type { Alphas } from './alphas.ts';
 import { type BitPlan, schemesOf } from './plan.ts';
@@ -66,7 +66,7 @@ export function planBits(
   );
   const bytesOf = (plan: BitPlan) => {
     const schemes = schemesOf(plan, (name) => byName.get(name)!);
-    return planCheckpoint(checkpoint, { scheme: [...schemes.values()][0]!, plan: schemes }, layout).bytesOut;
+    return planCheckpoint(checkpoint, { scheme: [...schemes.values()][0], plan: schemes }, layout).bytesOut;
   };
   const floor = problem.least / weights;
   let plan = planOf(ready, alphas, options, floor);

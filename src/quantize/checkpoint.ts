@@ -1,11 +1,11 @@
 // Quantizes a checkpoint as it streams by: blocks of rows are read, encoded by the pool and written in order.
 // Memory holds a few blocks a worker and one tensor's scales, whatever the checkpoint's size.
 
+import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import { INDEX_NAME } from '../checkpoint/checkpoint.ts';
+import { indexJson } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
 import { bytesPerWeight, FACTOR_COLS, type Kernels, rowsPerBlock } from '../kernels/kernels.ts';
-import type { CheckpointTensor } from '../safetensors/checkpoint.ts';
-import { INDEX_NAME } from '../safetensors/checkpoint.ts';
-import { indexJson } from '../safetensors/layout.ts';
 import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Results } from '../workers/jobs.ts';
 import type { Pool } from '../workers/pool.ts';
@@ -81,7 +81,7 @@ export async function runPlan(
   const begun = plan.shards.map((shard) => ({ shard, done: journal?.done(shard) ?? [] }));
   for (const { shard, done } of begun) {
     for (const [index, entry] of done.entries()) {
-      const item = shard.items[index]!;
+      const item = shard.items[index];
       if (item.kind === 'quantize') {
         sums.set(item.quantized.name, { error: entry.sums![0], norm: entry.sums![1] });
         progress.weightsDone += item.quantized.rows * item.quantized.cols;
@@ -135,8 +135,8 @@ export async function runPlan(
         await writer.write(encoded.packed);
         scales.push(encoded.scales);
         for (let i = 0; i < encoded.sums.length; i += 2) {
-          error += encoded.sums[i]!;
-          norm += encoded.sums[i + 1]!;
+          error += encoded.sums[i];
+          norm += encoded.sums[i + 1];
         }
         progress.bytesRead += bytesRead;
         progress.weightsDone += (encoded.sums.length / 2) * block.item.quantized.cols;

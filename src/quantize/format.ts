@@ -2,15 +2,15 @@
 //   <name>.packed   U8  [rows, bytesPerRow]      <name>.scales  F16 [rows, groupsPerRow]
 //   higgs.grid.<grid>  (stored-grid.ts)          higgs.errors.<k>  F64 [q, 2]     higgs.checksums.<k>  U32 [t]
 
+import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
+import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
+import { type Json, parseStrict, show } from '../checkpoint/safetensors/json.ts';
+import { isPadding, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { Grid } from '../grids/grid.ts';
 import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
-import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
-import type { SafetensorsFile } from '../safetensors/file.ts';
-import type { TensorInfo } from '../safetensors/header.ts';
-import { type Json, parseStrict, show } from '../safetensors/json.ts';
-import { isPadding, type TensorSpec } from '../safetensors/layout.ts';
 import { checkScheme, quantizedBytes, type Scheme } from './scheme.ts';
 import { matrixShape } from './select.ts';
 import { gridNote, readGrid } from './stored-grid.ts';
@@ -140,7 +140,7 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
       throw new FormatError(`shard must hold higgs.errors, F64 [${own.length}, 2]: it does not`, { file: file.file });
     }
     const values = new Float64Array(await file.read(tensor));
-    for (const [i, { name }] of own.entries()) errors.set(name, { error: values[2 * i]!, norm: values[2 * i + 1]! });
+    for (const [i, { name }] of own.entries()) errors.set(name, { error: values[2 * i], norm: values[2 * i + 1] });
   }
   return errors;
 }
@@ -156,7 +156,7 @@ export async function readChecksums(
     throw new FormatError(message, { file: file.file });
   }
   const [header, ...values] = new Uint32Array(await file.read(tensor));
-  return { header: header!, tensors: checked.map((info, i) => ({ tensor: info, crc: values[i]! })) };
+  return { header: header!, tensors: checked.map((info, i) => ({ tensor: info, crc: values[i] })) };
 }
 
 /** Whether a tensor has a checksum: all but the checksums themselves and the padding between tensors. */

@@ -1,7 +1,7 @@
 // What a checkpoint holds, quantized or not, from its headers alone (and the few bytes of noted errors).
 
-import type { Checkpoint } from '../safetensors/checkpoint.ts';
-import { countOf } from '../safetensors/dtype.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { countOf } from '../checkpoint/safetensors/dtype.ts';
 import { isQuantized, openStored, readErrors } from './format.ts';
 import { type TensorReport, tensorReport } from './report.ts';
 import { inFileOrder } from './restore.ts';

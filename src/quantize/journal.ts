@@ -78,7 +78,7 @@ async function check(
       const entry = parseEntry(lines[kept.length]);
       if (!entry) return kept;
       for (const expected of entry.checksums) {
-        const { start, spec } = specs[next++]!;
+        const { start, spec } = specs[next++];
         if (start + spec.byteLength > source.byteLength) return kept;
         let crc = 0;
         for (let at = start; at < start + spec.byteLength; at += READ_BYTES) {
@@ -88,7 +88,7 @@ async function check(
         if (crc !== expected) return kept;
       }
       entries.push(entry);
-      kept.push(lines[kept.length]!);
+      kept.push(lines[kept.length]);
     }
   }
   return kept;

@@ -52,7 +52,7 @@ export function schemeOf(
   options: Pick<MatrixOptions, 'grid' | 'groupSize' | 'seed' | 'signs'>,
   gridOf: (grid: string | Grid) => Grid,
 ): Scheme {
-  const { grid = DEFAULT_GRIDS[4]!, groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
+  const { grid = DEFAULT_GRIDS[4], groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
   if (signs !== 'random' && signs !== 'none') {
     throw new RangeError(`signs must be "random" or "none": got ${JSON.stringify(signs)}`);
   }
@@ -87,8 +87,8 @@ export function quantizeMatrix(
     packed.set(block.packed, first * (packed.length / rows));
     scales.set(block.scales, first * (scales.length / rows));
     for (let row = 0; row < count; row++) {
-      error += block.sums[2 * row]!;
-      norm += block.sums[2 * row + 1]!;
+      error += block.sums[2 * row];
+      norm += block.sums[2 * row + 1];
     }
   }
   return {

@@ -1,11 +1,11 @@
 // What quantizing a checkpoint will do, known before any weight is read: each tensor's scheme, and every output file's layout.
 
+import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import { show } from '../checkpoint/safetensors/json.ts';
+import { planShards, type Shard, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { Grid } from '../grids/grid.ts';
 import { FACTOR_COLS, type WeightDtype } from '../kernels/kernels.ts';
-import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
-import { show } from '../safetensors/json.ts';
-import { planShards, type Shard, type TensorSpec } from '../safetensors/layout.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
 import { gridSpec } from './stored-grid.ts';
@@ -125,9 +125,7 @@ function layOut(items: readonly PlanItem[], metadata: Record<string, string>, op
   const leading = items.findIndex(({ kind }) => kind !== 'grid') + 1;
   const together = leading === 0 ? [items] : [items.slice(0, leading), ...items.slice(leading).map((item) => [item])];
   const groups = together.map((members) => members.flatMap(specsOf));
-  const membersOf = new Map<readonly TensorSpec[], readonly PlanItem[]>(
-    groups.map((group, i) => [group, together[i]!]),
-  );
+  const membersOf = new Map<readonly TensorSpec[], readonly PlanItem[]>(groups.map((group, i) => [group, together[i]]));
   const itemsOf = (own: readonly (readonly TensorSpec[])[]) => own.flatMap((group) => membersOf.get(group)!);
   const quantizedOf = (own: readonly PlanItem[]) =>
     own.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
@@ -140,7 +138,7 @@ function layOut(items: readonly PlanItem[], metadata: Record<string, string>, op
     trailing: (own, index) => trailingSpecs(index, quantizedOf(itemsOf(own)).length, own.flat().length),
   });
   // Which items a shard holds follows from its entries: an item is named by the first of its tensors.
-  const byFirst = new Map(items.map((item) => [specsOf(item)[0]!.name, item]));
+  const byFirst = new Map(items.map((item) => [specsOf(item)[0].name, item]));
   return shards.map((shard) => ({
     ...shard,
     items: shard.entries.flatMap(({ spec, padding }) => (padding ? [] : (byFirst.get(spec.name) ?? []))),

@@ -1,9 +1,9 @@
 // A quantized checkpoint back to a plain one, streaming: the same names and shapes, in a dtype that any framework loads.
 
+import { type CheckpointTensor, INDEX_NAME } from '../checkpoint/checkpoint.ts';
+import { indexJson, planShards, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
 import { bytesPerWeight, type PlainDtype, rowsPerBlock } from '../kernels/kernels.ts';
-import { type CheckpointTensor, INDEX_NAME } from '../safetensors/checkpoint.ts';
-import { indexJson, planShards, type TensorSpec } from '../safetensors/layout.ts';
 import type { OutputFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
 import type { StoredCheckpoint, StoredTensor } from './format.ts';

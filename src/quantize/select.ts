@@ -1,9 +1,9 @@
 // Which tensors of a checkpoint are quantized: the linear weights, told by rank, dtype and name.
 
+import { bitsOf } from '../checkpoint/safetensors/dtype.ts';
+import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
 import type { Grid } from '../grids/grid.ts';
 import type { WeightDtype } from '../kernels/kernels.ts';
-import { bitsOf } from '../safetensors/dtype.ts';
-import type { TensorInfo } from '../safetensors/header.ts';
 import { quantizedBytes, type Scheme } from './scheme.ts';
 
 /** What a user says about which tensors to quantize. */

@@ -2,13 +2,13 @@
 //   higgs.grid.p2n256   F32 [n, p]      {"mse"}                      points
 //   higgs.grid.t4       U8 [3, 16]      {"mse", "step", "zero"}      tables of a trellis
 
+import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
+import { type Json, show } from '../checkpoint/safetensors/json.ts';
+import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
 import { checkGrid, type Dimension, type Grid, isTrellis } from '../grids/grid.ts';
 import { NAME_RULE, parsePointGridName, parseTrellisName } from '../grids/name.ts';
 import { TABLE_ENTRIES } from '../grids/trellis.ts';
-import type { SafetensorsFile } from '../safetensors/file.ts';
-import { type Json, show } from '../safetensors/json.ts';
-import type { TensorSpec } from '../safetensors/layout.ts';
 
 /** Spec of a grid. */
 export function gridSpec(grid: Grid): TensorSpec {

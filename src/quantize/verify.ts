@@ -1,11 +1,11 @@
 // Checks a quantized checkpoint: its structure, its checksums, and, beside the original, the error of every weight.
 
+import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
+import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
+import { isPadding } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, type Place } from '../errors.ts';
 import { bytesPerWeight, type Kernels, rowsPerBlock, type WeightDtype } from '../kernels/kernels.ts';
-import type { Checkpoint, CheckpointTensor } from '../safetensors/checkpoint.ts';
-import type { SafetensorsFile } from '../safetensors/file.ts';
-import type { TensorInfo } from '../safetensors/header.ts';
-import { isPadding } from '../safetensors/layout.ts';
 import type { Pool } from '../workers/pool.ts';
 import { readFactors } from './checkpoint.ts';
 import { RESERVED, readChecksums, readErrors, type StoredCheckpoint, type StoredTensor } from './format.ts';
@@ -69,7 +69,7 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
   const checksums = new Map<string, number>();
   for (const file of files) {
     const noted = await readChecksums(file);
-    const header = await file.source.slice(0, file.tensors[0]!.start);
+    const header = await file.source.slice(0, file.tensors[0].start);
     checkCrc(kernels.crc32(0, new Uint8Array(header)), noted.header, { file: file.file });
     for (const { tensor, crc } of noted.tensors) {
       const found = await checksum(tensor, file);

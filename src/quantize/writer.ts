@@ -1,7 +1,7 @@
 // Writes one output file in order: header, tensors with the padding between them, errors, checksums.
 
+import type { ShardEntry } from '../checkpoint/safetensors/layout.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import type { ShardEntry } from '../safetensors/layout.ts';
 import type { OutputFolder, ResumableFolder, Sink } from '../source/source.ts';
 import { hasChecksum } from './format.ts';
 import type { JournalEntry } from './journal.ts';
@@ -47,7 +47,7 @@ export async function openShard(
   } else {
     let last: ShardEntry | undefined;
     for (let found = 1; found < checksums.length; next++) {
-      last = shard.entries[next]!;
+      last = shard.entries[next];
       if (!last.padding) found++;
     }
     sink = await (output as ResumableFolder).extend(shard.fileName, last!.start + last!.spec.byteLength);
@@ -55,10 +55,10 @@ export async function openShard(
 
   const writer: ShardWriter = {
     async begin() {
-      current = shard.entries[next++]!;
+      current = shard.entries[next++];
       if (current.padding) {
         await sink.write(new Uint8Array(current.spec.byteLength));
-        current = shard.entries[next++]!;
+        current = shard.entries[next++];
       }
       left = current.spec.byteLength;
       crc = 0;

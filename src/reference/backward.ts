@@ -9,22 +9,22 @@ const f = Math.fround;
 /** y + Wᵀ d for a matrix of f32, (rows, cols): rows in ascending order. */
 export function addTransposed(w: Float32Array, d: Float32Array, y: Float32Array): Float32Array {
   const cols = y.length;
-  return y.map((start, c) => d.reduce((sum, value, r) => f(sum + f(value * w[r * cols + c]!)), start));
+  return y.map((start, c) => d.reduce((sum, value, r) => f(sum + f(value * w[r * cols + c])), start));
 }
 
 /** The gradient before rmsNorm of the one behind it. */
 export function rmsNormBack(x: Float32Array, weights: Float32Array, d: Float32Array, epsilon: number): Float32Array {
   const r = f(1 / f(Math.sqrt(f(f(dot(x, x) / x.length) + f(epsilon)))));
-  const g = d.map((value, i) => f(value * weights[i]!));
+  const g = d.map((value, i) => f(value * weights[i]));
   const k = f(f(f(r * r) * r) * f(dot(g, x) / x.length));
-  return g.map((value, i) => f(f(r * value) - f(k * x[i]!)));
+  return g.map((value, i) => f(f(r * value) - f(k * x[i])));
 }
 
 /** Gradients of gate and up of that of silu(gate) ∘ up. */
 export function siluTimesBack(gate: Float32Array, up: Float32Array, d: Float32Array): [Float32Array, Float32Array] {
   const s = gate.map((g) => f(1 / f(1 + exp(-g))));
-  const slope = s.map((value, i) => f(value * f(1 + f(gate[i]! * f(1 - value)))));
-  return [d.map((dh, i) => f(f(dh * up[i]!) * slope[i]!)), d.map((dh, i) => f(dh * f(gate[i]! * s[i]!)))];
+  const slope = s.map((value, i) => f(value * f(1 + f(gate[i] * f(1 - value)))));
+  return [d.map((dh, i) => f(f(dh * up[i]) * slope[i])), d.map((dh, i) => f(dh * f(gate[i] * s[i])))];
 }
 
 /** Gradients of the queries, (tokens, heads, dim), and of the keys and values, (tokens, dim), of attention from position 0 on. */
@@ -36,7 +36,7 @@ export function attendBack(
 ): { dq: Float32Array; dk: Float32Array; dv: Float32Array } {
   const row = (x: Float32Array, i: number) => x.subarray(i * dim, (i + 1) * dim);
   const addScaled = (y: Float32Array, a: number, x: Float32Array) => {
-    for (let i = 0; i < dim; i++) y[i] = f(y[i]! + f(a * x[i]!));
+    for (let i = 0; i < dim; i++) y[i] = f(y[i] + f(a * x[i]));
   };
   const tokens = keys.length / dim;
   const [dq, dk, dv] = [new Float32Array(q.length), new Float32Array(keys.length), new Float32Array(keys.length)];
@@ -47,11 +47,11 @@ export function attendBack(
       const p = softmax(Float32Array.from(seen, (s) => f(dot(row(q, h), row(keys, s)) * f(scale))));
       const dp = Float32Array.from(seen, (s) => dot(row(dy, h), row(values, s)));
       const mean = dot(p, dp);
-      const ds = p.map((weight, i) => f(f(weight * f(dp[i]! - mean)) * f(scale)));
+      const ds = p.map((weight, i) => f(f(weight * f(dp[i] - mean)) * f(scale)));
       for (const [i, s] of seen.entries()) {
-        addScaled(row(dk, s), ds[i]!, row(q, h));
-        addScaled(row(dv, s), p[i]!, row(dy, h));
-        addScaled(row(dq, h), ds[i]!, row(keys, s));
+        addScaled(row(dk, s), ds[i], row(q, h));
+        addScaled(row(dv, s), p[i], row(dy, h));
+        addScaled(row(dq, h), ds[i], row(keys, s));
       }
     }
   }

@@ -9,7 +9,7 @@ const f = Math.fround;
 /** y = (x · r) ∘ w, r = 1 / √(Σx² / cols + ε). */
 export function rmsNorm(x: Float32Array, weights: Float32Array, epsilon: number): Float32Array {
   const r = f(1 / f(Math.sqrt(f(f(dot(x, x) / x.length) + f(epsilon)))));
-  return x.map((value, i) => f(f(value * r) * weights[i]!));
+  return x.map((value, i) => f(f(value * r) * weights[i]));
 }
 
 /** One head turned: (a, b) to (a cos - b sin, b cos + a sin); `table` is cosines, then sines. */
@@ -18,7 +18,7 @@ export function rope(x: Float32Array, table: Float32Array, interleaved: boolean)
   const half = x.length / 2;
   for (let i = 0; i < half; i++) {
     const [first, second] = interleaved ? [2 * i, 2 * i + 1] : [i, i + half];
-    const [a, b, c, s] = [x[first]!, x[second]!, table[i]!, table[half + i]!];
+    const [a, b, c, s] = [x[first], x[second], table[i], table[half + i]];
     y[first] = f(f(a * c) - f(b * s));
     y[second] = f(f(b * c) + f(a * s));
   }
@@ -35,7 +35,7 @@ export function softmax(x: Float32Array): Float32Array {
 
 /** silu(g) · u. */
 export function siluTimes(gate: Float32Array, up: Float32Array): Float32Array {
-  return gate.map((g, i) => f(f(g / f(1 + exp(-g))) * up[i]!));
+  return gate.map((g, i) => f(f(g / f(1 + exp(-g))) * up[i]));
 }
 
 /** What a cache of f16 keeps of a vector. */
@@ -64,7 +64,7 @@ export function attend(
   const y = new Float32Array(dim);
   for (const [i, weight] of p.entries()) {
     const v = row(values, first + i);
-    for (let d = 0; d < dim; d++) y[d] = f(y[d]! + f(weight * v[d]!));
+    for (let d = 0; d < dim; d++) y[d] = f(y[d] + f(weight * v[d]));
   }
   return y;
 }

@@ -41,7 +41,7 @@ function codesOf(z: Float32Array, { p, points, trellis }: Layout): Uint16Array {
 
 function valuesOf(codes: Uint16Array, { p, points, trellis }: Layout): Float32Array {
   if (trellis) return trellisValues(codes, trellis);
-  return Float32Array.from({ length: codes.length * p }, (_, i) => points![codes[Math.floor(i / p)]! * p + (i % p)]!);
+  return Float32Array.from({ length: codes.length * p }, (_, i) => points![codes[Math.floor(i / p)] * p + (i % p)]);
 }
 
 function codesPerRow({ cols, p, trellis }: Layout): number {
@@ -53,9 +53,9 @@ const TRIALS = [1, 0.97, 1.03, 0.94, 1.06].map(f);
 
 // Squared errors of the groups of a row.
 function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number[], layout: Layout): number[] {
-  const rest = z.map((value, i) => value - values[i]!);
+  const rest = z.map((value, i) => value - values[i]);
   return groupsOf(layout.cols, layout.groupSize).map(({ start, size }, k) => {
-    const scale = f16ToF32(scales[k]!);
+    const scale = f16ToF32(scales[k]);
     const group = rest.subarray(start, start + size);
     return scale * scale * dot(group, group);
   });
@@ -65,8 +65,8 @@ function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number
 function rescale(z: Float32Array, from: readonly number[], to: readonly number[], layout: Layout): Float32Array {
   const y = z.slice();
   for (const [k, { start, size }] of groupsOf(layout.cols, layout.groupSize).entries()) {
-    const factor = to[k] === 0 ? 1 : f(f16ToF32(from[k]!) / f16ToF32(to[k]!));
-    for (let i = start; i < start + size; i++) y[i] = f(z[i]! * factor);
+    const factor = to[k] === 0 ? 1 : f(f16ToF32(from[k]) / f16ToF32(to[k]));
+    for (let i = start; i < start + size; i++) y[i] = f(z[i] * factor);
   }
   return y;
 }
@@ -81,7 +81,7 @@ function searchScales(z: Float32Array, rms: readonly number[], layout: Layout): 
     });
     const y = rescale(z, rms, tried, layout);
     for (const [k, error] of errorsOf(y, valuesOf(codesOf(y, layout), layout), tried, layout).entries()) {
-      if (error < best[k]!.error) best[k] = { scale: tried[k]!, error };
+      if (error < best[k].error) best[k] = { scale: tried[k], error };
     }
   }
   return best.map(({ scale }) => scale);
@@ -113,7 +113,7 @@ export function encode(w: Float32Array, layout: Layout, search = false): Encoded
       } else {
         hadamard(part);
         const factor = f(1 / f(f(Math.sqrt(size)) * f16ToF32(scale)));
-        for (let i = 0; i < size; i++) part[i] = f(part[i]! * factor);
+        for (let i = 0; i < size; i++) part[i] = f(part[i] * factor);
       }
     }
     if (search) {
@@ -148,8 +148,8 @@ export function dequantize(packed: Uint8Array, scales: Uint16Array, layout: Layo
     for (const [k, { start, size }] of groups.entries()) {
       const group = values.subarray(start, start + size);
       hadamard(group);
-      const factor = f(f16ToF32(scales[row * groups.length + k]!) * f(1 / f(Math.sqrt(size))));
-      for (let i = 0; i < size; i++) group[i] = f(group[i]! * factor);
+      const factor = f(f16ToF32(scales[row * groups.length + k]) * f(1 / f(Math.sqrt(size))));
+      for (let i = 0; i < size; i++) group[i] = f(group[i] * factor);
     }
     y.set(flip(values, masks), row * cols);
   }
@@ -165,7 +165,7 @@ export function matvec(packed: Uint8Array, scales: Uint16Array, x: Float32Array,
     const values = gridRow(packed, row, layout);
     for (const [k, { start, size }] of groups.entries()) {
       const part = dot(values.subarray(start, start + size), x.subarray(start, start + size));
-      y[row] = f(y[row]! + f(f16ToF32(scales[row * groups.length + k]!) * part));
+      y[row] = f(y[row] + f(f16ToF32(scales[row * groups.length + k]) * part));
     }
   }
   return y;

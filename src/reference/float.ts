@@ -6,13 +6,13 @@ const value = new Float32Array(bits.buffer);
 /** The bits of an f32. */
 export function bitsOf(x: number): number {
   value[0] = x;
-  return bits[0]!;
+  return bits[0];
 }
 
 /** The f32 with these bits. */
 export function fromBits(u: number): number {
   bits[0] = u;
-  return value[0]!;
+  return value[0];
 }
 
 /** f16 bits → the bits of the equal f32. NaN payloads are kept, so the result is bits: a NaN may not survive a JavaScript number. */
@@ -70,5 +70,5 @@ export function f32ToBf16(u: number): number {
 
 /** Multiplies `x` in place by one factor for each run of `blockCols` elements. */
 export function scaleBlocks(x: Float32Array, factors: Float32Array, blockCols: number): void {
-  for (let i = 0; i < x.length; i++) x[i] = Math.fround(x[i]! * factors[Math.floor(i / blockCols)]!);
+  for (let i = 0; i < x.length; i++) x[i] = Math.fround(x[i] * factors[Math.floor(i / blockCols)]);
 }

@@ -22,8 +22,8 @@ export function hadamard(x: Float32Array): void {
   for (let h = 1; h < x.length; h *= 2) {
     for (let i = 0; i < x.length; i++) {
       if (i & h) continue;
-      const a = x[i]!;
-      const b = x[i + h]!;
+      const a = x[i];
+      const b = x[i + h];
       x[i] = f(a + b);
       x[i + h] = f(a - b);
     }
@@ -53,7 +53,7 @@ export function rotate(x: Float32Array, masks: Uint32Array, groupSize: number): 
     const group = y.subarray(start, start + size);
     hadamard(group);
     const factor = f(1 / f(Math.sqrt(size)));
-    for (let i = 0; i < size; i++) group[i] = f(group[i]! * factor);
+    for (let i = 0; i < size; i++) group[i] = f(group[i] * factor);
   }
   return y;
 }

@@ -47,8 +47,8 @@ export function multiply(
   let y = 0;
   let start = 0;
   x.forEach(({ scale, values }, group) => {
-    const exact = values.reduce((sum, value, i) => sum + value * integers[start + i]!, 0);
-    y = f(y + f(f(f16ToF32(scales[group]!) * scale) * f(exact)));
+    const exact = values.reduce((sum, value, i) => sum + value * integers[start + i], 0);
+    y = f(y + f(f(f16ToF32(scales[group]) * scale) * f(exact)));
     start += values.length;
   });
   return f(y * step);

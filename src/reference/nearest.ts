@@ -9,7 +9,7 @@ export function gridTable(points: Float32Array, p: number): Float32Array {
   for (let j = 0; j < n; j++) {
     let norm = 0;
     for (let i = 0; i < p; i++) {
-      const g = points[j * p + i]!;
+      const g = points[j * p + i];
       table[j * (p + 1) + i] = g;
       norm = f(norm + f(g * g));
     }
@@ -25,9 +25,9 @@ export function nearest(z: Float32Array, table: Float32Array, p: number): Uint16
   for (let v = 0; v < codes.length; v++) {
     let best = -Infinity;
     for (let j = 0; j < n; j++) {
-      let score = f((z[v * p] ?? 0) * table[j * (p + 1)]!);
-      for (let i = 1; i < p; i++) score = f(score + f((z[v * p + i] ?? 0) * table[j * (p + 1) + i]!));
-      score = f(score - table[j * (p + 1) + p]!);
+      let score = f((z[v * p] ?? 0) * table[j * (p + 1)]);
+      for (let i = 1; i < p; i++) score = f(score + f((z[v * p + i] ?? 0) * table[j * (p + 1) + i]));
+      score = f(score - table[j * (p + 1) + p]);
       if (score > best) {
         best = score;
         codes[v] = j;

@@ -6,7 +6,7 @@ export function pack(codes: Uint16Array, bits: number): Uint8Array {
   for (let i = 0; i < codes.length; i++) {
     for (let k = 0; k < bits; k++) {
       const at = i * bits + k;
-      packed[at >> 3]! |= ((codes[i]! >> k) & 1) << (at & 7);
+      packed[at >> 3] |= ((codes[i] >> k) & 1) << (at & 7);
     }
   }
   return packed;
@@ -18,7 +18,7 @@ export function unpack(packed: Uint8Array, count: number, bits: number): Uint16A
   for (let i = 0; i < count; i++) {
     for (let k = 0; k < bits; k++) {
       const at = i * bits + k;
-      codes[i]! |= ((packed[at >> 3]! >> (at & 7)) & 1) << k;
+      codes[i] |= ((packed[at >> 3] >> (at & 7)) & 1) << k;
     }
   }
   return codes;

@@ -31,14 +31,14 @@ export function memoryOf({ bits, tables }: Trellis): { kept: number; depth: numb
 // The integer of the newest of codes, the newest first.
 function integerOf({ bits, tables }: Trellis, codes: readonly number[]): number {
   const index = (lag: number) => (bits === 2 ? (codes[lag + 1] ?? 0) + 4 * (codes[lag] ?? 0) : (codes[lag] ?? 0));
-  return tables[index(0)]! + tables[16 + index(1)]! + tables[32 + index(2)]!;
+  return tables[index(0)] + tables[16 + index(1)] + tables[32 + index(2)];
 }
 
 /** Value of every code of a row, (4 · steps); the codes before the first ones are the last ones. */
 export function trellisValues(codes: Uint16Array, trellis: Trellis): Float32Array {
   const { length } = codes;
   return Float32Array.from({ length }, (_, k) => {
-    const last = [0, 1, 2, 3].map((lag) => codes[(k + length * 4 - lag * SEQUENCES) % length]!);
+    const last = [0, 1, 2, 3].map((lag) => codes[(k + length * 4 - lag * SEQUENCES) % length]);
     return f(trellis.step * (integerOf(trellis, last) - trellis.zero));
   });
 }
@@ -106,7 +106,7 @@ export function cheapestCycle(
   }
   const start = free.map((_, state) => (state === seam ? 0 : Infinity));
   const { costs, trace } = cheapestPaths(targets, start, windows);
-  return { codes: trace(seam, targets.length).codes, seam, cost: costs[seam]! };
+  return { codes: trace(seam, targets.length).codes, seam, cost: costs[seam] };
 }
 
 // Costs of the end states; `trace` goes back from one of them by some steps.
@@ -117,10 +117,10 @@ function cheapestPaths(targets: readonly number[], start: Float64Array, { bits, 
     const after = new Float64Array(states).fill(Infinity);
     const windows = new Int32Array(states);
     for (let w = 0; w < integers.length; w++) {
-      const u = integers[w]!;
-      const state = next[w]!;
-      const cost = costs[w >> bits]! + 128 * u * u - 2 * target * u;
-      if (cost >= after[state]!) continue;
+      const u = integers[w];
+      const state = next[w];
+      const cost = costs[w >> bits] + 128 * u * u - 2 * target * u;
+      if (cost >= after[state]) continue;
       after[state] = cost;
       windows[state] = w;
     }
@@ -131,7 +131,7 @@ function cheapestPaths(targets: readonly number[], start: Float64Array, { bits, 
     const codes: number[] = [];
     let state = end;
     for (let i = 1; i <= steps; i++) {
-      const window = chosen[chosen.length - i]![state]!;
+      const window = chosen[chosen.length - i][state];
       codes.push(window % 2 ** bits);
       state = window >> bits;
     }

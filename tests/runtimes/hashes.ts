@@ -1,8 +1,6 @@
 // SHA-256 of what the library makes of a small checkpoint: the same on every runtime, or some runtime's bits differ.
 // The input uses integers, +, × and rounding to f32 only: Math.log and Math.cos may differ between engines.
 
-import { loadModel } from '../../src/decoder/model.ts';
-import { measureSensitivity } from '../../src/decoder/sensitivity/measure.ts';
 import { largeGrids } from '../../src/grids/large.ts';
 import {
   type Alphas,
@@ -17,6 +15,8 @@ import {
   writeAlphas,
   writeBitPlan,
 } from '../../src/index.ts';
+import { loadModel } from '../../src/model/model.ts';
+import { measureSensitivity } from '../../src/sensitivity/measure.ts';
 import { startThreads } from '../../src/workers/web.ts';
 import { uniform } from '../bits.ts';
 import { indexOf, memoryFolder, memoryOutput, safetensors, type Tensor } from '../checkpoints.ts';
@@ -141,7 +141,7 @@ async function logits(higgs: Higgs, scheme: CheckpointOptions): Promise<string> 
       for (const size of [1, 2]) {
         const model = await loadModel(folder, { threads: await startThreads(size) });
         const found = await model.forward(randomIds(80, config.vocab_size), { logits: 'all' });
-        parts[size - 1]!.push(new Uint8Array(found.buffer));
+        parts[size - 1].push(new Uint8Array(found.buffer));
         await model.close();
       }
     }
@@ -155,13 +155,13 @@ async function logits(higgs: Higgs, scheme: CheckpointOptions): Promise<string> 
 async function sensitivities(): Promise<string> {
   const parts: Uint8Array[][] = [[], []];
   for (const name of ['llama, biases, linear rope, interleaved', 'qwen3']) {
-    const config = configs[name]!;
+    const config = configs[name];
     const folder = modelFolder(config, randomFile(config));
     for (const estimator of ['fisher', 'noise'] as const) {
       for (const size of [1, 2]) {
         const options = { estimator, tokens: 24, sequences: 2, levels: [0.01, 0.03] };
         const alphas = await measureSensitivity(folder, { ...options, threads: await startThreads(size) });
-        parts[size - 1]!.push(utf8.encode(writeAlphas(alphas)));
+        parts[size - 1].push(utf8.encode(writeAlphas(alphas)));
       }
     }
   }

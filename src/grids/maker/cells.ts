@@ -45,7 +45,7 @@ function distancesFrom(i: number, points: Float64Array, p: number, distance: Flo
   for (let j = 0; j < n; j++) {
     let sum = 0;
     for (let k = 0; k < p; k++) {
-      const d = points[j * p + k]! - points[i * p + k]!;
+      const d = points[j * p + k] - points[i * p + k];
       sum += d * d;
     }
     distance[j] = sum;
@@ -57,15 +57,15 @@ function select(order: Int32Array, key: Float64Array, count: number): void {
   let low = 0;
   let high = order.length - 1;
   while (low < high) {
-    const pivot = key[order[(low + high) >> 1]!]!;
+    const pivot = key[order[(low + high) >> 1]];
     let i = low;
     let j = high;
     while (i <= j) {
-      while (key[order[i]!]! < pivot) i++;
-      while (key[order[j]!]! > pivot) j--;
+      while (key[order[i]] < pivot) i++;
+      while (key[order[j]] > pivot) j--;
       if (i <= j) {
-        const swap = order[i]!;
-        order[i++] = order[j]!;
+        const swap = order[i];
+        order[i++] = order[j];
         order[j--] = swap;
       }
     }
@@ -78,10 +78,10 @@ function select(order: Int32Array, key: Float64Array, count: number): void {
 /** Sorts `row` by ascending key; insertion, because rows are short and nearly sorted. */
 export function sortByDistance(row: Int32Array, key: Float64Array): void {
   for (let i = 1; i < row.length; i++) {
-    const entry = row[i]!;
-    const distance = key[entry]!;
+    const entry = row[i];
+    const distance = key[entry];
     let j = i - 1;
-    for (; j >= 0 && key[row[j]!]! > distance; j--) row[j + 1] = row[j]!;
+    for (; j >= 0 && key[row[j]] > distance; j--) row[j + 1] = row[j];
     row[j + 1] = entry;
   }
 }

@@ -38,12 +38,12 @@ export function anneal(
     const shake = heat * (1 - step / steps);
     for (let i = 0; i < n; i++) {
       // A start so far out that its cell weighs nothing goes towards the origin.
-      const empty = !(cells.mass[i]! > 0);
-      const radius = empty ? 0 : Math.sqrt(cells.distortion[i]! / (cells.mass[i]! * p));
+      const empty = !(cells.mass[i] > 0);
+      const radius = empty ? 0 : Math.sqrt(cells.distortion[i] / (cells.mass[i] * p));
       for (let k = i * p; k < (i + 1) * p; k++) {
-        const pull = (empty ? 0 : cells.centroid[k]!) - points[k]!;
-        velocity[k] = momentum * velocity[k]! + rate * pull;
-        points[k] = points[k]! + velocity[k]! + (shake > 0 ? shake * radius * normal(uniform) : 0);
+        const pull = (empty ? 0 : cells.centroid[k]) - points[k];
+        velocity[k] = momentum * velocity[k] + rate * pull;
+        points[k] = points[k] + velocity[k] + (shake > 0 ? shake * radius * normal(uniform) : 0);
       }
     }
   }
@@ -63,30 +63,30 @@ export function settle(points: Float64Array, p: number, weigh: Weigh, rounds: nu
   const evaluate = () => {
     const energy = p * weigh(points, cells);
     for (let i = 0; i < size; i++) {
-      gradient[i] = 2 * cells.mass[Math.floor(i / p)]! * (points[i]! - cells.centroid[i]!);
+      gradient[i] = 2 * cells.mass[Math.floor(i / p)] * (points[i] - cells.centroid[i]);
     }
     return energy;
   };
-  const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, v, i) => sum + v * b[i]!, 0);
+  const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, v, i) => sum + v * b[i], 0);
   const pairs: { step: Float64Array; change: Float64Array; rho: number }[] = [];
   let energy = evaluate();
   for (let round = 0; round < rounds; round++) {
     let largest = 0;
-    for (let i = 0; i < size; i++) largest = Math.max(largest, Math.abs(points[i]! - cells.centroid[i]!));
+    for (let i = 0; i < size; i++) largest = Math.max(largest, Math.abs(points[i] - cells.centroid[i]));
     if (largest < tolerance) break;
 
     const direction = gradient.map((g) => -g);
     const alpha: number[] = [];
     for (let k = pairs.length - 1; k >= 0; k--) {
-      const { step, change, rho } = pairs[k]!;
+      const { step, change, rho } = pairs[k];
       alpha[k] = rho * dot(step, direction);
-      for (let i = 0; i < size; i++) direction[i] = direction[i]! - alpha[k]! * change[i]!;
+      for (let i = 0; i < size; i++) direction[i] = direction[i] - alpha[k] * change[i];
     }
-    for (let i = 0; i < size; i++) direction[i] = direction[i]! / (2 * cells.mass[Math.floor(i / p)]!);
+    for (let i = 0; i < size; i++) direction[i] = direction[i] / (2 * cells.mass[Math.floor(i / p)]);
     for (let k = 0; k < pairs.length; k++) {
-      const { step, change, rho } = pairs[k]!;
+      const { step, change, rho } = pairs[k];
       const beta = rho * dot(change, direction);
-      for (let i = 0; i < size; i++) direction[i] = direction[i]! + (alpha[k]! - beta) * step[i]!;
+      for (let i = 0; i < size; i++) direction[i] = direction[i] + (alpha[k] - beta) * step[i];
     }
 
     const slope = dot(gradient, direction);
@@ -99,12 +99,12 @@ export function settle(points: Float64Array, p: number, weigh: Weigh, rounds: nu
     let length = 1;
     let next = energy;
     for (let halving = 0; halving < 20; halving++, length /= 2) {
-      for (let i = 0; i < size; i++) points[i] = before[i]! + length * direction[i]!;
+      for (let i = 0; i < size; i++) points[i] = before[i] + length * direction[i];
       next = evaluate();
       if (next <= energy + 1e-4 * length * slope + 1e-15) break;
     }
-    const step = points.map((v, i) => v - before[i]!);
-    const change = gradient.map((v, i) => v - old[i]!);
+    const step = points.map((v, i) => v - before[i]);
+    const change = gradient.map((v, i) => v - old[i]);
     const curvature = dot(step, change);
     energy = next;
     if (curvature > 0) pairs.push({ step, change, rho: 1 / curvature });

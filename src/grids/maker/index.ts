@@ -34,7 +34,7 @@ if (unknown !== undefined) throw new RangeError(`name must be one of ${NAMES.joi
 const code = newCoder(await loadKernels());
 for (const name of chosen.length > 0 ? chosen : NAMES) {
   if (!seeds) store(name);
-  else for (let seed = seeds[0]!; seed <= seeds.at(-1)!; seed++) makeSeed(name, seed);
+  else for (let seed = seeds[0]; seed <= seeds.at(-1)!; seed++) makeSeed(name, seed);
 }
 
 function makeSeed(name: string, seed: number): void {
@@ -54,7 +54,7 @@ function madePoints(name: string, seed?: number): Made {
 }
 
 function madeTrellis(name: string, seed?: number): MadeTrellis {
-  const recipe = TRELLIS_RECIPES[name]!;
+  const recipe = TRELLIS_RECIPES[name];
   const seeded = { ...recipe, seed: seed ?? recipe.seed };
   const stored = hops > 0 ? storedTrellises()[name] : undefined;
   const start = stored && { ...stored, tables: Uint8Array.from(stored.tables.flat()) };

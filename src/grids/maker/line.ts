@@ -14,26 +14,26 @@ export function line(n: number): Float64Array {
     const upper = new Float64Array(half);
     const step = new Float64Array(half);
     for (let i = 0; i < half; i++) {
-      const a = i === 0 ? 0 : (x[i - 1]! + x[i]!) / 2;
-      const b = i === half - 1 ? Infinity : (x[i]! + x[i + 1]!) / 2;
+      const a = i === 0 ? 0 : (x[i - 1] + x[i]) / 2;
+      const b = i === half - 1 ? Infinity : (x[i] + x[i + 1]) / 2;
       const [fa, fb] = [density(a), density(b)];
       const mass = tail(a) - (b < Infinity ? tail(b) : 0);
       const mean = (fa - fb) / mass;
       const pullA = i === 0 ? 0 : (fa * (mean - a)) / mass / 2;
       const pullB = b === Infinity ? 0 : (fb * (b - mean)) / mass / 2;
-      const pivot = 1 - pullA - pullB + (i > 0 ? pullA * upper[i - 1]! : 0);
+      const pivot = 1 - pullA - pullB + (i > 0 ? pullA * upper[i - 1] : 0);
       upper[i] = -pullB / pivot;
-      step[i] = (mean - x[i]! + (i > 0 ? pullA * step[i - 1]! : 0)) / pivot;
+      step[i] = (mean - x[i] + (i > 0 ? pullA * step[i - 1] : 0)) / pivot;
     }
-    for (let i = half - 2; i >= 0; i--) step[i] = step[i]! - upper[i]! * step[i + 1]!;
+    for (let i = half - 2; i >= 0; i--) step[i] = step[i] - upper[i] * step[i + 1];
     let largest = 0;
     for (let i = 0; i < half; i++) {
-      x[i] = x[i]! + step[i]!;
-      largest = Math.max(largest, Math.abs(step[i]!));
+      x[i] = x[i] + step[i];
+      largest = Math.max(largest, Math.abs(step[i]));
     }
     if (largest < 1e-13) break;
   }
-  return Float64Array.from({ length: n }, (_, i) => (i < half ? -x[half - 1 - i]! : x[i - half]!));
+  return Float64Array.from({ length: n }, (_, i) => (i < half ? -x[half - 1 - i] : x[i - half]));
 }
 
 /** Mean squared error of ascending `points`: ∫ (x − g)² φ over each cell is (1 + g²)·mass + [(2g − x)·φ(x)] from a to b. */
@@ -45,9 +45,9 @@ export function lineError(points: Float64Array): number {
   const edge = (g: number, x: number) => (Math.abs(x) < Infinity ? (2 * g - x) * density(x) : 0);
   let sum = 0;
   for (let i = 0; i < n; i++) {
-    const g = points[i]!;
-    const a = i === 0 ? -Infinity : (points[i - 1]! + g) / 2;
-    const b = i === n - 1 ? Infinity : (g + points[i + 1]!) / 2;
+    const g = points[i];
+    const a = i === 0 ? -Infinity : (points[i - 1] + g) / 2;
+    const b = i === n - 1 ? Infinity : (g + points[i + 1]) / 2;
     sum += (1 + g * g) * mass(a, b) + edge(g, b) - edge(g, a);
   }
   return sum;

@@ -72,7 +72,7 @@ function sorted(points: Float32Array, p: number): Float32Array {
   const rows = Array.from({ length: points.length / p }, (_, i) => points.subarray(i * p, (i + 1) * p));
   rows.sort((a, b) => {
     const k = a.findIndex((v, i) => v !== b[i]);
-    return k < 0 ? 0 : a[k]! - b[k]!;
+    return k < 0 ? 0 : a[k] - b[k];
   });
   const result = new Float32Array(points.length);
   rows.forEach((row, i) => {

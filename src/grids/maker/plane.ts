@@ -61,28 +61,28 @@ export function polygons(shape: Shape, { box, rules }: Precision, refresh: numbe
     const key = new Float64Array(points.length / 2);
     let total = 0;
     for (let i = 0; i < rows.length; i++) {
-      const cx = points[2 * rows[i]!]!;
-      const cy = points[2 * rows[i]! + 1]!;
+      const cx = points[2 * rows[i]];
+      const cy = points[2 * rows[i] + 1];
       const row = index.subarray(i * count, (i + 1) * count);
       for (let j = 0; j < count; j++) {
-        const other = row[j]!;
-        key[other] = (points[2 * other]! - cx) ** 2 + (points[2 * other + 1]! - cy) ** 2;
+        const other = row[j];
+        key[other] = (points[2 * other] - cx) ** 2 + (points[2 * other + 1] - cy) ** 2;
       }
       sortByDistance(row, key);
 
       let size = 4;
       corners.set([-box - cx, -box - cy, box - cx, -box - cy, box - cx, box - cy, -box - cx, box - cy]);
       let farthest = Infinity;
-      for (let j = 0; j < count && key[row[j]!]! < 4 * farthest; j++) {
-        const other = row[j]!;
-        const dx = points[2 * other]! - cx;
-        const dy = points[2 * other + 1]! - cy;
-        const middle = key[other]! / 2;
+      for (let j = 0; j < count && key[row[j]] < 4 * farthest; j++) {
+        const other = row[j];
+        const dx = points[2 * other] - cx;
+        const dy = points[2 * other + 1] - cy;
+        const middle = key[other] / 2;
         let kept = 0;
         farthest = 0;
         for (let k = 0; k < size; k++) {
           const next = k + 1 < size ? k + 1 : 0;
-          const [ax, ay, bx, by] = [corners[2 * k]!, corners[2 * k + 1]!, corners[2 * next]!, corners[2 * next + 1]!];
+          const [ax, ay, bx, by] = [corners[2 * k], corners[2 * k + 1], corners[2 * next], corners[2 * next + 1]];
           const a = ax * dx + ay * dy - middle;
           const b = bx * dx + by * dy - middle;
           if (a <= 0) {
@@ -109,26 +109,26 @@ export function polygons(shape: Shape, { box, rules }: Precision, refresh: numbe
       let distortion = 0;
       for (let k = 0; k < size; k++) {
         const next = k + 1 < size ? k + 1 : 0;
-        const [ax, ay, bx, by] = [corners[2 * k]!, corners[2 * k + 1]!, corners[2 * next]!, corners[2 * next + 1]!];
+        const [ax, ay, bx, by] = [corners[2 * k], corners[2 * k + 1], corners[2 * next], corners[2 * next + 1]];
         const area = ax * by - ay * bx;
-        const edge = along[ruleFor(Math.hypot(bx - ax, by - ay))]!;
-        const depth = across[ruleFor(Math.sqrt(Math.max(ax * ax + ay * ay, bx * bx + by * by)))]!;
+        const edge = along[ruleFor(Math.hypot(bx - ax, by - ay))];
+        const depth = across[ruleFor(Math.sqrt(Math.max(ax * ax + ay * ay, bx * bx + by * by)))];
         for (let s = 0; s < edge.nodes.length; s++) {
-          const ex = ax + edge.nodes[s]! * (bx - ax);
-          const ey = ay + edge.nodes[s]! * (by - ay);
+          const ex = ax + edge.nodes[s] * (bx - ax);
+          const ey = ay + edge.nodes[s] * (by - ay);
           const b = ex * cx + ey * cy;
           const square = ex * ex + ey * ey;
           let s0 = 0;
           let s1 = 0;
           let s2 = 0;
           for (let k = 0; k < depth.nodes.length; k++) {
-            const t = depth.nodes[k]!;
-            const f = depth.weights[k]! * Math.exp(-t * (b + 0.5 * t * square));
+            const t = depth.nodes[k];
+            const f = depth.weights[k] * Math.exp(-t * (b + 0.5 * t * square));
             s0 += f;
             s1 += f * t;
             s2 += f * t * t;
           }
-          const weight = edge.weights[s]! * area;
+          const weight = edge.weights[s] * area;
           mass += weight * s0;
           mx += weight * s1 * ex;
           my += weight * s1 * ey;

@@ -29,7 +29,7 @@ export function gaussRule(count: number, power: number): Rule {
   for (let degree = 1; degree <= count; degree++) {
     const fences = [0, ...zeros, 1];
     zeros = zeros.concat(0).map((_, i) => {
-      let [low, high] = [fences[i]!, fences[i + 1]!];
+      let [low, high] = [fences[i], fences[i + 1]];
       const sign = monic(degree, low) > 0;
       for (let halving = 0; halving < 60; halving++) {
         const middle = (low + high) / 2;

@@ -53,22 +53,22 @@ export function rays(p: 3 | 4, shape: Shape, pairs: number, refresh: number, uni
     for (let i = 0; i < rows.length; i++) {
       const copies = i < n ? shape.symmetry.length : 1;
       at.fill(0);
-      for (let k = 0; k < p; k++) at[k] = points[rows[i]! * p + k]!;
+      for (let k = 0; k < p; k++) at[k] = points[rows[i] * p + k];
       const row = index.subarray(i * count, (i + 1) * count);
       for (let j = 0; j < count; j++) {
-        const other = row[j]! * p;
+        const other = row[j] * p;
         let square = 0;
-        for (let k = 0; k < p; k++) square += (points[other + k]! - at[k]!) ** 2;
-        key[row[j]!] = square;
+        for (let k = 0; k < p; k++) square += (points[other + k] - at[k]) ** 2;
+        key[row[j]] = square;
       }
       sortByDistance(row, key);
       for (let j = 0; j < count; j++) {
-        const other = row[j]! * p;
-        const square = key[row[j]!]!;
-        for (let k = 0; k < p; k++) ends[4 * j + k] = (2 * (points[other + k]! - at[k]!)) / square;
+        const other = row[j] * p;
+        const square = key[row[j]];
+        for (let k = 0; k < p; k++) ends[4 * j + k] = (2 * (points[other + k] - at[k])) / square;
         bound[j] = 2 / Math.sqrt(square);
       }
-      const [c0, c1, c2, c3] = [at[0]!, at[1]!, at[2]!, at[3]!];
+      const [c0, c1, c2, c3] = [at[0], at[1], at[2], at[3]];
       let mass = 0;
       let distortion = 0;
       let m0 = 0;
@@ -76,17 +76,17 @@ export function rays(p: 3 | 4, shape: Shape, pairs: number, refresh: number, uni
       let m2 = 0;
       let m3 = 0;
       for (let q = 0; q < pairs; q++) {
-        const u0 = turned[4 * q]!;
-        const u1 = turned[4 * q + 1]!;
-        const u2 = turned[4 * q + 2]!;
-        const u3 = turned[4 * q + 3]!;
+        const u0 = turned[4 * q];
+        const u1 = turned[4 * q + 1];
+        const u2 = turned[4 * q + 2];
+        const u3 = turned[4 * q + 3];
         let ahead = 0;
         let behind = 0;
         for (let j = 0; j < count; j++) {
           // Neighbours come nearest first and cannot reach beyond their bound.
-          const most = bound[j]!;
+          const most = bound[j];
           if (most <= ahead && most <= behind) break;
-          const dot = u0 * ends[4 * j]! + u1 * ends[4 * j + 1]! + u2 * ends[4 * j + 2]! + u3 * ends[4 * j + 3]!;
+          const dot = u0 * ends[4 * j] + u1 * ends[4 * j + 1] + u2 * ends[4 * j + 2] + u3 * ends[4 * j + 3];
           if (dot > ahead) ahead = dot;
           else if (-dot > behind) behind = -dot;
         }
@@ -98,14 +98,14 @@ export function rays(p: 3 | 4, shape: Shape, pairs: number, refresh: number, uni
           const far = Math.sqrt(b * b + 2 * CUT) - b;
           const reach = inverse * far > 1 ? 1 / inverse : far;
           let r = 0;
-          while (reach > RULES[r]!.reach) r++;
-          const { nodes, weights } = rules[r]!;
+          while (reach > RULES[r].reach) r++;
+          const { nodes, weights } = rules[r];
           let s0 = 0;
           let s1 = 0;
           let s2 = 0;
           for (let k = 0; k < nodes.length; k++) {
-            const t = reach * nodes[k]!;
-            const f = weights[k]! * Math.exp(-t * (b + 0.5 * t));
+            const t = reach * nodes[k];
+            const f = weights[k] * Math.exp(-t * (b + 0.5 * t));
             s0 += f;
             s1 += f * t;
             s2 += f * t * t;
@@ -165,18 +165,18 @@ function directions4(pairs: number): Float64Array {
 function rotate(base: Float64Array, pairs: number, p: number, uniform: Random, turned: Float64Array): void {
   const axes = Array.from({ length: p }, () => Array.from({ length: p }, () => normal(uniform)));
   for (let i = 0; i < p; i++) {
-    const axis = axes[i]!;
+    const axis = axes[i];
     for (let j = 0; j < i; j++) {
-      const dot = axis.reduce((sum, v, k) => sum + v * axes[j]![k]!, 0);
-      for (let k = 0; k < p; k++) axis[k] = axis[k]! - dot * axes[j]![k]!;
+      const dot = axis.reduce((sum, v, k) => sum + v * axes[j][k], 0);
+      for (let k = 0; k < p; k++) axis[k] = axis[k] - dot * axes[j][k];
     }
     const length = Math.hypot(...axis);
-    for (let k = 0; k < p; k++) axis[k] = axis[k]! / length;
+    for (let k = 0; k < p; k++) axis[k] = axis[k] / length;
   }
   for (let q = 0; q < pairs; q++) {
     for (let i = 0; i < p; i++) {
       let sum = 0;
-      for (let k = 0; k < p; k++) sum += axes[i]![k]! * base[4 * q + k]!;
+      for (let k = 0; k < p; k++) sum += axes[i][k] * base[4 * q + k];
       turned[4 * q + i] = sum;
     }
   }

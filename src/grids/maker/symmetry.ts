@@ -20,7 +20,7 @@ export function expand(seeds: Float64Array, p: number, { symmetry, centre }: Sha
     for (let i = 0; i < n; i++) {
       for (let row = 0; row < p; row++) {
         let sum = 0;
-        for (let k = 0; k < p; k++) sum += matrix[row * p + k]! * seeds[i * p + k]!;
+        for (let k = 0; k < p; k++) sum += matrix[row * p + k] * seeds[i * p + k];
         points[(m * n + i) * p + row] = sum;
       }
     }

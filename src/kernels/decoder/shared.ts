@@ -9,7 +9,7 @@ export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = module.slice();
   let at = 8; // magic, version
   while (at < bytes.length) {
-    const section = bytes[at++]!;
+    const section = bytes[at++];
     const size = number();
     if (section !== 2) {
       at += size;
@@ -31,7 +31,7 @@ export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
   function number(): number {
     let value = 0;
     for (let shift = 0; ; shift += 7) {
-      const byte = bytes[at++]!;
+      const byte = bytes[at++];
       value += (byte & 127) * 2 ** shift;
       if (byte < 128) return value;
     }

@@ -42,13 +42,13 @@ export function integerGrid({ p, bits, points }: CodePoints): IntegerGrid {
 // The best of the steps that use 80 to 126 of 127 levels: the lattice of some lies closer to the values than that of others.
 function narrowStep(points: Float32Array): number {
   const values = Float64Array.from(points).sort();
-  const span = values.at(-1)! - values[0]! || 1;
+  const span = values.at(-1)! - values[0] || 1;
   let best = { error: Number.POSITIVE_INFINITY, step: span };
   for (let levels = 126 * 64; levels >= 80 * 64; levels--) {
     const step = Math.fround((span * 64) / levels);
     const error = values.reduce((sum, value, i) => {
       const wrong = value - Math.round(value / step) * step;
-      const width = values[Math.min(values.length - 1, i + 1)]! - values[Math.max(0, i - 1)]!;
+      const width = values[Math.min(values.length - 1, i + 1)] - values[Math.max(0, i - 1)];
       return sum + wrong * wrong * width * density(value);
     }, 0);
     if (error < best.error) best = { error, step };
@@ -105,11 +105,11 @@ export function integerTable(grid: CodeGrid): Uint8Array<ArrayBuffer> {
   view.setUint32(12, index.weights, true);
   for (let i = 0; i < 1 << index.bits; i++) {
     const entry = HEADER + i * stride;
-    if (narrow) view.setUint8(entry, integers[i]! + zero);
+    if (narrow) view.setUint8(entry, integers[i] + zero);
     else {
       for (let k = 0; k < index.weights; k++) {
         const code = (i >> (Math.floor(k / p) * bits)) & ((1 << bits) - 1);
-        view.setInt16(entry + k * 2, integers[code * p + (k % p)]!, true);
+        view.setInt16(entry + k * 2, integers[code * p + (k % p)], true);
       }
     }
   }

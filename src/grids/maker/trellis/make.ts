@@ -32,7 +32,7 @@ export function makeTrellis({ shape, spread, seed, rounds }: TrellisRecipe, code
 export function improveTrellis(start: Integers, recipe: TrellisRecipe, hops: number, code: Coder): MadeTrellis {
   const { shape, seed, rounds } = recipe;
   const uniform = random(seed);
-  return proven(improve(shape, start, polishSample(), rounds[0]!.heat, hops, code, uniform).trellis, code);
+  return proven(improve(shape, start, polishSample(), rounds[0].heat, hops, code, uniform).trellis, code);
 }
 
 function polishSample(): Rows {

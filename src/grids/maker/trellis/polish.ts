@@ -45,14 +45,14 @@ function pull(counts: Tally, trellis: Integers, first: Int8Array, i: number): nu
   let rest = 0;
   forEachWindow(counts, (count, sum, a, b, c) => {
     if (first[a] !== i && first[b] !== i && first[c] !== i) return;
-    rest += sum - count * (tables[a]! + tables[b]! + tables[c]!);
+    rest += sum - count * (tables[a] + tables[b] + tables[c]);
   });
   return rest > 0 ? 1 : -1;
 }
 
 /** The trellis with entry `i`, and those equal to it, moved; where it would fall below 0 the others of its table rise. */
 function withEntry(trellis: Integers, first: Int8Array, i: number, by: number): Integers {
-  if (trellis.tables[i]! + by >= 0) {
+  if (trellis.tables[i] + by >= 0) {
     return { ...trellis, tables: trellis.tables.map((u, j) => (first[j] === i ? u + by : u)) };
   }
   const table = Math.floor(i / 16);
@@ -64,7 +64,7 @@ function withEntry(trellis: Integers, first: Int8Array, i: number, by: number): 
 function bestStep(counts: Tally, { tables, zero }: Integers): number {
   let [products, squares] = [0, 0];
   forEachWindow(counts, (count, sum, a, b, c) => {
-    const u = tables[a]! + tables[b]! + tables[c]! - zero;
+    const u = tables[a] + tables[b] + tables[c] - zero;
     products += u * sum;
     squares += u * u * count;
   });

@@ -37,8 +37,8 @@ export function quantiles(count: number, steps: number): Rows {
 export function shuffle({ weights }: Rows, uniform: Random): void {
   for (let i = weights.length - 1; i > 0; i--) {
     const j = Math.floor(uniform() * (i + 1));
-    const v = weights[i]!;
-    weights[i] = weights[j]!;
+    const v = weights[i];
+    weights[i] = weights[j];
     weights[j] = v;
   }
 }

@@ -33,10 +33,10 @@ export function search(
     const trellis = toIntegers(shape, found);
     return { found, trellis, error: errorOf(tally(rank, code(rank, trellis), shape.bits), toReals(trellis)) };
   };
-  let field = Array.from({ length: rounds[0]!.tables }, () => ranked(scattered(shape, spread, uniform)));
+  let field = Array.from({ length: rounds[0].tables }, () => ranked(scattered(shape, spread, uniform)));
   for (const { tables, ...annealing } of rounds) {
     field = field.slice(0, tables).map(({ found }) => ranked(anneal(shape, found, annealing, fit, code, uniform)));
     field.sort((a, b) => a.error - b.error);
   }
-  return field[0]!.trellis;
+  return field[0].trellis;
 }

@@ -27,7 +27,7 @@ export interface Integers {
 /** Of each entry the first one that the shape makes equal to it; −1 in a table that is zero. */
 export function firsts({ used }: Shape): Int8Array {
   return Int8Array.from({ length: ENTRIES }, (_, i) => {
-    const bits = used[Math.floor(i / TABLE)]!;
+    const bits = used[Math.floor(i / TABLE)];
     return bits === 0 ? -1 : i - (i % TABLE) + (i % 2 ** bits);
   });
 }
@@ -41,10 +41,10 @@ export function scattered(shape: Shape, spread: readonly number[], uniform: Rand
   const first = firsts(shape);
   const tables = new Float64Array(ENTRIES);
   for (let i = 0; i < ENTRIES; i++) {
-    if (first[i] === i) tables[i] = spread[Math.floor(i / TABLE)]! * normal(uniform);
+    if (first[i] === i) tables[i] = spread[Math.floor(i / TABLE)] * normal(uniform);
   }
   if (bits > 2 && used[1] < bits) tables.subarray(0, 2 ** bits).sort();
-  return tables.map((_, i) => (first[i]! < 0 ? 0 : tables[first[i]!]!));
+  return tables.map((_, i) => (first[i] < 0 ? 0 : tables[first[i]]));
 }
 
 /** The finest integers whose largest sum is at most 127. */
@@ -54,7 +54,7 @@ export function toIntegers({ bits }: Shape, tables: Float64Array): Integers {
   // Rounding may add half a step to each table.
   for (let sums = LARGEST_SUM + 1; ; sums -= 0.25) {
     const step = Math.fround(range / sums);
-    const integers = Uint8Array.from(tables, (v, i) => Math.round((v - lows[Math.floor(i / TABLE)]!) / step));
+    const integers = Uint8Array.from(tables, (v, i) => Math.round((v - lows[Math.floor(i / TABLE)]) / step));
     if (largestSum(integers) > LARGEST_SUM) continue;
     return { bits, step, zero: clampZero(Math.round(-sum(lows) / step)), tables: integers };
   }
@@ -74,7 +74,7 @@ function clampZero(zero: number): number {
 }
 
 function extremes(tables: ArrayLike<number>, which: (...values: number[]) => number): number[] {
-  return [0, 1, 2].map((t) => which(...Array.from({ length: TABLE }, (_, i) => tables[t * TABLE + i]!)));
+  return [0, 1, 2].map((t) => which(...Array.from({ length: TABLE }, (_, i) => tables[t * TABLE + i])));
 }
 
 function sum(values: readonly number[]): number {

@@ -16,7 +16,7 @@ export interface Tally {
 const WINDOW_BITS: Readonly<Record<number, number>> = { 2: 8, 3: 9, 4: 12 };
 
 export function tally({ count, steps, weights }: Rows, codes: Uint16Array, bits: number): Tally {
-  const size = 2 ** WINDOW_BITS[bits]!;
+  const size = 2 ** WINDOW_BITS[bits];
   const counts = new Float64Array(size);
   const sums = new Float64Array(size);
   const mask = size - 1;
@@ -26,12 +26,12 @@ export function tally({ count, steps, weights }: Rows, codes: Uint16Array, bits:
       const start = row * steps * 4 + s;
       const end = start + steps * 4;
       let window = 0;
-      for (let k = end - 12; k < end; k += 4) window = (window << bits) | codes[k]!;
+      for (let k = end - 12; k < end; k += 4) window = (window << bits) | codes[k];
       for (let k = start; k < end; k += 4) {
-        window = ((window << bits) | codes[k]!) & mask;
-        const v = weights[k]!;
-        counts[window] = counts[window]! + 1;
-        sums[window] = sums[window]! + v;
+        window = ((window << bits) | codes[k]) & mask;
+        const v = weights[k];
+        counts[window] = counts[window] + 1;
+        sums[window] = sums[window] + v;
         squares += v * v;
       }
     }
@@ -43,7 +43,7 @@ export function tally({ count, steps, weights }: Rows, codes: Uint16Array, bits:
 const WINDOW_ENTRIES: Readonly<Record<number, Uint8Array>> = { 2: entriesOf(2), 3: entriesOf(3), 4: entriesOf(4) };
 
 function entriesOf(bits: number): Uint8Array {
-  const entries = new Uint8Array(3 * 2 ** WINDOW_BITS[bits]!);
+  const entries = new Uint8Array(3 * 2 ** WINDOW_BITS[bits]);
   for (let window = 0; 3 * window < entries.length; window++) {
     const code = (lag: number) => (window >> (lag * bits)) & (2 ** bits - 1);
     const index = (lag: number) => (bits === 2 ? code(lag + 1) + 4 * code(lag) : code(lag));
@@ -57,9 +57,9 @@ export function forEachWindow(
   { bits, count, sum }: Tally,
   visit: (count: number, sum: number, a: number, b: number, c: number) => void,
 ): void {
-  const entries = WINDOW_ENTRIES[bits]!;
+  const entries = WINDOW_ENTRIES[bits];
   for (let w = 0; w < count.length; w++) {
-    if (count[w]! > 0) visit(count[w]!, sum[w]!, entries[3 * w]!, entries[3 * w + 1]!, entries[3 * w + 2]!);
+    if (count[w] > 0) visit(count[w], sum[w], entries[3 * w], entries[3 * w + 1], entries[3 * w + 2]);
   }
 }
 
@@ -67,7 +67,7 @@ export function forEachWindow(
 export function errorOf(counts: Tally, tables: Float64Array): number {
   let [error, weights] = [counts.squares, 0];
   forEachWindow(counts, (count, sum, a, b, c) => {
-    const v = tables[a]! + tables[b]! + tables[c]!;
+    const v = tables[a] + tables[b] + tables[c];
     error += v * (v * count - 2 * sum);
     weights += count;
   });

@@ -1,0 +1,159 @@
+// A checkpoint: one safetensors file, or several ("shards") that an index names together.
+// The index, `model.safetensors.index.json`: {"metadata":{"total_size":…},"weight_map":{"tensor":"shard",…}}.
+
+import { FormatError } from '../errors.ts';
+import type { Folder, Source } from '../source/source.ts';
+import { openSafetensors, type SafetensorsFile, sliceExactly } from './safetensors/file.ts';
+import type { TensorInfo } from './safetensors/header.ts';
+import { cut, decodeText, parseStrict, show } from './safetensors/json.ts';
+
+/** The name of a checkpoint's only file. */
+export const SINGLE_NAME = 'model.safetensors';
+/** The name of the index of a sharded checkpoint. */
+export const INDEX_NAME = 'model.safetensors.index.json';
+/** Longest index in bytes: as a header, it holds about a million tensors. */
+export const INDEX_LIMIT = 100_000_000;
+
+/** A tensor, and the file that holds it. */
+export interface CheckpointTensor extends TensorInfo {
+  readonly file: SafetensorsFile;
+}
+
+/** The tensors of one model, over one file or many. */
+export interface Checkpoint {
+  /** The folder's name; of `openSingle`, the file's. For messages. */
+  readonly folder: string;
+  /** Sorted by name. Their `file` is folder and file name, for messages. */
+  readonly files: readonly SafetensorsFile[];
+  /** In the order of `files`, then by offset. */
+  readonly tensors: readonly CheckpointTensor[];
+  /** The files' `__metadata__`, merged; of a key that several have, the first file's value. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** @returns the tensor of that name, or undefined */
+  get(name: string): CheckpointTensor | undefined;
+}
+
+/**
+ * Opens the checkpoint in a folder: `model.safetensors`, else the shards of `model.safetensors.index.json`, else
+ * the folder's only `*.safetensors`. Reads headers only.
+ * @throws {FormatError} when there is none, or a file, the index or their agreement is faulty
+ */
+export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
+  const names = await folder.list();
+  if (names.includes(SINGLE_NAME)) return gather(folder.name, [await openIn(folder, SINGLE_NAME)]);
+  if (names.includes(INDEX_NAME)) return openShards(folder, names);
+  const candidates = names.filter((name) => name.endsWith('.safetensors'));
+  if (candidates.length === 1) return gather(folder.name, [await openIn(folder, candidates[0])]);
+  const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors`;
+  if (candidates.length > 1) {
+    throw new FormatError(`folder must have ${wanted}: it has ${candidates.length} *.safetensors and no index`, {
+      file: folder.name,
+    });
+  }
+  const other = names.find((name) => /\.(bin|gguf|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
+  const found = other === undefined ? 'none is there' : `its weights are not safetensors (${cut(other)})`;
+  throw new FormatError(`folder must have ${wanted}: ${found}`, { file: folder.name });
+}
+
+/**
+ * Opens a checkpoint of one file.
+ * @param file its name, for messages
+ * @throws {FormatError} when its header breaks a rule of the format
+ */
+export async function openSingle(source: Source, file: string): Promise<Checkpoint> {
+  return gather(file, [await openSafetensors(source, file)]);
+}
+
+async function openShards(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
+  const index = pathIn(folder, INDEX_NAME);
+  const weightMap = await readIndex(folder);
+  const shards = new Map<string, SafetensorsFile>();
+  const held = new Map<string, Set<string>>();
+  const present = new Set(names);
+  for (const shard of [...new Set(weightMap.values())].sort()) {
+    if (!present.has(shard)) {
+      throw new FormatError(`every shard of the index must be in the folder: ${show(shard)} is missing`, {
+        file: index,
+      });
+    }
+    const file = await openIn(folder, shard);
+    shards.set(shard, file);
+    held.set(shard, new Set(file.tensors.map(({ name }) => name)));
+  }
+  for (const [tensor, shard] of weightMap) {
+    if (!held.get(shard)!.has(tensor)) {
+      throw new FormatError(`tensor must be in the shard that the index names: ${show(shard)} lacks it`, {
+        file: index,
+        tensor: cut(tensor),
+      });
+    }
+  }
+  return gather(folder.name, [...shards.values()]);
+}
+
+/**
+ * Reads a checkpoint's index.
+ * @returns the shard of each tensor
+ * @throws {FormatError} when it is faulty, or names a shard outside the folder
+ */
+export async function readIndex(folder: Folder): Promise<Map<string, string>> {
+  const file = pathIn(folder, INDEX_NAME);
+  const source = await folder.open(INDEX_NAME);
+  if (source.byteLength > INDEX_LIMIT) {
+    throw new FormatError(`index must have at most ${INDEX_LIMIT} bytes: it has ${source.byteLength}`, { file });
+  }
+  const bytes = new Uint8Array(await sliceExactly(source, file, 0, source.byteLength));
+  const json = parseStrict(decodeText(bytes, file, 'index'), file, {
+    subject: 'index',
+    tensorOf: ([top, name]) => (top === 'weight_map' ? name : undefined),
+  });
+  if (!(json instanceof Map)) throw new FormatError(`index must be a JSON object: got ${show(json)}`, { file });
+  const weightMap = json.get('weight_map');
+  if (!(weightMap instanceof Map))
+    throw new FormatError(`weight_map must be an object: got ${show(weightMap)}`, { file });
+  if (weightMap.size === 0) throw new FormatError('weight_map must name at least one tensor: it is empty', { file });
+  for (const [tensor, shard] of weightMap) {
+    if (typeof shard !== 'string' || !isPlainName(shard)) {
+      throw new FormatError(`shard must be the name of a .safetensors file in the same folder: got ${show(shard)}`, {
+        file,
+        tensor: cut(tensor),
+      });
+    }
+  }
+  return weightMap as Map<string, string>;
+}
+
+function gather(folder: string, files: readonly SafetensorsFile[]): Checkpoint {
+  const tensors: CheckpointTensor[] = [];
+  const byName = new Map<string, CheckpointTensor>();
+  const metadata = new Map<string, string>();
+  for (const file of files) {
+    for (const info of file.tensors) {
+      const twin = byName.get(info.name);
+      if (twin !== undefined) {
+        throw new FormatError(`tensor must be in one shard only: it is in ${show(twin.file.file)} too`, {
+          file: file.file,
+          tensor: cut(info.name),
+        });
+      }
+      const tensor = { ...info, file };
+      tensors.push(tensor);
+      byName.set(info.name, tensor);
+    }
+    for (const [key, value] of file.metadata) if (!metadata.has(key)) metadata.set(key, value);
+  }
+  return { folder, files, tensors, metadata, get: (name) => byName.get(name) };
+}
+
+async function openIn(folder: Folder, name: string): Promise<SafetensorsFile> {
+  return openSafetensors(await folder.open(name), pathIn(folder, name));
+}
+
+function pathIn(folder: Folder, name: string): string {
+  return folder.name === '' ? name : `${folder.name.replace(/\/+$/, '')}/${name}`;
+}
+
+// A name, not a path: no separators of any system, no drive or stream (`:`), nothing hidden or above.
+function isPlainName(name: string): boolean {
+  return /^[^./\\:\p{Cc}][^/\\:\p{Cc}]*\.safetensors$/u.test(name);
+}

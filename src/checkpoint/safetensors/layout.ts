@@ -1,0 +1,271 @@
+// Where every tensor of the output goes, decided before any byte is written. Each starts at a multiple of 8:
+//
+//   0        8                   8 + length (% 8 = 0)
+//   │ length │ {"a":{…},…}␠␠␠    │ a (13 bytes) │ padding.0 (3 bytes, U8) │ b …
+//
+// The format allows no holes, so the bytes between are tensors too. Same input, same bytes.
+
+import { checkInteger } from '../../check.ts';
+import { FormatError } from '../../errors.ts';
+import { INDEX_NAME, SINGLE_NAME } from '../checkpoint.ts';
+import { byteLengthOf } from './dtype.ts';
+import { HEADER_LIMIT } from './header.ts';
+import { cut, show } from './json.ts';
+
+/** Data starts at multiples of this many bytes: the widest element, so that any typed array can view it. */
+export const ALIGNMENT = 8;
+
+/** A tensor to be written. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** Size of its data in bytes. */
+  readonly byteLength: number;
+}
+
+/** Options of `planShards`. */
+export interface LayoutOptions {
+  /** Largest file in bytes, header included; a group that is larger has a shard of its own. */
+  maxShardBytes: number;
+  /** The `__metadata__` of a shard; none if left out. Pure: it is called for every attempt. `groups` are the shard's. */
+  metadata?: (index: number, groups: readonly (readonly TensorSpec[])[]) => Readonly<Record<string, string>>;
+  /** The name of a shard, from its index (from 0) and their count; Hugging Face's names if left out. */
+  fileName?: (index: number, count: number) => string;
+  /** Tensors that follow the groups of a shard. They should not shrink as groups are added. Pure; their sizes count. */
+  trailing?: (groups: readonly (readonly TensorSpec[])[], index: number) => readonly TensorSpec[];
+  /** Opens the names of padding tensors, `<prefix>padding.<k>`; `higgs.` if left out. */
+  prefix?: string;
+  /** Whether tensors are aligned by padding tensors between them; true if left out. */
+  align?: boolean;
+}
+
+/** A tensor's place in a shard. */
+export interface ShardEntry {
+  readonly spec: TensorSpec;
+  /** Where its data starts, in bytes from the start of the file. */
+  readonly start: number;
+  /** Whether it is a padding tensor: `byteLength` zero bytes. */
+  readonly padding: boolean;
+}
+
+/** One file of the output. */
+export interface Shard {
+  readonly fileName: string;
+  /** The file's first bytes: the header length, the JSON, spaces to a multiple of 8. */
+  readonly header: Uint8Array<ArrayBuffer>;
+  /** In the order of their data, which has no holes. */
+  readonly entries: readonly ShardEntry[];
+  /** Size of the file in bytes. */
+  readonly byteLength: number;
+}
+
+/**
+ * Lays tensors out in shards, in the order given. A shard takes groups while it fits into `maxShardBytes`, and at
+ * least one. Names are unique over all shards, padding included.
+ * @param groups tensors that must stay together in one shard, such as a matrix's packed codes and scales
+ * @returns at least one shard; one without tensors if `groups` is empty
+ * @throws {RangeError} when a header would exceed HEADER_LIMIT, or a `byteLength` is not that of dtype and shape
+ * @throws {FormatError} when a name occurs twice or is reserved
+ */
+export function planShards(groups: readonly (readonly TensorSpec[])[], options: LayoutOptions): Shard[] {
+  const { maxShardBytes, metadata, trailing, fileName = shardName, prefix = 'higgs.', align = true } = options;
+  checkInteger('maxShardBytes', maxShardBytes, 1);
+  for (const group of groups) group.forEach(checkSpec);
+
+  const plan = (from: number, to: number, index: number, firstPadding: number, more: boolean): Draft => {
+    const own = groups.slice(from, to);
+    const draft = startDraft(metadata?.(index, own) ?? {}, `${prefix}padding.`, firstPadding, align);
+    for (const group of own) for (const spec of group) append(draft, spec);
+    if (more && trailing) {
+      for (const spec of trailing(own, index)) {
+        checkSpec(spec);
+        append(draft, spec);
+      }
+    }
+    return draft;
+  };
+
+  const drafts: Draft[] = [];
+  let padding = 0;
+  for (let from = 0; from < groups.length || drafts.length === 0; ) {
+    const index = drafts.length;
+    // The groups alone give an upper bound in one pass. What follows them is small: search from there downwards.
+    const probe = plan(from, from, index, padding, false);
+    let high = from;
+    while (high < groups.length && sizeOf(probe) <= maxShardBytes) {
+      for (const spec of groups[high]) append(probe, spec);
+      high++;
+    }
+    let to = Math.min(from + 1, groups.length); // always taken, and from here on what is known to fit
+    let best: Draft | undefined;
+    for (let step = 1, middle = high; to < high; ) {
+      const draft = plan(from, middle, index, padding, true);
+      if (sizeOf(draft) <= maxShardBytes) {
+        best = draft;
+        to = middle;
+      } else high = middle - 1;
+      middle = best === undefined ? Math.max(to + 1, high + 1 - step) : Math.ceil((to + high) / 2);
+      step *= 2;
+    }
+    best ??= plan(from, to, index, padding, true);
+    drafts.push(best);
+    padding = best.padding;
+    from = to;
+  }
+
+  const names = drafts.map((_, index) => fileName(index, drafts.length));
+  checkNames(drafts, names);
+  return drafts.map((draft, index) => finish(draft, names[index]));
+}
+
+/**
+ * The index of a sharded checkpoint, as Hugging Face writes it: indented by two, keys sorted, padding left out.
+ * @param metadata further entries of its `metadata`, beside `total_size` (the tensors' bytes, without padding)
+ * @returns the text of `model.safetensors.index.json`, or undefined for one shard, which needs none
+ */
+export function indexJson(
+  shards: readonly Shard[],
+  metadata: Readonly<Record<string, string | number>> = {},
+): string | undefined {
+  if (shards.length <= 1) return undefined;
+  let total = 0;
+  const weightMap: [string, string][] = [];
+  for (const { entries, fileName } of shards) {
+    for (const { spec, padding } of entries) {
+      if (padding) continue;
+      total += spec.byteLength;
+      weightMap.push([spec.name, fileName]);
+    }
+  }
+  const about = Object.entries({ ...metadata, total_size: total });
+  return `{\n  "metadata": ${objectText(about)},\n  "weight_map": ${objectText(weightMap)}\n}\n`;
+}
+
+/** Whether a tensor is one that `planShards` put between others, by its name. */
+export function isPadding(name: string, prefix = 'higgs.'): boolean {
+  return name.startsWith(`${prefix}padding.`) && /^\d+$/.test(name.slice(prefix.length + 8));
+}
+
+/** The name of a shard as Hugging Face has it: `model.safetensors`, or `model-00001-of-00007.safetensors`. */
+export function shardName(index: number, count: number): string {
+  if (count === 1) return SINGLE_NAME;
+  return `model-${String(index + 1).padStart(5, '0')}-of-${String(count).padStart(5, '0')}.safetensors`;
+}
+
+// A shard in the making. Offsets in the JSON count from the end of the header, so its text can grow with the data.
+interface Draft {
+  text: string[]; // members of the JSON object
+  textBytes: number; // of the object, braces and commas included
+  entries: ShardEntry[]; // start counted from the end of the header
+  dataBytes: number;
+  padding: number; // number of the next padding tensor
+  paddingName: string;
+  align: boolean;
+}
+
+function startDraft(
+  metadata: Readonly<Record<string, string>>,
+  paddingName: string,
+  padding: number,
+  align: boolean,
+): Draft {
+  const draft: Draft = { text: [], textBytes: 2, entries: [], dataBytes: 0, padding, paddingName, align };
+  if (Object.keys(metadata).length > 0) addText(draft, `"__metadata__":${JSON.stringify(metadata)}`);
+  return draft;
+}
+
+function append(draft: Draft, spec: TensorSpec): void {
+  const over = draft.dataBytes % ALIGNMENT;
+  if (draft.align && over > 0) {
+    const byteLength = ALIGNMENT - over;
+    place(draft, { name: draft.paddingName + draft.padding++, dtype: 'U8', shape: [byteLength], byteLength }, true);
+  }
+  place(draft, spec, false);
+}
+
+function place(draft: Draft, spec: TensorSpec, padding: boolean): void {
+  const start = draft.dataBytes;
+  const end = start + spec.byteLength;
+  const { dtype, shape, name } = spec;
+  addText(draft, `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [start, end] })}`);
+  draft.entries.push({ spec, start, padding });
+  draft.dataBytes = end;
+}
+
+function addText(draft: Draft, text: string): void {
+  draft.textBytes += utf8ByteLength(text) + (draft.text.length > 0 ? 1 : 0);
+  draft.text.push(text);
+}
+
+// 8 + the JSON, up to a multiple of 8.
+function headerSizeOf({ textBytes }: Draft): number {
+  return 8 + Math.ceil(textBytes / ALIGNMENT) * ALIGNMENT;
+}
+
+function sizeOf(draft: Draft): number {
+  return headerSizeOf(draft) + draft.dataBytes;
+}
+
+function finish(draft: Draft, fileName: string): Shard {
+  const size = headerSizeOf(draft);
+  if (size - 8 > HEADER_LIMIT) {
+    throw new RangeError(`header of ${fileName} must have at most ${HEADER_LIMIT} bytes: it would have ${size - 8}`);
+  }
+  const header = new Uint8Array(size).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(size - 8), true);
+  header.set(new TextEncoder().encode(`{${draft.text.join(',')}}`), 8);
+  const entries = draft.entries.map(({ spec, start, padding }) => ({ spec, start: size + start, padding }));
+  return { fileName, header, entries, byteLength: size + draft.dataBytes };
+}
+
+function checkSpec({ name, dtype, shape, byteLength }: TensorSpec): void {
+  const known = byteLengthOf(dtype, shape);
+  if (Number.isSafeInteger(byteLength) && byteLength >= 0 && (known ?? byteLength) === byteLength) return;
+  const subject = `byteLength of ${show(name)}`;
+  checkInteger(subject, byteLength, 0);
+  throw new RangeError(`${subject} must be the ${known} bytes of ${dtype} ${show([...shape])}: got ${byteLength}`);
+}
+
+function checkNames(drafts: readonly Draft[], fileNames: readonly string[]): void {
+  const tensors = new Set<string>();
+  const files = new Set<string>([INDEX_NAME]);
+  drafts.forEach(({ entries }, index) => {
+    const file = fileNames[index];
+    if (files.has(file)) throw new FormatError('name of a shard must be its own: it is taken', { file });
+    files.add(file);
+    for (const { spec } of entries) {
+      const tensor = cut(spec.name);
+      if (spec.name === '__metadata__' || spec.name === '__proto__') {
+        throw new FormatError('name must not be one that the format reserves: it is', { file, tensor });
+      }
+      if (tensors.has(spec.name))
+        throw new FormatError('name must occur once: another tensor has it', { file, tensor });
+      tensors.add(spec.name);
+    }
+  });
+}
+
+// Built by hand: an object of JavaScript moves keys like "7" to the front, and JSON escapes as Python's does.
+function objectText(entries: readonly (readonly [string, string | number])[]): string {
+  if (entries.length === 0) return '{}';
+  const lines = [...entries]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => `    ${asciiJson(key)}: ${asciiJson(value)}`);
+  return `{\n${lines.join(',\n')}\n  }`;
+}
+
+function asciiJson(value: string | number): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: everything that is not printable ASCII
+  return JSON.stringify(value).replace(/[^\x00-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+function utf8ByteLength(text: string): number {
+  let bytes = text.length;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    // A surrogate pair is 4 bytes for 2 units; JSON.stringify leaves no lone ones.
+    if (c >= 0x80) bytes += c >= 0x800 && (c & 0xf800) !== 0xd800 ? 2 : 1;
+  }
+  return bytes;
+}

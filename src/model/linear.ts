@@ -1,0 +1,225 @@
+// A linear weight in linear memory: where it lies, how rows are stored, its product with vectors, one of its rows.
+// A plan is plain data, so that threads can be sent it. Rows may be split among threads at multiples of ROWS_APART.
+
+import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import { type Grid, isTrellis } from '../grids/grid.ts';
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../kernels/decoder/sizes.ts';
+import { bytesPerRow, dtypeCodes, groupsPerRow } from '../kernels/layout.ts';
+import type { StoredTensor } from '../quantize/format.ts';
+
+/** Dtypes of weights that are not quantized. */
+export type DenseDtype = 'F32' | 'F16' | 'BF16';
+export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies DenseDtype[];
+
+/** Rows that threads share a matrix in: results of 16 rows are a cache line. */
+export const ROWS_APART = 16;
+
+interface Shape {
+  readonly rows: number;
+  readonly cols: number;
+  /** f32, (rows); 0 for none. */
+  readonly bias: number;
+  /** Where the activations are read from: as they are, or rotated if the weights are, or rotated and as integers. */
+  readonly input: number;
+  readonly inputBytes: number; // of one vector
+}
+
+export interface DenseLinear extends Shape {
+  readonly type: 'dense';
+  readonly dtype: DenseDtype;
+  readonly rowBytes: number;
+  readonly weights: number; // (rows, cols) of dtype
+}
+
+export interface CodeLinear extends Shape {
+  readonly type: 'codes';
+  /** Weights of a code; TRELLIS for a trellis. */
+  readonly p: number;
+  readonly bits: number;
+  readonly groupSize: number;
+  readonly table: number;
+  /** The grid in integers; 0 if activations are f32. */
+  readonly integers: number;
+  readonly masks: number; // (cols) u32
+  readonly rowBytes: number; // in the file
+  /** Of a row in memory, where bands of four rows are interleaved: those of a trellis in integers. 0 for none. */
+  readonly bandedBytes: number;
+  readonly packed: number; // (rows, rowBytes), or (rows to a multiple of four, bandedBytes)
+  readonly scaleBytes: number;
+  readonly scales: number; // (rows, scaleBytes / 2) f16
+}
+
+/** Stands for p where codes are a trellis'. */
+const TRELLIS = 0;
+
+export type Linear = DenseLinear | CodeLinear;
+
+/** How an activation is rotated: once for all matrices of one group size and seed that read it. */
+export interface Rotation {
+  readonly groupSize: number;
+  readonly masks: number; // (cols) u32
+  readonly from: number; // (vectors, cols) f32
+  readonly to: number; // (vectors, cols) f32
+  readonly cols: number;
+  /** Where it stands in integers; 0 if it is not wanted so. */
+  readonly integers: number;
+  readonly integerBytes: number; // of one vector
+}
+
+/** What a plan asks for: regions, and things that several matrices share. */
+export interface Planner {
+  reserve(byteLength: number): number;
+  tableOf(grid: Grid): { readonly table: number; readonly integers: number };
+  masksOf(seed: number | null): number;
+  /** How `from`, (vectors, cols), is rotated, and where it then is. */
+  rotated(from: number, cols: number, groupSize: number, seed: number | null): Rotation;
+}
+
+/** The tensors of a weight: two if it is quantized. */
+export type WeightTensor = { quantized: StoredTensor } | { plain: CheckpointTensor };
+
+/** Plans a weight of shape rows × cols that is applied to the activations at `input`. */
+export function planLinear(
+  tensor: WeightTensor,
+  rows: number,
+  cols: number,
+  bias: number,
+  input: number,
+  planner: Planner,
+): Linear {
+  if ('plain' in tensor) {
+    const dtype = tensor.plain.dtype as DenseDtype;
+    const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
+    const weights = planner.reserve(rows * rowBytes);
+    return { type: 'dense', rows, cols, bias, input, inputBytes: cols * 4, dtype, rowBytes, weights };
+  }
+  const { grid, groupSize, seed } = tensor.quantized.scheme;
+  const rowBytes = bytesPerRow(cols, grid);
+  const scaleBytes = groupsPerRow(cols, groupSize) * 2;
+  const rotation = planner.rotated(input, cols, groupSize, seed);
+  const tables = planner.tableOf(grid);
+  const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
+  return {
+    type: 'codes',
+    rows,
+    cols,
+    bias,
+    input: rotation.integers || rotation.to,
+    inputBytes: rotation.integers ? rotation.integerBytes : cols * 4,
+    p: isTrellis(grid) ? TRELLIS : grid.p,
+    bits: grid.bits,
+    groupSize,
+    ...tables,
+    masks: planner.masksOf(seed),
+    rowBytes,
+    bandedBytes,
+    packed: planner.reserve(bandedBytes ? Math.ceil(rows / 4) * 4 * bandedBytes : rows * rowBytes),
+    scaleBytes,
+    scales: planner.reserve(rows * scaleBytes),
+  };
+}
+
+/**
+ * Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales.
+ * Where rows are banded, `firstRow` is a multiple of four, and `scratch` holds bandScratchBytes.
+ */
+export function storeRows(
+  kernels: DecoderExports,
+  memory: Uint8Array,
+  linear: Linear,
+  firstRow: number,
+  count: number,
+  rows: number,
+  scales: number,
+  scratch: number,
+): void {
+  const { rowBytes } = linear;
+  if (linear.type === 'dense') {
+    memory.copyWithin(linear.weights + firstRow * rowBytes, rows, rows + count * rowBytes);
+    return;
+  }
+  const { scaleBytes, packed, bandedBytes, cols, bits } = linear;
+  if (bandedBytes) kernels.bandRows(rows, count, cols, bits, packed + firstRow * bandedBytes, scratch);
+  else memory.copyWithin(packed + firstRow * rowBytes, rows, rows + count * rowBytes);
+  memory.copyWithin(linear.scales + firstRow * scaleBytes, scales, scales + count * scaleBytes);
+}
+
+/** Bytes of scratch that `applyLinear`, for up to `count` vectors, and `decodeRow` need. */
+export function scratchBytesOf(linear: Linear, count: number): number {
+  const { cols } = linear;
+  if (linear.type === 'dense') return denseScratchBytes(cols);
+  return Math.max((cols + 64) * 7, productScratchBytes(cols, linear.groupSize, count));
+}
+
+/** Rows `fromRow` to `toRow` of W x + b for `count` vectors of the input, from vector `first` on, to `y`, (count, rows). */
+export function applyLinear(
+  kernels: DecoderExports,
+  linear: Linear,
+  first: number,
+  count: number,
+  y: number,
+  fromRow: number,
+  toRow: number,
+  scratch: number,
+): void {
+  const some = toRow - fromRow;
+  if (some === 0) return;
+  const { rows, cols, bias, rowBytes } = linear;
+  const x = linear.input + first * linear.inputBytes;
+  const at = y + fromRow * 4;
+  if (linear.type === 'dense') {
+    const weights = linear.weights + fromRow * rowBytes;
+    kernels.denseRows(weights, dtypeCodes[linear.dtype], some, cols, x, count, at, rows, scratch);
+  } else {
+    const { groupSize, table, integers, p, bits } = linear;
+    const bytes = linear.bandedBytes || rowBytes;
+    const packed = linear.packed + fromRow * bytes;
+    const scales = linear.scales + fromRow * linear.scaleBytes;
+    if (integers) kernels.matmul(packed, bytes, scales, some, cols, groupSize, integers, x, count, at, rows, scratch);
+    else kernels.codeRows(packed, scales, some, cols, groupSize, table, p, bits, x, count, at, rows, scratch);
+  }
+  if (bias === 0) return;
+  for (let j = 0; j < count; j++) kernels.add(at + j * rows * 4, bias + fromRow * 4, some);
+}
+
+/** One row of W as f32 to `y`, (cols). */
+export function decodeRow(kernels: DecoderExports, linear: Linear, row: number, y: number, scratch: number): void {
+  const { cols, rowBytes } = linear;
+  if (linear.type === 'dense') {
+    kernels.widen(linear.weights + row * rowBytes, dtypeCodes[linear.dtype], 0, cols, y);
+    return;
+  }
+  const { groupSize, table, p, bits, masks, bandedBytes } = linear;
+  let packed = linear.packed + row * rowBytes;
+  if (bandedBytes) {
+    packed = scratch + (cols + 64) * 6;
+    kernels.unbandRow(linear.packed, row, cols, bits, packed, scratch);
+  }
+  const scales = linear.scales + row * linear.scaleBytes;
+  kernels.dequantize(packed, scales, 1, cols, masks, groupSize, table, p, bits, y, scratch);
+}
+
+/** Parts of a vector that are rotated apart: whole groups, and the last one with the smaller ones behind it. */
+export function partsOf({ cols, groupSize }: Rotation): number {
+  return Math.ceil(cols / groupSize);
+}
+
+/** Rotates parts `first` to `end` of the vectors, counted through all of them. */
+export function rotateParts(kernels: DecoderExports, rotation: Rotation, first: number, end: number): void {
+  const { from, to, masks, cols, groupSize } = rotation;
+  const parts = partsOf(rotation);
+  for (let i = first; i < end; i++) {
+    const start = (i % parts) * groupSize;
+    const width = (i % parts) + 1 < parts ? groupSize : cols - start;
+    const at = (Math.floor(i / parts) * cols + start) * 4;
+    kernels.rotate(from + at, masks + start * 4, width, groupSize, to + at);
+  }
+}
+
+/** Turns vectors `first` to `end`, rotated, into integers, if they are wanted so. */
+export function integerInput(kernels: DecoderExports, rotation: Rotation, first: number, end: number): void {
+  const { to, cols, groupSize, integers, integerBytes } = rotation;
+  if (integers === 0 || first === end) return;
+  kernels.quantizeActivation(to + first * cols * 4, end - first, cols, groupSize, integers + first * integerBytes);
+}

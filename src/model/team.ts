@@ -1,0 +1,127 @@
+// A team of threads runs one program over one memory, each with its share of the work, and meets at barriers.
+// Words of shared memory, each on a cache line of its own:
+//
+//   0  passes begun        64  threads at the barrier        128  barriers passed        192  1: a thread failed, 2: it is over        256  the pass
+
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
+import type { State } from './state.ts';
+
+export const SYNC_BYTES = 320;
+const BEGUN = 0;
+const ARRIVED = 16;
+const PASSED = 32;
+const END = 48;
+const PASS = 64;
+/** Words that tell what a pass does. */
+export const PASS_WORDS = 16;
+const FAILED = 1;
+const OVER = 2;
+/** Looks at a word before a thread sleeps: some tens of microseconds, the length of a step. */
+const SPINS = 4000;
+
+/** What a thread beside the caller's is sent. */
+export interface ThreadMessage {
+  binary: Uint8Array<ArrayBuffer>;
+  memory: LinearMemory;
+  state: State;
+  index: number;
+}
+
+/** One thread of a team. */
+export interface Thread {
+  readonly kernels: DecoderExports;
+  readonly index: number;
+  readonly count: number;
+  /** Returns when every thread has come here. */
+  barrier(): void;
+}
+
+export interface Team {
+  readonly thread: Thread;
+  /** Has the other threads begin a pass, told by at most PASS_WORDS words; the caller runs it, too. */
+  begin(pass: ArrayLike<number>): void;
+  /** Waits for the next pass's words; undefined when there is none any more. @throws when another thread failed */
+  next(): Int32Array | undefined;
+  /** Has the other threads come to their end. Some runtimes do not end a thread that waits. */
+  end(): void;
+  /** Lets every thread know that this one failed. */
+  fail(): void;
+}
+
+/**
+ * Thread `index` of `count` in a team.
+ * @param buffer the memory's
+ * @param sync address of SYNC_BYTES zeros
+ */
+export function joinTeam(
+  kernels: DecoderExports,
+  buffer: ArrayBufferLike,
+  sync: number,
+  index: number,
+  count: number,
+): Team {
+  const words = new Int32Array(buffer, sync, SYNC_BYTES / 4);
+  const sleeps = count > 1 && maySleep(words);
+  let begun = 0;
+
+  function waitWhile(word: number, value: number): void {
+    for (let spin = 0; Atomics.load(words, word) === value; spin++) {
+      if (spin > SPINS && sleeps) Atomics.wait(words, word, value);
+    }
+    if (Atomics.load(words, END) === FAILED) throw new Error('a thread of the model failed');
+  }
+
+  function barrier(): void {
+    if (count === 1) return;
+    const passed = Atomics.load(words, PASSED);
+    if (Atomics.add(words, ARRIVED, 1) < count - 1) waitWhile(PASSED, passed);
+    else {
+      Atomics.store(words, ARRIVED, 0);
+      Atomics.add(words, PASSED, 1);
+      Atomics.notify(words, PASSED);
+    }
+  }
+
+  function wake(reason: number): void {
+    Atomics.store(words, END, reason);
+    for (const word of [BEGUN, PASSED]) {
+      Atomics.add(words, word, 1);
+      Atomics.notify(words, word);
+    }
+  }
+
+  return {
+    thread: { kernels, index, count, barrier },
+    begin(pass) {
+      if (count === 1) return;
+      words.set(pass, PASS);
+      Atomics.add(words, BEGUN, 1);
+      Atomics.notify(words, BEGUN);
+    },
+    next() {
+      waitWhile(BEGUN, begun);
+      if (Atomics.load(words, END) === OVER) return undefined;
+      begun++;
+      return words.slice(PASS, PASS + PASS_WORDS);
+    },
+    end: () => wake(OVER),
+    fail: () => wake(FAILED),
+  };
+}
+
+/** The part of `total` items that thread `index` works on; parts begin at multiples of `apart`. */
+export function share(index: number, count: number, total: number, apart: number): number {
+  const units = Math.ceil(total / apart);
+  return Math.min(total, Math.floor((units * index) / count) * apart);
+}
+
+// A page's main thread may not sleep.
+function maySleep(words: Int32Array): boolean {
+  try {
+    Atomics.wait(words, END, FAILED, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

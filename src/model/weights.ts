@@ -1,0 +1,73 @@
+// The tensors of a checkpoint as a decoder wants them: by name and shape, quantized or not.
+
+import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import { FormatError, UnsupportedError } from '../errors.ts';
+import { isQuantized, openStored, type StoredTensor } from '../quantize/format.ts';
+import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
+
+export interface Weights {
+  readonly checkpoint: Checkpoint;
+  /** Whether tensors have checksums. */
+  readonly checked: boolean;
+  has(name: string): boolean;
+  /**
+   * The tensors of a matrix.
+   * @throws {FormatError} when it is missing or has another shape; {UnsupportedError} when its dtype is not handled
+   */
+  matrix(name: string, rows: number, cols: number): WeightTensor;
+  /** The tensor of a vector: a norm's weights, a bias. Throws as `matrix` does. */
+  vector(name: string, length: number): CheckpointTensor;
+  /** @throws {FormatError} when there is a tensor of that name, which the model would leave out */
+  refuse(name: string): void;
+}
+
+/**
+ * Tells the tensors of a checkpoint apart, quantized or not.
+ * @throws {UnsupportedError} when it is of another version of the format
+ */
+export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
+  const checked = isQuantized(checkpoint);
+  const stored = checked ? await openStored(checkpoint) : undefined;
+  const quantized = new Map<string, StoredTensor>(stored?.quantized.map((tensor) => [tensor.name, tensor]));
+  const plain = new Map<string, CheckpointTensor>(
+    (stored?.plain ?? checkpoint.tensors).map((tensor) => [tensor.name, tensor]),
+  );
+
+  function checkShape(name: string, tensor: { shape: readonly number[] } | undefined, shape: number[], file?: string) {
+    const wanted = `[${shape.join(', ')}]`;
+    if (!tensor) {
+      const message = `checkpoint must hold the tensor, ${wanted}: it does not`;
+      throw new FormatError(message, { file: checkpoint.folder, tensor: name });
+    }
+    if (String(tensor.shape) === String(shape)) return;
+    const message = `shape must be ${wanted}, as config.json has it: it is [${tensor.shape.join(', ')}]`;
+    throw new FormatError(message, { file: file ?? checkpoint.folder, tensor: name });
+  }
+
+  function plainOf(name: string, shape: number[]): CheckpointTensor {
+    const tensor = plain.get(name);
+    checkShape(name, tensor, shape, tensor?.file.file);
+    const { dtype, file } = tensor!;
+    if (DENSE_DTYPES.includes(dtype)) return tensor!;
+    const message = `dtype must be one of ${DENSE_DTYPES.join(', ')}: it is ${dtype}`;
+    throw new UnsupportedError(`dtype ${dtype}`, message, { file: file.file, tensor: name });
+  }
+
+  return {
+    checkpoint,
+    checked,
+    has: (name) => plain.has(name) || quantized.has(name),
+    matrix(name, rows, cols) {
+      const tensor = quantized.get(name);
+      if (!tensor) return { plain: plainOf(name, [rows, cols]) };
+      checkShape(name, tensor, [rows, cols], tensor.packed.file.file);
+      return { quantized: tensor };
+    },
+    vector: (name, length) => plainOf(name, [length]),
+    refuse(name) {
+      if (!plain.has(name)) return;
+      const message = 'tensor must be one that config.json tells of: it tells of none';
+      throw new FormatError(message, { file: checkpoint.folder, tensor: name });
+    },
+  };
+}

@@ -1,0 +1,37 @@
+// One thread's hold on a measurement: the model, the workspace, and views of the memory that both lie in.
+
+import type { State } from '../model/state.ts';
+import { share, type Thread } from '../model/team.ts';
+import type { Workspace } from './workspace.ts';
+
+export interface Measuring {
+  readonly thread: Thread;
+  readonly state: State;
+  readonly workspace: Workspace;
+  readonly floats: Float32Array;
+  readonly doubles: Float64Array;
+  readonly ints: Int32Array;
+}
+
+export function measuringOf(thread: Thread, state: State, workspace: Workspace, buffer: ArrayBufferLike): Measuring {
+  const views = { floats: new Float32Array(buffer), doubles: new Float64Array(buffer), ints: new Int32Array(buffer) };
+  return { thread, state, workspace, ...views };
+}
+
+/** This thread's part of `total` items. */
+export function partOf({ thread }: Measuring, total: number, apart = 1): [first: number, end: number] {
+  return [share(thread.index, thread.count, total, apart), share(thread.index + 1, thread.count, total, apart)];
+}
+
+/** Copies this thread's tokens of the residual stream. */
+export function copyTokens(measuring: Measuring, from: number, to: number): void {
+  const { floats, state, workspace } = measuring;
+  const [first, end] = partOf(measuring, workspace.tokens);
+  const { dim } = state.config;
+  floats.copyWithin(to / 4 + first * dim, from / 4 + first * dim, from / 4 + end * dim);
+}
+
+/** Where the residual stream before a half layer is saved. */
+export function savedAt({ state, workspace }: Measuring, half: number): number {
+  return workspace.saved + half * workspace.tokens * state.config.dim * 4;
+}

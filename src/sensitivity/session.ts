@@ -1,0 +1,174 @@
+// A model that is open to be measured: its weights and a workspace in one memory, threads that run tasks over both.
+
+import { checkInteger } from '../check.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { UnsupportedError } from '../errors.ts';
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
+import { decoderBinary } from '../kernels/decoder/load.ts';
+import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { type ModelConfig, readConfig } from '../model/config.ts';
+import { fillState, type LoadProgress } from '../model/load.ts';
+import { checkSize } from '../model/region.ts';
+import { type Plan, planState } from '../model/state.ts';
+import { joinTeam } from '../model/team.ts';
+import { openWeights, type Weights } from '../model/weights.ts';
+import type { Folder } from '../source/source.ts';
+import type { Threads } from '../workers/threads.ts';
+import { matricesOf } from './matrices.ts';
+import { type Measuring, measuringOf } from './measuring.ts';
+import { runTask } from './run.ts';
+import { type Task, taskOf, wordsOfTask } from './task.ts';
+import type { WorkerMessage } from './worker.ts';
+import { planWorkspace, type Workspace } from './workspace.ts';
+
+export interface SessionOptions {
+  readonly estimator: 'fisher' | 'noise';
+  /** Tokens of a sequence. */
+  readonly tokens: number;
+  /** Label draws of a sequence. */
+  readonly draws: number;
+  readonly threads: number;
+  /** Sequences that the model samples; 0 if left out. */
+  readonly sampled?: number;
+}
+
+/** A session's layout: from configuration and headers alone. */
+export interface SessionPlan {
+  readonly plan: Plan;
+  readonly workspace: Workspace;
+  readonly weights: Weights;
+  /** Bytes of linear memory. */
+  readonly bytes: number;
+}
+
+export interface Session {
+  readonly measuring: Measuring;
+  /** Runs a task on all threads. */
+  run(task: Task): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Lays a session out.
+ * @param layers how many of the model's, from the first on; all if left out
+ * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
+ * @throws {FormatError} when configuration and tensors disagree
+ */
+export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
+  const { contextLength: most, ...config } = await readConfig(folder);
+  const { estimator, tokens, draws, threads, sampled = 0 } = options;
+  checkInteger('tokens', tokens, 2, most);
+  const weights = await openWeights(await openCheckpoint(folder));
+  const windows = config.windows.slice(0, layers);
+  const model: ModelConfig = { ...config, contextLength: tokens, layers: windows.length, windows };
+  const layout = { cacheWidth: 4, threads, integers: false, atOnce: tokens };
+  const plan = planState(model, weights, layout);
+  for (const load of plan.loads) {
+    if (!('linear' in load) || load.linear.type === 'dense') continue;
+    const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
+    const message = 'weights must not be quantized, sensitivity is of the original: they are';
+    throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
+  }
+  const { workspace, end } = planWorkspace(plan.state, estimator, draws, sampled, plan.bytes);
+  return { plan, workspace, weights, bytes: end };
+}
+
+/** Threads that a session can have: edge workers have one. */
+export function threadsFor(threads: Threads | undefined): number {
+  return decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
+}
+
+/**
+ * Loads the weights and starts the threads.
+ * @returns with `identity`, the CRC-32 of all weights
+ * @throws {RangeError} when model and workspace do not fit 4 GB
+ */
+export async function openSession(
+  planned: SessionPlan,
+  threads: Threads | undefined,
+  options: { onProgress?: (progress: LoadProgress) => void; signal?: AbortSignal },
+): Promise<Session & { identity: string }> {
+  const { plan, weights } = planned;
+  const { onProgress, signal } = options;
+  let identity = '';
+  const session = await startSession(planned, threads, async (kernels, buffer) => {
+    await fillState(kernels, buffer, plan, weights, { onProgress, signal });
+    identity = identityOf(kernels, plan);
+  });
+  return { ...session, identity };
+}
+
+/**
+ * Starts the threads; weights are zeros unless `fill` stores them.
+ * @throws {RangeError} when model and workspace do not fit 4 GB
+ */
+export async function startSession(
+  { plan, workspace, bytes }: SessionPlan,
+  threads: Threads | undefined,
+  fill?: (kernels: DecoderExports, buffer: ArrayBufferLike) => Promise<void>,
+): Promise<Session> {
+  checkSize(bytes);
+  const { state } = plan;
+  const count = state.threads;
+  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const memory = createMemory(bytes, count > 1);
+  const kernels = await instantiateDecoder(binary, memory);
+  await fill?.(kernels, memory.buffer);
+  if (count > 1) {
+    const message = { binary: binary as Uint8Array<ArrayBuffer>, memory, state, workspace };
+    await threads!.start((index): WorkerMessage => ({ ...message, index }));
+  }
+  const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);
+  const measuring = measuringOf(team.thread, state, workspace, memory.buffer);
+  return {
+    measuring,
+    run(task) {
+      const words = wordsOfTask(task);
+      try {
+        team.begin(words);
+        runTask(measuring, taskOf(Int32Array.from(words)));
+      } catch (error) {
+        team.fail();
+        throw error;
+      }
+    },
+    async close() {
+      team.end();
+      await threads?.close();
+    },
+  };
+}
+
+// Weights as they lie in memory, tensor by tensor.
+function identityOf(kernels: DecoderExports, plan: Plan): string {
+  const table = plan.staging.address;
+  kernels.crc32Table(table);
+  let crc = 0;
+  for (const load of plan.loads) {
+    if ('vector' in load) crc = kernels.crc32(crc, load.address, load.vector.shape[0] * 4, table);
+    else if (load.linear.type === 'dense') {
+      const { weights, rows, rowBytes } = load.linear;
+      crc = kernels.crc32(crc, weights, rows * rowBytes, table);
+    }
+  }
+  return `crc32 ${(crc >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+/** ‖W‖² of every matrix of every layer, (layers, 7); behind them, of the embeddings and the head. */
+export function squaredNorms({ measuring, run }: Session): Float64Array {
+  const { state, workspace, doubles } = measuring;
+  const norms: number[] = [];
+  const last = state.layers.length + (workspace.fisher ? 2 : 0);
+  for (let layer = 0; layer < last; layer++) {
+    run({ kind: 'norms', layer });
+    let at = workspace.sums / 8;
+    for (const { rows } of matricesOf(state, layer)) {
+      let sum = 0;
+      for (let r = 0; r < rows; r++) sum += doubles[at + r];
+      norms.push(sum);
+      at += rows;
+    }
+  }
+  return Float64Array.from(norms);
+}

@@ -1,0 +1,64 @@
+// How sensitivities are measured: settings, their defaults and limits.
+
+import { checkInteger } from '../check.ts';
+
+/** What is measured, and how finely. */
+export interface SensitivitySettings {
+  /**
+   * `fisher`: all matrices at once from gradients with sampled labels. `noise`: the method's own, each matrix in turn with noise of
+   * several levels. `fisher` if left out: it takes less time for the same standard error.
+   */
+  estimator?: 'fisher' | 'noise';
+  /** A text to measure on, for which the loss is perplexity; the source below if left out, and KL divergence. */
+  text?: string;
+  /**
+   * Tokens where there is no text. `model`, the default: the model samples them, and so they are like what it knows. `random`: all of
+   * the vocabulary alike.
+   */
+  source?: 'model' | 'random';
+  /** Tokens of a sequence; 128 if left out, or the model's context if that is less. */
+  tokens?: number;
+  /** Sequences; 12 for `fisher` and 4 for `noise` if left out. */
+  sequences?: number;
+  /** Draws of labels or of noise for each sequence; 2 for `fisher` and 1 for `noise` if left out. */
+  draws?: number;
+  /** Levels t² of the noise, ascending. */
+  levels?: readonly number[];
+  /** Of all that is random. */
+  seed?: number;
+}
+
+export const DEFAULTS = {
+  fisher: { sequences: 12, draws: 2 },
+  noise: { sequences: 4, draws: 1 },
+  source: 'model',
+  tokens: 128,
+  levels: [1 / 512, 1 / 128, 1 / 32],
+} as const;
+
+/** Settings with all defaults. */
+export interface Settings extends Required<Omit<SensitivitySettings, 'text' | 'source'>> {
+  source: 'text' | 'model' | 'random';
+}
+
+/** The settings with all defaults. @param context the model's */
+export function settingsOf(settings: SensitivitySettings, context: number): Settings {
+  const { estimator = 'fisher', seed = 0, levels = DEFAULTS.levels } = settings;
+  if (estimator !== 'fisher' && estimator !== 'noise')
+    throw new RangeError(`estimator must be "fisher" or "noise": got ${JSON.stringify(estimator)}`);
+  const { text, source = DEFAULTS.source } = settings;
+  if (source !== 'model' && source !== 'random')
+    throw new RangeError(`source must be "model" or "random": got ${JSON.stringify(source)}`);
+  if (text !== undefined && settings.source !== undefined)
+    throw new RangeError(`source must be left out where there is a text: got ${JSON.stringify(source)}`);
+  const { tokens = Math.min(DEFAULTS.tokens, context) } = settings;
+  const { sequences = DEFAULTS[estimator].sequences, draws = DEFAULTS[estimator].draws } = settings;
+  checkInteger('sequences', sequences, 1, 65535);
+  checkInteger('draws', draws, 1, 65535);
+  checkInteger('seed', seed, 0, 2 ** 32 - 1);
+  const ascending = levels.every((t2, j) => t2 > (levels[j - 1] ?? 0) && t2 < 4);
+  if (levels.length === 0 || !ascending) {
+    throw new RangeError(`levels must be ascending numbers between 0 and 4: got ${JSON.stringify(levels)}`);
+  }
+  return { source: text === undefined ? source : 'text', estimator, tokens, sequences, draws, levels, seed };
+}

@@ -1,0 +1,67 @@
+// What both estimators work on, and what they give.
+
+import { FormatError } from '../errors.ts';
+import type { Alpha } from '../linearity/alphas.ts';
+import { sampledIds } from './sampled.ts';
+import type { Sequence } from './sequences.ts';
+import type { Session } from './session.ts';
+import type { SensitivityProgress, Steps } from './steps.ts';
+
+export interface Work {
+  readonly session: Session;
+  /** `undefined` for those that the model has yet to sample. */
+  readonly sequences: (Sequence | undefined)[];
+  readonly seed: number;
+  readonly draws: number;
+  /** Relative errors t² of the noise. */
+  readonly levels: readonly number[];
+  /** ‖W‖² of every matrix, (layers, 7); behind them, of the embeddings and the head. */
+  readonly norms: Float64Array;
+  /** What is done, by this run or an earlier one, in the order of the work. */
+  readonly results: readonly (readonly number[])[];
+  /** Adds to the results. */
+  record(result: number[]): void;
+  readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Tokens of a sequence that the model samples. */
+export function sampledTokens({ session }: Work): number {
+  const { sampling, tokens } = session.measuring.workspace;
+  return sampling ? tokens - 1 : 0;
+}
+
+export interface Found {
+  /** Perplexity of the text, if there is one. */
+  readonly base: number | null;
+  readonly tensors: Map<string, Alpha>;
+}
+
+/** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
+export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
+  if (sequences[index] === undefined) {
+    const { together } = session.measuring.workspace.sampling!;
+    const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
+    for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
+  }
+  placeSequence(session, sequences[index]!);
+}
+
+/** Puts a sequence where the threads find it. */
+export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
+  const { ints, state, workspace } = measuring;
+  ints.set(ids, state.ids / 4);
+  ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);
+  if (targets) ints.set(targets, workspace.targets / 4);
+}
+
+/** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
+export function checkAlpha(alpha: number, tensor: string): void {
+  if (Number.isFinite(alpha)) return;
+  throw new FormatError(`sensitivity must be a finite number, which needs finite weights: it is ${alpha}`, { tensor });
+}
+
+/** Six digits: errors are larger, and the file is for people, too. */
+export function rounded(value: number): number {
+  return Number(value.toPrecision(6));
+}

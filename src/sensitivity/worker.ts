@@ -1,0 +1,48 @@
+// The body of a thread other than the caller's: kernels of its own over the shared memory, then one pass after the other. `port` is put
+// before this code by who starts it. It is built to build/decoder-worker.js and embedded as text.
+
+import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
+import { forwardPass, passOf } from '../model/forward.ts';
+import { joinTeam, type ThreadMessage } from '../model/team.ts';
+import { measuringOf } from './measuring.ts';
+import { runTask } from './run.ts';
+import { taskOf } from './task.ts';
+import type { Workspace } from './workspace.ts';
+
+/** What a thread is sent. */
+export interface WorkerMessage extends ThreadMessage {
+  /** Passes are tasks of a measurement if there is one. */
+  workspace?: Workspace;
+}
+
+interface Port {
+  addEventListener(type: 'message', listener: (event: { data: WorkerMessage }) => void): void;
+  postMessage(answer: { ready: true } | { name: string; message: string }): void;
+}
+declare const port: Port;
+
+port.addEventListener('message', async ({ data: { binary, memory, state, index, workspace } }) => {
+  try {
+    const kernels = await instantiateDecoder(binary, memory);
+    const team = joinTeam(kernels, memory.buffer, state.sync, index, state.threads);
+    const ids = new Int32Array(memory.buffer, state.ids, state.batch);
+    port.postMessage({ ready: true });
+    // From its first wait on the thread never comes back to its event loop: let the answer go out first.
+    setTimeout(() => {
+      try {
+        const measuring = workspace && measuringOf(team.thread, state, workspace, memory.buffer);
+        for (let words = team.next(); words; words = team.next()) {
+          if (measuring) runTask(measuring, taskOf(words));
+          else forwardPass(team.thread, state, passOf(words), ids);
+        }
+      } catch (error) {
+        team.fail();
+        throw error;
+      }
+    });
+  } catch (error) {
+    const { name, message } = error as Error;
+    port.postMessage({ name, message });
+  }
+});
+port.postMessage({ ready: true });

@@ -1,0 +1,131 @@
+// Text from a prompt, token by token.
+
+import { checkInteger } from '../check.ts';
+import type { TextStream } from './bytes.ts';
+import { checkIds, type Language, lastLogits, pause } from './language.ts';
+import { createSampler, type SamplingOptions } from './sample.ts';
+import { stopFilter } from './stop.ts';
+
+/** How to generate. */
+export interface GenerateOptions extends SamplingOptions {
+  /** Most tokens to generate; 256 by default. */
+  maxTokens?: number;
+  /** Ends the text where one of these would begin; none of it is given out, even if tokens split it. */
+  stop?: string | readonly string[];
+  /** Goes on behind tokens that end a text. */
+  ignoreEos?: boolean;
+  /** Ends the generation between two tokens: not an error. */
+  signal?: AbortSignal | undefined;
+  /** Called with every token, and the text that it completes. */
+  onToken?: (id: number, piece: string) => void;
+}
+
+/** Why a generation ended: a token that ends texts, a stop string, `maxTokens` or the context, the signal. */
+export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
+
+/** What a generation made. */
+export interface GenerationResult {
+  /** Tokens of the prompt. */
+  promptIds: readonly number[];
+  /** Tokens generated, without the one that ended the text. */
+  ids: readonly number[];
+  /** The pieces, joined. */
+  text: string;
+  finishReason: FinishReason;
+  /** Tokens of the prompt that the cache held already. */
+  reused: number;
+  /** From the call to the first token, in milliseconds. */
+  promptMs: number;
+  /** From the first token to the end, in milliseconds. */
+  generateMs: number;
+}
+
+/** Pieces of text as they come; `result` is there when the last one has come. */
+export interface Generation extends AsyncGenerator<string, GenerationResult, void> {
+  readonly result: GenerationResult | undefined;
+}
+
+/** Turns ids into text; starts behind the ids of the prompt. */
+export type StreamText = (behind: readonly number[]) => TextStream;
+
+/**
+ * Generates behind a prompt. Several generations on one model may run at once: each gives what it would give alone, but runs
+ * again what another one has displaced from the cache.
+ * @param promptIds between one token and as many as the context
+ * @param ends ids that end a text
+ * @throws {RangeError} when the prompt is empty, too long or not of this vocabulary, or an option is out of range
+ */
+export function generate(
+  language: Language,
+  streamText: StreamText,
+  promptIds: readonly number[],
+  ends: ReadonlySet<number>,
+  options: GenerateOptions = {},
+): Generation {
+  checkIds('prompt', promptIds, language);
+  const { maxTokens = 256, stop = [], ignoreEos = false } = options;
+  checkInteger('maxTokens', maxTokens, 1);
+  const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
+  const sample = createSampler(options);
+  let result: GenerationResult | undefined;
+
+  async function* run(): AsyncGenerator<string, GenerationResult, void> {
+    const began = performance.now();
+    let first: number | undefined;
+    const ids = [...promptIds];
+    const occurred = new Set(ids);
+    const stream = streamText(promptIds);
+    // The last token of all is never run, and so needs no place in the context.
+    const most = Math.min(promptIds.length + maxTokens, language.config.contextLength + 1);
+    let text = '';
+    let reused = 0;
+    let finishReason: FinishReason = 'length';
+    while (ids.length < most) {
+      await pause();
+      const next = await lastLogits(language, ids, options.signal);
+      if (next === undefined) {
+        finishReason = 'aborted';
+        break;
+      }
+      if (first === undefined) {
+        first = performance.now();
+        reused = next.reused;
+      }
+      const id = sample(next.logits, occurred);
+      if (!ignoreEos && ends.has(id)) {
+        finishReason = 'eos';
+        break;
+      }
+      ids.push(id);
+      occurred.add(id);
+      const { text: piece, stopped } = filter.push(stream.push(id));
+      options.onToken?.(id, piece);
+      text += piece;
+      if (stopped) finishReason = 'stop';
+      if (piece !== '') yield piece;
+      if (stopped) break;
+    }
+    if (finishReason !== 'stop') {
+      const { text: cut, stopped } = filter.push(stream.end());
+      if (stopped) finishReason = 'stop';
+      const rest = cut + filter.end();
+      text += rest;
+      if (rest !== '') yield rest;
+    }
+    const ended = performance.now();
+    first ??= ended;
+    const made = ids.slice(promptIds.length);
+    result = {
+      promptIds: [...promptIds],
+      ids: made,
+      text,
+      finishReason,
+      reused,
+      promptMs: first - began,
+      generateMs: ended - first,
+    };
+    return result;
+  }
+
+  return Object.defineProperty(run(), 'result', { get: () => result }) as Generation;
+}

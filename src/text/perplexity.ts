@@ -1,0 +1,231 @@
+// How well a model predicts a text: −ln p of its tokens, in windows of fixed length; and beside another model, how far the
+// predictions of the two are apart. Sums are f64 in the order of the text.
+
+import { checkInteger } from '../check.ts';
+import { exp, logSumExp } from '../numerics/exponential.ts';
+import { checkVocabulary, inTurn, type Language, pause } from './language.ts';
+import { argmax } from './sample.ts';
+
+/** How a text is cut and scored. */
+export interface PerplexityOptions {
+  /** Tokens of a window, the one that begins it included; by default 256, or the model's context if that is less. */
+  context?: number;
+  /** Tokens from one window to the next; by default all that a window holds. Less gives tokens more context, in more time. */
+  stride?: number;
+  /** Begins each window; by default the model's own. `null` for none: then a text's first token cannot be scored. */
+  bos?: number | null;
+  /** Bytes of the text in UTF-8, for bits per byte. */
+  bytes?: number;
+  /** The model to compare with, of the same vocabulary: usually the original. */
+  against?: Language;
+  signal?: AbortSignal | undefined;
+  /** Called after every window. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+}
+
+/** Figures of a text. */
+export interface Perplexity {
+  /** Mean of −ln p, in nats, and its standard error over tokens. */
+  meanNll: number;
+  standardError: number;
+  /** e to the mean, and its standard error to first order. */
+  perplexity: number;
+  perplexityError: number;
+  /** Tokens scored, of how many, in how many windows of which size and step. */
+  tokensScored: number;
+  tokens: number;
+  windows: number;
+  context: number;
+  stride: number;
+  bos: number | null;
+  /** If the bytes were given. */
+  bitsPerByte: number | undefined;
+  /** If there was a model to compare with. */
+  against: Divergence | undefined;
+}
+
+/** How far a model's predictions are from another's, over the same tokens. */
+export interface Divergence {
+  /** Of the other model. */
+  meanNll: number;
+  perplexity: number;
+  /** This perplexity over the other's, and its standard error to first order: −ln p is subtracted token by token. */
+  ratio: number;
+  ratioError: number;
+  /** Mean of KL(other ‖ this), in nats, and its standard error over tokens. */
+  meanKl: number;
+  standardError: number;
+  /** Of the KL of single tokens: the smallest that this share of tokens does not exceed. */
+  percentiles: { p50: number; p90: number; p95: number; p99: number; max: number };
+  /** Share of tokens for which both have the same most likely one. */
+  top1Agreement: number;
+}
+
+/** Context of a window unless another is asked for. */
+export const DEFAULT_CONTEXT = 256;
+/** Floats of logits asked for in one call. */
+const CALL_FLOATS = 1 << 22;
+
+/**
+ * Scores a text. By default windows do not overlap: [bos] and the next context − 1 ids, each scored once.
+ * @param ids of the whole text, without special tokens
+ * @throws {RangeError} when there is nothing to score or an option is out of range
+ */
+export async function perplexity(
+  language: Language,
+  ids: ArrayLike<number>,
+  options: PerplexityOptions = {},
+): Promise<Perplexity> {
+  const { vocabSize } = language.config;
+  const { against, signal, onProgress, bytes } = options;
+  const most = Math.min(language.config.contextLength, (against ?? language).config.contextLength);
+  const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bos ?? null } = options;
+  checkInteger('context', context, 2, most);
+  const begin = bos === null ? [] : [bos];
+  const room = context - begin.length;
+  const { stride = room } = options;
+  checkInteger('stride', stride, 1, room);
+  checkVocabulary('text', ids, language.config);
+  checkVocabulary('bos', begin, language.config);
+  if (ids.length + begin.length < 2) {
+    throw new RangeError(`text must have a token to score: it has ${ids.length}`);
+  }
+  if (against && against.config.vocabSize !== vocabSize) {
+    const sizes = `${vocabSize} and ${against.config.vocabSize} tokens`;
+    throw new RangeError(`both models must have the same vocabulary: they have ${sizes}`);
+  }
+
+  const [own, others, differences, divergences] = [new Mean(), new Mean(), new Mean(), new Mean()];
+  const kls: number[] = [];
+  let agreed = 0;
+  let windows = 0;
+  for (let start = 0, scored = 0; scored < ids.length; start += stride) {
+    const end = Math.min(start + room, ids.length);
+    const tokens = [...begin, ...Array.prototype.slice.call(ids, start, end)];
+    // Row i of the logits predicts tokens[i + 1].
+    const firstRow = Math.max(begin.length - 1 + scored - start, 0);
+    await eachRow([language, ...(against ? [against] : [])], tokens.slice(0, -1), firstRow, signal, (i, rows) => {
+      const [row, other] = rows;
+      const target = tokens[i + 1];
+      const sum = logSumExp(row!);
+      if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
+      const nll = sum - row![target];
+      own.add(nll);
+      if (!other) return;
+      const otherSum = logSumExp(other);
+      const otherNll = otherSum - other[target];
+      others.add(otherNll);
+      differences.add(nll - otherNll);
+      const kl = divergence(other, otherSum, row!, sum);
+      divergences.add(kl);
+      kls.push(kl);
+      if (argmax(row!) === argmax(other)) agreed++;
+    });
+    scored = end;
+    windows++;
+    onProgress?.({ done: end, total: ids.length });
+    await pause();
+  }
+
+  const value = exp(own.mean);
+  const ratio = exp(differences.mean);
+  return {
+    meanNll: own.mean,
+    standardError: own.standardError(),
+    perplexity: value,
+    perplexityError: value * own.standardError(),
+    tokensScored: own.count,
+    tokens: ids.length,
+    windows,
+    context,
+    stride,
+    bos,
+    bitsPerByte: bytes === undefined ? undefined : (own.mean * own.count) / (Math.LN2 * bytes),
+    against: against && {
+      meanNll: others.mean,
+      perplexity: exp(others.mean),
+      ratio,
+      ratioError: ratio * differences.standardError(),
+      meanKl: divergences.mean,
+      standardError: divergences.standardError(),
+      percentiles: percentilesOf(kls),
+      top1Agreement: agreed / own.count,
+    },
+  };
+}
+
+// The rows of logits from `firstRow` on, of all the models, a bounded number at a time.
+async function eachRow(
+  languages: readonly Language[],
+  ids: readonly number[],
+  firstRow: number,
+  signal: AbortSignal | undefined,
+  use: (i: number, rows: readonly Float32Array[]) => void,
+): Promise<void> {
+  if (ids.length === 0) return; // a window of one token, which nothing predicts
+  const { vocabSize } = languages[0].config;
+  const aborted = signal && { signal };
+  const step = Math.max(1, Math.floor(CALL_FLOATS / vocabSize));
+  const cuts = [0];
+  for (let at = firstRow; at < ids.length; at += step) if (at > 0) cuts.push(at);
+  for (const [k, from] of cuts.entries()) {
+    signal?.throwIfAborted();
+    const to = cuts[k + 1] ?? ids.length;
+    const part = ids.slice(from, to);
+    const logits = from < firstRow ? 'none' : 'all';
+    const results: Float32Array[] = [];
+    for (const language of languages) {
+      results.push(
+        await inTurn(language, async () => {
+          // Another user of the model may have had its turn since the last part.
+          const displaced = from > 0 && ids.slice(0, from).some((id, i) => language.cached[i] !== id);
+          if (displaced) await language.forward(ids.slice(0, from), { from: 0, logits: 'none', ...aborted });
+          return (await language.forward(part, { from, logits, ...aborted })).slice();
+        }),
+      );
+    }
+    if (logits === 'none') continue;
+    for (let i = 0; i < part.length; i++) {
+      use(
+        from + i,
+        results.map((rows) => rows.subarray(i * vocabSize, (i + 1) * vocabSize)),
+      );
+    }
+  }
+}
+
+// KL(p ‖ q) of two rows of logits; rounding must not make it negative.
+function divergence(p: Float32Array, pSum: number, q: Float32Array, qSum: number): number {
+  let sum = 0;
+  for (let i = 0; i < p.length; i++) {
+    const logP = p[i] - pSum;
+    const probability = exp(logP);
+    if (probability > 0) sum += probability * (logP - (q[i] - qSum));
+  }
+  return Math.max(0, sum);
+}
+
+function percentilesOf(values: readonly number[]): Divergence['percentiles'] {
+  const sorted = Float64Array.from(values).sort();
+  const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+  return { p50: at(0.5), p90: at(0.9), p95: at(0.95), p99: at(0.99), max: at(1) };
+}
+
+// Mean and variance as they come, by Welford's update.
+class Mean {
+  count = 0;
+  mean = 0;
+  private squares = 0;
+
+  add(x: number): void {
+    this.count++;
+    const before = x - this.mean;
+    this.mean += before / this.count;
+    this.squares += before * (x - this.mean);
+  }
+
+  /** Of the mean; 0 for a single value. */
+  standardError(): number {
+    return this.count < 2 ? 0 : Math.sqrt(this.squares / (this.count - 1) / this.count);
+  }
+}

@@ -1,0 +1,124 @@
+// The next token of a row of logits. In this order, which is Hugging Face's: repetition penalty, temperature, top-k, top-p,
+// min-p, and a draw in proportion to what is left. Of equal logits the lower id comes first. Sums are f64 in a fixed order, exp is
+// our own, and so a seed gives the same tokens in every runtime.
+
+import { checkInteger } from '../check.ts';
+import { exp } from '../numerics/exponential.ts';
+import { uniform } from '../numerics/random.ts';
+
+/** How tokens are chosen; by default the most likely one. */
+export interface SamplingOptions {
+  /** Divides the logits; 0, the default, takes the most likely token and ignores what follows but the penalty. */
+  temperature?: number;
+  /** Keeps the k most likely tokens; 0, the default, all. */
+  topK?: number;
+  /** Keeps the fewest most likely tokens whose probabilities reach this sum; 1, the default, all. */
+  topP?: number;
+  /** Keeps the tokens at least this times as likely as the most likely one; 0, the default, all. */
+  minP?: number;
+  /** Positive logits of tokens that occurred are divided by it, negative ones multiplied; 1, the default, does nothing. */
+  repetitionPenalty?: number;
+  /** Of the random numbers: an integer from 0 to 2³² − 1; 0 by default. */
+  seed?: number;
+}
+
+/** Chooses one token. `occurred` are the ids that the penalty counts; the logits are left as they are. */
+export type Sampler = (logits: Float32Array, occurred: ReadonlySet<number>) => number;
+
+/** @throws {RangeError} when an option is out of range */
+export function createSampler(options: SamplingOptions = {}): Sampler {
+  const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
+  checkNumber('temperature', temperature, 'a number from 0 to 100', temperature >= 0 && temperature <= 100);
+  checkInteger('topK', topK, 0);
+  checkNumber('topP', topP, 'a number above 0 and up to 1', topP > 0 && topP <= 1);
+  checkNumber('minP', minP, 'a number from 0 to 1', minP >= 0 && minP <= 1);
+  checkNumber(
+    'repetitionPenalty',
+    repetitionPenalty,
+    'a number above 0 and up to 100',
+    repetitionPenalty > 0 && repetitionPenalty <= 100,
+  );
+  checkInteger('seed', seed, 0, 2 ** 32 - 1);
+  const draw = uniform(seed);
+
+  return (logits, occurred) => {
+    const row = repetitionPenalty === 1 ? logits : penalised(logits, occurred, repetitionPenalty);
+    const best = argmax(row);
+    if (temperature === 0) return best;
+    const top = row[best];
+    const weights = Float64Array.from(row, (logit) => exp((logit - top) / temperature)); // (vocabSize), the best has 1
+    const kept = filtered(row, weights, { topK, topP, minP });
+    let left = draw() * sumOf(kept, weights);
+    for (const id of kept) {
+      left -= weights[id];
+      if (left < 0) return id;
+    }
+    return kept[kept.length - 1]; // rounding
+  };
+}
+
+/**
+ * The first of the largest.
+ * @throws {RangeError} when one is not a number, as broken weights make them
+ */
+export function argmax(row: Float32Array): number {
+  let best = 0;
+  for (let i = 0; i < row.length; i++) {
+    if (row[i] > row[best]) best = i;
+    else if (Number.isNaN(row[i])) throw new RangeError(`logits must be numbers: got NaN for token ${i}`);
+  }
+  return best;
+}
+
+function penalised(logits: Float32Array, occurred: ReadonlySet<number>, penalty: number): Float32Array {
+  const row = logits.slice();
+  for (const id of occurred) row[id] = row[id] > 0 ? row[id] / penalty : row[id] * penalty;
+  return row;
+}
+
+interface Filters {
+  topK: number;
+  topP: number;
+  minP: number;
+}
+
+// The ids that are left: in descending order of their logits if that decides, else in ascending order.
+function filtered(row: Float32Array, weights: Float64Array, { topK, topP, minP }: Filters): Uint32Array {
+  let ids = Uint32Array.from(weights.keys());
+  if (topK > 0 && topK < ids.length) {
+    const least = row.slice().sort()[row.length - topK];
+    ids = descending(
+      row,
+      ids.filter((id) => row[id] >= least),
+    ).subarray(0, topK);
+  }
+  if (topP < 1) {
+    const total = sumOf(ids, weights);
+    // All tokens below this share of the mean are together below 1 − topP: they need no sorting.
+    const least = ((1 - topP) * total) / ids.length;
+    ids = descending(
+      row,
+      ids.filter((id) => weights[id] >= least),
+    );
+    let above = 0;
+    let end = 0;
+    while (end < ids.length && above < topP * total) above += weights[ids[end++]];
+    ids = ids.subarray(0, end);
+  }
+  return minP > 0 ? ids.filter((id) => weights[id] >= minP) : ids;
+}
+
+function descending(row: Float32Array, ids: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  return ids.sort((a, b) => row[b] - row[a] || a - b);
+}
+
+function sumOf(ids: Uint32Array, weights: Float64Array): number {
+  let sum = 0;
+  for (const id of ids) sum += weights[id];
+  return sum;
+}
+
+function checkNumber(subject: string, value: unknown, range: string, ok: boolean): void {
+  if (typeof value !== 'number') throw new TypeError(`${subject} must be a number: got ${typeof value}`);
+  if (!ok) throw new RangeError(`${subject} must be ${range}: got ${value}`);
+}
