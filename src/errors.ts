@@ -1,6 +1,8 @@
 // The errors this package raises. TypeError: wrong kind of argument. RangeError: wrong value.
 // FormatError: the file is malformed. UnsupportedError: the file is fine, we do not handle it. FileError: it cannot be had.
 
+import { printable, show } from './excerpt.ts';
+
 /** Where in a file something was found wrong. */
 export interface Place {
   /** The file's name, as the caller gave it. */
@@ -53,7 +55,7 @@ export class FileError extends Error {
    * @param reason why it failed, in words
    */
   constructor(action: string, path: string, code: string | undefined, reason: string) {
-    super(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`);
+    super(printable(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`));
     this.path = path;
     this.code = code;
   }
@@ -64,8 +66,8 @@ function named(name: string): (value: unknown) => boolean {
   return (value) => value instanceof Error && value.name === name;
 }
 
+// Whatever a file or its name holds, the message is one printable line.
 function locate(message: string, { file, tensor }: Place): string {
-  return [file, tensor === undefined ? undefined : `tensor ${JSON.stringify(tensor)}`, message]
-    .filter((part) => part !== undefined)
-    .join(': ');
+  const parts = [file, tensor === undefined ? undefined : `tensor ${show(tensor)}`, message];
+  return printable(parts.filter((part) => part !== undefined).join(': '));
 }

@@ -2,6 +2,7 @@
 
 import { openCheckpoint } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
+import { show } from './excerpt.ts';
 import { checkGrid, type Grid } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
 import { trellises } from './grids/trellises.ts';
@@ -167,10 +168,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
     const found = grids.get(grid);
     if (found) return found;
     const known = [...grids.keys()].join(', ');
-    throw new UnsupportedError(
-      `grid ${grid}`,
-      `grid must be one of those loaded, ${known}: got ${JSON.stringify(grid)}`,
-    );
+    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${show(grid)}`);
   }
 
   async function plan(input: Folder, options: CheckpointOptions): Promise<Plan> {
@@ -184,7 +182,7 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
     const method = await checkCarried(input);
     // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
     if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
-      const message = `weights must not be quantized yet: config.json says that they are, by ${JSON.stringify(method)}`;
+      const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: input.name });
     }
     return planned;

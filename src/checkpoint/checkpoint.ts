@@ -2,10 +2,11 @@
 // The index, `model.safetensors.index.json`: {"metadata":{"total_size":…},"weight_map":{"tensor":"shard",…}}.
 
 import { FormatError } from '../errors.ts';
+import { excerpt, show } from '../excerpt.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { openSafetensors, type SafetensorsFile, sliceExactly } from './safetensors/file.ts';
 import type { TensorInfo } from './safetensors/header.ts';
-import { cut, decodeText, parseStrict, show } from './safetensors/json.ts';
+import { decodeText, parseStrict } from './safetensors/json.ts';
 
 /** The name of a checkpoint's only file. */
 export const SINGLE_NAME = 'model.safetensors';
@@ -51,7 +52,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     });
   }
   const other = names.find((name) => /\.(bin|gguf|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
-  const found = other === undefined ? 'none is there' : `its weights are not safetensors (${cut(other)})`;
+  const found = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
   throw new FormatError(`folder must have ${wanted}: ${found}`, { file: folder.name });
 }
 
@@ -84,7 +85,7 @@ async function openShards(folder: Folder, names: readonly string[]): Promise<Che
     if (!held.get(shard)!.has(tensor)) {
       throw new FormatError(`tensor must be in the shard that the index names: ${show(shard)} lacks it`, {
         file: index,
-        tensor: cut(tensor),
+        tensor: tensor,
       });
     }
   }
@@ -116,7 +117,7 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
     if (typeof shard !== 'string' || !isPlainName(shard)) {
       throw new FormatError(`shard must be the name of a .safetensors file in the same folder: got ${show(shard)}`, {
         file,
-        tensor: cut(tensor),
+        tensor: tensor,
       });
     }
   }
@@ -133,7 +134,7 @@ function gather(folder: string, files: readonly SafetensorsFile[]): Checkpoint {
       if (twin !== undefined) {
         throw new FormatError(`tensor must be in one shard only: it is in ${show(twin.file.file)} too`, {
           file: file.file,
-          tensor: cut(info.name),
+          tensor: info.name,
         });
       }
       const tensor = { ...info, file };

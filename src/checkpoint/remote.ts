@@ -1,6 +1,7 @@
 // A checkpoint on a server: Hugging Face's file names below one address.
 
 import { FileError, FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import { type HttpOptions, urlSource } from '../source/http.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from './checkpoint.ts';
@@ -39,8 +40,7 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
     list: async () => [...found.keys()].sort(),
     open: async (name) => {
       const source = found.get(name);
-      if (!source)
-        throw new FormatError(`folder must have the file ${JSON.stringify(name)}: it has not`, { file: folder.name });
+      if (!source) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: folder.name });
       return source;
     },
   };

@@ -1,6 +1,7 @@
 // A grid: what weights are rounded to. Either n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p
 // to them, as HIGGS has them, or a trellis (trellis.ts).
 
+import { show } from '../excerpt.ts';
 import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
 import { checkTrellis, type Trellis } from './trellis.ts';
 
@@ -44,7 +45,7 @@ export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<st
 export function checkGrid(grid: Grid): void {
   if (typeof grid !== 'object' || grid === null) throw new TypeError(`grid must be a name or a grid: got ${grid}`);
   if (!isGridName(grid.name)) {
-    throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${JSON.stringify(grid.name)}`);
+    throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${show(grid.name)}`);
   }
   if (isTrellis(grid)) {
     checkTrellis(grid);

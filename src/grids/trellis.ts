@@ -1,6 +1,7 @@
 // A trellis: a code's value depends on the codes just before it, by sums of small integers out of three tables (FORMAT.md).
 // The encoder chooses the best sequence of codes, which errs less than the best grid of points at the same bits.
 
+import { show } from '../excerpt.ts';
 import { parseTrellisName } from './name.ts';
 
 /** Entries of one table: an index is four bits. */
@@ -58,7 +59,7 @@ const MEMORIES: Readonly<Record<number, readonly string[]>> = {
 export function checkTrellis(trellis: Trellis): void {
   const { name, p, bits, step, zero, tables } = trellis;
   const size = parseTrellisName(name);
-  if (!size) throw new RangeError(`name of a trellis must be t<bits>: got ${JSON.stringify(name)}`);
+  if (!size) throw new RangeError(`name of a trellis must be t<bits>: got ${show(name)}`);
   if (p !== 1 || bits !== size.bits) {
     throw new RangeError(`p and bits of trellis ${name} must be 1, ${size.bits}: got ${p}, ${bits}`);
   }

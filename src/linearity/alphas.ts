@@ -1,8 +1,8 @@
 // Sensitivities: what a unit of relative error t² in one tensor costs the model, loss ≈ base + Σ α t² (the linearity theorem).
 // As a file: FORMAT.md, "Sensitivities".
 
-import { show } from '../checkpoint/safetensors/json.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import { type Members, membersOf, parseFile, writeLines } from './json.ts';
 
 export const ALPHAS_VERSION = 1;

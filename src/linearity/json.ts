@@ -1,7 +1,8 @@
 // Members of the JSON files that this room reads: each of the kind that FORMAT.md says, none that it does not know.
 
-import { decodeText, type Json, parseStrict, show } from '../checkpoint/safetensors/json.ts';
+import { decodeText, type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { FormatError, type Place } from '../errors.ts';
+import { show } from '../excerpt.ts';
 
 /** Largest file that is read: a thousand times the sensitivities of a large model. */
 const FILE_LIMIT = 64 << 20;

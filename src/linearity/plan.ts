@@ -1,8 +1,8 @@
 // A plan of bits: the grid of every tensor, and what the theorem predicts of it. As a file: FORMAT.md, "Plans".
 
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { show } from '../checkpoint/safetensors/json.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { isGridName, NAME_RULE } from '../grids/name.ts';
 import { checkGroups, type Scheme } from '../quantize/scheme.ts';

@@ -1,8 +1,9 @@
 // A model's config.json, checked: the sizes and choices of a Llama-family decoder.
 
 import { sliceExactly } from '../checkpoint/safetensors/file.ts';
-import { decodeText, type Json, parseStrict, show } from '../checkpoint/safetensors/json.ts';
+import { decodeText, type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { FormatError, type Place, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 import type { Rope, RopeScaling } from './rope.ts';
 

@@ -2,6 +2,7 @@
 
 import { checkInteger } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { show } from '../excerpt.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
@@ -92,10 +93,9 @@ export interface LanguageModel {
 export async function loadModel(folder: Folder, options: ModelOptions = {}): Promise<LanguageModel> {
   const { activations = 'int8', cache = 'f16', threads, onProgress, signal } = options;
   try {
-    if (cache !== 'f16' && cache !== 'f32')
-      throw new RangeError(`cache must be "f16" or "f32": got ${JSON.stringify(cache)}`);
+    if (cache !== 'f16' && cache !== 'f32') throw new RangeError(`cache must be "f16" or "f32": got ${show(cache)}`);
     if (activations !== 'int8' && activations !== 'f32')
-      throw new RangeError(`activations must be "int8" or "f32": got ${JSON.stringify(activations)}`);
+      throw new RangeError(`activations must be "int8" or "f32": got ${show(activations)}`);
     const { contextLength: most, ...config } = await readConfig(folder);
     const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
     checkInteger('context', context, 1, most);

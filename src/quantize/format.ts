@@ -5,9 +5,10 @@
 import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
 import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
-import { type Json, parseStrict, show } from '../checkpoint/safetensors/json.ts';
+import { type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { isPadding, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';

@@ -1,6 +1,7 @@
 // One weight matrix in memory: quantize, dequantize, multiply. Blocks of rows go through the kernels one after the other.
 
 import { checkFloats, checkInteger } from '../check.ts';
+import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { type Codes, type Kernels, type Matrix, rowsPerBlock } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
@@ -54,7 +55,7 @@ export function schemeOf(
 ): Scheme {
   const { grid = DEFAULT_GRIDS[4], groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
   if (signs !== 'random' && signs !== 'none') {
-    throw new RangeError(`signs must be "random" or "none": got ${JSON.stringify(signs)}`);
+    throw new RangeError(`signs must be "random" or "none": got ${show(signs)}`);
   }
   const scheme = { grid: gridOf(grid), groupSize, seed: signs === 'none' ? null : seed };
   checkScheme(scheme);

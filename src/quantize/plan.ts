@@ -1,9 +1,9 @@
 // What quantizing a checkpoint will do, known before any weight is read: each tensor's scheme, and every output file's layout.
 
 import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
-import { show } from '../checkpoint/safetensors/json.ts';
 import { planShards, type Shard, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { FACTOR_COLS, type WeightDtype } from '../kernels/kernels.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';

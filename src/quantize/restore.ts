@@ -3,6 +3,7 @@
 import { type CheckpointTensor, INDEX_NAME } from '../checkpoint/checkpoint.ts';
 import { indexJson, planShards, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import { bytesPerWeight, type PlainDtype, rowsPerBlock } from '../kernels/kernels.ts';
 import type { OutputFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
@@ -62,7 +63,7 @@ export async function restoreCheckpoint(
 ): Promise<RestoreReport> {
   const { pool, dtype, onProgress, signal } = options;
   if (dtype !== undefined && !['F32', 'F16', 'BF16'].includes(dtype)) {
-    throw new RangeError(`dtype must be F32, F16 or BF16: got ${JSON.stringify(dtype)}`);
+    throw new RangeError(`dtype must be F32, F16 or BF16: got ${show(dtype)}`);
   }
   const tensors = inFileOrder(stored);
   const specs = tensors.map((tensor): TensorSpec[] => [specOf(tensor, dtype)]);

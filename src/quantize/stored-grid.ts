@@ -3,9 +3,10 @@
 //   higgs.grid.t4       U8 [3, 16]      {"mse", "step", "zero"}      tables of a trellis
 
 import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
-import { type Json, show } from '../checkpoint/safetensors/json.ts';
+import type { Json } from '../checkpoint/safetensors/json.ts';
 import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import { checkGrid, type Dimension, type Grid, isTrellis } from '../grids/grid.ts';
 import { NAME_RULE, parsePointGridName, parseTrellisName } from '../grids/name.ts';
 import { TABLE_ENTRIES } from '../grids/trellis.ts';

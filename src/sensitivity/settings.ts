@@ -1,6 +1,7 @@
 // How sensitivities are measured: settings, their defaults and limits.
 
 import { checkInteger } from '../check.ts';
+import { show } from '../excerpt.ts';
 
 /** What is measured, and how finely. */
 export interface SensitivitySettings {
@@ -45,12 +46,12 @@ export interface Settings extends Required<Omit<SensitivitySettings, 'text' | 's
 export function settingsOf(settings: SensitivitySettings, context: number): Settings {
   const { estimator = 'fisher', seed = 0, levels = DEFAULTS.levels } = settings;
   if (estimator !== 'fisher' && estimator !== 'noise')
-    throw new RangeError(`estimator must be "fisher" or "noise": got ${JSON.stringify(estimator)}`);
+    throw new RangeError(`estimator must be "fisher" or "noise": got ${show(estimator)}`);
   const { text, source = DEFAULTS.source } = settings;
   if (source !== 'model' && source !== 'random')
-    throw new RangeError(`source must be "model" or "random": got ${JSON.stringify(source)}`);
+    throw new RangeError(`source must be "model" or "random": got ${show(source)}`);
   if (text !== undefined && settings.source !== undefined)
-    throw new RangeError(`source must be left out where there is a text: got ${JSON.stringify(source)}`);
+    throw new RangeError(`source must be left out where there is a text: got ${show(source)}`);
   const { tokens = Math.min(DEFAULTS.tokens, context) } = settings;
   const { sequences = DEFAULTS[estimator].sequences, draws = DEFAULTS[estimator].draws } = settings;
   checkInteger('sequences', sequences, 1, 65535);
@@ -58,7 +59,7 @@ export function settingsOf(settings: SensitivitySettings, context: number): Sett
   checkInteger('seed', seed, 0, 2 ** 32 - 1);
   const ascending = levels.every((t2, j) => t2 > (levels[j - 1] ?? 0) && t2 < 4);
   if (levels.length === 0 || !ascending) {
-    throw new RangeError(`levels must be ascending numbers between 0 and 4: got ${JSON.stringify(levels)}`);
+    throw new RangeError(`levels must be ascending numbers between 0 and 4: got ${show(levels)}`);
   }
   return { source: text === undefined ? source : 'text', estimator, tokens, sequences, draws, levels, seed };
 }

@@ -1,6 +1,7 @@
 // Directories of browsers: the origin's private file system (OPFS), or one that a person picked.
 
 import { FileError, FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { ResumableFolder, Sink } from './source.ts';
 
 /** What is used of the browser's FileSystemDirectoryHandle, so that types do not need the DOM's. */
@@ -54,8 +55,7 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
     list: folderNames,
     async open(name) {
       const file = await handle.getFileHandle(name).catch(() => undefined);
-      if (!file)
-        throw new FormatError(`folder must have the file ${JSON.stringify(name)}: it has not`, { file: handle.name });
+      if (!file) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: handle.name });
       const blob = await file.getFile();
       return { byteLength: blob.size, slice: (start, end) => blob.slice(start, end).arrayBuffer() };
     },

@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 
 export { FileError };
 
@@ -168,7 +169,7 @@ export async function openFolder(path: string): Promise<Folder & { close(): Prom
     name: path,
     list: () => attempt('read', path, () => listFiles(path)),
     open: async (name) => {
-      const missing = `folder must have the file ${JSON.stringify(name)}: it has not`;
+      const missing = `folder must have the file ${show(name)}: it has not`;
       if (name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name))
         throw new FormatError(missing, { file: path });
       const file = join(path, name);

@@ -1,6 +1,7 @@
 // Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
 
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Source } from './source.ts';
 
 /** Largest file, in bytes, that is held in memory whole because its server knows no range requests. */
@@ -81,7 +82,7 @@ function sizeOf(response: Response, path: string): number {
   const range = response.headers.get('content-range');
   const size = Number(/^bytes (?:\d+-\d+|\*)\/(\d+)$/.exec(range ?? '')?.[1]);
   if (!Number.isSafeInteger(size)) {
-    throw new FormatError(`content-range must tell the size of the file: got ${JSON.stringify(range)}`, { file: path });
+    throw new FormatError(`content-range must tell the size of the file: got ${show(range)}`, { file: path });
   }
   return size;
 }

@@ -1,6 +1,7 @@
 // Sources, folders and sinks in memory: for pages, tests and buffers that are already here.
 
 import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Folder, Sink, Source } from './source.ts';
 
 /**
@@ -16,7 +17,7 @@ export function folderOf(name: string, files: Readonly<Record<string, Source>> |
     open: async (file) => {
       const source = sources.get(file);
       if (source === undefined)
-        throw new FormatError(`folder must have the file ${JSON.stringify(file)}: it has not`, { file: name });
+        throw new FormatError(`folder must have the file ${show(file)}: it has not`, { file: name });
       return source;
     },
   };

@@ -1,6 +1,7 @@
 // A conversation as the text that the model was trained on: the checkpoint's own chat template.
 
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 import { isRecord, readText } from './files.ts';
 import { parseTemplate, type Template } from './template.ts';
@@ -66,7 +67,7 @@ export async function openChatTemplate(
           const message = 'chat must have a chat template: the model has none, use generate';
           throw new UnsupportedError('chat without a template', message, { file: folder.name });
         }
-        throw new RangeError(`template must be one of ${[...texts.keys()].join(', ')}: got ${JSON.stringify(name)}`);
+        throw new RangeError(`template must be one of ${[...texts.keys()].join(', ')}: got ${show(name)}`);
       }
       template = parseTemplate(found.text, found.file);
       parsed.set(name, template);

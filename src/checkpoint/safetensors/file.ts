@@ -1,9 +1,9 @@
 // One safetensors file, read lazily: two slices to open it, one for each `read`.
 
 import { FormatError } from '../../errors.ts';
+import { show } from '../../excerpt.ts';
 import type { Source } from '../../source/source.ts';
 import { type Header, headerByteLength, parseHeader, type TensorInfo } from './header.ts';
-import { show } from './json.ts';
 
 /** An open file: its checked header and a way to its tensors' bytes. */
 export interface SafetensorsFile extends Header {

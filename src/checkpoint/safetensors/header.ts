@@ -6,8 +6,9 @@
 // Everything here is checked before any data is read: after `parseHeader` every range lies within the file.
 
 import { FormatError } from '../../errors.ts';
+import { show } from '../../excerpt.ts';
 import { bitsOf, byteLengthOf, countOf } from './dtype.ts';
-import { cut, decodeText, type Json, parseStrict, show } from './json.ts';
+import { decodeText, type Json, parseStrict } from './json.ts';
 
 /** Longest header in bytes: the limit of the reference implementation, about a million tensors. */
 export const HEADER_LIMIT = 100_000_000;
@@ -103,7 +104,7 @@ function readMetadata(json: Json, file: string): Map<string, string> {
 
 function readEntry(name: string, json: Json, dataStart: number, fileByteLength: number, file: string): TensorInfo {
   const fail = (message: string): never => {
-    throw new FormatError(message, { file, tensor: cut(name) });
+    throw new FormatError(message, { file, tensor: name });
   };
   if (!(json instanceof Map)) return fail(`entry must be an object: got ${show(json)}`);
   for (const key of ['dtype', 'shape', 'data_offsets']) {
@@ -146,7 +147,7 @@ function checkCover(tensors: TensorInfo[], dataStart: number, fileByteLength: nu
       const rule = tensor.start < end ? 'must not overlap' : 'must leave no hole after';
       throw new FormatError(`data ${rule} ${last()}: it starts at byte ${tensor.start}, ${last()} ends at ${end}`, {
         file,
-        tensor: cut(tensor.name),
+        tensor: tensor.name,
         byteOffset: tensor.start,
       });
     }

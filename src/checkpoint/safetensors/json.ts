@@ -3,6 +3,7 @@
 // hostile text before anything could be checked, and forgets repeated keys.
 
 import { FormatError } from '../../errors.ts';
+import { show } from '../../excerpt.ts';
 
 /** What `parseStrict` returns: plain JSON with objects as Maps, keys in the order of the text. */
 export type Json = null | boolean | number | string | Json[] | Map<string, Json>;
@@ -15,9 +16,6 @@ export const DEPTH_LIMIT = 32;
  * holds 300 k tensors, and keeps hostile text of 100 MB under 1 GB.
  */
 export const VALUE_LIMIT = 4_000_000;
-
-/** Longest excerpt of a file's own text in a message, in UTF-16 units: a name may be 90 MB long. */
-const EXCERPT_LIMIT = 80;
 
 /** How `parseStrict` words its errors and hands out what it reads. */
 export interface JsonContext {
@@ -61,7 +59,7 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
 
   function fail(message: string): never {
     const tensor = tensorOf?.(path);
-    throw new FormatError(`${subject} ${message}`, tensor === undefined ? { file } : { file, tensor: cut(tensor) });
+    throw new FormatError(`${subject} ${message}`, tensor === undefined ? { file } : { file, tensor });
   }
 
   function unexpected(): never {
@@ -210,26 +208,6 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
   skipSpace();
   if (at < text.length) unexpected();
   return value;
-}
-
-/** A file's own text, cut to a length that a message can carry, without control characters. */
-export function cut(text: string): string {
-  const short = text.length <= EXCERPT_LIMIT ? text : `${text.slice(0, EXCERPT_LIMIT)}…`;
-  return short.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '�');
-}
-
-/** A JSON value as a message shows it: strings quoted and cut, arrays to eight items, objects by their name. */
-export function show(value: Json | undefined): string {
-  if (value === undefined) return 'nothing';
-  if (typeof value === 'string') return JSON.stringify(cut(value));
-  if (value instanceof Map) return 'an object';
-  if (Array.isArray(value)) {
-    return `[${value
-      .slice(0, 8)
-      .map((item) => (Array.isArray(item) ? 'an array' : show(item)))
-      .join(', ')}${value.length > 8 ? ', …' : ''}]`;
-  }
-  return Object.is(value, -0) ? '-0' : String(value);
 }
 
 function isDigit(c: number): boolean {

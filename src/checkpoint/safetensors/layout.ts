@@ -7,10 +7,10 @@
 
 import { checkInteger } from '../../check.ts';
 import { FormatError } from '../../errors.ts';
+import { excerpt, show } from '../../excerpt.ts';
 import { INDEX_NAME, SINGLE_NAME } from '../checkpoint.ts';
 import { byteLengthOf } from './dtype.ts';
 import { HEADER_LIMIT } from './header.ts';
-import { cut, show } from './json.ts';
 
 /** Data starts at multiples of this many bytes: the widest element, so that any typed array can view it. */
 export const ALIGNMENT = 8;
@@ -235,7 +235,7 @@ function checkNames(drafts: readonly Draft[], fileNames: readonly string[]): voi
     if (files.has(file)) throw new FormatError('name of a shard must be its own: it is taken', { file });
     files.add(file);
     for (const { spec } of entries) {
-      const tensor = cut(spec.name);
+      const tensor = excerpt(spec.name);
       if (spec.name === '__metadata__' || spec.name === '__proto__') {
         throw new FormatError('name must not be one that the format reserves: it is', { file, tensor });
       }
