@@ -2,7 +2,8 @@
 // `--grids` bundle those as well. The type declarations come from declarations.mjs.
 
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { build } from 'esbuild';
 import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
@@ -30,18 +31,7 @@ const shared = {
 };
 
 const asc = 'node_modules/assemblyscript/bin/asc.js';
-for (const target of ['debug', 'release']) {
-  const suffix = target === 'debug' ? '.debug.wasm' : '.wasm';
-  const decoder = ['assembly/decoder/index.ts', '--importMemory', '--outFile', `build/decoder${suffix}`];
-  for (const sources of [['assembly/index.ts'], decoder]) {
-    execFileSync(process.execPath, [asc, ...sources, '--target', target], { stdio: 'inherit' });
-  }
-}
-// Integer products of relaxed SIMD, for runtimes that have it; everything else in it is the same.
-const relaxed = ['--importMemory', '--enable', 'relaxed-simd', '--outFile', 'build/decoder.relaxed.wasm'];
-execFileSync(process.execPath, [asc, 'assembly/decoder/index.ts', ...relaxed, '--target', 'release'], {
-  stdio: 'inherit',
-});
+compileKernels();
 
 /**
  * The core imports what runs models when it is asked to: a file beside it.
@@ -111,11 +101,6 @@ await build({
   banner: { js: '#!/usr/bin/env node' },
   plugins: [decoderBeside('./decoder.js')],
 });
-// Other encoders, on the same base, to compare with; a test holds them to their scalar form.
-if (wanted.has('--bench') || wanted.has('--tests')) {
-  const entry = ['bench/assembly/index.ts', '--target', 'release', '--outFile', 'build/bench/peers.wasm'];
-  execFileSync(process.execPath, ['node_modules/assemblyscript/bin/asc.js', ...entry], { stdio: 'inherit' });
-}
 if (wanted.has('--tests'))
   await bundle(
     'tests',
@@ -131,6 +116,41 @@ if (wanted.has('--grids'))
     outdir: 'build',
     platform: 'node',
   });
+
+/** Compiles the kernels, unless build/ has them of these sources already: that takes most of a build. */
+function compileKernels() {
+  const sources = ['assembly', 'bench/assembly'].flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => `${folder}/${name}`),
+  );
+  const hash = createHash('sha256');
+  for (const file of [...sources.sort(), 'asconfig.json', 'esbuild.mjs', 'node_modules/assemblyscript/package.json']) {
+    hash.update(`${file}\n`).update(readFileSync(file));
+  }
+  const sum = hash.digest('hex');
+  const decoder = ['assembly/decoder/index.ts', '--importMemory'];
+  const release = ['--target', 'release'];
+  /** @type {Record<string, string[]>} */
+  const outputs = {
+    'build/higgs.debug.wasm': ['assembly/index.ts', '--target', 'debug'],
+    'build/higgs.wasm': ['assembly/index.ts', ...release],
+    'build/decoder.debug.wasm': [...decoder, '--target', 'debug'],
+    'build/decoder.wasm': [...decoder, ...release],
+    // Integer products of relaxed SIMD, for runtimes that have it; everything else in it is the same.
+    'build/decoder.relaxed.wasm': [...decoder, '--enable', 'relaxed-simd', ...release],
+    // Other encoders, on the same base, to compare with; a test holds them to their scalar form.
+    'build/bench/peers.wasm': ['bench/assembly/index.ts', ...release],
+  };
+  const note = 'build/kernels.sha256';
+  const isFresh = existsSync(note) && readFileSync(note, 'utf8') === sum && Object.keys(outputs).every(existsSync);
+  if (isFresh) return;
+  rmSync(note, { force: true });
+  for (const [file, options] of Object.entries(outputs)) {
+    execFileSync(process.execPath, [asc, ...options, '--outFile', file], { stdio: 'inherit' });
+  }
+  writeFileSync(note, sum);
+}
 
 /** @param {string} name of a package @param {string} from the package that has its licence */
 function licence(name, from = name) {
