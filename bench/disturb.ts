@@ -3,10 +3,9 @@
 
 import type { DenseLinear } from '../src/model/linear.ts';
 import { fisherAlphas } from '../src/sensitivity/fisher.ts';
-import { isFeedForward, MATRICES_PER_LAYER, matrixOf } from '../src/sensitivity/matrices.ts';
-import { randomSequences, type Sequence } from '../src/sensitivity/sequences.ts';
+import { measuredOf } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, type Session, squaredNorms } from '../src/sensitivity/session.ts';
-import { placeSequence } from '../src/sensitivity/work.ts';
+import { placeSequence, randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startThreads } from '../src/workers/node.ts';
 
@@ -60,11 +59,11 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const open = async (estimator: 'fisher' | 'noise', draws: number) =>
     openSession(await planSession(folder, { estimator, tokens, draws, threads }), await startThreads(threads), {});
   const fisher = await open('fisher', DRAWS);
-  const { config } = fisher.measuring.state;
+  const { vocabulary } = fisher;
   const isText = typeof texts !== 'number';
   const sequences = isText
-    ? texts.map((ids) => beginningOf(ids, tokens, config.bos))
-    : randomSequences(config, texts, tokens, SEED);
+    ? texts.map((ids) => beginningOf(ids, tokens, vocabulary.bos))
+    : randomSequences(vocabulary, texts, tokens, SEED);
   const norms = squaredNorms(fisher);
   const results: number[][] = [];
   const { base } = await fisherAlphas({
@@ -76,13 +75,11 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
 
   const session = await open('noise', 1);
   const { state, floats } = session.measuring;
-  const places = state.layers.flatMap((own, layer) =>
-    Array.from({ length: MATRICES_PER_LAYER }, (_, matrix) => {
-      const { rows, cols, weights, dtype } = matrixOf(own, matrix) as DenseLinear;
-      if (dtype !== 'F32') throw new RangeError(`weights must be F32: got ${dtype}`);
-      return { layer, half: isFeedForward(matrix) ? 1 : 0, rows, cols, at: weights / 4 };
-    }),
-  );
+  const places = measuredOf(state).map(({ linear, block }) => {
+    const { rows, cols, weights, dtype } = linear as DenseLinear;
+    if (dtype !== 'F32') throw new RangeError(`weights must be F32: got ${dtype}`);
+    return { block, rows, cols, at: weights / 4 };
+  });
   const matrices = places.map(({ rows, cols, at }) => ({ rows, cols, weights: floats.slice(at, at + rows * cols) }));
   const alphas = results.map((traces) =>
     places.map(({ rows, cols }, i) => {
@@ -94,13 +91,13 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
 
   function lossAlone(i: number, weights: Float32Array): number {
     put(i, weights);
-    const loss = runFrom(session, places[i].layer, places[i].half, isText);
+    const loss = runFrom(session, places[i].block, isText);
     put(i, matrices[i].weights);
     return loss;
   }
   function lossTogether(weightsOf: (matrix: number) => Float32Array): number {
     for (const i of matrices.keys()) put(i, weightsOf(i));
-    const loss = runFrom(session, 0, 0, isText);
+    const loss = runFrom(session, 0, isText);
     for (const [i, { weights }] of matrices.entries()) put(i, weights);
     return loss;
   }
@@ -136,24 +133,24 @@ function beginningOf(ids: readonly number[], tokens: number, bos: number | undef
 function runClean(session: Session, sequence: Sequence): void {
   placeSequence(session, sequence);
   session.run({ kind: 'embed' });
-  for (const layer of session.measuring.state.layers.keys()) session.run({ kind: 'layer', layer, save: true });
+  for (const block of session.measuring.state.blocks.keys()) session.run({ kind: 'block', block, save: true });
   runHead(session, 'keep', false);
 }
 
-// The loss, by a run from half a layer on.
-function runFrom(session: Session, layer: number, half: number, isText: boolean): number {
+// The loss, by a run from a block on.
+function runFrom(session: Session, first: number, isText: boolean): number {
   const { state, workspace, doubles } = session.measuring;
-  session.run({ kind: 'restore', half: 2 * layer + half });
-  session.run({ kind: 'layer', layer, half });
-  for (let next = layer + 1; next < state.layers.length; next++) session.run({ kind: 'layer', layer: next });
+  session.run({ kind: 'restore', block: first });
+  for (let block = first; block < state.blocks.length; block++) session.run({ kind: 'block', block });
   runHead(session, 'compare', isText);
   const losses = doubles.subarray(workspace.sums / 8, workspace.sums / 8 + workspace.tokens);
   return losses.reduce((sum, loss) => sum + loss, 0) / workspace.tokens;
 }
 
-function runHead(session: Session, kind: 'keep' | 'compare', save: boolean): void {
+function runHead(session: Session, kind: 'keep' | 'compare', text: boolean): void {
   const { state, workspace } = session.measuring;
   for (let first = 0; first < workspace.tokens; first += state.logitRows) {
-    session.run({ kind, first, count: Math.min(state.logitRows, workspace.tokens - first), save });
+    const some = { first, count: Math.min(state.logitRows, workspace.tokens - first) };
+    session.run(kind === 'keep' ? { kind, ...some } : { kind, ...some, text });
   }
 }

@@ -53,21 +53,33 @@ export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: num
       const { language } = await open(folder, 'f32');
       const known = new Map<string, Float32Array>();
       return {
-        config: language.config,
-        threads: language.threads,
-        memory: language.memory,
-        get cached() {
-          return language.cached;
+        ...language,
+        async open(options) {
+          const sequence = await language.open(options);
+          let seen: number[] = [];
+          return {
+            get ids() {
+              return seen;
+            },
+            async extend(ids, extending = {}) {
+              const key = `${seen}:${Array.from(ids)}:${extending.rows}`;
+              let logits = known.get(key);
+              if (!logits) {
+                const missing = seen.slice(sequence.ids.length);
+                if (missing.length > 0) await sequence.extend(missing, { rows: 'none' });
+                logits = await sequence.extend(ids, extending);
+              }
+              known.set(key, logits);
+              seen = [...seen, ...Array.from(ids)];
+              return logits;
+            },
+            truncate(length) {
+              seen = seen.slice(0, length);
+              sequence.truncate(length);
+            },
+            close: () => sequence.close(),
+          };
         },
-        async forward(ids, options = {}) {
-          if (options.from || options.logits !== 'all') return language.forward(ids, options);
-          const key = Array.from(ids).join();
-          const logits = known.get(key) ?? (await language.forward(ids, options));
-          known.set(key, logits);
-          return logits;
-        },
-        hidden: (ids) => language.hidden(ids),
-        close: () => language.close(),
       };
     },
   };

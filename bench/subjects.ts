@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readConfig } from '../src/model/config.ts';
+import { readArchitecture } from '../src/model/families/family.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
 import { openTokenizer } from '../src/text/tokenizer.ts';
@@ -52,7 +52,7 @@ async function booksLlama(windows: number): Promise<Subject> {
 async function storyModel(name: string, stories: number, data: string): Promise<Subject> {
   const folder = await openFolder(join(data, 'models', name));
   const { encode } = await openTokenizer(folder);
-  const { contextLength: context } = await readConfig(folder);
+  const { contextLength: context } = await readArchitecture(folder);
   const all = readFileSync(join(data, 'text/tinystories.txt'), 'utf8')
     .split('<|endoftext|>')
     .map((story) => story.trim());

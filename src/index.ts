@@ -45,7 +45,7 @@ export type { VerifyReport } from './quantize/verify.ts';
 export type { SensitivityCost } from './sensitivity/cost.ts';
 export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
-export type { SensitivityProgress } from './sensitivity/steps.ts';
+export type { SensitivityProgress } from './sensitivity/work.ts';
 export { type DirectoryHandle, directoryFolder } from './source/directory.ts';
 export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';

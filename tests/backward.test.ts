@@ -9,10 +9,13 @@ import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { dtypeCodes } from '../src/kernels/layout.ts';
+import type { Attention } from '../src/model/blocks/attention.ts';
+import type { FeedForward } from '../src/model/blocks/feedforward.ts';
+import type { Linear } from '../src/model/linear.ts';
 import * as twin from '../src/reference/backward.ts';
 import { throughF16 } from '../src/reference/decoder.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
-import { MATRICES_PER_LAYER, MATRIX, matrixOf, tensorName } from '../src/sensitivity/matrices.ts';
+import { measuredOf } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals, sameBits } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -206,15 +209,14 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
   const fisher = workspace.fisher!;
   ints.set(ids, state.ids / 4);
   run({ kind: 'embed' });
-  for (const layer of state.layers.keys()) run({ kind: 'layer', layer, save: true });
+  for (const block of state.blocks.keys()) run({ kind: 'block', block, save: true });
   for (let first = 0; first < TOKENS; first += state.logitRows) {
     run({ kind: 'labels', first, count: Math.min(state.logitRows, TOKENS - first), seed: 7 });
   }
   const labels = [...ints.subarray(fisher.labels / 4 + TOKENS, fisher.labels / 4 + 2 * TOKENS)];
   const gradients: Gradient[] = [];
   // `x` is (tokens, cols), `d` (draws, tokens, rows).
-  const take = (layer: number, matrix: number, x: number, d: Float32Array) => {
-    const { rows, cols } = matrixOf(state.layers[layer], matrix);
+  const take = ({ name, rows, cols }: Linear, place: number, x: number, d: Float32Array) => {
     const values = new Float64Array(rows * cols);
     for (let t = 0; t < TOKENS; t++) {
       for (let r = 0; r < rows; r++) {
@@ -222,28 +224,29 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
           values[r * cols + c] += d[(TOKENS + t) * rows + r] * floats[x / 4 + t * cols + c];
       }
     }
-    const at = workspace.sums / 8 + (matrix * DRAWS + 1) * TOKENS;
+    const at = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
     const squares = doubles.subarray(at, at + TOKENS).reduce((sum, value) => sum + value, 0);
-    gradients.push({ name: tensorName(layer, matrix), values, squares });
+    gradients.push({ name, values, squares });
   };
-  const gradient = (address: number, layer: number, matrix: number) => {
-    const { rows } = matrixOf(state.layers[layer], matrix);
-    return floats.slice(address / 4, address / 4 + DRAWS * TOKENS * rows);
-  };
-  for (let layer = state.layers.length - 1; layer >= 0; layer--) {
-    const behindDown = gradient(fisher.dX, layer, MATRIX.down);
-    run({ kind: 'feedForwardBack', layer });
-    take(layer, MATRIX.down, state.gate, behindDown);
-    take(layer, MATRIX.gate, state.normed, gradient(fisher.dGate, layer, MATRIX.gate));
-    take(layer, MATRIX.up, state.normed, gradient(fisher.dUp, layer, MATRIX.up));
-    const behindOutput = gradient(fisher.dX, layer, MATRIX.output);
-    run({ kind: 'attentionBack', layer });
-    take(layer, MATRIX.output, state.mixed, behindOutput);
-    take(layer, MATRIX.q, state.normed, gradient(fisher.dQ, layer, MATRIX.q));
-    take(layer, MATRIX.k, state.normed, gradient(fisher.dK, layer, MATRIX.k));
-    take(layer, MATRIX.v, state.normed, gradient(fisher.dV, layer, MATRIX.v));
+  const gradient = (address: number, { rows }: Linear) =>
+    floats.slice(address / 4, address / 4 + DRAWS * TOKENS * rows);
+  const { dGate, dUp, dQ, dK, dV } = fisher.regions;
+  for (let index = state.blocks.length - 1; index >= 0; index -= 2) {
+    const feedForward = state.blocks[index] as FeedForward;
+    const behindDown = gradient(fisher.dX, feedForward.down);
+    run({ kind: 'back', block: index });
+    take(feedForward.down, 2, feedForward.gated, behindDown);
+    take(feedForward.gate, 0, state.normed, gradient(dGate, feedForward.gate));
+    take(feedForward.up, 1, state.normed, gradient(dUp, feedForward.up));
+    const attention = state.blocks[index - 1] as Attention;
+    const behindOutput = gradient(fisher.dX, attention.output);
+    run({ kind: 'back', block: index - 1 });
+    take(attention.output, 3, attention.mixed, behindOutput);
+    take(attention.q, 0, state.normed, gradient(dQ, attention.q));
+    take(attention.k, 1, state.normed, gradient(dK, attention.k));
+    take(attention.v, 2, state.normed, gradient(dV, attention.v));
   }
-  assert.is(gradients.length, state.layers.length * MATRICES_PER_LAYER);
+  assert.is(gradients.length, measuredOf(state).length);
   return { labels, gradients };
 }
 

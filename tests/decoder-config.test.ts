@@ -3,7 +3,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FormatError, load, UnsupportedError } from '../src/index.ts';
-import { type ModelConfig, parseConfig, readConfig } from '../src/model/config.ts';
+import type { Architecture } from '../src/model/architecture.ts';
+import type { AttentionSpec } from '../src/model/blocks/attention.ts';
+import type { FeedForwardSpec } from '../src/model/blocks/feedforward.ts';
+import { fieldsOf } from '../src/model/config.ts';
+import { architectureOf, readArchitecture } from '../src/model/families/family.ts';
 import { loadModel } from '../src/model/model.ts';
 import { frequencies } from '../src/model/rope.ts';
 import {
@@ -20,37 +24,43 @@ import { configs, modelFolder, randomFile } from './models.ts';
 const test = suite('decoder config');
 const llama = configs.llama!;
 
-const parse = (changes: object, base: object = llama): ModelConfig =>
+const parseConfig = (text: string, file: string): Architecture => architectureOf(fieldsOf(text, file));
+const parse = (changes: object, base: object = llama): Architecture =>
   parseConfig(JSON.stringify({ ...base, ...changes }), 'm/config.json');
+const attentionOf = ({ layers }: Architecture) => layers.map(([attention]) => attention as AttentionSpec);
+const windowsOf = (architecture: Architecture) => attentionOf(architecture).map(({ window }) => window);
+const biasesOf = (architecture: Architecture) => {
+  const [attention, feedForward] = architecture.layers[1] as [AttentionSpec, FeedForwardSpec];
+  return { qkv: attention.k.bias, output: attention.output.bias, feedForward: feedForward.down.bias };
+};
 
-test('parseConfig() reads what a Llama-family configuration says', () => {
+test('architectureOf() reads what a Llama-family configuration says', () => {
   const config = parse({ rms_norm_eps: 1e-6, eos_token_id: [2, 5], sliding_window: 8 });
-  assert.equal(config.windows, [0, 0]); // Llama has none, whatever the file says
+  assert.equal(windowsOf(config), [0, 0]); // Llama has none, whatever the file says
   assert.equal(config.eos, [2, 5]);
   assert.is(config.epsilon, 1e-6);
   assert.is(config.tied, false);
-  assert.equal(config.biases, { qkv: false, output: false, feedForward: false });
-  assert.equal(parse({ sliding_window: 7 }, configs.mistral).windows, [7, 7]);
-  assert.equal(parse({ sliding_window: null }, configs.mistral).windows, [0, 0]);
-  assert.equal(parse({}, configs.qwen2).windows, [0, 5]);
-  assert.equal(parse({ use_sliding_window: false }, configs.qwen2).windows, [0, 0]);
-  assert.equal(parse({}, configs.qwen2).biases, { qkv: true, output: false, feedForward: false });
-  assert.equal(parse({}, configs.qwen3).windows, [0, 9]);
-  assert.is(parse({}, configs.qwen3).headNorms, true);
+  assert.equal(biasesOf(config), { qkv: false, output: false, feedForward: false });
+  assert.equal(windowsOf(parse({ sliding_window: 7 }, configs.mistral)), [7, 7]);
+  assert.equal(windowsOf(parse({ sliding_window: null }, configs.mistral)), [0, 0]);
+  assert.equal(windowsOf(parse({}, configs.qwen2)), [0, 5]);
+  assert.equal(windowsOf(parse({ use_sliding_window: false }, configs.qwen2)), [0, 0]);
+  assert.equal(biasesOf(parse({}, configs.qwen2)), { qkv: true, output: false, feedForward: false });
+  assert.equal(windowsOf(parse({}, configs.qwen3)), [0, 9]);
+  assert.is(attentionOf(parse({}, configs.qwen3))[1].qNorm, 'model.layers.1.self_attn.q_norm.weight');
 });
 
-test('parseConfig() takes what a file leaves out from the architecture', () => {
+test('architectureOf() takes what a file leaves out from the architecture', () => {
   const none = undefined;
   const left = { head_dim: none, num_key_value_heads: none, rope_theta: none, rms_norm_eps: none };
   const config = parse({ ...left, hidden_size: 72 });
-  assert.is(config.headDim, 12);
-  assert.is(config.kvHeads, 6);
-  assert.is(config.rope.theta, 10000);
+  const [{ headDim, kvHeads, rope }] = attentionOf(config);
+  assert.equal([headDim, kvHeads, rope.theta], [12, 6, 10000]);
   assert.is(config.epsilon, 1e-6);
-  assert.is(parse({ head_dim: none }, configs.qwen3).headDim, 128);
+  assert.is(attentionOf(parse({ head_dim: none }, configs.qwen3))[0].headDim, 128);
 });
 
-test('parseConfig() names what is not handled', () => {
+test('architectureOf() names what is not handled', () => {
   const cases: [object, string, string][] = [
     [{ architectures: ['GemmaForCausalLM'] }, 'architecture GemmaForCausalLM', 'architecture must be one of Llama'],
     [{ architectures: undefined, model_type: 'phi3' }, 'model_type phi3', 'model_type must be one of llama, mistral'],
@@ -73,7 +83,7 @@ test('parseConfig() names what is not handled', () => {
   }
 });
 
-test('parseConfig() refuses values that are wrong, hostile or contradictory', () => {
+test('architectureOf() refuses values that are wrong, hostile or contradictory', () => {
   const cases: [object, string][] = [
     [{ hidden_size: undefined }, 'hidden_size must be an integer from 1 to 65536: got nothing'],
     [{ hidden_size: 1e9 }, 'hidden_size must be an integer from 1 to 65536: got 1000000000'],
@@ -119,13 +129,13 @@ test('parseConfig() refuses values that are wrong, hostile or contradictory', ()
   assert.throws(() => parseConfig('{"a":1,"a":2}', 'm'), /m: config/);
 });
 
-test('readConfig() prefers the ids of generation_config.json that end a text', async () => {
+test('readArchitecture() prefers the ids of generation_config.json that end a text', async () => {
   const encode = (value: object) => new TextEncoder().encode(JSON.stringify(value));
   const folder = memoryFolder({
     'config.json': encode(llama),
     'generation_config.json': encode({ eos_token_id: [7, 8] }),
   });
-  assert.equal((await readConfig(folder)).eos, [7, 8]);
+  assert.equal((await readArchitecture(folder)).eos, [7, 8]);
 });
 
 test('frequencies() are powers of theta to 1e-14, and slowed as the scaling says', () => {

@@ -3,7 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
-import { loadModel } from '../src/model/model.ts';
+import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -21,7 +21,7 @@ for (const [name, config] of Object.entries(configs)) {
     const oracle = oracleOf(config, tensorsOf(file));
     const wanted = oracle.logits(ids);
     for (const cache of ['f32', 'f16'] as const) {
-      const model = await loadModel(modelFolder(config, file), { cache });
+      const model = await loadAlone(modelFolder(config, file), { cache });
       near(await model.forward(ids, { logits: 'all' }), wanted, TOLERANCES[cache]);
       near(await model.hidden(ids), oracle.hidden(ids), TOLERANCES[cache]);
       await model.close();
@@ -29,7 +29,7 @@ for (const [name, config] of Object.entries(configs)) {
   });
 
   test(`forward() gives the same bits for one id at a time as for all: ${name}`, async () => {
-    const model = await loadModel(modelFolder(config, randomFile(config)));
+    const model = await loadAlone(modelFolder(config, randomFile(config)));
     const all = await model.forward(ids, { logits: 'all' });
     await model.forward(ids.slice(0, 1));
     const rows = [];
@@ -51,7 +51,7 @@ for (const grid of ['p2n256', 'p1n8', 'p2n16']) {
         const decoded = memoryOutput();
         await higgs.dequantizeCheckpoint(output.folder(), decoded, { dtype: 'F32' });
         const wanted = oracleOf(config, tensorsOf(decoded.files.get('model.safetensors')!)).logits(ids);
-        const model = await loadModel(output.folder(), { cache: 'f32', activations: 'f32' });
+        const model = await loadAlone(output.folder(), { cache: 'f32', activations: 'f32' });
         near(await model.forward(ids, { logits: 'all' }), wanted, TOLERANCES.f32);
         await model.close();
       }
@@ -62,8 +62,8 @@ for (const grid of ['p2n256', 'p1n8', 'p2n16']) {
 test('loadModel() uses the token embedding as head when there is no other', async () => {
   const config = { ...configs['llama, rope_parameters'] };
   const file = randomFile(config);
-  const tied = await loadModel(modelFolder(config, file));
-  const untold = await loadModel(modelFolder({ ...config, tie_word_embeddings: undefined }, file));
+  const tied = await loadAlone(modelFolder(config, file));
+  const untold = await loadAlone(modelFolder({ ...config, tie_word_embeddings: undefined }, file));
   sameBits(await untold.forward(ids), await tied.forward(ids));
 });
 

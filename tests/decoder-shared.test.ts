@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadModel } from '../src/model/model.ts';
+import { loadAlone } from './alone.ts';
 import { memoryFolder } from './checkpoints.ts';
 import { randomIds } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -20,7 +20,7 @@ for (const name of ['stories260K', 'babyllama361']) {
   test(`forward() agrees with the oracle: ${name}`, async () => {
     const read = (file: string) => new Uint8Array(readFileSync(`${folder}/${file}`));
     const [config, weights] = [read('config.json'), read('model.safetensors')];
-    const model = await loadModel(memoryFolder({ 'config.json': config, 'model.safetensors': weights }), {
+    const model = await loadAlone(memoryFolder({ 'config.json': config, 'model.safetensors': weights }), {
       cache: 'f32',
     });
     const ids = [1, ...randomIds(20, model.config.vocabSize)];

@@ -5,8 +5,9 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
-import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
+import type { ModelOptions } from '../src/model/model.ts';
 import { startThreads } from '../src/workers/node.ts';
+import { type LoneModel, loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -44,7 +45,7 @@ test('the oracle agrees with the reference to 1e-9', () => {
 
 for (const cache of ['f16', 'f32'] as const) {
   test(`forward() agrees with the reference within 1e-3, and greedy text is equal: cache ${cache}`, async () => {
-    const model = await loadModel(books, { cache });
+    const model = await loadAlone(books, { cache });
     const { vocabSize } = model.config;
     for (const { ids, last, per_position_argmax, per_position_logsumexp, greedy } of prompts) {
       const logits = await model.forward(ids, { logits: 'all' });
@@ -67,7 +68,7 @@ for (const cache of ['f16', 'f32'] as const) {
 }
 
 test('forward() gives the reference its perplexity on the first windows of test.txt, within 0.01 %', async () => {
-  const model = await loadModel(books);
+  const model = await loadAlone(books);
   const [tokenizer, settings] = ['tokenizer', 'tokenizer_config'].map((name) =>
     JSON.parse(readFileSync(`${FOLDER}/${name}.json`, 'utf8')),
   );
@@ -87,7 +88,7 @@ test('forward() gives the reference its perplexity on the first windows of test.
 });
 
 test('config holds what config.json and generation_config.json say', async () => {
-  const { config, memory } = await loadModel(books);
+  const { config, memory } = await loadAlone(books);
   assert.is(config.vocabSize, 2048);
   assert.is(config.contextLength, 512);
   assert.is(config.bos, 1);
@@ -96,9 +97,9 @@ test('config holds what config.json and generation_config.json say', async () =>
   assert.ok(memory.bytes - memory.cache - memory.weights < 64 * 2 ** 20);
 });
 
-const tiny = (options: ModelOptions = {}): Promise<LanguageModel> => {
+const tiny = (options: ModelOptions = {}): Promise<LoneModel> => {
   const config = configs.llama!;
-  return loadModel(modelFolder(config, randomFile(config)), { context: 200, ...options });
+  return loadAlone(modelFolder(config, randomFile(config)), { context: 200, ...options });
 };
 const ids = randomIds(150, 361, 3);
 
@@ -112,8 +113,8 @@ for (const size of [2, 3]) {
         await higgs.quantizeCheckpoint(folder, output, { grid: 'p2n16', groupSize: 16, embeddings: 'p1n16' });
         folder = output.folder();
       }
-      const alone = await loadModel(folder);
-      const team = await loadModel(folder, { threads: await startThreads(size) });
+      const alone = await loadAlone(folder);
+      const team = await loadAlone(folder, { threads: await startThreads(size) });
       assert.is(team.threads, size);
       sameBits(await team.forward(ids, { logits: 'all' }), await alone.forward(ids, { logits: 'all' }));
       sameBits(await team.forward([5], { from: 150 }), await alone.forward([5], { from: 150 }));
@@ -128,9 +129,6 @@ test('forward() with `from` keeps the cache up to there, and gives the bits of a
   await model.forward(ids, { logits: 'none' });
   assert.equal(model.cached, ids);
   const next = [...ids.slice(0, 90), 7, 8, 9];
-  assert.is(model.reusable(next), 90);
-  assert.is(model.reusable(ids), 149); // the last is computed, for its logits
-  assert.is(model.reusable([300]), 0);
   sameBits(await model.forward(next.slice(90), { from: 90 }), await other.forward(next));
   assert.equal(model.cached, next);
 });
@@ -158,30 +156,29 @@ test('forward() refuses ids and places that are wrong, and is unharmed', async (
   await refused(model.forward([1, 361]), RangeError, 'ids[1] must be an integer from 0 to 360: got 361');
   await refused(model.forward([-1]), RangeError, 'ids[0] must be an integer from 0 to 360: got -1');
   await refused(model.forward([0.5]), RangeError, 'ids[0] must be an integer from 0 to 360: got 0.5');
-  await refused(model.forward([1], { from: 4 }), RangeError, 'from must be an integer from 0 to 3: got 4');
   const long = new Array(201).fill(1);
-  await refused(model.forward(long), RangeError, 'ids must fit the context of 200: they end at 201');
-  assert.equal(model.cached, [1, 2, 3]);
+  await refused(model.forward(long), RangeError, 'ids must fit the 200 of the sequence: they end at 201');
+  await model.forward([1, 2, 3]);
   sameBits(await model.forward([3], { from: 2 }), before);
 });
 
-test('forward() refuses to begin while another pass is under way, or after close()', async () => {
-  const model = await loadModel(books);
+test('extend() refuses a second call at once, and any after close()', async () => {
+  const model = await loadAlone(books);
   const long = randomIds(400, 2048);
   const first = model.forward(long);
-  await refused(model.forward([1]), Error, 'model must be idle: a pass is under way');
-  await refused(model.hidden([1]), Error, 'model must be idle: a pass is under way');
+  await refused(model.sequence.extend([1]), RangeError, 'sequence must be idle: a call is under way');
   sameBits(await first, await model.forward(long));
   await model.close();
-  await refused(model.forward([1]), Error, 'model must be open: it is closed');
+  await refused(model.forward([1]), RangeError, 'model must be open: it is closed');
+  await refused(model.open({ capacity: 1 }), RangeError, 'model must be open: it is closed');
 });
 
 test('forward() stops at an abort between batches, and the cache holds what was done', async () => {
-  const model = await loadModel(books);
+  const model = await loadAlone(books);
   const long = randomIds(512, 2048);
   const controller = new AbortController();
-  setTimeout(() => controller.abort(), 1);
-  await endsWith(model.forward(long, { signal: controller.signal }), 'AbortError');
+  const each = () => controller.abort();
+  await endsWith(model.forward(long, { logits: 'all', each, signal: controller.signal }), 'AbortError');
   const done = model.cached.length;
   assert.ok(done > 0 && done < 512 && done % 64 === 0, `${done}`);
   sameBits(await model.forward(long.slice(done), { from: done }), await model.forward(long));
@@ -199,7 +196,7 @@ test('loadModel() tells of its progress, and stops at an abort', async () => {
   const controller = new AbortController();
   const seen: number[] = [];
   let bytes = 0;
-  await loadModel(books, {
+  await loadAlone(books, {
     onProgress: (progress) => {
       seen.push(progress.bytesDone);
       bytes = progress.bytes;
@@ -207,7 +204,7 @@ test('loadModel() tells of its progress, and stops at an abort', async () => {
   });
   assert.is(seen.at(-1), bytes);
   const onProgress = () => controller.abort();
-  await endsWith(loadModel(books, { signal: controller.signal, onProgress }), 'AbortError');
+  await endsWith(loadAlone(books, { signal: controller.signal, onProgress }), 'AbortError');
 });
 
 test.run();

@@ -1,8 +1,8 @@
 // A decoder of a few lines for tests of what stands around it: logits are a hash of all ids up to the position, so that a wrong
-// cache, a wrong position or two calls at once change them.
+// cache or a wrong position changes them.
 
 import * as assert from 'uvu/assert';
-import type { Language } from '../src/text/language.ts';
+import type { Language, Sequence } from '../src/text/language.ts';
 
 /** What a fake decoder can be asked beside. */
 export interface FakeLanguage extends Language {
@@ -10,6 +10,8 @@ export interface FakeLanguage extends Language {
   readonly ran: number;
   /** The longest call. */
   readonly longest: number;
+  /** What sequences held when they were closed. */
+  readonly closed: readonly (readonly number[])[];
 }
 
 /** Logits of a fake, from the ids up to a position. */
@@ -40,30 +42,59 @@ export function fakeLanguage({
   eos = [] as number[],
   logitsOf = hashed(),
 } = {}): FakeLanguage {
-  let cached: number[] = [];
-  let busy = false;
   let [ran, longest] = [0, 0];
-  // One buffer, as a decoder in linear memory has: what a caller keeps is overwritten.
-  const memory = new Float32Array(vocabSize * contextLength);
+  const closed: (readonly number[])[] = []; // what sequences held
 
-  async function alone<T>(work: () => T, signal?: AbortSignal): Promise<T> {
-    assert.not(busy, 'one call at a time');
-    busy = true;
-    try {
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      signal?.throwIfAborted();
-      return work();
-    } finally {
-      busy = false;
-    }
+  function sequenceOf(begin: readonly number[], capacity: number): Sequence {
+    let ids = [...begin];
+    let [isBusy, isOpen] = [false, true];
+    return {
+      get ids() {
+        return ids;
+      },
+      async extend(more, { rows = 'last', of = 'logits', each, signal } = {}) {
+        assert.ok(isOpen && !isBusy, 'one call at a time');
+        assert.ok(more.length > 0 && ids.length + more.length <= capacity);
+        isBusy = true;
+        try {
+          signal?.throwIfAborted();
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          signal?.throwIfAborted();
+          const before = ids.length;
+          ids = [...ids, ...Array.from(more)];
+          ran += more.length;
+          longest = Math.max(longest, more.length);
+          const first = rows === 'all' ? before : rows === 'last' ? ids.length - 1 : ids.length;
+          const found: Float32Array[] = [];
+          for (let i = first; i < ids.length; i++) {
+            const row =
+              of === 'hidden'
+                ? Float32Array.of(ids[i], 2 * ids[i], 3 * ids[i])
+                : logitsOf(ids.slice(0, i + 1), vocabSize);
+            if (each) each(i - before, row);
+            else found.push(row);
+          }
+          return Float32Array.from(found.flatMap((row) => [...row]));
+        } finally {
+          isBusy = false;
+        }
+      },
+      truncate(length) {
+        ids = ids.slice(0, length);
+      },
+      close() {
+        if (isOpen) closed.push(ids);
+        isOpen = false;
+      },
+    };
   }
 
   return {
     config: { vocabSize, contextLength, bos, eos },
     threads: 1,
     memory: { bytes: 0, weights: 0, cache: 0 },
-    get cached() {
-      return cached;
+    get closed() {
+      return closed;
     },
     get ran() {
       return ran;
@@ -71,23 +102,13 @@ export function fakeLanguage({
     get longest() {
       return longest;
     },
-    forward: (ids, { from = 0, logits = 'last', signal } = {}) =>
-      alone(() => {
-        assert.ok(ids.length > 0 && from <= cached.length && from + ids.length <= contextLength);
-        cached = [...cached.slice(0, from), ...Array.from(ids)];
-        ran += ids.length;
-        longest = Math.max(longest, ids.length);
-        const first = logits === 'all' ? from : logits === 'last' ? cached.length - 1 : cached.length;
-        for (let i = first; i < cached.length; i++) {
-          memory.set(logitsOf(cached.slice(0, i + 1), vocabSize), (i - first) * vocabSize);
-        }
-        return memory.subarray(0, (cached.length - first) * vocabSize);
-      }, signal),
-    hidden: (ids) =>
-      alone(() => {
-        cached = [];
-        return Float32Array.from({ length: ids.length * 3 }, (_, i) => ids[Math.floor(i / 3)] * ((i % 3) + 1));
-      }),
+    async open({ capacity, ids = [], signal }) {
+      signal?.throwIfAborted();
+      assert.ok(capacity > 0 && capacity <= contextLength);
+      const shared = closed.map((held) => held.findIndex((id, i) => i + 1 >= ids.length || id !== ids[i]));
+      const best = closed.reduce((most, held, k) => Math.max(most, shared[k] < 0 ? held.length : shared[k]), 0);
+      return sequenceOf(Array.from(ids).slice(0, Math.min(best, Math.max(0, ids.length - 1))), capacity);
+    },
     close: async () => {},
   };
 }

@@ -2,7 +2,6 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EMBEDDING, HEAD } from '../src/sensitivity/matrices.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { openSession, planSession } from '../src/sensitivity/session.ts';
 import { startThreads } from '../src/workers/node.ts';
@@ -10,6 +9,7 @@ import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
 const test = suite('sensitivity of embeddings');
+const [EMBEDDING, HEAD] = ['model.embed_tokens.weight', 'lm_head.weight'];
 const DRAWS = 3;
 const STEP = 1e-4;
 // Ids come twice, and a label may be one of them.
@@ -29,7 +29,7 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       const { state, workspace, doubles, ints } = measuring;
       ints.set(IDS, state.ids / 4);
       run({ kind: 'embed' });
-      run({ kind: 'layer', save: true });
+      for (const block of [0, 1]) run({ kind: 'block', block, save: true });
       run({ kind: 'labels', count: tokens, seed: 2 });
       const at = workspace.sums / 8;
       const oracle = oracleOf(small, tensors);
@@ -39,8 +39,7 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
         const wanted = dot(hidden[t], hidden[t]) * (1 - dot(predictions[t], predictions[t]));
         assert.ok(near(doubles[at + tokens + t], wanted), `head, token ${t}`);
       }
-      run({ kind: 'feedForwardBack' });
-      run({ kind: 'attentionBack' });
+      for (const block of [1, 0]) run({ kind: 'back', block });
       run({ kind: 'embeddingBack' });
       for (let draw = 0; draw < DRAWS; draw++) {
         const labels = ints.slice(workspace.fisher!.labels / 4 + draw * tokens).subarray(0, tokens);

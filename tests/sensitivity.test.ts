@@ -6,14 +6,16 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../src/linearity/alphas.ts';
+import { fieldsOf } from '../src/model/config.ts';
+import { architectureOf } from '../src/model/families/family.ts';
 import { fillNormals, uniformStream } from '../src/numerics/stream.ts';
 import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { fitLevels } from '../src/sensitivity/fit.ts';
-import { EMBEDDING, HEAD, MATRICES_PER_LAYER, MATRIX, tensorName } from '../src/sensitivity/matrices.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
-import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/sequences.ts';
+import { measuredNames, measuredOf } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, squaredNorms } from '../src/sensitivity/session.ts';
-import { taskOf, wordsOfTask } from '../src/sensitivity/task.ts';
+import { taskOf, wordsOfTask } from '../src/sensitivity/tasks.ts';
+import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -53,11 +55,12 @@ test('fillNormals() fills any length with N(0, 1)', () => {
   assert.is.not(values.at(-1), 0);
 });
 
-test('taskOf() reads what wordsOfTask() wrote', () => {
-  const task = { kind: 'perturb', layer: 3, matrix: 6, scale: -0.1, seed: 4294967295, save: true, half: 1 } as const;
-  const { seed, ...found } = taskOf(Int32Array.from(wordsOfTask(task)));
-  assert.is(seed >>> 0, task.seed);
-  assert.equal({ ...found, seed: task.seed }, { ...found, ...task });
+test('taskOf() reads what wordsOfTask() wrote, and what was left out as nothing', () => {
+  const draw = { kind: 'draw', block: 3, place: 6, stream: 1027, seed: 4294967295, sequence: 65535, draw: 2 } as const;
+  const perturb = { kind: 'perturb', block: 3, place: 6, scale: -0.1 } as const;
+  for (const task of [draw, perturb]) assert.equal(taskOf(Int32Array.from(wordsOfTask(task))), task);
+  const block = taskOf(Int32Array.from(wordsOfTask({ kind: 'block', block: 1 })));
+  assert.equal(block, { kind: 'block', block: 1, save: false, perturbed: -1 });
 });
 
 test('fitLevels() is least squares through the origin, with the standard error of clusters', () => {
@@ -115,7 +118,7 @@ for (const estimator of ['fisher', 'noise'] as const) {
       const wanted = await fileOf(folder, { ...options, onPartial });
       const read = readAlphas(wanted, 'alphas.json');
       const beside = estimator === 'noise' ? 0 : config.tie_word_embeddings ? 1 : 2; // embeddings and head
-      assert.is(read.tensors.size, config.num_hidden_layers * MATRICES_PER_LAYER + beside);
+      assert.is(read.tensors.size, config.num_hidden_layers * 7 + beside);
       assert.is(writeAlphas(read), wanted);
       assert.is(await fileOf(folder, { ...options, threads: await startThreads(2) }), wanted);
       assert.is(partials.length, estimator === 'fisher' ? 2 : 4);
@@ -136,24 +139,21 @@ test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
     const ids = randomIds(11, config.vocab_size, 5);
     ints.set(ids, state.ids / 4);
     run({ kind: 'embed' });
-    for (const layer of state.layers.keys()) run({ kind: 'layer', layer, save: true });
+    for (const block of state.blocks.keys()) run({ kind: 'block', block, save: true });
     run({ kind: 'keep', count: 11 });
     const tensors = new Map(tensorsOf(file));
     const clean = oracleOf(config, tensors).logits(ids);
-    for (const [layer, matrix] of [
-      [0, MATRIX.v],
-      [1, MATRIX.q],
-      [1, MATRIX.down],
-      [0, MATRIX.gate],
-    ] as const) {
-      const half = matrix >= MATRIX.gate ? 1 : 0;
-      run({ kind: 'draw', layer, matrix, seed: 1 });
-      run({ kind: 'perturb', layer, matrix, scale: 0.02 });
-      run({ kind: 'restore', half: 2 * layer + half });
-      run({ kind: 'layer', layer, matrix, perturbed: true, half });
-      if (layer === 0) run({ kind: 'layer', layer: 1 });
+    const measured = measuredOf(state);
+    for (const name of ['0.self_attn.v_proj', '1.self_attn.q_proj', '1.mlp.down_proj', '0.mlp.gate_proj'].map(
+      (path) => `model.layers.${path}.weight`,
+    )) {
+      const { block, place } = measured.find(({ linear }) => linear.name === name)!;
+      run({ kind: 'draw', block, place, seed: 1 });
+      run({ kind: 'perturb', block, place, scale: 0.02 });
+      run({ kind: 'restore', block });
+      run({ kind: 'block', block, perturbed: place });
+      for (let next = block + 1; next < state.blocks.length; next++) run({ kind: 'block', block: next });
       run({ kind: 'compare', count: 11 });
-      const name = tensorName(layer, matrix);
       const own = tensors.get(name)!;
       const at = workspace.noise!.weights / 4;
       const noised = floats.slice(at, at + own.length);
@@ -180,7 +180,7 @@ test('fisher: labels are drawn with the probabilities of the model', async () =>
   const ids = [3, 7, 1];
   ints.set(ids, state.ids / 4);
   run({ kind: 'embed' });
-  for (const layer of state.layers.keys()) run({ kind: 'layer', layer, save: true });
+  for (const block of state.blocks.keys()) run({ kind: 'block', block, save: true });
   run({ kind: 'labels', count: 3, seed: 2 });
   const logits = oracleOf(config, tensorsOf(file)).logits(ids);
   for (const t of ids.keys()) {
@@ -199,10 +199,9 @@ test('squaredNorms() are those of the weights', async () => {
   const session = await openSession(await planSession(tiny, options), undefined, {});
   const tensors = tensorsOf(randomFile(llama));
   const norms = squaredNorms(session);
-  const names = Array.from({ length: norms.length - 2 }, (_, i) =>
-    tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER),
-  );
-  for (const [i, name] of [...names, EMBEDDING, HEAD].entries()) {
+  const names = measuredNames(architectureOf(fieldsOf(JSON.stringify(llama), 'llama')), 'fisher');
+  assert.is(norms.length, names.length);
+  for (const [i, name] of names.entries()) {
     const norm = norms[i];
     const values = tensors.get(name)!;
     const wanted = Array.from(values).reduce((sum, value) => sum + value * value, 0);
@@ -256,7 +255,7 @@ test('of a text both estimators give perplexity and its increase', async () => {
   const options = { text, tokens: 32, sequences: 2, levels: [1 / 64] };
   const noise = await measureSensitivity(books, { estimator: 'noise', ...options });
   assert.ok(Math.abs(noise.base! / bos.base! - 1) < 1e-5, `${noise.base} is not ${bos.base}`);
-  const name = tensorName(0, MATRIX.down);
+  const name = 'model.layers.0.mlp.down_proj.weight';
   const [a, b] = [bos, noise].map(({ tensors }) => tensors.get(name)!.alpha);
   assert.ok(a! / b! > 0.4 && a! / b! < 2.5, `${a} and ${b}`);
 });
@@ -323,7 +322,7 @@ test('measureSensitivity() refuses weights that are not finite, which would give
   const file = randomFile(config, ['F32']);
   const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
-  const [start] = header[tensorName(0, MATRIX.up)].data_offsets;
+  const [start] = header['model.layers.0.mlp.up_proj.weight'].data_offsets;
   file.set([0, 0, 0xc0, 0x7f], 8 + length + start);
   for (const estimator of ['fisher', 'noise'] as const) {
     const reason = await measureSensitivity(modelFolder(config, file), { ...few, estimator }).catch((found) => found);

@@ -3,8 +3,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
-import { loadModel } from '../src/model/model.ts';
 import { startThreads } from '../src/workers/node.ts';
+import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -32,13 +32,13 @@ for (const [grid, groupSize, name] of [
       ['f32', 5e-5],
       ['int8', 0.15],
     ] as const) {
-      const model = await loadModel(output.folder(), { cache: 'f32', activations });
+      const model = await loadAlone(output.folder(), { cache: 'f32', activations });
       const all = await model.forward(ids, { logits: 'all' });
       near(all, wanted, tolerance);
       const rows: number[] = [];
       for (const [i, id] of ids.slice(0, 20).entries()) rows.push(...(await model.forward([id], { from: i })));
       sameBits(Float32Array.from(rows), all.slice(0, rows.length), 'one id at a time');
-      const team = await loadModel(output.folder(), { cache: 'f32', activations, threads: await startThreads(3) });
+      const team = await loadAlone(output.folder(), { cache: 'f32', activations, threads: await startThreads(3) });
       sameBits(await team.forward(ids, { logits: 'all' }), all, 'three threads');
       await team.close();
       await model.close();

@@ -1,6 +1,7 @@
 // higgs bench: how fast a model loads, reads a prompt and generates, and what memory it takes.
 
 import { type Command, Option } from 'commander';
+import { withSequence } from '../text/language.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import { bytesText } from './terminal.ts';
 import { integer } from './usage.ts';
@@ -45,14 +46,14 @@ async function bench(path: string, options: Options): Promise<void> {
     for (let run = 0; run < runs; run++) {
       // Ids of every run differ from the first on, so that nothing is in the cache.
       const ids = Array.from({ length: promptTokens }, (_, i) => ((i + run + 1) * 40503) % vocabSize);
-      const began = performance.now();
-      await language.forward(ids, { from: 0, logits: 'last', signal });
-      promptMs = Math.min(promptMs, performance.now() - began);
-      const first = performance.now();
-      for (let i = 0; i < maxTokens; i++) {
-        await language.forward([ids[i % promptTokens]], { from: promptTokens + i, logits: 'last', signal });
-      }
-      generateMs = Math.min(generateMs, performance.now() - first);
+      await withSequence(language, { capacity: promptTokens + maxTokens }, async (sequence) => {
+        const began = performance.now();
+        await sequence.extend(ids, { signal });
+        promptMs = Math.min(promptMs, performance.now() - began);
+        const first = performance.now();
+        for (let i = 0; i < maxTokens; i++) await sequence.extend([ids[i % promptTokens]], { signal });
+        generateMs = Math.min(generateMs, performance.now() - first);
+      });
     }
     const figures = {
       loadMs,

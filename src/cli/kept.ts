@@ -7,9 +7,9 @@ import { basename, join } from 'node:path';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
-import { readConfig } from '../model/config.ts';
+import { readArchitecture } from '../model/families/family.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
-import { MATRICES_PER_LAYER, tensorName } from '../sensitivity/matrices.ts';
+import { measuredNames } from '../sensitivity/measured.ts';
 import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { readBytes, readText, replaceFile } from './files.ts';
@@ -26,7 +26,7 @@ const READ_BYTES = 8 << 20;
 export function modelSensitivities(input: Input, tensors: readonly PlanTensor[], threads: number): Promise<Alphas> {
   return namingWays(async () => {
     const settings = await settingsFor(input.folder);
-    checkMeasured(tensors, settings.layers);
+    checkMeasured(tensors, settings.measured);
     const { alphas, isOurs } = await findKept(input, settings);
     return alphas ?? measureAndKeep(input, threads, isOurs ? pathOf(input) : undefined);
   });
@@ -53,9 +53,13 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 
 // What a measurement without options is, of this model.
 async function settingsFor(folder: Folder) {
-  const { contextLength, layers } = await readConfig(folder);
-  const { estimator, source, tokens, sequences, draws, seed } = settingsOf({}, contextLength);
-  return { layers, estimator, noted: { source, tokens, draws, seed, sequences } };
+  const architecture = await readArchitecture(folder);
+  const { estimator, source, tokens, sequences, draws, seed } = settingsOf({}, architecture.contextLength);
+  return {
+    measured: new Set(measuredNames(architecture, estimator)),
+    estimator,
+    noted: { source, tokens, draws, seed, sequences },
+  };
 }
 
 type Settings = Awaited<ReturnType<typeof settingsFor>>;
@@ -65,11 +69,7 @@ function pathOf({ path }: Input): string {
 }
 
 // Before minutes of measuring: a plan needs the sensitivity of every tensor whose grid is free.
-function checkMeasured(tensors: readonly PlanTensor[], layers: number): void {
-  const measured = new Set<string>();
-  for (let i = 0; i < layers * MATRICES_PER_LAYER; i++) {
-    measured.add(tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER));
-  }
+function checkMeasured(tensors: readonly PlanTensor[], measured: ReadonlySet<string>): void {
   const other = tensors.find(({ name, keep }) => !keep && !measured.has(name));
   if (!other) return;
   throw new RangeError(

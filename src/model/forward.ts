@@ -1,95 +1,68 @@
-// The forward pass of one batch of tokens, as every thread of a team runs it.
+// The forward pass, as every thread of a team runs it.
 
-import { apply, attentionLayer, feedForwardLayer, normTokens } from './layer.ts';
+import { runBlock } from './blocks/blocks.ts';
+import type { ModelState } from './layout.ts';
 import { decodeRow } from './linear.ts';
+import type { Pass } from './pass.ts';
 import type { State } from './state.ts';
+import { apply, normOutputs } from './steps.ts';
 import { share, type Thread } from './team.ts';
 
-/** What a pass does. */
-export interface Pass {
-  /** Tokens, whose ids are in memory. */
-  count: number;
-  /** Position of the first. */
-  position: number;
-  /** Tokens at the end whose hidden states are normed, and of which logits are computed. */
-  outputs: number;
-  /** Whether logits are wanted, or hidden states alone. */
-  logits: boolean;
-}
-
-/** A pass in the words that all threads read. */
-export function wordsOf({ count, position, outputs, logits }: Pass): number[] {
-  return [count, position, outputs, logits ? 1 : 0];
-}
-
-export function passOf([count, position, outputs, logits]: Int32Array): Pass {
-  return { count: count!, position: position!, outputs: outputs!, logits: logits === 1 };
-}
-
 /**
- * Runs a pass: ids to cache entries, and to hidden states or logits as the pass asks.
+ * Runs a pass: ids to cache entries, and to hidden states or logits of its outputs, one after the other.
  * @param ids view of the ids in memory
  * @param emit called on thread 0 when logits of outputs `first` to `first + count` lie in memory; they are overwritten after
  */
 export function forwardPass(
   thread: Thread,
-  state: State,
+  state: ModelState,
   pass: Pass,
   ids: Int32Array,
   emit?: (first: number, count: number) => void,
 ): void {
-  const { count, position } = pass;
-  embed(thread, state, ids, count, position);
+  embed(thread, state, pass, ids);
   thread.barrier();
-  runLayers(thread, state, 0, state.layers.length, count, position);
-  if (pass.outputs === 0) return;
-  const from = count - pass.outputs;
-  normTokens(thread, state, state.norm, pass.logits ? state.headRotations : [], from, count);
+  for (let i = 0; i < state.blocks.length; i++) runBlock(thread, state, state.blocks[i], pass);
+  const outputs = outputsOf(pass);
+  if (outputs.length === 0) return;
+  normOutputs(thread, state, pass.logits ? state.headRotations : [], outputs);
   thread.barrier();
-  if (pass.logits) headOutputs(thread, state, from, count, emit);
-}
-
-/** Layers `from` to `end`, over the residual stream of `count` tokens. */
-export function runLayers(
-  thread: Thread,
-  state: State,
-  from: number,
-  end: number,
-  count: number,
-  position: number,
-): void {
-  for (let i = from; i < end; i++) {
-    attentionLayer(thread, state, state.layers[i], count, position);
-    feedForwardLayer(thread, state, state.layers[i], count);
+  if (!pass.logits) return;
+  for (let first = 0; first < outputs.length; first += state.logitRows) {
+    const rows = Math.min(state.logitRows, outputs.length - first);
+    apply(thread, state, state.head, rows, state.logits, first);
+    thread.barrier();
+    if (thread.index === 0) emit?.(first, rows);
+    thread.barrier();
   }
 }
 
 /** Token embeddings to the residual stream; the cosines and sines of their positions. */
-export function embed(thread: Thread, state: State, ids: Int32Array, count: number, position: number): void {
+export function embed(thread: Thread, state: State, { count, segments }: Pass, ids: Int32Array): void {
   const { kernels, index } = thread;
-  const { x, angles, frequencies, embedding } = state;
-  const { dim, headDim } = state.config;
+  const { x, dim, ropes, embedding } = state;
+  const first = share(index, thread.count, count, 1);
   const end = share(index + 1, thread.count, count, 1);
-  for (let j = share(index, thread.count, count, 1); j < end; j++) {
-    decodeRow(kernels, embedding, ids[j], x + j * dim * 4, state.scratch[index]);
-    kernels.angles(frequencies, headDim / 2, position + j, angles + j * headDim * 4);
+  let token = 0;
+  for (const segment of segments) {
+    const last = Math.min(end, token + segment.count);
+    for (let j = Math.max(first, token); j < last; j++) {
+      decodeRow(kernels, embedding, ids[j], x + j * dim * 4, state.scratch[index]);
+      for (const { frequencies, angles, headDim } of ropes) {
+        kernels.angles(frequencies, headDim / 2, segment.position + j - token, angles + j * headDim * 4);
+      }
+    }
+    token += segment.count;
   }
 }
 
-// Logits of tokens `from` to `end`, as many at a time as there is room for.
-function headOutputs(
-  thread: Thread,
-  state: State,
-  from: number,
-  end: number,
-  emit?: (first: number, count: number) => void,
-): void {
-  const { head, logits, logitRows } = state;
-  for (let first = from; first < end; first += logitRows) {
-    const rows = Math.min(logitRows, end - first);
-    apply(thread, state, head, rows, logits, first);
-    thread.barrier();
-    if (thread.index === 0) emit?.(first - from, rows);
-    thread.barrier();
+// The tokens that are put out: the last ones of each segment.
+function outputsOf({ segments }: Pass): number[] {
+  const rows: number[] = [];
+  let token = 0;
+  for (const { count, outputs } of segments) {
+    for (let j = count - outputs; j < count; j++) rows.push(token + j);
+    token += count;
   }
+  return rows;
 }

@@ -15,7 +15,17 @@ export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies 
 /** Rows that threads share a matrix in: results of 16 rows are a cache line. */
 export const ROWS_APART = 16;
 
+/** A linear weight, y = W x + b: `<name>.weight` (rows, cols), and `<name>.bias` (rows) if it has one. */
+export interface LinearSpec {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly bias: boolean;
+}
+
 interface Shape {
+  /** Its tensor's, `….weight`. */
+  readonly name: string;
   readonly rows: number;
   readonly cols: number;
   /** f32, (rows); 0 for none. */
@@ -71,7 +81,8 @@ export interface Rotation {
 export interface Planner {
   reserve(byteLength: number): number;
   tableOf(grid: Grid): { readonly table: number; readonly integers: number };
-  masksOf(seed: number | null): number;
+  /** Masks of random signs for at least so many columns. */
+  masksOf(seed: number | null, cols: number): number;
   /** How `from`, (vectors, cols), is rotated, and where it then is. */
   rotated(from: number, cols: number, groupSize: number, seed: number | null): Rotation;
 }
@@ -79,20 +90,20 @@ export interface Planner {
 /** The tensors of a weight: two if it is quantized. */
 export type WeightTensor = { quantized: StoredTensor } | { plain: CheckpointTensor };
 
-/** Plans a weight of shape rows × cols that is applied to the activations at `input`. */
+/** Plans a weight that is applied to the activations at `input`. @param bias address of its bias, 0 for none */
 export function planLinear(
   tensor: WeightTensor,
-  rows: number,
-  cols: number,
+  { name: path, rows, cols }: LinearSpec,
   bias: number,
   input: number,
   planner: Planner,
 ): Linear {
+  const name = `${path}.weight`;
   if ('plain' in tensor) {
     const dtype = tensor.plain.dtype as DenseDtype;
     const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
     const weights = planner.reserve(rows * rowBytes);
-    return { type: 'dense', rows, cols, bias, input, inputBytes: cols * 4, dtype, rowBytes, weights };
+    return { type: 'dense', name, rows, cols, bias, input, inputBytes: cols * 4, dtype, rowBytes, weights };
   }
   const { grid, groupSize, seed } = tensor.quantized.scheme;
   const rowBytes = bytesPerRow(cols, grid);
@@ -102,6 +113,7 @@ export function planLinear(
   const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
   return {
     type: 'codes',
+    name,
     rows,
     cols,
     bias,
@@ -111,7 +123,7 @@ export function planLinear(
     bits: grid.bits,
     groupSize,
     ...tables,
-    masks: planner.masksOf(seed),
+    masks: planner.masksOf(seed, cols),
     rowBytes,
     bandedBytes,
     packed: planner.reserve(bandedBytes ? Math.ceil(rows / 4) * 4 * bandedBytes : rows * rowBytes),

@@ -1,4 +1,4 @@
-// Fills a planned state: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
+// Fills a model's layout: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
@@ -9,9 +9,9 @@ import { bandScratchBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
+import type { Layout } from './layout.ts';
 import { type DenseDtype, type Linear, storeRows, type WeightTensor } from './linear.ts';
 import { frequencies } from './rope.ts';
-import type { Plan } from './state.ts';
 import type { Weights } from './weights.ts';
 
 /** Room behind a block of rows for its scales, which are fewer bytes. */
@@ -37,21 +37,23 @@ export interface FillOptions {
 export async function fillState(
   kernels: DecoderExports,
   buffer: ArrayBufferLike,
-  plan: Plan,
+  layout: Layout,
   weights: Weights,
   { onProgress, signal }: FillOptions,
 ): Promise<void> {
   const memory = new Uint8Array(buffer);
-  const crcTable = plan.staging.address;
+  const crcTable = layout.staging.address;
   const staging = crcTable + kernels.crc32TableBytes();
-  const room = plan.staging.byteLength - kernels.crc32TableBytes() - MARGIN;
-  const { state } = plan;
+  const room = layout.staging.byteLength - kernels.crc32TableBytes() - MARGIN;
+  const { state } = layout;
 
   kernels.crc32Table(crcTable);
-  const { rope, headDim } = state.config;
-  new Float64Array(buffer, state.frequencies, headDim / 2).set(frequencies(rope, headDim));
-  for (const { seed, address, count } of plan.masks) if (seed !== null) kernels.signs(seed, address, count);
-  for (const { grid, table, integers } of plan.tables) {
+  for (const [i, rope] of layout.ropes.entries()) {
+    const { frequencies: at, headDim } = state.ropes[i];
+    new Float64Array(buffer, at, headDim / 2).set(frequencies(rope, headDim));
+  }
+  for (const { seed, address, count } of layout.masks) if (seed !== null) kernels.signs(seed, address, count);
+  for (const { grid, table, integers } of layout.tables) {
     if (isTrellis(grid)) memory.set(integerTable(grid), table);
     else {
       new Float32Array(buffer, staging, grid.points.length).set(grid.points);
@@ -60,7 +62,7 @@ export async function fillState(
     }
   }
 
-  const tensors = plan.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor)));
+  const tensors = layout.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor)));
   const bytes = tensors.reduce((sum, { start, end }) => sum + end - start, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const noted = weights.checked ? await notedChecksums(weights, kernels, stage, staging, crcTable) : undefined;
@@ -86,7 +88,7 @@ export async function fillState(
     throw new FormatError(message, { file: tensor.file.file, tensor: tensor.name });
   }
 
-  for (const load of plan.loads) {
+  for (const load of layout.loads) {
     if ('vector' in load) {
       const { vector, address } = load;
       const count = vector.shape[0];

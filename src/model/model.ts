@@ -1,4 +1,4 @@
-// A language model ready to run: ids in, logits out, the keys and values of what it has seen in its cache.
+// A language model ready to run: sequences of ids in, logits out, the keys and values of what it has seen in its cache.
 
 import { checkInteger } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -8,23 +8,29 @@ import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import type { Folder } from '../source/source.ts';
 import type { Threads } from '../workers/threads.ts';
-import { type ModelConfig, readConfig } from './config.ts';
-import { forwardPass, type Pass, wordsOf } from './forward.ts';
+import type { Vocabulary } from './architecture.ts';
+import { type Batcher, type Engine, type OpenOptions, openBatcher, type Sequence } from './batch.ts';
+import { copyRows } from './cache.ts';
+import { readArchitecture } from './families/family.ts';
+import { forwardPass } from './forward.ts';
+import { type Layout, type ModelState, planModel, type ThreadMessage } from './layout.ts';
 import { fillState, type LoadProgress } from './load.ts';
+import { segmentBytes, writePass } from './pass.ts';
 import { checkSize } from './region.ts';
-import { type Plan, planState } from './state.ts';
-import { joinTeam, type Team, type ThreadMessage } from './team.ts';
+import { joinTeam, type Team } from './team.ts';
 import { openWeights } from './weights.ts';
 
-/** Positions that a cache has room for unless more are asked for: longer ones cost memory that most prompts do not need. */
+/** Positions of a text unless more are asked for: longer ones cost memory that most prompts do not need. */
 const DEFAULT_CONTEXT = 4096;
-/** A pass over a long prompt lets other work of its thread run about this often, in milliseconds. */
-const PAUSE_AFTER = 50;
+/** Most tokens of a cache: addresses in it stay exact. */
+const CACHE_LIMIT = 1 << 24;
 
 /** Options of `loadModel`. */
 export interface ModelOptions {
-  /** Positions that the cache has room for; the model's, but at most 4096, if left out. */
+  /** Most tokens of a text; the model's, but at most 4096, if left out. */
   context?: number;
+  /** Tokens that the cache has room for, those of all texts at once; `context` if left out. Who finds no room waits. */
+  cacheTokens?: number;
   /**
    * How activations meet quantized weights: as 8- to 16-bit integers with a scale for each group, which is fast, or as they are.
    * `int8` if left out; weights that are not quantized are always multiplied in f32.
@@ -40,53 +46,24 @@ export interface ModelOptions {
   signal?: AbortSignal;
 }
 
-/** Options of a forward pass. */
-export interface ForwardOptions {
-  /** How many ids of the cache the given ones follow; what the cache holds beyond is dropped. 0 if left out. */
-  from?: number;
-  /** Logits of which ids are wanted: the last one's if left out. */
-  logits?: 'last' | 'all' | 'none';
-  /**
-   * Takes each wanted id's logits as soon as they are there, instead of the result, which is empty then.
-   * @param index of the id among those given
-   * @param logits (vocabSize), valid during the call only
-   */
-  each?: (index: number, logits: Float32Array) => void;
-  /** Aborts between two batches of 64 ids; the cache keeps those that are done. */
-  signal?: AbortSignal;
-}
-
-/** A loaded model. It runs one pass at a time: a second one that is begun meanwhile is refused. */
+/** A loaded model. Calls may overlap: sequences go through it together, and each result has the bits that it would have alone. */
 export interface LanguageModel {
-  /** Its `contextLength` is how many positions the cache has room for. */
-  readonly config: ModelConfig;
+  readonly config: Vocabulary;
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
-  /** The ids whose keys and values are in the cache, from position 0 on. */
-  readonly cached: readonly number[];
-  /** How many ids of a prompt need no computing: those it has in common with the cache, but for the prompt's last. */
-  reusable(ids: ArrayLike<number>): number;
   /**
-   * Runs ids through the model; they stay in the cache.
-   * @param ids at positions `from`, `from + 1`, …
-   * @returns logits, (1, vocabSize) for `last`, (ids, vocabSize) for `all`
-   * @throws {RangeError} when an id is not of the vocabulary, there is none, or they do not fit the context
-   * @throws {Error} when a pass is under way, or the model is closed
+   * Opens a sequence of ids; waits for a place while the cache is full, in the order of the calls.
+   * @throws {RangeError} when it would be longer than the context, or the model is closed
    */
-  forward(ids: ArrayLike<number>, options?: ForwardOptions): Promise<Float32Array<ArrayBuffer>>;
-  /**
-   * Runs ids through the model, from position 0 on.
-   * @returns hidden states after the last norm, (ids, dim)
-   */
-  hidden(ids: ArrayLike<number>, options?: { signal?: AbortSignal }): Promise<Float32Array<ArrayBuffer>>;
+  open(options: OpenOptions): Promise<Sequence>;
   /** Ends the threads; the model can no longer be used. */
   close(): Promise<void>;
 }
 
 /**
- * Loads a Llama-family model, quantized or not, into linear memory.
- * @throws {UnsupportedError} when its architecture, or something of its configuration, is not handled: names it
+ * Loads a model, quantized or not, into linear memory.
+ * @throws {UnsupportedError} when its family, or something of its configuration, is not handled: names it
  * @throws {FormatError} when configuration and tensors disagree, or a checksum of a quantized checkpoint does not hold
  * @throws {RangeError} when it does not fit 4 GB
  */
@@ -96,149 +73,102 @@ export async function loadModel(folder: Folder, options: ModelOptions = {}): Pro
     if (cache !== 'f16' && cache !== 'f32') throw new RangeError(`cache must be "f16" or "f32": got ${show(cache)}`);
     if (activations !== 'int8' && activations !== 'f32')
       throw new RangeError(`activations must be "int8" or "f32": got ${show(activations)}`);
-    const { contextLength: most, ...config } = await readConfig(folder);
+    const read = await readArchitecture(folder);
+    const most = read.contextLength;
     const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
     checkInteger('context', context, 1, most);
+    const { cacheTokens = context } = options;
+    checkInteger('cacheTokens', cacheTokens, context, CACHE_LIMIT);
+    const architecture = { ...read, contextLength: context };
     const weights = await openWeights(await openCheckpoint(folder));
     const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
-    const plan = planState({ ...config, contextLength: context }, weights, {
+    const layout = planModel(architecture, weights, {
+      rows: cacheTokens,
       cacheWidth: cache === 'f16' ? 2 : 4,
       threads: count,
       integers: activations === 'int8',
     });
-    checkSize(plan.bytes);
-    const { state } = plan;
+    checkSize(layout.bytes);
+    const { state } = layout;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-    const memory = createMemory(plan.bytes, count > 1);
+    const memory = createMemory(layout.bytes, count > 1);
     const kernels = await instantiateDecoder(binary, memory);
-    await fillState(kernels, memory.buffer, plan, weights, { onProgress, signal });
+    await fillState(kernels, memory.buffer, layout, weights, { onProgress, signal });
     if (count > 1) {
       const message = { binary: binary as Uint8Array<ArrayBuffer>, memory, state };
       await threads!.start((index): ThreadMessage => ({ ...message, index }));
     }
     const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);
-    return modelOf(plan, memory.buffer, team, threads);
+    const batcher = openBatcher(engineOf(state, memory.buffer, team, cacheTokens));
+    return modelOf(layout, architecture, batcher, team, threads);
   } catch (error) {
     await threads?.close();
     throw error;
   }
 }
 
-function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threads | undefined): LanguageModel {
-  const { state, bytes, weightBytes, cacheBytes } = plan;
-  const { config, batch } = state;
-  const { vocabSize, dim, contextLength } = config;
+function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: number): Engine {
+  const { batch, vocabSize, dim } = state;
+  const memory = new Uint8Array(buffer);
   const idsInMemory = new Int32Array(buffer, state.ids, batch);
-  const logitsInMemory = new Float32Array(buffer, state.logits, state.logitRows * vocabSize);
-  const normedInMemory = new Float32Array(buffer, state.normed, batch * dim);
-  let cached: number[] = [];
-  let busy = false;
-  let closed = false;
-
-  function check(ids: ArrayLike<number>, from: number): void {
-    if (closed) throw new Error('model must be open: it is closed');
-    if (busy) throw new Error('model must be idle: a pass is under way');
-    checkInteger('from', from, 0, cached.length);
-    if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
-    if (from + ids.length > contextLength) {
-      throw new RangeError(`ids must fit the context of ${contextLength}: they end at ${from + ids.length}`);
-    }
-    for (let i = 0; i < ids.length; i++) checkInteger(`ids[${i}]`, ids[i], 0, vocabSize - 1);
-  }
-
-  // Runs ids batch by batch; `done` is called after each, with the index of its first id and their number.
-  async function run(
-    ids: ArrayLike<number>,
-    from: number,
-    wanted: (first: number, count: number) => { outputs: number; logits: boolean },
-    emit: (index: number, row: number) => void,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    check(ids, from);
-    signal?.throwIfAborted();
-    busy = true;
-    cached.length = from;
-    try {
-      let resumed = performance.now();
-      for (let first = 0; first < ids.length; first += batch) {
-        if (first > 0 && performance.now() - resumed > PAUSE_AFTER) {
-          await new Promise((resolve) => setTimeout(resolve));
-          signal?.throwIfAborted();
-          if (closed) throw new Error('model must be open: it is closed');
-          resumed = performance.now();
-        }
-        const count = Math.min(batch, ids.length - first);
-        for (let j = 0; j < count; j++) idsInMemory[j] = ids[first + j];
-        const pass = { count, position: from + first, ...wanted(first, count) };
-        step(pass, (row, rows) => {
-          for (let j = 0; j < rows; j++) emit(first + count - pass.outputs + row + j, j);
-        });
-        if (!pass.logits) for (let j = count - pass.outputs; j < count; j++) emit(first + j, j);
-        for (let j = 0; j < count; j++) cached.push(ids[first + j]);
-      }
-    } finally {
-      busy = false;
-    }
-  }
-
-  // A pass that fails leaves threads at different barriers: nothing can be run after it.
-  function step(pass: Pass, emit: (first: number, count: number) => void): void {
-    try {
-      team.begin(wordsOf(pass));
-      forwardPass(team.thread, state, pass, idsInMemory, emit);
-    } catch (error) {
-      team.fail();
-      closed = true;
-      throw error;
-    }
-  }
-
+  const segments = new Int32Array(buffer, state.segments, segmentBytes(batch) / 4);
+  const logits = new Float32Array(buffer, state.logits, state.logitRows * vocabSize);
+  const normed = new Float32Array(buffer, state.normed, batch * dim);
+  const caches = state.blocks.flatMap((block) => ('cache' in block ? [block.cache] : []));
   return {
-    config,
+    ...{ batch, rows, widths: { logits: vocabSize, hidden: dim } },
+    run(pass, ids, emit) {
+      idsInMemory.set(ids);
+      // A pass that fails leaves threads at different barriers: nothing can be run after it.
+      try {
+        team.begin(writePass(pass, segments));
+        forwardPass(team.thread, state, pass, idsInMemory, (first, count) => {
+          for (let j = 0; j < count; j++) emit(first + j, logits.subarray(j * vocabSize, (j + 1) * vocabSize));
+        });
+      } catch (error) {
+        team.fail();
+        throw error;
+      }
+      if (pass.logits) return;
+      const outputs = pass.segments.reduce((sum, segment) => sum + segment.outputs, 0);
+      for (let j = 0; j < outputs; j++) emit(j, normed.subarray(j * dim, (j + 1) * dim));
+    },
+    copy(from, to, count) {
+      if (from === to || count === 0) return;
+      for (const cache of caches) copyRows(memory, cache, from, to, count);
+    },
+  };
+}
+
+function modelOf(
+  { state, bytes, weightBytes, cacheBytes }: Layout,
+  { vocabSize, contextLength, bos, eos }: Vocabulary,
+  batcher: Batcher,
+  team: Team,
+  threads: Threads | undefined,
+): LanguageModel {
+  const open = async (options: OpenOptions): Promise<Sequence> => {
+    checkInteger('capacity', options.capacity, 1, contextLength);
+    const sequence = await batcher.open(options);
+    return {
+      get ids() {
+        return sequence.ids;
+      },
+      extend: async (ids, extending) => {
+        for (let i = 0; i < ids.length; i++) checkInteger(`ids[${i}]`, ids[i], 0, vocabSize - 1);
+        return sequence.extend(ids, extending);
+      },
+      truncate: (length) => sequence.truncate(length),
+      close: () => sequence.close(),
+    };
+  };
+  return {
+    config: { vocabSize, contextLength, bos, eos },
     threads: state.threads,
     memory: { bytes, weights: weightBytes, cache: cacheBytes },
-    get cached() {
-      return cached;
-    },
-    reusable(ids) {
-      const most = Math.min(cached.length, ids.length - 1);
-      let same = 0;
-      while (same < most && cached[same] === ids[same]) same++;
-      return same;
-    },
-    async forward(ids, { from = 0, logits = 'last', each, signal } = {}) {
-      const last = ids.length - 1;
-      const rows = logits === 'none' || each ? 0 : logits === 'last' ? 1 : ids.length;
-      check(ids, from);
-      const result = new Float32Array(rows * vocabSize);
-      await run(
-        ids,
-        from,
-        (first, count) => ({
-          outputs: logits === 'all' ? count : logits === 'last' && first + count > last ? 1 : 0,
-          logits: true,
-        }),
-        (index, row) => {
-          const view = logitsInMemory.subarray(row * vocabSize, (row + 1) * vocabSize);
-          if (each) each(index, view);
-          else result.set(view, (logits === 'all' ? index : 0) * vocabSize);
-        },
-        signal,
-      );
-      return result;
-    },
-    async hidden(ids, { signal } = {}) {
-      check(ids, 0);
-      const result = new Float32Array(ids.length * dim);
-      const all = (_: number, count: number) => ({ outputs: count, logits: false });
-      const copy = (index: number, row: number) =>
-        result.set(normedInMemory.subarray(row * dim, (row + 1) * dim), index * dim);
-      await run(ids, 0, all, copy, signal);
-      return result;
-    },
+    open,
     async close() {
-      closed = true;
-      cached = [];
+      batcher.close(new RangeError('model must be open: it is closed'));
       team.end();
       await threads?.close();
     },

@@ -1,6 +1,9 @@
 // Frequencies of rotary positions: pair i of a head of d elements turns by theta^(-2i / d) a position; long contexts slow some down.
 
+import type { Json } from '../checkpoint/safetensors/json.ts';
+import { show } from '../excerpt.ts';
 import { power } from '../numerics/power.ts';
+import { Fields, LIMITS } from './config.ts';
 
 /** Rotary positions as a model's configuration has them. */
 export interface Rope {
@@ -25,6 +28,35 @@ export type RopeScaling =
       readonly highTurns: number;
       readonly original: number;
     };
+
+/** The rope that a config.json tells of: older files have rope_theta and rope_scaling, newer ones rope_parameters. */
+export function ropeOf(fields: Fields): Rope {
+  const given = fields.get('rope_parameters') ?? fields.get('rope_scaling') ?? new Map<string, Json>();
+  if (!(given instanceof Map)) return fields.fail(`rope_scaling must be an object or null: got ${show(given)}`);
+  const own = new Fields(given, fields.file);
+  const partial = own.get('partial_rotary_factor') ?? fields.get('partial_rotary_factor') ?? 1;
+  if (partial !== 1) fields.unsupported('partial_rotary_factor', '1', partial);
+  const theta = own.has('rope_theta') ? own : fields;
+  return {
+    theta: theta.number('rope_theta', 1, 1e12, 10000),
+    interleaved: fields.flag('rope_interleaved') ?? false,
+    scaling: scalingOf(own),
+  };
+}
+
+function scalingOf(own: Fields): RopeScaling {
+  const type = own.get('rope_type') ?? own.get('type') ?? 'default';
+  if (type === 'default') return { type };
+  if (type === 'linear') return { type, factor: own.number('factor', 1, 1e6) };
+  if (type !== 'llama3') return own.unsupported('rope_type', 'default, linear, llama3', type);
+  const lowTurns = own.number('low_freq_factor', 1e-6, 1e6);
+  const highTurns = own.number('high_freq_factor', 1e-6, 1e6);
+  if (highTurns <= lowTurns) {
+    own.fail(`high_freq_factor must be above low_freq_factor: got ${highTurns} and ${lowTurns}`);
+  }
+  const original = own.integer('original_max_position_embeddings', 1, LIMITS.positions);
+  return { type, factor: own.number('factor', 1, 1e6), lowTurns, highTurns, original };
+}
 
 /** Radians a position of each pair, (headDim / 2). */
 export function frequencies({ theta, scaling }: Rope, headDim: number): Float64Array<ArrayBuffer> {

@@ -4,8 +4,6 @@
 //   0  passes begun        64  threads at the barrier        128  barriers passed        192  1: a thread failed, 2: it is over        256  the pass
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
-import type { State } from './state.ts';
 
 export const SYNC_BYTES = 320;
 const BEGUN = 0;
@@ -19,14 +17,6 @@ const FAILED = 1;
 const OVER = 2;
 /** Looks at a word before a thread sleeps: some tens of microseconds, the length of a step. */
 const SPINS = 4000;
-
-/** What a thread beside the caller's is sent. */
-export interface ThreadMessage {
-  binary: Uint8Array<ArrayBuffer>;
-  memory: LinearMemory;
-  state: State;
-  index: number;
-}
 
 /** One thread of a team. */
 export interface Thread {

@@ -1,14 +1,14 @@
 // What a measurement will take, from the speed of one layer of the model's shape on this machine: weights are not read, zeros take as
 // long.
 
-import { readConfig } from '../model/config.ts';
+import { readArchitecture } from '../model/families/family.ts';
 import type { Folder } from '../source/source.ts';
 import type { Threads } from '../workers/threads.ts';
-import { MATRICES_PER_LAYER, matrixOf } from './matrices.ts';
-import { sample } from './sampled.ts';
+import { measuredOf } from './measured.ts';
 import { planSession, type Session, startSession, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
-import type { Task } from './task.ts';
+import type { Task } from './tasks.ts';
+import { sample } from './tokens.ts';
 
 /** An estimate. */
 export interface SensitivityCost {
@@ -43,8 +43,8 @@ export async function estimateSensitivity(
   const { threads } = options;
   let session: Session | undefined;
   try {
-    const config = await readConfig(folder);
-    const settings = settingsOf(options, config.contextLength);
+    const { contextLength } = await readArchitecture(folder);
+    const settings = settingsOf(options, contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const draws = estimator === 'fisher' ? settings.draws : 1;
@@ -52,19 +52,18 @@ export async function estimateSensitivity(
     const layout = { estimator, tokens, draws, sampled, threads: count };
     const whole = await planSession(folder, layout);
     session = await startSession(await planSession(folder, layout, 1), threads);
-    const { layers } = whole.plan.state;
+    const measured = measuredOf(whole.layout.state);
+    const layers = 1 + measured.reduce((last, { layer }) => Math.max(last, layer), 0);
     const timed = timesOf(session);
-    const own = layers[0];
-    const matrices = Array.from({ length: MATRICES_PER_LAYER }, (_, i) => matrixOf(own, i));
-    const sampling = sampled * samplingSeconds(session, timed, layers.length);
+    const sampling = sampled * samplingSeconds(session, timed, layers);
     const measuring =
       estimator === 'fisher'
-        ? sequences * fisherSeconds(timed, layers.length)
-        : noiseSeconds(timed, layers.length, settings);
+        ? sequences * fisherSeconds(session, timed, layers)
+        : noiseSeconds(session, timed, layers, settings);
     return {
       ...{ estimator, source, tokens, sequences, draws: settings.draws, threads: count, seconds: sampling + measuring },
-      matrices: layers.length * MATRICES_PER_LAYER,
-      weights: layers.length * matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
+      matrices: measured.length,
+      weights: measured.reduce((sum, { linear }) => sum + linear.rows * linear.cols, 0),
       bytes: whole.bytes,
     };
   } finally {
@@ -94,12 +93,12 @@ function timesOf({ measuring, run }: Session): Times {
 // Of one sequence, as one of those that are sampled together; steps are timed in its middle.
 function samplingSeconds({ measuring }: Session, seconds: Times, layers: number): number {
   const { state, workspace, floats } = measuring;
-  if (!workspace.sampling) return 0;
-  const { together: count } = workspace.sampling;
+  const { together: count } = workspace;
+  if (count === 0) return 0;
   const step = { kind: 'step', first: workspace.tokens >> 1, count } as const;
   const layer = seconds(step, STEP_RUNS);
-  const whole = seconds({ ...step, save: true }, STEP_RUNS);
-  const row = floats.subarray(state.logits / 4, state.logits / 4 + state.config.vocabSize);
+  const whole = seconds({ ...step, logits: true }, STEP_RUNS);
+  const row = floats.subarray(state.logits / 4, state.logits / 4 + state.vocabSize);
   let drawn = Number.POSITIVE_INFINITY;
   for (let i = 0; i < STEP_RUNS; i++) {
     const began = performance.now();
@@ -109,24 +108,35 @@ function samplingSeconds({ measuring }: Session, seconds: Times, layers: number)
   return (workspace.tokens - 1) * (((layers - 1) * layer + Math.max(layer, whole)) / count + drawn);
 }
 
-function fisherSeconds(seconds: Times, layers: number): number {
-  const forward = seconds({ kind: 'embed' }) + layers * seconds({ kind: 'layer', save: true });
-  const backward = seconds({ kind: 'feedForwardBack' }) + seconds({ kind: 'attentionBack' });
-  return forward + seconds({ kind: 'labels' }) + layers * backward + seconds({ kind: 'embeddingBack' });
+function fisherSeconds(session: Session, seconds: Times, layers: number): number {
+  const forward = seconds({ kind: 'embed' }) + layers * layerSeconds(session, seconds);
+  let backward = 0;
+  for (const block of session.measuring.state.blocks.keys()) backward += seconds({ kind: 'back', block });
+  const labels = seconds({ kind: 'labels', count: 1 });
+  return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 
-function noiseSeconds(seconds: Times, layers: number, { sequences, draws, levels }: Settings): number {
-  const layer = seconds({ kind: 'layer', save: true });
-  const head = seconds({ kind: 'keep' });
-  const compared = seconds({ kind: 'compare' });
+function noiseSeconds(session: Session, seconds: Times, layers: number, settings: Settings): number {
+  const { sequences, draws, levels } = settings;
+  const layer = layerSeconds(session, seconds);
+  const head = seconds({ kind: 'keep', count: 1 });
+  const compared = seconds({ kind: 'compare', count: 1 });
+  const measured = measuredOf(session.measuring.state);
   let noise = 0;
   let perturbed = 0;
-  for (let matrix = 0; matrix < MATRICES_PER_LAYER; matrix++) {
-    noise += seconds({ kind: 'draw', matrix });
-    perturbed += seconds({ kind: 'perturb', matrix });
+  for (const { block, place } of measured) {
+    noise += seconds({ kind: 'draw', block, place });
+    perturbed += seconds({ kind: 'perturb', block, place, scale: 0 });
   }
   // From each layer on: half of them on average.
   const suffixes = (layer * (layers + 1)) / 2 + compared;
-  const runs = 2 * levels.length * (perturbed + MATRICES_PER_LAYER * suffixes);
+  const runs = 2 * levels.length * (perturbed + measured.length * suffixes);
   return sequences * (layers * layer + head + draws * layers * (noise + runs));
+}
+
+// Of the one layer that is laid out.
+function layerSeconds({ measuring }: Session, seconds: Times): number {
+  let sum = 0;
+  for (const block of measuring.state.blocks.keys()) sum += seconds({ kind: 'block', block, save: true });
+  return sum;
 }

@@ -1,18 +1,20 @@
 // Sensitivities of a checkpoint: what a unit of relative error in each linear weight costs, as the linearity theorem has it.
 
 import type { Alphas } from '../linearity/alphas.ts';
-import { type ModelConfig, readConfig } from '../model/config.ts';
+import type { Vocabulary } from '../model/architecture.ts';
+import { readArchitecture } from '../model/families/family.ts';
 import type { LoadProgress } from '../model/load.ts';
 import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import type { Threads } from '../workers/threads.ts';
 import { fisherAlphas } from './fisher.ts';
+import { noiseAlphas } from './noise.ts';
 import { readPartial, writePartial } from './partial.ts';
-import { noiseAlphas } from './perturbation.ts';
-import { checksumOf, randomSequences, type Sequence, textSequences } from './sequences.ts';
+
 import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
-import type { SensitivityProgress } from './steps.ts';
+import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
+import type { SensitivityProgress } from './work.ts';
 
 /** Options of `measureSensitivity`. */
 export interface SensitivityOptions extends SensitivitySettings {
@@ -39,13 +41,13 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
   const { text, threads, signal, onLoad, onProgress, onPartial, partial, name } = options;
   let session: (Session & { identity: string }) | undefined;
   try {
-    const settings = settingsOf(options, (await readConfig(folder)).contextLength);
+    const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
     const planned = await planSession(folder, { estimator, tokens, draws, sampled, threads: threadsFor(threads) });
-    const { config } = planned.plan.state;
-    const sequences = await sequencesOf(folder, config, settings, text);
+    const { vocabulary } = planned;
+    const sequences = await sequencesOf(folder, vocabulary, settings, text);
     session = await openSession(planned, threads, {
       ...(onLoad && { onProgress: onLoad }),
       ...(signal && { signal }),
@@ -53,7 +55,7 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const { identity } = session;
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length };
-    const key = JSON.stringify({ identity, config, ...noted, levels, ids: checksumOf(sequences) });
+    const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids: checksumOf(sequences) });
     const results = partial === undefined ? [] : readPartial(partial, key);
     const record = (result: number[]) => {
       results.push(result);
@@ -74,13 +76,15 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
 // `undefined` for those that the model samples when their turn comes.
 async function sequencesOf(
   folder: Folder,
-  config: ModelConfig,
+  vocabulary: Vocabulary,
   { source, sequences, tokens, seed }: Settings,
   text: string | undefined,
 ): Promise<(Sequence | undefined)[]> {
   if (text !== undefined) {
     const { encode } = await openTokenizer(folder);
-    return textSequences(config, encode(text, { special: false }), sequences, tokens);
+    return textSequences(vocabulary, encode(text, { special: false }), sequences, tokens);
   }
-  return source === 'model' ? new Array(sequences).fill(undefined) : randomSequences(config, sequences, tokens, seed);
+  return source === 'model'
+    ? new Array(sequences).fill(undefined)
+    : randomSequences(vocabulary, sequences, tokens, seed);
 }

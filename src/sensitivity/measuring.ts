@@ -1,21 +1,29 @@
 // One thread's hold on a measurement: the model, the workspace, and views of the memory that both lie in.
 
-import type { State } from '../model/state.ts';
+import type { ModelState } from '../model/layout.ts';
+import { type Pass, wholeSequence } from '../model/pass.ts';
 import { share, type Thread } from '../model/team.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface Measuring {
   readonly thread: Thread;
-  readonly state: State;
+  readonly state: ModelState;
   readonly workspace: Workspace;
+  /** A whole sequence, in the cache's first rows. */
+  readonly pass: Pass;
   readonly floats: Float32Array;
   readonly doubles: Float64Array;
   readonly ints: Int32Array;
 }
 
-export function measuringOf(thread: Thread, state: State, workspace: Workspace, buffer: ArrayBufferLike): Measuring {
+export function measuringOf(
+  thread: Thread,
+  state: ModelState,
+  workspace: Workspace,
+  buffer: ArrayBufferLike,
+): Measuring {
   const views = { floats: new Float32Array(buffer), doubles: new Float64Array(buffer), ints: new Int32Array(buffer) };
-  return { thread, state, workspace, ...views };
+  return { thread, state, workspace, pass: wholeSequence(workspace.tokens), ...views };
 }
 
 /** This thread's part of `total` items. */
@@ -27,11 +35,11 @@ export function partOf({ thread }: Measuring, total: number, apart = 1): [first:
 export function copyTokens(measuring: Measuring, from: number, to: number): void {
   const { floats, state, workspace } = measuring;
   const [first, end] = partOf(measuring, workspace.tokens);
-  const { dim } = state.config;
+  const { dim } = state;
   floats.copyWithin(to / 4 + first * dim, from / 4 + first * dim, from / 4 + end * dim);
 }
 
-/** Where the residual stream before a half layer is saved. */
-export function savedAt({ state, workspace }: Measuring, half: number): number {
-  return workspace.saved + half * workspace.tokens * state.config.dim * 4;
+/** Where the residual stream before a block is saved; behind the last block, its output. */
+export function savedAt({ state, workspace }: Measuring, block: number): number {
+  return workspace.saved + block * workspace.tokens * state.dim * 4;
 }

@@ -7,20 +7,23 @@ import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
-import { type ModelConfig, readConfig } from '../model/config.ts';
+import type { Vocabulary } from '../model/architecture.ts';
+import { readArchitecture } from '../model/families/family.ts';
+import { type Layout, logitRowsOf, planModel } from '../model/layout.ts';
 import { fillState, type LoadProgress } from '../model/load.ts';
 import { checkSize } from '../model/region.ts';
-import { type Plan, planState } from '../model/state.ts';
 import { joinTeam } from '../model/team.ts';
 import { openWeights, type Weights } from '../model/weights.ts';
 import type { Folder } from '../source/source.ts';
 import type { Threads } from '../workers/threads.ts';
-import { matricesOf } from './matrices.ts';
+import { weightsAt } from './measured.ts';
 import { type Measuring, measuringOf } from './measuring.ts';
-import { runTask } from './run.ts';
-import { type Task, taskOf, wordsOfTask } from './task.ts';
+import { runTask, type Task, taskOf, wordsOfTask } from './tasks.ts';
 import type { WorkerMessage } from './worker.ts';
 import { planWorkspace, type Workspace } from './workspace.ts';
+
+/** Sequences that the model samples together, at most: more gain little time, and each takes a place in the cache. */
+const TOGETHER = 8;
 
 export interface SessionOptions {
   readonly estimator: 'fisher' | 'noise';
@@ -35,7 +38,8 @@ export interface SessionOptions {
 
 /** A session's layout: from configuration and headers alone. */
 export interface SessionPlan {
-  readonly plan: Plan;
+  readonly layout: Layout;
+  readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;
   readonly weights: Weights;
   /** Bytes of linear memory. */
@@ -43,6 +47,7 @@ export interface SessionPlan {
 }
 
 export interface Session {
+  readonly vocabulary: Vocabulary;
   readonly measuring: Measuring;
   /** Runs a task on all threads. */
   run(task: Task): void;
@@ -56,22 +61,23 @@ export interface Session {
  * @throws {FormatError} when configuration and tensors disagree
  */
 export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
-  const { contextLength: most, ...config } = await readConfig(folder);
   const { estimator, tokens, draws, threads, sampled = 0 } = options;
-  checkInteger('tokens', tokens, 2, most);
+  const read = await readArchitecture(folder);
+  checkInteger('tokens', tokens, 2, read.contextLength);
+  const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
   const weights = await openWeights(await openCheckpoint(folder));
-  const windows = config.windows.slice(0, layers);
-  const model: ModelConfig = { ...config, contextLength: tokens, layers: windows.length, windows };
-  const layout = { cacheWidth: 4, threads, integers: false, atOnce: tokens };
-  const plan = planState(model, weights, layout);
-  for (const load of plan.loads) {
+  const together = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
+  const layout = planModel(architecture, weights, {
+    ...{ rows: Math.max(1, together) * tokens, cacheWidth: 4, threads, integers: false, atOnce: tokens },
+  });
+  for (const load of layout.loads) {
     if (!('linear' in load) || load.linear.type === 'dense') continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
-  const { workspace, end } = planWorkspace(plan.state, estimator, draws, sampled, plan.bytes);
-  return { plan, workspace, weights, bytes: end };
+  const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
+  return { layout, vocabulary: architecture, workspace, weights, bytes: end };
 }
 
 /** Threads that a session can have: edge workers have one. */
@@ -89,12 +95,12 @@ export async function openSession(
   threads: Threads | undefined,
   options: { onProgress?: (progress: LoadProgress) => void; signal?: AbortSignal },
 ): Promise<Session & { identity: string }> {
-  const { plan, weights } = planned;
+  const { layout, weights } = planned;
   const { onProgress, signal } = options;
   let identity = '';
   const session = await startSession(planned, threads, async (kernels, buffer) => {
-    await fillState(kernels, buffer, plan, weights, { onProgress, signal });
-    identity = identityOf(kernels, plan);
+    await fillState(kernels, buffer, layout, weights, { onProgress, signal });
+    identity = identityOf(kernels, layout);
   });
   return { ...session, identity };
 }
@@ -104,12 +110,12 @@ export async function openSession(
  * @throws {RangeError} when model and workspace do not fit 4 GB
  */
 export async function startSession(
-  { plan, workspace, bytes }: SessionPlan,
+  { layout, vocabulary, workspace, bytes }: SessionPlan,
   threads: Threads | undefined,
   fill?: (kernels: DecoderExports, buffer: ArrayBufferLike) => Promise<void>,
 ): Promise<Session> {
   checkSize(bytes);
-  const { state } = plan;
+  const { state } = layout;
   const count = state.threads;
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
   const memory = createMemory(bytes, count > 1);
@@ -123,6 +129,7 @@ export async function startSession(
   const measuring = measuringOf(team.thread, state, workspace, memory.buffer);
   return {
     measuring,
+    vocabulary,
     run(task) {
       const words = wordsOfTask(task);
       try {
@@ -141,11 +148,11 @@ export async function startSession(
 }
 
 // Weights as they lie in memory, tensor by tensor.
-function identityOf(kernels: DecoderExports, plan: Plan): string {
-  const table = plan.staging.address;
+function identityOf(kernels: DecoderExports, layout: Layout): string {
+  const table = layout.staging.address;
   kernels.crc32Table(table);
   let crc = 0;
-  for (const load of plan.loads) {
+  for (const load of layout.loads) {
     if ('vector' in load) crc = kernels.crc32(crc, load.address, load.vector.shape[0] * 4, table);
     else if (load.linear.type === 'dense') {
       const { weights, rows, rowBytes } = load.linear;
@@ -155,15 +162,15 @@ function identityOf(kernels: DecoderExports, plan: Plan): string {
   return `crc32 ${(crc >>> 0).toString(16).padStart(8, '0')}`;
 }
 
-/** ‖W‖² of every matrix of every layer, (layers, 7); behind them, of the embeddings and the head. */
+/** ‖W‖² of every weight of every block; behind them, for gradients, of the embeddings and the head. */
 export function squaredNorms({ measuring, run }: Session): Float64Array {
   const { state, workspace, doubles } = measuring;
   const norms: number[] = [];
-  const last = state.layers.length + (workspace.fisher ? 2 : 0);
-  for (let layer = 0; layer < last; layer++) {
-    run({ kind: 'norms', layer });
+  const last = state.blocks.length + (workspace.fisher ? 2 : 0);
+  for (let block = 0; block < last; block++) {
+    run({ kind: 'norms', block });
     let at = workspace.sums / 8;
-    for (const { rows } of matricesOf(state, layer)) {
+    for (const { rows } of weightsAt(state, block)) {
       let sum = 0;
       for (let r = 0; r < rows; r++) sum += doubles[at + r];
       norms.push(sum);

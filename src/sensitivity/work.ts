@@ -1,11 +1,11 @@
-// What both estimators work on, and what they give.
+// What both estimators work on, what they give, and what happens between two short steps: progress is told, an abort is heeded, other
+// work of the thread may run.
 
 import { FormatError } from '../errors.ts';
 import type { Alpha } from '../linearity/alphas.ts';
-import { sampledIds } from './sampled.ts';
-import type { Sequence } from './sequences.ts';
+import { pause } from '../text/language.ts';
 import type { Session } from './session.ts';
-import type { SensitivityProgress, Steps } from './steps.ts';
+import type { Sequence } from './tokens.ts';
 
 export interface Work {
   readonly session: Session;
@@ -15,7 +15,7 @@ export interface Work {
   readonly draws: number;
   /** Relative errors t² of the noise. */
   readonly levels: readonly number[];
-  /** ‖W‖² of every matrix, (layers, 7); behind them, of the embeddings and the head. */
+  /** ‖W‖² of every weight, in the order of `measuredOf`; behind them, of the embeddings and the head. */
   readonly norms: Float64Array;
   /** What is done, by this run or an earlier one, in the order of the work. */
   readonly results: readonly (readonly number[])[];
@@ -27,32 +27,14 @@ export interface Work {
 
 /** Tokens of a sequence that the model samples. */
 export function sampledTokens({ session }: Work): number {
-  const { sampling, tokens } = session.measuring.workspace;
-  return sampling ? tokens - 1 : 0;
+  const { together, tokens } = session.measuring.workspace;
+  return together > 0 ? tokens - 1 : 0;
 }
 
 export interface Found {
   /** Perplexity of the text, if there is one. */
   readonly base: number | null;
   readonly tensors: Map<string, Alpha>;
-}
-
-/** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
-export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
-  if (sequences[index] === undefined) {
-    const { together } = session.measuring.workspace.sampling!;
-    const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
-    for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
-  }
-  placeSequence(session, sequences[index]!);
-}
-
-/** Puts a sequence where the threads find it. */
-export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
-  const { ints, state, workspace } = measuring;
-  ints.set(ids, state.ids / 4);
-  ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);
-  if (targets) ints.set(targets, workspace.targets / 4);
 }
 
 /** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
@@ -64,4 +46,33 @@ export function checkAlpha(alpha: number, tensor: string): void {
 /** Six digits: errors are larger, and the file is for people, too. */
 export function rounded(value: number): number {
   return Number(value.toPrecision(6));
+}
+
+/** How far a measurement is. */
+export interface SensitivityProgress {
+  /** Tokens that went through the model, of all that will; a backward pass counts as a part of its tokens. */
+  done: number;
+  total: number;
+}
+
+export interface Steps {
+  /** @param tokens that the step dealt with */
+  next(tokens: number): Promise<void>;
+}
+
+/** @throws the signal's reason, between two steps */
+export function stepsOf(
+  total: number,
+  onProgress: ((progress: SensitivityProgress) => void) | undefined,
+  signal: AbortSignal | undefined,
+): Steps {
+  const progress = { done: 0, total };
+  return {
+    async next(tokens) {
+      progress.done = Math.min(total, progress.done + tokens);
+      onProgress?.({ done: Math.floor(progress.done + 1e-6), total });
+      await pause();
+      signal?.throwIfAborted();
+    },
+  };
 }

@@ -2,11 +2,12 @@
 // before this code by who starts it. It is built to build/decoder-worker.js and embedded as text.
 
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
-import { forwardPass, passOf } from '../model/forward.ts';
-import { joinTeam, type ThreadMessage } from '../model/team.ts';
+import { forwardPass } from '../model/forward.ts';
+import type { ThreadMessage } from '../model/layout.ts';
+import { readPass, segmentBytes } from '../model/pass.ts';
+import { joinTeam } from '../model/team.ts';
 import { measuringOf } from './measuring.ts';
-import { runTask } from './run.ts';
-import { taskOf } from './task.ts';
+import { runTask, taskOf } from './tasks.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What a thread is sent. */
@@ -26,6 +27,7 @@ port.addEventListener('message', async ({ data: { binary, memory, state, index, 
     const kernels = await instantiateDecoder(binary, memory);
     const team = joinTeam(kernels, memory.buffer, state.sync, index, state.threads);
     const ids = new Int32Array(memory.buffer, state.ids, state.batch);
+    const segments = new Int32Array(memory.buffer, state.segments, segmentBytes(state.batch) / 4);
     port.postMessage({ ready: true });
     // From its first wait on the thread never comes back to its event loop: let the answer go out first.
     setTimeout(() => {
@@ -33,7 +35,7 @@ port.addEventListener('message', async ({ data: { binary, memory, state, index, 
         const measuring = workspace && measuringOf(team.thread, state, workspace, memory.buffer);
         for (let words = team.next(); words; words = team.next()) {
           if (measuring) runTask(measuring, taskOf(words));
-          else forwardPass(team.thread, state, passOf(words), ids);
+          else forwardPass(team.thread, state, readPass(words, segments), ids);
         }
       } catch (error) {
         team.fail();

@@ -1,49 +1,40 @@
 // What measuring sensitivities needs in linear memory beside the model, by address: plain data, the same for all threads.
 
 import { denseScratchBytes } from '../kernels/decoder/sizes.ts';
+import { gradientsOf, weightsOf } from '../model/blocks/blocks.ts';
+import type { ModelState } from '../model/layout.ts';
 import { regions } from '../model/region.ts';
-import type { State } from '../model/state.ts';
-import { MATRICES_PER_LAYER, matrixOf } from './matrices.ts';
 
-/** Sequences that the model samples together, at most: more gain little time, and each takes a cache. */
-const TOGETHER = 8;
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
 
 export interface Workspace {
   readonly tokens: number;
-  /** Label draws of a sequence, whose gradients go through the layers together; 1 for the noise estimator. */
+  /** Label draws of a sequence, whose gradients go through the blocks together; 1 for the noise estimator. */
   readonly draws: number;
   readonly targets: number; // (tokens) i32, ids that the text has behind each
-  readonly saved: number; // (2 · layers + 1, tokens, dim), the residual stream before each half layer, and the last
+  readonly saved: number; // (blocks + 1, tokens, dim), the residual stream before each block, and the last
   readonly sums: number; // f64: what threads hand over
   readonly scratch: readonly number[]; // of each thread
-  readonly sampling: { readonly together: number; readonly caches: number } | undefined; // (layers, together, 2, kvHeads, tokens, headDim)
+  /** Sequences that the model samples together, each in `tokens` rows of the cache; 0 for none. */
+  readonly together: number;
   readonly fisher: FisherRegions | undefined;
   readonly noise: NoiseRegions | undefined;
 }
 
-/** Gradients end in the name of what they belong to. */
 export interface FisherRegions {
-  readonly gate: number; // (tokens, hidden), before silu
-  readonly q: number; // (tokens, heads · headDim), before norm and rope
-  readonly k: number; // (tokens, kvHeads · headDim)
-  readonly angles: number; // (tokens, headDim), of the opposite positions
-  readonly gram: number; // (tokens, tokens), inner products of a matrix's inputs
+  /** What blocks asked for, by name: enough for the largest. */
+  readonly regions: Readonly<Record<string, number>>;
+  readonly opposite: readonly number[]; // (tokens, headDim) each: angles of the opposite positions, by the place of state.ropes
+  readonly gram: number; // (tokens, tokens), inner products of a weight's inputs
   readonly labels: number; // (draws, tokens) i32
   readonly probabilities: number; // (logitRows, paddedVocab)
   readonly paddedVocab: number;
   readonly expected: number; // (tokens, dim), rows of the head, weighed by probabilities
   readonly outputs: number; // (tokens, dim), the head's inputs
   readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id
-  readonly dX: number; // (draws, tokens, dim), of the residual stream
+  readonly dX: number; // (draws, tokens, dim), gradients of the residual stream
   readonly dNormed: number; // (draws, tokens, dim)
-  readonly dMixed: number; // (draws, tokens, heads · headDim)
-  readonly dQ: number; // (draws, tokens, heads · headDim)
-  readonly dK: number; // (draws, tokens, kvHeads · headDim)
-  readonly dV: number; // (draws, tokens, kvHeads · headDim)
-  readonly dGate: number; // (draws, tokens, hidden)
-  readonly dUp: number; // (draws, tokens, hidden)
 }
 
 export interface NoiseRegions {
@@ -54,42 +45,42 @@ export interface NoiseRegions {
   readonly logSums: number; // (tokens) f64
 }
 
+/** What is measured. */
+export interface WorkspaceOptions {
+  readonly estimator: 'fisher' | 'noise';
+  readonly tokens: number;
+  readonly draws: number;
+  readonly together: number;
+}
+
 /**
  * Lays out a workspace.
  * @param state of a model whose passes take all tokens at once
- * @param sampled sequences that the model samples
  * @param first free address
  * @returns the workspace, and where it ends
  */
 export function planWorkspace(
-  state: State,
-  estimator: 'fisher' | 'noise',
-  draws: number,
-  sampled: number,
+  state: ModelState,
+  { estimator, tokens, draws, together }: WorkspaceOptions,
   first: number,
 ): { workspace: Workspace; end: number } {
-  const { config, batch: tokens, logitRows, threads } = state;
-  const { dim, hidden, heads, kvHeads, headDim, vocabSize } = config;
+  const { dim, vocabSize, logitRows, threads, blocks, ropes } = state;
   const { reserve, size } = regions(first);
   const floats = (count: number) => reserve(count * 4);
-  const [wide, narrow] = [heads * headDim, kvHeads * headDim];
   const all = draws * tokens;
   const paddedVocab = Math.ceil(vocabSize / 4) * 4;
-  const matrices = Array.from({ length: MATRICES_PER_LAYER }, (_, i) => matrixOf(state.layers[0], i));
-  const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0);
-  const largest = Math.max(...matrices.map((matrix) => matrix.rows * matrix.cols));
-  const scratch = Math.max(
-    64 * 64 * 4,
-    tokens * GRAM_ROWS * 4,
-    2 * (tokens + 4) * 4,
-    denseScratchBytes(Math.max(dim, hidden, wide)),
-  );
+  const weights = blocks.map(weightsOf);
+  const most = (of: (block: (typeof weights)[number]) => number) =>
+    weights.reduce((max, own) => Math.max(max, of(own)), 0);
+  const places = most((own) => own.length);
+  const rows = most((own) => own.reduce((sum, weight) => sum + weight.rows, 0));
+  const cols = most((own) => own.reduce((max, weight) => Math.max(max, weight.cols), 0));
+  const largest = most((own) => own.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
+  const scratch = Math.max(64 * 64 * 4, tokens * GRAM_ROWS * 4, 2 * (tokens + 4) * 4, denseScratchBytes(cols));
 
   const fisher = (): FisherRegions => ({
-    gate: floats(tokens * hidden),
-    q: config.headNorms ? floats(tokens * wide) : 0,
-    k: config.headNorms ? floats(tokens * narrow) : 0,
-    angles: floats(tokens * headDim),
+    regions: sharedRegions(),
+    opposite: ropes.map(({ headDim }) => floats(tokens * headDim)),
     gram: floats(tokens * tokens),
     labels: floats(all),
     probabilities: floats(logitRows * paddedVocab),
@@ -99,15 +90,16 @@ export function planWorkspace(
     chosen: floats(tokens * tokens),
     dX: floats(all * dim),
     dNormed: floats(all * dim),
-    dMixed: floats(all * wide),
-    dQ: floats(all * wide),
-    dK: floats(all * narrow),
-    dV: floats(all * narrow),
-    dGate: floats(all * hidden),
-    dUp: floats(all * hidden),
   });
-  const together = Math.min(TOGETHER, logitRows, sampled);
-  const sampling = () => ({ together, caches: floats(config.layers * together * 2 * tokens * narrow) });
+  function sharedRegions(): Record<string, number> {
+    const counts = new Map<string, number>();
+    for (const block of blocks) {
+      for (const [name, count] of Object.entries(gradientsOf(block, tokens, draws))) {
+        counts.set(name, Math.max(count, counts.get(name) ?? 0));
+      }
+    }
+    return Object.fromEntries([...counts].map(([name, count]) => [name, floats(count)]));
+  }
   const noise = (): NoiseRegions => ({
     noise: floats(largest),
     weights: floats(largest),
@@ -116,13 +108,12 @@ export function planWorkspace(
     logSums: floats(tokens * 2),
   });
   const workspace: Workspace = {
-    tokens,
-    draws,
+    ...{ tokens, draws, together },
     targets: floats(tokens),
-    saved: floats((2 * config.layers + 1) * tokens * dim),
-    sums: reserve(Math.max(MATRICES_PER_LAYER * all, rows, vocabSize) * 8),
+    saved: floats((blocks.length + 1) * tokens * dim),
+    // Squared norms of a block's rows, or of the gradients of its weights; at the ends two numbers a token.
+    sums: reserve(Math.max(places * all, 2 * tokens, rows, vocabSize) * 8),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
-    sampling: sampled > 0 ? sampling() : undefined,
     fisher: estimator === 'fisher' ? fisher() : undefined,
     noise: estimator === 'noise' ? noise() : undefined,
   };

@@ -1,6 +1,6 @@
 // A text as one vector: the mean of its hidden states.
 
-import { checkIds, inTurn, type Language } from './language.ts';
+import { checkIds, type Language, withSequence } from './language.ts';
 
 /** How to embed. */
 export interface EmbedOptions {
@@ -18,11 +18,13 @@ export async function embed(
   { normalize = false }: EmbedOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
   checkIds('text', ids, language);
-  const sums = await inTurn(language, async () => {
-    const states = await language.hidden(ids); // (ids.length, dim)
-    const dim = states.length / ids.length;
-    const sums = new Float64Array(dim);
-    for (let i = 0; i < states.length; i++) sums[i % dim] = sums[i % dim] + states[i];
+  const sums = await withSequence(language, { capacity: ids.length }, async (sequence) => {
+    let sums = new Float64Array(0);
+    const each = (_: number, row: Float32Array) => {
+      if (sums.length === 0) sums = new Float64Array(row.length);
+      for (let i = 0; i < row.length; i++) sums[i] += row[i];
+    };
+    await sequence.extend(ids, { rows: 'all', of: 'hidden', each });
     return sums;
   });
   let squares = 0;

@@ -2,7 +2,7 @@
 
 import { checkInteger } from '../check.ts';
 import type { TextStream } from './bytes.ts';
-import { checkIds, type Language, lastLogits, pause } from './language.ts';
+import { checkIds, type Language, type Sequence } from './language.ts';
 import { createSampler, type SamplingOptions } from './sample.ts';
 import { stopFilter } from './stop.ts';
 
@@ -49,8 +49,8 @@ export interface Generation extends AsyncGenerator<string, GenerationResult, voi
 export type StreamText = (behind: readonly number[]) => TextStream;
 
 /**
- * Generates behind a prompt. Several generations on one model may run at once: each gives what it would give alone, but runs
- * again what another one has displaced from the cache.
+ * Generates behind a prompt. Several generations on one model go through it together: each gives what it would give alone. One that
+ * is neither read to its end nor left (`break`, `return()`) keeps its place in the cache for some seconds.
  * @param promptIds between one token and as many as the context
  * @param ends ids that end a text
  * @throws {RangeError} when the prompt is empty, too long or not of this vocabulary, or an option is out of range
@@ -80,31 +80,33 @@ export function generate(
     let text = '';
     let reused = 0;
     let finishReason: FinishReason = 'length';
-    while (ids.length < most) {
-      await pause();
-      const next = await lastLogits(language, ids, options.signal);
-      if (next === undefined) {
-        finishReason = 'aborted';
-        break;
+    const signal = options.signal && { signal: options.signal };
+    let sequence: Sequence | undefined;
+    try {
+      sequence = await aborted(language.open({ ids, capacity: most - 1, ...signal }), options.signal);
+      reused = sequence?.ids.length ?? 0;
+      while (sequence && ids.length < most) {
+        const logits = await aborted(sequence.extend(ids.slice(sequence.ids.length), { ...signal }), options.signal);
+        if (!logits) break;
+        first ??= performance.now();
+        const id = sample(logits, occurred);
+        if (!ignoreEos && ends.has(id)) {
+          finishReason = 'eos';
+          break;
+        }
+        ids.push(id);
+        occurred.add(id);
+        const { text: piece, stopped } = filter.push(stream.push(id));
+        options.onToken?.(id, piece);
+        text += piece;
+        if (stopped) finishReason = 'stop';
+        if (piece !== '') yield piece;
+        if (stopped) break;
       }
-      if (first === undefined) {
-        first = performance.now();
-        reused = next.reused;
-      }
-      const id = sample(next.logits, occurred);
-      if (!ignoreEos && ends.has(id)) {
-        finishReason = 'eos';
-        break;
-      }
-      ids.push(id);
-      occurred.add(id);
-      const { text: piece, stopped } = filter.push(stream.push(id));
-      options.onToken?.(id, piece);
-      text += piece;
-      if (stopped) finishReason = 'stop';
-      if (piece !== '') yield piece;
-      if (stopped) break;
+    } finally {
+      sequence?.close();
     }
+    if (options.signal?.aborted && ids.length < most && finishReason === 'length') finishReason = 'aborted';
     if (finishReason !== 'stop') {
       const { text: cut, stopped } = filter.push(stream.end());
       if (stopped) finishReason = 'stop';
@@ -128,4 +130,14 @@ export function generate(
   }
 
   return Object.defineProperty(run(), 'result', { get: () => result }) as Generation;
+}
+
+// What a call gives; undefined when the signal ended it.
+async function aborted<T>(call: Promise<T>, signal: AbortSignal | undefined): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (signal?.aborted) return undefined;
+    throw error;
+  }
 }

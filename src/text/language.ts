@@ -1,9 +1,10 @@
-// What the text side asks of a decoder: logits of ids at positions, over a cache of the ids before them.
+// What the text side asks of a decoder: sequences of ids, and logits behind them. Sequences of many callers run together; each gives
+// what it would give alone.
 
 /** What a model's configuration says of its ids. */
 export interface LanguageConfig {
   readonly vocabSize: number;
-  /** Ids that the cache has room for. */
+  /** Most ids of a text. */
   readonly contextLength: number;
   /** Begins a text, if the model has such an id. */
   readonly bos: number | undefined;
@@ -11,28 +12,66 @@ export interface LanguageConfig {
   readonly eos: readonly number[];
 }
 
-/** How `forward` runs. */
-export interface PassOptions {
-  /** How many ids of the cache the given ones follow; 0 if left out. */
-  from?: number;
-  /** Rows of logits: of every id, of the last one (if left out), none. */
-  logits?: 'last' | 'all' | 'none';
+/** What `extend` gives. */
+export interface ExtendOptions {
+  /** Rows of which ids are wanted: the last one's if left out. */
+  rows?: 'last' | 'all' | 'none';
+  /** Rows of what: logits if left out, or hidden states behind the last norm. */
+  of?: 'logits' | 'hidden';
+  /** Takes each row as soon as it is there, instead of the result; valid during the call only. @param index of the id among those given */
+  each?: (index: number, row: Float32Array) => void;
+  /** Ends the call between two passes; what went through stays in the sequence. */
   signal?: AbortSignal;
 }
 
-/** A decoder over its weights and its cache. One call at a time. */
+/** Ids with a place in the decoder's cache. One call at a time. */
+export interface Sequence {
+  /** The ids that are cached. */
+  readonly ids: readonly number[];
+  /**
+   * Runs ids behind those that are there.
+   * @returns (rows, vocabSize) logits of what comes behind each id, or (rows, dim) hidden states; the caller's to keep
+   */
+  extend(ids: ArrayLike<number>, options?: ExtendOptions): Promise<Float32Array>;
+  /** Forgets the ids from `length` on. */
+  truncate(length: number): void;
+  /** Gives the place back. */
+  close(): void;
+}
+
+/** What a sequence is to hold. */
+export interface OpenOptions {
+  /** Most ids that it will hold. */
+  capacity: number;
+  /** Ids that it will begin with: of what is cached already the sequence has a copy, but not of the last of them. */
+  ids?: ArrayLike<number>;
+  /** Ends the wait for a place. */
+  signal?: AbortSignal;
+}
+
+/** A decoder over its weights and its cache. */
 export interface Language {
   readonly config: LanguageConfig;
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
-  /** Ids whose keys and values are cached. */
-  readonly cached: readonly number[];
-  /** @returns (rows, vocabSize): logits of what comes behind each id */
-  forward(ids: ArrayLike<number>, options?: PassOptions): Promise<Float32Array>;
-  /** @returns (ids.length, dim): hidden states behind the last norm */
-  hidden(ids: ArrayLike<number>): Promise<Float32Array>;
+  /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
+  open(options: OpenOptions): Promise<Sequence>;
   close(): Promise<void>;
+}
+
+/** Has `work` use a sequence, and closes it. */
+export async function withSequence<T>(
+  language: Language,
+  options: OpenOptions,
+  work: (sequence: Sequence) => Promise<T>,
+): Promise<T> {
+  const sequence = await language.open(options);
+  try {
+    return await work(sequence);
+  } finally {
+    sequence.close();
+  }
 }
 
 /** @throws {RangeError} when there are no ids, too many, or one that the vocabulary has not */
@@ -66,45 +105,4 @@ export async function pause(): Promise<void> {
   if (++calls % PAUSE_CALLS !== 0 && performance.now() - paused < PAUSE_AFTER) return;
   await new Promise((resolve) => setTimeout(resolve));
   paused = performance.now();
-}
-
-const turns = new WeakMap<Language, Promise<unknown>>();
-
-/** Runs `work` when all that was asked of the model before has ended: its cache has one user at a time. */
-export function inTurn<T>(language: Language, work: () => Promise<T>): Promise<T> {
-  const turn = (turns.get(language) ?? Promise.resolve()).then(work, work);
-  turns.set(
-    language,
-    turn.catch(() => {}),
-  );
-  return turn;
-}
-
-/**
- * Logits behind the last of `ids`; what the cache already holds of them is not run again.
- * @returns logits (vocabSize) and how many ids were cached; undefined when aborted
- */
-export function lastLogits(
-  language: Language,
-  ids: readonly number[],
-  signal?: AbortSignal,
-): Promise<{ logits: Float32Array; reused: number } | undefined> {
-  return inTurn(language, async () => {
-    const from = Math.min(commonPrefix(language.cached, ids), ids.length - 1);
-    try {
-      signal?.throwIfAborted();
-      const logits = await language.forward(ids.slice(from), { from, logits: 'last', ...(signal && { signal }) });
-      return { logits: logits.slice(), reused: from }; // the model's own memory is the next caller's
-    } catch (error) {
-      if (signal?.aborted) return undefined;
-      throw error;
-    }
-  });
-}
-
-/** How many ids both begin with. */
-export function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length++;
-  return length;
 }

@@ -3,7 +3,7 @@
 
 import { checkInteger } from '../check.ts';
 import { exp, logSumExp } from '../numerics/exponential.ts';
-import { checkVocabulary, inTurn, type Language, pause } from './language.ts';
+import { checkVocabulary, type Language, type Sequence } from './language.ts';
 import { argmax } from './sample.ts';
 
 /** How a text is cut and scored. */
@@ -99,32 +99,39 @@ export async function perplexity(
   const kls: number[] = [];
   let agreed = 0;
   let windows = 0;
-  for (let start = 0, scored = 0; scored < ids.length; start += stride) {
-    const end = Math.min(start + room, ids.length);
-    const tokens = [...begin, ...Array.prototype.slice.call(ids, start, end)];
-    // Row i of the logits predicts tokens[i + 1].
-    const firstRow = Math.max(begin.length - 1 + scored - start, 0);
-    await eachRow([language, ...(against ? [against] : [])], tokens.slice(0, -1), firstRow, signal, (i, rows) => {
-      const [row, other] = rows;
-      const target = tokens[i + 1];
-      const sum = logSumExp(row!);
-      if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
-      const nll = sum - row![target];
-      own.add(nll);
-      if (!other) return;
-      const otherSum = logSumExp(other);
-      const otherNll = otherSum - other[target];
-      others.add(otherNll);
-      differences.add(nll - otherNll);
-      const kl = divergence(other, otherSum, row!, sum);
-      divergences.add(kl);
-      kls.push(kl);
-      if (argmax(row!) === argmax(other)) agreed++;
-    });
-    scored = end;
-    windows++;
-    onProgress?.({ done: end, total: ids.length });
-    await pause();
+  const sequences: Sequence[] = [];
+  try {
+    for (const each of [language, ...(against ? [against] : [])]) {
+      sequences.push(await each.open({ capacity: context, ...(signal && { signal }) }));
+    }
+    for (let start = 0, scored = 0; scored < ids.length; start += stride) {
+      const end = Math.min(start + room, ids.length);
+      const tokens = [...begin, ...Array.prototype.slice.call(ids, start, end)];
+      // Row i of the logits predicts tokens[i + 1].
+      const firstRow = Math.max(begin.length - 1 + scored - start, 0);
+      await eachRow(sequences, vocabSize, tokens.slice(0, -1), firstRow, signal, (i, rows) => {
+        const [row, other] = rows;
+        const target = tokens[i + 1];
+        const sum = logSumExp(row!);
+        if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
+        const nll = sum - row![target];
+        own.add(nll);
+        if (!other) return;
+        const otherSum = logSumExp(other);
+        const otherNll = otherSum - other[target];
+        others.add(otherNll);
+        differences.add(nll - otherNll);
+        const kl = divergence(other, otherSum, row!, sum);
+        divergences.add(kl);
+        kls.push(kl);
+        if (argmax(row!) === argmax(other)) agreed++;
+      });
+      scored = end;
+      windows++;
+      onProgress?.({ done: end, total: ids.length });
+    }
+  } finally {
+    for (const sequence of sequences) sequence.close();
   }
 
   const value = exp(own.mean);
@@ -154,41 +161,30 @@ export async function perplexity(
   };
 }
 
-// The rows of logits from `firstRow` on, of all the models, a bounded number at a time.
+// The rows of logits from `firstRow` on, of all the sequences, a bounded number at a time.
 async function eachRow(
-  languages: readonly Language[],
+  sequences: readonly Sequence[],
+  vocabSize: number,
   ids: readonly number[],
   firstRow: number,
   signal: AbortSignal | undefined,
   use: (i: number, rows: readonly Float32Array[]) => void,
 ): Promise<void> {
   if (ids.length === 0) return; // a window of one token, which nothing predicts
-  const { vocabSize } = languages[0].config;
   const aborted = signal && { signal };
   const step = Math.max(1, Math.floor(CALL_FLOATS / vocabSize));
   const cuts = [0];
   for (let at = firstRow; at < ids.length; at += step) if (at > 0) cuts.push(at);
+  for (const sequence of sequences) sequence.truncate(0);
   for (const [k, from] of cuts.entries()) {
-    signal?.throwIfAborted();
-    const to = cuts[k + 1] ?? ids.length;
-    const part = ids.slice(from, to);
-    const logits = from < firstRow ? 'none' : 'all';
-    const results: Float32Array[] = [];
-    for (const language of languages) {
-      results.push(
-        await inTurn(language, async () => {
-          // Another user of the model may have had its turn since the last part.
-          const displaced = from > 0 && ids.slice(0, from).some((id, i) => language.cached[i] !== id);
-          if (displaced) await language.forward(ids.slice(0, from), { from: 0, logits: 'none', ...aborted });
-          return (await language.forward(part, { from, logits, ...aborted })).slice();
-        }),
-      );
-    }
-    if (logits === 'none') continue;
+    const part = ids.slice(from, cuts[k + 1] ?? ids.length);
+    const rows = from < firstRow ? 'none' : 'all';
+    const results = await Promise.all(sequences.map((sequence) => sequence.extend(part, { rows, ...aborted })));
+    if (rows === 'none') continue;
     for (let i = 0; i < part.length; i++) {
       use(
         from + i,
-        results.map((rows) => rows.subarray(i * vocabSize, (i + 1) * vocabSize)),
+        results.map((logits) => logits.subarray(i * vocabSize, (i + 1) * vocabSize)),
       );
     }
   }

@@ -6,7 +6,7 @@ import { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } f
 import { type EmbedOptions, embed } from './embed.ts';
 import { isRecord } from './files.ts';
 import { type GenerateOptions, type Generation, generate } from './generate.ts';
-import { checkIds, inTurn, type Language, type LanguageConfig } from './language.ts';
+import { checkIds, type Language, type LanguageConfig, withSequence } from './language.ts';
 import { type Perplexity, type PerplexityOptions, perplexity } from './perplexity.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 
@@ -88,7 +88,10 @@ export async function textModel(folder: Folder, language: Language): Promise<Mod
     },
     async logits(ids, { rows = 'last' } = {}) {
       checkIds('ids', ids, language);
-      return inTurn(language, async () => (await language.forward(ids, { from: 0, logits: rows })).slice());
+      const begin = rows === 'last' ? { ids } : {};
+      return withSequence(language, { capacity: ids.length, ...begin }, (sequence) =>
+        sequence.extend(Array.prototype.slice.call(ids, sequence.ids.length), { rows }),
+      );
     },
     async perplexity(text, { against, ...options } = {}) {
       const bytes = typeof text === 'string' ? { bytes: new TextEncoder().encode(text).length } : {};

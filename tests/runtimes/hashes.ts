@@ -15,9 +15,9 @@ import {
   writeAlphas,
   writeBitPlan,
 } from '../../src/index.ts';
-import { loadModel } from '../../src/model/model.ts';
 import { measureSensitivity } from '../../src/sensitivity/measure.ts';
 import { startThreads } from '../../src/workers/web.ts';
+import { loadAlone } from '../alone.ts';
 import { uniform } from '../bits.ts';
 import { indexOf, memoryFolder, memoryOutput, safetensors, type Tensor } from '../checkpoints.ts';
 import { configs, modelFolder, randomFile, randomIds } from '../models.ts';
@@ -139,7 +139,7 @@ async function logits(higgs: Higgs, scheme: CheckpointOptions): Promise<string> 
     await higgs.quantizeCheckpoint(plain, output, scheme);
     for (const folder of [plain, output.folder()]) {
       for (const size of [1, 2]) {
-        const model = await loadModel(folder, { threads: await startThreads(size) });
+        const model = await loadAlone(folder, { threads: await startThreads(size) });
         const found = await model.forward(randomIds(80, config.vocab_size), { logits: 'all' });
         parts[size - 1].push(new Uint8Array(found.buffer));
         await model.close();

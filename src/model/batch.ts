@@ -1,0 +1,427 @@
+// Continuous batching: sequences of many callers go through the model together. A caller extends a sequence; between two passes
+// whoever has ids to run gets a place in the next one. One id of each generation goes first, then slices of prompts, so that a long
+// prompt does not hold up the others. An element of a pass does not depend on what is beside it: every result has the bits that it
+// would have alone.
+//
+// Of a sequence that is closed the rows stay until others need them: whoever begins with the same ids copies them.
+
+import type { Pass, Segment } from './pass.ts';
+import { passOf } from './pass.ts';
+import { type Holding, openRows } from './rows.ts';
+
+/** What runs passes. */
+export interface Engine {
+  /** Most tokens of a pass. */
+  readonly batch: number;
+  /** Rows of the cache. */
+  readonly rows: number;
+  /** Elements of a row of logits, and of a hidden state. */
+  readonly widths: { readonly logits: number; readonly hidden: number };
+  /**
+   * Runs a pass.
+   * @param emit called for each output, with its row of logits or of the last hidden states, valid during the call only
+   */
+  run(pass: Pass, ids: ArrayLike<number>, emit: (output: number, row: Float32Array) => void): void;
+  /** Copies rows of the cache to others; both may overlap. */
+  copy(from: number, to: number, count: number): void;
+}
+
+/** What `extend` gives of the ids. */
+export interface ExtendOptions {
+  /** Rows of which ids are wanted: the last one's if left out. */
+  rows?: 'last' | 'all' | 'none';
+  /** Rows of what: logits if left out, or hidden states behind the last norm. */
+  of?: 'logits' | 'hidden';
+  /** Takes each row as soon as it is there, instead of the result; valid during the call only. @param index of the id among those given */
+  each?: (index: number, row: Float32Array) => void;
+  /** Ends the call before the next pass; the ids that went through stay in the sequence. */
+  signal?: AbortSignal;
+}
+
+/** Ids with a place in the cache. One call at a time. */
+export interface Sequence {
+  /** The ids whose keys and values are cached. */
+  readonly ids: readonly number[];
+  /**
+   * Runs ids behind those that are there.
+   * @returns (rows, vocabSize) logits, or (rows, dim) hidden states
+   */
+  extend(ids: ArrayLike<number>, options?: ExtendOptions): Promise<Float32Array<ArrayBuffer>>;
+  /** Forgets the ids from `length` on. */
+  truncate(length: number): void;
+  /** Gives the place back. */
+  close(): void;
+}
+
+/** What a sequence is to hold. */
+export interface OpenOptions {
+  /** Most ids that it will hold. */
+  capacity: number;
+  /** Ids that it will begin with: what another sequence holds of them is copied, but for the last, whose logits are to be computed. */
+  ids?: ArrayLike<number>;
+  /** Ends the wait for a place. */
+  signal?: AbortSignal;
+}
+
+export interface Batcher {
+  /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
+  open(options: OpenOptions): Promise<Sequence>;
+  /** Refuses all that is asked for from now on, and what waits. */
+  close(reason: Error): void;
+}
+
+/** Ids of a prompt that go through with others' generations, at most: a pass of more would hold them up. */
+const SLICE = 16;
+/** Turns of the microtask queue in which those that have been answered may ask again, before a pass goes on without them. */
+const TURNS = 64;
+/** Other work of the thread runs about this often, in milliseconds. */
+const PAUSE_AFTER = 20;
+/** And at least this often, in passes: the clocks of edge workers stand still while they compute. */
+const PAUSE_PASSES = 32;
+/** A sequence that has not been extended for so long loses its place to those that wait, in milliseconds; what it held is run again. */
+const FORGOTTEN_AFTER = 10_000;
+
+// A sequence as it is kept here.
+interface Own {
+  ids: number[];
+  holding: Holding | undefined;
+  capacity: number;
+  isOpen: boolean;
+  lastUse: number;
+}
+
+// An `extend` under way.
+interface Work {
+  own: Own;
+  ids: ArrayLike<number>;
+  done: number;
+  rows: 'last' | 'all' | 'none';
+  logits: boolean;
+  take(index: number, row: Float32Array): void;
+  /** What `take` threw: it may not end a pass that others are in. */
+  fault?: { error: unknown };
+  signal: AbortSignal | undefined;
+  settle(error?: unknown): void;
+}
+
+// An `open` that waits.
+interface Waiting {
+  own: Own;
+  ids: ArrayLike<number>;
+  settle(error?: unknown): void;
+}
+
+export function openBatcher(engine: Engine): Batcher {
+  const { batch, rows: count } = engine;
+  const sequences = new Set<Own>(); // with a holding, open or not
+  const holders = new Map<Holding, Own>();
+  const waiting: Waiting[] = [];
+  const expected = new Set<Own>(); // answered by the last pass
+  let work: Work[] = [];
+  let isRunning = false;
+  let closed: Error | undefined;
+  let [passes, paused] = [0, performance.now()];
+
+  const rows = openRows(count, (holding, to) => {
+    engine.copy(holding.start, to, Math.min(holding.size, holders.get(holding)?.ids.length ?? 0));
+  });
+
+  // The sequence that begins with most of these ids, and with how many.
+  function donorOf(ids: ArrayLike<number>): { donor: Own | undefined; length: number } {
+    let best: { donor: Own | undefined; length: number } = { donor: undefined, length: 0 };
+    for (const own of sequences) {
+      const most = Math.min(own.ids.length, ids.length - 1);
+      let length = 0;
+      while (length < most && own.ids[length] === ids[length]) length++;
+      if (length > best.length) best = { donor: own, length };
+    }
+    return best;
+  }
+
+  function hold(own: Own, holding: Holding): void {
+    own.holding = holding;
+    holders.set(holding, own);
+    sequences.add(own);
+  }
+
+  function drop(own: Own): void {
+    if (own.holding) {
+      rows.give(own.holding);
+      holders.delete(own.holding);
+    }
+    own.holding = undefined;
+    sequences.delete(own);
+  }
+
+  // Gives a sequence its place, with what another one has of its ids. Whether there was room.
+  function place(own: Own, ids: ArrayLike<number>): boolean {
+    const { donor, length } = donorOf(ids);
+    const lasting = () =>
+      [...sequences].filter((other) => other !== donor && !other.isOpen).sort((a, b) => a.lastUse - b.lastUse);
+    let room = rows.free;
+    const leaving: Own[] = [];
+    for (const other of lasting()) {
+      if (room >= own.capacity) break;
+      leaving.push(other);
+      room += other.holding!.size;
+    }
+    if (room >= own.capacity) {
+      for (const other of leaving) drop(other);
+      hold(own, rows.take(own.capacity)!);
+      if (donor) {
+        engine.copy(donor.holding!.start, own.holding!.start, length);
+        donor.lastUse = performance.now();
+      }
+    } else if (donor && !donor.isOpen && room + donor.holding!.size >= own.capacity) {
+      // There is no room for both: the one becomes the other.
+      for (const other of leaving) drop(other);
+      const holding = donor.holding!;
+      donor.ids.length = length;
+      rows.resize(holding, own.capacity);
+      holders.delete(holding);
+      sequences.delete(donor);
+      donor.holding = undefined;
+      hold(own, holding);
+    } else return false;
+    own.ids = Array.prototype.slice.call(ids, 0, length);
+    return true;
+  }
+
+  // Places those that wait, in their order.
+  function admit(): void {
+    while (waiting.length > 0) {
+      const { own, ids, settle } = waiting[0];
+      if (!place(own, ids) && !(forget() && place(own, ids))) return;
+      waiting.shift();
+      settle();
+    }
+  }
+
+  // Takes the places of sequences that nobody has extended for long. Whether there were any.
+  function forget(): boolean {
+    const before = performance.now() - FORGOTTEN_AFTER;
+    const busy = new Set(work.map(({ own }) => own));
+    const forgotten = [...sequences].filter((own) => own.isOpen && own.lastUse < before && !busy.has(own));
+    for (const own of forgotten) drop(own);
+    return forgotten.length > 0;
+  }
+
+  function compose(): { pass: Pass; ids: number[]; parts: { item: Work; count: number }[] } {
+    const single = work.filter(({ ids, done }) => ids.length - done === 1).slice(0, batch);
+    let left = batch - single.length;
+    if (single.length > 0) left = Math.min(left, SLICE);
+    const parts = single.map((item) => ({ item, count: 1 }));
+    for (const item of work) {
+      if (left === 0) break;
+      if (item.ids.length - item.done === 1) continue;
+      const count = Math.min(left, item.ids.length - item.done);
+      parts.push({ item, count });
+      left -= count;
+    }
+    const ids: number[] = [];
+    let logits = false;
+    const segments = parts.map(({ item, count }): Segment => {
+      for (let j = 0; j < count; j++) ids.push(item.ids[item.done + j]);
+      const isLast = item.done + count === item.ids.length;
+      const outputs = item.rows === 'all' ? count : item.rows === 'last' && isLast ? 1 : 0;
+      if (outputs > 0) logits ||= item.logits;
+      return { count, position: item.own.ids.length, start: item.own.holding!.start, outputs };
+    });
+    return { pass: passOf(segments, logits), ids, parts };
+  }
+
+  function step(): void {
+    // Hidden states and logits are of passes of their own.
+    const { logits } = work[0];
+    const others = work.filter((item) => item.logits !== logits);
+    work = work.filter((item) => item.logits === logits);
+    const { pass, ids, parts } = compose();
+    const outputs = parts.flatMap(({ item, count }, i) =>
+      Array.from({ length: pass.segments[i].outputs }, (_, j) => ({
+        item,
+        index: item.done + count - pass.segments[i].outputs + j,
+      })),
+    );
+    engine.run(pass, ids, (output, row) => {
+      const { item, index } = outputs[output];
+      try {
+        if (!item.fault) item.take(index, row);
+      } catch (error) {
+        item.fault = { error };
+      }
+    });
+    const now = performance.now();
+    for (const { item, count } of parts) {
+      for (let j = 0; j < count; j++) item.own.ids.push(item.ids[item.done + j]);
+      item.done += count;
+      item.own.lastUse = now;
+    }
+    const isDone = (item: Work) => item.done === item.ids.length || item.fault !== undefined;
+    const finished = work.filter(isDone);
+    // Whoever was served goes behind those that were not.
+    const served = new Set(parts.map(({ item }) => item));
+    work = [
+      ...others,
+      ...work.filter((item) => !served.has(item)),
+      ...work.filter((item) => served.has(item) && !isDone(item)),
+    ];
+    expected.clear();
+    for (const item of finished) {
+      if (item.rows === 'last') expected.add(item.own);
+      item.settle(item.fault?.error);
+    }
+  }
+
+  function fail(reason: Error): void {
+    closed ??= reason;
+    for (const { settle } of [...work.splice(0), ...waiting.splice(0)]) settle(closed);
+  }
+
+  async function loop(): Promise<void> {
+    isRunning = true;
+    try {
+      for (;;) {
+        for (let turn = 0; turn < TURNS && (turn < 4 || expected.size > 0); turn++) await undefined;
+        if (++passes % PAUSE_PASSES === 0 || performance.now() - paused > PAUSE_AFTER) {
+          await new Promise((resolve) => setTimeout(resolve));
+          paused = performance.now();
+        }
+        work = work.filter((item) => {
+          if (item.signal?.aborted) item.settle(item.signal.reason);
+          return !item.signal?.aborted;
+        });
+        if (work.length === 0) return;
+        step();
+      }
+    } catch (error) {
+      fail(error as Error);
+    } finally {
+      isRunning = false;
+      expected.clear();
+    }
+  }
+
+  function start(): void {
+    if (!isRunning) loop();
+  }
+
+  function sequenceOf(own: Own): Sequence {
+    let isBusy = false;
+
+    async function extend(ids: ArrayLike<number>, options: ExtendOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+      const { rows: wanted = 'last', of = 'logits', each, signal } = options;
+      if (closed) throw closed;
+      if (!own.isOpen) throw new RangeError('sequence must be open: it is closed');
+      if (isBusy) throw new RangeError('sequence must be idle: a call is under way');
+      if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
+      if (own.ids.length + ids.length > own.capacity) {
+        throw new RangeError(
+          `ids must fit the ${own.capacity} of the sequence: they end at ${own.ids.length + ids.length}`,
+        );
+      }
+      isBusy = true;
+      try {
+        signal?.throwIfAborted();
+        if (!own.holding) await comeBack(own, signal);
+        const width = engine.widths[of];
+        const first = wanted === 'last' ? ids.length - 1 : 0;
+        const kept = each || wanted === 'none' ? 0 : ids.length - first;
+        const result = new Float32Array(kept * width);
+        const take = each ?? ((index: number, row: Float32Array) => result.set(row, (index - first) * width));
+        await new Promise<void>((resolve, reject) => {
+          const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
+          work.push({ own, ids, done: 0, rows: wanted, logits: of === 'logits', take, signal, settle });
+          expected.delete(own);
+          start();
+        });
+        return result;
+      } finally {
+        isBusy = false;
+      }
+    }
+
+    return {
+      get ids() {
+        return own.ids;
+      },
+      extend,
+      truncate(length) {
+        own.ids.length = Math.min(own.ids.length, length);
+      },
+      close() {
+        if (!own.isOpen) return;
+        own.isOpen = false;
+        for (const item of work.filter((item) => item.own === own))
+          item.settle(new RangeError('sequence must be open: it is closed'));
+        work = work.filter((item) => item.own !== own);
+        own.lastUse = performance.now();
+        expected.delete(own);
+        if (own.holding && own.ids.length === 0) drop(own);
+        else if (own.holding) rows.resize(own.holding, own.ids.length);
+        admit();
+      },
+    };
+  }
+
+  // A sequence that lost its place gets one again, and runs again what it held.
+  async function comeBack(own: Own, signal: AbortSignal | undefined): Promise<void> {
+    const { ids } = own;
+    own.ids = [];
+    await placeOf(own, [...ids, -1], signal);
+    const lost = ids.slice(own.ids.length);
+    if (lost.length === 0) return;
+    await new Promise<void>((resolve, reject) => {
+      const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
+      work.push({ own, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
+      start();
+    });
+  }
+
+  function placeOf(own: Own, ids: ArrayLike<number>, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        waiting.splice(waiting.indexOf(entry), 1);
+        reject(signal!.reason);
+        admit();
+      };
+      const entry: Waiting = {
+        ...{ own, ids },
+        settle(error) {
+          signal?.removeEventListener('abort', abort);
+          if (error === undefined) resolve();
+          else reject(error);
+        },
+      };
+      waiting.push(entry);
+      signal?.addEventListener('abort', abort);
+      admit();
+      // Nobody may come back for what is forgotten: those that wait look again.
+      if (waiting.includes(entry)) watch();
+    });
+  }
+
+  let watcher: ReturnType<typeof setTimeout> | undefined;
+  function watch(): void {
+    watcher ??= setTimeout(() => {
+      watcher = undefined;
+      admit();
+      if (waiting.length > 0) watch();
+    }, FORGOTTEN_AFTER / 4);
+  }
+
+  return {
+    async open({ capacity, ids = [], signal }) {
+      if (closed) throw closed;
+      if (capacity > count)
+        throw new RangeError(`capacity must be at most the ${count} rows of the cache: got ${capacity}`);
+      signal?.throwIfAborted();
+      const own: Own = { ids: [], holding: undefined, capacity, isOpen: true, lastUse: performance.now() };
+      await placeOf(own, ids, signal);
+      return sequenceOf(own);
+    },
+    close(reason) {
+      clearTimeout(watcher);
+      fail(reason);
+    },
+  };
+}

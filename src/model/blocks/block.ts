@@ -1,0 +1,73 @@
+// What a block is: tensors by name, a place in linear memory, a step forward, and a way back for those whose sensitivity is measured.
+// A block of a new kind is one file with these members, and an entry in blocks.ts.
+
+import type { BlockCache } from '../cache.ts';
+import type { Linear, LinearSpec, Rotation } from '../linear.ts';
+import type { Pass } from '../pass.ts';
+import type { Rope } from '../rope.ts';
+import type { State } from '../state.ts';
+import type { Thread } from '../team.ts';
+
+/** What a block asks for while the model is laid out. */
+export interface BlockPlanner {
+  /** Where a normed residual stream stands, (batch, dim). */
+  readonly normed: number;
+  /** Loads a vector in f32. @returns its address */
+  vector(name: string, length: number): number;
+  /** Loads a linear weight that is applied to the activations at `input`. */
+  linear(spec: LinearSpec, input: number): Linear;
+  /** The rotations that these weights read. */
+  rotationsOf(...linears: Linear[]): readonly Rotation[];
+  /** A region of (batch, floats), which all blocks share that ask for one of this name and size. */
+  activation(name: string, floats: number): number;
+  /** Cosines and sines of the tokens' positions. @returns the place of the rope in `state.ropes` */
+  rope(rope: Rope, headDim: number): number;
+  /** Keys and values of a block. */
+  cache(kvHeads: number, headDim: number): BlockCache;
+}
+
+/** What going back through a block asks of who measures. Gradients end in the name of what they belong to. */
+export interface Back {
+  readonly thread: Thread;
+  readonly state: State;
+  /** One sequence, from position 0 on. */
+  readonly pass: Pass;
+  /** Gradients that go back together. */
+  readonly draws: number;
+  readonly floats: Float32Array;
+  readonly scratch: number;
+  readonly dX: number; // (draws, tokens, dim), of the residual stream behind the block, then before it
+  readonly dNormed: number; // (draws, tokens, dim), room for those of its norm
+  /** Puts the residual stream before the block, as it was saved, to `state.x`, this thread's tokens. */
+  restore(): void;
+  /** A region that the block asked for by `gradients`. */
+  region(name: string): number;
+  /** Cosines and sines of the opposite positions. @param rope its place in `state.ropes` */
+  opposite(rope: number): number;
+  /** This thread's part of `total` items. */
+  part(total: number, apart?: number): [first: number, end: number];
+  /** Inner products of a weight's inputs, `x` (tokens, cols), for the `squares` that follow. */
+  inputGram(x: number, cols: number): void;
+  /** Squared norms of the gradients of a weight, from those of its outputs, (draws, tokens, rows). @param place among the block's weights */
+  squares(place: number, d: number, rows: number): void;
+  /** y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs, this thread's columns. */
+  transposed(y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
+  /** dX += dNormed through the norm of the residual stream before the block. */
+  behindNorm(weights: number): void;
+}
+
+/** A kind of block: its spec, as families write it, and what stands for it in linear memory. */
+export interface BlockKind<Spec, Block> {
+  /** Lays a block out. Tensors are loaded in the order in which they are asked for. */
+  plan(spec: Spec, planner: BlockPlanner): Block;
+  /** Its linear weights, in the order in which results have them. */
+  weights(block: Block): readonly Linear[];
+  /** The block with another weight in one place. */
+  replace(block: Block, place: number, linear: Linear): Block;
+  /** x += f(norm(x)), for all tokens of a pass. Ends at a barrier. */
+  forward(thread: Thread, state: State, block: Block, pass: Pass): void;
+  /** Floats of the regions that `back` needs, by name. */
+  gradients(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
+  /** Squared gradients of its weights, and dX before it from dX behind it. */
+  back(back: Back, block: Block): void;
+}

@@ -1,0 +1,77 @@
+// Who holds which rows of the cache. A holder's rows follow one another, so that attention reads them as one array; where no gap is
+// large enough but all gaps together are, holders move together.
+//
+//   │ a a a a . . b b c c c . . . │   →   │ a a a a b b c c c d d d d . │
+
+/** Consecutive rows: `start` changes when holders move. */
+export interface Holding {
+  readonly start: number;
+  readonly size: number;
+}
+
+export interface Rows {
+  /** Rows that nobody holds. */
+  readonly free: number;
+  /** Holds `size` rows; undefined when so many are not free. */
+  take(size: number): Holding | undefined;
+  /** Makes a holding larger or smaller; false when so many rows are not free. */
+  resize(holding: Holding, size: number): boolean;
+  give(holding: Holding): void;
+}
+
+/**
+ * @param count rows in all
+ * @param move copies what `length` says is in use; both places may overlap
+ */
+export function openRows(count: number, move: (holding: Holding, to: number) => void): Rows {
+  let held: { start: number; size: number }[] = []; // by start
+
+  const free = () => held.reduce((rest, { size }) => rest - size, count);
+  const endOf = (i: number) => (i < 0 ? 0 : held[i].start + held[i].size);
+
+  // Moves holders to where they follow one another, each with the size that it will have.
+  function pack(sizeOf: (holding: Holding) => number): void {
+    let next = 0;
+    const places = held.map((holding) => {
+      const to = next;
+      next += sizeOf(holding);
+      return { holding, to };
+    });
+    // Downwards in order, then upwards in reverse order: no place is written before who holds it has moved.
+    for (const { holding, to } of places) if (to < holding.start) moveTo(holding, to);
+    for (const { holding, to } of places.reverse()) if (to > holding.start) moveTo(holding, to);
+  }
+
+  function moveTo(holding: { start: number; size: number }, to: number): void {
+    move(holding, to);
+    holding.start = to;
+  }
+
+  return {
+    get free() {
+      return free();
+    },
+    take(size) {
+      if (size > free()) return undefined;
+      let at = held.findIndex(({ start }, i) => start - endOf(i - 1) >= size);
+      if (at < 0) {
+        if (count - endOf(held.length - 1) < size) pack((holding) => holding.size);
+        at = held.length;
+      }
+      const holding = { start: endOf(at - 1), size };
+      held.splice(at, 0, holding);
+      return holding;
+    },
+    resize(holding, size) {
+      if (size - holding.size > free()) return false;
+      const i = held.findIndex((own) => own === holding);
+      const next = held[i + 1]?.start ?? count;
+      if (holding.start + size > next) pack((own) => (own === holding ? size : own.size));
+      held[i].size = size;
+      return true;
+    },
+    give(holding) {
+      held = held.filter((own) => own !== holding);
+    },
+  };
+}

@@ -1,0 +1,143 @@
+// What goes on at both ends of the model. Labels are sampled from its own predictions; of the logits the gradient of log p is
+// onehot(label) − p, so the head gives row `label` of its matrix less the rows' mean under p, which all draws share.
+//
+// Gradients of the token embeddings E and of the head H, which are one matrix in many models. Of the head, the mean over labels is known:
+//   E_y ‖∇_H log p_τ(y)‖² = ‖x_τ‖² (1 − Σ p_τ²),   x its inputs.
+// Row i of ∇_E is the sum of dX over the tokens i. One matrix for both has the sum of the two gradients, whose inner product is
+//   Σ_τσ (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
+
+import { dtypeCodes } from '../kernels/layout.ts';
+import { type DenseLinear, decodeRow, ROWS_APART } from '../model/linear.ts';
+import { apply, normTokens } from '../model/steps.ts';
+import { logSumExp } from '../numerics/exponential.ts';
+import { USE, uniformStream } from '../numerics/stream.ts';
+import { eachBlock } from './backward.ts';
+import { isTied } from './measured.ts';
+import { type Measuring, partOf, savedAt } from './measuring.ts';
+import type { TaskOf } from './tasks.ts';
+import { GRAM_ROWS } from './workspace.ts';
+
+/**
+ * Labels and gradients of tokens `first` to `first + count`, at most as many as there is room for logits; −ln p of the text's ids
+ * and squared norms of the head's gradients to `sums`.
+ */
+export function sampleLabels(measuring: Measuring, { first, count, seed, sequence }: TaskOf<'labels'>): void {
+  const { thread, state, workspace, floats, doubles, ints } = measuring;
+  const { kernels, barrier } = thread;
+  const { draws, tokens, fisher } = workspace;
+  const { probabilities, paddedVocab, labels, expected, dX } = fisher!;
+  const { vocabSize, dim, epsilon } = state;
+  const head = state.head as DenseLinear;
+  const logits = state.logits / 4;
+  const last = savedAt(measuring, state.blocks.length);
+
+  normTokens(thread, state, state.norm, [], first, first + count);
+  barrier();
+  apply(thread, state, head, count, state.logits, first);
+  barrier();
+  const [from, end] = partOf(measuring, count);
+  for (let j = from; j < end; j++) {
+    const row = probabilities + j * paddedVocab * 4;
+    kernels.widen(state.logits + j * vocabSize * 4, dtypeCodes.F32, 0, vocabSize, row);
+    kernels.softmax(row, vocabSize);
+    const p = floats.subarray(row / 4, row / 4 + vocabSize);
+    const sum = p.reduce((total, value) => total + value, 0);
+    keepOutputs(measuring, first + j, p, sum);
+    const target = ints[workspace.targets / 4 + first + j];
+    doubles[workspace.sums / 8 + first + j] =
+      logSumExp(floats.subarray(logits + j * vocabSize, logits + (j + 1) * vocabSize)) -
+      floats[logits + j * vocabSize + target];
+    for (let draw = 0; draw < draws; draw++) {
+      const random = uniformStream(seed, (USE.labels << 24) | draw, sequence, first + j);
+      ints[labels / 4 + draw * tokens + first + j] = pick(p, random() * sum);
+    }
+  }
+  barrier();
+  const [start, stop] = partOf(measuring, dim, ROWS_APART);
+  const to = expected + (first * dim + start) * 4;
+  for (let j = 0; j < count; j++) floats.fill(0, to / 4 + j * dim, to / 4 + j * dim + stop - start);
+  kernels.addTransposed(
+    ...([head.weights + start * (head.dtype === 'F32' ? 4 : 2), dtypeCodes[head.dtype]] as const),
+    ...([vocabSize, stop - start, dim, probabilities, count, paddedVocab, to, dim] as const),
+    workspace.scratch[thread.index],
+  );
+  barrier();
+  for (let j = first + from; j < first + end; j++) {
+    const mean = expected / 4 + j * dim;
+    for (let draw = 0; draw < draws; draw++) {
+      const d = dX + (draw * tokens + j) * dim * 4;
+      decodeRow(kernels, head, ints[labels / 4 + draw * tokens + j], d, 0);
+      for (let i = 0; i < dim; i++) floats[d / 4 + i] -= floats[mean + i];
+      kernels.rmsNormBack(last + j * dim * 4, state.norm, d, 1, dim, epsilon);
+    }
+  }
+}
+
+// The first id up to which more than `target` of the probability lies.
+function pick(p: Float32Array, target: number): number {
+  let sum = 0;
+  for (let i = 0; i < p.length; i++) {
+    sum += p[i];
+    if (sum > target) return i;
+  }
+  return p.length - 1;
+}
+
+// Keeps what the gradients of a token's predictions need, and puts the head's squared norm to `sums`, behind those of all tokens.
+// `p` are probabilities, `sum` theirs.
+function keepOutputs(measuring: Measuring, token: number, p: Float32Array, sum: number): void {
+  const { state, workspace, floats, doubles, ints } = measuring;
+  const { tokens, fisher } = workspace;
+  const { outputs, chosen } = fisher!;
+  const { dim } = state;
+  const from = state.normed / 4 + token * dim;
+  floats.copyWithin(outputs / 4 + token * dim, from, from + dim);
+  for (let other = 0; other < tokens; other++) {
+    floats[chosen / 4 + token * tokens + other] = p[ints[state.ids / 4 + other]] / sum;
+  }
+  let [square, agreement] = [0, 0];
+  for (let i = from; i < from + dim; i++) square += floats[i] * floats[i];
+  for (let i = 0; i < p.length; i++) agreement += (p[i] / sum) * (p[i] / sum);
+  doubles[workspace.sums / 8 + tokens + token] = square * (1 - agreement);
+}
+
+/**
+ * Squared norms of the gradients of the embeddings, for every label draw and token, to `sums`; for one matrix in both places,
+ * with the inner product of both gradients, twice. dX is at the first layer's input.
+ */
+export function embeddingBack(measuring: Measuring): void {
+  const { thread, state, workspace, floats, doubles, ints } = measuring;
+  const { tokens, draws, sums, fisher } = workspace;
+  const { dX, outputs, chosen, labels } = fisher!;
+  const { dim } = state;
+  const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
+  const tile = workspace.scratch[thread.index];
+  const tied = isTied(state);
+  for (let draw = 0; draw < draws; draw++) {
+    const d = dX + draw * tokens * dim * 4;
+    eachBlock(measuring, (first, count) => {
+      const x = outputs + first * dim * 4;
+      if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, 0);
+      for (let k = 0; k < count; k++) {
+        const token = first + k;
+        let sum = 0;
+        for (let other = 0; other <= token; other++) {
+          if (ids[other] !== ids[token]) continue;
+          sum += (other < token ? 2 : 1) * dot(floats, d / 4 + token * dim, d / 4 + other * dim, dim);
+        }
+        const label = ints[labels / 4 + draw * tokens + token];
+        for (let other = 0; tied && other < tokens; other++) {
+          const error = (ids[other] === label ? 1 : 0) - floats[chosen / 4 + token * tokens + other];
+          sum += 2 * error * floats[tile / 4 + other * GRAM_ROWS + k];
+        }
+        doubles[sums / 8 + draw * tokens + token] = sum;
+      }
+    });
+  }
+}
+
+function dot(floats: Float32Array, a: number, b: number, count: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += floats[a + i] * floats[b + i];
+  return sum;
+}

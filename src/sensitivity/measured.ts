@@ -1,0 +1,53 @@
+// The weights whose sensitivity is measured, by the names of their tensors: the one list. Estimators number them in this order.
+
+import type { Architecture } from '../model/architecture.ts';
+import { weightsOf } from '../model/blocks/blocks.ts';
+import type { ModelState } from '../model/layout.ts';
+import type { DenseLinear, Linear } from '../model/linear.ts';
+
+/** A linear weight of a block. */
+export interface Measured {
+  readonly linear: Linear;
+  /** The block's place in the model, and the weight's in the block. */
+  readonly block: number;
+  readonly place: number;
+  readonly layer: number;
+  /** The weight's place among those of its layer, and among all. */
+  readonly inLayer: number;
+  readonly index: number;
+}
+
+/** The linear weights of all layers. */
+export function measuredOf({ blocks, layerOf }: Pick<ModelState, 'blocks' | 'layerOf'>): Measured[] {
+  const all: Measured[] = [];
+  for (const [block, own] of blocks.entries()) {
+    const layer = layerOf[block];
+    const first = layer === all.at(-1)?.layer ? all.at(-1)!.inLayer + 1 : 0;
+    for (const [place, linear] of weightsOf(own).entries()) {
+      all.push({ linear, block, place, layer, inLayer: first + place, index: all.length });
+    }
+  }
+  return all;
+}
+
+/** Whether embeddings and head are one weight. */
+export function isTied({ embedding, head }: Pick<ModelState, 'embedding' | 'head'>): boolean {
+  return (embedding as DenseLinear).weights === (head as DenseLinear).weights;
+}
+
+/** Names of the tensors that an estimator measures, from the architecture alone: noise leaves embeddings and head out. */
+export function measuredNames({ layers, embedding, head }: Architecture, estimator: 'fisher' | 'noise'): string[] {
+  const names = layers
+    .flat()
+    .flatMap((spec) =>
+      Object.values(spec).flatMap((part) => (typeof part === 'object' && 'rows' in part ? [part.name] : [])),
+    );
+  const ends = estimator === 'fisher' ? [embedding.name, head.name] : [];
+  return [...names, ...ends].map((name) => `${name}.weight`);
+}
+
+/** A block's weights; behind the last block, the embeddings, and behind those the head. */
+export function weightsAt({ blocks, embedding, head }: ModelState, block: number): readonly Linear[] {
+  if (block < blocks.length) return weightsOf(blocks[block]);
+  return [block === blocks.length ? embedding : head];
+}

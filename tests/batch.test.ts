@@ -1,0 +1,311 @@
+// Continuous batching: sequences of many callers over one cache, with a fake engine whose logits are a hash of all that the cache
+// holds for a token. A wrong row, a wrong position or a copy too short changes them.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Batcher, type Engine, openBatcher, type Sequence } from '../src/model/batch.ts';
+import { loadModel } from '../src/model/model.ts';
+import { openRows } from '../src/model/rows.ts';
+import { startThreads } from '../src/workers/node.ts';
+import { sameBits, uniform } from './bits.ts';
+import { configs, modelFolder, randomFile, randomIds } from './models.ts';
+
+const test = suite('batch');
+const WIDTH = 5;
+
+interface FakeEngine extends Engine {
+  /** Tokens of each pass, and segments. */
+  readonly passes: [tokens: number, segments: number][];
+}
+
+function fakeEngine(rows: number, batch = 8): FakeEngine {
+  const cache = new Int32Array(rows).fill(-1);
+  const passes: [number, number][] = [];
+  const hash = (start: number, length: number) => {
+    let h = 17;
+    for (let i = 0; i < length; i++) h = Math.imul(h ^ (cache[start + i] + 1), 0x01000193);
+    return Float32Array.from({ length: WIDTH }, (_, i) => Math.imul(h ^ i, 0x85ebca6b) / 2 ** 31);
+  };
+  return {
+    ...{ batch, rows, widths: { logits: WIDTH, hidden: WIDTH }, passes },
+    run({ count, segments, logits }, ids, emit) {
+      assert.is(ids.length, count);
+      assert.ok(count <= batch && segments.every((segment) => segment.count > 0));
+      passes.push([count, segments.length]);
+      let [token, output] = [0, 0];
+      for (const segment of segments) {
+        for (let j = 0; j < segment.count; j++) {
+          assert.ok(segment.start + segment.position + j < rows);
+          cache[segment.start + segment.position + j] = ids[token++];
+          if (j < segment.count - segment.outputs) continue;
+          const row = hash(segment.start, segment.position + j + 1);
+          emit(output++, logits ? row : row.map((value) => -value));
+        }
+      }
+    },
+    copy: (from, to, length) => void cache.copyWithin(to, from, from + length),
+  };
+}
+
+// What a sequence of these ids gives alone.
+async function alone(ids: readonly number[]): Promise<Float32Array> {
+  const sequence = await openBatcher(fakeEngine(ids.length)).open({ capacity: ids.length });
+  return sequence.extend(ids, { rows: 'all' });
+}
+
+test('extend() gives last, all or no rows, of logits or hidden states, or hands them to `each`', async () => {
+  const ids = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
+  const all = await alone(ids);
+  const open = async () => (await openBatcher(fakeEngine(11))).open({ capacity: 11 });
+  sameBits(await (await open()).extend(ids), all.slice(-WIDTH));
+  assert.is((await (await open()).extend(ids, { rows: 'none' })).length, 0);
+  sameBits(
+    await (await open()).extend(ids, { rows: 'all', of: 'hidden' }),
+    all.map((value) => -value),
+  );
+  const rows = new Float32Array(all.length);
+  const each = (index: number, row: Float32Array) => rows.set(row, index * WIDTH);
+  assert.is((await (await open()).extend(ids, { rows: 'all', each })).length, 0);
+  sameBits(rows, all);
+});
+
+test('any schedule of sequences gives each the rows that it has alone', async () => {
+  for (let seed = 0; seed < 40; seed++) {
+    const random = uniform(seed);
+    const below = (n: number) => Math.floor(random() * n);
+    const engine = fakeEngine(40 + below(60), 1 + below(12));
+    const batcher = openBatcher(engine);
+    const beginnings = [1, 2, 3].map((k) => Array.from({ length: 12 }, (_, i) => (i < 6 ? i : i * k)));
+    const texts = Array.from({ length: 12 }, () => {
+      const beginning = beginnings[below(3)].slice(0, 1 + below(12));
+      return [...beginning, ...Array.from({ length: 1 + below(20) }, () => below(50))];
+    });
+    const run = async (text: readonly number[]): Promise<void> => {
+      await new Promise((resolve) => setTimeout(resolve, below(4)));
+      const wanted = await alone(text);
+      const sequence = await batcher.open({ capacity: text.length, ids: text.slice(0, 1 + below(text.length)) });
+      while (sequence.ids.length < text.length) {
+        assert.equal([...sequence.ids], text.slice(0, sequence.ids.length));
+        const from = sequence.ids.length;
+        const part = text.slice(from, from + (below(3) === 0 ? 1 + below(9) : 1));
+        const rows = await sequence.extend(part, { rows: 'all' });
+        sameBits(rows, wanted.slice(from * WIDTH, (from + part.length) * WIDTH), `seed ${seed}`);
+        if (below(5) === 0) await new Promise((resolve) => setTimeout(resolve));
+        if (below(8) === 0) sequence.truncate(below(sequence.ids.length));
+      }
+      sequence.close();
+    };
+    await Promise.all(texts.map(run));
+  }
+});
+
+test('generations at once go through the model together', async () => {
+  const engine = fakeEngine(400, 16);
+  const batcher = openBatcher(engine);
+  const steps = 50;
+  await Promise.all([1, 2, 3, 4].map((first) => generation(batcher, first, steps)));
+  const together = engine.passes.filter(([tokens]) => tokens === 4).length;
+  assert.ok(together >= steps - 3, `${together} of ${engine.passes.length}`);
+});
+
+test('a long prompt goes in slices beside generations, and does not hold them up', async () => {
+  const engine = fakeEngine(2000, 64);
+  const batcher = openBatcher(engine);
+  let made = 0;
+  const generating = generation(batcher, 1, 200, () => made++);
+  const sequence = await batcher.open({ capacity: 1000 });
+  const before = made;
+  await sequence.extend(Array.from({ length: 1000 }, (_, i) => i));
+  assert.ok(made - before >= 1000 / 64, `${made - before} tokens meanwhile`);
+  assert.ok(engine.passes.every(([tokens, segments]) => segments < 2 || tokens <= 17));
+  await generating;
+});
+
+test('prompts take turns', async () => {
+  const batcher = openBatcher(fakeEngine(4000, 8));
+  const ends: number[] = [];
+  const run = async (length: number) => {
+    const sequence = await batcher.open({ capacity: length });
+    await sequence.extend(new Array(length).fill(1));
+    ends.push(length);
+  };
+  await Promise.all([run(2000), run(80), run(40)]);
+  assert.equal(ends, [40, 80, 2000]);
+});
+
+test('open() waits for a place in the order of the calls, and an abort leaves the queue', async () => {
+  const batcher = openBatcher(fakeEngine(10));
+  const first = await batcher.open({ capacity: 8 });
+  const order: string[] = [];
+  const second = batcher.open({ capacity: 9 });
+  second.then(() => order.push('second'));
+  const abort = new AbortController();
+  const third = batcher.open({ capacity: 1, signal: abort.signal });
+  const fourth = batcher.open({ capacity: 1 });
+  fourth.then(() => order.push('fourth'));
+  abort.abort(new Error('left'));
+  assert.is(await third.catch((error) => error.message), 'left');
+  assert.equal(order, []); // the fourth has room, but not its turn
+  first.close();
+  (await second).close();
+  await fourth;
+  assert.equal(order, ['second', 'fourth']);
+  const error = await batcher.open({ capacity: 11 }).catch((reason) => reason);
+  assert.is(error.message, 'capacity must be at most the 10 rows of the cache: got 11');
+});
+
+test('open() copies what others hold of its ids, and takes over what has no room beside it', async () => {
+  const engine = fakeEngine(30);
+  const batcher = openBatcher(engine);
+  const text = Array.from({ length: 20 }, (_, i) => i * i);
+  const first = await batcher.open({ capacity: 20 });
+  await first.extend(text.slice(0, 12));
+  const fork = await batcher.open({ capacity: 10, ids: text.slice(0, 10) });
+  assert.is(fork.ids.length, 9); // the last is to be computed
+  sameBits(await fork.extend(text.slice(9, 10), { rows: 'all' }), (await alone(text)).slice(9 * WIDTH, 10 * WIDTH));
+  fork.close();
+  await first.extend(text.slice(12));
+  first.close();
+  const next = await batcher.open({ capacity: 28, ids: [...text, 7] });
+  assert.is(next.ids.length, 20);
+  sameBits(await next.extend([7]), (await alone([...text, 7])).slice(-WIDTH));
+});
+
+test('a sequence that nobody extends any more loses its place to those that wait, and comes back', async () => {
+  const clock = performance.now;
+  let ahead = 0;
+  performance.now = () => clock.call(performance) + ahead;
+  try {
+    const batcher = openBatcher(fakeEngine(10));
+    const left = await batcher.open({ capacity: 10 });
+    await left.extend([1, 2, 3]);
+    const waiting = batcher.open({ capacity: 6 });
+    ahead = 60_000;
+    const other = await waiting;
+    sameBits(await other.extend([9, 8]), (await alone([9, 8])).slice(-WIDTH));
+    const back = left.extend([4]);
+    other.close();
+    sameBits(await back, (await alone([1, 2, 3, 4])).slice(-WIDTH));
+  } finally {
+    performance.now = clock;
+  }
+});
+
+test('extend() ends at an abort with what went through, and an error of `each` harms nobody else', async () => {
+  const batcher = openBatcher(fakeEngine(500, 4));
+  const abort = new AbortController();
+  const sequence = await batcher.open({ capacity: 200 });
+  const each = () => abort.abort(new Error('enough'));
+  const ids = Array.from({ length: 200 }, (_, i) => i);
+  const error = await sequence.extend(ids, { rows: 'all', each, signal: abort.signal }).catch((reason) => reason);
+  assert.is(error.message, 'enough');
+  const done = sequence.ids.length;
+  assert.ok(done > 0 && done < 200);
+  sameBits(await sequence.extend(ids.slice(done)), (await alone(ids)).slice(-WIDTH));
+
+  const [bad, good] = [await batcher.open({ capacity: 9 }), await batcher.open({ capacity: 9 })];
+  const fault = () => {
+    throw new Error('mine');
+  };
+  const [failed, row] = await Promise.all([
+    bad.extend([1, 2], { each: fault }).catch((reason) => reason.message),
+    good.extend([1, 2]),
+  ]);
+  assert.is(failed, 'mine');
+  sameBits(row, (await alone([1, 2])).slice(-WIDTH));
+});
+
+test('other work of the thread runs between passes', async () => {
+  const batcher = openBatcher(fakeEngine(5000));
+  let turns = 0;
+  const timer = setInterval(() => turns++);
+  await generation(batcher, 1, 3000);
+  clearInterval(timer);
+  assert.ok(turns > 10, `${turns}`);
+});
+
+test('openRows() never hands out a row twice, and moves what is in use', () => {
+  for (let seed = 0; seed < 200; seed++) {
+    const random = uniform(seed);
+    const below = (n: number) => Math.floor(random() * n);
+    const memory = new Int32Array(50);
+    const held = new Map<object, { start: number; size: number; mark: number }>();
+    const rows = openRows(50, (holding, to) => {
+      memory.copyWithin(to, holding.start, holding.start + Math.min(holding.size, held.get(holding)!.size));
+    });
+    for (let step = 1; step < 60; step++) {
+      const all = [...held];
+      const [some] = all[below(all.length)] ?? [];
+      const free = rows.free;
+      if (below(3) > 0) {
+        const size = 1 + below(20);
+        const holding = rows.take(size);
+        assert.is(holding !== undefined, size <= free);
+        if (holding) held.set(holding, Object.assign(holding, { mark: step }));
+      } else if (some && below(2) === 0) {
+        const own = held.get(some)!;
+        const size = 1 + below(20);
+        assert.is(rows.resize(own, size), size - own.size <= free || own.size === size);
+      } else if (some) {
+        rows.give(held.get(some)!);
+        held.delete(some);
+      }
+      let used = 0;
+      for (const { start, size, mark } of held.values()) {
+        assert.ok(start >= 0 && start + size <= 50);
+        used += size;
+        memory.fill(mark, start, start + size);
+      }
+      for (const { start, size, mark } of held.values()) {
+        assert.ok(
+          memory.subarray(start, start + size).every((value) => value === mark),
+          `seed ${seed}`,
+        );
+      }
+      assert.is(rows.free, 50 - used);
+    }
+  }
+});
+
+for (const threads of [1, 3]) {
+  test(`sequences at once have the bits that each has alone: a model on ${threads} threads`, async () => {
+    const config = configs['llama, biases, linear rope, interleaved'];
+    const folder = modelFolder(config, randomFile(config));
+    const model = await loadModel(folder, { context: 90, cacheTokens: 260, threads: await startThreads(threads) });
+    const texts = Array.from({ length: 9 }, (_, i) => [...randomIds(20, 361, 1), ...randomIds(5 + 7 * i, 361, 2 + i)]);
+    const wanted: Float32Array[] = [];
+    for (const text of texts) {
+      const sequence = await model.open({ capacity: 90 });
+      wanted.push(await sequence.extend(text, { rows: 'all' }));
+      sequence.close();
+    }
+    const found = await Promise.all(
+      texts.map(async (text, i) => {
+        const sequence = await model.open({ capacity: text.length, ids: i % 2 ? text : [] });
+        const known = sequence.ids.length;
+        const rows = [wanted[i].slice(0, known * 361)];
+        for (let from = known; from < text.length; from += i % 3 ? 1 : 9) {
+          rows.push(await sequence.extend(text.slice(from, from + (i % 3 ? 1 : 9)), { rows: 'all' }));
+        }
+        sequence.close();
+        return Float32Array.from(rows.flatMap((row) => [...row]));
+      }),
+    );
+    for (const [i, rows] of found.entries()) sameBits(rows, wanted[i], `text ${i}`);
+    await model.close();
+  });
+}
+
+test.run();
+
+// Ids that follow from the logits before them.
+async function generation(batcher: Batcher, first: number, steps: number, made?: () => void): Promise<void> {
+  const sequence: Sequence = await batcher.open({ capacity: steps });
+  let id = first;
+  for (let i = 0; i < steps; i++) {
+    const row = await sequence.extend([id]);
+    id = Math.abs(Math.floor(row[0] * 100));
+    made?.();
+  }
+  sequence.close();
+}
