@@ -10,7 +10,7 @@ export { nearest2 } from './plane';
 export { nearest3, nearest4 } from './space';
 export { pack, unpack } from './pack';
 export { groupScale } from './scales';
-export { encode } from './encode';
+export { encode, rotateRows, roundRows, packRows } from './encode';
 export { dequantize } from './dequantize';
 export { matvec } from './matvec';
 export { compare } from './compare';

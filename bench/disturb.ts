@@ -5,7 +5,8 @@ import type { DenseLinear } from '../src/model/linear.ts';
 import { fisherAlphas } from '../src/sensitivity/fisher.ts';
 import { measuredOf } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, type Session, squaredNorms } from '../src/sensitivity/session.ts';
-import { placeSequence, randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
+import { randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
+import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startThreads } from '../src/workers/node.ts';
 

@@ -27,7 +27,7 @@ const codeBits = [2, 3, 4, 5, 6, 8, 9, 10, 12];
 function testKernels(build: string, kernels: KernelExports): void {
   const test = suite(`kernels (${build})`);
   const memory = arena(kernels.memory, kernels.heapBase());
-  const { place, alloc, copy } = memory;
+  const { place, alloc, copy, bytes: view } = memory;
   test.before.each(() => memory.reset());
 
   test('f16ToF32() and bf16ToF32() equal their twins for all 65536 patterns', () => {
@@ -361,6 +361,19 @@ function testKernels(build: string, kernels: KernelExports): void {
           sameBits(copy(Float64Array, sums, rows * 2), result.sums, `sums, ${what}`);
         }
         const what = `p = ${p}, ${bits} bits, ${cols} columns`;
+
+        // Step by step, for whoever rounds otherwise: the same bits as all at once.
+        const vectors = Math.ceil(cols / p);
+        const [z, rounded] = [alloc(rows * (cols + 64) * 4), alloc(rows * (cols + 64) * 4)];
+        const codes = alloc((rows * vectors + 64) * 2);
+        for (const address of [packed, scales, sums]) view(address, 16).fill(0xff);
+        const steps = [at.w, 0, 0, rows, cols, at.masks, groupSize, z, scales, sums, scratch] as const;
+        assert.is(kernels.rotateRows(...steps), rows);
+        kernels.roundRows(z, rows, cols, groupSize, at.table, p, bits, scales, codes, rounded, sums, 0);
+        kernels.packRows(codes, rows, vectors, bits, packed);
+        sameBits(copy(Uint8Array, packed, expected.packed.length), expected.packed, `packed in steps, ${what}`);
+        sameBits(copy(Uint16Array, scales, expected.scales.length), expected.scales, `scales in steps, ${what}`);
+        sameBits(copy(Float64Array, sums, rows * 2), expected.sums, `sums in steps, ${what}`);
 
         const y = alloc(rows * cols * 4);
         kernels.dequantize(packed, scales, rows, cols, at.masks, groupSize, at.table, p, bits, y, scratch);

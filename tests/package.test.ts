@@ -76,7 +76,7 @@ test('sizes keep to their budgets', async () => {
   const core = await bundle(`export * from 'higgs-wasm';`);
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
-  assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  assert.ok(wasm.length <= 40_000 && gzip(wasm) <= 13_500, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   assert.ok(gzip(core) <= 60_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   assert.ok(gzip(decoder) <= 110_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);

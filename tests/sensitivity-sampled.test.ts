@@ -3,9 +3,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { USE, uniformStream } from '../src/numerics/stream.ts';
+import { stepsOf } from '../src/sensitivity/progress.ts';
 import { openSession, planSession } from '../src/sensitivity/session.ts';
 import { sample, sampledIds } from '../src/sensitivity/tokens.ts';
-import { stepsOf } from '../src/sensitivity/work.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 

@@ -14,7 +14,7 @@ import { fitLevels } from '../src/sensitivity/fit.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
 import { measuredNames, measuredOf } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, squaredNorms } from '../src/sensitivity/session.ts';
-import { taskOf, wordsOfTask } from '../src/sensitivity/tasks.ts';
+import { taskOf, wordsOfTask } from '../src/sensitivity/task.ts';
 import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
@@ -279,7 +279,7 @@ test('measureSensitivity() refuses what it cannot measure', async () => {
     [{ sequences: 0 }, /^sequences must be an integer from 1 to 65535: got 0$/],
     [{ draws: 1.5 }, /^draws must be an integer/],
     [{ seed: -1 }, /^seed must be an integer/],
-    [{ levels: [0.1, 0.1] }, /^levels must be ascending numbers between 0 and 4: got \[0.1,0.1\]$/],
+    [{ levels: [0.1, 0.1] }, /^levels must be ascending numbers between 0 and 4: got \[0.1, 0.1\]$/],
     [{ levels: [] }, /^levels must be/],
     [{ source: 'books' as 'random' }, /^source must be "model" or "random": got "books"$/],
     [{ source: 'model', text: 'A text.' }, /^source must be left out where there is a text: got "model"$/],

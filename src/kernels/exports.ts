@@ -30,6 +30,34 @@ export interface KernelExports {
   unpack(packed: number, count: number, bits: number, codes: number): void;
 
   groupScale(x: number, n: number): number;
+  rotateRows(
+    w: number,
+    dtype: number,
+    factors: number,
+    rows: number,
+    cols: number,
+    masks: number,
+    groupSize: number,
+    z: number,
+    scales: number,
+    sums: number,
+    scratch: number,
+  ): number;
+  roundRows(
+    z: number,
+    rows: number,
+    cols: number,
+    groupSize: number,
+    table: number,
+    p: number,
+    bits: number,
+    scales: number,
+    codes: number,
+    rounded: number,
+    sums: number,
+    scratch: number,
+  ): void;
+  packRows(codes: number, rows: number, vectors: number, bits: number, packed: number): void;
   encode(
     w: number,
     dtype: number,

@@ -87,45 +87,51 @@ function searchScales(z: Float32Array, rms: readonly number[], layout: Layout): 
   return best.map(({ scale }) => scale);
 }
 
-/** Encodes every row, or returns the index of the first row that has a scale of infinity. */
+/** A row of unit RMS; undefined when a scale is infinite. `lost` are the squares that no code can stand for. */
+function rotateRow(x: Float32Array, { cols, groupSize, masks }: Layout) {
+  const z = flip(x, masks);
+  const scales: number[] = [];
+  let [lost, norm] = [0, 0];
+  for (const { start, size } of groupsOf(cols, groupSize)) {
+    const group = x.subarray(start, start + size);
+    const scale = groupScale(group);
+    if (scale === 0x7c00) return undefined;
+    const squared = dot(group, group);
+    norm += squared;
+    scales.push(scale);
+    const part = z.subarray(start, start + size);
+    if (scale === 0) {
+      lost += squared;
+      part.fill(0);
+    } else {
+      hadamard(part);
+      const factor = f(1 / f(f(Math.sqrt(size)) * f16ToF32(scale)));
+      for (let i = 0; i < size; i++) part[i] = f(part[i] * factor);
+    }
+  }
+  return { z, scales, lost, norm };
+}
+
+/** Encodes every row, rotate | round | pack, or returns the index of the first row that has a scale of infinity. */
 export function encode(w: Float32Array, layout: Layout, search = false): Encoded | number {
-  const { rows, cols, groupSize, bits, masks } = layout;
+  const { rows, cols, bits } = layout;
   const packed: number[] = [];
   const scales: number[] = [];
   const sums: number[] = [];
   for (let row = 0; row < rows; row++) {
-    const x = w.subarray(row * cols, (row + 1) * cols);
-    let z = flip(x, masks);
-    let error = 0;
-    let norm = 0;
-    let rowScales: number[] = [];
-    for (const { start, size } of groupsOf(cols, groupSize)) {
-      const group = x.subarray(start, start + size);
-      const scale = groupScale(group);
-      if (scale === 0x7c00) return row;
-      const squared = dot(group, group);
-      norm += squared;
-      rowScales.push(scale);
-      const part = z.subarray(start, start + size);
-      if (scale === 0) {
-        error += squared;
-        part.fill(0);
-      } else {
-        hadamard(part);
-        const factor = f(1 / f(f(Math.sqrt(size)) * f16ToF32(scale)));
-        for (let i = 0; i < size; i++) part[i] = f(part[i] * factor);
-      }
-    }
+    const rotated = rotateRow(w.subarray(row * cols, (row + 1) * cols), layout);
+    if (!rotated) return row;
+    let { z, scales: own, lost: error } = rotated;
     if (search) {
-      const found = searchScales(z, rowScales, layout);
-      z = rescale(z, rowScales, found, layout);
-      rowScales = found;
+      const found = searchScales(z, own, layout);
+      z = rescale(z, own, found, layout);
+      own = found;
     }
     const codes = codesOf(z, layout);
-    for (const part of errorsOf(z, valuesOf(codes, layout), rowScales, layout)) error += part;
+    for (const part of errorsOf(z, valuesOf(codes, layout), own, layout)) error += part;
     packed.push(...pack(codes, bits));
-    scales.push(...rowScales);
-    sums.push(error, norm);
+    scales.push(...own);
+    sums.push(error, rotated.norm);
   }
   return { packed: Uint8Array.from(packed), scales: Uint16Array.from(scales), sums: Float64Array.from(sums) };
 }

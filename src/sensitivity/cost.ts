@@ -7,7 +7,7 @@ import type { Threads } from '../workers/threads.ts';
 import { measuredOf } from './measured.ts';
 import { planSession, type Session, startSession, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
-import type { Task } from './tasks.ts';
+import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
 
 /** An estimate. */

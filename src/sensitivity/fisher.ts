@@ -8,9 +8,9 @@ import type { Linear } from '../model/linear.ts';
 import { exp } from '../numerics/exponential.ts';
 import { meanOf } from './fit.ts';
 import { isTied, measuredOf } from './measured.ts';
+import { type Steps, stepsOf } from './progress.ts';
 import type { Session } from './session.ts';
-import { takeSequence } from './tokens.ts';
-import { checkAlpha, type Found, rounded, type Steps, sampledTokens, stepsOf, type Work } from './work.ts';
+import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /**
  * Sensitivities by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's

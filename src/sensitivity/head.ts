@@ -14,7 +14,7 @@ import { USE, uniformStream } from '../numerics/stream.ts';
 import { eachBlock } from './backward.ts';
 import { isTied } from './measured.ts';
 import { type Measuring, partOf, savedAt } from './measuring.ts';
-import type { TaskOf } from './tasks.ts';
+import type { TaskOf } from './task.ts';
 import { GRAM_ROWS } from './workspace.ts';
 
 /**

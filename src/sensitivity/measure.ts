@@ -10,11 +10,10 @@ import type { Threads } from '../workers/threads.ts';
 import { fisherAlphas } from './fisher.ts';
 import { noiseAlphas } from './noise.ts';
 import { readPartial, writePartial } from './partial.ts';
-
+import type { SensitivityProgress } from './progress.ts';
 import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
-import type { SensitivityProgress } from './work.ts';
 
 /** Options of `measureSensitivity`. */
 export interface SensitivityOptions extends SensitivitySettings {

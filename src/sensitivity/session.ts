@@ -18,7 +18,8 @@ import type { Folder } from '../source/source.ts';
 import type { Threads } from '../workers/threads.ts';
 import { weightsAt } from './measured.ts';
 import { type Measuring, measuringOf } from './measuring.ts';
-import { runTask, type Task, taskOf, wordsOfTask } from './tasks.ts';
+import { runTask } from './run.ts';
+import { type Task, taskOf, wordsOfTask } from './task.ts';
 import type { WorkerMessage } from './worker.ts';
 import { planWorkspace, type Workspace } from './workspace.ts';
 

@@ -4,8 +4,8 @@
 import type { Vocabulary } from '../model/architecture.ts';
 import { exp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
+import type { Steps } from './progress.ts';
 import type { Session } from './session.ts';
-import type { Steps, Work } from './work.ts';
 
 export interface Sequence {
   readonly ids: readonly number[];
@@ -98,22 +98,4 @@ export function sample(logits: Float32Array, share: number): number {
     if (sum > share * total) return id;
   }
   return weights.length - 1;
-}
-
-/** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
-export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
-  if (sequences[index] === undefined) {
-    const { together } = session.measuring.workspace;
-    const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
-    for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
-  }
-  placeSequence(session, sequences[index]!);
-}
-
-/** Puts a sequence where the threads find it. */
-export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
-  const { ints, state, workspace } = measuring;
-  ints.set(ids, state.ids / 4);
-  ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);
-  if (targets) ints.set(targets, workspace.targets / 4);
 }

@@ -1,11 +1,10 @@
-// What both estimators work on, what they give, and what happens between two short steps: progress is told, an abort is heeded, other
-// work of the thread may run.
+// What both estimators work on, and what they give.
 
 import { FormatError } from '../errors.ts';
 import type { Alpha } from '../linearity/alphas.ts';
-import { pause } from '../text/language.ts';
+import type { SensitivityProgress, Steps } from './progress.ts';
 import type { Session } from './session.ts';
-import type { Sequence } from './tokens.ts';
+import { type Sequence, sampledIds } from './tokens.ts';
 
 export interface Work {
   readonly session: Session;
@@ -48,31 +47,20 @@ export function rounded(value: number): number {
   return Number(value.toPrecision(6));
 }
 
-/** How far a measurement is. */
-export interface SensitivityProgress {
-  /** Tokens that went through the model, of all that will; a backward pass counts as a part of its tokens. */
-  done: number;
-  total: number;
+/** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
+export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
+  if (sequences[index] === undefined) {
+    const { together } = session.measuring.workspace;
+    const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
+    for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
+  }
+  placeSequence(session, sequences[index]!);
 }
 
-export interface Steps {
-  /** @param tokens that the step dealt with */
-  next(tokens: number): Promise<void>;
-}
-
-/** @throws the signal's reason, between two steps */
-export function stepsOf(
-  total: number,
-  onProgress: ((progress: SensitivityProgress) => void) | undefined,
-  signal: AbortSignal | undefined,
-): Steps {
-  const progress = { done: 0, total };
-  return {
-    async next(tokens) {
-      progress.done = Math.min(total, progress.done + tokens);
-      onProgress?.({ done: Math.floor(progress.done + 1e-6), total });
-      await pause();
-      signal?.throwIfAborted();
-    },
-  };
+/** Puts a sequence where the threads find it. */
+export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
+  const { ints, state, workspace } = measuring;
+  ints.set(ids, state.ids / 4);
+  ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);
+  if (targets) ints.set(targets, workspace.targets / 4);
 }

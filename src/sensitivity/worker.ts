@@ -7,7 +7,8 @@ import type { ThreadMessage } from '../model/layout.ts';
 import { readPass, segmentBytes } from '../model/pass.ts';
 import { joinTeam } from '../model/team.ts';
 import { measuringOf } from './measuring.ts';
-import { runTask, taskOf } from './tasks.ts';
+import { runTask } from './run.ts';
+import { taskOf } from './task.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What a thread is sent. */

@@ -1,0 +1,32 @@
+// What happens between two short steps of a measurement: progress is told, an abort is heeded, other work of the thread may run.
+
+import { pause } from '../text/language.ts';
+
+/** How far a measurement is. */
+export interface SensitivityProgress {
+  /** Tokens that went through the model, of all that will; a backward pass counts as a part of its tokens. */
+  done: number;
+  total: number;
+}
+
+export interface Steps {
+  /** @param tokens that the step dealt with */
+  next(tokens: number): Promise<void>;
+}
+
+/** @throws the signal's reason, between two steps */
+export function stepsOf(
+  total: number,
+  onProgress: ((progress: SensitivityProgress) => void) | undefined,
+  signal: AbortSignal | undefined,
+): Steps {
+  const progress = { done: 0, total };
+  return {
+    async next(tokens) {
+      progress.done = Math.min(total, progress.done + tokens);
+      onProgress?.({ done: Math.floor(progress.done + 1e-6), total });
+      await pause();
+      signal?.throwIfAborted();
+    },
+  };
+}
