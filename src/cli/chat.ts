@@ -13,6 +13,7 @@ import {
   samplingOf,
   withModels,
 } from './model.ts';
+import { keyboard, note, print, printPiece, say } from './print.ts';
 import { Interrupted } from './run.ts';
 
 interface Options extends ModelChoice, SamplingChoice {
@@ -52,7 +53,7 @@ async function chat(path: string, options: Options): Promise<void> {
 }
 
 async function converse(model: Model, begin: readonly Message[], options: Options, signal: AbortSignal): Promise<void> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const lines = createInterface(keyboard());
   // The first Ctrl-C ends a turn, one at the prompt the conversation.
   let turn: AbortController | undefined;
   let ended = false;
@@ -82,7 +83,7 @@ async function converse(model: Model, begin: readonly Message[], options: Option
       } catch (error) {
         // A conversation that outgrew the context goes on after /reset.
         if (!(error instanceof RangeError)) throw error;
-        process.stderr.write(`higgs: ${error.message}; /reset forgets the conversation\n`);
+        say(`${error.message}; /reset forgets the conversation`);
       }
       turn = undefined;
     }
@@ -101,10 +102,10 @@ async function answer(
   goesOn = false,
 ): Promise<string> {
   const generation = model.chat(messages, { ...samplingOf(options), signal });
-  for await (const piece of generation) process.stdout.write(piece);
-  process.stdout.write('\n');
+  for await (const piece of generation) printPiece(piece);
+  print('');
   const result = generation.result!;
-  process.stderr.write(`${timingsText(result)}\n`);
+  note(timingsText(result));
   if (result.finishReason === 'aborted' && !goesOn) throw new Interrupted();
   return result.text.trim();
 }

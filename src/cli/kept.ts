@@ -15,6 +15,7 @@ import type { Folder } from '../source/source.ts';
 import { readBytes, readText, replaceFile } from './files.ts';
 import type { Input } from './input.ts';
 import { type Measurement, measureModel } from './measurement.ts';
+import { say } from './print.ts';
 import { Interrupted } from './run.ts';
 import { progressDisplay } from './terminal.ts';
 
@@ -180,8 +181,4 @@ async function measureFrom(measurement: Measurement): Promise<Alphas> {
 function described({ estimator, settings }: Alphas): string {
   const { sequences, tokens, draws, seed } = settings;
   return `${estimator}, ${sequences} sequences of ${tokens} tokens from the model, ${draws} draws, seed ${seed}`;
-}
-
-function say(text: string): void {
-  process.stderr.write(`higgs: ${text}\n`);
 }

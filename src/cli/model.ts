@@ -6,7 +6,7 @@ import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
 import { openInput } from './input.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
-import { progressDisplay } from './terminal.ts';
+import { figureText, progressDisplay } from './terminal.ts';
 import { decimal, integer } from './usage.ts';
 
 /** Options of every verb that runs a model. */
@@ -132,5 +132,5 @@ export async function withModels<T>(
 
 /** `12.3 tokens/s`. */
 export function rateText(tokens: number, ms: number): string {
-  return ms > 0 ? `${((tokens / ms) * 1000).toPrecision(3)} tokens/s` : '…';
+  return ms > 0 ? `${figureText((tokens / ms) * 1000)} tokens/s` : '…';
 }
