@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { Message } from '../text/chat.ts';
 import type { Model } from '../text/textmodel.ts';
+import { readInput } from './files.ts';
 import { timingsText } from './generate.ts';
 import {
   addModelOptions,
@@ -48,7 +49,7 @@ async function chat(path: string, options: Options): Promise<void> {
     // A model without a template is refused before anything is asked.
     model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
     if (process.stdin.isTTY) await converse(model, begin, options, signal);
-    else await answer(model, [...begin, { role: 'user', content: (await readAll()).trimEnd() }], options, signal);
+    else await answer(model, [...begin, { role: 'user', content: (await readInput()).trimEnd() }], options, signal);
   });
 }
 
@@ -108,10 +109,4 @@ async function answer(
   note(timingsText(result));
   if (result.finishReason === 'aborted' && !goesOn) throw new Interrupted();
   return result.text.trim();
-}
-
-async function readAll(): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of process.stdin) pieces.push(piece as Uint8Array);
-  return new TextDecoder().decode(Buffer.concat(pieces));
 }

@@ -5,11 +5,12 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
 import { readConfig } from '../model/config.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
-import { MATRICES_PER_LAYER, tensorName } from '../sensitivity/matrices.ts';
+import { measuredTensors } from '../sensitivity/matrices.ts';
 import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { readBytes, readText, replaceFile } from './files.ts';
@@ -27,7 +28,7 @@ const READ_BYTES = 8 << 20;
 export function modelSensitivities(input: Input, tensors: readonly PlanTensor[], threads: number): Promise<Alphas> {
   return namingWays(async () => {
     const settings = await settingsFor(input.folder);
-    checkMeasured(tensors, settings.layers);
+    checkMeasured(tensors, settings);
     const { alphas, isOurs } = await findKept(input, settings);
     return alphas ?? measureAndKeep(input, threads, isOurs ? pathOf(input) : undefined);
   });
@@ -54,9 +55,9 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 
 // What a measurement without options is, of this model.
 async function settingsFor(folder: Folder) {
-  const { contextLength, layers } = await readConfig(folder);
+  const { contextLength, layers, tied } = await readConfig(folder);
   const { estimator, source, tokens, sequences, draws, seed } = settingsOf({}, contextLength);
-  return { layers, estimator, noted: { source, tokens, draws, seed, sequences } };
+  return { layers, tied, estimator, noted: { source, tokens, draws, seed, sequences } };
 }
 
 type Settings = Awaited<ReturnType<typeof settingsFor>>;
@@ -66,16 +67,11 @@ function pathOf({ path }: Input): string {
 }
 
 // Before minutes of measuring: a plan needs the sensitivity of every tensor whose grid is free.
-function checkMeasured(tensors: readonly PlanTensor[], layers: number): void {
-  const measured = new Set<string>();
-  for (let i = 0; i < layers * MATRICES_PER_LAYER; i++) {
-    measured.add(tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER));
-  }
+function checkMeasured(tensors: readonly PlanTensor[], { estimator, layers, tied = false }: Settings): void {
+  const measured = new Set(measuredTensors(estimator, layers, tied));
   const other = tensors.find(({ name, keep }) => !keep && !measured.has(name));
   if (!other) return;
-  throw new RangeError(
-    `sensitivities are measured of the linear weights of layers, others must have a grid: ${other.name} has none`,
-  );
+  throw new RangeError(`tensors whose sensitivity is not measured must have a grid: ${show(other.name)} has none`);
 }
 
 // What is kept, and whether it may be replaced: not if it is somebody's own. Tells of what is there.

@@ -55,7 +55,7 @@ export function onOutputError(listener: (error: NodeJS.ErrnoException) => void):
 }
 
 function printableLines(text: string): string {
-  return text.split('\n').map(printable).join('\n');
+  return text.replace(/[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, printable);
 }
 
 // JSON has escapes of its own for C0 and lone surrogates; it lets the rest through. Newlines stand between members.

@@ -16,9 +16,9 @@ export function table(
   left: readonly number[] = [0],
 ): string {
   const shown = rows.map((row) => row.map(printable));
-  const widths = head.map((title, i) =>
-    Math.min(PADDING_LIMIT, largest([title.length, ...shown.map((row) => row[i].length)])),
-  );
+  const widths = head.map((title) => title.length);
+  for (const row of shown) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i], cell.length);
+  for (const [i, width] of widths.entries()) widths[i] = Math.min(width, PADDING_LIMIT);
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
@@ -30,6 +30,11 @@ export function table(
 /** The largest of values of any number, which may be too many to be arguments. */
 export function largest(values: readonly number[]): number {
   return values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+}
+
+/** The least of values of any number. */
+export function least(values: readonly number[]): number {
+  return values.reduce((most, value) => Math.min(most, value), Number.POSITIVE_INFINITY);
 }
 
 /** `1 tensor`, `2 tensors`. */

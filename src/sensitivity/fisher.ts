@@ -4,10 +4,11 @@
 
 import type { Alpha } from '../linearity/alphas.ts';
 import type { Linear } from '../model/linear.ts';
+import type { State } from '../model/state.ts';
 import { exp } from '../numerics/exponential.ts';
 import { isTied } from './embeddings.ts';
 import { meanOf } from './fit.ts';
-import { EMBEDDING, HEAD, MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
+import { MATRICES_PER_LAYER, matrixOf, measuredTensors } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
 import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
@@ -30,15 +31,18 @@ export async function fisherAlphas(work: Work): Promise<Found> {
   const isText = sequences[0]?.targets !== undefined;
   const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
   const tensors = new Map<string, Alpha>();
-  /** @param ofDraws traces of a sequence, one for each draw @param place among the norms */
-  const add = (
-    name: string,
-    { rows, cols }: Linear,
-    place: number,
-    ofDraws: (result: readonly number[]) => number[],
-  ) => {
+  const last = state.layers.length * MATRICES_PER_LAYER; // the embeddings' place; the head's is behind it
+  const tied = isTied(state);
+  for (const [place, name] of measuredTensors('fisher', state.layers.length, tied).entries()) {
+    const { rows, cols } = linearAt(state, place);
+    // Traces of a sequence, one for each draw; of the head one for all.
+    const values = results.map((result) => {
+      const head = result[(last + 1) * draws];
+      if (place > last) return [head];
+      const own = result.slice(place * draws, (place + 1) * draws);
+      return place === last && tied ? own.map((trace) => trace + head) : own;
+    });
     const factor = ((base ?? 1) * norms[place]) / (2 * rows * cols);
-    const values = results.map(ofDraws);
     // Draws of one sequence are not independent, but all that there is for one sequence alone.
     const means = values.map((own) => meanOf(own).mean);
     const { mean, error } = meanOf(means.length > 1 ? means : values[0]);
@@ -50,25 +54,14 @@ export async function fisherAlphas(work: Work): Promise<Found> {
       shape: [rows, cols],
       levels: [],
     });
-  };
-  for (const [layer, own] of state.layers.entries()) {
-    for (let matrix = 0; matrix < MATRICES_PER_LAYER; matrix++) {
-      const place = layer * MATRICES_PER_LAYER + matrix;
-      add(tensorName(layer, matrix), matrixOf(own, matrix), place, (result) =>
-        result.slice(place * draws, (place + 1) * draws),
-      );
-    }
-  }
-  const last = state.layers.length * MATRICES_PER_LAYER;
-  const ofEmbedding = (result: readonly number[]) => result.slice(last * draws, (last + 1) * draws);
-  const ofHead = (result: readonly number[]) => result[(last + 1) * draws];
-  if (isTied(state)) {
-    add(EMBEDDING, state.embedding, last, (result) => ofEmbedding(result).map((trace) => trace + ofHead(result)));
-  } else {
-    add(EMBEDDING, state.embedding, last, ofEmbedding);
-    add(HEAD, state.head, last + 1, (result) => [ofHead(result)]);
   }
   return { base: base === null ? null : rounded(base), tensors };
+}
+
+function linearAt({ layers, embedding, head }: State, place: number): Linear {
+  const layer = layers[Math.floor(place / MATRICES_PER_LAYER)];
+  if (layer) return matrixOf(layer, place % MATRICES_PER_LAYER);
+  return place === layers.length * MATRICES_PER_LAYER ? embedding : head;
 }
 
 // Traces of one sequence, a position: (layers, 7, draws), of the embeddings (draws), of the head; then the mean −ln p of its text.

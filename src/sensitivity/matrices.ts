@@ -46,3 +46,15 @@ export const HEAD = 'lm_head.weight';
 export function tensorName(layer: number, matrix: number): string {
   return `model.layers.${layer}.${MATRICES[matrix][1]}.weight`;
 }
+
+/**
+ * The tensors whose sensitivity is measured, in the order of the results: the matrices of every layer, and by gradients the embeddings
+ * and, where it is a matrix of its own, the head.
+ */
+export function measuredTensors(estimator: 'fisher' | 'noise', layers: number, tied: boolean): string[] {
+  const names = Array.from({ length: layers * MATRICES_PER_LAYER }, (_, i) =>
+    tensorName(Math.floor(i / MATRICES_PER_LAYER), i % MATRICES_PER_LAYER),
+  );
+  if (estimator === 'noise') return names;
+  return tied ? [...names, EMBEDDING] : [...names, EMBEDDING, HEAD];
+}

@@ -4,7 +4,7 @@
 import type { Alpha } from '../linearity/alphas.ts';
 import { exp } from '../numerics/exponential.ts';
 import { fitLevels, meanOf } from './fit.ts';
-import { isFeedForward, MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
+import { isFeedForward, MATRICES_PER_LAYER, matrixOf, measuredTensors } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
 import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
@@ -33,6 +33,7 @@ export async function noiseAlphas(work: Work): Promise<Found> {
   const ofLayer = (i: number, layer: number) => results[i * layers + layer];
   const base = isText ? exp(meanOf(sequences.map((_, i) => ofLayer(i, 0).at(-1)!)).mean) : null;
   const tensors = new Map<string, Alpha>();
+  const names = measuredTensors('noise', layers, false);
   for (const [layer, own] of state.layers.entries()) {
     for (let matrix = 0; matrix < MATRICES_PER_LAYER; matrix++) {
       const { rows, cols } = matrixOf(own, matrix);
@@ -41,7 +42,7 @@ export async function noiseAlphas(work: Work): Promise<Found> {
         return base === null ? found : found.map((delta) => base * (exp(delta) - 1));
       });
       const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
-      const name = tensorName(layer, matrix);
+      const name = names[layer * MATRICES_PER_LAYER + matrix];
       checkAlpha(alpha, name);
       tensors.set(name, {
         alpha: rounded(alpha),

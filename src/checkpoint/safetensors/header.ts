@@ -13,6 +13,12 @@ import { decodeText, type Json, parseStrict } from './json.ts';
 /** Longest header in bytes: the limit of the reference implementation, about a million tensors. */
 export const HEADER_LIMIT = 100_000_000;
 
+/** Longest name of a dtype in characters: the format's have up to 12, and one that nobody knows is shown. */
+export const DTYPE_LIMIT = 64;
+
+/** Most dimensions of a tensor: as many as NumPy has. */
+export const RANK_LIMIT = 64;
+
 /** One tensor's place and type. */
 export interface TensorInfo {
   readonly name: string;
@@ -92,14 +98,12 @@ export function parseHeader(bytes: Uint8Array, file: string, fileByteLength: num
 
 function readMetadata(json: Json, file: string): Map<string, string> {
   if (!(json instanceof Map)) throw new FormatError(`__metadata__ must be an object: got ${show(json)}`, { file });
-  const metadata = new Map<string, string>();
   for (const [key, value] of json) {
     if (typeof value !== 'string') {
       throw new FormatError(`__metadata__ must map strings to strings: ${show(key)} is ${show(value)}`, { file });
     }
-    metadata.set(key, value);
   }
-  return metadata;
+  return json as Map<string, string>;
 }
 
 function readEntry(name: string, json: Json, dataStart: number, fileByteLength: number, file: string): TensorInfo {
@@ -116,8 +120,10 @@ function readEntry(name: string, json: Json, dataStart: number, fileByteLength: 
   }
   const dtype = json.get('dtype');
   if (typeof dtype !== 'string') return fail(`dtype must be a string: got ${show(dtype)}`);
+  if (dtype.length > DTYPE_LIMIT) fail(`dtype must have at most ${DTYPE_LIMIT} characters: got ${show(dtype)}`);
   const shape = json.get('shape');
   if (!isCounts(shape)) return fail(`shape must be an array of integers from 0 to 2^53 - 1: got ${show(shape)}`);
+  if (shape.length > RANK_LIMIT) fail(`shape must have at most ${RANK_LIMIT} dimensions: it has ${shape.length}`);
   if (countOf(shape) === undefined) fail(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`);
   const offsets = json.get('data_offsets');
   if (!isCounts(offsets) || offsets.length !== 2) {
