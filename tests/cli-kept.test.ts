@@ -195,7 +195,7 @@ test('what cannot be measured is told before anything is written, with the ways 
   const cases: [string[], number, RegExp][] = [
     [['quantize', gemma, '-o', out, '--bpw', '4.5'], 1, /GemmaForCausalLM/],
     [['plan', gemma, '--bpw', '4.5'], 1, ways],
-    [['quantize', single, '-o', `${out}.safetensors`, '--bpw', '4.5'], 1, /must have the file "config\.json".*--prior/],
+    [['quantize', single, '-o', `${out}.safetensors`, '--bpw', '4.5'], 1, /model must be a directory, .*--prior/],
     [['plan', headless, '--bpw', '4.5', '--embeddings', 'any'], 1, /"lm_head\.weight" has none.*--alphas/],
     [['plan', input, '--bpw', '1'], 1, /bits per weight must be at least/],
     [['quantize', input, '-o', existing, '--bpw', '4.5'], 1, /it is there already; give --force/],

@@ -152,7 +152,11 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
     `f: header must have at most ${HEADER_LIMIT} bytes: its length says 9223372036854775808`,
   ],
   ['header length over the limit', fileOf('', 0, 100_000_001n), /its length says 100000001$/],
-  ['header cut off', fileOf('{', 0, 2n), 'f: header must end within the file: 2 bytes long, 1 are left'],
+  [
+    'header cut off',
+    fileOf('{', 0, 2n),
+    'f: header must end within the file: 2 bytes long, 1 are left; is the file complete?',
+  ],
   ['no header', fileOf(''), 'f: header must be a JSON object: it is empty'],
   ['not UTF-8', fileOf(new Uint8Array([0x22, 0xff, 0x22])), 'f: header must be valid UTF-8: it is not'],
   ['byte order mark', fileOf('\ufeff{}'), /^f: header must be JSON: unexpected/],
@@ -270,7 +274,7 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
   [
     'past the end',
     fileOf(ONE),
-    'f: tensor "a": data_offsets must lie within the data: got [0, 1], the file has 0 bytes of data',
+    'f: tensor "a": data_offsets must lie within the data: got [0, 1], the file has 0 bytes of data; is it complete?',
   ],
   [
     'too large for the shape',

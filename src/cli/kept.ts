@@ -14,7 +14,7 @@ import { measuredTensors } from '../sensitivity/matrices.ts';
 import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { readBytes, readText, replaceFile } from './files.ts';
-import type { Input } from './input.ts';
+import { checkModel, type Input } from './input.ts';
 import { type Measurement, measureModel } from './measurement.ts';
 import { say } from './print.ts';
 import { Interrupted } from './run.ts';
@@ -27,7 +27,7 @@ const READ_BYTES = 8 << 20;
 /** Sensitivities of a model by the default settings: those that are kept, or measured now and kept. A line on standard error tells. */
 export function modelSensitivities(input: Input, tensors: readonly PlanTensor[], threads: number): Promise<Alphas> {
   return namingWays(async () => {
-    const settings = await settingsFor(input.folder);
+    const settings = await settingsFor(input);
     checkMeasured(tensors, settings);
     const { alphas, isOurs } = await findKept(input, settings);
     return alphas ?? measureAndKeep(input, threads, isOurs ? pathOf(input) : undefined);
@@ -38,7 +38,7 @@ export function modelSensitivities(input: Input, tensors: readonly PlanTensor[],
 export function keptSensitivities(input: Input): Promise<Alphas | undefined> {
   return namingWays(async () => {
     if (input.isFile) return undefined;
-    return (await findKept(input, await settingsFor(input.folder))).alphas;
+    return (await findKept(input, await settingsFor(input))).alphas;
   });
 }
 
@@ -54,8 +54,9 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 }
 
 // What a measurement without options is, of this model.
-async function settingsFor(folder: Folder) {
-  const { contextLength, layers, tied } = await readConfig(folder);
+async function settingsFor(input: Input) {
+  checkModel(input);
+  const { contextLength, layers, tied } = await readConfig(input.folder);
   const { estimator, source, tokens, sequences, draws, seed } = settingsOf({}, contextLength);
   return { layers, tied, estimator, noted: { source, tokens, draws, seed, sequences } };
 }

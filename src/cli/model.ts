@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
-import { openInput } from './input.ts';
+import { openModel } from './input.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 import { figureText, progressDisplay } from './terminal.ts';
 import { decimal, integer } from './usage.ts';
@@ -105,7 +105,7 @@ export async function withModels<T>(
   try {
     for (const path of paths) {
       const began = performance.now();
-      const input = await openInput(path);
+      const input = await openModel(path);
       const progress = progressDisplay('load');
       try {
         const model = await higgs.loadModel(input.folder, {

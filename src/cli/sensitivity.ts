@@ -10,7 +10,7 @@ import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { startThreads } from '../workers/node.ts';
 import { isThere, readText, replaceFile } from './files.ts';
-import { openInput } from './input.ts';
+import { openModel } from './input.ts';
 import { measureModel } from './measurement.ts';
 import { print, printJson, printJsonText } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
@@ -111,7 +111,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     ...(draws !== undefined && { draws }),
     ...(levels && { levels }),
   };
-  const input = await openInput(path);
+  const input = await openModel(path);
   try {
     const content = text === undefined ? undefined : await readText(text);
     if (content !== undefined) settings.text = content;

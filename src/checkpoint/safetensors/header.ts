@@ -39,6 +39,14 @@ export interface Header {
   readonly metadata: Map<string, string>;
 }
 
+// What is found in the place of a file, by its first eight bytes. All of them would be lengths above HEADER_LIMIT.
+const OTHERS: readonly [beginning: RegExp, what: string][] = [
+  [/^version /, 'a pointer of Git LFS; git lfs pull fetches the file itself'],
+  [/^\s*<[!h]/i, 'a web page; the download was of another address'],
+  [/^GGUF/, 'a GGUF file'],
+  [/^PK/, 'a zip archive, as PyTorch writes'],
+];
+
 /**
  * Reads the length of the header.
  * @param bytes the file's first 8 bytes, or all of them if it has fewer
@@ -54,6 +62,8 @@ export function headerByteLength(bytes: Uint8Array, file: string, fileByteLength
   }
   const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > HEADER_LIMIT) {
+    const other = OTHERS.find(([beginning]) => beginning.test(String.fromCharCode(...bytes.subarray(0, 8))));
+    if (other) throw new FormatError(`file must be in the format of safetensors: it is ${other[1]}`, { file });
     throw new FormatError(`header must have at most ${HEADER_LIMIT} bytes: its length says ${length}`, {
       file,
       byteOffset: 0,
@@ -61,10 +71,13 @@ export function headerByteLength(bytes: Uint8Array, file: string, fileByteLength
   }
   if (length > fileByteLength - 8) {
     const left = fileByteLength - 8;
-    throw new FormatError(`header must end within the file: ${length} bytes long, ${left} are left`, {
-      file,
-      byteOffset: 0,
-    });
+    throw new FormatError(
+      `header must end within the file: ${length} bytes long, ${left} are left; is the file complete?`,
+      {
+        file,
+        byteOffset: 0,
+      },
+    );
   }
   return Number(length);
 }
@@ -133,7 +146,7 @@ function readEntry(name: string, json: Json, dataStart: number, fileByteLength: 
   if (begin > end) fail(`data_offsets must not run backwards: got ${show(offsets)}`);
   if (end > fileByteLength - dataStart) {
     fail(
-      `data_offsets must lie within the data: got ${show(offsets)}, the file has ${fileByteLength - dataStart} bytes of data`,
+      `data_offsets must lie within the data: got ${show(offsets)}, the file has ${fileByteLength - dataStart} bytes of data; is it complete?`,
     );
   }
   if (bitsOf(dtype) !== undefined && byteLengthOf(dtype, shape) !== end - begin) {
