@@ -246,7 +246,6 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
     'f: file must be in the format of safetensors: it is a pointer of Git LFS; git lfs pull fetches the file itself',
   ],
   ['web page', utf8.encode('<!DOCTYPE html><html></html>').buffer, /: it is a web page; the download was/],
-  ['GGUF', utf8.encode('GGUF\u0003\0\0\0\u0001').buffer, /: it is a GGUF file$/],
   [
     '__proto__',
     fileOf('{"__proto__":{}}'),

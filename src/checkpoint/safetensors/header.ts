@@ -43,8 +43,6 @@ export interface Header {
 const OTHERS: readonly [beginning: RegExp, what: string][] = [
   [/^version /, 'a pointer of Git LFS; git lfs pull fetches the file itself'],
   [/^\s*<[!h]/i, 'a web page; the download was of another address'],
-  [/^GGUF/, 'a GGUF file'],
-  [/^PK/, 'a zip archive, as PyTorch writes'],
 ];
 
 /**

@@ -88,9 +88,12 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
   function readKey(): string {
     const start = at;
     const key = readString(6 * NAME_LIMIT); // each character may be an escape of six
-    if (key.length > NAME_LIMIT)
-      fail(`must have keys of at most ${NAME_LIMIT} characters: longer at character ${start}`);
+    if (key.length > NAME_LIMIT) tooLong(start);
     return key;
+  }
+
+  function tooLong(start: number): never {
+    fail(`must have keys of at most ${NAME_LIMIT} characters: longer at character ${start}`);
   }
 
   // Raises before anything is copied where there are more than `most` characters between the quotes.
@@ -106,7 +109,7 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
         at++;
       } else if (!(c >= 0x20)) unexpected(); // a control character, or NaN: the end
     }
-    if (at - start - 1 > most) fail(`must have keys of at most ${NAME_LIMIT} characters: longer at character ${start}`);
+    if (at - start - 1 > most) tooLong(start);
     at++;
     if (!escaped) return text.slice(start + 1, at - 1);
     let string: string;

@@ -222,22 +222,20 @@ function sizeOf(draft: Draft): number {
 
 function finish(draft: Draft, fileName: string): Shard {
   const size = headerSizeOf(draft);
-  if (size - 8 > HEADER_LIMIT) {
-    throw new RangeError(
-      `header of ${fileName} must have at most ${HEADER_LIMIT} bytes: it would have ${size - 8}; smaller files have smaller headers`,
-    );
-  }
-  const { values } = draft;
-  if (values > VALUE_LIMIT) {
-    throw new RangeError(
-      `header of ${fileName} must have at most ${VALUE_LIMIT} values: it would have ${values}; smaller files have smaller headers`,
-    );
-  }
+  checkHeader(fileName, size - 8, HEADER_LIMIT, 'bytes');
+  checkHeader(fileName, draft.values, VALUE_LIMIT, 'values');
   const header = new Uint8Array(size).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(size - 8), true);
   header.set(new TextEncoder().encode(`{${draft.text.join(',')}}`), 8);
   const entries = draft.entries.map(({ spec, start, padding }) => ({ spec, start: size + start, padding }));
   return { fileName, header, entries, byteLength: size + draft.dataBytes };
+}
+
+// What is written must be read again.
+function checkHeader(fileName: string, count: number, limit: number, what: string): void {
+  if (count <= limit) return;
+  const rule = `header of ${fileName} must have at most ${limit} ${what}`;
+  throw new RangeError(`${rule}: it would have ${count}; smaller files have smaller headers`);
 }
 
 function checkSpec({ name, dtype, shape, byteLength }: TensorSpec): void {
