@@ -1,7 +1,7 @@
 // The errors this package raises. TypeError: wrong kind of argument. RangeError: wrong value.
 // FormatError: the file is malformed. UnsupportedError: the file is fine, we do not handle it. FileError: it cannot be had.
 
-import { printable, show } from './excerpt.ts';
+import { oneLine, show } from './excerpt.ts';
 
 /** Where in a file something was found wrong. */
 export interface Place {
@@ -55,7 +55,7 @@ export class FileError extends Error {
    * @param reason why it failed, in words
    */
   constructor(action: string, path: string, code: string | undefined, reason: string) {
-    super(printable(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`));
+    super(oneLine(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`));
     this.path = path;
     this.code = code;
   }
@@ -69,5 +69,5 @@ function named(name: string): (value: unknown) => boolean {
 // Whatever a file or its name holds, the message is one printable line.
 function locate(message: string, { file, tensor }: Place): string {
   const parts = [file, tensor === undefined ? undefined : `tensor ${show(tensor)}`, message];
-  return printable(parts.filter((part) => part !== undefined).join(': '));
+  return oneLine(parts.filter((part) => part !== undefined).join(': '));
 }

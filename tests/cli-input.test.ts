@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
 import { normals } from './bits.ts';
-import { memoryFolder, rawTensor, safetensors, type Tensor, tensorOf } from './checkpoints.ts';
+import { fileOf, memoryFolder, rawTensor, safetensors, type Tensor, tensorOf } from './checkpoints.ts';
 import {
   fails,
   folder,
@@ -273,6 +273,34 @@ test('a checkpoint without tensors, or with none to quantize, goes through', asy
     ]);
     assert.equal([...read(restored).tensors.keys()], Object.keys(tensors));
   }
+});
+
+test('inspect lists as many tensors as a header may have', async () => {
+  const tensors = 300_000;
+  const entries = Array.from(
+    { length: tensors },
+    (_, i) => `"model.layers.${i}.norm":{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`,
+  );
+  const input = await folder({ 'model.safetensors': fileOf(`{${entries.join(',')}}`, tensors) });
+  const { stdout } = await succeeds(higgs('inspect', input));
+  const lines = stdout.trimEnd().split('\n');
+  assert.is(lines.length, tensors + 4);
+  assert.match(lines.at(-1)!, /^300000 tensors, 300 k parameters, .* in 1 file$/);
+});
+
+test('every key of metadata and of config.json comes back from quantize and dequantize', async () => {
+  const keys = ['constructor', 'toString', 'valueOf', 'hasOwnProperty', 'format', '7'];
+  const metadata = Object.fromEntries(keys.map((key) => [key, `${key} is here`]));
+  const config = '{"model_type":"llama","constructor":1,"toString":[2],"__proto__":{"valueOf":3}}';
+  const input = await folder({
+    'model.safetensors': safetensors(smallTensors(), metadata),
+    'config.json': config,
+  });
+  const [out, restored] = [output(), output()];
+  await succeeds(quantize(input, out, '--max-shard-size', '4kB'));
+  await succeeds(higgs('dequantize', out, '-o', restored));
+  assert.equal(Object.entries(read(restored).metadata).sort(), Object.entries(metadata).sort());
+  assert.is(JSON.stringify(JSON.parse(readFileSync(join(restored, 'config.json'), 'utf8'))), config);
 });
 
 test('warnings: a weight that the transform does not make Gaussian is named, and the exit code stays 0', async () => {

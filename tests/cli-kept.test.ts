@@ -163,8 +163,30 @@ test('Ctrl-C leaves what is measured, and the same command goes on with it; what
   }
 });
 
+test('plan and quantize choose grids of embeddings and head when --embeddings any is given, tied and untied', async () => {
+  for (const tied of [true, false]) {
+    const [input, out] = [await model({ ...llama, tie_word_embeddings: tied }), output()];
+    const args = ['--embeddings', 'any', '--group', '64', '--json'];
+    const first = await succeeds(plan(input, ...args));
+    const { tensors } = JSON.parse(first.stdout).plan;
+    const alphaOf = (name: string) => tensors.find((tensor: { name: string }) => tensor.name === name)?.alpha;
+    const { tensors: kept } = readAlphas(readFileSync(join(input, NAME)), NAME);
+    for (const name of ['model.embed_tokens.weight', ...(tied ? [] : ['lm_head.weight'])]) {
+      assert.is(alphaOf(name), kept.get(name)!.alpha, name);
+    }
+    assert.is(alphaOf('lm_head.weight') === undefined, tied);
+    const { stdout } = await succeeds(quantize(input, out, '--bpw', '4.5', ...args));
+    assert.is(JSON.parse(stdout).tensors.length, tensors.length);
+  }
+});
+
 test('what cannot be measured is told before anything is written, with the ways out', async () => {
   const [input, gemma] = [await model(), await model({ ...llama, architectures: ['GemmaForCausalLM'] } as Config)];
+  // A head that the configuration says is the embeddings: it is not measured.
+  const headless = await folder({
+    'model.safetensors': randomFile({ ...llama, tie_word_embeddings: false }),
+    'config.json': JSON.stringify({ ...llama, tie_word_embeddings: true }),
+  });
   const single = join(await folder(), 'one.safetensors');
   await copyFile(join(input, 'model.safetensors'), single);
   const existing = await folder({ 'model.safetensors': safetensors({}) });
@@ -173,8 +195,8 @@ test('what cannot be measured is told before anything is written, with the ways 
   const cases: [string[], number, RegExp][] = [
     [['quantize', gemma, '-o', out, '--bpw', '4.5'], 1, /GemmaForCausalLM/],
     [['plan', gemma, '--bpw', '4.5'], 1, ways],
-    [['quantize', single, '-o', `${out}.safetensors`, '--bpw', '4.5'], 1, /must have the file "config\.json".*--prior/],
-    [['plan', input, '--bpw', '4.5', '--embeddings', 'any'], 1, /model\.embed_tokens\.weight has none.*--alphas/],
+    [['quantize', single, '-o', `${out}.safetensors`, '--bpw', '4.5'], 1, /model must be a directory, .*--prior/],
+    [['plan', headless, '--bpw', '4.5', '--embeddings', 'any'], 1, /"lm_head\.weight" has none.*--alphas/],
     [['plan', input, '--bpw', '1'], 1, /bits per weight must be at least/],
     [['quantize', input, '-o', existing, '--bpw', '4.5'], 1, /it is there already; give --force/],
     [['quantize', input, '-o', out, '--bpw', '4.5', '--dry-run'], 2, /--dry-run measures nothing.*--prior/],

@@ -44,15 +44,25 @@ const behaviours: Readonly<
     if (request.headers.authorization === 'Bearer key') serveRange(file, request, response);
     else response.writeHead(401).end();
   },
+  // Answers what it does not have with a page.
+  page: serveRange,
+  untyped: serveRange,
+  slow: (file, request, response) => setTimeout(() => serveRange(file, request, response), 20),
   down: (_, __, response) => response.writeHead(500).end(),
 };
 
 let calls: string[] = [];
+let [underWay, most] = [0, 0];
+const PAGE = Buffer.from('\n<!doctype html>\n<html><body>Hello</body></html>');
 const server = createServer((request, response) => {
+  most = Math.max(most, ++underWay);
+  response.on('close', () => underWay--);
   calls.push(request.headers.range ?? '');
   const [, behaviour, ...rest] = new URL(request.url!, base).pathname.split('/');
   const file = files.get(rest.join('/'));
   if (file) behaviours[behaviour!](file, request, response);
+  else if (behaviour === 'page') response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(PAGE);
+  else if (behaviour === 'untyped') response.writeHead(200).end(PAGE);
   else response.writeHead(404).end();
 });
 let base = '';
@@ -66,6 +76,7 @@ test.after(() => {
 });
 test.before.each(() => {
   calls = [];
+  most = 0;
 });
 
 test('urlSource() asks once for the size and once for each slice', async () => {
@@ -159,6 +170,43 @@ test('urlFolder() says what it looked for when there is no checkpoint', async ()
     'FormatError',
     /must have model\.safetensors or model\.safetensors\.index\.json/,
   );
+});
+
+for (const behaviour of ['page', 'untyped']) {
+  test(`urlFolder() takes no web page for a file when the server answers with pages (${behaviour})`, async () => {
+    const folder = await urlFolder(`${base}/${behaviour}/model`);
+    assert.equal(await folder.list(), ['config.json', 'model.safetensors', 'tokenizer.json']);
+    await rejects(
+      () => urlFolder(`${base}/${behaviour}/elsewhere`),
+      'FormatError',
+      /must have model\.safetensors or model\.safetensors\.index\.json: the server answers with a web page$/,
+    );
+    await rejects(() => urlSource(`${base}/${behaviour}/nothing`), 'FileError', /a web page, not with the file/);
+  });
+}
+
+test('urlFolder() asks for several side files at once, and not for all', async () => {
+  const folder = await urlFolder(`${base}/slow/model`);
+  assert.equal(await folder.list(), ['config.json', 'model.safetensors', 'tokenizer.json']);
+  assert.ok(most > 1 && most <= 6, `${most} at once`);
+});
+
+test('urlFolder() refuses when one side file is refused', async () => {
+  await rejects(() => urlFolder(`${base}/guarded/model`), 'FileError', /\(401\)$/);
+});
+
+test('urlFolder() gives the address of the files when it is given a page of the hub', async () => {
+  const cases = [
+    ['https://huggingface.co/org/model', 'main'],
+    ['https://huggingface.co/org/model/', 'main'],
+    ['https://huggingface.co/org/model/tree/v1.0', 'v1.0'],
+    ['https://huggingface.co/org/model/blob/main/model.safetensors', 'main'],
+  ] as const;
+  const fetch = () => Promise.reject(new Error('nothing is to be asked for'));
+  for (const [address, revision] of cases) {
+    const says = new RegExp(`, https://huggingface\\.co/org/model/resolve/${revision}/: got "${address}"$`);
+    await rejects(() => urlFolder(address, { fetch }), 'RangeError', says);
+  }
 });
 
 test.run();

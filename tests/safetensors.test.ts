@@ -7,8 +7,14 @@ import * as assert from 'uvu/assert';
 import { openCheckpoint, openSingle } from '../src/checkpoint/checkpoint.ts';
 import { bitsOf, byteLengthOf, countOf } from '../src/checkpoint/safetensors/dtype.ts';
 import { openSafetensors } from '../src/checkpoint/safetensors/file.ts';
-import { HEADER_LIMIT, headerByteLength, parseHeader } from '../src/checkpoint/safetensors/header.ts';
-import { DEPTH_LIMIT, type Json, parseStrict, VALUE_LIMIT } from '../src/checkpoint/safetensors/json.ts';
+import {
+  DTYPE_LIMIT,
+  HEADER_LIMIT,
+  headerByteLength,
+  parseHeader,
+  RANK_LIMIT,
+} from '../src/checkpoint/safetensors/header.ts';
+import { DEPTH_LIMIT, type Json, NAME_LIMIT, parseStrict, VALUE_LIMIT } from '../src/checkpoint/safetensors/json.ts';
 import {
   indexJson,
   isPadding,
@@ -131,6 +137,21 @@ test('parseStrict() accepts and refuses the same texts as JSON.parse', () => {
   );
 });
 
+test('openSafetensors() takes names, dtypes and shapes at their limits', async () => {
+  const name = 'é'.repeat(NAME_LIMIT);
+  const escaped = 'a'.repeat(NAME_LIMIT).replace(/./g, '\\u0061');
+  const shape = new Array(RANK_LIMIT).fill(1);
+  const header = `{"${name}":${entry('X'.repeat(DTYPE_LIMIT), shape, [0, 1])},"${escaped}":${entry('U8', [1], [1, 2])}}`;
+  const { tensors } = await openSafetensors(fileOf(header, 2), 'f');
+  assert.equal(
+    tensors.map((tensor) => [tensor.name, tensor.shape.length]),
+    [
+      [name, RANK_LIMIT],
+      ['a'.repeat(NAME_LIMIT), 1],
+    ],
+  );
+});
+
 test('parseStrict() bounds depth and count before memory', () => {
   assert.ok(parseStrict('['.repeat(DEPTH_LIMIT) + ']'.repeat(DEPTH_LIMIT), 'f'));
   assert.throws(() => parseStrict('['.repeat(10_000_000), 'f'), /f: file must nest at most 32 levels/);
@@ -152,7 +173,11 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
     `f: header must have at most ${HEADER_LIMIT} bytes: its length says 9223372036854775808`,
   ],
   ['header length over the limit', fileOf('', 0, 100_000_001n), /its length says 100000001$/],
-  ['header cut off', fileOf('{', 0, 2n), 'f: header must end within the file: 2 bytes long, 1 are left'],
+  [
+    'header cut off',
+    fileOf('{', 0, 2n),
+    'f: header must end within the file: 2 bytes long, 1 are left; is the file complete?',
+  ],
   ['no header', fileOf(''), 'f: header must be a JSON object: it is empty'],
   ['not UTF-8', fileOf(new Uint8Array([0x22, 0xff, 0x22])), 'f: header must be valid UTF-8: it is not'],
   ['byte order mark', fileOf('\ufeff{}'), /^f: header must be JSON: unexpected/],
@@ -190,6 +215,37 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
     fileOf('{"__metadata__":{"k":"","k":""}}'),
     'f: header must not repeat a key: "k" again at character 24',
   ],
+  [
+    'long name',
+    fileOf(`{"${'a'.repeat(4097)}":${EMPTY}}`),
+    'f: header must have keys of at most 4096 characters: longer at character 1',
+  ],
+  [
+    'long name of escapes',
+    fileOf(`{"${'\\u0061'.repeat(4097)}":${EMPTY}}`),
+    'f: header must have keys of at most 4096 characters: longer at character 1',
+  ],
+  [
+    'long key of metadata',
+    fileOf(`{"__metadata__":{"${'a'.repeat(4097)}":""}}`),
+    'f: header must have keys of at most 4096 characters: longer at character 17',
+  ],
+  [
+    'long dtype',
+    fileOf(`{"a":${entry('X'.repeat(65), [1], [0, 1])}}`, 1),
+    `f: tensor "a": dtype must have at most 64 characters: got "${'X'.repeat(65)}"`,
+  ],
+  [
+    'many dimensions',
+    fileOf(`{"a":${entry('U8', new Array(65).fill(1), [0, 1])}}`, 1),
+    'f: tensor "a": shape must have at most 64 dimensions: it has 65',
+  ],
+  [
+    'pointer of Git LFS',
+    utf8.encode('version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n').buffer,
+    'f: file must be in the format of safetensors: it is a pointer of Git LFS; git lfs pull fetches the file itself',
+  ],
+  ['web page', utf8.encode('<!DOCTYPE html><html></html>').buffer, /: it is a web page; the download was/],
   [
     '__proto__',
     fileOf('{"__proto__":{}}'),
@@ -270,7 +326,7 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
   [
     'past the end',
     fileOf(ONE),
-    'f: tensor "a": data_offsets must lie within the data: got [0, 1], the file has 0 bytes of data',
+    'f: tensor "a": data_offsets must lie within the data: got [0, 1], the file has 0 bytes of data; is it complete?',
   ],
   [
     'too large for the shape',
@@ -710,6 +766,16 @@ test('planShards() without tensors is one valid file', async () => {
   assert.is((await openSafetensors(await write(shard), 'f')).tensors.length, 0);
   const [trailing] = planShards([], { maxShardBytes: 1, trailing: () => [spec('t', 1)] });
   assert.is((await openSafetensors(await write(trailing), 'f')).tensors[0].name, 't');
+});
+
+test('planShards() refuses a header of more values than are read, and lays out what is', async () => {
+  const many = Array.from({ length: 400_000 }, (_, i) => [spec(`t${i}`, 8)]);
+  assert.throws(
+    () => planShards(many, { maxShardBytes: 1e9 }),
+    /header of model\.safetensors must have at most 4000000 values: it would have 4000008; smaller files/,
+  );
+  const [{ header, byteLength }] = planShards(many.slice(1), { maxShardBytes: 1e9 });
+  assert.is(parseHeader(header.subarray(8), 'f', byteLength).tensors.length, 399_999);
 });
 
 test('planShards() leaves padding out when align is false', () => {

@@ -96,7 +96,7 @@ test('openFile() says in one line why a file cannot be read', async () => {
 test('openFile() does not wait at a pipe', async () => {
   if (process.platform === 'win32') return;
   execFileSync('mkfifo', [at('pipe')]);
-  await refused(openFile(at('pipe')), `cannot read ${at('pipe')}: it is not a regular file`);
+  await refused(openFile(at('pipe')), `cannot read ${at('pipe')}: it is a pipe, not a regular file`);
 });
 
 test('openFile() says when the file has shrunk', async () => {

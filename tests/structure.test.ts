@@ -76,6 +76,7 @@ const homes: readonly [what: RegExp, where: RegExp][] = [
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/\bprocess\.|\bBuffer\b/, /^(cli|grids\/maker)\/\w+\.ts$/],
+  [/process\.(stdout|stderr)|\bconsole\./, /^(cli\/print|grids\/maker\/index)\.ts$/],
   [/\bdocument\.|\bwindow\./, /^$/],
   [/\beval\(|new Function\(/, /^$/],
 ];

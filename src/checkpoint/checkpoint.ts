@@ -127,7 +127,7 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
 function gather(folder: string, files: readonly SafetensorsFile[]): Checkpoint {
   const tensors: CheckpointTensor[] = [];
   const byName = new Map<string, CheckpointTensor>();
-  const metadata = new Map<string, string>();
+  const metadata = files.length === 1 ? files[0].metadata : new Map<string, string>();
   for (const file of files) {
     for (const info of file.tensors) {
       const twin = byName.get(info.name);
@@ -141,6 +141,7 @@ function gather(folder: string, files: readonly SafetensorsFile[]): Checkpoint {
       tensors.push(tensor);
       byName.set(info.name, tensor);
     }
+    if (file.metadata === metadata) continue;
     for (const [key, value] of file.metadata) if (!metadata.has(key)) metadata.set(key, value);
   }
   return { folder, files, tensors, metadata, get: (name) => byName.get(name) };

@@ -2,7 +2,7 @@
 
 import { FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import { type HttpOptions, urlSource } from '../source/http.ts';
+import { type HttpOptions, urlSource, WEB_PAGE } from '../source/http.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from './checkpoint.ts';
 
@@ -12,27 +12,34 @@ const SIDE_FILES = [
   ...['added_tokens.json', 'vocab.json', 'merges.txt', 'tokenizer.model', 'chat_template.jinja', 'chat_template.json'],
 ];
 
+/** Files that are asked for at once: browsers have six connections to a server. */
+const PROBES = 6;
+
 /**
  * Opens the checkpoint below an address: `model.safetensors` or an index and its shards, and the files beside them.
  * @param address such as `https://example.org/models/llama/`; with or without the last slash
- * @throws {FileError} when the server refuses, other than by 404
+ * @throws {FileError} when the server refuses, other than by 404 or a web page, which many servers have for what is not there
+ * @throws {RangeError} when the address is the page of a model on huggingface.co
  * @throws {FormatError} when there is neither a model.safetensors nor an index
  */
 export async function urlFolder(address: string | URL, options: HttpOptions = {}): Promise<Folder> {
   const base = new URL(address);
+  checkHub(base);
   const addressOf = (name: string): URL => {
     const url = new URL(base);
     url.pathname = `${base.pathname.replace(/\/*$/, '/')}${encodeURIComponent(name)}`;
     return url;
   };
   const found = new Map<string, Source>();
+  let answer = 'it has neither';
   const probe = async (name: string): Promise<boolean> => {
     try {
       found.set(name, await urlSource(addressOf(name), options));
       return true;
     } catch (error) {
-      if (error instanceof FileError && error.code === '404') return false;
-      throw error;
+      if (!(error instanceof FileError) || (error.code !== '404' && error.code !== WEB_PAGE)) throw error;
+      if (name === SINGLE_NAME && error.code === WEB_PAGE) answer = 'the server answers with a web page';
+      return false;
     }
   };
   const folder: Folder = {
@@ -46,11 +53,39 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
   };
   if (!(await probe(SINGLE_NAME))) {
     if (!(await probe(INDEX_NAME))) {
-      throw new FormatError(`address must have ${SINGLE_NAME} or ${INDEX_NAME}: it has neither`, { file: folder.name });
+      throw new FormatError(`address must have ${SINGLE_NAME} or ${INDEX_NAME}: ${answer}`, { file: folder.name });
     }
     const shards = new Set((await readIndex(folder)).values());
-    for (const shard of [...shards].sort()) await probe(shard);
+    await forEach([...shards].sort(), probe);
   }
-  for (const name of SIDE_FILES) await probe(name);
+  await forEach(SIDE_FILES, probe);
   return folder;
+}
+
+// Runs `work` on every item, PROBES at once; after an error, on no further one.
+async function forEach<T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
+  const left = items.values();
+  let isOver = false;
+  const next = async () => {
+    for (const item of left) {
+      if (isOver) return;
+      try {
+        await work(item);
+      } catch (error) {
+        isOver = true;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: PROBES }, next));
+}
+
+// The page of a model, copied from a browser: its files lie elsewhere.
+function checkHub({ origin, hostname, pathname }: URL): void {
+  if (hostname !== 'huggingface.co' && hostname !== 'hf.co') return;
+  const [, model, revision = 'main'] = /^\/([^/]+\/[^/]+)(?:\/(?:tree|blob)\/([^/]+).*)?\/*$/.exec(pathname) ?? [];
+  if (model === undefined) return;
+  throw new RangeError(
+    `address must be that of a model’s files, ${origin}/${model}/resolve/${revision}/: got ${show(origin + pathname)}`,
+  );
 }

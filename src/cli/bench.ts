@@ -2,8 +2,9 @@
 
 import { type Command, Option } from 'commander';
 import { withSequence } from '../text/language.ts';
-import { addModelOptions, type ModelChoice, withModels } from './model.ts';
-import { bytesText } from './terminal.ts';
+import { addModelOptions, type ModelChoice, rateText, withModels } from './model.ts';
+import { print, printJson } from './print.ts';
+import { bytesText, counted } from './terminal.ts';
 import { integer } from './usage.ts';
 
 interface Options extends ModelChoice {
@@ -66,14 +67,16 @@ async function bench(path: string, options: Options): Promise<void> {
       residentBytes: process.memoryUsage().rss,
     };
     const { bytes, weights, cache } = figures.memory;
-    process.stdout.write(
-      options.json
-        ? `${JSON.stringify(figures)}\n`
-        : `load      ${loadMs.toFixed(0)} ms\n` +
-            `prompt    ${figures.promptTokensPerSecond.toPrecision(3)} tokens/s, ${promptTokens} tokens\n` +
-            `generate  ${figures.generateTokensPerSecond.toPrecision(3)} tokens/s, ${maxTokens} tokens\n` +
-            `memory    ${bytesText(bytes)}: weights ${bytesText(weights)}, cache ${bytesText(cache)}; process ${bytesText(figures.residentBytes)}\n` +
-            `threads   ${figures.threads}\n`,
+    if (options.json) {
+      printJson(figures);
+      return;
+    }
+    print(
+      `load      ${loadMs.toFixed(0)} ms\n` +
+        `prompt    ${rateText(promptTokens, promptMs)}, ${counted(promptTokens, 'token')}\n` +
+        `generate  ${rateText(maxTokens, generateMs)}, ${counted(maxTokens, 'token')}\n` +
+        `memory    ${bytesText(bytes)}: weights ${bytesText(weights)}, cache ${bytesText(cache)}; process ${bytesText(figures.residentBytes)}\n` +
+        `threads   ${figures.threads}`,
     );
   });
 }

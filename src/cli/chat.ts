@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { Message } from '../text/chat.ts';
 import type { Model } from '../text/textmodel.ts';
+import { readInput } from './files.ts';
 import { timingsText } from './generate.ts';
 import {
   addModelOptions,
@@ -13,6 +14,7 @@ import {
   samplingOf,
   withModels,
 } from './model.ts';
+import { keyboard, note, print, printPiece, say } from './print.ts';
 import { Interrupted } from './run.ts';
 
 interface Options extends ModelChoice, SamplingChoice {
@@ -47,12 +49,12 @@ async function chat(path: string, options: Options): Promise<void> {
     // A model without a template is refused before anything is asked.
     model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
     if (process.stdin.isTTY) await converse(model, begin, options, signal);
-    else await answer(model, [...begin, { role: 'user', content: (await readAll()).trimEnd() }], options, signal);
+    else await answer(model, [...begin, { role: 'user', content: (await readInput()).trimEnd() }], options, signal);
   });
 }
 
 async function converse(model: Model, begin: readonly Message[], options: Options, signal: AbortSignal): Promise<void> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const lines = createInterface(keyboard());
   // The first Ctrl-C ends a turn, one at the prompt the conversation.
   let turn: AbortController | undefined;
   let ended = false;
@@ -82,7 +84,7 @@ async function converse(model: Model, begin: readonly Message[], options: Option
       } catch (error) {
         // A conversation that outgrew the context goes on after /reset.
         if (!(error instanceof RangeError)) throw error;
-        process.stderr.write(`higgs: ${error.message}; /reset forgets the conversation\n`);
+        say(`${error.message}; /reset forgets the conversation`);
       }
       turn = undefined;
     }
@@ -101,16 +103,10 @@ async function answer(
   goesOn = false,
 ): Promise<string> {
   const generation = model.chat(messages, { ...samplingOf(options), signal });
-  for await (const piece of generation) process.stdout.write(piece);
-  process.stdout.write('\n');
+  for await (const piece of generation) printPiece(piece);
+  print('');
   const result = generation.result!;
-  process.stderr.write(`${timingsText(result)}\n`);
+  note(timingsText(result));
   if (result.finishReason === 'aborted' && !goesOn) throw new Interrupted();
   return result.text.trim();
-}
-
-async function readAll(): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of process.stdin) pieces.push(piece as Uint8Array);
-  return new TextDecoder().decode(Buffer.concat(pieces));
 }

@@ -6,7 +6,7 @@ import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
 import { readConfig } from '../model/config.ts';
 import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
 import { readText } from './files.ts';
-import type { Input } from './input.ts';
+import { checkModel, type Input } from './input.ts';
 import { measurePerplexity } from './perplexity.ts';
 import { table } from './terminal.ts';
 import { integer, UsageError } from './usage.ts';
@@ -48,6 +48,7 @@ export async function openText({ text, context }: TextChoice, original: Input): 
   if (text === undefined && context !== undefined) throw new UsageError('--context must come with --text');
   if (text === undefined) return undefined;
   const content = await readText(text);
+  checkModel(original);
   const { folder } = original;
   await readConfig(folder);
   const hasTokenizer = (await folder.list()).includes('tokenizer.json');

@@ -4,8 +4,9 @@ import { type Command, Option } from 'commander';
 import type { PlainDtype } from '../kernels/kernels.ts';
 import { openInput } from './input.ts';
 import { stageOutput } from './output.ts';
+import { print, printJson } from './print.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
-import { bytesStep, bytesText } from './terminal.ts';
+import { bytesStep, bytesText, counted } from './terminal.ts';
 import { byteSize, integer } from './usage.ts';
 
 interface Options {
@@ -70,11 +71,9 @@ async function dequantize(path: string, options: Options): Promise<void> {
       }
     });
     const { bytesIn, bytesOut, seconds, tensors } = report;
-    process.stdout.write(
-      options.json
-        ? `${JSON.stringify(report)}\n`
-        : `${tensors.length} tensors, ${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s: ${options.output}\n`,
-    );
+    const sizes = `${bytesText(bytesIn)} → ${bytesText(bytesOut)}`;
+    if (options.json) printJson(report);
+    else print(`${counted(tensors.length, 'tensor')}, ${sizes} in ${seconds.toFixed(1)} s: ${options.output}`);
   } finally {
     await input.folder.close();
   }

@@ -1,14 +1,52 @@
 // The small files that verbs read and write whole: texts, plans, sensitivities.
 
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { fileError } from '../source/file.ts';
+import { rename, rm, stat, writeFile } from 'node:fs/promises';
+import { FileError } from '../errors.ts';
+import { fileError, openFile } from '../source/file.ts';
 
-/** @throws {FileError} when it cannot be read */
+/** Largest file or input that is read whole, in bytes: a text of it has some 60 million tokens, weeks of measuring. */
+export const WHOLE_LIMIT = 256 << 20;
+
+/** Reads a regular file. @throws {FileError} when it cannot be read, is anything else, or has more than WHOLE_LIMIT bytes */
 export async function readBytes(path: string): Promise<Uint8Array> {
+  const file = await openFile(path);
   try {
-    return await readFile(path);
-  } catch (error) {
-    throw fileError('read', path, error);
+    checkWhole(path, file.byteLength);
+    const bytes = new Uint8Array(await file.slice(0, file.byteLength));
+    if (await file.hasMore()) {
+      throw new FileError(
+        'read',
+        path,
+        undefined,
+        'it has more bytes than its size says: copy it to a regular file first',
+      );
+    }
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Reads standard input to its end. @throws {FileError} when it has more than WHOLE_LIMIT bytes */
+export async function readInput(): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let byteLength = 0;
+  for await (const piece of process.stdin) {
+    byteLength += (piece as Uint8Array).length;
+    checkWhole('standard input', byteLength);
+    pieces.push(piece as Uint8Array);
+  }
+  return new TextDecoder().decode(Buffer.concat(pieces));
+}
+
+function checkWhole(path: string, byteLength: number): void {
+  if (byteLength > WHOLE_LIMIT) {
+    throw new FileError(
+      'read',
+      path,
+      undefined,
+      `it must have at most ${WHOLE_LIMIT} bytes, and has ${byteLength} or more`,
+    );
   }
 }
 

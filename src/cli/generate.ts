@@ -11,6 +11,7 @@ import {
   samplingOf,
   withModels,
 } from './model.ts';
+import { note, print, printJson, printPiece } from './print.ts';
 import { Interrupted } from './run.ts';
 import { UsageError } from './usage.ts';
 
@@ -49,13 +50,13 @@ async function generate(path: string, options: Options): Promise<void> {
       ignoreEos: options.ignoreEos ?? false,
       signal,
     });
-    if (!options.json) process.stdout.write(options.prompt);
-    for await (const piece of generation) if (!options.json) process.stdout.write(piece);
+    if (!options.json) printPiece(options.prompt);
+    for await (const piece of generation) if (!options.json) printPiece(piece);
     const result = generation.result!;
-    if (options.json) process.stdout.write(`${JSON.stringify(reportOf(options.prompt, result, loadMs))}\n`);
+    if (options.json) printJson(reportOf(options.prompt, result, loadMs));
     else {
-      process.stdout.write('\n');
-      process.stderr.write(`${timingsText(result)}, loaded in ${loadMs.toFixed(0)} ms\n`);
+      print('');
+      note(`${timingsText(result)}, loaded in ${loadMs.toFixed(0)} ms`);
     }
     if (result.finishReason === 'aborted') throw new Interrupted();
   });

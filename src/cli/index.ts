@@ -10,6 +10,7 @@ import { addInspect } from './inspect.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
+import { complain, onOutputError, print } from './print.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
@@ -38,15 +39,28 @@ const verbs = [
   ...[addGenerate, addChat, addPerplexity, addBench],
 ];
 for (const add of verbs) add(program);
+// As commander's own, and a name that is no verb's has the suggestion that it has as a verb.
+program
+  .helpCommand(false)
+  .command('help')
+  .argument('[command]')
+  .description('display help for command')
+  .action((name?: string) => {
+    if (name === undefined) return program.help();
+    program.commands.find((command) => command.name() === name)?.help();
+    program.parse([name], { from: 'user' });
+  });
 for (const command of [program, ...program.commands]) {
   command.exitOverride().showHelpAfterError('(add --help for the options)');
-  command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'higgs: ')) });
+  command.configureOutput({
+    writeOut: (text) => print(text.replace(/\n$/, '')),
+    writeErr: complain,
+    outputError: (text) => complain(text.replace(/^error: /, 'higgs: ')),
+  });
 }
 
 // A reader that goes away, as in `higgs inspect … | head`, is no fault.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
-});
+onOutputError(({ code }) => process.exit(code === 'EPIPE' ? EXIT.done : EXIT.failed));
 
 try {
   await program.parseAsync();

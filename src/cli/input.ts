@@ -42,6 +42,26 @@ export async function openInput(path: string): Promise<Input> {
   return { folder, path: real, isFile: true, files: async () => [real] };
 }
 
+/** Opens a model. @throws {RangeError} when it is one file */
+export async function openModel(path: string): Promise<Input> {
+  const input = await openInput(path);
+  try {
+    checkModel(input);
+    return input;
+  } catch (error) {
+    await input.folder.close();
+    throw error;
+  }
+}
+
+/** A model is a directory: configuration and tokenizer stand beside the weights. @throws {RangeError} when it is one file */
+export function checkModel({ isFile, path }: Input): void {
+  if (!isFile) return;
+  throw new RangeError(
+    `model must be a directory, with config.json beside the weights: give ${dirname(path)}, not the file`,
+  );
+}
+
 /** Real paths, sizes and dates of an input's files: tells it from another input, or from itself after a change. */
 export async function identityOf(input: Input): Promise<string> {
   const files = await input.files();

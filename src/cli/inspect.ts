@@ -2,8 +2,9 @@
 
 import type { Command } from 'commander';
 import { openInput } from './input.ts';
+import { print, printJson } from './print.ts';
 import { loadAll } from './run.ts';
-import { bytesText, countText, table } from './terminal.ts';
+import { bytesText, counted, countText, table } from './terminal.ts';
 
 export function addInspect(program: Command): void {
   program
@@ -27,7 +28,7 @@ async function inspect(path: string, options: { json?: boolean }): Promise<void>
   try {
     const found = await (await loadAll()).inspectCheckpoint(input.folder);
     if (options.json) {
-      process.stdout.write(`${JSON.stringify(found)}\n`);
+      printJson(found);
       return;
     }
     const rows = found.tensors.map(({ name, dtype, shape, grid, groupSize, bpw, bytes, relativeError, gridMse }) => [
@@ -40,10 +41,10 @@ async function inspect(path: string, options: { json?: boolean }): Promise<void>
       relativeError?.toPrecision(4) ?? '',
       relativeError === undefined ? '' : (relativeError / gridMse!).toFixed(3),
     ]);
-    const summary = `${found.tensors.length} tensors, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${found.files.length} file${found.files.length === 1 ? '' : 's'}`;
-    process.stdout.write(
+    const summary = `${counted(found.tensors.length, 'tensor')}, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${counted(found.files.length, 'file')}`;
+    print(
       `${table(['tensor', 'dtype', 'shape', 'grid', 'bpw', 'size', 't²', '× MSE'], rows, [0, 1, 3])}\n\n` +
-        `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}\n`,
+        `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}`,
     );
   } finally {
     await input.folder.close();

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
 import { readArchitecture } from '../model/families/family.ts';
@@ -13,8 +14,9 @@ import { measuredNames } from '../sensitivity/measured.ts';
 import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { readBytes, readText, replaceFile } from './files.ts';
-import type { Input } from './input.ts';
+import { checkModel, type Input } from './input.ts';
 import { type Measurement, measureModel } from './measurement.ts';
+import { say } from './print.ts';
 import { Interrupted } from './run.ts';
 import { progressDisplay } from './terminal.ts';
 
@@ -25,7 +27,7 @@ const READ_BYTES = 8 << 20;
 /** Sensitivities of a model by the default settings: those that are kept, or measured now and kept. A line on standard error tells. */
 export function modelSensitivities(input: Input, tensors: readonly PlanTensor[], threads: number): Promise<Alphas> {
   return namingWays(async () => {
-    const settings = await settingsFor(input.folder);
+    const settings = await settingsFor(input);
     checkMeasured(tensors, settings.measured);
     const { alphas, isOurs } = await findKept(input, settings);
     return alphas ?? measureAndKeep(input, threads, isOurs ? pathOf(input) : undefined);
@@ -36,7 +38,7 @@ export function modelSensitivities(input: Input, tensors: readonly PlanTensor[],
 export function keptSensitivities(input: Input): Promise<Alphas | undefined> {
   return namingWays(async () => {
     if (input.isFile) return undefined;
-    return (await findKept(input, await settingsFor(input.folder))).alphas;
+    return (await findKept(input, await settingsFor(input))).alphas;
   });
 }
 
@@ -52,8 +54,9 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 }
 
 // What a measurement without options is, of this model.
-async function settingsFor(folder: Folder) {
-  const architecture = await readArchitecture(folder);
+async function settingsFor(input: Input) {
+  checkModel(input);
+  const architecture = await readArchitecture(input.folder);
   const { estimator, source, tokens, sequences, draws, seed } = settingsOf({}, architecture.contextLength);
   return {
     measured: new Set(measuredNames(architecture, estimator)),
@@ -72,9 +75,7 @@ function pathOf({ path }: Input): string {
 function checkMeasured(tensors: readonly PlanTensor[], measured: ReadonlySet<string>): void {
   const other = tensors.find(({ name, keep }) => !keep && !measured.has(name));
   if (!other) return;
-  throw new RangeError(
-    `sensitivities are measured of the linear weights of layers, others must have a grid: ${other.name} has none`,
-  );
+  throw new RangeError(`tensors whose sensitivity is not measured must have a grid: ${show(other.name)} has none`);
 }
 
 // What is kept, and whether it may be replaced: not if it is somebody's own. Tells of what is there.
@@ -180,8 +181,4 @@ async function measureFrom(measurement: Measurement): Promise<Alphas> {
 function described({ estimator, settings }: Alphas): string {
   const { sequences, tokens, draws, seed } = settings;
   return `${estimator}, ${sequences} sequences of ${tokens} tokens from the model, ${draws} draws, seed ${seed}`;
-}
-
-function say(text: string): void {
-  process.stderr.write(`higgs: ${text}\n`);
 }

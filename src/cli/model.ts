@@ -4,9 +4,9 @@ import { type Command, Option } from 'commander';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
-import { openInput } from './input.ts';
+import { openModel } from './input.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
-import { progressDisplay } from './terminal.ts';
+import { figureText, progressDisplay } from './terminal.ts';
 import { decimal, integer } from './usage.ts';
 
 /** Options of every verb that runs a model. */
@@ -105,7 +105,7 @@ export async function withModels<T>(
   try {
     for (const path of paths) {
       const began = performance.now();
-      const input = await openInput(path);
+      const input = await openModel(path);
       const progress = progressDisplay('load');
       try {
         const model = await higgs.loadModel(input.folder, {
@@ -132,5 +132,5 @@ export async function withModels<T>(
 
 /** `12.3 tokens/s`. */
 export function rateText(tokens: number, ms: number): string {
-  return ms > 0 ? `${((tokens / ms) * 1000).toPrecision(3)} tokens/s` : '…';
+  return ms > 0 ? `${figureText((tokens / ms) * 1000)} tokens/s` : '…';
 }

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
 import { readText } from './files.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
+import { print, printJson } from './print.ts';
 import { progressDisplay } from './terminal.ts';
 import { integer } from './usage.ts';
 
@@ -49,7 +50,8 @@ async function measure(path: string, options: Options): Promise<void> {
     ...(options.stride !== undefined && { stride: options.stride }),
     ...(!options.bos && { bos: null }),
   });
-  process.stdout.write(options.json ? `${JSON.stringify({ ...found, seconds })}\n` : figures(found, seconds));
+  if (options.json) printJson({ ...found, seconds });
+  else print(figures(found, seconds));
 }
 
 /** Measures a model on a text, beside another where there is a second path. */
@@ -93,5 +95,5 @@ function figures(found: Perplexity, seconds: number): string {
       `same most likely token: ${(100 * against.top1Agreement).toFixed(2)} %`,
     );
   }
-  return `${lines.join('\n')}\n`;
+  return lines.join('\n');
 }

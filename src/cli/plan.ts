@@ -8,9 +8,10 @@ import { fileError } from '../source/file.ts';
 import { addBits, type BitOptions, planFor } from './budget.ts';
 import { openInput } from './input.ts';
 import { plotOf } from './plot.ts';
+import { print, printJson } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions } from './selection.ts';
-import { bytesText, countText, lossText, table } from './terminal.ts';
+import { bytesText, counted, countText, lossText, table } from './terminal.ts';
 import { byteSize, integer } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions {
@@ -62,9 +63,8 @@ async function plan(path: string, options: Options): Promise<void> {
     const { bytesOut } = await higgs.planCheckpoint(input.folder, { plan, maxShardBytes: options.maxShardSize });
     if (options.output !== undefined) await write(options.output, writeBitPlan(plan));
     if (options.plot !== undefined) await write(options.plot, plotOf(plan, tradeoff));
-    process.stdout.write(
-      `${options.json ? JSON.stringify({ plan, tradeoff, bytesOut }) : planText(plan, tradeoff, bytesOut)}\n`,
-    );
+    if (options.json) printJson({ plan, tradeoff, bytesOut });
+    else print(planText(plan, tradeoff, bytesOut));
   } finally {
     await input.folder.close();
   }
@@ -95,7 +95,9 @@ function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number): string {
     table(['tensor', 'grid', 'bpw', 'α', 'predicted'], rows, [0, 1]),
     '',
     `${countText(weights)} weights at ${bpw.toFixed(4)} of ${Number(budget.toFixed(4))} bits per weight, ${lossText(plan, predicted)}: ${proof}`,
-    ...(unknown > 0 ? [`${unknown} tensors of no known sensitivity are not in the prediction`] : []),
+    ...(unknown > 0
+      ? [`${counted(unknown, 'tensor')} of no known sensitivity ${unknown === 1 ? 'is' : 'are'} not in the prediction`]
+      : []),
     compared,
     `${bytesText(bytesOut)} of safetensors files`,
     '',

@@ -1,7 +1,9 @@
 // The trade-off as an SVG: bits per weight against predicted loss, which has a logarithmic axis.
 
+import { printable } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
 import type { BitPlan } from '../linearity/plan.ts';
+import { largest, least } from './terminal.ts';
 
 const [WIDTH, HEIGHT] = [720, 440];
 const FRAME = { left: 70, right: 20, top: 24, bottom: 48 };
@@ -14,8 +16,8 @@ export function plotOf(plan: BitPlan, { hull, exact, uniform }: Tradeoff): strin
   const points = [...hull, ...exact, ...uniform].filter(({ predicted }) => predicted > 0);
   const xs = points.map(({ bpw }) => bpw);
   const ys = points.map(({ predicted }) => Math.log10(predicted));
-  const [left, right] = [Math.floor(Math.min(2, ...xs)), Math.ceil(Math.max(3, ...xs))];
-  const [low, high] = ys.length === 0 ? [-1, 0] : [Math.floor(Math.min(...ys)), Math.ceil(Math.max(...ys))];
+  const [left, right] = [Math.floor(Math.min(2, least(xs))), Math.ceil(Math.max(3, largest(xs)))];
+  const [low, high] = ys.length === 0 ? [-1, 0] : [Math.floor(least(ys)), Math.ceil(largest(ys))];
   const top = Math.max(high, low + 1);
   const x = (bpw: number) => FRAME.left + ((bpw - left) / (right - left)) * (WIDTH - FRAME.left - FRAME.right);
   const y = (log: number) => FRAME.top + ((top - log) / (top - low)) * (HEIGHT - FRAME.top - FRAME.bottom);
@@ -79,6 +81,7 @@ export function plotOf(plan: BitPlan, { hull, exact, uniform }: Tradeoff): strin
 
 const LOSSES = { perplexity: 'perplexity', kl: 'KL divergence (nats)' } as const;
 
+// The estimator is words of a file.
 function escaped(text: string): string {
-  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;');
+  return printable(text).replace(/&/g, '&amp;').replace(/</g, '&lt;');
 }

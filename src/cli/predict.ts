@@ -7,8 +7,9 @@ import { addSensitivities, namedSensitivities, planFrom, type SensitivityOptions
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { type Input, openInput } from './input.ts';
 import { keptSensitivities, WAYS } from './kept.ts';
+import { print, printJson } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
-import { lossText, table } from './terminal.ts';
+import { counted, lossText, table } from './terminal.ts';
 import { integer, UsageError } from './usage.ts';
 
 interface Options extends SensitivityOptions, TextChoice {
@@ -67,10 +68,11 @@ async function run(path: string, options: Options): Promise<void> {
             prediction,
             options,
           );
-    const shown = options.json
-      ? JSON.stringify({ ...prediction, ...(comparison && { text: comparison }) })
-      : [predictionText(prediction), ...(comparison ? ['', comparisonText(comparison, prediction)] : [])].join('\n');
-    process.stdout.write(`${shown}\n`);
+    if (options.json) printJson({ ...prediction, ...(comparison && { text: comparison }) });
+    else
+      print(
+        [predictionText(prediction), ...(comparison ? ['', comparisonText(comparison, prediction)] : [])].join('\n'),
+      );
   } finally {
     await input.folder.close();
     await original?.folder.close();
@@ -129,6 +131,10 @@ function predictionText(prediction: Prediction): string {
     table(['tensor', 't²', 'α', 'predicted'], rows),
     '',
     `${lossText(prediction, delta)}${total === null ? '' : `: ${base} → ${total.toPrecision(6)}`}`,
-    ...(unknown.length > 0 ? [`${unknown.length} tensors of no known sensitivity are not in the prediction`] : []),
+    ...(unknown.length > 0
+      ? [
+          `${counted(unknown.length, 'tensor')} of no known sensitivity ${unknown.length === 1 ? 'is' : 'are'} not in the prediction`,
+        ]
+      : []),
   ].join('\n');
 }

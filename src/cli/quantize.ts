@@ -8,10 +8,11 @@ import { addBits, type BitOptions, planFor, planFrom } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { type Input, identityOf, openInput } from './input.ts';
 import { canResume, checkOutput, stageOutput } from './output.ts';
+import { print, printJson, say } from './print.ts';
 import { planJson, planText, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
-import { byteSize, GRID_NAMES, gridName, integer, UsageError } from './usage.ts';
+import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions, TextChoice {
   scaleSearch?: boolean;
@@ -39,7 +40,7 @@ export function addQuantize(program: Command): void {
     .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--grid <name>', `the grid: ${GRID_NAMES.join(' ')}`).argParser(gridName).conflicts('bits'))
-    .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(integer(2, 4)))
+    .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
     .addOption(
       new Option('--plan <file>', 'the grids of a plan that higgs plan wrote').conflicts([
         'grid',
@@ -86,11 +87,12 @@ async function quantize(path: string, options: Options): Promise<void> {
     const settings = await settingsOf(input, options);
     if (options.dryRun) {
       const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
-      process.stdout.write(`${options.json ? JSON.stringify(planJson(plan)) : planText(plan)}\n`);
+      if (options.json) printJson(planJson(plan));
+      else print(planText(plan));
       return;
     }
     const report = await run(input, options.output!, settings, options);
-    for (const warning of report.warnings) process.stderr.write(`higgs: warning: ${warning}\n`);
+    for (const warning of report.warnings) say(`warning: ${warning}`);
     await tell(report, input, text, options);
   } finally {
     await input.folder.close();
@@ -106,13 +108,13 @@ async function tell(
 ): Promise<void> {
   const { predicted } = report;
   let comparison: Comparison | undefined;
-  if (!json) process.stdout.write(`${reportText(report, output!)}\n`);
+  if (!json) print(reportText(report, output!));
   try {
     if (text === undefined) return;
     comparison = await compareOnText(text, input.path, output!, predicted, { context, threads });
-    if (!json) process.stdout.write(`\n${comparisonText(comparison, predicted)}\n`);
+    if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
-    if (json) process.stdout.write(`${JSON.stringify({ ...report, ...(comparison && { text: comparison }) })}\n`);
+    if (json) printJson({ ...report, ...(comparison && { text: comparison }) });
   }
 }
 
@@ -184,13 +186,13 @@ async function run(input: Input, out: string, settings: CheckpointOptions, optio
       await staging.leave();
       const kept = `what is done is kept in ${out}.partial; run again with --resume to go on`;
       if (error instanceof Interrupted) error.message = `interrupted; ${kept}`;
-      else process.stderr.write(`higgs: ${kept}\n`);
+      else say(kept);
       throw error;
     }
     try {
       await staging.commit();
     } catch (error) {
-      process.stderr.write(`higgs: the output is complete, in ${out}.partial\n`);
+      say(`the output is complete, in ${out}.partial`);
       throw error;
     }
     return { ...report, seconds: (performance.now() - began) / 1000 };

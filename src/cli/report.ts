@@ -4,7 +4,7 @@ import type { QuantizeReport } from '../higgs.ts';
 import type { Prediction } from '../linearity/predict.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { bitsPerWeight } from '../quantize/scheme.ts';
-import { bytesText, countText, family, lossText, table } from './terminal.ts';
+import { bytesText, counted, countText, family, largest, lossText, table } from './terminal.ts';
 
 /** A report with the time that the run took. */
 export type TimedReport = QuantizeReport & { seconds: number };
@@ -21,11 +21,12 @@ export function reportText(report: TimedReport, out: string): string {
       grid,
       bits.toFixed(2),
       mean.toPrecision(4),
-      (Math.max(...errors) / gridMse).toFixed(3),
+      (largest(errors) / gridMse).toFixed(3),
     ];
   });
-  if (rows.length === 0) return `nothing to quantize: ${report.passed.length} tensors passed through: ${out}`;
-  const passed = report.passed.length === 0 ? '' : `, ${report.passed.length} tensors passed through`;
+  if (rows.length === 0)
+    return `nothing to quantize: ${counted(report.passed.length, 'tensor')} passed through: ${out}`;
+  const passed = report.passed.length === 0 ? '' : `, ${counted(report.passed.length, 'tensor')} passed through`;
   return [
     table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]),
     '',
@@ -38,7 +39,10 @@ export function reportText(report: TimedReport, out: string): string {
 function predictedText(prediction: Prediction): string {
   const { delta, base, total, unknown } = prediction;
   const sum = total === null ? '' : `: ${base} → ${total.toPrecision(6)}`;
-  const left = unknown.length === 0 ? '' : `; ${unknown.length} tensors of no known sensitivity are not in it`;
+  const left =
+    unknown.length === 0
+      ? ''
+      : `; ${counted(unknown.length, 'tensor')} of no known sensitivity ${unknown.length === 1 ? 'is' : 'are'} not in it`;
   return `${lossText(prediction, delta)}${sum}${left}`;
 }
 
@@ -84,7 +88,7 @@ export function planText(plan: Plan): string {
   return [
     table(['tensors', 'count', 'shape', 'dtype', 'grid', 'bpw'], rows, [0, 3, 4]),
     '',
-    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${plan.shards.length} file${plan.shards.length === 1 ? '' : 's'}. Nothing was written.`,
+    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${counted(plan.shards.length, 'file')}. Nothing was written.`,
   ].join('\n');
 }
 

@@ -6,6 +6,7 @@ import { largeGrids } from '../grids/large.ts';
 import { type Higgs, load } from '../higgs.ts';
 import { startPool } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
+import { complain, say } from './print.ts';
 import { progressDisplay } from './terminal.ts';
 import { UsageError } from './usage.ts';
 
@@ -63,17 +64,18 @@ export class Interrupted extends Error {
 /** Prints an error as a person should see it: its message; a stack only for a fault of our own. Returns the exit code. */
 export function reportError(error: unknown): number {
   if (error instanceof Interrupted) {
-    process.stderr.write(`higgs: ${error.message}\n`);
+    say(error.message);
     return EXIT.interrupted;
   }
   if (error instanceof UsageError) {
-    process.stderr.write(`higgs: ${error.message}\n`);
+    say(error.message);
     return EXIT.usage;
   }
   const expected = [FormatError, UnsupportedError, FileError, RangeError, TypeError];
   // By name: the decoder is a bundle with classes of its own.
   const known = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
-  process.stderr.write(`higgs: ${known ? (error as Error).message : ((error as Error)?.stack ?? String(error))}\n`);
+  if (known) say(error.message);
+  else complain(`higgs: ${(error as Error)?.stack ?? String(error)}\n`);
   return EXIT.failed;
 }
 

@@ -10,8 +10,9 @@ import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { startThreads } from '../workers/node.ts';
 import { isThere, readText, replaceFile } from './files.ts';
-import { openInput } from './input.ts';
+import { openModel } from './input.ts';
 import { measureModel } from './measurement.ts';
+import { print, printJson, printJsonText } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { bytesText, countText, durationText, table } from './terminal.ts';
 import { integer, UsageError } from './usage.ts';
@@ -110,21 +111,23 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     ...(draws !== undefined && { draws }),
     ...(levels && { levels }),
   };
-  const input = await openInput(path);
+  const input = await openModel(path);
   try {
     const content = text === undefined ? undefined : await readText(text);
     if (content !== undefined) settings.text = content;
     if (options.dryRun) {
       const higgs = await loadAll();
       const cost = await higgs.estimateSensitivity(input.folder, { ...settings, threads: await startThreads(threads) });
-      process.stdout.write(options.json ? `${JSON.stringify(cost)}\n` : costText(cost));
+      if (options.json) printJson(cost);
+      else print(costText(cost));
       return;
     }
     const name = basename(input.path);
     const began = performance.now();
     const alphas = await measure(input.folder, output!, name, settings, options);
     const seconds = (performance.now() - began) / 1000;
-    process.stdout.write(options.json ? writeAlphas(alphas) : alphasText(alphas, output!, seconds));
+    if (options.json) printJsonText(writeAlphas(alphas));
+    else print(alphasText(alphas, output!, seconds));
   } finally {
     await input.folder.close();
   }
@@ -168,7 +171,7 @@ function costText(cost: SensitivityCost): string {
   const { estimator, source, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
   return (
     `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} ${SOURCES[source]}, ${draws} draws\n` +
-    `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory\n`
+    `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory`
   );
 }
 
@@ -184,5 +187,5 @@ function alphasText({ loss, base, tensors }: Alphas, output: string, seconds: nu
     ]);
   const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
   const rest = sorted.length > ROWS ? `and ${sorted.length - ROWS} more, ` : '';
-  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s\n`;
+  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s`;
 }

@@ -1,22 +1,50 @@
 // What a person reads: tables, sizes, durations on standard output; progress on standard error.
 
 import { SingleBar } from 'cli-progress';
+import { excerpt, printable } from '../excerpt.ts';
 import type { LossKind } from '../linearity/alphas.ts';
 import type { StoredProgress } from '../quantize/restore.ts';
+import { canvas, note } from './print.ts';
 
-/** Columns of text, the first one left-aligned and the others right-aligned unless `left` says otherwise. */
+/** Widest column, in characters: a longer cell stands out of it, so that one long name does not pad every other. */
+const PADDING_LIMIT = 160;
+
+/** Columns of text, escaped; the first one left-aligned and the others right-aligned unless `left` says otherwise. */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   left: readonly number[] = [0],
 ): string {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
+  const shown = rows.map((row) => row.map(printable));
+  const widths = head.map((title) => title.length);
+  for (const row of shown) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i], cell.length);
+  for (const [i, width] of widths.entries()) widths[i] = Math.min(width, PADDING_LIMIT);
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
       .join('  ')
       .trimEnd();
-  return [line(head), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
+  return [line(head), widths.map((width) => '─'.repeat(width)).join('  '), ...shown.map(line)].join('\n');
+}
+
+/** The largest of values of any number, which may be too many to be arguments. */
+export function largest(values: readonly number[]): number {
+  return values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+}
+
+/** The least of values of any number. */
+export function least(values: readonly number[]): number {
+  return values.reduce((most, value) => Math.min(most, value), Number.POSITIVE_INFINITY);
+}
+
+/** `1 tensor`, `2 tensors`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** Three digits and no exponent: `12.3`, `2130`. */
+export function figureText(value: number): string {
+  return value >= 999.5 ? value.toFixed(0) : value.toPrecision(3);
 }
 
 /** 1234567 → `1.23 MB`. */
@@ -36,12 +64,7 @@ function scaled(value: number, units: readonly string[]): string {
     value /= 1000;
     power++;
   }
-  const digits =
-    power === 0
-      ? String(Math.round(value))
-      : Number(value.toPrecision(3)) >= 1000
-        ? value.toFixed(0)
-        : value.toPrecision(3);
+  const digits = power === 0 ? String(Math.round(value)) : figureText(value);
   return `${digits} ${units[power]}`.trimEnd();
 }
 
@@ -90,7 +113,7 @@ const LINE_SECONDS = 10;
 const WINDOW_SECONDS = 5;
 
 /** Shows progress: a bar on a terminal, else a line every ten seconds. */
-export function progressDisplay(label: string, stream: NodeJS.WriteStream = process.stderr) {
+export function progressDisplay(label: string) {
   interface Mark {
     seconds: number;
     done: number;
@@ -113,7 +136,7 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
     return { rate: [...counted, ...read].join('  '), left };
   }
 
-  const bar = stream.isTTY
+  const bar = canvas.isTTY
     ? new SingleBar({
         format: `${label} {bar} {percentage} %  {rate}  {left} left  {tensor}`,
         barCompleteChar: '█',
@@ -122,7 +145,7 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
         hideCursor: true,
         clearOnComplete: true,
         fps: 8,
-        stream,
+        stream: canvas,
         linewrap: false,
         gracefulExit: false,
       })
@@ -133,11 +156,11 @@ export function progressDisplay(label: string, stream: NodeJS.WriteStream = proc
       if (!marks) bar?.start(step.total, step.done, { rate: '', left: '…', tensor: '' });
       const { rate, left } = figures(step);
       if (bar) {
-        bar.update(step.done, { rate, left, tensor: step.tensor });
+        bar.update(step.done, { rate, left, tensor: excerpt(step.tensor) });
       } else if (performance.now() - began >= nextLine * 1000) {
         nextLine += LINE_SECONDS;
         const percent = Math.floor((100 * step.done) / step.total);
-        stream.write(`${label}: ${percent} %  ${rate}  ${left} left  ${step.tensor}\n`);
+        note(`${label}: ${percent} %  ${rate}  ${left} left  ${excerpt(step.tensor)}`);
       }
     },
     stop(): void {

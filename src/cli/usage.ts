@@ -35,14 +35,30 @@ export function decimal(low: number, high: number): (text: string) => number {
   };
 }
 
-/** Parses a size in bytes: `500MB`, `5GB`, `2GiB`. */
+/** Least size without a unit: a file of fewer bytes holds no tensor, so the unit was forgotten. */
+const BARE_SIZE = 1000;
+
+/** Parses a size in bytes: `500MB`, `5GB`, `2GiB`, `5000000`. */
 export function byteSize(text: string): number {
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?$/.exec(text) ?? [];
   const power = ' kMGT'.indexOf(unit.charAt(0).replace('K', 'k') || ' ');
   const bytes = Math.floor(Number(number) * (unit.endsWith('i') ? 1024 : 1000) ** power);
   if (!(bytes >= 1) || !Number.isSafeInteger(bytes))
     throw new InvalidArgumentError('must be a size such as 500MB or 5GB.');
+  if (bytes < BARE_SIZE && /[\d.]$/.test(text)) {
+    throw new InvalidArgumentError(`must have a unit: ${text} would be bytes, ${text}GB or ${text}MB is a size.`);
+  }
   return bytes;
+}
+
+/** Parses the bits that have a default grid. */
+export function gridBits(text: string): number {
+  if (!['2', '3', '4'].includes(text)) {
+    throw new InvalidArgumentError(
+      'must be 2, 3 or 4. Other widths are those of grids: --grid p1n256 has 8 bits, p2n1024 has 5, and --bpw mixes.',
+    );
+  }
+  return Number(text);
 }
 
 /** Checks the name of a grid. */

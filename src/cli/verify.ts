@@ -2,8 +2,9 @@
 
 import { type Command, Option } from 'commander';
 import { openInput } from './input.ts';
+import { print, printJson, say } from './print.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
-import { bytesStep, table } from './terminal.ts';
+import { bytesStep, counted, table } from './terminal.ts';
 import { integer } from './usage.ts';
 
 interface Options {
@@ -51,7 +52,7 @@ async function verify(path: string, options: Options): Promise<void> {
     );
     const report = { ...found, seconds: (performance.now() - began) / 1000 };
     if (options.json) {
-      process.stdout.write(`${JSON.stringify(report)}\n`);
+      printJson(report);
     } else {
       const rows = report.tensors.map(({ name, grid, bpw, relativeError, gridMse }) => [
         name,
@@ -61,12 +62,12 @@ async function verify(path: string, options: Options): Promise<void> {
         (relativeError / gridMse).toFixed(3),
       ]);
       const compared = original ? ', t² recomputed against the original' : ', t² as noted when quantizing';
-      process.stdout.write(
+      print(
         `${table(['weight', 'grid', 'bpw', 't²', '× MSE'], rows, [0, 1])}\n\n` +
-          `${report.checked} checksums hold${compared}; ${report.bpw.toFixed(2)} bits per weight, ${report.seconds.toFixed(1)} s\n`,
+          `${counted(report.checked, 'checksum')} hold${report.checked === 1 ? 's' : ''}${compared}; ${report.bpw.toFixed(2)} bits per weight, ${report.seconds.toFixed(1)} s`,
       );
     }
-    for (const warning of report.warnings) process.stderr.write(`higgs: warning: ${warning}\n`);
+    for (const warning of report.warnings) say(`warning: ${warning}`);
   } finally {
     await input.folder.close();
     await original?.folder.close();

@@ -61,7 +61,7 @@ export function prepare(tensors: readonly Choices[]): Problem {
       if (!(loss >= 0 && loss < Infinity)) throw new RangeError(`losses must be finite and not negative: got ${loss}`);
       if (!Number.isSafeInteger(bits[j])) throw new RangeError(`bits must be whole numbers: got ${bits[j]}`);
     }
-    worst += Math.max(...losses);
+    worst += losses.reduce((most, loss) => Math.max(most, loss));
   }
   const unit = unitOf(worst);
   const twins = new Map<string, number>();

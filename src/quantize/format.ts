@@ -116,18 +116,20 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   }
   const quantized: StoredTensor[] = [];
   const parts = new Set<string>();
-  const metadata: Record<string, string> = {};
+  const metadata = new Map<string, string>();
   for (const file of checkpoint.files) {
     for (const tensor of readTensors(file, grids, checkpoint)) {
       quantized.push(tensor);
       parts.add(tensor.packed.name).add(tensor.scales.name);
     }
-    for (const [key, value] of file.metadata) if (!key.startsWith(RESERVED)) metadata[key] ??= value;
+    for (const [key, value] of file.metadata) {
+      if (!key.startsWith(RESERVED) && !metadata.has(key)) metadata.set(key, value);
+    }
   }
   const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
   quantized.sort((a, b) => order.get(a.packed.name)! - order.get(b.packed.name)!);
   const plain = checkpoint.tensors.filter(({ name }) => !parts.has(name) && !name.startsWith(RESERVED));
-  return { checkpoint, quantized, plain, grids, metadata };
+  return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
 
 /** The squared error and squared norm that were measured when each weight was quantized, by name. */

@@ -53,7 +53,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
       }
     }
   } else {
-    tensors.push(...checkpoint.tensors.map(plainOf));
+    for (const tensor of checkpoint.tensors) tensors.push(plainOf(tensor));
   }
   return {
     quantized,

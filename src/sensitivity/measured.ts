@@ -35,14 +35,20 @@ export function isTied({ embedding, head }: Pick<ModelState, 'embedding' | 'head
   return (embedding as DenseLinear).weights === (head as DenseLinear).weights;
 }
 
-/** Names of the tensors that an estimator measures, from the architecture alone: noise leaves embeddings and head out. */
-export function measuredNames({ layers, embedding, head }: Architecture, estimator: 'fisher' | 'noise'): string[] {
+/**
+ * Names of the tensors that an estimator measures, from the architecture alone. Noise leaves embeddings and head out; where both are one
+ * weight it has the embeddings' name.
+ */
+export function measuredNames(
+  { layers, embedding, head, tied }: Architecture,
+  estimator: 'fisher' | 'noise',
+): string[] {
   const names = layers
     .flat()
     .flatMap((spec) =>
       Object.values(spec).flatMap((part) => (typeof part === 'object' && 'rows' in part ? [part.name] : [])),
     );
-  const ends = estimator === 'fisher' ? [embedding.name, head.name] : [];
+  const ends = estimator === 'noise' ? [] : tied ? [embedding.name] : [embedding.name, head.name];
   return [...names, ...ends].map((name) => `${name}.weight`);
 }
 

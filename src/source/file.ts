@@ -2,7 +2,7 @@
 // Reads and writes carry their position and are repeated until every byte is through; a system error becomes one
 // sentence with the path.
 
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, FormatError } from '../errors.ts';
@@ -61,15 +61,24 @@ export function fileError(action: string, path: string, error: unknown): unknown
   return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1] ?? 'system error');
 }
 
+/** A file that is open to read. */
+export interface OpenFile extends Source {
+  /** Whether there are bytes behind `byteLength`: it grows, or is of a kind without a size, as those of /proc. */
+  hasMore(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
 /**
  * Opens a file to read.
  * @throws {FileError} when it cannot be read or is not a regular file; of `slice`, too when the file has shrunk
  */
-export async function openFile(path: string): Promise<Source & { close(): Promise<void> }> {
+export async function openFile(path: string): Promise<OpenFile> {
   const { handle, byteLength } = await openRegular(path);
   return {
     byteLength,
     slice: (start, end, spare) => readExactly(handle, path, byteLength, start, end, spare),
+    hasMore: () =>
+      attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
     close: () => handle.close(),
   };
 }
@@ -280,7 +289,7 @@ function handleCache() {
 async function openRegular(path: string): Promise<{ handle: FileHandle; byteLength: number }> {
   return attempt('read', path, async () => {
     await statRegular(path); // before `open`: that of a pipe would wait for a writer
-    const handle = await open(path, constants.O_RDONLY);
+    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // it may have become a pipe
     try {
       return { handle, byteLength: (await handle.stat()).size };
     } catch (error) {
@@ -293,8 +302,14 @@ async function openRegular(path: string): Promise<{ handle: FileHandle; byteLeng
 async function statRegular(path: string): Promise<{ byteLength: number }> {
   const info = await stat(path);
   if (info.isDirectory()) throw new FileError('read', path, 'EISDIR', REASONS.EISDIR!);
-  if (!info.isFile()) throw new FileError('read', path, undefined, 'it is not a regular file');
+  if (!info.isFile()) throw new FileError('read', path, undefined, `it is ${kindOf(info)}, not a regular file`);
   return { byteLength: info.size };
+}
+
+function kindOf(info: Stats): string {
+  if (info.isFIFO()) return 'a pipe';
+  if (info.isSocket()) return 'a socket';
+  return info.isCharacterDevice() || info.isBlockDevice() ? 'a device' : 'something else';
 }
 
 async function readExactly(

@@ -10,6 +10,9 @@ export const WHOLE_LIMIT = 1 << 30;
 const ATTEMPTS = 4;
 const FIRST_WAIT = 500;
 
+/** The `code` of a FileError where a web page was the answer: that of a server for addresses it does not know, or of a login. */
+export const WEB_PAGE = 'text/html';
+
 export interface HttpOptions {
   /** Headers of every request, such as `authorization`. */
   headers?: Readonly<Record<string, string>>;
@@ -22,14 +25,22 @@ export interface HttpOptions {
 /**
  * A URL as a source. One request tells its size; then every slice is a range request. From a server that knows none, the
  * whole file is read now, up to WHOLE_LIMIT bytes. Requests that fail on the way, or with 429 or 5xx, are made again.
- * @throws {FileError} when the server refuses; `code` is its status
+ * @throws {FileError} when the server refuses; `code` is its status, or WEB_PAGE when it answers with a page
  * @throws {UnsupportedError} `range requests` when the file is too large to be read whole
  * @throws {FormatError} of `slice`, when the file changed meanwhile
  */
 export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<Source> {
   const path = String(url);
   const first = await request(path, { range: 'bytes=0-0' }, options, async (response) => {
-    if (response.status === 200) return readWhole(response, path);
+    if (response.headers.get('content-type')?.startsWith(WEB_PAGE)) {
+      await response.body?.cancel();
+      throw pageError(path);
+    }
+    if (response.status === 200) {
+      const whole = await readWhole(response, path);
+      if (isPage(whole)) throw pageError(path);
+      return whole;
+    }
     await response.body?.cancel();
     return { byteLength: sizeOf(response, path), tag: tagOf(response) };
   });
@@ -49,6 +60,16 @@ export async function urlSource(url: string | URL, options: HttpOptions = {}): P
       });
     },
   };
+}
+
+function pageError(path: string): FileError {
+  return new FileError('read', path, WEB_PAGE, 'the server answers with a web page, not with the file');
+}
+
+// By its first characters, for servers that tell no type.
+function isPage(bytes: ArrayBuffer): boolean {
+  const first = new TextDecoder().decode(new Uint8Array(bytes, 0, Math.min(bytes.byteLength, 64)));
+  return /^\s*<(!doctype html|html)\b/i.test(first);
 }
 
 // Reads a response that is 200, 206, or 416 (to the first byte of an empty file); again, if it breaks off.

@@ -13,6 +13,12 @@ import { decodeText, type Json, parseStrict } from './json.ts';
 /** Longest header in bytes: the limit of the reference implementation, about a million tensors. */
 export const HEADER_LIMIT = 100_000_000;
 
+/** Longest name of a dtype in characters: the format's have up to 12, and one that nobody knows is shown. */
+export const DTYPE_LIMIT = 64;
+
+/** Most dimensions of a tensor: as many as NumPy has. */
+export const RANK_LIMIT = 64;
+
 /** One tensor's place and type. */
 export interface TensorInfo {
   readonly name: string;
@@ -33,6 +39,12 @@ export interface Header {
   readonly metadata: Map<string, string>;
 }
 
+// What is found in the place of a file, by its first eight bytes. All of them would be lengths above HEADER_LIMIT.
+const OTHERS: readonly [beginning: RegExp, what: string][] = [
+  [/^version /, 'a pointer of Git LFS; git lfs pull fetches the file itself'],
+  [/^\s*<[!h]/i, 'a web page; the download was of another address'],
+];
+
 /**
  * Reads the length of the header.
  * @param bytes the file's first 8 bytes, or all of them if it has fewer
@@ -48,6 +60,8 @@ export function headerByteLength(bytes: Uint8Array, file: string, fileByteLength
   }
   const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > HEADER_LIMIT) {
+    const other = OTHERS.find(([beginning]) => beginning.test(String.fromCharCode(...bytes.subarray(0, 8))));
+    if (other) throw new FormatError(`file must be in the format of safetensors: it is ${other[1]}`, { file });
     throw new FormatError(`header must have at most ${HEADER_LIMIT} bytes: its length says ${length}`, {
       file,
       byteOffset: 0,
@@ -55,10 +69,13 @@ export function headerByteLength(bytes: Uint8Array, file: string, fileByteLength
   }
   if (length > fileByteLength - 8) {
     const left = fileByteLength - 8;
-    throw new FormatError(`header must end within the file: ${length} bytes long, ${left} are left`, {
-      file,
-      byteOffset: 0,
-    });
+    throw new FormatError(
+      `header must end within the file: ${length} bytes long, ${left} are left; is the file complete?`,
+      {
+        file,
+        byteOffset: 0,
+      },
+    );
   }
   return Number(length);
 }
@@ -92,14 +109,12 @@ export function parseHeader(bytes: Uint8Array, file: string, fileByteLength: num
 
 function readMetadata(json: Json, file: string): Map<string, string> {
   if (!(json instanceof Map)) throw new FormatError(`__metadata__ must be an object: got ${show(json)}`, { file });
-  const metadata = new Map<string, string>();
   for (const [key, value] of json) {
     if (typeof value !== 'string') {
       throw new FormatError(`__metadata__ must map strings to strings: ${show(key)} is ${show(value)}`, { file });
     }
-    metadata.set(key, value);
   }
-  return metadata;
+  return json as Map<string, string>;
 }
 
 function readEntry(name: string, json: Json, dataStart: number, fileByteLength: number, file: string): TensorInfo {
@@ -116,8 +131,10 @@ function readEntry(name: string, json: Json, dataStart: number, fileByteLength: 
   }
   const dtype = json.get('dtype');
   if (typeof dtype !== 'string') return fail(`dtype must be a string: got ${show(dtype)}`);
+  if (dtype.length > DTYPE_LIMIT) fail(`dtype must have at most ${DTYPE_LIMIT} characters: got ${show(dtype)}`);
   const shape = json.get('shape');
   if (!isCounts(shape)) return fail(`shape must be an array of integers from 0 to 2^53 - 1: got ${show(shape)}`);
+  if (shape.length > RANK_LIMIT) fail(`shape must have at most ${RANK_LIMIT} dimensions: it has ${shape.length}`);
   if (countOf(shape) === undefined) fail(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`);
   const offsets = json.get('data_offsets');
   if (!isCounts(offsets) || offsets.length !== 2) {
@@ -127,7 +144,7 @@ function readEntry(name: string, json: Json, dataStart: number, fileByteLength: 
   if (begin > end) fail(`data_offsets must not run backwards: got ${show(offsets)}`);
   if (end > fileByteLength - dataStart) {
     fail(
-      `data_offsets must lie within the data: got ${show(offsets)}, the file has ${fileByteLength - dataStart} bytes of data`,
+      `data_offsets must lie within the data: got ${show(offsets)}, the file has ${fileByteLength - dataStart} bytes of data; is it complete?`,
     );
   }
   if (bitsOf(dtype) !== undefined && byteLengthOf(dtype, shape) !== end - begin) {

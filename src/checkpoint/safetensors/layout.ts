@@ -11,6 +11,7 @@ import { excerpt, show } from '../../excerpt.ts';
 import { INDEX_NAME, SINGLE_NAME } from '../checkpoint.ts';
 import { byteLengthOf } from './dtype.ts';
 import { HEADER_LIMIT } from './header.ts';
+import { VALUE_LIMIT } from './json.ts';
 
 /** Data starts at multiples of this many bytes: the widest element, so that any typed array can view it. */
 export const ALIGNMENT = 8;
@@ -65,7 +66,7 @@ export interface Shard {
  * least one. Names are unique over all shards, padding included.
  * @param groups tensors that must stay together in one shard, such as a matrix's packed codes and scales
  * @returns at least one shard; one without tensors if `groups` is empty
- * @throws {RangeError} when a header would exceed HEADER_LIMIT, or a `byteLength` is not that of dtype and shape
+ * @throws {RangeError} when a header would exceed HEADER_LIMIT or VALUE_LIMIT, or a `byteLength` is not that of dtype and shape
  * @throws {FormatError} when a name occurs twice or is reserved
  */
 export function planShards(groups: readonly (readonly TensorSpec[])[], options: LayoutOptions): Shard[] {
@@ -159,6 +160,7 @@ interface Draft {
   textBytes: number; // of the object, braces and commas included
   entries: ShardEntry[]; // start counted from the end of the header
   dataBytes: number;
+  values: number; // of the JSON, an object counted as four: what the reader's limit is about
   padding: number; // number of the next padding tensor
   paddingName: string;
   align: boolean;
@@ -170,8 +172,18 @@ function startDraft(
   padding: number,
   align: boolean,
 ): Draft {
-  const draft: Draft = { text: [], textBytes: 2, entries: [], dataBytes: 0, padding, paddingName, align };
-  if (Object.keys(metadata).length > 0) addText(draft, `"__metadata__":${JSON.stringify(metadata)}`);
+  const keys = Object.keys(metadata).length;
+  const draft: Draft = {
+    text: [],
+    textBytes: 2,
+    values: 8 + keys,
+    entries: [],
+    dataBytes: 0,
+    padding,
+    paddingName,
+    align,
+  };
+  if (keys > 0) addText(draft, `"__metadata__":${JSON.stringify(metadata)}`);
   return draft;
 }
 
@@ -189,6 +201,7 @@ function place(draft: Draft, spec: TensorSpec, padding: boolean): void {
   const end = start + spec.byteLength;
   const { dtype, shape, name } = spec;
   addText(draft, `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [start, end] })}`);
+  draft.values += 9 + shape.length; // object, dtype, shape, two offsets in their array
   draft.entries.push({ spec, start, padding });
   draft.dataBytes = end;
 }
@@ -209,14 +222,20 @@ function sizeOf(draft: Draft): number {
 
 function finish(draft: Draft, fileName: string): Shard {
   const size = headerSizeOf(draft);
-  if (size - 8 > HEADER_LIMIT) {
-    throw new RangeError(`header of ${fileName} must have at most ${HEADER_LIMIT} bytes: it would have ${size - 8}`);
-  }
+  checkHeader(fileName, size - 8, HEADER_LIMIT, 'bytes');
+  checkHeader(fileName, draft.values, VALUE_LIMIT, 'values');
   const header = new Uint8Array(size).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(size - 8), true);
   header.set(new TextEncoder().encode(`{${draft.text.join(',')}}`), 8);
   const entries = draft.entries.map(({ spec, start, padding }) => ({ spec, start: size + start, padding }));
   return { fileName, header, entries, byteLength: size + draft.dataBytes };
+}
+
+// What is written must be read again.
+function checkHeader(fileName: string, count: number, limit: number, what: string): void {
+  if (count <= limit) return;
+  const rule = `header of ${fileName} must have at most ${limit} ${what}`;
+  throw new RangeError(`${rule}: it would have ${count}; smaller files have smaller headers`);
 }
 
 function checkSpec({ name, dtype, shape, byteLength }: TensorSpec): void {
