@@ -13,8 +13,8 @@ export const PARTS = 64;
 const PATTERN_CHARACTERS = 8192;
 /** Longest character that stands for a space: it multiplies the text. */
 const SPACE_CHARACTERS = 16;
-/** Longest word of WordPiece: its search is cubic. BERT's is 100. */
-const WORD_CHARACTERS = 256;
+/** Longest added token: each may be looked for at each place of the text. */
+const ADDED_CHARACTERS = 256;
 /** Ids are below this: they are signed 32-bit integers elsewhere. */
 const IDS = 2 ** 31;
 
@@ -45,10 +45,7 @@ const pattern: Rule = {
     isRecord(value) &&
     (value.Regex === undefined ? isText(value.String) && value.String !== '' : isText(value.Regex, PATTERN_CHARACTERS)),
 };
-const count = (most: number): Rule => ({
-  must: `an integer from 1 to ${most}`,
-  holds: (value) => isId(value) && value >= 1 && value <= most,
-});
+const count: Rule = { must: 'an integer of at least 1', holds: (value) => isId(value) && value > 0 };
 const pair: Rule = {
   must: 'a token and its id',
   holds: (value) => Array.isArray(value) && isText(value[0]) && isId(value[1]),
@@ -89,7 +86,7 @@ const KNOWN: Readonly<Record<Kind, { list: string; types: Readonly<Record<string
       Split: { pattern, behavior: word, invert: flag },
       Digits: { individual_digits: flag },
       Replace: { pattern, content: optional(text) },
-      FixedLength: { length: count(IDS) },
+      FixedLength: { length: count },
       ...{ BertPreTokenizer: {}, Whitespace: {}, WhitespaceSplit: {}, Punctuation: {} },
     },
   },
@@ -166,7 +163,10 @@ function checkMembers(config: Record<string, unknown>, members: Members, path: s
 
 const ADDED: Members = {
   id: { must: `an id from 0 to ${IDS - 1}`, holds: isId },
-  content: { must: `a text of 1 to ${TOKEN_CHARACTERS} characters`, holds: (value) => isText(value) && value !== '' },
+  content: {
+    must: `a text of 1 to ${ADDED_CHARACTERS} characters`,
+    holds: (value) => isText(value, ADDED_CHARACTERS) && value !== '',
+  },
   ...{ special: flag, normalized: flag, lstrip: flag, rstrip: flag },
 };
 
@@ -206,7 +206,7 @@ function checkModel(model: Record<string, unknown>, file: string): Record<string
     checkMerges(merges ?? [], file);
   }
   if (type === 'WordPiece') {
-    const members = { max_input_chars_per_word: optional(count(WORD_CHARACTERS)), continuing_subword_prefix: text };
+    const members = { max_input_chars_per_word: optional(count), continuing_subword_prefix: text };
     checkMembers(model, members, 'model', file);
   }
   return { merges: [], ...model };

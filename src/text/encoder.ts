@@ -10,11 +10,15 @@ import { isRecord } from './files.ts';
 import { compilePattern, type Match, type Pattern, type Spend } from './pattern.ts';
 import { isPublished } from './published.ts';
 
-/** Steps for any text, and further ones for each of its characters; published files take below 100 a character. */
+/** Steps for any text, and further ones for each of its characters: a step takes some nanoseconds. */
 const STEPS = 1 << 24;
-const STEPS_A_CHARACTER = 256;
-/** Steps of a piece of text, in characters: about what it takes in memory. */
-const PIECE = 16;
+const STEPS_A_CHARACTER = 512;
+/** Steps of a piece of text: about what it takes in memory, in characters. */
+const PIECE = 32;
+/** Steps of the model for a character, of which a byte-level one gets up to three for one of the text. */
+const MODEL_CHARACTER = 128;
+/** Marks in a row are put in order by insertion, in quadratic time. */
+const MARKS = /\p{M}+/gu;
 
 /** What cuts texts into the ids of a vocabulary. */
 export interface Encoder {
@@ -60,7 +64,7 @@ export function createEncoder(
   const vocabulary = library.model as NonNullable<typeof library.model>;
   attempt('be well-formed', () => {
     if (library.pre_tokenizer) boundStep(library.pre_tokenizer as unknown as Step, budget.spend, file);
-    if ('trie' in vocabulary) boundUnigram(vocabulary as unknown as Unigram, budget.spend);
+    boundModel(vocabulary as unknown as Model, budget.spend);
   });
   cutAtSpaces(library, definition.pre_tokenizer, model);
 
@@ -135,6 +139,7 @@ function boundStep(step: Step, spend: Spend, file: string): void {
   if (normalize) {
     step.normalize = (text) => {
       spend(PIECE + text.length);
+      for (const [marks] of text.matchAll(MARKS)) spend(Math.floor(marks.length ** 2 / 64));
       return normalize.call(step, text);
     };
   } else if (pre_tokenize_text) {
@@ -196,14 +201,22 @@ function asRegExp(pattern: Pattern, spend: Spend): object {
   };
 }
 
-/** The library's Unigram model. */
-interface Unigram {
+/** A model of the library: BPE, or one of the two that are bounded further. */
+interface Model {
   tokens_to_ids: ReadonlyMap<string, number>;
+  unk_token?: string;
   unk_token_id: number | undefined;
+  _call(tokens: readonly string[]): string[];
+}
+interface WordPiece extends Model {
+  max_input_chars_per_word: number;
+  config: { continuing_subword_prefix: string };
+  encode(tokens: readonly string[]): string[];
+}
+interface Unigram extends Model {
   trie: { root: TrieNode; common_prefix_search(characters: readonly string[], start: number): Iterable<string> };
   populate_nodes(lattice: Lattice): void;
   tokenize(text: string): string[];
-  _call(tokens: readonly string[]): string[];
 }
 interface TrieNode {
   is_leaf: boolean;
@@ -214,6 +227,43 @@ interface Lattice {
   end_nodes: readonly (readonly unknown[])[];
 }
 
+function boundModel(model: Model, spend: Spend): void {
+  if ('trie' in model) boundUnigram(model as Unigram, spend);
+  if ('max_input_chars_per_word' in model) boundWordPiece(model as WordPiece, spend);
+  const { _call } = model;
+  model._call = (tokens) => {
+    for (const token of tokens) spend(MODEL_CHARACTER * token.length);
+    return _call.call(model, tokens);
+  };
+}
+
+// As the library does: the longest token first, again and again; but none longer than the vocabulary has is looked for.
+function boundWordPiece(model: WordPiece, spend: Spend): void {
+  const { tokens_to_ids, unk_token, max_input_chars_per_word, config } = model;
+  let longest = 0;
+  for (const token of tokens_to_ids.keys()) longest = Math.max(longest, token.length);
+  const pieces = (word: string): string[] | undefined => {
+    const characters = Array.from(word);
+    if (characters.length > max_input_chars_per_word) return undefined;
+    const found: string[] = [];
+    for (let start = 0; start < characters.length; ) {
+      const prefix = start > 0 ? config.continuing_subword_prefix : '';
+      let end = Math.min(characters.length, start + longest);
+      let piece = '';
+      for (; end > start; end--) {
+        spend(end - start);
+        piece = prefix + characters.slice(start, end).join('');
+        if (tokens_to_ids.has(piece)) break;
+      }
+      if (end === start) return undefined;
+      found.push(piece);
+      start = end;
+    }
+    return found;
+  };
+  model.encode = (words) => words.flatMap((word) => pieces(word) ?? [unk_token as string]);
+}
+
 // A text is one lattice: a token for each way on from each place, and then each pair of tokens that meet.
 function boundUnigram(model: Unigram, spend: Spend): void {
   const { trie, populate_nodes } = model;
@@ -221,7 +271,7 @@ function boundUnigram(model: Unigram, spend: Spend): void {
     let node: TrieNode | undefined = trie.root;
     let prefix = '';
     for (let at = start; at < characters.length; at++) {
-      spend(1);
+      spend(4);
       prefix += characters[at];
       node = node.children.get(characters[at]);
       if (!node) return;
