@@ -100,6 +100,7 @@ function samplingSeconds({ measuring }: Session, seconds: Times, layers: number)
   const layer = seconds(step, STEP_RUNS);
   const whole = seconds({ ...step, save: true }, STEP_RUNS);
   const row = floats.subarray(state.logits / 4, state.logits / 4 + state.config.vocabSize);
+  row.fill(0); // logits of no weights may be no numbers
   let drawn = Number.POSITIVE_INFINITY;
   for (let i = 0; i < STEP_RUNS; i++) {
     const began = performance.now();

@@ -2,6 +2,7 @@
 
 import { exp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
+import { argmax } from '../text/sample.ts';
 import type { Session } from './session.ts';
 import type { Steps } from './steps.ts';
 
@@ -38,7 +39,10 @@ export async function sampledIds(
   return own.map(({ ids }) => ids);
 }
 
-/** The first id up to which more than `share` of the probability lies; the last one if logits are not numbers. */
+/**
+ * The first id up to which more than `share` of the probability lies.
+ * @throws {RangeError} when logits are not finite numbers
+ */
 export function sample(logits: Float32Array, share: number): number {
   let top = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) top = Math.max(top, logits[id]);
@@ -48,6 +52,7 @@ export function sample(logits: Float32Array, share: number): number {
     weights[id] = exp(logits[id] - top);
     total += weights[id];
   }
+  if (Number.isNaN(total)) argmax(logits); // names what is broken
   let sum = 0;
   for (let id = 0; id < weights.length; id++) {
     sum += weights[id];
