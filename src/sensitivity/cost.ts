@@ -99,6 +99,7 @@ function samplingSeconds({ measuring }: Session, seconds: Times, layers: number)
   const layer = seconds(step, STEP_RUNS);
   const whole = seconds({ ...step, logits: true }, STEP_RUNS);
   const row = floats.subarray(state.logits / 4, state.logits / 4 + state.vocabSize);
+  row.fill(0); // logits of no weights may be no numbers
   let drawn = Number.POSITIVE_INFINITY;
   for (let i = 0; i < STEP_RUNS; i++) {
     const began = performance.now();

@@ -4,6 +4,7 @@
 import type { Vocabulary } from '../model/architecture.ts';
 import { exp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
+import { argmax } from '../text/sample.ts';
 import type { Steps } from './progress.ts';
 import type { Session } from './session.ts';
 
@@ -82,7 +83,10 @@ export async function sampledIds(
   return own.map(({ ids }) => ids);
 }
 
-/** The first id up to which more than `share` of the probability lies; the last one if logits are not numbers. */
+/**
+ * The first id up to which more than `share` of the probability lies.
+ * @throws {RangeError} when logits are not finite numbers
+ */
 export function sample(logits: Float32Array, share: number): number {
   let top = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < logits.length; id++) top = Math.max(top, logits[id]);
@@ -92,6 +96,7 @@ export function sample(logits: Float32Array, share: number): number {
     weights[id] = exp(logits[id] - top);
     total += weights[id];
   }
+  if (Number.isNaN(total)) argmax(logits); // names what is broken
   let sum = 0;
   for (let id = 0; id < weights.length; id++) {
     sum += weights[id];

@@ -3,7 +3,13 @@
 // `decoder`: byte-level ones write every byte as a printable character (GPT-2's table); the others write spaces as ▁ and bytes
 // that are no token of their own as <0x0A>.
 
-import { UnsupportedError } from '../errors.ts';
+import { FormatError, UnsupportedError } from '../errors.ts';
+import { excerpt, show } from '../excerpt.ts';
+import { PARTS, TOKEN_CHARACTERS } from './definition.ts';
+import { isRecord } from './files.ts';
+
+/** Longest text of a token, after each step; the longest published ones have a tenth of it. */
+const TEXT_CHARACTERS = 4096;
 
 /** A stream of tokens to text. */
 export interface TextStream {
@@ -37,11 +43,13 @@ const BYTE_TOKEN = /^<0x([0-9a-fA-F]{2})>$/;
 
 /**
  * @param decoder the `decoder` of tokenizer.json
+ * @throws {FormatError} when it is malformed
  * @throws {UnsupportedError} when a step of it is not handled
  */
 export function tokenBytes(decoder: unknown, file: string): TokenBytes {
-  const steps = flatten(decoder, 0);
-  const types = steps.map(({ type }) => type);
+  const steps: DecoderConfig[] = [];
+  flatten(decoder ?? null, 'decoder', steps, { left: PARTS }, file);
+  const types = steps.map(({ type }) => (typeof type === 'string' ? type : show(type)));
   const none = { content: ' ', count: 0 };
   if (steps.length === 0) {
     return { strip: none, bytes: (token, _, isFirst) => utf8.encode(isFirst ? token : ` ${token}`) };
@@ -54,19 +62,30 @@ export function tokenBytes(decoder: unknown, file: string): TokenBytes {
   let byteFallback = false;
   let strip = none;
   for (const [i, step] of steps.entries()) {
-    const { type, pattern, content, replacement = '▁', prepend_scheme, add_prefix_space } = step;
-    if (type === 'Replace' && typeof pattern?.String === 'string' && typeof content === 'string') {
-      replacements.push([pattern.String, content]);
-    } else if (type === 'Metaspace' && typeof replacement === 'string') {
-      replacements.push([replacement, ' ']);
+    const { type, pattern, prepend_scheme, add_prefix_space } = step;
+    const textOf = (name: string, value: unknown, least: number) => {
+      if (typeof value === 'string' && value.length >= least && value.length <= TOKEN_CHARACTERS) return value;
+      const range = `a text of ${least} to ${TOKEN_CHARACTERS} characters`;
+      throw new FormatError(`decoder ${type}'s ${name} must be ${range}: got ${show(value)}`, { file });
+    };
+    if (type === 'Replace' && pattern?.String !== undefined) {
+      replacements.push([textOf('pattern', pattern.String, 1), textOf('content', step.content, 0)]);
+    } else if (type === 'Metaspace') {
+      replacements.push([textOf('replacement', step.replacement ?? '▁', 1), ' ']);
       if (prepend_scheme !== 'never' && add_prefix_space !== false) strip = { content: ' ', count: 1 };
     } else if (type === 'ByteFallback') {
       byteFallback = true;
-    } else if (type === 'Strip' && types.lastIndexOf('Fuse', i) >= 0 && typeof content === 'string' && !step.stop) {
-      strip = { content, count: Number(step.start) || 0 };
+    } else if (type === 'Strip' && types.lastIndexOf('Fuse', i) >= 0 && !step.stop) {
+      const { start = 0 } = step;
+      if (!(Number.isInteger(start) && (start as number) >= 0 && (start as number) <= TOKEN_CHARACTERS)) {
+        const message = `decoder Strip's start must be an integer from 0 to ${TOKEN_CHARACTERS}: got ${show(start)}`;
+        throw new FormatError(message, { file });
+      }
+      strip = { content: textOf('content', step.content, 1), count: start as number };
     } else if (type !== 'Fuse') {
-      const message = `tokenizer's decoder must be ByteLevel, or of Replace, Metaspace, ByteFallback, Fuse and Strip: got ${types.join(', ')}`;
-      throw new UnsupportedError(`decoder ${String(type)}`, message, { file });
+      const known = 'ByteLevel, or of Replace, Metaspace, ByteFallback, Fuse and Strip';
+      const message = `tokenizer's decoder must be ${known}: got ${excerpt(types.join(', '))}`;
+      throw new UnsupportedError(`decoder ${excerpt(types[i])}`, message, { file });
     }
   }
   return {
@@ -74,7 +93,15 @@ export function tokenBytes(decoder: unknown, file: string): TokenBytes {
     bytes(token) {
       const byte = byteFallback ? BYTE_TOKEN.exec(token) : null;
       if (byte) return Uint8Array.of(Number.parseInt(byte[1], 16));
-      return utf8.encode(replacements.reduce((text, [from, to]) => text.replaceAll(from, to), token));
+      let text = token;
+      for (const [from, to] of replacements) {
+        text = text.split(from).join(to);
+        if (text.length > TEXT_CHARACTERS) {
+          const message = `decoder must make at most ${TEXT_CHARACTERS} characters of a token: it makes more of ${show(token)}`;
+          throw new FormatError(message, { file });
+        }
+      }
+      return utf8.encode(text);
     },
   };
 }
@@ -111,11 +138,18 @@ export function textStream(
 }
 
 // A Sequence's members, as one list.
-function flatten(decoder: unknown, depth: number): DecoderConfig[] {
-  if (typeof decoder !== 'object' || decoder === null) return [];
-  const config = decoder as DecoderConfig;
-  if (config.type !== 'Sequence' || !Array.isArray(config.decoders) || depth > 8) return [config];
-  return config.decoders.flatMap((member) => flatten(member, depth + 1));
+function flatten(decoder: unknown, path: string, steps: DecoderConfig[], parts: { left: number }, file: string): void {
+  if (decoder === null) return;
+  if (--parts.left < 0) throw new FormatError(`decoder must have at most ${PARTS} parts: it has more`, { file });
+  if (!isRecord(decoder)) throw new FormatError(`${path} must be an object: got ${show(decoder)}`, { file });
+  if (decoder.type !== 'Sequence') {
+    steps.push(decoder);
+    return;
+  }
+  const { decoders } = decoder;
+  if (!Array.isArray(decoders))
+    throw new FormatError(`${path}.decoders must be a list: got ${show(decoders)}`, { file });
+  for (const [i, member] of decoders.entries()) flatten(member, `${path}.decoders[${i}]`, steps, parts, file);
 }
 
 // GPT-2's table: printable Latin-1 characters stand for themselves, the other bytes, in order, for U+0100 and on.

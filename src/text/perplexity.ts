@@ -4,7 +4,7 @@
 import { checkInteger } from '../check.ts';
 import { exp, logSumExp } from '../numerics/exponential.ts';
 import { checkVocabulary, type Language, type Sequence } from './language.ts';
-import { argmax } from './sample.ts';
+import { argmax, finite } from './sample.ts';
 
 /** How a text is cut and scored. */
 export interface PerplexityOptions {
@@ -112,19 +112,18 @@ export async function perplexity(
       await eachRow(sequences, vocabSize, tokens.slice(0, -1), firstRow, signal, (i, rows) => {
         const [row, other] = rows;
         const target = tokens[i + 1];
-        const sum = logSumExp(row!);
-        if (Number.isNaN(sum)) throw new RangeError('logits must be numbers: got NaN');
-        const nll = sum - row![target];
+        const sum = logSum(row);
+        const nll = sum - finite(row, target);
         own.add(nll);
         if (!other) return;
-        const otherSum = logSumExp(other);
-        const otherNll = otherSum - other[target];
+        const otherSum = logSum(other);
+        const otherNll = otherSum - finite(other, target);
         others.add(otherNll);
         differences.add(nll - otherNll);
-        const kl = divergence(other, otherSum, row!, sum);
+        const kl = divergence(other, otherSum, row, sum);
         divergences.add(kl);
         kls.push(kl);
-        if (argmax(row!) === argmax(other)) agreed++;
+        if (argmax(row) === argmax(other)) agreed++;
       });
       scored = end;
       windows++;
@@ -190,13 +189,20 @@ async function eachRow(
   }
 }
 
+// ln Σ eˣ of logits; the search for the largest names what is broken.
+function logSum(row: Float32Array): number {
+  const sum = logSumExp(row);
+  if (!Number.isFinite(sum)) argmax(row);
+  return sum;
+}
+
 // KL(p ‖ q) of two rows of logits; rounding must not make it negative.
 function divergence(p: Float32Array, pSum: number, q: Float32Array, qSum: number): number {
   let sum = 0;
   for (let i = 0; i < p.length; i++) {
     const logP = p[i] - pSum;
     const probability = exp(logP);
-    if (probability > 0) sum += probability * (logP - (q[i] - qSum));
+    if (probability > 0) sum += probability * (logP - (finite(q, i) - qSum));
   }
   return Math.max(0, sum);
 }

@@ -58,8 +58,8 @@ export function createSampler(options: SamplingOptions = {}): Sampler {
 }
 
 /**
- * The first of the largest.
- * @throws {RangeError} when one is not a number, as broken weights make them
+ * The first of the largest; others may be −∞, with which a token has no probability.
+ * @throws {RangeError} when one is not a number, or the largest is not finite: there are no probabilities then
  */
 export function argmax(row: Float32Array): number {
   let best = 0;
@@ -67,7 +67,17 @@ export function argmax(row: Float32Array): number {
     if (row[i] > row[best]) best = i;
     else if (Number.isNaN(row[i])) throw new RangeError(`logits must be numbers: got NaN for token ${i}`);
   }
+  finite(row, best);
   return best;
+}
+
+/**
+ * @returns the logit of a token that must have a probability
+ * @throws {RangeError} when it has none
+ */
+export function finite(row: Float32Array, id: number): number {
+  if (Number.isFinite(row[id])) return row[id];
+  throw new RangeError(`logits must be finite numbers: got ${row[id]} for token ${id}`);
 }
 
 function penalised(logits: Float32Array, occurred: ReadonlySet<number>, penalty: number): Float32Array {

@@ -3,20 +3,28 @@
 
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { FormatError } from '../errors.ts';
+import { excerpt, printable } from '../excerpt.ts';
 
 /** Longest template; the longest published ones have a third of it. */
 const TEMPLATE_CHARACTERS = 64 << 10;
 /** Longest run of white space: the library takes quadratic time for it. */
 const SPACES = 4096;
 /**
- * Most work: an expression or statement evaluated is one, a turn of a loop one, and a result one more for each 256 characters
- * or elements, each 4 if a call made them.
+ * Most work. An expression or statement evaluated is one step, and so is a turn of a loop; a result is one more for each 256
+ * characters or elements, each 4 if a call made them. What works through values takes further ones: see `costOf`.
  */
 const STEPS = 500_000;
 /** Longest string, the rendered text among them. */
 const STRING_CHARACTERS = 4 << 20;
-/** Longest list, and most elements in a value however deep. */
+/** Most elements in a value however deep, 16 characters counting as one; each that occurs twice counts twice. */
 const ELEMENTS = 1 << 20;
+const ELEMENT_CHARACTERS = 16;
+/** Deepest value: indented JSON repeats the depth in each line. */
+const DEPTH = 100;
+/** Widest indentation. */
+const INDENT = 64;
+/** Longest message of a template's own that is passed on. */
+const REFUSAL_CHARACTERS = 500;
 /** Longest range(). */
 const RANGE = 10_000;
 
@@ -48,7 +56,9 @@ export function parseTemplate(text: string, file: string): Template {
   try {
     program = parse(tokenize(text, { lstrip_blocks: true, trim_blocks: true }));
   } catch (cause) {
-    throw new FormatError(`chat template must be Jinja: ${(cause as Error).message}`, { file });
+    // The parser reads behind the last token.
+    const fault = cause instanceof TypeError ? 'a block or an expression is not closed' : faultOf(cause);
+    throw new FormatError(`chat template must be Jinja: ${fault}`, { file });
   }
   return {
     render(values, now) {
@@ -64,11 +74,21 @@ export function parseTemplate(text: string, file: string): Template {
         const rendered = new BoundedInterpreter(environment).run(program).value;
         return rendered as string; // a program's value is a string
       } catch (cause) {
-        if (cause instanceof Refusal) throw new RangeError(`messages must suit the chat template: ${cause.message}`);
-        throw new FormatError(`chat template must run: ${(cause as Error).message}`, { file });
+        if (cause instanceof Refusal) {
+          const words = printable(cause.message.slice(0, REFUSAL_CHARACTERS));
+          throw new RangeError(`messages must suit the chat template: ${words}`);
+        }
+        throw new FormatError(`chat template must run: ${faultOf(cause)}`, { file });
       }
     },
   };
+}
+
+// The library's words, not the engine's.
+function faultOf(cause: unknown): string {
+  if (cause instanceof TypeError) return 'it uses a value that is not there, or not of this kind';
+  if (cause instanceof RangeError) return 'it goes too deep, or makes too much';
+  return excerpt((cause as Error).message);
 }
 
 class Refusal extends Error {}
@@ -77,46 +97,217 @@ function refuse(message: unknown): never {
   throw new Refusal(String(message));
 }
 
+/** A node of the template, as far as costs depend on it. */
+interface Node {
+  type: string;
+  /** An identifier's name. */
+  value?: unknown;
+  body?: readonly Node[];
+  operand?: Node;
+  /** Of a filter: its name, or a call of it. */
+  filter?: { type: string; value?: unknown; callee?: { value?: unknown } };
+  operator?: { value: string };
+  right?: Node;
+  callee?: Node;
+  object?: Node;
+  property?: { type: string; value?: unknown };
+  iterable?: { lhs?: Node };
+}
+
+/** An evaluation under way, and what it has so far: the last value, and the weight of all. */
+interface Frame {
+  readonly node: Node | undefined;
+  readonly outer: Frame | undefined;
+  last: Value | undefined;
+  weight: number;
+}
+
 class BoundedInterpreter extends Interpreter {
   private steps = 0;
-  private readonly looped = new WeakSet<object>();
+  private frame: Frame | undefined;
+  private visited = 0;
   private readonly weights = new WeakMap<Value, number>();
+  private readonly nodes = new WeakMap<object, number>();
+  private readonly filtered = new WeakSet<Node>();
 
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
-    const [statement] = args;
-    if (statement?.type === 'For') {
-      const { iterable } = statement as unknown as { iterable: { lhs?: object } };
-      this.looped.add(iterable.lhs ?? iterable); // `for x in lhs if …`
+    const outer = this.frame;
+    const node = args[0] as unknown as Node | undefined;
+    const nothing = (scope: Environment) => super.evaluate(undefined, scope);
+    this.frame = { node, outer, last: undefined, weight: 0 };
+    let result: Value;
+    try {
+      if (node) this.enter(node);
+      // Of an empty list, `first` is nothing at all.
+      result = (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? nothing(args[1]);
+    } finally {
+      this.frame = outer;
     }
-    const result = super.evaluate(...args);
     const size = sizeOf(result);
-    const turns = statement && this.looped.has(statement) ? size : 0;
-    this.steps += 1 + turns + Math.floor(size / (statement?.type === 'CallExpression' ? 4 : 256));
-    if (this.steps > STEPS) throw new Error(`it takes more than ${STEPS} steps`);
-    if (result.type === 'StringValue') {
-      if (size > STRING_CHARACTERS) throw new Error(`it makes a string of more than ${STRING_CHARACTERS} characters`);
-    } else if (size > 0) {
-      this.weigh(result);
+    if (result.type === 'StringValue' && size > STRING_CHARACTERS) {
+      throw new Error(`it makes a string of more than ${STRING_CHARACTERS} characters`);
+    }
+    this.spend(1 + size / (node?.type === 'CallExpression' ? 4 : 256));
+    const weight = this.weigh(result, 0);
+    this.spend(this.visited / 16);
+    this.visited = 0;
+    if (outer?.node) {
+      this.spend(this.costOf(outer, outer.node, node, result, weight));
+      outer.weight += weight;
+      outer.last = result;
     }
     return result;
   }
 
-  // Values share their elements, so that a short program can make one whose text would be endless.
-  private weigh(value: Value): number {
-    let weight = this.weights.get(value);
-    if (weight === undefined) {
-      weight = 1;
-      for (const element of elementsOf(value)) weight += this.weigh(element);
-      if (weight > ELEMENTS) throw new Error(`it makes a value of more than ${ELEMENTS} elements`);
-      this.weights.set(value, weight);
+  private spend(steps: number): void {
+    this.steps += Math.floor(steps);
+    if (this.steps > STEPS) throw new Error(`it takes more than ${STEPS} steps`);
+  }
+
+  // The library throws an error for each name that is unknown, and calls itself for each scope.
+  private lookUp({ value }: Node, scope: Environment): Value | undefined {
+    let depth = 0;
+    for (let each: Environment | undefined = scope; each; each = each.parent) {
+      if (++depth % 16 === 0) this.spend(1);
+      const found = each.variables.get(value as string);
+      if (found) return found;
     }
+    return undefined;
+  }
+
+  private enter(node: Node): void {
+    // Whenever it defines a macro, the library searches all of it.
+    if (node.type === 'Macro' || node.type === 'CallStatement') this.spend(this.count(node) / 4);
+    if (node.type !== 'FilterStatement' || this.filtered.has(node)) return;
+    this.filtered.add(node);
+    for (const each of node.body ?? []) this.filtered.add(each);
+  }
+
+  // What the surrounding node is about to do with the value of its child.
+  private costOf(frame: Frame, node: Node, child: Node | undefined, value: Value, weight: number): number {
+    const size = sizeOf(value);
+    switch (node.type) {
+      case 'For':
+        return child === (node.iterable?.lhs ?? node.iterable) ? size : 0; // turns
+      case 'BinaryExpression':
+        return child === node.right ? operationCost(node.operator?.value, frame, value, weight) : 0;
+      case 'FilterExpression':
+      case 'FilterStatement':
+        return filterCost(frame, node, child === node.operand || this.filtered.has(child as Node), value, weight);
+      case 'CallExpression':
+        return child === node.callee ? 0 : weight;
+      case 'MemberExpression': {
+        if (child !== node.object) return 0;
+        if (node.property?.type === 'SliceExpression') return size / 4;
+        const call = frame.outer;
+        if (call?.node?.type !== 'CallExpression' || call.node.callee !== node) return 0;
+        if (node.property?.value === 'dictsort') return sortCost(value);
+        return isString(value) ? (size / 64) * (1 + call.weight) : 0; // a method, which has its arguments already
+      }
+      default:
+        return 0;
+    }
+  }
+
+  // Values share their elements, so that a short program can make one whose text would be endless. Namespaces change: neither
+  // they nor what holds them is kept, and looking through them again takes steps.
+  private weigh(value: Value, depth: number): number {
+    if (isString(value)) return 1 + Math.floor(value.value.length / ELEMENT_CHARACTERS);
+    const elements = elementsOf(value);
+    if (!elements) return 1;
+    const known = this.weights.get(value);
+    if (known !== undefined) return known;
+    if (depth > DEPTH) throw new Error(`it makes a value deeper than ${DEPTH}`);
+    let weight = 1;
+    let changes = value.type === 'NamespaceValue';
+    if (value.value instanceof Map) {
+      for (const key of value.value.keys()) weight += Math.floor(key.length / ELEMENT_CHARACTERS);
+    }
+    for (const element of elements) {
+      this.visited++;
+      weight += this.weigh(element, depth + 1);
+      if (weight > ELEMENTS) throw new Error(`it makes a value of more than ${ELEMENTS} elements`);
+      changes ||= elementsOf(element) !== undefined && !this.weights.has(element);
+    }
+    if (!changes) this.weights.set(value, weight);
     return weight;
+  }
+
+  // Nodes of a part of the template.
+  private count(node: object): number {
+    let count = this.nodes.get(node);
+    if (count === undefined) {
+      count = 1;
+      for (const each of node instanceof Map ? [...node].flat() : Object.values(node)) {
+        if (typeof each === 'object' && each !== null) count += this.count(each);
+      }
+      this.nodes.set(node, count);
+    }
+    return count;
   }
 }
 
-function elementsOf({ value }: Value): Iterable<Value> {
+// An operator between what the frame has and a further value: a search takes a needle's length, a list may become text.
+function operationCost(
+  operator: string | undefined,
+  { last, weight: left }: Frame,
+  value: Value,
+  weight: number,
+): number {
+  const isList = Array.isArray(value.value);
+  switch (operator) {
+    case 'in':
+    case 'not in':
+      return isString(value) ? (sizeOf(value) / 256) * left : isList ? weight : 0;
+    case 'and':
+    case 'or':
+      return 0;
+    default:
+      return isList && Array.isArray(last?.value)
+        ? (sizeOf(value) + sizeOf(last)) / 16
+        : (isList ? weight : 0) + (Array.isArray(last?.value) ? left : 0);
+  }
+}
+
+function filterCost(frame: Frame, node: Node, isOperand: boolean, value: Value, weight: number): number {
+  const name = node.filter?.value ?? node.filter?.callee?.value;
+  if (isOperand) {
+    if (isString(value)) return sizeOf(value) / 64;
+    if (/^(length|first|last|list|safe|default)$/.test(String(name))) return 0;
+    return name === 'sort' || name === 'dictsort'
+      ? weight + sortCost(value)
+      : name === 'items'
+        ? sizeOf(value) / 4
+        : 2 * weight;
+  }
+  // An argument: for all of the operand.
+  if (value.type !== 'IntegerValue' || (name !== 'indent' && name !== 'tojson')) return (frame.weight * weight) / 16;
+  const width = value.value as number;
+  if (width > INDENT) throw new Error(`it indents by more than ${INDENT} characters`);
+  return frame.weight * (1 + Math.max(0, width));
+}
+
+// Comparisons, each of which may go through the longest text.
+function sortCost(value: Value): number {
+  const size = sizeOf(value);
+  return size * Math.ceil(Math.log2(size + 1)) * (1 + longestText(value) / 64);
+}
+
+function longestText(value: Value): number {
+  if (isString(value)) return value.value.length;
+  let longest = 0;
+  if (value.value instanceof Map) for (const key of value.value.keys()) longest = Math.max(longest, key.length);
+  for (const element of elementsOf(value) ?? []) longest = Math.max(longest, longestText(element));
+  return longest;
+}
+
+function isString(value: Value): value is Value & { value: string } {
+  return typeof value.value === 'string';
+}
+
+function elementsOf({ value }: Value): Iterable<Value> | undefined {
   if (Array.isArray(value)) return value;
-  return value instanceof Map ? value.values() : [];
+  return value instanceof Map ? value.values() : undefined;
 }
 
 function sizeOf({ value }: Value): number {
