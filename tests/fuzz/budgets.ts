@@ -14,6 +14,7 @@ const SHAPES: Readonly<Record<string, number[]>> = {
   'model.layers.0.self_attn.q_proj.weight': [4, 160],
   'model.layers.0.mlp.down_proj.weight': [8, 48],
   'model.layers.1.mlp.experts.w1.weight': [2, 3, 130],
+  ...Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`model.layers.${i + 2}.mlp.up_proj.weight`, [2, 40 + i]])),
 };
 const names = Object.keys(SHAPES);
 const countOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
@@ -80,7 +81,8 @@ export const alphas: Target = {
   make(random) {
     const seed = structuredClone(random.pick(alphaSeeds)) as { tensors?: Record<string, { alpha: number }>; alpha?: Record<string, number> };
     if (random.chance(0.5)) {
-      const odd = () => (random.chance(0.5) ? random.pick([1e308, 1.7e308, 5e-324, 1e-300, 0, -1e308, 1e40]) : 0.3);
+      const often = random.float();
+      const odd = () => (random.chance(often) ? random.pick([1e308, 1.7e308, 5e-324, 1e-300, 0, -1e308, 1e40]) : 0.3);
       for (const own of Object.values(seed.tensors ?? {})) own.alpha = odd();
       if (seed.alpha) for (const name of Object.keys(seed.alpha)) seed.alpha[name] = odd();
     }
@@ -134,7 +136,7 @@ const planSeed = {
   tensors: Object.fromEntries(
     names.map((name, i) => [
       name,
-      { shape: SHAPES[name], grid: ['p1n4', 't3', 'p2n256'][i], groupSize: 64, seed: i || null, bpw: 3, alpha: 0.3, predicted: 0.01 },
+      { shape: SHAPES[name], grid: ['p1n4', 't3', 'p2n256'][i % 3], groupSize: 64, seed: i || null, bpw: 3, alpha: 0.3, predicted: 0.01 },
     ]),
   ),
 };

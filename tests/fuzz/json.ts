@@ -19,20 +19,22 @@ export function textOf(node: Node): string {
 
 /** The text of a value after one to five changes of its tree. */
 export function changedJson(value: unknown, random: Random): string {
-  const root = nodeOf(value);
-  aFewTimes(random, () => changeNode(root, random));
+  let root = nodeOf(value);
+  aFewTimes(random, () => {
+    root = changedNode(root, random);
+  });
   return textOf(root);
 }
 
-/** One change somewhere in the tree. */
-export function changeNode(root: Node, random: Random): void {
+/** The tree after one change somewhere in it; the one given is changed, too. */
+export function changedNode(root: Node, random: Random): Node {
   const holder = { items: [root] };
   const slots: Slot[] = [];
   collect(holder, slots);
   const { parent, index } = random.pick(slots);
   if ('members' in parent) changeMember(parent.members, index, random, slots);
   else changeItem(parent.items, index, random, slots, parent === holder);
-  if (holder.items[0] !== root) Object.assign(clear(root), holder.items[0]);
+  return holder.items[0];
 }
 
 interface Slot {
@@ -116,11 +118,6 @@ function nudged(number: number, random: Random): string {
   const factor = random.pick([-1, 0, 0.5, 2, 3, 10, 1024, 1e10]);
   const value = random.chance(0.5) ? number + random.pick([-8, -4, -2, -1, 1, 2, 4, 8, 0.5]) : number * factor;
   return Object.is(value, -0) ? '-0' : String(value);
-}
-
-function clear(node: object): object {
-  for (const key of Object.keys(node)) delete (node as Record<string, unknown>)[key];
-  return node;
 }
 
 // Scalars as files may write them, a few of which are no JSON.

@@ -63,10 +63,12 @@ function changed(values: readonly unknown[], random: Random): unknown[] {
   const value = random.pick(kinds)(random);
   const whole = own[at];
   if (typeof whole === 'object' && whole !== null && random.chance(0.9)) {
-    const holder = (Array.isArray(whole) ? random.pick(whole) : whole) as Record<string, unknown>;
+    const inside = Array.isArray(whole) ? random.pick(whole) : whole;
+    if (typeof inside !== 'object' || inside === null || Object.keys(inside).length === 0) return own;
+    const holder = inside as Record<string, unknown>;
     const key = random.pick(Object.keys(holder));
     const inner = holder[key];
-    if (Array.isArray(inner) && random.chance(0.8)) inner[random.below(inner.length)] = value;
+    if (Array.isArray(inner) && inner.length > 0 && random.chance(0.8)) inner[random.below(inner.length)] = value;
     else if (random.chance(0.1)) delete holder[key];
     else holder[key] = value;
   } else own[at] = value;

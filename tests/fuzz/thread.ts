@@ -30,7 +30,6 @@ export function startThread(): Thread {
     const resourceLimits = { maxOldGenerationSizeMb: HEAP_MEGABYTES, stackSizeMb: 4 };
     const own = new Worker(file, { workerData: progress.buffer, resourceLimits });
     await new Promise((resolve, reject) => own.once('message', resolve).once('error', reject));
-    own.removeAllListeners('error');
     return own;
   }
 
@@ -41,6 +40,7 @@ export function startThread(): Thread {
       const found = await watch(own, order, progress);
       if ('fault' in found) {
         worker = undefined;
+        own.on('error', () => {}); // of a thread that is being ended
         await own.terminate();
       }
       return found;
@@ -72,14 +72,13 @@ function watch(worker: Worker, order: Order, progress: Int32Array): Promise<Watc
     }, LOOK_EVERY);
     const finish = (found: Watched) => {
       clearInterval(timer);
-      worker.removeAllListeners();
-      worker.on('error', () => {}); // of a thread that is being ended
+      worker.off('message', finish).off('error', fail).off('exit', exit);
       resolve(found);
     };
     const at = () => Atomics.load(progress, 0);
-    worker.on('message', finish);
-    worker.on('error', (error) => finish({ fault: `the thread ended: ${error.message}`, index: at() }));
-    worker.on('exit', (code) => finish({ fault: `the thread ended with code ${code}`, index: at() }));
+    const fail = (error: Error) => finish({ fault: `the thread ended: ${error.message}`, index: at() });
+    const exit = (code: number) => finish({ fault: `the thread ended with code ${code}`, index: at() });
+    worker.on('message', finish).on('error', fail).on('exit', exit);
     worker.postMessage(order);
   });
 }

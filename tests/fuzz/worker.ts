@@ -31,6 +31,7 @@ export interface Finding {
 /** What became of an order. */
 export interface Turn {
   cases: number;
+  /** Of processor time: other work on the machine does not count. */
   milliseconds: number;
   outcomes: [outcome: string, cases: number][];
   findings: Finding[];
@@ -68,14 +69,19 @@ async function runInput({ run, subjects = ['memory'], theirs }: Target, files: F
   return noise === undefined ? verdict : { fault: noise };
 }
 
-/** A fault without the numbers and texts of its case. */
-const kindOf = (fault: string) => fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
+/** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
+function kindOf(fault: string): string {
+  const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
+  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
+  return `${what}${message.slice(0, 24)}${place}`;
+}
 
 async function take({ target: name, seed, from, milliseconds, count }: Order): Promise<Turn> {
   const target = targets.find((own) => own.name === name)!;
   const outcomes = new Map<string, number>();
   const findings: Finding[] = [];
   const began = performance.now();
+  const used = process.cpuUsage();
   let index = from;
   for (; index < from + count && performance.now() - began < milliseconds; index++) {
     Atomics.store(progress, 0, index);
@@ -92,8 +98,14 @@ async function take({ target: name, seed, from, milliseconds, count }: Order): P
     const smallest = await minimised(input, isSame, target.repair);
     findings.push({ target: name, seed, index, fault, input: smallest });
   }
-  return { cases: index - from, milliseconds: performance.now() - began, outcomes: [...outcomes], findings };
+  const { user, system } = process.cpuUsage(used);
+  return { cases: index - from, milliseconds: (user + system) / 1000, outcomes: [...outcomes], findings };
 }
 
-parentPort!.on('message', async (order: Order) => parentPort!.postMessage(await take(order)));
+parentPort!.on('message', (order: Order) => {
+  take(order).then(
+    (turn) => parentPort!.postMessage(turn),
+    (error) => queueMicrotask(() => wait(() => { throw error; })), // a fault of this program ends the thread
+  );
+});
 parentPort!.postMessage('ready');
