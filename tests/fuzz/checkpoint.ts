@@ -87,24 +87,24 @@ function headerOf(file: Uint8Array): { dataStart: number; tensors: [string, numb
   }
 }
 
-/** A plain tensor of odd values. */
-export function randomTensor(random: Random, shape: number[], dtype = random.pick(['F32', 'F16', 'BF16'])): Tensor {
+/** A plain tensor. @param odd how often it has values that are special: infinite, subnormal, huge */
+export function randomTensor(random: Random, shape: number[], odd: number): Tensor {
   const count = shape.reduce((product, size) => product * size, 1);
-  return { dtype, shape, bytes: randomFloats(random, count, dtype) };
+  const dtype = random.pick(['F32', 'F16', 'BF16']);
+  return { dtype, shape, bytes: randomFloats(random, count, dtype, odd) };
 }
 
-// Mostly N(0, 1) / 4; in one of eight tensors some are special.
-function randomFloats(random: Random, count: number, dtype: string): Uint8Array<ArrayBuffer> {
+// Mostly N(0, 1) / 4.
+function randomFloats(random: Random, count: number, dtype: string, often: number): Uint8Array<ArrayBuffer> {
   const values = normals(count, random.below(2 ** 31));
-  const isOdd = random.chance(0.125);
+  const isOdd = random.chance(often);
   const odd = () => (random.chance(0.2) ? random.pick(NUMBERS) : undefined);
-  const width = dtype === 'F32' ? 4 : dtype === 'F8_E4M3' ? 1 : 2;
-  if (width === 1) return random.bytes(count);
+  const width = dtype === 'F32' ? 4 : 2;
   const bytes = new Uint8Array(count * width);
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < count; i++) {
     const value = (isOdd ? odd() : undefined) ?? values[i] / 4;
-    if (dtype === 'F16') view.setUint16(i * 2, isOdd ? random.pick(HALVES) : 0x2c00 | random.below(2048), true);
+    if (dtype === 'F16') view.setUint16(i * 2, isOdd ? random.pick(HALVES) : 0x2c00 ^ random.below(2048) ^ (values[i] < 0 ? 0x8000 : 0), true);
     else if (dtype === 'F32') view.setFloat32(i * 4, value, true);
     else {
       const wide = new DataView(new ArrayBuffer(4));
@@ -116,12 +116,12 @@ function randomFloats(random: Random, count: number, dtype: string): Uint8Array<
 }
 
 /** A grid that the reader takes, most of the time: any size, points of any kind; trellises as `known` has them, changed. */
-export function randomGrid(random: Random, known: readonly Grid[]): Grid {
-  if (random.chance(0.4)) {
+export function randomGrid(random: Random, known: readonly Grid[], odd = 1): Grid {
+  if (random.chance(0.4) || odd === 0) {
     const { name, p, bits, note, tensor } = random.pick(known);
     const own = { name, p, bits, note: { ...note }, tensor: { ...tensor, bytes: tensor.bytes.slice() } };
-    if (random.chance(0.2)) own.tensor.bytes[random.below(own.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
-    if (random.chance(0.3)) own.note[random.pick(['mse', 'step', 'zero'])] = random.pick(NUMBERS);
+    if (random.chance(0.2 * odd)) own.tensor.bytes[random.below(own.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
+    if (random.chance(0.3 * odd)) own.note[random.pick(['mse', 'step', 'zero'])] = random.pick(NUMBERS);
     return own;
   }
   const p = 1 + random.below(4);
@@ -129,29 +129,31 @@ export function randomGrid(random: Random, known: readonly Grid[]): Grid {
   const bits = random.chance(0.03) ? random.pick(CODE_BITS) : random.between(2, 4);
   const n = 2 ** bits;
   const points = normals(n * p, 1);
-  if (random.chance(0.3)) {
+  if (random.chance(0.3 * odd)) {
     const factor = random.pick([0, 1e-45, 1e-38, 1e-30, 1e10, 1e30, 3e37]);
     for (let i = 0; i < points.length; i++) points[i] = Math.fround(points[i] * factor);
-  } else if (random.chance(0.1)) points[random.below(points.length)] = random.pick(NUMBERS);
+  } else if (random.chance(0.1 * odd)) points[random.below(points.length)] = random.pick(NUMBERS);
   if (random.chance(0.1)) points.fill(points[0], 0, random.below(points.length));
   return {
-    ...{ name: `p${p}n${n}`, p, bits, note: { mse: random.chance(0.1) ? random.pick(NUMBERS) : 0.01 } },
+    ...{ name: `p${p}n${n}`, p, bits, note: { mse: random.chance(0.1 * odd) ? random.pick(NUMBERS) : 0.01 } },
     tensor: { dtype: 'F32', shape: [n, p], bytes: new Uint8Array(points.buffer) },
   };
 }
 
-/** Codes and scales of a weight: random ones. */
-export function randomCodes(random: Random, rows: number, cols: number, grid: Grid, groupSize: number): [Tensor, Tensor] {
+/** Codes and scales of a weight: random ones. Bits behind the last code of a row are 0 where nothing is odd. */
+function randomCodes(random: Random, rows: number, cols: number, grid: Grid, groupSize: number, odd: number): [Tensor, Tensor] {
   const codes = grid.name.startsWith('t') ? Math.ceil(cols / 4) * 4 : Math.ceil(cols / grid.p);
   const rowBytes = Math.ceil((codes * grid.bits) / 8);
   let groups = Math.floor(cols / groupSize);
   for (let rest = cols % groupSize; rest > 0; rest &= rest - 1) groups++;
   const halves = Uint16Array.from({ length: rows * groups }, () => 0x2800 | random.below(2048));
-  if (random.chance(0.2)) {
+  if (random.chance(0.2 * odd)) {
     for (let i = 0; i < halves.length; i++) if (random.chance(0.3)) halves[i] = random.pick(HALVES);
   }
+  const packed = random.bytes(rows * rowBytes);
+  if (odd === 0) for (let row = 1; row <= rows; row++) packed[row * rowBytes - 1] &= 255 >> (rowBytes * 8 - codes * grid.bits);
   return [
-    { dtype: 'U8', shape: [rows, rowBytes], bytes: random.bytes(rows * rowBytes) },
+    { dtype: 'U8', shape: [rows, rowBytes], bytes: packed },
     { dtype: 'F16', shape: [rows, groups], bytes: new Uint8Array(halves.buffer) },
   ];
 }
@@ -162,9 +164,10 @@ export type Wanted = readonly [name: string, shape: number[]];
 /**
  * A quantized checkpoint in one file: of the wanted matrices some, with grids of its own; what is left is plain.
  * @param known grids to take, beside random ones
+ * @param odd how often values are special, 0 to 1
  */
-export function randomStored(random: Random, wanted: readonly Wanted[], known: readonly Grid[]): Draft {
-  const grids = Array.from({ length: 1 + random.below(2) }, () => randomGrid(random, known)).filter(
+export function randomStored(random: Random, wanted: readonly Wanted[], known: readonly Grid[], odd: number): Draft {
+  const grids = Array.from({ length: 1 + random.below(2) }, () => randomGrid(random, known, odd)).filter(
     ({ name }, i, all) => all.findIndex((other) => other.name === name) === i,
   );
   const schemes: Record<string, Scheme> = {};
@@ -172,14 +175,14 @@ export function randomStored(random: Random, wanted: readonly Wanted[], known: r
   let quantized = 0;
   for (const [name, shape] of wanted) {
     if (shape.length < 2 || random.chance(0.15)) {
-      tensors.push([name, randomTensor(random, shape)]);
+      tensors.push([name, randomTensor(random, shape, odd / 8)]);
       continue;
     }
     const grid = random.pick(grids);
     const groupSize = random.pick([16, 32, 64, 256, 1024, 4096]);
     const cols = shape.at(-1)!;
     const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
-    const [packed, scales] = randomCodes(random, rows, cols, grid, groupSize);
+    const [packed, scales] = randomCodes(random, rows, cols, grid, groupSize, odd);
     tensors.push([`${name}.packed`, packed], [`${name}.scales`, scales]);
     const seed = random.chance(0.3) ? null : random.pick([0, 1, 2 ** 32 - 1]);
     schemes[name] = { shape, dtype: random.pick(['F32', 'F16', 'BF16', 'F8_E4M3']), grid: grid.name, groupSize, seed };
@@ -187,7 +190,7 @@ export function randomStored(random: Random, wanted: readonly Wanted[], known: r
   }
   if (quantized > 0) {
     const sums = Float64Array.from({ length: quantized * 2 }, (_, i) => (i % 2 === 0 ? 0.01 : 1));
-    if (random.chance(0.1)) sums[random.below(sums.length)] = random.pick(NUMBERS);
+    if (random.chance(0.1 * odd)) sums[random.below(sums.length)] = random.pick(NUMBERS);
     tensors.push(['higgs.errors.0', { dtype: 'F64', shape: [quantized, 2], bytes: new Uint8Array(sums.buffer) }]);
   }
   tensors.push(['higgs.checksums.0', checksums(tensors.length)]);
@@ -196,7 +199,18 @@ export function randomStored(random: Random, wanted: readonly Wanted[], known: r
     'higgs.tensors': JSON.stringify(schemes),
     'higgs.grids': JSON.stringify(Object.fromEntries(grids.map(({ name, note }) => [name, note]))),
   };
-  return { metadata, tensors };
+  return { metadata, tensors: aligned(tensors) };
+}
+
+// With padding tensors, so that each starts at a multiple of 8.
+function aligned(tensors: Draft['tensors']): Draft['tensors'] {
+  let [at, paddings] = [0, 0];
+  return tensors.flatMap((entry): Draft['tensors'] => {
+    const missing = -at & 7;
+    at += missing + entry[1].bytes.length;
+    if (missing === 0) return [entry];
+    return [[`higgs.padding.${paddings++}`, { dtype: 'U8', shape: [missing], bytes: new Uint8Array(missing) }], entry];
+  });
 }
 
 function checksums(count: number): Tensor {
