@@ -63,7 +63,8 @@ export function prepare(tensors: readonly Choices[]): Problem {
     }
     worst += Math.max(...losses);
   }
-  if (worst === Infinity) throw new RangeError(`sensitivities must be small enough to be summed: their losses exceed ${Number.MAX_VALUE}`);
+  if (worst === Infinity)
+    throw new RangeError(`sensitivities must be small enough to be summed: their losses exceed ${Number.MAX_VALUE}`);
   const unit = unitOf(worst);
   const twins = new Map<string, number>();
   const items = tensors.map((choices, i): Item => {

@@ -8,7 +8,7 @@ import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
 import { type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { isPadding, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { excerpt, show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
@@ -127,6 +127,12 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
   quantized.sort((a, b) => order.get(a.packed.name)! - order.get(b.packed.name)!);
   const plain = checkpoint.tensors.filter(({ name }) => !parts.has(name) && !name.startsWith(RESERVED));
+  const names = new Set(quantized.map(({ name }) => name));
+  const twice = plain.find(({ name }) => names.has(name));
+  if (twice) {
+    const place = { file: twice.file.file, tensor: twice.name };
+    throw new FormatError('tensor must be quantized or as it was: it is both', place);
+  }
   return { checkpoint, quantized, plain, grids, metadata };
 }
 
@@ -143,7 +149,7 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
     const values = new Float64Array(await file.read(tensor));
     for (const [i, { name }] of own.entries()) {
       const [error, norm] = [values[2 * i], values[2 * i + 1]];
-      if (!(error >= 0 && norm >= 0 && Number.isFinite(relativeError(error, norm)))) {
+      if (!(error >= 0 && norm >= 0 && norm < Infinity && relativeError(error, norm) < Infinity)) {
         const message = `squared error and norm must be finite and not negative: got ${error} and ${norm}`;
         throw new FormatError(message, { file: file.file, tensor: name });
       }
@@ -241,7 +247,7 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
       const part = checkpoint.get(spec.name);
       if (part?.file !== file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
         throw new FormatError(
-          `shard must hold ${spec.name}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
+          `shard must hold ${excerpt(spec.name)}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
           place,
         );
       }

@@ -67,12 +67,22 @@ async function request<T>(
       const response = await fetch(path, { headers: { ...options.headers, ...headers }, ...(signal && { signal }) });
       if ([200, 206, 416].includes(response.status)) return await read(response);
       await response.body?.cancel();
-      reason = new FileError('read', path, String(response.status), excerpt(response.statusText) || 'the server refuses');
+      reason = new FileError(
+        'read',
+        path,
+        String(response.status),
+        excerpt(response.statusText) || 'the server refuses',
+      );
       if (response.status !== 429 && response.status < 500) throw reason;
     } catch (error) {
       const isFinal = [FileError, FormatError, UnsupportedError].some((type) => error instanceof type);
       if (isFinal || signal?.aborted) throw error;
-      reason = new FileError('read', path, undefined, `no answer: ${error instanceof Error ? excerpt(error.message) : show(error)}`);
+      reason = new FileError(
+        'read',
+        path,
+        undefined,
+        `no answer: ${error instanceof Error ? excerpt(error.message) : show(error)}`,
+      );
     }
     if (attempt === ATTEMPTS) throw reason;
     await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT * 2 ** (attempt - 1)));

@@ -1,7 +1,16 @@
 // Files of sensitivities and of plans, budgets and limits of any number. What is read and written again is the same; a plan that is
 // made keeps its budget, is of finite numbers and can be stored.
 
-import { type BitPlan, type Higgs, predict, readAlphas, readBitPlan, sensitivitiesOf, writeAlphas, writeBitPlan } from '../../src/index.ts';
+import {
+  type BitPlan,
+  type Higgs,
+  predict,
+  readAlphas,
+  readBitPlan,
+  sensitivitiesOf,
+  writeAlphas,
+  writeBitPlan,
+} from '../../src/index.ts';
 import { rawTensor, safetensors } from '../checkpoints.ts';
 import { changeBytes } from './bytes.ts';
 import type { Files } from './checkpoint.ts';
@@ -45,7 +54,8 @@ interface Choices {
   grids: string[];
 }
 
-const numberNear = (random: Random, usual: number) => (random.chance(0.7) ? usual * (0.5 + random.float()) : random.pick(NUMBERS));
+const numberNear = (random: Random, usual: number) =>
+  random.chance(0.7) ? usual * (0.5 + random.float()) : random.pick(NUMBERS);
 
 function choices(random: Random): Choices {
   return {
@@ -79,7 +89,10 @@ export const alphas: Target = {
   name: 'alphas',
   subjects: ['alphas.json', 'memory'],
   make(random) {
-    const seed = structuredClone(random.pick(alphaSeeds)) as { tensors?: Record<string, { alpha: number }>; alpha?: Record<string, number> };
+    const seed = structuredClone(random.pick(alphaSeeds)) as {
+      tensors?: Record<string, { alpha: number }>;
+      alpha?: Record<string, number>;
+    };
     if (random.chance(0.5)) {
       const often = random.float();
       const odd = () => (random.chance(often) ? random.pick([1e308, 1.7e308, 5e-324, 1e-300, 0, -1e308, 1e40]) : 0.3);
@@ -136,7 +149,15 @@ const planSeed = {
   tensors: Object.fromEntries(
     names.map((name, i) => [
       name,
-      { shape: SHAPES[name], grid: ['p1n4', 't3', 'p2n256'][i % 3], groupSize: 64, seed: i || null, bpw: 3, alpha: 0.3, predicted: 0.01 },
+      {
+        shape: SHAPES[name],
+        grid: ['p1n4', 't3', 'p2n256'][i % 3],
+        groupSize: 64,
+        seed: i || null,
+        bpw: 3,
+        alpha: 0.3,
+        predicted: 0.01,
+      },
     ]),
   ),
 };

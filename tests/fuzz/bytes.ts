@@ -14,7 +14,8 @@ export function changeBytes(bytes: Uint8Array, random: Random, other: Uint8Array
     }
     case 1: {
       const changed = bytes.slice();
-      if (at < bytes.length) changed[at] = random.pick([0, 1, 0x20, 0x22, 0x2c, 0x30, 0x39, 0x5b, 0x7b, 0x7d, 0x7f, 0x80, 0xff]);
+      if (at < bytes.length)
+        changed[at] = random.pick([0, 1, 0x20, 0x22, 0x2c, 0x30, 0x39, 0x5b, 0x7b, 0x7d, 0x7f, 0x80, 0xff]);
       return changed;
     }
     case 2:

@@ -62,7 +62,8 @@ export function refit(file: Uint8Array): Uint8Array {
   const bytes = file.slice();
   const view = new DataView(bytes.buffer, own[1]);
   view.setUint32(0, crc32(bytes.subarray(0, dataStart)), true);
-  for (const [i, [, start, end]] of checked.entries()) view.setUint32((i + 1) * 4, crc32(bytes.subarray(start, end)), true);
+  for (const [i, [, start, end]] of checked.entries())
+    view.setUint32((i + 1) * 4, crc32(bytes.subarray(start, end)), true);
   return bytes;
 }
 
@@ -80,7 +81,14 @@ function headerOf(file: Uint8Array): { dataStart: number; tensors: [string, numb
     const json = JSON.parse(new TextDecoder().decode(file.subarray(8, dataStart)));
     const tensors = Object.entries(json as Record<string, { data_offsets: number[] }>)
       .filter(([name]) => name !== '__metadata__')
-      .map(([name, { data_offsets: [start, end] }]): [string, number, number] => [name, dataStart + start, dataStart + end]);
+      .map(
+        ([
+          name,
+          {
+            data_offsets: [start, end],
+          },
+        ]): [string, number, number] => [name, dataStart + start, dataStart + end],
+      );
     return { dataStart, tensors: tensors.sort((a, b) => a[1] - b[1] || a[2] - b[2]) };
   } catch {
     return undefined;
@@ -104,7 +112,12 @@ function randomFloats(random: Random, count: number, dtype: string, often: numbe
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < count; i++) {
     const value = (isOdd ? odd() : undefined) ?? values[i] / 4;
-    if (dtype === 'F16') view.setUint16(i * 2, isOdd ? random.pick(HALVES) : 0x2c00 ^ random.below(2048) ^ (values[i] < 0 ? 0x8000 : 0), true);
+    if (dtype === 'F16')
+      view.setUint16(
+        i * 2,
+        isOdd ? random.pick(HALVES) : 0x2c00 ^ random.below(2048) ^ (values[i] < 0 ? 0x8000 : 0),
+        true,
+      );
     else if (dtype === 'F32') view.setFloat32(i * 4, value, true);
     else {
       const wide = new DataView(new ArrayBuffer(4));
@@ -120,7 +133,8 @@ export function randomGrid(random: Random, known: readonly Grid[], odd = 1): Gri
   if (random.chance(0.4) || odd === 0) {
     const { name, p, bits, note, tensor } = random.pick(known);
     const own = { name, p, bits, note: { ...note }, tensor: { ...tensor, bytes: tensor.bytes.slice() } };
-    if (random.chance(0.2 * odd)) own.tensor.bytes[random.below(own.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
+    if (random.chance(0.2 * odd))
+      own.tensor.bytes[random.below(own.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
     if (random.chance(0.3 * odd)) own.note[random.pick(['mse', 'step', 'zero'])] = random.pick(NUMBERS);
     return own;
   }
@@ -141,7 +155,14 @@ export function randomGrid(random: Random, known: readonly Grid[], odd = 1): Gri
 }
 
 /** Codes and scales of a weight: random ones. Bits behind the last code of a row are 0 where nothing is odd. */
-function randomCodes(random: Random, rows: number, cols: number, grid: Grid, groupSize: number, odd: number): [Tensor, Tensor] {
+function randomCodes(
+  random: Random,
+  rows: number,
+  cols: number,
+  grid: Grid,
+  groupSize: number,
+  odd: number,
+): [Tensor, Tensor] {
   const codes = grid.name.startsWith('t') ? Math.ceil(cols / 4) * 4 : Math.ceil(cols / grid.p);
   const rowBytes = Math.ceil((codes * grid.bits) / 8);
   let groups = Math.floor(cols / groupSize);
@@ -151,7 +172,8 @@ function randomCodes(random: Random, rows: number, cols: number, grid: Grid, gro
     for (let i = 0; i < halves.length; i++) if (random.chance(0.3)) halves[i] = random.pick(HALVES);
   }
   const packed = random.bytes(rows * rowBytes);
-  if (odd === 0) for (let row = 1; row <= rows; row++) packed[row * rowBytes - 1] &= 255 >> (rowBytes * 8 - codes * grid.bits);
+  if (odd === 0)
+    for (let row = 1; row <= rows; row++) packed[row * rowBytes - 1] &= 255 >> (rowBytes * 8 - codes * grid.bits);
   return [
     { dtype: 'U8', shape: [rows, rowBytes], bytes: packed },
     { dtype: 'F16', shape: [rows, groups], bytes: new Uint8Array(halves.buffer) },
@@ -225,8 +247,9 @@ export function changeDraft(draft: Draft, random: Random): void {
   const entry = tensors[at];
   if (keys.length > 0 && random.chance(0.4)) {
     const key = random.pick(keys);
-    if (random.chance(0.1)) delete metadata[key];
-    else if (random.chance(0.1)) metadata[random.pick(TEXTS)] = random.pick(TEXTS);
+    const way = random.below(10);
+    if (way === 0) delete metadata[key];
+    else if (way === 1) metadata[random.pick(TEXTS)] = random.pick(TEXTS);
     else metadata[key] = changedText(metadata[key], random);
     return;
   }
@@ -240,7 +263,9 @@ export function changeDraft(draft: Draft, random: Random): void {
       tensors.splice(random.below(tensors.length), 0, ...tensors.splice(at, 1));
       break;
     case 2:
-      entry[0] = random.chance(0.5) ? random.pick(TEXTS) : name.replace(/\.(packed|scales|weight)$/, random.pick(['', '.packed', '.scales', '.x']));
+      entry[0] = random.chance(0.5)
+        ? random.pick(TEXTS)
+        : name.replace(/\.(packed|scales|weight)$/, random.pick(['', '.packed', '.scales', '.x']));
       break;
     case 3:
       entry[1] = { ...tensor, dtype: random.pick(DTYPES) };
@@ -256,7 +281,8 @@ export function changeDraft(draft: Draft, random: Random): void {
   }
   // What has checksums changed in number: a file that says so is looked at further.
   const own = tensors.findIndex(([name]) => name === 'higgs.checksums.0');
-  if (own >= 0 && random.chance(0.9)) tensors[own][1] = checksums(tensors.filter(([name]) => !/^higgs\.(checksums|padding)\.\d+$/.test(name)).length);
+  if (own >= 0 && random.chance(0.9))
+    tensors[own][1] = checksums(tensors.filter(([name]) => !/^higgs\.(checksums|padding)\.\d+$/.test(name)).length);
 }
 
 function changedText(text: string, random: Random): string {

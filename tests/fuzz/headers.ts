@@ -14,8 +14,17 @@ import { encode, folderOfCase, type Target, type World } from './target.ts';
 const Q = 'model.layers.0.self_attn.q_proj.weight';
 const seeds = [
   safetensors({ [Q]: tensorOf('F32', [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]), b: rawTensor('I64', [], 8) }, { format: 'pt' }),
-  safetensors({ a: rawTensor('BOOL', [3], 3), empty: rawTensor('U8', [0, 5], 0), f4: rawTensor('F4', [3], 2), '': rawTensor('BF16', [1], 2) }),
-  safetensors({ 'x.weight': rawTensor('F8_E4M3', [2, 3], 6), 'x.weight_scale_inv': tensorOf('F32', [1, 1], [1]), é: rawTensor('Q', [9], 1) }),
+  safetensors({
+    a: rawTensor('BOOL', [3], 3),
+    empty: rawTensor('U8', [0, 5], 0),
+    f4: rawTensor('F4', [3], 2),
+    '': rawTensor('BF16', [1], 2),
+  }),
+  safetensors({
+    'x.weight': rawTensor('F8_E4M3', [2, 3], 6),
+    'x.weight_scale_inv': tensorOf('F32', [1, 1], [1]),
+    é: rawTensor('Q', [9], 1),
+  }),
   safetensors({}),
 ];
 
@@ -38,7 +47,13 @@ function changedFile(random: Random): Uint8Array {
     return file;
   }
   const { metadata, tensors } = readSafetensors(file);
-  const draft = { metadata: { ...metadata }, tensors: [...tensors].map(([name, { dtype, shape, bytes }]) => [name, { dtype, shape, bytes }] as [string, { dtype: string; shape: number[]; bytes: Uint8Array }]) };
+  const draft = {
+    metadata: { ...metadata },
+    tensors: [...tensors].map(
+      ([name, { dtype, shape, bytes }]) =>
+        [name, { dtype, shape, bytes }] as [string, { dtype: string; shape: number[]; bytes: Uint8Array }],
+    ),
+  };
   aFewTimes(random, () => changeDraft(draft, random));
   return encodeDraft(draft);
 }
@@ -57,7 +72,10 @@ async function inspect(files: Files, { higgs }: World): Promise<void> {
     expect(end === file.source.byteLength, 'tensors end with the file');
   }
   const sum = report.files.reduce((sum, { bytes }) => sum + bytes, 0);
-  expect(sum === report.bytes && Number.isSafeInteger(report.parameters + 0) === report.parameters <= 2 ** 53 - 1, 'sums agree');
+  expect(
+    sum === report.bytes && Number.isSafeInteger(report.parameters + 0) === report.parameters <= 2 ** 53 - 1,
+    'sums agree',
+  );
   await writtenAgain(checkpoint);
   await higgs.planCheckpoint(folder, { grid: 'p1n4', groupSize: 16 });
 }
@@ -66,16 +84,25 @@ async function inspect(files: Files, { higgs }: World): Promise<void> {
 async function writtenAgain({ tensors, metadata }: Awaited<ReturnType<typeof openCheckpoint>>): Promise<void> {
   if (tensors.some(({ dtype }) => bitsOf(dtype) === undefined)) return;
   const specs = tensors.map(({ name, dtype, shape, start, end }) => [{ name, dtype, shape, byteLength: end - start }]);
-  const [shard, ...more] = planShards(specs, { maxShardBytes: 2 ** 40, metadata: () => Object.fromEntries(metadata), align: false });
+  const [shard, ...more] = planShards(specs, {
+    maxShardBytes: 2 ** 40,
+    metadata: () => Object.fromEntries(metadata),
+    align: false,
+  });
   expect(more.length === 0, 'one shard is enough');
   const again = await openCheckpoint(
     memoryFolder({ 'model.safetensors': joined(shard.header, new Uint8Array(shard.byteLength - shard.header.length)) }),
   ).catch((error: Error) => {
     throw new Fault(`what was written is refused: ${error.message}`);
   });
-  const about = (list: typeof tensors) => JSON.stringify(list.map(({ name, dtype, shape, start, end }) => [name, dtype, shape, end - start]));
+  const about = (list: typeof tensors) =>
+    JSON.stringify(list.map(({ name, dtype, shape, start, end }) => [name, dtype, shape, end - start]));
   expect(about(again.tensors) === about(tensors), 'what was written reads the same');
-  expect(JSON.stringify([...again.metadata]) === JSON.stringify([...metadata]) || [...metadata.keys()].some((key) => /^\d+$/.test(key)), 'metadata read the same');
+  expect(
+    JSON.stringify([...again.metadata]) === JSON.stringify([...metadata]) ||
+      [...metadata.keys()].some((key) => /^\d+$/.test(key)),
+    'metadata read the same',
+  );
 }
 
 export const header: Target = {
@@ -85,7 +112,10 @@ export const header: Target = {
 };
 
 const shards: Files = {
-  'model-00001-of-00002.safetensors': safetensors({ a: rawTensor('F32', [2, 2], 16), b: rawTensor('U8', [1], 1) }, { x: 'y' }),
+  'model-00001-of-00002.safetensors': safetensors(
+    { a: rawTensor('F32', [2, 2], 16), b: rawTensor('U8', [1], 1) },
+    { x: 'y' },
+  ),
   'model-00002-of-00002.safetensors': safetensors({ [Q]: rawTensor('BF16', [2, 16], 64) }, { x: 'z' }),
 };
 const map = { 'model-00001-of-00002.safetensors': ['a', 'b'], 'model-00002-of-00002.safetensors': [Q] };
@@ -96,7 +126,9 @@ export const index: Target = {
     const files = { ...shards };
     const name = 'model.safetensors.index.json';
     const text = new TextDecoder().decode(indexOf(map));
-    files[name] = random.chance(0.7) ? encode(changedJson(JSON.parse(text), random)) : changeBytes(encode(text), random);
+    files[name] = random.chance(0.7)
+      ? encode(changedJson(JSON.parse(text), random))
+      : changeBytes(encode(text), random);
     if (random.chance(0.2)) files[Object.keys(shards)[random.below(2)]] = changedFile(random);
     if (random.chance(0.1)) delete files[Object.keys(shards)[random.below(2)]];
     return files;

@@ -5,8 +5,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startThread, type Watched } from './thread.ts';
 import { targets } from './targets.ts';
+import { startThread, type Watched } from './thread.ts';
 import type { Finding } from './worker.ts';
 
 /** Milliseconds of a target's turn, and between two lines of progress. */
@@ -35,12 +35,15 @@ const names = targets.map(({ name }) => name);
 const only = options.only?.split(',') ?? names;
 for (const name of only) if (!names.includes(name)) fail(`--only must name some of ${names.join(', ')}: got ${name}`);
 const [seed, single] = (options.case ?? options.seed).split(':').map(Number);
-if (!Number.isInteger(seed) || (options.case !== undefined && !Number.isInteger(single))) fail('--seed must be an integer, --case two with a colon between');
+if (!Number.isInteger(seed) || (options.case !== undefined && !Number.isInteger(single)))
+  fail('--seed must be an integer, --case two with a colon between');
 if (options.case !== undefined && only.length !== 1) fail('--case must come with --only and one target');
 const seconds = Number(options.seconds);
 if (!(seconds > 0)) fail(`--seconds must be a number above 0: got ${options.seconds}`);
 
-const tallies = new Map(only.map((name): [string, Tally] => [name, { cases: 0, milliseconds: 0, next: 0, outcomes: new Map() }]));
+const tallies = new Map(
+  only.map((name): [string, Tally] => [name, { cases: 0, milliseconds: 0, next: 0, outcomes: new Map() }]),
+);
 const findings: Finding[] = [];
 const thread = startThread();
 const began = performance.now();
@@ -78,7 +81,8 @@ async function turn(target: string, milliseconds: number, count: number): Promis
   tally.cases += found.cases;
   tally.milliseconds += found.milliseconds;
   tally.next = from + found.cases;
-  for (const [outcome, cases] of found.outcomes) tally.outcomes.set(outcome, (tally.outcomes.get(outcome) ?? 0) + cases);
+  for (const [outcome, cases] of found.outcomes)
+    tally.outcomes.set(outcome, (tally.outcomes.get(outcome) ?? 0) + cases);
   findings.push(...found.findings);
 }
 
@@ -108,7 +112,9 @@ function report(): void {
   }
   for (const { target, cases, perSecond, successes, outcomes } of rows) {
     const kinds = Object.keys(outcomes).length;
-    console.log(`${target.padEnd(10)} ${String(cases).padStart(8)} cases ${String(perSecond).padStart(7)}/s ${String(successes).padStart(8)} successes ${String(kinds).padStart(5)} outcomes`);
+    console.log(
+      `${target.padEnd(10)} ${String(cases).padStart(8)} cases ${String(perSecond).padStart(7)}/s ${String(successes).padStart(8)} successes ${String(kinds).padStart(5)} outcomes`,
+    );
   }
   for (const { target, fault, replay, stored } of found) console.log(`\n${target}: ${fault}\n  ${replay}\n  ${stored}`);
   console.log(found.length === 0 ? 'Nothing was found.' : `\n${found.length} found.`);

@@ -109,7 +109,8 @@ function replacement(random: Random, slots: readonly Slot[]): Node {
   const kind = random.below(6);
   if (kind < 2) return { text: random.pick(TOKENS) };
   if (kind < 4) return { text: JSON.stringify(random.pick(TEXTS)) };
-  if (kind === 4) return random.pick<Node>([{ items: [] }, { members: [] }, { items: [{ text: '1' }, { text: '"a"' }] }]);
+  if (kind === 4)
+    return random.pick<Node>([{ items: [] }, { members: [] }, { items: [{ text: '1' }, { text: '"a"' }] }]);
   const { parent, index } = random.pick(slots);
   return structuredClone('items' in parent ? parent.items[index] : parent.members[index][1]);
 }
@@ -122,8 +123,49 @@ function nudged(number: number, random: Random): string {
 
 // Scalars as files may write them, a few of which are no JSON.
 const TOKENS: readonly string[] = [
-  ...['null', 'true', 'false', '0', '-0', '1', '-1', '0.5', '1.0', '1e0', '1E+2', '2e-1', '1e308', '1e400', '-1e400', '5e-324'],
+  ...[
+    'null',
+    'true',
+    'false',
+    '0',
+    '-0',
+    '1',
+    '-1',
+    '0.5',
+    '1.0',
+    '1e0',
+    '1E+2',
+    '2e-1',
+    '1e308',
+    '1e400',
+    '-1e400',
+    '5e-324',
+  ],
   ...['1e-400', '16', '255', '256', '65536', '2147483648', '4294967295', '4294967296', '9007199254740991'],
-  ...['9007199254740992', '9007199254740993', '18446744073709551616', '123456789012345678901234567890', '3.4e38', '1e38'],
-  ...['NaN', 'Infinity', '-', '00', '01', '1.', '.5', '1e', '0x10', '+1', 'nul', '"', '"\\u12"', '"\\ud800"', "'a'", ''],
+  ...[
+    '9007199254740992',
+    '9007199254740993',
+    '18446744073709551616',
+    '123456789012345678901234567890',
+    '3.4e38',
+    '1e38',
+  ],
+  ...[
+    'NaN',
+    'Infinity',
+    '-',
+    '00',
+    '01',
+    '1.',
+    '.5',
+    '1e',
+    '0x10',
+    '+1',
+    'nul',
+    '"',
+    '"\\u12"',
+    '"\\ud800"',
+    "'a'",
+    '',
+  ],
 ];

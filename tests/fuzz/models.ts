@@ -5,7 +5,15 @@ import type { Higgs } from '../../src/index.ts';
 import { memoryOutput } from '../checkpoints.ts';
 import { type Config, configs, shapesOf } from '../models.ts';
 import { changeBytes } from './bytes.ts';
-import { changeDraft, type Draft, encodeDraft, type Files, randomStored, randomTensor, refitAll } from './checkpoint.ts';
+import {
+  changeDraft,
+  type Draft,
+  encodeDraft,
+  type Files,
+  randomStored,
+  randomTensor,
+  refitAll,
+} from './checkpoint.ts';
 import { changedJson } from './json.ts';
 import { expect } from './oracle.ts';
 import { aFewTimes, type Random } from './random.ts';
@@ -79,7 +87,10 @@ async function compare(files: Files, higgs: Higgs, ids: readonly number[], logit
     const largest = right.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-3);
     for (let i = 0; i < right.length; i++) {
       const isNear = Math.abs(right[i] - logits[i]) <= 0.02 * largest;
-      expect(isNear || Number.isNaN(right[i]), `logit ${i} is that of the dequantized model: ${right[i]}, got ${logits[i]}`);
+      expect(
+        isNear || Number.isNaN(right[i]),
+        `logit ${i} is that of the dequantized model: ${right[i]}, got ${logits[i]}`,
+      );
     }
   } finally {
     await plain.close();
@@ -103,14 +114,25 @@ export const model: Target = {
     if (isChanged) aFewTimes(random, () => changeDraft(draft, random));
     const files = refitAll({ 'model.safetensors': encodeDraft(draft) });
     const isQuantized = 'higgs.format' in draft.metadata;
-    return { ...files, 'config.json': encode(JSON.stringify(config)), [CASE_NAME]: caseOf({ ...choices(random), isRight: isQuantized && odd === 0 && !isChanged }) };
+    return {
+      ...files,
+      'config.json': encode(JSON.stringify(config)),
+      [CASE_NAME]: caseOf({ ...choices(random), isRight: isQuantized && odd === 0 && !isChanged }),
+    };
   },
   run,
 };
 
 const small = (config: Config): Config => ({
   ...config,
-  ...{ hidden_size: 4, intermediate_size: 6, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 2, vocab_size: 3 },
+  ...{
+    hidden_size: 4,
+    intermediate_size: 6,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+    head_dim: 2,
+    vocab_size: 3,
+  },
   num_hidden_layers: config.layer_types ? 2 : 1,
   bos_token_id: 1,
   eos_token_id: [2],

@@ -43,7 +43,10 @@ export function judge(error: unknown, subjects: readonly string[], theirs?: RegE
 
 /** A message without what is the input's: numbers, quoted text. */
 function shapeOf(message: string): string {
-  return message.replace(/tensor ""|[\w./-]*\.(safetensors|json|jinja)/g, '').replace(/-?\d[\d.e+]*/g, '0').slice(0, 160);
+  return message
+    .replace(/tensor ""|[\w./-]*\.(safetensors|json|jinja)/g, '')
+    .replace(/-?\d[\d.e+]*/g, '0')
+    .slice(0, 160);
 }
 
 function firstOf(message: string): string {

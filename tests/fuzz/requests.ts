@@ -1,11 +1,10 @@
 // Requests of public functions with any value for every argument and every option. Functions are listed here with a call that is right;
 // a case puts hostile values in the places of some of its arguments.
 
-import { readAlphas, readBitPlan } from '../../src/index.ts';
-import { safetensors, tensorOf } from '../checkpoints.ts';
-import { normals } from '../bits.ts';
-import { memoryFolder, memoryOutput } from '../checkpoints.ts';
 import { createSampler } from '../../src/decoder.ts';
+import { readAlphas, readBitPlan } from '../../src/index.ts';
+import { normals } from '../bits.ts';
+import { memoryFolder, memoryOutput, safetensors, tensorOf } from '../checkpoints.ts';
 import { NUMBERS, type Random, TEXTS } from './random.ts';
 import { CASE_NAME, caseOf, choicesOf, type Target, type World } from './target.ts';
 
@@ -13,7 +12,7 @@ import { CASE_NAME, caseOf, choicesOf, type Target, type World } from './target.
 export interface Request {
   readonly name: string;
   readonly values: readonly unknown[];
-  call(world: World, values: readonly any[]): unknown;
+  call(world: World, values: readonly never[]): unknown;
 }
 
 const alphas = readAlphas('{"alpha":{"l.0.up_proj":0.2,"l.1.up_proj":0.3}}', 'alphas.json');
@@ -24,7 +23,10 @@ const input = memoryFolder({
   }),
 });
 const budget = { bpw: 4, groupSize: 64, minBits: 2, maxBits: 8, scales: true, signs: 'seeded', seed: 1 };
-const shapes = [{ name: 'l.0.up_proj.weight', shape: [3, 40] }, { name: 'l.1.up_proj.weight', shape: [2, 64] }];
+const shapes = [
+  { name: 'l.0.up_proj.weight', shape: [3, 40] },
+  { name: 'l.1.up_proj.weight', shape: [2, 64] },
+];
 
 const requests: readonly Request[] = [
   {
@@ -36,12 +38,32 @@ const requests: readonly Request[] = [
       higgs.matvec(matrix, higgs.dequantize(matrix).subarray(0, matrix.cols));
     },
   },
-  { name: 'planCheckpoint', values: [{ grid: 't4', groupSize: 64, maxShardBytes: 4000 }], call: ({ higgs }, [options]) => higgs.planCheckpoint(input, options) },
-  { name: 'quantizeCheckpoint', values: [{ grid: 'p2n16', groupSize: 64, seed: 3, maxShardBytes: 4000, scaleSearch: true }], call: ({ higgs }, [options]) => higgs.quantizeCheckpoint(input, memoryOutput(), options) },
-  { name: 'allocate', values: [shapes, budget], call: ({ higgs }, [tensors, options]) => higgs.allocate(tensors, alphas, options) },
-  { name: 'tradeoff', values: [shapes, budget], call: ({ higgs }, [tensors, options]) => higgs.tradeoff(tensors, alphas, options) },
+  {
+    name: 'planCheckpoint',
+    values: [{ grid: 't4', groupSize: 64, maxShardBytes: 4000 }],
+    call: ({ higgs }, [options]) => higgs.planCheckpoint(input, options),
+  },
+  {
+    name: 'quantizeCheckpoint',
+    values: [{ grid: 'p2n16', groupSize: 64, seed: 3, maxShardBytes: 4000, scaleSearch: true }],
+    call: ({ higgs }, [options]) => higgs.quantizeCheckpoint(input, memoryOutput(), options),
+  },
+  {
+    name: 'allocate',
+    values: [shapes, budget],
+    call: ({ higgs }, [tensors, options]) => higgs.allocate(tensors, alphas, options),
+  },
+  {
+    name: 'tradeoff',
+    values: [shapes, budget],
+    call: ({ higgs }, [tensors, options]) => higgs.tradeoff(tensors, alphas, options),
+  },
   { name: 'planBits', values: [budget], call: ({ higgs }, [options]) => higgs.planBits(input, alphas, options) },
-  { name: 'planBits of a size', values: [{ size: 2000, groupSize: 64 }], call: ({ higgs }, [options]) => higgs.planBits(input, alphas, options) },
+  {
+    name: 'planBits of a size',
+    values: [{ size: 2000, groupSize: 64 }],
+    call: ({ higgs }, [options]) => higgs.planBits(input, alphas, options),
+  },
   {
     name: 'createSampler',
     values: [{ temperature: 0.7, topK: 3, topP: 0.9, minP: 0.01, repetitionPenalty: 1.1, seed: 1 }],
@@ -86,6 +108,6 @@ export const request: Target = {
   },
   async run(files, world) {
     const { which, values } = choicesOf<{ which: string; values: unknown[] }>(files);
-    await requests.find(({ name }) => name === which)!.call(world, values);
+    await requests.find(({ name }) => name === which)!.call(world, values as never[]);
   },
 };

@@ -7,6 +7,7 @@ import { safetensors, tensorOf } from '../checkpoints.ts';
 import { changeBytes } from './bytes.ts';
 import type { Files } from './checkpoint.ts';
 import { expect } from './oracle.ts';
+import { randomOf } from './random.ts';
 import { CASE_NAME, caseOf, choicesOf, type Target, type World } from './target.ts';
 
 const matrix = (rows: number, cols: number, seed: number) => tensorOf('F32', [rows, cols], normals(rows * cols, seed));
@@ -51,7 +52,10 @@ function disk(files: Map<string, Uint8Array>, operations = Infinity): ResumableF
   return {
     name: 'memory',
     list: async () => [...files.keys()].sort(),
-    open: (name) => folderOf('memory', new Map([...files].map(([key, bytes]) => [key, bytes.slice().buffer as ArrayBuffer]))).open(name),
+    open: (name) =>
+      folderOf('memory', new Map([...files].map(([key, bytes]) => [key, bytes.slice().buffer as ArrayBuffer]))).open(
+        name,
+      ),
     async create(name) {
       operate();
       return sink(name, new Uint8Array());
@@ -104,7 +108,6 @@ export const resumed: Target = {
     const { share, name, seed } = choicesOf<{ share: number; name: string; seed: number }>(files);
     const states = await interruptions(world);
     const state = { ...states[Math.floor(share * states.length)] };
-    const { randomOf } = await import('./random.ts');
     const random = randomOf(seed, 'resumed', 0);
     const changed = name === 'shard' ? Object.keys(state).find((key) => key.endsWith('.safetensors')) : name;
     if (changed !== undefined && state[changed]) state[changed] = changeBytes(state[changed], random);
@@ -112,7 +115,10 @@ export const resumed: Target = {
     await quantize(world, output);
     for (const [file, bytes] of Object.entries(whole!)) {
       const own = output.get(file);
-      expect(own !== undefined && own.length === bytes.length && own.every((byte, i) => byte === bytes[i]), `${file} is that of an uninterrupted run`);
+      expect(
+        own !== undefined && own.length === bytes.length && own.every((byte, i) => byte === bytes[i]),
+        `${file} is that of an uninterrupted run`,
+      );
     }
   },
 };

@@ -32,13 +32,38 @@ function randomLie(random: Random): Lie {
   const nth = random.below(random.chance(0.7) ? 6 : 30);
   switch (random.below(6)) {
     case 0:
-      return { nth, status: random.pick([200, 204, 206, 301, 304, 400, 401, 403, 404, 416, 429, 500, 503, 599]), statusText: random.pick(['', 'No', '\u0085x', 'x'.repeat(5000)]) };
+      return {
+        nth,
+        status: random.pick([200, 204, 206, 301, 304, 400, 401, 403, 404, 416, 429, 500, 503, 599]),
+        statusText: random.pick(['', 'No', '\u0085x', 'x'.repeat(5000)]),
+      };
     case 1:
-      return { nth, range: random.pick([null, '', 'bytes', 'bytes */*', 'bytes 0-0/*', 'bytes 0-0/-1', 'bytes 0-0/0', 'bytes 0-0/9007199254740993', 'bytes 9-1/50', 'bytes 0-0/1e9', 'bytes 0-0/1000000000', 'bytes */77', 'x'.repeat(3000)]) };
+      return {
+        nth,
+        range: random.pick([
+          null,
+          '',
+          'bytes',
+          'bytes */*',
+          'bytes 0-0/*',
+          'bytes 0-0/-1',
+          'bytes 0-0/0',
+          'bytes 0-0/9007199254740993',
+          'bytes 9-1/50',
+          'bytes 0-0/1e9',
+          'bytes 0-0/1000000000',
+          'bytes */77',
+          'x'.repeat(3000),
+        ]),
+      };
     case 2:
       return { nth, body: random.pick([-1, 1, 7, -8, 100, 1 << 20]) };
     case 3:
-      return { nth, body: random.pick(['none', 'breaks', 'endless', 'html']), ...(random.chance(0.5) && { status: 200 }) };
+      return {
+        nth,
+        body: random.pick(['none', 'breaks', 'endless', 'html']),
+        ...(random.chance(0.5) && { status: 200 }),
+      };
     case 4:
       return { nth, etag: random.pick(['"2"', '', 'W/"1"']) };
     default:
@@ -50,7 +75,10 @@ export const server: Target = {
   name: 'server',
   subjects: [ADDRESS],
   make(random) {
-    const files: Record<string, Uint8Array> = { ...random.pick<Record<string, Uint8Array>>([single, sharded]), 'config.json': encode('{}') };
+    const files: Record<string, Uint8Array> = {
+      ...random.pick<Record<string, Uint8Array>>([single, sharded]),
+      'config.json': encode('{}'),
+    };
     if (random.chance(0.3)) {
       const name = random.pick(Object.keys(files));
       files[name] = changeBytes(files[name], random);
@@ -70,7 +98,11 @@ export const server: Target = {
   },
 };
 
-function fetchFrom(files: Record<string, Uint8Array>, lies: readonly Lie[], knowsRanges: boolean): NonNullable<HttpOptions['fetch']> {
+function fetchFrom(
+  files: Record<string, Uint8Array>,
+  lies: readonly Lie[],
+  knowsRanges: boolean,
+): NonNullable<HttpOptions['fetch']> {
   let calls = 0;
   return async (url, { headers }) => {
     const lie = lies.find(({ nth }) => nth === calls) ?? { nth: calls };
@@ -82,11 +114,20 @@ function fetchFrom(files: Record<string, Uint8Array>, lies: readonly Lie[], know
     const isRange = knowsRanges && asked !== null && file !== undefined && file.length > 0;
     const status = lie.status ?? (file === undefined ? 404 : isRange ? 206 : knowsRanges && asked ? 416 : 200);
     const [from, to] = isRange ? [Number(asked[1]), Number(asked[2]) + 1] : [0, file?.length ?? 0];
-    const range = lie.range === undefined ? (isRange ? `bytes ${from}-${to - 1}/${file.length}` : `bytes */${file?.length ?? 0}`) : lie.range;
+    const range =
+      lie.range === undefined
+        ? isRange
+          ? `bytes ${from}-${to - 1}/${file.length}`
+          : `bytes */${file?.length ?? 0}`
+        : lie.range;
     const statusText = lie.statusText && /^[\t\x20-\x7e\x80-\xff]*$/.test(lie.statusText) ? lie.statusText : '';
     const given = { etag: lie.etag ?? '"1"', ...(range !== null && { 'content-range': range }) };
     const isBare = [204, 304].includes(status);
-    return new Response(isBare ? null : bodyOf(file?.slice(from, to) ?? encode('gone'), lie.body), { status, statusText, headers: given });
+    return new Response(isBare ? null : bodyOf(file?.slice(from, to) ?? encode('gone'), lie.body), {
+      status,
+      statusText,
+      headers: given,
+    });
   };
 }
 

@@ -28,7 +28,11 @@ export const stored: Target = {
     let file: Uint8Array = encodeDraft(draft);
     if (isChanged && random.chance(0.1)) file = changeBytes(file, random);
     const isRight = odd === 0 && !isChanged;
-    const options = isRight ? { dtype: 'F32' } : random.chance(0.5) ? {} : { dtype: random.pick(['F32', 'F16', 'BF16']) };
+    const options = isRight
+      ? { dtype: 'F32' }
+      : random.chance(0.5)
+        ? {}
+        : { dtype: random.pick(['F32', 'F16', 'BF16']) };
     return { ...refitAll({ 'model.safetensors': file }), [CASE_NAME]: caseOf({ options, isRight }) };
   },
   async run(files, { higgs }) {

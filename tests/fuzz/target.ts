@@ -1,10 +1,10 @@
 // A target: what is fuzzed, how its inputs are made, and what must hold of those that are taken. An input is files and nothing else,
 // so that it can be stored, run again and made smaller; choices such as options stand in one of them, `case.json`.
 
-import { type Folder, type Higgs, load } from '../../src/index.ts';
-import { memoryFolder } from '../checkpoints.ts';
 import { smallGrids } from '../../src/grids/small.ts';
 import { trellises } from '../../src/grids/trellises.ts';
+import { type Folder, type Higgs, load } from '../../src/index.ts';
+import { memoryFolder } from '../checkpoints.ts';
 import type { Files, randomGrid } from './checkpoint.ts';
 import type { Random } from './random.ts';
 
@@ -45,7 +45,9 @@ export const CASE_NAME = 'case.json';
 /** Choices as a file: numbers that JSON has not are written as text. */
 export function caseOf(choices: Readonly<Record<string, unknown>>): Uint8Array {
   const text = JSON.stringify(choices, (_, value) =>
-    typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0)) ? { number: Object.is(value, -0) ? '-0' : String(value) } : value,
+    typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))
+      ? { number: Object.is(value, -0) ? '-0' : String(value) }
+      : value,
   );
   return new TextEncoder().encode(text);
 }

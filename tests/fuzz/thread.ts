@@ -35,7 +35,8 @@ export function startThread(): Thread {
 
   return {
     async run(order) {
-      const own = (worker ??= await start());
+      worker ??= await start();
+      const own = worker;
       Atomics.store(progress, 0, order.from);
       const found = await watch(own, order, progress);
       if ('fault' in found) {

@@ -105,7 +105,12 @@ async function take({ target: name, seed, from, milliseconds, count }: Order): P
 parentPort!.on('message', (order: Order) => {
   take(order).then(
     (turn) => parentPort!.postMessage(turn),
-    (error) => queueMicrotask(() => wait(() => { throw error; })), // a fault of this program ends the thread
+    (error) =>
+      queueMicrotask(() =>
+        wait(() => {
+          throw error;
+        }),
+      ), // a fault of this program ends the thread
   );
 });
 parentPort!.postMessage('ready');
