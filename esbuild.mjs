@@ -1,5 +1,5 @@
-// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--runtimes`, `--bench` and
-// `--grids` bundle those as well. The type declarations come from declarations.mjs.
+// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--fuzz`, `--runtimes`, `--bench`
+// and `--grids` bundle those as well. The type declarations come from declarations.mjs.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -106,6 +106,7 @@ if (wanted.has('--tests'))
     'tests',
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
+if (wanted.has('--fuzz')) await bundle('tests/fuzz', ['index.ts', 'worker.ts']);
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
   await bundle('bench', ['index.ts', 'decoder.ts', 'linearity.ts', 'quality.ts', 'sequences.ts', 'synthesize.ts', 'widths.ts']);

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Alphas, type Grid, load, type PlanTensor, priorAlphas, uniformAlphas } from '../src/index.ts';
+import { bareAlpha } from '../src/linearity/alphas.ts';
 import { type Choices, prepare } from '../src/linearity/hull.ts';
 import { solve } from '../src/linearity/search.ts';
 import { uniform } from './bits.ts';
@@ -199,7 +200,7 @@ test('allocate() counts scales unless told not to, and keeps limits and grids th
   assert.throws(() => higgs.allocate(tensors, alphas, { bpw: 4, grids: [] }), /grids must be at least one/);
   assert.throws(
     () => higgs.allocate([{ name: 'x', shape: [3] }], alphas, { bpw: 4 }),
-    /shape of x must have two or three sizes/,
+    /shape of "x" must have two or three sizes/,
   );
 });
 
@@ -225,7 +226,7 @@ test('allocate() counts α below zero as 0, takes the fewest bits of equal loss,
       ['p1n256', 1, higgs.grids.get('p1n256')!.mse],
     ],
   );
-  assert.throws(() => higgs.allocate([a, b], alphas({ 'a.weight': 1 }), { bpw: 4 }), /b\.weight has none/);
+  assert.throws(() => higgs.allocate([a, b], alphas({ 'a.weight': 1 }), { bpw: 4 }), /"b\.weight" has none/);
   const kept = { ...b, keep: higgs.grids.get('p1n16')! };
   const partly = higgs.allocate([a, kept], alphas({ 'a.weight': 1 }), { bpw: 4.1 });
   assert.equal([partly.tensors[1].alpha, partly.tensors[1].predicted], [null, null]);
@@ -289,6 +290,33 @@ test('a grid of the caller, with an error of its own, is planned with', () => {
   const tensors = llama(1, 256, 64, 512);
   const plan = higgs.allocate(tensors, uniformAlphas(tensors), { bpw: 3, grids: published, scales: false });
   assert.is(plan.predicted.toFixed(7), '0.0296062');
+});
+
+test('allocate() refuses sensitivities whose losses have no finite sum', () => {
+  const tensors = Array.from({ length: 12 }, (_, i) => ({ name: `${i}.weight`, shape: [4, 64] }));
+  const alphas = { ...uniformAlphas(tensors), tensors: new Map(tensors.map(({ name }) => [name, bareAlpha(1.7e308)])) };
+  assert.throws(
+    () => higgs.allocate(tensors, alphas, { bpw: 4, grids: ['p1n4'] }),
+    /^sensitivities must be small enough to be summed: their losses exceed 1\.797\S+$/,
+  );
+});
+
+test('allocate() shows the name of a tensor without its control characters', () => {
+  const tensors = [{ name: 'a\u001b[2J\n', shape: [4, 64] }];
+  const none = { ...uniformAlphas([]), tensors: new Map() };
+  assert.throws(
+    () => higgs.allocate(tensors, none, { bpw: 4 }),
+    /must have every tensor .*: "a\\u001b\[2J\\u000a" has none/,
+  );
+});
+
+test('allocate() refuses a budget without an end, which no file of a plan can hold', () => {
+  const tensors = [{ name: 'a', shape: [4, 64] }];
+  const budget = { bpw: Number.POSITIVE_INFINITY };
+  assert.throws(
+    () => higgs.allocate(tensors, uniformAlphas(tensors), budget),
+    /^bits per weight must be finite: got Infinity$/,
+  );
 });
 
 test.run();

@@ -209,6 +209,50 @@ test('urlFolder() gives the address of the files when it is given a page of the 
   }
 });
 
+// Answers that no honest server gives, from a function instead of one.
+const answers = (...given: (() => Response)[]) => ({ fetch: async () => given.shift()!() });
+const opening = () => new Response('x', { status: 206, headers: { 'content-range': 'bytes 0-0/9' } });
+
+test('urlSource() reads no more of an answer than it asked for', async () => {
+  let sent = 0;
+  const endless = new ReadableStream({
+    pull(controller) {
+      sent += 1024;
+      controller.enqueue(new Uint8Array(1024));
+    },
+  });
+  const headers = { 'content-range': 'bytes 2-4/9' };
+  const options = answers(opening, () => new Response(endless, { status: 206, headers }));
+  const source = await urlSource('http://a.test/b', options);
+  await rejects(
+    async () => source.slice(2, 5),
+    'FormatError',
+    /^http:\/\/a\.test\/b: server must give the 3 bytes asked for: it gives more$/,
+  );
+  assert.ok(sent < 10_000);
+});
+
+test('urlSource() takes an answer without a body for an empty file', async () => {
+  assert.is(
+    (
+      await urlSource(
+        'http://a.test/b',
+        answers(() => new Response(null)),
+      )
+    ).byteLength,
+    0,
+  );
+});
+
+test('urlSource() shows only the beginning of what a server says', async () => {
+  const options = answers(() => new Response('', { status: 403, statusText: 'no '.repeat(3000) }));
+  await rejects(
+    () => urlSource('http://a.test/b', options),
+    'FileError',
+    /^cannot read http:\/\/a\.test\/b: (no ?){27}… \(403\)$/,
+  );
+});
+
 test.run();
 
 function serveRange(file: Uint8Array, { headers }: IncomingMessage, response: ServerResponse, tag = '"1"'): void {

@@ -47,6 +47,9 @@ export function checkGrid(grid: Grid): void {
   if (!isGridName(grid.name)) {
     throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${show(grid.name)}`);
   }
+  if (!(typeof grid.mse === 'number' && grid.mse >= 0 && grid.mse < Infinity)) {
+    throw new RangeError(`mse of grid ${grid.name} must be a finite number of at least 0: got ${show(grid.mse)}`);
+  }
   if (isTrellis(grid)) {
     checkTrellis(grid);
     return;

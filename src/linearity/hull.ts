@@ -51,7 +51,7 @@ export const RESOLUTION = 2 ** 10;
 
 /**
  * Prepares a problem, to be solved for any number of budgets.
- * @throws {RangeError} when a tensor has no choice, or a number is out of range
+ * @throws {RangeError} when a tensor has no choice, a number is out of range, or losses have no finite sum
  */
 export function prepare(tensors: readonly Choices[]): Problem {
   let worst = 0;
@@ -63,6 +63,8 @@ export function prepare(tensors: readonly Choices[]): Problem {
     }
     worst += losses.reduce((most, loss) => Math.max(most, loss));
   }
+  if (worst === Infinity)
+    throw new RangeError(`sensitivities must be small enough to be summed: their losses exceed ${Number.MAX_VALUE}`);
   const unit = unitOf(worst);
   const twins = new Map<string, number>();
   const items = tensors.map((choices, i): Item => {

@@ -2,7 +2,7 @@
 
 import { decodeText, type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { FormatError, type Place } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { excerpt, show } from '../excerpt.ts';
 
 /** Largest file that is read: a thousand times the sensitivities of a large model. */
 const FILE_LIMIT = 64 << 20;
@@ -38,7 +38,7 @@ export function membersOf(json: Json | undefined, subject: string, place: Place)
   if (!(json instanceof Map)) throw new FormatError(`${subject} must be a JSON object: got ${show(json)}`, place);
   const left = new Map(json);
   const fail = (key: string, kind: string, value: Json | undefined): never => {
-    throw new FormatError(`${key} must be ${kind}: got ${show(value)}`, place);
+    throw new FormatError(`${excerpt(key)} must be ${kind}: got ${show(value)}`, place);
   };
   const members: Members = {
     has: (key) => json.has(key),

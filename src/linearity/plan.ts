@@ -93,12 +93,15 @@ export function readBitPlan(content: string | Uint8Array, file: string): BitPlan
       const place = { file, tensor: name };
       const own = membersOf(entry, 'tensor', place);
       const seed = own.take('seed');
+      if (typeof seed !== 'number' && seed !== null) {
+        throw new FormatError(`seed must be a number or null: got ${show(seed)}`, place);
+      }
       const tensor = {
         name,
         shape: own.shape('shape'),
         grid: own.string('grid'),
         groupSize: own.number('groupSize'),
-        seed: seed as number | null,
+        seed,
         bpw: own.number('bpw', 0),
         alpha: own.optional('alpha', 0),
         predicted: own.optional('predicted', 0),

@@ -71,10 +71,10 @@ export function planBits(
   const floor = problem.least / weights;
   let plan = planOf(ready, alphas, options, floor);
   const least = bytesOf(plan);
-  if (least > budget.size) {
+  if (!(budget.size >= least)) {
     throw new RangeError(`size must be at least ${least} bytes, that of the smallest plan: got ${budget.size}`);
   }
-  let bits = problem.least + (budget.size - least) * 8;
+  let bits = Math.min(problem.most, problem.least + (budget.size - least) * 8);
   while (bits > problem.least) {
     const next = planOf(ready, alphas, options, bits / weights);
     const excess = bytesOf(next) - budget.size;

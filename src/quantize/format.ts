@@ -8,11 +8,11 @@ import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
 import { type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { isPadding, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { excerpt, show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
-import { checkScheme, quantizedBytes, type Scheme } from './scheme.ts';
+import { checkScheme, quantizedBytes, relativeError, type Scheme } from './scheme.ts';
 import { matrixShape } from './select.ts';
 import { gridNote, readGrid } from './stored-grid.ts';
 
@@ -129,6 +129,12 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
   quantized.sort((a, b) => order.get(a.packed.name)! - order.get(b.packed.name)!);
   const plain = checkpoint.tensors.filter(({ name }) => !parts.has(name) && !name.startsWith(RESERVED));
+  const names = new Set(quantized.map(({ name }) => name));
+  const twice = plain.find(({ name }) => names.has(name));
+  if (twice) {
+    const place = { file: twice.file.file, tensor: twice.name };
+    throw new FormatError('tensor must be quantized or as it was: it is both', place);
+  }
   return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
 
@@ -143,7 +149,14 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
       throw new FormatError(`shard must hold higgs.errors, F64 [${own.length}, 2]: it does not`, { file: file.file });
     }
     const values = new Float64Array(await file.read(tensor));
-    for (const [i, { name }] of own.entries()) errors.set(name, { error: values[2 * i], norm: values[2 * i + 1] });
+    for (const [i, { name }] of own.entries()) {
+      const [error, norm] = [values[2 * i], values[2 * i + 1]];
+      if (!(error >= 0 && norm >= 0 && norm < Infinity && relativeError(error, norm) < Infinity)) {
+        const message = `squared error and norm must be finite and not negative: got ${error} and ${norm}`;
+        throw new FormatError(message, { file: file.file, tensor: name });
+      }
+      errors.set(name, { error, norm });
+    }
   }
   return errors;
 }
@@ -212,7 +225,14 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
     }
     const grid = grids.get(String(about.get('grid')));
     if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is not`, place);
-    const scheme = { grid, groupSize: about.get('groupSize') as number, seed: about.get('seed') as number | null };
+    const [groupSize, seed] = [about.get('groupSize'), about.get('seed')];
+    if (typeof groupSize !== 'number') {
+      throw new FormatError(`groupSize must be a number: got ${show(groupSize)}`, place);
+    }
+    if (typeof seed !== 'number' && seed !== null) {
+      throw new FormatError(`seed must be a number or null: got ${show(seed)}`, place);
+    }
+    const scheme = { grid, groupSize, seed };
     try {
       checkScheme(scheme);
     } catch (cause) {
@@ -229,7 +249,7 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
       const part = checkpoint.get(spec.name);
       if (part?.file !== file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
         throw new FormatError(
-          `shard must hold ${spec.name}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
+          `shard must hold ${excerpt(spec.name)}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
           place,
         );
       }

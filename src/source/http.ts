@@ -1,7 +1,7 @@
 // Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
 
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { excerpt, show } from '../excerpt.ts';
 import type { Source } from './source.ts';
 
 /** Largest file, in bytes, that is held in memory whole because its server knows no range requests. */
@@ -52,7 +52,9 @@ export async function urlSource(url: string | URL, options: HttpOptions = {}): P
       if (start >= end) return new ArrayBuffer(0);
       return request(path, { range: `bytes=${start}-${end - 1}` }, options, async (response) => {
         if (response.status === 206 && tagOf(response) === tag && sizeOf(response, path) === byteLength) {
-          return response.arrayBuffer();
+          const bytes = await readUpTo(response, end - start);
+          if (bytes) return bytes;
+          throw new FormatError(`server must give the ${end - start} bytes asked for: it gives more`, { file: path });
         }
         await response.body?.cancel();
         const message = 'file must stay as it is while it is read: the server has another one now';
@@ -86,12 +88,22 @@ async function request<T>(
       const response = await fetch(path, { headers: { ...options.headers, ...headers }, ...(signal && { signal }) });
       if ([200, 206, 416].includes(response.status)) return await read(response);
       await response.body?.cancel();
-      reason = new FileError('read', path, String(response.status), response.statusText || 'the server refuses');
+      reason = new FileError(
+        'read',
+        path,
+        String(response.status),
+        excerpt(response.statusText) || 'the server refuses',
+      );
       if (response.status !== 429 && response.status < 500) throw reason;
     } catch (error) {
       const isFinal = [FileError, FormatError, UnsupportedError].some((type) => error instanceof type);
       if (isFinal || signal?.aborted) throw error;
-      reason = new FileError('read', path, undefined, `no answer: ${(error as Error).message}`);
+      reason = new FileError(
+        'read',
+        path,
+        undefined,
+        `no answer: ${error instanceof Error ? excerpt(error.message) : show(error)}`,
+      );
     }
     if (attempt === ATTEMPTS) throw reason;
     await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT * 2 ** (attempt - 1)));
@@ -114,15 +126,23 @@ function tagOf(response: Response): string | null {
 }
 
 async function readWhole(response: Response, path: string): Promise<ArrayBuffer> {
+  const bytes = await readUpTo(response, WHOLE_LIMIT);
+  if (bytes) return bytes;
+  const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not`;
+  throw new UnsupportedError('range requests', message, { file: path });
+}
+
+// The body, or undefined where it has more than `limit` bytes: what a server sends beyond them is not kept.
+async function readUpTo(response: Response, limit: number): Promise<ArrayBuffer | undefined> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   let byteLength = 0;
-  const reader = response.body!.getReader();
+  const reader = response.body?.getReader();
+  if (!reader) return new ArrayBuffer(0);
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     byteLength += part.value.length;
-    if (byteLength > WHOLE_LIMIT) {
+    if (byteLength > limit) {
       await reader.cancel();
-      const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not`;
-      throw new UnsupportedError('range requests', message, { file: path });
+      return undefined;
     }
     parts.push(part.value);
   }

@@ -1,0 +1,16 @@
+// All that is fuzzed, in the order in which it takes turns.
+
+import { alphas, plan } from './budgets.ts';
+import { header, index } from './headers.ts';
+import { config, model } from './models.ts';
+import { request } from './requests.ts';
+import { resumed } from './resumed.ts';
+import { server } from './servers.ts';
+import { stored } from './stored.ts';
+import type { Target } from './target.ts';
+import { template, tokenizer } from './texts.ts';
+
+export const targets: readonly Target[] = [
+  ...[header, index, stored, config, model, alphas, plan],
+  ...[template, tokenizer, resumed, server, request],
+];

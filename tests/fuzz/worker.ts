@@ -1,0 +1,116 @@
+// The thread that runs cases: it may hang or run out of memory, and is then ended and started anew (thread.ts).
+
+import { parentPort, workerData } from 'node:worker_threads';
+import type { Files } from './checkpoint.ts';
+import { minimised } from './minimise.ts';
+import { judge, type Verdict } from './oracle.ts';
+import { randomOf } from './random.ts';
+import { openWorld, type Target } from './target.ts';
+import { targets } from './targets.ts';
+
+/** What is asked for: cases from an index on for some time, or one of them. */
+export interface Order {
+  target: string;
+  seed: number;
+  from: number;
+  milliseconds: number;
+  /** Most cases. */
+  count: number;
+}
+
+/** A case that did not end as it may. */
+export interface Finding {
+  target: string;
+  seed: number;
+  index: number;
+  fault: string;
+  /** The smallest input found that has the same fault. */
+  input: Files;
+}
+
+/** What became of an order. */
+export interface Turn {
+  cases: number;
+  /** Of processor time: other work on the machine does not count. */
+  milliseconds: number;
+  outcomes: [outcome: string, cases: number][];
+  findings: Finding[];
+}
+
+// Index of the case at work, for who watches.
+const progress = new Int32Array(workerData as SharedArrayBuffer);
+const world = await openWorld();
+
+// Waits between attempts cost nothing here.
+const wait = globalThis.setTimeout;
+globalThis.setTimeout = ((run: () => void) => wait(run, 0)) as unknown as typeof setTimeout;
+
+let noise: string | undefined;
+const note = (what: string) => {
+  noise ??= what;
+};
+for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir'] as const) {
+  console[method] = (...words: unknown[]) => note(`wrote to the console: ${String(words[0]).slice(0, 100)}`);
+}
+process.on('unhandledRejection', (reason) => note(`an unhandled rejection: ${String(reason).slice(0, 200)}`));
+
+const known = new Set<string>();
+
+async function runInput({ run, subjects = ['memory'], theirs }: Target, files: Files): Promise<Verdict> {
+  noise = undefined;
+  let verdict: Verdict;
+  try {
+    await run(files, world);
+    verdict = { outcome: 'success' };
+  } catch (error) {
+    verdict = judge(error, subjects, theirs);
+  }
+  await new Promise((resolve) => setImmediate(resolve)); // rejections without a handler are told now
+  return noise === undefined ? verdict : { fault: noise };
+}
+
+/** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
+function kindOf(fault: string): string {
+  const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
+  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
+  return `${what}${message.slice(0, 24)}${place}`;
+}
+
+async function take({ target: name, seed, from, milliseconds, count }: Order): Promise<Turn> {
+  const target = targets.find((own) => own.name === name)!;
+  const outcomes = new Map<string, number>();
+  const findings: Finding[] = [];
+  const began = performance.now();
+  const used = process.cpuUsage();
+  let index = from;
+  for (; index < from + count && performance.now() - began < milliseconds; index++) {
+    Atomics.store(progress, 0, index);
+    const input = target.make(randomOf(seed, name, index), world);
+    const { outcome, fault } = await runInput(target, input);
+    const kind = outcome ?? `FAULT ${kindOf(fault!)}`;
+    outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
+    if (fault === undefined || known.has(`${name} ${kind}`)) continue;
+    known.add(`${name} ${kind}`);
+    const isSame = async (files: Files) => {
+      const other = (await runInput(target, files)).fault;
+      return other !== undefined && kindOf(other) === kindOf(fault);
+    };
+    const smallest = await minimised(input, isSame, target.repair);
+    findings.push({ target: name, seed, index, fault, input: smallest });
+  }
+  const { user, system } = process.cpuUsage(used);
+  return { cases: index - from, milliseconds: (user + system) / 1000, outcomes: [...outcomes], findings };
+}
+
+parentPort!.on('message', (order: Order) => {
+  take(order).then(
+    (turn) => parentPort!.postMessage(turn),
+    (error) =>
+      queueMicrotask(() =>
+        wait(() => {
+          throw error;
+        }),
+      ), // a fault of this program ends the thread
+  );
+});
+parentPort!.postMessage('ready');
