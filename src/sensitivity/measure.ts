@@ -7,7 +7,8 @@ import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import type { Threads } from '../workers/threads.ts';
 import { fisherAlphas } from './fisher.ts';
-import { readPartial, writePartial } from './partial.ts';
+import { MATRICES_PER_LAYER } from './matrices.ts';
+import { openPartial } from './partial.ts';
 import { noiseAlphas } from './perturbation.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './sequences.ts';
 import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
@@ -54,15 +55,25 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length };
     const key = JSON.stringify({ identity, config, ...noted, levels, ids: checksumOf(sequences) });
-    const results = partial === undefined ? [] : readPartial(partial, key);
-    const record = (result: number[]) => {
-      results.push(result);
-      onPartial?.(writePartial({ key, results }));
-    };
+    const { layers, vocabSize } = config;
+    const isFisher = estimator === 'fisher';
+    const begun = openPartial(partial, {
+      key,
+      numbers: isFisher ? (MATRICES_PER_LAYER * layers + 1) * draws + 2 : MATRICES_PER_LAYER * levels.length + 1,
+      results: sequences.length * (isFisher ? 1 : layers),
+      ...{ tokens, sequences: sequences.length, vocabSize },
+    });
+    for (const [i, ids] of begun.sampled) sequences[i] ??= { ids, targets: undefined };
+    const { results } = begun;
+    const tell = (done: string) => onPartial?.(done);
+    const record = (result: number[]) => tell(begun.add(result));
+    const recordSampled = (first: number, ids: number[][]) => tell(begun.addSampled(first, ids));
     const { draws: drawn } = settings;
-    const run = { session, sequences, seed, draws: drawn, levels, norms: squaredNorms(session), results, record };
+    const norms = squaredNorms(session);
+    const run = { session, sequences, seed, draws: drawn, levels, norms, results, record, recordSampled };
     const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
     const { base, tensors } = await measure({ ...run, onProgress, signal });
+    await folder.unchanged?.();
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };

@@ -7,7 +7,7 @@ import { fitLevels, meanOf } from './fit.ts';
 import { isFeedForward, MATRICES_PER_LAYER, matrixOf, tensorName } from './matrices.ts';
 import type { Session } from './session.ts';
 import { type Steps, stepsOf } from './steps.ts';
-import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
+import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /** Sensitivities by noise. */
 export async function noiseAlphas(work: Work): Promise<Found> {
@@ -17,7 +17,8 @@ export async function noiseAlphas(work: Work): Promise<Found> {
   const runs = MATRICES_PER_LAYER * draws * levels.length * 2;
   const sampled = sampledTokens(work);
   const steps = stepsOf(sequences.length * (sampled + layers * runs * workspace.tokens), onProgress, signal);
-  await steps.next(Math.floor(results.length / layers) * sampled + results.length * runs * workspace.tokens);
+  const finished = Math.floor(results.length / layers);
+  await steps.next(finished * sampled + sampledBefore(work, finished) + results.length * runs * workspace.tokens);
   for (const i of sequences.keys()) {
     let nll: number | undefined;
     for (let layer = 0; layer < layers; layer++) {
