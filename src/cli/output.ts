@@ -124,6 +124,7 @@ export async function checkOutput(out: string, input: Input, options: OutputOpti
 async function survey(out: string, input: Input, options: OutputOptions, isEarly = false) {
   const { force, resume } = options;
   const place = await placeOf(out, input);
+  const existing = await inspectTarget(out, place.target, place.fileName !== undefined);
   await checkOwner(out, place);
   const held = await heldAt(place, options, isEarly);
   const ending = await endingOf(place);
@@ -140,7 +141,6 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
       `it is complete and in its place${left}; give --resume to finish the run that wrote it, or --force to replace it`,
     );
   }
-  const existing = await inspectTarget(out, place.target, place.fileName !== undefined);
   if (existing === 'other') refuse('it is there already; it is no checkpoint, and so never replaced');
   const isRun = held === 'run' || held === 'bare';
   const goOn = resume === undefined ? 'give --force' : 'give --resume to go on with it, or --force';
