@@ -95,7 +95,7 @@ const grids = 'build/grids.js';
 writeFileSync(grids, readFileSync(grids, 'utf8').replaceAll('= __toBinary(', '= /* @__PURE__ */ __toBinary('));
 await build({
   ...shared,
-  entryPoints: { higgs: 'src/cli/index.ts' },
+  entryPoints: { higgs: 'src/cli/main.ts' },
   outdir: 'build',
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },

@@ -70,6 +70,7 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const { base } = await fisherAlphas({
     ...{ session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },
     record: (result) => results.push(result),
+    recordSampled: () => {},
     ...{ onProgress: undefined, signal: undefined },
   });
   await fisher.close();

@@ -11,6 +11,8 @@ export interface Place {
   tensor?: string;
   /** Offset in bytes from the start of the file. */
   byteOffset?: number;
+  /** A word for the kind of fault, where a caller may want to go on from it. */
+  reason?: string;
 }
 
 /** A file is malformed. Its message opens with the file and the tensor, where they are known. */
@@ -20,9 +22,11 @@ export class FormatError extends Error {
   readonly file: string | undefined;
   readonly tensor: string | undefined;
   readonly byteOffset: number | undefined;
+  readonly reason: string | undefined;
 
   constructor(message: string, place: Place = {}) {
     super(locate(message, place));
+    this.reason = place.reason;
     this.file = place.file;
     this.tensor = place.tensor;
     this.byteOffset = place.byteOffset;

@@ -19,7 +19,7 @@ import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
-import { JOURNAL_NAME } from './quantize/journal.ts';
+import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import {
   dequantizeMatrix,
   type MatrixOptions,
@@ -81,7 +81,7 @@ export interface RunOptions {
    * Keeps a journal in the output, which must be a resumable folder, and goes on with an interrupted run that had the same
    * plan and the same identity.
    */
-  resume?: { identity: string };
+  resume?: Resume;
 }
 
 /** The loaded library. Every method may be called any number of times; nothing is kept between calls. */
@@ -228,7 +228,8 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
           ...(scaleSearch && { scale_search: true }),
         },
       }));
-      if (resume) await (output as ResumableFolder).remove(JOURNAL_NAME);
+      await input.unchanged?.();
+      if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
       if (!options.plan || !('tensors' in options.plan)) return report;
       return { ...report, predicted: predict(report.tensors, sensitivitiesOf(options.plan)) };
     },
@@ -262,13 +263,16 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
         const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
         return options.dtype ? { ...config, [key]: names[options.dtype] } : config;
       });
+      await input.unchanged?.();
       return report;
     },
 
     async verifyCheckpoint(input, { against, ...options } = {}) {
       const stored = await openStored(await openCheckpoint(input));
       const original = against && (await openCheckpoint(against));
-      return verifyCheckpoint(stored, { pool: local, ...options, kernels, against: original });
+      const report = await verifyCheckpoint(stored, { pool: local, ...options, kernels, against: original });
+      for (const folder of [input, against]) await folder?.unchanged?.();
+      return report;
     },
 
     loadModel: async (input, options) => (await import('./decoder.ts')).loadModel(input, options),

@@ -36,6 +36,7 @@ export type { LoadProgress } from './model/load.ts';
 export type { ModelOptions } from './model/model.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
+export type { Resume } from './quantize/journal.ts';
 export type { MatrixOptions, QuantizedMatrix } from './quantize/matrix.ts';
 export type { LayoutOptions, Plan, PlanItem, PlannedShard } from './quantize/plan.ts';
 export type { Report, TensorReport } from './quantize/report.ts';

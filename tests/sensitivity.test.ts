@@ -16,6 +16,7 @@ import { measuredNames, measuredOf } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, squaredNorms } from '../src/sensitivity/session.ts';
 import { taskOf, wordsOfTask } from '../src/sensitivity/task.ts';
 import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
+import { sealLine } from '../src/source/lines.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -121,9 +122,10 @@ for (const estimator of ['fisher', 'noise'] as const) {
       assert.is(read.tensors.size, config.num_hidden_layers * 7 + beside);
       assert.is(writeAlphas(read), wanted);
       assert.is(await fileOf(folder, { ...options, threads: await startThreads(2) }), wanted);
-      assert.is(partials.length, estimator === 'fisher' ? 2 : 4);
-      assert.is(await fileOf(folder, { ...options, partial: partials.at(-2)! }), wanted);
-      assert.is(await fileOf(folder, { ...options, partial: partials.at(-1)! }), wanted);
+      assert.is(partials.length, 1 + (estimator === 'fisher' ? 2 : 4), 'sampled ids, then the results');
+      for (const partial of [partials[0], partials.at(-2), partials.at(-1)]) {
+        assert.is(await fileOf(folder, { ...options, partial: partial! }), wanted);
+      }
       assert.is.not(await fileOf(folder, { ...options, seed: 4 }), wanted);
     });
   }
@@ -304,17 +306,76 @@ test('measureSensitivity() stops at an abort, and refuses what another run had d
   const error = await run.catch((reason) => reason);
   assert.is(error.name, 'AbortError');
   assert.is(partials.length, 1);
+  const other = await measureSensitivity(tiny, { ...few, seed: 1, onPartial: (partial) => partials.push(partial) });
+  assert.is(other.settings.seed, 1);
   const wrong: [string, RegExp][] = [
-    [partials[0].replace('"seed\\":0', '"seed\\":1'), /must be of the same model and settings/],
-    ['{', /must be JSON/],
-    ['{}', /must be of version 2/],
-    [partials[0].replace(/"results":.*/, '"results":[["x"]]}'), /arrays of numbers/],
+    [partials[1], /must be of the same model and settings/],
+    [partials[0].replace('"seed\\":0', '"seed\\":1'), /begin with a line whose seal holds/],
+    ['', /begin with a line whose seal holds/],
+    ['{"higgs.sensitivity":2}', /begin with a line whose seal holds/],
+    [textOf([{ 'higgs.sensitivity': 2, key: 'x' }]), /must be of version 3: got 2/],
+    [textOf([[]]), /begin with a line whose seal holds/],
   ];
   for (const [partial, message] of wrong) {
     const reason = await measureSensitivity(tiny, { ...few, partial }).catch((found) => found);
     assert.is(reason.name, 'FormatError');
     assert.match(reason.message, message);
   }
+});
+
+// Lines as openPartial() writes them.
+function textOf(values: readonly unknown[]): string {
+  let seal = 0;
+  return values
+    .map((value) => {
+      const line = sealLine(value, seal);
+      seal = line.seal;
+      return new TextDecoder().decode(line.bytes);
+    })
+    .join('');
+}
+
+for (const estimator of ['fisher', 'noise'] as const) {
+  test(`${estimator}: a partial with any byte changed is refused, or gone on with from its last good line to the same file`, async () => {
+    const options = { ...few, estimator, levels: [0.01] };
+    const partials: string[] = [];
+    const wanted = await fileOf(tiny, { ...options, onPartial: (partial) => partials.push(partial) });
+    const whole = new TextEncoder().encode(partials.at(-1));
+    const lines = partials.at(-1)!.split('\n');
+    const starts = lines.map((_, i) => new TextEncoder().encode(lines.slice(0, i).join('\n')).length + (i > 0 ? 1 : 0));
+    for (const [i, start] of starts.slice(0, -1).entries()) {
+      for (const at of [start, start + 7, start + 8, start + 12, starts[i + 1] - 2, starts[i + 1] - 1]) {
+        const damaged = whole.slice();
+        damaged[at] ^= 1;
+        const found = await fileOf(tiny, { ...options, partial: new TextDecoder().decode(damaged) }).catch(
+          (error) => error,
+        );
+        if (i === 0) assert.is(found.reason, 'partial', `byte ${at}: ${found}`);
+        else assert.is(found, wanted, `byte ${at} of line ${i}`);
+      }
+    }
+  });
+}
+
+test('a partial whose lines hold but are of another hand is gone on with up to them', async () => {
+  const partials: string[] = [];
+  const wanted = await fileOf(tiny, { ...few, onPartial: (partial) => partials.push(partial) });
+  const values = partials
+    .at(-1)!
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line.slice(9)));
+  const [opening, sampled, first, second] = values;
+  const changed = [
+    [opening, sampled, first, second, second],
+    [opening, sampled, first.slice(1)],
+    [opening, sampled, first.map(String)],
+    [opening, { ...sampled, sampled: 1 }, first],
+    [opening, { ...sampled, ids: sampled.ids.map((ids: number[]) => ids.map(() => 1e9)) }],
+    [opening, null, first],
+    [opening, { sampled: 0, ids: 'x' }],
+  ];
+  for (const lines of changed) assert.is(await fileOf(tiny, { ...few, partial: textOf(lines) }), wanted);
 });
 
 test('measureSensitivity() refuses weights that are not finite, which would give no sensitivities', async () => {

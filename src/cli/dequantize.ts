@@ -54,6 +54,7 @@ async function dequantize(path: string, options: Options): Promise<void> {
       const staging = await stageOutput(options.output, input, { force: options.force });
       const { fileName } = staging;
       const began = performance.now();
+      let isDone = false; // a complete output stays where it is
       try {
         const done = await higgs.dequantizeCheckpoint(input.folder, staging.folder, {
           dtype: options.dtype?.toUpperCase() as PlainDtype | undefined,
@@ -63,10 +64,11 @@ async function dequantize(path: string, options: Options): Promise<void> {
           signal,
           onProgress: (step) => progress.update(bytesStep(step)),
         });
+        isDone = true;
         await staging.commit();
         return { ...done, seconds: (performance.now() - began) / 1000 };
       } catch (error) {
-        await staging.discard();
+        if (!isDone) await staging.discard();
         throw error;
       }
     });

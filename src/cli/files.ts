@@ -1,8 +1,7 @@
-// The small files that verbs read and write whole: texts, plans, sensitivities.
+// The small files that verbs read whole: texts, plans, sensitivities.
 
-import { rename, rm, stat, writeFile } from 'node:fs/promises';
 import { FileError } from '../errors.ts';
-import { fileError, openFile } from '../source/file.ts';
+import { openFile } from '../source/file.ts';
 
 /** Largest file or input that is read whole, in bytes: a text of it has some 60 million tokens, weeks of measuring. */
 export const WHOLE_LIMIT = 256 << 20;
@@ -53,23 +52,4 @@ function checkWhole(path: string, byteLength: number): void {
 /** A text in UTF-8. @throws {FileError} when it cannot be read */
 export async function readText(path: string): Promise<string> {
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readBytes(path));
-}
-
-/** Writes a file by another name and renames it: under its own it is whole or not there. @throws {FileError} */
-export async function replaceFile(path: string, content: string): Promise<void> {
-  const aside = `${path}.${process.pid}`;
-  try {
-    await writeFile(aside, content);
-    await rename(aside, path);
-  } catch (error) {
-    await rm(aside, { force: true }).catch(() => {});
-    throw fileError('write', path, error);
-  }
-}
-
-export async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -10,19 +10,35 @@ import { addInspect } from './inspect.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
-import { complain, onOutputError, print } from './print.ts';
+import { complain, print } from './print.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
 import { addVerify } from './verify.ts';
 
-const program = new Command('higgs')
-  .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
-  .version(version, '-V, --version')
-  .configureHelp({ helpWidth: 120 })
-  .addHelpText(
-    'after',
-    `
+/**
+ * Runs a command line. What it prints goes to the process's standard output and error.
+ * @param args behind the program's name
+ * @returns the exit code
+ */
+export async function run(args: readonly string[]): Promise<number> {
+  try {
+    await program().parseAsync(args, { from: 'user' });
+    return EXIT.done;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    return reportError(error);
+  }
+}
+
+function program(): Command {
+  const program = new Command('higgs')
+    .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
+    .version(version, '-V, --version')
+    .configureHelp({ helpWidth: 120 })
+    .addHelpText(
+      'after',
+      `
 Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bits 4
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-mixed --bpw 3.25
@@ -33,38 +49,31 @@ Examples:
   $ higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw --against Llama-3.2-1B
 
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
-  );
-const verbs = [
-  ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addDequantize, addVerify],
-  ...[addGenerate, addChat, addPerplexity, addBench],
-];
-for (const add of verbs) add(program);
-// As commander's own, and a name that is no verb's has the suggestion that it has as a verb.
-program
-  .helpCommand(false)
-  .command('help')
-  .argument('[command]')
-  .description('display help for command')
-  .action((name?: string) => {
-    if (name === undefined) return program.help();
-    program.commands.find((command) => command.name() === name)?.help();
-    program.parse([name], { from: 'user' });
-  });
-for (const command of [program, ...program.commands]) {
-  command.exitOverride().showHelpAfterError('(add --help for the options)');
-  command.configureOutput({
-    writeOut: (text) => print(text.replace(/\n$/, '')),
-    writeErr: complain,
-    outputError: (text) => complain(text.replace(/^error: /, 'higgs: ')),
-  });
-}
+    );
+  const verbs = [
+    ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addDequantize, addVerify],
+    ...[addGenerate, addChat, addPerplexity, addBench],
+  ];
+  for (const add of verbs) add(program);
+  // As commander's own, and a name that is no verb's has the suggestion that it has as a verb.
+  program
+    .helpCommand(false)
+    .command('help')
+    .argument('[command]')
+    .description('display help for command')
+    .action((name?: string) => {
+      if (name === undefined) return program.help();
+      program.commands.find((command) => command.name() === name)?.help();
+      program.parse([name], { from: 'user' });
+    });
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().showHelpAfterError('(add --help for the options)');
+    command.configureOutput({
+      writeOut: (text) => print(text.replace(/\n$/, '')),
+      writeErr: complain,
+      outputError: (text) => complain(text.replace(/^error: /, 'higgs: ')),
+    });
+  }
 
-// A reader that goes away, as in `higgs inspect … | head`, is no fault.
-onOutputError(({ code }) => process.exit(code === 'EPIPE' ? EXIT.done : EXIT.failed));
-
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-  else process.exitCode = reportError(error);
+  return program;
 }

@@ -38,7 +38,8 @@ export async function openInput(path: string): Promise<Input> {
     throw new FormatError('input must be a directory or a .safetensors file: it is neither', { file: path });
   }
   const file = await openFile(path);
-  const folder = { ...folderOf(dirname(path), { [basename(path)]: file }), close: () => file.close() };
+  const { unchanged, close } = file;
+  const folder = { ...folderOf(dirname(path), { [basename(path)]: file }), unchanged, close };
   return { folder, path: real, isFile: true, files: async () => [real] };
 }
 

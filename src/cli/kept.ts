@@ -11,9 +11,11 @@ import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
 import { readArchitecture } from '../model/families/family.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { measuredNames } from '../sensitivity/measured.ts';
+import { PARTIAL_REASON } from '../sensitivity/partial.ts';
 import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
-import { readBytes, readText, replaceFile } from './files.ts';
+import { writeWhole } from './commit.ts';
+import { readText } from './files.ts';
 import { checkModel, type Input } from './input.ts';
 import { type Measurement, measureModel } from './measurement.ts';
 import { say } from './print.ts';
@@ -30,6 +32,7 @@ export function modelSensitivities(input: Input, tensors: readonly PlanTensor[],
     const settings = await settingsFor(input);
     checkMeasured(tensors, settings.measured);
     const { alphas, isOurs } = await findKept(input, settings);
+    if (alphas) await rm(`${pathOf(input)}.partial`, { force: true }).catch(() => {}); // of a run that ended as it kept them
     return alphas ?? measureAndKeep(input, threads, isOurs ? pathOf(input) : undefined);
   });
 }
@@ -82,15 +85,17 @@ function checkMeasured(tensors: readonly PlanTensor[], measured: ReadonlySet<str
 async function findKept(input: Input, { estimator, noted }: Settings): Promise<{ alphas?: Alphas; isOurs: boolean }> {
   const path = pathOf(input);
   let alphas: Alphas;
+  let content: string;
   try {
-    alphas = readAlphas(await readBytes(path), path);
+    content = await readText(path);
+    alphas = readAlphas(content, path);
   } catch (error) {
     if (error instanceof FormatError || error instanceof UnsupportedError) say(`not used: ${error.message}`);
     else if (!(error instanceof FileError)) throw error;
     return { isOurs: true };
   }
-  const { files, ...own } = alphas.settings;
-  if (typeof files !== 'string') {
+  const { files, content: seal, ...own } = alphas.settings;
+  if (typeof files !== 'string' && typeof seal !== 'string') {
     say(`not used: ${path}: no command kept it, so it is left as it is; --alphas takes it`);
     return { isOurs: false };
   }
@@ -99,8 +104,20 @@ async function findKept(input: Input, { estimator, noted }: Settings): Promise<{
     say(`not used: ${path}: it is of other ${isSame ? 'weights or another configuration' : 'settings'}`);
     return { isOurs: true };
   }
+  if (content !== sealed(content)) {
+    say(`not used: ${path}: it is not as it was kept, so it is damaged or was changed`);
+    return { isOurs: true };
+  }
   say(`sensitivities of ${path} (${described(alphas)})`);
   return { alphas, isOurs: true };
+}
+
+// The content with its own SHA-256 among its notes, taken where that is 64 zeros.
+function sealed(content: string): string {
+  const note = /("content":"sha256 )[0-9a-f]{64}"/;
+  const blank = content.replace(note, `$1${'0'.repeat(64)}"`);
+  const digest = createHash('sha256').update(blank).digest('hex');
+  return note.test(content) ? blank.replace(note, `$1${digest}"`) : '';
 }
 
 // SHA-256 of all that α depends on: configuration and weights.
@@ -137,7 +154,7 @@ async function measureAndKeep(input: Input, threads: number, path: string | unde
   const keep = async (to: string, content: string) => {
     if (fault !== undefined) return;
     try {
-      await replaceFile(to, content);
+      await writeWhole(to, content, { force: true });
       isSaved = true;
     } catch (error) {
       fault = `not kept: ${(error as Error).message}`;
@@ -160,7 +177,8 @@ async function measureAndKeep(input: Input, threads: number, path: string | unde
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   if (path !== undefined) {
-    await keep(path, writeAlphas({ ...alphas, settings: { ...alphas.settings, files } }));
+    const settings = { ...alphas.settings, files, content: `sha256 ${'0'.repeat(64)}` };
+    await keep(path, sealed(writeAlphas({ ...alphas, settings })));
     await rm(unfinished, { force: true }).catch(() => {});
   }
   say(`sensitivities measured in ${seconds} s (${described(alphas)}), ${fault ?? `kept in ${path}`}`);
@@ -172,7 +190,7 @@ async function measureFrom(measurement: Measurement): Promise<Alphas> {
   try {
     return await measureModel(measurement);
   } catch (error) {
-    const isOther = error instanceof FormatError && error.message.startsWith('unfinished sensitivities');
+    const isOther = error instanceof FormatError && error.reason === PARTIAL_REASON;
     if (measurement.partial === undefined || !isOther) throw error;
     return measureModel({ ...measurement, partial: undefined });
   }

@@ -1,23 +1,40 @@
-// Output is written to <out>.partial and renamed when it is complete: under its own name it is whole or not there.
+// Where a verb writes: what is at the output's name, what an interrupted run left beside it, and whose it is. How the output gets its name
+// is commit.ts's.
 
-import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, realpath, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
+import type { Shard } from '../checkpoint/safetensors/layout.ts';
 import { FileError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { createFolder, fileError, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
+import {
+  attempt,
+  type Ending,
+  emptyRun,
+  endingOf,
+  finishOutput,
+  isAlive,
+  isThere,
+  LOCK_NAME,
+  type Place,
+  placeOutput,
+  removeRun,
+  restore,
+  takeBack,
+  undoTakeBack,
+} from './commit.ts';
 import type { Input } from './input.ts';
 import { UsageError } from './usage.ts';
-
-/** Names the process that writes to a directory; with the journal it tells that the directory is ours. */
-const LOCK_NAME = 'higgs.lock';
 
 export interface OutputOptions {
   /** Replaces what is at the output's name, and what an interrupted run left. */
   force?: boolean | undefined;
-  /** Goes on with an interrupted run. */
-  resume?: boolean | undefined;
+  /** Goes on with an interrupted run; left out by verbs that cannot. */
+  resume?: boolean;
+  /** The files that the run will write, by whose headers it knows a complete output that has no journal. */
+  shards?: (fileName: string | undefined) => Promise<readonly Shard[]>;
 }
 
 /** An output on its way. */
@@ -27,13 +44,15 @@ export interface Staging {
   path: string;
   /** Whether nothing of an earlier run is in it. */
   isNew: boolean;
+  /** Whether an earlier run's files are complete, by their headers, and have no journal. */
+  isBare: boolean;
   /** Set if the output is one file: its name. */
   fileName: string | undefined;
-  /** Renames the output to its own name. */
+  /** Gives the output its name. A fault of the system is told with how far that came. */
   commit(): Promise<void>;
-  /** Removes what was written. */
+  /** Removes what was written. A fault of the system is told, not raised: there was one before. */
   discard(): Promise<void>;
-  /** Closes files and leaves what was written, to be resumed. */
+  /** Closes files and leaves what was written, to be resumed. As `discard`, it raises nothing. */
   leave(): Promise<void>;
 }
 
@@ -44,56 +63,103 @@ export interface Staging {
  * @throws {FileError} when it exists and `force` is not set, or cannot be written
  */
 export async function stageOutput(out: string, input: Input, options: OutputOptions): Promise<Staging> {
-  const { target, path, isFile, existing } = await placeOf(out, input, options);
-  const isNew = await claim(out, path, options);
+  const { place, ending, held, mayReplace } = await survey(out, input, options);
+  const { target, path, fileName } = place;
+  // An unfinished ending comes first to its end, or is taken back to where a run can be gone on with.
+  const isTakenBack = ending?.isPlaced === true && options.resume === true;
+  if (isTakenBack) await takeBack(place, ending.aside);
+  else if (ending?.isPlaced) await finishOutput(place, ending.aside);
+  else if (ending?.aside) await restore(place, ending.aside);
+  const isKept = options.resume === true && (isTakenBack || held === 'run' || held === 'bare');
+  await claim(path, isKept);
   const folder = await createFolder(path, { resume: true });
-  const fileName = isFile ? basename(target) : undefined;
-  const unlock = () => attempt('write', path, () => rm(join(path, LOCK_NAME), { force: true }));
 
   return {
     folder,
     path,
-    isNew,
+    isNew: !isKept,
+    isBare: isKept && held === 'bare',
     fileName,
     async commit() {
       await folder.close();
-      await unlock();
-      // The old output goes out of the way under a name that nobody has, so that at any time one of the two is whole.
-      const aside =
-        existing === 'checkpoint' ? await attempt('replace', out, () => mkdtemp(`${target}.replaced-`)) : undefined;
-      const old = aside && join(aside, basename(target));
-      await attempt('replace', out, async () => {
-        if (old) await rename(target, old);
-        if (existing === 'empty') await rmdir(target);
-        try {
-          await rename(fileName ? join(path, fileName) : path, target);
-        } catch (error) {
-          if (old) await rename(old, target);
-          throw error;
+      try {
+        const existing = await inspectTarget(out, target, fileName !== undefined);
+        if (existing === 'other' || (existing === 'checkpoint' && !mayReplace)) {
+          throw new FileError(
+            'write',
+            out,
+            undefined,
+            'it was made while this ran; give --force with --resume to replace it',
+          );
         }
-        if (fileName) await rm(path, { recursive: true });
-      });
-      if (aside) await remove(aside);
+        await placeOutput(place, existing);
+      } catch (error) {
+        tell(await endingText(out, place, options));
+        throw error;
+      }
     },
     async discard() {
-      await folder.close();
-      await remove(path);
+      await quietly(async () => {
+        await folder.close();
+        await removeRun(path);
+      });
     },
     async leave() {
-      await folder.close();
-      await unlock();
+      await quietly(async () => {
+        await folder.close();
+        if (isTakenBack) await undoTakeBack(place);
+        // Without a journal it is the lock by which the directory is known to be ours.
+        else if (await isThere(join(path, JOURNAL_NAME))) await rm(join(path, LOCK_NAME), { force: true });
+      });
     },
   };
 }
 
 /** Raises what `stageOutput` would, and writes nothing: for before long work. */
 export async function checkOutput(out: string, input: Input, options: OutputOptions): Promise<void> {
-  const { path } = await placeOf(out, input, options);
-  await heldAt(out, path, options);
+  await survey(out, input, options, true);
 }
 
-// Where the output goes, and what is there.
-async function placeOf(out: string, input: Input, options: OutputOptions) {
+// What is there, if the options say what becomes of it.
+async function survey(out: string, input: Input, options: OutputOptions, isEarly = false) {
+  const { force, resume } = options;
+  const place = await placeOf(out, input);
+  const existing = await inspectTarget(out, place.target, place.fileName !== undefined);
+  await checkOwner(out, place);
+  const held = await heldAt(place, options, isEarly);
+  const ending = await endingOf(place);
+  const mayReplace = force || (resume && ending?.replaces) || false;
+  const refuse = (reason: string): never => {
+    throw new FileError('write', out, undefined, reason);
+  };
+  const partial = `${out}.partial`;
+  if (ending?.isPlaced) {
+    if (force || resume) return { place, ending, held, mayReplace };
+    const left = ending.aside ? `, what it replaced is still in ${ending.aside}` : '';
+    if (resume === undefined) refuse(`it is there already${left}; give --force to replace it`);
+    refuse(
+      `it is complete and in its place${left}; give --resume to finish the run that wrote it, or --force to replace it`,
+    );
+  }
+  if (existing === 'other') refuse('it is there already; it is no checkpoint, and so never replaced');
+  const isRun = held === 'run' || held === 'bare';
+  const goOn = resume === undefined ? 'give --force' : 'give --resume to go on with it, or --force';
+  if (existing === 'checkpoint' && !mayReplace) {
+    if (!isRun) refuse('it is there already; give --force to replace it');
+    const both = resume === undefined ? '' : '--resume with --force to go on with that and replace it, or ';
+    refuse(`it is there already, and ${partial} holds an interrupted run; give ${both}--force to start again`);
+  }
+  if (isRun && !force && !resume) {
+    if (!ending?.aside) refuse(`${partial} holds an interrupted run; ${goOn} to start again`);
+    refuse(
+      `${partial} holds an interrupted run, which moved the old output to ${ending?.aside}; ${goOn} to put that back and start again`,
+    );
+  }
+  return { place, ending, held, mayReplace };
+}
+
+// Where the output goes: never into the input, or around it.
+async function placeOf(out: string, input: Input): Promise<Place> {
   if (out === '') throw new UsageError('--output must not be empty');
   const target = await realTarget(out);
   const path = `${target}.partial`;
@@ -102,49 +168,65 @@ async function placeOf(out: string, input: Input, options: OutputOptions) {
   if (!input.isFile && target.endsWith('.safetensors')) {
     throw new UsageError(`--output must be a directory, as the input is one: got ${out}`);
   }
-  const existing = await inspectTarget(out, target, isFile);
-  if (existing === 'other' || (existing === 'checkpoint' && !options.force)) {
-    const hint =
-      existing === 'checkpoint' ? 'give --force to replace it' : 'it is no checkpoint, and so never replaced';
-    throw new FileError('write', out, undefined, `it is there already; ${hint}`);
-  }
-  return { target, path, isFile, existing };
+  return { target, path, fileName: isFile ? basename(target) : undefined };
 }
 
-// Makes the place where the files are until they are complete this run's own. Whether it was not there before.
-async function claim(out: string, path: string, options: OutputOptions): Promise<boolean> {
-  const held = await heldAt(out, path, options);
-  if (held.length > 0 && !options.resume) await remove(path);
-  // Not recursive: on a read-only file system that would say that there is no such directory.
-  await attempt('create', path, () => makeDirectory(path));
-  const lock = join(path, LOCK_NAME);
-  await attempt('write', lock, () => rm(lock, { force: true })); // of a process that ended
-  await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: 'wx' }));
-  return held.length === 0 || !options.resume;
-}
-
-// What an interrupted run left there, if the options say what becomes of it.
-async function heldAt(out: string, path: string, options: OutputOptions): Promise<string[]> {
-  const held = await readdir(path).catch((error): string[] => {
+// What an earlier run left where the output grows: a run, one that is complete and has no journal, or nothing to go on with.
+// @param isEarly before it is known what the run will write
+async function heldAt(
+  { path, fileName }: Place,
+  { shards }: OutputOptions,
+  isEarly: boolean,
+): Promise<'nothing' | 'run' | 'bare'> {
+  const names = await readdir(path).catch((error): string[] => {
     if (error.code === 'ENOENT') return [];
     throw fileError('read', path, error);
   });
-  if (held.length > 0) {
-    const isRun = held.includes(LOCK_NAME) || held.includes(JOURNAL_NAME);
-    if (!isRun || !held.every(isOurs)) {
-      throw new FileError('write', path, undefined, 'it holds files that higgs did not write');
-    }
-    const other = await ownerOf(path);
-    if (other !== undefined) {
-      const hint = `if process ${other} is none of higgs, remove ${join(path, LOCK_NAME)}`;
-      throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
-    }
-    if (!options.resume && !options.force) {
-      const hint = 'give --resume to go on with it, or --force to start again';
-      throw new FileError('write', out, undefined, `${out}.partial holds an interrupted run; ${hint}`);
-    }
+  const own = names.filter((name) => name !== LOCK_NAME);
+  if (own.length === 0) return 'nothing';
+  if (names.every(isOurs)) {
+    const isBegun = !own.includes(JOURNAL_NAME) || (await stat(join(path, JOURNAL_NAME))).size > 0;
+    if (own.length === 1 && !isBegun) return 'nothing';
+    if (own.length < names.length || own.includes(JOURNAL_NAME)) return 'run';
+    if (isEarly || (shards && (await haveHeaders(path, names, await shards(fileName))))) return 'bare';
   }
-  return held;
+  throw new FileError('write', path, undefined, 'it holds files that higgs did not write');
+}
+
+// Whether the files are those that a run would write, as far as headers tell.
+async function haveHeaders(path: string, names: readonly string[], shards: readonly Shard[]): Promise<boolean> {
+  const weights = names.filter((name) => name.endsWith('.safetensors'));
+  if (weights.length !== shards.length) return false;
+  const folder = await openFolder(path);
+  try {
+    for (const { fileName, header, byteLength } of shards) {
+      if (!weights.includes(fileName)) return false;
+      const source = await folder.open(fileName);
+      if (source.byteLength !== byteLength) return false;
+      if (Buffer.compare(new Uint8Array(await source.slice(0, header.length)), header) !== 0) return false;
+    }
+    return true;
+  } finally {
+    await folder.close();
+  }
+}
+
+// Makes the place where the files are until they are complete this run's own, with what it holds or without.
+async function claim(path: string, isKept: boolean): Promise<void> {
+  // Not recursive: on a read-only file system that would say that there is no such directory.
+  await attempt('create', path, () => makeDirectory(path));
+  const lock = join(path, LOCK_NAME);
+  const isOld = await isThere(lock); // of a process that ended; it stays whatever happens: by it the rest is known to be ours
+  try {
+    await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: isOld ? 'w' : 'wx' }));
+  } catch (error) {
+    if (!isOld) {
+      await rm(lock, { force: true }).catch(() => {}); // the first error is the one to tell
+      await rmdir(path).catch(() => {}); // unless it holds an earlier run
+    }
+    throw error;
+  }
+  if (!isKept) await emptyRun(path);
 }
 
 async function makeDirectory(path: string): Promise<void> {
@@ -153,21 +235,37 @@ async function makeDirectory(path: string): Promise<void> {
   });
 }
 
-// The process that writes there, if it still runs.
-async function ownerOf(path: string): Promise<number | undefined> {
-  const pid = Number(await readFile(join(path, LOCK_NAME), 'utf8').catch(() => ''));
-  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return undefined;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return undefined;
+// Refuses an output that another process is writing, which may have given it its name already.
+async function checkOwner(out: string, { target, path }: Place): Promise<void> {
+  for (const place of [path, target]) {
+    const lock = join(place, LOCK_NAME);
+    const pid = Number(await readFile(lock, 'utf8').catch(() => ''));
+    if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid || !isAlive(pid)) continue;
+    const hint = `if process ${pid} is none of higgs, remove ${lock}`;
+    throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
   }
-  return pid;
+}
+
+// What is where after an ending that failed.
+async function endingText(out: string, place: Place, { resume }: OutputOptions): Promise<string> {
+  const hint = resume === undefined ? 'run again with --force' : 'run again with --resume';
+  const ending: Ending | undefined = await endingOf(place).catch(() => undefined);
+  const aside = ending?.aside ? `, the old output in ${ending.aside}` : '';
+  if (ending?.isPlaced) return `the output is complete and in its place${aside}; ${hint} to finish`;
+  return `the output is complete, in ${out}.partial${aside}; ${hint}`;
+}
+
+async function quietly(run: () => Promise<void>): Promise<void> {
+  await run().catch((error) => tell(error instanceof FileError ? error.message : String(error)));
+}
+
+function tell(text: string): void {
+  process.stderr.write(`higgs: ${text}\n`);
 }
 
 /** Whether an interrupted run can be resumed: at least its journal is there. */
 export async function canResume({ path }: Staging): Promise<boolean> {
-  return (await readdir(path).catch((): string[] => [])).includes(JOURNAL_NAME);
+  return isThere(join(path, JOURNAL_NAME));
 }
 
 // The real path of a name that need not exist: its directory must.
@@ -219,16 +317,4 @@ async function inspectTarget(
 function isOurs(name: string): boolean {
   const kinds = /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i;
   return [JOURNAL_NAME, LOCK_NAME, `${SENSITIVITIES_NAME}.partial`].includes(name) || kinds.test(name);
-}
-
-async function remove(path: string): Promise<void> {
-  await attempt('remove', path, () => rm(path, { recursive: true, force: true }));
-}
-
-async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw fileError(action, path, error);
-  }
 }

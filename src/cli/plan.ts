@@ -1,24 +1,25 @@
 // higgs plan: a grid for every tensor, chosen for a budget.
 
-import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
+import { show } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
 import { type BitPlan, writeBitPlan } from '../linearity/plan.ts';
-import { fileError } from '../source/file.ts';
 import { addBits, type BitOptions, planFor } from './budget.ts';
+import { checkWritable, writeWhole } from './commit.ts';
 import { openInput } from './input.ts';
 import { plotOf } from './plot.ts';
 import { print, printJson } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions } from './selection.ts';
 import { bytesText, counted, countText, lossText, table } from './terminal.ts';
-import { byteSize, integer } from './usage.ts';
+import { byteSize, integer, UsageError } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
   plot?: string;
   maxShardSize: number;
   threads: number;
+  force?: boolean;
   json?: boolean;
 }
 
@@ -41,6 +42,7 @@ export function addPlan(program: Command): void {
     )
     .option('-o, --output <file>', 'write the plan, as JSON')
     .option('--plot <file>', 'draw the trade-off, as SVG')
+    .option('--force', 'replace existing files')
     .option('--json', 'print the plan and the trade-off as JSON')
     .addHelpText(
       'after',
@@ -55,25 +57,23 @@ Examples:
 }
 
 async function plan(path: string, options: Options): Promise<void> {
+  const { output, plot, force = false } = options;
+  if (output !== undefined && output === plot)
+    throw new UsageError(`--output and --plot must be two files: got ${show(plot)}`);
   const input = await openInput(path);
   try {
+    for (const file of [output, plot]) if (file !== undefined) await checkWritable(file, { force });
     const higgs = await loadAll();
     const { plan, tensors, alphas, settings } = await planFor(higgs, input, options, options.maxShardSize, options);
     const tradeoff = higgs.tradeoff(tensors, alphas, settings);
     const { bytesOut } = await higgs.planCheckpoint(input.folder, { plan, maxShardBytes: options.maxShardSize });
-    if (options.output !== undefined) await write(options.output, writeBitPlan(plan));
-    if (options.plot !== undefined) await write(options.plot, plotOf(plan, tradeoff));
+    if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
+    if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
     if (options.json) printJson({ plan, tradeoff, bytesOut });
     else print(planText(plan, tradeoff, bytesOut));
   } finally {
     await input.folder.close();
   }
-}
-
-async function write(path: string, text: string): Promise<void> {
-  await writeFile(path, text).catch((error) => {
-    throw fileError('write', path, error);
-  });
 }
 
 function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number): string {

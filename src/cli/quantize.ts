@@ -83,7 +83,7 @@ async function quantize(path: string, options: Options): Promise<void> {
   const input = await openInput(path);
   try {
     const text = await openText(options, input);
-    if (!options.dryRun) await checkOutput(options.output!, input, options);
+    if (!options.dryRun) await checkOutput(options.output!, input, outputOptions(options));
     const settings = await settingsOf(input, options);
     if (options.dryRun) {
       const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
@@ -153,23 +153,34 @@ async function settingsOf(input: Input, options: Options): Promise<CheckpointOpt
   return { ...scheme, plan: found.plan };
 }
 
+function outputOptions({ force, resume = false }: Options) {
+  return { force, resume };
+}
+
 async function run(input: Input, out: string, settings: CheckpointOptions, options: Options): Promise<TimedReport> {
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
     const plan = await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
     if (plan.weights === 0 && settings.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');
     }
-    const staging = await stageOutput(out, input, options);
-    const { fileName } = staging;
+    const layout = (fileName: string | undefined) => ({
+      ...settings,
+      ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
+    });
+    const shardsOf = async (fileName: string | undefined) =>
+      (await higgs.planCheckpoint(input.folder, layout(fileName))).shards;
+    const identity = await identityOf(input);
+    const staging = await stageOutput(out, input, { ...outputOptions(options), shards: shardsOf });
     const began = performance.now();
     let report: QuantizeReport;
     try {
+      // Without a journal nothing says what a complete output was made from.
+      if (staging.isBare) await higgs.verifyCheckpoint(staging.folder, { against: input.folder, pool, signal });
       report = await higgs.quantizeCheckpoint(input.folder, staging.folder, {
-        ...settings,
-        ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
+        ...layout(staging.fileName),
         pool,
         signal,
-        resume: { identity: await identityOf(input) },
+        resume: { identity, adopt: staging.isBare, keepJournal: true },
         onProgress: ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
           progress.update(
             weights > 0
@@ -178,7 +189,9 @@ async function run(input: Input, out: string, settings: CheckpointOptions, optio
           ),
       });
     } catch (error) {
-      if (error instanceof FormatError || error instanceof UnsupportedError || !(await canResume(staging))) {
+      const isFault = error instanceof FormatError || error instanceof UnsupportedError;
+      const isChanged = identity !== (await identityOf(input).catch(() => undefined)); // nobody can go on with that
+      if (isFault || isChanged || !(await canResume(staging))) {
         if (staging.isNew) await staging.discard();
         else await staging.leave();
         throw error;
@@ -189,12 +202,7 @@ async function run(input: Input, out: string, settings: CheckpointOptions, optio
       else say(kept);
       throw error;
     }
-    try {
-      await staging.commit();
-    } catch (error) {
-      say(`the output is complete, in ${out}.partial`);
-      throw error;
-    }
+    await staging.commit();
     return { ...report, seconds: (performance.now() - began) / 1000 };
   });
 }

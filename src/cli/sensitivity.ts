@@ -9,11 +9,12 @@ import type { SensitivityCost } from '../sensitivity/cost.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { startThreads } from '../workers/node.ts';
-import { isThere, readText, replaceFile } from './files.ts';
+import { attempt, checkWritable, isThere, writeWhole } from './commit.ts';
+import { readText } from './files.ts';
 import { openModel } from './input.ts';
 import { measureModel } from './measurement.ts';
 import { print, printJson, printJsonText } from './print.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 import { bytesText, countText, durationText, table } from './terminal.ts';
 import { integer, UsageError } from './usage.ts';
 
@@ -142,18 +143,40 @@ async function measure(
 ): Promise<Alphas> {
   const unfinished = `${output}.partial`;
   const partial = await claim(output, unfinished, options);
-  const save = (content: string) => replaceFile(unfinished, content);
-  const alphas = await measureModel({ folder, name, settings, threads: options.threads, partial, save });
-  await replaceFile(output, writeAlphas(alphas));
-  await rm(unfinished, { force: true });
-  return alphas;
+  const { threads, force = false } = options;
+  let isSaved = partial !== undefined;
+  const save = async (content: string) => {
+    await writeWhole(unfinished, content, { force: true });
+    isSaved = true;
+  };
+  try {
+    const alphas = await measureModel({ folder, name, settings, threads, partial, save });
+    await writeWhole(output, writeAlphas(alphas), { force });
+    await attempt('remove', unfinished, () => rm(unfinished, { force: true }));
+    return alphas;
+  } catch (error) {
+    const kept = `what is measured is kept in ${unfinished}; run again with --resume to go on`;
+    if (error instanceof Interrupted && isSaved) error.message = `interrupted; ${kept}`;
+    throw error;
+  }
 }
 
 // What an interrupted run left, if the run is to go on.
-async function claim(output: string, unfinished: string, { resume, force }: Options): Promise<string | undefined> {
-  if (!force && (await isThere(output))) {
-    throw new FileError('write', output, undefined, 'it is there already; give --force to replace it');
+async function claim(
+  output: string,
+  unfinished: string,
+  { resume, force = false }: Options,
+): Promise<string | undefined> {
+  if (!force && (await isThere(output)) && (await isThere(unfinished))) {
+    const hint = 'give --resume with --force to go on with that and replace it, or --force to start again';
+    throw new FileError(
+      'write',
+      output,
+      undefined,
+      `it is there already, and ${unfinished} holds an interrupted run; ${hint}`,
+    );
   }
+  await checkWritable(output, { force });
   if (!(await isThere(unfinished))) return undefined;
   if (resume) return readText(unfinished);
   if (force) return undefined;

@@ -9,7 +9,7 @@ import { bytesPerWeight, FACTOR_COLS, type Kernels, rowsPerBlock } from '../kern
 import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Results } from '../workers/jobs.ts';
 import type { Pool } from '../workers/pool.ts';
-import { type JournalEntry, openJournal } from './journal.ts';
+import { type JournalEntry, openJournal, type Resume } from './journal.ts';
 import { inOrder } from './pipeline.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
 import { type Report, reportOf } from './report.ts';
@@ -39,11 +39,8 @@ export interface RunOptions {
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
-  /**
-   * Text that tells this run from others, such as options and the input's dates: what an interrupted run wrote is gone on
-   * with only if it is the same. Needs a resumable output.
-   */
-  resume?: { identity: string } | undefined;
+  /** Keeps a journal, and goes on with an interrupted run of the same identity. Needs a resumable output. */
+  resume?: Resume | undefined;
 }
 
 type Block =
@@ -69,12 +66,10 @@ export async function runPlan(
   const { pool, kernels, scaleSearch = false, onProgress, signal, resume } = options;
   const journal =
     resume &&
-    (await openJournal(
-      output as ResumableFolder,
-      plan,
-      kernels,
-      `${resume.identity}${scaleSearch ? ', scales searched' : ''}`,
-    ));
+    (await openJournal(output as ResumableFolder, plan, kernels, {
+      ...resume,
+      identity: `${resume.identity}${scaleSearch ? ', scales searched' : ''}`,
+    }));
   const progress: Progress = { tensor: '', bytesRead: 0, bytesIn: plan.bytesIn, weightsDone: 0, weights: plan.weights };
   const sums = new Map<string, { error: number; norm: number }>();
 

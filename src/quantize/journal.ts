@@ -1,12 +1,16 @@
-// The journal of a run: a line for each tensor that is safely written, so that an interrupted run can be gone on with.
-// Lines of JSON: first {"identity": …}, then one entry a tensor, in the order of the plan. It is removed with success.
+// The journal of a run: sealed lines (source/lines.ts), so that an interrupted run can be gone on with. The first tells the run from
+// others, then comes one for each tensor that is written, in the order of the plan. No line is trusted with what it is about: data
+// that it says was written is read again and compared, and so are the header and the padding between.
 
 import { FormatError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import type { ResumableFolder } from '../source/source.ts';
-import type { Plan, PlannedShard } from './plan.ts';
+import { readSealed, type SealedLine, sealLine } from '../source/lines.ts';
+import type { ResumableFolder, Source } from '../source/source.ts';
+import type { Plan, PlanItem, PlannedShard } from './plan.ts';
 
 export const JOURNAL_NAME = 'higgs.journal';
+/** Bytes of a journal that are read: some 200 a tensor, of which a header holds about a million. What follows is done again. */
+const JOURNAL_LIMIT = 256 << 20;
 const READ_BYTES = 4 << 20;
 
 export interface JournalEntry {
@@ -23,82 +27,167 @@ export interface Journal {
   close(): Promise<void>;
 }
 
+/** How a run is gone on with. */
+export interface Resume {
+  /** Text that tells the run from others, such as options and the input's dates. */
+  identity: string;
+  /** Without a journal, shards that are complete by their own checksums are taken for this run's. */
+  adopt?: boolean | undefined;
+  /** Leaves the journal with success, for a caller that has more to do with the output. */
+  keepJournal?: boolean | undefined;
+}
+
 /**
- * Opens the journal in `folder`, or starts one. Everything it says was written is read again and checked.
- * @throws {FormatError} when the journal is of another plan or another `identity`
+ * Opens the journal in `folder`, or starts one. What follows the last line that holds, of data that is as it was written, is dropped.
+ * @throws {FormatError} when it is no journal, or of another plan or another `identity`
  */
 export async function openJournal(
   folder: ResumableFolder,
   plan: Plan,
   kernels: Kernels,
-  identity: string,
+  { identity, adopt = false }: Resume,
 ): Promise<Journal> {
   const layout = plan.shards.reduce((crc, { header }) => kernels.crc32(crc, header), 0);
-  const opening = JSON.stringify({ identity, layout });
+  const opening = { identity, layout };
   const done = new Map<PlannedShard, JournalEntry[]>();
-  let lines = [opening];
-  if ((await folder.list()).includes(JOURNAL_NAME)) {
-    const source = await folder.open(JOURNAL_NAME);
-    const found = new TextDecoder().decode(await source.slice(0, source.byteLength)).split('\n');
-    if (found[0] !== '' && found[0] !== opening) {
-      throw new FormatError('an interrupted run had other options or another input: start again with --force', {
-        file: `${folder.name}/${JOURNAL_NAME}`,
-      });
+  const found = await readLines(folder, opening);
+  const entries = found ? found.slice(1).map(({ value }) => value) : adopt ? await storedEntries(folder, plan) : [];
+  const kept = await check(entries, folder, plan, kernels, done);
+
+  let { bytes, seal } = sealLine(opening);
+  let end = bytes.length;
+  if (found) ({ seal, end } = found[kept.length]);
+  else {
+    const pieces = [bytes];
+    for (const entry of kept) {
+      ({ bytes, seal } = sealLine(entry, seal));
+      pieces.push(bytes);
     }
-    lines = [opening, ...(await check(found.slice(1), folder, plan, kernels, done))];
+    const start = await folder.create(JOURNAL_NAME);
+    for (const piece of pieces) await start.write(piece);
+    await start.close(); // on the disk before anything that it is about
+    end = pieces.reduce((sum, { length }) => sum + length, 0);
   }
-  // The journal is written anew with the entries that hold: a line that an interruption cut short goes.
-  const sink = await folder.create(JOURNAL_NAME);
-  const encoder = new TextEncoder();
-  await sink.write(encoder.encode(`${lines.join('\n')}\n`));
+  const sink = await folder.extend(JOURNAL_NAME, end);
   return {
     done: (shard) => done.get(shard) ?? [],
-    append: (entry) => sink.write(encoder.encode(`${JSON.stringify(entry)}\n`)),
+    append: (entry) => {
+      ({ bytes, seal } = sealLine(entry, seal));
+      return sink.write(bytes);
+    },
     close: () => sink.close(),
   };
 }
 
-// Fills `done` with the entries whose data is as it was written, up to the first that is not. Returns their lines.
+// The lines that hold, the opening first; undefined where a run has not come as far as that.
+async function readLines(folder: ResumableFolder, opening: object): Promise<SealedLine[] | undefined> {
+  if (!(await folder.list()).includes(JOURNAL_NAME)) return undefined;
+  const source = await folder.open(JOURNAL_NAME);
+  const bytes = new Uint8Array(await source.slice(0, Math.min(source.byteLength, JOURNAL_LIMIT)));
+  const lines = readSealed(bytes);
+  const place = { file: `${folder.name}/${JOURNAL_NAME}` };
+  if (lines.length === 0) {
+    if (!bytes.includes(0x0a)) return undefined;
+    const message =
+      'journal must begin with a line whose seal holds, it is damaged or another: start again with --force';
+    throw new FormatError(message, place);
+  }
+  if (JSON.stringify(lines[0].value) !== JSON.stringify(opening)) {
+    throw new FormatError('an interrupted run had other options or another input: start again with --force', place);
+  }
+  return lines;
+}
+
+// Fills `done` with the entries whose data is as it was written, up to the first that is not. Returns these.
 async function check(
-  lines: readonly string[],
+  entries: readonly unknown[],
   folder: ResumableFolder,
   plan: Plan,
   kernels: Kernels,
   done: Map<PlannedShard, JournalEntry[]>,
-): Promise<string[]> {
+): Promise<JournalEntry[]> {
   const present = new Set(await folder.list());
-  const kept: string[] = [];
+  const kept: JournalEntry[] = [];
   for (const shard of plan.shards) {
-    const entries: JournalEntry[] = [];
-    done.set(shard, entries);
-    if (!present.has(shard.fileName)) return kept;
+    const own: JournalEntry[] = [];
+    done.set(shard, own);
+    if (kept.length === entries.length || !present.has(shard.fileName)) return kept;
     const source = await folder.open(shard.fileName);
-    const specs = shard.entries.filter(({ padding }) => !padding);
-    for (let next = 0; entries.length < shard.items.length; ) {
-      const entry = parseEntry(lines[kept.length]);
-      if (!entry) return kept;
+    if (!(await isHeader(source, shard.header))) return kept;
+    let next = 0;
+    for (const item of shard.items) {
+      const entry = entries[kept.length];
+      if (!isEntryOf(item, entry)) return kept;
       for (const expected of entry.checksums) {
-        const { start, spec } = specs[next++];
+        const gap = shard.entries[next];
+        if (gap.padding) {
+          next++;
+          if (!(await isZero(source, gap.start, gap.start + gap.spec.byteLength))) return kept;
+        }
+        const { start, spec } = shard.entries[next++];
         if (start + spec.byteLength > source.byteLength) return kept;
         let crc = 0;
-        for (let at = start; at < start + spec.byteLength; at += READ_BYTES) {
-          const end = Math.min(at + READ_BYTES, start + spec.byteLength);
-          crc = kernels.crc32(crc, new Uint8Array(await source.slice(at, end)));
-        }
+        for await (const { bytes } of pieces(source, start, start + spec.byteLength)) crc = kernels.crc32(crc, bytes);
         if (crc !== expected) return kept;
       }
-      entries.push(entry);
-      kept.push(lines[kept.length]);
+      own.push(entry);
+      kept.push(entry);
     }
   }
   return kept;
 }
 
-function parseEntry(line: string | undefined): JournalEntry | undefined {
-  try {
-    const entry = JSON.parse(line ?? '') as JournalEntry;
-    return Array.isArray(entry.checksums) ? entry : undefined;
-  } catch {
-    return undefined; // cut short
+// What shards say of themselves, in the form of a journal's entries: of those that have all their bytes, up to the first that has not.
+async function storedEntries(folder: ResumableFolder, plan: Plan): Promise<JournalEntry[]> {
+  const present = new Set(await folder.list());
+  const found: JournalEntry[] = [];
+  for (const { fileName, byteLength, entries, items } of plan.shards) {
+    if (!present.has(fileName)) return found;
+    const source = await folder.open(fileName);
+    if (source.byteLength !== byteLength) return found;
+    const read = async (name: RegExp) => {
+      const entry = entries.find(({ spec }) => name.test(spec.name));
+      return entry ? source.slice(entry.start, entry.start + entry.spec.byteLength) : new ArrayBuffer(0);
+    };
+    const [, ...checksums] = new Uint32Array(await read(/^higgs\.checksums\.\d+$/)); // the first is the header's
+    const sums = new Float64Array(await read(/^higgs\.errors\.\d+$/));
+    let [tensor, weight] = [0, 0];
+    for (const item of items) {
+      const own = { checksums: checksums.slice(tensor, tensor + tensorsOf(item)) };
+      tensor += tensorsOf(item);
+      if (item.kind !== 'quantize') found.push(own);
+      else found.push({ ...own, sums: [sums[2 * weight], sums[2 * weight++ + 1]] });
+    }
+  }
+  return found;
+}
+
+const tensorsOf = ({ kind }: PlanItem) => (kind === 'quantize' ? 2 : 1);
+
+// A line that holds may still be of another release or another hand.
+function isEntryOf(item: PlanItem, entry: unknown): entry is JournalEntry {
+  const { checksums, sums } = (entry ?? {}) as Partial<Record<keyof JournalEntry, unknown>>;
+  const isCrc = (value: unknown) => typeof value === 'number' && value >>> 0 === value;
+  if (!Array.isArray(checksums) || checksums.length !== tensorsOf(item) || !checksums.every(isCrc)) return false;
+  if (item.kind !== 'quantize') return sums === undefined;
+  return Array.isArray(sums) && sums.length === 2 && sums.every((value) => Number.isFinite(value) && value >= 0);
+}
+
+async function isHeader(source: Source, header: Uint8Array): Promise<boolean> {
+  if (source.byteLength < header.length) return false;
+  for await (const { start, bytes } of pieces(source, 0, header.length)) {
+    if (bytes.some((byte, i) => byte !== header[start + i])) return false;
+  }
+  return true;
+}
+
+async function isZero(source: Source, start: number, end: number): Promise<boolean> {
+  if (end > source.byteLength) return false;
+  return new Uint8Array(await source.slice(start, end)).every((byte) => byte === 0);
+}
+
+async function* pieces(source: Source, start: number, end: number) {
+  for (let at = start; at < end; at += READ_BYTES) {
+    yield { start: at, bytes: new Uint8Array(await source.slice(at, Math.min(at + READ_BYTES, end))) };
   }
 }

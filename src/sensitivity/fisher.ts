@@ -10,7 +10,7 @@ import { meanOf } from './fit.ts';
 import { isTied, measuredOf } from './measured.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import type { Session } from './session.ts';
-import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
+import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /**
  * Sensitivities by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's
@@ -23,7 +23,7 @@ export async function fisherAlphas(work: Work): Promise<Found> {
   const measured = measuredOf(state);
   const each = tokens + sampledTokens(work);
   const steps = stepsOf(sequences.length * each, onProgress, signal);
-  await steps.next(results.length * each);
+  await steps.next(results.length * each + sampledBefore(work, results.length));
   for (let i = results.length; i < sequences.length; i++) {
     await takeSequence(work, i, steps);
     record(await traces(session, seed, i, steps));

@@ -8,8 +8,9 @@ import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import type { Threads } from '../workers/threads.ts';
 import { fisherAlphas } from './fisher.ts';
+import { measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
-import { readPartial, writePartial } from './partial.ts';
+import { openPartial } from './partial.ts';
 import type { SensitivityProgress } from './progress.ts';
 import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
@@ -55,15 +56,26 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length };
     const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids: checksumOf(sequences) });
-    const results = partial === undefined ? [] : readPartial(partial, key);
-    const record = (result: number[]) => {
-      results.push(result);
-      onPartial?.(writePartial({ key, results }));
-    };
+    const measured = measuredOf(planned.layout.state);
+    const layers = new Set(measured.map(({ layer }) => layer)).size;
+    const isFisher = estimator === 'fisher';
+    const begun = openPartial(partial, {
+      key,
+      numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
+      results: sequences.length * (isFisher ? 1 : layers),
+      ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
+    });
+    for (const [i, ids] of begun.sampled) sequences[i] ??= { ids, targets: undefined };
+    const { results } = begun;
+    const tell = (done: string) => onPartial?.(done);
+    const record = (result: number[]) => tell(begun.add(result));
+    const recordSampled = (first: number, ids: number[][]) => tell(begun.addSampled(first, ids));
     const { draws: drawn } = settings;
-    const run = { session, sequences, seed, draws: drawn, levels, norms: squaredNorms(session), results, record };
+    const norms = squaredNorms(session);
+    const run = { session, sequences, seed, draws: drawn, levels, norms, results, record, recordSampled };
     const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
     const { base, tensors } = await measure({ ...run, onProgress, signal });
+    await folder.unchanged?.();
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };

@@ -8,7 +8,7 @@ import { fitLevels, meanOf } from './fit.ts';
 import { type Measured, measuredOf } from './measured.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import type { Session } from './session.ts';
-import { checkAlpha, type Found, rounded, sampledTokens, takeSequence, type Work } from './work.ts';
+import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /** Sensitivities by noise. */
 export async function noiseAlphas(work: Work): Promise<Found> {
@@ -63,7 +63,8 @@ export async function noiseAlphas(work: Work): Promise<Found> {
 
   // Tokens of what an earlier run had done: a result is a layer of a sequence.
   function doneTokens(count: number): number {
-    let tokens = Math.floor(count / layers.length) * sampled;
+    const finished = Math.floor(count / layers.length);
+    let tokens = finished * sampled + sampledBefore(work, finished);
     for (let k = 0; k < count; k++) tokens += tokensOf(layers[k % layers.length]);
     return tokens;
   }

@@ -1,42 +1,104 @@
-// What an unfinished measurement has done: JSON that a later run goes on from. Numbers are read back as they were, to the last bit.
+// What an unfinished measurement has done, as text that a later run goes on from: sealed lines (source/lines.ts). Numbers are read back
+// as they were, to the last bit.
+//
+//   {"higgs.sensitivity":3,"key":…}        model and settings
+//   {"sampled":8,"ids":[[…],…]}            ids of sequences that the model sampled, the first of them the eighth
+//   [0.31,…]                               a result, in the order in which they are made
 
 import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
+import { readSealed, sealLine } from '../source/lines.ts';
 import { isRecord } from '../text/files.ts';
 
-const VERSION = 2;
+const VERSION = 3;
+/** The reason that errors of `openPartial` have: what was to be gone on from is of no use, all else may be in order. */
+export const PARTIAL_REASON = 'partial';
 
-/** Results of steps that took long, in the order in which they are made. */
-export interface Partial {
+/** What a run can go on from. */
+export interface PartialShape {
   /** Model and settings. */
   readonly key: string;
-  readonly results: readonly (readonly number[])[];
+  /** Numbers of a result, and the most results that there are. */
+  readonly numbers: number;
+  readonly results: number;
+  /** Tokens of a sequence, the most sequences, and the ids that there are. */
+  readonly tokens: number;
+  readonly sequences: number;
+  readonly vocabSize: number;
 }
 
-export function writePartial({ key, results }: Partial): string {
-  return JSON.stringify({ 'higgs.sensitivity': VERSION, key, results });
+export interface Partial {
+  readonly results: readonly (readonly number[])[];
+  /** Ids of sampled sequences, by their index. */
+  readonly sampled: ReadonlyMap<number, readonly number[]>;
+  /** Adds a result. @returns the text with all that is done */
+  add(result: readonly number[]): string;
+  /** Adds sampled sequences, from index `first` on. @returns the text with all that is done */
+  addSampled(first: number, ids: readonly (readonly number[])[]): string;
 }
 
 /**
- * @param key of the run that goes on
+ * @param text what an earlier run left, if it is to be gone on with; what follows the last line that holds is dropped
  * @throws {FormatError} when it is of another model or other settings, or nothing of the kind
  */
-export function readPartial(text: string, key: string): number[][] {
-  let content: unknown;
-  try {
-    content = JSON.parse(text);
-  } catch (cause) {
-    throw new FormatError(`unfinished sensitivities must be JSON: ${(cause as Error).message}`);
+export function openPartial(text: string | undefined, shape: PartialShape): Partial {
+  const opening = { 'higgs.sensitivity': VERSION, key: shape.key };
+  let content = '';
+  let last = 0;
+  const addLine = (value: unknown): string => {
+    const { bytes, seal } = sealLine(value, last);
+    last = seal;
+    content += new TextDecoder().decode(bytes);
+    return content;
+  };
+  const results: (readonly number[])[] = [];
+  const sampled = new Map<number, readonly number[]>();
+  const partial: Partial = {
+    results,
+    sampled,
+    add(result) {
+      results.push(result);
+      return addLine(result);
+    },
+    addSampled(first, ids) {
+      for (const [j, own] of ids.entries()) sampled.set(first + j, own);
+      return addLine({ sampled: first, ids });
+    },
+  };
+  addLine(opening);
+  if (text === undefined) return partial;
+  const [first, ...lines] = readSealed(new TextEncoder().encode(text)).map(({ value }) => value);
+  checkOpening(first, opening.key);
+  for (const line of lines) {
+    if (isResult(line, shape) && results.length < shape.results) partial.add(line);
+    else if (isSampled(line, shape)) partial.addSampled(line.sampled, line.ids);
+    else break; // it holds, but is of another hand
   }
-  if (!isRecord(content) || content['higgs.sensitivity'] !== VERSION) {
-    throw new FormatError(`unfinished sensitivities must be of version ${VERSION}: they are not`);
-  }
-  if (content.key !== key) {
-    throw new FormatError('unfinished sensitivities must be of the same model and settings: they are of others');
-  }
-  const { results } = content;
-  const isResult = (row: unknown) => Array.isArray(row) && row.every((value) => typeof value === 'number');
-  if (!Array.isArray(results) || !results.every(isResult)) {
-    throw new FormatError('unfinished sensitivities must have arrays of numbers as results: they have not');
-  }
-  return results;
+  return partial;
+}
+
+function checkOpening(first: unknown, key: string): void {
+  const refuse = (message: string): never => {
+    throw new FormatError(`unfinished sensitivities must ${message}`, { reason: PARTIAL_REASON });
+  };
+  if (!isRecord(first)) refuse('begin with a line whose seal holds: it is damaged, or another file');
+  const { 'higgs.sensitivity': version, key: own } = first as Record<string, unknown>;
+  if (version !== VERSION) refuse(`be of version ${VERSION}: got ${show(version)}`);
+  if (own !== key) refuse('be of the same model and settings: they are of others');
+}
+
+function isResult(line: unknown, { numbers }: PartialShape): line is number[] {
+  return Array.isArray(line) && line.length === numbers && line.every((value) => typeof value === 'number');
+}
+
+function isSampled(
+  line: unknown,
+  { sequences, tokens, vocabSize }: PartialShape,
+): line is { sampled: number; ids: number[][] } {
+  if (!isRecord(line)) return false;
+  const { sampled, ids } = line;
+  const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize;
+  const isSequence = (own: unknown) => Array.isArray(own) && own.length === tokens && own.every(isId);
+  if (!Number.isInteger(sampled) || (sampled as number) < 0) return false;
+  return Array.isArray(ids) && (sampled as number) + ids.length <= sequences && ids.every(isSequence);
 }

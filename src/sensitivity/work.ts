@@ -20,8 +20,15 @@ export interface Work {
   readonly results: readonly (readonly number[])[];
   /** Adds to the results. */
   record(result: number[]): void;
+  /** Notes the ids that the model sampled, from sequence `first` on. */
+  recordSampled(first: number, ids: number[][]): void;
   readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
+}
+
+/** Tokens of sequences from `first` on that an earlier run sampled. */
+export function sampledBefore(work: Work, first: number): number {
+  return work.sequences.slice(first).filter((sequence) => sequence !== undefined).length * sampledTokens(work);
 }
 
 /** Tokens of a sequence that the model samples. */
@@ -48,11 +55,13 @@ export function rounded(value: number): number {
 }
 
 /** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
-export async function takeSequence({ session, sequences, seed }: Work, index: number, steps: Steps): Promise<void> {
+export async function takeSequence(work: Work, index: number, steps: Steps): Promise<void> {
+  const { session, sequences, seed, recordSampled } = work;
   if (sequences[index] === undefined) {
     const { together } = session.measuring.workspace;
     const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
     for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
+    recordSampled(index, found);
   }
   placeSequence(session, sequences[index]!);
 }

@@ -65,6 +65,8 @@ export function fileError(action: string, path: string, error: unknown): unknown
 export interface OpenFile extends Source {
   /** Whether there are bytes behind `byteLength`: it grows, or is of a kind without a size, as those of /proc. */
   hasMore(): Promise<boolean>;
+  /** @throws {FileError} when it was written to since it was opened */
+  unchanged(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -73,12 +75,14 @@ export interface OpenFile extends Source {
  * @throws {FileError} when it cannot be read or is not a regular file; of `slice`, too when the file has shrunk
  */
 export async function openFile(path: string): Promise<OpenFile> {
-  const { handle, byteLength } = await openRegular(path);
+  const { handle, ...found } = await openRegular(path);
+  const { byteLength } = found;
   return {
     byteLength,
     slice: (start, end, spare) => readExactly(handle, path, byteLength, start, end, spare),
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
+    unchanged: () => checkUnchanged(path, found),
     close: () => handle.close(),
   };
 }
@@ -170,10 +174,13 @@ export async function createFile(path: string, { append }: { append?: number } =
  * Sources stay usable until `close`, with at most HANDLE_LIMIT idle handles among them.
  * @throws {FileError} when it cannot be read or is not a directory
  */
-export async function openFolder(path: string): Promise<Folder & { close(): Promise<void> }> {
+export async function openFolder(
+  path: string,
+): Promise<Folder & { unchanged(): Promise<void>; close(): Promise<void> }> {
   const info = await attempt('read', path, () => stat(path));
   if (!info.isDirectory()) throw new FileError('read', path, undefined, 'it is not a directory');
   const cache = handleCache();
+  const opened = new Map<string, FileState>();
   return {
     name: path,
     list: () => attempt('read', path, () => listFiles(path)),
@@ -184,12 +191,17 @@ export async function openFolder(path: string): Promise<Folder & { close(): Prom
       const file = join(path, name);
       const isThere = await lstat(file).catch((error) => error.code !== 'ENOENT');
       if (!isThere) throw new FormatError(missing, { file: path });
-      const { byteLength } = await attempt('read', file, () => statRegular(file));
+      const found = await attempt('read', file, () => statRegular(file));
+      if (!opened.has(file)) opened.set(file, found);
+      const { byteLength } = found;
       return {
         byteLength,
         slice: (start, end, spare) =>
           cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end, spare)),
       };
+    },
+    unchanged: async () => {
+      for (const [file, found] of opened) await checkUnchanged(file, found);
     },
     close: () => cache.close(),
   };
@@ -205,7 +217,7 @@ export async function createFolder(
   { resume = false }: { resume?: boolean } = {},
 ): Promise<ResumableFolder & { close(): Promise<void> }> {
   await attempt('create', path, () => mkdir(path, { recursive: true }));
-  const folder = await openFolder(path);
+  const { unchanged: _, ...folder } = await openFolder(path); // it is written to
   const holds = await attempt('read', path, () => readdir(path));
   if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY', REASONS.ENOTEMPTY!);
   const extend = (name: string, byteLength: number) => createFile(join(path, name), { append: byteLength });
@@ -286,12 +298,25 @@ function handleCache() {
   }
 }
 
-async function openRegular(path: string): Promise<{ handle: FileHandle; byteLength: number }> {
+// What tells whether a file was written to: size and date.
+interface FileState {
+  byteLength: number;
+  modified: number;
+}
+
+async function checkUnchanged(path: string, { byteLength, modified }: FileState): Promise<void> {
+  const now = await attempt('read', path, () => statRegular(path));
+  if (now.byteLength === byteLength && now.modified === modified) return;
+  throw new FileError('use', path, undefined, 'it was changed while it was read');
+}
+
+async function openRegular(path: string): Promise<FileState & { handle: FileHandle }> {
   return attempt('read', path, async () => {
     await statRegular(path); // before `open`: that of a pipe would wait for a writer
     const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // it may have become a pipe
     try {
-      return { handle, byteLength: (await handle.stat()).size };
+      const { size, mtimeMs } = await handle.stat();
+      return { handle, byteLength: size, modified: mtimeMs };
     } catch (error) {
       await handle.close();
       throw error;
@@ -299,11 +324,11 @@ async function openRegular(path: string): Promise<{ handle: FileHandle; byteLeng
   });
 }
 
-async function statRegular(path: string): Promise<{ byteLength: number }> {
+async function statRegular(path: string): Promise<FileState> {
   const info = await stat(path);
   if (info.isDirectory()) throw new FileError('read', path, 'EISDIR', REASONS.EISDIR!);
   if (!info.isFile()) throw new FileError('read', path, undefined, `it is ${kindOf(info)}, not a regular file`);
-  return { byteLength: info.size };
+  return { byteLength: info.size, modified: info.mtimeMs };
 }
 
 function kindOf(info: Stats): string {

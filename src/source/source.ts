@@ -26,6 +26,11 @@ export interface Folder {
   list(): Promise<string[]>;
   /** @throws {FormatError} when there is no such file. */
   open(name: string): Promise<Source>;
+  /**
+   * Asserts that every file that was opened is as it was then: long work asks at its end. Left out where nothing can change.
+   * @throws {FileError} names the file
+   */
+  unchanged?(): Promise<void>;
 }
 
 /** A place for named files to write. */

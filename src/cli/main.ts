@@ -1,0 +1,10 @@
+// The program: a command line from the process, an exit code to it.
+
+import { run } from './index.ts';
+import { onOutputError } from './print.ts';
+import { EXIT } from './run.ts';
+
+// A reader that goes away, as in `higgs inspect … | head`, is no fault.
+onOutputError(({ code }) => process.exit(code === 'EPIPE' ? EXIT.done : EXIT.failed));
+
+process.exitCode = await run(process.argv.slice(2));

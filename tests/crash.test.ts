@@ -1,0 +1,290 @@
+// Whatever operation of the file system fails, wherever the process dies or the power goes: a later run has the same bytes as one without
+// interruption, old outputs are never lost, nothing lies about, and every refusal is one sentence (Node and what follows it only).
+
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import workerThreads, { type Worker } from 'node:worker_threads';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { run } from '../src/cli/index.ts';
+import { safetensors } from './checkpoints.ts';
+import { smallFiles, smallTensors } from './command.ts';
+import { changesFiles, withFault } from './faulty-files.ts';
+import { type Config, configs, randomFile } from './models.ts';
+
+const test = suite('crash');
+let root = '';
+// Starting a worker takes longer than all else of a run: they are kept from one to the next.
+const RealWorker = workerThreads.Worker;
+const idle: Worker[] = [];
+class KeptWorker {
+  readonly #worker: Worker;
+  #jobs = 0;
+
+  constructor(url: URL) {
+    this.#worker = idle.pop() ?? new RealWorker(url);
+    this.#worker.on('message', () => {
+      this.#jobs--;
+    });
+  }
+  on(event: string, listener: () => void) {
+    this.#worker.on(event, listener);
+  }
+  postMessage(message: object, transfer: ArrayBuffer[]) {
+    if ('job' in message) this.#jobs++;
+    this.#worker.postMessage(message, transfer);
+  }
+  async terminate() {
+    this.#worker.removeAllListeners();
+    if (this.#jobs === 0) idle.push(this.#worker);
+    else await this.#worker.terminate();
+  }
+}
+
+test.before(() => {
+  root = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'higgs-crash-')));
+  Object.assign(workerThreads, { Worker: KeptWorker });
+  syncBuiltinESMExports();
+});
+test.after(async () => {
+  Object.assign(workerThreads, { Worker: RealWorker });
+  syncBuiltinESMExports();
+  await Promise.all(idle.map((worker) => worker.terminate()));
+  fs.rmSync(root, { recursive: true, force: true });
+});
+
+// --- scenarios: words of a command line that begin with `in` or `out` are paths
+
+interface Scenario {
+  /** Files by their paths. */
+  files: Record<string, Uint8Array | string>;
+  /** What makes the old outputs that there are before. */
+  before?: string[][];
+  args: string[];
+  /** The old output that is to be replaced. */
+  old?: string;
+}
+
+const config: Config = { ...configs.llama!, num_hidden_layers: 1, vocab_size: 32, max_position_embeddings: 4 };
+const model = { 'in/model.safetensors': randomFile(config), 'in/config.json': JSON.stringify(config) };
+const small = Object.fromEntries(Object.entries(smallFiles()).map(([name, content]) => [`in/${name}`, content]));
+const single = { 'in.safetensors': safetensors(smallTensors()) };
+const options = ['--workers', '1', '--grid', 'p1n4'];
+const quantize = ['quantize', 'in', '-o', 'out', ...options];
+const quantizeFile = ['quantize', 'in.safetensors', '-o', 'out.safetensors', ...options];
+const sensitivity = ['sensitivity', 'in', '-o', 'out.json', '--sequences', '3', '--threads', '1'];
+const plan = ['plan', 'in', '--bpw', '4', '--uniform', '-o', 'out.json', '--plot', 'out.svg'];
+
+const scenarios: Record<string, Scenario> = {
+  quantize: { files: small, args: quantize },
+  'quantize --force, to shards, over an old output': {
+    files: small,
+    before: [[...quantize, '--seed', '7']],
+    args: [...quantize, '--max-shard-size', '6kB', '--force'],
+    old: 'out',
+  },
+  'quantize, one file': { files: single, args: quantizeFile },
+  'quantize --force, one file over an old one': {
+    files: single,
+    before: [[...quantizeFile, '--seed', '7']],
+    args: [...quantizeFile, '--force'],
+    old: 'out.safetensors',
+  },
+  dequantize: {
+    files: small,
+    before: [['quantize', 'in', '-o', 'input', ...options]],
+    args: ['dequantize', 'input', '-o', 'out', '--workers', '1'],
+  },
+  'dequantize --force over an old output': {
+    files: small,
+    before: [['quantize', 'in', '-o', 'input', ...options], quantize],
+    args: ['dequantize', 'input', '-o', 'out', '--workers', '1', '--force'],
+    old: 'out',
+  },
+  sensitivity: { files: model, args: sensitivity },
+  'sensitivity --force over an old file': {
+    files: model,
+    before: [[...sensitivity, '--seed', '7']],
+    args: [...sensitivity, '--force'],
+    old: 'out.json',
+  },
+  plan: { files: model, args: plan },
+  'plan --force over old files': {
+    files: model,
+    before: [[...plan, '--embeddings', 'any']],
+    args: [...plan, '--force'],
+    old: 'out.json',
+  },
+  'quantize --bpw, with sensitivities that are measured and kept': {
+    files: model,
+    args: ['quantize', 'in', '-o', 'out', '--bpw', '4.5', '--group', '64', '--workers', '1'],
+  },
+};
+
+// --- what must hold
+
+interface Outcome {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command line in this process. */
+async function command(dir: string, args: readonly string[]): Promise<Outcome> {
+  const named = args.map((word) => (/^(in|input|out)(\.\w+)?$/.test(word) ? join(dir, word) : word));
+  const outcome = { code: -1, stdout: '', stderr: '' };
+  const streams = [process.stdout, process.stderr] as const;
+  const before = streams.map(({ write, isTTY }) => ({ write, isTTY }));
+  const capture = (key: 'stdout' | 'stderr') => (text: string | Uint8Array) => {
+    outcome[key] += text;
+    return true;
+  };
+  Object.assign(process.stdout, { write: capture('stdout'), isTTY: false });
+  Object.assign(process.stderr, { write: capture('stderr'), isTTY: false });
+  try {
+    outcome.code = await run(named);
+  } finally {
+    for (const [i, stream] of streams.entries()) Object.assign(stream, before[i]);
+  }
+  return outcome;
+}
+
+async function prepare(dir: string, { files, before = [] }: Scenario): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    fs.mkdirSync(dirname(join(dir, name)), { recursive: true });
+    fs.writeFileSync(join(dir, name), content);
+  }
+  for (const args of before) assert.is((await command(dir, args)).code, 0, args.join(' '));
+}
+
+/** All files below a directory, by their paths, as text of their bytes. */
+function contentOf(dir: string): Record<string, string> {
+  const names = fs.readdirSync(dir, { recursive: true, encoding: 'utf8' }).sort();
+  return Object.fromEntries(
+    names.map((name) => {
+      const path = join(dir, name);
+      return [name, fs.statSync(path).isDirectory() ? '' : fs.readFileSync(path, 'latin1')];
+    }),
+  );
+}
+
+/** The files of one output, their paths counted from it. */
+function below(content: Record<string, string>, path: string): string {
+  const own = Object.entries(content).filter(([name]) => name === path || name.startsWith(`${path}/`));
+  return JSON.stringify(own.map(([name, bytes]) => [name.slice(path.length), bytes]));
+}
+
+/** A refusal is a sentence or two that a person can act on. */
+function checkRefusal({ code, stdout, stderr }: Outcome, at: string): void {
+  assert.ok(code === 1 || code === 2, `${at}: exit code ${code}: ${stderr}`);
+  assert.match(stderr, /^(higgs: [^\n]+\n){1,3}$/, at);
+  assert.not.match(stderr, /\bat .*[:(]\d+:|TypeError|undefined|\[object|Died/, at);
+  assert.is(stdout, '', at);
+}
+
+/** The old output is at its name, or where it was moved, unless the new one is in its place. */
+function checkOld(
+  dir: string,
+  old: string | undefined,
+  before: Record<string, string>,
+  after: Record<string, string>,
+  at: string,
+): void {
+  if (old === undefined) return;
+  const now = contentOf(dir);
+  const isPlain = (name: string) => !/higgs\.(journal|lock)$/.test(name);
+  const files = Object.fromEntries(Object.entries(now).filter(([name]) => isPlain(name)));
+  const aside = Object.keys(now).find((name) => name.startsWith(`${old}.replaced-`) && !name.includes('/'));
+  const places = [old, ...(aside === undefined ? [] : [aside])];
+  const found = places.some((place) => below(files, place) === below(before, old));
+  assert.ok(found || below(files, old) === below(after, old), `${at}: the old output is lost: ${Object.keys(now)}`);
+}
+
+/** Runs until it is done, with the options that the messages name. */
+async function rerun(
+  dir: string,
+  args: readonly string[],
+  prefers: '--resume' | '--force',
+  check: (at: string) => void,
+  at: string,
+) {
+  const said: string[] = [];
+  let flags: string[] = [];
+  for (let attempt = 0; attempt < 4; attempt++) {
+    const outcome = await command(dir, [...args, ...flags.filter((flag) => !args.includes(flag))]);
+    said.push(`${flags.join(' ')} → ${outcome.code} ${outcome.stderr}`);
+    if (outcome.code === 0) return said;
+    checkRefusal(outcome, `${at}, again with ${flags.join(' ')}`);
+    check(`${at}, again with ${flags.join(' ')}`);
+    const offered = ['--resume', '--force'].filter((flag) => outcome.stderr.includes(flag) && !flags.includes(flag));
+    const next = offered.includes(prefers) ? prefers : offered[0];
+    if (next === undefined) break;
+    flags =
+      /--resume with --force|--force with --resume/.test(outcome.stderr) && prefers === '--resume'
+        ? ['--resume', '--force']
+        : [next];
+  }
+  return assert.unreachable(`${at}: no way out:\n${said.join('\n')}`) as never;
+}
+
+let points = 0;
+const only = process.env.CRASH_ONLY;
+for (const [name, scenario] of Object.entries(scenarios)) {
+  if (only && !name.includes(only)) continue;
+  test(`${name}: after any fault the files are those of a run without one`, async () => {
+    const base = join(root, String(Object.keys(scenarios).indexOf(name)));
+    const template = join(base, 'template');
+    await prepare(template, scenario);
+    const before = contentOf(template);
+    // Every point has the same path, and files of the same dates: an input is known by them.
+    const dir = join(base, 'here');
+    const reset = () => {
+      fs.rmSync(dir, { recursive: true, force: true });
+      fs.cpSync(template, dir, { recursive: true, preserveTimestamps: true });
+    };
+    reset();
+    const first = { code: -1, stderr: '' };
+    const operations = await withFault(dir, undefined, async () => {
+      Object.assign(first, await command(dir, scenario.args));
+    });
+    assert.is(first.code, 0, first.stderr);
+    const after = contentOf(dir);
+
+    for (const kind of ['fails', 'dies', 'power'] as const) {
+      for (const [i, operation] of operations.entries()) {
+        if (kind !== 'fails' && !changesFiles(operation)) continue;
+        const at = `${kind} at ${i + 1}, ${operation}`;
+        const check = (moment: string) => checkOld(dir, scenario.old, before, after, moment);
+        for (const prefers of ['--resume', '--force'] as const) {
+          reset();
+          const outcome = { code: -1, stdout: '', stderr: '' };
+          await withFault(dir, { at: i + 1, kind, seed: i }, async () => {
+            Object.assign(outcome, await command(dir, scenario.args));
+          });
+          points++;
+          check(at);
+          if (kind === 'fails' && outcome.code !== 0) checkRefusal(outcome, at);
+          if (kind === 'fails' && outcome.code === 0) {
+            assert.equal(Object.keys(contentOf(dir)), Object.keys(after), at);
+            assert.equal(contentOf(dir), after, at);
+            break;
+          }
+          const said = await rerun(dir, scenario.args, prefers, check, at);
+          const found = contentOf(dir);
+          assert.equal(Object.keys(found), Object.keys(after), `${at}\n${outcome.stderr}\n${said.join('\n')}`);
+          for (const [file, bytes] of Object.entries(after))
+            assert.ok(found[file] === bytes, `${at}: ${file} differs\n${said.join('\n')}`);
+        }
+      }
+    }
+  });
+}
+
+test('the points are many', () => {
+  console.log(`${points} points`);
+  assert.ok(only || points >= 300, `${points}`);
+});
+
+test.run();
