@@ -77,11 +77,11 @@ export function number(low: number, high: number, isAbove = false): Reader<numbe
 export const finite: Reader<number> = (subject, value) =>
   Number.isFinite(anyNumber(subject, value)) ? (value as number) : refuseValue(subject, 'a finite number', value);
 
-/** One of some strings. */
-export function oneOf<const T extends string>(...known: readonly T[]): Reader<T> {
-  const names = known.map((name) => `"${name}"`);
-  const requirement = [names.slice(0, -1).join(', '), names.at(-1)].filter(Boolean).join(' or ');
-  return (subject, value) => known.find((name) => name === value) ?? refuseValue(subject, requirement, value);
+/** One of some strings or numbers. */
+export function oneOf<const T extends string | number>(...known: readonly T[]): Reader<T> {
+  const shown = known.map(show);
+  const requirement = [...(shown.length > 1 ? [shown.slice(0, -1).join(', ')] : []), shown.at(-1)].join(' or ');
+  return (subject, value) => known.find((each) => each === value) ?? refuseValue(subject, requirement, value);
 }
 
 /** What `reader` reads, or null. */
@@ -91,8 +91,8 @@ export function nullable<T>(reader: Reader<T>): Reader<T | null> {
 
 // --- objects
 
-/** Runs what may run a caller's code: an accessor, a trap of a proxy, an iterator. */
-function reading<T>(subject: string, read: () => T): T {
+/** Runs what may run a caller's code: an accessor, a trap of a proxy, an iterator. @throws {TypeError} when that throws */
+export function reading<T>(subject: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
@@ -107,8 +107,8 @@ export function member(subject: string, value: object, key: PropertyKey): unknow
   return reading(subject, () => (value as Record<PropertyKey, unknown>)[key]);
 }
 
-// The kind that JavaScript itself sees: `Object`, `Date`, `Map`; the same in every realm.
-function tagOf(subject: string, value: unknown): string {
+/** The kind that JavaScript itself sees: `Object`, `Date`, `URL`; the same in every realm. */
+export function classOf(subject: string, value: unknown): string {
   return reading(subject, () => Object.prototype.toString.call(value).slice(8, -1));
 }
 
@@ -127,7 +127,7 @@ function readMembers<T>(subject: string, value: object, schema: Schema<T>, pathO
  */
 export function options<T extends object>(schema: Schema<T>): Reader<T> {
   return (subject, value = {}) => {
-    if (!isObject(value) || tagOf(subject, value) !== 'Object') refuseKind(subject, 'a plain object', value);
+    if (!isObject(value) || classOf(subject, value) !== 'Object') refuseKind(subject, 'a plain object', value);
     for (const key of reading(subject, () => Object.keys(value))) {
       if (Object.hasOwn(schema, key)) continue;
       const known = Object.keys(schema);
@@ -161,7 +161,7 @@ export function having<T extends object>(what: string, methods: readonly (keyof 
 export const signal: Reader<AbortSignal> = having('an AbortSignal', ['throwIfAborted', 'addEventListener']);
 
 export const pattern: Reader<RegExp> = (subject, value) => {
-  if (tagOf(subject, value) !== 'RegExp') refuseKind(subject, 'a regular expression', value);
+  if (classOf(subject, value) !== 'RegExp') refuseKind(subject, 'a regular expression', value);
   return reading(subject, () => new RegExp((value as RegExp).source, (value as RegExp).flags));
 };
 
@@ -269,7 +269,7 @@ export const textOrBytes: Reader<string | Uint8Array> = (subject, value) => {
   if (typeof value === 'string') return value;
   if (!isTypedArray(value)) refuseKind(subject, 'a string or a Uint8Array', value);
   const view = bytes(subject, value);
-  return view.buffer instanceof ArrayBuffer ? view : Uint8Array.from(view);
+  return view.buffer instanceof ArrayBuffer ? view : new Uint8Array(view);
 };
 
 /** An ArrayBuffer, of any realm; of shared memory a copy. Undefined for anything else. */
@@ -281,7 +281,7 @@ export function bufferFrom(value: unknown): ArrayBuffer | undefined {
   } catch {
     try {
       sharedByteLengthOf?.call(value);
-      return sharedByteLengthOf && Uint8Array.from(new Uint8Array(value as SharedArrayBuffer)).buffer;
+      return sharedByteLengthOf && new Uint8Array(new Uint8Array(value as SharedArrayBuffer)).buffer;
     } catch {
       return undefined;
     }

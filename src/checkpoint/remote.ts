@@ -1,8 +1,9 @@
 // A checkpoint on a server: Hugging Face's file names below one address.
 
+import { text } from '../check.ts';
 import { FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import { type HttpOptions, urlSource } from '../source/http.ts';
+import { type HttpOptions, httpOptions, openUrl, urlOf } from '../source/http.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from './checkpoint.ts';
 
@@ -15,11 +16,13 @@ const SIDE_FILES = [
 /**
  * Opens the checkpoint below an address: `model.safetensors` or an index and its shards, and the files beside them.
  * @param address such as `https://example.org/models/llama/`; with or without the last slash
+ * @throws {RangeError} when the address is no whole URL
  * @throws {FileError} when the server refuses, other than by 404
  * @throws {FormatError} when there is neither a model.safetensors nor an index
  */
 export async function urlFolder(address: string | URL, options: HttpOptions = {}): Promise<Folder> {
-  const base = new URL(address);
+  const base = new URL(urlOf('address', address));
+  const settings = httpOptions('options', options);
   const addressOf = (name: string): URL => {
     const url = new URL(base);
     url.pathname = `${base.pathname.replace(/\/*$/, '/')}${encodeURIComponent(name)}`;
@@ -28,7 +31,7 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
   const found = new Map<string, Source>();
   const probe = async (name: string): Promise<boolean> => {
     try {
-      found.set(name, await urlSource(addressOf(name), options));
+      found.set(name, await openUrl(String(addressOf(name)), settings));
       return true;
     } catch (error) {
       if (error instanceof FileError && error.code === '404') return false;
@@ -39,7 +42,7 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
     name: `${base.origin}${base.pathname.replace(/\/*$/, '')}`,
     list: async () => [...found.keys()].sort(),
     open: async (name) => {
-      const source = found.get(name);
+      const source = found.get(text('name', name));
       if (!source) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: folder.name });
       return source;
     },
