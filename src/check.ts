@@ -42,10 +42,12 @@ export const flag: Reader<boolean> = (subject, value) =>
 export const callback = <F>(subject: string, value: unknown): F =>
   typeof value === 'function' ? (value as F) : refuseKind(subject, 'a function', value);
 
-const anyNumber: Reader<number> = (subject, value) =>
+/** A number whose range is not known yet. */
+export const anyNumber: Reader<number> = (subject, value) =>
   typeof value === 'number' ? value : refuseKind(subject, 'a number', value);
 
-const isInteger = (value: number, low: number, high: number) => Number.isInteger(value) && value >= low && value <= high;
+const isInteger = (value: number, low: number, high: number) =>
+  Number.isInteger(value) && value >= low && value <= high;
 
 /** An integer from `low` to `high`. */
 export function integer(low: number, high = Number.MAX_SAFE_INTEGER): Reader<number> {
@@ -70,7 +72,11 @@ export function number(low: number, high: number, isAbove = false): Reader<numbe
   return (subject, value) => {
     const x = anyNumber(subject, value);
     if (x <= high && (isAbove ? x > low : x >= low)) return x;
-    return refuseValue(subject, isAbove ? `a number above ${low} and up to ${high}` : `a number from ${low} to ${high}`, x);
+    return refuseValue(
+      subject,
+      isAbove ? `a number above ${low} and up to ${high}` : `a number from ${low} to ${high}`,
+      x,
+    );
   };
 }
 
@@ -216,20 +222,30 @@ export function recordOf<T>(reader: Reader<T>, limit: number): Reader<Map<string
 /** Most token ids of a call: a text of some 300 MB. */
 const IDS_LIMIT = 1 << 26;
 
-/** Whole numbers from 0 on: an array, a typed array, or whatever else has a length and elements; as an array. */
-export function ids(subject: string, value: unknown, limit = IDS_LIMIT): number[] {
+/** How many token ids a list has: an array, a typed array, or whatever else has a length. */
+export function idCount(subject: string, value: unknown, what = 'a list of token ids'): number {
   const length = isObject(value) ? member(subject, value, 'length') : undefined;
-  if (typeof length !== 'number') refuseKind(subject, 'a list of token ids', value);
-  integer(0, limit)(`length of ${subject}`, length);
+  if (typeof length !== 'number') refuseKind(subject, what, value);
+  return integer(0, IDS_LIMIT)(`length of ${subject}`, length);
+}
+
+/** Token ids, integers from `low` to `high`, as an array. */
+export function ids(
+  subject: string,
+  value: unknown,
+  { what = 'a list of token ids', low = 0, high = Number.MAX_SAFE_INTEGER } = {},
+): number[] {
+  const length = idCount(subject, value, what);
   const found: number[] = [];
   for (let i = 0; i < length; i++) {
-    const id = member(subject, value as object, i);
-    found.push(isInteger(id as number, 0, Number.MAX_SAFE_INTEGER) ? (id as number) : idOf(`${subject}[${i}]`, id));
+    const id = member(subject, value as object, i) as number;
+    if (!isInteger(id, low, high)) integer(low, high)(`${subject}[${i}]`, id);
+    found.push(id);
   }
   return found;
 }
 
-const idOf = integer(0);
+export const tokenId: Reader<number> = integer(0);
 
 // --- bytes
 

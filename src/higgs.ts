@@ -1,14 +1,26 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
-import { callback, finite, flag, list, needed, object, oneOf, options as optionsOf, pattern, signal, text } from './check.ts';
+import {
+  callback,
+  finite,
+  flag,
+  list,
+  needed,
+  object,
+  oneOf,
+  options as optionsOf,
+  pattern,
+  signal,
+  text,
+} from './check.ts';
 import { openCheckpoint } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, givenGrid, gridOrName } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
 import { trellises } from './grids/trellises.ts';
-import { wrapKernels } from './kernels/kernels.ts';
 import { givenModule } from './kernels/instantiate.ts';
+import { wrapKernels } from './kernels/kernels.ts';
 import { loadKernels } from './kernels/load.ts';
 import { givenTensors, offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf } from './linearity/allocate.ts';
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
@@ -255,8 +267,7 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
     },
     dequantize: (matrix) => dequantizeMatrix(kernels, matrix),
     matvec: (matrix, x) => matvecMatrix(kernels, matrix, x),
-    planCheckpoint: async (input, options) =>
-      plan(givenFolder('input', input), checkpointOptions('options', options)),
+    planCheckpoint: async (input, options) => plan(givenFolder('input', input), checkpointOptions('options', options)),
     inspectCheckpoint: async (input) => inspectCheckpoint(await openCheckpoint(givenFolder('input', input))),
 
     async quantizeCheckpoint(from, to, given) {

@@ -68,7 +68,7 @@ export const HOSTILE: Readonly<Record<string, () => unknown>> = {
   'a length of -1': () => ({ length: -1 }),
   'a length of NaN': () => ({ length: Number.NaN }),
   'a length of 3': () => ({ length: 3 }),
-  'a thenable': () => ({ then: () => {} }),
+  'a thenable': () => Object.fromEntries([['then', () => {}]]),
   'a getter that throws': () => Object.defineProperty({}, 'length', { get: fail, enumerable: true }),
   'a conversion that throws': () => ({ toString: fail, valueOf: fail, [Symbol.toPrimitive]: fail }),
   'a tag that throws': () => Object.defineProperty({}, Symbol.toStringTag, { get: fail }),
@@ -117,6 +117,13 @@ export const HOSTILE: Readonly<Record<string, () => unknown>> = {
   }),
   'a pool of nonsense': () => ({ size: 2, run: () => 5, close: () => {} }),
   'threads of nonsense': () => ({ size: 2, take: () => {}, start: () => {}, close: () => {} }),
-  'a grid of nonsense': () => ({ name: 'p1n4', p: 1, n: 4, bits: 2, mse: 'x', points: { length: 4, every: () => true } }),
+  'a grid of nonsense': () => ({
+    name: 'p1n4',
+    p: 1,
+    n: 4,
+    bits: 2,
+    mse: 'x',
+    points: { length: 4, every: () => true },
+  }),
   'half a class': () => new (class Half { list() {} slice() {} encode() {} })(), // biome-ignore format: one thing
 };

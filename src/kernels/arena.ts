@@ -48,7 +48,9 @@ export function arena(memory: WebAssembly.Memory, base: number): Arena {
     try {
       memory.grow(Math.ceil(missing / PAGE));
     } catch (cause) {
-      throw new RangeError(`linear memory must hold ${next} bytes: it cannot grow beyond ${memory.buffer.byteLength}`, { cause });
+      throw new RangeError(`linear memory must hold ${next} bytes: it cannot grow beyond ${memory.buffer.byteLength}`, {
+        cause,
+      });
     }
   }
 

@@ -1,7 +1,23 @@
 // Sensitivities: what a unit of relative error t² in one tensor costs the model, loss ≈ base + Σ α t² (the linearity theorem).
 // As a file: FORMAT.md, "Sensitivities".
 
-import { finite, flag, integer, list, mapOf, needed, nullable, number, object, oneOf, type Reader, recordOf, refuseKind, text, textOrBytes } from '../check.ts';
+import {
+  finite,
+  flag,
+  integer,
+  list,
+  mapOf,
+  needed,
+  nullable,
+  number,
+  object,
+  oneOf,
+  type Reader,
+  recordOf,
+  refuseKind,
+  text,
+  textOrBytes,
+} from '../check.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { type Members, membersOf, parseFile, writeLines } from './json.ts';
@@ -81,7 +97,9 @@ const alphaOf = object<Alpha>('a sensitivity', {
 
 /** Sensitivities as a caller gives them. */
 export const givenAlphas = object<Alphas>('sensitivities, as readAlphas() gives', {
-  model: needed(object<Alphas['model']>('an object', { name: needed(nullable(text)), identity: needed(nullable(text)) })),
+  model: needed(
+    object<Alphas['model']>('an object', { name: needed(nullable(text)), identity: needed(nullable(text)) }),
+  ),
   estimator: needed(text),
   loss: needed(lossOf),
   base: needed(nullable(finite)),

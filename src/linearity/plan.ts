@@ -1,6 +1,19 @@
 // A plan of bits: the grid of every tensor, and what the theorem predicts of it. As a file: FORMAT.md, "Plans".
 
-import { finite, flag, list, mapOf, member, needed, nullable, number, object, type Reader, text, textOrBytes } from '../check.ts';
+import {
+  finite,
+  flag,
+  list,
+  mapOf,
+  member,
+  needed,
+  nullable,
+  number,
+  object,
+  type Reader,
+  text,
+  textOrBytes,
+} from '../check.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';

@@ -1,6 +1,6 @@
 // What the theorem predicts: loss ≈ base + Σ α t².
 
-import { callback, finite, list, member, needed, nullable, number, object, classOf, text } from '../check.ts';
+import { callback, classOf, finite, list, member, needed, nullable, number, object, text } from '../check.ts';
 import { type Alphas, givenAlphas, type LossKind, lossOf, TENSORS_LIMIT } from './alphas.ts';
 import { type BitPlan, givenPlan } from './plan.ts';
 

@@ -1,13 +1,23 @@
 // A language model ready to run: ids in, logits out, the keys and values of what it has seen in its cache.
 
-import { checkInteger } from '../check.ts';
+import {
+  anyNumber,
+  callback,
+  ids as givenIds,
+  idCount,
+  integer,
+  oneOf,
+  options,
+  signal as signalOf,
+} from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
-import { show } from '../excerpt.ts';
+import { closed, StateError } from '../errors.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import type { Threads } from '../workers/threads.ts';
+import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { type ModelConfig, readConfig } from './config.ts';
 import { forwardPass, type Pass, wordsOf } from './forward.ts';
 import { fillState, type LoadProgress } from './load.ts';
@@ -40,6 +50,15 @@ export interface ModelOptions {
   signal?: AbortSignal;
 }
 
+const modelOptions = options<ModelOptions>({
+  context: anyNumber, // its range depends on the model
+  activations: oneOf('int8', 'f32'),
+  cache: oneOf('f16', 'f32'),
+  threads: givenThreads,
+  onProgress: callback,
+  signal: signalOf,
+});
+
 /** Options of a forward pass. */
 export interface ForwardOptions {
   /** How many ids of the cache the given ones follow; what the cache holds beyond is dropped. 0 if left out. */
@@ -55,6 +74,14 @@ export interface ForwardOptions {
   /** Aborts between two batches of 64 ids; the cache keeps those that are done. */
   signal?: AbortSignal;
 }
+
+const forwardOptions = options<ForwardOptions>({
+  from: integer(0),
+  logits: oneOf('last', 'all', 'none'),
+  each: callback,
+  signal: signalOf,
+});
+const hiddenOptions = options<Pick<ForwardOptions, 'signal'>>({ signal: signalOf });
 
 /** A loaded model. It runs one pass at a time: a second one that is begun meanwhile is refused. */
 export interface LanguageModel {
@@ -72,7 +99,8 @@ export interface LanguageModel {
    * @param ids at positions `from`, `from + 1`, …
    * @returns logits, (1, vocabSize) for `last`, (ids, vocabSize) for `all`
    * @throws {RangeError} when an id is not of the vocabulary, there is none, or they do not fit the context
-   * @throws {Error} when a pass is under way, or the model is closed
+   * @throws {TypeError} when an argument is of another kind, or an option is not known
+   * @throws {StateError} when a pass is under way, or the model is closed
    */
   forward(ids: ArrayLike<number>, options?: ForwardOptions): Promise<Float32Array<ArrayBuffer>>;
   /**
@@ -88,17 +116,19 @@ export interface LanguageModel {
  * Loads a Llama-family model, quantized or not, into linear memory.
  * @throws {UnsupportedError} when its architecture, or something of its configuration, is not handled: names it
  * @throws {FormatError} when configuration and tensors disagree, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when it does not fit 4 GB
+ * @throws {RangeError} when it does not fit 4 GB, or an option is out of range
+ * @throws {TypeError} when an argument is of another kind, or an option is not known
+ * @throws {StateError} when the threads are another model's, or closed
  */
-export async function loadModel(folder: Folder, options: ModelOptions = {}): Promise<LanguageModel> {
-  const { activations = 'int8', cache = 'f16', threads, onProgress, signal } = options;
+export async function loadModel(from: Folder, given: ModelOptions = {}): Promise<LanguageModel> {
+  const threads = takeThreads(given);
   try {
-    if (cache !== 'f16' && cache !== 'f32') throw new RangeError(`cache must be "f16" or "f32": got ${show(cache)}`);
-    if (activations !== 'int8' && activations !== 'f32')
-      throw new RangeError(`activations must be "int8" or "f32": got ${show(activations)}`);
+    const folder = givenFolder('input', from);
+    const options = modelOptions('options', given);
+    const { activations = 'int8', cache = 'f16', onProgress, signal } = options;
     const { contextLength: most, ...config } = await readConfig(folder);
     const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
-    checkInteger('context', context, 1, most);
+    integer(1, most)('context', context);
     const weights = await openWeights(await openCheckpoint(folder));
     const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
     const plan = planState({ ...config, contextLength: context }, weights, {
@@ -133,28 +163,28 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
   const normedInMemory = new Float32Array(buffer, state.normed, batch * dim);
   let cached: number[] = [];
   let busy = false;
-  let closed = false;
+  let isOpen = true;
 
-  function check(ids: ArrayLike<number>, from: number): void {
-    if (closed) throw new Error('model must be open: it is closed');
-    if (busy) throw new Error('model must be idle: a pass is under way');
-    checkInteger('from', from, 0, cached.length);
-    if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
-    if (from + ids.length > contextLength) {
-      throw new RangeError(`ids must fit the context of ${contextLength}: they end at ${from + ids.length}`);
+  function check(given: ArrayLike<number>, from: number): number[] {
+    if (!isOpen) throw closed('model');
+    if (busy) throw new StateError('model must be idle: a pass is under way');
+    integer(0, cached.length)('from', from);
+    const count = idCount('ids', given);
+    if (count === 0) throw new RangeError('ids must not be empty: there are none');
+    if (from + count > contextLength) {
+      throw new RangeError(`ids must fit the context of ${contextLength}: they end at ${from + count}`);
     }
-    for (let i = 0; i < ids.length; i++) checkInteger(`ids[${i}]`, ids[i], 0, vocabSize - 1);
+    return givenIds('ids', given, { high: vocabSize - 1 });
   }
 
   // Runs ids batch by batch; `done` is called after each, with the index of its first id and their number.
   async function run(
-    ids: ArrayLike<number>,
+    ids: readonly number[],
     from: number,
     wanted: (first: number, count: number) => { outputs: number; logits: boolean },
     emit: (index: number, row: number) => void,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    check(ids, from);
     signal?.throwIfAborted();
     busy = true;
     cached.length = from;
@@ -164,7 +194,7 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
         if (first > 0 && performance.now() - resumed > PAUSE_AFTER) {
           await new Promise((resolve) => setTimeout(resolve));
           signal?.throwIfAborted();
-          if (closed) throw new Error('model must be open: it is closed');
+          if (!isOpen) throw closed('model');
           resumed = performance.now();
         }
         const count = Math.min(batch, ids.length - first);
@@ -188,7 +218,7 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
       forwardPass(team.thread, state, pass, idsInMemory, emit);
     } catch (error) {
       team.fail();
-      closed = true;
+      isOpen = false;
       throw error;
     }
   }
@@ -200,16 +230,18 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
     get cached() {
       return cached;
     },
-    reusable(ids) {
+    reusable(given) {
+      const ids = givenIds('ids', given);
       const most = Math.min(cached.length, ids.length - 1);
       let same = 0;
       while (same < most && cached[same] === ids[same]) same++;
       return same;
     },
-    async forward(ids, { from = 0, logits = 'last', each, signal } = {}) {
+    async forward(given, options) {
+      const { from = 0, logits = 'last', each, signal } = forwardOptions('options', options);
+      const ids = check(given, from);
       const last = ids.length - 1;
       const rows = logits === 'none' || each ? 0 : logits === 'last' ? 1 : ids.length;
-      check(ids, from);
       const result = new Float32Array(rows * vocabSize);
       await run(
         ids,
@@ -227,8 +259,9 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
       );
       return result;
     },
-    async hidden(ids, { signal } = {}) {
-      check(ids, 0);
+    async hidden(given, options) {
+      const { signal } = hiddenOptions('options', options);
+      const ids = check(given, 0);
       const result = new Float32Array(ids.length * dim);
       const all = (_: number, count: number) => ({ outputs: count, logits: false });
       const copy = (index: number, row: number) =>
@@ -237,7 +270,7 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
       return result;
     },
     async close() {
-      closed = true;
+      isOpen = false;
       cached = [];
       team.end();
       await threads?.close();

@@ -1,6 +1,17 @@
 // One weight matrix in memory: quantize, dequantize, multiply. Blocks of rows go through the kernels one after the other.
 
-import { flag, integer, needed, nullable, object, oneOf, options, type Reader, type Schema, typedArray } from '../check.ts';
+import {
+  flag,
+  integer,
+  needed,
+  nullable,
+  object,
+  oneOf,
+  options,
+  type Reader,
+  type Schema,
+  typedArray,
+} from '../check.ts';
 import { type Grid, givenGrid, gridOrName } from '../grids/grid.ts';
 import { type Codes, type Kernels, type Matrix, rowsPerBlock } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';

@@ -1,6 +1,6 @@
 // A model that is open to be measured: its weights and a workspace in one memory, threads that run tasks over both.
 
-import { checkInteger } from '../check.ts';
+import { integer } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
@@ -58,7 +58,7 @@ export interface Session {
 export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
   const { contextLength: most, ...config } = await readConfig(folder);
   const { estimator, tokens, draws, threads, sampled = 0 } = options;
-  checkInteger('tokens', tokens, 2, most);
+  integer(2, most)('tokens', tokens);
   const weights = await openWeights(await openCheckpoint(folder));
   const windows = config.windows.slice(0, layers);
   const model: ModelConfig = { ...config, contextLength: tokens, layers: windows.length, windows };

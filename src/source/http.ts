@@ -1,6 +1,6 @@
 // Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
 
-import { callback, options as optionsOf, type Reader, reading, recordOf, signal, classOf, text } from '../check.ts';
+import { callback, classOf, options as optionsOf, type Reader, reading, recordOf, signal, text } from '../check.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { checkSpan } from './given.ts';

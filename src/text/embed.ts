@@ -1,5 +1,6 @@
 // A text as one vector: the mean of its hidden states.
 
+import { flag, options, typedArray } from '../check.ts';
 import { checkIds, inTurn, type Language } from './language.ts';
 
 /** How to embed. */
@@ -8,6 +9,8 @@ export interface EmbedOptions {
   normalize?: boolean;
 }
 
+const embedOptions = options<EmbedOptions>({ normalize: flag });
+
 /**
  * @param ids between one token and as many as the context
  * @returns (dim): sums in f64, in the order of the tokens
@@ -15,11 +18,12 @@ export interface EmbedOptions {
 export async function embed(
   language: Language,
   ids: readonly number[],
-  { normalize = false }: EmbedOptions = {},
+  options: EmbedOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
+  const { normalize = false } = embedOptions('options', options);
   checkIds('text', ids, language);
   const sums = await inTurn(language, async () => {
-    const states = await language.hidden(ids); // (ids.length, dim)
+    const states = typedArray(Float32Array)('result of hidden()', await language.hidden(ids)); // (ids.length, dim)
     const dim = states.length / ids.length;
     const sums = new Float64Array(dim);
     for (let i = 0; i < states.length; i++) sums[i % dim] = sums[i % dim] + states[i];

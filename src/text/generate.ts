@@ -1,9 +1,18 @@
 // Text from a prompt, token by token.
 
-import { checkInteger } from '../check.ts';
+import {
+  callback,
+  flag,
+  integer,
+  list,
+  options as optionsOf,
+  type Schema,
+  signal as signalOf,
+  text as textOf,
+} from '../check.ts';
 import type { TextStream } from './bytes.ts';
 import { checkIds, type Language, lastLogits, pause } from './language.ts';
-import { createSampler, type SamplingOptions } from './sample.ts';
+import { type SamplingOptions, samplerOf, samplingMembers } from './sample.ts';
 import { stopFilter } from './stop.ts';
 
 /** How to generate. */
@@ -19,6 +28,21 @@ export interface GenerateOptions extends SamplingOptions {
   /** Called with every token, and the text that it completes. */
   onToken?: (id: number, piece: string) => void;
 }
+
+/** Most stop strings: each is looked for after every token. */
+const STOPS_LIMIT = 1000;
+const stops = list(textOf, STOPS_LIMIT, 'a string or a list of strings');
+
+/** Members of options that say how to generate. */
+export const generateMembers: Schema<GenerateOptions> = {
+  ...samplingMembers,
+  maxTokens: integer(1),
+  stop: (subject, value) => (typeof value === 'string' ? value : stops(subject, value)),
+  ignoreEos: flag,
+  signal: signalOf,
+  onToken: callback,
+};
+const generateOptions = optionsOf<GenerateOptions>(generateMembers);
 
 /** Why a generation ended: a token that ends texts, a stop string, `maxTokens` or the context, the signal. */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
@@ -53,6 +77,7 @@ export type StreamText = (behind: readonly number[]) => TextStream;
  * again what another one has displaced from the cache.
  * @param promptIds between one token and as many as the context
  * @param ends ids that end a text
+ * @throws {TypeError} when an option is not known, or of another kind
  * @throws {RangeError} when the prompt is empty, too long or not of this vocabulary, or an option is out of range
  */
 export function generate(
@@ -60,13 +85,13 @@ export function generate(
   streamText: StreamText,
   promptIds: readonly number[],
   ends: ReadonlySet<number>,
-  options: GenerateOptions = {},
+  given: GenerateOptions = {},
 ): Generation {
+  const { signal, onToken, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
   const { maxTokens = 256, stop = [], ignoreEos = false } = options;
-  checkInteger('maxTokens', maxTokens, 1);
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
-  const sample = createSampler(options);
+  const sample = samplerOf(options);
   let result: GenerationResult | undefined;
 
   async function* run(): AsyncGenerator<string, GenerationResult, void> {
@@ -82,7 +107,7 @@ export function generate(
     let finishReason: FinishReason = 'length';
     while (ids.length < most) {
       await pause();
-      const next = await lastLogits(language, ids, options.signal);
+      const next = await lastLogits(language, ids, signal);
       if (next === undefined) {
         finishReason = 'aborted';
         break;
@@ -99,7 +124,7 @@ export function generate(
       ids.push(id);
       occurred.add(id);
       const { text: piece, stopped } = filter.push(stream.push(id));
-      options.onToken?.(id, piece);
+      onToken?.(id, piece);
       text += piece;
       if (stopped) finishReason = 'stop';
       if (piece !== '') yield piece;

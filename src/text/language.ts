@@ -1,5 +1,7 @@
 // What the text side asks of a decoder: logits of ids at positions, over a cache of the ids before them.
 
+import { having, integer, list, member, needed, object, type Reader, tokenId, typedArray } from '../check.ts';
+
 /** What a model's configuration says of its ids. */
 export interface LanguageConfig {
   readonly vocabSize: number;
@@ -33,6 +35,35 @@ export interface Language {
   /** @returns (ids.length, dim): hidden states behind the last norm */
   hidden(ids: ArrayLike<number>): Promise<Float32Array>;
   close(): Promise<void>;
+}
+
+/** Most ids that end a text. */
+const ENDS_LIMIT = 1000;
+
+const languageLike = having<Language>('a language', ['forward', 'hidden', 'close'], ', as that of loadModel()');
+const configOf = object<Pick<LanguageConfig, 'vocabSize' | 'contextLength' | 'eos'> & { bos?: number }>('an object', {
+  vocabSize: needed(integer(1)),
+  contextLength: needed(integer(1)),
+  eos: needed(list(tokenId, ENDS_LIMIT)),
+  bos: tokenId,
+});
+
+/** A language as a caller gives it. */
+export const givenLanguage: Reader<Language> = (subject, value) => {
+  const language = languageLike(subject, value);
+  configOf(`config of ${subject}`, member(subject, language, 'config'));
+  return language;
+};
+
+/** Logits of ids, (rows, vocabSize), as many as there must be: a language may be a caller's own. */
+export async function logitsOf(
+  language: Language,
+  ids: readonly number[],
+  options: PassOptions & { logits: 'last' | 'all' },
+): Promise<Float32Array> {
+  const rows = options.logits === 'all' ? ids.length : 1;
+  const logits = await language.forward(ids, options);
+  return typedArray(Float32Array, rows * language.config.vocabSize)('result of forward()', logits);
 }
 
 /** @throws {RangeError} when there are no ids, too many, or one that the vocabulary has not */
@@ -93,7 +124,7 @@ export function lastLogits(
     const from = Math.min(commonPrefix(language.cached, ids), ids.length - 1);
     try {
       signal?.throwIfAborted();
-      const logits = await language.forward(ids.slice(from), { from, logits: 'last', ...(signal && { signal }) });
+      const logits = await logitsOf(language, ids.slice(from), { from, logits: 'last', ...(signal && { signal }) });
       return { logits: logits.slice(), reused: from }; // the model's own memory is the next caller's
     } catch (error) {
       if (signal?.aborted) return undefined;

@@ -1,9 +1,9 @@
 // How well a model predicts a text: −ln p of its tokens, in windows of fixed length; and beside another model, how far the
 // predictions of the two are apart. Sums are f64 in the order of the text.
 
-import { checkInteger } from '../check.ts';
+import { anyNumber, callback, integer, nullable, number, type Schema, signal as signalOf, tokenId } from '../check.ts';
 import { exp, logSumExp } from '../numerics/exponential.ts';
-import { checkVocabulary, inTurn, type Language, pause } from './language.ts';
+import { checkVocabulary, inTurn, type Language, logitsOf, pause } from './language.ts';
 import { argmax } from './sample.ts';
 
 /** How a text is cut and scored. */
@@ -22,6 +22,16 @@ export interface PerplexityOptions {
   /** Called after every window. */
   onProgress?: (progress: { done: number; total: number }) => void;
 }
+
+/** Members of options that say how a text is cut and scored. */
+export const perplexityMembers: Schema<Omit<PerplexityOptions, 'against'>> = {
+  context: anyNumber, // its range depends on the models
+  stride: anyNumber,
+  bos: nullable(tokenId),
+  bytes: number(0, Number.MAX_SAFE_INTEGER, true),
+  signal: signalOf,
+  onProgress: callback,
+};
 
 /** Figures of a text. */
 export interface Perplexity {
@@ -80,11 +90,11 @@ export async function perplexity(
   const { against, signal, onProgress, bytes } = options;
   const most = Math.min(language.config.contextLength, (against ?? language).config.contextLength);
   const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bos ?? null } = options;
-  checkInteger('context', context, 2, most);
+  integer(2, most)('context', context);
   const begin = bos === null ? [] : [bos];
   const room = context - begin.length;
   const { stride = room } = options;
-  checkInteger('stride', stride, 1, room);
+  integer(1, room)('stride', stride);
   checkVocabulary('text', ids, language.config);
   checkVocabulary('bos', begin, language.config);
   if (ids.length + begin.length < 2) {
@@ -180,7 +190,8 @@ async function eachRow(
           // Another user of the model may have had its turn since the last part.
           const displaced = from > 0 && ids.slice(0, from).some((id, i) => language.cached[i] !== id);
           if (displaced) await language.forward(ids.slice(0, from), { from: 0, logits: 'none', ...aborted });
-          return (await language.forward(part, { from, logits, ...aborted })).slice();
+          if (logits === 'all') return (await logitsOf(language, part, { from, logits, ...aborted })).slice();
+          return language.forward(part, { from, logits, ...aborted });
         }),
       );
     }

@@ -1,7 +1,9 @@
 // Text to token ids and back, as tokenizer.json says. Encoding is that of @huggingface/tokenizers; decoding is text.ts.
 
 import { Tokenizer as Encoder } from '@huggingface/tokenizers';
+import { flag, ids as idsOf, options as optionsOf, text as textOf, tokenId } from '../check.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { type TextStream, textStream, tokenBytes } from './bytes.ts';
 import { isRecord, readJson } from './files.ts';
@@ -9,7 +11,12 @@ import { isRecord, readJson } from './files.ts';
 const TOKENIZER_NAME = 'tokenizer.json';
 const CONFIG_NAME = 'tokenizer_config.json';
 
-/** A vocabulary, and how text is cut into it. */
+const specialOptions = optionsOf<{ special?: boolean }>({ special: flag });
+
+/**
+ * A vocabulary, and how text is cut into it.
+ * Methods throw a TypeError for arguments of another kind and options that they do not know, a RangeError for ids below 0.
+ */
 export interface Tokenizer {
   /** One above the largest id. */
   readonly size: number;
@@ -31,11 +38,13 @@ export interface Tokenizer {
 
 /**
  * Opens the tokenizer of a checkpoint.
+ * @throws {TypeError} when `folder` is none
  * @throws {FileError} when there is none
  * @throws {FormatError} when it is malformed
  * @throws {UnsupportedError} when it has parts that are not handled
  */
-export async function openTokenizer(folder: Folder): Promise<Tokenizer> {
+export async function openTokenizer(from: Folder): Promise<Tokenizer> {
+  const folder = givenFolder('folder', from);
   const file = `${folder.name}/${TOKENIZER_NAME}`;
   const content = await readJson(folder, TOKENIZER_NAME);
   if (content === undefined) throw new FileError('read', file, undefined, 'there is no such file');
@@ -78,19 +87,27 @@ export function createTokenizer(
   return {
     size,
     config,
-    encode(text, { special = true } = {}) {
-      if (typeof text !== 'string') throw new TypeError(`text must be a string: got ${typeof text}`);
-      const { ids, tokens } = encoder.encode(text, { add_special_tokens: special });
+    encode(text, options) {
+      const { special = true } = specialOptions('options', options);
+      const { ids, tokens } = encoder.encode(textOf('text', text), { add_special_tokens: special });
       const at = ids.indexOf(undefined as unknown as number);
       if (at >= 0) throw new FormatError(`tokenizer must have an id for each token: ${tokens[at]} has none`, { file });
       return ids;
     },
-    decode(ids, { special = false } = {}) {
+    decode(ids, options) {
+      const { special = false } = specialOptions('options', options);
       const stream = textStream(bytesOf(special), strip);
-      return Array.from(ids, (id) => stream.push(id)).join('') + stream.end();
+      return (
+        idsOf('ids', ids, { low: Number.MIN_SAFE_INTEGER })
+          .map((id) => stream.push(id))
+          .join('') + stream.end()
+      );
     },
-    stream: (behind = []) => textStream(bytesOf(false), strip, Array.from(behind)),
-    idOf: (token) => vocabulary.get(token),
+    stream(behind = []) {
+      const { push, end } = textStream(bytesOf(false), strip, idsOf('behind', behind));
+      return { push: (id) => push(tokenId('id', id)), end };
+    },
+    idOf: (token) => vocabulary.get(textOf('token', token)),
   };
 }
 

@@ -1,9 +1,21 @@
 // Jobs as a caller gives them to a pool. Arrays of other sizes than the matrix says would have the kernels read beside them, in a worker.
 
-import { flag, integer, member, needed, nullable, number, object, oneOf, powerOfTwo, refuseKind, typedArray } from '../check.ts';
+import {
+  flag,
+  integer,
+  member,
+  needed,
+  nullable,
+  number,
+  object,
+  oneOf,
+  powerOfTwo,
+  refuseKind,
+  typedArray,
+} from '../check.ts';
 import { CODE_BITS } from '../grids/name.ts';
 import { bytesPerWeight, type Codes, FACTOR_COLS, type Matrix, type Weights } from '../kernels/kernels.ts';
-import { bytesPerRow, type CodeGrid, COLS_LIMIT, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
+import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import type { Job } from './jobs.ts';
 import type { Pool } from './pool.ts';
 
@@ -35,7 +47,12 @@ function givenJob(value: unknown): Job {
   if (kind === 'ready') return { kind };
   const matrix = matrixMembers('job.matrix', of('matrix'));
   if (kind === 'encode') {
-    return { kind, matrix, weights: givenWeights(of('weights'), matrix), options: encodeOptions('job.options', of('options')) };
+    return {
+      kind,
+      matrix,
+      weights: givenWeights(of('weights'), matrix),
+      options: encodeOptions('job.options', of('options')),
+    };
   }
   const codes = givenCodes(of('codes'), matrix);
   if (kind === 'compare') return { kind, matrix, codes, weights: givenWeights(of('weights'), matrix) };

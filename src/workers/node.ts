@@ -7,7 +7,7 @@ import code from '../../build/worker.js' with { type: 'text' };
 import { kernelBytes } from '../kernels/load.ts';
 import { withJobs } from './given.ts';
 import { type Answer, type Pool, type Spawn, workerPool } from './pool.ts';
-import { workerCount, WORKERS_LIMIT } from './start.ts';
+import { WORKERS_LIMIT, workerCount } from './start.ts';
 import { type SpawnThread, type ThreadAnswer, type Threads, threadsOf } from './threads.ts';
 
 const port = `import { parentPort } from 'node:worker_threads';

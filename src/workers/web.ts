@@ -3,8 +3,8 @@
 
 import threadCode from '../../build/decoder-worker.js' with { type: 'text' };
 import code from '../../build/worker.js' with { type: 'text' };
-import { wrapKernels } from '../kernels/kernels.ts';
 import { givenModule } from '../kernels/instantiate.ts';
+import { wrapKernels } from '../kernels/kernels.ts';
 import { kernelBytes, loadKernels } from '../kernels/load.ts';
 import { withJobs } from './given.ts';
 import { type Answer, localPool, type Pool, type Spawn, workerPool } from './pool.ts';

@@ -1,0 +1,86 @@
+// Every public function with arguments that it does not expect: it works, or says in our words what the argument must be.
+
+import { tmpdir } from 'node:os';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { HOSTILE, THROWN } from './hostile-values.ts';
+import { MODULES, type PublicFunction, publicFunctions } from './public-functions.ts';
+
+const test = suite('arguments');
+const here = process.cwd();
+const { functions, close } = await publicFunctions();
+test.before(() => process.chdir(tmpdir())); // some strings are names of files that can be made
+test.after(async () => {
+  process.chdir(here);
+  await close();
+});
+
+const OURS = ['TypeError', 'RangeError', 'FormatError', 'UnsupportedError', 'FileError', 'StateError'];
+// How engines put it.
+const RAW =
+  /is not a function|is not iterable|is not defined|is not a constructor|Cannot (read|set|convert|mix|destructure|perform|define)|undefined is|null is|Invalid (array|typed|time|string|URL)|call stack|incompatible receiver|out of bounds|unreachable|Proxy|proxy that|ERR_|DataClone|could not be cloned|transferList|WebAssembly\.\w+\(|allocation failed|Reduce of|Illegal invocation|circular structure/;
+const WAIT = 20_000;
+
+// What a call came to: undefined if it worked, the error if not.
+async function outcome(fn: PublicFunction, args: unknown[]): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('it does not settle')), WAIT);
+  });
+  try {
+    await Promise.race([(async () => fn.call(...(args as never[])))(), late]);
+    return undefined;
+  } catch (error) {
+    return error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function faultOf(error: unknown, subject: string): string | undefined {
+  if (error === undefined) return undefined;
+  if (!(error instanceof Error)) return `throws ${typeof error}`;
+  if (error.message === THROWN || error.name === 'AbortError') return undefined; // the caller's own
+  const { name, message } = error;
+  if (!OURS.includes(name)) return `${name}: ${message}`;
+  if (RAW.test(message)) return `raw: ${name}: ${message}`;
+  if (!message.includes(subject) && name !== 'FileError' && !/must/.test(message))
+    return `subject: ${name}: ${message}`;
+  if (/TypeError/.test(name) && !/must/.test(message)) return `must: ${name}: ${message}`;
+  if (message.length > 2000) return `long: ${message.slice(0, 200)}`;
+  return undefined;
+}
+
+test('every exported function has a row', () => {
+  const names = new Set(functions.map(({ name }) => name));
+  for (const [subpath, module] of Object.entries(MODULES)) {
+    for (const [name, value] of Object.entries(module)) {
+      if (typeof value === 'function') assert.ok(names.has(name), `${name} of ${subpath}`);
+    }
+  }
+});
+
+for (const fn of functions) {
+  test(`${fn.name}() works, and says what it cannot take`, async () => {
+    const faults: string[] = [];
+    const tell = (what: string, fault: string | undefined) => {
+      if (fault) faults.push(`${what}: ${fault}`);
+    };
+    tell('good arguments', String((await outcome(fn, await fn.args())) ?? '') || undefined);
+    for (const [i, parameter] of fn.parameters.entries()) {
+      for (const [kind, make] of Object.entries(HOSTILE)) {
+        const args = await fn.args();
+        args[i] = make();
+        tell(`${parameter}: ${kind}`, faultOf(await outcome(fn, args), parameter));
+        for (const member of fn.members?.[parameter] ?? []) {
+          const args = await fn.args();
+          args[i] = { ...(args[i] as object), [member]: make() };
+          tell(`${parameter}.${member}: ${kind}`, faultOf(await outcome(fn, args), member));
+        }
+      }
+    }
+    assert.is(faults.length, 0, `${faults.length} faults:\n${faults.slice(0, 12).join('\n')}`);
+  });
+}
+
+test.run();
