@@ -54,7 +54,7 @@ export function integer(low: number, high = Number.MAX_SAFE_INTEGER): Reader<num
   const range = high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`;
   return (subject, value) =>
     isInteger(anyNumber(subject, value), low, high)
-      ? (value as number)
+      ? (value as number) + 0 // not -0
       : refuseValue(subject, `an integer ${range}`, value);
 }
 

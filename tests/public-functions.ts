@@ -76,6 +76,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
   const place = mkdtempSync(join(tmpdir(), 'higgs-arguments-'));
   writeFileSync(join(place, 'file'), 'content');
   const directory = await files.createFolder(join(place, 'directory'));
+  await (await directory.create('x')).close();
   let made = 0;
   const fresh = () => join(place, `new-${made++}`);
   const messages = () => [{ role: 'user', content: 'Hi' }];
@@ -313,7 +314,12 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     ['stream.push', 'id', () => [1], stream.push],
     ['stream.end', '', () => [], stream.end],
     ['chatTemplate.render', 'messages options', () => [messages(), {}], chatTemplate.render, { options: chatting }],
-    ['fileError', 'action path error', () => ['read', 'p', new Error('x')], files.fileError],
+    [
+      'fileError',
+      'action path error',
+      () => ['read', 'p', new Error('x')],
+      (...args: [string, string, unknown]) => [files.fileError(...args)],
+    ],
     ['openFile', 'path', () => [join(place, 'file')], (...args: [string]) => closing(files.openFile(...args))],
     [
       'createFile',

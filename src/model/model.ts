@@ -200,9 +200,15 @@ function modelOf(plan: Plan, buffer: ArrayBufferLike, team: Team, threads: Threa
         const count = Math.min(batch, ids.length - first);
         for (let j = 0; j < count; j++) idsInMemory[j] = ids[first + j];
         const pass = { count, position: from + first, ...wanted(first, count) };
+        let thrown: { error: unknown } | undefined; // by the caller's function: the pass must come to its end
         step(pass, (row, rows) => {
-          for (let j = 0; j < rows; j++) emit(first + count - pass.outputs + row + j, j);
+          try {
+            for (let j = 0; j < rows && !thrown; j++) emit(first + count - pass.outputs + row + j, j);
+          } catch (error) {
+            thrown = { error };
+          }
         });
+        if (thrown) throw (thrown as { error: unknown }).error;
         if (!pass.logits) for (let j = count - pass.outputs; j < count; j++) emit(first + j, j);
         for (let j = 0; j < count; j++) cached.push(ids[first + j]);
       }

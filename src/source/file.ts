@@ -5,13 +5,14 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { types } from 'node:util';
 import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
 export { FileError };
 
-import { checkSpan } from './given.ts';
+import { spanOf } from './given.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
@@ -26,14 +27,23 @@ export const HANDLE_LIMIT = 16;
 const appending = options<{ append?: number }>({ append: integer(0) });
 const resuming = options<{ resume?: boolean }>({ resume: flag });
 
+/** Longest path: no system takes more. */
+const PATH_LIMIT = 32767;
+
 const pathOf: Reader<string> = (subject, value) => {
   const path = text(subject, value);
   if (path.includes('\0')) throw new RangeError(`${subject} must have no NUL: got ${show(path)}`);
+  if (path.length > PATH_LIMIT)
+    throw new RangeError(`${subject} must have at most ${PATH_LIMIT} characters: got ${path.length}`);
   return path;
 };
 
+/** Longest name of a file: twice what systems take. */
+const NAME_LIMIT = 512;
+
 // The name of a file in a folder: no path, which could lead out of it.
-const isPlainName = (name: string) => name !== '' && name !== '.' && name !== '..' && !/[/\\\0]/.test(name);
+const isPlainName = (name: string) =>
+  name !== '' && name.length <= NAME_LIMIT && name !== '.' && name !== '..' && !/[/\\\0]/.test(name);
 const nameOf: Reader<string> = (subject, value) => {
   const name = text(subject, value);
   if (!isPlainName(name)) throw new RangeError(`${subject} must be that of a file, not a path: got ${show(name)}`);
@@ -70,15 +80,9 @@ const REASONS: Readonly<Record<string, string>> = {
 export function fileError(action: string, path: string, error: unknown): unknown {
   text('action', action);
   text('path', path);
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  if (
-    !(error instanceof Error) ||
-    error instanceof FileError ||
-    typeof code !== 'string' ||
-    !/^E[A-Z0-9]+$/.test(code)
-  ) {
-    return error;
-  }
+  if (!types.isNativeError(error) || error instanceof FileError) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  if (typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error;
   // `ENOSPC: no space left on device, write`
   return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1] ?? 'system error');
 }
@@ -348,7 +352,7 @@ async function readExactly(
   end: number,
   spare?: ArrayBuffer,
 ): Promise<ArrayBuffer> {
-  checkSpan(start, end, byteLength, path);
+  spanOf(start, end, byteLength, path);
   if (spare !== undefined && !bufferFrom(spare)) refuseKind('spare', 'an ArrayBuffer', spare);
   const bytes = new Uint8Array(spare?.byteLength === end - start ? spare : new ArrayBuffer(end - start));
   await attempt('read', path, async () => {

@@ -72,8 +72,9 @@ function readingOf(subject: string, folder: Folder, name: string): Pick<Folder, 
   };
 }
 
-/** @throws {RangeError} unless the bytes `[start, end)` lie within a source @param file names it in messages */
-export function checkSpan(start: number, end: number, byteLength: number, file: string): void {
-  if (size('start', start) <= size('end', end) && end <= byteLength) return;
+/** The bytes `[start, end)` of a source. @param file names it in messages @throws {RangeError} unless they lie within it */
+export function spanOf(start: number, end: number, byteLength: number, file: string): [start: number, end: number] {
+  const [from, to] = [size('start', start), size('end', end)];
+  if (from <= to && to <= byteLength) return [from, to];
   throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${file}: got ${start}, ${end}`);
 }

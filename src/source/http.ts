@@ -3,7 +3,7 @@
 import { callback, classOf, options as optionsOf, type Reader, reading, recordOf, signal, text } from '../check.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import { checkSpan } from './given.ts';
+import { spanOf } from './given.ts';
 import type { Source } from './source.ts';
 
 /** Largest file, in bytes, that is held in memory whole because its server knows no range requests. */
@@ -62,8 +62,8 @@ export async function openUrl(path: string, options: HttpOptions): Promise<Sourc
   const { byteLength, tag } = first;
   return {
     byteLength,
-    slice: (start, end) => {
-      checkSpan(start, end, byteLength, path);
+    slice: async (first, last) => {
+      const [start, end] = spanOf(first, last, byteLength, path);
       if (start === end) return new ArrayBuffer(0);
       return request(path, { range: `bytes=${start}-${end - 1}` }, options, async (response) => {
         if (response.status === 206 && tagOf(response) === tag && sizeOf(response, path) === byteLength) {

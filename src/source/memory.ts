@@ -3,7 +3,7 @@
 import { bytes as bytesOf, having, integer, member, recordOf, text } from '../check.ts';
 import { closed, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import { checkSpan, givenSource } from './given.ts';
+import { givenSource, spanOf } from './given.ts';
 import type { Folder, Sink, Source } from './source.ts';
 
 /** Most files of a folder in memory: some fifty times those of the largest checkpoints. */
@@ -73,9 +73,8 @@ export function blobSource(blob: Blob): Source {
   const byteLength = integer(0)('size of blob', member('blob', sliced('blob', blob), 'size'));
   return {
     byteLength,
-    slice: (start, end) => {
-      checkSpan(start, end, byteLength, 'blob');
-      return blob.slice(start, end).arrayBuffer();
+    slice: async (start, end) => {
+      return blob.slice(...spanOf(start, end, byteLength, 'blob')).arrayBuffer();
     },
   };
 }
