@@ -9,8 +9,13 @@ import { MODULES, type PublicFunction, publicFunctions } from './public-function
 const test = suite('arguments');
 const here = process.cwd();
 const { functions, close } = await publicFunctions();
-test.before(() => process.chdir(tmpdir())); // some strings are names of files that can be made
+const { fetch } = globalThis;
+test.before(() => {
+  process.chdir(tmpdir()); // some strings are names of files that can be made
+  globalThis.fetch = async () => new Response('content');
+});
 test.after(async () => {
+  globalThis.fetch = fetch;
   process.chdir(here);
   await close();
 });
@@ -47,7 +52,7 @@ function faultOf(error: unknown, subject: string): string | undefined {
   if (!message.includes(subject) && name !== 'FileError' && !/must/.test(message))
     return `subject: ${name}: ${message}`;
   if (/TypeError/.test(name) && !/must/.test(message)) return `must: ${name}: ${message}`;
-  if (message.length > 2000) return `long: ${message.slice(0, 200)}`;
+  if (message.length > 2000 && name !== 'FileError') return `long: ${message.slice(0, 200)}`;
   return undefined;
 }
 
@@ -60,10 +65,9 @@ test('every exported function has a row', () => {
   }
 });
 
-for (const fn of functions.filter(({ name }) => !process.env.ONLY || new RegExp(process.env.ONLY).test(name))) {
+for (const fn of functions) {
   test(`${fn.name}() works, and says what it cannot take`, async () => {
     const faults: string[] = [];
-    const began = performance.now();
     const good = await outcome(fn, await fn.args());
     if (good) faults.push(`good arguments: ${good}`);
     const check = async (parameter: string, member: string | undefined, kind: string) => {
@@ -77,14 +81,14 @@ for (const fn of functions.filter(({ name }) => !process.env.ONLY || new RegExp(
         faults.push(`${parameter}${member === undefined ? '' : `.${member}`}: ${kind}: ${fault}`);
       }
     };
-    for (const parameter of fn.parameters) {
-      for (const member of [undefined, ...(fn.members?.[parameter] ?? [])]) {
-        const checks = Object.keys(HOSTILE).map((kind) => () => check(parameter, member, kind));
-        if (fn.name.startsWith('url')) await Promise.all(checks.map((run) => run()));
-        else for (const run of checks) await run();
-      }
-    }
-    if (process.env.ONLY) console.log(fn.name, Math.round(performance.now() - began));
+    const checks = fn.parameters.flatMap((parameter) =>
+      [undefined, ...(fn.members?.[parameter] ?? [])].flatMap((member) =>
+        Object.keys(HOSTILE).map((kind) => () => check(parameter, member, kind)),
+      ),
+    );
+    // Requests wait for one another: together they take as long as one.
+    if (fn.name.startsWith('url')) await Promise.all(checks.map((run) => run()));
+    else for (const run of checks) await run();
     assert.is(faults.length, 0, `${faults.length} faults:\n${faults.slice(0, 12).join('\n')}`);
   });
 }

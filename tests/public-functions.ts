@@ -52,7 +52,11 @@ export const MODULES: Readonly<Record<string, object>> = {
 /** All of them, over a small model in memory; `close` frees what they share. */
 export async function publicFunctions(): Promise<{ functions: PublicFunction[]; close(): Promise<void> }> {
   const higgs = await core.load();
-  const config = { ...configs.llama, vocab_size: 267, bos_token_id: 264, eos_token_id: 265 };
+  const config = {
+    ...configs.llama,
+    ...{ hidden_size: 32, intermediate_size: 48, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1 },
+    ...{ head_dim: 16, max_position_embeddings: 32, vocab_size: 267, bos_token_id: 264, eos_token_id: 265 },
+  };
   const tokenizerConfig = { eos_token: '<|end|>', chat_template: '{% for m in messages %}{{ m.content }}{% endfor %}' };
   const folder = memoryFolder({
     'config.json': json(config),
