@@ -1,29 +1,311 @@
-// Argument guards. Message: subject, requirement, colon, what it is.
+// What callers give, read once and checked. A `Reader` takes a value and returns it as the type that it must be. Readers compose:
+// an options object has one schema, which reads like its specification, and the compiler holds the schema to the interface,
+// member by member and type by type. (Interfaces stay written out: they carry the documentation that editors show.)
+// A TypeError tells of the wrong kind, a RangeError of the wrong value. Accessors and proxies may throw, arrays may be of another
+// realm, lengths may lie: whatever comes, the error is ours and names its subject.
 
-/** @throws {RangeError} unless `value` is an integer from `low` to `high`. */
-export function checkInteger(subject: string, value: number, low: number, high = Number.MAX_SAFE_INTEGER): void {
-  if (typeof value !== 'number') throw new TypeError(`${subject} must be a number: got ${typeof value}`);
-  if (!Number.isInteger(value) || value < low || value > high) {
-    const range =
-      high === Number.MAX_SAFE_INTEGER ? `an integer of at least ${low}` : `an integer from ${low} to ${high}`;
-    throw new RangeError(`${subject} must be ${range}: got ${value}`);
+import { show } from './excerpt.ts';
+
+/** @returns the value, as a T @throws {TypeError} for the wrong kind @throws {RangeError} for the wrong value */
+export type Reader<T> = (subject: string, value: unknown) => T;
+
+/** Reads a member that must be there. */
+export type Needed<T> = Reader<T> & { readonly isNeeded: true };
+
+/** A reader for each member of a T: a `Needed` one where the interface demands the member. */
+export type Schema<T> = {
+  readonly [K in keyof T]-?: Record<never, never> extends Pick<T, K> ? Reader<Exclude<T[K], undefined>> : Needed<T[K]>;
+};
+
+export function refuseKind(subject: string, requirement: string, value: unknown): never {
+  throw new TypeError(`${subject} must be ${requirement}: got ${show(value)}`);
+}
+
+export function refuseValue(subject: string, requirement: string, value: unknown): never {
+  throw new RangeError(`${subject} must be ${requirement}: got ${show(value)}`);
+}
+
+/** Marks the reader of a member that must be there: it sees undefined, too. */
+export function needed<T>(reader: Reader<T>): Needed<T> {
+  return Object.assign((subject: string, value: unknown) => reader(subject, value), { isNeeded: true } as const);
+}
+
+// --- plain values
+
+export const text: Reader<string> = (subject, value) =>
+  typeof value === 'string' ? value : refuseKind(subject, 'a string', value);
+
+export const flag: Reader<boolean> = (subject, value) =>
+  typeof value === 'boolean' ? value : refuseKind(subject, 'true or false', value);
+
+/** A function; which one is for the caller's compiler to say. */
+export const callback = <F>(subject: string, value: unknown): F =>
+  typeof value === 'function' ? (value as F) : refuseKind(subject, 'a function', value);
+
+/** A number whose range is not known yet. */
+export const anyNumber: Reader<number> = (subject, value) =>
+  typeof value === 'number' ? value : refuseKind(subject, 'a number', value);
+
+const isInteger = (value: number, low: number, high: number) =>
+  Number.isInteger(value) && value >= low && value <= high;
+
+/** An integer from `low` to `high`. */
+export function integer(low: number, high = Number.MAX_SAFE_INTEGER): Reader<number> {
+  const range = high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`;
+  return (subject, value) =>
+    isInteger(anyNumber(subject, value), low, high)
+      ? (value as number) + 0 // not -0
+      : refuseValue(subject, `an integer ${range}`, value);
+}
+
+/** A power of two from `low` to `high`. */
+export function powerOfTwo(low: number, high: number): Reader<number> {
+  return (subject, value) => {
+    const n = anyNumber(subject, value);
+    if (isInteger(n, low, high) && (n & (n - 1)) === 0) return n;
+    return refuseValue(subject, `a power of two from ${low} to ${high}`, n);
+  };
+}
+
+/** A number from `low` to `high`; with `isAbove`, not `low` itself. */
+export function number(low: number, high: number, isAbove = false): Reader<number> {
+  return (subject, value) => {
+    const x = anyNumber(subject, value);
+    if (x <= high && (isAbove ? x > low : x >= low)) return x;
+    return refuseValue(
+      subject,
+      isAbove ? `a number above ${low} and up to ${high}` : `a number from ${low} to ${high}`,
+      x,
+    );
+  };
+}
+
+export const finite: Reader<number> = (subject, value) =>
+  Number.isFinite(anyNumber(subject, value)) ? (value as number) : refuseValue(subject, 'a finite number', value);
+
+/** One of some strings or numbers. */
+export function oneOf<const T extends string | number>(...known: readonly T[]): Reader<T> {
+  const shown = known.map(show);
+  const requirement = [...(shown.length > 1 ? [shown.slice(0, -1).join(', ')] : []), shown.at(-1)].join(' or ');
+  return (subject, value) => known.find((each) => each === value) ?? refuseValue(subject, requirement, value);
+}
+
+/** What `reader` reads, or null. */
+export function nullable<T>(reader: Reader<T>): Reader<T | null> {
+  return (subject, value) => (value === null ? null : reader(subject, value));
+}
+
+// --- objects
+
+/** Runs what may run a caller's code: an accessor, a trap of a proxy, an iterator. @throws {TypeError} when that throws */
+export function reading<T>(subject: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new TypeError(`${subject} must be readable: reading it throws`, { cause });
   }
 }
 
-/** @throws {RangeError} unless `value` is a power of two from `low` to `high`. */
-export function checkPowerOfTwo(subject: string, value: number, low: number, high: number): void {
-  if (!Number.isInteger(value) || value < low || value > high || (value & (value - 1)) !== 0) {
-    throw new RangeError(`${subject} must be a power of two from ${low} to ${high}: got ${value}`);
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+/** A member of an object that is not ours. */
+export function member(subject: string, value: object, key: PropertyKey): unknown {
+  return reading(subject, () => (value as Record<PropertyKey, unknown>)[key]);
+}
+
+/** The kind that JavaScript itself sees: `Object`, `Date`, `URL`; the same in every realm. */
+export function classOf(subject: string, value: unknown): string {
+  return reading(subject, () => Object.prototype.toString.call(value).slice(8, -1));
+}
+
+function readMembers<T>(subject: string, value: object, schema: Schema<T>, pathOf: (key: string) => string): T {
+  const found: Record<string, unknown> = {};
+  for (const [key, reader] of Object.entries<Reader<unknown> & { isNeeded?: true }>(schema)) {
+    const given = member(subject, value, key);
+    if (given !== undefined || reader.isNeeded) found[key] = reader(pathOf(key), given);
+  }
+  return found as T;
+}
+
+/**
+ * An options object: no member but the schema's, misspelt ones are refused by name. Undefined is an empty one. Its members are
+ * subjects by their own names.
+ */
+export function options<T extends object>(schema: Schema<T>): Reader<T> {
+  return (subject, value = {}) => {
+    if (!isObject(value) || classOf(subject, value) !== 'Object') refuseKind(subject, 'a plain object', value);
+    for (const key of reading(subject, () => Object.keys(value))) {
+      if (Object.hasOwn(schema, key)) continue;
+      const known = Object.keys(schema);
+      const meant = known.find((name) => lettersOf(name) === lettersOf(key));
+      const names = meant === undefined ? known.join(', ') : `such as ${meant}`;
+      throw new TypeError(`${subject} must have only known members, ${names}: got ${show(key)}`);
+    }
+    return readMembers(subject, value, schema, (key) => key);
+  };
+}
+
+const lettersOf = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, '');
+
+/** An object of data: what the schema does not name is left out. */
+export function object<T extends object>(what: string, schema: Schema<T>): Reader<T> {
+  return (subject, value) => {
+    if (!isObject(value)) refuseKind(subject, what, value);
+    return readMembers(subject, value, schema, (key) => `${subject}.${key}`);
+  };
+}
+
+/** An object known by its methods. @param advice where such objects come from */
+export function having<T extends object>(what: string, methods: readonly (keyof T & string)[], advice = ''): Reader<T> {
+  const requirement = `${what}, an object with ${methods.map((name) => `${name}()`).join(', ')}${advice}`;
+  return (subject, value) => {
+    const has = (name: string) => typeof member(subject, value as object, name) === 'function';
+    return isObject(value) && methods.every(has) ? (value as T) : refuseKind(subject, requirement, value);
+  };
+}
+
+export const signal: Reader<AbortSignal> = having('an AbortSignal', ['throwIfAborted', 'addEventListener']);
+
+export const pattern: Reader<RegExp> = (subject, value) => {
+  if (classOf(subject, value) !== 'RegExp') refuseKind(subject, 'a regular expression', value);
+  return reading(subject, () => new RegExp((value as RegExp).source, (value as RegExp).flags));
+};
+
+// --- lists
+
+/** Elements of an iterable that is no string, at most `limit` of them; as an array. */
+export function list<T>(reader: Reader<T>, limit: number, what = 'a list'): Reader<T[]> {
+  return (subject, value) => {
+    if (!isObject(value) || typeof member(subject, value, Symbol.iterator) !== 'function')
+      refuseKind(subject, what, value);
+    const found: unknown[] = [];
+    reading(subject, () => {
+      for (const element of value as Iterable<unknown>) if (found.push(element) > limit) break;
+    });
+    if (found.length > limit) throw new RangeError(`${subject} must have at most ${limit} elements: got more`);
+    return found.map((element, i) => reader(`${subject}[${i}]`, element));
+  };
+}
+
+/** Two elements. */
+export function pair<A, B>(first: Reader<A>, second: Reader<B>): Reader<[A, B]> {
+  const both = list<unknown>((_, value) => value, 2, 'a pair');
+  return (subject, value) => {
+    const found = both(subject, value);
+    return [first(`${subject}[0]`, found[0]), second(`${subject}[1]`, found[1])];
+  };
+}
+
+/** A Map, or other pairs, by strings. */
+export function mapOf<T>(reader: Reader<T>, limit: number): Reader<Map<string, T>> {
+  const pairs = list(
+    pair(text, (_, value) => value),
+    limit,
+    'a Map',
+  );
+  return (subject, value) =>
+    new Map(pairs(subject, value).map(([key, own]) => [key, reader(`${subject}[${show(key)}]`, own)]));
+}
+
+/** The members of an object, by name, or a Map. */
+export function recordOf<T>(reader: Reader<T>, limit: number): Reader<Map<string, T>> {
+  const map = mapOf(reader, limit);
+  return (subject, value) => {
+    if (!isObject(value) || typeof member(subject, value, Symbol.iterator) === 'function') return map(subject, value);
+    return map(
+      subject,
+      reading(subject, () => Object.entries(value)),
+    );
+  };
+}
+
+/** Most token ids of a call: a text of some 300 MB. */
+const IDS_LIMIT = 1 << 26;
+
+/** How many token ids a list has: an array, a typed array, or whatever else has a length. */
+export function idCount(subject: string, value: unknown, what = 'a list of token ids'): number {
+  const length = isObject(value) ? member(subject, value, 'length') : undefined;
+  if (typeof length !== 'number') refuseKind(subject, what, value);
+  return integer(0, IDS_LIMIT)(`length of ${subject}`, length);
+}
+
+/** Token ids, integers from `low` to `high`, as an array. */
+export function ids(
+  subject: string,
+  value: unknown,
+  { what = 'a list of token ids', low = 0, high = Number.MAX_SAFE_INTEGER } = {},
+): number[] {
+  const length = idCount(subject, value, what);
+  const found: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const id = member(subject, value as object, i) as number;
+    if (!isInteger(id, low, high)) integer(low, high)(`${subject}[${i}]`, id);
+    found.push(id);
+  }
+  return found;
+}
+
+export const tokenId: Reader<number> = integer(0);
+
+// --- bytes
+
+type TypedArray = Float32Array | Uint8Array | Uint16Array;
+
+// Accessors that see the array itself, of whatever realm, whatever its own members say.
+const accessor = (key: PropertyKey) =>
+  Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), key)!.get!;
+const kindOf = accessor(Symbol.toStringTag);
+const bufferOf = accessor('buffer');
+const offsetOf = accessor('byteOffset');
+const lengthOf = accessor('length');
+
+/** Whether a value is a typed array, of any realm. */
+export const isTypedArray = (value: unknown): boolean => kindOf.call(value) !== undefined;
+
+/** A typed array as one of this realm, over the same memory. @param count of elements, if it is known */
+export function typedArray<T extends TypedArray>(
+  type: { readonly name: string; new (buffer: ArrayBufferLike, byteOffset?: number, length?: number): T },
+  count?: number,
+  unit = 'elements',
+): Reader<T> {
+  return (subject, value) => {
+    if (kindOf.call(value) !== type.name) refuseKind(subject, `a ${type.name}`, value);
+    const length: number = lengthOf.call(value);
+    if (count !== undefined && length !== count)
+      throw new RangeError(`${subject} must have ${count} ${unit}: got ${length}`);
+    // Of a buffer that was given away there is nothing left to view.
+    return length === 0 ? new type(new ArrayBuffer(0)) : new type(bufferOf.call(value), offsetOf.call(value), length);
+  };
+}
+
+export const bytes: Reader<Uint8Array> = typedArray(Uint8Array);
+
+/** Text, or bytes of UTF-8; what is shared with other threads is copied, as decoders do not take it. */
+export const textOrBytes: Reader<string | Uint8Array> = (subject, value) => {
+  if (typeof value === 'string') return value;
+  if (!isTypedArray(value)) refuseKind(subject, 'a string or a Uint8Array', value);
+  const view = bytes(subject, value);
+  return view.buffer instanceof ArrayBuffer ? view : new Uint8Array(view);
+};
+
+/** An ArrayBuffer, of any realm; of shared memory a copy. Undefined for anything else. */
+export function bufferFrom(value: unknown): ArrayBuffer | undefined {
+  if (!isObject(value)) return undefined;
+  try {
+    byteLengthOf.call(value);
+    return value as ArrayBuffer;
+  } catch {
+    try {
+      sharedByteLengthOf?.call(value);
+      return sharedByteLengthOf && new Uint8Array(new Uint8Array(value as SharedArrayBuffer)).buffer;
+    } catch {
+      return undefined;
+    }
   }
 }
 
-/** @throws {TypeError} unless `value` is a Float32Array; {RangeError} unless it has `length` elements. */
-export function checkFloats(subject: string, value: Float32Array, length: number): void {
-  if (!(value instanceof Float32Array))
-    throw new TypeError(`${subject} must be a Float32Array: got ${describe(value)}`);
-  if (value.length !== length) throw new RangeError(`${subject} must have ${length} elements: got ${value.length}`);
-}
-
-function describe(value: unknown): string {
-  return value === null ? 'null' : typeof value === 'object' ? (value.constructor?.name ?? 'object') : typeof value;
-}
+const byteLengthOf = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')!.get!;
+const sharedByteLengthOf =
+  typeof SharedArrayBuffer === 'undefined'
+    ? undefined
+    : Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, 'byteLength')!.get!;

@@ -1,6 +1,8 @@
 // The errors this package raises. TypeError: wrong kind of argument. RangeError: wrong value.
 // FormatError: the file is malformed. UnsupportedError: the file is fine, we do not handle it. FileError: it cannot be had.
+// StateError: an object cannot do this now, closed or in use as it is.
 
+import { integer, object, type Reader, text } from './check.ts';
 import { oneLine, show } from './excerpt.ts';
 
 /** Where in a file something was found wrong. */
@@ -15,6 +17,13 @@ export interface Place {
   reason?: string;
 }
 
+const placeOf: Reader<Place> = object<Place>('an object', {
+  file: text,
+  tensor: text,
+  byteOffset: integer(0),
+  reason: text,
+});
+
 /** A file is malformed. Its message opens with the file and the tensor, where they are known. */
 export class FormatError extends Error {
   override readonly name = 'FormatError';
@@ -24,8 +33,9 @@ export class FormatError extends Error {
   readonly byteOffset: number | undefined;
   readonly reason: string | undefined;
 
+  /** @throws {TypeError} when message or place is of another kind */
   constructor(message: string, place: Place = {}) {
-    super(locate(message, place));
+    super(locate(text('message', message), placeOf('place', place)));
     this.reason = place.reason;
     this.file = place.file;
     this.tensor = place.tensor;
@@ -39,9 +49,10 @@ export class UnsupportedError extends Error {
   static override [Symbol.hasInstance] = named('UnsupportedError');
   readonly feature: string;
 
+  /** @throws {TypeError} when feature, message or place is of another kind */
   constructor(feature: string, message: string, place: Place = {}) {
-    super(locate(message, place));
-    this.feature = feature;
+    super(locate(text('message', message), placeOf('place', place)));
+    this.feature = text('feature', feature);
   }
 }
 
@@ -57,12 +68,30 @@ export class FileError extends Error {
   /**
    * @param action what was tried: `read`, `write`
    * @param reason why it failed, in words
+   * @throws {TypeError} when one of them is of another kind
    */
   constructor(action: string, path: string, code: string | undefined, reason: string) {
-    super(oneLine(`cannot ${action} ${path}: ${reason}${code === undefined ? '' : ` (${code})`}`));
+    const suffix = code === undefined ? '' : ` (${text('code', code)})`;
+    super(oneLine(`cannot ${text('action', action)} ${text('path', path)}: ${text('reason', reason)}${suffix}`));
     this.path = path;
     this.code = code;
   }
+}
+
+/** An object cannot do what is asked of it now: it is closed, or in use. `model must be open: it is closed`. */
+export class StateError extends Error {
+  override readonly name = 'StateError';
+  static override [Symbol.hasInstance] = named('StateError');
+
+  /** @throws {TypeError} when the message is of another kind */
+  constructor(message: string) {
+    super(oneLine(text('message', message)));
+  }
+}
+
+/** @returns the error of what is closed for good */
+export function closed(subject: string): StateError {
+  return new StateError(`${subject} must be open: it is closed`);
 }
 
 // Each bundle of the package has classes of its own: an error is known by its name.

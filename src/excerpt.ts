@@ -40,19 +40,20 @@ export function show(value: unknown): string {
   if (typeof value === 'bigint') return `${excerpt(String(value))}n`;
   if (Object.is(value, -0)) return '-0';
   if (typeof value !== 'object' || value === null) return String(value);
-  if (!Array.isArray(value)) return kindOf(value);
-  const elements = value.slice(0, ELEMENTS).map((element) => (Array.isArray(element) ? 'an array' : show(element)));
-  return `[${elements.join(', ')}${value.length > ELEMENTS ? ', …' : ''}]`;
+  try {
+    if (!Array.isArray(value)) return kindOf(value);
+    const elements = Array.from({ length: Math.min(value.length, ELEMENTS) }, (_, i) =>
+      Array.isArray(value[i]) ? 'an array' : show(value[i]),
+    );
+    return `[${elements.join(', ')}${value.length > ELEMENTS ? ', …' : ''}]`;
+  } catch {
+    return 'an object'; // a getter or a proxy of the caller's throws
+  }
 }
 
 // `a Float32Array`, `a Promise`, `an object`: the tag, which objects of other realms have, too.
 function kindOf(value: object): string {
-  let tag: string;
-  try {
-    tag = Object.prototype.toString.call(value).slice(8, -1);
-  } catch {
-    return 'an object'; // a getter or a proxy of the caller's throws
-  }
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
   if (tag === 'Object' || tag === 'Map' || !/^\w{1,40}$/.test(tag)) return 'an object';
   return /^[AEIOU]/.test(tag) ? `an ${tag}` : `a ${tag}`;
 }

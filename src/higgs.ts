@@ -1,19 +1,40 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
+import {
+  callback,
+  finite,
+  flag,
+  list,
+  needed,
+  object,
+  oneOf,
+  options as optionsOf,
+  pattern,
+  signal,
+  text,
+} from './check.ts';
 import { openCheckpoint } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
-import { checkGrid, type Grid } from './grids/grid.ts';
+import { type Grid, givenGrid, gridOrName } from './grids/grid.ts';
 import { smallGrids } from './grids/small.ts';
 import { trellises } from './grids/trellises.ts';
+import { givenModule } from './kernels/instantiate.ts';
 import { wrapKernels } from './kernels/kernels.ts';
 import { loadKernels } from './kernels/load.ts';
-import { offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf } from './linearity/allocate.ts';
-import type { Alphas } from './linearity/alphas.ts';
-import { type BudgetOptions, type OfferOptions, offerOf, type TensorOptions, wantedOf } from './linearity/options.ts';
-import { type BitPlan, checkShapes, schemesOf } from './linearity/plan.ts';
+import { givenTensors, offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf } from './linearity/allocate.ts';
+import { type Alphas, givenAlphas } from './linearity/alphas.ts';
+import {
+  type BudgetOptions,
+  type OfferOptions,
+  offerOf,
+  planningOptions,
+  type TensorOptions,
+  wantedOf,
+} from './linearity/options.ts';
+import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
-import { planBits, planTensors } from './linearity/target.ts';
+import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelOptions } from './model/model.ts';
 import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
@@ -23,23 +44,26 @@ import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import {
   dequantizeMatrix,
   type MatrixOptions,
+  matrixOptions,
   matvecMatrix,
   type QuantizedMatrix,
   quantizeMatrix,
+  schemeMembers,
   schemeOf,
 } from './quantize/matrix.ts';
-import { type LayoutOptions, type Plan, planCheckpoint } from './quantize/plan.ts';
+import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
-import { checkScheme, type Scheme } from './quantize/scheme.ts';
+import type { Scheme } from './quantize/scheme.ts';
 import { patternsOf } from './quantize/select.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
 import type { SensitivityCost } from './sensitivity/cost.ts';
 import type { SensitivityOptions } from './sensitivity/measure.ts';
 import type { SensitivitySettings } from './sensitivity/settings.ts';
+import { givenFolder, givenOutput } from './source/given.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import type { Model } from './text/textmodel.ts';
-import { localPool, type Pool } from './workers/pool.ts';
+import { givenPool, localPool, type Pool } from './workers/pool.ts';
 import type { Threads } from './workers/threads.ts';
 
 /** Options of `load`. */
@@ -84,7 +108,45 @@ export interface RunOptions {
   resume?: Resume;
 }
 
-/** The loaded library. Every method may be called any number of times; nothing is kept between calls. */
+/** Most grids that are loaded: a hundred times those that there are. */
+const GRIDS_LIMIT = 1000;
+
+const loadOptions = optionsOf<LoadOptions>({ grids: list(givenGrid, GRIDS_LIMIT) });
+
+/** Options of a run are allowed where one is only planned: both take the same object. */
+const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
+  ...schemeMembers,
+  ...layoutMembers,
+  grid: gridOrName,
+  scaleSearch: flag,
+  embeddings: gridOrName,
+  include: pattern,
+  exclude: pattern,
+  plan: planOrGrids,
+  pool: givenPool,
+  onProgress: callback,
+  signal,
+  resume: object<{ identity: string }>('an object', { identity: needed(text) }),
+});
+
+const restoreOptions = optionsOf<Partial<RestoreOptions>>({
+  ...layoutMembers,
+  pool: givenPool,
+  dtype: oneOf('F32', 'F16', 'BF16'),
+  onProgress: callback,
+  signal,
+});
+
+type Verification = Partial<Omit<VerifyOptions, 'against' | 'kernels'>> & { against?: Folder };
+
+const verifyOptions = optionsOf<Verification>({ pool: givenPool, onProgress: callback, signal, against: givenFolder });
+
+/**
+ * The loaded library. Every method may be called any number of times; nothing is kept between calls.
+ *
+ * Arguments are checked first. Each method throws, or its promise rejects with, a TypeError for an argument of the wrong kind and for
+ * an option that it does not know, a RangeError for a value out of range, a StateError for a folder, pool or threads that are closed.
+ */
 export interface Higgs {
   /** The grids that are loaded, by name. */
   readonly grids: ReadonlyMap<string, Grid>;
@@ -102,8 +164,8 @@ export interface Higgs {
    * @returns (rows)
    */
   matvec(matrix: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer>;
-  /** What `quantizeCheckpoint` would do; reads headers only. */
-  planCheckpoint(input: Folder, options?: CheckpointOptions): Promise<Plan>;
+  /** What `quantizeCheckpoint` would do with the same options; reads headers only. */
+  planCheckpoint(input: Folder, options?: CheckpointOptions & RunOptions): Promise<Plan>;
   /** Quantizes a checkpoint, streaming, and carries its other files over. */
   quantizeCheckpoint(
     input: Folder,
@@ -128,10 +190,7 @@ export interface Higgs {
   /** Describes a checkpoint, quantized or not; reads headers only. */
   inspectCheckpoint(input: Folder): Promise<Inspection>;
   /** Checks structure and checksums of a quantized checkpoint, and its errors against the original. */
-  verifyCheckpoint(
-    input: Folder,
-    options?: Partial<Omit<VerifyOptions, 'against' | 'kernels'>> & { against?: Folder },
-  ): Promise<VerifyReport>;
+  verifyCheckpoint(input: Folder, options?: Verification): Promise<VerifyReport>;
   /**
    * Loads a Llama-family model, quantized or not, to generate with. What runs it, `higgs-wasm/decoder`, is imported by this call.
    * @throws {UnsupportedError} when its architecture is not handled: names it
@@ -153,18 +212,21 @@ export interface Higgs {
  * Loads the kernels.
  * @param module a compiled `higgs.wasm`, for hosts that forbid compiling bytes; by default the embedded binary
  * @throws {UnsupportedError} where WebAssembly has no SIMD
+ * @throws {TypeError} when `module` is no compiled module, an option is not known, or a grid is none
+ * @throws {FormatError} when `module` is not this release's
  * @example
  * const higgs = await load();
  * const matrix = higgs.quantize(weights, { rows: 4096, cols: 4096, grid: 'p2n256' });
  */
-export async function load(module?: WebAssembly.Module, { grids: extra = [] }: LoadOptions = {}): Promise<Higgs> {
-  const kernels = wrapKernels(await loadKernels(module));
+export async function load(module?: WebAssembly.Module, options: LoadOptions = {}): Promise<Higgs> {
+  const { grids: extra = [] } = loadOptions('options', options);
+  const given = module === undefined ? undefined : givenModule('module', module);
+  const kernels = wrapKernels(await loadKernels(given));
   const grids = new Map([...smallGrids, ...trellises, ...extra].map((grid) => [grid.name, grid]));
-  for (const grid of grids.values()) checkGrid(grid);
   const local = localPool(kernels);
 
   function gridOf(grid: string | Grid): Grid {
-    if (typeof grid !== 'string') return grid; // checked with its scheme
+    if (typeof grid !== 'string') return grid;
     const found = grids.get(grid);
     if (found) return found;
     const known = [...grids.keys()].join(', ');
@@ -174,7 +236,6 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
   async function plan(input: Folder, options: CheckpointOptions): Promise<Plan> {
     const scheme = schemeOf(options, gridOf);
     const embeddings = options.embeddings === undefined ? undefined : gridOf(options.embeddings);
-    if (embeddings) checkScheme({ ...scheme, grid: embeddings });
     const selection = { scheme, embeddings, ...patternsOf(options), plan: options.plan && schemesBy(options, scheme) };
     const checkpoint = await openCheckpoint(input);
     const planned = planCheckpoint(checkpoint, selection, options);
@@ -194,26 +255,27 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
         throw new RangeError(`a plan must be the only choice of tensors and grids: got ${key} too`);
     }
     const plan = options.plan!;
-    const schemes =
-      'tensors' in plan
-        ? schemesOf(plan, gridOf)
-        : new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
-    for (const own of schemes.values()) checkScheme(own);
-    return schemes;
+    if ('tensors' in plan) return schemesOf(plan, gridOf);
+    return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
   }
 
   return {
     grids,
-    quantize: (weights, options) =>
-      quantizeMatrix(kernels, weights, options.rows, options.cols, schemeOf(options, gridOf), options.scaleSearch),
+    quantize(weights, options) {
+      const { rows, cols, scaleSearch, ...scheme } = matrixOptions('options', options);
+      return quantizeMatrix(kernels, weights, rows, cols, schemeOf(scheme, gridOf), scaleSearch);
+    },
     dequantize: (matrix) => dequantizeMatrix(kernels, matrix),
     matvec: (matrix, x) => matvecMatrix(kernels, matrix, x),
-    planCheckpoint: (input, options = {}) => plan(input, options),
-    inspectCheckpoint: async (input) => inspectCheckpoint(await openCheckpoint(input)),
+    planCheckpoint: async (input, options) => plan(givenFolder('input', input), checkpointOptions('options', options)),
+    inspectCheckpoint: async (input) => inspectCheckpoint(await openCheckpoint(givenFolder('input', input))),
 
-    async quantizeCheckpoint(input, output, options = {}) {
-      const planned = await plan(input, options);
+    async quantizeCheckpoint(from, to, given) {
+      const options = checkpointOptions('options', given);
       const { pool = local, scaleSearch, onProgress, signal, resume } = options;
+      const input = givenFolder('input', from);
+      const output = givenOutput('output', to, resume !== undefined);
+      const planned = await plan(input, options);
       const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
       const { grid, groupSize, seed } = noteOf(report, schemeOf(options, gridOf), options.plan !== undefined);
       await carryOver(input, output, (config) => ({
@@ -234,27 +296,38 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
       return { ...report, predicted: predict(report.tensors, sensitivitiesOf(options.plan)) };
     },
 
-    allocate(tensors, alphas, options) {
+    allocate(tensors, alphas, given) {
+      const { bpw, ...options } = planningOptions('options', given);
+      const sensitivities = givenAlphas('alphas', alphas);
       const offered = offerOf(options, grids.values(), gridOf);
-      return planOf(offer(tensors, alphas, offered), alphas, offered, options.bpw);
+      const ready = offer(givenTensors('tensors', tensors), sensitivities, offered);
+      return planOf(ready, sensitivities, offered, finite('bpw', bpw));
     },
 
-    tradeoff(tensors, alphas, options = {}) {
-      const offered = offerOf(options, grids.values(), gridOf);
-      return tradeoffOf(offer(tensors, alphas, offered), offered);
+    tradeoff(tensors, alphas, options) {
+      const offered = offerOf(planningOptions('options', options), grids.values(), gridOf);
+      return tradeoffOf(offer(givenTensors('tensors', tensors), givenAlphas('alphas', alphas), offered), offered);
     },
 
-    planTensors: async (input, options = {}) =>
-      planTensors(await openCheckpoint(input), wantedOf(options, gridOf), offerOf(options, grids.values(), gridOf)),
+    async planTensors(input, given) {
+      const options = planningOptions('options', given);
+      const checkpoint = await openCheckpoint(givenFolder('input', input));
+      return planTensors(checkpoint, wantedOf(options, gridOf), offerOf(options, grids.values(), gridOf));
+    },
 
-    async planBits(input, alphas, options) {
-      const checkpoint = await openCheckpoint(input);
+    async planBits(input, alphas, given) {
+      const options = planningOptions('options', given);
+      const sensitivities = givenAlphas('alphas', alphas);
+      const checkpoint = await openCheckpoint(givenFolder('input', input));
       const offered = offerOf(options, grids.values(), gridOf);
       const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
-      return planBits(checkpoint, tensors, alphas, offered, options, options);
+      return planBits(checkpoint, tensors, sensitivities, offered, options, budgetOf(options));
     },
 
-    async dequantizeCheckpoint(input, output, options = {}) {
+    async dequantizeCheckpoint(from, to, given) {
+      const options = restoreOptions('options', given);
+      const input = givenFolder('input', from);
+      const output = givenOutput('output', to, false);
       const stored = await openStored(await openCheckpoint(input));
       await checkCarried(input);
       const report = await restoreCheckpoint(stored, output, { pool: local, ...options });
@@ -267,8 +340,9 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
       return report;
     },
 
-    async verifyCheckpoint(input, { against, ...options } = {}) {
-      const stored = await openStored(await openCheckpoint(input));
+    async verifyCheckpoint(input, given) {
+      const { against, ...options } = verifyOptions('options', given);
+      const stored = await openStored(await openCheckpoint(givenFolder('input', input)));
       const original = against && (await openCheckpoint(against));
       const report = await verifyCheckpoint(stored, { pool: local, ...options, kernels, against: original });
       for (const folder of [input, against]) await folder?.unchanged?.();
@@ -279,6 +353,12 @@ export async function load(module?: WebAssembly.Module, { grids: extra = [] }: L
     measureSensitivity: async (input, options) => (await import('./decoder.ts')).measureSensitivity(input, options),
     estimateSensitivity: async (input, options) => (await import('./decoder.ts')).estimateSensitivity(input, options),
   };
+}
+
+function budgetOf({ bpw, size }: { bpw?: number; size?: number }): Budget {
+  if (bpw !== undefined) return { bpw };
+  if (size !== undefined) return { size };
+  throw new TypeError('options must have a budget, bpw or size: got neither');
 }
 
 // What config.json says for people: one scheme, or that they differ.

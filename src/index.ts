@@ -1,7 +1,7 @@
 // The public face of the package: re-exports only.
 
 export { urlFolder } from './checkpoint/remote.ts';
-export { FileError, FormatError, type Place, UnsupportedError } from './errors.ts';
+export { FileError, FormatError, type Place, StateError, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
 export type { Trellis } from './grids/trellis.ts';
 export {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { load } from '../src/index.ts';
+import { load, StateError } from '../src/index.ts';
 import type { ModelOptions } from '../src/model/model.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { type LoneModel, loadAlone } from './alone.ts';
@@ -166,11 +166,11 @@ test('extend() refuses a second call at once, and any after close()', async () =
   const model = await loadAlone(books);
   const long = randomIds(400, 2048);
   const first = model.forward(long);
-  await refused(model.sequence.extend([1]), RangeError, 'sequence must be idle: a call is under way');
+  await refused(model.sequence.extend([1]), StateError, 'sequence must be idle: a call is under way');
   sameBits(await first, await model.forward(long));
   await model.close();
-  await refused(model.forward([1]), RangeError, 'model must be open: it is closed');
-  await refused(model.open({ capacity: 1 }), RangeError, 'model must be open: it is closed');
+  await refused(model.forward([1]), StateError, 'model must be open: it is closed');
+  await refused(model.open({ capacity: 1 }), StateError, 'model must be open: it is closed');
 });
 
 test('forward() stops at an abort between batches, and the cache holds what was done', async () => {

@@ -162,7 +162,7 @@ test('createSampler() names an option that is out of range', () => {
   }
   assert.throws(
     () => createSampler({ temperature: '1' as unknown as number }),
-    (error: Error) => error instanceof TypeError && /temperature must be a number: got string/.test(error.message),
+    (error: Error) => error instanceof TypeError && /temperature must be a number: got "1"$/.test(error.message),
   );
 });
 

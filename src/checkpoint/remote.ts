@@ -1,8 +1,9 @@
 // A checkpoint on a server: Hugging Face's file names below one address.
 
+import { text } from '../check.ts';
 import { FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import { type HttpOptions, urlSource, WEB_PAGE } from '../source/http.ts';
+import { type HttpOptions, httpOptions, openUrl, urlOf, WEB_PAGE } from '../source/http.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from './checkpoint.ts';
 
@@ -19,11 +20,12 @@ const PROBES = 6;
  * Opens the checkpoint below an address: `model.safetensors` or an index and its shards, and the files beside them.
  * @param address such as `https://example.org/models/llama/`; with or without the last slash
  * @throws {FileError} when the server refuses, other than by 404 or a web page, which many servers have for what is not there
- * @throws {RangeError} when the address is the page of a model on huggingface.co
+ * @throws {RangeError} when the address is no whole URL, or the page of a model on huggingface.co
  * @throws {FormatError} when there is neither a model.safetensors nor an index
  */
 export async function urlFolder(address: string | URL, options: HttpOptions = {}): Promise<Folder> {
-  const base = new URL(address);
+  const base = new URL(urlOf('address', address));
+  const settings = httpOptions('options', options);
   checkHub(base);
   const addressOf = (name: string): URL => {
     const url = new URL(base);
@@ -34,7 +36,7 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
   let answer = 'it has neither';
   const probe = async (name: string): Promise<boolean> => {
     try {
-      found.set(name, await urlSource(addressOf(name), options));
+      found.set(name, await openUrl(String(addressOf(name)), settings));
       return true;
     } catch (error) {
       if (!(error instanceof FileError) || (error.code !== '404' && error.code !== WEB_PAGE)) throw error;
@@ -46,7 +48,7 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
     name: `${base.origin}${base.pathname.replace(/\/*$/, '')}`,
     list: async () => [...found.keys()].sort(),
     open: async (name) => {
-      const source = found.get(name);
+      const source = found.get(text('name', name));
       if (!source) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: folder.name });
       return source;
     },

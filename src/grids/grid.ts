@@ -1,6 +1,7 @@
 // A grid: what weights are rounded to. Either n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p
 // to them, as HIGGS has them, or a trellis (trellis.ts).
 
+import { member, number, type Reader, reading, refuseKind, typedArray } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
 import { checkTrellis, type Trellis } from './trellis.ts';
@@ -39,32 +40,37 @@ export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<st
 }
 
 /**
- * Checks a grid that came from outside.
- * @throws {TypeError} when its points are no Float32Array; {RangeError} when name, sizes and points do not agree
+ * Checks a grid that came from outside, and gives it back.
+ * @throws {TypeError} when it is none, or its points are no Float32Array
+ * @throws {RangeError} when name, sizes and points do not agree
  */
-export function checkGrid(grid: Grid): void {
-  if (typeof grid !== 'object' || grid === null) throw new TypeError(`grid must be a name or a grid: got ${grid}`);
-  if (!isGridName(grid.name)) {
-    throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${show(grid.name)}`);
+export const givenGrid: Reader<Grid> = (subject, value) => {
+  if (typeof value !== 'object' || value === null) refuseKind(subject, 'a name or a grid', value);
+  const own = value as Grid;
+  const name = member(subject, own, 'name');
+  if (typeof name !== 'string' || !isGridName(name)) {
+    throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${show(name)}`);
   }
-  if (!(typeof grid.mse === 'number' && grid.mse >= 0 && grid.mse < Infinity)) {
-    throw new RangeError(`mse of grid ${grid.name} must be a finite number of at least 0: got ${show(grid.mse)}`);
+  const of = (key: string) => member(`grid ${name}`, own, key);
+  number(0, Number.MAX_VALUE)(`mse of grid ${name}`, of('mse'));
+  const [p, n, bits] = [of('p'), of('n'), of('bits')];
+  if (reading(subject, () => isTrellis(own))) {
+    checkTrellis({ name, p, bits, step: of('step'), zero: of('zero'), tables: of('tables') } as Trellis);
+    return own;
   }
-  if (isTrellis(grid)) {
-    checkTrellis(grid);
-    return;
-  }
-  const { name, p, n, bits, points } = grid;
   const size = parsePointGridName(name);
   if (!size) throw new RangeError(`grid ${name} must be a trellis: it has no tables`);
   if (size.p !== p || size.n !== n || size.bits !== bits) {
-    throw new RangeError(
-      `p, n and bits of grid ${name} must be ${size.p}, ${size.n}, ${size.bits}: got ${p}, ${n}, ${bits}`,
-    );
+    const found = [p, n, bits].map(show).join(', ');
+    throw new RangeError(`p, n and bits of grid ${name} must be ${size.p}, ${size.n}, ${size.bits}: got ${found}`);
   }
-  if (!(points instanceof Float32Array))
-    throw new TypeError(`points of grid ${name} must be a Float32Array: they are not`);
-  if (points.length !== n * p || !points.every(Number.isFinite)) {
-    throw new RangeError(`points of grid ${name} must be ${n * p} finite numbers: they are not`);
+  const points = typedArray(Float32Array)(`points of grid ${name}`, of('points'));
+  if (points.length !== size.n * size.p || !points.every(Number.isFinite)) {
+    throw new RangeError(`points of grid ${name} must be ${size.n * size.p} finite numbers: they are not`);
   }
-}
+  return own;
+};
+
+/** A grid, or the name of one. */
+export const gridOrName: Reader<string | Grid> = (subject, value) =>
+  typeof value === 'string' ? value : givenGrid(subject, value);

@@ -1,6 +1,7 @@
 // A trellis: a code's value depends on the codes just before it, by sums of small integers out of three tables (FORMAT.md).
 // The encoder chooses the best sequence of codes, which errs less than the best grid of points at the same bits.
 
+import { integer, typedArray } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { parseTrellisName } from './name.ts';
 
@@ -57,23 +58,17 @@ const MEMORIES: Readonly<Record<number, readonly string[]>> = {
  * @throws {TypeError} when its tables are no bytes; {RangeError} when its members do not agree or the kernels cannot handle it
  */
 export function checkTrellis(trellis: Trellis): void {
-  const { name, p, bits, step, zero, tables } = trellis;
+  const { name, p, bits, step, zero } = trellis;
   const size = parseTrellisName(name);
   if (!size) throw new RangeError(`name of a trellis must be t<bits>: got ${show(name)}`);
   if (p !== 1 || bits !== size.bits) {
-    throw new RangeError(`p and bits of trellis ${name} must be 1, ${size.bits}: got ${p}, ${bits}`);
+    throw new RangeError(`p and bits of trellis ${name} must be 1, ${size.bits}: got ${show(p)}, ${show(bits)}`);
   }
-  if (!(tables instanceof Uint8Array))
-    throw new TypeError(`tables of trellis ${name} must be a Uint8Array: they are not`);
-  if (tables.length !== 3 * TABLE_ENTRIES) {
-    throw new RangeError(`tables of trellis ${name} must have ${3 * TABLE_ENTRIES} bytes: got ${tables.length}`);
+  const tables = typedArray(Uint8Array, 3 * TABLE_ENTRIES, 'bytes')(`tables of trellis ${name}`, trellis.tables);
+  if (typeof step !== 'number' || !(step > 0 && Number.isFinite(step) && Math.fround(step) === step)) {
+    throw new RangeError(`step of trellis ${name} must be an f32 above 0: got ${show(step)}`);
   }
-  if (!(step > 0 && Number.isFinite(step) && Math.fround(step) === step)) {
-    throw new RangeError(`step of trellis ${name} must be an f32 above 0: got ${step}`);
-  }
-  if (!Number.isInteger(zero) || zero < 0 || zero > LARGEST_INTEGER) {
-    throw new RangeError(`zero of trellis ${name} must be an integer from 0 to ${LARGEST_INTEGER}: got ${zero}`);
-  }
+  integer(0, LARGEST_INTEGER)(`zero of trellis ${name}`, zero);
   const largest = [0, 1, 2].reduce(
     (sum, i) => sum + Math.max(...tables.subarray(i * TABLE_ENTRIES, (i + 1) * TABLE_ENTRIES)),
     0,
@@ -84,7 +79,7 @@ export function checkTrellis(trellis: Trellis): void {
   if (bits === 3 && tables.some((entry, i) => entry !== tables[i & ~8])) {
     throw new RangeError(`tables of trellis ${name} must repeat their first eight entries: they do not`);
   }
-  const memory = String(memoryOf(trellis));
+  const memory = String(memoryOf({ bits, tables }));
   if (!MEMORIES[bits].includes(memory)) {
     const known = MEMORIES[bits].map((bits) => `(${bits})`).join(', ');
     throw new RangeError(`trellis ${name} must remember ${known} bits of the codes before: it does (${memory})`);

@@ -12,7 +12,10 @@ export interface Arena {
   pin(): void;
   /** Gives back what is pinned, too. */
   clear(): void;
-  /** Address of a new region; it may grow the memory, which detaches every view made before. */
+  /**
+   * Address of a new region; it may grow the memory, which detaches every view made before.
+   * @throws {RangeError} when there is no more memory
+   */
   alloc(byteLength: number): number;
   /** A new region that holds a copy of `array`. */
   place(array: ArrayBufferView): number;
@@ -37,8 +40,18 @@ export function arena(memory: WebAssembly.Memory, base: number): Arena {
     const address = next;
     next = align(address + byteLength + MARGIN);
     const missing = next - memory.buffer.byteLength;
-    if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
+    if (missing > 0) grow(missing);
     return address;
+  }
+
+  function grow(missing: number): void {
+    try {
+      memory.grow(Math.ceil(missing / PAGE));
+    } catch (cause) {
+      throw new RangeError(`linear memory must hold ${next} bytes: it cannot grow beyond ${memory.buffer.byteLength}`, {
+        cause,
+      });
+    }
   }
 
   return {

@@ -16,6 +16,13 @@ export interface CodeTrellis {
   readonly zero: number;
 }
 
+/** Smallest and largest group: below, scales cost more than a bit a weight; above, there is no kernel. */
+export const GROUP_SIZES = { low: 16, high: 4096 } as const;
+/** Widest row: rows are worked on whole, and the search for a trellis' codes takes 256 bytes a column of the 4 GB that there are. */
+export const COLS_LIMIT = 1 << 22;
+/** Most rows: a product of so many takes 1 GB. Stacks of experts have a hundredth. */
+export const ROWS_LIMIT = 1 << 28;
+
 /** What codes mean. */
 export type CodeGrid = CodePoints | CodeTrellis;
 

@@ -1,12 +1,12 @@
 // From tensors, sensitivities and a budget of bits to a plan: the least Σ α · mse(grid) that the bits allow.
 
-import { checkInteger } from '../check.ts';
+import { integer, list, needed, object, text } from '../check.ts';
 import { show } from '../excerpt.ts';
-import { type Grid, isTrellis } from '../grids/grid.ts';
+import { type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
 import { TRELLIS_COLS } from '../grids/trellis.ts';
 import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
 import { matrixShape } from '../quantize/select.ts';
-import type { Alphas } from './alphas.ts';
+import { type Alphas, shapeOf, TENSORS_LIMIT } from './alphas.ts';
 import { type Choices, type Problem, prepare } from './hull.ts';
 import type { BitPlan } from './plan.ts';
 import { type Allocation, QUICK, solve } from './search.ts';
@@ -21,6 +21,15 @@ export interface PlanTensor {
   /** The grid that it must have. */
   readonly keep?: Grid;
 }
+
+/** Most weights of a plan: sums of their bits stay exact. */
+const WEIGHTS_LIMIT = 2 ** 47;
+
+/** Tensors as a caller gives them. */
+export const givenTensors = list(
+  object<PlanTensor>('an object', { name: needed(text), shape: needed(shapeOf), bytes: integer(0), keep: givenGrid }),
+  TENSORS_LIMIT,
+);
 
 /** What the grids are chosen from, and how bits are counted. */
 export interface Offer {
@@ -73,6 +82,8 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   const free = options.grids.filter(({ bits, p }) => bits / p >= minBits && bits / p <= maxBits);
   if (free.length === 0)
     throw new RangeError(`a grid must have from ${minBits} to ${maxBits} bits: none of those given has`);
+  const all = tensors.reduce((sum, tensor) => sum + countOf(tensor), 0);
+  if (all > WEIGHTS_LIMIT) throw new RangeError(`weights of a plan must be at most ${WEIGHTS_LIMIT}: got ${all}`);
   const planned: Planned[] = [];
   for (const tensor of tensors) {
     const { name, shape, bytes = Infinity, keep } = tensor;
@@ -218,7 +229,6 @@ function storedBits({ shape }: PlanTensor, grid: Grid, { groupSize, seed }: Offe
 function checkShape(name: string, shape: readonly number[]): void {
   if (shape.length < 2 || shape.length > 3)
     throw new RangeError(`shape of ${show(name)} must have two or three sizes: got ${shape.length}`);
-  for (const size of shape) checkInteger(`size of ${show(name)}`, size, 1);
 }
 
 function countOf({ shape }: PlanTensor): number {

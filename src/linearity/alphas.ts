@@ -1,6 +1,23 @@
 // Sensitivities: what a unit of relative error t² in one tensor costs the model, loss ≈ base + Σ α t² (the linearity theorem).
 // As a file: FORMAT.md, "Sensitivities".
 
+import {
+  finite,
+  flag,
+  integer,
+  list,
+  mapOf,
+  needed,
+  nullable,
+  number,
+  object,
+  oneOf,
+  type Reader,
+  recordOf,
+  refuseKind,
+  text,
+  textOrBytes,
+} from '../check.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { type Members, membersOf, parseFile, writeLines } from './json.ts';
@@ -49,6 +66,47 @@ export interface Alphas {
   readonly tensors: ReadonlyMap<string, Alpha>;
 }
 
+/** Most tensors of a model that are read from a caller: as many as a header has room for. */
+export const TENSORS_LIMIT = 1 << 20;
+/** Most levels of noise, and most sizes of a shape. */
+const LEVELS_LIMIT = 1000;
+const DIMENSIONS_LIMIT = 16;
+/** Most notes of an estimator. */
+const SETTINGS_LIMIT = 1000;
+
+export const shapeOf: Reader<number[]> = list(integer(1), DIMENSIONS_LIMIT, 'a list of sizes');
+export const lossOf = oneOf('kl', 'perplexity', 'relative');
+const errorOf = nullable(number(0, Number.POSITIVE_INFINITY));
+const settingsOf = recordOf((subject, value): string | number | boolean | null => {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
+  return typeof value === 'number' ? finite(subject, value) : refuseKind(subject, 'a plain value', value);
+}, SETTINGS_LIMIT);
+const levelOf = object<AlphaLevel>('a level', {
+  t2: needed(finite),
+  delta: needed(finite),
+  error: needed(errorOf),
+  used: needed(flag),
+});
+const alphaOf = object<Alpha>('a sensitivity', {
+  alpha: needed(finite),
+  error: needed(errorOf),
+  r2: needed(nullable(finite)),
+  shape: needed(nullable(shapeOf)),
+  levels: needed(list(levelOf, LEVELS_LIMIT)),
+});
+
+/** Sensitivities as a caller gives them. */
+export const givenAlphas = object<Alphas>('sensitivities, as readAlphas() gives', {
+  model: needed(
+    object<Alphas['model']>('an object', { name: needed(nullable(text)), identity: needed(nullable(text)) }),
+  ),
+  estimator: needed(text),
+  loss: needed(lossOf),
+  base: needed(nullable(finite)),
+  settings: needed((subject, value) => Object.fromEntries(settingsOf(subject, value))),
+  tensors: needed(mapOf(alphaOf, TENSORS_LIMIT)),
+});
+
 /** An α of which nothing else is known. */
 export function bareAlpha(alpha: number, shape: readonly number[] | null = null): Alpha {
   return { alpha, error: null, r2: null, shape, levels: [] };
@@ -60,9 +118,10 @@ export function bareAlpha(alpha: number, shape: readonly number[] | null = null)
  * @param content UTF-8 JSON
  * @param file its name, for messages
  * @throws {FormatError} when it is anything else; {UnsupportedError} for another version
+ * @throws {TypeError} when an argument is of another kind
  */
 export function readAlphas(content: string | Uint8Array, file: string): Alphas {
-  const root = parseFile(content, file, 'alphas');
+  const root = parseFile(textOrBytes('content', content), text('file', file), 'alphas');
   if (root.has('alpha') && !root.has('higgs.alphas')) return readPublished(root, file);
   const version = root.take('higgs.alphas');
   if (typeof version !== 'number') {
@@ -138,8 +197,12 @@ function readPublished(root: Members, file: string): Alphas {
   };
 }
 
-/** The file of sensitivities; the same content gives the same bytes. */
-export function writeAlphas({ model, estimator, loss, base, settings, tensors }: Alphas): string {
+/**
+ * The file of sensitivities; the same content gives the same bytes.
+ * @throws {TypeError} when they are none @throws {RangeError} when a number is not finite
+ */
+export function writeAlphas(alphas: Alphas): string {
+  const { model, estimator, loss, base, settings, tensors } = givenAlphas('alphas', alphas);
   const { name, identity } = model;
   return writeLines(
     { 'higgs.alphas': ALPHAS_VERSION, model: { name, identity }, estimator, loss, base, settings },

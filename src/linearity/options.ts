@@ -1,9 +1,9 @@
 // Options of planning, as a caller gives them.
 
-import type { Grid } from '../grids/grid.ts';
-import { type MatrixOptions, schemeOf } from '../quantize/matrix.ts';
-import type { LayoutOptions } from '../quantize/plan.ts';
-import { checkScheme } from '../quantize/scheme.ts';
+import { finite, flag, list, number, options, pair, pattern } from '../check.ts';
+import { type Grid, gridOrName } from '../grids/grid.ts';
+import { type MatrixOptions, schemeMembers, schemeOf } from '../quantize/matrix.ts';
+import { type LayoutOptions, layoutMembers } from '../quantize/plan.ts';
 import { patternsOf, stateless } from '../quantize/select.ts';
 import type { Offer } from './allocate.ts';
 import type { Wanted } from './target.ts';
@@ -32,13 +32,31 @@ export interface TensorOptions extends OfferOptions {
 /** A budget, as bits per weight or as bytes of the safetensors files written, and what a plan chooses from. */
 export type BudgetOptions = TensorOptions & LayoutOptions & ({ bpw: number } | { size: number });
 
-/** @throws {RangeError} when grids, group size or seed are out of range */
+/** Most grids to choose from, and most patterns of grids to keep. */
+const GRIDS_LIMIT = 1000;
+
+/** Options of planning, as a caller gives them. All verbs of planning take those of the others, to be called with the same object. */
+export const planningOptions = options<TensorOptions & LayoutOptions & { bpw?: number; size?: number }>({
+  ...schemeMembers,
+  ...layoutMembers,
+  grids: list(gridOrName, GRIDS_LIMIT),
+  scales: flag,
+  minBits: number(0, Number.POSITIVE_INFINITY),
+  maxBits: number(0, Number.POSITIVE_INFINITY),
+  embeddings: gridOrName,
+  include: pattern,
+  exclude: pattern,
+  keep: list(pair(pattern, gridOrName), GRIDS_LIMIT),
+  bpw: finite,
+  size: finite,
+});
+
+/** What options that were checked offer. @throws {RangeError} when there are no grids */
 export function offerOf(options: OfferOptions, loaded: Iterable<Grid>, gridOf: (grid: string | Grid) => Grid): Offer {
   const offered = [...(options.grids ?? loaded)].map(gridOf);
   if (offered.length === 0) throw new RangeError('grids must be at least one: got none');
   const { minBits = 0, maxBits = Infinity, scales = true } = options;
   const { groupSize, seed } = schemeOf({ ...options, grid: offered[0] }, gridOf);
-  for (const grid of offered) checkScheme({ grid, groupSize, seed });
   return { grids: offered, groupSize, seed, scales, minBits, maxBits };
 }
 

@@ -1,12 +1,26 @@
 // A plan of bits: the grid of every tensor, and what the theorem predicts of it. As a file: FORMAT.md, "Plans".
 
+import {
+  finite,
+  flag,
+  list,
+  mapOf,
+  member,
+  needed,
+  nullable,
+  number,
+  object,
+  type Reader,
+  text,
+  textOrBytes,
+} from '../check.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import type { Grid } from '../grids/grid.ts';
+import { type Grid, gridOrName } from '../grids/grid.ts';
 import { isGridName, NAME_RULE } from '../grids/name.ts';
-import { checkGroups, type Scheme } from '../quantize/scheme.ts';
-import type { LossKind } from './alphas.ts';
+import { checkGroups, groupSizeOf, type Scheme, seedOf } from '../quantize/scheme.ts';
+import { type LossKind, lossOf, shapeOf, TENSORS_LIMIT } from './alphas.ts';
 import { membersOf, parseFile, writeLines } from './json.ts';
 
 export const PLAN_VERSION = 1;
@@ -50,14 +64,57 @@ export interface BitPlan {
   readonly tensors: readonly BitPlanTensor[];
 }
 
+const amount = number(0, Number.POSITIVE_INFINITY);
+const planTensorOf = object<BitPlanTensor>('an object', {
+  name: needed(text),
+  shape: needed(shapeOf),
+  grid: needed(text),
+  groupSize: needed(groupSizeOf),
+  seed: needed(nullable(seedOf)),
+  bpw: needed(amount),
+  alpha: needed(nullable(finite)),
+  predicted: needed(nullable(finite)),
+});
+
+/** A plan as a caller gives it. */
+export const givenPlan = object<BitPlan>('a plan, as allocate() gives', {
+  estimator: needed(text),
+  loss: needed(lossOf),
+  base: needed(nullable(finite)),
+  budget: needed(amount),
+  scales: needed(flag),
+  bpw: needed(amount),
+  predicted: needed(amount),
+  gap: needed(amount),
+  uniform: needed(
+    nullable(
+      object<NonNullable<BitPlan['uniform']>>('an object', {
+        grid: needed(text),
+        bpw: needed(amount),
+        predicted: needed(amount),
+      }),
+    ),
+  ),
+  tensors: needed(list(planTensorOf, TENSORS_LIMIT)),
+});
+
+const gridsByName = mapOf(gridOrName, TENSORS_LIMIT);
+
+/** A plan, or grids by the names of tensors. */
+export const planOrGrids: Reader<BitPlan | ReadonlyMap<string, string | Grid>> = (subject, value) => {
+  const isPlan = typeof value === 'object' && value !== null && member(subject, value, 'tensors') !== undefined;
+  return isPlan ? givenPlan(subject, value) : gridsByName(subject, value);
+};
+
 /**
  * Reads a file that `writeBitPlan` wrote.
  * @param content UTF-8 JSON
  * @param file its name, for messages
  * @throws {FormatError} when it is anything else; {UnsupportedError} for another version
+ * @throws {TypeError} when an argument is of another kind
  */
 export function readBitPlan(content: string | Uint8Array, file: string): BitPlan {
-  const root = parseFile(content, file, 'plan');
+  const root = parseFile(textOrBytes('content', content), text('file', file), 'plan');
   const version = root.take('higgs.plan');
   if (typeof version !== 'number') {
     throw new FormatError(`plan must have its version as higgs.plan: got ${show(version)}`, { file });
@@ -121,12 +178,16 @@ export function readBitPlan(content: string | Uint8Array, file: string): BitPlan
   return { estimator, loss, ...head, uniform, tensors };
 }
 
-/** The file of a plan; the same plan gives the same bytes. */
+/**
+ * The file of a plan; the same plan gives the same bytes.
+ * @throws {TypeError} when it is none @throws {RangeError} when a value is out of range
+ */
 export function writeBitPlan(plan: BitPlan): string {
-  const { estimator, loss, base, budget, scales, bpw, predicted, gap, uniform } = plan;
+  const given = givenPlan('plan', plan);
+  const { estimator, loss, base, budget, scales, bpw, predicted, gap, uniform } = given;
   return writeLines(
     { 'higgs.plan': PLAN_VERSION, estimator, loss, base, budget, scales, bpw, predicted, gap, uniform },
-    plan.tensors.map(({ name, shape, grid, groupSize, seed, bpw, alpha, predicted }) => [
+    given.tensors.map(({ name, shape, grid, groupSize, seed, bpw, alpha, predicted }) => [
       name,
       { shape, grid, groupSize, seed, bpw, alpha, predicted },
     ]),

@@ -1,7 +1,8 @@
 // What the theorem predicts: loss ≈ base + Σ α t².
 
-import type { Alphas, LossKind } from './alphas.ts';
-import type { BitPlan } from './plan.ts';
+import { callback, classOf, finite, list, member, needed, nullable, number, object, text } from '../check.ts';
+import { type Alphas, givenAlphas, type LossKind, lossOf, TENSORS_LIMIT } from './alphas.ts';
+import { type BitPlan, givenPlan } from './plan.ts';
 
 /** What is predicted of a plan or of a quantized checkpoint. */
 export interface Prediction {
@@ -33,32 +34,56 @@ export interface Sensitivities {
   alphaOf(name: string): number | null | undefined;
 }
 
-/** The sensitivities that are in a plan or in a file. */
+const measured = list(
+  object<{ name: string; relativeError: number }>('an object', { name: needed(text), relativeError: needed(finite) }),
+  TENSORS_LIMIT,
+);
+const given = object<Sensitivities>('sensitivities, as sensitivitiesOf() gives', {
+  estimator: needed(text),
+  loss: needed(lossOf),
+  base: needed(nullable(finite)),
+  alphaOf: needed<Sensitivities['alphaOf']>(callback),
+});
+const predicted = object<Pick<Prediction, 'loss' | 'delta'>>('a prediction, as predict() gives', {
+  loss: needed(lossOf),
+  delta: needed(finite),
+});
+
+/**
+ * The sensitivities that are in a plan or in a file.
+ * @throws {TypeError} when it is neither @throws {RangeError} when a number of it is out of range
+ */
 export function sensitivitiesOf(from: BitPlan | Alphas): Sensitivities {
-  const { estimator, loss, base, tensors } = from;
-  if (tensors instanceof Map) return { estimator, loss, base, alphaOf: (name) => tensors.get(name)?.alpha };
-  const alphas = new Map((from as BitPlan).tensors.map(({ name, alpha }) => [name, alpha]));
-  return { estimator, loss, base, alphaOf: (name) => alphas.get(name) };
+  const isObject = typeof from === 'object' && from !== null;
+  if (isObject && classOf('from', member('from', from, 'tensors')) === 'Array') {
+    const { estimator, loss, base, tensors } = givenPlan('from', from);
+    const alphas = new Map(tensors.map(({ name, alpha }) => [name, alpha]));
+    return { estimator, loss, base, alphaOf: (name) => alphas.get(name) };
+  }
+  const { estimator, loss, base, tensors } = givenAlphas('from', from);
+  return { estimator, loss, base, alphaOf: (name) => tensors.get(name)?.alpha };
 }
 
 /**
  * Predicts the loss.
  * @param tensors names and t², measured or a grid's MSE
+ * @throws {TypeError} when an argument is of another kind @throws {RangeError} when a number is not finite
  */
 export function predict(
   tensors: Iterable<{ name: string; relativeError: number }>,
-  { estimator, loss, base, alphaOf }: Sensitivities,
+  sensitivities: Sensitivities,
 ): Prediction {
+  const { estimator, loss, base, alphaOf } = given('sensitivities', sensitivities);
   const rows: { name: string; relativeError: number; alpha: number; delta: number }[] = [];
   const unknown: string[] = [];
   let delta = 0;
-  for (const { name, relativeError } of tensors) {
+  for (const { name, relativeError } of measured('tensors', tensors)) {
     const found = alphaOf(name);
     if (found == null) {
       unknown.push(name);
       continue;
     }
-    const alpha = Math.max(0, found);
+    const alpha = Math.max(0, finite('result of alphaOf', found));
     rows.push({ name, relativeError, alpha, delta: alpha * relativeError });
     delta += alpha * relativeError;
   }
@@ -69,8 +94,11 @@ export function predict(
  * The perplexity that is predicted of a text, from the original's. KL divergence counts as the increase of −ln p, which it is where the
  * text is as likely as the original says; sensitivities without a unit predict none.
  * @param perplexity of the original
+ * @throws {TypeError} when an argument is of another kind @throws {RangeError} when a number is out of range
  */
-export function predictPerplexity({ loss, delta }: Prediction, perplexity: number): number | null {
+export function predictPerplexity(prediction: Prediction, perplexity: number): number | null {
+  const { loss, delta } = predicted('prediction', prediction);
+  number(0, Number.POSITIVE_INFINITY)('perplexity', perplexity);
   if (loss === 'perplexity') return perplexity + delta;
   return loss === 'kl' ? perplexity * Math.exp(delta) : null;
 }

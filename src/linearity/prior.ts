@@ -1,8 +1,9 @@
 // Sensitivities without a measurement. The prior takes the published coefficients of one model, Llama-3.1-8B (arXiv 2411.17525),
 // as a rule for others: the median of each kind of matrix, and factors for the outliers at both ends. Only ratios mean anything.
 
+import { list, needed, object, text } from '../check.ts';
 import { matrixShape } from '../quantize/select.ts';
-import { type Alpha, type Alphas, bareAlpha } from './alphas.ts';
+import { type Alpha, type Alphas, bareAlpha, shapeOf, TENSORS_LIMIT } from './alphas.ts';
 
 // Medians over 32 layers, and the names that families give to the kinds; a fused matrix counts as the sum of its parts.
 const KINDS: readonly [kind: string, names: RegExp, alpha: number][] = [
@@ -27,13 +28,19 @@ const FACTORS: readonly [kind: string, layer: (layer: number, layers: number) =>
   ['v', (layer) => layer <= 1, 5],
 ];
 
+const given = list(
+  object<{ name: string; shape: readonly number[] }>('an object', { name: needed(text), shape: needed(shapeOf) }),
+  TENSORS_LIMIT,
+);
+
 /**
  * Sensitivities from the published coefficients of another model: a prior, not a measurement. Experts of one layer share the
  * coefficient of their kind.
  * @param tensors all that will be planned; those whose kind the prior does not cover, embeddings and heads, have none
+ * @throws {TypeError} when they are not names and shapes @throws {RangeError} when a size is none
  */
 export function priorAlphas(tensors: Iterable<{ name: string; shape: readonly number[] }>): Alphas {
-  const found = [...tensors].flatMap(({ name, shape }) => {
+  const found = given('tensors', tensors).flatMap(({ name, shape }) => {
     if (/(embed|lm_head|wte|tok_embeddings)/i.test(name) || name === 'output.weight') return [];
     const path = name.replace(/\.weight$/, '');
     const layer = /(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\./.exec(path)?.[1];
@@ -52,9 +59,12 @@ export function priorAlphas(tensors: Iterable<{ name: string; shape: readonly nu
   return alphasOf('prior', entries);
 }
 
-/** Sensitivities that count every weight alike, whatever its tensor: the loss is the mean t² over all weights. */
+/**
+ * Sensitivities that count every weight alike, whatever its tensor: the loss is the mean t² over all weights.
+ * @throws {TypeError} when the tensors are not names and shapes @throws {RangeError} when a size is none
+ */
 export function uniformAlphas(tensors: Iterable<{ name: string; shape: readonly number[] }>): Alphas {
-  const sized = [...tensors].map(({ name, shape }) => {
+  const sized = given('tensors', tensors).map(({ name, shape }) => {
     const { rows, cols } = matrixShape(shape);
     return { name, shape, weights: rows * cols };
   });

@@ -5,6 +5,7 @@
 //
 // Of a sequence that is closed the rows stay until others need them: whoever begins with the same ids copies them.
 
+import { closed, StateError } from '../errors.ts';
 import type { Pass, Segment } from './pass.ts';
 import { passOf } from './pass.ts';
 import { type Holding, openRows } from './rows.ts';
@@ -119,7 +120,7 @@ export function openBatcher(engine: Engine): Batcher {
   const expected = new Set<Own>(); // answered by the last pass
   let work: Work[] = [];
   let isRunning = false;
-  let closed: Error | undefined;
+  let end: Error | undefined; // why nothing can be asked for any more
   let [passes, paused] = [0, performance.now()];
 
   const rows = openRows(count, (holding, to) => {
@@ -273,8 +274,8 @@ export function openBatcher(engine: Engine): Batcher {
   }
 
   function fail(reason: Error): void {
-    closed ??= reason;
-    for (const { settle } of [...work.splice(0), ...waiting.splice(0)]) settle(closed);
+    end ??= reason;
+    for (const { settle } of [...work.splice(0), ...waiting.splice(0)]) settle(end);
   }
 
   async function loop(): Promise<void> {
@@ -310,9 +311,9 @@ export function openBatcher(engine: Engine): Batcher {
 
     async function extend(ids: ArrayLike<number>, options: ExtendOptions = {}): Promise<Float32Array<ArrayBuffer>> {
       const { rows: wanted = 'last', of = 'logits', each, signal } = options;
-      if (closed) throw closed;
-      if (!own.isOpen) throw new RangeError('sequence must be open: it is closed');
-      if (isBusy) throw new RangeError('sequence must be idle: a call is under way');
+      if (end) throw end;
+      if (!own.isOpen) throw closed('sequence');
+      if (isBusy) throw new StateError('sequence must be idle: a call is under way');
       if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
       if (own.ids.length + ids.length > own.capacity) {
         throw new RangeError(
@@ -351,8 +352,7 @@ export function openBatcher(engine: Engine): Batcher {
       close() {
         if (!own.isOpen) return;
         own.isOpen = false;
-        for (const item of work.filter((item) => item.own === own))
-          item.settle(new RangeError('sequence must be open: it is closed'));
+        for (const item of work.filter((item) => item.own === own)) item.settle(closed('sequence'));
         work = work.filter((item) => item.own !== own);
         own.lastUse = performance.now();
         expected.delete(own);
@@ -411,7 +411,7 @@ export function openBatcher(engine: Engine): Batcher {
 
   return {
     async open({ capacity, ids = [], signal }) {
-      if (closed) throw closed;
+      if (end) throw end;
       if (capacity > count)
         throw new RangeError(`capacity must be at most the ${count} rows of the cache: got ${capacity}`);
       signal?.throwIfAborted();

@@ -1,15 +1,33 @@
 // A language model ready to run: sequences of ids in, logits out, the keys and values of what it has seen in its cache.
 
-import { checkInteger } from '../check.ts';
+import {
+  anyNumber,
+  callback,
+  ids as givenIds,
+  integer,
+  needed,
+  oneOf,
+  options as optionsOf,
+  type Reader,
+  signal as signalOf,
+} from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
-import { show } from '../excerpt.ts';
+import { closed } from '../errors.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import type { Threads } from '../workers/threads.ts';
+import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import type { Vocabulary } from './architecture.ts';
-import { type Batcher, type Engine, type OpenOptions, openBatcher, type Sequence } from './batch.ts';
+import {
+  type Batcher,
+  type Engine,
+  type ExtendOptions,
+  type OpenOptions,
+  openBatcher,
+  type Sequence,
+} from './batch.ts';
 import { copyRows } from './cache.ts';
 import { readArchitecture } from './families/family.ts';
 import { forwardPass } from './forward.ts';
@@ -46,6 +64,25 @@ export interface ModelOptions {
   signal?: AbortSignal;
 }
 
+const modelOptions = optionsOf<ModelOptions>({
+  context: anyNumber, // their ranges depend on the model
+  cacheTokens: anyNumber,
+  activations: oneOf('int8', 'f32'),
+  cache: oneOf('f16', 'f32'),
+  threads: givenThreads,
+  onProgress: callback,
+  signal: signalOf,
+});
+
+const anything: Reader<ArrayLike<number>> = (_, value) => value as ArrayLike<number>;
+const openOptions = optionsOf<OpenOptions>({ capacity: needed(anyNumber), ids: anything, signal: signalOf });
+const extendOptions = optionsOf<ExtendOptions>({
+  rows: oneOf('last', 'all', 'none'),
+  of: oneOf('logits', 'hidden'),
+  each: callback,
+  signal: signalOf,
+});
+
 /** A loaded model. Calls may overlap: sequences go through it together, and each result has the bits that it would have alone. */
 export interface LanguageModel {
   readonly config: Vocabulary;
@@ -54,7 +91,8 @@ export interface LanguageModel {
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
   /**
    * Opens a sequence of ids; waits for a place while the cache is full, in the order of the calls.
-   * @throws {RangeError} when it would be longer than the context, or the model is closed
+   * @throws {RangeError} when it would be longer than the context
+   * @throws {StateError} when the model is closed
    */
   open(options: OpenOptions): Promise<Sequence>;
   /** Ends the threads; the model can no longer be used. */
@@ -65,20 +103,22 @@ export interface LanguageModel {
  * Loads a model, quantized or not, into linear memory.
  * @throws {UnsupportedError} when its family, or something of its configuration, is not handled: names it
  * @throws {FormatError} when configuration and tensors disagree, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when it does not fit 4 GB
+ * @throws {RangeError} when it does not fit 4 GB, or an option is out of range
+ * @throws {TypeError} when an argument is of another kind, or an option is not known
+ * @throws {StateError} when the threads are another model's, or closed
  */
-export async function loadModel(folder: Folder, options: ModelOptions = {}): Promise<LanguageModel> {
-  const { activations = 'int8', cache = 'f16', threads, onProgress, signal } = options;
+export async function loadModel(from: Folder, given: ModelOptions = {}): Promise<LanguageModel> {
+  const threads = takeThreads(given);
   try {
-    if (cache !== 'f16' && cache !== 'f32') throw new RangeError(`cache must be "f16" or "f32": got ${show(cache)}`);
-    if (activations !== 'int8' && activations !== 'f32')
-      throw new RangeError(`activations must be "int8" or "f32": got ${show(activations)}`);
+    const folder = givenFolder('input', from);
+    const options = modelOptions('options', given);
+    const { activations = 'int8', cache = 'f16', onProgress, signal } = options;
     const read = await readArchitecture(folder);
     const most = read.contextLength;
     const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
-    checkInteger('context', context, 1, most);
+    integer(1, most)('context', context);
     const { cacheTokens = context } = options;
-    checkInteger('cacheTokens', cacheTokens, context, CACHE_LIMIT);
+    integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
     const architecture = { ...read, contextLength: context };
     const weights = await openWeights(await openCheckpoint(folder));
     const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
@@ -147,18 +187,18 @@ function modelOf(
   team: Team,
   threads: Threads | undefined,
 ): LanguageModel {
-  const open = async (options: OpenOptions): Promise<Sequence> => {
-    checkInteger('capacity', options.capacity, 1, contextLength);
-    const sequence = await batcher.open(options);
+  const open = async (given: OpenOptions): Promise<Sequence> => {
+    const { capacity, ids = [], ...options } = openOptions('options', given);
+    integer(1, contextLength)('capacity', capacity);
+    const begin = givenIds('ids', ids, { high: vocabSize - 1 });
+    const sequence = await batcher.open({ capacity, ids: begin, ...options });
     return {
       get ids() {
         return sequence.ids;
       },
-      extend: async (ids, extending) => {
-        for (let i = 0; i < ids.length; i++) checkInteger(`ids[${i}]`, ids[i], 0, vocabSize - 1);
-        return sequence.extend(ids, extending);
-      },
-      truncate: (length) => sequence.truncate(length),
+      extend: async (ids, options) =>
+        sequence.extend(givenIds('ids', ids, { high: vocabSize - 1 }), extendOptions('options', options)),
+      truncate: (length) => sequence.truncate(integer(0)('length', length)),
       close: () => sequence.close(),
     };
   };
@@ -168,7 +208,7 @@ function modelOf(
     memory: { bytes, weights: weightBytes, cache: cacheBytes },
     open,
     async close() {
-      batcher.close(new RangeError('model must be open: it is closed'));
+      batcher.close(closed('model'));
       team.end();
       await threads?.close();
     },

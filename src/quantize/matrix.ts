@@ -1,18 +1,29 @@
 // One weight matrix in memory: quantize, dequantize, multiply. Blocks of rows go through the kernels one after the other.
 
-import { checkFloats, checkInteger } from '../check.ts';
-import { show } from '../excerpt.ts';
-import type { Grid } from '../grids/grid.ts';
+import {
+  flag,
+  integer,
+  needed,
+  nullable,
+  object,
+  oneOf,
+  options,
+  type Reader,
+  type Schema,
+  typedArray,
+} from '../check.ts';
+import { type Grid, givenGrid, gridOrName } from '../grids/grid.ts';
 import { type Codes, type Kernels, type Matrix, rowsPerBlock } from '../kernels/kernels.ts';
-import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+import { bytesPerRow, COLS_LIMIT, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import {
   bitsPerWeight,
-  checkScheme,
   DEFAULT_GRIDS,
   DEFAULT_GROUP_SIZE,
+  groupSizeOf,
   quantizedBytes,
   relativeError,
   type Scheme,
+  seedOf,
 } from './scheme.ts';
 
 /** A quantized matrix: plain arrays and what it takes to read them (FORMAT.md, "One matrix"). */
@@ -48,32 +59,56 @@ export interface MatrixOptions {
   scaleSearch?: boolean;
 }
 
-/** Scheme of the options, checked. */
-export function schemeOf(
-  options: Pick<MatrixOptions, 'grid' | 'groupSize' | 'seed' | 'signs'>,
-  gridOf: (grid: string | Grid) => Grid,
-): Scheme {
+/** Most weights that are given back in one array: engines have none of more than 16 GB. */
+const WEIGHTS_LIMIT = 2 ** 32 - 1;
+
+type SchemeOptions = Pick<MatrixOptions, 'grid' | 'groupSize' | 'seed' | 'signs'>;
+
+/** Members of options that say how a matrix is quantized. */
+export const schemeMembers: Schema<Omit<SchemeOptions, 'grid'>> = {
+  groupSize: groupSizeOf,
+  seed: seedOf,
+  signs: oneOf('random', 'none'),
+};
+
+const rowsOf = integer(0, ROWS_LIMIT);
+const colsOf = integer(0, COLS_LIMIT);
+
+/** Options of `quantize`, as a caller gives them. */
+export const matrixOptions = options<MatrixOptions>({
+  rows: needed(rowsOf),
+  cols: needed(colsOf),
+  grid: gridOrName,
+  ...schemeMembers,
+  scaleSearch: flag,
+});
+
+const stored = object<Omit<QuantizedMatrix, 'bitsPerWeight' | 'relativeError'>>('a quantized matrix', {
+  rows: needed(rowsOf),
+  cols: needed(colsOf),
+  grid: needed(givenGrid),
+  groupSize: needed(groupSizeOf),
+  seed: needed(nullable(seedOf)),
+  packed: needed(typedArray(Uint8Array)),
+  scales: needed(typedArray(Uint16Array)),
+});
+
+/** Scheme of options that were checked. */
+export function schemeOf(options: SchemeOptions, gridOf: (grid: string | Grid) => Grid): Scheme {
   const { grid = DEFAULT_GRIDS[4], groupSize = DEFAULT_GROUP_SIZE, seed = 0, signs = 'random' } = options;
-  if (signs !== 'random' && signs !== 'none') {
-    throw new RangeError(`signs must be "random" or "none": got ${show(signs)}`);
-  }
-  const scheme = { grid: gridOf(grid), groupSize, seed: signs === 'none' ? null : seed };
-  checkScheme(scheme);
-  return scheme;
+  return { grid: gridOf(grid), groupSize, seed: signs === 'none' ? null : seed };
 }
 
-/** Quantizes `weights`, (rows, cols) row-major. @throws {RangeError} when a weight is not finite or too large for f16 scales. */
+/** Quantizes `given`, (rows, cols) row-major. @throws {RangeError} when a weight is not finite or too large for f16 scales. */
 export function quantizeMatrix(
   kernels: Kernels,
-  weights: Float32Array,
+  given: Float32Array,
   rows: number,
   cols: number,
   scheme: Scheme,
   scaleSearch = false,
 ): QuantizedMatrix {
-  checkInteger('rows', rows, 0);
-  checkInteger('cols', cols, 0);
-  checkFloats('weights', weights, rows * cols);
+  const weights = typedArray(Float32Array, rows * cols)('weights', given);
   const bytes = quantizedBytes(rows, cols, scheme);
   const packed = new Uint8Array(bytes.packed);
   const scales = new Uint16Array(bytes.scales / 2);
@@ -104,8 +139,11 @@ export function quantizeMatrix(
 }
 
 /** Weights of a quantized matrix, (rows, cols) row-major. */
-export function dequantizeMatrix(kernels: Kernels, matrix: QuantizedMatrix): Float32Array<ArrayBuffer> {
-  const { rows, cols } = checkMatrix(matrix);
+export function dequantizeMatrix(kernels: Kernels, given: QuantizedMatrix): Float32Array<ArrayBuffer> {
+  const matrix = givenMatrix('matrix', given);
+  const { rows, cols } = matrix;
+  if (rows * cols > WEIGHTS_LIMIT)
+    throw new RangeError(`weights of matrix must be at most ${WEIGHTS_LIMIT}: got ${rows} × ${cols}`);
   const weights = new Float32Array(rows * cols);
   for (const { first, count } of rowBlocks(rows, cols)) {
     const bytes = kernels.dequantize(block(matrix, count), codesOf(matrix, first, count), 'F32');
@@ -115,10 +153,10 @@ export function dequantizeMatrix(kernels: Kernels, matrix: QuantizedMatrix): Flo
 }
 
 /** Ŵ x without un-rotating Ŵ: `x` has `cols` elements, the result `rows`. */
-export function matvecMatrix(kernels: Kernels, matrix: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer> {
-  const { rows, cols, groupSize, seed } = checkMatrix(matrix);
-  checkFloats('x', x, cols);
-  const rotated = kernels.rotate(x, groupSize, seed);
+export function matvecMatrix(kernels: Kernels, given: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer> {
+  const matrix = givenMatrix('matrix', given);
+  const { rows, cols, groupSize, seed } = matrix;
+  const rotated = kernels.rotate(typedArray(Float32Array, cols)('x', x), groupSize, seed);
   const y = new Float32Array(rows);
   for (const { first, count } of rowBlocks(rows, cols)) {
     y.set(kernels.matvec(block(matrix, count), codesOf(matrix, first, count), rotated), first);
@@ -134,11 +172,11 @@ function rowBlocks(rows: number, cols: number): { first: number; count: number }
   return blocks;
 }
 
-function block({ cols, grid, groupSize, seed }: QuantizedMatrix, rows: number): Matrix {
+function block({ cols, grid, groupSize, seed }: Stored, rows: number): Matrix {
   return { rows, cols, grid, groupSize, seed };
 }
 
-function codesOf({ cols, grid, groupSize, packed, scales }: QuantizedMatrix, first: number, count: number): Codes {
+function codesOf({ cols, grid, groupSize, packed, scales }: Stored, first: number, count: number): Codes {
   const rowBytes = bytesPerRow(cols, grid);
   const groups = groupsPerRow(cols, groupSize);
   return {
@@ -147,18 +185,13 @@ function codesOf({ cols, grid, groupSize, packed, scales }: QuantizedMatrix, fir
   };
 }
 
+type Stored = ReturnType<typeof stored>;
+
 // The matrix came from outside: its arrays must have the sizes that its shape and scheme say.
-function checkMatrix(matrix: QuantizedMatrix): QuantizedMatrix {
-  const { rows, cols, packed, scales } = matrix;
-  checkScheme(matrix);
-  checkInteger('rows', rows, 0);
-  checkInteger('cols', cols, 0);
-  const bytes = quantizedBytes(rows, cols, matrix);
-  if (packed.length !== bytes.packed) {
-    throw new RangeError(`packed must have ${bytes.packed} bytes: got ${packed.length}`);
-  }
-  if (scales.length * 2 !== bytes.scales) {
-    throw new RangeError(`scales must have ${bytes.scales / 2} elements: got ${scales.length}`);
-  }
+const givenMatrix: Reader<Stored> = (subject, value) => {
+  const matrix = stored(subject, value);
+  const bytes = quantizedBytes(matrix.rows, matrix.cols, matrix);
+  typedArray(Uint8Array, bytes.packed, 'bytes')('packed', matrix.packed);
+  typedArray(Uint16Array, bytes.scales / 2)('scales', matrix.scales);
   return matrix;
-}
+};

@@ -1,5 +1,6 @@
 // What quantizing a checkpoint will do, known before any weight is read: each tensor's scheme, and every output file's layout.
 
+import { callback, integer, type Schema, text } from '../check.ts';
 import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import { planShards, type Shard, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
@@ -40,6 +41,14 @@ export interface LayoutOptions {
   /** Names of the output files. */
   fileName?: (index: number, count: number) => string;
 }
+
+export const layoutMembers: Schema<LayoutOptions> = {
+  maxShardBytes: integer(1),
+  fileName(subject, value) {
+    const own = callback<NonNullable<LayoutOptions['fileName']>>(subject, value);
+    return (index, count) => text(`result of ${subject}`, own(index, count));
+  },
+};
 
 /**
  * Plans the quantization of a checkpoint.

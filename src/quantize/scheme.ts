@@ -1,14 +1,16 @@
 // A scheme says how a matrix is quantized: the grid, the group size, and the seed of the random signs.
 
-import { checkInteger, checkPowerOfTwo } from '../check.ts';
-import { checkGrid, type Grid } from '../grids/grid.ts';
-import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+import { integer, nullable, powerOfTwo, type Reader } from '../check.ts';
+import { type Grid, givenGrid } from '../grids/grid.ts';
+import { bytesPerRow, GROUP_SIZES, groupsPerRow } from '../kernels/layout.ts';
 
-/** Smallest and largest group: below, scales cost more than a bit a weight; above, there is no kernel. */
-export const GROUP_SIZES = { low: 16, high: 4096 } as const;
+export { GROUP_SIZES };
 export const DEFAULT_GROUP_SIZE = 1024;
 /** The grid of `--bits` (ARCHITECTURE.md, "Trellises", has what they were chosen by). */
 export const DEFAULT_GRIDS: Readonly<Record<number, string>> = { 2: 't2', 3: 't3', 4: 't4' };
+
+export const groupSizeOf: Reader<number> = powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high);
+export const seedOf: Reader<number> = integer(0, 0xffffffff);
 
 export interface Scheme {
   readonly grid: Grid;
@@ -19,14 +21,14 @@ export interface Scheme {
 
 /** @throws {RangeError} when the grid contradicts itself, or the group size or the seed is out of range. */
 export function checkScheme(scheme: Scheme): void {
-  checkGrid(scheme.grid);
+  givenGrid('grid', scheme.grid);
   checkGroups(scheme);
 }
 
 /** @throws {RangeError} when the group size or the seed is out of range. */
 export function checkGroups({ groupSize, seed }: Omit<Scheme, 'grid'>): void {
-  checkPowerOfTwo('groupSize', groupSize, GROUP_SIZES.low, GROUP_SIZES.high);
-  if (seed !== null) checkInteger('seed', seed, 0, 0xffffffff);
+  groupSizeOf('groupSize', groupSize);
+  nullable(seedOf)('seed', seed);
 }
 
 /** Bytes of a quantized matrix: packed codes and scales. */

@@ -7,7 +7,7 @@ import type { Json } from '../checkpoint/safetensors/json.ts';
 import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
-import { checkGrid, type Dimension, type Grid, isTrellis } from '../grids/grid.ts';
+import { type Dimension, type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
 import { NAME_RULE, parsePointGridName, parseTrellisName } from '../grids/name.ts';
 import { TABLE_ENTRIES } from '../grids/trellis.ts';
 
@@ -69,7 +69,7 @@ export async function readGrid(file: SafetensorsFile, name: string, note: Json):
     throw new FormatError(`grid must be named ${NAME_RULE}: it is not`, place);
   }
   try {
-    checkGrid(grid);
+    givenGrid('grid', grid);
   } catch (error) {
     throw new FormatError((error as Error).message, place);
   }

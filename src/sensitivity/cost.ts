@@ -1,12 +1,14 @@
 // What a measurement will take, from the speed of one layer of the model's shape on this machine: weights are not read, zeros take as
 // long.
 
+import { options as optionsOf } from '../check.ts';
 import { readArchitecture } from '../model/families/family.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import type { Threads } from '../workers/threads.ts';
+import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { measuredOf } from './measured.ts';
 import { planSession, type Session, startSession, threadsFor } from './session.ts';
-import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
+import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
 
@@ -32,17 +34,24 @@ const RUNS = 2;
 /** Of a step of single tokens, which is short. */
 const STEP_RUNS = 16;
 
+const costOptions = optionsOf<SensitivitySettings & { threads?: Threads }>({
+  ...settingsMembers,
+  threads: givenThreads,
+});
+
 /**
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
  * @throws what `measureSensitivity` throws for the folder and the settings, but for those of the text
  */
 export async function estimateSensitivity(
-  folder: Folder,
-  options: SensitivitySettings & { threads?: Threads } = {},
+  from: Folder,
+  given: SensitivitySettings & { threads?: Threads } = {},
 ): Promise<SensitivityCost> {
-  const { threads } = options;
+  const threads = takeThreads(given);
   let session: Session | undefined;
   try {
+    const folder = givenFolder('input', from);
+    const options = costOptions('options', given);
     const { contextLength } = await readArchitecture(folder);
     const settings = settingsOf(options, contextLength);
     const { estimator, source, tokens, sequences } = settings;

@@ -1,19 +1,21 @@
 // Sensitivities of a checkpoint: what a unit of relative error in each linear weight costs, as the linearity theorem has it.
 
+import { callback, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
 import type { Alphas } from '../linearity/alphas.ts';
 import type { Vocabulary } from '../model/architecture.ts';
 import { readArchitecture } from '../model/families/family.ts';
 import type { LoadProgress } from '../model/load.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
-import type { Threads } from '../workers/threads.ts';
+import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { fisherAlphas } from './fisher.ts';
 import { measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial } from './partial.ts';
 import type { SensitivityProgress } from './progress.ts';
 import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
-import { type SensitivitySettings, type Settings, settingsOf } from './settings.ts';
+import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
 
 /** Options of `measureSensitivity`. */
@@ -31,16 +33,32 @@ export interface SensitivityOptions extends SensitivitySettings {
   onPartial?: (partial: string) => void;
 }
 
+const sensitivityOptions = optionsOf<SensitivityOptions>({
+  ...settingsMembers,
+  name: textOf,
+  threads: givenThreads,
+  onLoad: callback,
+  onProgress: callback,
+  signal: signalOf,
+  partial: textOf,
+  onPartial: callback,
+});
+
 /**
  * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
  * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+ * @throws {TypeError} when an argument is of another kind, or an option is not known
+ * @throws {StateError} when the threads are a model's, or closed
  */
-export async function measureSensitivity(folder: Folder, options: SensitivityOptions = {}): Promise<Alphas> {
-  const { text, threads, signal, onLoad, onProgress, onPartial, partial, name } = options;
+export async function measureSensitivity(from: Folder, given: SensitivityOptions = {}): Promise<Alphas> {
+  const threads = takeThreads(given);
   let session: (Session & { identity: string }) | undefined;
   try {
+    const folder = givenFolder('input', from);
+    const options = sensitivityOptions('options', given);
+    const { text, signal, onLoad, onProgress, onPartial, partial, name } = options;
     const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;

@@ -1,6 +1,6 @@
 // A model that is open to be measured: its weights and a workspace in one memory, threads that run tasks over both.
 
-import { checkInteger } from '../check.ts';
+import { integer } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
@@ -64,7 +64,7 @@ export interface Session {
 export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
   const { estimator, tokens, draws, threads, sampled = 0 } = options;
   const read = await readArchitecture(folder);
-  checkInteger('tokens', tokens, 2, read.contextLength);
+  integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
   const weights = await openWeights(await openCheckpoint(folder));
   const together = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);

@@ -1,6 +1,6 @@
 // How sensitivities are measured: settings, their defaults and limits.
 
-import { checkInteger } from '../check.ts';
+import { anyNumber, finite, integer, list, oneOf, type Schema, text as textOf } from '../check.ts';
 import { show } from '../excerpt.ts';
 
 /** What is measured, and how finely. */
@@ -29,6 +29,22 @@ export interface SensitivitySettings {
   seed?: number;
 }
 
+/** Most levels of noise: each takes two passes for every matrix. */
+const LEVELS_LIMIT = 1000;
+const count = integer(1, 65535);
+
+/** Members of options that say what is measured. */
+export const settingsMembers: Schema<SensitivitySettings> = {
+  estimator: oneOf('fisher', 'noise'),
+  text: textOf,
+  source: oneOf('model', 'random'),
+  tokens: anyNumber, // its range depends on the model
+  sequences: count,
+  draws: count,
+  levels: list(finite, LEVELS_LIMIT),
+  seed: integer(0, 2 ** 32 - 1),
+};
+
 export const DEFAULTS = {
   fisher: { sequences: 12, draws: 2 },
   noise: { sequences: 4, draws: 1 },
@@ -42,21 +58,14 @@ export interface Settings extends Required<Omit<SensitivitySettings, 'text' | 's
   source: 'text' | 'model' | 'random';
 }
 
-/** The settings with all defaults. @param context the model's */
+/** The settings with all defaults. @param settings checked @param context the model's */
 export function settingsOf(settings: SensitivitySettings, context: number): Settings {
   const { estimator = 'fisher', seed = 0, levels = DEFAULTS.levels } = settings;
-  if (estimator !== 'fisher' && estimator !== 'noise')
-    throw new RangeError(`estimator must be "fisher" or "noise": got ${show(estimator)}`);
   const { text, source = DEFAULTS.source } = settings;
-  if (source !== 'model' && source !== 'random')
-    throw new RangeError(`source must be "model" or "random": got ${show(source)}`);
   if (text !== undefined && settings.source !== undefined)
     throw new RangeError(`source must be left out where there is a text: got ${show(source)}`);
   const { tokens = Math.min(DEFAULTS.tokens, context) } = settings;
   const { sequences = DEFAULTS[estimator].sequences, draws = DEFAULTS[estimator].draws } = settings;
-  checkInteger('sequences', sequences, 1, 65535);
-  checkInteger('draws', draws, 1, 65535);
-  checkInteger('seed', seed, 0, 2 ** 32 - 1);
   const ascending = levels.every((t2, j) => t2 > (levels[j - 1] ?? 0) && t2 < 4);
   if (levels.length === 0 || !ascending) {
     throw new RangeError(`levels must be ascending numbers between 0 and 4: got ${show(levels)}`);

@@ -1,7 +1,9 @@
 // Directories of browsers: the origin's private file system (OPFS), or one that a person picked.
 
+import { bytes as bytesOf, having, integer, text } from '../check.ts';
 import { FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
+import { blobSource } from './memory.ts';
 import type { ResumableFolder, Sink } from './source.ts';
 
 /** What is used of the browser's FileSystemDirectoryHandle, so that types do not need the DOM's. */
@@ -22,13 +24,19 @@ interface FileHandle {
   }>;
 }
 
+const directory = having<DirectoryHandle>('a directory handle', ['values', 'getFileHandle', 'removeEntry']);
+
 /**
  * A directory handle as a folder to read from and write to. Browsers keep what was written when a file is closed: an aborted run
  * can be gone on with, a tab that crashed left nothing of the file it was writing.
  * @param handle from `navigator.storage.getDirectory()` or `showDirectoryPicker()`
+ * @throws {TypeError} when it is none
  */
 export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
+  directory('handle', handle);
   const write = async (name: string, byteLength: number): Promise<Sink> => {
+    text('name', name);
+    integer(0)('byteLength', byteLength);
     const file = await handle.getFileHandle(name, { create: true });
     const stream = await file.createWritable({ keepExistingData: byteLength > 0 });
     if (byteLength > 0) {
@@ -40,7 +48,10 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
         throw new FileError('write', `${handle.name}/${name}`, error.name, error.message);
       });
     return {
-      write: (bytes) => attempt(() => stream.write(bytes as Uint8Array<ArrayBuffer>)),
+      write: async (bytes) => {
+        const own = bytesOf('bytes', bytes) as Uint8Array<ArrayBuffer>;
+        await attempt(() => stream.write(own));
+      },
       close: () => attempt(() => stream.close()),
       abort: () => stream.close().catch(() => {}), // what was written stays, to be gone on with
     };
@@ -54,15 +65,15 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
     name: handle.name,
     list: folderNames,
     async open(name) {
-      const file = await handle.getFileHandle(name).catch(() => undefined);
+      const file = await handle.getFileHandle(text('name', name)).catch(() => undefined);
       if (!file) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: handle.name });
       const blob = await file.getFile();
-      return { byteLength: blob.size, slice: (start, end) => blob.slice(start, end).arrayBuffer() };
+      return blobSource(blob);
     },
     create: (name) => write(name, 0),
     extend: write,
     remove: async (name) => {
-      if ((await folderNames()).includes(name)) await handle.removeEntry(name);
+      if ((await folderNames()).includes(text('name', name))) await handle.removeEntry(name);
     },
   };
 }

@@ -5,11 +5,14 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FileError, FormatError } from '../errors.ts';
+import { types } from 'node:util';
+import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
+import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
 export { FileError };
 
+import { spanOf } from './given.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
@@ -20,6 +23,32 @@ const FLUSH_BYTES = 64 << 20;
 
 /** Handles that a folder keeps open: checkpoints have hundreds of shards, systems allow as few as 256 handles. */
 export const HANDLE_LIMIT = 16;
+
+const appending = options<{ append?: number }>({ append: integer(0) });
+const resuming = options<{ resume?: boolean }>({ resume: flag });
+
+/** Longest path: no system takes more. */
+const PATH_LIMIT = 32767;
+
+const pathOf: Reader<string> = (subject, value) => {
+  const path = text(subject, value);
+  if (path.includes('\0')) throw new RangeError(`${subject} must have no NUL: got ${show(path)}`);
+  if (path.length > PATH_LIMIT)
+    throw new RangeError(`${subject} must have at most ${PATH_LIMIT} characters: got ${path.length}`);
+  return path;
+};
+
+/** Longest name of a file: twice what systems take. */
+const NAME_LIMIT = 512;
+
+// The name of a file in a folder: no path, which could lead out of it.
+const isPlainName = (name: string) =>
+  name !== '' && name.length <= NAME_LIMIT && name !== '.' && name !== '..' && !/[/\\\0]/.test(name);
+const nameOf: Reader<string> = (subject, value) => {
+  const name = text(subject, value);
+  if (!isPlainName(name)) throw new RangeError(`${subject} must be that of a file, not a path: got ${show(name)}`);
+  return name;
+};
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
@@ -46,17 +75,14 @@ const REASONS: Readonly<Record<string, string>> = {
 /**
  * Turns an error of `node:fs` into a FileError; any other comes back as it is.
  * @param action what was tried: `read`, `write`, `rename`
+ * @throws {TypeError} when action or path is no string
  */
 export function fileError(action: string, path: string, error: unknown): unknown {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  if (
-    !(error instanceof Error) ||
-    error instanceof FileError ||
-    typeof code !== 'string' ||
-    !/^E[A-Z0-9]+$/.test(code)
-  ) {
-    return error;
-  }
+  text('action', action);
+  text('path', path);
+  if (!types.isNativeError(error) || error instanceof FileError) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  if (typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error;
   // `ENOSPC: no space left on device, write`
   return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1] ?? 'system error');
 }
@@ -73,17 +99,26 @@ export interface OpenFile extends Source {
 /**
  * Opens a file to read.
  * @throws {FileError} when it cannot be read or is not a regular file; of `slice`, too when the file has shrunk
+ * @throws {StateError} of `slice`, when it is closed
  */
 export async function openFile(path: string): Promise<OpenFile> {
+  pathOf('path', path);
   const { handle, ...found } = await openRegular(path);
   const { byteLength } = found;
+  let isOpen = true;
   return {
     byteLength,
-    slice: (start, end, spare) => readExactly(handle, path, byteLength, start, end, spare),
+    slice: async (start, end, spare) => {
+      if (!isOpen) throw closed(`file ${path}`);
+      return readExactly(handle, path, byteLength, start, end, spare);
+    },
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
     unchanged: () => checkUnchanged(path, found),
-    close: () => handle.close(),
+    close: async () => {
+      isOpen = false;
+      await handle.close();
+    },
   };
 }
 
@@ -92,8 +127,11 @@ export async function openFile(path: string): Promise<OpenFile> {
  * written, for a later `append`. After a failed write every other fails the same way.
  * @param append goes on at this byte of an existing file and drops what follows; if left out, the file must be new
  * @throws {FileError} when it cannot be written, exists without `append`, or is shorter than `append`
+ * @throws {StateError} of `write`, when it is closed
  */
-export async function createFile(path: string, { append }: { append?: number } = {}): Promise<Sink> {
+export async function createFile(path: string, given: { append?: number } = {}): Promise<Sink> {
+  pathOf('path', path);
+  const { append } = appending('options', given);
   const handle = await attempt('write', path, () => open(path, append === undefined ? 'wx' : 'r+'));
   let position = append ?? 0;
   if (append !== undefined) {
@@ -140,9 +178,10 @@ export async function createFile(path: string, { append }: { append?: number } =
   let isOpen = true;
   let last: Promise<void> = Promise.resolve();
   return {
-    write: (bytes) => {
-      if (!isOpen) return Promise.reject(new FileError('write', path, undefined, 'it is closed'));
-      last = last.then(() => attempt('write', path, () => writeAll(bytes)));
+    write: async (bytes) => {
+      if (!isOpen) throw closed(`file ${path}`);
+      const own = bytesOf('bytes', bytes);
+      last = last.then(() => attempt('write', path, () => writeAll(own)));
       return last;
     },
     close: async () => {
@@ -173,21 +212,22 @@ export async function createFile(path: string, { append }: { append?: number } =
  * A directory as a folder: its regular files, and symbolic links to such (the caches of Hugging Face are links).
  * Sources stay usable until `close`, with at most HANDLE_LIMIT idle handles among them.
  * @throws {FileError} when it cannot be read or is not a directory
+ * @throws {StateError} of the sources, when it is closed
  */
 export async function openFolder(
   path: string,
 ): Promise<Folder & { unchanged(): Promise<void>; close(): Promise<void> }> {
+  pathOf('path', path);
   const info = await attempt('read', path, () => stat(path));
   if (!info.isDirectory()) throw new FileError('read', path, undefined, 'it is not a directory');
-  const cache = handleCache();
+  const cache = handleCache(path);
   const opened = new Map<string, FileState>();
   return {
     name: path,
     list: () => attempt('read', path, () => listFiles(path)),
     open: async (name) => {
       const missing = `folder must have the file ${show(name)}: it has not`;
-      if (name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name))
-        throw new FormatError(missing, { file: path });
+      if (!isPlainName(text('name', name))) throw new FormatError(missing, { file: path });
       const file = join(path, name);
       const isThere = await lstat(file).catch((error) => error.code !== 'ENOENT');
       if (!isThere) throw new FormatError(missing, { file: path });
@@ -214,18 +254,25 @@ export async function openFolder(
  */
 export async function createFolder(
   path: string,
-  { resume = false }: { resume?: boolean } = {},
+  given: { resume?: boolean } = {},
 ): Promise<ResumableFolder & { close(): Promise<void> }> {
+  pathOf('path', path);
+  const { resume = false } = resuming('options', given);
   await attempt('create', path, () => mkdir(path, { recursive: true }));
   const { unchanged: _, ...folder } = await openFolder(path); // it is written to
   const holds = await attempt('read', path, () => readdir(path));
   if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY', REASONS.ENOTEMPTY!);
-  const extend = (name: string, byteLength: number) => createFile(join(path, name), { append: byteLength });
+  const pathTo = (name: string) => join(path, nameOf('name', name));
+  const extend = async (name: string, byteLength: number) =>
+    createFile(pathTo(name), { append: integer(0)('byteLength', byteLength) });
   return {
     ...folder,
-    create: async (name) => ((await folder.list()).includes(name) ? extend(name, 0) : createFile(join(path, name))),
+    create: async (name) => ((await folder.list()).includes(name) ? extend(name, 0) : createFile(pathTo(name))),
     extend,
-    remove: (name) => attempt('remove', join(path, name), () => rm(join(path, name), { force: true })),
+    remove: async (name) => {
+      const file = pathTo(name);
+      await attempt('remove', file, () => rm(file, { force: true }));
+    },
   };
 }
 
@@ -244,7 +291,7 @@ async function listFiles(path: string): Promise<string[]> {
 }
 
 // Open handles by path, the least recently used first. One in use is never closed under its reader.
-function handleCache() {
+function handleCache(folder: string) {
   interface Kept {
     handle: Promise<FileHandle>;
     users: number;
@@ -268,7 +315,7 @@ function handleCache() {
 
   return {
     async use<T>(path: string, byteLength: number, read: (handle: FileHandle) => Promise<T>): Promise<T> {
-      if (!isOpen) throw new FileError('read', path, undefined, 'its folder is closed');
+      if (!isOpen) throw closed(`folder ${folder}`);
       let entry = kept.get(path);
       if (entry === undefined) entry = { handle: openSame(path, byteLength), users: 0 };
       else kept.delete(path);
@@ -343,12 +390,11 @@ async function readExactly(
   byteLength: number,
   start: number,
   end: number,
-  spare = new ArrayBuffer(0),
+  spare?: ArrayBuffer,
 ): Promise<ArrayBuffer> {
-  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > byteLength) {
-    throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${path}: got ${start}, ${end}`);
-  }
-  const bytes = new Uint8Array(spare.byteLength === end - start ? spare : new ArrayBuffer(end - start));
+  spanOf(start, end, byteLength, path);
+  if (spare !== undefined && !bufferFrom(spare)) refuseKind('spare', 'an ArrayBuffer', spare);
+  const bytes = new Uint8Array(spare?.byteLength === end - start ? spare : new ArrayBuffer(end - start));
   await attempt('read', path, async () => {
     for (let at = 0; at < bytes.byteLength; ) {
       const { bytesRead } = await handle.read(bytes, at, Math.min(bytes.byteLength - at, CALL_LIMIT), start + at);

@@ -1,7 +1,9 @@
 // Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
 
+import { callback, classOf, options as optionsOf, type Reader, reading, recordOf, signal, text } from '../check.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
+import { spanOf } from './given.ts';
 import type { Source } from './source.ts';
 
 /** Largest file, in bytes, that is held in memory whole because its server knows no range requests. */
@@ -22,15 +24,38 @@ export interface HttpOptions {
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }
 
+/** Headers of a request: servers refuse more. */
+const HEADERS_LIMIT = 1000;
+const headersOf = recordOf(text, HEADERS_LIMIT);
+
+/** Options of requests, as a caller gives them. */
+export const httpOptions = optionsOf<HttpOptions>({
+  headers: (subject, value) => Object.fromEntries(headersOf(subject, value)),
+  signal,
+  fetch: callback,
+});
+
+/** A URL, or its text: as text. */
+export const urlOf: Reader<string> = (subject, value) => {
+  const address = text(subject, classOf(subject, value) === 'URL' ? reading(subject, () => String(value)) : value);
+  if (URL.canParse(address)) return address;
+  throw new RangeError(`${subject} must be a whole URL, such as https://example.org/model/: got ${show(address)}`);
+};
+
 /**
  * A URL as a source. One request tells its size; then every slice is a range request. From a server that knows none, the
  * whole file is read now, up to WHOLE_LIMIT bytes. Requests that fail on the way, or with 429 or 5xx, are made again.
+ * @throws {RangeError} when the URL is none
  * @throws {FileError} when the server refuses; `code` is its status, or WEB_PAGE when it answers with a page
  * @throws {UnsupportedError} `range requests` when the file is too large to be read whole
  * @throws {FormatError} of `slice`, when the file changed meanwhile
  */
 export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<Source> {
-  const path = String(url);
+  return openUrl(urlOf('url', url), httpOptions('options', options));
+}
+
+/** As `urlSource`, of what was checked already. */
+export async function openUrl(path: string, options: HttpOptions): Promise<Source> {
   const first = await request(path, { range: 'bytes=0-0' }, options, async (response) => {
     if (response.headers.get('content-type')?.startsWith(WEB_PAGE)) {
       await response.body?.cancel();
@@ -48,8 +73,9 @@ export async function urlSource(url: string | URL, options: HttpOptions = {}): P
   const { byteLength, tag } = first;
   return {
     byteLength,
-    slice: (start, end) => {
-      if (start >= end) return new ArrayBuffer(0);
+    slice: async (first, last) => {
+      const [start, end] = spanOf(first, last, byteLength, path);
+      if (start === end) return new ArrayBuffer(0);
       return request(path, { range: `bytes=${start}-${end - 1}` }, options, async (response) => {
         if (response.status === 206 && tagOf(response) === tag && sizeOf(response, path) === byteLength) {
           const bytes = await readUpTo(response, end - start);
@@ -86,6 +112,8 @@ async function request<T>(
     let reason: FileError;
     try {
       const response = await fetch(path, { headers: { ...options.headers, ...headers }, ...(signal && { signal }) });
+      if (typeof response?.headers?.get !== 'function' || typeof response.arrayBuffer !== 'function')
+        throw new FormatError(`fetch must give a Response: got ${show(response)}`, { file: path });
       if ([200, 206, 416].includes(response.status)) return await read(response);
       await response.body?.cancel();
       reason = new FileError(
@@ -136,8 +164,8 @@ async function readWhole(response: Response, path: string): Promise<ArrayBuffer>
 async function readUpTo(response: Response, limit: number): Promise<ArrayBuffer | undefined> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   let byteLength = 0;
-  const reader = response.body?.getReader();
-  if (!reader) return new ArrayBuffer(0);
+  if (!response.body) return response.arrayBuffer();
+  const reader = response.body.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     byteLength += part.value.length;
     if (byteLength > limit) {

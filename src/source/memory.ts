@@ -1,21 +1,33 @@
 // Sources, folders and sinks in memory: for pages, tests and buffers that are already here.
 
-import { FormatError } from '../errors.ts';
+import { bytes as bytesOf, having, integer, member, recordOf, text } from '../check.ts';
+import { closed, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
+import { givenSource, spanOf } from './given.ts';
 import type { Folder, Sink, Source } from './source.ts';
+
+/** Most files of a folder in memory: some fifty times those of the largest checkpoints. */
+const FILES_LIMIT = 1 << 16;
+const given = recordOf((_, value) => value, FILES_LIMIT);
 
 /**
  * A folder of given sources.
  * @param name names it in messages
  * @param files by file name; an ArrayBuffer is a source as it stands
+ * @throws {TypeError} when a file is no source
  */
 export function folderOf(name: string, files: Readonly<Record<string, Source>> | ReadonlyMap<string, Source>): Folder {
-  const sources = new Map(files instanceof Map ? files : Object.entries(files as Record<string, Source>));
+  text('name', name);
+  const sources = new Map<string, Source>();
+  for (const [file, source] of given('files', files)) {
+    givenSource(`files[${show(file)}]`, source, file);
+    sources.set(file, source as Source);
+  }
   return {
     name,
     list: async () => [...sources.keys()].sort(),
     open: async (file) => {
-      const source = sources.get(file);
+      const source = sources.get(text('name', file));
       if (source === undefined)
         throw new FormatError(`folder must have the file ${show(file)}: it has not`, { file: name });
       return source;
@@ -30,9 +42,10 @@ export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
   let open = true;
   return {
     write: async (bytes) => {
-      if (!open) throw new Error('sink must be open to write: it is closed');
-      pieces.push(bytes.slice());
-      byteLength += bytes.byteLength;
+      if (!open) throw closed('sink');
+      const piece = new Uint8Array(bytesOf('bytes', bytes));
+      pieces.push(piece);
+      byteLength += piece.byteLength;
     },
     close: async () => {
       open = false;
@@ -53,7 +66,15 @@ export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
   };
 }
 
-/** A Blob, or a page's File, as a source. */
+const sliced = having<Blob>('a Blob', ['slice', 'arrayBuffer']);
+
+/** A Blob, or a page's File, as a source. @throws {TypeError} when it is none */
 export function blobSource(blob: Blob): Source {
-  return { byteLength: blob.size, slice: (start, end) => blob.slice(start, end).arrayBuffer() };
+  const byteLength = integer(0)('size of blob', member('blob', sliced('blob', blob), 'size'));
+  return {
+    byteLength,
+    slice: async (start, end) => {
+      return blob.slice(...spanOf(start, end, byteLength, 'blob')).arrayBuffer();
+    },
+  };
 }

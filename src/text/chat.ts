@@ -1,9 +1,20 @@
 // A conversation as the text that the model was trained on: the checkpoint's own chat template.
 
+import {
+  classOf,
+  flag,
+  options as optionsOf,
+  type Reader,
+  refuseKind,
+  refuseValue,
+  type Schema,
+  text,
+} from '../check.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import { isRecord, readText } from './files.ts';
+import { isRecord, plainData, plainObject, readText } from './files.ts';
 import { parseTemplate, type Template } from './template.ts';
 
 const TEMPLATE_NAME = 'chat_template.jinja';
@@ -30,12 +41,28 @@ export interface ChatOptions {
   now?: Date;
 }
 
+const dateOf: Reader<Date> = (subject, value) => {
+  if (classOf(subject, value) !== 'Date') refuseKind(subject, 'a Date', value);
+  const time = Number(Date.prototype.getTime.call(value));
+  return Number.isNaN(time) ? refuseValue(subject, 'a Date of some time', time) : new Date(time);
+};
+
+/** Members of options that say how a conversation is written. */
+export const chatMembers: Schema<ChatOptions> = {
+  addGenerationPrompt: flag,
+  template: text,
+  values: plainObject,
+  now: dateOf,
+};
+const chatOptions = optionsOf<ChatOptions>(chatMembers);
+
 /** Writes conversations. */
 export interface ChatTemplate {
   /** The names of the templates, `default` first if it is there. */
   readonly names: readonly string[];
   /**
    * @returns the text, special tokens included: to be encoded without adding any
+   * @throws {TypeError} when messages or options are of another kind
    * @throws {RangeError} when there are no messages, or the template refuses them
    */
   render(messages: readonly Message[], options?: ChatOptions): string;
@@ -44,11 +71,11 @@ export interface ChatTemplate {
 /**
  * Finds a checkpoint's chat templates: `chat_template.jinja`, or `chat_template` in tokenizer_config.json.
  * @param config tokenizer_config.json
+ * @throws {TypeError} when an argument is of another kind @throws {FormatError} when a template is malformed
  */
-export async function openChatTemplate(
-  folder: Folder,
-  config: Readonly<Record<string, unknown>>,
-): Promise<ChatTemplate> {
+export async function openChatTemplate(from: Folder, given: Readonly<Record<string, unknown>>): Promise<ChatTemplate> {
+  const folder = givenFolder('folder', from);
+  const config = plainObject('config', given);
   const own = await readText(folder, TEMPLATE_NAME);
   const texts = new Map<string, { text: string; file: string }>();
   if (own !== undefined) texts.set(DEFAULT, { text: own, file: `${folder.name}/${TEMPLATE_NAME}` });
@@ -77,8 +104,10 @@ export async function openChatTemplate(
 
   return {
     names: [...texts.keys()],
-    render(messages, { addGenerationPrompt = true, template = DEFAULT, values = {}, now = new Date() } = {}) {
-      if (!Array.isArray(messages)) throw new TypeError(`messages must be a list: got ${typeof messages}`);
+    render(given, options) {
+      const { addGenerationPrompt = true, template = DEFAULT, values, now } = chatOptions('options', options);
+      const messages = typeof given === 'object' ? plainData('messages', given) : given;
+      if (!Array.isArray(messages)) return refuseKind('messages', 'a list', given);
       if (messages.length === 0) throw new RangeError('messages must have at least one message: got none');
       for (const message of messages) {
         if (!isRecord(message) || typeof message.role !== 'string') {
@@ -87,7 +116,7 @@ export async function openChatTemplate(
       }
       return templateOf(template).render(
         { ...specialTokens(config), ...values, messages, add_generation_prompt: addGenerationPrompt },
-        now,
+        now ?? new Date(),
       );
     },
   };

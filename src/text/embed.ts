@@ -1,5 +1,6 @@
 // A text as one vector: the mean of its hidden states.
 
+import { flag, options, typedArray } from '../check.ts';
 import { checkIds, type Language, withSequence } from './language.ts';
 
 /** How to embed. */
@@ -8,6 +9,8 @@ export interface EmbedOptions {
   normalize?: boolean;
 }
 
+const embedOptions = options<EmbedOptions>({ normalize: flag });
+
 /**
  * @param ids between one token and as many as the context
  * @returns (dim): sums in f64, in the order of the tokens
@@ -15,12 +18,14 @@ export interface EmbedOptions {
 export async function embed(
   language: Language,
   ids: readonly number[],
-  { normalize = false }: EmbedOptions = {},
+  options: EmbedOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
+  const { normalize = false } = embedOptions('options', options);
   checkIds('text', ids, language);
   const sums = await withSequence(language, { capacity: ids.length }, async (sequence) => {
     let sums = new Float64Array(0);
-    const each = (_: number, row: Float32Array) => {
+    const each = (_: number, given: Float32Array) => {
+      const row = typedArray(Float32Array)('hidden state', given);
       if (sums.length === 0) sums = new Float64Array(row.length);
       for (let i = 0; i < row.length; i++) sums[i] += row[i];
     };

@@ -1,5 +1,6 @@
 // The small files beside the weights, read whole.
 
+import { type Reader, reading, refuseKind } from '../check.ts';
 import { FormatError } from '../errors.ts';
 import type { Folder } from '../source/source.ts';
 
@@ -42,6 +43,18 @@ export async function readJson(folder: Folder, name: string): Promise<Record<str
   if (!isRecord(content)) throw new FormatError('file must be a JSON object: it is not', { file });
   return content;
 }
+
+/** What a caller gives as plain data: a copy of it, as JSON has it. */
+export const plainData: Reader<unknown> = (subject, value) => {
+  const text = reading(subject, () => JSON.stringify(value));
+  return text === undefined ? refuseKind(subject, 'plain data', value) : JSON.parse(text);
+};
+
+/** An object of plain data. */
+export const plainObject: Reader<Record<string, unknown>> = (subject, value) => {
+  const content = typeof value === 'object' ? plainData(subject, value) : value;
+  return isRecord(content) ? content : refuseKind(subject, 'an object of plain data', value);
+};
 
 /** Whether a value of JSON is an object. */
 export function isRecord(value: unknown): value is Record<string, unknown> {

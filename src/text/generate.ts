@@ -1,9 +1,18 @@
 // Text from a prompt, token by token.
 
-import { checkInteger } from '../check.ts';
+import {
+  callback,
+  flag,
+  integer,
+  list,
+  options as optionsOf,
+  type Schema,
+  signal as signalOf,
+  text as textOf,
+} from '../check.ts';
 import type { TextStream } from './bytes.ts';
-import { checkIds, type Language, type Sequence } from './language.ts';
-import { createSampler, type SamplingOptions } from './sample.ts';
+import { checkIds, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
+import { type SamplingOptions, samplerOf, samplingMembers } from './sample.ts';
 import { stopFilter } from './stop.ts';
 
 /** How to generate. */
@@ -19,6 +28,21 @@ export interface GenerateOptions extends SamplingOptions {
   /** Called with every token, and the text that it completes. */
   onToken?: (id: number, piece: string) => void;
 }
+
+/** Most stop strings: each is looked for after every token. */
+const STOPS_LIMIT = 1000;
+const stops = list(textOf, STOPS_LIMIT, 'a string or a list of strings');
+
+/** Members of options that say how to generate. */
+export const generateMembers: Schema<GenerateOptions> = {
+  ...samplingMembers,
+  maxTokens: integer(1),
+  stop: (subject, value) => (typeof value === 'string' ? value : stops(subject, value)),
+  ignoreEos: flag,
+  signal: signalOf,
+  onToken: callback,
+};
+const generateOptions = optionsOf<GenerateOptions>(generateMembers);
 
 /** Why a generation ended: a token that ends texts, a stop string, `maxTokens` or the context, the signal. */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
@@ -53,6 +77,7 @@ export type StreamText = (behind: readonly number[]) => TextStream;
  * is neither read to its end nor left (`break`, `return()`) keeps its place in the cache for some seconds.
  * @param promptIds between one token and as many as the context
  * @param ends ids that end a text
+ * @throws {TypeError} when an option is not known, or of another kind
  * @throws {RangeError} when the prompt is empty, too long or not of this vocabulary, or an option is out of range
  */
 export function generate(
@@ -60,13 +85,13 @@ export function generate(
   streamText: StreamText,
   promptIds: readonly number[],
   ends: ReadonlySet<number>,
-  options: GenerateOptions = {},
+  given: GenerateOptions = {},
 ): Generation {
+  const { signal, onToken, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
   const { maxTokens = 256, stop = [], ignoreEos = false } = options;
-  checkInteger('maxTokens', maxTokens, 1);
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
-  const sample = createSampler(options);
+  const sample = samplerOf(options);
   let result: GenerationResult | undefined;
 
   async function* run(): AsyncGenerator<string, GenerationResult, void> {
@@ -80,13 +105,14 @@ export function generate(
     let text = '';
     let reused = 0;
     let finishReason: FinishReason = 'length';
-    const signal = options.signal && { signal: options.signal };
+    const ending = signal && { signal };
     let sequence: Sequence | undefined;
     try {
-      sequence = await aborted(language.open({ ids, capacity: most - 1, ...signal }), options.signal);
+      sequence = await aborted(openSequence(language, { ids, capacity: most - 1, ...ending }), signal);
       reused = sequence?.ids.length ?? 0;
       while (sequence && ids.length < most) {
-        const logits = await aborted(sequence.extend(ids.slice(sequence.ids.length), { ...signal }), options.signal);
+        const next = ids.slice(sequence.ids.length);
+        const logits = await aborted(logitsOf(language, sequence, next, { rows: 'last', ...ending }), signal);
         if (!logits) break;
         first ??= performance.now();
         const id = sample(logits, occurred);
@@ -97,7 +123,7 @@ export function generate(
         ids.push(id);
         occurred.add(id);
         const { text: piece, stopped } = filter.push(stream.push(id));
-        options.onToken?.(id, piece);
+        onToken?.(id, piece);
         text += piece;
         if (stopped) finishReason = 'stop';
         if (piece !== '') yield piece;
@@ -106,7 +132,7 @@ export function generate(
     } finally {
       sequence?.close();
     }
-    if (options.signal?.aborted && ids.length < most && finishReason === 'length') finishReason = 'aborted';
+    if (signal?.aborted && ids.length < most && finishReason === 'length') finishReason = 'aborted';
     if (finishReason !== 'stop') {
       const { text: cut, stopped } = filter.push(stream.end());
       if (stopped) finishReason = 'stop';

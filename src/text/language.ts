@@ -1,6 +1,8 @@
 // What the text side asks of a decoder: sequences of ids, and logits behind them. Sequences of many callers run together; each gives
 // what it would give alone.
 
+import { having, integer, list, member, needed, object, type Reader, tokenId, typedArray } from '../check.ts';
+
 /** What a model's configuration says of its ids. */
 export interface LanguageConfig {
   readonly vocabSize: number;
@@ -60,18 +62,54 @@ export interface Language {
   close(): Promise<void>;
 }
 
+/** Most ids that end a text. */
+const ENDS_LIMIT = 1000;
+
+const languageLike = having<Language>('a language', ['open', 'close'], ', as that of loadModel()');
+const sequenceLike = having<Sequence>('a sequence', ['extend', 'truncate', 'close']);
+const configOf = object<Pick<LanguageConfig, 'vocabSize' | 'contextLength' | 'eos'> & { bos?: number }>('an object', {
+  vocabSize: needed(integer(1)),
+  contextLength: needed(integer(1)),
+  eos: needed(list(tokenId, ENDS_LIMIT)),
+  bos: tokenId,
+});
+
+/** A language as a caller gives it. */
+export const givenLanguage: Reader<Language> = (subject, value) => {
+  const language = languageLike(subject, value);
+  configOf(`config of ${subject}`, member(subject, language, 'config'));
+  return language;
+};
+
+/** A new sequence of a language, which may be a caller's own. */
+export async function openSequence(language: Language, options: OpenOptions): Promise<Sequence> {
+  return sequenceLike('result of open()', await language.open(options));
+}
+
 /** Has `work` use a sequence, and closes it. */
 export async function withSequence<T>(
   language: Language,
   options: OpenOptions,
   work: (sequence: Sequence) => Promise<T>,
 ): Promise<T> {
-  const sequence = await language.open(options);
+  const sequence = await openSequence(language, options);
   try {
     return await work(sequence);
   } finally {
     sequence.close();
   }
+}
+
+/** Logits of ids, (rows, vocabSize), as many as there must be. */
+export async function logitsOf(
+  { config }: Language,
+  sequence: Sequence,
+  ids: readonly number[],
+  options: { rows: 'last' | 'all'; signal?: AbortSignal },
+): Promise<Float32Array> {
+  const rows = options.rows === 'all' ? ids.length : 1;
+  const logits = await sequence.extend(ids, options);
+  return typedArray(Float32Array, rows * config.vocabSize)('result of extend()', logits);
 }
 
 /** @throws {RangeError} when there are no ids, too many, or one that the vocabulary has not */

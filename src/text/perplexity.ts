@@ -1,9 +1,9 @@
 // How well a model predicts a text: −ln p of its tokens, in windows of fixed length; and beside another model, how far the
 // predictions of the two are apart. Sums are f64 in the order of the text.
 
-import { checkInteger } from '../check.ts';
+import { anyNumber, callback, integer, nullable, number, type Schema, signal as signalOf, tokenId } from '../check.ts';
 import { exp, logSumExp } from '../numerics/exponential.ts';
-import { checkVocabulary, type Language, type Sequence } from './language.ts';
+import { checkVocabulary, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
 import { argmax, finite } from './sample.ts';
 
 /** How a text is cut and scored. */
@@ -22,6 +22,16 @@ export interface PerplexityOptions {
   /** Called after every window. */
   onProgress?: (progress: { done: number; total: number }) => void;
 }
+
+/** Members of options that say how a text is cut and scored. */
+export const perplexityMembers: Schema<Omit<PerplexityOptions, 'against'>> = {
+  context: anyNumber, // its range depends on the models
+  stride: anyNumber,
+  bos: nullable(tokenId),
+  bytes: number(0, Number.MAX_SAFE_INTEGER, true),
+  signal: signalOf,
+  onProgress: callback,
+};
 
 /** Figures of a text. */
 export interface Perplexity {
@@ -80,11 +90,11 @@ export async function perplexity(
   const { against, signal, onProgress, bytes } = options;
   const most = Math.min(language.config.contextLength, (against ?? language).config.contextLength);
   const { context = Math.min(DEFAULT_CONTEXT, most), bos = language.config.bos ?? null } = options;
-  checkInteger('context', context, 2, most);
+  integer(2, most)('context', context);
   const begin = bos === null ? [] : [bos];
   const room = context - begin.length;
   const { stride = room } = options;
-  checkInteger('stride', stride, 1, room);
+  integer(1, room)('stride', stride);
   checkVocabulary('text', ids, language.config);
   checkVocabulary('bos', begin, language.config);
   if (ids.length + begin.length < 2) {
@@ -102,14 +112,14 @@ export async function perplexity(
   const sequences: Sequence[] = [];
   try {
     for (const each of [language, ...(against ? [against] : [])]) {
-      sequences.push(await each.open({ capacity: context, ...(signal && { signal }) }));
+      sequences.push(await openSequence(each, { capacity: context, ...(signal && { signal }) }));
     }
     for (let start = 0, scored = 0; scored < ids.length; start += stride) {
       const end = Math.min(start + room, ids.length);
       const tokens = [...begin, ...Array.prototype.slice.call(ids, start, end)];
       // Row i of the logits predicts tokens[i + 1].
       const firstRow = Math.max(begin.length - 1 + scored - start, 0);
-      await eachRow(sequences, vocabSize, tokens.slice(0, -1), firstRow, signal, (i, rows) => {
+      await eachRow(language, sequences, tokens.slice(0, -1), firstRow, signal, (i, rows) => {
         const [row, other] = rows;
         const target = tokens[i + 1];
         const sum = logSum(row);
@@ -162,14 +172,15 @@ export async function perplexity(
 
 // The rows of logits from `firstRow` on, of all the sequences, a bounded number at a time.
 async function eachRow(
+  language: Language,
   sequences: readonly Sequence[],
-  vocabSize: number,
   ids: readonly number[],
   firstRow: number,
   signal: AbortSignal | undefined,
   use: (i: number, rows: readonly Float32Array[]) => void,
 ): Promise<void> {
   if (ids.length === 0) return; // a window of one token, which nothing predicts
+  const { vocabSize } = language.config;
   const aborted = signal && { signal };
   const step = Math.max(1, Math.floor(CALL_FLOATS / vocabSize));
   const cuts = [0];
@@ -177,9 +188,13 @@ async function eachRow(
   for (const sequence of sequences) sequence.truncate(0);
   for (const [k, from] of cuts.entries()) {
     const part = ids.slice(from, cuts[k + 1] ?? ids.length);
-    const rows = from < firstRow ? 'none' : 'all';
-    const results = await Promise.all(sequences.map((sequence) => sequence.extend(part, { rows, ...aborted })));
-    if (rows === 'none') continue;
+    if (from < firstRow) {
+      await Promise.all(sequences.map((sequence) => sequence.extend(part, { rows: 'none', ...aborted })));
+      continue;
+    }
+    const results = await Promise.all(
+      sequences.map((sequence) => logitsOf(language, sequence, part, { rows: 'all', ...aborted })),
+    );
     for (let i = 0; i < part.length; i++) {
       use(
         from + i,

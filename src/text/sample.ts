@@ -2,7 +2,7 @@
 // min-p, and a draw in proportion to what is left. Of equal logits the lower id comes first. Sums are f64 in a fixed order, exp is
 // our own, and so a seed gives the same tokens in every runtime.
 
-import { checkInteger } from '../check.ts';
+import { integer, list, number, options as optionsOf, type Schema, tokenId, typedArray } from '../check.ts';
 import { exp } from '../numerics/exponential.ts';
 import { uniform } from '../numerics/random.ts';
 
@@ -25,20 +25,37 @@ export interface SamplingOptions {
 /** Chooses one token. `occurred` are the ids that the penalty counts; the logits are left as they are. */
 export type Sampler = (logits: Float32Array, occurred: ReadonlySet<number>) => number;
 
-/** @throws {RangeError} when an option is out of range */
+/** Members of options that say how tokens are chosen. */
+export const samplingMembers: Schema<SamplingOptions> = {
+  temperature: number(0, 100),
+  topK: integer(0),
+  topP: number(0, 1, true),
+  minP: number(0, 1),
+  repetitionPenalty: number(0, 100, true),
+  seed: integer(0, 2 ** 32 - 1),
+};
+const samplingOptions = optionsOf<SamplingOptions>(samplingMembers);
+
+/** Most ids that have occurred: all that a vocabulary has. */
+const OCCURRED_LIMIT = 1 << 22;
+const occurredIds = list(tokenId, OCCURRED_LIMIT, 'a Set of token ids');
+
+/**
+ * @returns a sampler; it throws a TypeError for arguments of another kind, a RangeError where there are no logits
+ * @throws {TypeError} when an option is not known, or of another kind @throws {RangeError} when it is out of range
+ */
 export function createSampler(options: SamplingOptions = {}): Sampler {
+  const sample = samplerOf(samplingOptions('options', options));
+  return (logits, occurred) => {
+    const row = typedArray(Float32Array)('logits', logits);
+    if (row.length === 0) throw new RangeError('logits must have at least one element: got none');
+    return sample(row, new Set(occurredIds('occurred', occurred)));
+  };
+}
+
+/** The sampler of options that were checked. */
+export function samplerOf(options: SamplingOptions): Sampler {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
-  checkNumber('temperature', temperature, 'a number from 0 to 100', temperature >= 0 && temperature <= 100);
-  checkInteger('topK', topK, 0);
-  checkNumber('topP', topP, 'a number above 0 and up to 1', topP > 0 && topP <= 1);
-  checkNumber('minP', minP, 'a number from 0 to 1', minP >= 0 && minP <= 1);
-  checkNumber(
-    'repetitionPenalty',
-    repetitionPenalty,
-    'a number above 0 and up to 100',
-    repetitionPenalty > 0 && repetitionPenalty <= 100,
-  );
-  checkInteger('seed', seed, 0, 2 ** 32 - 1);
   const draw = uniform(seed);
 
   return (logits, occurred) => {
@@ -126,9 +143,4 @@ function sumOf(ids: Uint32Array, weights: Float64Array): number {
   let sum = 0;
   for (const id of ids) sum += weights[id];
   return sum;
-}
-
-function checkNumber(subject: string, value: unknown, range: string, ok: boolean): void {
-  if (typeof value !== 'number') throw new TypeError(`${subject} must be a number: got ${typeof value}`);
-  if (!ok) throw new RangeError(`${subject} must be ${range}: got ${value}`);
 }

@@ -1,16 +1,23 @@
 // A decoder with its tokenizer and its chat template: what a user holds.
 
+import { ids as givenIds, having, member, oneOf, options as optionsOf, type Reader } from '../check.ts';
 import { FileError } from '../errors.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './chat.ts';
+import { type ChatOptions, type ChatTemplate, chatMembers, type Message, openChatTemplate } from './chat.ts';
 import { type EmbedOptions, embed } from './embed.ts';
 import { isRecord } from './files.ts';
-import { type GenerateOptions, type Generation, generate } from './generate.ts';
-import { checkIds, type Language, type LanguageConfig, withSequence } from './language.ts';
-import { type Perplexity, type PerplexityOptions, perplexity } from './perplexity.ts';
+import { type GenerateOptions, type Generation, generate, generateMembers } from './generate.ts';
+import { checkIds, givenLanguage, type Language, type LanguageConfig, logitsOf, withSequence } from './language.ts';
+import { type Perplexity, type PerplexityOptions, perplexity, perplexityMembers } from './perplexity.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 
-/** A loaded model. Calls may overlap: each gives what it would give alone. */
+/**
+ * A loaded model. Calls may overlap: each gives what it would give alone.
+ *
+ * Each method throws, or its promise rejects with, a TypeError for an argument of the wrong kind and for an option that it does not
+ * know, a RangeError for a value out of range, a StateError when the model is closed.
+ */
 export interface Model {
   readonly config: LanguageConfig;
   /** @throws {FileError} when the checkpoint has no tokenizer.json */
@@ -47,11 +54,22 @@ export interface Model {
   close(): Promise<void>;
 }
 
+const chatOptions = optionsOf<GenerateOptions & ChatOptions>({ ...generateMembers, ...chatMembers });
+const logitsOptions = optionsOf<{ rows?: 'last' | 'all' }>({ rows: oneOf('last', 'all') });
+
+const modelLike = having<Model>('a model', ['generate', 'perplexity'], ', as loadModel() gives');
+const languageOfModel: Reader<Language> = (subject, value) =>
+  givenLanguage(`language of ${subject}`, member(subject, modelLike(subject, value), 'language'));
+const perplexityOptions = optionsOf<PerplexityOptions>({ ...perplexityMembers, against: languageOfModel });
+
 /**
  * Puts a decoder together with the tokenizer and the chat template beside its weights.
+ * @throws {TypeError} when `folder` or `language` is none
  * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
  */
-export async function textModel(folder: Folder, language: Language): Promise<Model> {
+export async function textModel(from: Folder, given: Language): Promise<Model> {
+  const folder = givenFolder('folder', from);
+  const language = givenLanguage('language', given);
   let missing: FileError | undefined;
   const found = await openTokenizer(folder).catch((error) => {
     if (!(error instanceof FileError)) throw error;
@@ -65,8 +83,10 @@ export async function textModel(folder: Folder, language: Language): Promise<Mod
     if (!found) throw missing!;
     return found;
   };
-  const idsOf = (text: string | ArrayLike<number>, special: boolean): number[] =>
-    typeof text === 'string' ? tokenizer().encode(text, { special }) : Array.from(text);
+  const idsOf = (subject: string, text: string | ArrayLike<number>, special: boolean): number[] =>
+    typeof text === 'string'
+      ? tokenizer().encode(text, { special })
+      : givenIds(subject, text, { what: 'a string or a list of token ids' });
   const { config } = language;
 
   return {
@@ -79,29 +99,36 @@ export async function textModel(folder: Folder, language: Language): Promise<Mod
     generate(prompt, options) {
       const { stream } = tokenizer();
       if (prompt === '') throw new RangeError('prompt must have at least one token: it is empty');
-      return generate(language, stream, idsOf(prompt, true), ends, options);
+      return generate(language, stream, idsOf('prompt', prompt, true), ends, options);
     },
-    chat(messages, options) {
+    chat(messages, given) {
+      const { addGenerationPrompt = true, template, values, now, ...options } = chatOptions('options', given);
       const { encode, stream } = tokenizer();
-      const ids = encode(chatTemplate.render(messages, options), { special: false });
-      return generate(language, stream, ids, ends, options);
+      const text = chatTemplate.render(messages, {
+        addGenerationPrompt,
+        ...(template !== undefined && { template }),
+        ...(values && { values }),
+        ...(now && { now }),
+      });
+      return generate(language, stream, encode(text, { special: false }), ends, options);
     },
-    async logits(ids, { rows = 'last' } = {}) {
+    async logits(given, options) {
+      const { rows = 'last' } = logitsOptions('options', options);
+      const ids = givenIds('ids', given);
       checkIds('ids', ids, language);
+      // Of all ids no logits are at hand: nothing is copied of what others hold.
       const begin = rows === 'last' ? { ids } : {};
       return withSequence(language, { capacity: ids.length, ...begin }, (sequence) =>
-        sequence.extend(Array.prototype.slice.call(ids, sequence.ids.length), { rows }),
+        logitsOf(language, sequence, ids.slice(sequence.ids.length), { rows }),
       );
     },
-    async perplexity(text, { against, ...options } = {}) {
+    async perplexity(text, given) {
+      // The model itself is an option of ours, its language that of `perplexity`.
+      const options = perplexityOptions('options', given);
       const bytes = typeof text === 'string' ? { bytes: new TextEncoder().encode(text).length } : {};
-      return perplexity(language, idsOf(text, false), {
-        ...bytes,
-        ...options,
-        ...(against && { against: against.language }),
-      });
+      return perplexity(language, idsOf('text', text, false), { ...bytes, ...options });
     },
-    embed: async (text, options) => embed(language, idsOf(text, true), options),
+    embed: async (text, options) => embed(language, idsOf('text', text, true), options),
     close: () => language.close(),
   };
 }

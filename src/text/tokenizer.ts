@@ -1,8 +1,9 @@
 // Text to token ids and back, as tokenizer.json says. definition.ts checks that file, encoder.ts has the library encode by it,
 // bytes.ts decodes.
 
+import { flag, ids as idsOf, options as optionsOf, text as textOf, tokenId } from '../check.ts';
 import { FileError } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { type TextStream, textStream, tokenBytes } from './bytes.ts';
 import { checkDefinition } from './definition.ts';
@@ -12,7 +13,12 @@ import { readJson } from './files.ts';
 const TOKENIZER_NAME = 'tokenizer.json';
 const CONFIG_NAME = 'tokenizer_config.json';
 
-/** A vocabulary, and how text is cut into it. */
+const specialOptions = optionsOf<{ special?: boolean }>({ special: flag });
+
+/**
+ * A vocabulary, and how text is cut into it.
+ * Methods throw a TypeError for arguments of another kind and options that they do not know, a RangeError for ids below 0.
+ */
 export interface Tokenizer {
   /** One above the largest id. */
   readonly size: number;
@@ -38,11 +44,13 @@ export interface Tokenizer {
 
 /**
  * Opens the tokenizer of a checkpoint.
+ * @throws {TypeError} when `folder` is none
  * @throws {FileError} when there is none
  * @throws {FormatError} when it is malformed
  * @throws {UnsupportedError} when it has parts that are not handled
  */
-export async function openTokenizer(folder: Folder): Promise<Tokenizer> {
+export async function openTokenizer(from: Folder): Promise<Tokenizer> {
+  const folder = givenFolder('folder', from);
   const file = `${folder.name}/${TOKENIZER_NAME}`;
   const content = await readJson(folder, TOKENIZER_NAME);
   if (content === undefined) throw new FileError('read', file, undefined, 'there is no such file');
@@ -72,7 +80,6 @@ export function createTokenizer(
   const nothing = new Uint8Array(0);
   const known = new Map<number, Uint8Array>();
   const bytesOf = (withSpecial: boolean) => (id: number, isFirst: boolean) => {
-    checkId(id);
     const token = names[id];
     if (token === undefined || (!withSpecial && specialIds.has(id))) return nothing;
     if (isFirst) return bytes(token, addedIds.has(id), true);
@@ -84,36 +91,23 @@ export function createTokenizer(
   return {
     size,
     config,
-    encode(text, { special = true } = {}) {
-      if (typeof text !== 'string') throw new TypeError(`text must be a string: got ${show(text)}`);
-      return encoder.encode(text, special);
+    encode(text, options) {
+      const { special = true } = specialOptions('options', options);
+      return encoder.encode(textOf('text', text), special);
     },
-    decode(ids, { special = false } = {}) {
+    decode(ids, options) {
+      const { special = false } = specialOptions('options', options);
       const stream = textStream(bytesOf(special), strip);
       return (
-        idList(ids)
+        idsOf('ids', ids, { low: Number.MIN_SAFE_INTEGER })
           .map((id) => stream.push(id))
           .join('') + stream.end()
       );
     },
-    stream: (behind = []) => textStream(bytesOf(false), strip, idList(behind)),
-    idOf: (token) => vocabulary.get(token),
+    stream(behind = []) {
+      const { push, end } = textStream(bytesOf(false), strip, idsOf('behind', behind));
+      return { push: (id) => push(tokenId('id', id)), end };
+    },
+    idOf: (token) => vocabulary.get(textOf('token', token)),
   };
-}
-
-/** Most ids of one list: an array-like may claim any length. */
-const LIST_IDS = 1 << 24;
-
-function idList(ids: ArrayLike<number>): number[] {
-  const length: unknown = typeof ids === 'object' ? ids?.length : undefined;
-  if (typeof length !== 'number') throw new TypeError(`ids must be a list of token ids: got ${show(ids)}`);
-  if (!Number.isInteger(length) || length < 0 || length > LIST_IDS) {
-    throw new RangeError(`ids must have a length from 0 to ${LIST_IDS}: got ${length}`);
-  }
-  return Array.from(ids);
-}
-
-function checkId(id: unknown): void {
-  if (typeof id !== 'number') throw new TypeError(`id must be a number: got ${show(id)}`);
-  if (!Number.isInteger(id)) throw new RangeError(`id must be an integer: got ${id}`);
 }

@@ -4,9 +4,10 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import threadCode from '../../build/decoder-worker.js' with { type: 'text' };
 import code from '../../build/worker.js' with { type: 'text' };
-import { checkInteger } from '../check.ts';
 import { kernelBytes } from '../kernels/load.ts';
+import { withJobs } from './given.ts';
 import { type Answer, type Pool, type Spawn, workerPool } from './pool.ts';
+import { WORKERS_LIMIT, workerCount } from './start.ts';
 import { type SpawnThread, type ThreadAnswer, type Threads, threadsOf } from './threads.ts';
 
 const port = `import { parentPort } from 'node:worker_threads';
@@ -31,13 +32,16 @@ const spawn: Spawn = (answer, fail) => {
   };
 };
 
+const cores = () => Math.min(availableParallelism(), WORKERS_LIMIT);
+
 /**
- * Starts workers that quantize in parallel; `close` the pool to end them.
- * @param size workers; the cores that this process may use if left out
+ * Starts workers that quantize in parallel, and waits until they are there; `close` the pool to end them.
+ * @param size workers, up to 1024; the cores that this process may use if left out
+ * @throws {TypeError} when `size` is no number
+ * @throws {RangeError} when it is out of range, or the system cannot start so many: none is left then
  */
-export async function startPool(size: number = availableParallelism()): Promise<Pool> {
-  checkInteger('size', size, 1);
-  return workerPool(size, spawn, kernelBytes);
+export async function startPool(size: number = cores()): Promise<Pool> {
+  return withJobs(await workerPool(workerCount('size', size), spawn, kernelBytes));
 }
 
 const spawnThread: SpawnThread = (answer, fail) => {
@@ -54,9 +58,10 @@ const spawnThread: SpawnThread = (answer, fail) => {
 
 /**
  * Starts threads that share memory, to load one model with; closing the model ends them.
- * @param size threads, the caller's among them; the cores that this process may use if left out
+ * @param size threads, up to 1024, the caller's among them; the cores that this process may use if left out
+ * @throws {TypeError} when `size` is no number
+ * @throws {RangeError} when it is out of range, or the system cannot start so many: none is left then
  */
-export async function startThreads(size: number = availableParallelism()): Promise<Threads> {
-  checkInteger('size', size, 1);
-  return threadsOf(size, spawnThread);
+export async function startThreads(size: number = cores()): Promise<Threads> {
+  return threadsOf(workerCount('size', size), spawnThread);
 }

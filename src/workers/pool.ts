@@ -1,12 +1,15 @@
 // A pool runs jobs on some number of workers, each with kernels of its own. Which worker does a job changes no byte.
 
+import { having, isTypedArray, member, type Reader, refuseKind } from '../check.ts';
+import { closed } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { buffersOf, type Job, type Results, runJob } from './jobs.ts';
+import { type Starting, startAll, workerCount } from './start.ts';
 
 export interface Pool {
   /** Jobs that run at the same time. */
   readonly size: number;
-  /** Runs a job; its buffers belong to the pool from then on. */
+  /** Runs a job; its buffers belong to the pool from then on. @throws {StateError} when the pool is closed */
   run<J extends Job>(job: J): Promise<Results[J['kind']]>;
   /** Ends the workers; jobs under way are lost. */
   close(): Promise<void>;
@@ -27,12 +30,42 @@ export interface WorkerHandle {
 /** Starts a worker; `answer` gets its answers, `fail` what ended it. */
 export type Spawn = (answer: (answer: Answer) => void, fail: (reason: Error) => void) => WorkerHandle;
 
+const poolLike = having<Pool>('a pool', ['run', 'close'], ', as startPool() of higgs-wasm/workers gives');
+
+/** A pool as a caller gives it; what it makes of a job is checked to be a result of that kind. */
+export const givenPool: Reader<Pool> = (subject, value) => {
+  const pool = poolLike(subject, value);
+  const size = workerCount(`size of ${subject}`, member(subject, pool, 'size'));
+  return {
+    size,
+    run: async (job) => {
+      const result = await pool.run(job);
+      return isResult(job.kind, result) ? result : refuseKind(`run() of ${subject}`, `a result of ${job.kind}`, result);
+    },
+    close: async () => pool.close(),
+  };
+};
+
+function isResult(kind: Job['kind'], result: unknown): boolean {
+  if (kind === 'ready') return result === true;
+  if (kind === 'dequantize') return isTypedArray(result);
+  const parts = kind === 'compare' ? ['0', '1'] : ['packed', 'scales', 'sums'];
+  const isPart = (part: unknown) => (kind === 'compare' ? typeof part === 'number' : isTypedArray(part));
+  return typeof result === 'object' && result !== null && parts.every((key) => isPart(member('result', result, key)));
+}
+
 /** A pool without workers: jobs run on the calling thread, one at a time. */
 export function localPool(kernels: Kernels): Pool {
+  let isOpen = true;
   return {
     size: 1,
-    run: async (job) => runJob(kernels, job),
-    close: async () => {},
+    run: async (job) => {
+      if (!isOpen) throw closed('pool');
+      return runJob(kernels, job);
+    },
+    close: async () => {
+      isOpen = false;
+    },
   };
 }
 
@@ -45,8 +78,11 @@ interface Task {
 /** Jobs that a worker has: one under way, the others at hand when it is done. */
 const JOBS_AT_HAND = 2;
 
-/** A pool of `size` workers. Jobs start in the order in which they come. */
-export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayBuffer>): Pool {
+/**
+ * Starts a pool of `size` workers and waits until they are there. Jobs start in the order in which they come.
+ * @throws {RangeError} when one does not start; none is left then
+ */
+export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayBuffer>): Promise<Pool> {
   const waiting: Task[] = [];
   const posted = new Map<WorkerHandle, Task[]>(); // answered in their order
   let failure: Error | undefined;
@@ -55,13 +91,17 @@ export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayB
     while (waiting.length > 0) {
       const [worker, tasks] = leastBusy();
       if (tasks.length === JOBS_AT_HAND) return;
-      const task = waiting.shift()!;
-      try {
-        worker.post({ job: task.job }, buffersOf(task.job));
-        tasks.push(task);
-      } catch (error) {
-        task.reject(error as Error); // a buffer that was given away before cannot be posted
-      }
+      post(worker, waiting.shift()!);
+    }
+  }
+
+  function post(worker: WorkerHandle, task: Task): void {
+    try {
+      worker.post({ job: task.job }, buffersOf(task.job));
+      posted.get(worker)!.push(task);
+    } catch (error) {
+      // A buffer that was given away before, or is shared, cannot be.
+      task.reject(new TypeError('buffers of a job must be fit to be given away: they are not', { cause: error }));
     }
   }
 
@@ -74,18 +114,29 @@ export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayB
     return [...posted].reduce((best, entry) => (entry[1].length < best[1].length ? entry : best));
   }
 
-  const workers = Array.from({ length: size }, () => {
+  function start(): Starting {
+    const tasks: Task[] = [];
+    const ended = (reason: Error) => {
+      for (const task of tasks.splice(0)) task.reject(reason); // while others start, it fails alone
+      if (isStarted) fail(reason);
+    };
     const worker = spawn((answer) => {
-      const task = posted.get(worker)?.shift();
+      const task = tasks.shift();
       if ('result' in answer) task?.resolve(answer.result);
       else task?.reject(revive(answer));
       next();
-    }, fail);
+    }, ended);
+    posted.set(worker, tasks);
     worker.post({ binary }, []);
-    posted.set(worker, []);
-    return worker;
-  });
+    const ready = new Promise((resolve, reject) => {
+      post(worker, { job: { kind: 'ready' }, resolve, reject });
+    });
+    return { ready, terminate: () => worker.terminate() };
+  }
 
+  let isStarted = false;
+  const workers = await startAll(size, 'workers', start);
+  isStarted = true;
   return {
     size,
     run: (job) =>
@@ -95,7 +146,7 @@ export function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayB
         next();
       }),
     close: async () => {
-      fail(new Error('the pool is closed'));
+      fail(closed('pool'));
       await Promise.all(workers.map((worker) => worker.terminate()));
     },
   };

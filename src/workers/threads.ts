@@ -1,10 +1,17 @@
-// Threads that share memory, for one model: each is sent one message, and runs until it is ended.
+// Threads that share memory, for one model: each is sent one message, and runs until it is ended. They are free, then a model's, then
+// closed: a second model would wait for them for ever, so it is refused.
+
+import { member, type Reader, refuseKind } from '../check.ts';
+import { closed, StateError } from '../errors.ts';
+import { type Starting, startAll } from './start.ts';
 
 /** Threads to run a model on; they belong to the model that is loaded with them. */
 export interface Threads {
   /** Threads, the caller's among them. */
   readonly size: number;
-  /** Sends each of the others its message, by its index from 1 on; resolves when all have answered. */
+  /** Claims them for one model. @throws {StateError} when another has them, or they are closed */
+  take(): void;
+  /** Sends each of the others its message, by its index from 1 on, once; resolves when all have answered. */
   start(messageOf: (index: number) => unknown): Promise<void>;
   /** Ends the others. */
   close(): Promise<void>;
@@ -24,21 +31,49 @@ export interface ThreadHandle {
 /** Starts a thread; `answer` gets its answers, `fail` what ended it. */
 export type SpawnThread = (answer: (answer: ThreadAnswer) => void, fail: (reason: Error) => void) => ThreadHandle;
 
-/** Starts `size - 1` threads beside the caller's, and waits until they are there. */
+// Each bundle of the package has a registry of its own: threads are known by a mark. What is only like them never ends a pass.
+const MARK = Symbol.for('higgs-wasm threads');
+
+/** Threads of `startThreads`. */
+export const givenThreads: Reader<Threads> = (subject, value) => {
+  const isObject = typeof value === 'object' && value !== null;
+  if (isObject && member(subject, value, MARK) === true) return value as Threads;
+  return refuseKind(subject, 'threads, as startThreads() of higgs-wasm/workers gives', value);
+};
+
+/**
+ * The threads of an options object, claimed: whoever calls this ends them if it fails.
+ * @throws {TypeError} when they are none @throws {StateError} when another model has them, or they are closed
+ */
+export function takeThreads(options: unknown): Threads | undefined {
+  const isObject = typeof options === 'object' && options !== null;
+  const given = isObject ? member('options', options, 'threads') : undefined;
+  if (given === undefined) return undefined;
+  const threads = givenThreads('threads', given);
+  threads.take();
+  return threads;
+}
+
+/**
+ * Starts `size - 1` threads beside the caller's, and waits until they are there.
+ * @throws {RangeError} when one does not start; none is left then
+ */
 export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threads> {
-  const others = Array.from({ length: size - 1 }, () => threadOf(spawn));
-  const close = async () => {
-    await Promise.all(others.map(({ handle }) => handle.terminate()));
+  const others = await startAll(size - 1, 'threads', () => threadOf(spawn));
+  let state: 'free' | 'taken' | 'started' | 'closed' = 'free';
+  const mustBe = (...states: readonly string[]) => {
+    if (state === 'closed') throw closed('threads');
+    if (!states.includes(state)) throw new StateError('threads must be free: a model has them');
   };
-  try {
-    await Promise.all(others.map(({ answered }) => answered()));
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  return {
+  const threads: Threads = {
     size,
+    take() {
+      mustBe('free');
+      state = 'taken';
+    },
     start: async (messageOf) => {
+      mustBe('free', 'taken');
+      state = 'started';
       await Promise.all(
         others.map(({ handle, answered }, i) => {
           handle.post(messageOf(i + 1));
@@ -47,11 +82,15 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
       );
       for (const { handle } of others) handle.release();
     },
-    close,
+    close: async () => {
+      state = 'closed';
+      await Promise.all(others.map(({ handle }) => handle.terminate()));
+    },
   };
+  return Object.defineProperty(threads, MARK, { value: true });
 }
 
-function threadOf(spawn: SpawnThread): { handle: ThreadHandle; answered(): Promise<void> } {
+function threadOf(spawn: SpawnThread): Starting & { handle: ThreadHandle; answered(): Promise<void> } {
   const answers: (Error | undefined)[] = [];
   let waiting: ((answer: Error | undefined) => void) | undefined;
   const take = (answer: Error | undefined) => {
@@ -66,13 +105,11 @@ function threadOf(spawn: SpawnThread): { handle: ThreadHandle; answered(): Promi
     (answer) => take('ready' in answer ? undefined : new Error(`${answer.name} in a thread: ${answer.message}`)),
     take,
   );
-  return {
-    handle,
-    answered: () =>
-      new Promise((resolve, reject) => {
-        const settle = (answer: Error | undefined) => (answer ? reject(answer) : resolve());
-        if (answers.length > 0) settle(answers.shift());
-        else waiting = settle;
-      }),
-  };
+  const answered = () =>
+    new Promise<void>((resolve, reject) => {
+      const settle = (answer: Error | undefined) => (answer ? reject(answer) : resolve());
+      if (answers.length > 0) settle(answers.shift());
+      else waiting = settle;
+    });
+  return { handle, answered, ready: answered(), terminate: () => handle.terminate() };
 }

@@ -3,23 +3,27 @@
 
 import threadCode from '../../build/decoder-worker.js' with { type: 'text' };
 import code from '../../build/worker.js' with { type: 'text' };
-import { checkInteger } from '../check.ts';
+import { givenModule } from '../kernels/instantiate.ts';
 import { wrapKernels } from '../kernels/kernels.ts';
 import { kernelBytes, loadKernels } from '../kernels/load.ts';
+import { withJobs } from './given.ts';
 import { type Answer, localPool, type Pool, type Spawn, workerPool } from './pool.ts';
+import { StartError, WORKERS_LIMIT, workerCount } from './start.ts';
 import { type SpawnThread, type ThreadAnswer, type Threads, threadsOf } from './threads.ts';
 
+const cores = () => Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, WORKERS_LIMIT);
+
 /**
- * Starts workers that quantize in parallel; `close` the pool to end them.
- * @param size workers; the runtime's `navigator.hardwareConcurrency` if left out
+ * Starts workers that quantize in parallel, and waits until they are there; `close` the pool to end them.
+ * @param size workers, up to 1024; the runtime's `navigator.hardwareConcurrency` if left out
  * @param module a compiled `higgs.wasm`, for hosts without workers that forbid compiling bytes
+ * @throws {TypeError} when `size` is no number, or `module` no module
+ * @throws {RangeError} when `size` is out of range, or the runtime starts some workers and not all: none is left then
  */
-export async function startPool(
-  size: number = globalThis.navigator?.hardwareConcurrency ?? 1,
-  module?: WebAssembly.Module,
-): Promise<Pool> {
-  checkInteger('size', size, 1);
-  const local = async () => localPool(wrapKernels(await loadKernels(module)));
+export async function startPool(size: number = cores(), module?: WebAssembly.Module): Promise<Pool> {
+  workerCount('size', size);
+  const given = module === undefined ? undefined : givenModule('module', module);
+  const local = async () => withJobs(localPool(wrapKernels(await loadKernels(given))));
   if (typeof Worker === 'undefined') return local();
   const url = urlOf(code);
   const spawn: Spawn = (answer, fail) => {
@@ -32,33 +36,28 @@ export async function startPool(
       terminate: () => worker.terminate(),
     };
   };
-  let pool: Pool | undefined;
   try {
-    pool = workerPool(size, spawn, kernelBytes);
-    await pool.run({ kind: 'ready' });
-  } catch {
-    // A page's content security policy may forbid workers from blobs.
-    await pool?.close();
-    URL.revokeObjectURL(url);
+    return withJobs(await workerPool(size, spawn, kernelBytes));
+  } catch (error) {
+    if (areSomeThere(error)) throw error;
     return local();
+  } finally {
+    URL.revokeObjectURL(url);
   }
-  const started = pool;
-  return {
-    ...started,
-    close: async () => {
-      await started.close();
-      URL.revokeObjectURL(url);
-    },
-  };
 }
+
+// A page's content security policy may forbid workers from blobs: then none starts.
+const areSomeThere = (error: unknown) => !(error instanceof StartError) || error.started > 0;
 
 /**
  * Starts threads that share memory, to load one model with; closing the model ends them. Where there are none, as on pages that
  * are not cross-origin isolated, the calling thread works alone.
- * @param size threads, the caller's among them; the runtime's `navigator.hardwareConcurrency` if left out
+ * @param size threads, up to 1024, the caller's among them; the runtime's `navigator.hardwareConcurrency` if left out
+ * @throws {TypeError} when `size` is no number
+ * @throws {RangeError} when it is out of range, or the runtime starts some threads and not all: none is left then
  */
-export async function startThreads(size: number = globalThis.navigator?.hardwareConcurrency ?? 1): Promise<Threads> {
-  checkInteger('size', size, 1);
+export async function startThreads(size: number = cores()): Promise<Threads> {
+  workerCount('size', size);
   const isolated = typeof SharedArrayBuffer !== 'undefined' && globalThis.crossOriginIsolated !== false;
   if (typeof Worker === 'undefined' || !isolated || size === 1) return alone();
   const url = urlOf(threadCode);
@@ -75,15 +74,18 @@ export async function startThreads(size: number = globalThis.navigator?.hardware
   };
   try {
     return await threadsOf(size, spawn);
-  } catch {
-    return alone(); // a page's content security policy may forbid workers from blobs
+  } catch (error) {
+    if (areSomeThere(error)) throw error;
+    return alone();
   } finally {
     URL.revokeObjectURL(url);
   }
 }
 
-function alone(): Threads {
-  return { size: 1, start: async () => {}, close: async () => {} };
+function alone(): Promise<Threads> {
+  return threadsOf(1, () => {
+    throw new Error('the calling thread has no others');
+  });
 }
 
 function urlOf(code: string): string {

@@ -5,7 +5,7 @@
 //
 // The format allows no holes, so the bytes between are tensors too. Same input, same bytes.
 
-import { checkInteger } from '../../check.ts';
+import { integer } from '../../check.ts';
 import { FormatError } from '../../errors.ts';
 import { excerpt, show } from '../../excerpt.ts';
 import { INDEX_NAME, SINGLE_NAME } from '../checkpoint.ts';
@@ -71,7 +71,7 @@ export interface Shard {
  */
 export function planShards(groups: readonly (readonly TensorSpec[])[], options: LayoutOptions): Shard[] {
   const { maxShardBytes, metadata, trailing, fileName = shardName, prefix = 'higgs.', align = true } = options;
-  checkInteger('maxShardBytes', maxShardBytes, 1);
+  integer(1)('maxShardBytes', maxShardBytes);
   for (const group of groups) group.forEach(checkSpec);
 
   const plan = (from: number, to: number, index: number, firstPadding: number, more: boolean): Draft => {
@@ -242,7 +242,7 @@ function checkSpec({ name, dtype, shape, byteLength }: TensorSpec): void {
   const known = byteLengthOf(dtype, shape);
   if (Number.isSafeInteger(byteLength) && byteLength >= 0 && (known ?? byteLength) === byteLength) return;
   const subject = `byteLength of ${show(name)}`;
-  checkInteger(subject, byteLength, 0);
+  integer(0)(subject, byteLength);
   throw new RangeError(`${subject} must be the ${known} bytes of ${dtype} ${show([...shape])}: got ${byteLength}`);
 }
 

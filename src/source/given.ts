@@ -1,0 +1,80 @@
+// Folders, sources and sinks as a caller gives them. What their methods give is checked as it comes, so that nobody behind this door
+// need ask: names are strings, sources have a size, slices are buffers of the bytes that were asked for. What they throw passes through.
+
+import { bufferFrom, having, integer, isTypedArray, list, member, type Reader, refuseKind, text } from '../check.ts';
+import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
+import type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source.ts';
+
+/** Most files of a folder: some fifty times those of the largest checkpoints. */
+const NAMES_LIMIT = 1 << 16;
+
+const names = list(text, NAMES_LIMIT, 'a list of names');
+const size = integer(0);
+const givenSink = having<Sink>('a sink', ['write', 'close', 'abort']);
+const sliceable = having<Source>('a source', ['slice'], ' and byteLength, such as an ArrayBuffer');
+const readable = having<Folder>(
+  'a folder',
+  ['list', 'open'],
+  ' and a name, as openFolder(path) of higgs-wasm/files gives',
+);
+const from = ', as createFolder(path) of higgs-wasm/files gives';
+const writable = having<OutputFolder>('an output folder', ['create'], from);
+const resumable = having<ResumableFolder>('a resumable folder', ['list', 'open', 'create', 'extend', 'remove'], from);
+
+/** A source that keeps its promises. @param file names it in messages */
+export function givenSource(subject: string, value: unknown, file: string): Source {
+  if (isTypedArray(value)) refuseKind(subject, 'a source, such as the ArrayBuffer of a typed array', value);
+  const source = sliceable(subject, value);
+  const byteLength = size(`byteLength of ${subject}`, member(subject, source, 'byteLength'));
+  return {
+    byteLength,
+    slice: async (start, end, spare) => {
+      const given: unknown = await source.slice(start, end, spare);
+      const buffer = bufferFrom(given);
+      if (!buffer) return refuseKind(`slice() of ${subject}`, 'an ArrayBuffer', given);
+      if (buffer.byteLength === end - start) return buffer;
+      const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${buffer.byteLength}`;
+      throw new FormatError(message, { file, byteOffset: start });
+    },
+  };
+}
+
+/** A folder to read from. */
+export const givenFolder: Reader<Folder> = (subject, value) => {
+  const folder = readable(subject, value);
+  const name = text(`name of ${subject}`, member(subject, folder, 'name'));
+  return { name, ...readingOf(subject, folder, name) };
+};
+
+/** A folder to write to; `isResumable` if an interrupted run is to be gone on with. */
+export function givenOutput(subject: string, value: unknown, isResumable: boolean): OutputFolder | ResumableFolder {
+  const create = (folder: OutputFolder) => async (file: string) =>
+    givenSink(`create(${show(file)}) of ${subject}`, await folder.create(file));
+  if (!isResumable) return { create: create(writable(subject, value)) };
+  const folder = resumable(subject, value);
+  const name = text(`name of ${subject}`, member(subject, folder, 'name'));
+  return {
+    name,
+    ...readingOf(subject, folder, name),
+    create: create(folder),
+    extend: async (file, byteLength) =>
+      givenSink(`extend(${show(file)}) of ${subject}`, await folder.extend(file, byteLength)),
+    remove: async (file) => folder.remove(file),
+  };
+}
+
+function readingOf(subject: string, folder: Folder, name: string): Pick<Folder, 'list' | 'open'> {
+  return {
+    list: async () => names(`list() of ${subject}`, await folder.list()),
+    open: async (file) =>
+      givenSource(`open(${show(file)}) of ${subject}`, await folder.open(file), name === '' ? file : `${name}/${file}`),
+  };
+}
+
+/** The bytes `[start, end)` of a source. @param file names it in messages @throws {RangeError} unless they lie within it */
+export function spanOf(start: number, end: number, byteLength: number, file: string): [start: number, end: number] {
+  const [from, to] = [size('start', start), size('end', end)];
+  if (from <= to && to <= byteLength) return [from, to];
+  throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${file}: got ${start}, ${end}`);
+}
