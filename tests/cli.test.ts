@@ -41,7 +41,7 @@ test('wrong command lines: exit code 2, the option named, no stack, nothing writ
     [['quantize', input], /--output must be given/],
     [['quantize', input, 'other', '-o', out], /too many arguments/],
     [['quantize', input, '-o', out, '--colour'], /unknown option '--colour'/],
-    [['quantize', input, '-o', out, '--bits', '5'], /--bits.*integer from 2 to 4/],
+    [['quantize', input, '-o', out, '--bits', '5'], /--bits.*must be 2, 3 or 4\. .*--grid p1n256 has 8 bits/],
     [['quantize', input, '-o', out, '--bits', '4', '--grid', 'p1n4'], /--grid.*cannot be used with.*--bits/],
     [['quantize', input, '-o', out, '--grid', 'p9n9'], /--grid.*p9n9.*p1n4.*p4n4096/],
     [['quantize', input, '-o', out, '--embeddings', 'p3n8'], /--embeddings.*p3n8/],
