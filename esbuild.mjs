@@ -109,7 +109,15 @@ if (wanted.has('--tests'))
 if (wanted.has('--fuzz')) await bundle('tests/fuzz', ['index.ts', 'worker.ts']);
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
-  await bundle('bench', ['index.ts', 'decoder.ts', 'linearity.ts', 'quality.ts', 'sequences.ts', 'synthesize.ts', 'widths.ts']);
+  await bundle('bench', [
+    'index.ts',
+    'decoder.ts',
+    'linearity.ts',
+    'quality.ts',
+    'sequences.ts',
+    'synthesize.ts',
+    'widths.ts',
+  ]);
 if (wanted.has('--grids'))
   await build({
     ...shared,

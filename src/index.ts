@@ -4,14 +4,7 @@ export { urlFolder } from './checkpoint/remote.ts';
 export { FileError, FormatError, type Place, StateError, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
 export type { Trellis } from './grids/trellis.ts';
-export {
-  type CheckpointOptions,
-  type Higgs,
-  type LoadOptions,
-  load,
-  type QuantizeReport,
-  type RunOptions,
-} from './higgs.ts';
+export { type Higgs, type LoadOptions, load } from './higgs.ts';
 export type { PlainDtype, WeightDtype } from './kernels/kernels.ts';
 export type { PlanTensor, Tradeoff, TradeoffPoint } from './linearity/allocate.ts';
 export {
@@ -34,6 +27,7 @@ export {
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { LoadProgress } from './model/load.ts';
 export type { ModelOptions } from './model/model.ts';
+export type { CheckpointOptions, OpenCheckpoint, QuantizeReport, RunOptions, Verification } from './open.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
 export type { Resume } from './quantize/journal.ts';

@@ -39,7 +39,7 @@ const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 's
 const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onToken'];
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
-const loading = ['context', 'activations', 'cache', 'threads', 'onProgress', 'signal'];
+const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal'];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */
 export const MODULES: Readonly<Record<string, object>> = {
@@ -67,6 +67,8 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
   const output = memoryOutput();
   await higgs.quantizeCheckpoint(folder, output);
   const quantized = output.folder();
+  const checkpoint = await higgs.open(folder);
+  const stored = await higgs.open(quantized);
   const model = await decoder.loadModel(folder);
   const { tokenizer, chatTemplate, language } = model;
   const sequence = await language.open({ capacity: 8 });
@@ -225,6 +227,47 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       () => [quantized, {}],
       higgs.verifyCheckpoint,
       { options: ['pool', 'against', 'onProgress', 'signal'] },
+    ],
+    ['higgs.open', 'input', () => [folder], higgs.open],
+    ['checkpoint.inspect', '', () => [], checkpoint.inspect],
+    ['checkpoint.plan', 'options', () => [{}], checkpoint.plan, { options: running }],
+    ['checkpoint.quantize', 'output options', () => [memoryOutput(), {}], checkpoint.quantize, { options: running }],
+    ['checkpoint.planTensors', 'options', () => [{}], checkpoint.planTensors, { options: planning }],
+    ['checkpoint.planBits', 'alphas options', () => [alphas, { bpw: 4 }], checkpoint.planBits, { options: planning }],
+    [
+      'checkpoint.dequantize',
+      'output options',
+      () => [memoryOutput(), {}],
+      stored.dequantize,
+      { options: [...layout, 'pool', 'dtype', 'onProgress', 'signal'] },
+    ],
+    [
+      'checkpoint.verify',
+      'options',
+      () => [{ against: checkpoint }],
+      stored.verify,
+      { options: ['pool', 'against', 'onProgress', 'signal'] },
+    ],
+    [
+      'checkpoint.run',
+      'options',
+      () => [{}],
+      (...args: [object]) => closing(checkpoint.run(...args)),
+      { options: loading },
+    ],
+    [
+      'checkpoint.sensitivity',
+      'options',
+      () => [{ sequences: 1, tokens: 4 }],
+      checkpoint.sensitivity,
+      { options: [...measuring, 'name', 'onLoad', 'onProgress', 'signal', 'partial', 'onPartial'] },
+    ],
+    [
+      'checkpoint.sensitivityCost',
+      'options',
+      () => [{ sequences: 1, tokens: 4 }],
+      checkpoint.sensitivityCost,
+      { options: measuring },
     ],
     [
       'higgs.loadModel',

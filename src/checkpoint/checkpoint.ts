@@ -3,6 +3,7 @@
 
 import { FormatError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
+import { readOnce } from '../source/once.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { openSafetensors, type SafetensorsFile, sliceExactly } from './safetensors/file.ts';
 import type { TensorInfo } from './safetensors/header.ts';
@@ -34,12 +35,24 @@ export interface Checkpoint {
   get(name: string): CheckpointTensor | undefined;
 }
 
+/** A folder whose checkpoint is open: whatever is read of it is read once. */
+export interface OpenFolder extends Folder {
+  readonly checkpoint: Checkpoint;
+}
+
+/** Opens the checkpoint in a folder for all that is to be done with it. @throws what `openCheckpoint` throws */
+export async function openOnce(folder: Folder): Promise<OpenFolder> {
+  const once = readOnce(folder);
+  return Object.assign(once, { checkpoint: await openCheckpoint(once) });
+}
+
 /**
  * Opens the checkpoint in a folder: `model.safetensors`, else the shards of `model.safetensors.index.json`, else
  * the folder's only `*.safetensors`. Reads headers only.
  * @throws {FormatError} when there is none, or a file, the index or their agreement is faulty
  */
-export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
+export async function openCheckpoint(folder: Folder | OpenFolder): Promise<Checkpoint> {
+  if ('checkpoint' in folder) return folder.checkpoint;
   const names = await folder.list();
   if (names.includes(SINGLE_NAME)) return gather(folder.name, [await openIn(folder, SINGLE_NAME)]);
   if (names.includes(INDEX_NAME)) return openShards(folder, names);

@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander';
 import { FormatError } from '../errors.ts';
 import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
-import { readConfig } from '../model/config.ts';
+import { readArchitecture } from '../model/families/family.ts';
 import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
 import { readText } from './files.ts';
 import { checkModel, type Input } from './input.ts';
@@ -50,7 +50,7 @@ export async function openText({ text, context }: TextChoice, original: Input): 
   const content = await readText(text);
   checkModel(original);
   const { folder } = original;
-  await readConfig(folder);
+  await readArchitecture(folder);
   const hasTokenizer = (await folder.list()).includes('tokenizer.json');
   if (!hasTokenizer)
     throw new FormatError('a model must have tokenizer.json to read a text: it has none', { file: folder.name });
@@ -59,18 +59,18 @@ export async function openText({ text, context }: TextChoice, original: Input): 
 
 /**
  * Measures the original and what became of it.
- * @param quantized its path; undefined if it is not made yet
+ * @param quantized undefined if it is not made yet
  */
 export async function compareOnText(
   text: string,
-  original: string,
-  quantized: string | undefined,
+  original: Input,
+  quantized: string | Input | undefined,
   prediction: Prediction | undefined,
   { context, threads }: { context?: number | undefined; threads: number },
 ): Promise<Comparison> {
   const choice = { ...(context !== undefined && { context }), threads, activations: 'int8', cache: 'f16' } as const;
-  const paths = quantized === undefined ? [original] : [quantized, original];
-  const { found, seconds } = await measurePerplexity(paths, text, choice);
+  const models = quantized === undefined ? [original] : [quantized, original];
+  const { found, seconds } = await measurePerplexity(models, text, choice);
   const { tokensScored, windows, against } = found;
   const base = against?.perplexity ?? found.perplexity;
   return {

@@ -6,9 +6,10 @@ import { FormatError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
+import { readOnce } from '../source/once.ts';
 import type { Folder } from '../source/source.ts';
 
-/** An open input. */
+/** An open input, read once whatever is done with it. */
 export interface Input {
   folder: Folder & { close(): Promise<void> };
   /** The real path of the directory or file. */
@@ -25,7 +26,8 @@ export async function openInput(path: string): Promise<Input> {
   });
   const real = await realpath(path);
   if (info.isDirectory()) {
-    const folder = await openFolder(path);
+    const { close, ...opened } = await openFolder(path);
+    const folder = Object.assign(readOnce(opened), { close });
     const files = async () => {
       const names = (await folder.list()).filter(
         (name) => /\.(safetensors|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
@@ -39,7 +41,8 @@ export async function openInput(path: string): Promise<Input> {
   }
   const file = await openFile(path);
   const { unchanged, close } = file;
-  const folder = { ...folderOf(dirname(path), { [basename(path)]: file }), unchanged, close };
+  const opened = { ...folderOf(dirname(path), { [basename(path)]: file }), unchanged };
+  const folder = Object.assign(readOnce(opened), { close });
   return { folder, path: real, isFile: true, files: async () => [real] };
 }
 

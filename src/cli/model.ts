@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
-import { openModel } from './input.ts';
+import { type Input, openModel } from './input.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 import { figureText, progressDisplay } from './terminal.ts';
 import { decimal, integer } from './usage.ts';
@@ -91,9 +91,9 @@ export interface OpenModel {
   loadMs: number;
 }
 
-/** Loads the models of `paths`, has `work` use them, closes them; Ctrl-C aborts the signal. */
+/** Loads models, by path or as inputs that are open, has `work` use them, closes them; Ctrl-C aborts the signal. */
 export async function withModels<T>(
-  paths: readonly string[],
+  from: readonly (string | Input)[],
   { context, threads, activations, cache }: ModelChoice,
   work: (models: OpenModel[], signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -103,9 +103,9 @@ export async function withModels<T>(
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const models: OpenModel[] = [];
   try {
-    for (const path of paths) {
+    for (const each of from) {
       const began = performance.now();
-      const input = await openModel(path);
+      const input = typeof each === 'string' ? await openModel(each) : each;
       const progress = progressDisplay('load');
       try {
         const model = await higgs.loadModel(input.folder, {
@@ -120,7 +120,7 @@ export async function withModels<T>(
         models.push({ model, loadMs: performance.now() - began });
       } finally {
         progress.stop();
-        await input.folder.close();
+        if (typeof each === 'string') await input.folder.close();
       }
     }
     return await work(models, abort.signal);

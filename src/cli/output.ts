@@ -34,7 +34,7 @@ export interface OutputOptions {
   /** Goes on with an interrupted run; left out by verbs that cannot. */
   resume?: boolean;
   /** The files that the run will write, by whose headers it knows a complete output that has no journal. */
-  shards?: (fileName: string | undefined) => Promise<readonly Shard[]>;
+  shards?: readonly Shard[];
 }
 
 /** An output on its way. */
@@ -115,9 +115,12 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   };
 }
 
-/** Raises what `stageOutput` would, and writes nothing: for before long work. */
-export async function checkOutput(out: string, input: Input, options: OutputOptions): Promise<void> {
-  await survey(out, input, options, true);
+/**
+ * Raises what `stageOutput` would, and writes nothing: for before long work.
+ * @returns the name of the output if it is one file
+ */
+export async function checkOutput(out: string, input: Input, options: OutputOptions): Promise<string | undefined> {
+  return (await survey(out, input, options, true)).place.fileName;
 }
 
 // What is there, if the options say what becomes of it.
@@ -174,7 +177,7 @@ async function placeOf(out: string, input: Input): Promise<Place> {
 // What an earlier run left where the output grows: a run, one that is complete and has no journal, or nothing to go on with.
 // @param isEarly before it is known what the run will write
 async function heldAt(
-  { path, fileName }: Place,
+  { path }: Place,
   { shards }: OutputOptions,
   isEarly: boolean,
 ): Promise<'nothing' | 'run' | 'bare'> {
@@ -188,7 +191,7 @@ async function heldAt(
     const isBegun = !own.includes(JOURNAL_NAME) || (await stat(join(path, JOURNAL_NAME))).size > 0;
     if (own.length === 1 && !isBegun) return 'nothing';
     if (own.length < names.length || own.includes(JOURNAL_NAME)) return 'run';
-    if (isEarly || (shards && (await haveHeaders(path, names, await shards(fileName))))) return 'bare';
+    if (isEarly || (shards && (await haveHeaders(path, names, shards)))) return 'bare';
   }
   throw new FileError('write', path, undefined, 'it holds files that higgs did not write');
 }

@@ -3,6 +3,7 @@
 import { type Command, Option } from 'commander';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
 import { readText } from './files.ts';
+import type { Input } from './input.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import { print, printJson } from './print.ts';
 import { progressDisplay } from './terminal.ts';
@@ -54,14 +55,14 @@ async function measure(path: string, options: Options): Promise<void> {
   else print(figures(found, seconds));
 }
 
-/** Measures a model on a text, beside another where there is a second path. */
+/** Measures a model on a text, beside another where there is a second one. */
 export async function measurePerplexity(
-  paths: readonly string[],
+  models: readonly (string | Input)[],
   text: string,
   choice: ModelChoice,
   cut: PerplexityOptions = {},
 ): Promise<{ found: Perplexity; seconds: number }> {
-  return withModels(paths, choice, async ([open, original], signal) => {
+  return withModels(models, choice, async ([open, original], signal) => {
     const progress = progressDisplay('perplexity');
     const began = performance.now();
     try {

@@ -61,13 +61,7 @@ async function run(path: string, options: Options): Promise<void> {
     const comparison =
       text === undefined
         ? undefined
-        : await compareOnText(
-            text,
-            (original ?? input).path,
-            isQuantized ? input.path : undefined,
-            prediction,
-            options,
-          );
+        : await compareOnText(text, original ?? input, isQuantized ? input : undefined, prediction, options);
     if (options.json) printJson({ ...prediction, ...(comparison && { text: comparison }) });
     else
       print(

@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import type { CheckpointOptions, QuantizeReport } from '../higgs.ts';
+import type { CheckpointOptions, QuantizeReport } from '../open.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { addBits, type BitOptions, planFor, planFrom } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
@@ -83,8 +83,11 @@ async function quantize(path: string, options: Options): Promise<void> {
   const input = await openInput(path);
   try {
     const text = await openText(options, input);
-    if (!options.dryRun) await checkOutput(options.output!, input, outputOptions(options));
-    const settings = await settingsOf(input, options);
+    const fileName = options.dryRun ? undefined : await checkOutput(options.output!, input, outputOptions(options));
+    const settings: CheckpointOptions = {
+      ...(await settingsOf(input, options)),
+      ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
+    };
     if (options.dryRun) {
       const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
       if (options.json) printJson(planJson(plan));
@@ -111,7 +114,7 @@ async function tell(
   if (!json) print(reportText(report, output!));
   try {
     if (text === undefined) return;
-    comparison = await compareOnText(text, input.path, output!, predicted, { context, threads });
+    comparison = await compareOnText(text, input, output!, predicted, { context, threads });
     if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
     if (json) printJson({ ...report, ...(comparison && { text: comparison }) });
@@ -159,25 +162,24 @@ function outputOptions({ force, resume = false }: Options) {
 
 async function run(input: Input, out: string, settings: CheckpointOptions, options: Options): Promise<TimedReport> {
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
-    const plan = await higgs.planCheckpoint(input.folder, settings); // faults of the input come before any trace of an output
+    const checkpoint = await higgs.open(input.folder);
+    const plan = await checkpoint.plan(settings); // faults of the input come before any trace of an output
     if (plan.weights === 0 && settings.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');
     }
-    const layout = (fileName: string | undefined) => ({
-      ...settings,
-      ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
-    });
-    const shardsOf = async (fileName: string | undefined) =>
-      (await higgs.planCheckpoint(input.folder, layout(fileName))).shards;
     const identity = await identityOf(input);
-    const staging = await stageOutput(out, input, { ...outputOptions(options), shards: shardsOf });
+    const staging = await stageOutput(out, input, { ...outputOptions(options), shards: plan.shards });
     const began = performance.now();
     let report: QuantizeReport;
     try {
       // Without a journal nothing says what a complete output was made from.
-      if (staging.isBare) await higgs.verifyCheckpoint(staging.folder, { against: input.folder, pool, signal });
-      report = await higgs.quantizeCheckpoint(input.folder, staging.folder, {
-        ...layout(staging.fileName),
+      if (staging.isBare) {
+        const written = await higgs.open(staging.folder);
+        await written.verify({ against: checkpoint, pool, signal });
+      }
+      report = await checkpoint.quantize(staging.folder, {
+        ...settings,
+        planned: plan,
         pool,
         signal,
         resume: { identity, adopt: staging.isBare, keepJournal: true },

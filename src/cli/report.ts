@@ -1,7 +1,7 @@
 // What quantize prints: the report of a run, or what a run would do.
 
-import type { QuantizeReport } from '../higgs.ts';
 import type { Prediction } from '../linearity/predict.ts';
+import type { QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { bitsPerWeight } from '../quantize/scheme.ts';
 import { bytesText, counted, countText, family, largest, lossText, table } from './terminal.ts';

@@ -29,9 +29,12 @@ export interface Session {
   progress: ReturnType<typeof progressDisplay>;
 }
 
-/** The library with every grid. */
+let library: Promise<Higgs> | undefined;
+
+/** The library with every grid, loaded once. */
 export function loadAll(): Promise<Higgs> {
-  return load(undefined, { grids: largeGrids });
+  library ??= load(undefined, { grids: largeGrids });
+  return library;
 }
 
 /** Runs `work` with workers, a progress display, and Ctrl-C as an abort. */

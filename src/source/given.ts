@@ -1,9 +1,21 @@
 // Folders, sources and sinks as a caller gives them. What their methods give is checked as it comes, so that nobody behind this door
 // need ask: names are strings, sources have a size, slices are buffers of the bytes that were asked for. What they throw passes through.
 
-import { bufferFrom, having, integer, isTypedArray, list, member, type Reader, refuseKind, text } from '../check.ts';
+import {
+  bufferFrom,
+  having,
+  integer,
+  isTypedArray,
+  list,
+  member,
+  type Reader,
+  reading,
+  refuseKind,
+  text,
+} from '../check.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
+import { isOnce } from './once.ts';
 import type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source.ts';
 
 /** Most files of a folder: some fifty times those of the largest checkpoints. */
@@ -43,8 +55,14 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
 /** A folder to read from. */
 export const givenFolder: Reader<Folder> = (subject, value) => {
   const folder = readable(subject, value);
+  if (reading(subject, () => isOnce(folder))) return folder; // checked when it was opened
   const name = text(`name of ${subject}`, member(subject, folder, 'name'));
-  return { name, ...readingOf(subject, folder, name) };
+  const unchanged = typeof member(subject, folder, 'unchanged') === 'function';
+  return {
+    name,
+    ...readingOf(subject, folder, name),
+    ...(unchanged && { unchanged: async () => folder.unchanged!() }),
+  };
 };
 
 /** A folder to write to; `isResumable` if an interrupted run is to be gone on with. */

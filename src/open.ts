@@ -1,0 +1,305 @@
+// A checkpoint that is open, and all that is done with it. Headers, configuration and listing are read once, whatever is asked for:
+// on a server each reading is a request. Nothing else is kept between calls.
+
+import {
+  callback,
+  flag,
+  needed,
+  object,
+  oneOf,
+  options as optionsOf,
+  pattern,
+  type Reader,
+  reading,
+  refuseKind,
+  signal,
+  text,
+} from './check.ts';
+import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
+import { UnsupportedError } from './errors.ts';
+import { show } from './excerpt.ts';
+import { type Grid, gridOrName } from './grids/grid.ts';
+import type { Kernels } from './kernels/kernels.ts';
+import type { PlanTensor } from './linearity/allocate.ts';
+import { type Alphas, givenAlphas } from './linearity/alphas.ts';
+import { type BudgetOptions, offerOf, planningOptions, type TensorOptions, wantedOf } from './linearity/options.ts';
+import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
+import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
+import { type Budget, planBits, planTensors } from './linearity/target.ts';
+import type { ModelOptions } from './model/model.ts';
+import { carryOver, checkCarried } from './quantize/carry.ts';
+import { type Progress, runPlan } from './quantize/checkpoint.ts';
+import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
+import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
+import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
+import { type MatrixOptions, schemeMembers, schemeOf } from './quantize/matrix.ts';
+import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
+import type { Report } from './quantize/report.ts';
+import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
+import type { Scheme } from './quantize/scheme.ts';
+import { patternsOf } from './quantize/select.ts';
+import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
+import type { SensitivityCost } from './sensitivity/cost.ts';
+import type { SensitivityOptions } from './sensitivity/measure.ts';
+import type { SensitivitySettings } from './sensitivity/settings.ts';
+import { givenFolder, givenOutput } from './source/given.ts';
+import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
+import type { Model } from './text/textmodel.ts';
+import { givenPool, type Pool } from './workers/pool.ts';
+import type { Threads } from './workers/threads.ts';
+
+/** What to quantize a checkpoint to, and how its files are laid out. */
+export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>, LayoutOptions {
+  /** Also quantize token embeddings and the output head, with this grid. */
+  embeddings?: string | Grid;
+  /** Quantize the tensors whose names match, instead of the linear weights. */
+  include?: RegExp;
+  /** Never quantize the tensors whose names match. */
+  exclude?: RegExp;
+  /**
+   * Quantize these tensors and no others: each as the plan says, or by name to a grid, with the `groupSize` and signs of the
+   * other options. Excludes `grid`, `embeddings`, `include` and `exclude`.
+   */
+  plan?: BitPlan | ReadonlyMap<string, string | Grid>;
+}
+
+/** What quantizing a checkpoint did. */
+export interface QuantizeReport extends Report {
+  /** By the measured t², where a plan gives sensitivities. */
+  predicted?: Prediction;
+}
+
+/** Options of a run over a checkpoint. */
+export interface RunOptions {
+  /** Where the work is done; by default on the calling thread. */
+  pool?: Pool;
+  /** Called often, with the same object. */
+  onProgress?: (progress: Progress) => void;
+  /** Aborts the run between two blocks. */
+  signal?: AbortSignal;
+  /**
+   * Keeps a journal in the output, which must be a resumable folder, and goes on with an interrupted run that had the same
+   * plan and the same identity.
+   */
+  resume?: Resume;
+  /** What `plan` gave for the same options: it is not made again. */
+  planned?: Plan;
+}
+
+/** Options of a run are allowed where one is only planned: both take the same object. */
+const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
+  ...schemeMembers,
+  ...layoutMembers,
+  grid: gridOrName,
+  scaleSearch: flag,
+  embeddings: gridOrName,
+  include: pattern,
+  exclude: pattern,
+  plan: planOrGrids,
+  pool: givenPool,
+  onProgress: callback,
+  signal,
+  resume: object<Resume>('an object', { identity: needed(text), adopt: flag, keepJournal: flag }),
+  planned: (_, value) => value as Plan, // `quantize` knows its own
+});
+
+const restoreOptions = optionsOf<Partial<RestoreOptions>>({
+  ...layoutMembers,
+  pool: givenPool,
+  dtype: oneOf('F32', 'F16', 'BF16'),
+  onProgress: callback,
+  signal,
+});
+
+/** Options of `verify`. */
+export type Verification = Partial<Omit<VerifyOptions, 'against' | 'kernels'>> & { against?: Folder | OpenCheckpoint };
+
+// A folder, or the folder of an open checkpoint.
+const folderOrOpen: Reader<Folder> = (subject, value) => {
+  const isObject = typeof value === 'object' && value !== null;
+  const inner = isObject && reading(subject, () => ('folder' in value ? value.folder : undefined));
+  return givenFolder(subject, inner || value);
+};
+
+const verifyOptions = optionsOf<Omit<Verification, 'against'> & { against?: Folder }>({
+  pool: givenPool,
+  onProgress: callback,
+  signal,
+  against: folderOrOpen,
+});
+
+/**
+ * An open checkpoint. Every method may be called any number of times.
+ *
+ * Arguments are checked first. Each method throws, or its promise rejects with, a TypeError for an argument of the wrong kind and for
+ * an option that it does not know, a RangeError for a value out of range, a StateError for a folder, pool or threads that are closed.
+ */
+export interface OpenCheckpoint {
+  /** What it was opened from, read once. */
+  readonly folder: Folder;
+  /** Describes it, quantized or not. */
+  inspect(): Promise<Inspection>;
+  /** What `quantize` would do with the same options. */
+  plan(options?: CheckpointOptions & RunOptions): Promise<Plan>;
+  /** Quantizes it, streaming, and carries its other files over. */
+  quantize(output: OutputFolder | ResumableFolder, options?: CheckpointOptions & RunOptions): Promise<QuantizeReport>;
+  /** The tensors that `planBits` chooses grids for. */
+  planTensors(options?: TensorOptions): Promise<PlanTensor[]>;
+  /** The plan of least predicted loss for a budget. */
+  planBits(alphas: Alphas, options: BudgetOptions): Promise<BitPlan>;
+  /** Writes the plain checkpoint of a quantized one, streaming. */
+  dequantize(output: OutputFolder, options?: Partial<RestoreOptions>): Promise<RestoreReport>;
+  /** Checks structure and checksums of a quantized checkpoint, and its errors against the original. */
+  verify(options?: Verification): Promise<VerifyReport>;
+  /**
+   * Loads it as a model, quantized or not, to generate with. What runs it, `higgs-wasm/decoder`, is imported by this call.
+   * @throws {UnsupportedError} when its family is not handled: names it
+   * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
+   */
+  run(options?: ModelOptions): Promise<Model>;
+  /**
+   * Measures what a unit of relative error t² in each linear weight costs, for `planBits` to choose grids by.
+   * @throws {UnsupportedError} when it is quantized, or its family is not handled
+   * @throws {FormatError} when it is malformed, or `partial` is of another run
+   * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+   */
+  sensitivity(options?: SensitivityOptions): Promise<Alphas>;
+  /** What `sensitivity` would take, by running some of its steps on zeros. */
+  sensitivityCost(options?: SensitivitySettings & { threads?: Threads }): Promise<SensitivityCost>;
+}
+
+/** What checkpoints are opened with. */
+export interface Means {
+  readonly kernels: Kernels;
+  /** Where work is done unless there is a pool. */
+  readonly local: Pool;
+  readonly grids: ReadonlyMap<string, Grid>;
+  /** @throws {UnsupportedError} when no grid of that name is loaded */
+  gridOf(grid: string | Grid): Grid;
+}
+
+/** Opens a checkpoint. @throws {FormatError} when there is none, or a header is faulty */
+export async function open(input: Folder, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
+  const folder: OpenFolder = await openOnce(givenFolder('input', input));
+  const { checkpoint } = folder;
+  const plans = new WeakSet<Plan>(); // made here
+  let stored: Promise<StoredCheckpoint> | undefined;
+  const asStored = (): Promise<StoredCheckpoint> => {
+    stored ??= openStored(checkpoint);
+    return stored;
+  };
+
+  async function plan(options: CheckpointOptions): Promise<Plan> {
+    const scheme = schemeOf(options, gridOf);
+    const embeddings = options.embeddings === undefined ? undefined : gridOf(options.embeddings);
+    const selection = { scheme, embeddings, ...patternsOf(options), plan: options.plan && schemesBy(options, scheme) };
+    const planned = planCheckpoint(checkpoint, selection, options);
+    if (options.plan && 'tensors' in options.plan) checkShapes(options.plan, checkpoint);
+    const method = await checkCarried(folder);
+    // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
+      const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
+      throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
+    }
+    plans.add(planned);
+    return planned;
+  }
+
+  function schemesBy(options: CheckpointOptions, scheme: Scheme): Map<string, Scheme> {
+    for (const key of ['grid', 'embeddings', 'include', 'exclude'] as const) {
+      if (options[key] !== undefined)
+        throw new RangeError(`a plan must be the only choice of tensors and grids: got ${key} too`);
+    }
+    const plan = options.plan!;
+    if ('tensors' in plan) return schemesOf(plan, gridOf);
+    return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
+  }
+
+  return {
+    folder,
+    inspect: () => inspectCheckpoint(checkpoint),
+    plan: async (options) => plan(checkpointOptions('options', options)),
+
+    async quantize(to, given) {
+      const options = checkpointOptions('options', given);
+      const { pool = local, scaleSearch, onProgress, signal, resume } = options;
+      const output = givenOutput('output', to, resume !== undefined);
+      const planned = options.planned ?? (await plan(options));
+      if (!plans.has(planned)) refuseKind('planned', 'what plan() of this checkpoint gave', planned);
+      const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
+      const { grid, groupSize, seed } = noteOf(report, schemeOf(options, gridOf), options.plan !== undefined);
+      await carryOver(folder, output, (config) => ({
+        ...config,
+        quantization_config: {
+          quant_method: 'higgs-wasm',
+          format: FORMAT_VERSION,
+          grid,
+          group_size: groupSize,
+          signs_seed: seed,
+          bits_per_weight: report.bpw,
+          ...(scaleSearch && { scale_search: true }),
+        },
+      }));
+      await folder.unchanged?.();
+      if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
+      if (!options.plan || !('tensors' in options.plan)) return report;
+      return { ...report, predicted: predict(report.tensors, sensitivitiesOf(options.plan)) };
+    },
+
+    async planTensors(given) {
+      const options = planningOptions('options', given);
+      return planTensors(checkpoint, wantedOf(options, gridOf), offerOf(options, grids.values(), gridOf));
+    },
+
+    async planBits(alphas, given) {
+      const options = planningOptions('options', given);
+      const sensitivities = givenAlphas('alphas', alphas);
+      const offered = offerOf(options, grids.values(), gridOf);
+      const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
+      return planBits(checkpoint, tensors, sensitivities, offered, options, budgetOf(options));
+    },
+
+    async dequantize(to, given) {
+      const options = restoreOptions('options', given);
+      const output = givenOutput('output', to, false);
+      const from = await asStored();
+      await checkCarried(folder);
+      const report = await restoreCheckpoint(from, output, { pool: local, ...options });
+      await carryOver(folder, output, ({ quantization_config, ...config }) => {
+        const names = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
+        const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
+        return options.dtype ? { ...config, [key]: names[options.dtype] } : config;
+      });
+      await folder.unchanged?.();
+      return report;
+    },
+
+    async verify(given) {
+      const { against, ...options } = verifyOptions('options', given);
+      const original = against && (await openOnce(against));
+      const settings = { pool: local, ...options, kernels, against: original?.checkpoint };
+      const report = await verifyCheckpoint(await asStored(), settings);
+      for (const own of [folder, original]) await own?.unchanged?.();
+      return report;
+    },
+
+    run: async (options) => (await import('./decoder.ts')).loadModel(folder, options),
+    sensitivity: async (options) => (await import('./decoder.ts')).measureSensitivity(folder, options),
+    sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
+  };
+}
+
+function budgetOf({ bpw, size }: { bpw?: number; size?: number }): Budget {
+  if (bpw !== undefined) return { bpw };
+  if (size !== undefined) return { size };
+  throw new TypeError('options must have a budget, bpw or size: got neither');
+}
+
+// What config.json says for people: one scheme, or that they differ.
+function noteOf({ tensors }: Report, { grid, groupSize, seed }: Scheme, isPlan: boolean) {
+  if (!isPlan) return { grid: grid.name, groupSize, seed };
+  const [first, ...rest] = tensors;
+  const shared = <K extends 'grid' | 'groupSize' | 'seed'>(key: K) =>
+    rest.every((tensor) => tensor[key] === first?.[key]) ? first?.[key] : 'mixed';
+  return { grid: shared('grid'), groupSize: shared('groupSize'), seed: shared('seed') };
+}
