@@ -7,7 +7,7 @@ import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
 /** Smallest and largest group: below, scales cost more than a bit a weight; above, there is no kernel. */
 export const GROUP_SIZES = { low: 16, high: 4096 } as const;
 export const DEFAULT_GROUP_SIZE = 1024;
-/** The grid of `--bits` (ARCHITECTURE.md, "Trellises", has what they were chosen by). */
+/** The grid of `--bits` (DECISIONS.md, "Trellises by default", has what they were chosen by). */
 export const DEFAULT_GRIDS: Readonly<Record<number, string>> = { 2: 't2', 3: 't3', 4: 't4' };
 
 export interface Scheme {

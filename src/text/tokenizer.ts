@@ -1,4 +1,4 @@
-// Text to token ids and back, as tokenizer.json says. Encoding is that of @huggingface/tokenizers; decoding is text.ts.
+// Text to token ids and back, as tokenizer.json says. Encoding is that of @huggingface/tokenizers; decoding is bytes.ts.
 
 import { Tokenizer as Encoder } from '@huggingface/tokenizers';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
