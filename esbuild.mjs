@@ -108,7 +108,15 @@ if (wanted.has('--tests'))
   );
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
-  await bundle('bench', ['index.ts', 'decoder.ts', 'linearity.ts', 'quality.ts', 'sequences.ts', 'synthesize.ts', 'widths.ts']);
+  await bundle('bench', [
+    'index.ts',
+    'decoder.ts',
+    'linearity.ts',
+    'quality.ts',
+    'sequences.ts',
+    'synthesize.ts',
+    'widths.ts',
+  ]);
 if (wanted.has('--grids'))
   await build({
     ...shared,
