@@ -1,6 +1,5 @@
 // The journal of a run: a line for each tensor that is safely written, so that an interrupted run can be gone on with.
-// Lines of JSON: first {"identity": …}, then one entry a tensor, in the order of the plan. It is removed with success. What it says was
-// written is read again and its CRC-32 checked; the file is cut behind the last tensor that holds.
+// Lines of JSON: first {"identity": …}, then one entry a tensor, in the order of the plan. It is removed with success.
 
 import { FormatError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
