@@ -160,7 +160,7 @@ test('comments name files that are there', () => {
   const known = [...paths, ...readdirSync('.').map((name) => `/${name}`)];
   for (const path of paths.filter((path) => /\.(ts|mjs)$/.test(path))) {
     for (const [, comment] of readFileSync(`.${path}`, 'utf8').matchAll(/(?:^|\s)(?:\/\/|\*|\/\*\*) (.*)$/gm)) {
-      for (const [named] of comment.matchAll(/\b[\w/-]+\.(?:ts|mjs|md)\b/g)) {
+      for (const [named] of comment.matchAll(/(?<![\w*./-])\w[\w./-]*\.(?:ts|mjs|md)\b/g)) {
         assert.ok(
           known.some((place) => place.endsWith(`/${named}`)),
           `${path} names ${named}`,
