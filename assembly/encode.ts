@@ -1,4 +1,4 @@
-// Rows of weights to packed codes and f16 scales: rotate | round | pack, as in METHOD, one row at a time.
+// Rows of weights to packed codes and f16 scales: rotate | round | pack (HIGGS, arXiv 2411.17525), one row at a time.
 //   rotate  σ = f16(‖w‖ / √g);  z = H(s ∘ w) · 1 / (√g · σ)        round  code = nearest grid point of p consecutive z, or a trellis' best path
 // Vectors run along the whole row and may cross groups; the last one is padded with zeros. Each step is a kernel of its own, too, for
 // whoever rounds otherwise.

@@ -1,6 +1,7 @@
 // Random signs and the unnormalised Sylvester–Hadamard transform in natural order, f32.
 //   stage h = 1, 2, 4, …:  (x[i], x[i + h])  ->  (x[i] + x[i + h], x[i] - x[i + h])
-// The stages run in ascending h; how they are grouped into passes cannot change a bit.
+// The stages run in ascending h; how they are grouped into passes cannot change a bit. `begin` takes signs, squared norm and the first four
+// stages in one pass over a group, `finish` three stages a pass after that, while the group is in the first-level cache.
 
 import { dot, fold, nextGroup } from './lanes';
 

@@ -1,4 +1,6 @@
-// The nearest grid point of single weights. Two tables, the first one for every ascending grid, the second one for up to 16 points:
+// The nearest grid point of single weights: sixteen at a time in 16-bit fixed point, where there are up to 16 points. One byte shuffle
+// finds the code that a weight's cell starts with, another the step where the next code begins; weights within a step of a border are
+// compared by their scores. Two tables, the first one for every ascending grid, the second one for up to 16 points:
 //
 //   cells   1024 of 16 bytes: g, ½g² of each of the two neighbours that compete in a cell; then a u16 for each, the first one's code
 //   steps   32 vectors' bytes of fixed-point search: the code that a cell of 2048 steps starts with (32 bytes), then for each code one

@@ -1,5 +1,6 @@
 // The table that the searches for the nearest point read: the grid's points (rows.ts), and cells that say which few of them can be
-// nearest to anything in a cell.
+// nearest to anything in a cell. A point is left out only if another one beats it all over the cell by more than f32 scores can err; the
+// few that stay are compared as every.ts compares all. A grid whose cells would hold too many has none.
 
 import { lineBytes, lineCells } from './line';
 import { planeBytes, planeCells } from './plane';

@@ -98,7 +98,7 @@ export interface Higgs {
    * The grids that predict the least loss within a budget, exactly.
    * @param options.bpw bits per weight over all tensors
    * @throws {RangeError} when no choice is that small, or a tensor has no sensitivity
-   * @see METHOD of arXiv 2411.17525, section 4
+   * @see arXiv 2411.17525, section 4
    */
   allocate(tensors: readonly PlanTensor[], alphas: Alphas, options: OfferOptions & { bpw: number }): BitPlan;
   /** What every budget buys: bits per weight against predicted loss. */

@@ -4,11 +4,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Folder, load, priorAlphas, type Source } from '../src/index.ts';
-import { json, memoryFolder, memoryOutput } from './checkpoints.ts';
+import { memoryFolder, memoryOutput } from './checkpoints.ts';
 import { configs, randomFile } from './models.ts';
 import { byteLevelContent } from './tokenizers.ts';
 
 const higgs = await load();
+const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 
 function model(): Folder {
   const config = { ...configs.llama, vocab_size: 267, bos_token_id: 264, eos_token_id: 265 };

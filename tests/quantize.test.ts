@@ -65,7 +65,7 @@ test('quantize() of N(0, 1) is within 2 % of the MSE for groups from 128 to 4096
   }
 });
 
-// METHOD.md 1.2: rows that the plain transform turns into spikes.
+// Rows that the plain transform turns into spikes.
 const shaped: [string, (x: number, i: number) => number, number][] = [
   ['a row mean of 0.5 σ', (x) => x + 0.5, 10],
   ['a square wave of period 8 with noise of 0.3', (x, i) => (i % 8 < 4 ? 1 : -1) + 0.3 * x, 50],

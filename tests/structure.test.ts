@@ -1,6 +1,7 @@
-// The arrows between the rooms of src/ point one way, and what belongs to one runtime stands where ARCHITECTURE.md says.
+// The arrows between the rooms of src/ point one way, and what belongs to one runtime stands where ARCHITECTURE.md says. What the
+// documents say of files, rooms, arrows and commands is so.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -75,6 +76,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['source', 'workers'],
   ],
 };
+const drawn = { ...allowed }; // as ARCHITECTURE.md has them
 // Leaves know each other in this order.
 for (const [i, leaf] of leaves.entries()) allowed[leaf] = leaves.slice(0, i);
 
@@ -132,7 +134,86 @@ for (const name of ['index', 'index-edge', 'decoder', 'decoder-edge', 'grids', '
   });
 }
 
+const documents = ['ARCHITECTURE.md', 'DECISIONS.md', 'CONTRIBUTING.md', 'FORMAT.md', 'CHANGELOG.md'];
+const architecture = readFileSync('ARCHITECTURE.md', 'utf8');
+
+test('ARCHITECTURE.md is a map: 150 lines at most', () => {
+  const lines = architecture.trimEnd().split('\n').length;
+  assert.ok(lines <= 150, `${lines} lines`);
+});
+
+test('the tree of ARCHITECTURE.md has every room, and every file at the top of src/', () => {
+  const [tree] = blocksOf(architecture);
+  const [, ofSources] = /^src\/\n((?: {2}.*\n)+)/m.exec(tree) ?? [];
+  const named = [...(ofSources ?? '').matchAll(/^ {2}([\w.]+\/?) /gm)].map(([, name]) => name);
+  const there = readdirSync('src').map((name) => (statSync(join('src', name)).isDirectory() ? `${name}/` : name));
+  assert.equal(named.sort(), there.sort());
+  for (const [, folder] of tree.matchAll(/^(\w+\/)/gm)) assert.ok(existsSync(folder), folder);
+});
+
+test('the arrows of ARCHITECTURE.md are those that imports follow', () => {
+  const [, arrows] = blocksOf(architecture);
+  const told = [...arrows.matchAll(/^(\S+) +→(.*)$/gm)].map(([, room, others]) => [room, words(others).sort()]);
+  const held = Object.entries(drawn).map(([room, others]) => [room, [...others].sort()]);
+  assert.equal(Object.fromEntries(told), Object.fromEntries(held));
+  const [, named] = /^The leaves are (.*)\.$/m.exec(architecture) ?? [];
+  assert.equal([...(named ?? '').matchAll(/`([\w.]+)\/?`/g)].map(([, leaf]) => leaf).sort(), [...leaves].sort());
+});
+
+for (const name of documents) {
+  test(`${name} names files and commands that are there`, () => {
+    const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));
+    for (const [, span] of readFileSync(name, 'utf8').matchAll(/`([^`\n]+)`/g)) {
+      if (/^(src|assembly|tests|bench|examples)\/[\w./-]*$|^[A-Z]+\.md$/.test(span)) assert.ok(existsSync(span), span);
+      const [, script] = /^npm run (?:--silent )?([\w:]+)/.exec(span) ?? [];
+      if (script) assert.ok(scripts[script], span);
+      const [, bench] = /^node build\/bench\/(\w+)\.js/.exec(span) ?? [];
+      if (bench) assert.ok(existsSync(`bench/${bench}.ts`), span);
+    }
+  });
+}
+
+test('links within DECISIONS.md and from the documents to one another lead somewhere', () => {
+  for (const name of [...documents, 'README.md']) {
+    const document = readFileSync(name, 'utf8');
+    const places = [...document.matchAll(/^#+ (.*)$/gm)].map(([, title]) => title.toLowerCase().replaceAll(' ', '-'));
+    for (const [, place] of document.matchAll(/\]\(#([^)]+)\)/g))
+      assert.ok(places.includes(place), `${name}: #${place}`);
+    for (const [, path] of document.matchAll(/\]\((?!https?:|#)([^)#]+)/g))
+      assert.ok(existsSync(path), `${name}: ${path}`);
+  }
+});
+
+test('comments name files that are there', () => {
+  const folders = readdirSync('.', { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const sources = folders.map(({ name }) => name).filter((name) => !/^(\..*|build|node_modules)$/.test(name));
+  const paths = sources.flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .map((path) => `/${folder}/${path.replaceAll('\\', '/')}`)
+      .filter((path) => !path.includes('/node_modules/')),
+  );
+  const known = [...paths, ...readdirSync('.').map((name) => `/${name}`)];
+  for (const path of paths.filter((path) => /\.(ts|mjs)$/.test(path))) {
+    for (const [, comment] of readFileSync(`.${path}`, 'utf8').matchAll(/(?:^|\s)(?:\/\/|\*|\/\*\*) (.*)$/gm)) {
+      for (const [named] of comment.matchAll(/(?<![\w*./-])\w[\w./-]*\.(?:ts|mjs|md)\b/g)) {
+        assert.ok(
+          known.some((place) => place.endsWith(`/${named}`)),
+          `${path} names ${named}`,
+        );
+      }
+    }
+  }
+});
+
 test.run();
+
+function blocksOf(document: string): string[] {
+  return [...document.matchAll(/^```\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
+}
+
+function words(text: string): string[] {
+  return text.split(' ').filter((word) => word !== '');
+}
 
 function roomOf(name: string): string {
   if (name.startsWith('grids/maker/')) return 'grids/maker';

@@ -103,7 +103,7 @@ if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes]);
 
 for (const [build, bytes] of builds) {
   const linear = new WebAssembly.Memory({ initial: 16, maximum: 65536 });
-  // In two steps: hosts that forbid compiling bytes give the module (runtimes/compiled.ts).
+  // In two steps: hosts that forbid compiling bytes give the module (tests/runtimes/compiled.ts).
   const instance = await WebAssembly.instantiate(await WebAssembly.compile(bytes), { env: { memory: linear } });
   const kernels = instance.exports as unknown as DecoderExports;
   const memory = arena(linear, kernels.heapBase());

@@ -1,4 +1,4 @@
-// The command line: one file a verb, every verb one library call plus printing.
+// The command line: one file a verb, which reads options, calls the library and prints.
 
 import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';

@@ -1,5 +1,6 @@
 // Sensitivities kept beside a model, as higgs-alphas.json in its directory: measured when they are first wanted, used as long as
-// weights, configuration and settings are the same.
+// weights, configuration and settings are the same. Its notes hold the SHA-256 of what α depends on: copies lose dates, edits keep sizes.
+// A file without that note is somebody's own and is never replaced.
 
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-// higgs quantize: one library call, an output that is whole or not there, and the report.
+// higgs quantize: a plan for a budget if there is one, an output that is whole or not there, and the report.
 
 import { type Command, Option } from 'commander';
 import { FormatError, UnsupportedError } from '../errors.ts';

@@ -1,5 +1,6 @@
 // The problem of choosing one grid for each tensor (a multiple-choice knapsack), made ready: choices that no budget wants
-// left out, losses in whole units so that every sum is exact, and the steps of each tensor's lower convex hull.
+// left out, losses in whole units so that every sum is exact, and the steps of each tensor's lower convex hull. As sums are exact,
+// their order does not matter, equal losses are equal, and every runtime finds the same plan.
 
 /** What a tensor may become: bits and predicted loss of each of its choices. */
 export interface Choices {

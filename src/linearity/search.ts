@@ -5,7 +5,10 @@
 // Tensors come in by how close their own next steps are to λ, those still to come have slopes of at most `up` and at least
 // `down`, and so every completion of a state with t bits free costs at least loss − up · t (down, where t < 0). A state that can
 // beat neither the best complete one nor its bits goes, and so does one that has no less loss than another with no more bits.
-// When no state is left, the best complete one is the optimum. Tensors that are alike, experts under a prior for one, come in together.
+// When no state is left, the best complete one is the optimum. Tensors that are alike, experts under a prior for one, come in together,
+// by the number of them that change. A narrow search goes first: its answer cuts the full one short.
+//
+// The loss exceeds the least by at most N · 2⁻⁴⁸ + 2⁻³⁸ of the worst plan's (N tensors), plus `gap`: 0 unless the limits were reached.
 
 import { type Item, type Problem, RESOLUTION, slopeOf } from './hull.ts';
 

@@ -6,7 +6,7 @@ import { bytesPerRow, GROUP_SIZES, groupsPerRow } from '../kernels/layout.ts';
 
 export { GROUP_SIZES };
 export const DEFAULT_GROUP_SIZE = 1024;
-/** The grid of `--bits` (ARCHITECTURE.md, "Trellises", has what they were chosen by). */
+/** The grid of `--bits` (DECISIONS.md, "Trellises by default", has what they were chosen by). */
 export const DEFAULT_GRIDS: Readonly<Record<number, string>> = { 2: 't2', 3: 't3', 4: 't4' };
 
 export const groupSizeOf: Reader<number> = powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high);

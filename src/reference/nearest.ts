@@ -1,4 +1,4 @@
-// Scalar twin of assembly/nearest.ts: every point compared, the first largest score wins.
+// Scalar twin of assembly/line.ts, plane.ts, space.ts and every.ts: every point compared, the first largest score wins.
 
 const f = Math.fround;
 

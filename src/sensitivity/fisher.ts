@@ -1,6 +1,9 @@
 // Fisher's estimator (ours): to second order KL(p ‖ p noised) is ½ δᵀ F δ, so isotropic noise of relative error t² costs α t² with
 //   α = ‖W‖² tr F / 2 d,   tr F = E ‖∇_W log p(y)‖²,  y sampled from the model,  d the number of weights.
 // Scores at different positions are uncorrelated: one gradient of Σ_τ log p(y_τ) has the sum of their traces for its expected square.
+//
+// A sequence goes forward whole, and the residual stream before each block is saved: tokens · dim floats. Labels are drawn at every
+// position. Then each block is computed again from what was saved, and the gradients of all draws go back through it together.
 
 import type { Alpha } from '../linearity/alphas.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';

@@ -1,4 +1,6 @@
-// Sensitivities of a checkpoint: what a unit of relative error in each linear weight costs, as the linearity theorem has it.
+// Sensitivities of a checkpoint: what a unit of relative error in each linear weight costs, as the linearity theorem has it. Every random
+// number has a stream of its own (seed, use, sequence, draw, row or position), every sum is one thread's or in the order of tokens: the
+// result is the same for any number of threads, in every runtime, and resumed or not.
 
 import { callback, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
 import type { Alphas } from '../linearity/alphas.ts';

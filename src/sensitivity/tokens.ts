@@ -1,5 +1,6 @@
 // Tokens that sensitivities are measured on: windows of a text, seeded random ones, or, by default where there is no text, tokens that
-// the model itself samples, at temperature 1: like those that it knows, and so are the sensitivities on them.
+// the model itself samples, at temperature 1: like those that it knows, and so are the sensitivities on them. Some sequences take a
+// step together, each in rows of its own, so that weights are read once for all. A resumed run samples again and gets the same ids.
 
 import type { Vocabulary } from '../model/architecture.ts';
 import { exp } from '../numerics/exponential.ts';
