@@ -71,6 +71,10 @@ export function parseTemplate(text: string, file: string): Template {
       };
       try {
         for (const [name, value] of Object.entries({ ...values, ...globals })) environment.set(name, value);
+      } catch (cause) {
+        throw new TypeError(`messages and values must be plain data: ${faultOf(cause)}`);
+      }
+      try {
         const rendered = new BoundedInterpreter(environment).run(program).value;
         return rendered as string; // a program's value is a string
       } catch (cause) {
