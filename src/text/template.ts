@@ -137,13 +137,13 @@ class BoundedInterpreter extends Interpreter {
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
     const outer = this.frame;
     const node = args[0] as unknown as Node | undefined;
-    const nothing = (scope: Environment) => super.evaluate(undefined, scope);
     this.frame = { node, outer, last: undefined, weight: 0 };
     let result: Value;
     try {
       if (node) this.enter(node);
       // Of an empty list, `first` is nothing at all.
-      result = (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? nothing(args[1]);
+      result =
+        (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? this.nothing(args[1]);
     } finally {
       this.frame = outer;
     }
@@ -151,16 +151,20 @@ class BoundedInterpreter extends Interpreter {
     if (result.type === 'StringValue' && size > STRING_CHARACTERS) {
       throw new Error(`it makes a string of more than ${STRING_CHARACTERS} characters`);
     }
-    this.spend(1 + size / (node?.type === 'CallExpression' ? 4 : 256));
     const weight = this.weigh(result, 0);
-    this.spend(this.visited / 16);
+    let steps = 1 + size / (node?.type === 'CallExpression' ? 4 : 256) + this.visited / 16;
     this.visited = 0;
     if (outer?.node) {
-      this.spend(this.costOf(outer, outer.node, node, result, weight));
+      steps += this.costOf(outer, outer.node, node, result, weight);
       outer.weight += weight;
       outer.last = result;
     }
+    this.spend(steps);
     return result;
+  }
+
+  private nothing(scope: Environment): Value {
+    return super.evaluate(undefined, scope);
   }
 
   private spend(steps: number): void {
