@@ -466,6 +466,16 @@ test('encode() gives what the library gives, by patterns that it does not know',
   }
 });
 
+test('encode() gives ids below size where two added tokens have one content', () => {
+  const normalizer = { type: 'Replace', pattern: { String: 'a' }, content: 'b' };
+  const added_tokens = [
+    { id: 100, content: 'a', normalized: true },
+    { id: 5, content: 'a', normalized: false },
+  ];
+  const tokenizer = createTokenizer({ model: BPE, normalizer, added_tokens }, {}, 'file');
+  for (const text of ['a', 'b', 'ab']) for (const id of tokenizer.encode(text)) assert.ok(id < tokenizer.size, text);
+});
+
 test('encode() inserts what the file says, signs of replacement included', () => {
   const normalizer = { type: 'Replace', pattern: { String: '!' }, content: "$`$&$'" };
   const model = { ...BPE, vocab: { ...LETTERS, $: 50, '`': 51, '&': 52, "'": 53 } };
