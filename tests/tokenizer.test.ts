@@ -466,6 +466,12 @@ test('encode() gives what the library gives, by patterns that it does not know',
   }
 });
 
+test('createTokenizer() takes null for a member that is left out', () => {
+  const nothing = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: null };
+  const model = { ...BPE, merges: null, unk_token: null, fuse_unk: null, byte_fallback: null };
+  assert.equal(createTokenizer({ ...nothing, model }, { eos_token: null }, 'file').encode('ab'), [0, 1]);
+});
+
 test('encode() gives ids below size where two added tokens have one content', () => {
   const normalizer = { type: 'Replace', pattern: { String: 'a' }, content: 'b' };
   const added_tokens = [

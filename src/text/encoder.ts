@@ -45,7 +45,7 @@ export function createEncoder(
       return run();
     } catch (cause) {
       if (cause instanceof FormatError || cause instanceof UnsupportedError) throw cause;
-      throw new FormatError(`tokenizer must ${what}: ${excerpt((cause as Error).message)}`, { file });
+      throw new FormatError(`tokenizer must ${what}: ${faultOf(cause)}`, { file });
     }
   };
   const { added_tokens, model } = definition;
@@ -79,6 +79,13 @@ export function createEncoder(
       throw new FormatError(`tokenizer must have an id for each token: ${show(tokens[at])} has none`, { file });
     },
   };
+}
+
+// The library's words, not the engine's.
+function faultOf(cause: unknown): string {
+  if (cause instanceof TypeError) return 'a member is missing, or of a kind that is not handled';
+  if (cause instanceof RangeError) return 'it goes too deep, or makes too much';
+  return excerpt((cause as Error).message);
 }
 
 /** Steps left, for what is under way. */
