@@ -224,7 +224,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
       const options = checkpointOptions('options', given);
       const { pool = local, scaleSearch, onProgress, signal, resume } = options;
       const output = givenOutput('output', to, resume !== undefined);
-      const planned = options.planned ?? (await plan(options));
+      const planned = options.planned === undefined ? await plan(options) : options.planned;
       if (!plans.has(planned)) refuseKind('planned', 'what plan() of this checkpoint gave', planned);
       const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
       const { grid, groupSize, seed } = noteOf(report, schemeOf(options, gridOf), options.plan !== undefined);

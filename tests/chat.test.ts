@@ -82,7 +82,7 @@ test('openChatTemplate() names what is no template', async () => {
   for (const chat_template of [7, {}, [{ name: 'x' }]]) {
     const error = await openChatTemplate(folderOf('m', {}), { chat_template }).catch((each) => each);
     assert.instance(error, FormatError);
-    assert.match(error.message, /^m\/tokenizer_config\.json: chat_template must be/);
+    assert.match(error.message, /^m\/tokenizer_config\.json: chat_template(\[0\])? must be/);
   }
 });
 
@@ -139,6 +139,97 @@ for (const [name, template, message] of hostile) {
     );
   });
 }
+
+// Each works through large values again and again, or would make one that no memory holds.
+const LONG = `{% set ns = namespace(x='aaaaaaaa', l=[1]) %}{% for i in range(18) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{% set x = ns.x %}`;
+const LIST = `${LONG}{% for i in range(18) %}{% set ns.l = ns.l + ns.l %}{% endfor %}{% set l = ns.l %}`;
+const again = (body: string) => nested(2, body);
+const working: [name: string, template: string, message?: RegExp][] = [
+  ['sort of many', `${LIST}${again('{% set y = l | sort %}')}`],
+  ['sort of long texts', `${LONG}{% set l = [x, x + '1', x + '2', x + '3'] %}${again('{% set y = l | sort %}')}`],
+  [
+    'sort by an attribute',
+    `${LONG}{% set l = [{'a': x}, {'a': x + '1'}] %}${again("{% set y = l | sort(attribute='a') %}")}`,
+  ],
+  ['dictsort as a filter', `${LONG}{% set d = {x: 1, x + '1': 2} %}${again('{% set y = d | dictsort %}')}`],
+  ['dictsort as a method', `${LONG}{% set d = {x: 1, x + '1': 2} %}${again('{% set y = d.dictsort() %}')}`],
+  ['sorted keys', `${LONG}{% set d = {x: 1, x + '1': 2} %}${again('{% set y = d | tojson(sort_keys=true) %}')}`],
+  ['join', `${LIST}${again('{% set y = l | join | length %}')}`],
+  ['unique', `${LIST}${again('{% set y = l | unique | length %}')}`],
+  ['tojson', `${LIST}${again('{% set y = l | tojson | length %}')}`],
+  ['reverse', `${LIST}${again('{% set y = l | reverse | length %}')}`],
+  ['slices of a list', `${LIST}${again('{% set y = l[::100000] %}')}`],
+  ['slices of a text', `${LONG}${again('{% set y = x[::100000] %}')}`],
+  ['search of a list', `${LIST}${again('{% set y = 5 in l %}')}`],
+  ['search of a text by half of it', `${LONG}{% set y = ('b' + x[:1000000]) in x %}`],
+  ['split by half of a text', `${LONG}{% set y = x.split('b' + x[:1000000]) %}`],
+  ['replace', `${LONG}${again("{% set y = x | replace('a', 'b') | length %}")}`],
+  ['replace by much', `${LONG}{{ x.replace('a', x) }}`],
+  ['replace as a block', `${LONG}${again("{% filter replace('a', 'b') %}{{ x }}{% endfilter %}")}`],
+  ['upper', `${LONG}${again('{% set y = x | upper | length %}')}`],
+  ['comparison of a list with a text', `${LIST}{% set m = [l] %}${again("{% set y = 'x' == m %}")}`],
+  ['macros made again and again', again(`{% macro f() %}${'{{ a }}'.repeat(7000)}{% endmacro %}`)],
+  ['a call with a list', `${LIST}{% macro f() %}{{ varargs | length }}{% endmacro %}${again('{% set y = f(*l) %}')}`],
+  [
+    'names that are unknown, in deep scopes',
+    `${'{% for i in [1] %}'.repeat(300)}${again('{{ a }}')}${'{% endfor %}'.repeat(300)}`,
+  ],
+  ['a list of long texts', `${LONG}{{ [x, x, x, x, x, x, x, x, x, x] }}`, /more than 1048576 elements/],
+  [
+    'a value that grows behind a namespace',
+    `${LIST}{% set a = namespace() %}{% set b = [a, a, a, a, a, a, a, a] %}{% set a.x = l %}{{ b }}`,
+    /more than 1048576 elements/,
+  ],
+  ['a namespace that holds itself', '{% set a = namespace() %}{% set a.x = [a, a] %}{{ a }}', /deeper than 100/],
+  ['wide indentation', '{{ messages | tojson(indent=100000000) }}', /indents by more than 64/],
+];
+for (const [name, template, message = /more than 500000 steps/] of working) {
+  test(`render() pays before it works: ${name}`, () => {
+    assert.throws(
+      () => parseTemplate(template, 'm/file').render({ messages: HELLO }, new Date()),
+      (error: Error) =>
+        error instanceof FormatError &&
+        error.message.startsWith('m/file: chat template must run: ') &&
+        message.test(error.message),
+    );
+  });
+}
+
+test('render() and parseTemplate() have words of their own for what the library does not expect', () => {
+  const cases: [template: string, message: string][] = [
+    ['{% if 1 %}', 'm/file: chat template must be Jinja: a block or an expression is not closed'],
+    ['{{ 1 +', 'm/file: chat template must be Jinja: a block or an expression is not closed'],
+    ["{{ 'a'.replace('', 'b', -1) | x }}", 'm/file: chat template must run: Unknown StringValue filter: x'],
+    [
+      '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}',
+      'm/file: chat template must run: it goes too deep, or makes too much',
+    ],
+  ];
+  for (const [template, message] of cases) {
+    assert.throws(
+      () => parseTemplate(template, 'm/file').render({}, new Date()),
+      (error: Error) => error instanceof FormatError && error.message === message,
+      template,
+    );
+  }
+  assert.is(parseTemplate('{{ [] | first }}.', 'm/file').render({}, new Date()), '.');
+});
+
+test('render() names messages and values that are no plain data', async () => {
+  const cyclic: Record<string, unknown> = {};
+  cyclic.self = cyclic;
+  for (const values of [cyclic, { a: 1n }, { a: Symbol('x') }, { namespace: 1 }]) {
+    const error = await render({ chat_template: CHATML }, HELLO, { values }).catch((each) => each);
+    assert.instance(error, TypeError);
+    assert.match(error.message, /^messages and values must be plain data: /);
+  }
+});
+
+test('openChatTemplate() names a special token that is no text', async () => {
+  const error = await render({ chat_template: CHATML, bos_token: { content: 5 } }).catch((each) => each);
+  assert.instance(error, FormatError);
+  assert.is(error.message, 'm/tokenizer_config.json: bos_token must be a text, or have one as its content: got 5');
+});
 
 const unreadable: [name: string, template: string, message: RegExp][] = [
   ['too long', ' '.repeat(65537), /at most 65536 characters: it has 65537/],

@@ -15,12 +15,12 @@ interface Row {
 
 const rowOf = ({ name, value, file }: Row) => `| \`${name}\` | ${value} | why | \`${file}\` |`;
 
-// Constants of the top level that a number or an object of numbers is written for.
+// Constants of the top level that are written as a number, a product of numbers, or an object of these.
 function constantsOf(file: string): Row[] {
   const code = readFileSync(join('src', file), 'utf8');
   return [...code.matchAll(/^(?:export )?const ([A-Z_]+)(?:: \w+)? = ([\d(.{-][^;]*);/gm)].flatMap(
     ([, name, expression]) => {
-      if (expression!.includes('=>')) return [];
+      if (!/^([\d\s_.e*+\-/(){},]|\w+: )*( as const)?$/.test(expression!)) return [];
       const value: unknown = new Function(`return (${expression!.replace(/ as const$/, '')})`)();
       if (typeof value === 'number') return [{ name: name!, value, file }];
       return Object.entries(value as Record<string, number>).map(([key, value]) => ({

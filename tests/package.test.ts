@@ -79,7 +79,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(wasm.length <= 40_000 && gzip(wasm) <= 13_500, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   assert.ok(gzip(core) <= 60_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  assert.ok(gzip(decoder) <= 110_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 6 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
+  assert.ok(gzip(decoder) <= 113_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

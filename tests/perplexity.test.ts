@@ -219,4 +219,34 @@ test('Model.perplexity() of a text cuts it as the protocol of the embedded model
   close(found.bitsPerByte!, (11 * reference.n_ids) / reference.bytes, 'bitsPerByte');
 });
 
+test('perplexity() names logits that are not finite, of either model', async () => {
+  const of = (value: number, at: number) =>
+    fakeLanguage({ logitsOf: (ids) => hashed()(ids, VOCABULARY).map((logit, id) => (id === at ? value : logit)) });
+  const [target] = IDS;
+  const cases: [value: number, at: number, message: string][] = [
+    [Number.NaN, 7, 'logits must be numbers: got NaN for token 7'],
+    [Infinity, 7, 'logits must be finite numbers: got Infinity for token 7'],
+    [-Infinity, target, `logits must be finite numbers: got -Infinity for token ${target}`],
+  ];
+  for (const [value, at, message] of cases) {
+    const broken = of(value, at);
+    const errors = [perplexity(broken, IDS, { bos: 1 }), perplexity(fakeLanguage(), IDS, { bos: 1, against: broken })];
+    for (const each of errors) {
+      const error = await each.catch((caught) => caught);
+      assert.instance(error, RangeError);
+      assert.is(error.message, message);
+    }
+  }
+});
+
+test('perplexity() names a token that only the other model gives a probability', async () => {
+  const ids = IDS.map((id) => (id === 9 ? 8 : id));
+  const broken = fakeLanguage({
+    logitsOf: (before) => hashed()(before, VOCABULARY).map((logit, id) => (id === 9 ? -Infinity : logit)),
+  });
+  assert.ok(Number.isFinite((await perplexity(broken, ids, { bos: 1 })).perplexity));
+  const error = await perplexity(broken, ids, { bos: 1, against: fakeLanguage() }).catch((caught) => caught);
+  assert.is(error.message, 'logits must be finite numbers: got -Infinity for token 9');
+});
+
 test.run();

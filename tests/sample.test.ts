@@ -68,7 +68,7 @@ test('uniform() has these numbers, in [0, 1), in every runtime', () => {
 
 test('argmax() takes the first of equals and names NaN', () => {
   assert.is(argmax(Float32Array.of(1, 3, 3, 2)), 1);
-  assert.is(argmax(Float32Array.of(-Infinity, -Infinity)), 0);
+  assert.is(argmax(Float32Array.of(-Infinity, -1, -Infinity)), 1);
   assert.throws(() => argmax(Float32Array.of(1, Number.NaN)), /logits must be numbers: got NaN for token 1/);
 });
 
@@ -164,6 +164,46 @@ test('createSampler() names an option that is out of range', () => {
     () => createSampler({ temperature: '1' as unknown as number }),
     (error: Error) => error instanceof TypeError && /temperature must be a number: got "1"$/.test(error.message),
   );
+});
+
+test('a sampler names logits that are not finite, whatever the options', () => {
+  const broken: [logits: number[], message: RegExp][] = [
+    [[1, Infinity, 2, Infinity], /^logits must be finite numbers: got Infinity for token 1$/],
+    [[-Infinity, -Infinity], /^logits must be finite numbers: got -Infinity for token 0$/],
+    [[1, 2, Number.NaN], /^logits must be numbers: got NaN for token 2$/],
+  ];
+  const options: SamplingOptions[] = [
+    {},
+    { temperature: 1 },
+    { temperature: 1, topP: 0.9 },
+    { temperature: 1, minP: 0.1 },
+    { temperature: 1, topK: 2 },
+    { temperature: 1, topK: 3, topP: 0.5, minP: 0.5 },
+    { temperature: 0.7, repetitionPenalty: 1.3 },
+  ];
+  for (const [logits, message] of broken) {
+    for (const each of options) {
+      assert.throws(
+        () => createSampler(each)(Float32Array.from(logits), new Set([0, 1])),
+        (error: Error) => error instanceof RangeError && message.test(error.message),
+      );
+    }
+  }
+});
+
+test('a sampler names what a repetition penalty makes infinite', () => {
+  const sample = createSampler({ temperature: 1, repetitionPenalty: 1e-3 });
+  assert.throws(() => sample(Float32Array.of(3e38, 1), new Set([0])), /got Infinity for token 0/);
+  const all = createSampler({ repetitionPenalty: 100 });
+  assert.throws(() => all(Float32Array.of(-3e38, -3e38), new Set([0, 1])), /got -Infinity for token 0/);
+});
+
+test('a sampler never draws a token of −∞', () => {
+  const row = Float32Array.of(-Infinity, 0, -Infinity, 0);
+  for (const options of [{ topP: 0.99 }, { minP: 0.01 }, { topK: 3 }, {}]) {
+    const sample = createSampler({ temperature: 1, ...options });
+    for (let i = 0; i < 50; i++) assert.is(sample(row, none) % 2, 1);
+  }
 });
 
 test.run();

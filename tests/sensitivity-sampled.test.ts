@@ -18,7 +18,9 @@ test('sample() takes the first id up to which more than the share lies', () => {
     shares.map((share) => sample(logits, share)),
     [0, 0, 1, 1, 3, 3],
   );
-  assert.is(sample(new Float32Array(3).fill(Number.NaN), 0.5), 2);
+  assert.throws(() => sample(new Float32Array(3).fill(Number.NaN), 0.5), /logits must be numbers: got NaN for token 0/);
+  assert.throws(() => sample(Float32Array.of(0, Infinity, 1), 0.5), /got Infinity for token 1/);
+  assert.throws(() => sample(Float32Array.of(-Infinity, -Infinity), 0.5), /got -Infinity for token 0/);
 });
 
 test('sampledIds() draws with the probabilities of the model, the same for any number of sequences together', async () => {

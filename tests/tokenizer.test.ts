@@ -288,4 +288,380 @@ test('encode() names what is no text, and a token without an id', () => {
   );
 });
 
+const LETTERS = Object.fromEntries([...'abcdefghijklmnopqrstuvwxyz! ▁'].map((letter, id) => [letter, id]));
+const BPE = { type: 'BPE', vocab: LETTERS, merges: [] };
+const split = (Regex: string) => ({
+  model: BPE,
+  pre_tokenizer: { type: 'Split', pattern: { Regex }, behavior: 'Isolated' },
+});
+const normalizers = (count: number, pattern: object, content = 'aa') => ({
+  type: 'Sequence',
+  normalizers: Array(count).fill({ type: 'Replace', pattern, content }),
+});
+
+// Without limits each takes minutes, or all memory.
+const HOSTILE: [name: string, content: Record<string, unknown>, text: string][] = [
+  ['a text that doubles', { model: BPE, normalizer: normalizers(24, { String: 'a' }) }, 'a'],
+  ['a text that doubles by a regular expression', { model: BPE, normalizer: normalizers(40, { Regex: 'a' }) }, 'a'],
+  [
+    'text between all characters',
+    { model: BPE, normalizer: normalizers(9, { Regex: '' }, 'a'.repeat(1024)) },
+    'a'.repeat(1000),
+  ],
+  [
+    'an added token that doubles while the tokenizer is made',
+    {
+      model: BPE,
+      normalizer: normalizers(40, { String: 'a' }),
+      added_tokens: [{ id: 50, content: 'a', normalized: true }],
+    },
+    'b',
+  ],
+  [
+    'bytes written as characters, again and again',
+    {
+      model: BPE,
+      pre_tokenizer: { type: 'Sequence', pretokenizers: Array(40).fill({ type: 'ByteLevel', use_regex: false }) },
+    },
+    'é'.repeat(100),
+  ],
+  [
+    'a lattice of tokens that all begin alike',
+    {
+      model: {
+        type: 'Unigram',
+        unk_id: 0,
+        vocab: Array.from({ length: 1000 }, (_, i) => ['a'.repeat(i + 1), -i]),
+      },
+    },
+    'a'.repeat(20_000),
+  ],
+  [
+    'much text in front of many pieces',
+    {
+      model: BPE,
+      normalizer: { type: 'Prepend', prepend: 'x'.repeat(1024) },
+      added_tokens: [{ id: 50, content: 'a', special: true }],
+    },
+    'ab'.repeat(50_000),
+  ],
+  [
+    'marks that must be put in order',
+    { model: BPE, normalizer: { type: 'NFC' } },
+    `a${'\u0301'.repeat(100_000)}${'\u0323'.repeat(100_000)}`,
+  ],
+  ['a search to the end from each place', split('a*b'), 'a'.repeat(100_000)],
+];
+for (const [name, content, text] of HOSTILE) {
+  test(`encode() ends in an error: ${name}`, () => {
+    assert.throws(
+      () => createTokenizer(content, {}, 'm/tokenizer.json').encode(text),
+      (error: Error) =>
+        error instanceof FormatError &&
+        /^m\/tokenizer\.json: tokenizer must take at most \d+ steps for the text: it takes more$/.test(error.message),
+    );
+  });
+}
+
+test('encode() takes linear time for patterns, words and unknown characters that are written to take more', () => {
+  const text = `${'a'.repeat(40)}!`;
+  const letters = [...text].map((letter) => LETTERS[letter]);
+  for (const regex of ['(a+)+$', '(a|a)*$', '(.*)*x', '(?:a?){30}a{30}x']) {
+    assert.equal(createTokenizer(split(regex), {}, 'file').encode(text), letters, regex);
+    const normalizer = { type: 'Replace', pattern: { Regex: regex }, content: '' };
+    assert.equal(createTokenizer({ model: BPE, normalizer }, {}, 'file').encode(text), letters, regex);
+  }
+  const model = {
+    type: 'WordPiece',
+    vocab: LETTERS,
+    unk_token: 'u',
+    continuing_subword_prefix: '',
+    max_input_chars_per_word: 1e9,
+  };
+  assert.is(createTokenizer({ model }, {}, 'file').encode('a'.repeat(20_000)).length, 20_000);
+  const unigram = {
+    type: 'Unigram',
+    unk_id: 0,
+    vocab: [
+      ['<unk>', -9],
+      ['a', -1],
+    ],
+  };
+  const ids = createTokenizer({ model: unigram }, {}, 'file').encode(`a${'x'.repeat(200_000)}${'a'.repeat(200_000)}`);
+  assert.equal(ids.slice(0, 3), [1, 0, 1]);
+  assert.is(ids.length, 200_002);
+});
+
+test('encode() gives what the library gives, by WordPiece and by Unigram', () => {
+  const wordpiece = {
+    type: 'WordPiece',
+    unk_token: '[UNK]',
+    continuing_subword_prefix: '##',
+    max_input_chars_per_word: 8,
+  };
+  const unigram = [
+    ['<unk>', 0],
+    ['a', -1],
+    ['b', -2],
+    ['ab', -2.5],
+    ['ba', -3],
+    ['aba', -3.25],
+    ['😀', -4],
+    ['<unk>x', -9],
+  ];
+  const words = ['[UNK]', 'a', 'b', 'ab', '##a', '##b', '##ab', '##bab', '##😀'];
+  const contents = [
+    {
+      model: { ...wordpiece, vocab: Object.fromEntries(words.map((word, id) => [word, id])) },
+      pre_tokenizer: { type: 'WhitespaceSplit' },
+    },
+    { model: { type: 'Unigram', unk_id: 0, vocab: unigram }, pre_tokenizer: { type: 'WhitespaceSplit' } },
+    { model: { type: 'Unigram', unk_id: 0, vocab: unigram } },
+  ];
+  const text = fc.array(fc.constantFrom('a', 'b', 'ab', ' ', '😀', 'x', 'é', '<unk>'), { minLength: 1, maxLength: 16 });
+  for (const content of contents) {
+    const tokenizer = createTokenizer(content, {}, 'file');
+    const library = new Library(
+      { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [], ...content },
+      {},
+    );
+    fc.assert(
+      fc.property(text, (parts) =>
+        assert.equal(
+          tokenizer.encode(parts.join('')),
+          library.encode(parts.join(''), { add_special_tokens: false }).ids,
+        ),
+      ),
+    );
+  }
+});
+
+test('encode() gives what the library gives, by patterns that it does not know', () => {
+  const vocab = Object.fromEntries(byteCharacters().map((character, id) => [character, id]));
+  const text = fc.array(fc.constantFrom('a', 'B', '1', ' ', '\n', 'é', '😀', "'s", '.', '12345', '你'), {
+    minLength: 1,
+    maxLength: 16,
+  });
+  const patterns = ['\\w+|[^\\w\\s]+', '\\d{1,3}(?=(?:\\d{3})*\\b)', "(?i:'s)|\\s+", '[[a-z]&&[^b]]+', '^a|1$'];
+  for (const Regex of patterns) {
+    for (const extra of [{ behavior: 'Isolated' }, { behavior: 'Removed' }, { behavior: 'Isolated', invert: true }]) {
+      const step = { type: 'Split', pattern: { Regex }, ...extra };
+      const content = {
+        normalizer: { type: 'Replace', pattern: { Regex }, content: '<x>' },
+        pre_tokenizer: { type: 'Sequence', pretokenizers: [step, { type: 'ByteLevel', use_regex: false }] },
+        model: { type: 'BPE', vocab, merges: [] },
+      };
+      const tokenizer = createTokenizer(content, {}, 'file');
+      const library = new Library({ post_processor: null, decoder: null, added_tokens: [], ...content }, {});
+      fc.assert(
+        fc.property(text, (parts) =>
+          assert.equal(
+            tokenizer.encode(parts.join('')),
+            library.encode(parts.join(''), { add_special_tokens: false }).ids,
+          ),
+        ),
+        { numRuns: 40 },
+      );
+    }
+  }
+});
+
+test('createTokenizer() takes null for a member that is left out', () => {
+  const nothing = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: null };
+  const model = { ...BPE, merges: null, unk_token: null, fuse_unk: null, byte_fallback: null };
+  assert.equal(createTokenizer({ ...nothing, model }, { eos_token: null }, 'file').encode('ab'), [0, 1]);
+});
+
+test('encode() gives ids below size where two added tokens have one content', () => {
+  const normalizer = { type: 'Replace', pattern: { String: 'a' }, content: 'b' };
+  const added_tokens = [
+    { id: 100, content: 'a', normalized: true },
+    { id: 5, content: 'a', normalized: false },
+  ];
+  const tokenizer = createTokenizer({ model: BPE, normalizer, added_tokens }, {}, 'file');
+  for (const text of ['a', 'b', 'ab']) for (const id of tokenizer.encode(text)) assert.ok(id < tokenizer.size, text);
+});
+
+test('encode() inserts what the file says, signs of replacement included', () => {
+  const normalizer = { type: 'Replace', pattern: { String: '!' }, content: "$`$&$'" };
+  const model = { ...BPE, vocab: { ...LETTERS, $: 50, '`': 51, '&': 52, "'": 53 } };
+  assert.equal(createTokenizer({ model, normalizer }, {}, 'file').encode('b!'), [1, 50, 51, 50, 52, 50, 53]);
+});
+
+const faults: [name: string, content: Record<string, unknown>, message: string][] = [
+  [
+    'a template of nothing',
+    { post_processor: { type: 'TemplateProcessing', single: null } },
+    'post_processor.single must be a list of up to 64 special tokens and one sequence A: got null',
+  ],
+  [
+    'a template of a number',
+    { post_processor: { type: 'TemplateProcessing', single: [1] } },
+    'post_processor.single must be a list of up to 64 special tokens and one sequence A: got [1]',
+  ],
+  [
+    'no separator',
+    { post_processor: { type: 'BertProcessing', cls: ['a', 0] } },
+    'post_processor.sep must be a token and its id: got nothing',
+  ],
+  [
+    'a part that is nothing',
+    { post_processor: { type: 'Sequence', processors: [null] } },
+    'post_processor.processors[0] must be an object: got null',
+  ],
+  [
+    'a behaviour that is a number',
+    { pre_tokenizer: { type: 'Split', pattern: { String: 'a' }, behavior: 5 } },
+    'pre_tokenizer.behavior must be a text: got 5',
+  ],
+  [
+    'no pattern',
+    { normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Replace', content: '' }] } },
+    'normalizer.normalizers[1].pattern must be an object with a String of 1 to 1024 characters or a Regex of up to 8192: got nothing',
+  ],
+  [
+    'pieces of no length',
+    { pre_tokenizer: { type: 'FixedLength', length: 0 } },
+    'pre_tokenizer.length must be an integer of at least 1: got 0',
+  ],
+  [
+    'a text that is a number',
+    { normalizer: { type: 'Prepend', prepend: 1 } },
+    'normalizer.prepend must be a text of up to 1024 characters: got 1',
+  ],
+  [
+    'too many parts',
+    { normalizer: normalizers(64, { String: 'a' }) },
+    'normalizer must have at most 64 parts: it has more',
+  ],
+  [
+    'a token without a score',
+    { model: { type: 'Unigram', vocab: [['x', 0], ['y']] } },
+    'tokenizer must have a vocabulary of tokens and scores: got ["y"] for 1',
+  ],
+  [
+    'a token that is a text',
+    { model: { type: 'Unigram', vocab: ['x'] } },
+    'tokenizer must have a vocabulary of tokens and scores: got "x" for 0',
+  ],
+  [
+    'an unknown id that is a text',
+    { model: { type: 'Unigram', vocab: [['x', 0]], unk_id: 'x' } },
+    'model.unk_id must be an id from 0 to 0: got "x"',
+  ],
+  [
+    'an unknown id that is none',
+    { model: { type: 'Unigram', vocab: [['x', 0]], unk_id: 1 } },
+    'model.unk_id must be an id from 0 to 0: got 1',
+  ],
+  [
+    'a list for a vocabulary',
+    { model: { type: 'BPE', vocab: [['x', 0]] } },
+    'tokenizer must have a vocabulary of tokens and ids: got [an array]',
+  ],
+  [
+    'an id that is a list',
+    { model: { type: 'BPE', vocab: { x: [0] } } },
+    'tokenizer must have a vocabulary of tokens and ids: got [0] for "x"',
+  ],
+  [
+    'merges of two kinds',
+    { model: { ...BPE, merges: ['a b', ['a', 'b']] } },
+    'model.merges must be a list of pairs of tokens, all as texts or all as lists: got ["a", "b"] at 1',
+  ],
+  [
+    'a merge of one',
+    { model: { ...BPE, merges: ['ab'] } },
+    'model.merges must be a list of pairs of tokens, all as texts or all as lists: got "ab" at 0',
+  ],
+  [
+    'no prefix',
+    { model: { type: 'WordPiece', vocab: {} } },
+    'model.continuing_subword_prefix must be a text of up to 1024 characters: got nothing',
+  ],
+  [
+    'a token that is too long',
+    { added_tokens: [{ id: 0, content: 'x'.repeat(257) }] },
+    `added_tokens[0].content must be a text of 1 to 256 characters: got "${'x'.repeat(80)}…"`,
+  ],
+  ['a decoder that is a list', { decoder: [] }, 'decoder must be an object: got []'],
+  [
+    'a decoder’s part that is nothing',
+    { decoder: { type: 'Sequence', decoders: [1] } },
+    'decoder.decoders[0] must be an object: got 1',
+  ],
+  [
+    'a pattern of nothing in a decoder',
+    { decoder: { type: 'Replace', pattern: { String: '' }, content: 'a' } },
+    'decoder Replace\'s pattern must be a text of 1 to 1024 characters: got ""',
+  ],
+  [
+    'a decoder that strips without end',
+    { decoder: { type: 'Sequence', decoders: [{ type: 'Fuse' }, { type: 'Strip', content: 'a', start: 1e9 }] } },
+    "decoder Strip's start must be an integer from 0 to 1024: got 1000000000",
+  ],
+];
+for (const [name, content, message] of faults) {
+  test(`createTokenizer() names the file and the member: ${name}`, () => {
+    assert.throws(
+      () => createTokenizer({ model: BPE, ...content }, {}, 'm/tokenizer.json'),
+      (error: Error) => error instanceof FormatError && error.message === `m/tokenizer.json: ${message}`,
+    );
+  });
+}
+
+test('createTokenizer() names what it does not handle, and prints nothing by itself', () => {
+  const printed: unknown[] = [];
+  const { warn, error, log } = console;
+  const note = (...words: unknown[]) => void printed.push(words);
+  Object.assign(console, { warn: note, error: note, log: note });
+  try {
+    assert.throws(
+      () => createTokenizer(split('(a)\\1'), {}, 'm/tokenizer.json'),
+      (caught: Error) =>
+        caught instanceof UnsupportedError &&
+        /^m\/tokenizer\.json: regular expression .*got "\(a\)/.test(caught.message),
+    );
+    assert.throws(
+      () => createTokenizer({ model: BPE, normalizer: { type: 'Replace', pattern: {} } }, {}, 'm'),
+      (caught: Error) => caught instanceof FormatError,
+    );
+  } finally {
+    Object.assign(console, { warn, error, log });
+  }
+  assert.equal(printed, []);
+});
+
+test('decode() ends in an error where a decoder multiplies, and inserts signs of replacement as they are', () => {
+  const decoders = Array(26).fill({ type: 'Replace', pattern: { String: 'a' }, content: 'aa' });
+  const tokenizer = createTokenizer({ model: BPE, decoder: { type: 'Sequence', decoders } }, {}, 'm/tokenizer.json');
+  assert.throws(
+    () => tokenizer.decode([0]),
+    (error: Error) =>
+      error instanceof FormatError && /^m\/tokenizer\.json: decoder must make at most 4096 /.test(error.message),
+  );
+  const decoder = { type: 'Replace', pattern: { String: 'a' }, content: "$'$&" };
+  assert.is(createTokenizer({ model: BPE, decoder }, {}, 'm').decode([0, 1]), "$'$&b");
+});
+
+test('decode() and stream() name what is no list of ids', () => {
+  const cases: [ids: unknown, kind: ErrorConstructor, message: RegExp][] = [
+    [null, TypeError, /^ids must be a list of token ids: got null$/],
+    [7, TypeError, /^ids must be a list of token ids: got 7$/],
+    [{}, TypeError, /^ids must be a list of token ids: got an object$/],
+    [{ length: 1e9 }, RangeError, /^ids must have a length from 0 to 16777216: got 1000000000$/],
+    [{ length: -1 }, RangeError, /^ids must have a length from 0 to 16777216: got -1$/],
+    [{ length: 1.5 }, RangeError, /^ids must have a length/],
+    [['0'], TypeError, /^id must be a number: got "0"$/],
+    [[0, 1.5], RangeError, /^id must be an integer: got 1.5$/],
+  ];
+  for (const [ids, kind, message] of cases) {
+    for (const call of [() => books.decode(ids as number[]), () => books.stream(ids as number[])]) {
+      assert.throws(call, (error: Error) => error instanceof kind && message.test(error.message));
+    }
+  }
+  assert.throws(() => books.stream().push('length' as unknown as number), TypeError);
+  assert.is(books.decode(Int32Array.from(books.encode('abc'))), 'abc');
+});
+
 test.run();

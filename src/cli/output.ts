@@ -26,6 +26,7 @@ import {
   undoTakeBack,
 } from './commit.ts';
 import type { Input } from './input.ts';
+import { say } from './print.ts';
 import { UsageError } from './usage.ts';
 
 export interface OutputOptions {
@@ -94,7 +95,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
         }
         await placeOutput(place, existing);
       } catch (error) {
-        tell(await endingText(out, place, options));
+        say(await endingText(out, place, options));
         throw error;
       }
     },
@@ -259,11 +260,7 @@ async function endingText(out: string, place: Place, { resume }: OutputOptions):
 }
 
 async function quietly(run: () => Promise<void>): Promise<void> {
-  await run().catch((error) => tell(error instanceof FileError ? error.message : String(error)));
-}
-
-function tell(text: string): void {
-  process.stderr.write(`higgs: ${text}\n`);
+  await run().catch((error) => say(error instanceof FileError ? error.message : String(error)));
 }
 
 /** Whether an interrupted run can be resumed: at least its journal is there. */

@@ -64,7 +64,7 @@ export function openRows(count: number, move: (holding: Holding, to: number) => 
     },
     resize(holding, size) {
       if (size - holding.size > free()) return false;
-      const i = held.findIndex((own) => own === holding);
+      const i = held.indexOf(holding);
       const next = held[i + 1]?.start ?? count;
       if (holding.start + size > next) pack((own) => (own === holding ? size : own.size));
       held[i].size = size;

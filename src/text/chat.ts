@@ -83,6 +83,7 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
   for (const [name, text] of namedTemplates(config.chat_template, file)) {
     if (!texts.has(name)) texts.set(name, { text, file });
   }
+  const special = specialTokens(config, file);
   const parsed = new Map<string, Template>();
 
   function templateOf(name: string): Template {
@@ -109,13 +110,13 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
       const messages = typeof given === 'object' ? plainData('messages', given) : given;
       if (!Array.isArray(messages)) return refuseKind('messages', 'a list', given);
       if (messages.length === 0) throw new RangeError('messages must have at least one message: got none');
-      for (const message of messages) {
-        if (!isRecord(message) || typeof message.role !== 'string') {
-          throw new TypeError('messages must be objects with a role and a content: one is not');
-        }
+      for (const [i, message] of messages.entries()) {
+        const subject = `messages must be objects with a role and a content: message ${i}`;
+        if (!isRecord(message)) throw new TypeError(`${subject} is ${show(message)}`);
+        if (typeof message.role !== 'string') throw new TypeError(`${subject} has the role ${show(message.role)}`);
       }
       return templateOf(template).render(
-        { ...specialTokens(config), ...values, messages, add_generation_prompt: addGenerationPrompt },
+        { ...special, ...values, messages, add_generation_prompt: addGenerationPrompt },
         now ?? new Date(),
       );
     },
@@ -126,23 +127,26 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
 function namedTemplates(value: unknown, file: string): [name: string, text: string][] {
   if (value === undefined || value === null) return [];
   if (typeof value === 'string') return [[DEFAULT, value]];
-  if (!Array.isArray(value))
-    throw new FormatError('chat_template must be a text or a list of them: it is not', { file });
-  return value.map((each) => {
-    if (!isRecord(each) || typeof each.name !== 'string' || typeof each.template !== 'string') {
-      throw new FormatError('chat_template must be a list of names and templates: it is not', { file });
-    }
-    return [each.name, each.template];
+  if (!Array.isArray(value)) {
+    throw new FormatError(`chat_template must be a text or a list of them: got ${show(value)}`, { file });
+  }
+  return value.map((each, i) => {
+    const { name, template } = isRecord(each) ? each : {};
+    if (typeof name === 'string' && typeof template === 'string') return [name, template];
+    const got = isRecord(each) ? `${show(name)} and ${show(template)}` : show(each);
+    throw new FormatError(`chat_template[${i}] must be a name and a template: got ${got}`, { file });
   });
 }
 
 // `bos_token` and the like: a text, or an object with its `content`.
-function specialTokens(config: Readonly<Record<string, unknown>>): Record<string, string> {
+function specialTokens(config: Readonly<Record<string, unknown>>, file: string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const name of ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token']) {
     const value = config[name];
     const text = isRecord(value) ? value.content : value;
     if (typeof text === 'string') found[name] = text;
+    else if (text)
+      throw new FormatError(`${name} must be a text, or have one as its content: got ${show(text)}`, { file });
   }
   return found;
 }

@@ -209,7 +209,7 @@ function checkModel(model: Record<string, unknown>, file: string): Record<string
     const members = { max_input_chars_per_word: optional(count), continuing_subword_prefix: text };
     checkMembers(model, members, 'model', file);
   }
-  return { merges: [], ...model };
+  return { ...model, merges: merges ?? [] };
 }
 
 function checkVocabulary(vocab: unknown, file: string): void {

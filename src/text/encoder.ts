@@ -45,7 +45,7 @@ export function createEncoder(
       return run();
     } catch (cause) {
       if (cause instanceof FormatError || cause instanceof UnsupportedError) throw cause;
-      throw new FormatError(`tokenizer must ${what}: ${excerpt((cause as Error).message)}`, { file });
+      throw new FormatError(`tokenizer must ${what}: ${faultOf(cause)}`, { file });
     }
   };
   const { added_tokens, model } = definition;
@@ -79,6 +79,13 @@ export function createEncoder(
       throw new FormatError(`tokenizer must have an id for each token: ${show(tokens[at])} has none`, { file });
     },
   };
+}
+
+// The library's words, not the engine's.
+function faultOf(cause: unknown): string {
+  if (cause instanceof TypeError) return 'a member is missing, or of a kind that is not handled';
+  if (cause instanceof RangeError) return 'it goes too deep, or makes too much';
+  return excerpt((cause as Error).message);
 }
 
 /** Steps left, for what is under way. */
@@ -136,10 +143,11 @@ function boundStep(step: Step, spend: Spend, file: string): void {
   const { type, pattern } = step.config ?? {};
   if ((type === 'Split' || type === 'Replace') && pattern) step.pattern = boundPattern(step, pattern, spend, file);
   const { normalize, pre_tokenize_text } = step;
+  const ordersMarks = /^NFK?[CD]$|^Precompiled$|^BertNormalizer$/.test(String(type));
   if (normalize) {
     step.normalize = (text) => {
       spend(PIECE + text.length);
-      for (const [marks] of text.matchAll(MARKS)) spend(Math.floor(marks.length ** 2 / 64));
+      if (ordersMarks) for (const [marks] of text.matchAll(MARKS)) spend(Math.floor(marks.length ** 2 / 64));
       return normalize.call(step, text);
     };
   } else if (pre_tokenize_text) {
@@ -159,7 +167,8 @@ function boundPattern(
   spend: Spend,
   file: string,
 ): object {
-  if (Regex === undefined) return asRegExp(literalPattern(literal as string), spend);
+  if (Regex === undefined)
+    return asRegExp(literalPattern(literal as string), spend, (text) => text.split(literal as string));
   if (isPublished(Regex)) return pattern as RegExp;
   return asRegExp(compilePattern((pattern as RegExp).source, spend, file), spend);
 }
@@ -174,18 +183,20 @@ function literalPattern(literal: string): Pattern {
   };
 }
 
+// Texts between the matches, one more than there are matches.
+function betweenMatches(pattern: Pattern, text: string): string[] {
+  const pieces: string[] = [];
+  let last = 0;
+  for (const [start, end] of pattern.matches(text)) {
+    pieces.push(text.slice(last, start));
+    last = end;
+  }
+  pieces.push(text.slice(last));
+  return pieces;
+}
+
 // The protocol by which strings match, split and replace; `flags` says that all matches are meant.
-function asRegExp(pattern: Pattern, spend: Spend): object {
-  // Texts between the matches, one more than there are matches.
-  const between = (text: string): string[] => {
-    const pieces: string[] = [];
-    let last = 0;
-    for (const [start, end] of pattern.matches(text)) {
-      pieces.push(text.slice(last, start));
-      last = end;
-    }
-    return [...pieces, text.slice(last)];
-  };
+function asRegExp(pattern: Pattern, spend: Spend, between = (text: string) => betweenMatches(pattern, text)): object {
   return {
     flags: 'gu',
     [Symbol.match]: (text: string) => Array.from(pattern.matches(text), ([start, end]) => text.slice(start, end)),

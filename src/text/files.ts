@@ -2,6 +2,7 @@
 
 import { type Reader, reading, refuseKind } from '../check.ts';
 import { FormatError } from '../errors.ts';
+import { excerpt, show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 
 /** Largest file that is read whole: the largest tokenizers have some tens of megabytes. */
@@ -38,9 +39,9 @@ export async function readJson(folder: Folder, name: string): Promise<Record<str
   try {
     content = JSON.parse(text);
   } catch (cause) {
-    throw new FormatError(`file must be JSON: ${(cause as Error).message}`, { file });
+    throw new FormatError(`file must be JSON: ${excerpt((cause as Error).message)}`, { file });
   }
-  if (!isRecord(content)) throw new FormatError('file must be a JSON object: it is not', { file });
+  if (!isRecord(content)) throw new FormatError(`file must be a JSON object: got ${show(content)}`, { file });
   return content;
 }
 

@@ -71,6 +71,10 @@ export function parseTemplate(text: string, file: string): Template {
       };
       try {
         for (const [name, value] of Object.entries({ ...values, ...globals })) environment.set(name, value);
+      } catch (cause) {
+        throw new TypeError(`messages and values must be plain data: ${faultOf(cause)}`);
+      }
+      try {
         const rendered = new BoundedInterpreter(environment).run(program).value;
         return rendered as string; // a program's value is a string
       } catch (cause) {
@@ -133,13 +137,13 @@ class BoundedInterpreter extends Interpreter {
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
     const outer = this.frame;
     const node = args[0] as unknown as Node | undefined;
-    const nothing = (scope: Environment) => super.evaluate(undefined, scope);
     this.frame = { node, outer, last: undefined, weight: 0 };
     let result: Value;
     try {
       if (node) this.enter(node);
       // Of an empty list, `first` is nothing at all.
-      result = (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? nothing(args[1]);
+      result =
+        (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? this.nothing(args[1]);
     } finally {
       this.frame = outer;
     }
@@ -147,16 +151,20 @@ class BoundedInterpreter extends Interpreter {
     if (result.type === 'StringValue' && size > STRING_CHARACTERS) {
       throw new Error(`it makes a string of more than ${STRING_CHARACTERS} characters`);
     }
-    this.spend(1 + size / (node?.type === 'CallExpression' ? 4 : 256));
     const weight = this.weigh(result, 0);
-    this.spend(this.visited / 16);
+    let steps = 1 + size / (node?.type === 'CallExpression' ? 4 : 256) + this.visited / 16;
     this.visited = 0;
     if (outer?.node) {
-      this.spend(this.costOf(outer, outer.node, node, result, weight));
+      steps += this.costOf(outer, outer.node, node, result, weight);
       outer.weight += weight;
       outer.last = result;
     }
+    this.spend(steps);
     return result;
+  }
+
+  private nothing(scope: Environment): Value {
+    return super.evaluate(undefined, scope);
   }
 
   private spend(steps: number): void {

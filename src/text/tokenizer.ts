@@ -76,6 +76,7 @@ export function createTokenizer(
   const { bytes, strip } = tokenBytes(content.decoder, file);
   let size = 0;
   for (const id of vocabulary.values()) size = Math.max(size, id + 1);
+  for (const { id } of added) size = Math.max(size, id + 1); // two may have one content
 
   const nothing = new Uint8Array(0);
   const known = new Map<number, Uint8Array>();
