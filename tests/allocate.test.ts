@@ -199,7 +199,7 @@ test('allocate() counts scales unless told not to, and keeps limits and grids th
   assert.throws(() => higgs.allocate(tensors, alphas, { bpw: 4, grids: [] }), /grids must be at least one/);
   assert.throws(
     () => higgs.allocate([{ name: 'x', shape: [3] }], alphas, { bpw: 4 }),
-    /shape of x must have two or three sizes/,
+    /tensors\[0\]\.shape must have two or three sizes: got 1$/,
   );
 });
 
