@@ -67,16 +67,13 @@ export function powerOfTwo(low: number, high: number): Reader<number> {
   };
 }
 
-/** A number from `low` to `high`; with `isAbove`, not `low` itself. */
-export function number(low: number, high: number, isAbove = false): Reader<number> {
+/** A number from `low` to `high`, which is none if left out; with `isAbove`, not `low` itself. */
+export function number(low: number, high = Number.MAX_VALUE, isAbove = false): Reader<number> {
+  const upTo = high === Number.MAX_VALUE ? '' : isAbove ? ` and up to ${high}` : ` to ${high}`;
+  const range = isAbove ? `above ${low}${upTo}` : upTo ? `from ${low}${upTo}` : `of at least ${low}`;
   return (subject, value) => {
     const x = anyNumber(subject, value);
-    if (x <= high && (isAbove ? x > low : x >= low)) return x;
-    return refuseValue(
-      subject,
-      isAbove ? `a number above ${low} and up to ${high}` : `a number from ${low} to ${high}`,
-      x,
-    );
+    return x <= high && (isAbove ? x > low : x >= low) ? x : refuseValue(subject, `a number ${range}`, x);
   };
 }
 
@@ -85,9 +82,8 @@ export const finite: Reader<number> = (subject, value) =>
 
 /** One of some strings or numbers. */
 export function oneOf<const T extends string | number>(...known: readonly T[]): Reader<T> {
-  const shown = known.map(show);
-  const requirement = [...(shown.length > 1 ? [shown.slice(0, -1).join(', ')] : []), shown.at(-1)].join(' or ');
-  return (subject, value) => known.find((each) => each === value) ?? refuseValue(subject, requirement, value);
+  return (subject, value) =>
+    known.find((each) => each === value) ?? refuseValue(subject, known.map(show).join(' or '), value);
 }
 
 /** What `reader` reads, or null. */
@@ -118,10 +114,10 @@ export function classOf(subject: string, value: unknown): string {
   return reading(subject, () => Object.prototype.toString.call(value).slice(8, -1));
 }
 
-function readMembers<T>(subject: string, value: object, schema: Schema<T>, pathOf: (key: string) => string): T {
+function readMembers<T>(schema: Schema<T>, pathOf: (key: string) => string, get: (key: string) => unknown): T {
   const found: Record<string, unknown> = {};
   for (const [key, reader] of Object.entries<Reader<unknown> & { isNeeded?: true }>(schema)) {
-    const given = member(subject, value, key);
+    const given = get(key);
     if (given !== undefined || reader.isNeeded) found[key] = reader(pathOf(key), given);
   }
   return found as T;
@@ -141,17 +137,39 @@ export function options<T extends object>(schema: Schema<T>): Reader<T> {
       const names = meant === undefined ? known.join(', ') : `such as ${meant}`;
       throw new TypeError(`${subject} must have only known members, ${names}: got ${show(key)}`);
     }
-    return readMembers(subject, value, schema, (key) => key);
+    return readMembers(
+      schema,
+      (key) => key,
+      (key) => member(subject, value, key),
+    );
   };
 }
 
 const lettersOf = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, '');
 
-/** An object of data: what the schema does not name is left out. */
+/**
+ * An object of data: what the schema does not name is left out. A Map, as JSON of files is parsed to, must have no other members, and
+ * those are subjects by their own names.
+ */
 export function object<T extends object>(what: string, schema: Schema<T>): Reader<T> {
   return (subject, value) => {
     if (!isObject(value)) refuseKind(subject, what, value);
-    return readMembers(subject, value, schema, (key) => `${subject}.${key}`);
+    if (classOf(subject, value) !== 'Map') {
+      return readMembers(
+        schema,
+        (key) => `${subject}.${key}`,
+        (key) => member(subject, value, key),
+      );
+    }
+    const map = reading(subject, () => new Map(value as Map<string, unknown>));
+    for (const key of map.keys()) {
+      if (!Object.hasOwn(schema, key)) throw new TypeError(`${subject} must have no member ${show(key)}: it has`);
+    }
+    return readMembers(
+      schema,
+      (key) => key,
+      (key) => map.get(key),
+    );
   };
 }
 
@@ -290,22 +308,7 @@ export const textOrBytes: Reader<string | Uint8Array> = (subject, value) => {
 
 /** An ArrayBuffer, of any realm; of shared memory a copy. Undefined for anything else. */
 export function bufferFrom(value: unknown): ArrayBuffer | undefined {
-  if (!isObject(value)) return undefined;
-  try {
-    byteLengthOf.call(value);
-    return value as ArrayBuffer;
-  } catch {
-    try {
-      sharedByteLengthOf?.call(value);
-      return sharedByteLengthOf && new Uint8Array(new Uint8Array(value as SharedArrayBuffer)).buffer;
-    } catch {
-      return undefined;
-    }
-  }
+  const tag = classOf('buffer', value);
+  if (tag === 'ArrayBuffer') return value as ArrayBuffer;
+  return tag === 'SharedArrayBuffer' ? new Uint8Array(new Uint8Array(value as SharedArrayBuffer)).buffer : undefined;
 }
-
-const byteLengthOf = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')!.get!;
-const sharedByteLengthOf =
-  typeof SharedArrayBuffer === 'undefined'
-    ? undefined
-    : Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, 'byteLength')!.get!;

@@ -109,8 +109,7 @@ export interface Higgs {
  * Loads the kernels.
  * @param module a compiled `higgs.wasm`, for hosts that forbid compiling bytes; by default the embedded binary
  * @throws {UnsupportedError} where WebAssembly has no SIMD
- * @throws {TypeError} when `module` is no compiled module, an option is not known, or a grid is none
- * @throws {FormatError} when `module` is not this release's
+ * @throws {TypeError} when `module` is not higgs.wasm, compiled, an option is not known, or a grid is none
  * @example
  * const higgs = await load();
  * const matrix = higgs.quantize(weights, { rows: 4096, cols: 4096, grid: 'p2n256' });

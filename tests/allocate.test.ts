@@ -200,7 +200,7 @@ test('allocate() counts scales unless told not to, and keeps limits and grids th
   assert.throws(() => higgs.allocate(tensors, alphas, { bpw: 4, grids: [] }), /grids must be at least one/);
   assert.throws(
     () => higgs.allocate([{ name: 'x', shape: [3] }], alphas, { bpw: 4 }),
-    /shape of "x" must have two or three sizes/,
+    /tensors\[0\]\.shape must have two or three sizes: got 1$/,
   );
 });
 
@@ -233,7 +233,7 @@ test('allocate() counts α below zero as 0, takes the fewest bits of equal loss,
   const other = new Map([['a.weight', { ...alphas({ 'a.weight': 1 }).tensors.get('a.weight')!, shape: [256, 64] }]]);
   assert.throws(
     () => higgs.allocate([a], { ...alphas({}), tensors: other }, { bpw: 4 }),
-    /sensitivity of a\.weight must be of a tensor \[64, 256\]: it is of \[256, 64\]/,
+    /sensitivity of "a\.weight" must be of a tensor \[64, 256\]: it is of \[256, 64\]/,
   );
 });
 
@@ -315,7 +315,7 @@ test('allocate() refuses a budget without an end, which no file of a plan can ho
   const budget = { bpw: Number.POSITIVE_INFINITY };
   assert.throws(
     () => higgs.allocate(tensors, uniformAlphas(tensors), budget),
-    /^bits per weight must be finite: got Infinity$/,
+    /^bpw must be a finite number: got Infinity$/,
   );
 });
 

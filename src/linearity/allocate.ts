@@ -6,7 +6,7 @@ import { type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
 import { TRELLIS_COLS } from '../grids/trellis.ts';
 import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
 import { matrixShape } from '../quantize/select.ts';
-import { type Alphas, shapeOf, TENSORS_LIMIT } from './alphas.ts';
+import { type Alphas, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
 import { type Choices, type Problem, prepare } from './hull.ts';
 import type { BitPlan } from './plan.ts';
 import { type Allocation, QUICK, solve } from './search.ts';
@@ -27,7 +27,12 @@ const WEIGHTS_LIMIT = 2 ** 47;
 
 /** Tensors as a caller gives them. */
 export const givenTensors = list(
-  object<PlanTensor>('an object', { name: needed(text), shape: needed(shapeOf), bytes: integer(0), keep: givenGrid }),
+  object<PlanTensor>('an object', {
+    name: needed(text),
+    shape: needed(matrixShapeOf),
+    bytes: integer(0),
+    keep: givenGrid,
+  }),
   TENSORS_LIMIT,
 );
 
@@ -87,7 +92,6 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   const planned: Planned[] = [];
   for (const tensor of tensors) {
     const { name, shape, bytes = Infinity, keep } = tensor;
-    checkShape(name, shape);
     const grids = (keep ? [keep] : suited(free, shape)).filter(
       (grid) => storedBits(tensor, grid, options, true) / 8 < bytes,
     );
@@ -224,11 +228,6 @@ function storedBits({ shape }: PlanTensor, grid: Grid, { groupSize, seed }: Offe
   const { rows, cols } = matrixShape(shape);
   const bytes = quantizedBytes(rows, cols, { grid, groupSize, seed } satisfies Scheme);
   return (bytes.packed + (scales ? bytes.scales : 0)) * 8;
-}
-
-function checkShape(name: string, shape: readonly number[]): void {
-  if (shape.length < 2 || shape.length > 3)
-    throw new RangeError(`shape of ${excerpt(name)} must have two or three sizes: got ${shape.length}`);
 }
 
 function countOf({ shape }: PlanTensor): number {

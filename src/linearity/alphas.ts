@@ -7,20 +7,20 @@ import {
   integer,
   list,
   mapOf,
+  type Needed,
   needed,
-  nullable,
   number,
   object,
   oneOf,
   type Reader,
   recordOf,
   refuseKind,
+  type Schema,
   text,
   textOrBytes,
 } from '../check.ts';
-import { FormatError, UnsupportedError } from '../errors.ts';
-import { show } from '../excerpt.ts';
-import { type Members, membersOf, parseFile, writeLines } from './json.ts';
+import { FormatError } from '../errors.ts';
+import { fromFile, parseFile, takeTensors, takeVersion, writeLines } from './json.ts';
 
 export const ALPHAS_VERSION = 1;
 
@@ -75,35 +75,47 @@ const DIMENSIONS_LIMIT = 16;
 const SETTINGS_LIMIT = 1000;
 
 export const shapeOf: Reader<number[]> = list(integer(1), DIMENSIONS_LIMIT, 'a list of sizes');
+/** The shape of a matrix or a stack of them. */
+export const matrixShapeOf: Reader<number[]> = (subject, value) => {
+  const shape = shapeOf(subject, value);
+  if (shape.length === 2 || shape.length === 3) return shape;
+  throw new RangeError(`${subject} must have two or three sizes: got ${shape.length}`);
+};
 export const lossOf = oneOf('kl', 'perplexity', 'relative');
-const errorOf = nullable(number(0, Number.POSITIVE_INFINITY));
+
+// Null, or left out.
+const known = <T>(reader: Reader<T>): Needed<T | null> =>
+  needed((subject, value) => (value == null ? null : reader(subject, value)));
+
 const settingsOf = recordOf((subject, value): string | number | boolean | null => {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
   return typeof value === 'number' ? finite(subject, value) : refuseKind(subject, 'a plain value', value);
 }, SETTINGS_LIMIT);
-const levelOf = object<AlphaLevel>('a level', {
-  t2: needed(finite),
+const levelOf = object<AlphaLevel>('an object', {
+  t2: needed(number(0)),
   delta: needed(finite),
-  error: needed(errorOf),
+  error: known(number(0)),
   used: needed(flag),
 });
-const alphaOf = object<Alpha>('a sensitivity', {
+const alphaOf = object<Alpha>('an object', {
   alpha: needed(finite),
-  error: needed(errorOf),
-  r2: needed(nullable(finite)),
-  shape: needed(nullable(shapeOf)),
+  error: known(number(0)),
+  r2: known(finite),
+  shape: known(matrixShapeOf),
   levels: needed(list(levelOf, LEVELS_LIMIT)),
 });
+const head: Schema<Omit<Alphas, 'tensors'>> = {
+  model: needed(object<Alphas['model']>('an object', { name: known(text), identity: known(text) })),
+  estimator: needed(text),
+  loss: needed(lossOf),
+  base: known(finite),
+  settings: needed((subject, value) => Object.fromEntries(settingsOf(subject, value))),
+};
+const headOf = object('an object', head);
 
 /** Sensitivities as a caller gives them. */
 export const givenAlphas = object<Alphas>('sensitivities, as readAlphas() gives', {
-  model: needed(
-    object<Alphas['model']>('an object', { name: needed(nullable(text)), identity: needed(nullable(text)) }),
-  ),
-  estimator: needed(text),
-  loss: needed(lossOf),
-  base: needed(nullable(finite)),
-  settings: needed((subject, value) => Object.fromEntries(settingsOf(subject, value))),
+  ...head,
   tensors: needed(mapOf(alphaOf, TENSORS_LIMIT)),
 });
 
@@ -123,70 +135,24 @@ export function bareAlpha(alpha: number, shape: readonly number[] | null = null)
 export function readAlphas(content: string | Uint8Array, file: string): Alphas {
   const root = parseFile(textOrBytes('content', content), text('file', file), 'alphas');
   if (root.has('alpha') && !root.has('higgs.alphas')) return readPublished(root, file);
-  const version = root.take('higgs.alphas');
-  if (typeof version !== 'number') {
-    throw new FormatError(`alphas must have their version as higgs.alphas: got ${show(version)}`, { file });
-  }
-  if (version !== ALPHAS_VERSION) {
-    const message = `higgs.alphas must be ${ALPHAS_VERSION}, the version this release reads: it is ${version}`;
-    throw new UnsupportedError(`alphas ${version}`, message, { file });
-  }
-  const model = root.object('model');
-  const textOrNull = (key: string) => (model.take(key) === null ? null : model.string(key));
-  const about = { name: textOrNull('name'), identity: textOrNull('identity') };
-  model.end();
-  const estimator = root.string('estimator');
-  const loss = root.string('loss');
-  if (loss !== 'kl' && loss !== 'perplexity' && loss !== 'relative') {
-    throw new FormatError(`loss must be kl, perplexity or relative: got ${show(loss)}`, { file });
-  }
-  const base = root.optional('base');
-  const settings: Record<string, string | number | boolean | null> = {};
-  for (const [key, value] of root.object('settings').entries()) {
-    if (typeof value === 'object' && value !== null)
-      throw new FormatError(`settings must be plain values: ${show(key)} is not`, { file });
-    settings[key] = value;
-  }
-  const tensors = new Map<string, Alpha>();
-  for (const [name, entry] of root.object('tensors').entries()) {
-    const place = { file, tensor: name };
-    const own = membersOf(entry, 'sensitivity', place);
-    const levels = own.take('levels');
-    if (!Array.isArray(levels)) throw new FormatError(`levels must be an array: got ${show(levels)}`, place);
-    tensors.set(name, {
-      alpha: own.number('alpha'),
-      error: own.optional('error', 0),
-      r2: own.optional('r2'),
-      shape: own.take('shape') === null ? null : own.shape('shape'),
-      levels: levels.map((level) => readLevel(membersOf(level, 'level', place))),
-    });
-    own.end();
-  }
-  root.end();
-  return { model: about, estimator, loss, base, settings, tensors };
+  takeVersion(root, 'higgs.alphas', ALPHAS_VERSION, 'alphas must have their', file);
+  const tensors = takeTensors(root, alphaOf, 'sensitivity', file);
+  return { ...fromFile({ file }, headOf, 'alphas', root), tensors };
 }
 
-function readLevel(level: Members): AlphaLevel {
-  const found = {
-    t2: level.number('t2', 0),
-    delta: level.number('delta'),
-    error: level.optional('error', 0),
-    used: level.boolean('used'),
-  };
-  level.end();
-  return found;
-}
+const publishedOf = object<{ source?: string; alpha: Map<string, unknown> }>('an object', {
+  source: text,
+  alpha: needed(mapOf((_, value) => value, TENSORS_LIMIT)),
+});
 
-function readPublished(root: Members, file: string): Alphas {
-  const source = root.has('source') ? root.string('source') : 'published';
+function readPublished(root: ReadonlyMap<string, unknown>, file: string): Alphas {
+  const { source = 'published', alpha } = fromFile({ file }, publishedOf, 'alphas', root);
   const tensors = new Map<string, Alpha>();
-  const alphas = root.object('alpha');
-  for (const [name] of alphas.entries()) {
+  for (const [name, value] of alpha) {
     const tensor = name.endsWith('.weight') ? name : `${name}.weight`;
     if (tensors.has(tensor)) throw new FormatError('alpha must have a tensor once: it has it twice', { file, tensor });
-    tensors.set(tensor, bareAlpha(alphas.number(name)));
+    tensors.set(tensor, bareAlpha(fromFile({ file, tensor }, finite, 'alpha', value)));
   }
-  root.end();
   return {
     model: { name: null, identity: null },
     estimator: source,

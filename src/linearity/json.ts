@@ -1,89 +1,60 @@
-// Members of the JSON files that this room reads: each of the kind that FORMAT.md says, none that it does not know.
+// The JSON files that this room reads and writes: an object whose `tensors` have a member each. What a file holds is read as what a
+// caller gives is, by the same schemas; what they refuse is the file's fault.
 
+import type { Reader } from '../check.ts';
 import { decodeText, type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
-import { FormatError, type Place } from '../errors.ts';
-import { excerpt, show } from '../excerpt.ts';
+import { FormatError, type Place, UnsupportedError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 
 /** Largest file that is read: a thousand times the sensitivities of a large model. */
 const FILE_LIMIT = 64 << 20;
 
-/** An object whose members are taken one by one; `end` refuses those that are left. */
-export interface Members {
-  has(key: string): boolean;
-  take(key: string): Json | undefined;
-  /** A finite number, `least` or more. */
-  number(key: string, least?: number): number;
-  /** As `number`, or null; where the member may be left out, that is null too. */
-  optional(key: string, least?: number): number | null;
-  string(key: string): string;
-  boolean(key: string): boolean;
-  object(key: string, place?: Place): Members;
-  /** The shape of a matrix or a stack of them. */
-  shape(key: string): number[];
-  entries(): [string, Json][];
-  end(): void;
-}
-
 /** Parses a file that is one JSON object. */
-export function parseFile(content: string | Uint8Array, file: string, subject: string): Members {
+export function parseFile(content: string | Uint8Array, file: string, subject: string): Map<string, Json> {
   if (content.length > FILE_LIMIT) {
     throw new FormatError(`${subject} must have at most ${FILE_LIMIT} bytes: it has ${content.length}`, { file });
   }
   const text = typeof content === 'string' ? content : decodeText(content, file, subject);
-  return membersOf(parseStrict(text, file, { subject }), subject, { file });
+  return new Map(objectOf(subject, parseStrict(text, file, { subject }), { file }));
 }
 
-/** The members of an object. @param subject opens the messages */
-export function membersOf(json: Json | undefined, subject: string, place: Place): Members {
-  if (!(json instanceof Map)) throw new FormatError(`${subject} must be a JSON object: got ${show(json)}`, place);
-  const left = new Map(json);
-  const fail = (key: string, kind: string, value: Json | undefined): never => {
-    throw new FormatError(`${excerpt(key)} must be ${kind}: got ${show(value)}`, place);
-  };
-  const members: Members = {
-    has: (key) => json.has(key),
-    take(key) {
-      left.delete(key);
-      return json.get(key);
-    },
-    number(key, least = -Infinity) {
-      const value = members.take(key);
-      if (typeof value === 'number' && Number.isFinite(value) && value >= least) return value;
-      return fail(key, `a number${least > -Infinity ? ` of at least ${least}` : ''}`, value);
-    },
-    optional(key, least) {
-      if (json.get(key) != null) return members.number(key, least);
-      members.take(key);
-      return null;
-    },
-    string(key) {
-      const value = members.take(key);
-      return typeof value === 'string' ? value : fail(key, 'a string', value);
-    },
-    boolean(key) {
-      const value = members.take(key);
-      return typeof value === 'boolean' ? value : fail(key, 'true or false', value);
-    },
-    object: (key, inner = place) => membersOf(members.take(key), key, inner),
-    shape(key) {
-      const value = members.take(key);
-      const isShape =
-        Array.isArray(value) &&
-        (value.length === 2 || value.length === 3) &&
-        value.every((size) => Number.isSafeInteger(size) && Number(size) > 0);
-      return isShape ? (value as number[]) : fail(key, 'two or three positive integers', value);
-    },
-    entries() {
-      const entries = [...left];
-      left.clear();
-      return entries;
-    },
-    end() {
-      for (const key of left.keys())
-        throw new FormatError(`${subject} must have no member ${show(key)}: it has`, place);
-    },
-  };
-  return members;
+/** The members of an object of JSON. */
+export function objectOf(subject: string, json: Json | undefined, place: Place): ReadonlyMap<string, Json> {
+  if (json instanceof Map) return json;
+  throw new FormatError(`${subject} must be a JSON object: got ${show(json)}`, place);
+}
+
+/** Takes the version from a file. @param key of the version @param subject with its verb: `alphas must have their` */
+export function takeVersion(root: Map<string, Json>, key: string, known: number, subject: string, file: string): void {
+  const version = root.get(key);
+  root.delete(key);
+  if (version === known) return;
+  if (typeof version !== 'number') {
+    throw new FormatError(`${subject} version as ${key}: got ${show(version)}`, { file });
+  }
+  const message = `${key} must be ${known}, the version this release reads: it is ${version}`;
+  throw new UnsupportedError(`${key.replace('higgs.', '')} ${version}`, message, { file });
+}
+
+/** What a reader makes of a part of a file. */
+export function fromFile<T>(place: Place, reader: Reader<T>, subject: string, value: unknown): T {
+  try {
+    return reader(subject, value);
+  } catch (error) {
+    throw new FormatError((error as Error).message, place);
+  }
+}
+
+/** Takes the tensors from a file, by name. */
+export function takeTensors<T>(
+  root: Map<string, Json>,
+  reader: Reader<T>,
+  subject: string,
+  file: string,
+): Map<string, T> {
+  const entries = [...objectOf('tensors', root.get('tensors'), { file })];
+  root.delete('tensors');
+  return new Map(entries.map(([name, entry]) => [name, fromFile({ file, tensor: name }, reader, subject, entry)]));
 }
 
 /** An object as JSON whose `tensors` stand a line each: readable, and the same bytes for the same content. */

@@ -11,17 +11,18 @@ import {
   number,
   object,
   type Reader,
+  refuseValue,
+  type Schema,
   text,
   textOrBytes,
 } from '../check.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { FormatError, UnsupportedError } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { FormatError } from '../errors.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
 import { isGridName, NAME_RULE } from '../grids/name.ts';
-import { checkGroups, groupSizeOf, type Scheme, seedOf } from '../quantize/scheme.ts';
-import { type LossKind, lossOf, shapeOf, TENSORS_LIMIT } from './alphas.ts';
-import { membersOf, parseFile, writeLines } from './json.ts';
+import { groupSizeOf, type Scheme, seedOf } from '../quantize/scheme.ts';
+import { type LossKind, lossOf, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
+import { fromFile, parseFile, takeTensors, takeVersion, writeLines } from './json.ts';
 
 export const PLAN_VERSION = 1;
 
@@ -64,38 +65,42 @@ export interface BitPlan {
   readonly tensors: readonly BitPlanTensor[];
 }
 
-const amount = number(0, Number.POSITIVE_INFINITY);
-const planTensorOf = object<BitPlanTensor>('an object', {
-  name: needed(text),
-  shape: needed(shapeOf),
-  grid: needed(text),
+const gridName: Reader<string> = (subject, value) => {
+  const name = text(subject, value);
+  return isGridName(name) ? name : refuseValue(subject, NAME_RULE, name);
+};
+const tensorMembers: Schema<Omit<BitPlanTensor, 'name'>> = {
+  shape: needed(matrixShapeOf),
+  grid: needed(gridName),
   groupSize: needed(groupSizeOf),
   seed: needed(nullable(seedOf)),
-  bpw: needed(amount),
-  alpha: needed(nullable(finite)),
-  predicted: needed(nullable(finite)),
+  bpw: needed(number(0)),
+  alpha: needed(nullable(number(0))),
+  predicted: needed(nullable(number(0))),
+};
+const tensorOf = object<Omit<BitPlanTensor, 'name'>>('an object', tensorMembers);
+const uniformOf = object<NonNullable<BitPlan['uniform']>>('an object', {
+  grid: needed(text),
+  bpw: needed(number(0)),
+  predicted: needed(number(0)),
 });
-
-/** A plan as a caller gives it. */
-export const givenPlan = object<BitPlan>('a plan, as allocate() gives', {
+const head: Schema<Omit<BitPlan, 'tensors'>> = {
   estimator: needed(text),
   loss: needed(lossOf),
   base: needed(nullable(finite)),
-  budget: needed(amount),
+  budget: needed(number(0)),
   scales: needed(flag),
-  bpw: needed(amount),
-  predicted: needed(amount),
-  gap: needed(amount),
-  uniform: needed(
-    nullable(
-      object<NonNullable<BitPlan['uniform']>>('an object', {
-        grid: needed(text),
-        bpw: needed(amount),
-        predicted: needed(amount),
-      }),
-    ),
-  ),
-  tensors: needed(list(planTensorOf, TENSORS_LIMIT)),
+  bpw: needed(number(0)),
+  predicted: needed(number(0)),
+  gap: needed(number(0)),
+  uniform: needed(nullable(uniformOf)),
+};
+const headOf = object('an object', head);
+
+/** A plan as a caller gives it. */
+export const givenPlan = object<BitPlan>('a plan, as allocate() gives', {
+  ...head,
+  tensors: needed(list(object<BitPlanTensor>('an object', { name: needed(text), ...tensorMembers }), TENSORS_LIMIT)),
 });
 
 const gridsByName = mapOf(gridOrName, TENSORS_LIMIT);
@@ -115,67 +120,9 @@ export const planOrGrids: Reader<BitPlan | ReadonlyMap<string, string | Grid>> =
  */
 export function readBitPlan(content: string | Uint8Array, file: string): BitPlan {
   const root = parseFile(textOrBytes('content', content), text('file', file), 'plan');
-  const version = root.take('higgs.plan');
-  if (typeof version !== 'number') {
-    throw new FormatError(`plan must have its version as higgs.plan: got ${show(version)}`, { file });
-  }
-  if (version !== PLAN_VERSION) {
-    const message = `higgs.plan must be ${PLAN_VERSION}, the version this release reads: it is ${version}`;
-    throw new UnsupportedError(`plan ${version}`, message, { file });
-  }
-  const estimator = root.string('estimator');
-  const loss = root.string('loss');
-  if (loss !== 'kl' && loss !== 'perplexity' && loss !== 'relative') {
-    throw new FormatError(`loss must be kl, perplexity or relative: got ${show(loss)}`, { file });
-  }
-  const head = {
-    base: root.optional('base'),
-    budget: root.number('budget', 0),
-    scales: root.boolean('scales'),
-    bpw: root.number('bpw', 0),
-    predicted: root.number('predicted', 0),
-    gap: root.number('gap', 0),
-  };
-  const other = root.take('uniform');
-  let uniform: BitPlan['uniform'] = null;
-  if (other !== null) {
-    const own = membersOf(other, 'uniform', { file });
-    uniform = { grid: own.string('grid'), bpw: own.number('bpw', 0), predicted: own.number('predicted', 0) };
-    own.end();
-  }
-  const tensors = root
-    .object('tensors')
-    .entries()
-    .map(([name, entry]): BitPlanTensor => {
-      const place = { file, tensor: name };
-      const own = membersOf(entry, 'tensor', place);
-      const seed = own.take('seed');
-      if (typeof seed !== 'number' && seed !== null) {
-        throw new FormatError(`seed must be a number or null: got ${show(seed)}`, place);
-      }
-      const tensor = {
-        name,
-        shape: own.shape('shape'),
-        grid: own.string('grid'),
-        groupSize: own.number('groupSize'),
-        seed,
-        bpw: own.number('bpw', 0),
-        alpha: own.optional('alpha', 0),
-        predicted: own.optional('predicted', 0),
-      };
-      own.end();
-      if (!isGridName(tensor.grid)) {
-        throw new FormatError(`grid must be ${NAME_RULE}: got ${show(tensor.grid)}`, place);
-      }
-      try {
-        checkGroups(tensor);
-      } catch (error) {
-        throw new FormatError((error as Error).message, place);
-      }
-      return tensor;
-    });
-  root.end();
-  return { estimator, loss, ...head, uniform, tensors };
+  takeVersion(root, 'higgs.plan', PLAN_VERSION, 'plan must have its', file);
+  const tensors = [...takeTensors(root, tensorOf, 'tensor', file)].map(([name, about]) => ({ name, ...about }));
+  return { ...fromFile({ file }, headOf, 'plan', root), tensors };
 }
 
 /**

@@ -98,7 +98,7 @@ export function predict(
  */
 export function predictPerplexity(prediction: Prediction, perplexity: number): number | null {
   const { loss, delta } = predicted('prediction', prediction);
-  number(0, Number.POSITIVE_INFINITY)('perplexity', perplexity);
+  number(0)('perplexity', perplexity);
   if (loss === 'perplexity') return perplexity + delta;
   return loss === 'kl' ? perplexity * Math.exp(delta) : null;
 }

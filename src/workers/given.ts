@@ -73,7 +73,7 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
     p: 1,
     bits: integer(2, 4)(`${subject}.bits`, bits),
     tables: typedArray(Uint8Array, 48)(`${subject}.tables`, tables),
-    step: number(0, Number.MAX_VALUE)(`${subject}.step`, of('step')),
+    step: number(0)(`${subject}.step`, of('step')),
     zero: integer(0, 127)(`${subject}.zero`, of('zero')),
   };
 }
