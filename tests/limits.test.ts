@@ -20,7 +20,7 @@ function constantsOf(file: string): Row[] {
   const code = readFileSync(join('src', file), 'utf8');
   return [...code.matchAll(/^(?:export )?const ([A-Z_]+)(?:: \w+)? = ([\d(.{-][^;]*);/gm)].flatMap(
     ([, name, expression]) => {
-      if (!/^([\d\s_.e*+\-/(){},]|\w+: )*( as const)?$/.test(expression!)) return [];
+      if (!/^([\d\s_.e<*+\-/(){},]|\w+: )*( as const)?$/.test(expression!)) return [];
       const value: unknown = new Function(`return (${expression!.replace(/ as const$/, '')})`)();
       if (typeof value === 'number') return [{ name: name!, value, file }];
       return Object.entries(value as Record<string, number>).map(([key, value]) => ({
