@@ -5,9 +5,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { Finding } from './runner.ts';
 import { targets } from './targets.ts';
-import { startThread, type Watched } from './thread.ts';
-import type { Finding } from './worker.ts';
+import { startRunner, type Watched } from './watch.ts';
 
 /** Milliseconds of a target's turn, and between two lines of progress. */
 const TURN = 1000;
@@ -45,7 +45,7 @@ const tallies = new Map(
   only.map((name): [string, Tally] => [name, { cases: 0, milliseconds: 0, next: 0, outcomes: new Map() }]),
 );
 const findings: Finding[] = [];
-const thread = startThread();
+const runner = startRunner();
 const began = performance.now();
 let told = began;
 
@@ -62,14 +62,14 @@ if (options.case !== undefined) {
     }
   }
 }
-await thread.end();
+runner.end();
 report();
 process.exitCode = findings.length > 0 ? 1 : 0;
 
 async function turn(target: string, milliseconds: number, count: number): Promise<void> {
   const tally = tallies.get(target)!;
   const from = tally.next;
-  const found: Watched = await thread.run({ target, seed, from, milliseconds, count });
+  const found: Watched = await runner.run({ target, seed, from, milliseconds, count });
   if ('fault' in found) {
     const { fault, index } = found;
     const isNew = !findings.some((other) => other.target === target && other.fault === fault);

@@ -1,6 +1,6 @@
-// The thread that runs cases: it may hang or run out of memory, and is then ended and started anew (thread.ts).
+// The process that runs cases: it may hang or run out of memory, and is then ended and started anew (watch.ts).
 
-import { parentPort, workerData } from 'node:worker_threads';
+import { openSync, writeSync } from 'node:fs';
 import type { Files } from './checkpoint.ts';
 import { minimised } from './minimise.ts';
 import { judge, type Verdict } from './oracle.ts';
@@ -37,8 +37,9 @@ export interface Turn {
   findings: Finding[];
 }
 
-// Index of the case at work, for who watches.
-const progress = new Int32Array(workerData as SharedArrayBuffer);
+// A file with the index of the case at work, for who watches.
+const progress = openSync(process.argv[2], 'r+');
+const word = new Uint32Array(1);
 const world = await openWorld();
 
 // Waits between attempts cost nothing here.
@@ -84,7 +85,8 @@ async function take({ target: name, seed, from, milliseconds, count }: Order): P
   const used = process.cpuUsage();
   let index = from;
   for (; index < from + count && performance.now() - began < milliseconds; index++) {
-    Atomics.store(progress, 0, index);
+    word[0] = index;
+    writeSync(progress, word, 0, 4, 0);
     const input = target.make(randomOf(seed, name, index), world);
     const { outcome, fault } = await runInput(target, input);
     const kind = outcome ?? `FAULT ${kindOf(fault!)}`;
@@ -102,15 +104,11 @@ async function take({ target: name, seed, from, milliseconds, count }: Order): P
   return { cases: index - from, milliseconds: (user + system) / 1000, outcomes: [...outcomes], findings };
 }
 
-parentPort!.on('message', (order: Order) => {
+process.on('message', (order: Order) => {
   take(order).then(
-    (turn) => parentPort!.postMessage(turn),
-    (error) =>
-      queueMicrotask(() =>
-        wait(() => {
-          throw error;
-        }),
-      ), // a fault of this program ends the thread
+    (turn) => process.send!(turn),
+    (error) => process.send!({ fault: `a fault of the fuzzer: ${error?.stack}`, index: word[0] }),
   );
 });
-parentPort!.postMessage('ready');
+process.on('disconnect', () => process.exit());
+process.send!('ready');
