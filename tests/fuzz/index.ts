@@ -5,6 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { kindOf } from './oracle.ts';
 import type { Finding } from './runner.ts';
 import { targets } from './targets.ts';
 import { startRunner, type Watched } from './watch.ts';
@@ -69,7 +70,7 @@ process.exitCode = findings.length > 0 ? 1 : 0;
 async function turn(target: string, milliseconds: number, count: number): Promise<void> {
   const tally = tallies.get(target)!;
   const from = tally.next;
-  const found: Watched = await runner.run({ target, seed, from, milliseconds, count });
+  const found: Watched = await runner.run({ target, seed, from, milliseconds, count, known: kindsOf(target) });
   if ('fault' in found) {
     const { fault, index } = found;
     const isNew = !findings.some((other) => other.target === target && other.fault === fault);
@@ -84,6 +85,10 @@ async function turn(target: string, milliseconds: number, count: number): Promis
   for (const [outcome, cases] of found.outcomes)
     tally.outcomes.set(outcome, (tally.outcomes.get(outcome) ?? 0) + cases);
   findings.push(...found.findings);
+}
+
+function kindsOf(target: string): string[] {
+  return findings.filter((found) => found.target === target).map(({ fault }) => kindOf(fault));
 }
 
 function tell(): void {

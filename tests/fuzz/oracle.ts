@@ -59,3 +59,10 @@ function placeOf({ stack = '' }: Error): string {
   const at = /\n\s+at (?:async )?([\w.#$<> ]+?) \(/.exec(stack)?.[1];
   return at ? ` (in ${at})` : '';
 }
+
+/** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
+export function kindOf(fault: string): string {
+  const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
+  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
+  return `${what}${message.slice(0, 24)}${place}`;
+}

@@ -3,7 +3,7 @@
 import { openSync, writeSync } from 'node:fs';
 import type { Files } from './checkpoint.ts';
 import { minimised } from './minimise.ts';
-import { judge, type Verdict } from './oracle.ts';
+import { judge, kindOf, type Verdict } from './oracle.ts';
 import { randomOf } from './random.ts';
 import { openWorld, type Target } from './target.ts';
 import { targets } from './targets.ts';
@@ -16,6 +16,8 @@ export interface Order {
   milliseconds: number;
   /** Most cases. */
   count: number;
+  /** Kinds of faults that were found before: they are counted only. */
+  known: readonly string[];
 }
 
 /** A case that did not end as it may. */
@@ -55,8 +57,6 @@ for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir'] a
 }
 process.on('unhandledRejection', (reason) => note(`an unhandled rejection: ${String(reason).slice(0, 200)}`));
 
-const known = new Set<string>();
-
 async function runInput({ run, subjects = ['memory'], theirs }: Target, files: Files): Promise<Verdict> {
   noise = undefined;
   let verdict: Verdict;
@@ -70,16 +70,10 @@ async function runInput({ run, subjects = ['memory'], theirs }: Target, files: F
   return noise === undefined ? verdict : { fault: noise };
 }
 
-/** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
-function kindOf(fault: string): string {
-  const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
-  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
-  return `${what}${message.slice(0, 24)}${place}`;
-}
-
-async function take({ target: name, seed, from, milliseconds, count }: Order): Promise<Turn> {
+async function take({ target: name, seed, from, milliseconds, count, known }: Order): Promise<Turn> {
   const target = targets.find((own) => own.name === name)!;
   const outcomes = new Map<string, number>();
+  const told = new Set(known);
   const findings: Finding[] = [];
   const began = performance.now();
   const used = process.cpuUsage();
@@ -89,10 +83,10 @@ async function take({ target: name, seed, from, milliseconds, count }: Order): P
     writeSync(progress, word, 0, 4, 0);
     const input = target.make(randomOf(seed, name, index), world);
     const { outcome, fault } = await runInput(target, input);
-    const kind = outcome ?? `FAULT ${kindOf(fault!)}`;
+    const kind = outcome ?? `FAULT ${kindOf(fault)}`;
     outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
-    if (fault === undefined || known.has(`${name} ${kind}`)) continue;
-    known.add(`${name} ${kind}`);
+    if (fault === undefined || told.has(kindOf(fault))) continue;
+    told.add(kindOf(fault));
     const isSame = async (files: Files) => {
       const other = (await runInput(target, files)).fault;
       return other !== undefined && kindOf(other) === kindOf(fault);
