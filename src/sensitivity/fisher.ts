@@ -41,11 +41,12 @@ export async function fisherAlphas(work: Work): Promise<Found> {
     const values = results.map(ofDraws);
     // Draws of one sequence are not independent, but all that there is for one sequence alone.
     const means = values.map((own) => meanOf(own).mean);
-    const { mean, error } = meanOf(means.length > 1 ? means : values[0]);
-    checkAlpha(mean, name);
+    const { mean, error: unscaled } = meanOf(means.length > 1 ? means : values[0]);
+    const [alpha, error] = [factor * mean, unscaled && factor * unscaled];
+    checkAlpha(work, name, alpha, error);
     tensors.set(name, {
-      alpha: rounded(factor * mean),
-      error: error === null ? null : rounded(factor * error),
+      alpha: rounded(alpha),
+      error: error === null ? null : rounded(error),
       r2: null,
       shape: [rows, cols],
       levels: [],

@@ -60,7 +60,17 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
       onPartial?.(writePartial({ key, results }));
     };
     const { draws: drawn } = settings;
-    const run = { session, sequences, seed, draws: drawn, levels, norms: squaredNorms(session), results, record };
+    const run = {
+      file: folder.name,
+      session,
+      sequences,
+      seed,
+      draws: drawn,
+      levels,
+      norms: squaredNorms(session),
+      results,
+      record,
+    };
     const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
     const { base, tensors } = await measure({ ...run, onProgress, signal });
     const { estimator: __, ...about } = noted;

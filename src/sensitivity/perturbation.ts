@@ -42,7 +42,7 @@ export async function noiseAlphas(work: Work): Promise<Found> {
       });
       const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
       const name = tensorName(layer, matrix);
-      checkAlpha(alpha, name);
+      checkAlpha(work, name, alpha, error);
       tensors.set(name, {
         alpha: rounded(alpha),
         error: error === null ? null : rounded(error),

@@ -8,6 +8,8 @@ import type { Session } from './session.ts';
 import type { SensitivityProgress, Steps } from './steps.ts';
 
 export interface Work {
+  /** The checkpoint's folder, for messages. */
+  readonly file: string;
   readonly session: Session;
   /** `undefined` for those that the model has yet to sample. */
   readonly sequences: (Sequence | undefined)[];
@@ -56,9 +58,10 @@ export function placeSequence({ measuring }: Session, { ids, targets }: Sequence
 }
 
 /** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
-export function checkAlpha(alpha: number, tensor: string): void {
-  if (Number.isFinite(alpha)) return;
-  throw new FormatError(`sensitivity must be a finite number, which needs finite weights: it is ${alpha}`, { tensor });
+export function checkAlpha({ file }: Work, tensor: string, alpha: number, error: number | null): void {
+  if (Number.isFinite(alpha) && Number.isFinite(error ?? 0)) return;
+  const message = `sensitivity must be a finite number, which needs finite weights: it is ${alpha}${error === null ? '' : ` ± ${error}`}`;
+  throw new FormatError(message, { file, tensor });
 }
 
 /** Six digits: errors are larger, and the file is for people, too. */
