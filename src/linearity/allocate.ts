@@ -1,7 +1,7 @@
 // From tensors, sensitivities and a budget of bits to a plan: the least Σ α · mse(grid) that the bits allow.
 
 import { checkInteger } from '../check.ts';
-import { show } from '../excerpt.ts';
+import { excerpt } from '../excerpt.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import { TRELLIS_COLS } from '../grids/trellis.ts';
 import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
@@ -81,13 +81,13 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
       (grid) => storedBits(tensor, grid, options, true) / 8 < bytes,
     );
     if (grids.length === 0) {
-      if (keep) throw new RangeError(`grid of ${show(name)} must make it smaller: ${keep.name} does not`);
+      if (keep) throw new RangeError(`grid of ${excerpt(name)} must make it smaller: ${keep.name} does not`);
       continue;
     }
     const alpha = alphaOf(alphas, name, shape);
     if (alpha === null && !keep) {
       throw new RangeError(
-        `sensitivities must have every tensor whose grid is free: ${show(name)} has none; exclude it or give its grid`,
+        `sensitivities must have every tensor whose grid is free: ${excerpt(name)} has none; exclude it or give its grid`,
       );
     }
     const choices = {
@@ -217,8 +217,8 @@ function storedBits({ shape }: PlanTensor, grid: Grid, { groupSize, seed }: Offe
 
 function checkShape(name: string, shape: readonly number[]): void {
   if (shape.length < 2 || shape.length > 3)
-    throw new RangeError(`shape of ${show(name)} must have two or three sizes: got ${shape.length}`);
-  for (const size of shape) checkInteger(`size of ${show(name)}`, size, 1);
+    throw new RangeError(`shape of ${excerpt(name)} must have two or three sizes: got ${shape.length}`);
+  for (const size of shape) checkInteger(`size of ${excerpt(name)}`, size, 1);
 }
 
 function countOf({ shape }: PlanTensor): number {
@@ -231,7 +231,7 @@ function alphaOf({ tensors }: Alphas, name: string, shape: readonly number[]): n
   if (!found) return null;
   if (found.shape && String(found.shape) !== String(shape)) {
     throw new RangeError(
-      `sensitivity of ${show(name)} must be of a tensor [${shape.join(', ')}]: it is of [${found.shape.join(', ')}]`,
+      `sensitivity of ${excerpt(name)} must be of a tensor [${shape.join(', ')}]: it is of [${found.shape.join(', ')}]`,
     );
   }
   return Math.max(0, found.alpha);

@@ -60,19 +60,9 @@ export async function measureSensitivity(folder: Folder, options: SensitivityOpt
       onPartial?.(writePartial({ key, results }));
     };
     const { draws: drawn } = settings;
-    const run = {
-      file: folder.name,
-      session,
-      sequences,
-      seed,
-      draws: drawn,
-      levels,
-      norms: squaredNorms(session),
-      results,
-      record,
-    };
+    const run = { session, sequences, seed, draws: drawn, levels, norms: squaredNorms(session), results, record };
     const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
-    const { base, tensors } = await measure({ ...run, onProgress, signal });
+    const { base, tensors } = await measure({ ...run, file: folder.name, onProgress, signal });
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };
