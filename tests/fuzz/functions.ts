@@ -1,10 +1,9 @@
 // Public functions, with arguments that work, and values that none of them expects.
 
 import { createSampler } from '../../src/decoder.ts';
-import { readAlphas, readBitPlan } from '../../src/index.ts';
+import { type Higgs, readAlphas, readBitPlan } from '../../src/index.ts';
 import { normals } from '../bits.ts';
 import { memoryFolder, memoryOutput, safetensors, tensorOf } from '../checkpoints.ts';
-import type { World } from './target.ts';
 
 /** A function, its parameters by name, and arguments that work, made anew for each call. */
 export interface PublicFunction {
@@ -31,7 +30,7 @@ const tensors = [
 const scheme = ['grid', 'groupSize', 'seed', 'signs'];
 const planning = ['bpw', 'grids', 'groupSize', 'seed', 'signs', 'scales', 'minBits', 'maxBits'];
 
-export function functionsOf({ higgs }: World): readonly PublicFunction[] {
+export async function functionsOf(higgs: Higgs): Promise<readonly PublicFunction[]> {
   const matrix = () => higgs.quantize(normals(120), { rows: 2, cols: 60, grid: 'p1n16', groupSize: 32 });
   return [
     {
@@ -79,6 +78,9 @@ export function functionsOf({ higgs }: World): readonly PublicFunction[] {
     { name: 'readBitPlan', parameters: ['content', 'file'], args: () => ['{"higgs.plan":1}', 'x'], call: readBitPlan },
   ];
 }
+
+/** What hostile functions throw; it may come through, for a caller's own errors do. */
+export const THROWN = 'thrown by a hostile value';
 
 /** Ways to make a hostile value, by what it is. */
 export const HOSTILE: Readonly<Record<string, () => unknown>> = {

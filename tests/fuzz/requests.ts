@@ -1,11 +1,8 @@
 // Requests of public functions: in the places of some arguments, and of members of some, stand values that are not expected there.
 
-import { functionsOf, HOSTILE, type PublicFunction } from './functions.ts';
+import { HOSTILE, type PublicFunction, THROWN } from './functions.ts';
 import { NUMBERS, type Random, TEXTS } from './random.ts';
-import { CASE_NAME, caseOf, choicesOf, type Target, type World } from './target.ts';
-
-/** What hostile functions of the caller throw: it may come through. */
-const THROWN = 'thrown by a hostile value';
+import { CASE_NAME, caseOf, choicesOf, type Target } from './target.ts';
 
 /** A value in a place: `{ hostile: 'a Map' }` is made when the case runs, others stand as they are. */
 interface Change {
@@ -25,23 +22,17 @@ function randomChange({ parameters, members = {} }: PublicFunction, random: Rand
   return { parameter, ...(own && random.chance(0.9) && { member: random.pick(own) }), value };
 }
 
-let known: readonly PublicFunction[] | undefined;
-function functions(world: World): readonly PublicFunction[] {
-  known ??= functionsOf(world).filter(({ parameters }) => parameters.length > 0);
-  return known;
-}
-
 export const request: Target = {
   name: 'request',
   subjects: ['memory', 'must', 'cannot'],
-  make(random, world) {
-    const own = random.pick(functions(world));
+  make(random, { functions }) {
+    const own = random.pick(functions.filter(({ parameters }) => parameters.length > 0));
     const changes = Array.from({ length: 1 + random.below(2) }, () => randomChange(own, random));
     return { [CASE_NAME]: caseOf({ name: own.name, changes }) };
   },
-  async run(files, world) {
+  async run(files, { functions }) {
     const { name, changes } = choicesOf<{ name: string; changes: Change[] }>(files);
-    const own = functions(world).find((each) => each.name === name)!;
+    const own = functions.find((each) => each.name === name)!;
     const args = await own.args();
     for (const { parameter, member, value } of changes) {
       const i = own.parameters.indexOf(parameter);
