@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
 import { memoryFolder, memoryOutput, rawTensor, safetensors, type Tensor, tensorOf } from './checkpoints.ts';
 import { encodeDraft, refit } from './fuzz/checkpoint.ts';
-import { configs, modelFolder, shapesOf } from './models.ts';
+import { configs, modelFolder, randomFile, shapesOf } from './models.ts';
 
 const higgs = await load();
 
@@ -118,6 +118,21 @@ test('measureSensitivity() names the folder whose weights are not finite', async
     (error: Error) => `${error.name}: ${error.message}`,
   );
   assert.match(error, /^FormatError: memory: tensor "model\.\S+": sensitivity must be a finite number, .*: it is NaN/);
+});
+
+test('measureSensitivity() takes more draws than a call takes arguments', async () => {
+  const config = { ...configs.llama, num_hidden_layers: 1, hidden_size: 2, intermediate_size: 2, vocab_size: 3 };
+  const small = {
+    ...config,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+    head_dim: 2,
+    eos_token_id: 0,
+    bos_token_id: 0,
+  };
+  const options = { sequences: 1, tokens: 2, source: 'random', draws: 20_000 } as const;
+  const { tensors } = await higgs.measureSensitivity(modelFolder(small, randomFile(small, ['F32'])), options);
+  assert.is(tensors.size, 9);
 });
 
 test.run();

@@ -93,17 +93,16 @@ async function traces(session: Session, seed: number, sequence: number, steps: S
     await steps.next(0);
   }
   const [nll, head] = [meanSum(0), meanSum(1)];
-  const found: number[] = [];
+  const found: number[][] = [];
   for (let layer = layers - 1; layer >= 0; layer--) {
     run({ kind: 'feedForwardBack', layer });
     await steps.next(tokens / (3 * layers));
     run({ kind: 'attentionBack', layer });
-    const own = Array.from({ length: MATRICES_PER_LAYER * draws }, (_, row) => meanSum(row));
-    found.unshift(...own);
+    found.unshift(Array.from({ length: MATRICES_PER_LAYER * draws }, (_, row) => meanSum(row)));
     await steps.next(tokens / (3 * layers));
   }
   run({ kind: 'embeddingBack' });
   const embedding = Array.from({ length: draws }, (_, row) => meanSum(row));
   await steps.next(0);
-  return [...found, ...embedding, head, nll];
+  return [...found.flat(), ...embedding, head, nll];
 }

@@ -13,7 +13,7 @@ const MESSAGE_LIMIT = 3000;
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 // Words of engines and of `String(value)`.
 const RAW =
-  /is not a function|is not iterable|is not a constructor|not defined|Cannot (read|set|access|convert|mix|assign|destructure)|Invalid (array|string|typed array|regular|time|count|code|URL)|[Cc]all stack|out of (bounds|memory|range)|allocation failed|unreachable|Unexpected (token [^:]|end of|non-wh)|not valid JSON|\[object |\bundefined\b|\bnull \(|Unterminated|detached|WebAssembly\.|Reduce of empty|circular structure|BigInt|Symbol\(|offset is/;
+  /is not a function|is not iterable|is not a constructor|not defined|Cannot (read|set|access|convert|mix|assign|destructure)|Invalid (array|string|typed array|regular|time|count|code|URL)|[Cc]all stack|out of (bounds|memory|range)|allocation failed|unreachable|Unexpected (token [^:]|end of|non-wh)|not valid JSON|\[object |\bundefined\b|\bnull \(|Unterminated|detached|WebAssembly\.\w+\(|Reduce of empty|circular structure|Symbol\(|offset is/;
 
 /** The kind of an outcome, for counting, or what is wrong with it. */
 export type Verdict = { outcome: string; fault?: undefined } | { fault: string; outcome?: undefined };

@@ -34,16 +34,28 @@ export const request: Target = {
     const { name, changes } = choicesOf<{ name: string; changes: Change[] }>(files);
     const own = functions.find((each) => each.name === name)!;
     const args = await own.args();
+    const spoilt = new Set<number>(); // arguments that are no objects of ours any more
     for (const { parameter, member, value } of changes) {
       const i = own.parameters.indexOf(parameter);
       const hostile = (value as { hostile?: string } | null)?.hostile;
       const made = hostile === undefined ? value : HOSTILE[hostile]();
-      args[i] = member === undefined ? made : { ...(args[i] as object), [member]: made };
+      if (member === undefined) {
+        args[i] = made;
+        spoilt.add(i);
+      } else if (!spoilt.has(i)) args[i] = { ...(args[i] as object), [member]: made };
     }
     try {
       await own.call(...(args as never[]));
     } catch (error) {
-      if (!(error instanceof Error && (error.message === THROWN || error.name === 'AbortError'))) throw error;
+      if (!isCallers(error)) throw error;
     }
   },
 };
+
+// What the caller's own functions threw, and what comes of a class among them, which is a function until it is called.
+function isCallers(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    error.message === THROWN || error.name === 'AbortError' || error.message.startsWith('Class constructor Hostile')
+  );
+}

@@ -1,6 +1,7 @@
 // The process that runs cases: it may hang or run out of memory, and is then ended and started anew (watch.ts).
 
 import { openSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Files } from './checkpoint.ts';
 import { minimised } from './minimise.ts';
 import { judge, kindOf, type Verdict } from './oracle.ts';
@@ -42,6 +43,7 @@ export interface Turn {
 // A file with the index of the case at work, for who watches.
 const progress = openSync(process.argv[2], 'r+');
 const word = new Uint32Array(1);
+process.chdir(dirname(process.argv[2])); // some texts are names of files that can be made
 const world = await openWorld();
 
 // Waits between attempts cost nothing here.
