@@ -10,6 +10,15 @@ export function expect(holds: boolean, what: string): asserts holds {
 
 /** Longest message: some excerpts, each of whose characters may take eight. */
 const MESSAGE_LIMIT = 3000;
+/** StateError: of what is closed. */
+const CLASSES: readonly string[] = [
+  'TypeError',
+  'RangeError',
+  'FormatError',
+  'UnsupportedError',
+  'FileError',
+  'StateError',
+];
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 // Words of engines and of `String(value)`.
 const RAW =
@@ -28,9 +37,7 @@ export function judge(error: unknown, subjects: readonly string[], theirs?: RegE
   if (!(error instanceof Error)) return { fault: `threw what is no error: ${typeof error}` };
   const { name, message } = error;
   const fault = (what: string): Verdict => ({ fault: `${what}: ${name}: ${firstOf(message)}${placeOf(error)}` });
-  if (!['TypeError', 'RangeError', 'FormatError', 'UnsupportedError', 'FileError'].includes(name)) {
-    return fault('an error of no class of ours');
-  }
+  if (!CLASSES.includes(name)) return fault('an error of no class of ours');
   if (UNPRINTABLE.test(message)) return fault('a message that is not one printable line');
   if (message.length > MESSAGE_LIMIT) return fault(`a message of ${message.length} characters`);
   const own = message.replace(/"(?:[^"\\]|\\.)*"?/g, '""');
@@ -64,5 +71,5 @@ function placeOf({ stack = '' }: Error): string {
 export function kindOf(fault: string): string {
   const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
   const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
-  return `${what}${message.slice(0, 24)}${place}`;
+  return `${what}: ${message.slice(0, 24)}${place}`;
 }

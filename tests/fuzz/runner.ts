@@ -57,6 +57,12 @@ const note = (what: string) => {
 for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir'] as const) {
   console[method] = (...words: unknown[]) => note(`wrote to the console: ${String(words[0]).slice(0, 100)}`);
 }
+for (const stream of [process.stdout, process.stderr]) {
+  stream.write = (text: string | Uint8Array) => {
+    note(`wrote to the terminal: ${String(text).slice(0, 100)}`);
+    return true;
+  };
+}
 process.on('unhandledRejection', (reason) => note(`an unhandled rejection: ${String(reason).slice(0, 200)}`));
 
 async function runInput({ run, subjects = ['memory'], theirs }: Target, files: Files): Promise<Verdict> {
