@@ -106,7 +106,7 @@ if (wanted.has('--tests'))
     'tests',
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
-if (wanted.has('--fuzz')) await bundle('tests/fuzz', ['index.ts', 'worker.ts']);
+if (wanted.has('--fuzz')) await bundle('tests/fuzz', ['index.ts', 'runner.ts']);
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
   await bundle('bench', [

@@ -68,7 +68,7 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const norms = squaredNorms(fisher);
   const results: number[][] = [];
   const { base } = await fisherAlphas({
-    ...{ session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },
+    ...{ file: folder.name, session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },
     record: (result) => results.push(result),
     recordSampled: () => {},
     ...{ onProgress: undefined, signal: undefined },

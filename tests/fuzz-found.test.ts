@@ -1,10 +1,11 @@
-// What the fuzzer found in quantized checkpoints whose checksums hold: each file as short as it was made, and what is said of it.
+// What the fuzzer found, as short as it was made, and what is said of it: quantized checkpoints whose checksums hold, and plain ones.
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
-import { memoryFolder, rawTensor, type Tensor, tensorOf } from './checkpoints.ts';
+import { memoryFolder, memoryOutput, rawTensor, safetensors, type Tensor, tensorOf } from './checkpoints.ts';
 import { encodeDraft, refit } from './fuzz/checkpoint.ts';
+import { configs, modelFolder, randomFile, shapesOf } from './models.ts';
 
 const higgs = await load();
 
@@ -82,6 +83,56 @@ test('inspectCheckpoint() refuses a tensor that is there quantized and as it was
   const message = 'tensor "a": tensor must be quantized or as it was: it is both';
   await rejects(higgs.inspectCheckpoint(twice), message);
   await rejects(higgs.verifyCheckpoint(twice), message);
+});
+
+test('verifyCheckpoint() takes the original of weights that err by a thousandth, where roundings are seen', async () => {
+  const bits = Uint32Array.of(0x3cca619e, 0x006ce3ee, 0x3d85b8dd, 0x3e73670a);
+  const tensor = { dtype: 'F32', shape: [2, 2, 1], bytes: new Uint8Array(bits.buffer) };
+  const input = memoryFolder({ 'model.safetensors': safetensors({ 'experts.w1.weight': tensor }) });
+  const output = memoryOutput();
+  await higgs.quantizeCheckpoint(input, output, {
+    grid: 'p1n256',
+    groupSize: 32,
+    seed: 2 ** 32 - 1,
+    scaleSearch: true,
+  });
+  const { tensors } = await higgs.verifyCheckpoint(output.folder(), { against: input });
+  assert.ok(tensors[0].relativeError > 4e-6 && tensors[0].relativeError < 5e-6);
+});
+
+test('measureSensitivity() names the folder whose weights are not finite', async () => {
+  const config = { ...configs.llama, num_hidden_layers: 1 };
+  const tensors = Object.fromEntries(
+    shapesOf(config).map(([name, shape]) => {
+      const count = shape.reduce((product, size) => product * size, 1);
+      return [name, tensorOf('F32', shape, new Float32Array(count).fill(Number.POSITIVE_INFINITY))];
+    }),
+  );
+  const measured = higgs.measureSensitivity(modelFolder(config, safetensors(tensors)), {
+    sequences: 1,
+    tokens: 2,
+    source: 'random',
+  });
+  const error = await measured.then(
+    () => 'it did not fail',
+    (error: Error) => `${error.name}: ${error.message}`,
+  );
+  assert.match(error, /^FormatError: memory: tensor "model\.\S+": sensitivity must be a finite number, .*: it is NaN/);
+});
+
+test('measureSensitivity() takes more draws than a call takes arguments', async () => {
+  const config = { ...configs.llama, num_hidden_layers: 1, hidden_size: 2, intermediate_size: 2, vocab_size: 3 };
+  const small = {
+    ...config,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+    head_dim: 2,
+    eos_token_id: 0,
+    bos_token_id: 0,
+  };
+  const options = { sequences: 1, tokens: 2, source: 'random', draws: 20_000 } as const;
+  const { tensors } = await higgs.measureSensitivity(modelFolder(small, randomFile(small, ['F32'])), options);
+  assert.is(tensors.size, 9);
 });
 
 test.run();

@@ -117,7 +117,6 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
 
 /** The best plan. @param budget bits per weight @throws {RangeError} when no plan is that small */
 export function planOf({ planned, problem, weights }: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
-  if (budget === Infinity) throw new RangeError('bits per weight must be finite: got Infinity');
   const least = problem.least / Math.max(1, weights);
   const bits = bitsOf(budget, weights);
   if (!(bits >= problem.least)) {

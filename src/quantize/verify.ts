@@ -17,6 +17,8 @@ import { relativeError } from './scheme.ts';
 const READ_BYTES = 4 << 20;
 /** How far recomputed sums of squares may be from those noted, relatively: the roundings of weights and sums in f32. */
 const SUM_TOLERANCE = 1e-4;
+/** What roundings in f32 come to, relative to the norm: up to 12 stages of the transform, and four products. It tells where errors are small. */
+const ROUNDING = 2 ** -20;
 /** And absolutely, for one weight: squares below f32's smallest normal number are not counted when quantizing. */
 const SQUARE_FLOOR = 2 ** -126;
 
@@ -92,8 +94,11 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
     const notedError = relativeError(own.error, own.norm);
     const sums = against ? await recompute(tensor, against, pool, advance) : own;
     const report = { ...tensorReport(tensor, sums), notedError };
-    const slack = tensor.rows * tensor.cols * SQUARE_FLOOR;
-    if (!close(sums.error, own.error, slack) || !close(sums.norm, own.norm, slack)) {
+    // (e + r)² where e is known and r is rounding: what is added is 2·e·r + r² at most.
+    const [error, rounding] = [Math.sqrt(own.error), ROUNDING * Math.sqrt(own.norm)];
+    const floor = tensor.rows * tensor.cols * SQUARE_FLOOR;
+    const slack = floor + rounding * (2 * error + rounding);
+    if (!close(sums.error, own.error, slack) || !close(sums.norm, own.norm, floor)) {
       const [wanted, found] = [notedError, report.relativeError].map((t2) => t2.toPrecision(6));
       const message = `t² must be ${wanted}, as noted when it was quantized: it is ${found}, so this is not the original`;
       throw new FormatError(message, { file: tensor.packed.file.file, tensor: tensor.name });

@@ -40,11 +40,12 @@ export async function fisherAlphas(work: Work): Promise<Found> {
     const values = results.map(ofDraws);
     // Draws of one sequence are not independent, but all that there is for one sequence alone.
     const means = values.map((own) => meanOf(own).mean);
-    const { mean, error } = meanOf(means.length > 1 ? means : values[0]);
-    checkAlpha(mean, name);
+    const { mean, error: unscaled } = meanOf(means.length > 1 ? means : values[0]);
+    const [alpha, error] = [factor * mean, unscaled && factor * unscaled];
+    checkAlpha(work, name, alpha, error);
     tensors.set(name, {
-      alpha: rounded(factor * mean),
-      error: error === null ? null : rounded(factor * error),
+      alpha: rounded(alpha),
+      error: error === null ? null : rounded(error),
       r2: null,
       shape: [rows, cols],
       levels: [],
@@ -86,15 +87,15 @@ async function traces(session: Session, seed: number, sequence: number, steps: S
     await steps.next(0);
   }
   const [nll, head] = [meanSum(0), meanSum(1)];
-  const found: number[] = [];
+  const found: number[][] = [];
   for (let block = blocks - 1; block >= 0; block--) {
     run({ kind: 'back', block });
     const weights = weightsOf(state.blocks[block]).length;
-    found.unshift(...Array.from({ length: weights * draws }, (_, row) => meanSum(row)));
+    found.unshift(Array.from({ length: weights * draws }, (_, row) => meanSum(row)));
     await steps.next((2 * tokens) / (3 * blocks));
   }
   run({ kind: 'embeddingBack' });
   const embedding = Array.from({ length: draws }, (_, row) => meanSum(row));
   await steps.next(0);
-  return [...found, ...embedding, head, nll];
+  return [...found.flat(), ...embedding, head, nll];
 }

@@ -94,7 +94,7 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
     const norms = squaredNorms(session);
     const run = { session, sequences, seed, draws: drawn, levels, norms, results, record, recordSampled };
     const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
-    const { base, tensors } = await measure({ ...run, onProgress, signal });
+    const { base, tensors } = await measure({ ...run, file: folder.name, onProgress, signal });
     await folder.unchanged?.();
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';

@@ -47,7 +47,7 @@ export async function noiseAlphas(work: Work): Promise<Found> {
         return base === null ? found : found.map((delta) => base * (exp(delta) - 1));
       });
       const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
-      checkAlpha(alpha, name);
+      checkAlpha(work, name, alpha, error);
       tensors.set(name, {
         alpha: rounded(alpha),
         error: error === null ? null : rounded(error),

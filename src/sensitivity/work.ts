@@ -7,6 +7,8 @@ import type { Session } from './session.ts';
 import { type Sequence, sampledIds } from './tokens.ts';
 
 export interface Work {
+  /** The checkpoint's folder, for messages. */
+  readonly file: string;
   readonly session: Session;
   /** `undefined` for those that the model has yet to sample. */
   readonly sequences: (Sequence | undefined)[];
@@ -44,9 +46,10 @@ export interface Found {
 }
 
 /** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
-export function checkAlpha(alpha: number, tensor: string): void {
-  if (Number.isFinite(alpha)) return;
-  throw new FormatError(`sensitivity must be a finite number, which needs finite weights: it is ${alpha}`, { tensor });
+export function checkAlpha({ file }: Work, tensor: string, alpha: number, error: number | null): void {
+  if (Number.isFinite(alpha) && Number.isFinite(error ?? 0)) return;
+  const message = `sensitivity must be a finite number, which needs finite weights: it is ${alpha}${error === null ? '' : ` ± ${error}`}`;
+  throw new FormatError(message, { file, tensor });
 }
 
 /** Six digits: errors are larger, and the file is for people, too. */

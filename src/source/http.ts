@@ -78,9 +78,7 @@ export async function openUrl(path: string, options: HttpOptions): Promise<Sourc
       if (start === end) return new ArrayBuffer(0);
       return request(path, { range: `bytes=${start}-${end - 1}` }, options, async (response) => {
         if (response.status === 206 && tagOf(response) === tag && sizeOf(response, path) === byteLength) {
-          const bytes = await readUpTo(response, end - start);
-          if (bytes) return bytes;
-          throw new FormatError(`server must give the ${end - start} bytes asked for: it gives more`, { file: path });
+          return readPart(response, path, end - start);
         }
         await response.body?.cancel();
         const message = 'file must stay as it is while it is read: the server has another one now';
@@ -154,25 +152,38 @@ function tagOf(response: Response): string | null {
 }
 
 async function readWhole(response: Response, path: string): Promise<ArrayBuffer> {
-  const bytes = await readUpTo(response, WHOLE_LIMIT);
-  if (bytes) return bytes;
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  if (await readUpTo(response, WHOLE_LIMIT, (part) => parts.push(part))) return new Blob(parts).arrayBuffer();
   const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not`;
   throw new UnsupportedError('range requests', message, { file: path });
 }
 
-// The body, or undefined where it has more than `limit` bytes: what a server sends beyond them is not kept.
-async function readUpTo(response: Response, limit: number): Promise<ArrayBuffer | undefined> {
-  const parts: Uint8Array<ArrayBuffer>[] = [];
+async function readPart(response: Response, path: string, byteLength: number): Promise<ArrayBuffer> {
+  const bytes = new Uint8Array(byteLength);
+  let at = 0;
+  const put = (part: Uint8Array<ArrayBuffer>) => {
+    bytes.set(part, at);
+    at += part.length;
+  };
+  if (await readUpTo(response, byteLength, put)) return at === byteLength ? bytes.buffer : bytes.buffer.slice(0, at);
+  throw new FormatError(`server must give the ${byteLength} bytes asked for: it gives more`, { file: path });
+}
+
+// Gives the body out in parts; false where it has more than `limit` bytes, which are not read to their end.
+async function readUpTo(
+  response: Response,
+  limit: number,
+  take: (part: Uint8Array<ArrayBuffer>) => void,
+): Promise<boolean> {
+  const reader = response.body?.getReader();
   let byteLength = 0;
-  if (!response.body) return response.arrayBuffer();
-  const reader = response.body.getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+  for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
     byteLength += part.value.length;
     if (byteLength > limit) {
-      await reader.cancel();
-      return undefined;
+      await reader?.cancel();
+      return false;
     }
-    parts.push(part.value);
+    take(part.value);
   }
-  return new Blob(parts).arrayBuffer();
+  return true;
 }

@@ -43,6 +43,9 @@ const alphaSeeds = [
   { source: 'paper', alpha: Object.fromEntries(names.map((name) => [name.replace('.weight', ''), 0.19])) },
 ];
 
+/** Sensitivities whose sums and products leave the range of numbers. */
+const ODD = [1e308, 1.7e308, 5e-324, 1e-300, 0, -1e308, 1e40];
+
 interface Choices {
   way: 'bpw' | 'size' | 'tradeoff';
   budget: number;
@@ -95,7 +98,9 @@ export const alphas: Target = {
     };
     if (random.chance(0.5)) {
       const often = random.float();
-      const odd = () => (random.chance(often) ? random.pick([1e308, 1.7e308, 5e-324, 1e-300, 0, -1e308, 1e40]) : 0.3);
+      const one = random.pick(ODD);
+      const isAlike = random.chance(0.3);
+      const odd = () => (isAlike ? one : random.chance(often) ? random.pick(ODD) : 0.3);
       for (const own of Object.values(seed.tensors ?? {})) own.alpha = odd();
       if (seed.alpha) for (const name of Object.keys(seed.alpha)) seed.alpha[name] = odd();
     }

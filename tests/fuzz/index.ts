@@ -5,9 +5,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { kindOf } from './oracle.ts';
+import type { Finding } from './runner.ts';
 import { targets } from './targets.ts';
-import { startThread, type Watched } from './thread.ts';
-import type { Finding } from './worker.ts';
+import { startRunner, type Watched } from './watch.ts';
 
 /** Milliseconds of a target's turn, and between two lines of progress. */
 const TURN = 1000;
@@ -45,7 +46,7 @@ const tallies = new Map(
   only.map((name): [string, Tally] => [name, { cases: 0, milliseconds: 0, next: 0, outcomes: new Map() }]),
 );
 const findings: Finding[] = [];
-const thread = startThread();
+const runner = startRunner();
 const began = performance.now();
 let told = began;
 
@@ -62,14 +63,14 @@ if (options.case !== undefined) {
     }
   }
 }
-await thread.end();
+runner.end();
 report();
 process.exitCode = findings.length > 0 ? 1 : 0;
 
 async function turn(target: string, milliseconds: number, count: number): Promise<void> {
   const tally = tallies.get(target)!;
   const from = tally.next;
-  const found: Watched = await thread.run({ target, seed, from, milliseconds, count });
+  const found: Watched = await runner.run({ target, seed, from, milliseconds, count, known: kindsOf(target) });
   if ('fault' in found) {
     const { fault, index } = found;
     const isNew = !findings.some((other) => other.target === target && other.fault === fault);
@@ -84,6 +85,10 @@ async function turn(target: string, milliseconds: number, count: number): Promis
   for (const [outcome, cases] of found.outcomes)
     tally.outcomes.set(outcome, (tally.outcomes.get(outcome) ?? 0) + cases);
   findings.push(...found.findings);
+}
+
+function kindsOf(target: string): string[] {
+  return findings.filter((found) => found.target === target).map(({ fault }) => kindOf(fault));
 }
 
 function tell(): void {

@@ -27,7 +27,8 @@ interface Choices {
   isRight?: boolean;
 }
 
-function randomConfig(random: Random): Config {
+/** Of any architecture and any size, small ones more often. */
+export function randomConfig(random: Random): Config {
   const kvHeads = random.between(1, 3);
   const heads = kvHeads * random.between(1, 3);
   const layers = random.between(1, 2);

@@ -10,10 +10,19 @@ export function expect(holds: boolean, what: string): asserts holds {
 
 /** Longest message: some excerpts, each of whose characters may take eight. */
 const MESSAGE_LIMIT = 3000;
+/** StateError: of what is closed. */
+const CLASSES: readonly string[] = [
+  'TypeError',
+  'RangeError',
+  'FormatError',
+  'UnsupportedError',
+  'FileError',
+  'StateError',
+];
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 // Words of engines and of `String(value)`.
 const RAW =
-  /is not a function|is not iterable|is not a constructor|not defined|Cannot (read|set|access|convert|mix|assign|destructure)|Invalid (array|string|typed array|regular|time|count|code|URL)|[Cc]all stack|out of (bounds|memory|range)|allocation failed|unreachable|Unexpected (token [^:]|end of|non-wh)|not valid JSON|\[object |\bundefined\b|\bnull \(|Unterminated|detached|WebAssembly\.|Reduce of empty|circular structure|BigInt|Symbol\(|offset is/;
+  /is not a function|is not iterable|is not a constructor|not defined|Cannot (read|set|access|convert|mix|assign|destructure)|Invalid (array|string|typed array|regular|time|count|code|URL)|[Cc]all stack|out of (bounds|memory|range)|allocation failed|unreachable|Unexpected (token [^:]|end of|non-wh)|not valid JSON|\[object |\bundefined\b|\bnull \(|Unterminated|detached|WebAssembly\.\w+\(|Reduce of empty|circular structure|Symbol\(|offset is/;
 
 /** The kind of an outcome, for counting, or what is wrong with it. */
 export type Verdict = { outcome: string; fault?: undefined } | { fault: string; outcome?: undefined };
@@ -28,9 +37,7 @@ export function judge(error: unknown, subjects: readonly string[], theirs?: RegE
   if (!(error instanceof Error)) return { fault: `threw what is no error: ${typeof error}` };
   const { name, message } = error;
   const fault = (what: string): Verdict => ({ fault: `${what}: ${name}: ${firstOf(message)}${placeOf(error)}` });
-  if (!['TypeError', 'RangeError', 'FormatError', 'UnsupportedError', 'FileError'].includes(name)) {
-    return fault('an error of no class of ours');
-  }
+  if (!CLASSES.includes(name)) return fault('an error of no class of ours');
   if (UNPRINTABLE.test(message)) return fault('a message that is not one printable line');
   if (message.length > MESSAGE_LIMIT) return fault(`a message of ${message.length} characters`);
   const own = message.replace(/"(?:[^"\\]|\\.)*"?/g, '""');
@@ -58,4 +65,11 @@ function firstOf(message: string): string {
 function placeOf({ stack = '' }: Error): string {
   const at = /\n\s+at (?:async )?([\w.#$<> ]+?) \(/.exec(stack)?.[1];
   return at ? ` (in ${at})` : '';
+}
+
+/** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
+export function kindOf(fault: string): string {
+  const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
+  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
+  return `${what}: ${message.slice(0, 24)}${place}`;
 }

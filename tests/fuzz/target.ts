@@ -6,6 +6,7 @@ import { trellises } from '../../src/grids/trellises.ts';
 import { type Folder, type Higgs, load } from '../../src/index.ts';
 import { memoryFolder } from '../checkpoints.ts';
 import type { Files, randomGrid } from './checkpoint.ts';
+import { functionsOf, type PublicFunction } from './functions.ts';
 import type { Random } from './random.ts';
 
 /** What all cases share. */
@@ -13,6 +14,7 @@ export interface World {
   readonly higgs: Higgs;
   /** Grids as checkpoints store them. */
   readonly grids: Parameters<typeof randomGrid>[1];
+  readonly functions: readonly PublicFunction[];
 }
 
 export interface Target {
@@ -37,7 +39,8 @@ export async function openWorld(): Promise<World> {
     ...{ name, p, bits, note: { mse, step, zero } },
     tensor: { dtype: 'U8', shape: [3, 16], bytes: tables.slice() },
   }));
-  return { higgs: await load(), grids: [...points, ...paths] };
+  const higgs = await load();
+  return { higgs, grids: [...points, ...paths], functions: await functionsOf() };
 }
 
 export const CASE_NAME = 'case.json';

@@ -3,14 +3,16 @@
 import { alphas, plan } from './budgets.ts';
 import { header, index } from './headers.ts';
 import { config, model } from './models.ts';
+import { quantized } from './quantized.ts';
 import { request } from './requests.ts';
 import { resumed } from './resumed.ts';
+import { sensitivity } from './sensitivities.ts';
 import { server } from './servers.ts';
 import { stored } from './stored.ts';
 import type { Target } from './target.ts';
 import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
-  ...[header, index, stored, config, model, alphas, plan],
-  ...[template, tokenizer, resumed, server, request],
+  ...[header, index, quantized, stored, config, model, alphas, plan],
+  ...[template, tokenizer, resumed, server, request, sensitivity],
 ];

@@ -1,9 +1,10 @@
-// The thread that runs cases: it may hang or run out of memory, and is then ended and started anew (thread.ts).
+// The process that runs cases: it may hang or run out of memory, and is then ended and started anew (watch.ts).
 
-import { parentPort, workerData } from 'node:worker_threads';
+import { openSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Files } from './checkpoint.ts';
 import { minimised } from './minimise.ts';
-import { judge, type Verdict } from './oracle.ts';
+import { judge, kindOf, type Verdict } from './oracle.ts';
 import { randomOf } from './random.ts';
 import { openWorld, type Target } from './target.ts';
 import { targets } from './targets.ts';
@@ -16,6 +17,8 @@ export interface Order {
   milliseconds: number;
   /** Most cases. */
   count: number;
+  /** Kinds of faults that were found before: they are counted only. */
+  known: readonly string[];
 }
 
 /** A case that did not end as it may. */
@@ -37,8 +40,10 @@ export interface Turn {
   findings: Finding[];
 }
 
-// Index of the case at work, for who watches.
-const progress = new Int32Array(workerData as SharedArrayBuffer);
+// A file with the index of the case at work, for who watches.
+const progress = openSync(process.argv[2], 'r+');
+const word = new Uint32Array(1);
+process.chdir(dirname(process.argv[2])); // some texts are names of files that can be made
 const world = await openWorld();
 
 // Waits between attempts cost nothing here.
@@ -52,9 +57,13 @@ const note = (what: string) => {
 for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir'] as const) {
   console[method] = (...words: unknown[]) => note(`wrote to the console: ${String(words[0]).slice(0, 100)}`);
 }
+for (const stream of [process.stdout, process.stderr]) {
+  stream.write = (text: string | Uint8Array) => {
+    note(`wrote to the terminal: ${String(text).slice(0, 100)}`);
+    return true;
+  };
+}
 process.on('unhandledRejection', (reason) => note(`an unhandled rejection: ${String(reason).slice(0, 200)}`));
-
-const known = new Set<string>();
 
 async function runInput({ run, subjects = ['memory'], theirs }: Target, files: Files): Promise<Verdict> {
   noise = undefined;
@@ -69,28 +78,23 @@ async function runInput({ run, subjects = ['memory'], theirs }: Target, files: F
   return noise === undefined ? verdict : { fault: noise };
 }
 
-/** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
-function kindOf(fault: string): string {
-  const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
-  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
-  return `${what}${message.slice(0, 24)}${place}`;
-}
-
-async function take({ target: name, seed, from, milliseconds, count }: Order): Promise<Turn> {
+async function take({ target: name, seed, from, milliseconds, count, known }: Order): Promise<Turn> {
   const target = targets.find((own) => own.name === name)!;
   const outcomes = new Map<string, number>();
+  const told = new Set(known);
   const findings: Finding[] = [];
   const began = performance.now();
   const used = process.cpuUsage();
   let index = from;
   for (; index < from + count && performance.now() - began < milliseconds; index++) {
-    Atomics.store(progress, 0, index);
+    word[0] = index;
+    writeSync(progress, word, 0, 4, 0);
     const input = target.make(randomOf(seed, name, index), world);
     const { outcome, fault } = await runInput(target, input);
-    const kind = outcome ?? `FAULT ${kindOf(fault!)}`;
+    const kind = outcome ?? `FAULT ${kindOf(fault)}`;
     outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
-    if (fault === undefined || known.has(`${name} ${kind}`)) continue;
-    known.add(`${name} ${kind}`);
+    if (fault === undefined || told.has(kindOf(fault))) continue;
+    told.add(kindOf(fault));
     const isSame = async (files: Files) => {
       const other = (await runInput(target, files)).fault;
       return other !== undefined && kindOf(other) === kindOf(fault);
@@ -102,15 +106,11 @@ async function take({ target: name, seed, from, milliseconds, count }: Order): P
   return { cases: index - from, milliseconds: (user + system) / 1000, outcomes: [...outcomes], findings };
 }
 
-parentPort!.on('message', (order: Order) => {
+process.on('message', (order: Order) => {
   take(order).then(
-    (turn) => parentPort!.postMessage(turn),
-    (error) =>
-      queueMicrotask(() =>
-        wait(() => {
-          throw error;
-        }),
-      ), // a fault of this program ends the thread
+    (turn) => process.send!(turn),
+    (error) => process.send!({ fault: `a fault of the fuzzer: ${error?.stack}`, index: word[0] }),
   );
 });
-parentPort!.postMessage('ready');
+process.on('disconnect', () => process.exit());
+process.send!('ready');
