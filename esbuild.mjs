@@ -84,11 +84,7 @@ await build({
   plugins: [kernelsBeside],
 });
 // What is bundled keeps its licence.
-const bundled = [
-  licence('@assemblyscript/loader', 'assemblyscript'),
-  licence('@huggingface/tokenizers'),
-  licence('@huggingface/jinja'),
-];
+const bundled = [licence('@huggingface/tokenizers'), licence('@huggingface/jinja')];
 writeFileSync('build/licenses.txt', bundled.join('\n'));
 // The mark lets a bundler drop the grids that are not used.
 const grids = 'build/grids.js';
@@ -152,10 +148,10 @@ function compileKernels() {
   writeFileSync(note, sum);
 }
 
-/** @param {string} name of a package @param {string} from the package that has its licence */
-function licence(name, from = name) {
+/** @param {string} name of a package */
+function licence(name) {
   const { version } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8'));
-  return `${name} ${version}\n\n${readFileSync(`node_modules/${from}/LICENSE`, 'utf8')}`;
+  return `${name} ${version}\n\n${readFileSync(`node_modules/${name}/LICENSE`, 'utf8')}`;
 }
 
 /** @param {string} folder @param {string[]} names */

@@ -1,6 +1,5 @@
 // The typed door to bench/assembly: other data-free 4-bit encoders on the same SIMD.
 
-import { instantiate } from '@assemblyscript/loader';
 import binary from '../build/bench/peers.wasm';
 import { type Arena, arena } from '../src/kernels/arena.ts';
 import { bordersOf } from './baselines.ts';
@@ -62,7 +61,7 @@ export interface Peers {
 
 /** Instantiates the encoders with room for the results of `count` weights. */
 export async function loadPeers(count: number): Promise<Peers> {
-  const exports = (await instantiate(binary)).exports as unknown as PeerExports;
+  const exports = (await WebAssembly.instantiate(await WebAssembly.compile(binary))).exports as unknown as PeerExports;
   const memory = arena(exports.memory, exports.heapBase());
   const [packed, scales, zeros] = [memory.alloc(count / 2), memory.alloc(count / 16), memory.alloc(count / 64 + 1)];
   const scratch = memory.alloc(1024);

@@ -74,7 +74,6 @@ test('files import nothing in a circle', () => {
 const homes: readonly [what: RegExp, where: RegExp][] = [
   [/from 'node:/, /^(source\/file|workers\/node|grids\/maker\/\w+|cli\/\w+)\.ts$/],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
-  [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/\bprocess\.|\bBuffer\b/, /^(cli|grids\/maker)\/\w+\.ts$/],
   [/\bdocument\.|\bwindow\./, /^$/],
   [/\beval\(|new Function\(/, /^$/],

@@ -1,6 +1,5 @@
 // Instantiates compiled kernels.
 
-import { instantiate } from '@assemblyscript/loader';
 import { type Reader, refuseKind } from '../check.ts';
 import { UnsupportedError } from '../errors.ts';
 import type { KernelExports } from './exports.ts';
@@ -28,7 +27,8 @@ export const givenModule: Reader<WebAssembly.Module> = (subject, value) => {
  */
 export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<KernelExports> {
   checkSimd();
-  const { exports } = await instantiate(binary);
+  const module = binary instanceof Uint8Array ? await WebAssembly.compile(binary) : binary;
+  const { exports } = await WebAssembly.instantiate(module);
   return exports as unknown as KernelExports;
 }
 
