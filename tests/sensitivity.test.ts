@@ -280,7 +280,7 @@ test('measureSensitivity() refuses what it cannot measure', async () => {
     [{ sequences: 0 }, /^sequences must be an integer from 1 to 65535: got 0$/],
     [{ draws: 1.5 }, /^draws must be an integer/],
     [{ seed: -1 }, /^seed must be an integer/],
-    [{ levels: [0.1, 0.1] }, /^levels must be ascending numbers between 0 and 4: got \[0.1,0.1\]$/],
+    [{ levels: [0.1, 0.1] }, /^levels must be ascending numbers between 0 and 4: got \[0.1, 0.1\]$/],
     [{ levels: [] }, /^levels must be/],
     [{ source: 'books' as 'random' }, /^source must be "model" or "random": got "books"$/],
     [{ source: 'model', text: 'A text.' }, /^source must be left out where there is a text: got "model"$/],
