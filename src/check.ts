@@ -308,8 +308,8 @@ export const textOrBytes: Reader<string | Uint8Array> = (subject, value) => {
 };
 
 /** An ArrayBuffer, of any realm; of shared memory a copy. Undefined for anything else. */
-export function bufferFrom(value: unknown): ArrayBuffer | undefined {
-  const tag = classOf('buffer', value);
+export function bufferFrom(subject: string, value: unknown): ArrayBuffer | undefined {
+  const tag = classOf(subject, value);
   if (tag === 'ArrayBuffer') return value as ArrayBuffer;
   return tag === 'SharedArrayBuffer' ? new Uint8Array(new Uint8Array(value as SharedArrayBuffer)).buffer : undefined;
 }
