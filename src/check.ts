@@ -4,7 +4,7 @@
 // A TypeError tells of the wrong kind, a RangeError of the wrong value. Accessors and proxies may throw, arrays may be of another
 // realm, lengths may lie: whatever comes, the error is ours and names its subject.
 
-import { show } from './excerpt.ts';
+import { EXCERPT_LIMIT, printable, show } from './excerpt.ts';
 
 /** @returns the value, as a T @throws {TypeError} for the wrong kind @throws {RangeError} for the wrong value */
 export type Reader<T> = (subject: string, value: unknown) => T;
@@ -18,11 +18,11 @@ export type Schema<T> = {
 };
 
 export function refuseKind(subject: string, requirement: string, value: unknown): never {
-  throw new TypeError(`${subject} must be ${requirement}: got ${show(value)}`);
+  throw new TypeError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
 }
 
 export function refuseValue(subject: string, requirement: string, value: unknown): never {
-  throw new RangeError(`${subject} must be ${requirement}: got ${show(value)}`);
+  throw new RangeError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
 }
 
 /** Marks the reader of a member that must be there: it sees undefined, too. */
@@ -98,15 +98,23 @@ export function reading<T>(subject: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    throw new TypeError(`${subject} must be readable: reading it throws`, { cause });
+    unreadable(subject, cause);
   }
+}
+
+function unreadable(subject: string, cause: unknown): never {
+  throw new TypeError(`${printable(subject)} must be readable: reading it throws`, { cause });
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
 /** A member of an object that is not ours. */
 export function member(subject: string, value: object, key: PropertyKey): unknown {
-  return reading(subject, () => (value as Record<PropertyKey, unknown>)[key]);
+  try {
+    return (value as Record<PropertyKey, unknown>)[key];
+  } catch (cause) {
+    return unreadable(subject, cause);
+  }
 }
 
 /** The kind that JavaScript itself sees: `Object`, `Date`, `URL`; the same in every realm. */
@@ -114,11 +122,13 @@ export function classOf(subject: string, value: unknown): string {
   return reading(subject, () => Object.prototype.toString.call(value).slice(8, -1));
 }
 
-function readMembers<T>(schema: Schema<T>, pathOf: (key: string) => string, get: (key: string) => unknown): T {
+// Members by a schema. @param path stands before their names
+function readMembers<T>(schema: Schema<T>, path: string, get: (key: string) => unknown): T {
   const found: Record<string, unknown> = {};
-  for (const [key, reader] of Object.entries<Reader<unknown> & { isNeeded?: true }>(schema)) {
+  for (const key in schema) {
+    const reader: Reader<unknown> & { isNeeded?: true } = schema[key];
     const given = get(key);
-    if (given !== undefined || reader.isNeeded) found[key] = reader(pathOf(key), given);
+    if (given !== undefined || reader.isNeeded) found[key] = reader(path + key, given);
   }
   return found as T;
 }
@@ -137,11 +147,7 @@ export function options<T extends object>(schema: Schema<T>): Reader<T> {
       const names = meant === undefined ? known.join(', ') : `such as ${meant}`;
       throw new TypeError(`${subject} must have only known members, ${names}: got ${show(key)}`);
     }
-    return readMembers(
-      schema,
-      (key) => key,
-      (key) => member(subject, value, key),
-    );
+    return readMembers(schema, '', (key) => member(subject, value, key));
   };
 }
 
@@ -154,22 +160,14 @@ const lettersOf = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, '')
 export function object<T extends object>(what: string, schema: Schema<T>): Reader<T> {
   return (subject, value) => {
     if (!isObject(value)) refuseKind(subject, what, value);
-    if (classOf(subject, value) !== 'Map') {
-      return readMembers(
-        schema,
-        (key) => `${subject}.${key}`,
-        (key) => member(subject, value, key),
-      );
+    if (!reading(subject, () => value instanceof Map)) {
+      return readMembers(schema, `${subject}.`, (key) => member(subject, value, key));
     }
     const map = reading(subject, () => new Map(value as Map<string, unknown>));
     for (const key of map.keys()) {
       if (!Object.hasOwn(schema, key)) throw new TypeError(`${subject} must have no member ${show(key)}: it has`);
     }
-    return readMembers(
-      schema,
-      (key) => key,
-      (key) => map.get(key),
-    );
+    return readMembers(schema, '', (key) => map.get(key));
   };
 }
 
@@ -216,13 +214,16 @@ export function pair<A, B>(first: Reader<A>, second: Reader<B>): Reader<[A, B]> 
 
 /** A Map, or other pairs, by strings. */
 export function mapOf<T>(reader: Reader<T>, limit: number): Reader<Map<string, T>> {
-  const pairs = list(
-    pair(text, (_, value) => value),
-    limit,
-    'a Map',
-  );
-  return (subject, value) =>
-    new Map(pairs(subject, value).map(([key, own]) => [key, reader(`${subject}[${show(key)}]`, own)]));
+  const entries = list<unknown>((_, value) => value, limit, 'a Map');
+  return (subject, value) => {
+    const found = new Map<string, T>();
+    for (const entry of entries(subject, value)) {
+      if (!isObject(entry)) refuseKind(subject, 'a Map', value);
+      const key = text(`key of ${subject}`, member(subject, entry, 0));
+      found.set(key, reader(`${subject}["${key.slice(0, EXCERPT_LIMIT)}"]`, member(subject, entry, 1)));
+    }
+    return found;
+  };
 }
 
 /** The members of an object, by name, or a Map. */
@@ -307,8 +308,8 @@ export const textOrBytes: Reader<string | Uint8Array> = (subject, value) => {
 };
 
 /** An ArrayBuffer, of any realm; of shared memory a copy. Undefined for anything else. */
-export function bufferFrom(value: unknown): ArrayBuffer | undefined {
-  const tag = classOf('buffer', value);
+export function bufferFrom(subject: string, value: unknown): ArrayBuffer | undefined {
+  const tag = classOf(subject, value);
   if (tag === 'ArrayBuffer') return value as ArrayBuffer;
   return tag === 'SharedArrayBuffer' ? new Uint8Array(new Uint8Array(value as SharedArrayBuffer)).buffer : undefined;
 }

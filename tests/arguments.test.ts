@@ -24,6 +24,8 @@ const OURS = ['TypeError', 'RangeError', 'FormatError', 'UnsupportedError', 'Fil
 // How engines put it.
 const RAW =
   /is not a function|is not iterable|is not defined|is not a constructor|Cannot (read|set|convert|mix|destructure|perform|define)|undefined is|null is|Invalid (array|typed|time|string|URL)|call stack|incompatible receiver|out of bounds|unreachable|Proxy|proxy that|ERR_|DataClone|could not be cloned|transferList|WebAssembly\.[\w.]+\(\):|allocation failed|Reduce of|Illegal invocation|circular structure/;
+// How messages call some options.
+const WORDS: Readonly<Record<string, string>> = { bpw: 'b(pw|its per weight)', embeddings: 'embeddings|grid' };
 const WAIT = 8_000; // requests are made again for 3.5 s
 
 // What a call came to: undefined if it worked, the error if not.
@@ -42,16 +44,18 @@ async function outcome(fn: PublicFunction, args: unknown[]): Promise<unknown> {
   }
 }
 
-function faultOf(error: unknown, subject: string): string | undefined {
+// @param names of the parameter and its members: one must be told, or another that this one does not fit
+function faultOf(error: unknown, names: readonly string[]): string | undefined {
   if (error === undefined) return undefined;
   if (!(error instanceof Error)) return `throws ${typeof error}`;
   if (error.message === THROWN || error.name === 'AbortError') return undefined; // the caller's own
   const { name, message } = error;
   if (!OURS.includes(name)) return `${name}: ${message}`;
   if (RAW.test(message)) return `raw: ${name}: ${message}`;
-  if (!message.includes(subject) && name !== 'FileError' && !/must/.test(message))
+  // What is wrong in a folder or a file is told by its own name.
+  if (/^(Type|Range)Error$/.test(name) && !names.some((each) => new RegExp(each).test(message)))
     return `subject: ${name}: ${message}`;
-  if (/TypeError/.test(name) && !/must/.test(message)) return `must: ${name}: ${message}`;
+  if (name !== 'FileError' && !/must/.test(message)) return `must: ${name}: ${message}`;
   if (message.length > 2000 && name !== 'FileError') return `long: ${message.slice(0, 200)}`;
   return undefined;
 }
@@ -70,12 +74,13 @@ for (const fn of functions) {
     const faults: string[] = [];
     const good = await outcome(fn, await fn.args());
     if (good) faults.push(`good arguments: ${good}`);
+    const names = [...fn.parameters, ...Object.values(fn.members ?? {}).flat()].flatMap((each) => WORDS[each] ?? each);
     const check = async (parameter: string, member: string | undefined, kind: string) => {
       const args = await fn.args();
       const i = fn.parameters.indexOf(parameter);
       const value = HOSTILE[kind]();
       args[i] = member === undefined ? value : { ...(args[i] as object), [member]: value };
-      const fault = faultOf(await outcome(fn, args), member ?? parameter);
+      const fault = faultOf(await outcome(fn, args), names);
       // A class is a function, until it is called.
       if (fault && !/^subject: TypeError: Class constructor/.test(fault)) {
         faults.push(`${parameter}${member === undefined ? '' : `.${member}`}: ${kind}: ${fault}`);

@@ -297,8 +297,20 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [core.Folder]) => closing(decoder.loadModel(...args)),
       { options: loading },
     ],
-    ['measureSensitivity', 'input options', () => [folder, { sequences: 1, tokens: 4 }], decoder.measureSensitivity],
-    ['estimateSensitivity', 'input options', () => [folder, { sequences: 1, tokens: 4 }], decoder.estimateSensitivity],
+    [
+      'measureSensitivity',
+      'input options',
+      () => [folder, { sequences: 1, tokens: 4 }],
+      decoder.measureSensitivity,
+      { options: [...measuring, 'partial'] },
+    ],
+    [
+      'estimateSensitivity',
+      'input options',
+      () => [folder, { sequences: 1, tokens: 4 }],
+      decoder.estimateSensitivity,
+      { options: measuring },
+    ],
     [
       'openChatTemplate',
       'folder config',

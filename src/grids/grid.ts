@@ -1,7 +1,7 @@
 // A grid: what weights are rounded to. Either n points in p dimensions that minimise the mean squared error of rounding N(0, 1)^p
 // to them, as HIGGS has them, or a trellis (trellis.ts).
 
-import { member, number, type Reader, reading, refuseKind, typedArray } from '../check.ts';
+import { member, number, type Reader, reading, refuseKind, refuseValue, typedArray } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
 import { checkTrellis, type Trellis } from './trellis.ts';
@@ -48,9 +48,8 @@ export const givenGrid: Reader<Grid> = (subject, value) => {
   if (typeof value !== 'object' || value === null) refuseKind(subject, 'a name or a grid', value);
   const own = value as Grid;
   const name = member(subject, own, 'name');
-  if (typeof name !== 'string' || !isGridName(name)) {
-    throw new RangeError(`name of a grid must be ${NAME_RULE}: got ${show(name)}`);
-  }
+  if (typeof name !== 'string') refuseKind(subject, 'a name or a grid', value);
+  if (!isGridName(name)) refuseValue(`name of ${subject}`, NAME_RULE, name);
   const of = (key: string) => member(`grid ${name}`, own, key);
   number(0, Number.MAX_VALUE)(`mse of grid ${name}`, of('mse'));
   const [p, n, bits] = [of('p'), of('n'), of('bits')];

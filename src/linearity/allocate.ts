@@ -86,7 +86,9 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   const { minBits, maxBits } = options;
   const free = options.grids.filter(({ bits, p }) => bits / p >= minBits && bits / p <= maxBits);
   if (free.length === 0)
-    throw new RangeError(`a grid must have from ${minBits} to ${maxBits} bits: none of those given has`);
+    throw new RangeError(
+      `grids must have one between minBits, ${minBits}, and maxBits, ${maxBits}: none of those given is`,
+    );
   const all = tensors.reduce((sum, tensor) => sum + countOf(tensor), 0);
   if (all > WEIGHTS_LIMIT) throw new RangeError(`weights of a plan must be at most ${WEIGHTS_LIMIT}: got ${all}`);
   const planned: Planned[] = [];
@@ -102,7 +104,7 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
     const alpha = alphaOf(alphas, name, shape);
     if (alpha === null && !keep) {
       throw new RangeError(
-        `sensitivities must have every tensor whose grid is free: ${excerpt(name)} has none; exclude it or give its grid`,
+        `tensors whose grid is free must have a sensitivity: ${excerpt(name)} has none; exclude it or give its grid`,
       );
     }
     const choices = {

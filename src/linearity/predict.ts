@@ -1,6 +1,6 @@
 // What the theorem predicts: loss ≈ base + Σ α t².
 
-import { callback, classOf, finite, list, member, needed, nullable, number, object, text } from '../check.ts';
+import { callback, finite, list, member, needed, nullable, number, object, text } from '../check.ts';
 import { type Alphas, givenAlphas, type LossKind, lossOf, TENSORS_LIMIT } from './alphas.ts';
 import { type BitPlan, givenPlan } from './plan.ts';
 
@@ -55,7 +55,7 @@ const predicted = object<Pick<Prediction, 'loss' | 'delta'>>('a prediction, as p
  */
 export function sensitivitiesOf(from: BitPlan | Alphas): Sensitivities {
   const isObject = typeof from === 'object' && from !== null;
-  if (isObject && classOf('from', member('from', from, 'tensors')) === 'Array') {
+  if (isObject && member('from', from, 'model') === undefined) {
     const { estimator, loss, base, tensors } = givenPlan('from', from);
     const alphas = new Map(tensors.map(({ name, alpha }) => [name, alpha]));
     return { estimator, loss, base, alphaOf: (name) => alphas.get(name) };

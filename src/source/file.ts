@@ -393,7 +393,7 @@ async function readExactly(
   spare?: ArrayBuffer,
 ): Promise<ArrayBuffer> {
   spanOf(start, end, byteLength, path);
-  if (spare !== undefined && !bufferFrom(spare)) refuseKind('spare', 'an ArrayBuffer', spare);
+  if (spare !== undefined && !bufferFrom('spare', spare)) refuseKind('spare', 'an ArrayBuffer', spare);
   const bytes = new Uint8Array(spare?.byteLength === end - start ? spare : new ArrayBuffer(end - start));
   await attempt('read', path, async () => {
     for (let at = 0; at < bytes.byteLength; ) {

@@ -43,8 +43,8 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
     byteLength,
     slice: async (start, end, spare) => {
       const given: unknown = await source.slice(start, end, spare);
-      const buffer = bufferFrom(given);
-      if (!buffer) return refuseKind(`slice() of ${subject}`, 'an ArrayBuffer', given);
+      const from = `slice() of ${subject}`;
+      const buffer = bufferFrom(from, given) ?? refuseKind(from, 'an ArrayBuffer', given);
       if (buffer.byteLength === end - start) return buffer;
       const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${buffer.byteLength}`;
       throw new FormatError(message, { file, byteOffset: start });
