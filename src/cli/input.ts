@@ -7,6 +7,7 @@ import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import type { Folder } from '../source/source.ts';
+import { attempt } from './commit.ts';
 
 /** An open input. */
 export interface Input {
@@ -23,14 +24,14 @@ export async function openInput(path: string): Promise<Input> {
   const info = await stat(path).catch((error) => {
     throw fileError('read', path, error);
   });
-  const real = await realpath(path);
+  const real = await realPath(path);
   if (info.isDirectory()) {
     const folder = await openFolder(path);
     const files = async () => {
       const names = (await folder.list()).filter(
         (name) => /\.(safetensors|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
       );
-      return Promise.all(names.map((name) => realpath(join(path, name))));
+      return Promise.all(names.map((name) => realPath(join(path, name))));
     };
     return { folder, path: real, isFile: false, files };
   }
@@ -43,9 +44,13 @@ export async function openInput(path: string): Promise<Input> {
   return { folder, path: real, isFile: true, files: async () => [real] };
 }
 
+function realPath(path: string): Promise<string> {
+  return attempt('read', path, () => realpath(path));
+}
+
 /** Real paths, sizes and dates of an input's files: tells it from another input, or from itself after a change. */
 export async function identityOf(input: Input): Promise<string> {
   const files = await input.files();
-  const stats = await Promise.all(files.map((file) => stat(file)));
+  const stats = await Promise.all(files.map((file) => attempt('read', file, () => stat(file))));
   return JSON.stringify(files.map((file, i) => [file, stats[i].size, stats[i].mtimeMs]));
 }

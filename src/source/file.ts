@@ -72,7 +72,7 @@ export async function openFile(path: string): Promise<Source & { unchanged(): Pr
     byteLength,
     slice: (start, end, spare) => readExactly(handle, path, byteLength, start, end, spare),
     unchanged: () => checkUnchanged(path, found),
-    close: () => handle.close(),
+    close: () => closeRead(handle),
   };
 }
 
@@ -241,10 +241,7 @@ function handleCache() {
   const kept = new Map<string, Kept>();
   const drop = (path: string, { handle }: Kept): Promise<void> => {
     kept.delete(path);
-    return handle.then(
-      (h) => h.close(),
-      () => {},
-    );
+    return handle.then(closeRead, () => {});
   };
   let isOpen = true;
 
@@ -291,6 +288,11 @@ function handleCache() {
 interface FileState {
   byteLength: number;
   modified: number;
+}
+
+// A file that was only read is not the worse for a close that fails.
+function closeRead(handle: FileHandle): Promise<void> {
+  return handle.close().catch(() => {});
 }
 
 async function checkUnchanged(path: string, { byteLength, modified }: FileState): Promise<void> {
