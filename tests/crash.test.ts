@@ -9,6 +9,9 @@ import workerThreads, { type Worker } from 'node:worker_threads';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../src/cli/index.ts';
+import { load } from '../src/higgs.ts';
+import { uniformStream } from '../src/numerics/stream.ts';
+import { createFolder, openFolder } from '../src/source/file.ts';
 import { safetensors } from './checkpoints.ts';
 import { smallFiles, smallTensors } from './command.ts';
 import { changesFiles, type Fault, withFault } from './faulty-files.ts';
@@ -273,12 +276,14 @@ for (const [name, scenario] of Object.entries(scenarios)) {
         if (kind !== 'fails' && !changesFiles(operation)) continue;
         const at = `${kind} at ${i + 1}, ${operation}`;
         for (const prefers of ['--resume', '--force'] as const) {
+          if (prefers === '--force' && kind !== 'dies') continue;
           reset();
           points++;
           try {
             await checkPoint(at, { at: i + 1, kind, seed: i }, prefers);
           } catch (error) {
             faults.push((error as Error).message.slice(0, 1000));
+            if (process.env.CRASH_LOG) process.stderr.write(`${faults.at(-1)}\n`);
           }
           // Where nothing went wrong, nothing is to be chosen.
           if (kind === 'fails' && isDone) break;
@@ -304,6 +309,128 @@ for (const [name, scenario] of Object.entries(scenarios)) {
     }
   });
 }
+
+// --- damage
+
+/** Bytes that are changed of each kind of partial output. */
+const SAMPLES = 110;
+
+for (const [name, last] of [
+  ['quantize', 'write out.partial/model.safetensors'],
+  ['quantize --force, to shards, over an old output', 'rename out.partial'],
+] as const) {
+  if (only && !name.includes(only)) continue;
+  test(`${name} --resume notices any byte that was changed in what a run left that died at ${last}`, async () => {
+    const scenario = scenarios[name];
+    const base = join(root, `damage-${last.length}`);
+    const [template, dir] = [join(base, 'template'), join(base, 'here')];
+    const reset = (from: string, to: string) => {
+      fs.rmSync(to, { recursive: true, force: true });
+      fs.cpSync(from, to, { recursive: true, preserveTimestamps: true });
+    };
+    await prepare(template, scenario);
+    reset(template, dir);
+    const operations = await withFault(dir, undefined, async () => {
+      assert.is((await command(dir, scenario.args)).code, 0);
+    });
+    const after = contentOf(dir);
+    reset(template, dir);
+    const fault = { at: operations.lastIndexOf(last) + 1, kind: 'dies', seed: 0 } as const;
+    assert.ok(fault.at > 0, operations.join());
+    await withFault(dir, fault, async () => void (await command(dir, scenario.args)));
+    const interrupted = join(base, 'interrupted');
+    reset(dir, interrupted);
+
+    // Each line of the journal, the headers, and bytes of anywhere.
+    const partial = join(interrupted, 'out.partial');
+    const names = fs.readdirSync(partial).filter((file) => file !== 'higgs.lock');
+    const journal = fs.readFileSync(join(partial, 'higgs.journal'));
+    const places: [string, number][] = [];
+    for (let at = 0; at < journal.length; at = journal.indexOf(10, at) + 1) {
+      for (const place of [at, at + 8, at + 12, journal.indexOf(10, at)]) places.push(['higgs.journal', place]);
+    }
+    const random = uniformStream(1, 2, 3, 4);
+    while (places.length < SAMPLES) {
+      const file = names[Math.floor(random() * names.length)];
+      const { size } = fs.statSync(join(partial, file));
+      if (size > 0) places.push([file, Math.floor(random() * (places.length % 3 === 0 ? Math.min(size, 1500) : size))]);
+    }
+    for (const [file, place] of places) {
+      reset(interrupted, dir);
+      const path = join(dir, 'out.partial', file);
+      const bytes = fs.readFileSync(path);
+      bytes[place] ^= 1 << Math.floor(random() * 8);
+      fs.writeFileSync(path, bytes);
+      const at = `${file}, byte ${place}`;
+      const first = await command(dir, [...scenario.args, '--resume']);
+      if (first.code !== 0) {
+        checkRefusal(first, at);
+        await rerun(dir, scenario.args, '--force', () => {}, at);
+      }
+      const found = contentOf(dir);
+      assert.is(Object.keys(found).join(), Object.keys(after).join(), at);
+      for (const [own, content] of Object.entries(after)) assert.ok(found[own] === content, `${at}: ${own} differs`);
+    }
+  });
+}
+
+test('quantize --resume takes a complete output without a journal for its own, unless it is of another input or damaged', async () => {
+  const scenario = scenarios.quantize;
+  const dir = join(root, 'bare');
+  await prepare(dir, scenario);
+  await command(dir, quantize);
+  const after = contentOf(join(dir, 'out'));
+  fs.renameSync(join(dir, 'out'), join(dir, 'out.partial'));
+  checkRefusal(await command(dir, quantize), 'plain');
+  const done = await command(dir, [...quantize, '--resume']);
+  assert.is(done.code, 0, done.stderr);
+  assert.equal(contentOf(join(dir, 'out')), after);
+  assert.not(fs.existsSync(join(dir, 'out.partial')));
+
+  fs.renameSync(join(dir, 'out'), join(dir, 'out.partial'));
+  const path = join(dir, 'out.partial/model.safetensors');
+  const bytes = fs.readFileSync(path);
+  bytes[bytes.length - 3000] ^= 1;
+  fs.writeFileSync(path, bytes);
+  const refused = await command(dir, [...quantize, '--resume']);
+  checkRefusal(refused, 'damaged');
+  assert.match(refused.stderr, /CRC-32/);
+  assert.is((await command(dir, [...quantize, '--force'])).code, 0);
+  assert.equal(contentOf(join(dir, 'out')), after);
+});
+
+test('an input that is written to while it is read is refused, and leaves no output', async () => {
+  const dir = join(root, 'changed');
+  await prepare(dir, { files: small, args: [] });
+  const file = join(dir, 'in/model.safetensors');
+  const higgs = await load();
+  const touch = () => fs.utimesSync(file, new Date(), new Date(2e12));
+  const says = /model\.safetensors: it was changed while it was read/;
+  const failure = (work: Promise<unknown>) =>
+    work.then(
+      () => 'done',
+      (error) => `${error.name}: ${error.message}`,
+    );
+  const input = await openFolder(join(dir, 'in'));
+  const output = await createFolder(join(dir, 'out'));
+  assert.match(await failure(higgs.quantizeCheckpoint(input, output, { onProgress: touch })), says);
+  await input.close();
+
+  const whole = await openFolder(join(dir, 'in'));
+  await higgs.quantizeCheckpoint(whole, await createFolder(join(dir, 'whole')));
+  for (const work of ['dequantize', 'verify'] as const) {
+    const stored = await openFolder(join(dir, 'whole'));
+    const options = { onProgress: () => fs.utimesSync(join(dir, 'whole/model.safetensors'), new Date(), new Date()) };
+    fs.utimesSync(join(dir, 'whole/model.safetensors'), new Date(), new Date(1e12));
+    const run =
+      work === 'verify'
+        ? higgs.verifyCheckpoint(stored, options)
+        : higgs.dequantizeCheckpoint(stored, await createFolder(join(dir, work)), options);
+    assert.match(await failure(run), says);
+    await stored.close();
+  }
+  await whole.close();
+});
 
 test('the points are many', () => {
   console.log(`${points} points`);
