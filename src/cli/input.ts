@@ -4,10 +4,11 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
+import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import type { Folder } from '../source/source.ts';
-import { attempt } from './commit.ts';
+import { attempt, isThere } from './commit.ts';
 
 /** An open input. */
 export interface Input {
@@ -26,6 +27,11 @@ export async function openInput(path: string): Promise<Input> {
   });
   const real = await realPath(path);
   if (info.isDirectory()) {
+    if (await isThere(join(path, JOURNAL_NAME))) {
+      process.stderr.write(
+        `higgs: ${path} holds ${JOURNAL_NAME}: the run that writes it has not ended; repeat that with --resume\n`,
+      );
+    }
     const folder = await openFolder(path);
     const files = async () => {
       const names = (await folder.list()).filter(
