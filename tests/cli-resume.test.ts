@@ -6,7 +6,7 @@ import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { normals } from './bits.ts';
+import { normals, uniform } from './bits.ts';
 import { indexOf, safetensors, type Tensor, tensorOf } from './checkpoints.ts';
 import {
   CLI,
@@ -132,6 +132,27 @@ test('kill -9 in the middle, then --resume: the same bytes as without', async ()
     nothingAt(`${out}.partial`);
   }
   assert.equal(await hashes(input), inputHashes);
+});
+
+test('twenty times kill -9 at a moment of chance, then --resume or --force: the same bytes, and nothing beside them', async () => {
+  const { input } = await small();
+  const [wanted, parent] = [output(), await folder()];
+  const args = ['--workers', '1', '--max-shard-size', '6kB', '--grid', 'p1n16'];
+  await succeeds(higgs('quantize', input, '-o', wanted, ...args));
+  const out = join(parent, 'out');
+  const next = uniform(20);
+  for (let kill = 0; kill < 20; kill++) {
+    const flags = kill % 4 === 3 ? ['--force'] : ['--resume', '--force'];
+    // An old output is there in every other round.
+    await execute(process.execPath, [CLI, 'quantize', input, '-o', out, ...args, ...flags], async (child) => {
+      await new Promise((resolve) => setTimeout(resolve, 60 + 200 * next()));
+      child.kill('SIGKILL');
+    });
+    if (kill % 2 === 0) continue;
+    await succeeds(higgs('quantize', input, '-o', out, ...args, ...flags));
+    assert.equal(await hashes(out), await hashes(wanted), `kill ${kill}`);
+    assert.equal(await readdir(parent), ['out'], `kill ${kill}`);
+  }
 });
 
 test('--resume does not trust what it finds: a torn journal, damaged and shortened files are written again', async () => {

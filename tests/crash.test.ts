@@ -9,37 +9,53 @@ import workerThreads, { type Worker } from 'node:worker_threads';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../src/cli/index.ts';
+import { load } from '../src/higgs.ts';
+import { uniformStream } from '../src/numerics/stream.ts';
+import { createFolder, openFolder } from '../src/source/file.ts';
 import { safetensors } from './checkpoints.ts';
 import { smallFiles, smallTensors } from './command.ts';
-import { changesFiles, withFault } from './faulty-files.ts';
+import { changesFiles, type Fault, withFault } from './faulty-files.ts';
 import { type Config, configs, randomFile } from './models.ts';
 
 const test = suite('crash');
 let root = '';
 // Starting a worker takes longer than all else of a run: they are kept from one to the next.
 const RealWorker = workerThreads.Worker;
-const idle: Worker[] = [];
+interface Kept {
+  worker: Worker;
+  /** Those of its present user. */
+  listeners: [event: string, listener: (data: unknown) => void][];
+  /** Jobs without an answer. */
+  jobs: number;
+}
+const idle: Kept[] = [];
 class KeptWorker {
-  readonly #worker: Worker;
-  #jobs = 0;
+  readonly #kept: Kept;
 
   constructor(url: URL) {
-    this.#worker = idle.pop() ?? new RealWorker(url);
-    this.#worker.on('message', () => {
-      this.#jobs--;
-    });
+    this.#kept = idle.pop() ?? this.#start(url);
   }
-  on(event: string, listener: () => void) {
-    this.#worker.on(event, listener);
+  #start(url: URL): Kept {
+    const kept: Kept = { worker: new RealWorker(url), listeners: [], jobs: 0 };
+    for (const event of ['message', 'error', 'exit']) {
+      kept.worker.on(event, (data) => {
+        if (event === 'message') kept.jobs--;
+        for (const [name, listener] of kept.listeners) if (name === event) listener(data);
+      });
+    }
+    return kept;
+  }
+  on(event: string, listener: (data: unknown) => void) {
+    this.#kept.listeners.push([event, listener]);
   }
   postMessage(message: object, transfer: ArrayBuffer[]) {
-    if ('job' in message) this.#jobs++;
-    this.#worker.postMessage(message, transfer);
+    if ('job' in message) this.#kept.jobs++;
+    this.#kept.worker.postMessage(message, transfer);
   }
   async terminate() {
-    this.#worker.removeAllListeners();
-    if (this.#jobs === 0) idle.push(this.#worker);
-    else await this.#worker.terminate();
+    this.#kept.listeners = [];
+    if (this.#kept.jobs === 0) idle.push(this.#kept);
+    else await this.#kept.worker.terminate();
   }
 }
 
@@ -51,7 +67,7 @@ test.before(() => {
 test.after(async () => {
   Object.assign(workerThreads, { Worker: RealWorker });
   syncBuiltinESMExports();
-  await Promise.all(idle.map((worker) => worker.terminate()));
+  await Promise.all(idle.map(({ worker }) => worker.terminate()));
   fs.rmSync(root, { recursive: true, force: true });
 });
 
@@ -65,6 +81,8 @@ interface Scenario {
   args: string[];
   /** The old output that is to be replaced. */
   old?: string;
+  /** Its reads are those of other scenarios, in which each fails: here only what changes files does. */
+  onlyChanges?: boolean;
 }
 
 const config: Config = { ...configs.llama!, num_hidden_layers: 1, vocab_size: 32, max_position_embeddings: 4 };
@@ -119,7 +137,8 @@ const scenarios: Record<string, Scenario> = {
   },
   'quantize --bpw, with sensitivities that are measured and kept': {
     files: model,
-    args: ['quantize', 'in', '-o', 'out', '--bpw', '4.5', '--group', '64', '--workers', '1'],
+    args: ['quantize', 'in', '-o', 'out', '--bpw', '3', '--group', '64', '--grids', 'p1n4,p1n16', '--workers', '1'],
+    onlyChanges: true,
   },
 };
 
@@ -178,10 +197,9 @@ function below(content: Record<string, string>, path: string): string {
 
 /** A refusal is a sentence or two that a person can act on. */
 function checkRefusal({ code, stdout, stderr }: Outcome, at: string): void {
-  assert.ok(code === 1 || code === 2, `${at}: exit code ${code}: ${stderr}`);
-  assert.match(stderr, /^(higgs: [^\n]+\n){1,3}$/, at);
-  assert.not.match(stderr, /\bat .*[:(]\d+:|TypeError|undefined|\[object|Died/, at);
-  assert.is(stdout, '', at);
+  const isClean =
+    /^(higgs: [^\n]+\n){1,3}$/.test(stderr) && !/\bat .*[:(]\d+:|TypeError|undefined|\[object|Died/.test(stderr);
+  assert.ok((code === 1 || code === 2) && isClean && stdout === '', `${at}: exit code ${code}: ${stderr}${stdout}`);
 }
 
 /** The old output is at its name, or where it was moved, unless the new one is in its place. */
@@ -229,8 +247,10 @@ async function rerun(
   return assert.unreachable(`${at}: no way out:\n${said.join('\n')}`) as never;
 }
 
+/** Of those that went wrong. */
+const FAULTS_SHOWN = 12;
 let points = 0;
-const only = process.env.CRASH_ONLY;
+const only = process.env.ONLY; // a part of a scenario's name, to look at it alone
 for (const [name, scenario] of Object.entries(scenarios)) {
   if (only && !name.includes(only)) continue;
   test(`${name}: after any fault the files are those of a run without one`, async () => {
@@ -251,36 +271,170 @@ for (const [name, scenario] of Object.entries(scenarios)) {
     });
     assert.is(first.code, 0, first.stderr);
     const after = contentOf(dir);
+    const faults: string[] = [];
+    let isDone = false;
 
     for (const kind of ['fails', 'dies', 'power'] as const) {
       for (const [i, operation] of operations.entries()) {
-        if (kind !== 'fails' && !changesFiles(operation)) continue;
+        if ((kind !== 'fails' || scenario.onlyChanges) && !changesFiles(operation)) continue;
         const at = `${kind} at ${i + 1}, ${operation}`;
-        const check = (moment: string) => checkOld(dir, scenario.old, before, after, moment);
         for (const prefers of ['--resume', '--force'] as const) {
+          if (prefers === '--force' && kind !== 'dies') continue;
           reset();
-          const outcome = { code: -1, stdout: '', stderr: '' };
-          await withFault(dir, { at: i + 1, kind, seed: i }, async () => {
-            Object.assign(outcome, await command(dir, scenario.args));
-          });
           points++;
-          check(at);
-          if (kind === 'fails' && outcome.code !== 0) checkRefusal(outcome, at);
-          if (kind === 'fails' && outcome.code === 0) {
-            assert.equal(Object.keys(contentOf(dir)), Object.keys(after), at);
-            assert.equal(contentOf(dir), after, at);
-            break;
+          try {
+            await checkPoint(at, { at: i + 1, kind, seed: i }, prefers);
+          } catch (error) {
+            faults.push((error as Error).message.slice(0, 1000));
           }
-          const said = await rerun(dir, scenario.args, prefers, check, at);
-          const found = contentOf(dir);
-          assert.equal(Object.keys(found), Object.keys(after), `${at}\n${outcome.stderr}\n${said.join('\n')}`);
-          for (const [file, bytes] of Object.entries(after))
-            assert.ok(found[file] === bytes, `${at}: ${file} differs\n${said.join('\n')}`);
+          // Where nothing went wrong, nothing is to be chosen.
+          if (kind === 'fails' && isDone) break;
         }
       }
     }
+    assert.is(faults.length, 0, `${faults.length} faults\n${faults.slice(0, FAULTS_SHOWN).join('\n')}`);
+
+    async function checkPoint(at: string, fault: Fault, prefers: '--resume' | '--force'): Promise<void> {
+      const check = (moment: string) => checkOld(dir, scenario.old, before, after, moment);
+      const outcome = { code: -1, stdout: '', stderr: '' };
+      await withFault(dir, fault, async () => {
+        Object.assign(outcome, await command(dir, scenario.args));
+      });
+      isDone = fault.kind === 'fails' && outcome.code === 0;
+      check(at);
+      if (fault.kind === 'fails' && !isDone) checkRefusal(outcome, at);
+      // Sensitivities that cannot be kept are no reason to fail, but to say so.
+      const isWhole = isDone && !/, not kept: | is left: /.test(outcome.stderr);
+      const said = isWhole ? [] : await rerun(dir, scenario.args, prefers, check, at);
+      const found = contentOf(dir);
+      const story = `${at}\n${outcome.stderr}\n${said.join('\n')}`;
+      assert.is(Object.keys(found).join(), Object.keys(after).join(), story);
+      for (const [file, bytes] of Object.entries(after)) assert.ok(found[file] === bytes, `${file} differs: ${story}`);
+    }
   });
 }
+
+// --- damage
+
+/** Bytes that are changed of each kind of partial output. */
+const SAMPLES = 110;
+
+for (const [name, last] of [
+  ['quantize', 'write out.partial/model.safetensors'],
+  ['quantize --force, to shards, over an old output', 'rename out.partial'],
+] as const) {
+  if (only && !name.includes(only)) continue;
+  test(`${name} --resume notices any byte that was changed in what a run left that died at ${last}`, async () => {
+    const scenario = scenarios[name];
+    const base = join(root, `damage-${last.length}`);
+    const [template, dir] = [join(base, 'template'), join(base, 'here')];
+    const reset = (from: string, to: string) => {
+      fs.rmSync(to, { recursive: true, force: true });
+      fs.cpSync(from, to, { recursive: true, preserveTimestamps: true });
+    };
+    await prepare(template, scenario);
+    reset(template, dir);
+    const operations = await withFault(dir, undefined, async () => {
+      assert.is((await command(dir, scenario.args)).code, 0);
+    });
+    const after = contentOf(dir);
+    reset(template, dir);
+    const fault = { at: operations.lastIndexOf(last) + 1, kind: 'dies', seed: 0 } as const;
+    assert.ok(fault.at > 0, operations.join());
+    await withFault(dir, fault, async () => void (await command(dir, scenario.args)));
+    const interrupted = join(base, 'interrupted');
+    reset(dir, interrupted);
+
+    // Each line of the journal, the headers, and bytes of anywhere.
+    const partial = join(interrupted, 'out.partial');
+    const names = fs.readdirSync(partial).filter((file) => file !== 'higgs.lock');
+    const journal = fs.readFileSync(join(partial, 'higgs.journal'));
+    const places: [string, number][] = [];
+    for (let at = 0; at < journal.length; at = journal.indexOf(10, at) + 1) {
+      for (const place of [at, at + 8, at + 12, journal.indexOf(10, at)]) places.push(['higgs.journal', place]);
+    }
+    const random = uniformStream(1, 2, 3, 4);
+    while (places.length < SAMPLES) {
+      const file = names[Math.floor(random() * names.length)];
+      const { size } = fs.statSync(join(partial, file));
+      if (size > 0) places.push([file, Math.floor(random() * (places.length % 3 === 0 ? Math.min(size, 1500) : size))]);
+    }
+    for (const [file, place] of places) {
+      reset(interrupted, dir);
+      const path = join(dir, 'out.partial', file);
+      const bytes = fs.readFileSync(path);
+      bytes[place] ^= 1 << Math.floor(random() * 8);
+      fs.writeFileSync(path, bytes);
+      const at = `${file}, byte ${place}`;
+      const first = await command(dir, [...scenario.args, '--resume']);
+      if (first.code !== 0) {
+        checkRefusal(first, at);
+        await rerun(dir, scenario.args, '--force', () => {}, at);
+      }
+      const found = contentOf(dir);
+      assert.is(Object.keys(found).join(), Object.keys(after).join(), at);
+      for (const [own, content] of Object.entries(after)) assert.ok(found[own] === content, `${at}: ${own} differs`);
+    }
+  });
+}
+
+test('quantize --resume takes a complete output without a journal for its own, unless it is of another input or damaged', async () => {
+  const scenario = scenarios.quantize;
+  const dir = join(root, 'bare');
+  await prepare(dir, scenario);
+  await command(dir, quantize);
+  const after = contentOf(join(dir, 'out'));
+  fs.renameSync(join(dir, 'out'), join(dir, 'out.partial'));
+  checkRefusal(await command(dir, quantize), 'plain');
+  const done = await command(dir, [...quantize, '--resume']);
+  assert.is(done.code, 0, done.stderr);
+  assert.equal(contentOf(join(dir, 'out')), after);
+  assert.not(fs.existsSync(join(dir, 'out.partial')));
+
+  fs.renameSync(join(dir, 'out'), join(dir, 'out.partial'));
+  const path = join(dir, 'out.partial/model.safetensors');
+  const bytes = fs.readFileSync(path);
+  bytes[bytes.length - 3000] ^= 1;
+  fs.writeFileSync(path, bytes);
+  const refused = await command(dir, [...quantize, '--resume']);
+  checkRefusal(refused, 'damaged');
+  assert.match(refused.stderr, /CRC-32/);
+  assert.is((await command(dir, [...quantize, '--force'])).code, 0);
+  assert.equal(contentOf(join(dir, 'out')), after);
+});
+
+test('an input that is written to while it is read is refused, and leaves no output', async () => {
+  const dir = join(root, 'changed');
+  await prepare(dir, { files: small, args: [] });
+  const file = join(dir, 'in/model.safetensors');
+  const higgs = await load();
+  const touch = () => fs.utimesSync(file, new Date(), new Date(2e12));
+  const says = /model\.safetensors: it was changed while it was read/;
+  const failure = (work: Promise<unknown>) =>
+    work.then(
+      () => 'done',
+      (error) => `${error.name}: ${error.message}`,
+    );
+  const input = await openFolder(join(dir, 'in'));
+  const output = await createFolder(join(dir, 'out'));
+  assert.match(await failure(higgs.quantizeCheckpoint(input, output, { onProgress: touch })), says);
+  await input.close();
+
+  const whole = await openFolder(join(dir, 'in'));
+  await higgs.quantizeCheckpoint(whole, await createFolder(join(dir, 'whole')));
+  for (const work of ['dequantize', 'verify'] as const) {
+    const stored = await openFolder(join(dir, 'whole'));
+    const options = { onProgress: () => fs.utimesSync(join(dir, 'whole/model.safetensors'), new Date(), new Date()) };
+    fs.utimesSync(join(dir, 'whole/model.safetensors'), new Date(), new Date(1e12));
+    const run =
+      work === 'verify'
+        ? higgs.verifyCheckpoint(stored, options)
+        : higgs.dequantizeCheckpoint(stored, await createFolder(join(dir, work)), options);
+    assert.match(await failure(run), says);
+    await stored.close();
+  }
+  await whole.close();
+});
 
 test('the points are many', () => {
   console.log(`${points} points`);

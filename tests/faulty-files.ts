@@ -63,6 +63,7 @@ export async function withFault(root: string, fault: Fault | undefined, work: ()
   const operations: string[] = [];
   const random = uniformStream(fault?.seed ?? 0, 1, 0, 0);
   const durable = new Map<string, Buffer>(); // of files that were opened to write: content that is on the disk
+  const opened = new Set<FileHandle>(); // a process that dies closes its files
   let changes: Change[] = [];
   let isDead = false;
 
@@ -85,6 +86,7 @@ export async function withFault(root: string, fault: Fault | undefined, work: ()
 
   const wrap = (handle: FileHandle, path: string): FileHandle => {
     const isDirectory = fs.statSync(path).isDirectory();
+    opened.add(handle);
     const flush = (name: 'sync' | 'datasync') => async () => {
       step(name, path);
       await handle[name]();
@@ -125,6 +127,7 @@ export async function withFault(root: string, fault: Fault | undefined, work: ()
         return handle.stat();
       },
       close: async () => {
+        opened.delete(handle);
         await handle.close();
         step('close', path);
       },
@@ -224,6 +227,7 @@ export async function withFault(root: string, fault: Fault | undefined, work: ()
   } finally {
     Object.assign(files, real);
     syncBuiltinESMExports();
+    for (const handle of opened) await handle.close();
   }
   if (fault?.kind === 'power' && isDead) losePower();
   return operations;

@@ -28,11 +28,20 @@ export async function attempt<T>(action: string, path: string, run: () => Promis
   }
 }
 
+/** @throws {FileError} when the system does not tell */
 export async function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw fileError('read', path, error);
+  }
+}
+
+/** Whether an error says that there is no such file. */
+export function isAbsent(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /** Whether a process runs, as far as this one may know. */
@@ -81,7 +90,7 @@ export async function checkWritable(path: string, { force }: { force: boolean })
   if (info.isDirectory()) throw new FileError('write', path, 'EISDIR', 'it is a directory');
   if (!info.isFile()) return undefined;
   if (!force) throw new FileError('write', path, undefined, 'it is there already; give --force to replace it');
-  return realpath(path);
+  return attempt('write', path, () => realpath(path));
 }
 
 // What processes left that died as they wrote this file.
@@ -240,7 +249,10 @@ async function removeAside(aside: string): Promise<void> {
 
 // The journal's last line, as a run writes it that is complete: {"complete":true,"replaces":"out.replaced-5e1f00aa"}.
 async function readMark(directory: string, target: string): Promise<Omit<Ending, 'isPlaced'> | undefined> {
-  const bytes = await readFile(join(directory, JOURNAL_NAME)).catch(() => undefined);
+  const file = join(directory, JOURNAL_NAME);
+  const bytes = await readFile(file).catch((error) => {
+    if (!isAbsent(error)) throw fileError('read', file, error);
+  });
   const last = bytes && lastLine(bytes);
   if (!last || last.end !== bytes.length) return undefined;
   const { complete, replaces } = (last.value ?? {}) as { complete?: unknown; replaces?: unknown };
@@ -268,7 +280,7 @@ function lastLine(bytes: Uint8Array): SealedLine | undefined {
 }
 
 async function asidesOf(target: string): Promise<string[]> {
-  const names = await readdir(dirname(target)).catch((): string[] => []);
+  const names = await attempt('read', dirname(target), () => readdir(dirname(target)));
   return names.filter((name) => isAside(name, target)).map((name) => join(dirname(target), name));
 }
 

@@ -4,10 +4,13 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
+import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import { readOnce } from '../source/once.ts';
 import type { Folder } from '../source/source.ts';
+import { attempt, isThere } from './commit.ts';
+import { say } from './print.ts';
 
 /** An open input, read once whatever is done with it. */
 export interface Input {
@@ -24,15 +27,18 @@ export async function openInput(path: string): Promise<Input> {
   const info = await stat(path).catch((error) => {
     throw fileError('read', path, error);
   });
-  const real = await realpath(path);
+  const real = await realPath(path);
   if (info.isDirectory()) {
+    if (await isThere(join(path, JOURNAL_NAME))) {
+      say(`${path} holds ${JOURNAL_NAME}: the run that writes it has not ended; repeat that with --resume`);
+    }
     const { close, ...opened } = await openFolder(path);
     const folder = Object.assign(readOnce(opened), { close });
     const files = async () => {
       const names = (await folder.list()).filter(
         (name) => /\.(safetensors|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
       );
-      return Promise.all(names.map((name) => realpath(join(path, name))));
+      return Promise.all(names.map((name) => realPath(join(path, name))));
     };
     return { folder, path: real, isFile: false, files };
   }
@@ -69,6 +75,10 @@ export function checkModel({ isFile, path }: Input): void {
 /** Real paths, sizes and dates of an input's files: tells it from another input, or from itself after a change. */
 export async function identityOf(input: Input): Promise<string> {
   const files = await input.files();
-  const stats = await Promise.all(files.map((file) => stat(file)));
+  const stats = await Promise.all(files.map((file) => attempt('read', file, () => stat(file))));
   return JSON.stringify(files.map((file, i) => [file, stats[i].size, stats[i].mtimeMs]));
+}
+
+function realPath(path: string): Promise<string> {
+  return attempt('read', path, () => realpath(path));
 }

@@ -15,6 +15,7 @@ import {
   emptyRun,
   endingOf,
   finishOutput,
+  isAbsent,
   isAlive,
   isThere,
   LOCK_NAME,
@@ -189,7 +190,8 @@ async function heldAt(
   const own = names.filter((name) => name !== LOCK_NAME);
   if (own.length === 0) return 'nothing';
   if (names.every(isOurs)) {
-    const isBegun = !own.includes(JOURNAL_NAME) || (await stat(join(path, JOURNAL_NAME))).size > 0;
+    const isBegun =
+      !own.includes(JOURNAL_NAME) || (await attempt('read', path, () => stat(join(path, JOURNAL_NAME)))).size > 0;
     if (own.length === 1 && !isBegun) return 'nothing';
     if (own.length < names.length || own.includes(JOURNAL_NAME)) return 'run';
     if (isEarly || (shards && (await haveHeaders(path, names, shards)))) return 'bare';
@@ -243,8 +245,13 @@ async function makeDirectory(path: string): Promise<void> {
 async function checkOwner(out: string, { target, path }: Place): Promise<void> {
   for (const place of [path, target]) {
     const lock = join(place, LOCK_NAME);
-    const pid = Number(await readFile(lock, 'utf8').catch(() => ''));
-    if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid || !isAlive(pid)) continue;
+    const content = await readFile(lock, 'utf8').catch((error) => {
+      if (isAbsent(error)) return '';
+      throw fileError('read', lock, error);
+    });
+    // Without its end it is of a process that died as it wrote it: the number may be another's.
+    const pid = Number(/^(\d{1,10})\n$/.exec(content)?.[1]);
+    if (!(pid > 0) || pid === process.pid || !isAlive(pid)) continue;
     const hint = `if process ${pid} is none of higgs, remove ${lock}`;
     throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
   }
@@ -275,7 +282,10 @@ async function realTarget(out: string): Promise<string> {
     throw fileError('write', out, error);
   });
   const target = join(parent, basename(full));
-  return realpath(target).catch(() => target);
+  return realpath(target).catch((error) => {
+    if (error.code === 'ENOENT') return target;
+    throw fileError('write', out, error);
+  });
 }
 
 function checkApart(out: string, place: string, inputs: readonly string[]): void {
@@ -301,7 +311,7 @@ async function inspectTarget(
   if (isFile) return info.isFile() ? 'checkpoint' : 'other';
   if (!info.isDirectory()) return 'other';
   if (target === process.cwd()) throw new UsageError('--output must not be the working directory');
-  if (info.dev !== (await lstat(dirname(target))).dev) {
+  if (info.dev !== (await attempt('read', dirname(target), () => lstat(dirname(target)))).dev) {
     throw new FileError('write', out, undefined, 'it is a mount point; name a directory below it');
   }
   const names = await attempt('read', out, () => readdir(target));

@@ -117,7 +117,7 @@ export async function openFile(path: string): Promise<OpenFile> {
     unchanged: () => checkUnchanged(path, found),
     close: async () => {
       isOpen = false;
-      await handle.close();
+      await closeRead(handle);
     },
   };
 }
@@ -299,10 +299,7 @@ function handleCache(folder: string) {
   const kept = new Map<string, Kept>();
   const drop = (path: string, { handle }: Kept): Promise<void> => {
     kept.delete(path);
-    return handle.then(
-      (h) => h.close(),
-      () => {},
-    );
+    return handle.then(closeRead, () => {});
   };
   let isOpen = true;
 
@@ -349,6 +346,11 @@ function handleCache(folder: string) {
 interface FileState {
   byteLength: number;
   modified: number;
+}
+
+// A file that was only read is not the worse for a close that fails.
+function closeRead(handle: FileHandle): Promise<void> {
+  return handle.close().catch(() => {});
 }
 
 async function checkUnchanged(path: string, { byteLength, modified }: FileState): Promise<void> {
