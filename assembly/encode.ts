@@ -19,8 +19,6 @@ function factorBytesOf(cols: usize, factors: usize): usize {
 
 // Rotates the row `x` to `z`, of unit RMS, with 64 zeros behind; a scale a group to `scales`. Two f64 to `sums`: the squares of groups whose
 // scale is 0, which are all error, and those of all. False for NaN, infinity, or an RMS above 65504.
-// @ts-ignore: decorator
-@inline
 function rotateRow(
   x: usize, cols: usize, masks: usize, groupSize: usize, z: usize, scales: usize, sums: usize,
 ): bool {
@@ -49,8 +47,6 @@ function rotateRow(
 }
 
 // Adds the squared error of a row that was rounded to the first of its `sums`.
-// @ts-ignore: decorator
-@inline
 function addErrors(z: usize, rounded: usize, cols: usize, groupSize: usize, scales: usize, sums: usize): void {
   let error = load<f64>(sums);
   for (let start: usize = 0, g: usize = 0; start < cols; start += g, scales += 2) {

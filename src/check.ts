@@ -242,7 +242,7 @@ export function recordOf<T>(reader: Reader<T>, limit: number): Reader<Map<string
 const IDS_LIMIT = 1 << 26;
 
 /** How many token ids a list has: an array, a typed array, or whatever else has a length. */
-export function idCount(subject: string, value: unknown, what = 'a list of token ids'): number {
+function idCount(subject: string, value: unknown, what = 'a list of token ids'): number {
   const length = isObject(value) ? member(subject, value, 'length') : undefined;
   if (typeof length !== 'number') refuseKind(subject, what, value);
   return integer(0, IDS_LIMIT)(`length of ${subject}`, length);

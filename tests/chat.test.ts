@@ -218,10 +218,10 @@ test('render() and parseTemplate() have words of their own for what the library 
 test('render() names messages and values that are no plain data', async () => {
   const cyclic: Record<string, unknown> = {};
   cyclic.self = cyclic;
-  for (const values of [cyclic, { a: 1n }, { a: Symbol('x') }, { namespace: 1 }]) {
+  for (const values of [cyclic, { a: 1n }, { namespace: 1 }]) {
     const error = await render({ chat_template: CHATML }, HELLO, { values }).catch((each) => each);
     assert.instance(error, TypeError);
-    assert.match(error.message, /^(messages and )?values must be (an object of )?plain data: /);
+    assert.match(error.message, /^(messages and )?values must be plain data: /);
   }
 });
 

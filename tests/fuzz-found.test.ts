@@ -63,7 +63,7 @@ for (const [sums, shown] of [
 }
 
 test('inspectCheckpoint() refuses a grid whose MSE is below 0', async () => {
-  const message = 'tensor "higgs.grid.p1n4": mse of grid p1n4 must be a finite number of at least 0: got -0.02';
+  const message = 'tensor "higgs.grid.p1n4": mse of grid p1n4 must be a number of at least 0: got -0.02';
   await rejects(higgs.inspectCheckpoint(folder({ grid: { mse: -0.02 } })), message);
 });
 

@@ -65,8 +65,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 900e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 2.4e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 970e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 2.5e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -76,11 +76,12 @@ test('sizes keep to their budgets', async () => {
   const core = await bundle(`export * from 'higgs-wasm';`);
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
-  assert.ok(wasm.length <= 40_000 && gzip(wasm) <= 13_500, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
-  assert.ok(gzip(core) <= 60_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  // 2 kB of it are the checks of what callers give.
+  assert.ok(gzip(core) <= 62_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  // 6 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
-  assert.ok(gzip(decoder) <= 113_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
+  assert.ok(gzip(decoder) <= 121_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

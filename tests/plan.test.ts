@@ -120,7 +120,7 @@ test('readAlphas() names what is wrong', () => {
     [broken(text, '"b.weight"', '"a.weight"'), /must not repeat a key/],
     ['{"alpha":{"a":"1"}}', /tensor "a\.weight": alpha must be a number: got "1"/],
     ['{"alpha":{"a":1,"a.weight":1}}', /tensor "a\.weight": alpha must have a tensor once/],
-    [`{"alpha":{"${'a'.repeat(9999)}":"1"}}`, /^x: a{80}… must be a number: got "1"$/],
+    [`{"alpha":{"${'a'.repeat(4000)}":"1"}}`, /^x: tensor "a{80}….*": alpha must be a number: got "1"$/],
     ['{"alpha":{},"more":1}', /alphas must have no member "more"/],
   ];
   for (const [content, says] of cases) assert.throws(() => readAlphas(content, 'x'), says);
@@ -137,8 +137,8 @@ test('readBitPlan() gives back what writeBitPlan() wrote, and names what is wron
     [broken(text, '"scales": true', '"scales": 1'), /scales must be true or false/],
     [broken(text, '"groupSize":1024', '"groupSize":1000'), /^x: tensor "model.*: groupSize must be a power of two/],
     [broken(text, '"seed":0', '"seed":-1'), /seed must be an integer from 0/],
-    [broken(text, '"seed":0', '"seed":"a"'), /seed must be a number or null: got "a"/],
-    [broken(text, ',"seed":0', ''), /seed must be a number or null: got nothing/],
+    [broken(text, '"seed":0', '"seed":"a"'), /seed must be a number: got "a"/],
+    [broken(text, ',"seed":0', ''), /seed must be a number: got nothing/],
     [
       broken(text, `"grid":"${plan.tensors[0].grid}"`, '"grid":"p9n9"'),
       /grid must be p<p>n<n> with a supported size, or t<bits> .*: got "p9n9"/,
@@ -189,12 +189,9 @@ test('planTensors() gives the tensors that would be quantized, embeddings when a
 
 test('planBits() for a size takes any that is large enough, and no number that is none', async () => {
   const grids = ['p2n16', 'p2n256'];
-  const most = await higgs.planBits(input, prior, { size: Number.POSITIVE_INFINITY, grids });
+  const most = await higgs.planBits(input, prior, { size: Number.MAX_VALUE, grids });
   assert.ok(most.tensors.every(({ grid }) => grid === 'p2n256') && Number.isFinite(most.budget));
-  await rejects(
-    higgs.planBits(input, prior, { size: Number.NaN, grids }),
-    /^size must be at least \d+ bytes, .*: got NaN$/,
-  );
+  await rejects(higgs.planBits(input, prior, { size: Number.NaN, grids }), /^size must be a finite number: got NaN$/);
 });
 
 test('planBits() for a size gives files of at most that size', async () => {

@@ -94,6 +94,28 @@ test('imports follow the arrows', () => {
   }
 });
 
+test('what a file exports is imported somewhere, or is public', () => {
+  const doors = /^(index|decoder|source\/file|workers\/(web|node|worker)|grids\/large|sensitivity\/worker)\.ts$/;
+  const users = [...text].concat(
+    ['tests', 'bench', 'examples'].flatMap((folder) =>
+      readdirSync(folder, { recursive: true, encoding: 'utf8' })
+        .filter((name) => /\.[mt]s$/.test(name) && !name.includes('node_modules'))
+        .map((name): [string, string] => [name, readFileSync(join(folder, name), 'utf8')]),
+    ),
+  );
+  const words = users.map(([name, code]) => [name, new Set(code.match(/\w+/g))] as const);
+  const unused = [...text].flatMap(([name, code]) =>
+    [
+      ...(doors.test(name) ? '' : code).matchAll(
+        /^export (?:async )?(?:function\*?|const|class|interface|type) (\w+)/gm,
+      ),
+    ]
+      .filter(([, word]) => !words.some(([other, own]) => other !== name && own.has(word)))
+      .map(([, word]) => `src/${name}: ${word}`),
+  );
+  assert.equal(unused, []);
+});
+
 test('files import nothing in a circle, types neither', () => {
   const done = new Set<string>();
   const visit = (name: string, path: readonly string[]): void => {

@@ -649,11 +649,11 @@ test('decode() and stream() name what is no list of ids', () => {
     [null, TypeError, /^ids must be a list of token ids: got null$/],
     [7, TypeError, /^ids must be a list of token ids: got 7$/],
     [{}, TypeError, /^ids must be a list of token ids: got an object$/],
-    [{ length: 1e9 }, RangeError, /^ids must have a length from 0 to 16777216: got 1000000000$/],
-    [{ length: -1 }, RangeError, /^ids must have a length from 0 to 16777216: got -1$/],
-    [{ length: 1.5 }, RangeError, /^ids must have a length/],
-    [['0'], TypeError, /^id must be a number: got "0"$/],
-    [[0, 1.5], RangeError, /^id must be an integer: got 1.5$/],
+    [{ length: 1e9 }, RangeError, /^length of ids must be an integer from 0 to 67108864: got 1000000000$/],
+    [{ length: -1 }, RangeError, /^length of ids must be an integer from 0 to 67108864: got -1$/],
+    [{ length: 1.5 }, RangeError, /^length of ids must be an integer/],
+    [['0'], TypeError, /^ids\[0\] must be a number: got "0"$/],
+    [[0, 1.5], RangeError, /^ids\[1\] must be an integer .*: got 1\.5$/],
   ];
   for (const [ids, kind, message] of cases) {
     for (const call of [() => books.decode(ids as number[]), () => books.stream(ids as number[])]) {

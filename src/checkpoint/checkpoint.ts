@@ -14,7 +14,7 @@ export const SINGLE_NAME = 'model.safetensors';
 /** The name of the index of a sharded checkpoint. */
 export const INDEX_NAME = 'model.safetensors.index.json';
 /** Longest index in bytes: as a header, it holds about a million tensors. */
-export const INDEX_LIMIT = 100_000_000;
+const INDEX_LIMIT = 100_000_000;
 
 /** A tensor, and the file that holds it. */
 export interface CheckpointTensor extends TensorInfo {

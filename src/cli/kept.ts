@@ -180,7 +180,8 @@ async function measureAndKeep(input: Input, threads: number, path: string | unde
   if (path !== undefined) {
     const settings = { ...alphas.settings, files, content: `sha256 ${'0'.repeat(64)}` };
     await keep(path, sealed(writeAlphas({ ...alphas, settings })));
-    await rm(unfinished, { force: true }).catch((error) => say(`${unfinished} is left: ${error.message}`));
+    if (fault === undefined)
+      await rm(unfinished, { force: true }).catch((error) => say(`${unfinished} is left: ${error.message}`));
   }
   say(`sensitivities measured in ${seconds} s (${described(alphas)}), ${fault ?? `kept in ${path}`}`);
   return alphas;

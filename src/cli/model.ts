@@ -86,7 +86,7 @@ export function samplingOf(options: SamplingChoice): SamplingOptions & { maxToke
 }
 
 /** A model that is open, and how long that took. */
-export interface OpenModel {
+interface OpenModel {
   model: Model;
   loadMs: number;
 }

@@ -30,7 +30,7 @@ import type { Input } from './input.ts';
 import { say } from './print.ts';
 import { UsageError } from './usage.ts';
 
-export interface OutputOptions {
+interface OutputOptions {
   /** Replaces what is at the output's name, and what an interrupted run left. */
   force?: boolean | undefined;
   /** Goes on with an interrupted run; left out by verbs that cannot. */
@@ -40,7 +40,7 @@ export interface OutputOptions {
 }
 
 /** An output on its way. */
-export interface Staging {
+interface Staging {
   folder: ResumableFolder;
   /** Where the files are until `commit`. */
   path: string;

@@ -1,7 +1,7 @@
 // What all verbs share: workers, progress, Ctrl-C, errors and exit codes.
 
 import { availableParallelism } from 'node:os';
-import { FileError, FormatError, UnsupportedError } from '../errors.ts';
+import { FileError, FormatError, StateError, UnsupportedError } from '../errors.ts';
 import { largeGrids } from '../grids/large.ts';
 import { type Higgs, load } from '../higgs.ts';
 import { startPool } from '../workers/node.ts';
@@ -74,7 +74,7 @@ export function reportError(error: unknown): number {
     say(error.message);
     return EXIT.usage;
   }
-  const expected = [FormatError, UnsupportedError, FileError, RangeError, TypeError];
+  const expected = [FormatError, UnsupportedError, FileError, StateError, RangeError, TypeError];
   // By name: the decoder is a bundle with classes of its own.
   const known = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
   if (known) say(error.message);

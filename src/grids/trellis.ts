@@ -10,7 +10,7 @@ export const TABLE_ENTRIES = 16;
 /** Columns from which on a trellis errs as its MSE says, to 1 %: the ends of shorter rows cost more. */
 export const TRELLIS_COLS = 128;
 /** The largest integer: seven bits, so that products of bytes are exact on every machine. */
-export const LARGEST_INTEGER = 127;
+const LARGEST_INTEGER = 127;
 
 export interface Trellis {
   /** `t4`, `t4q`: bits of a code, and a letter where there are several. */

@@ -3,7 +3,8 @@
 
 import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
-import { bytesPerRow, type CodeGrid, dtypeCodes, groupsPerRow } from './layout.ts';
+import { bytesPerRow, type CodeGrid, dtypeCodes, groupsPerRow, isPaths } from './layout.ts';
+import { dimensionOf, keepTables } from './tables.ts';
 
 /** Dtypes, as safetensors names them, of weights that can be read. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
@@ -69,11 +70,7 @@ export interface Kernels {
 }
 
 const BLOCK_WEIGHTS = 1 << 20;
-/** Tables of grids that are kept; the stored grids are fewer. */
-const TABLES_LIMIT = 32;
 const CRC_BLOCK_BYTES = 1 << 20;
-/** What stands for p where the grid is a trellis. */
-const TRELLIS = 0;
 /** Of the search for a trellis' codes, for each column. */
 const PATH_BYTES = 256;
 
@@ -85,47 +82,13 @@ export function rowsPerBlock(cols: number): number {
 /** Wraps instantiated kernels. Calls use the instance's memory in turn and leave nothing behind in it. */
 export function wrapKernels(exports: KernelExports): Kernels {
   const memory = arena(exports.memory, exports.heapBase());
+  const tables = keepTables(memory, exports);
 
   function masksOf(seed: number | null, cols: number): number {
     const masks = memory.alloc(cols * 4 + 128);
     if (seed === null) memory.bytes(masks, cols * 4).fill(0);
     else exports.signs(seed, masks, cols);
     return masks;
-  }
-
-  // Tables stay in linear memory, as building one takes up to half a second. Call it first after a reset.
-  let checksumTable = 0;
-  const tables: { grid: CodeGrid; table: number }[] = [];
-  function tableOf(grid: CodeGrid): number {
-    const known = tables.find((entry) => sameGrid(entry.grid, grid));
-    if (known) return known.table;
-    if (tables.length === TABLES_LIMIT) {
-      tables.length = 0;
-      checksumTable = 0;
-      memory.clear();
-    }
-    const table = buildTable(grid);
-    memory.reset();
-    tables.push({ grid: copyOf(grid), table });
-    return table;
-  }
-
-  function buildTable(grid: CodeGrid): number {
-    if ('tables' in grid) {
-      const table = pinned(exports.trellisTableBytes());
-      exports.trellisTable(memory.place(grid.tables), grid.step, grid.zero, grid.bits, table);
-      return table;
-    }
-    const n = 2 ** grid.bits;
-    const table = pinned(exports.gridTableBytes(grid.p, n));
-    exports.gridTable(memory.place(grid.points), grid.p, n, table);
-    return table;
-  }
-
-  function pinned(byteLength: number): number {
-    const address = memory.alloc(byteLength);
-    memory.pin();
-    return address;
   }
 
   // Addresses of the weights and of their factors, 0 for none.
@@ -153,7 +116,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
   function toRows(matrix: Matrix, codes: Codes): number {
     const { rows, cols, grid, groupSize, seed } = matrix;
-    const table = tableOf(grid);
+    const table = tables.of(grid);
     const masks = masksOf(seed, cols);
     const packed = memory.place(codes.packed);
     const scales = memory.place(codes.scales);
@@ -167,7 +130,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
     encode(matrix, weights, { firstRow = 0, scaleSearch = false } = {}) {
       memory.reset();
       const { rows, cols, grid, groupSize, seed } = matrix;
-      const table = tableOf(grid);
+      const table = tables.of(grid);
       const masks = masksOf(seed, cols);
       const [w, factors] = placeWeights(weights);
       const packedBytes = rows * bytesPerRow(cols, grid);
@@ -175,7 +138,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
       const sums = memory.alloc(rows * 16);
-      const scratch = scratchOf(cols, scaleSearch ? 5 : 3, 'tables' in grid ? (cols + 264) * PATH_BYTES : 0);
+      const scratch = scratchOf(cols, scaleSearch ? 5 : 3, isPaths(grid) ? (cols + 264) * PATH_BYTES : 0);
       const done = exports.encode(
         ...([w, dtypeCodes[weights.dtype], factors, rows, cols, masks, groupSize] as const),
         ...([table, dimensionOf(grid), grid.bits, scaleSearch, packed, scales, sums, scratch] as const),
@@ -230,7 +193,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
     matvec({ rows, cols, grid, groupSize }, codes, rotated) {
       memory.reset();
-      const table = tableOf(grid);
+      const table = tables.of(grid);
       const packed = memory.place(codes.packed);
       const scales = memory.place(codes.scales);
       const x = memory.place(rotated);
@@ -242,38 +205,16 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
     crc32(crc, bytes) {
       memory.reset();
-      if (checksumTable === 0) {
-        checksumTable = pinned(exports.crc32TableBytes());
-        exports.crc32Table(checksumTable);
-      }
+      const table = tables.checksum();
       const block = memory.alloc(Math.min(bytes.length, CRC_BLOCK_BYTES));
       for (let start = 0; start < bytes.length; start += CRC_BLOCK_BYTES) {
         const part = bytes.subarray(start, start + CRC_BLOCK_BYTES);
         memory.bytes(block, part.length).set(part);
-        crc = exports.crc32(crc, block, part.length, checksumTable);
+        crc = exports.crc32(crc, block, part.length, table);
       }
       return crc >>> 0;
     },
   };
-}
-
-function dimensionOf(grid: CodeGrid): number {
-  return 'tables' in grid ? TRELLIS : grid.p;
-}
-
-function sameGrid(a: CodeGrid, b: CodeGrid): boolean {
-  if (a.p !== b.p || a.bits !== b.bits) return false;
-  if (!('tables' in a)) return !('tables' in b) && sameValues(a.points, b.points);
-  return 'tables' in b && a.step === b.step && a.zero === b.zero && sameValues(a.tables, b.tables);
-}
-
-// The caller may change the arrays.
-function copyOf(grid: CodeGrid): CodeGrid {
-  return 'tables' in grid ? { ...grid, tables: grid.tables.slice() } : { ...grid, points: grid.points.slice() };
-}
-
-function sameValues(a: Float32Array | Uint8Array, b: Float32Array | Uint8Array): boolean {
-  return a.length === b.length && a.every((value: number, i: number) => value === b[i]);
 }
 
 // Why encode stopped at a row: its first weight that is not finite, or else a group too large for an f16 scale.

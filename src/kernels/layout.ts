@@ -26,6 +26,11 @@ export const ROWS_LIMIT = 1 << 28;
 /** What codes mean. */
 export type CodeGrid = CodePoints | CodeTrellis;
 
+/** Whether codes are paths of a trellis, rather than numbers of points. */
+export function isPaths(grid: CodeGrid): grid is CodeTrellis {
+  return 'tables' in grid;
+}
+
 /** What the layout of codes depends on: the weights of a code, its bits, and whether they are a trellis'. */
 export interface CodeShape {
   readonly p: number;

@@ -72,7 +72,7 @@ interface Planned {
 }
 
 /** Tensors with their choices, and what they come to. */
-export interface Ready {
+interface Ready {
   readonly planned: readonly Planned[];
   readonly problem: Problem;
   readonly weights: number;

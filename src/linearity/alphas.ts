@@ -22,7 +22,7 @@ import {
 import { FormatError } from '../errors.ts';
 import { fromFile, parseFile, takeTensors, takeVersion, writeLines } from './json.ts';
 
-export const ALPHAS_VERSION = 1;
+const ALPHAS_VERSION = 1;
 
 /** A noise level that α was fitted to. */
 export interface AlphaLevel {

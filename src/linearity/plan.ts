@@ -24,7 +24,7 @@ import { groupSizeOf, type Scheme, seedOf } from '../quantize/scheme.ts';
 import { type LossKind, lossOf, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
 import { fromFile, parseFile, takeTensors, takeVersion, writeLines } from './json.ts';
 
-export const PLAN_VERSION = 1;
+const PLAN_VERSION = 1;
 
 /** What becomes of one tensor. */
 export interface BitPlanTensor {

@@ -25,7 +25,7 @@ export interface Allocation {
 }
 
 /** Most states kept, and most worked on in all, before the search gives up the proof: instances built to be hard exist. */
-export interface Limits {
+interface Limits {
   readonly states: number;
   readonly work: number;
 }

@@ -51,7 +51,7 @@ export interface ThreadMessage {
 }
 
 /** A tensor to be loaded, and where to. */
-export type Load =
+type Load =
   | { readonly tensor: WeightTensor; readonly linear: Linear }
   | { readonly vector: CheckpointTensor; readonly address: number };
 

@@ -42,7 +42,7 @@ export interface DenseLinear extends Shape {
   readonly weights: number; // (rows, cols) of dtype
 }
 
-export interface CodeLinear extends Shape {
+interface CodeLinear extends Shape {
   readonly type: 'codes';
   /** Weights of a code; TRELLIS for a trellis. */
   readonly p: number;

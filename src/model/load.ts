@@ -25,7 +25,7 @@ export interface LoadProgress {
   bytes: number;
 }
 
-export interface FillOptions {
+interface FillOptions {
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
 }

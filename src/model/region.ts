@@ -9,7 +9,7 @@ const MARGIN = 64;
 /** Nothing lies at address 0. */
 const FIRST = 1024;
 
-export interface Regions {
+interface Regions {
   /** Address of a new region of `byteLength` bytes. */
   reserve(byteLength: number): number;
   /** Bytes up to the end of the last region. */

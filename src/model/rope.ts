@@ -13,7 +13,7 @@ export interface Rope {
   readonly scaling: RopeScaling;
 }
 
-export type RopeScaling =
+type RopeScaling =
   | { readonly type: 'default' }
   /** Every frequency divided by `factor`. */
   | { readonly type: 'linear'; readonly factor: number }

@@ -12,7 +12,7 @@ const PASSED = 32;
 const END = 48;
 const PASS = 64;
 /** Words that tell what a pass does. */
-export const PASS_WORDS = 16;
+const PASS_WORDS = 16;
 const FAILED = 1;
 const OVER = 2;
 /** Looks at a word before a thread sleeps: some tens of microseconds, the length of a step. */

@@ -20,7 +20,7 @@ export interface JournalEntry {
   sums?: [error: number, norm: number];
 }
 
-export interface Journal {
+interface Journal {
   /** What an earlier run wrote of a shard, from its start and without a gap. */
   done(shard: PlannedShard): readonly JournalEntry[];
   append(entry: JournalEntry): Promise<void>;

@@ -26,7 +26,7 @@ export function checkScheme(scheme: Scheme): void {
 }
 
 /** @throws {RangeError} when the group size or the seed is out of range. */
-export function checkGroups({ groupSize, seed }: Omit<Scheme, 'grid'>): void {
+function checkGroups({ groupSize, seed }: Omit<Scheme, 'grid'>): void {
   groupSizeOf('groupSize', groupSize);
   nullable(seedOf)('seed', seed);
 }

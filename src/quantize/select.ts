@@ -21,7 +21,7 @@ export interface Selection {
 }
 
 /** A tensor's scheme, or why it passes through; `unknown` is the dtype of a weight that neither can be done with. */
-export type Choice = { scheme: Scheme } | { reason: string } | { unknown: string };
+type Choice = { scheme: Scheme } | { reason: string } | { unknown: string };
 
 /** Widest row that is quantized: rows are worked on whole, so wider ones would take much memory. No model has them. */
 const COLS_LIMIT = 1 << 20;

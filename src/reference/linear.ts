@@ -12,7 +12,7 @@ export interface QuantizedGroup {
 }
 
 /** Largest integer of an activation in groups of `size`. */
-export function levelsOf(size: number, narrow: boolean): number {
+function levelsOf(size: number, narrow: boolean): number {
   return narrow ? 127 : Math.min(32767, 2 ** 19 / size);
 }
 

@@ -5,7 +5,7 @@ import type { AlphaLevel } from '../linearity/alphas.ts';
 /** How far a level may be from the line of those below it: this share, or twice its standard error. */
 const TOLERANCE = 0.1;
 
-export interface Fit {
+interface Fit {
   readonly alpha: number;
   readonly error: number | null;
   /** Of the used levels, about zero: 1 − Σ (Δ − α t²)² / Σ Δ². */

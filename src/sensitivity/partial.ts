@@ -15,7 +15,7 @@ const VERSION = 3;
 export const PARTIAL_REASON = 'partial';
 
 /** What a run can go on from. */
-export interface PartialShape {
+interface PartialShape {
   /** Model and settings. */
   readonly key: string;
   /** Numbers of a result, and the most results that there are. */

@@ -26,7 +26,7 @@ import { planWorkspace, type Workspace } from './workspace.ts';
 /** Sequences that the model samples together, at most: more gain little time, and each takes a place in the cache. */
 const TOGETHER = 8;
 
-export interface SessionOptions {
+interface SessionOptions {
   readonly estimator: 'fisher' | 'noise';
   /** Tokens of a sequence. */
   readonly tokens: number;
@@ -38,7 +38,7 @@ export interface SessionOptions {
 }
 
 /** A session's layout: from configuration and headers alone. */
-export interface SessionPlan {
+interface SessionPlan {
   readonly layout: Layout;
   readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;

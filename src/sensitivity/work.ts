@@ -59,10 +59,14 @@ export function rounded(value: number): number {
 
 /** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
 export async function takeSequence(work: Work, index: number, steps: Steps): Promise<void> {
-  const { session, sequences, seed, recordSampled } = work;
+  const { file, session, sequences, seed, recordSampled } = work;
   if (sequences[index] === undefined) {
     const { together } = session.measuring.workspace;
-    const found = await sampledIds(session, seed, index, Math.min(index + together, sequences.length), steps);
+    const end = Math.min(index + together, sequences.length);
+    const found = await sampledIds(session, seed, index, end, steps).catch((error) => {
+      if (!(error instanceof RangeError)) throw error;
+      throw new FormatError(`${error.message}, which needs finite weights`, { file });
+    });
     for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
     recordSampled(index, found);
   }

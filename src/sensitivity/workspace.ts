@@ -22,7 +22,7 @@ export interface Workspace {
   readonly noise: NoiseRegions | undefined;
 }
 
-export interface FisherRegions {
+interface FisherRegions {
   /** What blocks asked for, by name: enough for the largest. */
   readonly regions: Readonly<Record<string, number>>;
   readonly opposite: readonly number[]; // (tokens, headDim) each: angles of the opposite positions, by the place of state.ropes
@@ -37,7 +37,7 @@ export interface FisherRegions {
   readonly dNormed: number; // (draws, tokens, dim)
 }
 
-export interface NoiseRegions {
+interface NoiseRegions {
   readonly noise: number; // (rows, cols) of N(0, 1)
   readonly weights: number; // (rows, cols) f32
   readonly logits: number; // (tokens, vocabSize), of the model as it is
@@ -46,7 +46,7 @@ export interface NoiseRegions {
 }
 
 /** What is measured. */
-export interface WorkspaceOptions {
+interface WorkspaceOptions {
   readonly estimator: 'fisher' | 'noise';
   readonly tokens: number;
   readonly draws: number;

@@ -20,7 +20,7 @@ export interface TextStream {
 }
 
 /** What makes bytes of tokens. */
-export interface TokenBytes {
+interface TokenBytes {
   bytes(token: string, isAdded: boolean, isFirst: boolean): Uint8Array;
   /** How many of this character are removed where the text begins. */
   strip: { content: string; count: number };

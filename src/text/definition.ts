@@ -102,7 +102,7 @@ const KNOWN: Readonly<Record<Kind, { list: string; types: Readonly<Record<string
 };
 
 /** A token beside the vocabulary, found in the text before all else. */
-export interface AddedToken extends Record<string, unknown> {
+interface AddedToken extends Record<string, unknown> {
   id: number;
   content: string;
   special?: boolean | null;

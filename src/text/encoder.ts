@@ -21,7 +21,7 @@ const MODEL_CHARACTER = 128;
 const MARKS = /\p{M}+/gu;
 
 /** What cuts texts into the ids of a vocabulary. */
-export interface Encoder {
+interface Encoder {
   readonly ids: ReadonlyMap<string, number>;
   /** Tokens by id, with holes. */
   readonly names: readonly (string | undefined)[];

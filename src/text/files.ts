@@ -1,6 +1,6 @@
 // The small files beside the weights, read whole.
 
-import { type Reader, reading, refuseKind } from '../check.ts';
+import { type Reader, refuseKind } from '../check.ts';
 import { FormatError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
@@ -47,7 +47,12 @@ export async function readJson(folder: Folder, name: string): Promise<Record<str
 
 /** What a caller gives as plain data: a copy of it, as JSON has it. */
 export const plainData: Reader<unknown> = (subject, value) => {
-  const text = reading(subject, () => JSON.stringify(value));
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (cause) {
+    throw new TypeError(`${subject} must be plain data: it cannot be written as JSON`, { cause });
+  }
   return text === undefined ? refuseKind(subject, 'plain data', value) : JSON.parse(text);
 };
 

@@ -70,7 +70,7 @@ export interface Generation extends AsyncGenerator<string, GenerationResult, voi
 }
 
 /** Turns ids into text; starts behind the ids of the prompt. */
-export type StreamText = (behind: readonly number[]) => TextStream;
+type StreamText = (behind: readonly number[]) => TextStream;
 
 /**
  * Generates behind a prompt. Several generations on one model go through it together: each gives what it would give alone. One that

@@ -1,7 +1,7 @@
 // Stop strings in streamed text: what may be the beginning of one is held back until it is known.
 
 /** Text on its way through the stop strings. */
-export interface StopFilter {
+interface StopFilter {
   /** @returns what can be shown now, and whether a stop string was met */
   push(text: string): { text: string; stopped: boolean };
   /** @returns what was held back, at the end of the text */

@@ -2,14 +2,14 @@
 
 import type { Codes, Encoded, EncodeOptions, Kernels, Matrix, PlainDtype, Weights } from '../kernels/kernels.ts';
 
-export interface EncodeJob {
+interface EncodeJob {
   kind: 'encode';
   matrix: Matrix;
   weights: Weights;
   options: EncodeOptions;
 }
 
-export interface DequantizeJob {
+interface DequantizeJob {
   kind: 'dequantize';
   matrix: Matrix;
   codes: Codes;
@@ -17,7 +17,7 @@ export interface DequantizeJob {
   firstRow: number;
 }
 
-export interface CompareJob {
+interface CompareJob {
   kind: 'compare';
   matrix: Matrix;
   codes: Codes;
@@ -25,7 +25,7 @@ export interface CompareJob {
 }
 
 /** Nothing but an answer: tells that a worker has its kernels. */
-export interface ReadyJob {
+interface ReadyJob {
   kind: 'ready';
 }
 

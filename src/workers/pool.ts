@@ -22,7 +22,7 @@ export type Message = { binary: Uint8Array<ArrayBuffer> } | { job: Job };
 export type Answer = { result: Results[Job['kind']] } | { name: string; message: string };
 
 /** A worker of whatever kind the runtime has. */
-export interface WorkerHandle {
+interface WorkerHandle {
   post(message: Message, transfer: ArrayBuffer[]): void;
   terminate(): unknown;
 }

@@ -21,7 +21,7 @@ export interface Threads {
 export type ThreadAnswer = { ready: true } | { name: string; message: string };
 
 /** A thread of whatever kind the runtime has. */
-export interface ThreadHandle {
+interface ThreadHandle {
   post(message: unknown): void;
   /** Does not keep the process alive from now on. */
   release(): void;

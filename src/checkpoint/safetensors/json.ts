@@ -24,7 +24,7 @@ export const VALUE_LIMIT = 4_000_000;
 export const NAME_LIMIT = 4096;
 
 /** How `parseStrict` words its errors and hands out what it reads. */
-export interface JsonContext {
+interface JsonContext {
   /** Opens the message: `header`, `index`. `file` if left out. */
   subject?: string;
   /** The tensor that a path of keys is about, if it is about one. */

@@ -7,7 +7,7 @@ import { gaussRule, type Rule } from './quadrature.ts';
 import { expand, representatives, type Shape } from './symmetry.ts';
 
 /** How finely the plane is integrated. */
-export interface Precision {
+interface Precision {
   /** Half the side of the square that stands for the plane. */
   readonly box: number;
   /** Lengths up to `reach` take `nodes` quadrature nodes. */

@@ -10,14 +10,14 @@
 //
 // Added to the grid's MSE: 0.6 % for p1n16, 0.3 % for p1n256, at most 0.02 % for the others.
 
-import type { CodeGrid, CodePoints, CodeTrellis } from '../layout.ts';
+import { type CodeGrid, type CodePoints, type CodeTrellis, isPaths } from '../layout.ts';
 
 /** Largest integer for a grid value: times 2^19 / g, the largest of an activation, and g products stay below 2^31. */
 const LARGEST = 4095;
 const HEADER = 16;
 const LARGEST_TABLE = 16384;
 
-export interface IntegerGrid {
+interface IntegerGrid {
   readonly step: number;
   readonly integers: Int16Array; // (n, p)
   /** Whether the integers span at most 127, to be multiplied with the narrow form of an activation. */
@@ -25,7 +25,7 @@ export interface IntegerGrid {
 }
 
 /** What one lookup takes and gives. */
-export interface Index {
+interface Index {
   readonly bits: number;
   readonly weights: number;
 }
@@ -91,7 +91,7 @@ function trellisTable({ step, zero, bits, tables }: CodeTrellis): Uint8Array<Arr
 
 /** The table of a grid, to be placed in linear memory. */
 export function integerTable(grid: CodeGrid): Uint8Array<ArrayBuffer> {
-  if ('tables' in grid) return trellisTable(grid);
+  if (isPaths(grid)) return trellisTable(grid);
   const { p, bits } = grid;
   const { step, integers, narrow } = integerGrid(grid);
   const index = indexOf(p, bits);

@@ -8,7 +8,7 @@ import type { LinearSpec } from '../linear.ts';
 import { ropeOf } from '../rope.ts';
 
 /** What tells the descendants from one another. */
-export interface Traits {
+interface Traits {
   readonly family: string;
   readonly biases: { readonly qkv: boolean; readonly output: boolean; readonly feedForward: boolean };
   /** Whether each head of queries and keys is normed. */
