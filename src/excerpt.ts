@@ -3,8 +3,8 @@
 
 /** Longest excerpt of a file's or a caller's own text in a message, in UTF-16 units. */
 export const EXCERPT_LIMIT = 80;
-/** Longest message, in UTF-16 units before they are escaped: room for a path as long as systems take, and what is said of it. */
-export const MESSAGE_LIMIT = 6000;
+/** Longest message, in UTF-16 units: room for long paths; a longer one stands whole in the error's `path`. */
+export const MESSAGE_LIMIT = 2000;
 /** Elements of an array that a message shows. */
 const ELEMENTS = 8;
 
@@ -24,11 +24,16 @@ export function excerpt(text: string): string {
   return text.length <= EXCERPT_LIMIT ? printable(text) : `${printable(text.slice(0, EXCERPT_LIMIT))}…`;
 }
 
-/** A message: one line of printable characters, without its middle where it is too long. */
+/** A message: one line of printable characters, without its middle where it is too long; applied twice, it changes nothing more. */
 export function oneLine(text: string): string {
-  if (text.length <= MESSAGE_LIMIT) return printable(text);
-  const half = MESSAGE_LIMIT / 2;
-  return printable(`${text.slice(0, half)} … ${text.slice(-half)}`);
+  const shown = printable(withoutMiddle(text, 2 * MESSAGE_LIMIT));
+  return withoutMiddle(shown, MESSAGE_LIMIT);
+}
+
+function withoutMiddle(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  const half = (limit - 4) / 2;
+  return `${text.slice(0, half)} … ${text.slice(-half)}`;
 }
 
 /** Any value as a message shows it: strings quoted and cut, eight elements of an array, objects by their kind. Runs no code of the value's. */

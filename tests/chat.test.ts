@@ -57,7 +57,10 @@ test('render() takes chat_template.jinja before tokenizer_config.json, and templ
   assert.is(chat.render(HELLO), 'own');
   assert.is(chat.render(HELLO, { template: 'tool_use', values: { tools: [1, 2] } }), 'tools: 2');
   assert.is(await render({ chat_template: named }), 'plain');
-  assert.throws(() => chat.render(HELLO, { template: 'x' }), /template must be one of default, tool_use: got "x"/);
+  assert.throws(
+    () => chat.render(HELLO, { template: 'x' }),
+    /template must be one of \["default", "tool_use"\]: got "x"/,
+  );
 });
 
 test('render() of a model without a template says so and names generate', async () => {

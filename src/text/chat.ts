@@ -95,7 +95,7 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
           const message = 'chat must have a chat template: the model has none, use generate';
           throw new UnsupportedError('chat without a template', message, { file: folder.name });
         }
-        throw new RangeError(`template must be one of ${[...texts.keys()].join(', ')}: got ${show(name)}`);
+        throw new RangeError(`template must be one of ${show([...texts.keys()])}: got ${show(name)}`);
       }
       template = parseTemplate(found.text, found.file);
       parsed.set(name, template);

@@ -83,6 +83,7 @@ export function createEncoder(
 
 // The library's words, not the engine's.
 function faultOf(cause: unknown): string {
+  if (cause instanceof SyntaxError) return 'a regular expression is malformed';
   if (cause instanceof TypeError) return 'a member is missing, or of a kind that is not handled';
   if (cause instanceof RangeError) return 'it goes too deep, or makes too much';
   return excerpt((cause as Error).message);

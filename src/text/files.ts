@@ -2,7 +2,7 @@
 
 import { type Reader, refuseKind } from '../check.ts';
 import { FormatError } from '../errors.ts';
-import { excerpt, show } from '../excerpt.ts';
+import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 
 /** Largest file that is read whole: the largest tokenizers have some tens of megabytes. */
@@ -39,7 +39,8 @@ export async function readJson(folder: Folder, name: string): Promise<Record<str
   try {
     content = JSON.parse(text);
   } catch (cause) {
-    throw new FormatError(`file must be JSON: ${excerpt((cause as Error).message)}`, { file });
+    const [place] = /at position \d+/.exec((cause as Error).message) ?? [];
+    throw new FormatError(`file must be JSON: it cannot be read${place ? ` ${place}` : ''}`, { file });
   }
   if (!isRecord(content)) throw new FormatError(`file must be a JSON object: got ${show(content)}`, { file });
   return content;
