@@ -13,6 +13,7 @@ import { caseOf, choicesOf, openWorld } from './fuzz/target.ts';
 import { targets } from './fuzz/targets.ts';
 
 const world = await openWorld();
+test.after(world.close);
 
 for (const target of targets) {
   test(`${target.name}: a case is the same when it is made again, and another one is not`, () => {

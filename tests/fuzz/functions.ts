@@ -6,7 +6,7 @@ export { HOSTILE, THROWN } from '../hostile-values.ts';
 export type { PublicFunction };
 
 /** All but those that start as many threads as they are asked for. */
-export async function functionsOf(): Promise<readonly PublicFunction[]> {
-  const { functions } = await publicFunctions();
-  return functions.filter(({ name }) => name !== 'startPool' && name !== 'startThreads');
+export async function functionsOf(): Promise<{ functions: readonly PublicFunction[]; close(): Promise<void> }> {
+  const { functions, close } = await publicFunctions();
+  return { functions: functions.filter(({ name }) => name !== 'startPool' && name !== 'startThreads'), close };
 }

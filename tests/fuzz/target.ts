@@ -15,6 +15,8 @@ export interface World {
   /** Grids as checkpoints store them. */
   readonly grids: Parameters<typeof randomGrid>[1];
   readonly functions: readonly PublicFunction[];
+  /** Frees what the functions share. */
+  close(): Promise<void>;
 }
 
 export interface Target {
@@ -40,7 +42,7 @@ export async function openWorld(): Promise<World> {
     tensor: { dtype: 'U8', shape: [3, 16], bytes: tables.slice() },
   }));
   const higgs = await load();
-  return { higgs, grids: [...points, ...paths], functions: await functionsOf() };
+  return { higgs, grids: [...points, ...paths], ...(await functionsOf()) };
 }
 
 export const CASE_NAME = 'case.json';
