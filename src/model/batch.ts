@@ -8,6 +8,7 @@
 import { closed, StateError } from '../errors.ts';
 import type { Pass, Segment } from './pass.ts';
 import { passOf } from './pass.ts';
+import { pauses } from './pause.ts';
 import { type Holding, openRows } from './rows.ts';
 
 /** What runs passes. */
@@ -75,10 +76,6 @@ export interface Batcher {
 const SLICE = 16;
 /** Turns of the microtask queue in which those that have been answered may ask again, before a pass goes on without them. */
 const TURNS = 64;
-/** Other work of the thread runs about this often, in milliseconds. */
-const PAUSE_AFTER = 20;
-/** And at least this often, in passes: the clocks of edge workers stand still while they compute. */
-const PAUSE_PASSES = 32;
 /** A sequence that has not been extended for so long loses its place to those that wait, in milliseconds; what it held is run again. */
 const FORGOTTEN_AFTER = 10_000;
 
@@ -121,7 +118,7 @@ export function openBatcher(engine: Engine): Batcher {
   let work: Work[] = [];
   let isRunning = false;
   let end: Error | undefined; // why nothing can be asked for any more
-  let [passes, paused] = [0, performance.now()];
+  const pause = pauses();
 
   const rows = openRows(count, (holding, to) => {
     engine.copy(holding.start, to, Math.min(holding.size, holders.get(holding)?.ids.length ?? 0));
@@ -283,10 +280,7 @@ export function openBatcher(engine: Engine): Batcher {
     try {
       for (;;) {
         for (let turn = 0; turn < TURNS && (turn < 4 || expected.size > 0); turn++) await undefined;
-        if (++passes % PAUSE_PASSES === 0 || performance.now() - paused > PAUSE_AFTER) {
-          await new Promise((resolve) => setTimeout(resolve));
-          paused = performance.now();
-        }
+        await pause();
         work = work.filter((item) => {
           if (item.signal?.aborted) item.settle(item.signal.reason);
           return !item.signal?.aborted;

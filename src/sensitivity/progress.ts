@@ -1,6 +1,6 @@
 // What happens between two short steps of a measurement: progress is told, an abort is heeded, other work of the thread may run.
 
-import { pause } from '../text/language.ts';
+import { pauses } from '../model/pause.ts';
 
 /** How far a measurement is. */
 export interface SensitivityProgress {
@@ -21,6 +21,7 @@ export function stepsOf(
   signal: AbortSignal | undefined,
 ): Steps {
   const progress = { done: 0, total };
+  const pause = pauses();
   return {
     async next(tokens) {
       progress.done = Math.min(total, progress.done + tokens);

@@ -130,17 +130,3 @@ export function checkVocabulary(subject: string, ids: ArrayLike<number>, { vocab
     }
   }
 }
-
-/** A thread lets its other work run about this often, in milliseconds: a page stays alive, a signal arrives. */
-const PAUSE_AFTER = 20;
-/** And at least this often, in calls: the clocks of edge workers stand still while they compute. */
-const PAUSE_CALLS = 32;
-let paused = 0;
-let calls = 0;
-
-/** Lets other work of the thread run, if none could for a while. */
-export async function pause(): Promise<void> {
-  if (++calls % PAUSE_CALLS !== 0 && performance.now() - paused < PAUSE_AFTER) return;
-  await new Promise((resolve) => setTimeout(resolve));
-  paused = performance.now();
-}
