@@ -4,9 +4,9 @@
 import { writeFile } from 'node:fs/promises';
 import { cpus, release, type } from 'node:os';
 import { Command, Option } from 'commander';
-import { integer, pattern } from '../src/cli/usage.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { load } from '../src/index.ts';
+import { integer, pattern } from '../src/terminal/usage.ts';
 import { startPool } from '../src/workers/node.ts';
 import { allocationTables } from './allocation.ts';
 import { type Dot, scatterOf } from './scatter.ts';

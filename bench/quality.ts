@@ -3,9 +3,9 @@
 
 import { cpus, release, type } from 'node:os';
 import { Command, Option } from 'commander';
-import { integer, pattern } from '../src/cli/usage.ts';
 import { largeGrids } from '../src/grids/large.ts';
 import { type CheckpointOptions, type Higgs, load } from '../src/index.ts';
+import { integer, pattern } from '../src/terminal/usage.ts';
 import { memoryOutput } from '../tests/checkpoints.ts';
 import { baselines } from './baselines.ts';
 import { BPW } from './errors.ts';

@@ -5,10 +5,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { complain, note, print, printJson, printJsonText, printPiece, say } from '../src/cli/print.ts';
-import { counted, figureText, progressDisplay, table } from '../src/cli/terminal.ts';
-import { byteSize, gridBits } from '../src/cli/usage.ts';
 import { MESSAGE_LIMIT } from '../src/excerpt.ts';
+import { counted, figureText, progressDisplay, table } from '../src/terminal/figures.ts';
+import { complain, note, print, printJson, printJsonText, printPiece, say } from '../src/terminal/print.ts';
+import { byteSize, gridBits } from '../src/terminal/usage.ts';
 import { rawTensor, safetensors } from './checkpoints.ts';
 import {
   type Done,

@@ -1,11 +1,11 @@
 // higgs bench: how fast a model loads, reads a prompt and generates, and what memory it takes.
 
 import { type Command, Option } from 'commander';
+import { bytesText, counted } from '../terminal/figures.ts';
+import { print, printJson } from '../terminal/print.ts';
+import { integer } from '../terminal/usage.ts';
 import { withSequence } from '../text/language.ts';
 import { addModelOptions, type ModelChoice, rateText, withModels } from './model.ts';
-import { print, printJson } from './print.ts';
-import { bytesText, counted } from './terminal.ts';
-import { integer } from './usage.ts';
 
 interface Options extends ModelChoice {
   promptTokens: number;

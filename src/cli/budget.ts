@@ -1,17 +1,17 @@
 // Options of mixed bits: the budget, the sensitivities, and what the grids are chosen from.
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { readBytes } from '../disk/files.ts';
+import type { Input } from '../disk/input.ts';
 import type { Higgs } from '../higgs.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
 import { type Alphas, readAlphas } from '../linearity/alphas.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
-import { readBytes } from './files.ts';
-import type { Input } from './input.ts';
+import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { type SelectionOptions, selectionOf } from './selection.ts';
-import { byteSize, gridName, pattern, UsageError } from './usage.ts';
 
 export interface SensitivityOptions {
   alphas?: string;

@@ -2,9 +2,10 @@
 
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { readInput } from '../disk/files.ts';
+import { keyboard, note, print, printPiece, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
 import type { Model } from '../text/textmodel.ts';
-import { readInput } from './files.ts';
 import { timingsText } from './generate.ts';
 import {
   addModelOptions,
@@ -14,7 +15,6 @@ import {
   samplingOf,
   withModels,
 } from './model.ts';
-import { keyboard, note, print, printPiece, say } from './print.ts';
 import { Interrupted } from './run.ts';
 
 interface Options extends ModelChoice, SamplingChoice {

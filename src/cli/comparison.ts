@@ -1,15 +1,15 @@
 // What was predicted beside what a text shows: perplexity, and KL divergence from the original.
 
 import { type Command, Option } from 'commander';
+import { readText } from '../disk/files.ts';
+import { checkModel, type Input } from '../disk/input.ts';
 import { FormatError } from '../errors.ts';
 import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
 import { readArchitecture } from '../model/families/family.ts';
+import { table } from '../terminal/figures.ts';
+import { integer, UsageError } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
-import { readText } from './files.ts';
-import { checkModel, type Input } from './input.ts';
 import { measurePerplexity } from './perplexity.ts';
-import { table } from './terminal.ts';
-import { integer, UsageError } from './usage.ts';
 
 export interface TextChoice {
   text?: string;

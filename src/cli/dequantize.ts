@@ -1,13 +1,13 @@
 // higgs dequantize: a quantized checkpoint back to a plain one.
 
 import { type Command, Option } from 'commander';
+import { openInput } from '../disk/input.ts';
+import { stageOutput } from '../disk/output.ts';
 import type { PlainDtype } from '../kernels/kernels.ts';
-import { openInput } from './input.ts';
-import { stageOutput } from './output.ts';
-import { print, printJson } from './print.ts';
+import { bytesStep, bytesText, counted } from '../terminal/figures.ts';
+import { print, printJson } from '../terminal/print.ts';
+import { byteSize, integer } from '../terminal/usage.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
-import { bytesStep, bytesText, counted } from './terminal.ts';
-import { byteSize, integer } from './usage.ts';
 
 interface Options {
   output: string;

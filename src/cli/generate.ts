@@ -1,6 +1,8 @@
 // higgs generate: text behind a prompt, as it comes.
 
 import type { Command } from 'commander';
+import { note, print, printJson, printPiece } from '../terminal/print.ts';
+import { UsageError } from '../terminal/usage.ts';
 import type { GenerationResult } from '../text/generate.ts';
 import {
   addModelOptions,
@@ -11,9 +13,7 @@ import {
   samplingOf,
   withModels,
 } from './model.ts';
-import { note, print, printJson, printPiece } from './print.ts';
 import { Interrupted } from './run.ts';
-import { UsageError } from './usage.ts';
 
 interface Options extends ModelChoice, SamplingChoice {
   prompt: string;

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
+import { complain, print } from '../terminal/print.ts';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
 import { addDequantize } from './dequantize.ts';
@@ -10,7 +11,6 @@ import { addInspect } from './inspect.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
-import { complain, print } from './print.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';

@@ -1,10 +1,10 @@
 // higgs inspect: what a checkpoint holds, from its headers.
 
 import type { Command } from 'commander';
-import { openInput } from './input.ts';
-import { print, printJson } from './print.ts';
+import { openInput } from '../disk/input.ts';
+import { bytesText, counted, countText, table } from '../terminal/figures.ts';
+import { print, printJson } from '../terminal/print.ts';
 import { loadAll } from './run.ts';
-import { bytesText, counted, countText, table } from './terminal.ts';
 
 export function addInspect(program: Command): void {
   program

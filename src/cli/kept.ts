@@ -5,6 +5,9 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { writeWhole } from '../disk/commit.ts';
+import { readText } from '../disk/files.ts';
+import { checkModel, type Input } from '../disk/input.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { PlanTensor } from '../linearity/allocate.ts';
@@ -15,13 +18,10 @@ import { measuredNames } from '../sensitivity/measured.ts';
 import { PARTIAL_REASON } from '../sensitivity/partial.ts';
 import { settingsOf } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
-import { writeWhole } from './commit.ts';
-import { readText } from './files.ts';
-import { checkModel, type Input } from './input.ts';
+import { progressDisplay } from '../terminal/figures.ts';
+import { say } from '../terminal/print.ts';
 import { type Measurement, measureModel } from './measurement.ts';
-import { say } from './print.ts';
 import { Interrupted } from './run.ts';
-import { progressDisplay } from './terminal.ts';
 
 /** The options that name sensitivities. */
 export const WAYS = '--alphas FILE, --prior or --uniform';

@@ -1,7 +1,7 @@
 // The program: a command line from the process, an exit code to it.
 
+import { onOutputError } from '../terminal/print.ts';
 import { run } from './index.ts';
-import { onOutputError } from './print.ts';
 import { EXIT } from './run.ts';
 
 // A reader that goes away, as in `higgs inspect … | head`, is no fault.

@@ -3,9 +3,9 @@
 import type { Alphas } from '../linearity/alphas.ts';
 import type { SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
+import { progressDisplay } from '../terminal/figures.ts';
 import { startThreads } from '../workers/node.ts';
 import { Interrupted, loadAll } from './run.ts';
-import { progressDisplay } from './terminal.ts';
 
 /** Unfinished work is saved at once, then this often, in milliseconds, and when the run is interrupted. */
 const SAVE_AFTER = 5000;

@@ -1,13 +1,13 @@
 // A model as verbs open it: its options, loading with progress, Ctrl-C.
 
 import { type Command, Option } from 'commander';
+import { type Input, openModel } from '../disk/input.ts';
+import { figureText, progressDisplay } from '../terminal/figures.ts';
+import { decimal, integer } from '../terminal/usage.ts';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
-import { type Input, openModel } from './input.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
-import { figureText, progressDisplay } from './terminal.ts';
-import { decimal, integer } from './usage.ts';
 
 /** Options of every verb that runs a model. */
 export interface ModelChoice {

@@ -1,13 +1,13 @@
 // higgs perplexity: how well a model predicts a text, and how far its predictions are from the original's.
 
 import { type Command, Option } from 'commander';
+import { readText } from '../disk/files.ts';
+import type { Input } from '../disk/input.ts';
+import { progressDisplay } from '../terminal/figures.ts';
+import { print, printJson } from '../terminal/print.ts';
+import { integer } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
-import { readText } from './files.ts';
-import type { Input } from './input.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
-import { print, printJson } from './print.ts';
-import { progressDisplay } from './terminal.ts';
-import { integer } from './usage.ts';
 
 interface Options extends ModelChoice {
   text: string;

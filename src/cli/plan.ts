@@ -1,18 +1,18 @@
 // higgs plan: a grid for every tensor, chosen for a budget.
 
 import { type Command, Option } from 'commander';
+import { checkWritable, writeWhole } from '../disk/commit.ts';
+import { openInput } from '../disk/input.ts';
 import { show } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
 import { type BitPlan, writeBitPlan } from '../linearity/plan.ts';
+import { bytesText, counted, countText, lossText, table } from '../terminal/figures.ts';
+import { plotOf } from '../terminal/plot.ts';
+import { print, printJson } from '../terminal/print.ts';
+import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, planFor } from './budget.ts';
-import { checkWritable, writeWhole } from './commit.ts';
-import { openInput } from './input.ts';
-import { plotOf } from './plot.ts';
-import { print, printJson } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions } from './selection.ts';
-import { bytesText, counted, countText, lossText, table } from './terminal.ts';
-import { byteSize, integer, UsageError } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;

@@ -1,16 +1,16 @@
 // higgs predict: the loss that the theorem predicts, of a plan or of what was measured when quantizing; beside it what a text shows.
 
 import { type Command, Option } from 'commander';
+import { type Input, openInput } from '../disk/input.ts';
 import type { BitPlan } from '../linearity/plan.ts';
 import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
+import { counted, lossText, table } from '../terminal/figures.ts';
+import { print, printJson } from '../terminal/print.ts';
+import { integer, UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedSensitivities, planFrom, type SensitivityOptions } from './budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { type Input, openInput } from './input.ts';
 import { keptSensitivities, WAYS } from './kept.ts';
-import { print, printJson } from './print.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
-import { counted, lossText, table } from './terminal.ts';
-import { integer, UsageError } from './usage.ts';
 
 interface Options extends SensitivityOptions, TextChoice {
   plan?: string;

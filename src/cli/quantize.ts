@@ -1,18 +1,18 @@
 // higgs quantize: a plan for a budget if there is one, an output that is whole or not there, and the report.
 
 import { type Command, Option } from 'commander';
+import { type Input, identityOf, openInput } from '../disk/input.ts';
+import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { CheckpointOptions, QuantizeReport } from '../open.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
+import { print, printJson, say } from '../terminal/print.ts';
+import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, planFor, planFrom } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { type Input, identityOf, openInput } from './input.ts';
-import { canResume, checkOutput, stageOutput } from './output.ts';
-import { print, printJson, say } from './print.ts';
 import { planJson, planText, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
-import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from './usage.ts';
 
 interface Options extends SelectionOptions, BitOptions, TextChoice {
   scaleSearch?: boolean;

@@ -4,7 +4,7 @@ import type { Prediction } from '../linearity/predict.ts';
 import type { QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { bitsPerWeight } from '../quantize/scheme.ts';
-import { bytesText, counted, countText, family, largest, lossText, table } from './terminal.ts';
+import { bytesText, counted, countText, family, largest, lossText, table } from '../terminal/figures.ts';
 
 /** A report with the time that the run took. */
 export type TimedReport = QuantizeReport & { seconds: number };

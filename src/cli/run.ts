@@ -4,11 +4,11 @@ import { availableParallelism } from 'node:os';
 import { FileError, FormatError, StateError, UnsupportedError } from '../errors.ts';
 import { largeGrids } from '../grids/large.ts';
 import { type Higgs, load } from '../higgs.ts';
+import { progressDisplay } from '../terminal/figures.ts';
+import { complain, say } from '../terminal/print.ts';
+import { UsageError } from '../terminal/usage.ts';
 import { startPool } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
-import { complain, say } from './print.ts';
-import { progressDisplay } from './terminal.ts';
-import { UsageError } from './usage.ts';
 
 /** 0 done · 1 the input or the system is at fault · 2 the command line is · 130 interrupted. */
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;

@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
-import { gridName, integer, pattern, UsageError } from './usage.ts';
+import { gridName, integer, pattern, UsageError } from '../terminal/usage.ts';
 
 export interface SelectionOptions {
   group: number;

@@ -3,20 +3,20 @@
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { attempt, checkWritable, isThere, writeWhole } from '../disk/commit.ts';
+import { readText } from '../disk/files.ts';
+import { openModel } from '../disk/input.ts';
 import { FileError } from '../errors.ts';
 import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
 import type { SensitivityCost } from '../sensitivity/cost.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
+import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
+import { print, printJson, printJsonText } from '../terminal/print.ts';
+import { integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
-import { attempt, checkWritable, isThere, writeWhole } from './commit.ts';
-import { readText } from './files.ts';
-import { openModel } from './input.ts';
 import { measureModel } from './measurement.ts';
-import { print, printJson, printJsonText } from './print.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
-import { bytesText, countText, durationText, table } from './terminal.ts';
-import { integer, UsageError } from './usage.ts';
 
 interface Options {
   output?: string;

@@ -1,11 +1,11 @@
 // higgs verify: structure, checksums, and, beside the original, the error of every weight.
 
 import { type Command, Option } from 'commander';
-import { openInput } from './input.ts';
-import { print, printJson, say } from './print.ts';
+import { openInput } from '../disk/input.ts';
+import { bytesStep, counted, table } from '../terminal/figures.ts';
+import { print, printJson, say } from '../terminal/print.ts';
+import { integer } from '../terminal/usage.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
-import { bytesStep, counted, table } from './terminal.ts';
-import { integer } from './usage.ts';
 
 interface Options {
   against?: string;

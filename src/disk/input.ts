@@ -9,8 +9,8 @@ import { fileError, openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import { readOnce } from '../source/once.ts';
 import type { Folder } from '../source/source.ts';
+import { say } from '../terminal/print.ts';
 import { attempt, isThere } from './commit.ts';
-import { say } from './print.ts';
 
 /** An open input, read once whatever is done with it. */
 export interface Input {

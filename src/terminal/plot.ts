@@ -3,7 +3,7 @@
 import { printable } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
 import type { BitPlan } from '../linearity/plan.ts';
-import { largest, least } from './terminal.ts';
+import { largest, least } from './figures.ts';
 
 const [WIDTH, HEIGHT] = [720, 440];
 const FRAME = { left: 70, right: 20, top: 24, bottom: 48 };

@@ -9,6 +9,8 @@ import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { createFolder, fileError, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
+import { say } from '../terminal/print.ts';
+import { UsageError } from '../terminal/usage.ts';
 import {
   attempt,
   type Ending,
@@ -27,8 +29,6 @@ import {
   undoTakeBack,
 } from './commit.ts';
 import type { Input } from './input.ts';
-import { say } from './print.ts';
-import { UsageError } from './usage.ts';
 
 interface OutputOptions {
   /** Replaces what is at the output's name, and what an interrupted run left. */
