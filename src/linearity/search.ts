@@ -145,35 +145,7 @@ function improve(
           isWhole = false;
           break;
         }
-        const merged = statesOf(states.count + fresh.count * moves.length);
-        const at = new Int32Array(moves.length + 1);
-        let lowest = Infinity;
-        for (;;) {
-          // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
-          let [first, bits, loss] = [-1, Infinity, Infinity];
-          if (at[0] < states.count) [first, bits, loss] = [0, states.bits[at[0]], states.losses[at[0]]];
-          for (let m = 1; m <= moves.length; m++) {
-            const s = at[m];
-            if (s === fresh.count) continue;
-            const own = fresh.bits[s] + moves[m - 1].bits;
-            if (own > bits) continue;
-            const ownLoss = fresh.losses[s] + moves[m - 1].loss;
-            if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
-          }
-          if (first < 0) break;
-          const s = at[first]++;
-          if (loss >= lowest) continue;
-          lowest = loss;
-          const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
-          if (!isBest && boundOf(loss, bits, within) > enough(within)) continue;
-          let node = first === 0 ? states.nodes[s] : fresh.nodes[s];
-          if (first > 0) {
-            changes.push(node, tensor, moves[first - 1].to);
-            node = changes.length / 3 - 1;
-          }
-          if (isBest) best = { loss, bits, node };
-          push(merged, bits, loss, node, first > 0 ? 1 : 0);
-        }
+        const merged = moved(states, fresh, moves, tensor, within);
         work += states.count + fresh.count * moves.length;
         dropped = Math.min(dropped, thin(merged, within, work > mostWork ? 0 : most));
         states = merged;
@@ -181,6 +153,40 @@ function improve(
       dropped = Math.min(dropped, thin(states, after, most));
     }
     return isWhole && dropped === Infinity;
+  }
+
+  // The states as they are and those of `fresh` after each move of a tensor, without those that another beats or the best rules out.
+  function moved(states: States, fresh: States, moves: readonly Move[], tensor: number, within: Slopes): States {
+    const merged = statesOf(states.count + fresh.count * moves.length);
+    const at = new Int32Array(moves.length + 1);
+    let lowest = Infinity;
+    for (;;) {
+      // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
+      let [first, bits, loss] = [-1, Infinity, Infinity];
+      if (at[0] < states.count) [first, bits, loss] = [0, states.bits[at[0]], states.losses[at[0]]];
+      for (let m = 1; m <= moves.length; m++) {
+        const s = at[m];
+        if (s === fresh.count) continue;
+        const own = fresh.bits[s] + moves[m - 1].bits;
+        if (own > bits) continue;
+        const ownLoss = fresh.losses[s] + moves[m - 1].loss;
+        if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
+      }
+      if (first < 0) break;
+      const s = at[first]++;
+      if (loss >= lowest) continue;
+      lowest = loss;
+      const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
+      if (!isBest && boundOf(loss, bits, within) > enough(within)) continue;
+      let node = first === 0 ? states.nodes[s] : fresh.nodes[s];
+      if (first > 0) {
+        changes.push(node, tensor, moves[first - 1].to);
+        node = changes.length / 3 - 1;
+      }
+      if (isBest) best = { loss, bits, node };
+      push(merged, bits, loss, node, first > 0 ? 1 : 0);
+    }
+    return merged;
   }
 
   // Drops the states that the best complete one has overtaken and, beyond `size`, those of the highest bounds.
@@ -200,7 +206,14 @@ function improve(
   }
 }
 
-function movesOf({ bits, losses }: Item, from: number): { to: number; bits: number; loss: number }[] {
+// Another choice of a tensor, and what it changes.
+interface Move {
+  readonly to: number;
+  readonly bits: number;
+  readonly loss: number;
+}
+
+function movesOf({ bits, losses }: Item, from: number): Move[] {
   return [...bits.keys()]
     .filter((to) => to !== from)
     .map((to) => ({ to, bits: bits[to] - bits[from], loss: losses[to] - losses[from] }));

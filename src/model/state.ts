@@ -12,14 +12,20 @@ export interface RopeRegions {
   readonly interleaved: boolean;
 }
 
+/**
+ * A model in linear memory. Numbers named for what lies there are byte addresses, their shapes beside them, f32 where no dtype stands;
+ * matrices are by row. `batch` tokens of any sequences go through a pass together.
+ */
 export interface State {
+  /** Elements of a hidden state. */
   readonly dim: number;
   readonly vocabSize: number;
+  /** Added to the mean square under a norm's root. */
   readonly epsilon: number;
   readonly threads: number;
   /** Most tokens of a pass. */
   readonly batch: number;
-  readonly sync: number;
+  readonly sync: number; // the words of team.ts
   readonly segments: number; // (batch, 4) i32: pass.ts
   readonly ids: number; // (batch) i32
   readonly ropes: readonly RopeRegions[];

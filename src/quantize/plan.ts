@@ -25,8 +25,11 @@ export interface PlannedShard extends Shard {
   readonly items: readonly PlanItem[];
 }
 
+/** What becomes of each tensor of a checkpoint, and where every byte of the output will stand: all from headers, before any weight is read. */
 export interface Plan {
+  /** In the order of the output: by file, then as they stand in it. */
   readonly items: readonly PlanItem[];
+  /** The files that will be written, with their headers. */
   readonly shards: readonly PlannedShard[];
   /** Sizes of the tensors' data that will be read, and of the files that will be written. */
   readonly bytesIn: number;
@@ -35,6 +38,7 @@ export interface Plan {
   readonly weights: number;
 }
 
+/** How tensors are divided among output files. */
 export interface LayoutOptions {
   /** Largest output file in bytes. */
   maxShardBytes?: number;

@@ -22,6 +22,7 @@ export interface TensorReport {
   warning?: string;
 }
 
+/** What quantizing did, from the sums that kernels took on the way: nothing is read again for it. */
 export interface Report {
   /** Bits per weight over all quantized weights. */
   bpw: number;
@@ -32,9 +33,11 @@ export interface Report {
   weights: number;
   /** Over all quantized weights: Σ ‖W − Ŵ‖² / Σ ‖W‖². */
   relativeError: number;
+  /** Quantized weights, in the order of the checkpoint. */
   tensors: TensorReport[];
   /** What passed through unchanged, and why. */
   passed: { name: string; shape: readonly number[]; dtype: string; reason: string }[];
+  /** A sentence for each weight whose t² is above 1.15 × its grid's MSE. */
   warnings: string[];
 }
 

@@ -9,11 +9,15 @@ export const DEFAULT_GROUP_SIZE = 1024;
 /** The grid of `--bits` (DECISIONS.md, "Trellises by default", has what they were chosen by). */
 export const DEFAULT_GRIDS: Readonly<Record<number, string>> = { 2: 't2', 3: 't3', 4: 't4' };
 
+/** A power of two from 16 to 4096. */
 export const groupSizeOf: Reader<number> = powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high);
+/** 32 bits. */
 export const seedOf: Reader<number> = integer(0, 0xffffffff);
 
+/** How a matrix is quantized: what its codes mean, and what its scales and signs are of. */
 export interface Scheme {
   readonly grid: Grid;
+  /** Columns that share a scale: a power of two from 16 to 4096. The last group of a row may be shorter. */
   readonly groupSize: number;
   /** Seed of the random signs; null for none. */
   readonly seed: number | null;
