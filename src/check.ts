@@ -6,6 +6,12 @@
 
 import { EXCERPT_LIMIT, printable, show } from './excerpt.ts';
 
+/** A TypeError of ours. Its `reason` tells it from the engine's, which are bugs, in other bundles, too. */
+export class ArgumentError extends TypeError {
+  override readonly name = 'TypeError';
+  readonly reason = 'argument';
+}
+
 /** @returns the value, as a T @throws {TypeError} for the wrong kind @throws {RangeError} for the wrong value */
 export type Reader<T> = (subject: string, value: unknown) => T;
 
@@ -18,7 +24,7 @@ export type Schema<T> = {
 };
 
 export function refuseKind(subject: string, requirement: string, value: unknown): never {
-  throw new TypeError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
+  throw new ArgumentError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
 }
 
 export function refuseValue(subject: string, requirement: string, value: unknown): never {
@@ -103,7 +109,7 @@ export function reading<T>(subject: string, read: () => T): T {
 }
 
 function unreadable(subject: string, cause: unknown): never {
-  throw new TypeError(`${printable(subject)} must be readable: reading it throws`, { cause });
+  throw new ArgumentError(`${printable(subject)} must be readable: reading it throws`, { cause });
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
@@ -145,7 +151,7 @@ export function options<T extends object>(schema: Schema<T>): Reader<T> {
       const known = Object.keys(schema);
       const meant = known.find((name) => lettersOf(name) === lettersOf(key));
       const names = meant === undefined ? known.join(', ') : `such as ${meant}`;
-      throw new TypeError(`${subject} must have only known members, ${names}: got ${show(key)}`);
+      throw new ArgumentError(`${subject} must have only known members, ${names}: got ${show(key)}`);
     }
     return readMembers(schema, '', (key) => member(subject, value, key));
   };
@@ -165,7 +171,7 @@ export function object<T extends object>(what: string, schema: Schema<T>): Reade
     }
     const map = reading(subject, () => new Map(value as Map<string, unknown>));
     for (const key of map.keys()) {
-      if (!Object.hasOwn(schema, key)) throw new TypeError(`${subject} must have no member ${show(key)}: it has`);
+      if (!Object.hasOwn(schema, key)) throw new ArgumentError(`${subject} must have no member ${show(key)}: it has`);
     }
     return readMembers(schema, '', (key) => map.get(key));
   };

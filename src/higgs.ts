@@ -38,7 +38,7 @@ const GRIDS_LIMIT = 1000;
 const loadOptions = optionsOf<LoadOptions>({ grids: list(givenGrid, GRIDS_LIMIT) });
 
 /**
- * The loaded library. Every method may be called any number of times; nothing is kept between calls.
+ * The loaded library. Every method may be called any number of times. Only `open` keeps something between calls.
  *
  * Arguments are checked first. Each method throws, or its promise rejects with, a TypeError for an argument of the wrong kind and for
  * an option that it does not know, a RangeError for a value out of range, a StateError for a folder, pool or threads that are closed.

@@ -191,6 +191,116 @@ test('a sequence that nobody extends any more loses its place to those that wait
   }
 });
 
+// Runs with a clock that `ahead` moves: sequences lose their places after ten seconds.
+async function withClock(work: (ahead: (ms: number) => void) => Promise<void>): Promise<void> {
+  const clock = performance.now;
+  let ahead = 0;
+  performance.now = () => clock.call(performance) + ahead;
+  try {
+    await work((ms) => {
+      ahead += ms;
+    });
+  } finally {
+    performance.now = clock;
+  }
+}
+
+test('two sequences that lost their places come back one after the other', async () => {
+  await withClock(async (ahead) => {
+    const batcher = openBatcher(fakeEngine(10));
+    const [a, b] = [await batcher.open({ capacity: 5 }), await batcher.open({ capacity: 5 })];
+    await Promise.all([a.extend([1, 2]), b.extend([3, 4])]);
+    ahead(60_000);
+    const other = await batcher.open({ capacity: 10 });
+    await other.extend([9]);
+    const wide = batcher.open({ capacity: 10 });
+    const [backA, backB] = [a.extend([5]), b.extend([6])];
+    ahead(60_000);
+    other.close();
+    (await wide).close();
+    sameBits(await backA, (await alone([1, 2, 5])).slice(-WIDTH));
+    sameBits(await backB, (await alone([3, 4, 6])).slice(-WIDTH));
+  });
+});
+
+test('two that lost their places, and room for one of them', async () => {
+  await withClock(async (ahead) => {
+    const batcher = openBatcher(fakeEngine(10));
+    const a = await batcher.open({ capacity: 10 });
+    await a.extend([1, 2]);
+    ahead(60_000);
+    const b = await batcher.open({ capacity: 10 });
+    await b.extend([3, 4]);
+    ahead(60_000);
+    const other = await batcher.open({ capacity: 10 });
+    await other.extend([9]);
+    const [backA, backB] = [a.extend([5]), b.extend([6])];
+    other.close();
+    sameBits(await backA, (await alone([1, 2, 5])).slice(-WIDTH));
+    a.close();
+    sameBits(await backB, (await alone([3, 4, 6])).slice(-WIDTH));
+  });
+});
+
+test('close() of a sequence that comes back refuses its call, and harms nobody else', async () => {
+  await withClock(async (ahead) => {
+    const batcher = openBatcher(fakeEngine(10));
+    const a = await batcher.open({ capacity: 10 });
+    await a.extend([1, 2]);
+    ahead(60_000);
+    const other = await batcher.open({ capacity: 10 });
+    const back = a.extend([5]).catch((reason) => reason);
+    await undefined;
+    a.close();
+    other.close();
+    assert.is((await back).message, 'sequence must be open: it is closed');
+    const next = await batcher.open({ capacity: 10 });
+    sameBits(await next.extend([7, 8]), (await alone([7, 8])).slice(-WIDTH));
+  });
+});
+
+test('a sequence that comes back keeps its ids when that is aborted', async () => {
+  await withClock(async (ahead) => {
+    const batcher = openBatcher(fakeEngine(10));
+    const a = await batcher.open({ capacity: 10 });
+    await a.extend([1, 2, 3]);
+    ahead(60_000);
+    const other = await batcher.open({ capacity: 10 });
+    const abort = new AbortController();
+    const back = a.extend([5], { signal: abort.signal }).catch((reason) => reason);
+    abort.abort(new Error('enough'));
+    assert.is((await back).message, 'enough');
+    assert.equal(a.ids, [1, 2, 3]);
+    other.close();
+    sameBits(await a.extend([5]), (await alone([1, 2, 3, 5])).slice(-WIDTH));
+  });
+});
+
+test('a pass that fails settles every call, of hidden states too, and ends the model', async () => {
+  const engine = fakeEngine(20);
+  const batcher = openBatcher({
+    ...engine,
+    run() {
+      throw new Error('trap');
+    },
+  });
+  const [a, b] = [await batcher.open({ capacity: 5 }), await batcher.open({ capacity: 5 })];
+  const calls = [a.extend([1]), b.extend([2], { of: 'hidden' })].map((call) => call.catch((reason) => reason.message));
+  assert.equal(await Promise.all(calls), ['trap', 'trap']);
+  assert.is(await a.extend([3]).catch((reason) => reason.message), 'trap');
+});
+
+test('close() within `each` harms nobody else', async () => {
+  const batcher = openBatcher(fakeEngine(30));
+  const [a, b] = [await batcher.open({ capacity: 9 }), await batcher.open({ capacity: 9 })];
+  const closing = a.extend([1, 2], { each: () => a.close() }).catch((reason) => reason.message);
+  const [refused, row] = await Promise.all([closing, b.extend([1, 2])]);
+  assert.is(refused, 'sequence must be open: it is closed');
+  sameBits(row, (await alone([1, 2])).slice(-WIDTH));
+  const fork = await batcher.open({ capacity: 9, ids: [1, 2, 3] });
+  sameBits(await fork.extend([1, 2, 3].slice(fork.ids.length)), (await alone([1, 2, 3])).slice(-WIDTH));
+});
+
 test('extend() ends at an abort with what went through, and an error of `each` harms nobody else', async () => {
   const batcher = openBatcher(fakeEngine(500, 4));
   const abort = new AbortController();

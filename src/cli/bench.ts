@@ -45,7 +45,7 @@ async function bench(path: string, options: Options): Promise<void> {
     const { promptTokens, maxTokens, runs } = options;
     let [promptMs, generateMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
     for (let run = 0; run < runs; run++) {
-      // Ids of every run differ from the first on, so that nothing is in the cache.
+      // A sequence that is opened without ids copies nothing that the cache holds.
       const ids = Array.from({ length: promptTokens }, (_, i) => ((i + run + 1) * 40503) % vocabSize);
       await withSequence(language, { capacity: promptTokens + maxTokens }, async (sequence) => {
         const began = performance.now();

@@ -76,7 +76,9 @@ async function converse(model: Model, begin: readonly Message[], options: Option
         continue;
       }
       turn = new AbortController();
-      signal.addEventListener('abort', turn.abort.bind(turn));
+      const own = turn;
+      const abort = () => own.abort();
+      signal.addEventListener('abort', abort);
       const asked: Message[] = [...history, { role: 'user', content: line }];
       try {
         const text = await answer(model, asked, options, turn.signal, true);
@@ -85,6 +87,8 @@ async function converse(model: Model, begin: readonly Message[], options: Option
         // A conversation that outgrew the context goes on after /reset.
         if (!(error instanceof RangeError)) throw error;
         say(`${error.message}; /reset forgets the conversation`);
+      } finally {
+        signal.removeEventListener('abort', abort);
       }
       turn = undefined;
     }

@@ -86,14 +86,15 @@ function checkMeasured(tensors: readonly PlanTensor[], measured: ReadonlySet<str
 async function findKept(input: Input, { estimator, noted }: Settings): Promise<{ alphas?: Alphas; isOurs: boolean }> {
   const path = pathOf(input);
   let alphas: Alphas;
-  let content: string;
+  let content = '';
   try {
     content = await readText(path);
     alphas = readAlphas(content, path);
   } catch (error) {
     if (error instanceof FormatError || error instanceof UnsupportedError) say(`not used: ${error.message}`);
     else if (!(error instanceof FileError)) throw error;
-    return { isOurs: true };
+    // What cannot be understood may be somebody's own; what begins as ours, and ends too early, is ours.
+    return { isOurs: error instanceof FileError ? error.code === 'ENOENT' : /"files":"sha256 /.test(content) };
   }
   const { files, content: seal, ...own } = alphas.settings;
   if (typeof files !== 'string' && typeof seal !== 'string') {

@@ -51,7 +51,7 @@ export function addQuantize(program: Command): void {
     );
   command.option(
     '--scale-search',
-    'try five scales for each group, take the best: 1 to 3 % less error, six times the work',
+    'try five scales for each group, take the best: 0.2 to 3 % less error, six times the work',
   );
   addText(addBits(addSelection(command)), 'a text in UTF-8, to measure the original and the result on')
     .addOption(

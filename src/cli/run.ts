@@ -82,7 +82,7 @@ export function reportError(error: unknown): number {
   return EXIT.failed;
 }
 
-// A TypeError that JavaScript itself raised tells of a bug; ours say what must be.
+// A TypeError that JavaScript itself raised tells of a bug.
 function isOurFault(error: Error): boolean {
-  return error instanceof TypeError && !/must be/.test(error.message);
+  return error instanceof TypeError && (error as { reason?: string }).reason !== 'argument';
 }

@@ -183,7 +183,7 @@ export async function placeOutput(place: Place, existing: 'nothing' | 'empty' | 
         throw new FileError('write', target, undefined, 'another process has made it meanwhile');
       await rename(fileName ? join(path, fileName) : path, target);
     } catch (error) {
-      if (aside) await rename(aside, target);
+      if (aside && !(await isThere(target))) await rename(aside, target);
       throw error;
     }
     await flushDirectory(dirname(target));

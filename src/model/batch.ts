@@ -76,6 +76,8 @@ export interface Batcher {
 const SLICE = 16;
 /** Turns of the microtask queue in which those that have been answered may ask again, before a pass goes on without them. */
 const TURNS = 64;
+/** And those that pass before any other, so that calls made at once go through together. */
+const FIRST_TURNS = 4;
 /** A sequence that has not been extended for so long loses its place to those that wait, in milliseconds; what it held is run again. */
 const FORGOTTEN_AFTER = 10_000;
 
@@ -113,7 +115,7 @@ export function openBatcher(engine: Engine): Batcher {
   const { batch, rows: count } = engine;
   const sequences = new Set<Own>(); // with a holding, open or not
   const holders = new Map<Holding, Own>();
-  const waiting: Waiting[] = [];
+  let waiting: Waiting[] = [];
   const expected = new Set<Own>(); // answered by the last pass
   let work: Work[] = [];
   let isRunning = false;
@@ -138,6 +140,7 @@ export function openBatcher(engine: Engine): Batcher {
 
   function hold(own: Own, holding: Holding): void {
     own.holding = holding;
+    own.lastUse = performance.now(); // nobody takes its place before it has been used
     holders.set(holding, own);
     sequences.add(own);
   }
@@ -204,7 +207,7 @@ export function openBatcher(engine: Engine): Batcher {
     return forgotten.length > 0;
   }
 
-  function compose(): { pass: Pass; ids: number[]; parts: { item: Work; count: number }[] } {
+  function compose(work: readonly Work[]): { pass: Pass; ids: number[]; parts: { item: Work; count: number }[] } {
     const single = work.filter(({ ids, done }) => ids.length - done === 1).slice(0, batch);
     let left = batch - single.length;
     if (single.length > 0) left = Math.min(left, SLICE);
@@ -231,9 +234,7 @@ export function openBatcher(engine: Engine): Batcher {
   function step(): void {
     // Hidden states and logits are of passes of their own.
     const { logits } = work[0];
-    const others = work.filter((item) => item.logits !== logits);
-    work = work.filter((item) => item.logits === logits);
-    const { pass, ids, parts } = compose();
+    const { pass, ids, parts } = compose(work.filter((item) => item.logits === logits));
     const outputs = parts.flatMap(({ item, count }, i) =>
       Array.from({ length: pass.segments[i].outputs }, (_, j) => ({
         item,
@@ -250,6 +251,7 @@ export function openBatcher(engine: Engine): Batcher {
     });
     const now = performance.now();
     for (const { item, count } of parts) {
+      if (!work.includes(item)) continue; // closed meanwhile, by a `take`
       for (let j = 0; j < count; j++) item.own.ids.push(item.ids[item.done + j]);
       item.done += count;
       item.own.lastUse = now;
@@ -258,11 +260,7 @@ export function openBatcher(engine: Engine): Batcher {
     const finished = work.filter(isDone);
     // Whoever was served goes behind those that were not.
     const served = new Set(parts.map(({ item }) => item));
-    work = [
-      ...others,
-      ...work.filter((item) => !served.has(item)),
-      ...work.filter((item) => served.has(item) && !isDone(item)),
-    ];
+    work = [...work.filter((item) => !served.has(item)), ...work.filter((item) => served.has(item) && !isDone(item))];
     expected.clear();
     for (const item of finished) {
       if (item.rows === 'last') expected.add(item.own);
@@ -279,7 +277,7 @@ export function openBatcher(engine: Engine): Batcher {
     isRunning = true;
     try {
       for (;;) {
-        for (let turn = 0; turn < TURNS && (turn < 4 || expected.size > 0); turn++) await undefined;
+        for (let turn = 0; turn < TURNS && (turn < FIRST_TURNS || expected.size > 0); turn++) await undefined;
         await pause();
         work = work.filter((item) => {
           if (item.signal?.aborted) item.settle(item.signal.reason);
@@ -303,10 +301,14 @@ export function openBatcher(engine: Engine): Batcher {
   function sequenceOf(own: Own): Sequence {
     let isBusy = false;
 
-    async function extend(ids: ArrayLike<number>, options: ExtendOptions = {}): Promise<Float32Array<ArrayBuffer>> {
-      const { rows: wanted = 'last', of = 'logits', each, signal } = options;
+    function checkOpen(): void {
       if (end) throw end;
       if (!own.isOpen) throw closed('sequence');
+    }
+
+    async function extend(ids: ArrayLike<number>, options: ExtendOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+      const { rows: wanted = 'last', of = 'logits', each, signal } = options;
+      checkOpen();
       if (isBusy) throw new StateError('sequence must be idle: a call is under way');
       if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
       if (own.ids.length + ids.length > own.capacity) {
@@ -318,6 +320,7 @@ export function openBatcher(engine: Engine): Batcher {
       try {
         signal?.throwIfAborted();
         if (!own.holding) await comeBack(own, signal);
+        checkOpen();
         const width = engine.widths[of];
         const first = wanted === 'last' ? ids.length - 1 : 0;
         const kept = each || wanted === 'none' ? 0 : ids.length - first;
@@ -341,13 +344,15 @@ export function openBatcher(engine: Engine): Batcher {
       },
       extend,
       truncate(length) {
+        if (isBusy) throw new StateError('sequence must be idle: a call is under way');
         own.ids.length = Math.min(own.ids.length, length);
       },
       close() {
         if (!own.isOpen) return;
         own.isOpen = false;
-        for (const item of work.filter((item) => item.own === own)) item.settle(closed('sequence'));
+        for (const item of [...work, ...waiting].filter((item) => item.own === own)) item.settle(closed('sequence'));
         work = work.filter((item) => item.own !== own);
+        waiting = waiting.filter((item) => item.own !== own);
         own.lastUse = performance.now();
         expected.delete(own);
         if (own.holding && own.ids.length === 0) drop(own);
@@ -357,18 +362,26 @@ export function openBatcher(engine: Engine): Batcher {
     };
   }
 
-  // A sequence that lost its place gets one again, and runs again what it held.
+  // A sequence that lost its place gets one again, and runs again what it held. Where that fails it has lost its place as before.
   async function comeBack(own: Own, signal: AbortSignal | undefined): Promise<void> {
     const { ids } = own;
-    own.ids = [];
-    await placeOf(own, [...ids, -1], signal);
-    const lost = ids.slice(own.ids.length);
-    if (lost.length === 0) return;
-    await new Promise<void>((resolve, reject) => {
-      const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
-      work.push({ own, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
-      start();
-    });
+    try {
+      await placeOf(own, [...ids, -1], signal);
+      const lost = ids.slice(own.ids.length);
+      if (lost.length === 0 || !own.isOpen || end) return;
+      await new Promise<void>((resolve, reject) => {
+        const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
+        work.push({ own, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
+        start();
+      });
+    } catch (error) {
+      if (own.isOpen) {
+        drop(own);
+        own.ids = ids;
+        admit();
+      }
+      throw error;
+    }
   }
 
   function placeOf(own: Own, ids: ArrayLike<number>, signal: AbortSignal | undefined): Promise<void> {

@@ -21,7 +21,7 @@ export interface Rows {
 
 /**
  * @param count rows in all
- * @param move copies what `length` says is in use; both places may overlap
+ * @param move copies what is in use of a holding, which its caller knows; both places may overlap
  */
 export function openRows(count: number, move: (holding: Holding, to: number) => void): Rows {
   let held: { start: number; size: number }[] = []; // by start

@@ -21,12 +21,12 @@ export function readOnce(folder: Folder): Folder {
     name: folder.name,
     async list() {
       names ??= folder.list();
-      return [...(await names)];
+      return [...(await orForget(names, () => (names = undefined)))];
     },
     open(name) {
       let source = sources.get(name);
       if (!source) {
-        source = folder.open(name).then(keepSmall);
+        source = orForget(folder.open(name).then(keepSmall), () => sources.delete(name));
         sources.set(name, source);
       }
       return source;
@@ -44,8 +44,16 @@ function keepSmall(source: Source): Source {
     byteLength,
     async slice(start, end, spare) {
       if (start !== 0 || end !== byteLength) return source.slice(start, end, spare);
-      content ??= Promise.resolve(source.slice(0, byteLength));
+      content ??= orForget(Promise.resolve(source.slice(0, byteLength)), () => (content = undefined));
       return (await content).slice(0); // the buffer becomes the reader's
     },
   };
+}
+
+// What fails is asked for again the next time: a server may have been away for a moment.
+function orForget<T>(result: Promise<T>, forget: () => void): Promise<T> {
+  return result.catch((error) => {
+    forget();
+    throw error;
+  });
 }

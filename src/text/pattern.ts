@@ -306,6 +306,7 @@ function createMachine(
       if (kept > KEPT) {
         states = new Map();
         kept = 0;
+        start.next.length = 0; // the way to all of them
       }
       state = { places, next: [] };
       states.set(key, state);
