@@ -67,7 +67,7 @@ for (const cache of ['f16', 'f32'] as const) {
   });
 }
 
-test('forward() gives the reference its perplexity on the first windows of test.txt, within 0.01 %', async () => {
+test('extend() gives the reference its perplexity on the first windows of test.txt, within 0.01 %', async () => {
   const model = await loadAlone(books);
   const [tokenizer, settings] = ['tokenizer', 'tokenizer_config'].map((name) =>
     JSON.parse(readFileSync(`${FOLDER}/${name}.json`, 'utf8')),
@@ -124,7 +124,7 @@ for (const size of [2, 3]) {
   });
 }
 
-test('forward() with `from` keeps the cache up to there, and gives the bits of a new start', async () => {
+test('extend() with `from` keeps the cache up to there, and gives the bits of a new start', async () => {
   const [model, other] = [await tiny(), await tiny()];
   await model.forward(ids, { logits: 'none' });
   assert.equal(model.cached, ids);
@@ -133,7 +133,7 @@ test('forward() with `from` keeps the cache up to there, and gives the bits of a
   assert.equal(model.cached, next);
 });
 
-test('forward() gives last, all or no logits, to the result or to `each`', async () => {
+test('extend() gives last, all or no logits, to the result or to `each`', async () => {
   const model = await tiny();
   const all = await model.forward(ids, { logits: 'all' });
   sameBits(await model.forward(ids), all.slice(149 * 361));
@@ -149,7 +149,7 @@ test('forward() gives last, all or no logits, to the result or to `each`', async
   assert.equal(order, [...ids.keys()]);
 });
 
-test('forward() refuses ids and places that are wrong, and is unharmed', async () => {
+test('extend() refuses ids and places that are wrong, and is unharmed', async () => {
   const model = await tiny();
   const before = await model.forward([1, 2, 3]);
   await refused(model.forward([]), RangeError, 'ids must not be empty: there are none');
@@ -173,7 +173,7 @@ test('extend() refuses a second call at once, and any after close()', async () =
   await refused(model.open({ capacity: 1 }), StateError, 'model must be open: it is closed');
 });
 
-test('forward() stops at an abort between batches, and the cache holds what was done', async () => {
+test('extend() stops at an abort between batches, and the cache holds what was done', async () => {
   const model = await loadAlone(books);
   const long = randomIds(512, 2048);
   const controller = new AbortController();

@@ -111,6 +111,32 @@ async function contentOf(folder: Folder): Promise<Record<string, Uint8Array>> {
   return content;
 }
 
+test('what a server could not give once is asked for again', async () => {
+  const folder = model();
+  const fails = { list: true, 'tokenizer.json': true } as Record<string, boolean>;
+  const once = (name: string) => {
+    if (!fails[name]) return;
+    fails[name] = false;
+    throw new Error('away for a moment');
+  };
+  const flaky: Folder = {
+    name: folder.name,
+    async list() {
+      once('list');
+      return folder.list();
+    },
+    async open(name) {
+      once(name);
+      return folder.open(name);
+    },
+  };
+  const refused = await higgs.open(flaky).catch((error) => error.message);
+  assert.is(refused, 'away for a moment');
+  const checkpoint = await higgs.open(flaky);
+  assert.is(await checkpoint.run().catch((error) => error.message), 'away for a moment');
+  await (await checkpoint.run()).close();
+});
+
 test('only a plan of this checkpoint is taken for one', async () => {
   const [checkpoint, other] = [await higgs.open(model()), await higgs.open(model())];
   const planned = await other.plan();
