@@ -77,8 +77,8 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
-  // 2 kB of it are the checks of what callers give.
-  assert.ok(gzip(core) <= 62_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals.
+  assert.ok(gzip(core) <= 62_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
   assert.ok(gzip(decoder) <= 121_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
