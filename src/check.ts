@@ -7,9 +7,8 @@
 import { EXCERPT_LIMIT, printable, show } from './excerpt.ts';
 
 /** A TypeError of ours. Its `reason` tells it from the engine's, which are bugs, in other bundles, too. */
-export class ArgumentError extends TypeError {
-  override readonly name = 'TypeError';
-  readonly reason = 'argument';
+export function argumentError(message: string, options?: ErrorOptions): TypeError {
+  return Object.defineProperty(new TypeError(message, options), 'reason', { value: 'argument' });
 }
 
 /** @returns the value, as a T @throws {TypeError} for the wrong kind @throws {RangeError} for the wrong value */
@@ -24,7 +23,7 @@ export type Schema<T> = {
 };
 
 export function refuseKind(subject: string, requirement: string, value: unknown): never {
-  throw new ArgumentError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
+  throw argumentError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
 }
 
 export function refuseValue(subject: string, requirement: string, value: unknown): never {
@@ -109,7 +108,7 @@ export function reading<T>(subject: string, read: () => T): T {
 }
 
 function unreadable(subject: string, cause: unknown): never {
-  throw new ArgumentError(`${printable(subject)} must be readable: reading it throws`, { cause });
+  throw argumentError(`${printable(subject)} must be readable: reading it throws`, { cause });
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
@@ -151,7 +150,7 @@ export function options<T extends object>(schema: Schema<T>): Reader<T> {
       const known = Object.keys(schema);
       const meant = known.find((name) => lettersOf(name) === lettersOf(key));
       const names = meant === undefined ? known.join(', ') : `such as ${meant}`;
-      throw new ArgumentError(`${subject} must have only known members, ${names}: got ${show(key)}`);
+      throw argumentError(`${subject} must have only known members, ${names}: got ${show(key)}`);
     }
     return readMembers(schema, '', (key) => member(subject, value, key));
   };
@@ -171,7 +170,7 @@ export function object<T extends object>(what: string, schema: Schema<T>): Reade
     }
     const map = reading(subject, () => new Map(value as Map<string, unknown>));
     for (const key of map.keys()) {
-      if (!Object.hasOwn(schema, key)) throw new ArgumentError(`${subject} must have no member ${show(key)}: it has`);
+      if (!Object.hasOwn(schema, key)) throw argumentError(`${subject} must have no member ${show(key)}: it has`);
     }
     return readMembers(schema, '', (key) => map.get(key));
   };

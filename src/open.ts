@@ -2,7 +2,7 @@
 // on a server each reading is a request. Nothing else is kept between calls.
 
 import {
-  ArgumentError,
+  argumentError,
   callback,
   flag,
   needed,
@@ -293,7 +293,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
 function budgetOf({ bpw, size }: { bpw?: number; size?: number }): Budget {
   if (bpw !== undefined) return { bpw };
   if (size !== undefined) return { size };
-  throw new ArgumentError('options must have a budget, bpw or size: got neither');
+  throw argumentError('options must have a budget, bpw or size: got neither');
 }
 
 // What config.json says for people: one scheme, or that they differ.

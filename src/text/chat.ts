@@ -1,7 +1,7 @@
 // A conversation as the text that the model was trained on: the checkpoint's own chat template.
 
 import {
-  ArgumentError,
+  argumentError,
   classOf,
   flag,
   options as optionsOf,
@@ -113,8 +113,8 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
       if (messages.length === 0) throw new RangeError('messages must have at least one message: got none');
       for (const [i, message] of messages.entries()) {
         const subject = `messages must be objects with a role and a content: message ${i}`;
-        if (!isRecord(message)) throw new ArgumentError(`${subject} is ${show(message)}`);
-        if (typeof message.role !== 'string') throw new ArgumentError(`${subject} has the role ${show(message.role)}`);
+        if (!isRecord(message)) throw argumentError(`${subject} is ${show(message)}`);
+        if (typeof message.role !== 'string') throw argumentError(`${subject} has the role ${show(message.role)}`);
       }
       return templateOf(template).render(
         { ...special, ...values, messages, add_generation_prompt: addGenerationPrompt },

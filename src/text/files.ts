@@ -1,6 +1,6 @@
 // The small files beside the weights, read whole.
 
-import { ArgumentError, type Reader, refuseKind } from '../check.ts';
+import { argumentError, type Reader, refuseKind } from '../check.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
@@ -52,7 +52,7 @@ export const plainData: Reader<unknown> = (subject, value) => {
   try {
     text = JSON.stringify(value);
   } catch (cause) {
-    throw new ArgumentError(`${subject} must be plain data: it cannot be written as JSON`, { cause });
+    throw argumentError(`${subject} must be plain data: it cannot be written as JSON`, { cause });
   }
   return text === undefined ? refuseKind(subject, 'plain data', value) : JSON.parse(text);
 };

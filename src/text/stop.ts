@@ -1,6 +1,6 @@
 // Stop strings in streamed text: what may be the beginning of one is held back until it is known.
 
-import { ArgumentError } from '../check.ts';
+import { argumentError } from '../check.ts';
 
 /** Text on its way through the stop strings. */
 interface StopFilter {
@@ -16,7 +16,7 @@ interface StopFilter {
  */
 export function stopFilter(stops: readonly string[]): StopFilter {
   for (const stop of stops) {
-    if (typeof stop !== 'string') throw new ArgumentError(`stop must be strings: got ${typeof stop}`);
+    if (typeof stop !== 'string') throw argumentError(`stop must be strings: got ${typeof stop}`);
     if (stop === '') throw new RangeError('stop must be strings of at least one character: got an empty one');
   }
   let held = '';

@@ -2,7 +2,7 @@
 // template's length, on steps, on strings, lists and what they hold together. So a hostile one ends in an error, in seconds.
 
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { ArgumentError } from '../check.ts';
+import { argumentError } from '../check.ts';
 import { FormatError } from '../errors.ts';
 import { excerpt, printable } from '../excerpt.ts';
 
@@ -73,7 +73,7 @@ export function parseTemplate(text: string, file: string): Template {
       try {
         for (const [name, value] of Object.entries({ ...values, ...globals })) environment.set(name, value);
       } catch (cause) {
-        throw new ArgumentError(`messages and values must be plain data: ${faultOf(cause)}`);
+        throw argumentError(`messages and values must be plain data: ${faultOf(cause)}`);
       }
       try {
         const rendered = new BoundedInterpreter(environment).run(program).value;

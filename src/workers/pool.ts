@@ -1,6 +1,6 @@
 // A pool runs jobs on some number of workers, each with kernels of its own. Which worker does a job changes no byte.
 
-import { ArgumentError, having, isTypedArray, member, type Reader, refuseKind } from '../check.ts';
+import { argumentError, having, isTypedArray, member, type Reader, refuseKind } from '../check.ts';
 import { closed } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { buffersOf, type Job, type Results, runJob } from './jobs.ts';
@@ -101,7 +101,7 @@ export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<
       posted.get(worker)!.push(task);
     } catch (error) {
       // A buffer that was given away before, or is shared, cannot be.
-      task.reject(new ArgumentError('buffers of a job must be fit to be given away: they are not', { cause: error }));
+      task.reject(argumentError('buffers of a job must be fit to be given away: they are not', { cause: error }));
     }
   }
 
