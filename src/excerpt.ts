@@ -60,5 +60,5 @@ export function show(value: unknown): string {
 function kindOf(value: object): string {
   const tag = Object.prototype.toString.call(value).slice(8, -1);
   if (tag === 'Object' || tag === 'Map' || !/^\w{1,40}$/.test(tag)) return 'an object';
-  return /^[AEIOU]/.test(tag) ? `an ${tag}` : `a ${tag}`;
+  return /^[AEIO]/.test(tag) ? `an ${tag}` : `a ${tag}`;
 }
