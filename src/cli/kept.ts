@@ -3,7 +3,7 @@
 // A file without that note is somebody's own and is never replaced.
 
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
@@ -94,7 +94,13 @@ async function findKept(input: Input, { estimator, noted }: Settings): Promise<{
     if (error instanceof FormatError || error instanceof UnsupportedError) say(`not used: ${error.message}`);
     else if (!(error instanceof FileError)) throw error;
     // What cannot be understood may be somebody's own; what begins as ours, and ends too early, is ours.
-    return { isOurs: error instanceof FileError ? error.code === 'ENOENT' : /"files":"sha256 /.test(content) };
+    const isFile =
+      error instanceof FileError &&
+      (await stat(path).then(
+        (found) => found.isFile(),
+        () => false,
+      ));
+    return { isOurs: error instanceof FileError ? !isFile : /"files":"sha256 /.test(content) };
   }
   const { files, content: seal, ...own } = alphas.settings;
   if (typeof files !== 'string' && typeof seal !== 'string') {
