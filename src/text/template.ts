@@ -22,6 +22,8 @@ const ELEMENTS = 1 << 20;
 const ELEMENT_CHARACTERS = 16;
 /** Deepest value: indented JSON repeats the depth in each line. */
 const DEPTH = 100;
+/** Evaluations within one another: fewer than any engine's stack holds, so that all end alike. */
+const LEVELS = 1000;
 /** Widest indentation. */
 const INDENT = 64;
 /** Longest message of a template's own that is passed on. */
@@ -129,6 +131,7 @@ interface Frame {
 
 class BoundedInterpreter extends Interpreter {
   private steps = 0;
+  private level = 0;
   private frame: Frame | undefined;
   private visited = 0;
   private readonly weights = new WeakMap<Value, number>();
@@ -140,6 +143,7 @@ class BoundedInterpreter extends Interpreter {
     const node = args[0] as unknown as Node | undefined;
     this.frame = { node, outer, last: undefined, weight: 0 };
     let result: Value;
+    if (++this.level > LEVELS) throw new Error(`it goes deeper than ${LEVELS} levels`);
     try {
       if (node) this.enter(node);
       // Of an empty list, `first` is nothing at all.
@@ -147,6 +151,7 @@ class BoundedInterpreter extends Interpreter {
         (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? this.nothing(args[1]);
     } finally {
       this.frame = outer;
+      this.level--;
     }
     const size = sizeOf(result);
     if (result.type === 'StringValue' && size > STRING_CHARACTERS) {
