@@ -1,8 +1,8 @@
-// Lays a model out in linear memory before that memory exists, from its architecture and the checkpoint's headers alone.
+// Lays a model, or a portion of one, out in a linear memory before that memory exists, from its architecture and the checkpoint's
+// headers alone. memories.ts says which portions there are.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
-import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { Architecture } from './architecture.ts';
@@ -34,31 +34,36 @@ const LOGIT_BYTES = 8 << 20;
 /** Where a block of a checkpoint is checked before it is stored. */
 const STAGING_BYTES = 4 << 20;
 
-/** A model in linear memory: what every thread has of it. */
-export interface ModelState extends State {
-  /** Of all layers, in the order in which a token goes through them. */
-  readonly blocks: readonly Block[];
-  /** The layer of each block. */
-  readonly layerOf: readonly number[];
-}
-
-/** What a thread beside the caller's is sent. */
-export interface ThreadMessage {
-  binary: Uint8Array<ArrayBuffer>;
-  memory: LinearMemory;
-  state: ModelState;
-  index: number;
-}
-
 /** A tensor to be loaded, and where to. */
-type Load =
+export type Load =
   | { readonly tensor: WeightTensor; readonly linear: Linear }
   | { readonly vector: CheckpointTensor; readonly address: number };
 
-/** A model's layout, and what it takes to fill it. */
-export interface Layout {
-  readonly state: ModelState;
-  readonly loads: readonly Load[];
+/** What takes part in every pass, in the first memory. */
+export interface Begin {
+  readonly sync: number; // the words of team.ts
+  readonly segments: number; // (batch, 4) i32: pass.ts
+  readonly ids: number; // (batch) i32
+  readonly embedding: Linear;
+}
+
+/** What makes hidden states, and logits of them. */
+export interface End {
+  readonly norm: number; // (dim)
+  readonly rotations: readonly Rotation[];
+  readonly head: Linear;
+  readonly logits: number; // (logitRows, vocabSize)
+  readonly logitRows: number;
+}
+
+/** What lies in one memory, and what it takes to fill it. */
+export interface MemoryLayout {
+  readonly state: State;
+  readonly begin: Begin | undefined;
+  readonly blocks: readonly Block[];
+  readonly end: End | undefined;
+  /** The tensors of the embedding, of each block, of the end, in this order: pieces that are loaded together, or in turn. */
+  readonly pieces: readonly (readonly Load[])[];
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
   /** By the place of `state.ropes`. */
@@ -84,26 +89,64 @@ export interface LayoutOptions {
   atOnce?: number;
 }
 
+/** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
+export interface Portion {
+  readonly begins: boolean;
+  readonly first: number;
+  readonly end: number;
+  readonly ends: boolean;
+}
+
 /** Tokens whose logits are computed at once. @param batch most tokens of a pass */
 export function logitRowsOf(vocabSize: number, batch: number): number {
   return Math.max(1, Math.min(batch, Math.floor(LOGIT_BYTES / 4 / vocabSize)));
 }
 
-/** Lays a model out. */
-export function planModel(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+/** Whether the output head is the token embedding. */
+export function isTied({ tied, head }: Architecture, weights: Weights): boolean {
+  return tied ?? !weights.has(`${head.name}.weight`);
+}
+
+/**
+ * Lays a portion of a model out in one memory.
+ * @param turns address of a region behind all others in which the pieces take turns: 0 to learn from `bytes` where it can begin. Each
+ *   piece has a place of its own if left out.
+ */
+export function planMemory(
+  architecture: Architecture,
+  weights: Weights,
+  portion: Portion,
+  options: LayoutOptions,
+  turns?: number,
+): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
   const { rows, cacheWidth, threads, integers, atOnce = BATCH } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
-  const loads: Load[] = [];
-  const sync = reserve(SYNC_BYTES);
-  const shared = planShared(reserve, batch, integers);
+  const pieces: Load[][] = [];
+  let weightBytes = 0;
+  let turn = regions(turns);
+  let turnsEnd = turns ?? 0;
+  const sync = portion.begins ? reserve(SYNC_BYTES) : 0;
+  const shared = planShared(reserve, reserveWeights, batch, integers);
   const { planner } = shared;
   const floats = (count: number) => reserve(count * 4);
 
+  function reserveWeights(byteLength: number): number {
+    weightBytes += byteLength;
+    if (turns === undefined) return reserve(byteLength);
+    const address = turn.reserve(byteLength);
+    turnsEnd = Math.max(turnsEnd, turn.size());
+    return address;
+  }
+  // What is asked for from now on is one piece.
+  function beginPiece(): void {
+    pieces.push([]);
+    turn = regions(turns);
+  }
   function vector(name: string, length: number): number {
     const address = planner.reserve(length * 4);
-    loads.push({ vector: weights.vector(name, length), address });
+    pieces.at(-1)!.push({ vector: weights.vector(name, length), address });
     return address;
   }
   function linear(spec: LinearSpec, input: number): Linear {
@@ -112,23 +155,18 @@ export function planModel(architecture: Architecture, weights: Weights, options:
     if (!spec.bias) weights.refuse(`${name}.bias`);
     const bias = spec.bias ? vector(`${name}.bias`, rows) : 0;
     const planned = planLinear(tensor, spec, bias, input, planner);
-    loads.push({ tensor, linear: planned });
+    pieces.at(-1)!.push({ tensor, linear: planned });
     return planned;
   }
 
   // Activations come before weights, whose inputs they are.
-  const activations = {
-    segments: reserve(segmentBytes(batch)),
-    ids: reserve(batch * 4),
-    x: floats(batch * dim),
-    normed: floats(batch * dim),
-    y: floats(batch * dim),
-  };
+  const ids = portion.begins ? { segments: reserve(segmentBytes(batch)), ids: reserve(batch * 4) } : undefined;
+  const activations = { x: floats(batch * dim), normed: floats(batch * dim), y: floats(batch * dim) };
+  const { normed } = activations;
   const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = logitRowsOf(vocabSize, batch);
-  const logits = floats(logitRows * vocabSize);
-  const { normed } = activations;
+  const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
   const blockPlanner: BlockPlanner = {
     ...{ normed, vector, linear },
@@ -137,16 +175,33 @@ export function planModel(architecture: Architecture, weights: Weights, options:
     rope: shared.rope,
     cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
   };
-  const embedding = linear(architecture.embedding, normed);
-  const layers = architecture.layers.map((specs) => specs.map((spec) => planBlock(spec, blockPlanner)));
-  const blocks = layers.flat();
-  const norm = vector(architecture.norm, dim);
-  const tied = architecture.tied ?? !weights.has(`${architecture.head.name}.weight`);
-  const head = tied ? embedding : linear(architecture.head, normed);
+  let begin: Begin | undefined;
+  if (ids) {
+    beginPiece();
+    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed) };
+  }
+  const blocks = architecture.layers
+    .flat()
+    .slice(portion.first, portion.end)
+    .map((spec) => {
+      beginPiece();
+      return planBlock(spec, blockPlanner);
+    });
+  let end: End | undefined;
+  if (portion.ends) {
+    beginPiece();
+    const tied = isTied(architecture, weights);
+    // Where pieces take turns the embedding is loaded again, to where it was.
+    const again = tied && turns !== undefined ? linear(architecture.embedding, normed) : undefined;
+    const norm = vector(architecture.norm, dim);
+    const head = again ?? (tied ? begin!.embedding : linear(architecture.head, normed));
+    end = { norm, rotations: shared.rotationsOf(head), head, logits, logitRows };
+  }
 
   const headDim = Math.max(0, ...shared.ropes.map(({ regions }) => regions.headDim));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
-  const scratchBytes = [embedding, head, ...blocks.flatMap(weightsOf)].reduce(
+  const linears = [begin?.embedding, end?.head, ...blocks.flatMap(weightsOf)].filter((own) => own !== undefined);
+  const scratchBytes = linears.reduce(
     (most, linear) => Math.max(most, scratchBytesOf(linear, batch)),
     attentionScratch,
   );
@@ -154,37 +209,34 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
   if (size() < staging + STAGING_BYTES) reserve(staging + STAGING_BYTES - size());
 
-  const state: ModelState = {
-    ...{ dim, vocabSize, epsilon, threads, batch, sync },
-    ...activations,
-    ...{ logits, logitRows, scratch, tile, span, embedding, norm, head, blocks },
-    ropes: shared.ropes.map(({ regions }) => regions),
-    layerOf: layers.flatMap((own, layer) => own.map(() => layer)),
-    headRotations: shared.rotationsOf(head),
-  };
   return {
-    ...{ state, loads, tables: shared.tables, masks: shared.masks, bytes: size() },
+    state: {
+      ...{ dim, epsilon, threads, batch },
+      ...activations,
+      ...{ scratch, tile, span },
+      ropes: shared.ropes.map(({ regions }) => regions),
+    },
+    ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
     ropes: shared.ropes.map(({ rope }) => rope),
     staging: { address: staging, byteLength: STAGING_BYTES },
-    weightBytes: shared.weightBytes(),
+    bytes: turns ? turnsEnd : size(),
+    weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
     cacheBytes: blocks.reduce((sum, block) => sum + ('cache' in block ? cacheBytes(block.cache) : 0), 0),
   };
 }
 
+type Reserve = (byteLength: number) => number;
+
 // What several weights or blocks share: tables of grids, masks of signs, rotated activations, ropes.
-function planShared(reserve: (byteLength: number) => number, batch: number, integers: boolean) {
+function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, integers: boolean) {
   const tables: { grid: Grid; table: number; integers: number }[] = [];
   const masks: { seed: number | null; address: number; count: number }[] = [];
   const rotations = new Map<string, Rotation>();
   const activations = new Map<string, number>();
   const ropes: { key: string; rope: Rope; regions: RopeRegions }[] = [];
-  let weightBytes = 0;
 
   const planner: Planner = {
-    reserve(byteLength) {
-      weightBytes += byteLength;
-      return reserve(byteLength);
-    },
+    reserve: reserveWeights,
     tableOf(grid) {
       let entry = tables.find((known) => known.grid.name === grid.name);
       if (!entry) {
@@ -224,7 +276,6 @@ function planShared(reserve: (byteLength: number) => number, batch: number, inte
 
   return {
     ...{ planner, tables, masks, ropes },
-    weightBytes: () => weightBytes,
     rotationsOf: (...linears: Linear[]): Rotation[] =>
       [...rotations.values()].filter(({ to, integers: at }) => linears.some(({ input }) => input === (at || to))),
     activation(name: string, count: number): number {

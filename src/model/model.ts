@@ -30,11 +30,11 @@ import {
 } from './batch.ts';
 import { copyRows } from './cache.ts';
 import { readArchitecture } from './families/family.ts';
-import { forwardPass } from './forward.ts';
-import { type Layout, type ModelState, planModel, type ThreadMessage } from './layout.ts';
-import { fillState, type LoadProgress } from './load.ts';
+import { forwardPass, type Seat, seatsOf } from './forward.ts';
+import { type LoadProgress, loadAll } from './load.ts';
+import { type Layout, type ModelState, planModel, type ThreadMessage } from './memories.ts';
 import { segmentBytes, writePass } from './pass.ts';
-import { checkSize } from './region.ts';
+import { MEMORY_LIMIT } from './region.ts';
 import { joinTeam, type Team } from './team.ts';
 import { openWeights } from './weights.ts';
 
@@ -56,6 +56,11 @@ export interface ModelOptions {
   activations?: 'int8' | 'f32';
   /** How keys and values are kept; `f16` if left out. */
   cache?: 'f16' | 'f32';
+  /**
+   * Most bytes of one linear memory, 4 GB if left out. A larger model lies in several, with the same results: for hosts where large
+   * memories fail.
+   */
+  memoryLimit?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */
   threads?: Threads;
   /** Called after every block that was read, with the same object. */
@@ -69,6 +74,7 @@ const modelOptions = optionsOf<ModelOptions>({
   cacheTokens: anyNumber,
   activations: oneOf('int8', 'f32'),
   cache: oneOf('f16', 'f32'),
+  memoryLimit: anyNumber,
   threads: givenThreads,
   onProgress: callback,
   signal: signalOf,
@@ -112,34 +118,41 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   try {
     const folder = givenFolder('input', from);
     const options = modelOptions('options', given);
-    const { activations = 'int8', cache = 'f16', onProgress, signal } = options;
+    const { activations = 'int8', cache = 'f16', memoryLimit, onProgress, signal } = options;
     const read = await readArchitecture(folder);
     const most = read.contextLength;
     const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
     integer(1, most)('context', context);
     const { cacheTokens = context } = options;
     integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
+    if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
     const architecture = { ...read, contextLength: context };
     const weights = await openWeights(await openCheckpoint(folder));
     const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
-    const layout = planModel(architecture, weights, {
-      rows: cacheTokens,
-      cacheWidth: cache === 'f16' ? 2 : 4,
-      threads: count,
-      integers: activations === 'int8',
-    });
-    checkSize(layout.bytes);
+    const layout = planModel(
+      architecture,
+      weights,
+      {
+        rows: cacheTokens,
+        cacheWidth: cache === 'f16' ? 2 : 4,
+        threads: count,
+        integers: activations === 'int8',
+      },
+      memoryLimit,
+    );
     const { state } = layout;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-    const memory = createMemory(layout.bytes, count > 1);
-    const kernels = await instantiateDecoder(binary, memory);
-    await fillState(kernels, memory.buffer, layout, weights, { onProgress, signal });
+    const memories = layout.memories.map(({ bytes }) => createMemory(bytes, count > 1));
+    const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
+    const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
+    await loadAll(places, weights, { onProgress, signal });
     if (count > 1) {
-      const message = { binary: binary as Uint8Array<ArrayBuffer>, memory, state };
+      const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
       await threads!.start((index): ThreadMessage => ({ ...message, index }));
     }
-    const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);
-    const batcher = openBatcher(engineOf(state, memory.buffer, team, cacheTokens));
+    const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
+    const seats = seatsOf(team.thread, kernels, memories);
+    const batcher = openBatcher(engineOf(state, seats, team, cacheTokens));
     return modelOf(layout, architecture, batcher, team, threads);
   } catch (error) {
     await threads?.close();
@@ -147,14 +160,18 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   }
 }
 
-function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: number): Engine {
-  const { batch, vocabSize, dim } = state;
-  const memory = new Uint8Array(buffer);
+function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: number): Engine {
+  const { batch, vocabSize, dim, memories, memoryOf, endMemory } = state;
+  const { buffer } = seats[0].floats;
+  const endBuffer = seats[endMemory].floats.buffer;
   const idsInMemory = new Int32Array(buffer, state.ids, batch);
   const segments = new Int32Array(buffer, state.segments, segmentBytes(batch) / 4);
-  const logits = new Float32Array(buffer, state.logits, state.logitRows * vocabSize);
-  const normed = new Float32Array(buffer, state.normed, batch * dim);
-  const caches = state.blocks.flatMap((block) => ('cache' in block ? [block.cache] : []));
+  const logits = new Float32Array(endBuffer, state.logits, state.logitRows * vocabSize);
+  const normed = new Float32Array(endBuffer, memories[endMemory].normed, batch * dim);
+  const bytes = seats.map(({ floats }) => new Uint8Array(floats.buffer));
+  const caches = state.blocks.flatMap((block, i) =>
+    'cache' in block ? [{ memory: bytes[memoryOf[i]], cache: block.cache }] : [],
+  );
   return {
     ...{ batch, rows, widths: { logits: vocabSize, hidden: dim } },
     run(pass, ids, emit) {
@@ -162,7 +179,7 @@ function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: 
       // A pass that fails leaves threads at different barriers: nothing can be run after it.
       try {
         team.begin(writePass(pass, segments));
-        forwardPass(team.thread, state, pass, idsInMemory, (first, count) => {
+        forwardPass(seats, state, pass, idsInMemory, (first, count) => {
           for (let j = 0; j < count; j++) emit(first + j, logits.subarray(j * vocabSize, (j + 1) * vocabSize));
         });
       } catch (error) {
@@ -175,7 +192,7 @@ function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: 
     },
     copy(from, to, count) {
       if (from === to || count === 0) return;
-      for (const cache of caches) copyRows(memory, cache, from, to, count);
+      for (const { memory, cache } of caches) copyRows(memory, cache, from, to, count);
     },
   };
 }

@@ -26,12 +26,13 @@ export function normTokens(
 export function normOutputs(
   thread: Thread,
   state: State,
+  weights: number,
   rotations: readonly Rotation[],
   rows: readonly number[],
 ): void {
   const first = share(thread.index, thread.count, rows.length, 1);
   const last = share(thread.index + 1, thread.count, rows.length, 1);
-  for (let k = first; k < last; k++) norm(thread, state, state.norm, rows[k], 1, k);
+  for (let k = first; k < last; k++) norm(thread, state, weights, rows[k], 1, k);
   rotateWhole(thread, rotations, first, last);
 }
 
