@@ -6,6 +6,7 @@ import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { load } from '../src/index.ts';
 import { readArchitecture } from '../src/model/families/family.ts';
 import { planModel } from '../src/model/memories.ts';
+import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { planSession } from '../src/sensitivity/session.ts';
@@ -25,6 +26,12 @@ async function memoriesOf(folder: Folder) {
   const weights = await openWeights(await openCheckpoint(folder));
   return (limit?: number) => planModel({ ...read, contextLength: 96 }, weights, layouts, limit).memories;
 }
+
+const messageOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => '',
+    ({ name, message }) => `${name}: ${message}`,
+  );
 
 /** The least limit that a model lies within. */
 function leastOf(fits: (limit: number) => unknown, most: number): number {
@@ -86,14 +93,57 @@ for (const [name, config] of Object.entries(configs)) {
   });
 }
 
+test('where the runtime has no memory so large, the model lies in smaller ones; where it has none, sizes are told', async () => {
+  const folder = modelFolder(configs.llama, randomFile(configs.llama));
+  const wanted = await loadAlone(folder, { context: 96 });
+  // Two layers with 140 MB of cache each.
+  const { cache } = wanted.memory;
+  const options = { context: 96, cacheTokens: Math.floor((280e6 / cache) * 96) };
+  const logits = await wanted.forward(ids);
+  await wanted.close();
+  const { Memory } = WebAssembly;
+  const sizes: number[] = [];
+  const within = (pages: number) =>
+    class extends Memory {
+      constructor(descriptor: WebAssembly.MemoryDescriptor) {
+        sizes.push(descriptor.initial);
+        if (descriptor.initial > pages) throw new RangeError('could not allocate memory');
+        super(descriptor);
+      }
+    };
+  try {
+    WebAssembly.Memory = within(4000);
+    const model = await loadAlone(folder, options);
+    sameBits(await model.forward(ids), logits);
+    await model.close();
+    assert.ok(sizes[0] > 4000 && sizes.length >= 3, String(sizes));
+    WebAssembly.Memory = within(100);
+    assert.match(
+      await messageOf(loadAlone(folder, options)),
+      /^RangeError: model must fit the memory that this runtime gives: it needs 2\d\d MB, 1 MB for weights and 26\d MB/,
+    );
+  } finally {
+    WebAssembly.Memory = Memory;
+  }
+});
+
+test('estimateMemory() is what loadModel() takes', async () => {
+  const config = configs.qwen3;
+  const folder = modelFolder(config, randomFile(config));
+  for (const options of [{}, { context: 50, cacheTokens: 120, cache: 'f32' }, { activations: 'f32' }] as const) {
+    const { bytes, weights, cache, activations, memories } = await estimateMemory(folder, options);
+    const model = await loadAlone(folder, options);
+    assert.equal(model.memory, { bytes, weights, cache });
+    assert.is(weights + cache + activations, bytes);
+    assert.is(memories, 1);
+    await model.close();
+  }
+  assert.match(await messageOf(estimateMemory(folder, { context: 1e6 })), /context must be an integer from 1 to/);
+});
+
 test('a limit that nothing fits is refused, by the piece that exceeds it', async () => {
   const config = configs.llama;
   const folder = modelFolder(config, randomFile(config));
-  const messageOf = (work: Promise<unknown>) =>
-    work.then(
-      () => '',
-      ({ name, message }) => `${name}: ${message}`,
-    );
   const [{ bytes }] = (await memoriesOf(folder))();
   const model = await messageOf(loadAlone(folder, { context: 96, memoryLimit: bytes >> 1 }));
   assert.match(model, /^RangeError: token embedding must fit \d+ MB of linear memory: it needs \d+ MB$/);

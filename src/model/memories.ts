@@ -2,7 +2,7 @@
 // cache and the activations of some, and kernels run in each. Between two the residual stream is copied, dim floats a token. A memory
 // repeats nothing but tables of grids and signs. An element is computed by the same kernel wherever it stands, so cuts change no bit.
 
-import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
+import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';
 import type { Architecture } from './architecture.ts';
 import type { Block } from './blocks/blocks.ts';
 import {
@@ -81,6 +81,49 @@ export function planModel(
     first = end;
   }
 }
+
+/**
+ * Makes the memories of a model. A runtime may have none as large as wanted, as browsers of phones have not: then more are tried,
+ * each a third smaller.
+ * @param limit most bytes of a memory
+ * @throws {RangeError} when there is not memory enough
+ */
+export function openMemories(
+  layoutOf: (limit: number) => Layout,
+  shared: boolean,
+  limit: number = MEMORY_LIMIT,
+): { layout: Layout; memories: LinearMemory[] } {
+  const first = layoutOf(limit);
+  let layout = first;
+  for (;;) {
+    try {
+      return { layout, memories: layout.memories.map(({ bytes }) => createMemory(bytes, shared)) };
+    } catch (error) {
+      const next = Math.floor((Math.max(...layout.memories.map(({ bytes }) => bytes)) * 2) / 3);
+      const smaller = error instanceof RangeError && next >= LEAST_MEMORY ? within(layoutOf, next) : undefined;
+      if (!smaller) throw error instanceof RangeError ? new RangeError(refusal(first), { cause: error }) : error;
+      layout = smaller;
+    }
+  }
+}
+
+// The layout within a limit, if there is one.
+function within(layoutOf: (limit: number) => Layout, limit: number): Layout | undefined {
+  try {
+    return layoutOf(limit);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function refusal({ bytes, weightBytes, cacheBytes }: Layout): string {
+  const [all, weights, cache] = [bytes, weightBytes, cacheBytes].map(megabytes);
+  return `model must fit the memory that this runtime gives: it needs ${all} MB, ${weights} MB for weights and ${cache} MB for the cache`;
+}
+
+/** Bytes of the smallest memories that are tried. */
+const LEAST_MEMORY = 128 << 20;
 
 /** Lays a model out in one memory, however large. */
 export function planWhole(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {

@@ -13,7 +13,7 @@ import {
 } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { closed } from '../errors.ts';
-import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
+import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { givenFolder } from '../source/given.ts';
@@ -32,7 +32,7 @@ import { copyRows } from './cache.ts';
 import { readArchitecture } from './families/family.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type LoadProgress, loadAll } from './load.ts';
-import { type Layout, type ModelState, planModel, type ThreadMessage } from './memories.ts';
+import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { segmentBytes, writePass } from './pass.ts';
 import { MEMORY_LIMIT } from './region.ts';
 import { joinTeam, type Team } from './team.ts';
@@ -105,11 +105,39 @@ export interface LanguageModel {
   close(): Promise<void>;
 }
 
+/** What a model takes of linear memory, in bytes. */
+export interface ModelMemory {
+  readonly bytes: number;
+  readonly weights: number;
+  readonly cache: number;
+  /** Activations, tables, what threads work in. */
+  readonly activations: number;
+  /** Memories that it lies in. */
+  readonly memories: number;
+  /** Most tokens of a text, and tokens that the cache has room for. */
+  readonly context: number;
+  readonly cacheTokens: number;
+}
+
+/**
+ * What `loadModel` would take with the same options; reads headers alone.
+ * @throws what `loadModel` throws before it reads weights
+ */
+export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
+  const options = modelOptions('options', given);
+  const { layoutOf, context, cacheTokens } = await planLoading(givenFolder('input', from), options, threadsOf(options));
+  const { bytes, weightBytes, cacheBytes, memories } = layoutOf(options.memoryLimit);
+  return {
+    ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
+    ...{ memories: memories.length, context, cacheTokens },
+  };
+}
+
 /**
  * Loads a model, quantized or not, into linear memory.
  * @throws {UnsupportedError} when its family, or something of its configuration, is not handled: names it
  * @throws {FormatError} when configuration and tensors disagree, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when it does not fit 4 GB, or an option is out of range
+ * @throws {RangeError} when the runtime has not the memory, or an option is out of range
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
  */
@@ -118,31 +146,12 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   try {
     const folder = givenFolder('input', from);
     const options = modelOptions('options', given);
-    const { activations = 'int8', cache = 'f16', memoryLimit, onProgress, signal } = options;
-    const read = await readArchitecture(folder);
-    const most = read.contextLength;
-    const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
-    integer(1, most)('context', context);
-    const { cacheTokens = context } = options;
-    integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
-    if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
-    const architecture = { ...read, contextLength: context };
-    const weights = await openWeights(await openCheckpoint(folder));
-    const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
-    const layout = planModel(
-      architecture,
-      weights,
-      {
-        rows: cacheTokens,
-        cacheWidth: cache === 'f16' ? 2 : 4,
-        threads: count,
-        integers: activations === 'int8',
-      },
-      memoryLimit,
-    );
+    const { onProgress, signal, memoryLimit } = options;
+    const count = threadsOf(options);
+    const { architecture, weights, layoutOf, cacheTokens } = await planLoading(folder, options, count);
+    const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
     const { state } = layout;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-    const memories = layout.memories.map(({ bytes }) => createMemory(bytes, count > 1));
     const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
     const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
     await loadAll(places, weights, { onProgress, signal });
@@ -158,6 +167,28 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     await threads?.close();
     throw error;
   }
+}
+
+// Edge workers have one thread.
+function threadsOf({ threads }: ModelOptions): number {
+  return decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
+}
+
+// All that is known of a model before its memory exists. @param options checked, but for ranges that depend on the model
+async function planLoading(folder: Folder, options: ModelOptions, threads: number) {
+  const { activations = 'int8', cache = 'f16', memoryLimit } = options;
+  if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
+  const read = await readArchitecture(folder);
+  const most = read.contextLength;
+  const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
+  integer(1, most)('context', context);
+  const { cacheTokens = context } = options;
+  integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
+  const architecture = { ...read, contextLength: context };
+  const weights = await openWeights(await openCheckpoint(folder));
+  const how = { rows: cacheTokens, cacheWidth: cache === 'f16' ? 2 : 4, threads, integers: activations === 'int8' };
+  const layoutOf = (limit?: number): Layout => planModel(architecture, weights, how, limit);
+  return { architecture, weights, layoutOf, context, cacheTokens };
 }
 
 function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: number): Engine {
