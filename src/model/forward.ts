@@ -5,7 +5,7 @@ import type { ModelState } from './layout.ts';
 import { decodeRow } from './linear.ts';
 import type { Pass } from './pass.ts';
 import type { State } from './state.ts';
-import { apply, normOutputs } from './steps.ts';
+import { applyHead, normOutputs, turnTo } from './steps.ts';
 import { share, type Thread } from './team.ts';
 
 /**
@@ -30,7 +30,7 @@ export function forwardPass(
   if (!pass.logits) return;
   for (let first = 0; first < outputs.length; first += state.logitRows) {
     const rows = Math.min(state.logitRows, outputs.length - first);
-    apply(thread, state, state.head, rows, state.logits, first);
+    applyHead(thread, state, rows, first);
     thread.barrier();
     if (thread.index === 0) emit?.(first, rows);
     thread.barrier();
@@ -40,7 +40,7 @@ export function forwardPass(
 /** Token embeddings to the residual stream; the cosines and sines of their positions. */
 export function embed(thread: Thread, state: State, { count, segments }: Pass, ids: Int32Array): void {
   const { kernels, index } = thread;
-  const { x, dim, ropes, embedding } = state;
+  const { x, dim, ropes, embedding, embeddingScale } = state;
   const first = share(index, thread.count, count, 1);
   const end = share(index + 1, thread.count, count, 1);
   let token = 0;
@@ -48,9 +48,8 @@ export function embed(thread: Thread, state: State, { count, segments }: Pass, i
     const last = Math.min(end, token + segment.count);
     for (let j = Math.max(first, token); j < last; j++) {
       decodeRow(kernels, embedding, ids[j], x + j * dim * 4, state.scratch[index]);
-      for (const { frequencies, angles, headDim } of ropes) {
-        kernels.angles(frequencies, headDim / 2, segment.position + j - token, angles + j * headDim * 4);
-      }
+      if (embeddingScale !== 1) kernels.scale(x + j * dim * 4, embeddingScale, dim);
+      for (const rope of ropes) turnTo(kernels, rope, segment.position + j - token, rope.angles + j * rope.width * 4);
     }
     token += segment.count;
   }

@@ -1,26 +1,18 @@
 // Lays a model out in linear memory before that memory exists, from its architecture and the checkpoint's headers alone.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
+import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
-import type { Architecture } from './architecture.ts';
 import type { BlockPlanner } from './blocks/block.ts';
 import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
 import { cacheBytes, planCache } from './cache.ts';
-import {
-  type Linear,
-  type LinearSpec,
-  type Planner,
-  planLinear,
-  type Rotation,
-  scratchBytesOf,
-  type WeightTensor,
-} from './linear.ts';
+import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
 import { segmentBytes } from './pass.ts';
 import { regions } from './region.ts';
-import type { Rope } from './rope.ts';
 import type { RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
@@ -53,7 +45,8 @@ export interface ThreadMessage {
 /** A tensor to be loaded, and where to. */
 type Load =
   | { readonly tensor: WeightTensor; readonly linear: Linear }
-  | { readonly vector: CheckpointTensor; readonly address: number };
+  /** `plus` is added to every element. */
+  | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
 /** A model's layout, and what it takes to fill it. */
 export interface Layout {
@@ -61,8 +54,8 @@ export interface Layout {
   readonly loads: readonly Load[];
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
-  /** By the place of `state.ropes`. */
-  readonly ropes: readonly Rope[];
+  /** Frequencies, by the place of `state.ropes`. */
+  readonly ropes: readonly Float64Array<ArrayBuffer>[];
   /** Room for blocks of a checkpoint while it loads; the pass writes there later. */
   readonly staging: { readonly address: number; readonly byteLength: number };
   /** Bytes of linear memory: in all, for weights, for the cache. */
@@ -101,11 +94,12 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const { planner } = shared;
   const floats = (count: number) => reserve(count * 4);
 
-  function vector(name: string, length: number): number {
+  function vector(name: string, length: number, plus = 0): number {
     const address = planner.reserve(length * 4);
-    loads.push({ vector: weights.vector(name, length), address });
+    loads.push({ vector: weights.vector(name, length), address, plus });
     return address;
   }
+  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
   function linear(spec: LinearSpec, input: number): Linear {
     const { name, rows, cols } = spec;
     const tensor = weights.matrix(`${name}.weight`, rows, cols);
@@ -131,7 +125,7 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const { normed } = activations;
 
   const blockPlanner: BlockPlanner = {
-    ...{ normed, vector, linear },
+    ...{ normed, norm, linear },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
@@ -140,11 +134,11 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const embedding = linear(architecture.embedding, normed);
   const layers = architecture.layers.map((specs) => specs.map((spec) => planBlock(spec, blockPlanner)));
   const blocks = layers.flat();
-  const norm = vector(architecture.norm, dim);
+  const lastNorm = norm(architecture.norm, dim);
   const tied = architecture.tied ?? !weights.has(`${architecture.head.name}.weight`);
   const head = tied ? embedding : linear(architecture.head, normed);
 
-  const headDim = Math.max(0, ...shared.ropes.map(({ regions }) => regions.headDim));
+  const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
   const scratchBytes = [embedding, head, ...blocks.flatMap(weightsOf)].reduce(
     (most, linear) => Math.max(most, scratchBytesOf(linear, batch)),
@@ -157,14 +151,18 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const state: ModelState = {
     ...{ dim, vocabSize, epsilon, threads, batch, sync },
     ...activations,
-    ...{ logits, logitRows, scratch, tile, span, embedding, norm, head, blocks },
+    ...{ logits, logitRows, scratch, tile, span, embedding, head, blocks },
+    norm: lastNorm,
+    embeddingScale: architecture.embeddingScale,
+    logitScale: architecture.logitScale,
+    logitCap: architecture.logitCap,
     ropes: shared.ropes.map(({ regions }) => regions),
     layerOf: layers.flatMap((own, layer) => own.map(() => layer)),
     headRotations: shared.rotationsOf(head),
   };
   return {
     ...{ state, loads, tables: shared.tables, masks: shared.masks, bytes: size() },
-    ropes: shared.ropes.map(({ rope }) => rope),
+    ropes: shared.ropes.map(({ rope }) => frequencies(rope, contextLength)),
     staging: { address: staging, byteLength: STAGING_BYTES },
     weightBytes: shared.weightBytes(),
     cacheBytes: blocks.reduce((sum, block) => sum + ('cache' in block ? cacheBytes(block.cache) : 0), 0),
@@ -233,13 +231,14 @@ function planShared(reserve: (byteLength: number) => number, batch: number, inte
       activations.set(key, address);
       return address;
     },
-    rope(rope: Rope, headDim: number): number {
-      const key = JSON.stringify([rope, headDim]);
+    rope(rope: Rope): number {
+      const key = JSON.stringify(rope);
       const known = ropes.findIndex((entry) => entry.key === key);
       if (known >= 0) return known;
-      const { interleaved } = rope;
-      const [frequencies, angles] = [reserve(headDim * 4), reserve(batch * headDim * 4)];
-      return ropes.push({ key, rope, regions: { frequencies, angles, headDim, interleaved } }) - 1;
+      const { interleaved, factor } = rope;
+      const width = widthOf(rope);
+      const [frequencies, angles] = [reserve(width * 4), reserve(batch * width * 4)];
+      return ropes.push({ key, rope, regions: { frequencies, angles, width, factor, interleaved } }) - 1;
     },
   };
 }

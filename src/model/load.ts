@@ -11,7 +11,6 @@ import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
 import type { Layout } from './layout.ts';
 import { type DenseDtype, type Linear, storeRows, type WeightTensor } from './linear.ts';
-import { frequencies } from './rope.ts';
 import type { Weights } from './weights.ts';
 
 /** Room behind a block of rows for its scales, which are fewer bytes. */
@@ -48,9 +47,8 @@ export async function fillState(
   const { state } = layout;
 
   kernels.crc32Table(crcTable);
-  for (const [i, rope] of layout.ropes.entries()) {
-    const { frequencies: at, headDim } = state.ropes[i];
-    new Float64Array(buffer, at, headDim / 2).set(frequencies(rope, headDim));
+  for (const [i, frequencies] of layout.ropes.entries()) {
+    new Float64Array(buffer, state.ropes[i].frequencies, frequencies.length).set(frequencies);
   }
   for (const { seed, address, count } of layout.masks) if (seed !== null) kernels.signs(seed, address, count);
   for (const { grid, table, integers } of layout.tables) {
@@ -90,10 +88,14 @@ export async function fillState(
 
   for (const load of layout.loads) {
     if ('vector' in load) {
-      const { vector, address } = load;
+      const { vector, address, plus } = load;
       const count = vector.shape[0];
       check(vector, await read(vector, 0, vector.end - vector.start, staging, 0));
       kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
+      if (plus !== 0) {
+        const values = new Float32Array(buffer, address, count);
+        for (let i = 0; i < count; i++) values[i] += plus;
+      }
     } else await fillLinear(load.linear, partsOf(load.tensor));
   }
 

@@ -3,11 +3,14 @@
 
 import type { Linear, Rotation } from './linear.ts';
 
-/** Cosines and sines of a pass's positions, for the heads of one size and frequencies. */
+/** Cosines and sines of a pass's positions, for the heads of one rope. */
 export interface RopeRegions {
-  readonly frequencies: number; // (headDim / 2) f64
-  readonly angles: number; // (batch, headDim)
-  readonly headDim: number;
+  readonly frequencies: number; // (width / 2) f64
+  readonly angles: number; // (batch, width)
+  /** Elements of a head that turn, its first. */
+  readonly width: number;
+  /** Cosines and sines are multiplied by it. */
+  readonly factor: number;
   /** Whether element 2i is paired with 2i + 1 rather than i with i + d / 2. */
   readonly interleaved: boolean;
 }
@@ -39,7 +42,12 @@ export interface State {
   readonly tile: number;
   readonly span: number;
   readonly embedding: Linear;
+  /** Embeddings are multiplied by it. */
+  readonly embeddingScale: number;
   readonly norm: number; // (dim)
   readonly headRotations: readonly Rotation[];
   readonly head: Linear;
+  /** Logits are multiplied by it, and then capped: z becomes cap · tanh(z / cap); 0 for no cap. */
+  readonly logitScale: number;
+  readonly logitCap: number;
 }

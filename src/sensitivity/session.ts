@@ -3,12 +3,12 @@
 import { integer } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
+import type { Vocabulary } from '../families/architecture.ts';
+import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
-import type { Vocabulary } from '../model/architecture.ts';
-import { readArchitecture } from '../model/families/family.ts';
 import { type Layout, logitRowsOf, planModel } from '../model/layout.ts';
 import { fillState, type LoadProgress } from '../model/load.ts';
 import { checkSize } from '../model/region.ts';
