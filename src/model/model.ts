@@ -13,13 +13,14 @@ import {
 } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { closed } from '../errors.ts';
+import type { Vocabulary } from '../families/architecture.ts';
+import { readArchitecture } from '../families/family.ts';
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
-import type { Vocabulary } from './architecture.ts';
 import {
   type Batcher,
   type Engine,
@@ -29,7 +30,6 @@ import {
   type Sequence,
 } from './batch.ts';
 import { copyRows } from './cache.ts';
-import { readArchitecture } from './families/family.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type LoadProgress, loadAll } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';

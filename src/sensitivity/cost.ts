@@ -2,7 +2,7 @@
 // long.
 
 import { options as optionsOf } from '../check.ts';
-import { readArchitecture } from '../model/families/family.ts';
+import { readArchitecture } from '../families/family.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';

@@ -3,9 +3,9 @@
 // result is the same for any number of threads, in every runtime, and resumed or not.
 
 import { anyNumber, callback, integer, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
+import type { Vocabulary } from '../families/architecture.ts';
+import { readArchitecture } from '../families/family.ts';
 import type { Alphas } from '../linearity/alphas.ts';
-import type { Vocabulary } from '../model/architecture.ts';
-import { readArchitecture } from '../model/families/family.ts';
 import type { LoadProgress } from '../model/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
