@@ -22,6 +22,7 @@ import transformers
 from safetensors.torch import save_file
 
 transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 HERE = Path(__file__).parent
 FAMILIES = {}
 LENGTH = 40  # of a run: beyond every window and every original context below
@@ -46,9 +47,9 @@ class Draw(random.Random):
         return self.random() < 0.5
 
     def common(self, architecture, head_dim=True, multiple=False, **more):
-        kv = self.choice([1, 2, 3]) if not self.small else self.choice([1, 2])
-        heads = kv * self.choice([1, 2, 3] if not self.small else [2, 3])
-        size = self.even(6, 12) if self.small else self.even(6, 40)
+        kv = self.choice([1, 2]) if self.small else self.choice([1, 2, 3])
+        heads = kv * (2 if self.small else self.choice([1, 2, 3]))
+        size = self.even(6, 10) if self.small else self.even(6, 40)
         dim = self.randint(18, 40) if self.small else self.randint(20, 140)
         if not head_dim or multiple:
             dim = heads * (size if not head_dim else max(1, dim // heads))
@@ -164,10 +165,10 @@ def granite(r):
         head_dim=False,
         attention_bias=r.flag(),
         mlp_bias=r.flag(),
-        embedding_multiplier=12.0,
+        embedding_multiplier=r.choice([3.0, 12.0]),
         attention_multiplier=r.choice([0.125, 0.4]),
-        residual_multiplier=0.22,
-        logits_scaling=r.choice([8.0, 0.5]),
+        residual_multiplier=r.choice([0.22, 1.5]),
+        logits_scaling=r.choice([2.0, 0.5]),
         rope_parameters=r.scaling(),
     )
 
@@ -276,7 +277,7 @@ def fill(model, seed):
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         if "embed_tokens" in name:
-            values = noise / max(1, getattr(model.config.get_text_config(), "embedding_multiplier", 1))
+            values = 0.3 * noise
         elif parameter.dim() == 1:
             usual = parameter.data.float().mean().round() if "bias" not in name else 0
             values = usual + 0.3 * noise
@@ -335,8 +336,9 @@ def write_index():
         lines.append(f"import {name}Config from './{name}/config.json';\n")
         lines.append(f"import {name}Logits from './{name}/logits.safetensors';\n")
         lines.append(f"import {name}Model from './{name}/model.safetensors';\n")
+    lines.append("\ninterface Files {\n  readonly config: object;\n  readonly model: Uint8Array;\n  readonly logits: Uint8Array;\n}\n")
     lines.append("\n/** By family: what config.json says, the file of the tensors, that of the logits. */\n")
-    lines.append("export const families: Readonly<Record<string, { config: object; model: Uint8Array; logits: Uint8Array }>> = {\n")
+    lines.append("export const families: Readonly<Record<string, Files>> = {\n")
     for name in names:
         lines.append(f"  {name}: {{ config: {name}Config, model: {name}Model, logits: {name}Logits }},\n")
     lines.append("};\n")

@@ -15,6 +15,7 @@ import '../decoder-kernels.test.ts';
 import '../trellis-products.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
+import '../families.test.ts';
 import '../allocate.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';

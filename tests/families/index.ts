@@ -1,0 +1,76 @@
+// The checkpoints here, as make.py made them: it writes this list.
+
+import ernie4_5Config from './ernie4_5/config.json';
+import ernie4_5Logits from './ernie4_5/logits.safetensors';
+import ernie4_5Model from './ernie4_5/model.safetensors';
+import gemma2Config from './gemma2/config.json';
+import gemma2Logits from './gemma2/logits.safetensors';
+import gemma2Model from './gemma2/model.safetensors';
+import gemma3_textConfig from './gemma3_text/config.json';
+import gemma3_textLogits from './gemma3_text/logits.safetensors';
+import gemma3_textModel from './gemma3_text/model.safetensors';
+import glmConfig from './glm/config.json';
+import glmLogits from './glm/logits.safetensors';
+import glmModel from './glm/model.safetensors';
+import glm4Config from './glm4/config.json';
+import glm4Logits from './glm4/logits.safetensors';
+import glm4Model from './glm4/model.safetensors';
+import graniteConfig from './granite/config.json';
+import graniteLogits from './granite/logits.safetensors';
+import graniteModel from './granite/model.safetensors';
+import hunyuan_v1_denseConfig from './hunyuan_v1_dense/config.json';
+import hunyuan_v1_denseLogits from './hunyuan_v1_dense/logits.safetensors';
+import hunyuan_v1_denseModel from './hunyuan_v1_dense/model.safetensors';
+import llamaConfig from './llama/config.json';
+import llamaLogits from './llama/logits.safetensors';
+import llamaModel from './llama/model.safetensors';
+import ministral3Config from './ministral3/config.json';
+import ministral3Logits from './ministral3/logits.safetensors';
+import ministral3Model from './ministral3/model.safetensors';
+import mistralConfig from './mistral/config.json';
+import mistralLogits from './mistral/logits.safetensors';
+import mistralModel from './mistral/model.safetensors';
+import olmo2Config from './olmo2/config.json';
+import olmo2Logits from './olmo2/logits.safetensors';
+import olmo2Model from './olmo2/model.safetensors';
+import olmo3Config from './olmo3/config.json';
+import olmo3Logits from './olmo3/logits.safetensors';
+import olmo3Model from './olmo3/model.safetensors';
+import phi3Config from './phi3/config.json';
+import phi3Logits from './phi3/logits.safetensors';
+import phi3Model from './phi3/model.safetensors';
+import qwen2Config from './qwen2/config.json';
+import qwen2Logits from './qwen2/logits.safetensors';
+import qwen2Model from './qwen2/model.safetensors';
+import qwen3Config from './qwen3/config.json';
+import qwen3Logits from './qwen3/logits.safetensors';
+import qwen3Model from './qwen3/model.safetensors';
+import smollm3Config from './smollm3/config.json';
+import smollm3Logits from './smollm3/logits.safetensors';
+import smollm3Model from './smollm3/model.safetensors';
+
+interface Files {
+  readonly config: object;
+  readonly model: Uint8Array;
+  readonly logits: Uint8Array;
+}
+
+/** By family: what config.json says, the file of the tensors, that of the logits. */
+export const families: Readonly<Record<string, Files>> = {
+  ernie4_5: { config: ernie4_5Config, model: ernie4_5Model, logits: ernie4_5Logits },
+  gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
+  gemma3_text: { config: gemma3_textConfig, model: gemma3_textModel, logits: gemma3_textLogits },
+  glm: { config: glmConfig, model: glmModel, logits: glmLogits },
+  glm4: { config: glm4Config, model: glm4Model, logits: glm4Logits },
+  granite: { config: graniteConfig, model: graniteModel, logits: graniteLogits },
+  hunyuan_v1_dense: { config: hunyuan_v1_denseConfig, model: hunyuan_v1_denseModel, logits: hunyuan_v1_denseLogits },
+  llama: { config: llamaConfig, model: llamaModel, logits: llamaLogits },
+  ministral3: { config: ministral3Config, model: ministral3Model, logits: ministral3Logits },
+  mistral: { config: mistralConfig, model: mistralModel, logits: mistralLogits },
+  olmo2: { config: olmo2Config, model: olmo2Model, logits: olmo2Logits },
+  olmo3: { config: olmo3Config, model: olmo3Model, logits: olmo3Logits },
+  phi3: { config: phi3Config, model: phi3Model, logits: phi3Logits },
+  qwen2: { config: qwen2Config, model: qwen2Model, logits: qwen2Logits },
+  qwen3: { config: qwen3Config, model: qwen3Model, logits: qwen3Logits },
+  smollm3: { config: smollm3Config, model: smollm3Model, logits: smollm3Logits },
+};
