@@ -11,6 +11,7 @@ export { rope } from './rope';
 export { softmax } from './softmax';
 export { attend } from './attention';
 export { siluTimes, geluTimes, add, scale, softCap } from './gate';
+export { route } from './route';
 export { denseRows } from './dense';
 export { codeRows } from './codes';
 export { quantizeActivation } from './activation';

@@ -43,6 +43,22 @@ export interface DecoderExports {
     scratch: number,
   ): void;
 
+  route(
+    logits: number,
+    count: number,
+    experts: number,
+    correction: number,
+    sigmoid: number,
+    groups: number,
+    taken: number,
+    two: number,
+    top: number,
+    normalize: number,
+    factor: number,
+    chosen: number,
+    weights: number,
+    scratch: number,
+  ): void;
   denseRows(
     w: number,
     dtype: number,
