@@ -50,6 +50,21 @@ export function add(x: usize, y: usize, count: usize): void {
   for (; count > 0; count--, x += 4, y += 4) store<f32>(x, load<f32>(x) + load<f32>(y));
 }
 
+/** `x` · `y` element by element, `count` f32, to `x`. */
+export function multiply(x: usize, y: usize, count: usize): void {
+  for (; count >= 4; count -= 4, x += 16, y += 16) v128.store(x, f32x4.mul(v128.load(x), v128.load(y)));
+  for (; count > 0; count--, x += 4, y += 4) store<f32>(x, load<f32>(x) * load<f32>(y));
+}
+
+/** `x` = x / (1 + e^-gate), `count` f32; both are read up to the next multiple of four. */
+export function sigmoidTimes(x: usize, gate: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  for (; count > 0; gate += 16, x += 16) {
+    storeUpTo4(x, f32x4.div(v128.load(x), f32x4.add(one, exp4(f32x4.neg(v128.load(gate))))), count);
+    count -= min<usize>(count, 4);
+  }
+}
+
 /** `x` · `factor`, `count` f32, in place. */
 export function scale(x: usize, factor: f32, count: usize): void {
   const factors = f32x4.splat(factor);

@@ -39,6 +39,8 @@ export interface AttentionTraits {
   readonly cap: number;
   /** Queries from position `original` on are multiplied by 1 + beta · ln(1 + ⌊position / original⌋). */
   readonly temperature: { readonly beta: number; readonly original: number } | undefined;
+  /** Whether the weight of queries has a gate behind each head: what the head mixes is multiplied by its sigmoid. */
+  readonly gated?: boolean;
 }
 
 /** Norms of queries and keys: of each head before rope or after it, or of all heads of a token as one vector, before rope. */
@@ -55,6 +57,8 @@ export interface AttentionSpec extends AttentionTraits, BranchSpec {
   readonly inputs: readonly LinearSpec[];
   readonly queryKeyNorms: QueryKeyNorms | undefined;
   readonly rope: Rope | undefined;
+  /** Tensor of a score for each head that takes its part of the softmax, and no value. */
+  readonly sinks?: string | undefined;
 }
 
 /** What gates are put through; gelu in its tanh form. */
@@ -69,8 +73,51 @@ export interface FeedForwardSpec extends BranchSpec {
   readonly activation: Activation;
 }
 
+/** A causal convolution of each channel over the last `taps` tokens: its tensor, (channels, 1, taps), and whether it has a bias. */
+interface KernelSpec {
+  readonly name: string;
+  readonly channels: number;
+  readonly taps: number;
+  readonly bias: boolean;
+}
+
+/** A gated short convolution: output(c ∘ convolve(b ∘ x)). */
+export interface ConvolutionSpec extends BranchSpec {
+  readonly kind: 'convolution';
+  readonly norm: NormSpec | undefined;
+  /** The weight of b, c and x, in this order. */
+  readonly input: LinearSpec;
+  readonly kernel: KernelSpec;
+}
+
+/** What the gated delta rule has beside its weights. */
+export interface DeltaTraits {
+  readonly kind: 'delta';
+  /** Heads of queries and keys, and of values and gates: a multiple. */
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+}
+
+/** The gated delta rule behind a causal convolution of queries, keys and values. */
+export interface DeltaSpec extends DeltaTraits, BranchSpec {
+  readonly norm: NormSpec | undefined;
+  /**
+   * Weights of [queries, keys, values], output gates, betas, decays; or of two that have the heads one by one: [query, key, its
+   * values, its output gates], and [its betas, its decays].
+   */
+  readonly inputs: readonly LinearSpec[];
+  readonly kernel: KernelSpec;
+  /** Tensors, (valueHeads): logarithms of the rates of decay, and what is added to decays. */
+  readonly rates: string;
+  readonly bias: string;
+  /** The norm of each head of the output. */
+  readonly headNorm: NormSpec;
+}
+
 /** A residual block, x += f(x). */
-export type BlockSpec = AttentionSpec | FeedForwardSpec;
+export type BlockSpec = AttentionSpec | ConvolutionSpec | DeltaSpec | FeedForwardSpec;
 
 /** What a model's configuration says of its ids. */
 export interface Vocabulary {

@@ -12,6 +12,7 @@ import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
 import { cacheBytes, planCache } from './cache.ts';
 import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
 import { segmentBytes } from './pass.ts';
+import { planRecurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
 import type { Begin, End, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
@@ -56,6 +57,8 @@ export interface MemoryLayout {
 export interface LayoutOptions {
   /** Rows of the cache. */
   rows: number;
+  /** Recurrent states of each block that keeps them; 1 if left out. */
+  slots?: number;
   /** Bytes of an element of the cache: 2 or 4. */
   cacheWidth: number;
   threads: number;
@@ -96,7 +99,7 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, cacheWidth, threads, integers, atOnce = BATCH } = options;
+  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const pieces: Load[][] = [];
@@ -120,17 +123,17 @@ export function planMemory(
     pieces.push([]);
     turn = regions(turns);
   }
-  function vector(name: string, length: number, plus = 0): number {
-    const address = planner.reserve(length * 4);
-    pieces.at(-1)!.push({ vector: weights.vector(name, length), address, plus });
+  function vector(name: string, shape: readonly number[], plus = 0): number {
+    const address = planner.reserve(shape.reduce((product, size) => product * size, 4));
+    pieces.at(-1)!.push({ vector: weights.vector(name, ...shape), address, plus });
     return address;
   }
-  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
+  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, [length], spec.plus) : 0);
   function linear(spec: LinearSpec, input: number): Linear {
     const { name, rows, cols } = spec;
     const tensor = weights.matrix(`${name}.weight`, rows, cols);
     if (!spec.bias) weights.refuse(`${name}.bias`);
-    const bias = spec.bias ? vector(`${name}.bias`, rows) : 0;
+    const bias = spec.bias ? vector(`${name}.bias`, [rows]) : 0;
     const planned = planLinear(tensor, spec, bias, input, planner);
     pieces.at(-1)!.push({ tensor, linear: planned });
     return planned;
@@ -150,6 +153,8 @@ export function planMemory(
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
+    tensor: vector,
+    recurrent: (floats) => planRecurrent(floats, slots, reserve),
     cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
   };
   let begin: Begin | undefined;
@@ -209,8 +214,14 @@ export function planMemory(
     staging: { address: staging, byteLength: STAGING_BYTES },
     bytes: turns ? turnsEnd : size(),
     weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
-    cacheBytes: blocks.reduce((sum, block) => sum + ('cache' in block ? cacheBytes(block.cache) : 0), 0),
+    cacheBytes: blocks.reduce((sum, block) => sum + keptBytes(block), 0),
   };
+}
+
+// What a block keeps of sequences.
+function keptBytes(block: Block): number {
+  if ('recurrent' in block) return recurrentBytes(block.recurrent);
+  return 'cache' in block ? cacheBytes(block.cache) : 0;
 }
 
 type Reserve = (byteLength: number) => number;

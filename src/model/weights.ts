@@ -15,8 +15,8 @@ export interface Weights {
    * @throws {FormatError} when it is missing or has another shape; {UnsupportedError} when its dtype is not handled
    */
   matrix(name: string, rows: number, cols: number): WeightTensor;
-  /** The tensor of a vector: a norm's weights, a bias. Throws as `matrix` does. */
-  vector(name: string, length: number): CheckpointTensor;
+  /** A tensor that is no matrix of weights: a norm's, a bias, a convolution's. Throws as `matrix` does. */
+  vector(name: string, ...shape: number[]): CheckpointTensor;
   /** @throws {FormatError} when there is a tensor of that name, which the model would leave out */
   refuse(name: string): void;
 }
@@ -63,7 +63,7 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
       checkShape(name, tensor, [rows, cols], tensor.packed.file.file);
       return { quantized: tensor };
     },
-    vector: (name, length) => plainOf(name, [length]),
+    vector: (name, ...shape) => plainOf(name, shape),
     refuse(name) {
       if (!plain.has(name)) return;
       const message = 'tensor must be one that config.json tells of: it tells of none';

@@ -73,6 +73,7 @@ function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits 
     position: first,
     start: j * tokens,
     outputs: 0,
+    slot: j,
   }));
   const pass = passOf(segments, false);
   if (ids) {

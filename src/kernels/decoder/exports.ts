@@ -22,6 +22,8 @@ export interface DecoderExports {
   siluTimes(gate: number, up: number, count: number): void;
   geluTimes(gate: number, up: number, count: number): void;
   add(x: number, y: number, count: number): void;
+  multiply(x: number, y: number, count: number): void;
+  sigmoidTimes(x: number, gate: number, count: number): void;
   scale(x: number, factor: number, count: number): void;
   softCap(x: number, cap: number, count: number): void;
   attend(
@@ -38,6 +40,7 @@ export interface DecoderExports {
     window: number,
     scale: number,
     cap: number,
+    sinks: number,
     tile: number,
     span: number,
     scratch: number,
@@ -58,6 +61,39 @@ export interface DecoderExports {
     chosen: number,
     weights: number,
     scratch: number,
+  ): void;
+  convolve(
+    x: number,
+    stride: number,
+    channels: number,
+    tokens: number,
+    weights: number,
+    bias: number,
+    taps: number,
+    state: number,
+    rowStride: number,
+    first: number,
+    silu: number,
+    y: number,
+    yStride: number,
+  ): void;
+  unitNorm(x: number, count: number, cols: number, stride: number, epsilon: number, factor: number): void;
+  deltaGates(decay: number, rate: number, bias: number, beta: number, heads: number): void;
+  deltaRule(
+    q: number,
+    k: number,
+    v: number,
+    stride: number,
+    decay: number,
+    beta: number,
+    gateStride: number,
+    tokens: number,
+    keys: number,
+    values: number,
+    state: number,
+    first: number,
+    y: number,
+    yStride: number,
   ): void;
   denseRows(
     w: number,
@@ -149,6 +185,7 @@ export interface DecoderExports {
     window: number,
     scale: number,
     cap: number,
+    sinks: number,
     scratch: number,
   ): void;
 }

@@ -6,6 +6,7 @@ import type { Rope } from '../../families/rope.ts';
 import type { BlockCache } from '../cache.ts';
 import type { Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
+import type { Recurrent } from '../recurrent.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 
@@ -23,6 +24,10 @@ export interface BlockPlanner {
   activation(name: string, floats: number): number;
   /** Cosines and sines of the tokens' positions. @returns the place of the rope in `state.ropes` */
   rope(rope: Rope): number;
+  /** Loads a tensor that is no weight in f32. @returns its address */
+  tensor(name: string, shape: readonly number[]): number;
+  /** Recurrent states of a block, so many floats each. */
+  recurrent(floats: number): Recurrent;
   /** Keys and values of a block. */
   cache(kvHeads: number, headDim: number): BlockCache;
 }
@@ -63,6 +68,8 @@ export interface Back {
 export interface BlockKind<Spec, Block> {
   /** Its linear weights, in the order of `weights`. */
   linears(spec: Spec): readonly LinearSpec[];
+  /** Floats of a recurrent state, if it keeps one. */
+  stateFloats?(spec: Spec): number;
   /** Lays a block out. Tensors are loaded in the order in which they are asked for. */
   plan(spec: Spec, planner: BlockPlanner): Block;
   /** Its linear weights, in the order in which results have them. */
@@ -71,8 +78,8 @@ export interface BlockKind<Spec, Block> {
   replace(block: Block, place: number, linear: Linear): Block;
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
-  /** Floats of the regions that `back` needs, by name. */
-  gradients(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
+  /** Floats of the regions that `back` needs, by name. Left out, as `back` is, where gradients do not go back. */
+  gradients?(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
   /** Squared gradients of its weights, and dX before it from dX behind it. */
-  back(back: Back, block: Block): void;
+  back?(back: Back, block: Block): void;
 }

@@ -7,11 +7,13 @@ import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 import { type Attention, attention } from './attention.ts';
 import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import { type Convolution, convolution } from './convolution.ts';
+import { type Delta, delta } from './delta.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
 
-export type Block = Attention | FeedForward;
+export type Block = Attention | Convolution | Delta | FeedForward;
 
-const KINDS = { attention, feedForward } as const;
+const KINDS = { attention, convolution, delta, feedForward } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
@@ -22,18 +24,25 @@ export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kind
 
 export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec).linears(spec);
 
+/** Whether gradients go back through a block. */
+export const goesBack = (spec: BlockSpec): boolean =>
+  kindOf(spec).back !== undefined && !('gated' in spec && spec.gated);
+
+/** Floats of the recurrent state that a block keeps of a sequence. */
+export const stateFloatsOf = (spec: BlockSpec): number => kindOf(spec).stateFloats?.(spec) ?? 0;
+
 export const weightsOf = (block: Block): readonly Linear[] => kindOf(block).weights(block);
 
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);
 
 export const gradientsOf = (block: Block, tokens: number, draws: number): Readonly<Record<string, number>> =>
-  kindOf(block).gradients(block, tokens, draws);
+  kindOf(block).gradients!(block, tokens, draws);
 
 export function runBlock(thread: Thread, state: State, block: Block, pass: Pass): void {
   kindOf(block).forward(thread, state, block, pass);
 }
 
 export function goBack(back: Back, block: Block): void {
-  kindOf(block).back(back, block);
+  kindOf(block).back!(back, block);
 }
