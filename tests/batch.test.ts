@@ -105,7 +105,7 @@ test('any schedule of sequences gives each the rows that it has alone, with recu
 });
 
 test('a recurrent state is copied where all of it is shared, and run again from the copy before the prompt else', async () => {
-  const engine = fakeEngine(400, 8, 4);
+  const engine = fakeEngine(400, 8, 6);
   const batcher = openBatcher(engine);
   const ran = () => engine.passes.reduce((sum, [tokens]) => sum + tokens, 0);
   const prompt = Array.from({ length: 30 }, (_, i) => i);
