@@ -10,7 +10,7 @@ export { rmsNorm } from './norm';
 export { rope } from './rope';
 export { softmax } from './softmax';
 export { attend } from './attention';
-export { siluTimes, geluTimes, add, scale, softCap } from './gate';
+export { siluTimes, geluTimes, add, scale, sigmoid, softCap } from './gate';
 export { route } from './route';
 export { denseRows } from './dense';
 export { codeRows } from './codes';

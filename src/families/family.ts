@@ -8,13 +8,16 @@ import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
 import { glm, glm4 } from './glm.ts';
+import { glm4Moe } from './glmmoe.ts';
 import { granite } from './granite.ts';
 import { hunyuanDense } from './hunyuan.ts';
 import { llama } from './llama.ts';
 import { ministral3, mistral } from './mistral.ts';
+import { mixtral } from './mixtral.ts';
 import { olmo2, olmo3 } from './olmo.ts';
 import { phi3 } from './phi.ts';
 import { qwen2, qwen3 } from './qwen.ts';
+import { qwen2Moe, qwen3Moe } from './qwenmoe.ts';
 import { smollm3 } from './smollm.ts';
 
 interface Family {
@@ -30,16 +33,20 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
   glm: { architecture: 'GlmForCausalLM', read: glm },
   glm4: { architecture: 'Glm4ForCausalLM', read: glm4 },
+  glm4_moe: { architecture: 'Glm4MoeForCausalLM', read: glm4Moe },
   granite: { architecture: 'GraniteForCausalLM', read: granite },
   hunyuan_v1_dense: { architecture: 'HunYuanDenseV1ForCausalLM', read: hunyuanDense },
   llama: { architecture: 'LlamaForCausalLM', read: llama },
   mistral: { architecture: 'MistralForCausalLM', read: mistral },
   ministral3: { architecture: 'Ministral3ForCausalLM', read: ministral3 },
+  mixtral: { architecture: 'MixtralForCausalLM', read: mixtral },
   olmo2: { architecture: 'Olmo2ForCausalLM', read: olmo2 },
   olmo3: { architecture: 'Olmo3ForCausalLM', read: olmo3 },
   phi3: { architecture: 'Phi3ForCausalLM', read: phi3 },
   qwen2: { architecture: 'Qwen2ForCausalLM', read: qwen2 },
+  qwen2_moe: { architecture: 'Qwen2MoeForCausalLM', read: qwen2Moe },
   qwen3: { architecture: 'Qwen3ForCausalLM', read: qwen3 },
+  qwen3_moe: { architecture: 'Qwen3MoeForCausalLM', read: qwen3Moe },
   smollm3: { architecture: 'SmolLM3ForCausalLM', read: smollm3 },
 };
 

@@ -8,7 +8,7 @@ import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
-import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
+import { type Block, planBlock } from './blocks/blocks.ts';
 import { cacheBytes, planCache } from './cache.ts';
 import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
 import { segmentBytes } from './pass.ts';
@@ -23,6 +23,8 @@ const BATCH = 64;
 const SCORE_BYTES = 1 << 20;
 /** Bytes of logits that are computed at once; at least one token's. */
 const LOGIT_BYTES = 8 << 20;
+/** What products with transposed weights work in. */
+const TRANSPOSED_BYTES = 64 * 64 * 4;
 /** Where a block of a checkpoint is checked before it is stored. */
 const STAGING_BYTES = 4 << 20;
 
@@ -44,7 +46,8 @@ export interface ThreadMessage {
 
 /** A tensor to be loaded, and where to. */
 type Load =
-  | { readonly tensor: WeightTensor; readonly linear: Linear }
+  /** The tensor's rows from `first` on; those of one tensor follow one another. */
+  | { readonly tensor: WeightTensor; readonly linear: Linear; readonly first: number }
   /** `plus` is added to every element. */
   | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
@@ -89,6 +92,7 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const loads: Load[] = [];
+  const linears: Linear[] = [];
   const sync = reserve(SYNC_BYTES);
   const shared = planShared(reserve, batch, integers);
   const { planner } = shared;
@@ -100,13 +104,17 @@ export function planModel(architecture: Architecture, weights: Weights, options:
     return address;
   }
   const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
-  function linear(spec: LinearSpec, input: number): Linear {
-    const { name, rows, cols } = spec;
-    const tensor = weights.matrix(`${name}.weight`, rows, cols);
+  function linear(spec: LinearSpec, input: number, perToken = 1): Linear {
+    const { rows, cols, stack } = spec;
+    const isThere = weights.has(`${spec.name}.weight`);
+    const isStacked = !isThere && stack !== undefined && weights.has(stack.name);
+    const name = !isThere && spec.alias !== undefined && weights.has(`${spec.alias}.weight`) ? spec.alias : spec.name;
+    const tensor = isStacked ? weights.stack(stack.name, stack.shape) : weights.matrix(`${name}.weight`, rows, cols);
     if (!spec.bias) weights.refuse(`${name}.bias`);
     const bias = spec.bias ? vector(`${name}.bias`, rows) : 0;
-    const planned = planLinear(tensor, spec, bias, input, planner);
-    loads.push({ tensor, linear: planned });
+    const planned = planLinear(tensor, isStacked ? stack.name : `${name}.weight`, spec, bias, input, perToken, planner);
+    linears.push(planned);
+    loads.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;
   }
 
@@ -125,7 +133,7 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const { normed } = activations;
 
   const blockPlanner: BlockPlanner = {
-    ...{ normed, norm, linear },
+    ...{ normed, norm, vector, linear },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
@@ -140,9 +148,9 @@ export function planModel(architecture: Architecture, weights: Weights, options:
 
   const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
-  const scratchBytes = [embedding, head, ...blocks.flatMap(weightsOf)].reduce(
+  const scratchBytes = linears.reduce(
     (most, linear) => Math.max(most, scratchBytesOf(linear, batch)),
-    attentionScratch,
+    Math.max(attentionScratch, TRANSPOSED_BYTES),
   );
   const staging = size();
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
@@ -203,7 +211,7 @@ function planShared(reserve: (byteLength: number) => number, batch: number, inte
       }
       return entry.address;
     },
-    rotated(from, cols, groupSize, seed) {
+    rotated(from, cols, groupSize, seed, perToken) {
       const key = `${from} ${groupSize} ${seed}`;
       let rotation = rotations.get(key);
       if (!rotation) {
@@ -211,8 +219,8 @@ function planShared(reserve: (byteLength: number) => number, batch: number, inte
         rotation = {
           ...{ from, cols, groupSize, integerBytes },
           masks: planner.masksOf(seed, cols),
-          to: reserve(batch * cols * 4 + READ_BEHIND),
-          integers: integers ? reserve(batch * integerBytes) : 0,
+          to: reserve(batch * perToken * cols * 4 + READ_BEHIND),
+          integers: integers ? reserve(batch * perToken * integerBytes) : 0,
         };
         rotations.set(key, rotation);
       }

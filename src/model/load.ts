@@ -60,9 +60,10 @@ export async function fillState(
     }
   }
 
-  const tensors = layout.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor)));
-  const bytes = tensors.reduce((sum, { start, end }) => sum + end - start, 0);
+  const tensors = new Set(layout.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor))));
+  const bytes = [...tensors].reduce((sum, { start, end }) => sum + end - start, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
+  const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
   const noted = weights.checked ? await notedChecksums(weights, kernels, stage, staging, crcTable) : undefined;
 
   function stage(block: ArrayBuffer, at: number): void {
@@ -96,10 +97,10 @@ export async function fillState(
         const values = new Float32Array(buffer, address, count);
         for (let i = 0; i < count; i++) values[i] += plus;
       }
-    } else await fillLinear(load.linear, partsOf(load.tensor));
+    } else await fillLinear(load.linear, partsOf(load.tensor), load.first);
   }
 
-  async function fillLinear(linear: Linear, parts: CheckpointTensor[]): Promise<void> {
+  async function fillLinear(linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
     const { rows, rowBytes } = linear;
     const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
     // Bands are made of four rows at a time.
@@ -108,16 +109,21 @@ export async function fillState(
     const scratch = staging + rest + MARGIN;
     const apart = banded ? 4 : 1;
     const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
-    let [crc, scalesCrc] = [0, 0];
+    let [crc, scalesCrc] = parts.map(({ name }) => (start === 0 ? 0 : begun.get(name)!));
     for (let first = 0; first < rows; first += step) {
       const end = Math.min(rows, first + step);
       const scales = staging + (end - first) * rowBytes + MARGIN;
-      crc = await read(parts[0], first * rowBytes, end * rowBytes, staging, crc);
-      if (parts[1]) scalesCrc = await read(parts[1], first * scaleBytes, end * scaleBytes, scales, scalesCrc);
+      const [from, to] = [start + first, start + end];
+      crc = await read(parts[0], from * rowBytes, to * rowBytes, staging, crc);
+      if (parts[1]) scalesCrc = await read(parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
       storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
     }
-    check(parts[0], crc);
-    if (parts[1]) check(parts[1], scalesCrc);
+    for (const [i, part] of parts.entries()) {
+      const crcOfPart = i === 0 ? crc : scalesCrc;
+      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.end - part.start;
+      if (isWhole) check(part, crcOfPart);
+      else begun.set(part.name, crcOfPart);
+    }
   }
 }
 

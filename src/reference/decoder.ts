@@ -49,6 +49,11 @@ export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   });
 }
 
+/** 1 / (1 + e^-x). */
+export function sigmoid(x: Float32Array): Float32Array {
+  return x.map((value) => f(1 / f(1 + exp(-value))));
+}
+
 /** cap · tanh(x / cap). */
 export function softCap(x: Float32Array, cap: number): Float32Array {
   return x.map((value) => f(f(cap) * tanh(f(value / f(cap)))));

@@ -251,6 +251,67 @@ def gemma3_text(r):
     return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
 
 
+def groups(r, experts):
+    """Groups of experts, and how many of them a token's experts may be in."""
+    groups = r.choice([g for g in (1, 2, 3, 4) if experts % g == 0 and experts // g >= 2])
+    return groups, r.randint(1, groups)
+
+
+@family
+def mixtral(r):
+    config = r.common("MixtralForCausalLM", sliding_window=r.choice([None, 9]))
+    experts = r.randint(3, 5) if r.small else r.randint(2, 12)
+    return config | {"num_local_experts": experts, "num_experts_per_tok": r.randint(1, min(4, experts))}
+
+
+def qwen_moe(r, config):
+    layers, experts = config["num_hidden_layers"], r.randint(4, 7) if r.small else r.randint(2, 40)
+    sparse = r.choice([{}, {"decoder_sparse_step": 2}, {"mlp_only_layers": [layers - 1]}]) if layers > 1 else {}
+    return config | sparse | {
+        "num_experts": experts,
+        "num_experts_per_tok": r.randint(1, min(8, experts)),
+        "moe_intermediate_size": r.randint(10, 30) if r.small else r.randint(3, 90),
+        "norm_topk_prob": r.flag(),
+    }
+
+
+@family
+def qwen2_moe(r):
+    config = qwen_moe(r, r.common("Qwen2MoeForCausalLM", head_dim=False))
+    window = r.choice([{}, {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}])
+    return config | window | {"shared_expert_intermediate_size": r.randint(10, 40)}
+
+
+@family
+def qwen3_moe(r):
+    config = qwen_moe(r, r.common("Qwen3MoeForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling()))
+    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": 9}])
+
+
+def deepseek_moe(r, experts=None):
+    experts = experts or (r.choice([4, 6, 8]) if r.small else 2 * r.randint(2, 16))
+    group, taken = groups(r, experts)
+    return {
+        "n_routed_experts": experts,
+        "n_shared_experts": r.randint(1, 2),
+        "moe_intermediate_size": r.randint(6, 14) if r.small else r.randint(3, 70),
+        "n_group": group,
+        "topk_group": taken,
+        "num_experts_per_tok": r.randint(1, min(6, experts // group * taken)),
+        "first_k_dense_replace": r.randint(0, 1),
+        "norm_topk_prob": r.flag(),
+        "routed_scaling_factor": r.choice([1.0, 2.5]),
+        "num_nextn_predict_layers": 0,
+    }
+
+
+@family
+def glm4_moe(r):
+    config = r.common("Glm4MoeForCausalLM", attention_bias=r.flag(), use_qk_norm=r.flag())
+    config["rope_parameters"]["partial_rotary_factor"] = r.choice([0.5, 1.0])
+    return config | deepseek_moe(r)
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
@@ -274,7 +335,8 @@ def older(config):
 def fill(model, seed):
     """Random weights: matrices that keep the length of a vector, norms around what is usual, biases that count."""
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
+    corrections = [(name, buffer) for name, buffer in model.named_buffers() if "e_score_correction_bias" in name]
+    for name, parameter in [*model.named_parameters(), *corrections]:
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         if "embed_tokens" in name:
             values = 0.3 * noise
@@ -299,6 +361,7 @@ def make(name, seed, folder, small):
     model_class = getattr(transformers, content["architectures"][0])
     config = model_class.config_class.from_dict(copy.deepcopy(content))
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     model = model_class(config).eval()
     fill(model, seed)
     dtype = torch.bfloat16 if small or r.flag() else torch.float32
@@ -316,7 +379,10 @@ def make(name, seed, folder, small):
         references[f"ids.{context}"] = ids[0].to(torch.int32)
         references[f"logits.{context}"] = logits.to(torch.float32).contiguous()
     save_file(references, folder / "logits.safetensors")
-    model.to(dtype).save_pretrained(folder)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    # Experts one by one, as releases have them, or stacked.
+    model.save_pretrained(folder, save_original_format=not content.get("num_experts_per_tok") or r.flag())
     (folder / "generation_config.json").unlink(missing_ok=True)
     written = json.loads((folder / "config.json").read_text())
     if r.flag():

@@ -23,6 +23,7 @@ export interface DecoderExports {
   geluTimes(gate: number, up: number, count: number): void;
   add(x: number, y: number, count: number): void;
   scale(x: number, factor: number, count: number): void;
+  sigmoid(x: number, count: number): void;
   softCap(x: number, cap: number, count: number): void;
   attend(
     q: number,

@@ -7,11 +7,12 @@ import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 import { type Attention, attention } from './attention.ts';
 import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import { type Experts, experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
 
-export type Block = Attention | FeedForward;
+export type Block = Attention | FeedForward | Experts;
 
-const KINDS = { attention, feedForward } as const;
+const KINDS = { attention, feedForward, experts } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
