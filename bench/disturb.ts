@@ -4,7 +4,7 @@
 import type { DenseLinear } from '../src/model/linear.ts';
 import { fisherAlphas } from '../src/sensitivity/fisher.ts';
 import { measuredOf } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, type Session, squaredNorms } from '../src/sensitivity/session.ts';
+import { openSession, planSession, type Session, survey } from '../src/sensitivity/session.ts';
 import { randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
@@ -65,7 +65,7 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const sequences = isText
     ? texts.map((ids) => beginningOf(ids, tokens, vocabulary.bos))
     : randomSequences(vocabulary, texts, tokens, SEED);
-  const norms = squaredNorms(fisher);
+  const { norms } = await survey(fisher);
   const results: number[][] = [];
   const { base } = await fisherAlphas({
     ...{ file: folder.name, session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },

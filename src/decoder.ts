@@ -5,7 +5,7 @@ import { type ModelOptions, loadModel as openLanguage } from './model/model.ts';
 import type { Folder } from './source/source.ts';
 import { type Model, textModel } from './text/textmodel.ts';
 
-export type { ModelOptions } from './model/model.ts';
+export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
 export { estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export { measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { USE, uniformStream } from '../src/numerics/stream.ts';
 import { stepsOf } from '../src/sensitivity/progress.ts';
 import { openSession, planSession } from '../src/sensitivity/session.ts';
-import { sample, sampledIds } from '../src/sensitivity/tokens.ts';
+import { ownStep, sample, sampledIds } from '../src/sensitivity/tokens.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
@@ -31,8 +31,8 @@ test('sampledIds() draws with the probabilities of the model, the same for any n
     const options = { estimator: 'fisher', tokens, draws: 1, threads: 1, sampled: 3 } as const;
     const session = await openSession(await planSession(modelFolder(config, file), options), undefined, {});
     const steps = stepsOf(1, undefined, undefined);
-    const found = await sampledIds(session, 6, 4, 7, steps);
-    assert.equal(await sampledIds(session, 6, 5, 6, steps), [found[1]]);
+    const found = await sampledIds(session.vocabulary, tokens, 6, 4, 7, ownStep(session), steps);
+    assert.equal(await sampledIds(session.vocabulary, tokens, 6, 5, 6, ownStep(session), steps), [found[1]]);
     await session.close();
     const tensors = tensorsOf(file);
     for (const [j, ids] of found.entries()) {
@@ -51,7 +51,7 @@ test('sampledIds() begins with any id where there is no bos, and goes on behind 
   };
   const options = { estimator: 'fisher', tokens: 64, draws: 1, threads: 1, sampled: 8 } as const;
   const session = await openSession(await planSession(modelFolder(config, randomFile(config)), options), undefined, {});
-  const found = await sampledIds(session, 0, 0, 8, stepsOf(1, undefined, undefined));
+  const found = await sampledIds(session.vocabulary, 64, 0, 0, 8, ownStep(session), stepsOf(1, undefined, undefined));
   await session.close();
   assert.ok(new Set(found.map(([first]) => first)).size > 1);
   assert.ok(found.every((ids) => ids.length === 64 && ids.every((id) => id >= 0 && id < 5)));

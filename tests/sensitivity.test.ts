@@ -13,7 +13,7 @@ import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { fitLevels } from '../src/sensitivity/fit.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
 import { measuredNames, measuredOf } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, squaredNorms } from '../src/sensitivity/session.ts';
+import { openSession, planSession, survey } from '../src/sensitivity/session.ts';
 import { taskOf, wordsOfTask } from '../src/sensitivity/task.ts';
 import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
 import { sealLine } from '../src/source/lines.ts';
@@ -196,11 +196,11 @@ test('fisher: labels are drawn with the probabilities of the model', async () =>
   await close();
 });
 
-test('squaredNorms() are those of the weights', async () => {
+test('survey() gives the squared norms of the weights', async () => {
   const options = { estimator: 'fisher', tokens: 4, draws: 1, threads: 1 } as const;
   const session = await openSession(await planSession(tiny, options), undefined, {});
   const tensors = tensorsOf(randomFile(llama));
-  const norms = squaredNorms(session);
+  const { norms } = await survey(session);
   const names = measuredNames(architectureOf(fieldsOf(JSON.stringify(llama), 'llama')), 'fisher');
   assert.is(norms.length, names.length);
   for (const [i, name] of names.entries()) {

@@ -108,9 +108,9 @@ test('what a file exports is imported somewhere, or is public', () => {
   assert.equal(unused, []);
 });
 
-test('no room has more than 3,000 lines', () => {
+test('no room has more than 3,000 lines, those within it counted apart', () => {
   const lines: Record<string, number> = {};
-  for (const [name, code] of text) lines[roomOf(name)] = (lines[roomOf(name)] ?? 0) + code.split('\n').length;
+  for (const [name, code] of text) lines[dirname(name)] = (lines[dirname(name)] ?? 0) + code.split('\n').length;
   for (const [room, count] of Object.entries(lines)) assert.ok(count <= 3000, `src/${room} has ${count}: divide it`);
 });
 

@@ -39,7 +39,7 @@ function failing(k: number, isLate: boolean) {
       if (isBad && !isLate) throw new Error('EAGAIN');
       running++;
       setTimeout(() => (isBad ? fail(new Error('EAGAIN')) : answer({ ready: true, result: true } as never)));
-      return { post: () => {}, release: () => {}, terminate: () => running-- };
+      return { post: () => {}, hold: () => {}, release: () => {}, terminate: () => running-- };
     },
   };
 }

@@ -1,12 +1,28 @@
-// The forward pass, as every thread of a team runs it.
+// The forward pass, as every thread of a team runs it: from memory to memory, where there are several.
 
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { runBlock } from './blocks/blocks.ts';
-import type { ModelState } from './layout.ts';
 import { decodeRow } from './linear.ts';
+import type { ModelState } from './memories.ts';
 import type { Pass } from './pass.ts';
 import type { State } from './state.ts';
 import { applyHead, normOutputs, turnTo } from './steps.ts';
 import { share, type Thread } from './team.ts';
+
+/** A thread in one of the model's memories. */
+export interface Seat {
+  readonly thread: Thread;
+  readonly floats: Float32Array;
+}
+
+/** A thread's seats in all memories. @param kernels its own, by memory */
+export function seatsOf(thread: Thread, kernels: readonly DecoderExports[], memories: readonly LinearMemory[]): Seat[] {
+  return memories.map(({ buffer }, i) => ({
+    thread: { ...thread, kernels: kernels[i], ints: new Int32Array(buffer) },
+    floats: new Float32Array(buffer),
+  }));
+}
 
 /**
  * Runs a pass: ids to cache entries, and to hidden states or logits of its outputs, one after the other.
@@ -14,41 +30,77 @@ import { share, type Thread } from './team.ts';
  * @param emit called on thread 0 when logits of outputs `first` to `first + count` lie in memory; they are overwritten after
  */
 export function forwardPass(
-  thread: Thread,
+  seats: readonly Seat[],
   state: ModelState,
   pass: Pass,
   ids: Int32Array,
   emit?: (first: number, count: number) => void,
 ): void {
-  embed(thread, state, pass, ids);
-  thread.barrier();
-  for (let i = 0; i < state.blocks.length; i++) runBlock(thread, state, state.blocks[i], pass);
+  const { memories, blocks, memoryOf, endMemory } = state;
+  embed(seats[0].thread, state, pass, ids);
+  for (let memory = 0; memory < memories.length; memory++) placeAngles(seats[memory].thread, memories[memory], pass);
+  seats[0].thread.barrier();
+  let memory = 0;
+  for (let i = 0; i < blocks.length; i++) {
+    goTo(memoryOf[i]);
+    runBlock(seats[memory].thread, memories[memory], blocks[i], pass);
+  }
   const outputs = outputsOf(pass);
   if (outputs.length === 0) return;
-  normOutputs(thread, state, pass.logits ? state.headRotations : [], outputs);
+  goTo(endMemory);
+  const { thread } = seats[endMemory];
+  const own = memories[endMemory];
+  normOutputs(thread, own, state.norm, pass.logits ? state.rotations : [], outputs);
   thread.barrier();
   if (!pass.logits) return;
   for (let first = 0; first < outputs.length; first += state.logitRows) {
     const rows = Math.min(state.logitRows, outputs.length - first);
-    applyHead(thread, state, rows, first);
+    applyHead(thread, own, state, rows, first);
     thread.barrier();
     if (thread.index === 0) emit?.(first, rows);
     thread.barrier();
   }
+
+  // The residual stream goes to another memory, each thread its share of the tokens.
+  function goTo(next: number): void {
+    if (next === memory) return;
+    const { thread, floats } = seats[memory];
+    const { dim } = state;
+    const first = share(thread.index, thread.count, pass.count, 1) * dim;
+    const end = share(thread.index + 1, thread.count, pass.count, 1) * dim;
+    const from = memories[memory].x / 4;
+    seats[next].floats.set(floats.subarray(from + first, from + end), memories[next].x / 4 + first);
+    thread.barrier();
+    memory = next;
+  }
 }
 
-/** Token embeddings to the residual stream; the cosines and sines of their positions. */
-export function embed(thread: Thread, state: State, { count, segments }: Pass, ids: Int32Array): void {
-  const { kernels, index } = thread;
-  const { x, dim, ropes, embedding, embeddingScale } = state;
-  const first = share(index, thread.count, count, 1);
-  const end = share(index + 1, thread.count, count, 1);
+/** Token embeddings to the residual stream. */
+export function embed(
+  { kernels, index, count: threads }: Thread,
+  { x, dim, embedding, embeddingScale, scratch }: ModelState,
+  { count }: Pass,
+  ids: Int32Array,
+): void {
+  const end = share(index + 1, threads, count, 1);
+  for (let j = share(index, threads, count, 1); j < end; j++) {
+    decodeRow(kernels, embedding, ids[j], x + j * dim * 4, scratch[index]);
+    if (embeddingScale !== 1) kernels.scale(x + j * dim * 4, embeddingScale, dim);
+  }
+}
+
+/** Cosines and sines of the tokens' positions. */
+export function placeAngles(
+  { kernels, index, count: threads }: Thread,
+  { ropes }: State,
+  { count, segments }: Pass,
+): void {
+  const first = share(index, threads, count, 1);
+  const end = share(index + 1, threads, count, 1);
   let token = 0;
   for (const segment of segments) {
     const last = Math.min(end, token + segment.count);
     for (let j = Math.max(first, token); j < last; j++) {
-      decodeRow(kernels, embedding, ids[j], x + j * dim * 4, state.scratch[index]);
-      if (embeddingScale !== 1) kernels.scale(x + j * dim * 4, embeddingScale, dim);
       for (const rope of ropes) turnTo(kernels, rope, segment.position + j - token, rope.angles + j * rope.width * 4);
     }
     token += segment.count;

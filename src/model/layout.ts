@@ -1,10 +1,10 @@
-// Lays a model out in linear memory before that memory exists, from its architecture and the checkpoint's headers alone.
+// Lays a model, or a portion of one, out in a linear memory before that memory exists, from its architecture and the checkpoint's
+// headers alone. memories.ts says which portions there are.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
 import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
-import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
@@ -13,7 +13,7 @@ import { cacheBytes, planCache } from './cache.ts';
 import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
 import { segmentBytes } from './pass.ts';
 import { regions } from './region.ts';
-import type { RopeRegions, State } from './state.ts';
+import type { Begin, End, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
 
@@ -28,33 +28,21 @@ const TRANSPOSED_BYTES = 64 * 64 * 4;
 /** Where a block of a checkpoint is checked before it is stored. */
 const STAGING_BYTES = 4 << 20;
 
-/** A model in linear memory: what every thread has of it. */
-export interface ModelState extends State {
-  /** Of all layers, in the order in which a token goes through them. */
-  readonly blocks: readonly Block[];
-  /** The layer of each block. */
-  readonly layerOf: readonly number[];
-}
-
-/** What a thread beside the caller's is sent. */
-export interface ThreadMessage {
-  binary: Uint8Array<ArrayBuffer>;
-  memory: LinearMemory;
-  state: ModelState;
-  index: number;
-}
-
 /** A tensor to be loaded, and where to. */
-type Load =
+export type Load =
   /** The tensor's rows from `first` on; those of one tensor follow one another. */
   | { readonly tensor: WeightTensor; readonly linear: Linear; readonly first: number }
   /** `plus` is added to every element. */
   | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
-/** A model's layout, and what it takes to fill it. */
-export interface Layout {
-  readonly state: ModelState;
-  readonly loads: readonly Load[];
+/** What lies in one memory, and what it takes to fill it. */
+export interface MemoryLayout {
+  readonly state: State;
+  readonly begin: Begin | undefined;
+  readonly blocks: readonly Block[];
+  readonly end: End | undefined;
+  /** The tensors of the embedding, of each block, of the end, in this order: pieces that are loaded together, or in turn. */
+  readonly pieces: readonly (readonly Load[])[];
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
   /** Frequencies, by the place of `state.ropes`. */
@@ -80,27 +68,65 @@ export interface LayoutOptions {
   atOnce?: number;
 }
 
+/** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
+export interface Portion {
+  readonly begins: boolean;
+  readonly first: number;
+  readonly end: number;
+  readonly ends: boolean;
+}
+
 /** Tokens whose logits are computed at once. @param batch most tokens of a pass */
 export function logitRowsOf(vocabSize: number, batch: number): number {
   return Math.max(1, Math.min(batch, Math.floor(LOGIT_BYTES / 4 / vocabSize)));
 }
 
-/** Lays a model out. */
-export function planModel(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+/** Whether the output head is the token embedding. */
+export function isTied({ tied, head }: Architecture, weights: Weights): boolean {
+  return tied ?? !weights.has(`${head.name}.weight`);
+}
+
+/**
+ * Lays a portion of a model out in one memory.
+ * @param turns address of a region behind all others in which the pieces take turns: 0 to learn from `bytes` where it can begin. Each
+ *   piece has a place of its own if left out.
+ */
+export function planMemory(
+  architecture: Architecture,
+  weights: Weights,
+  portion: Portion,
+  options: LayoutOptions,
+  turns?: number,
+): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
   const { rows, cacheWidth, threads, integers, atOnce = BATCH } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
-  const loads: Load[] = [];
   const linears: Linear[] = [];
-  const sync = reserve(SYNC_BYTES);
-  const shared = planShared(reserve, batch, integers);
+  const pieces: Load[][] = [];
+  let weightBytes = 0;
+  let turn = regions(turns);
+  let turnsEnd = turns ?? 0;
+  const sync = portion.begins ? reserve(SYNC_BYTES) : 0;
+  const shared = planShared(reserve, reserveWeights, batch, integers);
   const { planner } = shared;
   const floats = (count: number) => reserve(count * 4);
 
+  function reserveWeights(byteLength: number): number {
+    weightBytes += byteLength;
+    if (turns === undefined) return reserve(byteLength);
+    const address = turn.reserve(byteLength);
+    turnsEnd = Math.max(turnsEnd, turn.size());
+    return address;
+  }
+  // What is asked for from now on is one piece.
+  function beginPiece(): void {
+    pieces.push([]);
+    turn = regions(turns);
+  }
   function vector(name: string, length: number, plus = 0): number {
     const address = planner.reserve(length * 4);
-    loads.push({ vector: weights.vector(name, length), address, plus });
+    pieces.at(-1)!.push({ vector: weights.vector(name, length), address, plus });
     return address;
   }
   const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
@@ -114,23 +140,18 @@ export function planModel(architecture: Architecture, weights: Weights, options:
     const bias = spec.bias ? vector(`${name}.bias`, rows) : 0;
     const planned = planLinear(tensor, isStacked ? stack.name : `${name}.weight`, spec, bias, input, perToken, planner);
     linears.push(planned);
-    loads.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
+    pieces.at(-1)!.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;
   }
 
   // Activations come before weights, whose inputs they are.
-  const activations = {
-    segments: reserve(segmentBytes(batch)),
-    ids: reserve(batch * 4),
-    x: floats(batch * dim),
-    normed: floats(batch * dim),
-    y: floats(batch * dim),
-  };
+  const ids = portion.begins ? { segments: reserve(segmentBytes(batch)), ids: reserve(batch * 4) } : undefined;
+  const activations = { x: floats(batch * dim), normed: floats(batch * dim), y: floats(batch * dim) };
+  const { normed } = activations;
   const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = logitRowsOf(vocabSize, batch);
-  const logits = floats(logitRows * vocabSize);
-  const { normed } = activations;
+  const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
   const blockPlanner: BlockPlanner = {
     ...{ normed, norm, vector, linear },
@@ -139,12 +160,39 @@ export function planModel(architecture: Architecture, weights: Weights, options:
     rope: shared.rope,
     cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
   };
-  const embedding = linear(architecture.embedding, normed);
-  const layers = architecture.layers.map((specs) => specs.map((spec) => planBlock(spec, blockPlanner)));
-  const blocks = layers.flat();
-  const lastNorm = norm(architecture.norm, dim);
-  const tied = architecture.tied ?? !weights.has(`${architecture.head.name}.weight`);
-  const head = tied ? embedding : linear(architecture.head, normed);
+  let begin: Begin | undefined;
+  if (ids) {
+    beginPiece();
+    const { embeddingScale } = architecture;
+    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed), embeddingScale };
+  }
+  const blocks = architecture.layers
+    .flat()
+    .slice(portion.first, portion.end)
+    .map((spec) => {
+      beginPiece();
+      return planBlock(spec, blockPlanner);
+    });
+  let end: End | undefined;
+  if (portion.ends) {
+    beginPiece();
+    const tied = isTied(architecture, weights);
+    // Where pieces take turns the embedding is loaded again, to where it was.
+    const again = tied && turns !== undefined ? linear(architecture.embedding, normed) : undefined;
+    const lastNorm = norm(architecture.norm, dim);
+    const head = again ?? (tied ? begin!.embedding : linear(architecture.head, normed));
+    const { logitScale, logitCap } = architecture;
+    end = {
+      norm: lastNorm,
+      rotations: shared.rotationsOf(head),
+      head,
+      logits,
+      logitRows,
+      vocabSize,
+      logitScale,
+      logitCap,
+    };
+  }
 
   const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
@@ -156,41 +204,34 @@ export function planModel(architecture: Architecture, weights: Weights, options:
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
   if (size() < staging + STAGING_BYTES) reserve(staging + STAGING_BYTES - size());
 
-  const state: ModelState = {
-    ...{ dim, vocabSize, epsilon, threads, batch, sync },
-    ...activations,
-    ...{ logits, logitRows, scratch, tile, span, embedding, head, blocks },
-    norm: lastNorm,
-    embeddingScale: architecture.embeddingScale,
-    logitScale: architecture.logitScale,
-    logitCap: architecture.logitCap,
-    ropes: shared.ropes.map(({ regions }) => regions),
-    layerOf: layers.flatMap((own, layer) => own.map(() => layer)),
-    headRotations: shared.rotationsOf(head),
-  };
   return {
-    ...{ state, loads, tables: shared.tables, masks: shared.masks, bytes: size() },
+    state: {
+      ...{ dim, epsilon, threads, batch },
+      ...activations,
+      ...{ scratch, tile, span },
+      ropes: shared.ropes.map(({ regions }) => regions),
+    },
+    ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
     ropes: shared.ropes.map(({ rope }) => frequencies(rope, contextLength)),
     staging: { address: staging, byteLength: STAGING_BYTES },
-    weightBytes: shared.weightBytes(),
+    bytes: turns ? turnsEnd : size(),
+    weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
     cacheBytes: blocks.reduce((sum, block) => sum + ('cache' in block ? cacheBytes(block.cache) : 0), 0),
   };
 }
 
+type Reserve = (byteLength: number) => number;
+
 // What several weights or blocks share: tables of grids, masks of signs, rotated activations, ropes.
-function planShared(reserve: (byteLength: number) => number, batch: number, integers: boolean) {
+function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, integers: boolean) {
   const tables: { grid: Grid; table: number; integers: number }[] = [];
   const masks: { seed: number | null; address: number; count: number }[] = [];
   const rotations = new Map<string, Rotation>();
   const activations = new Map<string, number>();
   const ropes: { key: string; rope: Rope; regions: RopeRegions }[] = [];
-  let weightBytes = 0;
 
   const planner: Planner = {
-    reserve(byteLength) {
-      weightBytes += byteLength;
-      return reserve(byteLength);
-    },
+    reserve: reserveWeights,
     tableOf(grid) {
       let entry = tables.find((known) => known.grid.name === grid.name);
       if (!entry) {
@@ -230,7 +271,6 @@ function planShared(reserve: (byteLength: number) => number, batch: number, inte
 
   return {
     ...{ planner, tables, masks, ropes },
-    weightBytes: () => weightBytes,
     rotationsOf: (...linears: Linear[]): Rotation[] =>
       [...rotations.values()].filter(({ to, integers: at }) => linears.some(({ input }) => input === (at || to))),
     activation(name: string, count: number): number {

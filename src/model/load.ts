@@ -1,4 +1,4 @@
-// Fills a model's layout: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
+// Fills linear memories: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
@@ -9,7 +9,7 @@ import { bandScratchBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
-import type { Layout } from './layout.ts';
+import type { Load, MemoryLayout } from './layout.ts';
 import { type DenseDtype, type Linear, storeRows, type WeightTensor } from './linear.ts';
 import type { Weights } from './weights.ts';
 
@@ -24,60 +24,66 @@ export interface LoadProgress {
   bytes: number;
 }
 
-interface FillOptions {
+/** What is told while tensors load, and what ends it. */
+export interface LoadOptions {
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
+/** A memory that is filled. */
+export interface Place {
+  readonly kernels: DecoderExports;
+  readonly buffer: ArrayBufferLike;
+  readonly layout: MemoryLayout;
+}
+
+/** Reads tensors of a checkpoint to where a layout has them. */
+interface Loader {
+  /** What does not come from the checkpoint: tables of grids, masks of signs, frequencies of ropes. */
+  prepare(place: Place): void;
+  /** Loads a piece. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
+  load(place: Place, piece: number): Promise<void>;
+}
+
+/** Reads a whole model. @throws {FormatError} when a checksum is not the one noted */
+export async function loadAll(places: readonly Place[], weights: Weights, options: LoadOptions): Promise<void> {
+  const loader = await openLoader(places, weights, options);
+  for (const place of places) {
+    loader.prepare(place);
+    for (const piece of place.layout.pieces.keys()) await loader.load(place, piece);
+  }
+}
+
 /**
- * Reads a checkpoint into linear memory.
- * @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor
+ * Opens a checkpoint to load pieces of it; checks its headers.
+ * @param places all that there are, of which progress is told
  */
-export async function fillState(
-  kernels: DecoderExports,
-  buffer: ArrayBufferLike,
-  layout: Layout,
+export async function openLoader(
+  places: readonly Place[],
   weights: Weights,
-  { onProgress, signal }: FillOptions,
-): Promise<void> {
-  const memory = new Uint8Array(buffer);
-  const crcTable = layout.staging.address;
-  const staging = crcTable + kernels.crc32TableBytes();
-  const room = layout.staging.byteLength - kernels.crc32TableBytes() - MARGIN;
-  const { state } = layout;
-
-  kernels.crc32Table(crcTable);
-  for (const [i, frequencies] of layout.ropes.entries()) {
-    new Float64Array(buffer, state.ropes[i].frequencies, frequencies.length).set(frequencies);
-  }
-  for (const { seed, address, count } of layout.masks) if (seed !== null) kernels.signs(seed, address, count);
-  for (const { grid, table, integers } of layout.tables) {
-    if (isTrellis(grid)) memory.set(integerTable(grid), table);
-    else {
-      new Float32Array(buffer, staging, grid.points.length).set(grid.points);
-      kernels.writeRows(staging, grid.p, grid.n, table);
-      if (integers) memory.set(integerTable(grid), integers);
-    }
-  }
-
-  const tensors = new Set(layout.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor))));
+  { onProgress, signal }: LoadOptions,
+): Promise<Loader> {
+  const tensors = new Set(places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf));
   const bytes = [...tensors].reduce((sum, { start, end }) => sum + end - start, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
-  const noted = weights.checked ? await notedChecksums(weights, kernels, stage, staging, crcTable) : undefined;
+  const noted = weights.checked ? await notedChecksums(weights, places[0]) : undefined;
 
-  function stage(block: ArrayBuffer, at: number): void {
-    memory.set(new Uint8Array(block), at);
-  }
-
-  // Bytes `start` to `end` of a tensor to the staging region; the checksum goes on from `crc`.
-  async function read(tensor: CheckpointTensor, start: number, end: number, at: number, crc: number): Promise<number> {
+  // Bytes `start` to `end` of a tensor to an address; the checksum goes on from `crc`.
+  async function read(
+    { kernels, buffer, layout }: Place,
+    tensor: CheckpointTensor,
+    start: number,
+    end: number,
+    at: number,
+    crc: number,
+  ): Promise<number> {
     signal?.throwIfAborted();
-    stage(await tensor.file.read(tensor, start, end), at);
+    new Uint8Array(buffer, at).set(new Uint8Array(await tensor.file.read(tensor, start, end)));
     progress.tensor = tensor.name;
-    progress.bytesDone += end - start;
+    progress.bytesDone = Math.min(bytes, progress.bytesDone + end - start);
     onProgress?.(progress);
-    return noted ? kernels.crc32(crc, at, end - start, crcTable) : 0;
+    return noted ? kernels.crc32(crc, at, end - start, layout.staging.address) : 0;
   }
 
   function check(tensor: CheckpointTensor, crc: number): void {
@@ -87,20 +93,26 @@ export async function fillState(
     throw new FormatError(message, { file: tensor.file.file, tensor: tensor.name });
   }
 
-  for (const load of layout.loads) {
-    if ('vector' in load) {
-      const { vector, address, plus } = load;
-      const count = vector.shape[0];
-      check(vector, await read(vector, 0, vector.end - vector.start, staging, 0));
-      kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
-      if (plus !== 0) {
-        const values = new Float32Array(buffer, address, count);
-        for (let i = 0; i < count; i++) values[i] += plus;
-      }
-    } else await fillLinear(load.linear, partsOf(load.tensor), load.first);
+  async function fillVector(place: Place, vector: CheckpointTensor, address: number, plus: number): Promise<void> {
+    const { kernels, buffer } = place;
+    const { staging } = stagingOf(place);
+    check(vector, await read(place, vector, 0, vector.end - vector.start, staging, 0));
+    const [count] = vector.shape;
+    kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
+    if (plus === 0) return;
+    const values = new Float32Array(buffer, address, count);
+    for (let i = 0; i < count; i++) values[i] += plus;
   }
 
-  async function fillLinear(linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
+  async function fillLinear(
+    place: Place,
+    linear: Linear,
+    parts: CheckpointTensor[],
+    start: number,
+  ): Promise<void> {
+    const { kernels, buffer } = place;
+    const { staging, room } = stagingOf(place);
+    const memory = new Uint8Array(buffer);
     const { rows, rowBytes } = linear;
     const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
     // Bands are made of four rows at a time.
@@ -114,8 +126,8 @@ export async function fillState(
       const end = Math.min(rows, first + step);
       const scales = staging + (end - first) * rowBytes + MARGIN;
       const [from, to] = [start + first, start + end];
-      crc = await read(parts[0], from * rowBytes, to * rowBytes, staging, crc);
-      if (parts[1]) scalesCrc = await read(parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
+      crc = await read(place, parts[0], from * rowBytes, to * rowBytes, staging, crc);
+      if (parts[1]) scalesCrc = await read(place, parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
       storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
     }
     for (const [i, part] of parts.entries()) {
@@ -125,6 +137,45 @@ export async function fillState(
       else begun.set(part.name, crcOfPart);
     }
   }
+
+  return {
+    prepare,
+    async load(place, piece) {
+      place.kernels.crc32Table(place.layout.staging.address);
+      for (const load of place.layout.pieces[piece]) {
+        if ('vector' in load) await fillVector(place, load.vector, load.address, load.plus);
+        else await fillLinear(place, load.linear, partsOf(load.tensor), load.first);
+      }
+    },
+  };
+}
+
+// Behind a table for checksums, the room for blocks of a checkpoint.
+function stagingOf({ kernels, layout }: Place): { staging: number; room: number } {
+  const { address, byteLength } = layout.staging;
+  const tableBytes = kernels.crc32TableBytes();
+  return { staging: address + tableBytes, room: byteLength - tableBytes - MARGIN };
+}
+
+function prepare(place: Place): void {
+  const { kernels, buffer, layout } = place;
+  const { staging } = stagingOf(place);
+  for (const [i, frequencies] of layout.ropes.entries()) {
+    new Float64Array(buffer, layout.state.ropes[i].frequencies, frequencies.length).set(frequencies);
+  }
+  for (const { seed, address, count } of layout.masks) if (seed !== null) kernels.signs(seed, address, count);
+  for (const { grid, table, integers } of layout.tables) {
+    if (isTrellis(grid)) new Uint8Array(buffer, table).set(integerTable(grid));
+    else {
+      new Float32Array(buffer, staging, grid.points.length).set(grid.points);
+      kernels.writeRows(staging, grid.p, grid.n, table);
+      if (integers) new Uint8Array(buffer, integers).set(integerTable(grid));
+    }
+  }
+}
+
+function tensorsOf(load: Load): CheckpointTensor[] {
+  return 'vector' in load ? [load.vector] : partsOf(load.tensor);
 }
 
 function partsOf(tensor: WeightTensor): CheckpointTensor[] {
@@ -132,14 +183,12 @@ function partsOf(tensor: WeightTensor): CheckpointTensor[] {
 }
 
 // The checksums of all tensors by name; those of the headers are checked here.
-async function notedChecksums(
-  { checkpoint }: Weights,
-  kernels: DecoderExports,
-  stage: (block: ArrayBuffer, at: number) => void,
-  staging: number,
-  crcTable: number,
-): Promise<Map<string, number>> {
+async function notedChecksums({ checkpoint }: Weights, place: Place): Promise<Map<string, number>> {
+  const { kernels, buffer, layout } = place;
+  const { staging } = stagingOf(place);
+  const crcTable = layout.staging.address;
   const noted = new Map<string, number>();
+  kernels.crc32Table(crcTable);
   for (const file of checkpoint.files) {
     const { header, tensors } = await readChecksums(file);
     const crc = await headerCrc(file);
@@ -156,7 +205,7 @@ async function notedChecksums(
     let crc = 0;
     for (let start = 0; start < length; start += HEADER_BLOCK) {
       const end = Math.min(length, start + HEADER_BLOCK);
-      stage(await source.slice(start, end), staging);
+      new Uint8Array(buffer, staging).set(new Uint8Array(await source.slice(start, end)));
       crc = kernels.crc32(crc, staging, end - start, crcTable);
     }
     return crc >>> 0;

@@ -15,7 +15,7 @@ import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { closed } from '../errors.ts';
 import type { Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
-import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
+import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { givenFolder } from '../source/given.ts';
@@ -30,11 +30,11 @@ import {
   type Sequence,
 } from './batch.ts';
 import { copyRows } from './cache.ts';
-import { forwardPass } from './forward.ts';
-import { type Layout, type ModelState, planModel, type ThreadMessage } from './layout.ts';
-import { fillState, type LoadProgress } from './load.ts';
+import { forwardPass, type Seat, seatsOf } from './forward.ts';
+import { type LoadProgress, loadAll } from './load.ts';
+import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { segmentBytes, writePass } from './pass.ts';
-import { checkSize } from './region.ts';
+import { MEMORY_LIMIT } from './region.ts';
 import { joinTeam, type Team } from './team.ts';
 import { openWeights } from './weights.ts';
 
@@ -56,6 +56,11 @@ export interface ModelOptions {
   activations?: 'int8' | 'f32';
   /** How keys and values are kept; `f16` if left out. */
   cache?: 'f16' | 'f32';
+  /**
+   * Most bytes of one linear memory, 4 GB if left out. A larger model lies in several, with the same results: for hosts where large
+   * memories fail.
+   */
+  memoryLimit?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */
   threads?: Threads;
   /** Called after every block that was read, with the same object. */
@@ -69,6 +74,7 @@ const modelOptions = optionsOf<ModelOptions>({
   cacheTokens: anyNumber,
   activations: oneOf('int8', 'f32'),
   cache: oneOf('f16', 'f32'),
+  memoryLimit: anyNumber,
   threads: givenThreads,
   onProgress: callback,
   signal: signalOf,
@@ -99,11 +105,44 @@ export interface LanguageModel {
   close(): Promise<void>;
 }
 
+/** What a model takes of linear memory, in bytes. */
+export interface ModelMemory {
+  readonly bytes: number;
+  readonly weights: number;
+  readonly cache: number;
+  /** Activations, tables, what threads work in. */
+  readonly activations: number;
+  /** Weights of its matrices, quantized or not. */
+  readonly parameters: number;
+  /** Memories that it lies in. */
+  readonly memories: number;
+  /** Most tokens of a text, and tokens that the cache has room for. */
+  readonly context: number;
+  readonly cacheTokens: number;
+}
+
+/**
+ * What `loadModel` would take with the same options; reads headers alone.
+ * @throws what `loadModel` throws before it reads weights
+ */
+export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
+  const options = modelOptions('options', given);
+  const { layoutOf, context, cacheTokens } = await planLoading(givenFolder('input', from), options, threadsOf(options));
+  const { bytes, weightBytes, cacheBytes, memories } = layoutOf(options.memoryLimit);
+  const loads = memories.flatMap(({ pieces }) => pieces.flat());
+  const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
+  return {
+    parameters: sizes.reduce((sum, size) => sum + size, 0),
+    ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
+    ...{ memories: memories.length, context, cacheTokens },
+  };
+}
+
 /**
  * Loads a model, quantized or not, into linear memory.
  * @throws {UnsupportedError} when its family, or something of its configuration, is not handled: names it
  * @throws {FormatError} when configuration and tensors disagree, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when it does not fit 4 GB, or an option is out of range
+ * @throws {RangeError} when the runtime has not the memory, or an option is out of range
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
  */
@@ -112,34 +151,22 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   try {
     const folder = givenFolder('input', from);
     const options = modelOptions('options', given);
-    const { activations = 'int8', cache = 'f16', onProgress, signal } = options;
-    const read = await readArchitecture(folder);
-    const most = read.contextLength;
-    const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
-    integer(1, most)('context', context);
-    const { cacheTokens = context } = options;
-    integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
-    const architecture = { ...read, contextLength: context };
-    const weights = await openWeights(await openCheckpoint(folder));
-    const count = decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
-    const layout = planModel(architecture, weights, {
-      rows: cacheTokens,
-      cacheWidth: cache === 'f16' ? 2 : 4,
-      threads: count,
-      integers: activations === 'int8',
-    });
-    checkSize(layout.bytes);
+    const { onProgress, signal, memoryLimit } = options;
+    const count = threadsOf(options);
+    const { architecture, weights, layoutOf, cacheTokens } = await planLoading(folder, options, count);
+    const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
     const { state } = layout;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-    const memory = createMemory(layout.bytes, count > 1);
-    const kernels = await instantiateDecoder(binary, memory);
-    await fillState(kernels, memory.buffer, layout, weights, { onProgress, signal });
+    const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
+    const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
+    await loadAll(places, weights, { onProgress, signal });
     if (count > 1) {
-      const message = { binary: binary as Uint8Array<ArrayBuffer>, memory, state };
+      const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
       await threads!.start((index): ThreadMessage => ({ ...message, index }));
     }
-    const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);
-    const batcher = openBatcher(engineOf(state, memory.buffer, team, cacheTokens));
+    const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
+    const seats = seatsOf(team.thread, kernels, memories);
+    const batcher = openBatcher(engineOf(state, seats, team, cacheTokens));
     return modelOf(layout, architecture, batcher, team, threads);
   } catch (error) {
     await threads?.close();
@@ -147,14 +174,40 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   }
 }
 
-function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: number): Engine {
-  const { batch, vocabSize, dim } = state;
-  const memory = new Uint8Array(buffer);
+// Edge workers have one thread.
+function threadsOf({ threads }: ModelOptions): number {
+  return decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
+}
+
+// All that is known of a model before its memory exists. @param options checked, but for ranges that depend on the model
+async function planLoading(folder: Folder, options: ModelOptions, threads: number) {
+  const { activations = 'int8', cache = 'f16', memoryLimit } = options;
+  if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
+  const read = await readArchitecture(folder);
+  const most = read.contextLength;
+  const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
+  integer(1, most)('context', context);
+  const { cacheTokens = context } = options;
+  integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
+  const architecture = { ...read, contextLength: context };
+  const weights = await openWeights(await openCheckpoint(folder));
+  const how = { rows: cacheTokens, cacheWidth: cache === 'f16' ? 2 : 4, threads, integers: activations === 'int8' };
+  const layoutOf = (limit?: number): Layout => planModel(architecture, weights, how, limit);
+  return { architecture, weights, layoutOf, context, cacheTokens };
+}
+
+function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: number): Engine {
+  const { batch, vocabSize, dim, memories, memoryOf, endMemory } = state;
+  const { buffer } = seats[0].floats;
+  const endBuffer = seats[endMemory].floats.buffer;
   const idsInMemory = new Int32Array(buffer, state.ids, batch);
   const segments = new Int32Array(buffer, state.segments, segmentBytes(batch) / 4);
-  const logits = new Float32Array(buffer, state.logits, state.logitRows * vocabSize);
-  const normed = new Float32Array(buffer, state.normed, batch * dim);
-  const caches = state.blocks.flatMap((block) => ('cache' in block ? [block.cache] : []));
+  const logits = new Float32Array(endBuffer, state.logits, state.logitRows * vocabSize);
+  const normed = new Float32Array(endBuffer, memories[endMemory].normed, batch * dim);
+  const bytes = seats.map(({ floats }) => new Uint8Array(floats.buffer));
+  const caches = state.blocks.flatMap((block, i) =>
+    'cache' in block ? [{ memory: bytes[memoryOf[i]], cache: block.cache }] : [],
+  );
   return {
     ...{ batch, rows, widths: { logits: vocabSize, hidden: dim } },
     run(pass, ids, emit) {
@@ -162,7 +215,7 @@ function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: 
       // A pass that fails leaves threads at different barriers: nothing can be run after it.
       try {
         team.begin(writePass(pass, segments));
-        forwardPass(team.thread, state, pass, idsInMemory, (first, count) => {
+        forwardPass(seats, state, pass, idsInMemory, (first, count) => {
           for (let j = 0; j < count; j++) emit(first + j, logits.subarray(j * vocabSize, (j + 1) * vocabSize));
         });
       } catch (error) {
@@ -175,7 +228,7 @@ function engineOf(state: ModelState, buffer: ArrayBufferLike, team: Team, rows: 
     },
     copy(from, to, count) {
       if (from === to || count === 0) return;
-      for (const cache of caches) copyRows(memory, cache, from, to, count);
+      for (const { memory, cache } of caches) copyRows(memory, cache, from, to, count);
     },
   };
 }

@@ -29,12 +29,7 @@ export function regions(first = FIRST): Regions {
   };
 }
 
-/** @throws {RangeError} when 32-bit addresses do not reach so far. */
-export function checkSize(byteLength: number): void {
-  const limit = PAGES_LIMIT * PAGE_BYTES;
-  if (byteLength <= limit) return;
-  const megabytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
-  throw new RangeError(
-    `model and cache must fit ${megabytes(limit)} MB of linear memory: they need ${megabytes(byteLength)} MB`,
-  );
-}
+/** Most bytes of one linear memory. */
+export const MEMORY_LIMIT = PAGES_LIMIT * PAGE_BYTES;
+
+export const megabytes = (bytes: number): number => Math.ceil(bytes / 2 ** 20);

@@ -16,37 +16,45 @@ export interface RopeRegions {
 }
 
 /**
- * A model in linear memory. Numbers named for what lies there are byte addresses, their shapes beside them, f32 where no dtype stands;
- * matrices are by row. `batch` tokens of any sequences go through a pass together.
+ * What the steps in one linear memory read and write. Numbers named for what lies there are byte addresses, their shapes beside them,
+ * f32 where no dtype stands; matrices are by row. `batch` tokens of any sequences go through a pass together.
  */
 export interface State {
   /** Elements of a hidden state. */
   readonly dim: number;
-  readonly vocabSize: number;
   /** Added to the mean square under a norm's root. */
   readonly epsilon: number;
   readonly threads: number;
   /** Most tokens of a pass. */
   readonly batch: number;
-  readonly sync: number; // the words of team.ts
-  readonly segments: number; // (batch, 4) i32: pass.ts
-  readonly ids: number; // (batch) i32
   readonly ropes: readonly RopeRegions[];
   readonly x: number; // (batch, dim), the residual stream
   readonly normed: number; // (batch, dim)
   readonly y: number; // (batch, dim)
-  readonly logits: number; // (logitRows, vocabSize)
-  readonly logitRows: number;
   readonly scratch: readonly number[]; // of each thread
   /** Rows of attention scores, and scores in a row. */
   readonly tile: number;
   readonly span: number;
+}
+
+/** What takes part in every pass, in the first memory. */
+export interface Begin {
+  readonly sync: number; // the words of team.ts
+  readonly segments: number; // (batch, 4) i32: pass.ts
+  readonly ids: number; // (batch) i32
   readonly embedding: Linear;
   /** Embeddings are multiplied by it. */
   readonly embeddingScale: number;
+}
+
+/** What makes hidden states, and logits of them. */
+export interface End {
   readonly norm: number; // (dim)
-  readonly headRotations: readonly Rotation[];
+  readonly rotations: readonly Rotation[];
   readonly head: Linear;
+  readonly logits: number; // (logitRows, vocabSize)
+  readonly logitRows: number;
+  readonly vocabSize: number;
   /** Logits are multiplied by it, and then capped: z becomes cap · tanh(z / cap); 0 for no cap. */
   readonly logitScale: number;
   readonly logitCap: number;

@@ -4,7 +4,7 @@
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { applyLinear, integerInput, type Linear, partsOf, ROWS_APART, type Rotation, rotateParts } from './linear.ts';
-import type { RopeRegions, State } from './state.ts';
+import type { End, RopeRegions, State } from './state.ts';
 import { share, type Thread } from './team.ts';
 
 /** Norms tokens `from` to `end` of the residual stream, 0 for no norm, and rotates them as the matrices that read them want. */
@@ -28,12 +28,13 @@ export function normTokens(
 export function normOutputs(
   thread: Thread,
   state: State,
+  weights: number,
   rotations: readonly Rotation[],
   rows: readonly number[],
 ): void {
   const first = share(thread.index, thread.count, rows.length, 1);
   const last = share(thread.index + 1, thread.count, rows.length, 1);
-  for (let k = first; k < last; k++) norm(thread, state, state.norm, rows[k], 1, k);
+  for (let k = first; k < last; k++) norm(thread, state, weights, rows[k], 1, k);
   rotateWhole(thread, rotations, first, last);
 }
 
@@ -94,9 +95,9 @@ export function apply(thread: Thread, state: State, linear: Linear, count: numbe
 }
 
 /** Logits of `count` outputs, from output `first` on: this thread's part of the vocabulary, scaled and capped as the model has it. */
-export function applyHead(thread: Thread, state: State, count: number, first = 0): void {
+export function applyHead(thread: Thread, state: State, end: End, count: number, first = 0): void {
   const { kernels, index } = thread;
-  const { head, logits, logitScale, logitCap, vocabSize } = state;
+  const { head, logits, logitScale, logitCap, vocabSize } = end;
   apply(thread, state, head, count, logits, first);
   const from = share(index, thread.count, vocabSize, ROWS_APART);
   const some = share(index + 1, thread.count, vocabSize, ROWS_APART) - from;

@@ -104,7 +104,8 @@ function samplingSeconds({ measuring }: Session, seconds: Times, layers: number)
   const { state, workspace, floats } = measuring;
   const { together: count } = workspace;
   if (count === 0) return 0;
-  const step = { kind: 'step', first: workspace.tokens >> 1, count } as const;
+  const to = state.blocks.length;
+  const step = { kind: 'step', first: workspace.tokens >> 1, count, ids: true, to } as const;
   const layer = seconds(step, STEP_RUNS);
   const whole = seconds({ ...step, logits: true }, STEP_RUNS);
   const row = floats.subarray(state.logits / 4, state.logits / 4 + state.vocabSize);

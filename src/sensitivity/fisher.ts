@@ -12,7 +12,7 @@ import { exp } from '../numerics/exponential.ts';
 import { meanOf } from './fit.ts';
 import { isTied, measuredOf } from './measured.ts';
 import { type Steps, stepsOf } from './progress.ts';
-import type { Session } from './session.ts';
+import { pieceOf, type Session } from './session.ts';
 import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /**
@@ -68,7 +68,7 @@ export async function fisherAlphas(work: Work): Promise<Found> {
 
 // Traces of one sequence, a position: (weights, draws), of the embeddings (draws), of the head; then the mean −ln p of its text.
 async function traces(session: Session, seed: number, sequence: number, steps: Steps): Promise<number[]> {
-  const { measuring, run } = session;
+  const { measuring, run, bring } = session;
   const { state, workspace, doubles } = measuring;
   const { tokens, draws, sums } = workspace;
   const blocks = state.blocks.length;
@@ -77,11 +77,14 @@ async function traces(session: Session, seed: number, sequence: number, steps: S
     for (let token = 0; token < tokens; token++) sum += doubles[sums / 8 + row * tokens + token];
     return sum / tokens;
   };
+  await bring(pieceOf.embedding);
   run({ kind: 'embed' });
   for (let block = 0; block < blocks; block++) {
+    await bring(pieceOf.block(block));
     run({ kind: 'block', block, save: true });
     await steps.next(tokens / (3 * blocks));
   }
+  await bring(pieceOf.end(state));
   for (let first = 0; first < tokens; first += state.logitRows) {
     run({ kind: 'labels', first, count: Math.min(state.logitRows, tokens - first), seed, sequence });
     await steps.next(0);
@@ -89,6 +92,7 @@ async function traces(session: Session, seed: number, sequence: number, steps: S
   const [nll, head] = [meanSum(0), meanSum(1)];
   const found: number[][] = [];
   for (let block = blocks - 1; block >= 0; block--) {
+    await bring(pieceOf.block(block));
     run({ kind: 'back', block });
     const weights = weightsOf(state.blocks[block]).length;
     found.unshift(Array.from({ length: weights * draws }, (_, row) => meanSum(row)));

@@ -35,7 +35,7 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
 
   normTokens(thread, state, state.norm, [], first, first + count);
   barrier();
-  applyHead(thread, state, count, first);
+  applyHead(thread, state, state, count, first);
   barrier();
   const [from, end] = partOf(measuring, count);
   for (let j = from; j < end; j++) {

@@ -2,23 +2,26 @@
 // number has a stream of its own (seed, use, sequence, draw, row or position), every sum is one thread's or in the order of tokens: the
 // result is the same for any number of threads, in every runtime, and resumed or not.
 
-import { callback, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
+import { anyNumber, callback, integer, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
 import type { Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { Alphas } from '../linearity/alphas.ts';
 import type { LoadProgress } from '../model/load.ts';
+import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
+import { COPY, sampleByCopy } from './copy.ts';
 import { fisherAlphas } from './fisher.ts';
 import { measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
-import { openPartial } from './partial.ts';
+import { openPartial, type Partial } from './partial.ts';
 import type { SensitivityProgress } from './progress.ts';
-import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
+import { openSession, planSession, readIdentity, type Session, survey, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
+import type { Work } from './work.ts';
 
 /** Options of `measureSensitivity`. */
 export interface SensitivityOptions extends SensitivitySettings {
@@ -33,7 +36,19 @@ export interface SensitivityOptions extends SensitivitySettings {
   partial?: string;
   /** Called whenever more is done, with all that a later run needs to go on. */
   onPartial?: (partial: string) => void;
+  /**
+   * Most bytes of linear memory, 4 GB if left out. Of a larger model one piece is there at a time, by `fisher`: the result is the same,
+   * and every piece is read twice for each sequence.
+   */
+  memoryLimit?: number;
+  /**
+   * Makes a quantized copy of a model of more than 4 GB, which samples the tokens in its place; what it holds may be dropped as it is
+   * read. `open(folder).sensitivity()` has one if this is left out.
+   */
+  copy?: () => Promise<Folder>;
 }
+
+const TOO_LARGE = 'the model is too large to sample tokens itself, and there is no copy that does';
 
 const sensitivityOptions = optionsOf<SensitivityOptions>({
   ...settingsMembers,
@@ -44,6 +59,8 @@ const sensitivityOptions = optionsOf<SensitivityOptions>({
   signal: signalOf,
   partial: textOf,
   onPartial: callback,
+  memoryLimit: anyNumber,
+  copy: (subject, value) => callback(subject, value) as () => Promise<Folder>,
 });
 
 /**
@@ -56,51 +73,78 @@ const sensitivityOptions = optionsOf<SensitivityOptions>({
  */
 export async function measureSensitivity(from: Folder, given: SensitivityOptions = {}): Promise<Alphas> {
   const threads = takeThreads(given);
-  let session: (Session & { identity: string }) | undefined;
+  let session: Session | undefined;
   try {
     const folder = givenFolder('input', from);
     const options = sensitivityOptions('options', given);
-    const { text, signal, onLoad, onProgress, onPartial, partial, name } = options;
+    const { text, signal, onLoad, onProgress, onPartial, partial, name, memoryLimit, copy } = options;
+    if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
     const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
-    const planned = await planSession(folder, { estimator, tokens, draws, sampled, threads: threadsFor(threads) });
-    const { vocabulary } = planned;
-    const sequences = await sequencesOf(folder, vocabulary, settings, text);
-    session = await openSession(planned, threads, {
-      ...(onLoad && { onProgress: onLoad }),
-      ...(signal && { signal }),
+    const planned = await planSession(folder, {
+      ...{ estimator, tokens, draws, sampled, threads: threadsFor(threads) },
+      ...(memoryLimit !== undefined && { memoryLimit }),
     });
-    const { identity } = session;
-    const { sequences: _, levels, ...plain } = settings;
-    const noted = { ...plain, sequences: sequences.length };
-    const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids: checksumOf(sequences) });
+    const { vocabulary, needsCopy } = planned;
+    const sequences = await sequencesOf(folder, vocabulary, settings, text);
     const measured = measuredOf(planned.layout.state);
     const layers = new Set(measured.map(({ layer }) => layer)).size;
     const isFisher = estimator === 'fisher';
-    const begun = openPartial(partial, {
-      key,
-      numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
-      results: sequences.length * (isFisher ? 1 : layers),
-      ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
-    });
-    for (const [i, ids] of begun.sampled) sequences[i] ??= { ids, targets: undefined };
-    const { results } = begun;
+    const { sequences: _, levels, ...plain } = settings;
+    const noted = { ...plain, sequences: sequences.length, ...(needsCopy && { sampler: COPY }) };
+    const begin = (identity: string): Partial => {
+      const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids: checksumOf(sequences) });
+      const begun = openPartial(partial, {
+        key,
+        numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
+        results: sequences.length * (isFisher ? 1 : layers),
+        ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
+      });
+      for (const [i, ids] of begun.sampled) sequences[i] ??= { ids, targets: undefined };
+      return begun;
+    };
+    const loading = { ...(onLoad && { onProgress: onLoad }), signal };
     const tell = (done: string) => onPartial?.(done);
-    const record = (result: number[]) => tell(begun.add(result));
-    const recordSampled = (first: number, ids: number[][]) => tell(begun.addSampled(first, ids));
-    const { draws: drawn } = settings;
-    const norms = squaredNorms(session);
-    const run = { session, sequences, seed, draws: drawn, levels, norms, results, record, recordSampled };
-    const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
-    const { base, tensors } = await measure({ ...run, file: folder.name, onProgress, signal });
+    let begun: Partial | undefined;
+    if (needsCopy) {
+      begun = begin(await readIdentity(planned, loading));
+      if (sequences.includes(undefined)) {
+        if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
+        const sampling = { sequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal };
+        const own = begun;
+        await sampleByCopy(await copy(), { ...sampling, record: (first, ids) => tell(own.addSampled(first, ids)) });
+      }
+    }
+    session = await openSession(planned, threads, loading);
+    const { identity, norms } = await survey(session);
+    begun ??= begin(identity);
+    const { results } = begun;
+    const work: Work = {
+      ...{
+        session,
+        sequences,
+        seed,
+        draws: settings.draws,
+        levels,
+        norms,
+        results,
+        file: folder.name,
+        onProgress,
+        signal,
+      },
+      record: (result) => tell(begun.add(result)),
+      recordSampled: (first, ids) => tell(begun.addSampled(first, ids)),
+    };
+    const { base, tensors } = await (isFisher ? fisherAlphas : noiseAlphas)(work);
     await folder.unchanged?.();
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };
   } finally {
-    await (session ? session.close() : threads?.close());
+    await session?.close();
+    await threads?.close();
   }
 }
 

@@ -2,8 +2,8 @@
 
 import type { Architecture } from '../families/architecture.ts';
 import { linearsOf, weightsOf } from '../model/blocks/blocks.ts';
-import type { ModelState } from '../model/layout.ts';
-import type { DenseLinear, Linear } from '../model/linear.ts';
+import type { Linear } from '../model/linear.ts';
+import type { ModelState } from '../model/memories.ts';
 
 /** A linear weight of a block. */
 export interface Measured {
@@ -32,7 +32,7 @@ export function measuredOf({ blocks, layerOf }: Pick<ModelState, 'blocks' | 'lay
 
 /** Whether embeddings and head are one weight. */
 export function isTied({ embedding, head }: Pick<ModelState, 'embedding' | 'head'>): boolean {
-  return (embedding as DenseLinear).weights === (head as DenseLinear).weights;
+  return embedding.name === head.name;
 }
 
 /**

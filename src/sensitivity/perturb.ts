@@ -85,7 +85,7 @@ function eachToken(
   const { vocabSize } = state;
   normTokens(thread, state, state.norm, [], first, first + count);
   thread.barrier();
-  applyHead(thread, state, count, first);
+  applyHead(thread, state, state, count, first);
   thread.barrier();
   const [from, end] = partOf(measuring, count);
   for (let j = from; j < end; j++) {

@@ -2,7 +2,7 @@
 
 import { dtypeCodes } from '../kernels/layout.ts';
 import { replaceWeight, runBlock, weightsOf } from '../model/blocks/blocks.ts';
-import { embed } from '../model/forward.ts';
+import { embed, placeAngles } from '../model/forward.ts';
 import type { DenseLinear } from '../model/linear.ts';
 import { passOf } from '../model/pass.ts';
 import { applyHead, normTokens, turnTo } from '../model/steps.ts';
@@ -39,6 +39,7 @@ function embedTokens(measuring: Measuring): void {
   const { thread, state, workspace, ints, pass } = measuring;
   const { tokens, fisher } = workspace;
   embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
+  placeAngles(thread, state, pass);
   if (!fisher) return;
   const [first, end] = partOf(measuring, tokens);
   for (const [i, rope] of state.ropes.entries()) {
@@ -64,7 +65,8 @@ function perturbedOf(linear: ReturnType<typeof weightsOf>[number], weights: numb
 }
 
 // One token each of several sequences, behind those before it.
-function stepTokens({ thread, state, workspace, ints }: Measuring, { first, count, logits }: TaskOf<'step'>): void {
+function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits }: TaskOf<'step'>): void {
+  const { thread, state, workspace, ints } = measuring;
   const { tokens } = workspace;
   const segments = Array.from({ length: count }, (_, j) => ({
     count: 1,
@@ -73,13 +75,16 @@ function stepTokens({ thread, state, workspace, ints }: Measuring, { first, coun
     outputs: 0,
   }));
   const pass = passOf(segments, false);
-  embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + count));
-  thread.barrier();
-  for (const block of state.blocks) runBlock(thread, state, block, pass);
+  if (ids) {
+    embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + count));
+    placeAngles(thread, state, pass);
+    thread.barrier();
+  }
+  for (let block = from; block < to; block++) runBlock(thread, state, state.blocks[block], pass);
   if (!logits) return;
   normTokens(thread, state, state.norm, [], 0, count);
   thread.barrier();
-  applyHead(thread, state, count);
+  applyHead(thread, state, state, count);
 }
 
 // Σ w² of every row of a block's weights, one weight after the other; behind the last block, of the embeddings and of the head.

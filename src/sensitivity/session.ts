@@ -1,7 +1,9 @@
-// A model that is open to be measured: its weights and a workspace in one memory, threads that run tasks over both.
+// A model that is open to be measured: its weights and a workspace in one memory, threads that run tasks over both. Of a model that
+// does not fit, one piece lies there at a time: the embedding, a block, the head. Each is read again whenever its turn comes, which
+// costs little beside what is computed with it; the numbers are the same.
 
 import { integer } from '../check.ts';
-import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { type CheckpointTensor, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import type { Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
@@ -9,9 +11,12 @@ import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
-import { type Layout, logitRowsOf, planModel } from '../model/layout.ts';
-import { fillState, type LoadProgress } from '../model/load.ts';
-import { checkSize } from '../model/region.ts';
+import { dtypeCodes } from '../kernels/layout.ts';
+import { type Load, logitRowsOf } from '../model/layout.ts';
+import type { DenseDtype, DenseLinear } from '../model/linear.ts';
+import { type LoadOptions, openLoader, type Place } from '../model/load.ts';
+import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
+import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
 import { openWeights, type Weights } from '../model/weights.ts';
 import type { Folder } from '../source/source.ts';
@@ -24,7 +29,7 @@ import type { WorkerMessage } from './worker.ts';
 import { planWorkspace, type Workspace } from './workspace.ts';
 
 /** Sequences that the model samples together, at most: more gain little time, and each takes a place in the cache. */
-const TOGETHER = 8;
+export const TOGETHER = 8;
 
 interface SessionOptions {
   readonly estimator: 'fisher' | 'noise';
@@ -35,6 +40,8 @@ interface SessionOptions {
   readonly threads: number;
   /** Sequences that the model samples; 0 if left out. */
   readonly sampled?: number;
+  /** Most bytes of linear memory; as many as there can be if left out. */
+  readonly memoryLimit?: number;
 }
 
 /** A session's layout: from configuration and headers alone. */
@@ -43,6 +50,10 @@ interface SessionPlan {
   readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;
   readonly weights: Weights;
+  /** Whether pieces of the model take turns in the memory. */
+  readonly takesTurns: boolean;
+  /** Whether the model is too large to sample tokens itself, so that a copy of it has to. */
+  readonly needsCopy: boolean;
   /** Bytes of linear memory. */
   readonly bytes: number;
 }
@@ -50,35 +61,62 @@ interface SessionPlan {
 export interface Session {
   readonly vocabulary: Vocabulary;
   readonly measuring: Measuring;
-  /** Runs a task on all threads. */
+  /** The memory. */
+  readonly place: Place;
+  /** Whether pieces of the model take turns in the memory. */
+  readonly takesTurns: boolean;
+  /** Loads the tensors of a piece, unless they are there: `pieceOf`. */
+  bring(piece: number): Promise<void>;
+  /** Runs a task on all threads, whose piece is there. */
   run(task: Task): void;
   close(): Promise<void>;
 }
 
+/** Pieces of a model, in the order in which a token goes through them. */
+export const pieceOf = {
+  embedding: 0,
+  block: (block: number): number => block + 1,
+  end: ({ blocks }: Pick<ModelState, 'blocks'>): number => blocks.length + 1,
+};
+
 /**
- * Lays a session out.
+ * Lays a session out: with the whole model where there is room, else so that its pieces take turns.
  * @param layers how many of the model's, from the first on; all if left out
  * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
  * @throws {FormatError} when configuration and tensors disagree
+ * @throws {RangeError} when there is not room enough
  */
 export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
-  const { estimator, tokens, draws, threads, sampled = 0 } = options;
+  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
   const read = await readArchitecture(folder);
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
   const weights = await openWeights(await openCheckpoint(folder));
-  const together = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
-  const layout = planModel(architecture, weights, {
-    ...{ rows: Math.max(1, together) * tokens, cacheWidth: 4, threads, integers: false, atOnce: tokens },
-  });
-  for (const load of layout.loads) {
+  const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
+  const plan = (how: typeof planWhole, together: number) => {
+    const rows = Math.max(1, together) * tokens;
+    const layout = how(architecture, weights, { rows, cacheWidth: 4, threads, integers: false, atOnce: tokens });
+    const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
+    return { layout, vocabulary: architecture, workspace, weights, bytes: end };
+  };
+  const whole = plan(planWhole, most);
+  for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
     if (!('linear' in load) || load.linear.type === 'dense') continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
-  const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
-  return { layout, vocabulary: architecture, workspace, weights, bytes: end };
+  // What samples does not depend on the limit that is asked for: the result would.
+  const needsCopy = sampled > 0 && whole.bytes > MEMORY_LIMIT;
+  if (whole.bytes <= memoryLimit) return { ...whole, takesTurns: false, needsCopy };
+  if (estimator === 'noise') refuse('the noise estimator runs the whole model: it', memoryLimit, whole.bytes);
+  const turns = plan(planTurns, needsCopy ? 0 : most);
+  if (turns.bytes > memoryLimit) refuse('largest matrix and workspace', memoryLimit, turns.bytes);
+  return { ...turns, takesTurns: true, needsCopy };
+}
+
+function refuse(what: string, limit: number, bytes: number): never {
+  throw new RangeError(`${what} must fit ${megabytes(limit)} MB of linear memory: needs ${megabytes(bytes)} MB`);
 }
 
 /** Threads that a session can have: edge workers have one. */
@@ -86,51 +124,53 @@ export function threadsFor(threads: Threads | undefined): number {
   return decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
 }
 
-/**
- * Loads the weights and starts the threads.
- * @returns with `identity`, the CRC-32 of all weights
- * @throws {RangeError} when model and workspace do not fit 4 GB
- */
+/** Starts the threads, and loads the weights where they do not take turns. */
 export async function openSession(
   planned: SessionPlan,
   threads: Threads | undefined,
-  options: { onProgress?: (progress: LoadProgress) => void; signal?: AbortSignal },
-): Promise<Session & { identity: string }> {
-  const { layout, weights } = planned;
-  const { onProgress, signal } = options;
-  let identity = '';
-  const session = await startSession(planned, threads, async (kernels, buffer) => {
-    await fillState(kernels, buffer, layout, weights, { onProgress, signal });
-    identity = identityOf(kernels, layout);
-  });
-  return { ...session, identity };
+  options: LoadOptions,
+): Promise<Session> {
+  const session = await startSession(planned, threads);
+  const { place } = session;
+  try {
+    const loader = await openLoader([place], planned.weights, options);
+    loader.prepare(place);
+    let current: number | undefined;
+    const bring = async (piece: number): Promise<void> => {
+      if (piece === current) return;
+      current = undefined;
+      await loader.load(place, piece);
+      current = piece;
+    };
+    if (planned.takesTurns) return { ...session, bring };
+    for (const piece of place.layout.pieces.keys()) await loader.load(place, piece);
+    return session;
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
 }
 
-/**
- * Starts the threads; weights are zeros unless `fill` stores them.
- * @throws {RangeError} when model and workspace do not fit 4 GB
- */
+/** Starts the threads; weights are zeros. */
 export async function startSession(
-  { layout, vocabulary, workspace, bytes }: SessionPlan,
+  { layout, vocabulary, workspace, bytes, takesTurns }: SessionPlan,
   threads: Threads | undefined,
-  fill?: (kernels: DecoderExports, buffer: ArrayBufferLike) => Promise<void>,
 ): Promise<Session> {
-  checkSize(bytes);
   const { state } = layout;
   const count = state.threads;
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
   const memory = createMemory(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
-  await fill?.(kernels, memory.buffer);
   if (count > 1) {
-    const message = { binary: binary as Uint8Array<ArrayBuffer>, memory, state, workspace };
+    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, workspace };
     await threads!.start((index): WorkerMessage => ({ ...message, index }));
   }
   const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);
   const measuring = measuringOf(team.thread, state, workspace, memory.buffer);
   return {
-    measuring,
-    vocabulary,
+    ...{ measuring, vocabulary, takesTurns },
+    place: { kernels, buffer: memory.buffer, layout: layout.memories[0] },
+    bring: async () => {},
     run(task) {
       const words = wordsOfTask(task);
       try {
@@ -148,35 +188,87 @@ export async function startSession(
   };
 }
 
-// Weights as they lie in memory, tensor by tensor.
-function identityOf(kernels: DecoderExports, layout: Layout): string {
-  const table = layout.staging.address;
-  kernels.crc32Table(table);
-  let crc = 0;
-  for (const load of layout.loads) {
-    if ('vector' in load) crc = kernels.crc32(crc, load.address, load.vector.shape[0] * 4, table);
-    else if (load.linear.type === 'dense') {
-      const { weights, rows, rowBytes } = load.linear;
-      crc = kernels.crc32(crc, weights, rows * rowBytes, table);
-    }
-  }
-  return `crc32 ${(crc >>> 0).toString(16).padStart(8, '0')}`;
+/** What a first look at all weights gives. */
+interface Survey {
+  /** CRC-32 of the weights as they lie in memory, tensor by tensor. */
+  readonly identity: string;
+  /** ‖W‖² of every weight of every block; behind them, for gradients, of the embeddings and the head. */
+  readonly norms: Float64Array;
 }
 
-/** ‖W‖² of every weight of every block; behind them, for gradients, of the embeddings and the head. */
-export function squaredNorms({ measuring, run }: Session): Float64Array {
+/** Takes every piece of the model once. */
+export async function survey({ measuring, run, bring, place }: Session): Promise<Survey> {
+  const { kernels, layout } = place;
   const { state, workspace, doubles } = measuring;
-  const norms: number[] = [];
-  const last = state.blocks.length + (workspace.fisher ? 2 : 0);
-  for (let block = 0; block < last; block++) {
+  const norms: number[][] = [];
+  const squares = (block: number) => {
     run({ kind: 'norms', block });
     let at = workspace.sums / 8;
-    for (const { rows } of weightsAt(state, block)) {
+    return weightsAt(state, block).map(({ rows }) => {
       let sum = 0;
       for (let r = 0; r < rows; r++) sum += doubles[at + r];
-      norms.push(sum);
       at += rows;
+      return sum;
+    });
+  };
+  const blocks = state.blocks.length;
+  const table = layout.staging.address;
+  let crc = 0;
+  for (const [piece, loads] of layout.pieces.entries()) {
+    await bring(piece);
+    kernels.crc32Table(table);
+    for (const load of loads) if (!isAgain(load, piece, state)) crc = checksum(kernels, load, crc, table);
+    if (piece > 0 && piece <= blocks) norms[piece - 1] = squares(piece - 1);
+    else if (workspace.fisher) norms[piece === 0 ? blocks : blocks + 1] = squares(piece === 0 ? blocks : blocks + 1);
+  }
+  return { identity: identityOf(crc), norms: Float64Array.from(norms.flat()) };
+}
+
+const identityOf = (crc: number) => `crc32 ${(crc >>> 0).toString(16).padStart(8, '0')}`;
+
+// A head that is the embedding is loaded with its piece again.
+const isAgain = (load: Load, piece: number, { embedding }: ModelState) =>
+  'linear' in load && piece > 0 && load.linear.name === embedding.name;
+
+/** Bytes of a tensor that are read at a time. */
+const BLOCK_BYTES = 4 << 20;
+
+/** The identity alone, with hardly any memory: before there is a session. */
+export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOptions): Promise<string> {
+  const block = 1 << 16;
+  const widened = block + BLOCK_BYTES + 64;
+  const memory = createMemory(widened + 2 * BLOCK_BYTES + 64, false);
+  const kernels = await instantiateDecoder(decoderBinary, memory);
+  const table = 1024;
+  kernels.crc32Table(table);
+  let crc = 0;
+  const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
+    const byteLength = tensor.end - tensor.start;
+    for (let start = 0; start < byteLength; start += BLOCK_BYTES) {
+      signal?.throwIfAborted();
+      const bytes = new Uint8Array(await tensor.file.read(tensor, start, Math.min(byteLength, start + BLOCK_BYTES)));
+      new Uint8Array(memory.buffer, block).set(bytes);
+      const count = bytes.length / (tensor.dtype === 'F32' ? 4 : 2);
+      if (isVector) kernels.widen(block, dtypeCodes[tensor.dtype as DenseDtype], 0, count, widened);
+      if (plus !== 0) {
+        const values = new Float32Array(memory.buffer, widened, count);
+        for (let i = 0; i < count; i++) values[i] += plus;
+      }
+      crc = kernels.crc32(crc, isVector ? widened : block, isVector ? count * 4 : bytes.length, table);
+    }
+  };
+  for (const [piece, loads] of layout.memories[0].pieces.entries()) {
+    for (const load of loads) {
+      if (isAgain(load, piece, layout.state)) continue;
+      if ('vector' in load) await add(load.vector, true, load.plus);
+      else if ('plain' in load.tensor) await add(load.tensor.plain, false);
     }
   }
-  return Float64Array.from(norms);
+  return identityOf(crc);
+}
+
+function checksum(kernels: DecoderExports, load: Load, crc: number, table: number): number {
+  if ('vector' in load) return kernels.crc32(crc, load.address, load.vector.shape[0] * 4, table);
+  const { weights, rows, rowBytes } = load.linear as DenseLinear;
+  return kernels.crc32(crc, weights, rows * rowBytes, table);
 }

@@ -8,8 +8,14 @@ export type Task =
   | { readonly kind: 'embed' }
   /** A block, with its input saved, and with its weight at `perturbed` as it stands in the workspace. */
   | { readonly kind: 'block'; readonly block: number; readonly save?: boolean; readonly perturbed?: number }
-  /** Token `first` of `count` sequences together, and its logits. */
-  | { readonly kind: 'step'; readonly first: number; readonly count: number; readonly logits?: boolean }
+  /** Token `first` of `count` sequences together: from their ids, through blocks `from` to `to`, to their logits. */
+  | ({
+      readonly kind: 'step';
+      readonly ids?: boolean;
+      readonly from?: number;
+      readonly to: number;
+      readonly logits?: boolean;
+    } & Some)
   /** The residual stream before a block, as it was saved. */
   | { readonly kind: 'restore'; readonly block: number }
   /** Logits of some tokens to labels and gradients. */
@@ -48,7 +54,7 @@ const MEMBERS: { readonly [K in Task['kind']]: readonly Exclude<keyof TaskOf<K>,
   norms: ['block'],
   embed: [],
   block: ['block', 'save', 'perturbed'],
-  step: ['first', 'count', 'logits'],
+  step: ['first', 'count', 'ids', 'from', 'to', 'logits'],
   restore: ['block'],
   labels: ['first', 'count', 'seed', 'sequence'],
   back: ['block'],
@@ -59,7 +65,7 @@ const MEMBERS: { readonly [K in Task['kind']]: readonly Exclude<keyof TaskOf<K>,
   compare: ['first', 'count', 'text'],
 };
 const KINDS = Object.keys(MEMBERS) as Task['kind'][];
-const FLAGS: readonly string[] = ['save', 'logits', 'text'];
+const FLAGS: readonly string[] = ['save', 'ids', 'logits', 'text'];
 
 const number = new Float64Array(1);
 const words = new Int32Array(number.buffer);

@@ -7,7 +7,7 @@ import { exp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
 import { argmax } from '../text/sample.ts';
 import type { Steps } from './progress.ts';
-import type { Session } from './session.ts';
+import { pieceOf, type Session } from './session.ts';
 
 export interface Sequence {
   readonly ids: readonly number[];
@@ -51,37 +51,61 @@ export function checksumOf(sequences: readonly (Sequence | undefined)[]): number
   return hash >>> 0;
 }
 
+/** One step of some sequences: their ids at a place to the logits of each, (sequences, vocabSize). */
+export type Step = (place: number, ids: readonly number[]) => Promise<Float32Array>;
+
 /**
- * Samples sequences `first` to `end`, not more than there are caches for. The first id is bos, or any of the vocabulary if the model
- * has none. Where a text ends before the sequence does, the next one begins behind it, with bos if the model has one.
- * @returns ids of each, as many as sequences have; they depend on seed and sequence alone
+ * Samples sequences `first` to `end`. The first id is bos, or any of the vocabulary if the model has none. Where a text ends before the
+ * sequence does, the next one begins behind it, with bos if the model has one.
+ * @returns ids of each, `tokens` of them; they depend on seed and sequence alone
  */
 export async function sampledIds(
-  session: Session,
+  { vocabSize, bos, eos }: Vocabulary,
+  tokens: number,
   seed: number,
   first: number,
   end: number,
+  step: Step,
   steps: Steps,
 ): Promise<number[][]> {
-  const { measuring, run } = session;
-  const { state, workspace, floats, ints } = measuring;
-  const { vocabSize, bos, eos } = session.vocabulary;
-  const count = end - first;
-  const own = Array.from({ length: count }, (_, j) => {
+  const own = Array.from({ length: end - first }, (_, j) => {
     const random = uniformStream(seed, USE.own << 24, first + j, 0);
     return { random, ids: [bos ?? Math.floor(random() * vocabSize)] };
   });
-  for (let token = 0; token + 1 < workspace.tokens; token++) {
-    for (const [j, { ids }] of own.entries()) ints[state.ids / 4 + j] = ids[token];
-    run({ kind: 'step', first: token, count, logits: true });
+  for (let token = 0; token + 1 < tokens; token++) {
+    const logits = await step(
+      token,
+      own.map(({ ids }) => ids[token]),
+    );
     for (const [j, { ids, random }] of own.entries()) {
-      const row = state.logits / 4 + j * vocabSize;
       const begins = bos !== undefined && ids[token] !== bos && eos.includes(ids[token]);
-      ids.push(begins ? bos : sample(floats.subarray(row, row + vocabSize), random()));
+      ids.push(begins ? bos : sample(logits.subarray(j * vocabSize, (j + 1) * vocabSize), random()));
     }
-    await steps.next(count);
+    await steps.next(own.length);
   }
   return own.map(({ ids }) => ids);
+}
+
+/** Steps of the model that is measured, at most as many sequences as there are caches for. */
+export function ownStep({ measuring, run, bring, takesTurns }: Session): Step {
+  const { state, floats, ints } = measuring;
+  return async (place, ids) => {
+    const count = ids.length;
+    const all = { kind: 'step', first: place, count } as const;
+    const blocks = state.blocks.length;
+    ints.set(ids, state.ids / 4);
+    if (takesTurns) {
+      await bring(pieceOf.embedding);
+      run({ ...all, ids: true, to: 0 });
+      for (let block = 0; block < blocks; block++) {
+        await bring(pieceOf.block(block));
+        run({ ...all, from: block, to: block + 1 });
+      }
+      await bring(pieceOf.end(state));
+    }
+    run({ ...all, ids: !takesTurns, from: takesTurns ? blocks : 0, to: blocks, logits: true });
+    return floats.subarray(state.logits / 4, state.logits / 4 + count * state.vocabSize);
+  };
 }
 
 /**

@@ -4,7 +4,7 @@ import { FormatError } from '../errors.ts';
 import type { Alpha } from '../linearity/alphas.ts';
 import type { SensitivityProgress, Steps } from './progress.ts';
 import type { Session } from './session.ts';
-import { type Sequence, sampledIds } from './tokens.ts';
+import { ownStep, type Sequence, sampledIds } from './tokens.ts';
 
 export interface Work {
   /** The checkpoint's folder, for messages. */
@@ -63,14 +63,23 @@ export async function takeSequence(work: Work, index: number, steps: Steps): Pro
   if (sequences[index] === undefined) {
     const { together } = session.measuring.workspace;
     const end = Math.min(index + together, sequences.length);
-    const found = await sampledIds(session, seed, index, end, steps).catch((error) => {
-      if (!(error instanceof RangeError)) throw error;
-      throw new FormatError(`${error.message}, which needs finite weights`, { file });
-    });
+    const { tokens } = session.measuring.workspace;
+    const step = ownStep(session);
+    const found = await finite(file, sampledIds(session.vocabulary, tokens, seed, index, end, step, steps));
     for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
     recordSampled(index, found);
   }
   placeSequence(session, sequences[index]!);
+}
+
+/** Sampled ids. @throws {FormatError} when logits are no finite numbers */
+export async function finite<T>(file: string, sampled: Promise<T>): Promise<T> {
+  try {
+    return await sampled;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new FormatError(`${error.message}, which needs finite weights`, { file });
+  }
 }
 
 /** Puts a sequence where the threads find it. */

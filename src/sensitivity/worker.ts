@@ -2,8 +2,8 @@
 // before this code by who starts it. It is built to build/decoder-worker.js and embedded as text.
 
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
-import { forwardPass } from '../model/forward.ts';
-import type { ThreadMessage } from '../model/layout.ts';
+import { forwardPass, seatsOf } from '../model/forward.ts';
+import type { ThreadMessage } from '../model/memories.ts';
 import { readPass, segmentBytes } from '../model/pass.ts';
 import { joinTeam } from '../model/team.ts';
 import { measuringOf } from './measuring.ts';
@@ -23,20 +23,22 @@ interface Port {
 }
 declare const port: Port;
 
-port.addEventListener('message', async ({ data: { binary, memory, state, index, workspace } }) => {
+port.addEventListener('message', async ({ data: { binary, memories, state, index, workspace } }) => {
   try {
-    const kernels = await instantiateDecoder(binary, memory);
-    const team = joinTeam(kernels, memory.buffer, state.sync, index, state.threads);
-    const ids = new Int32Array(memory.buffer, state.ids, state.batch);
-    const segments = new Int32Array(memory.buffer, state.segments, segmentBytes(state.batch) / 4);
+    const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
+    const [{ buffer }] = memories;
+    const team = joinTeam(kernels[0], buffer, state.sync, index, state.threads);
+    const seats = seatsOf(team.thread, kernels, memories);
+    const ids = new Int32Array(buffer, state.ids, state.batch);
+    const segments = new Int32Array(buffer, state.segments, segmentBytes(state.batch) / 4);
     port.postMessage({ ready: true });
     // From its first wait on the thread never comes back to its event loop: let the answer go out first.
     setTimeout(() => {
       try {
-        const measuring = workspace && measuringOf(team.thread, state, workspace, memory.buffer);
+        const measuring = workspace && measuringOf(team.thread, state, workspace, buffer);
         for (let words = team.next(); words; words = team.next()) {
           if (measuring) runTask(measuring, taskOf(words));
-          else forwardPass(team.thread, state, readPass(words, segments), ids);
+          else forwardPass(seats, state, readPass(words, segments), ids);
         }
       } catch (error) {
         team.fail();

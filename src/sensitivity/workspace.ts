@@ -2,7 +2,7 @@
 
 import { denseScratchBytes } from '../kernels/decoder/sizes.ts';
 import { gradientsOf, weightsOf } from '../model/blocks/blocks.ts';
-import type { ModelState } from '../model/layout.ts';
+import type { ModelState } from '../model/memories.ts';
 import { regions } from '../model/region.ts';
 
 /** Tokens that one step of a Gram matrix takes. */

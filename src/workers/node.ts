@@ -51,6 +51,7 @@ const spawnThread: SpawnThread = (answer, fail) => {
   worker.on('exit', (code) => fail(new Error(`a thread ended early with code ${code}`)));
   return {
     post: (message) => worker.postMessage(message),
+    hold: () => worker.ref(),
     release: () => worker.unref(),
     terminate: () => worker.terminate(),
   };

@@ -11,7 +11,7 @@ export interface Threads {
   readonly size: number;
   /** Claims them for one model. @throws {StateError} when another has them, or they are closed */
   take(): void;
-  /** Sends each of the others its message, by its index from 1 on, once; resolves when all have answered. */
+  /** Sends each of the others its message, by its index from 1 on; resolves when all have answered. One model after the other. */
   start(messageOf: (index: number) => unknown): Promise<void>;
   /** Ends the others. */
   close(): Promise<void>;
@@ -23,7 +23,8 @@ export type ThreadAnswer = { ready: true } | { name: string; message: string };
 /** A thread of whatever kind the runtime has. */
 interface ThreadHandle {
   post(message: unknown): void;
-  /** Does not keep the process alive from now on. */
+  /** Keeps the process alive, and does not from `release` on. */
+  hold(): void;
   release(): void;
   terminate(): unknown;
 }
@@ -54,6 +55,12 @@ export function takeThreads(options: unknown): Threads | undefined {
   return threads;
 }
 
+/** Threads for a model that comes before another: whoever closes them leaves them to the next. */
+export function lendThreads({ size, start }: Threads): Threads {
+  const lent: Threads = { size, take() {}, start, close: async () => {} };
+  return Object.defineProperty(lent, MARK, { value: true });
+}
+
 /**
  * Starts `size - 1` threads beside the caller's, and waits until they are there.
  * @throws {RangeError} when one does not start; none is left then
@@ -72,10 +79,11 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
       state = 'taken';
     },
     start: async (messageOf) => {
-      mustBe('free', 'taken');
+      mustBe('free', 'taken', 'started');
       state = 'started';
       await Promise.all(
         others.map(({ handle, answered }, i) => {
+          handle.hold();
           handle.post(messageOf(i + 1));
           return answered();
         }),

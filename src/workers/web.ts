@@ -68,6 +68,7 @@ export async function startThreads(size: number = cores()): Promise<Threads> {
     worker.addEventListener('messageerror', () => fail(new Error('an answer of a thread could not be read')));
     return {
       post: (message) => worker.postMessage(message),
+      hold: () => (worker as Worker & { ref?: () => void }).ref?.(),
       release: () => (worker as Worker & { unref?: () => void }).unref?.(),
       terminate: () => worker.terminate(),
     };

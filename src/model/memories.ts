@@ -1,0 +1,177 @@
+// A model's memories. One linear memory has at most 4 GB, so a larger model is cut between blocks: each memory holds the weights, the
+// cache and the activations of some, and kernels run in each. Between two the residual stream is copied, dim floats a token. A memory
+// repeats nothing but tables of grids and signs. An element is computed by the same kernel wherever it stands, so cuts change no bit.
+
+import type { Architecture } from '../families/architecture.ts';
+import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';
+import type { Block } from './blocks/blocks.ts';
+import { isTied, type LayoutOptions, type MemoryLayout, type Portion, planMemory } from './layout.ts';
+import { MEMORY_LIMIT, megabytes } from './region.ts';
+import type { Begin, End, State } from './state.ts';
+import type { Weights } from './weights.ts';
+
+/** A model in linear memory: what every thread has of it. The regions of its own are those of the first memory. */
+export interface ModelState extends State, Begin, End {
+  /** Regions of each memory. */
+  readonly memories: readonly State[];
+  /** Of all layers, in the order in which a token goes through them. */
+  readonly blocks: readonly Block[];
+  /** The layer of each block, and its memory. */
+  readonly layerOf: readonly number[];
+  readonly memoryOf: readonly number[];
+  /** The memory of norm, head and logits. */
+  readonly endMemory: number;
+}
+
+/** What a thread beside the caller's is sent. */
+export interface ThreadMessage {
+  binary: Uint8Array<ArrayBuffer>;
+  memories: readonly LinearMemory[];
+  state: ModelState;
+  index: number;
+}
+
+/** A model's layout, and what it takes to fill it. */
+export interface Layout {
+  readonly state: ModelState;
+  readonly memories: readonly MemoryLayout[];
+  /** Bytes of linear memory: in all, for weights, for the cache. */
+  readonly bytes: number;
+  readonly weightBytes: number;
+  readonly cacheBytes: number;
+}
+
+/**
+ * Lays a model out in as few memories as hold it.
+ * @param limit most bytes of a memory
+ * @throws {RangeError} when one piece alone exceeds it: names the piece
+ */
+export function planModel(
+  architecture: Architecture,
+  weights: Weights,
+  options: LayoutOptions,
+  limit: number = MEMORY_LIMIT,
+): Layout {
+  const { length } = architecture.layers.flat();
+  const tied = isTied(architecture, weights); // then the end stands where the embedding does
+  const memories: MemoryLayout[] = [];
+  for (let first = 0; ; ) {
+    const begins = memories.length === 0;
+    const plan = (end: number, isLast: boolean) =>
+      planMemory(architecture, weights, { begins, first, end, ends: tied ? begins : isLast }, options);
+    const rest = plan(length, true);
+    if (rest.bytes <= limit) return layoutOf(architecture, [...memories, rest]);
+    const end = lastThat((end) => plan(end, false).bytes <= limit, first, length);
+    const some = plan(end, false);
+    if (end === first && (!begins || some.bytes > limit)) {
+      const isEnd = first === length;
+      const { bytes } = begins ? some : plan(isEnd ? end : end + 1, isEnd);
+      refuse(begins ? 'token embedding' : isEnd ? 'output head' : nameOf(architecture, first), bytes, limit);
+    }
+    memories.push(some);
+    first = end;
+  }
+}
+
+/**
+ * Makes the memories of a model. A runtime may have none as large as wanted, as browsers of phones have not: then more are tried,
+ * each a third smaller.
+ * @param limit most bytes of a memory
+ * @throws {RangeError} when there is not memory enough
+ */
+export function openMemories(
+  layoutOf: (limit: number) => Layout,
+  shared: boolean,
+  limit: number = MEMORY_LIMIT,
+): { layout: Layout; memories: LinearMemory[] } {
+  const first = layoutOf(limit);
+  let layout = first;
+  for (;;) {
+    try {
+      return { layout, memories: layout.memories.map(({ bytes }) => createMemory(bytes, shared)) };
+    } catch (error) {
+      const next = Math.floor((Math.max(...layout.memories.map(({ bytes }) => bytes)) * 2) / 3);
+      const smaller = error instanceof RangeError && next >= LEAST_MEMORY ? within(layoutOf, next) : undefined;
+      if (!smaller) throw error instanceof RangeError ? new RangeError(refusal(first), { cause: error }) : error;
+      layout = smaller;
+    }
+  }
+}
+
+// The layout within a limit, if there is one.
+function within(layoutOf: (limit: number) => Layout, limit: number): Layout | undefined {
+  try {
+    return layoutOf(limit);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function refusal({ bytes, weightBytes, cacheBytes }: Layout): string {
+  const [all, weights, cache] = [bytes, weightBytes, cacheBytes].map(megabytes);
+  return `model must fit the memory that this runtime gives: it needs ${all} MB, ${weights} MB for weights and ${cache} MB for the cache`;
+}
+
+/** Bytes of the smallest memories that are tried. */
+const LEAST_MEMORY = 128 << 20;
+
+/** Lays a model out in one memory, however large. */
+export function planWhole(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+  return layoutOf(architecture, [planMemory(architecture, weights, wholeOf(architecture), options)]);
+}
+
+/** Lays a model out in one memory in which its pieces take turns: whoever runs one loads it before. */
+export function planTurns(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+  const whole = wholeOf(architecture);
+  // Once with turns anywhere, to learn where all that stays ends.
+  const { bytes } = planMemory(architecture, weights, whole, options, 0);
+  return layoutOf(architecture, [planMemory(architecture, weights, whole, options, bytes)]);
+}
+
+function wholeOf({ layers }: Architecture): Portion {
+  return { begins: true, first: 0, end: layers.flat().length, ends: true };
+}
+
+function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[]): Layout {
+  const { layers } = architecture;
+  const endMemory = memories.findIndex(({ end }) => end);
+  const sum = (of: (memory: MemoryLayout) => number) => memories.reduce((total, memory) => total + of(memory), 0);
+  return {
+    state: {
+      ...memories[0].state,
+      ...memories[0].begin!,
+      ...memories[endMemory].end!,
+      endMemory,
+      memories: memories.map(({ state }) => state),
+      blocks: memories.flatMap(({ blocks }) => blocks),
+      layerOf: layers.flatMap((own, layer) => own.map(() => layer)),
+      memoryOf: memories.flatMap(({ blocks }, memory) => blocks.map(() => memory)),
+    },
+    memories,
+    bytes: sum(({ bytes }) => bytes),
+    weightBytes: sum(({ weightBytes }) => weightBytes),
+    cacheBytes: sum(({ cacheBytes }) => cacheBytes),
+  };
+}
+
+// The last of `low` to `high` that holds, if what holds for one holds for those before it; `low` where none does.
+function lastThat(holds: (value: number) => boolean, low: number, high: number): number {
+  let [first, last] = [low, high];
+  while (first < last) {
+    const middle = Math.ceil((first + last) / 2);
+    if (holds(middle)) first = middle;
+    else last = middle - 1;
+  }
+  return first;
+}
+
+function nameOf({ layers }: Architecture, block: number): string {
+  const named = layers.flatMap((blocks, layer) => blocks.map(({ kind }) => ({ layer, kind })));
+  const { layer, kind } = named[block];
+  return `layer ${layer}, ${kind},`;
+}
+
+function refuse(piece: string, bytes: number, limit: number): never {
+  throw new RangeError(`${piece} must fit ${megabytes(limit)} MB of linear memory: it needs ${megabytes(bytes)} MB`);
+}

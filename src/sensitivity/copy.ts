@@ -1,0 +1,81 @@
+// Tokens of a model that is too large to sample them itself: a quantized copy of it does. The copy is there before the measurement
+// and gone by then. The tokens are like those of the model, not the same, so the result's notes name the copy's grid.
+
+import type { Vocabulary } from '../families/architecture.ts';
+import { type LanguageModel, loadModel } from '../model/model.ts';
+import type { Folder } from '../source/source.ts';
+import { lendThreads, type Threads } from '../workers/threads.ts';
+import { type SensitivityProgress, stepsOf } from './progress.ts';
+import { TOGETHER } from './session.ts';
+import { type Sequence, type Step, sampledIds } from './tokens.ts';
+import { finite } from './work.ts';
+
+/** The grid of copies, embeddings and head included. */
+export const COPY = 't4';
+
+interface Sampling {
+  /** Those that are missing are sampled. */
+  readonly sequences: (Sequence | undefined)[];
+  readonly vocabulary: Vocabulary;
+  readonly tokens: number;
+  readonly seed: number;
+  /** The model's folder, for messages. */
+  readonly file: string;
+  readonly threads: Threads | undefined;
+  readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
+  readonly signal: AbortSignal | undefined;
+  /** Notes sampled ids, from sequence `first` on. */
+  record(first: number, ids: number[][]): void;
+}
+
+/** Samples the sequences that are missing, some together. */
+export async function sampleByCopy(folder: Folder, sampling: Sampling): Promise<void> {
+  const { sequences, vocabulary, tokens, seed, file, threads, onProgress, signal, record } = sampling;
+  const count = Math.min(TOGETHER, sequences.length);
+  const model = await loadModel(folder, {
+    ...{ context: tokens, cacheTokens: count * tokens },
+    ...(threads && { threads: lendThreads(threads) }),
+    ...(signal && { signal }),
+  });
+  try {
+    const missing = sequences.filter((sequence) => sequence === undefined).length;
+    const steps = stepsOf(missing * (tokens - 1), onProgress, signal);
+    for (let first = 0; first < sequences.length; ) {
+      let end = first;
+      while (end < sequences.length && end < first + count && sequences[end] === undefined) end++;
+      if (end === first) {
+        first++;
+        continue;
+      }
+      const ids = await together(model, end - first, tokens, (step) =>
+        finite(file, sampledIds(vocabulary, tokens, seed, first, end, step, steps)),
+      );
+      for (const [j, own] of ids.entries()) sequences[first + j] = { ids: own, targets: undefined };
+      record(first, ids);
+      first = end;
+    }
+  } finally {
+    await model.close();
+  }
+}
+
+// Gives `work` steps of `count` sequences.
+async function together<T>(
+  model: LanguageModel,
+  count: number,
+  tokens: number,
+  work: (step: Step) => Promise<T>,
+): Promise<T> {
+  const own = await Promise.all(Array.from({ length: count }, () => model.open({ capacity: tokens })));
+  const { vocabSize } = model.config;
+  const logits = new Float32Array(count * vocabSize);
+  try {
+    return await work(async (_, ids) => {
+      const rows = await Promise.all(own.map((sequence, j) => sequence.extend([ids[j]])));
+      for (const [j, row] of rows.entries()) logits.set(row, j * vocabSize);
+      return logits;
+    });
+  } finally {
+    for (const sequence of own) sequence.close();
+  }
+}

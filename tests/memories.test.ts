@@ -1,0 +1,162 @@
+// A model in several memories, and one whose pieces take turns in one: the same bits as in one memory.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { readArchitecture } from '../src/families/family.ts';
+import { load } from '../src/index.ts';
+import { planModel } from '../src/model/memories.ts';
+import { estimateMemory } from '../src/model/model.ts';
+import { openWeights } from '../src/model/weights.ts';
+import { measureSensitivity } from '../src/sensitivity/measure.ts';
+import { planSession } from '../src/sensitivity/session.ts';
+import type { Folder } from '../src/source/source.ts';
+import { loadAlone } from './alone.ts';
+import { sameBits } from './bits.ts';
+import { memoryOutput } from './checkpoints.ts';
+import { configs, modelFolder, randomFile, randomIds } from './models.ts';
+
+const test = suite('memories');
+const ids = randomIds(70, 361); // more than a batch
+const layouts = { rows: 96, cacheWidth: 2, threads: 1, integers: true };
+
+/** Memories that a model lies in, by the limit of one. */
+async function memoriesOf(folder: Folder) {
+  const read = await readArchitecture(folder);
+  const weights = await openWeights(await openCheckpoint(folder));
+  return (limit?: number) => planModel({ ...read, contextLength: 96 }, weights, layouts, limit).memories;
+}
+
+const messageOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => '',
+    ({ name, message }) => `${name}: ${message}`,
+  );
+
+/** The least limit that a model lies within. */
+function leastOf(fits: (limit: number) => unknown, most: number): number {
+  let [low, high] = [0, most];
+  while (high - low > 64) {
+    const middle = Math.floor((low + high) / 2);
+    try {
+      fits(middle);
+      high = middle;
+    } catch {
+      low = middle;
+    }
+  }
+  return high;
+}
+
+for (const [name, config] of Object.entries(configs)) {
+  for (const grid of [undefined, 't3', 'p2n16']) {
+    const weights = grid ?? 'plain weights';
+    test(`the same logits and hidden states from one memory and from several, of even and uneven sizes: ${name}, ${weights}`, async () => {
+      let folder: Folder = modelFolder(config, randomFile(config));
+      if (grid) {
+        const output = memoryOutput();
+        await (await load()).quantizeCheckpoint(folder, output, { grid, groupSize: 32, embeddings: grid });
+        folder = output.folder();
+      }
+      const memories = await memoriesOf(folder);
+      const [{ bytes }] = memories();
+      const least = leastOf(memories, bytes);
+      const whole = await loadAlone(folder, { context: 96 });
+      const logits = await whole.forward(ids, { logits: 'all' });
+      const hidden = await whole.hidden(ids);
+      const counts = [];
+      for (const memoryLimit of [bytes - 1, least]) {
+        counts.push(memories(memoryLimit).length);
+        const model = await loadAlone(folder, { context: 96, memoryLimit });
+        sameBits(await model.forward(ids, { logits: 'all' }), logits);
+        sameBits(await model.hidden(ids), hidden);
+        await model.close();
+      }
+      assert.ok(counts[0] >= 2 && counts[1] >= 3, String(counts));
+      await whole.close();
+    });
+  }
+
+  test(`the same sensitivities from a whole model and from pieces that take turns: ${name}`, async () => {
+    const folder = modelFolder(config, randomFile(config));
+    for (const source of ['model', 'random'] as const) {
+      const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
+      const sampled = source === 'model' ? 3 : 0;
+      const plan = (memoryLimit: number) => planSession(folder, { ...settings, sampled, threads: 1, memoryLimit });
+      const { bytes } = await plan(2 ** 31);
+      const turns = await plan(bytes - 1);
+      assert.ok(turns.takesTurns && turns.bytes < bytes);
+      const wanted = await measureSensitivity(folder, { ...settings, source, sequences: 3 });
+      const found = await measureSensitivity(folder, { ...settings, source, sequences: 3, memoryLimit: turns.bytes });
+      assert.equal(found, wanted);
+    }
+  });
+}
+
+test('where the runtime has no memory so large, the model lies in smaller ones; where it has none, sizes are told', async () => {
+  const folder = modelFolder(configs.llama, randomFile(configs.llama));
+  const wanted = await loadAlone(folder, { context: 96 });
+  // Two layers with 140 MB of cache each.
+  const { cache } = wanted.memory;
+  const options = { context: 96, cacheTokens: Math.floor((280e6 / cache) * 96) };
+  const logits = await wanted.forward(ids);
+  await wanted.close();
+  const { Memory } = WebAssembly;
+  const sizes: number[] = [];
+  const within = (pages: number) =>
+    class extends Memory {
+      constructor(descriptor: WebAssembly.MemoryDescriptor) {
+        sizes.push(descriptor.initial);
+        if (descriptor.initial > pages) throw new RangeError('could not allocate memory');
+        super(descriptor);
+      }
+    };
+  try {
+    WebAssembly.Memory = within(4000);
+    const model = await loadAlone(folder, options);
+    sameBits(await model.forward(ids), logits);
+    await model.close();
+    assert.ok(sizes[0] > 4000 && sizes.length >= 3, String(sizes));
+    WebAssembly.Memory = within(100);
+    assert.match(
+      await messageOf(loadAlone(folder, options)),
+      /^RangeError: model must fit the memory that this runtime gives: it needs 2\d\d MB, 1 MB for weights and 26\d MB/,
+    );
+  } finally {
+    WebAssembly.Memory = Memory;
+  }
+});
+
+test('estimateMemory() is what loadModel() takes', async () => {
+  const config = configs.qwen3;
+  const folder = modelFolder(config, randomFile(config));
+  for (const options of [{}, { context: 50, cacheTokens: 120, cache: 'f32' }, { activations: 'f32' }] as const) {
+    const { bytes, weights, cache, activations, memories } = await estimateMemory(folder, options);
+    const model = await loadAlone(folder, options);
+    assert.equal(model.memory, { bytes, weights, cache });
+    assert.is(weights + cache + activations, bytes);
+    assert.is(memories, 1);
+    await model.close();
+  }
+  assert.match(await messageOf(estimateMemory(folder, { context: 1e6 })), /context must be an integer from 1 to/);
+});
+
+test('a limit that nothing fits is refused, by the piece that exceeds it', async () => {
+  const config = configs.llama;
+  const folder = modelFolder(config, randomFile(config));
+  const [{ bytes }] = (await memoriesOf(folder))();
+  const model = await messageOf(loadAlone(folder, { context: 96, memoryLimit: bytes >> 1 }));
+  assert.match(model, /^RangeError: token embedding must fit \d+ MB of linear memory: it needs \d+ MB$/);
+  for (const memoryLimit of [0, 1.5, 2 ** 33]) {
+    assert.match(await messageOf(loadAlone(folder, { memoryLimit })), /^RangeError: memoryLimit must be an integer/);
+    assert.match(await messageOf(measureSensitivity(folder, { memoryLimit })), /^RangeError: memoryLimit must be an/);
+  }
+  const settings = { tokens: 20, sequences: 1, memoryLimit: 1 << 20 };
+  assert.match(await messageOf(measureSensitivity(folder, settings)), /largest matrix and workspace must fit 1 MB/);
+  assert.match(
+    await messageOf(measureSensitivity(folder, { ...settings, estimator: 'noise' })),
+    /the noise estimator runs the whole model/,
+  );
+});
+
+test.run();
