@@ -1,8 +1,8 @@
 """Tiny random checkpoints of every family, with the logits that transformers' own code computes of them in f64.
 
     python tests/families/make.py                      the goldens in tests/families/, and their list, index.ts
-    python tests/families/make.py --seed 7 --out DIR   others, of other sizes, for tests/families-random.test.ts
-    ... NAME NAME                                      of these families only
+    python tests/families/make.py --seed 7 8 --out DIR others, of other sizes, for tests/families-random.test.ts
+    python tests/families/make.py NAME NAME            of these families only, here and there
 
 A family is one function below: what config.json says, sizes and choices drawn from `r`. What all share stands in `common`. A checkpoint
 is a folder with config.json, model.safetensors and logits.safetensors: for each run, `ids.<context>` and `logits.<context>`, (ids,
@@ -144,8 +144,9 @@ def ernie4_5(r):
 @family
 def phi3(r):
     config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
-    turned = r.choice([1.0, 0.75, 0.5])
-    pairs = (int(config["hidden_size"] // config["num_attention_heads"] * turned) + 1) // 2
+    size = config["hidden_size"] // config["num_attention_heads"]
+    turned = r.choice([part for part in [1.0, 0.75, 0.5] if int(size * part) % 2 == 0])
+    pairs = int(size * turned) // 2
     longrope = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,
@@ -218,7 +219,9 @@ def olmo2(r):
 def olmo3(r):
     config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=9)
     kinds = r.kinds(config["num_hidden_layers"])
-    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": r.yarn(24, 5e5)}
+    full = r.yarn(24, 5e5)
+    full.pop("truncate", None)  # transformers 5.18 looks for it outside of the layers' own objects
+    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": full}
     return config | {"layer_types": kinds, "rope_parameters": ropes}
 
 
@@ -347,15 +350,17 @@ def write_index():
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--out", type=Path)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
-    for name in given.names or FAMILIES:
-        size = make(name, given.seed, (given.out or HERE) / name, small=given.out is None)
-        print(f"{name}: {size} bytes")
-        if given.out is None and size > 150_000:
-            sys.exit(f"{name} has more than 150 kB")
+    for seed in given.seed:
+        for name in given.names or FAMILIES:
+            folder = given.out / f"{name}-{seed}" if given.out else HERE / name
+            size = make(name, seed, folder, small=given.out is None)
+            print(f"{name}: {size} bytes")
+            if given.out is None and size > 150_000:
+                sys.exit(f"{name} has more than 150 kB")
     if given.out is None:
         write_index()
 
