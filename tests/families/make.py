@@ -254,15 +254,45 @@ def gemma3_text(r):
     return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
 
 
+def of_texts_and_images(architecture, text, vision_type):
+    """A larger model with this text model in it, and a vision tower that is left alone."""
+    text = text | {"model_type": text["architectures"][0].removesuffix("ForCausalLM").lower()}
+    del text["architectures"]
+    vision = {"model_type": vision_type, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14, "head_dim": 8}
+    return {
+        "architectures": [architecture],
+        "text_config": text,
+        "vision_config": vision,
+        "tie_word_embeddings": text["tie_word_embeddings"],
+        "image_token_index": text["vocab_size"] - 1,
+    }
+
+
+@family
+def gemma3(r):
+    content = of_texts_and_images("Gemma3ForConditionalGeneration", gemma3_text(r), "siglip_vision_model")
+    content["text_config"]["model_type"] = "gemma3_text"
+    return content | {"mm_tokens_per_image": 4, "boi_token_index": 4, "eoi_token_index": 5}
+
+
+@family
+def mistral3(r):
+    text = ministral3(r) if r.small or r.flag() else mistral(r)
+    return of_texts_and_images("Mistral3ForConditionalGeneration", text, "pixtral")
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
+    if "text_config" in config:
+        config["text_config"] = older(config["text_config"])
     rope = config.pop("rope_parameters", None)
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
     if rope and "full_attention" in rope:
         sliding, rope = rope["sliding_attention"], rope["full_attention"]
-        if config["model_type"].startswith("gemma3"):
+        if config["model_type"] == "gemma3_text":
             config["rope_local_base_freq"] = sliding["rope_theta"]
     if rope:
         config["rope_theta"] = rope.pop("rope_theta")
@@ -311,7 +341,7 @@ def make(name, seed, folder, small):
     folder.mkdir(parents=True)
     exact = copy.deepcopy(model).double()
     references = {}
-    vocabulary = config.get_text_config().vocab_size
+    vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
     for context in contexts(content):
         ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
