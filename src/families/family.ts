@@ -1,5 +1,6 @@
 // The families that are run, by their names: one entry here and one file of how the family reads its config.json.
 
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
@@ -51,21 +52,65 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 };
 
 /**
- * Reads a model's architecture from config.json; where there is a generation_config.json, its `eos_token_id` goes before.
+ * Reads a model's architecture from config.json; where there is a generation_config.json, its `eos_token_id` goes before. Of a model of
+ * texts and images it is the text model's, with the names that its tensors have in the checkpoint.
  * @throws {FormatError} when they are faulty
  * @throws {UnsupportedError} when the family, its activation, rope or quantization is not handled; names it
  */
 export async function readArchitecture(folder: Folder): Promise<Architecture> {
-  const architecture = architectureOf(await readConfig(folder));
+  const fields = await readConfig(folder);
+  const read = architectureOf(fields);
+  const architecture = textOf(fields) ? await named(read, folder) : read;
   const eos = (await readGenerationConfig(folder))?.ids('eos_token_id', architecture.vocabSize);
   return eos ? { ...architecture, eos } : architecture;
 }
 
 /** The architecture that the members of a config.json tell of. */
 export function architectureOf(fields: Fields): Architecture {
-  const { read } = familyOf(fields);
   checkMethod(fields);
-  return read(fields);
+  const text = textOf(fields);
+  if (!text) return familyOf(fields).read(fields);
+  checkMethod(text);
+  const architecture = FAMILIES[text.get('model_type') as string].read(text);
+  const ids = (key: string) => (text.has(key) ? undefined : fields.ids(key, architecture.vocabSize));
+  return {
+    ...architecture,
+    bos: ids('bos_token_id')?.[0] ?? architecture.bos,
+    eos: ids('eos_token_id') ?? architecture.eos,
+    tied: undefined, // releases disagree on whose flag counts: the checkpoint tells
+  };
+}
+
+// The members that tell of the text model, where there are others beside it.
+function textOf(fields: Fields): Fields | undefined {
+  const text = fields.object('text_config');
+  const type = text?.get('model_type');
+  return typeof type === 'string' && Object.hasOwn(FAMILIES, type) ? text : undefined;
+}
+
+/** What text models in larger ones have before the names of their tensors: of all, of the head. */
+const PREFIXES = [
+  ['model', 'lm_head'],
+  ['model.language_model', 'lm_head'],
+  ['language_model.model', 'language_model.lm_head'],
+] as const;
+
+async function named(architecture: Architecture, folder: Folder): Promise<Architecture> {
+  const { tensors } = await openCheckpoint(folder);
+  const isThere = (model: string) => tensors.some(({ name }) => name.startsWith(`${model}.embed_tokens.`));
+  const [model, head] = PREFIXES.find(([model]) => isThere(model)) ?? PREFIXES[1];
+  return renamed(architecture, (name) => name.replace(/^model(?=\.)/, model).replace(/^lm_head$/, head));
+}
+
+// Plain data with every `name` in it changed.
+function renamed<T>(value: T, rename: (name: string) => string): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((element) => renamed(element, rename)) as T;
+  const members = Object.entries(value).map(([key, member]) => [
+    key,
+    key === 'name' ? rename(member) : renamed(member, rename),
+  ]);
+  return Object.fromEntries(members);
 }
 
 function familyOf(fields: Fields): Family {

@@ -22,8 +22,9 @@ interface Norms {
 export interface Traits {
   readonly family: string;
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly feedForward?: boolean };
-  /** Of norms, where config.json does not say. */
+  /** Where config.json does not say. */
   readonly epsilon?: number;
+  readonly sizes?: Partial<Record<'heads' | 'kvHeads' | 'vocabulary' | 'positions' | 'bos' | 'eos', number>>;
   /** Elements of a head where config.json does not say; else dim / heads. */
   readonly headDim?: number;
   /** For each layer the positions that a token sees, itself among them; 0 for all. */
@@ -67,10 +68,10 @@ export function llama(fields: Fields): Architecture {
 
 /** A decoder of Llama's shape and tensor names. */
 export function likeLlama(fields: Fields, traits: Traits): Architecture {
+  const { multipliers = {}, logitCap = 0, sizes = {} } = traits;
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary);
+  const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary, sizes.vocabulary);
   const epsilon = fields.number('rms_norm_eps', 0, 1, traits.epsilon ?? 1e-6);
-  const { multipliers = {}, logitCap = 0 } = traits;
   const attention = attentionsOf(fields, dim, traits);
   const feedForward = feedForwardsOf(fields, dim, traits);
 
@@ -81,9 +82,9 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
   return {
     family: traits.family,
     vocabSize,
-    contextLength: fields.integer('max_position_embeddings', 1, LIMITS.positions),
-    bos: fields.ids('bos_token_id', vocabSize)?.[0],
-    eos: fields.ids('eos_token_id', vocabSize) ?? [],
+    contextLength: fields.integer('max_position_embeddings', 1, LIMITS.positions, sizes.positions),
+    bos: fields.ids('bos_token_id', vocabSize)?.[0] ?? sizes.bos,
+    eos: fields.ids('eos_token_id', vocabSize) ?? (sizes.eos === undefined ? [] : [sizes.eos]),
     ...{ dim, epsilon, layers },
     embedding: { name: 'model.embed_tokens', rows: vocabSize, cols: dim, bias: false },
     embeddingScale: multipliers.embedding ?? 1,
@@ -102,9 +103,9 @@ function normOf(path: string, name: string | undefined, { normPlus = 0 }: Traits
 
 // Attention of a layer, from what all layers share.
 function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: number, path: string) => AttentionSpec {
-  const { biases = {}, fused = {}, queryKeyNorms: own, multipliers = {} } = traits;
-  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads);
-  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, heads);
+  const { biases = {}, fused = {}, queryKeyNorms: own, multipliers = {}, sizes = {} } = traits;
+  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads, sizes.heads);
+  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, sizes.kvHeads ?? heads);
   if (heads % kvHeads !== 0) {
     fields.fail(`num_attention_heads must be a multiple of num_key_value_heads: got ${heads} and ${kvHeads}`);
   }

@@ -1,8 +1,8 @@
 """Tiny random checkpoints of every family, with the logits that transformers' own code computes of them in f64.
 
     python tests/families/make.py                      the goldens in tests/families/, and their list, index.ts
-    python tests/families/make.py --seed 7 --out DIR   others, of other sizes, for tests/families-random.test.ts
-    ... NAME NAME                                      of these families only
+    python tests/families/make.py --seed 7 8 --out DIR others, of other sizes, for tests/families-random.test.ts
+    python tests/families/make.py NAME NAME            of these families only, here and there
 
 A family is one function below: what config.json says, sizes and choices drawn from `r`. What all share stands in `common`. A checkpoint
 is a folder with config.json, model.safetensors and logits.safetensors: for each run, `ids.<context>` and `logits.<context>`, (ids,
@@ -109,6 +109,11 @@ class Draw(random.Random):
             yarn |= {"truncate": False}
         return yarn
 
+    def latent_scaling(self):
+        rope = self.choice([self.yarn(self.choice([16, 24])), {"rope_type": "default", "rope_theta": 1e4}])
+        rope.pop("truncate", None)
+        return rope
+
     def kinds(self, layers):
         return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
 
@@ -144,8 +149,9 @@ def ernie4_5(r):
 @family
 def phi3(r):
     config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
-    turned = r.choice([1.0, 0.75, 0.5])
-    pairs = (int(config["hidden_size"] // config["num_attention_heads"] * turned) + 1) // 2
+    size = config["hidden_size"] // config["num_attention_heads"]
+    turned = r.choice([part for part in [1.0, 0.75, 0.5] if int(size * part) % 2 == 0])
+    pairs = int(size * turned) // 2
     longrope = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,
@@ -218,37 +224,10 @@ def olmo2(r):
 def olmo3(r):
     config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=9)
     kinds = r.kinds(config["num_hidden_layers"])
-    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": r.yarn(24, 5e5)}
+    full = r.yarn(24, 5e5)
+    full.pop("truncate", None)  # transformers 5.18 looks for it outside of the layers' own objects
+    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": full}
     return config | {"layer_types": kinds, "rope_parameters": ropes}
-
-
-@family
-def gemma2(r):
-    return r.common(
-        "Gemma2ForCausalLM",
-        multiple=True,
-        hidden_activation="gelu_pytorch_tanh",
-        query_pre_attn_scalar=r.choice([10, 24]),
-        sliding_window=9,
-        attention_bias=r.flag(),
-        attn_logit_softcapping=r.choice([2.0, 50.0, None]),
-        final_logit_softcapping=r.choice([3.0, 30.0]),
-    )
-
-
-@family
-def gemma3_text(r):
-    config = r.common(
-        "Gemma3ForCausalLM",
-        multiple=True,
-        hidden_activation="gelu_pytorch_tanh",
-        query_pre_attn_scalar=r.choice([10, 24]),
-        sliding_window=9,
-        attention_bias=r.flag(),
-    )
-    full = r.choice([{"rope_type": "linear", "factor": 8.0}, {"rope_type": "default"}])
-    ropes = {"full_attention": full | {"rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
-    return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
 
 
 def groups(r, experts):
@@ -288,8 +267,8 @@ def qwen3_moe(r):
     return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": 9}])
 
 
-def deepseek_moe(r, experts=None):
-    experts = experts or (r.choice([4, 6, 8]) if r.small else 2 * r.randint(2, 16))
+def deepseek_moe(r):
+    experts = r.choice([4, 6, 8]) if r.small else 2 * r.randint(2, 16)
     group, taken = groups(r, experts)
     return {
         "n_routed_experts": experts,
@@ -312,15 +291,100 @@ def glm4_moe(r):
     return config | deepseek_moe(r)
 
 
+def latent(r, architecture):
+    """DeepSeek's attention: heads of their own sizes, and latents in place of keys and values."""
+    config = r.common(architecture, head_dim=False, attention_bias=r.flag(), rope_parameters=r.latent_scaling())
+    return config | {
+        "num_key_value_heads": config["num_attention_heads"],
+        "kv_lora_rank": r.randint(7, 14) if r.small else r.randint(5, 70),
+        "q_lora_rank": r.choice([None, r.randint(9, 20)]),
+        "qk_rope_head_dim": r.even(4, 8) if r.small else r.even(2, 24),
+        "qk_nope_head_dim": r.randint(5, 9) if r.small else r.randint(3, 40),
+        "v_head_dim": r.randint(5, 9) if r.small else r.randint(3, 40),
+    }
+
+
+@family
+def deepseek_v2(r):
+    limited = {"topk_method": "group_limited_greedy"}
+    greedy = {"topk_method": "greedy", "n_group": None, "topk_group": None}
+    config = latent(r, "DeepseekV2ForCausalLM") | deepseek_moe(r)
+    return config | {"norm_topk_prob": False} | (greedy if r.flag() else limited)
+
+
+@family
+def deepseek_v3(r):
+    return latent(r, "DeepseekV3ForCausalLM") | deepseek_moe(r) | {"rope_interleave": not r.flag()}
+
+
+@family
+def gemma2(r):
+    return r.common(
+        "Gemma2ForCausalLM",
+        multiple=True,
+        hidden_activation="gelu_pytorch_tanh",
+        query_pre_attn_scalar=r.choice([10, 24]),
+        sliding_window=9,
+        attention_bias=r.flag(),
+        attn_logit_softcapping=r.choice([2.0, 50.0, None]),
+        final_logit_softcapping=r.choice([3.0, 30.0]),
+    )
+
+
+@family
+def gemma3_text(r):
+    config = r.common(
+        "Gemma3ForCausalLM",
+        multiple=True,
+        hidden_activation="gelu_pytorch_tanh",
+        query_pre_attn_scalar=r.choice([10, 24]),
+        sliding_window=9,
+        attention_bias=r.flag(),
+    )
+    full = r.choice([{"rope_type": "linear", "factor": 8.0}, {"rope_type": "default"}])
+    ropes = {"full_attention": full | {"rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
+
+
+def of_texts_and_images(architecture, text, vision_type):
+    """A larger model with this text model in it, and a vision tower that is left alone."""
+    text = text | {"model_type": text["architectures"][0].removesuffix("ForCausalLM").lower()}
+    del text["architectures"]
+    vision = {"model_type": vision_type, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14, "head_dim": 8}
+    return {
+        "architectures": [architecture],
+        "text_config": text,
+        "vision_config": vision,
+        "tie_word_embeddings": text["tie_word_embeddings"],
+        "image_token_index": text["vocab_size"] - 1,
+    }
+
+
+@family
+def gemma3(r):
+    content = of_texts_and_images("Gemma3ForConditionalGeneration", gemma3_text(r), "siglip_vision_model")
+    content["text_config"]["model_type"] = "gemma3_text"
+    return content | {"mm_tokens_per_image": 4, "boi_token_index": 4, "eoi_token_index": 5}
+
+
+@family
+def mistral3(r):
+    text = ministral3(r) if r.small or r.flag() else mistral(r)
+    return of_texts_and_images("Mistral3ForConditionalGeneration", text, "pixtral")
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
+    if "text_config" in config:
+        config["text_config"] = older(config["text_config"])
     rope = config.pop("rope_parameters", None)
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
     if rope and "full_attention" in rope:
         sliding, rope = rope["sliding_attention"], rope["full_attention"]
-        if config["model_type"].startswith("gemma3"):
+        if config["model_type"] == "gemma3_text":
             config["rope_local_base_freq"] = sliding["rope_theta"]
     if rope:
         config["rope_theta"] = rope.pop("rope_theta")
@@ -371,7 +435,7 @@ def make(name, seed, folder, small):
     folder.mkdir(parents=True)
     exact = copy.deepcopy(model).double()
     references = {}
-    vocabulary = config.get_text_config().vocab_size
+    vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
     for context in contexts(content):
         ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
@@ -413,15 +477,17 @@ def write_index():
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--out", type=Path)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
-    for name in given.names or FAMILIES:
-        size = make(name, given.seed, (given.out or HERE) / name, small=given.out is None)
-        print(f"{name}: {size} bytes")
-        if given.out is None and size > 150_000:
-            sys.exit(f"{name} has more than 150 kB")
+    for seed in given.seed:
+        for name in given.names or FAMILIES:
+            folder = given.out / f"{name}-{seed}" if given.out else HERE / name
+            size = make(name, seed, folder, small=given.out is None)
+            print(f"{name}: {size} bytes")
+            if given.out is None and size > 150_000:
+                sys.exit(f"{name} has more than 150 kB")
     if given.out is None:
         write_index()
 
