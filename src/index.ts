@@ -26,7 +26,7 @@ export {
 } from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { LoadProgress } from './model/load.ts';
-export type { ModelOptions } from './model/model.ts';
+export type { ModelMemory, ModelOptions } from './model/model.ts';
 export type { CheckpointOptions, OpenCheckpoint, QuantizeReport, RunOptions, Verification } from './open.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';

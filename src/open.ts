@@ -27,7 +27,7 @@ import { type BudgetOptions, offerOf, planningOptions, type TensorOptions, wante
 import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
-import type { ModelOptions } from './model/model.ts';
+import type { ModelMemory, ModelOptions } from './model/model.ts';
 import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
@@ -158,6 +158,8 @@ export interface OpenCheckpoint {
    * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
    */
   run(options?: ModelOptions): Promise<Model>;
+  /** What `run` would take of memory with the same options; reads no weights. */
+  runMemory(options?: ModelOptions): Promise<ModelMemory>;
   /**
    * Measures what a unit of relative error t² in each linear weight costs, for `planBits` to choose grids by.
    * @throws {UnsupportedError} when it is quantized, or its family is not handled
@@ -285,6 +287,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     },
 
     run: async (options) => (await import('./decoder.ts')).loadModel(folder, options),
+    runMemory: async (options) => (await import('./decoder.ts')).estimateMemory(folder, options),
     sensitivity: async (options) => (await import('./decoder.ts')).measureSensitivity(folder, options),
     sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
   };

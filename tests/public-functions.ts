@@ -39,7 +39,7 @@ const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 's
 const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onToken'];
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
-const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal'];
+const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit'];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */
 export const MODULES: Readonly<Record<string, object>> = {
@@ -255,12 +255,25 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [object]) => closing(checkpoint.run(...args)),
       { options: loading },
     ],
+    ['checkpoint.runMemory', 'options', () => [{}], checkpoint.runMemory, { options: loading }],
     [
       'checkpoint.sensitivity',
       'options',
       () => [{ sequences: 1, tokens: 4 }],
       checkpoint.sensitivity,
-      { options: [...measuring, 'name', 'onLoad', 'onProgress', 'signal', 'partial', 'onPartial'] },
+      {
+        options: [
+          ...measuring,
+          'name',
+          'onLoad',
+          'onProgress',
+          'signal',
+          'partial',
+          'onPartial',
+          'memoryLimit',
+          'copy',
+        ],
+      },
     ],
     [
       'checkpoint.sensitivityCost',
@@ -281,7 +294,19 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'input options',
       () => [folder, { sequences: 1, tokens: 4 }],
       higgs.measureSensitivity,
-      { options: [...measuring, 'name', 'onLoad', 'onProgress', 'signal', 'partial', 'onPartial'] },
+      {
+        options: [
+          ...measuring,
+          'name',
+          'onLoad',
+          'onProgress',
+          'signal',
+          'partial',
+          'onPartial',
+          'memoryLimit',
+          'copy',
+        ],
+      },
     ],
     [
       'higgs.estimateSensitivity',
@@ -297,6 +322,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [core.Folder]) => closing(decoder.loadModel(...args)),
       { options: loading },
     ],
+    ['estimateMemory', 'input options', () => [folder, {}], decoder.estimateMemory, { options: loading }],
     [
       'measureSensitivity',
       'input options',

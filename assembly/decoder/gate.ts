@@ -72,6 +72,15 @@ export function scale(x: usize, factor: f32, count: usize): void {
   for (; count > 0; count--, x += 4) store<f32>(x, load<f32>(x) * factor);
 }
 
+/** 1 / (1 + e^-x), `count` f32, in place; they are read up to the next multiple of four. */
+export function sigmoid(x: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  for (; count > 0; x += 16) {
+    storeUpTo4(x, f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(v128.load(x))))), count);
+    count -= min<usize>(count, 4);
+  }
+}
+
 /** cap · tanh(x / cap), `count` f32, in place; they are read up to the next multiple of four. */
 export function softCap(x: usize, cap: f32, count: usize): void {
   const caps = f32x4.splat(cap);

@@ -8,6 +8,15 @@ export interface LinearSpec {
   readonly rows: number;
   readonly cols: number;
   readonly bias: boolean;
+  /** Its name in files that name it otherwise. */
+  readonly alias?: string;
+  /** Where it stands in files that stack experts: rows from `first` on of a tensor of all. */
+  readonly stack?: { readonly name: string; readonly shape: readonly [number, number, number]; readonly first: number };
+}
+
+/** A tensor that is no weight. */
+export interface TensorSpec {
+  readonly name: string;
 }
 
 /** A norm: its tensor, and what is added to every weight of it, 1 where checkpoints hold w - 1. */
@@ -40,7 +49,7 @@ export interface AttentionTraits {
   /** Queries from position `original` on are multiplied by 1 + beta · ln(1 + ⌊position / original⌋). */
   readonly temperature: { readonly beta: number; readonly original: number } | undefined;
   /** Whether the weight of queries has a gate behind each head: what the head mixes is multiplied by its sigmoid. */
-  readonly gated?: boolean;
+  readonly gated?: boolean | undefined;
 }
 
 /** Norms of queries and keys: of each head before rope or after it, or of all heads of a token as one vector, before rope. */
@@ -58,7 +67,7 @@ export interface AttentionSpec extends AttentionTraits, BranchSpec {
   readonly queryKeyNorms: QueryKeyNorms | undefined;
   readonly rope: Rope | undefined;
   /** Tensor of a score for each head that takes its part of the softmax, and no value. */
-  readonly sinks?: string | undefined;
+  readonly sinks?: TensorSpec | undefined;
 }
 
 /** What gates are put through; gelu in its tanh form. */
@@ -110,14 +119,53 @@ export interface DeltaSpec extends DeltaTraits, BranchSpec {
   readonly inputs: readonly LinearSpec[];
   readonly kernel: KernelSpec;
   /** Tensors, (valueHeads): logarithms of the rates of decay, and what is added to decays. */
-  readonly rates: string;
-  readonly bias: string;
+  readonly rates: TensorSpec;
+  readonly bias: TensorSpec;
   /** The norm of each head of the output. */
   readonly headNorm: NormSpec;
 }
 
+/** Which experts a token goes to, and with what weights: assembly/decoder/route.ts has the formula. */
+export interface Routing {
+  /** Whether scores are 1 / (1 + e^-z) of the logits, not their softmax. */
+  readonly sigmoid: boolean;
+  /** Experts of a token. */
+  readonly top: number;
+  /** Groups of experts, and those of them that a token's experts are in. */
+  readonly groups: number;
+  readonly taken: number;
+  /** Whether a group counts as the sum of its two largest scores, not as its largest. */
+  readonly two: boolean;
+  /** Whether weights are divided by their sum. */
+  readonly normalize: boolean;
+  /** Weights are multiplied by it. */
+  readonly factor: number;
+}
+
+/** A gated feed-forward network: down(f(gate x) ∘ up x). */
+export interface ExpertSpec {
+  readonly gate: LinearSpec;
+  readonly up: LinearSpec;
+  readonly down: LinearSpec;
+}
+
+export interface ExpertsSpec {
+  readonly kind: 'experts';
+  /** Norm of the residual stream before it, if there is one. */
+  readonly norm: NormSpec | undefined;
+  readonly router: LinearSpec;
+  /** The tensor of what is added to scores where experts are chosen, (experts). */
+  readonly correction: string | undefined;
+  readonly routing: Routing;
+  readonly experts: readonly ExpertSpec[];
+  /** The expert that all tokens go to, if there is one; and the weight of its gate, (1, dim), where it has one. */
+  readonly shared: ExpertSpec | undefined;
+  readonly sharedGate: LinearSpec | undefined;
+  readonly activation: Activation;
+}
+
 /** A residual block, x += f(x). */
-export type BlockSpec = AttentionSpec | ConvolutionSpec | DeltaSpec | FeedForwardSpec;
+export type BlockSpec = AttentionSpec | ConvolutionSpec | DeltaSpec | ExpertsSpec | FeedForwardSpec;
 
 /** What a model's configuration says of its ids. */
 export interface Vocabulary {

@@ -118,7 +118,7 @@ function scalingOf(
   // A dynamic scaling leaves positions that the model was made for as they are, and there are no others here.
   if (type === 'default' || type === 'dynamic') return plain({ type: 'default' });
   if (type === 'linear') return plain({ type, factor: own.number('factor', 1, 1e6) });
-  const most = fields.integer('max_position_embeddings', 1, LIMITS.positions);
+  const most = fields.integer('max_position_embeddings', 1, LIMITS.positions, 1 << 17);
   const told = fields.has('original_max_position_embeddings') || traits.original ? fields : own;
   const original = told.integer('original_max_position_embeddings', 1, LIMITS.positions, traits.original ?? most);
   if (type === 'yarn') return yarnOf(own, rope, original, most);

@@ -19,7 +19,7 @@ export interface Seat {
 /** A thread's seats in all memories. @param kernels its own, by memory */
 export function seatsOf(thread: Thread, kernels: readonly DecoderExports[], memories: readonly LinearMemory[]): Seat[] {
   return memories.map(({ buffer }, i) => ({
-    thread: { ...thread, kernels: kernels[i] },
+    thread: { ...thread, kernels: kernels[i], ints: new Int32Array(buffer) },
     floats: new Float32Array(buffer),
   }));
 }

@@ -8,7 +8,7 @@ import { type Grid, isTrellis } from '../grids/grid.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
-import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
+import { type Block, planBlock } from './blocks/blocks.ts';
 import { cacheBytes, planCache } from './cache.ts';
 import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
 import { segmentBytes } from './pass.ts';
@@ -24,12 +24,15 @@ const BATCH = 64;
 const SCORE_BYTES = 1 << 20;
 /** Bytes of logits that are computed at once; at least one token's. */
 const LOGIT_BYTES = 8 << 20;
+/** What products with transposed weights work in. */
+const TRANSPOSED_BYTES = 64 * 64 * 4;
 /** Where a block of a checkpoint is checked before it is stored. */
 const STAGING_BYTES = 4 << 20;
 
 /** A tensor to be loaded, and where to. */
 export type Load =
-  | { readonly tensor: WeightTensor; readonly linear: Linear }
+  /** The tensor's rows from `first` on; those of one tensor follow one another. */
+  | { readonly tensor: WeightTensor; readonly linear: Linear; readonly first: number }
   /** `plus` is added to every element. */
   | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
@@ -102,6 +105,7 @@ export function planMemory(
   const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
+  const linears: Linear[] = [];
   const pieces: Load[][] = [];
   let weightBytes = 0;
   let turn = regions(turns);
@@ -129,13 +133,17 @@ export function planMemory(
     return address;
   }
   const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, [length], spec.plus) : 0);
-  function linear(spec: LinearSpec, input: number): Linear {
-    const { name, rows, cols } = spec;
-    const tensor = weights.matrix(`${name}.weight`, rows, cols);
+  function linear(spec: LinearSpec, input: number, perToken = 1): Linear {
+    const { rows, cols, stack } = spec;
+    const isThere = weights.has(`${spec.name}.weight`);
+    const isStacked = !isThere && stack !== undefined && weights.has(stack.name);
+    const name = !isThere && spec.alias !== undefined && weights.has(`${spec.alias}.weight`) ? spec.alias : spec.name;
+    const tensor = isStacked ? weights.stack(stack.name, stack.shape) : weights.matrix(`${name}.weight`, rows, cols);
     if (!spec.bias) weights.refuse(`${name}.bias`);
     const bias = spec.bias ? vector(`${name}.bias`, [rows]) : 0;
-    const planned = planLinear(tensor, spec, bias, input, planner);
-    pieces.at(-1)!.push({ tensor, linear: planned });
+    const planned = planLinear(tensor, isStacked ? stack.name : `${name}.weight`, spec, bias, input, perToken, planner);
+    linears.push(planned);
+    pieces.at(-1)!.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;
   }
 
@@ -153,6 +161,7 @@ export function planMemory(
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
+    vector: (name, length) => vector(name, [length]),
     tensor: vector,
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
     cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
@@ -193,10 +202,9 @@ export function planMemory(
 
   const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
-  const linears = [begin?.embedding, end?.head, ...blocks.flatMap(weightsOf)].filter((own) => own !== undefined);
   const scratchBytes = linears.reduce(
     (most, linear) => Math.max(most, scratchBytesOf(linear, batch)),
-    attentionScratch,
+    Math.max(attentionScratch, TRANSPOSED_BYTES),
   );
   const staging = size();
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
@@ -256,7 +264,7 @@ function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, in
       }
       return entry.address;
     },
-    rotated(from, cols, groupSize, seed) {
+    rotated(from, cols, groupSize, seed, perToken) {
       const key = `${from} ${groupSize} ${seed}`;
       let rotation = rotations.get(key);
       if (!rotation) {
@@ -264,8 +272,8 @@ function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, in
         rotation = {
           ...{ from, cols, groupSize, integerBytes },
           masks: planner.masksOf(seed, cols),
-          to: reserve(batch * cols * 4 + READ_BEHIND),
-          integers: integers ? reserve(batch * integerBytes) : 0,
+          to: reserve(batch * perToken * cols * 4 + READ_BEHIND),
+          integers: integers ? reserve(batch * perToken * integerBytes) : 0,
         };
         rotations.set(key, rotation);
       }

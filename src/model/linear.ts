@@ -76,22 +76,28 @@ export interface Planner {
   tableOf(grid: Grid): { readonly table: number; readonly integers: number };
   /** Masks of random signs for at least so many columns. */
   masksOf(seed: number | null, cols: number): number;
-  /** How `from`, (vectors, cols), is rotated, and where it then is. */
-  rotated(from: number, cols: number, groupSize: number, seed: number | null): Rotation;
+  /** How `from`, (vectors, cols), is rotated, and where it then is. @param perToken vectors of a token */
+  rotated(from: number, cols: number, groupSize: number, seed: number | null, perToken: number): Rotation;
 }
 
 /** The tensors of a weight: two if it is quantized. */
 export type WeightTensor = { quantized: StoredTensor } | { plain: CheckpointTensor };
 
-/** Plans a weight that is applied to the activations at `input`. @param bias address of its bias, 0 for none */
+/**
+ * Plans a weight that is applied to the activations at `input`.
+ * @param name of its tensor
+ * @param bias address of its bias, 0 for none
+ * @param perToken activations of a token
+ */
 export function planLinear(
   tensor: WeightTensor,
-  { name: path, rows, cols }: LinearSpec,
+  name: string,
+  { rows, cols }: LinearSpec,
   bias: number,
   input: number,
+  perToken: number,
   planner: Planner,
 ): Linear {
-  const name = `${path}.weight`;
   if ('plain' in tensor) {
     const dtype = tensor.plain.dtype as DenseDtype;
     const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
@@ -101,7 +107,7 @@ export function planLinear(
   const { grid, groupSize, seed } = tensor.quantized.scheme;
   const rowBytes = bytesPerRow(cols, grid);
   const scaleBytes = groupsPerRow(cols, groupSize) * 2;
-  const rotation = planner.rotated(input, cols, groupSize, seed);
+  const rotation = planner.rotated(input, cols, groupSize, seed, perToken);
   const tables = planner.tableOf(grid);
   const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
   return {

@@ -63,9 +63,10 @@ export async function openLoader(
   weights: Weights,
   { onProgress, signal }: LoadOptions,
 ): Promise<Loader> {
-  const tensors = places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf);
-  const bytes = tensors.reduce((sum, { start, end }) => sum + end - start, 0);
+  const tensors = new Set(places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf));
+  const bytes = [...tensors].reduce((sum, { start, end }) => sum + end - start, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
+  const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
   const noted = weights.checked ? await notedChecksums(weights, places[0]) : undefined;
 
   // Bytes `start` to `end` of a tensor to an address; the checksum goes on from `crc`.
@@ -103,7 +104,7 @@ export async function openLoader(
     for (let i = 0; i < count; i++) values[i] += plus;
   }
 
-  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[]): Promise<void> {
+  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
     const { kernels, buffer } = place;
     const { staging, room } = stagingOf(place);
     const memory = new Uint8Array(buffer);
@@ -115,16 +116,21 @@ export async function openLoader(
     const scratch = staging + rest + MARGIN;
     const apart = banded ? 4 : 1;
     const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
-    let [crc, scalesCrc] = [0, 0];
+    let [crc, scalesCrc] = parts.map(({ name }) => (start === 0 ? 0 : begun.get(name)!));
     for (let first = 0; first < rows; first += step) {
       const end = Math.min(rows, first + step);
       const scales = staging + (end - first) * rowBytes + MARGIN;
-      crc = await read(place, parts[0], first * rowBytes, end * rowBytes, staging, crc);
-      if (parts[1]) scalesCrc = await read(place, parts[1], first * scaleBytes, end * scaleBytes, scales, scalesCrc);
+      const [from, to] = [start + first, start + end];
+      crc = await read(place, parts[0], from * rowBytes, to * rowBytes, staging, crc);
+      if (parts[1]) scalesCrc = await read(place, parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
       storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
     }
-    check(parts[0], crc);
-    if (parts[1]) check(parts[1], scalesCrc);
+    for (const [i, part] of parts.entries()) {
+      const crcOfPart = i === 0 ? crc : scalesCrc;
+      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.end - part.start;
+      if (isWhole) check(part, crcOfPart);
+      else begun.set(part.name, crcOfPart);
+    }
   }
 
   return {
@@ -133,7 +139,7 @@ export async function openLoader(
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
         if ('vector' in load) await fillVector(place, load.vector, load.address, load.plus);
-        else await fillLinear(place, load.linear, partsOf(load.tensor));
+        else await fillLinear(place, load.linear, partsOf(load.tensor), load.first);
       }
     },
   };

@@ -118,6 +118,8 @@ export interface ModelMemory {
   readonly cache: number;
   /** Activations, tables, what threads work in. */
   readonly activations: number;
+  /** Weights of its matrices, quantized or not. */
+  readonly parameters: number;
   /** Memories that it lies in. */
   readonly memories: number;
   /** Most tokens of a text, and tokens that the cache has room for. */
@@ -133,7 +135,10 @@ export async function estimateMemory(from: Folder, given: ModelOptions = {}): Pr
   const options = modelOptions('options', given);
   const { layoutOf, context, cacheTokens } = await planLoading(givenFolder('input', from), options, threadsOf(options));
   const { bytes, weightBytes, cacheBytes, memories } = layoutOf(options.memoryLimit);
+  const loads = memories.flatMap(({ pieces }) => pieces.flat());
+  const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
   return {
+    parameters: sizes.reduce((sum, size) => sum + size, 0),
     ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
     ...{ memories: memories.length, context, cacheTokens },
   };

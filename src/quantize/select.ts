@@ -35,6 +35,9 @@ const HEAD = /(^|\.)(lm_head|embed_out|output)\.weight$/;
 const OTHER_EMBEDDING = /(embed|(^|\.)wpe\.|relative_attention_bias|(^|\.)pos_)/i;
 const ROUTER = /(^|\.)(gate|router|shared_expert_gate)\.weight$|(^|\.)router\./;
 const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])/;
+// Parts of larger models that read or draw images and sounds: small beside the text model, and spoilt first.
+const OTHER_PART =
+  /(^|\.)(vision_\w+|visual|image_\w+|audio_\w+|speech_\w+|multi_modal_projector|mm_projector|patch_merger|embed_(vision|audio))\./;
 // Factors of another tensor: quantized along with it or not at all, whatever `include` matches.
 const FACTORS = /(^|[._])(q?scales?|scale_inv|qzeros|zeros|zero_point|absmax)$/;
 const EXPERTS = /(^|[._])experts?([._]|$)/;
@@ -82,6 +85,7 @@ export function choose(tensor: TensorInfo, selection: Selection): Choice {
 
 function notLinear(name: string, rank: number): string | undefined {
   if (HEAD.test(name)) return 'output head';
+  if (OTHER_PART.test(name)) return 'not of the text model';
   if (TOKEN_EMBEDDING.test(name) || OTHER_EMBEDDING.test(name)) return 'embedding';
   if (ROUTER.test(name)) return 'router';
   if (NOT_LINEAR.test(name)) return 'not a linear weight';

@@ -49,6 +49,11 @@ export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   });
 }
 
+/** 1 / (1 + e^-x). */
+export function sigmoid(x: Float32Array): Float32Array {
+  return x.map((value) => f(1 / f(1 + exp(-value))));
+}
+
 /** x / (1 + e^-gate). */
 export function sigmoidTimes(x: Float32Array, gate: Float32Array): Float32Array {
   return x.map((value, i) => f(value / f(1 + exp(-gate[i]))));

@@ -1,7 +1,6 @@
 // Scalar twin of assembly/decoder/route.ts: one token.
 
-import { softmax } from './decoder.ts';
-import { exp } from './math.ts';
+import { sigmoid as logistic, softmax } from './decoder.ts';
 
 const f = Math.fround;
 
@@ -21,7 +20,7 @@ export interface RouteOptions {
 /** The experts that a token goes to, ascending, and their weights. */
 export function route(logits: Float32Array, options: RouteOptions): { chosen: number[]; weights: number[] } {
   const { correction, sigmoid, groups, taken, two, top, normalize, factor } = options;
-  const scores = sigmoid ? logits.map((z) => f(1 / f(1 + exp(-z)))) : softmax(logits);
+  const scores = sigmoid ? logistic(logits) : softmax(logits);
   const choice = scores.map((score, e) => f(score + (correction?.[e] ?? 0)));
   const size = logits.length / groups;
   // Indices by value, of equals the lower one first.

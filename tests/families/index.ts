@@ -6,6 +6,9 @@ import ernie4_5Model from './ernie4_5/model.safetensors';
 import gemma2Config from './gemma2/config.json';
 import gemma2Logits from './gemma2/logits.safetensors';
 import gemma2Model from './gemma2/model.safetensors';
+import gemma3Config from './gemma3/config.json';
+import gemma3Logits from './gemma3/logits.safetensors';
+import gemma3Model from './gemma3/model.safetensors';
 import gemma3_textConfig from './gemma3_text/config.json';
 import gemma3_textLogits from './gemma3_text/logits.safetensors';
 import gemma3_textModel from './gemma3_text/model.safetensors';
@@ -30,6 +33,9 @@ import ministral3Model from './ministral3/model.safetensors';
 import mistralConfig from './mistral/config.json';
 import mistralLogits from './mistral/logits.safetensors';
 import mistralModel from './mistral/model.safetensors';
+import mistral3Config from './mistral3/config.json';
+import mistral3Logits from './mistral3/logits.safetensors';
+import mistral3Model from './mistral3/model.safetensors';
 import olmo2Config from './olmo2/config.json';
 import olmo2Logits from './olmo2/logits.safetensors';
 import olmo2Model from './olmo2/model.safetensors';
@@ -59,6 +65,7 @@ interface Files {
 export const families: Readonly<Record<string, Files>> = {
   ernie4_5: { config: ernie4_5Config, model: ernie4_5Model, logits: ernie4_5Logits },
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
+  gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },
   gemma3_text: { config: gemma3_textConfig, model: gemma3_textModel, logits: gemma3_textLogits },
   glm: { config: glmConfig, model: glmModel, logits: glmLogits },
   glm4: { config: glm4Config, model: glm4Model, logits: glm4Logits },
@@ -67,6 +74,7 @@ export const families: Readonly<Record<string, Files>> = {
   llama: { config: llamaConfig, model: llamaModel, logits: llamaLogits },
   ministral3: { config: ministral3Config, model: ministral3Model, logits: ministral3Logits },
   mistral: { config: mistralConfig, model: mistralModel, logits: mistralLogits },
+  mistral3: { config: mistral3Config, model: mistral3Model, logits: mistral3Logits },
   olmo2: { config: olmo2Config, model: olmo2Model, logits: olmo2Logits },
   olmo3: { config: olmo3Config, model: olmo3Model, logits: olmo3Logits },
   phi3: { config: phi3Config, model: phi3Model, logits: phi3Logits },

@@ -25,6 +25,7 @@ export interface DecoderExports {
   multiply(x: number, y: number, count: number): void;
   sigmoidTimes(x: number, gate: number, count: number): void;
   scale(x: number, factor: number, count: number): void;
+  sigmoid(x: number, count: number): void;
   softCap(x: number, cap: number, count: number): void;
   attend(
     q: number,

@@ -37,7 +37,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   linears: ({ inputs, output }) => [...inputs, output],
 
   plan(spec, planner) {
-    const { heads, kvHeads, headDim, window, scale, cap, temperature, queryKeyNorms: norms } = spec;
+    const { heads, kvHeads, headDim, window, scale, cap, temperature, gated, queryKeyNorms: norms } = spec;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
     const regions = {
       queries: planner.activation('queries', wide),
@@ -52,13 +52,13 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     const norm = planner.norm(spec.norm, spec.inputs[0].cols);
     const inputs = spec.inputs.map((input) => planner.linear(input, planner.normed));
     return {
-      ...{ kind: 'attention', heads, kvHeads, headDim, window, scale, cap, temperature, norm, inputs },
+      ...{ kind: 'attention', heads, kvHeads, headDim, window, scale, cap, temperature, gated, norm, inputs },
       qNorm: planner.norm(norms?.q, ofRow ? wide : headDim),
       kNorm: planner.norm(norms?.k, ofRow ? narrow : headDim),
       normOf: norms?.of,
       branch: planBranch(planner, spec, regions.mixed),
       rotations: planner.rotationsOf(...inputs),
-      sinks: spec.sinks ? planner.tensor(spec.sinks, [heads]) : 0,
+      sinks: spec.sinks ? planner.tensor(spec.sinks.name, [heads]) : 0,
       rope: spec.rope ? planner.rope(spec.rope) : -1,
       ...regions,
       cache: planner.cache(kvHeads, headDim),

@@ -16,8 +16,10 @@ export interface BlockPlanner {
   readonly normed: number;
   /** Loads a norm's weights in f32. @returns their address; 0 where there is no norm */
   norm(spec: NormSpec | undefined, length: number): number;
-  /** Loads a linear weight that is applied to the activations at `input`. */
-  linear(spec: LinearSpec, input: number): Linear;
+  /** Loads a vector of floats. @returns its address */
+  vector(name: string, length: number): number;
+  /** Loads a linear weight that is applied to the activations at `input`. @param perToken activations of a token, 1 if left out */
+  linear(spec: LinearSpec, input: number, perToken?: number): Linear;
   /** The rotations that these weights read. */
   rotationsOf(...linears: Linear[]): readonly Rotation[];
   /** A region of (batch, floats), which all blocks share that ask for one of this name and size. */

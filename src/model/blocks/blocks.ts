@@ -9,11 +9,12 @@ import { type Attention, attention } from './attention.ts';
 import type { Back, BlockKind, BlockPlanner } from './block.ts';
 import { type Convolution, convolution } from './convolution.ts';
 import { type Delta, delta } from './delta.ts';
+import { type Experts, experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
 
-export type Block = Attention | Convolution | Delta | FeedForward;
+export type Block = Attention | Convolution | Delta | Experts | FeedForward;
 
-const KINDS = { attention, convolution, delta, feedForward } as const;
+const KINDS = { attention, convolution, delta, experts, feedForward } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
