@@ -8,6 +8,7 @@ import type { Folder, Source } from '../source/source.ts';
 import { openSafetensors, type SafetensorsFile, sliceExactly } from './safetensors/file.ts';
 import type { TensorInfo } from './safetensors/header.ts';
 import { decodeText, parseStrict } from './safetensors/json.ts';
+import { asMatrices } from './stacks.ts';
 
 /** The name of a checkpoint's only file. */
 export const SINGLE_NAME = 'model.safetensors';
@@ -157,7 +158,9 @@ function gather(folder: string, files: readonly SafetensorsFile[]): Checkpoint {
     if (file.metadata === metadata) continue;
     for (const [key, value] of file.metadata) if (!metadata.has(key)) metadata.set(key, value);
   }
-  return { folder, files, tensors, metadata, get: (name) => byName.get(name) };
+  const matrices = asMatrices(tensors);
+  const known = new Map(matrices.map((tensor) => [tensor.name, tensor]));
+  return { folder, files, tensors: matrices, metadata, get: (name) => known.get(name) };
 }
 
 async function openIn(folder: Folder, name: string): Promise<SafetensorsFile> {
