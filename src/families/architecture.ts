@@ -61,6 +61,38 @@ export interface AttentionSpec extends AttentionTraits, BranchSpec {
   readonly rope: Rope | undefined;
 }
 
+/** Sizes of latent attention: for specs, and for blocks that run. */
+export interface LatentTraits {
+  readonly kind: 'latent';
+  readonly heads: number;
+  /** Elements of a head's query and key that do not turn, and those that do, behind them; elements of its value. */
+  readonly plain: number;
+  readonly turned: number;
+  readonly valueDim: number;
+  /** Elements of a latent. */
+  readonly rank: number;
+  /** What products of queries and keys are multiplied by. */
+  readonly scale: number;
+  /** Of the norms of latents. */
+  readonly latentEpsilon: number;
+}
+
+/** Attention whose keys and values, of all heads, are products of one latent a token. */
+export interface LatentSpec extends LatentTraits, BranchSpec {
+  /** Norm of the residual stream before it. */
+  readonly norm: NormSpec | undefined;
+  /** What makes a latent that queries are made of, where they are. */
+  readonly queryLatent: { readonly weight: LinearSpec; readonly norm: NormSpec } | undefined;
+  /** (heads · (plain + turned), dim or elements of that latent) */
+  readonly queries: LinearSpec;
+  /** (rank + turned, dim): the latent, and the turned elements of every head's key. */
+  readonly latent: LinearSpec;
+  readonly latentNorm: NormSpec;
+  /** (heads · (plain + valueDim), rank): of each head its key, then its value. */
+  readonly keyValues: LinearSpec;
+  readonly rope: Rope;
+}
+
 /** What gates are put through; gelu in its tanh form. */
 export type Activation = 'silu' | 'gelu';
 
@@ -103,7 +135,7 @@ export interface ExpertsSpec {
   readonly norm: NormSpec | undefined;
   readonly router: LinearSpec;
   /** The tensor of what is added to scores where experts are chosen, (experts). */
-  readonly correction: string | undefined;
+  readonly correction: { readonly name: string } | undefined;
   readonly routing: Routing;
   readonly experts: readonly ExpertSpec[];
   /** The expert that all tokens go to, if there is one; and the weight of its gate, (1, dim), where it has one. */
@@ -113,7 +145,7 @@ export interface ExpertsSpec {
 }
 
 /** A residual block, x += f(x). */
-export type BlockSpec = AttentionSpec | FeedForwardSpec | ExpertsSpec;
+export type BlockSpec = AttentionSpec | LatentSpec | FeedForwardSpec | ExpertsSpec;
 
 /** What a model's configuration says of its ids. */
 export interface Vocabulary {

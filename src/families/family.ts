@@ -6,6 +6,7 @@ import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
+import { deepseekV2, deepseekV3 } from './deepseek.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
 import { glm, glm4 } from './glm.ts';
@@ -29,6 +30,9 @@ interface Family {
 
 /** By `model_type`. */
 const FAMILIES: Readonly<Record<string, Family>> = {
+  deepseek_v2: { architecture: 'DeepseekV2ForCausalLM', read: deepseekV2 },
+  deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
+  kimi_k2: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },

@@ -52,6 +52,8 @@ export interface Traits {
   readonly logitCap?: number;
   /** Whether the head is the embedding where config.json does not say; else the checkpoint tells. */
   readonly tied?: boolean;
+  /** Attention of a layer, where it is of another kind. */
+  readonly attention?: (layer: number, path: string) => BlockSpec;
   /** The block behind attention, where it is of another kind. @param path of the layer's tensors */
   readonly feedForward?: (layer: number, path: string) => BlockSpec | undefined;
 }
@@ -72,7 +74,7 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary, sizes.vocabulary);
   const epsilon = fields.number('rms_norm_eps', 0, 1, traits.epsilon ?? 1e-6);
-  const attention = attentionsOf(fields, dim, traits);
+  const attention = traits.attention ?? attentionsOf(fields, dim, traits);
   const feedForward = feedForwardsOf(fields, dim, traits);
 
   const layers = Array.from({ length: layersOf(fields) }, (_, layer): readonly BlockSpec[] => {

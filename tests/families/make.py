@@ -309,7 +309,7 @@ def deepseek_v2(r):
     limited = {"topk_method": "group_limited_greedy"}
     greedy = {"topk_method": "greedy", "n_group": None, "topk_group": None}
     config = latent(r, "DeepseekV2ForCausalLM") | deepseek_moe(r)
-    return config | {"norm_topk_prob": False} | (greedy if r.flag() else limited)
+    return config | {"norm_topk_prob": False, "mlp_bias": r.flag()} | (greedy if r.flag() else limited)
 
 
 @family

@@ -9,10 +9,11 @@ import { type Attention, attention } from './attention.ts';
 import type { Back, BlockKind, BlockPlanner } from './block.ts';
 import { type Experts, experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
+import { type Latent, latent } from './latent.ts';
 
-export type Block = Attention | FeedForward | Experts;
+export type Block = Attention | Latent | FeedForward | Experts;
 
-const KINDS = { attention, feedForward, experts } as const;
+const KINDS = { attention, latent, feedForward, experts } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {

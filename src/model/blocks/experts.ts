@@ -82,7 +82,7 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     };
     const norm = planner.norm(spec.norm, dim);
     const router = planner.linear(spec.router, planner.normed);
-    const correction = spec.correction === undefined ? 0 : planner.vector(spec.correction, count);
+    const correction = spec.correction ? planner.vector(spec.correction.name, count) : 0;
     const shared = planShared(spec, planner);
     const gated = planner.activation('gated of pairs', top * width);
     const upper = planner.activation('upper of pairs', top * width);
