@@ -199,8 +199,8 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     const planned = planCheckpoint(checkpoint, selection, options);
     if (options.plan && 'tensors' in options.plan) checkShapes(options.plan, checkpoint);
     const method = await checkCarried(folder);
-    // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
-    if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
+    // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }

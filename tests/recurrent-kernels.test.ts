@@ -7,7 +7,7 @@ import releaseBytes from '../build/decoder.wasm';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
-import { sigmoidTimes } from '../src/reference/decoder.ts';
+import { clampedGate, sigmoidTimes } from '../src/reference/decoder.ts';
 import * as twin from '../src/reference/recurrent.ts';
 import { normals, sameBits } from './bits.ts';
 
@@ -61,7 +61,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('unitNorm(), multiply() and sigmoidTimes() equal their twins', () => {
+  test('unitNorm(), multiply(), sigmoidTimes() and clampedGate() equal their twins', () => {
     for (const cols of [1, 3, 4, 5, 16, 17, 128]) {
       memory.reset();
       const [a, b] = [normals(cols, 1), normals(cols, 2)];
@@ -69,6 +69,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       kernels.unitNorm(x, 1, cols, cols, 1e-6, 0.3);
       kernels.multiply(y, gate, cols);
       kernels.sigmoidTimes(z, gate, cols);
+      const pairs = normals(2 * cols, 3).map((value) => 6 * value);
+      const to = place(new Float32Array(cols + 4).fill(7));
+      kernels.clampedGate(place(pairs), to, cols);
+      sameBits(copy(Float32Array, to, cols + 4), Float32Array.of(...clampedGate(pairs), 7, 7, 7, 7));
       sameBits(copy(Float32Array, x, 2 * cols), Float32Array.of(...twin.unitNorm(a, 1e-6, 0.3), ...b));
       sameBits(
         copy(Float32Array, y, cols),

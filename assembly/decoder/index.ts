@@ -10,7 +10,7 @@ export { rmsNorm } from './norm';
 export { rope } from './rope';
 export { softmax } from './softmax';
 export { attend } from './attention';
-export { siluTimes, geluTimes, add, multiply, scale, sigmoid, sigmoidTimes, softCap } from './gate';
+export { siluTimes, geluTimes, clampedGate, add, multiply, scale, sigmoid, sigmoidTimes, softCap } from './gate';
 export { route } from './route';
 export { convolve, unitNorm, deltaGates, deltaRule } from './recurrent';
 export { denseRows } from './dense';

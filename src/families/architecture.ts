@@ -70,6 +70,38 @@ export interface AttentionSpec extends AttentionTraits, BranchSpec {
   readonly sinks?: TensorSpec | undefined;
 }
 
+/** Sizes of latent attention: for specs, and for blocks that run. */
+export interface LatentTraits {
+  readonly kind: 'latent';
+  readonly heads: number;
+  /** Elements of a head's query and key that do not turn, and those that do, behind them; elements of its value. */
+  readonly plain: number;
+  readonly turned: number;
+  readonly valueDim: number;
+  /** Elements of a latent. */
+  readonly rank: number;
+  /** What products of queries and keys are multiplied by. */
+  readonly scale: number;
+  /** Of the norms of latents. */
+  readonly latentEpsilon: number;
+}
+
+/** Attention whose keys and values, of all heads, are products of one latent a token. */
+export interface LatentSpec extends LatentTraits, BranchSpec {
+  /** Norm of the residual stream before it. */
+  readonly norm: NormSpec | undefined;
+  /** What makes a latent that queries are made of, where they are. */
+  readonly queryLatent: { readonly weight: LinearSpec; readonly norm: NormSpec } | undefined;
+  /** (heads · (plain + turned), dim or elements of that latent) */
+  readonly queries: LinearSpec;
+  /** (rank + turned, dim): the latent, and the turned elements of every head's key. */
+  readonly latent: LinearSpec;
+  readonly latentNorm: NormSpec;
+  /** (heads · (plain + valueDim), rank): of each head its key, then its value. */
+  readonly keyValues: LinearSpec;
+  readonly rope: Rope;
+}
+
 /** What gates are put through; gelu in its tanh form. */
 export type Activation = 'silu' | 'gelu';
 
@@ -142,10 +174,10 @@ export interface Routing {
   readonly factor: number;
 }
 
-/** A gated feed-forward network: down(f(gate x) ∘ up x). */
+/** A gated feed-forward network: down(f(gate x) ∘ up x). Without `up`, the rows of both stand in `gate` in turn. */
 export interface ExpertSpec {
   readonly gate: LinearSpec;
-  readonly up: LinearSpec;
+  readonly up: LinearSpec | undefined;
   readonly down: LinearSpec;
 }
 
@@ -155,17 +187,19 @@ export interface ExpertsSpec {
   readonly norm: NormSpec | undefined;
   readonly router: LinearSpec;
   /** The tensor of what is added to scores where experts are chosen, (experts). */
-  readonly correction: string | undefined;
+  readonly correction: { readonly name: string } | undefined;
   readonly routing: Routing;
   readonly experts: readonly ExpertSpec[];
   /** The expert that all tokens go to, if there is one; and the weight of its gate, (1, dim), where it has one. */
   readonly shared: ExpertSpec | undefined;
   readonly sharedGate: LinearSpec | undefined;
-  readonly activation: Activation;
+  readonly activation: Activation | 'clamped';
+  /** Tensors of the experts' biases, (experts, rows). */
+  readonly biases?: { readonly gate: TensorSpec; readonly down: TensorSpec };
 }
 
 /** A residual block, x += f(x). */
-export type BlockSpec = AttentionSpec | ConvolutionSpec | DeltaSpec | ExpertsSpec | FeedForwardSpec;
+export type BlockSpec = AttentionSpec | ConvolutionSpec | DeltaSpec | ExpertsSpec | FeedForwardSpec | LatentSpec;
 
 /** What a model's configuration says of its ids. */
 export interface Vocabulary {

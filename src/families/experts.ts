@@ -13,7 +13,9 @@ interface ExpertTraits {
   /** Whether the router has a correction of its scores. */
   readonly isCorrected?: boolean;
   /** The expert that all tokens go to: its name, its width, whether it is weighed by a gate of its own. */
-  readonly shared?: { readonly name: string; readonly hidden: number; readonly isGated?: boolean } | undefined;
+  readonly shared?:
+    | { readonly name: string; readonly hidden: number; readonly bias?: boolean; readonly isGated?: boolean }
+    | undefined;
   /** Names in the layer, where they are not `mlp` and gate_proj, up_proj, down_proj. */
   readonly names?: { readonly path: string; readonly gate: string; readonly up: string; readonly down: string };
 }
@@ -25,11 +27,16 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
   const { count, hidden, routing, isCorrected = false, shared, names = USUAL } = traits;
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const path = `${layer}.${names.path}`;
-  const linear = (name: string, rows: number, cols: number): LinearSpec => ({ name, rows, cols, bias: false });
-  const mlp = (at: string, width: number, own: typeof USUAL): ExpertSpec => ({
-    gate: linear(`${at}.${own.gate}`, width, dim),
-    up: linear(`${at}.${own.up}`, width, dim),
-    down: linear(`${at}.${own.down}`, dim, width),
+  const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
+  const mlp = (
+    at: string,
+    width: number,
+    own: typeof USUAL,
+    bias = false,
+  ): ExpertSpec & { readonly up: LinearSpec } => ({
+    gate: linear(`${at}.${own.gate}`, width, dim, bias),
+    up: linear(`${at}.${own.up}`, width, dim, bias),
+    down: linear(`${at}.${own.down}`, dim, width, bias),
   });
   // Stacks have the names of newer files in all families: gate's rows stand before up's.
   const gateUp = { name: `${layer}.mlp.experts.gate_up_proj`, shape: [count, 2 * hidden, dim] } as const;
@@ -38,7 +45,7 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
     kind: 'experts',
     norm: { name: `${layer}.post_attention_layernorm.weight`, plus: 0 },
     router: { ...linear(`${path}.gate`, count, dim), alias: `${layer}.mlp.gate` },
-    correction: isCorrected ? `${path}.gate.e_score_correction_bias` : undefined,
+    correction: isCorrected ? { name: `${path}.gate.e_score_correction_bias` } : undefined,
     routing,
     experts: Array.from({ length: count }, (_, e) => {
       const own = mlp(`${path}.experts.${e}`, hidden, names);
@@ -48,7 +55,7 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
         down: { ...own.down, stack: { ...down, first: dim * e } },
       };
     }),
-    shared: shared && mlp(`${path}.${shared.name}`, shared.hidden, USUAL),
+    shared: shared && mlp(`${path}.${shared.name}`, shared.hidden, USUAL, shared.bias),
     sharedGate: shared?.isGated ? linear(`${path}.${shared.name}_gate`, 1, dim) : undefined,
     activation: activationOf(fields, 'hidden_act', 'silu'),
   };

@@ -6,10 +6,12 @@ import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
+import { deepseekV2, deepseekV3 } from './deepseek.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
 import { glm, glm4 } from './glm.ts';
 import { glm4Moe } from './glmmoe.ts';
+import { gptOss } from './gptoss.ts';
 import { granite } from './granite.ts';
 import { hunyuanDense } from './hunyuan.ts';
 import { lfm2 } from './lfm.ts';
@@ -31,12 +33,16 @@ interface Family {
 
 /** By `model_type`. */
 const FAMILIES: Readonly<Record<string, Family>> = {
+  deepseek_v2: { architecture: 'DeepseekV2ForCausalLM', read: deepseekV2 },
+  deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
+  kimi_k2: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
   glm: { architecture: 'GlmForCausalLM', read: glm },
   glm4: { architecture: 'Glm4ForCausalLM', read: glm4 },
   glm4_moe: { architecture: 'Glm4MoeForCausalLM', read: glm4Moe },
+  gpt_oss: { architecture: 'GptOssForCausalLM', read: gptOss },
   granite: { architecture: 'GraniteForCausalLM', read: granite },
   hunyuan_v1_dense: { architecture: 'HunYuanDenseV1ForCausalLM', read: hunyuanDense },
   lfm2: { architecture: 'Lfm2ForCausalLM', read: lfm2 },
@@ -145,5 +151,5 @@ function checkMethod(fields: Fields): void {
   const about = fields.get('quantization_config');
   if (!(about instanceof Map)) return;
   const method = about.get('quant_method') ?? 'unnamed';
-  if (method !== 'higgs-wasm') fields.unsupported('quant_method', 'higgs-wasm', method);
+  if (method !== 'higgs-wasm' && method !== 'mxfp4') fields.unsupported('quant_method', 'higgs-wasm, mxfp4', method);
 }

@@ -35,7 +35,7 @@ export function lfm2(fields: Fields): Architecture {
     queryKeyNorms: { q: 'q_layernorm', k: 'k_layernorm', of: 'head' },
     norms: { attention: { before: 'operator_norm' }, feedForward: {} },
     ropes: (_, headDim) => ropeOf(fields, headDim, { theta }),
-    mixer: convolution,
+    attention: convolution,
     feedForward: (_, path) => ({
       kind: 'feedForward',
       norm: { name: `${path}.ffn_norm.weight`, plus: 0 },

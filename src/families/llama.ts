@@ -54,8 +54,8 @@ export interface Traits {
   readonly logitCap?: number;
   /** Whether the head is the embedding where config.json does not say; else the checkpoint tells. */
   readonly tied?: boolean;
-  /** The block in attention's place, where it is of another kind. @param path of the layer's tensors */
-  readonly mixer?: (layer: number, path: string) => BlockSpec | undefined;
+  /** What stands in attention's place in a layer, where it is of another kind. @param path of the layer's tensors */
+  readonly attention?: (layer: number, path: string) => BlockSpec | undefined;
   /** The block behind attention, where it is of another kind. @param path of the layer's tensors */
   readonly feedForward?: (layer: number, path: string) => BlockSpec | undefined;
 }
@@ -76,14 +76,13 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary, sizes.vocabulary);
   const epsilon = fields.number('rms_norm_eps', 0, 1, traits.epsilon ?? 1e-6);
-  const attention = attentionsOf(fields, dim, traits);
-  let feedForward: ReturnType<typeof feedForwardsOf> | undefined; // not all families have one
+  const attention = once(() => attentionsOf(fields, dim, traits));
+  const feedForward = once(() => feedForwardsOf(fields, dim, traits));
 
   const layers = Array.from({ length: layersOf(fields) }, (_, layer): readonly BlockSpec[] => {
     const path = `model.layers.${layer}`;
-    const own = traits.feedForward?.(layer, path);
-    feedForward ??= own ? undefined : feedForwardsOf(fields, dim, traits);
-    return [traits.mixer?.(layer, path) ?? attention(layer, path), own ?? feedForward!(path)];
+    const first = traits.attention?.(layer, path) ?? attention()(layer, path);
+    return [first, traits.feedForward?.(layer, path) ?? feedForward()(path)];
   });
   return {
     family: traits.family,
@@ -99,6 +98,15 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
     logitScale: multipliers.logits ?? 1,
     logitCap,
     tied: fields.flag('tie_word_embeddings') ?? traits.tied,
+  };
+}
+
+// Made when it is first asked for: not all families have it.
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 

@@ -46,7 +46,7 @@ function traitsOf(fields: Fields, byHeads: boolean): Omit<Traits, 'family'> {
     normPlus: 1,
     gated: true,
     ropes: (_, headDim) => ropeOf(fields, headDim, { partial: 0.25 }),
-    mixer: (layer, path) => (isDelta[layer] ? deltaAt(fields, path, byHeads) : undefined),
+    attention: (layer, path) => (isDelta[layer] ? deltaAt(fields, path, byHeads) : undefined),
   };
 }
 

@@ -10,7 +10,17 @@ import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
 import { type Block, planBlock } from './blocks/blocks.ts';
 import { cacheBytes, planCache } from './cache.ts';
-import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
+import {
+  type Decoding,
+  type DenseLinear,
+  type Linear,
+  type Planner,
+  planDecoded,
+  planLinear,
+  type Rotation,
+  scratchBytesOf,
+  type WeightTensor,
+} from './linear.ts';
 import { segmentBytes } from './pass.ts';
 import { planRecurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
@@ -33,6 +43,7 @@ const STAGING_BYTES = 4 << 20;
 export type Load =
   /** The tensor's rows from `first` on; those of one tensor follow one another. */
   | { readonly tensor: WeightTensor; readonly linear: Linear; readonly first: number }
+  | { readonly tensor: WeightTensor; readonly linear: DenseLinear; readonly decoding: Decoding }
   /** `plus` is added to every element. */
   | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
@@ -147,6 +158,16 @@ export function planMemory(
     return planned;
   }
 
+  function decoded(spec: LinearSpec): DenseLinear {
+    const tensor = weights.matrix(`${spec.name}.weight`, spec.rows, spec.cols);
+    if ('plain' in tensor) return linear(spec, normed) as DenseLinear;
+    // Rounding to f16 is little beside that of activations to integers.
+    const planned = planDecoded(tensor.quantized, spec, integers ? 'F16' : 'F32', planner);
+    linears.push(planned.linear);
+    pieces.at(-1)!.push({ tensor, ...planned });
+    return planned.linear;
+  }
+
   // Activations come before weights, whose inputs they are.
   const ids = portion.begins ? { segments: reserve(segmentBytes(batch)), ids: reserve(batch * 4) } : undefined;
   const activations = { x: floats(batch * dim), normed: floats(batch * dim), y: floats(batch * dim) };
@@ -157,14 +178,14 @@ export function planMemory(
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
   const blockPlanner: BlockPlanner = {
-    ...{ normed, norm, linear },
+    ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
     vector: (name, length) => vector(name, [length]),
     tensor: vector,
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
-    cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
+    cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
   };
   let begin: Begin | undefined;
   if (ids) {

@@ -131,6 +131,55 @@ export function planLinear(
   };
 }
 
+/** How codes of a checkpoint are decoded while they are loaded. */
+export interface Decoding extends Pick<CodeLinear, 'p' | 'bits' | 'groupSize' | 'table' | 'masks'> {
+  readonly rowBytes: number;
+  readonly scaleBytes: number;
+}
+
+/** Plans a quantized weight that is kept as numbers of `dtype`. */
+export function planDecoded(
+  { scheme }: StoredTensor,
+  { name, rows, cols }: LinearSpec,
+  dtype: 'F16' | 'F32',
+  planner: Planner,
+): { linear: DenseLinear; decoding: Decoding } {
+  const { grid, groupSize, seed } = scheme;
+  const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
+  const shape = { name: `${name}.weight`, rows, cols, bias: 0, input: 0, inputBytes: cols * 4 };
+  return {
+    linear: { type: 'dense', ...shape, dtype, rowBytes, weights: planner.reserve(rows * rowBytes) },
+    decoding: {
+      ...{ p: isTrellis(grid) ? TRELLIS : grid.p, bits: grid.bits, groupSize },
+      ...{ table: planner.tableOf(grid).table, masks: planner.masksOf(seed, cols) },
+      ...{ rowBytes: bytesPerRow(cols, grid), scaleBytes: groupsPerRow(cols, groupSize) * 2 },
+    },
+  };
+}
+
+/** Stores `count` rows of codes that are decoded, from `firstRow` on. `scratch` holds `decodingBytes`. */
+export function decodeRows(
+  kernels: DecoderExports,
+  { weights, cols, rowBytes, dtype }: DenseLinear,
+  { p, bits, groupSize, table, masks }: Decoding,
+  firstRow: number,
+  count: number,
+  packed: number,
+  scales: number,
+  scratch: number,
+): void {
+  const to = weights + firstRow * rowBytes;
+  const work = scratch + (dtype === 'F32' ? 0 : count * cols * 4);
+  const values = dtype === 'F32' ? to : scratch;
+  kernels.dequantize(packed, scales, count, cols, masks, groupSize, table, p, bits, values, work);
+  if (dtype === 'F16') kernels.f32ToF16(values, to, count * cols);
+}
+
+/** Bytes that `decodeRows` works in. */
+export function decodingBytes(cols: number, count: number): number {
+  return count * cols * 4 + (cols + 64) * 7;
+}
+
 /**
  * Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales.
  * Where rows are banded, `firstRow` is a multiple of four, and `scratch` holds bandScratchBytes.

@@ -10,7 +10,16 @@ import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
 import type { Load, MemoryLayout } from './layout.ts';
-import { type DenseDtype, type Linear, storeRows, type WeightTensor } from './linear.ts';
+import {
+  type Decoding,
+  type DenseDtype,
+  type DenseLinear,
+  decodeRows,
+  decodingBytes,
+  type Linear,
+  storeRows,
+  type WeightTensor,
+} from './linear.ts';
 import type { Weights } from './weights.ts';
 
 /** Room behind a block of rows for its scales, which are fewer bytes. */
@@ -133,12 +142,39 @@ export async function openLoader(
     }
   }
 
+  async function fillDecoded(
+    place: Place,
+    linear: DenseLinear,
+    decoding: Decoding,
+    [packed, scales]: CheckpointTensor[],
+  ): Promise<void> {
+    const { staging, room } = stagingOf(place);
+    const { rows, cols } = linear;
+    const { rowBytes, scaleBytes } = decoding;
+    const step = Math.max(
+      1,
+      Math.floor((room - 2 * MARGIN - decodingBytes(cols, 0)) / (rowBytes + scaleBytes + cols * 4)),
+    );
+    let [crc, scalesCrc] = [0, 0];
+    for (let first = 0; first < rows; first += step) {
+      const end = Math.min(rows, first + step);
+      const scalesAt = staging + (end - first) * rowBytes + MARGIN;
+      const scratch = Math.ceil((scalesAt + (end - first) * scaleBytes + MARGIN) / 16) * 16;
+      crc = await read(place, packed, first * rowBytes, end * rowBytes, staging, crc);
+      scalesCrc = await read(place, scales, first * scaleBytes, end * scaleBytes, scalesAt, scalesCrc);
+      decodeRows(place.kernels, linear, decoding, first, end - first, staging, scalesAt, scratch);
+    }
+    check(packed, crc);
+    check(scales, scalesCrc);
+  }
+
   return {
     prepare,
     async load(place, piece) {
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
         if ('vector' in load) await fillVector(place, load.vector, load.address, load.plus);
+        else if ('decoding' in load) await fillDecoded(place, load.linear, load.decoding, partsOf(load.tensor));
         else await fillLinear(place, load.linear, partsOf(load.tensor), load.first);
       }
     },

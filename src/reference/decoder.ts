@@ -49,6 +49,15 @@ export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   });
 }
 
+/** (u + 1) · g / (1 + e^-1.702 g) of pairs g, u: g at most 7, u from -7 to 7. */
+export function clampedGate(pairs: Float32Array): Float32Array {
+  return Float32Array.from({ length: pairs.length / 2 }, (_, i) => {
+    const g = Math.min(pairs[2 * i], 7);
+    const u = Math.max(Math.min(pairs[2 * i + 1], 7), -7);
+    return f(f(u + 1) * f(g / f(1 + exp(-f(g * f(1.702))))));
+  });
+}
+
 /** 1 / (1 + e^-x). */
 export function sigmoid(x: Float32Array): Float32Array {
   return x.map((value) => f(1 / f(1 + exp(-value))));

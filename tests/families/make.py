@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -309,7 +309,7 @@ def deepseek_v2(r):
     limited = {"topk_method": "group_limited_greedy"}
     greedy = {"topk_method": "greedy", "n_group": None, "topk_group": None}
     config = latent(r, "DeepseekV2ForCausalLM") | deepseek_moe(r)
-    return config | {"norm_topk_prob": False} | (greedy if r.flag() else limited)
+    return config | {"norm_topk_prob": False, "mlp_bias": r.flag()} | (greedy if r.flag() else limited)
 
 
 @family
@@ -437,6 +437,21 @@ def qwen3_next(r):
     )
 
 
+@family
+def gpt_oss(r):
+    config = r.common(
+        "GptOssForCausalLM",
+        attention_bias=True,
+        num_local_experts=r.choice([3, 4, 6]),
+        num_experts_per_tok=r.choice([1, 2, 3]),
+        sliding_window=9,
+        tie_word_embeddings=False,
+        rope_parameters=r.yarn(24, 150000.0) | {"truncate": False},
+    )
+    config |= {"hidden_size": 32 * r.choice([1, 2]), "intermediate_size": 32}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"])}
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
@@ -477,6 +492,25 @@ def fill(model, seed):
         parameter.data.copy_(values)
 
 
+def mxfp4(model, r):
+    """Gives experts weights that MXFP4 holds: by name, their blocks and scales, (experts, rows, groups, ...)."""
+    magnitudes = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    values = torch.cat([magnitudes, -magnitudes])
+    generator = torch.Generator().manual_seed(r.randrange(1 << 30))
+    packed = {}
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        experts, cols, rows = parameter.shape
+        codes = torch.randint(16, (experts, rows, cols // 32, 32), generator=generator)
+        scales = torch.randint(121, 126, (experts, rows, cols // 32), generator=generator)
+        weights = (values[codes] * 2.0 ** (scales[..., None] - 127)).reshape(experts, rows, cols)
+        parameter.data.copy_(weights.transpose(1, 2))
+        blocks = codes[..., 0::2] + 16 * codes[..., 1::2]
+        packed[name] = (blocks.to(torch.uint8), scales.to(torch.uint8))
+    return packed
+
+
 def contexts(config):
     """Contexts that a model is opened with: for long factors, also one that takes the short ones."""
     text = config.get("text_config", config)
@@ -493,7 +527,8 @@ def make(name, seed, folder, small):
     config._experts_implementation = "eager"
     model = model_class(config).eval()
     fill(model, seed)
-    dtype = torch.bfloat16 if small or r.flag() else torch.float32
+    packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
+    dtype = torch.bfloat16 if small or packed or r.flag() else torch.float32
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
     shutil.rmtree(folder, ignore_errors=True)
@@ -514,6 +549,13 @@ def make(name, seed, folder, small):
     model.save_pretrained(folder, save_original_format=not content.get("num_experts_per_tok") or r.flag())
     (folder / "generation_config.json").unlink(missing_ok=True)
     written = json.loads((folder / "config.json").read_text())
+    if packed:
+        tensors = {name: tensor for name, tensor in load_file(folder / "model.safetensors").items() if name not in packed}
+        for name, (blocks, scales) in packed.items():
+            tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        save_file(tensors, folder / "model.safetensors")
+        written["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+        (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     if r.flag():
         (folder / "config.json").write_text(json.dumps(older(written), indent=2) + "\n")
     return sum(file.stat().st_size for file in folder.iterdir())

@@ -20,6 +20,7 @@ export interface DecoderExports {
   rope(x: number, heads: number, half: number, table: number, interleaved: number): void;
   softmax(x: number, count: number): void;
   siluTimes(gate: number, up: number, count: number): void;
+  clampedGate(x: number, y: number, count: number): void;
   geluTimes(gate: number, up: number, count: number): void;
   add(x: number, y: number, count: number): void;
   multiply(x: number, y: number, count: number): void;

@@ -4,7 +4,7 @@
 import type { LinearSpec, NormSpec } from '../../families/architecture.ts';
 import type { Rope } from '../../families/rope.ts';
 import type { BlockCache } from '../cache.ts';
-import type { Linear, Rotation } from '../linear.ts';
+import type { DenseLinear, Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import type { Recurrent } from '../recurrent.ts';
 import type { State } from '../state.ts';
@@ -20,6 +20,8 @@ export interface BlockPlanner {
   vector(name: string, length: number): number;
   /** Loads a linear weight that is applied to the activations at `input`. @param perToken activations of a token, 1 if left out */
   linear(spec: LinearSpec, input: number, perToken?: number): Linear;
+  /** Loads a linear weight as numbers, also where the checkpoint has codes. */
+  decoded(spec: LinearSpec): DenseLinear;
   /** The rotations that these weights read. */
   rotationsOf(...linears: Linear[]): readonly Rotation[];
   /** A region of (batch, floats), which all blocks share that ask for one of this name and size. */
@@ -30,8 +32,8 @@ export interface BlockPlanner {
   tensor(name: string, shape: readonly number[]): number;
   /** Recurrent states of a block, so many floats each. */
   recurrent(floats: number): Recurrent;
-  /** Keys and values of a block. */
-  cache(kvHeads: number, headDim: number): BlockCache;
+  /** Keys and values of a block. @param isLatent whether values are elements of the keys; not if left out */
+  cache(kvHeads: number, headDim: number, isLatent?: boolean): BlockCache;
 }
 
 /** What going back through a block asks of who measures. Gradients end in the name of what they belong to. */

@@ -11,10 +11,11 @@ import { type Convolution, convolution } from './convolution.ts';
 import { type Delta, delta } from './delta.ts';
 import { type Experts, experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
+import { type Latent, latent } from './latent.ts';
 
-export type Block = Attention | Convolution | Delta | Experts | FeedForward;
+export type Block = Attention | Convolution | Delta | Experts | FeedForward | Latent;
 
-const KINDS = { attention, convolution, delta, experts, feedForward } as const;
+const KINDS = { attention, convolution, delta, experts, feedForward, latent } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
