@@ -31,6 +31,8 @@ export interface BranchSpec {
   /** Norm of what is added, if there is one. */
   readonly postNorm: NormSpec | undefined;
   readonly multiplier: number;
+  /** Tensor, (1), that the residual stream is multiplied by after. */
+  readonly scalar?: TensorSpec | undefined;
 }
 
 /** What attention has beside its weights: for specs, and for blocks that run. */
@@ -50,6 +52,8 @@ export interface AttentionTraits {
   readonly temperature: { readonly beta: number; readonly original: number } | undefined;
   /** Whether the weight of queries has a gate behind each head: what the head mixes is multiplied by its sigmoid. */
   readonly gated?: boolean | undefined;
+  /** Whether heads of values are normed, too, without weights. */
+  readonly normsValues?: boolean | undefined;
 }
 
 /** Norms of queries and keys: of each head before rope or after it, or of all heads of a token as one vector, before rope. */
@@ -62,10 +66,15 @@ interface QueryKeyNorms {
 export interface AttentionSpec extends AttentionTraits, BranchSpec {
   /** Norm of the residual stream before it, if there is one. */
   readonly norm: NormSpec | undefined;
-  /** Weights of queries, keys and values; or one that has the rows of all three, in this order. */
+  /**
+   * Weights of queries, keys and values; or one that has the rows of all three, in this order; of queries and keys where values are
+   * the keys before their norm; of queries alone where the cache is another layer's.
+   */
   readonly inputs: readonly LinearSpec[];
   readonly queryKeyNorms: QueryKeyNorms | undefined;
   readonly rope: Rope | undefined;
+  /** Whose cache it is, where layers share one: the name that the owner and those that borrow it have. */
+  readonly cache?: { readonly key: string; readonly isOwn: boolean } | undefined;
   /** Tensor of a score for each head that takes its part of the softmax, and no value. */
   readonly sinks?: TensorSpec | undefined;
 }
@@ -112,6 +121,22 @@ export interface FeedForwardSpec extends BranchSpec {
   /** Weights of gate and up; or one that has the rows of both, in this order. */
   readonly inputs: readonly LinearSpec[];
   readonly activation: Activation;
+}
+
+/** What each layer takes of the token's own vector for it: x += postNorm(output(gelu(gate x) ∘ vector)). */
+export interface PerLayerSpec extends BranchSpec {
+  readonly kind: 'perLayer';
+  readonly gate: LinearSpec;
+  /** Where its vector begins among those of all layers. */
+  readonly first: number;
+}
+
+/** Vectors of a token for all layers, one behind the other: (norm(projection x · scale) + embedding · √width) / √2, x its embedding. */
+export interface PerLayerInputs {
+  readonly width: number;
+  readonly embedding: LinearSpec;
+  readonly projection: LinearSpec;
+  readonly norm: NormSpec;
 }
 
 /** A causal convolution of each channel over the last `taps` tokens: its tensor, (channels, 1, taps), and whether it has a bias. */
@@ -199,7 +224,14 @@ export interface ExpertsSpec {
 }
 
 /** A residual block, x += f(x). */
-export type BlockSpec = AttentionSpec | ConvolutionSpec | DeltaSpec | ExpertsSpec | FeedForwardSpec | LatentSpec;
+export type BlockSpec =
+  | AttentionSpec
+  | ConvolutionSpec
+  | DeltaSpec
+  | ExpertsSpec
+  | FeedForwardSpec
+  | LatentSpec
+  | PerLayerSpec;
 
 /** What a model's configuration says of its ids. */
 export interface Vocabulary {
@@ -222,6 +254,7 @@ export interface Architecture extends Vocabulary {
   readonly embedding: LinearSpec;
   /** Embeddings are multiplied by it. */
   readonly embeddingScale: number;
+  readonly perLayer?: PerLayerInputs | undefined;
   /** The blocks of each layer, in order. */
   readonly layers: readonly (readonly BlockSpec[])[];
   /** The last norm, (dim). */

@@ -9,6 +9,7 @@ import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { deepseekV2, deepseekV3 } from './deepseek.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
+import { gemma4 } from './gemma4.ts';
 import { glm, glm4 } from './glm.ts';
 import { glm4Moe } from './glmmoe.ts';
 import { gptOss } from './gptoss.ts';
@@ -39,6 +40,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
+  gemma4_text: { architecture: 'Gemma4ForCausalLM', read: gemma4 },
   glm: { architecture: 'GlmForCausalLM', read: glm },
   glm4: { architecture: 'Glm4ForCausalLM', read: glm4 },
   glm4_moe: { architecture: 'Glm4MoeForCausalLM', read: glm4Moe },

@@ -9,7 +9,7 @@ import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
 import { type Block, planBlock } from './blocks/blocks.ts';
-import { cacheBytes, planCache } from './cache.ts';
+import { type BlockCache, cacheBytes, planCache } from './cache.ts';
 import {
   type Decoding,
   type DenseLinear,
@@ -24,7 +24,7 @@ import {
 import { segmentBytes } from './pass.ts';
 import { planRecurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
-import type { Begin, End, RopeRegions, State } from './state.ts';
+import type { Begin, End, PerLayerRegions, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
 
@@ -172,6 +172,10 @@ export function planMemory(
   const ids = portion.begins ? { segments: reserve(segmentBytes(batch)), ids: reserve(batch * 4) } : undefined;
   const activations = { x: floats(batch * dim), normed: floats(batch * dim), y: floats(batch * dim) };
   const { normed } = activations;
+  const { perLayer } = architecture;
+  const perLayerFloats = perLayer?.embedding.cols ?? 0;
+  const vectors = perLayer ? floats(batch * perLayerFloats) : 0;
+  const lent = new Map<string, BlockCache>();
   const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = logitRowsOf(vocabSize, batch);
@@ -184,14 +188,31 @@ export function planMemory(
     rope: shared.rope,
     vector: (name, length) => vector(name, [length]),
     tensor: vector,
+    lend: (key, cache) => void lent.set(key, cache),
+    borrow(key) {
+      const cache = lent.get(key);
+      if (cache) return cache;
+      throw new RangeError('layers that share keys and values must lie in one memory: they do not fit');
+    },
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
     cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
   };
+  function planPerLayer(): PerLayerRegions | undefined {
+    if (!perLayer) return undefined;
+    const embedding = linear(perLayer.embedding, normed);
+    const projection = linear(perLayer.projection, activations.x);
+    return {
+      ...{ width: perLayer.width, embedding, projection, norm: norm(perLayer.norm, perLayer.width) },
+      rotations: shared.rotationsOf(projection),
+      rows: Array.from({ length: threads }, () => floats(perLayerFloats)),
+    };
+  }
   let begin: Begin | undefined;
   if (ids) {
     beginPiece();
     const { embeddingScale } = architecture;
-    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed), embeddingScale };
+    const embedding = linear(architecture.embedding, normed);
+    begin = { sync, ...ids, embedding, embeddingScale, perLayerInputs: planPerLayer() };
   }
   const blocks = architecture.layers
     .flat()
@@ -235,7 +256,7 @@ export function planMemory(
     state: {
       ...{ dim, epsilon, threads, batch },
       ...activations,
-      ...{ scratch, tile, span },
+      ...{ scratch, tile, span, perLayer: vectors, perLayerFloats },
       ropes: shared.ropes.map(({ regions }) => regions),
     },
     ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
@@ -250,7 +271,7 @@ export function planMemory(
 // What a block keeps of sequences.
 function keptBytes(block: Block): number {
   if ('recurrent' in block) return recurrentBytes(block.recurrent);
-  return 'cache' in block ? cacheBytes(block.cache) : 0;
+  return 'cache' in block && !('borrows' in block && block.borrows) ? cacheBytes(block.cache) : 0;
 }
 
 type Reserve = (byteLength: number) => number;

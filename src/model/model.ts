@@ -226,7 +226,9 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
   const normed = new Float32Array(endBuffer, memories[endMemory].normed, batch * dim);
   const bytes = seats.map(({ floats }) => new Uint8Array(floats.buffer));
   const caches = state.blocks.flatMap((block, i) =>
-    'cache' in block ? [{ memory: bytes[memoryOf[i]], cache: block.cache }] : [],
+    'cache' in block && !('borrows' in block && block.borrows)
+      ? [{ memory: bytes[memoryOf[i]], cache: block.cache }]
+      : [],
   );
   const states = state.blocks.flatMap((block, i) =>
     'recurrent' in block ? [{ memory: bytes[memoryOf[i]], recurrent: block.recurrent }] : [],

@@ -452,12 +452,44 @@ def gpt_oss(r):
     return config | {"layer_types": r.kinds(config["num_hidden_layers"])}
 
 
+@family
+def gemma4_text(r):
+    config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
+    layers = r.choice([3, 4]) if r.small else r.choice([3, 4, 6])
+    kinds = [*(r.kinds(layers - 3)), "sliding_attention", *r.kinds(1), "full_attention"]
+    shared = r.choice([0, 0, 1, 2]) if layers > 3 else 0
+    kinds = ["full_attention", "sliding_attention", *kinds[2:]] if shared else kinds
+    heads = config["num_attention_heads"]
+    full = {"rope_type": "proportional", "partial_rotary_factor": r.choice([0.25, 0.5]), "rope_theta": 1e6}
+    ropes = {"full_attention": full, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    per_layer = r.choice([0, 6, 10]) if not r.small else 6
+    return config | {
+        "num_hidden_layers": layers,
+        "layer_types": kinds,
+        "head_dim": 2 * r.randint(3, 6) if r.small else 2 * r.randint(3, 20),
+        "global_head_dim": 8 * r.randint(1, 2) if r.small else 8 * r.randint(1, 6),
+        "num_global_key_value_heads": r.choice([None, 1, heads]),
+        "attention_k_eq_v": r.flag(),
+        "num_kv_shared_layers": shared,
+        "use_double_wide_mlp": r.flag(),
+        "hidden_size_per_layer_input": per_layer,
+        "vocab_size_per_layer_input": config["vocab_size"],
+        "final_logit_softcapping": r.choice([None, 3.0, 30.0]),
+        "rope_parameters": ropes,
+    }
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
     if "text_config" in config:
         config["text_config"] = older(config["text_config"])
-    rope = config.pop("rope_parameters", None)
+    gemma4 = config.get("model_type") == "gemma4_text"
+    if gemma4:  # which is newer than the other changes
+        full = next(iter(config.pop("per_layer_config").values()))
+        config |= {"global_head_dim": full["head_dim"]}
+        config |= {"num_global_key_value_heads": full.get("num_key_value_heads")}
+    rope = None if gemma4 else config.pop("rope_parameters", None)
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
     if rope and "full_attention" in rope:
@@ -477,7 +509,8 @@ def older(config):
 def fill(model, seed):
     """Random weights: matrices that keep the length of a vector, norms around what is usual, biases that count."""
     generator = torch.Generator().manual_seed(seed)
-    corrections = [(name, buffer) for name, buffer in model.named_buffers() if "e_score_correction_bias" in name]
+    kept = ("e_score_correction_bias", "layer_scalar")
+    corrections = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith(kept)]
     for name, parameter in [*model.named_parameters(), *corrections]:
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         if "embed_tokens" in name:

@@ -31,14 +31,19 @@ export interface Attention extends AttentionTraits {
   readonly gatedQueries: number; // (batch, heads, 2, headDim), queries and gates; else 0
   readonly gates: number; // (batch, heads · headDim); else 0
   readonly cache: BlockCache;
+  /** Whether the cache is another block's: keys and values are there already. */
+  readonly borrows: boolean;
 }
 
 export const attention: BlockKind<AttentionSpec, Attention> = {
   linears: ({ inputs, output }) => [...inputs, output],
 
   plan(spec, planner) {
-    const { heads, kvHeads, headDim, window, scale, cap, temperature, gated, queryKeyNorms: norms } = spec;
+    const { heads, kvHeads, headDim, window, scale, cap, temperature, gated, normsValues, queryKeyNorms: norms } = spec;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
+    const borrows = spec.cache?.isOwn === false;
+    const cache = borrows ? planner.borrow(spec.cache!.key) : planner.cache(kvHeads, headDim);
+    if (spec.cache?.isOwn) planner.lend(spec.cache.key, cache);
     const regions = {
       queries: planner.activation('queries', wide),
       keys: planner.activation('keys', narrow),
@@ -46,7 +51,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
       mixed: planner.activation('mixed', wide),
       gatedQueries: spec.gated ? planner.activation('gatedQueries', 2 * wide) : 0,
       gates: spec.gated ? planner.activation('gates', wide) : 0,
-      fused: spec.inputs.length === 1 ? planner.activation('fused', wide + 2 * narrow) : 0,
+      fused: spec.inputs.length === 1 && !borrows ? planner.activation('fused', wide + 2 * narrow) : 0,
     };
     const ofRow = norms?.of === 'row';
     const norm = planner.norm(spec.norm, spec.inputs[0].cols);
@@ -54,14 +59,14 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     return {
       ...{ kind: 'attention', heads, kvHeads, headDim, window, scale, cap, temperature, gated, norm, inputs },
       qNorm: planner.norm(norms?.q, ofRow ? wide : headDim),
-      kNorm: planner.norm(norms?.k, ofRow ? narrow : headDim),
+      kNorm: borrows ? 0 : planner.norm(norms?.k, ofRow ? narrow : headDim),
       normOf: norms?.of,
       branch: planBranch(planner, spec, regions.mixed),
       rotations: planner.rotationsOf(...inputs),
       sinks: spec.sinks ? planner.tensor(spec.sinks.name, [heads]) : 0,
       rope: spec.rope ? planner.rope(spec.rope) : -1,
       ...regions,
-      cache: planner.cache(kvHeads, headDim),
+      ...{ cache, borrows, normsValues },
     };
   },
 
@@ -140,7 +145,7 @@ function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, b
   const places = fused ? [fused] : [gatedQueries || queries, keys, values];
   for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
   thread.barrier();
-  if (fused || gatedQueries || block.normOf === 'row') {
+  if (fused || gatedQueries || inputs.length === 2 || block.normOf === 'row') {
     prepareRows(thread, state, block, count, before);
     thread.barrier();
   }
@@ -161,6 +166,9 @@ function prepareRows(thread: Thread, state: State, block: Attention, count: numb
     copyFloats(kernels, row, wide, queries + j * wide * 4);
     copyFloats(kernels, row + wide * 4, narrow, keys + j * narrow * 4);
     copyFloats(kernels, row + (wide + narrow) * 4, narrow, values + j * narrow * 4);
+  }
+  if (block.inputs.length === 2) {
+    copyFloats(kernels, keys + first * narrow * 4, (end - first) * narrow, values + first * narrow * 4);
   }
   for (let row = first * heads; gatedQueries && row < end * heads; row++) {
     const pair = gatedQueries + 2 * row * headDim * 4;
@@ -183,7 +191,7 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
   const { kernels, index } = thread;
   const { heads, kvHeads, headDim, cache, normOf } = block;
   const rope = block.rope < 0 ? undefined : state.ropes[block.rope];
-  const total = heads + 2 * kvHeads;
+  const total = block.borrows ? heads : heads + 2 * kvHeads;
   const end = share(index + 1, thread.count, total, 1);
   const bytes = headDim * 4;
   for (let head = share(index, thread.count, total, 1); head < end; head++) {
@@ -210,7 +218,12 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
         if (isQuery) {
           const factor = temperatureAt(block, position + j);
           if (factor !== 1) kernels.scale(at, factor, headDim);
-        } else store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
+        } else {
+          if (!isKey && block.normsValues) {
+            kernels.unitNorm(at, 1, headDim, headDim, state.epsilon * headDim, Math.sqrt(headDim));
+          }
+          store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
+        }
       }
     }
   }

@@ -12,10 +12,11 @@ import { type Delta, delta } from './delta.ts';
 import { type Experts, experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
 import { type Latent, latent } from './latent.ts';
+import { type PerLayer, perLayer } from './perlayer.ts';
 
-export type Block = Attention | Convolution | Delta | Experts | FeedForward | Latent;
+export type Block = Attention | Convolution | Delta | Experts | FeedForward | Latent | PerLayer;
 
-const KINDS = { attention, convolution, delta, experts, feedForward, latent } as const;
+const KINDS = { attention, convolution, delta, experts, feedForward, latent, perLayer } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
@@ -27,8 +28,10 @@ export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kind
 export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec).linears(spec);
 
 /** Whether gradients go back through a block. */
-export const goesBack = (spec: BlockSpec): boolean =>
-  kindOf(spec).back !== undefined && !('gated' in spec && spec.gated);
+export function goesBack(spec: BlockSpec): boolean {
+  if (kindOf(spec).back === undefined || ('scalar' in spec && spec.scalar)) return false;
+  return spec.kind !== 'attention' || !(spec.gated || spec.normsValues || spec.cache || spec.inputs.length === 2);
+}
 
 /** Floats of the recurrent state that a block keeps of a sequence. */
 export const stateFloatsOf = (spec: BlockSpec): number => kindOf(spec).stateFloats?.(spec) ?? 0;
