@@ -76,7 +76,11 @@ function latentsOf(fields: Fields, interleaved: boolean): (layer: number, path: 
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const heads = fields.integer('num_attention_heads', 1, LIMITS.heads);
   const size = (key: string, otherwise: number) => fields.integer(key, 1, LIMITS.headDim, otherwise);
-  const [plain, turned, valueDim] = [size('qk_nope_head_dim', 128), size('qk_rope_head_dim', 64), size('v_head_dim', 128)];
+  const [plain, turned, valueDim] = [
+    size('qk_nope_head_dim', 128),
+    size('qk_rope_head_dim', 64),
+    size('v_head_dim', 128),
+  ];
   if (turned % 2 !== 0) fields.fail(`qk_rope_head_dim must be even: got ${turned}`);
   const rank = fields.integer('kv_lora_rank', 1, LIMITS.dim, 512);
   // A file that leaves it out has DeepSeek's own; null says that there is none.

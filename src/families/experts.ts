@@ -13,7 +13,9 @@ interface ExpertTraits {
   /** Whether the router has a correction of its scores. */
   readonly isCorrected?: boolean;
   /** The expert that all tokens go to: its name, its width, whether it is weighed by a gate of its own. */
-  readonly shared?: { readonly name: string; readonly hidden: number; readonly bias?: boolean; readonly isGated?: boolean } | undefined;
+  readonly shared?:
+    | { readonly name: string; readonly hidden: number; readonly bias?: boolean; readonly isGated?: boolean }
+    | undefined;
   /** Names in the layer, where they are not `mlp` and gate_proj, up_proj, down_proj. */
   readonly names?: { readonly path: string; readonly gate: string; readonly up: string; readonly down: string };
 }

@@ -14,7 +14,11 @@ export function qwen2Moe(fields: Fields): Architecture {
     biases: { qkv: fields.flag('qkv_bias') ?? true },
     windows: windowsOf(fields, (window, layer) => (layer % 2 === 0 && layer < upTo ? window : 0), 4096),
     tied: false,
-    feedForward: sparseLayers(fields, { experts: 60, top: 4, hidden: 1408 }, { name: 'shared_expert', hidden, isGated: true }),
+    feedForward: sparseLayers(
+      fields,
+      { experts: 60, top: 4, hidden: 1408 },
+      { name: 'shared_expert', hidden, isGated: true },
+    ),
   });
 }
 

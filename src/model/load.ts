@@ -113,12 +113,7 @@ export async function openLoader(
     for (let i = 0; i < count; i++) values[i] += plus;
   }
 
-  async function fillLinear(
-    place: Place,
-    linear: Linear,
-    parts: CheckpointTensor[],
-    start: number,
-  ): Promise<void> {
+  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
     const { kernels, buffer } = place;
     const { staging, room } = stagingOf(place);
     const memory = new Uint8Array(buffer);
@@ -156,7 +151,10 @@ export async function openLoader(
     const { staging, room } = stagingOf(place);
     const { rows, cols } = linear;
     const { rowBytes, scaleBytes } = decoding;
-    const step = Math.max(1, Math.floor((room - 2 * MARGIN - decodingBytes(cols, 0)) / (rowBytes + scaleBytes + cols * 4)));
+    const step = Math.max(
+      1,
+      Math.floor((room - 2 * MARGIN - decodingBytes(cols, 0)) / (rowBytes + scaleBytes + cols * 4)),
+    );
     let [crc, scalesCrc] = [0, 0];
     for (let first = 0; first < rows; first += step) {
       const end = Math.min(rows, first + step);

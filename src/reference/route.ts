@@ -30,8 +30,12 @@ export function route(logits: Float32Array, options: RouteOptions): { chosen: nu
     const [first, second] = sorted(choice, members(g));
     return two && size > 1 ? f(choice[first] + choice[second]) : choice[first];
   });
-  const remaining = sorted(counts, [...counts.keys()]).slice(0, taken).flatMap(members);
-  const chosen = sorted(choice, remaining).slice(0, top).sort((a, b) => a - b);
+  const remaining = sorted(counts, [...counts.keys()])
+    .slice(0, taken)
+    .flatMap(members);
+  const chosen = sorted(choice, remaining)
+    .slice(0, top)
+    .sort((a, b) => a - b);
   const total = chosen.reduce((sum, e) => f(sum + scores[e]), 0);
   const weights = chosen.map((e) => f((normalize ? f(scores[e] / f(total + f(1e-20))) : scores[e]) * f(factor)));
   return { chosen, weights };
