@@ -3,9 +3,9 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BlockSpec } from '../src/families/architecture.ts';
 import type { Attention } from '../src/model/blocks/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
+import type { Experts } from '../src/model/blocks/experts.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
 import { isTied } from '../src/sensitivity/measured.ts';
@@ -97,17 +97,44 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const at = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
     return doubles.subarray(at, at + TOKENS).reduce((sum, value) => sum + value, 0);
   };
-  // `x` is (tokens, cols), `d` (draws, tokens, rows).
-  const take = (linear: DenseLinear, place: number, x: number, d: Float32Array) => {
+  // `x` is (count, cols), `d` (draws, count, rows).
+  const take = (linear: DenseLinear, place: number, x: number, d: Float32Array, count = TOKENS) => {
     const { rows, cols } = linear;
     const values = new Float64Array(rows * cols);
-    for (let t = 0; t < TOKENS; t++) {
+    for (let t = 0; t < count; t++) {
       for (let r = 0; r < rows; r++) {
         for (let c = 0; c < cols; c++)
-          values[r * cols + c] += d[(TOKENS + t) * rows + r] * floats[x / 4 + t * cols + c];
+          values[r * cols + c] += d[(count + t) * rows + r] * floats[x / 4 + t * cols + c];
       }
     }
     gradients.push({ linear, values, squares: squaresAt(place) });
+  };
+  // An expert's pairs stand behind those of the experts before it, gradients of all draws together.
+  const takeExperts = (block: Experts, weights: DenseLinear[], dX: Float32Array) => {
+    const { shared, routing, chosen, gathers, width, gated } = block;
+    const all = (name: string, count: number) => floats.slice(fisher.regions[name] / 4, fisher.regions[name] / 4 + count);
+    if (shared) {
+      const [gate, up, down] = weights;
+      const d = (name: string, { rows }: DenseLinear) => all(name, DRAWS * TOKENS * rows);
+      take(gate, 0, state.normed, d('dGate', gate));
+      take(up, 1, state.normed, d('dUp', up));
+      take(down, 2, shared.gated, shared.weight ? d('dShared', down) : dX);
+    }
+    const counts = new Int32Array(block.experts.length);
+    for (const expert of ints.subarray(chosen / 4, chosen / 4 + TOKENS * routing.top)) counts[expert]++;
+    let from = 0;
+    for (const [expert, count] of counts.entries()) {
+      const place = (shared ? 3 : 0) + 3 * expert;
+      const [gate, up, down] = weights.slice(place, place + 3);
+      const part = (name: string, rows: number) =>
+        floats.slice(fisher.regions[name] / 4 + from * DRAWS * rows, fisher.regions[name] / 4 + (from + count) * DRAWS * rows);
+      if (count > 0) {
+        take(gate, place, gathers[0].to + from * gate.cols * 4, part('dGates', width), count);
+        take(up, place + 1, gathers[0].to + from * gate.cols * 4, part('dUps', width), count);
+        take(down, place + 2, gated + from * width * 4, part('dOutputs', down.rows), count);
+      } else for (let i = 0; i < 3; i++) assert.is(squaresAt(place + i), 0);
+      from += count;
+    }
   };
   for (let index = state.blocks.length - 1; index >= 0; index--) {
     const block = state.blocks[index];
@@ -115,12 +142,17 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const copyOf = (at: number, { rows }: DenseLinear) => floats.slice(at / 4, at / 4 + DRAWS * TOKENS * rows);
     const before = copyOf(fisher.dX, weights.at(-1)!);
     run({ kind: 'back', block: index });
+    if (block.kind === 'experts') {
+      takeExperts(block, weights, before);
+      continue;
+    }
+    if (block.kind === 'latent') continue;
     const { postNorm, multiplier } = block.branch;
     const output = weights.at(-1)!;
     const isPlain = postNorm === 0 && multiplier === 1;
     const x = block.kind === 'attention' ? (block as Attention).mixed : (block as FeedForward).gated;
     take(output, weights.length - 1, x, isPlain ? before : copyOf(fisher.regions.dBranch, output));
-    const names: Record<BlockSpec['kind'], string[]> = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
+    const names = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
     const places = block.fused ? ['dFused'] : names[block.kind];
     for (const [i, name] of places.entries()) {
       take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
