@@ -50,10 +50,16 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
           own.map((w, k) => w + step * direction[k]),
           linear.weights / 4,
         );
-        return -forward(session);
+        return forward(session);
       };
-      const h = 0.01 / Math.max(1, length / 10);
-      const slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+      // Where a step sends a token to another expert the loss jumps: then a shorter one is taken.
+      const { routes } = at(0);
+      let slope = Number.NaN;
+      for (let h = 0.01 / Math.max(1, length / 10), tries = 0; tries < 4 && Number.isNaN(slope); tries++, h /= 3) {
+        const [a, b, c, d] = [h, -h, 2 * h, -2 * h].map(at);
+        if ([a, b, c, d].some((found) => found.routes !== routes)) continue;
+        slope = (8 * (b.loss - a.loss) - (d.loss - c.loss)) / (12 * h);
+      }
       floats.set(own, linear.weights / 4);
       const wanted = dot(values, direction);
       assert.ok(Math.abs(slope - wanted) < 4e-3 * length, `${linear.name}: slope is ${slope}, not ${wanted}`);
@@ -73,18 +79,24 @@ function widened(file: Uint8Array): Uint8Array {
   return safetensors(tensors);
 }
 
-// Runs the model and draws labels. @returns −Σ ln p of the targets
-function forward({ measuring, run }: Session): number {
-  const { state, workspace, doubles } = measuring;
+// Runs the model and draws labels. @returns −Σ ln p of the targets, and the experts of all tokens
+function forward({ measuring, run }: Session): { loss: number; routes: string } {
+  const { state, workspace, doubles, ints } = measuring;
+  const routes: string[] = [];
   run({ kind: 'embed' });
-  for (const block of state.blocks.keys()) run({ kind: 'block', block, save: true });
+  for (const [block, own] of state.blocks.entries()) {
+    run({ kind: 'block', block, save: true });
+    if (own.kind !== 'experts') continue;
+    const { chosen, routing } = own;
+    routes.push(String(ints.slice(chosen / 4, chosen / 4 + TOKENS * routing.top)));
+  }
   let sum = 0;
   for (let first = 0; first < TOKENS; first += state.logitRows) {
     const count = Math.min(state.logitRows, TOKENS - first);
     run({ kind: 'labels', first, count, seed: 7 });
     for (let t = first; t < first + count; t++) sum += doubles[workspace.sums / 8 + t];
   }
-  return sum;
+  return { loss: sum, routes: routes.join() };
 }
 
 function gradientsOf({ measuring, run }: Session): Gradient[] {
