@@ -7,6 +7,7 @@ import type { Attention } from '../src/model/blocks/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
 import type { Experts } from '../src/model/blocks/experts.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
+import type { Latent } from '../src/model/blocks/latent.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
 import { isTied } from '../src/sensitivity/measured.ts';
 import { openSession, planSession, type Session } from '../src/sensitivity/session.ts';
@@ -148,6 +149,36 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
       from += count;
     }
   };
+  const takeLatent = (block: Latent, weights: DenseLinear[], dX: Float32Array) => {
+    const { heads, plain, valueDim, rank, queryLatent, values, mixedHeads } = block;
+    const part = (name: string, from: number, count: number) =>
+      floats.slice(fisher.regions[name] / 4 + from, fisher.regions[name] / 4 + from + count);
+    const first = queryLatent ? 1 : 0;
+    const all = DRAWS * TOKENS;
+    const d = (name: string, { rows }: DenseLinear) => part(name, 0, all * rows);
+    if (queryLatent) take(weights[0], 0, state.normed, d('dQueryLatents', weights[0]));
+    take(weights[first], first, queryLatent?.values ?? state.normed, d('dHeadQueries', weights[first]));
+    take(weights[first + 1], first + 1, state.normed, d('dKeys', weights[first + 1]));
+    take(weights[first + 3], first + 3, values, dX);
+    // Of each head, rows of its key, whose outputs are latents, and of its value.
+    const linear = weights[first + 2];
+    const sum = new Float64Array(linear.rows * rank);
+    for (let head = 0; head < heads; head++) {
+      const at = head * (plain + valueDim);
+      const dLatents = part('dHeadLatents', head * all * rank, all * rank);
+      const dValues = part('dHeadValues', head * all * valueDim, all * valueDim);
+      for (let t = 0; t < TOKENS; t++) {
+        const q = fisher.regions.plainQueries / 4 + (head * TOKENS + t) * plain;
+        const x = mixedHeads / 4 + (head * TOKENS + t) * rank;
+        for (let c = 0; c < rank; c++) {
+          for (let r = 0; r < plain; r++) sum[(at + r) * rank + c] += floats[q + r] * dLatents[(TOKENS + t) * rank + c];
+          for (let r = 0; r < valueDim; r++)
+            sum[(at + plain + r) * rank + c] += dValues[(TOKENS + t) * valueDim + r] * floats[x + c];
+        }
+      }
+    }
+    gradients.push({ linear, values: sum, squares: squaresAt(first + 2) });
+  };
   for (let index = state.blocks.length - 1; index >= 0; index--) {
     const block = state.blocks[index];
     const weights = weightsOf(block) as DenseLinear[];
@@ -158,7 +189,10 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
       takeExperts(block, weights, before);
       continue;
     }
-    if (block.kind === 'latent') continue;
+    if (block.kind === 'latent') {
+      takeLatent(block, weights, before);
+      continue;
+    }
     const { postNorm, multiplier } = block.branch;
     const output = weights.at(-1)!;
     const isPlain = postNorm === 0 && multiplier === 1;

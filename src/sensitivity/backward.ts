@@ -32,7 +32,8 @@ function backOf(measuring: Measuring, saved: number): Back {
       eachBlock(measuring, count, (first, rows) =>
         products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens),
       ),
-    squares: (place, d, rows, count = tokens) => gradientSquares(measuring, place, d, rows, count),
+    squares: (place, d, rows, count = tokens, adds = false) =>
+      gradientSquares(measuring, place, d, rows, count, adds),
     transposed: (y, ...pairs) => transposed(measuring, draws * tokens, y, pairs),
     transposedOf: (count, y, ...pairs) => transposed(measuring, count, y, pairs),
     joinRows(to, ...parts) {
@@ -59,7 +60,14 @@ function backOf(measuring: Measuring, saved: number): Back {
 }
 
 // Of inputs that are fewer than tokens, the rest counts nothing.
-function gradientSquares(measuring: Measuring, place: number, d: number, rows: number, inputs: number): void {
+function gradientSquares(
+  measuring: Measuring,
+  place: number,
+  d: number,
+  rows: number,
+  inputs: number,
+  adds: boolean,
+): void {
   const { thread, workspace, floats, doubles } = measuring;
   const { tokens, draws, sums, fisher } = workspace;
   const tile = workspace.scratch[thread.index];
@@ -76,7 +84,7 @@ function gradientSquares(measuring: Measuring, place: number, d: number, rows: n
           sum += floats[tile / 4 + j * GRAM_ROWS + k] * floats[gram + j * tokens + token];
         }
         const own = floats[tile / 4 + token * GRAM_ROWS + k] * floats[gram + token * tokens + token];
-        doubles[to + token] = 2 * sum + own;
+        doubles[to + token] = 2 * sum + own + (adds ? doubles[to + token] : 0);
       }
     });
   }

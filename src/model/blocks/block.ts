@@ -57,8 +57,9 @@ export interface Back {
    * Squared norms of the gradients of a weight, from those of its outputs, (draws, count, rows).
    * @param place among the block's weights
    * @param count inputs of the weight, of all tokens if left out
+   * @param adds whether they are added to those that are there, of other rows of the weight
    */
-  squares(place: number, d: number, rows: number, count?: number): void;
+  squares(place: number, d: number, rows: number, count?: number, adds?: boolean): void;
   /** y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs, this thread's columns. */
   transposed(y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
   /** The same for `count` gradients, instead of those of all draws and tokens. */
