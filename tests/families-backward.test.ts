@@ -34,7 +34,7 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
     const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
     const session = await openSession(await planSession(modelFolder(config, widened(model)), options), undefined, {});
     const { state, workspace, floats, ints } = session.measuring;
-    ints.set(referencesOf(logits).at(-1)!.ids.slice(0, TOKENS), state.ids / 4);
+    ints.set(referencesOf(logits).at(-1)!.ids.slice(-TOKENS), state.ids / 4);
     forward(session);
     const labels = workspace.fisher!.labels / 4 + TOKENS;
     ints.copyWithin(workspace.targets / 4, labels, labels + TOKENS);
@@ -42,27 +42,29 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
       const length = Math.sqrt(dot(values, values));
       assert.ok(length > 0.01, `${linear.name}: the loss hardly depends on it`);
       if (squares >= 0) assert.ok(Math.abs(squares / length ** 2 - 1) < 1e-4, `${linear.name}: ‖∇‖² is ${squares}`);
-      const across = normals(values.length, i);
-      const width = Math.sqrt(dot(across, across));
-      const direction = values.map((value, k) => value / length + across[k] / width);
       const own = floats.slice(linear.weights / 4, linear.weights / 4 + values.length);
-      const at = (step: number) => {
-        floats.set(
-          own.map((w, k) => w + step * direction[k]),
-          linear.weights / 4,
-        );
-        return forward(session);
-      };
-      // Where a step sends a token to another expert the loss jumps: then a shorter one is taken.
-      const { routes } = at(0);
-      let slope = Number.NaN;
-      for (let h = 0.01 / Math.max(1, length / 10), tries = 0; tries < 4 && Number.isNaN(slope); tries++, h /= 3) {
+      const { routes } = forward(session);
+      let [slope, wanted] = [Number.NaN, Number.NaN];
+      // Where a step sends a token to another expert the loss jumps: then another direction is taken, and a shorter step.
+      for (let tries = 0; tries < 8 && Number.isNaN(slope); tries++) {
+        const across = normals(values.length, i + 1000 * tries);
+        const width = Math.sqrt(dot(across, across));
+        const direction = values.map((value, k) => value / length + across[k] / width);
+        const at = (step: number) => {
+          floats.set(
+            own.map((w, k) => w + step * direction[k]),
+            linear.weights / 4,
+          );
+          return forward(session);
+        };
+        const h = 0.01 / Math.max(1, length / 10) / 1.5 ** tries;
         const [a, b, c, d] = [h, -h, 2 * h, -2 * h].map(at);
-        if ([a, b, c, d].some((found) => found.routes !== routes)) continue;
-        slope = (8 * (b.loss - a.loss) - (d.loss - c.loss)) / (12 * h);
+        wanted = dot(values, direction);
+        if ([a, b, c, d].every((found) => found.routes === routes)) {
+          slope = (8 * (b.loss - a.loss) - (d.loss - c.loss)) / (12 * h);
+        }
       }
       floats.set(own, linear.weights / 4);
-      const wanted = dot(values, direction);
       assert.ok(Math.abs(slope - wanted) < 4e-3 * length, `${linear.name}: slope is ${slope}, not ${wanted}`);
     }
     await session.close();
