@@ -11,7 +11,7 @@ export { rope } from './rope';
 export { softmax } from './softmax';
 export { attend } from './attention';
 export { siluTimes, geluTimes, clampedGate, add, multiply, scale, sigmoid, sigmoidTimes, softCap } from './gate';
-export { route } from './route';
+export { route, routeBack } from './route';
 export { convolve, unitNorm, deltaGates, deltaRule } from './recurrent';
 export { denseRows } from './dense';
 export { codeRows } from './codes';

@@ -32,7 +32,7 @@ export const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F8_E4M3'] satis
 // Names as model families write them: Llama, Qwen, Mistral, Gemma, DeepSeek, GPT-2, GPT-NeoX, Falcon, BERT, T5, Mamba.
 const TOKEN_EMBEDDING =
   /(^|\.)(embed_tokens(_per_layer)?|tok_embeddings|word_embeddings|token_embd|wte|embed_in|shared)\.weight$/;
-const HEAD = /(^|\.)(lm_head|embed_out|output)\.weight$/;
+const HEAD = /(^|\.)(lm_head|embed_out|output|shared_head\.head)\.weight$/;
 const OTHER_EMBEDDING = /(embed|(^|\.)wpe\.|relative_attention_bias|(^|\.)pos_)/i;
 const ROUTER = /(^|\.)(gate|router|shared_expert_gate)\.weight$|(^|\.)router\./;
 const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])/;

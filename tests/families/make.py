@@ -110,7 +110,8 @@ class Draw(random.Random):
         return yarn
 
     def latent_scaling(self):
-        rope = self.choice([self.yarn(self.choice([16, 24])), {"rope_type": "default", "rope_theta": 1e4}])
+        plain = {"rope_type": "default", "rope_theta": 1e4}
+        rope = self.yarn(self.choice([16, 24])) if self.small or self.flag() else plain
         rope.pop("truncate", None)
         return rope
 
@@ -232,6 +233,8 @@ def olmo3(r):
 
 def groups(r, experts):
     """Groups of experts, and how many of them a token's experts may be in."""
+    if r.small:
+        return 2, 1
     groups = r.choice([g for g in (1, 2, 3, 4) if experts % g == 0 and experts // g >= 2])
     return groups, r.randint(1, groups)
 
@@ -240,7 +243,7 @@ def groups(r, experts):
 def mixtral(r):
     config = r.common("MixtralForCausalLM", sliding_window=r.choice([None, 9]))
     experts = r.randint(3, 5) if r.small else r.randint(2, 12)
-    return config | {"num_local_experts": experts, "num_experts_per_tok": r.randint(1, min(4, experts))}
+    return config | {"num_local_experts": experts, "num_experts_per_tok": 2 if r.small else r.randint(1, min(4, experts))}
 
 
 def qwen_moe(r, config):
@@ -276,7 +279,7 @@ def deepseek_moe(r):
         "moe_intermediate_size": r.randint(6, 14) if r.small else r.randint(3, 70),
         "n_group": group,
         "topk_group": taken,
-        "num_experts_per_tok": r.randint(1, min(6, experts // group * taken)),
+        "num_experts_per_tok": r.randint(1 + r.small, min(6, experts // group * taken)),
         "first_k_dense_replace": r.randint(0, 1),
         "norm_topk_prob": r.flag(),
         "routed_scaling_factor": r.choice([1.0, 2.5]),
@@ -297,7 +300,7 @@ def latent(r, architecture):
     return config | {
         "num_key_value_heads": config["num_attention_heads"],
         "kv_lora_rank": r.randint(7, 14) if r.small else r.randint(5, 70),
-        "q_lora_rank": r.choice([None, r.randint(9, 20)]),
+        "q_lora_rank": r.choice([None, r.randint(9, 20)]) if architecture == "DeepseekV2ForCausalLM" or not r.small else 11,
         "qk_rope_head_dim": r.even(4, 8) if r.small else r.even(2, 24),
         "qk_nope_head_dim": r.randint(5, 9) if r.small else r.randint(3, 40),
         "v_head_dim": r.randint(5, 9) if r.small else r.randint(3, 40),
@@ -309,7 +312,7 @@ def deepseek_v2(r):
     limited = {"topk_method": "group_limited_greedy"}
     greedy = {"topk_method": "greedy", "n_group": None, "topk_group": None}
     config = latent(r, "DeepseekV2ForCausalLM") | deepseek_moe(r)
-    return config | {"norm_topk_prob": False, "mlp_bias": r.flag()} | (greedy if r.flag() else limited)
+    return config | {"norm_topk_prob": False, "mlp_bias": r.flag()} | (greedy if not r.small and r.flag() else limited)
 
 
 @family

@@ -97,6 +97,19 @@ export interface DecoderExports {
     y: number,
     yStride: number,
   ): void;
+  routeBack(
+    logits: number,
+    count: number,
+    experts: number,
+    sigmoid: number,
+    top: number,
+    normalize: number,
+    factor: number,
+    chosen: number,
+    dWeights: number,
+    dLogits: number,
+    scratch: number,
+  ): void;
   denseRows(
     w: number,
     dtype: number,

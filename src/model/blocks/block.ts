@@ -60,12 +60,19 @@ export interface Back {
   opposite(rope: number): number;
   /** This thread's part of `total` items. */
   part(total: number, apart?: number): [first: number, end: number];
-  /** Inner products of a weight's inputs, `x` (tokens, cols), for the `squares` that follow. */
-  inputGram(x: number, cols: number): void;
-  /** Squared norms of the gradients of a weight, from those of its outputs, (draws, tokens, rows). @param place among the block's weights */
-  squares(place: number, d: number, rows: number): void;
+  /** Inner products of a weight's inputs, `x` (count, cols), for the `squares` that follow. @param count all tokens if left out */
+  inputGram(x: number, cols: number, count?: number): void;
+  /**
+   * Squared norms of the gradients of a weight, from those of its outputs, (draws, count, rows).
+   * @param place among the block's weights
+   * @param count inputs of the weight, of all tokens if left out
+   * @param adds whether they are added to those that are there, of other rows of the weight
+   */
+  squares(place: number, d: number, rows: number, count?: number, adds?: boolean): void;
   /** y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs, this thread's columns. */
   transposed(y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
+  /** The same for `count` gradients, instead of those of all draws and tokens. */
+  transposedOf(count: number, y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
   /** Rows of several gradients, (draws, tokens, cols) each, one after the other as rows of one: this thread's. */
   joinRows(to: number, ...parts: readonly (readonly [from: number, cols: number])[]): void;
   /** dX += dNormed through the norm of the residual stream before the block; 0 for none. */

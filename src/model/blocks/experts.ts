@@ -8,13 +8,21 @@
 // An element of a pair does not depend on the pairs beside it. A token's sum begins with the shared expert and goes on by ascending
 // expert, so batches and threads change no bit.
 
-import type { ExpertSpec, ExpertsSpec, LinearSpec, Routing, TensorSpec } from '../../families/architecture.ts';
+import type {
+  Activation,
+  ExpertSpec,
+  ExpertsSpec,
+  LinearSpec,
+  Routing,
+  TensorSpec,
+} from '../../families/architecture.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
 import { applyLinear, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
-import { apply, normTokens, ownTokens, rotateTokens } from '../steps.ts';
+import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
-import type { BlockKind, BlockPlanner } from './block.ts';
-import { times } from './feedforward.ts';
+import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import { times, timesBack } from './feedforward.ts';
 
 interface Expert {
   readonly gate: Linear;
@@ -138,10 +146,7 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
 
     const first = share(index, thread.count, dim, ROWS_APART);
     const end = share(index + 1, thread.count, dim, ROWS_APART);
-    for (const { expert, from, count: some } of pairs.runs) {
-      const { down } = block.experts[expert];
-      applyLinear(kernels, down, from, some, outputs + from * dim * 4, first, end, state.scratch[index]);
-    }
+    putOut(thread, state, block, pairs);
     if (shared) apply(thread, state, shared.down, count, y);
     const floats = new Float32Array(thread.ints.buffer);
     for (let token = 0; token < count; token++) {
@@ -158,8 +163,107 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     barrier();
   },
 
-  gradients: () => ({}),
-  back() {},
+  gradients({ routing, router, shared, width }, tokens, draws) {
+    const { rows: count, cols: dim } = router;
+    const [all, pairs] = [draws * tokens, tokens * routing.top];
+    const own = shared?.width ?? 0;
+    return {
+      gateOfPairs: pairs * width, // before its activation
+      dOutputs: draws * pairs * dim,
+      dGates: draws * pairs * width,
+      dUps: draws * pairs * width,
+      dInputs: draws * pairs * dim,
+      dWeights: draws * pairs,
+      dLogits: all * count,
+      gate: tokens * own,
+      dGate: all * own,
+      dUp: all * own,
+      dShared: shared?.weight ? all * dim : 0,
+      dShares: shared?.weight ? all : 0,
+    };
+  },
+
+  back(back, block) {
+    const { thread, state, draws, pass, dX, dNormed } = back;
+    const { barrier } = thread;
+    const { count: tokens } = pass;
+    const { shared, gated, width, router, gathers } = block;
+    const { cols: dim } = router;
+    const [dOutputs, dGates, dUps, dInputs] = ['dOutputs', 'dGates', 'dUps', 'dInputs'].map(back.region);
+    const [dGate, dUp, dLogits, dShares] = ['dGate', 'dUp', 'dLogits', 'dShares'].map(back.region);
+    const dShared = shared?.weight ? back.region('dShared') : dX;
+
+    back.restore();
+    normTokens(thread, state, block.norm, [], 0, tokens);
+    barrier();
+    routeTokens(thread, state, block, tokens, back.region('gate'));
+    barrier();
+    const pairs = pairsOf(thread, block, tokens);
+    gatherPairs(thread, block, pairs);
+    barrier();
+    gatePairs(thread, state, block, pairs, back.region('gateOfPairs'));
+    barrier();
+    putOut(thread, state, block, pairs);
+    if (shared?.weight) apply(thread, state, shared.down, tokens, state.y);
+    barrier();
+    outputsBack(back, block, pairs);
+    barrier();
+    routesBack(back, block);
+    if (shared) back.transposed(dGate, [shared.down, dShared]);
+    for (const { expert, from, count } of pairs.runs) {
+      const [at, d] = [dGates + from * draws * width * 4, dOutputs + from * draws * dim * 4];
+      back.transposedOf(draws * count, at, [block.experts[expert].down, d]);
+    }
+    barrier();
+
+    if (shared) {
+      back.inputGram(shared.gated, shared.width);
+      back.squares(2, dShared, dim);
+      gatesBack(back, block, shared, back.region('gate'), dGate, dUp, 0, tokens);
+    }
+    for (const { expert, from, count } of pairs.runs) {
+      back.inputGram(gated + from * width * 4, width, count);
+      back.squares(placeOf(block, expert) + 2, dOutputs + from * draws * dim * 4, dim, count);
+      gatesBack(back, block, block, back.region('gateOfPairs'), dGates, dUps, from, count);
+    }
+    barrier();
+    back.transposed(
+      ...([dNormed, [router, dLogits]] as const),
+      ...(shared
+        ? ([
+            [shared.gate, dGate],
+            [shared.up, dUp],
+          ] as const)
+        : []),
+      ...(shared?.weight ? ([[shared.weight, dShares]] as const) : []),
+    );
+    if (shared) {
+      back.inputGram(state.normed, dim);
+      back.squares(0, dGate, shared.width);
+      back.squares(1, dUp, shared.width);
+    }
+    const [first, end] = back.part(dim, ROWS_APART);
+    for (const { expert, from, count } of pairs.runs) {
+      const { gate, up } = block.experts[expert];
+      const place = placeOf(block, expert);
+      const [dg, du] = [dGates + from * draws * width * 4, dUps + from * draws * width * 4];
+      back.inputGram(gathers[0].to + from * dim * 4, dim, count);
+      back.squares(place, dg, width, count);
+      back.squares(place + 1, du, width, count);
+      const d = dInputs + from * draws * dim * 4;
+      back.transposedOf(draws * count, d, [gate, dg], [up!, du]);
+      for (let i = 0; i < draws * count; i++) {
+        const token = Math.floor(i / count) * tokens + pairs.tokens[from + (i % count)];
+        thread.kernels.add(dNormed + (token * dim + first) * 4, d + (i * dim + first) * 4, end - first);
+      }
+    }
+    const reached = new Set(pairs.runs.map(({ expert }) => expert));
+    for (const expert of block.experts.keys()) {
+      for (let i = 0; !reached.has(expert) && i < 3; i++) back.squares(placeOf(block, expert) + i, 0, 0, 0);
+    }
+    barrier();
+    back.behindNorm(block.norm);
+  },
 };
 
 // Gives each expert's weights their biases, if there are any.
@@ -170,6 +274,81 @@ function planBiases({ biases, experts }: ExpertsSpec, planner: BlockPlanner) {
       all === undefined ? linear : { ...linear, bias: all + e * rows * 4 };
   };
   return { gate: of(biases?.gate, experts[0].gate), down: of(biases?.down, experts[0].down) };
+}
+
+const placeOf = ({ shared }: Experts, expert: number) => (shared ? 3 : 0) + 3 * expert;
+
+// Gradients of what each pair and the shared expert gave, and of their weights, from those of the block's output: this thread's tokens.
+// Those of an expert's pairs are (draws, pairs, dim), behind those of the experts before it.
+function outputsBack(back: Back, block: Experts, { places, runs }: Pairs): void {
+  const { thread, state, floats, draws, pass, dX } = back;
+  const { kernels, ints } = thread;
+  const { count: tokens } = pass;
+  const { routing, router, chosen, weights, outputs, shared } = block;
+  const { cols: dim } = router;
+  const [dOutputs, dWeights] = [back.region('dOutputs'), back.region('dWeights')];
+  const runOf = new Map(runs.map((run) => [run.expert, run]));
+  const product = (x: number, d: number, to: number) =>
+    kernels.denseRows(x, dtypeCodes.F32, 1, dim, d, 1, to, 1, back.scratch);
+  const [first, end] = back.part(draws * tokens);
+  for (let i = first; i < end; i++) {
+    const [draw, token] = [Math.floor(i / tokens), i % tokens];
+    const d = dX + i * dim * 4;
+    for (let slot = 0; slot < routing.top; slot++) {
+      const choice = token * routing.top + slot;
+      const { from, count } = runOf.get(ints[chosen / 4 + choice])!;
+      const pair = places[choice];
+      const to = dOutputs + (from * draws + draw * count + pair - from) * dim * 4;
+      copyFloats(kernels, d, dim, to);
+      kernels.scale(to, floats[weights / 4 + choice], dim);
+      product(outputs + pair * dim * 4, d, dWeights + (i * routing.top + slot) * 4);
+    }
+    if (!shared?.weight) continue;
+    const to = back.region('dShared') + i * dim * 4;
+    const s = floats[shared.shares / 4 + token];
+    copyFloats(kernels, d, dim, to);
+    kernels.scale(to, s, dim);
+    const at = back.region('dShares') + i * 4;
+    product(state.y + token * dim * 4, d, at);
+    kernels.scale(at, s, 1);
+    kernels.scale(at, 1 - s, 1);
+  }
+}
+
+// Gradients of the router's logits: this thread's tokens.
+function routesBack(back: Back, { routing, router, logits, chosen, routed }: Experts): void {
+  const { thread, draws, pass } = back;
+  const { sigmoid, top, normalize, factor } = routing;
+  const { rows } = router;
+  const [first, end] = ownTokens(thread, pass.count);
+  for (let draw = 0; draw < draws; draw++) {
+    const i = draw * pass.count + first;
+    thread.kernels.routeBack(
+      ...([logits + first * rows * 4, end - first, rows, sigmoid ? 1 : 0, top, normalize ? 1 : 0, factor] as const),
+      ...([chosen + first * top * 4, back.region('dWeights') + i * top * 4] as const),
+      ...([back.region('dLogits') + i * rows * 4, routed + first * 5 * (rows + 4) * 4] as const),
+    );
+  }
+}
+
+// Gradients of gate and up, (draws, count, width) each, of `count` vectors from vector `from` on: this thread's part.
+function gatesBack(
+  back: Back,
+  { activation }: Experts,
+  { width, upper }: Hidden,
+  before: number,
+  dGate: number,
+  dUp: number,
+  from: number,
+  count: number,
+): void {
+  const gateBack = timesBack[activation as Activation](back.thread.kernels);
+  const [first, end] = back.part(back.draws * count);
+  for (let i = first; i < end; i++) {
+    const x = (from + (i % count)) * width * 4;
+    const d = (from * back.draws + i) * width * 4;
+    gateBack(before + x, upper + x, dGate + d, dUp + d, width);
+  }
 }
 
 function planShared({ shared, sharedGate }: ExpertsSpec, planner: BlockPlanner): Shared | undefined {
@@ -196,8 +375,8 @@ function gatherInputs(weights: readonly Linear[], planner: BlockPlanner, top: nu
   return { gathers: [...gathers.values()], ofPairs };
 }
 
-// Experts and weights of all tokens, and gate and up of the shared expert.
-function routeTokens(thread: Thread, state: State, block: Experts, count: number): void {
+// Experts and weights of all tokens, and gate and up of the shared expert. @param before where its gate is kept, 0 for nowhere
+function routeTokens(thread: Thread, state: State, block: Experts, count: number, before = 0): void {
   const { kernels } = thread;
   const { router, logits, correction, routing, chosen, weights, routed, shared } = block;
   const { sigmoid, groups, taken, two, top, normalize, factor } = routing;
@@ -207,7 +386,7 @@ function routeTokens(thread: Thread, state: State, block: Experts, count: number
     if (shared.weight) apply(thread, state, shared.weight, count, shared.shares);
     apply(thread, state, shared.gate, count, shared.gated);
     apply(thread, state, shared.up, count, shared.upper);
-    gateOwn(thread, block.activation, shared, 0, count);
+    gateOwn(thread, block.activation, shared, 0, count, before);
   }
   thread.barrier();
   const [first, end] = ownTokens(thread, count);
@@ -260,8 +439,8 @@ function gatherPairs({ ints, index, count: threads }: Thread, { gathers }: Exper
   }
 }
 
-// Gate and up of all pairs, and f(gate) ∘ up: this thread's rows.
-function gatePairs(thread: Thread, state: State, block: Experts, { runs }: Pairs): void {
+// Gate and up of all pairs, and f(gate) ∘ up: this thread's rows. @param before where gates are kept, 0 for nowhere
+function gatePairs(thread: Thread, state: State, block: Experts, { runs }: Pairs, before = 0): void {
   const { kernels, index } = thread;
   const { width, gated, upper, activation } = block;
   const first = share(index, thread.count, width, ROWS_APART);
@@ -280,7 +459,7 @@ function gatePairs(thread: Thread, state: State, block: Experts, { runs }: Pairs
     }
     applyLinear(kernels, gate, from, count, gated + at, first, end, state.scratch[index]);
     applyLinear(kernels, up, from, count, upper + at, first, end, state.scratch[index]);
-    gateOwn(thread, activation, block, from, count);
+    gateOwn(thread, activation, block, from, count, before);
   }
 }
 
@@ -291,6 +470,7 @@ function gateOwn(
   hidden: Hidden,
   from: number,
   count: number,
+  before: number,
 ): void {
   const { width, gated, upper } = hidden;
   const first = share(thread.index, thread.count, width, ROWS_APART);
@@ -299,6 +479,19 @@ function gateOwn(
   const gate = times[activation](thread.kernels);
   for (let j = from; j < from + count; j++) {
     const at = (j * width + first) * 4;
+    if (before) copyFloats(thread.kernels, gated + at, end - first, before + at);
     gate(gated + at, upper + at, end - first);
+  }
+}
+
+// What each pair's expert gives: this thread's rows.
+function putOut(thread: Thread, state: State, { experts, outputs, router }: Experts, { runs }: Pairs): void {
+  const { kernels, index } = thread;
+  const { cols: dim } = router;
+  const first = share(index, thread.count, dim, ROWS_APART);
+  const end = share(index + 1, thread.count, dim, ROWS_APART);
+  for (const { expert, from, count } of runs) {
+    const { down } = experts[expert];
+    applyLinear(kernels, down, from, count, outputs + from * dim * 4, first, end, state.scratch[index]);
   }
 }
