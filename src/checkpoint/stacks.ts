@@ -6,7 +6,10 @@
 //
 // Both become <name>.weight (E, rows, cols). Weights are decoded, or turned, as they are read.
 
-import type { CheckpointTensor } from './checkpoint.ts';
+import type { SafetensorsFile } from './safetensors/file.ts';
+import type { TensorInfo } from './safetensors/header.ts';
+
+type Tensor = TensorInfo & { readonly file: SafetensorsFile };
 
 const GROUP = 32;
 const MAGNITUDES = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
@@ -14,13 +17,13 @@ const STACK = /\.experts\.(gate_up_proj|down_proj)$/;
 const WIDTHS: Readonly<Record<string, 2 | 4>> = { F32: 4, F16: 2, BF16: 2 };
 
 /** The tensors of a checkpoint, with such experts as matrices. */
-export function asMatrices(tensors: readonly CheckpointTensor[]): CheckpointTensor[] {
+export function asMatrices(tensors: readonly Tensor[]): Tensor[] {
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const scalesOf = (tensor: CheckpointTensor) => {
+  const scalesOf = (tensor: Tensor) => {
     const scales = byName.get(tensor.name.replace(/_blocks$/, '_scales'));
     return scales && isMxfp4(tensor, scales) ? scales : undefined;
   };
-  const isScales = ({ name }: CheckpointTensor) => {
+  const isScales = ({ name }: Tensor) => {
     const blocks = byName.get(name.replace(/_scales$/, '_blocks'));
     return blocks !== undefined && name.endsWith('_scales') && scalesOf(blocks) !== undefined;
   };
@@ -33,13 +36,13 @@ export function asMatrices(tensors: readonly CheckpointTensor[]): CheckpointTens
   });
 }
 
-function isMxfp4({ name, dtype, shape }: CheckpointTensor, scales: CheckpointTensor): boolean {
+function isMxfp4({ name, dtype, shape }: Tensor, scales: Tensor): boolean {
   const sizes = shape.slice(0, -1);
   const fits = shape.length === 4 && shape[3] === GROUP / 2 && String(scales.shape) === String(sizes);
   return name.endsWith('_blocks') && dtype === 'U8' && scales.dtype === 'U8' && fits;
 }
 
-function isTransposed({ name, dtype, shape }: CheckpointTensor, bias: CheckpointTensor): boolean {
+function isTransposed({ name, dtype, shape }: Tensor, bias: Tensor): boolean {
   const [experts, , rows] = shape;
   return STACK.test(name) && dtype in WIDTHS && shape.length === 3 && String(bias.shape) === String([experts, rows]);
 }
@@ -59,7 +62,7 @@ function codesByScale(): Uint16Array {
   return codes;
 }
 
-function decoded(blocks: CheckpointTensor, scales: CheckpointTensor): CheckpointTensor {
+function decoded(blocks: Tensor, scales: Tensor): Tensor {
   const [experts, rows, groups] = blocks.shape;
   const shape = [experts, rows, groups * GROUP];
   const bytes = experts * rows * groups * GROUP * 2;
@@ -86,7 +89,7 @@ function decoded(blocks: CheckpointTensor, scales: CheckpointTensor): Checkpoint
   return { name, dtype: 'BF16', shape, start: 0, end: bytes, file: { ...blocks.file, read } };
 }
 
-function turned(tensor: CheckpointTensor): CheckpointTensor {
+function turned(tensor: Tensor): Tensor {
   const [experts, cols, rows] = tensor.shape;
   const width = WIDTHS[tensor.dtype];
   const [weights, bytes] = [cols * rows, tensor.end - tensor.start];

@@ -132,7 +132,7 @@ export interface PerLayerSpec extends BranchSpec {
 }
 
 /** Vectors of a token for all layers, one behind the other: (norm(projection x · scale) + embedding · √width) / √2, x its embedding. */
-export interface PerLayerInputs {
+interface PerLayerInputs {
   readonly width: number;
   readonly embedding: LinearSpec;
   readonly projection: LinearSpec;

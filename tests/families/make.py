@@ -539,7 +539,7 @@ def mxfp4(model, r):
             continue
         experts, cols, rows = parameter.shape
         codes = torch.randint(16, (experts, rows, cols // 32, 32), generator=generator)
-        scales = torch.randint(121, 126, (experts, rows, cols // 32), generator=generator)
+        scales = torch.randint(121, 124, (experts, rows, cols // 32), generator=generator)
         weights = (values[codes] * 2.0 ** (scales[..., None] - 127)).reshape(experts, rows, cols)
         parameter.data.copy_(weights.transpose(1, 2))
         blocks = codes[..., 0::2] + 16 * codes[..., 1::2]
