@@ -3,6 +3,7 @@
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { runBlock } from './blocks/blocks.ts';
+import { copyAcross } from './cache.ts';
 import { decodeRow } from './linear.ts';
 import type { ModelState } from './memories.ts';
 import type { Pass } from './pass.ts';
@@ -73,6 +74,12 @@ export function forwardPass(
       seats[next].floats.set(floats.subarray(from / 4 + first * cols, from / 4 + end * cols), to / 4 + first * cols);
     copy(memories[memory].x, memories[next].x, state.dim);
     copy(memories[memory].perLayer, memories[next].perLayer, state.perLayerFloats);
+    for (const { from, to } of state.replicas) {
+      if (to.memory !== next || thread.index > 0) continue;
+      for (const { start, position, count } of pass.segments) {
+        copyAcross(seats[from.memory].floats, from.cache, seats[next].floats, to.cache, start + position, count);
+      }
+    }
     thread.barrier();
     memory = next;
   }

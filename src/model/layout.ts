@@ -61,6 +61,9 @@ export interface MemoryLayout {
   readonly ropes: readonly Float64Array<ArrayBuffer>[];
   /** Room for blocks of a checkpoint while it loads; the pass writes there later. */
   readonly staging: { readonly address: number; readonly byteLength: number };
+  /** Caches that blocks in other memories read, too, by name; and those that have the rows of one in a memory before. */
+  readonly lent: ReadonlyMap<string, BlockCache>;
+  readonly replicas: ReadonlyMap<string, BlockCache>;
   /** Bytes of linear memory: in all, for weights, for the cache. */
   readonly bytes: number;
   readonly weightBytes: number;
@@ -175,7 +178,7 @@ export function planMemory(
   const { perLayer } = architecture;
   const perLayerFloats = perLayer?.embedding.cols ?? 0;
   const vectors = perLayer ? floats(batch * perLayerFloats) : 0;
-  const lent = new Map<string, BlockCache>();
+  const [lent, replicas] = [new Map<string, BlockCache>(), new Map<string, BlockCache>()];
   const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = logitRowsOf(vocabSize, batch);
@@ -189,10 +192,12 @@ export function planMemory(
     vector: (name, length) => vector(name, [length]),
     tensor: vector,
     lend: (key, cache) => void lent.set(key, cache),
-    borrow(key) {
-      const cache = lent.get(key);
-      if (cache) return cache;
-      throw new RangeError('layers that share keys and values must lie in one memory: they do not fit');
+    borrow(key, kvHeads, headDim) {
+      const known = lent.get(key) ?? replicas.get(key);
+      if (known) return known;
+      const cache = planCache(kvHeads, headDim, false, rows, cacheWidth, reserve);
+      replicas.set(key, cache);
+      return cache;
     },
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
     cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
@@ -264,7 +269,10 @@ export function planMemory(
     staging: { address: staging, byteLength: STAGING_BYTES },
     bytes: turns ? turnsEnd : size(),
     weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
-    cacheBytes: blocks.reduce((sum, block) => sum + keptBytes(block), 0),
+    ...{ lent, replicas },
+    cacheBytes:
+      blocks.reduce((sum, block) => sum + keptBytes(block), 0) +
+      [...replicas.values()].reduce((sum, cache) => sum + cacheBytes(cache), 0),
   };
 }
 

@@ -225,6 +225,7 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
   const logits = new Float32Array(endBuffer, state.logits, state.logitRows * vocabSize);
   const normed = new Float32Array(endBuffer, memories[endMemory].normed, batch * dim);
   const bytes = seats.map(({ floats }) => new Uint8Array(floats.buffer));
+  const replicas = state.replicas.map(({ to }) => ({ memory: bytes[to.memory], cache: to.cache }));
   const caches = state.blocks.flatMap((block, i) =>
     'cache' in block && !('borrows' in block && block.borrows)
       ? [{ memory: bytes[memoryOf[i]], cache: block.cache }]
@@ -253,7 +254,7 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
     },
     copy(from, to, count) {
       if (from === to || count === 0) return;
-      for (const { memory, cache } of caches) copyRows(memory, cache, from, to, count);
+      for (const { memory, cache } of [...caches, ...replicas]) copyRows(memory, cache, from, to, count);
     },
     copyState(from, to) {
       for (const { memory, recurrent } of states) copyState(memory, recurrent, from, to);

@@ -16,6 +16,7 @@ import '../trellis-products.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
 import '../families.test.ts';
+import '../hybrids.test.ts';
 import '../memories.test.ts';
 import '../allocate.test.ts';
 import '../plan.test.ts';

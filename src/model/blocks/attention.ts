@@ -42,7 +42,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     const { heads, kvHeads, headDim, window, scale, cap, temperature, gated, normsValues, queryKeyNorms: norms } = spec;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
     const borrows = spec.cache?.isOwn === false;
-    const cache = borrows ? planner.borrow(spec.cache!.key) : planner.cache(kvHeads, headDim);
+    const cache = borrows ? planner.borrow(spec.cache!.key, kvHeads, headDim) : planner.cache(kvHeads, headDim);
     if (spec.cache?.isOwn) planner.lend(spec.cache.key, cache);
     const regions = {
       queries: planner.activation('queries', wide),

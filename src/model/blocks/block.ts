@@ -30,10 +30,10 @@ export interface BlockPlanner {
   rope(rope: Rope): number;
   /** Loads a tensor that is no weight in f32. @returns its address */
   tensor(name: string, shape: readonly number[]): number;
-  /** Gives a cache a name, by which blocks after it in the same memory may read it. */
+  /** Gives a cache a name, by which blocks after it may read it. */
   lend(key: string, cache: BlockCache): void;
-  /** @throws {RangeError} when the cache of that name is in another memory */
-  borrow(key: string): BlockCache;
+  /** The cache of that name; if it is in another memory, one that gets its rows. */
+  borrow(key: string, kvHeads: number, headDim: number): BlockCache;
   /** Recurrent states of a block, so many floats each. */
   recurrent(floats: number): Recurrent;
   /** Keys and values of a block. @param isLatent whether values are elements of the keys; not if left out */
