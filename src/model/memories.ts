@@ -27,7 +27,7 @@ export interface ModelState extends State, Begin, End {
 }
 
 /** A cache in a memory, and the one in a memory before whose rows it gets. */
-export interface Replica {
+interface Replica {
   readonly from: { readonly memory: number; readonly cache: BlockCache };
   readonly to: { readonly memory: number; readonly cache: BlockCache };
 }

@@ -458,9 +458,9 @@ def gpt_oss(r):
 @family
 def gemma4_text(r):
     config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
-    layers = r.choice([3, 4]) if r.small else r.choice([3, 4, 6])
+    layers = 5 if r.small else r.choice([3, 4, 6])
     kinds = [*(r.kinds(layers - 3)), "sliding_attention", *r.kinds(1), "full_attention"]
-    shared = r.choice([0, 0, 1, 2]) if layers > 3 else 0
+    shared = 2 if r.small else r.choice([0, 0, 1, 2]) if layers > 3 else 0
     kinds = ["full_attention", "sliding_attention", *kinds[2:]] if shared else kinds
     heads = config["num_attention_heads"]
     full = {"rope_type": "proportional", "partial_rotary_factor": r.choice([0.25, 0.5]), "rope_theta": 1e6}
@@ -472,7 +472,7 @@ def gemma4_text(r):
         "head_dim": 2 * r.randint(3, 6) if r.small else 2 * r.randint(3, 20),
         "global_head_dim": 8 * r.randint(1, 2) if r.small else 8 * r.randint(1, 6),
         "num_global_key_value_heads": r.choice([None, 1, heads]),
-        "attention_k_eq_v": r.flag(),
+        "attention_k_eq_v": r.small or r.flag(),
         "num_kv_shared_layers": shared,
         "use_double_wide_mlp": r.flag(),
         "hidden_size_per_layer_input": per_layer,
