@@ -15,7 +15,7 @@ import * as matrix from '../src/reference/encode.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
 import { angles, exp, tanh } from '../src/reference/math.ts';
-import { route } from '../src/reference/route.ts';
+import { route, routeBack } from '../src/reference/route.ts';
 import { normals, sameBits } from './bits.ts';
 
 // Lengths that bracket a vector, four of them, and a block of keys.
@@ -160,7 +160,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('route() equals its twin, with ties, groups and corrections', () => {
+  test('route() and routeBack() equal their twins, with ties, groups and corrections', () => {
     const shapes = [
       ...[
         { experts: 1, groups: 1, taken: 1, top: 1 },
@@ -198,6 +198,18 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           const wanted = route(own, options);
           assert.equal([...copy(Int32Array, chosen + j * top * 4, top)], wanted.chosen);
           sameBits(copy(Float32Array, weights + j * top * 4, top), Float32Array.from(wanted.weights));
+        }
+        const dWeights = normals(count * top, 7);
+        const dLogits = alloc(count * experts * 4);
+        kernels.routeBack(
+          ...([place(logits), count, experts, sigmoid ? 1 : 0, top, normalize ? 1 : 0, factor, chosen] as const),
+          ...([place(dWeights), dLogits, alloc((experts + 4) * 4)] as const),
+        );
+        for (let j = 0; j < count; j++) {
+          const own = [...copy(Int32Array, chosen + j * top * 4, top)];
+          const [z, d] = [logits, dWeights].map((x, i) => x.slice(j * [experts, top][i], (j + 1) * [experts, top][i]));
+          const wanted = routeBack(z, { sigmoid, normalize, factor }, own, d);
+          sameBits(copy(Float32Array, dLogits + j * experts * 4, experts), wanted);
         }
       }
     }
