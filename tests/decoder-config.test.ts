@@ -63,12 +63,12 @@ test('architectureOf() names what is not handled', () => {
     [
       { architectures: ['BertModel'] },
       'architecture BertModel',
-      'architecture must be of a family that runs, ernie4_5',
+      'architecture must be of a family that runs, arcee',
     ],
     [
       { architectures: undefined, model_type: 'bert' },
       'model_type bert',
-      'model_type must be of a family that runs, ernie4_5',
+      'model_type must be of a family that runs, arcee',
     ],
     [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu, gelu_pytorch_tanh: got "gelu"'],
     [{ rope_scaling: { rope_type: 'axial' } }, 'rope_type axial', 'rope_type must be one of default, linear, dynamic'],

@@ -81,7 +81,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(gzip(core) <= 62_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
-  assert.ok(gzip(decoder) <= 121_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 7 kB of it are families, their blocks and kernels.
+  assert.ok(gzip(decoder) <= 128_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -4,6 +4,7 @@ import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
+import { arcee } from './arcee.ts';
 import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { ernie4_5 } from './ernie.ts';
@@ -26,6 +27,7 @@ interface Family {
 
 /** By `model_type`. */
 const FAMILIES: Readonly<Record<string, Family>> = {
+  arcee: { architecture: 'ArceeForCausalLM', read: arcee },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },

@@ -49,6 +49,11 @@ export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   });
 }
 
+/** max(x, 0)². */
+export function reluSquared(x: Float32Array): Float32Array {
+  return x.map((value) => f(Math.max(value, 0) * Math.max(value, 0)));
+}
+
 /** cap · tanh(x / cap). */
 export function softCap(x: Float32Array, cap: number): Float32Array {
   return x.map((value) => f(f(cap) * tanh(f(value / f(cap)))));

@@ -1,5 +1,8 @@
 // The checkpoints here, as make.py made them: it writes this list.
 
+import arceeConfig from './arcee/config.json';
+import arceeLogits from './arcee/logits.safetensors';
+import arceeModel from './arcee/model.safetensors';
 import ernie4_5Config from './ernie4_5/config.json';
 import ernie4_5Logits from './ernie4_5/logits.safetensors';
 import ernie4_5Model from './ernie4_5/model.safetensors';
@@ -63,6 +66,7 @@ interface Files {
 
 /** By family: what config.json says, the file of the tensors, that of the logits. */
 export const families: Readonly<Record<string, Files>> = {
+  arcee: { config: arceeConfig, model: arceeModel, logits: arceeLogits },
   ernie4_5: { config: ernie4_5Config, model: ernie4_5Model, logits: ernie4_5Logits },
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
   gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },

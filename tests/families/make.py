@@ -25,7 +25,7 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 HERE = Path(__file__).parent
 FAMILIES = {}
-LENGTH = 40  # of a run: beyond every window and every original context below
+LENGTH = 40  # of a run of a golden: beyond every window and every original context below
 
 
 def family(make):
@@ -117,6 +117,18 @@ class Draw(random.Random):
 def llama(r):
     return r.common(
         "LlamaForCausalLM", multiple=True, attention_bias=r.flag(), mlp_bias=r.flag(), rope_parameters=r.scaling()
+    )
+
+
+@family
+def arcee(r):
+    return r.common(
+        "ArceeForCausalLM",
+        multiple=True,
+        hidden_act="relu2",
+        attention_bias=r.flag(),
+        mlp_bias=r.flag(),
+        rope_parameters=r.scaling(),
     )
 
 
@@ -319,11 +331,11 @@ def fill(model, seed):
         parameter.data.copy_(values)
 
 
-def contexts(config):
+def contexts(config, length):
     """Contexts that a model is opened with: for long factors, also one that takes the short ones."""
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or {}
-    return [24, LENGTH] if rope.get("rope_type") == "longrope" else [LENGTH]
+    return [24, length] if rope.get("rope_type") == "longrope" else [length]
 
 
 def make(name, seed, folder, small):
@@ -333,7 +345,8 @@ def make(name, seed, folder, small):
     config = model_class.config_class.from_dict(copy.deepcopy(content))
     config._attn_implementation = "eager"
     model = model_class(config).eval()
-    fill(model, seed)
+    if small or r.random() < 0.8:  # else as transformers fills it, with small weights and norms of 1
+        fill(model, seed)
     dtype = torch.bfloat16 if small or r.flag() else torch.float32
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
@@ -342,7 +355,7 @@ def make(name, seed, folder, small):
     exact = copy.deepcopy(model).double()
     references = {}
     vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
-    for context in contexts(content):
+    for context in contexts(content, LENGTH if small else r.choice([33, 70, 128])):
         ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
             logits = exact(input_ids=ids, use_cache=False).logits[0]
