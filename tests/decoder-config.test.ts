@@ -60,11 +60,7 @@ test('architectureOf() takes what a file leaves out from the architecture', () =
 
 test('architectureOf() names what is not handled', () => {
   const cases: [object, string, string][] = [
-    [
-      { architectures: ['BertModel'] },
-      'architecture BertModel',
-      'architecture must be of a family that runs, arcee',
-    ],
+    [{ architectures: ['BertModel'] }, 'architecture BertModel', 'architecture must be of a family that runs, arcee'],
     [
       { architectures: undefined, model_type: 'bert' },
       'model_type bert',

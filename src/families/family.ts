@@ -78,9 +78,13 @@ export function architectureOf(fields: Fields): Architecture {
 
 // The members that tell of the text model, where there are others beside it.
 function textOf(fields: Fields): Fields | undefined {
-  const text = fields.object('text_config');
-  const type = text?.get('model_type');
-  return typeof type === 'string' && Object.hasOwn(FAMILIES, type) ? text : undefined;
+  const text = isKnown(fields) ? undefined : fields.object('text_config');
+  return text && isKnown(text) ? text : undefined;
+}
+
+function isKnown(fields: Fields): boolean {
+  const type = fields.get('model_type');
+  return typeof type === 'string' && Object.hasOwn(FAMILIES, type);
 }
 
 /** What text models in larger ones have before the names of their tensors: of all, of the head. */
