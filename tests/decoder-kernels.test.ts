@@ -236,7 +236,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('siluTimes(), geluTimes() and add() equal their twins and write exactly count elements', () => {
+  test('siluTimes(), geluTimes(), reluSquared() and add() equal their twins and write exactly count elements', () => {
     for (const count of lengths) {
       memory.reset();
       const gate = normals(count + 8, count).map((value) => value * 20);
@@ -251,6 +251,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       kernels.geluTimes(h, u, count);
       wanted.set(twin.geluTimes(gate.subarray(0, count), up), 0);
       sameBits(copy(Float32Array, h, count + 8), wanted, `geluTimes(${count})`);
+      const r = place(gate);
+      kernels.reluSquared(r, count);
+      wanted.set(twin.reluSquared(gate.subarray(0, count)), 0);
+      sameBits(copy(Float32Array, r, count + 8), wanted, `reluSquared(${count})`);
       const x = place(gate);
       kernels.add(x, u, count);
       sameBits(

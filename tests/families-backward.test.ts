@@ -118,8 +118,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const values = new Float64Array(rows * cols);
     for (let t = 0; t < count; t++) {
       for (let r = 0; r < rows; r++) {
-        for (let c = 0; c < cols; c++)
-          values[r * cols + c] += d[(count + t) * rows + r] * floats[x / 4 + t * cols + c];
+        for (let c = 0; c < cols; c++) values[r * cols + c] += d[(count + t) * rows + r] * floats[x / 4 + t * cols + c];
       }
     }
     gradients.push({ linear, values, squares: squaresAt(place) });
@@ -127,7 +126,8 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
   // An expert's pairs stand behind those of the experts before it, gradients of all draws together.
   const takeExperts = (block: Experts, weights: DenseLinear[], dX: Float32Array) => {
     const { shared, routing, chosen, gathers, width, gated } = block;
-    const all = (name: string, count: number) => floats.slice(fisher.regions[name] / 4, fisher.regions[name] / 4 + count);
+    const all = (name: string, count: number) =>
+      floats.slice(fisher.regions[name] / 4, fisher.regions[name] / 4 + count);
     if (shared) {
       const [gate, up, down] = weights;
       const d = (name: string, { rows }: DenseLinear) => all(name, DRAWS * TOKENS * rows);
@@ -142,7 +142,10 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
       const place = (shared ? 3 : 0) + 3 * expert;
       const [gate, up, down] = weights.slice(place, place + 3);
       const part = (name: string, rows: number) =>
-        floats.slice(fisher.regions[name] / 4 + from * DRAWS * rows, fisher.regions[name] / 4 + (from + count) * DRAWS * rows);
+        floats.slice(
+          fisher.regions[name] / 4 + from * DRAWS * rows,
+          fisher.regions[name] / 4 + (from + count) * DRAWS * rows,
+        );
       if (count > 0) {
         take(gate, place, gathers[0].to + from * gate.cols * 4, part('dGates', width), count);
         take(up, place + 1, gathers[0].to + from * gate.cols * 4, part('dUps', width), count);
@@ -201,7 +204,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const x = block.kind === 'attention' ? (block as Attention).mixed : (block as FeedForward).gated;
     take(output, weights.length - 1, x, isPlain ? before : copyOf(fisher.regions.dBranch, output));
     const names = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
-    const places = block.fused ? ['dFused'] : names[block.kind];
+    const places = block.fused ? ['dFused'] : names[block.kind].slice(0, weights.length - 1);
     for (const [i, name] of places.entries()) {
       take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
     }

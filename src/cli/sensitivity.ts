@@ -211,6 +211,8 @@ function alphasText({ loss, base, tensors, settings }: Alphas, output: string, s
   const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
   const rest = sorted.length > ROWS ? `and ${sorted.length - ROWS} more, ` : '';
   const { unreached = 0 } = settings;
-  const means = unreached ? `\n${unreached} weights are of experts that no token reached: they have their layer’s mean` : '';
+  const means = unreached
+    ? `\n${unreached} weights are of experts that no token reached: they have their layer’s mean`
+    : '';
   return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s${means}`;
 }

@@ -54,6 +54,11 @@ export function sigmoid(x: Float32Array): Float32Array {
   return x.map((value) => f(1 / f(1 + exp(-value))));
 }
 
+/** max(x, 0)². */
+export function reluSquared(x: Float32Array): Float32Array {
+  return x.map((value) => f(Math.max(value, 0) * Math.max(value, 0)));
+}
+
 /** cap · tanh(x / cap). */
 export function softCap(x: Float32Array, cap: number): Float32Array {
   return x.map((value) => f(f(cap) * tanh(f(value / f(cap)))));

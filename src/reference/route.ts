@@ -51,9 +51,7 @@ export function routeBack(
   dWeights: Float32Array,
 ): Float32Array {
   const scores = scoresOf(logits, sigmoid);
-  const total = f(
-    chosen.reduce((sum, e) => f(sum + scores[e]), 0) + f(1e-20),
-  );
+  const total = f(chosen.reduce((sum, e) => f(sum + scores[e]), 0) + f(1e-20));
   const along = chosen.reduce((sum, e, k) => f(sum + f(dWeights[k] * scores[e])), 0);
   const mean = f(along / total);
   const dScores = new Float32Array(logits.length);

@@ -32,8 +32,7 @@ function backOf(measuring: Measuring, saved: number): Back {
       eachBlock(measuring, count, (first, rows) =>
         products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens),
       ),
-    squares: (place, d, rows, count = tokens, adds = false) =>
-      gradientSquares(measuring, place, d, rows, count, adds),
+    squares: (place, d, rows, count = tokens, adds = false) => gradientSquares(measuring, place, d, rows, count, adds),
     transposed: (y, ...pairs) => transposed(measuring, draws * tokens, y, pairs),
     transposedOf: (count, y, ...pairs) => transposed(measuring, count, y, pairs),
     joinRows(to, ...parts) {

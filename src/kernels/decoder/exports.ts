@@ -21,6 +21,7 @@ export interface DecoderExports {
   softmax(x: number, count: number): void;
   siluTimes(gate: number, up: number, count: number): void;
   geluTimes(gate: number, up: number, count: number): void;
+  reluSquared(x: number, count: number): void;
   add(x: number, y: number, count: number): void;
   scale(x: number, factor: number, count: number): void;
   sigmoid(x: number, count: number): void;
@@ -147,6 +148,7 @@ export interface DecoderExports {
   rmsNormBack(x: number, weights: number, d: number, count: number, cols: number, epsilon: number): void;
   siluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
   geluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
+  reluSquaredBack(x: number, d: number, count: number): void;
   attendBack(
     q: number,
     dy: number,

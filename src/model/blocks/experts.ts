@@ -15,7 +15,7 @@ import type { State } from '../state.ts';
 import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind, BlockPlanner } from './block.ts';
-import { times, timesBack } from './feedforward.ts';
+import { STEPS } from './feedforward.ts';
 
 interface Expert {
   readonly gate: Linear;
@@ -216,7 +216,12 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     barrier();
     back.transposed(
       ...([dNormed, [router, dLogits]] as const),
-      ...(shared ? ([[shared.gate, dGate], [shared.up, dUp]] as const) : []),
+      ...(shared
+        ? ([
+            [shared.gate, dGate],
+            [shared.up, dUp],
+          ] as const)
+        : []),
       ...(shared?.weight ? ([[shared.weight, dShares]] as const) : []),
     );
     if (shared) {
@@ -314,7 +319,7 @@ function gatesBack(
   from: number,
   count: number,
 ): void {
-  const gateBack = timesBack[activation](back.thread.kernels);
+  const gateBack = STEPS[activation].back(back.thread.kernels);
   const [first, end] = back.part(back.draws * count);
   for (let i = first; i < end; i++) {
     const x = (from + (i % count)) * width * 4;
@@ -438,7 +443,7 @@ function gateOwn(
   const { width, gated, upper } = hidden;
   const first = share(thread.index, thread.count, width, ROWS_APART);
   const end = share(thread.index + 1, thread.count, width, ROWS_APART);
-  const gate = times[activation](thread.kernels);
+  const gate = STEPS[activation].run(thread.kernels);
   for (let j = from; j < from + count; j++) {
     const at = (j * width + first) * 4;
     if (before) copyFloats(thread.kernels, gated + at, end - first, before + at);

@@ -173,9 +173,7 @@ export const latent: BlockKind<LatentSpec, Latent> = {
     back.inputGram(state.normed, latent.cols);
     back.squares(first + 1, dKeys, headDim);
     if (queryLatent) back.squares(0, dQueryLatents, queryLatent.width);
-    const ofQueries = queryLatent
-      ? ([queryLatent.weight, dQueryLatents] as const)
-      : ([queries, dHeadQueries] as const);
+    const ofQueries = queryLatent ? ([queryLatent.weight, dQueryLatents] as const) : ([queries, dHeadQueries] as const);
     back.transposed(dNormed, [latent, dKeys], ofQueries);
     barrier();
     back.behindNorm(block.norm);
