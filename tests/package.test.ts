@@ -65,8 +65,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 970e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 2.5e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 1e6, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 2.65e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -81,7 +81,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(gzip(core) <= 62_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
-  assert.ok(gzip(decoder) <= 121_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 7 kB of it are families, their blocks and kernels.
+  assert.ok(gzip(decoder) <= 128_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -137,9 +137,9 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
       record: (result) => tell(begun.add(result)),
       recordSampled: (first, ids) => tell(begun.addSampled(first, ids)),
     };
-    const { base, tensors } = await (isFisher ? fisherAlphas : noiseAlphas)(work);
+    const { base, tensors, unreached } = await (isFisher ? fisherAlphas : noiseAlphas)(work);
     await folder.unchanged?.();
-    const { estimator: __, ...about } = noted;
+    const { estimator: __, ...about } = { ...noted, ...(unreached > 0 && { unreached }) };
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };
   } finally {
