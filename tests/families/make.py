@@ -474,14 +474,14 @@ def gpt_oss(r):
         rope_parameters=r.yarn(24, 150000.0) | {"truncate": False},
     )
     config |= {"hidden_size": 32 * r.choice([1, 2]), "intermediate_size": 32}
-    return config | {"layer_types": r.kinds(config["num_hidden_layers"])}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"], 2)}
 
 
 @family
 def gemma4_text(r):
     config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
     layers = 5 if r.small else r.choice([3, 4, 6])
-    kinds = [*(r.kinds(layers - 3)), "sliding_attention", *r.kinds(1), "full_attention"]
+    kinds = [*r.kinds(layers - 3, 6), "sliding_attention", *r.kinds(1, 6), "full_attention"]
     shared = 2 if r.small else r.choice([0, 0, 1, 2]) if layers > 3 else 0
     kinds = ["full_attention", "sliding_attention", *kinds[2:]] if shared else kinds
     heads = config["num_attention_heads"]
