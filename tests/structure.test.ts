@@ -27,7 +27,7 @@ const allowed: Record<string, readonly string[]> = {
   linearity: ['grids', 'quantize', 'checkpoint'],
   text: ['source'],
   model: ['grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
-  sensitivity: ['text', 'model', 'kernels', 'linearity', 'checkpoint', 'source', 'workers'],
+  sensitivity: ['text', 'model', 'kernels', 'linearity', 'quantize', 'checkpoint', 'source', 'workers'],
   'decoder.ts': ['text', 'model', 'sensitivity', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [

@@ -9,13 +9,15 @@ import { openModel } from '../disk/input.ts';
 import { FileError } from '../errors.ts';
 import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
 import type { SensitivityCost } from '../sensitivity/cost.ts';
+import type { SensitivityOptions } from '../sensitivity/measure.ts';
+import { saving } from '../sensitivity/saving.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
-import { measureModel } from './measurement.ts';
+import { watchMeasuring } from './measurement.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 
 interface Options {
@@ -125,7 +127,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     }
     const name = basename(input.path);
     const began = performance.now();
-    const alphas = await measure(input.folder, output!, name, settings, options);
+    const alphas = await measure(input.folder, output!, { ...settings, name }, options);
     const seconds = (performance.now() - began) / 1000;
     if (options.json) printJsonText(writeAlphas(alphas));
     else print(alphasText(alphas, output!, seconds));
@@ -137,8 +139,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
 async function measure(
   folder: Folder,
   output: string,
-  name: string,
-  settings: SensitivitySettings,
+  settings: SensitivityOptions,
   options: Options,
 ): Promise<Alphas> {
   const unfinished = `${output}.partial`;
@@ -150,7 +151,17 @@ async function measure(
     isSaved = true;
   };
   try {
-    const alphas = await measureModel({ folder, name, settings, threads, partial, save });
+    const higgs = await loadAll();
+    const alphas = await watchMeasuring(threads, (watching) =>
+      saving(save, (onPartial) =>
+        higgs.measureSensitivity(folder, {
+          ...settings,
+          ...watching,
+          ...(partial !== undefined && { partial }),
+          onPartial,
+        }),
+      ),
+    );
     await writeWhole(output, writeAlphas(alphas), { force });
     await attempt('remove', unfinished, () => rm(unfinished, { force: true }));
     return alphas;

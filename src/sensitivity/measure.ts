@@ -2,17 +2,26 @@
 // number has a stream of its own (seed, use, sequence, draw, row or position), every sum is one thread's or in the order of tokens: the
 // result is the same for any number of threads, in every runtime, and resumed or not.
 
-import { callback, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
+import { callback, needed, options as optionsOf, type Reader, signal as signalOf, text as textOf } from '../check.ts';
+import { show } from '../excerpt.ts';
+import { givenTensors, type PlanTensor } from '../linearity/allocate.ts';
 import type { Alphas } from '../linearity/alphas.ts';
-import type { Vocabulary } from '../model/architecture.ts';
+import type { Architecture, Vocabulary } from '../model/architecture.ts';
 import { readArchitecture } from '../model/families/family.ts';
 import type { LoadProgress } from '../model/load.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
-import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
+import {
+  givenThreadsOrStart,
+  startAndTake,
+  type Threads,
+  type ThreadsOrStart,
+  takeThreads,
+} from '../workers/threads.ts';
 import { fisherAlphas } from './fisher.ts';
-import { measuredOf } from './measured.ts';
+import { findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
+import { measuredNames, measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial } from './partial.ts';
 import type { SensitivityProgress } from './progress.ts';
@@ -24,8 +33,11 @@ import { checksumOf, randomSequences, type Sequence, textSequences } from './tok
 export interface SensitivityOptions extends SensitivitySettings {
   /** What the result calls the model. */
   name?: string;
-  /** Threads to run on, from `startThreads`; they are ended at the end. The calling thread alone if left out. */
-  threads?: Threads;
+  /**
+   * Threads to run on, from `startThreads`, or a function that starts them if something is measured. They are ended at the end. The
+   * calling thread alone if left out.
+   */
+  threads?: ThreadsOrStart;
   onLoad?: (progress: LoadProgress) => void;
   onProgress?: (progress: SensitivityProgress) => void;
   signal?: AbortSignal;
@@ -33,21 +45,39 @@ export interface SensitivityOptions extends SensitivitySettings {
   partial?: string;
   /** Called whenever more is done, with all that a later run needs to go on. */
   onPartial?: (partial: string) => void;
+  /** Tensors to plan for: before anything is measured, one is refused that would have no sensitivity, and has no grid either. */
+  tensors?: readonly PlanTensor[];
+  /**
+   * Where sensitivities are kept: those are used that are of these settings and this model, else they are measured and kept. An
+   * interrupted run is gone on with. Excludes `text`, `levels`, `partial` and `onPartial`.
+   */
+  store?: Store;
+  /** Called as the model is compared with what is kept. */
+  onCheck?: (progress: LoadProgress) => void;
+  /** Told of what is kept: whether it is used, and why not. */
+  onKept?: (news: KeptNews) => void;
 }
 
-const sensitivityOptions = optionsOf<SensitivityOptions>({
+const members = {
   ...settingsMembers,
   name: textOf,
-  threads: givenThreads,
+  threads: givenThreadsOrStart,
   onLoad: callback,
   onProgress: callback,
   signal: signalOf,
   partial: textOf,
   onPartial: callback,
-});
+  tensors: givenTensors,
+  store: givenStore,
+  onCheck: callback,
+  onKept: callback,
+} as const;
+const sensitivityOptions: Reader<SensitivityOptions> = optionsOf<SensitivityOptions>(members);
+const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...members, store: needed(givenStore) });
 
 /**
  * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
+ * With a `store` they are measured once.
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
  * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
@@ -55,13 +85,74 @@ const sensitivityOptions = optionsOf<SensitivityOptions>({
  * @throws {StateError} when the threads are a model's, or closed
  */
 export async function measureSensitivity(from: Folder, given: SensitivityOptions = {}): Promise<Alphas> {
-  const threads = takeThreads(given);
-  let session: (Session & { identity: string }) | undefined;
+  const taken = takeThreads(given, true);
   try {
     const folder = givenFolder('input', from);
     const options = sensitivityOptions('options', given);
-    const { text, signal, onLoad, onProgress, onPartial, partial, name } = options;
-    const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
+    const architecture = await readArchitecture(folder);
+    const settings = settingsOf(options, architecture.contextLength);
+    checkMeasured(options, architecture, settings);
+    const { store, threads } = options;
+    const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
+    if (!store) return await measure(folder, settings, options, start);
+    const keeping = { ...options, folder, store: checkStore(store, options), settings };
+    return await keptOrMeasured(keeping, (partial, onPartial) =>
+      measure(folder, settings, { ...options, partial, onPartial }, start),
+    );
+  } finally {
+    await taken?.close();
+  }
+}
+
+/**
+ * The sensitivities that are kept of a model, if they are of these settings, these weights and this configuration.
+ * @throws what `measureSensitivity` throws
+ */
+export async function keptSensitivity(
+  from: Folder,
+  given: SensitivityOptions & { store: Store },
+): Promise<Alphas | undefined> {
+  const folder = givenFolder('input', from);
+  const options = keptOptions('options', given);
+  const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
+  return findKept({ ...options, folder, store: checkStore(options.store, options), settings });
+}
+
+// A file that is kept does not say of which text or levels it is, and has its own unfinished work.
+function checkStore(store: Store, options: SensitivityOptions): Store {
+  for (const key of ['text', 'levels', 'partial', 'onPartial'] as const) {
+    if (options[key] !== undefined) throw new RangeError(`${key} must be left out where there is a store: it is there`);
+  }
+  return store;
+}
+
+// Before minutes of measuring: a plan needs the sensitivity of every tensor whose grid is free.
+function checkMeasured(
+  { tensors = [] }: SensitivityOptions,
+  architecture: Architecture,
+  { estimator }: Settings,
+): void {
+  const names = new Set(measuredNames(architecture, estimator));
+  const other = tensors.find(({ name, keep }) => !keep && !names.has(name));
+  if (!other) return;
+  throw new RangeError(`tensors whose sensitivity is not measured must have a grid: ${show(other.name)} has none`);
+}
+
+type Measurement = Omit<SensitivityOptions, 'partial' | 'onPartial'> & {
+  partial?: string | undefined;
+  onPartial?: ((partial: string) => void) | undefined;
+};
+
+async function measure(
+  folder: Folder,
+  settings: Settings,
+  { text, signal, onLoad, onProgress, onPartial, partial, name, store }: Measurement,
+  start: () => Promise<Threads | undefined>,
+): Promise<Alphas> {
+  let threads: Threads | undefined;
+  let session: (Session & { identity: string }) | undefined;
+  try {
+    threads = await start();
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
@@ -84,6 +175,7 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
       numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
       results: sequences.length * (isFisher ? 1 : layers),
       ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
+      orAnew: store !== undefined,
     });
     for (const [i, ids] of begun.sampled) sequences[i] ??= { ids, targets: undefined };
     const { results } = begun;
@@ -93,8 +185,8 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
     const { draws: drawn } = settings;
     const norms = squaredNorms(session);
     const run = { session, sequences, seed, draws: drawn, levels, norms, results, record, recordSampled };
-    const measure = estimator === 'fisher' ? fisherAlphas : noiseAlphas;
-    const { base, tensors } = await measure({ ...run, file: folder.name, onProgress, signal });
+    const estimate = isFisher ? fisherAlphas : noiseAlphas;
+    const { base, tensors } = await estimate({ ...run, file: folder.name, onProgress, signal });
     await folder.unchanged?.();
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';
