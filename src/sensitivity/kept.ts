@@ -67,10 +67,7 @@ export const givenStore: Reader<Store> = (subject, value) => {
   const store = storing(subject, value);
   return {
     name: text(`name of ${subject}`, member(subject, store, 'name')),
-    async read(name) {
-      const content: unknown = await store.read(name);
-      return content === undefined ? undefined : text(`read() of ${subject}`, content);
-    },
+    read: async (name) => store.read(name),
     write: async (name, content) => store.write(name, content),
     remove: async (name) => store.remove(name),
   };
@@ -139,6 +136,7 @@ async function look(keeping: Keeping): Promise<{ alphas?: Alphas; isOurs: boolea
     return refuse('unreadable', messageOf(error), false);
   }
   if (content === undefined) return { isOurs: true, digest };
+  text('result of read() of store', content);
   let alphas: Alphas;
   try {
     alphas = readAlphas(content, file);

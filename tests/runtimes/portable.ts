@@ -16,6 +16,7 @@ import '../trellis-products.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
 import '../allocate.test.ts';
+import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
