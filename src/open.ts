@@ -267,9 +267,8 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     if (typeof alphas === 'object') return planBits(problem, alphas);
     checkBudget(problem);
     if (tensors.length === 0) return planBits(problem, uniformAlphas(tensors));
-    const measured = () => measure({ ...(signal && { signal }), ...sensitivity, tensors });
-    const found = alphas ? givenAlphas('result of alphas()', await alphas(tensors)) : await measured();
-    return planBits(problem, found);
+    const maker = alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
+    return planBits(problem, givenAlphas('result of alphas()', await maker(tensors)));
   }
 
   async function measure(options?: SensitivityOptions): Promise<Alphas> {
@@ -315,7 +314,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     async planBits(alphas, given) {
       const options = bitOptions('options', given);
       const own = alphas === undefined ? alphas : givenAlphasOrMaker('alphas', alphas);
-      if (own) checkMeasuring(options);
+      if (own) refuse(options, ['sensitivity'], ALPHAS_RULE);
       return bitsFor(own, options);
     },
 
@@ -359,30 +358,28 @@ interface Chosen {
 }
 
 function budgetOf({ bpw, size }: { bpw?: number; size?: number }): Budget | undefined {
-  if (bpw !== undefined && size !== undefined) throw new RangeError('bpw must be the only budget: got size too');
-  if (bpw !== undefined) return { bpw };
-  return size === undefined ? undefined : { size };
+  if (bpw === undefined) return size === undefined ? undefined : { size };
+  if (size === undefined) return { bpw };
+  throw new RangeError('bpw must be the only budget: got size too');
 }
 
 // One choice of tensors and grids: a grid for all, a plan, or a budget.
 function checkChoice(options: CheckpointOptions): void {
-  const refuse = (keys: readonly (keyof CheckpointOptions)[], message: string) => {
-    for (const key of keys) if (options[key] !== undefined) throw new RangeError(`${message}: got ${key} too`);
-  };
-  const isBudget = budgetOf(options) !== undefined;
-  if (isBudget) refuse(['grid', 'plan'], 'a budget must be the only choice of grids');
-  if (options.plan) {
-    refuse(['grid', 'embeddings', 'include', 'exclude'], 'a plan must be the only choice of tensors and grids');
+  const { plan, alphas } = options;
+  for (const key of plan ? (['grid', 'embeddings', 'include', 'exclude'] as const) : []) {
+    if (options[key] !== undefined)
+      throw new RangeError(`a plan must be the only choice of tensors and grids: got ${key} too`);
   }
-  if (options.alphas) checkMeasuring(options);
-  if (isBudget) return;
-  for (const key of ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'keep'] as const) {
-    if (options[key] !== undefined) throw new RangeError(`${key} must come with a budget, bpw or size: got neither`);
-  }
+  if (budgetOf(options)) refuse(options, ['grid', 'plan'], 'be left out: a budget chooses the grids');
+  else refuse(options, BUDGET_KEYS, 'come with a budget: bpw or size');
+  if (alphas) refuse(options, ['sensitivity'], ALPHAS_RULE);
 }
 
-function checkMeasuring({ sensitivity }: Choosing): void {
-  if (sensitivity) throw new RangeError('sensitivity must be left out where there are alphas: nothing is measured');
+const BUDGET_KEYS = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'keep'] as const;
+const ALPHAS_RULE = 'be left out: alphas are given';
+
+function refuse<T extends object>(options: T, keys: readonly (keyof T & string)[], rule: string): void {
+  for (const key of keys) if (options[key] !== undefined) throw new RangeError(`${key} must ${rule}`);
 }
 
 // What config.json says for people: one scheme, or that they differ.

@@ -121,7 +121,7 @@ export async function keptSensitivity(
 // A file that is kept does not say of which text or levels it is, and has its own unfinished work.
 function checkStore(store: Store, options: SensitivityOptions): Store {
   for (const key of ['text', 'levels', 'partial', 'onPartial'] as const) {
-    if (options[key] !== undefined) throw new RangeError(`${key} must be left out where there is a store: it is there`);
+    if (options[key] !== undefined) throw new RangeError(`${key} must be left out: a store keeps none of it`);
   }
   return store;
 }
