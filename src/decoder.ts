@@ -6,8 +6,9 @@ import type { Folder } from './source/source.ts';
 import { type Model, textModel } from './text/textmodel.ts';
 
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
-export { estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
-export { measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
+export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
+export type { KeptNews, Store } from './sensitivity/kept.ts';
+export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export type { TextStream } from './text/bytes.ts';

@@ -28,7 +28,7 @@ const allowed: Record<string, readonly string[]> = {
   text: ['source'],
   families: ['checkpoint', 'source'],
   model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
-  sensitivity: ['text', 'families', 'model', 'kernels', 'linearity', 'checkpoint', 'source', 'workers'],
+  sensitivity: ['text', 'families', 'model', 'kernels', 'linearity', 'quantize', 'checkpoint', 'source', 'workers'],
   'decoder.ts': ['text', 'model', 'sensitivity', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [

@@ -163,7 +163,8 @@ function prepare(place: Place): void {
   }
 }
 
-function tensorsOf(load: Load): CheckpointTensor[] {
+/** The tensors that are read for it. */
+export function tensorsOf(load: Load): CheckpointTensor[] {
   return 'vector' in load ? [load.vector] : partsOf(load.tensor);
 }
 

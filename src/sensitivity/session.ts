@@ -45,7 +45,7 @@ interface SessionOptions {
 }
 
 /** A session's layout: from configuration and headers alone. */
-interface SessionPlan {
+export interface SessionPlan {
   readonly layout: Layout;
   readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;
