@@ -25,7 +25,15 @@ import { measuredNames, measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial } from './partial.ts';
 import type { SensitivityProgress } from './progress.ts';
-import { openSession, planSession, type Session, squaredNorms, threadsFor } from './session.ts';
+import {
+  openSession,
+  openSubject,
+  planSession,
+  type Session,
+  type Subject,
+  squaredNorms,
+  threadsFor,
+} from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
 
@@ -89,15 +97,15 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
   try {
     const folder = givenFolder('input', from);
     const options = sensitivityOptions('options', given);
-    const architecture = await readArchitecture(folder);
-    const settings = settingsOf(options, architecture.contextLength);
-    checkMeasured(options, architecture, settings);
+    const subject = await openSubject(folder);
+    const settings = settingsOf(options, subject.architecture.contextLength);
+    checkMeasured(options, subject.architecture, settings);
     const { store, threads } = options;
     const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
-    if (!store) return await measure(folder, settings, options, start);
+    if (!store) return await measure(subject, settings, options, start);
     const keeping = { ...options, folder, store: checkStore(store, options), settings };
     return await keptOrMeasured(keeping, (partial, onPartial) =>
-      measure(folder, settings, { ...options, partial, onPartial }, start),
+      measure(subject, settings, { ...options, partial, onPartial }, start),
     );
   } finally {
     await taken?.close();
@@ -144,7 +152,7 @@ type Measurement = Omit<SensitivityOptions, 'partial' | 'onPartial'> & {
 };
 
 async function measure(
-  folder: Folder,
+  subject: Subject,
   settings: Settings,
   { text, signal, onLoad, onProgress, onPartial, partial, name, store }: Measurement,
   start: () => Promise<Threads | undefined>,
@@ -156,8 +164,9 @@ async function measure(
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
-    const planned = await planSession(folder, { estimator, tokens, draws, sampled, threads: threadsFor(threads) });
+    const planned = planSession(subject, { estimator, tokens, draws, sampled, threads: threadsFor(threads) });
     const { vocabulary } = planned;
+    const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
     session = await openSession(planned, threads, {
       ...(onLoad && { onProgress: onLoad }),

@@ -7,7 +7,7 @@ import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
-import type { Vocabulary } from '../model/architecture.ts';
+import type { Architecture, Vocabulary } from '../model/architecture.ts';
 import { readArchitecture } from '../model/families/family.ts';
 import { type Layout, logitRowsOf, planModel } from '../model/layout.ts';
 import { fillState, type LoadProgress } from '../model/load.ts';
@@ -37,6 +37,13 @@ interface SessionOptions {
   readonly sampled?: number;
 }
 
+/** A model that is to be measured: its files, read once. */
+export interface Subject {
+  readonly folder: Folder;
+  readonly architecture: Architecture;
+  readonly weights: Weights;
+}
+
 /** A session's layout: from configuration and headers alone. */
 interface SessionPlan {
   readonly layout: Layout;
@@ -56,17 +63,28 @@ export interface Session {
 }
 
 /**
+ * Reads a model's configuration and headers.
+ * @throws {UnsupportedError} when the architecture is not handled @throws {FormatError} when a file is faulty
+ */
+export async function openSubject(folder: Folder): Promise<Subject> {
+  const architecture = await readArchitecture(folder);
+  return { folder, architecture, weights: await openWeights(await openCheckpoint(folder)) };
+}
+
+/**
  * Lays a session out.
  * @param layers how many of the model's, from the first on; all if left out
- * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
+ * @throws {UnsupportedError} when weights are quantized
  * @throws {FormatError} when configuration and tensors disagree
  */
-export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
+export function planSession(
+  { folder, architecture: read, weights }: Subject,
+  options: SessionOptions,
+  layers?: number,
+): SessionPlan {
   const { estimator, tokens, draws, threads, sampled = 0 } = options;
-  const read = await readArchitecture(folder);
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
-  const weights = await openWeights(await openCheckpoint(folder));
   const together = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
   const layout = planModel(architecture, weights, {
     ...{ rows: Math.max(1, together) * tokens, cacheWidth: 4, threads, integers: false, atOnce: tokens },
