@@ -9,7 +9,7 @@ import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
-import { planSession } from '../src/sensitivity/session.ts';
+import { openSubject, planSession } from '../src/sensitivity/session.ts';
 import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
@@ -82,9 +82,10 @@ for (const [name, config] of Object.entries(configs)) {
     for (const source of ['model', 'random'] as const) {
       const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
       const sampled = source === 'model' ? 3 : 0;
-      const plan = (memoryLimit: number) => planSession(folder, { ...settings, sampled, threads: 1, memoryLimit });
-      const { bytes } = await plan(2 ** 31);
-      const turns = await plan(bytes - 1);
+      const subject = await openSubject(folder);
+      const plan = (memoryLimit: number) => planSession(subject, { ...settings, sampled, threads: 1, memoryLimit });
+      const { bytes } = plan(2 ** 31);
+      const turns = plan(bytes - 1);
       assert.ok(turns.takesTurns && turns.bytes < bytes);
       const wanted = await measureSensitivity(folder, { ...settings, source, sequences: 3 });
       const found = await measureSensitivity(folder, { ...settings, source, sequences: 3, memoryLimit: turns.bytes });

@@ -2,14 +2,21 @@
 // long.
 
 import { integer, options as optionsOf } from '../check.ts';
-import { readArchitecture } from '../families/family.ts';
 import { tensorsOf } from '../model/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { measuredOf } from './measured.ts';
-import { planSession, type Session, type SessionPlan, startSession, TOGETHER, threadsFor } from './session.ts';
+import {
+  openSubject,
+  planSession,
+  type Session,
+  type SessionPlan,
+  startSession,
+  TOGETHER,
+  threadsFor,
+} from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
@@ -63,16 +70,16 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
   try {
     const folder = givenFolder('input', from);
     const options = costOptions('options', given);
-    const { contextLength } = await readArchitecture(folder);
-    const settings = settingsOf(options, contextLength);
+    const subject = await openSubject(folder);
+    const settings = settingsOf(options, subject.architecture.contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = source === 'model' ? sequences : 0;
     const layout = { estimator, tokens, draws, sampled, threads: count };
     const { memoryLimit } = options;
-    const whole = await planSession(folder, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
-    session = await startSession(await planSession(folder, layout, 1), threads);
+    const whole = planSession(subject, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
+    session = await startSession(planSession(subject, layout, 1), threads);
     const measured = measuredOf(whole.layout.state);
     const layers = 1 + measured.reduce((last, { layer }) => Math.max(last, layer), 0);
     const timed = timesOf(session);

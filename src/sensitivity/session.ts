@@ -5,7 +5,7 @@
 import { integer } from '../check.ts';
 import { type CheckpointTensor, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
-import type { Vocabulary } from '../families/architecture.ts';
+import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
@@ -44,6 +44,13 @@ interface SessionOptions {
   readonly memoryLimit?: number;
 }
 
+/** A model that is to be measured: its files, read once. */
+export interface Subject {
+  readonly folder: Folder;
+  readonly architecture: Architecture;
+  readonly weights: Weights;
+}
+
 /** A session's layout: from configuration and headers alone. */
 export interface SessionPlan {
   readonly layout: Layout;
@@ -80,18 +87,29 @@ export const pieceOf = {
 };
 
 /**
+ * Reads a model's configuration and headers.
+ * @throws {UnsupportedError} when the architecture is not handled @throws {FormatError} when a file is faulty
+ */
+export async function openSubject(folder: Folder): Promise<Subject> {
+  const architecture = await readArchitecture(folder);
+  return { folder, architecture, weights: await openWeights(await openCheckpoint(folder)) };
+}
+
+/**
  * Lays a session out: with the whole model where there is room, else so that its pieces take turns.
  * @param layers how many of the model's, from the first on; all if left out
- * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
+ * @throws {UnsupportedError} when weights are quantized
  * @throws {FormatError} when configuration and tensors disagree
  * @throws {RangeError} when there is not room enough
  */
-export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
+export function planSession(
+  { folder, architecture: read, weights }: Subject,
+  options: SessionOptions,
+  layers?: number,
+): SessionPlan {
   const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
-  const read = await readArchitecture(folder);
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
-  const weights = await openWeights(await openCheckpoint(folder));
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
   const plan = (how: typeof planWhole, together: number) => {
     const rows = Math.max(1, together) * tokens;
