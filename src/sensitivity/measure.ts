@@ -128,7 +128,7 @@ export async function measureSensitivity(
   const taken = takeThreads(given, true);
   try {
     const folder = givenFolder('input', from);
-    const options = { copy, ...sensitivityOptions('options', given) };
+    const options = { ...(copy && { copy }), ...sensitivityOptions('options', given) };
     const { memoryLimit } = options;
     if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
     const subject = await openSubject(folder);
