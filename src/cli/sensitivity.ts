@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { attempt, checkWritable, isThere, writeWhole } from '../disk/commit.ts';
+import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
 import { FileError } from '../errors.ts';
@@ -11,6 +11,7 @@ import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
 import type { SensitivityCost } from '../sensitivity/cost.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
+import { attempt } from '../source/system.ts';
 import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { integer, UsageError } from '../terminal/usage.ts';

@@ -7,12 +7,12 @@ import type { Shard } from '../checkpoint/safetensors/layout.ts';
 import { FileError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
-import { createFolder, fileError, openFolder } from '../source/file.ts';
+import { createFolder, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
+import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import {
-  attempt,
   type Ending,
   emptyRun,
   endingOf,

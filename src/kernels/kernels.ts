@@ -1,5 +1,5 @@
 // The typed door to the kernels: arrays in, arrays out, every array copied once into linear memory and once out of it.
-// Each call handles a block of rows; callers cut matrices into blocks (`rowsPerBlock`), so memory stays small.
+// Each call handles a block of rows; callers cut matrices into blocks (`rowBlocks`), so memory stays small.
 
 import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
@@ -69,15 +69,9 @@ export interface Kernels {
   crc32(crc: number, bytes: Uint8Array): number;
 }
 
-const BLOCK_WEIGHTS = 1 << 20;
 const CRC_BLOCK_BYTES = 1 << 20;
 /** Of the search for a trellis' codes, for each column. */
 const PATH_BYTES = 256;
-
-/** Rows of `cols` weights that make a block of about a million weights; at least one. */
-export function rowsPerBlock(cols: number): number {
-  return Math.max(1, Math.floor(BLOCK_WEIGHTS / Math.max(1, cols)));
-}
 
 /** Wraps instantiated kernels. Calls use the instance's memory in turn and leave nothing behind in it. */
 export function wrapKernels(exports: KernelExports): Kernels {

@@ -1,6 +1,6 @@
 // Lays a model out in linear memory before that memory exists, from its architecture and the checkpoint's headers alone.
 
-import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';

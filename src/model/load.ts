@@ -1,7 +1,6 @@
 // Fills a model's layout: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
 
-import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
-import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
+import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
 import { isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
@@ -63,7 +62,7 @@ export async function fillState(
   }
 
   const tensors = layout.loads.flatMap((load) => ('vector' in load ? [load.vector] : partsOf(load.tensor)));
-  const bytes = tensors.reduce((sum, { start, end }) => sum + end - start, 0);
+  const bytes = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const noted = weights.checked ? await notedChecksums(weights, kernels, stage, staging, crcTable) : undefined;
 
@@ -74,7 +73,7 @@ export async function fillState(
   // Bytes `start` to `end` of a tensor to the staging region; the checksum goes on from `crc`.
   async function read(tensor: CheckpointTensor, start: number, end: number, at: number, crc: number): Promise<number> {
     signal?.throwIfAborted();
-    stage(await tensor.file.read(tensor, start, end), at);
+    stage(await tensor.read(start, end), at);
     progress.tensor = tensor.name;
     progress.bytesDone += end - start;
     onProgress?.(progress);
@@ -85,14 +84,14 @@ export async function fillState(
     const wanted = noted?.get(tensor.name);
     if (wanted === undefined || wanted === crc >>> 0) return;
     const message = `CRC-32 must be ${hex(wanted)}, as noted when it was written: it is ${hex(crc >>> 0)}`;
-    throw new FormatError(message, { file: tensor.file.file, tensor: tensor.name });
+    throw new FormatError(message, placeOf(tensor));
   }
 
   for (const load of layout.loads) {
     if ('vector' in load) {
       const { vector, address } = load;
       const count = vector.shape[0];
-      check(vector, await read(vector, 0, vector.end - vector.start, staging, 0));
+      check(vector, await read(vector, 0, vector.byteLength, staging, 0));
       kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
     } else await fillLinear(load.linear, partsOf(load.tensor));
   }
@@ -143,8 +142,7 @@ async function notedChecksums(
   }
   return noted;
 
-  async function headerCrc({ source, tensors }: SafetensorsFile): Promise<number> {
-    const length = tensors[0].start;
+  async function headerCrc({ source, dataStart: length }: CheckpointFile): Promise<number> {
     let crc = 0;
     for (let start = 0; start < length; start += HEADER_BLOCK) {
       const end = Math.min(length, start + HEADER_BLOCK);

@@ -5,15 +5,15 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { types } from 'node:util';
 import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
-export { FileError };
+export { FileError, fileError };
 
 import { spanOf } from './given.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
+import { attempt, fileError, REASONS } from './system.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
 const CALL_LIMIT = 1 << 30;
@@ -49,43 +49,6 @@ const nameOf: Reader<string> = (subject, value) => {
   if (!isPlainName(name)) throw new RangeError(`${subject} must be that of a file, not a path: got ${show(name)}`);
   return name;
 };
-
-const REASONS: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EBUSY: 'the file is in use',
-  EDQUOT: 'disk quota exceeded',
-  EEXIST: 'it exists already',
-  EFBIG: 'too large for the file system',
-  EIO: 'input/output error',
-  EISDIR: 'it is a directory',
-  ELOOP: 'too many symbolic links',
-  EMFILE: 'too many open files',
-  ENAMETOOLONG: 'the name is too long',
-  ENFILE: 'too many open files',
-  ENOENT: 'no such file or directory',
-  ENOSPC: 'no space left on device',
-  ENOTDIR: 'a part of the path is not a directory',
-  ENOTEMPTY: 'the directory is not empty',
-  EPERM: 'operation not permitted',
-  EROFS: 'read-only file system',
-  ETXTBSY: 'the file is being executed',
-  EXDEV: 'on another file system',
-};
-
-/**
- * Turns an error of `node:fs` into a FileError; any other comes back as it is.
- * @param action what was tried: `read`, `write`, `rename`
- * @throws {TypeError} when action or path is no string
- */
-export function fileError(action: string, path: string, error: unknown): unknown {
-  text('action', action);
-  text('path', path);
-  if (!types.isNativeError(error) || error instanceof FileError) return error;
-  const { code } = error as NodeJS.ErrnoException;
-  if (typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error;
-  // `ENOSPC: no space left on device, write`
-  return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1] ?? 'system error');
-}
 
 /** A file that is open to read. */
 export interface OpenFile extends Source {
@@ -406,12 +369,4 @@ async function readExactly(
     }
   });
   return bytes.buffer;
-}
-
-async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw fileError(action, path, error);
-  }
 }
