@@ -3,8 +3,10 @@
 
 import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import { bytesPerWeight, type Codes, FACTOR_COLS, type WeightDtype, type Weights } from '../kernels/kernels.ts';
+import type { Codes } from '../kernels/kernels.ts';
 import { rowBlocks } from '../kernels/layout.ts';
+import { bytesPerWeight, type WeightDtype, type Weights } from '../kernels/operands.ts';
+import { FACTOR_COLS } from '../kernels/sizes.ts';
 import type { StoredTensor } from './format.ts';
 import { matrixShape } from './select.ts';
 

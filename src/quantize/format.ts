@@ -9,8 +9,8 @@ import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoi
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
-import { bytesPerWeight, type Matrix, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
+import { bytesPerWeight, type Matrix, type WeightDtype } from '../kernels/operands.ts';
 import { checkScheme, quantizedBytes, relativeError, type Scheme, type SquareSums } from './scheme.ts';
 import { matrixShape } from './select.ts';
 import { gridNote, readGrid } from './stored-grid.ts';

@@ -13,8 +13,9 @@ import {
   typedArray,
 } from '../check.ts';
 import { type Grid, givenGrid, gridOrName } from '../grids/grid.ts';
-import type { Codes, Kernels, Matrix } from '../kernels/kernels.ts';
+import type { Codes, Kernels } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, groupsPerRow, ROWS_LIMIT, rowBlocks } from '../kernels/layout.ts';
+import type { Matrix } from '../kernels/operands.ts';
 import {
   bitsPerWeight,
   DEFAULT_GRIDS,

@@ -7,7 +7,7 @@ import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
-import type { WeightDtype } from '../kernels/kernels.ts';
+import type { WeightDtype } from '../kernels/operands.ts';
 import { checkFactors } from './blocks.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';

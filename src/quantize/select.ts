@@ -3,7 +3,7 @@
 import { bitsOf } from '../checkpoint/safetensors/dtype.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Grid } from '../grids/grid.ts';
-import type { WeightDtype } from '../kernels/kernels.ts';
+import type { WeightDtype } from '../kernels/operands.ts';
 import { quantizedBytes, type Scheme } from './scheme.ts';
 
 /** What a user says about which tensors to quantize. */

@@ -14,8 +14,10 @@ import {
   typedArray,
 } from '../check.ts';
 import { CODE_BITS } from '../grids/name.ts';
-import { bytesPerWeight, type Codes, FACTOR_COLS, type Matrix, type Weights } from '../kernels/kernels.ts';
+import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
+import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
+import { FACTOR_COLS } from '../kernels/sizes.ts';
 import type { Job } from './jobs.ts';
 import type { Pool } from './pool.ts';
 
