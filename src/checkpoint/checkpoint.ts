@@ -60,8 +60,8 @@ export async function openCheckpoint(folder: Folder | OpenFolder): Promise<Check
     });
   }
   const other = names.find((name) => /\.(bin|gguf|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
-  const found = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
-  throw new FormatError(`folder must have ${wanted}: ${found}`, { file: folder.name });
+  const reason = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
+  throw new FormatError(`folder must have ${wanted}: ${reason}`, { file: folder.name });
 }
 
 /**

@@ -66,8 +66,8 @@ export interface OpenFile extends Source {
  */
 export async function openFile(path: string): Promise<OpenFile> {
   pathOf('path', path);
-  const { handle, ...found } = await openRegular(path);
-  const { byteLength } = found;
+  const { handle, ...state } = await openRegular(path);
+  const { byteLength } = state;
   let isOpen = true;
   return {
     byteLength,
@@ -77,7 +77,7 @@ export async function openFile(path: string): Promise<OpenFile> {
     },
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
-    unchanged: () => checkUnchanged(path, found),
+    unchanged: () => checkUnchanged(path, state),
     close: async () => {
       isOpen = false;
       await closeRead(handle);
@@ -110,11 +110,11 @@ export async function createFile(path: string, given: { append?: number } = {}):
   }
 
   const writeAll = async (bytes: Uint8Array): Promise<void> => {
-    for (let at = 0; at < bytes.byteLength; ) {
-      const length = Math.min(bytes.byteLength - at, CALL_LIMIT);
-      const { bytesWritten } = await handle.write(bytes, at, length, position);
+    for (let written = 0; written < bytes.byteLength; ) {
+      const length = Math.min(bytes.byteLength - written, CALL_LIMIT);
+      const { bytesWritten } = await handle.write(bytes, written, length, position);
       if (bytesWritten === 0) throw new FileError('write', path, undefined, 'the system takes no more bytes');
-      at += bytesWritten;
+      written += bytesWritten;
       position += bytesWritten;
     }
     await flush();
@@ -143,8 +143,8 @@ export async function createFile(path: string, given: { append?: number } = {}):
   return {
     write: async (bytes) => {
       if (!isOpen) throw closed(`file ${path}`);
-      const own = bytesOf('bytes', bytes);
-      last = last.then(() => attempt('write', path, () => writeAll(own)));
+      const given = bytesOf('bytes', bytes);
+      last = last.then(() => attempt('write', path, () => writeAll(given)));
       return last;
     },
     close: async () => {
@@ -194,9 +194,9 @@ export async function openFolder(
       const file = join(path, name);
       const isThere = await lstat(file).catch((error) => error.code !== 'ENOENT');
       if (!isThere) throw new FormatError(missing, { file: path });
-      const found = await attempt('read', file, () => statRegular(file));
-      if (!opened.has(file)) opened.set(file, found);
-      const { byteLength } = found;
+      const state = await attempt('read', file, () => statRegular(file));
+      if (!opened.has(file)) opened.set(file, state);
+      const { byteLength } = state;
       return {
         byteLength,
         slice: (start, end, spare) =>
@@ -204,7 +204,7 @@ export async function openFolder(
       };
     },
     unchanged: async () => {
-      for (const [file, found] of opened) await checkUnchanged(file, found);
+      for (const [file, state] of opened) await checkUnchanged(file, state);
     },
     close: () => cache.close(),
   };
@@ -361,11 +361,12 @@ async function readExactly(
   if (spare !== undefined && !bufferFrom('spare', spare)) refuseKind('spare', 'an ArrayBuffer', spare);
   const bytes = new Uint8Array(spare?.byteLength === end - start ? spare : new ArrayBuffer(end - start));
   await attempt('read', path, async () => {
-    for (let at = 0; at < bytes.byteLength; ) {
-      const { bytesRead } = await handle.read(bytes, at, Math.min(bytes.byteLength - at, CALL_LIMIT), start + at);
+    for (let filled = 0; filled < bytes.byteLength; ) {
+      const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
+      const { bytesRead } = await handle.read(bytes, filled, length, start + filled);
       if (bytesRead === 0)
-        throw new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${start + at}`);
-      at += bytesRead;
+        throw new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${start + filled}`);
+      filled += bytesRead;
     }
   });
   return bytes.buffer;

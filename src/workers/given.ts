@@ -14,6 +14,7 @@ import {
   typedArray,
 } from '../check.ts';
 import { CODE_BITS } from '../grids/name.ts';
+import { TABLE_ENTRIES } from '../grids/trellis.ts';
 import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
@@ -74,7 +75,7 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
   return {
     p: 1,
     bits: integer(2, 4)(`${subject}.bits`, bits),
-    tables: typedArray(Uint8Array, 48)(`${subject}.tables`, tables),
+    tables: typedArray(Uint8Array, 3 * TABLE_ENTRIES)(`${subject}.tables`, tables),
     step: number(0)(`${subject}.step`, of('step')),
     zero: integer(0, 127)(`${subject}.zero`, of('zero')),
   };
