@@ -9,14 +9,14 @@ import { dimensionOf, ROW_MARGIN, roundScratchBytes } from './sizes.ts';
 import type { Tables } from './tables.ts';
 
 /** Rows that are rotated and of unit RMS in every group. */
-export interface RotatedRows {
+interface RotatedRows {
   z: Float32Array<ArrayBuffer>; // (rows, cols + 64), zeros behind each row
   scales: Uint16Array<ArrayBuffer>; // (rows, groupsPerRow), f16 bits
   sums: Float64Array<ArrayBuffer>; // (rows, 2): the squares of groups whose scale is 0, squared norm
 }
 
 /** Rows as numbers of grid points. */
-export interface RoundedRows {
+interface RoundedRows {
   codes: Uint16Array<ArrayBuffer>; // (rows, codesPerRow)
   values: Float32Array<ArrayBuffer>; // (rows, cols + 64): what the codes stand for, no meaning behind each row
   sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
