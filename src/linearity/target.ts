@@ -29,11 +29,11 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
   const unused = new Set(keep);
   const tensors = planCheckpoint(checkpoint, selection).items.flatMap((item): PlanTensor[] => {
     if (item.kind !== 'quantize') return [];
-    const { name, shape, start, end } = item.tensor;
+    const { name, shape, byteLength } = item.tensor;
     const kept = keep.find(([pattern]) => pattern.test(name));
     if (kept) unused.delete(kept);
     const grid = kept?.[1] ?? (embeddings !== 'any' && isEmbedding(name) ? embeddings : undefined);
-    return [{ name, shape, bytes: end - start, ...(grid && { keep: grid }) }];
+    return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }) }];
   });
   for (const [pattern] of unused)
     throw new RangeError(`a pattern to keep must match a tensor: ${pattern} matches none first`);

@@ -104,7 +104,7 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
 // All pieces once, to and fro for each sequence, and once for each token of those that are sampled together.
 function bytesRead({ layout, workspace }: SessionPlan, sequences: number, sampled: number): number {
   const sizes = layout.memories[0].pieces.map((loads) =>
-    loads.flatMap(tensorsOf).reduce((sum, { start, end }) => sum + end - start, 0),
+    loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
   );
   const all = sizes.reduce((sum, size) => sum + size, 0);
   const blocks = all - sizes[0] - sizes.at(-1)!;

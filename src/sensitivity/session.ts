@@ -3,7 +3,8 @@
 // costs little beside what is computed with it; the numbers are the same.
 
 import { integer } from '../check.ts';
-import { type CheckpointTensor, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import { UnsupportedError } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
@@ -261,10 +262,10 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
   kernels.crc32Table(table);
   let crc = 0;
   const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
-    const byteLength = tensor.end - tensor.start;
+    const { byteLength } = tensor;
     for (let start = 0; start < byteLength; start += BLOCK_BYTES) {
       signal?.throwIfAborted();
-      const bytes = new Uint8Array(await tensor.file.read(tensor, start, Math.min(byteLength, start + BLOCK_BYTES)));
+      const bytes = new Uint8Array(await tensor.read(start, Math.min(byteLength, start + BLOCK_BYTES)));
       new Uint8Array(memory.buffer, block).set(bytes);
       const count = bytes.length / (tensor.dtype === 'F32' ? 4 : 2);
       if (isVector) kernels.widen(block, dtypeCodes[tensor.dtype as DenseDtype], 0, count, widened);
