@@ -204,7 +204,7 @@ export interface OpenCheckpoint {
    * done once: later calls use what is kept.
    * @throws {UnsupportedError} when it is quantized, or its family is not handled
    * @throws {FormatError} when it is malformed, or `partial` is of another run
-   * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+   * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
    */
   sensitivity(options?: SensitivityOptions): Promise<Alphas>;
   /** What `sensitivity` keeps in a store, if it is of this model and these settings: nothing is measured. */

@@ -116,7 +116,7 @@ const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...member
  * @param copy stands for the option where that is left out
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
- * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+ * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are a model's, or closed
  */

@@ -15,7 +15,7 @@ import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
-import { type LoadOptions, openLoader, type Place } from '../model/load.ts';
+import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
@@ -253,7 +253,7 @@ const isAgain = (load: Load, piece: number, { embedding }: ModelState) =>
 const BLOCK_BYTES = 4 << 20;
 
 /** The identity alone, with hardly any memory: before there is a session. */
-export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOptions): Promise<string> {
+export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadOptions): Promise<string> {
   const block = 1 << 16;
   const widened = block + BLOCK_BYTES + 64;
   const memory = createMemory(widened + 2 * BLOCK_BYTES + 64, false);
@@ -261,6 +261,8 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
   const table = 1024;
   kernels.crc32Table(table);
   let crc = 0;
+  const sizes = layout.memories[0].pieces.flat().flatMap(tensorsOf);
+  const progress = { tensor: '', bytesDone: 0, bytes: sizes.reduce((sum, { byteLength }) => sum + byteLength, 0) };
   const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
     const { byteLength } = tensor;
     for (let start = 0; start < byteLength; start += BLOCK_BYTES) {
@@ -274,6 +276,9 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
         for (let i = 0; i < count; i++) values[i] += plus;
       }
       crc = kernels.crc32(crc, isVector ? widened : block, isVector ? count * 4 : bytes.length, table);
+      progress.tensor = tensor.name;
+      progress.bytesDone += bytes.length;
+      onProgress?.(progress);
     }
   };
   for (const [piece, loads] of layout.memories[0].pieces.entries()) {
