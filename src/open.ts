@@ -258,6 +258,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
   }
 
+  // The plan for a budget: by sensitivities that are given, made for its tensors, or measured.
   async function bitsFor(
     budget: Budget,
     alphas: AlphasOrMaker | undefined,
