@@ -78,9 +78,12 @@ export async function openLoader(
   ): Promise<number> {
     signal?.throwIfAborted();
     new Uint8Array(buffer, at).set(new Uint8Array(await tensor.read(start, end)));
-    progress.tensor = tensor.name;
-    progress.bytesDone = Math.min(bytes, progress.bytesDone + end - start);
-    onProgress?.(progress);
+    // Told of once: pieces that take turns are read again.
+    if (progress.bytesDone < bytes) {
+      progress.tensor = tensor.name;
+      progress.bytesDone += end - start;
+      onProgress?.(progress);
+    }
     return noted ? kernels.crc32(crc, at, end - start, layout.staging.address) : 0;
   }
 
