@@ -129,10 +129,7 @@ test('passingFolder() drops what has been read, but for headers and small pieces
   assert.equal([...(await read(150_098, 150_102))], [3, 3, 4, 4]);
   assert.equal([...(await read(150_148, 150_150))], [4, 4]);
   assert.equal(await folder.list(), ['file']);
-  assert.match(
-    await messageOf(folder.open('other')),
-    /^FormatError: .*must have the file .*other.*: it has not/,
-  );
+  assert.match(await messageOf(folder.open('other')), /^FormatError: .*must have the file .*other.*: it has not/);
 });
 
 test('a copy samples the sequences that are missing, some together, the same in any order', async () => {
