@@ -25,7 +25,7 @@ const shared = {
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  loader: { '.wasm': 'binary', '.f32': 'binary' },
+  loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
 };

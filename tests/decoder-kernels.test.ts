@@ -15,6 +15,7 @@ import * as matrix from '../src/reference/encode.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
 import { angles, exp, tanh } from '../src/reference/math.ts';
+import { route } from '../src/reference/route.ts';
 import { normals, sameBits } from './bits.ts';
 
 // Lengths that bracket a vector, four of them, and a block of keys.
@@ -145,6 +146,64 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     assert.ok(Number.isNaN(tanh(Number.NaN)));
   });
 
+  test('sigmoid() equals its twin and writes exactly count elements', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const x = normals(count + 8, count).map((value) => 20 * value);
+      const at = place(x);
+      kernels.sigmoid(at, count);
+      const wanted = twin.sigmoid(x);
+      sameBits(
+        copy(Float32Array, at, count + 8),
+        x.map((value, i) => (i < count ? wanted[i] : value)),
+      );
+    }
+  });
+
+  test('route() equals its twin, with ties, groups and corrections', () => {
+    const shapes = [
+      ...[
+        { experts: 1, groups: 1, taken: 1, top: 1 },
+        { experts: 5, groups: 1, taken: 1, top: 5 },
+      ],
+      ...[
+        { experts: 8, groups: 4, taken: 2, top: 3 },
+        { experts: 12, groups: 12, taken: 5, top: 5 },
+      ],
+      ...[
+        { experts: 60, groups: 1, taken: 1, top: 4 },
+        { experts: 64, groups: 8, taken: 4, top: 8 },
+      ],
+    ];
+    let ties = 0;
+    for (const { experts, groups, taken, top } of shapes) {
+      for (let kind = 0; kind < 16; kind++) {
+        memory.reset();
+        const [sigmoid, two, normalize, isCorrected] = [1, 2, 4, 8].map((bit) => (kind & bit) !== 0);
+        const count = 3;
+        // Whole numbers, so that some are equal.
+        const logits = normals(count * experts, kind + 1).map((z, i) => (i < experts ? Math.round(z) : z));
+        const correction = normals(experts, 99).map((c) => Math.round(c) / 4);
+        const factor = 2.5;
+        const [chosen, weights] = [alloc(count * top * 4), alloc(count * top * 4)];
+        kernels.route(
+          ...([place(logits), count, experts, isCorrected ? place(correction) : 0, sigmoid ? 1 : 0] as const),
+          ...([groups, taken, two ? 1 : 0, top, normalize ? 1 : 0, factor, chosen, weights] as const),
+          alloc(5 * (experts + 4) * 4),
+        );
+        for (let j = 0; j < count; j++) {
+          const own = logits.subarray(j * experts, (j + 1) * experts);
+          if (new Set(own).size < experts) ties++;
+          const options = { sigmoid, groups, taken, two, top, normalize, factor, ...(isCorrected && { correction }) };
+          const wanted = route(own, options);
+          assert.equal([...copy(Int32Array, chosen + j * top * 4, top)], wanted.chosen);
+          sameBits(copy(Float32Array, weights + j * top * 4, top), Float32Array.from(wanted.weights));
+        }
+      }
+    }
+    assert.ok(ties > 16);
+  });
+
   test('softCap() and scale() write exactly count elements', () => {
     for (const count of lengths) {
       memory.reset();
@@ -244,17 +303,17 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('attend() equals its twin for any head size, tile, window, cap and width of the cache', () => {
-    for (const [dim, tokens, heads, first, window, tile, cap] of [
-      [24, 5, 3, 0, 0, 4, 0],
-      [24, 5, 3, 70, 0, 64, 0.5],
-      [16, 1, 1, 0, 0, 1, 0],
-      [6, 1, 2, 100, 0, 1, 0],
-      [64, 40, 2, 30, 0, 7, 2],
-      [24, 40, 3, 30, 33, 16, 0],
-      [24, 40, 3, 30, 33, 16, 1],
-      [20, 3, 1, 99, 1, 2, 0],
-      [24, 64, 2, 0, 40, 64, 0],
+  test('attend() equals its twin for any head size, tile, window, cap and width of the cache, with sinks or without', () => {
+    for (const [dim, tokens, heads, first, window, tile, cap, hasSinks] of [
+      [24, 5, 3, 0, 0, 4, 0, false],
+      [24, 5, 3, 70, 0, 64, 0.5, true],
+      [16, 1, 1, 0, 0, 1, 0, true],
+      [6, 1, 2, 100, 0, 1, 0, false],
+      [64, 40, 2, 30, 0, 7, 2, false],
+      [24, 40, 3, 30, 33, 16, 0, true],
+      [24, 40, 3, 30, 33, 16, 1, false],
+      [20, 3, 1, 99, 1, 2, 0, true],
+      [24, 64, 2, 0, 40, 64, 0, false],
     ] as const) {
       for (const narrow of [false, true]) {
         memory.reset();
@@ -271,14 +330,36 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         memory.floats(y, q.length).fill(7);
         const scratch = alloc((tile * span + 32 * dim) * 4);
         const width = narrow ? 1 : 0;
-        kernels.attend(at, y, tokens, heads, stride, dim, k, v, width, first, window, 0.2, cap, tile, span, scratch);
+        const sinks = normals(heads, 8);
+        const sunk = hasSinks ? place(sinks) : 0;
+        kernels.attend(
+          at,
+          y,
+          tokens,
+          heads,
+          stride,
+          dim,
+          k,
+          v,
+          width,
+          first,
+          window,
+          0.2,
+          cap,
+          sunk,
+          tile,
+          span,
+          scratch,
+        );
         const wanted = new Float32Array(q.length).fill(7);
         for (let j = 0; j < tokens; j++) {
           for (let head = 0; head < heads; head++) {
             const start = j * stride + head * dim;
             const seen = (first + j + 1) * dim;
             const query = q.subarray(start, start + dim);
-            wanted.set(twin.attend(query, keys.subarray(0, seen), values.subarray(0, seen), 0.2, window, cap), start);
+            const sink = hasSinks ? sinks[head] : undefined;
+            const [k, v] = [keys.subarray(0, seen), values.subarray(0, seen)];
+            wanted.set(twin.attend(query, k, v, 0.2, window, cap, sink), start);
           }
         }
         sameBits(copy(Float32Array, y, q.length), wanted, `attend, head of ${dim}, ${tokens} tokens, tile ${tile}`);

@@ -16,6 +16,8 @@ export const LIMITS = {
   layers: 1 << 10,
   heads: 1 << 10,
   headDim: 1 << 10,
+  taps: 1 << 6,
+  experts: 1 << 12,
   vocabulary: 1 << 22,
   positions: 1 << 24,
   configBytes: 1 << 20,
@@ -108,6 +110,14 @@ export class Fields {
     const valid = (x: Json) => typeof x === 'number' && x >= low && x <= high;
     if (Array.isArray(value) && value.length === count && value.every(valid)) return value as number[];
     return this.fail(`${key} must be ${count} numbers from ${low} to ${high}: got ${show(value)}`);
+  }
+
+  /** An array of integers. */
+  integers(key: string, low: number, high: number): number[] {
+    const value = this.get(key);
+    const valid = (x: Json) => Number.isInteger(x) && Number(x) >= low && Number(x) <= high;
+    if (Array.isArray(value) && value.every(valid)) return value as number[];
+    return this.fail(`${key} must be integers from ${low} to ${high}: got ${show(value)}`);
   }
 
   flag(key: string): boolean | undefined {

@@ -1,20 +1,29 @@
 // The families that are run, by their names: one entry here and one file of how the family reads its config.json.
 
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
 import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
+import { deepseekV2, deepseekV3 } from './deepseek.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
+import { gemma4 } from './gemma4.ts';
 import { glm, glm4 } from './glm.ts';
+import { glm4Moe } from './glmmoe.ts';
+import { gptOss } from './gptoss.ts';
 import { granite } from './granite.ts';
 import { hunyuanDense } from './hunyuan.ts';
+import { lfm2 } from './lfm.ts';
 import { llama } from './llama.ts';
 import { ministral3, mistral } from './mistral.ts';
+import { mixtral } from './mixtral.ts';
 import { olmo2, olmo3 } from './olmo.ts';
 import { phi3 } from './phi.ts';
 import { qwen2, qwen3 } from './qwen.ts';
+import { qwen3_5, qwen3Next } from './qwen-hybrid.ts';
+import { qwen2Moe, qwen3Moe } from './qwenmoe.ts';
 import { smollm3 } from './smollm.ts';
 
 interface Family {
@@ -25,40 +34,96 @@ interface Family {
 
 /** By `model_type`. */
 const FAMILIES: Readonly<Record<string, Family>> = {
+  deepseek_v2: { architecture: 'DeepseekV2ForCausalLM', read: deepseekV2 },
+  deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
+  kimi_k2: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
+  gemma4_text: { architecture: 'Gemma4ForCausalLM', read: gemma4 },
   glm: { architecture: 'GlmForCausalLM', read: glm },
   glm4: { architecture: 'Glm4ForCausalLM', read: glm4 },
+  glm4_moe: { architecture: 'Glm4MoeForCausalLM', read: glm4Moe },
+  gpt_oss: { architecture: 'GptOssForCausalLM', read: gptOss },
   granite: { architecture: 'GraniteForCausalLM', read: granite },
   hunyuan_v1_dense: { architecture: 'HunYuanDenseV1ForCausalLM', read: hunyuanDense },
+  lfm2: { architecture: 'Lfm2ForCausalLM', read: lfm2 },
   llama: { architecture: 'LlamaForCausalLM', read: llama },
   mistral: { architecture: 'MistralForCausalLM', read: mistral },
   ministral3: { architecture: 'Ministral3ForCausalLM', read: ministral3 },
+  mixtral: { architecture: 'MixtralForCausalLM', read: mixtral },
   olmo2: { architecture: 'Olmo2ForCausalLM', read: olmo2 },
   olmo3: { architecture: 'Olmo3ForCausalLM', read: olmo3 },
   phi3: { architecture: 'Phi3ForCausalLM', read: phi3 },
   qwen2: { architecture: 'Qwen2ForCausalLM', read: qwen2 },
+  qwen2_moe: { architecture: 'Qwen2MoeForCausalLM', read: qwen2Moe },
   qwen3: { architecture: 'Qwen3ForCausalLM', read: qwen3 },
+  qwen3_5_text: { architecture: 'Qwen3_5ForCausalLM', read: qwen3_5 },
+  qwen3_next: { architecture: 'Qwen3NextForCausalLM', read: qwen3Next },
+  qwen3_moe: { architecture: 'Qwen3MoeForCausalLM', read: qwen3Moe },
   smollm3: { architecture: 'SmolLM3ForCausalLM', read: smollm3 },
 };
 
 /**
- * Reads a model's architecture from config.json; where there is a generation_config.json, its `eos_token_id` goes before.
+ * Reads a model's architecture from config.json; where there is a generation_config.json, its `eos_token_id` goes before. Of a model of
+ * texts and images it is the text model's, with the names that its tensors have in the checkpoint.
  * @throws {FormatError} when they are faulty
  * @throws {UnsupportedError} when the family, its activation, rope or quantization is not handled; names it
  */
 export async function readArchitecture(folder: Folder): Promise<Architecture> {
-  const architecture = architectureOf(await readConfig(folder));
+  const fields = await readConfig(folder);
+  const read = architectureOf(fields);
+  const architecture = textOf(fields) ? await named(read, folder) : read;
   const eos = (await readGenerationConfig(folder))?.ids('eos_token_id', architecture.vocabSize);
   return eos ? { ...architecture, eos } : architecture;
 }
 
 /** The architecture that the members of a config.json tell of. */
 export function architectureOf(fields: Fields): Architecture {
-  const { read } = familyOf(fields);
   checkMethod(fields);
-  return read(fields);
+  const text = textOf(fields);
+  if (!text) return familyOf(fields).read(fields);
+  checkMethod(text);
+  const architecture = FAMILIES[text.get('model_type') as string].read(text);
+  const ids = (key: string) => (text.has(key) ? undefined : fields.ids(key, architecture.vocabSize));
+  return {
+    ...architecture,
+    bos: ids('bos_token_id')?.[0] ?? architecture.bos,
+    eos: ids('eos_token_id') ?? architecture.eos,
+    tied: undefined, // releases disagree on whose flag counts: the checkpoint tells
+  };
+}
+
+// The members that tell of the text model, where there are others beside it.
+function textOf(fields: Fields): Fields | undefined {
+  const text = fields.object('text_config');
+  const type = text?.get('model_type');
+  return typeof type === 'string' && Object.hasOwn(FAMILIES, type) ? text : undefined;
+}
+
+/** What text models in larger ones have before the names of their tensors: of all, of the head. */
+const PREFIXES = [
+  ['model', 'lm_head'],
+  ['model.language_model', 'lm_head'],
+  ['language_model.model', 'language_model.lm_head'],
+] as const;
+
+async function named(architecture: Architecture, folder: Folder): Promise<Architecture> {
+  const { tensors } = await openCheckpoint(folder);
+  const isThere = (model: string) => tensors.some(({ name }) => name.startsWith(`${model}.embed_tokens.`));
+  const [model, head] = PREFIXES.find(([model]) => isThere(model)) ?? PREFIXES[1];
+  return renamed(architecture, (name) => name.replace(/^model(?=\.)/, model).replace(/^lm_head$/, head));
+}
+
+// Plain data with every `name` in it changed.
+function renamed<T>(value: T, rename: (name: string) => string): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((element) => renamed(element, rename)) as T;
+  const members = Object.entries(value).map(([key, member]) => [
+    key,
+    key === 'name' ? rename(member) : renamed(member, rename),
+  ]);
+  return Object.fromEntries(members);
 }
 
 function familyOf(fields: Fields): Family {
@@ -88,5 +153,5 @@ function checkMethod(fields: Fields): void {
   const about = fields.get('quantization_config');
   if (!(about instanceof Map)) return;
   const method = about.get('quant_method') ?? 'unnamed';
-  if (method !== 'higgs-wasm') fields.unsupported('quant_method', 'higgs-wasm', method);
+  if (method !== 'higgs-wasm' && method !== 'mxfp4') fields.unsupported('quant_method', 'higgs-wasm, mxfp4', method);
 }

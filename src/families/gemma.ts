@@ -6,12 +6,16 @@ import { type Fields, LIMITS } from './config.ts';
 import { activationOf, likeLlama, type Traits, windowsOf } from './llama.ts';
 import { ropesByWindow } from './rope.ts';
 
+/** What released files leave out. */
+const SIZES = { heads: 8, kvHeads: 4, bos: 2, eos: 1 };
+
 export function gemma2(fields: Fields): Architecture {
   const cap = (key: string, otherwise: number) =>
     fields.get(key) === null ? 0 : fields.number(key, 0, 1e6, otherwise);
   return likeLlama(fields, {
     family: 'gemma2',
     ...traitsOf(fields),
+    sizes: { ...SIZES, vocabulary: 256000, positions: 8192 },
     windows: windowsOf(fields, (window, layer) => (layer % 2 === 0 ? window : 0), 4096),
     cap: cap('attn_logit_softcapping', 50),
     logitCap: cap('final_logit_softcapping', 30),
@@ -24,6 +28,7 @@ export function gemma3(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'gemma3_text',
     ...traitsOf(fields),
+    sizes: { ...SIZES, vocabulary: 262208, positions: 131072 },
     queryKeyNorms: { q: 'q_norm', k: 'k_norm', of: 'head' },
     windows,
     ropes(layer, headDim) {

@@ -22,8 +22,9 @@ interface Norms {
 export interface Traits {
   readonly family: string;
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly feedForward?: boolean };
-  /** Of norms, where config.json does not say. */
+  /** Where config.json does not say. */
   readonly epsilon?: number;
+  readonly sizes?: Partial<Record<'heads' | 'kvHeads' | 'vocabulary' | 'positions' | 'bos' | 'eos', number>>;
   /** Elements of a head where config.json does not say; else dim / heads. */
   readonly headDim?: number;
   /** For each layer the positions that a token sees, itself among them; 0 for all. */
@@ -39,6 +40,8 @@ export interface Traits {
   readonly norms?: { readonly attention: Norms; readonly feedForward: Norms };
   /** What is added to the weights of norms. */
   readonly normPlus?: 0 | 1;
+  /** Whether the weight of queries has a gate behind each head. */
+  readonly gated?: boolean;
   /** Weights that have the rows of several: `qkv_proj`, `gate_up_proj`. */
   readonly fused?: { readonly qkv?: boolean; readonly gateUp?: boolean };
   /** What scores are multiplied by, else 1 / √headDim; their cap. */
@@ -51,6 +54,8 @@ export interface Traits {
   readonly logitCap?: number;
   /** Whether the head is the embedding where config.json does not say; else the checkpoint tells. */
   readonly tied?: boolean;
+  /** What stands in attention's place in a layer, where it is of another kind. @param path of the layer's tensors */
+  readonly attention?: (layer: number, path: string) => BlockSpec | undefined;
   /** The block behind attention, where it is of another kind. @param path of the layer's tensors */
   readonly feedForward?: (layer: number, path: string) => BlockSpec | undefined;
 }
@@ -67,23 +72,24 @@ export function llama(fields: Fields): Architecture {
 
 /** A decoder of Llama's shape and tensor names. */
 export function likeLlama(fields: Fields, traits: Traits): Architecture {
+  const { multipliers = {}, logitCap = 0, sizes = {} } = traits;
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary);
+  const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary, sizes.vocabulary);
   const epsilon = fields.number('rms_norm_eps', 0, 1, traits.epsilon ?? 1e-6);
-  const { multipliers = {}, logitCap = 0 } = traits;
-  const attention = attentionsOf(fields, dim, traits);
-  const feedForward = feedForwardsOf(fields, dim, traits);
+  const attention = once(() => attentionsOf(fields, dim, traits));
+  const feedForward = once(() => feedForwardsOf(fields, dim, traits));
 
   const layers = Array.from({ length: layersOf(fields) }, (_, layer): readonly BlockSpec[] => {
     const path = `model.layers.${layer}`;
-    return [attention(layer, path), traits.feedForward?.(layer, path) ?? feedForward(path)];
+    const first = traits.attention?.(layer, path) ?? attention()(layer, path);
+    return [first, traits.feedForward?.(layer, path) ?? feedForward()(path)];
   });
   return {
     family: traits.family,
     vocabSize,
-    contextLength: fields.integer('max_position_embeddings', 1, LIMITS.positions),
-    bos: fields.ids('bos_token_id', vocabSize)?.[0],
-    eos: fields.ids('eos_token_id', vocabSize) ?? [],
+    contextLength: fields.integer('max_position_embeddings', 1, LIMITS.positions, sizes.positions),
+    bos: fields.ids('bos_token_id', vocabSize)?.[0] ?? sizes.bos,
+    eos: fields.ids('eos_token_id', vocabSize) ?? (sizes.eos === undefined ? [] : [sizes.eos]),
     ...{ dim, epsilon, layers },
     embedding: { name: 'model.embed_tokens', rows: vocabSize, cols: dim, bias: false },
     embeddingScale: multipliers.embedding ?? 1,
@@ -95,6 +101,15 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
   };
 }
 
+// Made when it is first asked for: not all families have it.
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
 /** The norm of a layer of that name, if there is one. */
 function normOf(path: string, name: string | undefined, { normPlus = 0 }: Traits): NormSpec | undefined {
   return name === undefined ? undefined : { name: `${path}.${name}.weight`, plus: normPlus };
@@ -102,9 +117,9 @@ function normOf(path: string, name: string | undefined, { normPlus = 0 }: Traits
 
 // Attention of a layer, from what all layers share.
 function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: number, path: string) => AttentionSpec {
-  const { biases = {}, fused = {}, queryKeyNorms: own, multipliers = {} } = traits;
-  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads);
-  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, heads);
+  const { biases = {}, fused = {}, queryKeyNorms: own, multipliers = {}, sizes = {} } = traits;
+  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads, sizes.heads);
+  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, sizes.kvHeads ?? heads);
   if (heads % kvHeads !== 0) {
     fields.fail(`num_attention_heads must be a multiple of num_key_value_heads: got ${heads} and ${kvHeads}`);
   }
@@ -125,12 +140,12 @@ function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: numb
       norm: normOf(path, norms.before, traits),
       inputs: fused.qkv
         ? [linear('qkv_proj', wide + 2 * narrow)]
-        : [linear('q_proj', wide), linear('k_proj', narrow), linear('v_proj', narrow)],
+        : [linear('q_proj', traits.gated ? 2 * wide : wide), linear('k_proj', narrow), linear('v_proj', narrow)],
       queryKeyNorms: own && { q: norm(own.q), k: norm(own.k), of: own.of },
       output: linear('o_proj', dim, wide, biases.output ?? false),
       postNorm: normOf(path, norms.after, traits),
       multiplier: multipliers.branch ?? 1,
-      ...{ heads, kvHeads, headDim },
+      ...{ heads, kvHeads, headDim, gated: traits.gated ?? false },
       rope: traits.ropes ? traits.ropes(layer, headDim) : common,
       window: windows[layer] ?? 0,
       scale: traits.scale ?? 1 / Math.sqrt(headDim),

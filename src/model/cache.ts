@@ -2,6 +2,7 @@
 //
 //   keys (kvHeads, rows, headDim)    values (kvHeads, rows, headDim)    f16 or f32
 //
+// Latent attention keeps one row a token, and its values are elements of it: both stand at one address.
 // A sequence holds consecutive rows, its first token in row `start`. Nobody else knows an address in it.
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
@@ -18,21 +19,26 @@ export interface BlockCache {
   readonly width: number;
 }
 
-/** Plans the cache of a block. */
+/** Plans the cache of a block. @param isLatent whether values are elements of the keys */
 export function planCache(
   kvHeads: number,
   headDim: number,
+  isLatent: boolean,
   rows: number,
   width: number,
   reserve: (byteLength: number) => number,
 ): BlockCache {
   const byteLength = kvHeads * rows * headDim * width;
-  return { keys: reserve(byteLength), values: reserve(byteLength), kvHeads, rows, headDim, width };
+  const keys = reserve(byteLength);
+  return { keys, values: isLatent ? keys : reserve(byteLength), kvHeads, rows, headDim, width };
 }
 
+const arraysOf = ({ keys, values }: BlockCache) => (keys === values ? [keyAt] : [keyAt, valueAt]);
+
 /** Bytes of all that a block keeps. */
-export function cacheBytes({ kvHeads, rows, headDim, width }: BlockCache): number {
-  return 2 * kvHeads * rows * headDim * width;
+export function cacheBytes(cache: BlockCache): number {
+  const { kvHeads, rows, headDim, width } = cache;
+  return arraysOf(cache).length * kvHeads * rows * headDim * width;
 }
 
 /** Where the key of a head, or its value, stands in a row. */
@@ -54,9 +60,28 @@ export function store(kernels: DecoderExports, { headDim, width }: BlockCache, f
 export function copyRows(memory: Uint8Array, cache: BlockCache, from: number, to: number, count: number): void {
   const bytes = count * cache.headDim * cache.width;
   for (let head = 0; head < cache.kvHeads; head++) {
-    for (const at of [keyAt, valueAt]) {
+    for (const at of arraysOf(cache)) {
       const source = at(cache, head, from);
       memory.copyWithin(at(cache, head, to), source, source + bytes);
+    }
+  }
+}
+
+/** Copies `count` rows to the same place in the cache of another memory, of the same shape. */
+export function copyAcross(
+  from: Float32Array,
+  cache: BlockCache,
+  to: Float32Array,
+  other: BlockCache,
+  row: number,
+  count: number,
+): void {
+  const bytes = count * cache.headDim * cache.width;
+  const [source, target] = [new Uint8Array(from.buffer), new Uint8Array(to.buffer)];
+  for (let head = 0; head < cache.kvHeads; head++) {
+    for (const at of arraysOf(cache)) {
+      const start = at(cache, head, row);
+      target.set(source.subarray(start, start + bytes), at(other, head, row));
     }
   }
 }

@@ -8,12 +8,23 @@ import { type Grid, isTrellis } from '../grids/grid.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
-import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
-import { cacheBytes, planCache } from './cache.ts';
-import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
+import { type Block, planBlock } from './blocks/blocks.ts';
+import { type BlockCache, cacheBytes, planCache } from './cache.ts';
+import {
+  type Decoding,
+  type DenseLinear,
+  type Linear,
+  type Planner,
+  planDecoded,
+  planLinear,
+  type Rotation,
+  scratchBytesOf,
+  type WeightTensor,
+} from './linear.ts';
 import { segmentBytes } from './pass.ts';
+import { planRecurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
-import type { Begin, End, RopeRegions, State } from './state.ts';
+import type { Begin, End, PerLayerRegions, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
 
@@ -23,12 +34,16 @@ const BATCH = 64;
 const SCORE_BYTES = 1 << 20;
 /** Bytes of logits that are computed at once; at least one token's. */
 const LOGIT_BYTES = 8 << 20;
+/** What products with transposed weights work in. */
+const TRANSPOSED_BYTES = 64 * 64 * 4;
 /** Where a block of a checkpoint is checked before it is stored. */
 const STAGING_BYTES = 4 << 20;
 
 /** A tensor to be loaded, and where to. */
 export type Load =
-  | { readonly tensor: WeightTensor; readonly linear: Linear }
+  /** The tensor's rows from `first` on; those of one tensor follow one another. */
+  | { readonly tensor: WeightTensor; readonly linear: Linear; readonly first: number }
+  | { readonly tensor: WeightTensor; readonly linear: DenseLinear; readonly decoding: Decoding }
   /** `plus` is added to every element. */
   | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
@@ -46,6 +61,9 @@ export interface MemoryLayout {
   readonly ropes: readonly Float64Array<ArrayBuffer>[];
   /** Room for blocks of a checkpoint while it loads; the pass writes there later. */
   readonly staging: { readonly address: number; readonly byteLength: number };
+  /** Caches that blocks in other memories read, too, by name; and those that have the rows of one in a memory before. */
+  readonly lent: ReadonlyMap<string, BlockCache>;
+  readonly replicas: ReadonlyMap<string, BlockCache>;
   /** Bytes of linear memory: in all, for weights, for the cache. */
   readonly bytes: number;
   readonly weightBytes: number;
@@ -56,6 +74,8 @@ export interface MemoryLayout {
 export interface LayoutOptions {
   /** Rows of the cache. */
   rows: number;
+  /** Recurrent states of each block that keeps them; 1 if left out. */
+  slots?: number;
   /** Bytes of an element of the cache: 2 or 4. */
   cacheWidth: number;
   threads: number;
@@ -96,9 +116,10 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, cacheWidth, threads, integers, atOnce = BATCH } = options;
+  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
+  const linears: Linear[] = [];
   const pieces: Load[][] = [];
   let weightBytes = 0;
   let turn = regions(turns);
@@ -120,43 +141,83 @@ export function planMemory(
     pieces.push([]);
     turn = regions(turns);
   }
-  function vector(name: string, length: number, plus = 0): number {
-    const address = planner.reserve(length * 4);
-    pieces.at(-1)!.push({ vector: weights.vector(name, length), address, plus });
+  function vector(name: string, shape: readonly number[], plus = 0): number {
+    const address = planner.reserve(shape.reduce((product, size) => product * size, 4));
+    pieces.at(-1)!.push({ vector: weights.vector(name, ...shape), address, plus });
     return address;
   }
-  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
-  function linear(spec: LinearSpec, input: number): Linear {
-    const { name, rows, cols } = spec;
-    const tensor = weights.matrix(`${name}.weight`, rows, cols);
+  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, [length], spec.plus) : 0);
+  function linear(spec: LinearSpec, input: number, perToken = 1): Linear {
+    const { rows, cols, stack } = spec;
+    const isThere = weights.has(`${spec.name}.weight`);
+    const isStacked = !isThere && stack !== undefined && weights.has(stack.name);
+    const name = !isThere && spec.alias !== undefined && weights.has(`${spec.alias}.weight`) ? spec.alias : spec.name;
+    const tensor = isStacked ? weights.stack(stack.name, stack.shape) : weights.matrix(`${name}.weight`, rows, cols);
     if (!spec.bias) weights.refuse(`${name}.bias`);
-    const bias = spec.bias ? vector(`${name}.bias`, rows) : 0;
-    const planned = planLinear(tensor, spec, bias, input, planner);
-    pieces.at(-1)!.push({ tensor, linear: planned });
+    const bias = spec.bias ? vector(`${name}.bias`, [rows]) : 0;
+    const planned = planLinear(tensor, isStacked ? stack.name : `${name}.weight`, spec, bias, input, perToken, planner);
+    linears.push(planned);
+    pieces.at(-1)!.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;
+  }
+
+  function decoded(spec: LinearSpec): DenseLinear {
+    const tensor = weights.matrix(`${spec.name}.weight`, spec.rows, spec.cols);
+    if ('plain' in tensor) return linear(spec, normed) as DenseLinear;
+    // Rounding to f16 is little beside that of activations to integers.
+    const planned = planDecoded(tensor.quantized, spec, integers ? 'F16' : 'F32', planner);
+    linears.push(planned.linear);
+    pieces.at(-1)!.push({ tensor, ...planned });
+    return planned.linear;
   }
 
   // Activations come before weights, whose inputs they are.
   const ids = portion.begins ? { segments: reserve(segmentBytes(batch)), ids: reserve(batch * 4) } : undefined;
   const activations = { x: floats(batch * dim), normed: floats(batch * dim), y: floats(batch * dim) };
   const { normed } = activations;
+  const { perLayer } = architecture;
+  const perLayerFloats = perLayer?.embedding.cols ?? 0;
+  const vectors = perLayer ? floats(batch * perLayerFloats) : 0;
+  const [lent, replicas] = [new Map<string, BlockCache>(), new Map<string, BlockCache>()];
   const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = logitRowsOf(vocabSize, batch);
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
   const blockPlanner: BlockPlanner = {
-    ...{ normed, norm, linear },
+    ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
-    cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
+    vector: (name, length) => vector(name, [length]),
+    tensor: vector,
+    lend: (key, cache) => void lent.set(key, cache),
+    borrow(key, kvHeads, headDim) {
+      const known = lent.get(key) ?? replicas.get(key);
+      if (known) return known;
+      const cache = planCache(kvHeads, headDim, false, rows, cacheWidth, reserve);
+      replicas.set(key, cache);
+      return cache;
+    },
+    recurrent: (floats) => planRecurrent(floats, slots, reserve),
+    cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
   };
+  function planPerLayer(): PerLayerRegions | undefined {
+    if (!perLayer) return undefined;
+    const embedding = linear(perLayer.embedding, normed);
+    const projection = linear(perLayer.projection, activations.x);
+    return {
+      ...{ width: perLayer.width, embedding, projection, norm: norm(perLayer.norm, perLayer.width) },
+      rotations: shared.rotationsOf(projection),
+      rows: Array.from({ length: threads }, () => floats(perLayerFloats)),
+    };
+  }
   let begin: Begin | undefined;
   if (ids) {
     beginPiece();
     const { embeddingScale } = architecture;
-    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed), embeddingScale };
+    const embedding = linear(architecture.embedding, normed);
+    begin = { sync, ...ids, embedding, embeddingScale, perLayerInputs: planPerLayer() };
   }
   const blocks = architecture.layers
     .flat()
@@ -188,10 +249,9 @@ export function planMemory(
 
   const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
-  const linears = [begin?.embedding, end?.head, ...blocks.flatMap(weightsOf)].filter((own) => own !== undefined);
   const scratchBytes = linears.reduce(
     (most, linear) => Math.max(most, scratchBytesOf(linear, batch)),
-    attentionScratch,
+    Math.max(attentionScratch, TRANSPOSED_BYTES),
   );
   const staging = size();
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
@@ -201,7 +261,7 @@ export function planMemory(
     state: {
       ...{ dim, epsilon, threads, batch },
       ...activations,
-      ...{ scratch, tile, span },
+      ...{ scratch, tile, span, perLayer: vectors, perLayerFloats },
       ropes: shared.ropes.map(({ regions }) => regions),
     },
     ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
@@ -209,8 +269,17 @@ export function planMemory(
     staging: { address: staging, byteLength: STAGING_BYTES },
     bytes: turns ? turnsEnd : size(),
     weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
-    cacheBytes: blocks.reduce((sum, block) => sum + ('cache' in block ? cacheBytes(block.cache) : 0), 0),
+    ...{ lent, replicas },
+    cacheBytes:
+      blocks.reduce((sum, block) => sum + keptBytes(block), 0) +
+      [...replicas.values()].reduce((sum, cache) => sum + cacheBytes(cache), 0),
   };
+}
+
+// What a block keeps of sequences.
+function keptBytes(block: Block): number {
+  if ('recurrent' in block) return recurrentBytes(block.recurrent);
+  return 'cache' in block && !('borrows' in block && block.borrows) ? cacheBytes(block.cache) : 0;
 }
 
 type Reserve = (byteLength: number) => number;
@@ -245,7 +314,7 @@ function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, in
       }
       return entry.address;
     },
-    rotated(from, cols, groupSize, seed) {
+    rotated(from, cols, groupSize, seed, perToken) {
       const key = `${from} ${groupSize} ${seed}`;
       let rotation = rotations.get(key);
       if (!rotation) {
@@ -253,8 +322,8 @@ function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, in
         rotation = {
           ...{ from, cols, groupSize, integerBytes },
           masks: planner.masksOf(seed, cols),
-          to: reserve(batch * cols * 4 + READ_BEHIND),
-          integers: integers ? reserve(batch * integerBytes) : 0,
+          to: reserve(batch * perToken * cols * 4 + READ_BEHIND),
+          integers: integers ? reserve(batch * perToken * integerBytes) : 0,
         };
         rotations.set(key, rotation);
       }

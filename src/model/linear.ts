@@ -76,22 +76,28 @@ export interface Planner {
   tableOf(grid: Grid): { readonly table: number; readonly integers: number };
   /** Masks of random signs for at least so many columns. */
   masksOf(seed: number | null, cols: number): number;
-  /** How `from`, (vectors, cols), is rotated, and where it then is. */
-  rotated(from: number, cols: number, groupSize: number, seed: number | null): Rotation;
+  /** How `from`, (vectors, cols), is rotated, and where it then is. @param perToken vectors of a token */
+  rotated(from: number, cols: number, groupSize: number, seed: number | null, perToken: number): Rotation;
 }
 
 /** The tensors of a weight: two if it is quantized. */
 export type WeightTensor = { quantized: StoredTensor } | { plain: CheckpointTensor };
 
-/** Plans a weight that is applied to the activations at `input`. @param bias address of its bias, 0 for none */
+/**
+ * Plans a weight that is applied to the activations at `input`.
+ * @param name of its tensor
+ * @param bias address of its bias, 0 for none
+ * @param perToken activations of a token
+ */
 export function planLinear(
   tensor: WeightTensor,
-  { name: path, rows, cols }: LinearSpec,
+  name: string,
+  { rows, cols }: LinearSpec,
   bias: number,
   input: number,
+  perToken: number,
   planner: Planner,
 ): Linear {
-  const name = `${path}.weight`;
   if ('plain' in tensor) {
     const dtype = tensor.plain.dtype as DenseDtype;
     const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
@@ -101,7 +107,7 @@ export function planLinear(
   const { grid, groupSize, seed } = tensor.quantized.scheme;
   const rowBytes = bytesPerRow(cols, grid);
   const scaleBytes = groupsPerRow(cols, groupSize) * 2;
-  const rotation = planner.rotated(input, cols, groupSize, seed);
+  const rotation = planner.rotated(input, cols, groupSize, seed, perToken);
   const tables = planner.tableOf(grid);
   const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
   return {
@@ -123,6 +129,55 @@ export function planLinear(
     scaleBytes,
     scales: planner.reserve(rows * scaleBytes),
   };
+}
+
+/** How codes of a checkpoint are decoded while they are loaded. */
+export interface Decoding extends Pick<CodeLinear, 'p' | 'bits' | 'groupSize' | 'table' | 'masks'> {
+  readonly rowBytes: number;
+  readonly scaleBytes: number;
+}
+
+/** Plans a quantized weight that is kept as numbers of `dtype`. */
+export function planDecoded(
+  { scheme }: StoredTensor,
+  { name, rows, cols }: LinearSpec,
+  dtype: 'F16' | 'F32',
+  planner: Planner,
+): { linear: DenseLinear; decoding: Decoding } {
+  const { grid, groupSize, seed } = scheme;
+  const rowBytes = cols * (dtype === 'F32' ? 4 : 2);
+  const shape = { name: `${name}.weight`, rows, cols, bias: 0, input: 0, inputBytes: cols * 4 };
+  return {
+    linear: { type: 'dense', ...shape, dtype, rowBytes, weights: planner.reserve(rows * rowBytes) },
+    decoding: {
+      ...{ p: isTrellis(grid) ? TRELLIS : grid.p, bits: grid.bits, groupSize },
+      ...{ table: planner.tableOf(grid).table, masks: planner.masksOf(seed, cols) },
+      ...{ rowBytes: bytesPerRow(cols, grid), scaleBytes: groupsPerRow(cols, groupSize) * 2 },
+    },
+  };
+}
+
+/** Stores `count` rows of codes that are decoded, from `firstRow` on. `scratch` holds `decodingBytes`. */
+export function decodeRows(
+  kernels: DecoderExports,
+  { weights, cols, rowBytes, dtype }: DenseLinear,
+  { p, bits, groupSize, table, masks }: Decoding,
+  firstRow: number,
+  count: number,
+  packed: number,
+  scales: number,
+  scratch: number,
+): void {
+  const to = weights + firstRow * rowBytes;
+  const work = scratch + (dtype === 'F32' ? 0 : count * cols * 4);
+  const values = dtype === 'F32' ? to : scratch;
+  kernels.dequantize(packed, scales, count, cols, masks, groupSize, table, p, bits, values, work);
+  if (dtype === 'F16') kernels.f32ToF16(values, to, count * cols);
+}
+
+/** Bytes that `decodeRows` works in. */
+export function decodingBytes(cols: number, count: number): number {
+  return count * cols * 4 + (cols + 64) * 7;
 }
 
 /**

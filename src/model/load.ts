@@ -9,7 +9,16 @@ import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
 import type { Load, MemoryLayout } from './layout.ts';
-import { type DenseDtype, type Linear, storeRows, type WeightTensor } from './linear.ts';
+import {
+  type Decoding,
+  type DenseDtype,
+  type DenseLinear,
+  decodeRows,
+  decodingBytes,
+  type Linear,
+  storeRows,
+  type WeightTensor,
+} from './linear.ts';
 import type { Weights } from './weights.ts';
 
 /** Room behind a block of rows for its scales, which are fewer bytes. */
@@ -62,9 +71,10 @@ export async function openLoader(
   weights: Weights,
   { onProgress, signal }: LoadOptions,
 ): Promise<Loader> {
-  const tensors = places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf);
-  const bytes = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const tensors = new Set(places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf));
+  const bytes = [...tensors].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
+  const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
   const noted = weights.checked ? await notedChecksums(weights, places[0]) : undefined;
 
   // Bytes `start` to `end` of a tensor to an address; the checksum goes on from `crc`.
@@ -98,14 +108,14 @@ export async function openLoader(
     const { kernels, buffer } = place;
     const { staging } = stagingOf(place);
     check(vector, await read(place, vector, 0, vector.byteLength, staging, 0));
-    const [count] = vector.shape;
+    const count = vector.shape.reduce((product, size) => product * size, 1);
     kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
     if (plus === 0) return;
     const values = new Float32Array(buffer, address, count);
     for (let i = 0; i < count; i++) values[i] += plus;
   }
 
-  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[]): Promise<void> {
+  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
     const { kernels, buffer } = place;
     const { staging, room } = stagingOf(place);
     const memory = new Uint8Array(buffer);
@@ -117,16 +127,47 @@ export async function openLoader(
     const scratch = staging + rest + MARGIN;
     const apart = banded ? 4 : 1;
     const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
-    let [crc, scalesCrc] = [0, 0];
+    let [crc, scalesCrc] = parts.map(({ name }) => (start === 0 ? 0 : begun.get(name)!));
     for (let first = 0; first < rows; first += step) {
       const end = Math.min(rows, first + step);
       const scales = staging + (end - first) * rowBytes + MARGIN;
-      crc = await read(place, parts[0], first * rowBytes, end * rowBytes, staging, crc);
-      if (parts[1]) scalesCrc = await read(place, parts[1], first * scaleBytes, end * scaleBytes, scales, scalesCrc);
+      const [from, to] = [start + first, start + end];
+      crc = await read(place, parts[0], from * rowBytes, to * rowBytes, staging, crc);
+      if (parts[1]) scalesCrc = await read(place, parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
       storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
     }
-    check(parts[0], crc);
-    if (parts[1]) check(parts[1], scalesCrc);
+    for (const [i, part] of parts.entries()) {
+      const crcOfPart = i === 0 ? crc : scalesCrc;
+      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.byteLength;
+      if (isWhole) check(part, crcOfPart);
+      else begun.set(part.name, crcOfPart);
+    }
+  }
+
+  async function fillDecoded(
+    place: Place,
+    linear: DenseLinear,
+    decoding: Decoding,
+    [packed, scales]: CheckpointTensor[],
+  ): Promise<void> {
+    const { staging, room } = stagingOf(place);
+    const { rows, cols } = linear;
+    const { rowBytes, scaleBytes } = decoding;
+    const step = Math.max(
+      1,
+      Math.floor((room - 2 * MARGIN - decodingBytes(cols, 0)) / (rowBytes + scaleBytes + cols * 4)),
+    );
+    let [crc, scalesCrc] = [0, 0];
+    for (let first = 0; first < rows; first += step) {
+      const end = Math.min(rows, first + step);
+      const scalesAt = staging + (end - first) * rowBytes + MARGIN;
+      const scratch = Math.ceil((scalesAt + (end - first) * scaleBytes + MARGIN) / 16) * 16;
+      crc = await read(place, packed, first * rowBytes, end * rowBytes, staging, crc);
+      scalesCrc = await read(place, scales, first * scaleBytes, end * scaleBytes, scalesAt, scalesCrc);
+      decodeRows(place.kernels, linear, decoding, first, end - first, staging, scalesAt, scratch);
+    }
+    check(packed, crc);
+    check(scales, scalesCrc);
   }
 
   return {
@@ -135,7 +176,8 @@ export async function openLoader(
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
         if ('vector' in load) await fillVector(place, load.vector, load.address, load.plus);
-        else await fillLinear(place, load.linear, partsOf(load.tensor));
+        else if ('decoding' in load) await fillDecoded(place, load.linear, load.decoding, partsOf(load.tensor));
+        else await fillLinear(place, load.linear, partsOf(load.tensor), load.first);
       }
     },
   };

@@ -23,6 +23,8 @@ export interface Thread {
   readonly kernels: DecoderExports;
   readonly index: number;
   readonly count: number;
+  /** View of the memory. */
+  readonly ints: Int32Array;
   /** Returns when every thread has come here. */
   barrier(): void;
 }
@@ -82,7 +84,7 @@ export function joinTeam(
   }
 
   return {
-    thread: { kernels, index, count, barrier },
+    thread: { kernels, index, count, ints: new Int32Array(buffer), barrier },
     begin(pass) {
       if (count === 1) return;
       words.set(pass, PASS);

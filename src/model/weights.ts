@@ -16,8 +16,10 @@ export interface Weights {
    * @throws {FormatError} when it is missing or has another shape; {UnsupportedError} when its dtype is not handled
    */
   matrix(name: string, rows: number, cols: number): WeightTensor;
-  /** The tensor of a vector: a norm's weights, a bias. Throws as `matrix` does. */
-  vector(name: string, length: number): CheckpointTensor;
+  /** The tensors of a stack of matrices. Throws as `matrix` does. */
+  stack(name: string, shape: readonly [number, number, number]): WeightTensor;
+  /** A tensor that is no matrix of weights: a norm's, a bias, a convolution's. Throws as `matrix` does. */
+  vector(name: string, ...shape: number[]): CheckpointTensor;
   /** @throws {FormatError} when there is a tensor of that name, which the model would leave out */
   refuse(name: string): void;
 }
@@ -54,17 +56,20 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
     throw new UnsupportedError(`dtype ${dtype}`, message, placeOf(tensor!));
   }
 
+  function weightOf(name: string, shape: number[]): WeightTensor {
+    const tensor = quantized.get(name);
+    if (!tensor) return { plain: plainOf(name, shape) };
+    checkShape(name, tensor, shape, tensor.file);
+    return { quantized: tensor };
+  }
+
   return {
     checkpoint,
     checked,
     has: (name) => plain.has(name) || quantized.has(name),
-    matrix(name, rows, cols) {
-      const tensor = quantized.get(name);
-      if (!tensor) return { plain: plainOf(name, [rows, cols]) };
-      checkShape(name, tensor, [rows, cols], tensor.file);
-      return { quantized: tensor };
-    },
-    vector: (name, length) => plainOf(name, [length]),
+    matrix: (name, rows, cols) => weightOf(name, [rows, cols]),
+    stack: (name, shape) => weightOf(name, [...shape]),
+    vector: (name, ...shape) => plainOf(name, shape),
     refuse(name) {
       if (!plain.has(name)) return;
       const message = 'tensor must be one that config.json tells of: it tells of none';

@@ -28,10 +28,13 @@ function backOf(measuring: Measuring, saved: number): Back {
     region: (name) => fisher.regions[name],
     opposite: (rope) => fisher.opposite[rope],
     part: (total, apart) => partOf(measuring, total, apart),
-    inputGram: (x, cols) =>
-      eachBlock(measuring, (first, rows) => products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens)),
-    squares: (place, d, rows) => gradientSquares(measuring, place, d, rows),
-    transposed: (y, ...pairs) => transposed(measuring, y, pairs),
+    inputGram: (x, cols, count = tokens) =>
+      eachBlock(measuring, count, (first, rows) =>
+        products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens),
+      ),
+    squares: (place, d, rows, count = tokens, adds = false) => gradientSquares(measuring, place, d, rows, count, adds),
+    transposed: (y, ...pairs) => transposed(measuring, draws * tokens, y, pairs),
+    transposedOf: (count, y, ...pairs) => transposed(measuring, count, y, pairs),
     joinRows(to, ...parts) {
       const all = parts.reduce((sum, [, cols]) => sum + cols, 0);
       const [first, end] = partOf(measuring, draws * tokens);
@@ -55,15 +58,24 @@ function backOf(measuring: Measuring, saved: number): Back {
   };
 }
 
-function gradientSquares(measuring: Measuring, place: number, d: number, rows: number): void {
+// Of inputs that are fewer than tokens, the rest counts nothing.
+function gradientSquares(
+  measuring: Measuring,
+  place: number,
+  d: number,
+  rows: number,
+  inputs: number,
+  adds: boolean,
+): void {
   const { thread, workspace, floats, doubles } = measuring;
   const { tokens, draws, sums, fisher } = workspace;
   const tile = workspace.scratch[thread.index];
   const gram = fisher!.gram / 4;
   for (let draw = 0; draw < draws; draw++) {
     const to = sums / 8 + (place * draws + draw) * tokens;
-    eachBlock(measuring, (first, count) => {
-      products(measuring, d + draw * tokens * rows * 4, rows, first, count, tile, GRAM_ROWS);
+    if (thread.index === 0) doubles.fill(0, to + inputs, to + tokens);
+    eachBlock(measuring, inputs, (first, count) => {
+      products(measuring, d + draw * inputs * rows * 4, rows, first, count, tile, GRAM_ROWS);
       for (let k = 0; k < count; k++) {
         const token = first + k;
         let sum = 0;
@@ -71,7 +83,7 @@ function gradientSquares(measuring: Measuring, place: number, d: number, rows: n
           sum += floats[tile / 4 + j * GRAM_ROWS + k] * floats[gram + j * tokens + token];
         }
         const own = floats[tile / 4 + token * GRAM_ROWS + k] * floats[gram + token * tokens + token];
-        doubles[to + token] = 2 * sum + own;
+        doubles[to + token] = 2 * sum + own + (adds ? doubles[to + token] : 0);
       }
     });
   }
@@ -90,18 +102,21 @@ function products(
   thread.kernels.denseRows(x + first * cols * 4, dtypeCodes.F32, rows, cols, x, first + rows, y, stride, 0);
 }
 
-/** Blocks of tokens τ, each given to one thread. */
-export function eachBlock({ thread, workspace }: Measuring, work: (first: number, rows: number) => void): void {
-  const { tokens } = workspace;
-  for (let first = thread.index * GRAM_ROWS; first < tokens; first += thread.count * GRAM_ROWS) {
-    work(first, Math.min(GRAM_ROWS, tokens - first));
+/** Blocks of `count` tokens τ, each given to one thread. */
+export function eachBlock({ thread }: Measuring, count: number, work: (first: number, rows: number) => void): void {
+  for (let first = thread.index * GRAM_ROWS; first < count; first += thread.count * GRAM_ROWS) {
+    work(first, Math.min(GRAM_ROWS, count - first));
   }
 }
 
-// y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs: this thread's columns, of all draws and tokens.
-function transposed(measuring: Measuring, y: number, pairs: readonly (readonly [Linear, number])[]): void {
+// y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs: this thread's columns, of `count` gradients.
+function transposed(
+  measuring: Measuring,
+  count: number,
+  y: number,
+  pairs: readonly (readonly [Linear, number])[],
+): void {
   const { thread, workspace, floats } = measuring;
-  const count = workspace.draws * workspace.tokens;
   const { cols } = pairs[0][0];
   const [first, end] = partOf(measuring, cols, ROWS_APART);
   for (let j = 0; j < count; j++) floats.fill(0, y / 4 + j * cols + first, y / 4 + j * cols + end);

@@ -139,7 +139,7 @@ export function embeddingBack(measuring: Measuring): void {
   const tied = isTied(state);
   for (let draw = 0; draw < draws; draw++) {
     const d = dX + draw * tokens * dim * 4;
-    eachBlock(measuring, (first, count) => {
+    eachBlock(measuring, workspace.tokens, (first, count) => {
       const x = outputs + first * dim * 4;
       if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, 0);
       for (let k = 0; k < count; k++) {

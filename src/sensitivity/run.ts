@@ -5,6 +5,7 @@ import { replaceWeight, runBlock, weightsOf } from '../model/blocks/blocks.ts';
 import { embed, placeAngles } from '../model/forward.ts';
 import type { DenseLinear } from '../model/linear.ts';
 import { passOf } from '../model/pass.ts';
+import { embedLayers } from '../model/perlayer.ts';
 import { applyHead, normTokens, turnTo } from '../model/steps.ts';
 import { blockBack } from './backward.ts';
 import { embeddingBack, sampleLabels } from './head.ts';
@@ -40,6 +41,8 @@ function embedTokens(measuring: Measuring): void {
   const { tokens, fisher } = workspace;
   embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
   placeAngles(thread, state, pass);
+  thread.barrier();
+  embedLayers(thread, state, tokens, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
   if (!fisher) return;
   const [first, end] = partOf(measuring, tokens);
   for (const [i, rope] of state.ropes.entries()) {
@@ -73,12 +76,14 @@ function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits 
     position: first,
     start: j * tokens,
     outputs: 0,
+    slot: j,
   }));
   const pass = passOf(segments, false);
   if (ids) {
     embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + count));
     placeAngles(thread, state, pass);
     thread.barrier();
+    embedLayers(thread, state, count, ints.subarray(state.ids / 4, state.ids / 4 + count));
   }
   for (let block = from; block < to; block++) runBlock(thread, state, state.blocks[block], pass);
   if (!logits) return;

@@ -13,6 +13,7 @@ import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
+import { goesBack } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
@@ -111,10 +112,22 @@ export function planSession(
   const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
+  const stuck = estimator === 'fisher' ? architecture.layers.flat().find((spec) => !goesBack(spec)) : undefined;
+  if (stuck) {
+    const message = `gradients must go back through every block: through ${stuck.kind} blocks they do not; the noise estimator measures these`;
+    throw new UnsupportedError(`gradients of ${stuck.kind}`, message, { file: folder.name });
+  }
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
   const plan = (how: typeof planWhole, together: number) => {
     const rows = Math.max(1, together) * tokens;
-    const layout = how(architecture, weights, { rows, cacheWidth: 4, threads, integers: false, atOnce: tokens });
+    const layout = how(architecture, weights, {
+      rows,
+      slots: Math.max(1, together),
+      cacheWidth: 4,
+      threads,
+      integers: false,
+      atOnce: tokens,
+    });
     const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
     return { layout, vocabulary: architecture, workspace, weights, bytes: end };
   };

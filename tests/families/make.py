@@ -1,8 +1,8 @@
 """Tiny random checkpoints of every family, with the logits that transformers' own code computes of them in f64.
 
     python tests/families/make.py                      the goldens in tests/families/, and their list, index.ts
-    python tests/families/make.py --seed 7 --out DIR   others, of other sizes, for tests/families-random.test.ts
-    ... NAME NAME                                      of these families only
+    python tests/families/make.py --seed 7 8 --out DIR others, of other sizes, for tests/families-random.test.ts
+    python tests/families/make.py NAME NAME            of these families only, here and there
 
 A family is one function below: what config.json says, sizes and choices drawn from `r`. What all share stands in `common`. A checkpoint
 is a folder with config.json, model.safetensors and logits.safetensors: for each run, `ids.<context>` and `logits.<context>`, (ids,
@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 HERE = Path(__file__).parent
 FAMILIES = {}
 LENGTH = 40  # of a run: beyond every window and every original context below
@@ -46,9 +47,9 @@ class Draw(random.Random):
         return self.random() < 0.5
 
     def common(self, architecture, head_dim=True, multiple=False, **more):
-        kv = self.choice([1, 2, 3]) if not self.small else self.choice([1, 2])
-        heads = kv * self.choice([1, 2, 3] if not self.small else [2, 3])
-        size = self.even(6, 12) if self.small else self.even(6, 40)
+        kv = self.choice([1, 2]) if self.small else self.choice([1, 2, 3])
+        heads = kv * (2 if self.small else self.choice([1, 2, 3]))
+        size = self.even(6, 10) if self.small else self.even(6, 40)
         dim = self.randint(18, 40) if self.small else self.randint(20, 140)
         if not head_dim or multiple:
             dim = heads * (size if not head_dim else max(1, dim // heads))
@@ -108,6 +109,12 @@ class Draw(random.Random):
             yarn |= {"truncate": False}
         return yarn
 
+    def latent_scaling(self):
+        plain = {"rope_type": "default", "rope_theta": 1e4}
+        rope = self.yarn(self.choice([16, 24])) if self.small or self.flag() else plain
+        rope.pop("truncate", None)
+        return rope
+
     def kinds(self, layers):
         return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
 
@@ -143,8 +150,9 @@ def ernie4_5(r):
 @family
 def phi3(r):
     config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
-    turned = r.choice([1.0, 0.75, 0.5])
-    pairs = (int(config["hidden_size"] // config["num_attention_heads"] * turned) + 1) // 2
+    size = config["hidden_size"] // config["num_attention_heads"]
+    turned = r.choice([part for part in [1.0, 0.75, 0.5] if int(size * part) % 2 == 0])
+    pairs = int(size * turned) // 2
     longrope = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,
@@ -164,10 +172,10 @@ def granite(r):
         head_dim=False,
         attention_bias=r.flag(),
         mlp_bias=r.flag(),
-        embedding_multiplier=12.0,
+        embedding_multiplier=r.choice([3.0, 12.0]),
         attention_multiplier=r.choice([0.125, 0.4]),
-        residual_multiplier=0.22,
-        logits_scaling=r.choice([8.0, 0.5]),
+        residual_multiplier=r.choice([0.22, 1.5]),
+        logits_scaling=r.choice([2.0, 0.5]),
         rope_parameters=r.scaling(),
     )
 
@@ -217,8 +225,99 @@ def olmo2(r):
 def olmo3(r):
     config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=9)
     kinds = r.kinds(config["num_hidden_layers"])
-    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": r.yarn(24, 5e5)}
+    full = r.yarn(24, 5e5)
+    full.pop("truncate", None)  # transformers 5.18 looks for it outside of the layers' own objects
+    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": full}
     return config | {"layer_types": kinds, "rope_parameters": ropes}
+
+
+def groups(r, experts):
+    """Groups of experts, and how many of them a token's experts may be in."""
+    if r.small:
+        return 2, 1
+    groups = r.choice([g for g in (1, 2, 3, 4) if experts % g == 0 and experts // g >= 2])
+    return groups, r.randint(1, groups)
+
+
+@family
+def mixtral(r):
+    config = r.common("MixtralForCausalLM", sliding_window=r.choice([None, 9]))
+    experts = r.randint(3, 5) if r.small else r.randint(2, 12)
+    return config | {"num_local_experts": experts, "num_experts_per_tok": 2 if r.small else r.randint(1, min(4, experts))}
+
+
+def qwen_moe(r, config):
+    layers, experts = config["num_hidden_layers"], r.randint(4, 7) if r.small else r.randint(2, 40)
+    sparse = r.choice([{}, {"decoder_sparse_step": 2}, {"mlp_only_layers": [layers - 1]}]) if layers > 1 else {}
+    return config | sparse | {
+        "num_experts": experts,
+        "num_experts_per_tok": r.randint(1, min(8, experts)),
+        "moe_intermediate_size": r.randint(10, 30) if r.small else r.randint(3, 90),
+        "norm_topk_prob": r.flag(),
+    }
+
+
+@family
+def qwen2_moe(r):
+    config = qwen_moe(r, r.common("Qwen2MoeForCausalLM", head_dim=False))
+    window = r.choice([{}, {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}])
+    return config | window | {"shared_expert_intermediate_size": r.randint(10, 40)}
+
+
+@family
+def qwen3_moe(r):
+    config = qwen_moe(r, r.common("Qwen3MoeForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling()))
+    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": 9}])
+
+
+def deepseek_moe(r):
+    experts = r.choice([4, 6, 8]) if r.small else 2 * r.randint(2, 16)
+    group, taken = groups(r, experts)
+    return {
+        "n_routed_experts": experts,
+        "n_shared_experts": r.randint(1, 2),
+        "moe_intermediate_size": r.randint(6, 14) if r.small else r.randint(3, 70),
+        "n_group": group,
+        "topk_group": taken,
+        "num_experts_per_tok": r.randint(1 + r.small, min(6, experts // group * taken)),
+        "first_k_dense_replace": r.randint(0, 1),
+        "norm_topk_prob": r.flag(),
+        "routed_scaling_factor": r.choice([1.0, 2.5]),
+        "num_nextn_predict_layers": 0,
+    }
+
+
+@family
+def glm4_moe(r):
+    config = r.common("Glm4MoeForCausalLM", attention_bias=r.flag(), use_qk_norm=r.flag())
+    config["rope_parameters"]["partial_rotary_factor"] = r.choice([0.5, 1.0])
+    return config | deepseek_moe(r)
+
+
+def latent(r, architecture):
+    """DeepSeek's attention: heads of their own sizes, and latents in place of keys and values."""
+    config = r.common(architecture, head_dim=False, attention_bias=r.flag(), rope_parameters=r.latent_scaling())
+    return config | {
+        "num_key_value_heads": config["num_attention_heads"],
+        "kv_lora_rank": r.randint(7, 14) if r.small else r.randint(5, 70),
+        "q_lora_rank": r.choice([None, r.randint(9, 20)]) if architecture == "DeepseekV2ForCausalLM" or not r.small else 11,
+        "qk_rope_head_dim": r.even(4, 8) if r.small else r.even(2, 24),
+        "qk_nope_head_dim": r.randint(5, 9) if r.small else r.randint(3, 40),
+        "v_head_dim": r.randint(5, 9) if r.small else r.randint(3, 40),
+    }
+
+
+@family
+def deepseek_v2(r):
+    limited = {"topk_method": "group_limited_greedy"}
+    greedy = {"topk_method": "greedy", "n_group": None, "topk_group": None}
+    config = latent(r, "DeepseekV2ForCausalLM") | deepseek_moe(r)
+    return config | {"norm_topk_prob": False, "mlp_bias": r.flag()} | (greedy if not r.small and r.flag() else limited)
+
+
+@family
+def deepseek_v3(r):
+    return latent(r, "DeepseekV3ForCausalLM") | deepseek_moe(r) | {"rope_interleave": not r.flag()}
 
 
 @family
@@ -250,15 +349,155 @@ def gemma3_text(r):
     return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
 
 
+def of_texts_and_images(architecture, text, vision_type):
+    """A larger model with this text model in it, and a vision tower that is left alone."""
+    text = text | {"model_type": text["architectures"][0].removesuffix("ForCausalLM").lower()}
+    del text["architectures"]
+    vision = {"model_type": vision_type, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14, "head_dim": 8}
+    return {
+        "architectures": [architecture],
+        "text_config": text,
+        "vision_config": vision,
+        "tie_word_embeddings": text["tie_word_embeddings"],
+        "image_token_index": text["vocab_size"] - 1,
+    }
+
+
+@family
+def gemma3(r):
+    content = of_texts_and_images("Gemma3ForConditionalGeneration", gemma3_text(r), "siglip_vision_model")
+    content["text_config"]["model_type"] = "gemma3_text"
+    return content | {"mm_tokens_per_image": 4, "boi_token_index": 4, "eoi_token_index": 5}
+
+
+@family
+def mistral3(r):
+    text = ministral3(r) if r.small or r.flag() else mistral(r)
+    return of_texts_and_images("Mistral3ForConditionalGeneration", text, "pixtral")
+
+
+@family
+def lfm2(r):
+    config = r.common("Lfm2ForCausalLM", head_dim=False, norm_eps=r.choice([1e-5, 1e-6]), conv_bias=r.flag())
+    del config["rms_norm_eps"]
+    layers = config["num_hidden_layers"]
+    config |= {"conv_L_cache": r.choice([3, 3, 2, 4]), "block_multiple_of": r.choice([8, 20])}
+    config |= {"block_auto_adjust_ff_dim": r.flag(), "block_ffn_dim_multiplier": r.choice([1.0, 1.3])}
+    config |= {"num_hidden_layers": layers + 1, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
+    return config | {"layer_types": ["conv", *(r.choice(["conv", "full_attention"]) for _ in range(layers))]}
+
+
+def delta(r, architecture, **more):
+    """The gated delta rule in most layers."""
+    heads = r.choice([1, 2]) if r.small else r.choice([1, 2, 3])
+    config = r.common(
+        architecture,
+        attention_bias=r.flag(),
+        linear_conv_kernel_dim=r.choice([4, 4, 3]),
+        linear_key_head_dim=r.randint(5, 10) if r.small else r.randint(3, 40),
+        linear_value_head_dim=r.randint(6, 12) if r.small else r.randint(3, 50),
+        linear_num_key_heads=heads,
+        linear_num_value_heads=heads * r.choice([1, 2, 3]),
+        **more,
+    )
+    config["head_dim"] = r.choice([8, 16]) if r.small else 8 * r.randint(1, 6)
+    rope = {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": r.choice([0.25, 0.25, 0.5])}
+    layers = config["num_hidden_layers"]
+    kinds = r.choice([["linear_attention", "full_attention"], ["linear_attention"] * 3 + ["full_attention"]])
+    return config | {"rope_parameters": rope, "layer_types": (kinds * layers)[: layers + 1], "num_hidden_layers": layers + 1}
+
+
+@family
+def qwen3_5_text(r):
+    return delta(r, "Qwen3_5ForCausalLM")
+
+
+@family
+def qwen3_5(r):
+    text = qwen3_5_text(r) | {"model_type": "qwen3_5_text"}
+    del text["architectures"]
+    vision = {"model_type": "qwen3_5_vision", "depth": 1, "hidden_size": 16, "intermediate_size": 20, "num_heads": 2}
+    vision |= {"patch_size": 4, "out_hidden_size": text["hidden_size"], "num_position_embeddings": 16}
+    last = text["vocab_size"] - 1
+    ids = {"image_token_id": last, "video_token_id": last, "vision_start_token_id": last, "vision_end_token_id": last}
+    tied = {"tie_word_embeddings": text["tie_word_embeddings"]}
+    return {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text, "vision_config": vision} | ids | tied
+
+
+@family
+def qwen3_next(r):
+    return delta(
+        r,
+        "Qwen3NextForCausalLM",
+        num_experts=r.choice([4, 6]),
+        num_experts_per_tok=r.choice([1, 2, 3]),
+        moe_intermediate_size=r.randint(8, 20) if r.small else r.randint(8, 60),
+        shared_expert_intermediate_size=r.randint(8, 20) if r.small else r.randint(8, 60),
+        norm_topk_prob=r.flag(),
+        mlp_only_layers=r.choice([[], [0]]),
+        decoder_sparse_step=r.choice([1, 1, 2]),
+    )
+
+
+@family
+def gpt_oss(r):
+    config = r.common(
+        "GptOssForCausalLM",
+        attention_bias=True,
+        num_local_experts=r.choice([3, 4, 6]),
+        num_experts_per_tok=r.choice([1, 2, 3]),
+        sliding_window=9,
+        tie_word_embeddings=False,
+        rope_parameters=r.yarn(24, 150000.0) | {"truncate": False},
+    )
+    config |= {"hidden_size": 32 * r.choice([1, 2]), "intermediate_size": 32}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"])}
+
+
+@family
+def gemma4_text(r):
+    config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
+    layers = 5 if r.small else r.choice([3, 4, 6])
+    kinds = [*(r.kinds(layers - 3)), "sliding_attention", *r.kinds(1), "full_attention"]
+    shared = 2 if r.small else r.choice([0, 0, 1, 2]) if layers > 3 else 0
+    kinds = ["full_attention", "sliding_attention", *kinds[2:]] if shared else kinds
+    heads = config["num_attention_heads"]
+    full = {"rope_type": "proportional", "partial_rotary_factor": r.choice([0.25, 0.5]), "rope_theta": 1e6}
+    ropes = {"full_attention": full, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    per_layer = r.choice([0, 6, 10]) if not r.small else 6
+    return config | {
+        "num_hidden_layers": layers,
+        "layer_types": kinds,
+        "head_dim": 2 * r.randint(3, 6) if r.small else 2 * r.randint(3, 20),
+        "global_head_dim": 8 * r.randint(1, 2) if r.small else 8 * r.randint(1, 6),
+        "num_global_key_value_heads": r.choice([None, 1, heads]),
+        "attention_k_eq_v": r.small or r.flag(),
+        "num_kv_shared_layers": shared,
+        "use_double_wide_mlp": r.flag(),
+        "hidden_size_per_layer_input": per_layer,
+        "vocab_size_per_layer_input": config["vocab_size"],
+        "final_logit_softcapping": r.choice([None, 3.0, 30.0]),
+        "rope_parameters": ropes,
+    }
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
-    rope = config.pop("rope_parameters", None)
+    if "text_config" in config:
+        config["text_config"] = older(config["text_config"])
+    gemma4 = config.get("model_type") == "gemma4_text"
+    if gemma4:  # which is newer than the other changes
+        full = next(iter(config.pop("per_layer_config").values()))
+        config |= {"global_head_dim": full["head_dim"]}
+        config |= {"num_global_key_value_heads": full.get("num_key_value_heads")}
+    rope = None if gemma4 else config.pop("rope_parameters", None)
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
     if rope and "full_attention" in rope:
         sliding, rope = rope["sliding_attention"], rope["full_attention"]
-        if config["model_type"].startswith("gemma3"):
+        if config["model_type"] == "gemma3_text":
             config["rope_local_base_freq"] = sliding["rope_theta"]
     if rope:
         config["rope_theta"] = rope.pop("rope_theta")
@@ -273,16 +512,39 @@ def older(config):
 def fill(model, seed):
     """Random weights: matrices that keep the length of a vector, norms around what is usual, biases that count."""
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
+    kept = ("e_score_correction_bias", "layer_scalar")
+    corrections = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith(kept)]
+    for name, parameter in [*model.named_parameters(), *corrections]:
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         if "embed_tokens" in name:
-            values = noise / max(1, getattr(model.config.get_text_config(), "embedding_multiplier", 1))
+            values = 0.3 * noise
+        elif "A_log" in name:
+            values = noise - 1.5  # slow enough that states remember
         elif parameter.dim() == 1:
             usual = parameter.data.float().mean().round() if "bias" not in name else 0
             values = usual + 0.3 * noise
         else:
             values = noise / parameter.shape[-1] ** 0.5
         parameter.data.copy_(values)
+
+
+def mxfp4(model, r):
+    """Gives experts weights that MXFP4 holds: by name, their blocks and scales, (experts, rows, groups, ...)."""
+    magnitudes = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    values = torch.cat([magnitudes, -magnitudes])
+    generator = torch.Generator().manual_seed(r.randrange(1 << 30))
+    packed = {}
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        experts, cols, rows = parameter.shape
+        codes = torch.randint(16, (experts, rows, cols // 32, 32), generator=generator)
+        scales = torch.randint(121, 124, (experts, rows, cols // 32), generator=generator)
+        weights = (values[codes] * 2.0 ** (scales[..., None] - 127)).reshape(experts, rows, cols)
+        parameter.data.copy_(weights.transpose(1, 2))
+        blocks = codes[..., 0::2] + 16 * codes[..., 1::2]
+        packed[name] = (blocks.to(torch.uint8), scales.to(torch.uint8))
+    return packed
 
 
 def contexts(config):
@@ -298,16 +560,18 @@ def make(name, seed, folder, small):
     model_class = getattr(transformers, content["architectures"][0])
     config = model_class.config_class.from_dict(copy.deepcopy(content))
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     model = model_class(config).eval()
     fill(model, seed)
-    dtype = torch.bfloat16 if small or r.flag() else torch.float32
+    packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
+    dtype = torch.bfloat16 if small or packed or r.flag() else torch.float32
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     exact = copy.deepcopy(model).double()
     references = {}
-    vocabulary = config.get_text_config().vocab_size
+    vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
     for context in contexts(content):
         ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
@@ -315,9 +579,19 @@ def make(name, seed, folder, small):
         references[f"ids.{context}"] = ids[0].to(torch.int32)
         references[f"logits.{context}"] = logits.to(torch.float32).contiguous()
     save_file(references, folder / "logits.safetensors")
-    model.to(dtype).save_pretrained(folder)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    # Experts one by one, as releases have them, or stacked.
+    model.save_pretrained(folder, save_original_format=not content.get("num_experts_per_tok") or r.flag())
     (folder / "generation_config.json").unlink(missing_ok=True)
     written = json.loads((folder / "config.json").read_text())
+    if packed:
+        tensors = {name: tensor for name, tensor in load_file(folder / "model.safetensors").items() if name not in packed}
+        for name, (blocks, scales) in packed.items():
+            tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        save_file(tensors, folder / "model.safetensors")
+        written["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+        (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     if r.flag():
         (folder / "config.json").write_text(json.dumps(older(written), indent=2) + "\n")
     return sum(file.stat().st_size for file in folder.iterdir())
@@ -335,8 +609,9 @@ def write_index():
         lines.append(f"import {name}Config from './{name}/config.json';\n")
         lines.append(f"import {name}Logits from './{name}/logits.safetensors';\n")
         lines.append(f"import {name}Model from './{name}/model.safetensors';\n")
+    lines.append("\ninterface Files {\n  readonly config: object;\n  readonly model: Uint8Array;\n  readonly logits: Uint8Array;\n}\n")
     lines.append("\n/** By family: what config.json says, the file of the tensors, that of the logits. */\n")
-    lines.append("export const families: Readonly<Record<string, { config: object; model: Uint8Array; logits: Uint8Array }>> = {\n")
+    lines.append("export const families: Readonly<Record<string, Files>> = {\n")
     for name in names:
         lines.append(f"  {name}: {{ config: {name}Config, model: {name}Model, logits: {name}Logits }},\n")
     lines.append("};\n")
@@ -345,15 +620,17 @@ def write_index():
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--out", type=Path)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
-    for name in given.names or FAMILIES:
-        size = make(name, given.seed, (given.out or HERE) / name, small=given.out is None)
-        print(f"{name}: {size} bytes")
-        if given.out is None and size > 150_000:
-            sys.exit(f"{name} has more than 150 kB")
+    for seed in given.seed:
+        for name in given.names or FAMILIES:
+            folder = given.out / f"{name}-{seed}" if given.out else HERE / name
+            size = make(name, seed, folder, small=given.out is None)
+            print(f"{name}: {size} bytes")
+            if given.out is None and size > 150_000:
+                sys.exit(f"{name} has more than 150 kB")
     if given.out is None:
         write_index()
 

@@ -4,8 +4,9 @@
 import type { LinearSpec, NormSpec } from '../../families/architecture.ts';
 import type { Rope } from '../../families/rope.ts';
 import type { BlockCache } from '../cache.ts';
-import type { Linear, Rotation } from '../linear.ts';
+import type { DenseLinear, Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
+import type { Recurrent } from '../recurrent.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 
@@ -15,16 +16,28 @@ export interface BlockPlanner {
   readonly normed: number;
   /** Loads a norm's weights in f32. @returns their address; 0 where there is no norm */
   norm(spec: NormSpec | undefined, length: number): number;
-  /** Loads a linear weight that is applied to the activations at `input`. */
-  linear(spec: LinearSpec, input: number): Linear;
+  /** Loads a vector of floats. @returns its address */
+  vector(name: string, length: number): number;
+  /** Loads a linear weight that is applied to the activations at `input`. @param perToken activations of a token, 1 if left out */
+  linear(spec: LinearSpec, input: number, perToken?: number): Linear;
+  /** Loads a linear weight as numbers, also where the checkpoint has codes. */
+  decoded(spec: LinearSpec): DenseLinear;
   /** The rotations that these weights read. */
   rotationsOf(...linears: Linear[]): readonly Rotation[];
   /** A region of (batch, floats), which all blocks share that ask for one of this name and size. */
   activation(name: string, floats: number): number;
   /** Cosines and sines of the tokens' positions. @returns the place of the rope in `state.ropes` */
   rope(rope: Rope): number;
-  /** Keys and values of a block. */
-  cache(kvHeads: number, headDim: number): BlockCache;
+  /** Loads a tensor that is no weight in f32. @returns its address */
+  tensor(name: string, shape: readonly number[]): number;
+  /** Gives a cache a name, by which blocks after it may read it. */
+  lend(key: string, cache: BlockCache): void;
+  /** The cache of that name; if it is in another memory, one that gets its rows. */
+  borrow(key: string, kvHeads: number, headDim: number): BlockCache;
+  /** Recurrent states of a block, so many floats each. */
+  recurrent(floats: number): Recurrent;
+  /** Keys and values of a block. @param isLatent whether values are elements of the keys; not if left out */
+  cache(kvHeads: number, headDim: number, isLatent?: boolean): BlockCache;
 }
 
 /** What going back through a block asks of who measures. Gradients end in the name of what they belong to. */
@@ -47,12 +60,19 @@ export interface Back {
   opposite(rope: number): number;
   /** This thread's part of `total` items. */
   part(total: number, apart?: number): [first: number, end: number];
-  /** Inner products of a weight's inputs, `x` (tokens, cols), for the `squares` that follow. */
-  inputGram(x: number, cols: number): void;
-  /** Squared norms of the gradients of a weight, from those of its outputs, (draws, tokens, rows). @param place among the block's weights */
-  squares(place: number, d: number, rows: number): void;
+  /** Inner products of a weight's inputs, `x` (count, cols), for the `squares` that follow. @param count all tokens if left out */
+  inputGram(x: number, cols: number, count?: number): void;
+  /**
+   * Squared norms of the gradients of a weight, from those of its outputs, (draws, count, rows).
+   * @param place among the block's weights
+   * @param count inputs of the weight, of all tokens if left out
+   * @param adds whether they are added to those that are there, of other rows of the weight
+   */
+  squares(place: number, d: number, rows: number, count?: number, adds?: boolean): void;
   /** y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs, this thread's columns. */
   transposed(y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
+  /** The same for `count` gradients, instead of those of all draws and tokens. */
+  transposedOf(count: number, y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
   /** Rows of several gradients, (draws, tokens, cols) each, one after the other as rows of one: this thread's. */
   joinRows(to: number, ...parts: readonly (readonly [from: number, cols: number])[]): void;
   /** dX += dNormed through the norm of the residual stream before the block; 0 for none. */
@@ -63,6 +83,8 @@ export interface Back {
 export interface BlockKind<Spec, Block> {
   /** Its linear weights, in the order of `weights`. */
   linears(spec: Spec): readonly LinearSpec[];
+  /** Floats of a recurrent state, if it keeps one. */
+  stateFloats?(spec: Spec): number;
   /** Lays a block out. Tensors are loaded in the order in which they are asked for. */
   plan(spec: Spec, planner: BlockPlanner): Block;
   /** Its linear weights, in the order in which results have them. */
@@ -71,8 +93,8 @@ export interface BlockKind<Spec, Block> {
   replace(block: Block, place: number, linear: Linear): Block;
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
-  /** Floats of the regions that `back` needs, by name. */
-  gradients(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
+  /** Floats of the regions that `back` needs, by name. Left out, as `back` is, where gradients do not go back. */
+  gradients?(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
   /** Squared gradients of its weights, and dX before it from dX behind it. */
-  back(back: Back, block: Block): void;
+  back?(back: Back, block: Block): void;
 }

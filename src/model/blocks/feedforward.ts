@@ -25,8 +25,10 @@ export interface FeedForward {
 
 type Times = (kernels: DecoderExports) => DecoderExports['siluTimes'];
 type TimesBack = (kernels: DecoderExports) => DecoderExports['siluTimesBack'];
-const times: Readonly<Record<Activation, Times>> = { silu: (k) => k.siluTimes, gelu: (k) => k.geluTimes };
-const timesBack: Readonly<Record<Activation, TimesBack>> = {
+/** f(gate) ∘ up to gate, by the name of f. */
+export const times: Readonly<Record<Activation, Times>> = { silu: (k) => k.siluTimes, gelu: (k) => k.geluTimes };
+/** Gradients of gate and up of that of f(gate) ∘ up. */
+export const timesBack: Readonly<Record<Activation, TimesBack>> = {
   silu: (k) => k.siluTimesBack,
   gelu: (k) => k.geluTimesBack,
 };

@@ -1,0 +1,105 @@
+// Experts as config.json and tensor names tell of them: what the families that have them share.
+
+import type { ExpertSpec, ExpertsSpec, LinearSpec, Routing } from './architecture.ts';
+import { type Fields, LIMITS } from './config.ts';
+import { activationOf } from './llama.ts';
+
+/** What tells the families apart. */
+interface ExpertTraits {
+  /** How many experts, and of what width. */
+  readonly count: number;
+  readonly hidden: number;
+  readonly routing: Routing;
+  /** Whether the router has a correction of its scores. */
+  readonly isCorrected?: boolean;
+  /** The expert that all tokens go to: its name, its width, whether it is weighed by a gate of its own. */
+  readonly shared?:
+    | { readonly name: string; readonly hidden: number; readonly bias?: boolean; readonly isGated?: boolean }
+    | undefined;
+  /** Names in the layer, where they are not `mlp` and gate_proj, up_proj, down_proj. */
+  readonly names?: { readonly path: string; readonly gate: string; readonly up: string; readonly down: string };
+}
+
+const USUAL = { path: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
+
+/** The experts block of a layer. @param layer path of its tensors */
+export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): ExpertsSpec {
+  const { count, hidden, routing, isCorrected = false, shared, names = USUAL } = traits;
+  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
+  const path = `${layer}.${names.path}`;
+  const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
+  const mlp = (
+    at: string,
+    width: number,
+    own: typeof USUAL,
+    bias = false,
+  ): ExpertSpec & { readonly up: LinearSpec } => ({
+    gate: linear(`${at}.${own.gate}`, width, dim, bias),
+    up: linear(`${at}.${own.up}`, width, dim, bias),
+    down: linear(`${at}.${own.down}`, dim, width, bias),
+  });
+  // Stacks have the names of newer files in all families: gate's rows stand before up's.
+  const gateUp = { name: `${layer}.mlp.experts.gate_up_proj`, shape: [count, 2 * hidden, dim] } as const;
+  const down = { name: `${layer}.mlp.experts.down_proj`, shape: [count, dim, hidden] } as const;
+  return {
+    kind: 'experts',
+    norm: { name: `${layer}.post_attention_layernorm.weight`, plus: 0 },
+    router: { ...linear(`${path}.gate`, count, dim), alias: `${layer}.mlp.gate` },
+    correction: isCorrected ? { name: `${path}.gate.e_score_correction_bias` } : undefined,
+    routing,
+    experts: Array.from({ length: count }, (_, e) => {
+      const own = mlp(`${path}.experts.${e}`, hidden, names);
+      return {
+        gate: { ...own.gate, stack: { ...gateUp, first: 2 * hidden * e } },
+        up: { ...own.up, stack: { ...gateUp, first: 2 * hidden * e + hidden } },
+        down: { ...own.down, stack: { ...down, first: dim * e } },
+      };
+    }),
+    shared: shared && mlp(`${path}.${shared.name}`, shared.hidden, USUAL, shared.bias),
+    sharedGate: shared?.isGated ? linear(`${path}.${shared.name}_gate`, 1, dim) : undefined,
+    activation: activationOf(fields, 'hidden_act', 'silu'),
+  };
+}
+
+/** How many experts there are. @param keys members that may say so */
+export function countOf(fields: Fields, keys: readonly string[], otherwise: number): number {
+  const key = keys.find((own) => fields.has(own)) ?? keys[0];
+  return fields.integer(key, 1, LIMITS.experts, otherwise);
+}
+
+/** Experts by softmax, the best `num_experts_per_tok` of all. */
+export function softmaxRouting(fields: Fields, count: number, top: number, normalize: boolean): Routing {
+  return checkRouting(fields, count, {
+    ...{ sigmoid: false, groups: 1, taken: 1, two: false, factor: 1, normalize },
+    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, top),
+  });
+}
+
+/**
+ * Experts by sigmoid with a correction, in the groups that hold the two best: DeepSeek-V3 and GLM-4-MoE.
+ * @param otherwise what config.json does not say
+ */
+export function groupRouting(
+  fields: Fields,
+  count: number,
+  otherwise: { readonly groups: number; readonly taken: number; readonly factor: number },
+): Routing {
+  return checkRouting(fields, count, {
+    ...{ sigmoid: true, two: true },
+    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, 8),
+    groups: fields.integer('n_group', 1, LIMITS.experts, otherwise.groups),
+    taken: fields.integer('topk_group', 1, LIMITS.experts, otherwise.taken),
+    normalize: fields.flag('norm_topk_prob') ?? true,
+    factor: fields.number('routed_scaling_factor', 0, 1e6, otherwise.factor),
+  });
+}
+
+/** @throws {FormatError} when there are fewer experts than a token goes to, or groups do not divide them */
+export function checkRouting(fields: Fields, count: number, routing: Routing): Routing {
+  const { top, groups, taken } = routing;
+  if (count % groups !== 0) fields.fail(`n_group must divide the number of experts: got ${groups} and ${count}`);
+  if (taken > groups) fields.fail(`topk_group must be at most n_group: got ${taken} and ${groups}`);
+  const reach = (count / groups) * taken;
+  if (top > reach) fields.fail(`num_experts_per_tok must be at most the ${reach} experts in reach: got ${top}`);
+  return routing;
+}

@@ -1,0 +1,388 @@
+// Latent attention (DeepSeek): of each token the cache keeps one latent l and one turned key k for all heads. Head h has a part B of
+// its keys' weight and a part C of its values':
+//   score = (q · B l + turned q · k) · scale,  y = Σ p C l
+// which is computed as (Bᵀ q) · l and C (Σ p l): queries come to the latents, no head's key or value is ever made. So it is attention
+// of all heads over one head of keys, [l, k], whose values are l. Prompts go the same way as single tokens, for the same bits.
+
+import type { LatentSpec, LatentTraits } from '../../families/architecture.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import { type BlockCache, keyAt, store } from '../cache.ts';
+import type { DenseLinear, Linear, Rotation } from '../linear.ts';
+import type { Pass } from '../pass.ts';
+import type { State } from '../state.ts';
+import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
+import { share, type Thread } from '../team.ts';
+import type { Back, BlockKind } from './block.ts';
+import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
+
+/** What makes the latents that queries are made of. */
+interface QueryLatent {
+  readonly weight: Linear;
+  readonly norm: number; // (width)
+  readonly width: number;
+  readonly values: number; // (batch, width)
+  readonly rotations: readonly Rotation[];
+}
+
+export interface Latent extends LatentTraits {
+  readonly norm: number; // (dim), 0 for none
+  readonly rotations: readonly Rotation[];
+  readonly queryLatent: QueryLatent | undefined;
+  readonly queries: Linear;
+  readonly latent: Linear;
+  readonly latentNorm: number; // (rank)
+  readonly keyValues: DenseLinear;
+  readonly branch: Branch;
+  readonly rope: number; // its place in state.ropes
+  /** Elements of what the cache keeps: rank + turned. */
+  readonly headDim: number;
+  readonly heads: number;
+  readonly headQueries: number; // (batch, heads, plain + turned)
+  readonly rows: number; // (batch, headDim), what goes to the cache
+  readonly absorbed: number; // (batch, heads, headDim), queries as they meet the cache
+  readonly mixed: number; // (batch, heads, headDim)
+  readonly mixedHeads: number; // (heads, tokens, rank)
+  readonly values: number; // (batch, heads, valueDim)
+  readonly cache: BlockCache;
+}
+
+export const latent: BlockKind<LatentSpec, Latent> = {
+  linears: ({ queryLatent, queries, latent, keyValues, output }) => [
+    ...(queryLatent ? [queryLatent.weight] : []),
+    ...[queries, latent, keyValues, output],
+  ],
+
+  plan(spec, planner) {
+    const { heads, plain, turned, valueDim, rank, scale, latentEpsilon } = spec;
+    const headDim = rank + turned;
+    const regions = {
+      headQueries: planner.activation('queries', heads * (plain + turned)),
+      rows: planner.activation('latents', headDim),
+      absorbed: planner.activation('absorbed', heads * headDim),
+      mixed: planner.activation('mixed', heads * headDim),
+      mixedHeads: planner.activation('mixed heads', heads * rank),
+      values: planner.activation('values', heads * valueDim),
+    };
+    const norm = planner.norm(spec.norm, spec.latent.cols);
+    const own = spec.queryLatent;
+    const width = own?.weight.rows ?? 0;
+    const middle = own && {
+      width,
+      weight: planner.linear(own.weight, planner.normed),
+      norm: planner.norm(own.norm, width),
+      values: planner.activation('query latents', width),
+    };
+    const queries = planner.linear(spec.queries, middle?.values ?? planner.normed);
+    const latent = planner.linear(spec.latent, planner.normed);
+    const latentNorm = planner.norm(spec.latentNorm, rank);
+    const keyValues = planner.decoded(spec.keyValues);
+    return {
+      ...{ kind: 'latent', heads, plain, turned, valueDim, rank, scale, latentEpsilon, headDim },
+      ...{ norm, queries, latent, latentNorm, keyValues },
+      queryLatent: middle && { ...middle, rotations: planner.rotationsOf(queries) },
+      rotations: planner.rotationsOf(middle?.weight ?? queries, latent),
+      branch: planBranch(planner, spec, regions.values),
+      rope: planner.rope(spec.rope),
+      ...regions,
+      cache: planner.cache(1, headDim, true),
+    };
+  },
+
+  weights: ({ queryLatent, queries, latent, keyValues, branch }) => [
+    ...(queryLatent ? [queryLatent.weight] : []),
+    ...[queries, latent, keyValues, branch.output],
+  ],
+  replace(block, place, linear) {
+    const { queryLatent, branch } = block;
+    if (queryLatent && place === 0) return { ...block, queryLatent: { ...queryLatent, weight: linear } };
+    const key = (['queries', 'latent', 'keyValues', 'output'] as const)[place - (queryLatent ? 1 : 0)];
+    return key === 'output' ? { ...block, branch: { ...branch, output: linear } } : { ...block, [key]: linear };
+  },
+
+  forward(thread, state, block, pass) {
+    mixTokens(thread, state, block, pass);
+    addBranch(thread, state, block.branch, pass.count);
+  },
+
+  gradients({ heads, plain, turned, valueDim, rank, headDim, queryLatent, branch }, tokens, draws) {
+    const all = draws * tokens;
+    const width = queryLatent?.width ?? 0;
+    return {
+      latents: tokens * headDim, // before their norm
+      queryLatents: tokens * width,
+      plainQueries: heads * tokens * plain,
+      dValues: all * heads * valueDim,
+      dHeadValues: heads * all * valueDim,
+      dMixed: all * heads * headDim,
+      dAbsorbed: all * heads * headDim,
+      dHeadLatents: heads * all * rank,
+      dKeys: all * headDim,
+      dCached: all * headDim,
+      dHeadQueries: all * heads * (plain + turned),
+      dQueryLatents: all * width,
+      ...branchGradients(branch, tokens, draws),
+    };
+  },
+
+  back(back, block) {
+    const { thread, state, pass, draws, dNormed } = back;
+    const { barrier } = thread;
+    const { count: tokens } = pass;
+    const { heads, plain, valueDim, rank, headDim, queryLatent, queries, latent, branch, values, mixedHeads } = block;
+    const [dValues, dHeadValues, dHeadLatents] = ['dValues', 'dHeadValues', 'dHeadLatents'].map(back.region);
+    const [dKeys, dHeadQueries, dQueryLatents] = ['dKeys', 'dHeadQueries', 'dQueryLatents'].map(back.region);
+    const before = { latents: back.region('latents'), queries: back.region('queryLatents') };
+    const first = queryLatent ? 1 : 0; // place of the queries' weight
+
+    back.restore();
+    barrier();
+    mixTokens(thread, state, block, pass, before);
+    const dOutput = branchBack(back, branch);
+    back.inputGram(values, heads * valueDim);
+    back.squares(first + 3, dOutput, branch.output.rows);
+    back.transposed(dValues, [branch.output, dOutput]);
+    barrier();
+    valuesBack(back, block);
+    barrier();
+    mixBack(back, block);
+    barrier();
+    absorbedBack(back, block);
+    cachedBack(back, block, before.latents);
+    barrier();
+
+    for (let head = 0; head < heads; head++) {
+      const all = draws * tokens;
+      back.inputGram(back.region('plainQueries') + head * tokens * plain * 4, plain);
+      back.squares(first + 2, dHeadLatents + head * all * rank * 4, rank, tokens, head > 0);
+      back.inputGram(mixedHeads + head * tokens * rank * 4, rank);
+      back.squares(first + 2, dHeadValues + head * all * valueDim * 4, valueDim, tokens, true);
+    }
+    back.inputGram(queryLatent?.values ?? state.normed, queries.cols);
+    back.squares(first, dHeadQueries, queries.rows);
+    if (queryLatent) {
+      const { width, norm } = queryLatent;
+      back.transposed(dQueryLatents, [queries, dHeadQueries]);
+      barrier();
+      const [from, end] = back.part(draws * tokens);
+      for (let i = from; i < end; i++) {
+        const x = before.queries + (i % tokens) * width * 4;
+        thread.kernels.rmsNormBack(x, norm, dQueryLatents + i * width * 4, 1, width, block.latentEpsilon);
+      }
+      barrier();
+    }
+    back.inputGram(state.normed, latent.cols);
+    back.squares(first + 1, dKeys, headDim);
+    if (queryLatent) back.squares(0, dQueryLatents, queryLatent.width);
+    const ofQueries = queryLatent ? ([queryLatent.weight, dQueryLatents] as const) : ([queries, dHeadQueries] as const);
+    back.transposed(dNormed, [latent, dKeys], ofQueries);
+    barrier();
+    back.behindNorm(block.norm);
+  },
+};
+
+/** Where latents are kept as they are before their norms: gradients go back through these. */
+interface Before {
+  readonly latents: number; // (tokens, headDim)
+  readonly queries: number; // (tokens, width of the queries' latents)
+}
+
+// Attention up to the input of its output matrix.
+function mixTokens(thread: Thread, state: State, block: Latent, pass: Pass, before?: Before): void {
+  const { count } = pass;
+  const { queryLatent, queries, headQueries } = block;
+  normTokens(thread, state, block.norm, block.rotations, 0, count);
+  thread.barrier();
+  apply(thread, state, block.latent, count, block.rows);
+  if (queryLatent) apply(thread, state, queryLatent.weight, count, queryLatent.values);
+  else apply(thread, state, queries, count, headQueries);
+  thread.barrier();
+  keepLatents(thread, state, block, pass, before);
+  if (queryLatent) {
+    thread.barrier();
+    rotateTokens(thread, queryLatent.rotations, count);
+    apply(thread, state, queries, count, headQueries);
+  }
+  thread.barrier();
+  mixHeads(thread, state, block, pass);
+  thread.barrier();
+}
+
+// Latents are normed, keys turned, both go to the cache; latents of queries are normed: this thread's tokens.
+function keepLatents(
+  thread: Thread,
+  state: State,
+  block: Latent,
+  { count, segments }: Pass,
+  before: Before | undefined,
+): void {
+  const { kernels } = thread;
+  const { rows, headDim, rank, latentNorm, latentEpsilon, queryLatent, cache } = block;
+  const { angles, width, interleaved } = state.ropes[block.rope];
+  const [first, end] = ownTokens(thread, count);
+  let token = 0;
+  for (const { count, position, start } of segments) {
+    for (let j = 0; j < count; j++, token++) {
+      if (token < first || token >= end) continue;
+      const at = rows + token * headDim * 4;
+      if (before) copyFloats(kernels, at, rank, before.latents + token * headDim * 4);
+      kernels.rmsNorm(at, latentNorm, 1, rank, latentEpsilon, at);
+      kernels.rope(at + rank * 4, 1, width / 2, angles + token * width * 4, interleaved ? 1 : 0);
+      store(kernels, cache, at, keyAt(cache, 0, start + position + j));
+    }
+  }
+  if (!queryLatent) return;
+  const { width: cols, values, norm } = queryLatent;
+  const at = first * cols * 4;
+  if (before) copyFloats(kernels, values + at, (end - first) * cols, before.queries + at);
+  kernels.rmsNorm(values + at, norm, end - first, cols, latentEpsilon, values + at);
+}
+
+// This thread's heads: queries to the latents, attention, latents to values.
+function mixHeads(thread: Thread, state: State, block: Latent, { count, segments }: Pass): void {
+  const { kernels, index } = thread;
+  const { heads, headDim, absorbed, mixed, cache, scale } = block;
+  const first = share(index, thread.count, heads, 1);
+  const own = share(index + 1, thread.count, heads, 1) - first;
+  if (own === 0) return;
+  for (let head = first; head < first + own; head++) absorbHead(thread, state, block, head, count);
+  let token = 0;
+  for (const { count, position, start } of segments) {
+    const from = (token * heads + first) * headDim * 4;
+    const rows = keyAt(cache, 0, start);
+    kernels.attend(
+      ...([absorbed + from, mixed + from, count, own, heads * headDim, headDim] as const),
+      ...([rows, rows, cache.width === 2 ? 1 : 0, position] as const),
+      ...([0, scale, 0, 0, state.tile, state.span, state.scratch[index]] as const),
+    );
+    token += count;
+  }
+  for (let head = first; head < first + own; head++) headValues(thread, state, block, head, count);
+}
+
+// A head's queries as they meet the cache: Bᵀ q, then the elements that turn.
+function absorbHead(thread: Thread, state: State, block: Latent, head: number, count: number): void {
+  const { kernels, ints } = thread;
+  const { heads, plain, turned, rank, headDim, headQueries, absorbed, keyValues } = block;
+  const { angles, width, interleaved } = state.ropes[block.rope];
+  const [wide, all] = [heads * (plain + turned), heads * headDim];
+  const from = headQueries + head * (plain + turned) * 4;
+  const to = absorbed + head * headDim * 4;
+  for (let j = 0; j < count; j++) {
+    const at = to + j * all * 4;
+    ints.fill(0, at / 4, at / 4 + rank);
+    copyFloats(kernels, from + (j * wide + plain) * 4, turned, at + rank * 4);
+    kernels.rope(at + rank * 4, 1, width / 2, angles + j * width * 4, interleaved ? 1 : 0);
+  }
+  const dtype = dtypeCodes[keyValues.dtype];
+  const weights = keyRows(block, head);
+  kernels.addTransposed(weights, dtype, plain, rank, rank, from, count, wide, to, all, state.scratch[thread.index]);
+}
+
+// A head's values of what attention made of latents.
+function headValues(thread: Thread, state: State, block: Latent, head: number, count: number): void {
+  const { kernels, index } = thread;
+  const { heads, valueDim, rank, headDim, mixed, mixedHeads, values, keyValues } = block;
+  const x = mixedHeads + head * count * rank * 4;
+  for (let j = 0; j < count; j++) {
+    copyFloats(kernels, mixed + (j * heads + head) * headDim * 4, rank, x + j * rank * 4);
+  }
+  kernels.denseRows(
+    ...([valueRows(block, head), dtypeCodes[keyValues.dtype], valueDim, rank, x, count] as const),
+    ...([values + head * valueDim * 4, heads * valueDim, state.scratch[index]] as const),
+  );
+}
+
+// Rows of a head's keys, and of its values, in the weight of both.
+function keyRows({ keyValues, plain, valueDim }: Latent, head: number): number {
+  return keyValues.weights + head * (plain + valueDim) * keyValues.rowBytes;
+}
+
+function valueRows(block: Latent, head: number): number {
+  return keyRows(block, head) + block.plain * block.keyValues.rowBytes;
+}
+
+// Gradients of what attention made of latents, from those of values; both, and queries, are put by heads. This thread's heads.
+function valuesBack(back: Back, block: Latent): void {
+  const { thread, draws, pass, floats } = back;
+  const { kernels } = thread;
+  const { count: tokens } = pass;
+  const { heads, plain, turned, valueDim, rank, headDim, headQueries, keyValues } = block;
+  const all = draws * tokens;
+  const [first, end] = back.part(heads);
+  for (let head = first; head < end; head++) {
+    const d = back.region('dHeadValues') + head * all * valueDim * 4;
+    const to = back.region('dMixed') + head * headDim * 4;
+    for (let i = 0; i < all; i++) {
+      copyFloats(kernels, back.region('dValues') + (i * heads + head) * valueDim * 4, valueDim, d + i * valueDim * 4);
+      floats.fill(0, to / 4 + i * heads * headDim, to / 4 + i * heads * headDim + headDim);
+    }
+    kernels.addTransposed(
+      ...([valueRows(block, head), dtypeCodes[keyValues.dtype], valueDim, rank, rank, d, all, valueDim] as const),
+      ...([to, heads * headDim, back.scratch] as const),
+    );
+    const q = back.region('plainQueries') + head * tokens * plain * 4;
+    for (let j = 0; j < tokens; j++) {
+      copyFloats(kernels, headQueries + (j * heads + head) * (plain + turned) * 4, plain, q + j * plain * 4);
+    }
+  }
+}
+
+// Attention of all heads, one draw: a piece of work of one thread.
+function mixBack(back: Back, { heads, headDim, absorbed, cache, scale }: Latent): void {
+  const { count: tokens } = back.pass;
+  const [dMixed, dAbsorbed, dKeys, dCached] = ['dMixed', 'dAbsorbed', 'dKeys', 'dCached'].map(back.region);
+  const [first, end] = back.part(back.draws);
+  const rows = keyAt(cache, 0, 0);
+  for (let draw = first; draw < end; draw++) {
+    const [wide, narrow] = [draw * tokens * heads * headDim * 4, draw * tokens * headDim * 4];
+    back.thread.kernels.attendBack(
+      ...([absorbed, dMixed + wide, dAbsorbed + wide, tokens, heads, heads * headDim, headDim] as const),
+      ...([rows, rows, dKeys + narrow, dCached + narrow, headDim] as const),
+      ...([0, scale, 0, 0, back.scratch] as const),
+    );
+  }
+}
+
+// Gradients of queries, from those of how they met the cache, which are put by heads: this thread's heads.
+function absorbedBack(back: Back, block: Latent): void {
+  const { thread, state, draws, pass } = back;
+  const { kernels } = thread;
+  const { count: tokens } = pass;
+  const { heads, plain, turned, rank, headDim, keyValues } = block;
+  const { width, interleaved } = state.ropes[block.rope];
+  const all = draws * tokens;
+  const [first, end] = back.part(heads);
+  for (let head = first; head < end; head++) {
+    const d = back.region('dHeadLatents') + head * all * rank * 4;
+    const to = back.region('dHeadQueries') + head * (plain + turned) * 4;
+    for (let i = 0; i < all; i++) {
+      const from = back.region('dAbsorbed') + (i * heads + head) * headDim * 4;
+      const at = to + (i * heads * (plain + turned) + plain) * 4;
+      copyFloats(kernels, from, rank, d + i * rank * 4);
+      copyFloats(kernels, from + rank * 4, turned, at);
+      const angles = back.opposite(block.rope) + (i % tokens) * width * 4;
+      kernels.rope(at, 1, width / 2, angles, interleaved ? 1 : 0);
+    }
+    kernels.denseRows(
+      ...([keyRows(block, head), dtypeCodes[keyValues.dtype], plain, rank, d, all] as const),
+      ...([to, heads * (plain + turned), back.scratch] as const),
+    );
+  }
+}
+
+// Gradients of latents and turned keys, from those of the cache as keys and as values: this thread's tokens.
+function cachedBack(back: Back, block: Latent, before: number): void {
+  const { thread, state, draws, pass } = back;
+  const { kernels } = thread;
+  const { count: tokens } = pass;
+  const { rank, headDim, latentNorm, latentEpsilon } = block;
+  const { width, interleaved } = state.ropes[block.rope];
+  const [first, end] = back.part(draws * tokens);
+  for (let i = first; i < end; i++) {
+    const [at, token] = [back.region('dKeys') + i * headDim * 4, i % tokens];
+    kernels.add(at, back.region('dCached') + i * headDim * 4, headDim);
+    const angles = back.opposite(block.rope) + token * width * 4;
+    kernels.rope(at + rank * 4, 1, width / 2, angles, interleaved ? 1 : 0);
+    kernels.rmsNormBack(before + token * headDim * 4, latentNorm, at, 1, rank, latentEpsilon);
+  }
+}

@@ -1,0 +1,191 @@
+// Models with experts and with latent attention: how their tensors may stand, memories, sequences that share a cache, what quantizing
+// leaves as it is.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { load } from '../src/index.ts';
+import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
+import type { Folder } from '../src/source/source.ts';
+import { loadAlone } from './alone.ts';
+import { sameBits } from './bits.ts';
+import { memoryOutput, readSafetensors, safetensors, type Tensor } from './checkpoints.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+import { logitsOf, referencesOf } from './references.ts';
+
+const test = suite('experts');
+const NAMES = ['deepseek_v2', 'deepseek_v3', 'glm4_moe', 'mixtral', 'qwen2_moe', 'qwen3_moe'];
+
+const idsOf = (name: string) => referencesOf(families[name].logits)[0].ids;
+const folderOf = (name: string) => modelFolder(families[name].config, families[name].model);
+
+function tensorsOf(name: string): Record<string, Tensor> {
+  return Object.fromEntries(readSafetensors(families[name].model).tensors);
+}
+
+async function logits(folder: Folder, ids: readonly number[], options: ModelOptions = {}): Promise<Float32Array> {
+  const model = await loadAlone(folder, { context: ids.length, ...options });
+  const all = await model.forward(ids, { logits: 'all' });
+  await model.close();
+  return all;
+}
+
+/** A checkpoint with its experts stacked, or one by one. */
+function restacked(tensors: Record<string, Tensor>): Record<string, Tensor> {
+  const result: Record<string, Tensor> = {};
+  const groups = new Map<string, Tensor[]>();
+  for (const [name, tensor] of Object.entries(tensors)) {
+    const own = /^(.*)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$/.exec(name);
+    const stack = /^(.*)\.mlp\.experts\.(gate_up_proj|down_proj)$/.exec(name);
+    if (own) {
+      const role = { w1: 'gate', w3: 'up', w2: 'down', gate_proj: 'gate', up_proj: 'up', down_proj: 'down' }[own[3]]!;
+      const key = `${own[1]}.mlp.experts.${role === 'down' ? 'down_proj' : 'gate_up_proj'}`;
+      const place = role === 'down' ? Number(own[2]) : 2 * Number(own[2]) + (role === 'up' ? 1 : 0);
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key)![place] = tensor;
+    } else if (stack) {
+      const [experts, rows, cols] = tensor.shape;
+      const roles = stack[2] === 'down_proj' ? ['down_proj'] : ['gate_proj', 'up_proj'];
+      const bytes = tensor.bytes.length / experts / roles.length;
+      for (let i = 0; i < experts * roles.length; i++) {
+        const at = `${stack[1]}.mlp.experts.${Math.floor(i / roles.length)}.${roles[i % roles.length]}.weight`;
+        const part = tensor.bytes.slice(i * bytes, (i + 1) * bytes);
+        result[at] = { ...tensor, shape: [rows / roles.length, cols], bytes: part };
+      }
+    } else result[name.replace('block_sparse_moe.gate', 'mlp.gate')] = tensor;
+  }
+  for (const [name, parts] of groups) {
+    const [rows, cols] = parts[0].shape;
+    const perExpert = name.endsWith('down_proj') ? 1 : 2;
+    const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.bytes.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part.bytes, at);
+      at += part.bytes.length;
+    }
+    result[name] = { ...parts[0], shape: [parts.length / perExpert, perExpert * rows, cols], bytes };
+  }
+  return result;
+}
+
+async function quantized(folder: Folder): Promise<Folder> {
+  const output = memoryOutput();
+  await (await load()).quantizeCheckpoint(folder, output, { grid: 't4', groupSize: 16, embeddings: 't4' });
+  return output.folder();
+}
+
+for (const name of NAMES) {
+  test(`experts stacked and one by one give the same bits, also quantized: ${name}`, async () => {
+    const folder = folderOf(name);
+    const other = modelFolder(families[name].config, safetensors(restacked(tensorsOf(name))));
+    sameBits(await logits(other, idsOf(name)), await logits(folder, idsOf(name)));
+    sameBits(await logits(await quantized(other), idsOf(name)), await logits(await quantized(folder), idsOf(name)));
+  });
+
+  test(`several memories give the bits of one: ${name}`, async () => {
+    for (const folder of [folderOf(name), await quantized(folderOf(name))]) {
+      const whole = await loadModel(folder, { context: 40 });
+      const { bytes } = whole.memory;
+      await whole.close();
+      const wanted = await logits(folder, idsOf(name));
+      sameBits(await logits(folder, idsOf(name), { memoryLimit: bytes - 1 }), wanted);
+    }
+  });
+
+  test(`sequences that go together have the bits that they have alone, forked and cut short: ${name}`, async () => {
+    const folder = await quantized(folderOf(name));
+    const ids = idsOf(name);
+    const [first, second, third] = [ids, [...ids.slice(0, 21), ...ids.slice(3, 15)], ids.slice(7, 30)];
+    const wanted = [];
+    for (const own of [first, second, third]) wanted.push(await lastOf(folder, own));
+    const model = await loadModel(folder, { context: 40, cacheTokens: 120 });
+    const found = await Promise.all([first, third].map((own) => run(model, own)));
+    found.push(await run(model, second)); // begins as the first does
+    sameBits(found[0], wanted[0]);
+    sameBits(found[1], wanted[2]);
+    sameBits(found[2], wanted[1]);
+    const sequence = await model.open({ capacity: 40 });
+    await sequence.extend(first);
+    sequence.truncate(21);
+    sameBits(await sequence.extend(second.slice(21)), wanted[1]);
+    await model.close();
+  });
+}
+
+async function lastOf(folder: Folder, ids: readonly number[]): Promise<Float32Array> {
+  const model = await loadModel(folder, { context: 40 });
+  const row = await run(model, ids);
+  await model.close();
+  return row;
+}
+
+// In two calls, so that others' tokens come between.
+async function run(model: LanguageModel, ids: readonly number[]): Promise<Float32Array> {
+  const sequence = await model.open({ capacity: ids.length, ids });
+  const held = sequence.ids.length;
+  const middle = Math.max(held, 9);
+  if (middle > held) await sequence.extend(ids.slice(held, middle));
+  const row = await sequence.extend(ids.slice(middle));
+  sequence.close();
+  return row;
+}
+
+test('quantizing leaves routers, corrections and gates of shared experts as they are', async () => {
+  for (const name of NAMES) {
+    const report = await (await load()).quantizeCheckpoint(folderOf(name), memoryOutput(), { groupSize: 16 });
+    const names = report.tensors.map((tensor) => tensor.name);
+    assert.ok(names.some((own) => /experts?[._]/.test(own)));
+    assert.equal(
+      names.filter((own) => /\.gate\.|shared_expert_gate|correction|norm/.test(own)),
+      [],
+    );
+  }
+});
+
+test('layers behind the last are kept by quantizing and left out by running', async () => {
+  const { config } = families.deepseek_v3;
+  const tensors = tensorsOf('deepseek_v3');
+  const { num_hidden_layers: last } = config as unknown as { num_hidden_layers: number };
+  const further = Object.entries(tensors).flatMap(([own, tensor]): [string, Tensor][] =>
+    own.startsWith('model.layers.0.') ? [[own.replace('.0.', `.${last}.`), tensor]] : [],
+  );
+  const at = `model.layers.${last}`;
+  const more = [
+    [`${at}.eh_proj.weight`, 'lm_head.weight'] as const,
+    [`${at}.shared_head.head.weight`, 'lm_head.weight'] as const,
+  ];
+  const all = { ...tensors, ...Object.fromEntries(further) };
+  for (const [own, as] of more) all[own] = tensors[as] ?? tensors['model.embed_tokens.weight'];
+  const folder = modelFolder(config, safetensors(all));
+  const reference = referencesOf(families.deepseek_v3.logits)[0];
+  sameBits(await logitsOf(folder, reference), await logitsOf(folderOf('deepseek_v3'), reference));
+  const output = memoryOutput();
+  const report = await (await load()).quantizeCheckpoint(folder, output, { groupSize: 16 });
+  const names = report.tensors.map(({ name }) => name);
+  assert.ok(names.includes(`${at}.eh_proj.weight`));
+  assert.not(names.includes(`${at}.shared_head.head.weight`));
+  sameBits(
+    await logits(output.folder(), reference.ids),
+    await logits(await quantizedPlain('deepseek_v3'), reference.ids),
+  );
+});
+
+async function quantizedPlain(name: string): Promise<Folder> {
+  const output = memoryOutput();
+  await (await load()).quantizeCheckpoint(folderOf(name), output, { groupSize: 16 });
+  return output.folder();
+}
+
+test('a stack of another shape is refused, as is one whose checksum does not hold', async () => {
+  const tensors = tensorsOf('qwen3_moe');
+  const name = Object.keys(tensors).find((own) => own.endsWith('experts.down_proj'))!;
+  const [experts, rows, cols] = tensors[name].shape;
+  const wrong = { ...tensors, [name]: { ...tensors[name], shape: [experts, cols, rows] } };
+  const message = await logits(modelFolder(families.qwen3_moe.config, safetensors(wrong)), [1]).then(
+    () => '',
+    (error: Error) => error.message,
+  );
+  assert.match(message, `shape must be [${experts}, ${rows}, ${cols}], as config.json has it`);
+});
+
+test.run();

@@ -1,0 +1,275 @@
+// Gradients of every family, those of fused weights, caps, post-norms and multipliers among them: along a direction each is the slope
+// of the model's own loss, and sums of Gram matrices are its squared norm.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UnsupportedError } from '../src/errors.ts';
+import type { Attention } from '../src/model/blocks/attention.ts';
+import { weightsOf } from '../src/model/blocks/blocks.ts';
+import type { Experts } from '../src/model/blocks/experts.ts';
+import type { FeedForward } from '../src/model/blocks/feedforward.ts';
+import type { Latent } from '../src/model/blocks/latent.ts';
+import type { DenseLinear } from '../src/model/linear.ts';
+import { isTied } from '../src/sensitivity/measured.ts';
+import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
+import { normals } from './bits.ts';
+import { readSafetensors, safetensors, type Tensor, tensorOf, valuesOf } from './checkpoints.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+import { referencesOf } from './references.ts';
+
+const test = suite('families, backward');
+const DRAWS = 2;
+const TOKENS = 19; // beyond windows and the beginning of a temperature
+
+interface Gradient {
+  readonly linear: DenseLinear;
+  /** Σ dₜ xₜᵀ of the second draw, in f64. */
+  readonly values: Float64Array;
+  /** What the program found of its squared norm. */
+  readonly squares: number;
+}
+
+// Families with a block that gradients do not go back through, and what it is.
+const STUCK: Readonly<Record<string, string>> = {
+  gemma4_text: 'attention',
+  gpt_oss: 'experts',
+  lfm2: 'convolution',
+  qwen3_5: 'delta',
+  qwen3_5_text: 'delta',
+  qwen3_next: 'delta',
+};
+
+for (const [name, { config, model, logits }] of Object.entries(families)) {
+  if (Object.hasOwn(STUCK, name)) {
+    test(`a block that gradients do not go back through is named: ${name}`, async () => {
+      const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
+      const subject = await openSubject(modelFolder(config, model));
+      const error = await Promise.resolve()
+        .then(() => planSession(subject, options))
+        .catch((error) => error);
+      assert.instance(error, UnsupportedError);
+      assert.match(error.message, `through ${STUCK[name]} blocks they do not`);
+    });
+    continue;
+  }
+  test(`gradients are the slopes of the loss: ${name}`, async () => {
+    const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
+    const session = await openSession(
+      planSession(await openSubject(modelFolder(config, widened(model))), options),
+      undefined,
+      {},
+    );
+    const { state, workspace, floats, ints } = session.measuring;
+    ints.set(referencesOf(logits).at(-1)!.ids.slice(-TOKENS), state.ids / 4);
+    forward(session);
+    const labels = workspace.fisher!.labels / 4 + TOKENS;
+    ints.copyWithin(workspace.targets / 4, labels, labels + TOKENS);
+    for (const [i, { linear, values, squares }] of gradientsOf(session).entries()) {
+      const length = Math.sqrt(dot(values, values));
+      assert.ok(length > 0.01, `${linear.name}: the loss hardly depends on it`);
+      if (squares >= 0) assert.ok(Math.abs(squares / length ** 2 - 1) < 1e-4, `${linear.name}: ‖∇‖² is ${squares}`);
+      const own = floats.slice(linear.weights / 4, linear.weights / 4 + values.length);
+      const { routes } = forward(session);
+      let [slope, wanted] = [Number.NaN, Number.NaN];
+      // Where a step sends a token to another expert the loss jumps: then another direction is taken, and a shorter step.
+      for (let tries = 0; tries < 8 && Number.isNaN(slope); tries++) {
+        const across = normals(values.length, i + 1000 * tries);
+        const width = Math.sqrt(dot(across, across));
+        const direction = values.map((value, k) => value / length + across[k] / width);
+        const at = (step: number) => {
+          floats.set(
+            own.map((w, k) => w + step * direction[k]),
+            linear.weights / 4,
+          );
+          return forward(session);
+        };
+        const h = 0.01 / Math.max(1, length / 10) / 1.5 ** tries;
+        const [a, b, c, d] = [h, -h, 2 * h, -2 * h].map(at);
+        wanted = dot(values, direction);
+        if ([a, b, c, d].every((found) => found.routes === routes)) {
+          slope = (8 * (b.loss - a.loss) - (d.loss - c.loss)) / (12 * h);
+        }
+      }
+      floats.set(own, linear.weights / 4);
+      assert.ok(Math.abs(slope - wanted) < 4e-3 * length, `${linear.name}: slope is ${slope}, not ${wanted}`);
+    }
+    await session.close();
+  });
+}
+
+test.run();
+
+// The checkpoint in f32, as weights are moved by little here.
+function widened(file: Uint8Array): Uint8Array {
+  const tensors: Record<string, Tensor> = {};
+  for (const [name, tensor] of readSafetensors(file).tensors) {
+    tensors[name] = tensorOf('F32', tensor.shape, Float64Array.from(valuesOf(tensor)));
+  }
+  return safetensors(tensors);
+}
+
+// Runs the model and draws labels. @returns −Σ ln p of the targets, and the experts of all tokens
+function forward({ measuring, run }: Session): { loss: number; routes: string } {
+  const { state, workspace, doubles, ints } = measuring;
+  const routes: string[] = [];
+  run({ kind: 'embed' });
+  for (const [block, own] of state.blocks.entries()) {
+    run({ kind: 'block', block, save: true });
+    if (own.kind !== 'experts') continue;
+    const { chosen, routing } = own;
+    routes.push(String(ints.slice(chosen / 4, chosen / 4 + TOKENS * routing.top)));
+  }
+  let sum = 0;
+  for (let first = 0; first < TOKENS; first += state.logitRows) {
+    const count = Math.min(state.logitRows, TOKENS - first);
+    run({ kind: 'labels', first, count, seed: 7 });
+    for (let t = first; t < first + count; t++) sum += doubles[workspace.sums / 8 + t];
+  }
+  return { loss: sum, routes: routes.join() };
+}
+
+function gradientsOf({ measuring, run }: Session): Gradient[] {
+  const { state, workspace, floats, doubles, ints } = measuring;
+  const fisher = workspace.fisher!;
+  const gradients: Gradient[] = [];
+  const logits = floats.slice(state.logits / 4, state.logits / 4 + TOKENS * state.vocabSize);
+  assert.ok(state.logitRows >= TOKENS, 'logits of all tokens are there at once');
+  const squaresAt = (place: number) => {
+    const at = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
+    return doubles.subarray(at, at + TOKENS).reduce((sum, value) => sum + value, 0);
+  };
+  // `x` is (count, cols), `d` (draws, count, rows).
+  const take = (linear: DenseLinear, place: number, x: number, d: Float32Array, count = TOKENS) => {
+    const { rows, cols } = linear;
+    const values = new Float64Array(rows * cols);
+    for (let t = 0; t < count; t++) {
+      for (let r = 0; r < rows; r++) {
+        for (let c = 0; c < cols; c++) values[r * cols + c] += d[(count + t) * rows + r] * floats[x / 4 + t * cols + c];
+      }
+    }
+    gradients.push({ linear, values, squares: squaresAt(place) });
+  };
+  // An expert's pairs stand behind those of the experts before it, gradients of all draws together.
+  const takeExperts = (block: Experts, weights: DenseLinear[], dX: Float32Array) => {
+    const { shared, routing, chosen, gathers, width, gated } = block;
+    const all = (name: string, count: number) =>
+      floats.slice(fisher.regions[name] / 4, fisher.regions[name] / 4 + count);
+    if (shared) {
+      const [gate, up, down] = weights;
+      const d = (name: string, { rows }: DenseLinear) => all(name, DRAWS * TOKENS * rows);
+      take(gate, 0, state.normed, d('dGate', gate));
+      take(up, 1, state.normed, d('dUp', up));
+      take(down, 2, shared.gated, shared.weight ? d('dShared', down) : dX);
+    }
+    const counts = new Int32Array(block.experts.length);
+    for (const expert of ints.subarray(chosen / 4, chosen / 4 + TOKENS * routing.top)) counts[expert]++;
+    let from = 0;
+    for (const [expert, count] of counts.entries()) {
+      const place = (shared ? 3 : 0) + 3 * expert;
+      const [gate, up, down] = weights.slice(place, place + 3);
+      const part = (name: string, rows: number) =>
+        floats.slice(
+          fisher.regions[name] / 4 + from * DRAWS * rows,
+          fisher.regions[name] / 4 + (from + count) * DRAWS * rows,
+        );
+      if (count > 0) {
+        take(gate, place, gathers[0].to + from * gate.cols * 4, part('dGates', width), count);
+        take(up, place + 1, gathers[0].to + from * gate.cols * 4, part('dUps', width), count);
+        take(down, place + 2, gated + from * width * 4, part('dOutputs', down.rows), count);
+      } else for (let i = 0; i < 3; i++) assert.is(squaresAt(place + i), 0);
+      from += count;
+    }
+  };
+  const takeLatent = (block: Latent, weights: DenseLinear[], dX: Float32Array) => {
+    const { heads, plain, valueDim, rank, queryLatent, values, mixedHeads } = block;
+    const part = (name: string, from: number, count: number) =>
+      floats.slice(fisher.regions[name] / 4 + from, fisher.regions[name] / 4 + from + count);
+    const first = queryLatent ? 1 : 0;
+    const all = DRAWS * TOKENS;
+    const d = (name: string, { rows }: DenseLinear) => part(name, 0, all * rows);
+    if (queryLatent) take(weights[0], 0, state.normed, d('dQueryLatents', weights[0]));
+    take(weights[first], first, queryLatent?.values ?? state.normed, d('dHeadQueries', weights[first]));
+    take(weights[first + 1], first + 1, state.normed, d('dKeys', weights[first + 1]));
+    take(weights[first + 3], first + 3, values, dX);
+    // Of each head, rows of its key, whose outputs are latents, and of its value.
+    const linear = weights[first + 2];
+    const sum = new Float64Array(linear.rows * rank);
+    for (let head = 0; head < heads; head++) {
+      const at = head * (plain + valueDim);
+      const dLatents = part('dHeadLatents', head * all * rank, all * rank);
+      const dValues = part('dHeadValues', head * all * valueDim, all * valueDim);
+      for (let t = 0; t < TOKENS; t++) {
+        const q = fisher.regions.plainQueries / 4 + (head * TOKENS + t) * plain;
+        const x = mixedHeads / 4 + (head * TOKENS + t) * rank;
+        for (let c = 0; c < rank; c++) {
+          for (let r = 0; r < plain; r++) sum[(at + r) * rank + c] += floats[q + r] * dLatents[(TOKENS + t) * rank + c];
+          for (let r = 0; r < valueDim; r++)
+            sum[(at + plain + r) * rank + c] += dValues[(TOKENS + t) * valueDim + r] * floats[x + c];
+        }
+      }
+    }
+    gradients.push({ linear, values: sum, squares: squaresAt(first + 2) });
+  };
+  for (let index = state.blocks.length - 1; index >= 0; index--) {
+    const block = state.blocks[index] as Attention | Experts | FeedForward | Latent;
+    const weights = weightsOf(block) as DenseLinear[];
+    const copyOf = (at: number, { rows }: DenseLinear) => floats.slice(at / 4, at / 4 + DRAWS * TOKENS * rows);
+    const before = copyOf(fisher.dX, weights.at(-1)!);
+    run({ kind: 'back', block: index });
+    if (block.kind === 'experts') {
+      takeExperts(block, weights, before);
+      continue;
+    }
+    if (block.kind === 'latent') {
+      takeLatent(block, weights, before);
+      continue;
+    }
+    const { postNorm, multiplier } = block.branch;
+    const output = weights.at(-1)!;
+    const isPlain = postNorm === 0 && multiplier === 1;
+    const x = block.kind === 'attention' ? (block as Attention).mixed : (block as FeedForward).gated;
+    take(output, weights.length - 1, x, isPlain ? before : copyOf(fisher.regions.dBranch, output));
+    const names = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
+    const places = block.fused ? ['dFused'] : names[block.kind];
+    for (const [i, name] of places.entries()) {
+      take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
+    }
+  }
+  // The embeddings, and the head: rows of ids, and all rows by the labels.
+  run({ kind: 'embeddingBack' });
+  const [embedding, head] = [state.embedding, state.head] as DenseLinear[];
+  const { dim, vocabSize, logitScale, logitCap } = state;
+  const ofEmbedding = new Float64Array(vocabSize * dim);
+  const ofHead = new Float64Array(vocabSize * dim);
+  for (let t = 0; t < TOKENS; t++) {
+    const id = ints[state.ids / 4 + t];
+    const d = fisher.dX / 4 + (TOKENS + t) * dim;
+    for (let i = 0; i < dim; i++) ofEmbedding[id * dim + i] += state.embeddingScale * floats[d + i];
+    const z = logits.subarray(t * vocabSize, (t + 1) * vocabSize);
+    const most = z.reduce((a, b) => Math.max(a, b));
+    const sum = z.reduce((total, value) => total + Math.exp(value - most), 0);
+    const label = ints[fisher.labels / 4 + TOKENS + t];
+    for (let v = 0; v < vocabSize; v++) {
+      const slope = logitScale * (logitCap ? 1 - (z[v] / logitCap) ** 2 : 1);
+      const error = slope * ((v === label ? 1 : 0) - Math.exp(z[v] - most) / sum);
+      for (let i = 0; i < dim; i++) ofHead[v * dim + i] += error * floats[fisher.outputs / 4 + t * dim + i];
+    }
+  }
+  // Of the head the program takes the mean over labels: of one matrix for both, all but that.
+  if (isTied(state)) {
+    const both = ofEmbedding.map((value, i) => value + ofHead[i]);
+    const squares = squaresAt(0) + dot(ofHead, ofHead);
+    gradients.push({ linear: embedding, values: both, squares });
+  } else {
+    gradients.push({ linear: embedding, values: ofEmbedding, squares: squaresAt(0) });
+    gradients.push({ linear: head, values: ofHead, squares: -1 });
+  }
+  return gradients;
+}
+
+function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}

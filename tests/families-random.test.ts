@@ -1,0 +1,67 @@
+// Families against their own code at other sizes and seeds, made on the spot, where Python has transformers: PYTHON names it, SEEDS
+// which seeds, `3` or `3-20`. Threads on the goldens.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openFolder } from '../src/source/file.ts';
+import { startThreads } from '../src/workers/node.ts';
+import { sameBits } from './bits.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+import { deviation, farthest, logitsOf, referencesOf } from './references.ts';
+
+const test = suite('families, random');
+const python = process.env.PYTHON ?? 'python3';
+const [first, last = first] = (process.env.SEEDS ?? '1').split('-').map(Number);
+
+for (const [name, { config, model, logits }] of Object.entries(families)) {
+  test(`1 and 2 threads give the same bits: ${name}`, async () => {
+    const folder = modelFolder(config, model);
+    for (const reference of referencesOf(logits)) {
+      sameBits(await logitsOf(folder, reference, await startThreads(2)), await logitsOf(folder, reference));
+    }
+  });
+}
+
+if (hasTransformers()) {
+  test(`forward() agrees with the families' own code: seeds ${first} to ${last}`, async () => {
+    const out = mkdtempSync(join(tmpdir(), 'higgs-families-'));
+    const seeds = Array.from({ length: last - first + 1 }, (_, i) => String(first + i));
+    try {
+      execFileSync(python, ['tests/families/make.py', '--out', out, '--seed', ...seeds], { stdio: 'pipe' });
+      const far: string[] = [];
+      for (const name of readdirSync(out)) far.push(...(await farOff(join(out, name))));
+      assert.equal(far, []);
+    } finally {
+      rmSync(out, { recursive: true });
+    }
+  });
+} else console.log(`families at other sizes are not compared: ${python} has no transformers`);
+
+test.run();
+
+// The runs of a checkpoint whose logits are farther off than 2e-4 of what they are.
+async function farOff(path: string): Promise<string[]> {
+  const folder = await openFolder(path);
+  const far: string[] = [];
+  for (const reference of referencesOf(readFileSync(join(path, 'logits.safetensors')))) {
+    const scale = Math.max(1, deviation(reference.logits));
+    const most = farthest(await logitsOf(folder, reference), reference.logits);
+    if (!(most <= 2e-4 * scale)) far.push(`${path}, context ${reference.context}: ${most} of ${scale}`);
+  }
+  await folder.close();
+  return far;
+}
+
+function hasTransformers(): boolean {
+  try {
+    execFileSync(python, ['-c', 'import torch, transformers'], { stdio: 'pipe' });
+    return true;
+  } catch {
+    return false;
+  }
+}

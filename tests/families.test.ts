@@ -1,0 +1,69 @@
+// Every family against its own code: tiny checkpoints with the logits that transformers computes in f64 (tests/families/make.py).
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { load } from '../src/index.ts';
+import { loadAlone } from './alone.ts';
+import { sameBits } from './bits.ts';
+import { memoryOutput } from './checkpoints.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+import { deviation, farthest, logitsOf, referencesOf } from './references.ts';
+
+const test = suite('families');
+const MOST = 2e-4; // logits are of order 1
+/** Of the logits' deviation: what activations of 8 bits may cost a model of some dozens of columns. */
+const INTEGERS = 0.1;
+/** And one with experts, where some tokens go to others. */
+const INTEGERS_ROUTED = 0.2;
+/** And one with a recurrent state, which errors stay in, or with scores that are not scaled down. */
+const INTEGERS_KEPT = 0.2;
+
+for (const [name, { config, model, logits }] of Object.entries(families)) {
+  const folder = modelFolder(config, model);
+  const references = referencesOf(logits);
+
+  test(`forward() agrees with the family's own code: ${name}`, async () => {
+    for (const reference of references) {
+      const wanted = reference.logits;
+      assert.ok(deviation(wanted) > 0.1, `logits say little: ${deviation(wanted)}`);
+      const most = farthest(await logitsOf(folder, reference), wanted);
+      assert.ok(most <= MOST, `context ${reference.context}: ${most} is more than ${MOST}`);
+    }
+  });
+
+  test(`forward() gives the same bits for one id at a time as for all: ${name}`, async () => {
+    for (const { context, ids } of references) {
+      const model = await loadAlone(folder, { context });
+      const all = await model.forward(ids, { logits: 'all' });
+      const rows = [];
+      for (const [i, id] of ids.entries()) rows.push(...(await model.forward([id], { from: i })));
+      sameBits(all, Float32Array.from(rows));
+      await model.close();
+    }
+  });
+
+  test(`a quantized checkpoint gives the logits of its decoded weights: ${name}`, async () => {
+    const higgs = await load();
+    const [output, decoded] = [memoryOutput(), memoryOutput()];
+    const options = { grid: 'p1n16', groupSize: 16, seed: 5, embeddings: 'p1n16' };
+    const report = await higgs.quantizeCheckpoint(folder, output, options);
+    assert.ok(report.tensors.length > 0);
+    assert.ok(report.tensors.every(({ name }) => !/vision|multi_modal/.test(name)));
+    await higgs.dequantizeCheckpoint(output.folder(), decoded, { dtype: 'F32' });
+    for (const reference of references) {
+      const wanted = await logitsOf(decoded.folder(), reference);
+      const most = farthest(await logitsOf(output.folder(), reference), wanted);
+      assert.ok(most <= MOST, `f32: ${most} is more than ${MOST}`);
+      const model = await loadAlone(output.folder(), { context: reference.context });
+      const found = await model.forward(reference.ids, { logits: 'all' });
+      const apart = deviation(found.map((value, i) => value - wanted[i])) / deviation(wanted);
+      const keeps = /"(linear_key_head_dim|global_head_dim|per_layer_config)"/.test(JSON.stringify(config));
+      const limit = keeps ? INTEGERS_KEPT : 'num_experts_per_tok' in config ? INTEGERS_ROUTED : INTEGERS;
+      assert.ok(apart <= limit, `int8: ${apart} of the deviation is more than ${limit}`);
+      await model.close();
+    }
+  });
+}
+
+test.run();
