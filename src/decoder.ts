@@ -6,10 +6,18 @@ import type { Folder } from './source/source.ts';
 import { type Model, textModel } from './text/textmodel.ts';
 
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
-export { estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
+export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
+export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export { measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
+export {
+  readStatistics,
+  type Statistics,
+  type StatisticsAbout,
+  type StatisticsWeight,
+} from './sensitivity/statistics.ts';
+export type { StatisticsKind } from './sensitivity/sums.ts';
 export type { TextStream } from './text/bytes.ts';
 export { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './text/chat.ts';
 export type { EmbedOptions } from './text/embed.ts';

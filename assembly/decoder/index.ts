@@ -17,3 +17,4 @@ export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
 export { bandRows, unbandRow } from './band';
 export { addTransposed, rmsNormBack, siluTimesBack, attendBack } from './backward';
+export { addGram } from './gram';

@@ -48,7 +48,9 @@ function offers({ bytes, weights, cache, context, cacheTokens }: ModelMemory, as
   const shorter = CONTEXTS.find((tokens) => tokens < context && other + (cache / cacheTokens) * tokens <= free);
   if (shorter !== undefined) found.push(`--context ${shorter}`);
   if (found.length > 0) return found;
-  const bits = BITS.find((bits) => sizeOf(asked.parameters, bits) < weights && bytes - weights + sizeOf(asked.parameters, bits) <= free);
+  const bits = BITS.find(
+    (bits) => sizeOf(asked.parameters, bits) < weights && bytes - weights + sizeOf(asked.parameters, bits) <= free,
+  );
   if (bits !== undefined) {
     const size = bytesText(sizeOf(asked.parameters, bits));
     const from = asked.isQuantized ? 'the original quantized' : 'the model quantized';

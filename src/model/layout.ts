@@ -8,7 +8,7 @@ import { integerTable } from '../kernels/decoder/table.ts';
 import type { Architecture } from './architecture.ts';
 import type { BlockPlanner } from './blocks/block.ts';
 import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
-import { cacheBytes, planCache } from './cache.ts';
+import { type BlockCache, cacheBytes, planCache } from './cache.ts';
 import {
   type Linear,
   type LinearSpec,
@@ -87,6 +87,8 @@ export interface LayoutOptions {
   integers: boolean;
   /** Most tokens of a pass; 64 if left out. */
   atOnce?: number;
+  /** Whether blocks share one cache: for passes of whole sequences, of which nothing is asked later. */
+  oneCache?: boolean;
 }
 
 /** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
@@ -120,7 +122,7 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, cacheWidth, threads, integers, atOnce = BATCH } = options;
+  const { rows, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const pieces: Load[][] = [];
@@ -168,12 +170,18 @@ export function planMemory(
   const logitRows = logitRowsOf(vocabSize, batch);
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
+  const caches = new Map<string, BlockCache>();
   const blockPlanner: BlockPlanner = {
     ...{ normed, vector, linear },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
-    cache: (kvHeads, headDim) => planCache(kvHeads, headDim, rows, cacheWidth, reserve),
+    cache(kvHeads, headDim) {
+      const key = `${kvHeads} ${headDim}`;
+      const cache = caches.get(key) ?? planCache(kvHeads, headDim, rows, cacheWidth, reserve);
+      if (oneCache) caches.set(key, cache);
+      return cache;
+    },
   };
   let begin: Begin | undefined;
   if (ids) {

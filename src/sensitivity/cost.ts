@@ -3,12 +3,15 @@
 
 import { options as optionsOf } from '../check.ts';
 import { readArchitecture } from '../model/families/family.ts';
+import type { ModelState } from '../model/memories.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
+import { kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
 import { measuredOf } from './measured.ts';
 import { planSession, type Session, startSession, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
+import type { StatisticsKind } from './sums.ts';
 import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
 
@@ -27,6 +30,8 @@ export interface SensitivityCost {
   readonly threads: number;
   /** Without the time to read the weights. */
   readonly seconds: number;
+  /** Bytes of the file of statistics, if they are asked for. */
+  readonly statisticsBytes?: number;
 }
 
 /** Runs of a task that are timed; the shortest counts. */
@@ -34,19 +39,24 @@ const RUNS = 2;
 /** Of a step of single tokens, which is short. */
 const STEP_RUNS = 16;
 
-const costOptions = optionsOf<SensitivitySettings & { threads?: Threads }>({
+/** Options of `estimateSensitivity`. */
+export interface CostOptions extends SensitivitySettings {
+  threads?: Threads;
+  /** Statistics that are to be gathered. */
+  statistics?: Partial<StatisticsKind>;
+}
+
+const costOptions = optionsOf<CostOptions>({
   ...settingsMembers,
   threads: givenThreads,
+  statistics: optionsOf(kindMembers),
 });
 
 /**
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
  * @throws what `measureSensitivity` throws for the folder and the settings, but for those of the text
  */
-export async function estimateSensitivity(
-  from: Folder,
-  given: SensitivitySettings & { threads?: Threads } = {},
-): Promise<SensitivityCost> {
+export async function estimateSensitivity(from: Folder, given: CostOptions = {}): Promise<SensitivityCost> {
   const threads = takeThreads(given);
   let session: Session | undefined;
   try {
@@ -56,9 +66,10 @@ export async function estimateSensitivity(
     const settings = settingsOf(options, contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
-    const draws = estimator === 'fisher' ? settings.draws : 1;
+    const statistics = options.statistics && statisticsKind(options.statistics);
+    const draws = estimator === 'fisher' && statistics?.mode !== 'inputs' ? settings.draws : 1;
     const sampled = source === 'model' ? sequences : 0;
-    const layout = { estimator, tokens, draws, sampled, threads: count };
+    const layout = { estimator, tokens, draws, sampled, threads: count, statistics };
     const whole = await planSession(folder, layout);
     session = await startSession(await planSession(folder, layout, 1), threads);
     const measured = measuredOf(whole.layout.state);
@@ -74,10 +85,18 @@ export async function estimateSensitivity(
       matrices: measured.length,
       weights: measured.reduce((sum, { linear }) => sum + linear.rows * linear.cols, 0),
       bytes: whole.bytes,
+      ...(statistics && { statisticsBytes: bytesOf(statistics, settings, draws, whole.layout.state) }),
     };
   } finally {
     await (session ? session.close() : threads?.close());
   }
+}
+
+// Numbers of other digits than those of a run make the header longer by a few bytes: no more.
+function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, state: ModelState): number {
+  const { source, tokens, sequences, seed } = settings;
+  const noted = { source, tokens, sequences, draws, seed };
+  return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */
@@ -120,9 +139,16 @@ function samplingSeconds({ measuring }: Session, seconds: Times, layers: number)
 }
 
 function fisherSeconds(session: Session, seconds: Times, layers: number): number {
+  const { state, workspace } = session.measuring;
+  const gather = workspace.statistics !== undefined;
   const forward = seconds({ kind: 'embed' }) + layers * layerSeconds(session, seconds);
+  if (!workspace.fisher) {
+    let inputs = 0;
+    for (const block of state.blocks.keys()) inputs += seconds({ kind: 'inputs', block });
+    return forward + layers * inputs;
+  }
   let backward = 0;
-  for (const block of session.measuring.state.blocks.keys()) backward += seconds({ kind: 'back', block });
+  for (const block of state.blocks.keys()) backward += seconds({ kind: 'back', block, gather });
   const labels = seconds({ kind: 'labels', count: 1 });
   return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }

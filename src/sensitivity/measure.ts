@@ -14,6 +14,7 @@ import { openTokenizer } from '../text/tokenizer.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { COPY, sampleByCopy } from './copy.ts';
 import { fisherAlphas } from './fisher.ts';
+import { openGathering, type StatisticsOptions, statisticsKind, statisticsOptions } from './gather.ts';
 import { measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial, type Partial } from './partial.ts';
@@ -46,6 +47,11 @@ export interface SensitivityOptions extends SensitivitySettings {
    * read. `open(folder).sensitivity()` has one if this is left out.
    */
   copy?: () => Promise<Folder>;
+  /**
+   * Gathers statistics of inputs and gradients of every weight, by `fisher` (`readStatistics` opens them). With its `mode` of `inputs` no
+   * gradients are computed, and the result has no tensors.
+   */
+  statistics?: StatisticsOptions;
 }
 
 const TOO_LARGE = 'the model is too large to sample tokens itself, and there is no copy that does';
@@ -61,6 +67,7 @@ const sensitivityOptions = optionsOf<SensitivityOptions>({
   onPartial: callback,
   memoryLimit: anyNumber,
   copy: (subject, value) => callback(subject, value) as () => Promise<Folder>,
+  statistics: statisticsOptions,
 });
 
 /**
@@ -81,21 +88,27 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
     if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
     const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
     const { estimator, tokens, seed } = settings;
-    const draws = estimator === 'fisher' ? settings.draws : 1;
+    const statistics = options.statistics && statisticsKind(options.statistics);
+    const isInputs = statistics?.mode === 'inputs';
+    if (statistics && estimator !== 'fisher')
+      throw new RangeError('statistics must be gathered by the estimator fisher: got noise');
+    const draws = estimator === 'fisher' && !isInputs ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
     const planned = await planSession(folder, {
-      ...{ estimator, tokens, draws, sampled, threads: threadsFor(threads) },
+      ...{ estimator, tokens, draws, sampled, statistics, threads: threadsFor(threads) },
       ...(memoryLimit !== undefined && { memoryLimit }),
     });
     const { vocabulary, needsCopy } = planned;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
+    const ids = checksumOf(sequences);
     const measured = measuredOf(planned.layout.state);
     const layers = new Set(measured.map(({ layer }) => layer)).size;
     const isFisher = estimator === 'fisher';
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length, ...(needsCopy && { sampler: COPY }) };
     const begin = (identity: string): Partial => {
-      const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids: checksumOf(sequences) });
+      const only = isInputs && { statistics: 'inputs' };
+      const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids, ...only });
       const begun = openPartial(partial, {
         key,
         numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
@@ -137,7 +150,19 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
       record: (result) => tell(begun.add(result)),
       recordSampled: (first, ids) => tell(begun.addSampled(first, ids)),
     };
-    const { base, tensors } = await (isFisher ? fisherAlphas : noiseAlphas)(work);
+    const gathering =
+      statistics &&
+      (await openGathering(
+        options.statistics!,
+        {
+          ...statistics,
+          ...{ identity, source: settings.source, tokens },
+          ...{ sequences: sequences.length, draws: isInputs ? 0 : draws, seed, ids },
+          ...(needsCopy && { sampler: COPY }),
+        },
+        planned.layout.state,
+      ));
+    const { base, tensors } = await (isFisher ? fisherAlphas(work, gathering) : noiseAlphas(work));
     await folder.unchanged?.();
     const { estimator: __, ...about } = noted;
     const loss = text === undefined ? 'kl' : 'perplexity';

@@ -11,6 +11,7 @@ import { embeddingBack, sampleLabels } from './head.ts';
 import { weightsAt } from './measured.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import { compareLogits, drawNoise, keepLogits, perturb } from './perturb.ts';
+import { addInputs } from './sums.ts';
 import type { Task, TaskOf } from './task.ts';
 
 const RUNS: { readonly [K in Task['kind']]: (measuring: Measuring, task: TaskOf<K>) => void } = {
@@ -20,7 +21,8 @@ const RUNS: { readonly [K in Task['kind']]: (measuring: Measuring, task: TaskOf<
   step: stepTokens,
   restore: (measuring, { block }) => copyTokens(measuring, savedAt(measuring, block), measuring.state.x),
   labels: sampleLabels,
-  back: (measuring, { block }) => blockBack(measuring, block),
+  back: blockBack,
+  inputs: (measuring, { block }) => addInputs(measuring, measuring.state.blocks[block]),
   embeddingBack,
   draw: drawNoise,
   perturb,

@@ -24,6 +24,7 @@ import type { Threads } from '../workers/threads.ts';
 import { weightsAt } from './measured.ts';
 import { type Measuring, measuringOf } from './measuring.ts';
 import { runTask } from './run.ts';
+import type { StatisticsKind } from './sums.ts';
 import { type Task, taskOf, wordsOfTask } from './task.ts';
 import type { WorkerMessage } from './worker.ts';
 import { planWorkspace, type Workspace } from './workspace.ts';
@@ -42,6 +43,8 @@ interface SessionOptions {
   readonly sampled?: number;
   /** Most bytes of linear memory; as many as there can be if left out. */
   readonly memoryLimit?: number;
+  /** Statistics that are gathered, of sequences that go through one block after the other. */
+  readonly statistics?: StatisticsKind | undefined;
 }
 
 /** A session's layout: from configuration and headers alone. */
@@ -87,30 +90,33 @@ export const pieceOf = {
  * @throws {RangeError} when there is not room enough
  */
 export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
-  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
+  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT, statistics } = options;
   const read = await readArchitecture(folder);
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
   const weights = await openWeights(await openCheckpoint(folder));
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
-  const plan = (how: typeof planWhole, together: number) => {
+  const plan = (how: typeof planWhole, together: number, statistics?: StatisticsKind) => {
     const rows = Math.max(1, together) * tokens;
-    const layout = how(architecture, weights, { rows, cacheWidth: 4, threads, integers: false, atOnce: tokens });
-    const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
+    const oneCache = statistics !== undefined && together === 0;
+    const options = { rows, cacheWidth: 4, threads, integers: false, atOnce: tokens, oneCache };
+    const layout = how(architecture, weights, options);
+    const wanted = { estimator, tokens, draws, together, statistics };
+    const { workspace, end } = planWorkspace(layout.state, wanted, layout.bytes);
     return { layout, vocabulary: architecture, workspace, weights, bytes: end };
   };
-  const whole = plan(planWhole, most);
+  const whole = plan(planWhole, most, statistics);
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
     if (!('linear' in load) || load.linear.type === 'dense') continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
-  // What samples does not depend on the limit that is asked for: the result would.
-  const needsCopy = sampled > 0 && whole.bytes > MEMORY_LIMIT;
+  // What samples does not depend on the limit that is asked for, or on statistics: the result would.
+  const needsCopy = sampled > 0 && (statistics ? plan(planWhole, most) : whole).bytes > MEMORY_LIMIT;
   if (whole.bytes <= memoryLimit) return { ...whole, takesTurns: false, needsCopy };
   if (estimator === 'noise') refuse('the noise estimator runs the whole model: it', memoryLimit, whole.bytes);
-  const turns = plan(planTurns, needsCopy ? 0 : most);
+  const turns = plan(planTurns, needsCopy ? 0 : most, statistics);
   if (turns.bytes > memoryLimit) refuse('largest matrix and workspace', memoryLimit, turns.bytes);
   return { ...turns, takesTurns: true, needsCopy };
 }

@@ -19,6 +19,7 @@ import '../memories.test.ts';
 import '../allocate.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
+import '../gram.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 

@@ -129,4 +129,15 @@ export interface DecoderExports {
     scale: number,
     scratch: number,
   ): void;
+
+  addGram(
+    x: number,
+    count: number,
+    stride: number,
+    weights: number,
+    from: number,
+    to: number,
+    s: number,
+    scratch: number,
+  ): void;
 }

@@ -76,6 +76,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   },
 
   weights: (block) => PLACES.map((place) => block[place]),
+  statistics: PLACES.map(() => ({ cut: false, outputs: true })),
   replace: (block, place, linear) => ({ ...block, [PLACES[place]]: linear }),
 
   forward(thread, state, block, pass) {

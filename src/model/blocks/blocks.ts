@@ -6,7 +6,7 @@ import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 import { type Attention, attention } from './attention.ts';
-import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import type { Back, BlockKind, BlockPlanner, WeightStatistics } from './block.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
 
 export type Block = Attention | FeedForward;
@@ -21,6 +21,8 @@ function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
 export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kindOf(spec).plan(spec, planner);
 
 export const weightsOf = (block: Block): readonly Linear[] => kindOf(block).weights(block);
+
+export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindOf(block).statistics;
 
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);

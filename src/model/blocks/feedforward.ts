@@ -50,6 +50,8 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   },
 
   weights: (block) => PLACES.map((place) => block[place]),
+  // Gradients of the hidden values would take a matrix of hidden², as inputs of `down` would.
+  statistics: PLACES.map((place) => ({ cut: place === 'down', outputs: place === 'down' })),
   replace: (block, place, linear) => ({ ...block, [PLACES[place]]: linear }),
 
   forward(thread, state, block, { count }) {
