@@ -16,8 +16,8 @@ export {
   type Statistics,
   type StatisticsAbout,
   type StatisticsWeight,
-} from './sensitivity/statistics.ts';
-export type { StatisticsKind } from './sensitivity/sums.ts';
+} from './statistics/file.ts';
+export type { StatisticsKind } from './statistics/matrices.ts';
 export type { TextStream } from './text/bytes.ts';
 export { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './text/chat.ts';
 export type { EmbedOptions } from './text/embed.ts';

@@ -6,12 +6,12 @@ import { readArchitecture } from '../model/families/family.ts';
 import type { ModelState } from '../model/memories.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
+import type { StatisticsKind } from '../statistics/matrices.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
 import { measuredOf } from './measured.ts';
 import { planSession, type Session, startSession, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
-import type { StatisticsKind } from './sums.ts';
 import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
 

@@ -22,10 +22,6 @@ import { GROUP_SIZES } from '../kernels/layout.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
 import type { ModelState } from '../model/memories.ts';
 import type { Sink, Source } from '../source/source.ts';
-import { measuredOf } from './measured.ts';
-import { type Measuring, meanOfTokens, savedAt } from './measuring.ts';
-import type { Steps } from './progress.ts';
-import { pieceOf } from './session.ts';
 import {
   CHUNK_BYTES,
   checkChecksum,
@@ -36,8 +32,12 @@ import {
   type StatisticsMatrix,
   type StatisticsWeight,
   type StoredStatistics,
-} from './statistics.ts';
-import { type StatisticsKind, type Sums, sumsOf, triangleOf } from './sums.ts';
+} from '../statistics/file.ts';
+import { type StatisticsKind, type Sums, sumsOf, triangleOf } from '../statistics/matrices.ts';
+import { measuredOf } from './measured.ts';
+import { type Measuring, meanOfTokens, savedAt } from './measuring.ts';
+import type { Steps } from './progress.ts';
+import { pieceOf } from './session.ts';
 import { placeSequence, takeSequence, type Work } from './work.ts';
 
 /** Bytes of what the sequences of a group keep outside of linear memory, unless other are asked for. */

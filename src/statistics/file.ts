@@ -17,7 +17,7 @@ import { COLS_LIMIT, GROUP_SIZES, ROWS_LIMIT } from '../kernels/layout.ts';
 import { fromFile, objectOf } from '../linearity/json.ts';
 import { givenSource } from '../source/given.ts';
 import type { Source } from '../source/source.ts';
-import { type StatisticsKind, type Sums, triangleOf } from './sums.ts';
+import { type StatisticsKind, type Sums, triangleOf } from './matrices.ts';
 
 const VERSION = '1';
 const VERSION_KEY = 'higgs.statistics';
