@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readArchitecture } from '../src/model/families/family.ts';
+import { readArchitecture } from '../src/families/family.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
 import { openTokenizer } from '../src/text/tokenizer.ts';

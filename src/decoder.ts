@@ -8,7 +8,8 @@ import { type Model, textModel } from './text/textmodel.ts';
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
-export { measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
+export type { KeptNews, Store } from './sensitivity/kept.ts';
+export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export {

@@ -15,7 +15,7 @@ export {
   readAlphas,
   writeAlphas,
 } from './linearity/alphas.ts';
-export type { BudgetOptions, OfferOptions, TensorOptions } from './linearity/options.ts';
+export type { AlphasOrMaker, BudgetOptions, OfferOptions, TensorOptions } from './linearity/options.ts';
 export { type BitPlan, type BitPlanTensor, readBitPlan, writeBitPlan } from './linearity/plan.ts';
 export {
   type Prediction,
@@ -26,7 +26,7 @@ export {
 } from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { LoadProgress } from './model/load.ts';
-export type { ModelOptions } from './model/model.ts';
+export type { ModelMemory, ModelOptions } from './model/model.ts';
 export type { CheckpointOptions, OpenCheckpoint, QuantizeReport, RunOptions, Verification } from './open.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
@@ -37,7 +37,8 @@ export type { Report, TensorReport } from './quantize/report.ts';
 export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/restore.ts';
 export type { Scheme } from './quantize/scheme.ts';
 export type { VerifyReport } from './quantize/verify.ts';
-export type { SensitivityCost } from './sensitivity/cost.ts';
+export type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
+export type { KeptNews, Store } from './sensitivity/kept.ts';
 export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
@@ -53,4 +54,4 @@ export type { SamplingOptions } from './text/sample.ts';
 export type { Model } from './text/textmodel.ts';
 export type { Tokenizer } from './text/tokenizer.ts';
 export type { Pool } from './workers/pool.ts';
-export type { Threads } from './workers/threads.ts';
+export type { Threads, ThreadsOrStart } from './workers/threads.ts';

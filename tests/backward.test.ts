@@ -10,6 +10,7 @@ import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { dtypeCodes } from '../src/kernels/layout.ts';
 import type { Attention } from '../src/model/blocks/attention.ts';
+import { weightsOf } from '../src/model/blocks/blocks.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Linear } from '../src/model/linear.ts';
 import * as twin from '../src/reference/backward.ts';
@@ -21,6 +22,8 @@ import { normals, sameBits } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
+const backTwins = { siluTimesBack: twin.siluTimesBack, geluTimesBack: twin.geluTimesBack } as const;
+const gates = ['siluTimesBack', 'geluTimesBack'] as const;
 const lengths = [1, 2, 3, 4, 5, 15, 16, 17, 24, 63, 64, 65, 100, 1023, 1024, 1025];
 
 function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly.Memory): void {
@@ -90,29 +93,30 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('siluTimesBack() equals its twin and writes exactly count elements', () => {
-    for (const count of lengths) {
+  test('siluTimesBack() and geluTimesBack() equal their twins and write exactly count elements', () => {
+    for (const [name, count] of lengths.flatMap((count) => gates.map((name) => [name, count] as const))) {
       memory.reset();
       const gate = normals(count + 8, count).map((value) => value * 20);
       const [up, d, dUp] = [normals(count + 8, 2), normals(count + 8, 3), normals(count + 8, 4)];
       const [a, b] = [place(d), place(dUp)];
-      kernels.siluTimesBack(place(gate), place(up), a, b, count);
-      const wanted = twin.siluTimesBack(gate.subarray(0, count), up.subarray(0, count), d.subarray(0, count));
+      kernels[name](place(gate), place(up), a, b, count);
+      const wanted = backTwins[name](gate.subarray(0, count), up.subarray(0, count), d.subarray(0, count));
       d.set(wanted[0]);
       dUp.set(wanted[1]);
-      sameBits(copy(Float32Array, a, count + 8), d, `siluTimesBack(${count})`);
-      sameBits(copy(Float32Array, b, count + 8), dUp, `siluTimesBack(${count})`);
+      sameBits(copy(Float32Array, a, count + 8), d, `${name}(${count})`);
+      sameBits(copy(Float32Array, b, count + 8), dUp, `${name}(${count})`);
     }
   });
 
-  test('attendBack() equals its twin for any head size, number of tokens and window', () => {
-    for (const [dim, tokens, heads, window] of [
-      [24, 5, 3, 0],
-      [16, 1, 1, 0],
-      [6, 33, 2, 0],
-      [64, 40, 2, 0],
-      [20, 40, 1, 7],
-      [24, 9, 2, 1],
+  test('attendBack() equals its twin for any head size, number of tokens, window and cap', () => {
+    for (const [dim, tokens, heads, window, cap] of [
+      [24, 5, 3, 0, 0],
+      [16, 1, 1, 0, 0],
+      [6, 33, 2, 0, 2],
+      [64, 40, 2, 0, 0],
+      [20, 40, 1, 7, 0],
+      [20, 40, 1, 7, 0.5],
+      [24, 9, 2, 1, 0],
     ] as const) {
       memory.reset();
       const [stride, kvStride] = [(heads + 1) * dim, 2 * dim]; // another head lies behind these
@@ -126,13 +130,13 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const [toQ, toK, toV] = [place(dq), place(dk), place(dv)];
       kernels.attendBack(
         ...([place(q), place(dy), toQ, tokens, heads, stride, dim, place(keys), place(values)] as const),
-        ...([toK, toV, kvStride, window, 0.2, alloc(2 * (tokens + 4) * 4)] as const),
+        ...([toK, toV, kvStride, window, 0.2, cap, alloc(3 * (tokens + 4) * 4)] as const),
       );
       const pick = (x: Float32Array) =>
         Float32Array.from({ length: tokens * heads * dim }, (_, i) => {
           return x[Math.floor(i / (heads * dim)) * stride + (i % (heads * dim))];
         });
-      const wanted = twin.attendBack({ q: pick(q), dy: pick(dy), heads, keys, values }, dim, 0.2, window);
+      const wanted = twin.attendBack({ q: pick(q), dy: pick(dy), heads, keys, values }, dim, 0.2, window, cap);
       for (let t = 0; t < tokens; t++) {
         dq.set(wanted.dq.subarray(t * heads * dim, (t + 1) * heads * dim), t * stride);
         dk.set(wanted.dk.subarray(t * dim, (t + 1) * dim), t * kvStride);
@@ -233,18 +237,20 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
   const { dGate, dUp, dQ, dK, dV } = fisher.regions;
   for (let index = state.blocks.length - 1; index >= 0; index -= 2) {
     const feedForward = state.blocks[index] as FeedForward;
-    const behindDown = gradient(fisher.dX, feedForward.down);
+    const [gate, up, down] = weightsOf(feedForward);
+    const behindDown = gradient(fisher.dX, down);
     run({ kind: 'back', block: index });
-    take(feedForward.down, 2, feedForward.gated, behindDown);
-    take(feedForward.gate, 0, state.normed, gradient(dGate, feedForward.gate));
-    take(feedForward.up, 1, state.normed, gradient(dUp, feedForward.up));
+    take(down, 2, feedForward.gated, behindDown);
+    take(gate, 0, state.normed, gradient(dGate, gate));
+    take(up, 1, state.normed, gradient(dUp, up));
     const attention = state.blocks[index - 1] as Attention;
-    const behindOutput = gradient(fisher.dX, attention.output);
+    const [q, k, v, output] = weightsOf(attention);
+    const behindOutput = gradient(fisher.dX, output);
     run({ kind: 'back', block: index - 1 });
-    take(attention.output, 3, attention.mixed, behindOutput);
-    take(attention.q, 0, state.normed, gradient(dQ, attention.q));
-    take(attention.k, 1, state.normed, gradient(dK, attention.k));
-    take(attention.v, 2, state.normed, gradient(dV, attention.v));
+    take(output, 3, attention.mixed, behindOutput);
+    take(q, 0, state.normed, gradient(dQ, q));
+    take(k, 1, state.normed, gradient(dK, k));
+    take(v, 2, state.normed, gradient(dV, v));
   }
   assert.is(gradients.length, measuredOf(state).length);
   return { labels, gradients };

@@ -2,14 +2,12 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Architecture, AttentionSpec, FeedForwardSpec } from '../src/families/architecture.ts';
+import { fieldsOf } from '../src/families/config.ts';
+import { architectureOf, readArchitecture } from '../src/families/family.ts';
+import { frequencies } from '../src/families/rope.ts';
 import { FormatError, load, UnsupportedError } from '../src/index.ts';
-import type { Architecture } from '../src/model/architecture.ts';
-import type { AttentionSpec } from '../src/model/blocks/attention.ts';
-import type { FeedForwardSpec } from '../src/model/blocks/feedforward.ts';
-import { fieldsOf } from '../src/model/config.ts';
-import { architectureOf, readArchitecture } from '../src/model/families/family.ts';
 import { loadModel } from '../src/model/model.ts';
-import { frequencies } from '../src/model/rope.ts';
 import {
   crc32,
   memoryFolder,
@@ -31,7 +29,7 @@ const attentionOf = ({ layers }: Architecture) => layers.map(([attention]) => at
 const windowsOf = (architecture: Architecture) => attentionOf(architecture).map(({ window }) => window);
 const biasesOf = (architecture: Architecture) => {
   const [attention, feedForward] = architecture.layers[1] as [AttentionSpec, FeedForwardSpec];
-  return { qkv: attention.k.bias, output: attention.output.bias, feedForward: feedForward.down.bias };
+  return { qkv: attention.inputs[1].bias, output: attention.output.bias, feedForward: feedForward.output.bias };
 };
 
 test('architectureOf() reads what a Llama-family configuration says', () => {
@@ -47,7 +45,7 @@ test('architectureOf() reads what a Llama-family configuration says', () => {
   assert.equal(windowsOf(parse({ use_sliding_window: false }, configs.qwen2)), [0, 0]);
   assert.equal(biasesOf(parse({}, configs.qwen2)), { qkv: true, output: false, feedForward: false });
   assert.equal(windowsOf(parse({}, configs.qwen3)), [0, 9]);
-  assert.is(attentionOf(parse({}, configs.qwen3))[1].qNorm, 'model.layers.1.self_attn.q_norm.weight');
+  assert.is(attentionOf(parse({}, configs.qwen3))[1].queryKeyNorms?.q.name, 'model.layers.1.self_attn.q_norm.weight');
 });
 
 test('architectureOf() takes what a file leaves out from the architecture', () => {
@@ -55,18 +53,25 @@ test('architectureOf() takes what a file leaves out from the architecture', () =
   const left = { head_dim: none, num_key_value_heads: none, rope_theta: none, rms_norm_eps: none };
   const config = parse({ ...left, hidden_size: 72 });
   const [{ headDim, kvHeads, rope }] = attentionOf(config);
-  assert.equal([headDim, kvHeads, rope.theta], [12, 6, 10000]);
+  assert.equal([headDim, kvHeads, rope?.theta], [12, 6, 10000]);
   assert.is(config.epsilon, 1e-6);
   assert.is(attentionOf(parse({ head_dim: none }, configs.qwen3))[0].headDim, 128);
 });
 
 test('architectureOf() names what is not handled', () => {
   const cases: [object, string, string][] = [
-    [{ architectures: ['GemmaForCausalLM'] }, 'architecture GemmaForCausalLM', 'architecture must be one of Llama'],
-    [{ architectures: undefined, model_type: 'phi3' }, 'model_type phi3', 'model_type must be one of llama, mistral'],
-    [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu: got "gelu"'],
-    [{ rope_scaling: { rope_type: 'yarn' } }, 'rope_type yarn', 'rope_type must be one of default, linear, llama3'],
-    [{ rope_scaling: { type: 'dynamic', factor: 2 } }, 'rope_type dynamic', 'rope_type must be one of'],
+    [
+      { architectures: ['BertModel'] },
+      'architecture BertModel',
+      'architecture must be of a family that runs, ernie4_5',
+    ],
+    [
+      { architectures: undefined, model_type: 'bert' },
+      'model_type bert',
+      'model_type must be of a family that runs, ernie4_5',
+    ],
+    [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu, gelu_pytorch_tanh: got "gelu"'],
+    [{ rope_scaling: { rope_type: 'axial' } }, 'rope_type axial', 'rope_type must be one of default, linear, dynamic'],
     [{ partial_rotary_factor: 0.5 }, 'partial_rotary_factor 0.5', 'partial_rotary_factor must be one of 1: got 0.5'],
     [{ quantization_config: { quant_method: 'gptq' } }, 'quant_method gptq', 'quant_method must be one of higgs-wasm'],
     [{ layer_types: ['full_attention', 'linear_attention'] }, 'layer_types linear_attention', 'layer_types must be'],
@@ -139,18 +144,18 @@ test('readArchitecture() prefers the ids of generation_config.json that end a te
 });
 
 test('frequencies() are powers of theta to 1e-14, and slowed as the scaling says', () => {
-  const rope = { theta: 500000, interleaved: false, scaling: { type: 'default' } } as const;
-  const plain = frequencies(rope, 128);
+  const rope = { theta: 500000, elements: 128, interleaved: false, factor: 1, scaling: { type: 'default' } } as const;
+  const plain = frequencies(rope, 4096);
   for (const [i, value] of plain.entries()) {
     assert.ok(Math.abs(value / 500000 ** (-i / 64) - 1) < 1e-14, `${i}: ${value}`);
   }
-  const half = frequencies({ ...rope, scaling: { type: 'linear', factor: 2 } }, 128);
+  const half = frequencies({ ...rope, scaling: { type: 'linear', factor: 2 } }, 4096);
   assert.equal(
     [...half],
     [...plain].map((value) => value / 2),
   );
   const scaling = { type: 'llama3', factor: 8, lowTurns: 1, highTurns: 4, original: 8192 } as const;
-  const slowed = frequencies({ ...rope, scaling }, 128);
+  const slowed = frequencies({ ...rope, scaling }, 4096);
   for (const [i, value] of plain.entries()) {
     const turns = (8192 * value) / (2 * Math.PI);
     if (turns > 4) assert.is(slowed[i], value);

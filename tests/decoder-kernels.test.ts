@@ -14,7 +14,7 @@ import * as twin from '../src/reference/decoder.ts';
 import * as matrix from '../src/reference/encode.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
-import { angles, exp } from '../src/reference/math.ts';
+import { angles, exp, tanh } from '../src/reference/math.ts';
 import { normals, sameBits } from './bits.ts';
 
 // Lengths that bracket a vector, four of them, and a block of keys.
@@ -125,7 +125,47 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('siluTimes() and add() equal their twins and write exactly count elements', () => {
+  test('softCap() equals its twin, and cap · tanh(x / cap) within 4 units in the last place', () => {
+    const x = Float32Array.from({ length: 40001 }, (_, i) => (i - 20000) / 500);
+    x.set([0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-30, 0.5, -0.5], 0);
+    for (const cap of [1, 30]) {
+      memory.reset();
+      const at = place(x);
+      kernels.softCap(at, cap, x.length);
+      const found = copy(Float32Array, at, x.length);
+      sameBits(found, twin.softCap(x, cap));
+      for (const [i, value] of x.entries()) {
+        const wanted = cap * Math.tanh(value / cap);
+        assert.ok(
+          Math.abs(found[i] - wanted) <= Math.abs(wanted) * 2 ** -21 + 1e-38,
+          `${value}: ${found[i]}, not ${wanted}`,
+        );
+      }
+    }
+    assert.ok(Number.isNaN(tanh(Number.NaN)));
+  });
+
+  test('softCap() and scale() write exactly count elements', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const x = normals(count + 8, count);
+      const [a, b] = [place(x), place(x)];
+      kernels.softCap(a, 2, count);
+      kernels.scale(b, 0.3, count);
+      const factor = Math.fround(0.3);
+      const capped = twin.softCap(x, 2);
+      sameBits(
+        copy(Float32Array, a, count + 8),
+        x.map((value, i) => (i < count ? capped[i] : value)),
+      );
+      sameBits(
+        copy(Float32Array, b, count + 8),
+        x.map((value, i) => (i < count ? value * factor : value)),
+      );
+    }
+  });
+
+  test('siluTimes(), geluTimes() and add() equal their twins and write exactly count elements', () => {
     for (const count of lengths) {
       memory.reset();
       const gate = normals(count + 8, count).map((value) => value * 20);
@@ -136,6 +176,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const wanted = gate.slice();
       wanted.set(twin.siluTimes(gate.subarray(0, count), up), 0);
       sameBits(copy(Float32Array, g, count + 8), wanted, `siluTimes(${count})`);
+      const h = place(gate);
+      kernels.geluTimes(h, u, count);
+      wanted.set(twin.geluTimes(gate.subarray(0, count), up), 0);
+      sameBits(copy(Float32Array, h, count + 8), wanted, `geluTimes(${count})`);
       const x = place(gate);
       kernels.add(x, u, count);
       sameBits(
@@ -200,16 +244,17 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('attend() equals its twin for any head size, tile, window and width of the cache', () => {
-    for (const [dim, tokens, heads, first, window, tile] of [
-      [24, 5, 3, 0, 0, 4],
-      [24, 5, 3, 70, 0, 64],
-      [16, 1, 1, 0, 0, 1],
-      [6, 1, 2, 100, 0, 1],
-      [64, 40, 2, 30, 0, 7],
-      [24, 40, 3, 30, 33, 16],
-      [20, 3, 1, 99, 1, 2],
-      [24, 64, 2, 0, 40, 64],
+  test('attend() equals its twin for any head size, tile, window, cap and width of the cache', () => {
+    for (const [dim, tokens, heads, first, window, tile, cap] of [
+      [24, 5, 3, 0, 0, 4, 0],
+      [24, 5, 3, 70, 0, 64, 0.5],
+      [16, 1, 1, 0, 0, 1, 0],
+      [6, 1, 2, 100, 0, 1, 0],
+      [64, 40, 2, 30, 0, 7, 2],
+      [24, 40, 3, 30, 33, 16, 0],
+      [24, 40, 3, 30, 33, 16, 1],
+      [20, 3, 1, 99, 1, 2, 0],
+      [24, 64, 2, 0, 40, 64, 0],
     ] as const) {
       for (const narrow of [false, true]) {
         memory.reset();
@@ -226,14 +271,14 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         memory.floats(y, q.length).fill(7);
         const scratch = alloc((tile * span + 32 * dim) * 4);
         const width = narrow ? 1 : 0;
-        kernels.attend(at, y, tokens, heads, stride, dim, k, v, width, first, window, 0.2, tile, span, scratch);
+        kernels.attend(at, y, tokens, heads, stride, dim, k, v, width, first, window, 0.2, cap, tile, span, scratch);
         const wanted = new Float32Array(q.length).fill(7);
         for (let j = 0; j < tokens; j++) {
           for (let head = 0; head < heads; head++) {
             const start = j * stride + head * dim;
             const seen = (first + j + 1) * dim;
             const query = q.subarray(start, start + dim);
-            wanted.set(twin.attend(query, keys.subarray(0, seen), values.subarray(0, seen), 0.2, window), start);
+            wanted.set(twin.attend(query, keys.subarray(0, seen), values.subarray(0, seen), 0.2, window, cap), start);
           }
         }
         sameBits(copy(Float32Array, y, q.length), wanted, `attend, head of ${dim}, ${tokens} tokens, tile ${tile}`);

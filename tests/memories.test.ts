@@ -3,8 +3,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import { readArchitecture } from '../src/families/family.ts';
 import { load } from '../src/index.ts';
-import { readArchitecture } from '../src/model/families/family.ts';
 import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';

@@ -66,7 +66,7 @@ test('npm pack holds what users need and nothing else', () => {
     ].sort(),
   );
   assert.ok(packed.size < 970e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 2.5e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 2.55e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -77,11 +77,13 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
-  // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals.
-  assert.ok(gzip(core) <= 62_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
+  // whose sensitivities are still to be measured.
+  assert.ok(gzip(core) <= 63_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
-  assert.ok(gzip(decoder) <= 121_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 3 kB are sensitivities that
+  // are kept, and the reader of their files.
+  assert.ok(gzip(decoder) <= 124_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

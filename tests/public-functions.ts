@@ -27,19 +27,21 @@ export interface PublicFunction {
 const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const layout = ['maxShardBytes', 'fileName'];
 const scheme = ['groupSize', 'seed', 'signs'];
+const budget = ['grids', 'scales', 'minBits', 'maxBits', 'keep', 'bpw', 'size', 'sensitivity'];
 const planning = [
   ...[...scheme, ...layout, 'grids', 'scales', 'minBits', 'maxBits', 'embeddings', 'include', 'exclude', 'keep'],
   ...['bpw', 'size'],
 ];
 const running = [
   ...[...scheme, ...layout, 'grid', 'scaleSearch', 'embeddings', 'include', 'exclude', 'plan', 'pool'],
-  ...['onProgress', 'signal', 'resume'],
+  ...['onProgress', 'signal', 'resume', 'alphas', ...budget],
 ];
 const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 'seed'];
 const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onToken'];
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
-const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal'];
+const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
+const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit'];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */
 export const MODULES: Readonly<Record<string, object>> = {
@@ -95,6 +97,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     weights: { bytes: new Uint8Array(64), dtype: 'F32' },
     options: {},
   });
+  const store = () => ({ name: 'x', read: async () => undefined, write: async () => {}, remove: async () => {} });
   const handle = () => ({ name: 'x', values: async function* () {}, getFileHandle: fetched, removeEntry: fetched });
   type Closing = { close(): Promise<void> };
   const closing = async (opened: Promise<Closing>) => (await opened).close();
@@ -233,7 +236,13 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     ['checkpoint.plan', 'options', () => [{}], checkpoint.plan, { options: running }],
     ['checkpoint.quantize', 'output options', () => [memoryOutput(), {}], checkpoint.quantize, { options: running }],
     ['checkpoint.planTensors', 'options', () => [{}], checkpoint.planTensors, { options: planning }],
-    ['checkpoint.planBits', 'alphas options', () => [alphas, { bpw: 4 }], checkpoint.planBits, { options: planning }],
+    [
+      'checkpoint.planBits',
+      'alphas options',
+      () => [alphas, { bpw: 4 }],
+      checkpoint.planBits,
+      { options: [...planning, 'sensitivity'] },
+    ],
     [
       'checkpoint.dequantize',
       'output options',
@@ -255,12 +264,33 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [object]) => closing(checkpoint.run(...args)),
       { options: loading },
     ],
+    ['checkpoint.runMemory', 'options', () => [{}], checkpoint.runMemory, { options: loading }],
     [
       'checkpoint.sensitivity',
       'options',
       () => [{ sequences: 1, tokens: 4 }],
       checkpoint.sensitivity,
-      { options: [...measuring, 'name', 'onLoad', 'onProgress', 'signal', 'partial', 'onPartial'] },
+      {
+        options: [
+          ...measuring,
+          'name',
+          'onLoad',
+          'onProgress',
+          'signal',
+          'partial',
+          'onPartial',
+          'memoryLimit',
+          'copy',
+          ...keeping,
+        ],
+      },
+    ],
+    [
+      'checkpoint.keptSensitivity',
+      'options',
+      () => [{ store: store() }],
+      checkpoint.keptSensitivity,
+      { options: [...measuring, ...keeping] },
     ],
     [
       'checkpoint.sensitivityCost',
@@ -281,7 +311,19 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'input options',
       () => [folder, { sequences: 1, tokens: 4 }],
       higgs.measureSensitivity,
-      { options: [...measuring, 'name', 'onLoad', 'onProgress', 'signal', 'partial', 'onPartial'] },
+      {
+        options: [
+          ...measuring,
+          'name',
+          'onLoad',
+          'onProgress',
+          'signal',
+          'partial',
+          'onPartial',
+          'memoryLimit',
+          'copy',
+        ],
+      },
     ],
     [
       'higgs.estimateSensitivity',
@@ -297,12 +339,20 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [core.Folder]) => closing(decoder.loadModel(...args)),
       { options: loading },
     ],
+    ['estimateMemory', 'input options', () => [folder, {}], decoder.estimateMemory, { options: loading }],
     [
       'measureSensitivity',
       'input options',
       () => [folder, { sequences: 1, tokens: 4 }],
       decoder.measureSensitivity,
       { options: [...measuring, 'partial'] },
+    ],
+    [
+      'keptSensitivity',
+      'input options',
+      () => [folder, { store: store() }],
+      decoder.keptSensitivity,
+      { options: [...measuring, ...keeping] },
     ],
     [
       'estimateSensitivity',

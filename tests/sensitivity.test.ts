@@ -4,10 +4,10 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { fieldsOf } from '../src/families/config.ts';
+import { architectureOf } from '../src/families/family.ts';
 import { load } from '../src/index.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../src/linearity/alphas.ts';
-import { fieldsOf } from '../src/model/config.ts';
-import { architectureOf } from '../src/model/families/family.ts';
 import { fillNormals, uniformStream } from '../src/numerics/stream.ts';
 import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { fitLevels } from '../src/sensitivity/fit.ts';

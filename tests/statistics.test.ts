@@ -254,8 +254,10 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
       const block = state.blocks[index];
       const before = floats.slice(dX / 4, dX / 4 + draws * tokens * config.hidden_size);
       run({ kind: 'back', block: index });
-      const { dGate, dUp, dQ, dK, dV } = workspace.fisher!.regions;
-      const outputs = block.kind === 'attention' ? [dQ, dK, dV, 0] : [dGate, dUp, 0];
+      const { dGate, dUp, dQ, dK, dV, dFused, dBranch } = workspace.fisher!.regions;
+      const isPlain = block.branch.postNorm === 0 && block.branch.multiplier === 1;
+      const inputs = block.inputs.length === 1 ? [dFused] : block.kind === 'attention' ? [dQ, dK, dV] : [dGate, dUp];
+      const outputs = [...inputs, isPlain ? 0 : dBranch];
       for (const [place, { name, rows, cols, input }] of weightsOf(block).entries()) {
         const found = all.get(name)!;
         for (let t = 0; t < tokens; t++) found.x.push(read(input, cols, t));
@@ -370,7 +372,7 @@ test('readStatistics() names what is wrong with a file', async () => {
   const weights = JSON.parse(metadata['higgs.weights']);
   // The file with something changed, and checksums that hold.
   const changed = (own: Record<string, string | undefined>, change?: (tensors: Map<string, Tensor>) => void) => {
-    const all = new Map<string, Tensor>(tensors);
+    const all = new Map([...tensors].map(([name, own]): [string, Tensor] => [name, { ...own, bytes: own.bytes.slice() }]));
     change?.(all);
     const text = Object.entries({ ...metadata, ...own }).filter((entry): entry is [string, string] => !!entry[1]);
     const without = safetensors(Object.fromEntries(all), Object.fromEntries(text));

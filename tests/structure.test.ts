@@ -26,8 +26,9 @@ const allowed: Record<string, readonly string[]> = {
   quantize: ['grids', 'kernels', 'checkpoint', 'source', 'workers'],
   linearity: ['grids', 'quantize', 'checkpoint'],
   text: ['source'],
-  model: ['grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
-  sensitivity: ['text', 'model', 'kernels', 'linearity', 'checkpoint', 'source', 'workers'],
+  families: ['checkpoint', 'source'],
+  model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
+  sensitivity: ['text', 'families', 'model', 'kernels', 'linearity', 'quantize', 'checkpoint', 'source', 'workers'],
   'decoder.ts': ['text', 'model', 'sensitivity', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [
@@ -64,7 +65,7 @@ const allowed: Record<string, readonly string[]> = {
   disk: ['terminal', 'quantize', 'checkpoint', 'source'],
   cli: [
     ...['higgs.ts', 'open.ts', 'terminal', 'disk', 'text', 'model', 'sensitivity', 'linearity', 'grids', 'kernels'],
-    ...['quantize', 'checkpoint', 'source', 'workers'],
+    ...['families', 'quantize', 'checkpoint', 'source', 'workers'],
   ],
 };
 const drawn = { ...allowed }; // as ARCHITECTURE.md has them

@@ -1,9 +1,10 @@
 // Causal attention of the query heads that share one head of keys and values:
-//   s_t = (q · k_t) · scale,  p = softmax(s),  y = Σ_t p_t v_t in ascending t
+//   s_t = (q · k_t) · scale, or the soft cap of that,  p = softmax(s),  y = Σ_t p_t v_t in ascending t
 // A row is one query head of one token. Rows are worked on in tiles, keys and values in blocks of 32, which are widened to f32 once
 // for all rows of a tile; neither changes a bit.
 
 import { f16ToF32 } from '../float';
+import { softCap } from './gate';
 import { softmax } from './softmax';
 import { inner } from './sums';
 
@@ -53,12 +54,12 @@ export function accumulate(p: usize, v: usize, count: usize, dim: usize, y: usiz
 /**
  * Attends with `heads` query heads of `tokens` tokens, the first at position `first`. `q` and `y` are the first of these heads
  * of the first token; a token is `stride` f32 further, a head `dim`. `keys` and `values` are (positions, dim), f16 if `narrow`, else
- * f32. A token sees `window` positions, itself among them; 0 for all. `scratch` holds `tile` rows of `span` scores, `span` at least
+ * f32. A token sees `window` positions, itself among them; 0 for all. `cap` is that of scores, 0 for none. `scratch` holds `tile` rows of `span` scores, `span` at least
  * `first + tokens + 4`, as softmax runs over, and 32 · dim f32.
  */
 export function attend(
   q: usize, y: usize, tokens: usize, heads: usize, stride: usize, dim: usize, keys: usize, values: usize, narrow: i32,
-  first: usize, window: usize, scale: f32, tile: usize, span: usize, scratch: usize,
+  first: usize, window: usize, scale: f32, cap: f32, tile: usize, span: usize, scratch: usize,
 ): void {
   const widened = scratch + ((tile * span) << 2);
   const rows = tokens * heads;
@@ -82,7 +83,9 @@ export function attend(
     for (let r = r0; r < r1; r++) {
       const position = first + r / heads;
       const start = lowest(position, window);
-      softmax(scratch + (((r - r0) * span + start - low) << 2), position + 1 - start);
+      const scores = scratch + (((r - r0) * span + start - low) << 2);
+      if (cap > 0) softCap(scores, cap, position + 1 - start);
+      softmax(scores, position + 1 - start);
       memory.fill(y + (((r / heads) * stride + (r % heads) * dim) << 2), 0, dim << 2);
     }
     for (let t0 = low; t0 < high; t0 += BLOCK) {

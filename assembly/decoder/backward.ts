@@ -2,10 +2,12 @@
 // the value that it belongs to, with a d before it.
 //   y = (x · r) ∘ w:      dx = r · g - x · (r³ · Σ g x / cols),  g = w ∘ dy,  r = 1 / √(Σ x² / cols + ε)
 //   h = silu(g) ∘ u:      du = dh · g s,  dg = (dh · u) · s (1 + g (1 - s)),  s = 1 / (1 + e^-g)
-//   p = softmax(s), y = Σ p_t v_t:    dv_t += p_t dy,  dp_t = dy · v_t,  ds_t = p_t (dp_t - Σ p dp)
+//   h = gelu(g) ∘ u:      du = dh · g s,  dg = (dh · u) · s (1 + g z' (1 - s)),  s = 1 / (1 + e^-z),  z' = c₁ + 3 c₃ g²  (gate.ts)
+//   p = softmax(s), y = Σ p_t v_t:    dv_t += p_t dy,  dp_t = dy · v_t,  ds_t = p_t (dp_t - Σ p dp), times 1 - (s / c)² behind a cap
 
 import { widen, weightBytes } from '../float';
 import { accumulate, lowest } from './attention';
+import { GELU_1, GELU_3, softCap, storeUpTo4 } from './gate';
 import { exp4 } from './math';
 import { softmax } from './softmax';
 import { inner } from './sums';
@@ -136,23 +138,26 @@ export function siluTimesBack(gate: usize, up: usize, d: usize, dUp: usize, coun
     const slope = f32x4.mul(s, f32x4.add(one, f32x4.mul(g, f32x4.sub(one, s))));
     const a = f32x4.mul(f32x4.mul(dh, v128.load(up)), slope);
     const b = f32x4.mul(dh, f32x4.mul(g, s));
-    if (count >= 4) {
-      v128.store(d, a);
-      v128.store(dUp, b);
-      count -= 4;
-      continue;
-    }
-    v128.store32_lane(d, a, 0);
-    v128.store32_lane(dUp, b, 0);
-    if (count > 1) {
-      v128.store32_lane(d, a, 1, 4);
-      v128.store32_lane(dUp, b, 1, 4);
-    }
-    if (count > 2) {
-      v128.store32_lane(d, a, 2, 8);
-      v128.store32_lane(dUp, b, 2, 8);
-    }
-    count = 0;
+    storeUpTo4(d, a, count);
+    storeUpTo4(dUp, b, count);
+    count -= min<usize>(count, 4);
+  }
+}
+
+/** As siluTimesBack, of gelu(gate) ∘ up. */
+export function geluTimesBack(gate: usize, up: usize, d: usize, dUp: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  for (; count > 0; gate += 16, up += 16, d += 16, dUp += 16) {
+    const g = v128.load(gate);
+    const dh = v128.load(d);
+    const cubic = f32x4.mul(f32x4.splat(GELU_3), f32x4.mul(g, g));
+    const z = f32x4.mul(g, f32x4.add(f32x4.splat(GELU_1), cubic));
+    const steep = f32x4.add(f32x4.splat(GELU_1), f32x4.mul(f32x4.splat(3), cubic));
+    const s = f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(z))));
+    const slope = f32x4.mul(s, f32x4.add(one, f32x4.mul(f32x4.mul(g, steep), f32x4.sub(one, s))));
+    storeUpTo4(d, f32x4.mul(f32x4.mul(dh, v128.load(up)), slope), count);
+    storeUpTo4(dUp, f32x4.mul(dh, f32x4.mul(g, s)), count);
+    count -= min<usize>(count, 4);
   }
 }
 
@@ -172,14 +177,15 @@ function addScaled(a: f32, x: usize, count: usize, y: usize): void {
 /**
  * Gradients of `attend` from position 0 on. `q`, `dy` and `dq` are the first of `heads` heads of the first token, the next token is `stride`
  * f32 further; `keys` and `values` are (tokens, dim) f32; rows of `dk` and `dv` are `kvStride` f32 apart. A token sees `window`
- * positions; 0 for all. `scratch` holds 2 · (tokens + 4) f32.
+ * positions; 0 for all. `cap` is that of scores, 0 for none. `scratch` holds 3 · (tokens + 4) f32.
  */
 export function attendBack(
   q: usize, dy: usize, dq: usize, tokens: usize, heads: usize, stride: usize, dim: usize, keys: usize, values: usize, dk: usize,
-  dv: usize, kvStride: usize, window: usize, scale: f32, scratch: usize,
+  dv: usize, kvStride: usize, window: usize, scale: f32, cap: f32, scratch: usize,
 ): void {
   const p = scratch;
   const ds = scratch + ((tokens + 4) << 2);
+  const capped = ds + ((tokens + 4) << 2);
   for (let t: usize = 0; t < tokens; t++) {
     memory.fill(dk + ((t * kvStride) << 2), 0, dim << 2);
     memory.fill(dv + ((t * kvStride) << 2), 0, dim << 2);
@@ -194,12 +200,20 @@ export function attendBack(
       for (let i: usize = 0; i < count; i++) {
         store<f32>(p + (i << 2), inner(q + at, k + ((i * dim) << 2), dim) * scale);
       }
+      if (cap > 0) {
+        softCap(p, cap, count);
+        memory.copy(capped, p, count << 2);
+      }
       softmax(p, count);
       for (let i: usize = 0; i < count; i++) store<f32>(ds + (i << 2), inner(dy + at, v + ((i * dim) << 2), dim));
       const mean = inner(p, ds, count);
       for (let i: usize = 0; i < count; i++) {
         const weight = load<f32>(p + (i << 2));
-        const slope = weight * (load<f32>(ds + (i << 2)) - mean) * scale;
+        let slope = weight * (load<f32>(ds + (i << 2)) - mean) * scale;
+        if (cap > 0) {
+          const part = load<f32>(capped + (i << 2)) / cap;
+          slope *= <f32>1 - part * part;
+        }
         store<f32>(ds + (i << 2), slope);
         addScaled(slope, q + at, dim, dk + (((low + i) * kvStride) << 2));
         addScaled(weight, dy + at, dim, dv + (((low + i) * kvStride) << 2));

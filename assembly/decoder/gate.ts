@@ -1,7 +1,24 @@
-// Element by element: the gate of the feed-forward layer, and sums of two vectors.
+// Element by element: the gates of the feed-forward layer, multiples and sums of vectors, soft caps.
 //   silu(g) = g / (1 + e^-g)
+//   gelu(g) = ½ g (1 + tanh √(2/π) (g + 0.044715 g³)) = g / (1 + e^-z),  z = g (c₁ + c₃ g²),  c₁ = 2 √(2/π),  c₃ = 0.044715 c₁
+//   cap(x) = c tanh(x / c)
 
-import { exp4 } from './math';
+import { exp4, tanh4 } from './math';
+
+export const GELU_1: f32 = 1.5957691216057308;
+export const GELU_3: f32 = 0.07135481282659707;
+
+// @ts-ignore: decorator
+@inline
+export function storeUpTo4(to: usize, v: v128, count: usize): void {
+  if (count >= 4) {
+    v128.store(to, v);
+    return;
+  }
+  v128.store32_lane(to, v, 0);
+  if (count > 1) v128.store32_lane(to, v, 1, 4);
+  if (count > 2) v128.store32_lane(to, v, 2, 8);
+}
 
 /** `gate` = silu(gate) · up, `count` f32; both are read up to the next multiple of four. */
 export function siluTimes(gate: usize, up: usize, count: usize): void {
@@ -10,15 +27,20 @@ export function siluTimes(gate: usize, up: usize, count: usize): void {
     const g = v128.load(gate);
     const silu = f32x4.div(g, f32x4.add(one, exp4(f32x4.neg(g))));
     const y = f32x4.mul(silu, v128.load(up));
-    if (count >= 4) {
-      v128.store(gate, y);
-      count -= 4;
-    } else {
-      v128.store32_lane(gate, y, 0);
-      if (count > 1) v128.store32_lane(gate, y, 1, 4);
-      if (count > 2) v128.store32_lane(gate, y, 2, 8);
-      count = 0;
-    }
+    storeUpTo4(gate, y, count);
+    count -= min<usize>(count, 4);
+  }
+}
+
+/** `gate` = gelu(gate) · up, `count` f32; both are read up to the next multiple of four. */
+export function geluTimes(gate: usize, up: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  for (; count > 0; gate += 16, up += 16) {
+    const g = v128.load(gate);
+    const slope = f32x4.add(f32x4.splat(GELU_1), f32x4.mul(f32x4.splat(GELU_3), f32x4.mul(g, g)));
+    const gelu = f32x4.div(g, f32x4.add(one, exp4(f32x4.neg(f32x4.mul(g, slope)))));
+    storeUpTo4(gate, f32x4.mul(gelu, v128.load(up)), count);
+    count -= min<usize>(count, 4);
   }
 }
 
@@ -26,4 +48,20 @@ export function siluTimes(gate: usize, up: usize, count: usize): void {
 export function add(x: usize, y: usize, count: usize): void {
   for (; count >= 4; count -= 4, x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
   for (; count > 0; count--, x += 4, y += 4) store<f32>(x, load<f32>(x) + load<f32>(y));
+}
+
+/** `x` · `factor`, `count` f32, in place. */
+export function scale(x: usize, factor: f32, count: usize): void {
+  const factors = f32x4.splat(factor);
+  for (; count >= 4; count -= 4, x += 16) v128.store(x, f32x4.mul(v128.load(x), factors));
+  for (; count > 0; count--, x += 4) store<f32>(x, load<f32>(x) * factor);
+}
+
+/** cap · tanh(x / cap), `count` f32, in place; they are read up to the next multiple of four. */
+export function softCap(x: usize, cap: f32, count: usize): void {
+  const caps = f32x4.splat(cap);
+  for (; count > 0; x += 16) {
+    storeUpTo4(x, f32x4.mul(caps, tanh4(f32x4.div(v128.load(x), caps))), count);
+    count -= min<usize>(count, 4);
+  }
 }

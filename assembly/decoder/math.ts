@@ -1,5 +1,6 @@
-// exp for softmax and silu in f32, cos and sin for rope in f64: Taylor's polynomials after a reduction of the range.
+// exp for softmax and gates and tanh for caps in f32, cos and sin for rope in f64: Taylor's polynomials after a reduction of the range.
 //   e^x = 2^n · e^r,  n = round(x / ln 2), |r| ≤ ½ ln 2;     cos and sin of a = k · π/2 + r, |r| ≤ π/4
+//   tanh x = ±(1 - e) / (1 + e),  e = e^(-2 |x|), from ½ on; its series below
 
 const LOG2E: f32 = 1.4426950408889634;
 // ln 2 in two parts; the first has 16 bits, so n times it is exact.
@@ -35,6 +36,27 @@ export function exponential(x: usize, y: usize, count: usize): void {
   if (count > 0) v128.store32_lane(y, last, 0);
   if (count > 1) v128.store32_lane(y, last, 1, 4);
   if (count > 2) v128.store32_lane(y, last, 2, 8);
+}
+
+/** tanh of four f32, within 4 units in the last place; NaN of NaN. */
+// @ts-ignore: decorator
+@inline
+export function tanh4(x: v128): v128 {
+  const one = f32x4.splat(1);
+  const size = f32x4.abs(x);
+  const e = exp4(f32x4.mul(size, f32x4.splat(-2)));
+  const far = f32x4.div(f32x4.sub(one, e), f32x4.add(one, e));
+  const signed = v128.or(far, v128.and(x, f32x4.splat(-0.0)));
+  const s = f32x4.mul(x, x);
+  let p = f32x4.splat(<f32>(-929569.0 / 638512875));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(<f32>(21844.0 / 6081075)));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(<f32>(-1382.0 / 155925)));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(<f32>(62.0 / 2835)));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(<f32>(-17.0 / 315)));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(<f32>(2.0 / 15)));
+  p = f32x4.add(f32x4.mul(p, s), f32x4.splat(<f32>(-1.0 / 3)));
+  const near = f32x4.add(x, f32x4.mul(x, f32x4.mul(s, p)));
+  return v128.bitselect(near, signed, f32x4.lt(size, f32x4.splat(0.5)));
 }
 
 const TWO_OVER_PI: f64 = 0.6366197723675814;

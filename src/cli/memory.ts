@@ -6,8 +6,9 @@ import { bytesText } from '../terminal/figures.ts';
 
 /** Contexts that are offered instead of a longer one. */
 const CONTEXTS = [65536, 32768, 16384, 8192, 4096, 2048, 1024, 512];
-/** Bits per weight that are offered. */
+/** Bits per weight that are offered, and what scales add at most. */
 const BITS = [4, 3, 2];
+const SCALE_BITS = 0.06;
 
 /** Bytes that this process can have: what is free where the system tells it, else what the machine has. */
 export function freeMemory(): number {
@@ -20,44 +21,32 @@ export function freeMemory(): number {
   return Math.min(availableMemory?.() ?? freemem(), limit, totalmem());
 }
 
-/** What is asked for of a model, to say what could be asked for instead. */
-export interface Asked {
-  /** Weights of the model, all tensors together. */
-  parameters: number;
-  cache: 'f16' | 'f32';
-  /** Whether its weights are quantized. */
-  isQuantized: boolean;
-}
-
-/** @throws {RangeError} when a model needs more than is free */
-export function checkFits(need: ModelMemory, asked: Asked, free: number): void {
+/**
+ * @param dtype of the cache, as asked for
+ * @param free bytes
+ * @throws {RangeError} when a model needs more than is free: says what would fit
+ */
+export function checkFits(need: ModelMemory, dtype: 'f16' | 'f32', free: number): void {
   if (need.bytes <= free) return;
   const { bytes, weights, cache, activations, context } = need;
   const sizes = `weights ${bytesText(weights)}, cache ${bytesText(cache)}, activations ${bytesText(activations)}`;
-  const fits = offers(need, asked, free);
-  const advice = fits.length > 0 ? `; what fits: ${fits.join(', ')}` : '';
+  const fits = offers(need, dtype, free);
+  const advice = fits.length > 0 ? `; what fits: ${fits.join(' or ')}` : '';
   throw new RangeError(
-    `model needs ${bytesText(bytes)} of memory (${sizes}) at a context of ${context}, and ${bytesText(free)} are free${advice}`,
+    `model needs ${bytesText(bytes)} of memory at a context of ${context}: ${sizes}; ${bytesText(free)} are free${advice}`,
   );
 }
 
-function offers({ bytes, weights, cache, context, cacheTokens }: ModelMemory, asked: Asked, free: number): string[] {
+function offers(need: ModelMemory, dtype: 'f16' | 'f32', free: number): string[] {
+  const { bytes, weights, cache, context, cacheTokens, parameters } = need;
   const found: string[] = [];
   const other = bytes - cache;
-  if (asked.cache === 'f32' && other + cache / 2 <= free) found.push('--cache f16');
+  if (dtype === 'f32' && other + cache / 2 <= free) found.push('--cache f16');
   const shorter = CONTEXTS.find((tokens) => tokens < context && other + (cache / cacheTokens) * tokens <= free);
   if (shorter !== undefined) found.push(`--context ${shorter}`);
   if (found.length > 0) return found;
-  const bits = BITS.find(
-    (bits) => sizeOf(asked.parameters, bits) < weights && bytes - weights + sizeOf(asked.parameters, bits) <= free,
-  );
-  if (bits !== undefined) {
-    const size = bytesText(sizeOf(asked.parameters, bits));
-    const from = asked.isQuantized ? 'the original quantized' : 'the model quantized';
-    found.push(`${from} with --bits ${bits} and --embeddings p1n16, ${size} of weights`);
-  }
-  return found;
+  const sizeOf = (bits: number) => (parameters * (bits + SCALE_BITS)) / 8;
+  const bits = BITS.find((bits) => sizeOf(bits) < weights && bytes - weights + sizeOf(bits) <= free);
+  if (bits === undefined) return [];
+  return [`the original quantized with --bits ${bits} --embeddings t${bits}, ${bytesText(sizeOf(bits))} of weights`];
 }
-
-// Scales take a part of a percent.
-const sizeOf = (parameters: number, bits: number): number => (parameters * (bits + 0.06)) / 8;

@@ -7,6 +7,7 @@ import { decimal, integer } from '../terminal/usage.ts';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
+import { checkFits, freeMemory } from './memory.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 
 /** Options of every verb that runs a model. */
@@ -108,10 +109,11 @@ export async function withModels<T>(
       const input = typeof each === 'string' ? await openModel(each) : each;
       const progress = progressDisplay('load');
       try {
-        const model = await higgs.loadModel(input.folder, {
-          ...(context !== undefined && { context }),
-          activations,
-          cache,
+        const source = await higgs.open(input.folder);
+        const options = { ...(context !== undefined && { context }), activations, cache };
+        checkFits(await source.runMemory(options), cache, freeMemory());
+        const model = await source.run({
+          ...options,
           threads: await startThreads(threads),
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>

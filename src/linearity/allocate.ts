@@ -72,7 +72,7 @@ interface Planned {
 }
 
 /** Tensors with their choices, and what they come to. */
-interface Ready {
+export interface Ready {
   readonly planned: readonly Planned[];
   readonly problem: Problem;
   readonly weights: number;
@@ -117,15 +117,20 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   return { planned, problem, weights: planned.reduce((sum, { tensor }) => sum + countOf(tensor), 0) };
 }
 
-/** The best plan. @param budget bits per weight @throws {RangeError} when no plan is that small */
-export function planOf({ planned, problem, weights }: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
+/** The bits of a budget. @param budget bits per weight @throws {RangeError} when no plan is that small */
+export function budgetBits({ problem, weights }: Ready, budget: number): number {
   const least = problem.least / Math.max(1, weights);
   const bits = bitsOf(budget, weights);
-  if (!(bits >= problem.least)) {
-    throw new RangeError(
-      `bits per weight must be at least ${Math.ceil(least * 1e4) / 1e4}, those of the smallest plan: got ${budget}`,
-    );
-  }
+  if (bits >= problem.least) return bits;
+  throw new RangeError(
+    `bits per weight must be at least ${Math.ceil(least * 1e4) / 1e4}, those of the smallest plan: got ${budget}`,
+  );
+}
+
+/** The best plan. @param budget bits per weight @throws {RangeError} when no plan is that small */
+export function planOf(ready: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
+  const { planned, problem, weights } = ready;
+  const bits = budgetBits(ready, budget);
   const found = solve(problem, bits);
   const uniform = uniformPoints(planned, options, weights)
     .filter((point) => point.bits <= bits)

@@ -7,7 +7,7 @@ import { decodeRow } from './linear.ts';
 import type { ModelState } from './memories.ts';
 import type { Pass } from './pass.ts';
 import type { State } from './state.ts';
-import { apply, normOutputs } from './steps.ts';
+import { applyHead, normOutputs, turnTo } from './steps.ts';
 import { share, type Thread } from './team.ts';
 
 /** A thread in one of the model's memories. */
@@ -55,7 +55,7 @@ export function forwardPass(
   if (!pass.logits) return;
   for (let first = 0; first < outputs.length; first += state.logitRows) {
     const rows = Math.min(state.logitRows, outputs.length - first);
-    apply(thread, own, state.head, rows, state.logits, first);
+    applyHead(thread, own, state, rows, first);
     thread.barrier();
     if (thread.index === 0) emit?.(first, rows);
     thread.barrier();
@@ -78,13 +78,14 @@ export function forwardPass(
 /** Token embeddings to the residual stream. */
 export function embed(
   { kernels, index, count: threads }: Thread,
-  { x, dim, embedding, scratch }: ModelState,
+  { x, dim, embedding, embeddingScale, scratch }: ModelState,
   { count }: Pass,
   ids: Int32Array,
 ): void {
   const end = share(index + 1, threads, count, 1);
   for (let j = share(index, threads, count, 1); j < end; j++) {
     decodeRow(kernels, embedding, ids[j], x + j * dim * 4, scratch[index]);
+    if (embeddingScale !== 1) kernels.scale(x + j * dim * 4, embeddingScale, dim);
   }
 }
 
@@ -100,9 +101,7 @@ export function placeAngles(
   for (const segment of segments) {
     const last = Math.min(end, token + segment.count);
     for (let j = Math.max(first, token); j < last; j++) {
-      for (const { frequencies, angles, headDim } of ropes) {
-        kernels.angles(frequencies, headDim / 2, segment.position + j - token, angles + j * headDim * 4);
-      }
+      for (const rope of ropes) turnTo(kernels, rope, segment.position + j - token, rope.angles + j * rope.width * 4);
     }
     token += segment.count;
   }

@@ -2,26 +2,18 @@
 // headers alone. memories.ts says which portions there are.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
+import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
-import type { Architecture } from './architecture.ts';
 import type { BlockPlanner } from './blocks/block.ts';
 import { type Block, planBlock, weightsOf } from './blocks/blocks.ts';
 import { type BlockCache, cacheBytes, planCache } from './cache.ts';
-import {
-  type Linear,
-  type LinearSpec,
-  type Planner,
-  planLinear,
-  type Rotation,
-  scratchBytesOf,
-  type WeightTensor,
-} from './linear.ts';
+import { type Linear, type Planner, planLinear, type Rotation, scratchBytesOf, type WeightTensor } from './linear.ts';
 import { segmentBytes } from './pass.ts';
 import { regions } from './region.ts';
-import type { Rope } from './rope.ts';
-import type { RopeRegions, State } from './state.ts';
+import type { Begin, End, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
 
@@ -37,24 +29,8 @@ const STAGING_BYTES = 4 << 20;
 /** A tensor to be loaded, and where to. */
 export type Load =
   | { readonly tensor: WeightTensor; readonly linear: Linear }
-  | { readonly vector: CheckpointTensor; readonly address: number };
-
-/** What takes part in every pass, in the first memory. */
-export interface Begin {
-  readonly sync: number; // the words of team.ts
-  readonly segments: number; // (batch, 4) i32: pass.ts
-  readonly ids: number; // (batch) i32
-  readonly embedding: Linear;
-}
-
-/** What makes hidden states, and logits of them. */
-export interface End {
-  readonly norm: number; // (dim)
-  readonly rotations: readonly Rotation[];
-  readonly head: Linear;
-  readonly logits: number; // (logitRows, vocabSize)
-  readonly logitRows: number;
-}
+  /** `plus` is added to every element. */
+  | { readonly vector: CheckpointTensor; readonly address: number; readonly plus: number };
 
 /** What lies in one memory, and what it takes to fill it. */
 export interface MemoryLayout {
@@ -66,8 +42,8 @@ export interface MemoryLayout {
   readonly pieces: readonly (readonly Load[])[];
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
-  /** By the place of `state.ropes`. */
-  readonly ropes: readonly Rope[];
+  /** Frequencies, by the place of `state.ropes`. */
+  readonly ropes: readonly Float64Array<ArrayBuffer>[];
   /** Room for blocks of a checkpoint while it loads; the pass writes there later. */
   readonly staging: { readonly address: number; readonly byteLength: number };
   /** Bytes of linear memory: in all, for weights, for the cache. */
@@ -146,11 +122,12 @@ export function planMemory(
     pieces.push([]);
     turn = regions(turns);
   }
-  function vector(name: string, length: number): number {
+  function vector(name: string, length: number, plus = 0): number {
     const address = planner.reserve(length * 4);
-    pieces.at(-1)!.push({ vector: weights.vector(name, length), address });
+    pieces.at(-1)!.push({ vector: weights.vector(name, length), address, plus });
     return address;
   }
+  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
   function linear(spec: LinearSpec, input: number): Linear {
     const { name, rows, cols } = spec;
     const tensor = weights.matrix(`${name}.weight`, rows, cols);
@@ -172,7 +149,7 @@ export function planMemory(
 
   const caches = new Map<string, BlockCache>();
   const blockPlanner: BlockPlanner = {
-    ...{ normed, vector, linear },
+    ...{ normed, norm, linear },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
@@ -186,7 +163,8 @@ export function planMemory(
   let begin: Begin | undefined;
   if (ids) {
     beginPiece();
-    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed) };
+    const { embeddingScale } = architecture;
+    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed), embeddingScale };
   }
   const blocks = architecture.layers
     .flat()
@@ -201,12 +179,22 @@ export function planMemory(
     const tied = isTied(architecture, weights);
     // Where pieces take turns the embedding is loaded again, to where it was.
     const again = tied && turns !== undefined ? linear(architecture.embedding, normed) : undefined;
-    const norm = vector(architecture.norm, dim);
+    const lastNorm = norm(architecture.norm, dim);
     const head = again ?? (tied ? begin!.embedding : linear(architecture.head, normed));
-    end = { norm, rotations: shared.rotationsOf(head), head, logits, logitRows };
+    const { logitScale, logitCap } = architecture;
+    end = {
+      norm: lastNorm,
+      rotations: shared.rotationsOf(head),
+      head,
+      logits,
+      logitRows,
+      vocabSize,
+      logitScale,
+      logitCap,
+    };
   }
 
-  const headDim = Math.max(0, ...shared.ropes.map(({ regions }) => regions.headDim));
+  const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
   const attentionScratch = (tile * span + 32 * headDim) * 4;
   const linears = [begin?.embedding, end?.head, ...blocks.flatMap(weightsOf)].filter((own) => own !== undefined);
   const scratchBytes = linears.reduce(
@@ -225,7 +213,7 @@ export function planMemory(
       ropes: shared.ropes.map(({ regions }) => regions),
     },
     ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
-    ropes: shared.ropes.map(({ rope }) => rope),
+    ropes: shared.ropes.map(({ rope }) => frequencies(rope, contextLength)),
     staging: { address: staging, byteLength: STAGING_BYTES },
     bytes: turns ? turnsEnd : size(),
     weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
@@ -292,13 +280,14 @@ function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, in
       activations.set(key, address);
       return address;
     },
-    rope(rope: Rope, headDim: number): number {
-      const key = JSON.stringify([rope, headDim]);
+    rope(rope: Rope): number {
+      const key = JSON.stringify(rope);
       const known = ropes.findIndex((entry) => entry.key === key);
       if (known >= 0) return known;
-      const { interleaved } = rope;
-      const [frequencies, angles] = [reserve(headDim * 4), reserve(batch * headDim * 4)];
-      return ropes.push({ key, rope, regions: { frequencies, angles, headDim, interleaved } }) - 1;
+      const { interleaved, factor } = rope;
+      const width = widthOf(rope);
+      const [frequencies, angles] = [reserve(width * 4), reserve(batch * width * 4)];
+      return ropes.push({ key, rope, regions: { frequencies, angles, width, factor, interleaved } }) - 1;
     },
   };
 }

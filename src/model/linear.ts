@@ -2,6 +2,7 @@
 // A plan is plain data, so that threads can be sent it. Rows may be split among threads at multiples of ROWS_APART.
 
 import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { LinearSpec } from '../families/architecture.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../kernels/decoder/sizes.ts';
@@ -14,14 +15,6 @@ export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies 
 
 /** Rows that threads share a matrix in: results of 16 rows are a cache line. */
 export const ROWS_APART = 16;
-
-/** A linear weight, y = W x + b: `<name>.weight` (rows, cols), and `<name>.bias` (rows) if it has one. */
-export interface LinearSpec {
-  readonly name: string;
-  readonly rows: number;
-  readonly cols: number;
-  readonly bias: boolean;
-}
 
 interface Shape {
   /** Its tensor's, `….weight`. */

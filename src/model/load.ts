@@ -11,7 +11,6 @@ import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
 import type { Load, MemoryLayout } from './layout.ts';
 import { type DenseDtype, type Linear, storeRows, type WeightTensor } from './linear.ts';
-import { frequencies } from './rope.ts';
 import type { Weights } from './weights.ts';
 
 /** Room behind a block of rows for its scales, which are fewer bytes. */
@@ -93,11 +92,15 @@ export async function openLoader(
     throw new FormatError(message, { file: tensor.file.file, tensor: tensor.name });
   }
 
-  async function fillVector(place: Place, vector: CheckpointTensor, address: number): Promise<void> {
-    const { kernels } = place;
+  async function fillVector(place: Place, vector: CheckpointTensor, address: number, plus: number): Promise<void> {
+    const { kernels, buffer } = place;
     const { staging } = stagingOf(place);
     check(vector, await read(place, vector, 0, vector.end - vector.start, staging, 0));
-    kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, vector.shape[0], address);
+    const [count] = vector.shape;
+    kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
+    if (plus === 0) return;
+    const values = new Float32Array(buffer, address, count);
+    for (let i = 0; i < count; i++) values[i] += plus;
   }
 
   async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[]): Promise<void> {
@@ -129,7 +132,7 @@ export async function openLoader(
     async load(place, piece) {
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
-        if ('vector' in load) await fillVector(place, load.vector, load.address);
+        if ('vector' in load) await fillVector(place, load.vector, load.address, load.plus);
         else await fillLinear(place, load.linear, partsOf(load.tensor));
       }
     },
@@ -146,9 +149,8 @@ function stagingOf({ kernels, layout }: Place): { staging: number; room: number 
 function prepare(place: Place): void {
   const { kernels, buffer, layout } = place;
   const { staging } = stagingOf(place);
-  for (const [i, rope] of layout.ropes.entries()) {
-    const { frequencies: at, headDim } = layout.state.ropes[i];
-    new Float64Array(buffer, at, headDim / 2).set(frequencies(rope, headDim));
+  for (const [i, frequencies] of layout.ropes.entries()) {
+    new Float64Array(buffer, layout.state.ropes[i].frequencies, frequencies.length).set(frequencies);
   }
   for (const { seed, address, count } of layout.masks) if (seed !== null) kernels.signs(seed, address, count);
   for (const { grid, table, integers } of layout.tables) {
@@ -161,7 +163,8 @@ function prepare(place: Place): void {
   }
 }
 
-function tensorsOf(load: Load): CheckpointTensor[] {
+/** The tensors that are read for it. */
+export function tensorsOf(load: Load): CheckpointTensor[] {
   return 'vector' in load ? [load.vector] : partsOf(load.tensor);
 }
 

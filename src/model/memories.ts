@@ -2,25 +2,16 @@
 // cache and the activations of some, and kernels run in each. Between two the residual stream is copied, dim floats a token. A memory
 // repeats nothing but tables of grids and signs. An element is computed by the same kernel wherever it stands, so cuts change no bit.
 
+import type { Architecture } from '../families/architecture.ts';
 import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';
-import type { Architecture } from './architecture.ts';
 import type { Block } from './blocks/blocks.ts';
-import {
-  type Begin,
-  type End,
-  isTied,
-  type LayoutOptions,
-  type MemoryLayout,
-  type Portion,
-  planMemory,
-} from './layout.ts';
+import { isTied, type LayoutOptions, type MemoryLayout, type Portion, planMemory } from './layout.ts';
 import { MEMORY_LIMIT, megabytes } from './region.ts';
-import type { State } from './state.ts';
+import type { Begin, End, State } from './state.ts';
 import type { Weights } from './weights.ts';
 
 /** A model in linear memory: what every thread has of it. The regions of its own are those of the first memory. */
 export interface ModelState extends State, Begin, End {
-  readonly vocabSize: number;
   /** Regions of each memory. */
   readonly memories: readonly State[];
   /** Of all layers, in the order in which a token goes through them. */
@@ -143,7 +134,7 @@ function wholeOf({ layers }: Architecture): Portion {
 }
 
 function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[]): Layout {
-  const { layers, vocabSize } = architecture;
+  const { layers } = architecture;
   const endMemory = memories.findIndex(({ end }) => end);
   const sum = (of: (memory: MemoryLayout) => number) => memories.reduce((total, memory) => total + of(memory), 0);
   return {
@@ -151,7 +142,7 @@ function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[])
       ...memories[0].state,
       ...memories[0].begin!,
       ...memories[endMemory].end!,
-      ...{ vocabSize, endMemory },
+      endMemory,
       memories: memories.map(({ state }) => state),
       blocks: memories.flatMap(({ blocks }) => blocks),
       layerOf: layers.flatMap((own, layer) => own.map(() => layer)),

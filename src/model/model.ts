@@ -13,13 +13,14 @@ import {
 } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { closed } from '../errors.ts';
+import type { Vocabulary } from '../families/architecture.ts';
+import { readArchitecture } from '../families/family.ts';
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
-import type { Vocabulary } from './architecture.ts';
 import {
   type Batcher,
   type Engine,
@@ -29,7 +30,6 @@ import {
   type Sequence,
 } from './batch.ts';
 import { copyRows } from './cache.ts';
-import { readArchitecture } from './families/family.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type LoadProgress, loadAll } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
@@ -112,6 +112,8 @@ export interface ModelMemory {
   readonly cache: number;
   /** Activations, tables, what threads work in. */
   readonly activations: number;
+  /** Weights of its matrices, quantized or not. */
+  readonly parameters: number;
   /** Memories that it lies in. */
   readonly memories: number;
   /** Most tokens of a text, and tokens that the cache has room for. */
@@ -127,7 +129,10 @@ export async function estimateMemory(from: Folder, given: ModelOptions = {}): Pr
   const options = modelOptions('options', given);
   const { layoutOf, context, cacheTokens } = await planLoading(givenFolder('input', from), options, threadsOf(options));
   const { bytes, weightBytes, cacheBytes, memories } = layoutOf(options.memoryLimit);
+  const loads = memories.flatMap(({ pieces }) => pieces.flat());
+  const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
   return {
+    parameters: sizes.reduce((sum, size) => sum + size, 0),
     ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
     ...{ memories: memories.length, context, cacheTokens },
   };

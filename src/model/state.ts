@@ -1,11 +1,16 @@
 // What the steps of a forward pass read and write, by address: plain data, the same for all threads. Activations hold `batch`
 // tokens; what a block alone needs stands in the block.
 
-/** Cosines and sines of a pass's positions, for the heads of one size and frequencies. */
+import type { Linear, Rotation } from './linear.ts';
+
+/** Cosines and sines of a pass's positions, for the heads of one rope. */
 export interface RopeRegions {
-  readonly frequencies: number; // (headDim / 2) f64
-  readonly angles: number; // (batch, headDim)
-  readonly headDim: number;
+  readonly frequencies: number; // (width / 2) f64
+  readonly angles: number; // (batch, width)
+  /** Elements of a head that turn, its first. */
+  readonly width: number;
+  /** Cosines and sines are multiplied by it. */
+  readonly factor: number;
   /** Whether element 2i is paired with 2i + 1 rather than i with i + d / 2. */
   readonly interleaved: boolean;
 }
@@ -30,4 +35,27 @@ export interface State {
   /** Rows of attention scores, and scores in a row. */
   readonly tile: number;
   readonly span: number;
+}
+
+/** What takes part in every pass, in the first memory. */
+export interface Begin {
+  readonly sync: number; // the words of team.ts
+  readonly segments: number; // (batch, 4) i32: pass.ts
+  readonly ids: number; // (batch) i32
+  readonly embedding: Linear;
+  /** Embeddings are multiplied by it. */
+  readonly embeddingScale: number;
+}
+
+/** What makes hidden states, and logits of them. */
+export interface End {
+  readonly norm: number; // (dim)
+  readonly rotations: readonly Rotation[];
+  readonly head: Linear;
+  readonly logits: number; // (logitRows, vocabSize)
+  readonly logitRows: number;
+  readonly vocabSize: number;
+  /** Logits are multiplied by it, and then capped: z becomes cap · tanh(z / cap); 0 for no cap. */
+  readonly logitScale: number;
+  readonly logitCap: number;
 }

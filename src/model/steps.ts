@@ -1,11 +1,13 @@
 // Steps that blocks are made of. Every thread runs every step on its share of rows or tokens; an element is computed whole by one
 // thread, in an order that does not depend on the tokens beside it. So neither threads nor batches change a bit.
 
+import type { DecoderExports } from '../kernels/decoder/exports.ts';
+import { dtypeCodes } from '../kernels/layout.ts';
 import { applyLinear, integerInput, type Linear, partsOf, ROWS_APART, type Rotation, rotateParts } from './linear.ts';
-import type { State } from './state.ts';
+import type { End, RopeRegions, State } from './state.ts';
 import { share, type Thread } from './team.ts';
 
-/** Norms tokens `from` to `end` of the residual stream and rotates them as the matrices that read them want. */
+/** Norms tokens `from` to `end` of the residual stream, 0 for no norm, and rotates them as the matrices that read them want. */
 export function normTokens(
   thread: Thread,
   state: State,
@@ -36,9 +38,27 @@ export function normOutputs(
   rotateWhole(thread, rotations, first, last);
 }
 
+// Without a norm the residual stream goes there as it is.
 function norm({ kernels }: Thread, state: State, weights: number, from: number, count: number, to: number): void {
   const { x, normed, dim, epsilon } = state;
-  kernels.rmsNorm(x + from * dim * 4, weights, count, dim, epsilon, normed + to * dim * 4);
+  if (weights === 0) copyFloats(kernels, x + from * dim * 4, count * dim, normed + to * dim * 4);
+  else kernels.rmsNorm(x + from * dim * 4, weights, count, dim, epsilon, normed + to * dim * 4);
+}
+
+/** Copies `count` f32. */
+export function copyFloats(kernels: DecoderExports, from: number, count: number, to: number): void {
+  kernels.widen(from, dtypeCodes.F32, 0, count, to);
+}
+
+/** This thread's part of `count` tokens. */
+export function ownTokens({ index, count: threads }: Thread, count: number): [first: number, end: number] {
+  return [share(index, threads, count, 1), share(index + 1, threads, count, 1)];
+}
+
+/** Cosines and sines of a rope at a position, (width). */
+export function turnTo(kernels: DecoderExports, rope: RopeRegions, position: number, to: number): void {
+  kernels.angles(rope.frequencies, rope.width / 2, position, to);
+  if (rope.factor !== 1) kernels.scale(to, rope.factor, rope.width);
 }
 
 function rotateWhole({ kernels }: Thread, rotations: readonly Rotation[], first: number, last: number): void {
@@ -74,13 +94,16 @@ export function apply(thread: Thread, state: State, linear: Linear, count: numbe
   applyLinear(kernels, linear, from, count, y, first, end, state.scratch[index]);
 }
 
-/** x += W input, each thread its own rows of both. */
-export function addProduct(thread: Thread, state: State, linear: Linear, count: number): void {
+/** Logits of `count` outputs, from output `first` on: this thread's part of the vocabulary, scaled and capped as the model has it. */
+export function applyHead(thread: Thread, state: State, end: End, count: number, first = 0): void {
   const { kernels, index } = thread;
-  const { x, y } = state;
-  const { rows } = linear;
-  apply(thread, state, linear, count, y);
-  const first = share(index, thread.count, rows, ROWS_APART);
-  const end = share(index + 1, thread.count, rows, ROWS_APART);
-  for (let j = 0; j < count; j++) kernels.add(x + (j * rows + first) * 4, y + (j * rows + first) * 4, end - first);
+  const { head, logits, logitScale, logitCap, vocabSize } = end;
+  apply(thread, state, head, count, logits, first);
+  const from = share(index, thread.count, vocabSize, ROWS_APART);
+  const some = share(index + 1, thread.count, vocabSize, ROWS_APART) - from;
+  for (let j = 0; j < count; j++) {
+    const at = logits + (j * vocabSize + from) * 4;
+    if (logitScale !== 1) kernels.scale(at, logitScale, some);
+    if (logitCap !== 0) kernels.softCap(at, logitCap, some);
+  }
 }

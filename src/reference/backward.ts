@@ -1,6 +1,6 @@
 // Scalar twins of assembly/decoder/backward.ts: gradients of a decoder's layers with respect to their inputs.
 
-import { softmax } from './decoder.ts';
+import { GELU_1, GELU_3, softCap, softmax } from './decoder.ts';
 import { exp } from './math.ts';
 import { dot } from './sum.ts';
 
@@ -27,12 +27,24 @@ export function siluTimesBack(gate: Float32Array, up: Float32Array, d: Float32Ar
   return [d.map((dh, i) => f(f(dh * up[i]) * slope[i])), d.map((dh, i) => f(dh * f(gate[i] * s[i])))];
 }
 
+/** Gradients of gate and up of that of gelu(gate) ∘ up. */
+export function geluTimesBack(gate: Float32Array, up: Float32Array, d: Float32Array): [Float32Array, Float32Array] {
+  const cubic = gate.map((g) => f(GELU_3 * f(g * g)));
+  const s = gate.map((g, i) => f(1 / f(1 + exp(-f(g * f(GELU_1 + cubic[i]))))));
+  const slope = s.map((value, i) => {
+    const steep = f(GELU_1 + f(3 * cubic[i]));
+    return f(value * f(1 + f(f(gate[i] * steep) * f(1 - value))));
+  });
+  return [d.map((dh, i) => f(f(dh * up[i]) * slope[i])), d.map((dh, i) => f(dh * f(gate[i] * s[i])))];
+}
+
 /** Gradients of the queries, (tokens, heads, dim), and of the keys and values, (tokens, dim), of attention from position 0 on. */
 export function attendBack(
   { q, dy, heads, keys, values }: Record<'q' | 'dy' | 'keys' | 'values', Float32Array> & { heads: number },
   dim: number,
   scale: number,
   window: number,
+  cap: number,
 ): { dq: Float32Array; dk: Float32Array; dv: Float32Array } {
   const row = (x: Float32Array, i: number) => x.subarray(i * dim, (i + 1) * dim);
   const addScaled = (y: Float32Array, a: number, x: Float32Array) => {
@@ -44,10 +56,16 @@ export function attendBack(
     const low = window === 0 ? 0 : Math.max(0, t + 1 - window);
     const seen = Array.from({ length: t + 1 - low }, (_, i) => low + i);
     for (let h = t * heads; h < (t + 1) * heads; h++) {
-      const p = softmax(Float32Array.from(seen, (s) => f(dot(row(q, h), row(keys, s)) * f(scale))));
+      const scores = Float32Array.from(seen, (s) => f(dot(row(q, h), row(keys, s)) * f(scale)));
+      const capped = cap > 0 ? softCap(scores, cap) : scores;
+      const p = softmax(capped);
       const dp = Float32Array.from(seen, (s) => dot(row(dy, h), row(values, s)));
       const mean = dot(p, dp);
-      const ds = p.map((weight, i) => f(f(weight * f(dp[i] - mean)) * f(scale)));
+      const ds = p.map((weight, i) => {
+        const slope = f(f(weight * f(dp[i] - mean)) * f(scale));
+        const part = f(capped[i] / f(cap));
+        return cap > 0 ? f(slope * f(1 - f(part * part))) : slope;
+      });
       for (const [i, s] of seen.entries()) {
         addScaled(row(dk, s), ds[i], row(q, h));
         addScaled(row(dv, s), p[i], row(dy, h));

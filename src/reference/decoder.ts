@@ -1,7 +1,7 @@
 // Scalar twins of assembly/decoder/: the layers of a decoder but for its matrices, one vector or head at a time.
 
 import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
-import { exp } from './math.ts';
+import { exp, tanh } from './math.ts';
 import { dot, total } from './sum.ts';
 
 const f = Math.fround;
@@ -38,6 +38,22 @@ export function siluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   return gate.map((g, i) => f(f(g / f(1 + exp(-g))) * up[i]));
 }
 
+export const GELU_1 = f(2 * Math.sqrt(2 / Math.PI));
+export const GELU_3 = f(0.044715 * 2 * Math.sqrt(2 / Math.PI));
+
+/** gelu(g) · u, gelu in its tanh form: g / (1 + e^-z), z = g (c₁ + c₃ g²). */
+export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
+  return gate.map((g, i) => {
+    const z = f(g * f(GELU_1 + f(GELU_3 * f(g * g))));
+    return f(f(g / f(1 + exp(-z))) * up[i]);
+  });
+}
+
+/** cap · tanh(x / cap). */
+export function softCap(x: Float32Array, cap: number): Float32Array {
+  return x.map((value) => f(f(cap) * tanh(f(value / f(cap)))));
+}
+
 /** What a cache of f16 keeps of a vector. */
 export function throughF16(x: Float32Array): Float32Array {
   return x.map((value) => f16ToF32(f32ToF16(bitsOf(value))));
@@ -45,7 +61,7 @@ export function throughF16(x: Float32Array): Float32Array {
 
 /**
  * One query head at the position of the last of `keys` and `values`, (positions, dim); it sees the last `window` of them, 0 for
- * all.
+ * all. `cap` is that of scores, 0 for none.
  */
 export function attend(
   q: Float32Array,
@@ -53,14 +69,14 @@ export function attend(
   values: Float32Array,
   scale: number,
   window: number,
+  cap: number,
 ): Float32Array {
   const dim = q.length;
   const positions = keys.length / dim;
   const first = window === 0 ? 0 : Math.max(0, positions - window);
   const row = (x: Float32Array, t: number) => x.subarray(t * dim, (t + 1) * dim);
-  const p = softmax(
-    Float32Array.from({ length: positions - first }, (_, i) => f(dot(q, row(keys, first + i)) * f(scale))),
-  );
+  const scores = Float32Array.from({ length: positions - first }, (_, i) => f(dot(q, row(keys, first + i)) * f(scale)));
+  const p = softmax(cap > 0 ? softCap(scores, cap) : scores);
   const y = new Float32Array(dim);
   for (const [i, weight] of p.entries()) {
     const v = row(values, first + i);

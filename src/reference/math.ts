@@ -1,4 +1,4 @@
-// Scalar twin of assembly/decoder/math.ts: exp in f32, cosines and sines of rope in f64.
+// Scalar twin of assembly/decoder/math.ts: exp and tanh in f32, cosines and sines of rope in f64.
 
 const f = Math.fround;
 
@@ -14,6 +14,21 @@ export function exp(x: number): number {
   let p = f(1 / 5040);
   for (const coefficient of [1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1, 1]) p = f(f(p * r) + f(coefficient));
   return f(p * 2 ** n);
+}
+
+/** tanh x: its series below ½, from e^(-2 |x|) above. */
+export function tanh(x: number): number {
+  const size = Math.abs(x);
+  if (!(size < 0.5)) {
+    const e = exp(f(size * -2));
+    return Math.sign(x) * f(f(1 - e) / f(1 + e));
+  }
+  const s = f(x * x);
+  let p = f(-929569 / 638512875);
+  for (const coefficient of [21844 / 6081075, -1382 / 155925, 62 / 2835, -17 / 315, 2 / 15, -1 / 3]) {
+    p = f(f(p * s) + f(coefficient));
+  }
+  return f(x + f(x * f(s * p)));
 }
 
 /** Cosines of `position` times each frequency, then sines, (2 · frequencies). */

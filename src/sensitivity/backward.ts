@@ -40,12 +40,23 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
       if (gather) addGradients(measuring, state.blocks[block], place, d);
     },
     transposed: (y, ...pairs) => transposed(measuring, y, pairs),
+    joinRows(to, ...parts) {
+      const all = parts.reduce((sum, [, cols]) => sum + cols, 0);
+      const [first, end] = partOf(measuring, draws * tokens);
+      for (let i = first; i < end; i++) {
+        let at = to / 4 + i * all;
+        for (const [from, cols] of parts) {
+          measuring.floats.copyWithin(at, from / 4 + i * cols, from / 4 + (i + 1) * cols);
+          at += cols;
+        }
+      }
+    },
     behindNorm(weights) {
       const [first, end] = partOf(measuring, tokens);
       for (let draw = 0; draw < draws; draw++) {
         const at = (draw * tokens + first) * dim * 4;
         const x = saved + first * dim * 4;
-        thread.kernels.rmsNormBack(x, weights, dNormed + at, end - first, dim, epsilon);
+        if (weights) thread.kernels.rmsNormBack(x, weights, dNormed + at, end - first, dim, epsilon);
         thread.kernels.add(dX + at, dNormed + at, (end - first) * dim);
       }
     },

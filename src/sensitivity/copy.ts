@@ -1,7 +1,7 @@
 // Tokens of a model that is too large to sample them itself: a quantized copy of it does. The copy is there before the measurement
 // and gone by then. The tokens are like those of the model, not the same, so the result's notes name the copy's grid.
 
-import type { Vocabulary } from '../model/architecture.ts';
+import type { Vocabulary } from '../families/architecture.ts';
 import { type LanguageModel, loadModel } from '../model/model.ts';
 import type { Folder } from '../source/source.ts';
 import { lendThreads, type Threads } from '../workers/threads.ts';

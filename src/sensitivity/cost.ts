@@ -1,16 +1,18 @@
 // What a measurement will take, from the speed of one layer of the model's shape on this machine: weights are not read, zeros take as
 // long.
 
-import { options as optionsOf } from '../check.ts';
-import { readArchitecture } from '../model/families/family.ts';
+import { integer, options as optionsOf } from '../check.ts';
+import { readArchitecture } from '../families/family.ts';
+import { tensorsOf } from '../model/load.ts';
 import type { ModelState } from '../model/memories.ts';
+import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
-import { kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
+import { groupSizeOf, kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
 import { measuredOf } from './measured.ts';
-import { planSession, type Session, startSession, threadsFor } from './session.ts';
+import { planSession, type Session, type SessionPlan, startSession, TOGETHER, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
@@ -25,8 +27,12 @@ export interface SensitivityCost {
   /** Matrices of the layers, and their weights. */
   readonly matrices: number;
   readonly weights: number;
-  /** Bytes of linear memory; above 4 GB the measurement is refused. */
+  /** Bytes of linear memory. */
   readonly bytes: number;
+  /** Bytes that are read where pieces of the model take turns in memory; 0 where the whole model is there. */
+  readonly bytesRead: number;
+  /** Bytes of the quantized copy that samples the tokens of a model too large to do so; 0 for none. It is gone when the rest begins. */
+  readonly copyBytes: number;
   readonly threads: number;
   /** Without the time to read the weights. */
   readonly seconds: number;
@@ -44,12 +50,15 @@ export interface CostOptions extends SensitivitySettings {
   threads?: Threads;
   /** Statistics that are to be gathered. */
   statistics?: Partial<StatisticsKind>;
+  /** Most bytes of linear memory, as for `measureSensitivity`. */
+  memoryLimit?: number;
 }
 
 const costOptions = optionsOf<CostOptions>({
   ...settingsMembers,
   threads: givenThreads,
   statistics: optionsOf(kindMembers),
+  memoryLimit: integer(1, MEMORY_LIMIT),
 });
 
 /**
@@ -70,7 +79,8 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
     const draws = estimator === 'fisher' && statistics?.mode !== 'inputs' ? settings.draws : 1;
     const sampled = source === 'model' ? sequences : 0;
     const layout = { estimator, tokens, draws, sampled, threads: count, statistics };
-    const whole = await planSession(folder, layout);
+    const { memoryLimit } = options;
+    const whole = await planSession(folder, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
     session = await startSession(await planSession(folder, layout, 1), threads);
     const measured = measuredOf(whole.layout.state);
     const layers = 1 + measured.reduce((last, { layer }) => Math.max(last, layer), 0);
@@ -85,6 +95,8 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
       matrices: measured.length,
       weights: measured.reduce((sum, { linear }) => sum + linear.rows * linear.cols, 0),
       bytes: whole.bytes,
+      bytesRead: whole.takesTurns ? bytesRead(whole, sequences, whole.needsCopy ? 0 : sampled, statistics) : 0,
+      copyBytes: whole.needsCopy ? copyBytes(whole, tokens, sequences) : 0,
       ...(statistics && { statisticsBytes: bytesOf(statistics, settings, draws, whole.layout.state) }),
     };
   } finally {
@@ -97,6 +109,37 @@ function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, 
   const { source, tokens, sequences, seed } = settings;
   const noted = { source, tokens, sequences, draws, seed };
   return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
+}
+
+// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together.
+function bytesRead(
+  { layout, workspace }: SessionPlan,
+  sequences: number,
+  sampled: number,
+  statistics: StatisticsKind | undefined,
+): number {
+  const sizes = layout.memories[0].pieces.map((loads) =>
+    loads.flatMap(tensorsOf).reduce((sum, { start, end }) => sum + end - start, 0),
+  );
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  const blocks = all - sizes[0] - sizes.at(-1)!;
+  const steps = workspace.together > 0 ? Math.ceil(sampled / workspace.together) * (workspace.tokens - 1) : 0;
+  const turns = statistics
+    ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
+    : sequences;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns);
+}
+
+// Codes of four bits with their scales; keys and values of the sequences that are sampled together.
+function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): number {
+  const loads = layout.memories[0].pieces.flat();
+  const weights = loads.reduce((sum, load) => sum + ('linear' in load ? load.linear.rows * load.linear.cols : 0), 0);
+  const rows = Math.min(TOGETHER, sequences) * tokens;
+  const cached = layout.state.blocks.reduce(
+    (sum, block) => sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 : 0),
+    0,
+  );
+  return Math.ceil((weights * 4.02) / 8) + cached * rows;
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */

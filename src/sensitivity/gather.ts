@@ -146,6 +146,15 @@ async function openSame(
   throw new FormatError(message, { file: output.name });
 }
 
+/** Sequences of a group. */
+export function groupSizeOf(
+  measuring: Pick<Measuring, 'state' | 'workspace'>,
+  { mode }: StatisticsKind,
+  streamBytes = STREAM_BYTES,
+): number {
+  return Math.max(1, Math.floor(streamBytes / (roomOf(measuring, mode).floats * 4)));
+}
+
 /** The first sequence that has still to be done: its result or its statistics are missing. */
 export function firstOf({ results }: Work, { mode, stored }: Gathering): number {
   const done = stored?.done ?? 0;
@@ -158,7 +167,7 @@ export async function gatherStatistics(work: Work, gathering: Gathering, steps: 
   const { mode, streamBytes } = gathering;
   const { length } = sequences;
   const room = roomOf(session.measuring, mode);
-  const size = Math.min(length, Math.max(1, Math.floor(streamBytes / (room.floats * 4))));
+  const size = Math.min(length, groupSizeOf(session.measuring, gathering, streamBytes));
   const kept = Array.from({ length: size }, () => new Float32Array(room.floats));
   for (let first = firstOf(work, gathering); first < length; ) {
     const done = gathering.stored?.done ?? 0;
@@ -201,14 +210,15 @@ interface Group {
   readonly file: Growing | undefined;
 }
 
-function roomOf({ state, workspace }: Measuring, mode: StatisticsKind['mode']): Room {
+function roomOf({ state, workspace }: Pick<Measuring, 'state' | 'workspace'>, mode: StatisticsKind['mode']): Room {
   const { tokens, draws, fisher } = workspace;
   const stream = tokens * state.dim;
   if (mode === 'inputs') return { stream, tail: [], floats: stream };
-  const { dX, labels, outputs, chosen } = fisher!;
+  const { dX, labels, slopes, outputs, chosen } = fisher!;
   const tail = [
     { address: dX, floats: draws * stream },
     { address: labels, floats: draws * tokens },
+    { address: slopes, floats: draws * tokens },
     { address: outputs, floats: stream },
     { address: chosen, floats: tokens * tokens },
   ];

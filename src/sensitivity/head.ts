@@ -1,14 +1,16 @@
 // What goes on at both ends of the model. Labels are sampled from its own predictions; of the logits the gradient of log p is
-// onehot(label) − p, so the head gives row `label` of its matrix less the rows' mean under p, which all draws share.
+// onehot(label) − p, so the head gives row `label` of its matrix less the rows' mean under p, which all draws share. Where logits are
+// z = cap(s · Hx), every row i counts with its slope c_i = s (1 − (z_i / cap)²), and with s where there is no cap.
 //
 // Gradients of the token embeddings E and of the head H, which are one matrix in many models. Of the head, the mean over labels is known:
-//   E_y ‖∇_H log p_τ(y)‖² = ‖x_τ‖² (1 − Σ p_τ²),   x its inputs.
-// Row i of ∇_E is the sum of dX over the tokens i. One matrix for both has the sum of the two gradients, whose inner product is
-//   Σ_τσ (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
+//   E_y ‖∇_H log p_τ(y)‖² = ‖x_τ‖² Σ c_τ² p_τ (1 − p_τ),   x its inputs.
+// Row i of ∇_E is the sum of e dX over the tokens i, e what embeddings are multiplied by. One matrix for both has the sum of the two
+// gradients, whose inner product is
+//   e Σ_τσ c_τ[id_σ] (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
 
 import { dtypeCodes } from '../kernels/layout.ts';
 import { type DenseLinear, decodeRow, ROWS_APART } from '../model/linear.ts';
-import { apply, normTokens } from '../model/steps.ts';
+import { applyHead, normTokens } from '../model/steps.ts';
 import { logSumExp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
 import { eachBlock } from './backward.ts';
@@ -25,7 +27,7 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { kernels, barrier } = thread;
   const { draws, tokens, fisher } = workspace;
-  const { probabilities, paddedVocab, labels, expected, dX } = fisher!;
+  const { probabilities, paddedVocab, labels, slopes, expected, dX } = fisher!;
   const { vocabSize, dim, epsilon } = state;
   const head = state.head as DenseLinear;
   const logits = state.logits / 4;
@@ -33,7 +35,7 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
 
   normTokens(thread, state, state.norm, [], first, first + count);
   barrier();
-  apply(thread, state, head, count, state.logits, first);
+  applyHead(thread, state, state, count, first);
   barrier();
   const [from, end] = partOf(measuring, count);
   for (let j = from; j < end; j++) {
@@ -42,15 +44,19 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
     kernels.softmax(row, vocabSize);
     const p = floats.subarray(row / 4, row / 4 + vocabSize);
     const sum = p.reduce((total, value) => total + value, 0);
-    keepOutputs(measuring, first + j, p, sum);
+    const steepness = slopesOf(state, floats.subarray(logits + j * vocabSize, logits + (j + 1) * vocabSize));
+    keepOutputs(measuring, first + j, p, sum, steepness);
     const target = ints[workspace.targets / 4 + first + j];
     doubles[workspace.sums / 8 + first + j] =
       logSumExp(floats.subarray(logits + j * vocabSize, logits + (j + 1) * vocabSize)) -
       floats[logits + j * vocabSize + target];
     for (let draw = 0; draw < draws; draw++) {
       const random = uniformStream(seed, (USE.labels << 24) | draw, sequence, first + j);
-      ints[labels / 4 + draw * tokens + first + j] = pick(p, random() * sum);
+      const label = pick(p, random() * sum);
+      ints[labels / 4 + draw * tokens + first + j] = label;
+      floats[slopes / 4 + draw * tokens + first + j] = steepness?.[label] ?? 1;
     }
+    if (steepness) for (let i = 0; i < vocabSize; i++) p[i] *= steepness[i];
   }
   barrier();
   const [start, stop] = partOf(measuring, dim, ROWS_APART);
@@ -67,10 +73,17 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
     for (let draw = 0; draw < draws; draw++) {
       const d = dX + (draw * tokens + j) * dim * 4;
       decodeRow(kernels, head, ints[labels / 4 + draw * tokens + j], d, 0);
-      for (let i = 0; i < dim; i++) floats[d / 4 + i] -= floats[mean + i];
+      const slope = floats[slopes / 4 + draw * tokens + j];
+      for (let i = 0; i < dim; i++) floats[d / 4 + i] = slope * floats[d / 4 + i] - floats[mean + i];
       kernels.rmsNormBack(last + j * dim * 4, state.norm, d, 1, dim, epsilon);
     }
   }
+}
+
+// What logits of a token change by with those before scale and cap; undefined where there are neither.
+function slopesOf({ logitScale, logitCap }: Measuring['state'], z: Float32Array): Float64Array | undefined {
+  if (logitScale === 1 && logitCap === 0) return undefined;
+  return Float64Array.from(z, (value) => logitScale * (logitCap === 0 ? 1 : 1 - (value / logitCap) ** 2));
 }
 
 // The first id up to which more than `target` of the probability lies.
@@ -85,7 +98,13 @@ function pick(p: Float32Array, target: number): number {
 
 // Keeps what the gradients of a token's predictions need, and puts the head's squared norm to `sums`, behind those of all tokens.
 // `p` are probabilities, `sum` theirs.
-function keepOutputs(measuring: Measuring, token: number, p: Float32Array, sum: number): void {
+function keepOutputs(
+  measuring: Measuring,
+  token: number,
+  p: Float32Array,
+  sum: number,
+  slopes: Float64Array | undefined,
+): void {
   const { state, workspace, floats, doubles, ints } = measuring;
   const { tokens, fisher } = workspace;
   const { outputs, chosen } = fisher!;
@@ -93,12 +112,17 @@ function keepOutputs(measuring: Measuring, token: number, p: Float32Array, sum: 
   const from = state.normed / 4 + token * dim;
   floats.copyWithin(outputs / 4 + token * dim, from, from + dim);
   for (let other = 0; other < tokens; other++) {
-    floats[chosen / 4 + token * tokens + other] = p[ints[state.ids / 4 + other]] / sum;
+    const id = ints[state.ids / 4 + other];
+    floats[chosen / 4 + token * tokens + other] = (p[id] / sum) * (slopes?.[id] ?? 1);
   }
   let [square, agreement] = [0, 0];
   for (let i = from; i < from + dim; i++) square += floats[i] * floats[i];
-  for (let i = 0; i < p.length; i++) agreement += (p[i] / sum) * (p[i] / sum);
-  doubles[workspace.sums / 8 + tokens + token] = square * (1 - agreement);
+  let spread = 1;
+  if (slopes) {
+    spread = 0;
+    for (let i = 0; i < p.length; i++) spread += (p[i] / sum) * (1 - p[i] / sum) * slopes[i] ** 2;
+  } else for (let i = 0; i < p.length; i++) agreement += (p[i] / sum) * (p[i] / sum);
+  doubles[workspace.sums / 8 + tokens + token] = square * (spread - agreement);
 }
 
 /**
@@ -108,8 +132,8 @@ function keepOutputs(measuring: Measuring, token: number, p: Float32Array, sum: 
 export function embeddingBack(measuring: Measuring): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { tokens, draws, sums, fisher } = workspace;
-  const { dX, outputs, chosen, labels } = fisher!;
-  const { dim } = state;
+  const { dX, outputs, chosen, labels, slopes } = fisher!;
+  const { dim, embeddingScale } = state;
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
   const tile = workspace.scratch[thread.index];
   const tied = isTied(state);
@@ -125,10 +149,12 @@ export function embeddingBack(measuring: Measuring): void {
           if (ids[other] !== ids[token]) continue;
           sum += (other < token ? 2 : 1) * dot(floats, d / 4 + token * dim, d / 4 + other * dim, dim);
         }
+        sum *= embeddingScale * embeddingScale;
+        const slope = floats[slopes / 4 + draw * tokens + token];
         const label = ints[labels / 4 + draw * tokens + token];
         for (let other = 0; tied && other < tokens; other++) {
-          const error = (ids[other] === label ? 1 : 0) - floats[chosen / 4 + token * tokens + other];
-          sum += 2 * error * floats[tile / 4 + other * GRAM_ROWS + k];
+          const error = (ids[other] === label ? slope : 0) - floats[chosen / 4 + token * tokens + other];
+          sum += 2 * embeddingScale * error * floats[tile / 4 + other * GRAM_ROWS + k];
         }
         doubles[sums / 8 + draw * tokens + token] = sum;
       }

@@ -1,7 +1,7 @@
 // The weights whose sensitivity is measured, by the names of their tensors: the one list. Estimators number them in this order.
 
-import type { Architecture } from '../model/architecture.ts';
-import { weightsOf } from '../model/blocks/blocks.ts';
+import type { Architecture } from '../families/architecture.ts';
+import { linearsOf, weightsOf } from '../model/blocks/blocks.ts';
 import type { Linear } from '../model/linear.ts';
 import type { ModelState } from '../model/memories.ts';
 
@@ -43,11 +43,7 @@ export function measuredNames(
   { layers, embedding, head, tied }: Architecture,
   estimator: 'fisher' | 'noise',
 ): string[] {
-  const names = layers
-    .flat()
-    .flatMap((spec) =>
-      Object.values(spec).flatMap((part) => (typeof part === 'object' && 'rows' in part ? [part.name] : [])),
-    );
+  const names = layers.flat().flatMap((spec) => linearsOf(spec).map(({ name }) => name));
   const ends = estimator === 'noise' ? [] : tied ? [embedding.name] : [embedding.name, head.name];
   return [...names, ...ends].map((name) => `${name}.weight`);
 }

@@ -2,7 +2,7 @@
 
 import { dtypeCodes } from '../kernels/layout.ts';
 import type { DenseLinear } from '../model/linear.ts';
-import { apply, normTokens } from '../model/steps.ts';
+import { applyHead, normTokens } from '../model/steps.ts';
 import { exp, logSumExp } from '../numerics/exponential.ts';
 import { fillNormals, USE } from '../numerics/stream.ts';
 import { weightsAt } from './measured.ts';
@@ -85,7 +85,7 @@ function eachToken(
   const { vocabSize } = state;
   normTokens(thread, state, state.norm, [], first, first + count);
   thread.barrier();
-  apply(thread, state, state.head, count, state.logits, first);
+  applyHead(thread, state, state, count, first);
   thread.barrier();
   const [from, end] = partOf(measuring, count);
   for (let j = from; j < end; j++) {

@@ -5,7 +5,7 @@ import { replaceWeight, runBlock, weightsOf } from '../model/blocks/blocks.ts';
 import { embed, placeAngles } from '../model/forward.ts';
 import type { DenseLinear } from '../model/linear.ts';
 import { passOf } from '../model/pass.ts';
-import { apply, normTokens } from '../model/steps.ts';
+import { applyHead, normTokens, turnTo } from '../model/steps.ts';
 import { blockBack } from './backward.ts';
 import { embeddingBack, sampleLabels } from './head.ts';
 import { weightsAt } from './measured.ts';
@@ -44,10 +44,8 @@ function embedTokens(measuring: Measuring): void {
   placeAngles(thread, state, pass);
   if (!fisher) return;
   const [first, end] = partOf(measuring, tokens);
-  for (const [i, { frequencies, headDim }] of state.ropes.entries()) {
-    for (let j = first; j < end; j++) {
-      thread.kernels.angles(frequencies, headDim / 2, -j, fisher.opposite[i] + j * headDim * 4);
-    }
+  for (const [i, rope] of state.ropes.entries()) {
+    for (let j = first; j < end; j++) turnTo(thread.kernels, rope, -j, fisher.opposite[i] + j * rope.width * 4);
   }
 }
 
@@ -88,7 +86,7 @@ function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits 
   if (!logits) return;
   normTokens(thread, state, state.norm, [], 0, count);
   thread.barrier();
-  apply(thread, state, state.head, count, state.logits);
+  applyHead(thread, state, state, count);
 }
 
 // Σ w² of every row of a block's weights, one weight after the other; behind the last block, of the embeddings and of the head.

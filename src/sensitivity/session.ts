@@ -5,13 +5,13 @@
 import { integer } from '../check.ts';
 import { type CheckpointTensor, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
+import type { Vocabulary } from '../families/architecture.ts';
+import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
-import type { Vocabulary } from '../model/architecture.ts';
-import { readArchitecture } from '../model/families/family.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type LoadOptions, openLoader, type Place } from '../model/load.ts';
@@ -48,7 +48,7 @@ interface SessionOptions {
 }
 
 /** A session's layout: from configuration and headers alone. */
-interface SessionPlan {
+export interface SessionPlan {
   readonly layout: Layout;
   readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;
@@ -248,7 +248,7 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
   const table = 1024;
   kernels.crc32Table(table);
   let crc = 0;
-  const add = async (tensor: CheckpointTensor, isVector: boolean) => {
+  const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
     const byteLength = tensor.end - tensor.start;
     for (let start = 0; start < byteLength; start += BLOCK_BYTES) {
       signal?.throwIfAborted();
@@ -256,13 +256,17 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
       new Uint8Array(memory.buffer, block).set(bytes);
       const count = bytes.length / (tensor.dtype === 'F32' ? 4 : 2);
       if (isVector) kernels.widen(block, dtypeCodes[tensor.dtype as DenseDtype], 0, count, widened);
+      if (plus !== 0) {
+        const values = new Float32Array(memory.buffer, widened, count);
+        for (let i = 0; i < count; i++) values[i] += plus;
+      }
       crc = kernels.crc32(crc, isVector ? widened : block, isVector ? count * 4 : bytes.length, table);
     }
   };
   for (const [piece, loads] of layout.memories[0].pieces.entries()) {
     for (const load of loads) {
       if (isAgain(load, piece, layout.state)) continue;
-      if ('vector' in load) await add(load.vector, true);
+      if ('vector' in load) await add(load.vector, true, load.plus);
       else if ('plain' in load.tensor) await add(load.tensor.plain, false);
     }
   }

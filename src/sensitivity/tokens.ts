@@ -2,7 +2,7 @@
 // the model itself samples, at temperature 1: like those that it knows, and so are the sensitivities on them. Some sequences take a
 // step together, each in rows of its own, so that weights are read once for all. A resumed run samples again and gets the same ids.
 
-import type { Vocabulary } from '../model/architecture.ts';
+import type { Vocabulary } from '../families/architecture.ts';
 import { exp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
 import { argmax } from '../text/sample.ts';

@@ -34,14 +34,15 @@ interface StatisticsRegions extends StatisticsKind {
 interface FisherRegions {
   /** What blocks asked for, by name: enough for the largest. */
   readonly regions: Readonly<Record<string, number>>;
-  readonly opposite: readonly number[]; // (tokens, headDim) each: angles of the opposite positions, by the place of state.ropes
+  readonly opposite: readonly number[]; // (tokens, width) each: angles of the opposite positions, by the place of state.ropes
   readonly gram: number; // (tokens, tokens), inner products of a weight's inputs
   readonly labels: number; // (draws, tokens) i32
   readonly probabilities: number; // (logitRows, paddedVocab)
   readonly paddedVocab: number;
   readonly expected: number; // (tokens, dim), rows of the head, weighed by probabilities
   readonly outputs: number; // (tokens, dim), the head's inputs
-  readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id
+  readonly slopes: number; // (draws, tokens), of the labels' logits
+  readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id, times the slope of its logit
   readonly dX: number; // (draws, tokens, dim), gradients of the residual stream
   readonly dNormed: number; // (draws, tokens, dim)
 }
@@ -88,19 +89,20 @@ export function planWorkspace(
   const cols = most((own) => own.reduce((max, weight) => Math.max(max, weight.cols), 0));
   const largest = most((own) => own.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
   const scratch = Math.max(
-    ...[statistics ? GRAM_SCRATCH : 64 * 64 * 4, tokens * GRAM_ROWS * 4, 2 * (tokens + 4) * 4, denseScratchBytes(cols)],
+    ...[statistics ? GRAM_SCRATCH : 64 * 64 * 4, tokens * GRAM_ROWS * 4, 3 * (tokens + 4) * 4, denseScratchBytes(cols)],
   );
   const slots = statistics ? 1 : blocks.length + 1;
 
   const fisher = (): FisherRegions => ({
     regions: sharedRegions(),
-    opposite: ropes.map(({ headDim }) => floats(tokens * headDim)),
+    opposite: ropes.map(({ width }) => floats(tokens * width)),
     gram: floats(tokens * tokens),
     labels: floats(all),
     probabilities: floats(logitRows * paddedVocab),
     paddedVocab,
     expected: floats(tokens * dim),
     outputs: floats(tokens * dim),
+    slopes: floats(all),
     chosen: floats(tokens * tokens),
     dX: floats(all * dim),
     dNormed: floats(all * dim),

@@ -17,6 +17,7 @@ import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
 import '../memories.test.ts';
 import '../allocate.test.ts';
+import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
 import '../gram.test.ts';

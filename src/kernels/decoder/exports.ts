@@ -20,7 +20,10 @@ export interface DecoderExports {
   rope(x: number, heads: number, half: number, table: number, interleaved: number): void;
   softmax(x: number, count: number): void;
   siluTimes(gate: number, up: number, count: number): void;
+  geluTimes(gate: number, up: number, count: number): void;
   add(x: number, y: number, count: number): void;
+  scale(x: number, factor: number, count: number): void;
+  softCap(x: number, cap: number, count: number): void;
   attend(
     q: number,
     y: number,
@@ -34,6 +37,7 @@ export interface DecoderExports {
     first: number,
     window: number,
     scale: number,
+    cap: number,
     tile: number,
     span: number,
     scratch: number,
@@ -112,6 +116,7 @@ export interface DecoderExports {
   ): void;
   rmsNormBack(x: number, weights: number, d: number, count: number, cols: number, epsilon: number): void;
   siluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
+  geluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
   attendBack(
     q: number,
     dy: number,
@@ -127,6 +132,7 @@ export interface DecoderExports {
     kvStride: number,
     window: number,
     scale: number,
+    cap: number,
     scratch: number,
   ): void;
 

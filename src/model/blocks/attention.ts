@@ -1,45 +1,28 @@
 // Attention of grouped heads over the cache: x += output(mix(rope(q), rope(k), v)), q, k and v of norm(x).
-// A token sees those before it in its own sequence, as far back as the window reaches.
+// A token sees those before it in its own sequence, as far back as the window reaches. Norms of queries and keys, rope, a cap of the
+// scores and a temperature are there where the model has them; q, k and v are three weights, or the rows of one.
 
+import type { AttentionSpec, AttentionTraits } from '../../families/architecture.ts';
+import { log } from '../../numerics/exponential.ts';
 import { type BlockCache, keyAt, store, valueAt } from '../cache.ts';
-import type { Linear, LinearSpec, Rotation } from '../linear.ts';
+import type { Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
-import type { Rope } from '../rope.ts';
 import type { State } from '../state.ts';
-import { addProduct, apply, normTokens, rotateTokens } from '../steps.ts';
+import { apply, copyFloats, normTokens, ownTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind } from './block.ts';
+import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
-export interface AttentionSpec {
-  readonly kind: 'attention';
-  readonly norm: string;
-  readonly q: LinearSpec;
-  readonly k: LinearSpec;
-  readonly v: LinearSpec;
-  /** Norms of each head of queries and of keys, if there are any. */
-  readonly qNorm: string | undefined;
-  readonly kNorm: string | undefined;
-  readonly output: LinearSpec;
-  readonly heads: number;
-  /** Heads of keys and values; `heads` is a multiple. */
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly rope: Rope;
-  /** Positions that a token sees, itself among them; 0 for all. */
-  readonly window: number;
-}
-
-export interface Attention extends Pick<AttentionSpec, 'kind' | 'heads' | 'kvHeads' | 'headDim' | 'window'> {
-  readonly norm: number; // (dim)
+export interface Attention extends AttentionTraits {
+  readonly norm: number; // (dim), 0 for none
   readonly rotations: readonly Rotation[];
-  readonly q: Linear;
-  readonly k: Linear;
-  readonly v: Linear;
-  readonly qNorm: number; // (headDim), 0 for none
-  readonly kNorm: number;
-  readonly outputRotations: readonly Rotation[];
-  readonly output: Linear;
-  readonly rope: number; // its place in state.ropes
+  readonly inputs: readonly Linear[];
+  readonly qNorm: number; // (headDim) or (heads · headDim), 0 for none
+  readonly kNorm: number; // (headDim) or (kvHeads · headDim)
+  readonly normOf: NonNullable<AttentionSpec['queryKeyNorms']>['of'] | undefined;
+  readonly branch: Branch;
+  readonly rope: number; // its place in state.ropes, -1 for none
+  readonly fused: number; // (batch, (heads + 2 · kvHeads) · headDim), what one weight of all three gives; else 0
   readonly queries: number; // (batch, heads · headDim)
   readonly keys: number; // (batch, kvHeads · headDim)
   readonly values: number; // (batch, kvHeads · headDim)
@@ -47,110 +30,149 @@ export interface Attention extends Pick<AttentionSpec, 'kind' | 'heads' | 'kvHea
   readonly cache: BlockCache;
 }
 
-const PLACES = ['q', 'k', 'v', 'output'] as const;
-
 export const attention: BlockKind<AttentionSpec, Attention> = {
+  linears: ({ inputs, output }) => [...inputs, output],
+
   plan(spec, planner) {
-    const { heads, kvHeads, headDim, window } = spec;
+    const { heads, kvHeads, headDim, window, scale, cap, temperature, queryKeyNorms: norms } = spec;
+    const [wide, narrow] = [heads * headDim, kvHeads * headDim];
     const regions = {
-      queries: planner.activation('queries', heads * headDim),
-      keys: planner.activation('keys', kvHeads * headDim),
-      values: planner.activation('values', kvHeads * headDim),
-      mixed: planner.activation('mixed', heads * headDim),
+      queries: planner.activation('queries', wide),
+      keys: planner.activation('keys', narrow),
+      values: planner.activation('values', narrow),
+      mixed: planner.activation('mixed', wide),
+      fused: spec.inputs.length === 1 ? planner.activation('fused', wide + 2 * narrow) : 0,
     };
-    const headNorm = (name: string | undefined) => (name === undefined ? 0 : planner.vector(name, headDim));
-    const norm = planner.vector(spec.norm, spec.q.cols);
-    const q = planner.linear(spec.q, planner.normed);
-    const k = planner.linear(spec.k, planner.normed);
-    const v = planner.linear(spec.v, planner.normed);
-    const [qNorm, kNorm] = [headNorm(spec.qNorm), headNorm(spec.kNorm)];
-    const output = planner.linear(spec.output, regions.mixed);
+    const ofRow = norms?.of === 'row';
+    const norm = planner.norm(spec.norm, spec.inputs[0].cols);
+    const inputs = spec.inputs.map((input) => planner.linear(input, planner.normed));
     return {
-      ...{ kind: 'attention', heads, kvHeads, headDim, window, norm, q, k, v, qNorm, kNorm, output },
-      rotations: planner.rotationsOf(q, k, v),
-      outputRotations: planner.rotationsOf(output),
-      rope: planner.rope(spec.rope, headDim),
+      ...{ kind: 'attention', heads, kvHeads, headDim, window, scale, cap, temperature, norm, inputs },
+      qNorm: planner.norm(norms?.q, ofRow ? wide : headDim),
+      kNorm: planner.norm(norms?.k, ofRow ? narrow : headDim),
+      normOf: norms?.of,
+      branch: planBranch(planner, spec, regions.mixed),
+      rotations: planner.rotationsOf(...inputs),
+      rope: spec.rope ? planner.rope(spec.rope) : -1,
       ...regions,
       cache: planner.cache(kvHeads, headDim),
     };
   },
 
-  weights: (block) => PLACES.map((place) => block[place]),
-  statistics: PLACES.map(() => ({ cut: false, outputs: true })),
-  replace: (block, place, linear) => ({ ...block, [PLACES[place]]: linear }),
+  weights: ({ inputs, branch }) => [...inputs, branch.output],
+  statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
+  replace: (block, place, linear) => ({
+    ...block,
+    inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
+    branch: place < block.inputs.length ? block.branch : { ...block.branch, output: linear },
+  }),
 
   forward(thread, state, block, pass) {
     mixTokens(thread, state, block, pass);
-    rotateTokens(thread, block.outputRotations, pass.count);
-    addProduct(thread, state, block.output, pass.count);
-    thread.barrier();
+    addBranch(thread, state, block.branch, pass.count);
   },
 
-  gradients({ heads, kvHeads, headDim, qNorm, kNorm }, tokens, draws) {
+  gradients({ heads, kvHeads, headDim, qNorm, kNorm, fused, branch }, tokens, draws) {
     const [wide, narrow] = [tokens * heads * headDim, tokens * kvHeads * headDim];
     return {
-      q: qNorm ? wide : 0, // before norm and rope
+      q: qNorm ? wide : 0, // before their norms
       k: kNorm ? narrow : 0,
       dMixed: draws * wide,
       dQ: draws * wide,
       dK: draws * narrow,
       dV: draws * narrow,
+      dFused: fused ? draws * (wide + 2 * narrow) : 0,
+      ...branchGradients(branch, tokens, draws),
     };
   },
 
   back(back, block) {
-    const { thread, state, dX, dNormed, pass } = back;
+    const { thread, state, dNormed, pass } = back;
     const { barrier } = thread;
-    const { heads, kvHeads, headDim, mixed } = block;
+    const { heads, kvHeads, headDim, mixed, inputs, fused, branch } = block;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
-    const [dMixed, dQ, dK, dV] = ['dMixed', 'dQ', 'dK', 'dV'].map((name) => back.region(name));
-    const [q, k] = [back.region('q'), back.region('k')];
+    const [dMixed, dQ, dK, dV, dFused] = ['dMixed', 'dQ', 'dK', 'dV', 'dFused'].map((name) => back.region(name));
+    const before = { q: back.region('q'), k: back.region('k') };
 
     back.restore();
     barrier();
-    mixTokens(thread, state, block, pass);
-    if (block.qNorm) apply(thread, state, block.q, pass.count, q);
-    if (block.kNorm) apply(thread, state, block.k, pass.count, k);
+    mixTokens(thread, state, block, pass, before);
+    const dOutput = branchBack(back, branch);
     back.inputGram(mixed, wide);
-    back.squares(PLACES.indexOf('output'), dX, block.output.rows);
-    back.transposed(dMixed, [block.output, dX]);
+    back.squares(inputs.length, dOutput, branch.output.rows);
+    back.transposed(dMixed, [branch.output, dOutput]);
     barrier();
     mixBack(back, block, dMixed, dQ, dK, dV);
     barrier();
-    turnBack(back, block, dQ, heads, block.qNorm, q);
-    turnBack(back, block, dK, kvHeads, block.kNorm, k);
+    turnBack(back, block, dQ, heads, block.qNorm, before.q, true);
+    turnBack(back, block, dK, kvHeads, block.kNorm, before.k, false);
     barrier();
-    back.inputGram(state.normed, block.q.cols);
-    back.squares(PLACES.indexOf('q'), dQ, wide);
-    back.squares(PLACES.indexOf('k'), dK, narrow);
-    back.squares(PLACES.indexOf('v'), dV, narrow);
-    back.transposed(dNormed, [block.q, dQ], [block.k, dK], [block.v, dV]);
+    if (fused) {
+      back.joinRows(dFused, [dQ, wide], [dK, narrow], [dV, narrow]);
+      barrier();
+    }
+    const gradients = fused ? [dFused] : [dQ, dK, dV];
+    back.inputGram(state.normed, inputs[0].cols);
+    for (const [i, { rows }] of inputs.entries()) back.squares(i, gradients[i], rows);
+    back.transposed(dNormed, ...inputs.map((input, i) => [input, gradients[i]] as const));
     barrier();
     back.behindNorm(block.norm);
   },
 };
 
+/** Where queries and keys are kept as they are before their norms: their gradients go back through these. */
+interface Before {
+  readonly q: number; // (tokens, heads · headDim)
+  readonly k: number; // (tokens, kvHeads · headDim)
+}
+
 // Attention up to the input of its output matrix.
-function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass): void {
+function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, before?: Before): void {
   const { count } = pass;
+  const { inputs, fused, queries, keys, values } = block;
   normTokens(thread, state, block.norm, block.rotations, 0, count);
   thread.barrier();
-  apply(thread, state, block.q, count, block.queries);
-  apply(thread, state, block.k, count, block.keys);
-  apply(thread, state, block.v, count, block.values);
+  const places = fused ? [fused] : [queries, keys, values];
+  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
   thread.barrier();
-  placeHeads(thread, state, block, pass);
+  if (fused || block.normOf === 'row') {
+    prepareRows(thread, state, block, count, before);
+    thread.barrier();
+  }
+  placeHeads(thread, state, block, pass, before);
   thread.barrier();
   mixHeads(thread, state, block, pass);
   thread.barrier();
 }
 
-// Queries and keys are normed, if the model does so, and turned to their positions; keys and values go to the cache.
-function placeHeads(thread: Thread, state: State, block: Attention, { segments }: Pass): void {
+// What is done with whole rows of queries, keys and values: this thread's tokens of them.
+function prepareRows(thread: Thread, state: State, block: Attention, count: number, before?: Before): void {
+  const { kernels } = thread;
+  const { heads, kvHeads, headDim, fused, queries, keys, values, qNorm, kNorm } = block;
+  const [wide, narrow] = [heads * headDim, kvHeads * headDim];
+  const [first, end] = ownTokens(thread, count);
+  for (let j = first; fused && j < end; j++) {
+    const row = fused + j * (wide + 2 * narrow) * 4;
+    copyFloats(kernels, row, wide, queries + j * wide * 4);
+    copyFloats(kernels, row + wide * 4, narrow, keys + j * narrow * 4);
+    copyFloats(kernels, row + (wide + narrow) * 4, narrow, values + j * narrow * 4);
+  }
+  if (block.normOf !== 'row') return;
+  const normRows = (x: number, cols: number, weights: number, keep: number) => {
+    const at = first * cols * 4;
+    if (keep) copyFloats(kernels, x + at, (end - first) * cols, keep + at);
+    kernels.rmsNorm(x + at, weights, end - first, cols, state.epsilon, x + at);
+  };
+  normRows(queries, wide, qNorm, before?.q ?? 0);
+  normRows(keys, narrow, kNorm, before?.k ?? 0);
+}
+
+// Heads of queries and keys are normed, if the model does so, and turned to their positions; keys and values go to the cache.
+function placeHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
   // The heads of all three in a row are shared among the threads: heads of q, of k, of v.
   const { kernels, index } = thread;
-  const { heads, kvHeads, headDim, cache } = block;
-  const { angles, interleaved } = state.ropes[block.rope];
+  const { heads, kvHeads, headDim, cache, normOf } = block;
+  const rope = block.rope < 0 ? undefined : state.ropes[block.rope];
   const total = heads + 2 * kvHeads;
   const end = share(index + 1, thread.count, total, 1);
   const bytes = headDim * 4;
@@ -159,26 +181,41 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
     const isKey = !isQuery && head < heads + kvHeads;
     const own = isQuery ? head : isKey ? head - heads : head - heads - kvHeads;
     const stride = (isQuery ? heads : kvHeads) * bytes;
-    const from = (isQuery ? block.queries : isKey ? block.keys : block.values) + own * bytes;
-    const norm = isQuery ? block.qNorm : isKey ? block.kNorm : 0;
+    const region = isQuery ? block.queries : isKey ? block.keys : block.values;
+    const norm = normOf === 'row' ? 0 : isQuery ? block.qNorm : isKey ? block.kNorm : 0;
+    const kept = before && norm ? (isQuery ? before.q : before.k) - region : 0;
+    const normHead = (at: number) => {
+      if (kept !== 0) copyFloats(kernels, at, headDim, at + kept);
+      kernels.rmsNorm(at, norm, 1, headDim, state.epsilon, at);
+    };
     let token = 0;
     for (const { count, position, start } of segments) {
       for (let j = 0; j < count; j++, token++) {
-        const at = from + token * stride;
-        if (norm !== 0) kernels.rmsNorm(at, norm, 1, headDim, state.epsilon, at);
-        if (isQuery || isKey) kernels.rope(at, 1, headDim / 2, angles + token * bytes, interleaved ? 1 : 0);
-        if (isQuery) continue;
-        store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
+        const at = region + own * bytes + token * stride;
+        if (norm !== 0 && normOf === 'head') normHead(at);
+        if (rope && (isQuery || isKey)) {
+          kernels.rope(at, 1, rope.width / 2, rope.angles + token * rope.width * 4, rope.interleaved ? 1 : 0);
+        }
+        if (norm !== 0 && normOf === 'turnedHead') normHead(at);
+        if (isQuery) {
+          const factor = temperatureAt(block, position + j);
+          if (factor !== 1) kernels.scale(at, factor, headDim);
+        } else store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
       }
     }
   }
+}
+
+function temperatureAt({ temperature }: Attention, position: number): number {
+  if (!temperature || position < temperature.original) return 1;
+  return 1 + temperature.beta * log(1 + Math.floor(position / temperature.original));
 }
 
 // Attention of this thread's query heads, those of one head of keys and values together.
 function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass): void {
   const { kernels, index } = thread;
   const { tile, span } = state;
-  const { heads, kvHeads, headDim, cache, window } = block;
+  const { heads, kvHeads, headDim, cache, window, scale, cap } = block;
   const group = heads / kvHeads;
   const end = share(index + 1, thread.count, heads, 1);
   for (let head = share(index, thread.count, heads, 1); head < end; ) {
@@ -190,7 +227,7 @@ function mixHeads(thread: Thread, state: State, block: Attention, { segments }: 
       kernels.attend(
         ...([block.queries + from, block.mixed + from, count, together, heads * headDim, headDim] as const),
         ...([keyAt(cache, kv, start), valueAt(cache, kv, start), cache.width === 2 ? 1 : 0, position] as const),
-        ...([window, 1 / Math.sqrt(headDim), tile, span, state.scratch[index]] as const),
+        ...([window, scale, cap, tile, span, state.scratch[index]] as const),
       );
       token += count;
     }
@@ -200,7 +237,7 @@ function mixHeads(thread: Thread, state: State, block: Attention, { segments }: 
 
 // Attention of all query heads that share one head of keys and values, one draw: a piece of work of one thread.
 function mixBack(back: Back, block: Attention, dMixed: number, dQ: number, dK: number, dV: number): void {
-  const { heads, kvHeads, headDim, cache, window } = block;
+  const { heads, kvHeads, headDim, cache, window, scale, cap } = block;
   const { count: tokens } = back.pass;
   const group = heads / kvHeads;
   const [first, end] = back.part(back.draws * kvHeads);
@@ -212,28 +249,47 @@ function mixBack(back: Back, block: Attention, dMixed: number, dQ: number, dK: n
     back.thread.kernels.attendBack(
       ...([block.queries + query, dMixed + wide, dQ + wide, tokens, group, heads * headDim, headDim] as const),
       ...([keyAt(cache, kv, 0), valueAt(cache, kv, 0), dK + narrow, dV + narrow, kvHeads * headDim] as const),
-      ...([window, 1 / Math.sqrt(headDim), back.scratch] as const),
+      ...([window, scale, cap, back.scratch] as const),
     );
   }
 }
 
-// Gradients of heads back to before rope and, if the model has it, the norm of each head of `x`.
-function turnBack(back: Back, block: Attention, d: number, heads: number, norm: number, x: number): void {
+// Gradients of a token's heads back to before the temperature, rope and norm; `x` is what the norm was of.
+function turnBack(
+  back: Back,
+  block: Attention,
+  d: number,
+  heads: number,
+  norm: number,
+  x: number,
+  areQueries: boolean,
+): void {
   const { thread, state, draws } = back;
+  const { kernels } = thread;
   const { count: tokens } = back.pass;
-  const { headDim, rope } = block;
+  const { headDim, normOf } = block;
+  const rope = block.rope < 0 ? undefined : state.ropes[block.rope];
   const bytes = headDim * 4;
-  const opposite = back.opposite(rope);
-  const interleaved = state.ropes[rope].interleaved ? 1 : 0;
   const [first, end] = back.part(draws * tokens);
   for (let i = first; i < end; i++) {
     const token = i % tokens;
     const at = d + i * heads * bytes;
-    thread.kernels.rope(at, heads, headDim / 2, opposite + token * bytes, interleaved);
-    if (norm === 0) continue;
-    for (let head = 0; head < heads; head++) {
-      const from = x + (token * heads + head) * bytes;
-      thread.kernels.rmsNormBack(from, norm, at + head * bytes, 1, headDim, state.epsilon);
+    const from = x + token * heads * bytes;
+    const factor = areQueries ? temperatureAt(block, token) : 1;
+    if (factor !== 1) kernels.scale(at, factor, heads * headDim);
+    const normsBack = () => {
+      for (let head = 0; head < heads; head++) {
+        kernels.rmsNormBack(from + head * bytes, norm, at + head * bytes, 1, headDim, state.epsilon);
+      }
+    };
+    if (norm !== 0 && normOf === 'turnedHead') normsBack();
+    if (rope) {
+      const angles = back.opposite(block.rope) + token * rope.width * 4;
+      for (let head = 0; head < heads; head++) {
+        kernels.rope(at + head * bytes, 1, rope.width / 2, angles, rope.interleaved ? 1 : 0);
+      }
     }
+    if (norm !== 0 && normOf === 'head') normsBack();
+    if (norm !== 0 && normOf === 'row') kernels.rmsNormBack(from, norm, at, 1, heads * headDim, state.epsilon);
   }
 }

@@ -1,10 +1,11 @@
 // What a block is: tensors by name, a place in linear memory, a step forward, and a way back for those whose sensitivity is measured.
 // A block of a new kind is one file with these members, and an entry in blocks.ts.
 
+import type { LinearSpec, NormSpec } from '../../families/architecture.ts';
+import type { Rope } from '../../families/rope.ts';
 import type { BlockCache } from '../cache.ts';
-import type { Linear, LinearSpec, Rotation } from '../linear.ts';
+import type { Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
-import type { Rope } from '../rope.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 
@@ -12,8 +13,8 @@ import type { Thread } from '../team.ts';
 export interface BlockPlanner {
   /** Where a normed residual stream stands, (batch, dim). */
   readonly normed: number;
-  /** Loads a vector in f32. @returns its address */
-  vector(name: string, length: number): number;
+  /** Loads a norm's weights in f32. @returns their address; 0 where there is no norm */
+  norm(spec: NormSpec | undefined, length: number): number;
   /** Loads a linear weight that is applied to the activations at `input`. */
   linear(spec: LinearSpec, input: number): Linear;
   /** The rotations that these weights read. */
@@ -21,7 +22,7 @@ export interface BlockPlanner {
   /** A region of (batch, floats), which all blocks share that ask for one of this name and size. */
   activation(name: string, floats: number): number;
   /** Cosines and sines of the tokens' positions. @returns the place of the rope in `state.ropes` */
-  rope(rope: Rope, headDim: number): number;
+  rope(rope: Rope): number;
   /** Keys and values of a block. */
   cache(kvHeads: number, headDim: number): BlockCache;
 }
@@ -52,7 +53,9 @@ export interface Back {
   squares(place: number, d: number, rows: number): void;
   /** y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs, this thread's columns. */
   transposed(y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
-  /** dX += dNormed through the norm of the residual stream before the block. */
+  /** Rows of several gradients, (draws, tokens, cols) each, one after the other as rows of one: this thread's. */
+  joinRows(to: number, ...parts: readonly (readonly [from: number, cols: number])[]): void;
+  /** dX += dNormed through the norm of the residual stream before the block; 0 for none. */
   behindNorm(weights: number): void;
 }
 
@@ -66,15 +69,17 @@ export interface WeightStatistics {
 
 /** A kind of block: its spec, as families write it, and what stands for it in linear memory. */
 export interface BlockKind<Spec, Block> {
+  /** Its linear weights, in the order of `weights`. */
+  linears(spec: Spec): readonly LinearSpec[];
   /** Lays a block out. Tensors are loaded in the order in which they are asked for. */
   plan(spec: Spec, planner: BlockPlanner): Block;
   /** Its linear weights, in the order in which results have them. */
   weights(block: Block): readonly Linear[];
   /** What statistics are kept of each of them. */
-  readonly statistics: readonly WeightStatistics[];
+  statistics(block: Block): readonly WeightStatistics[];
   /** The block with another weight in one place. */
   replace(block: Block, place: number, linear: Linear): Block;
-  /** x += f(norm(x)), for all tokens of a pass. Ends at a barrier. */
+  /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
   /** Floats of the regions that `back` needs, by name. */
   gradients(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;

@@ -1,6 +1,6 @@
 // The kinds of blocks, by name: what is done with a block of any kind is asked here.
 
-import type { BlockSpec } from '../architecture.ts';
+import type { BlockSpec, LinearSpec } from '../../families/architecture.ts';
 import type { Linear } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
@@ -20,9 +20,11 @@ function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
 
 export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kindOf(spec).plan(spec, planner);
 
+export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec).linears(spec);
+
 export const weightsOf = (block: Block): readonly Linear[] => kindOf(block).weights(block);
 
-export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindOf(block).statistics;
+export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindOf(block).statistics(block);
 
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);

@@ -1,25 +1,20 @@
 // Qwen2 and Qwen3: Llama with windows in the upper layers. Qwen2 has biases on queries, keys and values; Qwen3 norms each head
 // of queries and keys instead.
 
-import type { Architecture } from '../architecture.ts';
-import { type Fields, LIMITS } from '../config.ts';
+import type { Architecture } from './architecture.ts';
+import { type Fields, LIMITS } from './config.ts';
 import { likeLlama, windowsOf } from './llama.ts';
 
 export function qwen2(fields: Fields): Architecture {
-  return likeLlama(fields, {
-    family: 'qwen2',
-    biases: { qkv: true, output: false, feedForward: false },
-    headNorms: false,
-    windows: upperWindows(fields),
-  });
+  return likeLlama(fields, { family: 'qwen2', biases: { qkv: true }, windows: upperWindows(fields) });
 }
 
 export function qwen3(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   return likeLlama(fields, {
     family: 'qwen3',
-    biases: { qkv: bias, output: bias, feedForward: false },
-    headNorms: true,
+    biases: { qkv: bias, output: bias },
+    queryKeyNorms: { q: 'q_norm', k: 'k_norm', of: 'head' },
     headDim: 128,
     windows: upperWindows(fields),
   });
@@ -30,5 +25,5 @@ function upperWindows(fields: Fields): number[] {
   const slides = fields.flag('use_sliding_window') ?? false;
   const layers = fields.integer('num_hidden_layers', 1, LIMITS.layers);
   const full = slides ? fields.integer('max_window_layers', 0, LIMITS.positions, layers) : layers;
-  return windowsOf(fields, (window, layer) => (layer < full ? 0 : window));
+  return windowsOf(fields, (window, layer) => (layer < full ? 0 : window), 4096);
 }

@@ -94,6 +94,22 @@ export class Fields {
     return this.fail(`${key} must be an integer from ${low} to ${high}: got ${show(value)}`);
   }
 
+  /** The members of an object; undefined if there is none. */
+  object(key: string): Fields | undefined {
+    if (!this.has(key)) return undefined;
+    const value = this.get(key);
+    if (value instanceof Map) return new Fields(value, this.file);
+    return this.fail(`${key} must be an object or null: got ${show(value)}`);
+  }
+
+  /** An array of `count` numbers. */
+  numbers(key: string, count: number, low: number, high: number): number[] {
+    const value = this.get(key);
+    const valid = (x: Json) => typeof x === 'number' && x >= low && x <= high;
+    if (Array.isArray(value) && value.length === count && value.every(valid)) return value as number[];
+    return this.fail(`${key} must be ${count} numbers from ${low} to ${high}: got ${show(value)}`);
+  }
+
   flag(key: string): boolean | undefined {
     if (!this.has(key)) return undefined;
     const value = this.get(key);

@@ -1,0 +1,38 @@
+// OLMo 2 and 3: Llama with norms of what blocks add instead of what they read, and of all heads of queries and of keys together. OLMo 3
+// slides in three of four layers; the others have a rope of their own.
+
+import type { Architecture } from './architecture.ts';
+import type { Fields } from './config.ts';
+import { likeLlama, type Traits, windowsOf } from './llama.ts';
+import { ropeOf, ropesByWindow } from './rope.ts';
+
+export function olmo2(fields: Fields): Architecture {
+  return likeLlama(fields, { family: 'olmo2', ...traitsOf(fields), ropes: (_, headDim) => ropeOf(fields, headDim) });
+}
+
+export function olmo3(fields: Fields): Architecture {
+  const windows = windowsOf(fields, (window, layer) => ((layer + 1) % 4 === 0 ? 0 : window), 4096);
+  return likeLlama(fields, {
+    family: 'olmo3',
+    ...traitsOf(fields),
+    windows,
+    ropes(layer, headDim) {
+      const { full, sliding } = ropesByWindow(fields, headDim, { full: 500000, sliding: 500000 });
+      return windows[layer] === 0 ? full : sliding;
+    },
+  });
+}
+
+function traitsOf(fields: Fields): Omit<Traits, 'family'> {
+  const bias = fields.flag('attention_bias') ?? false;
+  return {
+    epsilon: 1e-5,
+    biases: { qkv: bias, output: bias },
+    norms: {
+      attention: { after: 'post_attention_layernorm' },
+      feedForward: { after: 'post_feedforward_layernorm' },
+    },
+    queryKeyNorms: { q: 'q_norm', k: 'k_norm', of: 'row' },
+    tied: false,
+  };
+}

@@ -1,0 +1,76 @@
+// What a block adds to the residual stream: x += m · norm(W y), W its last weight and y what the block made; the norm and the
+// multiplier m where the model has them. Every kind of block ends so.
+
+import type { BranchSpec } from '../../families/architecture.ts';
+import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import type { State } from '../state.ts';
+import { apply, ownTokens, rotateTokens } from '../steps.ts';
+import { share, type Thread } from '../team.ts';
+import type { Back, BlockPlanner } from './block.ts';
+
+export interface Branch {
+  readonly rotations: readonly Rotation[];
+  readonly output: Linear;
+  readonly postNorm: number; // (dim), 0 for none
+  readonly multiplier: number;
+}
+
+/** @param input where its input stands, (batch, cols) */
+export function planBranch(planner: BlockPlanner, spec: BranchSpec, input: number): Branch {
+  const output = planner.linear(spec.output, input);
+  const postNorm = planner.norm(spec.postNorm, spec.output.rows);
+  return { rotations: planner.rotationsOf(output), output, postNorm, multiplier: spec.multiplier };
+}
+
+/** x += m · norm(W y), for all tokens of a pass. Ends at a barrier. */
+export function addBranch(thread: Thread, state: State, branch: Branch, count: number): void {
+  const { kernels, index } = thread;
+  const { x, y, dim, epsilon } = state;
+  const { output, postNorm, multiplier } = branch;
+  rotateTokens(thread, branch.rotations, count);
+  apply(thread, state, output, count, y);
+  if (postNorm === 0) {
+    const first = share(index, thread.count, dim, ROWS_APART);
+    const end = share(index + 1, thread.count, dim, ROWS_APART);
+    for (let j = 0; j < count; j++) {
+      const at = (j * dim + first) * 4;
+      if (multiplier !== 1) kernels.scale(y + at, multiplier, end - first);
+      kernels.add(x + at, y + at, end - first);
+    }
+  } else {
+    thread.barrier();
+    const [first, end] = ownTokens(thread, count);
+    const [at, floats] = [first * dim * 4, (end - first) * dim];
+    kernels.rmsNorm(y + at, postNorm, end - first, dim, epsilon, y + at);
+    if (multiplier !== 1) kernels.scale(y + at, multiplier, floats);
+    kernels.add(x + at, y + at, floats);
+  }
+  thread.barrier();
+}
+
+const isPlain = ({ postNorm, multiplier }: Branch) => postNorm === 0 && multiplier === 1;
+
+/** Floats of the regions that `branchBack` needs, by name. */
+export function branchGradients(branch: Branch, tokens: number, draws: number): { dBranch: number } {
+  return { dBranch: isPlain(branch) ? 0 : draws * tokens * branch.output.rows };
+}
+
+/** Gradients of W y, (draws, tokens, dim), from dX behind the block; W's input must stand where it did. @returns their address */
+export function branchBack(back: Back, branch: Branch): number {
+  if (isPlain(branch)) return back.dX;
+  const { thread, state, draws, floats, pass, dX } = back;
+  const { output, postNorm, multiplier } = branch;
+  const { rows: dim } = output;
+  const to = back.region('dBranch');
+  if (postNorm) apply(thread, state, output, pass.count, state.y);
+  thread.barrier();
+  const [first, end] = back.part(draws * pass.count);
+  floats.copyWithin((to + first * dim * 4) / 4, dX / 4 + first * dim, dX / 4 + end * dim);
+  if (multiplier !== 1) thread.kernels.scale(to + first * dim * 4, multiplier, (end - first) * dim);
+  for (let i = first; postNorm && i < end; i++) {
+    const y = state.y + (i % pass.count) * dim * 4;
+    thread.kernels.rmsNormBack(y, postNorm, to + i * dim * 4, 1, dim, state.epsilon);
+  }
+  thread.barrier();
+  return to;
+}

@@ -1,0 +1,362 @@
+"""Tiny random checkpoints of every family, with the logits that transformers' own code computes of them in f64.
+
+    python tests/families/make.py                      the goldens in tests/families/, and their list, index.ts
+    python tests/families/make.py --seed 7 --out DIR   others, of other sizes, for tests/families-random.test.ts
+    ... NAME NAME                                      of these families only
+
+A family is one function below: what config.json says, sizes and choices drawn from `r`. What all share stands in `common`. A checkpoint
+is a folder with config.json, model.safetensors and logits.safetensors: for each run, `ids.<context>` and `logits.<context>`, (ids,
+vocabulary), of a model that is opened with that context. Needs torch, transformers 5 and safetensors.
+"""
+
+import argparse
+import copy
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+transformers.logging.set_verbosity_error()
+HERE = Path(__file__).parent
+FAMILIES = {}
+LENGTH = 40  # of a run: beyond every window and every original context below
+
+
+def family(make):
+    FAMILIES[make.__name__] = make
+    return make
+
+
+class Draw(random.Random):
+    """Sizes that no power of two divides, small enough for a repository if `small`."""
+
+    def __init__(self, seed, small):
+        super().__init__(seed)
+        self.small = small
+
+    def even(self, low, high):
+        return 2 * self.randint(low // 2, high // 2)
+
+    def flag(self):
+        return self.random() < 0.5
+
+    def common(self, architecture, head_dim=True, multiple=False, **more):
+        kv = self.choice([1, 2, 3]) if not self.small else self.choice([1, 2])
+        heads = kv * self.choice([1, 2, 3] if not self.small else [2, 3])
+        size = self.even(6, 12) if self.small else self.even(6, 40)
+        dim = self.randint(18, 40) if self.small else self.randint(20, 140)
+        if not head_dim or multiple:
+            dim = heads * (size if not head_dim else max(1, dim // heads))
+        return {
+            "architectures": [architecture],
+            "hidden_size": dim,
+            "intermediate_size": self.randint(30, 60) if self.small else self.randint(20, 300),
+            "num_hidden_layers": self.choice([2, 3]) if self.small else self.choice([1, 2, 3, 5]),
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv,
+            **({"head_dim": size} if head_dim else {}),
+            "vocab_size": self.randint(60, 110) if self.small else self.randint(40, 400),
+            "max_position_embeddings": 128,
+            "rms_norm_eps": self.choice([1e-6, 1e-5]),
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.choice([1e4, 5e5])},
+            "bos_token_id": 1,
+            "eos_token_id": [2, 3],
+            "pad_token_id": 0,
+            "tie_word_embeddings": self.flag(),
+            **more,
+        }
+
+    def scaling(self, original=24):
+        """A way to longer contexts."""
+        theta = self.choice([1e4, 5e5])
+        return self.choice(
+            [
+                {"rope_type": "default", "rope_theta": theta},
+                {"rope_type": "linear", "factor": 2.5, "rope_theta": theta},
+                {"rope_type": "dynamic", "factor": 2.0, "rope_theta": theta},
+                {
+                    "rope_type": "llama3",
+                    "rope_theta": theta,
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": original,
+                },
+                self.yarn(original, theta),
+            ]
+        )
+
+    def yarn(self, original=24, theta=1e4):
+        yarn = {
+            "rope_type": "yarn",
+            "rope_theta": theta,
+            "factor": self.choice([4.0, 16.0]),
+            "original_max_position_embeddings": original,
+        }
+        if self.flag():
+            yarn |= {"beta_fast": 8.0, "beta_slow": 0.5}
+        if self.flag():
+            yarn |= {"mscale": 1.0, "mscale_all_dim": self.choice([1.0, 0.7])}
+        elif self.flag():
+            yarn |= {"attention_factor": 1.2}
+        if self.flag():
+            yarn |= {"truncate": False}
+        return yarn
+
+    def kinds(self, layers):
+        return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
+
+
+@family
+def llama(r):
+    return r.common(
+        "LlamaForCausalLM", multiple=True, attention_bias=r.flag(), mlp_bias=r.flag(), rope_parameters=r.scaling()
+    )
+
+
+@family
+def mistral(r):
+    return r.common("MistralForCausalLM", sliding_window=r.choice([None, 7, 16]))
+
+
+@family
+def qwen2(r):
+    config = r.common("Qwen2ForCausalLM", head_dim=False)
+    return config | {"use_sliding_window": r.flag(), "sliding_window": 9, "max_window_layers": 1}
+
+
+@family
+def qwen3(r):
+    return r.common("Qwen3ForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling())
+
+
+@family
+def ernie4_5(r):
+    return r.common("Ernie4_5ForCausalLM", use_bias=r.flag())
+
+
+@family
+def phi3(r):
+    config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
+    turned = r.choice([1.0, 0.75, 0.5])
+    pairs = (int(config["hidden_size"] // config["num_attention_heads"] * turned) + 1) // 2
+    longrope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": turned,
+        "short_factor": [round(1 + r.random(), 3) for _ in range(pairs)],
+        "long_factor": [round(1 + 9 * r.random(), 3) for _ in range(pairs)],
+    }
+    plain = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": turned}
+    rope = longrope if r.small or r.flag() else plain
+    return config | {"original_max_position_embeddings": 24, "rope_parameters": rope}
+
+
+@family
+def granite(r):
+    return r.common(
+        "GraniteForCausalLM",
+        head_dim=False,
+        attention_bias=r.flag(),
+        mlp_bias=r.flag(),
+        embedding_multiplier=12.0,
+        attention_multiplier=r.choice([0.125, 0.4]),
+        residual_multiplier=0.22,
+        logits_scaling=r.choice([8.0, 0.5]),
+        rope_parameters=r.scaling(),
+    )
+
+
+@family
+def smollm3(r):
+    config = r.common("SmolLM3ForCausalLM", head_dim=False, attention_bias=r.flag(), mlp_bias=r.flag())
+    layers = config["num_hidden_layers"]
+    if r.flag():
+        config["no_rope_layers"] = [r.randint(0, 1) for _ in range(layers)]
+    else:
+        config["no_rope_layer_interval"] = 2
+    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": 11}])
+
+
+@family
+def glm(r, architecture="GlmForCausalLM"):
+    config = r.common(architecture, attention_bias=r.flag())
+    config["rope_parameters"]["partial_rotary_factor"] = r.choice([0.5, 1.0])
+    return config
+
+
+@family
+def glm4(r):
+    return glm(r, "Glm4ForCausalLM")
+
+
+@family
+def hunyuan_v1_dense(r):
+    config = r.common("HunYuanDenseV1ForCausalLM", attention_bias=r.flag())
+    alpha = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0, "alpha": 1000.0}
+    return config | {"rope_parameters": r.choice([alpha, config["rope_parameters"]])}
+
+
+@family
+def ministral3(r):
+    rope = r.yarn(16, 1e6) | {"llama_4_scaling_beta": r.choice([0.1, 0.5])}
+    return r.common("Ministral3ForCausalLM", rope_parameters=rope, sliding_window=r.choice([None, 13]))
+
+
+@family
+def olmo2(r):
+    return r.common("Olmo2ForCausalLM", head_dim=False, attention_bias=r.flag(), rope_parameters=r.scaling())
+
+
+@family
+def olmo3(r):
+    config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=9)
+    kinds = r.kinds(config["num_hidden_layers"])
+    ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": r.yarn(24, 5e5)}
+    return config | {"layer_types": kinds, "rope_parameters": ropes}
+
+
+@family
+def gemma2(r):
+    return r.common(
+        "Gemma2ForCausalLM",
+        multiple=True,
+        hidden_activation="gelu_pytorch_tanh",
+        query_pre_attn_scalar=r.choice([10, 24]),
+        sliding_window=9,
+        attention_bias=r.flag(),
+        attn_logit_softcapping=r.choice([2.0, 50.0, None]),
+        final_logit_softcapping=r.choice([3.0, 30.0]),
+    )
+
+
+@family
+def gemma3_text(r):
+    config = r.common(
+        "Gemma3ForCausalLM",
+        multiple=True,
+        hidden_activation="gelu_pytorch_tanh",
+        query_pre_attn_scalar=r.choice([10, 24]),
+        sliding_window=9,
+        attention_bias=r.flag(),
+    )
+    full = r.choice([{"rope_type": "linear", "factor": 8.0}, {"rope_type": "default"}])
+    ropes = {"full_attention": full | {"rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
+
+
+def older(config):
+    """The same config.json as releases before transformers 5 have it."""
+    config = copy.deepcopy(config)
+    rope = config.pop("rope_parameters", None)
+    if "dtype" in config:
+        config["torch_dtype"] = config.pop("dtype")
+    if rope and "full_attention" in rope:
+        sliding, rope = rope["sliding_attention"], rope["full_attention"]
+        if config["model_type"].startswith("gemma3"):
+            config["rope_local_base_freq"] = sliding["rope_theta"]
+    if rope:
+        config["rope_theta"] = rope.pop("rope_theta")
+        if "partial_rotary_factor" in rope:
+            config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+        if rope["rope_type"] != "default":
+            rope["type"] = rope.pop("rope_type")
+            config["rope_scaling"] = rope
+    return config
+
+
+def fill(model, seed):
+    """Random weights: matrices that keep the length of a vector, norms around what is usual, biases that count."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+        if "embed_tokens" in name:
+            values = noise / max(1, getattr(model.config.get_text_config(), "embedding_multiplier", 1))
+        elif parameter.dim() == 1:
+            usual = parameter.data.float().mean().round() if "bias" not in name else 0
+            values = usual + 0.3 * noise
+        else:
+            values = noise / parameter.shape[-1] ** 0.5
+        parameter.data.copy_(values)
+
+
+def contexts(config):
+    """Contexts that a model is opened with: for long factors, also one that takes the short ones."""
+    text = config.get("text_config", config)
+    rope = text.get("rope_parameters") or {}
+    return [24, LENGTH] if rope.get("rope_type") == "longrope" else [LENGTH]
+
+
+def make(name, seed, folder, small):
+    r = Draw(f"{name} {seed}", small)
+    content = FAMILIES[name](r)
+    model_class = getattr(transformers, content["architectures"][0])
+    config = model_class.config_class.from_dict(copy.deepcopy(content))
+    config._attn_implementation = "eager"
+    model = model_class(config).eval()
+    fill(model, seed)
+    dtype = torch.bfloat16 if small or r.flag() else torch.float32
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).float()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    exact = copy.deepcopy(model).double()
+    references = {}
+    vocabulary = config.get_text_config().vocab_size
+    for context in contexts(content):
+        ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
+        with torch.no_grad():
+            logits = exact(input_ids=ids, use_cache=False).logits[0]
+        references[f"ids.{context}"] = ids[0].to(torch.int32)
+        references[f"logits.{context}"] = logits.to(torch.float32).contiguous()
+    save_file(references, folder / "logits.safetensors")
+    model.to(dtype).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    written = json.loads((folder / "config.json").read_text())
+    if r.flag():
+        (folder / "config.json").write_text(json.dumps(older(written), indent=2) + "\n")
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+INDEX = """// The checkpoints here, as make.py made them: it writes this list.
+
+"""
+
+
+def write_index():
+    names = sorted(folder.name for folder in HERE.iterdir() if (folder / "logits.safetensors").exists())
+    lines = [INDEX]
+    for name in names:
+        lines.append(f"import {name}Config from './{name}/config.json';\n")
+        lines.append(f"import {name}Logits from './{name}/logits.safetensors';\n")
+        lines.append(f"import {name}Model from './{name}/model.safetensors';\n")
+    lines.append("\n/** By family: what config.json says, the file of the tensors, that of the logits. */\n")
+    lines.append("export const families: Readonly<Record<string, { config: object; model: Uint8Array; logits: Uint8Array }>> = {\n")
+    for name in names:
+        lines.append(f"  {name}: {{ config: {name}Config, model: {name}Model, logits: {name}Logits }},\n")
+    lines.append("};\n")
+    (HERE / "index.ts").write_text("".join(lines))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    for name in given.names or FAMILIES:
+        size = make(name, given.seed, (given.out or HERE) / name, small=given.out is None)
+        print(f"{name}: {size} bytes")
+        if given.out is None and size > 150_000:
+            sys.exit(f"{name} has more than 150 kB")
+    if given.out is None:
+        write_index()
+
+
+if __name__ == "__main__":
+    main()
