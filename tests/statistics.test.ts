@@ -1,14 +1,16 @@
 // Statistics of inputs and gradients: against sums in f64; the file's bytes, whatever the threads, the memory, the groups and the
 // interruptions; what a run holds in memory; files that are not what they should be.
 
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readStatistics, type StatisticsKind, type StatisticsOutput } from '../src/decoder.ts';
 import { memorySink } from '../src/index.ts';
 import { writeAlphas } from '../src/linearity/alphas.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
+import { roomOf } from '../src/sensitivity/gather.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
-import { measuredOf } from '../src/sensitivity/measured.ts';
+import { measuredOf } from '../src/sensitivity/program/measured.ts';
 import { openSession, planSession } from '../src/sensitivity/session.ts';
 import { randomSequences } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
@@ -61,6 +63,14 @@ async function gather(folder: Folder, { mode = 'both', streamBytes, ...options }
 const sameBytes = (a: Uint8Array, b: Uint8Array, what: string) =>
   assert.ok(Buffer.compare(a, b) === 0, `${what}: other bytes, ${a.length} and ${b.length}`);
 
+/** Bytes that a sequence keeps in its group. */
+async function sequenceBytes(folder: Folder): Promise<number> {
+  const statistics = { mode: 'both', groupSize: GROUP } as const;
+  const plan = { estimator: 'fisher', tokens: 24, draws: 2, threads: 1, statistics } as const;
+  const { layout, workspace } = await planSession(folder, plan);
+  return roomOf({ state: layout.state, workspace }, 'both').floats * 4;
+}
+
 /** Least limit that a session of statistics lies within. */
 async function leastMemory(folder: Folder, sequences: number, mode: StatisticsKind['mode'] = 'both'): Promise<number> {
   const options = { estimator: 'fisher', tokens: 24, draws: mode === 'both' ? 2 : 1, threads: 1 } as const;
@@ -87,9 +97,20 @@ test('groupsOf() are descending powers of two', () => {
   assert.equal(groupsOf(1, 16), [1]);
 });
 
-for (const [name, config] of Object.entries(configs)) {
+/** Models: random ones, and small ones of families with fused weights, norms behind blocks, multipliers. */
+const models = [
+  ...Object.entries(configs).map(([name, config]) => ({ name, config, bytes: randomFile(config) })),
+  ...['phi3', 'olmo2', 'granite'].map((name) => ({
+    name,
+    config: JSON.parse(readFileSync(`tests/families/${name}/config.json`, 'utf8')) as Config,
+    bytes: new Uint8Array(readFileSync(`tests/families/${name}/model.safetensors`)),
+  })),
+];
+const some = ['llama', 'llama, llama3 rope', 'qwen3', 'phi3', 'olmo2'];
+
+for (const { name, config, bytes } of models.filter((model) => some.includes(model.name))) {
   test(`sensitivities are the same with statistics, and the file is the same for any threads, groups and memory: ${name}`, async () => {
-    const folder = modelFolder(config, randomFile(config));
+    const folder = modelFolder(config, bytes);
     const options = { sequences: 5, seed: 3 };
     const alone = writeAlphas(await measureSensitivity(folder, { tokens: 24, ...options }));
     const { file, alphas } = await gather(folder, options);
@@ -98,7 +119,7 @@ for (const [name, config] of Object.entries(configs)) {
     for (const [what, other, groups] of [
       ['3 threads', { threads: await startThreads(3) }, 1],
       ['groups of one', { streamBytes: 1 }, 5],
-      ['groups of two', { streamBytes: 140_000 }, 3],
+      ['groups of two', { streamBytes: 2.5 * (await sequenceBytes(folder)) }, 3],
       ['in turns', { memoryLimit: least }, 1],
       [
         'in turns, groups of one, 2 threads',
@@ -183,18 +204,17 @@ test('what is continued must be of the same model and settings, and undamaged', 
   );
 });
 
-for (const [name, config] of Object.entries(configs)) {
+for (const { name, config, bytes } of models) {
   test(`matrices are sums of outer products, to 1e-4: ${name}`, async () => {
-    const folder = modelFolder(config, randomFile(config));
+    const folder = modelFolder(config, bytes);
     const options = { sequences: 3, source: 'random', seed: 5, streamBytes: 1 } as const;
     const wanted = await directly(folder, config, 3, 5);
     for (const mode of ['both', 'inputs'] as const) {
       const { file } = await gather(folder, { ...options, mode });
       const statistics = await readStatistics(file.buffer, 'stats');
       assert.equal([...statistics.weights.keys()], [...wanted.keys()]);
-      for (const [weight, { cols, H, A, G }] of wanted) {
+      for (const [weight, { cols, isDown, isHidden, H, A, G }] of wanted) {
         const { parts } = statistics.weights.get(weight)!;
-        const isDown = weight.includes('down_proj');
         assert.equal(parts, isDown ? groupsOf(cols, GROUP) : [cols]);
         const inputs = await statistics.inputs(weight);
         let at = 0;
@@ -207,8 +227,7 @@ for (const [name, config] of Object.entries(configs)) {
           at += width;
         }
         const outputs = await statistics.outputs(weight);
-        const hasOutputs = mode === 'both' && !/gate_proj|up_proj/.test(weight);
-        assert.is(outputs !== undefined, hasOutputs, weight);
+        assert.is(outputs !== undefined, mode === 'both' && !isHidden, weight);
         if (outputs) close(outputs, G, `${weight}, G`);
       }
     }
@@ -224,6 +243,9 @@ function close(found: Float32Array, wanted: Float64Array, what: string): void {
 
 interface Direct {
   cols: number;
+  /** Whether it reads what is hidden in a feed-forward block, or makes it. */
+  isDown: boolean;
+  isHidden: boolean;
   H: Float64Array;
   A: Float64Array;
   G: Float64Array;
@@ -236,9 +258,15 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
   const session = await openSession(planned, undefined, {});
   const { measuring, run } = session;
   const { state, workspace, floats } = measuring;
-  const all = new Map<string, { x: Float64Array[]; d: Float64Array[]; rows: number; cols: number }>();
-  for (const { linear } of measuredOf(state)) {
-    all.set(linear.name, { x: [], d: [], rows: linear.rows, cols: linear.cols });
+  const all = new Map<
+    string,
+    Pick<Direct, 'cols' | 'isDown' | 'isHidden'> & Record<'x' | 'd', Float64Array[]> & { rows: number }
+  >();
+  for (const { linear, block, place } of measuredOf(state)) {
+    const { kind, inputs } = state.blocks[block];
+    const isDown = kind === 'feedForward' && place === inputs.length;
+    const isHidden = kind === 'feedForward' && !isDown;
+    all.set(linear.name, { x: [], d: [], rows: linear.rows, cols: linear.cols, isDown, isHidden });
   }
   const { dX } = workspace.fisher!;
   const read = (address: number, width: number, token: number) =>
@@ -270,7 +298,7 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
   }
   await session.close();
   return new Map(
-    [...all].map(([name, { x, d, rows, cols }]) => {
+    [...all].map(([name, { x, d, rows, cols, isDown, isHidden }]) => {
       const norm = (v: Float64Array) => v.reduce((sum, value) => sum + value * value, 0);
       const w = x.map((_, i) => {
         const [sequence, token] = [Math.floor(i / tokens), i % tokens];
@@ -301,7 +329,7 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
         d.map(() => 1 / draws),
         rows,
       );
-      return [name, { cols, H, A, G }];
+      return [name, { cols, isDown, isHidden, H, A, G }];
     }),
   );
 }
@@ -372,7 +400,9 @@ test('readStatistics() names what is wrong with a file', async () => {
   const weights = JSON.parse(metadata['higgs.weights']);
   // The file with something changed, and checksums that hold.
   const changed = (own: Record<string, string | undefined>, change?: (tensors: Map<string, Tensor>) => void) => {
-    const all = new Map([...tensors].map(([name, own]): [string, Tensor] => [name, { ...own, bytes: own.bytes.slice() }]));
+    const all = new Map(
+      [...tensors].map(([name, own]): [string, Tensor] => [name, { ...own, bytes: own.bytes.slice() }]),
+    );
     change?.(all);
     const text = Object.entries({ ...metadata, ...own }).filter((entry): entry is [string, string] => !!entry[1]);
     const without = safetensors(Object.fromEntries(all), Object.fromEntries(text));

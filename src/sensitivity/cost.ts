@@ -11,10 +11,10 @@ import type { Folder } from '../source/source.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { groupSizeOf, kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
-import { measuredOf } from './measured.ts';
+import { measuredOf } from './program/measured.ts';
+import type { Task } from './program/task.ts';
 import { planSession, type Session, type SessionPlan, startSession, TOGETHER, threadsFor } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
-import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
 
 /** An estimate. */

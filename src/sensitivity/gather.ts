@@ -34,8 +34,8 @@ import {
   type StoredStatistics,
 } from '../statistics/file.ts';
 import { type StatisticsKind, type Sums, sumsOf, triangleOf } from '../statistics/matrices.ts';
-import { measuredOf } from './measured.ts';
-import { type Measuring, meanOfTokens, savedAt } from './measuring.ts';
+import { measuredOf } from './program/measured.ts';
+import { type Measuring, meanOfTokens, savedAt } from './program/measuring.ts';
 import type { Steps } from './progress.ts';
 import { pieceOf } from './session.ts';
 import { placeSequence, takeSequence, type Work } from './work.ts';
@@ -210,7 +210,11 @@ interface Group {
   readonly file: Growing | undefined;
 }
 
-function roomOf({ state, workspace }: Pick<Measuring, 'state' | 'workspace'>, mode: StatisticsKind['mode']): Room {
+/** What a sequence keeps in its group. */
+export function roomOf(
+  { state, workspace }: Pick<Measuring, 'state' | 'workspace'>,
+  mode: StatisticsKind['mode'],
+): Room {
   const { tokens, draws, fisher } = workspace;
   const stream = tokens * state.dim;
   if (mode === 'inputs') return { stream, tail: [], floats: stream };

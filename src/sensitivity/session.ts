@@ -22,12 +22,12 @@ import { openWeights, type Weights } from '../model/weights.ts';
 import type { Folder } from '../source/source.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import type { Threads } from '../workers/threads.ts';
-import { weightsAt } from './measured.ts';
-import { type Measuring, measuringOf } from './measuring.ts';
-import { runTask } from './run.ts';
-import { type Task, taskOf, wordsOfTask } from './task.ts';
-import type { WorkerMessage } from './worker.ts';
-import { planWorkspace, type Workspace } from './workspace.ts';
+import { weightsAt } from './program/measured.ts';
+import { type Measuring, measuringOf } from './program/measuring.ts';
+import { runTask } from './program/run.ts';
+import { type Task, taskOf, wordsOfTask } from './program/task.ts';
+import type { WorkerMessage } from './program/worker.ts';
+import { planWorkspace, type Workspace } from './program/workspace.ts';
 
 /** Sequences that the model samples together, at most: more gain little time, and each takes a place in the cache. */
 export const TOGETHER = 8;

@@ -2,10 +2,10 @@
 // tokens of two Gram matrices. A thread has sixteen tokens τ at a time and hands over a sum for each τ, so that no sum depends on
 // the number of threads.
 
-import { dtypeCodes } from '../kernels/layout.ts';
-import type { Back } from '../model/blocks/block.ts';
-import { goBack } from '../model/blocks/blocks.ts';
-import { type DenseLinear, type Linear, ROWS_APART } from '../model/linear.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import type { Back } from '../../model/blocks/block.ts';
+import { goBack } from '../../model/blocks/blocks.ts';
+import { type DenseLinear, type Linear, ROWS_APART } from '../../model/linear.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import { addGradients } from './sums.ts';
 import type { TaskOf } from './task.ts';

@@ -1,10 +1,10 @@
 // What measuring sensitivities needs in linear memory beside the model, by address: plain data, the same for all threads.
 
-import { denseScratchBytes, GRAM_SCRATCH } from '../kernels/decoder/sizes.ts';
-import { gradientsOf, weightsOf } from '../model/blocks/blocks.ts';
-import type { ModelState } from '../model/memories.ts';
-import { regions } from '../model/region.ts';
-import { floatsOf, type StatisticsKind, sumsOf } from '../statistics/matrices.ts';
+import { denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decoder/sizes.ts';
+import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
+import type { ModelState } from '../../model/memories.ts';
+import { regions } from '../../model/region.ts';
+import { floatsOf, type StatisticsKind, sumsOf } from '../../statistics/matrices.ts';
 
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;

@@ -1,9 +1,9 @@
 // Adds to the statistics of a block's weights (statistics/matrices.ts) what a sequence gives. Threads share rows of a matrix; every element
 // is one thread's sum, sequence by sequence.
 
-import { type Block, weightsOf } from '../model/blocks/blocks.ts';
-import type { Thread } from '../model/team.ts';
-import { type Sums, sumsOf, triangleOf } from '../statistics/matrices.ts';
+import { type Block, weightsOf } from '../../model/blocks/blocks.ts';
+import type { Thread } from '../../model/team.ts';
+import { type Sums, sumsOf, triangleOf } from '../../statistics/matrices.ts';
 import type { Measuring } from './measuring.ts';
 
 /** Adds a sequence's inputs. The block has run. */

@@ -1,11 +1,11 @@
 // A task of a measurement, as every thread of the team runs it.
 
-import { dtypeCodes } from '../kernels/layout.ts';
-import { replaceWeight, runBlock, weightsOf } from '../model/blocks/blocks.ts';
-import { embed, placeAngles } from '../model/forward.ts';
-import type { DenseLinear } from '../model/linear.ts';
-import { passOf } from '../model/pass.ts';
-import { applyHead, normTokens, turnTo } from '../model/steps.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import { replaceWeight, runBlock, weightsOf } from '../../model/blocks/blocks.ts';
+import { embed, placeAngles } from '../../model/forward.ts';
+import type { DenseLinear } from '../../model/linear.ts';
+import { passOf } from '../../model/pass.ts';
+import { applyHead, normTokens, turnTo } from '../../model/steps.ts';
 import { blockBack } from './backward.ts';
 import { embeddingBack, sampleLabels } from './head.ts';
 import { weightsAt } from './measured.ts';

@@ -1,8 +1,8 @@
 // One thread's hold on a measurement: the model, the workspace, and views of the memory that both lie in.
 
-import type { ModelState } from '../model/memories.ts';
-import { type Pass, wholeSequence } from '../model/pass.ts';
-import { share, type Thread } from '../model/team.ts';
+import type { ModelState } from '../../model/memories.ts';
+import { type Pass, wholeSequence } from '../../model/pass.ts';
+import { share, type Thread } from '../../model/team.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface Measuring {
