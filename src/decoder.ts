@@ -31,10 +31,10 @@ export { openTokenizer, type Tokenizer } from './text/tokenizer.ts';
 export type { Threads } from './workers/threads.ts';
 
 /**
- * Loads a Llama-family model, quantized or not, with its tokenizer and chat template.
+ * Loads a model, quantized or not, with its tokenizer and chat template.
  * @throws {UnsupportedError} when its architecture, or something of its configuration, is not handled: names it
  * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when it does not fit 4 GB, or an option is out of range
+ * @throws {RangeError} when the runtime has not the memory, or an option is out of range
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
  */

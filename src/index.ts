@@ -5,7 +5,8 @@ export { FileError, FormatError, type Place, StateError, UnsupportedError } from
 export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
 export type { Trellis } from './grids/trellis.ts';
 export { type Higgs, type LoadOptions, load } from './higgs.ts';
-export type { PlainDtype, WeightDtype } from './kernels/kernels.ts';
+export type { PlainDtype } from './kernels/kernels.ts';
+export type { WeightDtype } from './kernels/operands.ts';
 export type { PlanTensor, Tradeoff, TradeoffPoint } from './linearity/allocate.ts';
 export {
   type Alpha,

@@ -34,8 +34,7 @@ import {
 } from './linearity/options.ts';
 import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
-import { uniformAlphas } from './linearity/prior.ts';
-import { type Budget, checkBudget, planBits, planTensors } from './linearity/target.ts';
+import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory, ModelOptions } from './model/model.ts';
 import { carryOver, checkCarried } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
@@ -205,7 +204,7 @@ export interface OpenCheckpoint {
    * done once: later calls use what is kept.
    * @throws {UnsupportedError} when it is quantized, or its family is not handled
    * @throws {FormatError} when it is malformed, or `partial` is of another run
-   * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+   * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
    */
   sensitivity(options?: SensitivityOptions): Promise<Alphas>;
   /** What `sensitivity` keeps in a store, if it is of this model and these settings: nothing is measured. */
@@ -236,9 +235,9 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
   };
 
   async function plan(options: CheckpointOptions & RunOptions): Promise<Plan> {
-    checkChoice(options);
+    const budget = budgetOf(options);
     const scheme = schemeOf(options, gridOf);
-    const given = budgetOf(options) ? await bitsFor(options.alphas, options, options.signal) : options.plan;
+    const given = budget ? await bitsFor(budget, options.alphas, options, options.signal) : options.plan;
     const bits = given && 'tensors' in given ? given : undefined;
     const embeddings = options.embeddings === undefined || given ? undefined : gridOf(options.embeddings);
     const chosen = given ? { plan: schemesBy(given, scheme) } : { embeddings, ...patternsOf(options) };
@@ -259,27 +258,24 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
   }
 
-  // The plan for a budget. One that cannot be met is told before minutes of measuring.
+  // The plan for a budget: by sensitivities that are given, made for its tensors, or measured.
   async function bitsFor(
+    budget: Budget,
     alphas: AlphasOrMaker | undefined,
     { sensitivity, ...options }: Choosing,
     signal?: AbortSignal,
   ): Promise<BitPlan> {
-    const budget = budgetOf(options);
-    if (!budget) throw argumentError('options must have a budget, bpw or size: got neither');
     const offered = offerOf(options, grids.values(), gridOf);
     const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
     const problem = { checkpoint, tensors, offered, layout: options, budget };
     if (typeof alphas === 'object') return planBits(problem, alphas);
-    checkBudget(problem);
-    if (tensors.length === 0) return planBits(problem, uniformAlphas(tensors));
     const maker = alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
-    return planBits(problem, givenAlphas('result of alphas()', await maker(tensors)));
+    return planBits(problem, async () => givenAlphas('result of alphas()', await maker(tensors)));
   }
 
   async function measure(options?: SensitivityOptions): Promise<Alphas> {
     const copy = (grid: string) => opened.copy({ grid, embeddings: grid });
-    return (await import('./decoder.ts')).measureSensitivity(folder, { copy, ...options });
+    return (await import('./decoder.ts')).measureSensitivity(folder, options, copy);
   }
 
   const opened: OpenCheckpoint = {
@@ -327,8 +323,9 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     async planBits(alphas, given) {
       const options = bitOptions('options', given);
       const own = alphas === undefined ? alphas : givenAlphasOrMaker('alphas', alphas);
-      if (own) refuse(options, ['sensitivity'], ALPHAS_RULE);
-      return bitsFor(own, options);
+      if (options.bpw === undefined && options.size === undefined)
+        throw argumentError('options must have a budget, bpw or size: got neither');
+      return bitsFor(budgetOf({ ...options, ...(own && { alphas: own }) })!, own, options);
     },
 
     async dequantize(to, given) {
@@ -372,29 +369,26 @@ interface Chosen {
   readonly bits: BitPlan | undefined;
 }
 
-function budgetOf({ bpw, size }: { bpw?: number; size?: number }): Budget | undefined {
-  if (bpw === undefined) return size === undefined ? undefined : { size };
-  if (size === undefined) return { bpw };
-  throw new RangeError('bpw must be the only budget: got size too');
-}
-
-// One choice of tensors and grids: a grid for all, a plan, or a budget.
-function checkChoice(options: CheckpointOptions): void {
-  const { plan, alphas } = options;
-  for (const key of plan ? (['grid', 'embeddings', 'include', 'exclude'] as const) : []) {
-    if (options[key] !== undefined)
-      throw new RangeError(`a plan must be the only choice of tensors and grids: got ${key} too`);
+// The budget, if there is one. A choice of grids is one: a grid for all, a plan, or a budget.
+function budgetOf(options: CheckpointOptions): Budget | undefined {
+  const { bpw, size, plan, alphas } = options;
+  const refuse = (keys: readonly (keyof CheckpointOptions)[], message: (key: string) => string) => {
+    for (const key of keys) if (options[key] !== undefined) throw new RangeError(message(key));
+  };
+  if (plan) {
+    const message = 'a plan must be the only choice of tensors and grids';
+    refuse(['grid', 'embeddings', 'include', 'exclude'], (key) => `${message}: got ${key} too`);
   }
-  if (budgetOf(options)) refuse(options, ['grid', 'plan'], 'be left out: a budget chooses the grids');
-  else refuse(options, BUDGET_KEYS, 'come with a budget: bpw or size');
-  if (alphas) refuse(options, ['sensitivity'], ALPHAS_RULE);
-}
-
-const BUDGET_KEYS = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'keep'] as const;
-const ALPHAS_RULE = 'be left out: alphas are given';
-
-function refuse<T extends object>(options: T, keys: readonly (keyof T & string)[], rule: string): void {
-  for (const key of keys) if (options[key] !== undefined) throw new RangeError(`${key} must ${rule}`);
+  if (alphas) refuse(['sensitivity'], (key) => `${key} must be left out: alphas are given`);
+  if (bpw === undefined && size === undefined) {
+    const keys = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'keep'] as const;
+    refuse(keys, (key) => `${key} must come with a budget: bpw or size`);
+    return undefined;
+  }
+  refuse(['grid', 'plan'], (key) => `${key} must be left out: a budget chooses the grids`);
+  if (bpw === undefined) return { size: size! };
+  refuse(['size'], (key) => `bpw must be the only budget: got ${key} too`);
+  return { bpw };
 }
 
 // What config.json says for people: one scheme, or that they differ.

@@ -316,7 +316,7 @@ test('options that exclude one another are refused by name', async () => {
 
 test('the digest is SHA-256 of names, lengths and digests of pieces; the seal is that of the file', async () => {
   assert.is(await sha256('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
-  const big = Uint8Array.from({ length: (8 << 20) + 3 }, (_, i) => i % 251);
+  const big = Uint8Array.from({ length: (2 << 20) + 3 }, (_, i) => i % 251);
   const folder = memoryFolder({
     'tokenizer.json': json('left out'),
     'b.safetensors': big,
@@ -328,8 +328,8 @@ test('the digest is SHA-256 of names, lengths and digests of pieces; the seal is
   const parts = [
     line('a.safetensors 0\n'),
     line(`b.safetensors ${big.length}\n`),
-    await hash(big.slice(0, 8 << 20)),
-    await hash(big.slice(8 << 20)),
+    await hash(big.slice(0, 2 << 20)),
+    await hash(big.slice(2 << 20)),
     line('config.json 2\n'),
     await hash(json({})),
   ];

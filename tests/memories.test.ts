@@ -8,13 +8,16 @@ import { load } from '../src/index.ts';
 import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
+import { sampleByCopy } from '../src/sensitivity/copy.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
-import { planSession } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
+import type { Sequence } from '../src/sensitivity/tokens.ts';
+import { passingFolder } from '../src/source/passing.ts';
 import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
-import { configs, modelFolder, randomFile, randomIds } from './models.ts';
+import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
 
 const test = suite('memories');
 const ids = randomIds(70, 361); // more than a batch
@@ -82,9 +85,10 @@ for (const [name, config] of Object.entries(configs)) {
     for (const source of ['model', 'random'] as const) {
       const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
       const sampled = source === 'model' ? 3 : 0;
-      const plan = (memoryLimit: number) => planSession(folder, { ...settings, sampled, threads: 1, memoryLimit });
-      const { bytes } = await plan(2 ** 31);
-      const turns = await plan(bytes - 1);
+      const subject = await openSubject(folder);
+      const plan = (memoryLimit: number) => planSession(subject, { ...settings, sampled, threads: 1, memoryLimit });
+      const { bytes } = plan(2 ** 31);
+      const turns = plan(bytes - 1);
       assert.ok(turns.takesTurns && turns.bytes < bytes);
       const wanted = await measureSensitivity(folder, { ...settings, source, sequences: 3 });
       const found = await measureSensitivity(folder, { ...settings, source, sequences: 3, memoryLimit: turns.bytes });
@@ -92,6 +96,88 @@ for (const [name, config] of Object.entries(configs)) {
     }
   });
 }
+
+test('a copy in memory is what quantizing writes, and can be read once', async () => {
+  const config = configs['llama, biases, linear rope, interleaved'];
+  const checkpoint = await (await load()).open(modelFolder(config, randomFile(config)));
+  const options = { grid: 't4', groupSize: 32, embeddings: 't4' };
+  const output = memoryOutput();
+  await checkpoint.quantize(output, options);
+  const wanted = await loadAlone(output.folder());
+  const copy = await checkpoint.copy(options);
+  assert.equal(await copy.list(), await output.folder().list());
+  const found = await loadAlone(copy);
+  sameBits(await found.forward(ids), await wanted.forward(ids));
+  await Promise.all([found.close(), wanted.close()]);
+});
+
+test('passingFolder() drops what has been read, but for headers and small pieces', async () => {
+  const { output, folder } = passingFolder('copy');
+  const sink = await output.create('file');
+  const [header, first, second, sums] = [100, 70_000, 80_000, 50].map((length, i) =>
+    new Uint8Array(length).fill(i + 1),
+  );
+  for (const piece of [header, first, second, sums]) await sink.write(piece);
+  await sink.close();
+  const source = await folder.open('file');
+  assert.is(source.byteLength, 150_150);
+  const read = async (start: number, end: number) => new Uint8Array(await source.slice(start, end));
+  assert.equal([...(await read(90, 102))], [...new Array(10).fill(1), 2, 2]);
+  assert.ok((await read(102, 70_100)).every((byte) => byte === 2));
+  assert.match(await messageOf(read(200, 300)), /^StateError: copy\/file must be read once: it was read before$/);
+  assert.equal([...(await read(0, 2))], [1, 1]);
+  assert.equal([...(await read(150_098, 150_102))], [3, 3, 4, 4]);
+  assert.equal([...(await read(150_148, 150_150))], [4, 4]);
+  assert.equal(await folder.list(), ['file']);
+  assert.match(await messageOf(folder.open('other')), /^FormatError: .*must have the file .*other.*: it has not/);
+});
+
+test('a copy samples the sequences that are missing, some together, the same in any order', async () => {
+  const config: Config = { ...configs.qwen3, bos_token_id: 1, eos_token_id: 2 };
+  const checkpoint = await (await load()).open(modelFolder(config, randomFile(config)));
+  const options = { grid: 't4', groupSize: 32, embeddings: 't4' };
+  const vocabulary = await readArchitecture(checkpoint.folder);
+  const sampled = async (sequences: (Sequence | undefined)[]) => {
+    const recorded: [number, number][] = [];
+    const record = (first: number, own: number[][]) => recorded.push([first, own.length]);
+    const how = {
+      vocabulary,
+      tokens: 12,
+      seed: 3,
+      file: 'copy',
+      threads: undefined,
+      onProgress: undefined,
+      signal: undefined,
+    };
+    await sampleByCopy(await checkpoint.copy(options), { ...how, sequences, record });
+    return { recorded, ids: sequences.map((sequence) => sequence!.ids) };
+  };
+  const all = await sampled(new Array(11).fill(undefined));
+  assert.equal(all.recorded, [
+    [0, 8],
+    [8, 3],
+  ]);
+  assert.ok(all.ids.every((own) => own.length === 12 && own[0] === 1));
+  assert.is(new Set(all.ids.map(String)).size, 11);
+  const rest = await sampled(all.ids.map((own, i) => (i % 3 === 0 ? { ids: own, targets: undefined } : undefined)));
+  assert.equal(rest.recorded, [
+    [1, 2],
+    [4, 2],
+    [7, 2],
+    [10, 1],
+  ]);
+  assert.equal(rest.ids, all.ids);
+});
+
+test('the identity of a model is known without a session', async () => {
+  for (const config of Object.values(configs)) {
+    const subject = await openSubject(modelFolder(config, randomFile(config)));
+    const planned = planSession(subject, { estimator: 'fisher', tokens: 8, draws: 1, threads: 1 });
+    const session = await openSession(planned, undefined, {});
+    assert.is(await readIdentity(planned, {}), (await survey(session)).identity);
+    await session.close();
+  }
+});
 
 test('where the runtime has no memory so large, the model lies in smaller ones; where it has none, sizes are told', async () => {
   const folder = modelFolder(configs.llama, randomFile(configs.llama));

@@ -11,7 +11,7 @@ import { weightsOf } from '../src/model/blocks/blocks.ts';
 import { roomOf } from '../src/sensitivity/gather.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
 import { measuredOf } from '../src/sensitivity/program/measured.ts';
-import { openSession, planSession } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession } from '../src/sensitivity/session.ts';
 import { randomSequences } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
@@ -67,7 +67,7 @@ const sameBytes = (a: Uint8Array, b: Uint8Array, what: string) =>
 async function sequenceBytes(folder: Folder): Promise<number> {
   const statistics = { mode: 'both', groupSize: GROUP } as const;
   const plan = { estimator: 'fisher', tokens: 24, draws: 2, threads: 1, statistics } as const;
-  const { layout, workspace } = await planSession(folder, plan);
+  const { layout, workspace } = planSession(await openSubject(folder), plan);
   return roomOf({ state: layout.state, workspace }, 'both').floats * 4;
 }
 
@@ -75,16 +75,17 @@ async function sequenceBytes(folder: Folder): Promise<number> {
 async function leastMemory(folder: Folder, sequences: number, mode: StatisticsKind['mode'] = 'both'): Promise<number> {
   const options = { estimator: 'fisher', tokens: 24, draws: mode === 'both' ? 2 : 1, threads: 1 } as const;
   const plan = { ...options, sampled: sequences, statistics: { mode, groupSize: GROUP } };
-  const whole = await planSession(folder, plan);
+  const subject = await openSubject(folder);
+  const whole = planSession(subject, plan);
   let [low, high] = [0, whole.bytes];
   while (high - low > 64) {
     const middle = Math.floor((low + high) / 2);
-    const fits = await planSession(folder, { ...plan, memoryLimit: middle }).then(
-      () => true,
-      () => false,
-    );
-    if (fits) high = middle;
-    else low = middle;
+    try {
+      planSession(subject, { ...plan, memoryLimit: middle });
+      high = middle;
+    } catch {
+      low = middle;
+    }
   }
   assert.ok(high < whole.bytes);
   return high;
@@ -254,7 +255,7 @@ interface Direct {
 /** Sums in f64 of what lies in a session's memory, one sequence after the other. */
 async function directly(folder: Folder, config: Config, sequences: number, seed: number): Promise<Map<string, Direct>> {
   const [tokens, draws] = [24, 2];
-  const planned = await planSession(folder, { estimator: 'fisher', tokens, draws, threads: 1 });
+  const planned = planSession(await openSubject(folder), { estimator: 'fisher', tokens, draws, threads: 1 });
   const session = await openSession(planned, undefined, {});
   const { measuring, run } = session;
   const { state, workspace, floats } = measuring;
@@ -348,7 +349,7 @@ test('a run holds one block of matrices and the streams of a group, however many
       statistics: { mode, groupSize: GROUP },
     } as const;
     const memoryLimit = await leastMemory(folder, 0, mode);
-    const { bytes, takesTurns } = await planSession(folder, { ...plan, memoryLimit });
+    const { bytes, takesTurns } = planSession(await openSubject(folder), { ...plan, memoryLimit });
     assert.ok(takesTurns);
     const counted = countBytes();
     try {

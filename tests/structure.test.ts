@@ -134,7 +134,7 @@ test('files import nothing in a circle, types neither', () => {
 });
 
 const homes: readonly [what: RegExp, where: RegExp][] = [
-  [/from 'node:/, /^(source\/file|workers\/node|grids\/maker\/\w+|(cli|disk|terminal)\/\w+)\.ts$/],
+  [/from 'node:/, /^(source\/(file|system)|workers\/node|grids\/maker\/\w+|(cli|disk|terminal)\/\w+)\.ts$/],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/\bprocess\.|\bBuffer\b/, /^(cli|disk|terminal|grids\/maker)\/\w+\.ts$/],

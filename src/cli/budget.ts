@@ -57,9 +57,9 @@ export function addSensitivities(command: Command): Command {
     .option('--uniform', 'every weight counts alike');
 }
 
-/** What the options say of a budget, for the library. */
-export function budgetOf({ bpw, size, grids, keep, minBits, maxBits }: BitOptions): BudgetOptions {
-  if (bpw === undefined && size === undefined) throw new UsageError('--bpw or --size must be given');
+/** The budget that the options name, for the library, if they do. */
+export function budgetOf({ bpw, size, grids, keep, minBits, maxBits }: BitOptions): BudgetOptions | undefined {
+  if (bpw === undefined && size === undefined) return undefined;
   return {
     ...(grids && { grids }),
     ...(keep && { keep }),

@@ -65,7 +65,9 @@ async function plan(path: string, options: Options): Promise<void> {
     for (const file of [output, plot]) if (file !== undefined) await checkWritable(file, { force });
     const higgs = await loadAll();
     const checkpoint = await higgs.open(input.folder);
-    const settings = { ...selectionOf(options), ...budgetOf(options), maxShardBytes: options.maxShardSize };
+    const budget = budgetOf(options);
+    if (!budget) throw new UsageError('--bpw or --size must be given');
+    const settings = { ...selectionOf(options), ...budget, maxShardBytes: options.maxShardSize };
     const alphas = await planningAlphas(options, checkpoint, input, options);
     const plan = await checkpoint.planBits(alphas, settings);
     const tradeoff = higgs.tradeoff(await checkpoint.planTensors(settings), alphasOf(plan), settings);

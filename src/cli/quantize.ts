@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
@@ -80,7 +81,8 @@ Examples:
 
 async function quantize(path: string, options: Options): Promise<void> {
   if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
-  checkTogether(options);
+  const budget = budgetOf(options);
+  checkTogether(options, budget !== undefined);
   const input = await openInput(path);
   try {
     const text = await openText(options, input);
@@ -88,8 +90,7 @@ async function quantize(path: string, options: Options): Promise<void> {
     const checkpoint = await (await loadAll()).open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
     const settings: CheckpointOptions = {
-      ...(await choiceOf(checkpoint, input, options)),
-      scaleSearch: options.scaleSearch ?? false,
+      ...(await choiceOf(checkpoint, input, budget, options)),
       maxShardBytes: isFile ? Number.MAX_SAFE_INTEGER : options.maxShardSize,
       ...(fileName !== undefined && { fileName: () => fileName }),
     };
@@ -99,7 +100,7 @@ async function quantize(path: string, options: Options): Promise<void> {
       else print(planText(plan));
       return;
     }
-    const report = await run(checkpoint, input, { ...settings, planned: plan }, options);
+    const report = await run(checkpoint, input, plan, options);
     for (const warning of report.warnings) say(`warning: ${warning}`);
     await tell(report, input, text, options);
   } finally {
@@ -127,9 +128,8 @@ async function tell(
 }
 
 // Options that say nothing without another, or beside it.
-function checkTogether(options: Options): void {
-  const { plan, bpw, size, grid, bits, embeddings, include, exclude } = options;
-  const isBudget = bpw !== undefined || size !== undefined;
+function checkTogether(options: Options, isBudget: boolean): void {
+  const { plan, grid, bits, embeddings, include, exclude } = options;
   if (isBudget && (grid ?? bits) !== undefined)
     throw new UsageError('--bpw and --size choose grids: use --grids, not --grid or --bits');
   const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
@@ -147,32 +147,30 @@ function checkTogether(options: Options): void {
 }
 
 // Which grids: by a plan, by a budget, or one for all.
-async function choiceOf(checkpoint: OpenCheckpoint, input: Input, options: Options): Promise<CheckpointOptions> {
-  const { plan, bpw, size, grid, bits, workers, dryRun } = options;
+async function choiceOf(
+  checkpoint: OpenCheckpoint,
+  input: Input,
+  budget: BudgetOptions | undefined,
+  options: Options,
+): Promise<CheckpointOptions> {
+  const { plan, grid, bits, workers, dryRun } = options;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
   const scheme = { groupSize, seed, signs };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
-  if (bpw === undefined && size === undefined) {
-    return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
-  }
+  if (!budget) return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
   const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, keptOnly: dryRun });
-  return { ...scheme, ...selection, ...budgetOf(options), alphas };
+  return { ...scheme, ...selection, ...budget, alphas };
 }
 
 function outputOptions({ force, resume = false }: Options) {
   return { force, resume };
 }
 
-async function run(
-  checkpoint: OpenCheckpoint,
-  input: Input,
-  settings: CheckpointOptions & { planned: Plan },
-  options: Options,
-): Promise<TimedReport> {
-  const out = options.output!;
+async function run(checkpoint: OpenCheckpoint, input: Input, planned: Plan, options: Options): Promise<TimedReport> {
+  const { output, scaleSearch = false } = options;
+  const out = output!;
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
-    const { planned } = settings;
-    if (planned.weights === 0 && settings.include) {
+    if (planned.weights === 0 && options.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');
     }
     const identity = await identityOf(input);
@@ -186,7 +184,8 @@ async function run(
         await written.verify({ against: checkpoint, pool, signal });
       }
       report = await checkpoint.quantize(staging.folder, {
-        ...settings,
+        planned,
+        scaleSearch,
         pool,
         signal,
         resume: { identity, adopt: staging.isBare, keepJournal: true },

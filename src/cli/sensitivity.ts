@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { attempt, checkWritable, isThere, writeWhole } from '../disk/commit.ts';
+import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
 import { growingFile } from '../disk/statistics.ts';
@@ -15,6 +15,7 @@ import type { SensitivityOptions } from '../sensitivity/measure.ts';
 import { saving } from '../sensitivity/saving.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
+import { attempt } from '../source/system.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';

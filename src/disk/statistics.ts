@@ -5,7 +5,8 @@ import { rm, stat } from 'node:fs/promises';
 import { FileError } from '../errors.ts';
 import { createFile, type OpenFile, openFile } from '../source/file.ts';
 import type { Sink } from '../source/source.ts';
-import { attempt, checkWritable, isThere, renameWhole } from './commit.ts';
+import { attempt } from '../source/system.ts';
+import { checkWritable, isThere, renameWhole } from './commit.ts';
 
 interface GrowingFile {
   readonly name: string;

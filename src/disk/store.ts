@@ -2,7 +2,8 @@
 
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { attempt, isAbsent, writeWhole } from './commit.ts';
+import { attempt } from '../source/system.ts';
+import { isAbsent, writeWhole } from './commit.ts';
 import { readText } from './files.ts';
 
 /** The directory as a `Store` of the library. What is there and is no file counts as nothing: writing tells of it. */

@@ -131,7 +131,7 @@ export function budgetBits({ problem, weights }: Ready, budget: number): number 
 export function planOf(ready: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
   const { planned, problem, weights } = ready;
   const bits = budgetBits(ready, budget);
-  const found = solve(problem, bits);
+  const allocation = solve(problem, bits);
   const uniform = uniformPoints(planned, options, weights)
     .filter((point) => point.bits <= bits)
     .reduce<UniformPoint | null>((best, point) => (best && !isBetter(point, best) ? best : point), null);
@@ -141,12 +141,12 @@ export function planOf(ready: Ready, alphas: Alphas, options: Offer, budget: num
     base: alphas.base,
     budget,
     scales: options.scales,
-    bpw: weights === 0 ? 0 : found.bits / weights,
-    predicted: found.loss,
-    gap: found.gap,
+    bpw: weights === 0 ? 0 : allocation.bits / weights,
+    predicted: allocation.loss,
+    gap: allocation.gap,
     uniform: uniform && { grid: uniform.grid, bpw: uniform.bpw, predicted: uniform.predicted },
     tensors: planned.map(({ tensor, alpha, grids, choices }, i) => {
-      const j = found.choices[i];
+      const j = allocation.choices[i];
       return {
         name: tensor.name,
         shape: tensor.shape,
@@ -171,9 +171,9 @@ export function tradeoffOf({ planned, problem, weights }: Ready, options: Offer)
   let { bits, loss } = solve(problem, problem.least);
   const hull = [point({ bits, loss })];
   for (const { item, to } of problem.steps) {
-    const { index, hull: own } = problem.items[item];
+    const { index, hull: corners } = problem.items[item];
     const { choices } = planned[item];
-    const [before, after] = [index[own[to - 1]], index[own[to]]];
+    const [before, after] = [index[corners[to - 1]], index[corners[to]]];
     bits += choices.bits[after] - choices.bits[before];
     loss += choices.losses[after] - choices.losses[before];
     hull.push(point({ bits, loss }));
@@ -242,12 +242,12 @@ function countOf({ shape }: PlanTensor): number {
 
 // An estimate below zero is noise: no tensor gains by an error.
 function alphaOf({ tensors }: Alphas, name: string, shape: readonly number[]): number | null {
-  const found = tensors.get(name);
-  if (!found) return null;
-  if (found.shape && String(found.shape) !== String(shape)) {
+  const sensitivity = tensors.get(name);
+  if (!sensitivity) return null;
+  if (sensitivity.shape && String(sensitivity.shape) !== String(shape)) {
     throw new RangeError(
-      `sensitivity of ${excerpt(name)} must be of a tensor [${shape.join(', ')}]: it is of [${found.shape.join(', ')}]`,
+      `sensitivity of ${excerpt(name)} must be of a tensor [${shape.join(', ')}]: it is of [${sensitivity.shape.join(', ')}]`,
     );
   }
-  return Math.max(0, found.alpha);
+  return Math.max(0, sensitivity.alpha);
 }

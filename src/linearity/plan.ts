@@ -160,10 +160,10 @@ export function alphasOf({ estimator, loss, base, tensors }: BitPlan): Alphas {
 /** @throws {FormatError} when a tensor of the checkpoint has another shape than the plan says */
 export function checkShapes({ tensors }: BitPlan, checkpoint: Checkpoint): void {
   for (const { name, shape } of tensors) {
-    const found = checkpoint.get(name);
-    if (String(found?.shape) !== String(shape)) {
+    const tensor = checkpoint.get(name);
+    if (String(tensor?.shape) !== String(shape)) {
       throw new FormatError(
-        `plan must be of this checkpoint: it has [${shape.join(', ')}], not [${found?.shape.join(', ')}]`,
+        `plan must be of this checkpoint: it has [${shape.join(', ')}], not [${tensor?.shape.join(', ')}]`,
         {
           file: checkpoint.folder,
           tensor: name,

@@ -29,11 +29,11 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
   const unused = new Set(keep);
   const tensors = planCheckpoint(checkpoint, selection).items.flatMap((item): PlanTensor[] => {
     if (item.kind !== 'quantize') return [];
-    const { name, shape, start, end } = item.tensor;
+    const { name, shape, byteLength } = item.tensor;
     const kept = keep.find(([pattern]) => pattern.test(name));
     if (kept) unused.delete(kept);
     const grid = kept?.[1] ?? (embeddings !== 'any' && isEmbedding(name) ? embeddings : undefined);
-    return [{ name, shape, bytes: end - start, ...(grid && { keep: grid }) }];
+    return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }) }];
   });
   for (const [pattern] of unused)
     throw new RangeError(`a pattern to keep must match a tensor: ${pattern} matches none first`);
@@ -52,31 +52,30 @@ interface BudgetProblem {
   readonly budget: Budget;
 }
 
-/** Raises what `planBits` would of a budget that no plan meets: before sensitivities are known. */
-export function checkBudget(problem: BudgetProblem): void {
-  const { tensors, offered, budget } = problem;
-  const alphas = uniformAlphas(tensors);
-  const ready = offer(tensors, alphas, offered);
-  if ('bpw' in budget) budgetBits(ready, budget.bpw);
-  else smallest(problem, budget.size, ready, alphas);
-}
-
 /**
  * The best plan of a checkpoint for a budget.
+ * @param alphas sensitivities, or what measures them: called if there is something to plan, and the budget can be met
  * @throws {RangeError} when no plan is that small, or a tensor has no sensitivity
  */
-export function planBits(problem: BudgetProblem, alphas: Alphas): BitPlan {
+export async function planBits(problem: BudgetProblem, alphas: Alphas | (() => Promise<Alphas>)): Promise<BitPlan> {
   const { tensors, offered, budget } = problem;
-  const ready = offer(tensors, alphas, offered);
-  if ('bpw' in budget) return planOf(ready, alphas, offered, budget.bpw);
+  const known = typeof alphas === 'object' ? alphas : uniformAlphas(tensors); // the least size is that of any
+  const ready = offer(tensors, known, offered);
+  if (typeof alphas === 'function' && tensors.length > 0) {
+    if ('bpw' in budget) budgetBits(ready, budget.bpw);
+    else smallest(problem, budget.size, ready, known);
+    return planBits(problem, await alphas());
+  }
+  if ('bpw' in budget) return planOf(ready, known, offered, budget.bpw);
   // What the files take beside codes and scales, such as grids and headers, depends a little on the plan: the budget is lowered by
   // what a plan is too large, until one fits.
   const { weights } = ready;
   const { least, most } = ready.problem;
-  let { plan, bytes } = smallest(problem, budget.size, ready, alphas);
+  const { bytes, ...found } = smallest(problem, budget.size, ready, known);
+  let { plan } = found;
   let bits = Math.min(most, least + (budget.size - bytes) * 8);
   while (bits > least) {
-    const next = planOf(ready, alphas, offered, bits / weights);
+    const next = planOf(ready, known, offered, bits / weights);
     const excess = bytesOf(problem, next) - budget.size;
     if (excess <= 0) {
       plan = next;

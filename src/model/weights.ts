@@ -1,6 +1,7 @@
 // The tensors of a checkpoint as a decoder wants them: by name and shape, quantized or not.
 
-import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { isQuantized, openStored, type StoredTensor } from '../quantize/format.ts';
 import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
@@ -46,11 +47,11 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
 
   function plainOf(name: string, shape: number[]): CheckpointTensor {
     const tensor = plain.get(name);
-    checkShape(name, tensor, shape, tensor?.file.file);
-    const { dtype, file } = tensor!;
+    checkShape(name, tensor, shape, tensor?.file);
+    const { dtype } = tensor!;
     if (DENSE_DTYPES.includes(dtype)) return tensor!;
     const message = `dtype must be one of ${DENSE_DTYPES.join(', ')}: it is ${dtype}`;
-    throw new UnsupportedError(`dtype ${dtype}`, message, { file: file.file, tensor: name });
+    throw new UnsupportedError(`dtype ${dtype}`, message, placeOf(tensor!));
   }
 
   return {
@@ -60,7 +61,7 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
     matrix(name, rows, cols) {
       const tensor = quantized.get(name);
       if (!tensor) return { plain: plainOf(name, [rows, cols]) };
-      checkShape(name, tensor, [rows, cols], tensor.packed.file.file);
+      checkShape(name, tensor, [rows, cols], tensor.file);
       return { quantized: tensor };
     },
     vector: (name, length) => plainOf(name, [length]),

@@ -2,7 +2,6 @@
 // long.
 
 import { integer, options as optionsOf } from '../check.ts';
-import { readArchitecture } from '../families/family.ts';
 import { tensorsOf } from '../model/load.ts';
 import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
@@ -13,7 +12,15 @@ import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { groupSizeOf, kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
 import { measuredOf } from './program/measured.ts';
 import type { Task } from './program/task.ts';
-import { planSession, type Session, type SessionPlan, startSession, TOGETHER, threadsFor } from './session.ts';
+import {
+  openSubject,
+  planSession,
+  type Session,
+  type SessionPlan,
+  startSession,
+  TOGETHER,
+  threadsFor,
+} from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { sample } from './tokens.ts';
 
@@ -71,8 +78,8 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
   try {
     const folder = givenFolder('input', from);
     const options = costOptions('options', given);
-    const { contextLength } = await readArchitecture(folder);
-    const settings = settingsOf(options, contextLength);
+    const subject = await openSubject(folder);
+    const settings = settingsOf(options, subject.architecture.contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const statistics = options.statistics && statisticsKind(options.statistics);
@@ -80,8 +87,8 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
     const sampled = source === 'model' ? sequences : 0;
     const layout = { estimator, tokens, draws, sampled, threads: count, statistics };
     const { memoryLimit } = options;
-    const whole = await planSession(folder, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
-    session = await startSession(await planSession(folder, layout, 1), threads);
+    const whole = planSession(subject, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
+    session = await startSession(planSession(subject, layout, 1), threads);
     const measured = measuredOf(whole.layout.state);
     const layers = 1 + measured.reduce((last, { layer }) => Math.max(last, layer), 0);
     const timed = timesOf(session);
@@ -119,7 +126,7 @@ function bytesRead(
   statistics: StatisticsKind | undefined,
 ): number {
   const sizes = layout.memories[0].pieces.map((loads) =>
-    loads.flatMap(tensorsOf).reduce((sum, { start, end }) => sum + end - start, 0),
+    loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
   );
   const all = sizes.reduce((sum, size) => sum + size, 0);
   const blocks = all - sizes[0] - sizes.at(-1)!;

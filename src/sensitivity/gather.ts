@@ -412,9 +412,9 @@ async function growFile({ session, file: model }: Work, gathering: Gathering, en
   }
   async function readFloats(from: StoredStatistics, name: string, of: Sums['of'], address: number): Promise<void> {
     const { tensor, crc } = from.matrix(name, of)!;
-    const length = tensor.end - tensor.start;
+    const { byteLength: length } = tensor;
     for (let start = 0; start < length; start += CHUNK_BYTES) {
-      const bytes = await from.file.read(tensor, start, Math.min(length, start + CHUNK_BYTES));
+      const bytes = await tensor.read(start, Math.min(length, start + CHUNK_BYTES));
       new Uint8Array(buffer, address + start).set(new Uint8Array(bytes));
     }
     checkChecksum(checksum(address, length), crc, { file: output.name, tensor: tensor.name });

@@ -37,7 +37,16 @@ import { noiseAlphas } from './noise.ts';
 import { openPartial, type Partial } from './partial.ts';
 import { measuredNames, measuredOf } from './program/measured.ts';
 import type { SensitivityProgress } from './progress.ts';
-import { openSession, planSession, readIdentity, type Session, survey, threadsFor } from './session.ts';
+import {
+  openSession,
+  openSubject,
+  planSession,
+  readIdentity,
+  type Session,
+  type Subject,
+  survey,
+  threadsFor,
+} from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
 import type { Work } from './work.ts';
@@ -112,30 +121,35 @@ const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...member
 /**
  * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
  * With a `store` they are measured once.
+ * @param copy stands for the option where that is left out
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
- * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+ * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are a model's, or closed
  */
-export async function measureSensitivity(from: Folder, given: SensitivityOptions = {}): Promise<Alphas> {
+export async function measureSensitivity(
+  from: Folder,
+  given: SensitivityOptions = {},
+  copy?: (grid: string) => Promise<Folder>,
+): Promise<Alphas> {
   const taken = takeThreads(given, true);
   try {
     const folder = givenFolder('input', from);
-    const options = sensitivityOptions('options', given);
+    const options = { ...(copy && { copy }), ...sensitivityOptions('options', given) };
     const { memoryLimit } = options;
     if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
-    const architecture = await readArchitecture(folder);
-    const settings = settingsOf(options, architecture.contextLength);
+    const subject = await openSubject(folder);
+    const settings = settingsOf(options, subject.architecture.contextLength);
     if (options.statistics && settings.estimator !== 'fisher')
       throw new RangeError('statistics must be gathered by the estimator fisher: got noise');
-    checkMeasured(options, architecture, settings);
+    checkMeasured(options, subject.architecture, settings);
     const { store, threads } = options;
     const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
-    if (!store) return await measure(folder, settings, options, start);
+    if (!store) return await measure(subject, settings, options, start);
     const keeping = { ...options, folder, store: checkStore(store, options), settings };
     return await keptOrMeasured(keeping, (partial, onPartial) =>
-      measure(folder, settings, { ...options, partial, onPartial }, start),
+      measure(subject, settings, { ...options, partial, onPartial }, start),
     );
   } finally {
     await taken?.close();
@@ -182,7 +196,7 @@ type Measurement = Omit<SensitivityOptions, 'partial' | 'onPartial'> & {
 };
 
 async function measure(
-  folder: Folder,
+  subject: Subject,
   settings: Settings,
   { text, signal, onLoad, onProgress, onPartial, partial, name, store, memoryLimit, copy, statistics }: Measurement,
   start: () => Promise<Threads | undefined>,
@@ -196,11 +210,12 @@ async function measure(
     const isInputs = kind?.mode === 'inputs';
     const draws = estimator === 'fisher' && !isInputs ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
-    const planned = await planSession(folder, {
+    const planned = planSession(subject, {
       ...{ estimator, tokens, draws, sampled, statistics: kind, threads: threadsFor(threads) },
       ...(memoryLimit !== undefined && { memoryLimit }),
     });
     const { vocabulary, needsCopy } = planned;
+    const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
     const ids = checksumOf(sequences);
     const measured = measuredOf(planned.layout.state);

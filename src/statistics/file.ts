@@ -5,10 +5,10 @@
 //   (or .A, where inputs are not weighted)
 
 import { integer, list, needed, object, oneOf, pair, powerOfTwo, text } from '../check.ts';
-import { openSafetensors, type SafetensorsFile } from '../checkpoint/safetensors/file.ts';
-import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
+import { openSafetensors } from '../checkpoint/safetensors/file.ts';
 import { parseStrict } from '../checkpoint/safetensors/json.ts';
-import { isPadding, planShards, type Shard, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
+import { isPadding, layOutShards, type Shard, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
+import type { CheckpointFile, CheckpointTensor } from '../checkpoint/tensor.ts';
 import { FormatError, type Place, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
@@ -76,13 +76,13 @@ export interface Statistics {
 
 /** A file as it is continued: sums as they stand in it. */
 export interface StoredStatistics extends Pick<Statistics, 'about' | 'weights'> {
-  readonly file: SafetensorsFile;
+  readonly file: CheckpointFile;
   /** Sequences in the sums. */
   readonly done: number;
   /** Σ of squared norms of gradients of outputs, for each weight in order. */
   readonly sums: Float64Array;
   /** The tensor of a weight's matrix, and its checksum. */
-  matrix(name: string, of: Sums['of']): { readonly tensor: TensorInfo; readonly crc: number } | undefined;
+  matrix(name: string, of: Sums['of']): { readonly tensor: CheckpointTensor; readonly crc: number } | undefined;
 }
 
 /** The matrices of a file, in its order. */
@@ -112,7 +112,7 @@ export function planStatistics(
     [WEIGHTS_KEY]: JSON.stringify(Object.fromEntries(weights)),
   };
   const options = { maxShardBytes: Number.MAX_SAFE_INTEGER, metadata: () => metadata };
-  return planShards([[...specs, checksums]], options)[0];
+  return layOutShards([[...specs, checksums]], options)[0];
 }
 
 /** Whether a tensor has a checksum. */
@@ -174,7 +174,7 @@ export async function openStatistics(source: Source, name: string): Promise<Stor
   const { sums, crcs } = await readTail(file, about.mode, weights.size);
   const tensors = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
   const known = new Set([SUMS, CHECKSUMS]);
-  const matrices = new Map<string, TensorInfo>();
+  const matrices = new Map<string, CheckpointTensor>();
   for (const [weight, { shape, parts }] of weights) {
     for (const of of ['inputs', 'outputs'] as const) {
       const own = tensorName(weight, of, about.mode);
@@ -205,27 +205,26 @@ function checkedWeight(entry: unknown, place: Place): StatisticsWeight {
   throw new FormatError(`parts must have the ${shape[1]} columns of the weight together: they have ${cols}`, place);
 }
 
-function checkTensor(tensor: TensorInfo | undefined, dtype: string, count: number, place: Place): void {
+function checkTensor(tensor: CheckpointTensor | undefined, dtype: string, count: number, place: Place): void {
   if (tensor?.dtype === dtype && tensor.shape.length === 1 && tensor.shape[0] === count) return;
   const found = tensor ? `it is ${excerpt(tensor.dtype)} ${show([...tensor.shape])}` : 'it is not there';
   throw new FormatError(`tensor must be ${dtype} [${count}]: ${found}`, place);
 }
 
 // The sums of weights, and checksums by the names of tensors; header and sums are checked.
-async function readTail(file: SafetensorsFile, mode: StatisticsKind['mode'], weights: number) {
+async function readTail(file: CheckpointFile, mode: StatisticsKind['mode'], weights: number) {
   const find = (name: string) => file.tensors.find((tensor) => tensor.name === name);
   const checked = file.tensors.filter(({ name }) => hasChecksum(name));
   checkTensor(find(CHECKSUMS), 'U32', checked.length + 1, { file: file.file, tensor: CHECKSUMS });
-  const [header, ...values] = new Uint32Array(await file.read(find(CHECKSUMS)!));
+  const [header, ...values] = new Uint32Array(await find(CHECKSUMS)!.read());
   const crcs = new Map(checked.map(({ name }, i) => [name, values[i]]));
   const check = await checker();
-  const dataStart = Math.min(...file.tensors.map(({ start }) => start));
-  const bytes = new Uint8Array(await file.source.slice(0, dataStart));
+  const bytes = new Uint8Array(await file.source.slice(0, file.dataStart));
   check(bytes, header, { file: file.file });
   if (mode === 'inputs') return { sums: new Float64Array(weights), crcs };
   const place = { file: file.file, tensor: SUMS };
   checkTensor(find(SUMS), 'F64', weights, place);
-  const buffer = await file.read(find(SUMS)!);
+  const buffer = await find(SUMS)!.read();
   check(new Uint8Array(buffer), crcs.get(SUMS)!, place);
   const sums = new Float64Array(buffer);
   const wrong = sums.find((sum) => !(sum >= 0 && sum < Number.POSITIVE_INFINITY));
@@ -284,7 +283,7 @@ export async function readStatistics(source: Source, file: string): Promise<Stat
     const found = stored.matrix(name, of);
     if (!found) return undefined;
     const place = { file, tensor: found.tensor.name };
-    const buffer = await stored.file.read(found.tensor);
+    const buffer = await found.tensor.read();
     check(new Uint8Array(buffer), found.crc, place);
     const values = new Float32Array(buffer);
     if (!values.every(Number.isFinite)) throw new FormatError('values must be finite: they are not', place);
