@@ -28,10 +28,18 @@ export {
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { LoadProgress } from './model/load.ts';
 export type { ModelMemory, ModelOptions } from './model/model.ts';
-export type { CheckpointOptions, OpenCheckpoint, QuantizeReport, RunOptions, Verification } from './open.ts';
+export type {
+  CheckpointOptions,
+  CopyOptions,
+  OpenCheckpoint,
+  QuantizeReport,
+  RunOptions,
+  Verification,
+} from './open.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
 export type { Resume } from './quantize/journal.ts';
+export type { MakingProgress } from './quantize/made.ts';
 export type { MatrixOptions, QuantizedMatrix } from './quantize/matrix.ts';
 export type { LayoutOptions, Plan, PlanItem, PlannedShard } from './quantize/plan.ts';
 export type { Report, TensorReport } from './quantize/report.ts';

@@ -41,6 +41,7 @@ import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
+import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
 import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
 import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
@@ -52,7 +53,7 @@ import type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
 import type { Store } from './sensitivity/kept.ts';
 import type { SensitivityOptions } from './sensitivity/measure.ts';
 import { givenFolder, givenOutput } from './source/given.ts';
-import { passingFolder } from './source/passing.ts';
+import { readOnce } from './source/once.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import type { Model } from './text/textmodel.ts';
 import { givenPool, type Pool } from './workers/pool.ts';
@@ -116,8 +117,13 @@ const settings: Reader<SensitivityOptions> = (subject, value) => {
 
 const bitOptions = optionsOf<Partial<Choosing>>({ ...planningMembers, sensitivity: settings });
 
-/** Options of a run are allowed where one is only planned: both take the same object. */
-const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
+/** Options of a copy. */
+export interface CopyOptions extends Pick<RunOptions, 'pool' | 'signal'> {
+  /** Called for each tensor that was encoded, with the same object. */
+  onProgress?: (progress: MakingProgress) => void;
+}
+
+const copyMembers = {
   ...planningMembers,
   grid: gridOrName,
   scaleSearch: flag,
@@ -127,6 +133,12 @@ const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
   pool: givenPool,
   onProgress: callback,
   signal,
+} as const;
+const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
+
+/** Options of a run are allowed where one is only planned: both take the same object. */
+const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
+  ...copyMembers,
   resume: object<Resume>('an object', { identity: needed(text), adopt: flag, keepJournal: flag }),
   planned: (_, value) => value as Plan, // `quantize` knows its own
 });
@@ -172,10 +184,10 @@ export interface OpenCheckpoint {
   /** Quantizes it, streaming, and carries its other files over. */
   quantize(output: OutputFolder | ResumableFolder, options?: CheckpointOptions & RunOptions): Promise<QuantizeReport>;
   /**
-   * Quantizes it to memory, with the options of `quantize`. What has been read of the copy is dropped, so that it takes its room once:
-   * it can be loaded, and that once.
+   * A copy as `quantize` would write it with the same options, to load as a model without writing it: a tensor is encoded when it is
+   * read. `onProgress` and `signal` are of that.
    */
-  copy(options?: CheckpointOptions & RunOptions): Promise<Folder>;
+  copy(options?: CheckpointOptions & CopyOptions): Promise<Folder>;
   /** The tensors that `planBits` chooses grids for. */
   planTensors(options?: TensorOptions): Promise<PlanTensor[]>;
   /**
@@ -309,10 +321,11 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
       return { ...report, predicted: predict(report.tensors, sensitivitiesOf(chosen.bits)) };
     },
 
-    async copy(options) {
-      const passing = passingFolder(folder.name);
-      await opened.quantize(passing.output, options);
-      return passing.folder;
+    async copy(given) {
+      const { onProgress, ...rest } = copyOptions('options', given);
+      const { pool = local, scaleSearch = false, signal } = rest;
+      const made = madeCheckpoint(await plan(rest), checkpoint, { pool, scaleSearch, onProgress, signal });
+      return Object.assign(readOnce({ ...folder }), { checkpoint: made });
     },
 
     async planTensors(given) {

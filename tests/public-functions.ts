@@ -41,6 +41,7 @@ const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'on
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
 const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
+const copying = ['grid', 'groupSize', 'scaleSearch', 'plan', 'pool', 'onProgress', 'signal'];
 const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit'];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */
@@ -255,6 +256,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       stored.dequantize,
       { options: [...layout, 'pool', 'dtype', 'onProgress', 'signal'] },
     ],
+    ['checkpoint.copy', 'options', () => [{}], checkpoint.copy, { options: copying }],
     [
       'checkpoint.verify',
       'options',

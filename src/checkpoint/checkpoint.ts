@@ -26,6 +26,8 @@ export interface Checkpoint {
   readonly tensors: readonly CheckpointTensor[];
   /** The files' `__metadata__`, merged; of a key that several have, the first file's value. */
   readonly metadata: ReadonlyMap<string, string>;
+  /** Whether it is made as it is read, in the format of quantized checkpoints but without checksums. */
+  readonly isMade?: true;
   /** @returns the tensor of that name, or undefined */
   get(name: string): CheckpointTensor | undefined;
 }

@@ -3,10 +3,11 @@
 import type { LoadProgress } from '../model/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import type { OpenCheckpoint } from '../open.ts';
-import type { Progress } from '../quantize/checkpoint.ts';
+import type { MakingProgress } from '../quantize/made.ts';
 import type { SensitivityOptions } from '../sensitivity/measure.ts';
 import { bytesStep, progressDisplay } from '../terminal/figures.ts';
 import { startPool, startThreads } from '../workers/node.ts';
+import type { Pool } from '../workers/pool.ts';
 import { freeMemory } from './memory.ts';
 import { interruptible } from './run.ts';
 
@@ -26,6 +27,7 @@ export function watchMeasuring<T>(
 ): Promise<T> {
   return interruptible(async (signal) => {
     const [checking, copying, loading, progress] = ['check', 'copy', 'load', 'sensitivity'].map(progressDisplay);
+    let pool: Pool | undefined;
     try {
       return await work({
         threads: () => startThreads(threads),
@@ -33,15 +35,11 @@ export function watchMeasuring<T>(
         memoryLimit: memoryLimitOf(memory),
         copy: async (grid) => {
           checking.stop();
-          const pool = await startPool(threads);
-          try {
-            const onProgress = ({ weightsDone, weights, bytesRead, tensor }: Progress) =>
-              copying.update({ done: weightsDone, total: weights, unit: 'weights', bytes: bytesRead, tensor });
-            return await checkpoint.copy({ grid, embeddings: grid, pool, signal, onProgress });
-          } finally {
-            copying.stop();
-            await pool.close();
-          }
+          loading.stop();
+          pool = await startPool(threads);
+          const onProgress = ({ weightsDone, weights, tensor }: MakingProgress) =>
+            copying.update({ done: weightsDone, total: weights, unit: 'weights', bytes: 0, tensor });
+          return checkpoint.copy({ grid, embeddings: grid, pool, signal, onProgress });
         },
         onCheck: (step: LoadProgress) => checking.update(bytesStep(step)),
         onLoad: (step: LoadProgress) => {
@@ -49,12 +47,14 @@ export function watchMeasuring<T>(
           loading.update(bytesStep(step));
         },
         onProgress: ({ done, total }) => {
+          copying.stop();
           loading.stop();
           progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' });
         },
       });
     } finally {
       for (const display of [checking, copying, loading, progress]) display.stop();
+      await pool?.close();
     }
   });
 }

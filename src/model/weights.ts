@@ -27,8 +27,8 @@ export interface Weights {
  * @throws {UnsupportedError} when it is of another version of the format
  */
 export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
-  const checked = isQuantized(checkpoint);
-  const stored = checked ? await openStored(checkpoint) : undefined;
+  const stored = isQuantized(checkpoint) ? await openStored(checkpoint) : undefined;
+  const checked = stored !== undefined && !checkpoint.isMade;
   const quantized = new Map<string, StoredTensor>(stored?.quantized.map((tensor) => [tensor.name, tensor]));
   const plain = new Map<string, CheckpointTensor>(
     (stored?.plain ?? checkpoint.tensors).map((tensor) => [tensor.name, tensor]),

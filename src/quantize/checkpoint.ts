@@ -42,7 +42,14 @@ export interface RunOptions {
 }
 
 /** A part of an item that is ready to be written: bytes as they are, or encoded rows. */
-type Block = { isLast: boolean } & ({ bytes: Uint8Array } | { encoded: Results['encode']; bytesRead: number });
+type Block = { isLast: boolean; bytes: Uint8Array } | Encoded;
+
+/** Rows of a tensor, encoded. */
+interface Encoded {
+  readonly isLast: boolean;
+  readonly encoded: Results['encode'];
+  readonly bytesRead: number;
+}
 
 /**
  * Carries out a plan. The bytes written depend on the plan and the weights alone.
@@ -172,10 +179,11 @@ function* tasks(items: readonly PlanItem[], means: Means): Generator<() => Promi
   }
 }
 
-function* encodings(
+/** Every block of a tensor, as a task that reads it and has it encoded. */
+export function* encodings(
   { tensor, quantized }: PlanItem & { kind: 'quantize' },
   { pool, scaleSearch, spares }: Means,
-): Generator<() => Promise<Block>> {
+): Generator<() => Promise<Encoded>> {
   for (const { first, count, isLast, byteLength, read } of blocksOf(tensor)) {
     yield async () => {
       const weights = await read(spares.pop());
