@@ -16,7 +16,7 @@ import type { Linear } from '../src/model/linear.ts';
 import * as twin from '../src/reference/backward.ts';
 import { throughF16 } from '../src/reference/decoder.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
-import { measuredOf } from '../src/sensitivity/measured.ts';
+import { measuredOf } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals, sameBits } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';

@@ -10,7 +10,7 @@ import type { Experts } from '../src/model/blocks/experts.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Latent } from '../src/model/blocks/latent.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
-import { isTied } from '../src/sensitivity/measured.ts';
+import { isTied } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals } from './bits.ts';
 import { readSafetensors, safetensors, type Tensor, tensorOf, valuesOf } from './checkpoints.ts';

@@ -83,6 +83,8 @@ export interface LayoutOptions {
   integers: boolean;
   /** Most tokens of a pass; 64 if left out. */
   atOnce?: number;
+  /** Whether blocks share one cache: for passes of whole sequences, of which nothing is asked later. */
+  oneCache?: boolean;
 }
 
 /** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
@@ -116,7 +118,7 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH } = options;
+  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const linears: Linear[] = [];
@@ -184,6 +186,7 @@ export function planMemory(
   const logitRows = logitRowsOf(vocabSize, batch);
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
+  const caches = new Map<string, BlockCache>();
   const blockPlanner: BlockPlanner = {
     ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
@@ -200,7 +203,12 @@ export function planMemory(
       return cache;
     },
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
-    cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
+    cache(kvHeads, headDim, isLatent = false) {
+      const key = `${kvHeads} ${headDim} ${isLatent}`;
+      const cache = caches.get(key) ?? planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve);
+      if (oneCache) caches.set(key, cache);
+      return cache;
+    },
   };
   function planPerLayer(): PerLayerRegions | undefined {
     if (!perLayer) return undefined;
