@@ -31,7 +31,7 @@ export { openTokenizer, type Tokenizer } from './text/tokenizer.ts';
 export type { Threads } from './workers/threads.ts';
 
 /**
- * Loads a model, quantized or not, with its tokenizer and chat template.
+ * Loads a model of a family that runs, quantized or not, with its tokenizer and chat template.
  * @throws {UnsupportedError} when its architecture, or something of its configuration, is not handled: names it
  * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
  * @throws {RangeError} when the runtime has not the memory, or an option is out of range

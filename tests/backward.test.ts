@@ -108,6 +108,17 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
+  test('reluSquaredBack() equals its twin and writes exactly count elements', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const [x, d] = [normals(count + 8, count), normals(count + 8, 2)];
+      const at = place(d);
+      kernels.reluSquaredBack(place(x), at, count);
+      d.set(twin.reluSquaredBack(x, d.subarray(0, count)));
+      sameBits(copy(Float32Array, at, count + 8), d, `reluSquaredBack(${count})`);
+    }
+  });
+
   test('attendBack() equals its twin for any head size, number of tokens, window and cap, with sinks or without', () => {
     for (const [dim, tokens, heads, window, cap, hasSinks] of [
       [24, 5, 3, 0, 0, false],

@@ -60,15 +60,11 @@ test('architectureOf() takes what a file leaves out from the architecture', () =
 
 test('architectureOf() names what is not handled', () => {
   const cases: [object, string, string][] = [
-    [
-      { architectures: ['BertModel'] },
-      'architecture BertModel',
-      'architecture must be of a family that runs, ernie4_5',
-    ],
+    [{ architectures: ['BertModel'] }, 'architecture BertModel', 'architecture must be of a family that runs, arcee'],
     [
       { architectures: undefined, model_type: 'bert' },
       'model_type bert',
-      'model_type must be of a family that runs, ernie4_5',
+      'model_type must be of a family that runs, arcee',
     ],
     [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu, gelu_pytorch_tanh: got "gelu"'],
     [{ rope_scaling: { rope_type: 'axial' } }, 'rope_type axial', 'rope_type must be one of default, linear, dynamic'],

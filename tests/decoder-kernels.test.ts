@@ -15,7 +15,7 @@ import * as matrix from '../src/reference/encode.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
 import { angles, exp, tanh } from '../src/reference/math.ts';
-import { route } from '../src/reference/route.ts';
+import { route, routeBack } from '../src/reference/route.ts';
 import { normals, sameBits } from './bits.ts';
 
 // Lengths that bracket a vector, four of them, and a block of keys.
@@ -160,7 +160,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('route() equals its twin, with ties, groups and corrections', () => {
+  test('route() and routeBack() equal their twins, with ties, groups and corrections', () => {
     const shapes = [
       ...[
         { experts: 1, groups: 1, taken: 1, top: 1 },
@@ -199,6 +199,18 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           assert.equal([...copy(Int32Array, chosen + j * top * 4, top)], wanted.chosen);
           sameBits(copy(Float32Array, weights + j * top * 4, top), Float32Array.from(wanted.weights));
         }
+        const dWeights = normals(count * top, 7);
+        const dLogits = alloc(count * experts * 4);
+        kernels.routeBack(
+          ...([place(logits), count, experts, sigmoid ? 1 : 0, top, normalize ? 1 : 0, factor, chosen] as const),
+          ...([place(dWeights), dLogits, alloc((experts + 4) * 4)] as const),
+        );
+        for (let j = 0; j < count; j++) {
+          const own = [...copy(Int32Array, chosen + j * top * 4, top)];
+          const [z, d] = [logits, dWeights].map((x, i) => x.slice(j * [experts, top][i], (j + 1) * [experts, top][i]));
+          const wanted = routeBack(z, { sigmoid, normalize, factor }, own, d);
+          sameBits(copy(Float32Array, dLogits + j * experts * 4, experts), wanted);
+        }
       }
     }
     assert.ok(ties > 16);
@@ -224,7 +236,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('siluTimes(), geluTimes() and add() equal their twins and write exactly count elements', () => {
+  test('siluTimes(), geluTimes(), reluSquared() and add() equal their twins and write exactly count elements', () => {
     for (const count of lengths) {
       memory.reset();
       const gate = normals(count + 8, count).map((value) => value * 20);
@@ -239,6 +251,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       kernels.geluTimes(h, u, count);
       wanted.set(twin.geluTimes(gate.subarray(0, count), up), 0);
       sameBits(copy(Float32Array, h, count + 8), wanted, `geluTimes(${count})`);
+      const r = place(gate);
+      kernels.reluSquared(r, count);
+      wanted.set(twin.reluSquared(gate.subarray(0, count)), 0);
+      sameBits(copy(Float32Array, r, count + 8), wanted, `reluSquared(${count})`);
       const x = place(gate);
       kernels.add(x, u, count);
       sameBits(

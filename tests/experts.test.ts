@@ -5,10 +5,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
 import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
+import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
-import { memoryOutput, readSafetensors, safetensors, type Tensor } from './checkpoints.ts';
+import { memoryFolder, memoryOutput, readSafetensors, safetensors, type Tensor } from './checkpoints.ts';
 import { families } from './families/index.ts';
 import { modelFolder } from './models.ts';
 import { logitsOf, referencesOf } from './references.ts';
@@ -186,6 +187,47 @@ test('a stack of another shape is refused, as is one whose checksum does not hol
     (error: Error) => error.message,
   );
   assert.match(message, `shape must be [${experts}, ${rows}, ${cols}], as config.json has it`);
+  const output = memoryOutput();
+  await (await load()).quantizeCheckpoint(folderOf('qwen3_moe'), output, { grid: 'p1n16', groupSize: 16 });
+  const [[file, bytes]] = output.files;
+  const at = readSafetensors(bytes).tensors.get(`${name}.packed`)!.bytes;
+  for (const place of [0, at.length - 1]) {
+    const faulty = bytes.slice();
+    faulty[at.byteOffset - bytes.byteOffset + place] ^= 1;
+    const folder = memoryFolder({ ...Object.fromEntries(output.files), [file]: faulty });
+    const found = await logits(folder, [1]).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+    assert.match(found, `${name}.packed: CRC-32 must be`);
+  }
 });
+
+for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v3']) {
+  test(`sensitivities of a stack are the sums of its experts', and unreached ones have their layer's mean: ${name}`, async () => {
+    const stackedOf = async (stacked: boolean, tokens: number) => {
+      const own = tensorsOf(name);
+      const isStacked = Object.keys(own).some((tensor) => /experts\.(gate_up|down)_proj$/.test(tensor));
+      const tensors = isStacked === stacked ? own : restacked(own);
+      const folder = modelFolder(families[name].config, safetensors(tensors));
+      return measureSensitivity(folder, { estimator: 'fisher', source: 'random', sequences: 1, draws: 2, tokens });
+    };
+    const [each, stack] = [await stackedOf(false, 3), await stackedOf(true, 3)];
+    assert.ok(Number(each.settings.unreached) > 0);
+    assert.is(stack.settings.unreached, each.settings.unreached);
+    for (const [tensor, { alpha, shape }] of stack.tensors) {
+      assert.ok(alpha > 0, tensor);
+      const own = /^(.*)\.mlp\.experts\.(gate_up|down)_proj$/.exec(tensor);
+      if (!own) continue;
+      assert.is(shape!.length, 3);
+      const parts = [...each.tensors].filter(([part]) => {
+        const role = own[2] === 'down' ? /(down_proj|w2)\.weight$/ : /(gate_proj|up_proj|w1|w3)\.weight$/;
+        return part.startsWith(`${own[1]}.`) && /\.experts\./.test(part) && role.test(part);
+      });
+      const sum = parts.reduce((total, [, part]) => total + part.alpha, 0);
+      assert.ok(Math.abs(alpha / sum - 1) < 1e-4, `${tensor}: ${alpha} is not ${sum}`);
+    }
+  });
+}
 
 test.run();

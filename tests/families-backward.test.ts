@@ -231,7 +231,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const x = block.kind === 'attention' ? (block as Attention).mixed : (block as FeedForward).gated;
     take(output, weights.length - 1, x, isPlain ? before : copyOf(fisher.regions.dBranch, output));
     const names = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
-    const places = block.fused ? ['dFused'] : names[block.kind];
+    const places = block.fused ? ['dFused'] : names[block.kind].slice(0, weights.length - 1);
     for (const [i, name] of places.entries()) {
       take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
     }

@@ -65,8 +65,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 1_045e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 2.75e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 1_150e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 3e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -81,8 +81,8 @@ test('sizes keep to their budgets', async () => {
   // whose sensitivities are still to be measured.
   assert.ok(gzip(core) <= 63_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 3 kB are sensitivities that
-  // are kept, and the reader of their files. 8.5 kB are statistics: their kernel in both builds, the groups, the file.
+  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 7 kB are dense families, 3 kB
+  // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file.
   assert.ok(gzip(decoder) <= 143_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 

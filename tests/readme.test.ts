@@ -10,6 +10,9 @@ import * as assert from 'uvu/assert';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { trellises } from '../src/grids/trellises.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+import { farthest, logitsOf, referencesOf } from './references.ts';
 
 delete process.env.FORCE_COLOR; // the runner sets it, and children would colour numbers
 const readme = readFileSync('README.md', 'utf8');
@@ -56,6 +59,27 @@ test('the table of grids has the figures of the data', () => {
     const row = `| \`${name}\` | ${bits} | ${mse.toPrecision(4)} | ${(mse * 4 ** bits).toFixed(2)} |`;
     assert.ok(readme.includes(row), row);
   }
+});
+
+test('the table of families has all that run, with the largest difference of their logits', async () => {
+  const [, table] = /^\| `model_type`.*\n\|.*\n((?:\|.*\n)+)/m.exec(readme)!;
+  const listed: string[] = [];
+  for (const row of table!.trim().split('\n')) {
+    const [, types, , figure] = row.split('|').map((cell) => cell.trim());
+    const names = [...types!.matchAll(/`(\w+)`/g)].map(([, name]) => name!);
+    listed.push(...names);
+    let most = 0;
+    for (const name of names) {
+      const { config, model, logits } = families[name]!;
+      for (const reference of referencesOf(logits)) {
+        most = Math.max(most, farthest(await logitsOf(modelFolder(config, model), reference), reference.logits));
+      }
+    }
+    assert.is(figure, most.toExponential(0), row);
+  }
+  assert.equal(listed.sort(), Object.keys(families).sort());
+  const read = readFileSync('src/families/family.ts', 'utf8');
+  for (const [, name] of read.matchAll(/^ {2}(\w+): \{ architecture/gm)) assert.ok(listed.includes(name!), name);
 });
 
 test.run();

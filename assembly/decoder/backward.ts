@@ -161,6 +161,16 @@ export function geluTimesBack(gate: usize, up: usize, d: usize, dUp: usize, coun
   }
 }
 
+/** Gradients `d` of max(x, 0)² to those of `x`, `count` f32, in place. Both are read up to the next multiple of four. */
+export function reluSquaredBack(x: usize, d: usize, count: usize): void {
+  const two = f32x4.splat(2);
+  for (; count > 0; x += 16, d += 16) {
+    const slope = f32x4.mul(two, f32x4.max(v128.load(x), f32x4.splat(0)));
+    storeUpTo4(d, f32x4.mul(v128.load(d), slope), count);
+    count -= min<usize>(count, 4);
+  }
+}
+
 // y += a · x, `count` f32.
 // @ts-ignore: decorator
 @inline

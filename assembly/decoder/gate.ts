@@ -65,6 +65,15 @@ export function clampedGate(x: usize, y: usize, count: usize): void {
   }
 }
 
+/** max(x, 0)², `count` f32, in place; they are read up to the next multiple of four. */
+export function reluSquared(x: usize, count: usize): void {
+  for (; count > 0; x += 16) {
+    const y = f32x4.max(v128.load(x), f32x4.splat(0));
+    storeUpTo4(x, f32x4.mul(y, y), count);
+    count -= min<usize>(count, 4);
+  }
+}
+
 /** `x` += `y`, `count` f32. */
 export function add(x: usize, y: usize, count: usize): void {
   for (; count >= 4; count -= 4, x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));

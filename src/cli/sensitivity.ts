@@ -264,7 +264,7 @@ function costText(cost: SensitivityCost): string {
   );
 }
 
-function alphasText({ loss, base, tensors }: Alphas, output: string, seconds: number): string {
+function alphasText({ loss, base, tensors, settings }: Alphas, output: string, seconds: number): string {
   const sorted = [...tensors].sort(([, a], [, b]) => b.alpha - a.alpha);
   const sum = sorted.reduce((total, [, { alpha }]) => total + alpha, 0);
   const number = (value: number | null) => (value === null ? '' : value.toPrecision(3));
@@ -276,5 +276,9 @@ function alphasText({ loss, base, tensors }: Alphas, output: string, seconds: nu
     ]);
   const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
   const rest = sorted.length > ROWS ? `and ${sorted.length - ROWS} more, ` : '';
-  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s`;
+  const { unreached = 0 } = settings;
+  const means = unreached
+    ? `\n${unreached} weights are of experts that no token reached: they have their layer’s mean`
+    : '';
+  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s${means}`;
 }

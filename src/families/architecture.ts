@@ -111,14 +111,14 @@ export interface LatentSpec extends LatentTraits, BranchSpec {
   readonly rope: Rope;
 }
 
-/** What gates are put through; gelu in its tanh form. */
-export type Activation = 'silu' | 'gelu';
+/** What gates are put through, gelu in its tanh form; or what stands for them without a gate, max(x, 0)². */
+export type Activation = 'silu' | 'gelu' | 'reluSquared';
 
 export interface FeedForwardSpec extends BranchSpec {
   readonly kind: 'feedForward';
   /** Norm of the residual stream before it, if there is one. */
   readonly norm: NormSpec | undefined;
-  /** Weights of gate and up; or one that has the rows of both, in this order. */
+  /** Weights of gate and up, or one that has the rows of both, in this order; without a gate, that of up. */
   readonly inputs: readonly LinearSpec[];
   readonly activation: Activation;
 }

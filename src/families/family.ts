@@ -4,6 +4,7 @@ import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
+import { arcee } from './arcee.ts';
 import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { deepseekV2, deepseekV3 } from './deepseek.ts';
@@ -34,6 +35,7 @@ interface Family {
 
 /** By `model_type`. */
 const FAMILIES: Readonly<Record<string, Family>> = {
+  arcee: { architecture: 'ArceeForCausalLM', read: arcee },
   deepseek_v2: { architecture: 'DeepseekV2ForCausalLM', read: deepseekV2 },
   deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
   kimi_k2: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
@@ -96,9 +98,13 @@ export function architectureOf(fields: Fields): Architecture {
 
 // The members that tell of the text model, where there are others beside it.
 function textOf(fields: Fields): Fields | undefined {
-  const text = fields.object('text_config');
-  const type = text?.get('model_type');
-  return typeof type === 'string' && Object.hasOwn(FAMILIES, type) ? text : undefined;
+  const text = isKnown(fields) ? undefined : fields.object('text_config');
+  return text && isKnown(text) ? text : undefined;
+}
+
+function isKnown(fields: Fields): boolean {
+  const type = fields.get('model_type');
+  return typeof type === 'string' && Object.hasOwn(FAMILIES, type);
 }
 
 /** What text models in larger ones have before the names of their tensors: of all, of the head. */

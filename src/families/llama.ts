@@ -155,7 +155,7 @@ function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: numb
   };
 }
 
-// The gated feed-forward block of a layer.
+// The feed-forward block of a layer.
 function feedForwardsOf(fields: Fields, dim: number, traits: Traits): (path: string) => FeedForwardSpec {
   const { biases = {}, fused = {}, multipliers = {} } = traits;
   const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden);
@@ -172,7 +172,7 @@ function feedForwardsOf(fields: Fields, dim: number, traits: Traits): (path: str
       norm: normOf(path, norms.before, traits),
       inputs: fused.gateUp
         ? [linear('gate_up_proj', 2 * hidden, dim)]
-        : [linear('gate_proj', hidden, dim), linear('up_proj', hidden, dim)],
+        : [...(activation === 'reluSquared' ? [] : [linear('gate_proj', hidden, dim)]), linear('up_proj', hidden, dim)],
       activation,
       output: linear('down_proj', dim, hidden),
       postNorm: normOf(path, norms.after, traits),

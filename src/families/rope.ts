@@ -102,6 +102,7 @@ function ropeFrom(fields: Fields, own: Fields, theta: number, headDim: number, t
   if (elements < 2) fields.fail(`partial_rotary_factor must leave 2 elements of a head: got ${partial}`);
   const isStretched = own.get('rope_type') === 'dynamic' || own.get('type') === 'dynamic';
   const alpha = isStretched ? own.number('alpha', 0, 1e6, 0) : 0;
+  if (alpha && headDim < 4) fields.fail(`head_dim must be at least 4 where rope has an alpha: got ${headDim}`);
   const rope = {
     theta: alpha ? theta * power(alpha, headDim / (headDim - 2)) : theta,
     elements,
@@ -156,6 +157,7 @@ function yarnOf(
   most: number,
 ): Pick<Rope, 'factor' | 'scaling'> {
   const factor = own.number('factor', 1e-6, 1e6, most / original);
+  if (theta <= 1) own.fail(`rope_theta must be above 1 with yarn: got ${theta}`);
   const pairAt = (turns: number) => (elements * log(original / (turns * 2 * Math.PI))) / (2 * log(theta));
   const low = pairAt(own.number('beta_fast', 1e-6, 1e6, 32));
   const high = pairAt(own.number('beta_slow', 1e-6, 1e6, 1));

@@ -157,7 +157,9 @@ export function planMemory(
     const tensor = isStacked ? weights.stack(stack.name, stack.shape) : weights.matrix(`${name}.weight`, rows, cols);
     if (!spec.bias) weights.refuse(`${name}.bias`);
     const bias = spec.bias ? vector(`${name}.bias`, [rows]) : 0;
-    const planned = planLinear(tensor, isStacked ? stack.name : `${name}.weight`, spec, bias, input, perToken, planner);
+    const of = isStacked ? stack.name : `${name}.weight`;
+    const plan = planLinear(tensor, of, spec, bias, input, perToken, planner);
+    const planned = isStacked ? { ...plan, stack: stack.shape } : plan;
     linears.push(planned);
     pieces.at(-1)!.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;

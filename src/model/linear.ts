@@ -17,8 +17,10 @@ export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies 
 export const ROWS_APART = 16;
 
 interface Shape {
-  /** Its tensor's, `….weight`. */
+  /** Its tensor's, `….weight`, or that of the stack that its rows are of. */
   readonly name: string;
+  /** Of the stack, where it is of one. */
+  readonly stack?: readonly number[];
   readonly rows: number;
   readonly cols: number;
   /** f32, (rows); 0 for none. */

@@ -38,6 +38,11 @@ export function geluTimesBack(gate: Float32Array, up: Float32Array, d: Float32Ar
   return [d.map((dh, i) => f(f(dh * up[i]) * slope[i])), d.map((dh, i) => f(dh * f(gate[i] * s[i])))];
 }
 
+/** The gradient of x of that of max(x, 0)². */
+export function reluSquaredBack(x: Float32Array, d: Float32Array): Float32Array {
+  return d.map((value, i) => f(value * f(2 * Math.max(x[i], 0))));
+}
+
 /** Gradients of the queries, (tokens, heads, dim), and of the keys and values, (tokens, dim), of attention from position 0 on. */
 export function attendBack(
   { q, dy, heads, keys, values }: Record<'q' | 'dy' | 'keys' | 'values', Float32Array> & { heads: number },

@@ -68,6 +68,11 @@ export function sigmoidTimes(x: Float32Array, gate: Float32Array): Float32Array 
   return x.map((value, i) => f(value / f(1 + exp(-gate[i]))));
 }
 
+/** max(x, 0)². */
+export function reluSquared(x: Float32Array): Float32Array {
+  return x.map((value) => f(Math.max(value, 0) * Math.max(value, 0)));
+}
+
 /** cap · tanh(x / cap). */
 export function softCap(x: Float32Array, cap: number): Float32Array {
   return x.map((value) => f(f(cap) * tanh(f(value / f(cap)))));

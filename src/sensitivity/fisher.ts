@@ -8,10 +8,11 @@
 import type { Alpha } from '../linearity/alphas.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
 import type { Linear } from '../model/linear.ts';
+import type { ModelState } from '../model/memories.ts';
 import { exp } from '../numerics/exponential.ts';
 import { meanOf } from './fit.ts';
 import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
-import { isTied, measuredOf } from './program/measured.ts';
+import { isTied, type Measured, measuredOf } from './program/measured.ts';
 import { meanOfTokens } from './program/measuring.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import { pieceOf, type Session } from './session.ts';
@@ -38,12 +39,13 @@ export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<
       record(await traces(session, seed, i, steps));
     }
   }
-  if (statistics?.mode === 'inputs') return { base: null, tensors: new Map() };
+  if (statistics?.mode === 'inputs') return { base: null, tensors: new Map(), unreached: 0 };
   const isText = sequences[0]?.targets !== undefined;
   const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
-  const tensors = new Map<string, Alpha>();
+  const estimates: Estimate[] = [];
   /** @param ofDraws traces of a sequence, one for each draw @param place among the norms */
-  const add = ({ name, rows, cols }: Linear, place: number, ofDraws: (result: readonly number[]) => number[]) => {
+  const add = (linear: Linear, place: number, ofDraws: (result: readonly number[]) => number[]) => {
+    const { name, rows, cols } = linear;
     const factor = ((base ?? 1) * norms[place]) / (2 * rows * cols);
     const values = results.map(ofDraws);
     // Draws of one sequence are not independent, but all that there is for one sequence alone.
@@ -51,17 +53,12 @@ export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<
     const { mean, error: unscaled } = meanOf(means.length > 1 ? means : values[0]);
     const [alpha, error] = [factor * mean, unscaled && factor * unscaled];
     checkAlpha(work, name, alpha, error);
-    tensors.set(name, {
-      alpha: rounded(alpha),
-      error: error === null ? null : rounded(error),
-      r2: null,
-      shape: [rows, cols],
-      levels: [],
-    });
+    estimates.push({ linear, alpha, error });
   };
   for (const { linear, index } of measured) {
     add(linear, index, (result) => result.slice(index * draws, (index + 1) * draws));
   }
+  const unreached = fillUnreached(state, measured, estimates);
   const last = measured.length;
   const ofEmbedding = (result: readonly number[]) => result.slice(last * draws, (last + 1) * draws);
   const ofHead = (result: readonly number[]) => result[(last + 1) * draws];
@@ -71,7 +68,56 @@ export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<
     add(state.embedding, last, ofEmbedding);
     add(state.head, last + 1, (result) => [ofHead(result)]);
   }
-  return { base: base === null ? null : rounded(base), tensors };
+  return { base: base === null ? null : rounded(base), tensors: alphasOf(estimates), unreached };
+}
+
+interface Estimate {
+  readonly linear: Linear;
+  readonly alpha: number;
+  readonly error: number | null;
+}
+
+// By tensor: a stack has the sum over its rows, as α t² of experts add up and one grid errs alike on all.
+function alphasOf(estimates: readonly Estimate[]): Map<string, Alpha> {
+  const tensors = new Map<string, Alpha>();
+  for (const { linear, alpha, error } of estimates) {
+    const { name, rows, cols, stack } = linear;
+    const known = tensors.get(name) ?? { alpha: 0, error: 0 };
+    const both = error === null || known.error === null ? null : Math.sqrt(known.error ** 2 + error ** 2);
+    tensors.set(name, {
+      alpha: rounded(known.alpha + alpha),
+      error: both === null ? null : rounded(both),
+      r2: null,
+      shape: stack ?? [rows, cols],
+      levels: [],
+    });
+  }
+  return tensors;
+}
+
+// Weights of experts that no token reached get the mean of their layer's others, of the same role. @returns how many there are
+function fillUnreached(
+  { blocks }: Pick<ModelState, 'blocks'>,
+  measured: readonly Measured[],
+  estimates: Estimate[],
+): number {
+  let filled = 0;
+  for (const [block, own] of blocks.entries()) {
+    if (own.kind !== 'experts') continue;
+    const first = own.shared ? 3 : 0;
+    for (let role = 0; role < 3; role++) {
+      const all = measured.filter((one) => one.block === block && one.place >= first && one.place % 3 === role);
+      const reached = all.filter(({ index }) => estimates[index].alpha > 0);
+      if (reached.length === 0) continue;
+      const mean = reached.reduce((sum, { index }) => sum + estimates[index].alpha, 0) / reached.length;
+      for (const { index, linear } of all) {
+        if (estimates[index].alpha > 0) continue;
+        estimates[index] = { linear, alpha: mean, error: null };
+        filled++;
+      }
+    }
+  }
+  return filled;
 }
 
 // Traces of one sequence, a position: (weights, draws), of the embeddings (draws), of the head; then the mean −ln p of its text.

@@ -263,9 +263,9 @@ async function measure(
       ...{ draws: isInputs ? 0 : draws, seed, ids, ...(needsCopy && { sampler: COPY }) },
     };
     const gathering = about && (await openGathering(statistics!, about, planned.layout.state));
-    const { base, tensors } = await (isFisher ? fisherAlphas(work, gathering) : noiseAlphas(work));
+    const { base, tensors, unreached } = await (isFisher ? fisherAlphas(work, gathering) : noiseAlphas(work));
     await folder.unchanged?.();
-    const { estimator: __, ...notes } = noted;
+    const { estimator: __, ...notes } = { ...noted, ...(unreached > 0 && { unreached }) };
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: notes, tensors };
   } finally {

@@ -48,18 +48,23 @@ export async function noiseAlphas(work: Work): Promise<Found> {
       });
       const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
       checkAlpha(work, name, alpha, error);
+      const known = linear.stack && tensors.get(name);
+      if (known) {
+        tensors.set(name, addedTo(known, alpha, error));
+        continue;
+      }
       tensors.set(name, {
         alpha: rounded(alpha),
         error: error === null ? null : rounded(error),
         r2: r2 === null ? null : rounded(r2),
-        shape: [rows, cols],
+        shape: linear.stack ?? [rows, cols],
         levels: fitted.map(({ t2, delta, error, used }) => ({
           ...{ t2, delta: rounded(delta), error: error === null ? null : rounded(error), used },
         })),
       });
     }
   }
-  return { base: base === null ? null : rounded(base), tensors };
+  return { base: base === null ? null : rounded(base), tensors, unreached: 0 };
 
   // Tokens of what an earlier run had done: a result is a layer of a sequence.
   function doneTokens(count: number): number {
@@ -90,7 +95,7 @@ async function layerDeltas(work: Work, sequence: number, layer: readonly Measure
   for (const [i, { linear, block, place, inLayer, layer: number, index }] of layer.entries()) {
     const { rows, cols } = linear;
     for (let draw = 0; draw < draws; draw++) {
-      session.run({ kind: 'draw', block, place, stream: number * STREAMS + inLayer, seed, sequence, draw });
+      session.run({ kind: 'draw', block, place, stream: streamOf(number, inLayer), seed, sequence, draw });
       for (const [j, t2] of levels.entries()) {
         const scale = Math.sqrt((t2 * norms[index]) / (rows * cols));
         for (const sign of [1, -1]) {
@@ -123,5 +128,17 @@ async function lossOf(session: Session, kind: 'keep' | 'compare', text: boolean,
   return sum / tokens;
 }
 
-/** Streams of noise of a layer: one a weight. */
+// Experts of a stack: what they cost adds up; levels are each one's own.
+function addedTo(known: Alpha, alpha: number, error: number | null): Alpha {
+  const both = error === null || known.error === null ? null : rounded(Math.sqrt(known.error ** 2 + error ** 2));
+  return { ...known, alpha: rounded(known.alpha + alpha), error: both, r2: null, levels: [] };
+}
+
+// The stream of a weight's noise: one of eight a layer; where a layer has more weights, of experts, one behind those of all layers.
+function streamOf(layer: number, inLayer: number): number {
+  return inLayer < STREAMS ? layer * STREAMS + inLayer : inLayer * LAYERS + layer;
+}
+
 const STREAMS = 8;
+/** As many as a model may have: streams stay below 2^24. */
+const LAYERS = 1 << 10;

@@ -43,6 +43,8 @@ export interface Found {
   /** Perplexity of the text, if there is one. */
   readonly base: number | null;
   readonly tensors: Map<string, Alpha>;
+  /** Weights of experts that no token reached, which have their layer's mean. */
+  readonly unreached: number;
 }
 
 /** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */

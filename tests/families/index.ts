@@ -1,5 +1,8 @@
 // The checkpoints here, as make.py made them: it writes this list.
 
+import arceeConfig from './arcee/config.json';
+import arceeLogits from './arcee/logits.safetensors';
+import arceeModel from './arcee/model.safetensors';
 import deepseek_v2Config from './deepseek_v2/config.json';
 import deepseek_v2Logits from './deepseek_v2/logits.safetensors';
 import deepseek_v2Model from './deepseek_v2/model.safetensors';
@@ -99,6 +102,7 @@ interface Files {
 
 /** By family: what config.json says, the file of the tensors, that of the logits. */
 export const families: Readonly<Record<string, Files>> = {
+  arcee: { config: arceeConfig, model: arceeModel, logits: arceeLogits },
   deepseek_v2: { config: deepseek_v2Config, model: deepseek_v2Model, logits: deepseek_v2Logits },
   deepseek_v3: { config: deepseek_v3Config, model: deepseek_v3Model, logits: deepseek_v3Logits },
   ernie4_5: { config: ernie4_5Config, model: ernie4_5Model, logits: ernie4_5Logits },

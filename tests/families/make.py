@@ -25,7 +25,8 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 HERE = Path(__file__).parent
 FAMILIES = {}
-LENGTH = 40  # of a run: beyond every window and every original context below
+OLDER = {"llama", "phi3", "glm4", "granite", "gemma2", "gemma3", "olmo3", "deepseek_v2", "qwen2_moe", "mixtral", "lfm2", "qwen3_next"}  # goldens with a config.json of releases before 5
+LENGTH = 40  # of a run of a golden: beyond every window and every original context below
 
 
 def family(make):
@@ -115,14 +116,33 @@ class Draw(random.Random):
         rope.pop("truncate", None)
         return rope
 
-    def kinds(self, layers):
-        return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
+    def kinds(self, layers, pattern):
+        """As the family has them, every `pattern`-th layer full, or any."""
+        if self.flag():
+            return [self.choice(["full_attention", "sliding_attention"]) for _ in range(layers)]
+        return regular(layers, pattern)
+
+
+def regular(layers, pattern):
+    return ["sliding_attention" if (layer + 1) % pattern else "full_attention" for layer in range(layers)]
 
 
 @family
 def llama(r):
     return r.common(
         "LlamaForCausalLM", multiple=True, attention_bias=r.flag(), mlp_bias=r.flag(), rope_parameters=r.scaling()
+    )
+
+
+@family
+def arcee(r):
+    return r.common(
+        "ArceeForCausalLM",
+        multiple=True,
+        hidden_act="relu2",
+        attention_bias=r.flag(),
+        mlp_bias=r.flag(),
+        rope_parameters=r.scaling(),
     )
 
 
@@ -151,7 +171,8 @@ def ernie4_5(r):
 def phi3(r):
     config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
     size = config["hidden_size"] // config["num_attention_heads"]
-    turned = r.choice([part for part in [1.0, 0.75, 0.5] if int(size * part) % 2 == 0])
+    parts = [0.75, 0.5] if r.small else [1.0, 0.75, 0.5]
+    turned = r.choice([part for part in parts if int(size * part) % 2 == 0])
     pairs = int(size * turned) // 2
     longrope = {
         "rope_type": "longrope",
@@ -224,7 +245,7 @@ def olmo2(r):
 @family
 def olmo3(r):
     config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=9)
-    kinds = r.kinds(config["num_hidden_layers"])
+    kinds = r.kinds(config["num_hidden_layers"], 4)
     full = r.yarn(24, 5e5)
     full.pop("truncate", None)  # transformers 5.18 looks for it outside of the layers' own objects
     ropes = {"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": full}
@@ -346,7 +367,8 @@ def gemma3_text(r):
     )
     full = r.choice([{"rope_type": "linear", "factor": 8.0}, {"rope_type": "default"}])
     ropes = {"full_attention": full | {"rope_theta": 1e6}, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
-    return config | {"layer_types": r.kinds(config["num_hidden_layers"]), "rope_parameters": ropes}
+    kinds = r.kinds(config["num_hidden_layers"], 2)
+    return config | {"sliding_window_pattern": 2, "layer_types": kinds, "rope_parameters": ropes}
 
 
 def of_texts_and_images(architecture, text, vision_type):
@@ -452,14 +474,14 @@ def gpt_oss(r):
         rope_parameters=r.yarn(24, 150000.0) | {"truncate": False},
     )
     config |= {"hidden_size": 32 * r.choice([1, 2]), "intermediate_size": 32}
-    return config | {"layer_types": r.kinds(config["num_hidden_layers"])}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"], 2)}
 
 
 @family
 def gemma4_text(r):
     config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
     layers = 5 if r.small else r.choice([3, 4, 6])
-    kinds = [*(r.kinds(layers - 3)), "sliding_attention", *r.kinds(1), "full_attention"]
+    kinds = [*r.kinds(layers - 3, 6), "sliding_attention", *r.kinds(1, 6), "full_attention"]
     shared = 2 if r.small else r.choice([0, 0, 1, 2]) if layers > 3 else 0
     kinds = ["full_attention", "sliding_attention", *kinds[2:]] if shared else kinds
     heads = config["num_attention_heads"]
@@ -487,6 +509,22 @@ def older(config):
     config = copy.deepcopy(config)
     if "text_config" in config:
         config["text_config"] = older(config["text_config"])
+    pattern = {"gemma2": 2, "gemma3_text": config.get("_sliding_window_pattern"), "olmo3": 4}.get(config["model_type"])
+    if pattern and config["layer_types"] == regular(config["num_hidden_layers"], pattern):
+        del config["layer_types"]
+        if config["model_type"] == "gemma3_text":
+            config["sliding_window_pattern"] = pattern
+    if config["model_type"] == "lfm2":
+        kinds = config.pop("layer_types")
+        config["full_attn_idxs"] = [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
+        config["block_ff_dim"] = config.pop("intermediate_size")
+        config["tie_embedding"] = config.pop("tie_word_embeddings")
+    if config["model_type"] in ("qwen3_next", "qwen3_5_text"):
+        for apart in (2, 4):
+            regular_kinds = ["full_attention" if (i + 1) % apart == 0 else "linear_attention" for i in range(config["num_hidden_layers"])]
+            if config.get("layer_types") == regular_kinds:
+                del config["layer_types"]
+                config["full_attention_interval"] = apart
     gemma4 = config.get("model_type") == "gemma4_text"
     if gemma4:  # which is newer than the other changes
         full = next(iter(config.pop("per_layer_config").values()))
@@ -504,7 +542,7 @@ def older(config):
         if "partial_rotary_factor" in rope:
             config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
         if rope["rope_type"] != "default":
-            rope["type"] = rope.pop("rope_type")
+            rope["type"] = rope.pop("rope_type").replace("longrope", "su" if config["vocab_size"] % 2 else "longrope")
             config["rope_scaling"] = rope
     return config
 
@@ -547,11 +585,11 @@ def mxfp4(model, r):
     return packed
 
 
-def contexts(config):
+def contexts(config, length):
     """Contexts that a model is opened with: for long factors, also one that takes the short ones."""
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or {}
-    return [24, LENGTH] if rope.get("rope_type") == "longrope" else [LENGTH]
+    return [24, length] if rope.get("rope_type") == "longrope" else [length]
 
 
 def make(name, seed, folder, small):
@@ -562,7 +600,8 @@ def make(name, seed, folder, small):
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
     model = model_class(config).eval()
-    fill(model, seed)
+    if small or r.random() < 0.8:  # else as transformers fills it, with small weights and norms of 1
+        fill(model, seed)
     packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
     dtype = torch.bfloat16 if small or packed or r.flag() else torch.float32
     for parameter in model.parameters():
@@ -572,7 +611,7 @@ def make(name, seed, folder, small):
     exact = copy.deepcopy(model).double()
     references = {}
     vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
-    for context in contexts(content):
+    for context in contexts(content, LENGTH if small else r.choice([33, 70, 128])):
         ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
             logits = exact(input_ids=ids, use_cache=False).logits[0]
@@ -592,7 +631,7 @@ def make(name, seed, folder, small):
         save_file(tensors, folder / "model.safetensors")
         written["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
         (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n")
-    if r.flag():
+    if name in OLDER if small else r.flag():
         (folder / "config.json").write_text(json.dumps(older(written), indent=2) + "\n")
     return sum(file.stat().st_size for file in folder.iterdir())
 

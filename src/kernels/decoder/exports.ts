@@ -22,6 +22,7 @@ export interface DecoderExports {
   siluTimes(gate: number, up: number, count: number): void;
   clampedGate(x: number, y: number, count: number): void;
   geluTimes(gate: number, up: number, count: number): void;
+  reluSquared(x: number, count: number): void;
   add(x: number, y: number, count: number): void;
   multiply(x: number, y: number, count: number): void;
   sigmoidTimes(x: number, gate: number, count: number): void;
@@ -184,6 +185,7 @@ export interface DecoderExports {
   rmsNormBack(x: number, weights: number, d: number, count: number, cols: number, epsilon: number): void;
   siluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
   geluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
+  reluSquaredBack(x: number, d: number, count: number): void;
   attendBack(
     q: number,
     dy: number,

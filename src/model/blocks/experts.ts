@@ -22,7 +22,7 @@ import type { State } from '../state.ts';
 import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind, BlockPlanner } from './block.ts';
-import { times, timesBack } from './feedforward.ts';
+import { STEPS } from './feedforward.ts';
 
 interface Expert {
   readonly gate: Linear;
@@ -342,7 +342,7 @@ function gatesBack(
   from: number,
   count: number,
 ): void {
-  const gateBack = timesBack[activation as Activation](back.thread.kernels);
+  const gateBack = STEPS[activation as Activation].back(back.thread.kernels);
   const [first, end] = back.part(back.draws * count);
   for (let i = first; i < end; i++) {
     const x = (from + (i % count)) * width * 4;
@@ -476,7 +476,7 @@ function gateOwn(
   const first = share(thread.index, thread.count, width, ROWS_APART);
   const end = share(thread.index + 1, thread.count, width, ROWS_APART);
   if (activation === 'clamped') return; // done already, of both in one
-  const gate = times[activation](thread.kernels);
+  const gate = STEPS[activation].run(thread.kernels);
   for (let j = from; j < from + count; j++) {
     const at = (j * width + first) * 4;
     if (before) copyFloats(thread.kernels, gated + at, end - first, before + at);

@@ -1,5 +1,5 @@
-// The gated feed-forward block: x += down(f(gate(norm(x))) ∘ up(norm(x))), f silu or gelu. Gate and up are two weights, or the rows
-// of one.
+// The feed-forward block: x += down(f(gate(norm(x))) ∘ up(norm(x))), f silu or gelu. Gate and up are two weights, or the rows of one.
+// Without a gate: x += down(f(up(norm(x)))).
 
 import type { Activation, FeedForwardSpec } from '../../families/architecture.ts';
 import type { DecoderExports } from '../../kernels/decoder/exports.ts';
@@ -20,17 +20,23 @@ export interface FeedForward {
   readonly hidden: number;
   readonly fused: number; // (batch, 2 · hidden), what one weight of both gives; else 0
   readonly gated: number; // (batch, hidden)
-  readonly upper: number; // (batch, hidden)
+  readonly upper: number; // (batch, hidden), 0 without a gate
 }
 
-type Times = (kernels: DecoderExports) => DecoderExports['siluTimes'];
-type TimesBack = (kernels: DecoderExports) => DecoderExports['siluTimesBack'];
-/** f(gate) ∘ up to gate, by the name of f. */
-export const times: Readonly<Record<Activation, Times>> = { silu: (k) => k.siluTimes, gelu: (k) => k.geluTimes };
-/** Gradients of gate and up of that of f(gate) ∘ up. */
-export const timesBack: Readonly<Record<Activation, TimesBack>> = {
-  silu: (k) => k.siluTimesBack,
-  gelu: (k) => k.geluTimesBack,
+/** An activation and its way back, in the shape of those of gates. */
+interface Step {
+  readonly run: (kernels: DecoderExports) => DecoderExports['siluTimes'];
+  readonly back: (kernels: DecoderExports) => DecoderExports['siluTimesBack'];
+}
+
+/** By name; where there is a gate, f(gate) ∘ up. */
+export const STEPS: Readonly<Record<Activation, Step>> = {
+  silu: { run: (kernels) => kernels.siluTimes, back: (kernels) => kernels.siluTimesBack },
+  gelu: { run: (kernels) => kernels.geluTimes, back: (kernels) => kernels.geluTimesBack },
+  reluSquared: {
+    run: (kernels) => (x, _, count) => kernels.reluSquared(x, count),
+    back: (kernels) => (x, _, d, __, count) => kernels.reluSquaredBack(x, d, count),
+  },
 };
 
 export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
@@ -39,8 +45,10 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   plan(spec, planner) {
     const { activation } = spec;
     const { cols: hidden } = spec.output;
-    const fused = spec.inputs.length === 1 ? planner.activation('fused', 2 * hidden) : 0;
-    const [gated, upper] = [planner.activation('gated', hidden), planner.activation('upper', hidden)];
+    const isGated = activation !== 'reluSquared';
+    const fused = isGated && spec.inputs.length === 1 ? planner.activation('fused', 2 * hidden) : 0;
+    const gated = planner.activation('gated', hidden);
+    const upper = isGated ? planner.activation('upper', hidden) : 0;
     const norm = planner.norm(spec.norm, spec.inputs[0].cols);
     const inputs = spec.inputs.map((input) => planner.linear(input, planner.normed));
     const branch = planBranch(planner, spec, gated);
@@ -65,19 +73,19 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     applyInputs(thread, state, block, count);
     const first = share(index, thread.count, hidden, ROWS_APART);
     const end = share(index + 1, thread.count, hidden, ROWS_APART);
-    const gate = times[block.activation](kernels);
+    const activate = STEPS[block.activation].run(kernels);
     for (let j = 0; j < count; j++) {
       const at = (j * hidden + first) * 4;
-      gate(gated + at, upper + at, end - first);
+      activate(gated + at, upper + at, end - first);
     }
     thread.barrier();
     addBranch(thread, state, block.branch, count);
   },
 
-  gradients: ({ hidden, fused, branch }, tokens, draws) => ({
+  gradients: ({ hidden, upper, fused, branch }, tokens, draws) => ({
     gate: tokens * hidden, // before its activation
     dGate: draws * tokens * hidden,
-    dUp: draws * tokens * hidden,
+    dUp: upper ? draws * tokens * hidden : 0,
     dFused: fused ? draws * tokens * 2 * hidden : 0,
     ...branchGradients(branch, tokens, draws),
   }),
@@ -88,7 +96,8 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     const { count: tokens } = back.pass;
     const { gated, upper, norm, hidden, inputs, fused, branch, activation } = block;
     const [before, dGate, dUp, dFused] = ['gate', 'dGate', 'dUp', 'dFused'].map((name) => back.region(name));
-    const [gate, gateBack] = [times[activation](kernels), timesBack[activation](kernels)];
+    const step = STEPS[activation];
+    const [activate, activateBack] = [step.run(kernels), step.back(kernels)];
 
     back.restore();
     normTokens(thread, state, norm, [], 0, tokens);
@@ -98,7 +107,7 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     for (let j = 0; j < tokens; j++) {
       const at = (j * hidden + first) * 4;
       floats.copyWithin((before + at) / 4, (gated + at) / 4, (gated + at) / 4 + end - first);
-      gate(gated + at, upper + at, end - first);
+      activate(gated + at, upper + at, end - first);
     }
     barrier();
     const dOutput = branchBack(back, branch);
@@ -110,14 +119,14 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     const [from, to] = back.part(draws * tokens);
     for (let i = from; i < to; i++) {
       const [token, vector] = [(i % tokens) * hidden * 4, i * hidden * 4];
-      gateBack(before + token, upper + token, dGate + vector, dUp + vector, hidden);
+      activateBack(before + token, upper + token, dGate + vector, dUp + vector, hidden);
     }
     barrier();
     if (fused) {
       back.joinRows(dFused, [dGate, hidden], [dUp, hidden]);
       barrier();
     }
-    const gradients = fused ? [dFused] : [dGate, dUp];
+    const gradients = fused ? [dFused] : upper ? [dGate, dUp] : [dGate];
     back.inputGram(state.normed, inputs[0].cols);
     for (const [i, { rows }] of inputs.entries()) back.squares(i, gradients[i], rows);
     back.transposed(dNormed, ...inputs.map((input, i) => [input, gradients[i]] as const));
@@ -130,7 +139,7 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
 function applyInputs(thread: Thread, state: State, block: FeedForward, count: number): void {
   const { kernels, index } = thread;
   const { inputs, hidden, fused, gated, upper } = block;
-  const places = fused ? [fused] : [gated, upper];
+  const places = fused ? [fused] : [gated, upper]; // without a gate, the first alone
   for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
   if (!fused) return;
   thread.barrier();

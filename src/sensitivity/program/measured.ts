@@ -36,16 +36,19 @@ export function isTied({ embedding, head }: Pick<ModelState, 'embedding' | 'head
 }
 
 /**
- * Names of the tensors that an estimator measures, from the architecture alone. Noise leaves embeddings and head out; where both are one
+ * Names of the tensors that an estimator measures, from the architecture alone: experts have those that they have one by one, and those
+ * of stacks. Noise leaves embeddings and head out; where both are one
  * weight it has the embeddings' name.
  */
 export function measuredNames(
   { layers, embedding, head, tied }: Architecture,
   estimator: 'fisher' | 'noise',
 ): string[] {
-  const names = layers.flat().flatMap((spec) => linearsOf(spec).map(({ name }) => name));
+  const linears = layers.flat().flatMap(linearsOf);
+  const names = linears.map(({ name }) => `${name}.weight`);
+  const stacks = new Set(linears.flatMap(({ stack }) => (stack ? [stack.name] : [])));
   const ends = estimator === 'noise' ? [] : tied ? [embedding.name] : [embedding.name, head.name];
-  return [...names, ...ends].map((name) => `${name}.weight`);
+  return [...names, ...stacks, ...ends.map((name) => `${name}.weight`)];
 }
 
 /** A block's weights; behind the last block, the embeddings, and behind those the head. */
