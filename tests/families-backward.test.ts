@@ -10,8 +10,8 @@ import type { Experts } from '../src/model/blocks/experts.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Latent } from '../src/model/blocks/latent.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
-import { isTied } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, type Session } from '../src/sensitivity/session.ts';
+import { isTied } from '../src/sensitivity/program/measured.ts';
+import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals } from './bits.ts';
 import { readSafetensors, safetensors, type Tensor, tensorOf, valuesOf } from './checkpoints.ts';
 import { families } from './families/index.ts';
@@ -44,7 +44,10 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
   if (Object.hasOwn(STUCK, name)) {
     test(`a block that gradients do not go back through is named: ${name}`, async () => {
       const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
-      const error = await planSession(modelFolder(config, model), options).catch((error) => error);
+      const subject = await openSubject(modelFolder(config, model));
+      const error = await Promise.resolve()
+        .then(() => planSession(subject, options))
+        .catch((error) => error);
       assert.instance(error, UnsupportedError);
       assert.match(error.message, `through ${STUCK[name]} blocks they do not`);
     });
@@ -52,7 +55,11 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
   }
   test(`gradients are the slopes of the loss: ${name}`, async () => {
     const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
-    const session = await openSession(await planSession(modelFolder(config, widened(model)), options), undefined, {});
+    const session = await openSession(
+      planSession(await openSubject(modelFolder(config, widened(model))), options),
+      undefined,
+      {},
+    );
     const { state, workspace, floats, ints } = session.measuring;
     ints.set(referencesOf(logits).at(-1)!.ids.slice(-TOKENS), state.ids / 4);
     forward(session);

@@ -19,3 +19,4 @@ export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
 export { bandRows, unbandRow } from './band';
 export { addTransposed, rmsNormBack, siluTimesBack, geluTimesBack, reluSquaredBack, attendBack } from './backward';
+export { addGram } from './gram';

@@ -6,10 +6,7 @@
 //
 // Both become <name>.weight (E, rows, cols). Weights are decoded, or turned, as they are read.
 
-import type { SafetensorsFile } from './safetensors/file.ts';
-import type { TensorInfo } from './safetensors/header.ts';
-
-type Tensor = TensorInfo & { readonly file: SafetensorsFile };
+import type { CheckpointTensor } from './tensor.ts';
 
 const GROUP = 32;
 const MAGNITUDES = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
@@ -17,13 +14,13 @@ const STACK = /\.experts\.(gate_up_proj|down_proj)$/;
 const WIDTHS: Readonly<Record<string, 2 | 4>> = { F32: 4, F16: 2, BF16: 2 };
 
 /** The tensors of a checkpoint, with such experts as matrices. */
-export function asMatrices(tensors: readonly Tensor[]): Tensor[] {
+export function asMatrices(tensors: readonly CheckpointTensor[]): CheckpointTensor[] {
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const scalesOf = (tensor: Tensor) => {
+  const scalesOf = (tensor: CheckpointTensor) => {
     const scales = byName.get(tensor.name.replace(/_blocks$/, '_scales'));
     return scales && isMxfp4(tensor, scales) ? scales : undefined;
   };
-  const isScales = ({ name }: Tensor) => {
+  const isScales = ({ name }: CheckpointTensor) => {
     const blocks = byName.get(name.replace(/_scales$/, '_blocks'));
     return blocks !== undefined && name.endsWith('_scales') && scalesOf(blocks) !== undefined;
   };
@@ -36,13 +33,13 @@ export function asMatrices(tensors: readonly Tensor[]): Tensor[] {
   });
 }
 
-function isMxfp4({ name, dtype, shape }: Tensor, scales: Tensor): boolean {
+function isMxfp4({ name, dtype, shape }: CheckpointTensor, scales: CheckpointTensor): boolean {
   const sizes = shape.slice(0, -1);
   const fits = shape.length === 4 && shape[3] === GROUP / 2 && String(scales.shape) === String(sizes);
   return name.endsWith('_blocks') && dtype === 'U8' && scales.dtype === 'U8' && fits;
 }
 
-function isTransposed({ name, dtype, shape }: Tensor, bias: Tensor): boolean {
+function isTransposed({ name, dtype, shape }: CheckpointTensor, bias: CheckpointTensor): boolean {
   const [experts, , rows] = shape;
   return STACK.test(name) && dtype in WIDTHS && shape.length === 3 && String(bias.shape) === String([experts, rows]);
 }
@@ -62,16 +59,16 @@ function codesByScale(): Uint16Array {
   return codes;
 }
 
-function decoded(blocks: Tensor, scales: Tensor): Tensor {
+function decoded(blocks: CheckpointTensor, scales: CheckpointTensor): CheckpointTensor {
   const [experts, rows, groups] = blocks.shape;
   const shape = [experts, rows, groups * GROUP];
   const bytes = experts * rows * groups * GROUP * 2;
   const name = blocks.name.replace(/_blocks$/, '.weight');
-  const read = async (_: unknown, start = 0, end = bytes): Promise<ArrayBuffer> => {
+  const read = async (start = 0, end = bytes): Promise<ArrayBuffer> => {
     const [first, last] = [Math.floor(start / (GROUP * 2)), Math.ceil(end / (GROUP * 2))];
     const [packed, powers] = await Promise.all([
-      blocks.file.read(blocks, first * (GROUP / 2), last * (GROUP / 2)),
-      scales.file.read(scales, first, last),
+      blocks.read(first * (GROUP / 2), last * (GROUP / 2)),
+      scales.read(first, last),
     ]);
     const table = codesByScale();
     const [pairs, exponents] = [new Uint8Array(packed), new Uint8Array(powers)];
@@ -86,25 +83,25 @@ function decoded(blocks: Tensor, scales: Tensor): Tensor {
       ? values.buffer
       : values.buffer.slice(from, from + end - start);
   };
-  return { name, dtype: 'BF16', shape, start: 0, end: bytes, file: { ...blocks.file, read } };
+  return { name, dtype: 'BF16', shape, byteLength: bytes, file: blocks.file, read };
 }
 
-function turned(tensor: Tensor): Tensor {
+function turned(tensor: CheckpointTensor): CheckpointTensor {
   const [experts, cols, rows] = tensor.shape;
   const width = WIDTHS[tensor.dtype];
-  const [weights, bytes] = [cols * rows, tensor.end - tensor.start];
+  const [weights, bytes] = [cols * rows, tensor.byteLength];
   // Of the experts read last: blocks of rows that follow one another are of one expert, or of two.
   const recent = new Map<number, Promise<ArrayBuffer>>();
   const matrixOf = (expert: number): Promise<ArrayBuffer> => {
     const known = recent.get(expert);
     if (known) return known;
     const from = expert * weights * width;
-    const matrix = tensor.file.read(tensor, from, from + weights * width);
+    const matrix = tensor.read(from, from + weights * width);
     recent.set(expert, matrix);
     for (const other of [...recent.keys()].slice(0, -2)) recent.delete(other);
     return matrix;
   };
-  const read = async (_: unknown, start = 0, end = bytes): Promise<ArrayBuffer> => {
+  const read = async (start = 0, end = bytes): Promise<ArrayBuffer> => {
     const Values = width === 4 ? Uint32Array : Uint16Array;
     const [first, last] = [Math.floor(start / width), Math.ceil(end / width)];
     const values = new Values(last - first);
@@ -120,13 +117,6 @@ function turned(tensor: Tensor): Tensor {
     }
     return values.buffer.slice(start - first * width, end - first * width);
   };
-  const { name, dtype } = tensor;
-  return {
-    name: `${name}.weight`,
-    dtype,
-    shape: [experts, rows, cols],
-    start: 0,
-    end: bytes,
-    file: { ...tensor.file, read },
-  };
+  const { name, dtype, file } = tensor;
+  return { name: `${name}.weight`, dtype, shape: [experts, rows, cols], byteLength: bytes, file, read };
 }

@@ -1,7 +1,7 @@
 // Lays a model, or a portion of one, out in a linear memory before that memory exists, from its architecture and the checkpoint's
 // headers alone. memories.ts says which portions there are.
 
-import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
 import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
@@ -83,6 +83,8 @@ export interface LayoutOptions {
   integers: boolean;
   /** Most tokens of a pass; 64 if left out. */
   atOnce?: number;
+  /** Whether blocks share one cache: for passes of whole sequences, of which nothing is asked later. */
+  oneCache?: boolean;
 }
 
 /** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
@@ -116,7 +118,7 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH } = options;
+  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const linears: Linear[] = [];
@@ -186,6 +188,7 @@ export function planMemory(
   const logitRows = logitRowsOf(vocabSize, batch);
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
+  const caches = new Map<string, BlockCache>();
   const blockPlanner: BlockPlanner = {
     ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
@@ -202,7 +205,12 @@ export function planMemory(
       return cache;
     },
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
-    cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
+    cache(kvHeads, headDim, isLatent = false) {
+      const key = `${kvHeads} ${headDim} ${isLatent}`;
+      const cache = caches.get(key) ?? planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve);
+      if (oneCache) caches.set(key, cache);
+      return cache;
+    },
   };
   function planPerLayer(): PerLayerRegions | undefined {
     if (!perLayer) return undefined;

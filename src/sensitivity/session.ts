@@ -3,31 +3,33 @@
 // costs little beside what is computed with it; the numbers are the same.
 
 import { integer } from '../check.ts';
-import { type CheckpointTensor, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import { UnsupportedError } from '../errors.ts';
-import type { Vocabulary } from '../families/architecture.ts';
+import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
-import { goesBack } from '../model/blocks/blocks.ts';
+import { goesBack, hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
-import { type LoadOptions, openLoader, type Place } from '../model/load.ts';
+import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
 import { openWeights, type Weights } from '../model/weights.ts';
 import type { Folder } from '../source/source.ts';
+import type { StatisticsKind } from '../statistics/matrices.ts';
 import type { Threads } from '../workers/threads.ts';
-import { weightsAt } from './measured.ts';
-import { type Measuring, measuringOf } from './measuring.ts';
-import { runTask } from './run.ts';
-import { type Task, taskOf, wordsOfTask } from './task.ts';
-import type { WorkerMessage } from './worker.ts';
-import { planWorkspace, type Workspace } from './workspace.ts';
+import { weightsAt } from './program/measured.ts';
+import { type Measuring, measuringOf } from './program/measuring.ts';
+import { runTask } from './program/run.ts';
+import { type Task, taskOf, wordsOfTask } from './program/task.ts';
+import type { WorkerMessage } from './program/worker.ts';
+import { planWorkspace, type Workspace } from './program/workspace.ts';
 
 /** Sequences that the model samples together, at most: more gain little time, and each takes a place in the cache. */
 export const TOGETHER = 8;
@@ -43,10 +45,19 @@ interface SessionOptions {
   readonly sampled?: number;
   /** Most bytes of linear memory; as many as there can be if left out. */
   readonly memoryLimit?: number;
+  /** Statistics that are gathered, of sequences that go through one block after the other. */
+  readonly statistics?: StatisticsKind | undefined;
+}
+
+/** A model that is to be measured: its files, read once. */
+export interface Subject {
+  readonly folder: Folder;
+  readonly architecture: Architecture;
+  readonly weights: Weights;
 }
 
 /** A session's layout: from configuration and headers alone. */
-interface SessionPlan {
+export interface SessionPlan {
   readonly layout: Layout;
   readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;
@@ -81,15 +92,27 @@ export const pieceOf = {
 };
 
 /**
+ * Reads a model's configuration and headers.
+ * @throws {UnsupportedError} when the architecture is not handled @throws {FormatError} when a file is faulty
+ */
+export async function openSubject(folder: Folder): Promise<Subject> {
+  const architecture = await readArchitecture(folder);
+  return { folder, architecture, weights: await openWeights(await openCheckpoint(folder)) };
+}
+
+/**
  * Lays a session out: with the whole model where there is room, else so that its pieces take turns.
  * @param layers how many of the model's, from the first on; all if left out
- * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
+ * @throws {UnsupportedError} when weights are quantized
  * @throws {FormatError} when configuration and tensors disagree
  * @throws {RangeError} when there is not room enough
  */
-export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
-  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
-  const read = await readArchitecture(folder);
+export function planSession(
+  { folder, architecture: read, weights }: Subject,
+  options: SessionOptions,
+  layers?: number,
+): SessionPlan {
+  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT, statistics } = options;
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
   const stuck = estimator === 'fisher' ? architecture.layers.flat().find((spec) => !goesBack(spec)) : undefined;
@@ -97,33 +120,35 @@ export async function planSession(folder: Folder, options: SessionOptions, layer
     const message = `gradients must go back through every block: through ${stuck.kind} blocks they do not; the noise estimator measures these`;
     throw new UnsupportedError(`gradients of ${stuck.kind}`, message, { file: folder.name });
   }
-  const weights = await openWeights(await openCheckpoint(folder));
+  const other = statistics ? architecture.layers.flat().find((spec) => !hasStatistics(spec)) : undefined;
+  if (other) {
+    const message = `statistics must be gathered of every block: of ${other.kind} blocks there are none yet`;
+    throw new UnsupportedError(`statistics of ${other.kind}`, message, { file: folder.name });
+  }
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
-  const plan = (how: typeof planWhole, together: number) => {
+  const plan = (how: typeof planWhole, together: number, statistics?: StatisticsKind) => {
     const rows = Math.max(1, together) * tokens;
+    const oneCache = statistics !== undefined && together === 0;
     const layout = how(architecture, weights, {
-      rows,
-      slots: Math.max(1, together),
-      cacheWidth: 4,
-      threads,
-      integers: false,
-      atOnce: tokens,
+      ...{ rows, slots: Math.max(1, together), cacheWidth: 4, threads },
+      ...{ integers: false, atOnce: tokens, oneCache },
     });
-    const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
+    const wanted = { estimator, tokens, draws, together, statistics };
+    const { workspace, end } = planWorkspace(layout.state, wanted, layout.bytes);
     return { layout, vocabulary: architecture, workspace, weights, bytes: end };
   };
-  const whole = plan(planWhole, most);
+  const whole = plan(planWhole, most, statistics);
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
     if (!('linear' in load) || load.linear.type === 'dense') continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
-  // What samples does not depend on the limit that is asked for: the result would.
-  const needsCopy = sampled > 0 && whole.bytes > MEMORY_LIMIT;
+  // What samples does not depend on the limit that is asked for, or on statistics: the result would.
+  const needsCopy = sampled > 0 && (statistics ? plan(planWhole, most) : whole).bytes > MEMORY_LIMIT;
   if (whole.bytes <= memoryLimit) return { ...whole, takesTurns: false, needsCopy };
   if (estimator === 'noise') refuse('the noise estimator runs the whole model: it', memoryLimit, whole.bytes);
-  const turns = plan(planTurns, needsCopy ? 0 : most);
+  const turns = plan(planTurns, needsCopy ? 0 : most, statistics);
   if (turns.bytes > memoryLimit) refuse('largest matrix and workspace', memoryLimit, turns.bytes);
   return { ...turns, takesTurns: true, needsCopy };
 }
@@ -247,7 +272,7 @@ const isAgain = (load: Load, piece: number, { embedding }: ModelState) =>
 const BLOCK_BYTES = 4 << 20;
 
 /** The identity alone, with hardly any memory: before there is a session. */
-export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOptions): Promise<string> {
+export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadOptions): Promise<string> {
   const block = 1 << 16;
   const widened = block + BLOCK_BYTES + 64;
   const memory = createMemory(widened + 2 * BLOCK_BYTES + 64, false);
@@ -255,11 +280,13 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
   const table = 1024;
   kernels.crc32Table(table);
   let crc = 0;
+  const sizes = layout.memories[0].pieces.flat().flatMap(tensorsOf);
+  const progress = { tensor: '', bytesDone: 0, bytes: sizes.reduce((sum, { byteLength }) => sum + byteLength, 0) };
   const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
-    const byteLength = tensor.end - tensor.start;
+    const { byteLength } = tensor;
     for (let start = 0; start < byteLength; start += BLOCK_BYTES) {
       signal?.throwIfAborted();
-      const bytes = new Uint8Array(await tensor.file.read(tensor, start, Math.min(byteLength, start + BLOCK_BYTES)));
+      const bytes = new Uint8Array(await tensor.read(start, Math.min(byteLength, start + BLOCK_BYTES)));
       new Uint8Array(memory.buffer, block).set(bytes);
       const count = bytes.length / (tensor.dtype === 'F32' ? 4 : 2);
       if (isVector) kernels.widen(block, dtypeCodes[tensor.dtype as DenseDtype], 0, count, widened);
@@ -268,6 +295,9 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
         for (let i = 0; i < count; i++) values[i] += plus;
       }
       crc = kernels.crc32(crc, isVector ? widened : block, isVector ? count * 4 : bytes.length, table);
+      progress.tensor = tensor.name;
+      progress.bytesDone += bytes.length;
+      onProgress?.(progress);
     }
   };
   for (const [piece, loads] of layout.memories[0].pieces.entries()) {

@@ -21,8 +21,10 @@ import '../hybrids.test.ts';
 import '../stacks.test.ts';
 import '../memories.test.ts';
 import '../allocate.test.ts';
+import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
+import '../gram.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 

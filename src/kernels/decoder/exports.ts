@@ -205,4 +205,15 @@ export interface DecoderExports {
     sinks: number,
     scratch: number,
   ): void;
+
+  addGram(
+    x: number,
+    count: number,
+    stride: number,
+    weights: number,
+    from: number,
+    to: number,
+    s: number,
+    scratch: number,
+  ): void;
 }

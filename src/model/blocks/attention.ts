@@ -71,6 +71,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   },
 
   weights: ({ inputs, branch }) => [...inputs, branch.output],
+  statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
   replace: (block, place, linear) => ({
     ...block,
     inputs: block.inputs.map((own, i) => (i === place ? linear : own)),

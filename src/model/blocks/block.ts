@@ -79,6 +79,14 @@ export interface Back {
   behindNorm(weights: number): void;
 }
 
+/** What statistics of a weight are kept (FORMAT.md, "Statistics"). */
+export interface WeightStatistics {
+  /** Whether its inputs are so many that only blocks on the diagonal are kept of their matrix, one for each group of columns. */
+  readonly cut: boolean;
+  /** Whether gradients of its outputs are summed, too. */
+  readonly outputs: boolean;
+}
+
 /** A kind of block: its spec, as families write it, and what stands for it in linear memory. */
 export interface BlockKind<Spec, Block> {
   /** Its linear weights, in the order of `weights`. */
@@ -89,6 +97,8 @@ export interface BlockKind<Spec, Block> {
   plan(spec: Spec, planner: BlockPlanner): Block;
   /** Its linear weights, in the order in which results have them. */
   weights(block: Block): readonly Linear[];
+  /** What statistics are kept of each of them; left out where none are gathered. */
+  statistics?(block: Block): readonly WeightStatistics[];
   /** The block with another weight in one place. */
   replace(block: Block, place: number, linear: Linear): Block;
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */

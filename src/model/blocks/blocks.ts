@@ -6,7 +6,7 @@ import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 import { type Attention, attention } from './attention.ts';
-import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import type { Back, BlockKind, BlockPlanner, WeightStatistics } from './block.ts';
 import { type Convolution, convolution } from './convolution.ts';
 import { type Delta, delta } from './delta.ts';
 import { type Experts, experts } from './experts.ts';
@@ -38,6 +38,11 @@ export function goesBack(spec: BlockSpec): boolean {
 export const stateFloatsOf = (spec: BlockSpec): number => kindOf(spec).stateFloats?.(spec) ?? 0;
 
 export const weightsOf = (block: Block): readonly Linear[] => kindOf(block).weights(block);
+
+/** Whether statistics of a block's weights can be gathered. */
+export const hasStatistics = (spec: BlockSpec): boolean => kindOf(spec).statistics !== undefined;
+
+export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindOf(block).statistics!(block);
 
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);
