@@ -142,9 +142,9 @@ function compileKernels() {
   const release = ['--target', 'release'];
   /** @type {Record<string, string[]>} */
   const outputs = {
-    'build/higgs.debug.wasm': ['assembly/index.ts', '--target', 'debug'],
+    'build/higgs.debug.wasm': ['assembly/index.ts', 'assembly/sizes.ts', '--target', 'debug'],
     'build/higgs.wasm': ['assembly/index.ts', ...release],
-    'build/decoder.debug.wasm': [...decoder, '--target', 'debug'],
+    'build/decoder.debug.wasm': [...decoder, 'assembly/decoder/sizes.ts', '--target', 'debug'],
     'build/decoder.wasm': [...decoder, ...release],
     // Integer products of relaxed SIMD, for runtimes that have it; everything else in it is the same.
     'build/decoder.relaxed.wasm': [...decoder, '--enable', 'relaxed-simd', ...release],

@@ -2,7 +2,7 @@
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { planShards } from '../src/checkpoint/safetensors/layout.ts';
+import { layOutShards } from '../src/checkpoint/safetensors/layout.ts';
 import { createFolder } from '../src/source/file.ts';
 import { gaussianBytes } from './gaussian.ts';
 import { type Shape, shapeOf, sizeOf, tensorsOf } from './models.ts';
@@ -15,7 +15,7 @@ export async function writeCheckpoint(model: string, path: string): Promise<numb
   }));
   const gaussian = gaussianBytes('bf16');
   const folder = await createFolder(path);
-  const shards = planShards(
+  const shards = layOutShards(
     tensors.map((tensor) => [tensor]),
     { maxShardBytes: 1e12, align: false },
   );

@@ -4,7 +4,7 @@
 import type { DenseLinear } from '../src/model/linear.ts';
 import { fisherAlphas } from '../src/sensitivity/fisher.ts';
 import { measuredOf } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, type Session, survey } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession, type Session, survey } from '../src/sensitivity/session.ts';
 import { randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
@@ -58,7 +58,11 @@ const SEED = 0;
  */
 export async function openPatient(folder: Folder, { tokens, texts }: Tokens, threads: number): Promise<Patient> {
   const open = async (estimator: 'fisher' | 'noise', draws: number) =>
-    openSession(await planSession(folder, { estimator, tokens, draws, threads }), await startThreads(threads), {});
+    openSession(
+      planSession(await openSubject(folder), { estimator, tokens, draws, threads }),
+      await startThreads(threads),
+      {},
+    );
   const fisher = await open('fisher', DRAWS);
   const { vocabulary } = fisher;
   const isText = typeof texts !== 'number';

@@ -1,18 +1,16 @@
 // The calls of the encode kernel on the operands.
 
+import { dtypeCodes } from '../src/kernels/layout.ts';
 import { COLS, GROUP_SIZE, type Operands, type PlacedGrid } from './operands.ts';
-
-// How assembly/float.ts numbers dtypes.
-const [F32, BF16] = [0, 1];
 
 /** Encodes the operands' bf16 weights, all steps. */
 export function encodeBf16(operands: Operands, grid: PlacedGrid): void {
-  encode(operands, grid, operands.bf16, BF16);
+  encode(operands, grid, operands.bf16, dtypeCodes.BF16);
 }
 
 /** Encodes `rows` rows of f32 at `w` to `packed`, `scales` and `sums`. */
 export function encodeF32(operands: Operands, grid: PlacedGrid, w: number): void {
-  encode(operands, grid, w, F32);
+  encode(operands, grid, w, dtypeCodes.F32);
 }
 
 function encode(operands: Operands, { table, p, bits }: PlacedGrid, w: number, dtype: number): void {

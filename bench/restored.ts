@@ -27,7 +27,7 @@ export async function restore(higgs: Higgs, input: Folder, baseline: Baseline): 
     const { tensor } = item;
     const { name, dtype } = tensor;
     const shape = [...tensor.shape];
-    const bytes = await tensor.file.read(tensor);
+    const bytes = await tensor.read();
     if (item.kind === 'copy') {
       tensors[name] = { dtype, shape, bytes: new Uint8Array(bytes) };
       continue;

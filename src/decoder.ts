@@ -6,8 +6,9 @@ import type { Folder } from './source/source.ts';
 import { type Model, textModel } from './text/textmodel.ts';
 
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
-export { estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
-export { measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
+export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
+export type { KeptNews, Store } from './sensitivity/kept.ts';
+export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export type { TextStream } from './text/bytes.ts';
@@ -25,7 +26,7 @@ export type { Threads } from './workers/threads.ts';
  * Loads a model of a family that runs, quantized or not, with its tokenizer and chat template.
  * @throws {UnsupportedError} when its architecture, or something of its configuration, is not handled: names it
  * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when it does not fit 4 GB, or an option is out of range
+ * @throws {RangeError} when the runtime has not the memory, or an option is out of range
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
  */

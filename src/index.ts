@@ -5,7 +5,8 @@ export { FileError, FormatError, type Place, StateError, UnsupportedError } from
 export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
 export type { Trellis } from './grids/trellis.ts';
 export { type Higgs, type LoadOptions, load } from './higgs.ts';
-export type { PlainDtype, WeightDtype } from './kernels/kernels.ts';
+export type { PlainDtype } from './kernels/kernels.ts';
+export type { WeightDtype } from './kernels/operands.ts';
 export type { PlanTensor, Tradeoff, TradeoffPoint } from './linearity/allocate.ts';
 export {
   type Alpha,
@@ -15,7 +16,7 @@ export {
   readAlphas,
   writeAlphas,
 } from './linearity/alphas.ts';
-export type { BudgetOptions, OfferOptions, TensorOptions } from './linearity/options.ts';
+export type { AlphasOrMaker, BudgetOptions, OfferOptions, TensorOptions } from './linearity/options.ts';
 export { type BitPlan, type BitPlanTensor, readBitPlan, writeBitPlan } from './linearity/plan.ts';
 export {
   type Prediction,
@@ -27,17 +28,26 @@ export {
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { LoadProgress } from './model/load.ts';
 export type { ModelMemory, ModelOptions } from './model/model.ts';
-export type { CheckpointOptions, OpenCheckpoint, QuantizeReport, RunOptions, Verification } from './open.ts';
+export type {
+  CheckpointOptions,
+  CopyOptions,
+  OpenCheckpoint,
+  QuantizeReport,
+  RunOptions,
+  Verification,
+} from './open.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
 export type { Resume } from './quantize/journal.ts';
+export type { MakingProgress } from './quantize/made.ts';
 export type { MatrixOptions, QuantizedMatrix } from './quantize/matrix.ts';
 export type { LayoutOptions, Plan, PlanItem, PlannedShard } from './quantize/plan.ts';
 export type { Report, TensorReport } from './quantize/report.ts';
 export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/restore.ts';
 export type { Scheme } from './quantize/scheme.ts';
 export type { VerifyReport } from './quantize/verify.ts';
-export type { SensitivityCost } from './sensitivity/cost.ts';
+export type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
+export type { KeptNews, Store } from './sensitivity/kept.ts';
 export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
@@ -53,4 +63,4 @@ export type { SamplingOptions } from './text/sample.ts';
 export type { Model } from './text/textmodel.ts';
 export type { Tokenizer } from './text/tokenizer.ts';
 export type { Pool } from './workers/pool.ts';
-export type { Threads } from './workers/threads.ts';
+export type { Threads, ThreadsOrStart } from './workers/threads.ts';

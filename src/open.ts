@@ -9,7 +9,6 @@ import {
   object,
   oneOf,
   options as optionsOf,
-  pattern,
   type Reader,
   reading,
   refuseKind,
@@ -23,7 +22,16 @@ import { type Grid, gridOrName } from './grids/grid.ts';
 import type { Kernels } from './kernels/kernels.ts';
 import type { PlanTensor } from './linearity/allocate.ts';
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
-import { type BudgetOptions, offerOf, planningOptions, type TensorOptions, wantedOf } from './linearity/options.ts';
+import {
+  type AlphasOrMaker,
+  type BudgetOptions,
+  givenAlphasOrMaker,
+  offerOf,
+  planningMembers,
+  planningOptions,
+  type TensorOptions,
+  wantedOf,
+} from './linearity/options.ts';
 import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
@@ -33,25 +41,26 @@ import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
-import { type MatrixOptions, schemeMembers, schemeOf } from './quantize/matrix.ts';
+import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
+import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
 import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
 import { patternsOf } from './quantize/select.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
-import type { SensitivityCost } from './sensitivity/cost.ts';
+import type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
+import type { Store } from './sensitivity/kept.ts';
 import type { SensitivityOptions } from './sensitivity/measure.ts';
-import type { SensitivitySettings } from './sensitivity/settings.ts';
 import { givenFolder, givenOutput } from './source/given.ts';
+import { readOnce } from './source/once.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import type { Model } from './text/textmodel.ts';
 import { givenPool, type Pool } from './workers/pool.ts';
-import type { Threads } from './workers/threads.ts';
 
 /** What to quantize a checkpoint to, and how its files are laid out. */
-export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>, LayoutOptions {
-  /** Also quantize token embeddings and the output head, with this grid. */
+export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>, TensorOptions, LayoutOptions {
+  /** Also quantize token embeddings and the output head: with this grid, or, for a budget, with `any`. */
   embeddings?: string | Grid;
   /** Quantize the tensors whose names match, instead of the linear weights. */
   include?: RegExp;
@@ -62,6 +71,16 @@ export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>,
    * other options. Excludes `grid`, `embeddings`, `include` and `exclude`.
    */
   plan?: BitPlan | ReadonlyMap<string, string | Grid>;
+  /**
+   * A budget: the grids of least predicted loss, by bits per weight or by bytes of the files. Excludes `grid` and `plan`. The options of
+   * `planBits` say what is chosen from.
+   */
+  bpw?: number;
+  size?: number;
+  /** Sensitivities to choose by; measured if left out. */
+  alphas?: AlphasOrMaker;
+  /** How they are measured, and where they are kept; as `sensitivity` takes it. */
+  sensitivity?: SensitivityOptions;
 }
 
 /** What quantizing a checkpoint did. */
@@ -69,6 +88,9 @@ export interface QuantizeReport extends Report {
   /** By the measured t², where a plan gives sensitivities. */
   predicted?: Prediction;
 }
+
+/** Options of planning for a budget. */
+type Choosing = TensorOptions & LayoutOptions & Pick<CheckpointOptions, 'bpw' | 'size' | 'sensitivity'>;
 
 /** Options of a run over a checkpoint. */
 export interface RunOptions {
@@ -87,19 +109,36 @@ export interface RunOptions {
   planned?: Plan;
 }
 
-/** Options of a run are allowed where one is only planned: both take the same object. */
-const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
-  ...schemeMembers,
-  ...layoutMembers,
+// Options of `sensitivity`, which are its to check: what measures is not here yet.
+const settings: Reader<SensitivityOptions> = (subject, value) => {
+  if (typeof value !== 'object' || value === null) refuseKind(subject, 'a plain object', value);
+  return reading(subject, () => ({ ...value }));
+};
+
+const bitOptions = optionsOf<Partial<Choosing>>({ ...planningMembers, sensitivity: settings });
+
+/** Options of a copy. */
+export interface CopyOptions extends Pick<RunOptions, 'pool' | 'signal'> {
+  /** Called for each tensor that was encoded, with the same object. */
+  onProgress?: (progress: MakingProgress) => void;
+}
+
+const copyMembers = {
+  ...planningMembers,
   grid: gridOrName,
   scaleSearch: flag,
-  embeddings: gridOrName,
-  include: pattern,
-  exclude: pattern,
   plan: planOrGrids,
+  alphas: givenAlphasOrMaker,
+  sensitivity: settings,
   pool: givenPool,
   onProgress: callback,
   signal,
+} as const;
+const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
+
+/** Options of a run are allowed where one is only planned: both take the same object. */
+const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
+  ...copyMembers,
   resume: object<Resume>('an object', { identity: needed(text), adopt: flag, keepJournal: flag }),
   planned: (_, value) => value as Plan, // `quantize` knows its own
 });
@@ -144,10 +183,22 @@ export interface OpenCheckpoint {
   plan(options?: CheckpointOptions & RunOptions): Promise<Plan>;
   /** Quantizes it, streaming, and carries its other files over. */
   quantize(output: OutputFolder | ResumableFolder, options?: CheckpointOptions & RunOptions): Promise<QuantizeReport>;
+  /**
+   * A copy as `quantize` would write it with the same options, to load as a model without writing it: a tensor is encoded when it is
+   * read. `onProgress` and `signal` are of that.
+   */
+  copy(options?: CheckpointOptions & CopyOptions): Promise<Folder>;
   /** The tensors that `planBits` chooses grids for. */
   planTensors(options?: TensorOptions): Promise<PlanTensor[]>;
-  /** The plan of least predicted loss for a budget. */
-  planBits(alphas: Alphas, options: BudgetOptions): Promise<BitPlan>;
+  /**
+   * The plan of least predicted loss for a budget.
+   * @param alphas sensitivities, or what makes them once it is known that the budget can be met; undefined measures them
+   * @param options.sensitivity how they are measured, and where they are kept
+   */
+  planBits(
+    alphas: AlphasOrMaker | undefined,
+    options: BudgetOptions & Pick<CheckpointOptions, 'sensitivity'>,
+  ): Promise<BitPlan>;
   /** Writes the plain checkpoint of a quantized one, streaming. */
   dequantize(output: OutputFolder, options?: Partial<RestoreOptions>): Promise<RestoreReport>;
   /** Checks structure and checksums of a quantized checkpoint, and its errors against the original. */
@@ -161,14 +212,17 @@ export interface OpenCheckpoint {
   /** What `run` would take of memory with the same options; reads no weights. */
   runMemory(options?: ModelOptions): Promise<ModelMemory>;
   /**
-   * Measures what a unit of relative error t² in each linear weight costs, for `planBits` to choose grids by.
+   * Measures what a unit of relative error t² in each linear weight costs, for `planBits` to choose grids by. With a `store` that is
+   * done once: later calls use what is kept.
    * @throws {UnsupportedError} when it is quantized, or its family is not handled
    * @throws {FormatError} when it is malformed, or `partial` is of another run
-   * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+   * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
    */
   sensitivity(options?: SensitivityOptions): Promise<Alphas>;
+  /** What `sensitivity` keeps in a store, if it is of this model and these settings: nothing is measured. */
+  keptSensitivity(options: SensitivityOptions & { store: Store }): Promise<Alphas | undefined>;
   /** What `sensitivity` would take, by running some of its steps on zeros. */
-  sensitivityCost(options?: SensitivitySettings & { threads?: Threads }): Promise<SensitivityCost>;
+  sensitivityCost(options?: CostOptions): Promise<SensitivityCost>;
 }
 
 /** What checkpoints are opened with. */
@@ -185,40 +239,58 @@ export interface Means {
 export async function open(input: Folder, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
   const folder: OpenFolder = await openOnce(givenFolder('input', input));
   const { checkpoint } = folder;
-  const plans = new WeakSet<Plan>(); // made here
+  const plans = new WeakMap<Plan, Chosen>(); // made here
   let stored: Promise<StoredCheckpoint> | undefined;
   const asStored = (): Promise<StoredCheckpoint> => {
     stored ??= openStored(checkpoint);
     return stored;
   };
 
-  async function plan(options: CheckpointOptions): Promise<Plan> {
+  async function plan(options: CheckpointOptions & RunOptions): Promise<Plan> {
+    const budget = budgetOf(options);
     const scheme = schemeOf(options, gridOf);
-    const embeddings = options.embeddings === undefined ? undefined : gridOf(options.embeddings);
-    const selection = { scheme, embeddings, ...patternsOf(options), plan: options.plan && schemesBy(options, scheme) };
-    const planned = planCheckpoint(checkpoint, selection, options);
-    if (options.plan && 'tensors' in options.plan) checkShapes(options.plan, checkpoint);
+    const given = budget ? await bitsFor(budget, options.alphas, options, options.signal) : options.plan;
+    const bits = given && 'tensors' in given ? given : undefined;
+    const embeddings = options.embeddings === undefined || given ? undefined : gridOf(options.embeddings);
+    const chosen = given ? { plan: schemesBy(given, scheme) } : { embeddings, ...patternsOf(options) };
+    const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options);
+    if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
     // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
     if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }
-    plans.add(planned);
+    plans.set(planned, { scheme, isPlan: given !== undefined, bits });
     return planned;
   }
 
-  function schemesBy(options: CheckpointOptions, scheme: Scheme): Map<string, Scheme> {
-    for (const key of ['grid', 'embeddings', 'include', 'exclude'] as const) {
-      if (options[key] !== undefined)
-        throw new RangeError(`a plan must be the only choice of tensors and grids: got ${key} too`);
-    }
-    const plan = options.plan!;
+  function schemesBy(plan: BitPlan | ReadonlyMap<string, string | Grid>, scheme: Scheme): Map<string, Scheme> {
     if ('tensors' in plan) return schemesOf(plan, gridOf);
     return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
   }
 
-  return {
+  // The plan for a budget: by sensitivities that are given, made for its tensors, or measured.
+  async function bitsFor(
+    budget: Budget,
+    alphas: AlphasOrMaker | undefined,
+    { sensitivity, ...options }: Choosing,
+    signal?: AbortSignal,
+  ): Promise<BitPlan> {
+    const offered = offerOf(options, grids.values(), gridOf);
+    const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
+    const problem = { checkpoint, tensors, offered, layout: options, budget };
+    if (typeof alphas === 'object') return planBits(problem, alphas);
+    const maker = alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
+    return planBits(problem, async () => givenAlphas('result of alphas()', await maker(tensors)));
+  }
+
+  async function measure(options?: SensitivityOptions): Promise<Alphas> {
+    const copy = (grid: string) => opened.copy({ grid, embeddings: grid });
+    return (await import('./decoder.ts')).measureSensitivity(folder, options, copy);
+  }
+
+  const opened: OpenCheckpoint = {
     folder,
     inspect: () => inspectCheckpoint(checkpoint),
     plan: async (options) => plan(checkpointOptions('options', options)),
@@ -228,9 +300,9 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
       const { pool = local, scaleSearch, onProgress, signal, resume } = options;
       const output = givenOutput('output', to, resume !== undefined);
       const planned = options.planned === undefined ? await plan(options) : options.planned;
-      if (!plans.has(planned)) refuseKind('planned', 'what plan() of this checkpoint gave', planned);
+      const chosen = plans.get(planned) ?? refuseKind('planned', 'what plan() of this checkpoint gave', planned);
       const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
-      const { grid, groupSize, seed } = noteOf(report, schemeOf(options, gridOf), options.plan !== undefined);
+      const { grid, groupSize, seed } = noteOf(report, chosen);
       await carryOver(folder, output, (config) => ({
         ...config,
         quantization_config: {
@@ -245,8 +317,15 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
       }));
       await folder.unchanged?.();
       if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
-      if (!options.plan || !('tensors' in options.plan)) return report;
-      return { ...report, predicted: predict(report.tensors, sensitivitiesOf(options.plan)) };
+      if (!chosen.bits) return report;
+      return { ...report, predicted: predict(report.tensors, sensitivitiesOf(chosen.bits)) };
+    },
+
+    async copy(given) {
+      const { onProgress, ...rest } = copyOptions('options', given);
+      const { pool = local, scaleSearch = false, signal } = rest;
+      const made = madeCheckpoint(await plan(rest), checkpoint, { pool, scaleSearch, onProgress, signal });
+      return Object.assign(readOnce({ ...folder }), { checkpoint: made });
     },
 
     async planTensors(given) {
@@ -255,11 +334,11 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     },
 
     async planBits(alphas, given) {
-      const options = planningOptions('options', given);
-      const sensitivities = givenAlphas('alphas', alphas);
-      const offered = offerOf(options, grids.values(), gridOf);
-      const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
-      return planBits(checkpoint, tensors, sensitivities, offered, options, budgetOf(options));
+      const options = bitOptions('options', given);
+      const own = alphas === undefined ? alphas : givenAlphasOrMaker('alphas', alphas);
+      if (options.bpw === undefined && options.size === undefined)
+        throw argumentError('options must have a budget, bpw or size: got neither');
+      return bitsFor(budgetOf({ ...options, ...(own && { alphas: own }) })!, own, options);
     },
 
     async dequantize(to, given) {
@@ -288,19 +367,45 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
 
     run: async (options) => (await import('./decoder.ts')).loadModel(folder, options),
     runMemory: async (options) => (await import('./decoder.ts')).estimateMemory(folder, options),
-    sensitivity: async (options) => (await import('./decoder.ts')).measureSensitivity(folder, options),
+    sensitivity: measure,
+    keptSensitivity: async (options) => (await import('./decoder.ts')).keptSensitivity(folder, options),
     sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
   };
+  return opened;
 }
 
-function budgetOf({ bpw, size }: { bpw?: number; size?: number }): Budget {
-  if (bpw !== undefined) return { bpw };
-  if (size !== undefined) return { size };
-  throw argumentError('options must have a budget, bpw or size: got neither');
+/** What a plan was made by. */
+interface Chosen {
+  readonly scheme: Scheme;
+  readonly isPlan: boolean;
+  /** Set if it is by sensitivities. */
+  readonly bits: BitPlan | undefined;
+}
+
+// The budget, if there is one. A choice of grids is one: a grid for all, a plan, or a budget.
+function budgetOf(options: CheckpointOptions): Budget | undefined {
+  const { bpw, size, plan, alphas } = options;
+  const refuse = (keys: readonly (keyof CheckpointOptions)[], message: (key: string) => string) => {
+    for (const key of keys) if (options[key] !== undefined) throw new RangeError(message(key));
+  };
+  if (plan) {
+    const message = 'a plan must be the only choice of tensors and grids';
+    refuse(['grid', 'embeddings', 'include', 'exclude'], (key) => `${message}: got ${key} too`);
+  }
+  if (alphas) refuse(['sensitivity'], (key) => `${key} must be left out: alphas are given`);
+  if (bpw === undefined && size === undefined) {
+    const keys = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'keep'] as const;
+    refuse(keys, (key) => `${key} must come with a budget: bpw or size`);
+    return undefined;
+  }
+  refuse(['grid', 'plan'], (key) => `${key} must be left out: a budget chooses the grids`);
+  if (bpw === undefined) return { size: size! };
+  refuse(['size'], (key) => `bpw must be the only budget: got ${key} too`);
+  return { bpw };
 }
 
 // What config.json says for people: one scheme, or that they differ.
-function noteOf({ tensors }: Report, { grid, groupSize, seed }: Scheme, isPlan: boolean) {
+function noteOf({ tensors }: Report, { scheme: { grid, groupSize, seed }, isPlan }: Chosen) {
   if (!isPlan) return { grid: grid.name, groupSize, seed };
   const [first, ...rest] = tensors;
   const shared = <K extends 'grid' | 'groupSize' | 'seed'>(key: K) =>

@@ -17,7 +17,7 @@ import * as twin from '../src/reference/backward.ts';
 import { throughF16 } from '../src/reference/decoder.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { measuredOf } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, type Session } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals, sameBits } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -184,7 +184,7 @@ for (const [name, config] of Object.entries(configs)) {
     const file = randomFile(config);
     const folder = modelFolder(config, file);
     const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
-    const session = await openSession(await planSession(folder, options), undefined, {});
+    const session = await openSession(planSession(await openSubject(folder), options), undefined, {});
     const ids = randomIds(TOKENS, config.vocab_size, 3);
     const { labels, gradients } = gradientsOf(session, ids);
     const tensors = new Map([...tensorsOf(file)].map(([tensor, values]) => [tensor, Float64Array.from(values)]));

@@ -10,7 +10,7 @@ import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Latent } from '../src/model/blocks/latent.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
 import { isTied } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, type Session } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals } from './bits.ts';
 import { readSafetensors, safetensors, type Tensor, tensorOf, valuesOf } from './checkpoints.ts';
 import { families } from './families/index.ts';
@@ -32,7 +32,8 @@ interface Gradient {
 for (const [name, { config, model, logits }] of Object.entries(families)) {
   test(`gradients are the slopes of the loss: ${name}`, async () => {
     const options = { estimator: 'fisher', tokens: TOKENS, draws: DRAWS, threads: 1 } as const;
-    const session = await openSession(await planSession(modelFolder(config, widened(model)), options), undefined, {});
+    const subject = await openSubject(modelFolder(config, widened(model)));
+    const session = await openSession(planSession(subject, options), undefined, {});
     const { state, workspace, floats, ints } = session.measuring;
     ints.set(referencesOf(logits).at(-1)!.ids.slice(-TOKENS), state.ids / 4);
     forward(session);

@@ -8,13 +8,15 @@ import { load } from '../src/index.ts';
 import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
+import { sampleByCopy } from '../src/sensitivity/copy.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
-import { planSession } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
+import type { Sequence } from '../src/sensitivity/tokens.ts';
 import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
-import { configs, modelFolder, randomFile, randomIds } from './models.ts';
+import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
 
 const test = suite('memories');
 const ids = randomIds(70, 361); // more than a batch
@@ -82,9 +84,10 @@ for (const [name, config] of Object.entries(configs)) {
     for (const source of ['model', 'random'] as const) {
       const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
       const sampled = source === 'model' ? 3 : 0;
-      const plan = (memoryLimit: number) => planSession(folder, { ...settings, sampled, threads: 1, memoryLimit });
-      const { bytes } = await plan(2 ** 31);
-      const turns = await plan(bytes - 1);
+      const subject = await openSubject(folder);
+      const plan = (memoryLimit: number) => planSession(subject, { ...settings, sampled, threads: 1, memoryLimit });
+      const { bytes } = plan(2 ** 31);
+      const turns = plan(bytes - 1);
       assert.ok(turns.takesTurns && turns.bytes < bytes);
       const wanted = await measureSensitivity(folder, { ...settings, source, sequences: 3 });
       const found = await measureSensitivity(folder, { ...settings, source, sequences: 3, memoryLimit: turns.bytes });
@@ -92,6 +95,85 @@ for (const [name, config] of Object.entries(configs)) {
     }
   });
 }
+
+test('a copy is what quantizing writes, made as it is read', async () => {
+  const config = configs['llama, biases, linear rope, interleaved'];
+  const checkpoint = await (await load()).open(modelFolder(config, randomFile(config)));
+  const options = { grid: 't4', groupSize: 32, embeddings: 't4' };
+  const output = memoryOutput();
+  await checkpoint.quantize(output, options);
+  const wanted = await loadAlone(output.folder());
+  const copy = await checkpoint.copy(options);
+  const { tensors } = await openCheckpoint(copy);
+  for (const written of (await openCheckpoint(output.folder())).tensors) {
+    if (written.name.startsWith('higgs.') && !written.name.startsWith('higgs.grid.')) continue; // errors and checksums
+    const made = tensors.find(({ name }) => name === written.name)!;
+    assert.equal([made.dtype, made.shape], [written.dtype, written.shape]);
+    assert.equal(new Uint8Array(await made.read()), new Uint8Array(await written.read()));
+    assert.match(await messageOf(made.read(0, made.byteLength + 1)), /^RangeError: /);
+  }
+  for (let time = 0; time < 2; time++) {
+    const found = await loadAlone(copy);
+    sameBits(await found.forward(ids), await wanted.forward(ids));
+    await found.close();
+  }
+  await wanted.close();
+  const abort = new AbortController();
+  const stopped = await checkpoint.copy({
+    ...options,
+    signal: abort.signal,
+    onProgress: () => abort.abort(new Error('enough')),
+  });
+  assert.is(await messageOf(loadAlone(stopped)), 'Error: enough');
+  assert.match(await messageOf(checkpoint.copy({ ...options, resume: {} } as object)), /^TypeError: .*resume/);
+});
+
+test('a copy samples the sequences that are missing, some together, the same in any order', async () => {
+  const config: Config = { ...configs.qwen3, bos_token_id: 1, eos_token_id: 2 };
+  const checkpoint = await (await load()).open(modelFolder(config, randomFile(config)));
+  const options = { grid: 't4', groupSize: 32, embeddings: 't4' };
+  const vocabulary = await readArchitecture(checkpoint.folder);
+  const sampled = async (sequences: (Sequence | undefined)[]) => {
+    const recorded: [number, number][] = [];
+    const record = (first: number, own: number[][]) => recorded.push([first, own.length]);
+    const how = {
+      vocabulary,
+      tokens: 12,
+      seed: 3,
+      file: 'copy',
+      threads: undefined,
+      onProgress: undefined,
+      signal: undefined,
+    };
+    await sampleByCopy(await checkpoint.copy(options), { ...how, sequences, record });
+    return { recorded, ids: sequences.map((sequence) => sequence!.ids) };
+  };
+  const all = await sampled(new Array(11).fill(undefined));
+  assert.equal(all.recorded, [
+    [0, 8],
+    [8, 3],
+  ]);
+  assert.ok(all.ids.every((own) => own.length === 12 && own[0] === 1));
+  assert.is(new Set(all.ids.map(String)).size, 11);
+  const rest = await sampled(all.ids.map((own, i) => (i % 3 === 0 ? { ids: own, targets: undefined } : undefined)));
+  assert.equal(rest.recorded, [
+    [1, 2],
+    [4, 2],
+    [7, 2],
+    [10, 1],
+  ]);
+  assert.equal(rest.ids, all.ids);
+});
+
+test('the identity of a model is known without a session', async () => {
+  for (const config of Object.values(configs)) {
+    const subject = await openSubject(modelFolder(config, randomFile(config)));
+    const planned = planSession(subject, { estimator: 'fisher', tokens: 8, draws: 1, threads: 1 });
+    const session = await openSession(planned, undefined, {});
+    assert.is(await readIdentity(planned, {}), (await survey(session)).identity);
+    await session.close();
+  }
+});
 
 test('where the runtime has no memory so large, the model lies in smaller ones; where it has none, sizes are told', async () => {
   const folder = modelFolder(configs.llama, randomFile(configs.llama));

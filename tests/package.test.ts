@@ -77,8 +77,9 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
-  // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals.
-  assert.ok(gzip(core) <= 62_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
+  // whose sensitivities are still to be measured.
+  assert.ok(gzip(core) <= 63_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
   // 7 kB of it are families, their blocks and kernels.

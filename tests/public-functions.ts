@@ -27,18 +27,21 @@ export interface PublicFunction {
 const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const layout = ['maxShardBytes', 'fileName'];
 const scheme = ['groupSize', 'seed', 'signs'];
+const budget = ['grids', 'scales', 'minBits', 'maxBits', 'keep', 'bpw', 'size', 'sensitivity'];
 const planning = [
   ...[...scheme, ...layout, 'grids', 'scales', 'minBits', 'maxBits', 'embeddings', 'include', 'exclude', 'keep'],
   ...['bpw', 'size'],
 ];
 const running = [
   ...[...scheme, ...layout, 'grid', 'scaleSearch', 'embeddings', 'include', 'exclude', 'plan', 'pool'],
-  ...['onProgress', 'signal', 'resume'],
+  ...['onProgress', 'signal', 'resume', 'alphas', ...budget],
 ];
 const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 'seed'];
 const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onToken'];
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
+const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
+const copying = ['grid', 'groupSize', 'scaleSearch', 'plan', 'pool', 'onProgress', 'signal'];
 const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit'];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */
@@ -95,6 +98,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     weights: { bytes: new Uint8Array(64), dtype: 'F32' },
     options: {},
   });
+  const store = () => ({ name: 'x', read: async () => undefined, write: async () => {}, remove: async () => {} });
   const handle = () => ({ name: 'x', values: async function* () {}, getFileHandle: fetched, removeEntry: fetched });
   type Closing = { close(): Promise<void> };
   const closing = async (opened: Promise<Closing>) => (await opened).close();
@@ -233,7 +237,13 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     ['checkpoint.plan', 'options', () => [{}], checkpoint.plan, { options: running }],
     ['checkpoint.quantize', 'output options', () => [memoryOutput(), {}], checkpoint.quantize, { options: running }],
     ['checkpoint.planTensors', 'options', () => [{}], checkpoint.planTensors, { options: planning }],
-    ['checkpoint.planBits', 'alphas options', () => [alphas, { bpw: 4 }], checkpoint.planBits, { options: planning }],
+    [
+      'checkpoint.planBits',
+      'alphas options',
+      () => [alphas, { bpw: 4 }],
+      checkpoint.planBits,
+      { options: [...planning, 'sensitivity'] },
+    ],
     [
       'checkpoint.dequantize',
       'output options',
@@ -241,6 +251,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       stored.dequantize,
       { options: [...layout, 'pool', 'dtype', 'onProgress', 'signal'] },
     ],
+    ['checkpoint.copy', 'options', () => [{}], checkpoint.copy, { options: copying }],
     [
       'checkpoint.verify',
       'options',
@@ -272,8 +283,16 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
           'onPartial',
           'memoryLimit',
           'copy',
+          ...keeping,
         ],
       },
+    ],
+    [
+      'checkpoint.keptSensitivity',
+      'options',
+      () => [{ store: store() }],
+      checkpoint.keptSensitivity,
+      { options: [...measuring, ...keeping] },
     ],
     [
       'checkpoint.sensitivityCost',
@@ -329,6 +348,13 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       () => [folder, { sequences: 1, tokens: 4 }],
       decoder.measureSensitivity,
       { options: [...measuring, 'partial'] },
+    ],
+    [
+      'keptSensitivity',
+      'input options',
+      () => [folder, { store: store() }],
+      decoder.keptSensitivity,
+      { options: [...measuring, ...keeping] },
     ],
     [
       'estimateSensitivity',

@@ -3,7 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
-import { openSession, planSession } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession } from '../src/sensitivity/session.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -24,7 +24,7 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       const tied = small.tie_word_embeddings === true;
       const tokens = IDS.length;
       const options = { estimator: 'fisher', tokens, draws: DRAWS, threads } as const;
-      const planned = await planSession(modelFolder(small, file), options);
+      const planned = planSession(await openSubject(modelFolder(small, file)), options);
       const { measuring, run, close } = await openSession(planned, await startThreads(threads), {});
       const { state, workspace, doubles, ints } = measuring;
       ints.set(IDS, state.ids / 4);

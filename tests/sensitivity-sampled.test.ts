@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { USE, uniformStream } from '../src/numerics/stream.ts';
 import { stepsOf } from '../src/sensitivity/progress.ts';
-import { openSession, planSession } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession } from '../src/sensitivity/session.ts';
 import { ownStep, sample, sampledIds } from '../src/sensitivity/tokens.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
@@ -29,7 +29,11 @@ test('sampledIds() draws with the probabilities of the model, the same for any n
     const file = randomFile(config);
     const tokens = 40;
     const options = { estimator: 'fisher', tokens, draws: 1, threads: 1, sampled: 3 } as const;
-    const session = await openSession(await planSession(modelFolder(config, file), options), undefined, {});
+    const session = await openSession(
+      planSession(await openSubject(modelFolder(config, file)), options),
+      undefined,
+      {},
+    );
     const steps = stepsOf(1, undefined, undefined);
     const found = await sampledIds(session.vocabulary, tokens, 6, 4, 7, ownStep(session), steps);
     assert.equal(await sampledIds(session.vocabulary, tokens, 6, 5, 6, ownStep(session), steps), [found[1]]);
@@ -50,7 +54,11 @@ test('sampledIds() begins with any id where there is no bos, and goes on behind 
     bos_token_id?: number;
   };
   const options = { estimator: 'fisher', tokens: 64, draws: 1, threads: 1, sampled: 8 } as const;
-  const session = await openSession(await planSession(modelFolder(config, randomFile(config)), options), undefined, {});
+  const session = await openSession(
+    planSession(await openSubject(modelFolder(config, randomFile(config))), options),
+    undefined,
+    {},
+  );
   const found = await sampledIds(session.vocabulary, 64, 0, 0, 8, ownStep(session), stepsOf(1, undefined, undefined));
   await session.close();
   assert.ok(new Set(found.map(([first]) => first)).size > 1);

@@ -13,7 +13,7 @@ import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { fitLevels } from '../src/sensitivity/fit.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
 import { measuredNames, measuredOf } from '../src/sensitivity/measured.ts';
-import { openSession, planSession, survey } from '../src/sensitivity/session.ts';
+import { openSession, openSubject, planSession, survey } from '../src/sensitivity/session.ts';
 import { taskOf, wordsOfTask } from '../src/sensitivity/task.ts';
 import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
 import { sealLine } from '../src/source/lines.ts';
@@ -136,7 +136,7 @@ test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
     const file = randomFile(config);
     const folder = modelFolder(config, file);
     const options = { estimator: 'noise', tokens: 11, draws: 1, threads: 1 } as const;
-    const { measuring, run, close } = await openSession(await planSession(folder, options), undefined, {});
+    const { measuring, run, close } = await openSession(planSession(await openSubject(folder), options), undefined, {});
     const { state, workspace, floats, doubles, ints } = measuring;
     const ids = randomIds(11, config.vocab_size, 5);
     ints.set(ids, state.ids / 4);
@@ -176,7 +176,7 @@ test('fisher: labels are drawn with the probabilities of the model', async () =>
   const options = { estimator: 'fisher', tokens: 3, draws, threads: 1 } as const;
   const config: Config = { ...llama, vocab_size: 9 };
   const file = randomFile(config);
-  const planned = await planSession(modelFolder(config, file), options);
+  const planned = planSession(await openSubject(modelFolder(config, file)), options);
   const { measuring, run, close } = await openSession(planned, undefined, {});
   const { state, workspace, ints } = measuring;
   const ids = [3, 7, 1];
@@ -198,7 +198,7 @@ test('fisher: labels are drawn with the probabilities of the model', async () =>
 
 test('survey() gives the squared norms of the weights', async () => {
   const options = { estimator: 'fisher', tokens: 4, draws: 1, threads: 1 } as const;
-  const session = await openSession(await planSession(tiny, options), undefined, {});
+  const session = await openSession(planSession(await openSubject(tiny), options), undefined, {});
   const tensors = tensorsOf(randomFile(llama));
   const { norms } = await survey(session);
   const names = measuredNames(architectureOf(fieldsOf(JSON.stringify(llama), 'llama')), 'fisher');

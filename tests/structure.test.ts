@@ -28,7 +28,7 @@ const allowed: Record<string, readonly string[]> = {
   text: ['source'],
   families: ['checkpoint', 'source'],
   model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
-  sensitivity: ['text', 'families', 'model', 'kernels', 'linearity', 'checkpoint', 'source', 'workers'],
+  sensitivity: ['text', 'families', 'model', 'kernels', 'linearity', 'quantize', 'checkpoint', 'source', 'workers'],
   'decoder.ts': ['text', 'model', 'sensitivity', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [
@@ -128,7 +128,7 @@ test('files import nothing in a circle, types neither', () => {
 });
 
 const homes: readonly [what: RegExp, where: RegExp][] = [
-  [/from 'node:/, /^(source\/file|workers\/node|grids\/maker\/\w+|(cli|disk|terminal)\/\w+)\.ts$/],
+  [/from 'node:/, /^(source\/(file|system)|workers\/node|grids\/maker\/\w+|(cli|disk|terminal)\/\w+)\.ts$/],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/\bprocess\.|\bBuffer\b/, /^(cli|disk|terminal|grids\/maker)\/\w+\.ts$/],

@@ -5,9 +5,9 @@ import { FormatError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import { readOnce } from '../source/once.ts';
 import type { Folder, Source } from '../source/source.ts';
-import { openSafetensors, type SafetensorsFile, sliceExactly } from './safetensors/file.ts';
-import type { TensorInfo } from './safetensors/header.ts';
+import { openSafetensors, sliceExactly } from './safetensors/file.ts';
 import { decodeText, parseStrict } from './safetensors/json.ts';
+import { type CheckpointFile, type CheckpointTensor, placeOf } from './tensor.ts';
 
 /** The name of a checkpoint's only file. */
 export const SINGLE_NAME = 'model.safetensors';
@@ -16,21 +16,18 @@ export const INDEX_NAME = 'model.safetensors.index.json';
 /** Longest index in bytes: as a header, it holds about a million tensors. */
 const INDEX_LIMIT = 100_000_000;
 
-/** A tensor, and the file that holds it. */
-export interface CheckpointTensor extends TensorInfo {
-  readonly file: SafetensorsFile;
-}
-
 /** The tensors of one model, over one file or many. */
 export interface Checkpoint {
   /** The folder's name; of `openSingle`, the file's. For messages. */
   readonly folder: string;
   /** Sorted by name. Their `file` is folder and file name, for messages. */
-  readonly files: readonly SafetensorsFile[];
+  readonly files: readonly CheckpointFile[];
   /** In the order of `files`, then by offset. */
   readonly tensors: readonly CheckpointTensor[];
   /** The files' `__metadata__`, merged; of a key that several have, the first file's value. */
   readonly metadata: ReadonlyMap<string, string>;
+  /** Whether it is made as it is read, in the format of quantized checkpoints but without checksums. */
+  readonly isMade?: true;
   /** @returns the tensor of that name, or undefined */
   get(name: string): CheckpointTensor | undefined;
 }
@@ -65,8 +62,8 @@ export async function openCheckpoint(folder: Folder | OpenFolder): Promise<Check
     });
   }
   const other = names.find((name) => /\.(bin|gguf|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
-  const found = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
-  throw new FormatError(`folder must have ${wanted}: ${found}`, { file: folder.name });
+  const reason = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
+  throw new FormatError(`folder must have ${wanted}: ${reason}`, { file: folder.name });
 }
 
 /**
@@ -81,7 +78,7 @@ export async function openSingle(source: Source, file: string): Promise<Checkpoi
 async function openShards(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
   const index = pathIn(folder, INDEX_NAME);
   const weightMap = await readIndex(folder);
-  const shards = new Map<string, SafetensorsFile>();
+  const shards = new Map<string, CheckpointFile>();
   const held = new Map<string, Set<string>>();
   const present = new Set(names);
   for (const shard of [...new Set(weightMap.values())].sort()) {
@@ -127,7 +124,7 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
     throw new FormatError(`weight_map must be an object: got ${show(weightMap)}`, { file });
   if (weightMap.size === 0) throw new FormatError('weight_map must name at least one tensor: it is empty', { file });
   for (const [tensor, shard] of weightMap) {
-    if (typeof shard !== 'string' || !isPlainName(shard)) {
+    if (typeof shard !== 'string' || !isShardName(shard)) {
       throw new FormatError(`shard must be the name of a .safetensors file in the same folder: got ${show(shard)}`, {
         file,
         tensor: tensor,
@@ -137,30 +134,34 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
   return weightMap as Map<string, string>;
 }
 
-function gather(folder: string, files: readonly SafetensorsFile[]): Checkpoint {
-  const tensors: CheckpointTensor[] = [];
+function gather(folder: string, files: readonly CheckpointFile[]): Checkpoint {
   const byName = new Map<string, CheckpointTensor>();
-  const metadata = files.length === 1 ? files[0].metadata : new Map<string, string>();
+  const metadata = new Map<string, string>();
   for (const file of files) {
-    for (const info of file.tensors) {
-      const twin = byName.get(info.name);
+    for (const tensor of file.tensors) {
+      const twin = byName.get(tensor.name);
       if (twin !== undefined) {
-        throw new FormatError(`tensor must be in one shard only: it is in ${show(twin.file.file)} too`, {
-          file: file.file,
-          tensor: info.name,
-        });
+        throw new FormatError(`tensor must be in one shard only: it is in ${show(twin.file)} too`, placeOf(tensor));
       }
-      const tensor = { ...info, file };
-      tensors.push(tensor);
-      byName.set(info.name, tensor);
+      byName.set(tensor.name, tensor);
     }
-    if (file.metadata === metadata) continue;
     for (const [key, value] of file.metadata) if (!metadata.has(key)) metadata.set(key, value);
   }
-  return { folder, files, tensors, metadata, get: (name) => byName.get(name) };
+  for (const tensor of byName.values()) {
+    const factors = factorsOf(tensor, byName);
+    if (factors) byName.set(tensor.name, { ...tensor, factors });
+  }
+  return { folder, files, tensors: [...byName.values()], metadata, get: (name) => byName.get(name) };
 }
 
-async function openIn(folder: Folder, name: string): Promise<SafetensorsFile> {
+// The one place that knows which tensors stand for one: F8 weights have <name>_scale_inv, a factor for 128 × 128 of them
+// (DeepSeek-V3). One that is called <name>_scale is refused where weights are read.
+function factorsOf({ name, dtype }: CheckpointTensor, byName: ReadonlyMap<string, CheckpointTensor>) {
+  if (dtype !== 'F8_E4M3') return undefined;
+  return byName.get(`${name}_scale_inv`) ?? byName.get(`${name}_scale`);
+}
+
+async function openIn(folder: Folder, name: string): Promise<CheckpointFile> {
   return openSafetensors(await folder.open(name), pathIn(folder, name));
 }
 
@@ -169,6 +170,6 @@ function pathIn(folder: Folder, name: string): string {
 }
 
 // A name, not a path: no separators of any system, no drive or stream (`:`), nothing hidden or above.
-function isPlainName(name: string): boolean {
+function isShardName(name: string): boolean {
   return /^[^./\\:\p{Cc}][^/\\:\p{Cc}]*\.safetensors$/u.test(name);
 }

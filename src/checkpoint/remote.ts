@@ -32,11 +32,11 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
     url.pathname = `${base.pathname.replace(/\/*$/, '/')}${encodeURIComponent(name)}`;
     return url;
   };
-  const found = new Map<string, Source>();
+  const opened = new Map<string, Source>();
   let answer = 'it has neither';
   const probe = async (name: string): Promise<boolean> => {
     try {
-      found.set(name, await openUrl(String(addressOf(name)), settings));
+      opened.set(name, await openUrl(String(addressOf(name)), settings));
       return true;
     } catch (error) {
       if (!(error instanceof FileError) || (error.code !== '404' && error.code !== WEB_PAGE)) throw error;
@@ -46,9 +46,9 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
   };
   const folder: Folder = {
     name: `${base.origin}${base.pathname.replace(/\/*$/, '')}`,
-    list: async () => [...found.keys()].sort(),
+    list: async () => [...opened.keys()].sort(),
     open: async (name) => {
-      const source = found.get(text('name', name));
+      const source = opened.get(text('name', name));
       if (!source) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: folder.name });
       return source;
     },

@@ -3,15 +3,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readBytes } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
-import type { Higgs } from '../higgs.ts';
-import type { PlanTensor } from '../linearity/allocate.ts';
-import { type Alphas, readAlphas } from '../linearity/alphas.ts';
-import type { BudgetOptions } from '../linearity/options.ts';
+import { readAlphas } from '../linearity/alphas.ts';
+import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
+import type { OpenCheckpoint } from '../open.ts';
 import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
-import { type SelectionOptions, selectionOf } from './selection.ts';
 
 export interface SensitivityOptions {
   alphas?: string;
@@ -59,6 +57,18 @@ export function addSensitivities(command: Command): Command {
     .option('--uniform', 'every weight counts alike');
 }
 
+/** The budget that the options name, for the library, if they do. */
+export function budgetOf({ bpw, size, grids, keep, minBits, maxBits }: BitOptions): BudgetOptions | undefined {
+  if (bpw === undefined && size === undefined) return undefined;
+  return {
+    ...(grids && { grids }),
+    ...(keep && { keep }),
+    ...(minBits !== undefined && { minBits }),
+    ...(maxBits !== undefined && { maxBits }),
+    ...(bpw !== undefined ? { bpw } : { size: size! }),
+  };
+}
+
 /** How sensitivities that are not named come about. */
 export interface Measuring {
   threads: number;
@@ -66,57 +76,30 @@ export interface Measuring {
   keptOnly?: boolean | undefined;
 }
 
-/** The plan that the options ask for, and the sensitivities that it is from. */
-export async function planFor(
-  higgs: Higgs,
+/** The sensitivities to plan by: those that the options name, or the model's own. */
+export async function planningAlphas(
+  options: SensitivityOptions,
+  checkpoint: OpenCheckpoint,
   input: Input,
-  options: BitOptions & SelectionOptions,
-  maxShardBytes: number,
-  measuring: Measuring,
-): Promise<{ plan: BitPlan; tensors: PlanTensor[]; alphas: Alphas; settings: BudgetOptions }> {
-  const { bpw, size, grids, keep, minBits, maxBits } = options;
-  if (bpw === undefined && size === undefined) throw new UsageError('--bpw or --size must be given');
-  const settings: BudgetOptions = {
-    ...selectionOf(options),
-    maxShardBytes,
-    ...(grids && { grids }),
-    ...(keep && { keep }),
-    ...(minBits !== undefined && { minBits }),
-    ...(maxBits !== undefined && { maxBits }),
-    ...(bpw !== undefined ? { bpw } : { size: size! }),
+  { threads, keptOnly }: Measuring,
+): Promise<AlphasOrMaker> {
+  const named = await namedAlphas(options);
+  if (named) return named;
+  if (!keptOnly) return (tensors) => modelSensitivities(checkpoint, input, tensors, threads);
+  return async () => {
+    const kept = await keptSensitivities(checkpoint, input);
+    if (kept) return kept;
+    throw new UsageError(
+      `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first`,
+    );
   };
-  const { folder } = input;
-  const tensors = await higgs.planTensors(folder, settings);
-  const named = await namedSensitivities(options, tensors);
-  // A budget that cannot be met is told before minutes of measuring.
-  if (!named) await higgs.planBits(folder, uniformAlphas(tensors), settings);
-  const alphas = named ?? (await ownSensitivities(input, tensors, measuring));
-  return { plan: await higgs.planBits(folder, alphas, settings), tensors, alphas, settings };
 }
 
 /** The sensitivities that the options name, if they do. */
-export async function namedSensitivities(
-  { alphas, prior, uniform }: SensitivityOptions,
-  tensors: readonly { name: string; shape: readonly number[] }[],
-): Promise<Alphas | undefined> {
+export async function namedAlphas({ alphas, prior, uniform }: SensitivityOptions): Promise<AlphasOrMaker | undefined> {
   if (alphas !== undefined) return readAlphas(await readBytes(alphas), alphas);
-  if (prior) return priorAlphas(tensors);
-  return uniform ? uniformAlphas(tensors) : undefined;
-}
-
-// Those of the model itself.
-async function ownSensitivities(
-  input: Input,
-  tensors: readonly PlanTensor[],
-  { threads, keptOnly }: Measuring,
-): Promise<Alphas> {
-  if (tensors.length === 0) return uniformAlphas(tensors);
-  if (!keptOnly) return modelSensitivities(input, tensors, threads);
-  const kept = await keptSensitivities(input);
-  if (kept) return kept;
-  throw new UsageError(
-    `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first`,
-  );
+  if (prior) return priorAlphas;
+  return uniform ? uniformAlphas : undefined;
 }
 
 /** Reads a plan. */

@@ -1,72 +1,65 @@
-// A measurement of sensitivities, as verbs run it: progress, Ctrl-C, unfinished work that is saved as it grows.
+// A measurement of sensitivities, as verbs run it: with progress, threads and Ctrl-C.
 
-import type { Alphas } from '../linearity/alphas.ts';
-import type { SensitivitySettings } from '../sensitivity/settings.ts';
-import type { Folder } from '../source/source.ts';
-import { progressDisplay } from '../terminal/figures.ts';
-import { startThreads } from '../workers/node.ts';
-import { Interrupted, loadAll } from './run.ts';
+import type { LoadProgress } from '../model/load.ts';
+import { MEMORY_LIMIT } from '../model/region.ts';
+import type { OpenCheckpoint } from '../open.ts';
+import type { MakingProgress } from '../quantize/made.ts';
+import type { SensitivityOptions } from '../sensitivity/measure.ts';
+import { bytesStep, progressDisplay } from '../terminal/figures.ts';
+import { startPool, startThreads } from '../workers/node.ts';
+import type { Pool } from '../workers/pool.ts';
+import { freeMemory } from './memory.ts';
+import { interruptible } from './run.ts';
 
-/** Unfinished work is saved at once, then this often, in milliseconds, and when the run is interrupted. */
-const SAVE_AFTER = 5000;
+type Watching = Required<
+  Pick<SensitivityOptions, 'threads' | 'signal' | 'onCheck' | 'onLoad' | 'onProgress' | 'memoryLimit' | 'copy'>
+>;
 
-export interface Measurement {
-  folder: Folder;
-  /** What the result calls the model. */
-  name: string;
-  settings: SensitivitySettings;
-  threads: number;
-  /** What an earlier run saved. */
-  partial: string | undefined;
-  /** Keeps unfinished work; its error ends the run. */
-  save(partial: string): Promise<void>;
+/**
+ * Runs `work` with options of a measurement that show how far it is; Ctrl-C raises Interrupted.
+ * @param memory bytes of linear memory; what is free if left out
+ */
+export function watchMeasuring<T>(
+  checkpoint: OpenCheckpoint,
+  threads: number,
+  work: (watching: Watching) => Promise<T>,
+  memory?: number,
+): Promise<T> {
+  return interruptible(async (signal) => {
+    const [checking, copying, loading, progress] = ['check', 'copy', 'load', 'sensitivity'].map(progressDisplay);
+    let pool: Pool | undefined;
+    try {
+      return await work({
+        threads: () => startThreads(threads),
+        signal,
+        memoryLimit: memoryLimitOf(memory),
+        copy: async (grid) => {
+          checking.stop();
+          loading.stop();
+          pool = await startPool(threads);
+          const onProgress = ({ weightsDone, weights, tensor }: MakingProgress) =>
+            copying.update({ done: weightsDone, total: weights, unit: 'weights', bytes: 0, tensor });
+          return checkpoint.copy({ grid, embeddings: grid, pool, signal, onProgress });
+        },
+        onCheck: (step: LoadProgress) => checking.update(bytesStep(step)),
+        onLoad: (step: LoadProgress) => {
+          checking.stop();
+          loading.update(bytesStep(step));
+        },
+        onProgress: ({ done, total }) => {
+          copying.stop();
+          loading.stop();
+          progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' });
+        },
+      });
+    } finally {
+      for (const display of [checking, copying, loading, progress]) display.stop();
+      await pool?.close();
+    }
+  });
 }
 
-/** Measures; Ctrl-C raises Interrupted, after a last `save`. @throws what `measureSensitivity` throws */
-export async function measureModel(measurement: Measurement): Promise<Alphas> {
-  const { folder, name, settings, threads, partial } = measurement;
-  const higgs = await loadAll();
-  const abort = new AbortController();
-  const interrupt = () => abort.abort(new Interrupted());
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  const [loading, progress] = [progressDisplay('load'), progressDisplay('sensitivity')];
-  let last: string | undefined;
-  let saved = Number.NEGATIVE_INFINITY;
-  let saving = Promise.resolve();
-  const save = () => {
-    const content = last!;
-    last = undefined;
-    saved = performance.now();
-    saving = saving.then(() => measurement.save(content));
-    saving.catch(() => abort.abort()); // its error is raised at the end
-  };
-  try {
-    const alphas = await higgs.measureSensitivity(folder, {
-      ...settings,
-      ...(partial !== undefined && { partial }),
-      name,
-      threads: await startThreads(threads),
-      signal: abort.signal,
-      onLoad: ({ bytesDone, bytes, tensor }) =>
-        loading.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
-      onProgress: ({ done, total }) => {
-        loading.stop();
-        progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' });
-      },
-      onPartial: (content) => {
-        last = content;
-        if (performance.now() - saved > SAVE_AFTER) save();
-      },
-    });
-    await saving;
-    return alphas;
-  } catch (error) {
-    if (last !== undefined) save();
-    await saving;
-    throw error;
-  } finally {
-    loading.stop();
-    progress.stop();
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-  }
+/** Bytes of linear memory that a measurement may have: as asked for, or what is free. */
+export function memoryLimitOf(memory: number | undefined): number {
+  return Math.max(1, Math.min(MEMORY_LIMIT, Math.floor(memory ?? freeMemory())));
 }

@@ -5,14 +5,14 @@ import { checkWritable, writeWhole } from '../disk/commit.ts';
 import { openInput } from '../disk/input.ts';
 import { show } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
-import { type BitPlan, writeBitPlan } from '../linearity/plan.ts';
+import { alphasOf, type BitPlan, writeBitPlan } from '../linearity/plan.ts';
 import { bytesText, counted, countText, lossText, table } from '../terminal/figures.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, planFor } from './budget.ts';
+import { addBits, type BitOptions, budgetOf, planningAlphas } from './budget.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
-import { addSelection, type SelectionOptions } from './selection.ts';
+import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
@@ -64,9 +64,14 @@ async function plan(path: string, options: Options): Promise<void> {
   try {
     for (const file of [output, plot]) if (file !== undefined) await checkWritable(file, { force });
     const higgs = await loadAll();
-    const { plan, tensors, alphas, settings } = await planFor(higgs, input, options, options.maxShardSize, options);
-    const tradeoff = higgs.tradeoff(tensors, alphas, settings);
-    const { bytesOut } = await higgs.planCheckpoint(input.folder, { plan, maxShardBytes: options.maxShardSize });
+    const checkpoint = await higgs.open(input.folder);
+    const budget = budgetOf(options);
+    if (!budget) throw new UsageError('--bpw or --size must be given');
+    const settings = { ...selectionOf(options), ...budget, maxShardBytes: options.maxShardSize };
+    const alphas = await planningAlphas(options, checkpoint, input, options);
+    const plan = await checkpoint.planBits(alphas, settings);
+    const tradeoff = higgs.tradeoff(await checkpoint.planTensors(settings), alphasOf(plan), settings);
+    const { bytesOut } = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
     if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
     if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
     if (options.json) printJson({ plan, tradeoff, bytesOut });

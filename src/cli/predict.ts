@@ -7,7 +7,7 @@ import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '.
 import { counted, lossText, table } from '../terminal/figures.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
-import { addSensitivities, namedSensitivities, planFrom, type SensitivityOptions } from './budget.ts';
+import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { keptSensitivities, WAYS } from './kept.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
@@ -103,14 +103,19 @@ async function sensitivities(
   plan: BitPlan | undefined,
   original: Input | undefined,
 ): Promise<Sensitivities> {
-  const found =
-    (await namedSensitivities(options, tensors)) ?? plan ?? (original && (await keptSensitivities(original)));
+  const named = await namedAlphas(options);
+  const given = typeof named === 'function' ? await named(tensors) : named;
+  const found = given ?? plan ?? (original && (await keptOf(original)));
   if (found) return sensitivitiesOf(found);
   throw new UsageError(
     original
       ? `no sensitivities are kept of the original: give --plan, ${WAYS}, or run higgs plan on it first`
       : `sensitivities must be given: --plan, ${WAYS}, or --against the original that has them`,
   );
+}
+
+async function keptOf(original: Input) {
+  return keptSensitivities(await (await loadAll()).open(original.folder), original);
 }
 
 function predictionText(prediction: Prediction): string {

@@ -4,11 +4,13 @@ import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import type { CheckpointOptions, QuantizeReport } from '../open.ts';
+import type { BudgetOptions } from '../linearity/options.ts';
+import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
+import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { print, printJson, say } from '../terminal/print.ts';
 import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, planFor, planFrom } from './budget.ts';
+import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { planJson, planText, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
@@ -79,22 +81,26 @@ Examples:
 
 async function quantize(path: string, options: Options): Promise<void> {
   if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
-  checkTogether(options);
+  const budget = budgetOf(options);
+  checkTogether(options, budget !== undefined);
   const input = await openInput(path);
   try {
     const text = await openText(options, input);
     const fileName = options.dryRun ? undefined : await checkOutput(options.output!, input, outputOptions(options));
+    const checkpoint = await (await loadAll()).open(input.folder);
+    const isFile = input.isFile && options.output?.endsWith('.safetensors');
     const settings: CheckpointOptions = {
-      ...(await settingsOf(input, options)),
-      ...(fileName !== undefined && { fileName: () => fileName, maxShardBytes: Number.MAX_SAFE_INTEGER }),
+      ...(await choiceOf(checkpoint, input, budget, options)),
+      maxShardBytes: isFile ? Number.MAX_SAFE_INTEGER : options.maxShardSize,
+      ...(fileName !== undefined && { fileName: () => fileName }),
     };
+    const plan = await checkpoint.plan(settings); // faults of the input come before any trace of an output
     if (options.dryRun) {
-      const plan = await (await loadAll()).planCheckpoint(input.folder, settings);
       if (options.json) printJson(planJson(plan));
       else print(planText(plan));
       return;
     }
-    const report = await run(input, options.output!, settings, options);
+    const report = await run(checkpoint, input, plan, options);
     for (const warning of report.warnings) say(`warning: ${warning}`);
     await tell(report, input, text, options);
   } finally {
@@ -122,9 +128,8 @@ async function tell(
 }
 
 // Options that say nothing without another, or beside it.
-function checkTogether(options: Options): void {
-  const { plan, bpw, size, grid, bits, embeddings, include, exclude } = options;
-  const isBudget = bpw !== undefined || size !== undefined;
+function checkTogether(options: Options, isBudget: boolean): void {
+  const { plan, grid, bits, embeddings, include, exclude } = options;
   if (isBudget && (grid ?? bits) !== undefined)
     throw new UsageError('--bpw and --size choose grids: use --grids, not --grid or --bits');
   const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
@@ -141,34 +146,35 @@ function checkTogether(options: Options): void {
   }
 }
 
-async function settingsOf(input: Input, options: Options): Promise<CheckpointOptions> {
-  const { plan, bpw, size, grid, bits, maxShardSize: maxShardBytes } = options;
+// Which grids: by a plan, by a budget, or one for all.
+async function choiceOf(
+  checkpoint: OpenCheckpoint,
+  input: Input,
+  budget: BudgetOptions | undefined,
+  options: Options,
+): Promise<CheckpointOptions> {
+  const { plan, grid, bits, workers, dryRun } = options;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
-  const scheme = { groupSize, seed, signs, maxShardBytes, scaleSearch: options.scaleSearch ?? false };
+  const scheme = { groupSize, seed, signs };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
-  if (bpw === undefined && size === undefined) {
-    return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
-  }
-  const isFile = input.isFile && options.output?.endsWith('.safetensors');
-  const shard = isFile ? Number.MAX_SAFE_INTEGER : maxShardBytes;
-  const measuring = { threads: options.workers, keptOnly: options.dryRun };
-  const found = await planFor(await loadAll(), input, options, shard, measuring);
-  return { ...scheme, plan: found.plan };
+  if (!budget) return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
+  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, keptOnly: dryRun });
+  return { ...scheme, ...selection, ...budget, alphas };
 }
 
 function outputOptions({ force, resume = false }: Options) {
   return { force, resume };
 }
 
-async function run(input: Input, out: string, settings: CheckpointOptions, options: Options): Promise<TimedReport> {
+async function run(checkpoint: OpenCheckpoint, input: Input, planned: Plan, options: Options): Promise<TimedReport> {
+  const { output, scaleSearch = false } = options;
+  const out = output!;
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
-    const checkpoint = await higgs.open(input.folder);
-    const plan = await checkpoint.plan(settings); // faults of the input come before any trace of an output
-    if (plan.weights === 0 && settings.include) {
+    if (planned.weights === 0 && options.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');
     }
     const identity = await identityOf(input);
-    const staging = await stageOutput(out, input, { ...outputOptions(options), shards: plan.shards });
+    const staging = await stageOutput(out, input, { ...outputOptions(options), shards: planned.shards });
     const began = performance.now();
     let report: QuantizeReport;
     try {
@@ -178,8 +184,8 @@ async function run(input: Input, out: string, settings: CheckpointOptions, optio
         await written.verify({ against: checkpoint, pool, signal });
       }
       report = await checkpoint.quantize(staging.folder, {
-        ...settings,
-        planned: plan,
+        planned,
+        scaleSearch,
         pool,
         signal,
         resume: { identity, adopt: staging.isBare, keepJournal: true },

@@ -37,6 +37,18 @@ export function loadAll(): Promise<Higgs> {
   return library;
 }
 
+/** Runs `work` with Ctrl-C as an abort, whose reason is Interrupted. */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new AbortController();
+  const interrupt = () => abort.abort(new Interrupted());
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    return await work(abort.signal);
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
 /** Runs `work` with workers, a progress display, and Ctrl-C as an abort. */
 export async function withSession<T>(
   label: string,
@@ -46,13 +58,9 @@ export async function withSession<T>(
   const higgs = await loadAll();
   const pool = await startPool(workers);
   const progress = progressDisplay(label);
-  const abort = new AbortController();
-  const interrupt = () => abort.abort(new Interrupted());
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   try {
-    return await work({ higgs, pool, signal: abort.signal, progress });
+    return await interruptible((signal) => work({ higgs, pool, signal, progress }));
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     progress.stop();
     await pool.close();
   }

@@ -3,19 +3,22 @@
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { attempt, checkWritable, isThere, writeWhole } from '../disk/commit.ts';
+import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
 import { FileError } from '../errors.ts';
 import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
 import type { SensitivityCost } from '../sensitivity/cost.ts';
+import type { SensitivityOptions } from '../sensitivity/measure.ts';
+import { saving } from '../sensitivity/saving.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
+import { attempt } from '../source/system.ts';
 import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
-import { integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
-import { measureModel } from './measurement.ts';
+import { memoryLimitOf, watchMeasuring } from './measurement.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 
 interface Options {
@@ -29,6 +32,7 @@ interface Options {
   levels?: number[];
   seed: number;
   threads: number;
+  memory?: number;
   dryRun?: boolean;
   resume?: boolean;
   force?: boolean;
@@ -83,6 +87,12 @@ export function addSensitivity(program: Command): void {
     .addOption(
       new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
+    .addOption(
+      new Option(
+        '--memory <size>',
+        'most memory; of a larger model one piece is there at a time (what is free)',
+      ).argParser(byteSize),
+    )
     .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing file, or what an interrupted run left')
@@ -100,7 +110,7 @@ Examples:
 }
 
 async function sensitivity(path: string, options: Options): Promise<void> {
-  const { output, source, text, tokens, sequences, draws, levels, estimator, seed, threads } = options;
+  const { output, source, text, tokens, sequences, draws, levels, estimator, seed, threads, memory } = options;
   if (!options.dryRun && output === undefined) throw new UsageError('--output must be given, or --dry-run');
   if (source !== undefined && text !== undefined) throw new UsageError('--source must go without --text');
   if (levels && estimator !== 'noise') throw new UsageError('--levels must go with --estimator noise');
@@ -117,15 +127,16 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     const content = text === undefined ? undefined : await readText(text);
     if (content !== undefined) settings.text = content;
     if (options.dryRun) {
-      const higgs = await loadAll();
-      const cost = await higgs.estimateSensitivity(input.folder, { ...settings, threads: await startThreads(threads) });
+      const checkpoint = await (await loadAll()).open(input.folder);
+      const memoryLimit = memoryLimitOf(memory);
+      const cost = await checkpoint.sensitivityCost({ ...settings, memoryLimit, threads: await startThreads(threads) });
       if (options.json) printJson(cost);
       else print(costText(cost));
       return;
     }
     const name = basename(input.path);
     const began = performance.now();
-    const alphas = await measure(input.folder, output!, name, settings, options);
+    const alphas = await measure(input.folder, output!, { ...settings, name }, options);
     const seconds = (performance.now() - began) / 1000;
     if (options.json) printJsonText(writeAlphas(alphas));
     else print(alphasText(alphas, output!, seconds));
@@ -137,20 +148,26 @@ async function sensitivity(path: string, options: Options): Promise<void> {
 async function measure(
   folder: Folder,
   output: string,
-  name: string,
-  settings: SensitivitySettings,
+  settings: SensitivityOptions,
   options: Options,
 ): Promise<Alphas> {
   const unfinished = `${output}.partial`;
   const partial = await claim(output, unfinished, options);
-  const { threads, force = false } = options;
+  const { threads, memory, force = false } = options;
   let isSaved = partial !== undefined;
   const save = async (content: string) => {
     await writeWhole(unfinished, content, { force: true });
     isSaved = true;
   };
   try {
-    const alphas = await measureModel({ folder, name, settings, threads, partial, save });
+    const checkpoint = await (await loadAll()).open(folder);
+    const resumed = { ...settings, ...(partial !== undefined && { partial }) };
+    const alphas = await watchMeasuring(
+      checkpoint,
+      threads,
+      (watching) => saving(save, (onPartial) => checkpoint.sensitivity({ ...resumed, ...watching, onPartial })),
+      memory,
+    );
     await writeWhole(output, writeAlphas(alphas), { force });
     await attempt('remove', unfinished, () => rm(unfinished, { force: true }));
     return alphas;
@@ -192,9 +209,14 @@ function numbers(text: string): number[] {
 
 function costText(cost: SensitivityCost): string {
   const { estimator, source, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
+  const { bytesRead, copyBytes } = cost;
+  const more = [
+    ...(bytesRead > 0 ? [`one piece of the model at a time: ${bytesText(bytesRead)} are read`] : []),
+    ...(copyBytes > 0 ? [`a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before`] : []),
+  ];
   return (
     `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} ${SOURCES[source]}, ${draws} draws\n` +
-    `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory`
+    `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory${more.map((line) => `\n${line}`).join('')}`
   );
 }
 

@@ -10,23 +10,14 @@ import { lstat, open, readdir, readFile, realpath, rename, rm, rmdir, stat, writ
 import { basename, dirname, join } from 'node:path';
 import { FileError } from '../errors.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
-import { fileError } from '../source/file.ts';
 import { readSealed, type SealedLine, sealLine } from '../source/lines.ts';
+import { attempt, fileError } from '../source/system.ts';
 
 /** Names the process that writes to a directory; with the journal it tells that the directory is ours. */
 export const LOCK_NAME = 'higgs.lock';
 
 // Systems that cannot flush a directory say so by one of these: a rename is then as durable as they make it.
 const CANNOT_FLUSH = ['EACCES', 'EINVAL', 'EISDIR', 'ENOTSUP', 'EPERM'];
-
-/** Runs file system calls; a system's error becomes one sentence. */
-export async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw fileError(action, path, error);
-  }
-}
 
 /** @throws {FileError} when the system does not tell */
 export async function isThere(path: string): Promise<boolean> {

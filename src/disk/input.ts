@@ -5,12 +5,13 @@ import { basename, dirname, join } from 'node:path';
 import { FormatError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
-import { fileError, openFile, openFolder } from '../source/file.ts';
+import { openFile, openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
 import { readOnce } from '../source/once.ts';
 import type { Folder } from '../source/source.ts';
+import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
-import { attempt, isThere } from './commit.ts';
+import { isThere } from './commit.ts';
 
 /** An open input, read once whatever is done with it. */
 export interface Input {

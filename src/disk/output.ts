@@ -7,12 +7,12 @@ import type { Shard } from '../checkpoint/safetensors/layout.ts';
 import { FileError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
-import { createFolder, fileError, openFolder } from '../source/file.ts';
+import { createFolder, openFolder } from '../source/file.ts';
 import type { ResumableFolder } from '../source/source.ts';
+import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import {
-  attempt,
   type Ending,
   emptyRun,
   endingOf,
@@ -187,13 +187,13 @@ async function heldAt(
     if (error.code === 'ENOENT') return [];
     throw fileError('read', path, error);
   });
-  const own = names.filter((name) => name !== LOCK_NAME);
-  if (own.length === 0) return 'nothing';
+  const contents = names.filter((name) => name !== LOCK_NAME);
+  if (contents.length === 0) return 'nothing';
   if (names.every(isOurs)) {
     const isBegun =
-      !own.includes(JOURNAL_NAME) || (await attempt('read', path, () => stat(join(path, JOURNAL_NAME)))).size > 0;
-    if (own.length === 1 && !isBegun) return 'nothing';
-    if (own.length < names.length || own.includes(JOURNAL_NAME)) return 'run';
+      !contents.includes(JOURNAL_NAME) || (await attempt('read', path, () => stat(join(path, JOURNAL_NAME)))).size > 0;
+    if (contents.length === 1 && !isBegun) return 'nothing';
+    if (contents.length < names.length || contents.includes(JOURNAL_NAME)) return 'run';
     if (isEarly || (shards && (await haveHeaders(path, names, shards)))) return 'bare';
   }
   throw new FileError('write', path, undefined, 'it holds files that higgs did not write');

@@ -46,28 +46,28 @@ export function grid(name: string, bytes: Uint8Array, errors: Readonly<Record<st
  */
 export const givenGrid: Reader<Grid> = (subject, value) => {
   if (typeof value !== 'object' || value === null) refuseKind(subject, 'a name or a grid', value);
-  const own = value as Grid;
-  const name = member(subject, own, 'name');
+  const grid = value as Grid;
+  const name = member(subject, grid, 'name');
   if (typeof name !== 'string') refuseKind(subject, 'a name or a grid', value);
   if (!isGridName(name)) refuseValue(`name of ${subject}`, NAME_RULE, name);
-  const of = (key: string) => member(`grid ${name}`, own, key);
+  const of = (key: string) => member(`grid ${name}`, grid, key);
   number(0, Number.MAX_VALUE)(`mse of grid ${name}`, of('mse'));
   const [p, n, bits] = [of('p'), of('n'), of('bits')];
-  if (reading(subject, () => isTrellis(own))) {
+  if (reading(subject, () => isTrellis(grid))) {
     checkTrellis({ name, p, bits, step: of('step'), zero: of('zero'), tables: of('tables') } as Trellis);
-    return own;
+    return grid;
   }
   const size = parsePointGridName(name);
   if (!size) throw new RangeError(`grid ${name} must be a trellis: it has no tables`);
   if (size.p !== p || size.n !== n || size.bits !== bits) {
-    const found = [p, n, bits].map(show).join(', ');
-    throw new RangeError(`p, n and bits of grid ${name} must be ${size.p}, ${size.n}, ${size.bits}: got ${found}`);
+    const sizes = [p, n, bits].map(show).join(', ');
+    throw new RangeError(`p, n and bits of grid ${name} must be ${size.p}, ${size.n}, ${size.bits}: got ${sizes}`);
   }
   const points = typedArray(Float32Array)(`points of grid ${name}`, of('points'));
   if (points.length !== size.n * size.p || !points.every(Number.isFinite)) {
     throw new RangeError(`points of grid ${name} must be ${size.n * size.p} finite numbers: they are not`);
   }
-  return own;
+  return grid;
 };
 
 /** A grid, or the name of one. */

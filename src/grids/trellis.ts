@@ -81,7 +81,7 @@ export function checkTrellis(trellis: Trellis): void {
   }
   const memory = String(memoryOf({ bits, tables }));
   if (!MEMORIES[bits].includes(memory)) {
-    const known = MEMORIES[bits].map((bits) => `(${bits})`).join(', ');
-    throw new RangeError(`trellis ${name} must remember ${known} bits of the codes before: it does (${memory})`);
+    const memories = MEMORIES[bits].map((bits) => `(${bits})`).join(', ');
+    throw new RangeError(`trellis ${name} must remember ${memories} bits of the codes before: it does (${memory})`);
   }
 }

@@ -1,38 +1,16 @@
 // The typed door to the kernels: arrays in, arrays out, every array copied once into linear memory and once out of it.
-// Each call handles a block of rows; callers cut matrices into blocks (`rowsPerBlock`), so memory stays small.
+// Each call handles a block of rows; callers cut matrices into blocks (`rowBlocks`), so memory stays small.
 
 import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
-import { bytesPerRow, type CodeGrid, dtypeCodes, groupsPerRow, isPaths } from './layout.ts';
-import { dimensionOf, keepTables } from './tables.ts';
+import { bytesPerRow, groupsPerRow } from './layout.ts';
+import { bytesPerWeight, type Matrix, operandsIn, type Weights } from './operands.ts';
+import { dimensionOf, encodeScratchBytes, rowScratchBytes } from './sizes.ts';
+import { type Steps, stepsIn } from './steps.ts';
+import { keepTables } from './tables.ts';
 
-/** Dtypes, as safetensors names them, of weights that can be read. */
-export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
 /** Dtypes of weights that can be written. */
 export type PlainDtype = 'F32' | 'F16' | 'BF16';
-
-export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
-
-/** Columns that share one factor of a block-scaled F8 tensor. */
-export const FACTOR_COLS = 128;
-
-/** A block of rows of weights as a file has them. */
-export interface Weights {
-  bytes: Uint8Array; // (rows, cols) of dtype
-  dtype: WeightDtype;
-  /** F8_E4M3 only: a factor for each row and each 128 columns. */
-  factors?: Float32Array; // (rows, ceil(cols / 128))
-}
-
-/** Shape and scheme of a block of rows. */
-export interface Matrix {
-  rows: number;
-  cols: number;
-  grid: CodeGrid;
-  groupSize: number;
-  /** Seed of the random signs; null for none. */
-  seed: number | null;
-}
 
 export interface Codes {
   packed: Uint8Array<ArrayBuffer>; // (rows, bytesPerRow)
@@ -51,7 +29,7 @@ export interface EncodeOptions {
   scaleSearch?: boolean;
 }
 
-export interface Kernels {
+export interface Kernels extends Steps {
   /**
    * Quantizes a block of rows.
    * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column.
@@ -60,7 +38,7 @@ export interface Kernels {
   /** @throws {RangeError} when `dtype` is F16 and a weight is beyond its range. */
   dequantize(matrix: Matrix, codes: Codes, dtype: PlainDtype, firstRow?: number): Uint8Array<ArrayBuffer>;
   /** Squared error and squared norm of a quantized block against the original. */
-  compare(matrix: Matrix, codes: Codes, weights: Weights): [error: number, norm: number];
+  compare(matrix: Matrix, codes: Codes, weights: Weights): [squaredError: number, squaredNorm: number];
   /** (1/√g) H (s ∘ x), group by group; `x` has the matrix' cols. */
   rotate(x: Float32Array, groupSize: number, seed: number | null): Float32Array<ArrayBuffer>;
   /** Ŵ x, from the rotated `x`: one element a row. */
@@ -69,84 +47,46 @@ export interface Kernels {
   crc32(crc: number, bytes: Uint8Array): number;
 }
 
-const BLOCK_WEIGHTS = 1 << 20;
 const CRC_BLOCK_BYTES = 1 << 20;
-/** Of the search for a trellis' codes, for each column. */
-const PATH_BYTES = 256;
-
-/** Rows of `cols` weights that make a block of about a million weights; at least one. */
-export function rowsPerBlock(cols: number): number {
-  return Math.max(1, Math.floor(BLOCK_WEIGHTS / Math.max(1, cols)));
-}
 
 /** Wraps instantiated kernels. Calls use the instance's memory in turn and leave nothing behind in it. */
 export function wrapKernels(exports: KernelExports): Kernels {
   const memory = arena(exports.memory, exports.heapBase());
   const tables = keepTables(memory, exports);
-
-  function masksOf(seed: number | null, cols: number): number {
-    const masks = memory.alloc(cols * 4 + 128);
-    if (seed === null) memory.bytes(masks, cols * 4).fill(0);
-    else exports.signs(seed, masks, cols);
-    return masks;
-  }
-
-  // Addresses of the weights and of their factors, 0 for none.
-  function placeWeights({ bytes, factors }: Weights): [weights: number, factors: number] {
-    return [memory.place(bytes), factors ? memory.place(factors) : 0];
-  }
-
-  // Address of a block of rows as f32.
-  function widened(weights: Weights, rows: number, cols: number): number {
-    const [w, factors] = placeWeights(weights);
-    if (weights.dtype === 'F32' && !factors) return w;
-    const y = memory.alloc(rows * cols * 4);
-    for (let row = 0; row < rows; row++) widenRow(weights, w, factors, row, cols, y + row * cols * 4);
-    return y;
-  }
-
-  function widenRow({ dtype }: Weights, w: number, factors: number, row: number, cols: number, y: number): void {
-    const factorsAt = factors && factors + row * Math.ceil(cols / FACTOR_COLS) * 4;
-    exports.widen(w + row * cols * bytesPerWeight[dtype], dtypeCodes[dtype], factorsAt, cols, y);
-  }
-
-  function scratchOf(cols: number, copies: number, path = 0): number {
-    return memory.alloc((cols + 64) * (4 * copies + 2) + path);
-  }
+  const operands = operandsIn(memory, exports);
 
   function toRows(matrix: Matrix, codes: Codes): number {
     const { rows, cols, grid, groupSize, seed } = matrix;
     const table = tables.of(grid);
-    const masks = masksOf(seed, cols);
+    const masks = operands.masks(seed, cols);
     const packed = memory.place(codes.packed);
     const scales = memory.place(codes.scales);
-    const scratch = scratchOf(cols, 1);
+    const scratch = memory.alloc(rowScratchBytes(cols, 1));
     const y = memory.alloc(rows * cols * 4);
     exports.dequantize(packed, scales, rows, cols, masks, groupSize, table, dimensionOf(grid), grid.bits, y, scratch);
     return y;
   }
 
   return {
+    ...stepsIn(memory, exports, tables, operands),
+
     encode(matrix, weights, { firstRow = 0, scaleSearch = false } = {}) {
       memory.reset();
       const { rows, cols, grid, groupSize, seed } = matrix;
       const table = tables.of(grid);
-      const masks = masksOf(seed, cols);
-      const [w, factors] = placeWeights(weights);
+      const masks = operands.masks(seed, cols);
+      const placed = operands.place(weights);
       const packedBytes = rows * bytesPerRow(cols, grid);
       const groups = rows * groupsPerRow(cols, groupSize);
       const packed = memory.alloc(packedBytes);
       const scales = memory.alloc(groups * 2);
       const sums = memory.alloc(rows * 16);
-      const scratch = scratchOf(cols, scaleSearch ? 5 : 3, isPaths(grid) ? (cols + 264) * PATH_BYTES : 0);
+      const scratch = memory.alloc(encodeScratchBytes(cols, grid, scaleSearch));
       const done = exports.encode(
-        ...([w, dtypeCodes[weights.dtype], factors, rows, cols, masks, groupSize] as const),
+        ...([placed.weights, placed.dtype, placed.factors, rows, cols, masks, groupSize] as const),
         ...([table, dimensionOf(grid), grid.bits, scaleSearch, packed, scales, sums, scratch] as const),
       );
-      if (done < rows) {
-        widenRow(weights, w, factors, done, cols, scratch);
-        throw rowFault(memory.floats(scratch, cols), firstRow + done);
-      }
+      if (done < rows) throw operands.fault(weights, placed, done, cols, firstRow);
       return {
         packed: memory.copy(Uint8Array, packed, packedBytes) as Uint8Array<ArrayBuffer>,
         scales: memory.copy(Uint16Array, scales, groups) as Uint16Array<ArrayBuffer>,
@@ -175,16 +115,16 @@ export function wrapKernels(exports: KernelExports): Kernels {
       memory.reset();
       const { rows, cols } = matrix;
       const y = toRows(matrix, codes);
-      const x = widened(weights, rows, cols);
+      const x = operands.wide(weights, rows, cols);
       const sums = memory.alloc(16);
       exports.compare(x, y, rows * cols, sums);
-      const [error, norm] = memory.copy(Float64Array, sums, 2);
-      return [error!, norm!];
+      const [squaredError, squaredNorm] = memory.copy(Float64Array, sums, 2);
+      return [squaredError!, squaredNorm!];
     },
 
     rotate(x, groupSize, seed) {
       memory.reset();
-      const masks = masksOf(seed, x.length);
+      const masks = operands.masks(seed, x.length);
       const from = memory.place(x);
       const to = memory.alloc(x.byteLength);
       exports.rotate(from, masks, x.length, groupSize, to);
@@ -198,7 +138,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const scales = memory.place(codes.scales);
       const x = memory.place(rotated);
       const y = memory.alloc(rows * 4);
-      const scratch = scratchOf(cols, 1);
+      const scratch = memory.alloc(rowScratchBytes(cols, 1));
       exports.matvec(packed, scales, rows, cols, groupSize, table, dimensionOf(grid), grid.bits, x, y, scratch);
       return memory.copy(Float32Array, y, rows) as Float32Array<ArrayBuffer>;
     },
@@ -217,17 +157,9 @@ export function wrapKernels(exports: KernelExports): Kernels {
   };
 }
 
-// Why encode stopped at a row: its first weight that is not finite, or else a group too large for an f16 scale.
-function rowFault(row: Float32Array, index: number): RangeError {
-  const column = row.findIndex((weight) => !Number.isFinite(weight));
-  return column < 0
-    ? new RangeError(`the RMS of every group must be at most 65504, the largest f16: row ${index} has a group above it`)
-    : new RangeError(`weights must be finite: [${index}, ${column}] is ${row[column]}`);
-}
-
 // Which weight became an f16 infinity.
 function f16Fault(weights: Uint16Array, cols: number, firstRow: number): RangeError {
-  const at = weights.findIndex((h) => (h & 0x7c00) === 0x7c00);
-  const place = `[${firstRow + Math.floor(at / cols)}, ${at % cols}]`;
+  const index = weights.findIndex((h) => (h & 0x7c00) === 0x7c00);
+  const place = `[${firstRow + Math.floor(index / cols)}, ${index % cols}]`;
   return new RangeError(`weights must be at most 65504 for F16: ${place} is above it; choose BF16 or F32`);
 }

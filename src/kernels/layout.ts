@@ -58,5 +58,24 @@ export function groupsPerRow(cols: number, groupSize: number): number {
   return groups;
 }
 
+/** Weights of a block: about so many, in whole rows. */
+const BLOCK_WEIGHTS = 1 << 20;
+
+/** Rows of a matrix that one call of a kernel gets. */
+interface RowBlock {
+  readonly first: number;
+  readonly count: number;
+  readonly isLast: boolean;
+}
+
+/** Cuts a matrix into blocks of about a million weights, at least a row each; one without weights has none. */
+export function* rowBlocks(rows: number, cols: number): Generator<RowBlock, void> {
+  const step = Math.max(1, Math.floor(BLOCK_WEIGHTS / Math.max(1, cols)));
+  for (let first = 0; first < rows && cols > 0; first += step) {
+    const count = Math.min(step, rows - first);
+    yield { first, count, isLast: first + count === rows };
+  }
+}
+
 /** Dtypes of weights that the kernels read, by the number that assembly/float.ts has for them. */
 export const dtypeCodes = { F32: 0, BF16: 1, F16: 2, F8_E4M3: 3 } as const;

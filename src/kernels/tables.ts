@@ -7,14 +7,6 @@ import { type CodeGrid, isPaths } from './layout.ts';
 
 /** Tables of grids that are kept; the stored grids are fewer. */
 const TABLES_LIMIT = 32;
-/** What stands for p where the grid is a trellis. */
-const TRELLIS = 0;
-
-/** The dimension that kernels are told. */
-export function dimensionOf(grid: CodeGrid): number {
-  return isPaths(grid) ? TRELLIS : grid.p;
-}
-
 /** Addresses of tables. Ask first after a reset of the memory: what is not there yet is built, and the memory is reset again. */
 export interface Tables {
   of(grid: CodeGrid): number;
@@ -46,8 +38,8 @@ export function keepTables(memory: Arena, exports: KernelExports): Tables {
 
   return {
     of(grid) {
-      const known = kept.find((entry) => isSame(entry.grid, grid));
-      if (known) return known.table;
+      const entry = kept.find((entry) => isSame(entry.grid, grid));
+      if (entry) return entry.table;
       if (kept.length === TABLES_LIMIT) {
         kept.length = 0;
         checksum = 0;

@@ -72,7 +72,7 @@ interface Planned {
 }
 
 /** Tensors with their choices, and what they come to. */
-interface Ready {
+export interface Ready {
   readonly planned: readonly Planned[];
   readonly problem: Problem;
   readonly weights: number;
@@ -117,16 +117,21 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   return { planned, problem, weights: planned.reduce((sum, { tensor }) => sum + countOf(tensor), 0) };
 }
 
-/** The best plan. @param budget bits per weight @throws {RangeError} when no plan is that small */
-export function planOf({ planned, problem, weights }: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
+/** The bits of a budget. @param budget bits per weight @throws {RangeError} when no plan is that small */
+export function budgetBits({ problem, weights }: Ready, budget: number): number {
   const least = problem.least / Math.max(1, weights);
   const bits = bitsOf(budget, weights);
-  if (!(bits >= problem.least)) {
-    throw new RangeError(
-      `bits per weight must be at least ${Math.ceil(least * 1e4) / 1e4}, those of the smallest plan: got ${budget}`,
-    );
-  }
-  const found = solve(problem, bits);
+  if (bits >= problem.least) return bits;
+  throw new RangeError(
+    `bits per weight must be at least ${Math.ceil(least * 1e4) / 1e4}, those of the smallest plan: got ${budget}`,
+  );
+}
+
+/** The best plan. @param budget bits per weight @throws {RangeError} when no plan is that small */
+export function planOf(ready: Ready, alphas: Alphas, options: Offer, budget: number): BitPlan {
+  const { planned, problem, weights } = ready;
+  const bits = budgetBits(ready, budget);
+  const allocation = solve(problem, bits);
   const uniform = uniformPoints(planned, options, weights)
     .filter((point) => point.bits <= bits)
     .reduce<UniformPoint | null>((best, point) => (best && !isBetter(point, best) ? best : point), null);
@@ -136,12 +141,12 @@ export function planOf({ planned, problem, weights }: Ready, alphas: Alphas, opt
     base: alphas.base,
     budget,
     scales: options.scales,
-    bpw: weights === 0 ? 0 : found.bits / weights,
-    predicted: found.loss,
-    gap: found.gap,
+    bpw: weights === 0 ? 0 : allocation.bits / weights,
+    predicted: allocation.loss,
+    gap: allocation.gap,
     uniform: uniform && { grid: uniform.grid, bpw: uniform.bpw, predicted: uniform.predicted },
     tensors: planned.map(({ tensor, alpha, grids, choices }, i) => {
-      const j = found.choices[i];
+      const j = allocation.choices[i];
       return {
         name: tensor.name,
         shape: tensor.shape,
@@ -166,9 +171,9 @@ export function tradeoffOf({ planned, problem, weights }: Ready, options: Offer)
   let { bits, loss } = solve(problem, problem.least);
   const hull = [point({ bits, loss })];
   for (const { item, to } of problem.steps) {
-    const { index, hull: own } = problem.items[item];
+    const { index, hull: corners } = problem.items[item];
     const { choices } = planned[item];
-    const [before, after] = [index[own[to - 1]], index[own[to]]];
+    const [before, after] = [index[corners[to - 1]], index[corners[to]]];
     bits += choices.bits[after] - choices.bits[before];
     loss += choices.losses[after] - choices.losses[before];
     hull.push(point({ bits, loss }));
@@ -237,12 +242,12 @@ function countOf({ shape }: PlanTensor): number {
 
 // An estimate below zero is noise: no tensor gains by an error.
 function alphaOf({ tensors }: Alphas, name: string, shape: readonly number[]): number | null {
-  const found = tensors.get(name);
-  if (!found) return null;
-  if (found.shape && String(found.shape) !== String(shape)) {
+  const sensitivity = tensors.get(name);
+  if (!sensitivity) return null;
+  if (sensitivity.shape && String(sensitivity.shape) !== String(shape)) {
     throw new RangeError(
-      `sensitivity of ${excerpt(name)} must be of a tensor [${shape.join(', ')}]: it is of [${found.shape.join(', ')}]`,
+      `sensitivity of ${excerpt(name)} must be of a tensor [${shape.join(', ')}]: it is of [${sensitivity.shape.join(', ')}]`,
     );
   }
-  return Math.max(0, found.alpha);
+  return Math.max(0, sensitivity.alpha);
 }

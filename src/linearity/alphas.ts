@@ -84,7 +84,7 @@ export const matrixShapeOf: Reader<number[]> = (subject, value) => {
 export const lossOf = oneOf('kl', 'perplexity', 'relative');
 
 // Null, or left out.
-const known = <T>(reader: Reader<T>): Needed<T | null> =>
+const orNull = <T>(reader: Reader<T>): Needed<T | null> =>
   needed((subject, value) => (value == null ? null : reader(subject, value)));
 
 const settingsOf = recordOf((subject, value): string | number | boolean | null => {
@@ -94,21 +94,21 @@ const settingsOf = recordOf((subject, value): string | number | boolean | null =
 const levelOf = object<AlphaLevel>('an object', {
   t2: needed(number(0)),
   delta: needed(finite),
-  error: known(number(0)),
+  error: orNull(number(0)),
   used: needed(flag),
 });
 const alphaOf = object<Alpha>('an object', {
   alpha: needed(finite),
-  error: known(number(0)),
-  r2: known(finite),
-  shape: known(matrixShapeOf),
+  error: orNull(number(0)),
+  r2: orNull(finite),
+  shape: orNull(matrixShapeOf),
   levels: needed(list(levelOf, LEVELS_LIMIT)),
 });
 const head: Schema<Omit<Alphas, 'tensors'>> = {
-  model: needed(object<Alphas['model']>('an object', { name: known(text), identity: known(text) })),
+  model: needed(object<Alphas['model']>('an object', { name: orNull(text), identity: orNull(text) })),
   estimator: needed(text),
   loss: needed(lossOf),
-  base: known(finite),
+  base: orNull(finite),
   settings: needed((subject, value) => Object.fromEntries(settingsOf(subject, value))),
 };
 const headOf = object('an object', head);

@@ -84,7 +84,7 @@ export function prepare(tensors: readonly Choices[]): Problem {
   for (const { bits } of items) {
     least += bits[0];
     most += bits.at(-1)!;
-    for (const own of bits) lattice = divisor(lattice, own - bits[0]);
+    for (const size of bits) lattice = divisor(lattice, size - bits[0]);
   }
   return { tensors, items, steps, least, most, lattice: Math.max(1, lattice), unit };
 }

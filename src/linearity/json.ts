@@ -25,14 +25,20 @@ export function objectOf(subject: string, json: Json | undefined, place: Place):
 }
 
 /** Takes the version from a file. @param key of the version @param subject with its verb: `alphas must have their` */
-export function takeVersion(root: Map<string, Json>, key: string, known: number, subject: string, file: string): void {
+export function takeVersion(
+  root: Map<string, Json>,
+  key: string,
+  expected: number,
+  subject: string,
+  file: string,
+): void {
   const version = root.get(key);
   root.delete(key);
-  if (version === known) return;
+  if (version === expected) return;
   if (typeof version !== 'number') {
     throw new FormatError(`${subject} version as ${key}: got ${show(version)}`, { file });
   }
-  const message = `${key} must be ${known}, the version this release reads: it is ${version}`;
+  const message = `${key} must be ${expected}, the version this release reads: it is ${version}`;
   throw new UnsupportedError(`${key.replace('higgs.', '')} ${version}`, message, { file });
 }
 

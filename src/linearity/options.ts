@@ -1,11 +1,12 @@
 // Options of planning, as a caller gives them.
 
-import { finite, flag, list, number, options, pair, pattern } from '../check.ts';
+import { callback, finite, flag, list, number, options, pair, pattern, type Reader, type Schema } from '../check.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
 import { type MatrixOptions, schemeMembers, schemeOf } from '../quantize/matrix.ts';
 import { type LayoutOptions, layoutMembers } from '../quantize/plan.ts';
 import { patternsOf, stateless } from '../quantize/select.ts';
-import type { Offer } from './allocate.ts';
+import type { Offer, PlanTensor } from './allocate.ts';
+import { type Alphas, givenAlphas } from './alphas.ts';
 import type { Wanted } from './target.ts';
 
 /** What a plan chooses from. */
@@ -35,8 +36,14 @@ export type BudgetOptions = TensorOptions & LayoutOptions & ({ bpw: number } | {
 /** Most grids to choose from, and most patterns of grids to keep. */
 const GRIDS_LIMIT = 1000;
 
-/** Options of planning, as a caller gives them. All verbs of planning take those of the others, to be called with the same object. */
-export const planningOptions = options<TensorOptions & LayoutOptions & { bpw?: number; size?: number }>({
+/** Sensitivities, or what makes them for the tensors that are planned: `priorAlphas`, `uniformAlphas`, a measurement. */
+export type AlphasOrMaker = Alphas | ((tensors: readonly PlanTensor[]) => Alphas | Promise<Alphas>);
+
+export const givenAlphasOrMaker: Reader<AlphasOrMaker> = (subject, value) =>
+  typeof value === 'function' ? callback(subject, value) : givenAlphas(subject, value);
+
+/** Members of options of planning. All verbs of planning take those of the others, to be called with the same object. */
+export const planningMembers: Schema<TensorOptions & LayoutOptions & { bpw?: number; size?: number }> = {
   ...schemeMembers,
   ...layoutMembers,
   grids: list(gridOrName, GRIDS_LIMIT),
@@ -49,7 +56,12 @@ export const planningOptions = options<TensorOptions & LayoutOptions & { bpw?: n
   keep: list(pair(pattern, gridOrName), GRIDS_LIMIT),
   bpw: finite,
   size: finite,
-});
+};
+
+/** Options of planning, as a caller gives them. */
+export const planningOptions = options<TensorOptions & LayoutOptions & { bpw?: number; size?: number }>(
+  planningMembers,
+);
 
 /** What options that were checked offer. @throws {RangeError} when there are no grids */
 export function offerOf(options: OfferOptions, loaded: Iterable<Grid>, gridOf: (grid: string | Grid) => Grid): Offer {

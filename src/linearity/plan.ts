@@ -21,7 +21,7 @@ import { FormatError } from '../errors.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
 import { isGridName, NAME_RULE } from '../grids/name.ts';
 import { groupSizeOf, type Scheme, seedOf } from '../quantize/scheme.ts';
-import { type LossKind, lossOf, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
+import { type Alpha, type Alphas, bareAlpha, type LossKind, lossOf, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
 import { fromFile, parseFile, takeTensors, takeVersion, writeLines } from './json.ts';
 
 const PLAN_VERSION = 1;
@@ -149,13 +149,21 @@ export function schemesOf({ tensors }: BitPlan, gridOf: (name: string) => Grid):
   return new Map(tensors.map(({ name, grid, groupSize, seed }) => [name, { grid: gridOf(grid), groupSize, seed }]));
 }
 
+/** The sensitivities that a plan was chosen by. */
+export function alphasOf({ estimator, loss, base, tensors }: BitPlan): Alphas {
+  const known = tensors.flatMap(({ name, alpha, shape }): [string, Alpha][] =>
+    alpha === null ? [] : [[name, bareAlpha(alpha, shape)]],
+  );
+  return { model: { name: null, identity: null }, estimator, loss, base, settings: {}, tensors: new Map(known) };
+}
+
 /** @throws {FormatError} when a tensor of the checkpoint has another shape than the plan says */
 export function checkShapes({ tensors }: BitPlan, checkpoint: Checkpoint): void {
   for (const { name, shape } of tensors) {
-    const found = checkpoint.get(name);
-    if (String(found?.shape) !== String(shape)) {
+    const tensor = checkpoint.get(name);
+    if (String(tensor?.shape) !== String(shape)) {
       throw new FormatError(
-        `plan must be of this checkpoint: it has [${shape.join(', ')}], not [${found?.shape.join(', ')}]`,
+        `plan must be of this checkpoint: it has [${shape.join(', ')}], not [${tensor?.shape.join(', ')}]`,
         {
           file: checkpoint.folder,
           tensor: name,

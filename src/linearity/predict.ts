@@ -78,12 +78,12 @@ export function predict(
   const unknown: string[] = [];
   let delta = 0;
   for (const { name, relativeError } of measured('tensors', tensors)) {
-    const found = alphaOf(name);
-    if (found == null) {
+    const given = alphaOf(name);
+    if (given == null) {
       unknown.push(name);
       continue;
     }
-    const alpha = Math.max(0, finite('result of alphaOf', found));
+    const alpha = Math.max(0, finite('result of alphaOf', given));
     rows.push({ name, relativeError, alpha, delta: alpha * relativeError });
     delta += alpha * relativeError;
   }

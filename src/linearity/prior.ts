@@ -40,21 +40,21 @@ const given = list(
  * @throws {TypeError} when they are not names and shapes @throws {RangeError} when a size is none
  */
 export function priorAlphas(tensors: Iterable<{ name: string; shape: readonly number[] }>): Alphas {
-  const found = given('tensors', tensors).flatMap(({ name, shape }) => {
+  const weights = given('tensors', tensors).flatMap(({ name, shape }) => {
     if (/(embed|lm_head|wte|tok_embeddings)/i.test(name) || name === 'output.weight') return [];
     const path = name.replace(/\.weight$/, '');
     const layer = /(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\./.exec(path)?.[1];
     const [kind, , alpha] = KINDS.find(([, names]) => names.test(path)) ?? ['', /$/, OTHER];
     return [{ name, shape, kind, alpha, layer: layer === undefined ? undefined : Number(layer) }];
   });
-  const layers = 1 + found.reduce((last, { layer = -1 }) => Math.max(last, layer), -1);
+  const layers = 1 + weights.reduce((last, { layer = -1 }) => Math.max(last, layer), -1);
   const siblings = new Map<string, number>();
-  const family = (own: (typeof found)[number]) => own.name.replace(/(experts?\.)\d+\./, '$1*.');
-  for (const own of found) siblings.set(family(own), (siblings.get(family(own)) ?? 0) + 1);
-  const entries = found.map((own): [string, Alpha] => {
-    const { kind, layer, shape } = own;
+  const family = (weight: (typeof weights)[number]) => weight.name.replace(/(experts?\.)\d+\./, '$1*.');
+  for (const weight of weights) siblings.set(family(weight), (siblings.get(family(weight)) ?? 0) + 1);
+  const entries = weights.map((weight): [string, Alpha] => {
+    const { kind, layer, shape } = weight;
     const factor = FACTORS.find(([k, isAt]) => k === kind && layer !== undefined && isAt(layer, layers))?.[2] ?? 1;
-    return [own.name, bareAlpha((own.alpha * factor) / siblings.get(family(own))!, shape)];
+    return [weight.name, bareAlpha((weight.alpha * factor) / siblings.get(family(weight))!, shape)];
   });
   return alphasOf('prior', entries);
 }

@@ -158,22 +158,22 @@ function improve(
   // The states as they are and those of `fresh` after each move of a tensor, without those that another beats or the best rules out.
   function moved(states: States, fresh: States, moves: readonly Move[], tensor: number, within: Slopes): States {
     const merged = statesOf(states.count + fresh.count * moves.length);
-    const at = new Int32Array(moves.length + 1);
+    const heads = new Int32Array(moves.length + 1);
     let lowest = Infinity;
     for (;;) {
       // Of the states as they are and of those moved, both in order, the one of the fewest bits, then of the least loss.
       let [first, bits, loss] = [-1, Infinity, Infinity];
-      if (at[0] < states.count) [first, bits, loss] = [0, states.bits[at[0]], states.losses[at[0]]];
+      if (heads[0] < states.count) [first, bits, loss] = [0, states.bits[heads[0]], states.losses[heads[0]]];
       for (let m = 1; m <= moves.length; m++) {
-        const s = at[m];
+        const s = heads[m];
         if (s === fresh.count) continue;
-        const own = fresh.bits[s] + moves[m - 1].bits;
-        if (own > bits) continue;
-        const ownLoss = fresh.losses[s] + moves[m - 1].loss;
-        if (own < bits || ownLoss < loss) [first, bits, loss] = [m, own, ownLoss];
+        const sum = fresh.bits[s] + moves[m - 1].bits;
+        if (sum > bits) continue;
+        const sumLoss = fresh.losses[s] + moves[m - 1].loss;
+        if (sum < bits || sumLoss < loss) [first, bits, loss] = [m, sum, sumLoss];
       }
       if (first < 0) break;
-      const s = at[first]++;
+      const s = heads[first]++;
       if (loss >= lowest) continue;
       lowest = loss;
       const isBest = bits <= free && (loss < best.loss || (loss === best.loss && bits < best.bits));
@@ -191,16 +191,18 @@ function improve(
 
   // Drops the states that the best complete one has overtaken and, beyond `size`, those of the highest bounds.
   // Returns the least bound of the latter.
-  function thin(own: States, slopes: Slopes, size: number): number {
+  function thin(states: States, slopes: Slopes, size: number): number {
     const most = enough(slopes);
-    const bounds = Float64Array.from({ length: own.count }, (_, k) => boundOf(own.losses[k], own.bits[k], slopes));
+    const bounds = Float64Array.from({ length: states.count }, (_, k) =>
+      boundOf(states.losses[k], states.bits[k], slopes),
+    );
     const open = bounds.filter((bound) => bound <= most);
     const limit = open.length > size ? open.sort()[size] : Infinity;
-    const { count } = own;
-    own.count = 0;
+    const { count } = states;
+    states.count = 0;
     for (let k = 0; k < count; k++) {
       if (bounds[k] > most || bounds[k] >= limit) continue;
-      push(own, own.bits[k], own.losses[k], own.nodes[k], own.isFresh[k]);
+      push(states, states.bits[k], states.losses[k], states.nodes[k], states.isFresh[k]);
     }
     return limit;
   }
@@ -236,30 +238,32 @@ interface Slopes {
 // The items, twins with the same choice together, those whose next hull steps are closest to `slope` first; with the slopes of what
 // is still to come before and after them.
 function* inTurn(items: readonly Item[], chosen: Int32Array, slope: number) {
-  const groups = new Map<string, { twins: number[]; own: Slopes; isTaken: boolean }>();
+  const groups = new Map<string, { twins: number[]; slopes: Slopes; isTaken: boolean }>();
   for (const [i, item] of items.entries()) {
     const key = `${item.twin} ${chosen[i]}`;
-    const found = groups.get(key);
-    if (found) {
-      found.twins.push(i);
+    const group = groups.get(key);
+    if (group) {
+      group.twins.push(i);
       continue;
     }
-    const [below, at, above] = [-1, 0, 1].map((step) => item.hull[chosen[i] + step]);
-    const own = {
-      up: above === undefined ? 0 : slopeOf(item, at!, above),
-      down: below === undefined ? Infinity : slopeOf(item, below, at!),
+    const [below, here, above] = [-1, 0, 1].map((step) => item.hull[chosen[i] + step]);
+    const slopes = {
+      up: above === undefined ? 0 : slopeOf(item, here!, above),
+      down: below === undefined ? Infinity : slopeOf(item, below, here!),
     };
-    groups.set(key, { twins: [i], own, isTaken: false });
+    groups.set(key, { twins: [i], slopes, isTaken: false });
   }
-  const ups = [...groups.values()].sort((a, b) => b.own.up - a.own.up);
-  const downs = [...groups.values()].sort((a, b) => (a.own.down === b.own.down ? 0 : a.own.down - b.own.down));
+  const ups = [...groups.values()].sort((a, b) => b.slopes.up - a.slopes.up);
+  const downs = [...groups.values()].sort((a, b) =>
+    a.slopes.down === b.slopes.down ? 0 : a.slopes.down - b.slopes.down,
+  );
   for (let [u, d] = [0, 0]; u < ups.length; ) {
-    const within = { up: ups[u].own.up, down: downs[d].own.down };
+    const within = { up: ups[u].slopes.up, down: downs[d].slopes.down };
     const taken = within.up * within.down >= slope * slope ? ups[u] : downs[d];
     taken.isTaken = true;
     while (ups[u]?.isTaken) u++;
     while (downs[d]?.isTaken) d++;
-    const after = { up: ups[u]?.own.up ?? 0, down: downs[d]?.own.down ?? Infinity };
+    const after = { up: ups[u]?.slopes.up ?? 0, down: downs[d]?.slopes.down ?? Infinity };
     yield { twins: taken.twins, within, after };
   }
 }

@@ -5,9 +5,10 @@ import type { Grid } from '../grids/grid.ts';
 import { type LayoutOptions, planCheckpoint } from '../quantize/plan.ts';
 import type { Scheme } from '../quantize/scheme.ts';
 import { isEmbedding, type Selection } from '../quantize/select.ts';
-import { type Offer, offer, type PlanTensor, planOf } from './allocate.ts';
+import { budgetBits, type Offer, offer, type PlanTensor, planOf, type Ready } from './allocate.ts';
 import type { Alphas } from './alphas.ts';
 import { type BitPlan, schemesOf } from './plan.ts';
+import { uniformAlphas } from './prior.ts';
 
 /** Which tensors to plan for, and which of them have their grid given. */
 export interface Wanted extends Pick<Selection, 'include' | 'exclude'> {
@@ -23,16 +24,16 @@ export interface Wanted extends Pick<Selection, 'include' | 'exclude'> {
  */
 export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Offer): PlanTensor[] {
   const { embeddings, include, exclude, keep } = wanted;
-  const scheme = schemeOf(smallest(options.grids), options);
+  const scheme = schemeOf(leastOf(options.grids), options);
   const selection = { scheme, include, exclude, embeddings: embeddings === 'any' ? scheme.grid : embeddings };
   const unused = new Set(keep);
   const tensors = planCheckpoint(checkpoint, selection).items.flatMap((item): PlanTensor[] => {
     if (item.kind !== 'quantize') return [];
-    const { name, shape, start, end } = item.tensor;
+    const { name, shape, byteLength } = item.tensor;
     const kept = keep.find(([pattern]) => pattern.test(name));
     if (kept) unused.delete(kept);
     const grid = kept?.[1] ?? (embeddings !== 'any' && isEmbedding(name) ? embeddings : undefined);
-    return [{ name, shape, bytes: end - start, ...(grid && { keep: grid }) }];
+    return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }) }];
   });
   for (const [pattern] of unused)
     throw new RangeError(`a pattern to keep must match a tensor: ${pattern} matches none first`);
@@ -42,42 +43,40 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
 /** A budget: bits per weight, or bytes of the safetensors files. */
 export type Budget = { bpw: number } | { size: number };
 
+/** What is planned for, on what terms. */
+interface BudgetProblem {
+  readonly checkpoint: Checkpoint;
+  readonly tensors: readonly PlanTensor[];
+  readonly offered: Offer;
+  readonly layout: LayoutOptions;
+  readonly budget: Budget;
+}
+
 /**
  * The best plan of a checkpoint for a budget.
+ * @param alphas sensitivities, or what measures them: called if there is something to plan, and the budget can be met
  * @throws {RangeError} when no plan is that small, or a tensor has no sensitivity
  */
-export function planBits(
-  checkpoint: Checkpoint,
-  tensors: readonly PlanTensor[],
-  alphas: Alphas,
-  options: Offer,
-  layout: LayoutOptions,
-  budget: Budget,
-): BitPlan {
-  const ready = offer(tensors, alphas, options);
-  if ('bpw' in budget) return planOf(ready, alphas, options, budget.bpw);
+export async function planBits(problem: BudgetProblem, alphas: Alphas | (() => Promise<Alphas>)): Promise<BitPlan> {
+  const { tensors, offered, budget } = problem;
+  const known = typeof alphas === 'object' ? alphas : uniformAlphas(tensors); // the least size is that of any
+  const ready = offer(tensors, known, offered);
+  if (typeof alphas === 'function' && tensors.length > 0) {
+    if ('bpw' in budget) budgetBits(ready, budget.bpw);
+    else smallest(problem, budget.size, ready, known);
+    return planBits(problem, await alphas());
+  }
+  if ('bpw' in budget) return planOf(ready, known, offered, budget.bpw);
   // What the files take beside codes and scales, such as grids and headers, depends a little on the plan: the budget is lowered by
   // what a plan is too large, until one fits.
-  const { problem, weights } = ready;
-  if (weights === 0)
-    throw new RangeError('a size can be had only of a checkpoint with weights to quantize: there are none');
-  const byName = new Map(
-    [...options.grids, ...tensors.flatMap(({ keep }) => keep ?? [])].map((grid) => [grid.name, grid]),
-  );
-  const bytesOf = (plan: BitPlan) => {
-    const schemes = schemesOf(plan, (name) => byName.get(name)!);
-    return planCheckpoint(checkpoint, { scheme: [...schemes.values()][0], plan: schemes }, layout).bytesOut;
-  };
-  const floor = problem.least / weights;
-  let plan = planOf(ready, alphas, options, floor);
-  const least = bytesOf(plan);
-  if (!(budget.size >= least)) {
-    throw new RangeError(`size must be at least ${least} bytes, that of the smallest plan: got ${budget.size}`);
-  }
-  let bits = Math.min(problem.most, problem.least + (budget.size - least) * 8);
-  while (bits > problem.least) {
-    const next = planOf(ready, alphas, options, bits / weights);
-    const excess = bytesOf(next) - budget.size;
+  const { weights } = ready;
+  const { least, most } = ready.problem;
+  const { bytes, ...found } = smallest(problem, budget.size, ready, known);
+  let { plan } = found;
+  let bits = Math.min(most, least + (budget.size - bytes) * 8);
+  while (bits > least) {
+    const next = planOf(ready, known, offered, bits / weights);
+    const excess = bytesOf(problem, next) - budget.size;
     if (excess <= 0) {
       plan = next;
       break;
@@ -87,10 +86,33 @@ export function planBits(
   return plan;
 }
 
+// The smallest plan and what its files take. @throws {RangeError} when that is above the budget
+function smallest(
+  problem: BudgetProblem,
+  size: number,
+  ready: Ready,
+  alphas: Alphas,
+): { plan: BitPlan; bytes: number } {
+  const { weights } = ready;
+  if (weights === 0)
+    throw new RangeError('a size can be had only of a checkpoint with weights to quantize: there are none');
+  const plan = planOf(ready, alphas, problem.offered, ready.problem.least / weights);
+  const bytes = bytesOf(problem, plan);
+  if (size >= bytes) return { plan, bytes };
+  throw new RangeError(`size must be at least ${bytes} bytes, that of the smallest plan: got ${size}`);
+}
+
+function bytesOf({ checkpoint, tensors, offered, layout }: BudgetProblem, plan: BitPlan): number {
+  const grids = [...offered.grids, ...tensors.flatMap(({ keep }) => keep ?? [])];
+  const byName = new Map(grids.map((grid) => [grid.name, grid]));
+  const schemes = schemesOf(plan, (name) => byName.get(name)!);
+  return planCheckpoint(checkpoint, { scheme: [...schemes.values()][0], plan: schemes }, layout).bytesOut;
+}
+
 function schemeOf(grid: Grid, { groupSize, seed }: { groupSize: number; seed: number | null }): Scheme {
   return { grid, groupSize, seed };
 }
 
-function smallest(grids: readonly Grid[]): Grid {
+function leastOf(grids: readonly Grid[]): Grid {
   return grids.reduce((least, grid) => (grid.bits / grid.p < least.bits / least.p ? grid : least));
 }

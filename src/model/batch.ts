@@ -4,6 +4,7 @@
 // would have alone.
 //
 // Of a sequence that is closed the rows stay until others need them: whoever begins with the same ids copies them.
+// ExtendOptions, Sequence and OpenOptions have the shapes of src/text/language.ts, which is their original.
 
 import { closed, StateError } from '../errors.ts';
 import type { Pass, Segment } from './pass.ts';

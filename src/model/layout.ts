@@ -1,7 +1,7 @@
 // Lays a model, or a portion of one, out in a linear memory before that memory exists, from its architecture and the checkpoint's
 // headers alone. memories.ts says which portions there are.
 
-import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
 import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';

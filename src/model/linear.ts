@@ -1,7 +1,7 @@
 // A linear weight in linear memory: where it lies, how rows are stored, its product with vectors, one of its rows.
 // A plan is plain data, so that threads can be sent it. Rows may be split among threads at multiples of ROWS_APART.
 
-import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { LinearSpec } from '../families/architecture.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';

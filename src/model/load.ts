@@ -1,7 +1,6 @@
 // Fills linear memories: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
 
-import type { CheckpointTensor } from '../checkpoint/checkpoint.ts';
-import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
+import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
 import { isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
@@ -73,7 +72,7 @@ export async function openLoader(
   { onProgress, signal }: LoadOptions,
 ): Promise<Loader> {
   const tensors = new Set(places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf));
-  const bytes = [...tensors].reduce((sum, { start, end }) => sum + end - start, 0);
+  const bytes = [...tensors].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
   const noted = weights.checked ? await notedChecksums(weights, places[0]) : undefined;
@@ -88,10 +87,13 @@ export async function openLoader(
     crc: number,
   ): Promise<number> {
     signal?.throwIfAborted();
-    new Uint8Array(buffer, at).set(new Uint8Array(await tensor.file.read(tensor, start, end)));
-    progress.tensor = tensor.name;
-    progress.bytesDone = Math.min(bytes, progress.bytesDone + end - start);
-    onProgress?.(progress);
+    new Uint8Array(buffer, at).set(new Uint8Array(await tensor.read(start, end)));
+    // Told of once: pieces that take turns are read again.
+    if (progress.bytesDone < bytes) {
+      progress.tensor = tensor.name;
+      progress.bytesDone += end - start;
+      onProgress?.(progress);
+    }
     return noted ? kernels.crc32(crc, at, end - start, layout.staging.address) : 0;
   }
 
@@ -99,13 +101,13 @@ export async function openLoader(
     const wanted = noted?.get(tensor.name);
     if (wanted === undefined || wanted === crc >>> 0) return;
     const message = `CRC-32 must be ${hex(wanted)}, as noted when it was written: it is ${hex(crc >>> 0)}`;
-    throw new FormatError(message, { file: tensor.file.file, tensor: tensor.name });
+    throw new FormatError(message, placeOf(tensor));
   }
 
   async function fillVector(place: Place, vector: CheckpointTensor, address: number, plus: number): Promise<void> {
     const { kernels, buffer } = place;
     const { staging } = stagingOf(place);
-    check(vector, await read(place, vector, 0, vector.end - vector.start, staging, 0));
+    check(vector, await read(place, vector, 0, vector.byteLength, staging, 0));
     const [count] = vector.shape;
     kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
     if (plus === 0) return;
@@ -136,7 +138,7 @@ export async function openLoader(
     }
     for (const [i, part] of parts.entries()) {
       const crcOfPart = i === 0 ? crc : scalesCrc;
-      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.end - part.start;
+      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.byteLength;
       if (isWhole) check(part, crcOfPart);
       else begun.set(part.name, crcOfPart);
     }
@@ -205,7 +207,8 @@ function prepare(place: Place): void {
   }
 }
 
-function tensorsOf(load: Load): CheckpointTensor[] {
+/** The tensors that are read for it. */
+export function tensorsOf(load: Load): CheckpointTensor[] {
   return 'vector' in load ? [load.vector] : partsOf(load.tensor);
 }
 
@@ -231,8 +234,7 @@ async function notedChecksums({ checkpoint }: Weights, place: Place): Promise<Ma
   }
   return noted;
 
-  async function headerCrc({ source, tensors }: SafetensorsFile): Promise<number> {
-    const length = tensors[0].start;
+  async function headerCrc({ source, dataStart: length }: CheckpointFile): Promise<number> {
     let crc = 0;
     for (let start = 0; start < length; start += HEADER_BLOCK) {
       const end = Math.min(length, start + HEADER_BLOCK);

@@ -1,6 +1,7 @@
 // The tensors of a checkpoint as a decoder wants them: by name and shape, quantized or not.
 
-import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { isQuantized, openStored, type StoredTensor } from '../quantize/format.ts';
 import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
@@ -28,8 +29,8 @@ export interface Weights {
  * @throws {UnsupportedError} when it is of another version of the format
  */
 export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
-  const checked = isQuantized(checkpoint);
-  const stored = checked ? await openStored(checkpoint) : undefined;
+  const stored = isQuantized(checkpoint) ? await openStored(checkpoint) : undefined;
+  const checked = stored !== undefined && !checkpoint.isMade;
   const quantized = new Map<string, StoredTensor>(stored?.quantized.map((tensor) => [tensor.name, tensor]));
   const plain = new Map<string, CheckpointTensor>(
     (stored?.plain ?? checkpoint.tensors).map((tensor) => [tensor.name, tensor]),
@@ -48,17 +49,17 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
 
   function plainOf(name: string, shape: number[]): CheckpointTensor {
     const tensor = plain.get(name);
-    checkShape(name, tensor, shape, tensor?.file.file);
-    const { dtype, file } = tensor!;
+    checkShape(name, tensor, shape, tensor?.file);
+    const { dtype } = tensor!;
     if (DENSE_DTYPES.includes(dtype)) return tensor!;
     const message = `dtype must be one of ${DENSE_DTYPES.join(', ')}: it is ${dtype}`;
-    throw new UnsupportedError(`dtype ${dtype}`, message, { file: file.file, tensor: name });
+    throw new UnsupportedError(`dtype ${dtype}`, message, placeOf(tensor!));
   }
 
   function weightOf(name: string, shape: number[]): WeightTensor {
     const tensor = quantized.get(name);
     if (!tensor) return { plain: plainOf(name, shape) };
-    checkShape(name, tensor, shape, tensor.packed.file.file);
+    checkShape(name, tensor, shape, tensor.file);
     return { quantized: tensor };
   }
 

@@ -2,17 +2,16 @@
 //   <name>.packed   U8  [rows, bytesPerRow]      <name>.scales  F16 [rows, groupsPerRow]
 //   higgs.grid.<grid>  (stored-grid.ts)          higgs.errors.<k>  F64 [q, 2]     higgs.checksums.<k>  U32 [t]
 
-import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
-import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
-import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { isPadding, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
+import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
-import { bytesPerWeight, type WeightDtype } from '../kernels/kernels.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
-import { checkScheme, quantizedBytes, relativeError, type Scheme } from './scheme.ts';
+import { bytesPerWeight, type Matrix, type WeightDtype } from '../kernels/operands.ts';
+import { checkScheme, quantizedBytes, relativeError, type Scheme, type SquareSums } from './scheme.ts';
 import { matrixShape } from './select.ts';
 import { gridNote, readGrid } from './stored-grid.ts';
 
@@ -40,6 +39,8 @@ export interface QuantizedTensor {
 
 /** A quantized weight that was found in a checkpoint. */
 export interface StoredTensor extends QuantizedTensor {
+  /** The file that holds it, for messages. */
+  readonly file: string;
   readonly packed: CheckpointTensor;
   readonly scales: CheckpointTensor;
 }
@@ -54,6 +55,11 @@ export interface StoredCheckpoint {
   readonly grids: ReadonlyMap<string, Grid>;
   /** The original's `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Shape and scheme of `rows` rows of a quantized weight, for the kernels. */
+export function matrixOf({ cols, scheme: { grid, groupSize, seed } }: QuantizedTensor, rows: number): Matrix {
+  return { rows, cols, grid, groupSize, seed };
 }
 
 /** Specs of a quantized weight: its packed codes and its scales. */
@@ -132,30 +138,40 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   const names = new Set(quantized.map(({ name }) => name));
   const twice = plain.find(({ name }) => names.has(name));
   if (twice) {
-    const place = { file: twice.file.file, tensor: twice.name };
-    throw new FormatError('tensor must be quantized or as it was: it is both', place);
+    throw new FormatError('tensor must be quantized or as it was: it is both', placeOf(twice));
   }
   return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
 
-/** The squared error and squared norm that were measured when each weight was quantized, by name. */
-export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, { error: number; norm: number }>> {
-  const errors = new Map<string, { error: number; norm: number }>();
+/** Quantized weights and what passed through, in the order in which the original had them. */
+export function inFileOrder({ checkpoint, quantized, plain }: StoredCheckpoint): (StoredTensor | CheckpointTensor)[] {
+  const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
+  const placeIn = (tensor: StoredTensor | CheckpointTensor) =>
+    order.get('packed' in tensor ? tensor.packed.name : tensor.name)!;
+  return [...quantized, ...plain].sort((a, b) => placeIn(a) - placeIn(b));
+}
+
+/** The sums that were taken when each weight was quantized, by name. */
+export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, SquareSums>> {
+  const errors = new Map<string, SquareSums>();
   for (const file of stored.checkpoint.files) {
-    const own = stored.quantized.filter(({ packed }) => packed.file === file);
-    if (own.length === 0) continue;
+    const weights = stored.quantized.filter((weight) => weight.file === file.file);
+    if (weights.length === 0) continue;
     const tensor = file.tensors.find(({ name }) => ERRORS.test(name));
-    if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${own.length},2`) {
-      throw new FormatError(`shard must hold higgs.errors, F64 [${own.length}, 2]: it does not`, { file: file.file });
+    if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${weights.length},2`) {
+      throw new FormatError(`shard must hold higgs.errors, F64 [${weights.length}, 2]: it does not`, {
+        file: file.file,
+      });
     }
-    const values = new Float64Array(await file.read(tensor));
-    for (const [i, { name }] of own.entries()) {
-      const [error, norm] = [values[2 * i], values[2 * i + 1]];
-      if (!(error >= 0 && norm >= 0 && norm < Infinity && relativeError(error, norm) < Infinity)) {
-        const message = `squared error and norm must be finite and not negative: got ${error} and ${norm}`;
-        throw new FormatError(message, { file: file.file, tensor: name });
+    const values = new Float64Array(await tensor.read());
+    for (const [i, weight] of weights.entries()) {
+      const sums = { squaredError: values[2 * i], squaredNorm: values[2 * i + 1] };
+      const { squaredError, squaredNorm } = sums;
+      if (!(squaredError >= 0 && squaredNorm >= 0 && squaredNorm < Infinity && relativeError(sums) < Infinity)) {
+        const message = `squared error and norm must be finite and not negative: got ${squaredError} and ${squaredNorm}`;
+        throw new FormatError(message, placeOf(weight));
       }
-      errors.set(name, { error, norm });
+      errors.set(weight.name, sums);
     }
   }
   return errors;
@@ -163,24 +179,24 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
 
 /** The checksums (CRC-32) of a shard: of its bytes before the data, and of its tensors, in its order. */
 export async function readChecksums(
-  file: SafetensorsFile,
-): Promise<{ header: number; tensors: { tensor: TensorInfo; crc: number }[] }> {
+  file: CheckpointFile,
+): Promise<{ header: number; tensors: { tensor: CheckpointTensor; crc: number }[] }> {
   const checked = file.tensors.filter(({ name }) => hasChecksum(name));
   const tensor = file.tensors.find(({ name }) => CHECKSUMS.test(name));
   if (tensor?.dtype !== 'U32' || String(tensor.shape) !== String(checked.length + 1)) {
     const message = `shard must hold higgs.checksums, U32 [${checked.length + 1}]: it does not`;
     throw new FormatError(message, { file: file.file });
   }
-  const [header, ...values] = new Uint32Array(await file.read(tensor));
-  return { header: header!, tensors: checked.map((info, i) => ({ tensor: info, crc: values[i] })) };
+  const [header, ...values] = new Uint32Array(await tensor.read());
+  return { header: header!, tensors: checked.map((tensor, i) => ({ tensor, crc: values[i] })) };
 }
 
 /** Whether a tensor has a checksum: all but the checksums themselves and the padding between tensors. */
-export function hasChecksum(name: string): boolean {
+function hasChecksum(name: string): boolean {
   return !CHECKSUMS.test(name) && !isPadding(name, RESERVED);
 }
 
-function checkVersion({ file, metadata }: SafetensorsFile): void {
+function checkVersion({ file, metadata }: CheckpointFile): void {
   const version = metadata.get(VERSION_KEY);
   if (version === undefined) {
     throw new FormatError('every shard must have higgs.format in its metadata: this one has not', { file });
@@ -194,7 +210,7 @@ function checkVersion({ file, metadata }: SafetensorsFile): void {
   }
 }
 
-async function readGrids(file: SafetensorsFile): Promise<Grid[]> {
+async function readGrids(file: CheckpointFile): Promise<Grid[]> {
   const about = file.metadata.get(GRIDS_KEY);
   if (about === undefined) return [];
   const grids: Grid[] = [];
@@ -204,7 +220,7 @@ async function readGrids(file: SafetensorsFile): Promise<Grid[]> {
   return grids;
 }
 
-function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint: Checkpoint): StoredTensor[] {
+function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint: Checkpoint): StoredTensor[] {
   const text = file.metadata.get(TENSORS_KEY) ?? '{}';
   const entries = objectOf(parseStrict(text, file.file, { subject: TENSORS_KEY }), file.file, TENSORS_KEY);
   const stored: StoredTensor[] = [];
@@ -240,6 +256,7 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
     }
     const tensor = {
       name,
+      file: file.file,
       shape: shape as number[],
       dtype: dtype as WeightDtype,
       ...matrixShape(shape as number[]),
@@ -247,7 +264,7 @@ function readTensors(file: SafetensorsFile, grids: Map<string, Grid>, checkpoint
     };
     const [packed, scales] = quantizedSpecs(tensor).map((spec) => {
       const part = checkpoint.get(spec.name);
-      if (part?.file !== file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
+      if (part?.file !== file.file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
         throw new FormatError(
           `shard must hold ${excerpt(spec.name)}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
           place,

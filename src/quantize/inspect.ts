@@ -2,9 +2,9 @@
 
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { countOf } from '../checkpoint/safetensors/dtype.ts';
-import { isQuantized, openStored, readErrors } from './format.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
+import { inFileOrder, isQuantized, openStored, readErrors } from './format.ts';
 import { type TensorReport, tensorReport } from './report.ts';
-import { inFileOrder } from './restore.ts';
 
 /** One tensor; the figures of a scheme only where it is quantized. */
 export interface InspectedTensor extends Partial<Omit<TensorReport, 'name' | 'shape' | 'dtype'>> {
@@ -45,7 +45,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
       if ('packed' in tensor) {
         const { packed, scales, rows, cols } = tensor;
         const report = tensorReport(tensor, errors.get(tensor.name)!);
-        tensors.push({ ...report, bytes: packed.end - packed.start + scales.end - scales.start });
+        tensors.push({ ...report, bytes: packed.byteLength + scales.byteLength });
         bits += report.bpw * rows * cols;
         weights += rows * cols;
       } else {
@@ -65,6 +65,6 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
   };
 }
 
-function plainOf({ name, shape, dtype, start, end }: Checkpoint['tensors'][number]): InspectedTensor {
-  return { name, shape, dtype, bytes: end - start };
+function plainOf({ name, shape, dtype, byteLength }: CheckpointTensor): InspectedTensor {
+  return { name, shape, dtype, bytes: byteLength };
 }

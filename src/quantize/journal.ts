@@ -2,6 +2,7 @@
 // others, then comes one for each tensor that is written, in the order of the plan. No line is trusted with what it is about: data
 // that it says was written is read again and compared, and so are the header and the padding between.
 
+import type { ShardEntry } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { readSealed, type SealedLine, sealLine } from '../source/lines.ts';
@@ -16,8 +17,7 @@ const READ_BYTES = 4 << 20;
 export interface JournalEntry {
   /** CRC-32 of each tensor that the item became. */
   checksums: number[];
-  /** Squared error and squared norm of a quantized weight. */
-  sums?: [error: number, norm: number];
+  sums?: [squaredError: number, squaredNorm: number];
 }
 
 interface Journal {
@@ -50,13 +50,13 @@ export async function openJournal(
   const layout = plan.shards.reduce((crc, { header }) => kernels.crc32(crc, header), 0);
   const opening = { identity, layout };
   const done = new Map<PlannedShard, JournalEntry[]>();
-  const found = await readLines(folder, opening);
-  const entries = found ? found.slice(1).map(({ value }) => value) : adopt ? await storedEntries(folder, plan) : [];
+  const lines = await readLines(folder, opening);
+  const entries = lines ? lines.slice(1).map(({ value }) => value) : adopt ? await storedEntries(folder, plan) : [];
   const kept = await check(entries, folder, plan, kernels, done);
 
   let { bytes, seal } = sealLine(opening);
   let end = bytes.length;
-  if (found) ({ seal, end } = found[kept.length]);
+  if (lines) ({ seal, end } = lines[kept.length]);
   else {
     const pieces = [bytes];
     for (const entry of kept) {
@@ -109,8 +109,8 @@ async function check(
   const present = new Set(await folder.list());
   const kept: JournalEntry[] = [];
   for (const shard of plan.shards) {
-    const own: JournalEntry[] = [];
-    done.set(shard, own);
+    const entriesOfShard: JournalEntry[] = [];
+    done.set(shard, entriesOfShard);
     if (kept.length === entries.length || !present.has(shard.fileName)) return kept;
     const source = await folder.open(shard.fileName);
     if (!(await isHeader(source, shard.header))) return kept;
@@ -130,7 +130,7 @@ async function check(
         for await (const { bytes } of pieces(source, start, start + spec.byteLength)) crc = kernels.crc32(crc, bytes);
         if (crc !== expected) return kept;
       }
-      own.push(entry);
+      entriesOfShard.push(entry);
       kept.push(entry);
     }
   }
@@ -140,26 +140,23 @@ async function check(
 // What shards say of themselves, in the form of a journal's entries: of those that have all their bytes, up to the first that has not.
 async function storedEntries(folder: ResumableFolder, plan: Plan): Promise<JournalEntry[]> {
   const present = new Set(await folder.list());
-  const found: JournalEntry[] = [];
-  for (const { fileName, byteLength, entries, items } of plan.shards) {
-    if (!present.has(fileName)) return found;
+  const stored: JournalEntry[] = [];
+  for (const { fileName, byteLength, errors, checksums, items } of plan.shards) {
+    if (!present.has(fileName)) return stored;
     const source = await folder.open(fileName);
-    if (source.byteLength !== byteLength) return found;
-    const read = async (name: RegExp) => {
-      const entry = entries.find(({ spec }) => name.test(spec.name));
-      return entry ? source.slice(entry.start, entry.start + entry.spec.byteLength) : new ArrayBuffer(0);
-    };
-    const [, ...checksums] = new Uint32Array(await read(/^higgs\.checksums\.\d+$/)); // the first is the header's
-    const sums = new Float64Array(await read(/^higgs\.errors\.\d+$/));
+    if (source.byteLength !== byteLength) return stored;
+    const read = ({ start, spec }: ShardEntry) => source.slice(start, start + spec.byteLength);
+    const [, ...crcs] = new Uint32Array(await read(checksums)); // the first is the header's
+    const sums = errors ? new Float64Array(await read(errors)) : [];
     let [tensor, weight] = [0, 0];
     for (const item of items) {
-      const own = { checksums: checksums.slice(tensor, tensor + tensorsOf(item)) };
+      const entry = { checksums: crcs.slice(tensor, tensor + tensorsOf(item)) };
       tensor += tensorsOf(item);
-      if (item.kind !== 'quantize') found.push(own);
-      else found.push({ ...own, sums: [sums[2 * weight], sums[2 * weight++ + 1]] });
+      if (item.kind !== 'quantize') stored.push(entry);
+      else stored.push({ ...entry, sums: [sums[2 * weight], sums[2 * weight++ + 1]] });
     }
   }
-  return found;
+  return stored;
 }
 
 const tensorsOf = ({ kind }: PlanItem) => (kind === 'quantize' ? 2 : 1);
@@ -187,7 +184,7 @@ async function isZero(source: Source, start: number, end: number): Promise<boole
 }
 
 async function* pieces(source: Source, start: number, end: number) {
-  for (let at = start; at < end; at += READ_BYTES) {
-    yield { start: at, bytes: new Uint8Array(await source.slice(at, Math.min(at + READ_BYTES, end))) };
+  for (let from = start; from < end; from += READ_BYTES) {
+    yield { start: from, bytes: new Uint8Array(await source.slice(from, Math.min(from + READ_BYTES, end))) };
   }
 }

@@ -13,8 +13,9 @@ import {
   typedArray,
 } from '../check.ts';
 import { type Grid, givenGrid, gridOrName } from '../grids/grid.ts';
-import { type Codes, type Kernels, type Matrix, rowsPerBlock } from '../kernels/kernels.ts';
-import { bytesPerRow, COLS_LIMIT, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
+import type { Codes, Kernels } from '../kernels/kernels.ts';
+import { bytesPerRow, COLS_LIMIT, groupsPerRow, ROWS_LIMIT, rowBlocks } from '../kernels/layout.ts';
+import type { Matrix } from '../kernels/operands.ts';
 import {
   bitsPerWeight,
   DEFAULT_GRIDS,
@@ -112,7 +113,7 @@ export function quantizeMatrix(
   const bytes = quantizedBytes(rows, cols, scheme);
   const packed = new Uint8Array(bytes.packed);
   const scales = new Uint16Array(bytes.scales / 2);
-  let [error, norm] = [0, 0];
+  let [squaredError, squaredNorm] = [0, 0];
   for (const { first, count } of rowBlocks(rows, cols)) {
     const part = weights.subarray(first * cols, (first + count) * cols);
     const block = kernels.encode(
@@ -123,8 +124,8 @@ export function quantizeMatrix(
     packed.set(block.packed, first * (packed.length / rows));
     scales.set(block.scales, first * (scales.length / rows));
     for (let row = 0; row < count; row++) {
-      error += block.sums[2 * row];
-      norm += block.sums[2 * row + 1];
+      squaredError += block.sums[2 * row];
+      squaredNorm += block.sums[2 * row + 1];
     }
   }
   return {
@@ -134,7 +135,7 @@ export function quantizeMatrix(
     packed,
     scales,
     bitsPerWeight: bitsPerWeight(rows, cols, scheme),
-    relativeError: relativeError(error, norm),
+    relativeError: relativeError({ squaredError, squaredNorm }),
   };
 }
 
@@ -162,14 +163,6 @@ export function matvecMatrix(kernels: Kernels, given: QuantizedMatrix, x: Float3
     y.set(kernels.matvec(block(matrix, count), codesOf(matrix, first, count), rotated), first);
   }
   return y;
-}
-
-function rowBlocks(rows: number, cols: number): { first: number; count: number }[] {
-  const step = rowsPerBlock(cols);
-  const blocks = [];
-  for (let first = 0; first < rows && cols > 0; first += step)
-    blocks.push({ first, count: Math.min(step, rows - first) });
-  return blocks;
 }
 
 function block({ cols, grid, groupSize, seed }: Stored, rows: number): Matrix {

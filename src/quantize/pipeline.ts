@@ -24,3 +24,16 @@ export async function* inOrder<T>(tasks: Iterable<() => Promise<T>>, depth: numb
     await Promise.allSettled(underWay);
   }
 }
+
+/** Yields results up to the next that is the last of its tensor; the others stay for later. */
+export async function* untilLast<T extends { readonly isLast: boolean }>(
+  results: AsyncGenerator<T, void, void>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<T, void, void> {
+  for (let isLast = false; !isLast; ) {
+    signal?.throwIfAborted();
+    const { value } = (await results.next()) as IteratorYieldResult<T>;
+    yield value;
+    isLast = value.isLast;
+  }
+}

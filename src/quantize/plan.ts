@@ -1,12 +1,14 @@
 // What quantizing a checkpoint will do, known before any weight is read: each tensor's scheme, and every output file's layout.
 
 import { callback, integer, type Schema, text } from '../check.ts';
-import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
-import { planShards, type Shard, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { layOutShards, type Shard, type ShardEntry, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
+import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
-import { FACTOR_COLS, type WeightDtype } from '../kernels/kernels.ts';
+import type { WeightDtype } from '../kernels/operands.ts';
+import { checkFactors } from './blocks.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
 import { gridSpec } from './stored-grid.ts';
@@ -18,11 +20,14 @@ export const DEFAULT_SHARD_BYTES = 5e9;
 export type PlanItem =
   | { kind: 'grid'; grid: Grid }
   | { kind: 'copy'; tensor: CheckpointTensor; reason: string }
-  | { kind: 'quantize'; tensor: CheckpointTensor; quantized: QuantizedTensor; factors: CheckpointTensor | undefined };
+  | { kind: 'quantize'; tensor: CheckpointTensor; quantized: QuantizedTensor };
 
 /** One output file: its layout, and the items whose tensors it holds, in order. */
 export interface PlannedShard extends Shard {
   readonly items: readonly PlanItem[];
+  /** Where the errors of its quantized weights stand, if it has any, and the checksums. */
+  readonly errors: ShardEntry | undefined;
+  readonly checksums: ShardEntry;
 }
 
 /** What becomes of each tensor of a checkpoint, and where every byte of the output will stand: all from headers, before any weight is read. */
@@ -49,8 +54,8 @@ export interface LayoutOptions {
 export const layoutMembers: Schema<LayoutOptions> = {
   maxShardBytes: integer(1),
   fileName(subject, value) {
-    const own = callback<NonNullable<LayoutOptions['fileName']>>(subject, value);
-    return (index, count) => text(`result of ${subject}`, own(index, count));
+    const fileName = callback<NonNullable<LayoutOptions['fileName']>>(subject, value);
+    return (index, count) => text(`result of ${subject}`, fileName(index, count));
   },
 };
 
@@ -70,31 +75,25 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
   const consumed = new Set<string>();
   for (const tensor of checkpoint.tensors) {
     if (tensor.name.startsWith(RESERVED)) {
-      const place = { file: tensor.file.file, tensor: tensor.name };
-      throw new FormatError(`names that begin with ${RESERVED} are reserved: rename the tensor`, place);
+      throw new FormatError(`names that begin with ${RESERVED} are reserved: rename the tensor`, placeOf(tensor));
     }
     const choice = choose(tensor, selection);
     if ('unknown' in choice) {
       throw new UnsupportedError(
         `dtype ${choice.unknown}`,
         `dtype must be one of ${FLOATS.join(', ')} to be quantized: it is ${show(choice.unknown)}; exclude the tensor to pass it through`,
-        { file: tensor.file.file, tensor: tensor.name },
+        placeOf(tensor),
       );
     }
     if ('reason' in choice) {
       work.push({ kind: 'copy', tensor, reason: choice.reason });
       continue;
     }
-    const factors = tensor.dtype === 'F8_E4M3' ? factorsOf(tensor, checkpoint) : undefined;
-    if (factors) consumed.add(factors.name);
+    checkFactors(tensor);
+    if (tensor.factors) consumed.add(tensor.factors.name);
     const { name, shape } = tensor;
     const dtype = tensor.dtype as WeightDtype;
-    work.push({
-      kind: 'quantize',
-      tensor,
-      quantized: { name, shape, dtype, ...matrixShape(shape), ...choice },
-      factors,
-    });
+    work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, ...matrixShape(shape), ...choice } });
   }
   if (selection.plan) checkPlanned(selection.plan, work, checkpoint.folder);
   const kept = work.filter((item) => item.kind !== 'copy' || !consumed.has(item.tensor.name));
@@ -113,7 +112,7 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
   return {
     items,
     shards,
-    bytesIn: checkpoint.tensors.reduce((sum, { start, end }) => sum + end - start, 0),
+    bytesIn: checkpoint.tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),
     bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),
     weights: quantized.reduce((sum, item) => sum + item.quantized.rows * item.quantized.cols, 0),
   };
@@ -138,55 +137,31 @@ function layOut(items: readonly PlanItem[], metadata: Record<string, string>, op
   const leading = items.findIndex(({ kind }) => kind !== 'grid') + 1;
   const together = leading === 0 ? [items] : [items.slice(0, leading), ...items.slice(leading).map((item) => [item])];
   const groups = together.map((members) => members.flatMap(specsOf));
-  const membersOf = new Map<readonly TensorSpec[], readonly PlanItem[]>(groups.map((group, i) => [group, together[i]]));
-  const itemsOf = (own: readonly (readonly TensorSpec[])[]) => own.flatMap((group) => membersOf.get(group)!);
-  const quantizedOf = (own: readonly PlanItem[]) =>
-    own.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
-  const gridsOf = (own: readonly PlanItem[]) => own.flatMap((item) => (item.kind === 'grid' ? [item.grid] : []));
-  const shards = planShards(groups, {
+  const itemsOf = (first: number, end: number) => together.slice(first, end).flat();
+  const quantizedOf = (some: readonly PlanItem[]) =>
+    some.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
+  const gridsOf = (some: readonly PlanItem[]) => some.flatMap((item) => (item.kind === 'grid' ? [item.grid] : []));
+  const shards = layOutShards(groups, {
     maxShardBytes: options.maxShardBytes ?? DEFAULT_SHARD_BYTES,
     ...(options.fileName && { fileName: options.fileName }),
     prefix: RESERVED,
-    metadata: (_, own) => shardMetadata(metadata, quantizedOf(itemsOf(own)), gridsOf(itemsOf(own))),
-    trailing: (own, index) => trailingSpecs(index, quantizedOf(itemsOf(own)).length, own.flat().length),
+    metadata: (_, first, end) => {
+      const some = itemsOf(first, end);
+      return shardMetadata(metadata, quantizedOf(some), gridsOf(some));
+    },
+    trailing: (index, first, end) =>
+      trailingSpecs(index, quantizedOf(itemsOf(first, end)).length, groups.slice(first, end).flat().length),
   });
-  // Which items a shard holds follows from its entries: an item is named by the first of its tensors.
-  const byFirst = new Map(items.map((item) => [specsOf(item)[0].name, item]));
-  return shards.map((shard) => ({
-    ...shard,
-    items: shard.entries.flatMap(({ spec, padding }) => (padding ? [] : (byFirst.get(spec.name) ?? []))),
-  }));
+  return shards.map((shard) => {
+    const { first, end, trailing } = shard;
+    // As trailingSpecs has them: perhaps errors, then checksums.
+    return { ...shard, items: itemsOf(first, end), errors: trailing.at(-2), checksums: trailing.at(-1)! };
+  });
 }
 
 function specsOf(item: PlanItem): TensorSpec[] {
   if (item.kind === 'grid') return [gridSpec(item.grid)];
   if (item.kind === 'quantize') return quantizedSpecs(item.quantized);
-  const { name, dtype, shape, start, end } = item.tensor;
-  return [{ name, dtype, shape, byteLength: end - start }];
-}
-
-// The block scales of an F8 weight, if it has any: <name>_scale_inv, one factor for 128 × 128 weights (DeepSeek-V3).
-function factorsOf(tensor: CheckpointTensor, checkpoint: Checkpoint): CheckpointTensor | undefined {
-  const place = { file: tensor.file.file, tensor: tensor.name };
-  const factors = checkpoint.get(`${tensor.name}_scale_inv`);
-  if (!factors) {
-    const other = checkpoint.get(`${tensor.name}_scale`);
-    if (other) {
-      throw new UnsupportedError(
-        'weight_scale',
-        `F8 scales must be 128 × 128 blocks named ${tensor.name}_scale_inv: found ${other.name}`,
-        place,
-      );
-    }
-    return undefined;
-  }
-  const [rows, cols] = tensor.shape.slice(-2).map((size) => Math.ceil(size / FACTOR_COLS));
-  const expected = [...tensor.shape.slice(0, -2), rows, cols];
-  if (!['F32', 'BF16'].includes(factors.dtype) || String(factors.shape) !== String(expected)) {
-    throw new FormatError(
-      `${factors.name} must be F32 or BF16 [${expected.join(', ')}]: it is ${factors.dtype} [${factors.shape.join(', ')}]`,
-      place,
-    );
-  }
-  return factors;
+  const { name, dtype, shape, byteLength } = item.tensor;
+  return [{ name, dtype, shape, byteLength }];
 }

@@ -1,7 +1,8 @@
 // What a run did to each tensor, in figures.
 
+import type { QuantizedTensor } from './format.ts';
 import type { Plan } from './plan.ts';
-import { bitsPerWeight, ERROR_LIMIT, relativeError, type Scheme } from './scheme.ts';
+import { bitsPerWeight, ERROR_LIMIT, relativeError, type SquareSums } from './scheme.ts';
 
 /** One quantized weight. */
 export interface TensorReport {
@@ -42,19 +43,10 @@ export interface Report {
 }
 
 /** The row of a weight with these sums. */
-export function tensorReport(
-  {
-    name,
-    shape,
-    dtype,
-    rows,
-    cols,
-    scheme,
-  }: { name: string; shape: readonly number[]; dtype: string; rows: number; cols: number; scheme: Scheme },
-  { error, norm }: { error: number; norm: number },
-): TensorReport {
+export function tensorReport(tensor: QuantizedTensor, sums: SquareSums): TensorReport {
+  const { name, shape, dtype, rows, cols, scheme } = tensor;
   const { grid, groupSize, seed } = scheme;
-  const t2 = relativeError(error, norm);
+  const t2 = relativeError(sums);
   const report = {
     name,
     shape,
@@ -71,22 +63,22 @@ export function tensorReport(
   return { ...report, warning: `${name}: t² is ${t2.toPrecision(3)}, ${ratio} × the MSE of ${grid.name}` };
 }
 
-/** The report of a plan that was carried out; `sums` has the squared error and norm of every quantized weight. */
-export function reportOf(plan: Plan, sums: ReadonlyMap<string, { error: number; norm: number }>): Report {
+/** The report of a plan that was carried out; `sums` has those of every quantized weight. */
+export function reportOf(plan: Plan, sums: ReadonlyMap<string, SquareSums>): Report {
   const tensors: TensorReport[] = [];
   const passed: Report['passed'] = [];
-  let [error, norm, bits] = [0, 0, 0];
+  let [squaredError, squaredNorm, bits] = [0, 0, 0];
   for (const item of plan.items) {
     if (item.kind === 'copy') {
       const { name, shape, dtype } = item.tensor;
       passed.push({ name, shape, dtype, reason: item.reason });
     } else if (item.kind === 'quantize') {
       const { rows, cols, name } = item.quantized;
-      const own = sums.get(name) ?? { error: Number.NaN, norm: Number.NaN };
-      const report = tensorReport(item.quantized, own);
+      const some = sums.get(name)!;
+      const report = tensorReport(item.quantized, some);
       tensors.push(report);
-      error += own.error;
-      norm += own.norm;
+      squaredError += some.squaredError;
+      squaredNorm += some.squaredNorm;
       bits += report.bpw * rows * cols;
     }
   }
@@ -95,7 +87,7 @@ export function reportOf(plan: Plan, sums: ReadonlyMap<string, { error: number; 
     bytesIn: plan.bytesIn,
     bytesOut: plan.bytesOut,
     weights: plan.weights,
-    relativeError: relativeError(error, norm),
+    relativeError: relativeError({ squaredError, squaredNorm }),
     tensors,
     passed,
     warnings: tensors.flatMap(({ warning }) => warning ?? []),

@@ -53,9 +53,17 @@ export function bitsPerWeight(rows: number, cols: number, scheme: Scheme): numbe
   return rows * cols === 0 ? 0 : ((packed + scales) * 8) / (rows * cols);
 }
 
-/** Relative error t² from summed squares; a matrix of zeros has none. */
-export function relativeError(error: number, norm: number): number {
-  return norm === 0 ? 0 : error / norm;
+/** Sums of squares over weights, from which t² follows. */
+export interface SquareSums {
+  /** ‖W − Ŵ‖². */
+  readonly squaredError: number;
+  /** ‖W‖². */
+  readonly squaredNorm: number;
+}
+
+/** Relative error t²; a matrix of zeros has none. */
+export function relativeError({ squaredError, squaredNorm }: SquareSums): number {
+  return squaredNorm === 0 ? 0 : squaredError / squaredNorm;
 }
 
 /** How far a layer's t² may lie above its grid's MSE before it is reported as a fault. */

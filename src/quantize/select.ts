@@ -1,9 +1,9 @@
 // Which tensors of a checkpoint are quantized: the linear weights, told by rank, dtype and name.
 
 import { bitsOf } from '../checkpoint/safetensors/dtype.ts';
-import type { TensorInfo } from '../checkpoint/safetensors/header.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Grid } from '../grids/grid.ts';
-import type { WeightDtype } from '../kernels/kernels.ts';
+import type { WeightDtype } from '../kernels/operands.ts';
 import { quantizedBytes, type Scheme } from './scheme.ts';
 
 /** What a user says about which tensors to quantize. */
@@ -56,7 +56,7 @@ export function isEmbedding(name: string): boolean {
 }
 
 /** Decides for one tensor. A quantized tensor is always smaller than the original. */
-export function choose(tensor: TensorInfo, selection: Selection): Choice {
+export function choose(tensor: CheckpointTensor, selection: Selection): Choice {
   const { scheme, embeddings, include, exclude, plan } = selection;
   const { name, dtype, shape } = tensor;
   if (shape.length !== 2 && shape.length !== 3) return { reason: `rank ${shape.length}` };
@@ -80,7 +80,7 @@ export function choose(tensor: TensorInfo, selection: Selection): Choice {
   if (!isFloat) return { unknown: dtype };
   if (cols > COLS_LIMIT) return { reason: `more than ${COLS_LIMIT} columns` };
   const { packed, scales } = quantizedBytes(rows, cols, chosen);
-  return packed + scales < tensor.end - tensor.start ? { scheme: chosen } : { reason: 'would not shrink' };
+  return packed + scales < tensor.byteLength ? { scheme: chosen } : { reason: 'would not shrink' };
 }
 
 function notLinear(name: string, rank: number): string | undefined {

@@ -2,9 +2,9 @@
 //   higgs.grid.p2n256   F32 [n, p]      {"mse"}                      points
 //   higgs.grid.t4       U8 [3, 16]      {"mse", "step", "zero"}      tables of a trellis
 
-import type { SafetensorsFile } from '../checkpoint/safetensors/file.ts';
 import type { Json } from '../checkpoint/safetensors/json.ts';
 import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
+import type { CheckpointFile } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { type Dimension, type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
@@ -36,7 +36,7 @@ export function gridNote(grid: Grid): Readonly<Record<string, number>> {
  * @param note what the metadata says of it
  * @throws {FormatError} when name, numbers and tensor do not agree, or no kernel handles such a grid
  */
-export async function readGrid(file: SafetensorsFile, name: string, note: Json): Promise<Grid> {
+export async function readGrid(file: CheckpointFile, name: string, note: Json): Promise<Grid> {
   const place = { file: file.file, tensor: nameOf(name) };
 
   function number(key: string): number {
@@ -47,11 +47,11 @@ export async function readGrid(file: SafetensorsFile, name: string, note: Json):
   }
 
   async function content(dtype: string, shape: readonly number[]): Promise<ArrayBuffer> {
-    const tensor = file.tensors.find((info) => info.name === nameOf(name));
+    const tensor = file.tensors.find((some) => some.name === nameOf(name));
     if (tensor?.dtype !== dtype || String(tensor.shape) !== String(shape)) {
       throw new FormatError(`grid must be stored as ${dtype} [${shape.join(', ')}]: it is not`, place);
     }
-    return file.read(tensor);
+    return tensor.read();
   }
 
   const trellis = parseTrellisName(name);

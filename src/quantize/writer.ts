@@ -3,9 +3,9 @@
 import type { ShardEntry } from '../checkpoint/safetensors/layout.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { OutputFolder, ResumableFolder, Sink } from '../source/source.ts';
-import { hasChecksum } from './format.ts';
 import type { JournalEntry } from './journal.ts';
 import type { PlannedShard } from './plan.ts';
+import type { SquareSums } from './scheme.ts';
 
 export interface ShardWriter {
   /** Starts the next tensor; its bytes follow by `write`, then `end`. */
@@ -13,8 +13,8 @@ export interface ShardWriter {
   write(bytes: Uint8Array): Promise<void>;
   /** Ends a tensor. @returns its checksum */
   end(): number;
-  /** Notes the squared error and the squared norm of a quantized weight. */
-  noteErrors(error: number, norm: number): void;
+  /** Notes the sums of a quantized weight. */
+  noteErrors(sums: SquareSums): void;
   /** Writes errors and checksums and closes the file. */
   finish(): Promise<void>;
   abort(reason: unknown): Promise<void>;
@@ -32,9 +32,6 @@ export async function openShard(
 ): Promise<ShardWriter> {
   const checksums = [kernels.crc32(0, shard.header), ...done.flatMap((entry) => entry.checksums)];
   const errors = done.flatMap((entry) => entry.sums ?? []);
-  const trailing = shard.entries.filter(
-    ({ spec, padding }) => !padding && /^higgs\.(errors|checksums)\./.test(spec.name),
-  );
   let next = 0; // entry that begin() starts
   let current: ShardEntry | undefined;
   let left = 0;
@@ -46,9 +43,9 @@ export async function openShard(
     await abortOnError(sink, () => sink.write(shard.header));
   } else {
     let last: ShardEntry | undefined;
-    for (let found = 1; found < checksums.length; next++) {
+    for (let passed = 1; passed < checksums.length; next++) {
       last = shard.entries[next];
-      if (!last.padding) found++;
+      if (!last.padding) passed++;
     }
     sink = await (output as ResumableFolder).extend(shard.fileName, last!.start + last!.spec.byteLength);
   }
@@ -74,20 +71,22 @@ export async function openShard(
       checksums.push(crc);
       return crc;
     },
-    noteErrors(error, norm) {
-      errors.push(error, norm);
+    noteErrors({ squaredError, squaredNorm }) {
+      errors.push(squaredError, squaredNorm);
     },
     async finish() {
-      for (const { spec } of trailing) {
-        await writer.begin();
-        const values = hasChecksum(spec.name) ? Float64Array.from(errors) : Uint32Array.from(checksums);
-        await writer.write(new Uint8Array(values.buffer));
-        writer.end();
-      }
+      if (shard.errors) await writeWords(Float64Array.from(errors));
+      await writeWords(Uint32Array.from(checksums)); // that of the errors among them
       await sink.close();
     },
     abort: (reason) => sink.abort(reason),
   };
+  async function writeWords(values: Float64Array | Uint32Array): Promise<void> {
+    await writer.begin();
+    await writer.write(new Uint8Array(values.buffer));
+    writer.end();
+  }
+
   return writer;
 }
 

@@ -1,13 +1,22 @@
 // What a measurement will take, from the speed of one layer of the model's shape on this machine: weights are not read, zeros take as
 // long.
 
-import { options as optionsOf } from '../check.ts';
-import { readArchitecture } from '../families/family.ts';
+import { integer, options as optionsOf } from '../check.ts';
+import { tensorsOf } from '../model/load.ts';
+import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { measuredOf } from './measured.ts';
-import { planSession, type Session, startSession, threadsFor } from './session.ts';
+import {
+  openSubject,
+  planSession,
+  type Session,
+  type SessionPlan,
+  startSession,
+  TOGETHER,
+  threadsFor,
+} from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
@@ -22,8 +31,12 @@ export interface SensitivityCost {
   /** Matrices of the layers, and their weights. */
   readonly matrices: number;
   readonly weights: number;
-  /** Bytes of linear memory; above 4 GB the measurement is refused. */
+  /** Bytes of linear memory. */
   readonly bytes: number;
+  /** Bytes that are read where pieces of the model take turns in memory; 0 where the whole model is there. */
+  readonly bytesRead: number;
+  /** Bytes of the quantized copy that samples the tokens of a model too large to do so; 0 for none. It is gone when the rest begins. */
+  readonly copyBytes: number;
   readonly threads: number;
   /** Without the time to read the weights. */
   readonly seconds: number;
@@ -34,33 +47,39 @@ const RUNS = 2;
 /** Of a step of single tokens, which is short. */
 const STEP_RUNS = 16;
 
-const costOptions = optionsOf<SensitivitySettings & { threads?: Threads }>({
+/** Options of `estimateSensitivity`. */
+export interface CostOptions extends SensitivitySettings {
+  threads?: Threads;
+  /** Most bytes of linear memory, as for `measureSensitivity`. */
+  memoryLimit?: number;
+}
+
+const costOptions = optionsOf<CostOptions>({
   ...settingsMembers,
   threads: givenThreads,
+  memoryLimit: integer(1, MEMORY_LIMIT),
 });
 
 /**
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
  * @throws what `measureSensitivity` throws for the folder and the settings, but for those of the text
  */
-export async function estimateSensitivity(
-  from: Folder,
-  given: SensitivitySettings & { threads?: Threads } = {},
-): Promise<SensitivityCost> {
+export async function estimateSensitivity(from: Folder, given: CostOptions = {}): Promise<SensitivityCost> {
   const threads = takeThreads(given);
   let session: Session | undefined;
   try {
     const folder = givenFolder('input', from);
     const options = costOptions('options', given);
-    const { contextLength } = await readArchitecture(folder);
-    const settings = settingsOf(options, contextLength);
+    const subject = await openSubject(folder);
+    const settings = settingsOf(options, subject.architecture.contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = source === 'model' ? sequences : 0;
     const layout = { estimator, tokens, draws, sampled, threads: count };
-    const whole = await planSession(folder, layout);
-    session = await startSession(await planSession(folder, layout, 1), threads);
+    const { memoryLimit } = options;
+    const whole = planSession(subject, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
+    session = await startSession(planSession(subject, layout, 1), threads);
     const measured = measuredOf(whole.layout.state);
     const layers = 1 + measured.reduce((last, { layer }) => Math.max(last, layer), 0);
     const timed = timesOf(session);
@@ -74,10 +93,35 @@ export async function estimateSensitivity(
       matrices: measured.length,
       weights: measured.reduce((sum, { linear }) => sum + linear.rows * linear.cols, 0),
       bytes: whole.bytes,
+      bytesRead: whole.takesTurns ? bytesRead(whole, sequences, whole.needsCopy ? 0 : sampled) : 0,
+      copyBytes: whole.needsCopy ? copyBytes(whole, tokens, sequences) : 0,
     };
   } finally {
     await (session ? session.close() : threads?.close());
   }
+}
+
+// All pieces once, to and fro for each sequence, and once for each token of those that are sampled together.
+function bytesRead({ layout, workspace }: SessionPlan, sequences: number, sampled: number): number {
+  const sizes = layout.memories[0].pieces.map((loads) =>
+    loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
+  );
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  const blocks = all - sizes[0] - sizes.at(-1)!;
+  const steps = workspace.together > 0 ? Math.ceil(sampled / workspace.together) * (workspace.tokens - 1) : 0;
+  return all * (1 + sequences + steps) + blocks * sequences;
+}
+
+// Codes of four bits with their scales; keys and values of the sequences that are sampled together.
+function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): number {
+  const loads = layout.memories[0].pieces.flat();
+  const weights = loads.reduce((sum, load) => sum + ('linear' in load ? load.linear.rows * load.linear.cols : 0), 0);
+  const rows = Math.min(TOGETHER, sequences) * tokens;
+  const cached = layout.state.blocks.reduce(
+    (sum, block) => sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 : 0),
+    0,
+  );
+  return Math.ceil((weights * 4.02) / 8) + cached * rows;
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */

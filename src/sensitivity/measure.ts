@@ -2,23 +2,50 @@
 // number has a stream of its own (seed, use, sequence, draw, row or position), every sum is one thread's or in the order of tokens: the
 // result is the same for any number of threads, in every runtime, and resumed or not.
 
-import { anyNumber, callback, integer, options as optionsOf, signal as signalOf, text as textOf } from '../check.ts';
-import type { Vocabulary } from '../families/architecture.ts';
+import {
+  anyNumber,
+  callback,
+  integer,
+  needed,
+  options as optionsOf,
+  type Reader,
+  signal as signalOf,
+  text as textOf,
+} from '../check.ts';
+import { show } from '../excerpt.ts';
+import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
+import { givenTensors, type PlanTensor } from '../linearity/allocate.ts';
 import type { Alphas } from '../linearity/alphas.ts';
 import type { LoadProgress } from '../model/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
-import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
+import {
+  givenThreadsOrStart,
+  startAndTake,
+  type Threads,
+  type ThreadsOrStart,
+  takeThreads,
+} from '../workers/threads.ts';
 import { COPY, sampleByCopy } from './copy.ts';
 import { fisherAlphas } from './fisher.ts';
-import { measuredOf } from './measured.ts';
+import { findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
+import { measuredNames, measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial, type Partial } from './partial.ts';
 import type { SensitivityProgress } from './progress.ts';
-import { openSession, planSession, readIdentity, type Session, survey, threadsFor } from './session.ts';
+import {
+  openSession,
+  openSubject,
+  planSession,
+  readIdentity,
+  type Session,
+  type Subject,
+  survey,
+  threadsFor,
+} from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
 import type { Work } from './work.ts';
@@ -27,8 +54,11 @@ import type { Work } from './work.ts';
 export interface SensitivityOptions extends SensitivitySettings {
   /** What the result calls the model. */
   name?: string;
-  /** Threads to run on, from `startThreads`; they are ended at the end. The calling thread alone if left out. */
-  threads?: Threads;
+  /**
+   * Threads to run on, from `startThreads`, or a function that starts them if something is measured. They are ended at the end. The
+   * calling thread alone if left out.
+   */
+  threads?: ThreadsOrStart;
   onLoad?: (progress: LoadProgress) => void;
   onProgress?: (progress: SensitivityProgress) => void;
   signal?: AbortSignal;
@@ -36,58 +66,144 @@ export interface SensitivityOptions extends SensitivitySettings {
   partial?: string;
   /** Called whenever more is done, with all that a later run needs to go on. */
   onPartial?: (partial: string) => void;
+  /** Tensors to plan for: before anything is measured, one is refused that would have no sensitivity, and has no grid either. */
+  tensors?: readonly PlanTensor[];
+  /**
+   * Where sensitivities are kept: those are used that are of these settings and this model, else they are measured and kept. An
+   * interrupted run is gone on with. Excludes `text`, `levels`, `partial` and `onPartial`.
+   */
+  store?: Store;
+  /** Called as the model is compared with what is kept. */
+  onCheck?: (progress: LoadProgress) => void;
+  /** Told of what is kept: whether it is used, and why not. */
+  onKept?: (news: KeptNews) => void;
   /**
    * Most bytes of linear memory, 4 GB if left out. Of a larger model one piece is there at a time, by `fisher`: the result is the same,
    * and every piece is read twice for each sequence.
    */
   memoryLimit?: number;
   /**
-   * Makes a quantized copy of a model of more than 4 GB, which samples the tokens in its place; what it holds may be dropped as it is
-   * read. `open(folder).sensitivity()` has one if this is left out.
+   * Makes a copy of a model of more than 4 GB that is quantized with a grid and samples the tokens in its place. `sensitivity` of an
+   * open checkpoint makes one itself if this is left out.
    */
-  copy?: () => Promise<Folder>;
+  copy?: (grid: string) => Promise<Folder>;
 }
 
 const TOO_LARGE = 'the model is too large to sample tokens itself, and there is no copy that does';
 
-const sensitivityOptions = optionsOf<SensitivityOptions>({
+const members = {
   ...settingsMembers,
   name: textOf,
-  threads: givenThreads,
+  threads: givenThreadsOrStart,
   onLoad: callback,
   onProgress: callback,
   signal: signalOf,
   partial: textOf,
   onPartial: callback,
+  tensors: givenTensors,
+  store: givenStore,
+  onCheck: callback,
+  onKept: callback,
   memoryLimit: anyNumber,
-  copy: (subject, value) => callback(subject, value) as () => Promise<Folder>,
-});
+  copy: callback as Reader<(grid: string) => Promise<Folder>>,
+} as const;
+const sensitivityOptions: Reader<SensitivityOptions> = optionsOf<SensitivityOptions>(members);
+const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...members, store: needed(givenStore) });
 
 /**
  * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
+ * With a `store` they are measured once.
+ * @param copy stands for the option where that is left out
  * @throws {UnsupportedError} when it is quantized, or its architecture is not handled
  * @throws {FormatError} when it is malformed or has weights that are not finite, or `partial` is of another run
- * @throws {RangeError} when an option is out of range, the text is too short, or the memory that is needed exceeds 4 GB
+ * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are a model's, or closed
  */
-export async function measureSensitivity(from: Folder, given: SensitivityOptions = {}): Promise<Alphas> {
-  const threads = takeThreads(given);
-  let session: Session | undefined;
+export async function measureSensitivity(
+  from: Folder,
+  given: SensitivityOptions = {},
+  copy?: (grid: string) => Promise<Folder>,
+): Promise<Alphas> {
+  const taken = takeThreads(given, true);
   try {
     const folder = givenFolder('input', from);
-    const options = sensitivityOptions('options', given);
-    const { text, signal, onLoad, onProgress, onPartial, partial, name, memoryLimit, copy } = options;
+    const options = { ...(copy && { copy }), ...sensitivityOptions('options', given) };
+    const { memoryLimit } = options;
     if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
-    const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
+    const subject = await openSubject(folder);
+    const settings = settingsOf(options, subject.architecture.contextLength);
+    checkMeasured(options, subject.architecture, settings);
+    const { store, threads } = options;
+    const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
+    if (!store) return await measure(subject, settings, options, start);
+    const keeping = { ...options, folder, store: checkStore(store, options), settings };
+    return await keptOrMeasured(keeping, (partial, onPartial) =>
+      measure(subject, settings, { ...options, partial, onPartial }, start),
+    );
+  } finally {
+    await taken?.close();
+  }
+}
+
+/**
+ * The sensitivities that are kept of a model, if they are of these settings, these weights and this configuration.
+ * @throws what `measureSensitivity` throws
+ */
+export async function keptSensitivity(
+  from: Folder,
+  given: SensitivityOptions & { store: Store },
+): Promise<Alphas | undefined> {
+  const folder = givenFolder('input', from);
+  const options = keptOptions('options', given);
+  const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
+  return findKept({ ...options, folder, store: checkStore(options.store, options), settings });
+}
+
+// A file that is kept does not say of which text or levels it is, and has its own unfinished work.
+function checkStore(store: Store, options: SensitivityOptions): Store {
+  for (const key of ['text', 'levels', 'partial', 'onPartial'] as const) {
+    if (options[key] !== undefined) throw new RangeError(`${key} must be left out: a store keeps none of it`);
+  }
+  return store;
+}
+
+// Before minutes of measuring: a plan needs the sensitivity of every tensor whose grid is free.
+function checkMeasured(
+  { tensors = [] }: SensitivityOptions,
+  architecture: Architecture,
+  { estimator }: Settings,
+): void {
+  const names = new Set(measuredNames(architecture, estimator));
+  const other = tensors.find(({ name, keep }) => !keep && !names.has(name));
+  if (!other) return;
+  throw new RangeError(`tensors whose sensitivity is not measured must have a grid: ${show(other.name)} has none`);
+}
+
+type Measurement = Omit<SensitivityOptions, 'partial' | 'onPartial'> & {
+  partial?: string | undefined;
+  onPartial?: ((partial: string) => void) | undefined;
+};
+
+async function measure(
+  subject: Subject,
+  settings: Settings,
+  { text, signal, onLoad, onProgress, onPartial, partial, name, store, memoryLimit, copy }: Measurement,
+  start: () => Promise<Threads | undefined>,
+): Promise<Alphas> {
+  let threads: Threads | undefined;
+  let session: Session | undefined;
+  try {
+    threads = await start();
     const { estimator, tokens, seed } = settings;
     const draws = estimator === 'fisher' ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
-    const planned = await planSession(folder, {
+    const planned = planSession(subject, {
       ...{ estimator, tokens, draws, sampled, threads: threadsFor(threads) },
       ...(memoryLimit !== undefined && { memoryLimit }),
     });
     const { vocabulary, needsCopy } = planned;
+    const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
     const measured = measuredOf(planned.layout.state);
     const layers = new Set(measured.map(({ layer }) => layer)).size;
@@ -101,41 +217,32 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
         numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
         results: sequences.length * (isFisher ? 1 : layers),
         ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
+        orAnew: store !== undefined,
       });
       for (const [i, ids] of begun.sampled) sequences[i] ??= { ids, targets: undefined };
       return begun;
     };
     const loading = { ...(onLoad && { onProgress: onLoad }), signal };
     const tell = (done: string) => onPartial?.(done);
-    let begun: Partial | undefined;
-    if (needsCopy) {
-      begun = begin(await readIdentity(planned, loading));
-      if (sequences.includes(undefined)) {
-        if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
-        const sampling = { sequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal };
-        const own = begun;
-        await sampleByCopy(await copy(), { ...sampling, record: (first, ids) => tell(own.addSampled(first, ids)) });
-      }
+    // The copy comes first, and is gone before the model itself is loaded.
+    let begun = needsCopy ? begin(await readIdentity(planned, loading)) : undefined;
+    if (begun && sequences.includes(undefined)) {
+      if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
+      const { addSampled } = begun;
+      await sampleByCopy(await copy(COPY), {
+        ...{ sequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
+        record: (first, ids) => tell(addSampled(first, ids)),
+      });
     }
     session = await openSession(planned, threads, loading);
     const { identity, norms } = await survey(session);
     begun ??= begin(identity);
-    const { results } = begun;
+    const { results, add, addSampled } = begun;
     const work: Work = {
-      ...{
-        session,
-        sequences,
-        seed,
-        draws: settings.draws,
-        levels,
-        norms,
-        results,
-        file: folder.name,
-        onProgress,
-        signal,
-      },
-      record: (result) => tell(begun.add(result)),
-      recordSampled: (first, ids) => tell(begun.addSampled(first, ids)),
+      ...{ session, sequences, seed, draws: settings.draws, levels, norms, results, file: folder.name },
+      record: (result) => tell(add(result)),
+      recordSampled: (first, ids) => tell(addSampled(first, ids)),
+      ...{ onProgress, signal },
     };
     const { base, tensors, unreached } = await (isFisher ? fisherAlphas : noiseAlphas)(work);
     await folder.unchanged?.();
@@ -143,8 +250,7 @@ export async function measureSensitivity(from: Folder, given: SensitivityOptions
     const loss = text === undefined ? 'kl' : 'perplexity';
     return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };
   } finally {
-    await session?.close();
-    await threads?.close();
+    await (session ? session.close() : threads?.close());
   }
 }
 

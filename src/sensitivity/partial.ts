@@ -11,8 +11,6 @@ import { readSealed, sealLine } from '../source/lines.ts';
 import { isRecord } from '../text/files.ts';
 
 const VERSION = 3;
-/** The reason that errors of `openPartial` have: what was to be gone on from is of no use, all else may be in order. */
-export const PARTIAL_REASON = 'partial';
 
 /** What a run can go on from. */
 interface PartialShape {
@@ -25,6 +23,8 @@ interface PartialShape {
   readonly tokens: number;
   readonly sequences: number;
   readonly vocabSize: number;
+  /** Begin anew where the text is of another run or damaged. */
+  readonly orAnew: boolean;
 }
 
 export interface Partial {
@@ -39,7 +39,7 @@ export interface Partial {
 
 /**
  * @param text what an earlier run left, if it is to be gone on with; what follows the last line that holds is dropped
- * @throws {FormatError} when it is of another model or other settings, or nothing of the kind
+ * @throws {FormatError} when it is of another model or other settings, or nothing of the kind; unless it is to begin anew then
  */
 export function openPartial(text: string | undefined, shape: PartialShape): Partial {
   const opening = { 'higgs.sensitivity': VERSION, key: shape.key };
@@ -68,7 +68,9 @@ export function openPartial(text: string | undefined, shape: PartialShape): Part
   addLine(opening);
   if (text === undefined) return partial;
   const [first, ...lines] = readSealed(new TextEncoder().encode(text)).map(({ value }) => value);
-  checkOpening(first, opening.key);
+  const fault = faultOf(first, opening.key);
+  if (fault && shape.orAnew) return partial;
+  if (fault) throw new FormatError(`unfinished sensitivities must ${fault}`, { reason: 'partial' });
   for (const line of lines) {
     if (isResult(line, shape) && results.length < shape.results) partial.add(line);
     else if (isSampled(line, shape)) partial.addSampled(line.sampled, line.ids);
@@ -77,14 +79,11 @@ export function openPartial(text: string | undefined, shape: PartialShape): Part
   return partial;
 }
 
-function checkOpening(first: unknown, key: string): void {
-  const refuse = (message: string): never => {
-    throw new FormatError(`unfinished sensitivities must ${message}`, { reason: PARTIAL_REASON });
-  };
-  if (!isRecord(first)) refuse('begin with a line whose seal holds: it is damaged, or another file');
-  const { 'higgs.sensitivity': version, key: own } = first as Record<string, unknown>;
-  if (version !== VERSION) refuse(`be of version ${VERSION}: got ${show(version)}`);
-  if (own !== key) refuse('be of the same model and settings: they are of others');
+function faultOf(first: unknown, key: string): string | undefined {
+  if (!isRecord(first)) return 'begin with a line whose seal holds: it is damaged, or another file';
+  const { 'higgs.sensitivity': version, key: own } = first;
+  if (version !== VERSION) return `be of version ${VERSION}: got ${show(version)}`;
+  return own === key ? undefined : 'be of the same model and settings: they are of others';
 }
 
 function isResult(line: unknown, { numbers }: PartialShape): line is number[] {

@@ -3,9 +3,10 @@
 // costs little beside what is computed with it; the numbers are the same.
 
 import { integer } from '../check.ts';
-import { type CheckpointTensor, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import { UnsupportedError } from '../errors.ts';
-import type { Vocabulary } from '../families/architecture.ts';
+import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
@@ -14,7 +15,7 @@ import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
-import { type LoadOptions, openLoader, type Place } from '../model/load.ts';
+import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
@@ -44,8 +45,15 @@ interface SessionOptions {
   readonly memoryLimit?: number;
 }
 
+/** A model that is to be measured: its files, read once. */
+export interface Subject {
+  readonly folder: Folder;
+  readonly architecture: Architecture;
+  readonly weights: Weights;
+}
+
 /** A session's layout: from configuration and headers alone. */
-interface SessionPlan {
+export interface SessionPlan {
   readonly layout: Layout;
   readonly vocabulary: Vocabulary;
   readonly workspace: Workspace;
@@ -80,18 +88,29 @@ export const pieceOf = {
 };
 
 /**
+ * Reads a model's configuration and headers.
+ * @throws {UnsupportedError} when the architecture is not handled @throws {FormatError} when a file is faulty
+ */
+export async function openSubject(folder: Folder): Promise<Subject> {
+  const architecture = await readArchitecture(folder);
+  return { folder, architecture, weights: await openWeights(await openCheckpoint(folder)) };
+}
+
+/**
  * Lays a session out: with the whole model where there is room, else so that its pieces take turns.
  * @param layers how many of the model's, from the first on; all if left out
- * @throws {UnsupportedError} when weights are quantized, or the architecture is not handled
+ * @throws {UnsupportedError} when weights are quantized
  * @throws {FormatError} when configuration and tensors disagree
  * @throws {RangeError} when there is not room enough
  */
-export async function planSession(folder: Folder, options: SessionOptions, layers?: number): Promise<SessionPlan> {
+export function planSession(
+  { folder, architecture: read, weights }: Subject,
+  options: SessionOptions,
+  layers?: number,
+): SessionPlan {
   const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
-  const read = await readArchitecture(folder);
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
-  const weights = await openWeights(await openCheckpoint(folder));
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
   const plan = (how: typeof planWhole, together: number) => {
     const rows = Math.max(1, together) * tokens;
@@ -101,7 +120,7 @@ export async function planSession(folder: Folder, options: SessionOptions, layer
   };
   const whole = plan(planWhole, most);
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
-    if (!('linear' in load) || load.linear.type === 'dense') continue;
+    if (!('linear' in load) || (load.linear.type === 'dense' && !('decoding' in load))) continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
@@ -234,7 +253,7 @@ const isAgain = (load: Load, piece: number, { embedding }: ModelState) =>
 const BLOCK_BYTES = 4 << 20;
 
 /** The identity alone, with hardly any memory: before there is a session. */
-export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOptions): Promise<string> {
+export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadOptions): Promise<string> {
   const block = 1 << 16;
   const widened = block + BLOCK_BYTES + 64;
   const memory = createMemory(widened + 2 * BLOCK_BYTES + 64, false);
@@ -242,11 +261,13 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
   const table = 1024;
   kernels.crc32Table(table);
   let crc = 0;
+  const sizes = layout.memories[0].pieces.flat().flatMap(tensorsOf);
+  const progress = { tensor: '', bytesDone: 0, bytes: sizes.reduce((sum, { byteLength }) => sum + byteLength, 0) };
   const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
-    const byteLength = tensor.end - tensor.start;
+    const { byteLength } = tensor;
     for (let start = 0; start < byteLength; start += BLOCK_BYTES) {
       signal?.throwIfAborted();
-      const bytes = new Uint8Array(await tensor.file.read(tensor, start, Math.min(byteLength, start + BLOCK_BYTES)));
+      const bytes = new Uint8Array(await tensor.read(start, Math.min(byteLength, start + BLOCK_BYTES)));
       new Uint8Array(memory.buffer, block).set(bytes);
       const count = bytes.length / (tensor.dtype === 'F32' ? 4 : 2);
       if (isVector) kernels.widen(block, dtypeCodes[tensor.dtype as DenseDtype], 0, count, widened);
@@ -255,6 +276,9 @@ export async function readIdentity({ layout }: SessionPlan, { signal }: LoadOpti
         for (let i = 0; i < count; i++) values[i] += plus;
       }
       crc = kernels.crc32(crc, isVector ? widened : block, isVector ? count * 4 : bytes.length, table);
+      progress.tensor = tensor.name;
+      progress.bytesDone += bytes.length;
+      onProgress?.(progress);
     }
   };
   for (const [piece, loads] of layout.memories[0].pieces.entries()) {

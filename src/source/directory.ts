@@ -49,8 +49,8 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
       });
     return {
       write: async (bytes) => {
-        const own = bytesOf('bytes', bytes) as Uint8Array<ArrayBuffer>;
-        await attempt(() => stream.write(own));
+        const given = bytesOf('bytes', bytes) as Uint8Array<ArrayBuffer>;
+        await attempt(() => stream.write(given));
       },
       close: () => attempt(() => stream.close()),
       abort: () => stream.close().catch(() => {}), // what was written stays, to be gone on with

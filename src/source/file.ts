@@ -5,15 +5,15 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { types } from 'node:util';
 import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
-export { FileError };
+export { FileError, fileError };
 
 import { spanOf } from './given.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
+import { attempt, fileError, REASONS } from './system.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
 const CALL_LIMIT = 1 << 30;
@@ -50,43 +50,6 @@ const nameOf: Reader<string> = (subject, value) => {
   return name;
 };
 
-const REASONS: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EBUSY: 'the file is in use',
-  EDQUOT: 'disk quota exceeded',
-  EEXIST: 'it exists already',
-  EFBIG: 'too large for the file system',
-  EIO: 'input/output error',
-  EISDIR: 'it is a directory',
-  ELOOP: 'too many symbolic links',
-  EMFILE: 'too many open files',
-  ENAMETOOLONG: 'the name is too long',
-  ENFILE: 'too many open files',
-  ENOENT: 'no such file or directory',
-  ENOSPC: 'no space left on device',
-  ENOTDIR: 'a part of the path is not a directory',
-  ENOTEMPTY: 'the directory is not empty',
-  EPERM: 'operation not permitted',
-  EROFS: 'read-only file system',
-  ETXTBSY: 'the file is being executed',
-  EXDEV: 'on another file system',
-};
-
-/**
- * Turns an error of `node:fs` into a FileError; any other comes back as it is.
- * @param action what was tried: `read`, `write`, `rename`
- * @throws {TypeError} when action or path is no string
- */
-export function fileError(action: string, path: string, error: unknown): unknown {
-  text('action', action);
-  text('path', path);
-  if (!types.isNativeError(error) || error instanceof FileError) return error;
-  const { code } = error as NodeJS.ErrnoException;
-  if (typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error;
-  // `ENOSPC: no space left on device, write`
-  return new FileError(action, path, code, REASONS[code] ?? /: ([^,]+)/.exec(error.message)?.[1] ?? 'system error');
-}
-
 /** A file that is open to read. */
 export interface OpenFile extends Source {
   /** Whether there are bytes behind `byteLength`: it grows, or is of a kind without a size, as those of /proc. */
@@ -103,8 +66,8 @@ export interface OpenFile extends Source {
  */
 export async function openFile(path: string): Promise<OpenFile> {
   pathOf('path', path);
-  const { handle, ...found } = await openRegular(path);
-  const { byteLength } = found;
+  const { handle, ...state } = await openRegular(path);
+  const { byteLength } = state;
   let isOpen = true;
   return {
     byteLength,
@@ -114,7 +77,7 @@ export async function openFile(path: string): Promise<OpenFile> {
     },
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
-    unchanged: () => checkUnchanged(path, found),
+    unchanged: () => checkUnchanged(path, state),
     close: async () => {
       isOpen = false;
       await closeRead(handle);
@@ -147,11 +110,11 @@ export async function createFile(path: string, given: { append?: number } = {}):
   }
 
   const writeAll = async (bytes: Uint8Array): Promise<void> => {
-    for (let at = 0; at < bytes.byteLength; ) {
-      const length = Math.min(bytes.byteLength - at, CALL_LIMIT);
-      const { bytesWritten } = await handle.write(bytes, at, length, position);
+    for (let written = 0; written < bytes.byteLength; ) {
+      const length = Math.min(bytes.byteLength - written, CALL_LIMIT);
+      const { bytesWritten } = await handle.write(bytes, written, length, position);
       if (bytesWritten === 0) throw new FileError('write', path, undefined, 'the system takes no more bytes');
-      at += bytesWritten;
+      written += bytesWritten;
       position += bytesWritten;
     }
     await flush();
@@ -180,8 +143,8 @@ export async function createFile(path: string, given: { append?: number } = {}):
   return {
     write: async (bytes) => {
       if (!isOpen) throw closed(`file ${path}`);
-      const own = bytesOf('bytes', bytes);
-      last = last.then(() => attempt('write', path, () => writeAll(own)));
+      const given = bytesOf('bytes', bytes);
+      last = last.then(() => attempt('write', path, () => writeAll(given)));
       return last;
     },
     close: async () => {
@@ -231,9 +194,9 @@ export async function openFolder(
       const file = join(path, name);
       const isThere = await lstat(file).catch((error) => error.code !== 'ENOENT');
       if (!isThere) throw new FormatError(missing, { file: path });
-      const found = await attempt('read', file, () => statRegular(file));
-      if (!opened.has(file)) opened.set(file, found);
-      const { byteLength } = found;
+      const state = await attempt('read', file, () => statRegular(file));
+      if (!opened.has(file)) opened.set(file, state);
+      const { byteLength } = state;
       return {
         byteLength,
         slice: (start, end, spare) =>
@@ -241,7 +204,7 @@ export async function openFolder(
       };
     },
     unchanged: async () => {
-      for (const [file, found] of opened) await checkUnchanged(file, found);
+      for (const [file, state] of opened) await checkUnchanged(file, state);
     },
     close: () => cache.close(),
   };
@@ -398,20 +361,13 @@ async function readExactly(
   if (spare !== undefined && !bufferFrom('spare', spare)) refuseKind('spare', 'an ArrayBuffer', spare);
   const bytes = new Uint8Array(spare?.byteLength === end - start ? spare : new ArrayBuffer(end - start));
   await attempt('read', path, async () => {
-    for (let at = 0; at < bytes.byteLength; ) {
-      const { bytesRead } = await handle.read(bytes, at, Math.min(bytes.byteLength - at, CALL_LIMIT), start + at);
+    for (let filled = 0; filled < bytes.byteLength; ) {
+      const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
+      const { bytesRead } = await handle.read(bytes, filled, length, start + filled);
       if (bytesRead === 0)
-        throw new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${start + at}`);
-      at += bytesRead;
+        throw new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${start + filled}`);
+      filled += bytesRead;
     }
   });
   return bytes.buffer;
-}
-
-async function attempt<T>(action: string, path: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw fileError(action, path, error);
-  }
 }

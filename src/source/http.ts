@@ -160,12 +160,13 @@ async function readWhole(response: Response, path: string): Promise<ArrayBuffer>
 
 async function readPart(response: Response, path: string, byteLength: number): Promise<ArrayBuffer> {
   const bytes = new Uint8Array(byteLength);
-  let at = 0;
+  let filled = 0;
   const put = (part: Uint8Array<ArrayBuffer>) => {
-    bytes.set(part, at);
-    at += part.length;
+    bytes.set(part, filled);
+    filled += part.length;
   };
-  if (await readUpTo(response, byteLength, put)) return at === byteLength ? bytes.buffer : bytes.buffer.slice(0, at);
+  if (await readUpTo(response, byteLength, put))
+    return filled === byteLength ? bytes.buffer : bytes.buffer.slice(0, filled);
   throw new FormatError(`server must give the ${byteLength} bytes asked for: it gives more`, { file: path });
 }
 

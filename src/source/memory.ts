@@ -56,10 +56,10 @@ export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
     },
     bytes: () => {
       const joined = new Uint8Array(byteLength);
-      let at = 0;
+      let filled = 0;
       for (const piece of pieces) {
-        joined.set(piece, at);
-        at += piece.byteLength;
+        joined.set(piece, filled);
+        filled += piece.byteLength;
       }
       return joined;
     },

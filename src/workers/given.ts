@@ -14,8 +14,11 @@ import {
   typedArray,
 } from '../check.ts';
 import { CODE_BITS } from '../grids/name.ts';
-import { bytesPerWeight, type Codes, FACTOR_COLS, type Matrix, type Weights } from '../kernels/kernels.ts';
+import { TABLE_ENTRIES } from '../grids/trellis.ts';
+import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
+import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
+import { FACTOR_COLS } from '../kernels/sizes.ts';
 import type { Job } from './jobs.ts';
 import type { Pool } from './pool.ts';
 
@@ -72,7 +75,7 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
   return {
     p: 1,
     bits: integer(2, 4)(`${subject}.bits`, bits),
-    tables: typedArray(Uint8Array, 48)(`${subject}.tables`, tables),
+    tables: typedArray(Uint8Array, 3 * TABLE_ENTRIES)(`${subject}.tables`, tables),
     step: number(0)(`${subject}.step`, of('step')),
     zero: integer(0, 127)(`${subject}.zero`, of('zero')),
   };

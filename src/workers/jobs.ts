@@ -1,6 +1,7 @@
 // What a worker does: one block of rows through the kernels. Jobs and results are plain data, so that they can be posted.
 
-import type { Codes, Encoded, EncodeOptions, Kernels, Matrix, PlainDtype, Weights } from '../kernels/kernels.ts';
+import type { Codes, Encoded, EncodeOptions, Kernels, PlainDtype } from '../kernels/kernels.ts';
+import type { Matrix, Weights } from '../kernels/operands.ts';
 
 interface EncodeJob {
   kind: 'encode';
@@ -36,7 +37,7 @@ export interface Results {
   /** With the buffer of the weights, to be used again. */
   encode: Encoded & { spare: ArrayBuffer };
   dequantize: Uint8Array<ArrayBuffer>;
-  compare: [error: number, norm: number];
+  compare: [squaredError: number, squaredNorm: number];
   ready: true;
 }
 

@@ -42,14 +42,28 @@ export const givenThreads: Reader<Threads> = (subject, value) => {
   return refuseKind(subject, 'threads, as startThreads() of higgs-wasm/workers gives', value);
 };
 
+/** Threads, or what starts them once they are needed. */
+export type ThreadsOrStart = Threads | (() => Threads | Promise<Threads>);
+
+export const givenThreadsOrStart: Reader<ThreadsOrStart> = (subject, value) =>
+  typeof value === 'function' ? (value as () => Promise<Threads>) : givenThreads(subject, value);
+
+/** Starts threads, and claims them. @throws what the caller's function throws, and as `takeThreads` */
+export async function startAndTake(start: () => Threads | Promise<Threads>): Promise<Threads> {
+  const threads = givenThreads('result of threads()', await start());
+  threads.take();
+  return threads;
+}
+
 /**
  * The threads of an options object, claimed: whoever calls this ends them if it fails.
+ * @param mayStart whether there may be a function instead, which starts them later
  * @throws {TypeError} when they are none @throws {StateError} when another model has them, or they are closed
  */
-export function takeThreads(options: unknown): Threads | undefined {
+export function takeThreads(options: unknown, mayStart = false): Threads | undefined {
   const isObject = typeof options === 'object' && options !== null;
   const given = isObject ? member('options', options, 'threads') : undefined;
-  if (given === undefined) return undefined;
+  if (given === undefined || (mayStart && typeof given === 'function')) return undefined;
   const threads = givenThreads('threads', given);
   threads.take();
   return threads;

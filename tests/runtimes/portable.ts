@@ -18,6 +18,7 @@ import '../decoder-models.test.ts';
 import '../families.test.ts';
 import '../memories.test.ts';
 import '../allocate.test.ts';
+import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
 import { type Hashes, hashes } from './hashes.ts';

@@ -1,24 +1,14 @@
-// One safetensors file, read lazily: two slices to open it, one for each `read`.
+// One safetensors file, read lazily: two slices to open it, one for each `read` of a tensor.
 
 import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
 import type { Source } from '../../source/source.ts';
-import { type Header, headerByteLength, parseHeader, type TensorInfo } from './header.ts';
+import type { CheckpointFile, CheckpointTensor } from '../tensor.ts';
+import { headerByteLength, parseHeader, type TensorInfo } from './header.ts';
 
-/** An open file: its checked header and a way to its tensors' bytes. */
-export interface SafetensorsFile extends Header {
-  /** The name given to `openSafetensors`; messages open with it. */
-  readonly file: string;
-  readonly source: Source;
-  /**
-   * Reads a tensor's bytes, or a part of them, with one slice of the source (none if the part is empty).
-   * @param tensor one of this file's `tensors`
-   * @param start first byte, counted from the start of the tensor; 0 if left out
-   * @param end byte after the last, counted from the start of the tensor; the tensor's size if left out
-   * @throws {RangeError} when the part does not lie within the tensor
-   * @throws {FormatError} when the source gives another number of bytes than asked
-   */
-  read(tensor: TensorInfo, start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
+/** An open file: its header, checked. */
+interface SafetensorsFile extends CheckpointFile {
+  readonly tensors: readonly (CheckpointTensor & TensorInfo)[];
 }
 
 /**
@@ -35,15 +25,24 @@ export async function openSafetensors(source: Source, file: string): Promise<Saf
   return {
     file,
     source,
-    tensors,
+    dataStart: 8 + length,
+    tensors: tensors.map((info) => tensorOf(info, source, file)),
     metadata,
-    read: async (tensor, start = 0, end = tensor.end - tensor.start, spare) => {
-      const byteLength = tensor.end - tensor.start;
+  };
+}
+
+function tensorOf(info: TensorInfo, source: Source, file: string): CheckpointTensor & TensorInfo {
+  const byteLength = info.end - info.start;
+  return {
+    ...info,
+    byteLength,
+    file,
+    read: async (start = 0, end = byteLength, spare) => {
       if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > byteLength) {
-        const name = show(tensor.name);
+        const name = show(info.name);
         throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${name}: got ${start}, ${end}`);
       }
-      return sliceExactly(source, file, tensor.start + start, tensor.start + end, spare);
+      return sliceExactly(source, file, info.start + start, info.start + end, spare);
     },
   };
 }

@@ -32,7 +32,7 @@ export interface TensorInfo {
 }
 
 /** What the header says, checked. */
-export interface Header {
+interface Header {
   /** By start, then end (an empty tensor before its neighbour), then name in code units. */
   readonly tensors: TensorInfo[];
   /** The strings under `__metadata__`; empty if it is left out. */

@@ -25,16 +25,16 @@ export interface TensorSpec {
   readonly byteLength: number;
 }
 
-/** Options of `planShards`. */
-export interface LayoutOptions {
+/** Options of `layOutShards`. Its functions are pure: they are called for every attempt. */
+interface ShardOptions {
   /** Largest file in bytes, header included; a group that is larger has a shard of its own. */
   maxShardBytes: number;
-  /** The `__metadata__` of a shard; none if left out. Pure: it is called for every attempt. `groups` are the shard's. */
-  metadata?: (index: number, groups: readonly (readonly TensorSpec[])[]) => Readonly<Record<string, string>>;
+  /** The `__metadata__` of a shard that holds the groups from `first` to before `end`; none if left out. */
+  metadata?: (index: number, first: number, end: number) => Readonly<Record<string, string>>;
   /** The name of a shard, from its index (from 0) and their count; Hugging Face's names if left out. */
   fileName?: (index: number, count: number) => string;
-  /** Tensors that follow the groups of a shard. They should not shrink as groups are added. Pure; their sizes count. */
-  trailing?: (groups: readonly (readonly TensorSpec[])[], index: number) => readonly TensorSpec[];
+  /** Tensors that follow the groups of a shard. They should not shrink as groups are added. Their sizes count. */
+  trailing?: (index: number, first: number, end: number) => readonly TensorSpec[];
   /** Opens the names of padding tensors, `<prefix>padding.<k>`; `higgs.` if left out. */
   prefix?: string;
   /** Whether tensors are aligned by padding tensors between them; true if left out. */
@@ -55,8 +55,13 @@ export interface Shard {
   readonly fileName: string;
   /** The file's first bytes: the header length, the JSON, spaces to a multiple of 8. */
   readonly header: Uint8Array<ArrayBuffer>;
+  /** The groups that it holds: from `first` to before `end`. */
+  readonly first: number;
+  readonly end: number;
   /** In the order of their data, which has no holes. */
   readonly entries: readonly ShardEntry[];
+  /** Those of the tensors that follow the groups. */
+  readonly trailing: readonly ShardEntry[];
   /** Size of the file in bytes. */
   readonly byteLength: number;
 }
@@ -69,22 +74,21 @@ export interface Shard {
  * @throws {RangeError} when a header would exceed HEADER_LIMIT or VALUE_LIMIT, or a `byteLength` is not that of dtype and shape
  * @throws {FormatError} when a name occurs twice or is reserved
  */
-export function planShards(groups: readonly (readonly TensorSpec[])[], options: LayoutOptions): Shard[] {
+export function layOutShards(groups: readonly (readonly TensorSpec[])[], options: ShardOptions): Shard[] {
   const { maxShardBytes, metadata, trailing, fileName = shardName, prefix = 'higgs.', align = true } = options;
   integer(1)('maxShardBytes', maxShardBytes);
   for (const group of groups) group.forEach(checkSpec);
 
-  const plan = (from: number, to: number, index: number, firstPadding: number, more: boolean): Draft => {
-    const own = groups.slice(from, to);
-    const draft = startDraft(metadata?.(index, own) ?? {}, `${prefix}padding.`, firstPadding, align);
-    for (const group of own) for (const spec of group) append(draft, spec);
-    if (more && trailing) {
-      for (const spec of trailing(own, index)) {
+  const draftOf = (first: number, end: number, index: number, firstPadding: number, isWhole: boolean): Draft => {
+    const draft = startDraft(metadata?.(index, first, end) ?? {}, `${prefix}padding.`, firstPadding, align);
+    for (const group of groups.slice(first, end)) for (const spec of group) append(draft, spec);
+    if (isWhole && trailing) {
+      for (const spec of trailing(index, first, end)) {
         checkSpec(spec);
-        append(draft, spec);
+        draft.trailing.push(append(draft, spec));
       }
     }
-    return draft;
+    return Object.assign(draft, { first, end });
   };
 
   const drafts: Draft[] = [];
@@ -92,7 +96,7 @@ export function planShards(groups: readonly (readonly TensorSpec[])[], options: 
   for (let from = 0; from < groups.length || drafts.length === 0; ) {
     const index = drafts.length;
     // The groups alone give an upper bound in one pass. What follows them is small: search from there downwards.
-    const probe = plan(from, from, index, padding, false);
+    const probe = draftOf(from, from, index, padding, false);
     let high = from;
     while (high < groups.length && sizeOf(probe) <= maxShardBytes) {
       for (const spec of groups[high]) append(probe, spec);
@@ -101,7 +105,7 @@ export function planShards(groups: readonly (readonly TensorSpec[])[], options: 
     let to = Math.min(from + 1, groups.length); // always taken, and from here on what is known to fit
     let best: Draft | undefined;
     for (let step = 1, middle = high; to < high; ) {
-      const draft = plan(from, middle, index, padding, true);
+      const draft = draftOf(from, middle, index, padding, true);
       if (sizeOf(draft) <= maxShardBytes) {
         best = draft;
         to = middle;
@@ -109,7 +113,7 @@ export function planShards(groups: readonly (readonly TensorSpec[])[], options: 
       middle = best === undefined ? Math.max(to + 1, high + 1 - step) : Math.ceil((to + high) / 2);
       step *= 2;
     }
-    best ??= plan(from, to, index, padding, true);
+    best ??= draftOf(from, to, index, padding, true);
     drafts.push(best);
     padding = best.padding;
     from = to;
@@ -143,7 +147,7 @@ export function indexJson(
   return `{\n  "metadata": ${objectText(about)},\n  "weight_map": ${objectText(weightMap)}\n}\n`;
 }
 
-/** Whether a tensor is one that `planShards` put between others, by its name. */
+/** Whether a tensor is one that `layOutShards` put between others, by its name. */
 export function isPadding(name: string, prefix = 'higgs.'): boolean {
   return name.startsWith(`${prefix}padding.`) && /^\d+$/.test(name.slice(prefix.length + 8));
 }
@@ -156,9 +160,12 @@ export function shardName(index: number, count: number): string {
 
 // A shard in the making. Offsets in the JSON count from the end of the header, so its text can grow with the data.
 interface Draft {
+  first: number; // of the groups
+  end: number;
   text: string[]; // members of the JSON object
   textBytes: number; // of the object, braces and commas included
   entries: ShardEntry[]; // start counted from the end of the header
+  trailing: ShardEntry[]; // of them, those behind the groups
   dataBytes: number;
   values: number; // of the JSON, an object counted as four: what the reader's limit is about
   padding: number; // number of the next padding tensor
@@ -174,36 +181,34 @@ function startDraft(
 ): Draft {
   const keys = Object.keys(metadata).length;
   const draft: Draft = {
-    text: [],
-    textBytes: 2,
-    values: 8 + keys,
-    entries: [],
-    dataBytes: 0,
-    padding,
-    paddingName,
-    align,
+    ...{ first: 0, end: 0 },
+    ...{ text: [], textBytes: 2, values: 8 + keys },
+    ...{ entries: [], trailing: [], dataBytes: 0 },
+    ...{ padding, paddingName, align },
   };
   if (keys > 0) addText(draft, `"__metadata__":${JSON.stringify(metadata)}`);
   return draft;
 }
 
-function append(draft: Draft, spec: TensorSpec): void {
+function append(draft: Draft, spec: TensorSpec): ShardEntry {
   const over = draft.dataBytes % ALIGNMENT;
   if (draft.align && over > 0) {
     const byteLength = ALIGNMENT - over;
     place(draft, { name: draft.paddingName + draft.padding++, dtype: 'U8', shape: [byteLength], byteLength }, true);
   }
-  place(draft, spec, false);
+  return place(draft, spec, false);
 }
 
-function place(draft: Draft, spec: TensorSpec, padding: boolean): void {
+function place(draft: Draft, spec: TensorSpec, padding: boolean): ShardEntry {
   const start = draft.dataBytes;
   const end = start + spec.byteLength;
   const { dtype, shape, name } = spec;
   addText(draft, `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [start, end] })}`);
   draft.values += 9 + shape.length; // object, dtype, shape, two offsets in their array
-  draft.entries.push({ spec, start, padding });
+  const entry = { spec, start, padding };
+  draft.entries.push(entry);
   draft.dataBytes = end;
+  return entry;
 }
 
 function addText(draft: Draft, text: string): void {
@@ -227,8 +232,10 @@ function finish(draft: Draft, fileName: string): Shard {
   const header = new Uint8Array(size).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(size - 8), true);
   header.set(new TextEncoder().encode(`{${draft.text.join(',')}}`), 8);
-  const entries = draft.entries.map(({ spec, start, padding }) => ({ spec, start: size + start, padding }));
-  return { fileName, header, entries, byteLength: size + draft.dataBytes };
+  const { first, end } = draft;
+  const moved = (entry: ShardEntry) => ({ ...entry, start: size + entry.start });
+  const [entries, trailing] = [draft.entries.map(moved), draft.trailing.map(moved)];
+  return { fileName, header, first, end, entries, trailing, byteLength: size + draft.dataBytes };
 }
 
 // What is written must be read again.
@@ -239,11 +246,11 @@ function checkHeader(fileName: string, count: number, limit: number, what: strin
 }
 
 function checkSpec({ name, dtype, shape, byteLength }: TensorSpec): void {
-  const known = byteLengthOf(dtype, shape);
-  if (Number.isSafeInteger(byteLength) && byteLength >= 0 && (known ?? byteLength) === byteLength) return;
+  const expected = byteLengthOf(dtype, shape); // of a dtype that is known
+  if (Number.isSafeInteger(byteLength) && byteLength >= 0 && (expected ?? byteLength) === byteLength) return;
   const subject = `byteLength of ${show(name)}`;
   integer(0)(subject, byteLength);
-  throw new RangeError(`${subject} must be the ${known} bytes of ${dtype} ${show([...shape])}: got ${byteLength}`);
+  throw new RangeError(`${subject} must be the ${expected} bytes of ${dtype} ${show([...shape])}: got ${byteLength}`);
 }
 
 function checkNames(drafts: readonly Draft[], fileNames: readonly string[]): void {

@@ -1,14 +1,15 @@
-// Bytes of what the decoder's products read and write, from shapes alone: memory is laid out before there are kernels.
+// Bytes of what the decoder's products read and write, from shapes alone: memory is laid out before there are kernels. The originals
+// are the kernels' of assembly/decoder/; tests/sizes.test.ts compares them with the debug build, and measures scratch.
 
 import { groupsPerRow, SEQUENCES } from '../layout.ts';
 
-/** Four rows of 4096 i16, with what decoding writes behind each: TILE_STRIDE in assembly/decoder/tile.ts. */
-const TILE_BYTES = 4 * (4096 + 96) * 2;
+/** Bytes of a row of 4096 i16, with what decoding writes behind it: tile.ts. */
+export const TILE_STRIDE = (4096 + 96) * 2;
 
-/** What decoding steps of a trellis takes: trellisRows. */
+/** What decoding steps of a trellis takes: trellisRows in trellistile.ts. */
 const DECODE_BYTES = 416;
 
-/** Bytes that quantizeActivation may read behind the end of what it quantizes. */
+/** Bytes that quantizeActivation of activation.ts may read behind the end of what it quantizes. */
 export const READ_BEHIND = 124;
 
 /**
@@ -29,10 +30,10 @@ export function productScratchBytes(cols: number, groupSize: number, count: numb
   const groups = groupsPerRow(cols, groupSize);
   // A trellis has eight rows go together, and an activation again in its own order.
   const one = (2 * groups + 4) * 16 + slotsOf(cols, groupSize) * 2;
-  return Math.max((groups + count + 2) * 16 + TILE_BYTES + DECODE_BYTES, one);
+  return Math.max((groups + count + 2) * 16 + 4 * TILE_STRIDE + DECODE_BYTES, one);
 }
 
-/** Bytes that a row of a trellis' codes takes in memory, where four are interleaved: octsOf in assembly/decoder/band.ts. */
+/** Bytes that a row of a trellis' codes takes in memory, where four are interleaved: octsOf in band.ts. */
 export function bandRowBytes(cols: number, bits: number): number {
   const steps = Math.ceil(cols / SEQUENCES);
   return Math.ceil((steps % 8 === 0 ? steps : steps + 3) / 8) * 4 * bits;

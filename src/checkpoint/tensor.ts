@@ -1,0 +1,45 @@
+// A tensor of a checkpoint, whatever container has it: who reads weights knows nothing else. Another container, or weights in
+// another code that are decoded as they are read, is another `read`.
+
+import type { Place } from '../errors.ts';
+import type { Source } from '../source/source.ts';
+
+/** A tensor, and the way to its bytes. */
+export interface CheckpointTensor {
+  readonly name: string;
+  /** As safetensors names it; perhaps one that `bitsOf` does not know. */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** Size of the data in bytes, as `read` gives it. */
+  readonly byteLength: number;
+  /** The name of the file that holds it, for messages. */
+  readonly file: string;
+  /** Of weights that are scaled by blocks, the factors: a tensor of the checkpoint too, not checked. */
+  readonly factors?: CheckpointTensor | undefined;
+  /**
+   * Reads the data or a part of it, of a file with one slice of the source (none if the part is empty).
+   * @param start first byte, counted from the start of the tensor; 0 if left out
+   * @param end byte after the last, counted from the start of the tensor; `byteLength` if left out
+   * @param spare a buffer that may be given back, filled
+   * @throws {RangeError} when the part does not lie within the tensor
+   * @throws {FormatError} when the source gives another number of bytes than asked
+   */
+  read(start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
+}
+
+/** A file of a checkpoint. */
+export interface CheckpointFile {
+  /** Its name; messages open with it. */
+  readonly file: string;
+  readonly source: Source;
+  /** Bytes of the header: the data starts behind it. */
+  readonly dataStart: number;
+  /** In the order of their data. */
+  readonly tensors: readonly CheckpointTensor[];
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/** Where a tensor is, for messages. */
+export function placeOf({ file, name }: { readonly file: string; readonly name: string }): Place {
+  return { file, tensor: name };
+}

@@ -1,0 +1,36 @@
+// Sizes that the kernels have of their own. The originals stand in assembly/, in the files that are named here: memory is laid out
+// before there are kernels to ask. `tests/sizes.test.ts` compares them with the debug build, and measures scratch.
+
+import { type CodeGrid, isPaths } from './layout.ts';
+
+/** Columns that share one factor of a block-scaled F8 tensor: float.ts. */
+export const FACTOR_COLS = 128;
+
+/** What stands for p where a grid is a trellis: dequantize.ts. */
+const TRELLIS = 0;
+
+/** Elements behind a row that is worked on, as kernels write whole blocks of vectors: encode.ts. */
+export const ROW_MARGIN = 64;
+
+/** Bytes for each column of the search for a trellis' best path, and the columns beyond a row's: trellis/viterbi.ts. */
+const PATH = { bytes: 256, margin: 264 } as const;
+
+/** The dimension that kernels are told. */
+export function dimensionOf(grid: CodeGrid): number {
+  return isPaths(grid) ? TRELLIS : grid.p;
+}
+
+/** Bytes of scratch for some rows of `cols` f32, and one of u16: `rows` of `dequantize` and `matvec` is 1. */
+export function rowScratchBytes(cols: number, rows: number): number {
+  return (cols + ROW_MARGIN) * (4 * rows + 2);
+}
+
+/** Bytes of scratch that `roundRows` needs. */
+export function roundScratchBytes(cols: number, grid: CodeGrid): number {
+  return isPaths(grid) ? (cols + PATH.margin) * PATH.bytes : 0;
+}
+
+/** Bytes of scratch that `encode` needs. */
+export function encodeScratchBytes(cols: number, grid: CodeGrid, scaleSearch: boolean): number {
+  return rowScratchBytes(cols, scaleSearch ? 5 : 3) + roundScratchBytes(cols, grid);
+}

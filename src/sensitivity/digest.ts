@@ -1,0 +1,56 @@
+// SHA-256 of what α depends on: config.json, generation_config.json (its ends of text) and the weights' files. WebCrypto hashes whole buffers
+// alone, so a file is hashed by pieces of 2 MiB, and the digests are hashed again: SHA-256 of, for each file in the order of names,
+//
+//   <name> <length in bytes>\n     UTF-8
+//   SHA-256 of each piece          32 bytes each
+
+import { UnsupportedError } from '../errors.ts';
+import type { LoadProgress } from '../model/load.ts';
+import type { Folder } from '../source/source.ts';
+
+/** As much as is read at a time where blocks are encoded; of larger ones the copies that WebCrypto makes leave the cache. */
+const PIECE_BYTES = 2 << 20;
+const MEASURED = /^((generation_)?config\.json|.*\.safetensors)$/;
+
+/** SHA-256 of a text in UTF-8, as hexadecimal digits. */
+export async function sha256(text: string): Promise<string> {
+  return hexOf(await digest(new TextEncoder().encode(text)));
+}
+
+/** SHA-256 of the files of a model that its sensitivities depend on, as hexadecimal digits. */
+export async function digestOf(
+  folder: Folder,
+  { onCheck, signal }: { onCheck?: ((progress: LoadProgress) => void) | undefined; signal?: AbortSignal | undefined },
+): Promise<string> {
+  const names = (await folder.list()).filter((name) => MEASURED.test(name)).sort();
+  const sources = await Promise.all(names.map((name) => folder.open(name)));
+  const bytes = sources.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  let spare: ArrayBuffer | undefined;
+  let bytesDone = 0;
+  for (const [i, source] of sources.entries()) {
+    const { byteLength } = source;
+    parts.push(new TextEncoder().encode(`${names[i]} ${byteLength}\n`));
+    for (let at = 0; at < byteLength; at += PIECE_BYTES) {
+      signal?.throwIfAborted();
+      const end = Math.min(byteLength, at + PIECE_BYTES);
+      const piece = await source.slice(at, end, spare?.byteLength === end - at ? spare : undefined);
+      parts.push(await digest(piece));
+      spare = piece;
+      bytesDone += piece.byteLength;
+      onCheck?.({ tensor: names[i], bytesDone, bytes });
+    }
+  }
+  return hexOf(await digest(await new Blob(parts).arrayBuffer()));
+}
+
+async function digest(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const { subtle } = globalThis.crypto ?? {};
+  if (subtle) return new Uint8Array(await subtle.digest('SHA-256', bytes));
+  const message = 'runtime must have crypto.subtle to keep sensitivities, which pages have by https: it has not';
+  throw new UnsupportedError('crypto.subtle', message);
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

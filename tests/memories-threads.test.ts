@@ -1,0 +1,85 @@
+// A trained model in several memories and on several threads, and measured in pieces: the same bits as whole on one thread.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { load } from '../src/index.ts';
+import { measureSensitivity } from '../src/sensitivity/measure.ts';
+import { openFolder } from '../src/source/file.ts';
+import { startThreads } from '../src/workers/node.ts';
+import { loadAlone } from './alone.ts';
+import { sameBits } from './bits.ts';
+import { memoryOutput } from './checkpoints.ts';
+import { randomIds } from './models.ts';
+
+const test = suite('memories and threads');
+const books = await openFolder('models/books-llama');
+const ids = randomIds(150, 2048);
+
+test('books-llama, plain and quantized, in memories of uneven sizes, 1 and 3 threads', async () => {
+  const output = memoryOutput();
+  await (await load()).quantizeCheckpoint(books, output, { grid: 't4', embeddings: 't4' });
+  for (const folder of [books, output.folder()]) {
+    const whole = await loadAlone(folder, { context: 160 });
+    const wanted = await whole.forward(ids, { logits: 'all' });
+    await whole.close();
+    const { bytes } = whole.memory;
+    for (const memoryLimit of [bytes - 1, Math.ceil(0.85 * bytes)]) {
+      for (const count of [1, 3]) {
+        const options = { context: 160, memoryLimit };
+        const model = await loadAlone(folder, { ...options, ...(count > 1 && { threads: await startThreads(count) }) });
+        assert.ok(model.memory.bytes > bytes, 'it lies in one');
+        sameBits(await model.forward(ids, { logits: 'all' }), wanted);
+        // One id at a time, behind a part that stays.
+        const rows = [];
+        for (let i = 140; i < 150; i++) rows.push(...(await model.forward([ids[i]], { from: i })));
+        sameBits(Float32Array.from(rows), wanted.subarray(140 * 2048));
+        await model.close();
+      }
+    }
+  }
+});
+
+test('sensitivities of books-llama in pieces, on 1 and 2 threads, are those of the whole model', async () => {
+  const settings = { tokens: 24, sequences: 2, draws: 1 };
+  const wanted = await measureSensitivity(books, settings);
+  for (const count of [1, 2]) {
+    const loaded: number[] = [];
+    const found = await measureSensitivity(books, {
+      ...settings,
+      memoryLimit: 14 << 20,
+      threads: await startThreads(count),
+      onLoad: ({ bytesDone }) => loaded.push(bytesDone),
+    });
+    assert.equal(found, wanted);
+    assert.ok(loaded.every((bytes, i) => i === 0 || bytes > loaded[i - 1]));
+  }
+});
+
+test('a measurement in pieces that is interrupted goes on to the same result', async () => {
+  const settings = { tokens: 16, sequences: 3, draws: 1, memoryLimit: 14 << 20 };
+  const wanted = await measureSensitivity(books, settings);
+  let partial: string | undefined;
+  let runs = 0;
+  for (;;) {
+    const abort = new AbortController();
+    const result = await measureSensitivity(books, {
+      ...settings,
+      ...(partial !== undefined && { partial }),
+      signal: abort.signal,
+      onPartial: (text) => {
+        partial = text;
+        abort.abort(new Error('enough'));
+      },
+    }).catch((error) => {
+      assert.is(error.message, 'enough');
+      return undefined;
+    });
+    runs++;
+    if (!result) continue;
+    assert.equal(result, wanted);
+    break;
+  }
+  assert.is(runs, 4); // sampled tokens, and a sequence each
+});
+
+test.run();
