@@ -45,7 +45,7 @@ const decoderBeside = (file) => ({
 /** @type {import('esbuild').BuildOptions} */
 const library = { ...shared, outdir: 'build', platform: 'neutral', mainFields: ['module', 'main'] };
 // First, because the pools embed them as text.
-const workers = { worker: 'src/workers/worker.ts', 'decoder-worker': 'src/sensitivity/worker.ts' };
+const workers = { worker: 'src/workers/worker.ts', 'decoder-worker': 'src/sensitivity/program/worker.ts' };
 await build({ ...library, entryPoints: workers, minify: true });
 await build({
   ...library,

@@ -3,7 +3,7 @@
 
 import type { DenseLinear } from '../src/model/linear.ts';
 import { fisherAlphas } from '../src/sensitivity/fisher.ts';
-import { measuredOf } from '../src/sensitivity/measured.ts';
+import { measuredOf } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session, survey } from '../src/sensitivity/session.ts';
 import { randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';

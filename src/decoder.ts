@@ -7,10 +7,18 @@ import { type Model, textModel } from './text/textmodel.ts';
 
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
+export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
+export {
+  readStatistics,
+  type Statistics,
+  type StatisticsAbout,
+  type StatisticsWeight,
+} from './statistics/file.ts';
+export type { StatisticsKind } from './statistics/matrices.ts';
 export type { TextStream } from './text/bytes.ts';
 export { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './text/chat.ts';
 export type { EmbedOptions } from './text/embed.ts';

@@ -47,6 +47,7 @@ export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/r
 export type { Scheme } from './quantize/scheme.ts';
 export type { VerifyReport } from './quantize/verify.ts';
 export type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
+export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
@@ -55,6 +56,7 @@ export { type DirectoryHandle, directoryFolder } from './source/directory.ts';
 export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';
 export type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source/source.ts';
+export type { StatisticsKind } from './statistics/matrices.ts';
 export type { ChatOptions, ChatTemplate, Message } from './text/chat.ts';
 export type { EmbedOptions } from './text/embed.ts';
 export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './text/generate.ts';

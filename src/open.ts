@@ -256,8 +256,8 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options);
     if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
-    // Block-scaled F8 is read; any other method's tensors would be taken for plain weights.
-    if (method !== undefined && method !== 'fp8' && planned.weights > 0) {
+    // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }

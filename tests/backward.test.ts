@@ -16,7 +16,7 @@ import type { Linear } from '../src/model/linear.ts';
 import * as twin from '../src/reference/backward.ts';
 import { throughF16 } from '../src/reference/decoder.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
-import { measuredOf } from '../src/sensitivity/measured.ts';
+import { measuredOf } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals, sameBits } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';
@@ -119,15 +119,15 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('attendBack() equals its twin for any head size, number of tokens, window and cap', () => {
-    for (const [dim, tokens, heads, window, cap] of [
-      [24, 5, 3, 0, 0],
-      [16, 1, 1, 0, 0],
-      [6, 33, 2, 0, 2],
-      [64, 40, 2, 0, 0],
-      [20, 40, 1, 7, 0],
-      [20, 40, 1, 7, 0.5],
-      [24, 9, 2, 1, 0],
+  test('attendBack() equals its twin for any head size, number of tokens, window and cap, with sinks or without', () => {
+    for (const [dim, tokens, heads, window, cap, hasSinks] of [
+      [24, 5, 3, 0, 0, false],
+      [16, 1, 1, 0, 0, true],
+      [6, 33, 2, 0, 2, true],
+      [64, 40, 2, 0, 0, false],
+      [20, 40, 1, 7, 0, true],
+      [20, 40, 1, 7, 0.5, false],
+      [24, 9, 2, 1, 0, true],
     ] as const) {
       memory.reset();
       const [stride, kvStride] = [(heads + 1) * dim, 2 * dim]; // another head lies behind these
@@ -138,16 +138,24 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       ];
       const [dk, dv] = [normals(tokens * kvStride, 4), normals(tokens * kvStride, 5)];
       const [keys, values] = [normals(tokens * dim, 6), normals(tokens * dim, 7)];
+      const sinks = normals(heads, 8);
       const [toQ, toK, toV] = [place(dq), place(dk), place(dv)];
       kernels.attendBack(
         ...([place(q), place(dy), toQ, tokens, heads, stride, dim, place(keys), place(values)] as const),
-        ...([toK, toV, kvStride, window, 0.2, cap, alloc(3 * (tokens + 4) * 4)] as const),
+        ...([toK, toV, kvStride, window, 0.2, cap, hasSinks ? place(sinks) : 0, alloc(3 * (tokens + 4) * 4)] as const),
       );
       const pick = (x: Float32Array) =>
         Float32Array.from({ length: tokens * heads * dim }, (_, i) => {
           return x[Math.floor(i / (heads * dim)) * stride + (i % (heads * dim))];
         });
-      const wanted = twin.attendBack({ q: pick(q), dy: pick(dy), heads, keys, values }, dim, 0.2, window, cap);
+      const wanted = twin.attendBack(
+        { q: pick(q), dy: pick(dy), heads, keys, values },
+        dim,
+        0.2,
+        window,
+        cap,
+        hasSinks ? sinks : undefined,
+      );
       for (let t = 0; t < tokens; t++) {
         dq.set(wanted.dq.subarray(t * heads * dim, (t + 1) * heads * dim), t * stride);
         dk.set(wanted.dk.subarray(t * dim, (t + 1) * dim), t * kvStride);

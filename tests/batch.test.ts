@@ -1,5 +1,5 @@
 // Continuous batching: sequences of many callers over one cache, with a fake engine whose logits are a hash of all that the cache
-// holds for a token. A wrong row, a wrong position or a copy too short changes them.
+// holds for a token, and of the sequence's state where it keeps any. A wrong row, a wrong state, a wrong position or a copy too short changes them.
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -18,38 +18,42 @@ interface FakeEngine extends Engine {
   readonly passes: [tokens: number, segments: number][];
 }
 
-function fakeEngine(rows: number, batch = 8): FakeEngine {
+function fakeEngine(rows: number, batch = 8, slots = 0): FakeEngine {
+  const states = new Int32Array(slots).fill(-1);
   const cache = new Int32Array(rows).fill(-1);
   const passes: [number, number][] = [];
-  const hash = (start: number, length: number) => {
-    let h = 17;
+  const hash = (start: number, length: number, state: number) => {
+    let h = 17 ^ state;
     for (let i = 0; i < length; i++) h = Math.imul(h ^ (cache[start + i] + 1), 0x01000193);
     return Float32Array.from({ length: WIDTH }, (_, i) => Math.imul(h ^ i, 0x85ebca6b) / 2 ** 31);
   };
   return {
-    ...{ batch, rows, widths: { logits: WIDTH, hidden: WIDTH }, passes },
+    ...{ batch, rows, slots, widths: { logits: WIDTH, hidden: WIDTH }, passes },
     run({ count, segments, logits }, ids, emit) {
       assert.is(ids.length, count);
       assert.ok(count <= batch && segments.every((segment) => segment.count > 0));
       passes.push([count, segments.length]);
       let [token, output] = [0, 0];
       for (const segment of segments) {
+        if (slots > 0 && segment.position === 0) states[segment.slot] = 23;
         for (let j = 0; j < segment.count; j++) {
           assert.ok(segment.start + segment.position + j < rows);
+          if (slots > 0) states[segment.slot] = Math.imul(states[segment.slot] ^ (ids[token] + 1), 0x2c1b3c6d);
           cache[segment.start + segment.position + j] = ids[token++];
           if (j < segment.count - segment.outputs) continue;
-          const row = hash(segment.start, segment.position + j + 1);
+          const row = hash(segment.start, segment.position + j + 1, states[segment.slot] ?? 0);
           emit(output++, logits ? row : row.map((value) => -value));
         }
       }
     },
+    copyState: (from, to) => void states.copyWithin(to, from, from + 1),
     copy: (from, to, length) => void cache.copyWithin(to, from, from + length),
   };
 }
 
 // What a sequence of these ids gives alone.
-async function alone(ids: readonly number[]): Promise<Float32Array> {
-  const sequence = await openBatcher(fakeEngine(ids.length)).open({ capacity: ids.length });
+async function alone(ids: readonly number[], slots = 0): Promise<Float32Array> {
+  const sequence = await openBatcher(fakeEngine(ids.length, 8, slots)).open({ capacity: ids.length });
   return sequence.extend(ids, { rows: 'all' });
 }
 
@@ -69,11 +73,12 @@ test('extend() gives last, all or no rows, of logits or hidden states, or hands 
   sameBits(rows, all);
 });
 
-test('any schedule of sequences gives each the rows that it has alone', async () => {
-  for (let seed = 0; seed < 40; seed++) {
+test('any schedule of sequences gives each the rows that it has alone, with recurrent states or without', async () => {
+  for (let seed = 0; seed < 120; seed++) {
     const random = uniform(seed);
     const below = (n: number) => Math.floor(random() * n);
-    const engine = fakeEngine(40 + below(60), 1 + below(12));
+    const slots = seed % 3 === 0 ? 0 : seed % 3 === 1 ? 2 : 1 + below(20);
+    const engine = fakeEngine(40 + below(60), 1 + below(12), slots);
     const batcher = openBatcher(engine);
     const beginnings = [1, 2, 3].map((k) => Array.from({ length: 12 }, (_, i) => (i < 6 ? i : i * k)));
     const texts = Array.from({ length: 12 }, () => {
@@ -82,7 +87,7 @@ test('any schedule of sequences gives each the rows that it has alone', async ()
     });
     const run = async (text: readonly number[]): Promise<void> => {
       await new Promise((resolve) => setTimeout(resolve, below(4)));
-      const wanted = await alone(text);
+      const wanted = await alone(text, Math.min(slots, 1));
       const sequence = await batcher.open({ capacity: text.length, ids: text.slice(0, 1 + below(text.length)) });
       while (sequence.ids.length < text.length) {
         assert.equal([...sequence.ids], text.slice(0, sequence.ids.length));
@@ -97,6 +102,46 @@ test('any schedule of sequences gives each the rows that it has alone', async ()
     };
     await Promise.all(texts.map(run));
   }
+});
+
+test('a recurrent state is copied where all of it is shared, and run again from the copy before the prompt else', async () => {
+  const engine = fakeEngine(400, 8, 6);
+  const batcher = openBatcher(engine);
+  const ran = () => engine.passes.reduce((sum, [tokens]) => sum + tokens, 0);
+  const prompt = Array.from({ length: 30 }, (_, i) => i);
+  const first = await batcher.open({ capacity: 60 });
+  await first.extend(prompt);
+  for (const id of [7, 8, 9]) await first.extend([id]);
+  const text = [...prompt, 7, 8, 9, 40, 41];
+  // All that it holds begins the other.
+  const second = await batcher.open({ capacity: 60, ids: text });
+  assert.is(second.ids.length, 33);
+  sameBits(await second.extend([40, 41]), (await alone(text, 1)).slice(-WIDTH));
+  // The answer is not shared, nor is all of the prompt's last pass.
+  const third = await batcher.open({ capacity: 60, ids: [...prompt, 1] });
+  assert.is(third.ids.length, 24);
+  sameBits(await third.extend(prompt.slice(24)), (await alone(prompt, 1)).slice(-WIDTH));
+  let before = ran();
+  first.truncate(31);
+  assert.is(first.ids.length, 31);
+  sameBits(await first.extend([5]), (await alone([...prompt, 7, 5], 1)).slice(-WIDTH));
+  assert.is(ran() - before, 8); // from 24 on
+  before = ran();
+  first.truncate(3);
+  sameBits(await first.extend([5]), (await alone([0, 1, 2, 5], 1)).slice(-WIDTH));
+  assert.is(ran() - before, 4);
+});
+
+test('where all states are of open sequences, who comes waits', async () => {
+  const batcher = openBatcher(fakeEngine(100, 8, 2));
+  const [first, second] = [await batcher.open({ capacity: 9 }), await batcher.open({ capacity: 9 })];
+  let isThere = false;
+  const third = batcher.open({ capacity: 9 });
+  third.then(() => (isThere = true));
+  await first.extend([1, 2]);
+  assert.is(isThere, false);
+  second.close();
+  sameBits(await (await third).extend([3, 4]), (await alone([3, 4], 1)).slice(-WIDTH));
 });
 
 test('generations at once go through the model together', async () => {

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readStatistics } from '../src/decoder.ts';
 import { readAlphas } from '../src/linearity/alphas.ts';
 import { CLI, execute, fails, higgs, nothingAt, output, small, succeeds, temporaryRoot } from './command.ts';
 
@@ -122,5 +123,91 @@ test('sensitivity refuses existing files, quantized checkpoints and missing text
     assert.is(stdout, '');
   }
 });
+
+const gathering = ['--tokens', '16', '--sequences', '3', '--draws', '1'];
+
+test('sensitivity --statistics writes statistics too; sensitivities are the same', async () => {
+  const [alone, out, stats, inputs] = [output(), output(), output(), output()];
+  await succeeds(higgs('sensitivity', BOOKS, '-o', alone, ...gathering));
+  const { stdout } = await succeeds(higgs('sensitivity', BOOKS, '-o', out, ...gathering, '--statistics', stats));
+  assert.is(readFileSync(out, 'utf8'), readFileSync(alone, 'utf8'));
+  assert.match(stdout, /\n.*: statistics, [\d.]+ MB\n$/);
+  const { about, weights, inputs: read } = await readStatistics(bytesOf(stats), stats);
+  assert.equal(
+    [about.mode, about.source, about.tokens, about.sequences, about.groupSize],
+    ['both', 'model', 16, 3, 1024],
+  );
+  assert.is(weights.size, 42);
+  assert.equal((await read('model.layers.0.self_attn.q_proj.weight'))[0].length, 256 * 256);
+  const args = ['--statistics', inputs, '--statistics-mode', 'inputs', '--group', '256'];
+  await succeeds(higgs('sensitivity', BOOKS, ...gathering, ...args));
+  const own = await readStatistics(bytesOf(inputs), inputs);
+  assert.equal(own.weights.get('model.layers.0.mlp.down_proj.weight')!.parts, [256, 256, 256]);
+  for (const file of [out, stats, inputs]) {
+    for (const left of ['.partial', '.partial.next', '.tokens.partial']) nothingAt(file + left);
+  }
+  const { stdout: cost } = await succeeds(
+    higgs('sensitivity', BOOKS, '--dry-run', ...gathering, '--statistics', stats),
+  );
+  const [, size] = /statistics: a file of ([\d.]+ MB)\n$/.exec(cost)!;
+  assert.match(stdout, new RegExp(`: statistics, ${size.replace('.', '\\.')}\n$`));
+});
+
+test('sensitivity --statistics refuses what would be lost, and options that contradict each other', async () => {
+  const [out, stats] = [output(), output()];
+  await writeFile(stats, 'mine');
+  const args = ['-o', out, ...gathering, '--statistics', stats];
+  assert.match(await fails(higgs('sensitivity', BOOKS, ...args)), /it is there already; give --force to replace it/);
+  assert.is(readFileSync(stats, 'utf8'), 'mine');
+  await succeeds(higgs('sensitivity', BOOKS, ...args, '--force'));
+  await writeFile(`${stats}.partial`, 'an interrupted run');
+  assert.match(
+    await fails(higgs('sensitivity', BOOKS, ...args)),
+    /holds an interrupted run; give --resume with --force/,
+  );
+  assert.match(await fails(higgs('sensitivity', BOOKS, ...args, '--force', '--resume')), /header/);
+  await succeeds(higgs('sensitivity', BOOKS, ...args, '--force'));
+  nothingAt(`${stats}.partial`);
+  for (const [given, message] of [
+    [['-o', out, '--statistics-mode', 'both'], /--statistics-mode and --group must go with --statistics/],
+    [['-o', out, '--group', '64'], /--statistics-mode and --group must go with --statistics/],
+    [['-o', out, '--statistics', stats, '--estimator', 'noise'], /--statistics must go with --estimator fisher/],
+    [
+      ['-o', out, '--statistics', stats, '--statistics-mode', 'inputs'],
+      /--output must go without --statistics-mode inputs/,
+    ],
+    [['--statistics', stats], /--output must be given, or --dry-run/],
+  ] as const) {
+    assert.match((await higgs('sensitivity', BOOKS, ...given)).stderr, message);
+  }
+});
+
+test('sensitivity --statistics --resume goes on with an interrupted run, and both files are the same', async () => {
+  const [whole, out] = [output(), output()];
+  const [wholeStats, stats] = [`${whole}.safetensors`, `${out}.safetensors`];
+  const args = ['sensitivity', BOOKS, '--tokens', '8', '--sequences', '40', '--draws', '1', '--threads', '1'];
+  await succeeds(higgs(...args, '-o', whole, '--statistics', wholeStats));
+  const interrupted = await execute(
+    process.execPath,
+    [CLI, ...args, '-o', out, '--statistics', stats],
+    async (child) => {
+      while (child.exitCode === null && !existsSync(`${stats}.partial.next`))
+        await new Promise((then) => setTimeout(then, 2));
+      child.kill('SIGINT');
+    },
+  );
+  assert.is(interrupted.code, 130, interrupted.stderr);
+  assert.match(interrupted.stderr, /interrupted; what is measured is kept in .*; run again with --resume to go on/);
+  for (const file of [out, stats, `${stats}.partial.next`]) nothingAt(file);
+  await succeeds(higgs(...args, '-o', out, '--statistics', stats, '--resume'));
+  assert.is(readFileSync(out, 'utf8'), readFileSync(whole, 'utf8'));
+  assert.ok(readFileSync(stats).equals(readFileSync(wholeStats)));
+  for (const file of [out, stats]) nothingAt(`${file}.partial`);
+});
+
+// A buffer of its own: what is read may be a part of another.
+function bytesOf(file: string): ArrayBuffer {
+  return new Uint8Array(readFileSync(file)).buffer;
+}
 
 test.run();

@@ -319,17 +319,17 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
-  test('attend() equals its twin for any head size, tile, window, cap and width of the cache', () => {
-    for (const [dim, tokens, heads, first, window, tile, cap] of [
-      [24, 5, 3, 0, 0, 4, 0],
-      [24, 5, 3, 70, 0, 64, 0.5],
-      [16, 1, 1, 0, 0, 1, 0],
-      [6, 1, 2, 100, 0, 1, 0],
-      [64, 40, 2, 30, 0, 7, 2],
-      [24, 40, 3, 30, 33, 16, 0],
-      [24, 40, 3, 30, 33, 16, 1],
-      [20, 3, 1, 99, 1, 2, 0],
-      [24, 64, 2, 0, 40, 64, 0],
+  test('attend() equals its twin for any head size, tile, window, cap and width of the cache, with sinks or without', () => {
+    for (const [dim, tokens, heads, first, window, tile, cap, hasSinks] of [
+      [24, 5, 3, 0, 0, 4, 0, false],
+      [24, 5, 3, 70, 0, 64, 0.5, true],
+      [16, 1, 1, 0, 0, 1, 0, true],
+      [6, 1, 2, 100, 0, 1, 0, false],
+      [64, 40, 2, 30, 0, 7, 2, false],
+      [24, 40, 3, 30, 33, 16, 0, true],
+      [24, 40, 3, 30, 33, 16, 1, false],
+      [20, 3, 1, 99, 1, 2, 0, true],
+      [24, 64, 2, 0, 40, 64, 0, false],
     ] as const) {
       for (const narrow of [false, true]) {
         memory.reset();
@@ -346,14 +346,36 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         memory.floats(y, q.length).fill(7);
         const scratch = alloc((tile * span + 32 * dim) * 4);
         const width = narrow ? 1 : 0;
-        kernels.attend(at, y, tokens, heads, stride, dim, k, v, width, first, window, 0.2, cap, tile, span, scratch);
+        const sinks = normals(heads, 8);
+        const sunk = hasSinks ? place(sinks) : 0;
+        kernels.attend(
+          at,
+          y,
+          tokens,
+          heads,
+          stride,
+          dim,
+          k,
+          v,
+          width,
+          first,
+          window,
+          0.2,
+          cap,
+          sunk,
+          tile,
+          span,
+          scratch,
+        );
         const wanted = new Float32Array(q.length).fill(7);
         for (let j = 0; j < tokens; j++) {
           for (let head = 0; head < heads; head++) {
             const start = j * stride + head * dim;
             const seen = (first + j + 1) * dim;
             const query = q.subarray(start, start + dim);
-            wanted.set(twin.attend(query, keys.subarray(0, seen), values.subarray(0, seen), 0.2, window, cap), start);
+            const sink = hasSinks ? sinks[head] : undefined;
+            const [k, v] = [keys.subarray(0, seen), values.subarray(0, seen)];
+            wanted.set(twin.attend(query, k, v, 0.2, window, cap, sink), start);
           }
         }
         sameBits(copy(Float32Array, y, q.length), wanted, `attend, head of ${dim}, ${tokens} tokens, tile ${tile}`);

@@ -65,8 +65,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 1.07e6, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 2.8e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 1_150e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 3e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -79,11 +79,11 @@ test('sizes keep to their budgets', async () => {
   assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured.
-  assert.ok(gzip(core) <= 64_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(core) <= 63_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
-  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB.
-  // 7 kB of it are families, their blocks and kernels, 10 kB experts and latents, with their ways back.
-  assert.ok(gzip(decoder) <= 146_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 7 kB are dense families, 3 kB
+  // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file.
+  assert.ok(gzip(decoder) <= 143_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -98,6 +98,11 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     weights: { bytes: new Uint8Array(64), dtype: 'F32' },
     options: {},
   });
+  const gathered = core.memorySink();
+  const statisticsOutput = { name: 'x', open: async () => undefined, create: async () => gathered };
+  await decoder.measureSensitivity(folder, { sequences: 1, tokens: 4, statistics: { output: statisticsOutput } });
+  const statistics = await decoder.readStatistics(gathered.bytes().buffer, 'x');
+  const [weight] = statistics.weights.keys();
   const store = () => ({ name: 'x', read: async () => undefined, write: async () => {}, remove: async () => {} });
   const handle = () => ({ name: 'x', values: async function* () {}, getFileHandle: fetched, removeEntry: fetched });
   type Closing = { close(): Promise<void> };
@@ -347,7 +352,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'input options',
       () => [folder, { sequences: 1, tokens: 4 }],
       decoder.measureSensitivity,
-      { options: [...measuring, 'partial'] },
+      { options: [...measuring, 'partial', 'statistics'] },
     ],
     [
       'keptSensitivity',
@@ -361,8 +366,11 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'input options',
       () => [folder, { sequences: 1, tokens: 4 }],
       decoder.estimateSensitivity,
-      { options: measuring },
+      { options: [...measuring, 'statistics'] },
     ],
+    ['readStatistics', 'source file', () => [gathered.bytes().buffer, 'x'], decoder.readStatistics],
+    ['statistics.inputs', 'name', () => [weight], statistics.inputs],
+    ['statistics.outputs', 'name', () => [weight], statistics.outputs],
     [
       'openChatTemplate',
       'folder config',

@@ -16,6 +16,7 @@ import {
   bandRowBytes,
   bandScratchBytes,
   denseScratchBytes,
+  GRAM_SCRATCH,
   productScratchBytes,
   READ_BEHIND,
   rowTableBytes,
@@ -222,6 +223,18 @@ for (const grid of grids) {
     }
   });
 }
+
+test('scratch of sums of outer products is as large as the kernel needs', () => {
+  for (const n of [1, 5, 63, 64, 65, 130]) {
+    for (const count of [1, 64, 70]) {
+      decoderArena.reset();
+      const [x, s] = [decoderArena.place(normals(count * n, n)), decoderArena.alloc(n * (n + 1) * 2)];
+      const scratch = exactly(decoderArena, GRAM_SCRATCH, `addGram of ${count}, ${n} columns`);
+      decoder.addGram(x, count, n, 0, 0, n, s, scratch.address);
+      scratch.check();
+    }
+  }
+});
 
 test('scratch of products with plain weights is as large as the kernels need', () => {
   const memory = decoderArena;

@@ -54,12 +54,12 @@ export function accumulate(p: usize, v: usize, count: usize, dim: usize, y: usiz
 /**
  * Attends with `heads` query heads of `tokens` tokens, the first at position `first`. `q` and `y` are the first of these heads
  * of the first token; a token is `stride` f32 further, a head `dim`. `keys` and `values` are (positions, dim), f16 if `narrow`, else
- * f32. A token sees `window` positions, itself among them; 0 for all. `cap` is that of scores, 0 for none. `scratch` holds `tile` rows of `span` scores, `span` at least
+ * f32. A token sees `window` positions, itself among them; 0 for all. `cap` is that of scores, 0 for none. `sinks` are (heads), 0 for none. `scratch` holds `tile` rows of `span` scores, `span` at least
  * `first + tokens + 4`, as softmax runs over, and 32 · dim f32.
  */
 export function attend(
   q: usize, y: usize, tokens: usize, heads: usize, stride: usize, dim: usize, keys: usize, values: usize, narrow: i32,
-  first: usize, window: usize, scale: f32, cap: f32, tile: usize, span: usize, scratch: usize,
+  first: usize, window: usize, scale: f32, cap: f32, sinks: usize, tile: usize, span: usize, scratch: usize,
 ): void {
   const widened = scratch + ((tile * span) << 2);
   const rows = tokens * heads;
@@ -85,7 +85,9 @@ export function attend(
       const start = lowest(position, window);
       const scores = scratch + (((r - r0) * span + start - low) << 2);
       if (cap > 0) softCap(scores, cap, position + 1 - start);
-      softmax(scores, position + 1 - start);
+      // A sink is a score behind the others, of which no value is taken.
+      if (sinks) store<f32>(scores + ((position + 1 - start) << 2), load<f32>(sinks + ((r % heads) << 2)));
+      softmax(scores, position + 1 - start + (sinks ? 1 : 0));
       memory.fill(y + (((r / heads) * stride + (r % heads) * dim) << 2), 0, dim << 2);
     }
     for (let t0 = low; t0 < high; t0 += BLOCK) {

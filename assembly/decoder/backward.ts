@@ -187,11 +187,11 @@ function addScaled(a: f32, x: usize, count: usize, y: usize): void {
 /**
  * Gradients of `attend` from position 0 on. `q`, `dy` and `dq` are the first of `heads` heads of the first token, the next token is `stride`
  * f32 further; `keys` and `values` are (tokens, dim) f32; rows of `dk` and `dv` are `kvStride` f32 apart. A token sees `window`
- * positions; 0 for all. `cap` is that of scores, 0 for none. `scratch` holds 3 · (tokens + 4) f32.
+ * positions; 0 for all. `cap` is that of scores, 0 for none. `sinks` are (heads), 0 for none. `scratch` holds 3 · (tokens + 4) f32.
  */
 export function attendBack(
   q: usize, dy: usize, dq: usize, tokens: usize, heads: usize, stride: usize, dim: usize, keys: usize, values: usize, dk: usize,
-  dv: usize, kvStride: usize, window: usize, scale: f32, cap: f32, scratch: usize,
+  dv: usize, kvStride: usize, window: usize, scale: f32, cap: f32, sinks: usize, scratch: usize,
 ): void {
   const p = scratch;
   const ds = scratch + ((tokens + 4) << 2);
@@ -214,7 +214,8 @@ export function attendBack(
         softCap(p, cap, count);
         memory.copy(capped, p, count << 2);
       }
-      softmax(p, count);
+      if (sinks) store<f32>(p + (count << 2), load<f32>(sinks + (h << 2)));
+      softmax(p, count + (sinks ? 1 : 0));
       for (let i: usize = 0; i < count; i++) store<f32>(ds + (i << 2), inner(dy + at, v + ((i * dim) << 2), dim));
       const mean = inner(p, ds, count);
       for (let i: usize = 0; i < count; i++) {

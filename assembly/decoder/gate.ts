@@ -44,6 +44,27 @@ export function geluTimes(gate: usize, up: usize, count: usize): void {
   }
 }
 
+const ALPHA: f32 = 1.702;
+const LIMIT: f32 = 7;
+
+/**
+ * gpt-oss's gate: `y` = (u + 1) · g / (1 + e^-αg), α = 1.702, g at most 7 and u from -7 to 7, of `count` pairs g, u of f32 at `x`, which
+ * are read up to the next multiple of four pairs.
+ */
+export function clampedGate(x: usize, y: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  const limit = f32x4.splat(LIMIT);
+  for (; count > 0; x += 32, y += 16) {
+    const a = v128.load(x);
+    const b = v128.load(x, 16);
+    const g = f32x4.min(v128.shuffle<i32>(a, b, 0, 2, 4, 6), limit);
+    const u = f32x4.max(f32x4.min(v128.shuffle<i32>(a, b, 1, 3, 5, 7), limit), f32x4.neg(limit));
+    const gated = f32x4.div(g, f32x4.add(one, exp4(f32x4.neg(f32x4.mul(g, f32x4.splat(ALPHA))))));
+    storeUpTo4(y, f32x4.mul(f32x4.add(u, one), gated), count);
+    count -= min<usize>(count, 4);
+  }
+}
+
 /** max(x, 0)², `count` f32, in place; they are read up to the next multiple of four. */
 export function reluSquared(x: usize, count: usize): void {
   for (; count > 0; x += 16) {
@@ -57,6 +78,21 @@ export function reluSquared(x: usize, count: usize): void {
 export function add(x: usize, y: usize, count: usize): void {
   for (; count >= 4; count -= 4, x += 16, y += 16) v128.store(x, f32x4.add(v128.load(x), v128.load(y)));
   for (; count > 0; count--, x += 4, y += 4) store<f32>(x, load<f32>(x) + load<f32>(y));
+}
+
+/** `x` · `y` element by element, `count` f32, to `x`. */
+export function multiply(x: usize, y: usize, count: usize): void {
+  for (; count >= 4; count -= 4, x += 16, y += 16) v128.store(x, f32x4.mul(v128.load(x), v128.load(y)));
+  for (; count > 0; count--, x += 4, y += 4) store<f32>(x, load<f32>(x) * load<f32>(y));
+}
+
+/** `x` = x / (1 + e^-gate), `count` f32; both are read up to the next multiple of four. */
+export function sigmoidTimes(x: usize, gate: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  for (; count > 0; gate += 16, x += 16) {
+    storeUpTo4(x, f32x4.div(v128.load(x), f32x4.add(one, exp4(f32x4.neg(v128.load(gate))))), count);
+    count -= min<usize>(count, 4);
+  }
 }
 
 /** `x` · `factor`, `count` f32, in place. */

@@ -7,6 +7,7 @@ import { readOnce } from '../source/once.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { openSafetensors, sliceExactly } from './safetensors/file.ts';
 import { decodeText, parseStrict } from './safetensors/json.ts';
+import { asMatrices } from './stacks.ts';
 import { type CheckpointFile, type CheckpointTensor, placeOf } from './tensor.ts';
 
 /** The name of a checkpoint's only file. */
@@ -151,7 +152,9 @@ function gather(folder: string, files: readonly CheckpointFile[]): Checkpoint {
     const factors = factorsOf(tensor, byName);
     if (factors) byName.set(tensor.name, { ...tensor, factors });
   }
-  return { folder, files, tensors: [...byName.values()], metadata, get: (name) => byName.get(name) };
+  const matrices = asMatrices([...byName.values()]);
+  const known = new Map(matrices.map((tensor) => [tensor.name, tensor]));
+  return { folder, files, tensors: matrices, metadata, get: (name) => known.get(name) };
 }
 
 // The one place that knows which tensors stand for one: F8 weights have <name>_scale_inv, a factor for 128 × 128 of them

@@ -6,7 +6,9 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
+import { growingFile } from '../disk/statistics.ts';
 import { FileError } from '../errors.ts';
+import { GROUP_SIZES } from '../kernels/layout.ts';
 import { type Alphas, writeAlphas } from '../linearity/alphas.ts';
 import type { SensitivityCost } from '../sensitivity/cost.ts';
 import type { SensitivityOptions } from '../sensitivity/measure.ts';
@@ -14,6 +16,7 @@ import { saving } from '../sensitivity/saving.ts';
 import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
+import type { StatisticsKind } from '../statistics/matrices.ts';
 import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
@@ -33,6 +36,9 @@ interface Options {
   seed: number;
   threads: number;
   memory?: number;
+  statistics?: string;
+  statisticsMode?: 'both' | 'inputs';
+  group?: number;
   dryRun?: boolean;
   resume?: boolean;
   force?: boolean;
@@ -93,6 +99,19 @@ export function addSensitivity(program: Command): void {
         'most memory; of a larger model one piece is there at a time (what is free)',
       ).argParser(byteSize),
     )
+    .option('--statistics <file>', 'gather statistics of inputs and gradients of each weight too, as safetensors')
+    .addOption(
+      new Option(
+        '--statistics-mode <name>',
+        'of inputs and gradients, or of inputs alone, which measures nothing else (both)',
+      ).choices(['both', 'inputs']),
+    )
+    .addOption(
+      new Option(
+        '--group <n>',
+        'columns of a group, in which statistics of wide inputs are cut, as quantize has it (1024)',
+      ).argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high)),
+    )
     .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing file, or what an interrupted run left')
@@ -104,6 +123,7 @@ Examples:
   $ higgs sensitivity Llama-3.2-1B -o alphas.json
   $ higgs sensitivity Llama-3.2-1B --dry-run
   $ higgs sensitivity Llama-3.2-1B -o alphas.json --text wiki.train.raw --sequences 32
+  $ higgs sensitivity Llama-3.2-1B -o alphas.json --sequences 128 --statistics stats.safetensors
   $ higgs sensitivity Llama-3.2-1B -o alphas.json --resume      after Ctrl-C or a crash`,
     )
     .action(sensitivity);
@@ -111,7 +131,16 @@ Examples:
 
 async function sensitivity(path: string, options: Options): Promise<void> {
   const { output, source, text, tokens, sequences, draws, levels, estimator, seed, threads, memory } = options;
-  if (!options.dryRun && output === undefined) throw new UsageError('--output must be given, or --dry-run');
+  const { statistics, statisticsMode: mode, group } = options;
+  if ((mode ?? group) !== undefined && statistics === undefined)
+    throw new UsageError('--statistics-mode and --group must go with --statistics');
+  if (statistics !== undefined && estimator !== 'fisher')
+    throw new UsageError('--statistics must go with --estimator fisher');
+  const isInputs = mode === 'inputs';
+  if (isInputs && output !== undefined)
+    throw new UsageError('--output must go without --statistics-mode inputs, which measures no sensitivities');
+  if (!options.dryRun && !isInputs && output === undefined)
+    throw new UsageError('--output must be given, or --dry-run');
   if (source !== undefined && text !== undefined) throw new UsageError('--source must go without --text');
   if (levels && estimator !== 'noise') throw new UsageError('--levels must go with --estimator noise');
   const settings: SensitivitySettings = {
@@ -122,6 +151,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     ...(draws !== undefined && { draws }),
     ...(levels && { levels }),
   };
+  const kind = statistics !== undefined && { ...(mode && { mode }), ...(group && { groupSize: group }) };
   const input = await openModel(path);
   try {
     const content = text === undefined ? undefined : await readText(text);
@@ -129,31 +159,39 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     if (options.dryRun) {
       const checkpoint = await (await loadAll()).open(input.folder);
       const memoryLimit = memoryLimitOf(memory);
-      const cost = await checkpoint.sensitivityCost({ ...settings, memoryLimit, threads: await startThreads(threads) });
+      const asked = { ...settings, memoryLimit, ...(kind && { statistics: kind }) };
+      const cost = await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threads) });
       if (options.json) printJson(cost);
       else print(costText(cost));
       return;
     }
     const name = basename(input.path);
     const began = performance.now();
-    const alphas = await measure(input.folder, output!, { ...settings, name }, options);
+    const { alphas, bytes } = await measure(input.folder, { ...settings, name }, options, kind || {});
     const seconds = (performance.now() - began) / 1000;
-    if (options.json) printJsonText(writeAlphas(alphas));
-    else print(alphasText(alphas, output!, seconds));
+    if (options.json && isInputs) printJson({ statistics, bytes });
+    else if (options.json) printJsonText(writeAlphas(alphas));
+    else {
+      if (!isInputs) print(alphasText(alphas, output!, seconds));
+      if (statistics !== undefined) print(`${statistics}: statistics, ${bytesText(bytes)}`);
+    }
   } finally {
     await input.folder.close();
   }
 }
 
+// @returns sensitivities, and the bytes of the file of statistics
 async function measure(
   folder: Folder,
-  output: string,
   settings: SensitivityOptions,
   options: Options,
-): Promise<Alphas> {
-  const unfinished = `${output}.partial`;
-  const partial = await claim(output, unfinished, options);
-  const { threads, memory, force = false } = options;
+  kind: Partial<StatisticsKind>,
+): Promise<{ alphas: Alphas; bytes: number }> {
+  const { output, statistics, threads, memory, force = false } = options;
+  const unfinished = output === undefined ? `${statistics}.tokens.partial` : `${output}.partial`;
+  if (statistics !== undefined) await claim(statistics, `${statistics}.partial`, options);
+  const partial = (await claim(output, unfinished, options)) ? await readText(unfinished) : undefined;
+  const growing = statistics === undefined ? undefined : await growingFile(statistics, options);
   let isSaved = partial !== undefined;
   const save = async (content: string) => {
     await writeWhole(unfinished, content, { force: true });
@@ -161,29 +199,35 @@ async function measure(
   };
   try {
     const checkpoint = await (await loadAll()).open(folder);
-    const resumed = { ...settings, ...(partial !== undefined && { partial }) };
+    const gathered = growing && { statistics: { ...kind, output: growing } };
+    const resumed = { ...settings, ...gathered, ...(partial !== undefined && { partial }) };
     const alphas = await watchMeasuring(
       checkpoint,
       threads,
       (watching) => saving(save, (onPartial) => checkpoint.sensitivity({ ...resumed, ...watching, onPartial })),
       memory,
     );
-    await writeWhole(output, writeAlphas(alphas), { force });
+    if (output !== undefined) await writeWhole(output, writeAlphas(alphas), { force });
+    const bytes = growing ? await growing.commit() : 0;
     await attempt('remove', unfinished, () => rm(unfinished, { force: true }));
-    return alphas;
+    return { alphas, bytes };
   } catch (error) {
-    const kept = `what is measured is kept in ${unfinished}; run again with --resume to go on`;
-    if (error instanceof Interrupted && isSaved) error.message = `interrupted; ${kept}`;
+    const files = [...(isSaved ? [unfinished] : []), ...((await growing?.isBegun()) ? [`${statistics}.partial`] : [])];
+    const kept = `what is measured is kept in ${files.join(' and ')}; run again with --resume to go on`;
+    if (error instanceof Interrupted && files.length > 0) error.message = `interrupted; ${kept}`;
     throw error;
+  } finally {
+    await growing?.close();
   }
 }
 
-// What an interrupted run left, if the run is to go on.
+// Whether the run goes on with what an interrupted one left.
 async function claim(
-  output: string,
+  output: string | undefined,
   unfinished: string,
-  { resume, force = false }: Options,
-): Promise<string | undefined> {
+  { resume = false, force = false }: Options,
+): Promise<boolean> {
+  if (output === undefined) return resume && isThere(unfinished);
   if (!force && (await isThere(output)) && (await isThere(unfinished))) {
     const hint = 'give --resume with --force to go on with that and replace it, or --force to start again';
     throw new FileError(
@@ -194,9 +238,8 @@ async function claim(
     );
   }
   await checkWritable(output, { force });
-  if (!(await isThere(unfinished))) return undefined;
-  if (resume) return readText(unfinished);
-  if (force) return undefined;
+  if (!(await isThere(unfinished))) return false;
+  if (resume || force) return resume;
   const hint = 'give --resume to go on with it, or --force to start again';
   throw new FileError('write', output, undefined, `${unfinished} holds an interrupted run; ${hint}`);
 }
@@ -209,10 +252,11 @@ function numbers(text: string): number[] {
 
 function costText(cost: SensitivityCost): string {
   const { estimator, source, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
-  const { bytesRead, copyBytes } = cost;
+  const { bytesRead, copyBytes, statisticsBytes } = cost;
   const more = [
     ...(bytesRead > 0 ? [`one piece of the model at a time: ${bytesText(bytesRead)} are read`] : []),
     ...(copyBytes > 0 ? [`a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before`] : []),
+    ...(statisticsBytes ? [`statistics: a file of ${bytesText(statisticsBytes)}`] : []),
   ];
   return (
     `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} ${SOURCES[source]}, ${draws} draws\n` +

@@ -94,6 +94,14 @@ async function removeStale(target: string): Promise<void> {
   }
 }
 
+/** Gives a flushed file another name, in place of what has it. */
+export async function renameWhole(from: string, to: string): Promise<void> {
+  await attempt('rename', from, async () => {
+    await rename(from, to);
+    await flushDirectory(dirname(to));
+  });
+}
+
 async function writeFlushed(path: string, content: string): Promise<void> {
   const handle = await open(path, 'w');
   try {

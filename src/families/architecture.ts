@@ -14,6 +14,11 @@ export interface LinearSpec {
   readonly stack?: { readonly name: string; readonly shape: readonly [number, number, number]; readonly first: number };
 }
 
+/** A tensor that is no weight. */
+export interface TensorSpec {
+  readonly name: string;
+}
+
 /** A norm: its tensor, and what is added to every weight of it, 1 where checkpoints hold w - 1. */
 export interface NormSpec {
   readonly name: string;
@@ -26,6 +31,8 @@ export interface BranchSpec {
   /** Norm of what is added, if there is one. */
   readonly postNorm: NormSpec | undefined;
   readonly multiplier: number;
+  /** Tensor, (1), that the residual stream is multiplied by after. */
+  readonly scalar?: TensorSpec | undefined;
 }
 
 /** What attention has beside its weights: for specs, and for blocks that run. */
@@ -43,6 +50,10 @@ export interface AttentionTraits {
   readonly cap: number;
   /** Queries from position `original` on are multiplied by 1 + beta · ln(1 + ⌊position / original⌋). */
   readonly temperature: { readonly beta: number; readonly original: number } | undefined;
+  /** Whether the weight of queries has a gate behind each head: what the head mixes is multiplied by its sigmoid. */
+  readonly gated?: boolean | undefined;
+  /** Whether heads of values are normed, too, without weights. */
+  readonly normsValues?: boolean | undefined;
 }
 
 /** Norms of queries and keys: of each head before rope or after it, or of all heads of a token as one vector, before rope. */
@@ -55,10 +66,17 @@ interface QueryKeyNorms {
 export interface AttentionSpec extends AttentionTraits, BranchSpec {
   /** Norm of the residual stream before it, if there is one. */
   readonly norm: NormSpec | undefined;
-  /** Weights of queries, keys and values; or one that has the rows of all three, in this order. */
+  /**
+   * Weights of queries, keys and values; or one that has the rows of all three, in this order; of queries and keys where values are
+   * the keys before their norm; of queries alone where the cache is another layer's.
+   */
   readonly inputs: readonly LinearSpec[];
   readonly queryKeyNorms: QueryKeyNorms | undefined;
   readonly rope: Rope | undefined;
+  /** Whose cache it is, where layers share one: the name that the owner and those that borrow it have. */
+  readonly cache?: { readonly key: string; readonly isOwn: boolean } | undefined;
+  /** Tensor of a score for each head that takes its part of the softmax, and no value. */
+  readonly sinks?: TensorSpec | undefined;
 }
 
 /** Sizes of latent attention: for specs, and for blocks that run. */
@@ -105,6 +123,65 @@ export interface FeedForwardSpec extends BranchSpec {
   readonly activation: Activation;
 }
 
+/** What each layer takes of the token's own vector for it: x += postNorm(output(gelu(gate x) ∘ vector)). */
+export interface PerLayerSpec extends BranchSpec {
+  readonly kind: 'perLayer';
+  readonly gate: LinearSpec;
+  /** Where its vector begins among those of all layers. */
+  readonly first: number;
+}
+
+/** Vectors of a token for all layers, one behind the other: (norm(projection x · scale) + embedding · √width) / √2, x its embedding. */
+interface PerLayerInputs {
+  readonly width: number;
+  readonly embedding: LinearSpec;
+  readonly projection: LinearSpec;
+  readonly norm: NormSpec;
+}
+
+/** A causal convolution of each channel over the last `taps` tokens: its tensor, (channels, 1, taps), and whether it has a bias. */
+interface KernelSpec {
+  readonly name: string;
+  readonly channels: number;
+  readonly taps: number;
+  readonly bias: boolean;
+}
+
+/** A gated short convolution: output(c ∘ convolve(b ∘ x)). */
+export interface ConvolutionSpec extends BranchSpec {
+  readonly kind: 'convolution';
+  readonly norm: NormSpec | undefined;
+  /** The weight of b, c and x, in this order. */
+  readonly input: LinearSpec;
+  readonly kernel: KernelSpec;
+}
+
+/** What the gated delta rule has beside its weights. */
+export interface DeltaTraits {
+  readonly kind: 'delta';
+  /** Heads of queries and keys, and of values and gates: a multiple. */
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+}
+
+/** The gated delta rule behind a causal convolution of queries, keys and values. */
+export interface DeltaSpec extends DeltaTraits, BranchSpec {
+  readonly norm: NormSpec | undefined;
+  /**
+   * Weights of [queries, keys, values], output gates, betas, decays; or of two that have the heads one by one: [query, key, its
+   * values, its output gates], and [its betas, its decays].
+   */
+  readonly inputs: readonly LinearSpec[];
+  readonly kernel: KernelSpec;
+  /** Tensors, (valueHeads): logarithms of the rates of decay, and what is added to decays. */
+  readonly rates: TensorSpec;
+  readonly bias: TensorSpec;
+  /** The norm of each head of the output. */
+  readonly headNorm: NormSpec;
+}
+
 /** Which experts a token goes to, and with what weights: assembly/decoder/route.ts has the formula. */
 export interface Routing {
   /** Whether scores are 1 / (1 + e^-z) of the logits, not their softmax. */
@@ -122,10 +199,10 @@ export interface Routing {
   readonly factor: number;
 }
 
-/** A gated feed-forward network: down(f(gate x) ∘ up x). */
+/** A gated feed-forward network: down(f(gate x) ∘ up x). Without `up`, the rows of both stand in `gate` in turn. */
 export interface ExpertSpec {
   readonly gate: LinearSpec;
-  readonly up: LinearSpec;
+  readonly up: LinearSpec | undefined;
   readonly down: LinearSpec;
 }
 
@@ -141,11 +218,20 @@ export interface ExpertsSpec {
   /** The expert that all tokens go to, if there is one; and the weight of its gate, (1, dim), where it has one. */
   readonly shared: ExpertSpec | undefined;
   readonly sharedGate: LinearSpec | undefined;
-  readonly activation: Activation;
+  readonly activation: Activation | 'clamped';
+  /** Tensors of the experts' biases, (experts, rows). */
+  readonly biases?: { readonly gate: TensorSpec; readonly down: TensorSpec };
 }
 
 /** A residual block, x += f(x). */
-export type BlockSpec = AttentionSpec | LatentSpec | FeedForwardSpec | ExpertsSpec;
+export type BlockSpec =
+  | AttentionSpec
+  | ConvolutionSpec
+  | DeltaSpec
+  | ExpertsSpec
+  | FeedForwardSpec
+  | LatentSpec
+  | PerLayerSpec;
 
 /** What a model's configuration says of its ids. */
 export interface Vocabulary {
@@ -168,6 +254,7 @@ export interface Architecture extends Vocabulary {
   readonly embedding: LinearSpec;
   /** Embeddings are multiplied by it. */
   readonly embeddingScale: number;
+  readonly perLayer?: PerLayerInputs | undefined;
   /** The blocks of each layer, in order. */
   readonly layers: readonly (readonly BlockSpec[])[];
   /** The last norm, (dim). */

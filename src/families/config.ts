@@ -16,6 +16,7 @@ export const LIMITS = {
   layers: 1 << 10,
   heads: 1 << 10,
   headDim: 1 << 10,
+  taps: 1 << 6,
   experts: 1 << 12,
   vocabulary: 1 << 22,
   positions: 1 << 24,

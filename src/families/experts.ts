@@ -28,7 +28,12 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const path = `${layer}.${names.path}`;
   const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
-  const mlp = (at: string, width: number, own: typeof USUAL, bias = false): ExpertSpec => ({
+  const mlp = (
+    at: string,
+    width: number,
+    own: typeof USUAL,
+    bias = false,
+  ): ExpertSpec & { readonly up: LinearSpec } => ({
     gate: linear(`${at}.${own.gate}`, width, dim, bias),
     up: linear(`${at}.${own.up}`, width, dim, bias),
     down: linear(`${at}.${own.down}`, dim, width, bias),

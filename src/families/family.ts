@@ -10,16 +10,20 @@ import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { deepseekV2, deepseekV3 } from './deepseek.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
+import { gemma4 } from './gemma4.ts';
 import { glm, glm4 } from './glm.ts';
 import { glm4Moe } from './glmmoe.ts';
+import { gptOss } from './gptoss.ts';
 import { granite } from './granite.ts';
 import { hunyuanDense } from './hunyuan.ts';
+import { lfm2 } from './lfm.ts';
 import { llama } from './llama.ts';
 import { ministral3, mistral } from './mistral.ts';
 import { mixtral } from './mixtral.ts';
 import { olmo2, olmo3 } from './olmo.ts';
 import { phi3 } from './phi.ts';
 import { qwen2, qwen3 } from './qwen.ts';
+import { qwen3_5, qwen3Next } from './qwen-hybrid.ts';
 import { qwen2Moe, qwen3Moe } from './qwenmoe.ts';
 import { smollm3 } from './smollm.ts';
 
@@ -37,11 +41,14 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
+  gemma4_text: { architecture: 'Gemma4ForCausalLM', read: gemma4 },
   glm: { architecture: 'GlmForCausalLM', read: glm },
   glm4: { architecture: 'Glm4ForCausalLM', read: glm4 },
   glm4_moe: { architecture: 'Glm4MoeForCausalLM', read: glm4Moe },
+  gpt_oss: { architecture: 'GptOssForCausalLM', read: gptOss },
   granite: { architecture: 'GraniteForCausalLM', read: granite },
   hunyuan_v1_dense: { architecture: 'HunYuanDenseV1ForCausalLM', read: hunyuanDense },
+  lfm2: { architecture: 'Lfm2ForCausalLM', read: lfm2 },
   llama: { architecture: 'LlamaForCausalLM', read: llama },
   mistral: { architecture: 'MistralForCausalLM', read: mistral },
   ministral3: { architecture: 'Ministral3ForCausalLM', read: ministral3 },
@@ -52,6 +59,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   qwen2: { architecture: 'Qwen2ForCausalLM', read: qwen2 },
   qwen2_moe: { architecture: 'Qwen2MoeForCausalLM', read: qwen2Moe },
   qwen3: { architecture: 'Qwen3ForCausalLM', read: qwen3 },
+  qwen3_5_text: { architecture: 'Qwen3_5ForCausalLM', read: qwen3_5 },
+  qwen3_next: { architecture: 'Qwen3NextForCausalLM', read: qwen3Next },
   qwen3_moe: { architecture: 'Qwen3MoeForCausalLM', read: qwen3Moe },
   smollm3: { architecture: 'SmolLM3ForCausalLM', read: smollm3 },
 };
@@ -153,5 +162,5 @@ function checkMethod(fields: Fields): void {
   const about = fields.get('quantization_config');
   if (!(about instanceof Map)) return;
   const method = about.get('quant_method') ?? 'unnamed';
-  if (method !== 'higgs-wasm') fields.unsupported('quant_method', 'higgs-wasm', method);
+  if (method !== 'higgs-wasm' && method !== 'mxfp4') fields.unsupported('quant_method', 'higgs-wasm, mxfp4', method);
 }

@@ -40,6 +40,8 @@ export interface Traits {
   readonly norms?: { readonly attention: Norms; readonly feedForward: Norms };
   /** What is added to the weights of norms. */
   readonly normPlus?: 0 | 1;
+  /** Whether the weight of queries has a gate behind each head. */
+  readonly gated?: boolean;
   /** Weights that have the rows of several: `qkv_proj`, `gate_up_proj`. */
   readonly fused?: { readonly qkv?: boolean; readonly gateUp?: boolean };
   /** What scores are multiplied by, else 1 / √headDim; their cap. */
@@ -52,8 +54,8 @@ export interface Traits {
   readonly logitCap?: number;
   /** Whether the head is the embedding where config.json does not say; else the checkpoint tells. */
   readonly tied?: boolean;
-  /** Attention of a layer, where it is of another kind. */
-  readonly attention?: (layer: number, path: string) => BlockSpec;
+  /** What stands in attention's place in a layer, where it is of another kind. @param path of the layer's tensors */
+  readonly attention?: (layer: number, path: string) => BlockSpec | undefined;
   /** The block behind attention, where it is of another kind. @param path of the layer's tensors */
   readonly feedForward?: (layer: number, path: string) => BlockSpec | undefined;
 }
@@ -74,12 +76,13 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary, sizes.vocabulary);
   const epsilon = fields.number('rms_norm_eps', 0, 1, traits.epsilon ?? 1e-6);
-  const attention = traits.attention ?? attentionsOf(fields, dim, traits);
-  const feedForward = feedForwardsOf(fields, dim, traits);
+  const attention = once(() => attentionsOf(fields, dim, traits));
+  const feedForward = once(() => feedForwardsOf(fields, dim, traits));
 
   const layers = Array.from({ length: layersOf(fields) }, (_, layer): readonly BlockSpec[] => {
     const path = `model.layers.${layer}`;
-    return [attention(layer, path), traits.feedForward?.(layer, path) ?? feedForward(path)];
+    const first = traits.attention?.(layer, path) ?? attention()(layer, path);
+    return [first, traits.feedForward?.(layer, path) ?? feedForward()(path)];
   });
   return {
     family: traits.family,
@@ -95,6 +98,15 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
     logitScale: multipliers.logits ?? 1,
     logitCap,
     tied: fields.flag('tie_word_embeddings') ?? traits.tied,
+  };
+}
+
+// Made when it is first asked for: not all families have it.
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 
@@ -128,12 +140,12 @@ function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: numb
       norm: normOf(path, norms.before, traits),
       inputs: fused.qkv
         ? [linear('qkv_proj', wide + 2 * narrow)]
-        : [linear('q_proj', wide), linear('k_proj', narrow), linear('v_proj', narrow)],
+        : [linear('q_proj', traits.gated ? 2 * wide : wide), linear('k_proj', narrow), linear('v_proj', narrow)],
       queryKeyNorms: own && { q: norm(own.q), k: norm(own.k), of: own.of },
       output: linear('o_proj', dim, wide, biases.output ?? false),
       postNorm: normOf(path, norms.after, traits),
       multiplier: multipliers.branch ?? 1,
-      ...{ heads, kvHeads, headDim },
+      ...{ heads, kvHeads, headDim, gated: traits.gated ?? false },
       rope: traits.ropes ? traits.ropes(layer, headDim) : common,
       window: windows[layer] ?? 0,
       scale: traits.scale ?? 1 / Math.sqrt(headDim),

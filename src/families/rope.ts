@@ -34,6 +34,8 @@ type RopeScaling =
     }
   /** Pairs below `low` are kept, those above `high` divided by `factor`, those between interpolated. */
   | { readonly type: 'yarn'; readonly factor: number; readonly low: number; readonly high: number }
+  /** The first `pairs` turn, divided by `factor`, the others do not. */
+  | { readonly type: 'proportional'; readonly factor: number; readonly pairs: number }
   /** Pair i is divided by `short[i]` in a context of up to `original` positions, by `long[i]` in a longer one. */
   | {
       readonly type: 'longrope';
@@ -93,8 +95,10 @@ export function ropeFields(fields: Fields): Fields {
 function ropeFrom(fields: Fields, own: Fields, theta: number, headDim: number, traits: RopeTraits): Rope {
   const part = own.has('partial_rotary_factor') ? own : fields;
   const partial = part.number('partial_rotary_factor', 0, 1, traits.partial ?? 1);
-  if (partial !== 1 && traits.partial === undefined) fields.unsupported('partial_rotary_factor', '1', partial);
-  const elements = Math.trunc(headDim * partial);
+  const isProportional = own.get('rope_type') === 'proportional';
+  if (partial !== 1 && traits.partial === undefined && !isProportional)
+    fields.unsupported('partial_rotary_factor', '1', partial);
+  const elements = isProportional ? headDim : Math.trunc(headDim * partial);
   if (elements < 2) fields.fail(`partial_rotary_factor must leave 2 elements of a head: got ${partial}`);
   const isStretched = own.get('rope_type') === 'dynamic' || own.get('type') === 'dynamic';
   const alpha = isStretched ? own.number('alpha', 0, 1e6, 0) : 0;
@@ -104,6 +108,10 @@ function ropeFrom(fields: Fields, own: Fields, theta: number, headDim: number, t
     elements,
     interleaved: traits.interleaved ?? fields.flag('rope_interleaved') ?? false,
   };
+  if (isProportional) {
+    const pairs = Math.floor((partial * headDim) / 2);
+    return { ...rope, factor: 1, scaling: { type: 'proportional', factor: own.number('factor', 1e-6, 1e6, 1), pairs } };
+  }
   return { ...rope, ...scalingOf(fields, own, rope, traits) };
 }
 
@@ -183,6 +191,7 @@ export function frequencies(rope: Rope, context: number): Float64Array<ArrayBuff
 function scale(frequency: number, i: number, scaling: RopeScaling, context: number): number {
   if (scaling.type === 'default') return frequency;
   if (scaling.type === 'linear') return frequency / scaling.factor;
+  if (scaling.type === 'proportional') return i < scaling.pairs ? frequency / scaling.factor : 0;
   if (scaling.type === 'longrope') {
     return frequency / (context > scaling.original ? scaling.long : scaling.short)[i];
   }

@@ -3,6 +3,10 @@
 // prompt does not hold up the others. An element of a pass does not depend on what is beside it: every result has the bits that it
 // would have alone.
 //
+// A model may keep a recurrent state beside the rows of the cache. It stands for a number of ids, and cannot be cut: ids behind it are run
+// again. Before the last pass of a prompt a copy is kept, so that whoever goes back behind the prompt, or begins with the same ids,
+// runs few of them again.
+//
 // Of a sequence that is closed the rows stay until others need them: whoever begins with the same ids copies them.
 // ExtendOptions, Sequence and OpenOptions have the shapes of src/text/language.ts, which is their original.
 
@@ -18,6 +22,8 @@ export interface Engine {
   readonly batch: number;
   /** Rows of the cache. */
   readonly rows: number;
+  /** Recurrent states that it has room for; 0 if it keeps none. */
+  readonly slots: number;
   /** Elements of a row of logits, and of a hidden state. */
   readonly widths: { readonly logits: number; readonly hidden: number };
   /**
@@ -27,6 +33,8 @@ export interface Engine {
   run(pass: Pass, ids: ArrayLike<number>, emit: (output: number, row: Float32Array) => void): void;
   /** Copies rows of the cache to others; both may overlap. */
   copy(from: number, to: number, count: number): void;
+  /** Copies a recurrent state to another slot. */
+  copyState(from: number, to: number): void;
 }
 
 /** What `extend` gives of the ids. */
@@ -82,10 +90,19 @@ const FIRST_TURNS = 4;
 /** A sequence that has not been extended for so long loses its place to those that wait, in milliseconds; what it held is run again. */
 const FORGOTTEN_AFTER = 10_000;
 
+// A recurrent state, and the number of ids that it stands for.
+interface Held {
+  readonly slot: number;
+  length: number;
+}
+
 // A sequence as it is kept here.
 interface Own {
   ids: number[];
   holding: Holding | undefined;
+  /** Where the model has recurrent states: its own, and the copy of an earlier one. */
+  state?: Held | undefined;
+  kept?: Held | undefined;
   capacity: number;
   isOpen: boolean;
   lastUse: number;
@@ -122,21 +139,85 @@ export function openBatcher(engine: Engine): Batcher {
   let isRunning = false;
   let end: Error | undefined; // why nothing can be asked for any more
   const pause = pauses();
+  const slots = Array.from({ length: engine.slots }, (_, i) => i); // those that nobody holds
 
   const rows = openRows(count, (holding, to) => {
     engine.copy(holding.start, to, Math.min(holding.size, holders.get(holding)?.ids.length ?? 0));
   });
 
-  // The sequence that begins with most of these ids, and with how many.
-  function donorOf(ids: ArrayLike<number>): { donor: Own | undefined; length: number } {
-    let best: { donor: Own | undefined; length: number } = { donor: undefined, length: 0 };
+  // The sequence that has most of what these ids begin with, how many, and its state behind them.
+  function donorOf(ids: ArrayLike<number>): { donor: Own | undefined; length: number; source: Held | undefined } {
+    let best: ReturnType<typeof donorOf> = { donor: undefined, length: 0, source: undefined };
     for (const own of sequences) {
       const most = Math.min(own.ids.length, ids.length - 1);
       let length = 0;
       while (length < most && own.ids[length] === ids[length]) length++;
-      if (length > best.length) best = { donor: own, length };
+      const source = own.state && stateWithin(own, length);
+      if (own.state) length = source?.length ?? 0;
+      if (length > best.length) best = { donor: own, length, source };
     }
     return best;
+  }
+
+  // The later state of a sequence that stands for no more than `length` ids.
+  function stateWithin({ state, kept }: Own, length: number): Held | undefined {
+    return [state, kept].find((held) => held !== undefined && held.length <= length);
+  }
+
+  function give(held: Held | undefined): void {
+    if (held) slots.push(held.slot);
+  }
+
+  // Whose slot others may have, of those but one: the copies of all, and what closed sequences hold.
+  const spare = (but: Own | undefined) => [...sequences].filter((own) => own !== but && (own.kept || !own.isOpen));
+
+  // A free slot, if need be of who has not used its own for longest.
+  function takeSlot(but: Own | undefined): number | undefined {
+    while (slots.length === 0) {
+      const [first] = spare(but).sort((a, b) => a.lastUse - b.lastUse);
+      if (!first) return undefined;
+      if (!first.kept) drop(first);
+      give(first.kept);
+      first.kept = undefined;
+    }
+    return slots.pop();
+  }
+
+  const hasSlot = (donor: Own | undefined) =>
+    engine.slots === 0 || slots.length > 0 || donor?.kept !== undefined || spare(donor).length > 0;
+
+  // Gives a sequence a state: the source's, if there is one. There is a slot.
+  function holdState(own: Own, donor: Own | undefined, source: Held | undefined): void {
+    if (engine.slots === 0) return;
+    let slot = takeSlot(donor);
+    if (slot === undefined) {
+      slot = donor!.kept!.slot;
+      donor!.kept = undefined;
+    }
+    if (source && source.slot !== slot) engine.copyState(source.slot, slot);
+    own.state = { slot, length: source?.length ?? 0 };
+  }
+
+  // Copies a state before the last pass of a prompt.
+  function keep(own: Own): void {
+    const { state, kept } = own;
+    if (!state || state.length === 0 || state.length === kept?.length) return;
+    const slot = kept?.slot ?? takeSlot(own);
+    if (slot === undefined) return;
+    engine.copyState(state.slot, slot);
+    own.kept = { slot, length: state.length };
+  }
+
+  // After ids were cut off: goes back to the copy, or to the beginning. What is missing is run again when ids follow.
+  function goBack(own: Own): void {
+    const { state, kept, ids } = own;
+    if (kept && kept.length > ids.length) {
+      give(kept);
+      own.kept = undefined;
+    }
+    if (!state || state.length <= ids.length) return;
+    if (own.kept) engine.copyState(own.kept.slot, state.slot);
+    state.length = own.kept?.length ?? 0;
   }
 
   function hold(own: Own, holding: Holding): void {
@@ -151,13 +232,17 @@ export function openBatcher(engine: Engine): Batcher {
       rows.give(own.holding);
       holders.delete(own.holding);
     }
+    give(own.state);
+    give(own.kept);
+    own.state = undefined;
+    own.kept = undefined;
     own.holding = undefined;
     sequences.delete(own);
   }
 
   // Gives a sequence its place, with what another one has of its ids. Whether there was room.
   function place(own: Own, ids: ArrayLike<number>): boolean {
-    const { donor, length } = donorOf(ids);
+    const { donor, length, source } = donorOf(ids);
     const lasting = () =>
       [...sequences].filter((other) => other !== donor && !other.isOpen).sort((a, b) => a.lastUse - b.lastUse);
     let room = rows.free;
@@ -167,8 +252,9 @@ export function openBatcher(engine: Engine): Batcher {
       leaving.push(other);
       room += other.holding!.size;
     }
-    if (room >= own.capacity) {
+    if (room >= own.capacity && hasSlot(donor)) {
       for (const other of leaving) drop(other);
+      holdState(own, donor, source);
       hold(own, rows.take(own.capacity)!);
       if (donor) {
         engine.copy(donor.holding!.start, own.holding!.start, length);
@@ -179,10 +265,12 @@ export function openBatcher(engine: Engine): Batcher {
       for (const other of leaving) drop(other);
       const holding = donor.holding!;
       donor.ids.length = length;
+      goBack(donor);
       rows.resize(holding, own.capacity);
       holders.delete(holding);
       sequences.delete(donor);
-      donor.holding = undefined;
+      [own.state, own.kept] = [donor.state, donor.kept];
+      [donor.holding, donor.state, donor.kept] = [undefined, undefined, undefined];
       hold(own, holding);
     } else return false;
     own.ids = Array.prototype.slice.call(ids, 0, length);
@@ -227,7 +315,8 @@ export function openBatcher(engine: Engine): Batcher {
       const isLast = item.done + count === item.ids.length;
       const outputs = item.rows === 'all' ? count : item.rows === 'last' && isLast ? 1 : 0;
       if (outputs > 0) logits ||= item.logits;
-      return { count, position: item.own.ids.length, start: item.own.holding!.start, outputs };
+      const { ids: before, holding, state } = item.own;
+      return { count, position: before.length, start: holding!.start, outputs, slot: state?.slot ?? 0 };
     });
     return { pass: passOf(segments, logits), ids, parts };
   }
@@ -242,6 +331,9 @@ export function openBatcher(engine: Engine): Batcher {
         index: item.done + count - pass.segments[i].outputs + j,
       })),
     );
+    for (const { item, count } of parts) {
+      if (item.ids.length > 1 && item.done + count === item.ids.length) keep(item.own);
+    }
     engine.run(pass, ids, (output, row) => {
       const { item, index } = outputs[output];
       try {
@@ -256,6 +348,7 @@ export function openBatcher(engine: Engine): Batcher {
       for (let j = 0; j < count; j++) item.own.ids.push(item.ids[item.done + j]);
       item.done += count;
       item.own.lastUse = now;
+      if (item.own.state) item.own.state.length = item.own.ids.length;
     }
     const isDone = (item: Work) => item.done === item.ids.length || item.fault !== undefined;
     const finished = work.filter(isDone);
@@ -321,6 +414,7 @@ export function openBatcher(engine: Engine): Batcher {
       try {
         signal?.throwIfAborted();
         if (!own.holding) await comeBack(own, signal);
+        else if (own.state && own.state.length < own.ids.length) await catchUp(own, signal);
         checkOpen();
         const width = engine.widths[of];
         const first = wanted === 'last' ? ids.length - 1 : 0;
@@ -347,6 +441,7 @@ export function openBatcher(engine: Engine): Batcher {
       truncate(length) {
         if (isBusy) throw new StateError('sequence must be idle: a call is under way');
         own.ids.length = Math.min(own.ids.length, length);
+        goBack(own);
       },
       close() {
         if (!own.isOpen) return;
@@ -363,18 +458,35 @@ export function openBatcher(engine: Engine): Batcher {
     };
   }
 
+  // Runs what a sequence has not of these ids.
+  async function runAgain(own: Own, ids: readonly number[], signal: AbortSignal | undefined): Promise<void> {
+    const lost = ids.slice(own.ids.length);
+    if (lost.length === 0 || !own.isOpen || end) return;
+    await new Promise<void>((resolve, reject) => {
+      const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
+      work.push({ own, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
+      start();
+    });
+  }
+
+  // A sequence whose state stands for fewer ids than it has runs the others again. Where that fails its ids are what they were.
+  async function catchUp(own: Own, signal: AbortSignal | undefined): Promise<void> {
+    const { ids } = own;
+    own.ids = ids.slice(0, own.state!.length);
+    try {
+      await runAgain(own, ids, signal);
+    } catch (error) {
+      own.ids = ids;
+      throw error;
+    }
+  }
+
   // A sequence that lost its place gets one again, and runs again what it held. Where that fails it has lost its place as before.
   async function comeBack(own: Own, signal: AbortSignal | undefined): Promise<void> {
     const { ids } = own;
     try {
       await placeOf(own, [...ids, -1], signal);
-      const lost = ids.slice(own.ids.length);
-      if (lost.length === 0 || !own.isOpen || end) return;
-      await new Promise<void>((resolve, reject) => {
-        const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
-        work.push({ own, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
-        start();
-      });
+      await runAgain(own, ids, signal);
     } catch (error) {
       if (own.isOpen) {
         drop(own);

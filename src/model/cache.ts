@@ -66,3 +66,22 @@ export function copyRows(memory: Uint8Array, cache: BlockCache, from: number, to
     }
   }
 }
+
+/** Copies `count` rows to the same place in the cache of another memory, of the same shape. */
+export function copyAcross(
+  from: Float32Array,
+  cache: BlockCache,
+  to: Float32Array,
+  other: BlockCache,
+  row: number,
+  count: number,
+): void {
+  const bytes = count * cache.headDim * cache.width;
+  const [source, target] = [new Uint8Array(from.buffer), new Uint8Array(to.buffer)];
+  for (let head = 0; head < cache.kvHeads; head++) {
+    for (const at of arraysOf(cache)) {
+      const start = at(cache, head, row);
+      target.set(source.subarray(start, start + bytes), at(other, head, row));
+    }
+  }
+}

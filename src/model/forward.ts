@@ -3,9 +3,11 @@
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { runBlock } from './blocks/blocks.ts';
+import { copyAcross } from './cache.ts';
 import { decodeRow } from './linear.ts';
 import type { ModelState } from './memories.ts';
 import type { Pass } from './pass.ts';
+import { embedLayers } from './perlayer.ts';
 import type { State } from './state.ts';
 import { applyHead, normOutputs, turnTo } from './steps.ts';
 import { share, type Thread } from './team.ts';
@@ -40,6 +42,7 @@ export function forwardPass(
   embed(seats[0].thread, state, pass, ids);
   for (let memory = 0; memory < memories.length; memory++) placeAngles(seats[memory].thread, memories[memory], pass);
   seats[0].thread.barrier();
+  embedLayers(seats[0].thread, state, pass.count, ids);
   let memory = 0;
   for (let i = 0; i < blocks.length; i++) {
     goTo(memoryOf[i]);
@@ -65,11 +68,18 @@ export function forwardPass(
   function goTo(next: number): void {
     if (next === memory) return;
     const { thread, floats } = seats[memory];
-    const { dim } = state;
-    const first = share(thread.index, thread.count, pass.count, 1) * dim;
-    const end = share(thread.index + 1, thread.count, pass.count, 1) * dim;
-    const from = memories[memory].x / 4;
-    seats[next].floats.set(floats.subarray(from + first, from + end), memories[next].x / 4 + first);
+    const first = share(thread.index, thread.count, pass.count, 1);
+    const end = share(thread.index + 1, thread.count, pass.count, 1);
+    const copy = (from: number, to: number, cols: number) =>
+      seats[next].floats.set(floats.subarray(from / 4 + first * cols, from / 4 + end * cols), to / 4 + first * cols);
+    copy(memories[memory].x, memories[next].x, state.dim);
+    copy(memories[memory].perLayer, memories[next].perLayer, state.perLayerFloats);
+    for (const { from, to } of state.replicas) {
+      if (to.memory !== next || thread.index > 0) continue;
+      for (const { start, position, count } of pass.segments) {
+        copyAcross(seats[from.memory].floats, from.cache, seats[next].floats, to.cache, start + position, count);
+      }
+    }
     thread.barrier();
     memory = next;
   }

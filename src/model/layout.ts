@@ -9,7 +9,7 @@ import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner } from './blocks/block.ts';
 import { type Block, planBlock } from './blocks/blocks.ts';
-import { cacheBytes, planCache } from './cache.ts';
+import { type BlockCache, cacheBytes, planCache } from './cache.ts';
 import {
   type Decoding,
   type DenseLinear,
@@ -22,8 +22,9 @@ import {
   type WeightTensor,
 } from './linear.ts';
 import { segmentBytes } from './pass.ts';
+import { planRecurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
-import type { Begin, End, RopeRegions, State } from './state.ts';
+import type { Begin, End, PerLayerRegions, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
 
@@ -60,6 +61,9 @@ export interface MemoryLayout {
   readonly ropes: readonly Float64Array<ArrayBuffer>[];
   /** Room for blocks of a checkpoint while it loads; the pass writes there later. */
   readonly staging: { readonly address: number; readonly byteLength: number };
+  /** Caches that blocks in other memories read, too, by name; and those that have the rows of one in a memory before. */
+  readonly lent: ReadonlyMap<string, BlockCache>;
+  readonly replicas: ReadonlyMap<string, BlockCache>;
   /** Bytes of linear memory: in all, for weights, for the cache. */
   readonly bytes: number;
   readonly weightBytes: number;
@@ -70,6 +74,8 @@ export interface MemoryLayout {
 export interface LayoutOptions {
   /** Rows of the cache. */
   rows: number;
+  /** Recurrent states of each block that keeps them; 1 if left out. */
+  slots?: number;
   /** Bytes of an element of the cache: 2 or 4. */
   cacheWidth: number;
   threads: number;
@@ -77,6 +83,8 @@ export interface LayoutOptions {
   integers: boolean;
   /** Most tokens of a pass; 64 if left out. */
   atOnce?: number;
+  /** Whether blocks share one cache: for passes of whole sequences, of which nothing is asked later. */
+  oneCache?: boolean;
 }
 
 /** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
@@ -110,7 +118,7 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, cacheWidth, threads, integers, atOnce = BATCH } = options;
+  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const linears: Linear[] = [];
@@ -135,12 +143,12 @@ export function planMemory(
     pieces.push([]);
     turn = regions(turns);
   }
-  function vector(name: string, length: number, plus = 0): number {
-    const address = planner.reserve(length * 4);
-    pieces.at(-1)!.push({ vector: weights.vector(name, length), address, plus });
+  function vector(name: string, shape: readonly number[], plus = 0): number {
+    const address = planner.reserve(shape.reduce((product, size) => product * size, 4));
+    pieces.at(-1)!.push({ vector: weights.vector(name, ...shape), address, plus });
     return address;
   }
-  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, length, spec.plus) : 0);
+  const norm = (spec: NormSpec | undefined, length: number) => (spec ? vector(spec.name, [length], spec.plus) : 0);
   function linear(spec: LinearSpec, input: number, perToken = 1): Linear {
     const { rows, cols, stack } = spec;
     const isThere = weights.has(`${spec.name}.weight`);
@@ -148,7 +156,7 @@ export function planMemory(
     const name = !isThere && spec.alias !== undefined && weights.has(`${spec.alias}.weight`) ? spec.alias : spec.name;
     const tensor = isStacked ? weights.stack(stack.name, stack.shape) : weights.matrix(`${name}.weight`, rows, cols);
     if (!spec.bias) weights.refuse(`${name}.bias`);
-    const bias = spec.bias ? vector(`${name}.bias`, rows) : 0;
+    const bias = spec.bias ? vector(`${name}.bias`, [rows]) : 0;
     const of = isStacked ? stack.name : `${name}.weight`;
     const plan = planLinear(tensor, of, spec, bias, input, perToken, planner);
     const planned = isStacked ? { ...plan, stack: stack.shape } : plan;
@@ -171,23 +179,55 @@ export function planMemory(
   const ids = portion.begins ? { segments: reserve(segmentBytes(batch)), ids: reserve(batch * 4) } : undefined;
   const activations = { x: floats(batch * dim), normed: floats(batch * dim), y: floats(batch * dim) };
   const { normed } = activations;
+  const { perLayer } = architecture;
+  const perLayerFloats = perLayer?.embedding.cols ?? 0;
+  const vectors = perLayer ? floats(batch * perLayerFloats) : 0;
+  const [lent, replicas] = [new Map<string, BlockCache>(), new Map<string, BlockCache>()];
   const span = contextLength + 4;
   const tile = Math.max(1, Math.min(BATCH, Math.floor(SCORE_BYTES / 4 / span)));
   const logitRows = logitRowsOf(vocabSize, batch);
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
+  const caches = new Map<string, BlockCache>();
   const blockPlanner: BlockPlanner = {
-    ...{ normed, norm, vector, linear, decoded },
+    ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
     activation: shared.activation,
     rope: shared.rope,
-    cache: (kvHeads, headDim, isLatent = false) => planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve),
+    vector: (name, length) => vector(name, [length]),
+    tensor: vector,
+    lend: (key, cache) => void lent.set(key, cache),
+    borrow(key, kvHeads, headDim) {
+      const known = lent.get(key) ?? replicas.get(key);
+      if (known) return known;
+      const cache = planCache(kvHeads, headDim, false, rows, cacheWidth, reserve);
+      replicas.set(key, cache);
+      return cache;
+    },
+    recurrent: (floats) => planRecurrent(floats, slots, reserve),
+    cache(kvHeads, headDim, isLatent = false) {
+      const key = `${kvHeads} ${headDim} ${isLatent}`;
+      const cache = caches.get(key) ?? planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve);
+      if (oneCache) caches.set(key, cache);
+      return cache;
+    },
   };
+  function planPerLayer(): PerLayerRegions | undefined {
+    if (!perLayer) return undefined;
+    const embedding = linear(perLayer.embedding, normed);
+    const projection = linear(perLayer.projection, activations.x);
+    return {
+      ...{ width: perLayer.width, embedding, projection, norm: norm(perLayer.norm, perLayer.width) },
+      rotations: shared.rotationsOf(projection),
+      rows: Array.from({ length: threads }, () => floats(perLayerFloats)),
+    };
+  }
   let begin: Begin | undefined;
   if (ids) {
     beginPiece();
     const { embeddingScale } = architecture;
-    begin = { sync, ...ids, embedding: linear(architecture.embedding, normed), embeddingScale };
+    const embedding = linear(architecture.embedding, normed);
+    begin = { sync, ...ids, embedding, embeddingScale, perLayerInputs: planPerLayer() };
   }
   const blocks = architecture.layers
     .flat()
@@ -231,7 +271,7 @@ export function planMemory(
     state: {
       ...{ dim, epsilon, threads, batch },
       ...activations,
-      ...{ scratch, tile, span },
+      ...{ scratch, tile, span, perLayer: vectors, perLayerFloats },
       ropes: shared.ropes.map(({ regions }) => regions),
     },
     ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
@@ -239,8 +279,17 @@ export function planMemory(
     staging: { address: staging, byteLength: STAGING_BYTES },
     bytes: turns ? turnsEnd : size(),
     weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
-    cacheBytes: blocks.reduce((sum, block) => sum + ('cache' in block ? cacheBytes(block.cache) : 0), 0),
+    ...{ lent, replicas },
+    cacheBytes:
+      blocks.reduce((sum, block) => sum + keptBytes(block), 0) +
+      [...replicas.values()].reduce((sum, cache) => sum + cacheBytes(cache), 0),
   };
+}
+
+// What a block keeps of sequences.
+function keptBytes(block: Block): number {
+  if ('recurrent' in block) return recurrentBytes(block.recurrent);
+  return 'cache' in block && !('borrows' in block && block.borrows) ? cacheBytes(block.cache) : 0;
 }
 
 type Reserve = (byteLength: number) => number;

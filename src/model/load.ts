@@ -108,7 +108,7 @@ export async function openLoader(
     const { kernels, buffer } = place;
     const { staging } = stagingOf(place);
     check(vector, await read(place, vector, 0, vector.byteLength, staging, 0));
-    const [count] = vector.shape;
+    const count = vector.shape.reduce((product, size) => product * size, 1);
     kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
     if (plus === 0) return;
     const values = new Float32Array(buffer, address, count);

@@ -5,6 +5,7 @@
 import type { Architecture } from '../families/architecture.ts';
 import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';
 import type { Block } from './blocks/blocks.ts';
+import type { BlockCache } from './cache.ts';
 import { isTied, type LayoutOptions, type MemoryLayout, type Portion, planMemory } from './layout.ts';
 import { MEMORY_LIMIT, megabytes } from './region.ts';
 import type { Begin, End, State } from './state.ts';
@@ -21,6 +22,14 @@ export interface ModelState extends State, Begin, End {
   readonly memoryOf: readonly number[];
   /** The memory of norm, head and logits. */
   readonly endMemory: number;
+  /** Caches whose rows go to another memory, where blocks read them, too. */
+  readonly replicas: readonly Replica[];
+}
+
+/** A cache in a memory, and the one in a memory before whose rows it gets. */
+interface Replica {
+  readonly from: { readonly memory: number; readonly cache: BlockCache };
+  readonly to: { readonly memory: number; readonly cache: BlockCache };
 }
 
 /** What a thread beside the caller's is sent. */
@@ -143,6 +152,7 @@ function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[])
       ...memories[0].begin!,
       ...memories[endMemory].end!,
       endMemory,
+      replicas: replicasOf(memories),
       memories: memories.map(({ state }) => state),
       blocks: memories.flatMap(({ blocks }) => blocks),
       layerOf: layers.flatMap((own, layer) => own.map(() => layer)),
@@ -153,6 +163,15 @@ function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[])
     weightBytes: sum(({ weightBytes }) => weightBytes),
     cacheBytes: sum(({ cacheBytes }) => cacheBytes),
   };
+}
+
+function replicasOf(memories: readonly MemoryLayout[]): Replica[] {
+  return memories.flatMap(({ replicas }, memory) =>
+    [...replicas].map(([key, cache]) => {
+      const from = memories.findIndex(({ lent }) => lent.has(key));
+      return { from: { memory: from, cache: memories[from].lent.get(key)! }, to: { memory, cache } };
+    }),
+  );
 }
 
 // The last of `low` to `high` that holds, if what holds for one holds for those before it; `low` where none does.

@@ -13,7 +13,7 @@ import {
 } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { closed } from '../errors.ts';
-import type { Vocabulary } from '../families/architecture.ts';
+import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
@@ -29,11 +29,13 @@ import {
   openBatcher,
   type Sequence,
 } from './batch.ts';
+import { stateFloatsOf } from './blocks/blocks.ts';
 import { copyRows } from './cache.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type LoadProgress, loadAll } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { segmentBytes, writePass } from './pass.ts';
+import { copyState } from './recurrent.ts';
 import { MEMORY_LIMIT } from './region.ts';
 import { joinTeam, type Team } from './team.ts';
 import { openWeights } from './weights.ts';
@@ -88,6 +90,10 @@ const extendOptions = optionsOf<ExtendOptions>({
   each: callback,
   signal: signalOf,
 });
+
+/** Bytes of recurrent states beyond which there are no more than are needed, and most of them. */
+const STATE_BYTES = 128 << 20;
+const MOST_SLOTS = 64;
 
 /** A loaded model. Calls may overlap: sequences go through it together, and each result has the bits that it would have alone. */
 export interface LanguageModel {
@@ -153,7 +159,7 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     const options = modelOptions('options', given);
     const { onProgress, signal, memoryLimit } = options;
     const count = threadsOf(options);
-    const { architecture, weights, layoutOf, cacheTokens } = await planLoading(folder, options, count);
+    const { architecture, weights, layoutOf, cacheTokens, slots } = await planLoading(folder, options, count);
     const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
     const { state } = layout;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
@@ -166,7 +172,7 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     }
     const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
     const seats = seatsOf(team.thread, kernels, memories);
-    const batcher = openBatcher(engineOf(state, seats, team, cacheTokens));
+    const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));
     return modelOf(layout, architecture, batcher, team, threads);
   } catch (error) {
     await threads?.close();
@@ -191,12 +197,26 @@ async function planLoading(folder: Folder, options: ModelOptions, threads: numbe
   integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
   const architecture = { ...read, contextLength: context };
   const weights = await openWeights(await openCheckpoint(folder));
-  const how = { rows: cacheTokens, cacheWidth: cache === 'f16' ? 2 : 4, threads, integers: activations === 'int8' };
+  const slots = slotsFor(architecture, cacheTokens);
+  const how = {
+    rows: cacheTokens,
+    slots,
+    cacheWidth: cache === 'f16' ? 2 : 4,
+    threads,
+    integers: activations === 'int8',
+  };
   const layoutOf = (limit?: number): Layout => planModel(architecture, weights, how, limit);
-  return { architecture, weights, layoutOf, context, cacheTokens };
+  return { architecture, weights, layoutOf, context, cacheTokens, slots };
 }
 
-function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: number): Engine {
+// Recurrent states: one for each whole context that the cache holds, and one to go back to; more where they are small.
+function slotsFor({ layers, contextLength }: Architecture, rows: number): number {
+  const bytes = layers.flat().reduce((sum, spec) => sum + stateFloatsOf(spec) * 4, 0);
+  if (bytes === 0) return 0;
+  return Math.max(Math.ceil(rows / contextLength) + 1, Math.min(MOST_SLOTS, Math.floor(STATE_BYTES / bytes)));
+}
+
+function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: number, slots: number): Engine {
   const { batch, vocabSize, dim, memories, memoryOf, endMemory } = state;
   const { buffer } = seats[0].floats;
   const endBuffer = seats[endMemory].floats.buffer;
@@ -205,11 +225,17 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
   const logits = new Float32Array(endBuffer, state.logits, state.logitRows * vocabSize);
   const normed = new Float32Array(endBuffer, memories[endMemory].normed, batch * dim);
   const bytes = seats.map(({ floats }) => new Uint8Array(floats.buffer));
+  const replicas = state.replicas.map(({ to }) => ({ memory: bytes[to.memory], cache: to.cache }));
   const caches = state.blocks.flatMap((block, i) =>
-    'cache' in block ? [{ memory: bytes[memoryOf[i]], cache: block.cache }] : [],
+    'cache' in block && !('borrows' in block && block.borrows)
+      ? [{ memory: bytes[memoryOf[i]], cache: block.cache }]
+      : [],
+  );
+  const states = state.blocks.flatMap((block, i) =>
+    'recurrent' in block ? [{ memory: bytes[memoryOf[i]], recurrent: block.recurrent }] : [],
   );
   return {
-    ...{ batch, rows, widths: { logits: vocabSize, hidden: dim } },
+    ...{ batch, rows, slots, widths: { logits: vocabSize, hidden: dim } },
     run(pass, ids, emit) {
       idsInMemory.set(ids);
       // A pass that fails leaves threads at different barriers: nothing can be run after it.
@@ -228,7 +254,10 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
     },
     copy(from, to, count) {
       if (from === to || count === 0) return;
-      for (const { memory, cache } of caches) copyRows(memory, cache, from, to, count);
+      for (const { memory, cache } of [...caches, ...replicas]) copyRows(memory, cache, from, to, count);
+    },
+    copyState(from, to) {
+      for (const { memory, recurrent } of states) copyState(memory, recurrent, from, to);
     },
   };
 }

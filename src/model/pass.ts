@@ -1,7 +1,7 @@
 // What one pass through the model does: up to `batch` tokens of one sequence or of many, each sequence's a segment. All threads
 // read it from memory: a few words, and for every segment
 //
-//   count   position of the first   row of the cache of position 0   outputs       (i32 each)
+//   count   position of the first   row of the cache of position 0   outputs   slot       (i32 each)
 
 /** Consecutive tokens of one sequence. */
 export interface Segment {
@@ -12,6 +12,8 @@ export interface Segment {
   readonly start: number;
   /** Tokens at its end whose hidden states are normed. */
   readonly outputs: number;
+  /** The recurrent state of the sequence, where the model keeps any: at position 0 it is begun. */
+  readonly slot: number;
 }
 
 export interface Pass {
@@ -22,7 +24,7 @@ export interface Pass {
   readonly logits: boolean;
 }
 
-const SEGMENT_WORDS = 4;
+const SEGMENT_WORDS = 5;
 
 /** Bytes of the segments of a pass, at most one a token. */
 export function segmentBytes(batch: number): number {
@@ -36,13 +38,13 @@ export function passOf(segments: readonly Segment[], logits: boolean): Pass {
 
 /** One sequence in the cache's first rows, of which nothing is put out. */
 export function wholeSequence(count: number): Pass {
-  return passOf([{ count, position: 0, start: 0, outputs: 0 }], false);
+  return passOf([{ count, position: 0, start: 0, outputs: 0, slot: 0 }], false);
 }
 
 /** Puts a pass where all threads find it. @returns the words that tell of it */
 export function writePass({ segments, logits }: Pass, table: Int32Array): [segments: number, logits: number] {
-  for (const [i, { count, position, start, outputs }] of segments.entries()) {
-    table.set([count, position, start, outputs], i * SEGMENT_WORDS);
+  for (const [i, { count, position, start, outputs, slot }] of segments.entries()) {
+    table.set([count, position, start, outputs, slot], i * SEGMENT_WORDS);
   }
   return [segments.length, logits ? 1 : 0];
 }
@@ -51,7 +53,8 @@ export function writePass({ segments, logits }: Pass, table: Int32Array): [segme
 export function readPass([count, logits]: ArrayLike<number> & Iterable<number>, table: Int32Array): Pass {
   const segments: Segment[] = [];
   for (let at = 0; at < count * SEGMENT_WORDS; at += SEGMENT_WORDS) {
-    segments.push({ count: table[at], position: table[at + 1], start: table[at + 2], outputs: table[at + 3] });
+    const [count, position, start, outputs, slot] = table.subarray(at, at + SEGMENT_WORDS);
+    segments.push({ count, position, start, outputs, slot });
   }
   return passOf(segments, logits === 1);
 }

@@ -31,10 +31,22 @@ export interface State {
   readonly x: number; // (batch, dim), the residual stream
   readonly normed: number; // (batch, dim)
   readonly y: number; // (batch, dim)
+  readonly perLayer: number; // (batch, perLayerFloats), vectors of the tokens for all layers; 0 for none
+  readonly perLayerFloats: number;
   readonly scratch: readonly number[]; // of each thread
   /** Rows of attention scores, and scores in a row. */
   readonly tile: number;
   readonly span: number;
+}
+
+/** What makes vectors of tokens for all layers. */
+export interface PerLayerRegions {
+  readonly width: number;
+  readonly embedding: Linear;
+  readonly projection: Linear;
+  readonly rotations: readonly Rotation[];
+  readonly norm: number; // (width)
+  readonly rows: readonly number[]; // of each thread, (perLayerFloats)
 }
 
 /** What takes part in every pass, in the first memory. */
@@ -45,6 +57,7 @@ export interface Begin {
   readonly embedding: Linear;
   /** Embeddings are multiplied by it. */
   readonly embeddingScale: number;
+  readonly perLayerInputs: PerLayerRegions | undefined;
 }
 
 /** What makes hidden states, and logits of them. */

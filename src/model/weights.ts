@@ -18,8 +18,8 @@ export interface Weights {
   matrix(name: string, rows: number, cols: number): WeightTensor;
   /** The tensors of a stack of matrices. Throws as `matrix` does. */
   stack(name: string, shape: readonly [number, number, number]): WeightTensor;
-  /** The tensor of a vector: a norm's weights, a bias. Throws as `matrix` does. */
-  vector(name: string, length: number): CheckpointTensor;
+  /** A tensor that is no matrix of weights: a norm's, a bias, a convolution's. Throws as `matrix` does. */
+  vector(name: string, ...shape: number[]): CheckpointTensor;
   /** @throws {FormatError} when there is a tensor of that name, which the model would leave out */
   refuse(name: string): void;
 }
@@ -69,7 +69,7 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
     has: (name) => plain.has(name) || quantized.has(name),
     matrix: (name, rows, cols) => weightOf(name, [rows, cols]),
     stack: (name, shape) => weightOf(name, [...shape]),
-    vector: (name, length) => plainOf(name, [length]),
+    vector: (name, ...shape) => plainOf(name, shape),
     refuse(name) {
       if (!plain.has(name)) return;
       const message = 'tensor must be one that config.json tells of: it tells of none';

@@ -30,10 +30,13 @@ const COLS_LIMIT = 1 << 20;
 export const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F8_E4M3'] satisfies WeightDtype[];
 
 // Names as model families write them: Llama, Qwen, Mistral, Gemma, DeepSeek, GPT-2, GPT-NeoX, Falcon, BERT, T5, Mamba.
-const TOKEN_EMBEDDING = /(^|\.)(embed_tokens|tok_embeddings|word_embeddings|token_embd|wte|embed_in|shared)\.weight$/;
+const TOKEN_EMBEDDING =
+  /(^|\.)(embed_tokens(_per_layer)?|tok_embeddings|word_embeddings|token_embd|wte|embed_in|shared)\.weight$/;
 const HEAD = /(^|\.)(lm_head|embed_out|output|shared_head\.head)\.weight$/;
 const OTHER_EMBEDDING = /(embed|(^|\.)wpe\.|relative_attention_bias|(^|\.)pos_)/i;
 const ROUTER = /(^|\.)(gate|router|shared_expert_gate)\.weight$|(^|\.)router\./;
+// How fast the delta rule forgets, and how much it learns: a row a head.
+const DELTA_GATES = /(^|\.)linear_attn\.in_proj_(a|b|ba)\.weight$/;
 const NOT_LINEAR = /(^|[._])(bias|norm|layernorm|ln_\w+|conv\w*|A_log|rotary_emb|inv_freq)($|[._])/;
 // Parts of larger models that read or draw images and sounds: small beside the text model, and spoilt first.
 const OTHER_PART =
@@ -88,6 +91,7 @@ function notLinear(name: string, rank: number): string | undefined {
   if (OTHER_PART.test(name)) return 'not of the text model';
   if (TOKEN_EMBEDDING.test(name) || OTHER_EMBEDDING.test(name)) return 'embedding';
   if (ROUTER.test(name)) return 'router';
+  if (DELTA_GATES.test(name)) return 'gates of the delta rule';
   if (NOT_LINEAR.test(name)) return 'not a linear weight';
   if (rank === 3 && !EXPERTS.test(name)) return 'rank 3, not experts';
   if (!WEIGHT.test(name)) return 'not named as a weight';

@@ -1,6 +1,6 @@
 // Scalar twins of assembly/decoder/backward.ts: gradients of a decoder's layers with respect to their inputs.
 
-import { GELU_1, GELU_3, softCap, softmax } from './decoder.ts';
+import { GELU_1, GELU_3, softCap, softmax, withSink } from './decoder.ts';
 import { exp } from './math.ts';
 import { dot } from './sum.ts';
 
@@ -50,6 +50,7 @@ export function attendBack(
   scale: number,
   window: number,
   cap: number,
+  sinks?: Float32Array,
 ): { dq: Float32Array; dk: Float32Array; dv: Float32Array } {
   const row = (x: Float32Array, i: number) => x.subarray(i * dim, (i + 1) * dim);
   const addScaled = (y: Float32Array, a: number, x: Float32Array) => {
@@ -63,7 +64,7 @@ export function attendBack(
     for (let h = t * heads; h < (t + 1) * heads; h++) {
       const scores = Float32Array.from(seen, (s) => f(dot(row(q, h), row(keys, s)) * f(scale)));
       const capped = cap > 0 ? softCap(scores, cap) : scores;
-      const p = softmax(capped);
+      const p = softmax(withSink(capped, sinks?.[h % heads])).subarray(0, capped.length);
       const dp = Float32Array.from(seen, (s) => dot(row(dy, h), row(values, s)));
       const mean = dot(p, dp);
       const ds = p.map((weight, i) => {

@@ -49,9 +49,23 @@ export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   });
 }
 
+/** (u + 1) · g / (1 + e^-1.702 g) of pairs g, u: g at most 7, u from -7 to 7. */
+export function clampedGate(pairs: Float32Array): Float32Array {
+  return Float32Array.from({ length: pairs.length / 2 }, (_, i) => {
+    const g = Math.min(pairs[2 * i], 7);
+    const u = Math.max(Math.min(pairs[2 * i + 1], 7), -7);
+    return f(f(u + 1) * f(g / f(1 + exp(-f(g * f(1.702))))));
+  });
+}
+
 /** 1 / (1 + e^-x). */
 export function sigmoid(x: Float32Array): Float32Array {
   return x.map((value) => f(1 / f(1 + exp(-value))));
+}
+
+/** x / (1 + e^-gate). */
+export function sigmoidTimes(x: Float32Array, gate: Float32Array): Float32Array {
+  return x.map((value, i) => f(value / f(1 + exp(-gate[i]))));
 }
 
 /** max(x, 0)². */
@@ -69,9 +83,14 @@ export function throughF16(x: Float32Array): Float32Array {
   return x.map((value) => f16ToF32(f32ToF16(bitsOf(value))));
 }
 
+/** Scores, and the sink behind them: a score of which no value is taken. */
+export function withSink(scores: Float32Array, sink: number | undefined): Float32Array {
+  return sink === undefined ? scores : Float32Array.of(...scores, sink);
+}
+
 /**
  * One query head at the position of the last of `keys` and `values`, (positions, dim); it sees the last `window` of them, 0 for
- * all. `cap` is that of scores, 0 for none.
+ * all. `cap` is that of scores, 0 for none; `sink` the head's, if it has one.
  */
 export function attend(
   q: Float32Array,
@@ -80,13 +99,14 @@ export function attend(
   scale: number,
   window: number,
   cap: number,
+  sink?: number,
 ): Float32Array {
   const dim = q.length;
   const positions = keys.length / dim;
   const first = window === 0 ? 0 : Math.max(0, positions - window);
   const row = (x: Float32Array, t: number) => x.subarray(t * dim, (t + 1) * dim);
   const scores = Float32Array.from({ length: positions - first }, (_, i) => f(dot(q, row(keys, first + i)) * f(scale)));
-  const p = softmax(cap > 0 ? softCap(scores, cap) : scores);
+  const p = softmax(withSink(cap > 0 ? softCap(scores, cap) : scores, sink)).subarray(0, scores.length);
   const y = new Float32Array(dim);
   for (const [i, weight] of p.entries()) {
     const v = row(values, first + i);

@@ -3,11 +3,15 @@
 
 import { integer, options as optionsOf } from '../check.ts';
 import { tensorsOf } from '../model/load.ts';
+import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
+import type { StatisticsKind } from '../statistics/matrices.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
-import { measuredOf } from './measured.ts';
+import { groupSizeOf, kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
+import { measuredOf } from './program/measured.ts';
+import type { Task } from './program/task.ts';
 import {
   openSubject,
   planSession,
@@ -18,7 +22,6 @@ import {
   threadsFor,
 } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
-import type { Task } from './task.ts';
 import { sample } from './tokens.ts';
 
 /** An estimate. */
@@ -40,6 +43,8 @@ export interface SensitivityCost {
   readonly threads: number;
   /** Without the time to read the weights. */
   readonly seconds: number;
+  /** Bytes of the file of statistics, if they are asked for. */
+  readonly statisticsBytes?: number;
 }
 
 /** Runs of a task that are timed; the shortest counts. */
@@ -50,6 +55,8 @@ const STEP_RUNS = 16;
 /** Options of `estimateSensitivity`. */
 export interface CostOptions extends SensitivitySettings {
   threads?: Threads;
+  /** Statistics that are to be gathered. */
+  statistics?: Partial<StatisticsKind>;
   /** Most bytes of linear memory, as for `measureSensitivity`. */
   memoryLimit?: number;
 }
@@ -57,6 +64,7 @@ export interface CostOptions extends SensitivitySettings {
 const costOptions = optionsOf<CostOptions>({
   ...settingsMembers,
   threads: givenThreads,
+  statistics: optionsOf(kindMembers),
   memoryLimit: integer(1, MEMORY_LIMIT),
 });
 
@@ -74,9 +82,10 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
     const settings = settingsOf(options, subject.architecture.contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
-    const draws = estimator === 'fisher' ? settings.draws : 1;
+    const statistics = options.statistics && statisticsKind(options.statistics);
+    const draws = estimator === 'fisher' && statistics?.mode !== 'inputs' ? settings.draws : 1;
     const sampled = source === 'model' ? sequences : 0;
-    const layout = { estimator, tokens, draws, sampled, threads: count };
+    const layout = { estimator, tokens, draws, sampled, threads: count, statistics };
     const { memoryLimit } = options;
     const whole = planSession(subject, { ...layout, ...(memoryLimit !== undefined && { memoryLimit }) });
     session = await startSession(planSession(subject, layout, 1), threads);
@@ -93,23 +102,39 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
       matrices: measured.length,
       weights: measured.reduce((sum, { linear }) => sum + linear.rows * linear.cols, 0),
       bytes: whole.bytes,
-      bytesRead: whole.takesTurns ? bytesRead(whole, sequences, whole.needsCopy ? 0 : sampled) : 0,
+      bytesRead: whole.takesTurns ? bytesRead(whole, sequences, whole.needsCopy ? 0 : sampled, statistics) : 0,
       copyBytes: whole.needsCopy ? copyBytes(whole, tokens, sequences) : 0,
+      ...(statistics && { statisticsBytes: bytesOf(statistics, settings, draws, whole.layout.state) }),
     };
   } finally {
     await (session ? session.close() : threads?.close());
   }
 }
 
-// All pieces once, to and fro for each sequence, and once for each token of those that are sampled together.
-function bytesRead({ layout, workspace }: SessionPlan, sequences: number, sampled: number): number {
+// Numbers of other digits than those of a run make the header longer by a few bytes: no more.
+function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, state: ModelState): number {
+  const { source, tokens, sequences, seed } = settings;
+  const noted = { source, tokens, sequences, draws, seed };
+  return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
+}
+
+// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together.
+function bytesRead(
+  { layout, workspace }: SessionPlan,
+  sequences: number,
+  sampled: number,
+  statistics: StatisticsKind | undefined,
+): number {
   const sizes = layout.memories[0].pieces.map((loads) =>
     loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
   );
   const all = sizes.reduce((sum, size) => sum + size, 0);
   const blocks = all - sizes[0] - sizes.at(-1)!;
   const steps = workspace.together > 0 ? Math.ceil(sampled / workspace.together) * (workspace.tokens - 1) : 0;
-  return all * (1 + sequences + steps) + blocks * sequences;
+  const turns = statistics
+    ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
+    : sequences;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns);
 }
 
 // Codes of four bits with their scales; keys and values of the sequences that are sampled together.
@@ -164,9 +189,16 @@ function samplingSeconds({ measuring }: Session, seconds: Times, layers: number)
 }
 
 function fisherSeconds(session: Session, seconds: Times, layers: number): number {
+  const { state, workspace } = session.measuring;
+  const gather = workspace.statistics !== undefined;
   const forward = seconds({ kind: 'embed' }) + layers * layerSeconds(session, seconds);
+  if (!workspace.fisher) {
+    let inputs = 0;
+    for (const block of state.blocks.keys()) inputs += seconds({ kind: 'inputs', block });
+    return forward + layers * inputs;
+  }
   let backward = 0;
-  for (const block of session.measuring.state.blocks.keys()) backward += seconds({ kind: 'back', block });
+  for (const block of state.blocks.keys()) backward += seconds({ kind: 'back', block, gather });
   const labels = seconds({ kind: 'labels', count: 1 });
   return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }

@@ -11,7 +11,9 @@ import type { Linear } from '../model/linear.ts';
 import type { ModelState } from '../model/memories.ts';
 import { exp } from '../numerics/exponential.ts';
 import { meanOf } from './fit.ts';
-import { isTied, type Measured, measuredOf } from './measured.ts';
+import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
+import { isTied, type Measured, measuredOf } from './program/measured.ts';
+import { meanOfTokens } from './program/measuring.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import { pieceOf, type Session } from './session.ts';
 import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
@@ -19,19 +21,25 @@ import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequ
 /**
  * Sensitivities by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's
  * predictions are right, and perplexity grows by itself times that.
+ * @param statistics to be gathered on the way; of inputs alone, nothing else is measured
  */
-export async function fisherAlphas(work: Work): Promise<Found> {
+export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<Found> {
   const { session, sequences, seed, draws, norms, results, record, onProgress, signal } = work;
   const { state, workspace } = session.measuring;
   const { tokens } = workspace;
   const measured = measuredOf(state);
   const each = tokens + sampledTokens(work);
   const steps = stepsOf(sequences.length * each, onProgress, signal);
-  await steps.next(results.length * each + sampledBefore(work, results.length));
-  for (let i = results.length; i < sequences.length; i++) {
-    await takeSequence(work, i, steps);
-    record(await traces(session, seed, i, steps));
+  const done = statistics ? firstOf(work, statistics) : results.length;
+  await steps.next(done * each + sampledBefore(work, done));
+  if (statistics) await gatherStatistics(work, statistics, steps);
+  else {
+    for (let i = results.length; i < sequences.length; i++) {
+      await takeSequence(work, i, steps);
+      record(await traces(session, seed, i, steps));
+    }
   }
+  if (statistics?.mode === 'inputs') return { base: null, tensors: new Map(), unreached: 0 };
   const isText = sequences[0]?.targets !== undefined;
   const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
   const estimates: Estimate[] = [];
@@ -115,14 +123,10 @@ function fillUnreached(
 // Traces of one sequence, a position: (weights, draws), of the embeddings (draws), of the head; then the mean −ln p of its text.
 async function traces(session: Session, seed: number, sequence: number, steps: Steps): Promise<number[]> {
   const { measuring, run, bring } = session;
-  const { state, workspace, doubles } = measuring;
-  const { tokens, draws, sums } = workspace;
+  const { state, workspace } = measuring;
+  const { tokens, draws } = workspace;
   const blocks = state.blocks.length;
-  const meanSum = (row: number) => {
-    let sum = 0;
-    for (let token = 0; token < tokens; token++) sum += doubles[sums / 8 + row * tokens + token];
-    return sum / tokens;
-  };
+  const meanSum = (row: number) => meanOfTokens(measuring, row);
   await bring(pieceOf.embedding);
   run({ kind: 'embed' });
   for (let block = 0; block < blocks; block++) {

@@ -31,10 +31,11 @@ import {
 } from '../workers/threads.ts';
 import { COPY, sampleByCopy } from './copy.ts';
 import { fisherAlphas } from './fisher.ts';
+import { openGathering, type StatisticsOptions, statisticsKind, statisticsOptions } from './gather.ts';
 import { findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
-import { measuredNames, measuredOf } from './measured.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial, type Partial } from './partial.ts';
+import { measuredNames, measuredOf } from './program/measured.ts';
 import type { SensitivityProgress } from './progress.ts';
 import {
   openSession,
@@ -70,7 +71,8 @@ export interface SensitivityOptions extends SensitivitySettings {
   tensors?: readonly PlanTensor[];
   /**
    * Where sensitivities are kept: those are used that are of these settings and this model, else they are measured and kept. An
-   * interrupted run is gone on with. Excludes `text`, `levels`, `partial` and `onPartial`.
+   * interrupted run is gone on with. Excludes `text`, `levels`, `partial`, `onPartial` and
+   * `statistics`.
    */
   store?: Store;
   /** Called as the model is compared with what is kept. */
@@ -87,6 +89,11 @@ export interface SensitivityOptions extends SensitivitySettings {
    * open checkpoint makes one itself if this is left out.
    */
   copy?: (grid: string) => Promise<Folder>;
+  /**
+   * Gathers statistics of inputs and gradients of every weight, by `fisher` (`readStatistics` opens them). With its `mode` of `inputs` no
+   * gradients are computed, and the result has no tensors.
+   */
+  statistics?: StatisticsOptions;
 }
 
 const TOO_LARGE = 'the model is too large to sample tokens itself, and there is no copy that does';
@@ -106,6 +113,7 @@ const members = {
   onKept: callback,
   memoryLimit: anyNumber,
   copy: callback as Reader<(grid: string) => Promise<Folder>>,
+  statistics: statisticsOptions,
 } as const;
 const sensitivityOptions: Reader<SensitivityOptions> = optionsOf<SensitivityOptions>(members);
 const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...members, store: needed(givenStore) });
@@ -133,6 +141,8 @@ export async function measureSensitivity(
     if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
     const subject = await openSubject(folder);
     const settings = settingsOf(options, subject.architecture.contextLength);
+    if (options.statistics && settings.estimator !== 'fisher')
+      throw new RangeError('statistics must be gathered by the estimator fisher: got noise');
     checkMeasured(options, subject.architecture, settings);
     const { store, threads } = options;
     const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
@@ -162,7 +172,7 @@ export async function keptSensitivity(
 
 // A file that is kept does not say of which text or levels it is, and has its own unfinished work.
 function checkStore(store: Store, options: SensitivityOptions): Store {
-  for (const key of ['text', 'levels', 'partial', 'onPartial'] as const) {
+  for (const key of ['text', 'levels', 'partial', 'onPartial', 'statistics'] as const) {
     if (options[key] !== undefined) throw new RangeError(`${key} must be left out: a store keeps none of it`);
   }
   return store;
@@ -188,7 +198,7 @@ type Measurement = Omit<SensitivityOptions, 'partial' | 'onPartial'> & {
 async function measure(
   subject: Subject,
   settings: Settings,
-  { text, signal, onLoad, onProgress, onPartial, partial, name, store, memoryLimit, copy }: Measurement,
+  { text, signal, onLoad, onProgress, onPartial, partial, name, store, memoryLimit, copy, statistics }: Measurement,
   start: () => Promise<Threads | undefined>,
 ): Promise<Alphas> {
   let threads: Threads | undefined;
@@ -196,22 +206,26 @@ async function measure(
   try {
     threads = await start();
     const { estimator, tokens, seed } = settings;
-    const draws = estimator === 'fisher' ? settings.draws : 1;
+    const kind = statistics && statisticsKind(statistics);
+    const isInputs = kind?.mode === 'inputs';
+    const draws = estimator === 'fisher' && !isInputs ? settings.draws : 1;
     const sampled = settings.source === 'model' ? settings.sequences : 0;
     const planned = planSession(subject, {
-      ...{ estimator, tokens, draws, sampled, threads: threadsFor(threads) },
+      ...{ estimator, tokens, draws, sampled, statistics: kind, threads: threadsFor(threads) },
       ...(memoryLimit !== undefined && { memoryLimit }),
     });
     const { vocabulary, needsCopy } = planned;
     const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
+    const ids = checksumOf(sequences);
     const measured = measuredOf(planned.layout.state);
     const layers = new Set(measured.map(({ layer }) => layer)).size;
     const isFisher = estimator === 'fisher';
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length, ...(needsCopy && { sampler: COPY }) };
     const begin = (identity: string): Partial => {
-      const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids: checksumOf(sequences) });
+      const only = isInputs && { statistics: 'inputs' };
+      const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids, ...only });
       const begun = openPartial(partial, {
         key,
         numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
@@ -244,11 +258,16 @@ async function measure(
       recordSampled: (first, ids) => tell(addSampled(first, ids)),
       ...{ onProgress, signal },
     };
-    const { base, tensors, unreached } = await (isFisher ? fisherAlphas : noiseAlphas)(work);
+    const about = kind && {
+      ...{ ...kind, identity, source: settings.source, tokens, sequences: sequences.length },
+      ...{ draws: isInputs ? 0 : draws, seed, ids, ...(needsCopy && { sampler: COPY }) },
+    };
+    const gathering = about && (await openGathering(statistics!, about, planned.layout.state));
+    const { base, tensors, unreached } = await (isFisher ? fisherAlphas(work, gathering) : noiseAlphas(work));
     await folder.unchanged?.();
-    const { estimator: __, ...about } = { ...noted, ...(unreached > 0 && { unreached }) };
+    const { estimator: __, ...notes } = { ...noted, ...(unreached > 0 && { unreached }) };
     const loss = text === undefined ? 'kl' : 'perplexity';
-    return { model: { name: name ?? null, identity }, estimator, loss, base, settings: about, tensors };
+    return { model: { name: name ?? null, identity }, estimator, loss, base, settings: notes, tensors };
   } finally {
     await (session ? session.close() : threads?.close());
   }

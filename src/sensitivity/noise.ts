@@ -5,7 +5,7 @@
 import type { Alpha } from '../linearity/alphas.ts';
 import { exp } from '../numerics/exponential.ts';
 import { fitLevels, meanOf } from './fit.ts';
-import { type Measured, measuredOf } from './measured.ts';
+import { type Measured, measuredOf } from './program/measured.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import type { Session } from './session.ts';
 import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';

@@ -13,6 +13,7 @@ import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
+import { goesBack, hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
@@ -21,13 +22,14 @@ import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
 import { openWeights, type Weights } from '../model/weights.ts';
 import type { Folder } from '../source/source.ts';
+import type { StatisticsKind } from '../statistics/matrices.ts';
 import type { Threads } from '../workers/threads.ts';
-import { weightsAt } from './measured.ts';
-import { type Measuring, measuringOf } from './measuring.ts';
-import { runTask } from './run.ts';
-import { type Task, taskOf, wordsOfTask } from './task.ts';
-import type { WorkerMessage } from './worker.ts';
-import { planWorkspace, type Workspace } from './workspace.ts';
+import { weightsAt } from './program/measured.ts';
+import { type Measuring, measuringOf } from './program/measuring.ts';
+import { runTask } from './program/run.ts';
+import { type Task, taskOf, wordsOfTask } from './program/task.ts';
+import type { WorkerMessage } from './program/worker.ts';
+import { planWorkspace, type Workspace } from './program/workspace.ts';
 
 /** Sequences that the model samples together, at most: more gain little time, and each takes a place in the cache. */
 export const TOGETHER = 8;
@@ -43,6 +45,8 @@ interface SessionOptions {
   readonly sampled?: number;
   /** Most bytes of linear memory; as many as there can be if left out. */
   readonly memoryLimit?: number;
+  /** Statistics that are gathered, of sequences that go through one block after the other. */
+  readonly statistics?: StatisticsKind | undefined;
 }
 
 /** A model that is to be measured: its files, read once. */
@@ -108,28 +112,43 @@ export function planSession(
   options: SessionOptions,
   layers?: number,
 ): SessionPlan {
-  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT } = options;
+  const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT, statistics } = options;
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
+  const stuck = estimator === 'fisher' ? architecture.layers.flat().find((spec) => !goesBack(spec)) : undefined;
+  if (stuck) {
+    const message = `gradients must go back through every block: through ${stuck.kind} blocks they do not; the noise estimator measures these`;
+    throw new UnsupportedError(`gradients of ${stuck.kind}`, message, { file: folder.name });
+  }
+  const other = statistics ? architecture.layers.flat().find((spec) => !hasStatistics(spec)) : undefined;
+  if (other) {
+    const message = `statistics must be gathered of every block: of ${other.kind} blocks there are none yet`;
+    throw new UnsupportedError(`statistics of ${other.kind}`, message, { file: folder.name });
+  }
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
-  const plan = (how: typeof planWhole, together: number) => {
+  const plan = (how: typeof planWhole, together: number, statistics?: StatisticsKind) => {
     const rows = Math.max(1, together) * tokens;
-    const layout = how(architecture, weights, { rows, cacheWidth: 4, threads, integers: false, atOnce: tokens });
-    const { workspace, end } = planWorkspace(layout.state, { estimator, tokens, draws, together }, layout.bytes);
+    const oneCache = statistics !== undefined && together === 0;
+    const layout = how(architecture, weights, {
+      ...{ rows, slots: Math.max(1, together), cacheWidth: 4, threads },
+      ...{ integers: false, atOnce: tokens, oneCache },
+    });
+    const wanted = { estimator, tokens, draws, together, statistics };
+    const { workspace, end } = planWorkspace(layout.state, wanted, layout.bytes);
     return { layout, vocabulary: architecture, workspace, weights, bytes: end };
   };
-  const whole = plan(planWhole, most);
+  const whole = plan(planWhole, most, statistics);
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
     if (!('linear' in load) || (load.linear.type === 'dense' && !('decoding' in load))) continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
-  // What samples does not depend on the limit that is asked for: the result would.
-  const needsCopy = sampled > 0 && whole.bytes > MEMORY_LIMIT;
+  // What samples does not depend on the limit that is asked for, or on statistics: the result would.
+  const needsCopy = sampled > 0 && (statistics ? plan(planWhole, most) : whole).bytes > MEMORY_LIMIT;
   if (whole.bytes <= memoryLimit) return { ...whole, takesTurns: false, needsCopy };
   if (estimator === 'noise') refuse('the noise estimator runs the whole model: it', memoryLimit, whole.bytes);
-  const turns = plan(planTurns, needsCopy ? 0 : most);
+  const turns = plan(planTurns, needsCopy ? 0 : most, statistics);
   if (turns.bytes > memoryLimit) refuse('largest matrix and workspace', memoryLimit, turns.bytes);
   return { ...turns, takesTurns: true, needsCopy };
 }

@@ -21,6 +21,9 @@ import gemma3Model from './gemma3/model.safetensors';
 import gemma3_textConfig from './gemma3_text/config.json';
 import gemma3_textLogits from './gemma3_text/logits.safetensors';
 import gemma3_textModel from './gemma3_text/model.safetensors';
+import gemma4_textConfig from './gemma4_text/config.json';
+import gemma4_textLogits from './gemma4_text/logits.safetensors';
+import gemma4_textModel from './gemma4_text/model.safetensors';
 import glmConfig from './glm/config.json';
 import glmLogits from './glm/logits.safetensors';
 import glmModel from './glm/model.safetensors';
@@ -30,12 +33,18 @@ import glm4Model from './glm4/model.safetensors';
 import glm4_moeConfig from './glm4_moe/config.json';
 import glm4_moeLogits from './glm4_moe/logits.safetensors';
 import glm4_moeModel from './glm4_moe/model.safetensors';
+import gpt_ossConfig from './gpt_oss/config.json';
+import gpt_ossLogits from './gpt_oss/logits.safetensors';
+import gpt_ossModel from './gpt_oss/model.safetensors';
 import graniteConfig from './granite/config.json';
 import graniteLogits from './granite/logits.safetensors';
 import graniteModel from './granite/model.safetensors';
 import hunyuan_v1_denseConfig from './hunyuan_v1_dense/config.json';
 import hunyuan_v1_denseLogits from './hunyuan_v1_dense/logits.safetensors';
 import hunyuan_v1_denseModel from './hunyuan_v1_dense/model.safetensors';
+import lfm2Config from './lfm2/config.json';
+import lfm2Logits from './lfm2/logits.safetensors';
+import lfm2Model from './lfm2/model.safetensors';
 import llamaConfig from './llama/config.json';
 import llamaLogits from './llama/logits.safetensors';
 import llamaModel from './llama/model.safetensors';
@@ -69,9 +78,18 @@ import qwen2_moeModel from './qwen2_moe/model.safetensors';
 import qwen3Config from './qwen3/config.json';
 import qwen3Logits from './qwen3/logits.safetensors';
 import qwen3Model from './qwen3/model.safetensors';
+import qwen3_5Config from './qwen3_5/config.json';
+import qwen3_5Logits from './qwen3_5/logits.safetensors';
+import qwen3_5Model from './qwen3_5/model.safetensors';
+import qwen3_5_textConfig from './qwen3_5_text/config.json';
+import qwen3_5_textLogits from './qwen3_5_text/logits.safetensors';
+import qwen3_5_textModel from './qwen3_5_text/model.safetensors';
 import qwen3_moeConfig from './qwen3_moe/config.json';
 import qwen3_moeLogits from './qwen3_moe/logits.safetensors';
 import qwen3_moeModel from './qwen3_moe/model.safetensors';
+import qwen3_nextConfig from './qwen3_next/config.json';
+import qwen3_nextLogits from './qwen3_next/logits.safetensors';
+import qwen3_nextModel from './qwen3_next/model.safetensors';
 import smollm3Config from './smollm3/config.json';
 import smollm3Logits from './smollm3/logits.safetensors';
 import smollm3Model from './smollm3/model.safetensors';
@@ -91,11 +109,14 @@ export const families: Readonly<Record<string, Files>> = {
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
   gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },
   gemma3_text: { config: gemma3_textConfig, model: gemma3_textModel, logits: gemma3_textLogits },
+  gemma4_text: { config: gemma4_textConfig, model: gemma4_textModel, logits: gemma4_textLogits },
   glm: { config: glmConfig, model: glmModel, logits: glmLogits },
   glm4: { config: glm4Config, model: glm4Model, logits: glm4Logits },
   glm4_moe: { config: glm4_moeConfig, model: glm4_moeModel, logits: glm4_moeLogits },
+  gpt_oss: { config: gpt_ossConfig, model: gpt_ossModel, logits: gpt_ossLogits },
   granite: { config: graniteConfig, model: graniteModel, logits: graniteLogits },
   hunyuan_v1_dense: { config: hunyuan_v1_denseConfig, model: hunyuan_v1_denseModel, logits: hunyuan_v1_denseLogits },
+  lfm2: { config: lfm2Config, model: lfm2Model, logits: lfm2Logits },
   llama: { config: llamaConfig, model: llamaModel, logits: llamaLogits },
   ministral3: { config: ministral3Config, model: ministral3Model, logits: ministral3Logits },
   mistral: { config: mistralConfig, model: mistralModel, logits: mistralLogits },
@@ -107,6 +128,9 @@ export const families: Readonly<Record<string, Files>> = {
   qwen2: { config: qwen2Config, model: qwen2Model, logits: qwen2Logits },
   qwen2_moe: { config: qwen2_moeConfig, model: qwen2_moeModel, logits: qwen2_moeLogits },
   qwen3: { config: qwen3Config, model: qwen3Model, logits: qwen3Logits },
+  qwen3_5: { config: qwen3_5Config, model: qwen3_5Model, logits: qwen3_5Logits },
+  qwen3_5_text: { config: qwen3_5_textConfig, model: qwen3_5_textModel, logits: qwen3_5_textLogits },
   qwen3_moe: { config: qwen3_moeConfig, model: qwen3_moeModel, logits: qwen3_moeLogits },
+  qwen3_next: { config: qwen3_nextConfig, model: qwen3_nextModel, logits: qwen3_nextLogits },
   smollm3: { config: smollm3Config, model: smollm3Model, logits: smollm3Logits },
 };

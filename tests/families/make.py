@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 HERE = Path(__file__).parent
 FAMILIES = {}
-OLDER = {"llama", "phi3", "glm4", "granite", "gemma2", "gemma3", "olmo3", "deepseek_v2", "qwen2_moe", "mixtral"}  # goldens with a config.json of releases before 5
+OLDER = {"llama", "phi3", "glm4", "granite", "gemma2", "gemma3", "olmo3", "deepseek_v2", "qwen2_moe", "mixtral", "lfm2", "qwen3_next"}  # goldens with a config.json of releases before 5
 LENGTH = 40  # of a run of a golden: beyond every window and every original context below
 
 
@@ -399,6 +399,111 @@ def mistral3(r):
     return of_texts_and_images("Mistral3ForConditionalGeneration", text, "pixtral")
 
 
+@family
+def lfm2(r):
+    config = r.common("Lfm2ForCausalLM", head_dim=False, norm_eps=r.choice([1e-5, 1e-6]), conv_bias=r.flag())
+    del config["rms_norm_eps"]
+    layers = config["num_hidden_layers"]
+    config |= {"conv_L_cache": r.choice([3, 3, 2, 4]), "block_multiple_of": r.choice([8, 20])}
+    config |= {"block_auto_adjust_ff_dim": r.flag(), "block_ffn_dim_multiplier": r.choice([1.0, 1.3])}
+    config |= {"num_hidden_layers": layers + 1, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
+    return config | {"layer_types": ["conv", *(r.choice(["conv", "full_attention"]) for _ in range(layers))]}
+
+
+def delta(r, architecture, **more):
+    """The gated delta rule in most layers."""
+    heads = r.choice([1, 2]) if r.small else r.choice([1, 2, 3])
+    config = r.common(
+        architecture,
+        attention_bias=r.flag(),
+        linear_conv_kernel_dim=r.choice([4, 4, 3]),
+        linear_key_head_dim=r.randint(5, 10) if r.small else r.randint(3, 40),
+        linear_value_head_dim=r.randint(6, 12) if r.small else r.randint(3, 50),
+        linear_num_key_heads=heads,
+        linear_num_value_heads=heads * r.choice([1, 2, 3]),
+        **more,
+    )
+    config["head_dim"] = r.choice([8, 16]) if r.small else 8 * r.randint(1, 6)
+    rope = {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": r.choice([0.25, 0.25, 0.5])}
+    layers = config["num_hidden_layers"]
+    kinds = r.choice([["linear_attention", "full_attention"], ["linear_attention"] * 3 + ["full_attention"]])
+    return config | {"rope_parameters": rope, "layer_types": (kinds * layers)[: layers + 1], "num_hidden_layers": layers + 1}
+
+
+@family
+def qwen3_5_text(r):
+    return delta(r, "Qwen3_5ForCausalLM")
+
+
+@family
+def qwen3_5(r):
+    text = qwen3_5_text(r) | {"model_type": "qwen3_5_text"}
+    del text["architectures"]
+    vision = {"model_type": "qwen3_5_vision", "depth": 1, "hidden_size": 16, "intermediate_size": 20, "num_heads": 2}
+    vision |= {"patch_size": 4, "out_hidden_size": text["hidden_size"], "num_position_embeddings": 16}
+    last = text["vocab_size"] - 1
+    ids = {"image_token_id": last, "video_token_id": last, "vision_start_token_id": last, "vision_end_token_id": last}
+    tied = {"tie_word_embeddings": text["tie_word_embeddings"]}
+    return {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text, "vision_config": vision} | ids | tied
+
+
+@family
+def qwen3_next(r):
+    return delta(
+        r,
+        "Qwen3NextForCausalLM",
+        num_experts=r.choice([4, 6]),
+        num_experts_per_tok=r.choice([1, 2, 3]),
+        moe_intermediate_size=r.randint(8, 20) if r.small else r.randint(8, 60),
+        shared_expert_intermediate_size=r.randint(8, 20) if r.small else r.randint(8, 60),
+        norm_topk_prob=r.flag(),
+        mlp_only_layers=r.choice([[], [0]]),
+        decoder_sparse_step=r.choice([1, 1, 2]),
+    )
+
+
+@family
+def gpt_oss(r):
+    config = r.common(
+        "GptOssForCausalLM",
+        attention_bias=True,
+        num_local_experts=r.choice([3, 4, 6]),
+        num_experts_per_tok=r.choice([1, 2, 3]),
+        sliding_window=9,
+        tie_word_embeddings=False,
+        rope_parameters=r.yarn(24, 150000.0) | {"truncate": False},
+    )
+    config |= {"hidden_size": 32 * r.choice([1, 2]), "intermediate_size": 32}
+    return config | {"layer_types": r.kinds(config["num_hidden_layers"], 2)}
+
+
+@family
+def gemma4_text(r):
+    config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
+    layers = 5 if r.small else r.choice([3, 4, 6])
+    kinds = [*r.kinds(layers - 3, 6), "sliding_attention", *r.kinds(1, 6), "full_attention"]
+    shared = 2 if r.small else r.choice([0, 0, 1, 2]) if layers > 3 else 0
+    kinds = ["full_attention", "sliding_attention", *kinds[2:]] if shared else kinds
+    heads = config["num_attention_heads"]
+    full = {"rope_type": "proportional", "partial_rotary_factor": r.choice([0.25, 0.5]), "rope_theta": 1e6}
+    ropes = {"full_attention": full, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    per_layer = r.choice([0, 6, 10]) if not r.small else 6
+    return config | {
+        "num_hidden_layers": layers,
+        "layer_types": kinds,
+        "head_dim": 2 * r.randint(3, 6) if r.small else 2 * r.randint(3, 20),
+        "global_head_dim": 8 * r.randint(1, 2) if r.small else 8 * r.randint(1, 6),
+        "num_global_key_value_heads": r.choice([None, 1, heads]),
+        "attention_k_eq_v": r.small or r.flag(),
+        "num_kv_shared_layers": shared,
+        "use_double_wide_mlp": r.flag(),
+        "hidden_size_per_layer_input": per_layer,
+        "vocab_size_per_layer_input": config["vocab_size"],
+        "final_logit_softcapping": r.choice([None, 3.0, 30.0]),
+        "rope_parameters": ropes,
+    }
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
@@ -409,7 +514,23 @@ def older(config):
         del config["layer_types"]
         if config["model_type"] == "gemma3_text":
             config["sliding_window_pattern"] = pattern
-    rope = config.pop("rope_parameters", None)
+    if config["model_type"] == "lfm2":
+        kinds = config.pop("layer_types")
+        config["full_attn_idxs"] = [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
+        config["block_ff_dim"] = config.pop("intermediate_size")
+        config["tie_embedding"] = config.pop("tie_word_embeddings")
+    if config["model_type"] in ("qwen3_next", "qwen3_5_text"):
+        for apart in (2, 4):
+            regular_kinds = ["full_attention" if (i + 1) % apart == 0 else "linear_attention" for i in range(config["num_hidden_layers"])]
+            if config.get("layer_types") == regular_kinds:
+                del config["layer_types"]
+                config["full_attention_interval"] = apart
+    gemma4 = config.get("model_type") == "gemma4_text"
+    if gemma4:  # which is newer than the other changes
+        full = next(iter(config.pop("per_layer_config").values()))
+        config |= {"global_head_dim": full["head_dim"]}
+        config |= {"num_global_key_value_heads": full.get("num_key_value_heads")}
+    rope = None if gemma4 else config.pop("rope_parameters", None)
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
     if rope and "full_attention" in rope:
@@ -429,17 +550,39 @@ def older(config):
 def fill(model, seed):
     """Random weights: matrices that keep the length of a vector, norms around what is usual, biases that count."""
     generator = torch.Generator().manual_seed(seed)
-    corrections = [(name, buffer) for name, buffer in model.named_buffers() if "e_score_correction_bias" in name]
+    kept = ("e_score_correction_bias", "layer_scalar")
+    corrections = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith(kept)]
     for name, parameter in [*model.named_parameters(), *corrections]:
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         if "embed_tokens" in name:
             values = 0.3 * noise
+        elif "A_log" in name:
+            values = noise - 1.5  # slow enough that states remember
         elif parameter.dim() == 1:
             usual = parameter.data.float().mean().round() if "bias" not in name else 0
             values = usual + 0.3 * noise
         else:
             values = noise / parameter.shape[-1] ** 0.5
         parameter.data.copy_(values)
+
+
+def mxfp4(model, r):
+    """Gives experts weights that MXFP4 holds: by name, their blocks and scales, (experts, rows, groups, ...)."""
+    magnitudes = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    values = torch.cat([magnitudes, -magnitudes])
+    generator = torch.Generator().manual_seed(r.randrange(1 << 30))
+    packed = {}
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        experts, cols, rows = parameter.shape
+        codes = torch.randint(16, (experts, rows, cols // 32, 32), generator=generator)
+        scales = torch.randint(121, 124, (experts, rows, cols // 32), generator=generator)
+        weights = (values[codes] * 2.0 ** (scales[..., None] - 127)).reshape(experts, rows, cols)
+        parameter.data.copy_(weights.transpose(1, 2))
+        blocks = codes[..., 0::2] + 16 * codes[..., 1::2]
+        packed[name] = (blocks.to(torch.uint8), scales.to(torch.uint8))
+    return packed
 
 
 def contexts(config, length):
@@ -459,7 +602,8 @@ def make(name, seed, folder, small):
     model = model_class(config).eval()
     if small or r.random() < 0.8:  # else as transformers fills it, with small weights and norms of 1
         fill(model, seed)
-    dtype = torch.bfloat16 if small or r.flag() else torch.float32
+    packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
+    dtype = torch.bfloat16 if small or packed or r.flag() else torch.float32
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
     shutil.rmtree(folder, ignore_errors=True)
@@ -480,6 +624,13 @@ def make(name, seed, folder, small):
     model.save_pretrained(folder, save_original_format=not content.get("num_experts_per_tok") or r.flag())
     (folder / "generation_config.json").unlink(missing_ok=True)
     written = json.loads((folder / "config.json").read_text())
+    if packed:
+        tensors = {name: tensor for name, tensor in load_file(folder / "model.safetensors").items() if name not in packed}
+        for name, (blocks, scales) in packed.items():
+            tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        save_file(tensors, folder / "model.safetensors")
+        written["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+        (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     if name in OLDER if small else r.flag():
         (folder / "config.json").write_text(json.dumps(older(written), indent=2) + "\n")
     return sum(file.stat().st_size for file in folder.iterdir())

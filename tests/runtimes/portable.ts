@@ -13,14 +13,18 @@ import '../chat.test.ts';
 import '../generate.test.ts';
 import '../decoder-kernels.test.ts';
 import '../trellis-products.test.ts';
+import '../recurrent-kernels.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';
 import '../families.test.ts';
+import '../hybrids.test.ts';
+import '../stacks.test.ts';
 import '../memories.test.ts';
 import '../allocate.test.ts';
 import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
+import '../gram.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 

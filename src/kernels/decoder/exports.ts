@@ -20,9 +20,12 @@ export interface DecoderExports {
   rope(x: number, heads: number, half: number, table: number, interleaved: number): void;
   softmax(x: number, count: number): void;
   siluTimes(gate: number, up: number, count: number): void;
+  clampedGate(x: number, y: number, count: number): void;
   geluTimes(gate: number, up: number, count: number): void;
   reluSquared(x: number, count: number): void;
   add(x: number, y: number, count: number): void;
+  multiply(x: number, y: number, count: number): void;
+  sigmoidTimes(x: number, gate: number, count: number): void;
   scale(x: number, factor: number, count: number): void;
   sigmoid(x: number, count: number): void;
   softCap(x: number, cap: number, count: number): void;
@@ -40,6 +43,7 @@ export interface DecoderExports {
     window: number,
     scale: number,
     cap: number,
+    sinks: number,
     tile: number,
     span: number,
     scratch: number,
@@ -60,6 +64,39 @@ export interface DecoderExports {
     chosen: number,
     weights: number,
     scratch: number,
+  ): void;
+  convolve(
+    x: number,
+    stride: number,
+    channels: number,
+    tokens: number,
+    weights: number,
+    bias: number,
+    taps: number,
+    state: number,
+    rowStride: number,
+    first: number,
+    silu: number,
+    y: number,
+    yStride: number,
+  ): void;
+  unitNorm(x: number, count: number, cols: number, stride: number, epsilon: number, factor: number): void;
+  deltaGates(decay: number, rate: number, bias: number, beta: number, heads: number): void;
+  deltaRule(
+    q: number,
+    k: number,
+    v: number,
+    stride: number,
+    decay: number,
+    beta: number,
+    gateStride: number,
+    tokens: number,
+    keys: number,
+    values: number,
+    state: number,
+    first: number,
+    y: number,
+    yStride: number,
   ): void;
   routeBack(
     logits: number,
@@ -165,6 +202,18 @@ export interface DecoderExports {
     window: number,
     scale: number,
     cap: number,
+    sinks: number,
+    scratch: number,
+  ): void;
+
+  addGram(
+    x: number,
+    count: number,
+    stride: number,
+    weights: number,
+    from: number,
+    to: number,
+    s: number,
     scratch: number,
   ): void;
 }

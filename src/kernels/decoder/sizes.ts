@@ -54,6 +54,9 @@ export function denseScratchBytes(cols: number): number {
   return 2 * (cols + 16) * 4;
 }
 
+/** Bytes of scratch that `addGram` needs. */
+export const GRAM_SCRATCH = (2 * 64 * 64 + 32) * 4;
+
 /** Bytes of a table of a grid's n points in p dimensions as writeRows writes it. */
 export function rowTableBytes(p: number, n: number): number {
   return 16 + n * (p === 4 ? 20 : 16) + (p === 1 ? 64 : 0);

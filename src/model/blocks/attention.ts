@@ -27,39 +27,51 @@ export interface Attention extends AttentionTraits {
   readonly keys: number; // (batch, kvHeads · headDim)
   readonly values: number; // (batch, kvHeads · headDim)
   readonly mixed: number; // (batch, heads · headDim)
+  readonly sinks: number; // (heads), 0 for none
+  readonly gatedQueries: number; // (batch, heads, 2, headDim), queries and gates; else 0
+  readonly gates: number; // (batch, heads · headDim); else 0
   readonly cache: BlockCache;
+  /** Whether the cache is another block's: keys and values are there already. */
+  readonly borrows: boolean;
 }
 
 export const attention: BlockKind<AttentionSpec, Attention> = {
   linears: ({ inputs, output }) => [...inputs, output],
 
   plan(spec, planner) {
-    const { heads, kvHeads, headDim, window, scale, cap, temperature, queryKeyNorms: norms } = spec;
+    const { heads, kvHeads, headDim, window, scale, cap, temperature, gated, normsValues, queryKeyNorms: norms } = spec;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
+    const borrows = spec.cache?.isOwn === false;
+    const cache = borrows ? planner.borrow(spec.cache!.key, kvHeads, headDim) : planner.cache(kvHeads, headDim);
+    if (spec.cache?.isOwn) planner.lend(spec.cache.key, cache);
     const regions = {
       queries: planner.activation('queries', wide),
       keys: planner.activation('keys', narrow),
       values: planner.activation('values', narrow),
       mixed: planner.activation('mixed', wide),
-      fused: spec.inputs.length === 1 ? planner.activation('fused', wide + 2 * narrow) : 0,
+      gatedQueries: spec.gated ? planner.activation('gatedQueries', 2 * wide) : 0,
+      gates: spec.gated ? planner.activation('gates', wide) : 0,
+      fused: spec.inputs.length === 1 && !borrows ? planner.activation('fused', wide + 2 * narrow) : 0,
     };
     const ofRow = norms?.of === 'row';
     const norm = planner.norm(spec.norm, spec.inputs[0].cols);
     const inputs = spec.inputs.map((input) => planner.linear(input, planner.normed));
     return {
-      ...{ kind: 'attention', heads, kvHeads, headDim, window, scale, cap, temperature, norm, inputs },
+      ...{ kind: 'attention', heads, kvHeads, headDim, window, scale, cap, temperature, gated, norm, inputs },
       qNorm: planner.norm(norms?.q, ofRow ? wide : headDim),
-      kNorm: planner.norm(norms?.k, ofRow ? narrow : headDim),
+      kNorm: borrows ? 0 : planner.norm(norms?.k, ofRow ? narrow : headDim),
       normOf: norms?.of,
       branch: planBranch(planner, spec, regions.mixed),
       rotations: planner.rotationsOf(...inputs),
+      sinks: spec.sinks ? planner.tensor(spec.sinks.name, [heads]) : 0,
       rope: spec.rope ? planner.rope(spec.rope) : -1,
       ...regions,
-      cache: planner.cache(kvHeads, headDim),
+      ...{ cache, borrows, normsValues },
     };
   },
 
   weights: ({ inputs, branch }) => [...inputs, branch.output],
+  statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
   replace: (block, place, linear) => ({
     ...block,
     inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
@@ -128,13 +140,13 @@ interface Before {
 // Attention up to the input of its output matrix.
 function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, before?: Before): void {
   const { count } = pass;
-  const { inputs, fused, queries, keys, values } = block;
+  const { inputs, fused, gatedQueries, queries, keys, values } = block;
   normTokens(thread, state, block.norm, block.rotations, 0, count);
   thread.barrier();
-  const places = fused ? [fused] : [queries, keys, values];
+  const places = fused ? [fused] : [gatedQueries || queries, keys, values];
   for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
   thread.barrier();
-  if (fused || block.normOf === 'row') {
+  if (fused || gatedQueries || inputs.length === 2 || block.normOf === 'row') {
     prepareRows(thread, state, block, count, before);
     thread.barrier();
   }
@@ -147,7 +159,7 @@ function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, b
 // What is done with whole rows of queries, keys and values: this thread's tokens of them.
 function prepareRows(thread: Thread, state: State, block: Attention, count: number, before?: Before): void {
   const { kernels } = thread;
-  const { heads, kvHeads, headDim, fused, queries, keys, values, qNorm, kNorm } = block;
+  const { heads, kvHeads, headDim, fused, gatedQueries, gates, queries, keys, values, qNorm, kNorm } = block;
   const [wide, narrow] = [heads * headDim, kvHeads * headDim];
   const [first, end] = ownTokens(thread, count);
   for (let j = first; fused && j < end; j++) {
@@ -155,6 +167,14 @@ function prepareRows(thread: Thread, state: State, block: Attention, count: numb
     copyFloats(kernels, row, wide, queries + j * wide * 4);
     copyFloats(kernels, row + wide * 4, narrow, keys + j * narrow * 4);
     copyFloats(kernels, row + (wide + narrow) * 4, narrow, values + j * narrow * 4);
+  }
+  if (block.inputs.length === 2) {
+    copyFloats(kernels, keys + first * narrow * 4, (end - first) * narrow, values + first * narrow * 4);
+  }
+  for (let row = first * heads; gatedQueries && row < end * heads; row++) {
+    const pair = gatedQueries + 2 * row * headDim * 4;
+    copyFloats(kernels, pair, headDim, queries + row * headDim * 4);
+    copyFloats(kernels, pair + headDim * 4, headDim, gates + row * headDim * 4);
   }
   if (block.normOf !== 'row') return;
   const normRows = (x: number, cols: number, weights: number, keep: number) => {
@@ -172,7 +192,7 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
   const { kernels, index } = thread;
   const { heads, kvHeads, headDim, cache, normOf } = block;
   const rope = block.rope < 0 ? undefined : state.ropes[block.rope];
-  const total = heads + 2 * kvHeads;
+  const total = block.borrows ? heads : heads + 2 * kvHeads;
   const end = share(index + 1, thread.count, total, 1);
   const bytes = headDim * 4;
   for (let head = share(index, thread.count, total, 1); head < end; head++) {
@@ -199,7 +219,12 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
         if (isQuery) {
           const factor = temperatureAt(block, position + j);
           if (factor !== 1) kernels.scale(at, factor, headDim);
-        } else store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
+        } else {
+          if (!isKey && block.normsValues) {
+            kernels.unitNorm(at, 1, headDim, headDim, state.epsilon * headDim, Math.sqrt(headDim));
+          }
+          store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
+        }
       }
     }
   }
@@ -214,7 +239,7 @@ function temperatureAt({ temperature }: Attention, position: number): number {
 function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass): void {
   const { kernels, index } = thread;
   const { tile, span } = state;
-  const { heads, kvHeads, headDim, cache, window, scale, cap } = block;
+  const { heads, kvHeads, headDim, cache, window, scale, cap, sinks, gates } = block;
   const group = heads / kvHeads;
   const end = share(index + 1, thread.count, heads, 1);
   for (let head = share(index, thread.count, heads, 1); head < end; ) {
@@ -226,8 +251,12 @@ function mixHeads(thread: Thread, state: State, block: Attention, { segments }: 
       kernels.attend(
         ...([block.queries + from, block.mixed + from, count, together, heads * headDim, headDim] as const),
         ...([keyAt(cache, kv, start), valueAt(cache, kv, start), cache.width === 2 ? 1 : 0, position] as const),
-        ...([window, scale, cap, tile, span, state.scratch[index]] as const),
+        ...([window, scale, cap, sinks && sinks + head * 4, tile, span, state.scratch[index]] as const),
       );
+      for (let j = 0; gates && j < count; j++) {
+        const at = from + j * heads * headDim * 4;
+        kernels.sigmoidTimes(block.mixed + at, gates + at, together * headDim);
+      }
       token += count;
     }
     head += together;
@@ -236,7 +265,7 @@ function mixHeads(thread: Thread, state: State, block: Attention, { segments }: 
 
 // Attention of all query heads that share one head of keys and values, one draw: a piece of work of one thread.
 function mixBack(back: Back, block: Attention, dMixed: number, dQ: number, dK: number, dV: number): void {
-  const { heads, kvHeads, headDim, cache, window, scale, cap } = block;
+  const { heads, kvHeads, headDim, cache, window, scale, cap, sinks } = block;
   const { count: tokens } = back.pass;
   const group = heads / kvHeads;
   const [first, end] = back.part(back.draws * kvHeads);
@@ -248,7 +277,7 @@ function mixBack(back: Back, block: Attention, dMixed: number, dQ: number, dK: n
     back.thread.kernels.attendBack(
       ...([block.queries + query, dMixed + wide, dQ + wide, tokens, group, heads * headDim, headDim] as const),
       ...([keyAt(cache, kv, 0), valueAt(cache, kv, 0), dK + narrow, dV + narrow, kvHeads * headDim] as const),
-      ...([window, scale, cap, back.scratch] as const),
+      ...([window, scale, cap, sinks && sinks + kv * group * 4, back.scratch] as const),
     );
   }
 }

@@ -6,6 +6,7 @@ import type { Rope } from '../../families/rope.ts';
 import type { BlockCache } from '../cache.ts';
 import type { DenseLinear, Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
+import type { Recurrent } from '../recurrent.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 
@@ -27,6 +28,14 @@ export interface BlockPlanner {
   activation(name: string, floats: number): number;
   /** Cosines and sines of the tokens' positions. @returns the place of the rope in `state.ropes` */
   rope(rope: Rope): number;
+  /** Loads a tensor that is no weight in f32. @returns its address */
+  tensor(name: string, shape: readonly number[]): number;
+  /** Gives a cache a name, by which blocks after it may read it. */
+  lend(key: string, cache: BlockCache): void;
+  /** The cache of that name; if it is in another memory, one that gets its rows. */
+  borrow(key: string, kvHeads: number, headDim: number): BlockCache;
+  /** Recurrent states of a block, so many floats each. */
+  recurrent(floats: number): Recurrent;
   /** Keys and values of a block. @param isLatent whether values are elements of the keys; not if left out */
   cache(kvHeads: number, headDim: number, isLatent?: boolean): BlockCache;
 }
@@ -70,20 +79,32 @@ export interface Back {
   behindNorm(weights: number): void;
 }
 
+/** What statistics of a weight are kept (FORMAT.md, "Statistics"). */
+export interface WeightStatistics {
+  /** Whether its inputs are so many that only blocks on the diagonal are kept of their matrix, one for each group of columns. */
+  readonly cut: boolean;
+  /** Whether gradients of its outputs are summed, too. */
+  readonly outputs: boolean;
+}
+
 /** A kind of block: its spec, as families write it, and what stands for it in linear memory. */
 export interface BlockKind<Spec, Block> {
   /** Its linear weights, in the order of `weights`. */
   linears(spec: Spec): readonly LinearSpec[];
+  /** Floats of a recurrent state, if it keeps one. */
+  stateFloats?(spec: Spec): number;
   /** Lays a block out. Tensors are loaded in the order in which they are asked for. */
   plan(spec: Spec, planner: BlockPlanner): Block;
   /** Its linear weights, in the order in which results have them. */
   weights(block: Block): readonly Linear[];
+  /** What statistics are kept of each of them; left out where none are gathered. */
+  statistics?(block: Block): readonly WeightStatistics[];
   /** The block with another weight in one place. */
   replace(block: Block, place: number, linear: Linear): Block;
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
-  /** Floats of the regions that `back` needs, by name. */
-  gradients(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
+  /** Floats of the regions that `back` needs, by name. Left out, as `back` is, where gradients do not go back. */
+  gradients?(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
   /** Squared gradients of its weights, and dX before it from dX behind it. */
-  back(back: Back, block: Block): void;
+  back?(back: Back, block: Block): void;
 }

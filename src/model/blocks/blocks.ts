@@ -6,14 +6,17 @@ import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 import { type Attention, attention } from './attention.ts';
-import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import type { Back, BlockKind, BlockPlanner, WeightStatistics } from './block.ts';
+import { type Convolution, convolution } from './convolution.ts';
+import { type Delta, delta } from './delta.ts';
 import { type Experts, experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
 import { type Latent, latent } from './latent.ts';
+import { type PerLayer, perLayer } from './perlayer.ts';
 
-export type Block = Attention | Latent | FeedForward | Experts;
+export type Block = Attention | Convolution | Delta | Experts | FeedForward | Latent | PerLayer;
 
-const KINDS = { attention, latent, feedForward, experts } as const;
+const KINDS = { attention, convolution, delta, experts, feedForward, latent, perLayer } as const;
 
 // Every kind takes its own specs and blocks alone, and those name their kind.
 function kindOf({ kind }: BlockSpec | Block): BlockKind<BlockSpec, Block> {
@@ -24,18 +27,33 @@ export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kind
 
 export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec).linears(spec);
 
+/** Whether gradients go back through a block. */
+export function goesBack(spec: BlockSpec): boolean {
+  if (kindOf(spec).back === undefined || ('scalar' in spec && spec.scalar)) return false;
+  if (spec.kind === 'experts') return spec.activation !== 'clamped';
+  return spec.kind !== 'attention' || !(spec.gated || spec.normsValues || spec.cache || spec.inputs.length === 2);
+}
+
+/** Floats of the recurrent state that a block keeps of a sequence. */
+export const stateFloatsOf = (spec: BlockSpec): number => kindOf(spec).stateFloats?.(spec) ?? 0;
+
 export const weightsOf = (block: Block): readonly Linear[] => kindOf(block).weights(block);
+
+/** Whether statistics of a block's weights can be gathered. */
+export const hasStatistics = (spec: BlockSpec): boolean => kindOf(spec).statistics !== undefined;
+
+export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindOf(block).statistics!(block);
 
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);
 
 export const gradientsOf = (block: Block, tokens: number, draws: number): Readonly<Record<string, number>> =>
-  kindOf(block).gradients(block, tokens, draws);
+  kindOf(block).gradients!(block, tokens, draws);
 
 export function runBlock(thread: Thread, state: State, block: Block, pass: Pass): void {
   kindOf(block).forward(thread, state, block, pass);
 }
 
 export function goBack(back: Back, block: Block): void {
-  kindOf(block).back(back, block);
+  kindOf(block).back!(back, block);
 }

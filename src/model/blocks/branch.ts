@@ -13,13 +13,15 @@ export interface Branch {
   readonly output: Linear;
   readonly postNorm: number; // (dim), 0 for none
   readonly multiplier: number;
+  readonly scalar: number; // (1), what the residual stream is multiplied by after; 0 for none
 }
 
 /** @param input where its input stands, (batch, cols) */
 export function planBranch(planner: BlockPlanner, spec: BranchSpec, input: number): Branch {
   const output = planner.linear(spec.output, input);
   const postNorm = planner.norm(spec.postNorm, spec.output.rows);
-  return { rotations: planner.rotationsOf(output), output, postNorm, multiplier: spec.multiplier };
+  const scalar = spec.scalar ? planner.tensor(spec.scalar.name, [1]) : 0;
+  return { rotations: planner.rotationsOf(output), output, postNorm, multiplier: spec.multiplier, scalar };
 }
 
 /** x += m · norm(W y), for all tokens of a pass. Ends at a barrier. */
@@ -27,6 +29,7 @@ export function addBranch(thread: Thread, state: State, branch: Branch, count: n
   const { kernels, index } = thread;
   const { x, y, dim, epsilon } = state;
   const { output, postNorm, multiplier } = branch;
+  const scalar = branch.scalar ? new Float32Array(thread.ints.buffer, branch.scalar, 1)[0] : 1;
   rotateTokens(thread, branch.rotations, count);
   apply(thread, state, output, count, y);
   if (postNorm === 0) {
@@ -36,6 +39,7 @@ export function addBranch(thread: Thread, state: State, branch: Branch, count: n
       const at = (j * dim + first) * 4;
       if (multiplier !== 1) kernels.scale(y + at, multiplier, end - first);
       kernels.add(x + at, y + at, end - first);
+      if (scalar !== 1) kernels.scale(x + at, scalar, end - first);
     }
   } else {
     thread.barrier();
@@ -44,6 +48,7 @@ export function addBranch(thread: Thread, state: State, branch: Branch, count: n
     kernels.rmsNorm(y + at, postNorm, end - first, dim, epsilon, y + at);
     if (multiplier !== 1) kernels.scale(y + at, multiplier, floats);
     kernels.add(x + at, y + at, floats);
+    if (scalar !== 1) kernels.scale(x + at, scalar, floats);
   }
   thread.barrier();
 }

@@ -8,7 +8,14 @@
 // An element of a pair does not depend on the pairs beside it. A token's sum begins with the shared expert and goes on by ascending
 // expert, so batches and threads change no bit.
 
-import type { Activation, ExpertSpec, ExpertsSpec, Routing } from '../../families/architecture.ts';
+import type {
+  Activation,
+  ExpertSpec,
+  ExpertsSpec,
+  LinearSpec,
+  Routing,
+  TensorSpec,
+} from '../../families/architecture.ts';
 import { dtypeCodes } from '../../kernels/layout.ts';
 import { applyLinear, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
@@ -19,7 +26,8 @@ import { STEPS } from './feedforward.ts';
 
 interface Expert {
   readonly gate: Linear;
-  readonly up: Linear;
+  /** None where the rows of both stand in `gate` in turn. */
+  readonly up: Linear | undefined;
   readonly down: Linear;
 }
 
@@ -33,6 +41,7 @@ interface Hidden {
 
 /** The expert that all tokens go to. */
 interface Shared extends Expert, Hidden {
+  readonly up: Linear;
   /** The weight of its gate, if there is one, and σ of what that gives. */
   readonly weight: Linear | undefined;
   readonly shares: number; // (batch)
@@ -52,7 +61,7 @@ export interface Experts extends Hidden {
   readonly router: Linear;
   readonly correction: number; // (experts), 0 for none
   readonly routing: Routing;
-  readonly activation: Activation;
+  readonly activation: ExpertsSpec['activation'];
   readonly experts: readonly Expert[];
   readonly shared: Shared | undefined;
   readonly logits: number; // (batch, experts)
@@ -63,8 +72,8 @@ export interface Experts extends Hidden {
   readonly outputs: number; // (batch · top, dim)
 }
 
-const linearsOf = ({ gate, up, down }: ExpertSpec) => [gate, up, down];
-const weightsOf = ({ gate, up, down }: Expert) => [gate, up, down];
+const linearsOf = ({ gate, up, down }: ExpertSpec) => (up ? [gate, up, down] : [gate, down]);
+const weightsOf = ({ gate, up, down }: Expert) => (up ? [gate, up, down] : [gate, down]);
 
 export const experts: BlockKind<ExpertsSpec, Experts> = {
   linears: ({ experts, shared }) => [...(shared ? linearsOf(shared) : []), ...experts.flatMap(linearsOf)],
@@ -72,7 +81,7 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
   plan(spec, planner) {
     const { routing, activation, experts: specs } = spec;
     const { top } = routing;
-    const { rows: width, cols: dim } = specs[0].gate;
+    const { cols: width, rows: dim } = specs[0].down;
     const count = specs.length;
     const regions = {
       logits: planner.activation('logits', count),
@@ -86,19 +95,20 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     const correction = spec.correction ? planner.vector(spec.correction.name, count) : 0;
     const shared = planShared(spec, planner);
     const gated = planner.activation('gated of pairs', top * width);
-    const upper = planner.activation('upper of pairs', top * width);
-    const planned = specs.map(({ gate, up, down }) => ({
-      gate: planner.linear(gate, planner.normed),
-      up: planner.linear(up, planner.normed),
-      down: planner.linear(down, gated, top),
+    const upper = planner.activation('upper of pairs', top * width * (specs[0].up ? 1 : 2));
+    const biases = planBiases(spec, planner);
+    const planned = specs.map(({ gate, up, down }, e) => ({
+      gate: biases.gate(e, planner.linear(gate, planner.normed)),
+      up: up && planner.linear(up, planner.normed),
+      down: biases.down(e, planner.linear(down, gated, top)),
     }));
-    const inputs = planned.flatMap(({ gate, up }) => [gate, up]);
+    const inputs = planned.flatMap(({ gate, up }) => (up ? [gate, up] : [gate]));
     const beside = shared ? [shared.gate, shared.up, ...(shared.weight ? [shared.weight] : [])] : [];
     const { gathers, ofPairs } = gatherInputs(inputs, planner, top);
     return {
       ...{ kind: 'experts', norm, router, correction, routing, activation, shared, gathers, width, gated, upper },
       inputRotations: planner.rotationsOf(router, ...beside, ...inputs),
-      experts: planned.map(({ gate, up, down }) => ({ gate: ofPairs(gate), up: ofPairs(up), down })),
+      experts: planned.map(({ gate, up, down }) => ({ gate: ofPairs(gate), up: up && ofPairs(up), down })),
       rotations: planner.rotationsOf(...planned.map(({ down }) => down)),
       ...regions,
     };
@@ -107,9 +117,12 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
   weights: ({ shared, experts }) => [...(shared ? weightsOf(shared) : []), ...experts.flatMap(weightsOf)],
   replace(block, place, linear) {
     const before = block.shared ? 3 : 0;
-    const key = (['gate', 'up', 'down'] as const)[place % 3];
-    if (block.shared && place < before) return { ...block, shared: { ...block.shared, [key]: linear } };
-    const index = Math.floor((place - before) / 3);
+    const keys = block.experts[0].up ? (['gate', 'up', 'down'] as const) : (['gate', 'down'] as const);
+    const key = keys[(place - before) % keys.length];
+    if (block.shared && place < before) {
+      return { ...block, shared: { ...block.shared, [['gate', 'up', 'down'][place]]: linear } };
+    }
+    const index = Math.floor((place - before) / keys.length);
     const replaced = block.experts.map((own, i) => (i === index ? { ...own, [key]: linear } : own));
     return { ...block, experts: replaced };
   },
@@ -238,7 +251,7 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
       back.squares(place, dg, width, count);
       back.squares(place + 1, du, width, count);
       const d = dInputs + from * draws * dim * 4;
-      back.transposedOf(draws * count, d, [gate, dg], [up, du]);
+      back.transposedOf(draws * count, d, [gate, dg], [up!, du]);
       for (let i = 0; i < draws * count; i++) {
         const token = Math.floor(i / count) * tokens + pairs.tokens[from + (i % count)];
         thread.kernels.add(dNormed + (token * dim + first) * 4, d + (i * dim + first) * 4, end - first);
@@ -252,6 +265,16 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     back.behindNorm(block.norm);
   },
 };
+
+// Gives each expert's weights their biases, if there are any.
+function planBiases({ biases, experts }: ExpertsSpec, planner: BlockPlanner) {
+  const of = (tensor: TensorSpec | undefined, { rows }: LinearSpec) => {
+    const all = tensor && planner.tensor(tensor.name, [experts.length, rows]);
+    return (e: number, linear: Linear): Linear =>
+      all === undefined ? linear : { ...linear, bias: all + e * rows * 4 };
+  };
+  return { gate: of(biases?.gate, experts[0].gate), down: of(biases?.down, experts[0].down) };
+}
 
 const placeOf = ({ shared }: Experts, expert: number) => (shared ? 3 : 0) + 3 * expert;
 
@@ -319,7 +342,7 @@ function gatesBack(
   from: number,
   count: number,
 ): void {
-  const gateBack = STEPS[activation].back(back.thread.kernels);
+  const gateBack = STEPS[activation as Activation].back(back.thread.kernels);
   const [first, end] = back.part(back.draws * count);
   for (let i = first; i < end; i++) {
     const x = (from + (i % count)) * width * 4;
@@ -333,7 +356,7 @@ function planShared({ shared, sharedGate }: ExpertsSpec, planner: BlockPlanner):
   const { rows: width } = shared.gate;
   const [gated, upper] = [planner.activation('gated', width), planner.activation('upper', width)];
   const gate = planner.linear(shared.gate, planner.normed);
-  const up = planner.linear(shared.up, planner.normed);
+  const up = planner.linear(shared.up!, planner.normed);
   const down = planner.linear(shared.down, gated);
   const weight = sharedGate && planner.linear(sharedGate, planner.normed);
   const shares = planner.activation('shares', 1);
@@ -425,6 +448,15 @@ function gatePairs(thread: Thread, state: State, block: Experts, { runs }: Pairs
   for (const { expert, from, count } of runs) {
     const { gate, up } = block.experts[expert];
     const at = from * width * 4;
+    if (!up) {
+      const both = upper + 2 * at;
+      applyLinear(kernels, gate, from, count, both, 2 * first, 2 * end, state.scratch[index]);
+      for (let j = 0; j < count; j++) {
+        const own = (j * width + first) * 4;
+        kernels.clampedGate(both + 2 * own, gated + at + own, end - first);
+      }
+      continue;
+    }
     applyLinear(kernels, gate, from, count, gated + at, first, end, state.scratch[index]);
     applyLinear(kernels, up, from, count, upper + at, first, end, state.scratch[index]);
     gateOwn(thread, activation, block, from, count, before);
@@ -434,7 +466,7 @@ function gatePairs(thread: Thread, state: State, block: Experts, { runs }: Pairs
 // f(gate) ∘ up of `count` vectors from vector `from` on: this thread's rows.
 function gateOwn(
   thread: Thread,
-  activation: Activation,
+  activation: ExpertsSpec['activation'],
   hidden: Hidden,
   from: number,
   count: number,
@@ -443,6 +475,7 @@ function gateOwn(
   const { width, gated, upper } = hidden;
   const first = share(thread.index, thread.count, width, ROWS_APART);
   const end = share(thread.index + 1, thread.count, width, ROWS_APART);
+  if (activation === 'clamped') return; // done already, of both in one
   const gate = STEPS[activation].run(thread.kernels);
   for (let j = from; j < from + count; j++) {
     const at = (j * width + first) * 4;

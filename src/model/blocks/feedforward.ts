@@ -57,6 +57,8 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   },
 
   weights: ({ inputs, branch }) => [...inputs, branch.output],
+  // Gradients of the hidden values would take a matrix of hidden², as inputs of the output would.
+  statistics: ({ inputs }) => [...inputs.map(() => ({ cut: false, outputs: false })), { cut: true, outputs: true }],
   replace: (block, place, linear) => ({
     ...block,
     inputs: block.inputs.map((own, i) => (i === place ? linear : own)),

@@ -252,7 +252,7 @@ function mixHeads(thread: Thread, state: State, block: Latent, { count, segments
     kernels.attend(
       ...([absorbed + from, mixed + from, count, own, heads * headDim, headDim] as const),
       ...([rows, rows, cache.width === 2 ? 1 : 0, position] as const),
-      ...([0, scale, 0, state.tile, state.span, state.scratch[index]] as const),
+      ...([0, scale, 0, 0, state.tile, state.span, state.scratch[index]] as const),
     );
     token += count;
   }
@@ -338,7 +338,7 @@ function mixBack(back: Back, { heads, headDim, absorbed, cache, scale }: Latent)
     back.thread.kernels.attendBack(
       ...([absorbed, dMixed + wide, dAbsorbed + wide, tokens, heads, heads * headDim, headDim] as const),
       ...([rows, rows, dKeys + narrow, dCached + narrow, headDim] as const),
-      ...([0, scale, 0, back.scratch] as const),
+      ...([0, scale, 0, 0, back.scratch] as const),
     );
   }
 }

@@ -1,10 +1,10 @@
 // Noise on one weight, and what it does to the predictions: KL(clean ‖ noised) of the next token, or the increase of −ln p of the text's.
 
-import { dtypeCodes } from '../kernels/layout.ts';
-import type { DenseLinear } from '../model/linear.ts';
-import { applyHead, normTokens } from '../model/steps.ts';
-import { exp, logSumExp } from '../numerics/exponential.ts';
-import { fillNormals, USE } from '../numerics/stream.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import type { DenseLinear } from '../../model/linear.ts';
+import { applyHead, normTokens } from '../../model/steps.ts';
+import { exp, logSumExp } from '../../numerics/exponential.ts';
+import { fillNormals, USE } from '../../numerics/stream.ts';
 import { weightsAt } from './measured.ts';
 import { type Measuring, partOf } from './measuring.ts';
 import type { TaskOf } from './task.ts';

@@ -1,9 +1,10 @@
 // What measuring sensitivities needs in linear memory beside the model, by address: plain data, the same for all threads.
 
-import { denseScratchBytes } from '../kernels/decoder/sizes.ts';
-import { gradientsOf, weightsOf } from '../model/blocks/blocks.ts';
-import type { ModelState } from '../model/memories.ts';
-import { regions } from '../model/region.ts';
+import { denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decoder/sizes.ts';
+import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
+import type { ModelState } from '../../model/memories.ts';
+import { regions } from '../../model/region.ts';
+import { floatsOf, type StatisticsKind, sumsOf } from '../../statistics/matrices.ts';
 
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
@@ -13,13 +14,21 @@ export interface Workspace {
   /** Label draws of a sequence, whose gradients go through the blocks together; 1 for the noise estimator. */
   readonly draws: number;
   readonly targets: number; // (tokens) i32, ids that the text has behind each
-  readonly saved: number; // (blocks + 1, tokens, dim), the residual stream before each block, and the last
+  readonly saved: number; // (slots, tokens, dim), the residual stream before each block, and the last
+  /** 1 where only one block's is here at a time. */
+  readonly slots: number;
   readonly sums: number; // f64: what threads hand over
   readonly scratch: readonly number[]; // of each thread
   /** Sequences that the model samples together, each in `tokens` rows of the cache; 0 for none. */
   readonly together: number;
   readonly fisher: FisherRegions | undefined;
   readonly noise: NoiseRegions | undefined;
+  readonly statistics: StatisticsRegions | undefined;
+}
+
+interface StatisticsRegions extends StatisticsKind {
+  readonly sums: number; // matrices of one block, as `sumsOf` has them
+  readonly weights: number; // (places, tokens), squared norms of the gradients of outputs, of all draws
 }
 
 interface FisherRegions {
@@ -52,6 +61,8 @@ interface WorkspaceOptions {
   readonly tokens: number;
   readonly draws: number;
   readonly together: number;
+  /** Statistics that are gathered; none if left out. */
+  readonly statistics?: StatisticsKind | undefined;
 }
 
 /**
@@ -62,7 +73,7 @@ interface WorkspaceOptions {
  */
 export function planWorkspace(
   state: ModelState,
-  { estimator, tokens, draws, together }: WorkspaceOptions,
+  { estimator, tokens, draws, together, statistics }: WorkspaceOptions,
   first: number,
 ): { workspace: Workspace; end: number } {
   const { dim, vocabSize, logitRows, threads, blocks, ropes } = state;
@@ -77,7 +88,10 @@ export function planWorkspace(
   const rows = most((own) => own.reduce((sum, weight) => sum + weight.rows, 0));
   const cols = most((own) => own.reduce((max, weight) => Math.max(max, weight.cols), 0));
   const largest = most((own) => own.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
-  const scratch = Math.max(64 * 64 * 4, tokens * GRAM_ROWS * 4, 3 * (tokens + 4) * 4, denseScratchBytes(cols));
+  const scratch = Math.max(
+    ...[statistics ? GRAM_SCRATCH : 64 * 64 * 4, tokens * GRAM_ROWS * 4, 3 * (tokens + 4) * 4, denseScratchBytes(cols)],
+  );
+  const slots = statistics ? 1 : blocks.length + 1;
 
   const fisher = (): FisherRegions => ({
     regions: sharedRegions(),
@@ -112,12 +126,17 @@ export function planWorkspace(
   const workspace: Workspace = {
     ...{ tokens, draws, together },
     targets: floats(tokens),
-    saved: floats((blocks.length + 1) * tokens * dim),
+    ...{ slots, saved: floats(slots * tokens * dim) },
     // Squared norms of a block's rows, or of the gradients of its weights; at the ends two numbers a token.
     sums: reserve(Math.max(places * all, 2 * tokens, rows, vocabSize) * 8),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
-    fisher: estimator === 'fisher' ? fisher() : undefined,
+    fisher: estimator === 'fisher' && statistics?.mode !== 'inputs' ? fisher() : undefined,
     noise: estimator === 'noise' ? noise() : undefined,
+    statistics: statistics && {
+      ...statistics,
+      sums: floats(blocks.reduce((max, block) => Math.max(max, floatsOf(sumsOf(block, statistics))), 0)),
+      weights: floats(places * tokens),
+    },
   };
   return { workspace, end: size() };
 }

@@ -2,25 +2,30 @@
 // tokens of two Gram matrices. A thread has sixteen tokens τ at a time and hands over a sum for each τ, so that no sum depends on
 // the number of threads.
 
-import { dtypeCodes } from '../kernels/layout.ts';
-import type { Back } from '../model/blocks/block.ts';
-import { goBack } from '../model/blocks/blocks.ts';
-import { type DenseLinear, type Linear, ROWS_APART } from '../model/linear.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import type { Back } from '../../model/blocks/block.ts';
+import { goBack } from '../../model/blocks/blocks.ts';
+import { type DenseLinear, type Linear, ROWS_APART } from '../../model/linear.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
+import { addGradients } from './sums.ts';
+import type { TaskOf } from './task.ts';
 import { GRAM_ROWS } from './workspace.ts';
 
-/** Squared gradients of a block's weights, (places, draws, tokens), to `sums`; dX before the block from dX behind it. */
-export function blockBack(measuring: Measuring, block: number): void {
-  goBack(backOf(measuring, savedAt(measuring, block)), measuring.state.blocks[block]);
+/**
+ * Squared gradients of a block's weights, (places, draws, tokens), to `sums`; dX before the block from dX behind it. With `gather`, what
+ * its statistics gain.
+ */
+export function blockBack(measuring: Measuring, { block, gather }: TaskOf<'back'>): void {
+  goBack(backOf(measuring, block, gather), measuring.state.blocks[block]);
 }
 
-// @param saved the residual stream before the block
-function backOf(measuring: Measuring, saved: number): Back {
+function backOf(measuring: Measuring, block: number, gather: boolean): Back {
   const { thread, state, workspace, pass, floats } = measuring;
   const { tokens, draws } = workspace;
   const fisher = workspace.fisher!;
   const { dX, dNormed } = fisher;
   const { dim, epsilon } = state;
+  const saved = savedAt(measuring, block);
   return {
     ...{ thread, state, pass, draws, floats, dX, dNormed },
     scratch: workspace.scratch[thread.index],
@@ -32,7 +37,10 @@ function backOf(measuring: Measuring, saved: number): Back {
       eachBlock(measuring, count, (first, rows) =>
         products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens),
       ),
-    squares: (place, d, rows, count = tokens, adds = false) => gradientSquares(measuring, place, d, rows, count, adds),
+    squares(place, d, rows, count = tokens, adds = false) {
+      gradientSquares(measuring, place, d, rows, count, adds);
+      if (gather) addGradients(measuring, state.blocks[block], place, d);
+    },
     transposed: (y, ...pairs) => transposed(measuring, draws * tokens, y, pairs),
     transposedOf: (count, y, ...pairs) => transposed(measuring, count, y, pairs),
     joinRows(to, ...parts) {
@@ -68,9 +76,10 @@ function gradientSquares(
   adds: boolean,
 ): void {
   const { thread, workspace, floats, doubles } = measuring;
-  const { tokens, draws, sums, fisher } = workspace;
+  const { tokens, draws, sums, fisher, statistics } = workspace;
   const tile = workspace.scratch[thread.index];
   const gram = fisher!.gram / 4;
+  const weights = statistics && statistics.weights / 4 + place * tokens;
   for (let draw = 0; draw < draws; draw++) {
     const to = sums / 8 + (place * draws + draw) * tokens;
     if (thread.index === 0) doubles.fill(0, to + inputs, to + tokens);
@@ -82,8 +91,10 @@ function gradientSquares(
         for (let j = 0; j < token; j++) {
           sum += floats[tile / 4 + j * GRAM_ROWS + k] * floats[gram + j * tokens + token];
         }
-        const own = floats[tile / 4 + token * GRAM_ROWS + k] * floats[gram + token * tokens + token];
+        const square = floats[tile / 4 + token * GRAM_ROWS + k];
+        const own = square * floats[gram + token * tokens + token];
         doubles[to + token] = 2 * sum + own + (adds ? doubles[to + token] : 0);
+        if (weights !== undefined) floats[weights + token] = (draw > 0 ? floats[weights + token] : 0) + square;
       }
     });
   }

@@ -1,9 +1,9 @@
 // The weights whose sensitivity is measured, by the names of their tensors: the one list. Estimators number them in this order.
 
-import type { Architecture } from '../families/architecture.ts';
-import { linearsOf, weightsOf } from '../model/blocks/blocks.ts';
-import type { Linear } from '../model/linear.ts';
-import type { ModelState } from '../model/memories.ts';
+import type { Architecture } from '../../families/architecture.ts';
+import { linearsOf, weightsOf } from '../../model/blocks/blocks.ts';
+import type { Linear } from '../../model/linear.ts';
+import type { ModelState } from '../../model/memories.ts';
 
 /** A linear weight of a block. */
 export interface Measured {

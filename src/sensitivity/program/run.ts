@@ -1,16 +1,18 @@
 // A task of a measurement, as every thread of the team runs it.
 
-import { dtypeCodes } from '../kernels/layout.ts';
-import { replaceWeight, runBlock, weightsOf } from '../model/blocks/blocks.ts';
-import { embed, placeAngles } from '../model/forward.ts';
-import type { DenseLinear } from '../model/linear.ts';
-import { passOf } from '../model/pass.ts';
-import { applyHead, normTokens, turnTo } from '../model/steps.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import { replaceWeight, runBlock, weightsOf } from '../../model/blocks/blocks.ts';
+import { embed, placeAngles } from '../../model/forward.ts';
+import type { DenseLinear } from '../../model/linear.ts';
+import { passOf } from '../../model/pass.ts';
+import { embedLayers } from '../../model/perlayer.ts';
+import { applyHead, normTokens, turnTo } from '../../model/steps.ts';
 import { blockBack } from './backward.ts';
 import { embeddingBack, sampleLabels } from './head.ts';
 import { weightsAt } from './measured.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import { compareLogits, drawNoise, keepLogits, perturb } from './perturb.ts';
+import { addInputs } from './sums.ts';
 import type { Task, TaskOf } from './task.ts';
 
 const RUNS: { readonly [K in Task['kind']]: (measuring: Measuring, task: TaskOf<K>) => void } = {
@@ -20,7 +22,8 @@ const RUNS: { readonly [K in Task['kind']]: (measuring: Measuring, task: TaskOf<
   step: stepTokens,
   restore: (measuring, { block }) => copyTokens(measuring, savedAt(measuring, block), measuring.state.x),
   labels: sampleLabels,
-  back: (measuring, { block }) => blockBack(measuring, block),
+  back: blockBack,
+  inputs: (measuring, { block }) => addInputs(measuring, measuring.state.blocks[block]),
   embeddingBack,
   draw: drawNoise,
   perturb,
@@ -40,6 +43,8 @@ function embedTokens(measuring: Measuring): void {
   const { tokens, fisher } = workspace;
   embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
   placeAngles(thread, state, pass);
+  thread.barrier();
+  embedLayers(thread, state, tokens, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
   if (!fisher) return;
   const [first, end] = partOf(measuring, tokens);
   for (const [i, rope] of state.ropes.entries()) {
@@ -73,12 +78,14 @@ function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits 
     position: first,
     start: j * tokens,
     outputs: 0,
+    slot: j,
   }));
   const pass = passOf(segments, false);
   if (ids) {
     embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + count));
     placeAngles(thread, state, pass);
     thread.barrier();
+    embedLayers(thread, state, count, ints.subarray(state.ids / 4, state.ids / 4 + count));
   }
   for (let block = from; block < to; block++) runBlock(thread, state, state.blocks[block], pass);
   if (!logits) return;

@@ -8,11 +8,11 @@
 // gradients, whose inner product is
 //   e Σ_τσ c_τ[id_σ] (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
 
-import { dtypeCodes } from '../kernels/layout.ts';
-import { type DenseLinear, decodeRow, ROWS_APART } from '../model/linear.ts';
-import { applyHead, normTokens } from '../model/steps.ts';
-import { logSumExp } from '../numerics/exponential.ts';
-import { USE, uniformStream } from '../numerics/stream.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import { type DenseLinear, decodeRow, ROWS_APART } from '../../model/linear.ts';
+import { applyHead, normTokens } from '../../model/steps.ts';
+import { logSumExp } from '../../numerics/exponential.ts';
+import { USE, uniformStream } from '../../numerics/stream.ts';
 import { eachBlock } from './backward.ts';
 import { isTied } from './measured.ts';
 import { type Measuring, partOf, savedAt } from './measuring.ts';

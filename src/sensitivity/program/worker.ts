@@ -1,11 +1,11 @@
 // The body of a thread other than the caller's: kernels of its own over the shared memory, then one pass after the other. `port` is put
 // before this code by who starts it. It is built to build/decoder-worker.js and embedded as text.
 
-import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
-import { forwardPass, seatsOf } from '../model/forward.ts';
-import type { ThreadMessage } from '../model/memories.ts';
-import { readPass, segmentBytes } from '../model/pass.ts';
-import { joinTeam } from '../model/team.ts';
+import { instantiateDecoder } from '../../kernels/decoder/instantiate.ts';
+import { forwardPass, seatsOf } from '../../model/forward.ts';
+import type { ThreadMessage } from '../../model/memories.ts';
+import { readPass, segmentBytes } from '../../model/pass.ts';
+import { joinTeam } from '../../model/team.ts';
 import { measuringOf } from './measuring.ts';
 import { runTask } from './run.ts';
 import { taskOf } from './task.ts';

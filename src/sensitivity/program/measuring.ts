@@ -1,8 +1,8 @@
 // One thread's hold on a measurement: the model, the workspace, and views of the memory that both lie in.
 
-import type { ModelState } from '../model/memories.ts';
-import { type Pass, wholeSequence } from '../model/pass.ts';
-import { share, type Thread } from '../model/team.ts';
+import type { ModelState } from '../../model/memories.ts';
+import { type Pass, wholeSequence } from '../../model/pass.ts';
+import { share, type Thread } from '../../model/team.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface Measuring {
@@ -39,7 +39,15 @@ export function copyTokens(measuring: Measuring, from: number, to: number): void
   floats.copyWithin(to / 4 + first * dim, from / 4 + first * dim, from / 4 + end * dim);
 }
 
-/** Where the residual stream before a block is saved; behind the last block, its output. */
+/** Where the residual stream before a block is saved, alone or with those of all blocks; behind the last block, its output. */
 export function savedAt({ state, workspace }: Measuring, block: number): number {
-  return workspace.saved + block * workspace.tokens * state.dim * 4;
+  return workspace.saved + (workspace.slots > 1 ? block : 0) * workspace.tokens * state.dim * 4;
+}
+
+/** The mean over a sequence's tokens of a row of what threads handed over. */
+export function meanOfTokens({ workspace, doubles }: Measuring, row: number): number {
+  const { tokens, sums } = workspace;
+  let sum = 0;
+  for (let token = 0; token < tokens; token++) sum += doubles[sums / 8 + row * tokens + token];
+  return sum / tokens;
 }

@@ -20,8 +20,10 @@ export type Task =
   | { readonly kind: 'restore'; readonly block: number }
   /** Logits of some tokens to labels and gradients. */
   | ({ readonly kind: 'labels' } & Some & Seeded)
-  /** Gradients back through a block. */
-  | { readonly kind: 'back'; readonly block: number }
+  /** Gradients back through a block, and what its statistics gain by them. */
+  | { readonly kind: 'back'; readonly block: number; readonly gather?: boolean }
+  /** What statistics of a block's inputs gain, when it has run. */
+  | { readonly kind: 'inputs'; readonly block: number }
   | { readonly kind: 'embeddingBack' }
   /** Noise for a weight, from a stream of its own. */
   | ({ readonly kind: 'draw'; readonly stream?: number; readonly draw?: number } & Weight & Seeded)
@@ -57,7 +59,8 @@ const MEMBERS: { readonly [K in Task['kind']]: readonly Exclude<keyof TaskOf<K>,
   step: ['first', 'count', 'ids', 'from', 'to', 'logits'],
   restore: ['block'],
   labels: ['first', 'count', 'seed', 'sequence'],
-  back: ['block'],
+  back: ['block', 'gather'],
+  inputs: ['block'],
   embeddingBack: [],
   draw: ['block', 'place', 'stream', 'seed', 'sequence', 'draw'],
   perturb: ['block', 'place', 'scale'],
@@ -65,7 +68,7 @@ const MEMBERS: { readonly [K in Task['kind']]: readonly Exclude<keyof TaskOf<K>,
   compare: ['first', 'count', 'text'],
 };
 const KINDS = Object.keys(MEMBERS) as Task['kind'][];
-const FLAGS: readonly string[] = ['save', 'ids', 'logits', 'text'];
+const FLAGS: readonly string[] = ['save', 'ids', 'logits', 'text', 'gather'];
 
 const number = new Float64Array(1);
 const words = new Int32Array(number.buffer);

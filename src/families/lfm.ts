@@ -1,0 +1,84 @@
+// LFM2: most layers have a gated short convolution in attention's place. Heads of queries and keys are normed; the last norm stands where
+// others have one of the embeddings.
+
+import type { Architecture, BlockSpec, ConvolutionSpec, LinearSpec } from './architecture.ts';
+import { type Fields, LIMITS } from './config.ts';
+import { layersOf, likeLlama } from './llama.ts';
+import { ropeOf } from './rope.ts';
+
+export function lfm2(fields: Fields): Architecture {
+  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
+  const hidden = hiddenOf(fields);
+  const convolves = convolvingLayers(fields);
+  const theta = fields.number('theta', 1, 1e12, 1e6); // in older files
+  const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
+  const branch = { postNorm: undefined, multiplier: 1 } as const;
+
+  const convolution = (layer: number, path: string): ConvolutionSpec | undefined => {
+    if (!convolves[layer]) return undefined;
+    const bias = fields.flag('conv_bias') ?? false;
+    return {
+      kind: 'convolution',
+      norm: { name: `${path}.operator_norm.weight`, plus: 0 },
+      input: linear(`${path}.conv.in_proj`, 3 * dim, dim, bias),
+      kernel: {
+        ...{ name: `${path}.conv.conv`, channels: dim, bias },
+        taps: fields.integer('conv_L_cache', 1, LIMITS.taps, 3),
+      },
+      output: linear(`${path}.conv.out_proj`, dim, dim, bias),
+      ...branch,
+    };
+  };
+  const architecture = likeLlama(fields, {
+    family: 'lfm2',
+    epsilon: fields.number('norm_eps', 0, 1, 1e-5),
+    queryKeyNorms: { q: 'q_layernorm', k: 'k_layernorm', of: 'head' },
+    norms: { attention: { before: 'operator_norm' }, feedForward: {} },
+    ropes: (_, headDim) => ropeOf(fields, headDim, { theta }),
+    attention: convolution,
+    feedForward: (_, path) => ({
+      kind: 'feedForward',
+      norm: { name: `${path}.ffn_norm.weight`, plus: 0 },
+      inputs: ['w1', 'w3'].map((name) => linear(`${path}.feed_forward.${name}`, hidden, dim)),
+      activation: 'silu',
+      output: linear(`${path}.feed_forward.w2`, dim, hidden),
+      ...branch,
+    }),
+  });
+  const own = (spec: BlockSpec): BlockSpec =>
+    spec.kind === 'attention'
+      ? { ...spec, output: { ...spec.output, name: spec.output.name.replace(/o_proj$/, 'out_proj') } }
+      : spec;
+  return {
+    ...architecture,
+    layers: architecture.layers.map((specs) => specs.map(own)),
+    norm: { name: 'model.embedding_norm.weight', plus: 0 },
+    tied: fields.flag('tie_embedding') ?? fields.flag('tie_word_embeddings') ?? true,
+  };
+}
+
+// `layer_types` says which layers convolve; older files have a list of those that attend.
+function convolvingLayers(fields: Fields): boolean[] {
+  const count = layersOf(fields);
+  const types = fields.get('layer_types');
+  if (Array.isArray(types)) {
+    if (types.length !== count) fields.fail(`layer_types must name each of ${count} layers: it names ${types.length}`);
+    return types.map((type) => {
+      if (type !== 'conv' && type !== 'full_attention') fields.unsupported('layer_types', 'conv, full_attention', type);
+      return type === 'conv';
+    });
+  }
+  const attend = fields.get('full_attn_idxs');
+  return Array.from({ length: count }, (_, layer) => Array.isArray(attend) && !attend.includes(layer));
+}
+
+// The inner width of the feed-forward network, by default two thirds of what is told, and rounded up.
+function hiddenOf(fields: Fields): number {
+  const key = fields.has('block_ff_dim') ? 'block_ff_dim' : 'intermediate_size';
+  const told = fields.integer(key, 1, LIMITS.hidden, 12288);
+  if (fields.flag('block_auto_adjust_ff_dim') === false) return told;
+  const some = Math.trunc((2 * told) / 3);
+  if (fields.get('block_ffn_dim_multiplier') === null) return some;
+  const apart = fields.integer('block_multiple_of', 1, LIMITS.hidden, 256);
+  return Math.ceil(Math.trunc(fields.number('block_ffn_dim_multiplier', 0, 1e3, 1) * some) / apart) * apart;
+}

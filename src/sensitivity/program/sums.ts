@@ -1,0 +1,54 @@
+// Adds to the statistics of a block's weights (statistics/matrices.ts) what a sequence gives. Threads share rows of a matrix; every element
+// is one thread's sum, sequence by sequence.
+
+import { type Block, weightsOf } from '../../model/blocks/blocks.ts';
+import type { Thread } from '../../model/team.ts';
+import { type Sums, sumsOf, triangleOf } from '../../statistics/matrices.ts';
+import type { Measuring } from './measuring.ts';
+
+/** Adds a sequence's inputs. The block has run. */
+export function addInputs(measuring: Measuring, block: Block): void {
+  const { workspace } = measuring;
+  const weights = weightsOf(block);
+  let end = 0;
+  for (const own of sumsOf(block, workspace.statistics!)) {
+    if (own.at < end) continue; // those of an equal input
+    end = own.at + own.floats;
+    const { input, cols } = weights[own.place];
+    addOuter(measuring, own, input, cols, workspace.tokens, 0);
+  }
+}
+
+/**
+ * Adds what a weight's statistics gain by a sequence.
+ * @param d gradients of its outputs, (draws, tokens, rows); their squared norms are there when all threads have come here
+ */
+export function addGradients(measuring: Measuring, block: Block, place: number, d: number): void {
+  const { thread, workspace } = measuring;
+  const { tokens, draws, statistics } = workspace;
+  const { input, cols, rows } = weightsOf(block)[place];
+  thread.barrier();
+  for (const own of sumsOf(block, statistics!)) {
+    if (own.place !== place) continue;
+    if (own.of === 'outputs') addOuter(measuring, own, d, rows, draws * tokens, 0);
+    else addOuter(measuring, own, input, cols, tokens, statistics!.weights + place * tokens * 4);
+  }
+}
+
+// This thread's rows of every part.
+function addOuter(measuring: Measuring, own: Sums, x: number, cols: number, count: number, weights: number): void {
+  const { thread, workspace } = measuring;
+  let at = workspace.statistics!.sums + own.at * 4;
+  let from = x;
+  for (const width of own.parts) {
+    const [first, end] = [rowsTo(thread, 0, width), rowsTo(thread, 1, width)];
+    thread.kernels.addGram(from, count, cols, weights, first, end, at, workspace.scratch[thread.index]);
+    from += width * 4;
+    at += triangleOf(width) * 4;
+  }
+}
+
+// Where a thread's rows begin, or those of the next: parts of a triangle with about equal areas, in whole tiles.
+function rowsTo({ index, count }: Thread, next: 0 | 1, width: number): number {
+  return Math.min(width, Math.ceil((Math.sqrt((index + next) / count) * width) / 64) * 64);
+}
