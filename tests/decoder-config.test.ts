@@ -58,6 +58,44 @@ test('architectureOf() takes what a file leaves out from the architecture', () =
   assert.is(attentionOf(parse({ head_dim: none }, configs.qwen3))[0].headDim, 128);
 });
 
+test('architectureOf() reads the text model of a larger one, and takes what released files leave out from its family', () => {
+  const text = {
+    ...{ model_type: 'gemma3_text', hidden_size: 2560, intermediate_size: 10240, num_hidden_layers: 34 },
+    ...{ sliding_window: 1024, rope_scaling: { factor: 8, rope_type: 'linear' } },
+  };
+  const larger = { architectures: ['Gemma3ForConditionalGeneration'], model_type: 'gemma3', eos_token_id: [1, 106] };
+  const gemma = parse({ text_config: text, vision_config: {} }, larger); // Gemma 3 4B, as released
+  const [first, , , , , sixth] = attentionOf(gemma);
+  assert.equal([gemma.vocabSize, gemma.contextLength, gemma.bos, gemma.eos], [262208, 131072, 2, [1, 106]]);
+  assert.equal([first.heads, first.kvHeads, first.headDim, first.scale], [8, 4, 256, 1 / 16]);
+  assert.equal([first.window, sixth.window], [1024, 0]);
+  assert.equal([first.rope?.theta, first.rope?.scaling], [10000, { type: 'default' }]);
+  assert.equal([sixth.rope?.theta, sixth.rope?.scaling], [1e6, { type: 'linear', factor: 8 }]);
+  assert.is(gemma.tied, undefined); // the checkpoint tells
+  const unknown = { text_config: { ...text, model_type: 'gemma9' } };
+  assert.throws(() => parse(unknown, larger), /architecture must be of a family that runs, .*: got "Gemma3ForCond/);
+});
+
+test('architectureOf() refuses what families cannot have', () => {
+  const phi = { ...llama, architectures: ['Phi3ForCausalLM'], model_type: 'phi3', head_dim: 8 };
+  const longrope = { type: 'longrope', short_factor: [1, 1, 1, 1], long_factor: [2, 2, 2] };
+  const gemma = { ...llama, architectures: ['Gemma2ForCausalLM'], model_type: 'gemma2' };
+  const cases: [object, object, string][] = [
+    [phi, { rope_scaling: longrope }, 'long_factor must be 4 numbers from 0.000001 to 1000000: got [2, 2, 2]'],
+    [phi, { partial_rotary_factor: 0.1 }, 'partial_rotary_factor must leave 2 elements of a head: got 0.1'],
+    [llama, { rope_theta: 1, rope_scaling: { type: 'yarn' } }, 'rope_theta must be above 1 with yarn: got 1'],
+    [gemma, { use_bidirectional_attention: true }, 'use_bidirectional_attention must be one of false: got true'],
+    [gemma, { text_config: 3, model_type: 'x' }, 'text_config must be an object or null: got 3'],
+  ];
+  for (const [base, changes, message] of cases) {
+    assert.throws(
+      () => parse(changes, base),
+      (error: Error) => error.message === `m/config.json: ${message}`,
+      message,
+    );
+  }
+});
+
 test('architectureOf() names what is not handled', () => {
   const cases: [object, string, string][] = [
     [{ architectures: ['BertModel'] }, 'architecture BertModel', 'architecture must be of a family that runs, arcee'],

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
-import { memoryOutput } from './checkpoints.ts';
+import { memoryOutput, readSafetensors, safetensors } from './checkpoints.ts';
 import { families } from './families/index.ts';
 import { modelFolder } from './models.ts';
 import { deviation, farthest, logitsOf, referencesOf } from './references.ts';
@@ -66,5 +66,19 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
     }
   });
 }
+
+test('the text model of a larger one runs under the names of older and of newer releases', async () => {
+  const { config, model, logits } = families.gemma3!;
+  const { tensors } = readSafetensors(model);
+  const rename = (name: string) =>
+    name.replace('language_model.lm_head', 'lm_head').replace(/^language_model\.model/, 'model.language_model');
+  const newer = safetensors(Object.fromEntries([...tensors].map(([name, tensor]) => [rename(name), tensor])));
+  for (const reference of referencesOf(logits)) {
+    sameBits(
+      await logitsOf(modelFolder(config, newer), reference),
+      await logitsOf(modelFolder(config, model), reference),
+    );
+  }
+});
 
 test.run();

@@ -38,7 +38,6 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   arcee: { architecture: 'ArceeForCausalLM', read: arcee },
   deepseek_v2: { architecture: 'DeepseekV2ForCausalLM', read: deepseekV2 },
   deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
-  kimi_k2: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
@@ -65,6 +64,9 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   qwen3_moe: { architecture: 'Qwen3MoeForCausalLM', read: qwen3Moe },
   smollm3: { architecture: 'SmolLM3ForCausalLM', read: smollm3 },
 };
+
+/** Other names of `model_type` for the same. */
+const ALSO: Readonly<Record<string, string>> = { kimi_k2: 'deepseek_v3' };
 
 /**
  * Reads a model's architecture from config.json; where there is a generation_config.json, its `eos_token_id` goes before. Of a model of
@@ -145,7 +147,8 @@ function familyOf(fields: Fields): Family {
   if (typeof type !== 'string') {
     fields.fail(`config must have architectures or model_type: got ${fields.shown('model_type')}`);
   }
-  return Object.hasOwn(FAMILIES, type) ? FAMILIES[type] : unknown(fields, 'model_type', type);
+  const name = Object.hasOwn(ALSO, type) ? ALSO[type] : type;
+  return Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : unknown(fields, 'model_type', type);
 }
 
 function unknown(fields: Fields, key: string, name: string): never {

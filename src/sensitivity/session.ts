@@ -139,7 +139,7 @@ export function planSession(
   };
   const whole = plan(planWhole, most, statistics);
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
-    if (!('linear' in load) || load.linear.type === 'dense') continue;
+    if (!('linear' in load) || (load.linear.type === 'dense' && !('decoding' in load))) continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
     const message = 'weights must not be quantized, sensitivity is of the original: they are';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });

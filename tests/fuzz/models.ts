@@ -3,6 +3,7 @@
 import { loadModel } from '../../src/decoder.ts';
 import type { Higgs } from '../../src/index.ts';
 import { memoryOutput } from '../checkpoints.ts';
+import { families } from '../families/index.ts';
 import { type Config, configs, shapesOf } from '../models.ts';
 import { changeBytes } from './bytes.ts';
 import {
@@ -164,6 +165,20 @@ export const config: Target = {
       files['generation_config.json'] = encode(generation);
     }
     return files;
+  },
+  run,
+};
+
+/** Every family, its config.json changed. */
+export const family: Target = {
+  name: 'family',
+  make(random) {
+    const { config, model } = random.pick(Object.values(families));
+    return {
+      'config.json': encode(changedJson(config, random)),
+      'model.safetensors': model.slice(),
+      [CASE_NAME]: caseOf({ ...choices(random) }),
+    };
   },
   run,
 };

@@ -2,7 +2,7 @@
 
 import { alphas, plan } from './budgets.ts';
 import { header, index } from './headers.ts';
-import { config, model } from './models.ts';
+import { config, family, model } from './models.ts';
 import { quantized } from './quantized.ts';
 import { request } from './requests.ts';
 import { resumed } from './resumed.ts';
@@ -13,6 +13,6 @@ import type { Target } from './target.ts';
 import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
-  ...[header, index, quantized, stored, config, model, alphas, plan],
+  ...[header, index, quantized, stored, config, model, family, alphas, plan],
   ...[template, tokenizer, resumed, server, request, sensitivity],
 ];
