@@ -3,6 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
+import { logSumExp } from '../src/numerics/exponential.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput, readSafetensors, safetensors } from './checkpoints.ts';
@@ -67,6 +68,24 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
   });
 }
 
+for (const name of ['trained_gemma2', 'trained_phi3']) {
+  test(`a trained model predicts, and hardly worse at 4 bits: ${name}`, async () => {
+    const { config, model, logits } = families[name]!;
+    const [reference] = referencesOf(logits);
+    const own = perplexityOf(reference.logits, reference.ids);
+    assert.ok(own < 16, `of 96 letters: ${own}`);
+    const folder = modelFolder(config, model);
+    const found = perplexityOf(await logitsOf(folder, reference), reference.ids);
+    assert.ok(Math.abs(found / own - 1) < 1e-5, `${found}, not ${own}`);
+    const output = memoryOutput();
+    await (await load()).quantizeCheckpoint(folder, output, { grid: 't4', groupSize: 32, seed: 5 });
+    const quantized = await loadAlone(output.folder(), { context: reference.context });
+    const four = perplexityOf(await quantized.forward(reference.ids, { logits: 'all' }), reference.ids);
+    assert.ok(four < 1.1 * own, `${four} at 4 bits, ${own} before`);
+    await quantized.close();
+  });
+}
+
 test('the text model of a larger one runs under the names of older and of newer releases', async () => {
   const { config, model, logits } = families.gemma3!;
   const { tensors } = readSafetensors(model);
@@ -82,3 +101,14 @@ test('the text model of a larger one runs under the names of older and of newer 
 });
 
 test.run();
+
+// e to the mean of −ln p of each id behind the first.
+function perplexityOf(logits: ArrayLike<number>, ids: readonly number[]): number {
+  const width = logits.length / ids.length;
+  let sum = 0;
+  for (let t = 1; t < ids.length; t++) {
+    const row = Array.from({ length: width }, (_, i) => logits[(t - 1) * width + i]);
+    sum += logSumExp(row) - row[ids[t]];
+  }
+  return Math.exp(sum / (ids.length - 1));
+}

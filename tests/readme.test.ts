@@ -77,7 +77,8 @@ test('the table of families has all that run, with the largest difference of the
     }
     assert.is(figure, most.toExponential(0), row);
   }
-  assert.equal(listed.sort(), Object.keys(families).sort());
+  const names = Object.keys(families).filter((name) => !name.startsWith('trained_'));
+  assert.equal(listed.sort(), names.sort());
   const read = readFileSync('src/families/family.ts', 'utf8');
   for (const [, name] of read.matchAll(/^ {2}(\w+): \{ architecture/gm)) assert.ok(listed.includes(name!), name);
 });

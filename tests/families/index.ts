@@ -93,6 +93,12 @@ import qwen3_nextModel from './qwen3_next/model.safetensors';
 import smollm3Config from './smollm3/config.json';
 import smollm3Logits from './smollm3/logits.safetensors';
 import smollm3Model from './smollm3/model.safetensors';
+import trained_gemma2Config from './trained_gemma2/config.json';
+import trained_gemma2Logits from './trained_gemma2/logits.safetensors';
+import trained_gemma2Model from './trained_gemma2/model.safetensors';
+import trained_phi3Config from './trained_phi3/config.json';
+import trained_phi3Logits from './trained_phi3/logits.safetensors';
+import trained_phi3Model from './trained_phi3/model.safetensors';
 
 interface Files {
   readonly config: object;
@@ -133,4 +139,6 @@ export const families: Readonly<Record<string, Files>> = {
   qwen3_moe: { config: qwen3_moeConfig, model: qwen3_moeModel, logits: qwen3_moeLogits },
   qwen3_next: { config: qwen3_nextConfig, model: qwen3_nextModel, logits: qwen3_nextLogits },
   smollm3: { config: smollm3Config, model: smollm3Model, logits: smollm3Logits },
+  trained_gemma2: { config: trained_gemma2Config, model: trained_gemma2Model, logits: trained_gemma2Logits },
+  trained_phi3: { config: trained_phi3Config, model: trained_phi3Model, logits: trained_phi3Logits },
 };

@@ -171,8 +171,8 @@ def ernie4_5(r):
 def phi3(r):
     config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
     size = config["hidden_size"] // config["num_attention_heads"]
-    parts = [0.75, 0.5] if r.small else [1.0, 0.75, 0.5]
-    turned = r.choice([part for part in parts if int(size * part) % 2 == 0])
+    parts = [part for part in [0.75, 0.5, 1.0] if int(size * part) % 2 == 0]  # whole pairs
+    turned = parts[0] if r.small else r.choice(parts)
     pairs = int(size * turned) // 2
     longrope = {
         "rope_type": "longrope",
@@ -585,6 +585,32 @@ def mxfp4(model, r):
     return packed
 
 
+TRAINED = {"trained_gemma2": gemma2, "trained_phi3": phi3}  # goldens alone
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+SIZES |= {"num_key_value_heads": 2, "vocab_size": 96, "tie_word_embeddings": True}
+
+
+def letters():
+    """This script as ids of its letters: a text that is here, and that a tiny model learns something of in a minute."""
+    return torch.tensor([min(95, max(0, ord(letter) - 32)) for letter in Path(__file__).read_text()])
+
+
+def train(model, seed, steps=260):
+    """A minute of learning to tell the next letter; the last 129 letters are not seen."""
+    torch.manual_seed(seed)
+    text = letters()[:-129]
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / steps)
+        starts = torch.randint(0, len(text) - 65, (8,)).tolist()
+        batch = torch.stack([text[start : start + 65] for start in starts])
+        logits = model(input_ids=batch[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 def contexts(config, length):
     """Contexts that a model is opened with: for long factors, also one that takes the short ones."""
     text = config.get("text_config", config)
@@ -594,16 +620,24 @@ def contexts(config, length):
 
 def make(name, seed, folder, small):
     r = Draw(f"{name} {seed}", small)
-    content = FAMILIES[name](r)
+    is_trained = name in TRAINED
+    content = TRAINED[name](r) | SIZES if is_trained else FAMILIES[name](r)
+    if name == "trained_phi3":
+        content["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}
     model_class = getattr(transformers, content["architectures"][0])
     config = model_class.config_class.from_dict(copy.deepcopy(content))
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
     model = model_class(config).eval()
-    if small or r.random() < 0.8:  # else as transformers fills it, with small weights and norms of 1
+    if not is_trained and (small or r.random() < 0.8):  # else as transformers fills it, with small weights and norms of 1
         fill(model, seed)
     packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
     dtype = torch.bfloat16 if small or packed or r.flag() else torch.float32
+
+
+    if is_trained:
+        train(model, seed)
+    dtype = torch.bfloat16 if small or r.flag() else torch.float32
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
     shutil.rmtree(folder, ignore_errors=True)
@@ -611,8 +645,8 @@ def make(name, seed, folder, small):
     exact = copy.deepcopy(model).double()
     references = {}
     vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
-    for context in contexts(content, LENGTH if small else r.choice([33, 70, 128])):
-        ids = torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
+    for context in contexts(content, 128 if is_trained else LENGTH if small else r.choice([33, 70, 128])):
+        ids = letters()[None, -128:] if is_trained else torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
             logits = exact(input_ids=ids, use_cache=False).logits[0]
         references[f"ids.{context}"] = ids[0].to(torch.int32)
@@ -664,7 +698,7 @@ def main():
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     for seed in given.seed:
-        for name in given.names or FAMILIES:
+        for name in given.names or [*FAMILIES, *([] if given.out else TRAINED)]:
             folder = given.out / f"{name}-{seed}" if given.out else HERE / name
             size = make(name, seed, folder, small=given.out is None)
             print(f"{name}: {size} bytes")
