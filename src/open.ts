@@ -36,7 +36,7 @@ import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/p
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory, ModelOptions } from './model/model.ts';
-import { carryOver, checkCarried } from './quantize/carry.ts';
+import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
@@ -278,7 +278,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     signal?: AbortSignal,
   ): Promise<BitPlan> {
     const offered = offerOf(options, grids.values(), gridOf);
-    const tensors = planTensors(checkpoint, wantedOf(options, gridOf), offered);
+    const tensors = planTensors(checkpoint, wantedOf(options, gridOf, await layersOf(folder)), offered);
     const problem = { checkpoint, tensors, offered, layout: options, budget };
     if (typeof alphas === 'object') return planBits(problem, alphas);
     const maker = alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
@@ -330,7 +330,8 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
 
     async planTensors(given) {
       const options = planningOptions('options', given);
-      return planTensors(checkpoint, wantedOf(options, gridOf), offerOf(options, grids.values(), gridOf));
+      const wanted = wantedOf(options, gridOf, await layersOf(folder));
+      return planTensors(checkpoint, wanted, offerOf(options, grids.values(), gridOf));
     },
 
     async planBits(alphas, given) {
@@ -394,7 +395,7 @@ function budgetOf(options: CheckpointOptions): Budget | undefined {
   }
   if (alphas) refuse(['sensitivity'], (key) => `${key} must be left out: alphas are given`);
   if (bpw === undefined && size === undefined) {
-    const keys = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'keep'] as const;
+    const keys = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'experts', 'keep'] as const;
     refuse(keys, (key) => `${key} must come with a budget: bpw or size`);
     return undefined;
   }

@@ -285,12 +285,19 @@ test('options that exclude one another are refused by name', async () => {
     [{ bpw: 4, size: 1e6 }, /^bpw must be the only budget: got size too$/],
     [{ ...budget, alphas, sensitivity: {} }, /^sensitivity must be left out: alphas are given$/],
     [{ plan, embeddings: 't4' }, /^a plan must be the only choice of tensors and grids: got embeddings too$/],
-    ...Object.entries({ alphas, sensitivity: {}, grids: ['t4'], scales: true, minBits: 2, maxBits: 4, keep: [] }).map(
-      ([key, value]): [object, RegExp] => [
-        { [key]: value },
-        new RegExp(`^${key} must come with a budget: bpw or size$`),
-      ],
-    ),
+    ...Object.entries({
+      alphas,
+      sensitivity: {},
+      grids: ['t4'],
+      scales: true,
+      minBits: 2,
+      maxBits: 4,
+      experts: 'each',
+      keep: [],
+    }).map(([key, value]): [object, RegExp] => [
+      { [key]: value },
+      new RegExp(`^${key} must come with a budget: bpw or size$`),
+    ]),
     ...Object.entries({ text: 'x', levels: [0.1], partial: 'x', onPartial: () => {} }).map(
       ([key, value]): [object, RegExp] => [
         { ...budget, sensitivity: { store, [key]: value } },

@@ -27,9 +27,21 @@ export interface PublicFunction {
 const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const layout = ['maxShardBytes', 'fileName'];
 const scheme = ['groupSize', 'seed', 'signs'];
-const budget = ['grids', 'scales', 'minBits', 'maxBits', 'keep', 'bpw', 'size', 'sensitivity'];
+const budget = ['grids', 'scales', 'minBits', 'maxBits', 'experts', 'keep', 'bpw', 'size', 'sensitivity'];
 const planning = [
-  ...[...scheme, ...layout, 'grids', 'scales', 'minBits', 'maxBits', 'embeddings', 'include', 'exclude', 'keep'],
+  ...[
+    ...scheme,
+    ...layout,
+    'grids',
+    'scales',
+    'minBits',
+    'maxBits',
+    'experts',
+    'embeddings',
+    'include',
+    'exclude',
+    'keep',
+  ],
   ...['bpw', 'size'],
 ];
 const running = [

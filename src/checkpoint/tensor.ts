@@ -16,6 +16,8 @@ export interface CheckpointTensor {
   readonly file: string;
   /** Of weights that are scaled by blocks, the factors: a tensor of the checkpoint too, not checked. */
   readonly factors?: CheckpointTensor | undefined;
+  /** Of weights that are F8 in the file and decoded as they are read: the tensor as it stands there, which its checksum is of. */
+  readonly stored?: CheckpointTensor;
   /**
    * Reads the data or a part of it, of a file with one slice of the source (none if the part is empty).
    * @param start first byte, counted from the start of the tensor; 0 if left out

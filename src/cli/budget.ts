@@ -24,6 +24,7 @@ export interface BitOptions extends SensitivityOptions {
   keep?: (readonly [RegExp, string])[];
   minBits?: number;
   maxBits?: number;
+  experts?: 'each' | 'stack';
 }
 
 export function addBits(command: Command): Command {
@@ -42,7 +43,13 @@ export function addBits(command: Command): Command {
       (text, kept: (readonly [RegExp, string])[] = []) => [...kept, keepOf(text)],
     )
     .option('--min-bits <n>', 'least bits of a code per weight, for tensors whose grid is free', bits)
-    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', bits);
+    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', bits)
+    .addOption(
+      new Option(
+        '--experts <how>',
+        'of experts one by one: a grid for each, or one for all of a layer and kind (each)',
+      ).choices(['each', 'stack']),
+    );
 }
 
 export function addSensitivities(command: Command): Command {
@@ -58,13 +65,14 @@ export function addSensitivities(command: Command): Command {
 }
 
 /** The budget that the options name, for the library, if they do. */
-export function budgetOf({ bpw, size, grids, keep, minBits, maxBits }: BitOptions): BudgetOptions | undefined {
+export function budgetOf({ bpw, size, grids, keep, minBits, maxBits, experts }: BitOptions): BudgetOptions | undefined {
   if (bpw === undefined && size === undefined) return undefined;
   return {
     ...(grids && { grids }),
     ...(keep && { keep }),
     ...(minBits !== undefined && { minBits }),
     ...(maxBits !== undefined && { maxBits }),
+    ...(experts && { experts }),
     ...(bpw !== undefined ? { bpw } : { size: size! }),
   };
 }

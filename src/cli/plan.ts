@@ -6,6 +6,7 @@ import { openInput } from '../disk/input.ts';
 import { show } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
 import { alphasOf, type BitPlan, writeBitPlan } from '../linearity/plan.ts';
+import { stackOf } from '../quantize/select.ts';
 import { bytesText, counted, countText, lossText, table } from '../terminal/figures.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { print, printJson } from '../terminal/print.ts';
@@ -70,21 +71,31 @@ async function plan(path: string, options: Options): Promise<void> {
     const settings = { ...selectionOf(options), ...budget, maxShardBytes: options.maxShardSize };
     const alphas = await planningAlphas(options, checkpoint, input, options);
     const plan = await checkpoint.planBits(alphas, settings);
-    const tradeoff = higgs.tradeoff(await checkpoint.planTensors(settings), alphasOf(plan), settings);
+    const tensors = await checkpoint.planTensors(settings);
+    const tradeoff = higgs.tradeoff(tensors, alphasOf(plan), settings);
     const { bytesOut } = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
     if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
     if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
     if (options.json) printJson({ plan, tradeoff, bytesOut });
-    else print(planText(plan, tradeoff, bytesOut));
+    else {
+      const further = tensors.filter(({ like }) => like !== undefined).length;
+      print(planText(plan, tradeoff, bytesOut, { further, stacked: options.experts === 'stack' }));
+    }
   } finally {
     await input.folder.close();
   }
 }
 
-function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number): string {
+/** What else is told of a plan: tensors of layers that do not run, and whether experts are shown together. */
+interface Told {
+  further: number;
+  stacked: boolean;
+}
+
+function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number, { further, stacked }: Told): string {
   const { tensors, bpw, budget, predicted, gap, uniform } = plan;
   const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
-  const rows = tensors.map(({ name, grid, bpw, alpha, predicted }) => [
+  const rows = (stacked ? together(tensors) : tensors).map(({ name, grid, bpw, alpha, predicted }) => [
     name,
     grid,
     bpw.toFixed(2),
@@ -103,11 +114,32 @@ function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number): string {
     ...(unknown > 0
       ? [`${counted(unknown, 'tensor')} of no known sensitivity ${unknown === 1 ? 'is' : 'are'} not in the prediction`]
       : []),
+    ...(further > 0
+      ? [
+          `${counted(further, 'tensor')} of layers behind the last, which do not run, ${further === 1 ? 'counts' : 'count'} as the like ones of the last layer`,
+        ]
+      : []),
     compared,
     `${bytesText(bytesOut)} of safetensors files`,
     '',
     table(['bpw', 'predicted', 'one grid', 'predicted', '×'], curveRows(tradeoff), []),
   ].join('\n');
+}
+
+// An entry for the experts of each layer and kind that have one grid.
+function together(tensors: BitPlan['tensors']): BitPlan['tensors'] {
+  const stacks = new Map<string, BitPlan['tensors'][number]>();
+  for (const tensor of tensors) {
+    const name = stackOf(tensor.name);
+    const key = `${name} ${tensor.shape} ${tensor.grid}`;
+    const { alpha, predicted } = stacks.get(key) ?? { alpha: 0, predicted: 0 };
+    const sum = (a: number | null, b: number | null) => (a === null || b === null ? null : a + b);
+    stacks.set(key, {
+      ...{ ...tensor, name },
+      ...{ alpha: sum(alpha, tensor.alpha), predicted: sum(predicted, tensor.predicted) },
+    });
+  }
+  return [...stacks.values()];
 }
 
 // The trade-off: of each quarter of a bit the best plan, and the best single grid.

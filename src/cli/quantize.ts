@@ -137,7 +137,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   if (!isBudget) {
-    const wanting = (['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits'] as const).find(
+    const wanting = (['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits', 'experts'] as const).find(
       (key) => options[key] !== undefined,
     );
     const name = wanting?.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);

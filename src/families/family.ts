@@ -157,10 +157,11 @@ function unknown(fields: Fields, key: string, name: string): never {
   throw new UnsupportedError(`${key} ${name}`, message, { file: fields.file });
 }
 
-// Weights of another method have tensors of other names and meanings.
+// Weights of another method have tensors of other names and meanings. F8 and MXFP4 are decoded as they are read.
 function checkMethod(fields: Fields): void {
   const about = fields.get('quantization_config');
   if (!(about instanceof Map)) return;
   const method = about.get('quant_method') ?? 'unnamed';
-  if (method !== 'higgs-wasm' && method !== 'mxfp4') fields.unsupported('quant_method', 'higgs-wasm, mxfp4', method);
+  if (method !== 'higgs-wasm' && method !== 'fp8' && method !== 'mxfp4')
+    fields.unsupported('quant_method', 'higgs-wasm, fp8, mxfp4', method);
 }

@@ -5,7 +5,7 @@ import { excerpt } from '../excerpt.ts';
 import { type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
 import { TRELLIS_COLS } from '../grids/trellis.ts';
 import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
-import { matrixShape } from '../quantize/select.ts';
+import { matrixShape, stackOf } from '../quantize/select.ts';
 import { type Alphas, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
 import { type Choices, type Problem, prepare } from './hull.ts';
 import type { BitPlan } from './plan.ts';
@@ -20,6 +20,8 @@ export interface PlanTensor {
   readonly bytes?: number;
   /** The grid that it must have. */
   readonly keep?: Grid;
+  /** The tensor whose sensitivity it has if none is known of its own: of a layer behind the last, the like one of the last. */
+  readonly like?: string;
 }
 
 /** Most weights of a plan: sums of their bits stay exact. */
@@ -32,6 +34,7 @@ export const givenTensors = list(
     shape: needed(matrixShapeOf),
     bytes: integer(0),
     keep: givenGrid,
+    like: text,
   }),
   TENSORS_LIMIT,
 );
@@ -46,6 +49,8 @@ export interface Offer {
   /** Least and most bits of a code per weight, for the tensors whose grid is free. */
   readonly minBits: number;
   readonly maxBits: number;
+  /** Whether experts of a layer and kind have a grid each, or one together. */
+  readonly experts: 'each' | 'stack' | undefined;
 }
 
 /** A point of the trade-off: bits per weight against predicted loss. */
@@ -64,9 +69,9 @@ export interface Tradeoff {
   readonly uniform: readonly (TradeoffPoint & { readonly grid: string })[];
 }
 
+// Tensors that have one grid together: one, or a stack of experts.
 interface Planned {
-  tensor: PlanTensor;
-  alpha: number | null;
+  members: readonly { readonly tensor: PlanTensor; readonly alpha: number | null }[];
   grids: readonly Grid[];
   choices: Choices;
 }
@@ -89,32 +94,53 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
     throw new RangeError(
       `grids must have one between minBits, ${minBits}, and maxBits, ${maxBits}: none of those given is`,
     );
+  const stack = options.experts === 'each' ? tensors.find(({ shape }) => shape.length === 3) : undefined;
+  if (stack) {
+    throw new RangeError(
+      `experts can have a grid each only where they stand one by one: ${excerpt(stack.name)} is one tensor; leave experts out, or say stack`,
+    );
+  }
   const all = tensors.reduce((sum, tensor) => sum + countOf(tensor), 0);
   if (all > WEIGHTS_LIMIT) throw new RangeError(`weights of a plan must be at most ${WEIGHTS_LIMIT}: got ${all}`);
   const planned: Planned[] = [];
-  for (const tensor of tensors) {
-    const { name, shape, bytes = Infinity, keep } = tensor;
+  for (const together of options.experts === 'stack' ? stacksOf(tensors) : tensors.map((tensor) => [tensor])) {
+    const { name, shape, keep } = together[0];
+    const bytes = together.reduce((least, tensor) => Math.min(least, tensor.bytes ?? Infinity), Infinity);
     const grids = (keep ? [keep] : suited(free, shape)).filter(
-      (grid) => storedBits(tensor, grid, options, true) / 8 < bytes,
+      (grid) => storedBits(together[0], grid, options, true) / 8 < bytes,
     );
     if (grids.length === 0) {
       if (keep) throw new RangeError(`grid of ${excerpt(name)} must make it smaller: ${keep.name} does not`);
       continue;
     }
-    const alpha = alphaOf(alphas, name, shape);
-    if (alpha === null && !keep) {
+    const members = together.map((tensor) => ({ tensor, alpha: alphaOf(alphas, tensor) }));
+    const unknown = members.find(({ alpha }) => alpha === null);
+    if (unknown && !keep) {
       throw new RangeError(
-        `tensors whose grid is free must have a sensitivity: ${excerpt(name)} has none; exclude it or give its grid`,
+        `tensors whose grid is free must have a sensitivity: ${excerpt(unknown.tensor.name)} has none; exclude it or give its grid`,
       );
     }
+    const sum = members.reduce((total, { alpha }) => total + (alpha ?? 0), 0);
     const choices = {
-      bits: grids.map((grid) => storedBits(tensor, grid, options, options.scales)),
-      losses: grids.map(({ mse }) => (alpha ?? 0) * mse),
+      bits: grids.map((grid) => members.length * storedBits(together[0], grid, options, options.scales)),
+      losses: grids.map(({ mse }) => sum * mse),
     };
-    planned.push({ tensor, alpha, grids, choices });
+    planned.push({ members, grids, choices });
   }
   const problem = prepare(planned.map(({ choices }) => choices));
-  return { planned, problem, weights: planned.reduce((sum, { tensor }) => sum + countOf(tensor), 0) };
+  return { planned, problem, weights: planned.reduce((total, own) => total + weightsOf(own), 0) };
+}
+
+// The experts of each layer and kind together, which must be alike in shape and in what is given of them.
+function stacksOf(tensors: readonly PlanTensor[]): PlanTensor[][] {
+  const stacks = new Map<string, PlanTensor[]>();
+  for (const tensor of tensors) {
+    const key = `${stackOf(tensor.name)} ${tensor.shape} ${tensor.keep?.name}`;
+    const known = stacks.get(key);
+    if (known) known.push(tensor);
+    else stacks.set(key, [tensor]);
+  }
+  return [...stacks.values()];
 }
 
 /** The bits of a budget. @param budget bits per weight @throws {RangeError} when no plan is that small */
@@ -145,18 +171,15 @@ export function planOf(ready: Ready, alphas: Alphas, options: Offer, budget: num
     predicted: allocation.loss,
     gap: allocation.gap,
     uniform: uniform && { grid: uniform.grid, bpw: uniform.bpw, predicted: uniform.predicted },
-    tensors: planned.map(({ tensor, alpha, grids, choices }, i) => {
+    tensors: planned.flatMap((own, i) => {
       const j = allocation.choices[i];
-      return {
-        name: tensor.name,
-        shape: tensor.shape,
-        grid: grids[j].name,
-        groupSize: options.groupSize,
-        seed: options.seed,
-        bpw: choices.bits[j] / countOf(tensor),
-        alpha,
-        predicted: alpha === null ? null : choices.losses[j],
-      };
+      const { name: grid, mse } = own.grids[j];
+      const bpw = own.choices.bits[j] / weightsOf(own);
+      const { groupSize, seed } = options;
+      return own.members.map(({ tensor: { name, shape }, alpha }) => ({
+        ...{ name, shape, grid, groupSize, seed, bpw, alpha },
+        predicted: alpha === null ? null : alpha * mse,
+      }));
     }),
   };
 }
@@ -202,8 +225,8 @@ interface UniformPoint {
 function uniformPoints(planned: readonly Planned[], options: Offer, weights: number): UniformPoint[] {
   return options.grids.flatMap((grid) => {
     let [bits, predicted] = [0, 0];
-    for (const { tensor, grids, choices } of planned) {
-      const j = tensor.keep ? 0 : grids.indexOf(grid);
+    for (const { members, grids, choices } of planned) {
+      const j = members[0].tensor.keep ? 0 : grids.indexOf(grid);
       if (j < 0) return [];
       bits += choices.bits[j];
       predicted += choices.losses[j];
@@ -236,13 +259,17 @@ function storedBits({ shape }: PlanTensor, grid: Grid, { groupSize, seed }: Offe
   return (bytes.packed + (scales ? bytes.scales : 0)) * 8;
 }
 
+function weightsOf({ members }: Planned): number {
+  return members.reduce((sum, { tensor }) => sum + countOf(tensor), 0);
+}
+
 function countOf({ shape }: PlanTensor): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
 // An estimate below zero is noise: no tensor gains by an error.
-function alphaOf({ tensors }: Alphas, name: string, shape: readonly number[]): number | null {
-  const sensitivity = tensors.get(name);
+function alphaOf({ tensors }: Alphas, { name, shape, like = name }: PlanTensor): number | null {
+  const sensitivity = tensors.get(name) ?? tensors.get(like);
   if (!sensitivity) return null;
   if (sensitivity.shape && String(sensitivity.shape) !== String(shape)) {
     throw new RangeError(

@@ -1,6 +1,18 @@
 // Options of planning, as a caller gives them.
 
-import { callback, finite, flag, list, number, options, pair, pattern, type Reader, type Schema } from '../check.ts';
+import {
+  callback,
+  finite,
+  flag,
+  list,
+  number,
+  oneOf,
+  options,
+  pair,
+  pattern,
+  type Reader,
+  type Schema,
+} from '../check.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
 import { type MatrixOptions, schemeMembers, schemeOf } from '../quantize/matrix.ts';
 import { type LayoutOptions, layoutMembers } from '../quantize/plan.ts';
@@ -18,6 +30,11 @@ export interface OfferOptions extends Pick<MatrixOptions, 'groupSize' | 'seed' |
   /** Least and most bits of a code per weight, for tensors whose grid is free. */
   minBits?: number;
   maxBits?: number;
+  /**
+   * Whether experts that stand one by one have a grid `each`, or all of a layer and kind one together, as a `stack`. `each` if left out.
+   * A tensor that is a stack already has one grid.
+   */
+  experts?: 'each' | 'stack';
 }
 
 /** Which tensors of a checkpoint want a grid. */
@@ -50,6 +67,7 @@ export const planningMembers: Schema<TensorOptions & LayoutOptions & { bpw?: num
   scales: flag,
   minBits: number(0, Number.POSITIVE_INFINITY),
   maxBits: number(0, Number.POSITIVE_INFINITY),
+  experts: oneOf('each', 'stack'),
   embeddings: gridOrName,
   include: pattern,
   exclude: pattern,
@@ -69,15 +87,20 @@ export function offerOf(options: OfferOptions, loaded: Iterable<Grid>, gridOf: (
   if (offered.length === 0) throw new RangeError('grids must be at least one: got none');
   const { minBits = 0, maxBits = Infinity, scales = true } = options;
   const { groupSize, seed } = schemeOf({ ...options, grid: offered[0] }, gridOf);
-  return { grids: offered, groupSize, seed, scales, minBits, maxBits };
+  return { grids: offered, groupSize, seed, scales, minBits, maxBits, experts: options.experts };
 }
 
-/** Which tensors the options want. */
-export function wantedOf(options: TensorOptions, gridOf: (grid: string | Grid) => Grid): Wanted {
+/** Which tensors the options want. @param layers of the model, where they are known */
+export function wantedOf(
+  options: TensorOptions,
+  gridOf: (grid: string | Grid) => Grid,
+  layers: number | undefined,
+): Wanted {
   const { embeddings } = options;
   return {
     ...patternsOf(options),
     embeddings: embeddings === undefined || embeddings === 'any' ? embeddings : gridOf(embeddings),
     keep: [...(options.keep ?? [])].map(([pattern, grid]) => [stateless(pattern), gridOf(grid)] as const),
+    layers,
   };
 }

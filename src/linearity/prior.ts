@@ -2,7 +2,7 @@
 // as a rule for others: the median of each kind of matrix, and factors for the outliers at both ends. Only ratios mean anything.
 
 import { list, needed, object, text } from '../check.ts';
-import { matrixShape } from '../quantize/select.ts';
+import { matrixShape, stackOf } from '../quantize/select.ts';
 import { type Alpha, type Alphas, bareAlpha, shapeOf, TENSORS_LIMIT } from './alphas.ts';
 
 // Medians over 32 layers, and the names that families give to the kinds; a fused matrix counts as the sum of its parts.
@@ -28,8 +28,15 @@ const FACTORS: readonly [kind: string, layer: (layer: number, layers: number) =>
   ['v', (layer) => layer <= 1, 5],
 ];
 
+/** A tensor that wants an α; `like` names the one whose layer counts as its own, as `planTensors` does. */
+interface Weight {
+  name: string;
+  shape: readonly number[];
+  like?: string;
+}
+
 const given = list(
-  object<{ name: string; shape: readonly number[] }>('an object', { name: needed(text), shape: needed(shapeOf) }),
+  object<Weight>('an object', { name: needed(text), shape: needed(shapeOf), like: text }),
   TENSORS_LIMIT,
 );
 
@@ -39,22 +46,21 @@ const given = list(
  * @param tensors all that will be planned; those whose kind the prior does not cover, embeddings and heads, have none
  * @throws {TypeError} when they are not names and shapes @throws {RangeError} when a size is none
  */
-export function priorAlphas(tensors: Iterable<{ name: string; shape: readonly number[] }>): Alphas {
-  const weights = given('tensors', tensors).flatMap(({ name, shape }) => {
+export function priorAlphas(tensors: Iterable<Weight>): Alphas {
+  const weights = given('tensors', tensors).flatMap(({ name, shape, like = name }) => {
     if (/(embed|lm_head|wte|tok_embeddings)/i.test(name) || name === 'output.weight') return [];
     const path = name.replace(/\.weight$/, '');
-    const layer = /(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\./.exec(path)?.[1];
+    const layer = /(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\./.exec(like)?.[1];
     const [kind, , alpha] = KINDS.find(([, names]) => names.test(path)) ?? ['', /$/, OTHER];
     return [{ name, shape, kind, alpha, layer: layer === undefined ? undefined : Number(layer) }];
   });
   const layers = 1 + weights.reduce((last, { layer = -1 }) => Math.max(last, layer), -1);
   const siblings = new Map<string, number>();
-  const family = (weight: (typeof weights)[number]) => weight.name.replace(/(experts?\.)\d+\./, '$1*.');
-  for (const weight of weights) siblings.set(family(weight), (siblings.get(family(weight)) ?? 0) + 1);
+  for (const { name } of weights) siblings.set(stackOf(name), (siblings.get(stackOf(name)) ?? 0) + 1);
   const entries = weights.map((weight): [string, Alpha] => {
     const { kind, layer, shape } = weight;
     const factor = FACTORS.find(([k, isAt]) => k === kind && layer !== undefined && isAt(layer, layers))?.[2] ?? 1;
-    return [weight.name, bareAlpha((weight.alpha * factor) / siblings.get(family(weight))!, shape)];
+    return [weight.name, bareAlpha((weight.alpha * factor) / siblings.get(stackOf(weight.name))!, shape)];
   });
   return alphasOf('prior', entries);
 }

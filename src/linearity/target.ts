@@ -16,14 +16,17 @@ export interface Wanted extends Pick<Selection, 'include' | 'exclude'> {
   embeddings: Grid | 'any' | undefined;
   /** Grids of the tensors whose names match; the first that matches counts. */
   keep: readonly (readonly [RegExp, Grid])[];
+  /** Layers that run, where it is known. Those behind them predict further tokens. */
+  layers: number | undefined;
 }
 
 /**
- * The tensors of a checkpoint that would be quantized.
+ * The tensors of a checkpoint that would be quantized. Those of layers behind the last are named with the like ones of the last; what has
+ * no like one there is left out, and so stays as it is.
  * @throws {RangeError} when a pattern of `keep` matches none of them; what `planCheckpoint` throws
  */
 export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Offer): PlanTensor[] {
-  const { embeddings, include, exclude, keep } = wanted;
+  const { embeddings, include, exclude, keep, layers = Infinity } = wanted;
   const scheme = schemeOf(leastOf(options.grids), options);
   const selection = { scheme, include, exclude, embeddings: embeddings === 'any' ? scheme.grid : embeddings };
   const unused = new Set(keep);
@@ -33,11 +36,19 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
     const kept = keep.find(([pattern]) => pattern.test(name));
     if (kept) unused.delete(kept);
     const grid = kept?.[1] ?? (embeddings !== 'any' && isEmbedding(name) ? embeddings : undefined);
-    return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }) }];
+    const like = likeOf(name, layers);
+    if (like !== undefined && !grid && String(checkpoint.get(like)?.shape) !== String(shape)) return [];
+    return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }), ...(like !== undefined && { like }) }];
   });
   for (const [pattern] of unused)
     throw new RangeError(`a pattern to keep must match a tensor: ${pattern} matches none first`);
   return tensors;
+}
+
+// The name in the last layer of a tensor of a layer behind it.
+function likeOf(name: string, layers: number): string | undefined {
+  const [, path, layer, rest] = /^((?:model\.|language_model\.)*layers\.)(\d+)(\..+)$/.exec(name) ?? [];
+  return layer !== undefined && Number(layer) >= layers ? `${path}${layers - 1}${rest}` : undefined;
 }
 
 /** A budget: bits per weight, or bytes of the safetensors files. */

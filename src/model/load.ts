@@ -87,14 +87,23 @@ export async function openLoader(
     crc: number,
   ): Promise<number> {
     signal?.throwIfAborted();
-    new Uint8Array(buffer, at).set(new Uint8Array(await tensor.read(start, end)));
+    const memory = new Uint8Array(buffer, at);
+    const { stored } = tensor;
+    let sum = 0;
+    if (noted && stored) {
+      const [first, last] = [start, end].map((byte) => (byte / tensor.byteLength) * stored.byteLength);
+      memory.set(new Uint8Array(await stored.read(first, last)));
+      sum = kernels.crc32(crc, at, last - first, layout.staging.address);
+    }
+    memory.set(new Uint8Array(await tensor.read(start, end)));
+    if (noted && !stored) sum = kernels.crc32(crc, at, end - start, layout.staging.address);
     // Told of once: pieces that take turns are read again.
     if (progress.bytesDone < bytes) {
       progress.tensor = tensor.name;
       progress.bytesDone += end - start;
       onProgress?.(progress);
     }
-    return noted ? kernels.crc32(crc, at, end - start, layout.staging.address) : 0;
+    return sum;
   }
 
   function check(tensor: CheckpointTensor, crc: number): void {

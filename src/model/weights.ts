@@ -3,7 +3,9 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { asBf16 } from '../quantize/float8.ts';
 import { isQuantized, openStored, type StoredTensor } from '../quantize/format.ts';
+import { FLOATS } from '../quantize/select.ts';
 import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
 
 export interface Weights {
@@ -47,18 +49,24 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
     throw new FormatError(message, { file: file ?? checkpoint.folder, tensor: name });
   }
 
-  function plainOf(name: string, shape: number[]): CheckpointTensor {
+  function plainOf(name: string, shape: number[], dtypes = DENSE_DTYPES): CheckpointTensor {
     const tensor = plain.get(name);
     checkShape(name, tensor, shape, tensor?.file);
     const { dtype } = tensor!;
-    if (DENSE_DTYPES.includes(dtype)) return tensor!;
-    const message = `dtype must be one of ${DENSE_DTYPES.join(', ')}: it is ${dtype}`;
+    if (dtypes.includes(dtype)) return tensor!;
+    const message = `dtype must be one of ${dtypes.join(', ')}: it is ${dtype}`;
     throw new UnsupportedError(`dtype ${dtype}`, message, placeOf(tensor!));
   }
 
   function weightOf(name: string, shape: number[]): WeightTensor {
     const tensor = quantized.get(name);
-    if (!tensor) return { plain: plainOf(name, shape) };
+    if (!tensor) {
+      const own = plainOf(name, shape, FLOATS);
+      if (own.dtype !== 'F8_E4M3') return { plain: own };
+      const decoded = asBf16(own);
+      plain.set(name, decoded);
+      return { plain: decoded };
+    }
     checkShape(name, tensor, shape, tensor.file);
     return { quantized: tensor };
   }

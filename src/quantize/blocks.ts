@@ -108,9 +108,10 @@ export function checkFactors(tensor: CheckpointTensor): void {
 }
 
 /** Factors of rows, spread to one row of them, (ceil(cols / 128)), for each row of weights. */
-type FactorRows = (first: number, count: number) => Float32Array;
+export type FactorRows = (first: number, count: number) => Float32Array;
 
-async function readFactors(tensor: CheckpointTensor, factors: CheckpointTensor): Promise<FactorRows> {
+/** Reads the factors of a tensor, which `checkFactors` has found in order. */
+export async function readFactors(tensor: CheckpointTensor, factors: CheckpointTensor): Promise<FactorRows> {
   const bytes = await factors.read();
   const values = new Float32Array(factors.dtype === 'F32' ? bytes : widenBf16(bytes));
   const stride = factors.shape.at(-1)!;

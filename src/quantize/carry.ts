@@ -20,16 +20,26 @@ const CARRIED =
  * @throws {FormatError} when config.json is no JSON object
  */
 export async function checkCarried(input: Folder): Promise<string | undefined> {
+  const about = (await readConfig(input))?.quantization_config as { quant_method?: unknown } | null | undefined;
+  return typeof about?.quant_method === 'string' ? about.quant_method : undefined;
+}
+
+/**
+ * How many layers of the checkpoint run, by config.json, if it says so.
+ * @throws {FormatError} when config.json is no JSON object
+ */
+export async function layersOf(input: Folder): Promise<number | undefined> {
+  const content = await readConfig(input);
+  const text = content?.text_config as { num_hidden_layers?: unknown } | null | undefined;
+  const layers = content?.num_hidden_layers ?? text?.num_hidden_layers;
+  return Number.isSafeInteger(layers) && Number(layers) > 0 ? Number(layers) : undefined;
+}
+
+async function readConfig(input: Folder): Promise<Record<string, unknown> | undefined> {
   if (!(await input.list()).includes(CONFIG_NAME)) return undefined;
   const source = await input.open(CONFIG_NAME);
   if (source.byteLength > CARRY_LIMIT) return undefined;
-  let method: string | undefined;
-  editConfig(new Uint8Array(await source.slice(0, source.byteLength)), `${input.name}/${CONFIG_NAME}`, (content) => {
-    const about = content.quantization_config as { quant_method?: unknown } | null | undefined;
-    if (typeof about?.quant_method === 'string') method = about.quant_method;
-    return content;
-  });
-  return method;
+  return parseConfig(new Uint8Array(await source.slice(0, source.byteLength)), `${input.name}/${CONFIG_NAME}`);
 }
 
 /**
@@ -48,18 +58,17 @@ export async function carryOver(
     const source = await input.open(name);
     if (source.byteLength > CARRY_LIMIT) continue;
     let bytes = new Uint8Array(await source.slice(0, source.byteLength));
-    if (name === CONFIG_NAME) bytes = editConfig(bytes, `${input.name}/${name}`, config);
+    if (name === CONFIG_NAME) {
+      const content = config(parseConfig(bytes, `${input.name}/${name}`));
+      bytes = new TextEncoder().encode(`${JSON.stringify(content, null, 2)}\n`);
+    }
     await writeWhole(output, name, bytes);
     carried.push(name);
   }
   return carried;
 }
 
-function editConfig(
-  bytes: Uint8Array,
-  file: string,
-  edit: (content: Record<string, unknown>) => Record<string, unknown>,
-): Uint8Array<ArrayBuffer> {
+function parseConfig(bytes: Uint8Array, file: string): Record<string, unknown> {
   let content: unknown;
   try {
     content = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
@@ -69,5 +78,5 @@ function editConfig(
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
     throw new FormatError('configuration must be a JSON object: it is not', { file });
   }
-  return new TextEncoder().encode(`${JSON.stringify(edit(content as Record<string, unknown>), null, 2)}\n`);
+  return content as Record<string, unknown>;
 }

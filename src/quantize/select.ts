@@ -58,6 +58,11 @@ export function isEmbedding(name: string): boolean {
   return TOKEN_EMBEDDING.test(name) || HEAD.test(name);
 }
 
+/** The name of an expert's tensor with `*` for the expert: those of one layer and kind share it. */
+export function stackOf(name: string): string {
+  return name.replace(/(experts?\.)\d+\./, '$1*.');
+}
+
 /** Decides for one tensor. A quantized tensor is always smaller than the original. */
 export function choose(tensor: CheckpointTensor, selection: Selection): Choice {
   const { scheme, embeddings, include, exclude, plan } = selection;

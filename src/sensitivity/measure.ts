@@ -185,7 +185,7 @@ function checkMeasured(
   { estimator }: Settings,
 ): void {
   const names = new Set(measuredNames(architecture, estimator));
-  const other = tensors.find(({ name, keep }) => !keep && !names.has(name));
+  const other = tensors.find(({ name, keep, like = name }) => !keep && !names.has(name) && !names.has(like));
   if (!other) return;
   throw new RangeError(`tensors whose sensitivity is not measured must have a grid: ${show(other.name)} has none`);
 }
