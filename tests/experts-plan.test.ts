@@ -1,0 +1,144 @@
+// Plans of models with experts: a grid for each or for a stack of them, layers that predict further tokens, and what a release of 671B
+// takes.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Alphas, load, type PlanTensor, priorAlphas, uniformAlphas } from '../src/index.ts';
+import { bareAlpha } from '../src/linearity/alphas.ts';
+import { measureSensitivity } from '../src/sensitivity/measure.ts';
+import { uniform } from './bits.ts';
+import { memoryOutput } from './checkpoints.ts';
+import { deepseek } from './deepseek.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+
+const test = suite('experts plan');
+const higgs = await load();
+
+const [LAYERS, EXPERTS] = [3, 5];
+const KINDS: Record<string, number[]> = { up_proj: [48, 64], down_proj: [64, 48] };
+const next = uniform(3);
+const single: PlanTensor[] = [];
+const stacked: PlanTensor[] = [];
+const alphas = new Map<string, number>();
+for (let layer = 0; layer < LAYERS; layer++) {
+  const at = `model.layers.${layer}`;
+  const attention = { name: `${at}.self_attn.q_proj.weight`, shape: [64, 64] };
+  alphas.set(attention.name, next());
+  single.push(attention);
+  stacked.push(attention);
+  for (const [kind, shape] of Object.entries(KINDS)) {
+    const stack = `${at}.mlp.experts.${kind}`;
+    let sum = 0;
+    for (let e = 0; e < EXPERTS; e++) {
+      const name = `${at}.mlp.experts.${e}.${kind}.weight`;
+      const alpha = next() ** 4;
+      alphas.set(name, alpha);
+      sum += alpha;
+      single.push({ name, shape });
+    }
+    alphas.set(stack, sum);
+    stacked.push({ name: stack, shape: [EXPERTS, ...shape] });
+  }
+}
+const given: Alphas = {
+  ...uniformAlphas(single),
+  tensors: new Map([...alphas].map(([name, alpha]) => [name, bareAlpha(alpha)])),
+};
+
+test('one grid for a layer’s experts of a kind is the choice for their stack', () => {
+  for (const bpw of [2.6, 3.1, 3.9, 4.7]) {
+    const plan = higgs.allocate(single, given, { bpw, experts: 'stack' });
+    const wanted = higgs.allocate(stacked, given, { bpw });
+    assert.equal([plan.bpw, plan.predicted, plan.gap], [wanted.bpw, wanted.predicted, wanted.gap]);
+    assert.equal([plan.uniform?.grid, plan.tensors.length], [wanted.uniform?.grid, single.length]);
+    for (const { name, grid, alpha } of plan.tensors) {
+      const stack = name.replace(/experts\.\d+\.(\w+)\.weight/, 'experts.$1');
+      assert.is(grid, wanted.tensors.find((own) => own.name === stack)!.grid, name);
+      assert.is(alpha, alphas.get(name), name);
+    }
+    const sum = plan.tensors.reduce((total, { predicted }) => total + predicted!, 0);
+    assert.ok(Math.abs(sum / plan.predicted - 1) < 1e-12);
+    // A grid for each costs no more, and here less.
+    const each = higgs.allocate(single, given, { bpw, experts: 'each' });
+    assert.equal(each, higgs.allocate(single, given, { bpw }));
+    assert.ok(each.predicted < plan.predicted);
+  }
+});
+
+test('the trade-off of stacks is that of their tensors', () => {
+  const found = higgs.tradeoff(single, given, { experts: 'stack' });
+  assert.equal(found, higgs.tradeoff(stacked, given));
+});
+
+test('experts whose grid is given stand apart, and those without a sensitivity are named', () => {
+  const grid = higgs.grids.get('p1n256')!;
+  const odd = single.map((tensor) => (/0\.mlp\.experts\.2\.up/.test(tensor.name) ? { ...tensor, keep: grid } : tensor));
+  const { tensors } = higgs.allocate(odd, given, { bpw: 3.5, experts: 'stack' });
+  const grids = new Map(tensors.map(({ name, grid }) => [name, grid]));
+  const gridOf = (expert: number) => grids.get(`model.layers.0.mlp.experts.${expert}.up_proj.weight`);
+  assert.is(gridOf(2), 'p1n256');
+  assert.is(new Set([0, 1, 3, 4].map(gridOf)).size, 1);
+  const few = { ...given, tensors: new Map(given.tensors) };
+  few.tensors.delete('model.layers.1.mlp.experts.3.down_proj.weight');
+  assert.throws(
+    () => higgs.allocate(single, few, { bpw: 3.5, experts: 'stack' }),
+    /"?model\.layers\.1\.mlp\.experts\.3\.down_proj\.weight"? has none/,
+  );
+});
+
+test('a tensor that is a stack has no grid for each', () => {
+  assert.throws(
+    () => higgs.allocate(stacked, given, { bpw: 3.5, experts: 'each' }),
+    /^experts can have a grid each only where they stand one by one: .*model\.layers\.0\.mlp\.experts\.up_proj.* is one tensor/,
+  );
+});
+
+test('a checkpoint is quantized with a grid for a stack', async () => {
+  const { config, model } = families.qwen3_moe;
+  const checkpoint = await higgs.open(modelFolder(config, model));
+  const options = { bpw: 5.5, groupSize: 16, experts: 'stack' } as const;
+  const measured = await measureSensitivity(checkpoint.folder, {
+    tokens: 16,
+    sequences: 2,
+    draws: 1,
+    source: 'random',
+  });
+  const report = await checkpoint.quantize(memoryOutput(), { ...options, alphas: measured });
+  const grids = new Map<string, Set<string>>();
+  for (const { name, grid } of report.tensors) {
+    const stack = name.replace(/experts\.\d+/, 'experts');
+    grids.set(stack, (grids.get(stack) ?? new Set()).add(grid));
+  }
+  const stacks = [...grids].filter(([name]) => name.includes('experts'));
+  assert.ok(stacks.length > 0 && new Set([...grids.values()].flatMap((own) => [...own])).size > 1);
+  for (const [name, own] of stacks) assert.is(own.size, 1, name);
+});
+
+const FURTHER = 'model.layers.2.';
+
+test('layers behind the last are planned with what the last layer’s tensors cost; what has no like there stays', async () => {
+  const checkpoint = await higgs.open(deepseek().f8);
+  const tensors = await checkpoint.planTensors();
+  const further = tensors.filter(({ name }) => name.startsWith(FURTHER));
+  assert.ok(further.length > 10);
+  for (const { name, like } of tensors)
+    assert.is(like, name.startsWith(FURTHER) ? name.replace(FURTHER, 'model.layers.1.') : undefined);
+  assert.not(further.some(({ name }) => name.includes('eh_proj')));
+  const sensitivity = { tokens: 16, sequences: 2, draws: 1, source: 'random' } as const;
+  const plan = await checkpoint.planBits(undefined, { bpw: 3.5, sensitivity });
+  const alphaOf = new Map(plan.tensors.map(({ name, alpha }) => [name, alpha]));
+  for (const { name, like } of further) assert.is(alphaOf.get(name), alphaOf.get(like!), name);
+  const planned = await checkpoint.plan({ plan });
+  const kept = planned.items.flatMap((item) => (item.kind === 'copy' ? [item.tensor.name] : []));
+  assert.ok(kept.includes(`${FURTHER}eh_proj.weight`));
+  const embedded = await checkpoint.planTensors({ embeddings: 'any' });
+  assert.ok(embedded.some(({ name }) => name === 'lm_head.weight'));
+  assert.not(embedded.some(({ name }) => /layers\.2\..*(embed_tokens|head)/.test(name)));
+  // A rule of layers takes the last that runs for the last.
+  const prior = priorAlphas(tensors).tensors;
+  const down = 'mlp.shared_experts.down_proj.weight';
+  assert.is(prior.get(`${FURTHER}${down}`)!.alpha, prior.get(`model.layers.1.${down}`)!.alpha);
+});
+
+test.run();
