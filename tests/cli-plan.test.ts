@@ -81,6 +81,36 @@ test('plan, quantize by the plan, verify, predict', async () => {
   assert.equal(await hashes(direct), await hashes(out));
 });
 
+test('plan shows experts that have one grid as one, and tells of layers that do not run', async () => {
+  const expert = (layer: number, e: number) => `model.layers.${layer}.mlp.experts.${e}.up_proj.weight`;
+  const experts = [0, 1, 2].flatMap((layer) => [0, 1, 2].map((e) => expert(layer, e)));
+  const input = await folder({
+    'model.safetensors': safetensors(Object.fromEntries(experts.map((name, i) => [name, weight(64, 128, i)]))),
+    'config.json': '{"model_type": "deepseek_v3", "num_hidden_layers": 2}',
+  });
+  const known = Object.fromEntries(experts.slice(0, 6).map((name, i) => [name, i + 1]));
+  const alphas = join(await folder({ 'alphas.json': JSON.stringify({ source: 'test', alpha: known }) }), 'alphas.json');
+  const args = ['plan', input, '--bpw', '3.3', '--alphas', alphas];
+  const { stdout } = await succeeds(higgs(...args, '--experts', 'stack'));
+  const rows = stdout.split('\n').filter((line) => line.startsWith('model.layers.'));
+  assert.equal(
+    rows.map((row) => [row.split(/\s+/)[0], row.split(/\s+/)[3]]),
+    [
+      ['model.layers.0.mlp.experts.*.up_proj.weight', '6.00'],
+      ['model.layers.1.mlp.experts.*.up_proj.weight', '15.0'],
+      ['model.layers.2.mlp.experts.*.up_proj.weight', '15.0'],
+    ],
+  );
+  const told = '3 tensors of layers behind the last, which do not run, count as the like ones of the last layer';
+  assert.ok(stdout.includes(told));
+  const { plan } = await json(...args, '--experts', 'stack');
+  assert.equal(
+    plan.tensors.map(({ name }: { name: string }) => name),
+    experts,
+  );
+  assert.is((await succeeds(higgs(...args))).stdout.match(/experts\.\d/g)?.length, 9);
+});
+
 test('plan prints tensors, totals, the best single grid and the trade-off', async () => {
   const input = await checkpoint();
   const { stdout } = await succeeds(
@@ -158,6 +188,7 @@ test('wrong command lines and files are named', async () => {
     [['quantize', input, '-o', out, '--bpw', '3'], 1, /sensitivities can be given instead/],
     [['quantize', input, '-o', out, '--prior'], 2, /--prior must come with a budget/],
     [['quantize', input, '-o', out, '--min-bits', '3'], 2, /--min-bits must come with a budget/],
+    [['quantize', input, '-o', out, '--experts', 'stack'], 2, /--experts must come with a budget/],
     [['quantize', input, '-o', out, '--bpw', '3', '--grid', 'p1n4'], 2, /--bpw and --size choose grids/],
     [['quantize', input, '-o', out, '--plan', bad, '--exclude', 'x'], 2, /cannot be used with --exclude/],
     [['quantize', input, '-o', out, '--embeddings', 'any'], 2, /--embeddings any must come with a budget/],

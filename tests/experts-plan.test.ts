@@ -3,12 +3,12 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Alphas, load, type PlanTensor, priorAlphas, uniformAlphas } from '../src/index.ts';
+import { type Alphas, type Folder, load, type PlanTensor, priorAlphas, uniformAlphas } from '../src/index.ts';
 import { bareAlpha } from '../src/linearity/alphas.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { uniform } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
-import { deepseek } from './deepseek.ts';
+import { deepseek, deepseekShapes, config as small } from './deepseek.ts';
 import { families } from './families/index.ts';
 import { modelFolder } from './models.ts';
 
@@ -139,6 +139,80 @@ test('layers behind the last are planned with what the last layer’s tensors co
   const prior = priorAlphas(tensors).tensors;
   const down = 'mlp.shared_experts.down_proj.weight';
   assert.is(prior.get(`${FURTHER}${down}`)!.alpha, prior.get(`model.layers.1.${down}`)!.alpha);
+});
+
+// DeepSeek-V3 as it is released, but for its number of layers: headers alone, and a source that has no weights.
+const released = {
+  ...small,
+  ...{ hidden_size: 7168, intermediate_size: 18432, moe_intermediate_size: 2048, vocab_size: 129280 },
+  ...{ n_routed_experts: 256, num_experts_per_tok: 8, n_group: 8, topk_group: 4, first_k_dense_replace: 3 },
+  ...{ num_attention_heads: 128, num_key_value_heads: 128, q_lora_rank: 1536, kv_lora_rank: 512 },
+  ...{ qk_nope_head_dim: 128, qk_rope_head_dim: 64, v_head_dim: 128, max_position_embeddings: 163840 },
+};
+
+function headersOf(layers: number): { folder: Folder; weights: number; experts: number } {
+  const config = { ...released, num_hidden_layers: layers, quantization_config: { quant_method: 'fp8' } };
+  const { linear, other } = deepseekShapes(config);
+  const count = (shape: number[]) => shape.reduce((product, size) => product * size, 1);
+  let at = 0;
+  const entry = (dtype: string, shape: number[], width: number) => {
+    at += count(shape) * width;
+    return { dtype, shape, data_offsets: [at - count(shape) * width, at] };
+  };
+  const header: Record<string, object> = {};
+  for (const [name, shape] of linear) {
+    header[name] = entry('F8_E4M3', shape, 1);
+    const blocks = shape.map((size) => Math.ceil(size / 128));
+    header[`${name}_scale_inv`] = entry('F32', blocks, 4);
+  }
+  for (const [name, shape] of other) header[name] = entry('BF16', shape, 2);
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(8 + json.length);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
+  bytes.set(json, 8);
+  const about = new TextEncoder().encode(JSON.stringify(config));
+  const sourceOf = (own: Uint8Array<ArrayBuffer>, byteLength: number) => ({
+    byteLength,
+    async slice(start: number, end: number) {
+      assert.ok(end <= own.length, 'no weights are read');
+      return own.slice(start, end).buffer;
+    },
+  });
+  const sources = new Map([
+    ['model.safetensors', sourceOf(bytes, bytes.length + at)],
+    ['config.json', sourceOf(about, about.length)],
+  ]);
+  return {
+    folder: {
+      name: 'released',
+      list: async () => [...sources.keys()],
+      open: async (name) => sources.get(name)!,
+    },
+    weights: [...linear, ...other].reduce((sum, [, shape]) => sum + count(shape), 0),
+    experts: 256 * 3 * 7168 * 2048,
+  };
+}
+
+test('of a release of 671B headers tell the size that it has, and would have', async () => {
+  const { folder, weights } = headersOf(61);
+  assert.ok(Math.abs(weights / 684e9 - 1) < 0.01, String(weights)); // 671B, and 14B that predict further tokens
+  const checkpoint = await higgs.open(folder);
+  const { bytes, parameters } = await checkpoint.inspect();
+  console.log(bytes, parameters);
+  for (const grid of ['t2', 't3', 't4']) console.log(grid, (await checkpoint.plan({ grid })).bytesOut);
+});
+
+test('a layer of experts must fit one memory: at two bits it does, and memory is told without a weight', async () => {
+  const { folder, experts } = headersOf(5);
+  const checkpoint = await higgs.open(folder);
+  for (const grid of ['t2', 't3', 't4']) {
+    const t = performance.now();
+    const copy = await (await higgs.open(await checkpoint.copy({ grid, embeddings: grid })))
+      .runMemory({ context: 4096 })
+      .catch(String);
+    console.log(grid, experts, copy, performance.now() - t);
+  }
+  console.log(await checkpoint.runMemory().catch(String));
 });
 
 test.run();
