@@ -68,9 +68,12 @@ export function planModel(
     const begins = memories.length === 0;
     const plan = (end: number, isLast: boolean) =>
       planMemory(architecture, weights, { begins, first, end, ends: tied ? begins : isLast }, options);
-    const rest = plan(length, true);
-    if (rest.bytes <= limit) return layoutOf(architecture, [...memories, rest]);
+    // Most models lie in one memory. Of others the rest is planned only where it is near: each plan takes time for all its tensors.
+    const whole = begins ? plan(length, true) : undefined;
+    if (whole && whole.bytes <= limit) return layoutOf(architecture, [whole]);
     const end = lastThat((end) => plan(end, false).bytes <= limit, first, length);
+    const rest = end === length && !begins ? plan(length, true) : undefined;
+    if (rest && rest.bytes <= limit) return layoutOf(architecture, [...memories, rest]);
     const some = plan(end, false);
     if (end === first && (!begins || some.bytes > limit)) {
       const isEnd = first === length;
@@ -174,9 +177,11 @@ function replicasOf(memories: readonly MemoryLayout[]): Replica[] {
   );
 }
 
-// The last of `low` to `high` that holds, if what holds for one holds for those before it; `low` where none does.
+// The last of `low` to `high` that holds, if what holds for one holds for those before it; `low` where none does. It is near `low`.
 function lastThat(holds: (value: number) => boolean, low: number, high: number): number {
-  let [first, last] = [low, high];
+  let [first, step] = [low, 1];
+  for (; first + step <= high && holds(first + step); step *= 2) first += step;
+  let last = Math.min(high, first + step - 1);
   while (first < last) {
     const middle = Math.ceil((first + last) / 2);
     if (holds(middle)) first = middle;
