@@ -118,7 +118,7 @@ const settings: Reader<SensitivityOptions> = (subject, value) => {
 const bitOptions = optionsOf<Partial<Choosing>>({ ...planningMembers, sensitivity: settings });
 
 /** Options of a copy. */
-export interface CopyOptions extends Pick<RunOptions, 'pool' | 'signal'> {
+export interface CopyOptions extends Pick<RunOptions, 'pool' | 'signal' | 'planned'> {
   /** Called for each tensor that was encoded, with the same object. */
   onProgress?: (progress: MakingProgress) => void;
 }
@@ -133,6 +133,7 @@ const copyMembers = {
   pool: givenPool,
   onProgress: callback,
   signal,
+  planned: ((_, value) => value as Plan) as Reader<Plan>, // who takes it knows its own
 } as const;
 const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
 
@@ -140,7 +141,6 @@ const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
 const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
   ...copyMembers,
   resume: object<Resume>('an object', { identity: needed(text), adopt: flag, keepJournal: flag }),
-  planned: (_, value) => value as Plan, // `quantize` knows its own
 });
 
 const restoreOptions = optionsOf<Partial<RestoreOptions>>({
@@ -265,6 +265,12 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     return planned;
   }
 
+  async function plannedBy(options: CheckpointOptions & RunOptions): Promise<Plan> {
+    const { planned } = options;
+    if (planned === undefined) return plan(options);
+    return plans.has(planned) ? planned : refuseKind('planned', 'what plan() of this checkpoint gave', planned);
+  }
+
   function schemesBy(plan: BitPlan | ReadonlyMap<string, string | Grid>, scheme: Scheme): Map<string, Scheme> {
     if ('tensors' in plan) return schemesOf(plan, gridOf);
     return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
@@ -299,8 +305,8 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
       const options = checkpointOptions('options', given);
       const { pool = local, scaleSearch, onProgress, signal, resume } = options;
       const output = givenOutput('output', to, resume !== undefined);
-      const planned = options.planned === undefined ? await plan(options) : options.planned;
-      const chosen = plans.get(planned) ?? refuseKind('planned', 'what plan() of this checkpoint gave', planned);
+      const planned = await plannedBy(options);
+      const chosen = plans.get(planned)!;
       const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
       const { grid, groupSize, seed } = noteOf(report, chosen);
       await carryOver(folder, output, (config) => ({
@@ -324,7 +330,7 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     async copy(given) {
       const { onProgress, ...rest } = copyOptions('options', given);
       const { pool = local, scaleSearch = false, signal } = rest;
-      const made = madeCheckpoint(await plan(rest), checkpoint, { pool, scaleSearch, onProgress, signal });
+      const made = madeCheckpoint(await plannedBy(rest), checkpoint, { pool, scaleSearch, onProgress, signal });
       return Object.assign(readOnce({ ...folder }), { checkpoint: made });
     },
 

@@ -6,7 +6,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { rawTensor, safetensors } from './checkpoints.ts';
+import { normals } from './bits.ts';
+import { rawTensor, safetensors, tensorOf } from './checkpoints.ts';
 import {
   CLI,
   EMBEDDING,
@@ -182,6 +183,24 @@ test('--dry-run writes nothing, with or without --output', async () => {
   ]);
   nothingAt(out, `${out}.partial`);
   assert.equal(await readdir(root), before);
+});
+
+test('--dry-run tells what running the result would take, or why it would not run', async () => {
+  const other = await folder({
+    'model.safetensors': safetensors({ 'model.layers.0.mlp.up_proj.weight': tensorOf('F32', [64, 64], normals(4096)) }),
+    'config.json': '{"model_type": "strange"}',
+  });
+  const [runs, refused] = await Promise.all(
+    ['models/books-llama', other].map((input) => succeeds(higgs('quantize', input, '--dry-run'))),
+  );
+  assert.match(
+    runs.stdout,
+    /Nothing was written\.\nTo run, it takes [\d.]+ MB of memory, at a context of 512 tokens\.\n$/,
+  );
+  assert.match(
+    refused.stdout,
+    /Nothing was written\.\nIt does not run here: .*model_type must be of a family that runs.*\n$/,
+  );
 });
 
 test('a reader that goes away early, as head does, is no fault', async () => {

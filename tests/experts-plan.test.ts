@@ -195,24 +195,37 @@ function headersOf(layers: number): { folder: Folder; weights: number; experts: 
 
 test('of a release of 671B headers tell the size that it has, and would have', async () => {
   const { folder, weights } = headersOf(61);
-  assert.ok(Math.abs(weights / 684e9 - 1) < 0.01, String(weights)); // 671B, and 14B that predict further tokens
+  const near = (actual: number, expected: number, what: string) =>
+    assert.ok(Math.abs(actual / expected - 1) < 0.003, `${what}: ${actual}, not ${expected}`);
+  near(weights, 684.5e9, 'weights'); // 671B, and those that predict further tokens
   const checkpoint = await higgs.open(folder);
-  const { bytes, parameters } = await checkpoint.inspect();
-  console.log(bytes, parameters);
-  for (const grid of ['t2', 't3', 't4']) console.log(grid, (await checkpoint.plan({ grid })).bytesOut);
+  const { bytes, files } = await checkpoint.inspect();
+  near(bytes, 688.6e9, 'bytes'); // as the index of the release says
+  assert.is(files.length, 1);
+  const other = 2 * 2 * 2 * 129280 * 7168; // embedding and head, twice, in BF16
+  for (const bits of [2, 3, 4]) {
+    const { bytesOut } = await checkpoint.plan({ grid: `t${bits}` });
+    near(bytesOut, ((684.5e9 - other / 2) * (bits + 16 / 1024)) / 8 + other, `${bits} bits`);
+  }
 });
 
-test('a layer of experts must fit one memory: at two bits it does, and memory is told without a weight', async () => {
+test('a layer of experts must fit one memory: at two bits it does, and that is known before a weight is read', async () => {
   const { folder, experts } = headersOf(5);
   const checkpoint = await higgs.open(folder);
-  for (const grid of ['t2', 't3', 't4']) {
-    const t = performance.now();
-    const copy = await (await higgs.open(await checkpoint.copy({ grid, embeddings: grid })))
-      .runMemory({ context: 4096 })
-      .catch(String);
-    console.log(grid, experts, copy, performance.now() - t);
+  const copyOf = async (grid: string) => higgs.open(await checkpoint.copy({ grid, embeddings: grid }));
+  const { bytes, weights, memories, parameters } = await (await copyOf('t2')).runMemory({ context: 4096 });
+  assert.ok(memories >= 2 && bytes > weights && parameters > 2 * experts);
+  assert.ok(weights > (parameters * 2) / 8 && weights < (parameters * 2.2) / 8, `${weights} for ${parameters}`);
+  const refused = /^RangeError: layer 3, experts, must fit 4096 MB of linear memory: it needs (\d+) MB$/;
+  for (const [checkpoint, bits] of [
+    [await copyOf('t3'), 3],
+    [await copyOf('t4'), 4],
+    [await higgs.open(folder), 16],
+  ] as const) {
+    const [, megabytes] = refused.exec(await checkpoint.runMemory({ context: 4096 }).then(String, String))!;
+    const least = (experts * bits) / 8 / 2 ** 20;
+    assert.ok(Number(megabytes) > least && Number(megabytes) < least * 1.05, `${megabytes} MB at ${bits} bits`);
   }
-  console.log(await checkpoint.runMemory().catch(String));
 });
 
 test.run();

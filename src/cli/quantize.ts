@@ -8,6 +8,7 @@ import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
+import { bytesText } from '../terminal/figures.ts';
 import { print, printJson, say } from '../terminal/print.ts';
 import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas } from './budget.ts';
@@ -87,7 +88,8 @@ async function quantize(path: string, options: Options): Promise<void> {
   try {
     const text = await openText(options, input);
     const fileName = options.dryRun ? undefined : await checkOutput(options.output!, input, outputOptions(options));
-    const checkpoint = await (await loadAll()).open(input.folder);
+    const higgs = await loadAll();
+    const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
     const settings: CheckpointOptions = {
       ...(await choiceOf(checkpoint, input, budget, options)),
@@ -97,7 +99,12 @@ async function quantize(path: string, options: Options): Promise<void> {
     const plan = await checkpoint.plan(settings); // faults of the input come before any trace of an output
     if (options.dryRun) {
       if (options.json) printJson(planJson(plan));
-      else print(planText(plan));
+      else
+        print(
+          [planText(plan), await runText(() => checkpoint.copy({ planned: plan }).then(higgs.open))]
+            .join('\n')
+            .trimEnd(),
+        );
       return;
     }
     const report = await run(checkpoint, input, plan, options);
@@ -105,6 +112,20 @@ async function quantize(path: string, options: Options): Promise<void> {
     await tell(report, input, text, options);
   } finally {
     await input.folder.close();
+  }
+}
+
+// What running the result would take, or why it would not run here. Of what is no model, such as a file alone, there is nothing to say.
+async function runText(copy: () => Promise<OpenCheckpoint>): Promise<string> {
+  try {
+    const { bytes, memories, context } = await (await copy()).runMemory();
+    const parts = memories > 1 ? ` in ${memories} parts` : '';
+    return `To run, it takes ${bytesText(bytes)} of memory${parts}, at a context of ${context} tokens.`;
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof UnsupportedError)
+      return `It does not run here: ${error.message}`;
+    if (error instanceof FormatError) return '';
+    throw error;
   }
 }
 
