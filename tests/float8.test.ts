@@ -175,6 +175,7 @@ test('a trained model in F8 has a perplexity near the original’s, also quantiz
   assert.ok(own !== original && Math.abs(own / original - 1) < 0.01, `${own} beside ${original}`);
   const codes = await perplexityOf((await quantized(folder, { grid: 't4', groupSize: 256 })).folder);
   assert.ok(Math.abs(codes / original - 1) < 0.05, `${codes} beside ${original}`);
+  await from.close();
 });
 
 test.run();
