@@ -2,9 +2,10 @@
 // template's length, on steps, on strings, lists and what they hold together. So a hostile one ends in an error, in seconds.
 
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { argumentError } from '../check.ts';
-import { FormatError } from '../errors.ts';
-import { excerpt, printable } from '../excerpt.ts';
+import { argumentError } from '../../check.ts';
+import { FormatError } from '../../errors.ts';
+import { excerpt, printable } from '../../excerpt.ts';
+import { methods, quoted } from './strings.ts';
 
 /** Longest template; the longest published ones have a third of it. */
 const TEMPLATE_CHARACTERS = 64 << 10;
@@ -98,6 +99,12 @@ function faultOf(cause: unknown): string {
   return excerpt((cause as Error).message);
 }
 
+/** Expressions whose value a template prints where they stand by themselves. */
+const PRINTED: ReadonlySet<string> = new Set([
+  ...['Identifier', 'MemberExpression', 'FilterExpression', 'BinaryExpression', 'Ternary', 'SelectExpression'],
+  ...['TestExpression', 'UnaryExpression', 'CallExpression', 'ObjectLiteral', 'ArrayLiteral'],
+]);
+
 class Refusal extends Error {}
 
 function refuse(message: unknown): never {
@@ -110,6 +117,8 @@ interface Node {
   /** An identifier's name. */
   value?: unknown;
   body?: readonly Node[];
+  alternate?: readonly Node[];
+  defaultBlock?: readonly Node[];
   operand?: Node;
   /** Of a filter: its name, or a call of it. */
   filter?: { type: string; value?: unknown; callee?: { value?: unknown } };
@@ -118,6 +127,7 @@ interface Node {
   callee?: Node;
   object?: Node;
   property?: { type: string; value?: unknown };
+  computed?: boolean;
   iterable?: { lhs?: Node };
 }
 
@@ -137,11 +147,23 @@ class BoundedInterpreter extends Interpreter {
   private readonly weights = new WeakMap<Value, number>();
   private readonly nodes = new WeakMap<object, number>();
   private readonly filtered = new WeakSet<Node>();
+  private readonly entered = new WeakSet<Node>();
+  private readonly printed = new WeakSet<Node>();
+
+  constructor(environment: Environment) {
+    super(environment);
+    // A member of the library that it declares as private.
+    const self = this as unknown as { applyFilter(operand: Value, filter: object, scope: Environment): Value };
+    const apply = self.applyFilter;
+    self.applyFilter = (operand, filter, scope) =>
+      filteredValue(operand, (filter as { value?: unknown }).value) ?? apply.call(self, operand, filter, scope);
+  }
 
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
     const outer = this.frame;
     const node = args[0] as unknown as Node | undefined;
-    this.frame = { node, outer, last: undefined, weight: 0 };
+    const frame: Frame = { node, outer, last: undefined, weight: 0 };
+    this.frame = frame;
     let result: Value;
     if (++this.level > LEVELS) throw new Error(`it goes deeper than ${LEVELS} levels`);
     try {
@@ -149,6 +171,7 @@ class BoundedInterpreter extends Interpreter {
       // Of an empty list, `first` is nothing at all.
       result =
         (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? this.nothing(args[1]);
+      if (node) result = methodOf(node, frame) ?? this.suited(node, outer?.node, result) ?? result;
     } finally {
       this.frame = outer;
       this.level--;
@@ -189,7 +212,26 @@ class BoundedInterpreter extends Interpreter {
     return undefined;
   }
 
+  // A value as what surrounds it takes it in Jinja, where the library does not.
+  private suited(node: Node, outer: Node | undefined, value: Value): Value | undefined {
+    const isJoined = outer?.type === 'BinaryExpression' && outer.operator?.value === '~';
+    if ((isJoined && !isString(value)) || this.printed.has(node)) {
+      this.spend(this.weigh(value, 0) - 1);
+      return written(value, isJoined);
+    }
+    // What is not there has no elements.
+    const isLooped = outer?.type === 'For' && node === (outer.iterable?.lhs ?? outer.iterable);
+    return isLooped && value.type === 'UndefinedValue' ? toValue([]) : undefined;
+  }
+
   private enter(node: Node): void {
+    if (!this.entered.has(node)) {
+      this.entered.add(node);
+      for (const part of [node.body, node.alternate, node.defaultBlock]) {
+        if (!Array.isArray(part)) continue;
+        for (const each of part) if (PRINTED.has(each.type)) this.printed.add(each);
+      }
+    }
     // Whenever it defines a macro, the library searches all of it.
     if (node.type === 'Macro' || node.type === 'CallStatement') this.spend(this.count(node) / 4);
     if (node.type !== 'FilterStatement' || this.filtered.has(node)) return;
@@ -258,6 +300,66 @@ class BoundedInterpreter extends Interpreter {
       this.nodes.set(node, count);
     }
     return count;
+  }
+}
+
+function toValue(content: unknown): Value {
+  if (Array.isArray(content) && content.length > ELEMENTS)
+    throw new Error(`it makes a value of more than ${ELEMENTS} elements`);
+  return new Environment().set('value', content);
+}
+
+// A method of a string, as Python has it: the library lacks some, and its strip() takes no characters.
+function methodOf({ type, computed, property }: Node, { last }: Frame): Value | undefined {
+  if (type !== 'MemberExpression' || computed || !last || !isString(last)) return undefined;
+  const name = String(property?.value);
+  const text = last.value;
+  return Object.hasOwn(methods, name) ? toValue((...given: unknown[]) => methods[name](text, ...given)) : undefined;
+}
+
+// As text, in Python's words.
+function written(value: Value, isJoined: boolean): Value | undefined {
+  if (value.type === 'BooleanValue') return toValue(value.value ? 'True' : 'False');
+  if (value.type === 'NullValue') return toValue('None');
+  if (value.type === 'UndefinedValue') return toValue('');
+  if (!isString(value) && elementsOf(value)) return toValue(literal(value));
+  return isJoined ? toValue(value.toString()) : undefined;
+}
+
+// A value within a printed list, as Python writes it.
+function literal(value: Value): string {
+  if (isString(value)) return quoted(value.value);
+  if (value.value instanceof Map) {
+    return `{${Array.from(value.value, ([key, each]) => `${quoted(key)}: ${literal(each)}`).join(', ')}}`;
+  }
+  const elements = elementsOf(value);
+  return elements ? `[${Array.from(elements, literal).join(', ')}]` : (written(value, true)?.value as string);
+}
+
+// Filters of kinds of values that the library refuses, or writes as JSON where Python's words are meant.
+function filteredValue(operand: Value, filter: unknown): Value | undefined {
+  const { type, value } = operand;
+  switch (filter) {
+    case 'string':
+      return written(operand, false);
+    case 'list':
+      if (type === 'StringValue') return toValue(Array.from(value as string));
+      if (type === 'ObjectValue') return toValue([...(value as unknown as Map<string, Value>).keys()]);
+      return type === 'UndefinedValue' ? toValue([]) : undefined;
+    case 'length':
+      return type === 'UndefinedValue' ? toValue(0) : undefined;
+    case 'trim':
+    case 'upper':
+    case 'lower':
+      return type === 'UndefinedValue' ? toValue('') : undefined;
+    case 'items':
+      return type === 'UndefinedValue' ? toValue([]) : undefined;
+    case 'first':
+    case 'last':
+      if (type !== 'StringValue') return undefined;
+      return toValue(Array.from(value as string).at(filter === 'first' ? 0 : -1));
+    default:
+      return undefined;
   }
 }
 
