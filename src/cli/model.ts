@@ -110,10 +110,11 @@ export async function withModels<T>(
       const progress = progressDisplay('load');
       try {
         const source = await higgs.open(input.folder);
-        const options = { ...(context !== undefined && { context }), activations, cache };
-        checkFits(await source.runMemory(options), cache, freeMemory());
         const model = await source.run({
-          ...options,
+          ...(context !== undefined && { context }),
+          activations,
+          cache,
+          onMemory: (need) => checkFits(need, cache, freeMemory()),
           threads: await startThreads(threads),
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>

@@ -24,7 +24,7 @@ const ELEMENT_CHARACTERS = 16;
 /** Deepest value: indented JSON repeats the depth in each line. */
 const DEPTH = 100;
 /** Evaluations within one another: fewer than any engine's stack holds, so that all end alike. */
-const LEVELS = 1000;
+const LEVELS = 500;
 /** Widest indentation. */
 const INDENT = 64;
 /** Longest message of a template's own that is passed on. */
@@ -64,6 +64,8 @@ export function parseTemplate(text: string, file: string): Template {
     const fault = cause instanceof TypeError ? 'a block or an expression is not closed' : faultOf(cause);
     throw new FormatError(`chat template must be Jinja: ${fault}`, { file });
   }
+  const printed = new WeakSet<object>();
+  notePrinted(program as unknown as Node, printed);
   return {
     render(values, now) {
       const environment = new Environment();
@@ -79,7 +81,7 @@ export function parseTemplate(text: string, file: string): Template {
         throw argumentError(`messages and values must be plain data: ${faultOf(cause)}`);
       }
       try {
-        const rendered = new BoundedInterpreter(environment).run(program).value;
+        const rendered = new BoundedInterpreter(environment, printed).run(program).value;
         return rendered as string; // a program's value is a string
       } catch (cause) {
         if (cause instanceof Refusal) {
@@ -104,6 +106,17 @@ const PRINTED: ReadonlySet<string> = new Set([
   ...['Identifier', 'MemberExpression', 'FilterExpression', 'BinaryExpression', 'Ternary', 'SelectExpression'],
   ...['TestExpression', 'UnaryExpression', 'CallExpression', 'ObjectLiteral', 'ArrayLiteral'],
 ]);
+
+// Expressions that stand by themselves, in all blocks of a template.
+function notePrinted(node: Node, printed: WeakSet<object>): void {
+  for (const part of [node.body, node.alternate, node.defaultBlock]) {
+    if (!Array.isArray(part)) continue;
+    for (const each of part) {
+      if (PRINTED.has(each.type)) printed.add(each);
+      notePrinted(each, printed);
+    }
+  }
+}
 
 class Refusal extends Error {}
 
@@ -147,10 +160,11 @@ class BoundedInterpreter extends Interpreter {
   private readonly weights = new WeakMap<Value, number>();
   private readonly nodes = new WeakMap<object, number>();
   private readonly filtered = new WeakSet<Node>();
-  private readonly entered = new WeakSet<Node>();
-  private readonly printed = new WeakSet<Node>();
 
-  constructor(environment: Environment) {
+  constructor(
+    environment: Environment,
+    private readonly printed: WeakSet<object>,
+  ) {
     super(environment);
     // A member of the library that it declares as private.
     const self = this as unknown as { applyFilter(operand: Value, filter: object, scope: Environment): Value };
@@ -171,7 +185,8 @@ class BoundedInterpreter extends Interpreter {
       // Of an empty list, `first` is nothing at all.
       result =
         (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? this.nothing(args[1]);
-      if (node) result = methodOf(node, frame) ?? this.suited(node, outer?.node, result) ?? result;
+      if (node?.type === 'MemberExpression' && !node.computed) result = methodOf(node, frame) ?? result;
+      if (node && result.type !== 'StringValue') result = this.suited(node, outer?.node, result) ?? result;
     } finally {
       this.frame = outer;
       this.level--;
@@ -215,7 +230,7 @@ class BoundedInterpreter extends Interpreter {
   // A value as what surrounds it takes it in Jinja, where the library does not.
   private suited(node: Node, outer: Node | undefined, value: Value): Value | undefined {
     const isJoined = outer?.type === 'BinaryExpression' && outer.operator?.value === '~';
-    if ((isJoined && !isString(value)) || this.printed.has(node)) {
+    if (isJoined || this.printed.has(node)) {
       this.spend(this.weigh(value, 0) - 1);
       return written(value, isJoined);
     }
@@ -225,13 +240,6 @@ class BoundedInterpreter extends Interpreter {
   }
 
   private enter(node: Node): void {
-    if (!this.entered.has(node)) {
-      this.entered.add(node);
-      for (const part of [node.body, node.alternate, node.defaultBlock]) {
-        if (!Array.isArray(part)) continue;
-        for (const each of part) if (PRINTED.has(each.type)) this.printed.add(each);
-      }
-    }
     // Whenever it defines a macro, the library searches all of it.
     if (node.type === 'Macro' || node.type === 'CallStatement') this.spend(this.count(node) / 4);
     if (node.type !== 'FilterStatement' || this.filtered.has(node)) return;
@@ -303,15 +311,18 @@ class BoundedInterpreter extends Interpreter {
   }
 }
 
+const scratch = new Environment();
+
 function toValue(content: unknown): Value {
   if (Array.isArray(content) && content.length > ELEMENTS)
     throw new Error(`it makes a value of more than ${ELEMENTS} elements`);
-  return new Environment().set('value', content);
+  scratch.variables.delete('value');
+  return scratch.set('value', content);
 }
 
 // A method of a string, as Python has it: the library lacks some, and its strip() takes no characters.
-function methodOf({ type, computed, property }: Node, { last }: Frame): Value | undefined {
-  if (type !== 'MemberExpression' || computed || !last || !isString(last)) return undefined;
+function methodOf({ property }: Node, { last }: Frame): Value | undefined {
+  if (!last || !isString(last)) return undefined;
   const name = String(property?.value);
   const text = last.value;
   return Object.hasOwn(methods, name) ? toValue((...given: unknown[]) => methods[name](text, ...given)) : undefined;
