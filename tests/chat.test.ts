@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { FormatError, UnsupportedError } from '../src/errors.ts';
 import { folderOf } from '../src/source/memory.ts';
 import { type ChatOptions, type Message, openChatTemplate } from '../src/text/chat.ts';
-import { parseTemplate } from '../src/text/template.ts';
+import { parseTemplate } from '../src/text/jinja/template.ts';
 
 const test = suite('chat');
 

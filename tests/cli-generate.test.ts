@@ -90,14 +90,13 @@ test('bench prints speeds and memory', async () => {
   assert.ok(found.generateTokensPerSecond > 0 && found.memory.weights > 0);
 });
 
-async function chatty(): Promise<string> {
+async function chatty(opening = ''): Promise<string> {
   const path = await folder();
   for (const name of ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json']) {
     await cp(join(BOOKS, name), join(path, name));
   }
   const config = JSON.parse(readFileSync(join(BOOKS, 'tokenizer_config.json'), 'utf8'));
-  config.chat_template =
-    '{{ bos_token }}{% for m in messages %}{{ m.role | upper }}:\n{{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}ASSISTANT:\n{% endif %}';
+  config.chat_template = `{{ bos_token }}{% for m in messages %}{{ m.role | upper }}:\n{{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}ASSISTANT:\n${opening}{% endif %}`;
   await writeFile(join(path, 'tokenizer_config.json'), JSON.stringify(config));
   return path;
 }
@@ -123,6 +122,22 @@ test('chat answers once what is piped in', async () => {
   const { stdout, stderr } = await succeeds(piped('My lord, I\n', 'chat', path, '-n', '8', ...one));
   assert.match(stdout, /\S.*\n$/s);
   assert.match(stderr, /generated 8 at/);
+});
+
+test('chat keeps what the model thinks apart: hidden, in JSON, and as it comes to a pipe', async () => {
+  const path = await chatty('<think>\n');
+  const run = (...args: string[]) => succeeds(piped('My lord', 'chat', path, '-n', '8', ...args, ...one));
+  const plain = await run();
+  assert.match(plain.stdout, /\S/);
+  assert.is((await run('--thinking', 'show')).stdout, plain.stdout);
+  assert.is((await run('--thinking', 'hide')).stdout, '\n');
+  const json = JSON.parse((await run('--json')).stdout);
+  assert.is(json.thinking, plain.stdout.trim());
+  assert.is(json.text, '');
+  assert.is(json.ids.length, 8);
+  const { code, stderr } = await piped('x', 'chat', path, '--thinking', 'loud');
+  assert.is(code, 2);
+  assert.match(stderr, /--thinking.*show, hide/);
 });
 
 test('Ctrl-C ends a generation cleanly: what there is stays, exit code 130', async () => {

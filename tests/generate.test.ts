@@ -250,6 +250,29 @@ test('Model.chat() writes the conversation and ends at the tokenizer’s end tok
   assert.is(generation.result!.finishReason, 'eos');
 });
 
+test('Model.chat() ends at any of the ids that the model’s configuration has, and at the tokenizer’s end token', async () => {
+  const prompt = tokenizer.encode('<|begin|>user: hello<|end|><|begin|>assistant: ');
+  const eos = idsOf('w x').slice(-1).concat(BEGIN);
+  for (const end of [...eos, BEGIN + 1]) {
+    const logitsOf = scripted([...idsOf('hello'), end], prompt.length);
+    const model = await modelOf(fakeLanguage({ vocabSize: tokenizer.size, eos, logitsOf }));
+    const generation = model.chat([{ role: 'user', content: 'hello' }]);
+    assert.is((await all(generation)).join(''), 'hello');
+    assert.is(generation.result!.finishReason, 'eos');
+  }
+});
+
+test('generate() writes special tokens out if told so', async () => {
+  const logitsOf = scripted([...idsOf('hello'), BEGIN, ...idsOf('hello'), BEGIN + 1], PROMPT.length);
+  for (const special of [false, true]) {
+    const model = await modelOf(fakeLanguage({ vocabSize: tokenizer.size, logitsOf }));
+    assert.is(
+      (await all(model.generate(PROMPT, { special }))).join(''),
+      special ? 'hello<|begin|>hello' : 'hellohello',
+    );
+  }
+});
+
 test('Model without a tokenizer or a template says what is missing when it is needed', async () => {
   const bare = await textModel(folderOf('m', {}), fakeLanguage());
   assert.throws(

@@ -80,11 +80,12 @@ test('sizes keep to their budgets', async () => {
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last.
-  assert.ok(gzip(core) <= 65_300, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(core) <= 66_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
+  // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file.
-  assert.ok(gzip(decoder) <= 166_600, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 174_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

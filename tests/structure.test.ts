@@ -25,7 +25,8 @@ const allowed: Record<string, readonly string[]> = {
   workers: ['kernels', 'grids'],
   quantize: ['grids', 'kernels', 'checkpoint', 'source', 'workers'],
   linearity: ['grids', 'quantize', 'checkpoint'],
-  text: ['source'],
+  'text/jinja': [],
+  text: ['text/jinja', 'source'],
   families: ['checkpoint', 'source'],
   model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
   statistics: ['model', 'kernels', 'linearity', 'checkpoint', 'source'],
@@ -242,6 +243,7 @@ function words(text: string): string[] {
 }
 
 function roomOf(name: string): string {
-  for (const inner of ['grids/maker', 'sensitivity/program']) if (name.startsWith(`${inner}/`)) return inner;
+  for (const inner of ['grids/maker', 'sensitivity/program', 'text/jinja'])
+    if (name.startsWith(`${inner}/`)) return inner;
   return name.includes('/') ? name.slice(0, name.indexOf('/')) : name;
 }

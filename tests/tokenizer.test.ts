@@ -201,13 +201,15 @@ test('decoders: Metaspace, none at all, unknown ones', () => {
   const never = { type: 'Metaspace', prepend_scheme: 'never' };
   assert.is(createTokenizer({ model, decoder: never }, {}, 'file').decode([0, 1]), ' ab');
   const known: [unknown, RegExp][] = [
-    [{ type: 'WordPiece' }, /x\.json: tokenizer's decoder must be ByteLevel.*got WordPiece/],
+    [{ type: 'CTC' }, /x\.json: tokenizer's decoder must be ByteLevel.*got CTC/],
+    [{ type: 'WordPiece', prefix: 5 }, /x\.json: decoder WordPiece's prefix must be a text .*got 5/],
     [{ type: 'Sequence', decoders: [{ type: 'Fuse' }, { type: 'Strip', content: ' ', start: 1, stop: 1 }] }, /Strip/],
   ];
   for (const [decoder, message] of known) {
     assert.throws(
       () => createTokenizer({ model, decoder }, {}, 'x.json'),
-      (error: Error) => error instanceof UnsupportedError && message.test(error.message),
+      (error: Error) =>
+        (error instanceof UnsupportedError || error instanceof FormatError) && message.test(error.message),
     );
   }
 });
@@ -444,7 +446,7 @@ test('encode() gives what the library gives, by patterns that it does not know',
   });
   const patterns = ['\\w+|[^\\w\\s]+', '\\d{1,3}(?=(?:\\d{3})*\\b)', "(?i:'s)|\\s+", '[[a-z]&&[^b]]+', '^a|1$'];
   for (const Regex of patterns) {
-    for (const extra of [{ behavior: 'Isolated' }, { behavior: 'Removed' }, { behavior: 'Isolated', invert: true }]) {
+    for (const extra of [{ behavior: 'Isolated' }, { behavior: 'Removed' }, { behavior: 'Removed', invert: true }]) {
       const step = { type: 'Split', pattern: { Regex }, ...extra };
       const content = {
         normalizer: { type: 'Replace', pattern: { Regex }, content: '<x>' },
@@ -512,7 +514,7 @@ const faults: [name: string, content: Record<string, unknown>, message: string][
   [
     'a behaviour that is a number',
     { pre_tokenizer: { type: 'Split', pattern: { String: 'a' }, behavior: 5 } },
-    'pre_tokenizer.behavior must be a text: got 5',
+    'pre_tokenizer.behavior must be one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous: got 5',
   ],
   [
     'no pattern',

@@ -1,11 +1,12 @@
 // higgs chat: a conversation, line by line. The history stays, and what the cache holds of it is not run again.
 
 import { createInterface } from 'node:readline/promises';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { readInput } from '../disk/files.ts';
-import { keyboard, note, print, printPiece, say } from '../terminal/print.ts';
+import { isTerminal, keyboard, note, print, printJson, printPiece, printThought, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
 import type { Model } from '../text/textmodel.ts';
+import { hasSpecialMarks, type Part, thinkingFilter } from '../text/thinking.ts';
 import { timingsText } from './generate.ts';
 import {
   addModelOptions,
@@ -19,6 +20,8 @@ import { Interrupted } from './run.ts';
 
 interface Options extends ModelChoice, SamplingChoice {
   system?: string;
+  thinking?: 'show' | 'hide';
+  json?: boolean;
 }
 
 export function addChat(program: Command): void {
@@ -30,7 +33,14 @@ export function addChat(program: Command): void {
         'what is piped in is one turn.',
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration, tokenizer and chat template')
-    .option('--system <text>', 'what the model is told before');
+    .option('--system <text>', 'what the model is told before')
+    .addOption(
+      new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([
+        'show',
+        'hide',
+      ]),
+    )
+    .option('--json', 'print each answer as JSON, with what the model thinks apart');
   addSamplingOptions(addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)'))
     .addHelpText(
       'after',
@@ -81,8 +91,7 @@ async function converse(model: Model, begin: readonly Message[], options: Option
       signal.addEventListener('abort', abort);
       const asked: Message[] = [...history, { role: 'user', content: line }];
       try {
-        const text = await answer(model, asked, options, turn.signal, true);
-        history = [...asked, { role: 'assistant', content: text }];
+        history = [...asked, await answer(model, asked, options, turn.signal, true)];
       } catch (error) {
         // A conversation that outgrew the context goes on after /reset.
         if (!(error instanceof RangeError)) throw error;
@@ -98,19 +107,45 @@ async function converse(model: Model, begin: readonly Message[], options: Option
   if (signal.aborted) throw new Interrupted();
 }
 
-// One turn of the model, as it comes. @returns its text
+// One turn of the model, as it comes. @returns its message: templates know thoughts as reasoning_content, and when to drop them
 async function answer(
   model: Model,
   messages: readonly Message[],
   options: Options,
   signal: AbortSignal,
   goesOn = false,
-): Promise<string> {
-  const generation = model.chat(messages, { ...samplingOf(options), signal });
-  for await (const piece of generation) printPiece(piece);
-  print('');
+): Promise<Message> {
+  const { thinking, json = false } = options;
+  // To a pipe goes the text itself, unless told otherwise.
+  const isRaw = !json && thinking !== 'hide' && !isTerminal();
+  const special = !isRaw && hasSpecialMarks(model.tokenizer.idOf);
+  const filter = thinkingFilter(model.chatTemplate.render(messages));
+  const generation = model.chat(messages, { ...samplingOf(options), special, signal });
+  const [thoughts, words]: string[][] = [[], []];
+  const take = (parts: readonly Part[]) => {
+    for (const { thinking: isThought, text } of parts) {
+      if (!isRaw && !json) show(text, isThought, thoughts.length > 0 && words.length === 0, thinking !== 'hide');
+      (isThought ? thoughts : words).push(text);
+    }
+  };
+  for await (const piece of generation) {
+    if (isRaw) printPiece(piece);
+    take(filter.push(piece));
+  }
+  take(filter.end());
   const result = generation.result!;
+  const { promptIds, ids, finishReason, promptMs, generateMs } = result;
+  const [thought, text] = [thoughts.join('').trim(), words.join('').trim()];
+  if (json) printJson({ thinking: thought, text, promptIds, ids, finishReason, timings: { promptMs, generateMs } });
+  else print('');
   note(timingsText(result));
-  if (result.finishReason === 'aborted' && !goesOn) throw new Interrupted();
-  return result.text.trim();
+  if (finishReason === 'aborted' && !goesOn) throw new Interrupted();
+  return { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
+}
+
+// A line stands between what the model thinks and what it answers.
+function show(text: string, isThought: boolean, isFirst: boolean, showsThoughts: boolean): void {
+  if (isThought) {
+    if (showsThoughts) printThought(text);
+  } else printPiece(isFirst && showsThoughts ? `\n\n${text}` : text);
 }

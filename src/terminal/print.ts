@@ -26,6 +26,17 @@ export function printPiece(piece: string): void {
   process.stdout.write(process.stdout.isTTY ? piece.replace(/[^\P{Cc}\n\t]/gu, printable) : piece);
 }
 
+/** Prints a piece of what a model thinks: as `printPiece`, and dimmed on a terminal that has colors. */
+export function printThought(piece: string): void {
+  const isDimmed = process.stdout.isTTY && !process.env.NO_COLOR;
+  if (isDimmed) process.stdout.write('\u001b[2m');
+  printPiece(piece);
+  if (isDimmed) process.stdout.write('\u001b[22m');
+}
+
+/** Whether standard output is a terminal. */
+export const isTerminal = (): boolean => process.stdout.isTTY === true;
+
 /** Says one line on standard error, after the name of the program. */
 export function say(text: string): void {
   note(`higgs: ${text}`);

@@ -1,7 +1,7 @@
 // Token ids to text. Every token stands for bytes; a streaming UTF-8 decoder makes text of them, so that no character is ever
-// split and what stays incomplete becomes U+FFFD at the end alone. Two families of vocabularies, told by tokenizer.json's
-// `decoder`: byte-level ones write every byte as a printable character (GPT-2's table); the others write spaces as ▁ and bytes
-// that are no token of their own as <0x0A>.
+// split and what stays incomplete becomes U+FFFD at the end alone. Three families of vocabularies, told by tokenizer.json's
+// `decoder`: byte-level ones write every byte as a printable character (GPT-2's table); WordPiece marks what goes on within a word
+// with ##; the others write spaces as ▁ and bytes that are no token of their own as <0x0A>.
 
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
@@ -35,6 +35,8 @@ interface DecoderConfig {
   stop?: unknown;
   replacement?: unknown;
   prepend_scheme?: unknown;
+  prefix?: unknown;
+  cleanup?: unknown;
   add_prefix_space?: unknown;
 }
 
@@ -57,6 +59,20 @@ export function tokenBytes(decoder: unknown, file: string): TokenBytes {
   if (types.includes('ByteLevel') && types.every((type) => type === 'ByteLevel' || type === 'Fuse')) {
     const table = byteLevelTable();
     return { strip: none, bytes: (token, isAdded) => (isAdded ? utf8.encode(token) : byteLevel(token, table)) };
+  }
+  if (types.includes('WordPiece') && types.every((type) => type === 'WordPiece' || type === 'Fuse')) {
+    const { prefix = '##', cleanup = true } = steps[types.indexOf('WordPiece')];
+    if (typeof prefix !== 'string' || prefix.length > TOKEN_CHARACTERS) {
+      const must = `must be a text of up to ${TOKEN_CHARACTERS} characters`;
+      throw new FormatError(`decoder WordPiece's prefix ${must}: got ${show(prefix)}`, { file });
+    }
+    return {
+      strip: none,
+      bytes(token, _, isFirst) {
+        const text = isFirst ? token : token.startsWith(prefix) ? token.slice(prefix.length) : ` ${token}`;
+        return utf8.encode(cleanup === false ? text : withoutSpaces(text));
+      },
+    };
   }
   const replacements: [from: string, to: string][] = [];
   let byteFallback = false;
@@ -83,7 +99,7 @@ export function tokenBytes(decoder: unknown, file: string): TokenBytes {
       }
       strip = { content: textOf('content', step.content, 1), count: start as number };
     } else if (type !== 'Fuse') {
-      const known = 'ByteLevel, or of Replace, Metaspace, ByteFallback, Fuse and Strip';
+      const known = 'ByteLevel, WordPiece, or of Replace, Metaspace, ByteFallback, Fuse and Strip';
       const message = `tokenizer's decoder must be ${known}: got ${excerpt(types.join(', '))}`;
       throw new UnsupportedError(`decoder ${excerpt(types[i])}`, message, { file });
     }
@@ -150,6 +166,15 @@ function flatten(decoder: unknown, path: string, steps: DecoderConfig[], parts: 
   if (!Array.isArray(decoders))
     throw new FormatError(`${path}.decoders must be a list: got ${show(decoders)}`, { file });
   for (const [i, member] of decoders.entries()) flatten(member, `${path}.decoders[${i}]`, steps, parts, file);
+}
+
+// What WordPiece cuts off a word, back on it: in this order, as the library for Python does, token by token.
+const JOINED = [' .', ' ?', ' !', ' ,', " ' ", " n't", " 'm", ' do not', " 's", " 've", " 're"];
+
+function withoutSpaces(token: string): string {
+  let text = token;
+  for (const each of JOINED) text = text.split(each).join(each === ' do not' ? " don't" : each.trim());
+  return text;
 }
 
 // GPT-2's table: printable Latin-1 characters stand for themselves, the other bytes, in order, for U+0100 and on.

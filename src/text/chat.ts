@@ -16,11 +16,13 @@ import { show } from '../excerpt.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { isRecord, plainData, plainObject, readText } from './files.ts';
-import { parseTemplate, type Template } from './template.ts';
+import { parseTemplate, type Template } from './jinja/template.ts';
 
 const TEMPLATE_NAME = 'chat_template.jinja';
 const CONFIG_NAME = 'tokenizer_config.json';
 const DEFAULT = 'default';
+/** What templates may ask for and find to be none: the original gives these to each. */
+const ABSENT = { tools: null, documents: null };
 
 /** One turn of a conversation; templates may know of more fields than these. */
 export interface Message {
@@ -117,7 +119,7 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
         if (typeof message.role !== 'string') throw argumentError(`${subject} has the role ${show(message.role)}`);
       }
       return templateOf(template).render(
-        { ...special, ...values, messages, add_generation_prompt: addGenerationPrompt },
+        { ...ABSENT, ...special, ...values, messages, add_generation_prompt: addGenerationPrompt },
         now ?? new Date(),
       );
     },

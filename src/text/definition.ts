@@ -4,6 +4,7 @@
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { isRecord } from './files.ts';
+import { BEHAVIORS } from './split.ts';
 
 /** Longest token, and longest text that a part inserts or looks for; the longest published tokens have a quarter of it. */
 export const TOKEN_CHARACTERS = 1024;
@@ -35,6 +36,10 @@ const optional = ({ must, holds }: Rule): Rule => ({
 const text: Rule = { must: `a text of up to ${TOKEN_CHARACTERS} characters`, holds: (value) => isText(value) };
 const flag = optional({ must: 'true or false', holds: (value) => typeof value === 'boolean' });
 const word = optional({ must: 'a text', holds: (value) => isText(value, 64) });
+const behavior = optional({
+  must: `one of ${BEHAVIORS.join(', ')}`,
+  holds: (value) => BEHAVIORS.includes(value as never),
+});
 const space = optional({
   must: `a text of 1 to ${SPACE_CHARACTERS} characters`,
   holds: (value) => isText(value, SPACE_CHARACTERS) && value !== '',
@@ -83,11 +88,12 @@ const KNOWN: Readonly<Record<Kind, { list: string; types: Readonly<Record<string
     types: {
       Metaspace: { replacement: space, str_rep: space, prepend_scheme: word },
       ByteLevel: { add_prefix_space: flag, use_regex: flag },
-      Split: { pattern, behavior: word, invert: flag },
+      Split: { pattern, behavior, invert: flag },
       Digits: { individual_digits: flag },
       Replace: { pattern, content: optional(text) },
       FixedLength: { length: count },
-      ...{ BertPreTokenizer: {}, Whitespace: {}, WhitespaceSplit: {}, Punctuation: {} },
+      Punctuation: { behavior },
+      ...{ BertPreTokenizer: {}, Whitespace: {}, WhitespaceSplit: {} },
     },
   },
   post_processor: {

@@ -9,6 +9,7 @@ import type { Definition } from './definition.ts';
 import { isRecord } from './files.ts';
 import { compilePattern, type Match, type Pattern, type Spend } from './pattern.ts';
 import { isPublished } from './published.ts';
+import { type Behavior, piecesOf } from './split.ts';
 
 /** Steps for any text, and further ones for each of its characters: a step takes some nanoseconds. */
 const STEPS = 1 << 24;
@@ -17,6 +18,11 @@ const STEPS_A_CHARACTER = 512;
 const PIECE = 32;
 /** Steps of the model for a character, of which a byte-level one gets up to three for one of the text. */
 const MODEL_CHARACTER = 128;
+/** What Whitespace finds, where the library knows the letters of ASCII alone. */
+const WORDS =
+  /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
+/** What the library takes for punctuation. */
+const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 /** Marks in a row are put in order by insertion, in quadratic time. */
 const MARKS = /\p{M}+/gu;
 
@@ -55,7 +61,7 @@ export function createEncoder(
     class Bounded extends Library {}
     Object.defineProperty(Bounded.prototype, 'normalizer', {
       set(normalizer: Step | null) {
-        if (normalizer) boundStep(normalizer, budget.spend, file);
+        if (normalizer) boundStep(normalizer, definition.normalizer as StepConfig, budget.spend, file);
         Object.defineProperty(this, 'normalizer', { value: normalizer, writable: true });
       },
     });
@@ -63,8 +69,11 @@ export function createEncoder(
   });
   const vocabulary = library.model as NonNullable<typeof library.model>;
   attempt('be well-formed', () => {
-    if (library.pre_tokenizer) boundStep(library.pre_tokenizer as unknown as Step, budget.spend, file);
-    boundModel(vocabulary as unknown as Model, budget.spend);
+    if (library.pre_tokenizer) {
+      const step = library.pre_tokenizer as unknown as Step;
+      boundStep(step, definition.pre_tokenizer as StepConfig, budget.spend, file);
+    }
+    boundModel(vocabulary as unknown as Model, model.byte_fallback === true, budget.spend);
   });
   cutAtSpaces(library, definition.pre_tokenizer, model);
 
@@ -125,9 +134,19 @@ function membersRead({
   };
 }
 
-/** A normalizer or pre-tokenizer of the library. */
+/** A normalizer or pre-tokenizer as the file has it, checked. */
+interface StepConfig {
+  type: string;
+  normalizers?: readonly StepConfig[];
+  pretokenizers?: readonly StepConfig[];
+  pattern?: { Regex?: string; String?: string };
+  behavior?: Behavior | null;
+  invert?: boolean | null;
+  individual_digits?: boolean | null;
+}
+
+/** The same of the library. */
 interface Step {
-  config?: { type?: unknown; pattern?: { Regex?: string; String?: string } };
   normalizers?: readonly Step[];
   tokenizers?: readonly Step[];
   pattern?: unknown;
@@ -135,16 +154,18 @@ interface Step {
   pre_tokenize_text?(text: string, options?: object): readonly string[];
 }
 
-function boundStep(step: Step, spend: Spend, file: string): void {
+function boundStep(step: Step, config: StepConfig, spend: Spend, file: string): void {
   const members = step.normalizers ?? step.tokenizers;
   if (members) {
-    for (const member of members) boundStep(member, spend, file);
+    const configs = config.normalizers ?? config.pretokenizers ?? [];
+    for (const [i, member] of members.entries()) boundStep(member, configs[i], spend, file);
     return;
   }
-  const { type, pattern } = step.config ?? {};
+  const { type, pattern } = config;
   if ((type === 'Split' || type === 'Replace') && pattern) step.pattern = boundPattern(step, pattern, spend, file);
+  cutAsWritten(step, config);
   const { normalize, pre_tokenize_text } = step;
-  const ordersMarks = /^NFK?[CD]$|^Precompiled$|^BertNormalizer$/.test(String(type));
+  const ordersMarks = /^NFK?[CD]$|^Precompiled$|^BertNormalizer$/.test(type);
   if (normalize) {
     step.normalize = (text) => {
       spend(PIECE + text.length);
@@ -159,6 +180,23 @@ function boundStep(step: Step, spend: Spend, file: string): void {
       return pieces;
     };
   }
+}
+
+// Where the library cuts otherwise than the original: it knows digits and letters of ASCII alone, and two behaviors.
+function cutAsWritten(step: Step, { type, behavior, invert, individual_digits }: StepConfig): void {
+  const by = behavior ?? 'Isolated';
+  const isKnown = by === 'Removed' || (by === 'Isolated' && invert !== true);
+  if (type === 'Digits') step.pattern = individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
+  else if (type === 'Whitespace') step.pre_tokenize_text = (text) => text.match(WORDS) ?? [];
+  else if (type === 'Punctuation') step.pre_tokenize_text = (text) => cut(text, PUNCTUATION, by, false);
+  else if (type === 'Split' && !isKnown) {
+    step.pre_tokenize_text = (text) => cut(text, step.pattern as RegExp, by, invert === true);
+  }
+}
+
+function cut(text: string, pattern: RegExp, behavior: Behavior, invert: boolean): string[] {
+  const matches = Array.from(text.matchAll(pattern), ({ 0: { length }, index }): Match => [index, index + length]);
+  return piecesOf(text, matches, behavior, invert);
 }
 
 // The library has made a RegExp of the pattern: in JavaScript's words, which it has translated, and known to be one.
@@ -239,8 +277,8 @@ interface Lattice {
   end_nodes: readonly (readonly unknown[])[];
 }
 
-function boundModel(model: Model, spend: Spend): void {
-  if ('trie' in model) boundUnigram(model as Unigram, spend);
+function boundModel(model: Model, byteFallback: boolean, spend: Spend): void {
+  if ('trie' in model) boundUnigram(model as Unigram, byteFallback, spend);
   if ('max_input_chars_per_word' in model) boundWordPiece(model as WordPiece, spend);
   const { _call } = model;
   model._call = (tokens) => {
@@ -277,7 +315,7 @@ function boundWordPiece(model: WordPiece, spend: Spend): void {
 }
 
 // A text is one lattice: a token for each way on from each place, and then each pair of tokens that meet.
-function boundUnigram(model: Unigram, spend: Spend): void {
+function boundUnigram(model: Unigram, byteFallback: boolean, spend: Spend): void {
   const { trie, populate_nodes } = model;
   trie.common_prefix_search = function* (characters, start) {
     let node: TrieNode | undefined = trie.root;
@@ -297,7 +335,8 @@ function boundUnigram(model: Unigram, spend: Spend): void {
     populate_nodes.call(model, lattice);
     for (const [at, { length }] of lattice.begin_nodes.entries()) spend(length * lattice.end_nodes[at].length);
   };
-  // As the library does, but not quadratic in unknown characters, nor on the stack: of unknown ones in a row one stays.
+  // As the library does, but not quadratic in unknown characters, nor on the stack: of unknown ones in a row one stays. What is
+  // unknown becomes bytes, which the library leaves out, if the vocabulary has all of them.
   model._call = (tokens) => {
     const { tokens_to_ids, unk_token_id } = model;
     const kept: string[] = [];
@@ -305,6 +344,12 @@ function boundUnigram(model: Unigram, spend: Spend): void {
     for (const token of tokens) {
       for (const piece of model.tokenize(token)) {
         const isUnknown = (tokens_to_ids.get(piece) ?? unk_token_id) === unk_token_id;
+        const bytes = isUnknown && byteFallback ? byteTokens(piece) : undefined;
+        if (bytes?.every((byte) => tokens_to_ids.has(byte))) {
+          kept.push(...bytes);
+          unknown = false;
+          continue;
+        }
         if (!isUnknown || !unknown) kept.push(piece);
         unknown = isUnknown;
       }
@@ -312,6 +357,9 @@ function boundUnigram(model: Unigram, spend: Spend): void {
     return kept;
   };
 }
+
+const byteTokens = (text: string): string[] =>
+  Array.from(new TextEncoder().encode(text), (byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
 
 function cutAtSpaces(library: Library, preTokenizer: unknown, model: Record<string, unknown>): void {
   const before = library.pre_tokenizer;

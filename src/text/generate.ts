@@ -23,6 +23,8 @@ export interface GenerateOptions extends SamplingOptions {
   stop?: string | readonly string[];
   /** Goes on behind tokens that end a text. */
   ignoreEos?: boolean;
+  /** Writes special tokens out; they are left out by default. */
+  special?: boolean;
   /** Ends the generation between two tokens: not an error. */
   signal?: AbortSignal | undefined;
   /** Called with every token, and the text that it completes. */
@@ -39,6 +41,7 @@ export const generateMembers: Schema<GenerateOptions> = {
   maxTokens: integer(1),
   stop: (subject, value) => (typeof value === 'string' ? value : stops(subject, value)),
   ignoreEos: flag,
+  special: flag,
   signal: signalOf,
   onToken: callback,
 };
@@ -70,7 +73,7 @@ export interface Generation extends AsyncGenerator<string, GenerationResult, voi
 }
 
 /** Turns ids into text; starts behind the ids of the prompt. */
-type StreamText = (behind: readonly number[]) => TextStream;
+type StreamText = (behind: readonly number[], options: { special: boolean }) => TextStream;
 
 /**
  * Generates behind a prompt. Several generations on one model go through it together: each gives what it would give alone. One that
@@ -89,7 +92,7 @@ export function generate(
 ): Generation {
   const { signal, onToken, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
-  const { maxTokens = 256, stop = [], ignoreEos = false } = options;
+  const { maxTokens = 256, stop = [], ignoreEos = false, special = false } = options;
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
   const sample = samplerOf(options);
   let result: GenerationResult | undefined;
@@ -99,7 +102,7 @@ export function generate(
     let first: number | undefined;
     const ids = [...promptIds];
     const occurred = new Set(ids);
-    const stream = streamText(promptIds);
+    const stream = streamText(promptIds, { special });
     // The last token of all is never run, and so needs no place in the context.
     const most = Math.min(promptIds.length + maxTokens, language.config.contextLength + 1);
     let text = '';

@@ -9,6 +9,7 @@ const UPPER = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]';
 const LOWER = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]';
 const OTHER = '[^\\r\\n\\p{L}\\p{N}]?';
 const SIGNS = ' ?[^\\s\\p{L}\\p{N}]+';
+const DEEPSEEK = `[!"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_\`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${SPACES}`;
 
 const PUBLISHED: ReadonlySet<string> = new Set([
   // GPT-2
@@ -23,8 +24,11 @@ const PUBLISHED: ReadonlySet<string> = new Set([
         `${OTHER}${UPPER}*${LOWER}+${contractions}|${OTHER}${UPPER}+${LOWER}*${contractions}|${digits}|${SIGNS}[\\r\\n/]*|${SPACES}`,
     ),
   ),
-  // DeepSeek V2 to V3, and Coder
-  `[!"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_\`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${SPACES}`,
+  // Qwen 3.5
+  `${CONTRACTIONS}|${OTHER}[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${SPACES}`,
+  // DeepSeek V2 to V3, and Coder; V3's file has the line breaks themselves
+  DEEPSEEK,
+  DEEPSEEK.replaceAll('\\r\\n', '\r\n'),
   ...['\\p{N}{1,3}', '\\p{N}', '[一-龥぀-ゟ゠-ヿ]+', '[一-龥ࠀ-一가-퟿]+', '[\\r\\n]', '\\s?\\p{L}+', '\\s?\\p{P}+'],
   // BLOOM, Falcon
   ' ?[^(\\s|[.,!?…。，、।۔،])]+',

@@ -38,8 +38,8 @@ export function stopFilter(stops: readonly string[]): StopFilter {
   };
 }
 
-// How much of the end of `text` begins a stop string.
-function longestBeginning(text: string, stops: readonly string[]): number {
+/** How much of the end of `text` begins a stop string. */
+export function longestBeginning(text: string, stops: readonly string[]): number {
   let longest = 0;
   for (const stop of stops) {
     for (let length = Math.min(stop.length - 1, text.length); length > longest; length--) {

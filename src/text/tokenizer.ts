@@ -36,8 +36,11 @@ export interface Tokenizer {
    * @param special whether special tokens are written out; they are left out by default
    */
   decode(ids: ArrayLike<number>, options?: { special?: boolean }): string;
-  /** Text as its tokens come, behind ids whose text stands before. */
-  stream(behind?: ArrayLike<number>): TextStream;
+  /**
+   * Text as its tokens come, behind ids whose text stands before.
+   * @param special whether special tokens are written out; they are left out by default
+   */
+  stream(behind?: ArrayLike<number>, options?: { special?: boolean }): TextStream;
   /** The id of a token, by its exact text in the vocabulary. */
   idOf(token: string): number | undefined;
 }
@@ -105,8 +108,9 @@ export function createTokenizer(
           .join('') + stream.end()
       );
     },
-    stream(behind = []) {
-      const { push, end } = textStream(bytesOf(false), strip, idsOf('behind', behind));
+    stream(behind = [], options) {
+      const { special = false } = specialOptions('options', options);
+      const { push, end } = textStream(bytesOf(special), strip, idsOf('behind', behind));
       return { push: (id) => push(tokenId('id', id)), end };
     },
     idOf: (token) => vocabulary.get(textOf('token', token)),

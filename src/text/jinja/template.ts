@@ -2,9 +2,10 @@
 // template's length, on steps, on strings, lists and what they hold together. So a hostile one ends in an error, in seconds.
 
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { argumentError } from '../check.ts';
-import { FormatError } from '../errors.ts';
-import { excerpt, printable } from '../excerpt.ts';
+import { argumentError } from '../../check.ts';
+import { FormatError } from '../../errors.ts';
+import { excerpt, printable } from '../../excerpt.ts';
+import { methods, quoted } from './strings.ts';
 
 /** Longest template; the longest published ones have a third of it. */
 const TEMPLATE_CHARACTERS = 64 << 10;
@@ -63,6 +64,8 @@ export function parseTemplate(text: string, file: string): Template {
     const fault = cause instanceof TypeError ? 'a block or an expression is not closed' : faultOf(cause);
     throw new FormatError(`chat template must be Jinja: ${fault}`, { file });
   }
+  const printed = new WeakSet<object>();
+  notePrinted(program as unknown as Node, printed);
   return {
     render(values, now) {
       const environment = new Environment();
@@ -78,7 +81,7 @@ export function parseTemplate(text: string, file: string): Template {
         throw argumentError(`messages and values must be plain data: ${faultOf(cause)}`);
       }
       try {
-        const rendered = new BoundedInterpreter(environment).run(program).value;
+        const rendered = new BoundedInterpreter(environment, printed).run(program).value;
         return rendered as string; // a program's value is a string
       } catch (cause) {
         if (cause instanceof Refusal) {
@@ -98,6 +101,23 @@ function faultOf(cause: unknown): string {
   return excerpt((cause as Error).message);
 }
 
+/** Expressions whose value a template prints where they stand by themselves. */
+const PRINTED: ReadonlySet<string> = new Set([
+  ...['Identifier', 'MemberExpression', 'FilterExpression', 'BinaryExpression', 'Ternary', 'SelectExpression'],
+  ...['TestExpression', 'UnaryExpression', 'CallExpression', 'ObjectLiteral', 'ArrayLiteral'],
+]);
+
+// Expressions that stand by themselves, in all blocks of a template.
+function notePrinted(node: Node, printed: WeakSet<object>): void {
+  for (const part of [node.body, node.alternate, node.defaultBlock]) {
+    if (!Array.isArray(part)) continue;
+    for (const each of part) {
+      if (PRINTED.has(each.type)) printed.add(each);
+      notePrinted(each, printed);
+    }
+  }
+}
+
 class Refusal extends Error {}
 
 function refuse(message: unknown): never {
@@ -110,6 +130,8 @@ interface Node {
   /** An identifier's name. */
   value?: unknown;
   body?: readonly Node[];
+  alternate?: readonly Node[];
+  defaultBlock?: readonly Node[];
   operand?: Node;
   /** Of a filter: its name, or a call of it. */
   filter?: { type: string; value?: unknown; callee?: { value?: unknown } };
@@ -118,6 +140,7 @@ interface Node {
   callee?: Node;
   object?: Node;
   property?: { type: string; value?: unknown };
+  computed?: boolean;
   iterable?: { lhs?: Node };
 }
 
@@ -138,10 +161,23 @@ class BoundedInterpreter extends Interpreter {
   private readonly nodes = new WeakMap<object, number>();
   private readonly filtered = new WeakSet<Node>();
 
+  constructor(
+    environment: Environment,
+    private readonly printed: WeakSet<object>,
+  ) {
+    super(environment);
+    // A member of the library that it declares as private.
+    const self = this as unknown as { applyFilter(operand: Value, filter: object, scope: Environment): Value };
+    const apply = self.applyFilter;
+    self.applyFilter = (operand, filter, scope) =>
+      filteredValue(operand, (filter as { value?: unknown }).value) ?? apply.call(self, operand, filter, scope);
+  }
+
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
     const outer = this.frame;
     const node = args[0] as unknown as Node | undefined;
-    this.frame = { node, outer, last: undefined, weight: 0 };
+    const frame: Frame = { node, outer, last: undefined, weight: 0 };
+    this.frame = frame;
     let result: Value;
     if (++this.level > LEVELS) throw new Error(`it goes deeper than ${LEVELS} levels`);
     try {
@@ -149,6 +185,8 @@ class BoundedInterpreter extends Interpreter {
       // Of an empty list, `first` is nothing at all.
       result =
         (node?.type === 'Identifier' ? this.lookUp(node, args[1]) : super.evaluate(...args)) ?? this.nothing(args[1]);
+      if (node?.type === 'MemberExpression' && !node.computed) result = methodOf(node, frame) ?? result;
+      if (node && result.type !== 'StringValue') result = this.suited(node, outer?.node, result) ?? result;
     } finally {
       this.frame = outer;
       this.level--;
@@ -187,6 +225,18 @@ class BoundedInterpreter extends Interpreter {
       if (found) return found;
     }
     return undefined;
+  }
+
+  // A value as what surrounds it takes it in Jinja, where the library does not.
+  private suited(node: Node, outer: Node | undefined, value: Value): Value | undefined {
+    const isJoined = outer?.type === 'BinaryExpression' && outer.operator?.value === '~';
+    if (isJoined || this.printed.has(node)) {
+      this.spend(this.weigh(value, 0) - 1);
+      return written(value, isJoined);
+    }
+    // What is not there has no elements.
+    const isLooped = outer?.type === 'For' && node === (outer.iterable?.lhs ?? outer.iterable);
+    return isLooped && value.type === 'UndefinedValue' ? toValue([]) : undefined;
   }
 
   private enter(node: Node): void {
@@ -258,6 +308,69 @@ class BoundedInterpreter extends Interpreter {
       this.nodes.set(node, count);
     }
     return count;
+  }
+}
+
+const scratch = new Environment();
+
+function toValue(content: unknown): Value {
+  if (Array.isArray(content) && content.length > ELEMENTS)
+    throw new Error(`it makes a value of more than ${ELEMENTS} elements`);
+  scratch.variables.delete('value');
+  return scratch.set('value', content);
+}
+
+// A method of a string, as Python has it: the library lacks some, and its strip() takes no characters.
+function methodOf({ property }: Node, { last }: Frame): Value | undefined {
+  if (!last || !isString(last)) return undefined;
+  const name = String(property?.value);
+  const text = last.value;
+  return Object.hasOwn(methods, name) ? toValue((...given: unknown[]) => methods[name](text, ...given)) : undefined;
+}
+
+// As text, in Python's words.
+function written(value: Value, isJoined: boolean): Value | undefined {
+  if (value.type === 'BooleanValue') return toValue(value.value ? 'True' : 'False');
+  if (value.type === 'NullValue') return toValue('None');
+  if (value.type === 'UndefinedValue') return toValue('');
+  if (!isString(value) && elementsOf(value)) return toValue(literal(value));
+  return isJoined ? toValue(value.toString()) : undefined;
+}
+
+// A value within a printed list, as Python writes it.
+function literal(value: Value): string {
+  if (isString(value)) return quoted(value.value);
+  if (value.value instanceof Map) {
+    return `{${Array.from(value.value, ([key, each]) => `${quoted(key)}: ${literal(each)}`).join(', ')}}`;
+  }
+  const elements = elementsOf(value);
+  return elements ? `[${Array.from(elements, literal).join(', ')}]` : (written(value, true)?.value as string);
+}
+
+// Filters of kinds of values that the library refuses, or writes as JSON where Python's words are meant.
+function filteredValue(operand: Value, filter: unknown): Value | undefined {
+  const { type, value } = operand;
+  switch (filter) {
+    case 'string':
+      return written(operand, false);
+    case 'list':
+      if (type === 'StringValue') return toValue(Array.from(value as string));
+      if (type === 'ObjectValue') return toValue([...(value as unknown as Map<string, Value>).keys()]);
+      return type === 'UndefinedValue' ? toValue([]) : undefined;
+    case 'length':
+      return type === 'UndefinedValue' ? toValue(0) : undefined;
+    case 'trim':
+    case 'upper':
+    case 'lower':
+      return type === 'UndefinedValue' ? toValue('') : undefined;
+    case 'items':
+      return type === 'UndefinedValue' ? toValue([]) : undefined;
+    case 'first':
+    case 'last':
+      if (type !== 'StringValue') return undefined;
+      return toValue(Array.from(value as string).at(filter === 'first' ? 0 : -1));
+    default:
+      return undefined;
   }
 }
 
