@@ -12,7 +12,7 @@ const GB = 1e9;
 // Eight billion weights at 16 bits, and a cache of 32768 tokens.
 const need = {
   ...{ bytes: 21.3 * GB, weights: 16 * GB, cache: 4.3 * GB, activations: 1 * GB, memories: 6 },
-  ...{ parameters: 8 * GB, context: 32768, cacheTokens: 32768 },
+  ...{ parameters: 8 * GB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
 };
 
 function refusal(dtype: 'f16' | 'f32', free: number): string {

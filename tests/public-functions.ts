@@ -42,7 +42,9 @@ const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
 const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
 const copying = ['grid', 'groupSize', 'scaleSearch', 'plan', 'pool', 'onProgress', 'signal'];
-const loading = ['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit'];
+const loading = [
+  ...['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit', 'memory'],
+];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */
 export const MODULES: Readonly<Record<string, object>> = {

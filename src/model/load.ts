@@ -51,15 +51,28 @@ interface Loader {
   prepare(place: Place): void;
   /** Loads a piece. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
   load(place: Place, piece: number): Promise<void>;
+  readonly check: Check | undefined;
 }
 
-/** Reads a whole model. @throws {FormatError} when a checksum is not the one noted */
-export async function loadAll(places: readonly Place[], weights: Weights, options: LoadOptions): Promise<void> {
+/** What a tensor's checksum is compared with. @throws {FormatError} when it is not the one noted: names the tensor */
+export type Check = (tensor: CheckpointTensor, crc: number) => void;
+
+/**
+ * Reads a whole model, but for experts that share slots.
+ * @returns what these are checked by; undefined where no checksums are noted
+ * @throws {FormatError} when a checksum is not the one noted
+ */
+export async function loadAll(
+  places: readonly Place[],
+  weights: Weights,
+  options: LoadOptions,
+): Promise<Check | undefined> {
   const loader = await openLoader(places, weights, options);
   for (const place of places) {
     loader.prepare(place);
     for (const piece of place.layout.pieces.keys()) await loader.load(place, piece);
   }
+  return loader.check;
 }
 
 /**
@@ -115,32 +128,16 @@ export async function openLoader(
     for (let i = 0; i < count; i++) values[i] += plus;
   }
 
-  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
-    const { kernels, buffer } = place;
-    const { staging, room } = stagingOf(place);
-    const memory = new Uint8Array(buffer);
-    const { rows, rowBytes } = linear;
-    const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
-    // Bands are made of four rows at a time.
-    const banded = linear.type === 'codes' && linear.bandedBytes > 0;
-    const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
-    const scratch = staging + rest + MARGIN;
-    const apart = banded ? 4 : 1;
-    const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
-    let [crc, scalesCrc] = parts.map(({ name }) => (start === 0 ? 0 : begun.get(name)!));
-    for (let first = 0; first < rows; first += step) {
-      const end = Math.min(rows, first + step);
-      const scales = staging + (end - first) * rowBytes + MARGIN;
-      const [from, to] = [start + first, start + end];
-      crc = await read(place, parts[0], from * rowBytes, to * rowBytes, staging, crc);
-      if (parts[1]) scalesCrc = await read(place, parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
-      storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
+  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], first: number): Promise<void> {
+    const ends = parts.map(() => 0);
+    const crcs = parts.map(({ name }) => (first === 0 ? 0 : begun.get(name)!));
+    for (const { part, start, end, at } of storing(place, linear, first)) {
+      crcs[part] = await read(place, parts[part], start, end, at, crcs[part]);
+      ends[part] = end;
     }
     for (const [i, part] of parts.entries()) {
-      const crcOfPart = i === 0 ? crc : scalesCrc;
-      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.byteLength;
-      if (isWhole) check(part, crcOfPart);
-      else begun.set(part.name, crcOfPart);
+      if (ends[i] === part.byteLength) check(part, crcs[i]);
+      else begun.set(part.name, crcs[i]);
     }
   }
 
@@ -171,7 +168,7 @@ export async function openLoader(
   }
 
   return {
-    prepare,
+    ...{ prepare, check: noted && check },
     async load(place, piece) {
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
@@ -183,8 +180,39 @@ export async function openLoader(
   };
 }
 
-// Behind a table for checksums, the room for blocks of a checkpoint.
-function stagingOf({ kernels, layout }: Place): { staging: number; room: number } {
+/** Bytes `start` to `end` of a weight's part, codes or scales, and where they are to be put. */
+interface Wanted {
+  readonly part: number;
+  readonly start: number;
+  readonly end: number;
+  readonly at: number;
+}
+
+/** Stores a weight by bytes that it asks for: whoever goes on has put them there. @param start row of the tensor that is its first */
+export function* storing(place: Place, linear: Linear, start: number): Generator<Wanted> {
+  const { kernels, buffer } = place;
+  const { staging, room } = stagingOf(place);
+  const memory = new Uint8Array(buffer);
+  const { rows, rowBytes } = linear;
+  const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
+  // Bands are made of four rows at a time.
+  const banded = linear.type === 'codes' && linear.bandedBytes > 0;
+  const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
+  const scratch = staging + rest + MARGIN;
+  const apart = banded ? 4 : 1;
+  const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
+  for (let first = 0; first < rows; first += step) {
+    const end = Math.min(rows, first + step);
+    const scales = staging + (end - first) * rowBytes + MARGIN;
+    const [from, to] = [start + first, start + end];
+    yield { part: 0, start: from * rowBytes, end: to * rowBytes, at: staging };
+    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, at: scales };
+    storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
+  }
+}
+
+/** Behind a table for checksums, the room for blocks of a checkpoint. */
+export function stagingOf({ kernels, layout }: Place): { staging: number; room: number } {
   const { address, byteLength } = layout.staging;
   const tableBytes = kernels.crc32TableBytes();
   return { staging: address + tableBytes, room: byteLength - tableBytes - MARGIN };

@@ -48,6 +48,38 @@ export interface Layout {
   readonly bytes: number;
   readonly weightBytes: number;
   readonly cacheBytes: number;
+  /** Routed experts, bytes of their weights if all are there, and slots that they share; 0 where each has a place of its own. */
+  readonly routed: { readonly count: number; readonly bytes: number; readonly slots: number };
+}
+
+/**
+ * Lays a model out within `memory` bytes in all: where it takes more, routed experts share as many slots as fit.
+ * @param limit most bytes of a memory
+ * @throws {RangeError} when all but the experts, and an expert, take more
+ */
+export function planWithin(
+  architecture: Architecture,
+  weights: Weights,
+  options: LayoutOptions,
+  memory: number,
+  limit?: number,
+): Layout {
+  const whole = planModel(architecture, weights, options, limit);
+  if (whole.bytes <= memory) return whole;
+  const { count, bytes } = whole.routed;
+  if (count === 0) {
+    const sizes = `it needs ${megabytes(whole.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
+    throw new RangeError(`model must fit memory, or have experts that can be read when they are needed: ${sizes}`);
+  }
+  for (let slotShare = 1 - (whole.bytes - memory) / bytes; ; ) {
+    const layout = planModel(architecture, weights, { ...options, slotShare: Math.max(0, slotShare) }, limit);
+    if (layout.bytes <= memory) return layout;
+    if (slotShare <= 0) {
+      const sizes = `they need ${megabytes(layout.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
+      throw new RangeError(`all weights but experts, cache and activations must fit memory: ${sizes}`);
+    }
+    slotShare -= Math.max((layout.bytes - memory) / bytes, 1 / count);
+  }
 }
 
 /**
@@ -162,6 +194,11 @@ function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[])
     bytes: sum(({ bytes }) => bytes),
     weightBytes: sum(({ weightBytes }) => weightBytes),
     cacheBytes: sum(({ cacheBytes }) => cacheBytes),
+    routed: {
+      count: sum(({ routed }) => routed.count),
+      bytes: sum(({ routed }) => routed.bytes),
+      slots: sum(({ pool }) => pool.count),
+    },
   };
 }
 
