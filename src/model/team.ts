@@ -27,7 +27,7 @@ export interface Thread {
   readonly ints: Int32Array;
   /** Returns when every thread has come here. */
   barrier(): void;
-  /** Has experts of a block in slots: of thread 0, where a memory has not room for all. paging.ts has it. */
+  /** Has experts of a block in slots: of thread 0, where a memory has not room for all. paging/pager.ts has it. */
   readonly fetch?: (block: number, experts: readonly number[]) => void;
 }
 

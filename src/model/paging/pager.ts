@@ -6,12 +6,12 @@
 //
 // Weights are stored as load.ts stores them, so it changes no bit where an expert lies, nor how often it was read.
 
-import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
-import { UnsupportedError } from '../errors.ts';
-import type { Load } from './layout.ts';
-import { moved } from './linear.ts';
-import { type Check, type Place, stagingOf, storing, tensorsOf } from './load.ts';
-import type { Layout } from './memories.ts';
+import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
+import { UnsupportedError } from '../../errors.ts';
+import type { Load } from '../layout.ts';
+import { moved } from '../linear.ts';
+import { type Check, type Place, stagingOf, storing, tensorsOf } from '../load.ts';
+import type { Layout } from '../memories.ts';
 
 /** What became of experts that share slots since the model was loaded. */
 export interface Paging {
@@ -26,7 +26,7 @@ export interface Paging {
 }
 
 /** Reads experts of a memory to its slots. */
-export interface Pager {
+interface Pager {
   /** Has these experts of a block in slots, at most as many as there are slots, and tells the table of them. */
   fetch(block: number, experts: readonly number[]): void;
 }
