@@ -82,8 +82,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(gzip(core) <= 64_800, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
-  // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file.
-  assert.ok(gzip(decoder) <= 166_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts that share slots.
+  assert.ok(gzip(decoder) <= 167_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

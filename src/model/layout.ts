@@ -188,11 +188,14 @@ export function planMemory(
     const own: Load[][] = [];
     const planned = Array.from({ length: count }, (_, e) => {
       const { reserve, size } = regions(0);
-      slot = { reserve, loads: [] };
+      const count = (byteLength: number) => {
+        routed.bytes += byteLength;
+        return reserve(byteLength);
+      };
+      slot = { reserve: count, loads: [] };
       own.push(slot.loads);
       const result = plan(e);
       slot = undefined;
-      routed.bytes += size();
       pool.bytes = Math.max(pool.bytes, size());
       return result;
     });

@@ -51,6 +51,8 @@ interface Loader {
   prepare(place: Place): void;
   /** Loads a piece. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
   load(place: Place, piece: number): Promise<void>;
+  /** Checks the stacks of experts that share slots: a part of a stack has no checksum. Tensors of one expert are checked as they are read. */
+  checkStacks(place: Place): Promise<void>;
   readonly check: Check | undefined;
 }
 
@@ -71,6 +73,7 @@ export async function loadAll(
   for (const place of places) {
     loader.prepare(place);
     for (const piece of place.layout.pieces.keys()) await loader.load(place, piece);
+    await loader.checkStacks(place);
   }
   return loader.check;
 }
@@ -84,7 +87,8 @@ export async function openLoader(
   weights: Weights,
   { onProgress, signal }: LoadOptions,
 ): Promise<Loader> {
-  const tensors = new Set(places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf));
+  const stacks = new Set(weights.checked ? places.flatMap(stacksOf) : []);
+  const tensors = new Set([...places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf), ...stacks]);
   const bytes = [...tensors].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
@@ -169,6 +173,17 @@ export async function openLoader(
 
   return {
     ...{ prepare, check: noted && check },
+    async checkStacks(place) {
+      const { staging, room } = stagingOf(place);
+      place.kernels.crc32Table(place.layout.staging.address);
+      for (const tensor of new Set(noted ? stacksOf(place) : [])) {
+        let crc = 0;
+        for (let start = 0; start < tensor.byteLength; start += room) {
+          crc = await read(place, tensor, start, Math.min(tensor.byteLength, start + room), staging, crc);
+        }
+        check(tensor, crc);
+      }
+    },
     async load(place, piece) {
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
@@ -211,8 +226,8 @@ export function* storing(place: Place, linear: Linear, start: number): Generator
   }
 }
 
-/** Behind a table for checksums, the room for blocks of a checkpoint. */
-export function stagingOf({ kernels, layout }: Place): { staging: number; room: number } {
+// Behind a table for checksums, the room for blocks of a checkpoint.
+function stagingOf({ kernels, layout }: Place): { staging: number; room: number } {
   const { address, byteLength } = layout.staging;
   const tableBytes = kernels.crc32TableBytes();
   return { staging: address + tableBytes, room: byteLength - tableBytes - MARGIN };
@@ -234,6 +249,11 @@ function prepare(place: Place): void {
     }
   }
 }
+
+/** Whether it is a part of a stack. */
+export const isStacked = (load: Load): boolean => 'linear' in load && load.linear.stack !== undefined;
+
+const stacksOf = ({ layout }: Place): CheckpointTensor[] => layout.pages.flat(2).filter(isStacked).flatMap(tensorsOf);
 
 /** The tensors that are read for it. */
 export function tensorsOf(load: Load): CheckpointTensor[] {

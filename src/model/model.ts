@@ -34,7 +34,7 @@ import { copyRows } from './cache.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type LoadProgress, loadAll } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
-import { checkPageable, checkStacks, openPager, type Paging, pagingOf } from './paging/pager.ts';
+import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
 import { planWithin } from './paging/plan.ts';
 import { segmentBytes, writePass } from './pass.ts';
 import { copyState } from './recurrent.ts';
@@ -180,7 +180,6 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
     const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
     const check = await loadAll(places, weights, { onProgress, signal });
-    if (check) for (const place of places) await checkStacks(place, check, signal);
     if (count > 1) {
       const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
       await threads!.start((index): ThreadMessage => ({ ...message, index }));

@@ -3,6 +3,7 @@
 
 import {
   bufferFrom,
+  classOf,
   having,
   integer,
   isTypedArray,
@@ -45,7 +46,8 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
     const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${buffer.byteLength}`;
     throw new FormatError(message, { file, byteOffset: start });
   };
-  const key = bufferFrom(subject, value) ? 'slice' : 'sliceSync';
+  const isBuffer = ['ArrayBuffer', 'SharedArrayBuffer'].includes(classOf(subject, value));
+  const key = isBuffer ? 'slice' : 'sliceSync';
   const readsNow = typeof member(subject, source, key) === 'function';
   return {
     byteLength,

@@ -33,28 +33,19 @@ export async function openSafetensors(source: Source, file: string): Promise<Saf
 
 function tensorOf(info: TensorInfo, source: Source, file: string): CheckpointTensor & TensorInfo {
   const byteLength = info.end - info.start;
-  const isBuffer = source instanceof ArrayBuffer;
-  const sliceNow = (start: number, end: number) =>
-    isBuffer ? source.slice(start, end) : (source as Source).sliceSync!(start, end);
-  function checkSpan(start: number, end: number): void {
-    if (Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end && end <= byteLength) return;
-    const name = show(info.name);
-    throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${name}: got ${start}, ${end}`);
-  }
   return {
     ...info,
     byteLength,
     file,
     read: async (start = 0, end = byteLength, spare) => {
-      checkSpan(start, end);
+      if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start > end || end > byteLength) {
+        const name = show(info.name);
+        throw new RangeError(`start and end must lie within the ${byteLength} bytes of ${name}: got ${start}, ${end}`);
+      }
       return sliceExactly(source, file, info.start + start, info.start + end, spare);
     },
-    ...((isBuffer || source.sliceSync) && {
-      readSync: (start, end) => {
-        checkSpan(start, end);
-        const [from, to] = [info.start + start, info.start + end];
-        return exactly(sliceNow(from, to), file, from, to);
-      },
+    ...(source.sliceSync && {
+      readSync: (start, end) => source.sliceSync!(info.start + start, info.start + end),
     }),
   };
 }
@@ -72,11 +63,10 @@ export async function sliceExactly(
   spare?: ArrayBuffer,
 ): Promise<ArrayBuffer> {
   if (start === end) return new ArrayBuffer(0);
-  return exactly(await source.slice(start, end, spare), file, start, end);
-}
-
-function exactly(bytes: ArrayBuffer, file: string, start: number, end: number): ArrayBuffer {
-  if (bytes.byteLength === end - start) return bytes;
-  const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${bytes.byteLength}`;
-  throw new FormatError(message, { file, byteOffset: start });
+  const bytes = await source.slice(start, end, spare);
+  if (bytes.byteLength !== end - start) {
+    const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${bytes.byteLength}`;
+    throw new FormatError(message, { file, byteOffset: start });
+  }
+  return bytes;
 }

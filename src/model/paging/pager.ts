@@ -10,7 +10,7 @@ import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
 import type { Load } from '../layout.ts';
 import { moved } from '../linear.ts';
-import { type Check, type Place, stagingOf, storing, tensorsOf } from '../load.ts';
+import { type Check, isStacked, type Place, storing, tensorsOf } from '../load.ts';
 import type { Layout } from '../memories.ts';
 
 /** What became of experts that share slots since the model was loaded. */
@@ -47,29 +47,6 @@ export function checkPageable({ memories }: Layout): void {
     'memory must hold all experts, as this source or dtype cannot be read at once: quantize it to a local directory';
   throw new UnsupportedError('reading at once', message, placeOf(fixed));
 }
-
-/**
- * Checks the checksums of stacks of experts, of which a part has none. A tensor of one expert is checked when it is first read.
- * @throws {FormatError} when one does not hold
- */
-export async function checkStacks(place: Place, check: Check, signal?: AbortSignal): Promise<void> {
-  const { kernels, buffer, layout } = place;
-  const { staging, room } = stagingOf(place);
-  const stacked = layout.pages.flat(2).filter((load) => isStacked(load));
-  kernels.crc32Table(layout.staging.address);
-  for (const tensor of new Set(stacked.flatMap(tensorsOf))) {
-    let crc = 0;
-    for (let start = 0; start < tensor.byteLength; start += room) {
-      signal?.throwIfAborted();
-      const end = Math.min(tensor.byteLength, start + room);
-      new Uint8Array(buffer, staging).set(new Uint8Array(await tensor.read(start, end)));
-      crc = kernels.crc32(crc, staging, end - start, layout.staging.address);
-    }
-    check(tensor, crc);
-  }
-}
-
-const isStacked = (load: Load) => 'linear' in load && load.linear.stack !== undefined;
 
 /** @param check undefined where no checksums are noted; those of stacks are checked already */
 export function openPager(place: Place, paging: Paging, check: Check | undefined): Pager {
