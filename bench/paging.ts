@@ -17,6 +17,7 @@ import { normals, uniform } from '../tests/bits.ts';
 const [LAYERS, DIM, WIDTH, EXPERTS, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY] = [16, 512, 192, 128, 8, 2, 64, 8192];
 const TOKENS = 128;
 const RUNS = 3;
+const NONE = { rate: 0, share: 0, bytes: 0, cpu: 0 };
 
 const config = {
   ...{ architectures: ['Qwen3MoeForCausalLM'], model_type: 'qwen3_moe', attention_bias: false, hidden_act: 'silu' },
@@ -100,7 +101,7 @@ console.log(`${sizes[0]} MB, ${sizes[1]} MB of it experts; ${threads} threads\n`
 console.log(
   '| experts in memory | prompt, tokens/s | experts found | generation, tokens/s | experts found | read a token |',
 );
-console.log('|---|---|---|---|---|---|');
+console.log('|---|---|---|---|---|---|---|');
 for (const part of [1, 0.6, 0.3]) {
   const memory = Math.floor(bytes - (1 - part) * experts.bytes);
   const model = await loadModel(folder, {
@@ -110,15 +111,16 @@ for (const part of [1, 0.6, 0.3]) {
   });
   const measured = async (work: () => Promise<unknown>) => {
     const before = { hits: 0, misses: 0, bytesRead: 0, ...model.paging };
-    const began = performance.now();
+    const [began, cpu] = [performance.now(), process.cpuUsage()];
     await work();
     const rate = (1000 * TOKENS) / (performance.now() - began);
+    const { user, system } = process.cpuUsage(cpu);
     const after = { hits: 0, misses: 0, bytesRead: 0, ...model.paging };
     const hits = after.hits - before.hits;
     const share = model.paging ? hits / (hits + after.misses - before.misses) : 1;
-    return { rate, share, bytes: (after.bytesRead - before.bytesRead) / TOKENS };
+    return { rate, share, bytes: (after.bytesRead - before.bytesRead) / TOKENS, cpu: (user + system) / 1000 / TOKENS };
   };
-  const best = { prompt: { rate: 0, share: 0, bytes: 0 }, generation: { rate: 0, share: 0, bytes: 0 } };
+  const best = { prompt: NONE, generation: NONE };
   for (let run = 0; run < RUNS; run++) {
     await withSequence(model, { capacity: 2 * TOKENS }, async (sequence) => {
       const prompt = await measured(() => sequence.extend(ids));
@@ -132,7 +134,7 @@ for (const part of [1, 0.6, 0.3]) {
   const { prompt, generation } = best;
   const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
   console.log(
-    `| ${percent(part)} | ${prompt.rate.toFixed(0)} | ${percent(prompt.share)} | ${generation.rate.toFixed(1)} | ${percent(generation.share)} | ${(generation.bytes / 1e6).toFixed(1)} MB |`,
+    `| ${percent(part)} | ${prompt.rate.toFixed(0)} | ${percent(prompt.share)} | ${generation.rate.toFixed(1)} | ${percent(generation.share)} | ${(generation.bytes / 1e6).toFixed(1)} MB | ${generation.cpu.toFixed(1)} |`,
   );
   await model.close();
 }
