@@ -205,7 +205,7 @@ test('render() and parseTemplate() have words of their own for what the library 
     ["{{ 'a'.replace('', 'b', -1) | x }}", 'm/file: chat template must run: Unknown StringValue filter: x'],
     [
       '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}',
-      'm/file: chat template must run: it goes deeper than 1000 levels',
+      'm/file: chat template must run: it goes deeper than 500 levels',
     ],
   ];
   for (const [template, message] of cases) {

@@ -119,14 +119,12 @@ export async function withModels<T>(
       const progress = progressDisplay('load');
       try {
         const source = await higgs.open(input.folder);
-        const options = {
+        const model = await source.run({
           ...(context !== undefined && { context }),
           ...(memory !== undefined && { memory }),
-          ...{ activations, cache },
-        };
-        checkFits(await source.runMemory(options), cache, freeMemory());
-        const model = await source.run({
-          ...options,
+          activations,
+          cache,
+          onMemory: (need) => checkFits(need, cache, freeMemory()),
           threads: await startThreads(threads),
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>

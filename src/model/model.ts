@@ -73,6 +73,8 @@ export interface ModelOptions {
   memory?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */
   threads?: Threads;
+  /** Called with what the model takes of memory, before there is any; what it throws ends loading. */
+  onMemory?: (memory: ModelMemory) => void;
   /** Called after every block that was read, with the same object. */
   onProgress?: (progress: LoadProgress) => void;
   /** Aborts loading between two blocks. */
@@ -87,6 +89,7 @@ const modelOptions = optionsOf<ModelOptions>({
   memoryLimit: anyNumber,
   memory: integer(1),
   threads: givenThreads,
+  onMemory: callback,
   onProgress: callback,
   signal: signalOf,
 });
@@ -146,8 +149,12 @@ export interface ModelMemory {
  */
 export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
   const options = modelOptions('options', given);
-  const { layoutOf, context, cacheTokens } = await planLoading(givenFolder('input', from), options, threadsOf(options));
-  const { bytes, weightBytes, cacheBytes, memories, routed } = layoutOf(options.memoryLimit);
+  const planned = await planLoading(givenFolder('input', from), options, threadsOf(options));
+  return memoryOf(planned.layoutOf(options.memoryLimit), planned);
+}
+
+function memoryOf(layout: Layout, { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>): ModelMemory {
+  const { bytes, weightBytes, cacheBytes, memories, routed } = layout;
   const loads = memories.flatMap(({ pieces, pages }) => [...pieces.flat(), ...pages.flat(2)]);
   const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
   return {
@@ -171,9 +178,15 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   try {
     const folder = givenFolder('input', from);
     const options = modelOptions('options', given);
-    const { onProgress, signal, memoryLimit } = options;
+    const { onProgress, signal, memoryLimit, onMemory } = options;
     const count = threadsOf(options);
-    const { architecture, weights, layoutOf, cacheTokens, slots } = await planLoading(folder, options, count);
+    const planned = await planLoading(folder, options, count);
+    const { architecture, weights, cacheTokens, slots } = planned;
+    const layoutOf = (limit?: number): Layout => {
+      const layout = planned.layoutOf(limit);
+      onMemory?.(memoryOf(layout, planned));
+      return layout;
+    };
     const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
     const { state } = layout;
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;

@@ -23,7 +23,7 @@ const ELEMENT_CHARACTERS = 16;
 /** Deepest value: indented JSON repeats the depth in each line. */
 const DEPTH = 100;
 /** Evaluations within one another: fewer than any engine's stack holds, so that all end alike. */
-const LEVELS = 1000;
+const LEVELS = 500;
 /** Widest indentation. */
 const INDENT = 64;
 /** Longest message of a template's own that is passed on. */
