@@ -113,6 +113,7 @@ if (wanted.has('--bench'))
     'index.ts',
     'decoder.ts',
     'linearity.ts',
+    'paging.ts',
     'quality.ts',
     'sequences.ts',
     'synthesize.ts',

@@ -3,7 +3,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkFits, freeMemory } from '../src/cli/memory.ts';
+import { estimateMemory } from '../src/model/model.ts';
+import { openFolder } from '../src/source/file.ts';
 import { fails, folder, higgs, temporaryRoot } from './command.ts';
+import { families } from './families/index.ts';
 import { type Config, configs, randomFile } from './models.ts';
 
 temporaryRoot();
@@ -12,7 +15,7 @@ const GB = 1e9;
 // Eight billion weights at 16 bits, and a cache of 32768 tokens.
 const need = {
   ...{ bytes: 21.3 * GB, weights: 16 * GB, cache: 4.3 * GB, activations: 1 * GB, memories: 6 },
-  ...{ parameters: 8 * GB, context: 32768, cacheTokens: 32768 },
+  ...{ parameters: 8 * GB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
 };
 
 function refusal(dtype: 'f16' | 'f32', free: number): string {
@@ -35,6 +38,33 @@ test('what fits is not refused; what does not is, with its sizes, what is free, 
   assert.is(refusal('f16', 12 * GB), `${sizes}12.0 GB are free; ${quantized(4, '4.06 GB')}`);
   assert.is(refusal('f16', 8 * GB), `${sizes}8.00 GB are free; ${quantized(2, '2.06 GB')}`);
   assert.is(refusal('f16', 2 * GB), `${sizes}2.00 GB are free`);
+});
+
+test('of a model with experts fewer of them in memory are offered', () => {
+  const free = 12 * GB;
+  const of = (count: number, resident: number) => {
+    try {
+      checkFits({ ...need, experts: { count, bytes: 14 * GB, resident } }, 'f16', free);
+    } catch (error) {
+      return (error as Error).message.split('; ').at(-1);
+    }
+  };
+  assert.is(of(64, 64), 'what fits: --memory 12000MB');
+  assert.match(of(64, 20)!, /quantized with --bits 4/);
+});
+
+test('--memory bounds a model, tells what was read, and changes no token', async () => {
+  const { config, model } = families.qwen3_moe;
+  const path = await folder({ 'config.json': JSON.stringify(config), 'model.safetensors': model });
+  const { bytes, experts } = await estimateMemory(await openFolder(path), { context: 64 });
+  const memory = bytes - Math.floor(experts.bytes / 2);
+  const args = ['bench', path, '--context', '64', '--threads', '1', '--prompt-tokens', '20', '-n', '4', '--runs', '1'];
+  const { memory: used, paging } = JSON.parse((await higgs(...args, '--json', '--memory', String(memory))).stdout);
+  assert.ok(used.bytes <= memory);
+  assert.is(paging.experts, experts.count);
+  assert.ok(paging.slots < experts.count && paging.misses > 0 && paging.bytesRead > 0);
+  assert.match((await higgs(...args, '--memory', String(memory))).stdout, /\nexperts {3}\d+ of 21 in memory, /);
+  assert.is(JSON.parse((await higgs(...args, '--json')).stdout).paging, undefined);
 });
 
 test('freeMemory() is of this machine', () => {

@@ -1,15 +1,21 @@
 // A trained model in several memories and on several threads, and measured in pieces: the same bits as whole on one thread.
 
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
+import { estimateMemory } from '../src/model/model.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
-import { openFolder } from '../src/source/file.ts';
+import { createFolder, openFolder } from '../src/source/file.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
-import { randomIds } from './models.ts';
+import { families } from './families/index.ts';
+import { modelFolder, randomIds } from './models.ts';
+import { referencesOf } from './references.ts';
 
 const test = suite('memories and threads');
 const books = await openFolder('models/books-llama');
@@ -37,6 +43,36 @@ test('books-llama, plain and quantized, in memories of uneven sizes, 1 and 3 thr
       }
     }
   }
+});
+
+test('experts that share slots, read from files by 2 threads, give the bits of all in memory', async () => {
+  const { config, model: file } = families.qwen3_moe;
+  const path = await mkdtemp(join(tmpdir(), 'higgs-paging-'));
+  const output = await createFolder(path);
+  await (await load()).quantizeCheckpoint(modelFolder(config, file), output, { grid: 't4', groupSize: 16 });
+  await output.close();
+  const folder = await openFolder(path);
+  const [{ ids: all }] = referencesOf(families.qwen3_moe.logits);
+  const whole = await loadAlone(folder, { context: all.length });
+  const wanted = await whole.forward(all, { logits: 'all' });
+  await whole.close();
+  for (const part of [0.95, 0.5]) {
+    for (const count of [1, 2]) {
+      const options = { context: all.length, ...(count > 1 && { threads: await startThreads(count) }) };
+      const { bytes, experts } = await estimateMemory(folder, options);
+      const model = await loadAlone(folder, { ...options, memory: Math.floor(bytes - part * experts.bytes) });
+      sameBits(await model.forward(all, { logits: 'all' }), wanted);
+      assert.ok(model.paging!.misses > 0);
+      await model.close();
+    }
+  }
+  const { bytes, experts } = await estimateMemory(folder, { context: all.length });
+  const model = await loadAlone(folder, { context: all.length, memory: bytes - Math.floor(0.95 * experts.bytes) });
+  await folder.close();
+  const message = await model.forward(all).then(String, String);
+  assert.match(message, /^StateError: folder .* must be open/);
+  await model.close();
+  await rm(path, { recursive: true });
 });
 
 test('sensitivities of books-llama in pieces, on 1 and 2 threads, are those of the whole model', async () => {

@@ -55,15 +55,8 @@ const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws'
 const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
 const copying = ['grid', 'groupSize', 'scaleSearch', 'plan', 'pool', 'onProgress', 'signal'];
 const loading = [
-  'context',
-  'activations',
-  'cache',
-  'cacheTokens',
-  'threads',
-  'onProgress',
-  'signal',
-  'memoryLimit',
-  'onMemory',
+  ...['context', 'activations', 'cache', 'cacheTokens', 'threads', 'onProgress', 'signal', 'memoryLimit', 'onMemory'],
+  'memory',
 ];
 
 /** Modules whose exports must all have a row, by the subpath that they are. */

@@ -83,7 +83,10 @@ test('openFile() gives exactly the bytes asked for', async () => {
   ]) {
     assert.instance(await errorOf(Promise.resolve(source.slice(start, end))), RangeError);
   }
+  assert.equal(new Uint8Array(source.sliceSync!(1, 5)), bytesOf(1, 2, 3, 4));
+  assert.throws(() => source.sliceSync!(2, 7), /must lie within the 6 bytes/);
   await source.close();
+  assert.throws(() => source.sliceSync!(0, 1), /must be open: it is closed$/);
 });
 
 test('openFile() says in one line why a file cannot be read', async () => {
@@ -107,6 +110,7 @@ test('openFile() says when the file has shrunk', async () => {
     Promise.resolve(source.slice(10, 90)),
     `cannot read ${at('shrinks')}: it had 100 bytes and has shrunk to 40`,
   );
+  assert.throws(() => source.sliceSync!(10, 90), /: it had 100 bytes and has shrunk to 40$/);
   await source.close();
 });
 
@@ -211,11 +215,16 @@ test('openFolder() reads hundreds of files with a bounded number of handles', as
     const read = await Promise.all(sources.map(async (source) => new Uint8Array(await source.slice(round % 2, 2))));
     for (const [i, bytes] of read.entries()) assert.equal(bytes, round % 2 ? bytesOf(i + 1) : bytesOf(i, i + 1));
   }
-  assert.ok((await handles()) <= before + HANDLE_LIMIT);
+  for (const [i, source] of sources.entries()) {
+    assert.equal(new Uint8Array(source.sliceSync!(0, 2)), bytesOf(i, i + 1));
+  }
+  assert.ok((await handles()) <= before + 2 * HANDLE_LIMIT);
   await writeFile(join(folder, 'f0'), 'longer');
   await refused(Promise.resolve(sources[0].slice(0, 1)), /it had 2 bytes and now has 6$/);
+  assert.throws(() => sources[0].sliceSync!(0, 1), /^cannot use .*f0: it was changed since it was opened$/);
   await opened.close();
   assert.ok((await handles()) <= before);
+  assert.throws(() => sources[1].sliceSync!(0, 1), /^folder .* must be open: it is closed$/);
 });
 
 test('openCheckpoint() reads a directory of links, as in a Hugging Face cache', async () => {

@@ -27,6 +27,8 @@ export interface CheckpointTensor {
    * @throws {FormatError} when the source gives another number of bytes than asked
    */
   read(start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
+  /** Reads a part that lies within it at once; left out where the source cannot, or bytes are made as they are read. */
+  readSync?(start: number, end: number): ArrayBuffer;
 }
 
 /** A file of a checkpoint. */

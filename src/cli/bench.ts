@@ -5,7 +5,7 @@ import { bytesText, counted } from '../terminal/figures.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { withSequence } from '../text/language.ts';
-import { addModelOptions, type ModelChoice, rateText, withModels } from './model.ts';
+import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './model.ts';
 
 interface Options extends ModelChoice {
   promptTokens: number;
@@ -64,6 +64,7 @@ async function bench(path: string, options: Options): Promise<void> {
       generateTokensPerSecond: (1000 * maxTokens) / generateMs,
       threads: language.threads,
       memory: language.memory,
+      paging: language.paging,
       residentBytes: process.memoryUsage().rss,
     };
     const { bytes, weights, cache } = figures.memory;
@@ -76,7 +77,7 @@ async function bench(path: string, options: Options): Promise<void> {
         `prompt    ${rateText(promptTokens, promptMs)}, ${counted(promptTokens, 'token')}\n` +
         `generate  ${rateText(maxTokens, generateMs)}, ${counted(maxTokens, 'token')}\n` +
         `memory    ${bytesText(bytes)}: weights ${bytesText(weights)}, cache ${bytesText(cache)}; process ${bytesText(figures.residentBytes)}\n` +
-        `threads   ${figures.threads}`,
+        `${figures.paging ? `experts   ${pagingText(figures.paging)}\n` : ''}threads   ${figures.threads}`,
     );
   });
 }

@@ -8,6 +8,7 @@ import {
   addModelOptions,
   addSamplingOptions,
   type ModelChoice,
+  pagingText,
   rateText,
   type SamplingChoice,
   samplingOf,
@@ -53,10 +54,12 @@ async function generate(path: string, options: Options): Promise<void> {
     if (!options.json) printPiece(options.prompt);
     for await (const piece of generation) if (!options.json) printPiece(piece);
     const result = generation.result!;
-    if (options.json) printJson(reportOf(options.prompt, result, loadMs));
+    const { paging } = model.language;
+    if (options.json) printJson({ ...reportOf(options.prompt, result, loadMs), paging });
     else {
       print('');
       note(`${timingsText(result)}, loaded in ${loadMs.toFixed(0)} ms`);
+      if (paging) note(pagingText(paging));
     }
     if (result.finishReason === 'aborted') throw new Interrupted();
   });

@@ -41,6 +41,11 @@ function offers(need: ModelMemory, dtype: 'f16' | 'f32', free: number): string[]
   const { bytes, weights, cache, context, cacheTokens, parameters } = need;
   const found: string[] = [];
   const other = bytes - cache;
+  // An eighth of the experts is what a token is routed to, or more.
+  const least = bytes - need.experts.bytes * (7 / 8);
+  if (need.experts.resident === need.experts.count && need.experts.count > 0 && least <= free) {
+    found.push(`--memory ${Math.floor(free / 1e6)}MB`);
+  }
   if (dtype === 'f32' && other + cache / 2 <= free) found.push('--cache f16');
   const shorter = CONTEXTS.find((tokens) => tokens < context && other + (cache / cacheTokens) * tokens <= free);
   if (shorter !== undefined) found.push(`--context ${shorter}`);

@@ -2,8 +2,9 @@
 
 import { type Command, Option } from 'commander';
 import { type Input, openModel } from '../disk/input.ts';
-import { figureText, progressDisplay } from '../terminal/figures.ts';
-import { decimal, integer } from '../terminal/usage.ts';
+import { bytesText, figureText, progressDisplay } from '../terminal/figures.ts';
+import { byteSize, decimal, integer } from '../terminal/usage.ts';
+import type { Language } from '../text/language.ts';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
@@ -16,6 +17,7 @@ export interface ModelChoice {
   threads: number;
   activations: 'int8' | 'f32';
   cache: 'f16' | 'f32';
+  memory?: number;
 }
 
 /** Adds the options of `ModelChoice`. @param context what `--context` is, in words */
@@ -32,6 +34,12 @@ export function addModelOptions(command: Command, context: string): Command {
     )
     .addOption(
       new Option('--cache <dtype>', 'dtype of the cached keys and values').choices(['f16', 'f32']).default('f16'),
+    )
+    .addOption(
+      new Option(
+        '--memory <size>',
+        'most memory; experts that do not fit are read when tokens go to them (all in memory)',
+      ).argParser(byteSize),
     );
 }
 
@@ -95,7 +103,7 @@ interface OpenModel {
 /** Loads models, by path or as inputs that are open, has `work` use them, closes them; Ctrl-C aborts the signal. */
 export async function withModels<T>(
   from: readonly (string | Input)[],
-  { context, threads, activations, cache }: ModelChoice,
+  { context, threads, activations, cache, memory }: ModelChoice,
   work: (models: OpenModel[], signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const higgs = await loadAll();
@@ -103,6 +111,7 @@ export async function withModels<T>(
   const interrupt = () => abort.abort(new Interrupted());
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const models: OpenModel[] = [];
+  const opened: Input[] = [];
   try {
     for (const each of from) {
       const began = performance.now();
@@ -112,6 +121,7 @@ export async function withModels<T>(
         const source = await higgs.open(input.folder);
         const model = await source.run({
           ...(context !== undefined && { context }),
+          ...(memory !== undefined && { memory }),
           activations,
           cache,
           onMemory: (need) => checkFits(need, cache, freeMemory()),
@@ -123,17 +133,26 @@ export async function withModels<T>(
         models.push({ model, loadMs: performance.now() - began });
       } finally {
         progress.stop();
-        if (typeof each === 'string') await input.folder.close();
+        // Experts that are not in memory are read from it until the end.
+        if (typeof each === 'string') opened.push(input);
       }
     }
     return await work(models, abort.signal);
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     for (const { model } of models) await model.close();
+    for (const { folder } of opened) await folder.close();
   }
 }
 
 /** `12.3 tokens/s`. */
 export function rateText(tokens: number, ms: number): string {
   return ms > 0 ? `${figureText((tokens / ms) * 1000)} tokens/s` : '…';
+}
+
+/** `12 of 64 experts in memory, 90 % of 1234 found there, 1.20 GB read`. */
+export function pagingText({ experts, slots, hits, misses, bytesRead }: NonNullable<Language['paging']>): string {
+  const asked = hits + misses;
+  const share = asked > 0 ? `${((100 * hits) / asked).toFixed(1)} %` : '…';
+  return `${slots} of ${experts} in memory, ${share} of ${asked} found there, ${bytesText(bytesRead)} read`;
 }

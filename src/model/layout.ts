@@ -7,7 +7,7 @@ import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
-import type { BlockPlanner } from './blocks/block.ts';
+import type { BlockPlanner, SlotPool } from './blocks/block.ts';
 import { type Block, planBlock } from './blocks/blocks.ts';
 import { type BlockCache, cacheBytes, planCache } from './cache.ts';
 import {
@@ -55,6 +55,11 @@ export interface MemoryLayout {
   readonly end: End | undefined;
   /** The tensors of the embedding, of each block, of the end, in this order: pieces that are loaded together, or in turn. */
   readonly pieces: readonly (readonly Load[])[];
+  /** Where experts share slots: by block and expert, what fills one, from address 0 on. */
+  readonly pages: readonly (readonly (readonly Load[])[])[];
+  readonly pool: SlotPool;
+  /** Routed experts, and bytes of their weights if all are there. */
+  readonly routed: { readonly count: number; readonly bytes: number };
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
   /** Frequencies, by the place of `state.ropes`. */
@@ -85,6 +90,8 @@ export interface LayoutOptions {
   atOnce?: number;
   /** Whether blocks share one cache: for passes of whole sequences, of which nothing is asked later. */
   oneCache?: boolean;
+  /** Part of the experts that there are slots for, at least one in each memory that has experts. All have a place of their own if left out. */
+  slotShare?: number;
 }
 
 /** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
@@ -118,11 +125,15 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false } = options;
+  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false, slotShare } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const linears: Linear[] = [];
   const pieces: Load[][] = [];
+  const pages: Load[][][] = [];
+  const pool = { count: 0, bytes: 0, first: 0, table: 0 };
+  const routed = { count: 0, bytes: 0 };
+  let slot: { reserve: Reserve; loads: Load[] } | undefined; // of the expert that is being laid out
   let weightBytes = 0;
   let turn = regions(turns);
   let turnsEnd = turns ?? 0;
@@ -158,11 +169,37 @@ export function planMemory(
     if (!spec.bias) weights.refuse(`${name}.bias`);
     const bias = spec.bias ? vector(`${name}.bias`, [rows]) : 0;
     const of = isStacked ? stack.name : `${name}.weight`;
-    const plan = planLinear(tensor, of, spec, bias, input, perToken, planner);
+    const into = slot ? { ...planner, reserve: slot.reserve } : planner;
+    const plan = planLinear(tensor, of, spec, bias, input, perToken, into);
     const planned = isStacked ? { ...plan, stack: stack.shape } : plan;
     linears.push(planned);
-    pieces.at(-1)!.push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
+    (slot?.loads ?? pieces.at(-1)!).push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;
+  }
+
+  function planExperts<T>(count: number, plan: (expert: number) => T) {
+    const before = weightBytes;
+    routed.count += count;
+    if (slotShare === undefined) {
+      const planned = Array.from({ length: count }, (_, e) => plan(e));
+      routed.bytes += weightBytes - before;
+      return { planned, slots: undefined };
+    }
+    const own: Load[][] = [];
+    const planned = Array.from({ length: count }, (_, e) => {
+      const { reserve, size } = regions(0);
+      const count = (byteLength: number) => {
+        routed.bytes += byteLength;
+        return reserve(byteLength);
+      };
+      slot = { reserve: count, loads: [] };
+      own.push(slot.loads);
+      const result = plan(e);
+      slot = undefined;
+      pool.bytes = Math.max(pool.bytes, size());
+      return result;
+    });
+    return { planned, slots: { block: pages.push(own) - 1, pool } };
   }
 
   function decoded(spec: LinearSpec): DenseLinear {
@@ -204,6 +241,7 @@ export function planMemory(
       replicas.set(key, cache);
       return cache;
     },
+    experts: planExperts,
     recurrent: (floats) => planRecurrent(floats, slots, reserve),
     cache(kvHeads, headDim, isLatent = false) {
       const key = `${kvHeads} ${headDim} ${isLatent}`;
@@ -266,6 +304,11 @@ export function planMemory(
   const staging = size();
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
   if (size() < staging + STAGING_BYTES) reserve(staging + STAGING_BYTES - size());
+  if (slotShare !== undefined && pages.length > 0) {
+    pool.table = reserve(Math.max(...pages.map(({ length }) => length)) * 4);
+    pool.count = Math.max(1, Math.min(routed.count, Math.floor(slotShare * routed.count)));
+    pool.first = reserveWeights(pool.count * pool.bytes);
+  }
 
   return {
     state: {
@@ -274,7 +317,7 @@ export function planMemory(
       ...{ scratch, tile, span, perLayer: vectors, perLayerFloats },
       ropes: shared.ropes.map(({ regions }) => regions),
     },
-    ...{ begin, blocks, end, pieces, tables: shared.tables, masks: shared.masks },
+    ...{ begin, blocks, end, pieces, pages, pool, routed, tables: shared.tables, masks: shared.masks },
     ropes: shared.ropes.map(({ rope }) => frequencies(rope, contextLength)),
     staging: { address: staging, byteLength: STAGING_BYTES },
     bytes: turns ? turnsEnd : size(),

@@ -133,6 +133,12 @@ export function planLinear(
   };
 }
 
+/** A linear weight that was laid out from address 0 on, where it stands `by` bytes further. */
+export function moved(linear: Linear, by: number): Linear {
+  if (linear.type === 'dense') return { ...linear, weights: linear.weights + by };
+  return { ...linear, packed: linear.packed + by, scales: linear.scales + by };
+}
+
 /** How codes of a checkpoint are decoded while they are loaded. */
 export interface Decoding extends Pick<CodeLinear, 'p' | 'bits' | 'groupSize' | 'table' | 'masks'> {
   readonly rowBytes: number;

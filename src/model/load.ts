@@ -51,15 +51,31 @@ interface Loader {
   prepare(place: Place): void;
   /** Loads a piece. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
   load(place: Place, piece: number): Promise<void>;
+  /** Checks the stacks of experts that share slots: a part of a stack has no checksum. Tensors of one expert are checked as they are read. */
+  checkStacks(place: Place): Promise<void>;
+  readonly check: Check | undefined;
 }
 
-/** Reads a whole model. @throws {FormatError} when a checksum is not the one noted */
-export async function loadAll(places: readonly Place[], weights: Weights, options: LoadOptions): Promise<void> {
+/** What a tensor's checksum is compared with. @throws {FormatError} when it is not the one noted: names the tensor */
+export type Check = (tensor: CheckpointTensor, crc: number) => void;
+
+/**
+ * Reads a whole model, but for experts that share slots.
+ * @returns what these are checked by; undefined where no checksums are noted
+ * @throws {FormatError} when a checksum is not the one noted
+ */
+export async function loadAll(
+  places: readonly Place[],
+  weights: Weights,
+  options: LoadOptions,
+): Promise<Check | undefined> {
   const loader = await openLoader(places, weights, options);
   for (const place of places) {
     loader.prepare(place);
     for (const piece of place.layout.pieces.keys()) await loader.load(place, piece);
+    await loader.checkStacks(place);
   }
+  return loader.check;
 }
 
 /**
@@ -71,7 +87,8 @@ export async function openLoader(
   weights: Weights,
   { onProgress, signal }: LoadOptions,
 ): Promise<Loader> {
-  const tensors = new Set(places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf));
+  const stacks = new Set(weights.checked ? places.flatMap(stacksOf) : []);
+  const tensors = new Set([...places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf), ...stacks]);
   const bytes = [...tensors].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
@@ -124,32 +141,16 @@ export async function openLoader(
     for (let i = 0; i < count; i++) values[i] += plus;
   }
 
-  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], start: number): Promise<void> {
-    const { kernels, buffer } = place;
-    const { staging, room } = stagingOf(place);
-    const memory = new Uint8Array(buffer);
-    const { rows, rowBytes } = linear;
-    const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
-    // Bands are made of four rows at a time.
-    const banded = linear.type === 'codes' && linear.bandedBytes > 0;
-    const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
-    const scratch = staging + rest + MARGIN;
-    const apart = banded ? 4 : 1;
-    const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
-    let [crc, scalesCrc] = parts.map(({ name }) => (start === 0 ? 0 : begun.get(name)!));
-    for (let first = 0; first < rows; first += step) {
-      const end = Math.min(rows, first + step);
-      const scales = staging + (end - first) * rowBytes + MARGIN;
-      const [from, to] = [start + first, start + end];
-      crc = await read(place, parts[0], from * rowBytes, to * rowBytes, staging, crc);
-      if (parts[1]) scalesCrc = await read(place, parts[1], from * scaleBytes, to * scaleBytes, scales, scalesCrc);
-      storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
+  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], first: number): Promise<void> {
+    const ends = parts.map(() => 0);
+    const crcs = parts.map(({ name }) => (first === 0 ? 0 : begun.get(name)!));
+    for (const { part, start, end, at } of storing(place, linear, first)) {
+      crcs[part] = await read(place, parts[part], start, end, at, crcs[part]);
+      ends[part] = end;
     }
     for (const [i, part] of parts.entries()) {
-      const crcOfPart = i === 0 ? crc : scalesCrc;
-      const isWhole = (start + rows) * (i === 0 ? rowBytes : scaleBytes) === part.byteLength;
-      if (isWhole) check(part, crcOfPart);
-      else begun.set(part.name, crcOfPart);
+      if (ends[i] === part.byteLength) check(part, crcs[i]);
+      else begun.set(part.name, crcs[i]);
     }
   }
 
@@ -180,7 +181,18 @@ export async function openLoader(
   }
 
   return {
-    prepare,
+    ...{ prepare, check: noted && check },
+    async checkStacks(place) {
+      const { staging, room } = stagingOf(place);
+      place.kernels.crc32Table(place.layout.staging.address);
+      for (const tensor of new Set(noted ? stacksOf(place) : [])) {
+        let crc = 0;
+        for (let start = 0; start < tensor.byteLength; start += room) {
+          crc = await read(place, tensor, start, Math.min(tensor.byteLength, start + room), staging, crc);
+        }
+        check(tensor, crc);
+      }
+    },
     async load(place, piece) {
       place.kernels.crc32Table(place.layout.staging.address);
       for (const load of place.layout.pieces[piece]) {
@@ -190,6 +202,37 @@ export async function openLoader(
       }
     },
   };
+}
+
+/** Bytes `start` to `end` of a weight's part, codes or scales, and where they are to be put. */
+interface Wanted {
+  readonly part: number;
+  readonly start: number;
+  readonly end: number;
+  readonly at: number;
+}
+
+/** Stores a weight by bytes that it asks for: whoever goes on has put them there. @param start row of the tensor that is its first */
+export function* storing(place: Place, linear: Linear, start: number): Generator<Wanted> {
+  const { kernels, buffer } = place;
+  const { staging, room } = stagingOf(place);
+  const memory = new Uint8Array(buffer);
+  const { rows, rowBytes } = linear;
+  const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
+  // Bands are made of four rows at a time.
+  const banded = linear.type === 'codes' && linear.bandedBytes > 0;
+  const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
+  const scratch = staging + rest + MARGIN;
+  const apart = banded ? 4 : 1;
+  const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
+  for (let first = 0; first < rows; first += step) {
+    const end = Math.min(rows, first + step);
+    const scales = staging + (end - first) * rowBytes + MARGIN;
+    const [from, to] = [start + first, start + end];
+    yield { part: 0, start: from * rowBytes, end: to * rowBytes, at: staging };
+    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, at: scales };
+    storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
+  }
 }
 
 // Behind a table for checksums, the room for blocks of a checkpoint.
@@ -215,6 +258,11 @@ function prepare(place: Place): void {
     }
   }
 }
+
+/** Whether it is a part of a stack. */
+export const isStacked = (load: Load): boolean => 'linear' in load && load.linear.stack !== undefined;
+
+const stacksOf = ({ layout }: Place): CheckpointTensor[] => layout.pages.flat(2).filter(isStacked).flatMap(tensorsOf);
 
 /** The tensors that are read for it. */
 export function tensorsOf(load: Load): CheckpointTensor[] {

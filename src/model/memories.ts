@@ -48,6 +48,8 @@ export interface Layout {
   readonly bytes: number;
   readonly weightBytes: number;
   readonly cacheBytes: number;
+  /** Routed experts, bytes of their weights if all are there, and slots that they share; 0 where each has a place of its own. */
+  readonly routed: { readonly count: number; readonly bytes: number; readonly slots: number };
 }
 
 /**
@@ -165,6 +167,11 @@ function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[])
     bytes: sum(({ bytes }) => bytes),
     weightBytes: sum(({ weightBytes }) => weightBytes),
     cacheBytes: sum(({ cacheBytes }) => cacheBytes),
+    routed: {
+      count: sum(({ routed }) => routed.count),
+      bytes: sum(({ routed }) => routed.bytes),
+      slots: sum(({ pool }) => pool.count),
+    },
   };
 }
 

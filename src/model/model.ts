@@ -34,6 +34,8 @@ import { copyRows } from './cache.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type LoadProgress, loadAll } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
+import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
+import { planWithin } from './paging/plan.ts';
 import { segmentBytes, writePass } from './pass.ts';
 import { copyState } from './recurrent.ts';
 import { MEMORY_LIMIT } from './region.ts';
@@ -63,6 +65,12 @@ export interface ModelOptions {
    * memories fail.
    */
   memoryLimit?: number;
+  /**
+   * Most bytes of linear memory in all. Of a larger model with experts as many stay in memory as fit; others are read from the file when a
+   * token is routed to them, with the same results. The folder stays in use until the model is closed, and must be one that can be read
+   * at once, such as a local directory.
+   */
+  memory?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */
   threads?: Threads;
   /** Called with what the model takes of memory, before there is any; what it throws ends loading. */
@@ -79,6 +87,7 @@ const modelOptions = optionsOf<ModelOptions>({
   activations: oneOf('int8', 'f32'),
   cache: oneOf('f16', 'f32'),
   memoryLimit: anyNumber,
+  memory: integer(1),
   threads: givenThreads,
   onMemory: callback,
   onProgress: callback,
@@ -104,6 +113,8 @@ export interface LanguageModel {
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
+  /** Experts that were in memory and that were read, so far; undefined where all are in memory. */
+  readonly paging: Readonly<Paging> | undefined;
   /**
    * Opens a sequence of ids; waits for a place while the cache is full, in the order of the calls.
    * @throws {RangeError} when it would be longer than the context
@@ -125,6 +136,8 @@ export interface ModelMemory {
   readonly parameters: number;
   /** Memories that it lies in. */
   readonly memories: number;
+  /** Routed experts, bytes of their weights if all are in memory, and how many fit at once: all, or the slots that they share. */
+  readonly experts: { readonly count: number; readonly bytes: number; readonly resident: number };
   /** Most tokens of a text, and tokens that the cache has room for. */
   readonly context: number;
   readonly cacheTokens: number;
@@ -141,13 +154,14 @@ export async function estimateMemory(from: Folder, given: ModelOptions = {}): Pr
 }
 
 function memoryOf(layout: Layout, { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>): ModelMemory {
-  const { bytes, weightBytes, cacheBytes, memories } = layout;
-  const loads = memories.flatMap(({ pieces }) => pieces.flat());
+  const { bytes, weightBytes, cacheBytes, memories, routed } = layout;
+  const loads = memories.flatMap(({ pieces, pages }) => [...pieces.flat(), ...pages.flat(2)]);
   const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
   return {
     parameters: sizes.reduce((sum, size) => sum + size, 0),
     ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
     ...{ memories: memories.length, context, cacheTokens },
+    experts: { count: routed.count, bytes: routed.bytes, resident: routed.slots || routed.count },
   };
 }
 
@@ -178,15 +192,19 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
     const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
     const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
-    await loadAll(places, weights, { onProgress, signal });
+    const check = await loadAll(places, weights, { onProgress, signal });
     if (count > 1) {
       const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
       await threads!.start((index): ThreadMessage => ({ ...message, index }));
     }
     const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
-    const seats = seatsOf(team.thread, kernels, memories);
+    const paging = pagingOf(layout);
+    const seats = seatsOf(team.thread, kernels, memories).map(({ thread, floats }, i) => ({
+      thread: paging ? { ...thread, ...openPager(places[i], paging, check) } : thread,
+      floats,
+    }));
     const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));
-    return modelOf(layout, architecture, batcher, team, threads);
+    return modelOf(layout, architecture, batcher, team, threads, paging);
   } catch (error) {
     await threads?.close();
     throw error;
@@ -200,7 +218,7 @@ function threadsOf({ threads }: ModelOptions): number {
 
 // All that is known of a model before its memory exists. @param options checked, but for ranges that depend on the model
 async function planLoading(folder: Folder, options: ModelOptions, threads: number) {
-  const { activations = 'int8', cache = 'f16', memoryLimit } = options;
+  const { activations = 'int8', cache = 'f16', memoryLimit, memory } = options;
   if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
   const read = await readArchitecture(folder);
   const most = read.contextLength;
@@ -218,7 +236,12 @@ async function planLoading(folder: Folder, options: ModelOptions, threads: numbe
     threads,
     integers: activations === 'int8',
   };
-  const layoutOf = (limit?: number): Layout => planModel(architecture, weights, how, limit);
+  const layoutOf = (limit?: number): Layout => {
+    if (memory === undefined) return planModel(architecture, weights, how, limit);
+    const layout = planWithin(architecture, weights, how, memory, limit);
+    checkPageable(layout);
+    return layout;
+  };
   return { architecture, weights, layoutOf, context, cacheTokens, slots };
 }
 
@@ -281,6 +304,7 @@ function modelOf(
   batcher: Batcher,
   team: Team,
   threads: Threads | undefined,
+  paging: Paging | undefined,
 ): LanguageModel {
   const open = async (given: OpenOptions): Promise<Sequence> => {
     const { capacity, ids = [], ...options } = openOptions('options', given);
@@ -301,6 +325,7 @@ function modelOf(
     config: { vocabSize, contextLength, bos, eos },
     threads: state.threads,
     memory: { bytes, weights: weightBytes, cache: cacheBytes },
+    paging,
     open,
     async close() {
       batcher.close(closed('model'));

@@ -69,19 +69,20 @@ function rotateWhole({ kernels }: Thread, rotations: readonly Rotation[], first:
   }
 }
 
-/** Rotates `count` tokens of an activation that all threads have made. */
-export function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: number): void {
+/** Rotates `count` vectors, from vector `from` on, of an activation that all threads have made. */
+export function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: number, from = 0): void {
   if (rotations.length === 0) return;
   for (let i = 0; i < rotations.length; i++) {
-    const parts = count * partsOf(rotations[i]);
-    const first = share(thread.index, thread.count, parts, 1);
-    rotateParts(thread.kernels, rotations[i], first, share(thread.index + 1, thread.count, parts, 1));
+    const parts = partsOf(rotations[i]);
+    const first = from * parts + share(thread.index, thread.count, count * parts, 1);
+    const end = from * parts + share(thread.index + 1, thread.count, count * parts, 1);
+    rotateParts(thread.kernels, rotations[i], first, end);
   }
   thread.barrier();
   if (rotations[0].integers === 0) return;
   for (let i = 0; i < rotations.length; i++) {
-    const first = share(thread.index, thread.count, count, 1);
-    integerInput(thread.kernels, rotations[i], first, share(thread.index + 1, thread.count, count, 1));
+    const first = from + share(thread.index, thread.count, count, 1);
+    integerInput(thread.kernels, rotations[i], first, from + share(thread.index + 1, thread.count, count, 1));
   }
   thread.barrier();
 }

@@ -27,6 +27,8 @@ export interface Thread {
   readonly ints: Int32Array;
   /** Returns when every thread has come here. */
   barrier(): void;
+  /** Has experts of a block in slots: of thread 0, where a memory has not room for all. paging/pager.ts has it. */
+  readonly fetch?: (block: number, experts: readonly number[]) => void;
 }
 
 export interface Team {

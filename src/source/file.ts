@@ -2,7 +2,7 @@
 // Reads and writes carry their position and are repeated until every byte is through; a system error becomes one
 // sentence with the path.
 
-import { constants, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
@@ -13,7 +13,7 @@ export { FileError, fileError };
 
 import { spanOf } from './given.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
-import { attempt, fileError, REASONS } from './system.ts';
+import { attempt, attemptNow, fileError, REASONS } from './system.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
 const CALL_LIMIT = 1 << 30;
@@ -74,6 +74,10 @@ export async function openFile(path: string): Promise<OpenFile> {
     slice: async (start, end, spare) => {
       if (!isOpen) throw closed(`file ${path}`);
       return readExactly(handle, path, byteLength, start, end, spare);
+    },
+    sliceSync: (start, end) => {
+      if (!isOpen) throw closed(`file ${path}`);
+      return readAtOnce(handle.fd, path, byteLength, start, end);
     },
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
@@ -184,6 +188,7 @@ export async function openFolder(
   const info = await attempt('read', path, () => stat(path));
   if (!info.isDirectory()) throw new FileError('read', path, undefined, 'it is not a directory');
   const cache = handleCache(path);
+  const descriptors = descriptorCache(path);
   const opened = new Map<string, FileState>();
   return {
     name: path,
@@ -201,12 +206,16 @@ export async function openFolder(
         byteLength,
         slice: (start, end, spare) =>
           cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end, spare)),
+        sliceSync: (start, end) => readAtOnce(descriptors.of(file, state), file, byteLength, start, end),
       };
     },
     unchanged: async () => {
       for (const [file, state] of opened) await checkUnchanged(file, state);
     },
-    close: () => cache.close(),
+    close: () => {
+      descriptors.close();
+      return cache.close();
+    },
   };
 }
 
@@ -305,6 +314,40 @@ function handleCache(folder: string) {
   }
 }
 
+// Files that are read at once, by path, the least recently used first: HANDLE_LIMIT of them at most.
+function descriptorCache(folder: string) {
+  const kept = new Map<string, number>();
+  let isOpen = true;
+  return {
+    of(path: string, state: FileState): number {
+      if (!isOpen) throw closed(`folder ${folder}`);
+      const known = kept.get(path);
+      kept.delete(path);
+      const descriptor = known ?? attemptNow('read', path, () => openUnchanged(path, state));
+      kept.set(path, descriptor);
+      for (const [other, last] of kept) {
+        if (kept.size <= HANDLE_LIMIT) break;
+        kept.delete(other);
+        closeSync(last);
+      }
+      return descriptor;
+    },
+    close(): void {
+      isOpen = false;
+      for (const descriptor of kept.values()) closeSync(descriptor);
+      kept.clear();
+    },
+  };
+}
+
+function openUnchanged(path: string, { byteLength, modified }: FileState): number {
+  const descriptor = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  const { size, mtimeMs } = fstatSync(descriptor);
+  if (size === byteLength && mtimeMs === modified) return descriptor;
+  closeSync(descriptor);
+  throw new FileError('use', path, undefined, 'it was changed since it was opened');
+}
+
 // What tells whether a file was written to: size and date.
 interface FileState {
   byteLength: number;
@@ -364,10 +407,25 @@ async function readExactly(
     for (let filled = 0; filled < bytes.byteLength; ) {
       const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
       const { bytesRead } = await handle.read(bytes, filled, length, start + filled);
-      if (bytesRead === 0)
-        throw new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${start + filled}`);
+      if (bytesRead === 0) throw shrunk(path, byteLength, start + filled);
       filled += bytesRead;
     }
   });
   return bytes.buffer;
+}
+
+function readAtOnce(descriptor: number, path: string, byteLength: number, start: number, end: number): ArrayBuffer {
+  spanOf(start, end, byteLength, path);
+  const bytes = new Uint8Array(end - start);
+  for (let filled = 0; filled < bytes.byteLength; ) {
+    const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
+    const read = attemptNow('read', path, () => readSync(descriptor, bytes, filled, length, start + filled));
+    if (read === 0) throw shrunk(path, byteLength, start + filled);
+    filled += read;
+  }
+  return bytes.buffer;
+}
+
+function shrunk(path: string, byteLength: number, now: number): FileError {
+  return new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${now}`);
 }

@@ -3,6 +3,7 @@
 
 import {
   bufferFrom,
+  classOf,
   having,
   integer,
   isTypedArray,
@@ -39,16 +40,22 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
   if (isTypedArray(value)) refuseKind(subject, 'a source, such as the ArrayBuffer of a typed array', value);
   const source = sliceable(subject, value);
   const byteLength = size(`byteLength of ${subject}`, member(subject, source, 'byteLength'));
+  const checked = (given: unknown, from: string, start: number, end: number): ArrayBuffer => {
+    const buffer = bufferFrom(from, given) ?? refuseKind(from, 'an ArrayBuffer', given);
+    if (buffer.byteLength === end - start) return buffer;
+    const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${buffer.byteLength}`;
+    throw new FormatError(message, { file, byteOffset: start });
+  };
+  const isBuffer = ['ArrayBuffer', 'SharedArrayBuffer'].includes(classOf(subject, value));
+  const key = isBuffer ? 'slice' : 'sliceSync';
+  const readsNow = typeof member(subject, source, key) === 'function';
   return {
     byteLength,
-    slice: async (start, end, spare) => {
-      const given: unknown = await source.slice(start, end, spare);
-      const from = `slice() of ${subject}`;
-      const buffer = bufferFrom(from, given) ?? refuseKind(from, 'an ArrayBuffer', given);
-      if (buffer.byteLength === end - start) return buffer;
-      const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${buffer.byteLength}`;
-      throw new FormatError(message, { file, byteOffset: start });
-    },
+    slice: async (start, end, spare) =>
+      checked(await source.slice(start, end, spare), `slice() of ${subject}`, start, end),
+    ...(readsNow && {
+      sliceSync: (start, end) => checked(source[key]!(start, end), `${key}() of ${subject}`, start, end),
+    }),
   };
 }
 

@@ -50,3 +50,12 @@ export async function attempt<T>(action: string, path: string, run: () => Promis
     throw fileError(action, path, error);
   }
 }
+
+/** Runs a call of `node:fs` that does not wait; an error of the system becomes a FileError. */
+export function attemptNow<T>(action: string, path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw fileError(action, path, error);
+  }
+}

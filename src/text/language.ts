@@ -58,6 +58,16 @@ export interface Language {
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
+  /** Of a model whose experts are not all in memory: how many were there when they were asked for, and what was read. */
+  readonly paging?:
+    | {
+        readonly experts: number;
+        readonly slots: number;
+        readonly hits: number;
+        readonly misses: number;
+        readonly bytesRead: number;
+      }
+    | undefined;
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
   open(options: OpenOptions): Promise<Sequence>;
   close(): Promise<void>;

@@ -34,10 +34,30 @@ export interface BlockPlanner {
   lend(key: string, cache: BlockCache): void;
   /** The cache of that name; if it is in another memory, one that gets its rows. */
   borrow(key: string, kvHeads: number, headDim: number): BlockCache;
+  /**
+   * Lays experts out. Where the memory has not room for all they come to share slots: `slots` says which, and their weights are laid
+   * out from address 0 on.
+   */
+  experts<T>(count: number, plan: (expert: number) => T): { planned: T[]; slots: Slots | undefined };
   /** Recurrent states of a block, so many floats each. */
   recurrent(floats: number): Recurrent;
   /** Keys and values of a block. @param isLatent whether values are elements of the keys; not if left out */
   cache(kvHeads: number, headDim: number, isLatent?: boolean): BlockCache;
+}
+
+/** The slots of a memory, which experts of its blocks share; and which of them those of this block have. */
+export interface Slots {
+  /** Number of the block among those with experts in this memory. */
+  readonly block: number;
+  readonly pool: SlotPool;
+}
+
+export interface SlotPool {
+  readonly count: number;
+  readonly bytes: number; // of one
+  readonly first: number; // (count, bytes)
+  /** The slot of each expert of the block that runs: of those that were asked for last. */
+  readonly table: number; // (experts) i32
 }
 
 /** What going back through a block asks of who measures. Gradients end in the name of what they belong to. */

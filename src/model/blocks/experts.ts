@@ -7,6 +7,8 @@
 //
 // An element of a pair does not depend on the pairs beside it. A token's sum begins with the shared expert and goes on by ascending
 // expert, so batches and threads change no bit.
+//
+// Where experts share slots, as many go together as there are slots: a round. In each, thread 0 reads those that are in none.
 
 import type {
   Activation,
@@ -17,11 +19,11 @@ import type {
   TensorSpec,
 } from '../../families/architecture.ts';
 import { dtypeCodes } from '../../kernels/layout.ts';
-import { applyLinear, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import { applyLinear, type Linear, moved, ROWS_APART, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
 import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
-import type { Back, BlockKind, BlockPlanner } from './block.ts';
+import type { Back, BlockKind, BlockPlanner, Slots } from './block.ts';
 import { STEPS } from './feedforward.ts';
 
 interface Expert {
@@ -63,6 +65,8 @@ export interface Experts extends Hidden {
   readonly routing: Routing;
   readonly activation: ExpertsSpec['activation'];
   readonly experts: readonly Expert[];
+  /** Where the memory has not room for all experts. */
+  readonly slots: Slots | undefined;
   readonly shared: Shared | undefined;
   readonly logits: number; // (batch, experts)
   readonly chosen: number; // (batch, top) i32
@@ -97,16 +101,32 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     const gated = planner.activation('gated of pairs', top * width);
     const upper = planner.activation('upper of pairs', top * width * (specs[0].up ? 1 : 2));
     const biases = planBiases(spec, planner);
-    const planned = specs.map(({ gate, up, down }, e) => ({
-      gate: biases.gate(e, planner.linear(gate, planner.normed)),
-      up: up && planner.linear(up, planner.normed),
-      down: biases.down(e, planner.linear(down, gated, top)),
-    }));
+    const { planned, slots } = planner.experts(count, (e) => {
+      const { gate, up, down } = specs[e];
+      return {
+        gate: biases.gate(e, planner.linear(gate, planner.normed)),
+        up: up && planner.linear(up, planner.normed),
+        down: biases.down(e, planner.linear(down, gated, top)),
+      };
+    });
     const inputs = planned.flatMap(({ gate, up }) => (up ? [gate, up] : [gate]));
     const beside = shared ? [shared.gate, shared.up, ...(shared.weight ? [shared.weight] : [])] : [];
     const { gathers, ofPairs } = gatherInputs(inputs, planner, top);
     return {
-      ...{ kind: 'experts', norm, router, correction, routing, activation, shared, gathers, width, gated, upper },
+      ...{
+        kind: 'experts',
+        norm,
+        router,
+        correction,
+        routing,
+        activation,
+        shared,
+        slots,
+        gathers,
+        width,
+        gated,
+        upper,
+      },
       inputRotations: planner.rotationsOf(router, ...beside, ...inputs),
       experts: planned.map(({ gate, up, down }) => ({ gate: ofPairs(gate), up: up && ofPairs(up), down })),
       rotations: planner.rotationsOf(...planned.map(({ down }) => down)),
@@ -139,14 +159,21 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     const pairs = pairsOf(thread, block, count);
     gatherPairs(thread, block, pairs);
     barrier();
-    gatePairs(thread, state, block, pairs);
-    barrier();
-    if (shared) rotateTokens(thread, shared.rotations, count);
-    rotateTokens(thread, block.rotations, count * top);
+    const rounds = roundsOf(block, pairs);
+    for (let i = 0; i < rounds.length; i++) {
+      if (i > 0) barrier(); // nobody reads the slots any more
+      const runs = rounds[i];
+      const own = block.slots ? inSlots(thread, block, block.slots, runs) : block;
+      gatePairs(thread, state, own, runs);
+      barrier();
+      const last = runs[runs.length - 1];
+      rotateTokens(thread, block.rotations, last.from + last.count - runs[0].from, runs[0].from);
+      putOut(thread, state, own, runs);
+    }
 
     const first = share(index, thread.count, dim, ROWS_APART);
     const end = share(index + 1, thread.count, dim, ROWS_APART);
-    putOut(thread, state, block, pairs);
+    if (shared) rotateTokens(thread, shared.rotations, count);
     if (shared) apply(thread, state, shared.down, count, y);
     const floats = new Float32Array(thread.ints.buffer);
     for (let token = 0; token < count; token++) {
@@ -201,9 +228,9 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     const pairs = pairsOf(thread, block, tokens);
     gatherPairs(thread, block, pairs);
     barrier();
-    gatePairs(thread, state, block, pairs, back.region('gateOfPairs'));
+    gatePairs(thread, state, block, pairs.runs, back.region('gateOfPairs'));
     barrier();
-    putOut(thread, state, block, pairs);
+    putOut(thread, state, block, pairs.runs);
     if (shared?.weight) apply(thread, state, shared.down, tokens, state.y);
     barrier();
     outputsBack(back, block, pairs);
@@ -402,8 +429,36 @@ interface Pairs {
   readonly tokens: Int32Array; // (pairs)
   /** The pair of each choice, (tokens, top). */
   readonly places: Int32Array;
-  /** Experts that have pairs, ascending. */
-  readonly runs: readonly { readonly expert: number; readonly from: number; readonly count: number }[];
+  /** Of experts that have pairs, ascending. */
+  readonly runs: readonly Run[];
+}
+
+/** The pairs of an expert. */
+interface Run {
+  readonly expert: number;
+  readonly from: number;
+  readonly count: number;
+}
+
+// The runs that go together: all, or as many as there are slots.
+function roundsOf({ slots }: Experts, { runs }: Pairs): (readonly Run[])[] {
+  if (!slots || runs.length <= slots.pool.count) return [runs];
+  const { count } = slots.pool;
+  return Array.from({ length: Math.ceil(runs.length / count) }, (_, i) => runs.slice(i * count, (i + 1) * count));
+}
+
+// The block with the experts of these runs where thread 0 has put them.
+function inSlots(thread: Thread, block: Experts, { block: number, pool }: Slots, runs: readonly Run[]): Experts {
+  const asked = runs.map(({ expert }) => expert);
+  thread.fetch?.(number, asked);
+  thread.barrier();
+  const experts: Expert[] = [];
+  for (const expert of asked) {
+    const by = pool.first + thread.ints[pool.table / 4 + expert] * pool.bytes;
+    const { gate, up, down } = block.experts[expert];
+    experts[expert] = { gate: moved(gate, by), up: up && moved(up, by), down: moved(down, by) };
+  }
+  return { ...block, experts };
 }
 
 function pairsOf({ ints }: Thread, { chosen, experts, routing }: Experts, count: number): Pairs {
@@ -440,7 +495,7 @@ function gatherPairs({ ints, index, count: threads }: Thread, { gathers }: Exper
 }
 
 // Gate and up of all pairs, and f(gate) ∘ up: this thread's rows. @param before where gates are kept, 0 for nowhere
-function gatePairs(thread: Thread, state: State, block: Experts, { runs }: Pairs, before = 0): void {
+function gatePairs(thread: Thread, state: State, block: Experts, runs: readonly Run[], before = 0): void {
   const { kernels, index } = thread;
   const { width, gated, upper, activation } = block;
   const first = share(index, thread.count, width, ROWS_APART);
@@ -485,7 +540,7 @@ function gateOwn(
 }
 
 // What each pair's expert gives: this thread's rows.
-function putOut(thread: Thread, state: State, { experts, outputs, router }: Experts, { runs }: Pairs): void {
+function putOut(thread: Thread, state: State, { experts, outputs, router }: Experts, runs: readonly Run[]): void {
   const { kernels, index } = thread;
   const { cols: dim } = router;
   const first = share(index, thread.count, dim, ROWS_APART);

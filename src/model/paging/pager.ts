@@ -1,0 +1,117 @@
+// Experts that share slots of a memory, because it has not room for all. Before an expert runs thread 0 reads it, at once, to a slot, unless it
+// is in one: of those that are in slots the one that was not asked for longest goes out. The other threads wait meanwhile.
+//
+//   slots      │ 4/17 │ 5/2 │ 4/3 │ …      block / expert, of any block of the memory
+//   table      17: 0   3: 2   …            slot of each expert that was asked for last: what threads read
+//
+// Weights are stored as load.ts stores them, so it changes no bit where an expert lies, nor how often it was read.
+
+import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
+import { UnsupportedError } from '../../errors.ts';
+import type { Load } from '../layout.ts';
+import { moved } from '../linear.ts';
+import { type Check, isStacked, type Place, storing, tensorsOf } from '../load.ts';
+import type { Layout } from '../memories.ts';
+
+/** What became of experts that share slots since the model was loaded. */
+export interface Paging {
+  /** Routed experts of the model, and how many fit its memory at once. */
+  readonly experts: number;
+  readonly slots: number;
+  /** Experts that a pass asked for and that were in a slot, or were read; an expert counts once a pass and layer. */
+  hits: number;
+  misses: number;
+  /** Bytes of the file that were read for them. */
+  bytesRead: number;
+}
+
+/** Reads experts of a memory to its slots. */
+interface Pager {
+  /** Has these experts of a block in slots, at most as many as there are slots, and tells the table of them. */
+  fetch(block: number, experts: readonly number[]): void;
+}
+
+/** What the pagers of a model count. */
+export function pagingOf({ routed: { count, slots } }: Layout): Paging | undefined {
+  return slots === 0 ? undefined : { experts: count, slots, hits: 0, misses: 0, bytesRead: 0 };
+}
+
+/** @throws {UnsupportedError} when an expert cannot be read at once: names its tensor */
+export function checkPageable({ memories }: Layout): void {
+  const fixed = memories
+    .flatMap(({ pages }) => pages.flat(2))
+    .flatMap(tensorsOf)
+    .find(({ readSync }) => !readSync);
+  if (!fixed) return;
+  const message =
+    'memory must hold all experts, as this source or dtype cannot be read at once: quantize it to a local directory';
+  throw new UnsupportedError('reading at once', message, placeOf(fixed));
+}
+
+/** @param check undefined where no checksums are noted; those of stacks are checked already */
+export function openPager(place: Place, paging: Paging, check: Check | undefined): Pager {
+  const { kernels, buffer, layout } = place;
+  const { pages, pool } = layout;
+  const table = new Int32Array(buffer, pool.table);
+  const slotOf = new Map<Page, number>(); // the one that was not asked for longest first
+  const checked = new Set<CheckpointTensor>();
+  const paged = pages.map((experts) => experts.map((loads): Page => ({ loads })));
+
+  function read({ loads }: Page, slot: number): void {
+    for (const load of loads) {
+      if (!('first' in load)) continue;
+      const parts = tensorsOf(load);
+      const unchecked = check && !isStacked(load) ? parts.filter((part) => !checked.has(part)) : [];
+      if (unchecked.length > 0) kernels.crc32Table(layout.staging.address);
+      const crcs = parts.map(() => 0);
+      for (const { part, start, end, at } of storing(
+        place,
+        moved(load.linear, pool.first + slot * pool.bytes),
+        load.first,
+      )) {
+        new Uint8Array(buffer, at).set(new Uint8Array(parts[part].readSync!(start, end)));
+        paging.bytesRead += end - start;
+        if (unchecked.length > 0) crcs[part] = kernels.crc32(crcs[part], at, end - start, layout.staging.address);
+      }
+      for (const part of unchecked) {
+        check!(part, crcs[parts.indexOf(part)]);
+        checked.add(part);
+      }
+    }
+  }
+
+  // A slot that nobody has, or that of the expert that was not asked for longest.
+  function takeSlot(): number {
+    if (slotOf.size < pool.count) return slotOf.size;
+    const [[page, slot]] = slotOf;
+    slotOf.delete(page);
+    return slot;
+  }
+
+  return {
+    fetch(block, experts) {
+      const missing = experts.filter((expert) => {
+        const page = paged[block][expert];
+        const slot = slotOf.get(page);
+        if (slot === undefined) return true;
+        slotOf.delete(page);
+        slotOf.set(page, slot);
+        table[expert] = slot;
+        return false;
+      });
+      paging.hits += experts.length - missing.length;
+      for (const expert of missing) {
+        const page = paged[block][expert];
+        const slot = takeSlot();
+        read(page, slot);
+        slotOf.set(page, slot);
+        table[expert] = slot;
+        paging.misses++;
+      }
+    },
+  };
+}
+
+interface Page {
+  readonly loads: readonly Load[];
+}
