@@ -99,7 +99,7 @@ const ids = Array.from({ length: TOKENS }, () => Math.floor(next() * VOCABULARY)
 const sizes = [bytes, experts.bytes].map((size) => (size / 1e6).toFixed(0));
 console.log(`${sizes[0]} MB, ${sizes[1]} MB of it experts; ${threads} threads\n`);
 console.log(
-  '| experts in memory | prompt, tokens/s | experts found | generation, tokens/s | experts found | read a token |',
+  '| experts in memory | prompt, tokens/s | experts found | generation, tokens/s | experts found | read a token | processor, ms a token |',
 );
 console.log('|---|---|---|---|---|---|---|');
 for (const part of [1, 0.6, 0.3]) {
