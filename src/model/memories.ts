@@ -1,6 +1,7 @@
 // A model's memories. One linear memory has at most 4 GB, so a larger model is cut between blocks: each memory holds the weights, the
 // cache and the activations of some, and kernels run in each. Between two the residual stream is copied, dim floats a token. A memory
-// repeats nothing but tables of grids and signs. An element is computed by the same kernel wherever it stands, so cuts change no bit.
+// repeats activations, what threads work in, and tables of grids and signs. An element is computed by the
+// same kernel wherever it stands, so cuts change no bit.
 
 import type { Architecture } from '../families/architecture.ts';
 import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';

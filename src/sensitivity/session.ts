@@ -1,6 +1,6 @@
 // A model that is open to be measured: its weights and a workspace in one memory, threads that run tasks over both. Of a model that
-// does not fit, one piece lies there at a time: the embedding, a block, the head. Each is read again whenever its turn comes, which
-// costs little beside what is computed with it; the numbers are the same.
+// does not fit, one piece lies there at a time: the embedding, a block, the head. Each is read again whenever its turn comes: twice
+// for each sequence. The numbers are the same.
 
 import { integer } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
