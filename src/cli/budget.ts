@@ -9,6 +9,7 @@ import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
 import type { OpenCheckpoint } from '../open.ts';
 import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
+import { GROUPS } from './help.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 
 export interface SensitivityOptions {
@@ -29,13 +30,14 @@ export interface BitOptions extends SensitivityOptions {
 
 export function addBits(command: Command): Command {
   command
+    .optionsGroup(GROUPS.budget)
     .addOption(
       new Option('--bpw <n>', 'bits per weight over all quantized weights, scales counted')
         .argParser(bits)
         .conflicts('size'),
     )
     .addOption(new Option('--size <size>', 'size of the safetensors files written: 700MB').argParser(byteSize));
-  return addSensitivities(command)
+  command
     .option('--grids <list>', 'grids to choose from, with commas (all)', (text) => text.split(',').map(gridName))
     .option(
       '--keep <regexp=grid>',
@@ -50,10 +52,12 @@ export function addBits(command: Command): Command {
         'of experts one by one: a grid for each, or one for all of a layer and kind (each)',
       ).choices(['each', 'stack']),
     );
+  return addSensitivities(command);
 }
 
 export function addSensitivities(command: Command): Command {
   return command
+    .optionsGroup(GROUPS.sensitivities)
     .addOption(
       new Option('--alphas <file>', 'sensitivities of the tensors, as JSON (measured, and kept)').conflicts([
         'prior',

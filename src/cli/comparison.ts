@@ -9,6 +9,7 @@ import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
 import { table } from '../terminal/figures.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
+import { GROUPS } from './help.ts';
 import { measurePerplexity } from './perplexity.ts';
 
 export interface TextChoice {
@@ -31,6 +32,7 @@ export interface Comparison {
 /** Adds the options of `TextChoice`. @param what `--text` is for, in words */
 export function addText(command: Command, what: string): Command {
   return command
+    .optionsGroup(GROUPS.measuring)
     .option('--text <file>', what)
     .addOption(
       new Option(

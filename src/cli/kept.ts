@@ -9,7 +9,7 @@ import type { Alphas } from '../linearity/alphas.ts';
 import type { OpenCheckpoint } from '../open.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { KeptNews } from '../sensitivity/kept.ts';
-import { say } from '../terminal/print.ts';
+import { note, say } from '../terminal/print.ts';
 import { watchMeasuring } from './measurement.ts';
 import { Interrupted } from './run.ts';
 
@@ -67,12 +67,12 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 
 function tell(news: KeptNews): void {
   const { kind, file } = news;
-  if (kind === 'used') say(`sensitivities of ${file} (${described(news.alphas)})`);
-  else if (kind === 'left') say(`${file} is left: ${news.message}`);
+  if (kind === 'used') note(`higgs: sensitivities of ${file} (${described(news.alphas)})`);
+  else if (kind === 'left') note(`higgs: ${file} is left: ${news.message}`);
   else if (kind === 'measured') {
     const { isKept, fault, seconds, alphas } = news;
     const what = isKept ? `kept in ${file}` : `not kept${fault === undefined ? '' : `: ${fault}`}`;
-    say(`sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${what}`);
+    note(`higgs: sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${what}`);
   } else if (news.reason === 'own') {
     say(`not used: ${file}: no command kept it, so it is left as it is; --alphas takes it`);
   } else say(`not used: ${news.message}`);

@@ -9,7 +9,7 @@ import { bytesStep, progressDisplay } from '../terminal/figures.ts';
 import { startPool, startThreads } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible } from './run.ts';
+import { interruptible, threadsOf } from './run.ts';
 
 type Watching = Required<
   Pick<SensitivityOptions, 'threads' | 'signal' | 'onCheck' | 'onLoad' | 'onProgress' | 'memoryLimit' | 'copy'>
@@ -30,7 +30,7 @@ export function watchMeasuring<T>(
     let pool: Pool | undefined;
     try {
       return await work({
-        threads: () => startThreads(threads),
+        threads: () => startThreads(threadsOf(threads)),
         signal,
         memoryLimit: memoryLimitOf(memory),
         copy: async (grid) => {

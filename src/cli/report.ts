@@ -3,42 +3,94 @@
 import type { Prediction } from '../linearity/predict.ts';
 import type { QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
+import type { Report, TensorReport } from '../quantize/report.ts';
 import { bitsPerWeight } from '../quantize/scheme.ts';
-import { bytesText, counted, countText, family, largest, lossText, table } from '../terminal/figures.ts';
+import {
+  bytesText,
+  counted,
+  countText,
+  family,
+  groupedBy,
+  largest,
+  lossText,
+  percentText,
+  precise,
+  table,
+} from '../terminal/figures.ts';
+import { layerTables } from '../terminal/layers.ts';
+import { columns } from '../terminal/print.ts';
 
 /** A report with the time that the run took. */
 export type TimedReport = QuantizeReport & { seconds: number };
 
-export function reportText(report: TimedReport, out: string): string {
+/** @param all shows a row for every tensor */
+export function reportText(report: TimedReport, out: string, all = false): string {
   const { bytesIn, bytesOut, weights, seconds, bpw } = report;
-  const rows = group(report.tensors, ({ name, grid }) => `${family(name)}\n${grid}`).map((tensors) => {
-    const errors = tensors.map(({ relativeError }) => relativeError);
-    const { name, grid, gridMse, bpw: bits } = tensors[0];
-    const mean = errors.reduce((sum, t2) => sum + t2, 0) / errors.length;
-    return [
-      family(name),
-      String(tensors.length),
-      grid,
-      bits.toFixed(2),
-      mean.toPrecision(4),
-      (largest(errors) / gridMse).toFixed(3),
-    ];
-  });
-  if (rows.length === 0)
+  if (report.tensors.length === 0)
     return `nothing to quantize: ${counted(report.passed.length, 'tensor')} passed through: ${out}`;
   const passed = report.passed.length === 0 ? '' : `, ${counted(report.passed.length, 'tensor')} passed through`;
   return [
-    table(['weights', 'tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'], rows, [0, 2]),
+    errorsText(report.tensors, all),
     '',
-    `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${report.relativeError.toPrecision(4)}${passed}`,
+    `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${precise(report.relativeError, 4)}${passed}`,
     ...(report.predicted ? [predictedText(report.predicted)] : []),
-    `${bytesText(bytesIn)} → ${bytesText(bytesOut)} in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
+    `${bytesText(bytesIn)} → ${bytesText(bytesOut)} (${percentText(bytesOut / bytesIn)}) in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
+    ...embeddingsText(report.passed, bytesOut),
   ].join('\n');
+}
+
+/**
+ * The errors of weights: where kinds of tensors have several grids, which layer has which, and a row for each grid; else a row for
+ * each kind.
+ * @param all shows a row for every tensor
+ */
+export function errorsText(tensors: readonly TensorReport[], all: boolean): string {
+  const row = (own: readonly TensorReport[], name: string) => {
+    const { grid, gridMse } = own[0]!;
+    const errors = own.map(({ relativeError }) => relativeError);
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const figures = [mean(own.map(({ bpw }) => bpw)).toFixed(2), precise(mean(errors), 4)];
+    return [name, ...(all ? [] : [String(own.length)]), grid, ...figures, (largest(errors) / gridMse).toFixed(3)];
+  };
+  if (all) {
+    const rows = tensors.map((tensor) => row([tensor], tensor.name));
+    return table(['weight', 'grid', 'bpw', 't²', '× MSE'], rows, [0, 1]);
+  }
+  const head = ['tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'];
+  const kinds = groupedBy(tensors, ({ name }) => family(name));
+  if (kinds.every((own) => own.every(({ grid }) => grid === own[0]!.grid))) {
+    const rows = kinds.map((own) => row(own, family(own[0]!.name)));
+    return table(['weights', ...head], rows, [0, 2]);
+  }
+  const grids = groupedBy(tensors, ({ grid }) => grid).sort((a, b) => a[0]!.bpw - b[0]!.bpw);
+  const rows = grids.map((own) => row(own, '').slice(1));
+  return [layerTables(tensors.map(gridCell), columns()), '', table(head, rows, [1])].join('\n');
+}
+
+/** A tensor as a cell of `layerTables`. */
+export const gridCell = ({ name, grid }: { name: string; grid: string }) => ({ name, value: grid });
+
+/** Share of a file from which on embeddings are worth a word. */
+const WORTH_TELLING = 0.1;
+/** Bits of a weight in a dtype that may be quantized; of a factor of blocks there is next to nothing. */
+const BITS: Readonly<Record<string, number>> = { F32: 32, F16: 16, BF16: 16, F8_E4M3: 8 };
+
+// What embeddings and head take that pass through, and what makes them smaller.
+function embeddingsText(passed: Report['passed'], bytesOut: number): string[] {
+  const own = passed.filter(({ reason }) => reason === 'embedding');
+  const weights = own.map(({ shape }) => shape.reduce((count, size) => count * size, 1));
+  const bytes = own.reduce((sum, { dtype }, i) => sum + (weights[i]! * (BITS[dtype] ?? 16)) / 8, 0);
+  if (bytes < WORTH_TELLING * bytesOut) return [];
+  const smaller = weights.reduce((sum, count) => sum + (count * 4.02) / 8, 0);
+  const dtypes = [...new Set(own.map(({ dtype }) => dtype.toLowerCase()))].join(' and ');
+  return [
+    `embeddings and head stay ${dtypes}: ${bytesText(bytes)}, ${percentText(bytes / bytesOut)} of the files; --embeddings t4 makes that ${bytesText(smaller)}`,
+  ];
 }
 
 function predictedText(prediction: Prediction): string {
   const { delta, base, total, unknown } = prediction;
-  const sum = total === null ? '' : `: ${base} → ${total.toPrecision(6)}`;
+  const sum = total === null ? '' : `: ${precise(base!, 6)} → ${precise(total, 6)}`;
   const left =
     unknown.length === 0
       ? ''
@@ -73,31 +125,37 @@ function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quanti
   };
 }
 
-export function planText(plan: Plan): string {
+/** @param all shows a row for every tensor */
+export function planText(plan: Plan, all = false): string {
   const data = planJson(plan);
-  const rows = [
-    ...group(data.tensors, ({ name, grid, shape }) => `${family(name)}\n${grid}\n${shape}`).map((tensors) => {
-      const { name, shape, dtype, grid, bpw } = tensors[0];
-      return [family(name), String(tensors.length), shape.join(' × '), dtype, grid, bpw.toFixed(2)];
-    }),
-    ...group(data.passed, ({ name, reason, shape }) => `${family(name)}\n${reason}\n${shape}`).map((tensors) => {
-      const { name, shape, dtype, reason } = tensors[0];
-      return [family(name), String(tensors.length), shape.join(' × '), dtype, `(${reason})`, ''];
-    }),
-  ];
+  const kinds = <T extends { name: string; shape: readonly number[] }>(
+    tensors: readonly T[],
+    of: (tensor: T) => string,
+  ) =>
+    all
+      ? tensors.map((tensor) => [tensor])
+      : groupedBy(tensors, (tensor) => `${family(tensor.name)}\n${of(tensor)}\n${tensor.shape}`);
+  const row = (
+    own: readonly { name: string; shape: readonly number[]; dtype: string }[],
+    ...more: readonly string[]
+  ) => {
+    const { name, shape, dtype } = own[0]!;
+    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), shape.join(' × '), dtype, ...more];
+  };
+  const byKind = groupedBy(data.tensors, ({ name }) => family(name));
+  const isMixed = !all && byKind.some((own) => own.some(({ grid }) => grid !== own[0]!.grid));
+  const quantized = isMixed
+    ? []
+    : kinds(data.tensors, ({ grid }) => grid).map((own) => row(own, own[0]!.grid, own[0]!.bpw.toFixed(2)));
+  const passed = kinds(data.passed, ({ reason }) => reason).map((own) => row(own, `(${own[0]!.reason})`, ''));
+  const head = ['tensors', ...(all ? [] : ['count']), 'shape', 'dtype', 'grid', 'bpw'];
+  const { bytesIn, bytesOut, weights, shards } = plan;
+  const sizes = `${bytesText(bytesIn)} → ${bytesText(bytesOut)} (${percentText(bytesOut / bytesIn)}) in ${counted(shards.length, 'file')}`;
   return [
-    table(['tensors', 'count', 'shape', 'dtype', 'grid', 'bpw'], rows, [0, 3, 4]),
+    ...(isMixed ? [layerTables(data.tensors.map(gridCell), columns()), ''] : []),
+    table(head, [...quantized, ...passed], all ? [0, 2, 3] : [0, 3, 4]),
     '',
-    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${counted(plan.shards.length, 'file')}. Nothing was written.`,
+    `${countText(weights)} weights to quantize: ${sizes}. Nothing was written.`,
+    ...embeddingsText(data.passed, bytesOut),
   ].join('\n');
-}
-
-function group<T>(items: readonly T[], key: (item: T) => string): T[][] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const own = groups.get(key(item));
-    if (own) own.push(item);
-    else groups.set(key(item), [item]);
-  }
-  return [...groups.values()];
 }

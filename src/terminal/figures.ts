@@ -44,7 +44,17 @@ export function counted(count: number, noun: string): string {
 
 /** Three digits and no exponent: `12.3`, `2130`. */
 export function figureText(value: number): string {
-  return value >= 999.5 ? value.toFixed(0) : value.toPrecision(3);
+  return precise(value, 3);
+}
+
+/** So many digits, and an exponent for the smallest values alone: `0.00578`, `31.56`, `2130`, `1.2e-9`. */
+export function precise(value: number, digits: number): string {
+  return Math.abs(value) >= 10 ** digits - 0.5 ? value.toFixed(0) : value.toPrecision(digits);
+}
+
+/** A share of 1 in percent: `41 %`, `0.3 %`. */
+export function percentText(share: number): string {
+  return `${precise(100 * share, share >= 0.0995 ? 2 : 1)} %`;
 }
 
 /** 1234567 → `1.23 MB`. */
@@ -52,9 +62,9 @@ export function bytesText(bytes: number): string {
   return scaled(bytes, ['B', 'kB', 'MB', 'GB', 'TB', 'PB']);
 }
 
-/** 1234567 → `1.23 M`. */
+/** 1234567 → `1.23 M`; four digits stand as they are. */
 export function countText(count: number): string {
-  return scaled(count, ['', 'k', 'M', 'G', 'T', 'P']);
+  return count < 9999.5 ? String(Math.round(count)) : scaled(count, ['', 'k', 'M', 'G', 'T', 'P']);
 }
 
 function scaled(value: number, units: readonly string[]): string {
@@ -70,7 +80,7 @@ function scaled(value: number, units: readonly string[]): string {
 
 /** A predicted increase of a loss, with what it is; of no unit where sensitivities are a rule. */
 export function lossText({ loss, estimator }: { loss: LossKind; estimator: string }, delta: number): string {
-  const figure = delta.toPrecision(4);
+  const figure = precise(delta, 4);
   if (loss === 'perplexity') return `predicted perplexity +${figure}`;
   if (loss === 'kl') return `predicted KL divergence ${figure} nats`;
   if (estimator === 'uniform') return `mean t² ${figure}`;
@@ -90,6 +100,17 @@ export function durationText(seconds: number): string {
 /** Names that differ in numbers alone share a row: `model.layers.*.mlp.up_proj.weight`. */
 export function family(name: string): string {
   return name.replace(/(^|\.)\d+(?=\.|$)/g, '$1*');
+}
+
+/** Items with one key, together, in the order of the first of each. */
+export function groupedBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const own = groups.get(key(item));
+    if (own) own.push(item);
+    else groups.set(key(item), [item]);
+  }
+  return [...groups.values()];
 }
 
 /** How far a run is, in what takes the time: weights or tokens, or bytes where there are none. */
@@ -136,7 +157,8 @@ export function progressDisplay(label: string) {
     return { rate: [...counted, ...read].join('  '), left };
   }
 
-  const bar = canvas.isTTY
+  const stream = canvas();
+  const bar = stream
     ? new SingleBar({
         format: `${label} {bar} {percentage} %  {rate}  {left} left  {tensor}`,
         barCompleteChar: '█',
@@ -145,7 +167,7 @@ export function progressDisplay(label: string) {
         hideCursor: true,
         clearOnComplete: true,
         fps: 8,
-        stream: canvas,
+        stream,
         linewrap: false,
         gracefulExit: false,
       })

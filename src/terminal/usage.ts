@@ -1,12 +1,14 @@
 // Values of options, parsed, with messages that name the option.
 
 import { InvalidArgumentError } from 'commander';
+import type { Grid } from '../grids/grid.ts';
 import { largeGrids } from '../grids/large.ts';
 import { smallGrids } from '../grids/small.ts';
 import { trellises } from '../grids/trellises.ts';
 
-/** Every grid that can be named. */
-export const GRID_NAMES: readonly string[] = [...smallGrids, ...largeGrids, ...trellises].map(({ name }) => name);
+/** Every grid that can be named, trellises first. */
+export const GRIDS: readonly Grid[] = [...trellises, ...smallGrids, ...largeGrids];
+export const GRID_NAMES: readonly string[] = GRIDS.map(({ name }) => name);
 
 /** The command line asks for something that cannot be: exit code 2. */
 export class UsageError extends Error {
@@ -63,8 +65,39 @@ export function gridBits(text: string): number {
 
 /** Checks the name of a grid. */
 export function gridName(text: string): string {
-  if (!GRID_NAMES.includes(text)) throw new InvalidArgumentError(`must be one of ${GRID_NAMES.join(', ')}.`);
-  return text;
+  if (GRID_NAMES.includes(text)) return text;
+  const meant = nearest(text, GRID_NAMES);
+  const bits = Number(/[2-68]/.exec(text)?.[0]);
+  const names = meant.length > 0 ? meant : GRIDS.filter((grid) => grid.bits / grid.p === bits).map(({ name }) => name);
+  const question = names.length > 0 ? ` Did you mean ${names.slice(0, 3).join(' or ')}?` : '';
+  throw new InvalidArgumentError(`must be a grid.${question} higgs grids lists them.`);
+}
+
+/** Of some names those that a misspelt one may stand for, the most alike first; none that differ by more than a third. */
+export function nearest(text: string, names: readonly string[]): string[] {
+  const word = text.toLowerCase().slice(0, NAME_LENGTH);
+  const limit = Math.max(1, Math.floor(word.length / 3));
+  return names
+    .map((name) => ({ name, distance: editDistance(word, name) }))
+    .filter(({ distance }) => distance <= limit)
+    .sort((a, b) => a.distance - b.distance)
+    .map(({ name }) => name);
+}
+
+/** Longest name that is compared. */
+const NAME_LENGTH = 32;
+
+// Letters to put in, take out, or exchange.
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }
 
 /** Parses a regular expression. */
