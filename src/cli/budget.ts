@@ -3,12 +3,14 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readBytes } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
+import type { Grid } from '../grids/grid.ts';
 import { readAlphas } from '../linearity/alphas.ts';
 import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
 import type { OpenCheckpoint } from '../open.ts';
-import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
+import { bytesText } from '../terminal/figures.ts';
+import { byteSize, GRIDS, gridName, pattern, UsageError } from '../terminal/usage.ts';
 import { GROUPS } from './help.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 
@@ -86,6 +88,26 @@ export interface Measuring {
   threads: number;
   /** Those that are kept beside the model or none: nothing is measured. */
   keptOnly?: boolean | undefined;
+}
+
+/**
+ * Says that a budget is more than the largest grid needs, if it is.
+ * @param chosen the grid of every tensor that was planned
+ * @param bytes of the files
+ */
+export function unusedText(
+  { bpw: bits, size, grids, maxBits }: BitOptions,
+  chosen: readonly { grid: string }[],
+  { bpw, bytes }: { bpw: number; bytes: number },
+): string | undefined {
+  const widthOf = ({ bits, p }: Grid) => bits / p;
+  const offered = GRIDS.filter((grid) => grids?.includes(grid.name) ?? true);
+  const widest = Math.max(...offered.map(widthOf).filter((width) => width <= (maxBits ?? Number.POSITIVE_INFINITY)));
+  const hasWidest = ({ grid }: { grid: string }) => GRIDS.some((each) => each.name === grid && widthOf(each) >= widest);
+  const isUnused = bits !== undefined ? bpw < bits - 0.01 : size !== undefined && bytes < 0.99 * size;
+  if (!isUnused || !chosen.every(hasWidest)) return undefined;
+  const budget = bits !== undefined ? `--bpw ${bits}` : `--size ${bytesText(size!)}`;
+  return `${budget} is more than the largest grid needs: all weights have ${widest} bits, ${bpw.toFixed(2)} with scales, in files of ${bytesText(bytes)}`;
 }
 
 /** The sensitivities to plan by: those that the options name, or the model's own. */

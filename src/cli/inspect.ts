@@ -58,6 +58,7 @@ function kindsText({ tensors, quantized }: Inspection): string {
   const isMixed = groupedBy(tensors, ({ name }) => family(name)).some((own) =>
     own.some(({ grid }) => grid !== own[0]!.grid),
   );
+  const groups = new Set(tensors.flatMap(({ groupSize }) => groupSize ?? []));
   const key = ({ name, dtype, shape, grid, groupSize }: InspectedTensor) =>
     [family(name), dtype, shape, ...(isMixed ? [] : [grid, groupSize])].join('\n');
   const rows = groupedBy(tensors, key).map((own) => {
@@ -71,7 +72,7 @@ function kindsText({ tensors, quantized }: Inspection): string {
       bytesText(own.reduce((sum, { bytes }) => sum + bytes, 0)),
       ...(quantized
         ? [
-            grid === undefined ? '' : grids.size > 1 ? 'mixed' : `${grid} g${groupSize}`,
+            grid === undefined ? '' : grids.size > 1 ? 'mixed' : groups.size > 1 ? `${grid} g${groupSize}` : grid,
             bits.length > 0 ? mean(bits).toFixed(2) : '',
             errors.length > 0 ? precise(mean(errors), 3) : '',
           ]

@@ -1,5 +1,6 @@
 // Sensitivities that no option names: those that are kept beside the model, or measured now and kept there. Lines on standard error tell.
 
+import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { checkModel, type Input } from '../disk/input.ts';
 import { directoryStore } from '../disk/store.ts';
@@ -16,6 +17,17 @@ import { Interrupted } from './run.ts';
 /** The options that name sensitivities. */
 export const WAYS = '--alphas FILE, --prior or --uniform';
 
+/** Directories of Hugging Face's cache: others own them, and remove them. */
+const CACHED = /[\\/](models--[^\\/]+)[\\/]snapshots[\\/]([^\\/]+)$/;
+
+// Where sensitivities of a model are kept: beside it, or, if it is in a cache of others, in our own.
+function storeOf({ path }: Input) {
+  const [, model, revision] = CACHED.exec(path) ?? [];
+  if (model === undefined) return directoryStore(path);
+  const caches = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+  return directoryStore(join(caches, 'higgs', 'sensitivities', `${model}--${revision}`));
+}
+
 /** Sensitivities of a model by the default settings: those that are kept, or measured now and kept. */
 export function modelSensitivities(
   checkpoint: OpenCheckpoint,
@@ -23,7 +35,7 @@ export function modelSensitivities(
   tensors: readonly PlanTensor[],
   threads: number,
 ): Promise<Alphas> {
-  const store = directoryStore(input.path);
+  const store = storeOf(input);
   const name = basename(input.path);
   return namingWays(async () => {
     checkModel(input);
@@ -36,7 +48,7 @@ export function modelSensitivities(
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;
       if (error instanceof Interrupted && isSaved) {
-        error.message = `interrupted; what is measured is kept in ${join(input.path, unfinished)}, the same command goes on with it`;
+        error.message = `interrupted; what is measured is kept in ${join(store.name, unfinished)}, the same command goes on with it`;
       }
       throw error;
     }
@@ -47,7 +59,7 @@ export function modelSensitivities(
 export function keptSensitivities(checkpoint: OpenCheckpoint, input: Input): Promise<Alphas | undefined> {
   return namingWays(async () => {
     if (input.isFile) return undefined;
-    const keeping = { store: directoryStore(input.path), onKept: tell };
+    const keeping = { store: storeOf(input), onKept: tell };
     return watchMeasuring(checkpoint, 1, ({ signal, onCheck }) =>
       checkpoint.keptSensitivity({ ...keeping, signal, onCheck }),
     );

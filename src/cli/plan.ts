@@ -10,9 +10,9 @@ import { stackOf } from '../quantize/select.ts';
 import { bytesText, counted, countText, lossText, precise, table } from '../terminal/figures.ts';
 import { layerTables } from '../terminal/layers.ts';
 import { plotOf } from '../terminal/plot.ts';
-import { columns, print, printJson } from '../terminal/print.ts';
+import { columns, print, printJson, warn } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planningAlphas } from './budget.ts';
+import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
 import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { gridCell } from './report.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
@@ -77,6 +77,8 @@ async function plan(path: string, options: Options): Promise<void> {
     const { bytesOut } = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
     if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
     if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
+    const unused = unusedText(options, plan.tensors, { bpw: plan.bpw, bytes: bytesOut });
+    if (unused) warn(unused);
     if (options.json) printJson({ plan, tradeoff, bytesOut });
     else {
       const further = tensors.filter(({ like }) => like !== undefined).length;

@@ -11,7 +11,7 @@ import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { bytesText } from '../terminal/figures.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { byteSize, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas } from './budget.ts';
+import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { planJson, planText, reportText, type TimedReport } from './report.ts';
@@ -107,7 +107,8 @@ async function quantize(path: string, options: Options): Promise<void> {
       return;
     }
     const report = await run(checkpoint, input, plan, options);
-    for (const warning of report.warnings) warn(warning);
+    const unused = budget && unusedText(options, report.tensors, { bpw: report.bpw, bytes: report.bytesOut });
+    for (const warning of unused ? [unused, ...report.warnings] : report.warnings) warn(warning);
     await tell(report, input, text, options);
   } finally {
     await input.folder.close();

@@ -1,7 +1,8 @@
 // Where the command line gathers statistics: in <file>.partial, which each group of sequences writes anew as <file>.partial.next, until
 // all sequences are in it and it gets its name.
 
-import { rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { FileError } from '../errors.ts';
 import { createFile, type OpenFile, openFile } from '../source/file.ts';
 import type { Sink } from '../source/source.ts';
@@ -47,6 +48,7 @@ export async function growingFile(
     },
     async create() {
       await attempt('remove', next, () => rm(next, { force: true }));
+      await attempt('create', dirname(next), () => mkdir(dirname(next), { recursive: true }));
       const sink = await createFile(next);
       return {
         write: sink.write,

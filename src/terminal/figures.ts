@@ -4,18 +4,38 @@ import { SingleBar } from 'cli-progress';
 import { excerpt, printable } from '../excerpt.ts';
 import type { LossKind } from '../linearity/alphas.ts';
 import type { StoredProgress } from '../quantize/restore.ts';
-import { canvas, note } from './print.ts';
+import { canvas, columns, isTerminal, note } from './print.ts';
 
 /** Widest column, in characters: a longer cell stands out of it, so that one long name does not pad every other. */
 const PADDING_LIMIT = 160;
 
-/** Columns of text, escaped; the first one left-aligned and the others right-aligned unless `left` says otherwise. */
+/** Least width of the first column of a table that does not fit the terminal; then columns are left out from the end on. */
+const NAME_WIDTH = 16;
+
+/**
+ * Columns of text, escaped; the first one left-aligned and the others right-aligned unless `left` says otherwise. Where the table is
+ * wider than the terminal, names in the first column lose their beginnings; into a pipe everything goes whole.
+ */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   left: readonly number[] = [0],
 ): string {
-  const shown = rows.map((row) => row.map(printable));
+  let shown = rows.map((row) => row.map(printable));
+  if (isTerminal()) {
+    const widthOf = (i: number) => Math.max(head[i]!.length, ...shown.map((row) => row[i]!.length));
+    const others = (count: number) => head.slice(1, count).reduce((sum, _, i) => sum + 2 + widthOf(i + 1), 0);
+    let count = head.length;
+    const needed = Math.min(widthOf(0), NAME_WIDTH);
+    while (count > 2 && needed + others(count) > columns()) count--;
+    const room = Math.max(needed, columns() - others(count));
+    const cut = (name: string) => {
+      const short = name.length <= room ? name : name.replace(/\.weight$/, '');
+      return short.length <= room ? short : `…${short.slice(1 - room)}`;
+    };
+    head = head.slice(0, count);
+    shown = shown.map(([name, ...cells]) => [cut(name!), ...cells.slice(0, count - 1)]);
+  }
   const widths = head.map((title) => title.length);
   for (const row of shown) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i], cell.length);
   for (const [i, width] of widths.entries()) widths[i] = Math.min(width, PADDING_LIMIT);

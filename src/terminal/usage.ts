@@ -73,29 +73,30 @@ export function gridName(text: string): string {
   throw new InvalidArgumentError(`must be a grid.${question} higgs grids lists them.`);
 }
 
-/** Of some names those that a misspelt one may stand for, the most alike first; none that differ by more than a third. */
+/** Of some names those that a misspelt one may stand for: the most alike, and none that differs by more than a third. */
 export function nearest(text: string, names: readonly string[]): string[] {
   const word = text.toLowerCase().slice(0, NAME_LENGTH);
   const limit = Math.max(1, Math.floor(word.length / 3));
-  return names
-    .map((name) => ({ name, distance: editDistance(word, name) }))
-    .filter(({ distance }) => distance <= limit)
-    .sort((a, b) => a.distance - b.distance)
-    .map(({ name }) => name);
+  const found = names.map((name) => ({ name, distance: editDistance(word, name) }));
+  const least = Math.min(...found.map(({ distance }) => distance));
+  return found.filter(({ distance }) => distance <= limit && distance === least).map(({ name }) => name);
 }
 
 /** Longest name that is compared. */
 const NAME_LENGTH = 32;
 
-// Letters to put in, take out, or exchange.
+// Letters to put in, take out, replace, or exchange with the next.
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  let before = row;
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      const isExchanged = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (isExchanged) next[j] = Math.min(next[j]!, before[j - 2]! + 1);
     }
-    row = next;
+    [before, row] = [row, next];
   }
   return row[b.length]!;
 }
