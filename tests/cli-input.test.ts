@@ -282,7 +282,7 @@ test('inspect lists as many tensors as a header may have', async () => {
     (_, i) => `"model.layers.${i}.norm":{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`,
   );
   const input = await folder({ 'model.safetensors': fileOf(`{${entries.join(',')}}`, tensors) });
-  const { stdout } = await succeeds(higgs('inspect', input));
+  const { stdout } = await succeeds(higgs('inspect', input, '--all'));
   const lines = stdout.trimEnd().split('\n');
   assert.is(lines.length, tensors + 4);
   assert.match(lines.at(-1)!, /^300000 tensors, 300 k parameters, .* in 1 file$/);

@@ -2,10 +2,10 @@
 
 import { type Command, Option } from 'commander';
 import { bytesText, counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { withSequence } from '../text/language.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './model.ts';
 
 interface Options extends ModelChoice {

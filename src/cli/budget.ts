@@ -10,8 +10,8 @@ import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
 import type { OpenCheckpoint } from '../open.ts';
 import { bytesText } from '../terminal/figures.ts';
+import { GROUPS } from '../terminal/help.ts';
 import { byteSize, GRIDS, gridName, pattern, UsageError } from '../terminal/usage.ts';
-import { GROUPS } from './help.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 
 export interface SensitivityOptions {

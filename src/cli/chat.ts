@@ -5,15 +5,15 @@ import { createInterface, type Interface } from 'node:readline';
 import { type Command, Option } from 'commander';
 import { writeWhole } from '../disk/commit.ts';
 import { FileError } from '../errors.ts';
+import { FENCE, HELP, readLine, type Settings, settingsText, withinContext } from '../terminal/conversation.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { isTerminal, keyboard, note, print, printJson, printPiece, printThought, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
 import type { GenerationResult } from '../text/generate.ts';
 import type { Model } from '../text/textmodel.ts';
 import { hasSpecialMarks, type Part, thinkingFilter } from '../text/thinking.ts';
-import { FENCE, HELP, readLine, type Settings, settingsText, withinContext } from './conversation.ts';
 import { timingsText } from './generate.ts';
-import { addExamples, addPrinting } from './help.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import { Interrupted } from './run.ts';
 import {
@@ -96,7 +96,7 @@ async function converse(
   try {
     for (let line = await typing.next('> '); line !== undefined; line = await typing.next('> ')) {
       const asked = readLine(line);
-      if (asked.kind === 'exit') break;
+      if (asked.kind === 'exit') return;
       if (asked.kind === 'refused') say(asked.reason);
       else if (asked.kind === 'help') print(table(['you type', 'what happens'], HELP, [0, 1]));
       else if (asked.kind === 'show') print(settingsText(settings));
@@ -125,6 +125,7 @@ async function converse(
         }
       }
     }
+    print(''); // what comes next on the terminal begins a line
   } finally {
     typing.close();
   }
@@ -138,8 +139,10 @@ function fitting(model: Model, messages: readonly Message[], { maxTokens }: Sett
   const count = (some: readonly Message[]) =>
     model.tokenizer.encode(model.chatTemplate.render(some), { special: false }).length;
   const { messages: left, forgotten } = withinContext(messages, count, contextLength - room);
-  if (forgotten > 0)
-    note(`the context of ${contextLength} tokens is full: the oldest ${counted(forgotten, 'turn')} forgotten`);
+  if (forgotten > 0) {
+    const turns = forgotten === 1 ? 'turn is' : `${forgotten} turns are`;
+    note(`the context of ${contextLength} tokens is full: the oldest ${turns} forgotten`);
+  }
   return left;
 }
 

@@ -7,9 +7,9 @@ import { FormatError } from '../errors.ts';
 import { readArchitecture } from '../families/family.ts';
 import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
 import { table } from '../terminal/figures.ts';
+import { GROUPS } from '../terminal/help.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
-import { GROUPS } from './help.ts';
 import { measurePerplexity } from './perplexity.ts';
 
 export interface TextChoice {

@@ -5,9 +5,9 @@ import { openInput } from '../disk/input.ts';
 import { stageOutput } from '../disk/output.ts';
 import type { PlainDtype } from '../kernels/kernels.ts';
 import { bytesStep, bytesText, counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { byteSize, integer } from '../terminal/usage.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
 
 interface Options {

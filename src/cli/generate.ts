@@ -2,10 +2,10 @@
 
 import type { Command } from 'commander';
 import { counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { note, print, printJson, printPiece } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import type { GenerationResult } from '../text/generate.ts';
-import { addExamples, addPrinting } from './help.ts';
 import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './model.ts';
 import { Interrupted } from './run.ts';
 import {

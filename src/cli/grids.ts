@@ -4,9 +4,9 @@ import type { Command } from 'commander';
 import { isTrellis } from '../grids/grid.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { GRIDS } from '../terminal/usage.ts';
-import { addExamples, addPrinting } from './help.ts';
 
 export function addGrids(program: Command): void {
   const command = program

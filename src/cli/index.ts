@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
+import { addExamples, finishCommand, VERBS } from '../terminal/help.ts';
 import { printJson } from '../terminal/print.ts';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
@@ -9,7 +10,6 @@ import { addCompletion } from './completion.ts';
 import { addDequantize } from './dequantize.ts';
 import { addGenerate } from './generate.ts';
 import { addGrids } from './grids.ts';
-import { addExamples, finishCommand, VERBS } from './help.ts';
 import { addInspect } from './inspect.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';

@@ -4,10 +4,10 @@ import type { Command } from 'commander';
 import { openInput } from '../disk/input.ts';
 import type { InspectedTensor, Inspection } from '../quantize/inspect.ts';
 import { bytesText, counted, countText, family, groupedBy, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { layerTables } from '../terminal/layers.ts';
 import { columns, print, printJson } from '../terminal/print.ts';
-import { addExamples, addPrinting } from './help.ts';
-import { gridCell } from './report.ts';
+import { gridCell } from '../terminal/report.ts';
 import { loadAll } from './run.ts';
 
 export function addInspect(program: Command): void {

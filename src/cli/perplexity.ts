@@ -4,11 +4,11 @@ import { type Command, Option } from 'commander';
 import { readText } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
 import { progressDisplay } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 
 interface Options extends ModelChoice {

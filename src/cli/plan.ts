@@ -8,13 +8,13 @@ import type { Tradeoff } from '../linearity/allocate.ts';
 import { alphasOf, type BitPlan, writeBitPlan } from '../linearity/plan.ts';
 import { stackOf } from '../quantize/select.ts';
 import { bytesText, counted, countText, lossText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { layerTables } from '../terminal/layers.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { columns, print, printJson, warn } from '../terminal/print.ts';
+import { gridCell } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
-import { gridCell } from './report.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
 

@@ -5,11 +5,11 @@ import { type Input, openInput } from '../disk/input.ts';
 import type { BitPlan } from '../linearity/plan.ts';
 import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
 import { counted, family, groupedBy, lossText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { keptSensitivities, WAYS } from './kept.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 

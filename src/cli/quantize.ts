@@ -9,12 +9,12 @@ import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { bytesText } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
+import { planJson, planText, reportText, type TimedReport } from '../terminal/report.ts';
 import { byteSize, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
-import { planJson, planText, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
 

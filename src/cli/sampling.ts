@@ -3,9 +3,9 @@
 
 import { type Command, Option } from 'commander';
 import { readInput, readText } from '../disk/files.ts';
+import { GROUPS } from '../terminal/help.ts';
 import { decimal, integer, UsageError } from '../terminal/usage.ts';
 import type { SamplingOptions } from '../text/sample.ts';
-import { GROUPS } from './help.ts';
 
 /** Options of the verbs that generate. */
 export interface SamplingChoice {

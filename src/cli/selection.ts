@@ -2,8 +2,8 @@
 
 import { type Command, Option } from 'commander';
 import { DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
+import { GROUPS } from '../terminal/help.ts';
 import { gridName, integer, pattern, UsageError } from '../terminal/usage.ts';
-import { GROUPS } from './help.ts';
 
 export interface SelectionOptions {
   group: number;

@@ -18,10 +18,10 @@ import type { Folder } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import { bytesText, counted, countText, durationText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
 import { memoryLimitOf, watchMeasuring } from './measurement.ts';
 import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
 

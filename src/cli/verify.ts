@@ -3,10 +3,10 @@
 import { type Command, Option } from 'commander';
 import { openInput } from '../disk/input.ts';
 import { bytesStep, counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, warn } from '../terminal/print.ts';
+import { errorsText } from '../terminal/report.ts';
 import { integer } from '../terminal/usage.ts';
-import { addExamples, addPrinting, GROUPS } from './help.ts';
-import { errorsText } from './report.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
 
 interface Options {

@@ -18,10 +18,13 @@ export function columns(): number {
 }
 
 /** Whether a stream shows colours: a terminal, unless NO_COLOR or TERM=dumb is set. */
-export const hasColors = (stream: NodeJS.WriteStream): boolean =>
+const hasColors = (stream: NodeJS.WriteStream): boolean =>
   stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 
 const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], yellow: [33, 39] } as const;
+
+/** Whether standard output shows colours. */
+export const hasColor = (): boolean => hasColors(process.stdout);
 
 /** Text in a style, where the stream shows colours. The text must be printable already. */
 export function styled(text: string, style: keyof typeof STYLES, stream: NodeJS.WriteStream = process.stdout): string {
@@ -123,8 +126,8 @@ function dressed(text: string): string {
     .join('\n');
 }
 
-/** A sentence in lines of at most `width` characters, cut at spaces. */
-export function wrapped(line: string, width: number): string {
+// A sentence in lines of at most `width` characters, cut at spaces.
+function wrapped(line: string, width: number): string {
   const lines = [''];
   for (const word of line.split(' ')) {
     const last = lines.length - 1;

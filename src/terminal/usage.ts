@@ -69,8 +69,9 @@ export function gridName(text: string): string {
   const meant = nearest(text, GRID_NAMES);
   const bits = Number(/[2-68]/.exec(text)?.[0]);
   const names = meant.length > 0 ? meant : GRIDS.filter((grid) => grid.bits / grid.p === bits).map(({ name }) => name);
-  const question = names.length > 0 ? ` Did you mean ${names.slice(0, 3).join(' or ')}?` : '';
-  throw new InvalidArgumentError(`must be a grid.${question} higgs grids lists them.`);
+  const question =
+    names.length > 0 ? `. Did you mean ${names.slice(0, 3).join(' or ')}?` : ' such as t4, t3 or p2n256.';
+  throw new InvalidArgumentError(`must be a grid${question} higgs grids lists them.`);
 }
 
 /** Of some names those that a misspelt one may stand for: the most alike, and none that differs by more than a third. */

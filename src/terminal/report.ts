@@ -1,7 +1,6 @@
 // What quantize prints: the report of a run, or what a run would do.
 
 import type { Prediction } from '../linearity/predict.ts';
-import type { QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
 import type { Report, TensorReport } from '../quantize/report.ts';
 import { bitsPerWeight } from '../quantize/scheme.ts';
@@ -16,12 +15,12 @@ import {
   percentText,
   precise,
   table,
-} from '../terminal/figures.ts';
-import { layerTables } from '../terminal/layers.ts';
-import { columns } from '../terminal/print.ts';
+} from './figures.ts';
+import { layerTables } from './layers.ts';
+import { columns } from './print.ts';
 
 /** A report with the time that the run took. */
-export type TimedReport = QuantizeReport & { seconds: number };
+export type TimedReport = Report & { predicted?: Prediction; seconds: number };
 
 /** @param all shows a row for every tensor */
 export function reportText(report: TimedReport, out: string, all = false): string {
@@ -155,7 +154,7 @@ export function planText(plan: Plan, all = false): string {
     ...(isMixed ? [layerTables(data.tensors.map(gridCell), columns()), ''] : []),
     table(head, [...quantized, ...passed], all ? [0, 2, 3] : [0, 3, 4]),
     '',
-    `${countText(weights)} weights to quantize: ${sizes}. Nothing was written.`,
     ...embeddingsText(data.passed, bytesOut),
+    `${countText(weights)} weights to quantize: ${sizes}. Nothing was written.`,
   ].join('\n');
 }

@@ -1,7 +1,7 @@
 // What help looks like for every verb: its groups, examples that fit the terminal, and the options of printing that all verbs have.
 
 import { type Command, Option } from 'commander';
-import { beQuiet, columns, complain, hasColors, print, printHelp, styled } from '../terminal/print.ts';
+import { beQuiet, columns, complain, hasColor, print, printHelp, styled } from './print.ts';
 
 /** Headings of verbs in help, in its order. */
 export const VERBS = {
@@ -46,12 +46,12 @@ export function finishCommand(command: Command): void {
     subcommandTerm: (verb) => verb.name(),
   });
   command.configureOutput({
-    writeOut: (text) => (hasColors(process.stdout) ? printHelp(text) : print(text.replace(/\n$/, ''))),
+    writeOut: (text) => (hasColor() ? printHelp(text) : print(text.replace(/\n$/, ''))),
     writeErr: complain,
     outputError: (text) => complain(text.replace(/^error: /, 'higgs: ')),
     getOutHelpWidth: columns,
     getErrHelpWidth: columns,
-    getOutHasColors: () => hasColors(process.stdout),
+    getOutHasColors: hasColor,
     getErrHasColors: () => false,
   });
 }

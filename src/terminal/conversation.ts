@@ -2,19 +2,23 @@
 // what stays of a conversation that outgrows the context: the system's words and the latest turns.
 
 import { printable } from '../excerpt.ts';
-import { decimal, integer, nearest } from '../terminal/usage.ts';
-import type { Message } from '../text/chat.ts';
-import type { Sampling } from './sampling.ts';
+import { decimal, integer, nearest } from './usage.ts';
 
 /** What `/set` changes. */
-export interface Settings extends Sampling {
+export interface Settings {
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  seed: number;
   maxTokens: number;
   system: string;
   thinking: 'show' | 'hide';
 }
 
 /** What a line asks for. */
-export type Typed =
+type Typed =
   | { kind: 'turn'; text: string }
   | { kind: 'help' | 'reset' | 'exit' | 'show' | 'nothing' }
   | { kind: 'set'; key: keyof Settings; value: string | number }
@@ -115,11 +119,11 @@ const refused = (reason: string): Typed => ({ kind: 'refused', reason });
  * @param most tokens that they may have; the last turn stays, however long it is
  * @returns what is left, and how many turns of the person are not
  */
-export function withinContext(
-  messages: readonly Message[],
-  count: (messages: readonly Message[]) => number,
+export function withinContext<T extends { role: string }>(
+  messages: readonly T[],
+  count: (messages: readonly T[]) => number,
   most: number,
-): { messages: readonly Message[]; forgotten: number } {
+): { messages: readonly T[]; forgotten: number } {
   const first = messages[0]?.role === 'system' ? 1 : 0;
   let left = messages;
   let forgotten = 0;
