@@ -96,8 +96,8 @@ test('nearest() gives the names that are most alike, and none that are far', () 
 
 test('precise() and percentText() have digits and no exponents', () => {
   assert.equal(
-    [0.00004119, 0.08, 3.14159, 2130.4, 999.6].map((value) => precise(value, 3)),
-    ['0.0000412', '0.0800', '3.14', '2130', '1000'],
+    [0.00004119, 0.08, 3.25, 2130.4, 999.6].map((value) => precise(value, 3)),
+    ['0.0000412', '0.0800', '3.25', '2130', '1000'],
   );
   assert.equal([0.334, 0.024, 1].map(percentText), ['33 %', '2 %', '100 %']);
 });

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
 import { addExamples, finishCommand, VERBS } from '../terminal/help.ts';
 import { printJson } from '../terminal/print.ts';
+import { addAdvise } from './advise.ts';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
 import { addCompletion } from './completion.ts';
@@ -21,7 +22,7 @@ import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
-  quantizing: [addQuantize, addInspect, addVerify, addDequantize],
+  quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize],
   running: [addGenerate, addChat, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],
   helping: [addCompletion],

@@ -23,7 +23,7 @@ export function table(
 ): string {
   let shown = rows.map((row) => row.map(printable));
   if (isTerminal()) {
-    const widthOf = (i: number) => Math.max(head[i]!.length, ...shown.map((row) => row[i]!.length));
+    const widthOf = (i: number) => Math.max(head[i]!.length, ...shown.map((row) => row[i]?.length ?? 0));
     const others = (count: number) => head.slice(1, count).reduce((sum, _, i) => sum + 2 + widthOf(i + 1), 0);
     let count = head.length;
     const needed = Math.min(widthOf(0), NAME_WIDTH);
