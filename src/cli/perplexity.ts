@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander';
 import { readText } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
-import { progressDisplay } from '../terminal/figures.ts';
+import { precise, progressDisplay } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
@@ -106,10 +106,10 @@ function figures(found: Perplexity, seconds: number): string {
   ];
   if (against) {
     const { p50, p90, p95, p99, max } = against.percentiles;
-    const share = (value: number) => value.toPrecision(3);
+    const share = (value: number) => precise(value, 3);
     lines.push(
       `original: perplexity ${against.perplexity.toFixed(4)}, ratio ${against.ratio.toFixed(5)} ± ${against.ratioError.toFixed(5)}`,
-      `KL(original ‖ model): mean ${against.meanKl.toPrecision(4)} ± ${against.standardError.toPrecision(2)}, 50 % ${share(p50)}, 90 % ${share(p90)}, 95 % ${share(p95)}, 99 % ${share(p99)}, max ${share(max)}`,
+      `KL(original ‖ model): mean ${precise(against.meanKl, 4)} ± ${precise(against.standardError, 2)}, 50 % ${share(p50)}, 90 % ${share(p90)}, 95 % ${share(p95)}, 99 % ${share(p99)}, max ${share(max)}`,
       `same most likely token: ${(100 * against.top1Agreement).toFixed(2)} %`,
     );
   }

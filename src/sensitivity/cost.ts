@@ -71,6 +71,8 @@ const costOptions = optionsOf<CostOptions>({
 /**
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
  * @throws what `measureSensitivity` throws for the folder and the settings, but for those of the text
+ * @example
+ * const { seconds } = await estimateSensitivity(folder, { sequences: 12 });
  */
 export async function estimateSensitivity(from: Folder, given: CostOptions = {}): Promise<SensitivityCost> {
   const threads = takeThreads(given);

@@ -99,6 +99,8 @@ const perplexityOptions = optionsOf<PerplexityOptions>({ ...perplexityMembers, a
  * Puts a decoder together with the tokenizer and the chat template beside its weights.
  * @throws {TypeError} when `folder` or `language` is none
  * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
+ * @example
+ * const model = await textModel(folder, language);
  */
 export async function textModel(from: Folder, given: Language): Promise<Model> {
   const folder = givenFolder('folder', from);
