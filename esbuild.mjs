@@ -57,9 +57,10 @@ await build({
     'workers-node': 'src/workers/node.ts',
   },
   minifySyntax: true,
+  sourcemap: true,
   plugins: [decoderBeside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { decoder: 'src/decoder.ts' }, minify: true });
+await build({ ...library, entryPoints: { decoder: 'src/decoder.ts' }, minify: true, sourcemap: true });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
