@@ -55,7 +55,7 @@ export interface MatrixOptions {
   /** `none` leaves the signs out, as the published implementation does; `random` if left out. */
   signs?: 'random' | 'none';
   /**
-   * Tries five scales around the RMS of each group and takes the one that errs least: the error falls by 1 to 3 %, more in small
+   * Tries five scales around the RMS of each group and takes the one that errs least: the error falls by up to 3 %, more in small
    * groups, for six times the work. False if left out.
    */
   scaleSearch?: boolean;
