@@ -6,6 +6,8 @@ import * as assert from 'uvu/assert';
 import { UnsupportedError } from '../src/errors.ts';
 import type { Attention } from '../src/model/blocks/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
+import type { Convolution } from '../src/model/blocks/convolution.ts';
+import type { Delta } from '../src/model/blocks/delta.ts';
 import type { Experts } from '../src/model/blocks/experts.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Latent } from '../src/model/blocks/latent.ts';
@@ -34,10 +36,6 @@ interface Gradient {
 const STUCK: Readonly<Record<string, string>> = {
   gemma4_text: 'attention',
   gpt_oss: 'experts',
-  lfm2: 'convolution',
-  qwen3_5: 'delta',
-  qwen3_5_text: 'delta',
-  qwen3_next: 'delta',
 };
 
 for (const [name, { config, model, logits }] of Object.entries(families)) {
@@ -212,7 +210,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     gradients.push({ linear, values: sum, squares: squaresAt(first + 2) });
   };
   for (let index = state.blocks.length - 1; index >= 0; index--) {
-    const block = state.blocks[index] as Attention | Experts | FeedForward | Latent;
+    const block = state.blocks[index] as Attention | Convolution | Delta | Experts | FeedForward | Latent;
     const weights = weightsOf(block) as DenseLinear[];
     const copyOf = (at: number, { rows }: DenseLinear) => floats.slice(at / 4, at / 4 + DRAWS * TOKENS * rows);
     const before = copyOf(fisher.dX, weights.at(-1)!);
@@ -228,10 +226,8 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const { postNorm, multiplier } = block.branch;
     const output = weights.at(-1)!;
     const isPlain = postNorm === 0 && multiplier === 1;
-    const x = block.kind === 'attention' ? (block as Attention).mixed : (block as FeedForward).gated;
-    take(output, weights.length - 1, x, isPlain ? before : copyOf(fisher.regions.dBranch, output));
-    const names = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
-    const places = block.fused ? ['dFused'] : names[block.kind].slice(0, weights.length - 1);
+    take(output, weights.length - 1, output.input, isPlain ? before : copyOf(fisher.regions.dBranch, output));
+    const places = outputsOf(block).slice(0, weights.length - 1);
     for (const [i, name] of places.entries()) {
       take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
     }
@@ -266,6 +262,16 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     gradients.push({ linear: head, values: ofHead, squares: -1 });
   }
   return gradients;
+}
+
+// Regions of the gradients of what a block's inputs give.
+function outputsOf(block: Attention | Convolution | Delta | FeedForward): string[] {
+  if ('fused' in block && block.fused) return ['dFused'];
+  if (block.kind === 'convolution') return ['dParts'];
+  if (block.kind === 'delta') {
+    return block.joined ? ['dJoined', 'dJoinedGates'] : ['dParts', 'dGates', 'dBetas', 'dDecays'];
+  }
+  return block.kind === 'feedForward' ? ['dGate', 'dUp'] : [block.gated ? 'dGatedQueries' : 'dQ', 'dK', 'dV'];
 }
 
 function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
