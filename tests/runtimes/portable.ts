@@ -24,6 +24,7 @@ import '../allocate.test.ts';
 import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
+import '../recurrent-backward.test.ts';
 import '../gram.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
