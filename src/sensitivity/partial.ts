@@ -31,6 +31,8 @@ export interface Partial {
   readonly results: readonly (readonly number[])[];
   /** Ids of sampled sequences, by their index. */
   readonly sampled: ReadonlyMap<number, readonly number[]>;
+  /** All that is done, as text. */
+  readonly content: string;
   /** Adds a result. @returns the text with all that is done */
   add(result: readonly number[]): string;
   /** Adds sampled sequences, from index `first` on. @returns the text with all that is done */
@@ -56,6 +58,9 @@ export function openPartial(text: string | undefined, shape: PartialShape): Part
   const partial: Partial = {
     results,
     sampled,
+    get content() {
+      return content;
+    },
     add(result) {
       results.push(result);
       return addLine(result);

@@ -5,6 +5,7 @@ import type { Alpha } from '../linearity/alphas.ts';
 import type { SensitivityProgress, Steps } from './progress.ts';
 import type { Session } from './session.ts';
 import { ownStep, type Sequence, sampledIds } from './tokens.ts';
+import type { Underway } from './underway.ts';
 
 export interface Work {
   /** The checkpoint's folder, for messages. */
@@ -20,8 +21,10 @@ export interface Work {
   readonly norms: Float64Array;
   /** What is done, by this run or an earlier one, in the order of the work. */
   readonly results: readonly (readonly number[])[];
+  /** Keeps the sequence under way between two blocks, where there is a file for it. */
+  readonly underway: Underway | undefined;
   /** Adds to the results. */
-  record(result: number[]): void;
+  record(result: readonly number[]): void;
   /** Notes the ids that the model sampled, from sequence `first` on. */
   recordSampled(first: number, ids: number[][]): void;
   readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
