@@ -75,7 +75,7 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
     ...{ file: folder.name, session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },
     record: (result) => results.push(result),
     recordSampled: () => {},
-    ...{ underway: undefined, onProgress: undefined, signal: undefined },
+    ...{ underway: undefined, begun: new Map(), onProgress: undefined, signal: undefined },
   });
   await fisher.close();
 

@@ -87,9 +87,9 @@ async function run(
 }
 
 /** The least memory that holds the model in turns, and so does not hold it whole. */
-async function turnsOf(folder: Folder): Promise<number> {
+async function turnsOf(folder: Folder, sampled = 0): Promise<number> {
   const subject = await openSubject(folder);
-  const plan = { estimator: 'fisher', tokens: settings.tokens, draws: settings.draws, threads: 1 } as const;
+  const plan = { estimator: 'fisher', tokens: settings.tokens, draws: settings.draws, sampled, threads: 1 } as const;
   const { bytes } = planSession(subject, plan);
   const turns = planSession(subject, { ...plan, memoryLimit: bytes - 1 });
   assert.ok(turns.takesTurns);
@@ -124,6 +124,25 @@ for (const [name, folder] of Object.entries(some)) {
     }
   });
 }
+
+test('a run that is stopped as it samples goes on from the ids that it had, to the same file', async () => {
+  const folder = some['qwen3, tied'];
+  const turns = { memoryLimit: await turnsOf(folder, settings.sequences) };
+  for (const memory of [{}, turns]) {
+    const options = { source: 'model', ...memory } as const;
+    const { steps, alphas } = await run(folder, { underway: keptFile() }, options);
+    const wanted = writeAlphas(alphas!);
+    for (const after of [1, 2, 3, 7, 12, settings.tokens]) {
+      const left: Left = { underway: keptFile() };
+      const stopped = await run(folder, left, options, { afterSteps: after });
+      assert.ok(after < 2 || left.partial?.includes('"sampled":0'), `stopped after ${after}`);
+      const rest = await run(folder, left, options);
+      assert.is(writeAlphas(rest.alphas!), wanted, `stopped after ${after}`);
+      const again = stopped.steps + rest.steps - steps;
+      assert.ok(again <= 4, `${again} steps are run again, stopped after ${after}`);
+    }
+  }
+});
 
 test('a run that is stopped at any read goes on, to the same file', async () => {
   const folder = some['qwen3, tied'];

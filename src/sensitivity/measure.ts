@@ -247,9 +247,10 @@ async function measure(
     let begun = needsCopy ? begin(await readIdentity(planned, loading)) : undefined;
     if (begun && sequences.includes(undefined)) {
       if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
-      const { addSampled } = begun;
+      const { addSampled, begun: known } = begun;
       await sampleByCopy(await copy(COPY), {
         ...{ sequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
+        begun: known,
         record: (first, ids) => tell(addSampled(first, ids)),
       });
     }
@@ -257,13 +258,14 @@ async function measure(
     const { identity, norms } = await survey(session);
     begun ??= begin(identity);
     const unfinished = begun;
-    const { results, add, addSampled } = unfinished;
+    const { results, add, addSampled, begun: known } = unfinished;
     const underway =
       isFisher && !kind && file
         ? openUnderway(session, file, keyOf(identity), () => tell(unfinished.content))
         : undefined;
     const work: Work = {
       ...{ session, sequences, seed, draws: settings.draws, levels, norms, results, underway, file: folder.name },
+      begun: known,
       record: (result) => tell(add(result)),
       recordSampled: (first, ids) => tell(addSampled(first, ids)),
       ...{ onProgress, signal },
