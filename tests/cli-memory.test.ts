@@ -56,7 +56,9 @@ test('of a model with experts fewer of them in memory are offered', () => {
 test('--memory bounds a model, tells what was read, and changes no token', async () => {
   const { config, model } = families.qwen3_moe;
   const path = await folder({ 'config.json': JSON.stringify(config), 'model.safetensors': model });
-  const { bytes, experts } = await estimateMemory(await openFolder(path), { context: 64 });
+  const opened = await openFolder(path);
+  const { bytes, experts } = await estimateMemory(opened, { context: 64 });
+  await opened.close();
   const memory = bytes - Math.floor(experts.bytes / 2);
   const args = ['bench', path, '--context', '64', '--threads', '1', '--prompt-tokens', '20', '-n', '4', '--runs', '1'];
   const { memory: used, paging } = JSON.parse((await higgs(...args, '--json', '--memory', String(memory))).stdout);
