@@ -51,6 +51,8 @@ export function modelSensitivities(
         error.message = `interrupted; what is measured is kept in ${join(store.name, unfinished)}, the same command goes on with it`;
       }
       throw error;
+    } finally {
+      await store.close();
     }
   });
 }

@@ -152,7 +152,9 @@ export interface ModelMemory {
 export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
   const options = modelOptions('options', given);
   const planned = await planLoading(givenFolder('input', from), options, threadsOf(options));
-  return memoryOf(planned.layoutOf(options.memoryLimit), planned);
+  const layout = planned.layoutOf(options.memoryLimit);
+  if (!planned.weights.checkpoint.isMade) checkPageable(layout); // what is made as it is read stands for a file to be
+  return memoryOf(layout, planned);
 }
 
 function memoryOf(layout: Layout, { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>): ModelMemory {
@@ -203,6 +205,7 @@ export async function startModel(
   const { architecture, cacheTokens, slots } = planned;
   const layoutOf = (limit?: number): Layout => {
     const layout = planned.layoutOf(limit);
+    checkPageable(layout);
     onMemory?.(memoryOf(layout, planned));
     return layout;
   };
@@ -272,12 +275,10 @@ export function planArchitecture(
     threads,
     integers: activations === 'int8',
   };
-  const layoutOf = (limit?: number): Layout => {
-    if (memory === undefined) return planModel(architecture, weights, how, limit);
-    const layout = planWithin(architecture, weights, how, memory, limit);
-    checkPageable(layout);
-    return layout;
-  };
+  const layoutOf = (limit?: number): Layout =>
+    memory === undefined
+      ? planModel(architecture, weights, how, limit)
+      : planWithin(architecture, weights, how, memory, limit);
   return { architecture, weights, layoutOf, context, cacheTokens, slots };
 }
 

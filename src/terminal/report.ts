@@ -8,6 +8,7 @@ import {
   bytesText,
   counted,
   countText,
+  durationText,
   family,
   groupedBy,
   largest,
@@ -124,8 +125,32 @@ function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quanti
   };
 }
 
-/** @param all shows a row for every tensor */
-export function planText(plan: Plan, all = false): string {
+/** What running would take, in bytes of memory; of a model with experts also the least, with `--memory`. A reason says why it does not run so. */
+export interface RunNeed {
+  readonly bytes?: number;
+  readonly memories?: number;
+  readonly context?: number;
+  readonly leastBytes?: number;
+  readonly reason?: string;
+}
+
+/** What running would take, as lines: none where nothing is known. */
+export function needText(need: RunNeed | undefined): string[] {
+  if (!need) return [];
+  const { bytes, memories = 1, context, leastBytes, reason } = need;
+  if (bytes === undefined) return [`It does not run here: ${reason}`];
+  const least = leastBytes === undefined ? '' : `from about ${bytesText(leastBytes)}`;
+  if (reason !== undefined) return [`It runs here only with --memory, ${least}: ${reason}`];
+  const parts = memories > 1 ? ` in ${memories} parts` : '';
+  const less = least && `; with --memory, ${least}`;
+  return [`To run, it takes ${bytesText(bytes)} of memory${parts}, at a context of ${context} tokens${less}.`];
+}
+
+/**
+ * @param cost seconds that workers take to encode, by the speed of a sample
+ * @param all shows a row for every tensor
+ */
+export function planText(plan: Plan, cost: { seconds: number; workers: number }, all = false): string {
   const data = planJson(plan);
   const kinds = <T extends { name: string; shape: readonly number[] }>(
     tensors: readonly T[],
@@ -149,12 +174,14 @@ export function planText(plan: Plan, all = false): string {
   const passed = kinds(data.passed, ({ reason }) => reason).map((own) => row(own, `(${own[0]!.reason})`, ''));
   const head = ['tensors', ...(all ? [] : ['count']), 'shape', 'dtype', 'grid', 'bpw'];
   const { bytesIn, bytesOut, weights, shards } = plan;
+  const { seconds, workers } = cost;
+  const time = weights > 0 ? `, about ${durationText(seconds)} on ${counted(workers, 'worker')}` : '';
   const sizes = `${bytesText(bytesIn)} → ${bytesText(bytesOut)} (${percentText(bytesOut / bytesIn)}) in ${counted(shards.length, 'file')}`;
   return [
     ...(isMixed ? [layerTables(data.tensors.map(gridCell), columns()), ''] : []),
     table(head, [...quantized, ...passed], all ? [0, 2, 3] : [0, 3, 4]),
     '',
     ...embeddingsText(data.passed, bytesOut),
-    `${countText(weights)} weights to quantize: ${sizes}. Nothing was written.`,
+    `${countText(weights)} weights to quantize: ${sizes}${time}. Nothing was written.`,
   ].join('\n');
 }
