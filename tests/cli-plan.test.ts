@@ -129,6 +129,20 @@ test('plan prints tensors, totals, the best single grid and the trade-off', asyn
   assert.not.match(stdout, /undefined|NaN|\[object/);
 });
 
+test('plan shows layers and kinds; a budget above the largest grid is said', async () => {
+  const input = await checkpoint();
+  const args = ['plan', input, '--uniform', '--grids', 'p2n16,p2n64'];
+  const { stdout } = await succeeds(higgs(...args, '--bpw', '2.6'));
+  assert.match(stdout, /^layer +(\S+_proj +)*\S+_proj\n─+/);
+  assert.not.match(stdout, /α/);
+  const { stderr } = await succeeds(higgs(...args, '--size', '2.5GB'));
+  assert.match(
+    stderr,
+    /^higgs: warning: --size 2\.50 GB is more than the largest grid needs: all weights have 3 bits, 3\.\d\d with scales, in files of [\d.]+ kB\n$/,
+  );
+  assert.is((await succeeds(higgs(...args, '--bpw', '2.6'))).stderr, '');
+});
+
 test('--size is kept, by plan and by quantize', async () => {
   const [input, out] = [await checkpoint(), output()];
   await succeeds(
