@@ -10,7 +10,7 @@ import type { OpenCheckpoint } from '../open.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { KeptNews } from '../sensitivity/kept.ts';
 import { say } from '../terminal/print.ts';
-import { watchMeasuring } from './measurement.ts';
+import { type Watching, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './run.ts';
 
 /** The options that name sensitivities. */
@@ -22,6 +22,7 @@ export function modelSensitivities(
   input: Input,
   tensors: readonly PlanTensor[],
   threads: number,
+  memory?: number,
 ): Promise<Alphas> {
   const store = directoryStore(input.path);
   const name = basename(input.path);
@@ -29,9 +30,8 @@ export function modelSensitivities(
     checkModel(input);
     try {
       const keeping = { name, tensors, store, onKept: tell };
-      return await watchMeasuring(checkpoint, threads, (watching) =>
-        checkpoint.sensitivity({ ...keeping, ...watching }),
-      );
+      const measure = (watching: Watching) => checkpoint.sensitivity({ ...keeping, ...watching });
+      return await watchMeasuring(checkpoint, threads, measure, memory);
     } catch (error) {
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;
