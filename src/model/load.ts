@@ -270,7 +270,8 @@ function stagingOf({ kernels, layout }: Place): { staging: number; room: number 
   return { staging: address + tableBytes, room: byteLength - tableBytes - MARGIN };
 }
 
-function prepare(place: Place): void {
+/** Writes what does not come from the checkpoint. */
+export function prepare(place: Place): void {
   const { kernels, buffer, layout } = place;
   const { staging } = stagingOf(place);
   for (const [i, frequencies] of layout.ropes.entries()) {
