@@ -21,6 +21,7 @@ import '../hybrids.test.ts';
 import '../stacks.test.ts';
 import '../memories.test.ts';
 import '../allocate.test.ts';
+import '../advise.test.ts';
 import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
