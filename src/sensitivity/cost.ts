@@ -137,16 +137,16 @@ function bytesRead(
   return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns);
 }
 
-// Codes of four bits with their scales; keys and values of the sequences that are sampled together.
+// Codes of four bits with their scales; keys and values, or states, of the sequences that are sampled together.
 function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): number {
   const loads = layout.memories[0].pieces.flat();
   const weights = loads.reduce((sum, load) => sum + ('linear' in load ? load.linear.rows * load.linear.cols : 0), 0);
-  const rows = Math.min(TOGETHER, sequences) * tokens;
-  const cached = layout.state.blocks.reduce(
-    (sum, block) => sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 : 0),
-    0,
-  );
-  return Math.ceil((weights * 4.02) / 8) + cached * rows;
+  const together = Math.min(TOGETHER, sequences);
+  const kept = layout.state.blocks.reduce((sum, block) => {
+    if ('recurrent' in block) return sum + block.recurrent.floats * 4;
+    return sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 * tokens : 0);
+  }, 0);
+  return Math.ceil((weights * 4.02) / 8) + kept * together;
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */
