@@ -7,6 +7,7 @@
 
 import type { Alpha } from '../linearity/alphas.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
+import { placesOf } from '../model/blocks/experts.ts';
 import type { Linear } from '../model/linear.ts';
 import type { ModelState } from '../model/memories.ts';
 import { exp } from '../numerics/exponential.ts';
@@ -104,9 +105,11 @@ function fillUnreached(
   let filled = 0;
   for (const [block, own] of blocks.entries()) {
     if (own.kind !== 'experts') continue;
-    const first = own.shared ? 3 : 0;
-    for (let role = 0; role < 3; role++) {
-      const all = measured.filter((one) => one.block === block && one.place >= first && one.place % 3 === role);
+    const { first, each } = placesOf(own);
+    for (let role = 0; role < each; role++) {
+      const all = measured.filter(
+        (one) => one.block === block && one.place >= first && (one.place - first) % each === role,
+      );
       const reached = all.filter(({ index }) => estimates[index].alpha > 0);
       if (reached.length === 0) continue;
       const mean = reached.reduce((sum, { index }) => sum + estimates[index].alpha, 0) / reached.length;
@@ -148,6 +151,7 @@ async function traces(session: Session, seed: number, sequence: number, steps: S
     found.unshift(Array.from({ length: weights * draws }, (_, row) => meanSum(row)));
     await steps.next((2 * tokens) / (3 * blocks));
   }
+  if (state.perLayerInputs) await bring(pieceOf.embedding);
   run({ kind: 'embeddingBack' });
   const embedding = Array.from({ length: draws }, (_, row) => meanSum(row));
   await steps.next(0);

@@ -72,6 +72,7 @@ export interface Back {
   readonly scratch: number;
   readonly dX: number; // (draws, tokens, dim), of the residual stream behind the block, then before it
   readonly dNormed: number; // (draws, tokens, dim), room for those of its norm
+  readonly dPerLayer: number; // (draws, tokens, perLayerFloats), of the tokens' vectors for all layers
   /** Puts the residual stream before the block, as it was saved, to `state.x`, this thread's tokens. */
   restore(): void;
   /** A region that the block asked for by `gradients`. */

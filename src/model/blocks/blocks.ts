@@ -29,9 +29,7 @@ export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec
 
 /** Whether gradients go back through a block. */
 export function goesBack(spec: BlockSpec): boolean {
-  if (kindOf(spec).back === undefined || ('scalar' in spec && spec.scalar)) return false;
-  if (spec.kind === 'experts') return spec.activation !== 'clamped';
-  return spec.kind !== 'attention' || !(spec.gated || spec.normsValues || spec.cache || spec.inputs.length === 2);
+  return kindOf(spec).back !== undefined && !(spec.kind === 'attention' && spec.gated);
 }
 
 /** Floats of the recurrent state that a block keeps of a sequence. */

@@ -2,10 +2,11 @@
 
 import type { PerLayerSpec } from '../../families/architecture.ts';
 import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
-import { apply, normTokens } from '../steps.ts';
-import { share } from '../team.ts';
+import type { State } from '../state.ts';
+import { apply, copyFloats, normTokens } from '../steps.ts';
+import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
-import { addBranch, type Branch, planBranch } from './branch.ts';
+import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
 export interface PerLayer {
   readonly kind: 'perLayer';
@@ -31,18 +32,61 @@ export const perLayer: BlockKind<PerLayerSpec, PerLayer> = {
     place === 0 ? { ...block, gate: linear } : { ...block, branch: { ...block.branch, output: linear } },
 
   forward(thread, state, block, { count }) {
-    const { kernels, index } = thread;
-    const { gate, gated } = block;
-    normTokens(thread, state, 0, block.rotations, 0, count); // as it is
-    thread.barrier();
-    apply(thread, state, gate, count, gated);
-    const first = share(index, thread.count, gate.rows, ROWS_APART);
-    const own = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
-    for (let j = 0; j < count; j++) {
-      const vector = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
-      kernels.geluTimes(gated + (j * gate.rows + first) * 4, vector, own);
-    }
-    thread.barrier();
+    gateTokens(thread, state, block, count);
     addBranch(thread, state, block.branch, count);
   },
+
+  gradients: ({ gate: { rows }, branch }, tokens, draws) => ({
+    gate: tokens * rows, // before its activation
+    dGate: draws * tokens * rows,
+    ...branchGradients(branch, tokens, draws),
+  }),
+
+  back(back, { gate, gated, branch, ...block }) {
+    const { thread, state, draws, pass, dNormed, dPerLayer } = back;
+    const { barrier } = thread;
+    const { rows, cols } = gate;
+    const { perLayer, perLayerFloats } = state;
+    const [before, dGate] = [back.region('gate'), back.region('dGate')];
+
+    back.restore();
+    gateTokens(thread, state, { ...block, gate, gated, branch }, pass.count, before);
+    const dOutput = branchBack(back, branch);
+    back.transposed(dGate, [branch.output, dOutput]);
+    barrier();
+    back.inputGram(gated, rows);
+    back.squares(1, dOutput, branch.output.rows);
+    const [first, end] = back.part(draws * pass.count);
+    for (let i = first; i < end; i++) {
+      const token = i % pass.count;
+      const vector = (token * perLayerFloats + block.first) * 4;
+      const to = dPerLayer + (i * perLayerFloats + block.first) * 4;
+      const x = before + token * rows * 4;
+      thread.kernels.geluTimesBack(x, perLayer + vector, dGate + i * rows * 4, to, rows);
+    }
+    barrier();
+    back.inputGram(state.normed, cols);
+    back.squares(0, dGate, rows);
+    back.transposed(dNormed, [gate, dGate]);
+    barrier();
+    back.behindNorm(0);
+  },
 };
+
+// gelu(gate x) ∘ vector. Ends at a barrier. @param before where gates are kept, 0 for nowhere
+function gateTokens(thread: Thread, state: State, block: PerLayer, count: number, before = 0): void {
+  const { kernels, index } = thread;
+  const { gate, gated } = block;
+  normTokens(thread, state, 0, block.rotations, 0, count); // as it is
+  thread.barrier();
+  apply(thread, state, gate, count, gated);
+  const first = share(index, thread.count, gate.rows, ROWS_APART);
+  const own = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
+  for (let j = 0; j < count; j++) {
+    const vector = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
+    const at = (j * gate.rows + first) * 4;
+    if (before) copyFloats(kernels, gated + at, own, before + at);
+    kernels.geluTimes(gated + at, vector, own);
+  }
+  thread.barrier();
+}

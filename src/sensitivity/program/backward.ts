@@ -23,11 +23,11 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
   const { thread, state, workspace, pass, floats } = measuring;
   const { tokens, draws } = workspace;
   const fisher = workspace.fisher!;
-  const { dX, dNormed } = fisher;
+  const { dX, dNormed, dPerLayer } = fisher;
   const { dim, epsilon } = state;
   const saved = savedAt(measuring, block);
   return {
-    ...{ thread, state, pass, draws, floats, dX, dNormed },
+    ...{ thread, state, pass, draws, floats, dX, dNormed, dPerLayer },
     scratch: workspace.scratch[thread.index],
     restore: () => copyTokens(measuring, saved, state.x),
     region: (name) => fisher.regions[name],

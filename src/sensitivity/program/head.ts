@@ -7,15 +7,17 @@
 // Row i of ∇_E is the sum of e dX over the tokens i, e what embeddings are multiplied by. One matrix for both has the sum of the two
 // gradients, whose inner product is
 //   e Σ_τσ c_τ[id_σ] (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
+// Where tokens have vectors for all layers, (norm(P x / √dim) + …) / √2, dX gets what goes back through these.
 
 import { dtypeCodes } from '../../kernels/layout.ts';
 import { type DenseLinear, decodeRow, ROWS_APART } from '../../model/linear.ts';
-import { applyHead, normTokens } from '../../model/steps.ts';
+import type { PerLayerRegions } from '../../model/state.ts';
+import { apply, applyHead, normTokens, ownTokens } from '../../model/steps.ts';
 import { logSumExp } from '../../numerics/exponential.ts';
 import { USE, uniformStream } from '../../numerics/stream.ts';
 import { eachBlock } from './backward.ts';
 import { isTied } from './measured.ts';
-import { type Measuring, partOf, savedAt } from './measuring.ts';
+import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import type { TaskOf } from './task.ts';
 import { GRAM_ROWS } from './workspace.ts';
 
@@ -133,7 +135,8 @@ export function embeddingBack(measuring: Measuring): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { tokens, draws, sums, fisher } = workspace;
   const { dX, outputs, chosen, labels, slopes } = fisher!;
-  const { dim, embeddingScale } = state;
+  const { dim, embeddingScale, perLayerInputs } = state;
+  if (perLayerInputs) perLayerBack(measuring, perLayerInputs);
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
   const tile = workspace.scratch[thread.index];
   const tied = isTied(state);
@@ -160,6 +163,36 @@ export function embeddingBack(measuring: Measuring): void {
       }
     });
   }
+}
+
+// Gradients of tokens' vectors for all layers back to the embeddings. Ends at a barrier.
+function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLayerRegions): void {
+  const { thread, state, workspace } = measuring;
+  const { kernels, barrier } = thread;
+  const { tokens, draws, fisher } = workspace;
+  const { dim, epsilon, perLayer, perLayerFloats } = state;
+  const { dX, dPerLayer } = fisher!;
+  const { weights, dtype } = projection as DenseLinear;
+  copyTokens(measuring, savedAt(measuring, 0), state.x);
+  barrier();
+  apply(thread, state, projection, tokens, perLayer);
+  barrier();
+  const [from, to] = ownTokens(thread, tokens);
+  const own = (to - from) * perLayerFloats;
+  kernels.scale(perLayer + from * perLayerFloats * 4, 1 / Math.sqrt(dim), own);
+  for (let draw = 0; draw < draws; draw++) {
+    const d = dPerLayer + (draw * tokens + from) * perLayerFloats * 4;
+    kernels.scale(d, Math.SQRT1_2, own);
+    kernels.rmsNormBack(perLayer + from * perLayerFloats * 4, norm, d, own / width, width, epsilon);
+    kernels.scale(d, 1 / Math.sqrt(dim), own);
+  }
+  barrier();
+  const [first, end] = partOf(measuring, dim, ROWS_APART);
+  kernels.addTransposed(
+    ...([weights + first * (dtype === 'F32' ? 4 : 2), dtypeCodes[dtype], perLayerFloats, end - first, dim] as const),
+    ...([dPerLayer, draws * tokens, perLayerFloats, dX + first * 4, dim, workspace.scratch[thread.index]] as const),
+  );
+  barrier();
 }
 
 function dot(floats: Float32Array, a: number, b: number, count: number): number {

@@ -45,6 +45,7 @@ interface FisherRegions {
   readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id, times the slope of its logit
   readonly dX: number; // (draws, tokens, dim), gradients of the residual stream
   readonly dNormed: number; // (draws, tokens, dim)
+  readonly dPerLayer: number; // (draws, tokens, perLayerFloats), of the tokens' vectors for all layers
 }
 
 interface NoiseRegions {
@@ -76,7 +77,7 @@ export function planWorkspace(
   { estimator, tokens, draws, together, statistics }: WorkspaceOptions,
   first: number,
 ): { workspace: Workspace; end: number } {
-  const { dim, vocabSize, logitRows, threads, blocks, ropes } = state;
+  const { dim, vocabSize, logitRows, threads, blocks, ropes, perLayerFloats } = state;
   const { reserve, size } = regions(first);
   const floats = (count: number) => reserve(count * 4);
   const all = draws * tokens;
@@ -106,6 +107,7 @@ export function planWorkspace(
     chosen: floats(tokens * tokens),
     dX: floats(all * dim),
     dNormed: floats(all * dim),
+    dPerLayer: floats(all * perLayerFloats),
   });
   function sharedRegions(): Record<string, number> {
     const counts = new Map<string, number>();
