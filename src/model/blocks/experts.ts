@@ -70,6 +70,11 @@ export interface Experts extends Hidden, Router {
   readonly outputs: number; // (batch · top, dim)
 }
 
+// As those of a feed-forward block.
+const statisticsOf = ({ up }: Expert) => [
+  ...(up ? ['gate', 'up'] : ['gate']).map(() => ({ cut: false, outputs: false })),
+  { cut: true, outputs: true },
+];
 const linearsOf = ({ gate, up, down }: ExpertSpec) => (up ? [gate, up, down] : [gate, down]);
 const weightsOf = ({ gate, up, down }: Expert) => (up ? [gate, up, down] : [gate, down]);
 
@@ -110,6 +115,26 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     };
   },
 
+  statistics: ({ shared, experts }) => [
+    ...(shared ? statisticsOf(shared) : []),
+    ...experts.flatMap((own, expert) => statisticsOf(own).map((kept) => ({ ...kept, reads: expert }))),
+  ],
+  inputs(thread, block, tokens) {
+    const { shared, apart, experts, chosen, routing, router, gathers, gated, width } = block;
+    const { cols: dim } = router;
+    const runs = new Map(
+      pairsOf(thread, chosen, tokens * routing.top, routing.top, experts.length).runs.map((run) => [run.expert, run]),
+    );
+    const own = shared ? { x: apart?.sharedInput ?? shared.gate.input, stride: dim, count: tokens } : undefined;
+    return [
+      ...(own ? [own, own, { x: shared!.gated, stride: shared!.width, count: tokens }] : []),
+      ...experts.flatMap(({ up }, expert) => {
+        const { from, count } = runs.get(expert) ?? { from: 0, count: 0 };
+        const input = { x: gathers[0].to + from * dim * 4, stride: dim, count };
+        return [...(up ? [input, input] : [input]), { x: gated + from * width * 4, stride: width, count }];
+      }),
+    ];
+  },
   weights: ({ shared, experts }) => [...(shared ? weightsOf(shared) : []), ...experts.flatMap(weightsOf)],
   replace(block, place, linear) {
     const before = block.shared ? 3 : 0;

@@ -1,9 +1,10 @@
-// What a layer takes of the token's vector for it: x += norm(output(gelu(gate x) ∘ vector)).
+// What a layer takes of the token's vector for it: x += norm(output(gelu(gate x) ∘ vector)). A token has vectors for all layers (Gemma 4):
+// one part is the id's own, of a table beside the embeddings, the other is made of the embedding, before the first layer.
 
 import type { PerLayerSpec } from '../../families/architecture.ts';
-import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
-import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens } from '../steps.ts';
+import { decodeRow, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import type { Begin, State } from '../state.ts';
+import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
@@ -87,6 +88,28 @@ function gateTokens(thread: Thread, state: State, block: PerLayer, count: number
     const at = (j * gate.rows + first) * 4;
     if (before) copyFloats(kernels, gated + at, own, before + at);
     kernels.geluTimes(gated + at, vector, own);
+  }
+  thread.barrier();
+}
+
+/** Makes the vectors of tokens of their embeddings in the residual stream, whole. Ends at a barrier. */
+export function embedLayers(thread: Thread, state: State & Begin, count: number, ids: Int32Array): void {
+  const { kernels, index } = thread;
+  const { perLayer, perLayerFloats, perLayerInputs, dim, epsilon, scratch } = state;
+  if (!perLayerInputs) return;
+  const { width, embedding, projection, rotations, norm, rows } = perLayerInputs;
+  rotateTokens(thread, rotations, count);
+  apply(thread, state, projection, count, perLayer);
+  thread.barrier();
+  const [first, end] = ownTokens(thread, count);
+  for (let j = first; j < end; j++) {
+    const at = perLayer + j * perLayerFloats * 4;
+    kernels.scale(at, 1 / Math.sqrt(dim), perLayerFloats);
+    kernels.rmsNorm(at, norm, perLayerFloats / width, width, epsilon, at);
+    decodeRow(kernels, embedding, ids[j], rows[index], scratch[index]);
+    kernels.scale(rows[index], Math.sqrt(width), perLayerFloats);
+    kernels.add(at, rows[index], perLayerFloats);
+    kernels.scale(at, Math.SQRT1_2, perLayerFloats);
   }
   thread.barrier();
 }
