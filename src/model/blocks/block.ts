@@ -1,4 +1,4 @@
-// What a block is: tensors by name, a place in linear memory, a step forward, and a way back for those whose sensitivity is measured.
+// What a block is: tensors by name, a place in linear memory, a step forward, and a way back for gradients.
 // A block of a new kind is one file with these members, and an entry in blocks.ts.
 
 import type { LinearSpec, NormSpec } from '../../families/architecture.ts';
@@ -138,8 +138,8 @@ export interface BlockKind<Spec, Block> {
   replace(block: Block, place: number, linear: Linear): Block;
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
-  /** Floats of the regions that `back` needs, by name. Left out, as `back` is, where gradients do not go back. */
-  gradients?(block: Block, tokens: number, draws: number, threads: number): Readonly<Record<string, number>>;
+  /** Floats of the regions that `back` needs, by name. */
+  gradients(block: Block, tokens: number, draws: number, threads: number): Readonly<Record<string, number>>;
   /** Squared gradients of its weights, and dX before it from dX behind it. */
-  back?(back: Back, block: Block): void;
+  back(back: Back, block: Block): void;
 }

@@ -27,11 +27,6 @@ export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kind
 
 export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec).linears(spec);
 
-/** Whether gradients go back through a block. */
-export function goesBack(spec: BlockSpec): boolean {
-  return kindOf(spec).back !== undefined && !(spec.kind === 'attention' && spec.gated);
-}
-
 /** Floats of the recurrent state that a block keeps of a sequence. */
 export const stateFloatsOf = (spec: BlockSpec): number => kindOf(spec).stateFloats?.(spec) ?? 0;
 
@@ -57,12 +52,12 @@ export const gradientsOf = (
   tokens: number,
   draws: number,
   threads: number,
-): Readonly<Record<string, number>> => kindOf(block).gradients!(block, tokens, draws, threads);
+): Readonly<Record<string, number>> => kindOf(block).gradients(block, tokens, draws, threads);
 
 export function runBlock(thread: Thread, state: State, block: Block, pass: Pass): void {
   kindOf(block).forward(thread, state, block, pass);
 }
 
 export function goBack(back: Back, block: Block): void {
-  kindOf(block).back!(back, block);
+  kindOf(block).back(back, block);
 }
