@@ -251,8 +251,22 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
       take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
     }
   }
+  const { perLayerInputs, perLayerFloats } = state;
+  const vectors = () => floats.slice(fisher.dPerLayer / 4, fisher.dPerLayer / 4 + DRAWS * TOKENS * perLayerFloats);
+  const dVectors = vectors();
   // The embeddings, and the head: rows of ids, and all rows by the labels.
   run({ kind: 'embeddingBack' });
+  if (perLayerInputs) {
+    const [table, matrix] = [perLayerInputs.embedding, perLayerInputs.projection] as DenseLinear[];
+    const ofTable = new Float64Array(table.rows * table.cols);
+    const factor = Math.sqrt(perLayerInputs.width / 2);
+    for (let t = 0; t < TOKENS; t++) {
+      const row = ints[state.ids / 4 + t] * table.cols;
+      for (let i = 0; i < table.cols; i++) ofTable[row + i] += factor * dVectors[(TOKENS + t) * table.cols + i];
+    }
+    gradients.push({ linear: table, values: ofTable, squares: squaresAt(1) });
+    take(matrix, 2, state.x, vectors());
+  }
   const [embedding, head] = [state.embedding, state.head] as DenseLinear[];
   const { dim, vocabSize, logitScale, logitCap } = state;
   const ofEmbedding = new Float64Array(vocabSize * dim);

@@ -13,7 +13,7 @@ import type { ModelState } from '../model/memories.ts';
 import { exp } from '../numerics/exponential.ts';
 import { meanOf } from './fit.ts';
 import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
-import { isTied, type Measured, measuredOf } from './program/measured.ts';
+import { besideOf, isTied, type Measured, measuredOf } from './program/measured.ts';
 import { meanOfTokens } from './program/measuring.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import { pieceOf } from './session.ts';
@@ -62,14 +62,17 @@ export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<
   }
   const unreached = fillUnreached(state, measured, estimates);
   const last = measured.length;
-  const ofEmbedding = (result: readonly number[]) => result.slice(last * draws, (last + 1) * draws);
-  const ofHead = (result: readonly number[]) => result[(last + 1) * draws];
+  const drawsAt = (result: readonly number[], place: number) => result.slice(place * draws, (place + 1) * draws);
+  const ofEmbedding = (result: readonly number[]) => drawsAt(result, last);
+  const ofHead = (result: readonly number[]) => result.at(-2)!;
+  const beside = besideOf(state);
   if (isTied(state)) {
     add(state.embedding, last, (result) => ofEmbedding(result).map((trace) => trace + ofHead(result)));
   } else {
     add(state.embedding, last, ofEmbedding);
-    add(state.head, last + 1, (result) => [ofHead(result)]);
+    add(state.head, last + 1 + beside.length, (result) => [ofHead(result)]);
   }
+  for (const [i, linear] of beside.entries()) add(linear, last + 1 + i, (result) => drawsAt(result, last + 1 + i));
   return { base: base === null ? null : rounded(base), tensors: alphasOf(estimates), unreached };
 }
 
@@ -170,7 +173,7 @@ async function traces(
     }
     if (state.perLayerInputs) await bring(pieceOf.embedding);
     run({ kind: 'embeddingBack' });
-    const ofEmbedding = means(draws);
+    const ofEmbedding = means((1 + besideOf(state).length) * draws);
     await steps.next(0);
     return [...place.found.slice(0, -2), ...ofEmbedding, ...place.found.slice(-2)];
   } catch (error) {

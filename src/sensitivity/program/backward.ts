@@ -36,9 +36,7 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
     part: (total, apart) => partOf(measuring, total, apart),
     inputGram(x, cols, count = tokens) {
       inputs = { x, stride: cols, count };
-      eachBlock(measuring, count, (first, rows) =>
-        products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens),
-      );
+      inputGram(measuring, x, cols, count);
     },
     squares(place, d, rows, count = tokens) {
       gradientSquares(measuring, place, d, rows, count, false);
@@ -76,8 +74,16 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
   };
 }
 
-// Of inputs that are fewer than tokens, the rest counts nothing.
-function gradientSquares(
+/** Inner products of `count` inputs of a weight, (count, cols). */
+export function inputGram(measuring: Measuring, x: number, cols: number, count: number): void {
+  const { gram } = measuring.workspace.fisher!;
+  eachBlock(measuring, count, (first, rows) =>
+    products(measuring, x, cols, first, rows, gram + first * 4, measuring.workspace.tokens),
+  );
+}
+
+/** Squared norms of a weight's gradients, to `sums`. Of inputs that are fewer than tokens, the rest counts nothing. */
+export function gradientSquares(
   measuring: Measuring,
   place: number,
   d: number,

@@ -15,7 +15,7 @@ import type { PerLayerRegions } from '../../model/state.ts';
 import { apply, applyHead, normTokens, ownTokens } from '../../model/steps.ts';
 import { logSumExp } from '../../numerics/exponential.ts';
 import { USE, uniformStream } from '../../numerics/stream.ts';
-import { eachBlock } from './backward.ts';
+import { eachBlock, gradientSquares, inputGram } from './backward.ts';
 import { isTied } from './measured.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import type { TaskOf } from './task.ts';
@@ -129,7 +129,7 @@ function keepOutputs(
 
 /**
  * Squared norms of the gradients of the embeddings, for every label draw and token, to `sums`; for one matrix in both places,
- * with the inner product of both gradients, twice. dX is at the first layer's input.
+ * with the inner product of both gradients, twice; behind them, of what stands beside the embeddings. dX is at the first layer's input.
  */
 export function embeddingBack(measuring: Measuring): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
@@ -147,12 +147,7 @@ export function embeddingBack(measuring: Measuring): void {
       if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, 0);
       for (let k = 0; k < count; k++) {
         const token = first + k;
-        let sum = 0;
-        for (let other = 0; other <= token; other++) {
-          if (ids[other] !== ids[token]) continue;
-          sum += (other < token ? 2 : 1) * dot(floats, d / 4 + token * dim, d / 4 + other * dim, dim);
-        }
-        sum *= embeddingScale * embeddingScale;
+        let sum = sumOfEqual(floats, ids, token, d / 4, dim) * (embeddingScale * embeddingScale);
         const slope = floats[slopes / 4 + draw * tokens + token];
         const label = ints[labels / 4 + draw * tokens + token];
         for (let other = 0; tied && other < tokens; other++) {
@@ -165,11 +160,12 @@ export function embeddingBack(measuring: Measuring): void {
   }
 }
 
-// Gradients of tokens' vectors for all layers back to the embeddings. Ends at a barrier.
+// Gradients of tokens' vectors for all layers back to the embeddings; squared norms of those of the table beside them, and of the
+// matrix, to `sums`. Ends at a barrier.
 function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLayerRegions): void {
-  const { thread, state, workspace } = measuring;
+  const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { kernels, barrier } = thread;
-  const { tokens, draws, fisher } = workspace;
+  const { tokens, draws, sums, fisher } = workspace;
   const { dim, epsilon, perLayer, perLayerFloats } = state;
   const { dX, dPerLayer } = fisher!;
   const { weights, dtype } = projection as DenseLinear;
@@ -180,6 +176,15 @@ function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLaye
   const [from, to] = ownTokens(thread, tokens);
   const own = (to - from) * perLayerFloats;
   kernels.scale(perLayer + from * perLayerFloats * 4, 1 / Math.sqrt(dim), own);
+  const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
+  for (let i = 0; i < draws; i++) {
+    const d = dPerLayer / 4 + i * tokens * perLayerFloats;
+    for (let token = from; token < to; token++) {
+      const sum = sumOfEqual(floats, ids, token, d, perLayerFloats);
+      doubles[sums / 8 + (draws + i) * tokens + token] = (sum * width) / 2; // an embedding counts √width / √2
+    }
+  }
+  barrier();
   for (let draw = 0; draw < draws; draw++) {
     const d = dPerLayer + (draw * tokens + from) * perLayerFloats * 4;
     kernels.scale(d, Math.SQRT1_2, own);
@@ -187,12 +192,24 @@ function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLaye
     kernels.scale(d, 1 / Math.sqrt(dim), own);
   }
   barrier();
+  inputGram(measuring, state.x, dim, tokens);
+  gradientSquares(measuring, 2, dPerLayer, perLayerFloats, tokens, false);
   const [first, end] = partOf(measuring, dim, ROWS_APART);
   kernels.addTransposed(
     ...([weights + first * (dtype === 'F32' ? 4 : 2), dtypeCodes[dtype], perLayerFloats, end - first, dim] as const),
     ...([dPerLayer, draws * tokens, perLayerFloats, dX + first * 4, dim, workspace.scratch[thread.index]] as const),
   );
   barrier();
+}
+
+// What a token adds to the squared norm of a table's gradient, (ids, cols): its row is the sum of `d`, (tokens, cols), over its tokens.
+function sumOfEqual(floats: Float32Array, ids: Int32Array, token: number, d: number, cols: number): number {
+  let sum = 0;
+  for (let other = 0; other <= token; other++) {
+    if (ids[other] !== ids[token]) continue;
+    sum += (other < token ? 2 : 1) * dot(floats, d + token * cols, d + other * cols, cols);
+  }
+  return sum;
 }
 
 function dot(floats: Float32Array, a: number, b: number, count: number): number {

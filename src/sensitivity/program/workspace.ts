@@ -5,6 +5,7 @@ import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
 import type { ModelState } from '../../model/memories.ts';
 import { regions } from '../../model/region.ts';
 import { floatsOf, type StatisticsKind, sumsOf } from '../../statistics/matrices.ts';
+import { besideOf } from './measured.ts';
 
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
@@ -78,6 +79,7 @@ export function planWorkspace(
   first: number,
 ): { workspace: Workspace; end: number } {
   const { dim, vocabSize, logitRows, threads, blocks, ropes, perLayerFloats } = state;
+  const beside = besideOf(state);
   const { reserve, size } = regions(first);
   const floats = (count: number) => reserve(count * 4);
   const all = draws * tokens;
@@ -90,7 +92,12 @@ export function planWorkspace(
   const cols = most((own) => own.reduce((max, weight) => Math.max(max, weight.cols), 0));
   const largest = most((own) => own.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
   const scratch = Math.max(
-    ...[statistics ? GRAM_SCRATCH : 64 * 64 * 4, tokens * GRAM_ROWS * 4, 3 * (tokens + 4) * 4, denseScratchBytes(cols)],
+    ...[
+      statistics ? GRAM_SCRATCH : 64 * 64 * 4,
+      tokens * GRAM_ROWS * 4,
+      3 * (tokens + 4) * 4,
+      denseScratchBytes(Math.max(cols, perLayerFloats)),
+    ],
   );
   const slots = statistics ? 1 : blocks.length + 1;
 
@@ -130,7 +137,14 @@ export function planWorkspace(
     targets: floats(tokens),
     ...{ slots, saved: floats(slots * tokens * dim) },
     // Squared norms of a block's rows, or of the gradients of its weights; at the ends two numbers a token.
-    sums: reserve(Math.max(places * all, 2 * tokens, rows, vocabSize) * 8),
+    sums: reserve(
+      Math.max(
+        Math.max(places, 1 + beside.length) * all,
+        2 * tokens,
+        rows,
+        beside.reduce((sum, own) => sum + own.rows, vocabSize),
+      ) * 8,
+    ),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
     fisher: estimator === 'fisher' && statistics?.mode !== 'inputs' ? fisher() : undefined,
     noise: estimator === 'noise' ? noise() : undefined,
