@@ -119,6 +119,19 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     }
   });
 
+  test('clampedGateBack() equals its twin on both sides of its limits and writes exactly count pairs', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const pairs = normals(2 * count + 8, count).map((value) => value * 8);
+      if (count > 3) pairs.set([7, -7, 7, 7, 7.000001, -7.000001], 2);
+      const [d, dx] = [normals(count + 8, 2), normals(2 * count + 8, 3)];
+      const at = place(dx);
+      kernels.clampedGateBack(place(pairs), place(d), at, count);
+      dx.set(twin.clampedGateBack(pairs.subarray(0, 2 * count), d.subarray(0, count)));
+      sameBits(copy(Float32Array, at, 2 * count + 8), dx, `clampedGateBack(${count})`);
+    }
+  });
+
   test('attendBack() equals its twin for any head size, number of tokens, window and cap, with sinks or without', () => {
     for (const [dim, tokens, heads, window, cap, hasSinks] of [
       [24, 5, 3, 0, 0, false],

@@ -16,6 +16,7 @@ import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
+import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
 
 const test = suite('memories');
@@ -78,9 +79,17 @@ for (const [name, config] of Object.entries(configs)) {
       await whole.close();
     });
   }
+}
 
+/** Models: random ones, and small ones of families whose blocks share caches, vectors of layers or stacks of experts. */
+const subjects = [
+  ...Object.entries(configs).map(([name, config]) => ({ name, folder: modelFolder(config, randomFile(config)) })),
+  ...['gpt_oss', 'gemma4_text', 'gemma4_experts'].map((name) => {
+    return { name, folder: modelFolder(families[name].config, families[name].model) };
+  }),
+];
+for (const { name, folder } of subjects) {
   test(`the same sensitivities from a whole model and from pieces that take turns: ${name}`, async () => {
-    const folder = modelFolder(config, randomFile(config));
     for (const source of ['model', 'random'] as const) {
       const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
       const sampled = source === 'model' ? 3 : 0;

@@ -171,7 +171,7 @@ export function planMemory(
     const of = isStacked ? stack.name : `${name}.weight`;
     const into = slot ? { ...planner, reserve: slot.reserve } : planner;
     const plan = planLinear(tensor, of, spec, bias, input, perToken, into);
-    const planned = isStacked ? { ...plan, stack: stack.shape } : plan;
+    const planned = isStacked ? { ...plan, stack: stack.shape, single: `${spec.name}.weight` } : plan;
     linears.push(planned);
     (slot?.loads ?? pieces.at(-1)!).push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;

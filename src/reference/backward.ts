@@ -38,6 +38,21 @@ export function geluTimesBack(gate: Float32Array, up: Float32Array, d: Float32Ar
   return [d.map((dh, i) => f(f(dh * up[i]) * slope[i])), d.map((dh, i) => f(dh * f(gate[i] * s[i])))];
 }
 
+/** Gradients of pairs g, u of those of clampedGate. */
+export function clampedGateBack(pairs: Float32Array, d: Float32Array): Float32Array {
+  const dPairs = new Float32Array(pairs.length);
+  for (const [i, dh] of d.entries()) {
+    const [gate, up] = [pairs[2 * i], pairs[2 * i + 1]];
+    const g = Math.min(gate, 7);
+    const u = Math.max(Math.min(up, 7), -7);
+    const s = f(1 / f(1 + exp(-f(g * f(1.702)))));
+    const slope = f(s * f(1 + f(f(f(1.702) * g) * f(1 - s))));
+    if (gate <= 7) dPairs[2 * i] = f(f(dh * f(u + 1)) * slope);
+    if (Math.abs(up) <= 7) dPairs[2 * i + 1] = f(dh * f(g * s));
+  }
+  return dPairs;
+}
+
 /** The gradient of x of that of max(x, 0)². */
 export function reluSquaredBack(x: Float32Array, d: Float32Array): Float32Array {
   return d.map((value, i) => f(value * f(2 * Math.max(x[i], 0))));

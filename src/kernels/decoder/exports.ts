@@ -185,6 +185,7 @@ export interface DecoderExports {
   rmsNormBack(x: number, weights: number, d: number, count: number, cols: number, epsilon: number): void;
   siluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
   geluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
+  clampedGateBack(x: number, d: number, dx: number, count: number): void;
   reluSquaredBack(x: number, d: number, count: number): void;
   attendBack(
     q: number,
