@@ -297,9 +297,9 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     return planBits(problem, async () => givenAlphas('result of alphas()', await maker(tensors)));
   }
 
+  const quantizedCopy = (grid: string) => opened.copy({ grid, embeddings: grid });
   async function measure(options?: SensitivityOptions): Promise<Alphas> {
-    const copy = (grid: string) => opened.copy({ grid, embeddings: grid });
-    return (await import('./decoder.ts')).measureSensitivity(folder, options, copy);
+    return (await import('./decoder.ts')).measureSensitivity(folder, options, quantizedCopy);
   }
 
   const opened: OpenCheckpoint = {
@@ -382,7 +382,8 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     runMemory: async (options) => (await import('./decoder.ts')).estimateMemory(folder, options),
     sensitivity: measure,
     keptSensitivity: async (options) => (await import('./decoder.ts')).keptSensitivity(folder, options),
-    sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
+    sensitivityCost: async (options) =>
+      (await import('./decoder.ts')).estimateSensitivity(folder, options, quantizedCopy),
 
     async advise(options) {
       const { advise } = await import('./decoder.ts');

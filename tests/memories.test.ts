@@ -9,6 +9,7 @@ import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
 import { sampleByCopy } from '../src/sensitivity/copy.ts';
+import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
 import type { Sequence } from '../src/sensitivity/tokens.ts';
@@ -16,6 +17,7 @@ import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
+import { countBytes } from './counting.ts';
 import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
 
@@ -234,6 +236,80 @@ test('estimateMemory() is what loadModel() takes', async () => {
     await model.close();
   }
   assert.match(await messageOf(estimateMemory(folder, { context: 1e6 })), /context must be an integer from 1 to/);
+});
+
+test('a measurement in turns holds what it said, which grows by the residual streams of a layer alone', async () => {
+  const settings = { tokens: 20, draws: 2, sequences: 3 } as const;
+  const heldOf = async (layers: number, source: 'model' | 'random') => {
+    const config = { ...configs.llama, num_hidden_layers: layers };
+    const plain = modelFolder(config, randomFile(config));
+    let largestRead = 0;
+    const folder: Folder = {
+      ...plain,
+      open: async (name) => {
+        const file = await plain.open(name);
+        return {
+          byteLength: file.byteLength,
+          slice: (start, end) => {
+            largestRead = Math.max(largestRead, end - start);
+            return file.slice(start, end);
+          },
+        };
+      },
+    };
+    const subject = await openSubject(folder);
+    const plan = {
+      estimator: 'fisher',
+      tokens: 20,
+      draws: 2,
+      threads: 1,
+      sampled: source === 'model' ? 3 : 0,
+    } as const;
+    const { bytes } = planSession(subject, plan);
+    const { bytes: memoryLimit } = planSession(subject, { ...plan, memoryLimit: bytes - 1 });
+    const cost = await estimateSensitivity(folder, { ...settings, source, memoryLimit });
+    assert.ok(cost.bytesRead > 0 && cost.bytes <= memoryLimit);
+    largestRead = 0;
+    const counted = countBytes();
+    try {
+      await measureSensitivity(folder, { ...settings, source, memoryLimit });
+    } finally {
+      counted.stop();
+    }
+    const [session, ...others] = counted.memories.filter((own) => own > 0).sort((a, b) => b - a);
+    assert.is(session, Math.ceil(cost.bytes / 65536) * 65536);
+    assert.equal(others, [], 'there is one memory');
+    // Beside it are blocks of tensors as they are read, and logits of a step.
+    const block = Math.max(largestRead, 3 * config.vocab_size * 4, 8 * config.vocab_size);
+    assert.ok(
+      largestRead <= 4 << 20 && counted.largest <= block,
+      `${counted.largest} bytes at once, ${block} are read`,
+    );
+    return cost.bytes;
+  };
+  for (const source of ['random', 'model'] as const) {
+    const [few, many] = [await heldOf(3, source), await heldOf(12, source)];
+    const streams = 2 * 9 * settings.tokens * configs.llama.hidden_size * 4;
+    const cache = source === 'model' ? 9 * 3 * settings.tokens * 2 * 2 * 24 * 4 : 9 * settings.tokens * 2 * 2 * 24 * 4;
+    assert.ok(many - few <= streams + cache + 9 * 2048, `${many - few} more bytes for 9 layers, ${streams} of streams`);
+  }
+});
+
+test('a model takes of memories what estimateMemory() says', async () => {
+  const folder = modelFolder(configs.qwen3, randomFile(configs.qwen3));
+  const { bytes: whole } = await estimateMemory(folder, { context: 96 });
+  for (const options of [{ context: 96 }, { context: 96, memoryLimit: whole - 1 }]) {
+    const { bytes, memories } = await estimateMemory(folder, options);
+    const counted = countBytes();
+    try {
+      await (await loadAlone(folder, options)).close();
+    } finally {
+      counted.stop();
+    }
+    const taken = counted.memories.reduce((sum, own) => sum + own, 0);
+    assert.is(counted.memories.length, memories);
+    assert.ok(taken >= bytes && taken < bytes + memories * 65536, `${taken} bytes of memories, not ${bytes}`);
+  }
 });
 
 test('a limit that nothing fits is refused, by the piece that exceeds it', async () => {

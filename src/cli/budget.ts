@@ -8,8 +8,10 @@ import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
 import type { OpenCheckpoint } from '../open.ts';
+import { durationText } from '../terminal/figures.ts';
 import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
+import { costOf } from './measurement.ts';
 
 export interface SensitivityOptions {
   alphas?: string;
@@ -105,10 +107,24 @@ export async function planningAlphas(
   return async () => {
     const kept = await keptSensitivities(checkpoint, input);
     if (kept) return kept;
+    const time = await measuringTime(checkpoint, threads);
     throw new UsageError(
-      `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first`,
+      `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first${time}`,
     );
   };
+}
+
+// Where the model cannot be measured the reason is told by who measures.
+async function measuringTime(checkpoint: OpenCheckpoint, threads: number): Promise<string> {
+  const cost = await costOf(checkpoint, {}, threads).catch(() => undefined);
+  if (!cost) return '';
+  const { seconds, readSeconds, copySeconds } = cost;
+  const parts = [
+    `${durationText(seconds)} of computing`,
+    `${durationText(readSeconds)} of reading`,
+    ...(copySeconds > 0 ? [`${durationText(copySeconds)} for a copy that samples tokens`] : []),
+  ];
+  return `, which measures them in about ${parts.join(', ')}`;
 }
 
 /** The sensitivities that the options name, if they do. */

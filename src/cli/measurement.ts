@@ -4,6 +4,7 @@ import type { LoadProgress } from '../model/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import type { OpenCheckpoint } from '../open.ts';
 import type { MakingProgress } from '../quantize/made.ts';
+import type { CostOptions, SensitivityCost } from '../sensitivity/cost.ts';
 import type { SensitivityOptions } from '../sensitivity/measure.ts';
 import { bytesStep, bytesText, progressDisplay } from '../terminal/figures.ts';
 import { startPool, startThreads } from '../workers/node.ts';
@@ -63,8 +64,28 @@ export function watchMeasuring<T>(
   });
 }
 
+/** What a measurement would take: on `threads`, which make the copy, too. */
+export async function costOf(
+  checkpoint: OpenCheckpoint,
+  options: CostOptions,
+  threads: number,
+  memory?: number,
+): Promise<SensitivityCost> {
+  let pool: Pool | undefined;
+  const copy = async (grid: string) => {
+    pool = await startPool(threads);
+    return checkpoint.copy({ grid, embeddings: grid, pool });
+  };
+  try {
+    const asked = { ...options, memoryLimit: memoryLimitOf(memory), copy };
+    return await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threads) });
+  } finally {
+    await pool?.close();
+  }
+}
+
 /** Bytes of linear memory that a measurement may have: as asked for, or what is free. */
-export function memoryLimitOf(memory: number | undefined): number {
+function memoryLimitOf(memory: number | undefined): number {
   return Math.max(1, Math.min(MEMORY_LIMIT, Math.floor(memory ?? freeMemory())));
 }
 

@@ -404,7 +404,7 @@ function convolvedBack(back: Back, block: Delta, before: Before, d: number, spar
   for (let i = first; i < end; i++) {
     const token = i % pass.count;
     const at = i * channels * 4;
-    kernels.rmsNormBack(before.units + token * 2 * keys * 4, ones, d + at, 2 * keyHeads, keyDim, EPSILON / keyDim);
+    kernels.rmsNormBack(before.units + token * 2 * keys * 4, 0, d + at, 2 * keyHeads, keyDim, EPSILON / keyDim);
     kernels.scale(d + at, 1 / keyDim, keys); // with the scale of queries
     kernels.scale(d + at + keys * 4, 1 / Math.sqrt(keyDim), keys);
     kernels.siluTimesBack(before.convolved + token * channels * 4, ones, d + at, spare + at, channels);
