@@ -14,6 +14,7 @@ import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
 import type { Sequence } from '../src/sensitivity/tokens.ts';
 import type { Folder } from '../src/source/source.ts';
+import { startThreads } from '../src/workers/web.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
@@ -72,7 +73,9 @@ for (const [name, config] of Object.entries(configs)) {
       const counts = [];
       for (const memoryLimit of [bytes - 1, least]) {
         counts.push(memories(memoryLimit).length);
-        const model = await loadAlone(folder, { context: 96, memoryLimit });
+        // On two threads, too, where the runtime has them.
+        const threads = grid === 't3' && memoryLimit !== least ? { threads: await startThreads(2) } : {};
+        const model = await loadAlone(folder, { context: 96, memoryLimit, ...threads });
         sameBits(await model.forward(ids, { logits: 'all' }), logits);
         sameBits(await model.hidden(ids), hidden);
         await model.close();
