@@ -35,9 +35,9 @@ def gradients(name, labels):
     model_class = getattr(transformers, config["architectures"][0])
     eager = {"attn_implementation": "eager", "experts_implementation": "eager"}
     model = model_class.from_pretrained(folder, dtype=torch.float64, **eager).eval()
-    model.get_input_embeddings().padding_idx = None  # else a padding id has no gradient
     runs = load_file(folder / "logits.safetensors")
     ids = runs[max((key for key in runs if key.startswith("ids.")), key=lambda key: int(key[4:]))][-len(labels) :]
+    model.get_input_embeddings().padding_idx = None  # else a padding id has no gradient
     narrow, cast = torch.float32, torch.Tensor.float
     try:  # Some steps of the families' code are f32 whatever the model is.
         torch.float32, torch.Tensor.float = torch.float64, torch.Tensor.double
