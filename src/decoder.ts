@@ -7,13 +7,15 @@ import { type Model, textModel } from './text/textmodel.ts';
 
 export { type AdviceOptions, advise, type Size } from './advice/advise.ts';
 export { measureSpeed, type Speed, type SpeedOptions } from './advice/speed.ts';
-export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
+export type { ModelMemory } from './model/fits.ts';
+export { estimateMemory, type ModelOptions } from './model/model.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
+export type { ReplacedFile } from './sensitivity/underway.ts';
 export {
   readStatistics,
   type Statistics,

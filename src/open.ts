@@ -36,7 +36,8 @@ import {
 import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
-import type { ModelMemory, ModelOptions } from './model/model.ts';
+import type { ModelMemory } from './model/fits.ts';
+import type { ModelOptions } from './model/model.ts';
 import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { readArchitecture } from '../src/families/family.ts';
 import { load } from '../src/index.ts';
+import { deviceBytes, tooLarge, whatFits } from '../src/model/fits.ts';
 import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
@@ -207,7 +208,9 @@ test('where the runtime has no memory so large, the model lies in smaller ones; 
     class extends Memory {
       constructor(descriptor: WebAssembly.MemoryDescriptor) {
         sizes.push(descriptor.initial);
-        if (descriptor.initial > pages) throw new RangeError('could not allocate memory');
+        // Engines throw what they like.
+        if (descriptor.initial > pages)
+          throw sizes.length % 2 ? new RangeError('could not allocate memory') : 'no memory';
         super(descriptor);
       }
     };
@@ -220,11 +223,43 @@ test('where the runtime has no memory so large, the model lies in smaller ones; 
     WebAssembly.Memory = within(100);
     assert.match(
       await messageOf(loadAlone(folder, options)),
-      /^RangeError: model must fit the memory that this runtime gives: it needs 2\d\d MB, 1 MB for weights and 26\d MB/,
+      /^RangeError: model needs 2\d\d MB of memory at a context of 96: weights 1 MB, cache 26\d MB, activations \d+ MB; this runtime gives 0 MB$/,
     );
   } finally {
     WebAssembly.Memory = Memory;
   }
+});
+
+const MB = 2 ** 20;
+const need = {
+  ...{ bytes: 2600 * MB, weights: 1800 * MB, cache: 600 * MB, activations: 200 * MB, memories: 1 },
+  ...{ parameters: 900 * MB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
+};
+
+test('what does not fit is refused with its sizes, what there is, and what would fit', () => {
+  const message = (free: number, dtype: 'f16' | 'f32' = 'f16') =>
+    tooLarge(need, dtype, free * MB, 'there is less').message;
+  const sizes =
+    'model needs 2600 MB of memory at a context of 32768: weights 1800 MB, cache 600 MB, activations 200 MB; there is less';
+  assert.is(message(2400), `${sizes}; what fits: context 16384`);
+  assert.is(message(2400, 'f32'), `${sizes}; what fits: cache f16 or context 16384`);
+  assert.is(message(2010), `${sizes}; what fits: context 512`);
+  const codes = (bits: number, size: number) =>
+    `; what fits: the original quantized with bits ${bits}, embeddings too, ${size} MB of weights`;
+  assert.is(message(1500), `${sizes}${codes(4, 457)}`);
+  assert.is(message(1100), `${sizes}${codes(2, 232)}`);
+  assert.is(message(1000), sizes);
+  const experts = { count: 64, bytes: 1600 * MB, resident: 64 };
+  const texts = { ...need, cacheTokens: 4 * need.context };
+  assert.equal(whatFits(texts, 'f16', 2400 * MB)[0], { option: 'cacheTokens', value: 32768 });
+  assert.equal(whatFits({ ...need, experts }, 'f16', 1300 * MB), [{ option: 'memory', value: 1300 * MB }]);
+});
+
+test('deviceBytes() is the most that a device has by what its browser tells, if that is no limit of telling', () => {
+  const of = (deviceMemory?: unknown) => deviceBytes({ deviceMemory });
+  assert.equal([0.25, 1, 4, 16].map(of), [384 * MB, 1536 * MB, 6144 * MB, 24576 * MB]);
+  assert.equal([8, 32, undefined, 0, Number.NaN, '4'].map(of), new Array(6).fill(undefined));
+  assert.is(deviceBytes(undefined) ?? 1e9, deviceBytes() ?? 1e9);
 });
 
 test('estimateMemory() is what loadModel() takes', async () => {
