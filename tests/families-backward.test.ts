@@ -36,6 +36,7 @@ const STUCK: Readonly<Record<string, string>> = {
   gpt_oss: 'experts',
   lfm2: 'convolution',
   qwen3_5: 'delta',
+  qwen3_5_moe: 'delta',
   qwen3_5_text: 'delta',
   qwen3_next: 'delta',
 };
