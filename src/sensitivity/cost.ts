@@ -2,6 +2,7 @@
 // long.
 
 import { integer, options as optionsOf } from '../check.ts';
+import { cacheBytes } from '../model/cache.ts';
 import { tensorsOf } from '../model/load.ts';
 import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
@@ -118,7 +119,8 @@ function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, 
   return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
 }
 
-// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together.
+// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together;
+// once more the embeddings, where tokens have vectors for all layers, whose gradients end there.
 function bytesRead(
   { layout, workspace }: SessionPlan,
   sequences: number,
@@ -134,7 +136,8 @@ function bytesRead(
   const turns = statistics
     ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
     : sequences;
-  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns);
+  const last = layout.state.perLayerInputs ? sizes[0] : 0;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns) + last;
 }
 
 // Codes of four bits with their scales; keys and values of the sequences that are sampled together.
@@ -142,10 +145,10 @@ function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): 
   const loads = layout.memories[0].pieces.flat();
   const weights = loads.reduce((sum, load) => sum + ('linear' in load ? load.linear.rows * load.linear.cols : 0), 0);
   const rows = Math.min(TOGETHER, sequences) * tokens;
-  const cached = layout.state.blocks.reduce(
-    (sum, block) => sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 : 0),
-    0,
-  );
+  const cached = layout.state.blocks.reduce((sum, block) => {
+    if (!('cache' in block) || ('borrows' in block && block.borrows)) return sum;
+    return sum + cacheBytes(block.cache) / block.cache.rows / 2; // f16, where it is f32 here
+  }, 0);
   return Math.ceil((weights * 4.02) / 8) + cached * rows;
 }
 
