@@ -1,7 +1,9 @@
 // higgs-wasm/decoder: language models that run. A bundle of its own, with the tokenizer and the templates' interpreter in it;
 // `loadModel` of the core imports it when it is called.
 
+import { readable } from './checkpoint/checkpoint.ts';
 import { type ModelOptions, loadModel as openLanguage } from './model/model.ts';
+import { givenFolder } from './source/given.ts';
 import type { Folder } from './source/source.ts';
 import { type Model, textModel } from './text/textmodel.ts';
 
@@ -41,7 +43,7 @@ export type { Threads } from './workers/threads.ts';
 export async function loadModel(input: Folder, options?: ModelOptions): Promise<Model> {
   const language = await openLanguage(input, options);
   try {
-    return await textModel(input, language);
+    return await textModel(await readable(givenFolder('input', input)), language);
   } catch (error) {
     await language.close();
     throw error;
