@@ -98,7 +98,9 @@ for (const { name, model, pre, kinds, addBos, addSpace } of goldens.vocabularies
       'tokenizer.ggml.add_space_prefix': addSpace,
     };
     const folder = await openOnce(folderWith('m.gguf', ggufOf({ ...pairsOf('llama'), ...given })));
-    const [content, config] = await Promise.all(['tokenizer.json', 'tokenizer_config.json'].map((file) => json(folder, file)));
+    const [content, config] = await Promise.all(
+      ['tokenizer.json', 'tokenizer_config.json'].map((file) => json(folder, file)),
+    );
     const tokenizer = createTokenizer(content, config, 'tokenizer.json');
     for (const [i, text] of tokenizers.texts.entries()) {
       if (SPACED.test(text)) continue;
@@ -111,7 +113,9 @@ for (const { name, model, pre, kinds, addBos, addSpace } of goldens.vocabularies
 const SPACED = /<\|tool\|>|<\/think>/;
 
 function rankOf(merges: readonly (string | string[])[], token: string): number {
-  const at = merges.findIndex((merge) => (typeof merge === 'string' ? merge.replace(' ', '') : merge.join('')) === token);
+  const at = merges.findIndex(
+    (merge) => (typeof merge === 'string' ? merge.replace(' ', '') : merge.join('')) === token,
+  );
   return at < 0 ? 1e6 : at;
 }
 

@@ -54,6 +54,7 @@ test('npm pack holds what users need and nothing else', () => {
         'build/decoder.js',
         'build/decoder.wasm',
         'build/files.js',
+        'build/gguf.js',
         'build/grids.js',
         'build/higgs.js',
         'build/higgs.wasm',
@@ -104,11 +105,11 @@ test('every subpath resolves under every condition, types first', async () => {
       const names = Object.keys(metafile.inputs).filter((name) => name.includes('higgs-wasm/'));
       const files = names.map((name) => name.slice(name.lastIndexOf('/') + 1)).filter((name) => name.endsWith('.js'));
       const edge = condition === 'workerd';
-      // The core imports what runs models when it is asked to.
+      // The core imports what runs models when it is asked to, and what reads GGUF when it meets one.
       const decoder = edge ? 'decoder-edge.js' : 'decoder.js';
       const expected: Readonly<Record<string, string[]>> = {
-        '.': [decoder, edge ? 'index-edge.js' : 'index.js'],
-        './decoder': [decoder],
+        '.': [decoder, 'gguf.js', edge ? 'index-edge.js' : 'index.js'],
+        './decoder': [decoder, 'gguf.js'],
         './workers': [edge ? 'workers-edge.js' : condition === 'node' ? 'workers-node.js' : 'workers.js'],
         './grids': ['grids.js'],
         './files': ['files.js'],

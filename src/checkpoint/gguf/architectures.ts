@@ -161,7 +161,10 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
   phi3: () => ({
     ...{ type: 'phi3', class: 'Phi3ForCausalLM' },
     names: { attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' },
-    config: (told) => ({ ...partial(told), sliding_window: told.values.integer('attention.sliding_window', 0) || null }),
+    config: (told) => ({
+      ...partial(told),
+      sliding_window: told.values.integer('attention.sliding_window', 0) || null,
+    }),
   }),
   olmo2: ({ values }) =>
     values.integer('attention.sliding_window', 0) > 0
@@ -335,7 +338,8 @@ function gemma(told: Told, largest: number): Json {
 // Which layers slide. @param every of these one sees all, where the file does not say
 function windows({ values, layers }: Told, every: number): Json {
   const key = 'attention.sliding_window_pattern';
-  const each = values.all.get(`${values.architecture}.${key}`) instanceof Float64Array ? values.numbers(key)! : undefined;
+  const each =
+    values.all.get(`${values.architecture}.${key}`) instanceof Float64Array ? values.numbers(key)! : undefined;
   const pattern = each ? every : values.integer(key, every);
   const slides = (layer: number) => (each ? each[layer] !== 0 : (layer + 1) % pattern !== 0);
   return {
@@ -377,7 +381,9 @@ function groupedExperts(told: Told): Json {
 // Experts by sigmoid have a correction; so old files tell, which do not name the function.
 function isV3({ values, layers, shapeOf }: Told): boolean {
   const sigmoid = 2;
-  return values.integer('expert_gating_func', 1) === sigmoid || shapeOf(`blk.${layers - 1}.exp_probs_b.bias`) !== undefined;
+  return (
+    values.integer('expert_gating_func', 1) === sigmoid || shapeOf(`blk.${layers - 1}.exp_probs_b.bias`) !== undefined
+  );
 }
 
 function deepseek(told: Told): Json {
@@ -394,7 +400,9 @@ function deepseek(told: Told): Json {
   const grouped = groups > 1 ? 'group_limited_greedy' : 'greedy';
   return {
     ...groupedExperts(told),
-    ...(isV3(told) ? { scoring_func: 'sigmoid', topk_method: 'noaux_tc', rope_interleave: true } : { topk_method: grouped }),
+    ...(isV3(told)
+      ? { scoring_func: 'sigmoid', topk_method: 'noaux_tc', rope_interleave: true }
+      : { topk_method: grouped }),
     num_key_value_heads: heads,
     head_dim: turned,
     q_lora_rank: values.integer('attention.q_lora_rank', null),

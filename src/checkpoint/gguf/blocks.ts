@@ -149,7 +149,10 @@ const OTHERS: Readonly<Record<number, string>> = Object.fromEntries(
 );
 
 /** Weights in f32. @param bytes whole blocks */
-export function weightsOf(bytes: ArrayBuffer, { name, weights, bytes: size, decode }: WeightCode): Float32Array<ArrayBuffer> {
+export function weightsOf(
+  bytes: ArrayBuffer,
+  { name, weights, bytes: size, decode }: WeightCode,
+): Float32Array<ArrayBuffer> {
   if (name === 'F32') return new Float32Array(bytes);
   const count = bytes.byteLength / size;
   const values = new Float32Array(count * weights);
@@ -171,5 +174,9 @@ export function codeOf(type: number, place: Place): WeightCode {
   if (code) return code;
   const name = OTHERS[type] ?? `number ${type}`;
   const known = Object.values(CODES).map(({ name }) => name);
-  throw new UnsupportedError(`GGUF weights ${name}`, `weights must be one of ${known.join(', ')}: they are ${name}`, place);
+  throw new UnsupportedError(
+    `GGUF weights ${name}`,
+    `weights must be one of ${known.join(', ')}: they are ${name}`,
+    place,
+  );
 }

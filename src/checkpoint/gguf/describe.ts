@@ -135,11 +135,18 @@ function sentencePieces(values: Values, vocabulary: Vocabulary): Json {
   const vocab = vocabOf(vocabulary, (kind) => kind !== UNUSED && kind !== USER);
   const begins = values.flag('tokenizer.ggml.add_space_prefix') ?? true;
   const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
-  const back = [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }, { type: 'ByteFallback' }, { type: 'Fuse' }];
+  const back = [
+    { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+    { type: 'ByteFallback' },
+    { type: 'Fuse' },
+  ];
   return {
     normalizer: begins ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, spaces] } : spaces,
     pre_tokenizer: null,
-    decoder: { type: 'Sequence', decoders: begins ? [...back, { type: 'Strip', content: ' ', start: 1, stop: 0 }] : back },
+    decoder: {
+      type: 'Sequence',
+      decoders: begins ? [...back, { type: 'Strip', content: ' ', start: 1, stop: 0 }] : back,
+    },
     model: {
       ...{ type: 'BPE', dropout: null, continuing_subword_prefix: null, end_of_word_suffix: null },
       unk_token: ids.unknown === undefined ? null : tokens[ids.unknown],

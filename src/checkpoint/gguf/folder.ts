@@ -59,7 +59,13 @@ export async function openGguf(
   const kvHeads = within(values, 'attention.head_count_kv', config.num_key_value_heads);
   const tensors = tensorsOf(opened, kind, values, { heads, kvHeads, layers });
   const metadata = notesOf(values);
-  const files = opened.map(({ file, source, dataStart }, i) => ({ file, source, dataStart, tensors: tensors[i], metadata }));
+  const files = opened.map(({ file, source, dataStart }, i) => ({
+    file,
+    source,
+    dataStart,
+    tensors: tensors[i],
+    metadata,
+  }));
   const vocabSize = Number(config.vocab_size);
   const made: Readonly<Record<string, unknown>> = {
     ...tokenizerOf(values),
@@ -91,7 +97,9 @@ function partsOf(names: readonly string[], folder: string): string[] {
   const parts = stem === undefined ? [first] : wholeOf(stem, count);
   const missing = parts.find((name) => !names.includes(name));
   if (missing !== undefined) {
-    throw new FormatError(`every part of the model must be in the folder: ${show(missing)} is missing`, { file: folder });
+    throw new FormatError(`every part of the model must be in the folder: ${show(missing)} is missing`, {
+      file: folder,
+    });
   }
   const other = found.find((name) => !parts.includes(name));
   if (other === undefined) return parts;
@@ -139,7 +147,8 @@ function endsOf(values: Values, vocabSize: number): Record<string, number> {
 function notesOf({ all }: Values): ReadonlyMap<string, string> {
   const notes = new Map<string, string>();
   for (const [key, value] of all) {
-    if (key.startsWith('general.') && typeof value === 'string' && value.length <= NOTE_CHARACTERS) notes.set(key, value);
+    if (key.startsWith('general.') && typeof value === 'string' && value.length <= NOTE_CHARACTERS)
+      notes.set(key, value);
   }
   return notes;
 }

@@ -77,14 +77,17 @@ function parse(bytes: Uint8Array, file: string, fileByteLength: number): Header 
   const version = read.u32();
   if (version !== 2 && version !== 3) {
     const what = version & 0xffff ? version : 'another byte order';
-    throw new UnsupportedError(`GGUF ${what}`, `version of GGUF must be 2 or 3, little-endian: it is ${what}`, { file });
+    throw new UnsupportedError(`GGUF ${what}`, `version of GGUF must be 2 or 3, little-endian: it is ${what}`, {
+      file,
+    });
   }
   const tensorCount = read.count('tensors', TENSORS_LIMIT);
   const pairCount = read.count('pairs', PAIRS_LIMIT);
   const pairs = new Map<string, Value>();
   for (let i = 0; i < pairCount; i++) {
     const key = read.text('name of a pair', NAME_LIMIT);
-    if (pairs.has(key)) throw new FormatError(`pairs must have names of their own: ${show(key)} is there twice`, { file });
+    if (pairs.has(key))
+      throw new FormatError(`pairs must have names of their own: ${show(key)} is there twice`, { file });
     pairs.set(key, read.value(key, read.u32()));
   }
   const alignment = alignmentOf(pairs.get('general.alignment'), file);
@@ -113,7 +116,8 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
   };
   // The place of the next bytes.
   const take = (count: number): number => {
-    if (count > fileByteLength - at) fail(`header must end within the file: it has ${fileByteLength} bytes; is it complete?`);
+    if (count > fileByteLength - at)
+      fail(`header must end within the file: it has ${fileByteLength} bytes; is it complete?`);
     if (at + count > HEADER_LIMIT) fail(`header must have at most ${HEADER_LIMIT} bytes: it has more`);
     if (count > bytes.byteLength - at) throw new TooShort();
     at += count;
@@ -168,7 +172,8 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
     return texts;
   };
   const value = (key: string, type: number): Value => {
-    if (!(type in WIDTHS)) return fail(`pairs must have types from 0 to ${WIDTHS.length - 1}: ${show(key)} has ${type}`);
+    if (!(type in WIDTHS))
+      return fail(`pairs must have types from 0 to ${WIDTHS.length - 1}: ${show(key)} has ${type}`);
     if (type === ARRAY) return array(key);
     if (type === TEXT) return text(`text of ${show(key)}`, TEXT_LIMIT);
     if (type === F32) return shortest(number(type));
@@ -203,7 +208,9 @@ function alignmentOf(value: Value | undefined, file: string): number {
   if (value === undefined) return 32;
   const isNumber = typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= ALIGNMENT_LIMIT;
   if (isNumber && (value & (value - 1)) === 0) return value;
-  throw new FormatError(`general.alignment must be a power of two up to ${ALIGNMENT_LIMIT}: got ${show(value)}`, { file });
+  throw new FormatError(`general.alignment must be a power of two up to ${ALIGNMENT_LIMIT}: got ${show(value)}`, {
+    file,
+  });
 }
 
 function placed(
@@ -216,7 +223,8 @@ function placed(
   const place = { file, tensor: name };
   const code = codeOf(type, place);
   const count = countOf(shape);
-  if (count === undefined) throw new FormatError(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`, place);
+  if (count === undefined)
+    throw new FormatError(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`, place);
   const cols = shape.at(-1) ?? 1;
   if (cols % code.weights !== 0) {
     const must = `a row of ${code.name} must be whole blocks of ${code.weights}`;
@@ -239,7 +247,8 @@ function checkApart(tensors: readonly GgufTensor[], file: string): void {
   let before: GgufTensor | undefined;
   for (const tensor of tensors) {
     const { name, start } = tensor;
-    if (names.has(name)) throw new FormatError('tensors must have names of their own: it is there twice', { file, tensor: name });
+    if (names.has(name))
+      throw new FormatError('tensors must have names of their own: it is there twice', { file, tensor: name });
     names.add(name);
     if (before && start < before.end) {
       const message = `data must not overlap tensor ${excerpt(before.name)}: it starts at byte ${start}, that ends at ${before.end}`;

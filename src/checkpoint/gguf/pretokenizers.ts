@@ -43,11 +43,11 @@ const QWEN2 = cut(byLetters('\\p{N}'));
 const BLOOM = cut(' ?[^(\\s|[.,!?…。，、।۔،])]+');
 
 const KINDS: readonly [names: string, PreTokenizer][] = [
+  ['default', { steps: cut('[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2, '\\p{N}+', '[0-9][0-9][0-9]') }],
   [
-    'default',
-    { steps: cut('[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2, '\\p{N}+', '[0-9][0-9][0-9]') },
+    'llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2',
+    { steps: LLAMA3, ignoresMerges: true, begins: true },
   ],
-  ['llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2', { steps: LLAMA3, ignoresMerges: true, begins: true }],
   ['dbrx smaug-bpe glm4 chatglm-bpe', { steps: LLAMA3 }],
   ['qwen2 stablelm2 kormo', { steps: QWEN2, normalizer: NFC }],
   ['deepseek-r1-qwen megrez hunyuan solar-open grok-2', { steps: QWEN2 }],
@@ -85,7 +85,11 @@ const KINDS: readonly [names: string, PreTokenizer][] = [
   ['deepseek-v3 hunyuan-dense joyai-llm', { steps: cut('\\p{N}{1,3}', '[一-龥぀-ゟ゠-ヿ]+', DEEPSEEK) }],
   [
     'seed-coder',
-    { steps: cut(`${CONTRACTIONS}|${OTHER}\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`) },
+    {
+      steps: cut(
+        `${CONTRACTIONS}|${OTHER}\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
+      ),
+    },
   ],
   ['bloom poro-chat gpt3-finnish', { steps: BLOOM }],
 ];

@@ -86,7 +86,13 @@ function byFactors(factors: Float32Array, theta: number, context: number): Json 
     if (factors.every((value, i) => isNear(value, llama3Factor(llama3, theta, i, factors.length)))) return llama3;
   }
   const same = Array.from(factors, shortest);
-  return { rope_type: 'longrope', short_factor: same, long_factor: same, attention_factor: 1, original_max_position_embeddings: context };
+  return {
+    rope_type: 'longrope',
+    short_factor: same,
+    long_factor: same,
+    attention_factor: 1,
+    original_max_position_embeddings: context,
+  };
 }
 
 // The converter computes in f32: what is not the same is off by some units in the last place.

@@ -52,7 +52,13 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
   const spanOf = (from: number, to: number): Span => {
     const step = head > 1 ? head * unit : code.weights;
     const [low, high] = [Math.floor(from / width / step) * step, Math.ceil(to / width / step) * step];
-    return { low, start: start + bytesOf(low), end: start + bytesOf(high), from: from - low * width, to: to - low * width };
+    return {
+      low,
+      start: start + bytesOf(low),
+      end: start + bytesOf(high),
+      from: from - low * width,
+      to: to - low * width,
+    };
   };
   const made = (bytes: ArrayBuffer, { from, to }: Span): ArrayBuffer => {
     let values = isDecoded ? decoded(bytes, tensor, minus) : bytes;

@@ -44,7 +44,8 @@ export function valuesOf(pairs: ReadonlyMap<string, Value>, file: string): Value
     value ?? (rest.length > 0 ? rest[0] : fail(`metadata must have ${nameOf(key)}: it has not`));
   const number = (key: string) => read<number>(key, 'a number', (value) => Number.isFinite(value));
   const integer = (key: string) => read<number>(key, 'an integer', (value) => Number.isSafeInteger(value));
-  const numbers = (key: string) => read<Float64Array>(key, 'a list of numbers', (value) => value instanceof Float64Array);
+  const numbers = (key: string) =>
+    read<Float64Array>(key, 'a list of numbers', (value) => value instanceof Float64Array);
   return {
     ...{ file, architecture, all: pairs, fail, numbers },
     number: <T>(key: string, ...rest: readonly T[]) => needed(key, number(key), rest),
