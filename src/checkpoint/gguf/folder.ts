@@ -1,7 +1,6 @@
 // A model in GGUF, one file or the parts of one, as a folder with a checkpoint: its tensors under the names of its family, and the files that
 // stand beside safetensors, made of its metadata. Whoever reads a folder knows nothing of GGUF.
 
-import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
 import { readOnce } from '../../source/once.ts';
 import type { Folder, Source } from '../../source/source.ts';
@@ -12,6 +11,7 @@ import { configOf, kindOf, type Told } from './architectures.ts';
 import { weightsOf } from './blocks.ts';
 import { generationOf, tokenizerOf } from './describe.ts';
 import { parseHeader } from './header.ts';
+import { partsOf } from './parts.ts';
 import type { RopeTensors } from './rope.ts';
 import { type GgufFile, tensorsOf } from './tensors.ts';
 import { type Values, valuesOf } from './values.ts';
@@ -20,8 +20,6 @@ import { type Values, valuesOf } from './values.ts';
 const FIRST_BYTES = 1 << 20;
 /** Most layers, and most heads: several times those of any model. */
 const COUNT_LIMIT = 1 << 10;
-/** A part of a model, as llama.cpp names it. */
-const PART = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
 /** Most text of a pair that goes along as metadata. */
 const NOTE_CHARACTERS = 1024;
 
@@ -86,36 +84,6 @@ export async function openGguf(
 function within({ fail }: Values, what: string, value: unknown): number {
   if (Number.isInteger(value) && Number(value) >= 1 && Number(value) <= COUNT_LIMIT) return value as number;
   return fail(`${what} must be from 1 to ${COUNT_LIMIT}: got ${show(value)}`);
-}
-
-// The file, or its parts in order; a projector of images or sounds stands beside many models.
-function partsOf(names: readonly string[], folder: string): string[] {
-  const found = names.filter((name) => name.endsWith('.gguf') && !/^mmproj/i.test(name));
-  const [first] = found;
-  if (first === undefined) throw new FormatError('folder must have a model in GGUF: it has none', { file: folder });
-  const [, stem, , count] = PART.exec(first) ?? [];
-  const parts = stem === undefined ? [first] : wholeOf(stem, count);
-  const missing = parts.find((name) => !names.includes(name));
-  if (missing !== undefined) {
-    throw new FormatError(`every part of the model must be in the folder: ${show(missing)} is missing`, {
-      file: folder,
-    });
-  }
-  const other = found.find((name) => !parts.includes(name));
-  if (other === undefined) return parts;
-  const message = `folder must have one model in GGUF: it has ${show(first)} and ${show(other)}; give the file`;
-  throw new FormatError(message, { file: folder });
-}
-
-function wholeOf(stem: string, count: string): string[] {
-  const part = (i: number) => `${stem}-${String(i + 1).padStart(5, '0')}-of-${count}.gguf`;
-  return Array.from({ length: Number(count) }, (_, i) => part(i));
-}
-
-/** The names of all parts of the model that a file is one of; its own alone if it is whole. */
-export function siblingsOf(name: string): string[] {
-  const [, stem, , count] = PART.exec(name) ?? [];
-  return stem === undefined ? [name] : wholeOf(stem, count);
 }
 
 function pathIn({ name }: Folder, file: string): string {
