@@ -239,7 +239,7 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
       'shortconv.out_proj': 'conv.out_proj',
     },
     config: ({ values, layers, shapeOf }) => {
-      const heads = values.perLayer('attention.head_count_kv', layers)!;
+      const heads = perLayer(values, 'attention.head_count_kv', layers);
       return {
         num_key_value_heads: Math.max(...heads) || values.integer('attention.head_count'),
         layer_types: heads.map((count) => (count === 0 ? 'conv' : 'full_attention')),
@@ -289,11 +289,15 @@ export function configOf(told: Told, kind: Kind): Json {
 
 // A number that is the same for all layers. @param otherwise where there is none
 function uniform({ values, layers }: Told, key: string, otherwise?: number): number {
-  const each = values.perLayer(key, layers) ?? (otherwise === undefined ? [] : [otherwise]);
-  if (each.length === 0) return values.fail(`metadata must have ${values.architecture}.${key}: it has not`);
+  const each = perLayer(values, key, layers, otherwise);
   if (each.every((value) => value === each[0])) return each[0];
   const feature = `${key} by layer`;
   return values.unsupported(feature, `${key} must be the same for all layers: got ${show(each)}`);
+}
+
+function perLayer(values: Values, key: string, layers: number, otherwise?: number): number[] {
+  const each = values.perLayer(key, layers) ?? (otherwise === undefined ? undefined : [otherwise]);
+  return each ?? values.fail(`metadata must have ${values.architecture}.${key}: it has not`);
 }
 
 // Whether the first layer has a tensor of that name.
@@ -394,7 +398,7 @@ function deepseek(told: Told): Json {
   const valueDim = values.integer('attention.value_length_mla', values.integer('attention.value_length', undefined));
   if (keyLength === undefined || valueDim === undefined || keyLength <= turned) {
     const must = 'attention.key_length and value_length must be there, the first above rope.dimension_count';
-    return values.fail(`${must}: got ${keyLength}, ${valueDim} and ${turned}`);
+    return values.fail(`${must}: got ${show(keyLength)}, ${show(valueDim)} and ${turned}`);
   }
   const groups = values.integer('expert_group_count', 1);
   const grouped = groups > 1 ? 'group_limited_greedy' : 'greedy';

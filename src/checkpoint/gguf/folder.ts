@@ -70,7 +70,7 @@ export async function openGguf(
     ...generationOf(values, vocabSize),
     'config.json': { ...config, ...endsOf(values, vocabSize) },
   };
-  const contents = new Map(Object.entries(made).map(([name, content]) => [name, bufferOf(content)]));
+  const contents = new Map(Object.entries(made).map(([name, content]) => [name, bufferOf(name, content)]));
   const view = readOnce({
     name: folder.name,
     list: async () => [...new Set([...(await folder.list()), ...contents.keys()])].sort(),
@@ -121,7 +121,8 @@ function notesOf({ all }: Values): ReadonlyMap<string, string> {
   return notes;
 }
 
-function bufferOf(content: unknown): ArrayBuffer {
-  const text = typeof content === 'string' ? content : JSON.stringify(content, null, 2);
-  return new TextEncoder().encode(`${text}\n`).buffer as ArrayBuffer;
+function bufferOf(name: string, content: unknown): ArrayBuffer {
+  const indent = name === 'tokenizer.json' ? 0 : 2; // a vocabulary, a token a line
+  const text = typeof content === 'string' ? content : JSON.stringify(content, null, indent);
+  return new TextEncoder().encode(`${text}\n`).buffer;
 }

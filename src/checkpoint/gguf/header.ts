@@ -21,6 +21,8 @@ export const PAIRS_LIMIT = 1 << 16;
 export const NAME_LIMIT = 1 << 10;
 /** Longest text of a pair in bytes: a whole tokenizer.json. */
 export const TEXT_LIMIT = 1 << 27;
+/** Most elements of an array: sixteen times the tokens of the largest vocabularies. */
+export const ELEMENTS_LIMIT = 1 << 22;
 /** Most dimensions of a tensor: ggml's. */
 export const RANK_LIMIT = 4;
 /** Largest alignment of data in bytes: a large page. */
@@ -158,7 +160,7 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
   const array = (key: string): readonly string[] | Float64Array => {
     const type = u32();
     if (type === ARRAY || !(type in WIDTHS)) fail(`arrays must hold numbers or texts: ${show(key)} holds type ${type}`);
-    const length = u64(`length of ${show(key)}`);
+    const length = count(`elements of ${show(key)}`, ELEMENTS_LIMIT);
     // Each element takes its bytes, a text at least those of its length: memory is in proportion to the file.
     if (length > (fileByteLength - at) / (WIDTHS[type] || 8)) {
       fail(`header must end within the file: ${show(key)} has ${length} elements; is it complete?`);

@@ -19,7 +19,11 @@ type Json = Record<string, unknown>;
 /** `rope_theta` and `rope_scaling`. */
 export function ropeFields({ values, ropes }: { readonly values: Values; readonly ropes: RopeTensors }): Json {
   const theta = values.number('rope.freq_base', 10000);
+  if (!(theta >= 1 && theta <= 1e12)) values.fail(`rope.freq_base must be a number from 1 to 1e12: got ${theta}`);
   const original = values.integer('rope.scaling.original_context_length', undefined);
+  if (original !== undefined && original < 2) {
+    values.fail(`rope.scaling.original_context_length must be at least 2: got ${original}`);
+  }
   const scaling = scalingOf(values, ropes, theta, original);
   return {
     rope_theta: theta,
