@@ -14,7 +14,7 @@
 import { type Place, UnsupportedError } from '../../errors.ts';
 
 /** Decodes `count` blocks. @param out (count · weights), filled from its start */
-type Decode = (bytes: DataView, count: number, out: Float32Array) => void;
+type Decode = (bytes: Uint8Array, count: number, out: Float32Array) => void;
 
 /** How weights are written. */
 export interface WeightCode {
@@ -37,12 +37,15 @@ function f16Values(): Float32Array {
   return halves;
 }
 
-function q8(bytes: DataView, count: number, out: Float32Array): void {
+const u16 = (bytes: Uint8Array, at: number): number => bytes[at] | (bytes[at + 1] << 8);
+const i8 = (byte: number): number => (byte << 24) >> 24;
+
+function q8(bytes: Uint8Array, count: number, out: Float32Array): void {
   const f16 = f16Values();
   for (let block = 0; block < count; block++) {
     const at = block * 34;
-    const d = f16[bytes.getUint16(at, true)];
-    for (let j = 0; j < 32; j++) out[block * 32 + j] = d * bytes.getInt8(at + 2 + j);
+    const d = f16[u16(bytes, at)];
+    for (let j = 0; j < 32; j++) out[block * 32 + j] = d * i8(bytes[at + 2 + j]);
   }
 }
 
@@ -55,12 +58,12 @@ function small(fifth: boolean, minimum: boolean): Decode {
     const f16 = f16Values();
     for (let block = 0; block < count; block++) {
       const at = block * size;
-      const d = f16[bytes.getUint16(at, true)];
-      const m = minimum ? f16[bytes.getUint16(at + 2, true)] : 0;
-      const high = fifth ? bytes.getUint32(at + head, true) : 0;
+      const d = f16[u16(bytes, at)];
+      const m = minimum ? f16[u16(bytes, at + 2)] : 0;
+      const high = fifth ? u16(bytes, at + head) | (u16(bytes, at + head + 2) << 16) : 0;
       const first = at + size - 16;
       for (let j = 0; j < 16; j++) {
-        const pair = bytes.getUint8(first + j);
+        const pair = bytes[first + j];
         const low = ((pair & 15) | (((high >>> j) & 1) << 4)) - middle;
         const upper = ((pair >> 4) | (((high >>> (j + 16)) & 1) << 4)) - middle;
         out[block * 32 + j] = minimum ? d * low + m : d * low;
@@ -72,10 +75,10 @@ function small(fifth: boolean, minimum: boolean): Decode {
 
 // Eight scales and eight minima of six bits, in twelve bytes. Those of 0 to 3 are the low six bits of bytes 0 to 3 and 4 to 7; of 4 to 7
 // the low four bits are a half of bytes 8 to 11, the upper two those that are left of bytes 0 to 3 and 4 to 7.
-function scaleAt(bytes: DataView, at: number, group: number, half: 0 | 1): number {
-  const own = bytes.getUint8(at + 4 * half + (group & 3));
+function scaleAt(bytes: Uint8Array, at: number, group: number, half: 0 | 1): number {
+  const own = bytes[at + 4 * half + (group & 3)];
   if (group < 4) return own & 63;
-  const low = bytes.getUint8(at + 4 + group);
+  const low = bytes[at + 4 + group];
   return ((half ? low >> 4 : low) & 15) | ((own >> 6) << 4);
 }
 
@@ -85,18 +88,18 @@ function q4OrQ5K(fifth: boolean): Decode {
     const f16 = f16Values();
     for (let block = 0; block < count; block++) {
       const at = block * size;
-      const d = f16[bytes.getUint16(at, true)];
-      const m = f16[bytes.getUint16(at + 2, true)];
+      const d = f16[u16(bytes, at)];
+      const m = f16[u16(bytes, at + 2)];
       const first = at + size - 128;
       for (let group = 0; group < 8; group++) {
         const scale = d * scaleAt(bytes, at + 4, group, 0);
         const least = m * scaleAt(bytes, at + 4, group, 1);
         const from = first + 32 * (group >> 1);
         const to = block * 256 + 32 * group;
+        const shift = 4 * (group & 1);
         for (let j = 0; j < 32; j++) {
-          const pair = bytes.getUint8(from + j);
-          const low = group & 1 ? pair >> 4 : pair & 15;
-          const high = fifth ? ((bytes.getUint8(at + 16 + j) >> group) & 1) << 4 : 0;
+          const low = (bytes[from + j] >> shift) & 15;
+          const high = fifth ? ((bytes[at + 16 + j] >> group) & 1) << 4 : 0;
           out[to + j] = scale * (low | high) - least;
         }
       }
@@ -104,18 +107,22 @@ function q4OrQ5K(fifth: boolean): Decode {
   };
 }
 
-function q6K(bytes: DataView, count: number, out: Float32Array): void {
+function q6K(bytes: Uint8Array, count: number, out: Float32Array): void {
   const f16 = f16Values();
   for (let block = 0; block < count; block++) {
     const at = block * 210;
-    const d = f16[bytes.getUint16(at + 208, true)];
-    for (let i = 0; i < 256; i++) {
-      // Halves of 128 weights, quarters of 32: low bits of two quarters share a byte, high bits of four.
-      const [half, quarter, j] = [i >> 7, (i >> 5) & 3, i & 31];
-      const pair = bytes.getUint8(at + 64 * half + 32 * (quarter & 1) + j);
-      const high = (bytes.getUint8(at + 128 + 32 * half + j) >> (2 * quarter)) & 3;
-      const q = ((quarter > 1 ? pair >> 4 : pair & 15) | (high << 4)) - 32;
-      out[block * 256 + i] = d * bytes.getInt8(at + 192 + (i >> 4)) * q;
+    const d = f16[u16(bytes, at + 208)];
+    // Halves of 128 weights, quarters of 32: low bits of two quarters share a byte, high bits of four.
+    for (let quarter = 0; quarter < 8; quarter++) {
+      const low = at + 64 * (quarter >> 2) + 32 * (quarter & 1);
+      const high = at + 128 + 32 * (quarter >> 2);
+      const [lowShift, highShift] = [2 * (quarter & 2), 2 * (quarter & 3)];
+      const to = block * 256 + 32 * quarter;
+      for (let j = 0; j < 32; j++) {
+        const scale = d * i8(bytes[at + 192 + 2 * quarter + (j >> 4)]);
+        const q = ((bytes[low + j] >> lowShift) & 15) | (((bytes[high + j] >> highShift) & 3) << 4);
+        out[to + j] = scale * (q - 32);
+      }
     }
   }
 }
@@ -157,13 +164,13 @@ export function weightsOf(
   const count = bytes.byteLength / size;
   const values = new Float32Array(count * weights);
   if (decode) {
-    decode(new DataView(bytes), count, values);
+    decode(new Uint8Array(bytes), count, values);
   } else if (name === 'F16') {
-    const f16 = f16Values();
-    for (const [i, bits] of new Uint16Array(bytes).entries()) values[i] = f16[bits];
+    const [f16, from] = [f16Values(), new Uint16Array(bytes)];
+    for (let i = 0; i < count; i++) values[i] = f16[from[i]];
   } else {
-    const bits = new Uint32Array(values.buffer);
-    for (const [i, high] of new Uint16Array(bytes).entries()) bits[i] = high << 16;
+    const [bits, from] = [new Uint32Array(values.buffer), new Uint16Array(bytes)];
+    for (let i = 0; i < count; i++) bits[i] = from[i] << 16;
   }
   return values;
 }
