@@ -10,6 +10,8 @@ import type { Language } from './text/language.ts';
 import { type Model, textModel as modelOver } from './text/textmodel.ts';
 import { type Tokenizer, openTokenizer as tokenizerIn } from './text/tokenizer.ts';
 
+export { type AdviceOptions, advise, type Size } from './advice/advise.ts';
+export { measureSpeed, type Speed, type SpeedOptions } from './advice/speed.ts';
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';

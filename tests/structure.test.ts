@@ -29,17 +29,19 @@ const allowed: Record<string, readonly string[]> = {
   text: ['text/jinja', 'source'],
   families: ['checkpoint', 'source'],
   model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
+  advice: ['families', 'model', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
   statistics: ['model', 'kernels', 'linearity', 'checkpoint', 'source'],
   'sensitivity/program': ['families', 'model', 'statistics', 'kernels'],
   sensitivity: [
     ...['sensitivity/program', 'text', 'families', 'model', 'statistics', 'kernels', 'linearity', 'quantize'],
     ...['checkpoint', 'source', 'workers'],
   ],
-  'decoder.ts': ['text', 'model', 'sensitivity', 'statistics', 'checkpoint', 'source', 'workers'],
+  'decoder.ts': ['advice', 'text', 'model', 'sensitivity', 'statistics', 'checkpoint', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [
     ...[
       'decoder.ts',
+      'advice',
       'text',
       'model',
       'sensitivity',
@@ -70,7 +72,19 @@ const allowed: Record<string, readonly string[]> = {
   terminal: ['linearity', 'grids', 'quantize'],
   disk: ['terminal', 'quantize', 'checkpoint', 'source'],
   cli: [
-    ...['higgs.ts', 'open.ts', 'terminal', 'disk', 'text', 'model', 'sensitivity', 'linearity', 'grids', 'kernels'],
+    ...[
+      'higgs.ts',
+      'open.ts',
+      'advice',
+      'terminal',
+      'disk',
+      'text',
+      'model',
+      'sensitivity',
+      'linearity',
+      'grids',
+      'kernels',
+    ],
     ...['families', 'statistics', 'quantize', 'checkpoint', 'source', 'workers'],
   ],
 };

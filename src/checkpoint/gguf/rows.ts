@@ -76,8 +76,8 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
       return made(await sliceExactly(source, file, span.start, span.end), span);
     },
     ...(source.sliceSync && {
-      readSync(from, to) {
-        if (isPlain) return source.sliceSync!(start + from, start + to);
+      readSync(from, to, spare) {
+        if (isPlain) return source.sliceSync!(start + from, start + to, spare);
         const span = spanOf(from, to);
         return made(source.sliceSync!(span.start, span.end), span);
       },
