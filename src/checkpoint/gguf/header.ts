@@ -13,20 +13,20 @@ import { countOf } from '../safetensors/dtype.ts';
 import { codeOf, type WeightCode } from './blocks.ts';
 
 /** Longest header in bytes: a vocabulary of a quarter of a million tokens has 10 MB of them, a whole tokenizer.json some tens. */
-export const HEADER_LIMIT = 1 << 28;
+const HEADER_LIMIT = 1 << 28;
 /** Most tensors, as many as a safetensors header holds; most pairs, a thousand times those in use. */
 export const TENSORS_LIMIT = 1 << 20;
-export const PAIRS_LIMIT = 1 << 16;
+const PAIRS_LIMIT = 1 << 16;
 /** Longest name of a pair or a tensor in bytes: ggml has 64. */
-export const NAME_LIMIT = 1 << 10;
+const NAME_LIMIT = 1 << 10;
 /** Longest text of a pair in bytes: a whole tokenizer.json. */
-export const TEXT_LIMIT = 1 << 27;
+const TEXT_LIMIT = 1 << 27;
 /** Most elements of an array: sixteen times the tokens of the largest vocabularies. */
-export const ELEMENTS_LIMIT = 1 << 22;
+const ELEMENTS_LIMIT = 1 << 22;
 /** Most dimensions of a tensor: ggml's. */
-export const RANK_LIMIT = 4;
+const RANK_LIMIT = 4;
 /** Largest alignment of data in bytes: a large page. */
-export const ALIGNMENT_LIMIT = 1 << 21;
+const ALIGNMENT_LIMIT = 1 << 21;
 
 /** Bytes of the values of each type; 8 and 9 are texts and arrays. */
 const WIDTHS = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
