@@ -40,7 +40,10 @@ export function addChat(program: Command): void {
     .description(
       'Talks to a model that has a chat template. On a terminal every line is a turn, and /help lists commands; what is piped in is one turn.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration, tokenizer and chat template');
+    .argument(
+      '<model>',
+      'a checkpoint’s directory, with its configuration, tokenizer and chat template, or a .gguf file',
+    );
   addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
     .option('--system <text>', 'what the model is told before')
     .addOption(

@@ -30,7 +30,7 @@ export function addGenerate(program: Command): void {
     .description(
       'Generates text behind a prompt with a model, quantized or not. Tokens are chosen as the model’s generation_config.json says, unless options say otherwise.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer');
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   addPrompt(command, 'what the text begins with (what is piped in)');
   addSamplingOptions(command).option('--ignore-eos', 'go on behind the end of the text');
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');

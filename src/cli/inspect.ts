@@ -17,7 +17,7 @@ export function addInspect(program: Command): void {
     .description(
       'Shows tensors, dtypes, shapes, grids, bits per weight, sizes and t²: a row for tensors whose names differ in numbers alone. Reads headers only.',
     )
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   addPrinting(command, 'print every tensor as JSON', 'a row for every tensor');
   addExamples(command, [
     ['higgs inspect Llama-3.2-1B-higgs'],

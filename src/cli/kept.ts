@@ -11,7 +11,7 @@ import type { OpenCheckpoint } from '../open.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { KeptNews } from '../sensitivity/kept.ts';
 import { note, say } from '../terminal/print.ts';
-import { watchMeasuring } from './measurement.ts';
+import { type Watching, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './run.ts';
 
 /** The options that name sensitivities. */
@@ -21,9 +21,9 @@ export const WAYS = '--alphas FILE, --prior or --uniform';
 const CACHED = /[\\/](models--[^\\/]+)[\\/]snapshots[\\/]([^\\/]+)$/;
 
 // Where sensitivities of a model are kept: beside it, or, if it is in a cache of others, in our own.
-function storeOf({ path }: Input) {
-  const [, model, revision] = CACHED.exec(path) ?? [];
-  if (model === undefined) return directoryStore(path);
+function storeOf({ directory }: Input) {
+  const [, model, revision] = CACHED.exec(directory) ?? [];
+  if (model === undefined) return directoryStore(directory);
   const caches = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
   return directoryStore(join(caches, 'higgs', 'sensitivities', `${model}--${revision}`));
 }
@@ -34,6 +34,7 @@ export function modelSensitivities(
   input: Input,
   tensors: readonly PlanTensor[],
   threads: number,
+  memory?: number,
 ): Promise<Alphas> {
   const store = storeOf(input);
   const name = basename(input.path);
@@ -41,9 +42,8 @@ export function modelSensitivities(
     checkModel(input);
     try {
       const keeping = { name, tensors, store, onKept: tell };
-      return await watchMeasuring(checkpoint, threads, (watching) =>
-        checkpoint.sensitivity({ ...keeping, ...watching }),
-      );
+      const measure = (watching: Watching) => checkpoint.sensitivity({ ...keeping, ...watching });
+      return await watchMeasuring(checkpoint, threads, measure, memory);
     } catch (error) {
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;

@@ -27,7 +27,7 @@ export function addPerplexity(program: Command): void {
     .description(
       'Measures the perplexity of a text: the file is one text, cut into windows that begin with the model’s first token; every token is scored once. Beside the original it also measures the KL divergence of all predictions.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer')
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
     .optionsGroup(GROUPS.measuring)
     .requiredOption('--text <file>', 'a text in UTF-8')
     .option('--against <original>', 'the model to compare with')

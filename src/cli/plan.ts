@@ -35,7 +35,7 @@ export function addPlan(program: Command): void {
     .description(
       'Chooses, exactly, the grids that predict the least loss within a budget: loss grows by Σ α t², with t² the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and kept beside the model as higgs-alphas.json; else only headers are read.',
     )
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command
     .optionsGroup(GROUPS.output)
     .option('-o, --output <file>', 'write the plan, as JSON')

@@ -22,9 +22,8 @@ import { bytesText, counted, countText, durationText, precise, table } from '../
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { startThreads } from '../workers/node.ts';
-import { memoryLimitOf, watchMeasuring } from './measurement.ts';
-import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
+import { costOf, watchMeasuring } from './measurement.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 
 interface Options {
   output?: string;
@@ -60,7 +59,7 @@ export function addSensitivity(program: Command): void {
     .description(
       'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text, and writes the figures to a file from which the grids of a checkpoint are chosen. After Ctrl-C the same command goes on with --resume.',
     )
-    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration')
+    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
     .optionsGroup(GROUPS.output)
     .option('-o, --output <file>', 'where to write them, as JSON')
     .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
@@ -160,9 +159,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     if (content !== undefined) settings.text = content;
     if (options.dryRun) {
       const checkpoint = await (await loadAll()).open(input.folder);
-      const memoryLimit = memoryLimitOf(memory);
-      const asked = { ...settings, memoryLimit, ...(kind && { statistics: kind }) };
-      const cost = await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threadsOf(threads)) });
+      const cost = await costOf(checkpoint, { ...settings, ...(kind && { statistics: kind }) }, threads, memory);
       if (options.json) printJson(cost);
       else print(costText(cost));
       return;
@@ -267,10 +264,17 @@ function numbers(text: string): number[] {
 
 function costText(cost: SensitivityCost): string {
   const { estimator, source, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
-  const { bytesRead, copyBytes, statisticsBytes } = cost;
+  const { bytesRead, readSeconds, copyBytes, copySeconds, statisticsBytes } = cost;
+  const reading = `about ${durationText(readSeconds)} more`;
   const more = [
-    ...(bytesRead > 0 ? [`one piece of the model at a time: ${bytesText(bytesRead)} are read`] : []),
-    ...(copyBytes > 0 ? [`a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before`] : []),
+    bytesRead > 0
+      ? `one piece of the model at a time: ${bytesText(bytesRead)} are read, ${reading}`
+      : `the weights are read once: ${reading}`,
+    ...(copyBytes > 0
+      ? [
+          `a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before: about ${durationText(copySeconds)} more to make it`,
+        ]
+      : []),
     ...(statisticsBytes ? [`statistics: a file of ${bytesText(statisticsBytes)}`] : []),
   ];
   return (
