@@ -94,12 +94,15 @@ export function groupRouting(
   });
 }
 
-/** @throws {FormatError} when there are fewer experts than a token goes to, or groups do not divide them */
-export function checkRouting(fields: Fields, count: number, routing: Routing): Routing {
+/**
+ * @param key member that says how many experts a token goes to
+ * @throws {FormatError} when there are fewer experts than that, or groups do not divide them
+ */
+export function checkRouting(fields: Fields, count: number, routing: Routing, key = 'num_experts_per_tok'): Routing {
   const { top, groups, taken } = routing;
   if (count % groups !== 0) fields.fail(`n_group must divide the number of experts: got ${groups} and ${count}`);
   if (taken > groups) fields.fail(`topk_group must be at most n_group: got ${taken} and ${groups}`);
   const reach = (count / groups) * taken;
-  if (top > reach) fields.fail(`num_experts_per_tok must be at most the ${reach} experts in reach: got ${top}`);
+  if (top > reach) fields.fail(`${key} must be at most the ${reach} experts in reach: got ${top}`);
   return routing;
 }

@@ -1,6 +1,6 @@
 // The families that are run, by their names: one entry here and one file of how the family reads its config.json.
 
-import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint, readable } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
@@ -83,7 +83,8 @@ const ALSO: Readonly<Record<string, string>> = {
  * @throws {FormatError} when they are faulty
  * @throws {UnsupportedError} when the family, its activation, rope or quantization is not handled; names it
  */
-export async function readArchitecture(folder: Folder): Promise<Architecture> {
+export async function readArchitecture(from: Folder): Promise<Architecture> {
+  const folder = await readable(from);
   const fields = await readConfig(folder);
   const read = architectureOf(fields);
   const architecture = textOf(fields) ? await named(read, folder) : read;

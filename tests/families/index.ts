@@ -21,6 +21,9 @@ import gemma3Model from './gemma3/model.safetensors';
 import gemma3_textConfig from './gemma3_text/config.json';
 import gemma3_textLogits from './gemma3_text/logits.safetensors';
 import gemma3_textModel from './gemma3_text/model.safetensors';
+import gemma4_expertsConfig from './gemma4_experts/config.json';
+import gemma4_expertsLogits from './gemma4_experts/logits.safetensors';
+import gemma4_expertsModel from './gemma4_experts/model.safetensors';
 import gemma4_textConfig from './gemma4_text/config.json';
 import gemma4_textLogits from './gemma4_text/logits.safetensors';
 import gemma4_textModel from './gemma4_text/model.safetensors';
@@ -127,6 +130,7 @@ export const families: Readonly<Record<string, Files>> = {
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
   gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },
   gemma3_text: { config: gemma3_textConfig, model: gemma3_textModel, logits: gemma3_textLogits },
+  gemma4_experts: { config: gemma4_expertsConfig, model: gemma4_expertsModel, logits: gemma4_expertsLogits },
   gemma4_text: { config: gemma4_textConfig, model: gemma4_textModel, logits: gemma4_textLogits },
   glm: { config: glmConfig, model: glmModel, logits: glmLogits },
   glm4: { config: glm4Config, model: glm4Model, logits: glm4Logits },

@@ -551,6 +551,19 @@ def gemma4_text(r):
     }
 
 
+@family
+def gemma4_experts(r):
+    experts = r.randint(3, 6) if r.small else r.randint(2, 20)
+    config = gemma4_text(r) | {"enable_moe_block": True, "num_experts": experts}
+    if r.small:
+        config |= {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}
+        config |= {"num_kv_shared_layers": 0, "hidden_size_per_layer_input": 0}
+    return config | {
+        "top_k_experts": 2 if r.small else r.randint(1, min(5, experts)),
+        "moe_intermediate_size": r.randint(8, 20) if r.small else r.randint(3, 60),
+    }
+
+
 def older(config):
     """The same config.json as releases before transformers 5 have it."""
     config = copy.deepcopy(config)
