@@ -90,6 +90,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const row = (values: Float32Array, j: number) => values.subarray(j * cols, (j + 1) * cols);
       const wanted = [0, 1].flatMap((j) => [...twin.rmsNormBack(row(x, j), weights, row(d, j), 1e-5)]);
       sameBits(copy(Float32Array, at, 2 * cols), Float32Array.from(wanted), `rmsNormBack(${cols})`);
+      const own = row(d, 0);
+      const alone = place(own);
+      kernels.rmsNormBack(place(row(x, 0)), 0, alone, 1, cols, 1e-5);
+      sameBits(copy(Float32Array, alone, cols), twin.rmsNormBack(row(x, 0), undefined, own, 1e-5), 'without weights');
     }
   });
 

@@ -100,16 +100,18 @@ export function addTransposed(
   }
 }
 
-/** Gradients `d` behind `rmsNorm` of `count` vectors `x` of `cols` f32 become those before it, in place. */
+/** Gradients `d` behind `rmsNorm` of `count` vectors `x` of `cols` f32 become those before it, in place; `weights` 0 for ones. */
 export function rmsNormBack(x: usize, weights: usize, d: usize, count: usize, cols: usize, epsilon: f32): void {
   for (; count > 0; count--) {
     const r: f32 = <f32>1 / sqrt<f32>(inner(x, x, cols) / <f32>cols + epsilon);
     let i: usize = 0;
-    for (; i + 4 <= cols; i += 4) {
-      const at = d + (i << 2);
-      v128.store(at, f32x4.mul(v128.load(at), v128.load(weights + (i << 2))));
+    if (weights) {
+      for (; i + 4 <= cols; i += 4) {
+        const at = d + (i << 2);
+        v128.store(at, f32x4.mul(v128.load(at), v128.load(weights + (i << 2))));
+      }
+      for (; i < cols; i++) store<f32>(d + (i << 2), load<f32>(d + (i << 2)) * load<f32>(weights + (i << 2)));
     }
-    for (; i < cols; i++) store<f32>(d + (i << 2), load<f32>(d + (i << 2)) * load<f32>(weights + (i << 2)));
     const k: f32 = r * r * r * (inner(d, x, cols) / <f32>cols);
     const factor = f32x4.splat(r);
     const along = f32x4.splat(k);

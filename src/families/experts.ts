@@ -82,11 +82,11 @@ export function softmaxRouting(fields: Fields, count: number, top: number, norma
 export function groupRouting(
   fields: Fields,
   count: number,
-  otherwise: { readonly groups: number; readonly taken: number; readonly factor: number },
+  otherwise: { readonly groups: number; readonly taken: number; readonly top?: number; readonly factor: number },
 ): Routing {
   return checkRouting(fields, count, {
     ...{ sigmoid: true, two: true },
-    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, 8),
+    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, otherwise.top ?? 8),
     groups: fields.integer('n_group', 1, LIMITS.experts, otherwise.groups),
     taken: fields.integer('topk_group', 1, LIMITS.experts, otherwise.taken),
     normalize: fields.flag('norm_topk_prob') ?? true,

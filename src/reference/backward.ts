@@ -13,9 +13,14 @@ export function addTransposed(w: Float32Array, d: Float32Array, y: Float32Array)
 }
 
 /** The gradient before rmsNorm of the one behind it. */
-export function rmsNormBack(x: Float32Array, weights: Float32Array, d: Float32Array, epsilon: number): Float32Array {
+export function rmsNormBack(
+  x: Float32Array,
+  weights: Float32Array | undefined,
+  d: Float32Array,
+  epsilon: number,
+): Float32Array {
   const r = f(1 / f(Math.sqrt(f(f(dot(x, x) / x.length) + f(epsilon)))));
-  const g = d.map((value, i) => f(value * weights[i]));
+  const g = weights ? d.map((value, i) => f(value * weights[i])) : d;
   const k = f(f(f(r * r) * r) * f(dot(g, x) / x.length));
   return g.map((value, i) => f(f(r * value) - f(k * x[i])));
 }

@@ -9,7 +9,7 @@ import { UnsupportedError } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
+import { createMemory, instantiateDecoder, type LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
@@ -192,7 +192,7 @@ export async function startSession(
   const { state } = layout;
   const count = state.threads;
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-  const memory = createMemory(bytes, count > 1);
+  const memory = memoryOf(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
   if (count > 1) {
     const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, workspace };
@@ -219,6 +219,16 @@ export async function startSession(
       await threads?.close();
     },
   };
+}
+
+function memoryOf(bytes: number, shared: boolean): LinearMemory {
+  try {
+    return createMemory(bytes, shared);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const message = `memory must have ${megabytes(bytes)} MB to measure in, and this runtime gives no memory so large: by fisher a smaller memoryLimit has pieces of the model take turns`;
+    throw new RangeError(message, { cause });
+  }
 }
 
 /** What a first look at all weights gives. */

@@ -53,6 +53,7 @@ def gradients(name, labels):
     model = model_class.from_pretrained(where, dtype=torch.float64, **eager).eval().double()
     runs = load_file(folder / "logits.safetensors")
     ids = runs[max((key for key in runs if key.startswith("ids.")), key=lambda key: int(key[4:]))][-len(labels) :]
+    model.get_input_embeddings().padding_idx = None  # else a padding id has no gradient
     narrow, cast = torch.float32, torch.Tensor.float
     try:  # Some steps of the families' code are f32 whatever the model is.
         torch.float = torch.float32 = torch.float64

@@ -206,19 +206,7 @@ export interface DecoderExports {
     sinks: number,
     scratch: number,
   ): void;
-  siluBack(x: number, d: number, count: number): void;
   sigmoidTimesBack(x: number, gate: number, d: number, dGate: number, count: number): void;
-  unitNormBack(x: number, d: number, count: number, cols: number, epsilon: number, factor: number): void;
-  deltaGatesBack(
-    a: number,
-    rate: number,
-    bias: number,
-    decay: number,
-    beta: number,
-    dDecay: number,
-    dBeta: number,
-    heads: number,
-  ): void;
   deltaStates(
     k: number,
     v: number,

@@ -335,10 +335,7 @@ function valuesBack(back: Back, block: Attention, dK: number, dV: number, x: num
   const [first, end] = back.part(draws * pass.count);
   for (let i = first; i < end; i++) {
     const [at, from] = [i * narrow * 4, x + (i % pass.count) * narrow * 4];
-    if (normsValues) {
-      const epsilon = state.epsilon * headDim;
-      thread.kernels.unitNormBack(from, dV + at, kvHeads, headDim, epsilon, Math.sqrt(headDim));
-    }
+    if (normsValues) thread.kernels.rmsNormBack(from, 0, dV + at, kvHeads, headDim, state.epsilon);
     if (inputs.length === 2) thread.kernels.add(dK + at, dV + at, narrow);
   }
 }
