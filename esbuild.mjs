@@ -34,12 +34,15 @@ const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models when it is asked to: a file beside it.
+ * The core imports what runs models when it is asked to, and what reads GGUF when it meets one: files beside it.
  * @param {string} file @returns {import('esbuild').Plugin}
  */
-const decoderBeside = (file) => ({
-  name: 'decoder beside the core',
-  setup: ({ onResolve }) => onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: file, external: true })),
+const beside = (file) => ({
+  name: 'decoder and GGUF beside the core',
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: file, external: true }));
+    onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+  },
 });
 
 /** @type {import('esbuild').BuildOptions} */
@@ -57,9 +60,15 @@ await build({
     'workers-node': 'src/workers/node.ts',
   },
   minifySyntax: true,
-  plugins: [decoderBeside('./decoder.js')],
+  plugins: [beside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { decoder: 'src/decoder.ts' }, minify: true });
+await build({
+  ...library,
+  entryPoints: { decoder: 'src/decoder.ts' },
+  minify: true,
+  plugins: [beside('./decoder.js')],
+});
+await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -75,13 +84,13 @@ await build({
   ...library,
   entryPoints: { 'index-edge': 'src/index.ts', 'workers-edge': 'src/workers/web.ts' },
   minifySyntax: true,
-  plugins: [kernelsBeside, decoderBeside('./decoder-edge.js')],
+  plugins: [kernelsBeside, beside('./decoder-edge.js')],
 });
 await build({
   ...library,
   entryPoints: { 'decoder-edge': 'src/decoder.ts' },
   minify: true,
-  plugins: [kernelsBeside],
+  plugins: [kernelsBeside, beside('./decoder-edge.js')],
 });
 // What is bundled keeps its licence.
 const bundled = [
@@ -99,7 +108,7 @@ await build({
   outdir: 'build',
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [decoderBeside('./decoder.js')],
+  plugins: [beside('./decoder.js')],
 });
 if (wanted.has('--tests'))
   await bundle(

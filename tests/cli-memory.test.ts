@@ -2,6 +2,7 @@
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkCopy } from '../src/cli/measurement.ts';
 import { checkFits, freeMemory } from '../src/cli/memory.ts';
 import { estimateMemory, loadModel } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
@@ -40,6 +41,14 @@ test('what fits is not refused; what does not is, with its sizes, what is free, 
   assert.is(refusal('f16', 12 * GB), `${sizes}12.0 GB are free; ${quantized(4, '4.06 GB')}`);
   assert.is(refusal('f16', 8 * GB), `${sizes}8.00 GB are free; ${quantized(2, '2.06 GB')}`);
   assert.is(refusal('f16', 2 * GB), `${sizes}2.00 GB are free`);
+});
+
+test('a copy that samples tokens must fit memory', () => {
+  checkCopy(4.04 * GB, 4.04 * GB);
+  assert.throws(
+    () => checkCopy(4.04 * GB, 3 * GB),
+    /^copy that samples the tokens must fit memory: it takes 4\.04 GB, of 3\.00 GB; .* --source random needs none$/,
+  );
 });
 
 test('of a model with experts fewer of them in memory are offered', () => {

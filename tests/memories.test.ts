@@ -15,10 +15,12 @@ import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
 import type { Sequence } from '../src/sensitivity/tokens.ts';
 import type { Folder } from '../src/source/source.ts';
+import { startThreads } from '../src/workers/web.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
 import { countBytes } from './counting.ts';
+import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
 
 const test = suite('memories');
@@ -72,7 +74,9 @@ for (const [name, config] of Object.entries(configs)) {
       const counts = [];
       for (const memoryLimit of [bytes - 1, least]) {
         counts.push(memories(memoryLimit).length);
-        const model = await loadAlone(folder, { context: 96, memoryLimit });
+        // On two threads, too, where the runtime has them.
+        const threads = grid === 't3' && memoryLimit !== least ? { threads: await startThreads(2) } : {};
+        const model = await loadAlone(folder, { context: 96, memoryLimit, ...threads });
         sameBits(await model.forward(ids, { logits: 'all' }), logits);
         sameBits(await model.hidden(ids), hidden);
         await model.close();
@@ -81,9 +85,17 @@ for (const [name, config] of Object.entries(configs)) {
       await whole.close();
     });
   }
+}
 
+/** Models: random ones, and small ones of families whose blocks share caches, vectors of layers or stacks of experts. */
+const subjects = [
+  ...Object.entries(configs).map(([name, config]) => ({ name, folder: modelFolder(config, randomFile(config)) })),
+  ...['gpt_oss', 'gemma4_text', 'gemma4_experts'].map((name) => {
+    return { name, folder: modelFolder(families[name].config, families[name].model) };
+  }),
+];
+for (const { name, folder } of subjects) {
   test(`the same sensitivities from a whole model and from pieces that take turns: ${name}`, async () => {
-    const folder = modelFolder(config, randomFile(config));
     for (const source of ['model', 'random'] as const) {
       const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
       const sampled = source === 'model' ? 3 : 0;

@@ -20,6 +20,7 @@ import { sealLine } from '../src/source/lines.ts';
 import { folderOf } from '../src/source/memory.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
+import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds, shapesOf } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
@@ -130,6 +131,17 @@ for (const estimator of ['fisher', 'noise'] as const) {
       assert.is.not(await fileOf(folder, { ...options, seed: 4 }), wanted);
     });
   }
+}
+
+for (const name of ['gpt_oss', 'gemma4_text', 'gemma4_experts']) {
+  test(`fisher: the file is the same for any number of threads: ${name}`, async () => {
+    const folder = modelFolder(families[name].config, families[name].model);
+    const options = { estimator: 'fisher', ...few, seed: 3 } as const;
+    const wanted = await fileOf(folder, options);
+    for (const [, { alpha }] of readAlphas(wanted, 'alphas.json').tensors) assert.ok(alpha > 0);
+    for (const count of [2, 3])
+      assert.is(await fileOf(folder, { ...options, threads: await startThreads(count) }), wanted);
+  });
 }
 
 test('noise: the KL of a perturbed matrix is that of the oracle', async () => {

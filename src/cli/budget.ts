@@ -27,6 +27,7 @@ export interface BitOptions extends SensitivityOptions {
   minBits?: number;
   maxBits?: number;
   experts?: 'each' | 'stack';
+  memory?: number;
 }
 
 export function addBits(command: Command): Command {
@@ -51,6 +52,11 @@ export function addBits(command: Command): Command {
         '--experts <how>',
         'of experts one by one: a grid for each, or one for all of a layer and kind (each)',
       ).choices(['each', 'stack']),
+    )
+    .addOption(
+      new Option('--memory <size>', 'most memory of measuring sensitivities (what is free)')
+        .argParser(byteSize)
+        .conflicts(['alphas', 'prior', 'uniform']),
     );
 }
 
@@ -82,6 +88,8 @@ export function budgetOf({ bpw, size, grids, keep, minBits, maxBits, experts }: 
 /** How sensitivities that are not named come about. */
 export interface Measuring {
   threads: number;
+  /** Most bytes of linear memory; what is free if left out. */
+  memory?: number | undefined;
   /** Those that are kept beside the model or none: nothing is measured. */
   keptOnly?: boolean | undefined;
 }
@@ -91,11 +99,11 @@ export async function planningAlphas(
   options: SensitivityOptions,
   checkpoint: OpenCheckpoint,
   input: Input,
-  { threads, keptOnly }: Measuring,
+  { threads, memory, keptOnly }: Measuring,
 ): Promise<AlphasOrMaker> {
   const named = await namedAlphas(options);
   if (named) return named;
-  if (!keptOnly) return (tensors) => modelSensitivities(checkpoint, input, tensors, threads);
+  if (!keptOnly) return (tensors) => modelSensitivities(checkpoint, input, tensors, threads, memory);
   return async () => {
     const kept = await keptSensitivities(checkpoint, input);
     if (kept) return kept;

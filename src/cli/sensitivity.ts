@@ -58,7 +58,7 @@ export function addSensitivity(program: Command): void {
       'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text,\n' +
         'and writes the figures to a file from which the grids of a checkpoint are chosen.',
     )
-    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration')
+    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
     .option('-o, --output <file>', 'where to write them, as JSON')
     .addOption(
       new Option('--estimator <name>', 'all weights at once by gradients, or one after the other by noise')

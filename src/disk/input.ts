@@ -1,7 +1,9 @@
-// The checkpoint that a verb is pointed at: a directory, or one safetensors file.
+// The checkpoint that a verb is pointed at: a directory, one safetensors file, or a model in GGUF by its file.
 
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { readable } from '../checkpoint/checkpoint.ts';
+import { siblingsOf } from '../checkpoint/gguf/parts.ts';
 import { FormatError } from '../errors.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
@@ -18,6 +20,9 @@ export interface Input {
   folder: Folder & { close(): Promise<void> };
   /** The real path of the directory or file. */
   path: string;
+  /** Where what is measured of it is kept: the directory, or that of the file. */
+  directory: string;
+  /** Whether it is weights alone, without configuration and tokenizer. */
   isFile: boolean;
   /** Real paths of the files that matter: links seen through. */
   files(): Promise<string[]>;
@@ -34,23 +39,53 @@ export async function openInput(path: string): Promise<Input> {
       say(`${path} holds ${JOURNAL_NAME}: the run that writes it has not ended; repeat that with --resume`);
     }
     const { close, ...opened } = await openFolder(path);
-    const folder = Object.assign(readOnce(opened), { close });
+    const folder = await closable(readOnce(opened), close);
     const files = async () => {
-      const names = (await folder.list()).filter(
-        (name) => /\.(safetensors|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
+      const names = (await opened.list()).filter(
+        (name) => /\.(safetensors|gguf|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
       );
       return Promise.all(names.map((name) => realPath(join(path, name))));
     };
-    return { folder, path: real, isFile: false, files };
+    return { folder, path: real, directory: real, isFile: false, files };
   }
-  if (info.isFile() && !path.endsWith('.safetensors')) {
-    throw new FormatError('input must be a directory or a .safetensors file: it is neither', { file: path });
+  const isGguf = path.endsWith('.gguf');
+  if (info.isFile() && !isGguf && !path.endsWith('.safetensors')) {
+    throw new FormatError('input must be a directory, a .safetensors or a .gguf file: it is none', { file: path });
   }
-  const file = await openFile(path);
-  const { unchanged, close } = file;
-  const opened = { ...folderOf(dirname(path), { [basename(path)]: file }), unchanged };
-  const folder = Object.assign(readOnce(opened), { close });
-  return { folder, path: real, isFile: true, files: async () => [real] };
+  const directory = dirname(path);
+  const names = isGguf ? siblingsOf(basename(path)) : [basename(path)];
+  const opened = await openFiles(directory, names);
+  const folder = await closable(readOnce(opened), opened.close);
+  const files = () => Promise.all(names.map((name) => realPath(join(directory, name))));
+  return { folder, path: real, directory: dirname(real), isFile: !isGguf, files };
+}
+
+// The folder as all read it. What is opened is closed when it is not even a checkpoint.
+async function closable(folder: Folder, close: () => Promise<void>): Promise<Input['folder']> {
+  try {
+    return Object.assign(await readable(folder), { close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+// Some files of a directory, as a folder: the parts of a model, opened at once.
+async function openFiles(directory: string, names: readonly string[]) {
+  const files = new Map<string, Awaited<ReturnType<typeof openFile>>>();
+  const close = async () => {
+    for (const file of files.values()) await file.close();
+  };
+  try {
+    for (const name of names) files.set(name, await openFile(join(directory, name)));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const unchanged = async () => {
+    for (const file of files.values()) await file.unchanged();
+  };
+  return { ...folderOf(directory, files), unchanged, close };
 }
 
 /** Opens a model. @throws {RangeError} when it is one file */

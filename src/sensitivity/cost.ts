@@ -3,6 +3,7 @@
 
 import { callback, integer, options as optionsOf, type Reader } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { cacheBytes } from '../model/cache.ts';
 import { tensorsOf } from '../model/load.ts';
 import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
@@ -142,7 +143,8 @@ function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, 
   return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
 }
 
-// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together.
+// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together;
+// once more the embeddings, where tokens have vectors for all layers, whose gradients end there.
 function bytesRead(
   plan: SessionPlan,
   sequences: number,
@@ -157,7 +159,8 @@ function bytesRead(
   const turns = statistics
     ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
     : sequences;
-  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns);
+  const last = layout.state.perLayerInputs ? sizes[0] : 0;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns) + last;
 }
 
 // Bytes of each piece of the model.
@@ -193,16 +196,17 @@ async function copySeconds(copy: Folder): Promise<number> {
   return (seconds / sizeOf(timed)) * quantized.reduce((sum, own) => sum + sizeOf(own), 0);
 }
 
-// Codes of four bits with their scales; keys and values of the sequences that are sampled together.
+// Codes of four bits with their scales; keys and values, or states, of the sequences that are sampled together.
 function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): number {
   const loads = layout.memories[0].pieces.flat();
   const weights = loads.reduce((sum, load) => sum + ('linear' in load ? load.linear.rows * load.linear.cols : 0), 0);
-  const rows = Math.min(TOGETHER, sequences) * tokens;
-  const cached = layout.state.blocks.reduce(
-    (sum, block) => sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 : 0),
-    0,
-  );
-  return Math.ceil((weights * 4.02) / 8) + cached * rows;
+  const together = Math.min(TOGETHER, sequences);
+  const kept = layout.state.blocks.reduce((sum, block) => {
+    if ('recurrent' in block) return sum + block.recurrent.floats * 4;
+    if (!('cache' in block) || ('borrows' in block && block.borrows)) return sum;
+    return sum + (cacheBytes(block.cache) / block.cache.rows / 2) * tokens; // f16, where it is f32 here
+  }, 0);
+  return Math.ceil((weights * 4.02) / 8) + kept * together;
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */

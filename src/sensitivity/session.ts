@@ -13,7 +13,7 @@ import { createMemory, instantiateDecoder, type LinearMemory } from '../kernels/
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
-import { goesBack, hasStatistics } from '../model/blocks/blocks.ts';
+import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
@@ -115,11 +115,6 @@ export function planSession(
   const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT, statistics } = options;
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
-  const stuck = estimator === 'fisher' ? architecture.layers.flat().find((spec) => !goesBack(spec)) : undefined;
-  if (stuck) {
-    const message = `gradients must go back through every block: through ${stuck.kind} blocks they do not; the noise estimator measures these`;
-    throw new UnsupportedError(`gradients of ${stuck.kind}`, message, { file: folder.name });
-  }
   const other = statistics ? architecture.layers.flat().find((spec) => !hasStatistics(spec)) : undefined;
   if (other) {
     const message = `statistics must be gathered of every block: of ${other.kind} blocks there are none yet`;

@@ -31,6 +31,7 @@ import '../plan.test.ts';
 import '../experts-plan.test.ts';
 import '../backward.test.ts';
 import '../recurrent-backward.test.ts';
+import '../recurrent-sensitivity.test.ts';
 import '../gram.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
