@@ -20,6 +20,21 @@ const dependencies = [
   'puppeteer-core',
 ];
 
+// The hub's client by its sources: of its bundle, none of which may be left out, one needs a twentieth.
+/** @type {import('esbuild').Plugin} */
+const hubClient = {
+  name: 'hub client',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^@huggingface\/hub$/ }, () => ({ path: 'client', namespace: 'hub' }));
+    onLoad({ filter: /./, namespace: 'hub' }, () => ({
+      contents: ['consts', 'lib/list-files', 'lib/model-info']
+        .map((name) => `export * from './${name}.ts';`)
+        .join('\n'),
+      resolveDir: 'node_modules/@huggingface/hub/src',
+    }));
+  },
+};
+
 /** @type {import('esbuild').BuildOptions} */
 const shared = {
   bundle: true,
@@ -28,18 +43,24 @@ const shared = {
   loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
+  plugins: [hubClient],
 };
 
 const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models when it is asked to: a file beside it.
- * @param {string} file @returns {import('esbuild').Plugin}
+ * The core imports what runs models, and what reads from hubs, when it is asked to: files beside it.
+ * @param {string} decoder the name of the one @returns {import('esbuild').Plugin}
  */
-const decoderBeside = (file) => ({
-  name: 'decoder beside the core',
-  setup: ({ onResolve }) => onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: file, external: true })),
+const beside = (decoder) => ({
+  name: 'beside the core',
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
+    onResolve({ filter: /\/hub\/hub\.ts$/ }, ({ kind }) =>
+      kind === 'dynamic-import' ? { path: './hub.js', external: true } : undefined,
+    );
+  },
 });
 
 /** @type {import('esbuild').BuildOptions} */
@@ -57,9 +78,10 @@ await build({
     'workers-node': 'src/workers/node.ts',
   },
   minifySyntax: true,
-  plugins: [decoderBeside('./decoder.js')],
+  plugins: [beside('./decoder.js')],
 });
 await build({ ...library, entryPoints: { decoder: 'src/decoder.ts' }, minify: true });
+await build({ ...library, entryPoints: { hub: 'src/hub/hub.ts' }, minify: true });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -75,7 +97,7 @@ await build({
   ...library,
   entryPoints: { 'index-edge': 'src/index.ts', 'workers-edge': 'src/workers/web.ts' },
   minifySyntax: true,
-  plugins: [kernelsBeside, decoderBeside('./decoder-edge.js')],
+  plugins: [kernelsBeside, beside('./decoder-edge.js')],
 });
 await build({
   ...library,
@@ -88,6 +110,7 @@ const bundled = [
   licence('@assemblyscript/loader', 'assemblyscript'),
   licence('@huggingface/tokenizers'),
   licence('@huggingface/jinja'),
+  licence('@huggingface/hub'),
 ];
 writeFileSync('build/licenses.txt', bundled.join('\n'));
 // The mark lets a bundler drop the grids that are not used.
@@ -99,7 +122,7 @@ await build({
   outdir: 'build',
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [decoderBeside('./decoder.js')],
+  plugins: [beside('./decoder.js')],
 });
 if (wanted.has('--tests'))
   await bundle(

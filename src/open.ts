@@ -236,8 +236,8 @@ export interface Means {
 }
 
 /** Opens a checkpoint. @throws {FormatError} when there is none, or a header is faulty */
-export async function open(input: Folder, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
-  const folder: OpenFolder = await openOnce(givenFolder('input', input));
+export async function open(input: Folder | string, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
+  const folder: OpenFolder = await openOnce(await inputFolder(input));
   const { checkpoint } = folder;
   const plans = new WeakMap<Plan, Chosen>(); // made here
   let stored: Promise<StoredCheckpoint> | undefined;
@@ -379,6 +379,12 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
   };
   return opened;
+}
+
+// A folder, or what a name stands for.
+async function inputFolder(input: Folder | string): Promise<Folder> {
+  if (typeof input !== 'string') return givenFolder('input', input);
+  return (await import('./hub/hub.ts')).openHub(input);
 }
 
 /** What a plan was made by. */

@@ -8,9 +8,11 @@ import { addChat } from './chat.ts';
 import { addDequantize } from './dequantize.ts';
 import { addGenerate } from './generate.ts';
 import { addInspect } from './inspect.ts';
+import { addList, addRemove } from './local.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
+import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, reportError } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
@@ -53,6 +55,7 @@ Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is
   const verbs = [
     ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addDequantize, addVerify],
     ...[addGenerate, addChat, addPerplexity, addBench],
+    ...[addPull, addList, addRemove],
   ];
   for (const add of verbs) add(program);
   // As commander's own, and a name that is no verb's has the suggestion that it has as a verb.

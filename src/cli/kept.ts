@@ -23,7 +23,7 @@ export function modelSensitivities(
   tensors: readonly PlanTensor[],
   threads: number,
 ): Promise<Alphas> {
-  const store = directoryStore(input.path);
+  const store = directoryStore(input.store);
   const name = basename(input.path);
   return namingWays(async () => {
     checkModel(input);
@@ -36,7 +36,7 @@ export function modelSensitivities(
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;
       if (error instanceof Interrupted && isSaved) {
-        error.message = `interrupted; what is measured is kept in ${join(input.path, unfinished)}, the same command goes on with it`;
+        error.message = `interrupted; what is measured is kept in ${join(input.store, unfinished)}, the same command goes on with it`;
       }
       throw error;
     }
@@ -47,7 +47,7 @@ export function modelSensitivities(
 export function keptSensitivities(checkpoint: OpenCheckpoint, input: Input): Promise<Alphas | undefined> {
   return namingWays(async () => {
     if (input.isFile) return undefined;
-    const keeping = { store: directoryStore(input.path), onKept: tell };
+    const keeping = { store: directoryStore(input.store), onKept: tell };
     return watchMeasuring(checkpoint, 1, ({ signal, onCheck }) =>
       checkpoint.keptSensitivity({ ...keeping, signal, onCheck }),
     );

@@ -323,8 +323,8 @@ async function inspectTarget(
   return isCheckpoint && files.every(isOurs) ? 'checkpoint' : 'other';
 }
 
-// Names of files that a run may write.
-function isOurs(name: string): boolean {
+/** Whether a run may write a file of that name. */
+export function isOurs(name: string): boolean {
   const kinds = /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i;
   return [JOURNAL_NAME, LOCK_NAME, `${SENSITIVITIES_NAME}.partial`].includes(name) || kinds.test(name);
 }

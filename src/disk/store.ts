@@ -1,12 +1,12 @@
 // A directory in which small texts are kept by name: sensitivities, beside the model that they are of.
 
-import { rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attempt } from '../source/system.ts';
 import { isAbsent, writeWhole } from './commit.ts';
 import { readText } from './files.ts';
 
-/** The directory as a `Store` of the library. What is there and is no file counts as nothing: writing tells of it. */
+/** The directory as a `Store` of the library, made when something is to be kept. What is there and is no file counts as nothing: writing tells of it. */
 export function directoryStore(path: string) {
   return {
     name: path,
@@ -23,7 +23,10 @@ export function directoryStore(path: string) {
       );
       return isFile ? readText(file) : undefined;
     },
-    write: (name: string, content: string) => writeWhole(join(path, name), content, { force: true }),
+    async write(name: string, content: string): Promise<void> {
+      await attempt('create', path, () => mkdir(path, { recursive: true }));
+      await writeWhole(join(path, name), content, { force: true });
+    },
     remove: (name: string) => rm(join(path, name), { force: true }),
   };
 }
