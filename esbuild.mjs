@@ -57,9 +57,7 @@ const beside = (decoder) => ({
   name: 'beside the core',
   setup: ({ onResolve }) => {
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
-    onResolve({ filter: /\/hub\/hub\.ts$/ }, ({ kind }) =>
-      kind === 'dynamic-import' ? { path: './hub.js', external: true } : undefined,
-    );
+    onResolve({ filter: /\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
   },
 });
 
@@ -122,7 +120,7 @@ await build({
   outdir: 'build',
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [beside('./decoder.js')],
+  plugins: [hubClient, beside('./decoder.js')],
 });
 if (wanted.has('--tests'))
   await bundle(

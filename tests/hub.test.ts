@@ -2,9 +2,10 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openHub, openRemote } from '../src/hub/hub.ts';
+import { openHub } from '../src/hub/hub.ts';
 import { isPlainPart, nameText, readName } from '../src/hub/name.ts';
 import { digestInOrder } from '../src/hub/order.ts';
+import { openRemote } from '../src/hub/remote.ts';
 import { sha256 } from '../src/hub/sha256.ts';
 import { load } from '../src/index.ts';
 import type { Folder } from '../src/source/source.ts';

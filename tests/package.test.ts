@@ -57,6 +57,7 @@ test('npm pack holds what users need and nothing else', () => {
         'build/grids.js',
         'build/higgs.js',
         'build/higgs.wasm',
+        'build/hub.js',
         'build/index-edge.js',
         'build/index.js',
         'build/licenses.txt',
@@ -82,6 +83,8 @@ test('sizes keep to their budgets', async () => {
   // grids together and layers behind the last.
   assert.ok(gzip(core) <= 66_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
+  const hub = await bundle(`export * from 'higgs-wasm/hub';`);
+  assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
@@ -104,10 +107,11 @@ test('every subpath resolves under every condition, types first', async () => {
       const names = Object.keys(metafile.inputs).filter((name) => name.includes('higgs-wasm/'));
       const files = names.map((name) => name.slice(name.lastIndexOf('/') + 1)).filter((name) => name.endsWith('.js'));
       const edge = condition === 'workerd';
-      // The core imports what runs models when it is asked to.
+      // The core imports what runs models, and what reads from hubs, when it is asked to.
       const decoder = edge ? 'decoder-edge.js' : 'decoder.js';
       const expected: Readonly<Record<string, string[]>> = {
-        '.': [decoder, edge ? 'index-edge.js' : 'index.js'],
+        '.': [decoder, 'hub.js', edge ? 'index-edge.js' : 'index.js'],
+        './hub': ['hub.js'],
         './decoder': [decoder],
         './workers': [edge ? 'workers-edge.js' : condition === 'node' ? 'workers-node.js' : 'workers.js'],
         './grids': ['grids.js'],
@@ -267,11 +271,14 @@ for (const [module, moduleResolution] of [
       import { largeGrids, p4n4096 } from 'higgs-wasm/grids';
       import { createSampler, openTokenizer } from 'higgs-wasm/decoder';
       import type { Generation, Model } from 'higgs-wasm';
+      import { openHub } from 'higgs-wasm/hub';
       import { startPool, startThreads } from 'higgs-wasm/workers';
       const higgs: Higgs = await load(undefined, { grids: [p4n4096, ...largeGrids] });
       const matrix: QuantizedMatrix = higgs.quantize(new Float32Array(64), { rows: 2, cols: 32, grid: 'p2n256' });
       const y: Float32Array<ArrayBuffer> = higgs.matvec(matrix, new Float32Array(32));
       const input: Folder = await openFolder('in');
+      const named: Folder = await openHub('hf:org/model', { token: 'x', endpoint: 'https://hub.test' });
+      await higgs.open('hf:org/model').then((checkpoint) => checkpoint.inspect());
       const pool = await startPool(2);
       await higgs.quantizeCheckpoint(input, await createFolder('out'), { pool, include: /x/ });
       const model: Model = await higgs.loadModel(input, { threads: await startThreads(2), context: 128 });
@@ -281,7 +288,7 @@ for (const [module, moduleResolution] of [
       createSampler({ seed: 1 })(await model.logits(ids), new Set(ids));
       // @ts-expect-error: the types say what is wrong
       higgs.quantize(new Float32Array(64), { rows: 2 });
-      export { FormatError, y };`,
+      export { FormatError, named, y };`,
     );
     await check('use.mts', module, moduleResolution);
   });

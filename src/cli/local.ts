@@ -1,16 +1,9 @@
 // higgs list, higgs remove: what models are on this machine, and less of them.
 
 import type { Command } from 'commander';
-import {
-  type LocalModel,
-  localModels,
-  quantizedModel,
-  type Removed,
-  removeCached,
-  removeQuantized,
-  repoPath,
-} from '../disk/cache.ts';
+import { type LocalModel, localModels, quantizedModel, repoPath } from '../disk/cache.ts';
 import { hubSettings } from '../disk/hub.ts';
+import { type Removed, removeCached, removeQuantized } from '../disk/remove.ts';
 import { FileError } from '../errors.ts';
 import { isRemote, nameText, readName } from '../hub/name.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';

@@ -5,25 +5,23 @@
 //   <home>/models/<name>/                                          quantized models that a verb made by itself
 //   <home>/kept/<name>/                                            sensitivities of models that are elsewhere
 
-import { lstat, readdir, readFile, realpath, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { FileError } from '../errors.ts';
-import { excerpt } from '../excerpt.ts';
 import { type HubName, isPlainPart } from '../hub/name.ts';
 import { attempt } from '../source/system.ts';
 import { isAbsent } from './commit.ts';
-import { isOurs } from './output.ts';
 
 const REPO = /^models--(.+)$/;
 
 /** Where verbs keep what they make by themselves: HIGGS_HOME, or `higgs` in the user's cache. */
-export function higgsHome(env: Readonly<Record<string, string | undefined>> = process.env): string {
+function higgsHome(env: Readonly<Record<string, string | undefined>> = process.env): string {
   return env.HIGGS_HOME || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'higgs');
 }
 
 /** The directory of quantized models that verbs make by themselves. */
-export const quantizedHome = (): string => join(higgsHome(), 'models');
+const quantizedHome = (): string => join(higgsHome(), 'models');
 
 /** Where small texts are kept about a model that has no directory. @param name its name or address */
 export const keptPath = (name: string): string => join(higgsHome(), 'kept', directoryName(name));
@@ -154,8 +152,8 @@ async function cachedModel(path: string, repo: string): Promise<LocalModel> {
   };
 }
 
-// Bytes of the files below a path, links seen through, each file counted once.
-async function bytesBelow(path: string, seen: Set<string>): Promise<number> {
+/** Bytes of the files below a path, links seen through, each file counted once. @param seen the real paths, as they are counted */
+export async function bytesBelow(path: string, seen: Set<string>): Promise<number> {
   let bytes = 0;
   for (const name of await namesIn(path)) {
     const entry = join(path, name);
@@ -172,8 +170,8 @@ async function bytesBelow(path: string, seen: Set<string>): Promise<number> {
   return bytes;
 }
 
-// Revisions, whose names may have slashes, and their commits.
-async function refsBelow(path: string, prefix = ''): Promise<Map<string, string>> {
+/** Revisions, whose names may have slashes, and their commits. */
+export async function refsBelow(path: string, prefix = ''): Promise<Map<string, string>> {
   const refs = new Map<string, string>();
   for (const name of await namesIn(path)) {
     const entry = join(path, name);
@@ -184,64 +182,15 @@ async function refsBelow(path: string, prefix = ''): Promise<Map<string, string>
   return refs;
 }
 
-// --- removing
-
-/** What `removeCached` removed, or would. */
-export interface Removed {
-  readonly paths: readonly string[];
-  readonly bytes: number;
-}
-
-/**
- * Removes a model from the hub's cache; with a commit, its snapshot and what no other needs.
- * @param isDry tells what would be removed, and removes nothing
- */
-export async function removeCached(path: string, commit: string | undefined, isDry: boolean): Promise<Removed> {
-  const commits = await namesIn(join(path, 'snapshots'));
-  if (commit === undefined || commits.every((other) => other === commit)) return removeAll(path, isDry);
-  const needed = new Set<string>();
-  for (const other of commits) if (other !== commit) await bytesBelow(join(path, 'snapshots', other), needed);
-  const own = new Set<string>();
-  await bytesBelow(join(path, 'snapshots', commit), own);
-  const refs = await refsBelow(join(path, 'refs'));
-  const blobs = await realpath(join(path, 'blobs')).catch(() => join(path, 'blobs'));
-  // Links first: a blob without a link is waste, a link without a blob a fault.
-  const paths = [
-    join(path, 'snapshots', commit),
-    ...[...refs].filter(([, of]) => of === commit).map(([ref]) => join(path, 'refs', ref)),
-    ...[...own].filter((blob) => !needed.has(blob) && dirname(blob) === blobs),
-  ];
-  let bytes = 0;
-  for (const blob of own) if (!needed.has(blob)) bytes += (await orAbsent(stat(blob)))?.size ?? 0;
-  if (!isDry) for (const each of paths) await attempt('remove', each, () => rm(each, { recursive: true, force: true }));
-  return { paths, bytes };
-}
-
-/**
- * Removes a quantized model's directory.
- * @throws {FileError} when it holds something that no run of ours wrote
- */
-export async function removeQuantized(path: string, isDry: boolean): Promise<Removed> {
-  for (const name of await namesIn(path)) {
-    if (!isOurs(name) || (await isOwnDirectory(join(path, name))))
-      throw new FileError('remove', path, undefined, `it holds ${excerpt(name)}, which higgs did not write`);
-  }
-  return removeAll(path, isDry);
-}
-
-async function removeAll(path: string, isDry: boolean): Promise<Removed> {
-  const bytes = await bytesBelow(path, new Set());
-  if (!isDry) await attempt('remove', path, () => rm(path, { recursive: true, force: true }));
-  return { paths: [path], bytes };
-}
-
 // --- what is not there counts as nothing
 
-async function namesIn(path: string): Promise<string[]> {
+/** What a directory holds, sorted. */
+export async function namesIn(path: string): Promise<string[]> {
   return (await attempt('read', path, () => orAbsent(readdir(path))))?.sort() ?? [];
 }
 
-async function orAbsent<T>(promise: Promise<T>): Promise<T | undefined> {
+/** What a promise gives; undefined where there is no such file. */
+export async function orAbsent<T>(promise: Promise<T>): Promise<T | undefined> {
   return promise.catch((error) => {
     if (isAbsent(error)) return undefined;
     throw error;
@@ -252,7 +201,7 @@ async function isDirectory(path: string): Promise<boolean> {
   return (await attempt('read', path, () => orAbsent(stat(path))))?.isDirectory() ?? false;
 }
 
-// Of a directory itself, not of a link to one.
-async function isOwnDirectory(path: string): Promise<boolean> {
+/** Whether it is a directory itself, not a link to one. */
+export async function isOwnDirectory(path: string): Promise<boolean> {
   return (await attempt('read', path, () => orAbsent(lstat(path))))?.isDirectory() ?? false;
 }

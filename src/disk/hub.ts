@@ -6,9 +6,11 @@ import { readFile, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { FileError } from '../errors.ts';
-import type { HubFile, HubFolder, HubMeans } from '../hub/hub.ts';
+import type { HubFile } from '../hub/client.ts';
 import { type HubName, nameText, readName } from '../hub/name.ts';
+import type { HubFolder, HubMeans } from '../hub/remote.ts';
 import { openFolder } from '../source/file.ts';
+import { tokenOf, urlOf } from '../source/http.ts';
 import { readOnce } from '../source/once.ts';
 import type { Folder, Source } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
@@ -35,7 +37,7 @@ export async function hubSettings(env: Environment = process.env): Promise<HubSe
   const isHidden = isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN);
   return {
     endpoint: env.HF_ENDPOINT?.replace(/\/+$/, '') || undefined,
-    token: isHidden ? undefined : await tokenOf(env, pathOf(env, 'HF_TOKEN_PATH') ?? join(home, 'token')),
+    token: isHidden ? undefined : await tokenIn(env, pathOf(env, 'HF_TOKEN_PATH') ?? join(home, 'token')),
     cache: pathOf(env, 'HF_HUB_CACHE') ?? pathOf(env, 'HUGGINGFACE_HUB_CACHE') ?? join(home, 'hub'),
     isOffline: isTrue(env.HF_HUB_OFFLINE) || isTrue(env.TRANSFORMERS_OFFLINE),
   };
@@ -51,7 +53,7 @@ function pathOf(env: Environment, name: string): string | undefined {
     .replace(/\$(\w+)|\$\{(\w+)\}/g, (whole, plain, braced) => env[plain ?? braced] ?? whole);
 }
 
-async function tokenOf(env: Environment, path: string): Promise<string | undefined> {
+async function tokenIn(env: Environment, path: string): Promise<string | undefined> {
   const given = (env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN)?.trim();
   if (given) return given;
   const content = await attempt('read', path, () =>
@@ -64,7 +66,7 @@ async function tokenOf(env: Environment, path: string): Promise<string | undefin
 }
 
 /** What a name of the hub stands for, open. */
-export interface HubInput {
+interface HubInput {
   folder: Folder & { close(): Promise<void> };
   /** The name, with no more than a name has. */
   path: string;
@@ -77,11 +79,11 @@ export interface HubInput {
   store: string;
 }
 
-/** The means of the command line: settings, Node's own SHA-256. */
+/** The means of the command line: settings, Node's own SHA-256. @throws {RangeError} when endpoint or token cannot be sent */
 export function meansOf({ endpoint, token }: HubSettings): HubMeans {
   return {
-    ...(endpoint !== undefined && { endpoint }),
-    ...(token !== undefined && { token }),
+    ...(endpoint !== undefined && { endpoint: urlOf('HF_ENDPOINT', endpoint) }),
+    ...(token !== undefined && { token: tokenOf('token of HF_TOKEN or its file', token) }),
     digest: () => createHash('sha256'),
   };
 }
@@ -92,7 +94,7 @@ export function meansOf({ endpoint, token }: HubSettings): HubMeans {
  */
 export async function openHubInput(text: string): Promise<HubInput> {
   const settings = await hubSettings();
-  const { openRemote } = await import('../hub/hub.ts');
+  const { openRemote } = await import('../hub/remote.ts');
   const model = readName(text);
   const here = model && (await cachedCommit(settings.cache, model));
   if (settings.isOffline) {

@@ -6,8 +6,9 @@ import { copyFile, mkdir, open, readFile, rename, rm, stat, symlink, writeFile }
 import { dirname, join, relative } from 'node:path';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from '../checkpoint/checkpoint.ts';
 import { FileError, FormatError } from '../errors.ts';
-import type { HubFile, HubMeans, RemoteModel } from '../hub/hub.ts';
+import type { HubFile } from '../hub/client.ts';
 import { type HubName, nameText, readName } from '../hub/name.ts';
+import type { HubMeans, RemoteModel } from '../hub/remote.ts';
 import { inOrder } from '../quantize/pipeline.ts';
 import { createFile, openFile } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
@@ -23,7 +24,7 @@ const RANGES_AT_ONCE = 4;
 const FILES_AT_ONCE = 3;
 
 /** How far a download is. */
-export interface PullProgress {
+interface PullProgress {
   readonly done: number;
   readonly total: number;
   /** The file at work. */
@@ -31,7 +32,7 @@ export interface PullProgress {
 }
 
 /** What was downloaded. */
-export interface Pulled {
+interface Pulled {
   readonly name: string;
   readonly commit: string;
   /** The snapshot's directory. */
@@ -62,7 +63,7 @@ export async function pull(text: string, { all = false, signal, onProgress }: Pu
   if (!name) throw new RangeError(`name must be that of a model on the hub, such as hf:org/model: got ${text}`);
   const settings = await hubSettings();
   if (settings.isOffline) throw new FileError('read', text, undefined, 'HF_HUB_OFFLINE is set');
-  const { resolveModel } = await import('../hub/hub.ts');
+  const { resolveModel } = await import('../hub/remote.ts');
   const means: HubMeans = { ...meansOf(settings), ...(signal && { signal }) };
   const remote = await resolveModel(name, means, all);
   const files = all || name.file !== undefined ? remote.files : await checkpointFiles(name, remote);

@@ -50,6 +50,12 @@ export const urlOf: Reader<string> = (subject, value) => {
   throw new RangeError(`${subject} must be a whole URL, such as https://example.org/model/: got ${show(address)}`);
 };
 
+/** A token, as it stands in a header. It is a secret, and so not shown. */
+export const tokenOf: Reader<string> = (subject, value) => {
+  const token = text(subject, value);
+  if (/^[\x21-\x7e]{1,1000}$/.test(token)) return token;
+  throw new RangeError(`${subject} must be one word of printable ASCII: it is not`);
+};
 /**
  * A URL as a source. One request tells its size; then every slice is a range request. From a server that knows none, the
  * whole file is read now, up to WHOLE_LIMIT bytes. Requests that fail on the way, or with 429 or 5xx, are made again.
