@@ -19,6 +19,7 @@ import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, gridOrName } from './grids/grid.ts';
+import { isRemote } from './hub/name.ts';
 import type { Kernels } from './kernels/kernels.ts';
 import type { PlanTensor } from './linearity/allocate.ts';
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
@@ -384,7 +385,12 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
 // A folder, or what a name stands for.
 async function inputFolder(input: Folder | string): Promise<Folder> {
   if (typeof input !== 'string') return givenFolder('input', input);
-  return (await import('./hub/hub.ts')).openHub(input);
+  if (isRemote(input)) return (await import('./hub/hub.ts')).openHub(input);
+  return refuseKind(
+    'input',
+    'a folder, as openFolder(path) of higgs-wasm/files gives, or a name such as hf:org/model',
+    input,
+  );
 }
 
 /** What a plan was made by. */

@@ -25,6 +25,7 @@ import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
 import '../gram.test.ts';
+import '../hub-names.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 
