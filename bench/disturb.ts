@@ -70,12 +70,12 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
     ? texts.map((ids) => beginningOf(ids, tokens, vocabulary.bos))
     : randomSequences(vocabulary, texts, tokens, SEED);
   const { norms } = await survey(fisher);
-  const results: number[][] = [];
+  const results: (readonly number[])[] = [];
   const { base } = await fisherAlphas({
     ...{ file: folder.name, session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },
     record: (result) => results.push(result),
     recordSampled: () => {},
-    ...{ onProgress: undefined, signal: undefined },
+    ...{ underway: undefined, begun: new Map(), onProgress: undefined, signal: undefined },
   });
   await fisher.close();
 

@@ -5,6 +5,8 @@ import { type ModelOptions, loadModel as openLanguage } from './model/model.ts';
 import type { Folder } from './source/source.ts';
 import { type Model, textModel } from './text/textmodel.ts';
 
+export { type AdviceOptions, advise, type Size } from './advice/advise.ts';
+export { measureSpeed, type Speed, type SpeedOptions } from './advice/speed.ts';
 export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';

@@ -1,6 +1,7 @@
 // A checkpoint that is open, and all that is done with it. Headers, configuration and listing are read once, whatever is asked for:
 // on a server each reading is a request. Nothing else is kept between calls.
 
+import type { AdviceOptions, Size } from './advice/advise.ts';
 import {
   argumentError,
   callback,
@@ -224,6 +225,11 @@ export interface OpenCheckpoint {
   keptSensitivity(options: SensitivityOptions & { store: Store }): Promise<Alphas | undefined>;
   /** What `sensitivity` would take, by running some of its steps on zeros. */
   sensitivityCost(options?: CostOptions): Promise<SensitivityCost>;
+  /**
+   * What the model is, and would be at several bits per weight: size, memory, tokens a second on this machine, predicted loss. Reads no
+   * weights.
+   */
+  advise(options?: AdviceOptions): Promise<Size[]>;
 }
 
 /** What checkpoints are opened with. */
@@ -378,6 +384,24 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     sensitivity: measure,
     keptSensitivity: async (options) => (await import('./decoder.ts')).keptSensitivity(folder, options),
     sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
+
+    async advise(options) {
+      const { advise } = await import('./decoder.ts');
+      const { quantized, bytes, tensors, parameters } = await opened.inspect();
+      const stored = tensors.reduce((sum, { bytes }) => sum + bytes, 0);
+      return advise(
+        {
+          ...{ folder, bytes, isQuantized: quantized, bpw: parameters > 0 ? (stored * 8) / parameters : 0 },
+          plan: opened.plan,
+          copyOf: (planned) => opened.copy({ planned }),
+          sensitivities: async (alphas) =>
+            typeof alphas === 'object'
+              ? alphas
+              : givenAlphas('result of alphas()', await alphas(await opened.planTensors())),
+        },
+        options,
+      );
+    },
   };
   return opened;
 }

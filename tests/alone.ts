@@ -1,8 +1,8 @@
 // A loaded model with one sequence that has the whole context: what tests of the forward pass itself need.
 
 import type { Folder } from '../src/index.ts';
-import type { ExtendOptions, Sequence } from '../src/model/batch.ts';
 import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
+import type { ExtendOptions, Sequence } from '../src/model/sequences/batch.ts';
 
 interface ForwardOptions extends Omit<ExtendOptions, 'rows' | 'of'> {
   /** Ids of the sequence that stay; 0 if left out. */

@@ -3,9 +3,9 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Batcher, type Engine, openBatcher, type Sequence } from '../src/model/batch.ts';
 import { loadModel } from '../src/model/model.ts';
-import { openRows } from '../src/model/rows.ts';
+import { type Batcher, type Engine, openBatcher, type Sequence } from '../src/model/sequences/batch.ts';
+import { openRows } from '../src/model/sequences/rows.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { sameBits, uniform } from './bits.ts';
 import { configs, modelFolder, randomFile, randomIds } from './models.ts';

@@ -56,7 +56,9 @@ test('of a model with experts fewer of them in memory are offered', () => {
 test('--memory bounds a model, tells what was read, and changes no token', async () => {
   const { config, model } = families.qwen3_moe;
   const path = await folder({ 'config.json': JSON.stringify(config), 'model.safetensors': model });
-  const { bytes, experts } = await estimateMemory(await openFolder(path), { context: 64 });
+  const opened = await openFolder(path);
+  const { bytes, experts } = await estimateMemory(opened, { context: 64 });
+  await opened.close();
   const memory = bytes - Math.floor(experts.bytes / 2);
   const args = ['bench', path, '--context', '64', '--threads', '1', '--prompt-tokens', '20', '-n', '4', '--runs', '1'];
   const { memory: used, paging } = JSON.parse((await higgs(...args, '--json', '--memory', String(memory))).stdout);
@@ -65,6 +67,29 @@ test('--memory bounds a model, tells what was read, and changes no token', async
   assert.ok(paging.slots < experts.count && paging.misses > 0 && paging.bytesRead > 0);
   assert.match((await higgs(...args, '--memory', String(memory))).stdout, /\nexperts {3}\d+ of 21 in memory, /);
   assert.is(JSON.parse((await higgs(...args, '--json')).stdout).paging, undefined);
+});
+
+test('advise shows the model as it is and at several sizes, as a table or as JSON', async () => {
+  const config = { ...configs.llama, vocab_size: 300 };
+  const path = await folder({
+    'config.json': JSON.stringify(config),
+    'model.safetensors': randomFile(config, ['BF16']),
+  });
+  const args = ['advise', path, '--bits', '2.5,4', '--seconds', '0.05', '--threads', '1'];
+  const { stdout, stderr } = await higgs(...args);
+  assert.match(stdout, /^size +bits +files +memory +tokens\/s +loss$/m);
+  assert.match(stdout, /^as it is +16\.00 .* MB +\d+/m);
+  assert.match(stdout, /^--bpw 2\.5 +2\.\d\d .* ×$/m);
+  assert.match(stdout, /^--bits 4 +4\.\d\d .* 1\.00 ×$/m);
+  assert.match(stdout, /of each size are embeddings and head: --embeddings t4/);
+  assert.match(stderr, /^loss is a prior, from another model/m);
+  const { sizes, free } = JSON.parse((await higgs(...args, '--json', '--embeddings', 't4')).stdout);
+  assert.equal(
+    sizes.map(({ bits }: { bits?: number }) => bits),
+    [undefined, 2.5, 4],
+  );
+  assert.ok(free > 0 && sizes[1].bytes < sizes[2].bytes && sizes[2].speed.tokensPerSecond > 0);
+  assert.match(await fails(higgs('advise', path, '--bits', '0'), 2), /must be numbers of bits above 0/);
 });
 
 test('freeMemory() is of this machine', () => {

@@ -190,9 +190,13 @@ test('--dry-run tells what running the result would take, or why it would not ru
     'model.safetensors': safetensors({ 'model.layers.0.mlp.up_proj.weight': tensorOf('F32', [64, 64], normals(4096)) }),
     'config.json': '{"model_type": "strange"}',
   });
-  const [runs, refused] = await Promise.all(
-    ['models/books-llama', other].map((input) => succeeds(higgs('quantize', input, '--dry-run'))),
-  );
+  const [runs, refused, json] = await Promise.all([
+    ...['models/books-llama', other].map((input) => succeeds(higgs('quantize', input, '--dry-run'))),
+    succeeds(higgs('quantize', 'models/books-llama', '--dry-run', '--json', '--grid', 't4q', '--scale-search')),
+  ]);
+  assert.match(runs.stdout, /\d file, about \d+ s on \d+ workers?\. Nothing was written\.\n/);
+  const { seconds, run } = JSON.parse(json.stdout);
+  assert.ok(seconds > 0 && run.bytes > 0 && run.memories === 1 && run.leastBytes === undefined);
   assert.match(
     runs.stdout,
     /Nothing was written\.\nTo run, it takes [\d.]+ MB of memory, at a context of 512 tokens\.\n$/,

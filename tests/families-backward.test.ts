@@ -1,25 +1,28 @@
 // Gradients of every family, those of fused weights, caps, post-norms and multipliers among them: along a direction each is the slope
-// of the model's own loss, and sums of Gram matrices are its squared norm.
+// of the model's own loss, and sums of Gram matrices are its squared norm. Some are compared with those of the families' own code in f64:
+// tests/families/gradients.py.
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UnsupportedError } from '../src/errors.ts';
-import type { Attention } from '../src/model/blocks/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
 import type { Experts } from '../src/model/blocks/experts.ts';
-import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Latent } from '../src/model/blocks/latent.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
 import { isTied } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals } from './bits.ts';
 import { readSafetensors, safetensors, type Tensor, tensorOf, valuesOf } from './checkpoints.ts';
+import exact from './families/gradients.json';
 import { families } from './families/index.ts';
+import { type Plain, regionsOf } from './gradients.ts';
 import { modelFolder } from './models.ts';
 import { referencesOf } from './references.ts';
 
 const test = suite('families, backward');
 const DRAWS = 2;
+/** Of f32 to f64, relative to a gradient's length. */
+const CLOSE = 2e-5;
 const TOKENS = 19; // beyond windows and the beginning of a temperature
 
 interface Gradient {
@@ -34,10 +37,6 @@ interface Gradient {
 const STUCK: Readonly<Record<string, string>> = {
   gemma4_text: 'attention',
   gpt_oss: 'experts',
-  lfm2: 'convolution',
-  qwen3_5: 'delta',
-  qwen3_5_text: 'delta',
-  qwen3_next: 'delta',
 };
 
 for (const [name, { config, model, logits }] of Object.entries(families)) {
@@ -65,7 +64,10 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
     forward(session);
     const labels = workspace.fisher!.labels / 4 + TOKENS;
     ints.copyWithin(workspace.targets / 4, labels, labels + TOKENS);
-    for (const [i, { linear, values, squares }] of gradientsOf(session).entries()) {
+    const gradients = gradientsOf(session);
+    if (Object.hasOwn(exact, name))
+      compare(exact[name as keyof typeof exact], gradients, [...ints.subarray(labels, labels + TOKENS)]);
+    for (const [i, { linear, values, squares }] of gradients.entries()) {
       const length = Math.sqrt(dot(values, values));
       assert.ok(length > 0.01, `${linear.name}: the loss hardly depends on it`);
       if (squares >= 0) assert.ok(Math.abs(squares / length ** 2 - 1) < 1e-4, `${linear.name}: ‖∇‖² is ${squares}`);
@@ -99,6 +101,36 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
 }
 
 test.run();
+
+/** Of a family's own code: by weight its gradient's squared norm, and its inner products with vectors of signs. */
+interface Exact {
+  readonly labels: readonly number[];
+  readonly weights: Readonly<Record<string, readonly number[]>>;
+}
+
+function compare({ labels, weights }: Exact, gradients: readonly Gradient[], drawn: readonly number[]): void {
+  assert.equal(drawn, labels, `make gradients.json anew, with labels ${drawn.join(' ')}`);
+  const left = new Set(Object.keys(weights));
+  for (const { linear, values } of gradients) {
+    if (linear.stack || /experts\.\d/.test(linear.name)) continue; // which transformers has in other tensors
+    assert.ok(left.delete(linear.name), linear.name);
+    const [square, ...along] = weights[linear.name];
+    const length = Math.sqrt(square);
+    const found = Math.sqrt(dot(values, values));
+    assert.ok(Math.abs(found - length) < CLOSE * length, `${linear.name}: ‖∇‖ is ${found}, not ${length}`);
+    for (const [i, wanted] of along.entries()) {
+      const found = values.reduce((sum, value, k) => sum + value * signOf(k, i + 1), 0);
+      // A vector of signs is √count long; a random error has √count less of it along it.
+      assert.ok(
+        Math.abs(found - wanted) < CLOSE * length,
+        `${linear.name}: along signs ${i + 1} ${found}, not ${wanted}`,
+      );
+    }
+  }
+  assert.equal([...left], []);
+}
+
+const signOf = (k: number, seed: number) => ((((Math.imul(k, 2654435761) + 40503 * seed) >>> 0) >>> 15) & 1) * 2 - 1;
 
 // The checkpoint in f32, as weights are moved by little here.
 function widened(file: Uint8Array): Uint8Array {
@@ -212,7 +244,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     gradients.push({ linear, values: sum, squares: squaresAt(first + 2) });
   };
   for (let index = state.blocks.length - 1; index >= 0; index--) {
-    const block = state.blocks[index] as Attention | Experts | FeedForward | Latent;
+    const block = state.blocks[index] as Plain | Experts | Latent;
     const weights = weightsOf(block) as DenseLinear[];
     const copyOf = (at: number, { rows }: DenseLinear) => floats.slice(at / 4, at / 4 + DRAWS * TOKENS * rows);
     const before = copyOf(fisher.dX, weights.at(-1)!);
@@ -228,10 +260,8 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const { postNorm, multiplier } = block.branch;
     const output = weights.at(-1)!;
     const isPlain = postNorm === 0 && multiplier === 1;
-    const x = block.kind === 'attention' ? (block as Attention).mixed : (block as FeedForward).gated;
-    take(output, weights.length - 1, x, isPlain ? before : copyOf(fisher.regions.dBranch, output));
-    const names = { attention: ['dQ', 'dK', 'dV'], feedForward: ['dGate', 'dUp'] };
-    const places = block.fused ? ['dFused'] : names[block.kind].slice(0, weights.length - 1);
+    take(output, weights.length - 1, output.input, isPlain ? before : copyOf(fisher.regions.dBranch, output));
+    const places = regionsOf(block).slice(0, weights.length - 1);
     for (const [i, name] of places.entries()) {
       take(weights[i], i, state.normed, copyOf(fisher.regions[name], weights[i]));
     }

@@ -19,6 +19,7 @@ import { referencesOf } from './references.ts';
 
 const test = suite('memories and threads');
 const books = await openFolder('models/books-llama');
+test.after(() => books.close());
 const ids = randomIds(150, 2048);
 
 test('books-llama, plain and quantized, in memories of uneven sizes, 1 and 3 threads', async () => {

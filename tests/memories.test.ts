@@ -133,7 +133,7 @@ test('a copy samples the sequences that are missing, some together, the same in 
   const checkpoint = await (await load()).open(modelFolder(config, randomFile(config)));
   const options = { grid: 't4', groupSize: 32, embeddings: 't4' };
   const vocabulary = await readArchitecture(checkpoint.folder);
-  const sampled = async (sequences: (Sequence | undefined)[]) => {
+  const sampled = async (sequences: (Sequence | undefined)[], begun = new Map<number, readonly number[]>()) => {
     const recorded: [number, number][] = [];
     const record = (first: number, own: number[][]) => recorded.push([first, own.length]);
     const how = {
@@ -145,7 +145,7 @@ test('a copy samples the sequences that are missing, some together, the same in 
       onProgress: undefined,
       signal: undefined,
     };
-    await sampleByCopy(await checkpoint.copy(options), { ...how, sequences, record });
+    await sampleByCopy(await checkpoint.copy(options), { ...how, sequences, begun, record });
     return { recorded, ids: sequences.map((sequence) => sequence!.ids) };
   };
   const all = await sampled(new Array(11).fill(undefined));
@@ -163,6 +163,10 @@ test('a copy samples the sequences that are missing, some together, the same in 
     [10, 1],
   ]);
   assert.equal(rest.ids, all.ids);
+  for (const known of [1, 5, 11]) {
+    const begun = new Map(all.ids.map((own, i) => [i, own.slice(0, known)]));
+    assert.equal((await sampled(new Array(11).fill(undefined), begun)).ids, all.ids, `${known} ids are known`);
+  }
 });
 
 test('the identity of a model is known without a session', async () => {

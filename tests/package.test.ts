@@ -67,7 +67,7 @@ test('npm pack holds what users need and nothing else', () => {
     ].sort(),
   );
   assert.ok(packed.size < 1_180e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 3.1e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 3.2e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });

@@ -101,6 +101,30 @@ test('several memories have slots of their own', async () => {
   await model.close();
 });
 
+test('experts of a layer that exceed a memory share slots of it', async () => {
+  const folder = (await quantized('qwen3_moe', 't4')).folder();
+  const ids = idsOf('qwen3_moe');
+  const context = ids.length;
+  const whole = await loadAlone(folder, { context });
+  const wanted = await whole.forward(ids, { logits: 'all' });
+  await whole.close();
+  const { bytes, experts } = await estimateMemory(folder, { context });
+  // The largest limit that a layer exceeds.
+  let [low, high] = [0, bytes];
+  while (high - low > 1024) {
+    const memoryLimit = Math.floor((low + high) / 2);
+    const message = await messageOf(estimateMemory(folder, { context, memoryLimit }));
+    if (message === '') high = memoryLimit;
+    else low = memoryLimit;
+  }
+  const memoryLimit = low;
+  assert.match(await messageOf(loadAlone(folder, { context, memoryLimit })), /layer \d, experts, must fit/);
+  const model = await loadAlone(folder, { context, memoryLimit, memory: 1e9 });
+  assert.ok(model.paging!.slots < experts.count);
+  sameBits(await model.forward(ids, { logits: 'all' }), wanted);
+  await model.close();
+});
+
 test('a slot goes to who asks for it when nobody asked for its expert for longest; all that fit are read once', async () => {
   const folder = (await quantized('mixtral', 't4')).folder();
   const ids = idsOf('mixtral');

@@ -120,6 +120,12 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
   await decoder.measureSensitivity(folder, { sequences: 1, tokens: 4, statistics: { output: statisticsOutput } });
   const statistics = await decoder.readStatistics(gathered.bytes().buffer, 'x');
   const [weight] = statistics.weights.keys();
+  const subjectOfAdvice = {
+    ...{ folder, bytes: 1, bpw: 16, isQuantized: true },
+    plan: checkpoint.plan,
+    copyOf: (planned: core.Plan) => checkpoint.copy({ planned }),
+    sensitivities: async () => alphas,
+  };
   const store = () => ({ name: 'x', read: async () => undefined, write: async () => {}, remove: async () => {} });
   const handle = () => ({ name: 'x', values: async function* () {}, getFileHandle: fetched, removeEntry: fetched });
   type Closing = { close(): Promise<void> };
@@ -369,6 +375,27 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       () => [folder, {}],
       (...args: [core.Folder]) => closing(decoder.loadModel(...args)),
       { options: loading },
+    ],
+    [
+      'checkpoint.advise',
+      'options',
+      () => [{ bits: [4], seconds: 0 }],
+      checkpoint.advise,
+      { options: ['bits', 'embeddings', 'alphas', 'context', 'threads', 'seconds', 'signal'] },
+    ],
+    [
+      'advise',
+      'of options',
+      () => [subjectOfAdvice, { seconds: 0 }],
+      decoder.advise,
+      { options: ['bits', 'embeddings', 'alphas', 'context', 'threads', 'seconds', 'signal'] },
+    ],
+    [
+      'measureSpeed',
+      'input options',
+      () => [folder, { seconds: 0 }],
+      decoder.measureSpeed,
+      { options: ['activations', 'cache', 'threads', 'seconds'] },
     ],
     ['estimateMemory', 'input options', () => [folder, {}], decoder.estimateMemory, { options: loading }],
     [

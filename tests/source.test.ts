@@ -85,6 +85,10 @@ test('openFile() gives exactly the bytes asked for', async () => {
   }
   assert.equal(new Uint8Array(source.sliceSync!(1, 5)), bytesOf(1, 2, 3, 4));
   assert.throws(() => source.sliceSync!(2, 7), /must lie within the 6 bytes/);
+  const spare = new ArrayBuffer(4);
+  assert.is(source.sliceSync!(2, 6, spare), spare);
+  assert.equal(new Uint8Array(spare), bytesOf(2, 3, 4, 5));
+  assert.is.not(source.sliceSync!(2, 5, spare), spare); // of another size
   await source.close();
   assert.throws(() => source.sliceSync!(0, 1), /must be open: it is closed$/);
 });

@@ -7,9 +7,7 @@ import * as assert from 'uvu/assert';
 import { readStatistics, type StatisticsKind, type StatisticsOutput } from '../src/decoder.ts';
 import { memorySink } from '../src/index.ts';
 import { writeAlphas } from '../src/linearity/alphas.ts';
-import type { Attention } from '../src/model/blocks/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
-import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import { roomOf } from '../src/sensitivity/gather.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
 import { measuredOf } from '../src/sensitivity/program/measured.ts';
@@ -20,6 +18,7 @@ import type { Folder } from '../src/source/source.ts';
 import { groupsOf } from '../src/statistics/matrices.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { crc32, readSafetensors, safetensors, type Tensor } from './checkpoints.ts';
+import { type Plain, regionsOf } from './gradients.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 
 const test = suite('statistics');
@@ -100,16 +99,16 @@ test('groupsOf() are descending powers of two', () => {
   assert.equal(groupsOf(1, 16), [1]);
 });
 
-/** Models: random ones, and small ones of families with fused weights, norms behind blocks, multipliers. */
+/** Models: random ones, and small ones of families with fused weights, norms behind blocks, multipliers, states. */
 const models = [
   ...Object.entries(configs).map(([name, config]) => ({ name, config, bytes: randomFile(config) })),
-  ...['phi3', 'olmo2', 'granite'].map((name) => ({
+  ...['phi3', 'olmo2', 'granite', 'lfm2', 'qwen3_5_text'].map((name) => ({
     name,
     config: JSON.parse(readFileSync(`tests/families/${name}/config.json`, 'utf8')) as Config,
     bytes: new Uint8Array(readFileSync(`tests/families/${name}/model.safetensors`)),
   })),
 ];
-const some = ['llama', 'llama, llama3 rope', 'qwen3', 'phi3', 'olmo2'];
+const some = ['llama', 'llama, llama3 rope', 'qwen3', 'phi3', 'olmo2', 'lfm2', 'qwen3_5_text'];
 
 for (const { name, config, bytes } of models.filter((model) => some.includes(model.name))) {
   test(`sensitivities are the same with statistics, and the file is the same for any threads, groups and memory: ${name}`, async () => {
@@ -266,8 +265,8 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
     Pick<Direct, 'cols' | 'isDown' | 'isHidden'> & Record<'x' | 'd', Float64Array[]> & { rows: number }
   >();
   for (const { linear, block, place } of measuredOf(state)) {
-    const { kind, inputs } = state.blocks[block] as Attention | FeedForward;
-    const isDown = kind === 'feedForward' && place === inputs.length;
+    const { kind } = state.blocks[block];
+    const isDown = kind === 'feedForward' && place === weightsOf(state.blocks[block]).length - 1;
     const isHidden = kind === 'feedForward' && !isDown;
     all.set(linear.name, { x: [], d: [], rows: linear.rows, cols: linear.cols, isDown, isHidden });
   }
@@ -282,13 +281,12 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
       run({ kind: 'labels', first, count: Math.min(state.logitRows, tokens - first), seed, sequence });
     }
     for (let index = state.blocks.length - 1; index >= 0; index--) {
-      const block = state.blocks[index] as Attention | FeedForward;
+      const block = state.blocks[index] as Plain;
       const before = floats.slice(dX / 4, dX / 4 + draws * tokens * config.hidden_size);
       run({ kind: 'back', block: index });
-      const { dGate, dUp, dQ, dK, dV, dFused, dBranch } = workspace.fisher!.regions;
+      const { regions } = workspace.fisher!;
       const isPlain = block.branch.postNorm === 0 && block.branch.multiplier === 1;
-      const inputs = block.inputs.length === 1 ? [dFused] : block.kind === 'attention' ? [dQ, dK, dV] : [dGate, dUp];
-      const outputs = [...inputs, isPlain ? 0 : dBranch];
+      const outputs = [...regionsOf(block).map((name) => regions[name]), isPlain ? 0 : regions.dBranch];
       for (const [place, { name, rows, cols, input }] of weightsOf(block).entries()) {
         const found = all.get(name)!;
         for (let t = 0; t < tokens; t++) found.x.push(read(input, cols, t));

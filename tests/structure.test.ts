@@ -30,18 +30,20 @@ const allowed: Record<string, readonly string[]> = {
   text: ['text/jinja', 'source'],
   families: ['checkpoint', 'source'],
   model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
+  advice: ['families', 'model', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
   statistics: ['model', 'kernels', 'linearity', 'checkpoint', 'source'],
   'sensitivity/program': ['families', 'model', 'statistics', 'kernels'],
   sensitivity: [
     ...['sensitivity/program', 'text', 'families', 'model', 'statistics', 'kernels', 'linearity', 'quantize'],
     ...['checkpoint', 'source', 'workers'],
   ],
-  'decoder.ts': ['text', 'model', 'sensitivity', 'statistics', 'source', 'workers'],
+  'decoder.ts': ['advice', 'text', 'model', 'sensitivity', 'statistics', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [
     ...[
       'decoder.ts',
       'hub',
+      'advice',
       'text',
       'model',
       'sensitivity',
@@ -75,6 +77,7 @@ const allowed: Record<string, readonly string[]> = {
     ...[
       'higgs.ts',
       'open.ts',
+      'advice',
       'terminal',
       'disk',
       'hub',

@@ -19,4 +19,5 @@ export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
 export { bandRows, unbandRow } from './band';
 export { addTransposed, rmsNormBack, siluTimesBack, geluTimesBack, reluSquaredBack, attendBack } from './backward';
+export { siluBack, sigmoidTimesBack, unitNormBack, deltaGatesBack, deltaStates, deltaBack } from './recurrentback';
 export { addGram } from './gram';

@@ -20,7 +20,8 @@ function taps4(weights: usize, channel: usize, taps: usize, k: usize, count: usi
 }
 
 /**
- * Convolves `tokens` (at least 1) of `channels`, from `x` to `y`, which is elsewhere; a token is `stride` and `yStride` f32 further.
+ * Convolves `tokens` (at least 1) of `channels`, from `x` to `y`, which is elsewhere; a token is `stride` and `yStride` f32 further, or
+ * back where they are negative: gradients go so, from the last token to the first.
  * `weights` are (channels, taps), `bias` (channels), 0 for none. `state` holds the inputs before the first, (taps - 1) rows that are
  * `rowStride` f32 apart, oldest first; 0s if `first`. It is left with the last inputs. `silu` is 0 or 1. Up to three f32 behind the
  * channels are read.

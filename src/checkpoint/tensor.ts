@@ -28,7 +28,7 @@ export interface CheckpointTensor {
    */
   read(start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
   /** Reads a part that lies within it at once; left out where the source cannot, or bytes are made as they are read. */
-  readSync?(start: number, end: number): ArrayBuffer;
+  readSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
 }
 
 /** A file of a checkpoint. */

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
 import { complain, print } from '../terminal/print.ts';
+import { addAdvise } from './advise.ts';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
 import { addDequantize } from './dequantize.ts';
@@ -53,7 +54,7 @@ Examples:
 Exit codes: 0 done, 1 the input or the system is at fault, 2 the command line is, 130 interrupted.`,
     );
   const verbs = [
-    ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addDequantize, addVerify],
+    ...[addQuantize, addSensitivity, addPlan, addPredict, addInspect, addAdvise, addDequantize, addVerify],
     ...[addGenerate, addChat, addPerplexity, addBench],
     ...[addPull, addList, addRemove],
   ];

@@ -39,6 +39,8 @@ export function modelSensitivities(
         error.message = `interrupted; what is measured is kept in ${join(input.store, unfinished)}, the same command goes on with it`;
       }
       throw error;
+    } finally {
+      await store.close();
     }
   });
 }

@@ -6,14 +6,14 @@ import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
+import { encodingSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
-import { bytesText } from '../terminal/figures.ts';
 import { print, printJson, say } from '../terminal/print.ts';
 import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { planJson, planText, reportText, type TimedReport } from './report.ts';
+import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
 
@@ -98,13 +98,12 @@ async function quantize(path: string, options: Options): Promise<void> {
     };
     const plan = await checkpoint.plan(settings); // faults of the input come before any trace of an output
     if (options.dryRun) {
-      if (options.json) printJson(planJson(plan));
-      else
-        print(
-          [planText(plan), await runText(() => checkpoint.copy({ planned: plan }).then(higgs.open))]
-            .join('\n')
-            .trimEnd(),
-        );
+      const seconds = await withSession('time', options.workers, ({ pool }) =>
+        encodingSeconds(plan, pool, options.scaleSearch ?? false),
+      );
+      const need = await runNeed(() => checkpoint.copy({ planned: plan }).then(higgs.open));
+      if (options.json) printJson({ ...planJson(plan), seconds, run: need });
+      else print([planText(plan, { seconds, workers: options.workers }), ...needText(need)].join('\n'));
       return;
     }
     const report = await run(checkpoint, input, plan, options);
@@ -116,15 +115,21 @@ async function quantize(path: string, options: Options): Promise<void> {
 }
 
 // What running the result would take, or why it would not run here. Of what is no model, such as a file alone, there is nothing to say.
-async function runText(copy: () => Promise<OpenCheckpoint>): Promise<string> {
+async function runNeed(copy: () => Promise<OpenCheckpoint>): Promise<RunNeed | undefined> {
+  let reason: string | undefined;
   try {
-    const { bytes, memories, context } = await (await copy()).runMemory();
-    const parts = memories > 1 ? ` in ${memories} parts` : '';
-    return `To run, it takes ${bytesText(bytes)} of memory${parts}, at a context of ${context} tokens.`;
+    const checkpoint = await copy();
+    const whole = await checkpoint.runMemory().catch((error) => {
+      if (!(error instanceof RangeError)) throw error;
+      reason = error.message;
+      return checkpoint.runMemory({ memory: Number.MAX_SAFE_INTEGER }); // experts of a layer larger than a memory
+    });
+    const { bytes, memories, context, experts } = whole;
+    const least = Math.ceil(bytes - (experts.resident - 1) * (experts.bytes / experts.count));
+    return { bytes, memories, context, ...(experts.count > 0 && { leastBytes: least }), ...(reason && { reason }) };
   } catch (error) {
-    if (error instanceof RangeError || error instanceof UnsupportedError)
-      return `It does not run here: ${error.message}`;
-    if (error instanceof FormatError) return '';
+    if (error instanceof RangeError || error instanceof UnsupportedError) return { reason: reason ?? error.message };
+    if (error instanceof FormatError) return undefined;
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import type { Prediction } from '../linearity/predict.ts';
 import type { QuantizeReport } from '../open.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { bitsPerWeight } from '../quantize/scheme.ts';
-import { bytesText, counted, countText, family, largest, lossText, table } from '../terminal/figures.ts';
+import { bytesText, counted, countText, durationText, family, largest, lossText, table } from '../terminal/figures.ts';
 
 /** A report with the time that the run took. */
 export type TimedReport = QuantizeReport & { seconds: number };
@@ -73,7 +73,29 @@ function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quanti
   };
 }
 
-export function planText(plan: Plan): string {
+/** What running would take, in bytes of memory; of a model with experts also the least, with `--memory`. A reason says why it does not run so. */
+export interface RunNeed {
+  readonly bytes?: number;
+  readonly memories?: number;
+  readonly context?: number;
+  readonly leastBytes?: number;
+  readonly reason?: string;
+}
+
+/** What running would take, as lines: none where nothing is known. */
+export function needText(need: RunNeed | undefined): string[] {
+  if (!need) return [];
+  const { bytes, memories = 1, context, leastBytes, reason } = need;
+  if (bytes === undefined) return [`It does not run here: ${reason}`];
+  const least = leastBytes === undefined ? '' : `from about ${bytesText(leastBytes)}`;
+  if (reason !== undefined) return [`It runs here only with --memory, ${least}: ${reason}`];
+  const parts = memories > 1 ? ` in ${memories} parts` : '';
+  const less = least && `; with --memory, ${least}`;
+  return [`To run, it takes ${bytesText(bytes)} of memory${parts}, at a context of ${context} tokens${less}.`];
+}
+
+/** @param cost seconds that workers take to encode, by the speed of a sample */
+export function planText(plan: Plan, { seconds, workers }: { seconds: number; workers: number }): string {
   const data = planJson(plan);
   const rows = [
     ...group(data.tensors, ({ name, grid, shape }) => `${family(name)}\n${grid}\n${shape}`).map((tensors) => {
@@ -85,10 +107,11 @@ export function planText(plan: Plan): string {
       return [family(name), String(tensors.length), shape.join(' × '), dtype, `(${reason})`, ''];
     }),
   ];
+  const time = plan.weights > 0 ? `, about ${durationText(seconds)} on ${counted(workers, 'worker')}` : '';
   return [
     table(['tensors', 'count', 'shape', 'dtype', 'grid', 'bpw'], rows, [0, 3, 4]),
     '',
-    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${counted(plan.shards.length, 'file')}. Nothing was written.`,
+    `${countText(plan.weights)} weights to quantize: ${bytesText(plan.bytesIn)} → ${bytesText(plan.bytesOut)} in ${counted(plan.shards.length, 'file')}${time}. Nothing was written.`,
   ].join('\n');
 }
 

@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
+import { replacedFile } from '../disk/replaced.ts';
 import { growingFile } from '../disk/statistics.ts';
 import { FileError } from '../errors.ts';
 import { GROUP_SIZES } from '../kernels/layout.ts';
@@ -192,6 +193,8 @@ async function measure(
   if (statistics !== undefined) await claim(statistics, `${statistics}.partial`, options);
   const partial = (await claim(output, unfinished, options)) ? await readText(unfinished) : undefined;
   const growing = statistics === undefined ? undefined : await growingFile(statistics, options);
+  const underway = growing ? undefined : replacedFile(`${unfinished}.sequence`);
+  if (partial === undefined) await underway?.remove();
   let isSaved = partial !== undefined;
   const save = async (content: string) => {
     await writeWhole(unfinished, content, { force: true });
@@ -200,7 +203,12 @@ async function measure(
   try {
     const checkpoint = await (await loadAll()).open(folder);
     const gathered = growing && { statistics: { ...kind, output: growing } };
-    const resumed = { ...settings, ...gathered, ...(partial !== undefined && { partial }) };
+    const resumed = {
+      ...settings,
+      ...gathered,
+      ...(partial !== undefined && { partial }),
+      ...(underway && { underway }),
+    };
     const alphas = await watchMeasuring(
       checkpoint,
       threads,
@@ -209,14 +217,20 @@ async function measure(
     );
     if (output !== undefined) await writeWhole(output, writeAlphas(alphas), { force });
     const bytes = growing ? await growing.commit() : 0;
+    await underway?.remove();
     await attempt('remove', unfinished, () => rm(unfinished, { force: true }));
     return { alphas, bytes };
   } catch (error) {
-    const files = [...(isSaved ? [unfinished] : []), ...((await growing?.isBegun()) ? [`${statistics}.partial`] : [])];
+    const files = [
+      ...(isSaved ? [unfinished] : []),
+      ...((await underway?.isThere()) ? [underway!.name] : []),
+      ...((await growing?.isThere()) ? [`${statistics}.partial`] : []),
+    ];
     const kept = `what is measured is kept in ${files.join(' and ')}; run again with --resume to go on`;
     if (error instanceof Interrupted && files.length > 0) error.message = `interrupted; ${kept}`;
     throw error;
   } finally {
+    await underway?.close();
     await growing?.close();
   }
 }

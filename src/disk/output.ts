@@ -326,5 +326,9 @@ async function inspectTarget(
 /** Whether a run may write a file of that name. */
 export function isOurs(name: string): boolean {
   const kinds = /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i;
-  return [JOURNAL_NAME, LOCK_NAME, `${SENSITIVITIES_NAME}.partial`].includes(name) || kinds.test(name);
+  return (
+    [JOURNAL_NAME, LOCK_NAME, `${SENSITIVITIES_NAME}.partial`, `${SENSITIVITIES_NAME}.partial.sequence`].includes(
+      name,
+    ) || kinds.test(name)
+  );
 }

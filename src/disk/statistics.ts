@@ -3,20 +3,13 @@
 
 import { rm, stat } from 'node:fs/promises';
 import { FileError } from '../errors.ts';
-import { createFile, type OpenFile, openFile } from '../source/file.ts';
-import type { Sink } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
-import { checkWritable, isThere, renameWhole } from './commit.ts';
+import { checkWritable, renameWhole } from './commit.ts';
+import { type Replaced, replacedFile } from './replaced.ts';
 
-interface GrowingFile {
-  readonly name: string;
-  open(): Promise<OpenFile | undefined>;
-  create(): Promise<Sink>;
+interface GrowingFile extends Omit<Replaced, 'remove'> {
   /** Gives the complete file its name. @returns its bytes */
   commit(): Promise<number>;
-  /** Whether there is something to go on from. */
-  isBegun(): Promise<boolean>;
-  close(): Promise<void>;
 }
 
 /**
@@ -31,43 +24,15 @@ export async function growingFile(
   const target = await checkWritable(path, { force });
   if (target === undefined) throw new FileError('write', path, undefined, 'it is not a regular file');
   const partial = `${target}.partial`;
-  const next = `${partial}.next`;
-  let current: OpenFile | undefined;
-  const close = async () => {
-    await current?.close();
-    current = undefined;
-  };
   if (!resume) await attempt('remove', partial, () => rm(partial, { force: true }));
+  const file = replacedFile(partial, path);
   return {
-    name: path,
-    async open() {
-      await close();
-      if (await isThere(partial)) current = await openFile(partial);
-      return current;
-    },
-    async create() {
-      await attempt('remove', next, () => rm(next, { force: true }));
-      const sink = await createFile(next);
-      return {
-        write: sink.write,
-        async close() {
-          await sink.close();
-          await close();
-          await renameWhole(next, partial);
-        },
-        async abort(reason) {
-          await sink.abort(reason);
-          await rm(next, { force: true }).catch(() => {}); // the reason is the one to tell
-        },
-      };
-    },
+    ...file,
     async commit() {
-      await close();
+      await file.close();
       await checkWritable(path, { force }); // meanwhile another may have written it
       await renameWhole(partial, target);
       return (await attempt('read', target, () => stat(target))).size;
     },
-    isBegun: () => isThere(partial),
-    close,
   };
 }

@@ -94,7 +94,7 @@ export async function openLoader(
   const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
   const noted = weights.checked ? await notedChecksums(weights, places[0]) : undefined;
 
-  const readSpared = sparing();
+  const spares = keepSpares();
 
   // Bytes `start` to `end` of a tensor to an address; the checksum goes on from `crc`.
   async function read(
@@ -114,7 +114,7 @@ export async function openLoader(
       memory.set(new Uint8Array(await stored.read(first, last)));
       sum = kernels.crc32(crc, at, last - first, layout.staging.address);
     }
-    memory.set(await readSpared(tensor, start, end));
+    memory.set(spares.keep(await tensor.read(start, end, spares.of(end - start))));
     if (noted && !stored) sum = kernels.crc32(crc, at, end - start, layout.staging.address);
     // Told of once: pieces that take turns are read again.
     if (progress.bytesDone < bytes) {
@@ -209,19 +209,26 @@ export async function openLoader(
 /** Buffers that are kept to be filled again: blocks are of few sizes, and each new one is garbage of megabytes. */
 const SPARES = 4;
 
-// Reads into buffers that it keeps, the last used ones: what it gives stands until the next read.
-function sparing(): (tensor: CheckpointTensor, start: number, end: number) => Promise<Uint8Array> {
+/** Buffers by size, the last used ones: what was read into one stands until the next read. */
+interface Spares {
+  of(byteLength: number): ArrayBuffer | undefined;
+  /** Keeps a buffer; @returns its bytes */
+  keep(buffer: ArrayBuffer): Uint8Array;
+}
+
+export function keepSpares(): Spares {
   const spares = new Map<number, ArrayBuffer>();
-  return async (tensor, start, end) => {
-    const size = end - start;
-    const bytes = await tensor.read(start, end, spares.get(size));
-    spares.delete(size);
-    spares.set(size, bytes);
-    for (const oldest of spares.keys()) {
-      if (spares.size <= SPARES) break;
-      spares.delete(oldest);
-    }
-    return new Uint8Array(bytes);
+  return {
+    of: (byteLength) => spares.get(byteLength),
+    keep(buffer) {
+      spares.delete(buffer.byteLength);
+      spares.set(buffer.byteLength, buffer);
+      for (const oldest of spares.keys()) {
+        if (spares.size <= SPARES) break;
+        spares.delete(oldest);
+      }
+      return new Uint8Array(buffer);
+    },
   };
 }
 
@@ -263,7 +270,8 @@ function stagingOf({ kernels, layout }: Place): { staging: number; room: number 
   return { staging: address + tableBytes, room: byteLength - tableBytes - MARGIN };
 }
 
-function prepare(place: Place): void {
+/** Writes what does not come from the checkpoint. */
+export function prepare(place: Place): void {
   const { kernels, buffer, layout } = place;
   const { staging } = stagingOf(place);
   for (const [i, frequencies] of layout.ropes.entries()) {

@@ -106,17 +106,18 @@ export function openMemories(
       return { layout, memories: layout.memories.map(({ bytes }) => createMemory(bytes, shared)) };
     } catch (error) {
       const next = Math.floor((Math.max(...layout.memories.map(({ bytes }) => bytes)) * 2) / 3);
-      const smaller = error instanceof RangeError && next >= LEAST_MEMORY ? within(layoutOf, next) : undefined;
+      const smaller =
+        error instanceof RangeError && next >= LEAST_MEMORY ? orTooLarge(() => layoutOf(next)) : undefined;
       if (!smaller) throw error instanceof RangeError ? new RangeError(refusal(first), { cause: error }) : error;
       layout = smaller;
     }
   }
 }
 
-// The layout within a limit, if there is one.
-function within(layoutOf: (limit: number) => Layout, limit: number): Layout | undefined {
+/** A layout, or undefined where a piece exceeds the limit of a memory. */
+export function orTooLarge(plan: () => Layout): Layout | undefined {
   try {
-    return layoutOf(limit);
+    return plan();
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;

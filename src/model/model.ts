@@ -21,6 +21,16 @@ import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
+import { stateFloatsOf } from './blocks/blocks.ts';
+import { copyRows } from './cache.ts';
+import { forwardPass, type Seat, seatsOf } from './forward.ts';
+import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
+import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
+import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
+import { planWithin } from './paging/plan.ts';
+import { segmentBytes, writePass } from './pass.ts';
+import { copyState } from './recurrent.ts';
+import { MEMORY_LIMIT } from './region.ts';
 import {
   type Batcher,
   type Engine,
@@ -28,19 +38,9 @@ import {
   type OpenOptions,
   openBatcher,
   type Sequence,
-} from './batch.ts';
-import { stateFloatsOf } from './blocks/blocks.ts';
-import { copyRows } from './cache.ts';
-import { forwardPass, type Seat, seatsOf } from './forward.ts';
-import { type LoadProgress, loadAll } from './load.ts';
-import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
-import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
-import { planWithin } from './paging/plan.ts';
-import { segmentBytes, writePass } from './pass.ts';
-import { copyState } from './recurrent.ts';
-import { MEMORY_LIMIT } from './region.ts';
+} from './sequences/batch.ts';
 import { joinTeam, type Team } from './team.ts';
-import { openWeights } from './weights.ts';
+import { openWeights, type Weights } from './weights.ts';
 
 /** Positions of a text unless more are asked for: longer ones cost memory that most prompts do not need. */
 const DEFAULT_CONTEXT = 4096;
@@ -150,7 +150,9 @@ export interface ModelMemory {
 export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
   const options = modelOptions('options', given);
   const planned = await planLoading(givenFolder('input', from), options, threadsOf(options));
-  return memoryOf(planned.layoutOf(options.memoryLimit), planned);
+  const layout = planned.layoutOf(options.memoryLimit);
+  if (!planned.weights.checkpoint.isMade) checkPageable(layout); // what is made as it is read stands for a file to be
+  return memoryOf(layout, planned);
 }
 
 function memoryOf(layout: Layout, { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>): ModelMemory {
@@ -178,37 +180,51 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
   try {
     const folder = givenFolder('input', from);
     const options = modelOptions('options', given);
-    const { onProgress, signal, memoryLimit, onMemory } = options;
-    const count = threadsOf(options);
-    const planned = await planLoading(folder, options, count);
-    const { architecture, weights, cacheTokens, slots } = planned;
-    const layoutOf = (limit?: number): Layout => {
-      const layout = planned.layoutOf(limit);
-      onMemory?.(memoryOf(layout, planned));
-      return layout;
-    };
-    const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
-    const { state } = layout;
-    const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-    const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
-    const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
-    const check = await loadAll(places, weights, { onProgress, signal });
-    if (count > 1) {
-      const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
-      await threads!.start((index): ThreadMessage => ({ ...message, index }));
-    }
-    const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
-    const paging = pagingOf(layout);
-    const seats = seatsOf(team.thread, kernels, memories).map(({ thread, floats }, i) => ({
-      thread: paging ? { ...thread, ...openPager(places[i], paging, check) } : thread,
-      floats,
-    }));
-    const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));
-    return modelOf(layout, architecture, batcher, team, threads, paging);
+    const { onProgress, signal } = options;
+    const planned = await planLoading(folder, options, threadsOf(options));
+    return await startModel(planned, options, (places) => loadAll(places, planned.weights, { onProgress, signal }));
   } catch (error) {
     await threads?.close();
     throw error;
   }
+}
+
+/**
+ * Makes the memories of a planned model, has them filled, and starts its threads.
+ * @param fill puts weights where the layouts have them; gives what experts that are read later are checked by
+ */
+export async function startModel(
+  planned: PlannedModel,
+  options: ModelOptions,
+  fill: (places: readonly Place[]) => Promise<Check | undefined>,
+): Promise<LanguageModel> {
+  const { threads, memoryLimit, onMemory } = options;
+  const count = threadsOf(options);
+  const { architecture, cacheTokens, slots } = planned;
+  const layoutOf = (limit?: number): Layout => {
+    const layout = planned.layoutOf(limit);
+    checkPageable(layout);
+    onMemory?.(memoryOf(layout, planned));
+    return layout;
+  };
+  const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
+  const { state } = layout;
+  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
+  const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
+  const check = await fill(places);
+  if (count > 1) {
+    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
+    await threads!.start((index): ThreadMessage => ({ ...message, index }));
+  }
+  const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
+  const paging = pagingOf(layout);
+  const seats = seatsOf(team.thread, kernels, memories).map(({ thread, floats }, i) => ({
+    thread: paging ? { ...thread, ...openPager(places[i], paging, check) } : thread,
+    floats,
+  }));
+  const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));
+  return modelOf(layout, architecture, batcher, team, threads, paging);
 }
 
 // Edge workers have one thread.
@@ -216,18 +232,39 @@ function threadsOf({ threads }: ModelOptions): number {
   return decoderBinary instanceof Uint8Array ? (threads?.size ?? 1) : 1;
 }
 
-// All that is known of a model before its memory exists. @param options checked, but for ranges that depend on the model
-async function planLoading(folder: Folder, options: ModelOptions, threads: number) {
-  const { activations = 'int8', cache = 'f16', memoryLimit, memory } = options;
+/** All that is known of a model before its memory exists. */
+export interface PlannedModel {
+  readonly architecture: Architecture;
+  readonly weights: Weights;
+  readonly context: number;
+  readonly cacheTokens: number;
+  readonly slots: number;
+  /** @param limit most bytes of a memory */
+  layoutOf(limit?: number): Layout;
+}
+
+// @param options checked, but for ranges that depend on the model
+async function planLoading(folder: Folder, options: ModelOptions, threads: number): Promise<PlannedModel> {
+  const { memoryLimit } = options;
   if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
-  const read = await readArchitecture(folder);
+  const architecture = await readArchitecture(folder);
+  return planArchitecture(architecture, await openWeights(await openCheckpoint(folder)), options, threads);
+}
+
+/** Plans a model of any architecture and weights. @throws {RangeError} when context or cache are out of range */
+export function planArchitecture(
+  read: Architecture,
+  weights: Weights,
+  options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'>,
+  threads: number,
+): PlannedModel {
+  const { activations = 'int8', cache = 'f16', memory } = options;
   const most = read.contextLength;
   const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
   integer(1, most)('context', context);
   const { cacheTokens = context } = options;
   integer(context, CACHE_LIMIT)('cacheTokens', cacheTokens);
   const architecture = { ...read, contextLength: context };
-  const weights = await openWeights(await openCheckpoint(folder));
   const slots = slotsFor(architecture, cacheTokens);
   const how = {
     rows: cacheTokens,
@@ -236,12 +273,10 @@ async function planLoading(folder: Folder, options: ModelOptions, threads: numbe
     threads,
     integers: activations === 'int8',
   };
-  const layoutOf = (limit?: number): Layout => {
-    if (memory === undefined) return planModel(architecture, weights, how, limit);
-    const layout = planWithin(architecture, weights, how, memory, limit);
-    checkPageable(layout);
-    return layout;
-  };
+  const layoutOf = (limit?: number): Layout =>
+    memory === undefined
+      ? planModel(architecture, weights, how, limit)
+      : planWithin(architecture, weights, how, memory, limit);
   return { architecture, weights, layoutOf, context, cacheTokens, slots };
 }
 

@@ -13,7 +13,7 @@ import { finite } from './work.ts';
 /** The grid of copies, embeddings and head included. */
 export const COPY = 't4';
 
-interface Sampling {
+interface CopySampling {
   /** Those that are missing are sampled. */
   readonly sequences: (Sequence | undefined)[];
   readonly vocabulary: Vocabulary;
@@ -24,13 +24,15 @@ interface Sampling {
   readonly threads: Threads | undefined;
   readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
-  /** Notes sampled ids, from sequence `first` on. */
+  /** Ids that an earlier run sampled of sequences, by their index. */
+  readonly begun: ReadonlyMap<number, readonly number[]>;
+  /** Notes sampled ids, from sequence `first` on: all, or the first ones of each. */
   record(first: number, ids: number[][]): void;
 }
 
 /** Samples the sequences that are missing, some together. */
-export async function sampleByCopy(folder: Folder, sampling: Sampling): Promise<void> {
-  const { sequences, vocabulary, tokens, seed, file, threads, onProgress, signal, record } = sampling;
+export async function sampleByCopy(folder: Folder, sampling: CopySampling): Promise<void> {
+  const { sequences, tokens, file, threads, onProgress, signal, record } = sampling;
   const count = Math.min(TOGETHER, sequences.length);
   const model = await loadModel(folder, {
     ...{ context: tokens, cacheTokens: count * tokens },
@@ -48,7 +50,7 @@ export async function sampleByCopy(folder: Folder, sampling: Sampling): Promise<
         continue;
       }
       const ids = await together(model, end - first, tokens, (step) =>
-        finite(file, sampledIds(vocabulary, tokens, seed, first, end, step, steps)),
+        finite(file, sampledIds({ ...sampling, step, steps, onBegun: record }, first, end)),
       );
       for (const [j, own] of ids.entries()) sequences[first + j] = { ids: own, targets: undefined };
       record(first, ids);
@@ -71,7 +73,7 @@ async function together<T>(
   const logits = new Float32Array(count * vocabSize);
   try {
     return await work(async (_, ids) => {
-      const rows = await Promise.all(own.map((sequence, j) => sequence.extend([ids[j]])));
+      const rows = await Promise.all(own.map((sequence, j) => sequence.extend(ids[j])));
       for (const [j, row] of rows.entries()) logits.set(row, j * vocabSize);
       return logits;
     });

@@ -15,7 +15,8 @@ import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
 import { isTied, type Measured, measuredOf } from './program/measured.ts';
 import { meanOfTokens } from './program/measuring.ts';
 import { type Steps, stepsOf } from './progress.ts';
-import { pieceOf, type Session } from './session.ts';
+import { pieceOf } from './session.ts';
+import type { Place } from './underway.ts';
 import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
 
 /**
@@ -24,7 +25,7 @@ import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequ
  * @param statistics to be gathered on the way; of inputs alone, nothing else is measured
  */
 export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<Found> {
-  const { session, sequences, seed, draws, norms, results, record, onProgress, signal } = work;
+  const { session, sequences, draws, norms, results, record, onProgress, signal } = work;
   const { state, workspace } = session.measuring;
   const { tokens } = workspace;
   const measured = measuredOf(state);
@@ -36,7 +37,7 @@ export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<
   else {
     for (let i = results.length; i < sequences.length; i++) {
       await takeSequence(work, i, steps);
-      record(await traces(session, seed, i, steps));
+      record(await traces(work, i, steps));
     }
   }
   if (statistics?.mode === 'inputs') return { base: null, tensors: new Map(), unreached: 0 };
@@ -121,35 +122,60 @@ function fillUnreached(
 }
 
 // Traces of one sequence, a position: (weights, draws), of the embeddings (draws), of the head; then the mean −ln p of its text.
-async function traces(session: Session, seed: number, sequence: number, steps: Steps): Promise<number[]> {
+async function traces(
+  { session, seed, underway, signal }: Work,
+  sequence: number,
+  steps: Steps,
+): Promise<readonly number[]> {
   const { measuring, run, bring } = session;
   const { state, workspace } = measuring;
   const { tokens, draws } = workspace;
   const blocks = state.blocks.length;
-  const meanSum = (row: number) => meanOfTokens(measuring, row);
+  const means = (rows: number) => Array.from({ length: rows }, (_, row) => meanOfTokens(measuring, row));
   await bring(pieceOf.embedding);
   run({ kind: 'embed' });
-  for (let block = 0; block < blocks; block++) {
-    await bring(pieceOf.block(block));
-    run({ kind: 'block', block, save: true });
-    await steps.next(tokens / (3 * blocks));
-  }
-  await bring(pieceOf.end(state));
-  for (let first = 0; first < tokens; first += state.logitRows) {
-    run({ kind: 'labels', first, count: Math.min(state.logitRows, tokens - first), seed, sequence });
+  const begun = await underway?.restore(sequence);
+  const place = begun ?? { sequence, block: 0, goesBack: false, found: [] };
+  try {
+    if (begun) await steps.next(doneOf(begun, blocks) * tokens);
+    while (!place.goesBack && place.block < blocks) {
+      const { block } = place;
+      await bring(pieceOf.block(block));
+      run({ kind: 'block', block, save: true });
+      place.block++;
+      await steps.next(tokens / (3 * blocks));
+      await underway?.note(place);
+    }
+    if (!place.goesBack) {
+      await bring(pieceOf.end(state));
+      for (let first = 0; first < tokens; first += state.logitRows) {
+        run({ kind: 'labels', first, count: Math.min(state.logitRows, tokens - first), seed, sequence });
+        await steps.next(0);
+      }
+      const [nll, head] = means(2);
+      place.found = [head, nll];
+      place.goesBack = true;
+    }
+    while (place.block > 0) {
+      const block = place.block - 1;
+      await bring(pieceOf.block(block));
+      run({ kind: 'back', block });
+      place.found = [...means(weightsOf(state.blocks[block]).length * draws), ...place.found];
+      place.block = block;
+      await steps.next((2 * tokens) / (3 * blocks));
+      await underway?.note(place);
+    }
+    run({ kind: 'embeddingBack' });
+    const ofEmbedding = means(draws);
     await steps.next(0);
+    return [...place.found.slice(0, -2), ...ofEmbedding, ...place.found.slice(-2)];
+  } catch (error) {
+    if (signal?.aborted) await underway?.keep(place);
+    throw error;
   }
-  const [nll, head] = [meanSum(0), meanSum(1)];
-  const found: number[][] = [];
-  for (let block = blocks - 1; block >= 0; block--) {
-    await bring(pieceOf.block(block));
-    run({ kind: 'back', block });
-    const weights = weightsOf(state.blocks[block]).length;
-    found.unshift(Array.from({ length: weights * draws }, (_, row) => meanSum(row)));
-    await steps.next((2 * tokens) / (3 * blocks));
-  }
-  run({ kind: 'embeddingBack' });
-  const embedding = Array.from({ length: draws }, (_, row) => meanSum(row));
-  await steps.next(0);
-  return [...found.flat(), ...embedding, head, nll];
+}
+
+// The share of a sequence's work that is done.
+function doneOf({ block, goesBack }: Place, blocks: number): number {
+  return goesBack ? 1 - (2 * block) / (3 * blocks) : block / (3 * blocks);
 }

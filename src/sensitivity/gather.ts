@@ -6,22 +6,12 @@
 // the groups before left them, so that sums are by sequence, then by token, whatever the groups are: the file's bytes depend neither on
 // them nor on threads, memory or interruptions. Each group writes a file, which takes the place of the one before.
 
-import {
-  having,
-  integer,
-  needed,
-  oneOf,
-  options as optionsOf,
-  powerOfTwo,
-  type Reader,
-  type Schema,
-  text,
-} from '../check.ts';
+import { integer, needed, oneOf, options as optionsOf, powerOfTwo, type Reader, type Schema } from '../check.ts';
 import { FormatError } from '../errors.ts';
 import { GROUP_SIZES } from '../kernels/layout.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
 import type { ModelState } from '../model/memories.ts';
-import type { Sink, Source } from '../source/source.ts';
+import type { Source } from '../source/source.ts';
 import {
   CHUNK_BYTES,
   checkChecksum,
@@ -35,9 +25,10 @@ import {
 } from '../statistics/file.ts';
 import { type StatisticsKind, type Sums, sumsOf, triangleOf } from '../statistics/matrices.ts';
 import { measuredOf } from './program/measured.ts';
-import { type Measuring, meanOfTokens, savedAt } from './program/measuring.ts';
+import { type Measuring, meanOfTokens, savedAt, tailOf } from './program/measuring.ts';
 import type { Steps } from './progress.ts';
 import { pieceOf } from './session.ts';
+import { givenReplaced, type ReplacedFile } from './underway.ts';
 import { placeSequence, takeSequence, type Work } from './work.ts';
 
 /** Bytes of what the sequences of a group keep outside of linear memory, unless other are asked for. */
@@ -46,14 +37,7 @@ const STREAM_BYTES = 2 ** 30;
 const GROUP_SIZE = 1024;
 
 /** Where statistics are kept: one file, written anew by each group of sequences. */
-export interface StatisticsOutput {
-  /** For messages. */
-  readonly name: string;
-  /** The file as it was kept last, to be continued; undefined where there is none. */
-  open(): Promise<Source | undefined>;
-  /** Starts the next file: when it is closed it takes the place of that which `open` gives. */
-  create(): Promise<Sink>;
-}
+export interface StatisticsOutput extends ReplacedFile {}
 
 /** Options of gathering statistics. */
 export interface StatisticsOptions extends Partial<StatisticsKind> {
@@ -68,17 +52,11 @@ export const kindMembers: Schema<Partial<StatisticsKind>> = {
   groupSize: powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high),
 };
 
-const givenOptions = optionsOf<StatisticsOptions>({
+export const statisticsOptions: Reader<StatisticsOptions> = optionsOf<StatisticsOptions>({
   ...kindMembers,
-  output: needed(having<StatisticsOutput>('an output of statistics', ['open', 'create'])),
+  output: needed(givenReplaced),
   streamBytes: integer(1),
 });
-
-export const statisticsOptions: Reader<StatisticsOptions> = (subject, value) => {
-  const options = givenOptions(subject, value);
-  text('name of output', options.output.name);
-  return options;
-};
 
 /** With defaults. */
 export function statisticsKind({ mode = 'both', groupSize = GROUP_SIZE }: Partial<StatisticsKind>): StatisticsKind {
@@ -211,21 +189,11 @@ interface Group {
 }
 
 /** What a sequence keeps in its group. */
-export function roomOf(
-  { state, workspace }: Pick<Measuring, 'state' | 'workspace'>,
-  mode: StatisticsKind['mode'],
-): Room {
-  const { tokens, draws, fisher } = workspace;
-  const stream = tokens * state.dim;
+export function roomOf(measuring: Pick<Measuring, 'state' | 'workspace'>, mode: StatisticsKind['mode']): Room {
+  const { state, workspace } = measuring;
+  const stream = workspace.tokens * state.dim;
   if (mode === 'inputs') return { stream, tail: [], floats: stream };
-  const { dX, labels, slopes, outputs, chosen } = fisher!;
-  const tail = [
-    { address: dX, floats: draws * stream },
-    { address: labels, floats: draws * tokens },
-    { address: slopes, floats: draws * tokens },
-    { address: outputs, floats: stream },
-    { address: chosen, floats: tokens * tokens },
-  ];
+  const tail = tailOf(measuring);
   const floats = (state.blocks.length + 1) * stream + tail.reduce((sum, own) => sum + own.floats, 0);
   return { stream, tail, floats };
 }

@@ -11,6 +11,7 @@ import type { Folder } from '../source/source.ts';
 import { digestOf, sha256 } from './digest.ts';
 import { saving } from './saving.ts';
 import type { Settings } from './settings.ts';
+import { givenReplaced, type ReplacedFile } from './underway.ts';
 
 /** Where sensitivities are kept: the model's directory, a page's private file system, a table of a server. Files are texts by name. */
 export interface Store {
@@ -25,6 +26,15 @@ export interface Store {
   write(name: string, content: string): Promise<void>;
   /** Removes a file, if it is there. */
   remove(name: string): Promise<void>;
+  /** A file of bytes that is replaced whole: for the sequence under way. Left out, an interrupted run begins it anew. */
+  file?(name: string): ReplacedFile;
+}
+
+/** What a measurement goes on from, and what it tells as it goes. */
+export interface Begun {
+  readonly partial: string | undefined;
+  readonly onPartial: ((partial: string) => void) | undefined;
+  readonly underway: ReplacedFile | undefined;
 }
 
 /** What became of sensitivities that are kept. `file` is the store's name and the file's. */
@@ -70,10 +80,13 @@ export const givenStore: Reader<Store> = (subject, value) => {
     read: async (name) => store.read(name),
     write: async (name, content) => store.write(name, content),
     remove: async (name) => store.remove(name),
+    ...(store.file && { file: (name: string) => givenReplaced('result of file() of store', store.file!(name)) }),
   };
 };
 
 const UNFINISHED = `${SENSITIVITIES_NAME}.partial`;
+const UNDERWAY = `${UNFINISHED}.sequence`;
+const unfinishedOf = ({ file }: Store): string[] => (file ? [UNDERWAY, UNFINISHED] : [UNFINISHED]);
 
 /** The sensitivities that are kept, if they are current. */
 export async function findKept(keeping: Keeping): Promise<Alphas | undefined> {
@@ -84,14 +97,11 @@ export async function findKept(keeping: Keeping): Promise<Alphas | undefined> {
  * The sensitivities that are kept, or measured now and kept. Unfinished work is kept, too, and gone on with.
  * @param measure goes on from `partial`, unless that is of another run or damaged
  */
-export async function keptOrMeasured(
-  keeping: Keeping,
-  measure: (partial: string | undefined, onPartial: ((partial: string) => void) | undefined) => Promise<Alphas>,
-): Promise<Alphas> {
+export async function keptOrMeasured(keeping: Keeping, measure: (begun: Begun) => Promise<Alphas>): Promise<Alphas> {
   const { store, onKept } = keeping;
   const { alphas: kept, isOurs, digest } = await look(keeping);
   if (kept) {
-    await store.remove(UNFINISHED).catch(() => {}); // of a run that ended as it kept them
+    for (const name of unfinishedOf(store)) await store.remove(name).catch(() => {}); // of a run that ended as it kept them
     return kept;
   }
   const files = isOurs ? await digest() : '';
@@ -104,16 +114,18 @@ export async function keptOrMeasured(
   const alphas = isOurs
     ? await saving(
         (content) => write(UNFINISHED, content),
-        (onPartial) => measure(partial, onPartial),
+        (onPartial) => measure({ partial, onPartial, underway: store.file?.(UNDERWAY) }),
       )
-    : await measure(undefined, undefined);
+    : await measure({ partial, onPartial: undefined, underway: undefined });
   const seconds = (performance.now() - began) / 1000;
   if (isOurs) await write(SENSITIVITIES_NAME, await sealedFile(alphas, files));
   const isKept = isOurs && fault === undefined;
   if (isKept) {
-    const left = (error: unknown) =>
-      onKept?.({ kind: 'left', file: `${store.name}/${UNFINISHED}`, message: messageOf(error) });
-    await store.remove(UNFINISHED).catch(left);
+    for (const name of unfinishedOf(store)) {
+      const left = (error: unknown) =>
+        onKept?.({ kind: 'left', file: `${store.name}/${name}`, message: messageOf(error) });
+      await store.remove(name).catch(left);
+    }
   }
   onKept?.({ kind: 'measured', file: `${store.name}/${SENSITIVITIES_NAME}`, alphas, seconds, isKept, fault });
   return alphas;

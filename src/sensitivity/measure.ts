@@ -32,9 +32,9 @@ import {
 import { COPY, sampleByCopy } from './copy.ts';
 import { fisherAlphas } from './fisher.ts';
 import { openGathering, type StatisticsOptions, statisticsKind, statisticsOptions } from './gather.ts';
-import { findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
+import { type Begun, findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
 import { noiseAlphas } from './noise.ts';
-import { openPartial, type Partial } from './partial.ts';
+import { openPartial, type Partial as Unfinished } from './partial.ts';
 import { measuredNames, measuredOf } from './program/measured.ts';
 import type { SensitivityProgress } from './progress.ts';
 import {
@@ -49,6 +49,7 @@ import {
 } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
 import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
+import { givenReplaced, openUnderway, type ReplacedFile } from './underway.ts';
 import type { Work } from './work.ts';
 
 /** Options of `measureSensitivity`. */
@@ -67,11 +68,16 @@ export interface SensitivityOptions extends SensitivitySettings {
   partial?: string;
   /** Called whenever more is done, with all that a later run needs to go on. */
   onPartial?: (partial: string) => void;
+  /**
+   * Where the sequence under way is kept between two blocks, when an abort ends the run and each minute: a run with `partial` goes on from
+   * there. Of `fisher` without statistics. Left out, the sequence is begun anew.
+   */
+  underway?: ReplacedFile;
   /** Tensors to plan for: before anything is measured, one is refused that would have no sensitivity, and has no grid either. */
   tensors?: readonly PlanTensor[];
   /**
    * Where sensitivities are kept: those are used that are of these settings and this model, else they are measured and kept. An
-   * interrupted run is gone on with. Excludes `text`, `levels`, `partial`, `onPartial` and
+   * interrupted run is gone on with. Excludes `text`, `levels`, `partial`, `onPartial`, `underway` and
    * `statistics`.
    */
   store?: Store;
@@ -107,6 +113,7 @@ const members = {
   signal: signalOf,
   partial: textOf,
   onPartial: callback,
+  underway: givenReplaced,
   tensors: givenTensors,
   store: givenStore,
   onCheck: callback,
@@ -148,9 +155,7 @@ export async function measureSensitivity(
     const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
     if (!store) return await measure(subject, settings, options, start);
     const keeping = { ...options, folder, store: checkStore(store, options), settings };
-    return await keptOrMeasured(keeping, (partial, onPartial) =>
-      measure(subject, settings, { ...options, partial, onPartial }, start),
-    );
+    return await keptOrMeasured(keeping, (begun) => measure(subject, settings, { ...options, ...begun }, start));
   } finally {
     await taken?.close();
   }
@@ -172,7 +177,7 @@ export async function keptSensitivity(
 
 // A file that is kept does not say of which text or levels it is, and has its own unfinished work.
 function checkStore(store: Store, options: SensitivityOptions): Store {
-  for (const key of ['text', 'levels', 'partial', 'onPartial', 'statistics'] as const) {
+  for (const key of ['text', 'levels', 'partial', 'onPartial', 'underway', 'statistics'] as const) {
     if (options[key] !== undefined) throw new RangeError(`${key} must be left out: a store keeps none of it`);
   }
   return store;
@@ -190,15 +195,12 @@ function checkMeasured(
   throw new RangeError(`tensors whose sensitivity is not measured must have a grid: ${show(other.name)} has none`);
 }
 
-type Measurement = Omit<SensitivityOptions, 'partial' | 'onPartial'> & {
-  partial?: string | undefined;
-  onPartial?: ((partial: string) => void) | undefined;
-};
+type Measurement = Omit<SensitivityOptions, keyof Begun> & Partial<Begun>;
 
 async function measure(
   subject: Subject,
   settings: Settings,
-  { text, signal, onLoad, onProgress, onPartial, partial, name, store, memoryLimit, copy, statistics }: Measurement,
+  { text, signal, onLoad, onProgress, name, store, memoryLimit, copy, statistics, ...begins }: Measurement,
   start: () => Promise<Threads | undefined>,
 ): Promise<Alphas> {
   let threads: Threads | undefined;
@@ -214,6 +216,7 @@ async function measure(
       ...{ estimator, tokens, draws, sampled, statistics: kind, threads: threadsFor(threads) },
       ...(memoryLimit !== undefined && { memoryLimit }),
     });
+    const { partial, onPartial, underway: file } = begins;
     const { vocabulary, needsCopy } = planned;
     const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
@@ -223,11 +226,13 @@ async function measure(
     const isFisher = estimator === 'fisher';
     const { sequences: _, levels, ...plain } = settings;
     const noted = { ...plain, sequences: sequences.length, ...(needsCopy && { sampler: COPY }) };
-    const begin = (identity: string): Partial => {
+    const keyOf = (identity: string) => {
       const only = isInputs && { statistics: 'inputs' };
-      const key = JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids, ...only });
+      return JSON.stringify({ identity, model: vocabulary, ...noted, levels, ids, ...only });
+    };
+    const begin = (identity: string): Unfinished => {
       const begun = openPartial(partial, {
-        key,
+        key: keyOf(identity),
         numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
         results: sequences.length * (isFisher ? 1 : layers),
         ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
@@ -242,18 +247,25 @@ async function measure(
     let begun = needsCopy ? begin(await readIdentity(planned, loading)) : undefined;
     if (begun && sequences.includes(undefined)) {
       if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
-      const { addSampled } = begun;
+      const { addSampled, begun: known } = begun;
       await sampleByCopy(await copy(COPY), {
         ...{ sequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
+        begun: known,
         record: (first, ids) => tell(addSampled(first, ids)),
       });
     }
     session = await openSession(planned, threads, loading);
     const { identity, norms } = await survey(session);
     begun ??= begin(identity);
-    const { results, add, addSampled } = begun;
+    const unfinished = begun;
+    const { results, add, addSampled, begun: known } = unfinished;
+    const underway =
+      isFisher && !kind && file
+        ? openUnderway(session, file, keyOf(identity), () => tell(unfinished.content))
+        : undefined;
     const work: Work = {
-      ...{ session, sequences, seed, draws: settings.draws, levels, norms, results, file: folder.name },
+      ...{ session, sequences, seed, draws: settings.draws, levels, norms, results, underway, file: folder.name },
+      begun: known,
       record: (result) => tell(add(result)),
       recordSampled: (first, ids) => tell(addSampled(first, ids)),
       ...{ onProgress, signal },

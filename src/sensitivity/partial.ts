@@ -2,7 +2,7 @@
 // as they were, to the last bit.
 //
 //   {"higgs.sensitivity":3,"key":…}        model and settings
-//   {"sampled":8,"ids":[[…],…]}            ids of sequences that the model sampled, the first of them the eighth
+//   {"sampled":8,"ids":[[…],…]}            ids of sequences that the model sampled, the first of them the eighth; or the first ones of each
 //   [0.31,…]                               a result, in the order in which they are made
 
 import { FormatError } from '../errors.ts';
@@ -29,8 +29,11 @@ interface PartialShape {
 
 export interface Partial {
   readonly results: readonly (readonly number[])[];
-  /** Ids of sampled sequences, by their index. */
+  /** Ids of sampled sequences, by their index; and those of sequences whose sampling was begun. */
   readonly sampled: ReadonlyMap<number, readonly number[]>;
+  readonly begun: ReadonlyMap<number, readonly number[]>;
+  /** All that is done, as text. */
+  readonly content: string;
   /** Adds a result. @returns the text with all that is done */
   add(result: readonly number[]): string;
   /** Adds sampled sequences, from index `first` on. @returns the text with all that is done */
@@ -53,15 +56,20 @@ export function openPartial(text: string | undefined, shape: PartialShape): Part
   };
   const results: (readonly number[])[] = [];
   const sampled = new Map<number, readonly number[]>();
+  const begun = new Map<number, readonly number[]>();
   const partial: Partial = {
     results,
     sampled,
+    begun,
+    get content() {
+      return content;
+    },
     add(result) {
       results.push(result);
       return addLine(result);
     },
     addSampled(first, ids) {
-      for (const [j, own] of ids.entries()) sampled.set(first + j, own);
+      for (const [j, own] of ids.entries()) (own.length < shape.tokens ? begun : sampled).set(first + j, own);
       return addLine({ sampled: first, ids });
     },
   };
@@ -97,7 +105,7 @@ function isSampled(
   if (!isRecord(line)) return false;
   const { sampled, ids } = line;
   const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize;
-  const isSequence = (own: unknown) => Array.isArray(own) && own.length === tokens && own.every(isId);
+  const isSequence = (own: unknown) => Array.isArray(own) && own.length > 0 && own.length <= tokens && own.every(isId);
   if (!Number.isInteger(sampled) || (sampled as number) < 0) return false;
   return Array.isArray(ids) && (sampled as number) + ids.length <= sequences && ids.every(isSequence);
 }

@@ -1,6 +1,6 @@
 // Tokens that sensitivities are measured on: windows of a text, seeded random ones, or, by default where there is no text, tokens that
 // the model itself samples, at temperature 1: like those that it knows, and so are the sensitivities on them. Some sequences take a
-// step together, each in rows of its own, so that weights are read once for all. A resumed run samples again and gets the same ids.
+// step together, each in rows of its own, so that weights are read once for all. A resumed run puts the ids that are known through at once.
 
 import type { Vocabulary } from '../families/architecture.ts';
 import { exp } from '../numerics/exponential.ts';
@@ -51,37 +51,71 @@ export function checksumOf(sequences: readonly (Sequence | undefined)[]): number
   return hash >>> 0;
 }
 
-/** One step of some sequences: their ids at a place to the logits of each, (sequences, vocabSize). */
-export type Step = (place: number, ids: readonly number[]) => Promise<Float32Array>;
+/**
+ * A step of some sequences: the ids of each from a place on, as many of each, to the logits behind the last, (sequences, vocabSize).
+ * There is more than one at the beginning alone.
+ */
+export type Step = (place: number, ids: readonly (readonly number[])[]) => Promise<Float32Array>;
+
+/** What is sampled, and how. */
+export interface Sampling {
+  readonly vocabulary: Vocabulary;
+  readonly tokens: number;
+  readonly seed: number;
+  readonly step: Step;
+  readonly steps: Steps;
+  /** Ids that an earlier run sampled of sequences, by their index. */
+  readonly begun: ReadonlyMap<number, readonly number[]>;
+  /** Told of the ids so far, if an abort ends the sampling. */
+  readonly onBegun: (first: number, ids: number[][]) => void;
+  readonly signal: AbortSignal | undefined;
+}
 
 /**
  * Samples sequences `first` to `end`. The first id is bos, or any of the vocabulary if the model has none. Where a text ends before the
  * sequence does, the next one begins behind it, with bos if the model has one.
  * @returns ids of each, `tokens` of them; they depend on seed and sequence alone
  */
-export async function sampledIds(
-  { vocabSize, bos, eos }: Vocabulary,
-  tokens: number,
-  seed: number,
-  first: number,
-  end: number,
-  step: Step,
-  steps: Steps,
-): Promise<number[][]> {
+export async function sampledIds(sampling: Sampling, first: number, end: number): Promise<number[][]> {
+  const { vocabulary, tokens, seed, step, steps, begun, onBegun, signal } = sampling;
+  const { vocabSize, bos, eos } = vocabulary;
   const own = Array.from({ length: end - first }, (_, j) => {
     const random = uniformStream(seed, USE.own << 24, first + j, 0);
-    return { random, ids: [bos ?? Math.floor(random() * vocabSize)] };
+    return { random, ids: [bos ?? Math.floor(random() * vocabSize)], known: begun.get(first + j) ?? [] };
   });
-  for (let token = 0; token + 1 < tokens; token++) {
-    const logits = await step(
-      token,
-      own.map(({ ids }) => ids[token]),
-    );
-    for (const [j, { ids, random }] of own.entries()) {
-      const begins = bos !== undefined && ids[token] !== bos && eos.includes(ids[token]);
-      ids.push(begins ? bos : sample(logits.subarray(j * vocabSize, (j + 1) * vocabSize), random()));
+  const next = (ids: number[], pick: () => number) => {
+    const last = ids.at(-1)!;
+    const begins = bos !== undefined && last !== bos && eos.includes(last);
+    ids.push(begins ? bos : pick());
+  };
+  // Known ids take their random numbers, as those did that chose them.
+  const known = own.reduce((least, { known }) => Math.min(least, known.length), tokens);
+  for (const { ids, random, known: all } of own) {
+    const again = () => {
+      random();
+      return all[ids.length];
+    };
+    while (ids.length < known) next(ids, again);
+  }
+  let done = 0; // ids that went through the model
+  try {
+    while (own[0].ids.length < tokens) {
+      const { length } = own[0].ids;
+      const logits = await step(
+        done,
+        own.map(({ ids }) => ids.slice(done)),
+      );
+      for (const [j, { ids, random }] of own.entries()) {
+        next(ids, () => sample(logits.subarray(j * vocabSize, (j + 1) * vocabSize), random()));
+      }
+      const count = length - done;
+      done = length;
+      await steps.next(count * own.length);
     }
-    await steps.next(own.length);
+  } catch (error) {
+    const ids = own.map(({ ids }) => ids);
+    if (signal?.aborted && ids[0].length > 1) onBegun(first, ids);
+    throw error;
   }
   return own.map(({ ids }) => ids);
 }
@@ -89,11 +123,26 @@ export async function sampledIds(
 /** Steps of the model that is measured, at most as many sequences as there are caches for. */
 export function ownStep({ measuring, run, bring, takesTurns }: Session): Step {
   const { state, floats, ints } = measuring;
+  async function fill(sequence: number, ids: readonly number[]): Promise<void> {
+    const all = { kind: 'fill', sequence, count: ids.length } as const;
+    ints.set(ids, state.ids / 4);
+    await bring(pieceOf.embedding);
+    run({ ...all, ids: true, to: 0 });
+    for (let block = 0; block < state.blocks.length; block++) {
+      await bring(pieceOf.block(block));
+      run({ ...all, from: block, to: block + 1 });
+    }
+  }
   return async (place, ids) => {
     const count = ids.length;
-    const all = { kind: 'step', first: place, count } as const;
     const blocks = state.blocks.length;
-    ints.set(ids, state.ids / 4);
+    const before = ids[0].length - 1;
+    for (const [sequence, own] of ids.entries()) if (before > 0) await fill(sequence, own.slice(0, before));
+    const all = { kind: 'step', first: place + before, count } as const;
+    ints.set(
+      ids.map((own) => own[before]),
+      state.ids / 4,
+    );
     if (takesTurns) {
       await bring(pieceOf.embedding);
       run({ ...all, ids: true, to: 0 });

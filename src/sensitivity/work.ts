@@ -5,6 +5,7 @@ import type { Alpha } from '../linearity/alphas.ts';
 import type { SensitivityProgress, Steps } from './progress.ts';
 import type { Session } from './session.ts';
 import { ownStep, type Sequence, sampledIds } from './tokens.ts';
+import type { Underway } from './underway.ts';
 
 export interface Work {
   /** The checkpoint's folder, for messages. */
@@ -20,10 +21,14 @@ export interface Work {
   readonly norms: Float64Array;
   /** What is done, by this run or an earlier one, in the order of the work. */
   readonly results: readonly (readonly number[])[];
+  /** Keeps the sequence under way between two blocks, where there is a file for it. */
+  readonly underway: Underway | undefined;
   /** Adds to the results. */
-  record(result: number[]): void;
-  /** Notes the ids that the model sampled, from sequence `first` on. */
+  record(result: readonly number[]): void;
+  /** Notes the ids that the model sampled, from sequence `first` on: all, or the first ones of each. */
   recordSampled(first: number, ids: number[][]): void;
+  /** Ids that an earlier run sampled of sequences, by their index. */
+  readonly begun: ReadonlyMap<number, readonly number[]>;
   readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -61,15 +66,16 @@ export function rounded(value: number): number {
 
 /** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
 export async function takeSequence(work: Work, index: number, steps: Steps): Promise<void> {
-  const { file, session, sequences, seed, recordSampled } = work;
+  const { file, session, sequences, seed, begun, recordSampled: onBegun, signal } = work;
   if (sequences[index] === undefined) {
     const { together } = session.measuring.workspace;
     const end = Math.min(index + together, sequences.length);
     const { tokens } = session.measuring.workspace;
     const step = ownStep(session);
-    const found = await finite(file, sampledIds(session.vocabulary, tokens, seed, index, end, step, steps));
+    const sampling = { vocabulary: session.vocabulary, tokens, seed, step, steps, begun, onBegun, signal };
+    const found = await finite(file, sampledIds(sampling, index, end));
     for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
-    recordSampled(index, found);
+    onBegun(index, found);
   }
   placeSequence(session, sequences[index]!);
 }

@@ -75,9 +75,9 @@ export async function openFile(path: string): Promise<OpenFile> {
       if (!isOpen) throw closed(`file ${path}`);
       return readExactly(handle, path, byteLength, start, end, spare);
     },
-    sliceSync: (start, end) => {
+    sliceSync: (start, end, spare) => {
       if (!isOpen) throw closed(`file ${path}`);
-      return readAtOnce(handle.fd, path, byteLength, start, end);
+      return readAtOnce(handle.fd, path, byteLength, start, end, spare);
     },
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
@@ -206,7 +206,7 @@ export async function openFolder(
         byteLength,
         slice: (start, end, spare) =>
           cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end, spare)),
-        sliceSync: (start, end) => readAtOnce(descriptors.of(file, state), file, byteLength, start, end),
+        sliceSync: (start, end, spare) => readAtOnce(descriptors.of(file, state), file, byteLength, start, end, spare),
       };
     },
     unchanged: async () => {
@@ -392,6 +392,12 @@ function kindOf(info: Stats): string {
   return info.isCharacterDevice() || info.isBlockDevice() ? 'a device' : 'something else';
 }
 
+// What is filled: the spare one, if it has that size.
+function bufferOf(byteLength: number, spare: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {
+  if (spare !== undefined && !bufferFrom('spare', spare)) refuseKind('spare', 'an ArrayBuffer', spare);
+  return new Uint8Array(spare?.byteLength === byteLength ? spare : new ArrayBuffer(byteLength));
+}
+
 async function readExactly(
   handle: FileHandle,
   path: string,
@@ -401,8 +407,7 @@ async function readExactly(
   spare?: ArrayBuffer,
 ): Promise<ArrayBuffer> {
   spanOf(start, end, byteLength, path);
-  if (spare !== undefined && !bufferFrom('spare', spare)) refuseKind('spare', 'an ArrayBuffer', spare);
-  const bytes = new Uint8Array(spare?.byteLength === end - start ? spare : new ArrayBuffer(end - start));
+  const bytes = bufferOf(end - start, spare);
   await attempt('read', path, async () => {
     for (let filled = 0; filled < bytes.byteLength; ) {
       const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
@@ -414,9 +419,16 @@ async function readExactly(
   return bytes.buffer;
 }
 
-function readAtOnce(descriptor: number, path: string, byteLength: number, start: number, end: number): ArrayBuffer {
+function readAtOnce(
+  descriptor: number,
+  path: string,
+  byteLength: number,
+  start: number,
+  end: number,
+  spare?: ArrayBuffer,
+): ArrayBuffer {
   spanOf(start, end, byteLength, path);
-  const bytes = new Uint8Array(end - start);
+  const bytes = bufferOf(end - start, spare);
   for (let filled = 0; filled < bytes.byteLength; ) {
     const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
     const read = attemptNow('read', path, () => readSync(descriptor, bytes, filled, length, start + filled));

@@ -54,7 +54,7 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
     slice: async (start, end, spare) =>
       checked(await source.slice(start, end, spare), `slice() of ${subject}`, start, end),
     ...(readsNow && {
-      sliceSync: (start, end) => checked(source[key]!(start, end), `${key}() of ${subject}`, start, end),
+      sliceSync: (start, end, spare) => checked(source[key]!(start, end, spare), `${key}() of ${subject}`, start, end),
     }),
   };
 }

@@ -42,7 +42,7 @@ function keepSmall(source: Source): Source {
   let content: Promise<ArrayBuffer> | undefined;
   return {
     byteLength,
-    ...(source.sliceSync && { sliceSync: (start, end) => source.sliceSync!(start, end) }),
+    ...(source.sliceSync && { sliceSync: (start, end, spare) => source.sliceSync!(start, end, spare) }),
     async slice(start, end, spare) {
       if (start !== 0 || end !== byteLength) return source.slice(start, end, spare);
       content ??= orForget(Promise.resolve(source.slice(0, byteLength)), () => (content = undefined));

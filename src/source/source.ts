@@ -10,7 +10,7 @@ export interface Source {
   readonly byteLength: number;
   slice(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer | Promise<ArrayBuffer>;
   /** The same at once, for readers that cannot wait: experts that a pass needs. Left out where bytes come later only. */
-  sliceSync?(start: number, end: number): ArrayBuffer;
+  sliceSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
 }
 
 /** Ordered bytes out. Nothing may be written after `close` or `abort`. */

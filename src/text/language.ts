@@ -1,5 +1,5 @@
 // What the text side asks of a decoder: sequences of ids, and logits behind them. Sequences of many callers run together; each gives
-// what it would give alone. This is the original of the shapes that src/model/batch.ts declares again: neither room knows the other, and
+// what it would give alone. This is the original of the shapes that src/model/sequences/batch.ts declares again: neither room knows the other, and
 // src/decoder.ts, which joins them, fails to compile where they differ.
 
 import { having, integer, list, member, needed, object, type Reader, tokenId, typedArray } from '../check.ts';

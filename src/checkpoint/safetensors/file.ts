@@ -45,7 +45,7 @@ function tensorOf(info: TensorInfo, source: Source, file: string): CheckpointTen
       return sliceExactly(source, file, info.start + start, info.start + end, spare);
     },
     ...(source.sliceSync && {
-      readSync: (start, end) => source.sliceSync!(info.start + start, info.start + end),
+      readSync: (start, end, spare) => source.sliceSync!(info.start + start, info.start + end, spare),
     }),
   };
 }

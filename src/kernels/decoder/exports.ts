@@ -205,6 +205,51 @@ export interface DecoderExports {
     sinks: number,
     scratch: number,
   ): void;
+  siluBack(x: number, d: number, count: number): void;
+  sigmoidTimesBack(x: number, gate: number, d: number, dGate: number, count: number): void;
+  unitNormBack(x: number, d: number, count: number, cols: number, epsilon: number, factor: number): void;
+  deltaGatesBack(
+    a: number,
+    rate: number,
+    bias: number,
+    decay: number,
+    beta: number,
+    dDecay: number,
+    dBeta: number,
+    heads: number,
+  ): void;
+  deltaStates(
+    k: number,
+    v: number,
+    stride: number,
+    decay: number,
+    beta: number,
+    gateStride: number,
+    tokens: number,
+    keys: number,
+    columns: number,
+    kept: number,
+  ): void;
+  deltaBack(
+    q: number,
+    k: number,
+    stride: number,
+    decay: number,
+    beta: number,
+    gateStride: number,
+    tokens: number,
+    keys: number,
+    columns: number,
+    kept: number,
+    dy: number,
+    yStride: number,
+    dq: number,
+    dk: number,
+    dv: number,
+    dDecay: number,
+    dBeta: number,
+    ds: number,
+  ): void;
 
   addGram(
     x: number,

@@ -83,7 +83,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     addBranch(thread, state, block.branch, pass.count);
   },
 
-  gradients({ heads, kvHeads, headDim, qNorm, kNorm, fused, branch }, tokens, draws) {
+  gradients({ heads, kvHeads, headDim, qNorm, kNorm, fused, gates, branch }, tokens, draws) {
     const [wide, narrow] = [tokens * heads * headDim, tokens * kvHeads * headDim];
     return {
       q: qNorm ? wide : 0, // before their norms
@@ -93,6 +93,9 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
       dK: draws * narrow,
       dV: draws * narrow,
       dFused: fused ? draws * (wide + 2 * narrow) : 0,
+      ungated: gates ? wide : 0, // what heads mixed, before their gates
+      dGates: gates ? draws * wide : 0,
+      dGatedQueries: gates ? draws * 2 * wide : 0,
       ...branchGradients(branch, tokens, draws),
     };
   },
@@ -100,10 +103,11 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   back(back, block) {
     const { thread, state, dNormed, pass } = back;
     const { barrier } = thread;
-    const { heads, kvHeads, headDim, mixed, inputs, fused, branch } = block;
+    const { heads, kvHeads, headDim, mixed, inputs, fused, gates, branch } = block;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
     const [dMixed, dQ, dK, dV, dFused] = ['dMixed', 'dQ', 'dK', 'dV', 'dFused'].map((name) => back.region(name));
-    const before = { q: back.region('q'), k: back.region('k') };
+    const [dGates, dGatedQueries] = ['dGates', 'dGatedQueries'].map((name) => back.region(name));
+    const before = { q: back.region('q'), k: back.region('k'), mixed: back.region('ungated') };
 
     back.restore();
     barrier();
@@ -113,6 +117,10 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     back.squares(inputs.length, dOutput, branch.output.rows);
     back.transposed(dMixed, [branch.output, dOutput]);
     barrier();
+    if (gates) {
+      gateBack(back, block, before.mixed, dMixed, dGates);
+      barrier();
+    }
     mixBack(back, block, dMixed, dQ, dK, dV);
     barrier();
     turnBack(back, block, dQ, heads, block.qNorm, before.q, true);
@@ -122,7 +130,11 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
       back.joinRows(dFused, [dQ, wide], [dK, narrow], [dV, narrow]);
       barrier();
     }
-    const gradients = fused ? [dFused] : [dQ, dK, dV];
+    if (gates) {
+      joinGates(back, block, dQ, dGates, dGatedQueries);
+      barrier();
+    }
+    const gradients = fused ? [dFused] : [gates ? dGatedQueries : dQ, dK, dV];
     back.inputGram(state.normed, inputs[0].cols);
     for (const [i, { rows }] of inputs.entries()) back.squares(i, gradients[i], rows);
     back.transposed(dNormed, ...inputs.map((input, i) => [input, gradients[i]] as const));
@@ -131,10 +143,11 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   },
 };
 
-/** Where queries and keys are kept as they are before their norms: their gradients go back through these. */
+/** Where queries and keys are kept as they are before their norms, and what heads mix before its gates: gradients go back through these. */
 interface Before {
   readonly q: number; // (tokens, heads · headDim)
   readonly k: number; // (tokens, kvHeads · headDim)
+  readonly mixed: number; // (tokens, heads · headDim)
 }
 
 // Attention up to the input of its output matrix.
@@ -152,7 +165,7 @@ function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, b
   }
   placeHeads(thread, state, block, pass, before);
   thread.barrier();
-  mixHeads(thread, state, block, pass);
+  mixHeads(thread, state, block, pass, before);
   thread.barrier();
 }
 
@@ -236,7 +249,7 @@ function temperatureAt({ temperature }: Attention, position: number): number {
 }
 
 // Attention of this thread's query heads, those of one head of keys and values together.
-function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass): void {
+function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
   const { kernels, index } = thread;
   const { tile, span } = state;
   const { heads, kvHeads, headDim, cache, window, scale, cap, sinks, gates } = block;
@@ -255,6 +268,7 @@ function mixHeads(thread: Thread, state: State, block: Attention, { segments }: 
       );
       for (let j = 0; gates && j < count; j++) {
         const at = from + j * heads * headDim * 4;
+        if (before) copyFloats(kernels, block.mixed + at, together * headDim, before.mixed + at);
         kernels.sigmoidTimes(block.mixed + at, gates + at, together * headDim);
       }
       token += count;
@@ -279,6 +293,26 @@ function mixBack(back: Back, block: Attention, dMixed: number, dQ: number, dK: n
       ...([keyAt(cache, kv, 0), valueAt(cache, kv, 0), dK + narrow, dV + narrow, kvHeads * headDim] as const),
       ...([window, scale, cap, sinks && sinks + kv * group * 4, back.scratch] as const),
     );
+  }
+}
+
+// Gradients behind the gates, (draws, tokens, heads · headDim), to those before them, in place, and of the gates.
+function gateBack(back: Back, { heads, headDim, gates }: Attention, mixed: number, d: number, dGates: number): void {
+  const { count: tokens } = back.pass;
+  const wide = heads * headDim;
+  const [first, end] = back.part(back.draws * tokens);
+  for (let i = first; i < end; i++) {
+    const [at, token] = [i * wide * 4, (i % tokens) * wide * 4];
+    back.thread.kernels.sigmoidTimesBack(mixed + token, gates + token, d + at, dGates + at, wide);
+  }
+}
+
+// Gradients of queries and gates, head by head, as the rows of their one weight.
+function joinGates(back: Back, { heads, headDim }: Attention, dQ: number, dGates: number, to: number): void {
+  const [first, end] = back.part(back.draws * back.pass.count);
+  for (let i = first * heads; i < end * heads; i++) {
+    copyFloats(back.thread.kernels, dQ + i * headDim * 4, headDim, to + 2 * i * headDim * 4);
+    copyFloats(back.thread.kernels, dGates + i * headDim * 4, headDim, to + (2 * i + 1) * headDim * 4);
   }
 }
 

@@ -124,7 +124,7 @@ export interface BlockKind<Spec, Block> {
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
   /** Floats of the regions that `back` needs, by name. Left out, as `back` is, where gradients do not go back. */
-  gradients?(block: Block, tokens: number, draws: number): Readonly<Record<string, number>>;
+  gradients?(block: Block, tokens: number, draws: number, threads: number): Readonly<Record<string, number>>;
   /** Squared gradients of its weights, and dX before it from dX behind it. */
   back?(back: Back, block: Block): void;
 }

@@ -31,7 +31,7 @@ export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec
 export function goesBack(spec: BlockSpec): boolean {
   if (kindOf(spec).back === undefined || ('scalar' in spec && spec.scalar)) return false;
   if (spec.kind === 'experts') return spec.activation !== 'clamped';
-  return spec.kind !== 'attention' || !(spec.gated || spec.normsValues || spec.cache || spec.inputs.length === 2);
+  return spec.kind !== 'attention' || !(spec.normsValues || spec.cache || spec.inputs.length === 2);
 }
 
 /** Floats of the recurrent state that a block keeps of a sequence. */
@@ -47,8 +47,12 @@ export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindO
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);
 
-export const gradientsOf = (block: Block, tokens: number, draws: number): Readonly<Record<string, number>> =>
-  kindOf(block).gradients!(block, tokens, draws);
+export const gradientsOf = (
+  block: Block,
+  tokens: number,
+  draws: number,
+  threads: number,
+): Readonly<Record<string, number>> => kindOf(block).gradients!(block, tokens, draws, threads);
 
 export function runBlock(thread: Thread, state: State, block: Block, pass: Pass): void {
   kindOf(block).forward(thread, state, block, pass);

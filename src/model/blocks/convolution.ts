@@ -3,11 +3,13 @@
 
 import type { ConvolutionSpec } from '../../families/architecture.ts';
 import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import type { Pass } from '../pass.ts';
 import { type Recurrent, stateAt } from '../recurrent.ts';
-import { apply, normTokens } from '../steps.ts';
-import { share } from '../team.ts';
-import type { BlockKind } from './block.ts';
-import { addBranch, type Branch, planBranch } from './branch.ts';
+import type { State } from '../state.ts';
+import { apply, copyFloats, normTokens } from '../steps.ts';
+import { share, type Thread } from '../team.ts';
+import type { Back, BlockKind } from './block.ts';
+import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
 export interface Convolution {
   readonly kind: 'convolution';
@@ -44,37 +46,137 @@ export const convolution: BlockKind<ConvolutionSpec, Convolution> = {
   },
 
   weights: ({ input, branch }) => [input, branch.output],
+  statistics: () => ['input', 'output'].map(() => ({ cut: false, outputs: true })),
   replace: (block, place, linear) =>
     place === 0 ? { ...block, input: linear } : { ...block, branch: { ...block.branch, output: linear } },
 
-  forward(thread, state, block, { count, segments }) {
-    const { kernels, index } = thread;
-    const { channels, taps, weights, bias, parts, mixed, recurrent } = block;
-    normTokens(thread, state, block.norm, block.rotations, 0, count);
-    thread.barrier();
-    apply(thread, state, block.input, count, parts);
-    thread.barrier();
-    const first = share(index, thread.count, channels, ROWS_APART);
-    const own = share(index + 1, thread.count, channels, ROWS_APART) - first;
-    const wide = channels * 4;
-    for (let j = 0; j < count; j++) {
-      const at = parts + j * 3 * wide + first * 4;
-      kernels.multiply(at, at + 2 * wide, own);
+  forward(thread, state, block, pass) {
+    mixChannels(thread, state, block, pass);
+    addBranch(thread, state, block.branch, pass.count);
+  },
+
+  gradients: ({ channels, branch }, tokens, draws) => ({
+    b: tokens * channels,
+    convolved: tokens * channels, // before it is multiplied by c
+    dMixed: draws * tokens * channels,
+    dConvolved: draws * tokens * channels,
+    dParts: draws * tokens * 3 * channels,
+    ...branchGradients(branch, tokens, draws),
+  }),
+
+  back(back, block) {
+    const { thread, state, draws, dNormed, pass } = back;
+    const { barrier } = thread;
+    const { channels, input, mixed, branch } = block;
+    const { count: tokens } = pass;
+    const before = { b: back.region('b'), convolved: back.region('convolved') };
+    const [dMixed, dConvolved, dParts] = ['dMixed', 'dConvolved', 'dParts'].map((name) => back.region(name));
+
+    back.restore();
+    barrier();
+    mixChannels(thread, state, block, pass, before);
+    const dOutput = branchBack(back, branch);
+    back.inputGram(mixed, channels);
+    back.squares(1, dOutput, branch.output.rows);
+    back.transposed(dMixed, [branch.output, dOutput]);
+    barrier();
+    for (let draw = 0; draw < draws; draw++) {
+      const from = draw * tokens * channels * 4;
+      channelsBack(back, block, before, dMixed + from, dConvolved + from, dParts + 3 * from);
     }
-    let token = 0;
-    for (const segment of segments) {
-      const [from, to] = [parts + token * 3 * wide + first * 4, mixed + token * wide + first * 4];
-      kernels.convolve(
-        ...([from, 3 * channels, own, segment.count, weights + first * taps * 4, bias && bias + first * 4] as const),
-        ...([taps, stateAt(recurrent, segment.slot) + first * 4, channels, segment.position === 0 ? 1 : 0] as const),
-        ...([0, to, channels] as const),
-      );
-      token += segment.count;
-    }
-    for (let j = 0; j < count; j++) {
-      kernels.multiply(mixed + j * wide + first * 4, parts + (3 * j + 1) * wide + first * 4, own);
-    }
-    thread.barrier();
-    addBranch(thread, state, block.branch, count);
+    barrier();
+    back.inputGram(state.normed, input.cols);
+    back.squares(0, dParts, input.rows);
+    back.transposed(dNormed, [input, dParts]);
+    barrier();
+    back.behindNorm(block.norm);
   },
 };
+
+/** Where b is kept, and what was convolved before it is multiplied by c: (tokens, channels) each. */
+interface Before {
+  readonly b: number;
+  readonly convolved: number;
+}
+
+// Up to the input of the output matrix.
+function mixChannels(thread: Thread, state: State, block: Convolution, pass: Pass, before?: Before): void {
+  const { kernels } = thread;
+  const { channels, taps, weights, bias, parts, mixed, recurrent } = block;
+  const { count, segments } = pass;
+  normTokens(thread, state, block.norm, block.rotations, 0, count);
+  thread.barrier();
+  apply(thread, state, block.input, count, parts);
+  thread.barrier();
+  const [first, own] = ownChannels(thread, channels);
+  const wide = channels * 4;
+  for (let j = 0; j < count; j++) {
+    const at = parts + j * 3 * wide + first * 4;
+    if (before) copyFloats(kernels, at, own, before.b + j * wide + first * 4);
+    kernels.multiply(at, at + 2 * wide, own);
+  }
+  let token = 0;
+  for (const segment of segments) {
+    const [from, to] = [parts + token * 3 * wide + first * 4, mixed + token * wide + first * 4];
+    kernels.convolve(
+      ...([from, 3 * channels, own, segment.count, weights + first * taps * 4, bias && bias + first * 4] as const),
+      ...([taps, stateAt(recurrent, segment.slot) + first * 4, channels, segment.position === 0 ? 1 : 0] as const),
+      ...([0, to, channels] as const),
+    );
+    token += segment.count;
+  }
+  for (let j = 0; j < count; j++) {
+    const at = j * wide + first * 4;
+    if (before) copyFloats(kernels, mixed + at, own, before.convolved + at);
+    kernels.multiply(mixed + at, parts + (3 * j + 1) * wide + first * 4, own);
+  }
+  thread.barrier();
+}
+
+function ownChannels({ index, count }: Thread, channels: number): [first: number, own: number] {
+  const first = share(index, count, channels, ROWS_APART);
+  return [first, share(index + 1, count, channels, ROWS_APART) - first];
+}
+
+// Gradients of one draw before the output matrix to those of b, c and x: this thread's channels.
+function channelsBack(back: Back, block: Convolution, before: Before, d: number, dConvolved: number, to: number): void {
+  const { kernels } = back.thread;
+  const { channels, parts } = block;
+  const [first, own] = ownChannels(back.thread, channels);
+  const wide = channels * 4;
+  for (let j = 0; j < back.pass.count; j++) {
+    const [at, row] = [j * wide + first * 4, 3 * j * wide + first * 4];
+    copyFloats(kernels, d + at, own, to + row + wide);
+    kernels.multiply(to + row + wide, before.convolved + at, own);
+    copyFloats(kernels, d + at, own, dConvolved + at);
+    kernels.multiply(dConvolved + at, parts + row + wide, own);
+  }
+  convolveBack(back, block, channels, dConvolved, to, 3 * channels);
+  for (let j = 0; j < back.pass.count; j++) {
+    const [at, row] = [j * wide + first * 4, 3 * j * wide + first * 4];
+    copyFloats(kernels, to + row, own, to + row + 2 * wide);
+    kernels.multiply(to + row + 2 * wide, before.b + at, own);
+    kernels.multiply(to + row, parts + row + 2 * wide, own);
+  }
+}
+
+/**
+ * Gradients behind a causal convolution of a whole sequence, (tokens, channels), to those before it, a token `stride` f32 further: this
+ * thread's channels. What a token gave to those behind it comes back from them: the same convolution, from the last token to the first.
+ */
+export function convolveBack(
+  { thread, pass }: Back,
+  { taps, weights, recurrent }: Pick<Convolution, 'taps' | 'weights' | 'recurrent'>,
+  channels: number,
+  d: number,
+  to: number,
+  stride: number,
+): void {
+  const [first, own] = ownChannels(thread, channels);
+  const last = pass.count - 1;
+  const [from, end] = [d + (last * channels + first) * 4, to + (last * stride + first) * 4];
+  thread.kernels.convolve(
+    ...([from, -channels, own, pass.count, weights + first * taps * 4, 0, taps] as const),
+    ...([stateAt(recurrent, 0) + first * 4, channels, 1, 0, end, -stride] as const),
+  );
+}

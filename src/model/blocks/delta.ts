@@ -9,8 +9,9 @@ import { type Recurrent, stateAt } from '../recurrent.ts';
 import type { State } from '../state.ts';
 import { apply, copyFloats, normTokens, ownTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
-import type { BlockKind } from './block.ts';
-import { addBranch, type Branch, planBranch } from './branch.ts';
+import type { Back, BlockKind } from './block.ts';
+import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
+import { convolveBack } from './convolution.ts';
 
 /** Under the root where queries and keys are made vectors of length 1. */
 const EPSILON = 1e-6;
@@ -36,6 +37,9 @@ export interface Delta extends DeltaTraits {
   readonly mixed: number; // (batch, values)
   readonly recurrent: Recurrent; // (taps - 1, channels), then (valueHeads, keyDim, valueDim)
 }
+
+/** Columns of a matrix whose gradients go back together: `deltaBack`. */
+const COLUMNS = 4;
 
 /** Channels that are convolved, and those of values. */
 function widthsOf({ keyHeads, valueHeads, keyDim, valueDim }: DeltaTraits): { channels: number; values: number } {
@@ -78,6 +82,7 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
   },
 
   weights: ({ inputs, branch }) => [...inputs, branch.output],
+  statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
   replace: (block, place, linear) => ({
     ...block,
     inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
@@ -85,56 +90,153 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
   }),
 
   forward(thread, state, block, pass) {
-    const { count } = pass;
-    const { inputs, joined, joinedGates, parts, gates, betas, decays } = block;
-    normTokens(thread, state, block.norm, block.rotations, 0, count);
-    thread.barrier();
-    const places = joined ? [joined, joinedGates] : [parts, gates, betas, decays];
-    for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
-    thread.barrier();
-    if (joined) {
-      part(thread, block, count);
-      thread.barrier();
+    mixTokens(thread, state, block, pass);
+    addBranch(thread, state, block.branch, pass.count);
+  },
+
+  gradients(block, tokens, draws, threads) {
+    const { keyHeads, valueHeads, keyDim, joined, branch } = block;
+    const { channels, values } = widthsOf(block);
+    const all = draws * tokens;
+    return {
+      convolved: tokens * channels, // before silu
+      units: tokens * 2 * keyHeads * keyDim, // queries and keys, before they have length 1
+      rates: tokens * valueHeads, // what decays are made of
+      learnt: tokens * values, // what queries give, before its norm
+      ungated: tokens * values, // gates, before silu
+      states: threads * statesFloats(tokens, keyDim),
+      dGates: all * values,
+      dMixed: all * values,
+      dConvolved: all * channels,
+      dParts: all * channels,
+      dBetas: all * valueHeads,
+      dDecays: all * valueHeads,
+      dJoined: joined ? all * (channels + values) : 0,
+      dJoinedGates: joined ? all * 2 * valueHeads : 0,
+      ...branchGradients(branch, tokens, draws),
+    };
+  },
+
+  back(back, block) {
+    const { thread, state, draws, dNormed, pass } = back;
+    const { barrier } = thread;
+    const { inputs, joined, gates, branch } = block;
+    const { channels, values } = widthsOf(block);
+    const names = ['convolved', 'units', 'rates', 'learnt', 'ungated'];
+    const [convolved, units, decays, learnt, ungated] = names.map((name) => back.region(name));
+    const before = { convolved, units, decays, learnt, ungated };
+    const own = ['dGates', 'dMixed', 'dConvolved', 'dParts', 'dBetas', 'dDecays', 'dJoined', 'dJoinedGates'];
+    const [dGates, dMixed, dConvolved, dParts, dBetas, dDecays, dJoined, dJoinedGates] = own.map((name) =>
+      back.region(name),
+    );
+    const d = { gates: dGates, mixed: dMixed, convolved: dConvolved, betas: dBetas, decays: dDecays };
+
+    back.restore();
+    barrier();
+    mixTokens(thread, state, block, pass, before);
+    const dOutput = branchBack(back, branch);
+    back.inputGram(gates, values);
+    back.squares(inputs.length, dOutput, branch.output.rows);
+    back.transposed(dGates, [branch.output, dOutput]);
+    barrier();
+    outputsBack(back, block, before, d);
+    barrier();
+    headsBack(back, block, d);
+    barrier();
+    tokensBack(back, block, before, d);
+    barrier();
+    for (let draw = 0; draw < draws; draw++) {
+      const at = draw * pass.count * channels * 4;
+      convolveBack(back, block, channels, dConvolved + at, dParts + at, channels);
     }
-    convolveChannels(thread, block, pass);
-    gateTokens(thread, block, count);
-    thread.barrier();
-    makeUnit(thread, block, count);
-    thread.barrier();
-    runHeads(thread, state, block, pass);
-    thread.barrier();
-    addBranch(thread, state, block.branch, count);
+    barrier();
+    if (joined) {
+      const places = { joined: dJoined, joinedGates: dJoinedGates, parts: dParts };
+      const [first, end] = back.part(draws * pass.count);
+      eachPart(block, { ...places, gates: dGates, betas: dBetas, decays: dDecays }, first, end, (to, count, from) =>
+        copyFloats(thread.kernels, from, count, to),
+      );
+      barrier();
+    }
+    const gradients = joined ? [dJoined, dJoinedGates] : [dParts, dGates, dBetas, dDecays];
+    back.inputGram(state.normed, inputs[0].cols);
+    for (const [i, { rows }] of inputs.entries()) back.squares(i, gradients[i], rows);
+    back.transposed(dNormed, ...inputs.map((input, i) => [input, gradients[i]] as const));
+    barrier();
+    back.behindNorm(block.norm);
   },
 };
 
+/** Where what is changed in place is kept as it was before: gradients go back through it. */
+interface Before {
+  readonly convolved: number; // (tokens, channels), before silu
+  readonly units: number; // (tokens, 2 · keyHeads · keyDim)
+  readonly decays: number; // (tokens, valueHeads), what they are made of
+  readonly learnt: number; // (tokens, values)
+  readonly ungated: number; // (tokens, values)
+}
+
+// Up to the input of the output matrix.
+function mixTokens(thread: Thread, state: State, block: Delta, pass: Pass, before?: Before): void {
+  const { count } = pass;
+  const { inputs, joined, joinedGates, parts, gates, betas, decays } = block;
+  normTokens(thread, state, block.norm, block.rotations, 0, count);
+  thread.barrier();
+  const places = joined ? [joined, joinedGates] : [parts, gates, betas, decays];
+  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
+  thread.barrier();
+  if (joined) {
+    part(thread, block, count);
+    thread.barrier();
+  }
+  if (before) convolveChannels(thread, block, pass, before.convolved, 0);
+  convolveChannels(thread, block, pass, block.convolved, 1);
+  gateTokens(thread, block, count, before);
+  thread.barrier();
+  makeUnit(thread, block, count, before);
+  thread.barrier();
+  runHeads(thread, state, block, pass, before);
+  thread.barrier();
+}
+
 // What stands by heads of keys goes to where each kind stands by itself: this thread's tokens.
 function part(thread: Thread, block: Delta, count: number): void {
-  const { kernels } = thread;
-  const { keyHeads, valueHeads, keyDim, valueDim, joined, joinedGates, parts, gates, betas, decays } = block;
-  const { channels, values } = widthsOf(block);
+  const [first, end] = ownTokens(thread, count);
+  eachPart(block, block, first, end, (joined, count, apart) => copyFloats(thread.kernels, joined, count, apart));
+}
+
+// Runs of floats of tokens `first` to `end`, where they stand by heads of keys and where each kind stands by itself.
+function eachPart(
+  { keyHeads, valueHeads, keyDim, valueDim }: DeltaTraits,
+  places: Pick<Delta, 'joined' | 'joinedGates' | 'parts' | 'gates' | 'betas' | 'decays'>,
+  first: number,
+  end: number,
+  each: (joined: number, count: number, apart: number) => void,
+): void {
+  const { joined, joinedGates, parts, gates, betas, decays } = places;
   const heads = valueHeads / keyHeads;
   const own = heads * valueDim;
-  const keys = keyHeads * keyDim;
-  const [first, end] = ownTokens(thread, count);
-  const copy = (from: number, count: number, to: number) => copyFloats(kernels, from, count, to);
+  const [keys, values] = [keyHeads * keyDim, valueHeads * valueDim];
+  const channels = 2 * keys + values;
   for (let j = first; j < end; j++) {
     for (let head = 0; head < keyHeads; head++) {
       const from = joined + (j * (channels + values) + head * 2 * (keyDim + own)) * 4;
       const to = parts + j * channels * 4;
-      copy(from, keyDim, to + head * keyDim * 4);
-      copy(from + keyDim * 4, keyDim, to + (keys + head * keyDim) * 4);
-      copy(from + 2 * keyDim * 4, own, to + (2 * keys + head * own) * 4);
-      copy(from + (2 * keyDim + own) * 4, own, gates + (j * values + head * own) * 4);
+      each(from, keyDim, to + head * keyDim * 4);
+      each(from + keyDim * 4, keyDim, to + (keys + head * keyDim) * 4);
+      each(from + 2 * keyDim * 4, own, to + (2 * keys + head * own) * 4);
+      each(from + (2 * keyDim + own) * 4, own, gates + (j * values + head * own) * 4);
       const pair = joinedGates + (j * keyHeads + head) * 2 * heads * 4;
-      copy(pair, heads, betas + (j * valueHeads + head * heads) * 4);
-      copy(pair + heads * 4, heads, decays + (j * valueHeads + head * heads) * 4);
+      each(pair, heads, betas + (j * valueHeads + head * heads) * 4);
+      each(pair + heads * 4, heads, decays + (j * valueHeads + head * heads) * 4);
     }
   }
 }
 
-// This thread's channels of all segments.
-function convolveChannels({ kernels, index, count }: Thread, block: Delta, { segments }: Pass): void {
-  const { taps, weights, bias, parts, convolved, recurrent } = block;
+// This thread's channels of all segments, (batch, channels) to `to`.
+function convolveChannels(thread: Thread, block: Delta, { segments }: Pass, to: number, silu: 0 | 1): void {
+  const { kernels, index, count } = thread;
+  const { taps, weights, bias, parts, recurrent } = block;
   const { channels } = widthsOf(block);
   const first = share(index, count, channels, ROWS_APART);
   const own = share(index + 1, count, channels, ROWS_APART) - first;
@@ -144,36 +246,41 @@ function convolveChannels({ kernels, index, count }: Thread, block: Delta, { seg
     kernels.convolve(
       ...([parts + at, channels, own, segment.count, weights + first * taps * 4, bias && bias + first * 4] as const),
       ...([taps, stateAt(recurrent, segment.slot) + first * 4, channels, segment.position === 0 ? 1 : 0] as const),
-      ...([1, convolved + at, channels] as const),
+      ...([silu, to + at, channels] as const),
     );
     token += segment.count;
   }
 }
 
 // Betas and decays of this thread's tokens.
-function gateTokens(thread: Thread, { valueHeads, rates, decayBias, betas, decays }: Delta, count: number): void {
+function gateTokens(thread: Thread, block: Delta, count: number, before?: Before): void {
+  const { valueHeads, rates, decayBias, betas, decays } = block;
   const [first, end] = ownTokens(thread, count);
   for (let j = first; j < end; j++) {
     const at = j * valueHeads * 4;
+    if (before) copyFloats(thread.kernels, decays + at, valueHeads, before.decays + at);
     thread.kernels.deltaGates(decays + at, rates, decayBias, betas + at, valueHeads);
   }
 }
 
 // Queries and keys of this thread's tokens become vectors of length 1, and queries are scaled.
-function makeUnit(thread: Thread, block: Delta, count: number): void {
+function makeUnit(thread: Thread, block: Delta, count: number, before?: Before): void {
   const { kernels } = thread;
   const { keyHeads, keyDim, convolved } = block;
   const { channels } = widthsOf(block);
   const [first, end] = ownTokens(thread, count);
   for (let j = first; j < end; j++) {
     const at = convolved + j * channels * 4;
+    const both = 2 * keyHeads * keyDim;
+    if (before) copyFloats(kernels, at, both, before.units + j * both * 4);
     kernels.unitNorm(at, keyHeads, keyDim, keyDim, EPSILON, 1 / Math.sqrt(keyDim));
     kernels.unitNorm(at + keyHeads * keyDim * 4, keyHeads, keyDim, keyDim, EPSILON, 1);
   }
 }
 
 // The rule, norm and gate of this thread's heads.
-function runHeads({ kernels, index, count }: Thread, state: State, block: Delta, { segments }: Pass): void {
+function runHeads(thread: Thread, state: State, block: Delta, { segments }: Pass, before?: Before): void {
+  const { kernels, index, count } = thread;
   const { keyHeads, valueHeads, keyDim, valueDim, taps, convolved, gates, betas, decays, mixed, headNorm } = block;
   const { channels, values } = widthsOf(block);
   const keys = keyHeads * keyDim;
@@ -193,10 +300,110 @@ function runHeads({ kernels, index, count }: Thread, state: State, block: Delta,
       );
       for (let j = 0; j < segment.count; j++) {
         const at = y + j * values * 4;
+        if (before) {
+          copyFloats(kernels, mixed + at, valueDim, before.learnt + at);
+          copyFloats(kernels, gates + at, valueDim, before.ungated + at);
+        }
         kernels.rmsNorm(mixed + at, headNorm, 1, valueDim, state.epsilon, mixed + at);
         kernels.siluTimes(gates + at, mixed + at, valueDim);
       }
       token += segment.count;
     }
+  }
+}
+
+/** Gradients, (draws, tokens, …) each as what they belong to. */
+interface Gradients {
+  readonly gates: number;
+  readonly mixed: number;
+  readonly convolved: number;
+  readonly betas: number;
+  readonly decays: number;
+}
+
+// From the input of the output matrix, whose gradients are in the gates' place, to before gates and norms: this thread's tokens.
+function outputsBack({ thread, state, draws, pass, part }: Back, block: Delta, before: Before, d: Gradients): void {
+  const { kernels } = thread;
+  const { valueHeads, valueDim, mixed, headNorm } = block;
+  const { values } = widthsOf(block);
+  const [first, end] = part(draws * pass.count);
+  for (let i = first; i < end; i++) {
+    const [at, token] = [i * values * 4, (i % pass.count) * values * 4];
+    kernels.siluTimesBack(before.ungated + token, mixed + token, d.gates + at, d.mixed + at, values);
+    kernels.rmsNormBack(before.learnt + token, headNorm, d.mixed + at, valueHeads, valueDim, state.epsilon);
+  }
+}
+
+// What `deltaBack` needs in each thread: states of some columns and what they did not give yet, of all tokens; gradients of a state.
+const statesFloats = (tokens: number, keyDim: number) => COLUMNS * ((tokens + 2) * keyDim + tokens);
+
+// Back through the rule. A head of keys is one thread's, with all heads of values that share it.
+function headsBack(back: Back, block: Delta, d: Gradients): void {
+  const { thread, floats, draws, pass } = back;
+  const { kernels } = thread;
+  const { keyHeads, valueHeads, keyDim, valueDim, convolved, betas, decays } = block;
+  const { channels, values } = widthsOf(block);
+  const { count: tokens } = pass;
+  const keys = keyHeads * keyDim;
+  const states = back.region('states') + thread.index * statesFloats(tokens, keyDim) * 4;
+  const ds = states + COLUMNS * ((tokens + 1) * keyDim + tokens) * 4;
+  const group = valueHeads / keyHeads;
+  const [first, end] = back.part(keyHeads);
+  for (let i = 0; i < draws * tokens; i++) {
+    for (const at of [d.convolved / 4 + i * channels, d.convolved / 4 + i * channels + keys]) {
+      floats.fill(0, at + first * keyDim, at + end * keyDim);
+    }
+    const at = i * valueHeads;
+    for (const to of [d.betas / 4 + at, d.decays / 4 + at]) floats.fill(0, to + first * group, to + end * group);
+  }
+  for (let head = first * group; head < end * group; head++) {
+    const q = Math.floor(head / group) * keyDim * 4;
+    const k = q + keys * 4;
+    for (let column = 0; column < valueDim; column += COLUMNS) {
+      const columns = Math.min(COLUMNS, valueDim - column);
+      const y = (head * valueDim + column) * 4;
+      const v = 2 * keys * 4 + y;
+      const rule = [
+        channels,
+        decays + head * 4,
+        betas + head * 4,
+        valueHeads,
+        tokens,
+        keyDim,
+        columns,
+        states,
+      ] as const;
+      kernels.deltaStates(convolved + k, convolved + v, ...rule);
+      for (let draw = 0; draw < draws; draw++) {
+        const to = d.convolved + draw * tokens * channels * 4;
+        const gate = (draw * tokens * valueHeads + head) * 4;
+        kernels.deltaBack(
+          ...([convolved + q, convolved + k, ...rule, d.mixed + draw * tokens * values * 4 + y, values] as const),
+          ...([to + q, to + k, to + v, d.decays + gate, d.betas + gate, ds] as const),
+        );
+      }
+    }
+  }
+}
+
+// From behind the convolution, and from betas and decays, to before silu and what gates are made of: this thread's tokens.
+function tokensBack({ thread, draws, pass, part }: Back, block: Delta, before: Before, d: Gradients): void {
+  const { kernels } = thread;
+  const { keyHeads, valueHeads, keyDim, rates, decayBias, betas, decays } = block;
+  const { channels } = widthsOf(block);
+  const keys = keyHeads * keyDim;
+  const [first, end] = part(draws * pass.count);
+  for (let i = first; i < end; i++) {
+    const token = i % pass.count;
+    const at = d.convolved + i * channels * 4;
+    const units = before.units + token * 2 * keys * 4;
+    kernels.unitNormBack(units, at, keyHeads, keyDim, EPSILON, 1 / Math.sqrt(keyDim));
+    kernels.unitNormBack(units + keys * 4, at + keys * 4, keyHeads, keyDim, EPSILON, 1);
+    kernels.siluBack(before.convolved + token * channels * 4, at, channels);
+    const [gate, heads] = [token * valueHeads * 4, i * valueHeads * 4];
+    kernels.deltaGatesBack(
+      ...([before.decays + gate, rates, decayBias, decays + gate, betas + gate] as const),
+      ...([d.decays + heads, d.betas + heads, valueHeads] as const),
+    );
   }
 }

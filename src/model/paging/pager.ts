@@ -10,7 +10,7 @@ import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
 import type { Load } from '../layout.ts';
 import { moved } from '../linear.ts';
-import { type Check, isStacked, type Place, storing, tensorsOf } from '../load.ts';
+import { type Check, isStacked, keepSpares, type Place, storing, tensorsOf } from '../load.ts';
 import type { Layout } from '../memories.ts';
 
 /** What became of experts that share slots since the model was loaded. */
@@ -55,6 +55,7 @@ export function openPager(place: Place, paging: Paging, check: Check | undefined
   const table = new Int32Array(buffer, pool.table);
   const slotOf = new Map<Page, number>(); // the one that was not asked for longest first
   const checked = new Set<CheckpointTensor>();
+  const spares = keepSpares();
   const paged = pages.map((experts) => experts.map((loads): Page => ({ loads })));
 
   function read({ loads }: Page, slot: number): void {
@@ -69,7 +70,7 @@ export function openPager(place: Place, paging: Paging, check: Check | undefined
         moved(load.linear, pool.first + slot * pool.bytes),
         load.first,
       )) {
-        new Uint8Array(buffer, at).set(new Uint8Array(parts[part].readSync!(start, end)));
+        new Uint8Array(buffer, at).set(spares.keep(parts[part].readSync!(start, end, spares.of(end - start))));
         paging.bytesRead += end - start;
         if (unchecked.length > 0) crcs[part] = kernels.crc32(crcs[part], at, end - start, layout.staging.address);
       }

@@ -2,9 +2,12 @@
 
 import type { Architecture } from '../../families/architecture.ts';
 import type { LayoutOptions } from '../layout.ts';
-import { type Layout, planModel } from '../memories.ts';
+import { type Layout, orTooLarge, planModel, planWhole } from '../memories.ts';
 import { megabytes } from '../region.ts';
 import type { Weights } from '../weights.ts';
+
+/** Of the slots of a layer that exceeds a memory, so many are tried next. */
+const LESS = 3 / 4;
 
 /**
  * Lays a model out within `memory` bytes in all: where it takes more, routed experts share as many slots as fit.
@@ -18,20 +21,26 @@ export function planWithin(
   memory: number,
   limit?: number,
 ): Layout {
-  const whole = planModel(architecture, weights, options, limit);
-  if (whole.bytes <= memory) return whole;
-  const { count, bytes } = whole.routed;
-  if (count === 0) {
-    const sizes = `it needs ${megabytes(whole.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
-    throw new RangeError(`model must fit memory, or have experts that can be read when they are needed: ${sizes}`);
+  const plan = (slotShare?: number) =>
+    planModel(architecture, weights, slotShare === undefined ? options : { ...options, slotShare }, limit);
+  const { bytes, routed } = planWhole(architecture, weights, options); // for its sizes: no memory may be as large
+  const { count } = routed;
+  if (count === 0 || bytes <= memory) {
+    const layout = count === 0 ? plan() : orTooLarge(plan);
+    if (layout && layout.bytes <= memory) return layout;
+    if (count === 0) {
+      const sizes = `it needs ${megabytes(layout!.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
+      throw new RangeError(`model must fit memory, or have experts that can be read when they are needed: ${sizes}`);
+    }
   }
-  for (let slotShare = 1 - (whole.bytes - memory) / bytes; ; ) {
-    const layout = planModel(architecture, weights, { ...options, slotShare: Math.max(0, slotShare) }, limit);
-    if (layout.bytes <= memory) return layout;
-    if (slotShare <= 0) {
+  for (let share = Math.max(0, bytes <= memory ? LESS : 1 - (bytes - memory) / routed.bytes); ; ) {
+    const layout = share > 0 ? orTooLarge(() => plan(share)) : plan(0);
+    if (layout && layout.bytes <= memory) return layout;
+    if (layout && share === 0) {
       const sizes = `they need ${megabytes(layout.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
       throw new RangeError(`all weights but experts, cache and activations must fit memory: ${sizes}`);
     }
-    slotShare -= Math.max((layout.bytes - memory) / bytes, 1 / count);
+    const step = layout ? (layout.bytes - memory) / routed.bytes : share * (1 - LESS);
+    share = Math.max(0, share - Math.max(step, 1 / count));
   }
 }

@@ -44,6 +44,22 @@ export function savedAt({ state, workspace }: Measuring, block: number): number 
   return workspace.saved + (workspace.slots > 1 ? block : 0) * workspace.tokens * state.dim * 4;
 }
 
+/** What a sequence takes with it from its labels to its embeddings, gradients of the residual stream first. */
+export function tailOf({
+  state,
+  workspace,
+}: Pick<Measuring, 'state' | 'workspace'>): { address: number; floats: number }[] {
+  const { tokens, draws, fisher } = workspace;
+  const { dX, labels, slopes, outputs, chosen } = fisher!;
+  return [
+    { address: dX, floats: draws * tokens * state.dim },
+    { address: labels, floats: draws * tokens },
+    { address: slopes, floats: draws * tokens },
+    { address: outputs, floats: tokens * state.dim },
+    { address: chosen, floats: tokens * tokens },
+  ];
+}
+
 /** The mean over a sequence's tokens of a row of what threads handed over. */
 export function meanOfTokens({ workspace, doubles }: Measuring, row: number): number {
   const { tokens, sums } = workspace;

@@ -4,7 +4,7 @@ import { dtypeCodes } from '../../kernels/layout.ts';
 import { replaceWeight, runBlock, weightsOf } from '../../model/blocks/blocks.ts';
 import { embed, placeAngles } from '../../model/forward.ts';
 import type { DenseLinear } from '../../model/linear.ts';
-import { passOf } from '../../model/pass.ts';
+import { type Pass, passOf } from '../../model/pass.ts';
 import { embedLayers } from '../../model/perlayer.ts';
 import { applyHead, normTokens, turnTo } from '../../model/steps.ts';
 import { blockBack } from './backward.ts';
@@ -20,6 +20,7 @@ const RUNS: { readonly [K in Task['kind']]: (measuring: Measuring, task: TaskOf<
   embed: embedTokens,
   block: throughBlock,
   step: stepTokens,
+  fill: fillTokens,
   restore: (measuring, { block }) => copyTokens(measuring, savedAt(measuring, block), measuring.state.x),
   labels: sampleLabels,
   back: blockBack,
@@ -71,7 +72,7 @@ function perturbedOf(linear: ReturnType<typeof weightsOf>[number], weights: numb
 
 // One token each of several sequences, behind those before it.
 function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits }: TaskOf<'step'>): void {
-  const { thread, state, workspace, ints } = measuring;
+  const { thread, state, workspace } = measuring;
   const { tokens } = workspace;
   const segments = Array.from({ length: count }, (_, j) => ({
     count: 1,
@@ -80,18 +81,29 @@ function stepTokens(measuring: Measuring, { first, count, ids, from, to, logits 
     outputs: 0,
     slot: j,
   }));
-  const pass = passOf(segments, false);
-  if (ids) {
-    embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + count));
-    placeAngles(thread, state, pass);
-    thread.barrier();
-    embedLayers(thread, state, count, ints.subarray(state.ids / 4, state.ids / 4 + count));
-  }
-  for (let block = from; block < to; block++) runBlock(thread, state, state.blocks[block], pass);
+  through(measuring, passOf(segments, false), ids, from, to);
   if (!logits) return;
   normTokens(thread, state, state.norm, [], 0, count);
   thread.barrier();
   applyHead(thread, state, state, count);
+}
+
+function fillTokens(measuring: Measuring, { sequence, count, ids, from, to }: TaskOf<'fill'>): void {
+  const start = sequence * measuring.workspace.tokens;
+  through(measuring, passOf([{ count, position: 0, start, outputs: 0, slot: sequence }], false), ids, from, to);
+}
+
+// A pass through some blocks, from its ids on if they are to be embedded.
+function through(measuring: Measuring, pass: Pass, ids: boolean, from: number, to: number): void {
+  const { thread, state, ints } = measuring;
+  if (ids) {
+    const own = ints.subarray(state.ids / 4, state.ids / 4 + pass.count);
+    embed(thread, state, pass, own);
+    placeAngles(thread, state, pass);
+    thread.barrier();
+    embedLayers(thread, state, pass.count, own);
+  }
+  for (let block = from; block < to; block++) runBlock(thread, state, state.blocks[block], pass);
 }
 
 // Σ w² of every row of a block's weights, one weight after the other; behind the last block, of the embeddings and of the head.

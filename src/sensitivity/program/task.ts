@@ -16,6 +16,15 @@ export type Task =
       readonly to: number;
       readonly logits?: boolean;
     } & Some)
+  /** The first tokens of one of the sequences that are sampled together: as many steps, without logits. */
+  | {
+      readonly kind: 'fill';
+      readonly sequence: number;
+      readonly count: number;
+      readonly ids?: boolean;
+      readonly from?: number;
+      readonly to: number;
+    }
   /** The residual stream before a block, as it was saved. */
   | { readonly kind: 'restore'; readonly block: number }
   /** Logits of some tokens to labels and gradients. */
@@ -57,6 +66,7 @@ const MEMBERS: { readonly [K in Task['kind']]: readonly Exclude<keyof TaskOf<K>,
   embed: [],
   block: ['block', 'save', 'perturbed'],
   step: ['first', 'count', 'ids', 'from', 'to', 'logits'],
+  fill: ['sequence', 'count', 'ids', 'from', 'to'],
   restore: ['block'],
   labels: ['first', 'count', 'seed', 'sequence'],
   back: ['block', 'gather'],

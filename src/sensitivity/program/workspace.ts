@@ -110,7 +110,7 @@ export function planWorkspace(
   function sharedRegions(): Record<string, number> {
     const counts = new Map<string, number>();
     for (const block of blocks) {
-      for (const [name, count] of Object.entries(gradientsOf(block, tokens, draws))) {
+      for (const [name, count] of Object.entries(gradientsOf(block, tokens, draws, threads))) {
         counts.set(name, Math.max(count, counts.get(name) ?? 0));
       }
     }

@@ -10,10 +10,10 @@
 // Of a sequence that is closed the rows stay until others need them: whoever begins with the same ids copies them.
 // ExtendOptions, Sequence and OpenOptions have the shapes of src/text/language.ts, which is their original.
 
-import { closed, StateError } from '../errors.ts';
-import type { Pass, Segment } from './pass.ts';
-import { passOf } from './pass.ts';
-import { pauses } from './pause.ts';
+import { closed, StateError } from '../../errors.ts';
+import type { Pass, Segment } from '../pass.ts';
+import { passOf } from '../pass.ts';
+import { pauses } from '../pause.ts';
 import { type Holding, openRows } from './rows.ts';
 
 /** What runs passes. */

@@ -1,0 +1,119 @@
+// Scalar twins of assembly/decoder/recurrentback.ts: gradients of the delta rule and of gates.
+
+import { exp } from './math.ts';
+import { dot } from './sum.ts';
+
+const f = Math.fround;
+const sigmoid = (x: number) => f(1 / f(1 + exp(-x)));
+
+/** The gradient of x of that of silu(x). */
+export function siluBack(x: Float32Array, d: Float32Array): Float32Array {
+  return d.map((value, i) => {
+    const s = sigmoid(x[i]);
+    return f(value * f(s * f(1 + f(x[i] * f(1 - s)))));
+  });
+}
+
+/** Gradients of x and gate of that of x / (1 + e^-gate). */
+export function sigmoidTimesBack(x: Float32Array, gate: Float32Array, d: Float32Array): [Float32Array, Float32Array] {
+  const s = gate.map(sigmoid);
+  return [d.map((value, i) => f(value * s[i])), d.map((value, i) => f(f(value * x[i]) * f(s[i] * f(1 - s[i]))))];
+}
+
+/** The gradient before unitNorm of the one behind it. */
+export function unitNormBack(x: Float32Array, d: Float32Array, epsilon: number, factor: number): Float32Array {
+  const r = f(1 / f(Math.sqrt(f(dot(x, x) + f(epsilon)))));
+  const straight = f(r * f(factor));
+  const k = f(f(straight * f(r * r)) * dot(d, x));
+  return d.map((value, i) => f(f(straight * value) - f(k * x[i])));
+}
+
+/** Gradients of a and b of those of a head's decay and beta. */
+export function deltaGatesBack(
+  a: number,
+  rate: number,
+  bias: number,
+  [decay, beta]: readonly [decay: number, beta: number],
+  dDecay: number,
+  dBeta: number,
+): [da: number, db: number] {
+  const slope = f(f(decay * exp(rate)) * sigmoid(f(a + bias)));
+  return [-f(dDecay * slope), f(dBeta * f(beta * f(1 - beta)))];
+}
+
+interface DeltaGradients {
+  readonly dq: Float32Array; // (tokens, keys)
+  readonly dk: Float32Array; // (tokens, keys)
+  readonly dv: Float32Array; // (tokens, values)
+  readonly dDecay: Float32Array; // (tokens)
+  readonly dBeta: Float32Array; // (tokens)
+}
+
+/** Gradients of the delta rule of one head by those of its outputs, `dy`: four columns go through all tokens, then the next. */
+export function deltaBack(
+  { q, k, v, decay, beta, dy }: Record<'q' | 'k' | 'v' | 'decay' | 'beta' | 'dy', Float32Array>,
+  keys: number,
+  values: number,
+): DeltaGradients {
+  const tokens = decay.length;
+  const [dq, dk, dv] = [new Float32Array(q.length), new Float32Array(k.length), new Float32Array(v.length)];
+  const [dDecay, dBeta] = [new Float32Array(tokens), new Float32Array(tokens)];
+  for (let first = 0; first < values; first += 4) {
+    const columns = Array.from({ length: 4 }, (_, lane) => first + lane);
+    const at = (x: Float32Array, t: number) => columns.map((j) => (j < values ? x[t * values + j] : 0));
+    const states = [columns.map(() => new Float32Array(keys))]; // of each token its columns
+    const rests: number[][] = [];
+    for (let t = 0; t < tokens; t++) {
+      rests.push(
+        at(v, t).map((value, lane) => {
+          let m = 0;
+          for (let i = 0; i < keys; i++) m = f(m + f(f(states[t][lane][i] * decay[t]) * k[t * keys + i]));
+          return f(value - m);
+        }),
+      );
+      states.push(
+        states[t].map((own, lane) => {
+          const delta = f(rests[t][lane] * beta[t]);
+          return own.map((s, i) => f(f(s * decay[t]) + f(k[t * keys + i] * delta)));
+        }),
+      );
+    }
+    const ds = columns.map(() => new Float32Array(keys));
+    for (let t = tokens - 1; t >= 0; t--) {
+      const out = at(dy, t);
+      const dDelta = ds.map((own, lane) => {
+        let sum = 0;
+        for (let i = 0; i < keys; i++) {
+          own[i] = f(own[i] + f(q[t * keys + i] * out[lane]));
+          sum = f(sum + f(own[i] * k[t * keys + i]));
+        }
+        return sum;
+      });
+      dBeta[t] = f(dBeta[t] + lanes((lane) => f(dDelta[lane] * rests[t][lane])));
+      const dValue = dDelta.map((value) => f(value * beta[t]));
+      for (const [lane, j] of columns.entries()) if (j < values) dv[t * values + j] = dValue[lane];
+      const dd = [0, 0, 0, 0];
+      for (let i = 0; i < keys; i++) {
+        const key = t * keys + i;
+        dq[key] = f(dq[key] + lanes((lane) => f(states[t + 1][lane][i] * out[lane])));
+        const learnt = lanes((lane) => {
+          const delta = f(rests[t][lane] * beta[t]);
+          return f(f(ds[lane][i] * delta) + f(f(states[t][lane][i] * decay[t]) * -dValue[lane]));
+        });
+        dk[key] = f(dk[key] + learnt);
+        for (const [lane, own] of ds.entries()) {
+          const r = f(own[i] + f(k[key] * -dValue[lane]));
+          dd[lane] = f(dd[lane] + f(r * states[t][lane][i]));
+          own[i] = f(r * decay[t]);
+        }
+      }
+      dDecay[t] = f(dDecay[t] + lanes((lane) => dd[lane]));
+    }
+  }
+  return { dq, dk, dv, dDecay, dBeta };
+}
+
+// Σ of four lanes, by halves.
+function lanes(of: (lane: number) => number): number {
+  return f(f(of(0) + of(2)) + f(of(1) + of(3)));
+}
