@@ -22,6 +22,7 @@ import {
   temporaryRoot,
 } from './command.ts';
 import { commitNamed, gitOid, type Hub, sha256Of, startHub } from './hub-server.ts';
+import { configs, randomFile } from './models.ts';
 
 temporaryRoot();
 
@@ -157,6 +158,34 @@ test('inspect, plan and dequantize take names; a bare name is told of hf:', asyn
     /cannot read hf:org\/none: there is no such model, or it is private/,
   );
   assert.match(await fails(run(['inspect', 'hf:../x'])), /name must be hf:org\/model/);
+});
+
+test('a file of weights is a name, too', async () => {
+  const out = `${output()}.safetensors`;
+  await succeeds(quantize('hf:org/model/model.safetensors', out));
+  const { stdout } = await succeeds(run(['verify', out, '--against', 'hf:org/model', '--json']));
+  assert.is(JSON.parse(stdout).tensors.length, 2);
+});
+
+test('models by name run, are measured, and leave their sensitivities in HIGGS_HOME', async () => {
+  const config = configs.llama!;
+  const tiny = { 'model.safetensors': randomFile(config), 'config.json': text(JSON.stringify(config)) };
+  const names = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+  const books = Object.fromEntries(names.map((name) => [name, readFileSync(join('models/books-llama', name))]));
+  hub.repos['org/tiny'] = { commits: { [commit]: tiny }, refs: { main: commit } };
+  hub.repos['org/books'] = { commits: { [commit]: books }, refs: { main: commit } };
+  const [first, again, here] = [output(), output(), output()];
+  const budget = ['--workers', '1', '--bpw', '4.5', '--group', '64'];
+  const { stderr } = await succeeds(run(['quantize', 'hf:org/tiny', '-o', first, ...budget]));
+  const kept = join(cache, 'higgs/kept/org--tiny/higgs-alphas.json');
+  assert.ok(stderr.includes(`kept in ${kept}`), stderr);
+  const second = await succeeds(run(['quantize', 'hf:org/tiny', '-o', again, ...budget]));
+  assert.ok(second.stderr.includes(`sensitivities of ${kept}`), second.stderr);
+  await succeeds(run(['quantize', await folder(tiny), '-o', here, ...budget]));
+  for (const made of [first, again]) assert.equal(await hashes(made), await hashes(here));
+  const generate = async (name: string) =>
+    (await succeeds(run(['generate', name, '-p', 'Once', '-n', '5', '--threads', '1']))).stdout;
+  assert.is(await generate('hf:org/books'), await generate('models/books-llama'));
 });
 
 test('pull fills the cache as Python has it, and quantize reads it there', async () => {

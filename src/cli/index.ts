@@ -45,6 +45,7 @@ function program(): Command {
 Examples:
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --bits 4
   $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-mixed --bpw 3.25
+  $ higgs quantize hf:org/model -o model-higgs
   $ higgs inspect Llama-3.2-1B-higgs
   $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B
   $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored

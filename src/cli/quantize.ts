@@ -40,7 +40,7 @@ export function addQuantize(program: Command): void {
         'passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget\n' +
         'without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
     )
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
+    .argument('<input>', 'a checkpoint’s directory, one .safetensors file, or a name: hf:org/model')
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--grid <name>', `the grid: ${GRID_NAMES.join(' ')}`).argParser(gridName).conflicts('bits'))
     .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
