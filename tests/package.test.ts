@@ -66,8 +66,8 @@ test('npm pack holds what users need and nothing else', () => {
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
     ].sort(),
   );
-  assert.ok(packed.size < 1_180e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 3.2e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 1_230e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 3.35e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -80,8 +80,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
-  // grids together and layers behind the last.
-  assert.ok(gzip(core) <= 66_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off.
+  assert.ok(gzip(core) <= 67_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
