@@ -86,8 +86,8 @@ const adviceOptions = optionsOf<AdviceOptions>(members);
 /**
  * Sizes, memory, speed and predicted loss of a model as it is and at several bits per weight; nothing but headers is read.
  * @param of an open checkpoint, as its method `advise` has it
- * @returns the model as it is, and, of one that is not quantized, a size for each of `bits`
- * @throws {TypeError} when an argument is of another kind @throws {RangeError} when an option is out of range, or no plan is that small
+ * @returns the model as it is, and, of one that is not quantized, a size for each of `bits` but for those below the smallest plan
+ * @throws {TypeError} when an argument is of another kind @throws {RangeError} when an option is out of range
  */
 export async function advise(of: Subject, given: AdviceOptions = {}): Promise<Size[]> {
   const threads = takeThreads(given);
@@ -117,7 +117,11 @@ export async function advise(of: Subject, given: AdviceOptions = {}): Promise<Si
     for (const wanted of bits) {
       const grid = DEFAULT_GRIDS[wanted];
       const choice = grid === undefined ? { bpw: wanted, alphas } : { grid };
-      const plan = await subject.plan({ ...choice, ...(embeddings !== undefined && { embeddings }) });
+      const plan = await subject.plan({ ...choice, ...(embeddings !== undefined && { embeddings }) }).catch((error) => {
+        if (error instanceof RangeError && grid === undefined) return undefined;
+        throw error;
+      });
+      if (!plan) continue;
       sizes.push({
         bits: wanted,
         bpw: bitsOf(plan),

@@ -58,7 +58,7 @@ export function checksumOf(sequences: readonly (Sequence | undefined)[]): number
 export type Step = (place: number, ids: readonly (readonly number[])[]) => Promise<Float32Array>;
 
 /** What is sampled, and how. */
-export interface Sampling {
+interface Sampling {
   readonly vocabulary: Vocabulary;
   readonly tokens: number;
   readonly seed: number;
