@@ -50,14 +50,15 @@ const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models, and what reads from hubs, when it is asked to: files beside it.
+ * The core imports what runs models and what reads from hubs when it is asked to, and what reads GGUF when it meets one: files beside it.
  * @param {string} decoder the name of the one @returns {import('esbuild').Plugin}
  */
 const beside = (decoder) => ({
   name: 'beside the core',
   setup: ({ onResolve }) => {
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
-    onResolve({ filter: /\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
+    onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
+    onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
   },
 });
 
@@ -78,8 +79,19 @@ await build({
   minifySyntax: true,
   plugins: [beside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { decoder: 'src/decoder.ts' }, minify: true });
-await build({ ...library, entryPoints: { hub: 'src/hub/hub.ts' }, minify: true });
+await build({
+  ...library,
+  entryPoints: { decoder: 'src/decoder.ts' },
+  minify: true,
+  plugins: [beside('./decoder.js')],
+});
+await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true });
+await build({
+  ...library,
+  entryPoints: { hub: 'src/hub/hub.ts' },
+  minify: true,
+  plugins: [hubClient, beside('./decoder.js')],
+});
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -101,7 +113,7 @@ await build({
   ...library,
   entryPoints: { 'decoder-edge': 'src/decoder.ts' },
   minify: true,
-  plugins: [kernelsBeside],
+  plugins: [kernelsBeside, beside('./decoder-edge.js')],
 });
 // What is bundled keeps its licence.
 const bundled = [

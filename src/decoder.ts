@@ -1,19 +1,26 @@
 // higgs-wasm/decoder: language models that run. A bundle of its own, with the tokenizer and the templates' interpreter in it;
 // `loadModel` of the core imports it when it is called.
 
+import { readable } from './checkpoint/checkpoint.ts';
 import { type ModelOptions, loadModel as openLanguage } from './model/model.ts';
+import { givenFolder } from './source/given.ts';
 import type { Folder } from './source/source.ts';
-import { type Model, textModel } from './text/textmodel.ts';
+import { type ChatTemplate, openChatTemplate as chatTemplateIn } from './text/chat.ts';
+import type { Language } from './text/language.ts';
+import { type Model, textModel as modelOver } from './text/textmodel.ts';
+import { type Tokenizer, openTokenizer as tokenizerIn } from './text/tokenizer.ts';
 
 export { type AdviceOptions, advise, type Size } from './advice/advise.ts';
 export { measureSpeed, type Speed, type SpeedOptions } from './advice/speed.ts';
-export { estimateMemory, type ModelMemory, type ModelOptions } from './model/model.ts';
+export type { ModelMemory } from './model/fits.ts';
+export { estimateMemory, type ModelOptions } from './model/model.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
+export type { ReplacedFile } from './sensitivity/underway.ts';
 export {
   readStatistics,
   type Statistics,
@@ -22,14 +29,14 @@ export {
 } from './statistics/file.ts';
 export type { StatisticsKind } from './statistics/matrices.ts';
 export type { TextStream } from './text/bytes.ts';
-export { type ChatOptions, type ChatTemplate, type Message, openChatTemplate } from './text/chat.ts';
+export type { ChatOptions, ChatTemplate, Message } from './text/chat.ts';
 export type { EmbedOptions } from './text/embed.ts';
 export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './text/generate.ts';
 export type { ExtendOptions, Language, LanguageConfig, OpenOptions, Sequence } from './text/language.ts';
 export type { Divergence, Perplexity, PerplexityOptions } from './text/perplexity.ts';
 export { createSampler, type Sampler, type SamplingOptions } from './text/sample.ts';
-export { type Model, textModel } from './text/textmodel.ts';
-export { openTokenizer, type Tokenizer } from './text/tokenizer.ts';
+export type { Model } from './text/textmodel.ts';
+export type { Tokenizer } from './text/tokenizer.ts';
 export type { Threads } from './workers/threads.ts';
 
 /**
@@ -48,4 +55,36 @@ export async function loadModel(input: Folder, options?: ModelOptions): Promise<
     await language.close();
     throw error;
   }
+}
+
+/**
+ * Puts a decoder together with the tokenizer and the chat template beside its weights.
+ * @throws {TypeError} when `folder` or `language` is none
+ * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
+ */
+export async function textModel(folder: Folder, language: Language): Promise<Model> {
+  return modelOver(await readable(givenFolder('folder', folder)), language);
+}
+
+/**
+ * Opens the tokenizer of a checkpoint.
+ * @throws {TypeError} when `folder` is none
+ * @throws {FileError} when there is none
+ * @throws {FormatError} when it is malformed
+ * @throws {UnsupportedError} when it has parts that are not handled
+ */
+export async function openTokenizer(folder: Folder): Promise<Tokenizer> {
+  return tokenizerIn(await readable(givenFolder('folder', folder)));
+}
+
+/**
+ * Finds a checkpoint's chat templates: `chat_template.jinja`, or `chat_template` in tokenizer_config.json.
+ * @param config tokenizer_config.json
+ * @throws {TypeError} when an argument is of another kind @throws {FormatError} when a template is malformed
+ */
+export async function openChatTemplate(
+  folder: Folder,
+  config: Readonly<Record<string, unknown>>,
+): Promise<ChatTemplate> {
+  return chatTemplateIn(await readable(givenFolder('folder', folder)), config);
 }

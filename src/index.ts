@@ -26,8 +26,9 @@ export {
   sensitivitiesOf,
 } from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
+export type { ModelMemory } from './model/fits.ts';
 export type { LoadProgress } from './model/load.ts';
-export type { ModelMemory, ModelOptions } from './model/model.ts';
+export type { ModelOptions } from './model/model.ts';
 export type {
   CheckpointOptions,
   CopyOptions,
@@ -52,6 +53,7 @@ export type { KeptNews, Store } from './sensitivity/kept.ts';
 export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
+export type { ReplacedFile } from './sensitivity/underway.ts';
 export { type DirectoryHandle, directoryFolder } from './source/directory.ts';
 export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';

@@ -37,7 +37,8 @@ import {
 import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
-import type { ModelMemory, ModelOptions } from './model/model.ts';
+import type { ModelMemory } from './model/fits.ts';
+import type { ModelOptions } from './model/model.ts';
 import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
@@ -298,9 +299,9 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     return planBits(problem, async () => givenAlphas('result of alphas()', await maker(tensors)));
   }
 
+  const quantizedCopy = (grid: string) => opened.copy({ grid, embeddings: grid });
   async function measure(options?: SensitivityOptions): Promise<Alphas> {
-    const copy = (grid: string) => opened.copy({ grid, embeddings: grid });
-    return (await import('./decoder.ts')).measureSensitivity(folder, options, copy);
+    return (await import('./decoder.ts')).measureSensitivity(folder, options, quantizedCopy);
   }
 
   const opened: OpenCheckpoint = {
@@ -383,7 +384,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     runMemory: async (options) => (await import('./decoder.ts')).estimateMemory(folder, options),
     sensitivity: measure,
     keptSensitivity: async (options) => (await import('./decoder.ts')).keptSensitivity(folder, options),
-    sensitivityCost: async (options) => (await import('./decoder.ts')).estimateSensitivity(folder, options),
+    sensitivityCost: async (options) =>
+      (await import('./decoder.ts')).estimateSensitivity(folder, options, quantizedCopy),
 
     async advise(options) {
       const { advise } = await import('./decoder.ts');

@@ -90,6 +90,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const row = (values: Float32Array, j: number) => values.subarray(j * cols, (j + 1) * cols);
       const wanted = [0, 1].flatMap((j) => [...twin.rmsNormBack(row(x, j), weights, row(d, j), 1e-5)]);
       sameBits(copy(Float32Array, at, 2 * cols), Float32Array.from(wanted), `rmsNormBack(${cols})`);
+      const own = row(d, 0);
+      const alone = place(own);
+      kernels.rmsNormBack(place(row(x, 0)), 0, alone, 1, cols, 1e-5);
+      sameBits(copy(Float32Array, alone, cols), twin.rmsNormBack(row(x, 0), undefined, own, 1e-5), 'without weights');
     }
   });
 
@@ -116,6 +120,19 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       kernels.reluSquaredBack(place(x), at, count);
       d.set(twin.reluSquaredBack(x, d.subarray(0, count)));
       sameBits(copy(Float32Array, at, count + 8), d, `reluSquaredBack(${count})`);
+    }
+  });
+
+  test('clampedGateBack() equals its twin on both sides of its limits and writes exactly count pairs', () => {
+    for (const count of lengths) {
+      memory.reset();
+      const pairs = normals(2 * count + 8, count).map((value) => value * 8);
+      if (count > 3) pairs.set([7, -7, 7, 7, 7.000001, -7.000001], 2);
+      const [d, dx] = [normals(count + 8, 2), normals(2 * count + 8, 3)];
+      const at = place(dx);
+      kernels.clampedGateBack(place(pairs), place(d), at, count);
+      dx.set(twin.clampedGateBack(pairs.subarray(0, 2 * count), d.subarray(0, count)));
+      sameBits(copy(Float32Array, at, 2 * count + 8), dx, `clampedGateBack(${count})`);
     }
   });
 

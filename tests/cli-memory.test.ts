@@ -2,12 +2,15 @@
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkCopy } from '../src/cli/measurement.ts';
 import { checkFits, freeMemory } from '../src/cli/memory.ts';
-import { estimateMemory } from '../src/model/model.ts';
+import { estimateMemory, loadModel } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
+import type { Folder } from '../src/source/source.ts';
 import { fails, folder, higgs, temporaryRoot } from './command.ts';
+import { countBytes } from './counting.ts';
 import { families } from './families/index.ts';
-import { type Config, configs, randomFile } from './models.ts';
+import { type Config, configs, modelFolder, randomFile } from './models.ts';
 
 temporaryRoot();
 
@@ -38,6 +41,14 @@ test('what fits is not refused; what does not is, with its sizes, what is free, 
   assert.is(refusal('f16', 12 * GB), `${sizes}12.0 GB are free; ${quantized(4, '4.06 GB')}`);
   assert.is(refusal('f16', 8 * GB), `${sizes}8.00 GB are free; ${quantized(2, '2.06 GB')}`);
   assert.is(refusal('f16', 2 * GB), `${sizes}2.00 GB are free`);
+});
+
+test('a copy that samples tokens must fit memory', () => {
+  checkCopy(4.04 * GB, 4.04 * GB);
+  assert.throws(
+    () => checkCopy(4.04 * GB, 3 * GB),
+    /^copy that samples the tokens must fit memory: it takes 4\.04 GB, of 3\.00 GB; .* --source random needs none$/,
+  );
 });
 
 test('of a model with experts fewer of them in memory are offered', () => {
@@ -94,13 +105,47 @@ test('advise shows the model as it is and at several sizes, as a table or as JSO
   assert.match(refused.stderr, /must be numbers of bits above 0/);
 });
 
+test('a page whose device has not the memory is told so, before anything is read or made', async () => {
+  const plain = modelFolder(configs.llama, randomFile(configs.llama));
+  let bytesRead = 0;
+  const input: Folder = {
+    ...plain,
+    open: async (name) => {
+      const source = await plain.open(name);
+      const slice = (start: number, end: number) => {
+        bytesRead += end - start;
+        return source.slice(start, end);
+      };
+      return { byteLength: source.byteLength, slice };
+    },
+  };
+  const { cache } = await estimateMemory(plain, { context: 96 });
+  const options = { context: 96, cacheTokens: Math.floor((500e6 / cache) * 96) };
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
+  const counted = countBytes();
+  try {
+    Object.defineProperty(globalThis, 'navigator', { value: { deviceMemory: 0.25 }, configurable: true });
+    const error = await loadModel(input, options).catch((error) => error);
+    assert.match(
+      `${error.name}: ${error.message}`,
+      /^RangeError: model needs 4\d\d MB of memory at a context of 96: weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cacheTokens 96$/,
+    );
+  } finally {
+    counted.stop();
+    if (before) Object.defineProperty(globalThis, 'navigator', before);
+    else Reflect.deleteProperty(globalThis, 'navigator');
+  }
+  assert.equal(counted.memories, []);
+  assert.ok(bytesRead < 20_000, `${bytesRead} bytes are read`);
+});
+
 test('freeMemory() is of this machine', () => {
   assert.ok(freeMemory() > 1e8 && freeMemory() < 1e14);
 });
 
 test('generate refuses a context that the machine has no memory for, and reads no weight', async () => {
-  // 200 layers of one head of 16: 430 GB of cache, and 4 MB of weights.
-  const positions = 2 ** 24;
+  // 200 layers of one head of 16: 107 GB of cache, and 4 MB of weights.
+  const positions = 2 ** 22;
   const config: Config = {
     ...configs.llama,
     ...{ hidden_size: 16, intermediate_size: 16, num_attention_heads: 1, num_key_value_heads: 1, head_dim: 16 },
@@ -109,10 +154,7 @@ test('generate refuses a context that the machine has no memory for, and reads n
   const path = await folder({ 'config.json': JSON.stringify(config), 'model.safetensors': randomFile(config) });
   const args = ['generate', path, '-p', 'The', '--context', String(positions), '--cache', 'f32', '--threads', '1'];
   const stderr = await fails(higgs(...args));
-  assert.match(
-    stderr,
-    /^higgs: model needs 44\d GB of memory at a context of 16777216: weights \S+ MB, cache 429 GB, /,
-  );
+  assert.match(stderr, /^higgs: model needs 108 GB of memory at a context of 4194304: weights \S+ MB, cache 107 GB, /);
   assert.match(stderr, /GB are free; what fits: --context 65536\n$/);
 });
 

@@ -90,14 +90,14 @@ test('sensitivity --dry-run tells what a run would take, and writes nothing', as
   const { stdout } = await succeeds(higgs('sensitivity', BOOKS, '--dry-run'));
   assert.match(
     stdout,
-    /^fisher: 42 matrices of 4\.72 M weights, 12 sequences of 128 tokens from the model, 2 draws\nabout .* on \d+ threads?, .* of memory\n$/,
+    /^fisher: 42 matrices of 4\.72 M weights, 12 sequences of 128 tokens from the model, 2 draws\nabout .* on \d+ threads?, .* of memory\nthe weights are read once: about \d+ s more\n$/,
   );
   const { stdout: json } = await succeeds(
     higgs('sensitivity', BOOKS, '--dry-run', '--json', '--estimator', 'noise', '--threads', '1'),
   );
   const cost = JSON.parse(json);
   assert.equal([cost.estimator, cost.source, cost.weights, cost.threads], ['noise', 'model', 4718592, 1]);
-  assert.ok(cost.seconds > 0);
+  assert.ok(cost.seconds > 0 && cost.readSeconds > 0 && cost.copySeconds === 0);
 });
 
 test('sensitivity refuses existing files, quantized checkpoints and missing texts', async () => {

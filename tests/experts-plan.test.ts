@@ -209,7 +209,7 @@ test('of a release of 671B headers tell the size that it has, and would have', a
   }
 });
 
-test('a layer of experts must fit one memory: at two bits it does, and that is known before a weight is read', async () => {
+test('a layer of experts must fit one memory, or share slots of it: that is known before a weight is read', async () => {
   const { folder, experts } = headersOf(5);
   const checkpoint = await higgs.open(folder);
   const copyOf = async (grid: string) => higgs.open(await checkpoint.copy({ grid, embeddings: grid }));
@@ -225,6 +225,12 @@ test('a layer of experts must fit one memory: at two bits it does, and that is k
     const [, megabytes] = refused.exec(await checkpoint.runMemory({ context: 4096 }).then(String, String))!;
     const least = (experts * bits) / 8 / 2 ** 20;
     assert.ok(Number(megabytes) > least && Number(megabytes) < least * 1.05, `${megabytes} MB at ${bits} bits`);
+    if (bits === 16) continue;
+    const memory = 6e9;
+    const shared = await checkpoint.runMemory({ context: 4096, memory });
+    assert.ok(shared.bytes <= memory && shared.experts.resident < shared.experts.count);
+    const all = await checkpoint.runMemory({ context: 4096, memory: 1e15 });
+    assert.ok(all.bytes > memory && all.experts.resident < all.experts.count);
   }
 });
 

@@ -18,7 +18,7 @@ import { modelFolder } from './models.ts';
 import { logitsOf, referencesOf } from './references.ts';
 
 const test = suite('experts');
-const NAMES = ['deepseek_v2', 'deepseek_v3', 'glm4_moe', 'mixtral', 'qwen2_moe', 'qwen3_moe'];
+const NAMES = ['deepseek_v2', 'deepseek_v3', 'gemma4_experts', 'glm4_moe', 'mixtral', 'qwen2_moe', 'qwen3_moe'];
 
 const idsOf = (name: string) => referencesOf(families[name].logits)[0].ids;
 const folderOf = (name: string) => modelFolder(families[name].config, families[name].model);
@@ -39,12 +39,13 @@ function restacked(tensors: Record<string, Tensor>): Record<string, Tensor> {
   const result: Record<string, Tensor> = {};
   const groups = new Map<string, Tensor[]>();
   for (const [name, tensor] of Object.entries(tensors)) {
-    const own = /^(.*)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$/.exec(name);
-    const stack = /^(.*)\.mlp\.experts\.(gate_up_proj|down_proj)$/.exec(name);
+    const own = /^(.*?)(\.mlp|\.block_sparse_moe|)\.experts\.(\d+)\.(\w+)\.weight$/.exec(name);
+    const stack = /^(.*)\.experts\.(gate_up_proj|down_proj)$/.exec(name);
     if (own) {
-      const role = { w1: 'gate', w3: 'up', w2: 'down', gate_proj: 'gate', up_proj: 'up', down_proj: 'down' }[own[3]]!;
-      const key = `${own[1]}.mlp.experts.${role === 'down' ? 'down_proj' : 'gate_up_proj'}`;
-      const place = role === 'down' ? Number(own[2]) : 2 * Number(own[2]) + (role === 'up' ? 1 : 0);
+      const role = { w1: 'gate', w3: 'up', w2: 'down', gate_proj: 'gate', up_proj: 'up', down_proj: 'down' }[own[4]]!;
+      const path = own[1] + own[2].replace('block_sparse_moe', 'mlp');
+      const key = `${path}.experts.${role === 'down' ? 'down_proj' : 'gate_up_proj'}`;
+      const place = role === 'down' ? Number(own[3]) : 2 * Number(own[3]) + (role === 'up' ? 1 : 0);
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key)![place] = tensor;
     } else if (stack) {
@@ -52,7 +53,7 @@ function restacked(tensors: Record<string, Tensor>): Record<string, Tensor> {
       const roles = stack[2] === 'down_proj' ? ['down_proj'] : ['gate_proj', 'up_proj'];
       const bytes = tensor.bytes.length / experts / roles.length;
       for (let i = 0; i < experts * roles.length; i++) {
-        const at = `${stack[1]}.mlp.experts.${Math.floor(i / roles.length)}.${roles[i % roles.length]}.weight`;
+        const at = `${stack[1]}.experts.${Math.floor(i / roles.length)}.${roles[i % roles.length]}.weight`;
         const part = tensor.bytes.slice(i * bytes, (i + 1) * bytes);
         result[at] = { ...tensor, shape: [rows / roles.length, cols], bytes: part };
       }
@@ -274,7 +275,7 @@ test('quantizing leaves routers, corrections and gates of shared experts as they
     const names = report.tensors.map((tensor) => tensor.name);
     assert.ok(names.some((own) => /experts?[._]/.test(own)));
     assert.equal(
-      names.filter((own) => /\.gate\.|shared_expert_gate|correction|norm/.test(own)),
+      names.filter((own) => /\.gate\.|router|shared_expert_gate|correction|norm/.test(own)),
       [],
     );
   }
@@ -340,7 +341,7 @@ test('a stack is refused that has another shape, or whose checksum does not hold
   }
 });
 
-for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v3']) {
+for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v3', 'gemma4_experts']) {
   test(`sensitivities of a stack are the sums of its experts', and unreached ones have their layer's mean: ${name}`, async () => {
     const stackedOf = async (stacked: boolean, tokens: number) => {
       const own = tensorsOf(name);
@@ -354,7 +355,7 @@ for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v3']) {
     assert.is(stack.settings.unreached, each.settings.unreached);
     for (const [tensor, { alpha, shape }] of stack.tensors) {
       assert.ok(alpha > 0, tensor);
-      const own = /^(.*)\.mlp\.experts\.(gate_up|down)_proj$/.exec(tensor);
+      const own = /^(.*?)(?:\.mlp)?\.experts\.(gate_up|down)_proj$/.exec(tensor);
       if (!own) continue;
       assert.is(shape!.length, 3);
       const parts = [...each.tensors].filter(([part]) => {

@@ -1,5 +1,4 @@
-// Families against their own code at other sizes and seeds, made on the spot, where Python has transformers: PYTHON names it, SEEDS
-// which seeds, `3` or `3-20`. Threads on the goldens.
+// Families against their own code at other sizes, made on the spot: SEEDS tells which seeds, `3` or `3-20`. Threads on the goldens.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -11,11 +10,11 @@ import { openFolder } from '../src/source/file.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { sameBits } from './bits.ts';
 import { families } from './families/index.ts';
+import { testWith } from './installed.ts';
 import { modelFolder } from './models.ts';
 import { deviation, farthest, logitsOf, referencesOf } from './references.ts';
 
 const test = suite('families, random');
-const python = process.env.PYTHON ?? 'python3';
 const [first, last = first] = (process.env.SEEDS ?? '1').split('-').map(Number);
 
 for (const [name, { config, model, logits }] of Object.entries(families)) {
@@ -27,20 +26,18 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
   });
 }
 
-if (hasTransformers()) {
-  test(`forward() agrees with the families' own code: seeds ${first} to ${last}`, async () => {
-    const out = mkdtempSync(join(tmpdir(), 'higgs-families-'));
-    const seeds = Array.from({ length: last - first + 1 }, (_, i) => String(first + i));
-    try {
-      execFileSync(python, ['tests/families/make.py', '--out', out, '--seed', ...seeds], { stdio: 'pipe' });
-      const far: string[] = [];
-      for (const name of readdirSync(out)) far.push(...(await farOff(join(out, name))));
-      assert.equal(far, []);
-    } finally {
-      rmSync(out, { recursive: true });
-    }
-  });
-} else console.log(`families at other sizes are not compared: ${python} has no transformers`);
+testWith(test, 'python', `forward() agrees with the families' own code: seeds ${first} to ${last}`, async (python) => {
+  const out = mkdtempSync(join(tmpdir(), 'higgs-families-'));
+  const seeds = Array.from({ length: last - first + 1 }, (_, i) => String(first + i));
+  try {
+    execFileSync(python, ['tests/families/make.py', '--out', out, '--seed', ...seeds], { stdio: 'pipe' });
+    const far: string[] = [];
+    for (const name of readdirSync(out)) far.push(...(await farOff(join(out, name))));
+    assert.equal(far, []);
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+});
 
 test.run();
 
@@ -55,13 +52,4 @@ async function farOff(path: string): Promise<string[]> {
   }
   await folder.close();
   return far;
-}
-
-function hasTransformers(): boolean {
-  try {
-    execFileSync(python, ['-c', 'import torch, transformers'], { stdio: 'pipe' });
-    return true;
-  } catch {
-    return false;
-  }
 }

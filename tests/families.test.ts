@@ -59,8 +59,9 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
         const model = await loadAlone(output.folder(), { context: reference.context });
         const found = await model.forward(reference.ids, { logits: 'all' });
         const apart = deviation(found.map((value, i) => value - wanted[i])) / deviation(wanted);
-        const keeps = /"(linear_key_head_dim|global_head_dim|per_layer_config)"/.test(JSON.stringify(config));
-        const limit = (keeps ? KEPT : 'num_experts_per_tok' in config ? ROUTED : 1) * integers;
+        const has = (names: RegExp) => names.test(JSON.stringify(config));
+        const kept = has(/"(linear_key_head_dim|global_head_dim|per_layer_config)"/) ? KEPT : 0;
+        const limit = (kept + (has(/"num_experts_per_tok"/) ? ROUTED : 0) || 1) * integers;
         assert.ok(apart <= limit, `${grid}, int8: ${apart} of the deviation is more than ${limit}`);
         await model.close();
       }

@@ -4,13 +4,15 @@ import type { Attention } from '../src/model/blocks/attention.ts';
 import type { Convolution } from '../src/model/blocks/convolution.ts';
 import type { Delta } from '../src/model/blocks/delta.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
+import type { PerLayer } from '../src/model/blocks/perlayer.ts';
 
 /** Blocks whose weights have all tokens for inputs. */
-export type Plain = Attention | Convolution | Delta | FeedForward;
+export type Plain = Attention | Convolution | Delta | FeedForward | PerLayer;
 
 /** Names of the regions of the gradients of what a block's inputs give, in the order of its weights. */
 export function regionsOf(block: Plain): string[] {
   if ('fused' in block && block.fused) return ['dFused'];
+  if (block.kind === 'perLayer') return ['dGate'];
   if (block.kind === 'convolution') return ['dParts'];
   if (block.kind === 'delta') {
     return block.joined ? ['dJoined', 'dJoinedGates'] : ['dParts', 'dGates', 'dBetas', 'dDecays'];

@@ -1,8 +1,9 @@
-// Programs that tests drive, found where `npm ci` and Debian put them. A test whose program is missing is skipped and says
-// what installs it; in CI it fails.
+// Programs that tests drive, found where `npm ci`, Debian and tests/families/install.sh put them. A test whose program is missing
+// is skipped and says what installs it; in CI it fails.
 
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, resolve } from 'node:path';
 import type { Test } from 'uvu';
 
 const programs = {
@@ -10,14 +11,25 @@ const programs = {
   deno: { names: ['deno'], install: 'npm ci' },
   workerd: { names: ['workerd'], install: 'npm ci' },
   chromium: { names: ['chromium', 'chromium-browser', 'google-chrome'], install: 'apt-get install chromium' },
+  // With the families' own code. PYTHON names another one.
+  python: { names: ['python3'], install: 'tests/families/install.sh' },
 } as const;
 
 export type Program = keyof typeof programs;
 
+const PACKAGES = ['torch', 'transformers', 'tokenizers', 'safetensors'];
+
 /** Path of a program, or undefined. */
 export function findProgram(program: Program): string | undefined {
-  const folders = [resolve('node_modules/.bin'), ...(process.env.PATH ?? '').split(delimiter)];
-  return folders.flatMap((folder) => programs[program].names.map((name) => join(folder, name))).find(existsSync);
+  const folders = ['build/python/bin', 'node_modules/.bin', ...(process.env.PATH ?? '').split(delimiter)];
+  const found = folders.flatMap((folder) => programs[program].names.map((name) => resolve(folder, name)));
+  if (program !== 'python') return found.find(existsSync);
+  return (process.env.PYTHON ? [process.env.PYTHON] : found.filter(existsSync)).find(hasPackages);
+}
+
+function hasPackages(python: string): boolean {
+  const program = `import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ${JSON.stringify(PACKAGES)})))`;
+  return spawnSync(python, ['-c', program]).status === 0;
 }
 
 /** A test that needs a program. */

@@ -5,17 +5,22 @@ import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { readArchitecture } from '../src/families/family.ts';
 import { load } from '../src/index.ts';
+import { deviceBytes, tooLarge, whatFits } from '../src/model/fits.ts';
 import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
 import { sampleByCopy } from '../src/sensitivity/copy.ts';
+import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
 import type { Sequence } from '../src/sensitivity/tokens.ts';
 import type { Folder } from '../src/source/source.ts';
+import { startThreads } from '../src/workers/web.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
 import { memoryOutput } from './checkpoints.ts';
+import { countBytes } from './counting.ts';
+import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
 
 const test = suite('memories');
@@ -69,7 +74,9 @@ for (const [name, config] of Object.entries(configs)) {
       const counts = [];
       for (const memoryLimit of [bytes - 1, least]) {
         counts.push(memories(memoryLimit).length);
-        const model = await loadAlone(folder, { context: 96, memoryLimit });
+        // On two threads, too, where the runtime has them.
+        const threads = grid === 't3' && memoryLimit !== least ? { threads: await startThreads(2) } : {};
+        const model = await loadAlone(folder, { context: 96, memoryLimit, ...threads });
         sameBits(await model.forward(ids, { logits: 'all' }), logits);
         sameBits(await model.hidden(ids), hidden);
         await model.close();
@@ -78,9 +85,17 @@ for (const [name, config] of Object.entries(configs)) {
       await whole.close();
     });
   }
+}
 
+/** Models: random ones, and small ones of families whose blocks share caches, vectors of layers or stacks of experts. */
+const subjects = [
+  ...Object.entries(configs).map(([name, config]) => ({ name, folder: modelFolder(config, randomFile(config)) })),
+  ...['gpt_oss', 'gemma4_text', 'gemma4_experts'].map((name) => {
+    return { name, folder: modelFolder(families[name].config, families[name].model) };
+  }),
+];
+for (const { name, folder } of subjects) {
   test(`the same sensitivities from a whole model and from pieces that take turns: ${name}`, async () => {
-    const folder = modelFolder(config, randomFile(config));
     for (const source of ['model', 'random'] as const) {
       const settings = { estimator: 'fisher', tokens: 20, draws: 2 } as const;
       const sampled = source === 'model' ? 3 : 0;
@@ -193,7 +208,9 @@ test('where the runtime has no memory so large, the model lies in smaller ones; 
     class extends Memory {
       constructor(descriptor: WebAssembly.MemoryDescriptor) {
         sizes.push(descriptor.initial);
-        if (descriptor.initial > pages) throw new RangeError('could not allocate memory');
+        // Engines throw what they like.
+        if (descriptor.initial > pages)
+          throw sizes.length % 2 ? new RangeError('could not allocate memory') : 'no memory';
         super(descriptor);
       }
     };
@@ -206,11 +223,43 @@ test('where the runtime has no memory so large, the model lies in smaller ones; 
     WebAssembly.Memory = within(100);
     assert.match(
       await messageOf(loadAlone(folder, options)),
-      /^RangeError: model must fit the memory that this runtime gives: it needs 2\d\d MB, 1 MB for weights and 26\d MB/,
+      /^RangeError: model needs 2\d\d MB of memory at a context of 96: weights 1 MB, cache 26\d MB, activations \d+ MB; this runtime gives 0 MB$/,
     );
   } finally {
     WebAssembly.Memory = Memory;
   }
+});
+
+const MB = 2 ** 20;
+const need = {
+  ...{ bytes: 2600 * MB, weights: 1800 * MB, cache: 600 * MB, activations: 200 * MB, memories: 1 },
+  ...{ parameters: 900 * MB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
+};
+
+test('what does not fit is refused with its sizes, what there is, and what would fit', () => {
+  const message = (free: number, dtype: 'f16' | 'f32' = 'f16') =>
+    tooLarge(need, dtype, free * MB, 'there is less').message;
+  const sizes =
+    'model needs 2600 MB of memory at a context of 32768: weights 1800 MB, cache 600 MB, activations 200 MB; there is less';
+  assert.is(message(2400), `${sizes}; what fits: context 16384`);
+  assert.is(message(2400, 'f32'), `${sizes}; what fits: cache f16 or context 16384`);
+  assert.is(message(2010), `${sizes}; what fits: context 512`);
+  const codes = (bits: number, size: number) =>
+    `; what fits: the original quantized with bits ${bits}, embeddings too, ${size} MB of weights`;
+  assert.is(message(1500), `${sizes}${codes(4, 457)}`);
+  assert.is(message(1100), `${sizes}${codes(2, 232)}`);
+  assert.is(message(1000), sizes);
+  const experts = { count: 64, bytes: 1600 * MB, resident: 64 };
+  const texts = { ...need, cacheTokens: 4 * need.context };
+  assert.equal(whatFits(texts, 'f16', 2400 * MB)[0], { option: 'cacheTokens', value: 32768 });
+  assert.equal(whatFits({ ...need, experts }, 'f16', 1300 * MB), [{ option: 'memory', value: 1300 * MB }]);
+});
+
+test('deviceBytes() is the most that a device has by what its browser tells, if that is no limit of telling', () => {
+  const of = (deviceMemory?: unknown) => deviceBytes({ deviceMemory });
+  assert.equal([0.25, 1, 4, 16].map(of), [384 * MB, 1536 * MB, 6144 * MB, 24576 * MB]);
+  assert.equal([8, 32, undefined, 0, Number.NaN, '4'].map(of), new Array(6).fill(undefined));
+  assert.is(deviceBytes(undefined) ?? 1e9, deviceBytes() ?? 1e9);
 });
 
 test('estimateMemory() is what loadModel() takes', async () => {
@@ -225,6 +274,80 @@ test('estimateMemory() is what loadModel() takes', async () => {
     await model.close();
   }
   assert.match(await messageOf(estimateMemory(folder, { context: 1e6 })), /context must be an integer from 1 to/);
+});
+
+test('a measurement in turns holds what it said, which grows by the residual streams of a layer alone', async () => {
+  const settings = { tokens: 20, draws: 2, sequences: 3 } as const;
+  const heldOf = async (layers: number, source: 'model' | 'random') => {
+    const config = { ...configs.llama, num_hidden_layers: layers };
+    const plain = modelFolder(config, randomFile(config));
+    let largestRead = 0;
+    const folder: Folder = {
+      ...plain,
+      open: async (name) => {
+        const file = await plain.open(name);
+        return {
+          byteLength: file.byteLength,
+          slice: (start, end) => {
+            largestRead = Math.max(largestRead, end - start);
+            return file.slice(start, end);
+          },
+        };
+      },
+    };
+    const subject = await openSubject(folder);
+    const plan = {
+      estimator: 'fisher',
+      tokens: 20,
+      draws: 2,
+      threads: 1,
+      sampled: source === 'model' ? 3 : 0,
+    } as const;
+    const { bytes } = planSession(subject, plan);
+    const { bytes: memoryLimit } = planSession(subject, { ...plan, memoryLimit: bytes - 1 });
+    const cost = await estimateSensitivity(folder, { ...settings, source, memoryLimit });
+    assert.ok(cost.bytesRead > 0 && cost.bytes <= memoryLimit);
+    largestRead = 0;
+    const counted = countBytes();
+    try {
+      await measureSensitivity(folder, { ...settings, source, memoryLimit });
+    } finally {
+      counted.stop();
+    }
+    const [session, ...others] = counted.memories.filter((own) => own > 0).sort((a, b) => b - a);
+    assert.is(session, Math.ceil(cost.bytes / 65536) * 65536);
+    assert.equal(others, [], 'there is one memory');
+    // Beside it are blocks of tensors as they are read, and logits of a step.
+    const block = Math.max(largestRead, 3 * config.vocab_size * 4, 8 * config.vocab_size);
+    assert.ok(
+      largestRead <= 4 << 20 && counted.largest <= block,
+      `${counted.largest} bytes at once, ${block} are read`,
+    );
+    return cost.bytes;
+  };
+  for (const source of ['random', 'model'] as const) {
+    const [few, many] = [await heldOf(3, source), await heldOf(12, source)];
+    const streams = 2 * 9 * settings.tokens * configs.llama.hidden_size * 4;
+    const cache = source === 'model' ? 9 * 3 * settings.tokens * 2 * 2 * 24 * 4 : 9 * settings.tokens * 2 * 2 * 24 * 4;
+    assert.ok(many - few <= streams + cache + 9 * 2048, `${many - few} more bytes for 9 layers, ${streams} of streams`);
+  }
+});
+
+test('a model takes of memories what estimateMemory() says', async () => {
+  const folder = modelFolder(configs.qwen3, randomFile(configs.qwen3));
+  const { bytes: whole } = await estimateMemory(folder, { context: 96 });
+  for (const options of [{ context: 96 }, { context: 96, memoryLimit: whole - 1 }]) {
+    const { bytes, memories } = await estimateMemory(folder, options);
+    const counted = countBytes();
+    try {
+      await (await loadAlone(folder, options)).close();
+    } finally {
+      counted.stop();
+    }
+    const taken = counted.memories.reduce((sum, own) => sum + own, 0);
+    assert.is(counted.memories.length, memories);
+    assert.ok(taken >= bytes && taken < bytes + memories * 65536, `${taken} bytes of memories, not ${bytes}`);
+  }
 });
 
 test('a limit that nothing fits is refused, by the piece that exceeds it', async () => {

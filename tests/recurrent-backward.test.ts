@@ -21,52 +21,17 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
   const { place, alloc, copy } = memory;
   test.before.each(() => memory.reset());
 
-  test('siluBack(), sigmoidTimesBack() and unitNormBack() equal their twins and write exactly count elements', () => {
+  test('sigmoidTimesBack() equals its twin and writes exactly count elements', () => {
     for (const count of lengths) {
       memory.reset();
       const [x, gate] = [1, 2].map((seed) => normals(count + 8, seed).map((value) => value * 8));
       const [d, dGate] = [normals(count + 8, 3), normals(count + 8, 4)];
+      const [at, to] = [place(d), place(dGate)];
+      kernels.sigmoidTimesBack(place(x), place(gate), at, to, count);
       const own = (values: Float32Array) => values.subarray(0, count);
-      const rest = (values: Float32Array) => values.subarray(count);
-      const [silu, sigmoid, ofGate, unit] = [d, d, dGate, d].map((values) => place(values));
-      kernels.siluBack(place(x), silu, count);
-      sameBits(copy(Float32Array, silu, count + 8), Float32Array.of(...twin.siluBack(own(x), own(d)), ...rest(d)));
-      kernels.sigmoidTimesBack(place(x), place(gate), sigmoid, ofGate, count);
       const [dx, dg] = twin.sigmoidTimesBack(own(x), own(gate), own(d));
-      sameBits(copy(Float32Array, sigmoid, count + 8), Float32Array.of(...dx, ...rest(d)));
-      sameBits(copy(Float32Array, ofGate, count + 8), Float32Array.of(...dg, ...rest(dGate)));
-      kernels.unitNormBack(place(x), unit, 1, count, 1e-6, 0.3);
-      const wanted = Float32Array.of(...twin.unitNormBack(own(x), own(d), 1e-6, 0.3), ...rest(d));
-      sameBits(copy(Float32Array, unit, count + 8), wanted, `unitNormBack(${count})`);
-    }
-  });
-
-  test('unitNormBack() takes vectors that follow one another', () => {
-    const [x, d] = [normals(15, 1), normals(15, 2)];
-    const at = place(d);
-    kernels.unitNormBack(place(x), at, 3, 5, 1e-6, 1);
-    const wanted = [0, 5, 10].flatMap((i) => [
-      ...twin.unitNormBack(x.subarray(i, i + 5), d.subarray(i, i + 5), 1e-6, 1),
-    ]);
-    sameBits(copy(Float32Array, at, 15), Float32Array.from(wanted));
-  });
-
-  test('deltaGatesBack() equals its twin', () => {
-    for (const heads of [1, 3, 4, 6, 32]) {
-      memory.reset();
-      const [a, rate, bias, b, dd, db] = [1, 2, 3, 4, 5, 6].map((seed) => normals(heads + 4, seed));
-      const [decay, beta, dDecay, dBeta] = [place(a), place(b), place(dd), place(db)];
-      const [rates, biases] = [place(rate), place(bias)];
-      kernels.deltaGates(decay, rates, biases, beta, heads);
-      kernels.deltaGatesBack(place(a), rates, biases, decay, beta, dDecay, dBeta, heads);
-      const wanted = Array.from({ length: heads }, (_, h) => {
-        const gates = forward.deltaGates(a[h], rate[h], bias[h], b[h]);
-        return twin.deltaGatesBack(a[h], rate[h], bias[h], gates, dd[h], db[h]);
-      });
-      const all = (i: 0 | 1, rest: Float32Array) =>
-        Float32Array.of(...wanted.map((own) => own[i]), ...rest.slice(heads));
-      sameBits(copy(Float32Array, dDecay, heads + 4), all(0, dd));
-      sameBits(copy(Float32Array, dBeta, heads + 4), all(1, db));
+      sameBits(copy(Float32Array, at, count + 8), Float32Array.of(...dx, ...d.subarray(count)));
+      sameBits(copy(Float32Array, to, count + 8), Float32Array.of(...dg, ...dGate.subarray(count)));
     }
   });
 
@@ -215,40 +180,15 @@ twins('deltaBack() gives the slopes of the rule in f64', () => {
   }
 });
 
-twins('gates and norms give the slopes of their functions in f64', () => {
+twins('sigmoidTimesBack() gives the slopes of its function in f64', () => {
   const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
-  const x = [-9, -2.5, -0.3, 0, 0.7, 3, 11];
-  const near = (found: number, of: (x: number) => number, at: number, what: string) => {
-    const slope = (of(at + 1e-5) - of(at - 1e-5)) / 2e-5;
-    assert.ok(Math.abs(found - slope) < 1e-5, `${what} at ${at}: ${found}, not ${slope}`);
-  };
-  const ones = new Float32Array(x.length).fill(1);
-  const all = Float32Array.from(x);
-  const [dx, dg] = twin.sigmoidTimesBack(all, all.slice().reverse(), ones);
-  const silu = twin.siluBack(all, ones);
-  for (const [i, value] of x.entries()) {
-    near(silu[i], (v) => v * sigmoid(v), value, 'siluBack');
-    near(dx[i], (v) => v * sigmoid(x[x.length - 1 - i]), value, 'dx');
-    near(dg[i], (v) => value * sigmoid(v), x[x.length - 1 - i], 'dGate');
-    for (const [rate, bias] of [
-      [-1, 0.5],
-      [0.3, -1],
-    ]) {
-      const gates = forward.deltaGates(value, rate, bias, value);
-      const [da, db] = twin.deltaGatesBack(value, rate, bias, gates, 1, 1);
-      near(da, (v) => Math.exp(-Math.exp(rate) * Math.log1p(Math.exp(v + bias))), value, 'da');
-      near(db, sigmoid, value, 'db');
-    }
-  }
-  const d = normals(x.length, 3);
-  const unit = twin.unitNormBack(all, d, 0.5, 0.3);
-  for (const i of x.keys()) {
-    const of = (v: number) => {
-      const moved = x.map((own, k) => (k === i ? v : own));
-      const r = 0.3 / Math.sqrt(moved.reduce((sum, own) => sum + own * own, 0.5));
-      return moved.reduce((sum, own, k) => sum + d[k] * own * r, 0);
-    };
-    near(unit[i], of, x[i], 'unitNormBack');
+  const x = Float32Array.of(-9, -2.5, -0.3, 0, 0.7, 3, 11);
+  const gates = x.slice().reverse();
+  const [dx, dg] = twin.sigmoidTimesBack(x, gates, new Float32Array(x.length).fill(1));
+  for (const [i, gate] of gates.entries()) {
+    const slope = x[i] * ((sigmoid(gate + 1e-5) - sigmoid(gate - 1e-5)) / 2e-5);
+    assert.ok(Math.abs(dx[i] - sigmoid(gate)) < 1e-6, `dx: ${dx[i]}, not ${sigmoid(gate)}`);
+    assert.ok(Math.abs(dg[i] - slope) < 1e-5, `dGate: ${dg[i]}, not ${slope}`);
   }
 });
 

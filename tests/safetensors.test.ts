@@ -637,7 +637,7 @@ const AB = { [S1]: tensorFile(['a']), [S2]: tensorFile(['b']) };
 const FAULTY: [label: string, files: Record<string, ArrayBuffer>, message: string | RegExp][] = [
   ['nothing', { 'config.json': json({}) }, `${NOTHING}none is there`],
   ['other formats', { 'pytorch_model.bin': json('') }, `${NOTHING}its weights are not safetensors (pytorch_model.bin)`],
-  ['gguf', { 'm-Q4_0.gguf': json('') }, `${NOTHING}its weights are not safetensors (m-Q4_0.gguf)`],
+  ['ggml', { 'm-Q4_0.ggml': json('') }, `${NOTHING}its weights are not safetensors (m-Q4_0.ggml)`],
   [
     'two files',
     { 'a.safetensors': json(''), 'b.safetensors': json('') },

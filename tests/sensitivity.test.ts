@@ -17,9 +17,11 @@ import { taskOf, wordsOfTask } from '../src/sensitivity/program/task.ts';
 import { openSession, openSubject, planSession, survey } from '../src/sensitivity/session.ts';
 import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
 import { sealLine } from '../src/source/lines.ts';
+import { folderOf } from '../src/source/memory.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
-import { type Config, configs, modelFolder, randomFile, randomIds } from './models.ts';
+import { families } from './families/index.ts';
+import { type Config, configs, modelFolder, randomFile, randomIds, shapesOf } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
 const test = suite('sensitivity');
@@ -129,6 +131,17 @@ for (const estimator of ['fisher', 'noise'] as const) {
       assert.is.not(await fileOf(folder, { ...options, seed: 4 }), wanted);
     });
   }
+}
+
+for (const name of ['gpt_oss', 'gemma4_text', 'gemma4_experts']) {
+  test(`fisher: the file is the same for any number of threads: ${name}`, async () => {
+    const folder = modelFolder(families[name].config, families[name].model);
+    const options = { estimator: 'fisher', ...few, seed: 3 } as const;
+    const wanted = await fileOf(folder, options);
+    for (const [, { alpha }] of readAlphas(wanted, 'alphas.json').tensors) assert.ok(alpha > 0);
+    for (const count of [2, 3])
+      assert.is(await fileOf(folder, { ...options, threads: await startThreads(count) }), wanted);
+  });
 }
 
 test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
@@ -408,20 +421,78 @@ test('measureSensitivity() tells of its progress', async () => {
   }
 });
 
-test('estimateSensitivity() reads headers alone, and counts what would be measured', async () => {
+test('estimateSensitivity() counts what would be measured', async () => {
   for (const estimator of ['fisher', 'noise'] as const) {
     const cost = await estimateSensitivity(tiny, { estimator, tokens: 16 });
     assert.equal([cost.matrices, cost.threads, cost.tokens], [14, 1, 16]);
     const { hidden_size: dim, intermediate_size: wide, head_dim: size } = llama;
     assert.is(cost.weights, 2 * (dim * size * (2 * 6 + 2 * 2) + 3 * dim * wide));
     assert.ok(cost.seconds > 0 && cost.bytes > cost.weights * 2);
+    assert.ok(cost.readSeconds > 0 && cost.bytesRead === 0 && cost.copySeconds === 0);
     const random = await estimateSensitivity(tiny, { estimator, tokens: 16, source: 'random' });
     assert.equal([cost.source, random.source], ['model', 'random']);
     assert.ok(random.bytes < cost.bytes);
   }
 });
 
+test('of a model above 4 GB what is read and made counts apart, from few reads and one matrix of the copy', async () => {
+  const config: Config = {
+    ...llama,
+    ...{ hidden_size: 2048, intermediate_size: 8192, num_hidden_layers: 36, head_dim: 128 },
+    ...{ num_attention_heads: 16, num_key_value_heads: 16, max_position_embeddings: 64 },
+  };
+  const { folder, bytesRead } = zerosOf(config);
+  const settings = { tokens: 16, sequences: 2, draws: 1 } as const;
+  const random = await estimateSensitivity(folder, { ...settings, source: 'random' });
+  const [weights, read] = [36 * (4 * 2048 * 2048 + 3 * 2048 * 8192), bytesRead()];
+  assert.is(random.weights, weights);
+  assert.equal([random.copyBytes, random.copySeconds], [0, 0]);
+  // Once to look at it, then to and fro for each sequence, but for the ends.
+  assert.ok(random.bytesRead > 4.99 * weights * 2 && random.bytesRead < 5.05 * weights * 2, String(random.bytesRead));
+  assert.ok(random.readSeconds > 0 && read < 80e6, `${read} bytes are read`);
+  const checkpoint = await (await load()).open(folder);
+  const asked: string[] = [];
+  const copy = (grid: string) => {
+    asked.push(grid);
+    return checkpoint.copy({ grid, embeddings: grid });
+  };
+  const sampled = await estimateSensitivity(folder, { ...settings, copy });
+  assert.equal(asked, ['t4']);
+  assert.ok(sampled.copyBytes > weights / 2 && sampled.copySeconds > 0);
+  // Alone, nobody can make one.
+  assert.is((await estimateSensitivity(folder, settings)).copySeconds, 0);
+});
+
 test.run();
+
+/** A checkpoint in BF16 whose weights are zeros, which nobody holds. */
+function zerosOf(config: Config) {
+  let [at, bytesRead] = [0, 0];
+  const header: Record<string, object> = {};
+  for (const [name, shape] of shapesOf(config)) {
+    const start = at;
+    at += 2 * shape.reduce((product, size) => product * size, 1);
+    header[name] = { dtype: 'BF16', shape, data_offsets: [start, at] };
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const head = new Uint8Array(8 + json.length);
+  new DataView(head.buffer).setBigUint64(0, BigInt(json.length), true);
+  head.set(json, 8);
+  const model = {
+    byteLength: head.length + at,
+    slice(start: number, end: number) {
+      const bytes = new Uint8Array(end - start);
+      bytes.set(head.subarray(start, end));
+      bytesRead += end - start;
+      return bytes.buffer;
+    },
+  };
+  const about = new TextEncoder().encode(JSON.stringify(config)).buffer;
+  return {
+    folder: folderOf('zeros', { 'config.json': about, 'model.safetensors': model }),
+    bytesRead: () => bytesRead,
+  };
+}
 
 async function fileOf(folder: Parameters<typeof measureSensitivity>[0], options: SensitivityOptions): Promise<string> {
   const alphas: Alphas = await measureSensitivity(folder, options);

@@ -18,6 +18,7 @@ import type { Folder } from '../src/source/source.ts';
 import { groupsOf } from '../src/statistics/matrices.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { crc32, readSafetensors, safetensors, type Tensor } from './checkpoints.ts';
+import { countBytes } from './counting.ts';
 import { type Plain, regionsOf } from './gradients.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 
@@ -361,35 +362,12 @@ test('a run holds one block of matrices and the streams of a group, however many
     const [session, ...checks] = counted.memories.filter((own) => own > 0).sort((a, b) => b - a);
     assert.ok(checks.every((own) => own <= 66 * 65536));
     assert.ok(session <= Math.max(66 * 65536, bytes + 65536), `${session} bytes of memory, not ${bytes}`);
-    assert.ok(counted.streams > 0 && counted.streams <= streamBytes, `${counted.streams} bytes of streams`);
+    const streams = counted.floats.reduce((sum, own) => sum + own, 0);
+    assert.ok(streams > 0 && streams <= streamBytes, `${streams} bytes of streams`);
     return bytes;
   };
   for (const mode of ['both', 'inputs'] as const) assert.is(await bound(3, mode), await bound(24, mode), mode);
 });
-
-// Bytes of linear memories as they are made, and of arrays of f32 that are made by length.
-function countBytes() {
-  const counted = { memories: [] as number[], streams: 0, stop };
-  const { Memory } = WebAssembly;
-  const own = globalThis.Float32Array;
-  WebAssembly.Memory = new Proxy(Memory, {
-    construct(target, [descriptor]: [WebAssembly.MemoryDescriptor]) {
-      counted.memories.push(descriptor.initial * 65536);
-      return new target(descriptor);
-    },
-  });
-  globalThis.Float32Array = new Proxy(own, {
-    construct(target, args) {
-      if (typeof args[0] === 'number') counted.streams += args[0] * 4;
-      return Reflect.construct(target, args);
-    },
-  });
-  function stop() {
-    WebAssembly.Memory = Memory;
-    globalThis.Float32Array = own;
-  }
-  return counted;
-}
 
 test('readStatistics() names what is wrong with a file', async () => {
   const config = configs.llama!;

@@ -37,7 +37,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['sensitivity/program', 'text', 'families', 'model', 'statistics', 'kernels', 'linearity', 'quantize'],
     ...['checkpoint', 'source', 'workers'],
   ],
-  'decoder.ts': ['advice', 'text', 'model', 'sensitivity', 'statistics', 'source', 'workers'],
+  'decoder.ts': ['advice', 'text', 'model', 'sensitivity', 'statistics', 'checkpoint', 'source', 'workers'],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [
     ...[

@@ -3,11 +3,12 @@
 //   y = (x · r) ∘ w:      dx = r · g - x · (r³ · Σ g x / cols),  g = w ∘ dy,  r = 1 / √(Σ x² / cols + ε)
 //   h = silu(g) ∘ u:      du = dh · g s,  dg = (dh · u) · s (1 + g (1 - s)),  s = 1 / (1 + e^-g)
 //   h = gelu(g) ∘ u:      du = dh · g s,  dg = (dh · u) · s (1 + g z' (1 - s)),  s = 1 / (1 + e^-z),  z' = c₁ + 3 c₃ g²  (gate.ts)
+//   h = (u + 1) ∘ g s (gate.ts):     du = dh · g s,  dg = dh (u + 1) · s (1 + α g (1 - s)),  s = 1 / (1 + e^-αg);  0 beyond the limits
 //   p = softmax(s), y = Σ p_t v_t:    dv_t += p_t dy,  dp_t = dy · v_t,  ds_t = p_t (dp_t - Σ p dp), times 1 - (s / c)² behind a cap
 
 import { widen, weightBytes } from '../float';
 import { accumulate, lowest } from './attention';
-import { GELU_1, GELU_3, softCap, storeUpTo4 } from './gate';
+import { ALPHA, GELU_1, GELU_3, LIMIT, softCap, storeUpTo4 } from './gate';
 import { exp4 } from './math';
 import { softmax } from './softmax';
 import { inner } from './sums';
@@ -99,16 +100,18 @@ export function addTransposed(
   }
 }
 
-/** Gradients `d` behind `rmsNorm` of `count` vectors `x` of `cols` f32 become those before it, in place. */
+/** Gradients `d` behind `rmsNorm` of `count` vectors `x` of `cols` f32 become those before it, in place; `weights` 0 for ones. */
 export function rmsNormBack(x: usize, weights: usize, d: usize, count: usize, cols: usize, epsilon: f32): void {
   for (; count > 0; count--) {
     const r: f32 = <f32>1 / sqrt<f32>(inner(x, x, cols) / <f32>cols + epsilon);
     let i: usize = 0;
-    for (; i + 4 <= cols; i += 4) {
-      const at = d + (i << 2);
-      v128.store(at, f32x4.mul(v128.load(at), v128.load(weights + (i << 2))));
+    if (weights) {
+      for (; i + 4 <= cols; i += 4) {
+        const at = d + (i << 2);
+        v128.store(at, f32x4.mul(v128.load(at), v128.load(weights + (i << 2))));
+      }
+      for (; i < cols; i++) store<f32>(d + (i << 2), load<f32>(d + (i << 2)) * load<f32>(weights + (i << 2)));
     }
-    for (; i < cols; i++) store<f32>(d + (i << 2), load<f32>(d + (i << 2)) * load<f32>(weights + (i << 2)));
     const k: f32 = r * r * r * (inner(d, x, cols) / <f32>cols);
     const factor = f32x4.splat(r);
     const along = f32x4.splat(k);
@@ -157,6 +160,34 @@ export function geluTimesBack(gate: usize, up: usize, d: usize, dUp: usize, coun
     const slope = f32x4.mul(s, f32x4.add(one, f32x4.mul(f32x4.mul(g, steep), f32x4.sub(one, s))));
     storeUpTo4(d, f32x4.mul(f32x4.mul(dh, v128.load(up)), slope), count);
     storeUpTo4(dUp, f32x4.mul(dh, f32x4.mul(g, s)), count);
+    count -= min<usize>(count, 4);
+  }
+}
+
+/**
+ * Gradients `d` of clampedGate, `count` f32, to those of its pairs g, u at `x`, to `dx`. `d` is read up to the next multiple of four, `x` of
+ * four pairs.
+ */
+export function clampedGateBack(x: usize, d: usize, dx: usize, count: usize): void {
+  const one = f32x4.splat(1);
+  const alpha = f32x4.splat(ALPHA);
+  const limit = f32x4.splat(LIMIT);
+  const least = f32x4.neg(limit);
+  for (; count > 0; x += 32, d += 16, dx += 32) {
+    const a = v128.load(x);
+    const b = v128.load(x, 16);
+    const gates = v128.shuffle<i32>(a, b, 0, 2, 4, 6);
+    const ups = v128.shuffle<i32>(a, b, 1, 3, 5, 7);
+    const g = f32x4.min(gates, limit);
+    const u = f32x4.max(f32x4.min(ups, limit), least);
+    const dh = v128.load(d);
+    const s = f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(f32x4.mul(g, alpha)))));
+    const slope = f32x4.mul(s, f32x4.add(one, f32x4.mul(f32x4.mul(alpha, g), f32x4.sub(one, s))));
+    const dg = v128.and(f32x4.mul(f32x4.mul(dh, f32x4.add(u, one)), slope), f32x4.le(gates, limit));
+    const inside = v128.and(f32x4.le(ups, limit), f32x4.ge(ups, least));
+    const du = v128.and(f32x4.mul(dh, f32x4.mul(g, s)), inside);
+    storeUpTo4(dx, v128.shuffle<i32>(dg, du, 0, 4, 1, 5), count << 1);
+    if (count > 2) storeUpTo4(dx + 16, v128.shuffle<i32>(dg, du, 2, 6, 3, 7), (count - 2) << 1);
     count -= min<usize>(count, 4);
   }
 }

@@ -44,8 +44,8 @@ export function geluTimes(gate: usize, up: usize, count: usize): void {
   }
 }
 
-const ALPHA: f32 = 1.702;
-const LIMIT: f32 = 7;
+export const ALPHA: f32 = 1.702;
+export const LIMIT: f32 = 7;
 
 /**
  * gpt-oss's gate: `y` = (u + 1) · g / (1 + e^-αg), α = 1.702, g at most 7 and u from -7 to 7, of `count` pairs g, u of f32 at `x`, which

@@ -18,6 +18,6 @@ export { codeRows } from './codes';
 export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
 export { bandRows, unbandRow } from './band';
-export { addTransposed, rmsNormBack, siluTimesBack, geluTimesBack, reluSquaredBack, attendBack } from './backward';
-export { siluBack, sigmoidTimesBack, unitNormBack, deltaGatesBack, deltaStates, deltaBack } from './recurrentback';
+export { addTransposed, rmsNormBack, siluTimesBack, geluTimesBack, clampedGateBack, reluSquaredBack, attendBack } from './backward';
+export { sigmoidTimesBack, deltaStates, deltaBack } from './recurrentback';
 export { addGram } from './gram';

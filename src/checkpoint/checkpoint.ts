@@ -40,16 +40,38 @@ export interface OpenFolder extends Folder {
 
 /** Opens the checkpoint in a folder for all that is to be done with it. @throws what `openCheckpoint` throws */
 export async function openOnce(folder: Folder): Promise<OpenFolder> {
-  const once = readOnce(folder);
+  const once = await readable(readOnce(folder));
   return Object.assign(once, { checkpoint: await openCheckpoint(once) });
+}
+
+// By the folder that it was made of: what reads configuration, weights and tokenizer of a folder asks three times.
+const models = new WeakMap<Folder, Promise<OpenFolder>>();
+
+/**
+ * A folder whose weights are GGUF, as one of safetensors with all that stands beside them; any other as it is.
+ * @throws what `openGguf` throws
+ */
+export async function readable(folder: Folder | OpenFolder): Promise<Folder | OpenFolder> {
+  if ('checkpoint' in folder) return folder;
+  const names = await folder.list();
+  const has = (ending: string) => names.some((name) => name.endsWith(ending));
+  if (!has('.gguf') || has('.safetensors') || names.includes(INDEX_NAME)) return folder;
+  let model = models.get(folder);
+  if (!model) {
+    model = import('./gguf/folder.ts').then(({ openGguf }) => openGguf(folder, gather));
+    models.set(folder, model);
+    model.catch(() => models.delete(folder));
+  }
+  return model;
 }
 
 /**
  * Opens the checkpoint in a folder: `model.safetensors`, else the shards of `model.safetensors.index.json`, else
- * the folder's only `*.safetensors`. Reads headers only.
+ * the folder's only `*.safetensors`, else a model in GGUF. Reads headers only.
  * @throws {FormatError} when there is none, or a file, the index or their agreement is faulty
  */
-export async function openCheckpoint(folder: Folder | OpenFolder): Promise<Checkpoint> {
+export async function openCheckpoint(from: Folder | OpenFolder): Promise<Checkpoint> {
+  const folder = await readable(from);
   if ('checkpoint' in folder) return folder.checkpoint;
   const names = await folder.list();
   if (names.includes(SINGLE_NAME)) return gather(folder.name, [await openIn(folder, SINGLE_NAME)]);
@@ -62,7 +84,7 @@ export async function openCheckpoint(folder: Folder | OpenFolder): Promise<Check
       file: folder.name,
     });
   }
-  const other = names.find((name) => /\.(bin|gguf|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
+  const other = names.find((name) => /\.(bin|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
   const reason = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
   throw new FormatError(`folder must have ${wanted}: ${reason}`, { file: folder.name });
 }

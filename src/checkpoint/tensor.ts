@@ -18,6 +18,8 @@ export interface CheckpointTensor {
   readonly factors?: CheckpointTensor | undefined;
   /** Of weights that are F8 in the file and decoded as they are read: the tensor as it stands there, which its checksum is of. */
   readonly stored?: CheckpointTensor;
+  /** Of weights that GGUF has in blocks, how they stand in the file: as `read` gives them they are F32. */
+  readonly encoded?: { readonly dtype: string; readonly byteLength: number };
   /**
    * Reads the data or a part of it, of a file with one slice of the source (none if the part is empty).
    * @param start first byte, counted from the start of the tensor; 0 if left out

@@ -29,7 +29,7 @@ export function addAdvise(program: Command): void {
     .description(
       'Shows what a model would be at several bits per weight: bytes of files and of memory, tokens a second on this machine, predicted loss. Reads headers only; speed is measured on layers of its shape, which takes about five seconds.',
     )
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command
     .addOption(new Option('--bits <list>', 'bits per weight to try, such as 3,3.5,4').argParser(bitsList))
     .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid', gridName)

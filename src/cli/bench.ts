@@ -21,7 +21,7 @@ export function addBench(program: Command): void {
     .description(
       'Measures loading, prompt and generation. Of several runs the fastest counts; the ids are any of the vocabulary.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer');
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   addModelOptions(command, 'tokens that the cache has room for (the model’s, at most 4096)')
     .addOption(new Option('--prompt-tokens <n>', 'tokens of the prompt').argParser(integer(1, 2 ** 24)).default(128))
     .addOption(new Option('-n, --max-tokens <n>', 'tokens to generate').argParser(integer(1, 2 ** 24)).default(64))

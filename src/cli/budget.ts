@@ -8,8 +8,10 @@ import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
 import type { OpenCheckpoint } from '../open.ts';
+import { durationText } from '../terminal/figures.ts';
 import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
+import { costOf } from './measurement.ts';
 
 export interface SensitivityOptions {
   alphas?: string;
@@ -25,6 +27,7 @@ export interface BitOptions extends SensitivityOptions {
   minBits?: number;
   maxBits?: number;
   experts?: 'each' | 'stack';
+  memory?: number;
 }
 
 export function addBits(command: Command): Command {
@@ -49,6 +52,11 @@ export function addBits(command: Command): Command {
         '--experts <how>',
         'of experts one by one: a grid for each, or one for all of a layer and kind (each)',
       ).choices(['each', 'stack']),
+    )
+    .addOption(
+      new Option('--memory <size>', 'most memory of measuring sensitivities (what is free)')
+        .argParser(byteSize)
+        .conflicts(['alphas', 'prior', 'uniform']),
     );
 }
 
@@ -80,6 +88,8 @@ export function budgetOf({ bpw, size, grids, keep, minBits, maxBits, experts }: 
 /** How sensitivities that are not named come about. */
 export interface Measuring {
   threads: number;
+  /** Most bytes of linear memory; what is free if left out. */
+  memory?: number | undefined;
   /** Those that are kept beside the model or none: nothing is measured. */
   keptOnly?: boolean | undefined;
 }
@@ -89,18 +99,32 @@ export async function planningAlphas(
   options: SensitivityOptions,
   checkpoint: OpenCheckpoint,
   input: Input,
-  { threads, keptOnly }: Measuring,
+  { threads, memory, keptOnly }: Measuring,
 ): Promise<AlphasOrMaker> {
   const named = await namedAlphas(options);
   if (named) return named;
-  if (!keptOnly) return (tensors) => modelSensitivities(checkpoint, input, tensors, threads);
+  if (!keptOnly) return (tensors) => modelSensitivities(checkpoint, input, tensors, threads, memory);
   return async () => {
     const kept = await keptSensitivities(checkpoint, input);
     if (kept) return kept;
+    const time = await measuringTime(checkpoint, threads);
     throw new UsageError(
-      `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first`,
+      `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first${time}`,
     );
   };
+}
+
+// Where the model cannot be measured the reason is told by who measures.
+async function measuringTime(checkpoint: OpenCheckpoint, threads: number): Promise<string> {
+  const cost = await costOf(checkpoint, {}, threads).catch(() => undefined);
+  if (!cost) return '';
+  const { seconds, readSeconds, copySeconds } = cost;
+  const parts = [
+    `${durationText(seconds)} of computing`,
+    `${durationText(readSeconds)} of reading`,
+    ...(copySeconds > 0 ? [`${durationText(copySeconds)} for a copy that samples tokens`] : []),
+  ];
+  return `, which measures them in about ${parts.join(', ')}`;
 }
 
 /** The sensitivities that the options name, if they do. */

@@ -32,7 +32,10 @@ export function addChat(program: Command): void {
       'Talks to a model that has a chat template. On a terminal every line is a turn, /reset forgets them, /exit or Ctrl-D ends;\n' +
         'what is piped in is one turn.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration, tokenizer and chat template')
+    .argument(
+      '<model>',
+      'a checkpoint’s directory, with its configuration, tokenizer and chat template, or a .gguf file',
+    )
     .option('--system <text>', 'what the model is told before')
     .addOption(
       new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([

@@ -27,7 +27,7 @@ export function addGenerate(program: Command): void {
     .command('generate')
     .summary('generate text behind a prompt')
     .description('Generates text behind a prompt with a model of the Llama family, quantized or not.')
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer')
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
     .requiredOption('-p, --prompt <text>', 'what the text begins with');
   addSamplingOptions(addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)'))
     .option('--ignore-eos', 'go on behind the end of the text')

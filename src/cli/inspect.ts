@@ -11,7 +11,7 @@ export function addInspect(program: Command): void {
     .command('inspect')
     .summary('list the tensors of a checkpoint, quantized or not')
     .description('Lists tensors, dtypes, shapes, grids, bits per weight, sizes and t². Reads headers only.')
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
     .option('--json', 'print as JSON')
     .addHelpText(
       'after',

@@ -10,7 +10,7 @@ import type { OpenCheckpoint } from '../open.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { KeptNews } from '../sensitivity/kept.ts';
 import { say } from '../terminal/print.ts';
-import { watchMeasuring } from './measurement.ts';
+import { type Watching, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './run.ts';
 
 /** The options that name sensitivities. */
@@ -22,21 +22,21 @@ export function modelSensitivities(
   input: Input,
   tensors: readonly PlanTensor[],
   threads: number,
+  memory?: number,
 ): Promise<Alphas> {
-  const store = directoryStore(input.store);
+  const store = directoryStore(input.directory);
   const name = basename(input.path);
   return namingWays(async () => {
     checkModel(input);
     try {
       const keeping = { name, tensors, store, onKept: tell };
-      return await watchMeasuring(checkpoint, threads, (watching) =>
-        checkpoint.sensitivity({ ...keeping, ...watching }),
-      );
+      const measure = (watching: Watching) => checkpoint.sensitivity({ ...keeping, ...watching });
+      return await watchMeasuring(checkpoint, threads, measure, memory);
     } catch (error) {
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;
       if (error instanceof Interrupted && isSaved) {
-        error.message = `interrupted; what is measured is kept in ${join(input.store, unfinished)}, the same command goes on with it`;
+        error.message = `interrupted; what is measured is kept in ${join(input.directory, unfinished)}, the same command goes on with it`;
       }
       throw error;
     } finally {
@@ -49,7 +49,7 @@ export function modelSensitivities(
 export function keptSensitivities(checkpoint: OpenCheckpoint, input: Input): Promise<Alphas | undefined> {
   return namingWays(async () => {
     if (input.isFile) return undefined;
-    const keeping = { store: directoryStore(input.store), onKept: tell };
+    const keeping = { store: directoryStore(input.directory), onKept: tell };
     return watchMeasuring(checkpoint, 1, ({ signal, onCheck }) =>
       checkpoint.keptSensitivity({ ...keeping, signal, onCheck }),
     );

@@ -4,14 +4,16 @@ import type { LoadProgress } from '../model/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import type { OpenCheckpoint } from '../open.ts';
 import type { MakingProgress } from '../quantize/made.ts';
+import type { CostOptions, SensitivityCost } from '../sensitivity/cost.ts';
 import type { SensitivityOptions } from '../sensitivity/measure.ts';
-import { bytesStep, progressDisplay } from '../terminal/figures.ts';
+import { bytesStep, bytesText, progressDisplay } from '../terminal/figures.ts';
 import { startPool, startThreads } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible } from './run.ts';
+import { interruptible, loadAll } from './run.ts';
 
-type Watching = Required<
+/** What a measurement is given. */
+export type Watching = Required<
   Pick<SensitivityOptions, 'threads' | 'signal' | 'onCheck' | 'onLoad' | 'onProgress' | 'memoryLimit' | 'copy'>
 >;
 
@@ -39,7 +41,10 @@ export function watchMeasuring<T>(
           pool = await startPool(threads);
           const onProgress = ({ weightsDone, weights, tensor }: MakingProgress) =>
             copying.update({ done: weightsDone, total: weights, unit: 'weights', bytes: 0, tensor });
-          return checkpoint.copy({ grid, embeddings: grid, pool, signal, onProgress });
+          const copy = await checkpoint.copy({ grid, embeddings: grid, pool, signal, onProgress });
+          const { bytes } = await (await (await loadAll()).open(copy)).runMemory({ context: 1 });
+          checkCopy(bytes, memory ?? freeMemory());
+          return copy;
         },
         onCheck: (step: LoadProgress) => checking.update(bytesStep(step)),
         onLoad: (step: LoadProgress) => {
@@ -59,7 +64,36 @@ export function watchMeasuring<T>(
   });
 }
 
+/** What a measurement would take: on `threads`, which make the copy, too. */
+export async function costOf(
+  checkpoint: OpenCheckpoint,
+  options: CostOptions,
+  threads: number,
+  memory?: number,
+): Promise<SensitivityCost> {
+  let pool: Pool | undefined;
+  const copy = async (grid: string) => {
+    pool = await startPool(threads);
+    return checkpoint.copy({ grid, embeddings: grid, pool });
+  };
+  try {
+    const asked = { ...options, memoryLimit: memoryLimitOf(memory), copy };
+    return await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threads) });
+  } finally {
+    await pool?.close();
+  }
+}
+
 /** Bytes of linear memory that a measurement may have: as asked for, or what is free. */
-export function memoryLimitOf(memory: number | undefined): number {
+function memoryLimitOf(memory: number | undefined): number {
   return Math.max(1, Math.min(MEMORY_LIMIT, Math.floor(memory ?? freeMemory())));
+}
+
+/** Refuses a copy that samples tokens if it exceeds the memory: it does not go in pieces. @throws {RangeError} */
+export function checkCopy(bytes: number, memory: number): void {
+  if (bytes <= memory) return;
+  const sizes = `it takes ${bytesText(bytes)}, of ${bytesText(memory)}`;
+  throw new RangeError(
+    `copy that samples the tokens must fit memory: ${sizes}; higgs sensitivity with --text FILE or --source random needs none`,
+  );
 }

@@ -25,7 +25,7 @@ export function addPerplexity(program: Command): void {
       'Measures the perplexity of a text: the file is one text, cut into windows that begin with the model’s first token; every\n' +
         'token is scored once. Beside the original it also measures the KL divergence of all predictions.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer')
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
     .requiredOption('--text <file>', 'a text in UTF-8')
     .option('--against <original>', 'the model to compare with');
   addModelOptions(command, `tokens of a window (${DEFAULT_CONTEXT}, or the model’s context if that is less)`)

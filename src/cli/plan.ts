@@ -33,7 +33,7 @@ export function addPlan(program: Command): void {
         'tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and\n' +
         'kept beside the model as higgs-alphas.json; else only headers are read.',
     )
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   addSelection(addBits(command))
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .addOption(

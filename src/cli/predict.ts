@@ -28,7 +28,7 @@ export function addPredict(program: Command): void {
         'quantized yet, the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the\n' +
         'original. With a text it also measures: perplexity, and KL divergence from the original.',
     )
-    .argument('<input>', 'a checkpoint’s directory, or one .safetensors file')
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
     .option('--plan <file>', 'a plan, as JSON')
     .option('--against <original>', 'what a quantized checkpoint was made of');
   addText(addSensitivities(command), 'a text in UTF-8, to measure what was predicted')

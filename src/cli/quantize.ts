@@ -40,7 +40,7 @@ export function addQuantize(program: Command): void {
         'passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget\n' +
         'without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
     )
-    .argument('<input>', 'a checkpoint’s directory, one .safetensors file, or a name: hf:org/model')
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or a name: hf:org/model')
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--grid <name>', `the grid: ${GRID_NAMES.join(' ')}`).argParser(gridName).conflicts('bits'))
     .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
@@ -163,9 +163,9 @@ function checkTogether(options: Options, isBudget: boolean): void {
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   if (!isBudget) {
-    const wanting = (['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits', 'experts'] as const).find(
-      (key) => options[key] !== undefined,
-    );
+    const wanting = (
+      ['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits', 'experts', 'memory'] as const
+    ).find((key) => options[key] !== undefined);
     const name = wanting?.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);
     if (name) throw new UsageError(`--${name} must come with a budget: --bpw or --size`);
     if (embeddings === 'any') throw new UsageError('--embeddings any must come with a budget: --bpw or --size');
@@ -179,12 +179,12 @@ async function choiceOf(
   budget: BudgetOptions | undefined,
   options: Options,
 ): Promise<CheckpointOptions> {
-  const { plan, grid, bits, workers, dryRun } = options;
+  const { plan, grid, bits, workers, memory, dryRun } = options;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
   const scheme = { groupSize, seed, signs };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
   if (!budget) return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
-  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, keptOnly: dryRun });
+  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly: dryRun });
   return { ...scheme, ...selection, ...budget, alphas };
 }
 

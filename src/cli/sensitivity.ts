@@ -21,8 +21,7 @@ import type { StatisticsKind } from '../statistics/matrices.ts';
 import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { startThreads } from '../workers/node.ts';
-import { memoryLimitOf, watchMeasuring } from './measurement.ts';
+import { costOf, watchMeasuring } from './measurement.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
 
 interface Options {
@@ -59,7 +58,7 @@ export function addSensitivity(program: Command): void {
       'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text,\n' +
         'and writes the figures to a file from which the grids of a checkpoint are chosen.',
     )
-    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration')
+    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
     .option('-o, --output <file>', 'where to write them, as JSON')
     .addOption(
       new Option('--estimator <name>', 'all weights at once by gradients, or one after the other by noise')
@@ -159,9 +158,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     if (content !== undefined) settings.text = content;
     if (options.dryRun) {
       const checkpoint = await (await loadAll()).open(input.folder);
-      const memoryLimit = memoryLimitOf(memory);
-      const asked = { ...settings, memoryLimit, ...(kind && { statistics: kind }) };
-      const cost = await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threads) });
+      const cost = await costOf(checkpoint, { ...settings, ...(kind && { statistics: kind }) }, threads, memory);
       if (options.json) printJson(cost);
       else print(costText(cost));
       return;
@@ -266,10 +263,17 @@ function numbers(text: string): number[] {
 
 function costText(cost: SensitivityCost): string {
   const { estimator, source, tokens, sequences, draws, matrices, weights, bytes, threads, seconds } = cost;
-  const { bytesRead, copyBytes, statisticsBytes } = cost;
+  const { bytesRead, readSeconds, copyBytes, copySeconds, statisticsBytes } = cost;
+  const reading = `about ${durationText(readSeconds)} more`;
   const more = [
-    ...(bytesRead > 0 ? [`one piece of the model at a time: ${bytesText(bytesRead)} are read`] : []),
-    ...(copyBytes > 0 ? [`a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before`] : []),
+    bytesRead > 0
+      ? `one piece of the model at a time: ${bytesText(bytesRead)} are read, ${reading}`
+      : `the weights are read once: ${reading}`,
+    ...(copyBytes > 0
+      ? [
+          `a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before: about ${durationText(copySeconds)} more to make it`,
+        ]
+      : []),
     ...(statisticsBytes ? [`statistics: a file of ${bytesText(statisticsBytes)}`] : []),
   ];
   return (

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { readFile, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { siblingsOf } from '../checkpoint/gguf/parts.ts';
 import { FileError } from '../errors.ts';
 import type { HubFile } from '../hub/client.ts';
 import { type HubName, nameText, readName } from '../hub/name.ts';
@@ -75,8 +76,8 @@ interface HubInput {
   identity: string;
   /** Real paths of what is read from the disk. */
   files(): Promise<string[]>;
-  /** Where small texts about it are kept. */
-  store: string;
+  /** Where what is measured of it is kept. */
+  directory: string;
 }
 
 /** The means of the command line: settings, Node's own SHA-256. @throws {RangeError} when endpoint or token cannot be sent */
@@ -121,10 +122,10 @@ export async function openHubInput(text: string): Promise<HubInput> {
     return {
       folder: Object.assign(readOnce(read), { close: closeAll }),
       path: folder.name,
-      isFile: model?.file !== undefined,
+      isFile: isWeightsAlone(model),
       identity,
       files: async () => Promise.all([...opened.keys()].map((path) => realpath(path))),
-      store: keptPath(isModel ? nameText(folder.model) : folder.name),
+      directory: keptPath(isModel ? nameText(folder.model) : folder.name),
     };
   } catch (error) {
     await closeAll();
@@ -134,6 +135,9 @@ export async function openHubInput(text: string): Promise<HubInput> {
     return cachedInput(settings, model, here);
   }
 }
+
+// A file of safetensors has no configuration beside it; one in GGUF has all in it.
+const isWeightsAlone = (name: HubName | undefined): boolean => name?.file?.endsWith('.safetensors') === true;
 
 // The folder; at its end it says of which files the SHA-256 was checked. Not of one that is gone on with: its first bytes were read before.
 function telling(folder: HubFolder, opened: ReadonlyMap<string, Promise<{ unchanged(): Promise<void> }>>): Folder {
@@ -160,13 +164,13 @@ async function cachedInput({ cache }: HubSettings, model: HubName, commit: strin
   const one =
     file === undefined
       ? snapshot
-      : { ...snapshot, list: async () => (await snapshot.list()).filter((name) => name === file) };
+      : { ...snapshot, list: async () => (await snapshot.list()).filter((name) => siblingsOf(file).includes(name)) };
   return {
     folder: Object.assign(readOnce(one), { close }),
     path: nameText(model),
-    isFile: file !== undefined,
+    isFile: isWeightsAlone(model),
     identity: JSON.stringify([nameText(model), commit]),
     files: async () => [await realpath(path)],
-    store: keptPath(nameText(model)),
+    directory: keptPath(nameText(model)),
   };
 }

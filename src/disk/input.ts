@@ -1,7 +1,9 @@
-// The checkpoint that a verb is pointed at: a directory, one safetensors file, a name of the hub, an address.
+// The checkpoint that a verb is pointed at: a directory, one safetensors file, a model in GGUF by its file, a name of the hub, an address.
 
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { readable } from '../checkpoint/checkpoint.ts';
+import { siblingsOf } from '../checkpoint/gguf/parts.ts';
 import { FileError, FormatError } from '../errors.ts';
 import { isRemote } from '../hub/name.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
@@ -20,11 +22,12 @@ export interface Input {
   folder: Folder & { close(): Promise<void> };
   /** The real path of the directory or file; the name or address of what is on a server. */
   path: string;
+  /** Where what is measured of it is kept: the directory, or that of the file; of a model on a server, one of our own. */
+  directory: string;
+  /** Whether it is weights alone, without configuration and tokenizer. */
   isFile: boolean;
   /** Real paths of the files that matter: links seen through. */
   files(): Promise<string[]>;
-  /** The directory that keeps small texts about it. */
-  store: string;
   /** Tells it from another input, where files are not all that does. */
   identity?: string;
 }
@@ -34,7 +37,10 @@ export interface Input {
  * @throws {FileError} when there is nothing to read
  */
 export async function openInput(path: string): Promise<Input> {
-  if (isRemote(path)) return openHubInput(path);
+  if (isRemote(path)) {
+    const { folder, ...remote } = await openHubInput(path);
+    return { ...remote, folder: await closable(folder, folder.close) };
+  }
   const info = await stat(path).catch((error) => {
     if (isAbsent(error) && /^[\w.-]+\/[\w.-]+$/.test(path) && !path.startsWith('.')) {
       const hint = `no such file or directory; if you mean the model on the hub, give hf:${path}`;
@@ -48,23 +54,53 @@ export async function openInput(path: string): Promise<Input> {
       say(`${path} holds ${JOURNAL_NAME}: the run that writes it has not ended; repeat that with --resume`);
     }
     const { close, ...opened } = await openFolder(path);
-    const folder = Object.assign(readOnce(opened), { close });
+    const folder = await closable(readOnce(opened), close);
     const files = async () => {
-      const names = (await folder.list()).filter(
-        (name) => /\.(safetensors|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
+      const names = (await opened.list()).filter(
+        (name) => /\.(safetensors|gguf|json)$/.test(name) && name !== SENSITIVITIES_NAME, // which may come and go
       );
       return Promise.all(names.map((name) => realPath(join(path, name))));
     };
-    return { folder, path: real, isFile: false, files, store: real };
+    return { folder, path: real, directory: real, isFile: false, files };
   }
-  if (info.isFile() && !path.endsWith('.safetensors')) {
-    throw new FormatError('input must be a directory or a .safetensors file: it is neither', { file: path });
+  const isGguf = path.endsWith('.gguf');
+  if (info.isFile() && !isGguf && !path.endsWith('.safetensors')) {
+    throw new FormatError('input must be a directory, a .safetensors or a .gguf file: it is none', { file: path });
   }
-  const file = await openFile(path);
-  const { unchanged, close } = file;
-  const opened = { ...folderOf(dirname(path), { [basename(path)]: file }), unchanged };
-  const folder = Object.assign(readOnce(opened), { close });
-  return { folder, path: real, isFile: true, files: async () => [real], store: dirname(real) };
+  const directory = dirname(path);
+  const names = isGguf ? siblingsOf(basename(path)) : [basename(path)];
+  const opened = await openFiles(directory, names);
+  const folder = await closable(readOnce(opened), opened.close);
+  const files = () => Promise.all(names.map((name) => realPath(join(directory, name))));
+  return { folder, path: real, directory: dirname(real), isFile: !isGguf, files };
+}
+
+// The folder as all read it. What is opened is closed when it is not even a checkpoint.
+async function closable(folder: Folder, close: () => Promise<void>): Promise<Input['folder']> {
+  try {
+    return Object.assign(await readable(folder), { close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+// Some files of a directory, as a folder: the parts of a model, opened at once.
+async function openFiles(directory: string, names: readonly string[]) {
+  const files = new Map<string, Awaited<ReturnType<typeof openFile>>>();
+  const close = async () => {
+    for (const file of files.values()) await file.close();
+  };
+  try {
+    for (const name of names) files.set(name, await openFile(join(directory, name)));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const unchanged = async () => {
+    for (const file of files.values()) await file.unchanged();
+  };
+  return { ...folderOf(directory, files), unchanged, close };
 }
 
 /** Opens a model. @throws {RangeError} when it is one file */

@@ -5,6 +5,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { copyFile, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from '../checkpoint/checkpoint.ts';
+import { partsOf } from '../checkpoint/gguf/parts.ts';
 import { FileError, FormatError } from '../errors.ts';
 import type { HubFile } from '../hub/client.ts';
 import { type HubName, nameText, readName } from '../hub/name.ts';
@@ -100,16 +101,13 @@ async function checkpointFiles(name: HubName, { files, open }: RemoteModel): Pro
     const folder = folderOf(nameText(name), { [INDEX_NAME]: await open(index) });
     const shards = new Set((await readIndex(folder)).values());
     chosen = weights.filter((file) => shards.has(file));
+  } else if (weights.length === 0 && [...named.keys()].some((file) => file.endsWith('.gguf'))) {
+    chosen = partsOf([...named.keys()], nameText(name));
   } else if (weights.length !== 1) {
-    const found = [...named.keys()].filter((file) => /\.gguf$/i.test(file));
-    const hint =
-      found.length > 0 ? `name one of its files, such as ${nameText({ ...name, file: found[0]! })}` : 'give --all';
-    throw new FormatError(
-      `folder must have ${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors: ${hint} to pull what is there`,
-      {
-        file: nameText(name),
-      },
-    );
+    const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors or *.gguf`;
+    throw new FormatError(`folder must have ${wanted}: it has not; --all pulls what is there`, {
+      file: nameText(name),
+    });
   }
   const isOther = /\.(safetensors|bin|gguf|ggml|pt|pth|ckpt|h5|msgpack|onnx|onnx_data|ot|tflite|npz)$/i;
   return files.filter((file) => chosen.includes(nameIn(file)) || !isOther.test(file.path));

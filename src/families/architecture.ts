@@ -221,6 +221,23 @@ export interface ExpertsSpec {
   readonly activation: Activation | 'clamped';
   /** Tensors of the experts' biases, (experts, rows). */
   readonly biases?: { readonly gate: TensorSpec; readonly down: TensorSpec };
+  /** Norms of each part, where there are such; `norm` is that of the experts' input. */
+  readonly apart?: ApartSpec;
+}
+
+/** Router, experts and shared expert apart: x += postNorm(sharedPost(shared(sharedNorm x)) + expertsPost(Σ w_e · e(norm x))). */
+interface ApartSpec {
+  readonly routerNorm: NormSpec;
+  readonly sharedNorm: NormSpec;
+  readonly sharedPost: NormSpec;
+  readonly expertsPost: NormSpec;
+  readonly postNorm: NormSpec;
+  /** What the router's logits are multiplied by. */
+  readonly logitScale: number;
+  /** The tensor of what the weights of each expert are multiplied by, (experts). */
+  readonly factors: TensorSpec;
+  /** Tensor, (1), that the residual stream is multiplied by after. */
+  readonly scalar?: TensorSpec;
 }
 
 /** A residual block, x += f(x). */

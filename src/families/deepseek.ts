@@ -72,19 +72,25 @@ function sparseLayers(
   };
 }
 
-function latentsOf(fields: Fields, interleaved: boolean): (layer: number, path: string) => LatentSpec {
+/** Latent attention of each layer. @param sizes of heads and latents where config.json does not say, if not DeepSeek's */
+export function latentsOf(
+  fields: Fields,
+  interleaved: boolean,
+  sizes = { plain: 128, valueDim: 128, queryRank: 1536 },
+): (layer: number, path: string) => LatentSpec {
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const heads = fields.integer('num_attention_heads', 1, LIMITS.heads);
   const size = (key: string, otherwise: number) => fields.integer(key, 1, LIMITS.headDim, otherwise);
   const [plain, turned, valueDim] = [
-    size('qk_nope_head_dim', 128),
+    size('qk_nope_head_dim', sizes.plain),
     size('qk_rope_head_dim', 64),
-    size('v_head_dim', 128),
+    size('v_head_dim', sizes.valueDim),
   ];
   if (turned % 2 !== 0) fields.fail(`qk_rope_head_dim must be even: got ${turned}`);
   const rank = fields.integer('kv_lora_rank', 1, LIMITS.dim, 512);
-  // A file that leaves it out has DeepSeek's own; null says that there is none.
-  const queryRank = fields.get('q_lora_rank') === null ? 0 : fields.integer('q_lora_rank', 1, LIMITS.dim, 1536);
+  // A file that leaves it out has the family's own; null says that there is none.
+  const queryRank =
+    fields.get('q_lora_rank') === null ? 0 : fields.integer('q_lora_rank', 1, LIMITS.dim, sizes.queryRank);
   const bias = fields.flag('attention_bias') ?? false;
   const rope = ropeOf(fields, turned, { interleaved });
   const scale = stretch(fields) ** 2 / Math.sqrt(plain + turned);

@@ -11,6 +11,7 @@ export function ernie4_5(fields: Fields): Architecture {
     family: 'ernie4_5',
     epsilon: 1e-5,
     headDim: 128,
+    sizes: { kvHeads: 2 },
     biases: { qkv: bias, output: bias, feedForward: bias },
     ropes: (_, headDim) => ropeOf(fields, headDim, { interleaved: true, theta: 500000 }),
     tied: true,

@@ -82,11 +82,11 @@ export function softmaxRouting(fields: Fields, count: number, top: number, norma
 export function groupRouting(
   fields: Fields,
   count: number,
-  otherwise: { readonly groups: number; readonly taken: number; readonly factor: number },
+  otherwise: { readonly groups: number; readonly taken: number; readonly top?: number; readonly factor: number },
 ): Routing {
   return checkRouting(fields, count, {
     ...{ sigmoid: true, two: true },
-    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, 8),
+    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, otherwise.top ?? 8),
     groups: fields.integer('n_group', 1, LIMITS.experts, otherwise.groups),
     taken: fields.integer('topk_group', 1, LIMITS.experts, otherwise.taken),
     normalize: fields.flag('norm_topk_prob') ?? true,
@@ -94,12 +94,15 @@ export function groupRouting(
   });
 }
 
-/** @throws {FormatError} when there are fewer experts than a token goes to, or groups do not divide them */
-export function checkRouting(fields: Fields, count: number, routing: Routing): Routing {
+/**
+ * @param key member that says how many experts a token goes to
+ * @throws {FormatError} when there are fewer experts than that, or groups do not divide them
+ */
+export function checkRouting(fields: Fields, count: number, routing: Routing, key = 'num_experts_per_tok'): Routing {
   const { top, groups, taken } = routing;
   if (count % groups !== 0) fields.fail(`n_group must divide the number of experts: got ${groups} and ${count}`);
   if (taken > groups) fields.fail(`topk_group must be at most n_group: got ${taken} and ${groups}`);
   const reach = (count / groups) * taken;
-  if (top > reach) fields.fail(`num_experts_per_tok must be at most the ${reach} experts in reach: got ${top}`);
+  if (top > reach) fields.fail(`${key} must be at most the ${reach} experts in reach: got ${top}`);
   return routing;
 }

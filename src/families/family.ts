@@ -1,6 +1,6 @@
 // The families that are run, by their names: one entry here and one file of how the family reads its config.json.
 
-import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint, readable } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
@@ -12,7 +12,7 @@ import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
 import { gemma4 } from './gemma4.ts';
 import { glm, glm4 } from './glm.ts';
-import { glm4Moe } from './glmmoe.ts';
+import { glm4Moe, glm4MoeLite } from './glmmoe.ts';
 import { gptOss } from './gptoss.ts';
 import { granite } from './granite.ts';
 import { hunyuanDense } from './hunyuan.ts';
@@ -23,8 +23,9 @@ import { mixtral } from './mixtral.ts';
 import { olmo2, olmo3 } from './olmo.ts';
 import { phi3 } from './phi.ts';
 import { qwen2, qwen3 } from './qwen.ts';
-import { qwen3_5, qwen3Next } from './qwen-hybrid.ts';
+import { qwen3_5, qwen3_5Moe, qwen3Next } from './qwen-hybrid.ts';
 import { qwen2Moe, qwen3Moe } from './qwenmoe.ts';
+import { seedOss } from './seed.ts';
 import { smollm3 } from './smollm.ts';
 
 interface Family {
@@ -45,6 +46,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   glm: { architecture: 'GlmForCausalLM', read: glm },
   glm4: { architecture: 'Glm4ForCausalLM', read: glm4 },
   glm4_moe: { architecture: 'Glm4MoeForCausalLM', read: glm4Moe },
+  glm4_moe_lite: { architecture: 'Glm4MoeLiteForCausalLM', read: glm4MoeLite },
   gpt_oss: { architecture: 'GptOssForCausalLM', read: gptOss },
   granite: { architecture: 'GraniteForCausalLM', read: granite },
   hunyuan_v1_dense: { architecture: 'HunYuanDenseV1ForCausalLM', read: hunyuanDense },
@@ -60,13 +62,20 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   qwen2_moe: { architecture: 'Qwen2MoeForCausalLM', read: qwen2Moe },
   qwen3: { architecture: 'Qwen3ForCausalLM', read: qwen3 },
   qwen3_5_text: { architecture: 'Qwen3_5ForCausalLM', read: qwen3_5 },
+  qwen3_5_moe_text: { architecture: 'Qwen3_5MoeForCausalLM', read: qwen3_5Moe },
   qwen3_next: { architecture: 'Qwen3NextForCausalLM', read: qwen3Next },
   qwen3_moe: { architecture: 'Qwen3MoeForCausalLM', read: qwen3Moe },
+  seed_oss: { architecture: 'SeedOssForCausalLM', read: seedOss },
   smollm3: { architecture: 'SmolLM3ForCausalLM', read: smollm3 },
 };
 
 /** Other names of `model_type` for the same. */
-const ALSO: Readonly<Record<string, string>> = { kimi_k2: 'deepseek_v3' };
+const ALSO: Readonly<Record<string, string>> = {
+  kimi_k2: 'deepseek_v3',
+  // Text alone: all three positions of a token are the same.
+  qwen2_5_vl_text: 'qwen2',
+  qwen3_vl_text: 'qwen3',
+};
 
 /**
  * Reads a model's architecture from config.json; where there is a generation_config.json, its `eos_token_id` goes before. Of a model of
@@ -74,7 +83,8 @@ const ALSO: Readonly<Record<string, string>> = { kimi_k2: 'deepseek_v3' };
  * @throws {FormatError} when they are faulty
  * @throws {UnsupportedError} when the family, its activation, rope or quantization is not handled; names it
  */
-export async function readArchitecture(folder: Folder): Promise<Architecture> {
+export async function readArchitecture(from: Folder): Promise<Architecture> {
+  const folder = await readable(from);
   const fields = await readConfig(folder);
   const read = architectureOf(fields);
   const architecture = textOf(fields) ? await named(read, folder) : read;
@@ -88,7 +98,7 @@ export function architectureOf(fields: Fields): Architecture {
   const text = textOf(fields);
   if (!text) return familyOf(fields).read(fields);
   checkMethod(text);
-  const architecture = FAMILIES[text.get('model_type') as string].read(text);
+  const architecture = FAMILIES[familyName(text) as string].read(text);
   const ids = (key: string) => (text.has(key) ? undefined : fields.ids(key, architecture.vocabSize));
   return {
     ...architecture,
@@ -100,19 +110,23 @@ export function architectureOf(fields: Fields): Architecture {
 
 // The members that tell of the text model, where there are others beside it.
 function textOf(fields: Fields): Fields | undefined {
-  const text = isKnown(fields) ? undefined : fields.object('text_config');
-  return text && isKnown(text) ? text : undefined;
+  const text = familyName(fields) ? undefined : fields.object('text_config');
+  return text && familyName(text) ? text : undefined;
 }
 
-function isKnown(fields: Fields): boolean {
+// The family that `model_type` names, if there is one.
+function familyName(fields: Fields): string | undefined {
   const type = fields.get('model_type');
-  return typeof type === 'string' && Object.hasOwn(FAMILIES, type);
+  if (typeof type !== 'string') return undefined;
+  const name = Object.hasOwn(ALSO, type) ? ALSO[type] : type;
+  return Object.hasOwn(FAMILIES, name) ? name : undefined;
 }
 
 /** What text models in larger ones have before the names of their tensors: of all, of the head. */
 const PREFIXES = [
   ['model', 'lm_head'],
   ['model.language_model', 'lm_head'],
+  ['model.text_model', 'lm_head'],
   ['language_model.model', 'language_model.lm_head'],
 ] as const;
 
@@ -147,8 +161,8 @@ function familyOf(fields: Fields): Family {
   if (typeof type !== 'string') {
     fields.fail(`config must have architectures or model_type: got ${fields.shown('model_type')}`);
   }
-  const name = Object.hasOwn(ALSO, type) ? ALSO[type] : type;
-  return Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : unknown(fields, 'model_type', type);
+  const name = familyName(fields);
+  return name ? FAMILIES[name] : unknown(fields, 'model_type', type);
 }
 
 function unknown(fields: Fields, key: string, name: string): never {

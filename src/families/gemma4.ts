@@ -1,9 +1,20 @@
 // Gemma 4: layers that slide and layers that see all have heads of their own sizes and ropes; heads of values are normed, too; the last
 // layers may read keys and values of earlier ones; values may be the keys. A token may have a vector for each layer, and each layer
-// ends in a scalar.
+// ends in a scalar. Where there are experts, the feed-forward block stands beside them, each part with norms of its own.
 
-import type { Architecture, AttentionSpec, BlockSpec, LinearSpec, NormSpec, PerLayerSpec } from './architecture.ts';
+import type {
+  Architecture,
+  AttentionSpec,
+  BlockSpec,
+  ExpertsSpec,
+  FeedForwardSpec,
+  LinearSpec,
+  NormSpec,
+  PerLayerSpec,
+  TensorSpec,
+} from './architecture.ts';
 import { type Fields, LIMITS } from './config.ts';
+import { checkRouting } from './experts.ts';
 import { activationOf, layersOf, likeLlama, windowsOf } from './llama.ts';
 import { ropesByWindow } from './rope.ts';
 
@@ -23,12 +34,13 @@ export function gemma4(fields: Fields): Architecture {
   if (width > 0 && activation !== 'gelu') fields.unsupported('hidden_activation', 'gelu_pytorch_tanh', activation);
   const linear = (name: string, rows: number, cols: number): LinearSpec => ({ name, rows, cols, bias: false });
 
+  const experts = fields.flag('enable_moe_block') ? expertsBeside(fields, dim) : undefined;
   const architecture = likeLlama(fields, {
     family: 'gemma4_text',
     attention: attentionsOf(fields, dim, firstBorrower, borrows),
     feedForward(layer, path) {
       const own = hidden * (isWide && borrows(layer) ? 2 : 1);
-      return {
+      const dense: FeedForwardSpec = {
         kind: 'feedForward',
         norm: norm(path, 'pre_feedforward_layernorm'),
         inputs: ['gate_proj', 'up_proj'].map((name) => linear(`${path}.mlp.${name}`, own, dim)),
@@ -37,6 +49,7 @@ export function gemma4(fields: Fields): Architecture {
         postNorm: norm(path, 'post_feedforward_layernorm'),
         multiplier: 1,
       };
+      return experts?.(dense, path) ?? dense;
     },
     multipliers: { embedding: Math.sqrt(dim) },
     logitCap: fields.number('final_logit_softcapping', 0, 1e6, 0),
@@ -56,7 +69,7 @@ export function gemma4(fields: Fields): Architecture {
     const path = `model.layers.${layer}`;
     const all = width > 0 ? [...specs, perLayer(layer, path)] : specs;
     const scalar = { name: `${path}.layer_scalar` };
-    return all.map((spec, i) => (i + 1 === all.length ? ({ ...spec, scalar } as BlockSpec) : spec));
+    return all.map((spec, i) => (i + 1 === all.length ? scaled(spec, scalar) : spec));
   });
   if (width === 0) return { ...architecture, layers };
   const ids = fields.integer('vocab_size_per_layer_input', architecture.vocabSize, LIMITS.vocabulary, 262144);
@@ -72,8 +85,50 @@ export function gemma4(fields: Fields): Architecture {
   };
 }
 
+const scaled = (spec: BlockSpec, scalar: TensorSpec): BlockSpec =>
+  spec.kind === 'experts' ? { ...spec, apart: { ...spec.apart!, scalar } } : ({ ...spec, scalar } as BlockSpec);
+
+// The feed-forward block of a layer with experts beside it.
+function expertsBeside(fields: Fields, dim: number): (dense: FeedForwardSpec, path: string) => ExpertsSpec {
+  const count = fields.integer('num_experts', 1, LIMITS.experts);
+  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden);
+  const top = fields.integer('top_k_experts', 1, LIMITS.experts);
+  const plain = { sigmoid: false, groups: 1, taken: 1, two: false, factor: 1 };
+  const routing = checkRouting(fields, count, { ...plain, normalize: true, top }, 'top_k_experts');
+  return ({ inputs: [gate, up], activation, output, norm, postNorm }, path) => {
+    const normAt = (name: string): NormSpec => ({ name: `${path}.${name}.weight`, plus: 0 });
+    const stack = `${path}.experts`;
+    const both = { name: `${stack}.gate_up_proj`, shape: [count, 2 * hidden, dim] } as const;
+    const last = { name: `${stack}.down_proj`, shape: [count, dim, hidden] } as const;
+    const linear = (e: number, name: string, rows: number, cols: number) => ({
+      ...{ name: `${stack}.${e}.${name}`, rows, cols, bias: false },
+    });
+    return {
+      kind: 'experts',
+      norm: normAt('pre_feedforward_layernorm_2'),
+      router: { name: `${path}.router.proj`, rows: count, cols: dim, bias: false },
+      ...{ correction: undefined, routing, activation },
+      experts: Array.from({ length: count }, (_, e) => ({
+        gate: { ...linear(e, 'gate_proj', hidden, dim), stack: { ...both, first: 2 * hidden * e } },
+        up: { ...linear(e, 'up_proj', hidden, dim), stack: { ...both, first: 2 * hidden * e + hidden } },
+        down: { ...linear(e, 'down_proj', dim, hidden), stack: { ...last, first: dim * e } },
+      })),
+      shared: { gate, up, down: output },
+      sharedGate: undefined,
+      apart: {
+        routerNorm: { name: `${path}.router.scale`, plus: 0 },
+        sharedNorm: norm!,
+        sharedPost: normAt('post_feedforward_layernorm_1'),
+        expertsPost: normAt('post_feedforward_layernorm_2'),
+        postNorm: postNorm!,
+        logitScale: 1 / Math.sqrt(dim),
+        factors: { name: `${path}.router.per_expert_scale` },
+      },
+    };
+  };
+}
+
 function checkHandled(fields: Fields): void {
-  if (fields.flag('enable_moe_block')) fields.unsupported('enable_moe_block', 'false', true);
   if (fields.get('use_bidirectional_attention') === 'all') {
     fields.unsupported('use_bidirectional_attention', 'null, vision', 'all');
   }

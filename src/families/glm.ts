@@ -24,6 +24,7 @@ export function glm4(fields: Fields): Architecture {
 function traitsOf(fields: Fields): Omit<Traits, 'family'> {
   return {
     headDim: 128,
+    sizes: { kvHeads: 2 },
     epsilon: 1.5625e-7,
     biases: { qkv: fields.flag('attention_bias') ?? true },
     fused: { gateUp: true },

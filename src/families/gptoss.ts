@@ -19,6 +19,7 @@ export function gptOss(fields: Fields): Architecture {
     epsilon: 1e-5,
     biases: { qkv: bias, output: bias },
     headDim: 64,
+    sizes: { kvHeads: 8 },
     windows: windowsOf(fields, (window, layer) => (layer % 2 === 0 ? window : 0), 128),
     ropes: (_, headDim) => ropeOf(fields, headDim, { theta: 150000 }),
     tied: false,

@@ -32,6 +32,7 @@ export function lfm2(fields: Fields): Architecture {
   const architecture = likeLlama(fields, {
     family: 'lfm2',
     epsilon: fields.number('norm_eps', 0, 1, 1e-5),
+    sizes: { kvHeads: 8 },
     queryKeyNorms: { q: 'q_layernorm', k: 'k_layernorm', of: 'head' },
     norms: { attention: { before: 'operator_norm' }, feedForward: {} },
     ropes: (_, headDim) => ropeOf(fields, headDim, { theta }),

@@ -119,7 +119,9 @@ function normOf(path: string, name: string | undefined, { normPlus = 0 }: Traits
 function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: number, path: string) => AttentionSpec {
   const { biases = {}, fused = {}, queryKeyNorms: own, multipliers = {}, sizes = {} } = traits;
   const heads = fields.integer('num_attention_heads', 1, LIMITS.heads, sizes.heads);
-  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, sizes.kvHeads ?? heads);
+  // null means one for each head of queries, in files that would else leave the number to the family.
+  const usual = fields.get('num_key_value_heads') === null ? heads : (sizes.kvHeads ?? heads);
+  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, usual);
   if (heads % kvHeads !== 0) {
     fields.fail(`num_attention_heads must be a multiple of num_key_value_heads: got ${heads} and ${kvHeads}`);
   }

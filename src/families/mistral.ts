@@ -7,7 +7,11 @@ import { layersOf, likeLlama, windowOf, windowsOf } from './llama.ts';
 import { ropeFields } from './rope.ts';
 
 export function mistral(fields: Fields): Architecture {
-  return likeLlama(fields, { family: 'mistral', windows: windowsOf(fields, (window) => window, 4096) });
+  return likeLlama(fields, {
+    family: 'mistral',
+    sizes: { kvHeads: 8 },
+    windows: windowsOf(fields, (window) => window, 4096),
+  });
 }
 
 export function ministral3(fields: Fields): Architecture {
@@ -17,6 +21,7 @@ export function ministral3(fields: Fields): Architecture {
     family: 'ministral3',
     epsilon: 1e-5,
     headDim: 128,
+    sizes: { kvHeads: 8 },
     windows: Array(layersOf(fields)).fill(windowOf(fields)), // whatever layer_types says
     ...(beta > 0 && {
       temperature: { beta, original: rope.integer('original_max_position_embeddings', 1, LIMITS.positions) },

@@ -14,6 +14,7 @@ export function mixtral(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'mixtral',
     epsilon: 1e-5,
+    sizes: { kvHeads: 8 },
     windows: Array(layersOf(fields)).fill(windowOf(fields)),
     ropes: (_, headDim) => ropeOf(fields, headDim, { theta: 1e6 }),
     tied: false,

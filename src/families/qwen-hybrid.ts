@@ -1,8 +1,8 @@
 // Qwen3-Next and Qwen3.5: in most layers the gated delta rule stands in attention's place; attention has gates, and turns a quarter of each
-// head. Weights of norms are less 1, but for those in the delta rule. Qwen3-Next keeps the rule's inputs by heads in two weights, and
-// has experts.
+// head. Weights of norms are less 1, but for those in the delta rule. Qwen3-Next keeps the rule's inputs by heads in two weights; it and
+// Qwen3.5-MoE have experts, and one that all tokens go to.
 
-import type { Architecture, DeltaSpec, LinearSpec } from './architecture.ts';
+import type { Architecture, BlockSpec, DeltaSpec, LinearSpec } from './architecture.ts';
 import { type Fields, LIMITS } from './config.ts';
 import { countOf, expertsAt, softmaxRouting } from './experts.ts';
 import { layersOf, likeLlama, type Traits } from './llama.ts';
@@ -12,28 +12,47 @@ export function qwen3_5(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'qwen3_5_text', ...traitsOf(fields, false) });
 }
 
+export function qwen3_5Moe(fields: Fields): Architecture {
+  return likeLlama(fields, {
+    family: 'qwen3_5_moe_text',
+    ...traitsOf(fields, false),
+    sizes: { kvHeads: 2 },
+    feedForward: (_, path) => expertsOf(fields, path, { count: 256, top: 8, normalize: true }),
+  });
+}
+
 export function qwen3Next(fields: Fields): Architecture {
-  const count = countOf(fields, ['num_experts', 'num_local_experts'], 512);
   const step = fields.integer('decoder_sparse_step', 1, LIMITS.layers, 1);
   const dense = fields.get('mlp_only_layers');
+  const normalize = fields.flag('norm_topk_prob') ?? true;
   return likeLlama(fields, {
     family: 'qwen3_next',
     ...traitsOf(fields, true),
     feedForward(layer, path) {
       if ((Array.isArray(dense) && dense.includes(layer)) || (layer + 1) % step !== 0) return undefined;
-      const block = expertsAt(fields, path, {
-        count,
-        hidden: fields.integer('moe_intermediate_size', 1, LIMITS.hidden, 512),
-        routing: softmaxRouting(fields, count, 10, fields.flag('norm_topk_prob') ?? true),
-        shared: {
-          name: 'shared_expert',
-          hidden: fields.integer('shared_expert_intermediate_size', 1, LIMITS.hidden, 512),
-          isGated: true,
-        },
-      });
-      return { ...block, norm: { name: `${path}.post_attention_layernorm.weight`, plus: 1 } };
+      return expertsOf(fields, path, { count: 512, top: 10, normalize });
     },
   });
+}
+
+// The experts of a layer, and how many of them there are and a token goes to where config.json does not say.
+function expertsOf(
+  fields: Fields,
+  path: string,
+  { count: usual, top, normalize }: { readonly count: number; readonly top: number; readonly normalize: boolean },
+): BlockSpec {
+  const count = countOf(fields, ['num_experts', 'num_local_experts'], usual);
+  const block = expertsAt(fields, path, {
+    count,
+    hidden: fields.integer('moe_intermediate_size', 1, LIMITS.hidden, 512),
+    routing: softmaxRouting(fields, count, top, normalize),
+    shared: {
+      name: 'shared_expert',
+      hidden: fields.integer('shared_expert_intermediate_size', 1, LIMITS.hidden, 512),
+      isGated: true,
+    },
+  });
+  return { ...block, norm: { name: `${path}.post_attention_layernorm.weight`, plus: 1 } };
 }
 
 function traitsOf(fields: Fields, byHeads: boolean): Omit<Traits, 'family'> {
@@ -41,6 +60,7 @@ function traitsOf(fields: Fields, byHeads: boolean): Omit<Traits, 'family'> {
   const isDelta = deltaLayers(fields);
   return {
     headDim: 256,
+    sizes: { kvHeads: byHeads ? 2 : 4 },
     biases: { qkv: bias, output: bias },
     queryKeyNorms: { q: 'q_norm', k: 'k_norm', of: 'head' },
     normPlus: 1,

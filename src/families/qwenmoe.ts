@@ -30,6 +30,7 @@ export function qwen3Moe(fields: Fields): Architecture {
     biases: { qkv: bias, output: bias },
     queryKeyNorms: { q: 'q_norm', k: 'k_norm', of: 'head' },
     windows: Array(layersOf(fields)).fill(window),
+    sizes: { kvHeads: 4 },
     tied: false,
     feedForward: sparseLayers(fields, { experts: 128, top: 8, hidden: 768 }),
   });

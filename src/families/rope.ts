@@ -124,8 +124,9 @@ function scalingOf(
   const named = own.get('rope_type') ?? own.get('type') ?? 'default';
   const type = named === 'su' ? 'longrope' : named === 'yarn' ? (traits.yarn ?? named) : named;
   const plain = (scaling: RopeScaling) => ({ factor: 1, scaling });
-  // A dynamic scaling leaves positions that the model was made for as they are, and there are no others here.
-  if (type === 'default' || type === 'dynamic') return plain({ type: 'default' });
+  // A dynamic scaling leaves positions that the model was made for as they are, and there are no others here. The three positions of a
+  // token that `mrope` turns by are one where all is text.
+  if (type === 'default' || type === 'dynamic' || type === 'mrope') return plain({ type: 'default' });
   if (type === 'linear') return plain({ type, factor: own.number('factor', 1, 1e6) });
   const most = fields.integer('max_position_embeddings', 1, LIMITS.positions, 1 << 17);
   const told = fields.has('original_max_position_embeddings') || traits.original ? fields : own;

@@ -15,6 +15,7 @@ export function smollm3(fields: Fields): Architecture {
     family: 'smollm3',
     biases: { qkv: bias, output: bias, feedForward: fields.flag('mlp_bias') ?? false },
     windows,
+    sizes: { kvHeads: 4 },
     ropes: (layer, headDim) => (turns[layer] ? ropeOf(fields, headDim, { theta: 2e6 }) : undefined),
     tied: true,
   });

@@ -2,6 +2,7 @@
 // every file is that of the commit, has the size of the listing, keeps its ETag, and ends in the SHA-256 that the hub tells.
 
 import { text } from '../check.ts';
+import { siblingsOf } from '../checkpoint/gguf/parts.ts';
 import { urlFolder } from '../checkpoint/remote.ts';
 import { FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
@@ -102,7 +103,8 @@ export async function resolveModel(model: HubName, means: HubMeans, recursive = 
   const commit = await commitOf(hubOf(model, means, means.attempts), model);
   const hub = hubOf(model, means);
   const listed = await filesOf(hub, model, commit, recursive);
-  const files = listed.filter(({ path }) => model.file === undefined || path === pathOf(model, model.file));
+  const wantedNames = model.file === undefined ? undefined : siblingsOf(model.file).map((name) => pathOf(model, name));
+  const files = listed.filter(({ path }) => wantedNames?.includes(path) !== false);
   if (files.length > 0) return { commit, files, open: (file) => remoteFile(hub, model, commit, file) };
   const wanted = model.file === undefined ? 'files' : `the file ${show(model.file)}`;
   throw new FormatError(`folder must have ${wanted}: it has not`, { file: nameText({ ...model, file: '' }) });

@@ -3,11 +3,11 @@
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { runBlock } from './blocks/blocks.ts';
+import { embedLayers } from './blocks/perlayer.ts';
 import { copyAcross } from './cache.ts';
 import { decodeRow } from './linear.ts';
 import type { ModelState } from './memories.ts';
 import type { Pass } from './pass.ts';
-import { embedLayers } from './perlayer.ts';
 import type { State } from './state.ts';
 import { applyHead, normOutputs, turnTo } from './steps.ts';
 import { share, type Thread } from './team.ts';

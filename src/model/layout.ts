@@ -22,7 +22,7 @@ import {
   type WeightTensor,
 } from './linear.ts';
 import { segmentBytes } from './pass.ts';
-import { planRecurrent, recurrentBytes } from './recurrent.ts';
+import { planRecurrent, type Recurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
 import type { Begin, End, PerLayerRegions, RopeRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
@@ -88,7 +88,7 @@ export interface LayoutOptions {
   integers: boolean;
   /** Most tokens of a pass; 64 if left out. */
   atOnce?: number;
-  /** Whether blocks share one cache: for passes of whole sequences, of which nothing is asked later. */
+  /** Whether blocks share one cache, or one recurrent state: for passes of whole sequences, of which nothing is asked later. */
   oneCache?: boolean;
   /** Part of the experts that there are slots for, at least one in each memory that has experts. All have a place of their own if left out. */
   slotShare?: number;
@@ -171,7 +171,7 @@ export function planMemory(
     const of = isStacked ? stack.name : `${name}.weight`;
     const into = slot ? { ...planner, reserve: slot.reserve } : planner;
     const plan = planLinear(tensor, of, spec, bias, input, perToken, into);
-    const planned = isStacked ? { ...plan, stack: stack.shape } : plan;
+    const planned = isStacked ? { ...plan, stack: stack.shape, single: `${spec.name}.weight` } : plan;
     linears.push(planned);
     (slot?.loads ?? pieces.at(-1)!).push({ tensor, linear: planned, first: isStacked ? stack.first : 0 });
     return planned;
@@ -226,6 +226,7 @@ export function planMemory(
   const logits = portion.ends ? floats(logitRows * vocabSize) : 0;
 
   const caches = new Map<string, BlockCache>();
+  const states = new Map<number, Recurrent>();
   const blockPlanner: BlockPlanner = {
     ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
@@ -242,7 +243,11 @@ export function planMemory(
       return cache;
     },
     experts: planExperts,
-    recurrent: (floats) => planRecurrent(floats, slots, reserve),
+    recurrent(floats) {
+      const recurrent = states.get(floats) ?? planRecurrent(floats, slots, reserve);
+      if (oneCache) states.set(floats, recurrent);
+      return recurrent;
+    },
     cache(kvHeads, headDim, isLatent = false) {
       const key = `${kvHeads} ${headDim} ${isLatent}`;
       const cache = caches.get(key) ?? planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve);

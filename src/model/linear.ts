@@ -21,6 +21,8 @@ interface Shape {
   readonly name: string;
   /** Of the stack, where it is of one. */
   readonly stack?: readonly number[];
+  /** The name that it has in files that have the experts one by one. */
+  readonly single?: string;
   readonly rows: number;
   readonly cols: number;
   /** f32, (rows); 0 for none. */

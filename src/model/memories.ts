@@ -92,23 +92,29 @@ export function planModel(
  * Makes the memories of a model. A runtime may have none as large as wanted, as browsers of phones have not: then more are tried,
  * each a third smaller.
  * @param limit most bytes of a memory
- * @throws {RangeError} when there is not memory enough
+ * @param refusal the error to throw when there is not memory enough: of the first layout, and of most bytes that there were at once
  */
 export function openMemories(
   layoutOf: (limit: number) => Layout,
   shared: boolean,
   limit: number = MEMORY_LIMIT,
+  refusal: (layout: Layout, given: number) => RangeError,
 ): { layout: Layout; memories: LinearMemory[] } {
   const first = layoutOf(limit);
   let layout = first;
+  let given = 0;
   for (;;) {
+    const memories: LinearMemory[] = [];
     try {
-      return { layout, memories: layout.memories.map(({ bytes }) => createMemory(bytes, shared)) };
+      for (const { bytes } of layout.memories) memories.push(createMemory(bytes, shared));
+      return { layout, memories };
     } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const there = memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+      given = Math.max(given, there);
       const next = Math.floor((Math.max(...layout.memories.map(({ bytes }) => bytes)) * 2) / 3);
-      const smaller =
-        error instanceof RangeError && next >= LEAST_MEMORY ? orTooLarge(() => layoutOf(next)) : undefined;
-      if (!smaller) throw error instanceof RangeError ? new RangeError(refusal(first), { cause: error }) : error;
+      const smaller = next >= LEAST_MEMORY ? orTooLarge(() => layoutOf(next)) : undefined;
+      if (!smaller) throw Object.assign(refusal(first, given), { cause: error });
       layout = smaller;
     }
   }
@@ -122,11 +128,6 @@ export function orTooLarge(plan: () => Layout): Layout | undefined {
     if (error instanceof RangeError) return undefined;
     throw error;
   }
-}
-
-function refusal({ bytes, weightBytes, cacheBytes }: Layout): string {
-  const [all, weights, cache] = [bytes, weightBytes, cacheBytes].map(megabytes);
-  return `model must fit the memory that this runtime gives: it needs ${all} MB, ${weights} MB for weights and ${cache} MB for the cache`;
 }
 
 /** Bytes of the smallest memories that are tried. */

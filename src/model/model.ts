@@ -23,6 +23,7 @@ import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { copyRows } from './cache.ts';
+import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
@@ -30,7 +31,7 @@ import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.
 import { planWithin } from './paging/plan.ts';
 import { segmentBytes, writePass } from './pass.ts';
 import { copyState } from './recurrent.ts';
-import { MEMORY_LIMIT } from './region.ts';
+import { MEMORY_LIMIT, megabytes } from './region.ts';
 import {
   type Batcher,
   type Engine,
@@ -125,24 +126,6 @@ export interface LanguageModel {
   close(): Promise<void>;
 }
 
-/** What a model takes of linear memory, in bytes. */
-export interface ModelMemory {
-  readonly bytes: number;
-  readonly weights: number;
-  readonly cache: number;
-  /** Activations, tables, what threads work in. */
-  readonly activations: number;
-  /** Weights of its matrices, quantized or not. */
-  readonly parameters: number;
-  /** Memories that it lies in. */
-  readonly memories: number;
-  /** Routed experts, bytes of their weights if all are in memory, and how many fit at once: all, or the slots that they share. */
-  readonly experts: { readonly count: number; readonly bytes: number; readonly resident: number };
-  /** Most tokens of a text, and tokens that the cache has room for. */
-  readonly context: number;
-  readonly cacheTokens: number;
-}
-
 /**
  * What `loadModel` would take with the same options; reads headers alone.
  * @throws what `loadModel` throws before it reads weights
@@ -155,23 +138,11 @@ export async function estimateMemory(from: Folder, given: ModelOptions = {}): Pr
   return memoryOf(layout, planned);
 }
 
-function memoryOf(layout: Layout, { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>): ModelMemory {
-  const { bytes, weightBytes, cacheBytes, memories, routed } = layout;
-  const loads = memories.flatMap(({ pieces, pages }) => [...pieces.flat(), ...pages.flat(2)]);
-  const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
-  return {
-    parameters: sizes.reduce((sum, size) => sum + size, 0),
-    ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
-    ...{ memories: memories.length, context, cacheTokens },
-    experts: { count: routed.count, bytes: routed.bytes, resident: routed.slots || routed.count },
-  };
-}
-
 /**
  * Loads a model, quantized or not, into linear memory.
  * @throws {UnsupportedError} when its family, or something of its configuration, is not handled: names it
  * @throws {FormatError} when configuration and tensors disagree, or a checksum of a quantized checkpoint does not hold
- * @throws {RangeError} when the runtime has not the memory, or an option is out of range
+ * @throws {RangeError} when the device or the runtime has not the memory, which says what would fit; or an option is out of range
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
  */
@@ -198,16 +169,20 @@ export async function startModel(
   options: ModelOptions,
   fill: (places: readonly Place[]) => Promise<Check | undefined>,
 ): Promise<LanguageModel> {
-  const { threads, memoryLimit, onMemory } = options;
+  const { threads, memoryLimit, onMemory, cache = 'f16' } = options;
   const count = threadsOf(options);
   const { architecture, cacheTokens, slots } = planned;
   const layoutOf = (limit?: number): Layout => {
     const layout = planned.layoutOf(limit);
     checkPageable(layout);
-    onMemory?.(memoryOf(layout, planned));
+    const need = memoryOf(layout, planned);
+    onMemory?.(need);
+    checkDevice(need, cache);
     return layout;
   };
-  const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit);
+  const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit, (layout, given) =>
+    tooLarge(memoryOf(layout, planned), cache, given, `this runtime gives ${megabytes(given)} MB`),
+  );
   const { state } = layout;
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));

@@ -7,7 +7,10 @@ import { applyLinear, integerInput, type Linear, partsOf, ROWS_APART, type Rotat
 import type { End, RopeRegions, State } from './state.ts';
 import { share, type Thread } from './team.ts';
 
-/** Norms tokens `from` to `end` of the residual stream, 0 for no norm, and rotates them as the matrices that read them want. */
+/**
+ * Norms tokens `from` to `end` of the residual stream, 0 for no norm, and rotates them as the matrices that read them want.
+ * @param to where they go, (batch, dim)
+ */
 export function normTokens(
   thread: Thread,
   state: State,
@@ -15,12 +18,13 @@ export function normTokens(
   rotations: readonly Rotation[],
   from: number,
   end: number,
+  to: number = state.normed,
 ): void {
   const { index, count } = thread;
   const first = from + share(index, count, end - from, 1);
   const last = from + share(index + 1, count, end - from, 1);
   if (first === last) return;
-  norm(thread, state, weights, first, last - first, first);
+  norm(thread, state, weights, first, last - first, to + first * state.dim * 4);
   rotateWhole(thread, rotations, first, last);
 }
 
@@ -34,15 +38,15 @@ export function normOutputs(
 ): void {
   const first = share(thread.index, thread.count, rows.length, 1);
   const last = share(thread.index + 1, thread.count, rows.length, 1);
-  for (let k = first; k < last; k++) norm(thread, state, weights, rows[k], 1, k);
+  for (let k = first; k < last; k++) norm(thread, state, weights, rows[k], 1, state.normed + k * state.dim * 4);
   rotateWhole(thread, rotations, first, last);
 }
 
 // Without a norm the residual stream goes there as it is.
 function norm({ kernels }: Thread, state: State, weights: number, from: number, count: number, to: number): void {
-  const { x, normed, dim, epsilon } = state;
-  if (weights === 0) copyFloats(kernels, x + from * dim * 4, count * dim, normed + to * dim * 4);
-  else kernels.rmsNorm(x + from * dim * 4, weights, count, dim, epsilon, normed + to * dim * 4);
+  const { x, dim, epsilon } = state;
+  if (weights === 0) copyFloats(kernels, x + from * dim * 4, count * dim, to);
+  else kernels.rmsNorm(x + from * dim * 4, weights, count, dim, epsilon, to);
 }
 
 /** Copies `count` f32. */

@@ -65,6 +65,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
   };
 }
 
-function plainOf({ name, shape, dtype, byteLength }: CheckpointTensor): InspectedTensor {
+function plainOf({ name, shape, encoded, ...own }: CheckpointTensor): InspectedTensor {
+  const { dtype, byteLength } = encoded ?? own;
   return { name, shape, dtype, bytes: byteLength };
 }

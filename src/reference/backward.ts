@@ -13,9 +13,14 @@ export function addTransposed(w: Float32Array, d: Float32Array, y: Float32Array)
 }
 
 /** The gradient before rmsNorm of the one behind it. */
-export function rmsNormBack(x: Float32Array, weights: Float32Array, d: Float32Array, epsilon: number): Float32Array {
+export function rmsNormBack(
+  x: Float32Array,
+  weights: Float32Array | undefined,
+  d: Float32Array,
+  epsilon: number,
+): Float32Array {
   const r = f(1 / f(Math.sqrt(f(f(dot(x, x) / x.length) + f(epsilon)))));
-  const g = d.map((value, i) => f(value * weights[i]));
+  const g = weights ? d.map((value, i) => f(value * weights[i])) : d;
   const k = f(f(f(r * r) * r) * f(dot(g, x) / x.length));
   return g.map((value, i) => f(f(r * value) - f(k * x[i])));
 }
@@ -36,6 +41,21 @@ export function geluTimesBack(gate: Float32Array, up: Float32Array, d: Float32Ar
     return f(value * f(1 + f(f(gate[i] * steep) * f(1 - value))));
   });
   return [d.map((dh, i) => f(f(dh * up[i]) * slope[i])), d.map((dh, i) => f(dh * f(gate[i] * s[i])))];
+}
+
+/** Gradients of pairs g, u of those of clampedGate. */
+export function clampedGateBack(pairs: Float32Array, d: Float32Array): Float32Array {
+  const dPairs = new Float32Array(pairs.length);
+  for (const [i, dh] of d.entries()) {
+    const [gate, up] = [pairs[2 * i], pairs[2 * i + 1]];
+    const g = Math.min(gate, 7);
+    const u = Math.max(Math.min(up, 7), -7);
+    const s = f(1 / f(1 + exp(-f(g * f(1.702)))));
+    const slope = f(s * f(1 + f(f(f(1.702) * g) * f(1 - s))));
+    if (gate <= 7) dPairs[2 * i] = f(f(dh * f(u + 1)) * slope);
+    if (Math.abs(up) <= 7) dPairs[2 * i + 1] = f(dh * f(g * s));
+  }
+  return dPairs;
 }
 
 /** The gradient of x of that of max(x, 0)². */

@@ -1,44 +1,14 @@
-// Scalar twins of assembly/decoder/recurrentback.ts: gradients of the delta rule and of gates.
+// Scalar twins of assembly/decoder/recurrentback.ts: gradients of the delta rule and of attention's gates.
 
 import { exp } from './math.ts';
-import { dot } from './sum.ts';
 
 const f = Math.fround;
 const sigmoid = (x: number) => f(1 / f(1 + exp(-x)));
-
-/** The gradient of x of that of silu(x). */
-export function siluBack(x: Float32Array, d: Float32Array): Float32Array {
-  return d.map((value, i) => {
-    const s = sigmoid(x[i]);
-    return f(value * f(s * f(1 + f(x[i] * f(1 - s)))));
-  });
-}
 
 /** Gradients of x and gate of that of x / (1 + e^-gate). */
 export function sigmoidTimesBack(x: Float32Array, gate: Float32Array, d: Float32Array): [Float32Array, Float32Array] {
   const s = gate.map(sigmoid);
   return [d.map((value, i) => f(value * s[i])), d.map((value, i) => f(f(value * x[i]) * f(s[i] * f(1 - s[i]))))];
-}
-
-/** The gradient before unitNorm of the one behind it. */
-export function unitNormBack(x: Float32Array, d: Float32Array, epsilon: number, factor: number): Float32Array {
-  const r = f(1 / f(Math.sqrt(f(dot(x, x) + f(epsilon)))));
-  const straight = f(r * f(factor));
-  const k = f(f(straight * f(r * r)) * dot(d, x));
-  return d.map((value, i) => f(f(straight * value) - f(k * x[i])));
-}
-
-/** Gradients of a and b of those of a head's decay and beta. */
-export function deltaGatesBack(
-  a: number,
-  rate: number,
-  bias: number,
-  [decay, beta]: readonly [decay: number, beta: number],
-  dDecay: number,
-  dBeta: number,
-): [da: number, db: number] {
-  const slope = f(f(decay * exp(rate)) * sigmoid(f(a + bias)));
-  return [-f(dDecay * slope), f(dBeta * f(beta * f(1 - beta)))];
 }
 
 interface DeltaGradients {

@@ -1,14 +1,18 @@
-// What a measurement will take, from the speed of one layer of the model's shape on this machine: weights are not read, zeros take as
-// long.
+// What a measurement will take, from the speed of one layer of the model's shape on this machine, whose weights are zeros: they take as
+// long. How long the weights take to be read is estimated by some of them, and the making of a copy by one matrix.
 
-import { integer, options as optionsOf } from '../check.ts';
+import { callback, integer, options as optionsOf, type Reader } from '../check.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { cacheBytes } from '../model/cache.ts';
 import { tensorsOf } from '../model/load.ts';
 import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
+import { openStored } from '../quantize/format.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
+import { COPY } from './copy.ts';
 import { groupSizeOf, kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
 import { measuredOf } from './program/measured.ts';
 import type { Task } from './program/task.ts';
@@ -38,10 +42,14 @@ export interface SensitivityCost {
   readonly bytes: number;
   /** Bytes that are read where pieces of the model take turns in memory; 0 where the whole model is there. */
   readonly bytesRead: number;
+  /** Seconds that all reading of weights takes, at the speed of some megabytes now: files in the system's cache are read faster. */
+  readonly readSeconds: number;
   /** Bytes of the quantized copy that samples the tokens of a model too large to do so; 0 for none. It is gone when the rest begins. */
   readonly copyBytes: number;
+  /** Seconds that its making takes; 0 where there is no copy. */
+  readonly copySeconds: number;
   readonly threads: number;
-  /** Without the time to read the weights. */
+  /** Of computing: without reading the weights, and without making a copy. */
   readonly seconds: number;
   /** Bytes of the file of statistics, if they are asked for. */
   readonly statisticsBytes?: number;
@@ -51,6 +59,11 @@ export interface SensitivityCost {
 const RUNS = 2;
 /** Of a step of single tokens, which is short. */
 const STEP_RUNS = 16;
+/** Tensors of which a piece is read to tell the speed, and bytes of a piece. */
+const READS = 8;
+const READ_BYTES = 4 << 20;
+/** Weights of the matrix that tells how long a copy takes to make, if there is one so large. */
+const COPIED = 1 << 20;
 
 /** Options of `estimateSensitivity`. */
 export interface CostOptions extends SensitivitySettings {
@@ -59,6 +72,8 @@ export interface CostOptions extends SensitivitySettings {
   statistics?: Partial<StatisticsKind>;
   /** Most bytes of linear memory, as for `measureSensitivity`. */
   memoryLimit?: number;
+  /** What makes the copy of a model too large to sample its tokens, as for `measureSensitivity`. */
+  copy?: (grid: string) => Promise<Folder>;
 }
 
 const costOptions = optionsOf<CostOptions>({
@@ -66,18 +81,24 @@ const costOptions = optionsOf<CostOptions>({
   threads: givenThreads,
   statistics: optionsOf(kindMembers),
   memoryLimit: integer(1, MEMORY_LIMIT),
+  copy: callback as Reader<(grid: string) => Promise<Folder>>,
 });
 
 /**
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
+ * @param copy stands for the option where that is left out
  * @throws what `measureSensitivity` throws for the folder and the settings, but for those of the text
  */
-export async function estimateSensitivity(from: Folder, given: CostOptions = {}): Promise<SensitivityCost> {
+export async function estimateSensitivity(
+  from: Folder,
+  given: CostOptions = {},
+  copy?: (grid: string) => Promise<Folder>,
+): Promise<SensitivityCost> {
   const threads = takeThreads(given);
   let session: Session | undefined;
   try {
     const folder = givenFolder('input', from);
-    const options = costOptions('options', given);
+    const options = { ...(copy && { copy }), ...costOptions('options', given) };
     const subject = await openSubject(folder);
     const settings = settingsOf(options, subject.architecture.contextLength);
     const { estimator, source, tokens, sequences } = settings;
@@ -97,13 +118,17 @@ export async function estimateSensitivity(from: Folder, given: CostOptions = {})
       estimator === 'fisher'
         ? sequences * fisherSeconds(session, timed, layers)
         : noiseSeconds(session, timed, layers, settings);
+    const once = piecesOf(whole).reduce((sum, size) => sum + size, 0);
+    const turns = whole.takesTurns ? bytesRead(whole, sequences, whole.needsCopy ? 0 : sampled, statistics) : 0;
     return {
       ...{ estimator, source, tokens, sequences, draws: settings.draws, threads: count, seconds: sampling + measuring },
       matrices: measured.length,
       weights: measured.reduce((sum, { linear }) => sum + linear.rows * linear.cols, 0),
       bytes: whole.bytes,
-      bytesRead: whole.takesTurns ? bytesRead(whole, sequences, whole.needsCopy ? 0 : sampled, statistics) : 0,
+      bytesRead: turns,
+      readSeconds: Math.max(once, turns) / (await readSpeed(whole)),
       copyBytes: whole.needsCopy ? copyBytes(whole, tokens, sequences) : 0,
+      copySeconds: whole.needsCopy && options.copy ? await copySeconds(await options.copy(COPY)) : 0,
       ...(statistics && { statisticsBytes: bytesOf(statistics, settings, draws, whole.layout.state) }),
     };
   } finally {
@@ -118,35 +143,70 @@ function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, 
   return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
 }
 
-// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together.
+// All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together;
+// once more the embeddings, where tokens have vectors for all layers, whose gradients end there.
 function bytesRead(
-  { layout, workspace }: SessionPlan,
+  plan: SessionPlan,
   sequences: number,
   sampled: number,
   statistics: StatisticsKind | undefined,
 ): number {
-  const sizes = layout.memories[0].pieces.map((loads) =>
-    loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
-  );
+  const { layout, workspace } = plan;
+  const sizes = piecesOf(plan);
   const all = sizes.reduce((sum, size) => sum + size, 0);
   const blocks = all - sizes[0] - sizes.at(-1)!;
   const steps = workspace.together > 0 ? Math.ceil(sampled / workspace.together) * (workspace.tokens - 1) : 0;
   const turns = statistics
     ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
     : sequences;
-  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns);
+  const last = layout.state.perLayerInputs ? sizes[0] : 0;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns) + last;
 }
 
-// Codes of four bits with their scales; keys and values of the sequences that are sampled together.
+// Bytes of each piece of the model.
+function piecesOf({ layout }: SessionPlan): number[] {
+  return layout.memories[0].pieces.map((loads) =>
+    loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
+  );
+}
+
+// Bytes a second of weights, from pieces of tensors that are far apart.
+async function readSpeed({ layout }: SessionPlan): Promise<number> {
+  const tensors = layout.memories[0].pieces.flat().flatMap(tensorsOf);
+  const largest = tensors.sort((a, b) => b.byteLength - a.byteLength).slice(0, READS);
+  const began = performance.now();
+  let bytes = 0;
+  for (const { byteLength, read } of largest) {
+    const start = Math.max(0, byteLength - READ_BYTES);
+    bytes += (await read(start, byteLength)).byteLength;
+  }
+  return (bytes / Math.max(performance.now() - began, 1e-3)) * 1000;
+}
+
+// From a matrix of the copy, when another has been made before it: the first takes tables, too.
+async function copySeconds(copy: Folder): Promise<number> {
+  const { quantized } = await openStored(await openCheckpoint(copy));
+  const sizeOf = ({ rows, cols }: (typeof quantized)[number]) => rows * cols;
+  const bySize = [...quantized].sort((a, b) => sizeOf(a) - sizeOf(b));
+  const timed = bySize.find((own) => sizeOf(own) >= COPIED) ?? bySize.at(-1)!;
+  await bySize.find((own) => own !== timed)?.packed.read();
+  const began = performance.now();
+  await timed.packed.read();
+  const seconds = (performance.now() - began) / 1000;
+  return (seconds / sizeOf(timed)) * quantized.reduce((sum, own) => sum + sizeOf(own), 0);
+}
+
+// Codes of four bits with their scales; keys and values, or states, of the sequences that are sampled together.
 function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): number {
   const loads = layout.memories[0].pieces.flat();
   const weights = loads.reduce((sum, load) => sum + ('linear' in load ? load.linear.rows * load.linear.cols : 0), 0);
-  const rows = Math.min(TOGETHER, sequences) * tokens;
-  const cached = layout.state.blocks.reduce(
-    (sum, block) => sum + ('cache' in block ? 2 * block.cache.kvHeads * block.cache.headDim * 2 : 0),
-    0,
-  );
-  return Math.ceil((weights * 4.02) / 8) + cached * rows;
+  const together = Math.min(TOGETHER, sequences);
+  const kept = layout.state.blocks.reduce((sum, block) => {
+    if ('recurrent' in block) return sum + block.recurrent.floats * 4;
+    if (!('cache' in block) || ('borrows' in block && block.borrows)) return sum;
+    return sum + (cacheBytes(block.cache) / block.cache.rows / 2) * tokens; // f16, where it is f32 here
+  }, 0);
+  return Math.ceil((weights * 4.02) / 8) + kept * together;
 }
 
 /** Seconds that a task takes; of the head's tasks, all tokens together. */

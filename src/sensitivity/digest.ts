@@ -10,7 +10,7 @@ import type { Folder } from '../source/source.ts';
 
 /** As much as is read at a time where blocks are encoded; of larger ones the copies that WebCrypto makes leave the cache. */
 const PIECE_BYTES = 2 << 20;
-const MEASURED = /^((generation_)?config\.json|.*\.safetensors)$/;
+const MEASURED = /^((generation_)?config\.json|.*\.(safetensors|gguf))$/;
 
 /** SHA-256 of a text in UTF-8, as hexadecimal digits. */
 export async function sha256(text: string): Promise<string> {
@@ -22,7 +22,9 @@ export async function digestOf(
   folder: Folder,
   { onCheck, signal }: { onCheck?: ((progress: LoadProgress) => void) | undefined; signal?: AbortSignal | undefined },
 ): Promise<string> {
-  const names = (await folder.list()).filter((name) => MEASURED.test(name)).sort();
+  const found = (await folder.list()).filter((name) => MEASURED.test(name)).sort();
+  const isGguf = !found.some((name) => name.endsWith('.safetensors')); // else it is another model
+  const names = found.filter((name) => isGguf || !name.endsWith('.gguf'));
   const sources = await Promise.all(names.map((name) => folder.open(name)));
   const bytes = sources.reduce((sum, { byteLength }) => sum + byteLength, 0);
   const parts: Uint8Array<ArrayBuffer>[] = [];

@@ -7,12 +7,13 @@
 
 import type { Alpha } from '../linearity/alphas.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
+import { placesOf } from '../model/blocks/experts.ts';
 import type { Linear } from '../model/linear.ts';
 import type { ModelState } from '../model/memories.ts';
 import { exp } from '../numerics/exponential.ts';
 import { meanOf } from './fit.ts';
 import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
-import { isTied, type Measured, measuredOf } from './program/measured.ts';
+import { besideOf, isTied, type Measured, measuredOf } from './program/measured.ts';
 import { meanOfTokens } from './program/measuring.ts';
 import { type Steps, stepsOf } from './progress.ts';
 import { pieceOf } from './session.ts';
@@ -61,14 +62,17 @@ export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<
   }
   const unreached = fillUnreached(state, measured, estimates);
   const last = measured.length;
-  const ofEmbedding = (result: readonly number[]) => result.slice(last * draws, (last + 1) * draws);
-  const ofHead = (result: readonly number[]) => result[(last + 1) * draws];
+  const drawsAt = (result: readonly number[], place: number) => result.slice(place * draws, (place + 1) * draws);
+  const ofEmbedding = (result: readonly number[]) => drawsAt(result, last);
+  const ofHead = (result: readonly number[]) => result.at(-2)!;
+  const beside = besideOf(state);
   if (isTied(state)) {
     add(state.embedding, last, (result) => ofEmbedding(result).map((trace) => trace + ofHead(result)));
   } else {
     add(state.embedding, last, ofEmbedding);
-    add(state.head, last + 1, (result) => [ofHead(result)]);
+    add(state.head, last + 1 + beside.length, (result) => [ofHead(result)]);
   }
+  for (const [i, linear] of beside.entries()) add(linear, last + 1 + i, (result) => drawsAt(result, last + 1 + i));
   return { base: base === null ? null : rounded(base), tensors: alphasOf(estimates), unreached };
 }
 
@@ -105,9 +109,11 @@ function fillUnreached(
   let filled = 0;
   for (const [block, own] of blocks.entries()) {
     if (own.kind !== 'experts') continue;
-    const first = own.shared ? 3 : 0;
-    for (let role = 0; role < 3; role++) {
-      const all = measured.filter((one) => one.block === block && one.place >= first && one.place % 3 === role);
+    const { first, each } = placesOf(own);
+    for (let role = 0; role < each; role++) {
+      const all = measured.filter(
+        (one) => one.block === block && one.place >= first && (one.place - first) % each === role,
+      );
       const reached = all.filter(({ index }) => estimates[index].alpha > 0);
       if (reached.length === 0) continue;
       const mean = reached.reduce((sum, { index }) => sum + estimates[index].alpha, 0) / reached.length;
@@ -165,8 +171,9 @@ async function traces(
       await steps.next((2 * tokens) / (3 * blocks));
       await underway?.note(place);
     }
+    if (state.perLayerInputs) await bring(pieceOf.embedding);
     run({ kind: 'embeddingBack' });
-    const ofEmbedding = means(draws);
+    const ofEmbedding = means((1 + besideOf(state).length) * draws);
     await steps.next(0);
     return [...place.found.slice(0, -2), ...ofEmbedding, ...place.found.slice(-2)];
   } catch (error) {

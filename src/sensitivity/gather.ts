@@ -23,7 +23,7 @@ import {
   type StatisticsWeight,
   type StoredStatistics,
 } from '../statistics/file.ts';
-import { type StatisticsKind, type Sums, sumsOf, triangleOf } from '../statistics/matrices.ts';
+import { type StatisticsKind, type Sums, statisticsName, sumsOf, triangleOf } from '../statistics/matrices.ts';
 import { measuredOf } from './program/measured.ts';
 import { type Measuring, meanOfTokens, savedAt, tailOf } from './program/measuring.ts';
 import type { Steps } from './progress.ts';
@@ -99,12 +99,14 @@ export function statisticsBytes(about: StatisticsAbout, state: ModelState): numb
 function contentOf({ blocks, layerOf }: ModelState, kind: StatisticsKind) {
   const weights = new Map<string, StatisticsWeight>();
   for (const { linear } of measuredOf({ blocks, layerOf })) {
-    weights.set(linear.name, { shape: [linear.rows, linear.cols], parts: [] });
+    weights.set(statisticsName(linear), { shape: [linear.rows, linear.cols], parts: [] });
   }
   const matrices: StatisticsMatrix[] = [];
   for (const block of kind.mode === 'both' ? [...blocks].reverse() : blocks) {
     for (const { place, of, parts, floats } of sumsOf(block, kind)) {
-      const { name, rows, cols } = weightsOf(block)[place];
+      const linear = weightsOf(block)[place];
+      const { rows, cols } = linear;
+      const name = statisticsName(linear);
       if (of === 'inputs') weights.set(name, { shape: [rows, cols], parts });
       matrices.push({ name, of, floats });
     }
@@ -391,7 +393,7 @@ async function growFile({ session, file: model }: Work, gathering: Gathering, en
   const growing: Growing = {
     async begin(block) {
       for (const own of sumsOf(state.blocks[block], about)) {
-        const { name } = weightsOf(state.blocks[block])[own.place];
+        const name = statisticsName(weightsOf(state.blocks[block])[own.place]);
         if (stored) await readFloats(stored, name, own.of, at + own.at * 4);
         else floats.fill(0, at / 4 + own.at, at / 4 + own.at + own.floats);
       }
@@ -408,7 +410,10 @@ async function growFile({ session, file: model }: Work, gathering: Gathering, en
         const address = at + own.at * 4;
         if (!hasFiniteDiagonal(floats, address / 4, own)) {
           const message = 'statistics must be finite numbers, which needs finite weights: they are not';
-          throw new FormatError(message, { file: model, tensor: weightsOf(state.blocks[block])[own.place].name });
+          throw new FormatError(message, {
+            file: model,
+            tensor: statisticsName(weightsOf(state.blocks[block])[own.place]),
+          });
         }
         await writeFloats(address, own.floats);
       }

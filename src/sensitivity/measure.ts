@@ -35,7 +35,7 @@ import { openGathering, type StatisticsOptions, statisticsKind, statisticsOption
 import { type Begun, findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
 import { noiseAlphas } from './noise.ts';
 import { openPartial, type Partial as Unfinished } from './partial.ts';
-import { measuredNames, measuredOf } from './program/measured.ts';
+import { besideOf, measuredNames, measuredOf } from './program/measured.ts';
 import type { SensitivityProgress } from './progress.ts';
 import {
   openSession,
@@ -233,7 +233,9 @@ async function measure(
     const begin = (identity: string): Unfinished => {
       const begun = openPartial(partial, {
         key: keyOf(identity),
-        numbers: isFisher ? (measured.length + 1) * draws + 2 : (measured.length / layers) * levels.length + 1,
+        numbers: isFisher
+          ? (measured.length + 1 + besideOf(planned.layout.state).length) * draws + 2
+          : (measured.length / layers) * levels.length + 1,
         results: sequences.length * (isFisher ? 1 : layers),
         ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
         orAnew: store !== undefined,

@@ -9,11 +9,11 @@ import { UnsupportedError } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
+import { createMemory, instantiateDecoder, type LinearMemory } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { withSharedMemory } from '../kernels/decoder/shared.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
-import { goesBack, hasStatistics } from '../model/blocks/blocks.ts';
+import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
@@ -115,11 +115,6 @@ export function planSession(
   const { estimator, tokens, draws, threads, sampled = 0, memoryLimit = MEMORY_LIMIT, statistics } = options;
   integer(2, read.contextLength)('tokens', tokens);
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
-  const stuck = estimator === 'fisher' ? architecture.layers.flat().find((spec) => !goesBack(spec)) : undefined;
-  if (stuck) {
-    const message = `gradients must go back through every block: through ${stuck.kind} blocks they do not; the noise estimator measures these`;
-    throw new UnsupportedError(`gradients of ${stuck.kind}`, message, { file: folder.name });
-  }
   const other = statistics ? architecture.layers.flat().find((spec) => !hasStatistics(spec)) : undefined;
   if (other) {
     const message = `statistics must be gathered of every block: of ${other.kind} blocks there are none yet`;
@@ -197,7 +192,7 @@ export async function startSession(
   const { state } = layout;
   const count = state.threads;
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
-  const memory = createMemory(bytes, count > 1);
+  const memory = memoryOf(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
   if (count > 1) {
     const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, workspace };
@@ -224,6 +219,16 @@ export async function startSession(
       await threads?.close();
     },
   };
+}
+
+function memoryOf(bytes: number, shared: boolean): LinearMemory {
+  try {
+    return createMemory(bytes, shared);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const message = `memory must have ${megabytes(bytes)} MB to measure in, and this runtime gives no memory so large: by fisher a smaller memoryLimit has pieces of the model take turns`;
+    throw new RangeError(message, { cause });
+  }
 }
 
 /** What a first look at all weights gives. */

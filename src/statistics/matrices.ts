@@ -4,6 +4,7 @@
 // rotates together: nothing here is a matrix of hidden².
 
 import { type Block, statisticsOf, weightsOf } from '../model/blocks/blocks.ts';
+import type { Linear } from '../model/linear.ts';
 
 /** What is gathered. */
 export interface StatisticsKind {
@@ -53,11 +54,19 @@ export function sumsOf(block: Block, { mode, groupSize }: StatisticsKind): Sums[
   };
   for (const [place, { rows, cols, input }] of weights.entries()) {
     const parts = kinds[place].cut ? groupsOf(cols, groupSize) : [cols];
-    const equal = all.find((own) => mode === 'inputs' && weights[own.place].input === input);
+    const { reads } = kinds[place];
+    const equal = all.find(
+      (own) => mode === 'inputs' && weights[own.place].input === input && kinds[own.place].reads === reads,
+    );
     add(place, 'inputs', parts, equal);
     if (mode === 'both' && kinds[place].outputs) add(place, 'outputs', [rows]);
   }
   return all;
+}
+
+/** What statistics name a weight: as its tensor, of a stack as if experts stood one by one. */
+export function statisticsName({ name, single }: Linear): string {
+  return single ?? name;
 }
 
 /** Floats of all matrices. */

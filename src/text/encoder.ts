@@ -21,6 +21,10 @@ const MODEL_CHARACTER = 128;
 /** What Whitespace finds, where the library knows the letters of ASCII alone. */
 const WORDS =
   /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
+/** What WhitespaceSplit finds, where the library takes JavaScript's word for what space is. */
+const UNSPACED = /\P{White_Space}+/gu;
+/** What BertPreTokenizer finds, likewise. */
+const BERT_WORDS = /[^\p{White_Space}\p{P}!-/:-@[-`{-~]+|[\p{P}!-/:-@[-`{-~]/gu;
 /** What the library takes for punctuation. */
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 /** Marks in a row are put in order by insertion, in quadratic time. */
@@ -76,10 +80,16 @@ export function createEncoder(
     boundModel(vocabulary as unknown as Model, model.byte_fallback === true, budget.spend);
   });
   cutAtSpaces(library, definition.pre_tokenizer, model);
+  // As in the Rust library, an added token that is looked for in normalized text is written as that, too.
+  const names = [...vocabulary.vocab];
+  const { normalizer } = library;
+  for (const { id, content, normalized, special } of added_tokens) {
+    if (normalizer && (normalized ?? !special)) names[id] = attempt('be well-formed', () => normalizer(content));
+  }
 
   return {
     ids: vocabulary.tokens_to_ids,
-    names: vocabulary.vocab,
+    names,
     encode(text, special) {
       budget.open(text.length);
       const { ids, tokens } = attempt('encode the text', () => library.encode(text, { add_special_tokens: special }));
@@ -182,12 +192,14 @@ function boundStep(step: Step, config: StepConfig, spend: Spend, file: string): 
   }
 }
 
-// Where the library cuts otherwise than the original: it knows digits and letters of ASCII alone, and two behaviors.
+// Where the library cuts otherwise than the original: it knows digits and letters of ASCII alone, JavaScript's spaces, and two behaviors.
 function cutAsWritten(step: Step, { type, behavior, invert, individual_digits }: StepConfig): void {
   const by = behavior ?? 'Isolated';
   const isKnown = by === 'Removed' || (by === 'Isolated' && invert !== true);
   if (type === 'Digits') step.pattern = individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
   else if (type === 'Whitespace') step.pre_tokenize_text = (text) => text.match(WORDS) ?? [];
+  else if (type === 'WhitespaceSplit') step.pre_tokenize_text = (text) => text.match(UNSPACED) ?? [];
+  else if (type === 'BertPreTokenizer') step.pre_tokenize_text = (text) => text.match(BERT_WORDS) ?? [];
   else if (type === 'Punctuation') step.pre_tokenize_text = (text) => cut(text, PUNCTUATION, by, false);
   else if (type === 'Split' && !isKnown) {
     step.pre_tokenize_text = (text) => cut(text, step.pattern as RegExp, by, invert === true);

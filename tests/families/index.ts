@@ -21,6 +21,9 @@ import gemma3Model from './gemma3/model.safetensors';
 import gemma3_textConfig from './gemma3_text/config.json';
 import gemma3_textLogits from './gemma3_text/logits.safetensors';
 import gemma3_textModel from './gemma3_text/model.safetensors';
+import gemma4_expertsConfig from './gemma4_experts/config.json';
+import gemma4_expertsLogits from './gemma4_experts/logits.safetensors';
+import gemma4_expertsModel from './gemma4_experts/model.safetensors';
 import gemma4_textConfig from './gemma4_text/config.json';
 import gemma4_textLogits from './gemma4_text/logits.safetensors';
 import gemma4_textModel from './gemma4_text/model.safetensors';
@@ -33,6 +36,9 @@ import glm4Model from './glm4/model.safetensors';
 import glm4_moeConfig from './glm4_moe/config.json';
 import glm4_moeLogits from './glm4_moe/logits.safetensors';
 import glm4_moeModel from './glm4_moe/model.safetensors';
+import glm4_moe_liteConfig from './glm4_moe_lite/config.json';
+import glm4_moe_liteLogits from './glm4_moe_lite/logits.safetensors';
+import glm4_moe_liteModel from './glm4_moe_lite/model.safetensors';
 import gpt_ossConfig from './gpt_oss/config.json';
 import gpt_ossLogits from './gpt_oss/logits.safetensors';
 import gpt_ossModel from './gpt_oss/model.safetensors';
@@ -81,6 +87,9 @@ import qwen3Model from './qwen3/model.safetensors';
 import qwen3_5Config from './qwen3_5/config.json';
 import qwen3_5Logits from './qwen3_5/logits.safetensors';
 import qwen3_5Model from './qwen3_5/model.safetensors';
+import qwen3_5_moeConfig from './qwen3_5_moe/config.json';
+import qwen3_5_moeLogits from './qwen3_5_moe/logits.safetensors';
+import qwen3_5_moeModel from './qwen3_5_moe/model.safetensors';
 import qwen3_5_textConfig from './qwen3_5_text/config.json';
 import qwen3_5_textLogits from './qwen3_5_text/logits.safetensors';
 import qwen3_5_textModel from './qwen3_5_text/model.safetensors';
@@ -90,6 +99,12 @@ import qwen3_moeModel from './qwen3_moe/model.safetensors';
 import qwen3_nextConfig from './qwen3_next/config.json';
 import qwen3_nextLogits from './qwen3_next/logits.safetensors';
 import qwen3_nextModel from './qwen3_next/model.safetensors';
+import qwen3_vlConfig from './qwen3_vl/config.json';
+import qwen3_vlLogits from './qwen3_vl/logits.safetensors';
+import qwen3_vlModel from './qwen3_vl/model.safetensors';
+import seed_ossConfig from './seed_oss/config.json';
+import seed_ossLogits from './seed_oss/logits.safetensors';
+import seed_ossModel from './seed_oss/model.safetensors';
 import smollm3Config from './smollm3/config.json';
 import smollm3Logits from './smollm3/logits.safetensors';
 import smollm3Model from './smollm3/model.safetensors';
@@ -115,10 +130,12 @@ export const families: Readonly<Record<string, Files>> = {
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
   gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },
   gemma3_text: { config: gemma3_textConfig, model: gemma3_textModel, logits: gemma3_textLogits },
+  gemma4_experts: { config: gemma4_expertsConfig, model: gemma4_expertsModel, logits: gemma4_expertsLogits },
   gemma4_text: { config: gemma4_textConfig, model: gemma4_textModel, logits: gemma4_textLogits },
   glm: { config: glmConfig, model: glmModel, logits: glmLogits },
   glm4: { config: glm4Config, model: glm4Model, logits: glm4Logits },
   glm4_moe: { config: glm4_moeConfig, model: glm4_moeModel, logits: glm4_moeLogits },
+  glm4_moe_lite: { config: glm4_moe_liteConfig, model: glm4_moe_liteModel, logits: glm4_moe_liteLogits },
   gpt_oss: { config: gpt_ossConfig, model: gpt_ossModel, logits: gpt_ossLogits },
   granite: { config: graniteConfig, model: graniteModel, logits: graniteLogits },
   hunyuan_v1_dense: { config: hunyuan_v1_denseConfig, model: hunyuan_v1_denseModel, logits: hunyuan_v1_denseLogits },
@@ -135,9 +152,12 @@ export const families: Readonly<Record<string, Files>> = {
   qwen2_moe: { config: qwen2_moeConfig, model: qwen2_moeModel, logits: qwen2_moeLogits },
   qwen3: { config: qwen3Config, model: qwen3Model, logits: qwen3Logits },
   qwen3_5: { config: qwen3_5Config, model: qwen3_5Model, logits: qwen3_5Logits },
+  qwen3_5_moe: { config: qwen3_5_moeConfig, model: qwen3_5_moeModel, logits: qwen3_5_moeLogits },
   qwen3_5_text: { config: qwen3_5_textConfig, model: qwen3_5_textModel, logits: qwen3_5_textLogits },
   qwen3_moe: { config: qwen3_moeConfig, model: qwen3_moeModel, logits: qwen3_moeLogits },
   qwen3_next: { config: qwen3_nextConfig, model: qwen3_nextModel, logits: qwen3_nextLogits },
+  qwen3_vl: { config: qwen3_vlConfig, model: qwen3_vlModel, logits: qwen3_vlLogits },
+  seed_oss: { config: seed_ossConfig, model: seed_ossModel, logits: seed_ossLogits },
   smollm3: { config: smollm3Config, model: smollm3Model, logits: smollm3Logits },
   trained_gemma2: { config: trained_gemma2Config, model: trained_gemma2Model, logits: trained_gemma2Logits },
   trained_phi3: { config: trained_phi3Config, model: trained_phi3Model, logits: trained_phi3Logits },

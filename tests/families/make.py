@@ -48,9 +48,11 @@ class Draw(random.Random):
         return self.random() < 0.5
 
     def common(self, architecture, head_dim=True, multiple=False, **more):
-        kv = self.choice([1, 2]) if self.small else self.choice([1, 2, 3])
-        heads = kv * (2 if self.small else self.choice([1, 2, 3]))
-        size = self.even(6, 10) if self.small else self.even(6, 40)
+        kv = self.choice([1, 2]) if self.small else self.choice([1, 2, 3, 5, 8])
+        heads = kv * (2 if self.small else self.choice([1, 2, 3, 4, 7]))
+        size = self.even(6, 10) if self.small else self.choice([self.even(6, 40), self.even(6, 40), 64, 80, 128])
+        if heads * size > 600:
+            size = self.even(6, 12)
         dim = self.randint(18, 40) if self.small else self.randint(20, 140)
         if not head_dim or multiple:
             dim = heads * (size if not head_dim else max(1, dim // heads))
@@ -58,12 +60,12 @@ class Draw(random.Random):
             "architectures": [architecture],
             "hidden_size": dim,
             "intermediate_size": self.randint(30, 60) if self.small else self.randint(20, 300),
-            "num_hidden_layers": self.choice([2, 3]) if self.small else self.choice([1, 2, 3, 5]),
+            "num_hidden_layers": self.choice([2, 3]) if self.small else self.choice([1, 2, 3, 5, 9]),
             "num_attention_heads": heads,
             "num_key_value_heads": kv,
             **({"head_dim": size} if head_dim else {}),
-            "vocab_size": self.randint(60, 110) if self.small else self.randint(40, 400),
-            "max_position_embeddings": 128,
+            "vocab_size": self.randint(60, 110) if self.small else self.randint(40, self.choice([400, 400, 1500])),
+            "max_position_embeddings": 128 if self.small else self.choice([128, 2048, 131072]),
             "rms_norm_eps": self.choice([1e-6, 1e-5]),
             "rope_parameters": {"rope_type": "default", "rope_theta": self.choice([1e4, 5e5])},
             "bos_token_id": 1,
@@ -72,6 +74,14 @@ class Draw(random.Random):
             "tie_word_embeddings": self.flag(),
             **more,
         }
+
+    def window(self, usual):
+        """Positions that a token sees, from itself alone to more than there are."""
+        return usual if self.small or usual is None else self.choice([1, 2, usual, 31, 32, 33, 4096])
+
+    def activation(self):
+        """What Llama and its like may have in place of silu."""
+        return {} if self.small else self.choice([{}, {}, {"hidden_act": "gelu_pytorch_tanh"}])
 
     def scaling(self, original=24):
         """A way to longer contexts."""
@@ -129,9 +139,8 @@ def regular(layers, pattern):
 
 @family
 def llama(r):
-    return r.common(
-        "LlamaForCausalLM", multiple=True, attention_bias=r.flag(), mlp_bias=r.flag(), rope_parameters=r.scaling()
-    )
+    biases = {"attention_bias": r.flag(), "mlp_bias": r.flag()}
+    return r.common("LlamaForCausalLM", multiple=True, **biases, rope_parameters=r.scaling(), **r.activation())
 
 
 @family
@@ -148,18 +157,32 @@ def arcee(r):
 
 @family
 def mistral(r):
-    return r.common("MistralForCausalLM", sliding_window=r.choice([None, 7, 16]))
+    return r.common("MistralForCausalLM", sliding_window=r.window(r.choice([None, 7, 16])), **r.activation())
 
 
 @family
 def qwen2(r):
     config = r.common("Qwen2ForCausalLM", head_dim=False)
-    return config | {"use_sliding_window": r.flag(), "sliding_window": 9, "max_window_layers": 1}
+    return config | {"use_sliding_window": r.flag(), "sliding_window": r.window(9), "max_window_layers": 1}
 
 
 @family
 def qwen3(r):
-    return r.common("Qwen3ForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling())
+    return r.common("Qwen3ForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling(), **r.activation())
+
+
+@family
+def qwen3_vl(r):
+    config = r.common("Qwen3VLForConditionalGeneration", attention_bias=r.flag())
+    rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [config["head_dim"] // 2 - 2, 1, 1]}
+    text = config | {"model_type": "qwen3_vl_text", "rope_parameters": rope}
+    return with_qwen_vision("Qwen3VLForConditionalGeneration", text, "qwen3_vl", deepstack_visual_indexes=[0])
+
+
+@family
+def seed_oss(r):
+    biases = {"attention_bias": r.flag(), "attention_out_bias": r.flag(), "mlp_bias": r.flag()}
+    return r.common("SeedOssForCausalLM", **biases, rope_parameters=r.scaling())
 
 
 @family
@@ -169,7 +192,7 @@ def ernie4_5(r):
 
 @family
 def phi3(r):
-    config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.choice([None, 9, 262144]))
+    config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.window(r.choice([None, 9, 262144])))
     size = config["hidden_size"] // config["num_attention_heads"]
     parts = [part for part in [0.75, 0.5, 1.0] if int(size * part) % 2 == 0]  # whole pairs
     turned = parts[0] if r.small else r.choice(parts)
@@ -209,7 +232,7 @@ def smollm3(r):
         config["no_rope_layers"] = [r.randint(0, 1) for _ in range(layers)]
     else:
         config["no_rope_layer_interval"] = 2
-    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": 11}])
+    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": r.window(11)}])
 
 
 @family
@@ -234,7 +257,7 @@ def hunyuan_v1_dense(r):
 @family
 def ministral3(r):
     rope = r.yarn(16, 1e6) | {"llama_4_scaling_beta": r.choice([0.1, 0.5])}
-    return r.common("Ministral3ForCausalLM", rope_parameters=rope, sliding_window=r.choice([None, 13]))
+    return r.common("Ministral3ForCausalLM", rope_parameters=rope, sliding_window=r.window(r.choice([None, 13])))
 
 
 @family
@@ -244,7 +267,7 @@ def olmo2(r):
 
 @family
 def olmo3(r):
-    config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=9)
+    config = r.common("Olmo3ForCausalLM", head_dim=False, attention_bias=r.flag(), sliding_window=r.window(9))
     kinds = r.kinds(config["num_hidden_layers"], 4)
     full = r.yarn(24, 5e5)
     full.pop("truncate", None)  # transformers 5.18 looks for it outside of the layers' own objects
@@ -262,7 +285,7 @@ def groups(r, experts):
 
 @family
 def mixtral(r):
-    config = r.common("MixtralForCausalLM", sliding_window=r.choice([None, 9]))
+    config = r.common("MixtralForCausalLM", sliding_window=r.window(r.choice([None, 9])))
     experts = r.randint(3, 5) if r.small else r.randint(2, 12)
     return config | {"num_local_experts": experts, "num_experts_per_tok": 2 if r.small else r.randint(1, min(4, experts))}
 
@@ -281,14 +304,14 @@ def qwen_moe(r, config):
 @family
 def qwen2_moe(r):
     config = qwen_moe(r, r.common("Qwen2MoeForCausalLM", head_dim=False))
-    window = r.choice([{}, {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}])
+    window = r.choice([{}, {"use_sliding_window": True, "sliding_window": r.window(9), "max_window_layers": 2}])
     return config | window | {"shared_expert_intermediate_size": r.randint(10, 40)}
 
 
 @family
 def qwen3_moe(r):
     config = qwen_moe(r, r.common("Qwen3MoeForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling()))
-    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": 9}])
+    return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": r.window(9)}])
 
 
 def deepseek_moe(r):
@@ -342,13 +365,20 @@ def deepseek_v3(r):
 
 
 @family
+def glm4_moe_lite(r):
+    config = latent(r, "Glm4MoeLiteForCausalLM") | deepseek_moe(r)
+    kinds = [r.choice(["dense", "sparse"]) for _ in range(config["num_hidden_layers"] - 1)]
+    return config | {"rope_interleave": not r.flag(), "mlp_layer_types": [*kinds, "sparse"]}
+
+
+@family
 def gemma2(r):
     return r.common(
         "Gemma2ForCausalLM",
         multiple=True,
         hidden_activation="gelu_pytorch_tanh",
         query_pre_attn_scalar=r.choice([10, 24]),
-        sliding_window=9,
+        sliding_window=r.window(9),
         attention_bias=r.flag(),
         attn_logit_softcapping=r.choice([2.0, 50.0, None]),
         final_logit_softcapping=r.choice([3.0, 30.0]),
@@ -362,7 +392,7 @@ def gemma3_text(r):
         multiple=True,
         hidden_activation="gelu_pytorch_tanh",
         query_pre_attn_scalar=r.choice([10, 24]),
-        sliding_window=9,
+        sliding_window=r.window(9),
         attention_bias=r.flag(),
     )
     full = r.choice([{"rope_type": "linear", "factor": 8.0}, {"rope_type": "default"}])
@@ -435,16 +465,36 @@ def qwen3_5_text(r):
     return delta(r, "Qwen3_5ForCausalLM")
 
 
-@family
-def qwen3_5(r):
-    text = qwen3_5_text(r) | {"model_type": "qwen3_5_text"}
-    del text["architectures"]
-    vision = {"model_type": "qwen3_5_vision", "depth": 1, "hidden_size": 16, "intermediate_size": 20, "num_heads": 2}
+def with_qwen_vision(architecture, text, vision_type, **more):
+    """A larger model with this text model in it, and Qwen's vision tower."""
+    text = {key: value for key, value in text.items() if key != "architectures"}
+    vision = {"model_type": vision_type, "depth": 1, "hidden_size": 16, "intermediate_size": 20, "num_heads": 2, **more}
     vision |= {"patch_size": 4, "out_hidden_size": text["hidden_size"], "num_position_embeddings": 16}
     last = text["vocab_size"] - 1
     ids = {"image_token_id": last, "video_token_id": last, "vision_start_token_id": last, "vision_end_token_id": last}
     tied = {"tie_word_embeddings": text["tie_word_embeddings"]}
-    return {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text, "vision_config": vision} | ids | tied
+    return {"architectures": [architecture], "text_config": text, "vision_config": vision} | ids | tied
+
+
+@family
+def qwen3_5(r):
+    text = qwen3_5_text(r) | {"model_type": "qwen3_5_text"}
+    return with_qwen_vision("Qwen3_5ForConditionalGeneration", text, "qwen3_5_vision")
+
+
+def experts_behind_delta(r):
+    return {
+        "num_experts": r.choice([4, 6]),
+        "num_experts_per_tok": r.choice([1, 2, 3]),
+        "moe_intermediate_size": r.randint(8, 20) if r.small else r.randint(8, 60),
+        "shared_expert_intermediate_size": r.randint(8, 20) if r.small else r.randint(8, 60),
+    }
+
+
+@family
+def qwen3_5_moe(r):
+    text = delta(r, "Qwen3_5MoeForCausalLM", **experts_behind_delta(r)) | {"model_type": "qwen3_5_moe_text"}
+    return with_qwen_vision("Qwen3_5MoeForConditionalGeneration", text, "qwen3_5_moe_vision")
 
 
 @family
@@ -452,10 +502,7 @@ def qwen3_next(r):
     return delta(
         r,
         "Qwen3NextForCausalLM",
-        num_experts=r.choice([4, 6]),
-        num_experts_per_tok=r.choice([1, 2, 3]),
-        moe_intermediate_size=r.randint(8, 20) if r.small else r.randint(8, 60),
-        shared_expert_intermediate_size=r.randint(8, 20) if r.small else r.randint(8, 60),
+        **experts_behind_delta(r),
         norm_topk_prob=r.flag(),
         mlp_only_layers=r.choice([[], [0]]),
         decoder_sparse_step=r.choice([1, 1, 2]),
@@ -469,7 +516,7 @@ def gpt_oss(r):
         attention_bias=True,
         num_local_experts=r.choice([3, 4, 6]),
         num_experts_per_tok=r.choice([1, 2, 3]),
-        sliding_window=9,
+        sliding_window=r.window(9),
         tie_word_embeddings=False,
         rope_parameters=r.yarn(24, 150000.0) | {"truncate": False},
     )
@@ -479,7 +526,7 @@ def gpt_oss(r):
 
 @family
 def gemma4_text(r):
-    config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=9, attention_bias=r.flag())
+    config = r.common("Gemma4ForCausalLM", hidden_activation="gelu_pytorch_tanh", sliding_window=r.window(9), attention_bias=r.flag())
     layers = 5 if r.small else r.choice([3, 4, 6])
     kinds = [*r.kinds(layers - 3, 6), "sliding_attention", *r.kinds(1, 6), "full_attention"]
     shared = 2 if r.small else r.choice([0, 0, 1, 2]) if layers > 3 else 0
@@ -501,6 +548,19 @@ def gemma4_text(r):
         "vocab_size_per_layer_input": config["vocab_size"],
         "final_logit_softcapping": r.choice([None, 3.0, 30.0]),
         "rope_parameters": ropes,
+    }
+
+
+@family
+def gemma4_experts(r):
+    experts = r.randint(3, 6) if r.small else r.randint(2, 20)
+    config = gemma4_text(r) | {"enable_moe_block": True, "num_experts": experts}
+    if r.small:
+        config |= {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}
+        config |= {"num_kv_shared_layers": 0, "hidden_size_per_layer_input": 0}
+    return config | {
+        "top_k_experts": 2 if r.small else r.randint(1, min(5, experts)),
+        "moe_intermediate_size": r.randint(8, 20) if r.small else r.randint(3, 60),
     }
 
 
@@ -545,6 +605,18 @@ def older(config):
             rope["type"] = rope.pop("rope_type").replace("longrope", "su" if config["vocab_size"] % 2 else "longrope")
             config["rope_scaling"] = rope
     return config
+
+
+def without_defaults(written, config, r):
+    """Without some of what the family's own code would say, too; with the sizes, which no release leaves out."""
+    usual = type(config)().to_dict()
+    kept = {"architectures", "model_type", "text_config", "vision_config", "hidden_size", "intermediate_size", "vocab_size"}
+    kept |= {"num_hidden_layers", "num_attention_heads", "max_position_embeddings"}
+    left_out = [key for key in written if key not in kept and key in usual and written[key] == usual[key] and r.flag()]
+    shorter = {key: value for key, value in written.items() if key not in left_out}
+    if "text_config" in written:
+        shorter["text_config"] = without_defaults(written["text_config"], config.get_text_config(), r)
+    return shorter
 
 
 def fill(model, seed):
@@ -632,12 +704,9 @@ def make(name, seed, folder, small):
     if not is_trained and (small or r.random() < 0.8):  # else as transformers fills it, with small weights and norms of 1
         fill(model, seed)
     packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
-    dtype = torch.bfloat16 if small or packed or r.flag() else torch.float32
-
-
     if is_trained:
         train(model, seed)
-    dtype = torch.bfloat16 if small or r.flag() else torch.float32
+    dtype = torch.bfloat16 if small or packed else r.choice([torch.float32, torch.bfloat16, torch.float16])
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
     shutil.rmtree(folder, ignore_errors=True)
@@ -645,7 +714,7 @@ def make(name, seed, folder, small):
     exact = copy.deepcopy(model).double()
     references = {}
     vocabulary = config.get_text_config().vocab_size - ("text_config" in content)  # the last is the image's
-    for context in contexts(content, 128 if is_trained else LENGTH if small else r.choice([33, 70, 128])):
+    for context in contexts(content, 128 if is_trained else LENGTH if small else r.choice([1, 33, 70, 128])):
         ids = letters()[None, -128:] if is_trained else torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
             logits = exact(input_ids=ids, use_cache=False).logits[0]
@@ -655,7 +724,8 @@ def make(name, seed, folder, small):
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     # Experts one by one, as releases have them, or stacked.
-    model.save_pretrained(folder, save_original_format=not content.get("num_experts_per_tok") or r.flag())
+    shards = {} if small or packed else r.choice([{}, {"max_shard_size": "20KB"}])
+    model.save_pretrained(folder, save_original_format=not content.get("num_experts_per_tok") or r.flag(), **shards)
     (folder / "generation_config.json").unlink(missing_ok=True)
     written = json.loads((folder / "config.json").read_text())
     if packed:
@@ -667,6 +737,9 @@ def make(name, seed, folder, small):
         (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     if name in OLDER if small else r.flag():
         (folder / "config.json").write_text(json.dumps(older(written), indent=2) + "\n")
+    if not small and r.flag():
+        shorter = without_defaults(json.loads((folder / "config.json").read_text()), config, r)
+        (folder / "config.json").write_text(json.dumps(shorter, indent=2) + "\n")
     return sum(file.stat().st_size for file in folder.iterdir())
 
 

@@ -1,6 +1,7 @@
 // All that is fuzzed, in the order in which it takes turns.
 
 import { alphas, plan } from './budgets.ts';
+import { gguf } from './gguf.ts';
 import { header, index } from './headers.ts';
 import { config, family, model } from './models.ts';
 import { quantized } from './quantized.ts';
@@ -14,5 +15,5 @@ import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
   ...[header, index, quantized, stored, config, model, family, alphas, plan],
-  ...[template, tokenizer, resumed, server, request, sensitivity],
+  ...[template, tokenizer, resumed, server, request, sensitivity, gguf],
 ];

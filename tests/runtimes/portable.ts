@@ -26,6 +26,7 @@ import '../kept.test.ts';
 import '../plan.test.ts';
 import '../backward.test.ts';
 import '../recurrent-backward.test.ts';
+import '../recurrent-sensitivity.test.ts';
 import '../gram.test.ts';
 import '../hub-names.test.ts';
 import { type Hashes, hashes } from './hashes.ts';

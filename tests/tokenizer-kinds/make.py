@@ -1,11 +1,14 @@
 """Makes goldens.json: tokenizer.json files of each kind in use, and what the Rust tokenizers library makes of hard texts.
 
 The vocabularies are tiny and trained here; the steps around them are those that published families have.
-Run: python tests/tokenizer-kinds/make.py, with tokenizers 0.23.
+Run: python tests/tokenizer-kinds/make.py, with tokenizers 0.23; with --seed 7 --out FILE of random texts, for tests/tokenizer-kinds.test.ts.
 """
 
+import argparse
 import json
 import pathlib
+import random
+import unicodedata
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -208,7 +211,39 @@ def kinds():
     yield "WordPiece, whitespace", "word", None, pre_tokenizers.Whitespace(), None, decoders.WordPiece("##", True)
 
 
+def random_texts(seed, count=120):
+    """Words, marks and pieces of the texts above, characters of theirs and of any plane, put together at random."""
+    r = random.Random(seed)
+    # Not bytes that are no UTF-8: the library writes all of a row as unknown where one is.
+    whole = "".join(CORPUS[:7] + [text for text in TEXTS if "<0xC3>" not in text])
+    marks = ["<s>", "</s>", "<unk>", "<|tool|>", "<think>", "</think>", "[SEP]", "<0x0A>", "▁", "##a", "'s", "'LL", "\r\n", "  ", "\t"]
+
+    def piece():
+        kind = r.randrange(6)
+        if kind == 0:
+            start = r.randrange(len(whole))
+            return whole[start : start + r.randint(1, 12)]
+        if kind == 1:
+            return r.choice(marks)
+        if kind == 2:
+            return r.choice(whole) * r.randint(1, 4)
+        if kind == 3:
+            return "".join(r.choice("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789 .,-_") for _ in range(r.randint(1, 9)))
+        if kind == 4:
+            return r.choice([" ", "\n", " \n", "\u00a0", "\u3000", "é", "e\u0301", "ß", "İ", "ǆ", "ﬀ", "½", "Ⅷ", "한", "中", "🙂"])
+        code = r.choice([r.randrange(0x20, 0x250), r.randrange(0x370, 0x2000), r.randrange(0x2000, 0xD800), r.randrange(0x10000, 0x20000)])
+        # Engines and the library know several versions of Unicode, which differ in what is a mark.
+        return chr(code) if unicodedata.category(chr(code)) not in ("Cn", "Mn") else " "
+
+    return ["".join(piece() for _ in range(r.randint(1, 10))) for _ in range(count)]
+
+
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "goldens.json")
+    given = parser.parse_args()
+    texts = TEXTS if given.seed is None else random_texts(given.seed)
     vocabulary = vocabularies()
     found = []
     for name, model, normalizer, pre, post, decoder in kinds():
@@ -222,7 +257,7 @@ def main():
         tokenizer.add_tokens(added(["[CLS]", "[SEP]", "[UNK]"] if model == "word" else SPECIALS))
         content = json.loads(tokenizer.to_str())
         content = {key: content[key] for key in ["added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"]}
-        ids = [tokenizer.encode(text).ids for text in TEXTS]
+        ids = [tokenizer.encode(text).ids for text in texts]
         found.append(
             {
                 "name": name,
@@ -233,11 +268,10 @@ def main():
                 "all": [tokenizer.decode(each, skip_special_tokens=False) for each in ids],
             }
         )
-    path = pathlib.Path(__file__).parent / "goldens.json"
-    head = {"texts": TEXTS, "models": vocabulary}
+    head = {"texts": texts, "models": vocabulary}
     lines = ",\n".join(f'"{key}": {dense(value)}' for key, value in head.items())
     rest = ",\n".join(dense(each) for each in found)
-    path.write_text("{\n" + lines + ',\n"tokenizers": [\n' + rest + "\n]\n}\n", encoding="utf-8")
+    given.out.write_text("{\n" + lines + ',\n"tokenizers": [\n' + rest + "\n]\n}\n", encoding="utf-8")
 
 
 def dense(value):

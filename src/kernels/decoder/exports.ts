@@ -185,6 +185,7 @@ export interface DecoderExports {
   rmsNormBack(x: number, weights: number, d: number, count: number, cols: number, epsilon: number): void;
   siluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
   geluTimesBack(gate: number, up: number, d: number, dUp: number, count: number): void;
+  clampedGateBack(x: number, d: number, dx: number, count: number): void;
   reluSquaredBack(x: number, d: number, count: number): void;
   attendBack(
     q: number,
@@ -205,19 +206,7 @@ export interface DecoderExports {
     sinks: number,
     scratch: number,
   ): void;
-  siluBack(x: number, d: number, count: number): void;
   sigmoidTimesBack(x: number, gate: number, d: number, dGate: number, count: number): void;
-  unitNormBack(x: number, d: number, count: number, cols: number, epsilon: number, factor: number): void;
-  deltaGatesBack(
-    a: number,
-    rate: number,
-    bias: number,
-    decay: number,
-    beta: number,
-    dDecay: number,
-    dBeta: number,
-    heads: number,
-  ): void;
   deltaStates(
     k: number,
     v: number,

@@ -12,10 +12,19 @@ export type LinearMemory = WebAssembly.Memory;
 /** The kernels' binary: bytes, or compiled, where the host forbids compiling. */
 export type DecoderBinary = WebAssembly.Module | Uint8Array<ArrayBuffer>;
 
-/** A memory of exactly `byteLength` bytes, rounded up to a page. */
+/**
+ * A memory of exactly `byteLength` bytes, rounded up to a page.
+ * @throws {RangeError} when the runtime has none so large
+ */
 export function createMemory(byteLength: number, shared: boolean): LinearMemory {
   const pages = Math.ceil(byteLength / PAGE_BYTES);
-  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+  } catch (cause) {
+    if (cause instanceof TypeError) throw cause;
+    // Not every engine throws a RangeError: Firefox may throw a text.
+    throw new RangeError(`runtime must give a memory of ${byteLength} bytes: it does not`, { cause });
+  }
 }
 
 /**

@@ -33,6 +33,8 @@ export interface Attention extends AttentionTraits {
   readonly cache: BlockCache;
   /** Whether the cache is another block's: keys and values are there already. */
   readonly borrows: boolean;
+  /** Its name, where blocks share it. */
+  readonly cacheKey: string | undefined;
 }
 
 export const attention: BlockKind<AttentionSpec, Attention> = {
@@ -66,7 +68,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
       sinks: spec.sinks ? planner.tensor(spec.sinks.name, [heads]) : 0,
       rope: spec.rope ? planner.rope(spec.rope) : -1,
       ...regions,
-      ...{ cache, borrows, normsValues },
+      ...{ cache, borrows, normsValues, cacheKey: spec.cache?.key },
     };
   },
 
@@ -83,11 +85,17 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     addBranch(thread, state, block.branch, pass.count);
   },
 
-  gradients({ heads, kvHeads, headDim, qNorm, kNorm, fused, gates, branch }, tokens, draws) {
+  gradients(block, tokens, draws) {
+    const { heads, kvHeads, headDim, qNorm, kNorm, normsValues, fused, gates, branch, cacheKey } = block;
     const [wide, narrow] = [tokens * heads * headDim, tokens * kvHeads * headDim];
     return {
+      ...(cacheKey !== undefined && {
+        [lentName(cacheKey, 'K')]: draws * narrow,
+        [lentName(cacheKey, 'V')]: draws * narrow,
+      }),
       q: qNorm ? wide : 0, // before their norms
       k: kNorm ? narrow : 0,
+      v: normsValues ? narrow : 0,
       dMixed: draws * wide,
       dQ: draws * wide,
       dK: draws * narrow,
@@ -103,11 +111,12 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   back(back, block) {
     const { thread, state, dNormed, pass } = back;
     const { barrier } = thread;
-    const { heads, kvHeads, headDim, mixed, inputs, fused, gates, branch } = block;
+    const { heads, kvHeads, headDim, mixed, inputs, fused, gates, branch, borrows } = block;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
     const [dMixed, dQ, dK, dV, dFused] = ['dMixed', 'dQ', 'dK', 'dV', 'dFused'].map((name) => back.region(name));
     const [dGates, dGatedQueries] = ['dGates', 'dGatedQueries'].map((name) => back.region(name));
-    const before = { q: back.region('q'), k: back.region('k'), mixed: back.region('ungated') };
+    const [q, k, v, ungated] = ['q', 'k', 'v', 'ungated'].map((name) => back.region(name));
+    const before = { q, k, v, mixed: ungated };
 
     back.restore();
     barrier();
@@ -123,8 +132,12 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     }
     mixBack(back, block, dMixed, dQ, dK, dV);
     barrier();
+    if (block.cacheKey !== undefined) lentBack(back, block, block.cacheKey, dK, dV);
     turnBack(back, block, dQ, heads, block.qNorm, before.q, true);
-    turnBack(back, block, dK, kvHeads, block.kNorm, before.k, false);
+    if (!borrows) {
+      turnBack(back, block, dK, kvHeads, block.kNorm, before.k, false);
+      valuesBack(back, block, dK, dV, before.v);
+    }
     barrier();
     if (fused) {
       back.joinRows(dFused, [dQ, wide], [dK, narrow], [dV, narrow]);
@@ -143,10 +156,11 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
   },
 };
 
-/** Where queries and keys are kept as they are before their norms, and what heads mix before its gates: gradients go back through these. */
+/** Where queries, keys and values are kept as they are before their norms, and what heads mix before its gates: gradients go back through these. */
 interface Before {
   readonly q: number; // (tokens, heads · headDim)
   readonly k: number; // (tokens, kvHeads · headDim)
+  readonly v: number; // (tokens, kvHeads · headDim)
   readonly mixed: number; // (tokens, heads · headDim)
 }
 
@@ -234,6 +248,7 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
           if (factor !== 1) kernels.scale(at, factor, headDim);
         } else {
           if (!isKey && block.normsValues) {
+            if (before) copyFloats(kernels, at, headDim, at + before.v - region);
             kernels.unitNorm(at, 1, headDim, headDim, state.epsilon * headDim, Math.sqrt(headDim));
           }
           store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
@@ -293,6 +308,35 @@ function mixBack(back: Back, block: Attention, dMixed: number, dQ: number, dK: n
       ...([keyAt(cache, kv, 0), valueAt(cache, kv, 0), dK + narrow, dV + narrow, kvHeads * headDim] as const),
       ...([window, scale, cap, sinks && sinks + kv * group * 4, back.scratch] as const),
     );
+  }
+}
+
+const lentName = (key: string, of: 'K' | 'V') => `d${of} of ${key}`;
+
+// Gradients of a cache that blocks share: those that borrow it add theirs up, the owner adds them to its own and leaves zeros.
+function lentBack(back: Back, { kvHeads, headDim, borrows }: Attention, key: string, dK: number, dV: number): void {
+  const narrow = kvHeads * headDim;
+  const [first, end] = back.part(back.draws * back.pass.count);
+  for (const [own, of] of [
+    [dK, 'K'],
+    [dV, 'V'],
+  ] as const) {
+    const [at, lent] = [own + first * narrow * 4, back.region(lentName(key, of)) + first * narrow * 4];
+    back.thread.kernels.add(borrows ? lent : at, borrows ? at : lent, (end - first) * narrow);
+    if (!borrows) back.floats.fill(0, lent / 4, lent / 4 + (end - first) * narrow);
+  }
+}
+
+// Gradients of values back to before their norm, and where values are keys before theirs, added to those of these.
+function valuesBack(back: Back, block: Attention, dK: number, dV: number, x: number): void {
+  const { kvHeads, headDim, normsValues, inputs } = block;
+  const { thread, state, draws, pass } = back;
+  const narrow = kvHeads * headDim;
+  const [first, end] = back.part(draws * pass.count);
+  for (let i = first; i < end; i++) {
+    const [at, from] = [i * narrow * 4, x + (i % pass.count) * narrow * 4];
+    if (normsValues) thread.kernels.rmsNormBack(from, 0, dV + at, kvHeads, headDim, state.epsilon);
+    if (inputs.length === 2) thread.kernels.add(dK + at, dV + at, narrow);
   }
 }
 

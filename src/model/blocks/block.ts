@@ -1,4 +1,4 @@
-// What a block is: tensors by name, a place in linear memory, a step forward, and a way back for those whose sensitivity is measured.
+// What a block is: tensors by name, a place in linear memory, a step forward, and a way back for gradients.
 // A block of a new kind is one file with these members, and an entry in blocks.ts.
 
 import type { LinearSpec, NormSpec } from '../../families/architecture.ts';
@@ -72,6 +72,7 @@ export interface Back {
   readonly scratch: number;
   readonly dX: number; // (draws, tokens, dim), of the residual stream behind the block, then before it
   readonly dNormed: number; // (draws, tokens, dim), room for those of its norm
+  readonly dPerLayer: number; // (draws, tokens, perLayerFloats), of the tokens' vectors for all layers
   /** Puts the residual stream before the block, as it was saved, to `state.x`, this thread's tokens. */
   restore(): void;
   /** A region that the block asked for by `gradients`. */
@@ -86,9 +87,12 @@ export interface Back {
    * Squared norms of the gradients of a weight, from those of its outputs, (draws, count, rows).
    * @param place among the block's weights
    * @param count inputs of the weight, of all tokens if left out
-   * @param adds whether they are added to those that are there, of other rows of the weight
    */
-  squares(place: number, d: number, rows: number, count?: number, adds?: boolean): void;
+  squares(place: number, d: number, rows: number, count?: number): void;
+  /** The same of some rows of a weight of all tokens. @param adds whether they are added to those that are there, of other rows */
+  partSquares(place: number, d: number, rows: number, adds: boolean): void;
+  /** Adds to statistics of a weight whose squares are of parts: inputs, (tokens, stride), and gradients of outputs; where they are gathered. */
+  readonly gain: ((place: number, inputs: Inputs, d: number) => void) | undefined;
   /** y = Σ Wᵀ d over pairs of a weight and the gradients of its outputs, this thread's columns. */
   transposed(y: number, ...pairs: readonly (readonly [Linear, number])[]): void;
   /** The same for `count` gradients, instead of those of all draws and tokens. */
@@ -99,12 +103,21 @@ export interface Back {
   behindNorm(weights: number): void;
 }
 
+/** Inputs of a weight. */
+export interface Inputs {
+  readonly x: number; // (count, stride)
+  readonly stride: number;
+  readonly count: number;
+}
+
 /** What statistics of a weight are kept (FORMAT.md, "Statistics"). */
 export interface WeightStatistics {
   /** Whether its inputs are so many that only blocks on the diagonal are kept of their matrix, one for each group of columns. */
   readonly cut: boolean;
   /** Whether gradients of its outputs are summed, too. */
   readonly outputs: boolean;
+  /** Tells its inputs from those of weights that read the same address. */
+  readonly reads?: number;
 }
 
 /** A kind of block: its spec, as families write it, and what stands for it in linear memory. */
@@ -119,12 +132,14 @@ export interface BlockKind<Spec, Block> {
   weights(block: Block): readonly Linear[];
   /** What statistics are kept of each of them; left out where none are gathered. */
   statistics?(block: Block): readonly WeightStatistics[];
+  /** Inputs of each weight when the block has run; left out where all tokens are, as they are. */
+  inputs?(thread: Thread, block: Block, tokens: number): readonly Inputs[];
   /** The block with another weight in one place. */
   replace(block: Block, place: number, linear: Linear): Block;
   /** x += f(x), for all tokens of a pass. Ends at a barrier. */
   forward(thread: Thread, state: State, block: Block, pass: Pass): void;
-  /** Floats of the regions that `back` needs, by name. Left out, as `back` is, where gradients do not go back. */
-  gradients?(block: Block, tokens: number, draws: number, threads: number): Readonly<Record<string, number>>;
+  /** Floats of the regions that `back` needs, by name. */
+  gradients(block: Block, tokens: number, draws: number, threads: number): Readonly<Record<string, number>>;
   /** Squared gradients of its weights, and dX before it from dX behind it. */
-  back?(back: Back, block: Block): void;
+  back(back: Back, block: Block): void;
 }

@@ -6,7 +6,7 @@ import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
 import { type Attention, attention } from './attention.ts';
-import type { Back, BlockKind, BlockPlanner, WeightStatistics } from './block.ts';
+import type { Back, BlockKind, BlockPlanner, Inputs, WeightStatistics } from './block.ts';
 import { type Convolution, convolution } from './convolution.ts';
 import { type Delta, delta } from './delta.ts';
 import { type Experts, experts } from './experts.ts';
@@ -27,22 +27,22 @@ export const planBlock = (spec: BlockSpec, planner: BlockPlanner): Block => kind
 
 export const linearsOf = (spec: BlockSpec): readonly LinearSpec[] => kindOf(spec).linears(spec);
 
-/** Whether gradients go back through a block. */
-export function goesBack(spec: BlockSpec): boolean {
-  if (kindOf(spec).back === undefined || ('scalar' in spec && spec.scalar)) return false;
-  if (spec.kind === 'experts') return spec.activation !== 'clamped';
-  return spec.kind !== 'attention' || !(spec.normsValues || spec.cache || spec.inputs.length === 2);
-}
-
 /** Floats of the recurrent state that a block keeps of a sequence. */
 export const stateFloatsOf = (spec: BlockSpec): number => kindOf(spec).stateFloats?.(spec) ?? 0;
 
 export const weightsOf = (block: Block): readonly Linear[] => kindOf(block).weights(block);
 
 /** Whether statistics of a block's weights can be gathered. */
-export const hasStatistics = (spec: BlockSpec): boolean => kindOf(spec).statistics !== undefined;
+export const hasStatistics = (spec: BlockSpec): boolean =>
+  kindOf(spec).statistics !== undefined && !(spec.kind === 'attention' && spec.cache);
 
 export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindOf(block).statistics!(block);
+
+/** Inputs of a block's weights when it has run. */
+export function inputsOf(thread: Thread, block: Block, tokens: number): readonly Inputs[] {
+  const own = kindOf(block).inputs?.(thread, block, tokens);
+  return own ?? weightsOf(block).map(({ input, cols }) => ({ x: input, stride: cols, count: tokens }));
+}
 
 export const replaceWeight = (block: Block, place: number, linear: Linear): Block =>
   kindOf(block).replace(block, place, linear);
@@ -52,12 +52,12 @@ export const gradientsOf = (
   tokens: number,
   draws: number,
   threads: number,
-): Readonly<Record<string, number>> => kindOf(block).gradients!(block, tokens, draws, threads);
+): Readonly<Record<string, number>> => kindOf(block).gradients(block, tokens, draws, threads);
 
 export function runBlock(thread: Thread, state: State, block: Block, pass: Pass): void {
   kindOf(block).forward(thread, state, block, pass);
 }
 
 export function goBack(back: Back, block: Block): void {
-  kindOf(block).back!(back, block);
+  kindOf(block).back(back, block);
 }

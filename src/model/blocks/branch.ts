@@ -29,7 +29,7 @@ export function addBranch(thread: Thread, state: State, branch: Branch, count: n
   const { kernels, index } = thread;
   const { x, y, dim, epsilon } = state;
   const { output, postNorm, multiplier } = branch;
-  const scalar = branch.scalar ? new Float32Array(thread.ints.buffer, branch.scalar, 1)[0] : 1;
+  const scalar = scalarOf(thread, branch.scalar);
   rotateTokens(thread, branch.rotations, count);
   apply(thread, state, output, count, y);
   if (postNorm === 0) {
@@ -53,6 +53,11 @@ export function addBranch(thread: Thread, state: State, branch: Branch, count: n
   thread.barrier();
 }
 
+/** What the residual stream is multiplied by behind a block. @param address of the number, 0 for none */
+export function scalarOf({ ints }: Thread, address: number): number {
+  return address ? new Float32Array(ints.buffer, address, 1)[0] : 1;
+}
+
 const isPlain = ({ postNorm, multiplier }: Branch) => postNorm === 0 && multiplier === 1;
 
 /** Floats of the regions that `branchBack` needs, by name. */
@@ -60,16 +65,25 @@ export function branchGradients(branch: Branch, tokens: number, draws: number): 
   return { dBranch: isPlain(branch) ? 0 : draws * tokens * branch.output.rows };
 }
 
-/** Gradients of W y, (draws, tokens, dim), from dX behind the block; W's input must stand where it did. @returns their address */
+/**
+ * Gradients of W y, (draws, tokens, dim), from dX behind the block, which becomes that before the scalar; W's input must stand where it
+ * did. @returns their address
+ */
 export function branchBack(back: Back, branch: Branch): number {
-  if (isPlain(branch)) return back.dX;
   const { thread, state, draws, floats, pass, dX } = back;
+  const scalar = scalarOf(thread, branch.scalar);
+  if (isPlain(branch) && scalar === 1) return dX;
   const { output, postNorm, multiplier } = branch;
   const { rows: dim } = output;
   const to = back.region('dBranch');
   if (postNorm) apply(thread, state, output, pass.count, state.y);
   thread.barrier();
   const [first, end] = back.part(draws * pass.count);
+  if (scalar !== 1) thread.kernels.scale(dX + first * dim * 4, scalar, (end - first) * dim);
+  if (isPlain(branch)) {
+    thread.barrier();
+    return dX;
+  }
   floats.copyWithin((to + first * dim * 4) / 4, dX / 4 + first * dim, dX / 4 + end * dim);
   if (multiplier !== 1) thread.kernels.scale(to + first * dim * 4, multiplier, (end - first) * dim);
   for (let i = first; postNorm && i < end; i++) {

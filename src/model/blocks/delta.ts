@@ -3,6 +3,7 @@
 // A head is one thread's. A sequence keeps the convolution's last inputs, and the matrices.
 
 import type { DeltaSpec, DeltaTraits } from '../../families/architecture.ts';
+import { exp } from '../../numerics/exponential.ts';
 import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import { type Recurrent, stateAt } from '../recurrent.ts';
@@ -105,6 +106,7 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
       learnt: tokens * values, // what queries give, before its norm
       ungated: tokens * values, // gates, before silu
       states: threads * statesFloats(tokens, keyDim),
+      ones: channels,
       dGates: all * values,
       dMixed: all * values,
       dConvolved: all * channels,
@@ -118,7 +120,7 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
   },
 
   back(back, block) {
-    const { thread, state, draws, dNormed, pass } = back;
+    const { thread, state, draws, floats, dNormed, pass } = back;
     const { barrier } = thread;
     const { inputs, joined, gates, branch } = block;
     const { channels, values } = widthsOf(block);
@@ -131,6 +133,8 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     );
     const d = { gates: dGates, mixed: dMixed, convolved: dConvolved, betas: dBetas, decays: dDecays };
 
+    const [first, end] = back.part(channels);
+    floats.fill(1, back.region('ones') / 4 + first, back.region('ones') / 4 + end);
     back.restore();
     barrier();
     mixTokens(thread, state, block, pass, before);
@@ -143,7 +147,8 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     barrier();
     headsBack(back, block, d);
     barrier();
-    tokensBack(back, block, before, d);
+    convolvedBack(back, block, before, dConvolved, dParts);
+    gatesBack(back, block, before, d);
     barrier();
     for (let draw = 0; draw < draws; draw++) {
       const at = draw * pass.count * channels * 4;
@@ -152,8 +157,8 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     barrier();
     if (joined) {
       const places = { joined: dJoined, joinedGates: dJoinedGates, parts: dParts };
-      const [first, end] = back.part(draws * pass.count);
-      eachPart(block, { ...places, gates: dGates, betas: dBetas, decays: dDecays }, first, end, (to, count, from) =>
+      const [from, to] = back.part(draws * pass.count);
+      eachPart(block, { ...places, gates: dGates, betas: dBetas, decays: dDecays }, from, to, (to, count, from) =>
         copyFloats(thread.kernels, from, count, to),
       );
       barrier();
@@ -386,24 +391,38 @@ function headsBack(back: Back, block: Delta, d: Gradients): void {
   }
 }
 
-// From behind the convolution, and from betas and decays, to before silu and what gates are made of: this thread's tokens.
-function tokensBack({ thread, draws, pass, part }: Back, block: Delta, before: Before, d: Gradients): void {
+// From behind the convolution to before lengths and silu: this thread's tokens. A vector of length 1 is one normed by its root mean square,
+// divided by √keyDim. What `spare` holds is lost.
+function convolvedBack(back: Back, block: Delta, before: Before, d: number, spare: number): void {
+  const { thread, draws, pass, part } = back;
   const { kernels } = thread;
-  const { keyHeads, valueHeads, keyDim, rates, decayBias, betas, decays } = block;
+  const { keyHeads, keyDim } = block;
   const { channels } = widthsOf(block);
   const keys = keyHeads * keyDim;
+  const ones = back.region('ones');
   const [first, end] = part(draws * pass.count);
   for (let i = first; i < end; i++) {
     const token = i % pass.count;
-    const at = d.convolved + i * channels * 4;
-    const units = before.units + token * 2 * keys * 4;
-    kernels.unitNormBack(units, at, keyHeads, keyDim, EPSILON, 1 / Math.sqrt(keyDim));
-    kernels.unitNormBack(units + keys * 4, at + keys * 4, keyHeads, keyDim, EPSILON, 1);
-    kernels.siluBack(before.convolved + token * channels * 4, at, channels);
-    const [gate, heads] = [token * valueHeads * 4, i * valueHeads * 4];
-    kernels.deltaGatesBack(
-      ...([before.decays + gate, rates, decayBias, decays + gate, betas + gate] as const),
-      ...([d.decays + heads, d.betas + heads, valueHeads] as const),
-    );
+    const at = i * channels * 4;
+    kernels.rmsNormBack(before.units + token * 2 * keys * 4, 0, d + at, 2 * keyHeads, keyDim, EPSILON / keyDim);
+    kernels.scale(d + at, 1 / keyDim, keys); // with the scale of queries
+    kernels.scale(d + at + keys * 4, 1 / Math.sqrt(keyDim), keys);
+    kernels.siluTimesBack(before.convolved + token * channels * 4, ones, d + at, spare + at, channels);
+  }
+}
+
+// From betas and decays to what they are made of, in place: this thread's tokens.
+//   β = 1 / (1 + e^-b):                            db = dβ β (1 - β)
+//   decay = e^-g,  g = e^rate softplus(a + bias):    da = -d(decay) decay e^rate / (1 + e^-(a + bias))
+function gatesBack({ draws, pass, floats, part }: Back, block: Delta, before: Before, d: Gradients): void {
+  const { valueHeads, rates, decayBias, betas, decays } = block;
+  const [first, end] = part(draws * pass.count);
+  for (let i = first * valueHeads; i < end * valueHeads; i++) {
+    const [head, own] = [i % valueHeads, i % (pass.count * valueHeads)];
+    const beta = floats[betas / 4 + own];
+    floats[d.betas / 4 + i] *= beta * (1 - beta);
+    const a = floats[before.decays / 4 + own] + floats[decayBias / 4 + head];
+    const speed = exp(floats[rates / 4 + head]) / (1 + exp(-a));
+    floats[d.decays / 4 + i] *= -floats[decays / 4 + own] * speed;
   }
 }

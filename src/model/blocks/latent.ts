@@ -46,6 +46,11 @@ export interface Latent extends LatentTraits {
   readonly cache: BlockCache;
 }
 
+const weightsOf = ({ queryLatent, queries, latent, keyValues, branch }: Latent): Linear[] => [
+  ...(queryLatent ? [queryLatent.weight] : []),
+  ...[queries, latent, keyValues, branch.output],
+];
+
 export const latent: BlockKind<LatentSpec, Latent> = {
   linears: ({ queryLatent, queries, latent, keyValues, output }) => [
     ...(queryLatent ? [queryLatent.weight] : []),
@@ -88,10 +93,18 @@ export const latent: BlockKind<LatentSpec, Latent> = {
     };
   },
 
-  weights: ({ queryLatent, queries, latent, keyValues, branch }) => [
-    ...(queryLatent ? [queryLatent.weight] : []),
-    ...[queries, latent, keyValues, branch.output],
-  ],
+  weights: weightsOf,
+  statistics: (block) =>
+    weightsOf(block).map((linear) => ({
+      ...{ cut: false, outputs: true },
+      ...(linear === block.keyValues && { reads: block.rows }),
+    })),
+  inputs: (_, block, tokens) =>
+    weightsOf(block).map((linear) =>
+      linear === block.keyValues
+        ? { x: block.rows, stride: block.headDim, count: tokens }
+        : { x: linear.input, stride: linear.cols, count: tokens },
+    ),
   replace(block, place, linear) {
     const { queryLatent, branch } = block;
     if (queryLatent && place === 0) return { ...block, queryLatent: { ...queryLatent, weight: linear } };
@@ -104,8 +117,9 @@ export const latent: BlockKind<LatentSpec, Latent> = {
     addBranch(thread, state, block.branch, pass.count);
   },
 
-  gradients({ heads, plain, turned, valueDim, rank, headDim, queryLatent, branch }, tokens, draws) {
+  gradients({ heads, plain, turned, valueDim, rank, headDim, queryLatent, branch }, tokens, draws, threads) {
     const all = draws * tokens;
+    const wide = headDim + Math.max(plain, valueDim);
     const width = queryLatent?.width ?? 0;
     return {
       latents: tokens * headDim, // before their norm
@@ -120,6 +134,9 @@ export const latent: BlockKind<LatentSpec, Latent> = {
       dCached: all * headDim,
       dHeadQueries: all * heads * (plain + turned),
       dQueryLatents: all * width,
+      wideKeys: tokens * wide,
+      wideRooms: threads * 5 * tokens * wide,
+      dKeyValues: all * heads * (plain + valueDim),
       ...branchGradients(branch, tokens, draws),
     };
   },
@@ -153,9 +170,15 @@ export const latent: BlockKind<LatentSpec, Latent> = {
     for (let head = 0; head < heads; head++) {
       const all = draws * tokens;
       back.inputGram(back.region('plainQueries') + head * tokens * plain * 4, plain);
-      back.squares(first + 2, dHeadLatents + head * all * rank * 4, rank, tokens, head > 0);
+      back.partSquares(first + 2, dHeadLatents + head * all * rank * 4, rank, head > 0);
       back.inputGram(mixedHeads + head * tokens * rank * 4, rank);
-      back.squares(first + 2, dHeadValues + head * all * valueDim * 4, valueDim, tokens, true);
+      back.partSquares(first + 2, dHeadValues + head * all * valueDim * 4, valueDim, true);
+    }
+    if (back.gain) {
+      keyValuesBack(back, block);
+      const inputs = { x: block.rows, stride: headDim, count: tokens };
+      barrier();
+      back.gain(first + 2, inputs, back.region('dKeyValues'));
     }
     back.inputGram(queryLatent?.values ?? state.normed, queries.cols);
     back.squares(first, dHeadQueries, queries.rows);
@@ -367,6 +390,50 @@ function absorbedBack(back: Back, block: Latent): void {
       ...([keyRows(block, head), dtypeCodes[keyValues.dtype], plain, rank, d, all] as const),
       ...([to, heads * (plain + turned), back.scratch] as const),
     );
+  }
+}
+
+// Gradients of what the weight of keys and values would give, head by head, were it applied to latents. Attention goes back once more,
+// with each query behind how it meets the cache, each head's gradient behind that of its mixture, and zeros behind the cache's rows:
+//   query   Bᵀ q │ turned q │ q      gradient   d Σ p l │ 0 │ d y      row   l │ turned k │ 0
+function keyValuesBack(back: Back, block: Latent): void {
+  const { thread, draws, pass, floats } = back;
+  const { kernels } = thread;
+  const { count: tokens } = pass;
+  const { heads, plain, valueDim, headDim, absorbed, rows, scale } = block;
+  const wide = headDim + Math.max(plain, valueDim);
+  const [dMixed, dHeadValues, dKeyValues] = ['dMixed', 'dHeadValues', 'dKeyValues'].map(back.region);
+  const keys = back.region('wideKeys');
+  const room = (i: number) => back.region('wideRooms') + (5 * thread.index + i) * tokens * wide * 4;
+  const [q, dy, dq, dk, dv] = [0, 1, 2, 3, 4].map(room);
+  // A row of two parts and zeros.
+  const put = (to: number, token: number, part: number, behind: number, count: number) => {
+    const at = to + token * wide * 4;
+    copyFloats(kernels, part, headDim, at);
+    copyFloats(kernels, behind, count, at + headDim * 4);
+    floats.fill(0, at / 4 + headDim + count, at / 4 + wide);
+  };
+  const [begin, stop] = ownTokens(thread, tokens);
+  for (let j = begin; j < stop; j++) put(keys, j, rows + j * headDim * 4, rows, 0);
+  thread.barrier();
+  const [first, end] = back.part(draws * heads);
+  for (let i = first; i < end; i++) {
+    const [draw, head] = [Math.floor(i / heads), i % heads];
+    const queries = back.region('plainQueries') + head * tokens * plain * 4;
+    for (let j = 0; j < tokens; j++) {
+      const [at, own] = [(j * heads + head) * headDim * 4, draw * tokens + j];
+      put(q, j, absorbed + at, queries + j * plain * 4, plain);
+      const value = dHeadValues + (head * draws * tokens + own) * valueDim * 4;
+      put(dy, j, dMixed + (own * heads + head) * headDim * 4, value, valueDim);
+    }
+    kernels.attendBack(
+      ...([q, dy, dq, tokens, 1, wide, wide, keys, keys, dk, dv, wide, 0, scale, 0, 0, back.scratch] as const),
+    );
+    for (let j = 0; j < tokens; j++) {
+      const to = dKeyValues + ((draw * tokens + j) * heads + head) * (plain + valueDim) * 4;
+      copyFloats(kernels, dk + (j * wide + headDim) * 4, plain, to);
+      copyFloats(kernels, dv + (j * wide + headDim) * 4, valueDim, to + plain * 4);
+    }
   }
 }
 

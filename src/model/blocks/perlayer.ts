@@ -1,11 +1,13 @@
-// What a layer takes of the token's vector for it: x += norm(output(gelu(gate x) ∘ vector)).
+// What a layer takes of the token's vector for it: x += norm(output(gelu(gate x) ∘ vector)). A token has vectors for all layers (Gemma 4):
+// one part is the id's own, of a table beside the embeddings, the other is made of the embedding, before the first layer.
 
 import type { PerLayerSpec } from '../../families/architecture.ts';
-import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
-import { apply, normTokens } from '../steps.ts';
-import { share } from '../team.ts';
+import { decodeRow, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import type { Begin, State } from '../state.ts';
+import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
+import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
-import { addBranch, type Branch, planBranch } from './branch.ts';
+import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
 export interface PerLayer {
   readonly kind: 'perLayer';
@@ -31,18 +33,83 @@ export const perLayer: BlockKind<PerLayerSpec, PerLayer> = {
     place === 0 ? { ...block, gate: linear } : { ...block, branch: { ...block.branch, output: linear } },
 
   forward(thread, state, block, { count }) {
-    const { kernels, index } = thread;
-    const { gate, gated } = block;
-    normTokens(thread, state, 0, block.rotations, 0, count); // as it is
-    thread.barrier();
-    apply(thread, state, gate, count, gated);
-    const first = share(index, thread.count, gate.rows, ROWS_APART);
-    const own = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
-    for (let j = 0; j < count; j++) {
-      const vector = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
-      kernels.geluTimes(gated + (j * gate.rows + first) * 4, vector, own);
-    }
-    thread.barrier();
+    gateTokens(thread, state, block, count);
     addBranch(thread, state, block.branch, count);
   },
+
+  gradients: ({ gate: { rows }, branch }, tokens, draws) => ({
+    gate: tokens * rows, // before its activation
+    dGate: draws * tokens * rows,
+    ...branchGradients(branch, tokens, draws),
+  }),
+
+  back(back, { gate, gated, branch, ...block }) {
+    const { thread, state, draws, pass, dNormed, dPerLayer } = back;
+    const { barrier } = thread;
+    const { rows, cols } = gate;
+    const { perLayer, perLayerFloats } = state;
+    const [before, dGate] = [back.region('gate'), back.region('dGate')];
+
+    back.restore();
+    gateTokens(thread, state, { ...block, gate, gated, branch }, pass.count, before);
+    const dOutput = branchBack(back, branch);
+    back.transposed(dGate, [branch.output, dOutput]);
+    barrier();
+    back.inputGram(gated, rows);
+    back.squares(1, dOutput, branch.output.rows);
+    const [first, end] = back.part(draws * pass.count);
+    for (let i = first; i < end; i++) {
+      const token = i % pass.count;
+      const vector = (token * perLayerFloats + block.first) * 4;
+      const to = dPerLayer + (i * perLayerFloats + block.first) * 4;
+      const x = before + token * rows * 4;
+      thread.kernels.geluTimesBack(x, perLayer + vector, dGate + i * rows * 4, to, rows);
+    }
+    barrier();
+    back.inputGram(state.normed, cols);
+    back.squares(0, dGate, rows);
+    back.transposed(dNormed, [gate, dGate]);
+    barrier();
+    back.behindNorm(0);
+  },
 };
+
+// gelu(gate x) ∘ vector. Ends at a barrier. @param before where gates are kept, 0 for nowhere
+function gateTokens(thread: Thread, state: State, block: PerLayer, count: number, before = 0): void {
+  const { kernels, index } = thread;
+  const { gate, gated } = block;
+  normTokens(thread, state, 0, block.rotations, 0, count); // as it is
+  thread.barrier();
+  apply(thread, state, gate, count, gated);
+  const first = share(index, thread.count, gate.rows, ROWS_APART);
+  const own = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
+  for (let j = 0; j < count; j++) {
+    const vector = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
+    const at = (j * gate.rows + first) * 4;
+    if (before) copyFloats(kernels, gated + at, own, before + at);
+    kernels.geluTimes(gated + at, vector, own);
+  }
+  thread.barrier();
+}
+
+/** Makes the vectors of tokens of their embeddings in the residual stream, whole. Ends at a barrier. */
+export function embedLayers(thread: Thread, state: State & Begin, count: number, ids: Int32Array): void {
+  const { kernels, index } = thread;
+  const { perLayer, perLayerFloats, perLayerInputs, dim, epsilon, scratch } = state;
+  if (!perLayerInputs) return;
+  const { width, embedding, projection, rotations, norm, rows } = perLayerInputs;
+  rotateTokens(thread, rotations, count);
+  apply(thread, state, projection, count, perLayer);
+  thread.barrier();
+  const [first, end] = ownTokens(thread, count);
+  for (let j = first; j < end; j++) {
+    const at = perLayer + j * perLayerFloats * 4;
+    kernels.scale(at, 1 / Math.sqrt(dim), perLayerFloats);
+    kernels.rmsNorm(at, norm, perLayerFloats / width, width, epsilon, at);
+    decodeRow(kernels, embedding, ids[j], rows[index], scratch[index]);
+    kernels.scale(rows[index], Math.sqrt(width), perLayerFloats);
+    kernels.add(at, rows[index], perLayerFloats);
+    kernels.scale(at, Math.SQRT1_2, perLayerFloats);
+  }
+  thread.barrier();
+}

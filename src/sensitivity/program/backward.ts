@@ -3,8 +3,8 @@
 // the number of threads.
 
 import { dtypeCodes } from '../../kernels/layout.ts';
-import type { Back } from '../../model/blocks/block.ts';
-import { goBack } from '../../model/blocks/blocks.ts';
+import type { Back, Inputs } from '../../model/blocks/block.ts';
+import { goBack, weightsOf } from '../../model/blocks/blocks.ts';
 import { type DenseLinear, type Linear, ROWS_APART } from '../../model/linear.ts';
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import { addGradients } from './sums.ts';
@@ -23,24 +23,32 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
   const { thread, state, workspace, pass, floats } = measuring;
   const { tokens, draws } = workspace;
   const fisher = workspace.fisher!;
-  const { dX, dNormed } = fisher;
+  const { dX, dNormed, dPerLayer } = fisher;
   const { dim, epsilon } = state;
   const saved = savedAt(measuring, block);
+  let inputs: Inputs; // of the squares that follow
   return {
-    ...{ thread, state, pass, draws, floats, dX, dNormed },
+    ...{ thread, state, pass, draws, floats, dX, dNormed, dPerLayer },
     scratch: workspace.scratch[thread.index],
     restore: () => copyTokens(measuring, saved, state.x),
     region: (name) => fisher.regions[name],
     opposite: (rope) => fisher.opposite[rope],
     part: (total, apart) => partOf(measuring, total, apart),
-    inputGram: (x, cols, count = tokens) =>
-      eachBlock(measuring, count, (first, rows) =>
-        products(measuring, x, cols, first, rows, fisher.gram + first * 4, tokens),
-      ),
-    squares(place, d, rows, count = tokens, adds = false) {
-      gradientSquares(measuring, place, d, rows, count, adds);
-      if (gather) addGradients(measuring, state.blocks[block], place, d);
+    inputGram(x, cols, count = tokens) {
+      inputs = { x, stride: cols, count };
+      inputGram(measuring, x, cols, count);
     },
+    squares(place, d, rows, count = tokens) {
+      gradientSquares(measuring, place, d, rows, count, false);
+      if (gather && count > 0) addGradients(measuring, state.blocks[block], place, inputs, d);
+    },
+    partSquares: (place, d, rows, adds) => gradientSquares(measuring, place, d, rows, tokens, adds),
+    gain: gather
+      ? (place, own, d) => {
+          outputSquares(measuring, weightsOf(state.blocks[block])[place].rows, place, d);
+          addGradients(measuring, state.blocks[block], place, own, d);
+        }
+      : undefined,
     transposed: (y, ...pairs) => transposed(measuring, draws * tokens, y, pairs),
     transposedOf: (count, y, ...pairs) => transposed(measuring, count, y, pairs),
     joinRows(to, ...parts) {
@@ -66,8 +74,16 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
   };
 }
 
-// Of inputs that are fewer than tokens, the rest counts nothing.
-function gradientSquares(
+/** Inner products of `count` inputs of a weight, (count, cols). */
+export function inputGram(measuring: Measuring, x: number, cols: number, count: number): void {
+  const { gram } = measuring.workspace.fisher!;
+  eachBlock(measuring, count, (first, rows) =>
+    products(measuring, x, cols, first, rows, gram + first * 4, measuring.workspace.tokens),
+  );
+}
+
+/** Squared norms of a weight's gradients, to `sums`. Of inputs that are fewer than tokens, the rest counts nothing. */
+export function gradientSquares(
   measuring: Measuring,
   place: number,
   d: number,
@@ -82,7 +98,10 @@ function gradientSquares(
   const weights = statistics && statistics.weights / 4 + place * tokens;
   for (let draw = 0; draw < draws; draw++) {
     const to = sums / 8 + (place * draws + draw) * tokens;
-    if (thread.index === 0) doubles.fill(0, to + inputs, to + tokens);
+    if (thread.index === 0) {
+      doubles.fill(0, to + inputs, to + tokens);
+      if (weights !== undefined) floats.fill(0, weights + inputs, weights + tokens);
+    }
     eachBlock(measuring, inputs, (first, count) => {
       products(measuring, d + draw * inputs * rows * 4, rows, first, count, tile, GRAM_ROWS);
       for (let k = 0; k < count; k++) {
@@ -100,6 +119,23 @@ function gradientSquares(
   }
 }
 
+// Squared norms of the gradients of a weight's outputs, (draws, tokens, rows), of all draws.
+function outputSquares({ thread, workspace, floats }: Measuring, rows: number, place: number, d: number): void {
+  const { tokens, draws, scratch, statistics } = workspace;
+  const square = scratch[thread.index];
+  eachBlock({ thread }, tokens, (first, count) => {
+    for (let token = first; token < first + count; token++) {
+      let sum = 0;
+      for (let draw = 0; draw < draws; draw++) {
+        const at = d + (draw * tokens + token) * rows * 4;
+        thread.kernels.denseRows(at, dtypeCodes.F32, 1, rows, at, 1, square, 1, 0);
+        sum += floats[square / 4];
+      }
+      floats[statistics!.weights / 4 + place * tokens + token] = sum;
+    }
+  });
+}
+
 // Σ x of tokens `first` to `first + rows` with all up to the last of them: element k of token j to y[j · stride + k].
 function products(
   { thread }: Measuring,
@@ -114,7 +150,11 @@ function products(
 }
 
 /** Blocks of `count` tokens τ, each given to one thread. */
-export function eachBlock({ thread }: Measuring, count: number, work: (first: number, rows: number) => void): void {
+export function eachBlock(
+  { thread }: Pick<Measuring, 'thread'>,
+  count: number,
+  work: (first: number, rows: number) => void,
+): void {
   for (let first = thread.index * GRAM_ROWS; first < count; first += thread.count * GRAM_ROWS) {
     work(first, Math.min(GRAM_ROWS, count - first));
   }

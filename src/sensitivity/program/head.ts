@@ -7,15 +7,17 @@
 // Row i of ∇_E is the sum of e dX over the tokens i, e what embeddings are multiplied by. One matrix for both has the sum of the two
 // gradients, whose inner product is
 //   e Σ_τσ c_τ[id_σ] (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
+// Where tokens have vectors for all layers, (norm(P x / √dim) + …) / √2, dX gets what goes back through these.
 
 import { dtypeCodes } from '../../kernels/layout.ts';
 import { type DenseLinear, decodeRow, ROWS_APART } from '../../model/linear.ts';
-import { applyHead, normTokens } from '../../model/steps.ts';
+import type { PerLayerRegions } from '../../model/state.ts';
+import { apply, applyHead, normTokens, ownTokens } from '../../model/steps.ts';
 import { logSumExp } from '../../numerics/exponential.ts';
 import { USE, uniformStream } from '../../numerics/stream.ts';
-import { eachBlock } from './backward.ts';
+import { eachBlock, gradientSquares, inputGram } from './backward.ts';
 import { isTied } from './measured.ts';
-import { type Measuring, partOf, savedAt } from './measuring.ts';
+import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import type { TaskOf } from './task.ts';
 import { GRAM_ROWS } from './workspace.ts';
 
@@ -127,13 +129,14 @@ function keepOutputs(
 
 /**
  * Squared norms of the gradients of the embeddings, for every label draw and token, to `sums`; for one matrix in both places,
- * with the inner product of both gradients, twice. dX is at the first layer's input.
+ * with the inner product of both gradients, twice; behind them, of what stands beside the embeddings. dX is at the first layer's input.
  */
 export function embeddingBack(measuring: Measuring): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { tokens, draws, sums, fisher } = workspace;
   const { dX, outputs, chosen, labels, slopes } = fisher!;
-  const { dim, embeddingScale } = state;
+  const { dim, embeddingScale, perLayerInputs } = state;
+  if (perLayerInputs) perLayerBack(measuring, perLayerInputs);
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
   const tile = workspace.scratch[thread.index];
   const tied = isTied(state);
@@ -144,12 +147,7 @@ export function embeddingBack(measuring: Measuring): void {
       if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, 0);
       for (let k = 0; k < count; k++) {
         const token = first + k;
-        let sum = 0;
-        for (let other = 0; other <= token; other++) {
-          if (ids[other] !== ids[token]) continue;
-          sum += (other < token ? 2 : 1) * dot(floats, d / 4 + token * dim, d / 4 + other * dim, dim);
-        }
-        sum *= embeddingScale * embeddingScale;
+        let sum = sumOfEqual(floats, ids, token, d / 4, dim) * (embeddingScale * embeddingScale);
         const slope = floats[slopes / 4 + draw * tokens + token];
         const label = ints[labels / 4 + draw * tokens + token];
         for (let other = 0; tied && other < tokens; other++) {
@@ -160,6 +158,58 @@ export function embeddingBack(measuring: Measuring): void {
       }
     });
   }
+}
+
+// Gradients of tokens' vectors for all layers back to the embeddings; squared norms of those of the table beside them, and of the
+// matrix, to `sums`. Ends at a barrier.
+function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLayerRegions): void {
+  const { thread, state, workspace, floats, doubles, ints } = measuring;
+  const { kernels, barrier } = thread;
+  const { tokens, draws, sums, fisher } = workspace;
+  const { dim, epsilon, perLayer, perLayerFloats } = state;
+  const { dX, dPerLayer } = fisher!;
+  const { weights, dtype } = projection as DenseLinear;
+  copyTokens(measuring, savedAt(measuring, 0), state.x);
+  barrier();
+  apply(thread, state, projection, tokens, perLayer);
+  barrier();
+  const [from, to] = ownTokens(thread, tokens);
+  const own = (to - from) * perLayerFloats;
+  kernels.scale(perLayer + from * perLayerFloats * 4, 1 / Math.sqrt(dim), own);
+  const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
+  for (let i = 0; i < draws; i++) {
+    const d = dPerLayer / 4 + i * tokens * perLayerFloats;
+    for (let token = from; token < to; token++) {
+      const sum = sumOfEqual(floats, ids, token, d, perLayerFloats);
+      doubles[sums / 8 + (draws + i) * tokens + token] = (sum * width) / 2; // an embedding counts √width / √2
+    }
+  }
+  barrier();
+  for (let draw = 0; draw < draws; draw++) {
+    const d = dPerLayer + (draw * tokens + from) * perLayerFloats * 4;
+    kernels.scale(d, Math.SQRT1_2, own);
+    kernels.rmsNormBack(perLayer + from * perLayerFloats * 4, norm, d, own / width, width, epsilon);
+    kernels.scale(d, 1 / Math.sqrt(dim), own);
+  }
+  barrier();
+  inputGram(measuring, state.x, dim, tokens);
+  gradientSquares(measuring, 2, dPerLayer, perLayerFloats, tokens, false);
+  const [first, end] = partOf(measuring, dim, ROWS_APART);
+  kernels.addTransposed(
+    ...([weights + first * (dtype === 'F32' ? 4 : 2), dtypeCodes[dtype], perLayerFloats, end - first, dim] as const),
+    ...([dPerLayer, draws * tokens, perLayerFloats, dX + first * 4, dim, workspace.scratch[thread.index]] as const),
+  );
+  barrier();
+}
+
+// What a token adds to the squared norm of a table's gradient, (ids, cols): its row is the sum of `d`, (tokens, cols), over its tokens.
+function sumOfEqual(floats: Float32Array, ids: Int32Array, token: number, d: number, cols: number): number {
+  let sum = 0;
+  for (let other = 0; other <= token; other++) {
+    if (ids[other] !== ids[token]) continue;
+    sum += (other < token ? 2 : 1) * dot(floats, d + token * cols, d + other * cols, cols);
+  }
+  return sum;
 }
 
 function dot(floats: Float32Array, a: number, b: number, count: number): number {

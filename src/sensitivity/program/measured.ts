@@ -41,18 +41,25 @@ export function isTied({ embedding, head }: Pick<ModelState, 'embedding' | 'head
  * weight it has the embeddings' name.
  */
 export function measuredNames(
-  { layers, embedding, head, tied }: Architecture,
+  { layers, embedding, perLayer, head, tied }: Architecture,
   estimator: 'fisher' | 'noise',
 ): string[] {
   const linears = layers.flat().flatMap(linearsOf);
   const names = linears.map(({ name }) => `${name}.weight`);
   const stacks = new Set(linears.flatMap(({ stack }) => (stack ? [stack.name] : [])));
-  const ends = estimator === 'noise' ? [] : tied ? [embedding.name] : [embedding.name, head.name];
-  return [...names, ...stacks, ...ends.map((name) => `${name}.weight`)];
+  const beside = perLayer ? [perLayer.embedding, perLayer.projection] : [];
+  const ends = estimator === 'noise' ? [] : [embedding, ...beside, ...(tied ? [] : [head])];
+  return [...names, ...stacks, ...ends.map(({ name }) => `${name}.weight`)];
 }
 
-/** A block's weights; behind the last block, the embeddings, and behind those the head. */
-export function weightsAt({ blocks, embedding, head }: ModelState, block: number): readonly Linear[] {
+/** What makes tokens' vectors for all layers, where they have such: a table beside the embeddings, and a matrix. */
+export function besideOf({ perLayerInputs }: Pick<ModelState, 'perLayerInputs'>): Linear[] {
+  return perLayerInputs ? [perLayerInputs.embedding, perLayerInputs.projection] : [];
+}
+
+/** A block's weights; behind the last block, the embeddings and what stands beside them, and behind those the head. */
+export function weightsAt(state: ModelState, block: number): readonly Linear[] {
+  const { blocks, embedding, head } = state;
   if (block < blocks.length) return weightsOf(blocks[block]);
-  return [block === blocks.length ? embedding : head];
+  return block === blocks.length ? [embedding, ...besideOf(state)] : [head];
 }

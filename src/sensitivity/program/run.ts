@@ -2,10 +2,10 @@
 
 import { dtypeCodes } from '../../kernels/layout.ts';
 import { replaceWeight, runBlock, weightsOf } from '../../model/blocks/blocks.ts';
+import { embedLayers } from '../../model/blocks/perlayer.ts';
 import { embed, placeAngles } from '../../model/forward.ts';
 import type { DenseLinear } from '../../model/linear.ts';
 import { type Pass, passOf } from '../../model/pass.ts';
-import { embedLayers } from '../../model/perlayer.ts';
 import { applyHead, normTokens, turnTo } from '../../model/steps.ts';
 import { blockBack } from './backward.ts';
 import { embeddingBack, sampleLabels } from './head.ts';

@@ -1,48 +1,48 @@
 // Adds to the statistics of a block's weights (statistics/matrices.ts) what a sequence gives. Threads share rows of a matrix; every element
 // is one thread's sum, sequence by sequence.
 
-import { type Block, weightsOf } from '../../model/blocks/blocks.ts';
+import type { Inputs } from '../../model/blocks/block.ts';
+import { type Block, inputsOf, weightsOf } from '../../model/blocks/blocks.ts';
 import type { Thread } from '../../model/team.ts';
 import { type Sums, sumsOf, triangleOf } from '../../statistics/matrices.ts';
 import type { Measuring } from './measuring.ts';
 
 /** Adds a sequence's inputs. The block has run. */
 export function addInputs(measuring: Measuring, block: Block): void {
-  const { workspace } = measuring;
-  const weights = weightsOf(block);
+  const { thread, workspace } = measuring;
+  const inputs = inputsOf(thread, block, workspace.tokens);
   let end = 0;
   for (const own of sumsOf(block, workspace.statistics!)) {
     if (own.at < end) continue; // those of an equal input
     end = own.at + own.floats;
-    const { input, cols } = weights[own.place];
-    addOuter(measuring, own, input, cols, workspace.tokens, 0);
+    addOuter(measuring, own, inputs[own.place], 0);
   }
 }
 
 /**
  * Adds what a weight's statistics gain by a sequence.
- * @param d gradients of its outputs, (draws, tokens, rows); their squared norms are there when all threads have come here
+ * @param d gradients of its outputs, (draws, count, rows); their squared norms are there when all threads have come here
  */
-export function addGradients(measuring: Measuring, block: Block, place: number, d: number): void {
+export function addGradients(measuring: Measuring, block: Block, place: number, inputs: Inputs, d: number): void {
   const { thread, workspace } = measuring;
   const { tokens, draws, statistics } = workspace;
-  const { input, cols, rows } = weightsOf(block)[place];
+  const { rows } = weightsOf(block)[place];
   thread.barrier();
   for (const own of sumsOf(block, statistics!)) {
     if (own.place !== place) continue;
-    if (own.of === 'outputs') addOuter(measuring, own, d, rows, draws * tokens, 0);
-    else addOuter(measuring, own, input, cols, tokens, statistics!.weights + place * tokens * 4);
+    if (own.of === 'outputs') addOuter(measuring, own, { x: d, stride: rows, count: draws * inputs.count }, 0);
+    else addOuter(measuring, own, inputs, statistics!.weights + place * tokens * 4);
   }
 }
 
 // This thread's rows of every part.
-function addOuter(measuring: Measuring, own: Sums, x: number, cols: number, count: number, weights: number): void {
+function addOuter(measuring: Measuring, own: Sums, { x, stride, count }: Inputs, weights: number): void {
   const { thread, workspace } = measuring;
   let at = workspace.statistics!.sums + own.at * 4;
   let from = x;
   for (const width of own.parts) {
     const [first, end] = [rowsTo(thread, 0, width), rowsTo(thread, 1, width)];
-    thread.kernels.addGram(from, count, cols, weights, first, end, at, workspace.scratch[thread.index]);
+    thread.kernels.addGram(from, count, stride, weights, first, end, at, workspace.scratch[thread.index]);
     from += width * 4;
     at += triangleOf(width) * 4;
   }

@@ -5,6 +5,7 @@ import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
 import type { ModelState } from '../../model/memories.ts';
 import { regions } from '../../model/region.ts';
 import { floatsOf, type StatisticsKind, sumsOf } from '../../statistics/matrices.ts';
+import { besideOf } from './measured.ts';
 
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
@@ -45,6 +46,7 @@ interface FisherRegions {
   readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id, times the slope of its logit
   readonly dX: number; // (draws, tokens, dim), gradients of the residual stream
   readonly dNormed: number; // (draws, tokens, dim)
+  readonly dPerLayer: number; // (draws, tokens, perLayerFloats), of the tokens' vectors for all layers
 }
 
 interface NoiseRegions {
@@ -76,7 +78,8 @@ export function planWorkspace(
   { estimator, tokens, draws, together, statistics }: WorkspaceOptions,
   first: number,
 ): { workspace: Workspace; end: number } {
-  const { dim, vocabSize, logitRows, threads, blocks, ropes } = state;
+  const { dim, vocabSize, logitRows, threads, blocks, ropes, perLayerFloats } = state;
+  const beside = besideOf(state);
   const { reserve, size } = regions(first);
   const floats = (count: number) => reserve(count * 4);
   const all = draws * tokens;
@@ -89,7 +92,12 @@ export function planWorkspace(
   const cols = most((own) => own.reduce((max, weight) => Math.max(max, weight.cols), 0));
   const largest = most((own) => own.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
   const scratch = Math.max(
-    ...[statistics ? GRAM_SCRATCH : 64 * 64 * 4, tokens * GRAM_ROWS * 4, 3 * (tokens + 4) * 4, denseScratchBytes(cols)],
+    ...[
+      statistics ? GRAM_SCRATCH : 64 * 64 * 4,
+      tokens * GRAM_ROWS * 4,
+      3 * (tokens + 4) * 4,
+      denseScratchBytes(Math.max(cols, perLayerFloats)),
+    ],
   );
   const slots = statistics ? 1 : blocks.length + 1;
 
@@ -106,6 +114,7 @@ export function planWorkspace(
     chosen: floats(tokens * tokens),
     dX: floats(all * dim),
     dNormed: floats(all * dim),
+    dPerLayer: floats(all * perLayerFloats),
   });
   function sharedRegions(): Record<string, number> {
     const counts = new Map<string, number>();
@@ -128,7 +137,14 @@ export function planWorkspace(
     targets: floats(tokens),
     ...{ slots, saved: floats(slots * tokens * dim) },
     // Squared norms of a block's rows, or of the gradients of its weights; at the ends two numbers a token.
-    sums: reserve(Math.max(places * all, 2 * tokens, rows, vocabSize) * 8),
+    sums: reserve(
+      Math.max(
+        Math.max(places, 1 + beside.length) * all,
+        2 * tokens,
+        rows,
+        beside.reduce((sum, own) => sum + own.rows, vocabSize),
+      ) * 8,
+    ),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
     fisher: estimator === 'fisher' && statistics?.mode !== 'inputs' ? fisher() : undefined,
     noise: estimator === 'noise' ? noise() : undefined,

@@ -1,0 +1,421 @@
+// Architectures of GGUF that are families here: what config.json would say, and how tensors are called. llama.cpp's names come from
+// its converter, which moves rows of q and k where its rope turns pairs of neighbours, adds 1 to Gemma's norms, and leaves out of the
+// metadata what llama.cpp knows by the architecture.
+
+import { show } from '../../excerpt.ts';
+import { type RopeTensors, ropeFields } from './rope.ts';
+import type { Values } from './values.ts';
+
+/** What a file says of its model. */
+export interface Told {
+  readonly values: Values;
+  /** Layers that run: those that predict further tokens stand behind them. */
+  readonly layers: number;
+  /** The shape of a tensor by its name in the file, if it is there. */
+  shapeOf(name: string): readonly number[] | undefined;
+  readonly ropes: RopeTensors;
+}
+
+type Json = Record<string, unknown>;
+
+export interface Kind {
+  /** In config.json. */
+  readonly type: string;
+  readonly class: string;
+  /** Names in a layer, where they are not those of `USUAL`. */
+  readonly names?: Readonly<Record<string, string>>;
+  /** Whether rows of q and k were moved. */
+  readonly turned?: boolean;
+  /** What was added to norms. */
+  readonly normPlus?: number;
+  /** Names of an expert's weights. */
+  readonly experts?: Readonly<Record<string, string>>;
+  /** Members of config.json beside those that all have. */
+  readonly config?: (told: Told) => Json;
+}
+
+/** Names in a layer by those in `blk.<layer>.`. */
+export const USUAL: Readonly<Record<string, string>> = {
+  attn_norm: 'input_layernorm',
+  attn_q: 'self_attn.q_proj',
+  attn_k: 'self_attn.k_proj',
+  attn_v: 'self_attn.v_proj',
+  attn_output: 'self_attn.o_proj',
+  attn_q_norm: 'self_attn.q_norm',
+  attn_k_norm: 'self_attn.k_norm',
+  ffn_norm: 'post_attention_layernorm',
+  ffn_gate: 'mlp.gate_proj',
+  ffn_up: 'mlp.up_proj',
+  ffn_down: 'mlp.down_proj',
+  ffn_gate_inp: 'mlp.gate',
+};
+
+const EXPERTS = {
+  ffn_gate_exps: 'mlp.experts.*.gate_proj',
+  ffn_up_exps: 'mlp.experts.*.up_proj',
+  ffn_down_exps: 'mlp.experts.*.down_proj',
+};
+const sharedAs = (name: string) => ({
+  ffn_gate_shexp: `mlp.${name}.gate_proj`,
+  ffn_up_shexp: `mlp.${name}.up_proj`,
+  ffn_down_shexp: `mlp.${name}.down_proj`,
+});
+const AROUND = {
+  post_attention_norm: 'post_attention_layernorm',
+  ffn_norm: 'pre_feedforward_layernorm',
+  post_ffw_norm: 'post_feedforward_layernorm',
+};
+const CORRECTION = { 'exp_probs_b.bias': 'mlp.gate.e_score_correction_bias' };
+
+const LLAMA: Kind = { type: 'llama', class: 'LlamaForCausalLM', turned: true, config: biases };
+const MIXTRAL: Kind = {
+  ...{ type: 'mixtral', class: 'MixtralForCausalLM', turned: true },
+  names: { ffn_gate_inp: 'block_sparse_moe.gate' },
+  experts: {
+    ffn_gate_exps: 'block_sparse_moe.experts.*.w1',
+    ffn_up_exps: 'block_sparse_moe.experts.*.w3',
+    ffn_down_exps: 'block_sparse_moe.experts.*.w2',
+  },
+  config: ({ values }) => ({
+    num_local_experts: values.integer('expert_count'),
+    num_experts_per_tok: values.integer('expert_used_count'),
+    intermediate_size: values.integer('expert_feed_forward_length', values.integer('feed_forward_length')),
+    sliding_window: null,
+  }),
+};
+const OLMO2: Kind = {
+  ...{ type: 'olmo2', class: 'Olmo2ForCausalLM' },
+  names: { post_attention_norm: 'post_attention_layernorm', post_ffw_norm: 'post_feedforward_layernorm' },
+  config: biases,
+};
+const GLM_NAMES = { ffn_up: 'mlp.gate_up_proj' };
+
+/** By `general.architecture`. */
+const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
+  llama: ({ values }) => (values.integer('expert_count', 0) > 0 ? MIXTRAL : LLAMA),
+  mistral3: () => ({
+    ...{ type: 'ministral3', class: 'Ministral3ForCausalLM', turned: true },
+    config: () => ({ sliding_window: null }),
+  }),
+  arcee: () => ({
+    ...{ type: 'arcee', class: 'ArceeForCausalLM', turned: true },
+    config: (told) => ({ ...biases(told), hidden_act: 'relu2' }),
+  }),
+  granite: () => ({
+    ...{ type: 'granite', class: 'GraniteForCausalLM', turned: true },
+    config: (told) => ({
+      ...biases(told),
+      attention_multiplier: told.values.number('attention.scale', 1),
+      embedding_multiplier: told.values.number('embedding_scale', 1),
+      residual_multiplier: told.values.number('residual_scale', 1),
+      logits_scaling: told.values.number('logit_scale', 1),
+    }),
+  }),
+  // llama.cpp has every fourth layer without rope, whatever the file says.
+  smollm3: () => ({
+    ...{ type: 'smollm3', class: 'SmolLM3ForCausalLM', turned: true },
+    config: (told) => ({ ...biases(told), no_rope_layer_interval: 4 }),
+  }),
+  qwen2: () => ({ type: 'qwen2', class: 'Qwen2ForCausalLM', config: () => ({ use_sliding_window: false }) }),
+  qwen3: () => ({
+    ...{ type: 'qwen3', class: 'Qwen3ForCausalLM' },
+    config: (told) => ({ ...biases(told), use_sliding_window: false }),
+  }),
+  qwen2moe: () => ({
+    ...{ type: 'qwen2_moe', class: 'Qwen2MoeForCausalLM', experts: EXPERTS },
+    names: { ffn_gate_inp_shexp: 'mlp.shared_expert_gate', ...sharedAs('shared_expert') },
+    config: (told) => ({
+      ...qwenExperts(told),
+      qkv_bias: has(told, 'attn_q.bias'),
+      norm_topk_prob: told.values.flag('expert_weights_norm') ?? false,
+      shared_expert_intermediate_size: rowsOf(told, 'ffn_gate_shexp'),
+    }),
+  }),
+  qwen3moe: () => ({
+    ...{ type: 'qwen3_moe', class: 'Qwen3MoeForCausalLM', experts: EXPERTS },
+    config: (told) => ({
+      ...biases(told),
+      ...qwenExperts(told),
+      norm_topk_prob: told.values.flag('expert_weights_norm') ?? true,
+    }),
+  }),
+  gemma2: () => ({
+    ...{ type: 'gemma2', class: 'Gemma2ForCausalLM', names: AROUND, normPlus: 1 },
+    config: (told) => ({
+      ...gemma(told, 46),
+      attn_logit_softcapping: told.values.number('attn_logit_softcapping', 50),
+      final_logit_softcapping: told.values.number('final_logit_softcapping', 30),
+      sliding_window: told.values.integer('attention.sliding_window', 4096),
+    }),
+  }),
+  gemma3: () => ({
+    ...{ type: 'gemma3_text', class: 'Gemma3ForCausalLM', names: AROUND, normPlus: 1 },
+    config: (told) => ({
+      ...gemma(told, 62),
+      ...windows(told, 6),
+      rope_theta: told.values.number('rope.freq_base', 1e6),
+      rope_local_base_freq: told.values.number('rope.freq_base_swa', 1e4),
+      final_logit_softcapping: told.values.number('final_logit_softcapping', null),
+    }),
+  }),
+  phi3: () => ({
+    ...{ type: 'phi3', class: 'Phi3ForCausalLM' },
+    names: { attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' },
+    config: (told) => ({
+      ...partial(told),
+      sliding_window: told.values.integer('attention.sliding_window', 0) || null,
+    }),
+  }),
+  olmo2: ({ values }) =>
+    values.integer('attention.sliding_window', 0) > 0
+      ? {
+          ...{ ...OLMO2, type: 'olmo3', class: 'Olmo3ForCausalLM' },
+          config: (told) => ({ ...biases(told), ...windows(told, 4) }),
+        }
+      : OLMO2,
+  glm4: () => ({
+    ...{ type: 'glm4', class: 'Glm4ForCausalLM' },
+    names: {
+      ...GLM_NAMES,
+      post_attention_norm: 'post_self_attn_layernorm',
+      ffn_norm: 'post_attention_layernorm',
+      post_ffw_norm: 'post_mlp_layernorm',
+    },
+    config: (told) => ({ ...partial(told), attention_bias: has(told, 'attn_q.bias') }),
+  }),
+  chatglm: () => ({
+    ...{ type: 'glm', class: 'GlmForCausalLM', names: GLM_NAMES },
+    config: (told) => ({ ...partial(told), attention_bias: has(told, 'attn_q.bias') || has(told, 'attn_qkv.bias') }),
+  }),
+  glm4moe: () => ({
+    ...{ type: 'glm4_moe', class: 'Glm4MoeForCausalLM', experts: EXPERTS },
+    names: { post_attention_norm: 'post_attention_layernorm', ...sharedAs('shared_experts'), ...CORRECTION },
+    config: (told) => ({
+      ...partial(told),
+      ...groupedExperts(told),
+      attention_bias: has(told, 'attn_q.bias'),
+      use_qk_norm: has(told, 'attn_q_norm.weight'),
+    }),
+  }),
+  deepseek2: (told) => ({
+    ...(isV3(told)
+      ? { type: 'deepseek_v3', class: 'DeepseekV3ForCausalLM' }
+      : { type: 'deepseek_v2', class: 'DeepseekV2ForCausalLM' }),
+    names: {
+      attn_q_a: 'self_attn.q_a_proj',
+      attn_q_a_norm: 'self_attn.q_a_layernorm',
+      attn_q_b: 'self_attn.q_b_proj',
+      attn_kv_a_mqa: 'self_attn.kv_a_proj_with_mqa',
+      attn_kv_a_norm: 'self_attn.kv_a_layernorm',
+      attn_kv_b: 'self_attn.kv_b_proj',
+      ...sharedAs('shared_experts'),
+      ...CORRECTION,
+    },
+    experts: EXPERTS,
+    config: deepseek,
+  }),
+  ernie4_5: () => ({
+    ...{ type: 'ernie4_5', class: 'Ernie4_5ForCausalLM' },
+    config: (told) => ({ use_bias: has(told, 'attn_q.bias') }),
+  }),
+  'hunyuan-dense': () => ({
+    ...{ type: 'hunyuan_v1_dense', class: 'HunYuanDenseV1ForCausalLM' },
+    names: { attn_q_norm: 'self_attn.query_layernorm', attn_k_norm: 'self_attn.key_layernorm' },
+    config: biases,
+  }),
+  lfm2: () => ({
+    ...{ type: 'lfm2', class: 'Lfm2ForCausalLM' },
+    names: {
+      attn_norm: 'operator_norm',
+      attn_output: 'self_attn.out_proj',
+      attn_q_norm: 'self_attn.q_layernorm',
+      attn_k_norm: 'self_attn.k_layernorm',
+      ffn_norm: 'ffn_norm',
+      ffn_gate: 'feed_forward.w1',
+      ffn_up: 'feed_forward.w3',
+      ffn_down: 'feed_forward.w2',
+      'shortconv.conv': 'conv.conv',
+      'shortconv.in_proj': 'conv.in_proj',
+      'shortconv.out_proj': 'conv.out_proj',
+    },
+    config: ({ values, layers, shapeOf }) => {
+      const heads = perLayer(values, 'attention.head_count_kv', layers);
+      return {
+        num_key_value_heads: Math.max(...heads) || values.integer('attention.head_count'),
+        layer_types: heads.map((count) => (count === 0 ? 'conv' : 'full_attention')),
+        conv_L_cache: values.integer('shortconv.l_cache'),
+        conv_bias: heads.some((_, i) => shapeOf(`blk.${i}.shortconv.conv.bias`) !== undefined),
+        block_auto_adjust_ff_dim: false,
+        norm_eps: values.number('attention.layer_norm_rms_epsilon'),
+      };
+    },
+  }),
+};
+
+/** @throws {UnsupportedError} when it is of none that runs here; names it */
+export function kindOf(told: Told): Kind {
+  const { architecture, unsupported } = told.values;
+  if (Object.hasOwn(KINDS, architecture)) return KINDS[architecture](told);
+  const known = Object.keys(KINDS).join(', ');
+  const message = `general.architecture must be one of ${known}: got ${show(architecture)}`;
+  return unsupported(`GGUF of ${architecture}`, message);
+}
+
+/** What config.json would say. */
+export function configOf(told: Told, kind: Kind): Json {
+  const { values, layers, shapeOf } = told;
+  const embedding = shapeOf('token_embd.weight');
+  if (embedding?.length !== 2) values.fail('file must hold token_embd.weight, a matrix: it does not');
+  const heads = uniform(told, 'attention.head_count');
+  const headDim = values.integer('attention.key_length', undefined);
+  return {
+    architectures: [kind.class],
+    model_type: kind.type,
+    vocab_size: embedding![0],
+    hidden_size: values.integer('embedding_length'),
+    intermediate_size: uniform(told, 'feed_forward_length'),
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: kind.type === 'lfm2' ? heads : uniform(told, 'attention.head_count_kv', heads),
+    ...(headDim !== undefined && { head_dim: headDim }),
+    max_position_embeddings: values.integer('context_length'),
+    rms_norm_eps: values.number('attention.layer_norm_rms_epsilon'),
+    hidden_act: 'silu',
+    ...ropeFields(told),
+    tie_word_embeddings: shapeOf('output.weight') === undefined,
+    ...kind.config?.(told),
+  };
+}
+
+// A number that is the same for all layers. @param otherwise where there is none
+function uniform({ values, layers }: Told, key: string, otherwise?: number): number {
+  const each = perLayer(values, key, layers, otherwise);
+  if (each.every((value) => value === each[0])) return each[0];
+  const feature = `${key} by layer`;
+  return values.unsupported(feature, `${key} must be the same for all layers: got ${show(each)}`);
+}
+
+function perLayer(values: Values, key: string, layers: number, otherwise?: number): number[] {
+  const each = values.perLayer(key, layers) ?? (otherwise === undefined ? undefined : [otherwise]);
+  return each ?? values.fail(`metadata must have ${values.architecture}.${key}: it has not`);
+}
+
+// Whether the first layer has a tensor of that name.
+function has({ shapeOf }: Told, name: string): boolean {
+  return shapeOf(`blk.0.${name}`) !== undefined;
+}
+
+function biases(told: Told): Json {
+  return { attention_bias: has(told, 'attn_q.bias'), mlp_bias: has(told, 'ffn_up.bias') };
+}
+
+// The rows of a weight, in the first layer that has it.
+function rowsOf({ layers, shapeOf, values }: Told, name: string): number {
+  for (let layer = 0; layer < layers; layer++) {
+    const shape = shapeOf(`blk.${layer}.${name}.weight`);
+    if (shape && shape.length > 1) return shape[shape.length - 2];
+  }
+  return values.fail(`file must hold ${name}.weight in a layer: it does not`);
+}
+
+// The part of a head that turns.
+function partial({ values }: Told): Json {
+  const dim = values.integer('attention.key_length', undefined);
+  const headDim = dim ?? values.integer('embedding_length') / values.integer('attention.head_count');
+  const turned = values.integer('rope.dimension_count', headDim);
+  return { head_dim: headDim, partial_rotary_factor: turned / headDim };
+}
+
+// Scores are scaled by the elements of a head; by the width for each head in the largest model, which its layers tell, as in llama.cpp.
+function gemma(told: Told, largest: number): Json {
+  const { values, layers } = told;
+  const heads = values.integer('attention.head_count');
+  const headDim = values.integer('attention.key_length', 256);
+  return {
+    attention_bias: has(told, 'attn_q.bias'),
+    head_dim: headDim,
+    hidden_activation: 'gelu_pytorch_tanh',
+    query_pre_attn_scalar: layers === largest ? values.integer('embedding_length') / heads : headDim,
+  };
+}
+
+// Which layers slide. @param every of these one sees all, where the file does not say
+function windows({ values, layers }: Told, every: number): Json {
+  const key = 'attention.sliding_window_pattern';
+  const each =
+    values.all.get(`${values.architecture}.${key}`) instanceof Float64Array ? values.numbers(key)! : undefined;
+  const pattern = each ? every : values.integer(key, every);
+  const slides = (layer: number) => (each ? each[layer] !== 0 : (layer + 1) % pattern !== 0);
+  return {
+    sliding_window: values.integer('attention.sliding_window'),
+    layer_types: Array.from({ length: layers }, (_, i) => (slides(i) ? 'sliding_attention' : 'full_attention')),
+  };
+}
+
+function qwenExperts(told: Told): Json {
+  const { values, layers, shapeOf } = told;
+  const isDense = (layer: number) => shapeOf(`blk.${layer}.ffn_gate_inp.weight`) === undefined;
+  return {
+    num_experts: values.integer('expert_count'),
+    num_experts_per_tok: values.integer('expert_used_count'),
+    moe_intermediate_size: rowsOf(told, 'ffn_gate_exps'),
+    decoder_sparse_step: 1,
+    mlp_only_layers: Array.from({ length: layers }, (_, i) => i).filter(isDense),
+    use_sliding_window: false,
+  };
+}
+
+function groupedExperts(told: Told): Json {
+  const { values } = told;
+  const groups = values.integer('expert_group_count', undefined);
+  const taken = values.integer('expert_group_used_count', undefined);
+  return {
+    first_k_dense_replace: values.integer('leading_dense_block_count', 0),
+    moe_intermediate_size: rowsOf(told, 'ffn_gate_exps'),
+    n_routed_experts: values.integer('expert_count'),
+    n_shared_experts: values.integer('expert_shared_count', 0),
+    num_experts_per_tok: values.integer('expert_used_count'),
+    routed_scaling_factor: values.number('expert_weights_scale', 1),
+    norm_topk_prob: values.flag('expert_weights_norm') ?? false,
+    ...(groups !== undefined && { n_group: groups }),
+    ...(taken !== undefined && { topk_group: taken }),
+  };
+}
+
+// Experts by sigmoid have a correction; so old files tell, which do not name the function.
+function isV3({ values, layers, shapeOf }: Told): boolean {
+  const sigmoid = 2;
+  return (
+    values.integer('expert_gating_func', 1) === sigmoid || shapeOf(`blk.${layers - 1}.exp_probs_b.bias`) !== undefined
+  );
+}
+
+function deepseek(told: Told): Json {
+  const { values } = told;
+  const turned = values.integer('rope.dimension_count');
+  const heads = values.integer('attention.head_count');
+  const keyLength = values.integer('attention.key_length_mla', values.integer('attention.key_length', undefined));
+  const valueDim = values.integer('attention.value_length_mla', values.integer('attention.value_length', undefined));
+  if (keyLength === undefined || valueDim === undefined || keyLength <= turned) {
+    const must = 'attention.key_length and value_length must be there, the first above rope.dimension_count';
+    return values.fail(`${must}: got ${show(keyLength)}, ${show(valueDim)} and ${turned}`);
+  }
+  const groups = values.integer('expert_group_count', 1);
+  const grouped = groups > 1 ? 'group_limited_greedy' : 'greedy';
+  return {
+    ...groupedExperts(told),
+    ...(isV3(told)
+      ? { scoring_func: 'sigmoid', topk_method: 'noaux_tc', rope_interleave: true }
+      : { topk_method: grouped }),
+    num_key_value_heads: heads,
+    head_dim: turned,
+    q_lora_rank: values.integer('attention.q_lora_rank', null),
+    kv_lora_rank: values.integer('attention.kv_lora_rank'),
+    qk_nope_head_dim: keyLength - turned,
+    qk_rope_head_dim: turned,
+    v_head_dim: valueDim,
+    attention_bias: has(told, 'attn_kv_a_mqa.bias'),
+    mlp_bias: has(told, 'ffn_up.bias') || has(told, 'ffn_up_shexp.bias'),
+    moe_layer_freq: 1,
+  };
+}

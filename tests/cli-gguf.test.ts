@@ -1,0 +1,72 @@
+// The command line on GGUF: by the file, a part of it, or the directory (Node and what follows it only).
+
+import { basename, join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fails, folder, hashes, higgs, nothingAt, output, quantize, succeeds, temporaryRoot } from './command.ts';
+import { EMBEDDING, fileOf, ggufOf, llamaTwin, pairsOf } from './gguf/read.ts';
+
+temporaryRoot();
+const books = llamaTwin('models/books-llama', 'BF16');
+const qwen = fileOf('qwen3.gguf');
+
+test('quantize writes the same from the file as from its directory, and leaves the input alone', async () => {
+  const input = await folder({ 'model.gguf': qwen, LICENSE: 'MIT' });
+  const before = await hashes(input);
+  const [one, other] = [output(), output()];
+  await succeeds(quantize(join(input, 'model.gguf'), one, '--group', '16'));
+  await succeeds(quantize(input, other, '--group', '16'));
+  const [ofFile, ofDirectory] = [await hashes(one), await hashes(other)];
+  assert.equal(Object.keys(ofFile), ['config.json', 'model.safetensors']);
+  assert.equal({ ...ofDirectory, LICENSE: undefined }, { ...ofFile, LICENSE: undefined });
+  assert.ok('LICENSE' in ofDirectory && !('LICENSE' in ofFile));
+  assert.equal(await hashes(input), before);
+  await succeeds(higgs('verify', one, '--against', join(input, 'model.gguf')));
+});
+
+test('a model runs from its file, with the text of the original', async () => {
+  const input = await folder({ 'books.gguf': books });
+  const run = (path: string) =>
+    succeeds(higgs('generate', path, '-p', 'The natural selection of species', '-n', '8', '--temperature', '0'));
+  const [own, original] = [await run(join(input, 'books.gguf')), await run('models/books-llama')];
+  assert.ok(own.stdout.trim().length > 0);
+  assert.is(own.stdout, original.stdout);
+});
+
+test('what is measured of a file is kept beside it', async () => {
+  const input = await folder({ 'model.gguf': qwen });
+  const file = join(input, 'model.gguf');
+  const args = ['plan', file, '--bpw', '6', '--group', '16'];
+  const first = await succeeds(higgs(...args));
+  assert.match(first.stderr, /sensitivities measured in .* kept in .*higgs-alphas\.json/);
+  assert.ok('higgs-alphas.json' in (await hashes(input)));
+  const second = await succeeds(higgs(...args));
+  assert.match(second.stderr, /sensitivities of .*higgs-alphas\.json/);
+  assert.is(second.stdout, first.stdout);
+});
+
+test('faults of a file are one line, and nothing is written', async () => {
+  const whole = ggufOf(pairsOf('llama'));
+  const input = await folder({
+    'cut.gguf': whole.subarray(0, 100),
+    'q2.gguf': ggufOf(pairsOf('llama'), [EMBEDDING, { ...EMBEDDING, name: 'blk.0.ffn_up.weight', type: 10 }]),
+    'm-00001-of-00002.gguf': whole,
+    'model.txt': 'text',
+  });
+  for (const [name, says] of Object.entries({
+    'cut.gguf': /cut\.gguf: header must end within the file: it has 100 bytes/,
+    'q2.gguf': /q2\.gguf: tensor "blk\.0\.ffn_up\.weight": weights must be one of F32.*: they are Q2_K/,
+    'm-00001-of-00002.gguf': /m-00002-of-00002\.gguf: no such file/,
+    'model.txt': /input must be a directory, a \.safetensors or a \.gguf file: it is none/,
+  })) {
+    const out = output();
+    assert.match(await fails(quantize(join(input, name), out)), says, name);
+    nothingAt(out, `${out}.partial`);
+  }
+  assert.match(
+    await fails(higgs('inspect', input)),
+    new RegExp(`${basename(input)}: folder must have one model in GGUF`),
+  );
+});
+
+test.run();
