@@ -242,13 +242,15 @@ test('what cannot be measured is told before anything is written, with the ways 
     ],
     [['quantize', input, '-o', out, '--bpw', '4.5', '--memory', '64KB'], 1, /must fit .* of linear memory.*--prior/],
     [['plan', input, '--bpw', '4.5', '--memory', '64KB'], 1, /must fit .* of linear memory.*--prior/],
-    [['plan', input, '--bpw', '4.5', '--memory', '1GB', '--prior'], 2, /--memory <size>' cannot be used with/],
     [['quantize', input, '-o', out, '--memory', '1GB'], 2, /--memory must come with a budget/],
     [['quantize', input, '-o', out, '--text', 'no-such.txt'], 1, /cannot read no-such\.txt/],
     [['quantize', input, '-o', out, '--text', join(BOOKS, 'valid.txt')], 1, /a model must have tokenizer\.json/],
     [['quantize', input, '-o', out, '--context', '20'], 2, /--context must come with --text/],
   ];
   for (const [args, code, says] of cases) assert.match(await fails(higgs(...args), code), says);
+  const conflict = await higgs('plan', input, '--bpw', '4.5', '--memory', '1GB', '--prior');
+  assert.is(conflict.code, 2);
+  assert.match(conflict.stderr, /--memory <size>' cannot be used with/);
   nothingAt(out, `${out}.partial`, `${out}.safetensors`, join(input, NAME), join(gemma, NAME), `${single}.partial`);
   await succeeds(quantize(single, `${out}.safetensors`, '--bpw', '4.5', '--prior'));
 });

@@ -7,42 +7,39 @@ import { type Removed, removeCached, removeQuantized } from '../disk/remove.ts';
 import { FileError } from '../errors.ts';
 import { isRemote, nameText, readName } from '../hub/name.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 
 /** Least characters of a commit that name it, as git has them. */
 const SHORT = 7;
 
 export function addList(program: Command): void {
-  program
+  const command = program
     .command('list')
     .summary('list the models on this machine')
     .description(
       'Lists models in the hub’s cache, quantized models that verbs keep, and those in a directory, with their sizes.',
     )
-    .argument('[directory]', 'a directory with quantized models in it')
-    .option('--json', 'print as JSON')
-    .action(list);
+    .argument('[directory]', 'a directory with quantized models in it');
+  addPrinting(command, 'print as JSON');
+  addExamples(command, [['higgs list'], ['higgs list models']]).action(list);
 }
 
 export function addRemove(program: Command): void {
-  program
+  const command = program
     .command('remove')
     .summary('remove a model from this machine')
     .description(
       'Removes a model from the hub’s cache, or a directory that higgs quantize wrote. With a revision, what no other revision needs.',
     )
     .argument('<name>', 'hf:org/model, hf:org/model@revision, or a quantized model’s directory')
-    .option('--dry-run', 'say what would be removed, remove nothing')
-    .option('--json', 'print as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs list
-  $ higgs remove hf:org/model
-  $ higgs remove hf:org/model@v1.0 --dry-run`,
-    )
-    .action(remove);
+    .option('--dry-run', 'say what would be removed, remove nothing');
+  addPrinting(command, 'print as JSON');
+  addExamples(command, [
+    ['higgs list'],
+    ['higgs remove hf:org/model'],
+    ['higgs remove hf:org/model@v1.0 --dry-run'],
+  ]).action(remove);
 }
 
 async function list(directory: string | undefined, { json }: { json?: boolean }): Promise<void> {

@@ -4,15 +4,11 @@ import { type Command, Option } from 'commander';
 import { checkWritable, writeWhole } from '../disk/commit.ts';
 import { openInput } from '../disk/input.ts';
 import { show } from '../excerpt.ts';
-import type { Tradeoff } from '../linearity/allocate.ts';
-import { alphasOf, type BitPlan, writeBitPlan } from '../linearity/plan.ts';
-import { stackOf } from '../quantize/select.ts';
-import { bytesText, counted, countText, lossText, precise, table } from '../terminal/figures.ts';
+import { alphasOf, writeBitPlan } from '../linearity/plan.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
-import { layerTables } from '../terminal/layers.ts';
+import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
-import { columns, print, printJson, warn } from '../terminal/print.ts';
-import { gridCell } from '../terminal/report.ts';
+import { print, printJson, warn } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
@@ -83,7 +79,7 @@ async function plan(path: string, options: Options): Promise<void> {
     else {
       const further = tensors.filter(({ like }) => like !== undefined).length;
       print(
-        planText(plan, tradeoff, bytesOut, {
+        bitPlanText(plan, tradeoff, bytesOut, {
           further,
           stacked: options.experts === 'stack',
           all: options.all ?? false,
@@ -93,82 +89,4 @@ async function plan(path: string, options: Options): Promise<void> {
   } finally {
     await input.folder.close();
   }
-}
-
-/** What else is told of a plan: tensors of layers that do not run, and whether experts are shown together. */
-interface Told {
-  further: number;
-  stacked: boolean;
-  /** Whether there is a row for every tensor. */
-  all: boolean;
-}
-
-function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number, { further, stacked, all }: Told): string {
-  const { tensors, bpw, budget, predicted, gap, uniform } = plan;
-  const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
-  const figure = (value: number | null) => (value === null ? '?' : precise(value, 3));
-  const shown = stacked ? together(tensors) : tensors;
-  const rows = shown.map(({ name, grid, bpw, alpha, predicted }) => [
-    ...[name, grid, bpw.toFixed(2), figure(alpha), figure(predicted)],
-  ]);
-  const proof = gap === 0 ? 'no plan predicts less' : `no plan predicts less by more than ${gap.toPrecision(2)}`;
-  const compared = uniform
-    ? `${uniform.grid} for all: ${uniform.bpw.toFixed(4)} bits per weight, predicted ${precise(uniform.predicted, 4)}${times(uniform.predicted, predicted)}`
-    : 'no single grid for all is within this budget';
-  const unknown = tensors.filter(({ alpha }) => alpha === null).length;
-  return [
-    all
-      ? table(['tensor', 'grid', 'bpw', 'α', 'predicted'], rows, [0, 1])
-      : layerTables(shown.map(gridCell), columns()),
-    '',
-    `${countText(weights)} weights at ${bpw.toFixed(4)} of ${Number(budget.toFixed(4))} bits per weight, ${lossText(plan, predicted)}: ${proof}`,
-    ...(unknown > 0
-      ? [`${counted(unknown, 'tensor')} of no known sensitivity ${unknown === 1 ? 'is' : 'are'} not in the prediction`]
-      : []),
-    ...(further > 0
-      ? [
-          `${counted(further, 'tensor')} of layers behind the last, which do not run, ${further === 1 ? 'counts' : 'count'} as the like ones of the last layer`,
-        ]
-      : []),
-    compared,
-    `${bytesText(bytesOut)} of safetensors files`,
-    '',
-    table(['bpw', 'predicted', 'one grid', 'predicted', '×'], curveRows(tradeoff), []),
-  ].join('\n');
-}
-
-// An entry for the experts of each layer and kind that have one grid.
-function together(tensors: BitPlan['tensors']): BitPlan['tensors'] {
-  const stacks = new Map<string, BitPlan['tensors'][number]>();
-  for (const tensor of tensors) {
-    const name = stackOf(tensor.name);
-    const key = `${name} ${tensor.shape} ${tensor.grid}`;
-    const { alpha, predicted } = stacks.get(key) ?? { alpha: 0, predicted: 0 };
-    const sum = (a: number | null, b: number | null) => (a === null || b === null ? null : a + b);
-    stacks.set(key, {
-      ...{ ...tensor, name },
-      ...{ alpha: sum(alpha, tensor.alpha), predicted: sum(predicted, tensor.predicted) },
-    });
-  }
-  return [...stacks.values()];
-}
-
-// The trade-off: of each quarter of a bit the best plan, and the best single grid.
-function curveRows({ exact, uniform }: Tradeoff): string[][] {
-  return exact.map(({ bpw, predicted }) => {
-    const one = uniform
-      .filter((point) => point.bpw <= bpw)
-      .reduce((best, point) => (point.predicted < best.predicted ? point : best), {
-        grid: '',
-        bpw: 0,
-        predicted: Infinity,
-      });
-    const found =
-      one.grid === '' ? ['', '', ''] : [one.grid, precise(one.predicted, 4), (one.predicted / predicted).toFixed(2)];
-    return [bpw.toFixed(2), precise(predicted, 4), ...found];
-  });
-}
-
-function times(other: number, own: number): string {
-  return own > 0 ? `, ${(other / own).toFixed(2)} × as much` : '';
 }

@@ -4,9 +4,9 @@ import { type Command, Option } from 'commander';
 import { type Input, openInput } from '../disk/input.ts';
 import type { BitPlan } from '../linearity/plan.ts';
 import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
-import { counted, family, groupedBy, lossText, precise, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
+import { predictionText } from '../terminal/report.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
@@ -116,25 +116,4 @@ async function sensitivities(
 
 async function keptOf(original: Input) {
   return keptSensitivities(await (await loadAll()).open(original.folder), original);
-}
-
-function predictionText(prediction: Prediction, all: boolean): string {
-  const { tensors, delta, base, total, unknown } = prediction;
-  const rows = (all ? tensors.map((tensor) => [tensor]) : groupedBy(tensors, ({ name }) => family(name))).map((own) => {
-    const sum = (key: 'relativeError' | 'alpha' | 'delta') => own.reduce((total, tensor) => total + tensor[key], 0);
-    const { name } = own[0]!;
-    const figures = [sum('relativeError') / own.length, sum('alpha'), sum('delta')].map((value) => precise(value, 3));
-    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), ...figures];
-  });
-  const head = all ? ['tensor', 't²', 'α', 'predicted'] : ['tensors', 'count', 't² (mean)', 'Σ α', 'predicted'];
-  return [
-    table(head, rows),
-    '',
-    `${lossText(prediction, delta)}${total === null ? '' : `: ${precise(base!, 6)} → ${precise(total, 6)}`}`,
-    ...(unknown.length > 0
-      ? [
-          `${counted(unknown.length, 'tensor')} of no known sensitivity ${unknown.length === 1 ? 'is' : 'are'} not in the prediction`,
-        ]
-      : []),
-  ].join('\n');
 }

@@ -3,31 +3,25 @@
 import type { Command } from 'commander';
 import { pull } from '../disk/pull.ts';
 import { bytesText, counted, progressDisplay } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { Interrupted, interruptible } from './run.ts';
 
 export function addPull(program: Command): void {
-  program
+  const command = program
     .command('pull')
     .summary('download a model of the hub into the cache')
     .description(
-      'Downloads a checkpoint into the cache that the hub’s Python client shares: what one has, the other finds. The same command\n' +
-        'goes on after an interruption. To quantize, nothing need be downloaded: higgs quantize hf:org/model streams.',
+      'Downloads a checkpoint into the cache that the hub’s Python client shares: what one has, the other finds. The same command goes on after an interruption. To quantize, nothing need be downloaded: higgs quantize hf:org/model streams. HF_TOKEN (or the file HF_TOKEN_PATH), HF_HUB_CACHE, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there.',
     )
     .argument('<name>', 'hf:org/model, hf:org/model@revision, or its address on the hub')
-    .option('--all', 'every file of the repository, not only the checkpoint’s')
-    .option('--json', 'print as JSON')
-    .addHelpText(
-      'after',
-      `
-Environment, as the Python client has it: HF_TOKEN (or the file HF_TOKEN_PATH), HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE.
-
-Examples:
-  $ higgs pull hf:HuggingFaceTB/SmolLM2-135M
-  $ higgs pull hf:org/model@v1.0
-  $ higgs pull hf:org/model/model-Q4_K_M.gguf`,
-    )
-    .action(run);
+    .option('--all', 'every file of the repository, not only the checkpoint’s');
+  addPrinting(command, 'print as JSON');
+  addExamples(command, [
+    ['higgs pull hf:HuggingFaceTB/SmolLM2-135M'],
+    ['higgs pull hf:org/model@v1.0'],
+    ['higgs pull hf:org/model/model-Q4_K_M.gguf'],
+  ]).action(run);
 }
 
 async function run(name: string, options: { all?: boolean; json?: boolean }): Promise<void> {

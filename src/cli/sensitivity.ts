@@ -18,9 +18,10 @@ import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
-import { bytesText, counted, countText, durationText, precise, table } from '../terminal/figures.ts';
+import { bytesText, counted, countText, durationText } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
+import { alphasText } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { costOf, watchMeasuring } from './measurement.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
@@ -281,23 +282,4 @@ function costText(cost: SensitivityCost): string {
     `${estimator}: ${matrices === 1 ? '1 matrix' : `${matrices} matrices`} of ${countText(weights)} weights, ${counted(sequences, 'sequence')} of ${tokens} ${SOURCES[source]}, ${counted(draws, 'draw')}\n` +
     `about ${durationText(seconds)} on ${counted(threads, 'thread')}, ${bytesText(bytes)} of memory${more.map((line) => `\n${line}`).join('')}`
   );
-}
-
-function alphasText({ loss, base, tensors, settings }: Alphas, output: string, seconds: number, most: number): string {
-  const sorted = [...tensors].sort(([, a], [, b]) => b.alpha - a.alpha);
-  const sum = sorted.reduce((total, [, { alpha }]) => total + alpha, 0);
-  const number = (value: number | null) => (value === null ? '' : precise(value, 3));
-  const rows = sorted
-    .slice(0, most)
-    .map(([name, { alpha, error, r2 }]) => [
-      ...[name, number(alpha), number(error), `${((100 * alpha) / sum).toFixed(1)} %`],
-      r2 === null ? '' : r2.toFixed(4),
-    ]);
-  const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
-  const rest = sorted.length > most ? `and ${sorted.length - most} more (--all), ` : '';
-  const { unreached = 0 } = settings;
-  const means = unreached
-    ? `\n${unreached} weights are of experts that no token reached: they have their layer’s mean`
-    : '';
-  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${precise(sum, 4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s${means}`;
 }

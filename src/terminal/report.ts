@@ -1,5 +1,6 @@
-// What quantize prints: the report of a run, or what a run would do.
+// What verbs print of tensors: errors, plans of a run, sensitivities, predictions.
 
+import type { Alphas } from '../linearity/alphas.ts';
 import type { Prediction } from '../linearity/predict.ts';
 import type { Plan } from '../quantize/plan.ts';
 import type { Report, TensorReport } from '../quantize/report.ts';
@@ -184,4 +185,51 @@ export function planText(plan: Plan, cost: { seconds: number; workers: number },
     ...embeddingsText(data.passed, bytesOut),
     `${countText(weights)} weights to quantize: ${sizes}${time}. Nothing was written.`,
   ].join('\n');
+}
+
+/** @param all shows a row for every tensor */
+export function predictionText(prediction: Prediction, all: boolean): string {
+  const { tensors, delta, base, total, unknown } = prediction;
+  const rows = (all ? tensors.map((tensor) => [tensor]) : groupedBy(tensors, ({ name }) => family(name))).map((own) => {
+    const sum = (key: 'relativeError' | 'alpha' | 'delta') => own.reduce((total, tensor) => total + tensor[key], 0);
+    const { name } = own[0]!;
+    const figures = [sum('relativeError') / own.length, sum('alpha'), sum('delta')].map((value) => precise(value, 3));
+    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), ...figures];
+  });
+  const head = all ? ['tensor', 't²', 'α', 'predicted'] : ['tensors', 'count', 't² (mean)', 'Σ α', 'predicted'];
+  return [
+    table(head, rows),
+    '',
+    `${lossText(prediction, delta)}${total === null ? '' : `: ${precise(base!, 6)} → ${precise(total, 6)}`}`,
+    ...(unknown.length > 0
+      ? [
+          `${counted(unknown.length, 'tensor')} of no known sensitivity ${unknown.length === 1 ? 'is' : 'are'} not in the prediction`,
+        ]
+      : []),
+  ].join('\n');
+}
+
+/** @param most rows of the table */
+export function alphasText(
+  { loss, base, tensors, settings }: Alphas,
+  output: string,
+  seconds: number,
+  most: number,
+): string {
+  const sorted = [...tensors].sort(([, a], [, b]) => b.alpha - a.alpha);
+  const sum = sorted.reduce((total, [, { alpha }]) => total + alpha, 0);
+  const number = (value: number | null) => (value === null ? '' : precise(value, 3));
+  const rows = sorted
+    .slice(0, most)
+    .map(([name, { alpha, error, r2 }]) => [
+      ...[name, number(alpha), number(error), `${((100 * alpha) / sum).toFixed(1)} %`],
+      r2 === null ? '' : r2.toFixed(4),
+    ]);
+  const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
+  const rest = sorted.length > most ? `and ${sorted.length - most} more (--all), ` : '';
+  const { unreached = 0 } = settings;
+  const means = unreached
+    ? `\n${unreached} weights are of experts that no token reached: they have their layer’s mean`
+    : '';
+  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${precise(sum, 4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s${means}`;
 }
