@@ -12,7 +12,7 @@ import { startThreads } from '../workers/node.ts';
 import { addSensitivities, namedAlphas, type SensitivityOptions } from './budget.ts';
 import { keptSensitivities } from './kept.ts';
 import { freeMemory } from './memory.ts';
-import { cores, interruptible, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
+import { cores, interruptible, loadAll, threadsOf, WORKERS_LIMIT } from './session.ts';
 
 interface Options extends SensitivityOptions {
   bits?: number[];

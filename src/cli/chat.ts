@@ -15,7 +15,6 @@ import type { Model } from '../text/textmodel.ts';
 import { hasSpecialMarks, type Part, thinkingFilter } from '../text/thinking.ts';
 import { timingsText } from './generate.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
-import { Interrupted } from './run.ts';
 import {
   addPrompt,
   addSamplingOptions,
@@ -26,12 +25,9 @@ import {
   samplingOf,
   samplingText,
 } from './sampling.ts';
+import { Interrupted } from './session.ts';
 
-interface Options extends ModelChoice, SamplingChoice, PromptChoice {
-  system?: string;
-  thinking?: 'show' | 'hide';
-  json?: boolean;
-}
+interface Options extends ModelChoice, ChatChoice, PromptChoice {}
 
 export function addChat(program: Command): void {
   const command = program
@@ -44,15 +40,7 @@ export function addChat(program: Command): void {
       '<model>',
       'a checkpoint’s directory, with its configuration, tokenizer and chat template, or a .gguf file',
     );
-  addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
-    .option('--system <text>', 'what the model is told before')
-    .addOption(
-      new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([
-        'show',
-        'hide',
-      ]),
-    );
-  addSamplingOptions(command);
+  addChatOptions(command);
   addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)');
   addPrinting(command, 'print each answer as JSON, with what the model thinks apart');
   addExamples(command, [
@@ -62,20 +50,48 @@ export function addChat(program: Command): void {
   ]).action(chat);
 }
 
+/** Adds the options of `ChatChoice`, and of the prompt. */
+export function addChatOptions(command: Command): Command {
+  addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
+    .option('--system <text>', 'what the model is told before')
+    .addOption(
+      new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([
+        'show',
+        'hide',
+      ]),
+    );
+  return addSamplingOptions(command);
+}
+
 async function chat(path: string, options: Options): Promise<void> {
   const prompt = await promptOf(options);
-  await withModels([path], options, async ([open], signal) => {
-    const { model } = open!;
-    const { system = '', thinking = 'show', maxTokens } = options;
-    const settings: Settings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
-    const begin = beginOf(settings);
-    // A model without a template is refused before anything is asked.
-    model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
-    if (prompt === undefined) return converse(model, basename(path), settings, options, signal);
-    const messages = [...begin, { role: 'user', content: prompt.trimEnd() }];
-    const { result } = await answer(model, messages, settings, options, signal);
-    if (result.finishReason === 'aborted') throw new Interrupted();
-  });
+  await withModels([path], options, ([open], signal) => talk(open!.model, basename(path), prompt, options, signal));
+}
+
+/** Options of a conversation. */
+export interface ChatChoice extends SamplingChoice {
+  system?: string;
+  thinking?: 'show' | 'hide';
+  json?: boolean;
+}
+
+/** Talks to a model: one turn, or of no prompt a conversation. @throws {UnsupportedError} when it has no chat template */
+export async function talk(
+  model: Model,
+  name: string,
+  prompt: string | undefined,
+  options: ChatChoice,
+  signal: AbortSignal,
+): Promise<void> {
+  const { system = '', thinking = 'show', maxTokens } = options;
+  const settings: Settings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
+  const begin = beginOf(settings);
+  // A model without a template is refused before anything is asked.
+  model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
+  if (prompt === undefined) return converse(model, name, settings, options, signal);
+  const messages = [...begin, { role: 'user', content: prompt.trimEnd() }];
+  const { result } = await answer(model, messages, settings, options, signal);
+  if (result.finishReason === 'aborted') throw new Interrupted();
 }
 
 const beginOf = ({ system }: Settings): Message[] => (system === '' ? [] : [{ role: 'system', content: system }]);
@@ -84,7 +100,7 @@ async function converse(
   model: Model,
   name: string,
   settings: Settings,
-  options: Options,
+  options: ChatChoice,
   signal: AbortSignal,
 ): Promise<void> {
   const { contextLength } = model.config;
@@ -252,7 +268,7 @@ async function answer(
   model: Model,
   messages: readonly Message[],
   settings: Settings,
-  options: Options,
+  options: ChatChoice,
   signal: AbortSignal,
 ): Promise<{ message: Message; result: GenerationResult }> {
   const { json = false, stop = [] } = options;

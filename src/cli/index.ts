@@ -18,15 +18,16 @@ import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
 import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
-import { EXIT, errorJson, reportError } from './run.ts';
+import { addRun } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
+import { EXIT, errorJson, reportError } from './session.ts';
 import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
   quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize],
   keeping: [addPull, addList, addRemove],
-  running: [addGenerate, addChat, addPerplexity, addBench],
+  running: [addRun, addGenerate, addChat, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],
   helping: [addCompletion],
 };

@@ -12,7 +12,7 @@ import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { KeptNews } from '../sensitivity/kept.ts';
 import { note, say } from '../terminal/print.ts';
 import { type Watching, watchMeasuring } from './measurement.ts';
-import { Interrupted } from './run.ts';
+import { Interrupted } from './session.ts';
 
 /** The options that name sensitivities. */
 export const WAYS = '--alphas FILE, --prior or --uniform';

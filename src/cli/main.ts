@@ -2,7 +2,7 @@
 
 import { onOutputError } from '../terminal/print.ts';
 import { run } from './index.ts';
-import { EXIT } from './run.ts';
+import { EXIT } from './session.ts';
 
 // A reader that goes away, as in `higgs inspect … | head`, is no fault.
 onOutputError(({ code }) => process.exit(code === 'EPIPE' ? EXIT.done : EXIT.failed));

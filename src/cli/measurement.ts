@@ -10,7 +10,7 @@ import { bytesStep, bytesText, progressDisplay } from '../terminal/figures.ts';
 import { startPool, startThreads } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible, loadAll, threadsOf } from './run.ts';
+import { interruptible, loadAll, threadsOf } from './session.ts';
 
 /** What a measurement is given. */
 export type Watching = Required<

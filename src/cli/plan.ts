@@ -15,8 +15,8 @@ import { columns, print, printJson, warn } from '../terminal/print.ts';
 import { gridCell } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;

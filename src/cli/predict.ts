@@ -11,7 +11,7 @@ import { integer, UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
 import { keptSensitivities, WAYS } from './kept.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './session.ts';
 
 interface Options extends SensitivityOptions, TextChoice {
   plan?: string;

@@ -23,7 +23,7 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { costOf, watchMeasuring } from './measurement.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './session.ts';
 
 interface Options {
   output?: string;
