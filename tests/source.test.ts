@@ -8,8 +8,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { FormatError } from '../src/errors.ts';
-import { createFile, FileError, fileError, HANDLE_LIMIT, openFile, openFolder } from '../src/source/file.ts';
+import { createFile, FileError, fileError, openFile, openFolder } from '../src/source/file.ts';
 import { blobSource, folderOf, memorySink } from '../src/source/memory.ts';
+import { HANDLE_LIMIT } from '../src/source/system.ts';
 
 let directory = '';
 test.before(async () => {

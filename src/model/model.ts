@@ -129,6 +129,8 @@ export interface LanguageModel {
 /**
  * What `loadModel` would take with the same options; reads headers alone.
  * @throws what `loadModel` throws before it reads weights
+ * @example
+ * const { bytes } = await estimateMemory(folder, { context: 8192 });
  */
 export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
   const options = modelOptions('options', given);

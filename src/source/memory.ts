@@ -15,6 +15,8 @@ const given = recordOf((_, value) => value, FILES_LIMIT);
  * @param name names it in messages
  * @param files by file name; an ArrayBuffer is a source as it stands
  * @throws {TypeError} when a file is no source
+ * @example
+ * const checkpoint = await higgs.open(folderOf('memory', { 'model.safetensors': bytes.buffer }));
  */
 export function folderOf(name: string, files: Readonly<Record<string, Source>> | ReadonlyMap<string, Source>): Folder {
   text('name', name);
@@ -35,7 +37,14 @@ export function folderOf(name: string, files: Readonly<Record<string, Source>> |
   };
 }
 
-/** A sink that keeps what is written; `bytes()` gives a copy of it, joined. */
+/**
+ * A sink that keeps what is written; `bytes()` gives a copy of it, joined.
+ * @example
+ * const sink = memorySink();
+ * await sink.write(new Uint8Array([1, 2, 3]));
+ * await sink.close();
+ * console.log(sink.bytes().length); // 3
+ */
 export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
   const pieces: Uint8Array[] = [];
   let byteLength = 0;
@@ -74,6 +83,8 @@ declare const FileReaderSync: (new () => { readAsArrayBuffer(blob: Blob): ArrayB
 /**
  * A Blob, or a page's File, as a source; in a worker of a browser it can be read at once, too.
  * @throws {TypeError} when it is none
+ * @example
+ * const folder = folderOf('picked', { 'model.safetensors': blobSource(input.files[0]) });
  */
 export function blobSource(blob: Blob): Source {
   const byteLength = integer(0)('size of blob', member('blob', sliced('blob', blob), 'size'));

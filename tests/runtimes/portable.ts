@@ -33,6 +33,7 @@ import '../backward.test.ts';
 import '../recurrent-backward.test.ts';
 import '../recurrent-sensitivity.test.ts';
 import '../gram.test.ts';
+import '../hub-names.test.ts';
 import { type Hashes, hashes } from './hashes.ts';
 import { type Counts, runQueue } from './uvu.ts';
 
