@@ -21,7 +21,11 @@ for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
 function reach(file) {
   if (reached.has(file)) return;
   reached.add(file);
-  const code = readFileSync(file, 'utf8').replace(/((?:from |import\()['"]\.[^'"]*)\.ts(['"])/g, '$1.js$2');
+  const code = readFileSync(file, 'utf8')
+    .replace(/((?:from |import\()['"]\.[^'"]*)\.ts(['"])/g, '$1.js$2')
+    // Declared by the types of browsers, which not every project has.
+    .replace(/\bWebAssembly\.Module\b/g, 'object')
+    .replace(/\bWebAssembly\.Memory\b/g, '{ readonly buffer: ArrayBufferLike }');
   writeFileSync(file, code);
   for (const [, target] of code.matchAll(/(?:from |import\()['"](\.[^'"]*)\.js['"]/g)) {
     reach(join(dirname(file), `${target}.d.ts`));

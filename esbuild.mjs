@@ -77,19 +77,22 @@ await build({
     'workers-node': 'src/workers/node.ts',
   },
   minifySyntax: true,
+  sourcemap: true,
   plugins: [beside('./decoder.js')],
 });
 await build({
   ...library,
   entryPoints: { decoder: 'src/decoder.ts' },
   minify: true,
+  sourcemap: true,
   plugins: [beside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true });
+await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true, sourcemap: true });
 await build({
   ...library,
   entryPoints: { hub: 'src/hub/hub.ts' },
   minify: true,
+  sourcemap: true,
   plugins: [hubClient, beside('./decoder.js')],
 });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.

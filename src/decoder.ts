@@ -46,6 +46,9 @@ export type { Threads } from './workers/threads.ts';
  * @throws {RangeError} when the runtime has not the memory, or an option is out of range
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
+ * @example
+ * const model = await loadModel(await openFolder('Llama-3.2-1B-higgs'));
+ * console.log(await model.complete('Once upon a time'));
  */
 export async function loadModel(input: Folder, options?: ModelOptions): Promise<Model> {
   const language = await openLanguage(input, options);

@@ -4,6 +4,7 @@ import { finite, list, options as optionsOf } from './check.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, givenGrid } from './grids/grid.ts';
+import { isGridName } from './grids/name.ts';
 import { smallGrids } from './grids/small.ts';
 import { trellises } from './grids/trellises.ts';
 import { givenModule } from './kernels/instantiate.ts';
@@ -50,14 +51,24 @@ export interface Higgs {
    * Quantizes a weight matrix.
    * @param weights (rows, cols), row-major
    * @throws {RangeError} when a size, an option or a weight is out of range; NaN and infinity are named with their place
+   * @throws {UnsupportedError} when no grid of that name is loaded
+   * @example
+   * const matrix = higgs.quantize(weights, { rows: 4096, cols: 4096, grid: 't4' });
+   * console.log(matrix.bitsPerWeight, matrix.relativeError);
    */
   quantize(weights: Float32Array, options: MatrixOptions): QuantizedMatrix;
-  /** @returns Ŵ, (rows, cols), row-major */
+  /**
+   * @returns Ŵ, (rows, cols), row-major
+   * @example
+   * const restored = higgs.dequantize(matrix);
+   */
   dequantize(matrix: QuantizedMatrix): Float32Array<ArrayBuffer>;
   /**
    * Ŵ x from the packed codes: x is rotated once, Ŵ never back.
    * @param x (cols)
    * @returns (rows)
+   * @example
+   * const y = higgs.matvec(matrix, new Float32Array(matrix.cols).fill(1));
    */
   matvec(matrix: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer>;
   /**
@@ -70,7 +81,11 @@ export interface Higgs {
    * await checkpoint.quantize(await createFolder('Llama-3.2-1B-higgs'));
    */
   open(input: Folder | string): Promise<OpenCheckpoint>;
-  /** `open`, then `plan`: for one thing alone. So with those below. */
+  /**
+   * `open`, then `plan`: for one thing alone. So with those below.
+   * @example
+   * const report = await higgs.quantizeCheckpoint(input, output, { grid: 't3', embeddings: 't4' });
+   */
   planCheckpoint(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['plan']>
@@ -110,9 +125,15 @@ export interface Higgs {
    * @param options.bpw bits per weight over all tensors
    * @throws {RangeError} when no choice is that small, or a tensor has no sensitivity
    * @see arXiv 2411.17525, section 4
+   * @example
+   * const plan = higgs.allocate(tensors, priorAlphas(tensors), { bpw: 3.25 });
    */
   allocate(tensors: readonly PlanTensor[], alphas: Alphas, options: OfferOptions & { bpw: number }): BitPlan;
-  /** What every budget buys: bits per weight against predicted loss. */
+  /**
+   * What every budget buys: bits per weight against predicted loss.
+   * @example
+   * for (const { bpw, predicted } of higgs.tradeoff(tensors, alphas).exact) console.log(bpw, predicted);
+   */
   tradeoff(tensors: readonly PlanTensor[], alphas: Alphas, options?: OfferOptions): Tradeoff;
 }
 
@@ -137,7 +158,10 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
     const found = grids.get(grid);
     if (found) return found;
     const known = [...grids.keys()].join(', ');
-    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${show(grid)}`);
+    const from = isGridName(grid)
+      ? `; if higgs-wasm/grids has it, import it and call load(undefined, { grids: [${grid}] })`
+      : '';
+    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${show(grid)}${from}`);
   }
 
   const openCheckpoint = (input: Folder | string) => open(input, { kernels, local, grids, gridOf });

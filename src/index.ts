@@ -3,6 +3,7 @@
 export { urlFolder } from './checkpoint/remote.ts';
 export { FileError, FormatError, type Place, StateError, UnsupportedError } from './errors.ts';
 export type { Dimension, Grid, PointGrid } from './grids/grid.ts';
+export type { AnyGridName, GridName } from './grids/name.ts';
 export type { Trellis } from './grids/trellis.ts';
 export { type Higgs, type LoadOptions, load } from './higgs.ts';
 export type { PlainDtype } from './kernels/kernels.ts';

@@ -20,6 +20,7 @@ import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, gridOrName } from './grids/grid.ts';
+import type { AnyGridName } from './grids/name.ts';
 import { isRemote } from './hub/name.ts';
 import type { Kernels } from './kernels/kernels.ts';
 import type { PlanTensor } from './linearity/allocate.ts';
@@ -64,7 +65,7 @@ import { givenPool, type Pool } from './workers/pool.ts';
 /** What to quantize a checkpoint to, and how its files are laid out. */
 export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>, TensorOptions, LayoutOptions {
   /** Also quantize token embeddings and the output head: with this grid, or, for a budget, with `any`. */
-  embeddings?: string | Grid;
+  embeddings?: AnyGridName | Grid;
   /** Quantize the tensors whose names match, instead of the linear weights. */
   include?: RegExp;
   /** Never quantize the tensors whose names match. */
@@ -73,7 +74,7 @@ export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>,
    * Quantize these tensors and no others: each as the plan says, or by name to a grid, with the `groupSize` and signs of the
    * other options. Excludes `grid`, `embeddings`, `include` and `exclude`.
    */
-  plan?: BitPlan | ReadonlyMap<string, string | Grid>;
+  plan?: BitPlan | ReadonlyMap<string, AnyGridName | Grid>;
   /**
    * A budget: the grids of least predicted loss, by bits per weight or by bytes of the files. Excludes `grid` and `plan`. The options of
    * `planBits` say what is chosen from.
@@ -180,15 +181,29 @@ const verifyOptions = optionsOf<Omit<Verification, 'against'> & { against?: Fold
 export interface OpenCheckpoint {
   /** What it was opened from, read once. */
   readonly folder: Folder;
-  /** Describes it, quantized or not. */
+  /**
+   * Describes it, quantized or not.
+   * @example
+   * for (const { name, grid, bpw } of (await checkpoint.inspect()).tensors) console.log(name, grid, bpw);
+   */
   inspect(): Promise<Inspection>;
-  /** What `quantize` would do with the same options. */
+  /**
+   * What `quantize` would do with the same options.
+   * @example
+   * const { bytesOut } = await checkpoint.plan({ grid: 't4' });
+   */
   plan(options?: CheckpointOptions & RunOptions): Promise<Plan>;
-  /** Quantizes it, streaming, and carries its other files over. */
+  /**
+   * Quantizes it, streaming, and carries its other files over.
+   * @example
+   * await checkpoint.quantize(await createFolder('small'), { grid: 't4', embeddings: 't4', pool: await startPool() });
+   */
   quantize(output: OutputFolder | ResumableFolder, options?: CheckpointOptions & RunOptions): Promise<QuantizeReport>;
   /**
    * A copy as `quantize` would write it with the same options, to load as a model without writing it: a tensor is encoded when it is
    * read. `onProgress` and `signal` are of that.
+   * @example
+   * const model = await (await higgs.open(await checkpoint.copy({ grid: 't4' }))).run();
    */
   copy(options?: CheckpointOptions & CopyOptions): Promise<Folder>;
   /** The tensors that `planBits` chooses grids for. */
@@ -197,22 +212,40 @@ export interface OpenCheckpoint {
    * The plan of least predicted loss for a budget.
    * @param alphas sensitivities, or what makes them once it is known that the budget can be met; undefined measures them
    * @param options.sensitivity how they are measured, and where they are kept
+   * @example
+   * const plan = await checkpoint.planBits(priorAlphas, { bpw: 3.25 });
    */
   planBits(
     alphas: AlphasOrMaker | undefined,
     options: BudgetOptions & Pick<CheckpointOptions, 'sensitivity'>,
   ): Promise<BitPlan>;
-  /** Writes the plain checkpoint of a quantized one, streaming. */
+  /**
+   * Writes the plain checkpoint of a quantized one, streaming.
+   * @example
+   * await quantized.dequantize(await createFolder('plain'), { dtype: 'BF16' });
+   */
   dequantize(output: OutputFolder, options?: Partial<RestoreOptions>): Promise<RestoreReport>;
-  /** Checks structure and checksums of a quantized checkpoint, and its errors against the original. */
+  /**
+   * Checks structure and checksums of a quantized checkpoint, and its errors against the original.
+   * @example
+   * const { warnings } = await quantized.verify({ against: checkpoint });
+   */
   verify(options?: Verification): Promise<VerifyReport>;
   /**
    * Loads it as a model, quantized or not, to generate with. What runs it, `higgs-wasm/decoder`, is imported by this call.
    * @throws {UnsupportedError} when its family is not handled: names it
    * @throws {FormatError} when a file is malformed, or a checksum of a quantized checkpoint does not hold
+   * @example
+   * const model = await checkpoint.run({ threads: await startThreads(), context: 2048 });
+   * console.log(await model.complete('Once upon a time', model.sampling));
+   * await model.close();
    */
   run(options?: ModelOptions): Promise<Model>;
-  /** What `run` would take of memory with the same options; reads no weights. */
+  /**
+   * What `run` would take of memory with the same options; reads no weights.
+   * @example
+   * const { bytes, weights, cache } = await checkpoint.runMemory({ context: 8192 });
+   */
   runMemory(options?: ModelOptions): Promise<ModelMemory>;
   /**
    * Measures what a unit of relative error t² in each linear weight costs, for `planBits` to choose grids by. With a `store` that is
@@ -220,6 +253,8 @@ export interface OpenCheckpoint {
    * @throws {UnsupportedError} when it is quantized, or its family is not handled
    * @throws {FormatError} when it is malformed, or `partial` is of another run
    * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
+   * @example
+   * const alphas = await checkpoint.sensitivity({ sequences: 4, threads: await startThreads() });
    */
   sensitivity(options?: SensitivityOptions): Promise<Alphas>;
   /** What `sensitivity` keeps in a store, if it is of this model and these settings: nothing is measured. */

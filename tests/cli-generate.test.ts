@@ -13,22 +13,24 @@ temporaryRoot();
 const BOOKS = 'models/books-llama';
 const reference = JSON.parse(readFileSync(`${BOOKS}/reference.json`, 'utf8'));
 const one = ['--threads', '1'];
+/** As the reference was made. */
+const most = ['--temperature', '0', ...one];
 
 test('generate streams the text behind the prompt; timings go to standard error', async () => {
   const [{ text, greedy }] = reference.prompts;
-  const { stdout, stderr } = await succeeds(higgs('generate', BOOKS, '-p', text, '-n', '12', ...one));
+  const { stdout, stderr } = await succeeds(higgs('generate', BOOKS, '-p', text, '-n', '12', ...most));
   assert.ok(stdout.startsWith(text) && stdout.endsWith('\n'));
   assert.ok(greedy.full_text.startsWith(stdout.trimEnd()));
   assert.match(
     stderr,
-    /^prompt 14 tokens at .* tokens\/s, generated 12 at .* tokens\/s, ended by length, loaded in \d+ ms\n$/,
+    /^prompt 14 tokens at .* tokens\/s, generated 12 at .* tokens\/s, ended by length\nalways the most likely token; loaded in \d+ ms\n$/,
   );
 });
 
 test('generate --json has the reference’s ids, and timings', async () => {
   for (const { text, ids, greedy } of reference.prompts) {
     const { stdout } = await succeeds(
-      higgs('generate', BOOKS, '-p', text, '-n', '64', '--json', '--cache', 'f32', ...one),
+      higgs('generate', BOOKS, '-p', text, '-n', '64', '--json', '--cache', 'f32', ...most),
     );
     const found = JSON.parse(stdout);
     assert.equal(found.promptIds, ids);
@@ -51,9 +53,63 @@ test('generate gives the same text for a seed and any number of threads, another
   assert.is.not(first!.stdout, third!.stdout);
 });
 
+test('generate takes sampling from generation_config.json, and tells a random seed by which it repeats', async () => {
+  const run = async (path: string, ...args: string[]) =>
+    JSON.parse((await succeeds(higgs('generate', path, '-p', 'The', '-n', '8', '--json', ...args, ...one))).stdout);
+  const first = await run(BOOKS);
+  const { seed, ...sampling } = first.sampling;
+  assert.equal(sampling, { topK: 50, topP: 0.95, minP: 0, repetitionPenalty: 1, temperature: 0.8 });
+  assert.equal((await run(BOOKS, '--seed', String(seed))).ids, first.ids);
+  const again = await succeeds(higgs('generate', BOOKS, '-p', 'The', '-n', '8', '--seed', '7', ...one));
+  assert.match(again.stderr, /\ntemperature 0\.8, top-k 50, top-p 0\.95, seed 7; loaded in \d+ ms\n$/);
+  const other = await chatty();
+  const says = async (content: object, ...args: string[]) => {
+    await writeFile(join(other, 'generation_config.json'), JSON.stringify(content));
+    const { seed, ...found } = (await run(other, ...args)).sampling;
+    return found;
+  };
+  const all = { topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
+  assert.equal(await says({ do_sample: false, temperature: 3 }), { ...all, temperature: 0 });
+  assert.equal(await says({}), { ...all, topP: 0.95, temperature: 0.8 });
+  assert.equal(await says({ do_sample: true, top_k: 20, min_p: 0.1, temperature: 'hot', repetition_penalty: 1.05 }), {
+    ...all,
+    ...{ topK: 20, minP: 0.1, temperature: 1, repetitionPenalty: 1.05 },
+  });
+  assert.equal(await says({ do_sample: true, temperature: 0.6, top_p: 0.9 }, '--top-p', '0.5', '--temperature', '2'), {
+    ...all,
+    ...{ topK: 50, topP: 0.5, temperature: 2 },
+  });
+});
+
+test('a prompt comes from a file, a pipe, or -p -, without the line break at its end', async () => {
+  const path = await folder({ 'prompt.txt': 'The king\n' });
+  const args = ['generate', BOOKS, '-n', '6', '--seed', '1', ...one];
+  const { stdout } = await succeeds(higgs(...args, '-p', 'The king'));
+  assert.ok(stdout.startsWith('The king'));
+  assert.is((await succeeds(higgs(...args, '-f', join(path, 'prompt.txt')))).stdout, stdout);
+  assert.is((await succeeds(piped('The king\n', ...args))).stdout, stdout);
+  assert.is((await succeeds(piped('The king\n', ...args, '-p', '-'))).stdout, stdout);
+});
+
+test('--quiet leaves results alone; an error is JSON, too, with --json', async () => {
+  const quiet = await succeeds(higgs('generate', BOOKS, '-p', 'The', '-n', '4', '-q', ...one));
+  assert.is(quiet.stderr, '');
+  assert.match(quiet.stdout, /^The/);
+  const { code, stdout, stderr } = await higgs('generate', 'nowhere', '-p', 'x', '--json');
+  assert.is(code, 1);
+  assert.equal(JSON.parse(stdout).error, {
+    ...{ name: 'FileError', message: 'cannot read nowhere: no such file or directory (ENOENT)', exitCode: 1 },
+    ...{ path: 'nowhere', code: 'ENOENT' },
+  });
+  assert.match(stderr, /^higgs: cannot read nowhere/);
+  const wrong = await higgs('generate', BOOKS, '--json', '--bits', '4');
+  assert.is(wrong.code, 2);
+  assert.is(JSON.parse(wrong.stdout).error.exitCode, 2);
+});
+
 test('generate ends at a stop string', async () => {
   const [{ text }] = reference.prompts;
-  const { stdout } = await succeeds(higgs('generate', BOOKS, '-p', text, '--stop', 'xyz', '--stop', ' past', ...one));
+  const { stdout } = await succeeds(higgs('generate', BOOKS, '-p', text, '--stop', 'xyz', '--stop', ' past', ...most));
   assert.is(stdout, `${text} the picture of the\n`);
 });
 
@@ -77,6 +133,13 @@ test('perplexity of a text agrees with the reference on its first windows', asyn
   );
   assert.match(against.stdout, /KL\(original ‖ model\): mean 0\.\d+ ± .*, max \d/);
   assert.match(against.stdout, /same most likely token: \d\d\.\d\d %\n$/);
+});
+
+test('perplexity --tokens takes the beginning of a text', async () => {
+  const args = ['perplexity', BOOKS, '--text', `${BOOKS}/test.txt`, '--json', ...one];
+  const found = JSON.parse((await succeeds(higgs(...args, '--tokens', '100'))).stdout);
+  assert.is(found.tokens, 100);
+  assert.ok(found.bitsPerByte > 0.5 && found.bitsPerByte < 5);
 });
 
 test('bench prints speeds and memory', async () => {
@@ -126,7 +189,8 @@ test('chat answers once what is piped in', async () => {
 
 test('chat keeps what the model thinks apart: hidden, in JSON, and as it comes to a pipe', async () => {
   const path = await chatty('<think>\n');
-  const run = (...args: string[]) => succeeds(piped('My lord', 'chat', path, '-n', '8', ...args, ...one));
+  const run = (...args: string[]) =>
+    succeeds(piped('My lord', 'chat', path, '-n', '8', '--seed', '1', ...args, ...one));
   const plain = await run();
   assert.match(plain.stdout, /\S/);
   assert.is((await run('--thinking', 'show')).stdout, plain.stdout);
@@ -160,7 +224,7 @@ test('faults of the input: exit code 1, one line that names them', async () => {
     [['generate', 'nowhere', '-p', 'x'], /cannot read nowhere/],
     [['generate', BOOKS, '-p', 'x '.repeat(1000)], /prompt must fit the context of 512 tokens: got \d+ tokens/],
     [['generate', BOOKS, '-p', 'x', '--context', '1000'], /context must be an integer from 1 to 512: got 1000/],
-    [['chat', BOOKS], /chat must have a chat template: the model has none, use generate/],
+    [['chat', BOOKS, '-p', 'x'], /chat must have a chat template: the model has none, use generate/],
     [['perplexity', BOOKS, '--text', 'nowhere.txt'], /cannot read nowhere\.txt/],
     [
       ['perplexity', BOOKS, '--text', text.replace('text.txt', 'empty.txt')],
@@ -173,7 +237,8 @@ test('faults of the input: exit code 1, one line that names them', async () => {
 
 test('wrong command lines: exit code 2, the option named', async () => {
   const cases: [string[], RegExp][] = [
-    [['generate', BOOKS], /required option '-p, --prompt/],
+    [['generate', BOOKS], /standard input must not be empty: give -p TEXT, -f FILE/],
+    [['generate', BOOKS, '-p', 'x', '-f', 'y'], /cannot be used with/],
     [['generate', BOOKS, '-p', ''], /--prompt must not be empty/],
     [['generate', BOOKS, '-p', 'x', '--temperature', 'hot'], /--temperature.*must be a number from 0 to 100/],
     [['generate', BOOKS, '-p', 'x', '--top-p', '1.5'], /--top-p/],

@@ -275,6 +275,18 @@ test('a checkpoint without tensors, or with none to quantize, goes through', asy
   }
 });
 
+test('a pointer of Git LFS and a web page in place of a file are named', async () => {
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 5\n`;
+  const page = '<!DOCTYPE html>\n<html><body>Sign in</body></html>';
+  const said = async (files: Record<string, Uint8Array | string>, ...args: string[]) =>
+    fails(higgs(args[0]!, await folder({ ...smallFiles(), ...files }), ...args.slice(1)));
+  const out = ['quantize', '-o', output()];
+  assert.match(await said({ 'model.safetensors': pointer }, ...out), /it is a pointer of Git LFS; git lfs pull/);
+  assert.match(await said({ 'model.safetensors': page }, ...out), /it is a web page/);
+  assert.match(await said({ 'config.json': page }, ...out), /config\.json: .*must be JSON: it is a web page/);
+  assert.match(await said({ 'config.json': pointer }, 'generate', '-p', 'x'), /config\.json: .* pointer of Git LFS/);
+});
+
 test('inspect lists as many tensors as a header may have', async () => {
   const tensors = 300_000;
   const entries = Array.from(
@@ -282,7 +294,7 @@ test('inspect lists as many tensors as a header may have', async () => {
     (_, i) => `"model.layers.${i}.norm":{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`,
   );
   const input = await folder({ 'model.safetensors': fileOf(`{${entries.join(',')}}`, tensors) });
-  const { stdout } = await succeeds(higgs('inspect', input));
+  const { stdout } = await succeeds(higgs('inspect', input, '--all'));
   const lines = stdout.trimEnd().split('\n');
   assert.is(lines.length, tensors + 4);
   assert.match(lines.at(-1)!, /^300000 tensors, 300 k parameters, .* in 1 file$/);

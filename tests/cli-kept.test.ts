@@ -76,6 +76,25 @@ test('quantize --bpw measures sensitivities, keeps them beside the model, and us
   await succeeds(quantize(input, output(), '--bpw', '4.5', '--dry-run'));
 });
 
+test('sensitivities of a model in a cache of others are kept in a cache of our own', async () => {
+  const caches = await folder();
+  const input = join(caches, 'models--org--small', 'snapshots', 'abc');
+  await mkdir(input, { recursive: true });
+  const from = await model();
+  for (const name of ['config.json', 'model.safetensors']) await copyFile(join(from, name), join(input, name));
+  const before = await hashes(input);
+  const own = join(caches, 'own');
+  process.env.XDG_CACHE_HOME = own;
+  try {
+    const file = join(own, 'higgs', 'sensitivities', 'models--org--small--abc', NAME);
+    assert.ok((await succeeds(plan(input))).stderr.endsWith(`, kept in ${file}\n`));
+    assert.match((await succeeds(plan(input))).stderr, /^higgs: sensitivities of /);
+    assert.equal(await hashes(input), before);
+  } finally {
+    delete process.env.XDG_CACHE_HOME;
+  }
+});
+
 test('kept sensitivities of other weights, another configuration, other settings, or damaged are measured again', async () => {
   const input = await model();
   const kept = join(input, NAME);

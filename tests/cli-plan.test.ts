@@ -91,7 +91,7 @@ test('plan shows experts that have one grid as one, and tells of layers that do 
   const known = Object.fromEntries(experts.slice(0, 6).map((name, i) => [name, i + 1]));
   const alphas = join(await folder({ 'alphas.json': JSON.stringify({ source: 'test', alpha: known }) }), 'alphas.json');
   const args = ['plan', input, '--bpw', '3.3', '--alphas', alphas];
-  const { stdout } = await succeeds(higgs(...args, '--experts', 'stack'));
+  const { stdout } = await succeeds(higgs(...args, '--experts', 'stack', '--all'));
   const rows = stdout.split('\n').filter((line) => line.startsWith('model.layers.'));
   assert.equal(
     rows.map((row) => [row.split(/\s+/)[0], row.split(/\s+/)[3]]),
@@ -108,13 +108,13 @@ test('plan shows experts that have one grid as one, and tells of layers that do 
     plan.tensors.map(({ name }: { name: string }) => name),
     experts,
   );
-  assert.is((await succeeds(higgs(...args))).stdout.match(/experts\.\d/g)?.length, 9);
+  assert.is((await succeeds(higgs(...args, '--all'))).stdout.match(/experts\.\d/g)?.length, 9);
 });
 
 test('plan prints tensors, totals, the best single grid and the trade-off', async () => {
   const input = await checkpoint();
   const { stdout } = await succeeds(
-    higgs('plan', input, '--bpw', '3.5', '--prior', '--embeddings', 'p1n16', '--keep', '0\\.mlp=p1n8'),
+    higgs('plan', input, '--bpw', '3.5', '--prior', '--embeddings', 'p1n16', '--keep', '0\\.mlp=p1n8', '--all'),
   );
   assert.match(stdout, /^tensor +grid +bpw +α +predicted\n/);
   assert.match(stdout, /embed_tokens\.weight +p1n16 +4\.13 +\? +\?\n/);
@@ -127,6 +127,20 @@ test('plan prints tensors, totals, the best single grid and the trade-off', asyn
   assert.match(stdout, /\S+ for all: 3\.\d+ bits per weight, predicted .* × as much\n/);
   assert.match(stdout, /\n bpw +predicted +one grid +predicted +×\n/);
   assert.not.match(stdout, /undefined|NaN|\[object/);
+});
+
+test('plan shows layers and kinds; a budget above the largest grid is said', async () => {
+  const input = await checkpoint();
+  const args = ['plan', input, '--uniform', '--grids', 'p2n16,p2n64'];
+  const { stdout } = await succeeds(higgs(...args, '--bpw', '2.6'));
+  assert.match(stdout, /^layer +(\S+_proj +)*\S+_proj\n─+/);
+  assert.not.match(stdout, /α/);
+  const { stderr } = await succeeds(higgs(...args, '--size', '2.5GB'));
+  assert.match(
+    stderr,
+    /^higgs: warning: --size 2\.50 GB is more than the largest grid needs: all weights have 3 bits, 3\.\d\d with scales, in files of [\d.]+ kB\n$/,
+  );
+  assert.is((await succeeds(higgs(...args, '--bpw', '2.6'))).stderr, '');
 });
 
 test('--size is kept, by plan and by quantize', async () => {

@@ -44,7 +44,12 @@ test('wrong command lines: exit code 2, the option named, no stack, nothing writ
     [['quantize', input, '-o', out, '--colour'], /unknown option '--colour'/],
     [['quantize', input, '-o', out, '--bits', '5'], /--bits.*must be 2, 3 or 4\. .*--grid p1n256 has 8 bits/],
     [['quantize', input, '-o', out, '--bits', '4', '--grid', 'p1n4'], /--grid.*cannot be used with.*--bits/],
-    [['quantize', input, '-o', out, '--grid', 'p9n9'], /--grid.*p9n9.*p1n4.*p4n4096/],
+    [
+      ['quantize', input, '-o', out, '--grid', 'p9n9'],
+      /--grid.*p9n9.*must be a grid such as t4, .*higgs grids lists them/,
+    ],
+    [['quantize', input, '-o', out, '--grid', 'p2n265'], /Did you mean p2n256\? higgs grids/],
+    [['quantize', input, '-o', out, '--grid', 'int8'], /Did you mean p1n256\?/],
     [['quantize', input, '-o', out, '--embeddings', 'p3n8'], /--embeddings.*p3n8/],
     [['quantize', input, '-o', out, '--group', '100'], /--group must be a power of two.*100/],
     [['quantize', input, '-o', out, '--group', '8'], /--group.*from 16 to 4096/],
@@ -159,7 +164,7 @@ test('without --json a person reads tables', async () => {
   const { input, out } = await small();
   const [inspected, plain, verified, dry] = await Promise.all(
     [
-      ['inspect', out],
+      ['inspect', out, '--all'],
       ['inspect', input],
       ['verify', out, '--against', input],
       ['quantize', input, '--dry-run'],
@@ -210,9 +215,9 @@ test('--dry-run tells what running the result would take, or why it would not ru
 test('a reader that goes away early, as head does, is no fault', async () => {
   const tensors = Array.from({ length: 3000 }, (_, i) => [`model.layers.${i}.norm.weight`, rawTensor('U8', [1], 1)]);
   const input = await folder({ 'model.safetensors': safetensors(Object.fromEntries(tensors)) });
-  const piped = ['pipefail', `"$0" "$1" inspect "$2" | head -n 1`];
+  const piped = ['pipefail', `"$0" "$1" inspect "$2" --all | head -n 1`];
   for (const args of [
-    ['inspect', input],
+    ['inspect', input, '--all'],
     ['inspect', input, '--json'],
   ]) {
     const { code, signal, stderr } = await execute(process.execPath, [CLI, ...args], (child) => {

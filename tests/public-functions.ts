@@ -466,6 +466,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       model.perplexity,
       { options: ['context', 'stride', 'bos', 'bytes', 'against', 'signal', 'onProgress'] },
     ],
+    ['model.complete', 'prompt options', () => ['Hi', { maxTokens: 2 }], model.complete, { options: generating }],
     ['model.embed', 'text options', () => ['Hello', {}], model.embed, { options: ['normalize'] }],
     ['model.close', '', () => [], async () => {}],
     [

@@ -22,6 +22,8 @@ const PROBES = 6;
  * @throws {FileError} when the server refuses, other than by 404 or a web page, which many servers have for what is not there
  * @throws {RangeError} when the address is no whole URL, or the page of a model on huggingface.co
  * @throws {FormatError} when there is neither a model.safetensors nor an index
+ * @example
+ * const checkpoint = await higgs.open(await urlFolder('https://example.org/models/llama/'));
  */
 export async function urlFolder(address: string | URL, options: HttpOptions = {}): Promise<Folder> {
   const base = new URL(urlOf('address', address));

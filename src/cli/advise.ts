@@ -4,14 +4,15 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Size } from '../advice/advise.ts';
 import { openInput } from '../disk/input.ts';
 import { isEmbedding } from '../quantize/select.ts';
-import { bytesText, counted, countText, figureText, table } from '../terminal/figures.ts';
+import { bytesText, counted, countText, figureText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { note, print, printJson } from '../terminal/print.ts';
 import { decimal, gridName, integer } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
 import { addSensitivities, namedAlphas, type SensitivityOptions } from './budget.ts';
 import { keptSensitivities } from './kept.ts';
 import { freeMemory } from './memory.ts';
-import { cores, interruptible, loadAll, WORKERS_LIMIT } from './run.ts';
+import { cores, interruptible, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
 
 interface Options extends SensitivityOptions {
   bits?: number[];
@@ -31,6 +32,7 @@ export function addAdvise(program: Command): void {
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command
+    .optionsGroup(GROUPS.measuring)
     .addOption(new Option('--bits <list>', 'bits per weight to try, such as 3,3.5,4').argParser(bitsList))
     .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid', gridName)
     .addOption(
@@ -43,20 +45,17 @@ export function addAdvise(program: Command): void {
         .argParser(decimal(0, 3600))
         .default(5),
     )
+    .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     );
-  addSensitivities(command)
-    .option('--json', 'print the figures as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs advise Llama-3.2-1B
-  $ higgs advise Llama-3.2-1B --embeddings t4 --bits 2,3,4
-  $ higgs advise Llama-3.2-1B --seconds 0 --json`,
-    )
-    .action(advise);
+  addSensitivities(command);
+  addPrinting(command, 'print the figures as JSON');
+  addExamples(command, [
+    ['higgs advise Llama-3.2-1B'],
+    ['higgs advise Llama-3.2-1B --embeddings t4 --bits 2,3,4'],
+    ['higgs advise Llama-3.2-1B --seconds 0 --json'],
+  ]).action(advise);
 }
 
 async function advise(path: string, options: Options): Promise<void> {
@@ -70,7 +69,7 @@ async function advise(path: string, options: Options): Promise<void> {
       (await namedAlphas(options)) ?? (inspection.quantized ? undefined : await keptSensitivities(source, input));
     const sizes = await interruptible(async (signal) =>
       source.advise({
-        ...{ seconds, signal, threads: await startThreads(options.threads) },
+        ...{ seconds, signal, threads: await startThreads(threadsOf(options.threads)) },
         ...(bits && { bits }),
         ...(embeddings !== undefined && { embeddings }),
         ...(context !== undefined && { context }),
@@ -117,8 +116,8 @@ function sizesText(sizes: readonly Size[], free: number): string {
 
 // Of a rule only ratios mean anything.
 function lossCell({ loss, delta }: NonNullable<Size['prediction']>, reference: number | undefined): string {
-  if (loss !== 'relative') return delta.toPrecision(3);
-  return reference !== undefined && reference > 0 ? `${figureText(delta / reference)} ×` : delta.toPrecision(3);
+  if (loss !== 'relative') return precise(delta, 3);
+  return reference !== undefined && reference > 0 ? `${figureText(delta / reference)} ×` : precise(delta, 3);
 }
 
 function remarks(sizes: readonly Size[]): string[] {

@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { bytesText, counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { withSequence } from '../text/language.ts';
@@ -22,19 +23,17 @@ export function addBench(program: Command): void {
       'Measures loading, prompt and generation. Of several runs the fastest counts; the ids are any of the vocabulary.',
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
-  addModelOptions(command, 'tokens that the cache has room for (the model’s, at most 4096)')
+  command
+    .optionsGroup(GROUPS.measuring)
     .addOption(new Option('--prompt-tokens <n>', 'tokens of the prompt').argParser(integer(1, 2 ** 24)).default(128))
     .addOption(new Option('-n, --max-tokens <n>', 'tokens to generate').argParser(integer(1, 2 ** 24)).default(64))
-    .addOption(new Option('--runs <n>', 'runs').argParser(integer(1, 1000)).default(3))
-    .option('--json', 'print the figures as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs bench Llama-3.2-1B-higgs
-  $ higgs bench Llama-3.2-1B-higgs --threads 1 --prompt-tokens 512 --json`,
-    )
-    .action(bench);
+    .addOption(new Option('--runs <n>', 'runs').argParser(integer(1, 1000)).default(3));
+  addModelOptions(command, 'tokens that the cache has room for (the model’s, at most 4096)');
+  addPrinting(command, 'print the figures as JSON');
+  addExamples(command, [
+    ['higgs bench Llama-3.2-1B-higgs'],
+    ['higgs bench Llama-3.2-1B-higgs --threads 1 --prompt-tokens 512 --json'],
+  ]).action(bench);
 }
 
 async function bench(path: string, options: Options): Promise<void> {

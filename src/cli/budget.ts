@@ -3,13 +3,15 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readBytes } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
+import type { Grid } from '../grids/grid.ts';
 import { readAlphas } from '../linearity/alphas.ts';
 import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
 import type { OpenCheckpoint } from '../open.ts';
-import { durationText } from '../terminal/figures.ts';
-import { byteSize, gridName, pattern, UsageError } from '../terminal/usage.ts';
+import { bytesText, durationText } from '../terminal/figures.ts';
+import { GROUPS } from '../terminal/help.ts';
+import { byteSize, GRIDS, gridName, pattern, UsageError } from '../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 
@@ -32,13 +34,14 @@ export interface BitOptions extends SensitivityOptions {
 
 export function addBits(command: Command): Command {
   command
+    .optionsGroup(GROUPS.budget)
     .addOption(
       new Option('--bpw <n>', 'bits per weight over all quantized weights, scales counted')
         .argParser(bits)
         .conflicts('size'),
     )
     .addOption(new Option('--size <size>', 'size of the safetensors files written: 700MB').argParser(byteSize));
-  return addSensitivities(command)
+  command
     .option('--grids <list>', 'grids to choose from, with commas (all)', (text) => text.split(',').map(gridName))
     .option(
       '--keep <regexp=grid>',
@@ -58,10 +61,12 @@ export function addBits(command: Command): Command {
         .argParser(byteSize)
         .conflicts(['alphas', 'prior', 'uniform']),
     );
+  return addSensitivities(command);
 }
 
 export function addSensitivities(command: Command): Command {
   return command
+    .optionsGroup(GROUPS.sensitivities)
     .addOption(
       new Option('--alphas <file>', 'sensitivities of the tensors, as JSON (measured, and kept)').conflicts([
         'prior',
@@ -92,6 +97,26 @@ export interface Measuring {
   memory?: number | undefined;
   /** Those that are kept beside the model or none: nothing is measured. */
   keptOnly?: boolean | undefined;
+}
+
+/**
+ * Says that a budget is more than the largest grid needs, if it is.
+ * @param chosen the grid of every tensor that was planned
+ * @param bytes of the files
+ */
+export function unusedText(
+  { bpw: bits, size, grids, maxBits }: BitOptions,
+  chosen: readonly { grid: string }[],
+  { bpw, bytes }: { bpw: number; bytes: number },
+): string | undefined {
+  const widthOf = ({ bits, p }: Grid) => bits / p;
+  const offered = GRIDS.filter((grid) => grids?.includes(grid.name) ?? true);
+  const widest = Math.max(...offered.map(widthOf).filter((width) => width <= (maxBits ?? Number.POSITIVE_INFINITY)));
+  const hasWidest = ({ grid }: { grid: string }) => GRIDS.some((each) => each.name === grid && widthOf(each) >= widest);
+  const isUnused = bits !== undefined ? bpw < bits - 0.01 : size !== undefined && bytes < 0.99 * size;
+  if (!isUnused || !chosen.every(hasWidest)) return undefined;
+  const budget = bits !== undefined ? `--bpw ${bits}` : `--size ${bytesText(size!)}`;
+  return `${budget} is more than the largest grid needs: all weights have ${widest} bits, ${bpw.toFixed(2)} with scales, in files of ${bytesText(bytes)}`;
 }
 
 /** The sensitivities to plan by: those that the options name, or the model's own. */

@@ -1,24 +1,33 @@
-// higgs chat: a conversation, line by line. The history stays, and what the cache holds of it is not run again.
+// higgs chat: a conversation, turn by turn. The history stays, and what the cache holds of it is not run again.
 
-import { createInterface } from 'node:readline/promises';
+import { basename } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
 import { type Command, Option } from 'commander';
-import { readInput } from '../disk/files.ts';
+import { writeWhole } from '../disk/commit.ts';
+import { FileError } from '../errors.ts';
+import { FENCE, HELP, readLine, type Settings, settingsText, withinContext } from '../terminal/conversation.ts';
+import { bytesText, counted, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { isTerminal, keyboard, note, print, printJson, printPiece, printThought, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
+import type { GenerationResult } from '../text/generate.ts';
 import type { Model } from '../text/textmodel.ts';
 import { hasSpecialMarks, type Part, thinkingFilter } from '../text/thinking.ts';
 import { timingsText } from './generate.ts';
+import { addModelOptions, type ModelChoice, withModels } from './model.ts';
+import { Interrupted } from './run.ts';
 import {
-  addModelOptions,
+  addPrompt,
   addSamplingOptions,
-  type ModelChoice,
+  laterSeed,
+  type PromptChoice,
+  promptOf,
   type SamplingChoice,
   samplingOf,
-  withModels,
-} from './model.ts';
-import { Interrupted } from './run.ts';
+  samplingText,
+} from './sampling.ts';
 
-interface Options extends ModelChoice, SamplingChoice {
+interface Options extends ModelChoice, SamplingChoice, PromptChoice {
   system?: string;
   thinking?: 'show' | 'hide';
   json?: boolean;
@@ -29,101 +38,230 @@ export function addChat(program: Command): void {
     .command('chat')
     .summary('talk to a model')
     .description(
-      'Talks to a model that has a chat template. On a terminal every line is a turn, /reset forgets them, /exit or Ctrl-D ends;\n' +
-        'what is piped in is one turn.',
+      'Talks to a model that has a chat template. On a terminal every line is a turn, and /help lists commands; what is piped in is one turn.',
     )
     .argument(
       '<model>',
       'a checkpoint’s directory, with its configuration, tokenizer and chat template, or a .gguf file',
-    )
+    );
+  addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
     .option('--system <text>', 'what the model is told before')
     .addOption(
       new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([
         'show',
         'hide',
       ]),
-    )
-    .option('--json', 'print each answer as JSON, with what the model thinks apart');
-  addSamplingOptions(addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)'))
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs chat SmolLM2-135M-Instruct-higgs
-  $ echo "What is the capital of France?" | higgs chat SmolLM2-135M-Instruct-higgs`,
-    )
-    .action(chat);
+    );
+  addSamplingOptions(command);
+  addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)');
+  addPrinting(command, 'print each answer as JSON, with what the model thinks apart');
+  addExamples(command, [
+    ['higgs chat SmolLM2-135M-Instruct-higgs'],
+    ['higgs chat SmolLM2-135M-Instruct-higgs --system "Answer in one sentence."'],
+    ['echo "What is the capital of France?" | higgs chat SmolLM2-135M-Instruct-higgs'],
+  ]).action(chat);
 }
 
 async function chat(path: string, options: Options): Promise<void> {
+  const prompt = await promptOf(options);
   await withModels([path], options, async ([open], signal) => {
     const { model } = open!;
-    const begin: Message[] = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
+    const { system = '', thinking = 'show', maxTokens } = options;
+    const settings: Settings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
+    const begin = beginOf(settings);
     // A model without a template is refused before anything is asked.
     model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
-    if (process.stdin.isTTY) await converse(model, begin, options, signal);
-    else await answer(model, [...begin, { role: 'user', content: (await readInput()).trimEnd() }], options, signal);
+    if (prompt === undefined) return converse(model, basename(path), settings, options, signal);
+    const messages = [...begin, { role: 'user', content: prompt.trimEnd() }];
+    const { result } = await answer(model, messages, settings, options, signal);
+    if (result.finishReason === 'aborted') throw new Interrupted();
   });
 }
 
-async function converse(model: Model, begin: readonly Message[], options: Options, signal: AbortSignal): Promise<void> {
-  const lines = createInterface(keyboard());
-  // The first Ctrl-C ends a turn, one at the prompt the conversation.
-  let turn: AbortController | undefined;
-  let ended = false;
-  const leave = new AbortController();
-  lines.on('SIGINT', () => (turn ? turn.abort() : leave.abort()));
-  lines.on('close', () => {
-    ended = true;
-    leave.abort();
-  });
-  signal.addEventListener('abort', () => leave.abort());
-  let history = [...begin];
+const beginOf = ({ system }: Settings): Message[] => (system === '' ? [] : [{ role: 'system', content: system }]);
+
+async function converse(
+  model: Model,
+  name: string,
+  settings: Settings,
+  options: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  const { contextLength } = model.config;
+  note(
+    `${name}: ${bytesText(model.language.memory.weights)} of weights, a context of ${counted(contextLength, 'token')}`,
+  );
+  note(`/help lists commands, ${FENCE} begins a turn of several lines, Ctrl-D leaves`);
+  const typing = typed(signal);
+  const said: Message[] = []; // all of it, to be saved
+  let history: readonly Message[] = [];
+  let turns = 0;
   try {
-    while (!ended) {
-      const line = await lines.question('> ', { signal: leave.signal }).catch(() => undefined);
-      if (line === undefined || line.trim() === '/exit') break;
-      if (line.trim() === '') continue;
-      if (line.trim() === '/reset') {
-        history = [...begin];
-        continue;
+    for (let line = await typing.next('> '); line !== undefined; line = await typing.next('> ')) {
+      const asked = readLine(line);
+      if (asked.kind === 'exit') return;
+      if (asked.kind === 'refused') say(asked.reason);
+      else if (asked.kind === 'help') print(table(['you type', 'what happens'], HELP, [0, 1]));
+      else if (asked.kind === 'show') print(settingsText(settings));
+      else if (asked.kind === 'set') {
+        Object.assign(settings, { [asked.key]: asked.value });
+        if (asked.key === 'seed') turns = 0;
+      } else if (asked.kind === 'reset') history = [];
+      else if (asked.kind === 'save') await save(asked.file, [...beginOf(settings), ...said]);
+      else if (asked.kind === 'turn') {
+        const question: Message = { role: 'user', content: asked.text };
+        const kept = fitting(model, [...beginOf(settings), ...history, question], settings);
+        const turn = typing.beginTurn();
+        try {
+          const own = { ...settings, seed: laterSeed(settings.seed, turns) };
+          const { message, result } = await answer(model, kept, own, options, turn);
+          const isCut = result.finishReason === 'length' && result.ids.length < settings.maxTokens;
+          if (isCut) note('cut off: the context is full; the next turn forgets the oldest');
+          history = [...kept.filter(({ role }) => role !== 'system'), message];
+          said.push(question, message);
+          turns++;
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error;
+          say(`${error.message}; shorten it, or start with a larger --context`);
+        } finally {
+          typing.endTurn();
+        }
       }
-      turn = new AbortController();
-      const own = turn;
-      const abort = () => own.abort();
-      signal.addEventListener('abort', abort);
-      const asked: Message[] = [...history, { role: 'user', content: line }];
-      try {
-        history = [...asked, await answer(model, asked, options, turn.signal, true)];
-      } catch (error) {
-        // A conversation that outgrew the context goes on after /reset.
-        if (!(error instanceof RangeError)) throw error;
-        say(`${error.message}; /reset forgets the conversation`);
-      } finally {
-        signal.removeEventListener('abort', abort);
-      }
-      turn = undefined;
     }
+    print(''); // what comes next on the terminal begins a line
   } finally {
-    lines.close();
+    typing.close();
   }
   if (signal.aborted) throw new Interrupted();
+}
+
+// The messages that a turn is run on. An answer gets a quarter of the context, if it may become as long.
+function fitting(model: Model, messages: readonly Message[], { maxTokens }: Settings): readonly Message[] {
+  const { contextLength } = model.config;
+  const room = Math.min(maxTokens, Math.floor(contextLength / 4));
+  const count = (some: readonly Message[]) =>
+    model.tokenizer.encode(model.chatTemplate.render(some), { special: false }).length;
+  const { messages: left, forgotten } = withinContext(messages, count, contextLength - room);
+  if (forgotten > 0) {
+    const turns = forgotten === 1 ? 'turn is' : `${forgotten} turns are`;
+    note(`the context of ${contextLength} tokens is full: the oldest ${turns} forgotten`);
+  }
+  return left;
+}
+
+async function save(file: string, messages: readonly Message[]): Promise<void> {
+  try {
+    await writeWhole(file, `${JSON.stringify({ messages }, null, 2)}\n`, { force: false });
+    note(`${counted(messages.length, 'message')} written to ${file}`);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    say(error.message.replace('; give --force to replace it', '; give another name'));
+  }
+}
+
+/** What is typed, turn by turn. */
+interface Typing {
+  /** @returns undefined at the end */
+  next(prompt: string): Promise<string | undefined>;
+  /** @returns what Ctrl-C aborts until `endTurn` */
+  beginTurn(): AbortSignal;
+  endTurn(): void;
+  close(): void;
+}
+
+// The first Ctrl-C ends an answer, or what is being typed; the second one after it the conversation.
+function typed(signal: AbortSignal): Typing {
+  const lines: Interface = createInterface(keyboard());
+  const waiting: string[] = [];
+  let take: ((line: string | undefined | null) => void) | undefined;
+  let turn: AbortController | undefined;
+  let [isEnded, isWarned] = [false, false];
+  const give = (line: string | undefined | null) => {
+    const taker = take;
+    take = undefined;
+    taker?.(line);
+  };
+  const end = () => {
+    isEnded = true;
+    turn?.abort();
+    give(undefined);
+  };
+  lines.on('line', (line) => {
+    isWarned = false;
+    if (take) give(line);
+    else waiting.push(line);
+  });
+  lines.on('close', end);
+  lines.on('SIGINT', () => {
+    if (isWarned) return lines.close();
+    isWarned = true;
+    if (turn && !turn.signal.aborted) return turn.abort();
+    lines.write(null, { ctrl: true, name: 'e' });
+    lines.write(null, { ctrl: true, name: 'u' });
+    print('');
+    note('Ctrl-C again leaves');
+    give(null);
+  });
+  signal.addEventListener('abort', () => lines.close());
+
+  // null where Ctrl-C took back what was typed
+  async function lineOf(prompt: string): Promise<string | undefined | null> {
+    if (waiting.length > 0) return waiting.shift();
+    if (isEnded) return undefined;
+    return new Promise((resolve) => {
+      take = resolve;
+      lines.setPrompt(prompt);
+      lines.prompt();
+    });
+  }
+
+  return {
+    async next(prompt) {
+      for (;;) {
+        let line = await lineOf(prompt);
+        if (line === null) continue;
+        if (line === undefined || !line.trimStart().startsWith(FENCE)) return line;
+        const parts: string[] = [];
+        line = line.trimStart().slice(FENCE.length);
+        while (line != null && !line.trimEnd().endsWith(FENCE)) {
+          parts.push(line);
+          line = await lineOf('. ');
+        }
+        if (line === undefined) return undefined;
+        if (line === null) continue;
+        parts.push(line.trimEnd().slice(0, -FENCE.length));
+        // A space in front: what begins with a slash is no command here.
+        const text = parts.join('\n').trim();
+        if (text !== '') return text.startsWith('/') ? ` ${text}` : text;
+      }
+    },
+    beginTurn() {
+      turn = new AbortController();
+      if (isEnded) turn.abort();
+      return turn.signal;
+    },
+    endTurn() {
+      turn = undefined;
+    },
+    close: () => lines.close(),
+  };
 }
 
 // One turn of the model, as it comes. @returns its message: templates know thoughts as reasoning_content, and when to drop them
 async function answer(
   model: Model,
   messages: readonly Message[],
+  settings: Settings,
   options: Options,
   signal: AbortSignal,
-  goesOn = false,
-): Promise<Message> {
-  const { thinking, json = false } = options;
+): Promise<{ message: Message; result: GenerationResult }> {
+  const { json = false, stop = [] } = options;
+  const { system: _, thinking, maxTokens, ...sampling } = settings;
   // To a pipe goes the text itself, unless told otherwise.
   const isRaw = !json && thinking !== 'hide' && !isTerminal();
   const special = !isRaw && hasSpecialMarks(model.tokenizer.idOf);
   const filter = thinkingFilter(model.chatTemplate.render(messages));
-  const generation = model.chat(messages, { ...samplingOf(options), special, signal });
+  const generation = model.chat(messages, { ...sampling, maxTokens, stop, special, signal });
   const [thoughts, words]: string[][] = [[], []];
   const take = (parts: readonly Part[]) => {
     for (const { thinking: isThought, text } of parts) {
@@ -139,11 +277,13 @@ async function answer(
   const result = generation.result!;
   const { promptIds, ids, finishReason, promptMs, generateMs } = result;
   const [thought, text] = [thoughts.join('').trim(), words.join('').trim()];
-  if (json) printJson({ thinking: thought, text, promptIds, ids, finishReason, timings: { promptMs, generateMs } });
+  const timings = { promptMs, generateMs };
+  if (json) printJson({ thinking: thought, text, promptIds, ids, finishReason, sampling, timings });
   else print('');
   note(timingsText(result));
-  if (finishReason === 'aborted' && !goesOn) throw new Interrupted();
-  return { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
+  note(samplingText(sampling));
+  const message = { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
+  return { message, result };
 }
 
 // A line stands between what the model thinks and what it answers.

@@ -6,7 +6,8 @@ import { checkModel, type Input } from '../disk/input.ts';
 import { FormatError } from '../errors.ts';
 import { readArchitecture } from '../families/family.ts';
 import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
-import { table } from '../terminal/figures.ts';
+import { precise, table } from '../terminal/figures.ts';
+import { GROUPS } from '../terminal/help.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
 import { measurePerplexity } from './perplexity.ts';
@@ -31,6 +32,7 @@ export interface Comparison {
 /** Adds the options of `TextChoice`. @param what `--text` is for, in words */
 export function addText(command: Command, what: string): Command {
   return command
+    .optionsGroup(GROUPS.measuring)
     .option('--text <file>', what)
     .addOption(
       new Option(
@@ -91,9 +93,9 @@ export async function compareOnText(
 
 export function comparisonText(comparison: Comparison, prediction: Prediction | undefined): string {
   const { perplexity, kl, tokensScored, windows, context, seconds } = comparison;
-  const figure = (value: number | null, digits: number) => value?.toPrecision(digits) ?? '';
+  const figure = (value: number | null, digits: number) => (value === null ? '' : precise(value, digits));
   const measured = (value: number | null, error: number | null, digits: number) =>
-    value === null ? '' : `${value.toPrecision(digits)} ± ${error!.toPrecision(2)}`;
+    value === null ? '' : `${precise(value, digits)} ± ${precise(error!, 2)}`;
   const rows = [
     [
       'perplexity',
@@ -116,6 +118,6 @@ function basisText({ loss, base }: Prediction): string {
     return 'predicted: KL is Σ α t², as α was measured (by default on tokens from the model); perplexity is the original’s times e to it';
   }
   if (loss === 'relative') return 'sensitivities of no unit predict neither';
-  const where = base === null ? '' : `; α was measured where perplexity was ${base.toPrecision(6)}`;
+  const where = base === null ? '' : `; α was measured where perplexity was ${precise(base, 6)}`;
   return `predicted: the original’s perplexity + Σ α t²${where}`;
 }

@@ -5,6 +5,7 @@ import { openInput } from '../disk/input.ts';
 import { stageOutput } from '../disk/output.ts';
 import type { PlainDtype } from '../kernels/kernels.ts';
 import { bytesStep, bytesText, counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { byteSize, integer } from '../terminal/usage.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
@@ -19,31 +20,29 @@ interface Options {
 }
 
 export function addDequantize(program: Command): void {
-  program
+  const command = program
     .command('dequantize')
     .summary('write a plain checkpoint that any framework loads')
     .description(
       'Writes the weights of a quantized checkpoint as a plain one: the same names and shapes, ordinary dtypes.',
     )
     .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
+    .optionsGroup(GROUPS.output)
     .requiredOption('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(
       new Option('--dtype <dtype>', 'dtype of the weights (each its original one)').choices(['f16', 'bf16', 'f32']),
     )
-    .addOption(
-      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    )
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace an existing output')
-    .option('--json', 'print the report as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored
-  $ higgs dequantize Llama-3.2-1B-higgs -o restored --dtype f32`,
-    )
-    .action(dequantize);
+    .optionsGroup(GROUPS.machine)
+    .addOption(
+      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+    );
+  addPrinting(command, 'print the report as JSON');
+  addExamples(command, [
+    ['higgs dequantize Llama-3.2-1B-higgs -o Llama-3.2-1B-restored'],
+    ['higgs dequantize Llama-3.2-1B-higgs -o restored --dtype f32'],
+  ]).action(dequantize);
 }
 
 async function dequantize(path: string, options: Options): Promise<void> {

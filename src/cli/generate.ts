@@ -1,23 +1,24 @@
 // higgs generate: text behind a prompt, as it comes.
 
 import type { Command } from 'commander';
+import { counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
 import { note, print, printJson, printPiece } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import type { GenerationResult } from '../text/generate.ts';
+import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './model.ts';
+import { Interrupted } from './run.ts';
 import {
-  addModelOptions,
+  addPrompt,
   addSamplingOptions,
-  type ModelChoice,
-  pagingText,
-  rateText,
+  type PromptChoice,
+  promptOf,
   type SamplingChoice,
   samplingOf,
-  withModels,
-} from './model.ts';
-import { Interrupted } from './run.ts';
+  samplingText,
+} from './sampling.ts';
 
-interface Options extends ModelChoice, SamplingChoice {
-  prompt: string;
+interface Options extends ModelChoice, SamplingChoice, PromptChoice {
   ignoreEos?: boolean;
   json?: boolean;
 }
@@ -26,39 +27,39 @@ export function addGenerate(program: Command): void {
   const command = program
     .command('generate')
     .summary('generate text behind a prompt')
-    .description('Generates text behind a prompt with a model of the Llama family, quantized or not.')
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
-    .requiredOption('-p, --prompt <text>', 'what the text begins with');
-  addSamplingOptions(addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)'))
-    .option('--ignore-eos', 'go on behind the end of the text')
-    .option('--json', 'print ids, text and timings as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs generate Llama-3.2-1B-higgs -p "Once upon a time"
-  $ higgs generate Llama-3.2-1B-higgs -p "1, 2, 3," -n 20 --temperature 0.8 --top-p 0.95 --seed 7`,
+    .description(
+      'Generates text behind a prompt with a model, quantized or not. Tokens are chosen as the model’s generation_config.json says, unless options say otherwise.',
     )
-    .action(generate);
+    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
+  addPrompt(command, 'what the text begins with (what is piped in)');
+  addSamplingOptions(command).option('--ignore-eos', 'go on behind the end of the text');
+  addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
+  addPrinting(command, 'print ids, text, sampling and timings as JSON');
+  addExamples(command, [
+    ['higgs generate Llama-3.2-1B-higgs -p "Once upon a time"'],
+    ['higgs generate Llama-3.2-1B-higgs -p "1, 2, 3," -n 20 --temperature 0'],
+    ['higgs generate Llama-3.2-1B-higgs -f prompt.txt --top-p 0.9 --seed 7'],
+    ['echo "Once upon a time" | higgs generate Llama-3.2-1B-higgs'],
+  ]).action(generate);
 }
 
 async function generate(path: string, options: Options): Promise<void> {
-  if (options.prompt === '') throw new UsageError('--prompt must not be empty');
+  const prompt = await promptOf(options);
+  if (prompt === undefined) throw new UsageError('a prompt must be given: -p TEXT, -f FILE, or text by a pipe');
   await withModels([path], options, async ([open], signal) => {
     const { model, loadMs } = open!;
-    const generation = model.generate(options.prompt, {
-      ...samplingOf(options),
-      ignoreEos: options.ignoreEos ?? false,
-      signal,
-    });
-    if (!options.json) printPiece(options.prompt);
+    const sampling = samplingOf(options, model.sampling);
+    const { maxTokens, stop = [], ignoreEos = false } = options;
+    const generation = model.generate(prompt, { ...sampling, maxTokens, stop, ignoreEos, signal });
+    if (!options.json) printPiece(prompt);
     for await (const piece of generation) if (!options.json) printPiece(piece);
     const result = generation.result!;
     const { paging } = model.language;
-    if (options.json) printJson({ ...reportOf(options.prompt, result, loadMs), paging });
+    if (options.json) printJson({ ...reportOf(prompt, result, loadMs), sampling, paging });
     else {
       print('');
-      note(`${timingsText(result)}, loaded in ${loadMs.toFixed(0)} ms`);
+      note(timingsText(result));
+      note(`${samplingText(sampling)}; loaded in ${loadMs.toFixed(0)} ms`);
       if (paging) note(pagingText(paging));
     }
     if (result.finishReason === 'aborted') throw new Interrupted();
@@ -74,5 +75,5 @@ function reportOf(prompt: string, result: GenerationResult, loadMs: number) {
 export function timingsText({ promptIds, ids, reused, promptMs, generateMs, finishReason }: GenerationResult): string {
   const prompt = promptIds.length - reused;
   const next = Math.max(0, ids.length - 1); // the first one is the prompt's
-  return `prompt ${prompt} tokens at ${rateText(prompt, promptMs)}, generated ${ids.length} at ${rateText(next, generateMs)}, ended by ${finishReason}`;
+  return `prompt ${counted(prompt, 'token')} at ${rateText(prompt, promptMs)}, generated ${ids.length} at ${rateText(next, generateMs)}, ended by ${finishReason}`;
 }

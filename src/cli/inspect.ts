@@ -2,28 +2,31 @@
 
 import type { Command } from 'commander';
 import { openInput } from '../disk/input.ts';
-import { bytesText, counted, countText, table } from '../terminal/figures.ts';
-import { print, printJson } from '../terminal/print.ts';
+import type { InspectedTensor, Inspection } from '../quantize/inspect.ts';
+import { bytesText, counted, countText, family, groupedBy, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
+import { layerTables } from '../terminal/layers.ts';
+import { columns, print, printJson } from '../terminal/print.ts';
+import { gridCell } from '../terminal/report.ts';
 import { loadAll } from './run.ts';
 
 export function addInspect(program: Command): void {
-  program
+  const command = program
     .command('inspect')
-    .summary('list the tensors of a checkpoint, quantized or not')
-    .description('Lists tensors, dtypes, shapes, grids, bits per weight, sizes and t². Reads headers only.')
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
-    .option('--json', 'print as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs inspect Llama-3.2-1B-higgs
-  $ higgs inspect model.safetensors --json`,
+    .summary('show what a checkpoint holds, quantized or not')
+    .description(
+      'Shows tensors, dtypes, shapes, grids, bits per weight, sizes and t²: a row for tensors whose names differ in numbers alone. Reads headers only.',
     )
-    .action(inspect);
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
+  addPrinting(command, 'print every tensor as JSON', 'a row for every tensor');
+  addExamples(command, [
+    ['higgs inspect Llama-3.2-1B-higgs'],
+    ['higgs inspect Llama-3.2-1B-higgs --all'],
+    ['higgs inspect model.safetensors --json'],
+  ]).action(inspect);
 }
 
-async function inspect(path: string, options: { json?: boolean }): Promise<void> {
+async function inspect(path: string, options: { all?: boolean; json?: boolean }): Promise<void> {
   const input = await openInput(path);
   try {
     const found = await (await loadAll()).inspectCheckpoint(input.folder);
@@ -31,22 +34,54 @@ async function inspect(path: string, options: { json?: boolean }): Promise<void>
       printJson(found);
       return;
     }
-    const rows = found.tensors.map(({ name, dtype, shape, grid, groupSize, bpw, bytes, relativeError, gridMse }) => [
-      name,
-      dtype,
-      shape.join(' × '),
-      grid === undefined ? '' : `${grid} g${groupSize}`,
-      bpw?.toFixed(2) ?? '',
-      bytesText(bytes),
-      relativeError?.toPrecision(4) ?? '',
-      relativeError === undefined ? '' : (relativeError / gridMse!).toFixed(3),
-    ]);
     const summary = `${counted(found.tensors.length, 'tensor')}, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${counted(found.files.length, 'file')}`;
     print(
-      `${table(['tensor', 'dtype', 'shape', 'grid', 'bpw', 'size', 't²', '× MSE'], rows, [0, 1, 3])}\n\n` +
+      `${options.all ? everyText(found) : kindsText(found)}\n\n` +
         `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}`,
     );
   } finally {
     await input.folder.close();
   }
+}
+
+function everyText({ tensors }: Inspection): string {
+  const rows = tensors.map(({ name, dtype, shape, grid, groupSize, bpw, bytes, relativeError, gridMse }) => [
+    ...[name, dtype, shape.join(' × '), grid === undefined ? '' : `${grid} g${groupSize}`, bpw?.toFixed(2) ?? ''],
+    ...[bytesText(bytes), relativeError === undefined ? '' : precise(relativeError, 4)],
+    relativeError === undefined ? '' : (relativeError / gridMse!).toFixed(3),
+  ]);
+  return table(['tensor', 'dtype', 'shape', 'grid', 'bpw', 'size', 't²', '× MSE'], rows, [0, 1, 3]);
+}
+
+// A row for tensors whose names differ in numbers alone. Of grids that differ by layer, which layer has which.
+function kindsText({ tensors, quantized }: Inspection): string {
+  const isMixed = groupedBy(tensors, ({ name }) => family(name)).some((own) =>
+    own.some(({ grid }) => grid !== own[0]!.grid),
+  );
+  const groups = new Set(tensors.flatMap(({ groupSize }) => groupSize ?? []));
+  const key = ({ name, dtype, shape, grid, groupSize }: InspectedTensor) =>
+    [family(name), dtype, shape, ...(isMixed ? [] : [grid, groupSize])].join('\n');
+  const rows = groupedBy(tensors, key).map((own) => {
+    const { name, dtype, shape, grid, groupSize } = own[0]!;
+    const bits = own.flatMap(({ bpw }) => bpw ?? []);
+    const errors = own.flatMap(({ relativeError }) => relativeError ?? []);
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const grids = new Set(own.map((tensor) => tensor.grid));
+    return [
+      ...[own.length === 1 ? name : family(name), dtype, shape.join(' × '), String(own.length)],
+      bytesText(own.reduce((sum, { bytes }) => sum + bytes, 0)),
+      ...(quantized
+        ? [
+            grid === undefined ? '' : grids.size > 1 ? 'mixed' : groups.size > 1 ? `${grid} g${groupSize}` : grid,
+            bits.length > 0 ? mean(bits).toFixed(2) : '',
+            errors.length > 0 ? precise(mean(errors), 3) : '',
+          ]
+        : []),
+    ];
+  });
+  const head = ['tensors', 'dtype', 'shape', 'count', 'size', ...(quantized ? ['grid', 'bpw', 't²'] : [])];
+  const mixed = tensors.flatMap(({ name, grid }) => (grid === undefined ? [] : [{ name, grid }]));
+  return [...(isMixed ? [layerTables(mixed.map(gridCell), columns()), ''] : []), table(head, rows, [0, 1, 5])].join(
+    '\n',
+  );
 }

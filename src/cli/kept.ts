@@ -1,5 +1,6 @@
 // Sensitivities that no option names: those that are kept beside the model, or measured now and kept there. Lines on standard error tell.
 
+import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { checkModel, type Input } from '../disk/input.ts';
 import { directoryStore } from '../disk/store.ts';
@@ -9,12 +10,23 @@ import type { Alphas } from '../linearity/alphas.ts';
 import type { OpenCheckpoint } from '../open.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { KeptNews } from '../sensitivity/kept.ts';
-import { say } from '../terminal/print.ts';
+import { note, say } from '../terminal/print.ts';
 import { type Watching, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './run.ts';
 
 /** The options that name sensitivities. */
 export const WAYS = '--alphas FILE, --prior or --uniform';
+
+/** Directories of Hugging Face's cache: others own them, and remove them. */
+const CACHED = /[\\/](models--[^\\/]+)[\\/]snapshots[\\/]([^\\/]+)$/;
+
+// Where sensitivities of a model are kept: beside it, or, if it is in a cache of others, in our own.
+function storeOf({ directory }: Input) {
+  const [, model, revision] = CACHED.exec(directory) ?? [];
+  if (model === undefined) return directoryStore(directory);
+  const caches = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+  return directoryStore(join(caches, 'higgs', 'sensitivities', `${model}--${revision}`));
+}
 
 /** Sensitivities of a model by the default settings: those that are kept, or measured now and kept. */
 export function modelSensitivities(
@@ -24,7 +36,7 @@ export function modelSensitivities(
   threads: number,
   memory?: number,
 ): Promise<Alphas> {
-  const store = directoryStore(input.directory);
+  const store = storeOf(input);
   const name = basename(input.path);
   return namingWays(async () => {
     checkModel(input);
@@ -36,7 +48,7 @@ export function modelSensitivities(
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;
       if (error instanceof Interrupted && isSaved) {
-        error.message = `interrupted; what is measured is kept in ${join(input.directory, unfinished)}, the same command goes on with it`;
+        error.message = `interrupted; what is measured is kept in ${join(store.name, unfinished)}, the same command goes on with it`;
       }
       throw error;
     } finally {
@@ -49,7 +61,7 @@ export function modelSensitivities(
 export function keptSensitivities(checkpoint: OpenCheckpoint, input: Input): Promise<Alphas | undefined> {
   return namingWays(async () => {
     if (input.isFile) return undefined;
-    const keeping = { store: directoryStore(input.directory), onKept: tell };
+    const keeping = { store: storeOf(input), onKept: tell };
     return watchMeasuring(checkpoint, 1, ({ signal, onCheck }) =>
       checkpoint.keptSensitivity({ ...keeping, signal, onCheck }),
     );
@@ -69,12 +81,12 @@ async function namingWays<T>(work: () => Promise<T>): Promise<T> {
 
 function tell(news: KeptNews): void {
   const { kind, file } = news;
-  if (kind === 'used') say(`sensitivities of ${file} (${described(news.alphas)})`);
-  else if (kind === 'left') say(`${file} is left: ${news.message}`);
+  if (kind === 'used') note(`higgs: sensitivities of ${file} (${described(news.alphas)})`);
+  else if (kind === 'left') note(`higgs: ${file} is left: ${news.message}`);
   else if (kind === 'measured') {
     const { isKept, fault, seconds, alphas } = news;
     const what = isKept ? `kept in ${file}` : `not kept${fault === undefined ? '' : `: ${fault}`}`;
-    say(`sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${what}`);
+    note(`higgs: sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${what}`);
   } else if (news.reason === 'own') {
     say(`not used: ${file}: no command kept it, so it is left as it is; --alphas takes it`);
   } else say(`not used: ${news.message}`);

@@ -10,7 +10,7 @@ import { bytesStep, bytesText, progressDisplay } from '../terminal/figures.ts';
 import { startPool, startThreads } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible, loadAll } from './run.ts';
+import { interruptible, loadAll, threadsOf } from './run.ts';
 
 /** What a measurement is given. */
 export type Watching = Required<
@@ -32,7 +32,7 @@ export function watchMeasuring<T>(
     let pool: Pool | undefined;
     try {
       return await work({
-        threads: () => startThreads(threads),
+        threads: () => startThreads(threadsOf(threads)),
         signal,
         memoryLimit: memoryLimitOf(memory),
         copy: async (grid) => {
@@ -78,7 +78,7 @@ export async function costOf(
   };
   try {
     const asked = { ...options, memoryLimit: memoryLimitOf(memory), copy };
-    return await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threads) });
+    return await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threadsOf(threads)) });
   } finally {
     await pool?.close();
   }

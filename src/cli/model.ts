@@ -3,13 +3,13 @@
 import { type Command, Option } from 'commander';
 import { type Input, openModel } from '../disk/input.ts';
 import { bytesText, figureText, progressDisplay } from '../terminal/figures.ts';
-import { byteSize, decimal, integer } from '../terminal/usage.ts';
+import { GROUPS } from '../terminal/help.ts';
+import { byteSize, integer } from '../terminal/usage.ts';
 import type { Language } from '../text/language.ts';
-import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
 import { startThreads } from '../workers/node.ts';
 import { checkFits, freeMemory } from './memory.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
+import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
 
 /** Options of every verb that runs a model. */
 export interface ModelChoice {
@@ -23,6 +23,7 @@ export interface ModelChoice {
 /** Adds the options of `ModelChoice`. @param context what `--context` is, in words */
 export function addModelOptions(command: Command, context: string): Command {
   return command
+    .optionsGroup(GROUPS.machine)
     .addOption(new Option('--context <n>', context).argParser(integer(2, 2 ** 24)))
     .addOption(
       new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
@@ -41,57 +42,6 @@ export function addModelOptions(command: Command, context: string): Command {
         'most memory; experts that do not fit are read when tokens go to them (all in memory)',
       ).argParser(byteSize),
     );
-}
-
-/** Options of the verbs that generate. */
-export interface SamplingChoice {
-  maxTokens: number;
-  stop?: string[];
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  seed: number;
-}
-
-/** Adds the options of `SamplingChoice`. */
-export function addSamplingOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option('-n, --max-tokens <n>', 'most tokens to generate').argParser(integer(1, 2 ** 24)).default(256),
-    )
-    .option('--stop <text>', 'end where this text would begin; may be given again', collect)
-    .addOption(
-      new Option('--temperature <x>', '0 takes the most likely token, always').argParser(decimal(0, 100)).default(0),
-    )
-    .addOption(
-      new Option('--top-k <n>', 'choose among the k most likely tokens')
-        .argParser(integer(0, 2 ** 24))
-        .default(0, 'all'),
-    )
-    .addOption(
-      new Option('--top-p <x>', 'among the fewest of this probability').argParser(decimal(1e-6, 1)).default(1, 'all'),
-    )
-    .addOption(
-      new Option('--min-p <x>', 'among those this times as likely as the first')
-        .argParser(decimal(0, 1))
-        .default(0, 'all'),
-    )
-    .addOption(
-      new Option('--repetition-penalty <x>', 'makes what occurred less likely')
-        .argParser(decimal(1e-3, 100))
-        .default(1, 'none'),
-    )
-    .addOption(new Option('--seed <n>', 'of the random choices').argParser(integer(0, 2 ** 32 - 1)).default(0));
-}
-
-const collect = (text: string, all: readonly string[] = []): string[] => [...all, text];
-
-/** What the library takes of a verb's options. */
-export function samplingOf(options: SamplingChoice): SamplingOptions & { maxTokens: number; stop: string[] } {
-  const { maxTokens, stop = [], temperature, topK, topP, minP, repetitionPenalty, seed } = options;
-  return { maxTokens, stop, temperature, topK, topP, minP, repetitionPenalty, seed };
 }
 
 /** A model that is open, and how long that took. */
@@ -125,7 +75,7 @@ export async function withModels<T>(
           activations,
           cache,
           onMemory: (need) => checkFits(need, cache, freeMemory()),
-          threads: await startThreads(threads),
+          threads: await startThreads(threadsOf(threads)),
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>
             progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),

@@ -3,16 +3,19 @@
 import { type Command, Option } from 'commander';
 import { readText } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
-import { progressDisplay } from '../terminal/figures.ts';
+import { precise, progressDisplay } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
+import type { Tokenizer } from '../text/tokenizer.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 
 interface Options extends ModelChoice {
   text: string;
   against?: string;
   stride?: number;
+  tokens?: number;
   bos: boolean;
   json?: boolean;
 }
@@ -22,52 +25,57 @@ export function addPerplexity(program: Command): void {
     .command('perplexity')
     .summary('measure how well a model predicts a text')
     .description(
-      'Measures the perplexity of a text: the file is one text, cut into windows that begin with the model’s first token; every\n' +
-        'token is scored once. Beside the original it also measures the KL divergence of all predictions.',
+      'Measures the perplexity of a text: the file is one text, cut into windows that begin with the model’s first token; every token is scored once. Beside the original it also measures the KL divergence of all predictions.',
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
+    .optionsGroup(GROUPS.measuring)
     .requiredOption('--text <file>', 'a text in UTF-8')
-    .option('--against <original>', 'the model to compare with');
-  addModelOptions(command, `tokens of a window (${DEFAULT_CONTEXT}, or the model’s context if that is less)`)
+    .option('--against <original>', 'the model to compare with')
+    .addOption(
+      new Option('--tokens <n>', 'how many tokens of the text to take, from its beginning (all)').argParser(
+        integer(1, 2 ** 32),
+      ),
+    )
     .addOption(
       new Option('--stride <n>', 'tokens from one window to the next (all of a window)').argParser(integer(1, 2 ** 24)),
     )
-    .option('--no-bos', 'windows without the model’s first token')
-    .option('--json', 'print the figures as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw
-  $ higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw --against Llama-3.2-1B --context 2048 --stride 1024 --json`,
-    )
-    .action(measure);
+    .option('--no-bos', 'windows without the model’s first token');
+  addModelOptions(command, `tokens of a window (${DEFAULT_CONTEXT}, or the model’s context if that is less)`);
+  addPrinting(command, 'print the figures as JSON');
+  addExamples(command, [
+    ['higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw'],
+    ['higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw --tokens 10000', 'a first impression'],
+    ['higgs perplexity Llama-3.2-1B-higgs --text wiki.test.raw --against Llama-3.2-1B --context 2048 --stride 1024'],
+  ]).action(measure);
 }
 
 async function measure(path: string, options: Options): Promise<void> {
   const text = await readText(options.text); // its faults come before a long load
   const paths = options.against === undefined ? [path] : [path, options.against];
-  const { found, seconds } = await measurePerplexity(paths, text, options, {
+  const cut = {
     ...(options.stride !== undefined && { stride: options.stride }),
     ...(!options.bos && { bos: null }),
-  });
+  };
+  const { found, seconds } = await measurePerplexity(paths, text, options, cut, options.tokens);
   if (options.json) printJson({ ...found, seconds });
   else print(figures(found, seconds));
 }
 
-/** Measures a model on a text, beside another where there is a second one. */
+/** Measures a model on a text, beside another where there is a second one. @param tokens of the text, from its beginning; all if left out */
 export async function measurePerplexity(
   models: readonly (string | Input)[],
   text: string,
   choice: ModelChoice,
   cut: PerplexityOptions = {},
+  tokens?: number,
 ): Promise<{ found: Perplexity; seconds: number }> {
   return withModels(models, choice, async ([open, original], signal) => {
     const progress = progressDisplay('perplexity');
     const began = performance.now();
     try {
-      const found = await open!.model.perplexity(text, {
-        ...cut,
+      const { text: part, bytes } = beginningOf(text, tokens, open!.model.tokenizer);
+      const found = await open!.model.perplexity(part, {
+        ...{ ...cut, bytes },
         ...(choice.context !== undefined && { context: choice.context }),
         ...(original && { against: original.model }),
         signal,
@@ -80,6 +88,15 @@ export async function measurePerplexity(
   });
 }
 
+// The tokens of a text up to a number, and the bytes that they stand for.
+function beginningOf(text: string, tokens: number | undefined, tokenizer: Tokenizer) {
+  const ids = tokens === undefined ? [] : tokenizer.encode(text, { special: false });
+  const whole = { text, bytes: Math.max(1, Buffer.byteLength(text)) };
+  if (tokens === undefined || ids.length <= tokens) return whole;
+  const part = ids.slice(0, tokens);
+  return { text: part, bytes: Math.max(1, Buffer.byteLength(tokenizer.decode(part))) };
+}
+
 function figures(found: Perplexity, seconds: number): string {
   const { perplexity, perplexityError, meanNll, standardError, bitsPerByte, against } = found;
   const begin = found.bos === null ? 'without bos' : `bos ${found.bos}`;
@@ -89,10 +106,10 @@ function figures(found: Perplexity, seconds: number): string {
   ];
   if (against) {
     const { p50, p90, p95, p99, max } = against.percentiles;
-    const share = (value: number) => value.toPrecision(3);
+    const share = (value: number) => precise(value, 3);
     lines.push(
       `original: perplexity ${against.perplexity.toFixed(4)}, ratio ${against.ratio.toFixed(5)} ± ${against.ratioError.toFixed(5)}`,
-      `KL(original ‖ model): mean ${against.meanKl.toPrecision(4)} ± ${against.standardError.toPrecision(2)}, 50 % ${share(p50)}, 90 % ${share(p90)}, 95 % ${share(p95)}, 99 % ${share(p99)}, max ${share(max)}`,
+      `KL(original ‖ model): mean ${precise(against.meanKl, 4)} ± ${precise(against.standardError, 2)}, 50 % ${share(p50)}, 90 % ${share(p90)}, 95 % ${share(p95)}, 99 % ${share(p99)}, max ${share(max)}`,
       `same most likely token: ${(100 * against.top1Agreement).toFixed(2)} %`,
     );
   }

@@ -7,11 +7,14 @@ import { show } from '../excerpt.ts';
 import type { Tradeoff } from '../linearity/allocate.ts';
 import { alphasOf, type BitPlan, writeBitPlan } from '../linearity/plan.ts';
 import { stackOf } from '../quantize/select.ts';
-import { bytesText, counted, countText, lossText, table } from '../terminal/figures.ts';
+import { bytesText, counted, countText, lossText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
+import { layerTables } from '../terminal/layers.ts';
 import { plotOf } from '../terminal/plot.ts';
-import { print, printJson } from '../terminal/print.ts';
+import { columns, print, printJson, warn } from '../terminal/print.ts';
+import { gridCell } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planningAlphas } from './budget.ts';
+import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
 
@@ -21,6 +24,7 @@ interface Options extends SelectionOptions, BitOptions {
   maxShardSize: number;
   threads: number;
   force?: boolean;
+  all?: boolean;
   json?: boolean;
 }
 
@@ -29,32 +33,29 @@ export function addPlan(program: Command): void {
     .command('plan')
     .summary('choose the grid of every tensor for a budget of bits')
     .description(
-      'Chooses, exactly, the grids that predict the least loss within a budget: loss grows by Σ α t², with t² the MSE of a\n' +
-        'tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and\n' +
-        'kept beside the model as higgs-alphas.json; else only headers are read.',
+      'Chooses, exactly, the grids that predict the least loss within a budget: loss grows by Σ α t², with t² the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and kept beside the model as higgs-alphas.json; else only headers are read.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
-  addSelection(addBits(command))
+  command
+    .optionsGroup(GROUPS.output)
+    .option('-o, --output <file>', 'write the plan, as JSON')
+    .option('--plot <file>', 'draw the trade-off, as SVG')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option('--force', 'replace existing files');
+  addSelection(addBits(command))
+    .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--threads <n>', 'threads to measure on')
         .argParser(integer(1, WORKERS_LIMIT))
         .default(cores(), 'the cores'),
-    )
-    .option('-o, --output <file>', 'write the plan, as JSON')
-    .option('--plot <file>', 'draw the trade-off, as SVG')
-    .option('--force', 'replace existing files')
-    .option('--json', 'print the plan and the trade-off as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json
-  $ higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json
-  $ higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg
-  $ higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'`,
-    )
-    .action(plan);
+    );
+  addPrinting(command, 'print the plan and the trade-off as JSON', 'a row for every tensor, with α and what it costs');
+  addExamples(command, [
+    ['higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json'],
+    ['higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json'],
+    ['higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg'],
+    ["higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'"],
+  ]).action(plan);
 }
 
 async function plan(path: string, options: Options): Promise<void> {
@@ -76,10 +77,18 @@ async function plan(path: string, options: Options): Promise<void> {
     const { bytesOut } = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
     if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
     if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
+    const unused = unusedText(options, plan.tensors, { bpw: plan.bpw, bytes: bytesOut });
+    if (unused) warn(unused);
     if (options.json) printJson({ plan, tradeoff, bytesOut });
     else {
       const further = tensors.filter(({ like }) => like !== undefined).length;
-      print(planText(plan, tradeoff, bytesOut, { further, stacked: options.experts === 'stack' }));
+      print(
+        planText(plan, tradeoff, bytesOut, {
+          further,
+          stacked: options.experts === 'stack',
+          all: options.all ?? false,
+        }),
+      );
     }
   } finally {
     await input.folder.close();
@@ -90,25 +99,27 @@ async function plan(path: string, options: Options): Promise<void> {
 interface Told {
   further: number;
   stacked: boolean;
+  /** Whether there is a row for every tensor. */
+  all: boolean;
 }
 
-function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number, { further, stacked }: Told): string {
+function planText(plan: BitPlan, tradeoff: Tradeoff, bytesOut: number, { further, stacked, all }: Told): string {
   const { tensors, bpw, budget, predicted, gap, uniform } = plan;
   const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
-  const rows = (stacked ? together(tensors) : tensors).map(({ name, grid, bpw, alpha, predicted }) => [
-    name,
-    grid,
-    bpw.toFixed(2),
-    alpha?.toPrecision(3) ?? '?',
-    predicted?.toPrecision(3) ?? '?',
+  const figure = (value: number | null) => (value === null ? '?' : precise(value, 3));
+  const shown = stacked ? together(tensors) : tensors;
+  const rows = shown.map(({ name, grid, bpw, alpha, predicted }) => [
+    ...[name, grid, bpw.toFixed(2), figure(alpha), figure(predicted)],
   ]);
   const proof = gap === 0 ? 'no plan predicts less' : `no plan predicts less by more than ${gap.toPrecision(2)}`;
   const compared = uniform
-    ? `${uniform.grid} for all: ${uniform.bpw.toFixed(4)} bits per weight, predicted ${uniform.predicted.toPrecision(4)}${times(uniform.predicted, predicted)}`
+    ? `${uniform.grid} for all: ${uniform.bpw.toFixed(4)} bits per weight, predicted ${precise(uniform.predicted, 4)}${times(uniform.predicted, predicted)}`
     : 'no single grid for all is within this budget';
   const unknown = tensors.filter(({ alpha }) => alpha === null).length;
   return [
-    table(['tensor', 'grid', 'bpw', 'α', 'predicted'], rows, [0, 1]),
+    all
+      ? table(['tensor', 'grid', 'bpw', 'α', 'predicted'], rows, [0, 1])
+      : layerTables(shown.map(gridCell), columns()),
     '',
     `${countText(weights)} weights at ${bpw.toFixed(4)} of ${Number(budget.toFixed(4))} bits per weight, ${lossText(plan, predicted)}: ${proof}`,
     ...(unknown > 0
@@ -153,8 +164,8 @@ function curveRows({ exact, uniform }: Tradeoff): string[][] {
         predicted: Infinity,
       });
     const found =
-      one.grid === '' ? ['', '', ''] : [one.grid, one.predicted.toPrecision(4), (one.predicted / predicted).toFixed(2)];
-    return [bpw.toFixed(2), predicted.toPrecision(4), ...found];
+      one.grid === '' ? ['', '', ''] : [one.grid, precise(one.predicted, 4), (one.predicted / predicted).toFixed(2)];
+    return [bpw.toFixed(2), precise(predicted, 4), ...found];
   });
 }
 

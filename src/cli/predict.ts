@@ -4,7 +4,8 @@ import { type Command, Option } from 'commander';
 import { type Input, openInput } from '../disk/input.ts';
 import type { BitPlan } from '../linearity/plan.ts';
 import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
-import { counted, lossText, table } from '../terminal/figures.ts';
+import { counted, family, groupedBy, lossText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './budget.ts';
@@ -16,6 +17,7 @@ interface Options extends SensitivityOptions, TextChoice {
   plan?: string;
   against?: string;
   threads: number;
+  all?: boolean;
   json?: boolean;
 }
 
@@ -24,29 +26,24 @@ export function addPredict(program: Command): void {
     .command('predict')
     .summary('predict the loss of a plan, or of a quantized checkpoint')
     .description(
-      'Predicts by how much the loss grows: Σ α t². Of a quantized checkpoint t² is what was measured; of one that is not\n' +
-        'quantized yet, the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the\n' +
-        'original. With a text it also measures: perplexity, and KL divergence from the original.',
+      'Predicts by how much the loss grows: Σ α t². Of a quantized checkpoint t² is what was measured; of one that is not quantized yet, the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the original. With a text it also measures: perplexity, and KL divergence from the original.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
     .option('--plan <file>', 'a plan, as JSON')
     .option('--against <original>', 'what a quantized checkpoint was made of');
   addText(addSensitivities(command), 'a text in UTF-8, to measure what was predicted')
+    .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--threads <n>', 'threads to measure on')
         .argParser(integer(1, WORKERS_LIMIT))
         .default(cores(), 'the cores'),
-    )
-    .option('--json', 'print as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs predict Llama-3.2-1B --plan plan.json
-  $ higgs predict Llama-3.2-1B-higgs --alphas alphas.json
-  $ higgs predict Llama-3.2-1B-higgs --against Llama-3.2-1B --text wiki.test.raw`,
-    )
-    .action(run);
+    );
+  addPrinting(command, 'print as JSON', 'a row for every tensor');
+  addExamples(command, [
+    ['higgs predict Llama-3.2-1B --plan plan.json'],
+    ['higgs predict Llama-3.2-1B-higgs --alphas alphas.json'],
+    ['higgs predict Llama-3.2-1B-higgs --against Llama-3.2-1B --text wiki.test.raw'],
+  ]).action(run);
 }
 
 async function run(path: string, options: Options): Promise<void> {
@@ -65,7 +62,10 @@ async function run(path: string, options: Options): Promise<void> {
     if (options.json) printJson({ ...prediction, ...(comparison && { text: comparison }) });
     else
       print(
-        [predictionText(prediction), ...(comparison ? ['', comparisonText(comparison, prediction)] : [])].join('\n'),
+        [
+          predictionText(prediction, options.all ?? false),
+          ...(comparison ? ['', comparisonText(comparison, prediction)] : []),
+        ].join('\n'),
       );
   } finally {
     await input.folder.close();
@@ -118,18 +118,19 @@ async function keptOf(original: Input) {
   return keptSensitivities(await (await loadAll()).open(original.folder), original);
 }
 
-function predictionText(prediction: Prediction): string {
+function predictionText(prediction: Prediction, all: boolean): string {
   const { tensors, delta, base, total, unknown } = prediction;
-  const rows = tensors.map(({ name, relativeError, alpha, delta }) => [
-    name,
-    relativeError.toPrecision(4),
-    alpha.toPrecision(3),
-    delta.toPrecision(3),
-  ]);
+  const rows = (all ? tensors.map((tensor) => [tensor]) : groupedBy(tensors, ({ name }) => family(name))).map((own) => {
+    const sum = (key: 'relativeError' | 'alpha' | 'delta') => own.reduce((total, tensor) => total + tensor[key], 0);
+    const { name } = own[0]!;
+    const figures = [sum('relativeError') / own.length, sum('alpha'), sum('delta')].map((value) => precise(value, 3));
+    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), ...figures];
+  });
+  const head = all ? ['tensor', 't²', 'α', 'predicted'] : ['tensors', 'count', 't² (mean)', 'Σ α', 'predicted'];
   return [
-    table(['tensor', 't²', 'α', 'predicted'], rows),
+    table(head, rows),
     '',
-    `${lossText(prediction, delta)}${total === null ? '' : `: ${base} → ${total.toPrecision(6)}`}`,
+    `${lossText(prediction, delta)}${total === null ? '' : `: ${precise(base!, 6)} → ${precise(total, 6)}`}`,
     ...(unknown.length > 0
       ? [
           `${counted(unknown.length, 'tensor')} of no known sensitivity ${unknown.length === 1 ? 'is' : 'are'} not in the prediction`,

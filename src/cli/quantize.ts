@@ -9,11 +9,12 @@ import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.
 import { encodingSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
-import { print, printJson, say } from '../terminal/print.ts';
-import { byteSize, GRID_NAMES, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas } from './budget.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
+import { print, printJson, say, warn } from '../terminal/print.ts';
+import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
+import { byteSize, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
+import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './budget.ts';
 import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from './report.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
 
@@ -28,6 +29,7 @@ interface Options extends SelectionOptions, BitOptions, TextChoice {
   dryRun?: boolean;
   resume?: boolean;
   force?: boolean;
+  all?: boolean;
   json?: boolean;
 }
 
@@ -36,14 +38,18 @@ export function addQuantize(program: Command): void {
     .command('quantize')
     .summary('quantize a checkpoint')
     .description(
-      'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). What is not quantized\n' +
-        'passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget\n' +
-        'without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
+      'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). What is not quantized, embeddings among it, passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or a name: hf:org/model')
+    .optionsGroup(GROUPS.output)
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
-    .addOption(new Option('--grid <name>', `the grid: ${GRID_NAMES.join(' ')}`).argParser(gridName).conflicts('bits'))
+    .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option('--dry-run', 'say what would be done, read headers only, write nothing')
+    .option('--resume', 'go on with an interrupted run that had the same options')
+    .option('--force', 'replace an existing output, or what an interrupted run left')
+    .optionsGroup('Which grid:')
     .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
+    .addOption(new Option('--grid <name>', 'any grid that higgs grids lists').argParser(gridName).conflicts('bits'))
     .addOption(
       new Option('--plan <file>', 'the grids of a plan that higgs plan wrote').conflicts([
         'grid',
@@ -54,30 +60,23 @@ export function addQuantize(program: Command): void {
     );
   command.option(
     '--scale-search',
-    'try five scales for each group, take the best: 0.2 to 3 % less error, six times the work',
+    'try five scales for each group, take the best: up to 3 % less error, six times the work',
   );
   addText(addBits(addSelection(command)), 'a text in UTF-8, to measure the original and the result on')
+    .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    )
-    .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
-    .option('--dry-run', 'say what would be done, read headers only, write nothing')
-    .option('--resume', 'go on with an interrupted run that had the same options')
-    .option('--force', 'replace an existing output, or what an interrupted run left')
-    .option('--json', 'print the report as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs             4.02 bits per weight (t4)
-  $ higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings t4
-  $ higgs quantize model.safetensors -o small.safetensors --grid t4q --scale-search
-  $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25                measures what an error in each weight costs first
-  $ higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json --text wiki.test.raw
-  $ higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run
-  $ higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume      after Ctrl-C or a crash`,
-    )
-    .action(quantize);
+    );
+  addPrinting(command, 'print the report as JSON', 'a row for every tensor');
+  addExamples(command, [
+    ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs', '4.02 bits per weight (t4); embeddings stay as they are'],
+    ['higgs quantize Llama-3.2-1B -o small --bits 3 --embeddings t4', 'embeddings, too'],
+    ['higgs quantize model.safetensors -o small.safetensors --grid t4q --scale-search'],
+    ['higgs quantize Llama-3.2-1B -o mixed --bpw 3.25', 'measures what an error in each weight costs first'],
+    ['higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json --text wiki.test.raw'],
+    ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
+    ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
+  ]).action(quantize);
 }
 
 async function quantize(path: string, options: Options): Promise<void> {
@@ -103,11 +102,12 @@ async function quantize(path: string, options: Options): Promise<void> {
       );
       const need = await runNeed(() => checkpoint.copy({ planned: plan }).then(higgs.open));
       if (options.json) printJson({ ...planJson(plan), seconds, run: need });
-      else print([planText(plan, { seconds, workers: options.workers }), ...needText(need)].join('\n'));
+      else print([planText(plan, { seconds, workers: options.workers }, options.all), ...needText(need)].join('\n'));
       return;
     }
     const report = await run(checkpoint, input, plan, options);
-    for (const warning of report.warnings) say(`warning: ${warning}`);
+    const unused = budget && unusedText(options, report.tensors, { bpw: report.bpw, bytes: report.bytesOut });
+    for (const warning of unused ? [unused, ...report.warnings] : report.warnings) warn(warning);
     await tell(report, input, text, options);
   } finally {
     await input.folder.close();
@@ -139,11 +139,11 @@ async function tell(
   report: TimedReport,
   input: Input,
   text: string | undefined,
-  { output, workers: threads, context, json }: Options,
+  { output, workers: threads, context, all, json }: Options,
 ): Promise<void> {
   const { predicted } = report;
   let comparison: Comparison | undefined;
-  if (!json) print(reportText(report, output!));
+  if (!json) print(reportText(report, output!, all));
   try {
     if (text === undefined) return;
     comparison = await compareOnText(text, input, output!, predicted, { context, threads });

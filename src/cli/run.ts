@@ -4,8 +4,8 @@ import { availableParallelism } from 'node:os';
 import { FileError, FormatError, StateError, UnsupportedError } from '../errors.ts';
 import { largeGrids } from '../grids/large.ts';
 import { type Higgs, load } from '../higgs.ts';
-import { progressDisplay } from '../terminal/figures.ts';
-import { complain, say } from '../terminal/print.ts';
+import { counted, progressDisplay } from '../terminal/figures.ts';
+import { complain, fault, note, printJson } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import { startPool } from '../workers/node.ts';
 import type { Pool } from '../workers/pool.ts';
@@ -19,6 +19,14 @@ export const WORKERS_LIMIT = 256;
 /** Cores that this process may use. */
 export function cores(): number {
   return availableParallelism();
+}
+
+/** Threads to run on: as asked for, or the cores, where more would wait for each other. */
+export function threadsOf(asked: number): number {
+  const most = cores();
+  if (asked <= most) return asked;
+  note(`higgs: --threads ${asked} would wait for each other on ${counted(most, 'core')}: ${most} will run`);
+  return most;
 }
 
 /** What a run works with. */
@@ -72,20 +80,39 @@ export class Interrupted extends Error {
   override message = 'interrupted';
 }
 
-/** Prints an error as a person should see it: its message; a stack only for a fault of our own. Returns the exit code. */
-export function reportError(error: unknown): number {
+/**
+ * Prints an error as a person should see it: its message; a stack only for a fault of our own.
+ * @param isJson prints it on standard output, too, as JSON
+ * @returns the exit code
+ */
+export function reportError(error: unknown, isJson = false): number {
+  const exitCode = tellError(error);
+  if (isJson) {
+    const { name = 'Error', message = String(error), ...members } = error as Error;
+    const { file, tensor, byteOffset, path, code, feature } = members as Record<string, unknown>;
+    printJson(errorJson(name, message, exitCode, { file, tensor, byteOffset, path, code, feature }));
+  }
+  return exitCode;
+}
+
+/** An error as `--json` prints it. */
+export function errorJson(name: string, message: string, exitCode: number, members: Record<string, unknown> = {}) {
+  return { error: { name, message, exitCode, ...members } };
+}
+
+function tellError(error: unknown): number {
   if (error instanceof Interrupted) {
-    say(error.message);
+    fault(error.message);
     return EXIT.interrupted;
   }
   if (error instanceof UsageError) {
-    say(error.message);
+    fault(error.message);
     return EXIT.usage;
   }
   const expected = [FormatError, UnsupportedError, FileError, StateError, RangeError, TypeError];
   // By name: the decoder is a bundle with classes of its own.
   const known = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
-  if (known) say(error.message);
+  if (known) fault(error.message);
   else complain(`higgs: ${(error as Error)?.stack ?? String(error)}\n`);
   return EXIT.failed;
 }

@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
+import { GROUPS } from '../terminal/help.ts';
 import { gridName, integer, pattern, UsageError } from '../terminal/usage.ts';
 
 export interface SelectionOptions {
@@ -15,6 +16,7 @@ export interface SelectionOptions {
 
 export function addSelection(command: Command): Command {
   return command
+    .optionsGroup(GROUPS.tensors)
     .addOption(
       new Option('--group <n>', `weights that share a scale: a power of two, ${GROUP_SIZES.low} to ${GROUP_SIZES.high}`)
         .argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high))

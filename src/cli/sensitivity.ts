@@ -18,7 +18,8 @@ import { DEFAULTS, type SensitivitySettings } from '../sensitivity/settings.ts';
 import type { Folder } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
-import { bytesText, countText, durationText, table } from '../terminal/figures.ts';
+import { bytesText, counted, countText, durationText, precise, table } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { costOf, watchMeasuring } from './measurement.ts';
@@ -42,6 +43,7 @@ interface Options {
   dryRun?: boolean;
   resume?: boolean;
   force?: boolean;
+  all?: boolean;
   json?: boolean;
 }
 
@@ -51,15 +53,19 @@ const ROWS = 10;
 
 export function addSensitivity(program: Command): void {
   const { fisher, noise } = DEFAULTS;
-  program
+  const command = program
     .command('sensitivity')
     .summary('measure what an error in each weight costs')
     .description(
-      'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text,\n' +
-        'and writes the figures to a file from which the grids of a checkpoint are chosen.',
+      'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text, and writes the figures to a file from which the grids of a checkpoint are chosen. After Ctrl-C the same command goes on with --resume.',
     )
     .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
+    .optionsGroup(GROUPS.output)
     .option('-o, --output <file>', 'where to write them, as JSON')
+    .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
+    .option('--resume', 'go on with an interrupted run that had the same options')
+    .option('--force', 'replace an existing file, or what an interrupted run left')
+    .optionsGroup(GROUPS.measuring)
     .addOption(
       new Option('--estimator <name>', 'all weights at once by gradients, or one after the other by noise')
         .choices(['fisher', 'noise'])
@@ -90,15 +96,7 @@ export function addSensitivity(program: Command): void {
     )
     .addOption(new Option('--levels <list>', `t² of the noise (${DEFAULTS.levels.join(',')})`).argParser(numbers))
     .addOption(new Option('--seed <n>', 'of all that is random').argParser(integer(0, 2 ** 32 - 1)).default(0))
-    .addOption(
-      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    )
-    .addOption(
-      new Option(
-        '--memory <size>',
-        'most memory; of a larger model one piece is there at a time (what is free)',
-      ).argParser(byteSize),
-    )
+    .optionsGroup('Statistics:')
     .option('--statistics <file>', 'gather statistics of inputs and gradients of each weight too, as safetensors')
     .addOption(
       new Option(
@@ -112,21 +110,24 @@ export function addSensitivity(program: Command): void {
         'columns of a group, in which statistics of wide inputs are cut, as quantize has it (1024)',
       ).argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high)),
     )
-    .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
-    .option('--resume', 'go on with an interrupted run that had the same options')
-    .option('--force', 'replace an existing file, or what an interrupted run left')
-    .option('--json', 'print the figures as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs sensitivity Llama-3.2-1B -o alphas.json
-  $ higgs sensitivity Llama-3.2-1B --dry-run
-  $ higgs sensitivity Llama-3.2-1B -o alphas.json --text wiki.train.raw --sequences 32
-  $ higgs sensitivity Llama-3.2-1B -o alphas.json --sequences 128 --statistics stats.safetensors
-  $ higgs sensitivity Llama-3.2-1B -o alphas.json --resume      after Ctrl-C or a crash`,
+    .optionsGroup(GROUPS.machine)
+    .addOption(
+      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     )
-    .action(sensitivity);
+    .addOption(
+      new Option(
+        '--memory <size>',
+        'most memory; of a larger model one piece is there at a time (what is free)',
+      ).argParser(byteSize),
+    );
+  addPrinting(command, 'print the figures as JSON', 'a row for every tensor');
+  addExamples(command, [
+    ['higgs sensitivity Llama-3.2-1B -o alphas.json'],
+    ['higgs sensitivity Llama-3.2-1B --dry-run'],
+    ['higgs sensitivity Llama-3.2-1B -o alphas.json --text wiki.train.raw --sequences 32'],
+    ['higgs sensitivity Llama-3.2-1B -o alphas.json --sequences 128 --statistics stats.safetensors'],
+    ['higgs sensitivity Llama-3.2-1B -o alphas.json --resume', 'after Ctrl-C or a crash'],
+  ]).action(sensitivity);
 }
 
 async function sensitivity(path: string, options: Options): Promise<void> {
@@ -170,7 +171,7 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     if (options.json && isInputs) printJson({ statistics, bytes });
     else if (options.json) printJsonText(writeAlphas(alphas));
     else {
-      if (!isInputs) print(alphasText(alphas, output!, seconds));
+      if (!isInputs) print(alphasText(alphas, output!, seconds, options.all ? alphas.tensors.size : ROWS));
       if (statistics !== undefined) print(`${statistics}: statistics, ${bytesText(bytes)}`);
     }
   } finally {
@@ -277,26 +278,26 @@ function costText(cost: SensitivityCost): string {
     ...(statisticsBytes ? [`statistics: a file of ${bytesText(statisticsBytes)}`] : []),
   ];
   return (
-    `${estimator}: ${matrices} matrices of ${countText(weights)} weights, ${sequences} sequences of ${tokens} ${SOURCES[source]}, ${draws} draws\n` +
-    `about ${durationText(seconds)} on ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${bytesText(bytes)} of memory${more.map((line) => `\n${line}`).join('')}`
+    `${estimator}: ${matrices === 1 ? '1 matrix' : `${matrices} matrices`} of ${countText(weights)} weights, ${counted(sequences, 'sequence')} of ${tokens} ${SOURCES[source]}, ${counted(draws, 'draw')}\n` +
+    `about ${durationText(seconds)} on ${counted(threads, 'thread')}, ${bytesText(bytes)} of memory${more.map((line) => `\n${line}`).join('')}`
   );
 }
 
-function alphasText({ loss, base, tensors, settings }: Alphas, output: string, seconds: number): string {
+function alphasText({ loss, base, tensors, settings }: Alphas, output: string, seconds: number, most: number): string {
   const sorted = [...tensors].sort(([, a], [, b]) => b.alpha - a.alpha);
   const sum = sorted.reduce((total, [, { alpha }]) => total + alpha, 0);
-  const number = (value: number | null) => (value === null ? '' : value.toPrecision(3));
+  const number = (value: number | null) => (value === null ? '' : precise(value, 3));
   const rows = sorted
-    .slice(0, ROWS)
+    .slice(0, most)
     .map(([name, { alpha, error, r2 }]) => [
       ...[name, number(alpha), number(error), `${((100 * alpha) / sum).toFixed(1)} %`],
       r2 === null ? '' : r2.toFixed(4),
     ]);
   const unit = loss === 'kl' ? 'KL divergence in nats' : `perplexity, which is ${base}`;
-  const rest = sorted.length > ROWS ? `and ${sorted.length - ROWS} more, ` : '';
+  const rest = sorted.length > most ? `and ${sorted.length - most} more (--all), ` : '';
   const { unreached = 0 } = settings;
   const means = unreached
     ? `\n${unreached} weights are of experts that no token reached: they have their layer’s mean`
     : '';
-  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${sum.toPrecision(4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s${means}`;
+  return `${table(['tensor', 'α', '±', 'share', 'R²'], rows)}\n${rest}Σα ${precise(sum, 4)}, loss is ${unit}; ${output} written in ${seconds.toFixed(1)} s${means}`;
 }

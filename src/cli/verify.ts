@@ -2,39 +2,38 @@
 
 import { type Command, Option } from 'commander';
 import { openInput } from '../disk/input.ts';
-import { bytesStep, counted, table } from '../terminal/figures.ts';
-import { print, printJson, say } from '../terminal/print.ts';
+import { bytesStep, counted } from '../terminal/figures.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
+import { print, printJson, warn } from '../terminal/print.ts';
+import { errorsText } from '../terminal/report.ts';
 import { integer } from '../terminal/usage.ts';
 import { cores, WORKERS_LIMIT, withSession } from './run.ts';
 
 interface Options {
   against?: string;
   workers: number;
+  all?: boolean;
   json?: boolean;
 }
 
 export function addVerify(program: Command): void {
-  program
+  const command = program
     .command('verify')
     .summary('check a quantized checkpoint')
     .description(
-      'Checks the structure and the checksums of a quantized checkpoint. Beside the original it also recomputes the t² of\n' +
-        'every weight and compares, bit by bit, what passed through.',
+      'Checks the structure and the checksums of a quantized checkpoint. Beside the original it also recomputes the t² of every weight and compares, bit by bit, what passed through.',
     )
     .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
     .option('--against <original>', 'the checkpoint that was quantized')
+    .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    )
-    .option('--json', 'print the report as JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ higgs verify Llama-3.2-1B-higgs
-  $ higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B --json`,
-    )
-    .action(verify);
+    );
+  addPrinting(command, 'print the report as JSON', 'a row for every tensor');
+  addExamples(command, [
+    ['higgs verify Llama-3.2-1B-higgs'],
+    ['higgs verify Llama-3.2-1B-higgs --against Llama-3.2-1B --json'],
+  ]).action(verify);
 }
 
 async function verify(path: string, options: Options): Promise<void> {
@@ -54,20 +53,13 @@ async function verify(path: string, options: Options): Promise<void> {
     if (options.json) {
       printJson(report);
     } else {
-      const rows = report.tensors.map(({ name, grid, bpw, relativeError, gridMse }) => [
-        name,
-        grid,
-        bpw.toFixed(2),
-        relativeError.toPrecision(4),
-        (relativeError / gridMse).toFixed(3),
-      ]);
       const compared = original ? ', t² recomputed against the original' : ', t² as noted when quantizing';
       print(
-        `${table(['weight', 'grid', 'bpw', 't²', '× MSE'], rows, [0, 1])}\n\n` +
+        `${errorsText(report.tensors, options.all ?? false)}\n\n` +
           `${counted(report.checked, 'checksum')} hold${report.checked === 1 ? 's' : ''}${compared}; ${report.bpw.toFixed(2)} bits per weight, ${report.seconds.toFixed(1)} s`,
       );
     }
-    for (const warning of report.warnings) say(`warning: ${warning}`);
+    for (const warning of report.warnings) warn(warning);
   } finally {
     await input.folder.close();
     await original?.folder.close();

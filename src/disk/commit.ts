@@ -6,7 +6,7 @@
 // Between any two the journal tells what is there. Steps 2 and 3 can be taken back, 4 and 5 be done again.
 
 import { randomBytes } from 'node:crypto';
-import { lstat, open, readdir, readFile, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FileError } from '../errors.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
@@ -57,6 +57,7 @@ export async function writeWhole(path: string, content: string, options: { force
   if (target === undefined) return attempt('write', path, () => writeFile(path, content));
   const aside = `${target}.${process.pid}.partial`;
   try {
+    await mkdir(dirname(target), { recursive: true });
     await removeStale(target);
     await writeFlushed(aside, content);
     await checkWritable(path, options); // meanwhile another may have written it

@@ -73,6 +73,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   else if (ending?.isPlaced) await finishOutput(place, ending.aside);
   else if (ending?.aside) await restore(place, ending.aside);
   const isKept = options.resume === true && (isTakenBack || held === 'run' || held === 'bare');
+  const made = await makeParents(path);
   await claim(path, isKept);
   const folder = await createFolder(path, { resume: true });
 
@@ -104,6 +105,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       await quietly(async () => {
         await folder.close();
         await removeRun(path);
+        await removeParents(path, made);
       });
     },
     async leave() {
@@ -275,17 +277,34 @@ export async function canResume({ path }: Staging): Promise<boolean> {
   return isThere(join(path, JOURNAL_NAME));
 }
 
-// The real path of a name that need not exist: its directory must.
+// The real path of a name that need not exist, nor the directories that it is to be in.
 async function realTarget(out: string): Promise<string> {
-  const full = resolve(out);
-  const parent = await realpath(dirname(full)).catch((error) => {
-    throw fileError('write', out, error);
-  });
-  const target = join(parent, basename(full));
-  return realpath(target).catch((error) => {
-    if (error.code === 'ENOENT') return target;
-    throw fileError('write', out, error);
-  });
+  const realOf = (path: string): Promise<string> =>
+    realpath(path).catch(async (error) => {
+      const parent = dirname(path);
+      if (error.code !== 'ENOENT' || parent === path) throw fileError('write', out, error);
+      return join(await realOf(parent), basename(path));
+    });
+  return realOf(resolve(out));
+}
+
+// @returns the outermost directory that was made, if one was
+async function makeParents(path: string): Promise<string | undefined> {
+  const parent = dirname(path);
+  if (await isThere(parent)) return undefined;
+  return attempt('create', parent, () => mkdir(parent, { recursive: true }));
+}
+
+// Removes the directories that `makeParents` made, as far as nothing else is in them.
+async function removeParents(path: string, made: string | undefined): Promise<void> {
+  if (made === undefined) return;
+  for (let parent = dirname(path); parent.length >= made.length; parent = dirname(parent)) {
+    const isRemoved = await rmdir(parent).then(
+      () => true,
+      () => false,
+    );
+    if (!isRemoved) return;
+  }
 }
 
 function checkApart(out: string, place: string, inputs: readonly string[]): void {

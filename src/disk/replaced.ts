@@ -1,6 +1,7 @@
 // A file that is replaced whole: the next is written beside it, as <file>.next, and takes its place when it is done.
 
-import { rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { createFile, type OpenFile, openFile } from '../source/file.ts';
 import type { Sink } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
@@ -32,6 +33,7 @@ export function replacedFile(path: string, name = path): Replaced {
     },
     async create() {
       await attempt('remove', next, () => rm(next, { force: true }));
+      await attempt('create', dirname(next), () => mkdir(dirname(next), { recursive: true }));
       const sink = await createFile(next);
       return {
         write: sink.write,

@@ -4,6 +4,7 @@ import { sliceExactly } from '../checkpoint/safetensors/file.ts';
 import { decodeText, type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { FormatError, type Place, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
+import { foreignText } from '../source/foreign.ts';
 import type { Folder } from '../source/source.ts';
 
 const CONFIG_NAME = 'config.json';
@@ -47,6 +48,8 @@ async function readText(folder: Folder, name: string): Promise<string> {
 
 /** @param file its name, for messages */
 export function fieldsOf(text: string, file: string): Fields {
+  const other = foreignText(text);
+  if (other) throw new FormatError(`config must be JSON: it is ${other}`, { file });
   const json = parseStrict(text, file, { subject: 'config' });
   if (!(json instanceof Map)) throw new FormatError(`config must be a JSON object: got ${show(json)}`, { file });
   return new Fields(json, file);

@@ -1,5 +1,14 @@
 // Names of grids: p<dimensions>n<points>, or t<bits> with perhaps a letter for a trellis.
 
+/** The grids that there are: those of `higgs-wasm/grids` are given to `load`, the others are always there. */
+export type GridName =
+  | ('t2' | 't2c' | 't3' | 't3c' | 't3f' | 't4' | 't4c' | 't4f' | 't4q')
+  | ('p1n4' | 'p1n8' | 'p1n16' | 'p1n32' | 'p1n64' | 'p1n256' | 'p2n16' | 'p2n64' | 'p2n256')
+  | ('p2n1024' | 'p3n512' | 'p3n4096' | 'p4n256' | 'p4n1024' | 'p4n4096');
+
+/** A grid by its name: one that there is, which editors complete, or one that you made. */
+export type AnyGridName = GridName | (string & {});
+
 /** Widths of codes that the kernels pack. */
 export const CODE_BITS: readonly number[] = [2, 3, 4, 5, 6, 8, 9, 10, 12];
 

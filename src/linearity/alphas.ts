@@ -131,6 +131,8 @@ export function bareAlpha(alpha: number, shape: readonly number[] | null = null)
  * @param file its name, for messages
  * @throws {FormatError} when it is anything else; {UnsupportedError} for another version
  * @throws {TypeError} when an argument is of another kind
+ * @example
+ * const alphas = readAlphas(await readFile('alphas.json'), 'alphas.json');
  */
 export function readAlphas(content: string | Uint8Array, file: string): Alphas {
   const root = parseFile(textOrBytes('content', content), text('file', file), 'alphas');
@@ -166,6 +168,8 @@ function readPublished(root: ReadonlyMap<string, unknown>, file: string): Alphas
 /**
  * The file of sensitivities; the same content gives the same bytes.
  * @throws {TypeError} when they are none @throws {RangeError} when a number is not finite
+ * @example
+ * await writeFile('alphas.json', writeAlphas(await checkpoint.sensitivity()));
  */
 export function writeAlphas(alphas: Alphas): string {
   const { model, estimator, loss, base, settings, tensors } = givenAlphas('alphas', alphas);

@@ -14,6 +14,7 @@ import {
   type Schema,
 } from '../check.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
+import type { AnyGridName } from '../grids/name.ts';
 import { type MatrixOptions, schemeMembers, schemeOf } from '../quantize/matrix.ts';
 import { type LayoutOptions, layoutMembers } from '../quantize/plan.ts';
 import { patternsOf, stateless } from '../quantize/select.ts';
@@ -24,7 +25,7 @@ import type { Wanted } from './target.ts';
 /** What a plan chooses from. */
 export interface OfferOptions extends Pick<MatrixOptions, 'groupSize' | 'seed' | 'signs'> {
   /** All that are loaded, if left out. */
-  grids?: Iterable<string | Grid>;
+  grids?: Iterable<AnyGridName | Grid>;
   /** Whether scales count as bits; true if left out. */
   scales?: boolean;
   /** Least and most bits of a code per weight, for tensors whose grid is free. */
@@ -40,11 +41,11 @@ export interface OfferOptions extends Pick<MatrixOptions, 'groupSize' | 'seed' |
 /** Which tensors of a checkpoint want a grid. */
 export interface TensorOptions extends OfferOptions {
   /** Also plan token embeddings and the output head: at this grid, or at `any`. */
-  embeddings?: string | Grid;
+  embeddings?: AnyGridName | Grid;
   include?: RegExp;
   exclude?: RegExp;
   /** Grids of the tensors whose names match; the first pattern that matches counts. */
-  keep?: Iterable<readonly [RegExp, string | Grid]>;
+  keep?: Iterable<readonly [RegExp, AnyGridName | Grid]>;
 }
 
 /** A budget, as bits per weight or as bytes of the safetensors files written, and what a plan chooses from. */
@@ -99,7 +100,7 @@ export function wantedOf(
   const { embeddings } = options;
   return {
     ...patternsOf(options),
-    embeddings: embeddings === undefined || embeddings === 'any' ? embeddings : gridOf(embeddings),
+    embeddings: embeddings === undefined ? embeddings : embeddings === 'any' ? 'any' : gridOf(embeddings),
     keep: [...(options.keep ?? [])].map(([pattern, grid]) => [stateless(pattern), gridOf(grid)] as const),
     layers,
   };

@@ -117,6 +117,8 @@ export const planOrGrids: Reader<BitPlan | ReadonlyMap<string, string | Grid>> =
  * @param file its name, for messages
  * @throws {FormatError} when it is anything else; {UnsupportedError} for another version
  * @throws {TypeError} when an argument is of another kind
+ * @example
+ * const plan = readBitPlan(await readFile('plan.json'), 'plan.json');
  */
 export function readBitPlan(content: string | Uint8Array, file: string): BitPlan {
   const root = parseFile(textOrBytes('content', content), text('file', file), 'plan');
@@ -128,6 +130,8 @@ export function readBitPlan(content: string | Uint8Array, file: string): BitPlan
 /**
  * The file of a plan; the same plan gives the same bytes.
  * @throws {TypeError} when it is none @throws {RangeError} when a value is out of range
+ * @example
+ * await writeFile('plan.json', writeBitPlan(plan));
  */
 export function writeBitPlan(plan: BitPlan): string {
   const given = givenPlan('plan', plan);

@@ -52,6 +52,8 @@ const predicted = object<Pick<Prediction, 'loss' | 'delta'>>('a prediction, as p
 /**
  * The sensitivities that are in a plan or in a file.
  * @throws {TypeError} when it is neither @throws {RangeError} when a number of it is out of range
+ * @example
+ * const prediction = predict(report.tensors, sensitivitiesOf(alphas));
  */
 export function sensitivitiesOf(from: BitPlan | Alphas): Sensitivities {
   const isObject = typeof from === 'object' && from !== null;
@@ -68,6 +70,8 @@ export function sensitivitiesOf(from: BitPlan | Alphas): Sensitivities {
  * Predicts the loss.
  * @param tensors names and t², measured or a grid's MSE
  * @throws {TypeError} when an argument is of another kind @throws {RangeError} when a number is not finite
+ * @example
+ * const { delta } = predict(report.tensors, sensitivitiesOf(plan));
  */
 export function predict(
   tensors: Iterable<{ name: string; relativeError: number }>,
@@ -95,6 +99,8 @@ export function predict(
  * text is as likely as the original says; sensitivities without a unit predict none.
  * @param perplexity of the original
  * @throws {TypeError} when an argument is of another kind @throws {RangeError} when a number is out of range
+ * @example
+ * const expected = predictPerplexity(report.predicted, 31.3);
  */
 export function predictPerplexity(prediction: Prediction, perplexity: number): number | null {
   const { loss, delta } = predicted('prediction', prediction);

@@ -45,6 +45,8 @@ const given = list(
  * coefficient of their kind.
  * @param tensors all that will be planned; those whose kind the prior does not cover, embeddings and heads, have none
  * @throws {TypeError} when they are not names and shapes @throws {RangeError} when a size is none
+ * @example
+ * const plan = await checkpoint.planBits(priorAlphas, { bpw: 3.25 });
  */
 export function priorAlphas(tensors: Iterable<Weight>): Alphas {
   const weights = given('tensors', tensors).flatMap(({ name, shape, like = name }) => {
@@ -68,6 +70,8 @@ export function priorAlphas(tensors: Iterable<Weight>): Alphas {
 /**
  * Sensitivities that count every weight alike, whatever its tensor: the loss is the mean t² over all weights.
  * @throws {TypeError} when the tensors are not names and shapes @throws {RangeError} when a size is none
+ * @example
+ * const plan = await checkpoint.planBits(uniformAlphas, { bpw: 3.25 });
  */
 export function uniformAlphas(tensors: Iterable<{ name: string; shape: readonly number[] }>): Alphas {
   const sized = given('tensors', tensors).map(({ name, shape }) => {

@@ -69,7 +69,7 @@ export interface ModelOptions {
   /**
    * Most bytes of linear memory in all. Of a larger model with experts as many stay in memory as fit; others are read from the file when a
    * token is routed to them, with the same results. The folder stays in use until the model is closed, and must be one that can be read
-   * at once, such as a local directory.
+   * at once: a local directory, in a worker of a browser also Files.
    */
   memory?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */
@@ -129,6 +129,8 @@ export interface LanguageModel {
 /**
  * What `loadModel` would take with the same options; reads headers alone.
  * @throws what `loadModel` throws before it reads weights
+ * @example
+ * const { bytes } = await estimateMemory(folder, { context: 8192 });
  */
 export async function estimateMemory(from: Folder, given: ModelOptions = {}): Promise<ModelMemory> {
   const options = modelOptions('options', given);

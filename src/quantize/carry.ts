@@ -1,12 +1,17 @@
-// The small files beside the weights: configuration, tokenizer, licence. They go along unchanged but for config.json's note.
+// The small files beside the weights: configuration, tokenizer, licence. They go along unchanged but for config.json's note, and the
+// model's card, which says in front that it is of the original.
 
 import { FormatError } from '../errors.ts';
+import { foreignText } from '../source/foreign.ts';
 import type { Folder, OutputFolder } from '../source/source.ts';
 import { writeWhole } from './writer.ts';
 
 /** Largest file that is carried over; tokenizers have some tens of megabytes. */
 const CARRY_LIMIT = 256 << 20;
 const CONFIG_NAME = 'config.json';
+const CARDS = /^(readme|model_card)\.md$/i;
+const CARD_NOTE =
+  'These weights were quantized by higgs-wasm. What follows is the card of the original: its dtypes, sizes and results are not those of these files.';
 /** Sensitivities that the command line keeps beside a model. They are of its own weights, and so of no copy's. */
 export const SENSITIVITIES_NAME = 'higgs-alphas.json';
 
@@ -62,17 +67,33 @@ export async function carryOver(
       const content = config(parseConfig(bytes, `${input.name}/${name}`));
       bytes = new TextEncoder().encode(`${JSON.stringify(content, null, 2)}\n`);
     }
+    if (CARDS.test(name)) bytes = markedCard(bytes);
     await writeWhole(output, name, bytes);
     carried.push(name);
   }
   return carried;
 }
 
+// Cards say what the original weights are. YAML between --- may stand in front, and has to stay there.
+function markedCard(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const text = new TextDecoder().decode(bytes);
+  if (text.includes(CARD_NOTE)) return bytes;
+  const [front = ''] = /^---\r?\n[\s\S]*?\n---[ \t]*(\r?\n|$)/.exec(text) ?? [];
+  const own = front.includes('base_model_relation:')
+    ? front
+    : front.replace(/\n---[ \t]*(\r?\n|$)$/, '\nbase_model_relation: quantized\n---\n');
+  return new TextEncoder().encode(`${own}\n> ${CARD_NOTE}\n\n${text.slice(front.length)}`);
+}
+
 function parseConfig(bytes: Uint8Array, file: string): Record<string, unknown> {
   let content: unknown;
+  let text = '';
   try {
-    content = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    content = JSON.parse(text);
   } catch (cause) {
+    const other = foreignText(text);
+    if (other) throw new FormatError(`configuration must be JSON: it is ${other}`, { file });
     throw new FormatError(`configuration must be JSON: ${(cause as Error).message}`, { file });
   }
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {

@@ -13,6 +13,7 @@ import {
   typedArray,
 } from '../check.ts';
 import { type Grid, givenGrid, gridOrName } from '../grids/grid.ts';
+import type { AnyGridName } from '../grids/name.ts';
 import type { Codes, Kernels } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, groupsPerRow, ROWS_LIMIT, rowBlocks } from '../kernels/layout.ts';
 import type { Matrix } from '../kernels/operands.ts';
@@ -46,7 +47,7 @@ export interface MatrixOptions {
   /** in_features. */
   cols: number;
   /** A grid, by name or as an object; `t4` if left out. */
-  grid?: string | Grid;
+  grid?: AnyGridName | Grid;
   /** Weights that share one scale and one transform: a power of two from 16 to 4096; 1024 if left out. */
   groupSize?: number;
   /** Seed of the random signs, a 32-bit integer; 0 if left out. */
@@ -54,7 +55,7 @@ export interface MatrixOptions {
   /** `none` leaves the signs out, as the published implementation does; `random` if left out. */
   signs?: 'random' | 'none';
   /**
-   * Tries five scales around the RMS of each group and takes the one that errs least: the error falls by 1 to 3 %, more in small
+   * Tries five scales around the RMS of each group and takes the one that errs least: the error falls by up to 3 %, more in small
    * groups, for six times the work. False if left out.
    */
   scaleSearch?: boolean;

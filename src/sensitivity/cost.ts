@@ -88,6 +88,8 @@ const costOptions = optionsOf<CostOptions>({
  * Estimates what `measureSensitivity` would take with the same settings, by running single steps of it.
  * @param copy stands for the option where that is left out
  * @throws what `measureSensitivity` throws for the folder and the settings, but for those of the text
+ * @example
+ * const { seconds } = await estimateSensitivity(folder, { sequences: 12 });
  */
 export async function estimateSensitivity(
   from: Folder,

@@ -134,6 +134,8 @@ const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...member
  * @throws {RangeError} when an option is out of range, the text is too short, or there is too little memory
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are a model's, or closed
+ * @example
+ * const alphas = await measureSensitivity(folder, { sequences: 4 });
  */
 export async function measureSensitivity(
   from: Folder,
@@ -164,6 +166,8 @@ export async function measureSensitivity(
 /**
  * The sensitivities that are kept of a model, if they are of these settings, these weights and this configuration.
  * @throws what `measureSensitivity` throws
+ * @example
+ * const alphas = await keptSensitivity(folder, { store });
  */
 export async function keptSensitivity(
   from: Folder,

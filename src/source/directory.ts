@@ -31,6 +31,8 @@ const directory = having<DirectoryHandle>('a directory handle', ['values', 'getF
  * can be gone on with, a tab that crashed left nothing of the file it was writing.
  * @param handle from `navigator.storage.getDirectory()` or `showDirectoryPicker()`
  * @throws {TypeError} when it is none
+ * @example
+ * const output = directoryFolder(await navigator.storage.getDirectory());
  */
 export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
   directory('handle', handle);

@@ -13,16 +13,13 @@ export { FileError, fileError };
 
 import { spanOf } from './given.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
-import { attempt, attemptNow, fileError, REASONS } from './system.ts';
+import { attempt, attemptNow, fileError, HANDLE_LIMIT, REASONS } from './system.ts';
 
 /** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
 const CALL_LIMIT = 1 << 30;
 
 /** Bytes after which what was written is sent on to the disk, while more is made: else all of it waits for the end. */
 const FLUSH_BYTES = 64 << 20;
-
-/** Handles that a folder keeps open: checkpoints have hundreds of shards, systems allow as few as 256 handles. */
-export const HANDLE_LIMIT = 16;
 
 const appending = options<{ append?: number }>({ append: integer(0) });
 const resuming = options<{ resume?: boolean }>({ resume: flag });
@@ -61,6 +58,9 @@ export interface OpenFile extends Source {
 
 /**
  * Opens a file to read.
+ * @example
+ * const file = await openFile('model.safetensors');
+ * const header = await file.slice(0, 8);
  * @throws {FileError} when it cannot be read or is not a regular file; of `slice`, too when the file has shrunk
  * @throws {StateError} of `slice`, when it is closed
  */
@@ -95,6 +95,10 @@ export async function openFile(path: string): Promise<OpenFile> {
  * @param append goes on at this byte of an existing file and drops what follows; if left out, the file must be new
  * @throws {FileError} when it cannot be written, exists without `append`, or is shorter than `append`
  * @throws {StateError} of `write`, when it is closed
+ * @example
+ * const sink = await createFile('out.bin');
+ * await sink.write(new Uint8Array([1, 2, 3]));
+ * await sink.close();
  */
 export async function createFile(path: string, given: { append?: number } = {}): Promise<Sink> {
   pathOf('path', path);
@@ -180,6 +184,8 @@ export async function createFile(path: string, given: { append?: number } = {}):
  * Sources stay usable until `close`, with at most HANDLE_LIMIT idle handles among them.
  * @throws {FileError} when it cannot be read or is not a directory
  * @throws {StateError} of the sources, when it is closed
+ * @example
+ * const checkpoint = await higgs.open(await openFolder('Llama-3.2-1B'));
  */
 export async function openFolder(
   path: string,
@@ -223,6 +229,8 @@ export async function openFolder(
  * A directory to write to, made if it is not there.
  * @param resume whether it may hold files already, which `create` then replaces
  * @throws {FileError} when it cannot be made, or holds something and `resume` is not set
+ * @example
+ * await checkpoint.quantize(await createFolder('Llama-3.2-1B-higgs'));
  */
 export async function createFolder(
   path: string,

@@ -63,6 +63,8 @@ export const tokenOf: Reader<string> = (subject, value) => {
  * @throws {FileError} when the server refuses; `code` is its status, or WEB_PAGE when it answers with a page
  * @throws {UnsupportedError} `range requests` when the file is too large to be read whole
  * @throws {FormatError} of `slice`, when the file changed meanwhile
+ * @example
+ * const source = await urlSource('https://example.org/models/llama/model.safetensors');
  */
 export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<Source> {
   return openUrl(urlOf('url', url), httpOptions('options', options));

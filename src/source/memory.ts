@@ -15,6 +15,8 @@ const given = recordOf((_, value) => value, FILES_LIMIT);
  * @param name names it in messages
  * @param files by file name; an ArrayBuffer is a source as it stands
  * @throws {TypeError} when a file is no source
+ * @example
+ * const checkpoint = await higgs.open(folderOf('memory', { 'model.safetensors': bytes.buffer }));
  */
 export function folderOf(name: string, files: Readonly<Record<string, Source>> | ReadonlyMap<string, Source>): Folder {
   text('name', name);
@@ -35,7 +37,14 @@ export function folderOf(name: string, files: Readonly<Record<string, Source>> |
   };
 }
 
-/** A sink that keeps what is written; `bytes()` gives a copy of it, joined. */
+/**
+ * A sink that keeps what is written; `bytes()` gives a copy of it, joined.
+ * @example
+ * const sink = memorySink();
+ * await sink.write(new Uint8Array([1, 2, 3]));
+ * await sink.close();
+ * console.log(sink.bytes().length); // 3
+ */
 export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
   const pieces: Uint8Array[] = [];
   let byteLength = 0;
@@ -68,13 +77,22 @@ export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
 
 const sliced = having<Blob>('a Blob', ['slice', 'arrayBuffer']);
 
-/** A Blob, or a page's File, as a source. @throws {TypeError} when it is none */
+/** What workers read a Blob with at once; pages have none. */
+declare const FileReaderSync: (new () => { readAsArrayBuffer(blob: Blob): ArrayBuffer }) | undefined;
+
+/**
+ * A Blob, or a page's File, as a source; in a worker of a browser it can be read at once, too.
+ * @throws {TypeError} when it is none
+ * @example
+ * const folder = folderOf('picked', { 'model.safetensors': blobSource(input.files[0]) });
+ */
 export function blobSource(blob: Blob): Source {
   const byteLength = integer(0)('size of blob', member('blob', sliced('blob', blob), 'size'));
+  const part = (start: number, end: number) => blob.slice(...spanOf(start, end, byteLength, 'blob'));
+  const Reader = typeof FileReaderSync === 'undefined' ? undefined : FileReaderSync;
   return {
     byteLength,
-    slice: async (start, end) => {
-      return blob.slice(...spanOf(start, end, byteLength, 'blob')).arrayBuffer();
-    },
+    slice: async (start, end) => part(start, end).arrayBuffer(),
+    ...(Reader && { sliceSync: (start, end) => new Reader().readAsArrayBuffer(part(start, end)) }),
   };
 }

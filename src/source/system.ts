@@ -4,6 +4,9 @@ import { types } from 'node:util';
 import { text } from '../check.ts';
 import { FileError } from '../errors.ts';
 
+/** Handles that a folder keeps open: checkpoints have hundreds of shards, systems allow as few as 256 handles. */
+export const HANDLE_LIMIT = 16;
+
 /** What codes of the system mean. */
 export const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',

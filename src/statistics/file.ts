@@ -261,6 +261,8 @@ async function checker(): Promise<(bytes: Uint8Array, wanted: number, place: Pla
  * @param file its name, for messages
  * @throws {UnsupportedError} when it is of another version
  * @throws {FormatError} when it is no file of statistics, is not complete, or contradicts itself
+ * @example
+ * const statistics = await readStatistics(await openFile('stats.safetensors'), 'stats.safetensors');
  */
 export async function readStatistics(source: Source, file: string): Promise<Statistics> {
   text('file', file);

@@ -4,18 +4,38 @@ import { SingleBar } from 'cli-progress';
 import { excerpt, printable } from '../excerpt.ts';
 import type { LossKind } from '../linearity/alphas.ts';
 import type { StoredProgress } from '../quantize/restore.ts';
-import { canvas, note } from './print.ts';
+import { canvas, columns, isTerminal, note } from './print.ts';
 
 /** Widest column, in characters: a longer cell stands out of it, so that one long name does not pad every other. */
 const PADDING_LIMIT = 160;
 
-/** Columns of text, escaped; the first one left-aligned and the others right-aligned unless `left` says otherwise. */
+/** Least width of the first column of a table that does not fit the terminal; then columns are left out from the end on. */
+const NAME_WIDTH = 16;
+
+/**
+ * Columns of text, escaped; the first one left-aligned and the others right-aligned unless `left` says otherwise. Where the table is
+ * wider than the terminal, names in the first column lose their beginnings; into a pipe everything goes whole.
+ */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   left: readonly number[] = [0],
 ): string {
-  const shown = rows.map((row) => row.map(printable));
+  let shown = rows.map((row) => row.map(printable));
+  if (isTerminal()) {
+    const widthOf = (i: number) => Math.max(head[i]!.length, ...shown.map((row) => row[i]?.length ?? 0));
+    const others = (count: number) => head.slice(1, count).reduce((sum, _, i) => sum + 2 + widthOf(i + 1), 0);
+    let count = head.length;
+    const needed = Math.min(widthOf(0), NAME_WIDTH);
+    while (count > 2 && needed + others(count) > columns()) count--;
+    const room = Math.max(needed, columns() - others(count));
+    const cut = (name: string) => {
+      const short = name.length <= room ? name : name.replace(/\.weight$/, '');
+      return short.length <= room ? short : `…${short.slice(1 - room)}`;
+    };
+    head = head.slice(0, count);
+    shown = shown.map(([name, ...cells]) => [cut(name!), ...cells.slice(0, count - 1)]);
+  }
   const widths = head.map((title) => title.length);
   for (const row of shown) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i], cell.length);
   for (const [i, width] of widths.entries()) widths[i] = Math.min(width, PADDING_LIMIT);
@@ -44,7 +64,17 @@ export function counted(count: number, noun: string): string {
 
 /** Three digits and no exponent: `12.3`, `2130`. */
 export function figureText(value: number): string {
-  return value >= 999.5 ? value.toFixed(0) : value.toPrecision(3);
+  return precise(value, 3);
+}
+
+/** So many digits, and an exponent for the smallest values alone: `0.00578`, `31.56`, `2130`, `1.2e-9`. */
+export function precise(value: number, digits: number): string {
+  return Math.abs(value) >= 10 ** digits - 0.5 ? value.toFixed(0) : value.toPrecision(digits);
+}
+
+/** A share of 1 in percent: `41 %`, `0.3 %`. */
+export function percentText(share: number): string {
+  return `${precise(100 * share, share >= 0.0995 ? 2 : 1)} %`;
 }
 
 /** 1234567 → `1.23 MB`. */
@@ -52,9 +82,9 @@ export function bytesText(bytes: number): string {
   return scaled(bytes, ['B', 'kB', 'MB', 'GB', 'TB', 'PB']);
 }
 
-/** 1234567 → `1.23 M`. */
+/** 1234567 → `1.23 M`; four digits stand as they are. */
 export function countText(count: number): string {
-  return scaled(count, ['', 'k', 'M', 'G', 'T', 'P']);
+  return count < 9999.5 ? String(Math.round(count)) : scaled(count, ['', 'k', 'M', 'G', 'T', 'P']);
 }
 
 function scaled(value: number, units: readonly string[]): string {
@@ -70,7 +100,7 @@ function scaled(value: number, units: readonly string[]): string {
 
 /** A predicted increase of a loss, with what it is; of no unit where sensitivities are a rule. */
 export function lossText({ loss, estimator }: { loss: LossKind; estimator: string }, delta: number): string {
-  const figure = delta.toPrecision(4);
+  const figure = precise(delta, 4);
   if (loss === 'perplexity') return `predicted perplexity +${figure}`;
   if (loss === 'kl') return `predicted KL divergence ${figure} nats`;
   if (estimator === 'uniform') return `mean t² ${figure}`;
@@ -90,6 +120,17 @@ export function durationText(seconds: number): string {
 /** Names that differ in numbers alone share a row: `model.layers.*.mlp.up_proj.weight`. */
 export function family(name: string): string {
   return name.replace(/(^|\.)\d+(?=\.|$)/g, '$1*');
+}
+
+/** Items with one key, together, in the order of the first of each. */
+export function groupedBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const own = groups.get(key(item));
+    if (own) own.push(item);
+    else groups.set(key(item), [item]);
+  }
+  return [...groups.values()];
 }
 
 /** How far a run is, in what takes the time: weights or tokens, or bytes where there are none. */
@@ -136,7 +177,8 @@ export function progressDisplay(label: string) {
     return { rate: [...counted, ...read].join('  '), left };
   }
 
-  const bar = canvas.isTTY
+  const stream = canvas();
+  const bar = stream
     ? new SingleBar({
         format: `${label} {bar} {percentage} %  {rate}  {left} left  {tensor}`,
         barCompleteChar: '█',
@@ -145,7 +187,7 @@ export function progressDisplay(label: string) {
         hideCursor: true,
         clearOnComplete: true,
         fps: 8,
-        stream: canvas,
+        stream,
         linewrap: false,
         gracefulExit: false,
       })

@@ -1,12 +1,14 @@
 // Values of options, parsed, with messages that name the option.
 
 import { InvalidArgumentError } from 'commander';
+import type { Grid } from '../grids/grid.ts';
 import { largeGrids } from '../grids/large.ts';
 import { smallGrids } from '../grids/small.ts';
 import { trellises } from '../grids/trellises.ts';
 
-/** Every grid that can be named. */
-export const GRID_NAMES: readonly string[] = [...smallGrids, ...largeGrids, ...trellises].map(({ name }) => name);
+/** Every grid that can be named, trellises first. */
+export const GRIDS: readonly Grid[] = [...trellises, ...smallGrids, ...largeGrids];
+export const GRID_NAMES: readonly string[] = GRIDS.map(({ name }) => name);
 
 /** The command line asks for something that cannot be: exit code 2. */
 export class UsageError extends Error {
@@ -63,8 +65,41 @@ export function gridBits(text: string): number {
 
 /** Checks the name of a grid. */
 export function gridName(text: string): string {
-  if (!GRID_NAMES.includes(text)) throw new InvalidArgumentError(`must be one of ${GRID_NAMES.join(', ')}.`);
-  return text;
+  if (GRID_NAMES.includes(text)) return text;
+  const meant = nearest(text, GRID_NAMES);
+  const bits = Number(/[2-68]/.exec(text)?.[0]);
+  const names = meant.length > 0 ? meant : GRIDS.filter((grid) => grid.bits / grid.p === bits).map(({ name }) => name);
+  const question =
+    names.length > 0 ? `. Did you mean ${names.slice(0, 3).join(' or ')}?` : ' such as t4, t3 or p2n256.';
+  throw new InvalidArgumentError(`must be a grid${question} higgs grids lists them.`);
+}
+
+/** Of some names those that a misspelt one may stand for: the most alike, and none that differs by more than a third. */
+export function nearest(text: string, names: readonly string[]): string[] {
+  const word = text.toLowerCase().slice(0, NAME_LENGTH);
+  const limit = Math.max(1, Math.floor(word.length / 3));
+  const found = names.map((name) => ({ name, distance: editDistance(word, name) }));
+  const least = Math.min(...found.map(({ distance }) => distance));
+  return found.filter(({ distance }) => distance <= limit && distance === least).map(({ name }) => name);
+}
+
+/** Longest name that is compared. */
+const NAME_LENGTH = 32;
+
+// Letters to put in, take out, replace, or exchange with the next.
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  let before = row;
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      const isExchanged = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (isExchanged) next[j] = Math.min(next[j]!, before[j - 2]! + 1);
+    }
+    [before, row] = [row, next];
+  }
+  return row[b.length]!;
 }
 
 /** Parses a regular expression. */

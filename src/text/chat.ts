@@ -75,6 +75,9 @@ export interface ChatTemplate {
  * Finds a checkpoint's chat templates: `chat_template.jinja`, or `chat_template` in tokenizer_config.json.
  * @param config tokenizer_config.json
  * @throws {TypeError} when an argument is of another kind @throws {FormatError} when a template is malformed
+ * @example
+ * const template = await openChatTemplate(folder, tokenizer.config);
+ * const text = template.render([{ role: 'user', content: 'Hello' }]);
  */
 export async function openChatTemplate(from: Folder, given: Readonly<Record<string, unknown>>): Promise<ChatTemplate> {
   const folder = givenFolder('folder', from);

@@ -3,6 +3,7 @@
 import { argumentError, type Reader, refuseKind } from '../check.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
+import { foreignText } from '../source/foreign.ts';
 import type { Folder } from '../source/source.ts';
 
 /** Largest file that is read whole: the largest tokenizers have some tens of megabytes. */
@@ -39,6 +40,8 @@ export async function readJson(folder: Folder, name: string): Promise<Record<str
   try {
     content = JSON.parse(text);
   } catch (cause) {
+    const other = foreignText(text);
+    if (other) throw new FormatError(`file must be JSON: it is ${other}`, { file });
     const [place] = /at position \d+/.exec((cause as Error).message) ?? [];
     throw new FormatError(`file must be JSON: it cannot be read${place ? ` ${place}` : ''}`, { file });
   }

@@ -43,6 +43,9 @@ const occurredIds = list(tokenId, OCCURRED_LIMIT, 'a Set of token ids');
 /**
  * @returns a sampler; it throws a TypeError for arguments of another kind, a RangeError where there are no logits
  * @throws {TypeError} when an option is not known, or of another kind @throws {RangeError} when it is out of range
+ * @example
+ * const sample = createSampler({ temperature: 0.8, topP: 0.95, seed: 7 });
+ * const id = sample(await model.logits(ids), new Set(ids));
  */
 export function createSampler(options: SamplingOptions = {}): Sampler {
   const sample = samplerOf(samplingOptions('options', options));

@@ -10,6 +10,8 @@ import { isRecord } from './files.ts';
 import { type GenerateOptions, type Generation, generate, generateMembers } from './generate.ts';
 import { checkIds, givenLanguage, type Language, type LanguageConfig, logitsOf, withSequence } from './language.ts';
 import { type Perplexity, type PerplexityOptions, perplexity, perplexityMembers } from './perplexity.ts';
+import { recommendedSampling } from './recommended.ts';
+import type { SamplingOptions } from './sample.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 
 /**
@@ -26,6 +28,13 @@ export interface Model {
   /** The decoder itself. */
   readonly language: Language;
   /**
+   * How the model's author says that tokens are to be chosen, by generation_config.json: to be given to `generate` and `chat`, which
+   * otherwise take the most likely token. Empty where the file says nothing.
+   * @example
+   * const text = await model.complete('Once upon a time', { ...model.sampling, seed: 7 });
+   */
+  readonly sampling: SamplingOptions;
+  /**
    * Generates behind a prompt; by default greedily, up to 256 tokens.
    * @param prompt text, to which the tokenizer adds what the model expects in front, or ids as they stand
    * @throws {RangeError} when the prompt is empty or longer than the context, or an option is out of range
@@ -34,21 +43,45 @@ export interface Model {
    */
   generate(prompt: string | ArrayLike<number>, options?: GenerateOptions): Generation;
   /**
+   * Generates as `generate` does, of messages as `chat` does, and waits for the end.
+   * @returns the whole text, without the prompt
+   * @throws {UnsupportedError} when messages are given, and the checkpoint has no chat template
+   * @example
+   * const text = await model.complete('Once upon a time', { maxTokens: 40 });
+   */
+  complete(
+    prompt: string | ArrayLike<number> | readonly Message[],
+    options?: GenerateOptions & ChatOptions,
+  ): Promise<string>;
+  /**
    * Generates the assistant's turn of a conversation.
    * @throws {UnsupportedError} when the checkpoint has no chat template
+   * @example
+   * const messages = [{ role: 'user', content: 'What is the capital of France?' }];
+   * for await (const piece of model.chat(messages, model.sampling)) process.stdout.write(piece);
    */
   chat(messages: readonly Message[], options?: GenerateOptions & ChatOptions): Generation;
   /**
    * Runs ids from the beginning of a text.
    * @returns (vocabSize) behind the last of the ids, or (ids.length, vocabSize) behind each of them
+   * @example
+   * const logits = await model.logits(model.tokenizer.encode('The capital of France is'));
    */
   logits(ids: ArrayLike<number>, options?: { rows?: 'last' | 'all' }): Promise<Float32Array>;
-  /** Scores a text, or its ids without special ones. */
+  /**
+   * Scores a text, or its ids without special ones.
+   * @example
+   * const { perplexity, bitsPerByte } = await model.perplexity(text, { context: 512 });
+   */
   perplexity(
     text: string | ArrayLike<number>,
     options?: Omit<PerplexityOptions, 'against'> & { against?: Model },
   ): Promise<Perplexity>;
-  /** @returns (dim): the mean of a text's hidden states */
+  /**
+   * @returns (dim): the mean of a text's hidden states
+   * @example
+   * const vector = await model.embed('the worst of times', { normalize: true });
+   */
   embed(text: string | ArrayLike<number>, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
   /** Frees the weights and ends the threads. */
   close(): Promise<void>;
@@ -66,6 +99,8 @@ const perplexityOptions = optionsOf<PerplexityOptions>({ ...perplexityMembers, a
  * Puts a decoder together with the tokenizer and the chat template beside its weights.
  * @throws {TypeError} when `folder` or `language` is none
  * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
+ * @example
+ * const model = await textModel(folder, language);
  */
 export async function textModel(from: Folder, given: Language): Promise<Model> {
   const folder = givenFolder('folder', from);
@@ -77,6 +112,7 @@ export async function textModel(from: Folder, given: Language): Promise<Model> {
     return undefined;
   });
   const chatTemplate = await openChatTemplate(folder, found?.config ?? {});
+  const sampling = await recommendedSampling(folder);
   const ends = new Set([...language.config.eos, ...endOf(found)]);
 
   const tokenizer = (): Tokenizer => {
@@ -89,10 +125,11 @@ export async function textModel(from: Folder, given: Language): Promise<Model> {
       : givenIds(subject, text, { what: 'a string or a list of token ids' });
   const { config } = language;
 
-  return {
+  const model: Model = {
     config,
     language,
     chatTemplate,
+    sampling,
     get tokenizer() {
       return tokenizer();
     },
@@ -128,10 +165,20 @@ export async function textModel(from: Folder, given: Language): Promise<Model> {
       const bytes = typeof text === 'string' ? { bytes: new TextEncoder().encode(text).length } : {};
       return perplexity(language, idsOf('text', text, false), { ...bytes, ...options });
     },
+    async complete(prompt, options) {
+      const generation = isConversation(prompt) ? model.chat(prompt, options) : model.generate(prompt, options);
+      let text = '';
+      for await (const piece of generation) text += piece;
+      return text;
+    },
     embed: async (text, options) => embed(language, idsOf('text', text, true), options),
     close: () => language.close(),
   };
+  return model;
 }
+
+const isConversation = (prompt: string | ArrayLike<number> | readonly Message[]): prompt is readonly Message[] =>
+  Array.isArray(prompt) && typeof prompt[0] === 'object';
 
 // The tokenizer's end token: chat models often have it in tokenizer_config.json alone.
 function endOf(tokenizer: Tokenizer | undefined): number[] {

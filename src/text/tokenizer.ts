@@ -51,6 +51,9 @@ export interface Tokenizer {
  * @throws {FileError} when there is none
  * @throws {FormatError} when it is malformed
  * @throws {UnsupportedError} when it has parts that are not handled
+ * @example
+ * const tokenizer = await openTokenizer(await openFolder('Llama-3.2-1B'));
+ * const ids = tokenizer.encode('Once upon a time');
  */
 export async function openTokenizer(from: Folder): Promise<Tokenizer> {
   const folder = givenFolder('folder', from);

@@ -39,6 +39,10 @@ const cores = () => Math.min(availableParallelism(), WORKERS_LIMIT);
  * @param size workers, up to 1024; the cores that this process may use if left out
  * @throws {TypeError} when `size` is no number
  * @throws {RangeError} when it is out of range, or the system cannot start so many: none is left then
+ * @example
+ * const pool = await startPool();
+ * await checkpoint.quantize(output, { pool });
+ * await pool.close();
  */
 export async function startPool(size: number = cores()): Promise<Pool> {
   return withJobs(await workerPool(workerCount('size', size), spawn, kernelBytes));
@@ -62,6 +66,8 @@ const spawnThread: SpawnThread = (answer, fail) => {
  * @param size threads, up to 1024, the caller's among them; the cores that this process may use if left out
  * @throws {TypeError} when `size` is no number
  * @throws {RangeError} when it is out of range, or the system cannot start so many: none is left then
+ * @example
+ * const model = await checkpoint.run({ threads: await startThreads(4) });
  */
 export async function startThreads(size: number = cores()): Promise<Threads> {
   return threadsOf(workerCount('size', size), spawnThread);

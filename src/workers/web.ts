@@ -19,6 +19,10 @@ const cores = () => Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, WOR
  * @param module a compiled `higgs.wasm`, for hosts without workers that forbid compiling bytes
  * @throws {TypeError} when `size` is no number, or `module` no module
  * @throws {RangeError} when `size` is out of range, or the runtime starts some workers and not all: none is left then
+ * @example
+ * const pool = await startPool();
+ * await checkpoint.quantize(output, { pool });
+ * await pool.close();
  */
 export async function startPool(size: number = cores(), module?: WebAssembly.Module): Promise<Pool> {
   workerCount('size', size);
@@ -55,6 +59,8 @@ const areSomeThere = (error: unknown) => !(error instanceof StartError) || error
  * @param size threads, up to 1024, the caller's among them; the runtime's `navigator.hardwareConcurrency` if left out
  * @throws {TypeError} when `size` is no number
  * @throws {RangeError} when it is out of range, or the runtime starts some threads and not all: none is left then
+ * @example
+ * const model = await checkpoint.run({ threads: await startThreads(4) });
  */
 export async function startThreads(size: number = cores()): Promise<Threads> {
   workerCount('size', size);

@@ -1,0 +1,187 @@
+// What quantize prints: the report of a run, or what a run would do.
+
+import type { Prediction } from '../linearity/predict.ts';
+import type { Plan } from '../quantize/plan.ts';
+import type { Report, TensorReport } from '../quantize/report.ts';
+import { bitsPerWeight } from '../quantize/scheme.ts';
+import {
+  bytesText,
+  counted,
+  countText,
+  durationText,
+  family,
+  groupedBy,
+  largest,
+  lossText,
+  percentText,
+  precise,
+  table,
+} from './figures.ts';
+import { layerTables } from './layers.ts';
+import { columns } from './print.ts';
+
+/** A report with the time that the run took. */
+export type TimedReport = Report & { predicted?: Prediction; seconds: number };
+
+/** @param all shows a row for every tensor */
+export function reportText(report: TimedReport, out: string, all = false): string {
+  const { bytesIn, bytesOut, weights, seconds, bpw } = report;
+  if (report.tensors.length === 0)
+    return `nothing to quantize: ${counted(report.passed.length, 'tensor')} passed through: ${out}`;
+  const passed = report.passed.length === 0 ? '' : `, ${counted(report.passed.length, 'tensor')} passed through`;
+  return [
+    errorsText(report.tensors, all),
+    '',
+    `${countText(weights)} weights at ${bpw.toFixed(2)} bits per weight, t² ${precise(report.relativeError, 4)}${passed}`,
+    ...(report.predicted ? [predictedText(report.predicted)] : []),
+    `${bytesText(bytesIn)} → ${bytesText(bytesOut)} (${percentText(bytesOut / bytesIn)}) in ${seconds.toFixed(1)} s (${countText(weights / seconds)} weights/s): ${out}`,
+    ...embeddingsText(report.passed, bytesOut),
+  ].join('\n');
+}
+
+/**
+ * The errors of weights: where kinds of tensors have several grids, which layer has which, and a row for each grid; else a row for
+ * each kind.
+ * @param all shows a row for every tensor
+ */
+export function errorsText(tensors: readonly TensorReport[], all: boolean): string {
+  const row = (own: readonly TensorReport[], name: string) => {
+    const { grid, gridMse } = own[0]!;
+    const errors = own.map(({ relativeError }) => relativeError);
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const figures = [mean(own.map(({ bpw }) => bpw)).toFixed(2), precise(mean(errors), 4)];
+    return [name, ...(all ? [] : [String(own.length)]), grid, ...figures, (largest(errors) / gridMse).toFixed(3)];
+  };
+  if (all) {
+    const rows = tensors.map((tensor) => row([tensor], tensor.name));
+    return table(['weight', 'grid', 'bpw', 't²', '× MSE'], rows, [0, 1]);
+  }
+  const head = ['tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'];
+  const kinds = groupedBy(tensors, ({ name }) => family(name));
+  if (kinds.every((own) => own.every(({ grid }) => grid === own[0]!.grid))) {
+    const rows = kinds.map((own) => row(own, family(own[0]!.name)));
+    return table(['weights', ...head], rows, [0, 2]);
+  }
+  const grids = groupedBy(tensors, ({ grid }) => grid).sort((a, b) => a[0]!.bpw - b[0]!.bpw);
+  const rows = grids.map((own) => row(own, '').slice(1));
+  return [layerTables(tensors.map(gridCell), columns()), '', table(head, rows, [1])].join('\n');
+}
+
+/** A tensor as a cell of `layerTables`. */
+export const gridCell = ({ name, grid }: { name: string; grid: string }) => ({ name, value: grid });
+
+/** Share of a file from which on embeddings are worth a word. */
+const WORTH_TELLING = 0.1;
+/** Bits of a weight in a dtype that may be quantized; of a factor of blocks there is next to nothing. */
+const BITS: Readonly<Record<string, number>> = { F32: 32, F16: 16, BF16: 16, F8_E4M3: 8 };
+
+// What embeddings and head take that pass through, and what makes them smaller.
+function embeddingsText(passed: Report['passed'], bytesOut: number): string[] {
+  const own = passed.filter(({ reason }) => reason === 'embedding');
+  const weights = own.map(({ shape }) => shape.reduce((count, size) => count * size, 1));
+  const bytes = own.reduce((sum, { dtype }, i) => sum + (weights[i]! * (BITS[dtype] ?? 16)) / 8, 0);
+  if (bytes < WORTH_TELLING * bytesOut) return [];
+  const smaller = weights.reduce((sum, count) => sum + (count * 4.02) / 8, 0);
+  const dtypes = [...new Set(own.map(({ dtype }) => dtype.toLowerCase()))].join(' and ');
+  return [
+    `embeddings and head stay ${dtypes}: ${bytesText(bytes)}, ${percentText(bytes / bytesOut)} of the files; --embeddings t4 makes that ${bytesText(smaller)}`,
+  ];
+}
+
+function predictedText(prediction: Prediction): string {
+  const { delta, base, total, unknown } = prediction;
+  const sum = total === null ? '' : `: ${precise(base!, 6)} → ${precise(total, 6)}`;
+  const left =
+    unknown.length === 0
+      ? ''
+      : `; ${counted(unknown.length, 'tensor')} of no known sensitivity ${unknown.length === 1 ? 'is' : 'are'} not in it`;
+  return `${lossText(prediction, delta)}${sum}${left}`;
+}
+
+export function planJson(plan: Plan) {
+  return {
+    bytesIn: plan.bytesIn,
+    bytesOut: plan.bytesOut,
+    weights: plan.weights,
+    files: plan.shards.map(({ fileName, byteLength }) => ({ name: fileName, bytes: byteLength })),
+    tensors: plan.items.flatMap((item) => (item.kind === 'quantize' ? [schemeRow(item)] : [])),
+    passed: plan.items.flatMap((item) =>
+      item.kind === 'copy'
+        ? [{ name: item.tensor.name, shape: item.tensor.shape, dtype: item.tensor.dtype, reason: item.reason }]
+        : [],
+    ),
+  };
+}
+
+function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quantize' }>) {
+  const { name, shape, dtype, rows, cols, scheme } = quantized;
+  return {
+    name,
+    shape,
+    dtype,
+    grid: scheme.grid.name,
+    groupSize: scheme.groupSize,
+    bpw: bitsPerWeight(rows, cols, scheme),
+  };
+}
+
+/** What running would take, in bytes of memory; of a model with experts also the least, with `--memory`. A reason says why it does not run so. */
+export interface RunNeed {
+  readonly bytes?: number;
+  readonly memories?: number;
+  readonly context?: number;
+  readonly leastBytes?: number;
+  readonly reason?: string;
+}
+
+/** What running would take, as lines: none where nothing is known. */
+export function needText(need: RunNeed | undefined): string[] {
+  if (!need) return [];
+  const { bytes, memories = 1, context, leastBytes, reason } = need;
+  if (bytes === undefined) return [`It does not run here: ${reason}`];
+  const least = leastBytes === undefined ? '' : `from about ${bytesText(leastBytes)}`;
+  if (reason !== undefined) return [`It runs here only with --memory, ${least}: ${reason}`];
+  const parts = memories > 1 ? ` in ${memories} parts` : '';
+  const less = least && `; with --memory, ${least}`;
+  return [`To run, it takes ${bytesText(bytes)} of memory${parts}, at a context of ${context} tokens${less}.`];
+}
+
+/**
+ * @param cost seconds that workers take to encode, by the speed of a sample
+ * @param all shows a row for every tensor
+ */
+export function planText(plan: Plan, cost: { seconds: number; workers: number }, all = false): string {
+  const data = planJson(plan);
+  const kinds = <T extends { name: string; shape: readonly number[] }>(
+    tensors: readonly T[],
+    of: (tensor: T) => string,
+  ) =>
+    all
+      ? tensors.map((tensor) => [tensor])
+      : groupedBy(tensors, (tensor) => `${family(tensor.name)}\n${of(tensor)}\n${tensor.shape}`);
+  const row = (
+    own: readonly { name: string; shape: readonly number[]; dtype: string }[],
+    ...more: readonly string[]
+  ) => {
+    const { name, shape, dtype } = own[0]!;
+    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), shape.join(' × '), dtype, ...more];
+  };
+  const byKind = groupedBy(data.tensors, ({ name }) => family(name));
+  const isMixed = !all && byKind.some((own) => own.some(({ grid }) => grid !== own[0]!.grid));
+  const quantized = isMixed
+    ? []
+    : kinds(data.tensors, ({ grid }) => grid).map((own) => row(own, own[0]!.grid, own[0]!.bpw.toFixed(2)));
+  const passed = kinds(data.passed, ({ reason }) => reason).map((own) => row(own, `(${own[0]!.reason})`, ''));
+  const head = ['tensors', ...(all ? [] : ['count']), 'shape', 'dtype', 'grid', 'bpw'];
+  const { bytesIn, bytesOut, weights, shards } = plan;
+  const { seconds, workers } = cost;
+  const time = weights > 0 ? `, about ${durationText(seconds)} on ${counted(workers, 'worker')}` : '';
+  const sizes = `${bytesText(bytesIn)} → ${bytesText(bytesOut)} (${percentText(bytesOut / bytesIn)}) in ${counted(shards.length, 'file')}`;
+  return [
+    ...(isMixed ? [layerTables(data.tensors.map(gridCell), columns()), ''] : []),
+    table(head, [...quantized, ...passed], all ? [0, 2, 3] : [0, 3, 4]),
+    '',
+    ...embeddingsText(data.passed, bytesOut),
+    `${countText(weights)} weights to quantize: ${sizes}${time}. Nothing was written.`,
+  ].join('\n');
+}
