@@ -25,7 +25,7 @@ import {
   samplingOf,
   samplingText,
 } from './sampling.ts';
-import { type Thinking, thinkingOption, thoughtsOf } from './thoughts.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './thoughts.ts';
 
 interface Options extends ModelChoice, SamplingChoice, PromptChoice {
   system?: string;
@@ -252,7 +252,7 @@ async function answer(
 ): Promise<{ message: Message; result: GenerationResult }> {
   const { json = false, stop = [] } = options;
   const { system: _, thinking, maxTokens, ...sampling } = settings;
-  const thoughts = thoughtsOf(model, model.chatTemplate.render(messages), thinking, json);
+  const thoughts = printedThoughts(model, model.chatTemplate.render(messages), thinking, json);
   const { special } = thoughts;
   const generation = model.chat(messages, { ...sampling, maxTokens, stop, special, signal });
   for await (const piece of generation) thoughts.take(piece);

@@ -17,7 +17,7 @@ import {
   samplingOf,
   samplingText,
 } from './sampling.ts';
-import { type Thinking, thinkingOption, thoughtsOf } from './thoughts.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './thoughts.ts';
 
 interface Options extends ModelChoice, SamplingChoice, PromptChoice {
   ignoreEos?: boolean;
@@ -57,7 +57,7 @@ async function generate(path: string, options: Options): Promise<void> {
     const sampling = samplingOf(options, model.sampling);
     const { maxTokens, stop = [], ignoreEos = false } = options;
     const { thinking, json = false } = options;
-    const thoughts = thinking && thoughtsOf(model, prompt, thinking, json);
+    const thoughts = thinking && printedThoughts(model, prompt, thinking, json);
     const special = thoughts?.special ?? false;
     const generation = model.generate(prompt, { ...sampling, maxTokens, stop, ignoreEos, special, signal });
     if (!json) printPiece(prompt);
