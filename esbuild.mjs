@@ -20,6 +20,21 @@ const dependencies = [
   'puppeteer-core',
 ];
 
+// The hub's client by its sources: of its bundle, none of which may be left out, one needs a twentieth.
+/** @type {import('esbuild').Plugin} */
+const hubClient = {
+  name: 'hub client',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^@huggingface\/hub$/ }, () => ({ path: 'client', namespace: 'hub' }));
+    onLoad({ filter: /./, namespace: 'hub' }, () => ({
+      contents: ['consts', 'lib/list-files', 'lib/model-info']
+        .map((name) => `export * from './${name}.ts';`)
+        .join('\n'),
+      resolveDir: 'node_modules/@huggingface/hub/src',
+    }));
+  },
+};
+
 /** @type {import('esbuild').BuildOptions} */
 const shared = {
   bundle: true,
@@ -28,19 +43,21 @@ const shared = {
   loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
+  plugins: [hubClient],
 };
 
 const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models when it is asked to, and what reads GGUF when it meets one: files beside it.
- * @param {string} file @returns {import('esbuild').Plugin}
+ * The core imports what runs models and what reads from hubs when it is asked to, and what reads GGUF when it meets one: files beside it.
+ * @param {string} decoder the name of the one @returns {import('esbuild').Plugin}
  */
-const beside = (file) => ({
-  name: 'decoder and GGUF beside the core',
+const beside = (decoder) => ({
+  name: 'beside the core',
   setup: ({ onResolve }) => {
-    onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: file, external: true }));
+    onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
+    onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
     onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
   },
 });
@@ -71,6 +88,13 @@ await build({
   plugins: [beside('./decoder.js')],
 });
 await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true, sourcemap: true });
+await build({
+  ...library,
+  entryPoints: { hub: 'src/hub/hub.ts' },
+  minify: true,
+  sourcemap: true,
+  plugins: [hubClient, beside('./decoder.js')],
+});
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -99,6 +123,7 @@ const bundled = [
   licence('@assemblyscript/loader', 'assemblyscript'),
   licence('@huggingface/tokenizers'),
   licence('@huggingface/jinja'),
+  licence('@huggingface/hub'),
 ];
 writeFileSync('build/licenses.txt', bundled.join('\n'));
 // The mark lets a bundler drop the grids that are not used.
@@ -110,7 +135,7 @@ await build({
   outdir: 'build',
   platform: 'node',
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [beside('./decoder.js')],
+  plugins: [hubClient, beside('./decoder.js')],
 });
 if (wanted.has('--tests'))
   await bundle(

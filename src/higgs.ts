@@ -73,40 +73,51 @@ export interface Higgs {
   matvec(matrix: QuantizedMatrix, x: Float32Array): Float32Array<ArrayBuffer>;
   /**
    * Opens a checkpoint for all that is done with it: planning, quantizing, running, measuring. Reads headers only.
+   * @param input a folder, or a name: `hf:org/model`, an address. A path is no name: `openFolder` of higgs-wasm/files opens it
    * @throws {FormatError} when there is none, or a header is faulty
+   * @throws {FileError} when a server refuses
    * @example
    * const checkpoint = await higgs.open(await openFolder('Llama-3.2-1B'));
    * await checkpoint.quantize(await createFolder('Llama-3.2-1B-higgs'));
    */
-  open(input: Folder): Promise<OpenCheckpoint>;
+  open(input: Folder | string): Promise<OpenCheckpoint>;
   /**
    * `open`, then `plan`: for one thing alone. So with those below.
    * @example
    * const report = await higgs.quantizeCheckpoint(input, output, { grid: 't3', embeddings: 't4' });
    */
-  planCheckpoint(input: Folder, ...args: Parameters<OpenCheckpoint['plan']>): ReturnType<OpenCheckpoint['plan']>;
+  planCheckpoint(
+    input: Folder | string,
+    ...args: Parameters<OpenCheckpoint['plan']>
+  ): ReturnType<OpenCheckpoint['plan']>;
   quantizeCheckpoint(
-    input: Folder,
+    input: Folder | string,
     ...args: Parameters<OpenCheckpoint['quantize']>
   ): ReturnType<OpenCheckpoint['quantize']>;
   planTensors(
-    input: Folder,
+    input: Folder | string,
     ...args: Parameters<OpenCheckpoint['planTensors']>
   ): ReturnType<OpenCheckpoint['planTensors']>;
-  planBits(input: Folder, ...args: Parameters<OpenCheckpoint['planBits']>): ReturnType<OpenCheckpoint['planBits']>;
+  planBits(
+    input: Folder | string,
+    ...args: Parameters<OpenCheckpoint['planBits']>
+  ): ReturnType<OpenCheckpoint['planBits']>;
   dequantizeCheckpoint(
-    input: Folder,
+    input: Folder | string,
     ...args: Parameters<OpenCheckpoint['dequantize']>
   ): ReturnType<OpenCheckpoint['dequantize']>;
-  inspectCheckpoint(input: Folder): ReturnType<OpenCheckpoint['inspect']>;
-  verifyCheckpoint(input: Folder, ...args: Parameters<OpenCheckpoint['verify']>): ReturnType<OpenCheckpoint['verify']>;
-  loadModel(input: Folder, ...args: Parameters<OpenCheckpoint['run']>): ReturnType<OpenCheckpoint['run']>;
+  inspectCheckpoint(input: Folder | string): ReturnType<OpenCheckpoint['inspect']>;
+  verifyCheckpoint(
+    input: Folder | string,
+    ...args: Parameters<OpenCheckpoint['verify']>
+  ): ReturnType<OpenCheckpoint['verify']>;
+  loadModel(input: Folder | string, ...args: Parameters<OpenCheckpoint['run']>): ReturnType<OpenCheckpoint['run']>;
   measureSensitivity(
-    input: Folder,
+    input: Folder | string,
     ...args: Parameters<OpenCheckpoint['sensitivity']>
   ): ReturnType<OpenCheckpoint['sensitivity']>;
   estimateSensitivity(
-    input: Folder,
+    input: Folder | string,
     ...args: Parameters<OpenCheckpoint['sensitivityCost']>
   ): ReturnType<OpenCheckpoint['sensitivityCost']>;
   /**
@@ -153,7 +164,7 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
     throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${show(grid)}${from}`);
   }
 
-  const openCheckpoint = (input: Folder) => open(input, { kernels, local, grids, gridOf });
+  const openCheckpoint = (input: Folder | string) => open(input, { kernels, local, grids, gridOf });
 
   return {
     grids,

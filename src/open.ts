@@ -21,6 +21,7 @@ import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, gridOrName } from './grids/grid.ts';
 import type { AnyGridName } from './grids/name.ts';
+import { isRemote } from './hub/name.ts';
 import type { Kernels } from './kernels/kernels.ts';
 import type { PlanTensor } from './linearity/allocate.ts';
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
@@ -278,8 +279,8 @@ export interface Means {
 }
 
 /** Opens a checkpoint. @throws {FormatError} when there is none, or a header is faulty */
-export async function open(input: Folder, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
-  const folder: OpenFolder = await openOnce(givenFolder('input', input));
+export async function open(input: Folder | string, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
+  const folder: OpenFolder = await openOnce(await inputFolder(input));
   const { checkpoint } = folder;
   const plans = new WeakMap<Plan, Chosen>(); // made here
   let stored: Promise<StoredCheckpoint> | undefined;
@@ -440,6 +441,17 @@ export async function open(input: Folder, { kernels, local, grids, gridOf }: Mea
     },
   };
   return opened;
+}
+
+// A folder, or what a name stands for.
+async function inputFolder(input: Folder | string): Promise<Folder> {
+  if (typeof input !== 'string') return givenFolder('input', input);
+  if (isRemote(input)) return (await import('./hub/hub.ts')).openHub(input);
+  return refuseKind(
+    'input',
+    'a folder, as openFolder(path) of higgs-wasm/files gives, or a name such as hf:org/model',
+    input,
+  );
 }
 
 /** What a plan was made by. */

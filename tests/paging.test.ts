@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
 import { estimateMemory } from '../src/model/model.ts';
+import { blobSource, folderOf } from '../src/source/memory.ts';
 import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits } from './bits.ts';
@@ -192,6 +193,45 @@ test('what cannot be is refused in one sentence', async () => {
   );
   const all = await loadAlone(later, { memory: bytes });
   await all.close();
+});
+
+test('files of a page are read at once where a worker can: experts then share slots', async () => {
+  const output = await quantized('qwen3_moe', 't4');
+  const ids = idsOf('qwen3_moe');
+  const context = ids.length;
+  const whole = await loadAlone(output.folder(), { context });
+  const wanted = await whole.forward(ids, { logits: 'all' });
+  await whole.close();
+  const memory = await memoryFor(output.folder(), context, 3);
+  // A Blob whose parts a FileReaderSync knows: only workers of browsers have real ones.
+  const blobOf = (bytes: Uint8Array<ArrayBuffer>) => ({
+    size: bytes.length,
+    bytes,
+    slice: (start: number, end: number) => blobOf(bytes.slice(start, end)),
+    arrayBuffer: async () => bytes.slice().buffer,
+  });
+  class FileReaderSync {
+    readAsArrayBuffer({ bytes }: ReturnType<typeof blobOf>): ArrayBuffer {
+      return bytes.slice().buffer;
+    }
+  }
+  const folder = () => {
+    const sources = [...output.files].map(([name, bytes]) => [name, blobSource(blobOf(bytes) as unknown as Blob)]);
+    return folderOf('page', Object.fromEntries(sources));
+  };
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'FileReaderSync');
+  try {
+    Reflect.deleteProperty(globalThis, 'FileReaderSync');
+    assert.match(await messageOf(loadAlone(folder(), { context, memory })), /cannot be read at once/);
+    Object.defineProperty(globalThis, 'FileReaderSync', { value: FileReaderSync, configurable: true });
+    const model = await loadAlone(folder(), { context, memory });
+    assert.is(model.paging!.slots, 3);
+    sameBits(await model.forward(ids, { logits: 'all' }), wanted);
+    await model.close();
+  } finally {
+    Reflect.deleteProperty(globalThis, 'FileReaderSync');
+    if (before) Object.defineProperty(globalThis, 'FileReaderSync', before);
+  }
 });
 
 test.run();

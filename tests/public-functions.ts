@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as decoder from '../src/decoder.ts';
+import * as hub from '../src/hub/hub.ts';
 import * as core from '../src/index.ts';
 import * as files from '../src/source/file.ts';
 import * as workers from '../src/workers/node.ts';
@@ -64,6 +65,7 @@ export const MODULES: Readonly<Record<string, object>> = {
   '.': core,
   './decoder': decoder,
   './files': files,
+  './hub': hub,
   './workers': workers,
 };
 
@@ -145,6 +147,13 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       () => ['http://h/', { fetch: fetched }],
       core.urlFolder,
       { options: ['headers', 'signal', 'fetch'] },
+    ],
+    [
+      'openHub',
+      'name options',
+      () => ['http://h/', { fetch: fetched }],
+      hub.openHub,
+      { options: ['endpoint', 'token', 'signal', 'fetch'] },
     ],
     [
       'urlSource',

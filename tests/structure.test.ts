@@ -22,6 +22,7 @@ const allowed: Record<string, readonly string[]> = {
   kernels: [],
   'grids/maker': ['grids', 'kernels'],
   checkpoint: ['source'],
+  hub: ['checkpoint', 'source'],
   workers: ['kernels', 'grids'],
   quantize: ['grids', 'kernels', 'checkpoint', 'source', 'workers'],
   linearity: ['grids', 'quantize', 'checkpoint'],
@@ -41,6 +42,7 @@ const allowed: Record<string, readonly string[]> = {
   'open.ts': [
     ...[
       'decoder.ts',
+      'hub',
       'advice',
       'text',
       'model',
@@ -70,7 +72,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['statistics', 'source', 'workers'],
   ],
   terminal: ['linearity', 'grids', 'quantize'],
-  disk: ['terminal', 'quantize', 'checkpoint', 'source'],
+  disk: ['terminal', 'hub', 'quantize', 'checkpoint', 'source'],
   cli: [
     ...[
       'higgs.ts',
@@ -78,6 +80,7 @@ const allowed: Record<string, readonly string[]> = {
       'advice',
       'terminal',
       'disk',
+      'hub',
       'text',
       'model',
       'sensitivity',
@@ -108,7 +111,7 @@ test('imports follow the arrows', () => {
 
 test('what a file exports is imported somewhere, or is public', () => {
   const doors =
-    /^(index|decoder|source\/file|workers\/(web|node|worker)|grids\/large|sensitivity\/program\/worker)\.ts$/;
+    /^(index|decoder|hub\/hub|source\/file|workers\/(web|node|worker)|grids\/large|sensitivity\/program\/worker)\.ts$/;
   const users = [...text].concat(
     ['tests', 'bench', 'examples'].flatMap((folder) =>
       readdirSync(folder, { recursive: true, encoding: 'utf8' })
@@ -152,6 +155,7 @@ const homes: readonly [what: RegExp, where: RegExp][] = [
   [/from 'node:/, /^(source\/(file|system)|workers\/node|grids\/maker\/\w+|(cli|disk|terminal)\/\w+)\.ts$/],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
+  [/@huggingface\/hub/, /^hub\/client\.ts$/],
   [/\bprocess\.|\bBuffer\b/, /^(cli|disk|terminal|grids\/maker)\/\w+\.ts$/],
   [/process\.(stdout|stderr)|\bconsole\./, /^(terminal\/print|grids\/maker\/index)\.ts$/],
   [/\bdocument\.|\bwindow\./, /^$/],
@@ -166,7 +170,7 @@ for (const [what, where] of homes) {
   });
 }
 
-for (const name of ['index', 'index-edge', 'decoder', 'decoder-edge', 'grids', 'workers', 'workers-edge']) {
+for (const name of ['index', 'index-edge', 'decoder', 'decoder-edge', 'hub', 'grids', 'workers', 'workers-edge']) {
   test(`build/${name}.js has nothing of one runtime`, () => {
     const bundle = readFileSync(`build/${name}.js`, 'utf8').replace(/^\/\/.*$|\/\*[\s\S]*?\*\//gm, '');
     for (const word of [/\bBuffer\b/, /\bprocess\b/, /\brequire\(/, /\bdocument\b/, /['"]node:/, /['"]fs['"]/]) {

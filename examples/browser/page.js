@@ -2,6 +2,7 @@
 // private file system, so that neither the checkpoint nor the result is ever in memory whole. Then the result can be run.
 
 import { blobSource, directoryFolder, folderOf, load, memorySink, urlFolder, urlSource } from 'higgs-wasm';
+import { openHub } from 'higgs-wasm/hub';
 import { startPool } from 'higgs-wasm/workers';
 
 /** Fetched when chosen: their points are larger than all the rest of the library. */
@@ -87,11 +88,13 @@ async function chosenGrid() {
   return largeGrids.find((grid) => grid.name === name);
 }
 
-/** The files that were picked, or else what lies at the address. */
+/** The files that were picked, or else what lies at the address, or has the name. */
 async function chosenInput(signal) {
   const files = [...element('files').files];
   if (files.length > 0) return folderOf('picked files', new Map(files.map((file) => [file.name, blobSource(file)])));
-  const address = new URL(element('address').value, location.href).href;
+  const typed = element('address').value;
+  const address = new URL(typed, location.href).href;
+  if (/^(hf|https?):/.test(typed) && !typed.endsWith('.safetensors')) return openHub(typed, { signal });
   if (!address.endsWith('.safetensors')) return urlFolder(address, { signal });
   return folderOf(address, { 'model.safetensors': await urlSource(address, { signal }) });
 }

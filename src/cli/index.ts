@@ -12,9 +12,11 @@ import { addDequantize } from './dequantize.ts';
 import { addGenerate } from './generate.ts';
 import { addGrids } from './grids.ts';
 import { addInspect } from './inspect.ts';
+import { addList, addRemove } from './local.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
+import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
 import { EXIT, errorJson, reportError } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
@@ -23,6 +25,7 @@ import { addVerify } from './verify.ts';
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
   quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize],
+  keeping: [addPull, addList, addRemove],
   running: [addGenerate, addChat, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],
   helping: [addCompletion],

@@ -40,7 +40,7 @@ export function addQuantize(program: Command): void {
     .description(
       'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). What is not quantized, embeddings among it, passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
     )
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or a name: hf:org/model')
     .optionsGroup(GROUPS.output)
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))

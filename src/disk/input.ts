@@ -1,10 +1,11 @@
-// The checkpoint that a verb is pointed at: a directory, one safetensors file, or a model in GGUF by its file.
+// The checkpoint that a verb is pointed at: a directory, one safetensors file, a model in GGUF by its file, a name of the hub, an address.
 
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readable } from '../checkpoint/checkpoint.ts';
 import { siblingsOf } from '../checkpoint/gguf/parts.ts';
-import { FormatError } from '../errors.ts';
+import { FileError, FormatError } from '../errors.ts';
+import { isRemote } from '../hub/name.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { openFile, openFolder } from '../source/file.ts';
@@ -13,24 +14,38 @@ import { readOnce } from '../source/once.ts';
 import type { Folder } from '../source/source.ts';
 import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
-import { isThere } from './commit.ts';
+import { isAbsent, isThere } from './commit.ts';
+import { openHubInput } from './hub.ts';
 
 /** An open input, read once whatever is done with it. */
 export interface Input {
   folder: Folder & { close(): Promise<void> };
-  /** The real path of the directory or file. */
+  /** The real path of the directory or file; the name or address of what is on a server. */
   path: string;
-  /** Where what is measured of it is kept: the directory, or that of the file. */
+  /** Where what is measured of it is kept: the directory, or that of the file; of a model on a server, one of our own. */
   directory: string;
   /** Whether it is weights alone, without configuration and tokenizer. */
   isFile: boolean;
   /** Real paths of the files that matter: links seen through. */
   files(): Promise<string[]>;
+  /** Tells it from another input, where files are not all that does. */
+  identity?: string;
 }
 
-/** @throws {FileError} when there is nothing to read */
+/**
+ * Opens whatever a name stands for: hf:org/model, an address, a directory, a file.
+ * @throws {FileError} when there is nothing to read
+ */
 export async function openInput(path: string): Promise<Input> {
+  if (isRemote(path)) {
+    const { folder, ...remote } = await openHubInput(path);
+    return { ...remote, folder: await closable(folder, folder.close) };
+  }
   const info = await stat(path).catch((error) => {
+    if (isAbsent(error) && /^[\w.-]+\/[\w.-]+$/.test(path) && !path.startsWith('.')) {
+      const hint = `no such file or directory; if you mean the model on the hub, give hf:${path}`;
+      throw new FileError('read', path, undefined, hint);
+    }
     throw fileError('read', path, error);
   });
   const real = await realPath(path);
@@ -110,6 +125,7 @@ export function checkModel({ isFile, path }: Input): void {
 
 /** Real paths, sizes and dates of an input's files: tells it from another input, or from itself after a change. */
 export async function identityOf(input: Input): Promise<string> {
+  if (input.identity !== undefined) return input.identity;
   const files = await input.files();
   const stats = await Promise.all(files.map((file) => attempt('read', file, () => stat(file))));
   return JSON.stringify(files.map((file, i) => [file, stats[i].size, stats[i].mtimeMs]));

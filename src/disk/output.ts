@@ -342,8 +342,8 @@ async function inspectTarget(
   return isCheckpoint && files.every(isOurs) ? 'checkpoint' : 'other';
 }
 
-// Names of files that a run may write.
-function isOurs(name: string): boolean {
+/** Whether a run may write a file of that name. */
+export function isOurs(name: string): boolean {
   const kinds = /\.(safetensors|json|txt|model|tiktoken|jinja|py|md)$|^(LICEN[CS]E|NOTICE|USE_POLICY)/i;
   return (
     [JOURNAL_NAME, LOCK_NAME, `${SENSITIVITIES_NAME}.partial`, `${SENSITIVITIES_NAME}.partial.sequence`].includes(

@@ -1,15 +1,16 @@
 // A directory in which small texts are kept by name: sensitivities, beside the model that they are of.
 
-import { rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attempt } from '../source/system.ts';
 import { isAbsent, writeWhole } from './commit.ts';
 import { readText } from './files.ts';
 import { type Replaced, replacedFile } from './replaced.ts';
 
-/** The directory as a `Store` of the library. What is there and is no file counts as nothing: writing tells of it. */
+/** The directory as a `Store` of the library, made when something is to be kept. What is there and is no file counts as nothing: writing tells of it. */
 export function directoryStore(path: string) {
   const files = new Map<string, Replaced>();
+  const make = () => attempt('create', path, () => mkdir(path, { recursive: true }));
   return {
     name: path,
     async read(name: string): Promise<string | undefined> {
@@ -25,12 +26,18 @@ export function directoryStore(path: string) {
       );
       return isFile ? readText(file) : undefined;
     },
-    write: (name: string, content: string) => writeWhole(join(path, name), content, { force: true }),
+    async write(name: string, content: string): Promise<void> {
+      await make();
+      await writeWhole(join(path, name), content, { force: true });
+    },
     remove: (name: string) => files.get(name)?.remove() ?? rm(join(path, name), { force: true }),
     file(name: string): Replaced {
-      const file = files.get(name) ?? replacedFile(join(path, name));
-      files.set(name, file);
-      return file;
+      const known = files.get(name);
+      if (known) return known;
+      const file = replacedFile(join(path, name));
+      const made = { ...file, create: () => make().then(() => file.create()) };
+      files.set(name, made);
+      return made;
     },
     /** Closes files that are open. */
     async close(): Promise<void> {

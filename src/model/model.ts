@@ -69,7 +69,7 @@ export interface ModelOptions {
   /**
    * Most bytes of linear memory in all. Of a larger model with experts as many stay in memory as fit; others are read from the file when a
    * token is routed to them, with the same results. The folder stays in use until the model is closed, and must be one that can be read
-   * at once, such as a local directory.
+   * at once: a local directory, in a worker of a browser also Files.
    */
   memory?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */

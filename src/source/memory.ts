@@ -77,18 +77,22 @@ export function memorySink(): Sink & { bytes(): Uint8Array<ArrayBuffer> } {
 
 const sliced = having<Blob>('a Blob', ['slice', 'arrayBuffer']);
 
+/** What workers read a Blob with at once; pages have none. */
+declare const FileReaderSync: (new () => { readAsArrayBuffer(blob: Blob): ArrayBuffer }) | undefined;
+
 /**
- * A Blob, or a page's File, as a source.
+ * A Blob, or a page's File, as a source; in a worker of a browser it can be read at once, too.
  * @throws {TypeError} when it is none
  * @example
  * const folder = folderOf('picked', { 'model.safetensors': blobSource(input.files[0]) });
  */
 export function blobSource(blob: Blob): Source {
   const byteLength = integer(0)('size of blob', member('blob', sliced('blob', blob), 'size'));
+  const part = (start: number, end: number) => blob.slice(...spanOf(start, end, byteLength, 'blob'));
+  const Reader = typeof FileReaderSync === 'undefined' ? undefined : FileReaderSync;
   return {
     byteLength,
-    slice: async (start, end) => {
-      return blob.slice(...spanOf(start, end, byteLength, 'blob')).arrayBuffer();
-    },
+    slice: async (start, end) => part(start, end).arrayBuffer(),
+    ...(Reader && { sliceSync: (start, end) => new Reader().readAsArrayBuffer(part(start, end)) }),
   };
 }

@@ -6,6 +6,7 @@ import { beQuiet, columns, complain, hasColor, print, printHelp, styled } from '
 /** Headings of verbs in help, in its order. */
 export const VERBS = {
   quantizing: 'Quantize:',
+  keeping: 'Models on this machine:',
   running: 'Run a model:',
   choosing: 'Choose grids:',
   helping: 'Help:',

@@ -153,6 +153,8 @@ interface StepConfig {
   behavior?: Behavior | null;
   invert?: boolean | null;
   individual_digits?: boolean | null;
+  replacement?: string | null;
+  split?: boolean | null;
 }
 
 /** The same of the library. */
@@ -192,15 +194,24 @@ function boundStep(step: Step, config: StepConfig, spend: Spend, file: string): 
   }
 }
 
-// Where the library cuts otherwise than the original: it knows digits and letters of ASCII alone, JavaScript's spaces, and two behaviors.
-function cutAsWritten(step: Step, { type, behavior, invert, individual_digits }: StepConfig): void {
+// Where the library cuts otherwise than the original: it knows digits and letters of ASCII alone, JavaScript's spaces, and two
+// behaviors, and never cuts at Metaspace's mark.
+function cutAsWritten(step: Step, config: StepConfig): void {
+  const { type, behavior, invert, individual_digits, replacement, split } = config;
   const by = behavior ?? 'Isolated';
   const isKnown = by === 'Removed' || (by === 'Isolated' && invert !== true);
   if (type === 'Digits') step.pattern = individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
   else if (type === 'Whitespace') step.pre_tokenize_text = (text) => text.match(WORDS) ?? [];
   else if (type === 'WhitespaceSplit') step.pre_tokenize_text = (text) => text.match(UNSPACED) ?? [];
   else if (type === 'BertPreTokenizer') step.pre_tokenize_text = (text) => text.match(BERT_WORDS) ?? [];
-  else if (type === 'Punctuation') step.pre_tokenize_text = (text) => cut(text, PUNCTUATION, by, false);
+  else if (type === 'Metaspace' && split !== false) {
+    const { pre_tokenize_text } = step;
+    const space = literalPattern(replacement ?? '▁');
+    step.pre_tokenize_text = (text, options) =>
+      pre_tokenize_text!
+        .call(step, text, options)
+        .flatMap((piece) => piecesOf(piece, [...space.matches(piece)], 'MergedWithNext', false));
+  } else if (type === 'Punctuation') step.pre_tokenize_text = (text) => cut(text, PUNCTUATION, by, false);
   else if (type === 'Split' && !isKnown) {
     step.pre_tokenize_text = (text) => cut(text, step.pattern as RegExp, by, invert === true);
   }

@@ -54,11 +54,11 @@ export async function bundleRuntimes(shared) {
   await build({
     ...portable,
     entryPoints: { portable: 'tests/runtimes/portable.ts' },
-    plugins: [collectingUvu],
+    plugins: [collectingUvu, ...shared.plugins],
   });
   await build({
     ...portable,
     entryPoints: { 'portable.workerd': 'tests/runtimes/portable.ts' },
-    plugins: [collectingUvu, hostCompiled],
+    plugins: [collectingUvu, hostCompiled, ...shared.plugins],
   });
 }

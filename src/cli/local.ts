@@ -1,0 +1,87 @@
+// higgs list, higgs remove: what models are on this machine, and less of them.
+
+import type { Command } from 'commander';
+import { type LocalModel, localModels, quantizedModel, repoPath } from '../disk/cache.ts';
+import { hubSettings } from '../disk/hub.ts';
+import { type Removed, removeCached, removeQuantized } from '../disk/remove.ts';
+import { FileError } from '../errors.ts';
+import { isRemote, nameText, readName } from '../hub/name.ts';
+import { bytesText, counted, table } from '../terminal/figures.ts';
+import { print, printJson } from '../terminal/print.ts';
+
+/** Least characters of a commit that name it, as git has them. */
+const SHORT = 7;
+
+export function addList(program: Command): void {
+  program
+    .command('list')
+    .summary('list the models on this machine')
+    .description(
+      'Lists models in the hub’s cache, quantized models that verbs keep, and those in a directory, with their sizes.',
+    )
+    .argument('[directory]', 'a directory with quantized models in it')
+    .option('--json', 'print as JSON')
+    .action(list);
+}
+
+export function addRemove(program: Command): void {
+  program
+    .command('remove')
+    .summary('remove a model from this machine')
+    .description(
+      'Removes a model from the hub’s cache, or a directory that higgs quantize wrote. With a revision, what no other revision needs.',
+    )
+    .argument('<name>', 'hf:org/model, hf:org/model@revision, or a quantized model’s directory')
+    .option('--dry-run', 'say what would be removed, remove nothing')
+    .option('--json', 'print as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ higgs list
+  $ higgs remove hf:org/model
+  $ higgs remove hf:org/model@v1.0 --dry-run`,
+    )
+    .action(remove);
+}
+
+async function list(directory: string | undefined, { json }: { json?: boolean }): Promise<void> {
+  const { cache } = await hubSettings();
+  const models = await localModels(cache, directory);
+  const total = models.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (json) return printJson({ cache, bytes: total, models });
+  if (models.length === 0) return print(`no models, neither in ${cache} nor kept by higgs`);
+  const rows = models.map((model) => [model.name, aboutText(model), bytesText(model.bytes)]);
+  print(`${table(['model', 'what', 'size'], rows, [0, 1])}\n\n${counted(models.length, 'model')}, ${bytesText(total)}`);
+}
+
+function aboutText({ kind, bpw, revisions, incomplete }: LocalModel): string {
+  if (kind === 'quantized') return bpw === undefined ? 'quantized' : `quantized, ${bpw.toFixed(2)} bits per weight`;
+  const named = revisions.map(({ commit, refs }) => (refs.length > 0 ? refs.join(', ') : commit.slice(0, 12)));
+  return [...named, ...(incomplete > 0 ? [`${bytesText(incomplete)} incomplete`] : [])].join('; ');
+}
+
+async function remove(name: string, { dryRun = false, json }: { dryRun?: boolean; json?: boolean }): Promise<void> {
+  const removed = await removeNamed(name, dryRun);
+  if (json) return printJson({ name, removed: !dryRun, ...removed });
+  print(`${[...removed.paths].join('\n')}\n${bytesText(removed.bytes)} ${dryRun ? 'would be freed' : 'freed'}`);
+}
+
+async function removeNamed(name: string, isDry: boolean): Promise<Removed> {
+  if (!isRemote(name)) {
+    if (await quantizedModel(name)) return removeQuantized(name, isDry);
+    throw new FileError('remove', name, undefined, 'it is no quantized model; of the hub’s cache give hf:org/model');
+  }
+  const model = readName(name);
+  const { cache } = await hubSettings();
+  const found = model && (await localModels(cache)).find(({ path }) => path === repoPath(cache, model));
+  if (!model || !found) throw new FileError('remove', name, undefined, 'the cache has no such model');
+  const isWhole = !/@|\/(tree|resolve|blob|raw)\//.test(name);
+  if (isWhole) return removeCached(found.path, undefined, isDry);
+  const { revision } = model;
+  const commits = found.revisions.filter(
+    ({ commit, refs }) => refs.includes(revision) || (revision.length >= SHORT && commit.startsWith(revision)),
+  );
+  if (commits.length === 1) return removeCached(found.path, commits[0]!.commit, isDry);
+  throw new FileError('remove', nameText(model), undefined, `the cache has ${commits.length} revisions of that name`);
+}
