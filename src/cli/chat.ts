@@ -2,17 +2,16 @@
 
 import { basename } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { writeWhole } from '../disk/commit.ts';
 import { FileError } from '../errors.ts';
 import { FENCE, HELP, readLine, type Settings, settingsText, withinContext } from '../terminal/conversation.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
-import { isTerminal, keyboard, note, print, printJson, printPiece, printThought, say } from '../terminal/print.ts';
+import { keyboard, note, print, printJson, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
 import type { GenerationResult } from '../text/generate.ts';
 import type { Model } from '../text/textmodel.ts';
-import { hasSpecialMarks, type Part, thinkingFilter } from '../text/thinking.ts';
 import { timingsText } from './generate.ts';
 import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import {
@@ -26,6 +25,7 @@ import {
   samplingText,
 } from './sampling.ts';
 import { Interrupted } from './session.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './thoughts.ts';
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice {}
 
@@ -54,12 +54,7 @@ export function addChat(program: Command): void {
 export function addChatOptions(command: Command): Command {
   addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
     .option('--system <text>', 'what the model is told before')
-    .addOption(
-      new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([
-        'show',
-        'hide',
-      ]),
-    );
+    .addOption(thinkingOption('what the model thinks: dimmed on a terminal, as it comes to a pipe'));
   return addSamplingOptions(command);
 }
 
@@ -71,7 +66,7 @@ async function chat(path: string, options: Options): Promise<void> {
 /** Options of a conversation. */
 export interface ChatChoice extends SamplingChoice {
   system?: string;
-  thinking?: 'show' | 'hide';
+  thinking?: Thinking;
   json?: boolean;
 }
 
@@ -273,26 +268,13 @@ async function answer(
 ): Promise<{ message: Message; result: GenerationResult }> {
   const { json = false, stop = [] } = options;
   const { system: _, thinking, maxTokens, ...sampling } = settings;
-  // To a pipe goes the text itself, unless told otherwise.
-  const isRaw = !json && thinking !== 'hide' && !isTerminal();
-  const special = !isRaw && hasSpecialMarks(model.tokenizer.idOf);
-  const filter = thinkingFilter(model.chatTemplate.render(messages));
+  const thoughts = printedThoughts(model, model.chatTemplate.render(messages), thinking, json);
+  const { special } = thoughts;
   const generation = model.chat(messages, { ...sampling, maxTokens, stop, special, signal });
-  const [thoughts, words]: string[][] = [[], []];
-  const take = (parts: readonly Part[]) => {
-    for (const { thinking: isThought, text } of parts) {
-      if (!isRaw && !json) show(text, isThought, thoughts.length > 0 && words.length === 0, thinking !== 'hide');
-      (isThought ? thoughts : words).push(text);
-    }
-  };
-  for await (const piece of generation) {
-    if (isRaw) printPiece(piece);
-    take(filter.push(piece));
-  }
-  take(filter.end());
+  for await (const piece of generation) thoughts.take(piece);
   const result = generation.result!;
   const { promptIds, ids, finishReason, promptMs, generateMs } = result;
-  const [thought, text] = [thoughts.join('').trim(), words.join('').trim()];
+  const { thinking: thought, text } = thoughts.end();
   const timings = { promptMs, generateMs };
   if (json) printJson({ thinking: thought, text, promptIds, ids, finishReason, sampling, timings });
   else print('');
@@ -300,11 +282,4 @@ async function answer(
   note(samplingText(sampling));
   const message = { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
   return { message, result };
-}
-
-// A line stands between what the model thinks and what it answers.
-function show(text: string, isThought: boolean, isFirst: boolean, showsThoughts: boolean): void {
-  if (isThought) {
-    if (showsThoughts) printThought(text);
-  } else printPiece(isFirst && showsThoughts ? `\n\n${text}` : text);
 }

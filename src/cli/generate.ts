@@ -17,10 +17,12 @@ import {
   samplingText,
 } from './sampling.ts';
 import { Interrupted } from './session.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './thoughts.ts';
 
 /** Options of a generation. */
 interface GenerateChoice extends SamplingChoice {
   ignoreEos?: boolean;
+  thinking?: Thinking;
   json?: boolean;
 }
 
@@ -35,7 +37,11 @@ export function addGenerate(program: Command): void {
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   addPrompt(command, 'what the text begins with (what is piped in)');
-  addSamplingOptions(command).option('--ignore-eos', 'go on behind the end of the text');
+  addSamplingOptions(command)
+    .option('--ignore-eos', 'go on behind the end of the text')
+    .addOption(
+      thinkingOption('tell what the model thinks from the rest: dimmed on a terminal, or left out; apart in JSON'),
+    );
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
   addPrinting(command, 'print ids, text, sampling and timings as JSON');
   addExamples(command, [
@@ -61,12 +67,19 @@ export async function goOn(
 ): Promise<void> {
   const sampling = samplingOf(options, model.sampling);
   const { maxTokens, stop = [], ignoreEos = false } = options;
-  const generation = model.generate(prompt, { ...sampling, maxTokens, stop, ignoreEos, signal });
-  if (!options.json) printPiece(prompt);
-  for await (const piece of generation) if (!options.json) printPiece(piece);
+  const { thinking, json = false } = options;
+  const thoughts = thinking && printedThoughts(model, prompt, thinking, json);
+  const special = thoughts?.special ?? false;
+  const generation = model.generate(prompt, { ...sampling, maxTokens, stop, ignoreEos, special, signal });
+  if (!json) printPiece(prompt);
+  for await (const piece of generation) {
+    if (thoughts) thoughts.take(piece);
+    else if (!json) printPiece(piece);
+  }
+  const told = thoughts?.end();
   const result = generation.result!;
   const { paging } = model.language;
-  if (options.json) printJson({ ...reportOf(prompt, result, loadMs), sampling, paging });
+  if (json) printJson({ ...reportOf(prompt, result, loadMs), ...told, sampling, paging });
   else {
     print('');
     note(timingsText(result));
