@@ -12,8 +12,7 @@ import { keyboard, note, print, printJson, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
 import type { GenerationResult } from '../text/generate.ts';
 import type { Model } from '../text/textmodel.ts';
-import { timingsText } from './generate.ts';
-import { addModelOptions, type ModelChoice, withModels } from './model.ts';
+import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
 import {
   addPrompt,
   addSamplingOptions,
@@ -23,9 +22,10 @@ import {
   type SamplingChoice,
   samplingOf,
   samplingText,
-} from './sampling.ts';
-import { Interrupted } from './session.ts';
-import { printedThoughts, type Thinking, thinkingOption } from './thoughts.ts';
+} from './common/sampling.ts';
+import { Interrupted } from './common/session.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './common/thoughts.ts';
+import { timingsText } from './generate.ts';
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice {}
 

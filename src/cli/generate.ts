@@ -6,7 +6,7 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { note, print, printJson, printPiece } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import type { GenerationResult } from '../text/generate.ts';
-import { addModelOptions, type ModelChoice, type OpenModel, pagingText, rateText, withModels } from './model.ts';
+import { addModelOptions, type ModelChoice, type OpenModel, pagingText, rateText, withModels } from './common/model.ts';
 import {
   addPrompt,
   addSamplingOptions,
@@ -15,9 +15,9 @@ import {
   type SamplingChoice,
   samplingOf,
   samplingText,
-} from './sampling.ts';
-import { Interrupted } from './session.ts';
-import { printedThoughts, type Thinking, thinkingOption } from './thoughts.ts';
+} from './common/sampling.ts';
+import { Interrupted } from './common/session.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './common/thoughts.ts';
 
 /** Options of a generation. */
 interface GenerateChoice extends SamplingChoice {

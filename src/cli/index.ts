@@ -7,6 +7,7 @@ import { printJson } from '../terminal/print.ts';
 import { addAdvise } from './advise.ts';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
+import { EXIT, errorJson, reportError } from './common/session.ts';
 import { addCompletion } from './completion.ts';
 import { addDequantize } from './dequantize.ts';
 import { addGenerate } from './generate.ts';
@@ -20,7 +21,6 @@ import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
 import { addRun } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
-import { EXIT, errorJson, reportError } from './session.ts';
 import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */

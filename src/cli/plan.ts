@@ -14,9 +14,9 @@ import { plotOf } from '../terminal/plot.ts';
 import { columns, print, printJson, warn } from '../terminal/print.ts';
 import { gridCell } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
-import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './session.ts';
+import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
+import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { pull } from '../disk/pull.ts';
 import { bytesText, counted, progressDisplay } from '../terminal/figures.ts';
 import { print, printJson } from '../terminal/print.ts';
-import { Interrupted, interruptible } from './session.ts';
+import { Interrupted, interruptible } from './common/session.ts';
 
 export function addPull(program: Command): void {
   program

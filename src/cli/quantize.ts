@@ -13,10 +13,17 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
 import { byteSize, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './budget.ts';
-import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './session.ts';
+import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './common/budget.ts';
+import {
+  addText,
+  type Comparison,
+  compareOnText,
+  comparisonText,
+  openText,
+  type TextChoice,
+} from './common/comparison.ts';
+import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions, TextChoice {
   scaleSearch?: boolean;

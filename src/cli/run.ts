@@ -16,14 +16,14 @@ import { bytesText } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { note } from '../terminal/print.ts';
 import { byteSize, gridBits, UsageError } from '../terminal/usage.ts';
-import { bitsPerWeight, planningAlphas } from './budget.ts';
 import { addChatOptions, type ChatChoice, talk } from './chat.ts';
+import { bitsPerWeight, planningAlphas } from './common/budget.ts';
+import { freeMemory } from './common/memory.ts';
+import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
+import { type PromptChoice, promptOf } from './common/sampling.ts';
+import { interruptible, loadAll } from './common/session.ts';
 import { goOn } from './generate.ts';
-import { freeMemory } from './memory.ts';
-import { addModelOptions, type ModelChoice, withModels } from './model.ts';
 import { writeQuantized } from './quantize.ts';
-import { type PromptChoice, promptOf } from './sampling.ts';
-import { interruptible, loadAll } from './session.ts';
 
 /** Bits that are tried, the best first, and the grid of embeddings beside a budget. */
 const BITS = [4, 3, 2];

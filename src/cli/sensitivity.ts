@@ -22,8 +22,8 @@ import { bytesText, counted, countText, durationText, precise, table } from '../
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { costOf, watchMeasuring } from './measurement.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './session.ts';
+import { costOf, watchMeasuring } from './common/measurement.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options {
   output?: string;

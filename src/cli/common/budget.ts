@@ -1,17 +1,17 @@
 // Options of mixed bits: the budget, the sensitivities, and what the grids are chosen from.
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { readBytes } from '../disk/files.ts';
-import type { Input } from '../disk/input.ts';
-import type { Grid } from '../grids/grid.ts';
-import { readAlphas } from '../linearity/alphas.ts';
-import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
-import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
-import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
-import type { OpenCheckpoint } from '../open.ts';
-import { bytesText, durationText } from '../terminal/figures.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { byteSize, GRIDS, gridName, pattern, UsageError } from '../terminal/usage.ts';
+import { readBytes } from '../../disk/files.ts';
+import type { Input } from '../../disk/input.ts';
+import type { Grid } from '../../grids/grid.ts';
+import { readAlphas } from '../../linearity/alphas.ts';
+import type { AlphasOrMaker, BudgetOptions } from '../../linearity/options.ts';
+import { type BitPlan, readBitPlan } from '../../linearity/plan.ts';
+import { priorAlphas, uniformAlphas } from '../../linearity/prior.ts';
+import type { OpenCheckpoint } from '../../open.ts';
+import { bytesText, durationText } from '../../terminal/figures.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { byteSize, GRIDS, gridName, pattern, UsageError } from '../../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 

@@ -1,9 +1,9 @@
 // What a model thinks and what it answers, printed as it comes: thoughts are dimmed on a terminal, or left out.
 
 import { Option } from 'commander';
-import { isTerminal, printPiece, printThought } from '../terminal/print.ts';
-import type { Model } from '../text/textmodel.ts';
-import { hasSpecialMarks, thoughtsOf } from '../text/thinking.ts';
+import { isTerminal, printPiece, printThought } from '../../terminal/print.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { hasSpecialMarks, thoughtsOf } from '../../text/thinking.ts';
 
 export type Thinking = 'show' | 'hide';
 

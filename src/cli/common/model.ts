@@ -1,13 +1,13 @@
 // A model as verbs open it: its options, loading with progress, Ctrl-C.
 
 import { type Command, Option } from 'commander';
-import { type Input, openModel } from '../disk/input.ts';
-import { bytesText, figureText, progressDisplay } from '../terminal/figures.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { byteSize, integer } from '../terminal/usage.ts';
-import type { Language } from '../text/language.ts';
-import type { Model } from '../text/textmodel.ts';
-import { startThreads } from '../workers/node.ts';
+import { type Input, openModel } from '../../disk/input.ts';
+import { bytesText, figureText, progressDisplay } from '../../terminal/figures.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { byteSize, integer } from '../../terminal/usage.ts';
+import type { Language } from '../../text/language.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { startThreads } from '../../workers/node.ts';
 import { checkFits, freeMemory } from './memory.ts';
 import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './session.ts';
 

@@ -1,14 +1,14 @@
 // What all verbs share: workers, progress, Ctrl-C, errors and exit codes.
 
 import { availableParallelism } from 'node:os';
-import { FileError, FormatError, StateError, UnsupportedError } from '../errors.ts';
-import { largeGrids } from '../grids/large.ts';
-import { type Higgs, load } from '../higgs.ts';
-import { counted, progressDisplay } from '../terminal/figures.ts';
-import { complain, fault, note, printJson } from '../terminal/print.ts';
-import { UsageError } from '../terminal/usage.ts';
-import { startPool } from '../workers/node.ts';
-import type { Pool } from '../workers/pool.ts';
+import { FileError, FormatError, StateError, UnsupportedError } from '../../errors.ts';
+import { largeGrids } from '../../grids/large.ts';
+import { type Higgs, load } from '../../higgs.ts';
+import { counted, progressDisplay } from '../../terminal/figures.ts';
+import { complain, fault, note, printJson } from '../../terminal/print.ts';
+import { UsageError } from '../../terminal/usage.ts';
+import { startPool } from '../../workers/node.ts';
+import type { Pool } from '../../workers/pool.ts';
 
 /** 0 done · 1 the input or the system is at fault · 2 the command line is · 130 interrupted. */
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
