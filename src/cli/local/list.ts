@@ -1,13 +1,13 @@
 // higgs list, higgs remove: what models are on this machine, and less of them.
 
 import type { Command } from 'commander';
-import { type LocalModel, localModels, quantizedModel, repoPath } from '../disk/cache.ts';
-import { hubSettings } from '../disk/hub.ts';
-import { type Removed, removeCached, removeQuantized } from '../disk/remove.ts';
-import { FileError } from '../errors.ts';
-import { isRemote, nameText, readName } from '../hub/name.ts';
-import { bytesText, counted, table } from '../terminal/figures.ts';
-import { print, printJson } from '../terminal/print.ts';
+import { type LocalModel, localModels, quantizedModel, repoPath } from '../../disk/cache.ts';
+import { hubSettings } from '../../disk/hub.ts';
+import { type Removed, removeCached, removeQuantized } from '../../disk/remove.ts';
+import { FileError } from '../../errors.ts';
+import { isRemote, nameText, readName } from '../../hub/name.ts';
+import { bytesText, counted, table } from '../../terminal/figures.ts';
+import { print, printJson } from '../../terminal/print.ts';
 
 /** Least characters of a commit that name it, as git has them. */
 const SHORT = 7;

@@ -1,10 +1,10 @@
 // higgs pull: a model of the hub into the cache.
 
 import type { Command } from 'commander';
-import { pull } from '../disk/pull.ts';
-import { bytesText, counted, progressDisplay } from '../terminal/figures.ts';
-import { print, printJson } from '../terminal/print.ts';
-import { Interrupted, interruptible } from './run.ts';
+import { pull } from '../../disk/pull.ts';
+import { bytesText, counted, progressDisplay } from '../../terminal/figures.ts';
+import { print, printJson } from '../../terminal/print.ts';
+import { Interrupted, interruptible } from '../run.ts';
 
 export function addPull(program: Command): void {
   program
