@@ -197,7 +197,7 @@ test('models by name run, are measured, and leave their sensitivities in HIGGS_H
   await succeeds(run(['quantize', await folder(tiny), '-o', here, ...budget]));
   for (const made of [first, again]) assert.equal(await hashes(made), await hashes(here));
   const generate = async (name: string) =>
-    (await succeeds(run(['generate', name, '-p', 'Once', '-n', '5', '--threads', '1']))).stdout;
+    (await succeeds(run(['generate', name, '-p', 'Once', '-n', '5', '--temperature', '0', '--threads', '1']))).stdout;
   assert.is(await generate('hf:org/books'), await generate('models/books-llama'));
 });
 
