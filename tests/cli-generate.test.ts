@@ -204,6 +204,18 @@ test('chat keeps what the model thinks apart: hidden, in JSON, and as it comes t
   assert.match(stderr, /--thinking.*show, hide/);
 });
 
+test('generate keeps what the model thinks apart where it is asked to', async () => {
+  const run = (...args: string[]) =>
+    succeeds(higgs('generate', BOOKS, '-p', 'Thoughts: <think>', '-n', '8', '--temperature', '0', ...args, ...one));
+  const plain = await run();
+  assert.is((await run('--thinking', 'show')).stdout, plain.stdout);
+  assert.is((await run('--thinking', 'hide')).stdout, 'Thoughts: <think>\n');
+  const { text, ...rest } = JSON.parse((await run('--json')).stdout);
+  assert.not('thinking' in rest);
+  const told = JSON.parse((await run('--thinking', 'hide', '--json')).stdout);
+  assert.equal([told.thinking, told.text], [text.trim(), '']);
+});
+
 test('Ctrl-C ends a generation cleanly: what there is stays, exit code 130', async () => {
   const args = ['generate', BOOKS, '-p', 'The', '-n', '500', '--ignore-eos', '--context', '512', ...one];
   const done = await execute(process.execPath, [CLI, ...args], async (child) => {

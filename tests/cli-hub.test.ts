@@ -167,6 +167,19 @@ test('a file of weights is a name, too', async () => {
   assert.is(JSON.parse(stdout).tensors.length, 2);
 });
 
+test('a model in GGUF is read by the name of its file, or of the folder that has no other', async () => {
+  const gguf = { 'llama.gguf': readFileSync('tests/gguf/llama.gguf') };
+  hub.repos['org/gguf'] = { commits: { [commit]: gguf }, refs: { main: commit } };
+  const [there, here] = [output(), output()];
+  await succeeds(quantize('hf:org/gguf/llama.gguf', there, '--group', '32'));
+  await succeeds(quantize('tests/gguf/llama.gguf', here, '--group', '32'));
+  assert.equal(await hashes(there), await hashes(here));
+  await succeeds(run(['pull', 'hf:org/gguf']));
+  const inspected = async (extra: Record<string, string>) =>
+    JSON.parse((await succeeds(run(['inspect', 'hf:org/gguf', '--json'], extra))).stdout).tensors;
+  assert.equal(await inspected({ HF_HUB_OFFLINE: '1' }), await inspected({}));
+});
+
 test('models by name run, are measured, and leave their sensitivities in HIGGS_HOME', async () => {
   const config = configs.llama!;
   const tiny = { 'model.safetensors': randomFile(config), 'config.json': text(JSON.stringify(config)) };
@@ -184,7 +197,7 @@ test('models by name run, are measured, and leave their sensitivities in HIGGS_H
   await succeeds(run(['quantize', await folder(tiny), '-o', here, ...budget]));
   for (const made of [first, again]) assert.equal(await hashes(made), await hashes(here));
   const generate = async (name: string) =>
-    (await succeeds(run(['generate', name, '-p', 'Once', '-n', '5', '--threads', '1']))).stdout;
+    (await succeeds(run(['generate', name, '-p', 'Once', '-n', '5', '--temperature', '0', '--threads', '1']))).stdout;
   assert.is(await generate('hf:org/books'), await generate('models/books-llama'));
 });
 

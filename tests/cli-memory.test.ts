@@ -2,8 +2,8 @@
 
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkCopy } from '../src/cli/measurement.ts';
-import { checkFits, freeMemory } from '../src/cli/memory.ts';
+import { checkCopy } from '../src/cli/common/measurement.ts';
+import { checkFits, freeMemory } from '../src/cli/common/memory.ts';
 import { estimateMemory, loadModel } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';

@@ -23,7 +23,7 @@ test('sensitivity writes a file of all linear weights, and prints the largest', 
   assert.ok([...alphas.tensors.values()].every(({ alpha, error }) => alpha > 0 && error! > 0));
   assert.match(stdout, /^tensor +α +± +share +R²\n/);
   assert.match(stdout, /\nmodel\.layers\.0\.mlp\.down_proj\.weight +0\.\d+ /);
-  assert.match(stdout, /\nand 33 more, Σα \d.*, loss is KL divergence in nats; .* written in [\d.]+ s\n$/);
+  assert.match(stdout, /\nand 33 more \(--all\), Σα \d.*, loss is KL divergence in nats; .* written in [\d.]+ s\n$/);
   nothingAt(`${out}.partial`);
   const again = output();
   const { stdout: json } = await succeeds(run(again, '--json', '--threads', '2'));

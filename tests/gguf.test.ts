@@ -359,6 +359,8 @@ test('inspect() tells codes and sizes as the file has them', async () => {
   const file = ggufOf(LLAMA, [EMBEDDING, matrix({ sizes: [32, 16], bytes: new Uint8Array(544) })]);
   const { tensors, bytes } = await higgs.inspectCheckpoint(folderWith('m.gguf', file));
   assert.is(bytes, file.length);
+  const plan = await higgs.planCheckpoint(folderWith('m.gguf', file), { grid: 'p1n4', groupSize: 16 });
+  assert.is(plan.bytesIn, 128 + 544);
   assert.equal(
     tensors.map(({ name, dtype, bytes }) => [name, dtype, bytes]),
     [

@@ -7,10 +7,8 @@ import { readStatistics, type StatisticsKind, type StatisticsOutput } from '../s
 import { UnsupportedError } from '../src/errors.ts';
 import { memorySink } from '../src/index.ts';
 import { writeAlphas } from '../src/linearity/alphas.ts';
-import type { Attention } from '../src/model/blocks/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
 import { type Experts, placesOf } from '../src/model/blocks/experts.ts';
-import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Latent } from '../src/model/blocks/latent.ts';
 import type { Linear } from '../src/model/linear.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
@@ -21,6 +19,7 @@ import type { Folder } from '../src/source/source.ts';
 import { groupsOf } from '../src/statistics/matrices.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { families } from './families/index.ts';
+import { type Plain, regionsOf } from './gradients.ts';
 import { modelFolder } from './models.ts';
 
 const test = suite('statistics of families');
@@ -47,8 +46,8 @@ async function gather(folder: Folder, { mode = 'both', streamBytes, ...options }
   return { file: written.at(-1)!, alphas };
 }
 
-// With routers of each kind, experts one by one and in stacks, shared ones, norms apart, latents of queries or none.
-for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v2', 'deepseek_v3', 'gpt_oss', 'gemma4_experts']) {
+// With routers of each kind, experts one by one and in stacks, shared ones, norms apart, latents of queries or none, the delta rule.
+for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v2', 'deepseek_v3', 'gpt_oss', 'gemma4_experts', 'qwen3_next']) {
   const folder = modelFolder(families[name].config, families[name].model);
 
   test(`sensitivities are the same with statistics, and the file is the same for any threads, groups and memory: ${name}`, async () => {
@@ -240,7 +239,7 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
       run({ kind: 'labels', first, count, seed: SEED, sequence });
     }
     for (let index = state.blocks.length - 1; index >= 0; index--) {
-      const block = state.blocks[index] as Attention | Experts | FeedForward | Latent;
+      const block = state.blocks[index] as Plain | Experts | Latent;
       const values = floats.slice(dX / 4, dX / 4 + DRAWS * TOKENS * state.dim);
       floats.set(streams[index], saved / 4);
       run({ kind: 'back', block: index, gather: true });
@@ -249,13 +248,13 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
       if (block.kind === 'experts') takeExperts(block, before);
       else if (block.kind === 'latent') takeLatent(block, before);
       else {
-        const names = block.kind === 'attention' ? ['dQ', 'dK', 'dV'] : ['dGate', 'dUp'];
-        const role = block.kind === 'attention' ? '' : 'hidden';
-        for (const [i, linear] of block.inputs.entries()) {
-          take(linear, role, at(linear.input, linear.cols), region(names[i], linear.rows));
-        }
+        const isHidden = block.kind === 'feedForward';
+        const names = regionsOf(block);
         const { output } = block.branch;
-        take(output, block.kind === 'attention' ? '' : 'down', at(output.input, output.cols), before);
+        for (const [i, linear] of weightsOf(block).slice(0, -1).entries()) {
+          take(linear, isHidden ? 'hidden' : '', at(linear.input, linear.cols), region(names[i], linear.rows));
+        }
+        take(output, isHidden ? 'down' : '', at(output.input, output.cols), before);
       }
     }
   }

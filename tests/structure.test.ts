@@ -152,11 +152,11 @@ test('files import nothing in a circle, types neither', () => {
 });
 
 const homes: readonly [what: RegExp, where: RegExp][] = [
-  [/from 'node:/, /^(source\/(file|system)|workers\/node|grids\/maker\/\w+|(cli|disk|terminal)\/\w+)\.ts$/],
+  [/from 'node:/, /^(source\/(file|system)|workers\/node|grids\/maker\/\w+|(cli|cli\/common|disk|terminal)\/\w+)\.ts$/],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/@huggingface\/hub/, /^hub\/client\.ts$/],
-  [/\bprocess\.|\bBuffer\b/, /^(cli|disk|terminal|grids\/maker)\/\w+\.ts$/],
+  [/\bprocess\.|\bBuffer\b/, /^(cli|cli\/common|disk|terminal|grids\/maker)\/\w+\.ts$/],
   [/process\.(stdout|stderr)|\bconsole\./, /^(terminal\/print|grids\/maker\/index)\.ts$/],
   [/\bdocument\.|\bwindow\./, /^$/],
   [/\beval\(|new Function\(/, /^$/],

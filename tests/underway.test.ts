@@ -161,6 +161,19 @@ test('a run that is stopped at any read goes on, to the same file', async () => 
   assert.ok(kept > reads / 6, `kept ${kept} times`);
 });
 
+test('where a block depends on more than the residual stream, nothing is kept, and the file is the same', async () => {
+  const { config, model } = families.gemma4_text;
+  const folder = modelFolder(config, model);
+  const wanted = writeAlphas(await measureSensitivity(folder, settings));
+  const { steps } = await run(folder, { underway: keptFile() }, {});
+  for (const after of [2, Math.floor(steps / 3), steps - 3]) {
+    const left = { underway: keptFile() };
+    await run(folder, left, {}, { afterSteps: after });
+    assert.is(left.underway.bytes, undefined);
+    assert.is(writeAlphas((await run(folder, left, {})).alphas!), wanted, `stopped after ${after} steps`);
+  }
+});
+
 test('stopped again and again, the run ends, with the same file', async () => {
   const folder = some['llama, not tied'];
   const turns = { memoryLimit: await turnsOf(folder) };

@@ -9,10 +9,10 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { note, print, printJson } from '../terminal/print.ts';
 import { decimal, gridName, integer } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
-import { addSensitivities, namedAlphas, type SensitivityOptions } from './budget.ts';
-import { keptSensitivities } from './kept.ts';
-import { freeMemory } from './memory.ts';
-import { cores, interruptible, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
+import { addSensitivities, namedAlphas, type SensitivityOptions } from './common/budget.ts';
+import { keptSensitivities } from './common/kept.ts';
+import { freeMemory } from './common/memory.ts';
+import { cores, interruptible, loadAll, threadsOf, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options extends SensitivityOptions {
   bits?: number[];

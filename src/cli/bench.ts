@@ -6,7 +6,7 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { withSequence } from '../text/language.ts';
-import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './model.ts';
+import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './common/model.ts';
 
 interface Options extends ModelChoice {
   promptTokens: number;

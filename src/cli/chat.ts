@@ -2,20 +2,17 @@
 
 import { basename } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { writeWhole } from '../disk/commit.ts';
 import { FileError } from '../errors.ts';
 import { FENCE, HELP, readLine, type Settings, settingsText, withinContext } from '../terminal/conversation.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
-import { isTerminal, keyboard, note, print, printJson, printPiece, printThought, say } from '../terminal/print.ts';
+import { keyboard, note, print, printJson, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
 import type { GenerationResult } from '../text/generate.ts';
 import type { Model } from '../text/textmodel.ts';
-import { hasSpecialMarks, type Part, thinkingFilter } from '../text/thinking.ts';
-import { timingsText } from './generate.ts';
-import { addModelOptions, type ModelChoice, withModels } from './model.ts';
-import { Interrupted } from './run.ts';
+import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
 import {
   addPrompt,
   addSamplingOptions,
@@ -25,13 +22,12 @@ import {
   type SamplingChoice,
   samplingOf,
   samplingText,
-} from './sampling.ts';
+} from './common/sampling.ts';
+import { Interrupted } from './common/session.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './common/thoughts.ts';
+import { timingsText } from './generate.ts';
 
-interface Options extends ModelChoice, SamplingChoice, PromptChoice {
-  system?: string;
-  thinking?: 'show' | 'hide';
-  json?: boolean;
-}
+interface Options extends ModelChoice, ChatChoice, PromptChoice {}
 
 export function addChat(program: Command): void {
   const command = program
@@ -44,15 +40,7 @@ export function addChat(program: Command): void {
       '<model>',
       'a checkpoint’s directory, with its configuration, tokenizer and chat template, or a .gguf file',
     );
-  addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
-    .option('--system <text>', 'what the model is told before')
-    .addOption(
-      new Option('--thinking <way>', 'what the model thinks: dimmed on a terminal, as it comes to a pipe').choices([
-        'show',
-        'hide',
-      ]),
-    );
-  addSamplingOptions(command);
+  addChatOptions(command);
   addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)');
   addPrinting(command, 'print each answer as JSON, with what the model thinks apart');
   addExamples(command, [
@@ -62,20 +50,43 @@ export function addChat(program: Command): void {
   ]).action(chat);
 }
 
+/** Adds the options of `ChatChoice`, and of the prompt. */
+export function addChatOptions(command: Command): Command {
+  addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
+    .option('--system <text>', 'what the model is told before')
+    .addOption(thinkingOption('what the model thinks: dimmed on a terminal, as it comes to a pipe'));
+  return addSamplingOptions(command);
+}
+
 async function chat(path: string, options: Options): Promise<void> {
   const prompt = await promptOf(options);
-  await withModels([path], options, async ([open], signal) => {
-    const { model } = open!;
-    const { system = '', thinking = 'show', maxTokens } = options;
-    const settings: Settings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
-    const begin = beginOf(settings);
-    // A model without a template is refused before anything is asked.
-    model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
-    if (prompt === undefined) return converse(model, basename(path), settings, options, signal);
-    const messages = [...begin, { role: 'user', content: prompt.trimEnd() }];
-    const { result } = await answer(model, messages, settings, options, signal);
-    if (result.finishReason === 'aborted') throw new Interrupted();
-  });
+  await withModels([path], options, ([open], signal) => talk(open!.model, basename(path), prompt, options, signal));
+}
+
+/** Options of a conversation. */
+export interface ChatChoice extends SamplingChoice {
+  system?: string;
+  thinking?: Thinking;
+  json?: boolean;
+}
+
+/** Talks to a model: one turn, or of no prompt a conversation. @throws {UnsupportedError} when it has no chat template */
+export async function talk(
+  model: Model,
+  name: string,
+  prompt: string | undefined,
+  options: ChatChoice,
+  signal: AbortSignal,
+): Promise<void> {
+  const { system = '', thinking = 'show', maxTokens } = options;
+  const settings: Settings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
+  const begin = beginOf(settings);
+  // A model without a template is refused before anything is asked.
+  model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
+  if (prompt === undefined) return converse(model, name, settings, options, signal);
+  const messages = [...begin, { role: 'user', content: prompt.trimEnd() }];
+  const { result } = await answer(model, messages, settings, options, signal);
+  if (result.finishReason === 'aborted') throw new Interrupted();
 }
 
 const beginOf = ({ system }: Settings): Message[] => (system === '' ? [] : [{ role: 'system', content: system }]);
@@ -84,7 +95,7 @@ async function converse(
   model: Model,
   name: string,
   settings: Settings,
-  options: Options,
+  options: ChatChoice,
   signal: AbortSignal,
 ): Promise<void> {
   const { contextLength } = model.config;
@@ -252,31 +263,18 @@ async function answer(
   model: Model,
   messages: readonly Message[],
   settings: Settings,
-  options: Options,
+  options: ChatChoice,
   signal: AbortSignal,
 ): Promise<{ message: Message; result: GenerationResult }> {
   const { json = false, stop = [] } = options;
   const { system: _, thinking, maxTokens, ...sampling } = settings;
-  // To a pipe goes the text itself, unless told otherwise.
-  const isRaw = !json && thinking !== 'hide' && !isTerminal();
-  const special = !isRaw && hasSpecialMarks(model.tokenizer.idOf);
-  const filter = thinkingFilter(model.chatTemplate.render(messages));
+  const thoughts = printedThoughts(model, model.chatTemplate.render(messages), thinking, json);
+  const { special } = thoughts;
   const generation = model.chat(messages, { ...sampling, maxTokens, stop, special, signal });
-  const [thoughts, words]: string[][] = [[], []];
-  const take = (parts: readonly Part[]) => {
-    for (const { thinking: isThought, text } of parts) {
-      if (!isRaw && !json) show(text, isThought, thoughts.length > 0 && words.length === 0, thinking !== 'hide');
-      (isThought ? thoughts : words).push(text);
-    }
-  };
-  for await (const piece of generation) {
-    if (isRaw) printPiece(piece);
-    take(filter.push(piece));
-  }
-  take(filter.end());
+  for await (const piece of generation) thoughts.take(piece);
   const result = generation.result!;
   const { promptIds, ids, finishReason, promptMs, generateMs } = result;
-  const [thought, text] = [thoughts.join('').trim(), words.join('').trim()];
+  const { thinking: thought, text } = thoughts.end();
   const timings = { promptMs, generateMs };
   if (json) printJson({ thinking: thought, text, promptIds, ids, finishReason, sampling, timings });
   else print('');
@@ -284,11 +282,4 @@ async function answer(
   note(samplingText(sampling));
   const message = { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
   return { message, result };
-}
-
-// A line stands between what the model thinks and what it answers.
-function show(text: string, isThought: boolean, isFirst: boolean, showsThoughts: boolean): void {
-  if (isThought) {
-    if (showsThoughts) printThought(text);
-  } else printPiece(isFirst && showsThoughts ? `\n\n${text}` : text);
 }

@@ -8,7 +8,7 @@ import { bytesStep, bytesText, counted } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { byteSize, integer } from '../terminal/usage.ts';
-import { cores, WORKERS_LIMIT, withSession } from './run.ts';
+import { cores, WORKERS_LIMIT, withSession } from './common/session.ts';
 
 interface Options {
   output: string;

@@ -6,8 +6,7 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { note, print, printJson, printPiece } from '../terminal/print.ts';
 import { UsageError } from '../terminal/usage.ts';
 import type { GenerationResult } from '../text/generate.ts';
-import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './model.ts';
-import { Interrupted } from './run.ts';
+import { addModelOptions, type ModelChoice, type OpenModel, pagingText, rateText, withModels } from './common/model.ts';
 import {
   addPrompt,
   addSamplingOptions,
@@ -16,12 +15,18 @@ import {
   type SamplingChoice,
   samplingOf,
   samplingText,
-} from './sampling.ts';
+} from './common/sampling.ts';
+import { Interrupted } from './common/session.ts';
+import { printedThoughts, type Thinking, thinkingOption } from './common/thoughts.ts';
 
-interface Options extends ModelChoice, SamplingChoice, PromptChoice {
+/** Options of a generation. */
+interface GenerateChoice extends SamplingChoice {
   ignoreEos?: boolean;
+  thinking?: Thinking;
   json?: boolean;
 }
+
+interface Options extends ModelChoice, GenerateChoice, PromptChoice {}
 
 export function addGenerate(program: Command): void {
   const command = program
@@ -32,7 +37,11 @@ export function addGenerate(program: Command): void {
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   addPrompt(command, 'what the text begins with (what is piped in)');
-  addSamplingOptions(command).option('--ignore-eos', 'go on behind the end of the text');
+  addSamplingOptions(command)
+    .option('--ignore-eos', 'go on behind the end of the text')
+    .addOption(
+      thinkingOption('tell what the model thinks from the rest: dimmed on a terminal, or left out; apart in JSON'),
+    );
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
   addPrinting(command, 'print ids, text, sampling and timings as JSON');
   addExamples(command, [
@@ -46,24 +55,38 @@ export function addGenerate(program: Command): void {
 async function generate(path: string, options: Options): Promise<void> {
   const prompt = await promptOf(options);
   if (prompt === undefined) throw new UsageError('a prompt must be given: -p TEXT, -f FILE, or text by a pipe');
-  await withModels([path], options, async ([open], signal) => {
-    const { model, loadMs } = open!;
-    const sampling = samplingOf(options, model.sampling);
-    const { maxTokens, stop = [], ignoreEos = false } = options;
-    const generation = model.generate(prompt, { ...sampling, maxTokens, stop, ignoreEos, signal });
-    if (!options.json) printPiece(prompt);
-    for await (const piece of generation) if (!options.json) printPiece(piece);
-    const result = generation.result!;
-    const { paging } = model.language;
-    if (options.json) printJson({ ...reportOf(prompt, result, loadMs), sampling, paging });
-    else {
-      print('');
-      note(timingsText(result));
-      note(`${samplingText(sampling)}; loaded in ${loadMs.toFixed(0)} ms`);
-      if (paging) note(pagingText(paging));
-    }
-    if (result.finishReason === 'aborted') throw new Interrupted();
-  });
+  await withModels([path], options, ([open], signal) => goOn(open!, prompt, options, signal));
+}
+
+/** Generates what comes behind a prompt. */
+export async function goOn(
+  { model, loadMs }: OpenModel,
+  prompt: string,
+  options: GenerateChoice,
+  signal: AbortSignal,
+): Promise<void> {
+  const sampling = samplingOf(options, model.sampling);
+  const { maxTokens, stop = [], ignoreEos = false } = options;
+  const { thinking, json = false } = options;
+  const thoughts = thinking && printedThoughts(model, prompt, thinking, json);
+  const special = thoughts?.special ?? false;
+  const generation = model.generate(prompt, { ...sampling, maxTokens, stop, ignoreEos, special, signal });
+  if (!json) printPiece(prompt);
+  for await (const piece of generation) {
+    if (thoughts) thoughts.take(piece);
+    else if (!json) printPiece(piece);
+  }
+  const told = thoughts?.end();
+  const result = generation.result!;
+  const { paging } = model.language;
+  if (json) printJson({ ...reportOf(prompt, result, loadMs), ...told, sampling, paging });
+  else {
+    print('');
+    note(timingsText(result));
+    note(`${samplingText(sampling)}; loaded in ${loadMs.toFixed(0)} ms`);
+    if (paging) note(pagingText(paging));
+  }
+  if (result.finishReason === 'aborted') throw new Interrupted();
 }
 
 function reportOf(prompt: string, result: GenerationResult, loadMs: number) {

@@ -7,6 +7,7 @@ import { printJson } from '../terminal/print.ts';
 import { addAdvise } from './advise.ts';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
+import { EXIT, errorJson, reportError } from './common/session.ts';
 import { addCompletion } from './completion.ts';
 import { addDequantize } from './dequantize.ts';
 import { addGenerate } from './generate.ts';
@@ -18,7 +19,7 @@ import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
 import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
-import { EXIT, errorJson, reportError } from './run.ts';
+import { addRun } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
 import { addVerify } from './verify.ts';
 
@@ -26,7 +27,7 @@ import { addVerify } from './verify.ts';
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
   quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize],
   keeping: [addPull, addList, addRemove],
-  running: [addGenerate, addChat, addPerplexity, addBench],
+  running: [addRun, addGenerate, addChat, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],
   helping: [addCompletion],
 };

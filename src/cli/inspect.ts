@@ -8,7 +8,7 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { layerTables } from '../terminal/layers.ts';
 import { columns, print, printJson } from '../terminal/print.ts';
 import { gridCell } from '../terminal/report.ts';
-import { loadAll } from './run.ts';
+import { loadAll } from './common/session.ts';
 
 export function addInspect(program: Command): void {
   const command = program

@@ -1,8 +1,8 @@
 // The program: a command line from the process, an exit code to it.
 
 import { onOutputError } from '../terminal/print.ts';
+import { EXIT } from './common/session.ts';
 import { run } from './index.ts';
-import { EXIT } from './run.ts';
 
 // A reader that goes away, as in `higgs inspect … | head`, is no fault.
 onOutputError(({ code }) => process.exit(code === 'EPIPE' ? EXIT.done : EXIT.failed));

@@ -9,7 +9,7 @@ import { print, printJson } from '../terminal/print.ts';
 import { integer } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
-import { addModelOptions, type ModelChoice, withModels } from './model.ts';
+import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
 
 interface Options extends ModelChoice {
   text: string;

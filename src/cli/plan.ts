@@ -10,9 +10,9 @@ import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { print, printJson, warn } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './budget.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
-import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
+import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
+import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;

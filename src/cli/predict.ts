@@ -8,10 +8,10 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { predictionText } from '../terminal/report.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
-import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './budget.ts';
-import { addText, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { keptSensitivities, WAYS } from './kept.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './run.ts';
+import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './common/budget.ts';
+import { addText, compareOnText, comparisonText, openText, type TextChoice } from './common/comparison.ts';
+import { keptSensitivities, WAYS } from './common/kept.ts';
+import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options extends SensitivityOptions, TextChoice {
   plan?: string;

@@ -5,7 +5,7 @@ import { pull } from '../disk/pull.ts';
 import { bytesText, counted, progressDisplay } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
-import { Interrupted, interruptible } from './run.ts';
+import { Interrupted, interruptible } from './common/session.ts';
 
 export function addPull(program: Command): void {
   const command = program

@@ -13,10 +13,17 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
 import { byteSize, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './budget.ts';
-import { addText, type Comparison, compareOnText, comparisonText, openText, type TextChoice } from './comparison.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './run.ts';
-import { addSelection, type SelectionOptions, selectionOf } from './selection.ts';
+import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './common/budget.ts';
+import {
+  addText,
+  type Comparison,
+  compareOnText,
+  comparisonText,
+  openText,
+  type TextChoice,
+} from './common/comparison.ts';
+import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions, TextChoice {
   scaleSearch?: boolean;
@@ -105,7 +112,7 @@ async function quantize(path: string, options: Options): Promise<void> {
       else print([planText(plan, { seconds, workers: options.workers }, options.all), ...needText(need)].join('\n'));
       return;
     }
-    const report = await run(checkpoint, input, plan, options);
+    const report = await writeQuantized(checkpoint, input, plan, options.output!, options);
     const unused = budget && unusedText(options, report.tensors, { bpw: report.bpw, bytes: report.bytesOut });
     for (const warning of unused ? [unused, ...report.warnings] : report.warnings) warn(warning);
     await tell(report, input, text, options);
@@ -188,13 +195,22 @@ async function choiceOf(
   return { ...scheme, ...selection, ...budget, alphas };
 }
 
-function outputOptions({ force, resume = false }: Options) {
+function outputOptions({ force, resume = false }: Writing) {
   return { force, resume };
 }
 
-async function run(checkpoint: OpenCheckpoint, input: Input, planned: Plan, options: Options): Promise<TimedReport> {
-  const { output, scaleSearch = false } = options;
-  const out = output!;
+/** Options of writing a quantized checkpoint. */
+type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include'>;
+
+/** Quantizes a checkpoint as it is planned, into a directory or file that takes its name in the end; progress is shown. */
+export async function writeQuantized(
+  checkpoint: OpenCheckpoint,
+  input: Input,
+  planned: Plan,
+  out: string,
+  options: Writing,
+): Promise<TimedReport> {
+  const { scaleSearch = false } = options;
   return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
     if (planned.weights === 0 && options.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');

@@ -1,123 +1,152 @@
-// What all verbs share: workers, progress, Ctrl-C, errors and exit codes.
+// higgs run: from a name to a conversation. What is missing is fetched, quantized to what suits the machine, and kept: the next time it
+// is there at once, and no server is asked.
 
-import { availableParallelism } from 'node:os';
-import { FileError, FormatError, StateError, UnsupportedError } from '../errors.ts';
-import { largeGrids } from '../grids/large.ts';
-import { type Higgs, load } from '../higgs.ts';
-import { counted, progressDisplay } from '../terminal/figures.ts';
-import { complain, fault, note, printJson } from '../terminal/print.ts';
-import { UsageError } from '../terminal/usage.ts';
-import { startPool } from '../workers/node.ts';
-import type { Pool } from '../workers/pool.ts';
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
+import { quantizedOf, quantizedPath } from '../disk/cache.ts';
+import { isThere } from '../disk/commit.ts';
+import { type Input, identityOf, openInput } from '../disk/input.ts';
+import { pull } from '../disk/pull.ts';
+import type { Higgs } from '../higgs.ts';
+import { isRemote } from '../hub/name.ts';
+import type { CheckpointOptions, OpenCheckpoint } from '../open.ts';
+import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
+import { bytesText } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
+import { note } from '../terminal/print.ts';
+import { byteSize, gridBits, UsageError } from '../terminal/usage.ts';
+import { addChatOptions, type ChatChoice, talk } from './chat.ts';
+import { bitsPerWeight, planningAlphas } from './common/budget.ts';
+import { freeMemory } from './common/memory.ts';
+import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
+import { type PromptChoice, promptOf } from './common/sampling.ts';
+import { interruptible, loadAll } from './common/session.ts';
+import { goOn } from './generate.ts';
+import { writeQuantized } from './quantize.ts';
 
-/** 0 done · 1 the input or the system is at fault · 2 the command line is · 130 interrupted. */
-export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+/** Bits that are tried, the best first, and the grid of embeddings beside a budget. */
+const BITS = [4, 3, 2];
+const EMBEDDINGS = 't4';
 
-/** Most workers that may be asked for. */
-export const WORKERS_LIMIT = 256;
-
-/** Cores that this process may use. */
-export function cores(): number {
-  return availableParallelism();
+interface Options extends ModelChoice, ChatChoice, PromptChoice {
+  bits?: number;
+  bpw?: number;
+  size?: number;
 }
 
-/** Threads to run on: as asked for, or the cores, where more would wait for each other. */
-export function threadsOf(asked: number): number {
-  const most = cores();
-  if (asked <= most) return asked;
-  note(`higgs: --threads ${asked} would wait for each other on ${counted(most, 'core')}: ${most} will run`);
-  return most;
+export function addRun(program: Command): void {
+  const command = program
+    .command('run')
+    .summary('fetch, quantize and talk to a model, by its name')
+    .description(
+      'Talks to a model, by its name alone. It is fetched, quantized to what suits this machine, and kept; the original does not touch the disk. The next start finds it there. A model that is quantized already is run as it is. One without a chat template goes on with a prompt.',
+    )
+    .argument('<name>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file')
+    .optionsGroup('Which size:')
+    .addOption(
+      new Option('--bits <n>', '2, 3 or 4 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
+    )
+    .addOption(new Option('--bpw <n>', 'mixed bits: so many per weight').argParser(bitsPerWeight).conflicts('size'))
+    .addOption(new Option('--size <size>', 'mixed bits: so large a file, 700MB').argParser(byteSize));
+  addChatOptions(command);
+  addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)');
+  addPrinting(command, 'print each answer as JSON, with what the model thinks apart');
+  addExamples(command, [
+    ['higgs run hf:HuggingFaceTB/SmolLM2-135M-Instruct'],
+    ['higgs run hf:HuggingFaceTB/SmolLM2-135M-Instruct --bits 3 -p "What is a wave?"'],
+    ['higgs run SmolLM2-135M -p "Once upon a time"'],
+  ]).action(run);
 }
 
-/** What a run works with. */
-export interface Session {
-  higgs: Higgs;
-  pool: Pool;
-  signal: AbortSignal;
-  progress: ReturnType<typeof progressDisplay>;
+async function run(name: string, options: Options): Promise<void> {
+  const prompt = await promptOf(options);
+  const path = await readyModel(name, options);
+  await withModels([path], options, ([open], signal) => {
+    const { model } = open!;
+    if (model.chatTemplate.names.length > 0) return talk(model, basename(name), prompt, options, signal);
+    if (prompt !== undefined) return goOn(open!, prompt, options, signal);
+    throw new UsageError(`${name} has no chat template: give a text that it goes on with, -p TEXT`);
+  });
 }
 
-let library: Promise<Higgs> | undefined;
-
-/** The library with every grid, loaded once. */
-export function loadAll(): Promise<Higgs> {
-  library ??= load(undefined, { grids: largeGrids });
-  return library;
-}
-
-/** Runs `work` with Ctrl-C as an abort, whose reason is Interrupted. */
-export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const abort = new AbortController();
-  const interrupt = () => abort.abort(new Interrupted());
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+// The directory of the model as it is to run. What is kept of the hub's is found by its name, and nobody asked.
+async function readyModel(name: string, options: Options): Promise<string> {
+  const isNamed = isRemote(name);
+  const kept = isNamed ? await keptModel(name, options) : undefined;
+  if (kept !== undefined) return kept;
+  const input = await openInput(name);
   try {
-    return await work(abort.signal);
+    const higgs = await loadAll();
+    const source = await higgs.open(input.folder);
+    const { quantized } = await source.inspect();
+    if (quantized) return isNamed ? (await interruptible((signal) => pull(name, { signal }))).path : name;
+    const own = isNamed ? name : `${basename(input.path)}-${await digestOf(input)}`;
+    return (isNamed ? undefined : await keptModel(own, options)) ?? (await make(higgs, source, input, own, options));
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    await input.folder.close();
   }
 }
 
-/** Runs `work` with workers, a progress display, and Ctrl-C as an abort. */
-export async function withSession<T>(
-  label: string,
-  workers: number,
-  work: (session: Session) => Promise<T>,
-): Promise<T> {
-  const higgs = await loadAll();
-  const pool = await startPool(workers);
-  const progress = progressDisplay(label);
-  try {
-    return await interruptible((signal) => work({ higgs, pool, signal, progress }));
-  } finally {
-    progress.stop();
-    await pool.close();
+// Of the size that is asked for; of none, the newest.
+async function keptModel(name: string, options: Options): Promise<string | undefined> {
+  const size = sizeOf(options);
+  return (await quantizedOf(name)).find((made) => size === undefined || made.size === size)?.path;
+}
+
+function sizeOf({ bits, bpw, size }: Pick<Options, 'bits' | 'bpw' | 'size'>): string | undefined {
+  if (bits !== undefined) return `${bits}bit`;
+  if (bpw !== undefined) return `bpw${bpw}`;
+  return size === undefined ? undefined : `${size}B`;
+}
+
+// Tells a directory's or file's state from another: what was made of an older one is not used.
+async function digestOf(input: Input): Promise<string> {
+  return createHash('sha256')
+    .update(await identityOf(input))
+    .digest('hex')
+    .slice(0, 12);
+}
+
+async function make(
+  higgs: Higgs,
+  source: OpenCheckpoint,
+  input: Input,
+  name: string,
+  options: Options,
+): Promise<string> {
+  const { bpw, size, threads } = options;
+  const isBudget = (bpw ?? size) !== undefined;
+  const bits = isBudget ? undefined : (options.bits ?? (await suitingBits(higgs, source, options)));
+  const choice: CheckpointOptions = isBudget
+    ? {
+        ...{ ...(bpw !== undefined ? { bpw } : { size: size! }), embeddings: EMBEDDINGS },
+        alphas: await planningAlphas({}, source, input, { threads }),
+      }
+    : wholeBits(bits!);
+  const plan = await source.plan(choice);
+  const out = quantizedPath(name, sizeOf({ ...options, ...(bits !== undefined && { bits }) })!);
+  note(`${input.path}: quantized to ${bytesText(plan.bytesOut)}, once`);
+  const resume = await isThere(`${out}.partial`);
+  await writeQuantized(source, input, plan, out, { workers: threads, resume });
+  note(`kept in ${out}; higgs remove frees it`);
+  return out;
+}
+
+const wholeBits = (bits: number): CheckpointOptions => ({
+  grid: DEFAULT_GRIDS[bits]!,
+  embeddings: DEFAULT_GRIDS[bits]!,
+});
+
+// The most bits that memory has room for; the fewest, if it has for none: loading says then what is missing.
+async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memory }: Options): Promise<number> {
+  const free = freeMemory();
+  for (const bits of memory === undefined ? BITS : []) {
+    const copy = await higgs.open(await source.copy(wholeBits(bits)));
+    const { bytes } = await copy.runMemory({ ...(context !== undefined && { context }) });
+    if (bytes > free) continue;
+    note(`${bits} bits per weight suit this machine: ${bytesText(bytes)} of memory, ${bytesText(free)} are free`);
+    return bits;
   }
-}
-
-/** Ctrl-C, or a polite request to end. */
-export class Interrupted extends Error {
-  override readonly name = 'Interrupted';
-  override message = 'interrupted';
-}
-
-/**
- * Prints an error as a person should see it: its message; a stack only for a fault of our own.
- * @param isJson prints it on standard output, too, as JSON
- * @returns the exit code
- */
-export function reportError(error: unknown, isJson = false): number {
-  const exitCode = tellError(error);
-  if (isJson) {
-    const { name = 'Error', message = String(error), ...members } = error as Error;
-    const { file, tensor, byteOffset, path, code, feature } = members as Record<string, unknown>;
-    printJson(errorJson(name, message, exitCode, { file, tensor, byteOffset, path, code, feature }));
-  }
-  return exitCode;
-}
-
-/** An error as `--json` prints it. */
-export function errorJson(name: string, message: string, exitCode: number, members: Record<string, unknown> = {}) {
-  return { error: { name, message, exitCode, ...members } };
-}
-
-function tellError(error: unknown): number {
-  if (error instanceof Interrupted) {
-    fault(error.message);
-    return EXIT.interrupted;
-  }
-  if (error instanceof UsageError) {
-    fault(error.message);
-    return EXIT.usage;
-  }
-  const expected = [FormatError, UnsupportedError, FileError, StateError, RangeError, TypeError];
-  // By name: the decoder is a bundle with classes of its own.
-  const known = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
-  if (known) fault(error.message);
-  else complain(`higgs: ${(error as Error)?.stack ?? String(error)}\n`);
-  return EXIT.failed;
-}
-
-// A TypeError that JavaScript itself raised tells of a bug.
-function isOurFault(error: Error): boolean {
-  return error instanceof TypeError && (error as { reason?: string }).reason !== 'argument';
+  return memory === undefined ? BITS.at(-1)! : BITS[0]!;
 }

@@ -23,8 +23,8 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { alphasText } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
-import { costOf, watchMeasuring } from './measurement.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './run.ts';
+import { costOf, watchMeasuring } from './common/measurement.ts';
+import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options {
   output?: string;

@@ -7,7 +7,7 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, warn } from '../terminal/print.ts';
 import { errorsText } from '../terminal/report.ts';
 import { integer } from '../terminal/usage.ts';
-import { cores, WORKERS_LIMIT, withSession } from './run.ts';
+import { cores, WORKERS_LIMIT, withSession } from './common/session.ts';
 
 interface Options {
   against?: string;

@@ -23,6 +23,27 @@ function higgsHome(env: Readonly<Record<string, string | undefined>> = process.e
 /** The directory of quantized models that verbs make by themselves. */
 const quantizedHome = (): string => join(higgsHome(), 'models');
 
+/** Where a quantized model is that a verb makes by itself. @param name the original's @param size in words, such as `4bit` */
+export const quantizedPath = (name: string, size: string): string =>
+  join(quantizedHome(), `${directoryName(name)}--${size}`);
+
+/** How sizes are written in the names of quantized models: `4bit`, `bpw3.25`, `700000000B`. */
+const SIZE = /^(\d+bit|bpw[\d.]+|\d+B)$/;
+
+/** The quantized models that verbs made of an original, the newest first. @param name the original's */
+export async function quantizedOf(name: string): Promise<{ readonly path: string; readonly size: string }[]> {
+  const home = quantizedHome();
+  const prefix = `${directoryName(name)}--`;
+  const made: { path: string; size: string; date: number }[] = [];
+  for (const entry of await namesIn(home)) {
+    const size = entry.startsWith(prefix) ? entry.slice(prefix.length) : '';
+    const path = join(home, entry);
+    if (!SIZE.test(size) || !(await quantizedModel(path))) continue;
+    made.push({ path, size, date: (await orAbsent(stat(path)))?.mtimeMs ?? 0 });
+  }
+  return made.sort((a, b) => b.date - a.date);
+}
+
 /** Where small texts are kept about a model that has no directory. @param name its name or address */
 export const keptPath = (name: string): string => join(higgsHome(), 'kept', directoryName(name));
 

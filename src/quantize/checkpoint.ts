@@ -68,7 +68,8 @@ export async function runPlan(
       ...resume,
       identity: `${resume.identity}${scaleSearch ? ', scales searched' : ''}`,
     }));
-  const progress: Progress = { tensor: '', bytesRead: 0, bytesIn: plan.bytesIn, weightsDone: 0, weights: plan.weights };
+  const bytesIn = plan.items.reduce((sum, item) => sum + inputBytes(item), 0); // as they are read, decoded
+  const progress: Progress = { tensor: '', bytesRead: 0, bytesIn, weightsDone: 0, weights: plan.weights };
   const sums = new Map<string, SquareSums>();
 
   const begun = plan.shards.map((shard) => ({ shard, done: journal?.done(shard) ?? [] }));

@@ -36,7 +36,7 @@ export interface Plan {
   readonly items: readonly PlanItem[];
   /** The files that will be written, with their headers. */
   readonly shards: readonly PlannedShard[];
-  /** Sizes of the tensors' data that will be read, and of the files that will be written. */
+  /** Sizes of the tensors' data as the input has it, and of the files that will be written. */
   readonly bytesIn: number;
   readonly bytesOut: number;
   /** Weights that will be quantized. */
@@ -112,7 +112,7 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
   return {
     items,
     shards,
-    bytesIn: checkpoint.tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    bytesIn: checkpoint.tensors.reduce((sum, tensor) => sum + (tensor.encoded ?? tensor).byteLength, 0),
     bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),
     weights: quantized.reduce((sum, item) => sum + item.quantized.rows * item.quantized.cols, 0),
   };

@@ -25,6 +25,9 @@ const WORDS =
 const UNSPACED = /\P{White_Space}+/gu;
 /** What BertPreTokenizer finds, likewise. */
 const BERT_WORDS = /[^\p{White_Space}\p{P}!-/:-@[-`{-~]+|[\p{P}!-/:-@[-`{-~]/gu;
+/** What ByteLevel finds, likewise. */
+const GPT2 =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 /** What the library takes for punctuation. */
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 /** Marks in a row are put in order by insertion, in quadratic time. */
@@ -201,6 +204,7 @@ function cutAsWritten(step: Step, config: StepConfig): void {
   const by = behavior ?? 'Isolated';
   const isKnown = by === 'Removed' || (by === 'Isolated' && invert !== true);
   if (type === 'Digits') step.pattern = individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
+  else if (type === 'ByteLevel') step.pattern = GPT2;
   else if (type === 'Whitespace') step.pre_tokenize_text = (text) => text.match(WORDS) ?? [];
   else if (type === 'WhitespaceSplit') step.pre_tokenize_text = (text) => text.match(UNSPACED) ?? [];
   else if (type === 'BertPreTokenizer') step.pre_tokenize_text = (text) => text.match(BERT_WORDS) ?? [];

@@ -4,7 +4,7 @@
 import { longestBeginning } from './stop.ts';
 
 /** A piece of a text: thought or answer. */
-export interface Part {
+interface Part {
   thinking: boolean;
   text: string;
 }
@@ -83,6 +83,35 @@ export function thinkingFilter(prompt = ''): ThinkingFilter {
       give(parts, held);
       held = '';
       return parts;
+    },
+  };
+}
+
+/** A text that is told apart as it comes. */
+interface Thoughts {
+  take(piece: string): void;
+  /** Takes what was held back, at the end of the text. */
+  end(): { thinking: string; text: string };
+}
+
+/**
+ * @param prompt what the text stands behind
+ * @param onPart called with each part; `begins` tells whether an answer begins behind a thought
+ */
+export function thoughtsOf(prompt: string, onPart: (part: Part, begins: boolean) => void): Thoughts {
+  const filter = thinkingFilter(prompt);
+  const [thoughts, words]: string[][] = [[], []];
+  const tell = (parts: readonly Part[]) => {
+    for (const part of parts) {
+      onPart(part, !part.thinking && thoughts.length > 0 && words.length === 0);
+      (part.thinking ? thoughts : words).push(part.text);
+    }
+  };
+  return {
+    take: (piece) => tell(filter.push(piece)),
+    end() {
+      tell(filter.end());
+      return { thinking: thoughts.join('').trim(), text: words.join('').trim() };
     },
   };
 }

@@ -611,7 +611,7 @@ def without_defaults(written, config, r):
     """Without some of what the family's own code would say, too; with the sizes, which no release leaves out."""
     usual = type(config)().to_dict()
     kept = {"architectures", "model_type", "text_config", "vision_config", "hidden_size", "intermediate_size", "vocab_size"}
-    kept |= {"num_hidden_layers", "num_attention_heads", "max_position_embeddings"}
+    kept |= {"num_hidden_layers", "num_attention_heads", "max_position_embeddings", "head_dim"}
     left_out = [key for key in written if key not in kept and key in usual and written[key] == usual[key] and r.flag()]
     shorter = {key: value for key, value in written.items() if key not in left_out}
     if "text_config" in written:

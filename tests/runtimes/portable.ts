@@ -31,7 +31,7 @@ import '../plan.test.ts';
 import '../experts-plan.test.ts';
 import '../backward.test.ts';
 import '../recurrent-backward.test.ts';
-import '../recurrent-sensitivity.test.ts';
+import '../families-sensitivity.test.ts';
 import '../gram.test.ts';
 import '../hub-names.test.ts';
 import { type Hashes, hashes } from './hashes.ts';

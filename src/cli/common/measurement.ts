@@ -1,16 +1,16 @@
 // A measurement of sensitivities, as verbs run it: with progress, threads and Ctrl-C.
 
-import type { LoadProgress } from '../model/load.ts';
-import { MEMORY_LIMIT } from '../model/region.ts';
-import type { OpenCheckpoint } from '../open.ts';
-import type { MakingProgress } from '../quantize/made.ts';
-import type { CostOptions, SensitivityCost } from '../sensitivity/cost.ts';
-import type { SensitivityOptions } from '../sensitivity/measure.ts';
-import { bytesStep, bytesText, progressDisplay } from '../terminal/figures.ts';
-import { startPool, startThreads } from '../workers/node.ts';
-import type { Pool } from '../workers/pool.ts';
+import type { LoadProgress } from '../../model/load.ts';
+import { MEMORY_LIMIT } from '../../model/region.ts';
+import type { OpenCheckpoint } from '../../open.ts';
+import type { MakingProgress } from '../../quantize/made.ts';
+import type { CostOptions, SensitivityCost } from '../../sensitivity/cost.ts';
+import type { SensitivityOptions } from '../../sensitivity/measure.ts';
+import { bytesStep, bytesText, progressDisplay } from '../../terminal/figures.ts';
+import { startPool, startThreads } from '../../workers/node.ts';
+import type { Pool } from '../../workers/pool.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible, loadAll, threadsOf } from './run.ts';
+import { interruptible, loadAll, threadsOf } from './session.ts';
 
 /** What a measurement is given. */
 export type Watching = Required<

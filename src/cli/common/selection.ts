@@ -1,9 +1,9 @@
 // Options that say which tensors are quantized, and how: those that verbs share.
 
 import { type Command, Option } from 'commander';
-import { DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../quantize/scheme.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { gridName, integer, pattern, UsageError } from '../terminal/usage.ts';
+import { DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../../quantize/scheme.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { gridName, integer, pattern, UsageError } from '../../terminal/usage.ts';
 
 export interface SelectionOptions {
   group: number;

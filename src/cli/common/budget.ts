@@ -1,17 +1,17 @@
 // Options of mixed bits: the budget, the sensitivities, and what the grids are chosen from.
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { readBytes } from '../disk/files.ts';
-import type { Input } from '../disk/input.ts';
-import type { Grid } from '../grids/grid.ts';
-import { readAlphas } from '../linearity/alphas.ts';
-import type { AlphasOrMaker, BudgetOptions } from '../linearity/options.ts';
-import { type BitPlan, readBitPlan } from '../linearity/plan.ts';
-import { priorAlphas, uniformAlphas } from '../linearity/prior.ts';
-import type { OpenCheckpoint } from '../open.ts';
-import { bytesText, durationText } from '../terminal/figures.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { byteSize, GRIDS, gridName, pattern, UsageError } from '../terminal/usage.ts';
+import { readBytes } from '../../disk/files.ts';
+import type { Input } from '../../disk/input.ts';
+import type { Grid } from '../../grids/grid.ts';
+import { readAlphas } from '../../linearity/alphas.ts';
+import type { AlphasOrMaker, BudgetOptions } from '../../linearity/options.ts';
+import { type BitPlan, readBitPlan } from '../../linearity/plan.ts';
+import { priorAlphas, uniformAlphas } from '../../linearity/prior.ts';
+import type { OpenCheckpoint } from '../../open.ts';
+import { bytesText, durationText } from '../../terminal/figures.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { byteSize, GRIDS, gridName, pattern, UsageError } from '../../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 
@@ -37,7 +37,7 @@ export function addBits(command: Command): Command {
     .optionsGroup(GROUPS.budget)
     .addOption(
       new Option('--bpw <n>', 'bits per weight over all quantized weights, scales counted')
-        .argParser(bits)
+        .argParser(bitsPerWeight)
         .conflicts('size'),
     )
     .addOption(new Option('--size <size>', 'size of the safetensors files written: 700MB').argParser(byteSize));
@@ -48,8 +48,8 @@ export function addBits(command: Command): Command {
       'the grid of the tensors whose names match; may be repeated, the first that matches counts',
       (text, kept: (readonly [RegExp, string])[] = []) => [...kept, keepOf(text)],
     )
-    .option('--min-bits <n>', 'least bits of a code per weight, for tensors whose grid is free', bits)
-    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', bits)
+    .option('--min-bits <n>', 'least bits of a code per weight, for tensors whose grid is free', bitsPerWeight)
+    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', bitsPerWeight)
     .addOption(
       new Option(
         '--experts <how>',
@@ -164,7 +164,8 @@ export async function planFrom(path: string): Promise<BitPlan> {
   return readBitPlan(await readBytes(path), path);
 }
 
-function bits(text: string): number {
+/** A number of bits, as an option. */
+export function bitsPerWeight(text: string): number {
   const value = Number(text);
   if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 32) {
     throw new InvalidArgumentError('must be a number of bits above 0, at most 32.');

@@ -1,15 +1,15 @@
 // A model as verbs open it: its options, loading with progress, Ctrl-C.
 
 import { type Command, Option } from 'commander';
-import { type Input, openModel } from '../disk/input.ts';
-import { bytesText, figureText, progressDisplay } from '../terminal/figures.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { byteSize, integer } from '../terminal/usage.ts';
-import type { Language } from '../text/language.ts';
-import type { Model } from '../text/textmodel.ts';
-import { startThreads } from '../workers/node.ts';
+import { type Input, openModel } from '../../disk/input.ts';
+import { bytesText, figureText, progressDisplay } from '../../terminal/figures.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { byteSize, integer } from '../../terminal/usage.ts';
+import type { Language } from '../../text/language.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { startThreads } from '../../workers/node.ts';
 import { checkFits, freeMemory } from './memory.ts';
-import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './run.ts';
+import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './session.ts';
 
 /** Options of every verb that runs a model. */
 export interface ModelChoice {
@@ -45,7 +45,7 @@ export function addModelOptions(command: Command, context: string): Command {
 }
 
 /** A model that is open, and how long that took. */
-interface OpenModel {
+export interface OpenModel {
   model: Model;
   loadMs: number;
 }

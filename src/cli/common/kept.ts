@@ -2,17 +2,17 @@
 
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
-import { checkModel, type Input } from '../disk/input.ts';
-import { directoryStore } from '../disk/store.ts';
-import { FormatError, UnsupportedError } from '../errors.ts';
-import type { PlanTensor } from '../linearity/allocate.ts';
-import type { Alphas } from '../linearity/alphas.ts';
-import type { OpenCheckpoint } from '../open.ts';
-import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
-import type { KeptNews } from '../sensitivity/kept.ts';
-import { note, say } from '../terminal/print.ts';
+import { checkModel, type Input } from '../../disk/input.ts';
+import { directoryStore } from '../../disk/store.ts';
+import { FormatError, UnsupportedError } from '../../errors.ts';
+import type { PlanTensor } from '../../linearity/allocate.ts';
+import type { Alphas } from '../../linearity/alphas.ts';
+import type { OpenCheckpoint } from '../../open.ts';
+import { SENSITIVITIES_NAME } from '../../quantize/carry.ts';
+import type { KeptNews } from '../../sensitivity/kept.ts';
+import { note, say } from '../../terminal/print.ts';
 import { type Watching, watchMeasuring } from './measurement.ts';
-import { Interrupted } from './run.ts';
+import { Interrupted } from './session.ts';
 
 /** The options that name sensitivities. */
 export const WAYS = '--alphas FILE, --prior or --uniform';

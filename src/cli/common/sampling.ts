@@ -2,10 +2,10 @@
 // mildly at random, for the most likely tokens alone soon repeat themselves. And where their prompt comes from.
 
 import { type Command, Option } from 'commander';
-import { readInput, readText } from '../disk/files.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { decimal, integer, UsageError } from '../terminal/usage.ts';
-import type { SamplingOptions } from '../text/sample.ts';
+import { readInput, readText } from '../../disk/files.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { decimal, integer, UsageError } from '../../terminal/usage.ts';
+import type { SamplingOptions } from '../../text/sample.ts';
 
 /** Options of the verbs that generate. */
 export interface SamplingChoice {

@@ -1,16 +1,16 @@
 // What was predicted beside what a text shows: perplexity, and KL divergence from the original.
 
 import { type Command, Option } from 'commander';
-import { readText } from '../disk/files.ts';
-import { checkModel, type Input } from '../disk/input.ts';
-import { FormatError } from '../errors.ts';
-import { readArchitecture } from '../families/family.ts';
-import { type Prediction, predictPerplexity } from '../linearity/predict.ts';
-import { precise, table } from '../terminal/figures.ts';
-import { GROUPS } from '../terminal/help.ts';
-import { integer, UsageError } from '../terminal/usage.ts';
-import { DEFAULT_CONTEXT } from '../text/perplexity.ts';
-import { measurePerplexity } from './perplexity.ts';
+import { readText } from '../../disk/files.ts';
+import { checkModel, type Input } from '../../disk/input.ts';
+import { FormatError } from '../../errors.ts';
+import { readArchitecture } from '../../families/family.ts';
+import { type Prediction, predictPerplexity } from '../../linearity/predict.ts';
+import { precise, table } from '../../terminal/figures.ts';
+import { GROUPS } from '../../terminal/help.ts';
+import { integer, UsageError } from '../../terminal/usage.ts';
+import { DEFAULT_CONTEXT } from '../../text/perplexity.ts';
+import { measurePerplexity } from '../perplexity.ts';
 
 export interface TextChoice {
   text?: string;

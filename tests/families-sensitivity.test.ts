@@ -1,5 +1,5 @@
-// Sensitivities of models that keep states: the same α in every runtime, for any number of threads, and where pieces of the model take
-// turns in memory; the memory that a run takes is that which is told before.
+// Sensitivities of models that keep states, share caches or have experts: the same α in every runtime, for any number of threads, and
+// where pieces of the model take turns in memory; the memory that a run takes is that which is told before.
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,12 +12,19 @@ import { crc32 } from './checkpoints.ts';
 import { families } from './families/index.ts';
 import { modelFolder } from './models.ts';
 
-const test = suite('recurrent sensitivity');
+const test = suite('sensitivity of families');
 const TOKENS = 24;
 const SEQUENCES = 3;
 
 // CRC-32 of the files.
-const FILES = { lfm2: 'e13fceaa', qwen3_5_text: 'f4c6ad70', qwen3_next: '02211778' };
+const FILES = {
+  gemma4_experts: '9cfe28c9',
+  gemma4_text: '4fcdf329',
+  gpt_oss: 'd0a13cda',
+  lfm2: 'e13fceaa',
+  qwen3_5_text: 'f4c6ad70',
+  qwen3_next: '02211778',
+};
 
 for (const [name, wanted] of Object.entries(FILES)) {
   const { config, model } = families[name];

@@ -1,8 +1,8 @@
 // Whether a model fits this machine, before anything of it is read: the sizes, what is free, and what would fit.
 
 import { freemem, platform, totalmem } from 'node:os';
-import { type Fitting, type ModelMemory, whatFits } from '../model/fits.ts';
-import { bytesText } from '../terminal/figures.ts';
+import { type Fitting, type ModelMemory, whatFits } from '../../model/fits.ts';
+import { bytesText } from '../../terminal/figures.ts';
 
 /** Bytes that this process can have: what is free where the system tells it, else what the machine has. */
 export function freeMemory(): number {
