@@ -128,7 +128,7 @@ test('a page whose device has not the memory is told so, before anything is read
     const error = await loadModel(input, options).catch((error) => error);
     assert.match(
       `${error.name}: ${error.message}`,
-      /^RangeError: model needs 4\d\d MB of memory at a context of 96: weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cacheTokens 96$/,
+      /^RangeError: model must fit memory: at a context of 96 it needs 4\d\d MB, weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cacheTokens 96$/,
     );
   } finally {
     counted.stop();

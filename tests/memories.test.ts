@@ -223,7 +223,7 @@ test('where the runtime has no memory so large, the model lies in smaller ones; 
     WebAssembly.Memory = within(100);
     assert.match(
       await messageOf(loadAlone(folder, options)),
-      /^RangeError: model needs 2\d\d MB of memory at a context of 96: weights 1 MB, cache 26\d MB, activations \d+ MB; this runtime gives 0 MB$/,
+      /^RangeError: model must fit memory: at a context of 96 it needs 2\d\d MB, weights 1 MB, cache 26\d MB, activations \d+ MB; this runtime gives 0 MB$/,
     );
   } finally {
     WebAssembly.Memory = Memory;
@@ -240,7 +240,7 @@ test('what does not fit is refused with its sizes, what there is, and what would
   const message = (free: number, dtype: 'f16' | 'f32' = 'f16') =>
     tooLarge(need, dtype, free * MB, 'there is less').message;
   const sizes =
-    'model needs 2600 MB of memory at a context of 32768: weights 1800 MB, cache 600 MB, activations 200 MB; there is less';
+    'model must fit memory: at a context of 32768 it needs 2600 MB, weights 1800 MB, cache 600 MB, activations 200 MB; there is less';
   assert.is(message(2400), `${sizes}; what fits: context 16384`);
   assert.is(message(2400, 'f32'), `${sizes}; what fits: cache f16 or context 16384`);
   assert.is(message(2010), `${sizes}; what fits: context 512`);

@@ -95,7 +95,7 @@ export function tooLarge(need: ModelMemory, dtype: 'f16' | 'f32', free: number, 
   });
   const advice = fits.length > 0 ? `; what fits: ${fits.join(' or ')}` : '';
   return new RangeError(
-    `model needs ${megabytes(need.bytes)} MB of memory at a context of ${need.context}: ${sizes}; ${there}${advice}`,
+    `model must fit memory: at a context of ${need.context} it needs ${megabytes(need.bytes)} MB, ${sizes}; ${there}${advice}`,
   );
 }
 

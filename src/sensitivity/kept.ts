@@ -2,7 +2,7 @@
 // and settings are the same. Its notes hold the digest of what α depends on (digest.ts): copies lose dates, edits keep sizes. They hold
 // the SHA-256 of the file itself, too, taken with 64 zeros in its place. A file without these notes is somebody's own and never replaced.
 
-import { having, member, type Reader, text } from '../check.ts';
+import { callback, having, member, type Reader, text } from '../check.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
 import type { LoadProgress } from '../model/load.ts';
@@ -75,12 +75,16 @@ const storing = having<Store>('a store', ['read', 'write', 'remove'], ' and a na
 /** A store as a caller gives it. */
 export const givenStore: Reader<Store> = (subject, value) => {
   const store = storing(subject, value);
+  const given = member(subject, store, 'file');
+  const file = given === undefined ? undefined : callback<NonNullable<Store['file']>>(`file of ${subject}`, given);
   return {
     name: text(`name of ${subject}`, member(subject, store, 'name')),
     read: async (name) => store.read(name),
     write: async (name, content) => store.write(name, content),
     remove: async (name) => store.remove(name),
-    ...(store.file && { file: (name: string) => givenReplaced('result of file() of store', store.file!(name)) }),
+    ...(file !== undefined && {
+      file: (name: string) => givenReplaced('result of file() of store', file.call(store, name)),
+    }),
   };
 };
 
