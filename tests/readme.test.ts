@@ -69,8 +69,10 @@ test('the table of families has all that run, with the largest difference of the
     const names = [...types!.matchAll(/`(\w+)`/g)].map(([, name]) => name!);
     listed.push(...names);
     let most = 0;
-    for (const name of names) {
-      const { config, model, logits } = families[name]!;
+    // Of a model of texts and images the text model alone may have no checkpoint of its own here.
+    const own = names.flatMap((name) => families[name] ?? []);
+    assert.ok(own.length > 0, row);
+    for (const { config, model, logits } of own) {
       for (const reference of referencesOf(logits)) {
         most = Math.max(most, farthest(await logitsOf(modelFolder(config, model), reference), reference.logits));
       }
@@ -79,7 +81,7 @@ test('the table of families has all that run, with the largest difference of the
   }
   // Others here are further ones of a family.
   const named = Object.entries(families).filter(([name, { config }]) => name === (config as Config).model_type);
-  assert.equal(listed.sort(), named.map(([name]) => name).sort());
+  assert.equal(listed.filter((name) => name in families).sort(), named.map(([name]) => name).sort());
   const read = readFileSync('src/families/family.ts', 'utf8');
   for (const [, name] of read.matchAll(/^ {2}(\w+): \{ architecture/gm)) assert.ok(listed.includes(name!), name);
 });

@@ -14,7 +14,7 @@ import type { Plan, PlanItem } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS, quantizedBytes } from '../quantize/scheme.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, lendThreads, type Threads, takeThreads } from '../workers/threads.ts';
-import { measureSpeed, type Speed } from './speed.ts';
+import { measureSpeed, SECONDS_LIMIT, type Speed } from './speed.ts';
 
 /** Bits per weight that are tried: whole ones are those of one grid, others a mixture. */
 const BITS: readonly number[] = [2, 2.5, 3, 3.5, 4, 4.5];
@@ -79,7 +79,7 @@ const members: Schema<AdviceOptions> = {
   alphas: givenAlphasOrMaker,
   context: integer(1),
   threads: givenThreads,
-  seconds: number(0),
+  seconds: number(0, SECONDS_LIMIT),
   signal,
 };
 const adviceOptions = optionsOf<AdviceOptions>(members);

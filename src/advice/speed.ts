@@ -19,6 +19,8 @@ import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 const SAMPLE_BYTES = 192 << 20;
 /** Of a layer that has more than this none is timed. */
 const LAYER_LIMIT = 2 ** 31;
+/** Most seconds that tokens may be timed. */
+export const SECONDS_LIMIT = 600;
 /** Rows of embedding and head that are timed. */
 const HEAD_ROWS = 16384;
 /** Most tokens of a sequence, and those before time counts. */
@@ -46,7 +48,7 @@ const speedOptions = optionsOf<SpeedOptions>({
   activations: oneOf('int8', 'f32'),
   cache: oneOf('f16', 'f32'),
   threads: givenThreads,
-  seconds: number(0),
+  seconds: number(0, SECONDS_LIMIT),
 });
 
 /**

@@ -42,7 +42,7 @@ export function addAdvise(program: Command): void {
     )
     .addOption(
       new Option('--seconds <n>', 'how long tokens are timed in all; 0 times none')
-        .argParser(decimal(0, 3600))
+        .argParser(decimal(0, 600))
         .default(5),
     )
     .optionsGroup(GROUPS.machine)
