@@ -242,7 +242,7 @@ test('quantize() refuses wrong arguments: class, subject, requirement, what it i
       weights,
       { ...good, grid: 'p2n4096' },
       UnsupportedError as never,
-      /^grid must be one of those loaded, p1n4, .*: got "p2n4096"; if higgs-wasm/grids has it, import it and call load\(undefined, \{ grids: \[p2n4096\] \}\)$/,
+      /^grid must be one of those loaded, p1n4, .*: got "p2n4096"; if higgs-wasm\/grids has it, import it and call load\(undefined, \{ grids: \[p2n4096\] \}\)$/,
     ],
     [weights, { ...good, grid: '' }, UnsupportedError as never, /^grid must be one of those loaded/],
     [weights, { ...good, grid: 'constructor' }, UnsupportedError as never, /: got "constructor"$/],
