@@ -54,7 +54,7 @@ export const kindMembers: Schema<Partial<StatisticsKind>> = {
 
 export const statisticsOptions: Reader<StatisticsOptions> = optionsOf<StatisticsOptions>({
   ...kindMembers,
-  output: needed(givenReplaced),
+  output: needed((_, value) => givenReplaced('output of statistics', value)),
   streamBytes: integer(1),
 });
 

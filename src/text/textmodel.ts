@@ -1,6 +1,6 @@
 // A decoder with its tokenizer and its chat template: what a user holds.
 
-import { ids as givenIds, having, member, oneOf, options as optionsOf, type Reader } from '../check.ts';
+import { ids as givenIds, having, member, oneOf, options as optionsOf, type Reader, reading } from '../check.ts';
 import { FileError } from '../errors.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
@@ -178,7 +178,7 @@ export async function textModel(from: Folder, given: Language): Promise<Model> {
 }
 
 const isConversation = (prompt: string | ArrayLike<number> | readonly Message[]): prompt is readonly Message[] =>
-  Array.isArray(prompt) && typeof prompt[0] === 'object';
+  reading('prompt', () => Array.isArray(prompt) && typeof prompt[0] === 'object' && prompt[0] !== null);
 
 // The tokenizer's end token: chat models often have it in tokenizer_config.json alone.
 function endOf(tokenizer: Tokenizer | undefined): number[] {
