@@ -25,7 +25,19 @@ test('node.mjs', () => quantizes(process.execPath, ['examples/node.mjs']));
 test('generate.mjs writes what the command writes', async () => {
   const model = command('--embeddings', 't4');
   const { stdout } = await run(process.execPath, ['examples/generate.mjs', model, 'My lord, I']);
-  const args = ['build/higgs.js', 'generate', model, '-p', 'My lord, I', '-n', '64', '--stop', '\n'];
+  const args = [
+    'build/higgs.js',
+    'generate',
+    model,
+    '-p',
+    'My lord, I',
+    '-n',
+    '64',
+    '--stop',
+    '\n',
+    '--temperature',
+    '0',
+  ];
   assert.is(stdout, (await run(process.execPath, args)).stdout);
   assert.ok(stdout.length > 20);
 });
@@ -64,7 +76,7 @@ testWith(
 );
 
 testWith(test, 'chromium', 'browser/ has the result write what the command writes', async (chromium) => {
-  const args = ['build/higgs.js', 'generate', command(), '-p', 'PATIENCE, n.', '-n', '64'];
+  const args = ['build/higgs.js', 'generate', command(), '-p', 'PATIENCE, n.', '-n', '64', '--temperature', '0'];
   const { stdout } = await run(process.execPath, args);
   await withPage(chromium, async (page) => {
     await quantizeIn(page);
