@@ -1,5 +1,5 @@
-// GGUF beside llama.cpp, by the binding that is on npm, where it is installed: `npm install --no-save node-llama-cpp`, or its directory in
-// NODE_LLAMA_CPP. Both cut a text into the same tokens, and find it equally likely.
+// GGUF beside llama.cpp, by the binding that is on npm, where it is installed: `tests/gguf/install.sh`, or its directory in NODE_LLAMA_CPP.
+// Both cut a text into the same tokens, and find it equally likely.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ import { folderWith, llamaTwin } from './gguf/read.ts';
 import { logitsOf } from './references.ts';
 
 const test = suite('llama.cpp');
-const BINDING = join(process.env.NODE_LLAMA_CPP ?? resolve('node_modules/node-llama-cpp'), 'dist/index.js');
+const BINDING = join(process.env.NODE_LLAMA_CPP ?? resolve('build/llama/node_modules/node-llama-cpp'), 'dist/index.js');
 const DIRECTORY = 'models/books-llama';
 const CONTEXT = 256;
 const WINDOWS = 3;
@@ -23,7 +23,7 @@ const MOST = 1e-3;
 for (const dtype of ['BF16', 'F16'] as const) {
   const name = `a twin in ${dtype} has the tokens and the perplexity that llama.cpp finds`;
   if (!existsSync(BINDING)) {
-    console.log(`skipped, as node-llama-cpp is not installed (npm install --no-save node-llama-cpp): ${name}`);
+    console.log(`skipped, as node-llama-cpp is not installed (tests/gguf/install.sh): ${name}`);
     test.skip(name);
     continue;
   }
