@@ -25,7 +25,11 @@ const OURS = ['TypeError', 'RangeError', 'FormatError', 'UnsupportedError', 'Fil
 const RAW =
   /is not a function|is not iterable|is not defined|is not a constructor|Cannot (read|set|convert|mix|destructure|perform|define)|undefined is|null is|Invalid (array|typed|time|string|URL)|call stack|incompatible receiver|out of bounds|unreachable|Proxy|proxy that|ERR_|DataClone|could not be cloned|transferList|WebAssembly\.[\w.]+\(\):|allocation failed|Reduce of|Illegal invocation|circular structure/;
 // How messages call some options.
-const WORDS: Readonly<Record<string, string>> = { bpw: 'b(pw|its per weight)', embeddings: 'embeddings|grid', prompt: 'prompt|messages' };
+const WORDS: Readonly<Record<string, string>> = {
+  bpw: 'b(pw|its per weight)',
+  embeddings: 'embeddings|grid',
+  prompt: 'prompt|messages',
+};
 const WAIT = 8_000; // requests are made again for 3.5 s
 
 // What a call came to: undefined if it worked, the error if not.
