@@ -17,12 +17,8 @@ function model(dtype: 'BF16' | 'F32' = 'BF16'): Folder {
   return memoryFolder({ 'config.json': json(config), 'model.safetensors': randomFile(config, [dtype]) });
 }
 
-// Edge workers' clocks stand still while programs run.
-function isClockStill(): boolean {
-  const began = performance.now();
-  for (let i = 0; i < 1e7; i++) if (performance.now() > began) return false;
-  return true;
-}
+// Edge workers' clocks stand still while programs run: there a speed may be unknown.
+const isEdge = globalThis.navigator?.userAgent === 'Cloudflare-Workers';
 
 test('sizes, memory and losses are those of the copies', async () => {
   const folder = model();
@@ -79,7 +75,7 @@ test('no weight is read, speed measured or not', async () => {
   const [asItIs, four] = await source.advise({ bits: [4], seconds: 0.01 });
   assert.is(read, header);
   for (const { speed } of [asItIs, four]) {
-    if (isClockStill()) continue;
+    if (speed === undefined && isEdge) continue;
     assert.ok(speed!.tokensPerSecond > 0 && Number.isFinite(speed!.tokensPerSecond));
     assert.is(speed!.layers, configs.llama.num_hidden_layers);
   }
@@ -114,7 +110,7 @@ test('every family has a speed', async () => {
   for (const [name, { config, model }] of Object.entries(families)) {
     const folder = memoryFolder({ 'config.json': json(config), 'model.safetensors': model });
     const speed = await measureSpeed(folder, { seconds: 0.001 });
-    if (isClockStill()) continue;
+    if (speed === undefined && isEdge) continue;
     assert.ok(speed!.tokensPerSecond > 0, name);
     assert.ok(speed!.timed >= 1 && speed!.timed <= speed!.layers, name);
   }
