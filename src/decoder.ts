@@ -18,6 +18,7 @@ export { type CostOptions, estimateSensitivity, type SensitivityCost } from './s
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
+export { type GatheredRefinement, gatherRefinement, type RefineOptions } from './sensitivity/refine.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export type { ReplacedFile } from './sensitivity/underway.ts';

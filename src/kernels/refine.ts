@@ -59,6 +59,8 @@ export interface Refiner {
    * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column
    */
   refine(matrix: Matrix, weights: Weights, weighing: Weighing): Refined;
+  /** By what `refine` would lower the loss, whatever the grid: Σ D / tr H · Σ d σ² / Σ G σ². Throws as `refine` does. */
+  gain(matrix: Matrix, weights: Weights, weighing: Weighing): number;
 }
 
 export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): Refiner {
@@ -126,12 +128,44 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     return parts;
   }
 
+  function outerOf({ rows }: Matrix, { outputs, outputDamping }: Weighing) {
+    if (!outputs) return undefined;
+    const order = Int32Array.from({ length: rows }, (_, i) => i);
+    return factor(outputs, rows, order, outputDamping);
+  }
+
   return {
+    gain(matrix, weights, weighing) {
+      const { rows, cols, groupSize, seed } = matrix;
+      const parts = partsOf(matrix, weighing);
+      const outer = outerOf(matrix, weighing);
+      memory.reset();
+      const masks = operands.masks(seed, cols);
+      const placed = operands.place(weights);
+      const [z, scratch] = [memory.alloc((cols + ROW_MARGIN) * 4), memory.alloc((cols + ROW_MARGIN) * 4)];
+      const [scales, sums] = [memory.alloc(groupsPerRow(cols, groupSize) * 2), memory.alloc(16)];
+      const [rowBytes, factorBytes] = [cols * bytesPerWeight[weights.dtype], Math.ceil(cols / FACTOR_COLS) * 4];
+      let [withFeedback, without] = [0, 0];
+      for (let row = 0; row < rows; row++) {
+        const done = exports.rotateRows(
+          ...([placed.weights + row * rowBytes, placed.dtype, placed.factors && placed.factors + row * factorBytes] as const),
+          ...([1, cols, masks, groupSize, z, scales, sums, scratch] as const),
+        );
+        if (done < 1) throw operands.fault(weights, placed, row, cols, 0);
+        const norm = memory.copy(Float64Array, sums, 2)[1];
+        withFeedback += norm * (outer?.diagonal[row] ?? 1);
+        without += norm * (outer?.own[row] ?? 1);
+      }
+      const [d, h] = [0, 0].map((_, i) =>
+        parts.reduce((all, part) => (i ? part.own : part.diagonal).reduce((sum, value) => sum + value, all), 0),
+      );
+      return without > 0 ? (d / h) * (withFeedback / without) : 1;
+    },
+
     refine(matrix, weights, weighing) {
       const { rows, cols, grid, groupSize, seed } = matrix;
       const parts = partsOf(matrix, weighing);
-      const rowsOrder = Int32Array.from({ length: weighing.outputs ? rows : 0 }, (_, i) => i);
-      const outer = weighing.outputs && factor(weighing.outputs, rows, rowsOrder, weighing.outputDamping);
+      const outer = outerOf(matrix, weighing);
 
       memory.reset();
       const ownTable = tables.of(grid);
