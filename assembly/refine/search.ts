@@ -375,23 +375,24 @@ function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): u
 /**
  * The best codes of a sequence of `steps`: to `codes`, u16, `stride` elements apart; what they stand for to `values`, and what each missed
  * of its own target to `missed`, f32, of unit RMS.
- * `z`: the rotated weights, of unit RMS. `fed`: what others' errors feed back, in the weights' units; it is changed. `inverses` and `sigmas`: 1/σ and σ
+ * `z`: the rotated weights, of unit RMS. `fed`: what errors elsewhere feed back, in the weights' units; it is changed. `own`: what errors
+ * are counted against, of unit RMS. `inverses` and `sigmas`: 1/σ and σ
  * of each step. `ds`: D, 64 being the middle, i32. `coefficients`: for each block of four steps U of 36 errors, from 32 steps before it on,
  * each for its four steps. `rows`, `ends`: of each step where its row of U stands, as if from step 0 on, and the step behind its part.
  * `table` as by refineTable.
  */
 export function refineSequence(
-  steps: usize, z: usize, fed: usize, inverses: usize, sigmas: usize, ds: usize,
+  steps: usize, z: usize, fed: usize, own: usize, inverses: usize, sigmas: usize, ds: usize,
   coefficients: usize, rows: usize, ends: usize, table: usize,
   codes: usize, stride: usize, values: usize, missed: usize, work: usize,
 ): void {
   const choices = choiceRows(work);
   const targets = targetRows(work, steps);
-  const own = targets + (max(steps, 2 * WARM_UP) + 16) * 256; // t: what no path's own errors change
+  const first = targets + (max(steps, 2 * WARM_UP) + 16) * 256; // targets without what a path feeds back itself
   for (let k: usize = 0; k < steps << 2; k += 4) {
-    store<f32>(own + k, load<f32>(z + k) + load<f32>(fed + k) * load<f32>(inverses + k));
+    store<f32>(first + k, load<f32>(z + k) + load<f32>(fed + k) * load<f32>(inverses + k));
   }
-  const seam = seamOf(own, ds, steps, table, work);
+  const seam = seamOf(first, ds, steps, table, work);
   start(work, table, <i32>seam);
   let side: usize = 0;
   for (let k: usize = 0; k < steps; k++) {

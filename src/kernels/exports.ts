@@ -122,6 +122,7 @@ export interface KernelExports {
     steps: number,
     z: number,
     fed: number,
+    own: number,
     inverses: number,
     sigmas: number,
     ds: number,

@@ -186,10 +186,11 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       const outerAt = outer ? memory.place(outer.upper) : 0;
       const E = f32s((outer ? rows : BLOCK_ROWS) * line); // errors against the weights
       const e = f32s(BLOCK_ROWS * line); // errors against the targets
-      const fed = f32s(BLOCK_ROWS * line);
+      const fed = f32s(BLOCK_ROWS * line); // what errors of other rows feed back
+      const across = f32s(BLOCK_ROWS * line); // and those of other sequences
       const work = memory.alloc(isTrellis ? exports.refineScratchBytes(steps) : exports.refinePointsBytes(cols));
       const [z, inverses, sigmas] = [f32s(line), f32s(line), f32s(line)];
-      const [values, missed, working] = [f32s(line + 16), f32s(line), f32s(line)];
+      const [values, missed, working, targets] = [f32s(line + 16), f32s(line), f32s(line), f32s(line)];
       const [ds, rowAt, squareAt, begins, ends] = Array.from({ length: 5 }, () => f32s(line));
       const blocks = Math.ceil(lane / STEP_BLOCK);
       const coefficients = f32s(isTrellis ? SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK : 0);
@@ -240,7 +241,9 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       const factorBytes = Math.ceil(cols / FACTOR_COLS) * 4;
       const groupOf = groupsOfColumns(cols, groupSize);
       const [zs, inv, sig] = [floats(z, line), floats(inverses, line), floats(sigmas, line)];
-      const [vals, miss] = [floats(values, line), floats(missed, line)];
+      const [vals, miss, own] = [floats(values, line), floats(missed, line), floats(targets, line)];
+      const acrossRows = floats(across, BLOCK_ROWS * line);
+      const work1 = floats(working, line);
       const sums = new Float64Array(buffer, rowSums, rows * 2);
       const zRows = floats(rotated, BLOCK_ROWS * (cols + ROW_MARGIN));
       const [fedRows, eRows] = [floats(fed, BLOCK_ROWS * line), floats(e, BLOCK_ROWS * line)];
@@ -261,6 +264,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
         const errors = outer ? E + first * line * 4 : E;
         const errorsStart = outer ? first * line : 0;
         fedRows.fill(0);
+        acrossRows.fill(0);
         if (outer) exports.accumulate(fed, line, outerAt + first * 4, 1, rows, E, line, count, first, line);
         for (let s = 0; s < (isTrellis ? SEQUENCES : 1); s++) {
           const at = s * lane;
@@ -271,11 +275,14 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
               exports.accumulate(row, line, v, 1, rows, errors + at * 4, line, 1, r, lane);
             }
             takeRow(r, s);
-            // The search adds what leaves its window to this: the targets are those of before.
-            floats(working, lane).set(fedRows.subarray(r * line + at, r * line + at + lane));
+            for (let i = 0; i < lane; i++) {
+              const rowFed = fedRows[r * line + at + i];
+              own[at + i] = zs[at + i] + Math.fround(rowFed * inv[at + i]);
+              work1[i] = rowFed + acrossRows[r * line + at + i];
+            }
             if (isTrellis) {
               exports.refineSequence(
-                ...([steps, z + at * 4, working, inverses + at * 4, sigmas + at * 4, ds + at * 4] as const),
+                ...([steps, z + at * 4, working, targets + at * 4, inverses + at * 4, sigmas + at * 4, ds + at * 4] as const),
                 ...([coefficients + s * (blocks + 1) * WINDOW * STEP_BLOCK * 4, rowAt + at * 4, ends + at * 4] as const),
                 ...([table, codesAt(r) + s * 2, SEQUENCES, values + at * 4, missed + at * 4, work] as const),
               );
@@ -293,7 +300,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
             for (let other = s + 1; other < SEQUENCES; other++) {
               const later = runs[other];
               exports.accumulate(
-                ...([fed + (other * lane + later.step) * 4, line] as const),
+                ...([across + (other * lane + later.step) * 4, line] as const),
                 ...([e + (at + own.step) * 4, line, 1] as const),
                 ...([uppers[p] + (own.at * part.width + later.at) * 4, part.width, count, own.count, later.count] as const),
               );
@@ -326,9 +333,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
           for (let i = at; i < at + lane; i++) {
             const sigma = sig[i];
             const error = Math.fround(sigma * Math.fround(zs[i] - vals[i]));
-            const fedBack = Math.fround(zs[i] + Math.fround(fedRows[r * line + i] * inv[i]));
             allErrors[errorsStart + r * line + i] = error;
-            eRows[r * line + i] = sigma * Math.fround(fedBack - vals[i]);
+            eRows[r * line + i] = sigma * Math.fround(own[i] - vals[i]);
             squared += error * error;
             const square = sigma * sigma;
             loss += D[i] * square * miss[i] * miss[i];

@@ -18,7 +18,7 @@ const DEFAULTS = { sequences: 128, tokens: 256 } as const;
 /** Errors that a path of a trellis feeds back itself (assembly/refine/search.ts). */
 const WINDOW = 32;
 /** What is added to a diagonal, by columns for each token: bounds, and between. */
-const DAMPING = { low: 0.01, high: 0.3, slope: 2 } as const;
+const DAMPING = { low: Number((globalThis as any).process?.env.LAM ?? 0.01), high: Number((globalThis as any).process?.env.LAMH ?? 0.3), slope: 2 } as const;
 /** Stacks of experts whose sums are kept: those of a layer. */
 const PRIORS = 4;
 
@@ -37,6 +37,7 @@ export interface RefineOptions
 
 /** What refines, and the sensitivities that come along. */
 export interface GatheredRefinement extends Refinement {
+  readonly statistics: Statistics;
   readonly alphas: Alphas | undefined;
 }
 
@@ -62,7 +63,7 @@ export async function gatherRefinement(
   if (reading('refine', () => given.statistics) !== undefined) {
     const { statistics, alphas, mode } = givenStatistics('refine', given);
     const refinement = refinementBy(statistics!, mode);
-    return { ...refinement, alphas };
+    return { ...refinement, statistics: statistics!, alphas };
   }
   const { mode = 'both', output = memoryFile(), sequences, tokens, alphas, ...rest } = given;
   oneOf('both', 'inputs')('mode of refine', mode);
@@ -75,7 +76,7 @@ export async function gatherRefinement(
   const measured = await measureSensitivity(folder, gathering, copy);
   const source = await output.open();
   const statistics = await readStatistics(source!, output.name);
-  return { ...refinementBy(statistics, mode), alphas: mode === 'both' ? measured : undefined };
+  return { ...refinementBy(statistics, mode), statistics, alphas: mode === 'both' ? measured : undefined };
 }
 
 /** Statistics as what errors cost. @param mode `inputs` leaves the gradients of outputs out */
