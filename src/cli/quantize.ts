@@ -6,7 +6,7 @@ import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
-import { encodingSeconds } from '../quantize/cost.ts';
+import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
 import type { RefineOptions } from '../sensitivity/refine.ts';
@@ -23,7 +23,16 @@ import {
   openText,
   type TextChoice,
 } from './common/comparison.ts';
-import { addRefining, checkRefining, type Gathered, gatherToRefine, type RefiningChoice, refiningOf } from './common/refining.ts';
+import {
+  addRefining,
+  checkRefining,
+  type Gathered,
+  gatheringText,
+  gatherToRefine,
+  type RefiningChoice,
+  refiningCost,
+  refiningOf,
+} from './common/refining.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
 
@@ -113,12 +122,17 @@ async function quantize(path: string, options: Options): Promise<void> {
     // Faults of the input come before any trace of an output.
     const plan = gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
     if (options.dryRun) {
+      const by = refiningOf(options);
+      const gathering = by && (await refiningCost(checkpoint, input, options, selectionOf(options).groupSize));
       const seconds = await withSession('time', options.workers, ({ pool }) =>
-        encodingSeconds(plan, pool, options.scaleSearch ?? false),
+        by ? refiningSeconds(plan, pool, by === 'both') : encodingSeconds(plan, pool, options.scaleSearch ?? false),
       );
       const need = await runNeed(() => checkpoint.copy({ planned: plan }).then(higgs.open));
-      if (options.json) printJson({ ...planJson(plan), seconds, run: need });
-      else print([planText(plan, { seconds, workers: options.workers }, options.all), ...needText(need)].join('\n'));
+      if (options.json) printJson({ ...planJson(plan), seconds, run: need, ...(gathering && { gathering }) });
+      else {
+        const text = planText(plan, { seconds, workers: options.workers }, options.all);
+        print([text, ...(gathering ? [gatheringText(gathering)] : []), ...needText(need)].join('\n'));
+      }
       return;
     }
     const report = await writeQuantized(checkpoint, input, plan, options.output!, options);

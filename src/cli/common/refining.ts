@@ -11,12 +11,14 @@ import { FileError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
 import type { Alphas } from '../../linearity/alphas.ts';
 import type { OpenCheckpoint } from '../../open.ts';
+import type { SensitivityCost } from '../../sensitivity/cost.ts';
 import type { RefineOptions } from '../../sensitivity/refine.ts';
 import { saving } from '../../sensitivity/saving.ts';
 import { attempt } from '../../source/system.ts';
 import { readStatistics } from '../../statistics/file.ts';
+import { bytesText, counted, durationText } from '../../terminal/figures.ts';
 import { integer, UsageError } from '../../terminal/usage.ts';
-import { watchMeasuring } from './measurement.ts';
+import { costOf, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './session.ts';
 
 /** Of a sequence, unless the model's context is shorter; and sequences. */
@@ -136,6 +138,32 @@ export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, o
     }
     throw error;
   }
+}
+
+/** What gathering would take. */
+export async function refiningCost(
+  checkpoint: OpenCheckpoint,
+  input: Input,
+  options: RefiningChoice & { workers: number; memory?: number | undefined },
+  groupSize: number,
+): Promise<SensitivityCost> {
+  checkModel(input);
+  const { contextLength } = await readArchitecture(input.folder);
+  const { workers, memory, refineSequences = REFINE_SEQUENCES, refineText } = options;
+  const settings = {
+    sequences: refineSequences,
+    tokens: Math.min(REFINE_TOKENS, contextLength),
+    ...(refineText !== undefined && { text: await readText(refineText) }),
+    statistics: { mode: refiningOf(options)!, groupSize },
+  };
+  return costOf(checkpoint, settings, workers, memory);
+}
+
+/** What gathering would take, as a line. */
+export function gatheringText(cost: SensitivityCost): string {
+  const { sequences, tokens, seconds, readSeconds, copySeconds, bytes, statisticsBytes = 0 } = cost;
+  const before = durationText(seconds + readSeconds + copySeconds);
+  return `To refine, statistics of ${counted(sequences, 'sequence')} of ${tokens} tokens are gathered before: about ${before}, ${bytesText(bytes)} of memory, a file of ${bytesText(statisticsBytes)} meanwhile.`;
 }
 
 /** Options that say nothing without refining, or contradict it. */
