@@ -2,10 +2,10 @@
 //
 //   0      log2 of the members of a group, log2 of the groups, log2 of codes for one target, states, bits: u32 each
 //   20     128 / step, 128 · zero: f32 each
-//   64     of each place: Q i32 | member's choice i32 | the state there u32, three rows of 64
+//   64     of each place: Q − 64 f32 | member's choice i32 | the state there u32, three rows of 64
 //   832    of each state: its place, u32
 //   1088   for each code and vector of groups (or vector of codes, of one group): P and 256 P in i16, four lanes; P² in i32, four lanes
-//   9280   for each state and choice: the place of the state before, u32; the value, f32
+//   9280   for each state and choice: 48 times the place of the state before, u32; the value, f32
 //
 // States of a group differ in the oldest code, the member's. Where they stand, members are outside and groups inside: place =
 // member · groups + group, so that a vector has the same member of four groups.
@@ -85,7 +85,7 @@ export function refineTable(from: usize, bits: u32, table: usize): void {
   for (let state: u32 = 0; state < states; state++) {
     const member = state & ((1 << m) - 1);
     const place = member * groups + (state >> m);
-    store<i32>(table + QS + (place << 2), oldOf(from, state));
+    store<f32>(table + QS + (place << 2), <f32>(oldOf(from, state) - 64));
     store<u32>(table + CHOICES + (place << 2), member << (4 - m));
     store<u32>(table + STATES + (place << 2), state);
     store<u32>(table + PLACES + (state << 2), place);
@@ -111,7 +111,7 @@ export function refineTable(from: usize, bits: u32, table: usize): void {
       const high = (choice >> (4 - m - highs)) & ((1 << highs) - 1);
       const code = (state >> logGroups) | (high << m);
       const u = oldOf(from, before) + newOf(from, before, code, m, bits);
-      store<u32>(at, load<u32>(table + PLACES + (before << 2)));
+      store<u32>(at, load<u32>(table + PLACES + (before << 2)) * 48);
       store<f32>(at, step * <f32>(u - zero), 4);
     }
   }

@@ -6,7 +6,7 @@
 // few ancestors are alive. The eight last segments of each survivor, 32 errors, are fed back to the next block; what is older has been
 // added to the targets of all steps ahead, as the errors of the cheapest survivor.
 //
-// Costs are integers: D of 64 is what a plain search has, 1/128 of a squared step times 8. Four bits below them are the choice, as in
+// Costs are integers, of sums and targets as they are above 64: D of 64 is what a plain search has, 1/128 of a squared step times 8. Four bits below them are the choice, as in
 // trellis/steps.ts, so of equal costs the lowest choice wins. Without feedback, and all D 64, paths are those of the plain search.
 
 import { choicesAt, codesAt, pathsAt, placesAt, qsAt, statesAt } from './edges';
@@ -18,18 +18,20 @@ const RING: usize = SEGMENTS + 1;
 const EXCLUDED: i32 = 1 << 29;
 /** Steps on either side of the seam. */
 const WARM_UP: usize = 32;
+/** 1.5 · 2^23: added to what is below 2^22 it leaves the nearest integer, the even one of two, in the last bits. */
+const MAGIC: f32 = 12582912;
 /** Bytes of a block's coefficients: of 36 errors, each for four steps. */
 const COEFFICIENTS: usize = 36 << 4;
 
 // Workspace, places of 64 states each:
+const RECORD: usize = 48;
+const SIDE: usize = 64 * RECORD;
 const COSTS: usize = 0;
 const P: usize = 256;
 const R: usize = 512;
 const BEST: usize = 768;
-const FEEDBACK: usize = 1024; // twice 64 vectors
-const ERRORS: usize = FEEDBACK + 2048; // twice 64 vectors
-const PARENTS: usize = ERRORS + 2048; // twice 64 u32
-const RING_ERRORS: usize = PARENTS + 512; // 9 times 64 vectors
+const SURVIVORS: usize = 1024; // twice 64 records: feedback to this block, errors in it, the parent's place
+const RING_ERRORS: usize = SURVIVORS + 2 * SIDE; // 9 times 64 vectors
 const RING_PARENTS: usize = RING_ERRORS + RING * 1024;
 const SUMS: usize = RING_PARENTS + RING * 256; // 9 times 64 vectors
 const LIVE: usize = SUMS + 9 * 1024; // 9 times (count, 64 u32)
@@ -53,41 +55,50 @@ function targetRows(work: usize, steps: usize): usize {
   return choiceRows(work) + (max(steps, 2 * WARM_UP) + 16) * 64;
 }
 
-// Four floats 16 bytes apart.
+// The same float of four records.
 // @ts-ignore: decorator
 @inline
 function strided(at: usize): v128 {
   let v = v128.load32_zero(at);
-  v = f32x4.replace_lane(v, 1, load<f32>(at, 16));
-  v = f32x4.replace_lane(v, 2, load<f32>(at, 32));
-  return f32x4.replace_lane(v, 3, load<f32>(at, 48));
+  v = f32x4.replace_lane(v, 1, load<f32>(at, RECORD));
+  v = f32x4.replace_lane(v, 2, load<f32>(at, 2 * RECORD));
+  return f32x4.replace_lane(v, 3, load<f32>(at, 3 * RECORD));
 }
 
 // What each state adds to a step's edges, and what multiplies their codes; its own target to `targets`.
 function prepare(
   work: usize, table: usize, feedback: usize, z: f32, fed: f32, inverse: f32, d: i32, targets: usize,
 ): void {
-  const states = <usize>load<u32>(table, 12);
+  const end = (<usize>load<u32>(table, 12)) << 2;
+  const qs = qsAt(table);
+  const choices = choicesAt(table);
   const factor = v128.load32_splat(table, 20);
   const offset = v128.load32_splat(table, 24);
   const linear = f32x4.splat(<f32>d * 0.015625);
   const square = f32x4.splat(<f32>d * 0.00006103515625);
-  const d4 = i32x4.splat(d);
-  for (let x: usize = 0; x < states << 2; x += 16) {
-    const own = f32x4.mul(f32x4.add(f32x4.splat(fed), strided(feedback + (x << 2))), f32x4.splat(inverse));
-    const y = f32x4.add(f32x4.splat(z), own);
+  const d4 = f32x4.splat(<f32>d);
+  const z4 = f32x4.splat(z);
+  const fed4 = f32x4.splat(fed);
+  const inverse4 = f32x4.splat(inverse);
+  const magic = f32x4.splat(MAGIC);
+  for (let x: usize = 0; x < end; x += 16) {
+    const own = f32x4.mul(f32x4.add(fed4, strided(feedback)), inverse4);
+    feedback += 4 * RECORD;
+    const y = f32x4.add(z4, own);
     v128.store(targets + x, y);
-    const t = f32x4.pmax(
-      f32x4.pmin(f32x4.add(f32x4.mul(y, factor), offset), f32x4.splat(24575)), f32x4.splat(-8192),
+    const t = f32x4.sub(
+      f32x4.pmax(f32x4.pmin(f32x4.add(f32x4.mul(y, factor), offset), f32x4.splat(24575)), f32x4.splat(-8192)),
+      f32x4.splat(8192),
     );
-    const input = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(t, linear)));
-    const alone = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(f32x4.mul(t, t), square)));
-    const q = v128.load(qsAt(table) + x);
-    const half = i32x4.sub(i32x4.mul(d4, q), input);
-    const cost = i32x4.add(alone, i32x4.mul(q, half));
-    const whole = i32x4.add(i32x4.shl(cost, 4), v128.load(choicesAt(table) + x));
-    v128.store(work + P + x, i32x4.add(v128.load(work + COSTS + x), whole));
-    const slope = i32x4.shl(i32x4.add(half, i32x4.mul(d4, q)), 4);
+    const input = f32x4.sub(f32x4.add(f32x4.mul(t, linear), magic), magic);
+    const alone = f32x4.sub(f32x4.add(f32x4.mul(f32x4.mul(t, t), square), magic), magic);
+    const q = v128.load(qs + x);
+    const dq = f32x4.mul(d4, q);
+    const half = f32x4.sub(dq, input);
+    const cost = i32x4.shl(i32x4.trunc_sat_f32x4_s(f32x4.add(alone, f32x4.mul(q, half))), 4);
+    v128.store(work + P + x, i32x4.add(i32x4.add(v128.load(work + COSTS + x), cost), v128.load(choices + x)));
+    // Below the magic number's last bit there is nothing: its low bits are the integer's.
+    const slope = i32x4.shl(f32x4.add(f32x4.add(half, dq), magic), 4);
     v128.store(
       work + R + x,
       v128.or(v128.and(slope, i32x4.splat(255)), v128.and(i32x4.shl(slope, 8), i32x4.splat(0xffff0000))),
@@ -172,34 +183,39 @@ function leastOf(work: usize, states: usize): i32 {
   return i32x4.extract_lane(v, 0) & -16;
 }
 
-// Survivors go on: `side` tells which half their vectors are in. `row` gets choices.
+// Survivors go on: `side` tells which half their records are in. `row` gets choices, below other bits.
 // @ts-ignore: decorator
 @inline
-function survive(work: usize, table: usize, side: usize, lane: usize, t: f32, sigma: f32, coefficients: usize, row: usize): void {
+function survive(
+  work: usize, table: usize, side: usize, lane: usize, t: f32, sigma: f32, coefficients: usize, row: usize,
+): void {
   const states = <usize>load<u32>(table, 12);
   const base = leastOf(work, states);
-  const feedback = work + FEEDBACK + (side << 10);
-  const errors = work + ERRORS + (side << 10);
-  const parents = work + PARENTS + (side << 8);
-  const toFeedback = work + FEEDBACK + ((side ^ 1) << 10);
-  const toErrors = work + ERRORS + ((side ^ 1) << 10);
-  const toParents = work + PARENTS + ((side ^ 1) << 8);
+  const from = work + SURVIVORS + side * SIDE;
+  const to = work + SURVIVORS + (side ^ 1) * SIDE;
   const coefficient = v128.load(coefficients);
+  const groups = (<usize>1) << load<u32>(table, 4);
+  const members = states / groups;
+  const own: usize = 16 + (lane << 2);
   let path = pathsAt(table);
-  for (let state: usize = 0; state < states; state++, path += 128) {
-    const v = load<i32>(work + BEST + (state << 2));
-    const choice = v & 15;
-    const entry = path + (<usize>choice << 3);
-    const from = <usize>load<u32>(entry);
-    const e = sigma * (t - load<f32>(entry, 4));
-    const place = <usize>load<u32>(placesAt(table) + (state << 2));
-    const fed = f32x4.add(v128.load(feedback + (from << 4)), f32x4.mul(f32x4.splat(e), coefficient));
-    v128.store(toFeedback + (place << 4), fed);
-    v128.store(toErrors + (place << 4), v128.load(errors + (from << 4)));
-    store<f32>(toErrors + (place << 4) + (lane << 2), e);
-    store<u32>(toParents + (place << 2), load<u32>(parents + (from << 2)));
-    store<i32>(work + COSTS + (place << 2), (v & -16) - base);
-    store<u8>(row + state, <u8>choice);
+  let best = work + BEST;
+  for (let group: usize = 0; group < groups; group++) {
+    let cost = work + COSTS + (group << 2);
+    let record = to + group * RECORD;
+    for (const end = best + (members << 2); best < end; best += 4, path += 128, row++) {
+      const v = load<i32>(best);
+      const entry = path + (<usize>(v & 15) << 3);
+      const before = from + <usize>load<u32>(entry);
+      const e = sigma * (t - load<f32>(entry, 4));
+      v128.store(record, f32x4.add(v128.load(before), f32x4.mul(f32x4.splat(e), coefficient)));
+      v128.store(record, v128.load(before, 16), 16);
+      store<u32>(record, load<u32>(before, 32), 32);
+      store<f32>(record + own, e);
+      store<i32>(cost, (v & -16) - base);
+      store<u8>(row, <u8>v);
+      cost += groups << 2;
+      record += groups * RECORD;
+    }
   }
 }
 
@@ -213,7 +229,7 @@ function goOn(work: usize, table: usize, row: usize): void {
     const v = load<i32>(work + BEST + (state << 2));
     const place = <usize>load<u32>(placesAt(table) + (state << 2));
     store<i32>(work + COSTS + (place << 2), (v & -16) - base);
-    store<u8>(row + state, <u8>(v & 15));
+    store<u8>(row + state, <u8>v);
   }
 }
 
@@ -237,8 +253,11 @@ function cheapestPlace(work: usize, table: usize): usize {
 function endBlock(work: usize, table: usize, side: usize, t: usize, coefficients: usize): void {
   const states = <usize>load<u32>(table, 12);
   const slot = t % RING;
-  memory.copy(work + RING_ERRORS + (slot << 10), work + ERRORS + (side << 10), states << 4);
-  memory.copy(work + RING_PARENTS + (slot << 8), work + PARENTS + (side << 8), states << 2);
+  const survivors = work + SURVIVORS + side * SIDE;
+  for (let x: usize = 0, record = survivors; x < states; x++, record += RECORD) {
+    v128.store(work + RING_ERRORS + (slot << 10) + (x << 4), v128.load(record, 16));
+    store<u32>(work + RING_PARENTS + (slot << 8) + (x << 2), load<u32>(record, 32));
+  }
   // Segments alive, from the newest level to the oldest.
   const levels = min(SEGMENTS, t + 1);
   let live = work + LIVE;
@@ -282,9 +301,10 @@ function endBlock(work: usize, table: usize, side: usize, t: usize, coefficients
       v128.store(sums + (x << 4), sum);
     }
   }
-  memory.copy(work + FEEDBACK + (side << 10), work + SUMS, states << 4);
-  for (let x: usize = 0; x < states; x++) store<u32>(work + PARENTS + (side << 8) + (x << 2), <u32>x);
-  memory.fill(work + ERRORS + (side << 10), 0, states << 4);
+  for (let x: usize = 0, record = survivors; x < states; x++, record += RECORD) {
+    v128.store(record, v128.load(work + SUMS + (x << 4)));
+    store<u32>(record, <u32>x, 32);
+  }
 }
 
 // Adds the errors that leave the window of the cheapest survivor to what is fed to all steps from `first` on.
@@ -314,7 +334,7 @@ function start(work: usize, table: usize, only: i32): void {
   for (let x: usize = 0; x < states; x++) {
     const excluded = only >= 0 && <i32>load<u32>(statesAt(table) + (x << 2)) != only;
     store<i32>(work + COSTS + (x << 2), excluded ? EXCLUDED : 0);
-    store<u32>(work + PARENTS + (x << 2), <u32>x);
+    store<u32>(work + SURVIVORS + x * RECORD, <u32>x, 32);
   }
 }
 
@@ -331,7 +351,7 @@ function stateBefore(work: usize, table: usize, steps: usize, state: u32, count:
   const mask = load<u32>(table, 12) - 1;
   for (; count > 0; count--) {
     steps--;
-    const choice = <u32>load<u8>(choiceRows(work) + (steps << 6) + state);
+    const choice = <u32>load<u8>(choiceRows(work) + (steps << 6) + state) & 15;
     state = ((state << m) | (choice >> (4 - m))) & mask;
   }
   return state;
@@ -365,7 +385,7 @@ function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): u
   for (let i: usize = 0; i < 2 * half; i++) {
     const k = i < half ? steps - half + i : i - half;
     const d = load<i32>(ds + (k << 2));
-    prepare(work, table, work + FEEDBACK, load<f32>(t + (k << 2)), 0, 0, d, work + SUMS);
+    prepare(work, table, work + SURVIVORS, load<f32>(t + (k << 2)), 0, 0, d, work + SUMS);
     bestEdges(work, table, d);
     goOn(work, table, choiceRows(work) + (i << 6));
   }
@@ -399,7 +419,7 @@ export function refineSequence(
     const lane = k & 3;
     const d = load<i32>(ds + (k << 2));
     prepare(
-      work, table, work + FEEDBACK + (side << 10) + (lane << 2), load<f32>(z + (k << 2)), load<f32>(fed + (k << 2)),
+      work, table, work + SURVIVORS + side * SIDE + (lane << 2), load<f32>(z + (k << 2)), load<f32>(fed + (k << 2)),
       load<f32>(inverses + (k << 2)), d, targets + (k << 8),
     );
     bestEdges(work, table, d);
@@ -420,13 +440,13 @@ export function refineSequence(
   const highs = load<u32>(table, 8);
   let state = seam;
   for (let k = steps; k-- > 0; ) {
-    const choice = <u32>load<u8>(choices + (k << 6) + state);
+    const choice = <u32>load<u8>(choices + (k << 6) + state) & 15;
     const entry = pathsAt(table) + (((<usize>state << 4) | choice) << 3);
     const value = load<f32>(entry, 4);
     const high = (choice >> (4 - m - highs)) & ((1 << highs) - 1);
     store<u16>(codes + k * stride * 2, <u16>((state >> logGroups) | (high << m)));
     store<f32>(values + (k << 2), value);
-    store<f32>(missed + (k << 2), load<f32>(targets + (k << 8) + (<usize>load<u32>(entry) << 2)) - value);
+    store<f32>(missed + (k << 2), load<f32>(targets + (k << 8) + (<usize>load<u32>(entry) / RECORD << 2)) - value);
     state = ((state << m) | (choice >> (4 - m))) & (load<u32>(table, 12) - 1);
   }
 }

@@ -76,10 +76,10 @@ export function refineSequence(given: Fed & { own: Float32Array; ds: Int32Array 
 
   // What a step to u costs.
   function costsOf(y: number, d: number): (u: number) => number {
-    const t = Math.min(24575, Math.max(-8192, f(f(y * factor) + 128 * trellis.zero)));
+    const t = f(Math.min(24575, Math.max(-8192, f(f(y * factor) + 128 * trellis.zero))) - 8192);
     const input = nearestEven(f(t * (d / 64)));
     const alone = nearestEven(f(f(t * t) * (d / 16384)));
-    return (u) => d * u * u - input * u + alone;
+    return (u) => d * (u - 64) ** 2 - input * (u - 64) + alone;
   }
 
   function seam(): number {

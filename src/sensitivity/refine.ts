@@ -18,7 +18,7 @@ const DEFAULTS = { sequences: 128, tokens: 256 } as const;
 /** Errors that a path of a trellis feeds back itself (assembly/refine/search.ts). */
 const WINDOW = 32;
 /** What is added to a diagonal, by columns for each token: bounds, and between. */
-const DAMPING = { low: Number((globalThis as any).process?.env.LAM ?? 0.01), high: Number((globalThis as any).process?.env.LAMH ?? 0.3), slope: 2 } as const;
+const DAMPING = { low: 0.01, high: 0.3, slope: 2 } as const;
 /** Stacks of experts whose sums are kept: those of a layer. */
 const PRIORS = 4;
 
