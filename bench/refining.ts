@@ -1,11 +1,13 @@
 // npm run bench:refining: what error feedback does to language models at the same bits: perplexity and KL divergence from the original,
 // plain, by inputs alone, and by inputs and gradients. Statistics are gathered once a model.
 
+import { readFileSync } from 'node:fs';
 import { cpus, release, type } from 'node:os';
 import { Command, Option } from 'commander';
 import { largeGrids } from '../src/grids/large.ts';
 import { type CheckpointOptions, load } from '../src/index.ts';
-import { gatherRefinement, type RefineOptions } from '../src/sensitivity/refine.ts';
+import { readAlphas } from '../src/linearity/alphas.ts';
+import { gatherRefinement, type RefineOptions } from '../src/refinement/gather.ts';
 import { openFile } from '../src/source/file.ts';
 import { readStatistics } from '../src/statistics/file.ts';
 import { integer, pattern } from '../src/terminal/usage.ts';
@@ -27,6 +29,7 @@ interface Options {
   sequences: number;
   source: 'model' | 'random' | 'text';
   statistics?: string;
+  alphas?: string;
   data: string;
   json?: boolean;
 }
@@ -59,7 +62,8 @@ await new Command('bench:refining')
   .addOption(new Option('--seeds <n>', 'seeds of the random signs').argParser(integer(1, 100)).default(1))
   .addOption(new Option('--sequences <n>', 'sequences of 256 tokens').argParser(integer(1, 65535)).default(128))
   .addOption(new Option('--source <name>', 'tokens').choices(['model', 'random', 'text']).default('model'))
-  .option('--statistics <file>', 'statistics that were gathered before')
+  .option('--statistics <file>', 'statistics that were gathered before, of both kinds')
+  .option('--alphas <file>', 'sensitivities that were measured with them')
   .option('--data <dir>', 'where models of stories are (models/NAME), and their text (text/tinystories.txt)', '.')
   .option('--json', 'print JSON')
   .action(measure)
@@ -86,7 +90,9 @@ async function measure(rows: RegExp = /(?:)/, options: Options): Promise<void> {
     };
     async function gather(mode: 'both' | 'inputs'): Promise<RefineOptions> {
       if (options.statistics !== undefined && mode === 'both') {
-        return { statistics: await readStatistics(await openFile(options.statistics), options.statistics) };
+        const statistics = await readStatistics(await openFile(options.statistics), options.statistics);
+        const file = options.alphas;
+        return { statistics, ...(file !== undefined && { alphas: readAlphas(readFileSync(file), file) }) };
       }
       const gathered = await gatherRefinement(
         folder,

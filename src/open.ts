@@ -48,17 +48,17 @@ import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
 import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
-import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
 import { inOrder } from './quantize/pipeline.ts';
+import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
 import { patternsOf } from './quantize/select.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
+import type { GatheredRefinement, RefineOptions } from './refinement/gather.ts';
 import type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
 import type { Store } from './sensitivity/kept.ts';
 import type { SensitivityOptions } from './sensitivity/measure.ts';
-import type { GatheredRefinement, RefineOptions } from './sensitivity/refine.ts';
 import { givenFolder, givenOutput } from './source/given.ts';
 import { readOnce } from './source/once.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
@@ -343,7 +343,10 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   }
 
   // What refines, if that is asked for.
-  async function refiningFor(options: CheckpointOptions & RunOptions, { groupSize }: Scheme): Promise<Refining | undefined> {
+  async function refiningFor(
+    options: CheckpointOptions & RunOptions,
+    { groupSize }: Scheme,
+  ): Promise<Refining | undefined> {
     const { refine = false, scaleSearch, signal } = options;
     if (refine === false) return undefined;
     if (scaleSearch) throw new RangeError('scaleSearch must be left out: refining takes the scales of plain encoding');

@@ -12,7 +12,11 @@ temporaryRoot();
 const BOOKS = 'models/books-llama';
 const few = ['--refine-sequences', '3', '--bits', '3'];
 const run = (out: string, ...args: string[]) => higgs('quantize', BOOKS, '-o', out, ...few, ...args);
-const leftOf = (out: string) => [`${out}.statistics.partial`, `${out}.statistics.partial.next`, `${out}.tokens.partial`];
+const leftOf = (out: string) => [
+  `${out}.statistics.partial`,
+  `${out}.statistics.partial.next`,
+  `${out}.tokens.partial`,
+];
 
 test('quantize --refine killed anywhere and resumed has the bytes of one run, by any workers', async () => {
   const whole = output();
@@ -27,10 +31,14 @@ test('quantize --refine killed anywhere and resumed has the bytes of one run, by
   const out = output();
   for (let kill = 0; kill < 10; kill++) {
     const after = next() * lasted;
-    await execute(process.execPath, [CLI, 'quantize', BOOKS, '-o', out, ...few, '--refine', '--resume'], async (child) => {
-      await new Promise((then) => setTimeout(then, after));
-      child.kill('SIGKILL');
-    });
+    await execute(
+      process.execPath,
+      [CLI, 'quantize', BOOKS, '-o', out, ...few, '--refine', '--resume'],
+      async (child) => {
+        await new Promise((then) => setTimeout(then, after));
+        child.kill('SIGKILL');
+      },
+    );
     if (existsSync(out)) break;
   }
   if (!existsSync(out)) await succeeds(run(out, '--refine', '--resume', '--workers', '2'));
@@ -42,7 +50,8 @@ test('quantize --refine interrupted by Ctrl-C says what is kept, and wants --res
   const out = output();
   const args = ['quantize', BOOKS, '-o', out, '--bits', '4', '--refine', '--refine-sequences', '40'];
   const interrupted = await execute(process.execPath, [CLI, ...args], async (child) => {
-    while (child.exitCode === null && !existsSync(`${out}.tokens.partial`)) await new Promise((then) => setTimeout(then, 2));
+    while (child.exitCode === null && !existsSync(`${out}.tokens.partial`))
+      await new Promise((then) => setTimeout(then, 2));
     child.kill('SIGINT');
   });
   assert.is(interrupted.code, 130, interrupted.stderr);
@@ -55,7 +64,10 @@ test('quantize --refine interrupted by Ctrl-C says what is kept, and wants --res
 test('quantize --refine --dry-run tells time and memory, and writes nothing', async () => {
   const out = output();
   const { stdout } = await succeeds(run(out, '--refine', '--dry-run'));
-  assert.match(stdout, /To refine, statistics of 3 sequences of 256 tokens are gathered before: about .*, .* of memory, a file of/);
+  assert.match(
+    stdout,
+    /To refine, statistics of 3 sequences of 256 tokens are gathered before: about .*, .* of memory, a file of/,
+  );
   nothingAt(out);
   const { gathering } = JSON.parse((await succeeds(run(out, '--refine', 'inputs', '--dry-run', '--json'))).stdout);
   assert.equal([gathering.sequences, gathering.tokens], [3, 256]);

@@ -497,7 +497,8 @@ contract('the compiled modules import nothing', async () => {
 });
 
 contract('the release build fits its size budget', () => {
-  assert.ok(releaseBytes.length <= 38912, `${releaseBytes.length} bytes`);
+  // 9 kB of it are error feedback: factors, products, the searches.
+  assert.ok(releaseBytes.length <= 47_616, `${releaseBytes.length} bytes`);
 });
 
 contract.run();

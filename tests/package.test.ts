@@ -70,9 +70,9 @@ test('npm pack holds what users need and nothing else', () => {
       ),
     ].sort(),
   );
-  // 0.7 MB of it, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
-  assert.ok(packed.size < 2_250e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 7e6, `${packed.unpackedSize} bytes unpacked`);
+  // 0.08 MB of it are error feedback, with the kernels in every bundle that has them. 0.7 MB, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
+  assert.ok(packed.size < 2_400e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 7_400_000, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -83,11 +83,13 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
-  assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  // 4 kB of it are error feedback.
+  assert.ok(wasm.length <= 47_616 && gzip(wasm) <= 17_100, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
-  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off.
-  assert.ok(gzip(core) <= 67_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off. 10 kB are error feedback: 5 kB its
+  // kernels, which are embedded as text, the rest what calls them, notes and errors.
+  assert.ok(gzip(core) <= 78_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { load } from '../src/higgs.ts';
-import { gatherRefinement } from '../src/sensitivity/refine.ts';
+import { gatherRefinement } from '../src/refinement/gather.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startPool, startThreads } from '../src/workers/node.ts';
 import { memoryOutput, safetensors } from './checkpoints.ts';
@@ -87,7 +87,12 @@ test('a budget is planned by what feedback leaves, and copies run', async () => 
   assert.ok(bpw <= 3.8);
   assert.is(weighed.at(-1), 1);
   const inputs = memoryOutput();
-  const byInputs = await source.quantize(inputs, { groupSize: 32, bpw: 3.8, refine: { ...few, mode: 'inputs' }, sensitivity: few });
+  const byInputs = await source.quantize(inputs, {
+    groupSize: 32,
+    bpw: 3.8,
+    refine: { ...few, mode: 'inputs' },
+    sensitivity: few,
+  });
   assert.ok(byInputs.predicted!.delta > 0);
   const written = memoryOutput();
   await source.quantize(written, { ...SCHEME, refine: { ...few } });
@@ -104,11 +109,18 @@ for (const name of ['phi3', 'olmo2', 'granite', 'lfm2', 'qwen3_moe', 'deepseek_v
   test(`what statistics know of ${name} is refined, the rest is quantized plainly`, async () => {
     const source = await higgs.open(familyFolder(name));
     const output = memoryOutput();
-    const { tensors } = await source.quantize(output, { groupSize: 16, grid: 'p2n256', refine: { sequences: 2, tokens: 12 } });
+    const { tensors } = await source.quantize(output, {
+      groupSize: 16,
+      grid: 'p2n256',
+      refine: { sequences: 2, tokens: 12 },
+    });
     const refined = tensors.filter(({ gain }) => gain !== undefined);
     assert.ok(refined.length > 0, `${refined.length} of ${tensors.length}`);
     const { warnings } = await (await higgs.open(output.folder())).verify({ against: source });
-    assert.equal(warnings.filter((warning) => warning.includes('refined')), []);
+    assert.equal(
+      warnings.filter((warning) => warning.includes('refined')),
+      [],
+    );
   });
 }
 
@@ -140,7 +152,11 @@ test('refining refuses what it cannot do, by name', async () => {
       ({ message }) => assert.match(message, /statistics must be cut in groups of 32 columns/),
     );
   }
-  const alone = await higgs.open({ name: 'alone', list: async () => ['model.safetensors'], open: async () => safetensors({}).buffer as ArrayBuffer });
+  const alone = await higgs.open({
+    name: 'alone',
+    list: async () => ['model.safetensors'],
+    open: async () => safetensors({}).buffer as ArrayBuffer,
+  });
   await alone.quantize(memoryOutput(), { refine: true }).then(
     () => assert.unreachable(),
     ({ message }) => assert.match(message, /config\.json/),

@@ -32,7 +32,11 @@ function positive(n: number, seed: number): Float64Array {
 }
 
 // A sequence or row in parts, with its U and H.
-function fedOf(count: number, parts: readonly number[], seed: number): Fed & { square: Float32Array; begins: Uint32Array } {
+function fedOf(
+  count: number,
+  parts: readonly number[],
+  seed: number,
+): Fed & { square: Float32Array; begins: Uint32Array } {
   const [upper, square] = [new Float32Array(count * count), new Float32Array(count * count)];
   const [begins, ends] = [new Uint32Array(count), new Uint32Array(count)];
   let start = 0;
@@ -98,7 +102,15 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
   });
 
   test('accumulate() equals its twin', () => {
-    for (const [m, k, n] of [[1, 1, 1], [1, 5, 8], [3, 127, 9], [4, 128, 16], [5, 129, 17], [9, 300, 23], [32, 64, 40]] as const) {
+    for (const [m, k, n] of [
+      [1, 1, 1],
+      [1, 5, 8],
+      [3, 127, 9],
+      [4, 128, 16],
+      [5, 129, 17],
+      [9, 300, 23],
+      [32, 64, 40],
+    ] as const) {
       memory.reset();
       const [a, b, c] = [normals(m * k, 1), normals(k * n, 2), normals(m * n, 3)];
       const [aAt, bAt, cAt] = [a, b, c].map(memory.place);
@@ -172,8 +184,14 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
         const [rows, squares] = [rowsOf(upper), rowsOf(square)];
         const wide = new Float32Array(cols + 64);
         wide.set(z);
-        const [zAt, fedAt, inverseAt, sigmaAt, beginAt, endAt] = [wide, fed, inverses, sigmas, begins, ends].map(memory.place);
-        const [codes, values, missed] = [memory.alloc((cols + 16) * 2), memory.alloc((cols + 4) * 4), memory.alloc(cols * 4)];
+        const [zAt, fedAt, inverseAt, sigmaAt, beginAt, endAt] = [wide, fed, inverses, sigmas, begins, ends].map(
+          memory.place,
+        );
+        const [codes, values, missed] = [
+          memory.alloc((cols + 16) * 2),
+          memory.alloc((cols + 4) * 4),
+          memory.alloc(cols * 4),
+        ];
         const work = memory.alloc(exports.refinePointsBytes(cols));
         exports.refinePoints(
           ...([cols, zAt, fedAt, inverseAt, sigmaAt, rows, squares, beginAt, endAt, table, p, n, SWEEPS] as const),

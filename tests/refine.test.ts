@@ -130,7 +130,12 @@ for (const [build, bytes] of Object.entries(builds)) {
     const matrix = { rows: 3, cols: 64, grid: grids.find(({ name }) => name === 't4')!, groupSize: 64, seed: 1 };
     const values = normals(192, 1);
     const weights = () => ({ bytes: bytesOf(values.slice()), dtype: 'F32' as const });
-    const nothing = { inputs: [new Float32Array(64 * 64)], outputs: new Float32Array(9), damping: 0.1, outputDamping: 0.1 };
+    const nothing = {
+      inputs: [new Float32Array(64 * 64)],
+      outputs: new Float32Array(9),
+      damping: 0.1,
+      outputDamping: 0.1,
+    };
     sameBits(kernels.refine(matrix, weights(), nothing).packed, kernels.encode(matrix, weights()).packed);
     values[70] = Number.NaN;
     assert.throws(() => kernels.refine(matrix, weights(), nothing), /weights must be finite: \[1, 6\] is NaN/);

@@ -48,7 +48,9 @@ async function inspect(path: string, options: { all?: boolean; json?: boolean })
 // By what, and how much above what is expected the weighted errors are.
 function refinementText({ tensors, refinement = {} }: Inspection): string {
   const { mode, source, sequences, tokens, seed } = refinement;
-  const refined = tensors.flatMap(({ weightedError, gain, gridMse }) => (gain ? [weightedError! / (gain * gridMse!)] : []));
+  const refined = tensors.flatMap(({ weightedError, gain, gridMse }) =>
+    gain ? [weightedError! / (gain * gridMse!)] : [],
+  );
   const of = source === 'model' ? 'that the model sampled' : source === 'text' ? 'of a text' : 'at random';
   const by = mode === 'both' ? 'inputs and gradients' : 'inputs';
   const ratio = refined.length > 0 ? `, weighted errors at most ${largest(refined).toFixed(2)} × what is expected` : '';

@@ -9,7 +9,7 @@ import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.
 import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
-import type { RefineOptions } from '../sensitivity/refine.ts';
+import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
@@ -92,7 +92,10 @@ export function addQuantize(program: Command): void {
     ['higgs quantize model.safetensors -o small.safetensors --grid t4q --scale-search'],
     ['higgs quantize Llama-3.2-1B -o mixed --bpw 3.25', 'measures what an error in each weight costs first'],
     ['higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json --text wiki.test.raw'],
-    ['higgs quantize Llama-3.2-1B -o refined --bits 3 --refine', 'half the loss at the same bits; takes several times as long'],
+    [
+      'higgs quantize Llama-3.2-1B -o refined --bits 3 --refine',
+      'half the loss at the same bits; takes several times as long',
+    ],
     ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
   ]).action(quantize);
@@ -120,7 +123,8 @@ async function quantize(path: string, options: Options): Promise<void> {
       ...(fileName !== undefined && { fileName: () => fileName }),
     };
     // Faults of the input come before any trace of an output.
-    const plan = gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
+    const plan =
+      gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
     if (options.dryRun) {
       const by = refiningOf(options);
       const gathering = by && (await refiningCost(checkpoint, input, options, selectionOf(options).groupSize));

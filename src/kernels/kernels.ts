@@ -5,8 +5,8 @@ import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
 import { bytesPerRow, groupsPerRow } from './layout.ts';
 import { bytesPerWeight, type Matrix, operandsIn, type Weights } from './operands.ts';
-import { dimensionOf, encodeScratchBytes, rowScratchBytes } from './sizes.ts';
 import { type Refiner, refinerIn } from './refine.ts';
+import { dimensionOf, encodeScratchBytes, rowScratchBytes } from './sizes.ts';
 import { type Steps, stepsIn } from './steps.ts';
 import { keepTables } from './tables.ts';
 

@@ -148,7 +148,11 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       let [withFeedback, without] = [0, 0];
       for (let row = 0; row < rows; row++) {
         const done = exports.rotateRows(
-          ...([placed.weights + row * rowBytes, placed.dtype, placed.factors && placed.factors + row * factorBytes] as const),
+          ...([
+            placed.weights + row * rowBytes,
+            placed.dtype,
+            placed.factors && placed.factors + row * factorBytes,
+          ] as const),
           ...([1, cols, masks, groupSize, z, scales, sums, scratch] as const),
         );
         if (done < 1) throw operands.fault(weights, placed, row, cols, 0);
@@ -253,8 +257,21 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       for (let first = 0; first < rows; first += BLOCK_ROWS) {
         const count = Math.min(BLOCK_ROWS, rows - first);
         const done = exports.rotateRows(
-          ...([placed.weights + first * rowBytes, placed.dtype, placed.factors && placed.factors + first * factorBytes] as const),
-          ...([count, cols, masks, groupSize, rotated, scaleBits + first * groups * 2, rowSums + first * 16, scratch] as const),
+          ...([
+            placed.weights + first * rowBytes,
+            placed.dtype,
+            placed.factors && placed.factors + first * factorBytes,
+          ] as const),
+          ...([
+            count,
+            cols,
+            masks,
+            groupSize,
+            rotated,
+            scaleBits + first * groups * 2,
+            rowSums + first * 16,
+            scratch,
+          ] as const),
         );
         if (done < count) throw operands.fault(weights, placed, first + done, cols, 0);
         for (let r = 0; r < count; r++) {
@@ -282,13 +299,37 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
             }
             if (isTrellis) {
               exports.refineSequence(
-                ...([steps, z + at * 4, working, targets + at * 4, inverses + at * 4, sigmas + at * 4, ds + at * 4] as const),
-                ...([coefficients + s * (blocks + 1) * WINDOW * STEP_BLOCK * 4, rowAt + at * 4, ends + at * 4] as const),
+                ...([
+                  steps,
+                  z + at * 4,
+                  working,
+                  targets + at * 4,
+                  inverses + at * 4,
+                  sigmas + at * 4,
+                  ds + at * 4,
+                ] as const),
+                ...([
+                  coefficients + s * (blocks + 1) * WINDOW * STEP_BLOCK * 4,
+                  rowAt + at * 4,
+                  ends + at * 4,
+                ] as const),
                 ...([table, codesAt(r) + s * 2, SEQUENCES, values + at * 4, missed + at * 4, work] as const),
               );
             } else {
               exports.refinePoints(
-                ...([cols, z, working, inverses, sigmas, rowAt, squareAt, begins, ends, table, dimensionOf(grid)] as const),
+                ...([
+                  cols,
+                  z,
+                  working,
+                  inverses,
+                  sigmas,
+                  rowAt,
+                  squareAt,
+                  begins,
+                  ends,
+                  table,
+                  dimensionOf(grid),
+                ] as const),
                 ...([2 ** grid.bits, SWEEPS, codesAt(r), values, missed, work] as const),
               );
             }
@@ -302,7 +343,13 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
               exports.accumulate(
                 ...([across + (other * lane + later.step) * 4, line] as const),
                 ...([e + (at + own.step) * 4, line, 1] as const),
-                ...([uppers[p] + (own.at * part.width + later.at) * 4, part.width, count, own.count, later.count] as const),
+                ...([
+                  uppers[p] + (own.at * part.width + later.at) * 4,
+                  part.width,
+                  count,
+                  own.count,
+                  later.count,
+                ] as const),
               );
             }
           }

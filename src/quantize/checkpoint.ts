@@ -92,7 +92,10 @@ export async function runPlan(
 
   const items = begun.flatMap(({ shard, done }) => shard.items.slice(done.length));
   const spares: ArrayBuffer[] = []; // of weights that are encoded, for the next; what was written out a sink may still hold
-  const blocks = inOrder(tasks(items, { pool, scaleSearch, spares, refinement, turn: turns(pool.size + 1) }), 3 * pool.size + 1);
+  const blocks = inOrder(
+    tasks(items, { pool, scaleSearch, spares, refinement, turn: turns(pool.size + 1) }),
+    3 * pool.size + 1,
+  );
   try {
     for (const { shard, done } of begun) {
       await writeShard(shard, done);

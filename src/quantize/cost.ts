@@ -87,7 +87,8 @@ export async function refiningSeconds(plan: Plan, pool: Pool, hasOutputs: boolea
     for (const own of all) {
       const wide = own.cols / cols;
       seconds += factors * wide ** 2 + own.rows * row * wide;
-      if (hasOutputs && own.rows <= 2 * own.cols) seconds += (own.rows ** 3 / 3 + (own.rows ** 2 * own.cols) / 4) * product;
+      if (hasOutputs && own.rows <= 2 * own.cols)
+        seconds += (own.rows ** 3 / 3 + (own.rows ** 2 * own.cols) / 4) * product;
     }
   }
   return seconds / pool.size;

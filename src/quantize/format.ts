@@ -192,7 +192,10 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
 }
 
 // The weighted errors of a file's weights; undefined for those that are not refined.
-async function readWeighted(file: CheckpointFile, weights: readonly StoredTensor[]): Promise<(WeightedError | undefined)[]> {
+async function readWeighted(
+  file: CheckpointFile,
+  weights: readonly StoredTensor[],
+): Promise<(WeightedError | undefined)[]> {
   if (!weights.some(({ isRefined }) => isRefined)) return [];
   const tensor = file.tensors.find(({ name }) => WEIGHTED.test(name));
   if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${weights.length},2`) {

@@ -98,7 +98,10 @@ async function encode(
   let [packedEnd, scalesEnd] = [0, 0];
   const spares: ArrayBuffer[] = [];
   const turn = turns(1);
-  for await (const { encoded } of inOrder(encodings(item, { pool, scaleSearch, spares, refinement, turn }), 3 * pool.size + 1)) {
+  for await (const { encoded } of inOrder(
+    encodings(item, { pool, scaleSearch, spares, refinement, turn }),
+    3 * pool.size + 1,
+  )) {
     signal?.throwIfAborted();
     spares.push(encoded.spare);
     const { byteLength, byteOffset, buffer } = encoded.scales;

@@ -118,9 +118,7 @@ export function refineSequence(given: Fed & { own: Float32Array; ds: Int32Array 
   );
   for (let k = 0; k < steps; k++) {
     const after: (Survivor | undefined)[] = new Array(states).fill(undefined);
-    const targets = survivors.map(
-      (path) => path && f(z[k] + f(f(fed[k] + feedbackOf(path, k)) * inverses[k])),
-    );
+    const targets = survivors.map((path) => path && f(z[k] + f(f(fed[k] + feedbackOf(path, k)) * inverses[k])));
     const costs = targets.map((y) => (y === undefined ? undefined : costsOf(y, ds[k])));
     for (const [w, u] of integers.entries()) {
       const path = survivors[w >> bits];

@@ -20,8 +20,8 @@ import { TABLE_ENTRIES } from '../grids/trellis.ts';
 import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
-import { FACTOR_COLS } from '../kernels/sizes.ts';
 import type { Weighing } from '../kernels/refine.ts';
+import { FACTOR_COLS } from '../kernels/sizes.ts';
 import type { Job } from './jobs.ts';
 import type { Pool } from './pool.ts';
 
@@ -61,7 +61,12 @@ function givenJob(value: unknown): Job {
     };
   }
   if (kind === 'refine' || kind === 'gain') {
-    return { kind, matrix, weights: givenWeights(of('weights'), matrix), weighing: givenWeighing(of('weighing'), matrix) };
+    return {
+      kind,
+      matrix,
+      weights: givenWeights(of('weights'), matrix),
+      weighing: givenWeighing(of('weighing'), matrix),
+    };
   }
   const codes = givenCodes(of('codes'), matrix);
   if (kind === 'compare') return { kind, matrix, codes, weights: givenWeights(of('weights'), matrix) };

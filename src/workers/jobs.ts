@@ -39,7 +39,13 @@ interface ReadyJob {
   kind: 'ready';
 }
 
-export type Job = EncodeJob | (RefineJob & { kind: 'refine' }) | (RefineJob & { kind: 'gain' }) | DequantizeJob | CompareJob | ReadyJob;
+export type Job =
+  | EncodeJob
+  | (RefineJob & { kind: 'refine' })
+  | (RefineJob & { kind: 'gain' })
+  | DequantizeJob
+  | CompareJob
+  | ReadyJob;
 
 /** What each kind of job results in. */
 export interface Results {

@@ -51,7 +51,8 @@ function isResult(kind: Job['kind'], result: unknown): boolean {
   if (kind === 'dequantize') return isTypedArray(result);
   const parts = { compare: ['0', '1'], gain: ['0'], encode: ['packed', 'scales', 'sums'] };
   const keys = kind === 'refine' ? [...parts.encode, 'weighted'] : parts[kind];
-  const isPart = (part: unknown) => (kind === 'compare' || kind === 'gain' ? typeof part === 'number' : isTypedArray(part));
+  const isPart = (part: unknown) =>
+    kind === 'compare' || kind === 'gain' ? typeof part === 'number' : isTypedArray(part);
   return typeof result === 'object' && result !== null && keys.every((key) => isPart(member('result', result, key)));
 }
 

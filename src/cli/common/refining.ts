@@ -11,8 +11,8 @@ import { FileError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
 import type { Alphas } from '../../linearity/alphas.ts';
 import type { OpenCheckpoint } from '../../open.ts';
+import type { RefineOptions } from '../../refinement/gather.ts';
 import type { SensitivityCost } from '../../sensitivity/cost.ts';
-import type { RefineOptions } from '../../sensitivity/refine.ts';
 import { saving } from '../../sensitivity/saving.ts';
 import { attempt } from '../../source/system.ts';
 import { readStatistics } from '../../statistics/file.ts';
@@ -22,8 +22,8 @@ import { costOf, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './session.ts';
 
 /** Of a sequence, unless the model's context is shorter; and sequences. */
-export const REFINE_TOKENS = 256;
-export const REFINE_SEQUENCES = 128;
+const REFINE_TOKENS = 256;
+const REFINE_SEQUENCES = 128;
 
 /** Options that say how a checkpoint is refined. */
 export interface RefiningChoice {
@@ -167,7 +167,9 @@ export function gatheringText(cost: SensitivityCost): string {
 }
 
 /** Options that say nothing without refining, or contradict it. */
-export function checkRefining(options: RefiningChoice & { scaleSearch?: boolean; prior?: boolean; uniform?: boolean }): void {
+export function checkRefining(
+  options: RefiningChoice & { scaleSearch?: boolean; prior?: boolean; uniform?: boolean },
+): void {
   if (refiningOf(options) === undefined) return;
   if (options.scaleSearch) throw new UsageError('--scale-search must come without --refine');
 }

@@ -1,17 +1,29 @@
 // What refining a checkpoint needs: statistics, gathered on tokens that the model samples or given, as what errors of each weight cost.
 
-import { having, needed, oneOf, options as optionsOf, type Reader, reading } from '../check.ts';
+import {
+  callback,
+  having,
+  needed,
+  oneOf,
+  options as optionsOf,
+  powerOfTwo,
+  type Reader,
+  reading,
+  refuseKind,
+} from '../check.ts';
 import { readArchitecture } from '../families/family.ts';
+import { GROUP_SIZES } from '../kernels/layout.ts';
 import type { Weighing } from '../kernels/refine.ts';
 import type { Alphas } from '../linearity/alphas.ts';
 import { givenAlphas } from '../linearity/alphas.ts';
 import type { Refinement } from '../quantize/refinement.ts';
 import { stackOf } from '../quantize/select.ts';
+import type { StatisticsOutput } from '../sensitivity/gather.ts';
+import { measureSensitivity, type SensitivityOptions } from '../sensitivity/measure.ts';
+import { givenFolder } from '../source/given.ts';
 import type { Folder, Sink } from '../source/source.ts';
 import { readStatistics, type Statistics } from '../statistics/file.ts';
 import { groupsOf } from '../statistics/matrices.ts';
-import type { StatisticsOutput } from './gather.ts';
-import { measureSensitivity, type SensitivityOptions } from './measure.ts';
 
 /** Tokens that are enough: twice as many give 1 % more. */
 const DEFAULTS = { sequences: 128, tokens: 256 } as const;
@@ -55,11 +67,16 @@ const givenStatistics = optionsOf<Pick<RefineOptions, 'mode' | 'statistics' | 'a
  * @throws what `measureSensitivity` throws
  */
 export async function gatherRefinement(
-  folder: Folder,
-  given: RefineOptions,
+  input: Folder,
+  options: RefineOptions,
   groupSize: number,
   copy?: (grid: string) => Promise<Folder>,
 ): Promise<GatheredRefinement> {
+  const folder = givenFolder('input', input);
+  if (typeof options !== 'object' || options === null) refuseKind('options', 'a plain object', options);
+  const given: RefineOptions = reading('options', () => ({ ...options }));
+  powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high)('groupSize', groupSize);
+  if (copy !== undefined) callback('copy', copy);
   if (reading('refine', () => given.statistics) !== undefined) {
     const { statistics, alphas, mode } = givenStatistics('refine', given);
     const refinement = refinementBy(statistics!, mode);
@@ -145,7 +162,10 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
     },
     async weighing(name): Promise<Weighing> {
       const { shape, parts } = weights.get(name)!;
-      const [inputs, outputs] = [await inputsOf(name, shape[1]), used === 'both' ? await statistics.outputs(name) : undefined];
+      const [inputs, outputs] = [
+        await inputsOf(name, shape[1]),
+        used === 'both' ? await statistics.outputs(name) : undefined,
+      ];
       return {
         ...{ inputs, outputs },
         damping: dampingOf(Math.max(...parts), all),
