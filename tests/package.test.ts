@@ -89,7 +89,7 @@ test('sizes keep to their budgets', async () => {
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off. 10 kB are error feedback: 5 kB its
   // kernels, which are embedded as text, the rest what calls them, notes and errors.
-  assert.ok(gzip(core) <= 78_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(core) <= 78_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
