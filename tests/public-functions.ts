@@ -410,7 +410,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'input options groupSize copy',
       () => [folder, { sequences: 1, tokens: 4 }, 64],
       decoder.gatherRefinement,
-      { options: ['mode', 'sequences', 'tokens', 'draws', 'seed', 'output', 'statistics'] },
+      { options: ['mode', 'source', 'sequences', 'tokens', 'draws', 'seed', 'output', 'statistics'] },
     ],
     [
       'keptSensitivity',
