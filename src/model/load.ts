@@ -1,28 +1,23 @@
 // Fills linear memories: the checkpoint's tensors stream through a staging region, where their checksums are taken, to their places.
+// While all threads check and store a batch (store.ts), the next one is read:
+//
+//   the source     │ batch 1 │ batch 2 │ batch 3 │
+//   the threads              │ batch 1 │ batch 2 │ batch 3 │
 
-import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
+import type { CheckpointFile, CheckpointTensor } from '../checkpoint/tensor.ts';
+import { placeOf } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
 import { isTrellis } from '../grids/grid.ts';
-import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { bandScratchBytes } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
-import type { Load, MemoryLayout } from './layout.ts';
-import {
-  type Decoding,
-  type DenseDtype,
-  type DenseLinear,
-  decodeRows,
-  decodingBytes,
-  type Linear,
-  storeRows,
-  type WeightTensor,
-} from './linear.ts';
+import { type Batch, batchesOf, type Place, stagingOf, tensorsOf, type VectorLoad, weightsOf } from './batches.ts';
+import { joinCrc32 } from './crc.ts';
+import type { Load } from './layout.ts';
+import { type DenseDtype, type Linear, scaleBytesOf } from './linear.ts';
+import { pauses } from './pause.ts';
+import { type Crew, checksumOf, crewOfOne, writeBlocks } from './store.ts';
 import type { Weights } from './weights.ts';
-
-/** Room behind a block of rows for its scales, which are fewer bytes. */
-const MARGIN = 64;
 
 /** How far a load is. */
 export interface LoadProgress {
@@ -38,19 +33,12 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** A memory that is filled. */
-export interface Place {
-  readonly kernels: DecoderExports;
-  readonly buffer: ArrayBufferLike;
-  readonly layout: MemoryLayout;
-}
-
 /** Reads tensors of a checkpoint to where a layout has them. */
 interface Loader {
   /** What does not come from the checkpoint: tables of grids, masks of signs, frequencies of ropes. */
   prepare(place: Place): void;
-  /** Loads a piece. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
-  load(place: Place, piece: number): Promise<void>;
+  /** Loads a piece, or all. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
+  load(place: Place, piece?: number): Promise<void>;
   /** Checks the stacks of experts that share slots: a part of a stack has no checksum. Tensors of one expert are checked as they are read. */
   checkStacks(place: Place): Promise<void>;
   readonly check: Check | undefined;
@@ -61,6 +49,7 @@ export type Check = (tensor: CheckpointTensor, crc: number) => void;
 
 /**
  * Reads a whole model, but for experts that share slots.
+ * @param crew the threads that store
  * @returns what these are checked by; undefined where no checksums are noted
  * @throws {FormatError} when a checksum is not the one noted
  */
@@ -68,61 +57,51 @@ export async function loadAll(
   places: readonly Place[],
   weights: Weights,
   options: LoadOptions,
+  crew: Crew,
 ): Promise<Check | undefined> {
-  const loader = await openLoader(places, weights, options);
+  const loader = await openLoader(places, weights, options, crew);
   for (const place of places) {
     loader.prepare(place);
-    for (const piece of place.layout.pieces.keys()) await loader.load(place, piece);
+    await loader.load(place);
     await loader.checkStacks(place);
   }
   return loader.check;
 }
 
+/** A batch that is read, and its bytes as far as they are there or on their way. */
+interface Coming {
+  readonly batch: Batch;
+  readonly bytes: (ArrayBuffer | Promise<ArrayBuffer> | undefined)[];
+}
+
 /**
  * Opens a checkpoint to load pieces of it; checks its headers.
  * @param places all that there are, of which progress is told
+ * @param crew the threads that store; the calling one if left out
  */
 export async function openLoader(
   places: readonly Place[],
   weights: Weights,
   { onProgress, signal }: LoadOptions,
+  crew: Crew = crewOfOne(places, weightsOf(places.map(({ layout }) => layout))),
 ): Promise<Loader> {
   const stacks = new Set(weights.checked ? places.flatMap(stacksOf) : []);
   const tensors = new Set([...places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf), ...stacks]);
   const bytes = [...tensors].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
-  const begun = new Map<string, number>(); // checksums of stacks, as far as they are read
+  const sums = new Map<CheckpointTensor, number>(); // checksums, as far as tensors are read
   const noted = weights.checked ? await notedChecksums(weights, places[0]) : undefined;
-
+  const placeOfWeight = new Map(crew.weights.map((linear, i) => [linear, i]));
   const spares = keepSpares();
+  const pause = pauses();
+  const stagings = places.map((place) => stagingOf(place, place.layout.state.threads));
 
-  // Bytes `start` to `end` of a tensor to an address; the checksum goes on from `crc`.
-  async function read(
-    { kernels, buffer, layout }: Place,
-    tensor: CheckpointTensor,
-    start: number,
-    end: number,
-    at: number,
-    crc: number,
-  ): Promise<number> {
-    signal?.throwIfAborted();
-    const memory = new Uint8Array(buffer, at);
-    const { stored } = tensor;
-    let sum = 0;
-    if (noted && stored) {
-      const [first, last] = [start, end].map((byte) => (byte / tensor.byteLength) * stored.byteLength);
-      memory.set(new Uint8Array(await stored.read(first, last)));
-      sum = kernels.crc32(crc, at, last - first, layout.staging.address);
-    }
-    memory.set(spares.keep(await tensor.read(start, end, spares.of(end - start))));
-    if (noted && !stored) sum = kernels.crc32(crc, at, end - start, layout.staging.address);
+  function tell(tensor: CheckpointTensor, byteLength: number): void {
     // Told of once: pieces that take turns are read again.
-    if (progress.bytesDone < bytes) {
-      progress.tensor = tensor.name;
-      progress.bytesDone += end - start;
-      onProgress?.(progress);
-    }
-    return sum;
+    if (progress.bytesDone >= bytes) return;
+    progress.tensor = tensor.name;
+    progress.bytesDone += byteLength;
+    onProgress?.(progress);
   }
 
   function check(tensor: CheckpointTensor, crc: number): void {
@@ -132,148 +111,168 @@ export async function openLoader(
     throw new FormatError(message, placeOf(tensor));
   }
 
-  async function fillVector(place: Place, vector: CheckpointTensor, address: number, plus: number): Promise<void> {
+  // What can be read at once is read later, while other threads store: a promise for each block would take longer than the block.
+  function begin(batch: Batch): Coming {
+    const bytes = batch.reads.map(({ tensor, stored = tensor, start, end }) => {
+      if (stored.readSync) return undefined;
+      const read = stored.read(start, end, spares.take(end - start));
+      read.catch(() => {}); // told of when its turn comes
+      return read;
+    });
+    return { batch, bytes };
+  }
+  function readNow({ batch, bytes }: Coming): void {
+    for (const [i, { tensor, stored = tensor, start, end }] of batch.reads.entries()) {
+      if (bytes[i]) continue;
+      try {
+        bytes[i] = stored.readSync!(start, end, spares.take(end - start));
+      } catch (error) {
+        bytes[i] = Promise.reject(error);
+        (bytes[i] as Promise<ArrayBuffer>).catch(() => {});
+        return; // those behind it are not asked for
+      }
+    }
+  }
+
+  // Puts a batch where it belongs, and checks it. @param meanwhile what is done while other threads store
+  async function finish(place: Place, { batch, bytes }: Coming, meanwhile: () => void): Promise<void> {
     const { kernels, buffer } = place;
-    const { staging } = stagingOf(place);
-    check(vector, await read(place, vector, 0, vector.byteLength, staging, 0));
-    const count = vector.shape.reduce((product, size) => product * size, 1);
-    kernels.widen(staging, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
-    if (plus === 0) return;
-    const values = new Float32Array(buffer, address, count);
-    for (let i = 0; i < count; i++) values[i] += plus;
+    const { reads, blocks, then } = batch;
+    const { crcTable, ...staging } = stagings[places.indexOf(place)];
+    const memory = new Uint8Array(buffer);
+    for (const [i, { tensor, stored, start, end, at }] of reads.entries()) {
+      signal?.throwIfAborted();
+      const read = bytes[i]!;
+      memory.set(spares.keep('then' in read ? await read : read), at);
+      if (!stored) tell(tensor, end - start);
+    }
+    const ints = new Int32Array(buffer);
+    if (blocks.length > 0) {
+      writeBlocks(ints, staging.table, blocks);
+      const count = blocks.length;
+      crew.store({ ...staging, memory: places.indexOf(place), count, crcTable: noted ? crcTable : 0 }, meanwhile);
+    } else meanwhile();
+    if (noted) checkReads();
+    for (const work of then) work();
+
+    function checkReads(): void {
+      for (const read of reads) {
+        const { tensor, stored, start, end, at } = read;
+        if (tensor.stored && !stored) continue; // checked as it is in the file
+        let crc = start === 0 ? 0 : sums.get(tensor)!;
+        if (read.blocks) {
+          const [first, last, part] = read.blocks;
+          for (let block = first; block < last; block++) {
+            crc = joinCrc32(crc, checksumOf(ints, staging.table, block, part), bytesOf(block, part));
+          }
+        } else crc = kernels.crc32(crc, at, end - start, crcTable);
+        sums.set(tensor, crc);
+        if (end === (stored ?? tensor).byteLength) check(tensor, crc);
+      }
+    }
+    function bytesOf(block: number, part: number): number {
+      const { weight, count } = blocks[block];
+      const linear = crew.weights[weight];
+      return count * (part === 0 ? linear.rowBytes : scaleBytesOf(linear));
+    }
   }
 
-  async function fillLinear(place: Place, linear: Linear, parts: CheckpointTensor[], first: number): Promise<void> {
-    const ends = parts.map(() => 0);
-    const crcs = parts.map(({ name }) => (first === 0 ? 0 : begun.get(name)!));
-    for (const { part, start, end, at } of storing(place, linear, first)) {
-      crcs[part] = await read(place, parts[part], start, end, at, crcs[part]);
-      ends[part] = end;
+  async function loadPart(place: Place, loads: readonly Load[]): Promise<void> {
+    const staging = stagings[places.indexOf(place)];
+    place.kernels.crc32Table(staging.crcTable);
+    const indexOf = (linear: Linear) => placeOfWeight.get(linear)!;
+    const batches = batchesOf(loads, {
+      place,
+      staging,
+      checked: noted !== undefined,
+      indexOf,
+      fillVector: (load, at) => fillVector(place, load, at),
+    });
+    const start = () => {
+      const { value: batch } = batches.next();
+      return batch && begin(batch);
+    };
+    let [now, next]: (Coming | undefined)[] = [start()];
+    if (now) readNow(now);
+    try {
+      for (; now; now = next) {
+        await pause();
+        next = start();
+        await finish(place, now, () => next && readNow(next));
+      }
+    } catch (error) {
+      // Nobody reads from the folder any more.
+      await Promise.allSettled([now, next].flatMap((coming) => coming?.bytes ?? []));
+      throw error;
     }
-    for (const [i, part] of parts.entries()) {
-      if (ends[i] === part.byteLength) check(part, crcs[i]);
-      else begun.set(part.name, crcs[i]);
-    }
-  }
-
-  async function fillDecoded(
-    place: Place,
-    linear: DenseLinear,
-    decoding: Decoding,
-    [packed, scales]: CheckpointTensor[],
-  ): Promise<void> {
-    const { staging, room } = stagingOf(place);
-    const { rows, cols } = linear;
-    const { rowBytes, scaleBytes } = decoding;
-    const step = Math.max(
-      1,
-      Math.floor((room - 2 * MARGIN - decodingBytes(cols, 0)) / (rowBytes + scaleBytes + cols * 4)),
-    );
-    let [crc, scalesCrc] = [0, 0];
-    for (let first = 0; first < rows; first += step) {
-      const end = Math.min(rows, first + step);
-      const scalesAt = staging + (end - first) * rowBytes + MARGIN;
-      const scratch = Math.ceil((scalesAt + (end - first) * scaleBytes + MARGIN) / 16) * 16;
-      crc = await read(place, packed, first * rowBytes, end * rowBytes, staging, crc);
-      scalesCrc = await read(place, scales, first * scaleBytes, end * scaleBytes, scalesAt, scalesCrc);
-      decodeRows(place.kernels, linear, decoding, first, end - first, staging, scalesAt, scratch);
-    }
-    check(packed, crc);
-    check(scales, scalesCrc);
   }
 
   return {
     ...{ prepare, check: noted && check },
     async checkStacks(place) {
-      const { staging, room } = stagingOf(place);
-      place.kernels.crc32Table(place.layout.staging.address);
+      const { crcTable, address, room } = stagings[places.indexOf(place)];
+      place.kernels.crc32Table(crcTable);
       for (const tensor of new Set(noted ? stacksOf(place) : [])) {
         let crc = 0;
         for (let start = 0; start < tensor.byteLength; start += room) {
-          crc = await read(place, tensor, start, Math.min(tensor.byteLength, start + room), staging, crc);
+          signal?.throwIfAborted();
+          const end = Math.min(tensor.byteLength, start + room);
+          const bytes = await tensor.read(start, end, spares.take(end - start));
+          new Uint8Array(place.buffer).set(spares.keep(bytes), address);
+          crc = place.kernels.crc32(crc, address, end - start, crcTable);
+          tell(tensor, end - start);
         }
         check(tensor, crc);
       }
     },
-    async load(place, piece) {
-      place.kernels.crc32Table(place.layout.staging.address);
-      for (const load of place.layout.pieces[piece]) {
-        if ('vector' in load) await fillVector(place, load.vector, load.address, load.plus);
-        else if ('decoding' in load) await fillDecoded(place, load.linear, load.decoding, partsOf(load.tensor));
-        else await fillLinear(place, load.linear, partsOf(load.tensor), load.first);
-      }
+    load: (place, piece) => {
+      const { pieces } = place.layout;
+      return loadPart(place, piece === undefined ? pieces.flat() : pieces[piece]);
     },
   };
 }
 
-/** Buffers that are kept to be filled again: blocks are of few sizes, and each new one is garbage of megabytes. */
-const SPARES = 4;
+function fillVector({ kernels, buffer }: Place, { vector, address, plus }: VectorLoad, at: number): void {
+  const count = vector.shape.reduce((product, size) => product * size, 1);
+  kernels.widen(at, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
+  if (plus === 0) return;
+  const values = new Float32Array(buffer, address, count);
+  for (let i = 0; i < count; i++) values[i] += plus;
+}
 
-/** Buffers by size, the last used ones: what was read into one stands until the next read. */
+/** Bytes of buffers that are kept to be filled again, the last used ones: each new one is garbage, and pages that are zeroed. */
+const SPARE_BYTES = 16 << 20;
+
+/** Buffers by size. */
 interface Spares {
-  of(byteLength: number): ArrayBuffer | undefined;
-  /** Keeps a buffer; @returns its bytes */
+  /** One that is filled next. */
+  take(byteLength: number): ArrayBuffer | undefined;
+  /** Keeps a buffer whose bytes are taken at once; @returns its bytes */
   keep(buffer: ArrayBuffer): Uint8Array;
 }
 
 export function keepSpares(): Spares {
-  const spares = new Map<number, ArrayBuffer>();
+  const spares: ArrayBuffer[] = [];
+  let bytes = 0;
   return {
-    of: (byteLength) => spares.get(byteLength),
+    take(byteLength) {
+      const at = spares.findIndex((spare) => spare.byteLength === byteLength);
+      if (at < 0) return undefined;
+      bytes -= byteLength;
+      return spares.splice(at, 1)[0];
+    },
     keep(buffer) {
-      spares.delete(buffer.byteLength);
-      spares.set(buffer.byteLength, buffer);
-      for (const oldest of spares.keys()) {
-        if (spares.size <= SPARES) break;
-        spares.delete(oldest);
-      }
+      spares.push(buffer);
+      for (bytes += buffer.byteLength; bytes > SPARE_BYTES; ) bytes -= spares.shift()!.byteLength;
       return new Uint8Array(buffer);
     },
   };
 }
 
-/** Bytes `start` to `end` of a weight's part, codes or scales, and where they are to be put. */
-interface Wanted {
-  readonly part: number;
-  readonly start: number;
-  readonly end: number;
-  readonly at: number;
-}
-
-/** Stores a weight by bytes that it asks for: whoever goes on has put them there. @param start row of the tensor that is its first */
-export function* storing(place: Place, linear: Linear, start: number): Generator<Wanted> {
-  const { kernels, buffer } = place;
-  const { staging, room } = stagingOf(place);
-  const memory = new Uint8Array(buffer);
-  const { rows, rowBytes } = linear;
-  const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
-  // Bands are made of four rows at a time.
-  const banded = linear.type === 'codes' && linear.bandedBytes > 0;
-  const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
-  const scratch = staging + rest + MARGIN;
-  const apart = banded ? 4 : 1;
-  const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
-  for (let first = 0; first < rows; first += step) {
-    const end = Math.min(rows, first + step);
-    const scales = staging + (end - first) * rowBytes + MARGIN;
-    const [from, to] = [start + first, start + end];
-    yield { part: 0, start: from * rowBytes, end: to * rowBytes, at: staging };
-    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, at: scales };
-    storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
-  }
-}
-
-// Behind a table for checksums, the room for blocks of a checkpoint.
-function stagingOf({ kernels, layout }: Place): { staging: number; room: number } {
-  const { address, byteLength } = layout.staging;
-  const tableBytes = kernels.crc32TableBytes();
-  return { staging: address + tableBytes, room: byteLength - tableBytes - MARGIN };
-}
-
 /** Writes what does not come from the checkpoint. */
 export function prepare(place: Place): void {
   const { kernels, buffer, layout } = place;
-  const { staging } = stagingOf(place);
+  const { address: staging } = layout.staging;
   for (const [i, frequencies] of layout.ropes.entries()) {
     new Float64Array(buffer, layout.state.ropes[i].frequencies, frequencies.length).set(frequencies);
   }
@@ -293,20 +292,11 @@ export const isStacked = (load: Load): boolean => 'linear' in load && load.linea
 
 const stacksOf = ({ layout }: Place): CheckpointTensor[] => layout.pages.flat(2).filter(isStacked).flatMap(tensorsOf);
 
-/** The tensors that are read for it. */
-export function tensorsOf(load: Load): CheckpointTensor[] {
-  return 'vector' in load ? [load.vector] : partsOf(load.tensor);
-}
-
-function partsOf(tensor: WeightTensor): CheckpointTensor[] {
-  return 'plain' in tensor ? [tensor.plain] : [tensor.quantized.packed, tensor.quantized.scales];
-}
-
 // The checksums of all tensors by name; those of the headers are checked here.
 async function notedChecksums({ checkpoint }: Weights, place: Place): Promise<Map<string, number>> {
   const { kernels, buffer, layout } = place;
-  const { staging } = stagingOf(place);
   const crcTable = layout.staging.address;
+  const staging = crcTable + kernels.crc32TableBytes();
   const noted = new Map<string, number>();
   kernels.crc32Table(crcTable);
   for (const file of checkpoint.files) {

@@ -8,9 +8,10 @@
 
 import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
+import { type Place, tensorsOf } from '../batches.ts';
 import type { Load } from '../layout.ts';
-import { moved } from '../linear.ts';
-import { type Check, isStacked, keepSpares, type Place, storing, tensorsOf } from '../load.ts';
+import { type Linear, moved, rowsApartOf, scaleBytesOf, storeRows, storingScratchBytes } from '../linear.ts';
+import { type Check, isStacked, keepSpares } from '../load.ts';
 import type { Layout } from '../memories.ts';
 
 /** What became of experts that share slots since the model was loaded. */
@@ -70,7 +71,7 @@ export function openPager(place: Place, paging: Paging, check: Check | undefined
         moved(load.linear, pool.first + slot * pool.bytes),
         load.first,
       )) {
-        new Uint8Array(buffer, at).set(spares.keep(parts[part].readSync!(start, end, spares.of(end - start))));
+        new Uint8Array(buffer, at).set(spares.keep(parts[part].readSync!(start, end, spares.take(end - start))));
         paging.bytesRead += end - start;
         if (unchecked.length > 0) crcs[part] = kernels.crc32(crcs[part], at, end - start, layout.staging.address);
       }
@@ -111,6 +112,40 @@ export function openPager(place: Place, paging: Paging, check: Check | undefined
       }
     },
   };
+}
+
+/** Room behind a block of rows for its scales, which are fewer bytes. */
+const MARGIN = 64;
+
+/** Bytes `start` to `end` of a weight's part, codes or scales, and where they are to be put. */
+interface Wanted {
+  readonly part: number;
+  readonly start: number;
+  readonly end: number;
+  readonly at: number;
+}
+
+/** Stores a weight by bytes that it asks for: whoever goes on has put them there. @param start row of the tensor that is its first */
+function* storing(place: Place, linear: Linear, start: number): Generator<Wanted> {
+  const { kernels, buffer, layout } = place;
+  const tableBytes = kernels.crc32TableBytes();
+  const staging = layout.staging.address + tableBytes;
+  const room = layout.staging.byteLength - tableBytes - MARGIN;
+  const memory = new Uint8Array(buffer);
+  const { rows, rowBytes } = linear;
+  const scaleBytes = scaleBytesOf(linear);
+  const rest = room - storingScratchBytes(linear);
+  const scratch = staging + rest + MARGIN;
+  const apart = rowsApartOf(linear);
+  const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
+  for (let first = 0; first < rows; first += step) {
+    const end = Math.min(rows, first + step);
+    const scales = staging + (end - first) * rowBytes + MARGIN;
+    const [from, to] = [start + first, start + end];
+    yield { part: 0, start: from * rowBytes, end: to * rowBytes, at: staging };
+    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, at: scales };
+    storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
+  }
 }
 
 interface Page {
