@@ -27,7 +27,7 @@ const BLOCK_BYTES = 128 << 10;
 /** Most blocks of a batch. */
 const BLOCKS = 256;
 /** Most bytes of one read, and most reads of a batch: those of two batches are under way at once. */
-const READ_BYTES = 2 << 20;
+const READ_BYTES = 1 << 20;
 const READS = 24;
 
 /** A memory that is filled. */
@@ -151,12 +151,14 @@ export function* batchesOf(loads: Iterable<Load>, batching: Batching): Generator
         sum + widths[i] * (1 + (checked && stored ? stored.byteLength / byteLength : 0)),
       0,
     );
+    const fit = () => rowsThat(left() - 4 * (MARGIN + 16), perRow);
+    // Reads are of few sizes, so that buffers can be filled again: what does not fit begins a batch.
+    const most = Math.max(apart, rowsThat(READ_BYTES, rowBytes));
     for (let first = 0, end: number; first < rows; first = end) {
-      const fit = () => rowsThat(left() - 4 * (MARGIN + 16), perRow);
-      const isFull = reads.length + 4 > READS || blocks.length === BLOCKS;
-      if (isFull || fit() < Math.min(inBlock, rows - first)) yield* flush();
-      const most = Math.min(rowsThat(READ_BYTES, rowBytes), fit(), (BLOCKS - blocks.length) * inBlock);
-      end = Math.min(rows, first + Math.max(apart, most));
+      const wanted = Math.min(most, rows - first);
+      const isFull = reads.length + 4 > READS || blocks.length + Math.ceil(wanted / inBlock) > BLOCKS;
+      if (isFull || fit() < wanted) yield* flush();
+      end = first + Math.min(wanted, Math.max(apart, fit()));
       const own = [blocks.length, blocks.length + Math.ceil((end - first) / inBlock)];
       const [at, scalesAt = 0] = parts.map((tensor, part) => {
         const [from, to] = [(start + first) * widths[part], (start + end) * widths[part]];
