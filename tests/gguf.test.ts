@@ -61,7 +61,7 @@ test('blocks of every code decode to the bits of another decoder', () => {
   const file = fileOf('blocks.gguf');
   const header = parseHeader(file, 'blocks.gguf', file.length)!;
   const wanted = readSafetensors(fileOf('blocks.safetensors')).tensors;
-  assert.is(header.tensors.length, 11);
+  assert.is(header.tensors.length, 12);
   for (const { code, start, end } of header.tensors) {
     const values = weightsOf(file.buffer.slice(start, end), code);
     sameBits(values, Float32Array.from(valuesOf(wanted.get(code.name)!)), code.name);
@@ -211,7 +211,7 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'a code that is not read',
     ggufOf(LLAMA, [matrix({ type: 10 })]),
     'UnsupportedError',
-    'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16: they are Q2_K',
+    'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16, MXFP4: they are Q2_K',
   ],
   ['an unknown code', ggufOf(LLAMA, [matrix({ type: 999 })]), 'UnsupportedError', 'they are number 999'],
   ['no architecture', ggufOf({}), 'FormatError', 'general.architecture must be a text: got nothing'],
