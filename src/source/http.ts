@@ -338,7 +338,7 @@ function tagOf(response: Response): string | null {
 async function readWhole(response: Response, path: string): Promise<ArrayBuffer> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   if (await readUpTo(response, WHOLE_LIMIT, (part) => parts.push(part))) return new Blob(parts).arrayBuffer();
-  const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not`;
+  const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not; download the file first`;
   throw new UnsupportedError('range requests', message, { file: path });
 }
 

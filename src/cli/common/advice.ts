@@ -1,7 +1,6 @@
 // What a model would be at several sizes, as verbs show it.
 
-import type { Size } from '../../advice/advise.ts';
-import type { AdviceOptions } from '../../decoder.ts';
+import type { AdviceOptions, Size } from '../../advice/advise.ts';
 import type { Input } from '../../disk/input.ts';
 import type { AlphasOrMaker } from '../../linearity/options.ts';
 import type { OpenCheckpoint } from '../../open.ts';
@@ -14,13 +13,13 @@ import { freeMemory } from './memory.ts';
 import { cores, interruptible, threadsOf } from './session.ts';
 
 /** What advice is asked for. */
-export interface AdviceChoice extends Pick<AdviceOptions, 'bits' | 'embeddings' | 'context' | 'seconds'> {
+interface AdviceChoice extends Pick<AdviceOptions, 'bits' | 'embeddings' | 'context' | 'seconds'> {
   alphas?: AlphasOrMaker | undefined;
   threads?: number;
 }
 
 /** Sizes, and what it takes to tell of them. */
-export interface Advice {
+interface Advice {
   sizes: readonly Size[];
   inspection: Inspection;
   free: number;
