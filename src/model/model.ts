@@ -16,8 +16,7 @@ import { closed } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
-import { decoderBinary } from '../kernels/decoder/load.ts';
-import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { binaryFor, decoderBinary } from '../kernels/decoder/load.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
@@ -25,6 +24,7 @@ import { type Place, weightsOf } from './batches.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
+import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type Check, type LoadProgress, loadAll } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
@@ -190,9 +190,10 @@ export async function startModel(
     tooLarge(memoryOf(layout, planned), cache, given, `this runtime gives ${megabytes(given)} MB`),
   );
   const { state } = layout;
-  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const binary = binaryFor(count);
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
   const places = layout.memories.map((layout, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout }));
+  prepareForms(places);
   const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
   const own = seatsOf(team.thread, kernels, memories);
   const linears = weightsOf(layout.memories);
@@ -211,6 +212,7 @@ export async function startModel(
       crewOfTeam(team, own, linears, () => areThere),
     );
     await starting;
+    chooseForm(places);
   } catch (error) {
     team.end();
     throw error;
