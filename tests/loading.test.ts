@@ -3,7 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { load } from '../src/index.ts';
-import { joinCrc32 } from '../src/model/crc.ts';
+import { joinCrc32 } from '../src/model/loading/crc.ts';
 import type { Folder, Source } from '../src/source/source.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { loadAlone } from './alone.ts';

@@ -20,13 +20,14 @@ import { binaryFor, decoderBinary } from '../kernels/decoder/load.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
-import { type Place, weightsOf } from './batches.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
-import { type Check, type LoadProgress, loadAll } from './load.ts';
+import { type Place, weightsOf } from './loading/batches.ts';
+import { type Check, type LoadProgress, loadAll } from './loading/load.ts';
+import { type Crew, crewOfTeam } from './loading/store.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
 import { planWithin } from './paging/plan.ts';
@@ -41,7 +42,6 @@ import {
   openBatcher,
   type Sequence,
 } from './sequences/batch.ts';
-import { type Crew, crewOfTeam } from './store.ts';
 import { joinTeam, type Team } from './team.ts';
 import { openWeights, type Weights } from './weights.ts';
 

@@ -4,14 +4,14 @@
 //   slots      │ 4/17 │ 5/2 │ 4/3 │ …      block / expert, of any block of the memory
 //   table      17: 0   3: 2   …            slot of each expert that was asked for last: what threads read
 //
-// Weights are stored as load.ts stores them, so it changes no bit where an expert lies, nor how often it was read.
+// Weights are stored as loading/ stores them, so it changes no bit where an expert lies, nor how often it was read.
 
 import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
-import { type Place, tensorsOf } from '../batches.ts';
 import type { Load } from '../layout.ts';
 import { type Linear, moved, rowsApartOf, scaleBytesOf, storeRows, storingScratchBytes } from '../linear.ts';
-import { type Check, isStacked, keepSpares } from '../load.ts';
+import { type Place, tensorsOf } from '../loading/batches.ts';
+import { type Check, isStacked, keepSpares } from '../loading/load.ts';
 import type { Layout } from '../memories.ts';
 
 /** What became of experts that share slots since the model was loaded. */

@@ -3,9 +3,9 @@
 
 import { instantiateDecoder } from '../../kernels/decoder/instantiate.ts';
 import { forwardPass, seatsOf } from '../../model/forward.ts';
+import { readStoring, storeBlocks } from '../../model/loading/store.ts';
 import type { ThreadMessage } from '../../model/memories.ts';
 import { readPass, segmentBytes } from '../../model/pass.ts';
-import { readStoring, storeBlocks } from '../../model/store.ts';
 import { joinTeam } from '../../model/team.ts';
 import { measuringOf } from './measuring.ts';
 import { runTask } from './run.ts';

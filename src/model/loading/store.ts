@@ -5,10 +5,10 @@
 //
 // A block is checked and stored by the same kernels whoever takes it, so the model's bytes do not depend on the threads.
 
-import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import type { Seat } from './forward.ts';
-import { type Linear, scaleBytesOf, storeRows } from './linear.ts';
-import type { Team, Thread } from './team.ts';
+import type { DecoderExports } from '../../kernels/decoder/exports.ts';
+import type { Seat } from '../forward.ts';
+import { type Linear, scaleBytesOf, storeRows } from '../linear.ts';
+import type { Team, Thread } from '../team.ts';
 
 /** Rows of a weight that lie in the staging region as the file has them. */
 export interface StagedRows {

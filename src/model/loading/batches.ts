@@ -4,9 +4,9 @@
 //
 // A batch is as many rows as there is room for; blocks of rows are what threads store (store.ts). Tensors keep their order.
 
-import type { CheckpointTensor } from '../checkpoint/tensor.ts';
-import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import type { Load, MemoryLayout } from './layout.ts';
+import type { CheckpointTensor } from '../../checkpoint/tensor.ts';
+import type { DecoderExports } from '../../kernels/decoder/exports.ts';
+import type { Load, MemoryLayout } from '../layout.ts';
 import {
   type Decoding,
   type DenseLinear,
@@ -17,7 +17,7 @@ import {
   scaleBytesOf,
   storingScratchBytes,
   type WeightTensor,
-} from './linear.ts';
+} from '../linear.ts';
 import { type StagedRows, type StoringPass, storingBytes } from './store.ts';
 
 /** Room behind rows for what kernels read behind an input. */

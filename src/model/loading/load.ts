@@ -4,20 +4,20 @@
 //   the source     │ batch 1 │ batch 2 │ batch 3 │
 //   the threads              │ batch 1 │ batch 2 │ batch 3 │
 
-import type { CheckpointFile, CheckpointTensor } from '../checkpoint/tensor.ts';
-import { placeOf } from '../checkpoint/tensor.ts';
-import { FormatError } from '../errors.ts';
-import { isTrellis } from '../grids/grid.ts';
-import { integerTable } from '../kernels/decoder/table.ts';
-import { dtypeCodes } from '../kernels/layout.ts';
-import { readChecksums } from '../quantize/format.ts';
+import type { CheckpointFile, CheckpointTensor } from '../../checkpoint/tensor.ts';
+import { placeOf } from '../../checkpoint/tensor.ts';
+import { FormatError } from '../../errors.ts';
+import { isTrellis } from '../../grids/grid.ts';
+import { integerTable } from '../../kernels/decoder/table.ts';
+import { dtypeCodes } from '../../kernels/layout.ts';
+import { readChecksums } from '../../quantize/format.ts';
+import type { Load } from '../layout.ts';
+import { type DenseDtype, type Linear, scaleBytesOf } from '../linear.ts';
+import { pauses } from '../pause.ts';
+import type { Weights } from '../weights.ts';
 import { type Batch, batchesOf, type Place, stagingOf, tensorsOf, type VectorLoad, weightsOf } from './batches.ts';
 import { joinCrc32 } from './crc.ts';
-import type { Load } from './layout.ts';
-import { type DenseDtype, type Linear, scaleBytesOf } from './linear.ts';
-import { pauses } from './pause.ts';
 import { type Crew, checksumOf, crewOfOne, writeBlocks } from './store.ts';
-import type { Weights } from './weights.ts';
 
 /** How far a load is. */
 export interface LoadProgress {
