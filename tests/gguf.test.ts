@@ -68,6 +68,34 @@ test('blocks of every code decode to the bits of another decoder', () => {
   }
 });
 
+test('experts that stand one by one have the names of those in stacks', async () => {
+  const of = (name: string, rows: number, cols: number, first: number): GivenTensor => ({
+    ...{ name: `blk.0.${name}.weight`, sizes: [cols, rows], type: 0 },
+    bytes: new Uint8Array(Float32Array.from({ length: rows * cols }, (_, i) => first + i).buffer),
+  });
+  const own = [0, 1].flatMap((e) => [
+    of(`ffn_gate.${e}`, 16, 8, 100 * e),
+    of(`ffn_up.${e}`, 16, 8, 1000 + 100 * e),
+    of(`ffn_down.${e}`, 8, 16, 2000 + 100 * e),
+  ]);
+  const pairs = { ...pairsOf('llama'), 'llama.expert_count': 2, 'llama.expert_used_count': 1 };
+  const { tensors } = await openCheckpoint(
+    folderWith('m.gguf', ggufOf(pairs, [EMBEDDING, of('ffn_gate_inp', 2, 8, 0), ...own])),
+  );
+  const found = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const path = 'model.layers.0.block_sparse_moe';
+  assert.ok(found.has(`${path}.gate.weight`));
+  for (const [name, shape, first] of [
+    ['experts.1.w1', [16, 8], 100],
+    ['experts.0.w3', [16, 8], 1000],
+    ['experts.1.w2', [8, 16], 2100],
+  ] as const) {
+    const tensor = found.get(`${path}.${name}.weight`)!;
+    assert.equal(tensor.shape, shape);
+    assert.is(new Float32Array(await tensor.read(0, 4))[0], first);
+  }
+});
+
 test('shortest() finds the decimal that was meant', () => {
   for (const value of [1e-5, 1e-6, 0.1, 10000, 500000, 1.5625e-7, 8, -2.5]) {
     assert.is(Math.fround(shortest(Math.fround(value))), Math.fround(value));

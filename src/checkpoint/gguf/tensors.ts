@@ -97,6 +97,10 @@ function namedBy(
   }
   const stack = nameIn(kind.experts, short);
   if (stack && kindOfWeight === 'weight') return stackOf(part, `${path}.${stack}.weight`);
+  // Experts one by one, as files were before stacks.
+  const [, single, expert] = /^(ffn_(?:gate|up|down))\.(\d{1,4})$/.exec(short) ?? [];
+  const alone = single === undefined ? undefined : nameIn(kind.experts, `${single}_exps`);
+  if (alone && kindOfWeight === 'weight') return [tensorOf(`${path}.${alone.replace('*', expert)}.weight`, part)];
   if (short === 'attn_k_b' || short === 'attn_v_b') return halfOf(part, parts, `${path}.self_attn.kv_b_proj.weight`);
   const own = nameIn(kind.names, short) ?? nameIn(USUAL, short);
   if (own === undefined) {
