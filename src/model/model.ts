@@ -197,7 +197,7 @@ export async function startModel(
   const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
   const paging = pagingOf(layout);
   const seats = seatsOf(team.thread, kernels, memories).map(({ thread, floats }, i) => ({
-    thread: paging ? { ...thread, ...openPager(places[i], paging, check) } : thread,
+    thread: paging ? { ...thread, ...openPager(places[i], thread, paging, check) } : thread,
     floats,
   }));
   const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));

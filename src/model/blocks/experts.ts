@@ -64,6 +64,8 @@ export interface Experts extends Hidden, Router {
   readonly experts: readonly Expert[];
   /** Where the memory has not room for all experts. */
   readonly slots: Slots | undefined;
+  /** Room for weights of experts that tokens are likely to go to. */
+  readonly likely: number; // (batch, top), 0 where all have room
   readonly shared: Shared | undefined;
   readonly apart: Apart | undefined;
   readonly gathers: readonly Gather[];
@@ -104,11 +106,26 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
         down: biases.down(e, planner.linear(down, gated, top)),
       };
     });
+    const likely = slots ? planner.activation('weights of likely experts', top) : 0;
     const inputs = planned.flatMap(({ gate, up }) => (up ? [gate, up] : [gate]));
     const beside = apart ? [] : [router.router, ...inputsOf(shared)];
     const { gathers, ofPairs } = gatherInputs(inputs, planner, top);
     return {
-      ...{ kind: 'experts', norm, ...router, activation, shared, apart, slots, gathers, width, gated, upper, outputs },
+      ...{
+        kind: 'experts',
+        norm,
+        ...router,
+        activation,
+        shared,
+        apart,
+        slots,
+        likely,
+        gathers,
+        width,
+        gated,
+        upper,
+        outputs,
+      },
       inputRotations: planner.rotationsOf(...beside, ...inputs),
       experts: planned.map(({ gate, up, down }) => ({ gate: ofPairs(gate), up: up && ofPairs(up), down })),
       rotations: planner.rotationsOf(...planned.map(({ down }) => down)),
@@ -157,7 +174,7 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     for (let i = 0; i < rounds.length; i++) {
       if (i > 0) barrier(); // nobody reads the slots any more
       const runs = rounds[i];
-      const own = block.slots ? inSlots(thread, block, block.slots, runs) : block;
+      const own = block.slots ? inSlots(thread, block, block.slots, runs, i + 1 < rounds.length ? 0 : count) : block;
       gatePairs(thread, state, own, runs);
       barrier();
       const last = runs[runs.length - 1];
@@ -553,9 +570,15 @@ function planApart(
 }
 
 // The block with the experts of these runs where thread 0 has put them.
-function inSlots(thread: Thread, block: Experts, { block: number, pool }: Slots, runs: readonly Run[]): Experts {
+function inSlots(
+  thread: Thread,
+  block: Experts,
+  { block: number, pool }: Slots,
+  runs: readonly Run[],
+  tokens: number,
+): Experts {
   const asked = runs.map(({ expert }) => expert);
-  thread.fetch?.(number, asked);
+  thread.fetch?.(number, asked, tokens);
   thread.barrier();
   const experts: Expert[] = [];
   for (const expert of asked) {
