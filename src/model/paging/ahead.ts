@@ -1,7 +1,7 @@
 // Reads ahead: experts come from the disk to the system's cache on threads of the runtime, while the model's threads do other work.
 //
 //   - Of a layer's experts that must be read all are asked for at once: a disk serves many better than one after the other.
-//   - Of the next layer's those are asked for that its router names already (blocks/likely.ts), if such guesses came true lately.
+//   - Of the next layer's those are asked for that its router names already (likely.ts), if such guesses came true lately.
 //
 // What the system's cache has is only a copy away, which a second copy delays: so nothing is asked for while reads do not wait. It
 // changes no bit what is asked for, and when.
@@ -36,7 +36,7 @@ const KEPT = 31 / 32;
 const ENOUGH = 4;
 
 /** Who asks for experts ahead. @template Page an expert */
-export interface Ahead<Page> {
+interface Ahead<Page> {
   /** Whether reads wait for a disk, so that guesses are of use. */
   waits(): boolean;
   /** Asks for experts of one layer that will be read one after the other; the first is read at once. */

@@ -8,8 +8,8 @@
 
 import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
-import type { Experts } from '../blocks/experts.ts';
-import { likelyExperts } from '../blocks/likely.ts';
+import { likelyExperts } from './likely.ts';
+import type { Experts } from '../blocks/mixture.ts';
 import type { Load } from '../layout.ts';
 import { moved } from '../linear.ts';
 import { type Check, isStacked, keepSpares, type Place, storing, tensorsOf } from '../load.ts';

@@ -6,8 +6,8 @@
 import type { State } from '../state.ts';
 import { apply, normTokens } from '../steps.ts';
 import type { Thread } from '../team.ts';
-import type { Experts } from './experts.ts';
-import { chooseExperts } from './router.ts';
+import type { Experts } from '../blocks/mixture.ts';
+import { chooseExperts } from '../blocks/router.ts';
 
 /** Experts that the first `tokens` tokens of a pass are likely to go to, each once, the one of the largest weight first. */
 export function likelyExperts(thread: Thread, state: State, block: Experts, tokens: number): number[] {
