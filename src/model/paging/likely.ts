@@ -3,11 +3,11 @@
 // stream little. Thread 0 asks, while a block before it runs whose inputs have been gathered: of their regions all are free but
 // the weights of its experts.
 
+import type { Experts } from '../blocks/mixture.ts';
+import { chooseExperts } from '../blocks/router.ts';
 import type { State } from '../state.ts';
 import { apply, normTokens } from '../steps.ts';
 import type { Thread } from '../team.ts';
-import type { Experts } from '../blocks/mixture.ts';
-import { chooseExperts } from '../blocks/router.ts';
 
 /** Experts that the first `tokens` tokens of a pass are likely to go to, each once, the one of the largest weight first. */
 export function likelyExperts(thread: Thread, state: State, block: Experts, tokens: number): number[] {

@@ -8,7 +8,6 @@
 
 import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
-import { likelyExperts } from './likely.ts';
 import type { Experts } from '../blocks/mixture.ts';
 import type { Load } from '../layout.ts';
 import { moved } from '../linear.ts';
@@ -16,6 +15,7 @@ import { type Check, isStacked, keepSpares, type Place, storing, tensorsOf } fro
 import type { Layout } from '../memories.ts';
 import type { Thread } from '../team.ts';
 import { type Prefetched, readAhead, type Span } from './ahead.ts';
+import { likelyExperts } from './likely.ts';
 
 /** What became of experts that share slots since the model was loaded. */
 export interface Paging {
