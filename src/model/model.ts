@@ -219,7 +219,7 @@ export async function startModel(
   }
   const paging = pagingOf(layout);
   const seats = own.map(({ thread, floats }, i) => ({
-    thread: paging ? { ...thread, ...openPager(places[i], paging, check) } : thread,
+    thread: paging ? { ...thread, ...openPager(places[i], thread, paging, check) } : thread,
     floats,
   }));
   const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));

@@ -82,6 +82,12 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
         return made(source.sliceSync!(span.start, span.end), span);
       },
     }),
+    ...(source.prefetch && {
+      prefetch(from, to) {
+        const span = spanOf(from, to);
+        source.prefetch!(span.start, span.end);
+      },
+    }),
   };
 }
 

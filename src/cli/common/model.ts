@@ -107,9 +107,11 @@ export function rateText(tokens: number, ms: number): string {
   return ms > 0 ? `${figureText((tokens / ms) * 1000)} tokens/s` : '…';
 }
 
-/** `12 of 64 experts in memory, 90 % of 1234 found there, 1.20 GB read`. */
-export function pagingText({ experts, slots, hits, misses, bytesRead }: NonNullable<Language['paging']>): string {
-  const asked = hits + misses;
-  const share = asked > 0 ? `${((100 * hits) / asked).toFixed(1)} %` : '…';
-  return `${slots} of ${experts} in memory, ${share} of ${asked} found there, ${bytesText(bytesRead)} read`;
+/** `12 of 64 experts in memory, 90 % of 1234 found there, 1.20 GB read`, and where files are read ahead `, 75 % of it asked for ahead`. */
+export function pagingText(paging: NonNullable<Language['paging']>): string {
+  const { experts, slots, hits, misses, bytesRead, prefetch } = paging;
+  const share = (part: number, all: number) => (all > 0 ? `${((100 * part) / all).toFixed(1)} %` : '…');
+  const found = `${share(hits, hits + misses)} of ${hits + misses} found there, ${bytesText(bytesRead)} read`;
+  const ahead = prefetch && prefetch.hits > 0 ? `, ${share(prefetch.hits, misses)} of it asked for ahead` : '';
+  return `${slots} of ${experts} in memory, ${found}${ahead}`;
 }
