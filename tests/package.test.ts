@@ -72,7 +72,7 @@ test('npm pack holds what users need and nothing else', () => {
   );
   // 0.08 MB of it are error feedback, with the kernels in every bundle that has them. 0.7 MB, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
   assert.ok(packed.size < 2_400e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 7_400_000, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 7_500_000, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
