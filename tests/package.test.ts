@@ -97,7 +97,8 @@ test('sizes keep to their budgets', async () => {
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
   // that share slots, 2 kB gradients of states and gates.
-  assert.ok(gzip(decoder) <= 190_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 190 kB until three more families and reading ahead came.
+  assert.ok(gzip(decoder) <= 193_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
