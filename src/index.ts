@@ -28,7 +28,7 @@ export {
 } from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { ModelMemory } from './model/fits.ts';
-export type { LoadProgress } from './model/load.ts';
+export type { LoadProgress } from './model/loading/load.ts';
 export type { ModelOptions } from './model/model.ts';
 export type {
   CheckpointOptions,

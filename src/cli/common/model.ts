@@ -65,9 +65,13 @@ export async function withModels<T>(
   try {
     for (const each of from) {
       const began = performance.now();
-      const input = typeof each === 'string' ? await openModel(each) : each;
+      // Threads start while the model is opened.
+      const starting = startThreads(threadsOf(threads));
+      starting.catch(() => {}); // told of below
       const progress = progressDisplay('load');
+      let input: Input | undefined;
       try {
+        input = typeof each === 'string' ? await openModel(each) : each;
         const source = await higgs.open(input.folder);
         const model = await source.run({
           ...(context !== undefined && { context }),
@@ -75,16 +79,19 @@ export async function withModels<T>(
           activations,
           cache,
           onMemory: (need) => checkFits(need, cache, freeMemory()),
-          threads: await startThreads(threadsOf(threads)),
+          threads: await starting,
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>
             progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
         });
         models.push({ model, loadMs: performance.now() - began });
+      } catch (error) {
+        await starting.then((threads) => threads.close());
+        throw error;
       } finally {
         progress.stop();
         // Experts that are not in memory are read from it until the end.
-        if (typeof each === 'string') opened.push(input);
+        if (typeof each === 'string' && input) opened.push(input);
       }
     }
     return await work(models, abort.signal);

@@ -4,14 +4,15 @@
 //   slots      │ 4/17 │ 5/2 │ 4/3 │ …      block / expert, of any block of the memory
 //   table      17: 0   3: 2   …            slot of each expert that was asked for last: what threads read
 //
-// Weights are stored as load.ts stores them, so it changes no bit where an expert lies, nor how often it was read.
+// Weights are stored as loading/ stores them, so it changes no bit where an expert lies, nor how often it was read.
 
 import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
 import type { Experts } from '../blocks/mixture.ts';
 import type { Load } from '../layout.ts';
-import { moved } from '../linear.ts';
-import { type Check, isStacked, keepSpares, type Place, storing, tensorsOf } from '../load.ts';
+import { type Linear, moved, rowsApartOf, scaleBytesOf, storeRows, storingScratchBytes } from '../linear.ts';
+import { type Place, tensorsOf } from '../loading/batches.ts';
+import { type Check, isStacked, keepSpares } from '../loading/load.ts';
 import type { Layout } from '../memories.ts';
 import type { Thread } from '../team.ts';
 import { type Prefetched, readAhead, type Span } from './ahead.ts';
@@ -89,7 +90,7 @@ export function openPager(place: Place, thread: Thread, paging: Paging, check: C
         moved(load.linear, pool.first + slot * pool.bytes),
         load.first,
       )) {
-        new Uint8Array(buffer, at).set(spares.keep(parts[part].readSync!(start, end, spares.of(end - start))));
+        new Uint8Array(buffer, at).set(spares.keep(parts[part].readSync!(start, end, spares.take(end - start))));
         paging.bytesRead += end - start;
         if (unchecked.length > 0) crcs[part] = kernels.crc32(crcs[part], at, end - start, layout.staging.address);
       }
@@ -145,6 +146,40 @@ export function openPager(place: Place, thread: Thread, paging: Paging, check: C
       guessNext(block, tokens);
     },
   };
+}
+
+/** Room behind a block of rows for its scales, which are fewer bytes. */
+const MARGIN = 64;
+
+/** Bytes `start` to `end` of a weight's part, codes or scales, and where they are to be put. */
+interface Wanted {
+  readonly part: number;
+  readonly start: number;
+  readonly end: number;
+  readonly at: number;
+}
+
+/** Stores a weight by bytes that it asks for: whoever goes on has put them there. @param start row of the tensor that is its first */
+function* storing(place: Place, linear: Linear, start: number): Generator<Wanted> {
+  const { kernels, buffer, layout } = place;
+  const tableBytes = kernels.crc32TableBytes();
+  const staging = layout.staging.address + tableBytes;
+  const room = layout.staging.byteLength - tableBytes - MARGIN;
+  const memory = new Uint8Array(buffer);
+  const { rows, rowBytes } = linear;
+  const scaleBytes = scaleBytesOf(linear);
+  const rest = room - storingScratchBytes(linear);
+  const scratch = staging + rest + MARGIN;
+  const apart = rowsApartOf(linear);
+  const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
+  for (let first = 0; first < rows; first += step) {
+    const end = Math.min(rows, first + step);
+    const scales = staging + (end - first) * rowBytes + MARGIN;
+    const [from, to] = [start + first, start + end];
+    yield { part: 0, start: from * rowBytes, end: to * rowBytes, at: staging };
+    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, at: scales };
+    storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
+  }
 }
 
 interface Page {
