@@ -2,7 +2,7 @@
 // forward. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
-// Scratch:   sums of eight rows, (count to a multiple of four, 8) f32 | a panel of max(1024, groupSize) columns (panel.ts); of one
+// Scratch:   sums of eight rows, (count + 3, 8) f32 | a panel of max(1024, groupSize) columns (panel.ts); of one
 //            activation or two sums, (2, 8) f32 | (2, 8) i32
 
 import { groupsOf, nextGroup } from '../lanes';
@@ -80,7 +80,7 @@ function several(
   const apart = activationBytes(cols, groupSize);
   const slots = slotsOf(cols, groupSize);
   const sums = scratch;
-  const panel = sums + (((count + 3) & ~3) << 5);
+  const panel = sums + ((count + 3) << 5);
   for (let row: usize = 0; row < rows; row += 8) {
     const pair = bands + row * rowBytes;
     memory.fill(sums, 0, count << 5);
