@@ -10,13 +10,13 @@ import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder, type LinearMemory } from '../kernels/decoder/instantiate.ts';
-import { decoderBinary } from '../kernels/decoder/load.ts';
-import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { binaryFor, decoderBinary } from '../kernels/decoder/load.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
-import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
+import { type Place, tensorsOf } from '../model/loading/batches.ts';
+import { type LoadOptions, openLoader } from '../model/loading/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
@@ -191,11 +191,11 @@ export async function startSession(
 ): Promise<Session> {
   const { state } = layout;
   const count = state.threads;
-  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const binary = binaryFor(count);
   const memory = memoryOf(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
   if (count > 1) {
-    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, workspace };
+    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, linears: [], workspace };
     await threads!.start((index): WorkerMessage => ({ ...message, index }));
   }
   const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);
