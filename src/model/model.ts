@@ -22,7 +22,7 @@ import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
-import { copyRows } from './cache.ts';
+import { CACHE_DTYPES, type CacheDtype, copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
@@ -59,8 +59,11 @@ export interface ModelOptions {
    * `int8` if left out; weights that are not quantized are always multiplied in f32.
    */
   activations?: 'int8' | 'f32';
-  /** How keys and values are kept; `f16` if left out. */
-  cache?: 'f16' | 'f32';
+  /**
+   * How keys and values are kept; `f16` if left out. `q8` and `q4` keep codes of 8 and 4 bits with a scale for each head of a token: about
+   * half and a quarter of the memory.
+   */
+  cache?: CacheDtype;
   /**
    * Most bytes of one linear memory, 4 GB if left out. A larger model lies in several, with the same results: for hosts where large
    * memories fail.
@@ -86,7 +89,7 @@ const modelOptions = optionsOf<ModelOptions>({
   context: anyNumber, // their ranges depend on the model
   cacheTokens: anyNumber,
   activations: oneOf('int8', 'f32'),
-  cache: oneOf('f16', 'f32'),
+  cache: oneOf(...CACHE_DTYPES),
   memoryLimit: anyNumber,
   memory: integer(1),
   threads: givenThreads,
@@ -246,7 +249,7 @@ export function planArchitecture(
   const how = {
     rows: cacheTokens,
     slots,
-    cacheWidth: cache === 'f16' ? 2 : 4,
+    cache,
     threads,
     integers: activations === 'int8',
   };

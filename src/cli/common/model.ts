@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { type Input, openModel } from '../../disk/input.ts';
+import { CACHE_DTYPES, type CacheDtype } from '../../model/cache.ts';
 import { bytesText, figureText, progressDisplay } from '../../terminal/figures.ts';
 import { GROUPS } from '../../terminal/help.ts';
 import { byteSize, integer } from '../../terminal/usage.ts';
@@ -16,7 +17,7 @@ export interface ModelChoice {
   context?: number;
   threads: number;
   activations: 'int8' | 'f32';
-  cache: 'f16' | 'f32';
+  cache: CacheDtype;
   memory?: number;
 }
 
@@ -34,7 +35,9 @@ export function addModelOptions(command: Command, context: string): Command {
         .default('int8'),
     )
     .addOption(
-      new Option('--cache <dtype>', 'dtype of the cached keys and values').choices(['f16', 'f32']).default('f16'),
+      new Option('--cache <dtype>', 'how keys and values are kept: q8 and q4 are codes of 8 and 4 bits')
+        .choices([...CACHE_DTYPES])
+        .default('f16'),
     )
     .addOption(
       new Option(
