@@ -130,7 +130,7 @@ export function store(
 }
 
 /** Queries of some heads that share one head of keys and values, of consecutive tokens of a sequence. */
-export interface Queries {
+interface Queries {
   readonly queries: number; // (tokens, stride), those of the first head
   readonly mixed: number; // (tokens, stride), what they mix of values
   readonly tokens: number;
@@ -142,7 +142,7 @@ export interface Queries {
 }
 
 /** What attention does with scores. */
-export interface Scoring {
+interface Scoring {
   readonly window: number;
   readonly scale: number;
   readonly cap: number;

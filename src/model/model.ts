@@ -25,6 +25,7 @@ import { stateFloatsOf } from './blocks/blocks.ts';
 import { CACHE_DTYPES, type CacheDtype, copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
+import type { LayoutOptions } from './layout.ts';
 import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
@@ -235,10 +236,11 @@ async function planLoading(folder: Folder, options: ModelOptions, threads: numbe
 export function planArchitecture(
   read: Architecture,
   weights: Weights,
-  options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'>,
+  options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'> &
+    Pick<LayoutOptions, 'turnsCache'>,
   threads: number,
 ): PlannedModel {
-  const { activations = 'int8', cache = 'f16', memory } = options;
+  const { activations = 'int8', cache = 'f16', memory, turnsCache } = options;
   const most = read.contextLength;
   const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
   integer(1, most)('context', context);
@@ -249,7 +251,7 @@ export function planArchitecture(
   const how = {
     rows: cacheTokens,
     slots,
-    cache,
+    ...{ cache, ...(turnsCache !== undefined && { turnsCache }) },
     threads,
     integers: activations === 'int8',
   };

@@ -59,22 +59,43 @@ export function turnBack(x: Float32Array, masks: Uint32Array | undefined): Float
 /** A vector as codes of 8 or 4 bits. */
 export function keep(x: Float32Array, bits: 8 | 4, masks: Uint32Array | undefined): Kept {
   const y = turn(x, masks);
-  const own = y.subarray(0, x.length);
-  const most = y.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const unit = bits === 8 ? f(most / 127) : f(f(Math.sqrt(f(dot(own, own) / x.length))) * STEP);
-  const scale = f16ToF32(f32ToF16(bitsOf(unit)));
-  const levelOf = (value: number) => {
-    const z = f(value / scale);
-    if (bits === 8) return scale === 0 ? 0 : clamp(nearest(z), -128, 127);
-    // The number of places between two levels that lie below.
-    return LEVELS[LEVELS.slice(1).filter((level, i) => z > (level + LEVELS[i]) / 2).length];
-  };
-  return { levels: Int8Array.from(y, levelOf), scale };
+  if (bits === 4) return search(y, x.length);
+  const scale = asF16(f(largest(y) / 127));
+  const levels = Int8Array.from(y, (value) => (scale === 0 ? 0 : clamp(nearest(f(value / scale)), -128, 127)));
+  return { levels, scale };
+}
+
+const largest = (x: Float32Array) => x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const asF16 = (x: number) => f16ToF32(f32ToF16(bitsOf(x)));
+
+/** The levels of the scale, of five, whose best factor leaves the least error; and this factor. */
+function search(y: Float32Array, count: number): Kept {
+  const own = y.subarray(0, count);
+  const middle = f(f(Math.sqrt(f(dot(own, own) / count))) * STEP);
+  if (middle < LEAST) return { levels: new Int8Array(y.length).fill(LEVELS[0]), scale: 0 };
+  const found = [0, 1, 2, 3, 4].map((i) => {
+    const scale = f(middle * f(f(0.8) + f(i * f(0.1))));
+    const integers = Array.from(y, (value) => nearest(f(value / scale)));
+    const levels = Int8Array.from(integers, levelNear);
+    const product = f(f(levels.reduce((sum, level, i) => sum + level * integers[i], 0)) * scale);
+    const square = f(levels.reduce((sum, level) => sum + level * level, 0));
+    return { levels, factor: f(product / square), gain: f(f(product * product) / square) };
+  });
+  const { levels, factor } = found.reduce((best, other) => (other.gain > best.gain ? other : best));
+  return { levels, scale: asF16(factor) };
+}
+
+/** The level nearest to an integer; halfway that towards zero, or below. */
+function levelNear(z: number): number {
+  return LEVELS.reduce((best, level) => {
+    const [nearer, other] = [Math.abs(level - z), Math.abs(best - z)];
+    return nearer < other || (nearer === other && z < 0) ? level : best;
+  });
 }
 
 /** As i16 in units of the factor; `most` is `levels` of them. */
 function integers(x: Float32Array, levels: number): { values: Int16Array; factor: number } {
-  const most = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const most = largest(x);
   if (most < LEAST) return { values: new Int16Array(x.length), factor: 0 };
   const factor = f(f(levels) / most);
   const values = Int16Array.from(x, (value) => clamp(nearest(f(value * factor)), -32768, 32767));

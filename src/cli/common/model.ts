@@ -21,6 +21,11 @@ export interface ModelChoice {
   memory?: number;
 }
 
+export const cacheOption = (): Option =>
+  new Option('--cache <dtype>', 'how keys and values are kept: q8 and q4 are codes of 8 and 4 bits').choices([
+    ...CACHE_DTYPES,
+  ]);
+
 /** Adds the options of `ModelChoice`. @param context what `--context` is, in words */
 export function addModelOptions(command: Command, context: string): Command {
   return command
@@ -34,11 +39,7 @@ export function addModelOptions(command: Command, context: string): Command {
         .choices(['int8', 'f32'])
         .default('int8'),
     )
-    .addOption(
-      new Option('--cache <dtype>', 'how keys and values are kept: q8 and q4 are codes of 8 and 4 bits')
-        .choices([...CACHE_DTYPES])
-        .default('f16'),
-    )
+    .addOption(cacheOption().default('f16'))
     .addOption(
       new Option(
         '--memory <size>',
@@ -53,7 +54,10 @@ export interface OpenModel {
   loadMs: number;
 }
 
-/** Loads models, by path or as inputs that are open, has `work` use them, closes them; Ctrl-C aborts the signal. */
+/**
+ * Loads models, by path or as inputs that are open, has `work` use them, closes them; Ctrl-C aborts the signal. Models behind the first are
+ * what it is compared with: where it keeps keys and values as codes they keep f16.
+ */
 export async function withModels<T>(
   from: readonly (string | Input)[],
   { context, threads, activations, cache, memory }: ModelChoice,
@@ -69,6 +73,7 @@ export async function withModels<T>(
     for (const each of from) {
       const began = performance.now();
       const input = typeof each === 'string' ? await openModel(each) : each;
+      const kept = models.length > 0 && cache !== 'f32' ? 'f16' : cache;
       const progress = progressDisplay('load');
       try {
         const source = await higgs.open(input.folder);
@@ -76,8 +81,8 @@ export async function withModels<T>(
           ...(context !== undefined && { context }),
           ...(memory !== undefined && { memory }),
           activations,
-          cache,
-          onMemory: (need) => checkFits(need, cache, freeMemory()),
+          cache: kept,
+          onMemory: (need) => checkFits(need, kept, freeMemory()),
           threads: await startThreads(threadsOf(threads)),
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>

@@ -71,7 +71,7 @@ export function cacheCodesBytes(dim: number, bits: number): number {
 
 /** Bytes of scratch that `keepCodes` needs. */
 export function keepCodesScratchBytes(dim: number): number {
-  return filled(dim) * 5;
+  return filled(dim) * 6 + 16;
 }
 
 /** Bytes of scratch that `attendCodes` needs for tiles of `tile` rows with `span` scores each, of heads of `dim` and `more` elements. */
