@@ -4,16 +4,21 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import debugBytes from '../build/decoder.debug.wasm';
 import releaseBytes from '../build/decoder.wasm';
-import { loadModel } from '../src/decoder.ts';
 import { p1n16 } from '../src/grids/small.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { attendCodesScratchBytes, cacheCodesBytes, keepCodesScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { estimateMemory, loadModel } from '../src/model/model.ts';
 import * as twin from '../src/reference/cache.ts';
 import { bitsOf, f32ToF16 } from '../src/reference/float.ts';
 import { signs } from '../src/reference/hadamard.ts';
-import { normals, sameBits } from './bits.ts';
+import { startThreads } from '../src/workers/node.ts';
+import { loadAlone } from './alone.ts';
+import { normals, sameBits, uniform } from './bits.ts';
+import { families } from './families/index.ts';
+import { modelFolder } from './models.ts';
+import { referencesOf } from './references.ts';
 
 const PAGES = 64;
 const WIDTHS = [1, 2, 6, 15, 16, 17, 24, 48, 64, 80, 96, 128, 576];
@@ -193,5 +198,107 @@ test('levels of 4 bits are p1n16 in units of the 127th of its largest point', ()
   );
 });
 
-void loadModel;
+const CONTEXT = 60;
+/** Mean squared error of logits against those of a cache of f32, of their variance: twice what is measured of any of these families; routers that take another expert have most. */
+const ERRORS = { q8: 0.03, q4: 0.2 } as const;
+
+for (const [name, { config, model: file, logits }] of Object.entries(families)) {
+  const folder = modelFolder(config, file);
+  const [{ ids: begin }] = referencesOf(logits);
+  const context = Math.min(CONTEXT, 2 * begin.length);
+  const ids = [...begin, ...begin].slice(0, context);
+
+  test(`codes give the same bits one id at a time, and in several memories: ${name}`, async () => {
+    const plain = await loadAlone(folder, { context, cache: 'f32' });
+    const exact = await plain.forward(ids, { logits: 'all' });
+    for (const cache of ['q8', 'q4'] as const) {
+      const options = { context, cache };
+      const whole = await loadAlone(folder, options);
+      const all = await whole.forward(ids, { logits: 'all' });
+      await whole.forward(ids.slice(0, 1));
+      const rows = [all.slice(0, all.length / ids.length)];
+      for (let i = 1; i < ids.length; i++) rows.push(await whole.forward([ids[i]], { from: i }));
+      sameBits(Float32Array.from(rows.flatMap((row) => [...row])), all, cache);
+      const error = relativeError(all, exact);
+      assert.ok(error <= ERRORS[cache], `${cache}: ${error}`);
+      const { bytes } = await estimateMemory(folder, options);
+      const parts = await loadAlone(folder, { ...options, memoryLimit: bytes - 1 });
+      sameBits(await parts.forward(ids, { logits: 'all' }), all, `${cache}, several memories`);
+      await parts.close();
+      await whole.close();
+    }
+    await plain.close();
+  });
+}
+
+for (const name of ['llama', 'gemma4_text', 'gpt_oss', 'deepseek_v3']) {
+  const { config, model: file, logits } = families[name];
+  const folder = modelFolder(config, file);
+  const [{ ids }] = referencesOf(logits);
+
+  test(`codes of sequences together, forked, truncated and moved have the bits that they have alone: ${name}`, async () => {
+    for (const [cache, threads] of [
+      ['q8', 1],
+      ['q4', 3],
+    ] as const) {
+      const options = { context: 40, cache } as const;
+      const lone = await loadAlone(folder, options);
+      const together = await loadModel(folder, {
+        ...{ ...options, cacheTokens: 3 * 40 },
+        ...(threads > 1 && { threads: await startThreads(threads) }),
+      });
+      const random = uniform(7);
+      const below = (n: number) => Math.floor(random() * n);
+      const texts = [30, 12, 30, 5, 12, 25, 30, 1].map((first) =>
+        [...ids.slice(0, first), ...ids.slice(3, 3 + below(40 - first))].slice(0, 40),
+      );
+      const wanted: Float32Array[] = [];
+      for (const text of texts) wanted.push(await lone.forward(text, { logits: 'all' }));
+      await Promise.all(
+        texts.map(async (text, i) => {
+          const width = wanted[i].length / text.length;
+          const sequence = await together.open({ capacity: text.length, ids: text });
+          while (sequence.ids.length < text.length) {
+            const from = sequence.ids.length;
+            const part = text.slice(from, from + 1 + below(below(2) * 20));
+            const rows = await sequence.extend(part, { rows: 'all' });
+            sameBits(rows, wanted[i].slice(from * width, (from + part.length) * width), `${cache}, text ${i}`);
+            if (below(4) === 0) sequence.truncate(below(sequence.ids.length));
+          }
+          sequence.close();
+        }),
+      );
+      await together.close();
+      await lone.close();
+    }
+  });
+}
+
+test('a cache of codes takes what its bits and scales say', async () => {
+  const { config, model: file } = families.llama;
+  const folder = modelFolder(config, file);
+  const bytesOf = async (cache: 'f16' | 'q8' | 'q4') => (await estimateMemory(folder, { context: 40, cache })).cache;
+  const {
+    head_dim: headDim,
+    num_hidden_layers: layers,
+    num_key_value_heads: kvHeads,
+  } = config as Record<string, number>;
+  const vectors = 2 * layers * kvHeads * 40;
+  const filled = Math.ceil(headDim / 16) * 16;
+  assert.is(await bytesOf('f16'), vectors * headDim * 2);
+  assert.is(await bytesOf('q8'), vectors * (filled + 2));
+  assert.is(await bytesOf('q4'), vectors * (filled / 2 + 2));
+});
+
 test.run();
+
+// ‖found - wanted‖² / ‖wanted - its mean‖².
+function relativeError(found: Float32Array, wanted: Float32Array): number {
+  const mean = wanted.reduce((sum, value) => sum + value, 0) / wanted.length;
+  let [error, size] = [0, 0];
+  for (const [i, value] of wanted.entries()) {
+    error += (found[i] - value) ** 2;
+    size += (value - mean) ** 2;
+  }
+  return error / size;
+}

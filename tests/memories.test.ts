@@ -268,7 +268,13 @@ test('deviceBytes() is the most that a device has by what its browser tells, if 
 test('estimateMemory() is what loadModel() takes', async () => {
   const config = configs.qwen3;
   const folder = modelFolder(config, randomFile(config));
-  for (const options of [{}, { context: 50, cacheTokens: 120, cache: 'f32' }, { activations: 'f32' }] as const) {
+  for (const options of [
+    {},
+    { context: 50, cacheTokens: 120, cache: 'f32' },
+    { activations: 'f32' },
+    { cache: 'q8' },
+    { cache: 'q4' },
+  ] as const) {
     const { bytes, weights, cache, activations, memories } = await estimateMemory(folder, options);
     const model = await loadAlone(folder, options);
     assert.equal(model.memory, { bytes, weights, cache });
