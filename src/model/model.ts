@@ -16,14 +16,14 @@ import { closed } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
-import { decoderBinary } from '../kernels/decoder/load.ts';
-import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { binaryFor, decoderBinary } from '../kernels/decoder/load.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { CACHE_DTYPES, type CacheDtype, copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
+import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import type { LayoutOptions } from './layout.ts';
 import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
@@ -190,10 +190,12 @@ export async function startModel(
     tooLarge(memoryOf(layout, planned), cache, given, `this runtime gives ${megabytes(given)} MB`),
   );
   const { state } = layout;
-  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const binary = binaryFor(count);
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
   const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
+  prepareForms(places);
   const check = await fill(places);
+  chooseForm(places);
   if (count > 1) {
     const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
     await threads!.start((index): ThreadMessage => ({ ...message, index }));
