@@ -96,8 +96,8 @@ test('sizes keep to their budgets', async () => {
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
-  // that share slots, 2 kB gradients of states and gates.
-  assert.ok(gzip(decoder) <= 190_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // that share slots, 2 kB gradients of states and gates, 20 kB attention in registers and over codes, in both builds.
+  assert.ok(gzip(decoder) <= 211_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
