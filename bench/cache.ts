@@ -11,7 +11,7 @@ import { load } from '../src/higgs.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../src/kernels/decoder/load.ts';
 import { attendCodesScratchBytes, attendScratchBytes, cacheCodesBytes } from '../src/kernels/decoder/sizes.ts';
-import { loadAll } from '../src/model/load.ts';
+import { loadAll } from '../src/model/loading/load.ts';
 import { type LanguageModel, type ModelOptions, planArchitecture, startModel } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
 import { openFolder } from '../src/source/file.ts';
@@ -33,7 +33,7 @@ async function open(folder: Folder, given: Options): Promise<LanguageModel> {
   const options = { context: CONTEXT, activations: 'f32', ...given } as const;
   const weights = await openWeights(await openCheckpoint(folder));
   const planned = planArchitecture(await readArchitecture(folder), weights, options, 1);
-  return startModel(planned, options, (places) => loadAll(places, weights, {}));
+  return startModel(planned, options, (places, crew) => loadAll(places, weights, {}, crew));
 }
 
 async function quality(path: string, file: string, count: number): Promise<void> {
