@@ -146,14 +146,14 @@ async function tell(
   report: TimedReport,
   input: Input,
   text: string | undefined,
-  { output, workers: threads, context, all, json }: Options,
+  { output, workers: threads, context, cache, all, json }: Options,
 ): Promise<void> {
   const { predicted } = report;
   let comparison: Comparison | undefined;
   if (!json) print(reportText(report, output!, all));
   try {
     if (text === undefined) return;
-    comparison = await compareOnText(text, input, output!, predicted, { context, threads });
+    comparison = await compareOnText(text, input, output!, predicted, { context, threads, cache });
     if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
     if (json) printJson({ ...report, ...(comparison && { text: comparison }) });

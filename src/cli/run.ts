@@ -139,11 +139,11 @@ const wholeBits = (bits: number): CheckpointOptions => ({
 });
 
 // The most bits that memory has room for; the fewest, if it has for none: loading says then what is missing.
-async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memory }: Options): Promise<number> {
+async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memory, cache }: Options): Promise<number> {
   const free = freeMemory();
   for (const bits of memory === undefined ? BITS : []) {
     const copy = await higgs.open(await source.copy(wholeBits(bits)));
-    const { bytes } = await copy.runMemory({ ...(context !== undefined && { context }) });
+    const { bytes } = await copy.runMemory({ cache, ...(context !== undefined && { context }) });
     if (bytes > free) continue;
     note(
       `${bits} bits per weight suit this machine: ${bytesText(bytes)} of memory, ${bytesText(free)} are free; --bits, --bpw or --size choose another`,

@@ -126,7 +126,7 @@ export function planSession(
     const rows = Math.max(1, together) * tokens;
     const oneCache = statistics !== undefined && together === 0;
     const layout = how(architecture, weights, {
-      ...{ rows, slots: Math.max(1, together), cacheWidth: 4, threads },
+      ...{ rows, slots: Math.max(1, together), cache: 'f32', threads },
       ...{ integers: false, atOnce: tokens, oneCache },
     });
     const wanted = { estimator, tokens, draws, together, statistics };

@@ -62,3 +62,27 @@ export const GRAM_SCRATCH = (2 * 64 * 64 + 32) * 4;
 export function rowTableBytes(p: number, n: number): number {
   return 16 + n * (p === 4 ? 20 : 16) + (p === 1 ? 64 : 0);
 }
+
+const filled = (dim: number): number => Math.ceil(dim / 16) * 16;
+
+/** Bytes of a vector of `dim` elements as codes of a cache. */
+export function cacheCodesBytes(dim: number, bits: number): number {
+  return (filled(dim) * bits) / 8;
+}
+
+/** Bytes of scratch that `keepCodes` needs. */
+export function keepCodesScratchBytes(dim: number): number {
+  return filled(dim) * 6 + 16;
+}
+
+/** Bytes of scratch that `attendCodes` needs for tiles of `tile` rows with `span` scores each, of heads of `dim` and `more` elements. */
+export function attendCodesScratchBytes(tile: number, span: number, dim: number, more: number): number {
+  const both = filled(dim) + filled(more);
+  const row = filled(dim) * 4 + both * 2 + 160;
+  return tile * (span * 4 + row) + Math.max(filled(dim), filled(more)) * 8 + 256 + 64 * both;
+}
+
+/** Bytes of scratch that `attend` needs for tiles of `tile` rows with `span` scores each. */
+export function attendScratchBytes(tile: number, span: number, dim: number): number {
+  return 544 + (tile * span + 32 * dim) * 4;
+}
