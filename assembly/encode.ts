@@ -84,7 +84,7 @@ export function rotateRows(
 /**
  * Rounds rotated rows, (rows, cols + 64) f32, to `codes`, u16, codesPerRow a row, and to `rounded`, of the shape of `z`: what they stand for. Adds each
  * row's squared error to the first of its `sums`. `scratch` holds, for a trellis, (cols + 264) · 256 bytes, for one by labels
- * (cols + 264) · (4 · states + 16) + 1280.
+ * (cols + 264) · (4 · states + 12) + 1280.
  */
 export function roundRows(
   z: usize, rows: usize, cols: usize, groupSize: usize, table: usize, p: usize, bits: u32,

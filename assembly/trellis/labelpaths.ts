@@ -3,7 +3,7 @@
 // It depends on the code's low bits and the label alone, once its high bits are the nearest: 64 numbers for 64 or 256 states.
 // A slice has a vector for each state, then what was last taken off all of them. Choices are not kept: going back finds them again.
 
-import { baseOf, groupOf, labelAt, labelsAt, placeOf, valuesAt } from './labels';
+import { baseOf, groupOf, labelAt, labelsAt, lessLabels, nearestCodes, placeOf, valuesAt } from './labels';
 
 // Steps on either side of the seam.
 const WARM_UP: usize = 32;
@@ -194,20 +194,15 @@ function cheapest(slice: usize, groups: usize, states: usize): void {
   v128.store(states, which);
 }
 
-// The step of lane `lane` (its bytes' offset) into `state` at `slice`, of input `input`: writes the code to `to`, returns the state before.
+// The state of lane `lane` (its bytes' offset) from which it came into `state` at `slice`, by a step of input `input`.
 // @ts-ignore: decorator
 @inline
-function back(slice: usize, state: usize, lane: usize, input: usize, table: usize, groups: usize, codes: usize, to: usize): usize {
-  const shift: usize = groups == 8 ? 3 : 5;
-  const low = state >> shift;
+function back(slice: usize, state: usize, lane: usize, input: usize, table: usize, groups: usize, codes: usize, gain: i32): usize {
   const group = groupOf(table, state & (groups - 1));
-  const gain = load<i32>(table, 76);
-  const most = i16x8.splat(<i16>(<i32>32767 >> gain));
-  const values = valuesAt(table, low, codes);
+  const values = valuesAt(table, state >> (groups == 8 ? 3 : 5), codes);
   const y = i16x8.sub_sat_s(v128.load16_splat(input + lane), v128.load(labelsAt(table, baseOf(table, group))));
-  const bytes = (groups << 7) + 16;
   const all = <u32>load<u16>(slice + (state << 4) + lane) + <u32>load<u16>(slice + (groups << 7) + lane);
-  const at = slice - bytes + (group << 7) + lane;
+  const at = slice - ((groups << 7) + 16) + (group << 7) + lane;
   let f = v128.load16_splat(at);
   f = v128.load16_lane(at, f, 1, 16);
   f = v128.load16_lane(at, f, 2, 32);
@@ -216,50 +211,76 @@ function back(slice: usize, state: usize, lane: usize, input: usize, table: usiz
   f = v128.load16_lane(at, f, 5, 80);
   f = v128.load16_lane(at, f, 6, 96);
   f = v128.load16_lane(at, f, 7, 112);
-  const reached = i16x8.add_sat_u(f, cost(nearest(y, values, codes, most), gain));
-  const from = <usize>ctz<i32>(i16x8.bitmask(i16x8.eq(reached, i16x8.splat(<i16>all))));
-  v128.store(to, y);
-  const target = <i32>load<i16>(to + (from << 1));
-  let high: usize = 0;
-  let least = distance(target, values);
-  for (let code: usize = 1; code < codes; code++) {
-    const other = distance(target, values + (code << 4));
-    if (other < least) {
-      least = other;
-      high = code;
-    }
-  }
-  store<u16>(to, <u16>(low | (high << 3)));
-  return (group << 3) | from;
+  const reached = i16x8.add_sat_u(f, cost(nearest(y, values, codes, i16x8.splat(<i16>(<i32>32767 >> gain))), gain));
+  return (group << 3) | <usize>ctz<i32>(i16x8.bitmask(i16x8.eq(reached, i16x8.splat(<i16>all))));
 }
 
+// Goes back `count` steps from `states` (u16 a lane) at `slice`; inputs end at `inputs`. What is before becomes the states; the low bits of
+// the codes go to vectors that end at `lows`.
 // @ts-ignore: decorator
 @inline
-function distance(y: i32, value: usize): i32 {
-  return min<i32>(abs<i32>(y - <i32>load<i16>(value)), 32768);
-}
-
-// Goes back `count` steps from `states` (u16 a lane) at `slice`; inputs end at `inputs`. Codes go to (count, 4) u16 that end at `a` and `b`;
-// the states become those before.
-function trace(slice: usize, count: usize, states: usize, inputs: usize, table: usize, a: usize, b: usize, spare: usize): void {
-  const groups = <usize>load<u32>(table, 68);
-  const codes = <usize>load<u32>(table, 72);
-  const bytes = sliceBytes(table);
-  for (; count > 0; count--, slice -= bytes) {
+function traceOf(
+  slice: usize, count: usize, states: usize, inputs: usize, table: usize, groups: usize, codes: usize, lows: usize,
+): void {
+  const gain = load<i32>(table, 76);
+  const shift: usize = groups == 8 ? 3 : 5;
+  for (; count > 0; count--, slice -= (groups << 7) + 16) {
     inputs -= 16;
-    a -= 8;
-    b -= 8;
+    lows -= 16;
     for (let lane: usize = 0; lane < 16; lane += 2) {
       const state = <usize>load<u16>(states + lane);
-      store<u16>(states + lane, <u16>back(slice, state, lane, inputs, table, groups, codes, spare));
-      store<u16>((lane < 8 ? a : b - 8) + lane, load<u16>(spare));
+      store<u16>(lows + lane, <u16>(state >> shift));
+      store<u16>(states + lane, <u16>back(slice, state, lane, inputs, table, groups, codes, gain));
     }
+  }
+}
+
+function trace8(slice: usize, count: usize, states: usize, inputs: usize, table: usize, groups: usize, lows: usize): void {
+  traceOf(slice, count, states, inputs, table, groups, 8, lows);
+}
+
+function trace4(slice: usize, count: usize, states: usize, inputs: usize, table: usize, groups: usize, lows: usize): void {
+  traceOf(slice, count, states, inputs, table, groups, 4, lows);
+}
+
+function trace2(slice: usize, count: usize, states: usize, inputs: usize, table: usize, groups: usize, lows: usize): void {
+  traceOf(slice, count, states, inputs, table, groups, 2, lows);
+}
+
+function trace1(slice: usize, count: usize, states: usize, inputs: usize, table: usize, groups: usize, lows: usize): void {
+  traceOf(slice, count, states, inputs, table, groups, 1, lows);
+}
+
+function trace(slice: usize, count: usize, states: usize, inputs: usize, table: usize, lows: usize): void {
+  const groups = <usize>load<u32>(table, 68);
+  const codes = load<u32>(table, 72);
+  if (codes == 8) trace8(slice, count, states, inputs, table, groups, lows);
+  else if (codes == 4) trace4(slice, count, states, inputs, table, groups, lows);
+  else if (codes == 2) trace2(slice, count, states, inputs, table, groups, lows);
+  else trace1(slice, count, states, inputs, table, groups, lows);
+}
+
+// Low bits, vectors of two rows, to the codes of the rows: by the label of each step they are the nearest ones.
+function writeCodes(lows: usize, inputs: usize, steps: usize, table: usize, codes0: usize, codes1: usize): void {
+  const third = v128.and(v128.load(table, 48), i16x8.splat(0xff));
+  let first = v128.load(lows + ((2 * steps - 1) % steps << 4));
+  let second = v128.load(lows + ((4 * steps - 2) % steps << 4));
+  let last = v128.load(lows + ((6 * steps - 3) % steps << 4));
+  for (const end = lows + (steps << 4); lows < end; lows += 16, inputs += 16, codes0 += 8, codes1 += 8) {
+    const low = v128.load(lows);
+    const labels = v128.xor(v128.xor(first, second), v128.and(last, third));
+    const codes = nearestCodes(lessLabels(v128.load(inputs), labels, table), low, table);
+    v128.store64_lane(codes0, codes, 0);
+    v128.store64_lane(codes1, codes, 1);
+    last = second;
+    second = first;
+    first = low;
   }
 }
 
 /**
  * Codes (u16) of two rows of `steps` · 4 weights at `z0` and `z1`, which may be the same, with zeros behind their columns. `table` as by
- * labelTable; `scratch` holds 1280 + 16 · steps + (16 · states + 16) · (max(steps, 64) + 1) bytes.
+ * labelTable; `scratch` holds 1280 + 32 · steps + (16 · states + 16) · (max(steps, 64) + 1) bytes.
  */
 export function labelPaths(
   z0: usize, z1: usize, steps: usize, table: usize, codes0: usize, codes1: usize, scratch: usize,
@@ -269,9 +290,9 @@ export function labelPaths(
   const costs = scratch;
   const seams = costs + 1024;
   const ends = seams + 16;
-  const spare = ends + 16;
   const inputs = scratch + 1280;
-  const slices = inputs + (steps << 4);
+  const lows = inputs + (steps << 4);
+  const slices = lows + (steps << 4);
   for (let i: usize = 0; i < steps << 4; i += 16) {
     v128.store(inputs + i, i16x8.narrow_i32x4_s(inputOf(z0 + i, table), inputOf(z1 + i, table)));
   }
@@ -282,10 +303,11 @@ export function labelPaths(
     const middle = run(slices, inputs + ((steps - half) << 4), half, 0, table, costs);
     const end = run(middle, inputs, half, half, table, costs);
     cheapest(end, groups, seams);
-    trace(end, half, seams, inputs + (half << 4), table, codes0 + (half << 3), codes1 + (half << 3), spare);
+    trace(end, half, seams, inputs + (half << 4), table, lows + (half << 4));
   }
   beginAt(slices, groups, seams);
   v128.store(ends, v128.load(seams));
   const end = run(slices, inputs, steps, 0, table, costs);
-  trace(end, steps, ends, inputs + (steps << 4), table, codes0 + (steps << 3), codes1 + (steps << 3), spare);
+  trace(end, steps, ends, inputs + (steps << 4), table, lows + (steps << 4));
+  writeCodes(lows, inputs, steps, table, codes0, codes1);
 }

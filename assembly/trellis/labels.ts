@@ -11,6 +11,8 @@
 //   192   SCALE · T1 i16: of each x a vector, (8, 8); then of each label of a group those of its eight states, (8, 8)
 //   448   SCALE · (T0 + 16 · high − center) i16: of each three low bits of a code and its high bits a vector, (8, codes, 8)
 //
+//   1472  the same i16 without the vectors: (codes, 8); of T1 (8) at 1600
+//
 // States are numbered by the low bits of the last codes. Of two codes c_{-1} · 8 + c_{-2}. Of three, c_{-3} having two bits,
 // c_{-1} · 32 + (c_{-2} & 3) · 8 + (c_{-2} >> 2) · 4 + c_{-3}. So a group, the eight states that differ in what the next step forgets,
 // is consecutive in both, and the labels of its states are the first one's ^ 0 … 7.
@@ -26,10 +28,12 @@ const PLACES: usize = 128;
 const GROUPS: usize = 160;
 const LABELS_AT: usize = 192;
 const VALUES: usize = 448;
+const HIGHS: usize = 1472;
+const LABEL_ROW: usize = 1600;
 
 /** Size of the table in bytes. */
 export function labelTableBytes(): usize {
-  return VALUES + 8 * 8 * 16;
+  return LABEL_ROW + 16;
 }
 
 /** Stands for the weights of a code where a grid is a trellis by labels. */
@@ -71,6 +75,7 @@ export function labelTable(tables: usize, step: f32, zero: u32, bits: u32, third
   }
   for (let x: u32 = 0; x < 8; x++) {
     v128.store(table + LABELS_AT + (x << 4), i16x8.splat(<i16>(SCALE * <i32>load<u8>(tables + 16 + x))));
+    store<i16>(table + LABEL_ROW + (x << 1), <i16>(SCALE * <i32>load<u8>(tables + 16 + x)));
     for (let i: u32 = 0; i < 8; i++) {
       store<i16>(table + LABELS_AT + 128 + (x << 4) + (i << 1), <i16>(SCALE * <i32>load<u8>(tables + 16 + (x ^ i))));
     }
@@ -79,7 +84,9 @@ export function labelTable(tables: usize, step: f32, zero: u32, bits: u32, third
     for (let high: u32 = 0; high < codes; high++) {
       const code = low | (high << 3);
       const u = <i32>load<u8>(tables + (code & 15)) + <i32>(code & ~15);
-      v128.store(table + VALUES + ((low * codes + high) << 4), i16x8.splat(<i16>(SCALE * (u - center))));
+      const value = <i16>(SCALE * (u - center));
+      v128.store(table + VALUES + ((low * codes + high) << 4), i16x8.splat(value));
+      store<i16>(table + HIGHS + (high << 4) + (low << 1), value);
     }
   }
 }
@@ -121,6 +128,36 @@ export function labelsAt(table: usize, base: usize): usize {
 @inline
 export function valuesAt(table: usize, low: usize, codes: usize): usize {
   return table + VALUES + (low * codes << 4);
+}
+
+// Eight i16 of a row of eight at `row`, by indices below 8 in the lanes.
+// @ts-ignore: decorator
+@inline
+function pick(row: usize, indices: v128): v128 {
+  return i8x16.swizzle(v128.load(row), i16x8.add(i16x8.mul(indices, i16x8.splat(0x0202)), i16x8.splat(0x0100)));
+}
+
+/** `y` less SCALE · T1 of each lane's label. */
+// @ts-ignore: decorator
+@inline
+export function lessLabels(y: v128, labels: v128, table: usize): v128 {
+  return i16x8.sub_sat_s(y, pick(table + LABEL_ROW, labels));
+}
+
+/** Codes of the low bits `low` that are nearest to `y`, the lowest of equals. */
+// @ts-ignore: decorator
+@inline
+export function nearestCodes(y: v128, low: v128, table: usize): v128 {
+  let code = low;
+  let least = i16x8.abs(i16x8.sub_sat_s(y, pick(table + HIGHS, low)));
+  const codes = load<u32>(table, HEADER + 8);
+  for (let high: u32 = 1; high < codes; high++) {
+    const other = i16x8.abs(i16x8.sub_sat_s(y, pick(table + HIGHS + (high << 4), low)));
+    const nearer = i16x8.lt_u(other, least);
+    code = v128.bitselect(v128.or(low, i16x8.splat(<i16>(high << 3))), code, nearer);
+    least = i16x8.min_u(least, other);
+  }
+  return code;
 }
 
 // Sixteen codes as bytes.

@@ -40,7 +40,7 @@ export function rowScratchBytes(cols: number, rows: number): number {
 export function roundScratchBytes(cols: number, grid: CodeGrid): number {
   if (!isPaths(grid)) return 0;
   if (!grid.kept) return (cols + PATH.margin) * PATH.bytes;
-  return (cols + PATH.margin) * (4 * statesOf(grid.kept) + 16) + LABEL_WORK;
+  return (cols + PATH.margin) * (4 * statesOf(grid.kept) + 12) + LABEL_WORK;
 }
 
 /** Bytes of scratch that `encode` needs. */

@@ -115,13 +115,17 @@ export function labelCodes(z: Float32Array, trellis: LabelTrellis): Uint16Array 
   const states = statesOf(trellis);
   for (let s = 0; s < SEQUENCES; s++) {
     const costs = Array.from({ length: steps }, (_, i) => stepCosts(z[i * SEQUENCES + s] ?? 0, trellis));
-    for (const [i, code] of cheapestLabelCycle(costs, states).codes.entries()) codes[i * SEQUENCES + s] = code;
+    const { lows } = cheapestLabelCycle(costs, states);
+    for (const [i, low] of lows.entries()) {
+      const before = [1, 2, 3].map((lag) => lows[(i + steps * 3 - lag) % steps]);
+      codes[i * SEQUENCES + s] = low + 8 * costs[i].highs[8 * labelOf(trellis, before) + low];
+    }
   }
   return codes;
 }
 
-/** The codes of a sequence, the state that they start and end in, and what its steps cost. */
-export function cheapestLabelCycle(steps: readonly StepCosts[], states: LabelStates): { codes: number[]; seam: number; cost: number } {
+/** The low bits of a sequence's codes, the state that they start and end in, and what its steps cost. */
+export function cheapestLabelCycle(steps: readonly StepCosts[], states: LabelStates): { lows: number[]; seam: number; cost: number } {
   let seam = 0;
   if (steps.length >= 3) {
     const half = Math.min(WARM_UP, steps.length);
@@ -131,7 +135,7 @@ export function cheapestLabelCycle(steps: readonly StepCosts[], states: LabelSta
   }
   const start = Float64Array.from({ length: states.count }, (_, state) => (state === seam ? 0 : MOST));
   const { costs, trace, taken } = cheapestPaths(steps, start, states);
-  return { codes: trace(seam, steps.length).codes, seam, cost: costs[seam] + taken };
+  return { lows: trace(seam, steps.length).lows, seam, cost: costs[seam] + taken };
 }
 
 // Costs of the end states, less what was `taken` off all; `trace` goes back from one of them by some steps.
@@ -139,21 +143,20 @@ function cheapestPaths(steps: readonly StepCosts[], start: Float64Array, { count
   let costs = start;
   let taken = 0;
   const before: Uint16Array[] = []; // of each state after a step the state before
-  const chosen: Uint8Array[] = []; // and the code
+  const chosen: Uint8Array[] = []; // and the low bits of the code
   for (const [i, step] of steps.entries()) {
     const after = new Float64Array(count);
-    const [from, codes] = [new Uint16Array(count), new Uint8Array(count)];
+    const [from, lows] = [new Uint16Array(count), new Uint8Array(count)];
     for (const group of groups) {
       for (let low = 0; low < 8; low++) {
         const state = group.after + (low * count) / 8;
         let least = Number.POSITIVE_INFINITY;
         for (let k = 0; k < 8; k++) {
-          const at = 8 * (group.label ^ k) + low;
-          const cost = Math.min(MOST, costs[group.first + k] + step.costs[at]);
+          const cost = Math.min(MOST, costs[group.first + k] + step.costs[8 * (group.label ^ k) + low]);
           if (cost >= least) continue;
           least = cost;
           from[state] = group.first + k;
-          codes[state] = low + 8 * step.highs[at];
+          lows[state] = low;
         }
         after[state] = least;
       }
@@ -165,16 +168,16 @@ function cheapestPaths(steps: readonly StepCosts[], start: Float64Array, { count
     }
     costs = after;
     before.push(from);
-    chosen.push(codes);
+    chosen.push(lows);
   }
-  function trace(end: number, length: number): { start: number; codes: number[] } {
-    const codes: number[] = [];
+  function trace(end: number, length: number): { start: number; lows: number[] } {
+    const lows: number[] = [];
     let state = end;
     for (let i = 1; i <= length; i++) {
-      codes.push(chosen[chosen.length - i][state]);
+      lows.push(chosen[chosen.length - i][state]);
       state = before[before.length - i][state];
     }
-    return { start: state, codes: codes.reverse() };
+    return { start: state, lows: lows.reverse() };
   }
   return { costs, taken, trace };
 }
