@@ -109,7 +109,7 @@ test('refit() never raises the error of the codes that it is given', () => {
   for (const [name, { shape }] of recipes) {
     const sample = draws(4, 256, uniform);
     const integers = toIntegers(shape, scattered(shape, [0.7, 0.4, 0.4], uniform));
-    const counts = tally(sample, code(sample, integers), shape.bits);
+    const counts = tally(sample, code(sample, integers), shape);
     const before = toReals(integers);
     const after = refit(shape, counts, before);
     assert.ok(errorOf(counts, after) < errorOf(counts, before), name);
@@ -131,10 +131,10 @@ test('polish() never raises the error and keeps the shape when it starts from ra
     const sample = quantiles(2, 64);
     shuffle(sample, uniform);
     const start = toIntegers(shape, scattered(shape, [0.7, 0.4, 0.4], uniform));
-    const before = errorOf(tally(sample, code(sample, start), shape.bits), toReals(start));
+    const before = errorOf(tally(sample, code(sample, start), shape), toReals(start));
     const { trellis, error } = polish(shape, start, sample, code, 2);
     assert.ok(error < before, name);
-    assert.is(error, errorOf(tally(sample, code(sample, trellis), shape.bits), toReals(trellis)), name);
+    assert.is(error, errorOf(tally(sample, code(sample, trellis), shape), toReals(trellis)), name);
     checkTrellis({ ...trellis, name, p: 1, mse: error });
     firsts(shape).forEach((first, i) => {
       assert.is(trellis.tables[i], first < 0 ? 0 : trellis.tables[first], `${name} entry ${i}`);
@@ -153,7 +153,7 @@ test('search() gives the same integers when it runs again, and better ones than 
     assert.equal(search(shape, spread, rounds, code, random(9)), made, name);
     const start = toIntegers(shape, scattered(shape, spread, random(9)));
     const fresh = draws(16, 256, random(8));
-    const error = (trellis: typeof made) => errorOf(tally(fresh, code(fresh, trellis), shape.bits), toReals(trellis));
+    const error = (trellis: typeof made) => errorOf(tally(fresh, code(fresh, trellis), shape), toReals(trellis));
     assert.ok(error(made) < 0.8 * error(start), `${name}: ${error(start)} to ${error(made)}`);
   }
 });

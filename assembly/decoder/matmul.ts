@@ -5,14 +5,15 @@
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
 // Table:     f32 step, i32 zero, u32 bits, u32 weights of an index, then 16 values (4 bits, 1 weight: nibble.ts) or entries (lookup.ts)
-//            or of a trellis bits and 0, then (3, 16) bytes (trellis.ts)
+//            or of a trellis bits and 0, then (3, 16) bytes (trellis.ts), of one by labels bits and 5, then as many (labelrow.ts)
 // Scratch:   σ of four rows, (groups, 4) f32 | sums of four rows, (count, 4) f32 | two times four i32 | four rows of a tile |
-//            of a trellis 416 bytes to decode steps in; but for one activation as bandsVector has it
+//            as much as a row again to decode codes in; but for one activation of a trellis as bandsVector has it
 
 import { groupsOf, nextGroup } from '../lanes';
 import { activationBytes, narrowBytes, slotsOf } from './activation';
 import { octsOf } from './band';
 import { addGroup, loadScales, storeSums } from './four';
+import { LABEL_WEIGHTS, labelRow } from './labelrow';
 import { isDirect, lookupRow, lookups1 } from './lookup';
 import { bytes2, nibbleRow, nibbles1 } from './nibble';
 import { TILE_STRIDE, words1, words2 } from './tile';
@@ -68,6 +69,7 @@ export function matmul(
   const values = table + 16;
   const nibbles = bits == 4 && weights == 1;
   const narrow = nibbles || trellis;
+  const labels = weights == LABEL_WEIGHTS;
   const direct = count == 1 && (nibbles || isDirect(bits, weights));
   const width = max<usize>(1024, groupSize);
 
@@ -113,20 +115,22 @@ export function matmul(
     } else {
       for (let from: usize = 0; from < cols; from += width) {
         const to = min(from + width, cols);
-        const lead: usize = narrow ? 0 : from % (8 * weights); // a byte and an index start together at every eighth index
-        const at = narrow ? from * bits >> 3 : (from - lead) / weights * bits >> 3;
+        const lead: usize = narrow || labels ? 0 : from % (8 * weights); // a byte and an index start together at every eighth index
+        const at = narrow || labels ? from * bits >> 3 : (from - lead) / weights * bits >> 3;
         if (trellis) {
           const band = a + (at << 2);
           trellisRows(band, from == 0 ? a + (octsOf(cols) - 1) * octBytes : band - octBytes, values, bits, tile, to - from, spare);
         }
         for (let i: usize = trellis ? 4 : 0; i < 4; i++) {
           const codes = (i == 0 ? a : i == 1 ? b : i == 2 ? c : d) + at;
-          if (nibbles) nibbleRow(codes, values, tile + i * TILE_STRIDE, to - from);
+          if (labels) {
+            labelRow(codes - at, cols, from, to - from, bits, values, zero, tile + i * TILE_STRIDE, spare);
+          } else if (nibbles) nibbleRow(codes, values, tile + i * TILE_STRIDE, to - from);
           else lookupRow(codes, values, bits, weights, tile + i * TILE_STRIDE, to - from + lead);
         }
         multiplyTile(
           tile + (lead << 1), narrow, from, to, groupSize, slot, firstGroup + (k << 4), apart,
-          count, sigmas + (k << 4), zero, acc, sums,
+          count, sigmas + (k << 4), labels ? 0 : zero, acc, sums,
         );
         slot += slotsOf(to - from, groupSize) * slotBytes;
         k += groupsOf(to - from, groupSize);

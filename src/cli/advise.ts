@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Size } from '../advice/advise.ts';
 import { openInput } from '../disk/input.ts';
+import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 import { isEmbedding } from '../quantize/select.ts';
 import { bytesText, counted, countText, figureText, precise, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
@@ -97,11 +98,7 @@ async function advise(path: string, options: Options): Promise<void> {
 function sizesText(sizes: readonly Size[], free: number): string {
   const reference = sizes.find(({ bits }) => bits === 4)?.prediction?.delta;
   const rows = sizes.map(({ bits, bpw, bytes, memory, speed, prediction }) => [
-    bits === undefined
-      ? 'as it is'
-      : Number.isInteger(bits) && bits <= 4 && bits >= 2
-        ? `--bits ${bits}`
-        : `--bpw ${bits}`,
+    bits === undefined ? 'as it is' : bits in DEFAULT_GRIDS ? `--bits ${bits}` : `--bpw ${bits}`,
     bpw.toFixed(2),
     bytesText(bytes),
     memory ? bytesText(memory.bytes) : '?',

@@ -54,7 +54,10 @@ export const givenGrid: Reader<Grid> = (subject, value) => {
   number(0, Number.MAX_VALUE)(`mse of grid ${name}`, of('mse'));
   const [p, n, bits] = [of('p'), of('n'), of('bits')];
   if (reading(subject, () => isTrellis(grid))) {
-    checkTrellis({ name, p, bits, step: of('step'), zero: of('zero'), tables: of('tables') } as Trellis);
+    const kept = of('kept');
+    if (kept !== undefined && !Array.isArray(kept)) refuseKind(`kept of grid ${name}`, 'an array', kept);
+    const numbers = { step: of('step'), zero: of('zero'), ...(kept !== undefined && { kept: [...kept] }) };
+    checkTrellis({ name, p, bits, ...numbers, tables: of('tables') } as unknown as Trellis);
     return grid;
   }
   const size = parsePointGridName(name);

@@ -6,7 +6,8 @@ import type { LinearSpec } from '../families/architecture.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../kernels/decoder/sizes.ts';
-import { bytesPerRow, dtypeCodes, groupsPerRow } from '../kernels/layout.ts';
+import { bytesPerRow, dtypeCodes, groupsPerRow, isByLabels } from '../kernels/layout.ts';
+import { dimensionOf } from '../kernels/sizes.ts';
 import type { StoredTensor } from '../quantize/format.ts';
 
 /** Dtypes of weights that are not quantized. */
@@ -41,7 +42,7 @@ export interface DenseLinear extends Shape {
 
 interface CodeLinear extends Shape {
   readonly type: 'codes';
-  /** Weights of a code; TRELLIS for a trellis. */
+  /** Weights of a code, or what stands for a trellis. */
   readonly p: number;
   readonly bits: number;
   readonly groupSize: number;
@@ -56,9 +57,6 @@ interface CodeLinear extends Shape {
   readonly scaleBytes: number;
   readonly scales: number; // (rows, scaleBytes / 2) f16
 }
-
-/** Stands for p where codes are a trellis'. */
-const TRELLIS = 0;
 
 export type Linear = DenseLinear | CodeLinear;
 
@@ -113,7 +111,7 @@ export function planLinear(
   const scaleBytes = groupsPerRow(cols, groupSize) * 2;
   const rotation = planner.rotated(input, cols, groupSize, seed, perToken);
   const tables = planner.tableOf(grid);
-  const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
+  const bandedBytes = isTrellis(grid) && !isByLabels(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
   return {
     type: 'codes',
     name,
@@ -122,7 +120,7 @@ export function planLinear(
     bias,
     input: rotation.integers || rotation.to,
     inputBytes: rotation.integers ? rotation.integerBytes : cols * 4,
-    p: isTrellis(grid) ? TRELLIS : grid.p,
+    p: dimensionOf(grid),
     bits: grid.bits,
     groupSize,
     ...tables,
@@ -160,7 +158,7 @@ export function planDecoded(
   return {
     linear: { type: 'dense', ...shape, dtype, rowBytes, weights: planner.reserve(rows * rowBytes) },
     decoding: {
-      ...{ p: isTrellis(grid) ? TRELLIS : grid.p, bits: grid.bits, groupSize },
+      ...{ p: dimensionOf(grid), bits: grid.bits, groupSize },
       ...{ table: planner.tableOf(grid).table, masks: planner.masksOf(seed, cols) },
       ...{ rowBytes: bytesPerRow(cols, grid), scaleBytes: groupsPerRow(cols, groupSize) * 2 },
     },

@@ -65,7 +65,8 @@ export function statesOf({ kept }: LabelTrellis): LabelStates {
 
 /** What is known of a trellis before a row is: bounds, and integers around the middle. */
 function boundsOf({ bits, tables, step, zero }: LabelTrellis) {
-  const most = Math.max(...tables.subarray(0, 16)) + Math.max(...tables.subarray(16)) + 16 * (2 ** Math.max(0, bits - 4) - 1);
+  const most =
+    Math.max(...tables.subarray(0, 16)) + Math.max(...tables.subarray(16)) + 16 * (2 ** Math.max(0, bits - 4) - 1);
   const largest = most + BEYOND;
   const center = most >> 1;
   const gain = Math.min(bits - 2, 3);
@@ -83,7 +84,9 @@ export interface StepCosts {
 /** Costs of a step with a weight `z`. */
 export function stepCosts(z: number, trellis: LabelTrellis): StepCosts {
   const { largest, center, gain, factor, offset } = boundsOf(trellis);
-  const y = roundEven(Math.min(SCALE * (largest - center), Math.max(SCALE * (-BEYOND - center), f(f(z * factor) + offset))));
+  const y = roundEven(
+    Math.min(SCALE * (largest - center), Math.max(SCALE * (-BEYOND - center), f(f(z * factor) + offset))),
+  );
   const costs = new Uint16Array(64);
   const highs = new Uint8Array(64);
   for (let label = 0; label < 8; label++) {
@@ -91,7 +94,9 @@ export function stepCosts(z: number, trellis: LabelTrellis): StepCosts {
     for (let low = 0; low < 8; low++) {
       let least = Number.POSITIVE_INFINITY;
       for (let high = 0; high < 2 ** (trellis.bits - 3); high++) {
-        const distance = Math.abs(saturated(target - SCALE * (integerOf(trellis, low + 8 * high, label) - trellis.tables[16 + label] - center)));
+        const distance = Math.abs(
+          saturated(target - SCALE * (integerOf(trellis, low + 8 * high, label) - trellis.tables[16 + label] - center)),
+        );
         if (distance >= least) continue;
         least = distance;
         highs[8 * label + low] = high;
@@ -125,7 +130,10 @@ export function labelCodes(z: Float32Array, trellis: LabelTrellis): Uint16Array 
 }
 
 /** The low bits of a sequence's codes, the state that they start and end in, and what its steps cost. */
-export function cheapestLabelCycle(steps: readonly StepCosts[], states: LabelStates): { lows: number[]; seam: number; cost: number } {
+export function cheapestLabelCycle(
+  steps: readonly StepCosts[],
+  states: LabelStates,
+): { lows: number[]; seam: number; cost: number } {
   let seam = 0;
   if (steps.length >= 3) {
     const half = Math.min(WARM_UP, steps.length);

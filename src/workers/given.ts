@@ -72,12 +72,18 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
     const p = integer(1, 4)(`${subject}.p`, of('p'));
     return { p, bits, points: typedArray(Float32Array, p * 2 ** bits)(`${subject}.points`, of('points')) };
   }
+  const kept = of('kept');
+  if (kept !== undefined && String(kept) !== '3,3' && String(kept) !== '3,3,2') {
+    refuseKind(`${subject}.kept`, '[3, 3] or [3, 3, 2]', kept);
+  }
+  const [least, most] = kept === undefined ? [2, 4] : [3, 6];
   return {
     p: 1,
-    bits: integer(2, 4)(`${subject}.bits`, bits),
-    tables: typedArray(Uint8Array, 3 * TABLE_ENTRIES)(`${subject}.tables`, tables),
+    bits: integer(least, most)(`${subject}.bits`, bits),
+    tables: typedArray(Uint8Array, (kept === undefined ? 3 : 2) * TABLE_ENTRIES)(`${subject}.tables`, tables),
     step: number(0)(`${subject}.step`, of('step')),
-    zero: integer(0, 127)(`${subject}.zero`, of('zero')),
+    zero: integer(0, bits === 6 ? 255 : 127)(`${subject}.zero`, of('zero')),
+    ...(kept !== undefined && { kept: String(kept).split(',').map(Number) }),
   };
 }
 

@@ -6,8 +6,8 @@ import { groupsPerRow, SEQUENCES } from '../layout.ts';
 /** Bytes of a row of 4096 i16, with what decoding writes behind it: tile.ts. */
 export const TILE_STRIDE = (4096 + 96) * 2;
 
-/** What decoding steps of a trellis takes: trellisRows in trellistile.ts. */
-const DECODE_BYTES = 416;
+/** What decoding codes of a trellis takes: labelRow in labelrow.ts, and less in trellistile.ts. */
+const DECODE_BYTES = TILE_STRIDE;
 
 /** Bytes that quantizeActivation of activation.ts may read behind the end of what it quantizes. */
 export const READ_BEHIND = 124;

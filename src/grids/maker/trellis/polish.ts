@@ -3,7 +3,7 @@
 
 import type { Coder } from './coder.ts';
 import type { Rows } from './sample.ts';
-import { ENTRIES, firsts, type Integers, LARGEST_SUM, largestSum, type Shape, toReals } from './tables.ts';
+import { ENTRIES, firsts, type Integers, largestInteger, largestSum, type Shape, toReals } from './tables.ts';
 import { errorOf, forEachWindow, type Tally, tally } from './tally.ts';
 
 export interface Polished {
@@ -15,13 +15,14 @@ export interface Polished {
 /** Polishes until a sweep over all entries finds nothing, `sweeps` at most. The error never rises. */
 export function polish(shape: Shape, start: Integers, sample: Rows, code: Coder, sweeps: number): Polished {
   const first = firsts(shape);
+  const most = largestInteger(shape.bits);
   const measured = (trellis: Integers) => {
-    const counts = tally(sample, code(sample, trellis), shape.bits);
+    const counts = tally(sample, code(sample, trellis), shape);
     return { trellis, counts, error: errorOf(counts, toReals(trellis)) };
   };
   let best = measured(start);
   const attempt = (trellis: Integers): boolean => {
-    if (largestSum(trellis.tables) > LARGEST_SUM || trellis.zero < 0 || trellis.zero > LARGEST_SUM) return false;
+    if (largestSum(trellis.tables) > most || trellis.zero < 0 || trellis.zero > most) return false;
     const trial = measured(trellis);
     if (trial.error >= best.error) return false;
     best = trial;
