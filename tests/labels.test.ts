@@ -105,7 +105,8 @@ twin('stepCosts() are squares of the distance to the nearest code of a label', (
           });
           const least = Math.min(...distances);
           const cost = costs[8 * label + low];
-          assert.ok(Math.abs(distances[highs[8 * label + low]] - least) < 0.02);
+          // Beyond 181 steps all codes are as far.
+          assert.ok(least > 180 || Math.abs(distances[highs[8 * label + low]] - least) < 0.02);
           const exact = Math.min(32767, unit * least ** 2);
           assert.ok(Math.abs(cost - exact) < 0.6 + 0.02 * unit * least, `${cost}, ${exact}`);
         }
@@ -286,7 +287,7 @@ given('checkTrellis() refuses tables that no kernel takes', () => {
   const label = 16 + sound.tables.subarray(16, 24).indexOf(0);
   const least = sound.tables.subarray(0, 16).indexOf(0);
   for (const [trellis, message] of [
-    [{ ...sound, kept: [3, 2] }, 'trellis t5 must make labels of (3,3), (3,3,2) bits of the codes before: got [3,2]'],
+    [{ ...sound, kept: [3, 2] }, 'trellis t5 must make labels of (3,3), (3,3,2) bits of the codes before: got [3, 2]'],
     [{ ...sound, tables: new Uint8Array(48) }, 'tables of trellis t5 must have 32 bytes: got 48'],
     [changed((tables) => tables.fill(1, 16)), 'tables of trellis t5 must have a least entry of 0 each: they do not'],
     [changed((tables) => tables.fill(1, least, 16)), 'tables of trellis t5 must'],

@@ -51,9 +51,10 @@ export interface Product {
 
 const READ_BEHIND = 64;
 
-/** Sizes of a layer of packed codes, those of a trellis in bands of four rows. */
+/** Sizes of a layer of packed codes, those of a trellis in bands of four rows, but by labels. */
 export function planQuantized({ rows, cols }: Shape, scheme: Scheme): QuantizedPlan {
-  const { bits, groupSize, tables } = scheme;
+  const { bits, groupSize } = scheme;
+  const tables = scheme.kept ? undefined : scheme.tables;
   const rowBytes = tables ? bandRowBytes(cols, bits) : bytesPerRow(cols, scheme);
   const groups = groupsPerRow(cols, groupSize);
   const scalesAt = align((tables ? Math.ceil(rows / 4) * 4 : rows) * rowBytes);

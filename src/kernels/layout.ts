@@ -43,6 +43,7 @@ export interface CodeShape {
   readonly p: number;
   readonly bits: number;
   readonly tables?: Uint8Array;
+  readonly kept?: readonly number[] | undefined;
 }
 
 /** Interleaved sequences of a trellis in a row: a vector of four columns is one step of each. */

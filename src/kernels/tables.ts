@@ -6,7 +6,7 @@ import type { KernelExports } from './exports.ts';
 import { type CodeGrid, isPaths } from './layout.ts';
 
 /** Tables of grids that are kept; the stored grids are fewer. */
-const TABLES_LIMIT = 32;
+const TABLES_LIMIT = 64;
 /** Addresses of tables. Ask first after a reset of the memory: what is not there yet is built, and the memory is reset again. */
 export interface Tables {
   of(grid: CodeGrid): number;

@@ -51,12 +51,17 @@ function pull(counts: Tally, trellis: Integers, first: Int8Array, i: number): nu
   return rest > 0 ? 1 : -1;
 }
 
-/** The trellis with entry `i`, and those equal to it, moved; where it would fall below 0 the others of its table rise. */
+/**
+ * The trellis with entry `i`, and those equal to it, moved; where it would fall below 0 the others of its table rise. By labels they fall
+ * where it was the only 0.
+ */
 function withEntry(trellis: Integers, first: Int8Array, i: number, by: number): Integers {
-  if (trellis.tables[i] + by >= 0) {
+  const table = Math.floor(i / 16);
+  const own = trellis.tables.subarray(table * 16, table * 16 + 16);
+  const rises = by > 0 && trellis.kept && own.every((u, j) => u > 0 || first[table * 16 + j] === i);
+  if (trellis.tables[i] + by >= 0 && !rises) {
     return { ...trellis, tables: trellis.tables.map((u, j) => (first[j] === i ? u + by : u)) };
   }
-  const table = Math.floor(i / 16);
   const tables = trellis.tables.map((u, j) => (Math.floor(j / 16) === table && first[j] !== i ? u - by : u));
   return { ...trellis, tables, zero: trellis.zero - by };
 }

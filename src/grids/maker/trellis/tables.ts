@@ -67,7 +67,7 @@ function highsOf({ bits }: Shape): number {
 export function toIntegers(shape: Shape, tables: Float64Array): Integers {
   const { bits, kept } = shape;
   const most = largestInteger(bits);
-  const offset = tables[OFFSETS + 1] / 16;
+  const offset = highsOf(shape) > 1 ? tables[OFFSETS + 1] / 16 : 0;
   const own = offset > 0 ? tables.subarray(0, OFFSETS) : tables;
   const lows = extremes(own, Math.min);
   const range = sum(extremes(own, Math.max)) - sum(lows);
