@@ -8,14 +8,14 @@ import plainBytes from '../build/decoder.wasm';
 import { checkTrellis, type Trellis } from '../src/grids/trellis.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
-import { activationBytes } from '../src/kernels/decoder/sizes.ts';
-import { integerTable } from '../src/kernels/decoder/table.ts';
+import { activationBytes, bandScratchBytes, unbandScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { FORM, integerTable } from '../src/kernels/decoder/table.ts';
 import { groupsOf } from '../src/reference/hadamard.ts';
 import { type LabelTrellis, labelValues } from '../src/reference/labels.ts';
 import * as twin from '../src/reference/linear.ts';
 import { pack } from '../src/reference/pack.ts';
 import { normals, sameBits, uniform } from './bits.ts';
-import { multiply, planQuantized, scratchBytes, storeQuantized } from './products.ts';
+import { multiply, planQuantized, scratchBytes, storeBanded } from './products.ts';
 
 const trellises = [3, 4, 5, 6].flatMap((bits) =>
   [
@@ -35,13 +35,13 @@ const nameOf = ({ bits, kept }: LabelTrellis): string => `${bits} bits, labels o
 
 const WIDTHS = [...Array.from({ length: 40 }, (_, i) => i + 1), 64, 65, 100, 172, 576, 1000];
 
-const builds: [name: string, bytes: Uint8Array<ArrayBuffer>][] = [
-  ['release', plainBytes],
-  ['debug', debugBytes],
+const builds: [name: string, bytes: Uint8Array<ArrayBuffer>, form: number][] = [
+  ['release', plainBytes, 0],
+  ['debug', debugBytes, 0],
 ];
-if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes]);
+if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes, 0], ['relaxed, pairs', relaxedBytes, 1]);
 
-for (const [build, bytes] of builds) {
+for (const [build, bytes, form] of builds) {
   const linear = new WebAssembly.Memory({ initial: 16, maximum: 65536 });
   // In two steps: hosts that forbid compiling bytes give the module (tests/runtimes/compiled.ts).
   const instance = await WebAssembly.instantiate(await WebAssembly.compile(bytes), { env: { memory: linear } });
@@ -71,7 +71,7 @@ for (const [build, bytes] of builds) {
       Int16Array.from(labelValues(row, { ...trellis, step: 1, zero: 0 }), (u) => u - trellis.zero),
     );
     const wanted = x.flatMap((activation) => {
-      const quantized = twin.quantizeActivation(activation, groupSize, false);
+      const quantized = twin.quantizeActivation(activation, groupSize, trellis.bits <= 4);
       return integers.map((row, i) =>
         twin.multiply(row, trellis.step, scales.subarray(i * groups, (i + 1) * groups), quantized),
       );
@@ -81,7 +81,12 @@ for (const [build, bytes] of builds) {
     const address = alloc(plan.bytes);
     memory.bytes(address, plan.bytes).fill(0xff);
     const packed = Uint8Array.from(codes.flatMap((row) => [...pack(row, trellis.bits)]));
-    storeQuantized(linear.buffer, plan, address, packed, scales, 0);
+    const banding = alloc(bandScratchBytes(cols));
+    const packedAt = place(Uint8Array.from([...packed, ...new Uint8Array(16)]));
+    storeBanded(kernels, plan, address, codes[0].length, trellis.bits, packedAt, place(scales), banding);
+    const [row, unbanding] = [alloc(packed.length / rows), alloc(unbandScratchBytes(cols))];
+    kernels.unbandRow(address, rows - 1, codes[0].length, trellis.bits, row, unbanding);
+    sameBits(copy(Uint8Array, row, packed.length / rows), packed.slice(-packed.length / rows), `last row, ${what}`);
     const from = place(Float32Array.from([...x.flatMap((part) => [...part]), ...new Float32Array(32)]));
     const quantized = alloc(count * activationBytes(cols, groupSize));
     kernels.quantizeActivation(from, count, cols, groupSize, quantized);
@@ -89,6 +94,7 @@ for (const [build, bytes] of builds) {
     memory.bytes(scratch, scratchBytes(plan, count) + 16).fill(0xa5);
     const y = place(new Float32Array(count * rows).fill(-7));
     const table = place(integerTable(trellis));
+    memory.bytes(table + FORM, 1)[0] = form;
     multiply(kernels, plan, address, table, { x: quantized, count, y, fromRow: 0, toRow: rows, scratch });
     sameBits(copy(Float32Array, y, count * rows), Float32Array.from(wanted), what);
     assert.ok(memory.bytes(scratch + scratchBytes(plan, count), 16).every((byte) => byte === 0xa5));

@@ -4,7 +4,7 @@ import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoi
 import { FormatError } from '../errors.ts';
 import { isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { bandScratchBytes } from '../kernels/decoder/sizes.ts';
+import { bandScratchBytes, PAIR_ROWS } from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { readChecksums } from '../quantize/format.ts';
@@ -247,11 +247,10 @@ export function* storing(place: Place, linear: Linear, start: number): Generator
   const memory = new Uint8Array(buffer);
   const { rows, rowBytes } = linear;
   const scaleBytes = linear.type === 'codes' ? linear.scaleBytes : 0;
-  // Bands are made of four rows at a time.
   const banded = linear.type === 'codes' && linear.bandedBytes > 0;
   const rest = room - (banded ? bandScratchBytes(linear.cols) : 0);
   const scratch = staging + rest + MARGIN;
-  const apart = banded ? 4 : 1;
+  const apart = banded ? PAIR_ROWS : 1;
   const step = Math.max(1, Math.floor(rest / (rowBytes + scaleBytes) / apart)) * apart;
   for (let first = 0; first < rows; first += step) {
     const end = Math.min(rows, first + step);

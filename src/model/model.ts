@@ -24,6 +24,7 @@ import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
+import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
@@ -189,7 +190,9 @@ export async function startModel(
   const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
   const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
+  prepareForms(places);
   const check = await fill(places);
+  chooseForm(places);
   if (count > 1) {
     const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
     await threads!.start((index): ThreadMessage => ({ ...message, index }));

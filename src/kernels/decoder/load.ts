@@ -9,3 +9,5 @@ import type { DecoderBinary } from './instantiate.ts';
  * workers the compiled module of the plain one.
  */
 export const decoderBinary: DecoderBinary = WebAssembly.validate(relaxed) ? relaxed : plain;
+/** Whether these kernels have two forms of products: table.ts says which they take. */
+export const hasForms: boolean = decoderBinary === relaxed;
