@@ -305,6 +305,7 @@ function run2(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
 function runFused(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
   const labels = load<u8>(table, LABELS);
   if (labels > 0) {
+    // Of two, T2 is zeros.
     if (bits == 3) run3(at, before, table, BY_LABELS_OF_THREE, FUSED, x, end, to);
     else if (labels == 3) run4(at, before, table, BY_LABELS_OF_THREE, FUSED, x, end, to);
     else run4(at, before, table, BY_LABELS, FUSED, x, end, to);

@@ -2,7 +2,7 @@
 // and each vector of them serves all. A step takes 32 bytes of a panel, a vector u of each band.
 
 import { FUSED, PAIRS, STEP, addStep, oddOf } from './dots';
-import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
+import { BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
 import { addSums, firstScales, lastScales } from './eight';
 import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
@@ -164,9 +164,9 @@ export function decodePair(at: usize, before: usize, table: usize, bits: u32, pa
   const end = panel + (((count + 31) & ~31) << 3);
   const labels = load<u8>(table, LABELS);
   if (labels > 0) {
+    // Of two, T2 is zeros.
     if (bits == 3) decode3(at, before, table, BY_LABELS_OF_THREE, panel, end);
-    else if (labels == 3) decode4(at, before, table, BY_LABELS_OF_THREE, panel, end);
-    else decode4(at, before, table, BY_LABELS, panel, end);
+    else decode4(at, before, table, BY_LABELS_OF_THREE, panel, end);
   } else if (bits == 4) {
     if (v128.any_true(v128.load(table, T2))) decode4(at, before, table, 3, panel, end);
     else if (v128.any_true(v128.load(table, T1))) decode4(at, before, table, 1, panel, end);

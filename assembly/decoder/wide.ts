@@ -3,8 +3,8 @@
 // 4i + 1 of each row, its odd ones 4i + 2 and 4i + 3, so a wide activation is read in the order of its columns.
 
 import { addWideSums, firstScales, lastScales } from './eight';
-import { BY_LABELS, BY_LABELS_OF_THREE, high, integers, low } from './indices';
-import { HIGH, LABELS, MASK, T0, T1, T2 } from './table';
+import { BY_LABELS_OF_THREE, high, integers, low } from './indices';
+import { HIGH, MASK, T0, T1, T2 } from './table';
 
 // Bits above the fourth of step `i` of eight, times 16. `wide` is 0x30, or of five bits 0x10.
 // @ts-ignore: decorator
@@ -14,12 +14,11 @@ function highOf(highs: v128, i: i32, width: i32, wide: v128): v128 {
   return v128.and(shift < 0 ? i16x8.shl(highs, -shift) : i16x8.shr_u(highs, shift), wide);
 }
 
-// Eight steps of a band, whose nibbles are in `v0` … `v3`; the indices before them in `n5` … `n7`. Every other vector of the panel is its.
+// Eight steps of a band from `at` on, the eight before from `before` on: every other vector there, and of the panel. Where two codes make a
+// label T2 is zeros.
 // @ts-ignore: decorator
 @inline
-function decodeOct(
-  at: usize, before: usize, table: usize, lags: u32, width: i32, wide: v128, panel: usize,
-): void {
+function decodeOct(at: usize, before: usize, table: usize, width: i32, wide: v128, panel: usize): void {
   const mask = v128.load8_splat(table, MASK);
   const t0 = v128.load(table, T0);
   const t1 = v128.load(table, T1);
@@ -32,50 +31,43 @@ function decodeOct(
   const second = width == 2 ? v128.load(at, 160) : first;
   const v0 = v128.load(at);
   const m0 = low(v0, mask);
-  v128.store(panel, i8x16.add(integers(m0, n7, n6, n5, t0, t1, t2, lags), highOf(first, 0, width, wide)));
+  v128.store(panel, i8x16.add(integers(m0, n7, n6, n5, t0, t1, t2, BY_LABELS_OF_THREE), highOf(first, 0, width, wide)));
   const m1 = high(v0, mask);
-  v128.store(panel, i8x16.add(integers(m1, m0, n7, n6, t0, t1, t2, lags), highOf(first, 1, width, wide)), 32);
+  v128.store(panel, i8x16.add(integers(m1, m0, n7, n6, t0, t1, t2, BY_LABELS_OF_THREE), highOf(first, 1, width, wide)), 32);
   const v1 = v128.load(at, 32);
   const m2 = low(v1, mask);
-  v128.store(panel, i8x16.add(integers(m2, m1, m0, n7, t0, t1, t2, lags), highOf(first, 2, width, wide)), 64);
+  v128.store(panel, i8x16.add(integers(m2, m1, m0, n7, t0, t1, t2, BY_LABELS_OF_THREE), highOf(first, 2, width, wide)), 64);
   const m3 = high(v1, mask);
-  v128.store(panel, i8x16.add(integers(m3, m2, m1, m0, t0, t1, t2, lags), highOf(first, 3, width, wide)), 96);
+  v128.store(panel, i8x16.add(integers(m3, m2, m1, m0, t0, t1, t2, BY_LABELS_OF_THREE), highOf(first, 3, width, wide)), 96);
   const v2 = v128.load(at, 64);
   const m4 = low(v2, mask);
-  v128.store(panel, i8x16.add(integers(m4, m3, m2, m1, t0, t1, t2, lags), highOf(second, 4, width, wide)), 128);
+  v128.store(panel, i8x16.add(integers(m4, m3, m2, m1, t0, t1, t2, BY_LABELS_OF_THREE), highOf(second, 4, width, wide)), 128);
   const m5 = high(v2, mask);
-  v128.store(panel, i8x16.add(integers(m5, m4, m3, m2, t0, t1, t2, lags), highOf(second, 5, width, wide)), 160);
+  v128.store(panel, i8x16.add(integers(m5, m4, m3, m2, t0, t1, t2, BY_LABELS_OF_THREE), highOf(second, 5, width, wide)), 160);
   const v3 = v128.load(at, 96);
   const m6 = low(v3, mask);
-  v128.store(panel, i8x16.add(integers(m6, m5, m4, m3, t0, t1, t2, lags), highOf(second, 6, width, wide)), 192);
+  v128.store(panel, i8x16.add(integers(m6, m5, m4, m3, t0, t1, t2, BY_LABELS_OF_THREE), highOf(second, 6, width, wide)), 192);
   const m7 = high(v3, mask);
-  v128.store(panel, i8x16.add(integers(m7, m6, m5, m4, t0, t1, t2, lags), highOf(second, 7, width, wide)), 224);
+  v128.store(panel, i8x16.add(integers(m7, m6, m5, m4, t0, t1, t2, BY_LABELS_OF_THREE), highOf(second, 7, width, wide)), 224);
 }
 
 // @ts-ignore: decorator
 @inline
-function decode(at: usize, before: usize, table: usize, lags: u32, width: i32, panel: usize, end: usize): void {
+function decode(at: usize, before: usize, table: usize, width: i32, panel: usize, end: usize): void {
   const all = v128.load8_splat(table, HIGH);
   const wide = width == 2 ? all : v128.and(all, i16x8.shr_u(all, 1));
   const bytes: usize = 128 + (width << 5);
   for (; panel < end; panel += 256, before = at, at += bytes) {
-    decodeOct(at, before, table, lags, width, wide, panel);
-    decodeOct(at + 16, before + 16, table, lags, width, wide, panel + 16);
+    decodeOct(at, before, table, width, wide, panel);
+    decodeOct(at + 16, before + 16, table, width, wide, panel + 16);
   }
 }
 
 /** Decodes `count` columns of a pair of bands as decodePair of panel.ts, of five or six bits. */
 export function decodeWide(at: usize, before: usize, table: usize, bits: u32, panel: usize, count: usize): void {
   const end = panel + (((count + 31) & ~31) << 3);
-  const three = load<u8>(table, LABELS) == 3;
-  if (bits == 5) {
-    if (three) decode(at, before, table, BY_LABELS_OF_THREE, 1, panel, end);
-    else decode(at, before, table, BY_LABELS, 1, panel, end);
-  } else if (three) {
-    decode(at, before, table, BY_LABELS_OF_THREE, 2, panel, end);
-  } else {
-    decode(at, before, table, BY_LABELS, 2, panel, end);
-  }
+  if (bits == 5) decode(at, before, table, 1, panel, end);
+  else decode(at, before, table, 2, panel, end);
 }
 
 // @ts-ignore: decorator
