@@ -3,6 +3,7 @@
 import { instantiate } from '@assemblyscript/loader';
 import { type Reader, refuseKind } from '../check.ts';
 import { UnsupportedError } from '../errors.ts';
+import { compiled } from './compile.ts';
 import type { KernelExports } from './exports.ts';
 
 // (module (func (result v128) i32.const 0 i8x16.splat)): valid where SIMD128 is.
@@ -28,7 +29,7 @@ export const givenModule: Reader<WebAssembly.Module> = (subject, value) => {
  */
 export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<KernelExports> {
   checkSimd();
-  const { exports } = await instantiate(binary);
+  const { exports } = await instantiate(await compiled(binary));
   return exports as unknown as KernelExports;
 }
 

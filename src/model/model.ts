@@ -16,8 +16,7 @@ import { closed } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import { instantiateDecoder } from '../kernels/decoder/instantiate.ts';
-import { decoderBinary } from '../kernels/decoder/load.ts';
-import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { binaryFor, decoderBinary } from '../kernels/decoder/load.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
@@ -187,7 +186,7 @@ export async function startModel(
     tooLarge(memoryOf(layout, planned), cache, given, `this runtime gives ${megabytes(given)} MB`),
   );
   const { state } = layout;
-  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const binary = binaryFor(count);
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
   const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
   prepareForms(places);

@@ -10,8 +10,7 @@ import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder, type LinearMemory } from '../kernels/decoder/instantiate.ts';
-import { decoderBinary } from '../kernels/decoder/load.ts';
-import { withSharedMemory } from '../kernels/decoder/shared.ts';
+import { binaryFor, decoderBinary } from '../kernels/decoder/load.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
@@ -191,7 +190,7 @@ export async function startSession(
 ): Promise<Session> {
   const { state } = layout;
   const count = state.threads;
-  const binary = count > 1 && decoderBinary instanceof Uint8Array ? withSharedMemory(decoderBinary) : decoderBinary;
+  const binary = binaryFor(count);
   const memory = memoryOf(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
   if (count > 1) {

@@ -1,5 +1,6 @@
 // Instantiates the decoder's kernels over a memory that the caller made. Each thread has an instance of its own, all one memory.
 
+import { compiled } from '../compile.ts';
 import { checkSimd } from '../instantiate.ts';
 import type { DecoderExports } from './exports.ts';
 
@@ -33,7 +34,6 @@ export function createMemory(byteLength: number, shared: boolean): LinearMemory 
  */
 export async function instantiateDecoder(binary: DecoderBinary, memory: LinearMemory): Promise<DecoderExports> {
   checkSimd();
-  const module = binary instanceof WebAssembly.Module ? binary : await WebAssembly.compile(binary);
-  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const { exports } = await WebAssembly.instantiate(await compiled(binary), { env: { memory } });
   return exports as unknown as DecoderExports;
 }
