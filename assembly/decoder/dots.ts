@@ -32,6 +32,17 @@ export function addStep(sum: v128, u: v128, odd: v128, x: v128, y: v128, ones: v
   return i32x4.add(i32x4.add(sum, i32x4.dot_i16x8_s(u, x)), i32x4.dot_i16x8_s(odd, y));
 }
 
+/** The products of a step alone. */
+// @ts-ignore: decorator
+@inline
+export function firstStep(u: v128, odd: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (form == FUSED) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, u, i32x4.splat(0));
+    return i32x4.dot_i16x8_s(v128.relaxed_dot<i16>(x, u), ones);
+  }
+  return i32x4.add(i32x4.dot_i16x8_s(u, x), i32x4.dot_i16x8_s(odd, y));
+}
+
 /** What addStep takes as `odd`. */
 // @ts-ignore: decorator
 @inline
