@@ -83,11 +83,12 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
-  assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits.
+  assert.ok(wasm.length <= 47_000 && gzip(wasm) <= 15_600, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
-  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off.
-  assert.ok(gzip(core) <= 67_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off, 4.2 kB trellises by labels.
+  assert.ok(gzip(core) <= 72_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
@@ -330,7 +331,7 @@ test('types need nothing of browsers but what Node declares', async () => {
     const checkpoint = await higgs.open(await openFolder('in'));
     await checkpoint.plan({ grid, embeddings: 'own-grid' });
     // @ts-expect-error: no grid has this name
-    const none: GridName = 't5';
+    const none: GridName = 't7';
     export const text: string = await (await checkpoint.run()).complete('x', { maxTokens: 1 });`,
   );
   const types = ['--types', 'node', '--typeRoots', resolve('node_modules/@types')];

@@ -93,8 +93,6 @@ function best(
 }
 
 // One step from the slice at `slice` to the one behind it.
-// @ts-ignore: decorator
-@inline
 function step(slice: usize, table: usize, groups: usize, costs: usize): void {
   const next = slice + (groups << 7) + 16;
   const stride = groups << 4;
@@ -127,45 +125,38 @@ function rebase(slice: usize, groups: usize): void {
   v128.store(end, least);
 }
 
+function writeCosts8(y: v128, table: usize, to: usize): void {
+  writeCosts(y, table, 8, to);
+}
+
+function writeCosts4(y: v128, table: usize, to: usize): void {
+  writeCosts(y, table, 4, to);
+}
+
+function writeCosts2(y: v128, table: usize, to: usize): void {
+  writeCosts(y, table, 2, to);
+}
+
+function writeCosts1(y: v128, table: usize, to: usize): void {
+  writeCosts(y, table, 1, to);
+}
+
 // Runs `count` steps from the slice at `slice`; their slices follow it. `done` steps went before, of the same path. Returns the last slice.
-// @ts-ignore: decorator
-@inline
-function runOf(
-  slice: usize, inputs: usize, count: usize, done: usize, table: usize, groups: usize, codes: usize, costs: usize,
-): usize {
+function run(slice: usize, inputs: usize, count: usize, done: usize, table: usize, costs: usize): usize {
   const bytes = sliceBytes(table);
+  const groups = <usize>load<u32>(table, 68);
+  const codes = load<u32>(table, 72);
   for (let i: usize = 0; i < count; i++) {
-    writeCosts(v128.load(inputs + (i << 4)), table, codes, costs);
+    const y = v128.load(inputs + (i << 4));
+    if (codes == 2) writeCosts2(y, table, costs);
+    else if (codes == 4) writeCosts4(y, table, costs);
+    else if (codes == 8) writeCosts8(y, table, costs);
+    else writeCosts1(y, table, costs);
     step(slice, table, groups, costs);
     slice += bytes;
     if (((i + done) & 7) == 7) rebase(slice, groups);
   }
   return slice;
-}
-
-function run8(slice: usize, inputs: usize, count: usize, done: usize, table: usize, groups: usize, costs: usize): usize {
-  return runOf(slice, inputs, count, done, table, groups, 8, costs);
-}
-
-function run4(slice: usize, inputs: usize, count: usize, done: usize, table: usize, groups: usize, costs: usize): usize {
-  return runOf(slice, inputs, count, done, table, groups, 4, costs);
-}
-
-function run2(slice: usize, inputs: usize, count: usize, done: usize, table: usize, groups: usize, costs: usize): usize {
-  return runOf(slice, inputs, count, done, table, groups, 2, costs);
-}
-
-function run1(slice: usize, inputs: usize, count: usize, done: usize, table: usize, groups: usize, costs: usize): usize {
-  return runOf(slice, inputs, count, done, table, groups, 1, costs);
-}
-
-function run(slice: usize, inputs: usize, count: usize, done: usize, table: usize, costs: usize): usize {
-  const groups = <usize>load<u32>(table, 68);
-  const codes = load<u32>(table, 72);
-  if (codes == 8) return run8(slice, inputs, count, done, table, groups, costs);
-  if (codes == 4) return run4(slice, inputs, count, done, table, groups, costs);
-  if (codes == 2) return run2(slice, inputs, count, done, table, groups, costs);
-  return run1(slice, inputs, count, done, table, groups, costs);
 }
 
 // The slice before the first step: costs of all states 0.

@@ -43,7 +43,7 @@ export function labelValues(codes: Uint16Array, trellis: LabelTrellis): Float32A
 }
 
 /** States, and the windows (a state and a code) that lead into each: for every state after, (8) states before. */
-export interface LabelStates {
+interface LabelStates {
   count: number;
   /** Eight states from which the same states follow, from the first of them on; their labels are label ^ 0 … 7. */
   groups: { first: number; label: number; after: number }[];
@@ -76,7 +76,7 @@ function boundsOf({ bits, tables, step, zero }: LabelTrellis) {
 const saturated = (x: number): number => Math.max(-32768, Math.min(32767, x));
 
 /** What a step costs: by label and low bits of the code, with the high bits that cost least. */
-export interface StepCosts {
+interface StepCosts {
   costs: Uint16Array; // (8 labels, 8 low bits)
   highs: Uint8Array; // (8, 8)
 }
