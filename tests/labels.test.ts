@@ -287,7 +287,7 @@ given('checkTrellis() refuses tables that no kernel takes', () => {
   const label = 16 + sound.tables.subarray(16, 24).indexOf(0);
   const least = sound.tables.subarray(0, 16).indexOf(0);
   for (const [trellis, message] of [
-    [{ ...sound, kept: [3, 2] }, 'trellis t5 must make labels of (3,3), (3,3,2) bits of the codes before: got [3, 2]'],
+    [{ ...sound, kept: [3, 2] }, 'kept of trellis t5 must be [3, 3] or [3, 3, 2]: got [3, 2]'],
     [{ ...sound, tables: new Uint8Array(48) }, 'tables of trellis t5 must have 32 bytes: got 48'],
     [changed((tables) => tables.fill(1, 16)), 'tables of trellis t5 must have a least entry of 0 each: they do not'],
     [changed((tables) => tables.fill(1, least, 16)), 'tables of trellis t5 must'],

@@ -4,7 +4,7 @@
 import { member, number, type Reader, reading, refuseKind, refuseValue, typedArray } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
-import { checkTrellis, type Trellis } from './trellis.ts';
+import { checkTrellis, givenKept, type Trellis } from './trellis.ts';
 
 export type Grid = PointGrid | Trellis;
 
@@ -55,8 +55,10 @@ export const givenGrid: Reader<Grid> = (subject, value) => {
   const [p, n, bits] = [of('p'), of('n'), of('bits')];
   if (reading(subject, () => isTrellis(grid))) {
     const kept = of('kept');
-    if (kept !== undefined && !Array.isArray(kept)) refuseKind(`kept of grid ${name}`, 'an array', kept);
-    const numbers = { step: of('step'), zero: of('zero'), ...(kept !== undefined && { kept: [...kept] }) };
+    const numbers = {
+      ...{ step: of('step'), zero: of('zero') },
+      ...(kept !== undefined && { kept: givenKept(`kept of trellis ${name}`, kept) }),
+    };
     checkTrellis({ name, p, bits, ...numbers, tables: of('tables') } as unknown as Trellis);
     return grid;
   }

@@ -3,7 +3,7 @@
 // One by labels has two tables, for a code and for the exclusive or of the codes before: many states for few integers, and codes of
 // five and six bits, whose bits above the fourth add multiples of 16.
 
-import { integer, typedArray } from '../check.ts';
+import { integer, list, type Reader, refuseValue, typedArray } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { parseTrellisName } from './name.ts';
 
@@ -36,6 +36,16 @@ export interface Trellis {
   /** Low bits of the codes before, the last one first, that make a label: (3, 3) or (3, 3, 2). */
   readonly kept?: readonly number[] | undefined;
 }
+
+/** Low bits that labels are made of, as kernels have them. */
+const KEPT: readonly string[] = ['3,3', '3,3,2'];
+const lowBits = list(integer(0, 3), 3, 'an array');
+
+/** Reads what makes labels. */
+export const givenKept: Reader<readonly number[]> = (subject, value) => {
+  const kept = lowBits(subject, value);
+  return KEPT.includes(String(kept)) ? kept : refuseValue(subject, '[3, 3] or [3, 3, 2]', kept);
+};
 
 /** Tables of a trellis. */
 export function tableCount({ kept }: Pick<Trellis, 'kept'>): number {
@@ -98,7 +108,7 @@ export function checkTrellis(trellis: Trellis): void {
   if (bits === 3 && tables.some((entry, i) => entry !== tables[i & ~8])) {
     throw new RangeError(`tables of trellis ${name} must repeat their first eight entries: they do not`);
   }
-  if (trellis.kept) checkLabels(name, bits, tables, trellis.kept);
+  if (trellis.kept) checkLabels(name, bits, tables);
   else checkMemory(name, bits, tables);
 }
 
@@ -112,13 +122,8 @@ function checkMemory(name: string, bits: number, tables: Uint8Array): void {
   }
 }
 
-function checkLabels(name: string, bits: number, tables: Uint8Array, kept: readonly number[]): void {
+function checkLabels(name: string, bits: number, tables: Uint8Array): void {
   if (bits < 3) throw new RangeError(`trellis ${name} must have three bits or more to be by labels: it has ${bits}`);
-  if (!['3,3', '3,3,2'].includes(String(kept))) {
-    throw new RangeError(
-      `trellis ${name} must make labels of (3,3), (3,3,2) bits of the codes before: got ${show(kept)}`,
-    );
-  }
   const [own, labels] = [tables.subarray(0, TABLE_ENTRIES), tables.subarray(TABLE_ENTRIES)];
   if (labels.some((entry, i) => entry !== labels[i % LABELS])) {
     throw new RangeError(`labels of trellis ${name} must repeat their first eight entries: they do not`);

@@ -10,7 +10,7 @@ import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { type Dimension, type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
 import { NAME_RULE, parsePointGridName, parseTrellisName } from '../grids/name.ts';
-import { TABLE_ENTRIES, tableCount } from '../grids/trellis.ts';
+import { givenKept, TABLE_ENTRIES, tableCount } from '../grids/trellis.ts';
 
 /** Spec of a grid. */
 export function gridSpec(grid: Grid): TensorSpec {
@@ -52,8 +52,11 @@ export async function readGrid(file: CheckpointFile, name: string, note: Json): 
   function labels(): { kept?: readonly number[] } {
     const kept = note instanceof Map ? note.get('kept') : undefined;
     if (kept === undefined) return {};
-    if (Array.isArray(kept) && kept.every((bits) => typeof bits === 'number')) return { kept };
-    throw new FormatError(`kept of a grid must be numbers: got ${show(kept)}`, place);
+    try {
+      return { kept: givenKept('kept of a grid', kept) };
+    } catch (error) {
+      throw new FormatError((error as Error).message, place);
+    }
   }
 
   async function content(dtype: string, shape: readonly number[]): Promise<ArrayBuffer> {
