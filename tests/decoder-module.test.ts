@@ -14,7 +14,7 @@ test('decoder.wasm imports a memory and nothing else, and has no data of its own
   const names = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'global');
   assert.equal(names, []);
   // 10 kB of it are trellises by labels: loops of three and four bits, panels, wide products of five and six.
-  assert.ok(releaseBytes.length < 87_000, `${releaseBytes.length} bytes`);
+  assert.ok(releaseBytes.length < 89_000, `${releaseBytes.length} bytes`);
 });
 
 test('withSharedMemory() changes one byte, and the module takes a shared memory then', async () => {
