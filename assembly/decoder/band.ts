@@ -115,16 +115,50 @@ export function bandRows(packed: usize, rows: usize, codes: usize, bits: u32, to
   const stride = octs << 6;
   memory.fill(scratch, 0, stride << 2);
   for (let row: usize = 0; row < ((rows + 7) & ~7); row += 4) {
-    for (let r: usize = 0; r < 4; r++) {
-      const at = scratch + r * stride;
-      if (row + r < rows) unpack(packed + (row + r) * rowBytes, codes, bits, at);
-      else memory.fill(at, 0, stride);
-      for (let back: usize = 1; back < 4; back++) {
-        store<u64>(at + stride - (back << 3), load<u64>(at + ((steps * 3 - back) % steps << 3)));
+    const band = to + ((row & 4) << 2);
+    if (bits == 4 && (steps & 7) == 0 && row + 4 <= rows) {
+      nibblesOf(packed + row * rowBytes, rowBytes, octs, band);
+    } else {
+      for (let r: usize = 0; r < 4; r++) {
+        const at = scratch + r * stride;
+        if (row + r < rows) unpack(packed + (row + r) * rowBytes, codes, bits, at);
+        else memory.fill(at, 0, stride);
+        for (let back: usize = 1; back < 4; back++) {
+          store<u64>(at + stride - (back << 3), load<u64>(at + ((steps * 3 - back) % steps << 3)));
+        }
       }
+      bandOf(scratch, octs, bits, band, scratch + (stride << 2));
     }
-    bandOf(scratch, octs, bits, to + ((row & 4) << 2), scratch + (stride << 2));
     if (row & 4) to += octs * octBytes;
+  }
+}
+
+// Two steps of a row, eight nibbles, from the order of the columns to that of a band, in lanes of 32 bits:
+//   of the columns   c7 c6 c5 c4 c3 c2 c1 c0      (highest bits first)
+//   of a band        c7 c3 c5 c1 c6 c2 c4 c0
+// @ts-ignore: decorator
+@inline
+function twoSteps(v: v128): v128 {
+  const stay = v128.and(v, i32x4.splat(0xf0f00f0f));
+  const down = v128.and(i32x4.shr_u(v, 12), i32x4.splat(0xf0f0));
+  return v128.or(v128.or(stay, down), v128.and(i32x4.shl(v, 12), i32x4.splat(0x0f0f0000)));
+}
+
+// Four whole rows of packed nibbles, `octs` times eight steps, to every other vector from `to` on.
+function nibblesOf(packed: usize, rowBytes: usize, octs: usize, to: usize): void {
+  for (const end = packed + (octs << 4); packed < end; packed += 16, to += 128) {
+    const a = v128.load(packed);
+    const b = v128.load(packed + rowBytes);
+    const c = v128.load(packed + 2 * rowBytes);
+    const d = v128.load(packed + 3 * rowBytes);
+    const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+    const cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab, cd, 0, 2)));
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab, cd, 1, 3)), 32);
+    const ab2 = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+    const cd2 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab2, cd2, 0, 2)), 64);
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab2, cd2, 1, 3)), 96);
   }
 }
 
