@@ -123,7 +123,7 @@ export function packRows(codes: usize, rows: usize, vectors: usize, bits: u32, p
  * @returns rows if all went well, else the index of the first row with NaN, infinity, or an RMS above 65504.
  * `search`: scales by searchScales instead of the RMS. `table` as by gridTable with n = 2^bits, or with p = 0 as by trellisTable; `masks` of
  * cols; `scratch` holds 3 · (cols + 64) f32 and (cols + 64) u16, for a search 2 · (cols + 64) f32 more, for a trellis (cols + 264) · 256
- * bytes more; for one by labels (p = 5, table as by labelTable) 2 · (cols + 64) f32, (cols + 64) u16 and what roundRows needs more.
+ * bytes more; for one by labels (p = 5, table as by labelTable) all for two rows but one of the f32, and what roundRows needs.
  */
 export function encode(
   w: usize, dtype: u32, factors: usize, rows: usize, cols: usize, masks: usize, groupSize: usize,
@@ -137,7 +137,7 @@ export function encode(
   const wide = rounded + together * stride;
   const codes = wide + stride;
   const trials = codes + ((together * stride) >> 1);
-  const slices = (trials + (search ? stride << 1 : 0) + 15) & ~15;
+  const slices = (trials + (search ? together * (stride << 1) : 0) + 15) & ~15;
   const vectors = codesPerRow(cols, p);
   const rowBytes = (vectors * bits + 7) >> 3;
   const factorBytes = factorBytesOf(cols, factors);
@@ -151,14 +151,12 @@ export function encode(
         widen(w, dtype, factors, cols, wide);
         x = wide;
       }
-      const own = z + i * stride;
-      const ownScales = scales + i * scaleBytes;
-      if (!rotateRow(x, cols, masks, groupSize, own, ownScales, sums + (i << 4))) return row + i;
-      if (search) {
-        searchScales(own, cols, groupSize, ownScales, vectors, table, p, n, codes, rounded, slices, trials);
-      }
+      if (!rotateRow(x, cols, masks, groupSize, z + i * stride, scales + i * scaleBytes, sums + (i << 4))) return row + i;
       w += cols * weightBytes(dtype);
       factors += factorBytes;
+    }
+    if (search) {
+      searchScales(z, count, cols, groupSize, scales, table, p, n, codes, stride >> 1, rounded, slices, trials);
     }
     roundTogether(z, count, cols, table, p, n, codes, stride >> 1, rounded, slices);
     for (let i: usize = 0; i < count; i++) {

@@ -10,6 +10,18 @@ import { labelPaths } from './trellis/labelpaths';
 import { LABELS } from './trellis/labels';
 import { viterbi } from './trellis/viterbi';
 
+// The codes of a row `z`, padded with 64 zeros, and their values to `rounded`, of all but labels.
+function round(
+  z: usize, vectors: usize, table: usize, p: usize, n: usize, codes: usize, rounded: usize, slices: usize,
+): void {
+  if (p == TRELLIS) viterbi(z, vectors >> 2, table, codes, rounded, slices);
+  else if (p == 1) nearest1(z, vectors, table, n, codes);
+  else if (p == 2) nearest2(z, vectors, table, n, codes, rounded);
+  else if (p == 3) nearest3(z, vectors, table, n, codes);
+  else nearest4(z, vectors, table, n, codes);
+  lookup(codes, vectors, table, p, n, rounded);
+}
+
 /** Rows that are rounded together. */
 // @ts-ignore: decorator
 @inline
@@ -34,21 +46,6 @@ export function roundTogether(
   const other: usize = count > 1 ? 1 : 0;
   labelPaths(z, z + other * stride, vectors >> 2, table, codes, codes + other * apart, slices);
   for (let row: usize = 0; row < count; row++) lookup(codes + row * apart, vectors, table, p, n, rounded + row * stride);
-}
-
-/**
- * The codes of a row `z`, padded with 64 zeros, and their values to `rounded`. `slices` is what viterbi takes, or labelPaths.
- */
-export function round(
-  z: usize, vectors: usize, table: usize, p: usize, n: usize, codes: usize, rounded: usize, slices: usize,
-): void {
-  if (p == TRELLIS) viterbi(z, vectors >> 2, table, codes, rounded, slices);
-  else if (p == LABELS) labelPaths(z, z, vectors >> 2, table, codes, codes, slices);
-  else if (p == 1) nearest1(z, vectors, table, n, codes);
-  else if (p == 2) nearest2(z, vectors, table, n, codes, rounded);
-  else if (p == 3) nearest3(z, vectors, table, n, codes);
-  else nearest4(z, vectors, table, n, codes);
-  lookup(codes, vectors, table, p, n, rounded);
 }
 
 /** Squared error of a group of scale `scale`, f16 bits. */

@@ -46,7 +46,7 @@ export function roundScratchBytes(cols: number, grid: CodeGrid): number {
 /** Bytes of scratch that `encode` needs. */
 export function encodeScratchBytes(cols: number, grid: CodeGrid, scaleSearch: boolean): number {
   const rows = rowScratchBytes(cols, scaleSearch ? 5 : 3);
-  // By labels two rows go together: twice what they are rotated and rounded in, and codes.
-  const more = isPaths(grid) && isByLabels(grid) ? rowScratchBytes(cols, 2) : 0;
+  // By labels two rows go together: twice what they are rotated, tried and rounded in, and codes.
+  const more = isPaths(grid) && isByLabels(grid) ? rowScratchBytes(cols, scaleSearch ? 4 : 2) : 0;
   return rows + more + roundScratchBytes(cols, grid);
 }
