@@ -305,10 +305,13 @@ given('checkTrellis() refuses tables that no kernel takes', () => {
       'trellis t5 must be by labels, of more than four bits: it is not',
     ],
   ] as const) {
-    assert.throws(
-      () => checkTrellis(trellis),
-      (error: Error) => error.message.startsWith(message) || assert.is(error.message, message),
-    );
+    let said = 'nothing';
+    try {
+      checkTrellis(trellis);
+    } catch (error) {
+      said = (error as Error).message;
+    }
+    assert.ok(said.startsWith(message), `${message}: said ${said}`);
   }
 });
 

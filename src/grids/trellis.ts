@@ -88,6 +88,7 @@ export function checkTrellis(trellis: Trellis): void {
   if (p !== 1 || bits !== size.bits) {
     throw new RangeError(`p and bits of trellis ${name} must be 1, ${size.bits}: got ${show(p)}, ${show(bits)}`);
   }
+  if (trellis.kept !== undefined) givenKept(`kept of trellis ${name}`, trellis.kept);
   const tables = typedArray(
     Uint8Array,
     tableCount(trellis) * TABLE_ENTRIES,
