@@ -4,7 +4,7 @@
 import { hasForms } from '../kernels/decoder/load.ts';
 import { activationBytes, bandRowBytes, PAIR_ROWS } from '../kernels/decoder/sizes.ts';
 import { FORM, integerTable, isBanded } from '../kernels/decoder/table.ts';
-import type { Place } from './load.ts';
+import type { Place } from './loading/batches.ts';
 
 /** What is multiplied: 16 KB, which a first-level cache holds. */
 const [COLS, GROUP_SIZE, COUNT] = [1024, 1024, 4];

@@ -5,7 +5,13 @@ import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { LinearSpec } from '../families/architecture.ts';
 import type { Grid } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { bandRowBytes, denseScratchBytes, PAIR_ROWS, productScratchBytes } from '../kernels/decoder/sizes.ts';
+import {
+  bandRowBytes,
+  bandScratchBytes,
+  denseScratchBytes,
+  PAIR_ROWS,
+  productScratchBytes,
+} from '../kernels/decoder/sizes.ts';
 import { isBanded } from '../kernels/decoder/table.ts';
 import { bytesPerRow, dtypeCodes, groupsPerRow, SEQUENCES } from '../kernels/layout.ts';
 import { dimensionOf } from '../kernels/sizes.ts';
@@ -223,6 +229,25 @@ export function storeRows(
   memory.copyWithin(packed + firstRow * rowBytes, rows, rows + count * rowBytes);
   memory.copyWithin(linear.scales + firstRow * scaleBytes, scales, scales + count * scaleBytes);
 }
+
+/** Bytes of a row's scales; 0 where there are none. */
+export const scaleBytesOf = (linear: Linear): number => (linear.type === 'codes' ? linear.scaleBytes : 0);
+
+/** `storeRows` takes rows from multiples of it on. */
+export const rowsApartOf = (linear: Linear): number =>
+  linear.type === 'codes' && linear.bandedBytes > 0 ? PAIR_ROWS : 1;
+
+/** Bytes of scratch that `storeRows` needs. */
+export const storingScratchBytes = (linear: Linear): number =>
+  linear.type === 'codes' && linear.bandedBytes > 0 ? bandScratchBytes(linear.cols) : 0;
+
+/** Bytes of a staging region in which some rows can be checked and stored. */
+export function stagingBytesOf(linear: Linear): number {
+  const rows = 2 * rowsApartOf(linear) * (linear.rowBytes + scaleBytesOf(linear));
+  return storingScratchBytes(linear) + rows + STAGING_TABLES;
+}
+/** Tables of checksums and blocks, and margins between a few reads. */
+const STAGING_TABLES = 32 << 10;
 
 /** Bytes of scratch that `applyLinear`, for up to `count` vectors, and `decodeRow` need. */
 export function scratchBytesOf(linear: Linear, count: number): number {
