@@ -193,7 +193,7 @@ for (const grid of grids) {
     for (const cols of [1, 5, 33, 100, 1025, 4100]) {
       for (const groupSize of [16, 64, 4096]) {
         memory.reset();
-        const [rows, most] = [9, 5];
+        const [rows, most] = [9, 14];
         const groups = groupsPerRow(cols, groupSize);
         const what = `${cols} columns, groups of ${groupSize}`;
         const packed = memory.place(new Uint8Array(rows * bytesPerRow(cols, grid)).fill(0x5a));
@@ -215,7 +215,7 @@ for (const grid of grids) {
         const x = memory.alloc(most * cols * 4 + READ_BEHIND);
         memory.floats(x, most * cols).set(normals(most * cols, 5));
         const y = memory.alloc(most * rows * 4);
-        for (const count of [1, 2, most]) {
+        for (const count of [1, 2, 5, 12, most]) {
           const activation = exactly(memory, count * activationBytes(cols, groupSize), `quantizeActivation, ${what}`);
           decoder.quantizeActivation(x, count, cols, groupSize, activation.address);
           activation.check();

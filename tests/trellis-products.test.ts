@@ -166,7 +166,7 @@ for (const [build, bytes, form] of builds) {
         [5, 3000, 2048],
       ] as const) {
         const example = exampleOf(trellis, rows, cols, groupSize);
-        for (const count of [1, 3]) {
+        for (const count of [1, 3, 5, 9, 12, 13, 64]) {
           memory.reset();
           const x = activations(count, cols);
           sameBits(product(trellis, example, x), expected(trellis, example, x), `${rows} × ${cols}`);

@@ -7,21 +7,15 @@
 //   3. panel.ts     `decodePair`: enough to run
 //   4. `runPair`    a loop of its own, for one activation
 
-import { FUSED, PAIRS, STEP, addStep, firstStep, oddOf } from './dots';
+import { FUSED, PAIRS, STEP, addStep, firstStep, isApart, oddOf } from './dots';
 import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
 import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
-// Whether four steps add up before they join the sum: each of FUSED waits for the one before it, and a sum that an engine keeps in
-// memory would have all wait for that.
 // @ts-ignore: decorator
 @inline
-function isApart(form: u32): bool {
-  return ASC_FEATURE_RELAXED_SIMD && form == FUSED;
-}
-
-// @ts-ignore: decorator
-@inline
-function run4(at: usize, before: usize, table: usize, lags: u32, form: u32, x: usize, end: usize, to: usize): void {
+function run4(
+  at: usize, before: usize, table: usize, lags: u32, form: u32, x: usize, end: usize, to: usize,
+): void {
   const mask = v128.load8_splat(table, MASK);
   const ones = v128.load16_splat(table, ONES);
   const t0 = v128.load(table, T0);
@@ -43,11 +37,15 @@ function run4(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
     const aU0 = integers(aN0, a7, a6, a5, t0, t1, t2, lags);
-    let a0 = isApart(form) ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form) : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
+    let a0 = isApart(form)
+      ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
+      : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
     const bU0 = integers(bN0, b7, b6, b5, t0, t1, t2, lags);
-    let b0 = isApart(form) ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form) : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
+    let b0 = isApart(form)
+      ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
+      : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aN1 = high(aV0, mask);
@@ -89,7 +87,9 @@ function run4(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
 
 // @ts-ignore: decorator
 @inline
-function run3(at: usize, before: usize, table: usize, lags: u32, form: u32, x: usize, end: usize, to: usize): void {
+function run3(
+  at: usize, before: usize, table: usize, lags: u32, form: u32, x: usize, end: usize, to: usize,
+): void {
   const mask = v128.load8_splat(table, MASK);
   const ones = v128.load16_splat(table, ONES);
   const third = v128.load8_splat(table, THIRD);
@@ -112,11 +112,15 @@ function run3(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
     const aU0 = integers(aN0, a7, a6, a5, t0, t1, t2, lags);
-    let a0 = isApart(form) ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form) : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
+    let a0 = isApart(form)
+      ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
+      : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
     const bU0 = integers(bN0, b7, b6, b5, t0, t1, t2, lags);
-    let b0 = isApart(form) ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form) : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
+    let b0 = isApart(form)
+      ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
+      : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aN1 = high(aV0, mask);
@@ -150,11 +154,15 @@ function run3(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
     const aV2 = v128.load(at, 64);
     const aN4 = low(aV2, mask);
     const aU4 = integers(aN4, aN3, aN2, aN1, t0, t1, t2, lags);
-    let a1 = isApart(form) ? firstStep(aU4, oddOf(aU4), x4, y4, ones, form) : addStep(aSum, aU4, oddOf(aU4), x4, y4, ones, form);
+    let a1 = isApart(form)
+      ? firstStep(aU4, oddOf(aU4), x4, y4, ones, form)
+      : addStep(aSum, aU4, oddOf(aU4), x4, y4, ones, form);
     const bV2 = v128.load(at, 80);
     const bN4 = low(bV2, mask);
     const bU4 = integers(bN4, bN3, bN2, bN1, t0, t1, t2, lags);
-    let b1 = isApart(form) ? firstStep(bU4, oddOf(bU4), x4, y4, ones, form) : addStep(bSum, bU4, oddOf(bU4), x4, y4, ones, form);
+    let b1 = isApart(form)
+      ? firstStep(bU4, oddOf(bU4), x4, y4, ones, form)
+      : addStep(bSum, bU4, oddOf(bU4), x4, y4, ones, form);
     const x5 = v128.load32_splat(x, 5 * STEP);
     const y5 = ASC_FEATURE_RELAXED_SIMD ? x5 : v128.load32_splat(x, 5 * STEP + 4);
     const aN5 = high(aV2, mask);
@@ -196,7 +204,9 @@ function run3(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
 
 // @ts-ignore: decorator
 @inline
-function run2(at: usize, before: usize, table: usize, lags: u32, form: u32, x: usize, end: usize, to: usize): void {
+function run2(
+  at: usize, before: usize, table: usize, lags: u32, form: u32, x: usize, end: usize, to: usize,
+): void {
   const mask = v128.load8_splat(table, MASK);
   const ones = v128.load16_splat(table, ONES);
   const t0 = v128.load(table, T0);
@@ -217,12 +227,16 @@ function run2(at: usize, before: usize, table: usize, lags: u32, form: u32, x: u
     const aN1 = low(aV, mask);
     const aN0 = first2(a7, aN1, mask);
     const aU0 = integers(aN0, a7, a6, a6, t0, t1, t2, lags);
-    let a0 = isApart(form) ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form) : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
+    let a0 = isApart(form)
+      ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
+      : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
     const bV = v128.load(at, 16);
     const bN1 = low(bV, mask);
     const bN0 = first2(b7, bN1, mask);
     const bU0 = integers(bN0, b7, b6, b6, t0, t1, t2, lags);
-    let b0 = isApart(form) ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form) : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
+    let b0 = isApart(form)
+      ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
+      : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aU1 = integers(aN1, aN0, a7, a7, t0, t1, t2, lags);
@@ -298,7 +312,8 @@ function runPairs(at: usize, before: usize, table: usize, bits: u32, x: usize, e
 }
 
 /**
- * The steps from `at` on times an activation from `x` to `end`; `before` are the eight steps before. Σ u · x of eight rows, i32, to `to`.
+ * The steps from `at` on times an activation from `x` to `end`; `before` are the eight steps before. Σ u · x of eight rows, i32, to
+ * `to`.
  */
 export function runPair(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
   if (ASC_FEATURE_RELAXED_SIMD && load<u32>(table, FORM) == PAIRS) runPairs(at, before, table, bits, x, end, to);

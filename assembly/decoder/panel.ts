@@ -180,11 +180,17 @@ export function decodePair(at: usize, before: usize, table: usize, bits: u32, pa
   }
 }
 
-// Σ of a group's columns, four activations. The last may be the third again.
+// Steps of a round of multiply4. Baseline SIMD gains by two; with relaxed SIMD an engine then moves sums around.
+// @ts-ignore: decorator
+@inline
+const ROUND: usize = ASC_FEATURE_RELAXED_SIMD ? 1 : 2;
+
+// Four activations. The last may be the third again.
 // @ts-ignore: decorator
 @inline
 function multiply4(
-  panel: usize, x: usize, apart: usize, last: usize, end: usize, table: usize, form: u32, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, last: usize, bytes: usize, table: usize, form: u32, group: usize, scales: usize,
+  zero: i32, sums: usize,
 ): void {
   const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
@@ -195,14 +201,15 @@ function multiply4(
   let b1 = a0;
   let b2 = a0;
   let b3 = a0;
+  const end = x + bytes;
   let x1 = x + apart;
   let x2 = x1 + apart;
   let x3 = x + last;
-  for (; x < end; x += STEP, x1 += STEP, x2 += STEP, x3 += STEP, panel += 32) {
-    const a = v128.load(panel);
-    const b = v128.load(panel, 16);
-    const aOdd = oddOf(a);
-    const bOdd = oddOf(b);
+  for (; x < end; x += ROUND * STEP, x1 += ROUND * STEP, x2 += ROUND * STEP, x3 += ROUND * STEP, panel += ROUND * 32) {
+    let a = v128.load(panel);
+    let b = v128.load(panel, 16);
+    let aOdd = oddOf(a);
+    let bOdd = oddOf(b);
     let first = v128.load32_splat(x);
     let second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x, 4);
     a0 = addStep(a0, a, aOdd, first, second, ones, form);
@@ -219,6 +226,28 @@ function multiply4(
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x3, 4);
     a3 = addStep(a3, a, aOdd, first, second, ones, form);
     b3 = addStep(b3, b, bOdd, first, second, ones, form);
+    if (ROUND > 1) {
+      a = v128.load(panel, 32);
+      b = v128.load(panel, 48);
+      aOdd = oddOf(a);
+      bOdd = oddOf(b);
+      first = v128.load32_splat(x, STEP);
+      second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x, STEP + 4);
+      a0 = addStep(a0, a, aOdd, first, second, ones, form);
+      b0 = addStep(b0, b, bOdd, first, second, ones, form);
+      first = v128.load32_splat(x1, STEP);
+      second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x1, STEP + 4);
+      a1 = addStep(a1, a, aOdd, first, second, ones, form);
+      b1 = addStep(b1, b, bOdd, first, second, ones, form);
+      first = v128.load32_splat(x2, STEP);
+      second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x2, STEP + 4);
+      a2 = addStep(a2, a, aOdd, first, second, ones, form);
+      b2 = addStep(b2, b, bOdd, first, second, ones, form);
+      first = v128.load32_splat(x3, STEP);
+      second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x3, STEP + 4);
+      a3 = addStep(a3, a, aOdd, first, second, ones, form);
+      b3 = addStep(b3, b, bOdd, first, second, ones, form);
+    }
   }
   const sigmas = v128.load(scales);
   const low = firstScales(sigmas);
@@ -229,11 +258,62 @@ function multiply4(
   addSums(a3, b3, low, high, group + last, zero, sums + 96);
 }
 
+// Five activations, for products of one instruction: the sums of four are too few for what each waits.
+// @ts-ignore: decorator
+@inline
+function multiply5(
+  panel: usize, x: usize, apart: usize, bytes: usize, group: usize, scales: usize, zero: i32, sums: usize,
+): void {
+  let a0 = i32x4.splat(0);
+  let a1 = a0;
+  let a2 = a0;
+  let a3 = a0;
+  let a4 = a0;
+  let b0 = a0;
+  let b1 = a0;
+  let b2 = a0;
+  let b3 = a0;
+  let b4 = a0;
+  const end = x + bytes;
+  let x1 = x + apart;
+  let x2 = x1 + apart;
+  let x3 = x2 + apart;
+  let x4 = x3 + apart;
+  for (; x < end; x += STEP, x1 += STEP, x2 += STEP, x3 += STEP, x4 += STEP, panel += 32) {
+    const a = v128.load(panel);
+    const b = v128.load(panel, 16);
+    let first = v128.load32_splat(x);
+    a0 = addStep(a0, a, a, first, first, a, FUSED);
+    b0 = addStep(b0, b, b, first, first, b, FUSED);
+    first = v128.load32_splat(x1);
+    a1 = addStep(a1, a, a, first, first, a, FUSED);
+    b1 = addStep(b1, b, b, first, first, b, FUSED);
+    first = v128.load32_splat(x2);
+    a2 = addStep(a2, a, a, first, first, a, FUSED);
+    b2 = addStep(b2, b, b, first, first, b, FUSED);
+    first = v128.load32_splat(x3);
+    a3 = addStep(a3, a, a, first, first, a, FUSED);
+    b3 = addStep(b3, b, b, first, first, b, FUSED);
+    first = v128.load32_splat(x4);
+    a4 = addStep(a4, a, a, first, first, a, FUSED);
+    b4 = addStep(b4, b, b, first, first, b, FUSED);
+  }
+  const sigmas = v128.load(scales);
+  const low = firstScales(sigmas);
+  const high = lastScales(sigmas);
+  addSums(a0, b0, low, high, group, zero, sums);
+  addSums(a1, b1, low, high, group + apart, zero, sums + 32);
+  addSums(a2, b2, low, high, group + 2 * apart, zero, sums + 64);
+  addSums(a3, b3, low, high, group + 3 * apart, zero, sums + 96);
+  addSums(a4, b4, low, high, group + 4 * apart, zero, sums + 128);
+}
+
 // Two activations, two steps at a time. The second may be the first again.
 // @ts-ignore: decorator
 @inline
 function multiply2(
-  panel: usize, x: usize, last: usize, end: usize, table: usize, form: u32, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, last: usize, bytes: usize, table: usize, form: u32, group: usize, scales: usize, zero: i32,
+  sums: usize,
 ): void {
   const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
@@ -244,6 +324,7 @@ function multiply2(
   let b1 = a0;
   let b2 = a0;
   let b3 = a0;
+  const end = x + bytes;
   let other = x + last;
   for (; x < end; x += 2 * STEP, other += 2 * STEP, panel += 64) {
     let a = v128.load(panel);
@@ -281,20 +362,27 @@ function multiply2(
 // @ts-ignore: decorator
 @inline
 function multiply(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, form: u32, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, form: u32, group: usize, scales: usize,
+  zero: i32, sums: usize,
 ): void {
-  for (; count > 2; count -= min<usize>(4, count), x += 4 * apart, group += 4 * apart, sums += 128) {
-    multiply4(panel, x, apart, (count == 3 ? 2 : 3) * apart, x + bytes, table, form, group, scales, zero, sums);
+  if (ASC_FEATURE_RELAXED_SIMD && form == FUSED) {
+    for (; count > 8 || count == 5; count -= 5, x += 5 * apart, group += 5 * apart, sums += 160) {
+      multiply5(panel, x, apart, bytes, group, scales, zero, sums);
+    }
   }
-  if (count > 0) multiply2(panel, x, (count - 1) * apart, x + bytes, table, form, group, scales, zero, sums);
+  for (; count > 2; count -= min<usize>(4, count), x += 4 * apart, group += 4 * apart, sums += 128) {
+    multiply4(panel, x, apart, (count == 3 ? 2 : 3) * apart, bytes, table, form, group, scales, zero, sums);
+  }
+  if (count > 0) multiply2(panel, x, (count - 1) * apart, bytes, table, form, group, scales, zero, sums);
 }
 
 /**
- * Adds to `sums` of eight rows each, (count to a multiple of four, 8) f32, what a group gives: `bytes` of slots of `count` activations,
+ * Adds to `sums` of eight rows each, (count + 3, 8) f32, what a group gives: `bytes` of slots of `count` activations,
  * which stand `apart` bytes apart. `x` and `group` are the first one's, `scales` eight f16. What is beyond `count` has no meaning.
  */
 export function multiplyPanel(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
+  sums: usize,
 ): void {
   if (ASC_FEATURE_RELAXED_SIMD && load<u32>(table, FORM) == PAIRS) {
     multiply(panel, x, apart, bytes, count, table, PAIRS, group, scales, zero, sums);

@@ -28,7 +28,7 @@ function slotsOf(cols: number, groupSize: number): number {
 /** Bytes of scratch that a product of up to `count` quantized activations needs in each thread. */
 export function productScratchBytes(cols: number, groupSize: number, count: number): number {
   const lookups = (groupsPerRow(cols, groupSize) + count + 2) * 16 + 4 * TILE_STRIDE;
-  return Math.max(lookups, Math.ceil(count / 4) * 128 + PANEL_BYTES);
+  return Math.max(lookups, (count + 3) * 32 + PANEL_BYTES);
 }
 
 /** Rows of a pair of bands: a matrix in bands has a multiple of them. */
