@@ -71,7 +71,7 @@ test('npm pack holds what users need and nothing else', () => {
     ].sort(),
   );
   // 0.7 MB of it, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
-  assert.ok(packed.size < 2_250e3, `${packed.size} bytes packed`);
+  assert.ok(packed.size < 2_275e3, `${packed.size} bytes packed`);
   assert.ok(packed.unpackedSize < 7e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
@@ -97,8 +97,9 @@ test('sizes keep to their budgets', async () => {
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
-  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads.
-  assert.ok(gzip(decoder) <= 193_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads,
+  // 7.5 kB products of trellises by labels in both builds.
+  assert.ok(gzip(decoder) <= 207_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
