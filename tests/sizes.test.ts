@@ -48,6 +48,7 @@ interface Originals {
   groupsOf(cols: number, groupSize: number): number;
   codesPerRow(cols: number, p: number): number;
   trellisDimension(): number;
+  labelDimension(): number;
 }
 interface DecoderOriginals {
   readonly TILE_STRIDE: WebAssembly.Global;
@@ -82,7 +83,8 @@ test('constants are those of the kernels', () => {
   }
   assert.is(FACTOR_COLS, core.FACTOR_COLS.value);
   assert.is(TILE_STRIDE, decoder.TILE_STRIDE.value);
-  assert.is(dimensionOf(trellises[0]), core.trellisDimension());
+  assert.is(dimensionOf(trellises.find(({ kept }) => !kept)!), core.trellisDimension());
+  assert.is(dimensionOf(trellises.find(({ kept }) => kept)!), core.labelDimension());
 });
 
 test('codes and groups of a row are those of the kernels', () => {
@@ -110,6 +112,12 @@ function exactly(memory: Arena, byteLength: number, what: string): { address: nu
 }
 
 function coreTable(grid: CodeGrid): number {
+  if (isPaths(grid) && grid.kept) {
+    const table = coreArena.alloc(core.labelTableBytes());
+    const third = 2 ** (grid.kept[2] ?? 0) - 1;
+    core.labelTable(coreArena.place(grid.tables), grid.step, grid.zero, grid.bits, third, table);
+    return table;
+  }
   if (isPaths(grid)) {
     const table = coreArena.alloc(core.trellisTableBytes());
     core.trellisTable(coreArena.place(grid.tables), grid.step, grid.zero, grid.bits, table);

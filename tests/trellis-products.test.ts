@@ -282,7 +282,7 @@ tables('integerTable() has step, zero, bits, 0 for the weights and the three tab
       [trellis.step, trellis.zero, trellis.bits, 0],
     );
     sameBits(bytes.slice(16, 64), trellis.tables);
-    assert.equal([...bytes.slice(64)], [0, 0, 0, 0, 15, 0x88, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert.equal([...bytes.slice(64)], [0, 0, 0, 0, 15, 0x88, 1, 0, 0, 0x30, 0, 0, 0, 0, 0, 0]);
   }
 });
 

@@ -1,4 +1,4 @@
-// Y = X̃ Ŵᵀ of codes that stand in pairs of bands (band.ts), in narrow integers (activation.ts). The codes of a matrix are read strictly
+// Y = X̃ Ŵᵀ of codes that stand in pairs of bands (band.ts), in narrow integers (activation.ts), of five and six bits in wide ones. The codes of a matrix are read strictly
 // forward. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
@@ -11,17 +11,21 @@ import { octsOf } from './band';
 import { addSums, firstScales, lastScales, storeEight } from './eight';
 import { runPair } from './pair';
 import { decodePair, multiplyPanel } from './panel';
+import { LABELS } from './table';
 import { bothPair, hasBoth } from './twice';
+import { decodeWide, multiplyWide } from './wide';
 
 /** As matmul, for codes in bands; rows begin at multiples of eight. */
 export function multiplyBands(
   bands: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
   x: usize, count: usize, y: usize, stride: usize, scratch: usize,
 ): void {
-  if (count == 1) few(bands, rowBytes, scales, rows, cols, groupSize, table, x, false, y, stride, scratch);
-  else if (count == 2 && hasBoth(load<u32>(table, 8))) {
+  const bits = load<u32>(table, 8);
+  if (bits > 4) several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, true);
+  else if (count == 1) few(bands, rowBytes, scales, rows, cols, groupSize, table, x, false, y, stride, scratch);
+  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0) {
     few(bands, rowBytes, scales, rows, cols, groupSize, table, x, true, y, stride, scratch);
-  } else several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch);
+  } else several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, false);
 }
 
 // One activation or two.
@@ -69,7 +73,7 @@ function few(
 // Any number, by panels.
 function several(
   bands: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
-  x: usize, count: usize, y: usize, stride: usize, scratch: usize,
+  x: usize, count: usize, y: usize, stride: usize, scratch: usize, isWide: bool,
 ): void {
   const step = load<f32>(table);
   const zero = load<i32>(table, 4);
@@ -84,16 +88,21 @@ function several(
   for (let row: usize = 0; row < rows; row += 8) {
     const pair = bands + row * rowBytes;
     memory.fill(sums, 0, count << 5);
-    let slot = x + (slots << 1);
+    let slot = isWide ? x : x + (slots << 1);
     let group = x + (slots << 2);
     for (let from: usize = 0; from < cols; from += width) {
       const to = min(from + width, cols);
       const at = pair + (from >> 5) * octBytes;
-      decodePair(at, from == 0 ? pair + lastOct : at - octBytes, table, bits, panel, to - from);
+      const before = from == 0 ? pair + lastOct : at - octBytes;
+      if (isWide) decodeWide(at, before, table, bits, panel, to - from);
+      else decodePair(at, before, table, bits, panel, to - from);
       for (let start = from, g: usize = 0; start < to; start += g) {
         g = nextGroup(to - start, groupSize);
-        const bytes = narrowBytes(max<usize>(g, 32));
-        multiplyPanel(panel + (((start & ~31) - from) << 3), slot, apart, bytes, count, table, group, scales, zero, sums);
+        const run = max<usize>(g, 32);
+        const bytes = isWide ? run << 1 : narrowBytes(run);
+        const steps = panel + (((start & ~31) - from) << 3);
+        if (isWide) multiplyWide(steps, slot, apart, bytes, count, group, scales, zero, sums);
+        else multiplyPanel(steps, slot, apart, bytes, count, table, group, scales, zero, sums);
         scales += 16;
         group += 16;
         slot += bytes;

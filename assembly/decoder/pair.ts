@@ -8,8 +8,8 @@
 //   4. `runPair`    a loop of its own, for one activation
 
 import { FUSED, PAIRS, STEP, addStep, firstStep, isApart, oddOf } from './dots';
-import { first2, high, integers, last3, low, third2 } from './indices';
-import { FORM, MASK, ONES, T0, T1, T2, THIRD } from './table';
+import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
+import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
 // @ts-ignore: decorator
 @inline
@@ -22,9 +22,11 @@ function run4(
   const t1 = v128.load(table, T1);
   const t2 = v128.load(table, T2);
   const aLast = v128.load(before, 96);
+  let a5 = high(v128.load(before, 64), mask);
   let a6 = low(aLast, mask);
   let a7 = high(aLast, mask);
   const bLast = v128.load(before, 112);
+  let b5 = high(v128.load(before, 80), mask);
   let b6 = low(bLast, mask);
   let b7 = high(bLast, mask);
   let aSum = i32x4.splat(0);
@@ -34,46 +36,48 @@ function run4(
     const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
-    const aU0 = integers(aN0, a7, a6, t0, t1, t2, lags);
+    const aU0 = integers(aN0, a7, a6, a5, t0, t1, t2, lags);
     let a0 = isApart(form)
       ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
       : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
-    const bU0 = integers(bN0, b7, b6, t0, t1, t2, lags);
+    const bU0 = integers(bN0, b7, b6, b5, t0, t1, t2, lags);
     let b0 = isApart(form)
       ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
       : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aN1 = high(aV0, mask);
-    const aU1 = integers(aN1, aN0, a7, t0, t1, t2, lags);
+    const aU1 = integers(aN1, aN0, a7, a6, t0, t1, t2, lags);
     a0 = addStep(a0, aU1, oddOf(aU1), x1, y1, ones, form);
     const bN1 = high(bV0, mask);
-    const bU1 = integers(bN1, bN0, b7, t0, t1, t2, lags);
+    const bU1 = integers(bN1, bN0, b7, b6, t0, t1, t2, lags);
     b0 = addStep(b0, bU1, oddOf(bU1), x1, y1, ones, form);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
     const aV1 = v128.load(at, 32);
     const aN2 = low(aV1, mask);
-    const aU2 = integers(aN2, aN1, aN0, t0, t1, t2, lags);
+    const aU2 = integers(aN2, aN1, aN0, a7, t0, t1, t2, lags);
     a0 = addStep(a0, aU2, oddOf(aU2), x2, y2, ones, form);
     const bV1 = v128.load(at, 48);
     const bN2 = low(bV1, mask);
-    const bU2 = integers(bN2, bN1, bN0, t0, t1, t2, lags);
+    const bU2 = integers(bN2, bN1, bN0, b7, t0, t1, t2, lags);
     b0 = addStep(b0, bU2, oddOf(bU2), x2, y2, ones, form);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
     const aN3 = high(aV1, mask);
-    const aU3 = integers(aN3, aN2, aN1, t0, t1, t2, lags);
+    const aU3 = integers(aN3, aN2, aN1, aN0, t0, t1, t2, lags);
     a0 = addStep(a0, aU3, oddOf(aU3), x3, y3, ones, form);
     aSum = isApart(form) ? i32x4.add(aSum, a0) : a0;
     const bN3 = high(bV1, mask);
-    const bU3 = integers(bN3, bN2, bN1, t0, t1, t2, lags);
+    const bU3 = integers(bN3, bN2, bN1, bN0, t0, t1, t2, lags);
     b0 = addStep(b0, bU3, oddOf(bU3), x3, y3, ones, form);
     bSum = isApart(form) ? i32x4.add(bSum, b0) : b0;
+    a5 = aN1;
     a6 = aN2;
     a7 = aN3;
+    b5 = bN1;
     b6 = bN2;
     b7 = bN3;
   }
@@ -93,9 +97,11 @@ function run3(
   const t1 = v128.load(table, T1);
   const t2 = v128.load(table, T2);
   const aLast = last3(v128.load(before), v128.load(before, 32), v128.load(before, 64), third);
+  let a5 = high(v128.load(before, 64), mask);
   let a6 = low(aLast, mask);
   let a7 = high(aLast, mask);
   const bLast = last3(v128.load(before, 16), v128.load(before, 48), v128.load(before, 80), third);
+  let b5 = high(v128.load(before, 80), mask);
   let b6 = low(bLast, mask);
   let b7 = high(bLast, mask);
   let aSum = i32x4.splat(0);
@@ -105,88 +111,90 @@ function run3(
     const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
-    const aU0 = integers(aN0, a7, a6, t0, t1, t2, lags);
+    const aU0 = integers(aN0, a7, a6, a5, t0, t1, t2, lags);
     let a0 = isApart(form)
       ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
       : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
-    const bU0 = integers(bN0, b7, b6, t0, t1, t2, lags);
+    const bU0 = integers(bN0, b7, b6, b5, t0, t1, t2, lags);
     let b0 = isApart(form)
       ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
       : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aN1 = high(aV0, mask);
-    const aU1 = integers(aN1, aN0, a7, t0, t1, t2, lags);
+    const aU1 = integers(aN1, aN0, a7, a6, t0, t1, t2, lags);
     a0 = addStep(a0, aU1, oddOf(aU1), x1, y1, ones, form);
     const bN1 = high(bV0, mask);
-    const bU1 = integers(bN1, bN0, b7, t0, t1, t2, lags);
+    const bU1 = integers(bN1, bN0, b7, b6, t0, t1, t2, lags);
     b0 = addStep(b0, bU1, oddOf(bU1), x1, y1, ones, form);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
     const aV1 = v128.load(at, 32);
     const aN2 = low(aV1, mask);
-    const aU2 = integers(aN2, aN1, aN0, t0, t1, t2, lags);
+    const aU2 = integers(aN2, aN1, aN0, a7, t0, t1, t2, lags);
     a0 = addStep(a0, aU2, oddOf(aU2), x2, y2, ones, form);
     const bV1 = v128.load(at, 48);
     const bN2 = low(bV1, mask);
-    const bU2 = integers(bN2, bN1, bN0, t0, t1, t2, lags);
+    const bU2 = integers(bN2, bN1, bN0, b7, t0, t1, t2, lags);
     b0 = addStep(b0, bU2, oddOf(bU2), x2, y2, ones, form);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
     const aN3 = high(aV1, mask);
-    const aU3 = integers(aN3, aN2, aN1, t0, t1, t2, lags);
+    const aU3 = integers(aN3, aN2, aN1, aN0, t0, t1, t2, lags);
     a0 = addStep(a0, aU3, oddOf(aU3), x3, y3, ones, form);
     aSum = isApart(form) ? i32x4.add(aSum, a0) : a0;
     const bN3 = high(bV1, mask);
-    const bU3 = integers(bN3, bN2, bN1, t0, t1, t2, lags);
+    const bU3 = integers(bN3, bN2, bN1, bN0, t0, t1, t2, lags);
     b0 = addStep(b0, bU3, oddOf(bU3), x3, y3, ones, form);
     bSum = isApart(form) ? i32x4.add(bSum, b0) : b0;
     const x4 = v128.load32_splat(x, 4 * STEP);
     const y4 = ASC_FEATURE_RELAXED_SIMD ? x4 : v128.load32_splat(x, 4 * STEP + 4);
     const aV2 = v128.load(at, 64);
     const aN4 = low(aV2, mask);
-    const aU4 = integers(aN4, aN3, aN2, t0, t1, t2, lags);
+    const aU4 = integers(aN4, aN3, aN2, aN1, t0, t1, t2, lags);
     let a1 = isApart(form)
       ? firstStep(aU4, oddOf(aU4), x4, y4, ones, form)
       : addStep(aSum, aU4, oddOf(aU4), x4, y4, ones, form);
     const bV2 = v128.load(at, 80);
     const bN4 = low(bV2, mask);
-    const bU4 = integers(bN4, bN3, bN2, t0, t1, t2, lags);
+    const bU4 = integers(bN4, bN3, bN2, bN1, t0, t1, t2, lags);
     let b1 = isApart(form)
       ? firstStep(bU4, oddOf(bU4), x4, y4, ones, form)
       : addStep(bSum, bU4, oddOf(bU4), x4, y4, ones, form);
     const x5 = v128.load32_splat(x, 5 * STEP);
     const y5 = ASC_FEATURE_RELAXED_SIMD ? x5 : v128.load32_splat(x, 5 * STEP + 4);
     const aN5 = high(aV2, mask);
-    const aU5 = integers(aN5, aN4, aN3, t0, t1, t2, lags);
+    const aU5 = integers(aN5, aN4, aN3, aN2, t0, t1, t2, lags);
     a1 = addStep(a1, aU5, oddOf(aU5), x5, y5, ones, form);
     const bN5 = high(bV2, mask);
-    const bU5 = integers(bN5, bN4, bN3, t0, t1, t2, lags);
+    const bU5 = integers(bN5, bN4, bN3, bN2, t0, t1, t2, lags);
     b1 = addStep(b1, bU5, oddOf(bU5), x5, y5, ones, form);
     const x6 = v128.load32_splat(x, 6 * STEP);
     const y6 = ASC_FEATURE_RELAXED_SIMD ? x6 : v128.load32_splat(x, 6 * STEP + 4);
     const aL = last3(aV0, aV1, aV2, third);
     const aN6 = low(aL, mask);
-    const aU6 = integers(aN6, aN5, aN4, t0, t1, t2, lags);
+    const aU6 = integers(aN6, aN5, aN4, aN3, t0, t1, t2, lags);
     a1 = addStep(a1, aU6, oddOf(aU6), x6, y6, ones, form);
     const bL = last3(bV0, bV1, bV2, third);
     const bN6 = low(bL, mask);
-    const bU6 = integers(bN6, bN5, bN4, t0, t1, t2, lags);
+    const bU6 = integers(bN6, bN5, bN4, bN3, t0, t1, t2, lags);
     b1 = addStep(b1, bU6, oddOf(bU6), x6, y6, ones, form);
     const x7 = v128.load32_splat(x, 7 * STEP);
     const y7 = ASC_FEATURE_RELAXED_SIMD ? x7 : v128.load32_splat(x, 7 * STEP + 4);
     const aN7 = high(aL, mask);
-    const aU7 = integers(aN7, aN6, aN5, t0, t1, t2, lags);
+    const aU7 = integers(aN7, aN6, aN5, aN4, t0, t1, t2, lags);
     a1 = addStep(a1, aU7, oddOf(aU7), x7, y7, ones, form);
     aSum = isApart(form) ? i32x4.add(aSum, a1) : a1;
     const bN7 = high(bL, mask);
-    const bU7 = integers(bN7, bN6, bN5, t0, t1, t2, lags);
+    const bU7 = integers(bN7, bN6, bN5, bN4, t0, t1, t2, lags);
     b1 = addStep(b1, bU7, oddOf(bU7), x7, y7, ones, form);
     bSum = isApart(form) ? i32x4.add(bSum, b1) : b1;
+    a5 = aN5;
     a6 = aN6;
     a7 = aN7;
+    b5 = bN5;
     b6 = bN6;
     b7 = bN7;
   }
@@ -218,39 +226,39 @@ function run2(
     const aV = v128.load(at);
     const aN1 = low(aV, mask);
     const aN0 = first2(a7, aN1, mask);
-    const aU0 = integers(aN0, a7, a6, t0, t1, t2, lags);
+    const aU0 = integers(aN0, a7, a6, a6, t0, t1, t2, lags);
     let a0 = isApart(form)
       ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
       : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
     const bV = v128.load(at, 16);
     const bN1 = low(bV, mask);
     const bN0 = first2(b7, bN1, mask);
-    const bU0 = integers(bN0, b7, b6, t0, t1, t2, lags);
+    const bU0 = integers(bN0, b7, b6, b6, t0, t1, t2, lags);
     let b0 = isApart(form)
       ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
       : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
-    const aU1 = integers(aN1, aN0, a7, t0, t1, t2, lags);
+    const aU1 = integers(aN1, aN0, a7, a7, t0, t1, t2, lags);
     a0 = addStep(a0, aU1, oddOf(aU1), x1, y1, ones, form);
-    const bU1 = integers(bN1, bN0, b7, t0, t1, t2, lags);
+    const bU1 = integers(bN1, bN0, b7, b7, t0, t1, t2, lags);
     b0 = addStep(b0, bU1, oddOf(bU1), x1, y1, ones, form);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
     const aN2 = third2(aV, mask);
-    const aU2 = integers(aN2, aN1, aN0, t0, t1, t2, lags);
+    const aU2 = integers(aN2, aN1, aN0, aN0, t0, t1, t2, lags);
     a0 = addStep(a0, aU2, oddOf(aU2), x2, y2, ones, form);
     const bN2 = third2(bV, mask);
-    const bU2 = integers(bN2, bN1, bN0, t0, t1, t2, lags);
+    const bU2 = integers(bN2, bN1, bN0, bN0, t0, t1, t2, lags);
     b0 = addStep(b0, bU2, oddOf(bU2), x2, y2, ones, form);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
     const aN3 = high(aV, mask);
-    const aU3 = integers(aN3, aN2, aN1, t0, t1, t2, lags);
+    const aU3 = integers(aN3, aN2, aN1, aN1, t0, t1, t2, lags);
     a0 = addStep(a0, aU3, oddOf(aU3), x3, y3, ones, form);
     aSum = isApart(form) ? i32x4.add(aSum, a0) : a0;
     const bN3 = high(bV, mask);
-    const bU3 = integers(bN3, bN2, bN1, t0, t1, t2, lags);
+    const bU3 = integers(bN3, bN2, bN1, bN1, t0, t1, t2, lags);
     b0 = addStep(b0, bU3, oddOf(bU3), x3, y3, ones, form);
     bSum = isApart(form) ? i32x4.add(bSum, b0) : b0;
     a6 = aN2;
@@ -264,7 +272,13 @@ function run2(
 
 // Kinds by the tables in use, each a loop of its own.
 function runFused(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
-  if (bits == 4) {
+  const labels = load<u8>(table, LABELS);
+  if (labels > 0) {
+    // Of two, T2 is zeros.
+    if (bits == 3) run3(at, before, table, BY_LABELS_OF_THREE, FUSED, x, end, to);
+    else if (labels == 3) run4(at, before, table, BY_LABELS_OF_THREE, FUSED, x, end, to);
+    else run4(at, before, table, BY_LABELS, FUSED, x, end, to);
+  } else if (bits == 4) {
     if (v128.any_true(v128.load(table, T2))) run4(at, before, table, 3, FUSED, x, end, to);
     else if (v128.any_true(v128.load(table, T1))) run4(at, before, table, 1, FUSED, x, end, to);
     else run4(at, before, table, 0, FUSED, x, end, to);
@@ -278,7 +292,13 @@ function runFused(at: usize, before: usize, table: usize, bits: u32, x: usize, e
 }
 
 function runPairs(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
-  if (bits == 4) {
+  const labels = load<u8>(table, LABELS);
+  if (labels > 0) {
+    // Of two, T2 is zeros.
+    if (bits == 3) run3(at, before, table, BY_LABELS_OF_THREE, PAIRS, x, end, to);
+    else if (labels == 3) run4(at, before, table, BY_LABELS_OF_THREE, PAIRS, x, end, to);
+    else run4(at, before, table, BY_LABELS, PAIRS, x, end, to);
+  } else if (bits == 4) {
     if (v128.any_true(v128.load(table, T2))) run4(at, before, table, 3, PAIRS, x, end, to);
     else if (v128.any_true(v128.load(table, T1))) run4(at, before, table, 1, PAIRS, x, end, to);
     else run4(at, before, table, 0, PAIRS, x, end, to);

@@ -2,9 +2,9 @@
 // and each vector of them serves all. A step takes 32 bytes of a panel, a vector u of each band.
 
 import { FUSED, PAIRS, STEP, addStep, oddOf } from './dots';
-import { first2, high, integers, last3, low, third2 } from './indices';
+import { BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
 import { addSums, firstScales, lastScales } from './eight';
-import { FORM, MASK, ONES, T0, T1, T2, THIRD } from './table';
+import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
 /** Bytes of a panel of 4096 columns. */
 export const PANEL_BYTES: usize = 4096 * 8;
@@ -18,33 +18,37 @@ function decode4(at: usize, before: usize, table: usize, lags: u32, panel: usize
   const t2 = v128.load(table, T2);
   const aLast = v128.load(before, 96);
   let a6 = low(aLast, mask);
+  let a5 = high(v128.load(before, 64), mask);
   let a7 = high(aLast, mask);
   const bLast = v128.load(before, 112);
   let b6 = low(bLast, mask);
+  let b5 = high(v128.load(before, 80), mask);
   let b7 = high(bLast, mask);
   for (; panel < end; panel += 128, at += 64) {
     const aV0 = v128.load(at);
     const aV1 = v128.load(at, 32);
     const aN0 = low(aV0, mask);
-    v128.store(panel, integers(aN0, a7, a6, t0, t1, t2, lags));
+    v128.store(panel, integers(aN0, a7, a6, a5, t0, t1, t2, lags));
     const aN1 = high(aV0, mask);
-    v128.store(panel, integers(aN1, aN0, a7, t0, t1, t2, lags), 32);
+    v128.store(panel, integers(aN1, aN0, a7, a6, t0, t1, t2, lags), 32);
     const aN2 = low(aV1, mask);
-    v128.store(panel, integers(aN2, aN1, aN0, t0, t1, t2, lags), 64);
+    v128.store(panel, integers(aN2, aN1, aN0, a7, t0, t1, t2, lags), 64);
     const aN3 = high(aV1, mask);
-    v128.store(panel, integers(aN3, aN2, aN1, t0, t1, t2, lags), 96);
+    v128.store(panel, integers(aN3, aN2, aN1, aN0, t0, t1, t2, lags), 96);
+    a5 = aN1;
     a6 = aN2;
     a7 = aN3;
     const bV0 = v128.load(at, 16);
     const bV1 = v128.load(at, 48);
     const bN0 = low(bV0, mask);
-    v128.store(panel, integers(bN0, b7, b6, t0, t1, t2, lags), 16);
+    v128.store(panel, integers(bN0, b7, b6, b5, t0, t1, t2, lags), 16);
     const bN1 = high(bV0, mask);
-    v128.store(panel, integers(bN1, bN0, b7, t0, t1, t2, lags), 48);
+    v128.store(panel, integers(bN1, bN0, b7, b6, t0, t1, t2, lags), 48);
     const bN2 = low(bV1, mask);
-    v128.store(panel, integers(bN2, bN1, bN0, t0, t1, t2, lags), 80);
+    v128.store(panel, integers(bN2, bN1, bN0, b7, t0, t1, t2, lags), 80);
     const bN3 = high(bV1, mask);
-    v128.store(panel, integers(bN3, bN2, bN1, t0, t1, t2, lags), 112);
+    v128.store(panel, integers(bN3, bN2, bN1, bN0, t0, t1, t2, lags), 112);
+    b5 = bN1;
     b6 = bN2;
     b7 = bN3;
   }
@@ -60,9 +64,11 @@ function decode3(at: usize, before: usize, table: usize, lags: u32, panel: usize
   const t2 = v128.load(table, T2);
   const aLast = last3(v128.load(before), v128.load(before, 32), v128.load(before, 64), third);
   let a6 = low(aLast, mask);
+  let a5 = high(v128.load(before, 64), mask);
   let a7 = high(aLast, mask);
   const bLast = last3(v128.load(before, 16), v128.load(before, 48), v128.load(before, 80), third);
   let b6 = low(bLast, mask);
+  let b5 = high(v128.load(before, 80), mask);
   let b7 = high(bLast, mask);
   for (; panel < end; panel += 256, at += 96) {
     const aV0 = v128.load(at);
@@ -70,21 +76,22 @@ function decode3(at: usize, before: usize, table: usize, lags: u32, panel: usize
     const aV2 = v128.load(at, 64);
     const aL = last3(aV0, aV1, aV2, third);
     const aN0 = low(aV0, mask);
-    v128.store(panel, integers(aN0, a7, a6, t0, t1, t2, lags));
+    v128.store(panel, integers(aN0, a7, a6, a5, t0, t1, t2, lags));
     const aN1 = high(aV0, mask);
-    v128.store(panel, integers(aN1, aN0, a7, t0, t1, t2, lags), 32);
+    v128.store(panel, integers(aN1, aN0, a7, a6, t0, t1, t2, lags), 32);
     const aN2 = low(aV1, mask);
-    v128.store(panel, integers(aN2, aN1, aN0, t0, t1, t2, lags), 64);
+    v128.store(panel, integers(aN2, aN1, aN0, a7, t0, t1, t2, lags), 64);
     const aN3 = high(aV1, mask);
-    v128.store(panel, integers(aN3, aN2, aN1, t0, t1, t2, lags), 96);
+    v128.store(panel, integers(aN3, aN2, aN1, aN0, t0, t1, t2, lags), 96);
     const aN4 = low(aV2, mask);
-    v128.store(panel, integers(aN4, aN3, aN2, t0, t1, t2, lags), 128);
+    v128.store(panel, integers(aN4, aN3, aN2, aN1, t0, t1, t2, lags), 128);
     const aN5 = high(aV2, mask);
-    v128.store(panel, integers(aN5, aN4, aN3, t0, t1, t2, lags), 160);
+    v128.store(panel, integers(aN5, aN4, aN3, aN2, t0, t1, t2, lags), 160);
     const aN6 = low(aL, mask);
-    v128.store(panel, integers(aN6, aN5, aN4, t0, t1, t2, lags), 192);
+    v128.store(panel, integers(aN6, aN5, aN4, aN3, t0, t1, t2, lags), 192);
     const aN7 = high(aL, mask);
-    v128.store(panel, integers(aN7, aN6, aN5, t0, t1, t2, lags), 224);
+    v128.store(panel, integers(aN7, aN6, aN5, aN4, t0, t1, t2, lags), 224);
+    a5 = aN5;
     a6 = aN6;
     a7 = aN7;
     const bV0 = v128.load(at, 16);
@@ -92,21 +99,22 @@ function decode3(at: usize, before: usize, table: usize, lags: u32, panel: usize
     const bV2 = v128.load(at, 80);
     const bL = last3(bV0, bV1, bV2, third);
     const bN0 = low(bV0, mask);
-    v128.store(panel, integers(bN0, b7, b6, t0, t1, t2, lags), 16);
+    v128.store(panel, integers(bN0, b7, b6, b5, t0, t1, t2, lags), 16);
     const bN1 = high(bV0, mask);
-    v128.store(panel, integers(bN1, bN0, b7, t0, t1, t2, lags), 48);
+    v128.store(panel, integers(bN1, bN0, b7, b6, t0, t1, t2, lags), 48);
     const bN2 = low(bV1, mask);
-    v128.store(panel, integers(bN2, bN1, bN0, t0, t1, t2, lags), 80);
+    v128.store(panel, integers(bN2, bN1, bN0, b7, t0, t1, t2, lags), 80);
     const bN3 = high(bV1, mask);
-    v128.store(panel, integers(bN3, bN2, bN1, t0, t1, t2, lags), 112);
+    v128.store(panel, integers(bN3, bN2, bN1, bN0, t0, t1, t2, lags), 112);
     const bN4 = low(bV2, mask);
-    v128.store(panel, integers(bN4, bN3, bN2, t0, t1, t2, lags), 144);
+    v128.store(panel, integers(bN4, bN3, bN2, bN1, t0, t1, t2, lags), 144);
     const bN5 = high(bV2, mask);
-    v128.store(panel, integers(bN5, bN4, bN3, t0, t1, t2, lags), 176);
+    v128.store(panel, integers(bN5, bN4, bN3, bN2, t0, t1, t2, lags), 176);
     const bN6 = low(bL, mask);
-    v128.store(panel, integers(bN6, bN5, bN4, t0, t1, t2, lags), 208);
+    v128.store(panel, integers(bN6, bN5, bN4, bN3, t0, t1, t2, lags), 208);
     const bN7 = high(bL, mask);
-    v128.store(panel, integers(bN7, bN6, bN5, t0, t1, t2, lags), 240);
+    v128.store(panel, integers(bN7, bN6, bN5, bN4, t0, t1, t2, lags), 240);
+    b5 = bN5;
     b6 = bN6;
     b7 = bN7;
   }
@@ -129,23 +137,23 @@ function decode2(at: usize, before: usize, table: usize, lags: u32, panel: usize
     const aV0 = v128.load(at);
     const aN1 = low(aV0, mask);
     const aN0 = first2(a7, aN1, mask);
-    v128.store(panel, integers(aN0, a7, a6, t0, t1, t2, lags));
-    v128.store(panel, integers(aN1, aN0, a7, t0, t1, t2, lags), 32);
+    v128.store(panel, integers(aN0, a7, a6, a6, t0, t1, t2, lags));
+    v128.store(panel, integers(aN1, aN0, a7, a7, t0, t1, t2, lags), 32);
     const aN2 = third2(aV0, mask);
-    v128.store(panel, integers(aN2, aN1, aN0, t0, t1, t2, lags), 64);
+    v128.store(panel, integers(aN2, aN1, aN0, aN0, t0, t1, t2, lags), 64);
     const aN3 = high(aV0, mask);
-    v128.store(panel, integers(aN3, aN2, aN1, t0, t1, t2, lags), 96);
+    v128.store(panel, integers(aN3, aN2, aN1, aN1, t0, t1, t2, lags), 96);
     a6 = aN2;
     a7 = aN3;
     const bV0 = v128.load(at, 16);
     const bN1 = low(bV0, mask);
     const bN0 = first2(b7, bN1, mask);
-    v128.store(panel, integers(bN0, b7, b6, t0, t1, t2, lags), 16);
-    v128.store(panel, integers(bN1, bN0, b7, t0, t1, t2, lags), 48);
+    v128.store(panel, integers(bN0, b7, b6, b6, t0, t1, t2, lags), 16);
+    v128.store(panel, integers(bN1, bN0, b7, b7, t0, t1, t2, lags), 48);
     const bN2 = third2(bV0, mask);
-    v128.store(panel, integers(bN2, bN1, bN0, t0, t1, t2, lags), 80);
+    v128.store(panel, integers(bN2, bN1, bN0, bN0, t0, t1, t2, lags), 80);
     const bN3 = high(bV0, mask);
-    v128.store(panel, integers(bN3, bN2, bN1, t0, t1, t2, lags), 112);
+    v128.store(panel, integers(bN3, bN2, bN1, bN1, t0, t1, t2, lags), 112);
     b6 = bN2;
     b7 = bN3;
   }
@@ -154,7 +162,12 @@ function decode2(at: usize, before: usize, table: usize, lags: u32, panel: usize
 /** Decodes `count` columns of a pair of bands, to the next multiple of 32, from `at` on; `before` are the eight steps before. */
 export function decodePair(at: usize, before: usize, table: usize, bits: u32, panel: usize, count: usize): void {
   const end = panel + (((count + 31) & ~31) << 3);
-  if (bits == 4) {
+  const labels = load<u8>(table, LABELS);
+  if (labels > 0) {
+    // Of two, T2 is zeros.
+    if (bits == 3) decode3(at, before, table, BY_LABELS_OF_THREE, panel, end);
+    else decode4(at, before, table, BY_LABELS_OF_THREE, panel, end);
+  } else if (bits == 4) {
     if (v128.any_true(v128.load(table, T2))) decode4(at, before, table, 3, panel, end);
     else if (v128.any_true(v128.load(table, T1))) decode4(at, before, table, 1, panel, end);
     else decode4(at, before, table, 0, panel, end);

@@ -31,7 +31,7 @@ function both4(
     const x0 = v128.load32_splat(x);
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
-    const aU0 = integers(aN0, a7, a6, t0, t1, t2, lags);
+    const aU0 = integers(aN0, a7, a6, a6, t0, t1, t2, lags);
     let aX = isApart(form)
       ? firstStep(aU0, oddOf(aU0), x0, x0, ones, form)
       : addStep(aSum, aU0, oddOf(aU0), x0, x0, ones, form);
@@ -40,7 +40,7 @@ function both4(
       : addStep(aOther, aU0, oddOf(aU0), z0, z0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
-    const bU0 = integers(bN0, b7, b6, t0, t1, t2, lags);
+    const bU0 = integers(bN0, b7, b6, b6, t0, t1, t2, lags);
     let bX = isApart(form)
       ? firstStep(bU0, oddOf(bU0), x0, x0, ones, form)
       : addStep(bSum, bU0, oddOf(bU0), x0, x0, ones, form);
@@ -50,35 +50,35 @@ function both4(
     const z1 = v128.load32_splat(z, 1 * STEP);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const aN1 = high(aV0, mask);
-    const aU1 = integers(aN1, aN0, a7, t0, t1, t2, lags);
+    const aU1 = integers(aN1, aN0, a7, a7, t0, t1, t2, lags);
     aX = addStep(aX, aU1, oddOf(aU1), x1, x1, ones, form);
     aZ = addStep(aZ, aU1, oddOf(aU1), z1, z1, ones, form);
     const bN1 = high(bV0, mask);
-    const bU1 = integers(bN1, bN0, b7, t0, t1, t2, lags);
+    const bU1 = integers(bN1, bN0, b7, b7, t0, t1, t2, lags);
     bX = addStep(bX, bU1, oddOf(bU1), x1, x1, ones, form);
     bZ = addStep(bZ, bU1, oddOf(bU1), z1, z1, ones, form);
     const z2 = v128.load32_splat(z, 2 * STEP);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const aV1 = v128.load(at, 32);
     const aN2 = low(aV1, mask);
-    const aU2 = integers(aN2, aN1, aN0, t0, t1, t2, lags);
+    const aU2 = integers(aN2, aN1, aN0, aN0, t0, t1, t2, lags);
     aX = addStep(aX, aU2, oddOf(aU2), x2, x2, ones, form);
     aZ = addStep(aZ, aU2, oddOf(aU2), z2, z2, ones, form);
     const bV1 = v128.load(at, 48);
     const bN2 = low(bV1, mask);
-    const bU2 = integers(bN2, bN1, bN0, t0, t1, t2, lags);
+    const bU2 = integers(bN2, bN1, bN0, bN0, t0, t1, t2, lags);
     bX = addStep(bX, bU2, oddOf(bU2), x2, x2, ones, form);
     bZ = addStep(bZ, bU2, oddOf(bU2), z2, z2, ones, form);
     const z3 = v128.load32_splat(z, 3 * STEP);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const aN3 = high(aV1, mask);
-    const aU3 = integers(aN3, aN2, aN1, t0, t1, t2, lags);
+    const aU3 = integers(aN3, aN2, aN1, aN1, t0, t1, t2, lags);
     aX = addStep(aX, aU3, oddOf(aU3), x3, x3, ones, form);
     aSum = isApart(form) ? i32x4.add(aSum, aX) : aX;
     aZ = addStep(aZ, aU3, oddOf(aU3), z3, z3, ones, form);
     aOther = isApart(form) ? i32x4.add(aOther, aZ) : aZ;
     const bN3 = high(bV1, mask);
-    const bU3 = integers(bN3, bN2, bN1, t0, t1, t2, lags);
+    const bU3 = integers(bN3, bN2, bN1, bN1, t0, t1, t2, lags);
     bX = addStep(bX, bU3, oddOf(bU3), x3, x3, ones, form);
     bSum = isApart(form) ? i32x4.add(bSum, bX) : bX;
     bZ = addStep(bZ, bU3, oddOf(bU3), z3, z3, ones, form);
@@ -121,7 +121,7 @@ function both2(
     const aV = v128.load(at);
     const aN1 = low(aV, mask);
     const aN0 = first2(a7, aN1, mask);
-    const aU0 = integers(aN0, a7, a6, t0, t1, t2, lags);
+    const aU0 = integers(aN0, a7, a6, a6, t0, t1, t2, lags);
     let aX = isApart(form)
       ? firstStep(aU0, oddOf(aU0), x0, x0, ones, form)
       : addStep(aSum, aU0, oddOf(aU0), x0, x0, ones, form);
@@ -131,7 +131,7 @@ function both2(
     const bV = v128.load(at, 16);
     const bN1 = low(bV, mask);
     const bN0 = first2(b7, bN1, mask);
-    const bU0 = integers(bN0, b7, b6, t0, t1, t2, lags);
+    const bU0 = integers(bN0, b7, b6, b6, t0, t1, t2, lags);
     let bX = isApart(form)
       ? firstStep(bU0, oddOf(bU0), x0, x0, ones, form)
       : addStep(bSum, bU0, oddOf(bU0), x0, x0, ones, form);
@@ -140,32 +140,32 @@ function both2(
       : addStep(bOther, bU0, oddOf(bU0), z0, z0, ones, form);
     const z1 = v128.load32_splat(z, 1 * STEP);
     const x1 = v128.load32_splat(x, 1 * STEP);
-    const aU1 = integers(aN1, aN0, a7, t0, t1, t2, lags);
+    const aU1 = integers(aN1, aN0, a7, a7, t0, t1, t2, lags);
     aX = addStep(aX, aU1, oddOf(aU1), x1, x1, ones, form);
     aZ = addStep(aZ, aU1, oddOf(aU1), z1, z1, ones, form);
-    const bU1 = integers(bN1, bN0, b7, t0, t1, t2, lags);
+    const bU1 = integers(bN1, bN0, b7, b7, t0, t1, t2, lags);
     bX = addStep(bX, bU1, oddOf(bU1), x1, x1, ones, form);
     bZ = addStep(bZ, bU1, oddOf(bU1), z1, z1, ones, form);
     const z2 = v128.load32_splat(z, 2 * STEP);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const aN2 = third2(aV, mask);
-    const aU2 = integers(aN2, aN1, aN0, t0, t1, t2, lags);
+    const aU2 = integers(aN2, aN1, aN0, aN0, t0, t1, t2, lags);
     aX = addStep(aX, aU2, oddOf(aU2), x2, x2, ones, form);
     aZ = addStep(aZ, aU2, oddOf(aU2), z2, z2, ones, form);
     const bN2 = third2(bV, mask);
-    const bU2 = integers(bN2, bN1, bN0, t0, t1, t2, lags);
+    const bU2 = integers(bN2, bN1, bN0, bN0, t0, t1, t2, lags);
     bX = addStep(bX, bU2, oddOf(bU2), x2, x2, ones, form);
     bZ = addStep(bZ, bU2, oddOf(bU2), z2, z2, ones, form);
     const z3 = v128.load32_splat(z, 3 * STEP);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const aN3 = high(aV, mask);
-    const aU3 = integers(aN3, aN2, aN1, t0, t1, t2, lags);
+    const aU3 = integers(aN3, aN2, aN1, aN1, t0, t1, t2, lags);
     aX = addStep(aX, aU3, oddOf(aU3), x3, x3, ones, form);
     aSum = isApart(form) ? i32x4.add(aSum, aX) : aX;
     aZ = addStep(aZ, aU3, oddOf(aU3), z3, z3, ones, form);
     aOther = isApart(form) ? i32x4.add(aOther, aZ) : aZ;
     const bN3 = high(bV, mask);
-    const bU3 = integers(bN3, bN2, bN1, t0, t1, t2, lags);
+    const bU3 = integers(bN3, bN2, bN1, bN1, t0, t1, t2, lags);
     bX = addStep(bX, bU3, oddOf(bU3), x3, x3, ones, form);
     bSum = isApart(form) ? i32x4.add(bSum, bX) : bX;
     bZ = addStep(bZ, bU3, oddOf(bU3), z3, z3, ones, form);

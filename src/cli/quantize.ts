@@ -55,7 +55,7 @@ export function addQuantize(program: Command): void {
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')
     .optionsGroup('Which grid:')
-    .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
+    .addOption(new Option('--bits <n>', 'the default grid of 2 to 6 bits (4)').argParser(gridBits))
     .addOption(new Option('--grid <name>', 'any grid that higgs grids lists').argParser(gridName).conflicts('bits'))
     .addOption(
       new Option('--plan <file>', 'the grids of a plan that higgs plan wrote').conflicts([

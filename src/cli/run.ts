@@ -45,7 +45,7 @@ export function addRun(program: Command): void {
     .argument('<name>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file')
     .optionsGroup('Which size:')
     .addOption(
-      new Option('--bits <n>', '2, 3 or 4 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
+      new Option('--bits <n>', '2 to 6 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
     )
     .addOption(new Option('--bpw <n>', 'mixed bits: so many per weight').argParser(bitsPerWeight).conflicts('size'))
     .addOption(new Option('--size <size>', 'mixed bits: so large a file, 700MB').argParser(byteSize));
