@@ -152,6 +152,7 @@ if (wanted.has('--bench'))
     'linearity.ts',
     'paging.ts',
     'quality.ts',
+    'refining.ts',
     'sequences.ts',
     'synthesize.ts',
     'widths.ts',

@@ -17,3 +17,8 @@ export { dequantize } from './dequantize';
 export { matvec } from './matvec';
 export { compare } from './compare';
 export { crc32TableBytes, crc32Table, crc32 } from './checksum';
+export { factorUdu } from './refine/factor';
+export { accumulate } from './refine/product';
+export { refineTable, refineTableBytes } from './refine/edges';
+export { refineSequence, refineScratchBytes } from './refine/search';
+export { refinePoints, refinePointsBytes } from './refine/points';

@@ -113,6 +113,61 @@ export interface KernelExports {
     scratch: number,
   ): void;
 
+  factorUdu(h: number, n: number, scratch: number): number;
+  accumulate(
+    c: number,
+    ldc: number,
+    a: number,
+    rowStride: number,
+    colStride: number,
+    b: number,
+    ldb: number,
+    m: number,
+    k: number,
+    n: number,
+  ): void;
+  refineTableBytes(): number;
+  refineTable(from: number, bits: number, table: number): void;
+  refineScratchBytes(steps: number): number;
+  refineSequence(
+    steps: number,
+    z: number,
+    fed: number,
+    own: number,
+    inverses: number,
+    sigmas: number,
+    ds: number,
+    coefficients: number,
+    rows: number,
+    ends: number,
+    table: number,
+    codes: number,
+    stride: number,
+    values: number,
+    missed: number,
+    work: number,
+  ): void;
+  refinePointsBytes(cols: number): number;
+  refinePoints(
+    cols: number,
+    z: number,
+    fed: number,
+    inverses: number,
+    sigmas: number,
+    rows: number,
+    squares: number,
+    begins: number,
+    ends: number,
+    table: number,
+    p: number,
+    n: number,
+    sweeps: number,
+    codes: number,
+    values: number,
+    missed: number,
+    work: number,
+  ): void;
+
   compare(x: number, y: number, count: number, sums: number): void;
   crc32TableBytes(): number;
   crc32Table(table: number): void;

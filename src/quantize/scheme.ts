@@ -3,6 +3,7 @@
 import { integer, nullable, powerOfTwo, type Reader } from '../check.ts';
 import { type Grid, givenGrid } from '../grids/grid.ts';
 import { bytesPerRow, GROUP_SIZES, groupsPerRow } from '../kernels/layout.ts';
+import type { WeightedError } from './refinement.ts';
 
 export { GROUP_SIZES };
 export const DEFAULT_GROUP_SIZE = 1024;
@@ -65,6 +66,8 @@ export interface SquareSums {
   readonly squaredError: number;
   /** ‖W‖². */
   readonly squaredNorm: number;
+  /** Of a refined weight, the error that counts. */
+  readonly weighted?: WeightedError | undefined;
 }
 
 /** Relative error t²; a matrix of zeros has none. */

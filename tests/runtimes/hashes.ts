@@ -39,6 +39,8 @@ export interface Hashes {
   logits: string;
   /** Of models' sensitivities by both estimators, on one thread and, where there are threads, on two. */
   sensitivities: string;
+  /** Of checkpoints that were refined, by gradients and without, on one thread and, where there are threads, on two. */
+  refined: string;
 }
 
 // Every p, codes of 2 to 12 bits, groups that a row has one of and many of.
@@ -90,6 +92,7 @@ export async function hashes(): Promise<Hashes> {
     plans: await plans(higgs, input),
     logits: await logits(higgs, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' }),
     sensitivities: await sensitivities(),
+    refined: await refined(higgs),
   };
 }
 
@@ -179,6 +182,30 @@ async function sensitivities(): Promise<string> {
   }
   const [one, two] = await Promise.all(parts.map(sha256));
   if (one !== two) throw new Error(`sensitivities must not depend on threads: ${one} on one, ${two} on two`);
+  return one!;
+}
+
+// Trellises of every depth and points of every p, and a budget.
+async function refined(higgs: Higgs): Promise<string> {
+  const parts: Uint8Array[][] = [[], []];
+  const config = configs.qwen3;
+  const source = await higgs.open(modelFolder(config, randomFile(config)));
+  const schemes: CheckpointOptions[] = [
+    ...['t4', 't3', 't2', 'p1n16', 'p2n64', 'p3n512', 'p4n256'].map((grid) => ({ grid, groupSize: 32 })),
+    { bpw: 3.8, groupSize: 64 },
+  ];
+  for (const [i, scheme] of schemes.entries()) {
+    for (const size of [1, 2]) {
+      const threads = await startThreads(size);
+      const output = memoryOutput();
+      const mode = i % 2 ? 'inputs' : 'both';
+      const alphas = scheme.bpw === undefined ? {} : { alphas: uniformAlphas(await source.planTensors()) };
+      await source.quantize(output, { ...scheme, ...alphas, refine: { mode, tokens: 24, sequences: 2, threads } });
+      parts[size - 1].push(...listed(output.files));
+    }
+  }
+  const [one, two] = await Promise.all(parts.map(sha256));
+  if (one !== two) throw new Error(`refined bytes must not depend on threads: ${one} on one, ${two} on two`);
   return one!;
 }
 
