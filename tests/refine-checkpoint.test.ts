@@ -54,7 +54,7 @@ test('quantize() refines to the same bytes for any workers, threads and kept sta
 
 test('grids that have no search with feedback are refused before anything is gathered, and budgets leave them out', async () => {
   const source = await higgs.open(folder);
-  const refine = { ...few, onProgress: assert.unreachable };
+  const refine = { ...few, onProgress: () => assert.unreachable() };
   for (const options of [{ grid: 't5' }, { bpw: 5, grids: ['t4', 't6'] }]) {
     const message = await source.plan({ groupSize: 32, ...options, refine }).then(String, String);
     assert.match(message, /^UnsupportedError: grid must be one that can be refined, .*: got "?t[56]"?$/);
