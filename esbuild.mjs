@@ -147,6 +147,7 @@ if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
   await bundle('bench', [
     'index.ts',
+    'against.ts',
     'decoder.ts',
     'linearity.ts',
     'paging.ts',

@@ -96,8 +96,9 @@ test('sizes keep to their budgets', async () => {
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
-  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads.
-  assert.ok(gzip(decoder) <= 193_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 4 kB products of codes in bands: two forms of
+  // relaxed ones, for one, two, four and five activations.
+  assert.ok(gzip(decoder) <= 198_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
