@@ -118,16 +118,18 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>, form: n
     ...plans.flatMap(({ name, plan, table }) =>
       product(name, { ...plan, scalesAt: scales - codes }, codes, table, quantized),
     ),
-    ...(['F32', 'F16', 'BF16'] as const).filter((dtype) => pattern.test(`dense ${dtype}`)).flatMap((dtype) => {
-      const plan = planDense({ rows: ROWS, cols: COLS }, dtype);
-      const dense = alloc(plan.bytes);
-      const block = bitsOf(
-        normals(COLS * 64, 5).map((value) => value * 0.02),
-        dtype,
-      );
-      for (let row = 0; row < ROWS; row += 64) storeDense(memory.buffer, plan, dense, block, row);
-      return product(`dense ${dtype}`, plan, dense, 0, x);
-    }),
+    ...(['F32', 'F16', 'BF16'] as const)
+      .filter((dtype) => pattern.test(`dense ${dtype}`))
+      .flatMap((dtype) => {
+        const plan = planDense({ rows: ROWS, cols: COLS }, dtype);
+        const dense = alloc(plan.bytes);
+        const block = bitsOf(
+          normals(COLS * 64, 5).map((value) => value * 0.02),
+          dtype,
+        );
+        for (let row = 0; row < ROWS; row += 64) storeDense(memory.buffer, plan, dense, block, row);
+        return product(`dense ${dtype}`, plan, dense, 0, x);
+      }),
     ...measured(QUANTIZE, MANY, COLS * MANY, () => kernels.quantizeActivation(x, MANY, COLS, GROUP_SIZE, quantized)),
   ];
 }
