@@ -7,7 +7,7 @@ import { checkFits, freeMemory } from '../src/cli/common/memory.ts';
 import { estimateMemory, loadModel } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
-import { fails, folder, higgs, temporaryRoot } from './command.ts';
+import { fails, folder, higgs, succeeds, temporaryRoot } from './command.ts';
 import { countBytes } from './counting.ts';
 import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
@@ -80,6 +80,23 @@ test('--memory bounds a model, tells what was read, and changes no token', async
   assert.ok(paging.slots < experts.count && paging.misses > 0 && paging.bytesRead > 0);
   assert.match((await higgs(...args, '--memory', String(memory))).stdout, /\nexperts {3}\d+ of 21 in memory, /);
   assert.is(JSON.parse((await higgs(...args, '--json')).stdout).paging, undefined);
+});
+
+test('inspect and plan show what advise does, if they are asked to', async () => {
+  const books = 'models/books-llama';
+  const inspected = JSON.parse((await succeeds(higgs('inspect', books, '--advise', '--json'))).stdout);
+  assert.ok(inspected.tensors.length > 50);
+  assert.equal(
+    inspected.sizes.map(({ bits }: { bits?: number }) => bits),
+    [undefined, 2, 2.5, 3, 3.5, 4, 4.5],
+  );
+  const budget = ['--bpw', '3.5', '--prior', '--threads', '1', '--advise'];
+  const { plan, sizes } = JSON.parse((await succeeds(higgs('plan', books, ...budget, '--json'))).stdout);
+  const own = sizes.find(({ bits }: { bits?: number }) => bits === Number(plan.bpw.toFixed(2)));
+  assert.ok(own.memory.bytes > 0 && Math.abs(own.bpw - plan.bpw) < 0.1);
+  const { stdout, stderr } = await succeeds(higgs('plan', books, ...budget));
+  assert.match(stdout, /^--bits 3 +3\.06 /m);
+  assert.match(stderr, /loss is a prior/);
 });
 
 test('advise shows the model as it is and at several sizes, as a table or as JSON', async () => {

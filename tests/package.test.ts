@@ -86,8 +86,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
-  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off.
-  assert.ok(gzip(core) <= 67_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
+  assert.ok(gzip(core) <= 67_700, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
@@ -98,7 +98,7 @@ test('sizes keep to their budgets', async () => {
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 20 kB attention in registers and over codes,
   // in both builds.
-  assert.ok(gzip(decoder) <= 214_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 215_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
