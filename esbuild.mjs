@@ -147,6 +147,8 @@ if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
   await bundle('bench', [
     'index.ts',
+    'cache.ts',
+    'against.ts',
     'decoder.ts',
     'linearity.ts',
     'paging.ts',

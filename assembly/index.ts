@@ -5,6 +5,8 @@ export { signs, hadamard, rotate } from './hadamard';
 export { gridTable, gridTableBytes } from './table';
 export { trellisTable, trellisTableBytes } from './trellis/table';
 export { viterbi } from './trellis/viterbi';
+export { labelTable, labelTableBytes } from './trellis/labels';
+export { labelPaths } from './trellis/labelpaths';
 export { nearest1 } from './line';
 export { nearest2 } from './plane';
 export { nearest3, nearest4 } from './space';

@@ -19,11 +19,13 @@ const GB = 1e9;
 const need = {
   ...{ bytes: 21.3 * GB, weights: 16 * GB, cache: 4.3 * GB, activations: 1 * GB, memories: 6 },
   ...{ parameters: 8 * GB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
+  caches: { f32: 8.6 * GB, f16: 4.3 * GB, q8: 2.2 * GB, q4: 1.1 * GB },
 };
+const ofFloats = { f32: 4.3 * GB, f16: 2.15 * GB, q8: 1.1 * GB, q4: 0.6 * GB };
 
 function refusal(dtype: 'f16' | 'f32', free: number): string {
   try {
-    checkFits(need, dtype, free);
+    checkFits({ ...need, ...(dtype === 'f32' && { caches: ofFloats }) }, dtype, free);
     return '';
   } catch (error) {
     return (error as Error).message;
@@ -34,7 +36,7 @@ test('what fits is not refused; what does not is, with its sizes, what is free, 
   assert.is(refusal('f16', 21.3 * GB), '');
   const sizes =
     'model needs 21.3 GB of memory at a context of 32768: weights 16.0 GB, cache 4.30 GB, activations 1.00 GB; ';
-  assert.is(refusal('f16', 20 * GB), `${sizes}20.0 GB are free; what fits: --context 16384`);
+  assert.is(refusal('f16', 20 * GB), `${sizes}20.0 GB are free; what fits: --cache q8 or --context 16384`);
   assert.is(refusal('f32', 20 * GB), `${sizes}20.0 GB are free; what fits: --cache f16 or --context 16384`);
   const quantized = (bits: number, size: string) =>
     `what fits: the original quantized with --bits ${bits} --embeddings t${bits}, ${size} of weights`;
@@ -145,7 +147,7 @@ test('a page whose device has not the memory is told so, before anything is read
     const error = await loadModel(input, options).catch((error) => error);
     assert.match(
       `${error.name}: ${error.message}`,
-      /^RangeError: model must fit memory: at a context of 96 it needs 4\d\d MB, weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cacheTokens 96$/,
+      /^RangeError: model must fit memory: at a context of 96 it needs 4\d\d MB, weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cache q8 or cacheTokens 96$/,
     );
   } finally {
     counted.stop();
@@ -172,7 +174,7 @@ test('generate refuses a context that the machine has no memory for, and reads n
   const args = ['generate', path, '-p', 'The', '--context', String(positions), '--cache', 'f32', '--threads', '1'];
   const stderr = await fails(higgs(...args));
   assert.match(stderr, /^higgs: model needs 108 GB of memory at a context of 4194304: weights \S+ MB, cache 107 GB, /);
-  assert.match(stderr, /GB are free; what fits: --context 65536\n$/);
+  assert.match(stderr, /GB are free; what fits: (--cache q[84] or )?--context 65536\n$/);
 });
 
 test.run();

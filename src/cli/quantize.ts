@@ -66,7 +66,7 @@ export function addQuantize(program: Command): void {
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')
     .optionsGroup('Which grid:')
-    .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
+    .addOption(new Option('--bits <n>', 'the default grid of 2 to 6 bits (4)').argParser(gridBits))
     .addOption(new Option('--grid <name>', 'any grid that higgs grids lists').argParser(gridName).conflicts('bits'))
     .addOption(
       new Option('--plan <file>', 'the grids of a plan that higgs plan wrote').conflicts([
@@ -184,14 +184,14 @@ async function tell(
   report: TimedReport,
   input: Input,
   text: string | undefined,
-  { output, workers: threads, context, all, json }: Options,
+  { output, workers: threads, context, cache, all, json }: Options,
 ): Promise<void> {
   const { predicted } = report;
   let comparison: Comparison | undefined;
   if (!json) print(reportText(report, output!, all));
   try {
     if (text === undefined) return;
-    comparison = await compareOnText(text, input, output!, predicted, { context, threads });
+    comparison = await compareOnText(text, input, output!, predicted, { context, threads, cache });
     if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
     if (json) printJson({ ...report, ...(comparison && { text: comparison }) });

@@ -21,6 +21,17 @@ export interface KernelExports {
   trellisTableBytes(): number;
   trellisTable(tables: number, step: number, zero: number, bits: number, table: number): void;
   viterbi(z: number, steps: number, table: number, codes: number, inputs: number, slices: number): void;
+  labelTableBytes(): number;
+  labelTable(tables: number, step: number, zero: number, bits: number, third: number, table: number): void;
+  labelPaths(
+    z0: number,
+    z1: number,
+    steps: number,
+    table: number,
+    codes0: number,
+    codes1: number,
+    scratch: number,
+  ): void;
   nearest1(z: number, count: number, table: number, n: number, codes: number): void;
   nearest2(z: number, count: number, table: number, n: number, codes: number, scratch: number): void;
   nearest3(z: number, count: number, table: number, n: number, codes: number): void;

@@ -16,7 +16,7 @@ import {
 } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { CODE_BITS } from '../grids/name.ts';
-import { TABLE_ENTRIES } from '../grids/trellis.ts';
+import { givenKept, TABLE_ENTRIES } from '../grids/trellis.ts';
 import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
@@ -83,12 +83,16 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
     const p = integer(1, 4)(`${subject}.p`, of('p'));
     return { p, bits, points: typedArray(Float32Array, p * 2 ** bits)(`${subject}.points`, of('points')) };
   }
+  const own = of('kept');
+  const kept = own === undefined ? undefined : givenKept(`${subject}.kept`, own);
+  const [least, most] = kept === undefined ? [2, 4] : [3, 6];
   return {
     p: 1,
-    bits: integer(2, 4)(`${subject}.bits`, bits),
-    tables: typedArray(Uint8Array, 3 * TABLE_ENTRIES)(`${subject}.tables`, tables),
+    bits: integer(least, most)(`${subject}.bits`, bits),
+    tables: typedArray(Uint8Array, (kept === undefined ? 3 : 2) * TABLE_ENTRIES)(`${subject}.tables`, tables),
     step: number(0)(`${subject}.step`, of('step')),
-    zero: integer(0, 127)(`${subject}.zero`, of('zero')),
+    zero: integer(0, bits === 6 ? 255 : 127)(`${subject}.zero`, of('zero')),
+    ...(kept && { kept }),
   };
 }
 

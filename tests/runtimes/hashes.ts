@@ -31,6 +31,8 @@ export interface Hashes {
   matvec: string;
   /** Of checkpoints quantized to trellises, of what is made of them, and of models that run them. */
   trellises: string;
+  /** The same by labels. */
+  labels: string;
   /** Of plans within budgets, of what they predict, and of checkpoints quantized by them. */
   plans: string;
   /** Of models' logits, on one thread and, where there are threads, on two. */
@@ -59,6 +61,14 @@ const TRELLISES: CheckpointOptions[] = [
   { grid: 't2', groupSize: 512, signs: 'none' },
   { grid: 't2c', groupSize: 128, seed: 9 },
 ];
+const LABELS: CheckpointOptions[] = [
+  { grid: 't3z', groupSize: 256, seed: 2 },
+  { grid: 't4x', groupSize: 1024, scaleSearch: true },
+  { grid: 't4z', groupSize: 64, seed: 3 },
+  { grid: 't5', groupSize: 1024 },
+  { grid: 't5z', groupSize: 16 },
+  { grid: 't6', groupSize: 512, signs: 'none' },
+];
 const SHARD_BYTES = 40_000;
 const MATRICES = [
   [33, 1000],
@@ -72,11 +82,13 @@ export async function hashes(): Promise<Hashes> {
   const input = checkpoint();
   const [quantized, restored, products] = await used(higgs, input, SCHEMES);
   const own = await used(higgs, input, TRELLISES);
+  const labelled = await used(higgs, input, LABELS);
   return {
     checkpoint: await sha256(quantized),
     dequantized: await sha256(restored),
     matvec: await sha256(products),
     trellises: await sha256([...own.flat(), utf8.encode(await logits(higgs, { grid: 't4', embeddings: 't3' }))]),
+    labels: await sha256([...labelled.flat(), utf8.encode(await logits(higgs, { grid: 't5', embeddings: 't4x' }))]),
     plans: await plans(higgs, input),
     logits: await logits(higgs, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' }),
     sensitivities: await sensitivities(),
