@@ -8,11 +8,12 @@ import { smallGrids } from '../src/grids/small.ts';
 import { trellises } from '../src/grids/trellises.ts';
 import { instantiateKernels } from '../src/kernels/instantiate.ts';
 import { type Codes, wrapKernels } from '../src/kernels/kernels.ts';
+import { isRefinable } from '../src/kernels/layout.ts';
 import { kernelBytes } from '../src/kernels/load.ts';
 import { normals, sameBits } from './bits.ts';
 
 const builds = { release: kernelBytes, debug: debugBytes };
-const grids = [...smallGrids, ...largeGrids, ...trellises];
+const grids = [...smallGrids, ...largeGrids, ...trellises].filter(isRefinable);
 
 function identity(n: number): Float32Array<ArrayBuffer> {
   const square = new Float32Array(n * n);
