@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
 
@@ -18,6 +18,10 @@ const dependencies = [
   'fast-check',
   'esbuild',
   'puppeteer-core',
+  'openai',
+  'ai',
+  '@ai-sdk/*',
+  'zod',
 ];
 
 // The hub's client by its sources: of its bundle, none of which may be left out, one needs a twentieth.
@@ -35,6 +39,17 @@ const hubClient = {
   },
 };
 
+// The engine of structured output by its sources: its bundle wants the whole of Transformers.js beside it.
+/** @type {import('esbuild').Plugin} */
+const schemaEngine = {
+  name: 'schema engine',
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^@huggingface\/transformers-structured-output\/engine$/ }, () => ({
+      path: resolve('node_modules/@huggingface/transformers-structured-output/src/engine/index.ts'),
+    }));
+  },
+};
+
 /** @type {import('esbuild').BuildOptions} */
 const shared = {
   bundle: true,
@@ -43,7 +58,7 @@ const shared = {
   loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
-  plugins: [hubClient],
+  plugins: [hubClient, schemaEngine],
 };
 
 const asc = 'node_modules/assemblyscript/bin/asc.js';
@@ -59,6 +74,7 @@ const beside = (decoder) => ({
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
     onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+    onResolve({ filter: /^\.\.\/server\/server\.ts$/ }, () => ({ path: './server.js', external: true }));
   },
 });
 
@@ -95,6 +111,12 @@ await build({
   sourcemap: true,
   plugins: [hubClient, beside('./decoder.js')],
 });
+await build({
+  ...library,
+  entryPoints: { server: 'src/server/server.ts' },
+  minify: true,
+  sourcemap: true,
+});
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -124,6 +146,9 @@ const bundled = [
   licence('@huggingface/tokenizers'),
   licence('@huggingface/jinja'),
   licence('@huggingface/hub'),
+  licence('@huggingface/transformers-structured-output'),
+  licence('hono'),
+  licence('@hono/node-server'),
 ];
 writeFileSync('build/licenses.txt', bundled.join('\n'));
 // The mark lets a bundler drop the grids that are not used.

@@ -50,7 +50,7 @@ const running = [
   ...['onProgress', 'signal', 'resume', 'alphas', ...budget],
 ];
 const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 'seed'];
-const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onToken'];
+const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onLogits', 'onToken'];
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
 const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
