@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { build } from 'esbuild';
 import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
 
@@ -39,14 +39,21 @@ const hubClient = {
   },
 };
 
-// The engine of structured output by its sources: its bundle wants the whole of Transformers.js beside it.
+// The grammar engine says that it is a module, and is none; and it asks for files of Node's, though its kernel is within it.
 /** @type {import('esbuild').Plugin} */
-const schemaEngine = {
-  name: 'schema engine',
-  setup: ({ onResolve }) => {
-    onResolve({ filter: /^@huggingface\/transformers-structured-output\/engine$/ }, () => ({
-      path: resolve('node_modules/@huggingface/transformers-structured-output/src/engine/index.ts'),
-    }));
+const grammarEngine = {
+  name: 'grammar engine',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^@mlc-ai\/web-xgrammar$/ }, () => ({ path: 'xgrammar.cjs', namespace: 'grammar' }));
+    onLoad({ filter: /./, namespace: 'grammar' }, () => {
+      const place = /\(typeof document === 'undefined' && typeof location === 'undefined' \? require\('u' \+ 'rl'\)(?:[^()]|\([^()]*\)|\((?:[^()]|\([^()]*\))*\))*\)/g;
+      const contents = readFileSync('node_modules/@mlc-ai/web-xgrammar/lib/index.js', 'utf8')
+        .replace(place, "''")
+        .replace(/console\.\w+\.bind\(console\)/g, '(() => {})') // it tells of each schema that it refuses
+        .replace(/ENVIRONMENT_IS_(WEB|WORKER|NODE)=typeof [^;]*;/g, 'ENVIRONMENT_IS_$1=false;');
+      if (/require\('u'/.test(contents)) throw new Error('the grammar engine is not as it was: see esbuild.mjs');
+      return { contents, loader: 'js' };
+    });
   },
 };
 
@@ -58,7 +65,7 @@ const shared = {
   loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
-  plugins: [hubClient, schemaEngine],
+  plugins: [hubClient, grammarEngine],
 };
 
 const asc = 'node_modules/assemblyscript/bin/asc.js';
@@ -75,6 +82,7 @@ const beside = (decoder) => ({
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
     onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
     onResolve({ filter: /^\.\.\/server\/server\.ts$/ }, () => ({ path: './server.js', external: true }));
+    onResolve({ filter: /^\.\/grammar\.ts$/ }, () => ({ path: './grammar.js', external: true }));
   },
 });
 
@@ -116,7 +124,9 @@ await build({
   entryPoints: { server: 'src/server/server.ts' },
   minify: true,
   sourcemap: true,
+  plugins: [beside('./decoder.js')],
 });
+await build({ ...library, entryPoints: { grammar: 'src/server/grammar.ts' }, minify: true });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -146,7 +156,7 @@ const bundled = [
   licence('@huggingface/tokenizers'),
   licence('@huggingface/jinja'),
   licence('@huggingface/hub'),
-  licence('@huggingface/transformers-structured-output'),
+  licence('@mlc-ai/web-xgrammar', '@huggingface/tokenizers'), // both Apache-2.0; this one has no copy of it
   licence('hono'),
   licence('@hono/node-server'),
 ];

@@ -70,6 +70,7 @@ function dialect(model: Model, request: ChatRequest, prepared: ReturnType<typeof
 
   return {
     choices: n,
+    constraint: prepared.settings.constraint,
     last: '[DONE]',
     run: (choice, signal) => turnOf(model, prepared, choice, signal),
     begin: () => Array.from({ length: n }, (_, i) => chunk([choiceOf(i, { role: 'assistant', content: '' })])),

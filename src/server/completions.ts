@@ -4,13 +4,14 @@ import { flag, ids as givenIds, integer, list, type Schema, text } from '../chec
 import type { Model } from '../text/textmodel.ts';
 import { type Common, commonMembers, membersOf } from './body.ts';
 import { finite } from './chat.ts';
-import { constraintOf, type Schema as JsonSchema } from './constraint.ts';
+import { constraintOf } from './constraint.ts';
 import { schemaFrom } from './conversation.ts';
 import { type Delta, type Dialect, newId, roomFor, seconds, settingsOf, timingsOf, type Turn, usageOf, type Ways } from './dialect.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
 import { run, type TokenChance } from './run.ts';
+import type { Schema as JsonSchema } from './schema.ts';
 
 /** Tokens that are made unless a request says how many: the API's. */
 const DEFAULT_TOKENS = 16;
@@ -83,8 +84,7 @@ function dialect(
   });
   const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
   const constraint =
-    schema === undefined ? undefined : () => constraintOf(model, (index) => (index === 0 ? { schema } : undefined));
-  constraint?.();
+    schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
   const settings = settingsOf(model, request, { maxTokens: 1, logprobs: request.logprobs, special: false, constraint });
   const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
   const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: request.model };
@@ -133,6 +133,7 @@ function dialect(
 
   return {
     choices: prompts.length * n,
+    constraint,
     last: '[DONE]',
     run: runOne,
     begin: () =>

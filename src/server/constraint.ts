@@ -1,147 +1,210 @@
-// What a text must be: a literal, JSON of a schema, or these in a row. Before each choice the tokens that cannot go on are ruled out. The schema is
-// followed by the engine of Hugging Face's structured output, byte by byte; what it cannot enforce it refuses.
-// A token that may end the text may do so where the last part is complete, and only there.
+// What a text must be: a literal, one of several, JSON of a schema, or these in a row. Before each choice the tokens that cannot go on are ruled
+// out, by XGrammar, which follows a grammar over all tokens of a vocabulary at once. schema.ts says which schemas it enforces.
+// The engine lets control characters stand in texts of a bounded length, which JSON does not: lexical.ts rules them out.
 
-import { createTokenConstraint, type TokenConstraint } from '@huggingface/transformers-structured-output/engine';
-import { excerpt, show } from '../excerpt.ts';
-import { isRecord } from '../text/files.ts';
+import { show } from '../excerpt.ts';
 import type { Model } from '../text/textmodel.ts';
 import { refused } from './errors.ts';
-import { LIMITS } from './limits.ts';
+import type { CompiledGrammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } from './grammar.ts';
+import { type Lexical, lexicalOf } from './lexical.ts';
+import type { Schema } from './schema.ts';
 
 /** What rules tokens out. */
 export interface Constraint {
-  /** Sets logits of tokens that cannot come to −∞. */
-  mask(logits: Float32Array): void;
-  /** Notes a token. @returns whether the text is complete, and nothing but space can follow */
-  accept(id: number, piece: string): boolean;
+  /** Makes what the beginning needs. @throws {HttpError} 400 when the engine makes no grammar of a schema */
+  begin(): Promise<void>;
+  /** Sets logits of tokens that cannot come to −∞. @returns false where the text is complete, and nothing but space can follow */
+  mask(logits: Float32Array): Promise<boolean>;
+  /** Notes a token. */
+  accept(id: number, piece: string): void;
+  close(): void;
 }
 
 /** A part of a text. */
 export type Part = { readonly literal: string } | { readonly schema: Schema } | { readonly oneOf: readonly string[] };
-export type Schema = boolean | Record<string, unknown>;
+type Parts = readonly (Part | ((before: string) => Part))[];
 
 /** Tokens of white space in a row where JSON allows them: a model could write them for ever. */
 const SPACES = 2;
+/** Grammars of a model that are kept. */
+const GRAMMARS = 32;
 
-// The engine's view of a vocabulary, made once a model.
+// What is made once a model. Its memory is the engine's: `forgetGrammars` gives it back.
 interface Vocabulary {
-  readonly source: { tokens: Uint8Array[]; eosTokenId: number; specialTokenIds: number[] };
+  readonly info: TokenizerInfo;
+  readonly compiler: GrammarCompiler;
+  readonly Matcher: typeof GrammarMatcher;
+  readonly grammars: Map<string, CompiledGrammar>;
   /** Tokens of white space alone, and those that are no text. */
   readonly blank: ReadonlySet<number>;
+  readonly lexical: Lexical;
 }
-const vocabularies = new WeakMap<Model, Vocabulary>();
+const vocabularies = new WeakMap<Model, Promise<Vocabulary>>();
 
-function vocabularyOf(model: Model): Vocabulary {
-  const kept = vocabularies.get(model);
-  if (kept) return kept;
-  const { tokenizer, ends, config } = model;
-  const size = config.vocabSize;
-  const tokens = Array.from({ length: size + 1 }, (_, id) => (id < size ? tokenizer.bytes(id) : new Uint8Array()));
-  const blank = new Set<number>();
-  const special: number[] = [];
-  for (const [id, bytes] of tokens.entries()) {
-    if (bytes.length === 0 || ends.has(id)) special.push(id);
-    if (bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d)) blank.add(id);
+function vocabularyOf(model: Model): Promise<Vocabulary> {
+  let made = vocabularies.get(model);
+  if (!made) {
+    made = makeVocabulary(model);
+    vocabularies.set(model, made);
   }
-  // The end is an id of its own, behind the vocabulary: a model may have several ends, or none.
-  const made = { source: { tokens, eosTokenId: size, specialTokenIds: special }, blank };
-  vocabularies.set(model, made);
   return made;
+}
+
+async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocabulary> {
+  const engine = await import('./grammar.ts');
+  const size = config.vocabSize;
+  const tokens = Array.from({ length: size }, (_, id) => (ends.has(id) ? new Uint8Array() : tokenizer.bytes(id)));
+  const blank = new Set<number>();
+  for (const [id, bytes] of tokens.entries()) if (bytes.every((byte) => SPACE.includes(byte))) blank.add(id);
+  const characters = byteCharacters();
+  const encoded = tokens.map((bytes) => Array.from(bytes, (byte) => characters[byte]).join(''));
+  // The end is an id of its own, behind the vocabulary: a model may have several ends, or none.
+  encoded.push('<end>');
+  const info = await engine.TokenizerInfo.createTokenizerInfo(encoded, 'byte_level', false, size + 1, [size]);
+  const compiler = await engine.GrammarCompiler.createGrammarCompiler(info, false);
+  const Matcher = engine.GrammarMatcher;
+  return { info, compiler, Matcher, grammars: new Map(), blank, lexical: lexicalOf(tokens) };
+}
+
+const SPACE = [0x20, 0x09, 0x0a, 0x0d];
+
+// GPT-2's table, in which the engine takes the bytes of tokens.
+function byteCharacters(): string[] {
+  let next = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const isPrintable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    return String.fromCharCode(isPrintable ? byte : next++);
+  });
+}
+
+/** Gives back what the engine holds for a model that is to be closed. */
+export async function forgetGrammars(model: Model): Promise<void> {
+  const made = vocabularies.get(model);
+  if (!made) return;
+  vocabularies.delete(model);
+  const { info, compiler, grammars } = await made;
+  for (const each of [...grammars.values(), compiler, info]) each.dispose();
+}
+
+// The grammar of a part, of those that are kept the one used last at the end.
+async function grammarOf(model: Model, part: Part): Promise<CompiledGrammar> {
+  const { compiler, grammars } = await vocabularyOf(model);
+  const key = JSON.stringify(part);
+  const kept = grammars.get(key);
+  if (kept) {
+    grammars.delete(key);
+    grammars.set(key, kept);
+    return kept;
+  }
+  let made: CompiledGrammar;
+  try {
+    if ('schema' in part) {
+      made = await compiler.compileJSONSchema(JSON.stringify(part.schema), true, undefined, undefined, true, SPACES);
+    } else {
+      const texts = 'literal' in part ? [part.literal] : part.oneOf;
+      made = await compiler.compileGrammar(`root ::= ${texts.map((text) => ebnf(text)).join(' | ')}`);
+    }
+  } catch (error) {
+    const param = 'response_format';
+    throw refused(`${param} must have a schema that a grammar can be made of: ${show(String(error))}`, param);
+  }
+  grammars.set(key, made);
+  if (grammars.size > GRAMMARS) {
+    const [oldest, grammar] = grammars.entries().next().value!;
+    grammars.delete(oldest);
+    grammar.dispose();
+  }
+  return made;
+}
+
+// A literal of the engine's notation.
+function ebnf(text: string): string {
+  const escaped = Array.from(text, (character) =>
+    /[A-Za-z0-9 _.<>/|:[\]{}()-]/.test(character) ? character : `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`,
+  );
+  return `"${escaped.join('')}"`;
 }
 
 /** A part under way. */
 interface Step {
-  /** Rules tokens out. @returns whether the text may end here */
-  mask(logits: Float32Array): boolean;
-  /** @returns whether the part is complete, and nothing but space can follow */
-  accept(id: number): boolean;
+  /** Which tokens may come. @returns whether the text may end here, and whether it must */
+  mask(logits: Float32Array): Promise<'open' | 'complete' | 'over'>;
+  accept(id: number): void;
+  close(): void;
 }
 
-const isSet = (mask: Uint32Array, id: number) => (mask[id >>> 5] & (1 << (id & 31))) !== 0;
-
-function engineStep(model: Model, constraint: TokenConstraint): Step {
-  const { blank } = vocabularyOf(model);
+async function stepOf(model: Model, part: Part): Promise<Step> {
+  const { Matcher, blank, lexical } = await vocabularyOf(model);
+  const matcher = await Matcher.createGrammarMatcher(await grammarOf(model, part));
+  const isJson = 'schema' in part;
   const size = model.config.vocabSize;
-  const mask = new Uint32Array((size >>> 5) + 1);
+  let state = lexical.start;
   let spaces = 0;
-  let isFilled = false;
-
-  const fill = () => {
-    if (!isFilled && !constraint.fillMask(mask)) {
-      throw refused('response_format must have a text that it allows: none goes on from here', 'response_format');
-    }
-    isFilled = true;
-  };
+  const has = (mask: Int32Array, id: number) => (mask[id >>> 5] & (1 << (id & 31))) !== 0;
   return {
-    mask(logits) {
-      fill();
+    async mask(logits) {
+      const mask = await matcher.getNextTokenBitmask();
+      const lawful = isJson ? lexical.mask(state) : undefined;
+      const isInText = isJson && state !== lexical.start;
+      const mayEnd = has(mask, size);
+      let [any, others] = [false, false];
       for (let id = 0; id < logits.length; id++) {
-        if (id >= size || !isSet(mask, id) || (spaces >= SPACES && blank.has(id))) logits[id] = Number.NEGATIVE_INFINITY;
+        const isBlank = blank.has(id);
+        const isOut = id >= size || !has(mask, id) || (lawful && !has(lawful, id));
+        if (isOut || (isJson && !isInText && isBlank && spaces >= SPACES)) logits[id] = Number.NEGATIVE_INFINITY;
+        else {
+          any = true;
+          others ||= !isJson || !isBlank || isInText;
+        }
       }
-      return isSet(mask, size);
+      if (mayEnd && !others) return 'over';
+      if (any || mayEnd) return mayEnd ? 'complete' : 'open';
+      throw refused('response_format must have a text that it allows: none goes on from here', 'response_format');
     },
     accept(id) {
-      constraint.commit(id);
-      isFilled = false;
+      if (!matcher.acceptToken(id)) throw new Error(`the grammar must take a token that it allowed: ${id}`);
+      if (!isJson) return;
       spaces = blank.has(id) ? spaces + 1 : 0;
-      fill();
-      if (!isSet(mask, size)) return false;
-      for (let other = 0; other < size; other++) if (isSet(mask, other) && !blank.has(other)) return false;
-      return true;
+      state = lexical.after(state, id);
     },
+    close: () => matcher.dispose(),
   };
 }
 
-function literalStep(model: Model, literal: string): Step {
-  const ids = model.tokenizer.encode(literal, { special: false });
-  let at = 0;
-  return {
-    mask(logits) {
-      const wanted = ids[at];
-      for (let id = 0; id < logits.length; id++) if (id !== wanted) logits[id] = Number.NEGATIVE_INFINITY;
-      // A token that the model itself rules out is wanted none the less.
-      if (!Number.isFinite(logits[wanted])) logits[wanted] = 0;
-      return false;
-    },
-    accept: () => ++at === ids.length,
-  };
-}
-
-function stepOf(model: Model, part: Part): Step {
-  if ('literal' in part) return literalStep(model, part.literal);
-  const { source } = vocabularyOf(model);
-  if ('schema' in part) {
-    return engineStep(model, createTokenConstraint(source, { type: 'json_schema', json_schema: part.schema as never }));
-  }
-  const regex = part.oneOf.map((text) => text.replace(/[^A-Za-z0-9_ ]/g, '\\$&')).join('|');
-  return engineStep(model, createTokenConstraint(source, { type: 'regex', regex: `(?:${regex})` }));
-}
-
-/**
- * A text of parts.
- * @param next the part behind those that are there; undefined at the end
- */
-export function constraintOf(model: Model, next: (index: number, text: string) => Part | undefined): Constraint {
+/** A text of parts; one may depend on the text of the part in front. */
+export function constraintOf(model: Model, parts: Parts): Constraint {
   let index = 0;
   let text = ''; // of the part
-  let step = stepOf(model, next(0, '')!);
+  let step: Step | undefined;
+  const begin = (before: string) => {
+    const part = parts[index];
+    return stepOf(model, typeof part === 'function' ? part(before) : part);
+  };
   return {
-    mask(logits) {
-      const ending = [...model.ends].filter((id) => id < logits.length).map((id) => [id, logits[id]]);
-      const mayEnd = step.mask(logits);
-      const isLast = next(index + 1, text) === undefined;
-      for (const [id, logit] of ending) logits[id] = mayEnd && isLast ? logit : Number.NEGATIVE_INFINITY;
+    async begin() {
+      step ??= await begin('');
+    },
+    async mask(logits) {
+      const row = logits.slice();
+      for (;;) {
+        step ??= await begin('');
+        const state = await step.mask(logits);
+        const isLast = index === parts.length - 1;
+        if (state === 'complete' && isLast) for (const id of model.ends) if (id < row.length) logits[id] = row[id];
+        if (state !== 'over') return true;
+        if (isLast) return false;
+        step.close();
+        index++;
+        step = await begin(text);
+        text = '';
+        logits.set(row);
+      }
     },
     accept(id, piece) {
       text += piece;
-      if (!step.accept(id)) return false;
-      const part = next(++index, text);
-      text = '';
-      if (!part) return true;
-      step = stepOf(model, part);
-      return false;
+      step?.accept(id);
     },
+    close: () => step?.close(),
   };
 }
 
@@ -153,64 +216,21 @@ export function markedConstraint(mark: string, behind: () => Constraint): Constr
   let seen = '';
   let inner: Constraint | undefined;
   return {
-    mask: (logits) => inner?.mask(logits),
-    accept(id, piece) {
-      if (inner) {
-        if (inner.accept(id, piece)) inner = undefined;
-        seen = '';
-        return false;
-      }
-      seen = (seen + piece).slice(-mark.length);
-      if (seen === mark) inner = behind();
-      return false;
+    begin: async () => {},
+    async mask(logits) {
+      if (!inner) return true;
+      const row = logits.slice();
+      if (await inner.mask(logits)) return true;
+      logits.set(row);
+      inner.close();
+      inner = undefined;
+      return true;
     },
+    accept(id, piece) {
+      inner?.accept(id, piece);
+      seen = inner ? '' : (seen + piece).slice(-mark.length);
+      if (seen === mark) inner = behind();
+    },
+    close: () => inner?.close(),
   };
-}
-
-/**
- * Checks a schema of a request.
- * @param isStrict refuses what cannot be enforced; otherwise `pattern` and `format` are notes
- * @throws {HttpError} 400 when it is malformed, too large, or more than the engine enforces
- */
-export function checkedSchema(param: string, value: unknown, isStrict: boolean): Schema {
-  if (typeof value !== 'boolean' && !isRecord(value)) throw refused(`${param} must be a JSON Schema: got ${show(value)}`, param);
-  const json = JSON.stringify(value);
-  if (json.length > LIMITS.schemaBytes) {
-    throw refused(`${param} must have at most ${LIMITS.schemaBytes} characters: it has ${json.length}`, param);
-  }
-  // A copy: the engine keeps what it derives beside the object.
-  const schema: unknown = JSON.parse(json);
-  const counts = { nodes: 0, choices: 0 };
-  count(schema, 0, isStrict, counts, param);
-  try {
-    createTokenConstraint(TINY, { type: 'json_schema', json_schema: schema as never });
-  } catch (error) {
-    throw refused(`${param} must be a schema that can be enforced: ${excerpt((error as Error).message)}`, param);
-  }
-  return schema as Schema;
-}
-
-// A vocabulary of the single bytes: enough to have the engine read a schema.
-const TINY = {
-  tokens: Array.from({ length: 257 }, (_, byte) => (byte < 256 ? Uint8Array.of(byte) : new Uint8Array())),
-  eosTokenId: 256,
-};
-
-const CHOICES = ['anyOf', 'oneOf', 'allOf', 'not', 'if', 'dependentSchemas', 'uniqueItems', 'contains'];
-const NOTES = ['pattern', 'format'];
-const VALUES = ['const', 'enum', 'default', 'examples'];
-
-function count(value: unknown, depth: number, isStrict: boolean, counts: { nodes: number; choices: number }, param: string) {
-  const limits: [boolean, string][] = [
-    [depth > LIMITS.schemaDepth, `${LIMITS.schemaDepth} levels`],
-    [++counts.nodes > LIMITS.schemaNodes, `${LIMITS.schemaNodes} values`],
-    [counts.choices > LIMITS.schemaChoices, `${LIMITS.schemaChoices} of ${CHOICES.join(', ')}`],
-  ];
-  for (const [isOver, what] of limits) if (isOver) throw refused(`${param} must have at most ${what}: it has more`, param);
-  if (typeof value !== 'object' || value === null) return;
-  for (const [key, member] of Object.entries(value)) {
-    if (CHOICES.includes(key)) counts.choices += Array.isArray(member) ? member.length : 1;
-    if (!isStrict && NOTES.includes(key) && typeof member === 'string') delete (value as Record<string, unknown>)[key];
-    else count(member, depth + 1, isStrict || VALUES.includes(key), counts, param);
-  }
 }

@@ -8,11 +8,12 @@ import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
 import { hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
 import { type Common, record } from './body.ts';
-import { type Constraint, checkedSchema, constraintOf, type Schema } from './constraint.ts';
+import { type Constraint, constraintOf } from './constraint.ts';
 import { type Delta, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
 import { refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import { run, type Settings, type TokenChance } from './run.ts';
+import { checkedSchema, type Schema } from './schema.ts';
 import { type Choice, callFilter, hasSpecialCalls, type Tool, toldOf, toolConstraint } from './tools.ts';
 
 /** What is asked of a conversation. */
@@ -127,7 +128,6 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   }
   const room = roomFor(model, promptIds, asked.param);
   const constraint = toolConstraint(model, tools, asked.choice, asked.isParallel) ?? schemaConstraint(model, asked.schema);
-  constraint?.(); // what cannot be begun is refused before anything is answered
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
   const settings = settingsOf(model, request, {
@@ -140,7 +140,7 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
 
 function schemaConstraint(model: Model, schema: Schema | undefined): (() => Constraint) | undefined {
   if (schema === undefined) return undefined;
-  return () => constraintOf(model, (index) => (index === 0 ? { schema } : undefined));
+  return () => constraintOf(model, [{ schema }]);
 }
 
 // Conversations without their oldest turns. What the system said stays, and so does the last message.

@@ -27,6 +27,8 @@ export interface Turn {
 /** A request that was read and suits its model, in the way that its client speaks. */
 export interface Dialect {
   readonly choices: number;
+  /** What the texts must be, tried once before anything is answered. */
+  readonly constraint: (() => Constraint) | undefined;
   run(choice: number, signal: AbortSignal): AsyncGenerator<Delta, Turn, void>;
   /** Events of a stream: at its beginning, of a piece, at a choice's end, at its end. */
   begin(): ServerEvent[];

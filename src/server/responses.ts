@@ -144,6 +144,7 @@ function dialect(
 
   return {
     choices: 1,
+    constraint: prepared.settings.constraint,
     run: (choice, signal) => turnOf(model, prepared, choice, signal),
     begin: () => [
       event('response.created', { response: response('in_progress', []) }),

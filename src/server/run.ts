@@ -63,7 +63,6 @@ export async function* run(
     if (id >= vocabSize) throw refused(`logit_bias must be for tokens below ${vocabSize}: got ${id}`, 'logit_bias');
   }
   const constraint = settings.constraint?.();
-  const done = new AbortController();
   const counts = new Map<number, number>();
   let row: Float32Array | undefined; // logits as the model gave them
   let chances: TokenChance[] = [];
@@ -71,19 +70,19 @@ export async function* run(
     ...sampling,
     seed: seedAt(seed, choice),
     ...{ maxTokens, stop: [...stop], ignoreEos: ignoreEos && !constraint, special },
-    signal: AbortSignal.any([signal, done.signal]),
-    onLogits(logits) {
+    signal,
+    async onLogits(logits) {
       if (logprobs !== undefined) row = logits.slice();
       for (const [id, value] of bias) logits[id] += value;
       if (frequencyPenalty !== 0 || presencePenalty !== 0) {
         for (const [id, count] of counts) logits[id] -= frequencyPenalty * count + presencePenalty;
       }
-      constraint?.mask(logits);
+      return constraint ? constraint.mask(logits) : true;
     },
     onToken(id, piece) {
       counts.set(id, (counts.get(id) ?? 0) + 1);
       if (row) chances.push(chanceOf(row, id, logprobs!));
-      if (constraint?.accept(id, piece)) done.abort();
+      constraint?.accept(id, piece);
     },
   });
   try {
@@ -95,10 +94,10 @@ export async function* run(
       next = await generation.next();
     }
     const { finishReason, ...result } = next.value;
-    const isDone = done.signal.aborted && !signal.aborted;
-    return { ...result, finish: isDone ? 'stop' : FINISH[finishReason], rest: chances };
+    return { ...result, finish: FINISH[finishReason], rest: chances };
   } finally {
     await generation.return(undefined as never);
+    constraint?.close();
   }
 }
 

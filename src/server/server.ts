@@ -241,6 +241,9 @@ export function createServer(options: ServerOptions): Server {
     common.model = shelf.nameOf(common.model);
     return admitted(c, common, async (model, free) => {
       const dialect = open(model, ways);
+      const tried = dialect.constraint?.();
+      await tried?.begin();
+      tried?.close();
       const counted = (turn: Turn) => {
         const { prompt, cached, completion } = usageOf([turn]);
         note.prompt += prompt;

@@ -3,6 +3,7 @@
 
 import { excerpt } from '../excerpt.ts';
 import type { Model } from '../text/textmodel.ts';
+import { forgetGrammars } from './constraint.ts';
 import { HttpError } from './errors.ts';
 
 /** A model that is loaded when it is asked for. */
@@ -83,6 +84,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
         const { model } = idle;
         idle.model = undefined;
         counts.evictions++;
+        await forgetGrammars(model!);
         await model!.close();
       } else await new Promise<void>((resolve) => released.push(resolve));
     }
@@ -156,6 +158,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
         if (!book.loader) continue;
         const { model } = book;
         book.model = undefined;
+        if (model) await forgetGrammars(model);
         await model?.close();
       }
     },

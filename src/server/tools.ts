@@ -9,9 +9,10 @@ import { isRecord } from '../text/files.ts';
 import { longestBeginning } from '../text/stop.ts';
 import type { Model } from '../text/textmodel.ts';
 import { record } from './body.ts';
-import { type Constraint, checkedSchema, constraintOf, markedConstraint, type Part, type Schema } from './constraint.ts';
+import { type Constraint, constraintOf, markedConstraint, type Part } from './constraint.ts';
 import { refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
+import { checkedSchema, type Schema } from './schema.ts';
 
 /** A function that a model may call. */
 export interface Tool {
@@ -238,45 +239,34 @@ function partsOf(format: Format, tools: readonly Tool[], isParallel: boolean) {
   const { before, after, keys, between } = format;
   const parts: (Part | ((text: string) => Part))[] = before === '' ? [] : [{ literal: before }];
   if (keys) {
-    const calls = tools.map(({ name, schema }) => ({
+    // Definitions, so that references within a tool's schema have a place that a pointer reaches.
+    const $defs = Object.fromEntries(tools.map(({ schema }, i) => [`tool${i}`, rebased(schema, `#/$defs/tool${i}`)]));
+    const calls = tools.map(({ name }, i) => ({
       type: 'object',
-      properties: { [keys.name]: { const: name }, [keys.arguments]: schema },
+      properties: { [keys.name]: { const: name }, [keys.arguments]: { $ref: `#/$defs/tool${i}` } },
       required: [keys.name, keys.arguments],
       additionalProperties: false,
     }));
     const call = calls.length === 1 ? calls[0] : { anyOf: calls };
     const most = isParallel ? {} : { maxItems: 1 };
-    parts.push({ schema: hoisted(keys.isList ? { type: 'array', items: call, minItems: 1, ...most } : call) });
+    parts.push({ schema: { $defs, ...(keys.isList ? { type: 'array', items: call, minItems: 1, ...most } : call) } });
   } else {
     parts.push({ oneOf: tools.map(({ name }) => name + between) });
     parts.push((text) => ({ schema: tools.find(({ name }) => name + between === text)!.schema }));
   }
   if (after !== '') parts.push({ literal: after });
-  const texts: string[] = [];
-  return (index: number, text: string): Part | undefined => {
-    if (index > 0) texts[index - 1] = text;
-    const part = parts[index];
-    return typeof part === 'function' ? part(texts[index - 1]) : part;
-  };
+  return parts;
 }
 
-// Definitions of tools' schemas are theirs: a reference within one is of its own document, which now stands deeper.
-function hoisted(schema: Record<string, unknown>): Record<string, unknown> {
-  if (!JSON.stringify(schema).includes('"$ref"')) return schema;
-  const place = (value: unknown, base: string, path: string): unknown => {
-    if (Array.isArray(value)) return value.map((member, i) => place(member, base, `${path}/${i}`));
-    if (!isRecord(value)) return value;
-    const entries = Object.entries(value).map(([key, member]): [string, unknown] => {
-      if (key === '$ref' && typeof member === 'string' && member.startsWith('#')) return [key, base + member.slice(1)];
-      const escaped = key.replaceAll('~', '~0').replaceAll('/', '~1');
-      const at = `${path}/${escaped}`;
-      return [key, place(member, isArguments(path) ? at : base, at)];
-    });
-    return Object.fromEntries(entries);
-  };
-  // Below `properties` of a call stand the name and the arguments.
-  const isArguments = (path: string) => /^#(\/items)?(\/anyOf\/\d+)?\/properties$/.test(path);
-  return place(schema, '#', '#') as Record<string, unknown>;
+// A schema whose references are of its own document, which now stands at `base`. What is data stays as it is.
+function rebased(value: unknown, base: string): unknown {
+  if (Array.isArray(value)) return value.map((member) => rebased(member, base));
+  if (!isRecord(value)) return value;
+  const entries = Object.entries(value).map(([key, member]): [string, unknown] => {
+    if (key === '$ref' && typeof member === 'string' && member.startsWith('#')) return [key, base + member.slice(1)];
+    return [key, key === 'const' || key === 'enum' ? member : rebased(member, base)];
+  });
+  return Object.fromEntries(entries);
 }
 
 /** Tells calls from text, as the text comes. */

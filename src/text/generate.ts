@@ -27,8 +27,11 @@ export interface GenerateOptions extends SamplingOptions {
   special?: boolean;
   /** Ends the generation between two tokens: not an error. */
   signal?: AbortSignal | undefined;
-  /** Called before every choice with the row of logits that it is made from, which may be changed: −∞ rules a token out. */
-  onLogits?: (logits: Float32Array) => void;
+  /**
+   * Called before every choice with the row of logits that it is made from, which may be changed: −∞ rules a token out. Ends the text
+   * where it gives `false`, or a promise of it.
+   */
+  onLogits?: (logits: Float32Array) => unknown;
   /** Called with every token, and the text that it completes. */
   onToken?: (id: number, piece: string) => void;
 }
@@ -121,7 +124,10 @@ export function generate(
         const logits = await aborted(logitsOf(language, sequence, next, { rows: 'last', ...ending }), signal);
         if (!logits) break;
         first ??= performance.now();
-        onLogits?.(logits);
+        if (onLogits && (await onLogits(logits)) === false) {
+          finishReason = 'eos';
+          break;
+        }
         const id = sample(logits, occurred);
         if (!ignoreEos && ends.has(id)) {
           finishReason = 'eos';
