@@ -46,7 +46,8 @@ const grammarEngine = {
   setup: ({ onResolve, onLoad }) => {
     onResolve({ filter: /^@mlc-ai\/web-xgrammar$/ }, () => ({ path: 'xgrammar.cjs', namespace: 'grammar' }));
     onLoad({ filter: /./, namespace: 'grammar' }, () => {
-      const place = /\(typeof document === 'undefined' && typeof location === 'undefined' \? require\('u' \+ 'rl'\)(?:[^()]|\([^()]*\)|\((?:[^()]|\([^()]*\))*\))*\)/g;
+      const place =
+        /\(typeof document === 'undefined' && typeof location === 'undefined' \? require\('u' \+ 'rl'\)(?:[^()]|\([^()]*\)|\((?:[^()]|\([^()]*\))*\))*\)/g;
       const contents = readFileSync('node_modules/@mlc-ai/web-xgrammar/lib/index.js', 'utf8')
         .replace(place, "''")
         .replace("await import('module')", '{}')
@@ -127,7 +128,7 @@ await build({
   sourcemap: true,
   plugins: [beside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { grammar: 'src/server/grammar.ts' }, minify: true });
+await build({ ...library, entryPoints: { grammar: 'src/server/structured/grammar.ts' }, minify: true });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {

@@ -12,7 +12,8 @@ export function validates(schema: Schema, value: unknown): boolean {
   if (typeof schema === 'boolean') return schema;
   const kind = kindOf(value);
   const checks: Record<string, (given: never) => boolean> = {
-    type: (types: string | string[]) => [types].flat().some((type) => type === kind || (type === 'number' && kind === 'integer')),
+    type: (types: string | string[]) =>
+      [types].flat().some((type) => type === kind || (type === 'number' && kind === 'integer')),
     enum: (values: unknown[]) => values.some((each) => isDeepStrictEqual(each, value)),
     const: (wanted: unknown) => isDeepStrictEqual(wanted, value),
     anyOf: (schemas: Schema[]) => schemas.some((each) => validates(each, value)),
@@ -25,10 +26,13 @@ export function validates(schema: Schema, value: unknown): boolean {
     minItems: (least: number) => !Array.isArray(value) || value.length >= least,
     maxItems: (most: number) => !Array.isArray(value) || value.length <= most,
     properties: (known: Record<string, Schema>) =>
-      kind !== 'object' || Object.entries(value as object).every(([key, each]) => !Object.hasOwn(known, key) || validates(known[key], each)),
+      kind !== 'object' ||
+      Object.entries(value as object).every(([key, each]) => !Object.hasOwn(known, key) || validates(known[key], each)),
     required: (keys: string[]) => kind !== 'object' || keys.every((key) => Object.hasOwn(value as object, key)),
     additionalProperties: (allowed: false) =>
-      allowed || kind !== 'object' || Object.keys(value as object).every((key) => Object.hasOwn((schema.properties ?? {}) as object, key)),
+      allowed ||
+      kind !== 'object' ||
+      Object.keys(value as object).every((key) => Object.hasOwn((schema.properties ?? {}) as object, key)),
   };
   return Object.entries(schema).every(([key, given]) => {
     if (!checks[key]) throw new Error(`this validator does not know ${key}`);

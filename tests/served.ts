@@ -14,27 +14,22 @@ export const PLAIN =
 
 /** Tools as Hermes and Qwen have them. */
 export const HERMES =
-  "{% if tools %}<|begin|>tools: {% for t in tools %}{{ t | tojson }}{% endfor %}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}{% if m.tool_calls %}{% for c in m.tool_calls %}<tool_call>\n{\"name\": \"{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}";
+  '{% if tools %}<|begin|>tools: {% for t in tools %}{{ t | tojson }}{% endfor %}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}{% if m.tool_calls %}{% for c in m.tool_calls %}<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
 /** JSON alone, as Llama 3 has it. */
 export const BARE =
-  "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{\"name\": \"{{ m.tool_calls[0].function.name }}\", \"parameters\": {{ m.tool_calls[0].function.arguments | tojson }}}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}";
+  '{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{"name": "{{ m.tool_calls[0].function.name }}", "parameters": {{ m.tool_calls[0].function.arguments | tojson }}}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
 /** A list behind a mark, as Mistral has it. */
 export const LIST =
-  "{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}[TOOL_CALLS][{% for c in m.tool_calls %}{\"name\": \"{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}, \"id\": \"{{ c.id }}\"}{% endfor %}]{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}";
+  '{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}[TOOL_CALLS][{% for c in m.tool_calls %}{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}{% endfor %}]{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
 /** A name, a mark, the arguments, as later Mistrals have them. */
 export const NAMED =
-  "{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}";
+  '{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
 /** A random model of this template, or of none. */
-export function servedModel({
-  template = PLAIN,
-  context = 512,
-  cacheTokens = 4096,
-  seed = 1,
-} = {}): Promise<Model> {
+export function servedModel({ template = PLAIN, context = 512, cacheTokens = 4096, seed = 1 } = {}): Promise<Model> {
   const config = configs.llama;
   return loadModel(
     memoryFolder({

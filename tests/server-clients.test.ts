@@ -42,14 +42,23 @@ const idle = async () => {
 };
 
 test('openai: chat, with the bits of the model alone', async () => {
-  const answer = await openai.chat.completions.create({ model: 'tiny', messages, max_completion_tokens: 12, temperature: 0 });
+  const answer = await openai.chat.completions.create({
+    model: 'tiny',
+    messages,
+    max_completion_tokens: 12,
+    temperature: 0,
+  });
   assert.is(answer.choices[0].message.content, await model.complete(messages, { maxTokens: 12 }));
   assert.is(answer.usage!.total_tokens, answer.usage!.prompt_tokens + answer.usage!.completion_tokens);
 });
 
 test('openai: streams, with usage and probabilities', async () => {
   const request = { model: 'tiny', messages, max_tokens: 9, temperature: 0, logprobs: true, top_logprobs: 2 };
-  const stream = await openai.chat.completions.create({ ...request, stream: true, stream_options: { include_usage: true } });
+  const stream = await openai.chat.completions.create({
+    ...request,
+    stream: true,
+    stream_options: { include_usage: true },
+  });
   let [text, tokens, usage] = ['', 0, 0];
   for await (const chunk of stream) {
     text += chunk.choices[0]?.delta.content ?? '';
@@ -61,9 +70,20 @@ test('openai: streams, with usage and probabilities', async () => {
 });
 
 test('openai: tools in its stream helper, schemas, embeddings, completions, models, responses', async () => {
-  const parameters = { type: 'object', properties: { unit: { enum: ['C', 'F'] } }, required: ['unit'], additionalProperties: false };
+  const parameters = {
+    type: 'object',
+    properties: { unit: { enum: ['C', 'F'] } },
+    required: ['unit'],
+    additionalProperties: false,
+  };
   const tools = [{ type: 'function' as const, function: { name: 'get_unit', parameters } }];
-  const called = openai.chat.completions.stream({ model: 'tiny', messages, tools, tool_choice: 'required', parallel_tool_calls: false });
+  const called = openai.chat.completions.stream({
+    model: 'tiny',
+    messages,
+    tools,
+    tool_choice: 'required',
+    parallel_tool_calls: false,
+  });
   const { choices } = await called.finalChatCompletion();
   const [call] = choices[0].message.tool_calls!;
   assert.ok(call.type === 'function' && ['C', 'F'].includes(JSON.parse(call.function.arguments).unit));
@@ -74,18 +94,35 @@ test('openai: tools in its stream helper, schemas, embeddings, completions, mode
   assert.equal(Float32Array.from(data[1].embedding), await model.embed('two', { normalize: true }));
   const completion = await openai.completions.create({ model: 'tiny', prompt: 'Once', max_tokens: 5, temperature: 0 });
   assert.is(completion.choices[0].text, await model.complete('Once', { maxTokens: 5 }));
-  assert.equal((await openai.models.list()).data.map(({ id }) => id), ['tiny']);
-  const response = await openai.responses.create({ model: 'tiny', input: 'Hello', max_output_tokens: 6, temperature: 0 });
+  assert.equal(
+    (await openai.models.list()).data.map(({ id }) => id),
+    ['tiny'],
+  );
+  const response = await openai.responses.create({
+    model: 'tiny',
+    input: 'Hello',
+    max_output_tokens: 6,
+    temperature: 0,
+  });
   assert.is(response.output_text, await model.complete(messages, { maxTokens: 6 }));
   const events: string[] = [];
-  for await (const event of await openai.responses.create({ model: 'tiny', input: 'Hello', max_output_tokens: 6, stream: true })) {
+  for await (const event of await openai.responses.create({
+    model: 'tiny',
+    input: 'Hello',
+    max_output_tokens: 6,
+    stream: true,
+  })) {
     events.push(event.type);
   }
   assert.is(events[0], 'response.created');
 });
 
 test('openai: errors are of its classes', async () => {
-  const fails = (request: Promise<unknown>) => request.then(() => assert.unreachable(), (error) => error);
+  const fails = (request: Promise<unknown>) =>
+    request.then(
+      () => assert.unreachable(),
+      (error) => error,
+    );
   const ask = (more: object) => openai.chat.completions.create({ model: 'tiny', messages, ...more });
   assert.instance(await fails(ask({ temperature: -1 })), OpenAI.BadRequestError);
   assert.instance(await fails(ask({ model: 'other' })), OpenAI.NotFoundError);
@@ -114,7 +151,12 @@ test('openai: an abort frees the place, of a stream and of an answer', async () 
 });
 
 test('ai: text, streams, tools and objects', async () => {
-  const provider = createOpenAICompatible({ name: 'higgs', baseURL: `http://127.0.0.1:${port}/v1`, apiKey: 'key', supportsStructuredOutputs: true });
+  const provider = createOpenAICompatible({
+    name: 'higgs',
+    baseURL: `http://127.0.0.1:${port}/v1`,
+    apiKey: 'key',
+    supportsStructuredOutputs: true,
+  });
   const asked = { model: provider('tiny'), messages, maxRetries: 0, temperature: 0 };
   const { text } = await generateText({ ...asked, maxOutputTokens: 8 });
   assert.is(text, await model.complete(messages, { maxTokens: 8 }));
@@ -124,17 +166,22 @@ test('ai: text, streams, tools and objects', async () => {
   const unit = z.object({ unit: z.enum(['C', 'F']), hot: z.boolean() });
   const { object } = await generateObject({ ...asked, schema: unit });
   assert.type(object.hot, 'boolean');
-  const { toolCalls } = await generateText({ ...asked, tools: { convert: tool({ inputSchema: unit }) }, toolChoice: 'required' });
+  const { toolCalls } = await generateText({
+    ...asked,
+    tools: { convert: tool({ inputSchema: unit }) },
+    toolChoice: 'required',
+  });
   assert.is(toolCalls[0].toolName, 'convert');
   unit.parse(toolCalls[0].input);
 });
 
 // --- sockets
 
-const open = () => new Promise<Socket>((resolve) => {
-  const socket = connect(port, '127.0.0.1', () => resolve(socket));
-  socket.on('error', () => {});
-});
+const open = () =>
+  new Promise<Socket>((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(socket));
+    socket.on('error', () => {});
+  });
 const head = (length: number, more = '') =>
   `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer key\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n${more}\r\n`;
 
@@ -150,7 +197,14 @@ test('a socket that breaks off in its body, or announces a huge one, costs nothi
 });
 
 test('a reader that takes nothing holds up no one', async () => {
-  const body = JSON.stringify({ messages, max_tokens: 1500, stream: true, ignore_eos: true, logprobs: true, top_logprobs: 20 });
+  const body = JSON.stringify({
+    messages,
+    max_tokens: 1500,
+    stream: true,
+    ignore_eos: true,
+    logprobs: true,
+    top_logprobs: 20,
+  });
   const slow = await open();
   slow.pause();
   slow.write(head(Buffer.byteLength(body)) + body);

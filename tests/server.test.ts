@@ -24,14 +24,20 @@ test.after(async () => {
 const serve = (options: Partial<ServerOptions> = {}) =>
   createServer({ models: { tiny: model }, onRequest: (log) => logs.push(log), ...options });
 
+interface Answer {
+  status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+  json: any;
+  headers: Headers;
+}
+
 const init = (body: unknown, more: RequestInit = {}): RequestInit => ({
   method: 'POST',
   headers: { 'content-type': 'application/json' },
   body: typeof body === 'string' ? body : JSON.stringify(body),
   ...more,
 });
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into
-async function post(path: string, body: unknown, to = server): Promise<{ status: number; json: any; headers: Headers }> {
+async function post(path: string, body: unknown, to = server): Promise<Answer> {
   const response = await to.request(path, init(body));
   return { status: response.status, json: await response.json(), headers: response.headers };
 }
@@ -41,12 +47,18 @@ const CHAT = '/v1/chat/completions';
 test('GET /health, /v1/models, /metrics and / say what is here', async () => {
   assert.equal(await (await server.request('/health')).json(), { status: 'ok' });
   const { data } = await (await server.request('/v1/models')).json();
-  assert.equal(data.map(({ id, object }: { id: string; object: string }) => [id, object]), [['tiny', 'model']]);
+  assert.equal(
+    data.map(({ id, object }: { id: string; object: string }) => [id, object]),
+    [['tiny', 'model']],
+  );
   assert.is((await (await server.request('/v1/models/tiny')).json()).id, 'tiny');
   assert.is((await server.request('/v1/models/other')).status, 404);
   const page = await server.request('/');
   assert.match(await page.text(), /<code>tiny<\/code>/);
-  assert.match(await (await server.request('/metrics')).text(), /^higgs_requests_total\{route="\/health",status="200"\} 1$/m);
+  assert.match(
+    await (await server.request('/metrics')).text(),
+    /^higgs_requests_total\{route="\/health",status="200"\} 1$/m,
+  );
 });
 
 test('chat completions give what the model gives alone', async () => {
@@ -116,7 +128,12 @@ test('requests at once give what they give alone', async () => {
 
 test('stop ends a text, and logit_bias rules tokens in and out', async () => {
   const id = model.tokenizer.encode('z', { special: false })[0];
-  const biased = await post('/v1/completions', { prompt: 'a', max_tokens: 5, temperature: 0, logit_bias: { [id]: 100 } });
+  const biased = await post('/v1/completions', {
+    prompt: 'a',
+    max_tokens: 5,
+    temperature: 0,
+    logit_bias: { [id]: 100 },
+  });
   assert.is(biased.json.choices[0].text, 'zzzzz');
   const stopped = await post('/v1/completions', {
     ...{ prompt: 'a', max_tokens: 5, temperature: 0, logit_bias: { [id]: 100 }, stop: ['zzz'] },
@@ -124,13 +141,26 @@ test('stop ends a text, and logit_bias rules tokens in and out', async () => {
   assert.is(stopped.json.choices[0].text, '');
   assert.is(stopped.json.choices[0].finish_reason, 'stop');
   const penalised = await post('/v1/completions', {
-    ...{ prompt: 'a', max_tokens: 6, temperature: 0, logit_bias: { [id]: 20 }, presence_penalty: 2, frequency_penalty: 2 },
+    ...{
+      prompt: 'a',
+      max_tokens: 6,
+      temperature: 0,
+      logit_bias: { [id]: 20 },
+      presence_penalty: 2,
+      frequency_penalty: 2,
+    },
   });
   assert.ok(penalised.json.choices[0].text.startsWith('zzz'));
 });
 
 test('logprobs are those of the model, of the token and of the most likely ones', async () => {
-  const { json } = await post(CHAT, { messages: hello, max_tokens: 4, temperature: 0, logprobs: true, top_logprobs: 3 });
+  const { json } = await post(CHAT, {
+    messages: hello,
+    max_tokens: 4,
+    temperature: 0,
+    logprobs: true,
+    top_logprobs: 3,
+  });
   const prompt = model.tokenizer.encode(model.chatTemplate.render(hello), { special: false });
   const logits = await model.logits(prompt);
   const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
@@ -152,7 +182,12 @@ test('logprobs are those of the model, of the token and of the most likely ones'
 
 test('completions take texts and ids, several at once, and echo', async () => {
   const ids = model.tokenizer.encode('Once');
-  const { json } = await post('/v1/completions', { prompt: ['Once', 'Twice'], max_tokens: 6, temperature: 0, echo: true });
+  const { json } = await post('/v1/completions', {
+    prompt: ['Once', 'Twice'],
+    max_tokens: 6,
+    temperature: 0,
+    echo: true,
+  });
   assert.is(json.choices[0].text, `Once${await model.complete('Once', { maxTokens: 6 })}`);
   assert.is(json.choices[1].text, `Twice${await model.complete('Twice', { maxTokens: 6 })}`);
   const byIds = await post('/v1/completions', { prompt: ids, max_tokens: 6, temperature: 0, logprobs: 2 });
@@ -207,11 +242,29 @@ for (const [what, path, body, status, message] of [
   ['no messages', CHAT, {}, 400, 'messages must be a list: got nothing'],
   ['empty messages', CHAT, { messages: [] }, 400, 'messages must have at least one message: got none'],
   ['a role of another kind', CHAT, { messages: [{ role: 7 }] }, 400, 'messages[0].role must be a string: got 7'],
-  ['a temperature out of range', CHAT, { messages: hello, temperature: -1 }, 400, 'temperature must be a number from 0 to 100: got -1'],
+  [
+    'a temperature out of range',
+    CHAT,
+    { messages: hello, temperature: -1 },
+    400,
+    'temperature must be a number from 0 to 100: got -1',
+  ],
   ['n out of range', CHAT, { messages: hello, n: 99 }, 400, 'n must be an integer from 1 to 16: got 99'],
   ['another model', CHAT, { model: 'gpt', messages: hello }, 404, 'model must be one of "tiny": got "gpt"'],
-  ['an image', CHAT, { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }, 400, 'messages[0].content[0].type must be text: this model reads nothing else, got "image_url"'],
-  ['a bias beyond the vocabulary', CHAT, { messages: hello, logit_bias: { 99999: 1 } }, 400, 'logit_bias must be for tokens below 361: got 99999'],
+  [
+    'an image',
+    CHAT,
+    { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] },
+    400,
+    'messages[0].content[0].type must be text: this model reads nothing else, got "image_url"',
+  ],
+  [
+    'a bias beyond the vocabulary',
+    CHAT,
+    { messages: hello, logit_bias: { 99999: 1 } },
+    400,
+    'logit_bias must be for tokens below 361: got 99999',
+  ],
   ['a prompt beyond the context', '/v1/completions', { prompt: 'word '.repeat(600) }, 400, undefined],
   ['another path', '/v1/images', {}, 404, 'POST /v1/images is not served here'],
   ['another method', '/health', {}, 405, 'POST /health is not served here'],
@@ -257,7 +310,8 @@ test('hosts that are not the server’s, and origins that are not allowed, are r
 
 test('a key is asked for everywhere but at /health', async () => {
   const locked = serve({ apiKey: 'secret' });
-  const ask = (path: string, key?: string) => locked.request(path, { headers: key === undefined ? {} : { authorization: key } });
+  const ask = (path: string, key?: string) =>
+    locked.request(path, { headers: key === undefined ? {} : { authorization: key } });
   assert.is((await ask('/health')).status, 200);
   for (const key of [undefined, 'secret', 'Bearer ', 'Bearer secre', 'Bearer secret1']) {
     assert.is((await ask('/v1/models', key)).status, 401, String(key));
@@ -297,7 +351,9 @@ test('a client that goes frees its place at once, in a stream and in a queue', a
   await reader.read();
   assert.is(narrow.state.active, 1);
   const abort = new AbortController();
-  const waiting = Promise.resolve(narrow.request(CHAT, init({ messages: hello, max_tokens: 400 }, { signal: abort.signal })));
+  const waiting = Promise.resolve(
+    narrow.request(CHAT, init({ messages: hello, max_tokens: 400 }, { signal: abort.signal })),
+  );
   await new Promise((resolve) => setTimeout(resolve, 20));
   assert.is(narrow.state.waiting, 1);
   abort.abort();
@@ -330,7 +386,12 @@ test('models are loaded when they are asked for, and the one not used for longes
     async load() {
       const made = await servedModel({ seed: name.length });
       const close = made.close;
-      return Object.assign(made, { close: () => (closedNames.push(name), close()) });
+      return Object.assign(made, {
+        close() {
+          closedNames.push(name);
+          return close();
+        },
+      });
     },
   });
   const shelf = createServer({ models: { a: loader('a'), bb: loader('bb'), ccc: loader('ccc') }, memory: 2 * one });
@@ -360,7 +421,10 @@ test('close() refuses new requests and waits for those under way', async () => {
 
 test('contextShift leaves the oldest out, and keeps what the system said', async () => {
   const shifting = serve({ contextShift: true });
-  const turns = Array.from({ length: 30 }, (_, i) => ({ role: i % 2 ? 'assistant' : 'user', content: `${i} `.repeat(20) }));
+  const turns = Array.from({ length: 30 }, (_, i) => ({
+    role: i % 2 ? 'assistant' : 'user',
+    content: `${i} `.repeat(20),
+  }));
   const messages = [{ role: 'system', content: 'Be brief.' }, ...turns, { role: 'user', content: 'And now?' }];
   assert.is((await post(CHAT, { messages, max_tokens: 4 })).json.error.code, 'context_length_exceeded');
   const { json, status } = await post(CHAT, { messages, max_tokens: 4 }, shifting);

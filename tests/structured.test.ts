@@ -48,15 +48,19 @@ function schemaOf(next: () => number, depth = 0): Record<string, unknown> {
   const kinds = ['string', 'integer', 'number', 'boolean', 'null', 'enum', 'const'];
   const kind = pick(...kinds, ...(depth < 3 ? ['object', 'object', 'array', 'anyOf', 'nullable'] : []));
   const count = 1 + Math.floor(next() * 3);
-  if (kind === 'string') return { type: 'string', minLength: Math.floor(next() * 3), maxLength: 3 + Math.floor(next() * 6) };
-  if (kind === 'integer') return { type: 'integer', minimum: -Math.floor(next() * 50), maximum: Math.floor(next() * 1000) };
+  if (kind === 'string')
+    return { type: 'string', minLength: Math.floor(next() * 3), maxLength: 3 + Math.floor(next() * 6) };
+  if (kind === 'integer')
+    return { type: 'integer', minimum: -Math.floor(next() * 50), maximum: Math.floor(next() * 1000) };
   if (kind === 'number') return { type: 'number', minimum: 0, maximum: 100 };
   if (kind === 'boolean' || kind === 'null') return { type: kind };
-  if (kind === 'enum') return { enum: [pick('red', 'rot'), 'a "quoted" one', pick(1, 2.5), null, { a: [1] }].slice(0, count + 2) };
+  if (kind === 'enum')
+    return { enum: [pick('red', 'rot'), 'a "quoted" one', pick(1, 2.5), null, { a: [1] }].slice(0, count + 2) };
   if (kind === 'const') return { const: pick<unknown>('x', 7, true, null, ['é', 2]) };
   if (kind === 'nullable') return { type: ['boolean', 'null'] };
   if (kind === 'anyOf') return { anyOf: Array.from({ length: count + 1 }, () => schemaOf(next, depth + 1)) };
-  if (kind === 'array') return { type: 'array', items: schemaOf(next, depth + 1), minItems: Math.floor(next() * 2), maxItems: count + 1 };
+  if (kind === 'array')
+    return { type: 'array', items: schemaOf(next, depth + 1), minItems: Math.floor(next() * 2), maxItems: count + 1 };
   const names = ['name', 'größe', 'a b', "z'q"].slice(0, count + 1);
   const properties = Object.fromEntries(names.map((name) => [name, schemaOf(next, depth + 1)]));
   const required = names.filter(() => next() < 0.7);
@@ -67,7 +71,12 @@ test('200 random schemas: every answer parses and validates', async () => {
   const next = uniform(77);
   const logit_bias = closers();
   for (let i = 0; i < 200; i++) {
-    const schema = { type: 'object', properties: { value: schemaOf(next) }, required: ['value'], additionalProperties: false };
+    const schema = {
+      type: 'object',
+      properties: { value: schemaOf(next) },
+      required: ['value'],
+      additionalProperties: false,
+    };
     const body = { model: 'PLAIN', messages, logit_bias, seed: i, temperature: i % 3 ? 1 : 0, max_tokens: 1500 };
     const { status, json } = await post(CHAT, { ...body, response_format: formatOf(schema) });
     const about = `${i}: ${JSON.stringify(schema)}`;
@@ -80,7 +89,14 @@ test('200 random schemas: every answer parses and validates', async () => {
 });
 
 test('json_object gives an object, in streams too', async () => {
-  const body = { model: 'PLAIN', messages, logit_bias: closers(), seed: 4, temperature: 1, response_format: { type: 'json_object' } };
+  const body = {
+    model: 'PLAIN',
+    messages,
+    logit_bias: closers(),
+    seed: 4,
+    temperature: 1,
+    response_format: { type: 'json_object' },
+  };
   const { json } = await post(CHAT, body);
   assert.is(json.choices[0].finish_reason, 'stop');
   assert.type(JSON.parse(json.choices[0].message.content), 'object');
@@ -92,32 +108,59 @@ test('json_object gives an object, in streams too', async () => {
 test('a recursive schema is followed', async () => {
   const schema = {
     type: 'object',
-    properties: { name: { type: 'string', maxLength: 3 }, children: { type: 'array', items: { $ref: '#' }, maxItems: 2 } },
+    properties: {
+      name: { type: 'string', maxLength: 3 },
+      children: { type: 'array', items: { $ref: '#' }, maxItems: 2 },
+    },
     required: ['name', 'children'],
     additionalProperties: false,
   };
-  const { json } = await post(CHAT, { model: 'PLAIN', messages, logit_bias: closers(), response_format: formatOf(schema), max_tokens: 900 });
+  const { json } = await post(CHAT, {
+    model: 'PLAIN',
+    messages,
+    logit_bias: closers(),
+    response_format: formatOf(schema),
+    max_tokens: 900,
+  });
   assert.is(json.choices[0].finish_reason, 'stop', JSON.stringify(json));
   assert.type(JSON.parse(json.choices[0].message.content).name, 'string');
 });
 
 test('responses and completions take schemas, too', async () => {
-  const schema = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'], additionalProperties: false };
+  const schema = {
+    type: 'object',
+    properties: { ok: { type: 'boolean' } },
+    required: ['ok'],
+    additionalProperties: false,
+  };
   const format = { type: 'json_schema', name: 'answer', strict: true, schema };
   const { json } = await post('/v1/responses', { model: 'PLAIN', input: 'Well?', text: { format } });
   assert.type(JSON.parse(json.output[0].content[0].text).ok, 'boolean');
-  const plain = await post('/v1/completions', { model: 'PLAIN', prompt: 'Well?', max_tokens: 50, response_format: formatOf(schema) });
+  const plain = await post('/v1/completions', {
+    model: 'PLAIN',
+    prompt: 'Well?',
+    max_tokens: 50,
+    response_format: formatOf(schema),
+  });
   assert.type(JSON.parse(plain.json.choices[0].text).ok, 'boolean');
 });
 
 for (const [what, schema, message] of [
-  ['a pattern that takes for ever', { type: 'string', pattern: '(a+)+$' }, /pattern .* letters, classes, groups and counts are/],
+  [
+    'a pattern that takes for ever',
+    { type: 'string', pattern: '(a+)+$' },
+    /pattern .* letters, classes, groups and counts are/,
+  ],
   ['a keyword that is not known', { type: 'object', wrong: 1 }, /it has .*wrong/],
   ['a reference to elsewhere', { $ref: 'https://example.com/x.json' }, /a reference leads elsewhere/],
   ['a huge enum', { enum: Array.from({ length: 5000 }, (_, i) => i) }, /at most 1000 values of an enum/],
   ['a deep nest', JSON.parse(`${'{"items":'.repeat(40)}{}${'}'.repeat(40)}`), /at most 32 levels/],
   ['many alternatives', { anyOf: Array.from({ length: 3000 }, () => ({ type: 'string' })) }, /at most 1024 schemas/],
-  ['many properties', { properties: Object.fromEntries(Array.from({ length: 201 }, (_, i) => [`p${i}`, {}])) }, /at most 200 properties/],
+  [
+    'many properties',
+    { properties: Object.fromEntries(Array.from({ length: 201 }, (_, i) => [`p${i}`, {}])) },
+    /at most 200 properties/,
+  ],
   ['a name with a quote', { properties: { 'a"b': {} } }, /does not stand in JSON as it is/],
   ['counts within counts', { type: 'string', pattern: '^(a{900}){900}$' }, /pattern/],
   ['a long count', { type: 'string', maxLength: 1e9 }, /maxLength is above 2000/],
@@ -130,7 +173,12 @@ for (const [what, schema, message] of [
   ['nothing that it allows', false, /./],
 ] as const) {
   test(`a schema with ${what} is refused`, async () => {
-    const { status, json } = await post(CHAT, { model: 'PLAIN', messages, max_tokens: 8, response_format: formatOf(schema) });
+    const { status, json } = await post(CHAT, {
+      model: 'PLAIN',
+      messages,
+      max_tokens: 8,
+      response_format: formatOf(schema),
+    });
     assert.is(status, 400, JSON.stringify(json));
     assert.match(json.error.message, message);
   });
@@ -158,7 +206,16 @@ const tools = [
 for (const name of Object.keys(templates)) {
   test(`tool_choice makes calls that parse and validate: ${name}`, async () => {
     for (let seed = 0; seed < 6; seed++) {
-      const body = { model: name, messages, tools, logit_bias: closers(), seed, temperature: 1, max_tokens: 400, parallel_tool_calls: false };
+      const body = {
+        model: name,
+        messages,
+        tools,
+        logit_bias: closers(),
+        seed,
+        temperature: 1,
+        max_tokens: 400,
+        parallel_tool_calls: false,
+      };
       for (const tool_choice of ['required', { type: 'function', function: { name: 'get_weather' } }]) {
         const { json, status } = await post(CHAT, { ...body, tool_choice });
         assert.is(status, 200, JSON.stringify(json));
@@ -176,14 +233,26 @@ for (const name of Object.keys(templates)) {
 
   test(`a call and its result go back to the model: ${name}`, async () => {
     const call = { id: 'call_1', type: 'function', function: { name: 'get_time', arguments: '{}' } };
-    const said = [...messages, { role: 'assistant', content: null, tool_calls: [call] }, { role: 'tool', tool_call_id: 'call_1', content: 'noon' }];
+    const said = [
+      ...messages,
+      { role: 'assistant', content: null, tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'call_1', content: 'noon' },
+    ];
     const { status, json } = await post(CHAT, { model: name, messages: said, tools, max_tokens: 4, temperature: 0 });
     assert.is(status, 200, JSON.stringify(json));
   });
 }
 
 test('streams tell calls with index, id, name and arguments', async () => {
-  const body = { model: 'HERMES', messages, tools, tool_choice: 'required', logit_bias: closers(), max_tokens: 400, stream: true };
+  const body = {
+    model: 'HERMES',
+    messages,
+    tools,
+    tool_choice: 'required',
+    logit_bias: closers(),
+    max_tokens: 400,
+    stream: true,
+  };
   const events = await eventsOf(await server.request(CHAT, init(body)));
   const deltas = events.slice(0, -1).map(({ data }) => JSON.parse(data).choices[0]);
   const [call] = deltas.flatMap(({ delta }) => delta.tool_calls ?? []);
@@ -192,12 +261,18 @@ test('streams tell calls with index, id, name and arguments', async () => {
   JSON.parse(call.function.arguments);
   assert.is(deltas.map(({ delta }) => delta.content ?? '').join(''), '');
   assert.is(deltas.at(-1).finish_reason, 'tool_calls');
-  const responses = await post('/v1/responses', { ...body, input: 'x', tools: tools.map((tool) => ({ type: 'function', ...tool.function })), stream: false });
+  const responses = await post('/v1/responses', {
+    ...body,
+    input: 'x',
+    tools: tools.map((tool) => ({ type: 'function', ...tool.function })),
+    stream: false,
+  });
   assert.is(responses.json.output[0].type, 'function_call', JSON.stringify(responses.json));
 });
 
 test('tool_choice must name a tool', async () => {
-  const ask = async (more: object) => (await post(CHAT, { model: 'HERMES', messages, max_tokens: 1, ...more })).json.error.message;
+  const ask = async (more: object) =>
+    (await post(CHAT, { model: 'HERMES', messages, max_tokens: 1, ...more })).json.error.message;
   assert.is(await ask({ tool_choice: 'required' }), 'tool_choice must be for tools: there are none');
   const other = { type: 'function', function: { name: 'other' } };
   assert.match(await ask({ tools, tool_choice: other }), /tool_choice must name one of the tools: got "other"/);

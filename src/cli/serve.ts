@@ -61,7 +61,9 @@ export function addServe(program: Command): void {
     .option('--allow-host <name>', 'a further name by which clients may call this machine; may be given again', collect)
     .optionsGroup('Scheduling:')
     .addOption(new Option('--parallel <n>', 'texts at once').argParser(integer(1, 256)).default(4))
-    .addOption(new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256))
+    .addOption(
+      new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256),
+    )
     .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it');
   addSizeOptions(command);
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
@@ -103,7 +105,8 @@ async function serve(names: string[], options: Options): Promise<void> {
       ...(options.cors && { cors: options.cors }),
       hosts: [options.host, ...(options.allowHost ?? [])],
       ...{ parallel: options.parallel, queue: options.queue, contextShift: options.contextShift ?? false },
-      clientOf: (_, env) => (env as { incoming?: { socket: { remoteAddress?: string } } }).incoming?.socket.remoteAddress ?? '',
+      clientOf: (_, env) =>
+        (env as { incoming?: { socket: { remoteAddress?: string } } }).incoming?.socket.remoteAddress ?? '',
       onRequest: (each) => line.above(() => told(each, log)),
     });
     await listen(server, [...models.keys()], options, apiKey !== undefined, line);
@@ -147,7 +150,13 @@ async function loaderOf(higgs: Higgs, input: Input, options: Options, line: Live
 }
 
 // Listens until a signal comes, and what is under way has ended.
-async function listen(server: Server, names: readonly string[], options: Options, hasKey: boolean, line: LiveLine): Promise<void> {
+async function listen(
+  server: Server,
+  names: readonly string[],
+  options: Options,
+  hasKey: boolean,
+  line: LiveLine,
+): Promise<void> {
   const { host, port, json } = options;
   const http = createAdaptorServer({
     fetch: (request, env) => server.fetch(request, env),
@@ -202,9 +211,22 @@ function told(request: RequestLog, log: Options['log']): void {
   else if (log === 'text') note(logText(rest));
 }
 
-function logText({ method, path, status, model, ms, firstMs, promptTokens, cachedTokens, generatedTokens, error }: RequestLog): string {
+function logText({
+  method,
+  path,
+  status,
+  model,
+  ms,
+  firstMs,
+  promptTokens,
+  cachedTokens,
+  generatedTokens,
+  error,
+}: RequestLog): string {
   const tokens =
-    promptTokens > 0 ? `, ${promptTokens} tokens${cachedTokens > 0 ? ` (${cachedTokens} cached)` : ''} and ${generatedTokens}` : '';
+    promptTokens > 0
+      ? `, ${promptTokens} tokens${cachedTokens > 0 ? ` (${cachedTokens} cached)` : ''} and ${generatedTokens}`
+      : '';
   const first = firstMs === undefined ? '' : `, first after ${firstMs.toFixed(0)} ms`;
   const about = `${model === undefined ? '' : ` ${model}`}${tokens}${first}`;
   return `${method} ${path} ${status}${about}, ${ms.toFixed(0)} ms${error === undefined ? '' : `: ${error}`}`;

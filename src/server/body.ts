@@ -1,6 +1,18 @@
 // The body of a request: JSON within limits, then members of known kinds. Members that nobody reads are let by: clients send many.
 
-import { anyNumber, flag, integer, list, number, object, type Reader, refuseKind, refuseValue, type Schema, text } from '../check.ts';
+import {
+  anyNumber,
+  flag,
+  integer,
+  list,
+  number,
+  object,
+  type Reader,
+  refuseKind,
+  refuseValue,
+  type Schema,
+  text,
+} from '../check.ts';
 import { show } from '../excerpt.ts';
 import { isRecord } from '../text/files.ts';
 import type { SamplingOptions } from '../text/sample.ts';

@@ -4,12 +4,12 @@ import { flag, integer, type Schema } from '../check.ts';
 import type { Model } from '../text/textmodel.ts';
 import { type Common, commonMembers, membersOf, record, tokenCount } from './body.ts';
 import { messagesFrom, prepare, schemaFrom, turnOf } from './conversation.ts';
-import { type Dialect, newId, seconds, timingsOf, type Turn, usageOf, type Ways } from './dialect.ts';
+import { type Dialect, newId, seconds, type Turn, timingsOf, usageOf, type Ways } from './dialect.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
 import type { TokenChance } from './run.ts';
-import { choiceFrom, toolsFrom } from './tools.ts';
+import { choiceFrom, toolsFrom } from './structured/tools.ts';
 
 interface ChatRequest extends Common {
   max_tokens?: number;
@@ -32,7 +32,10 @@ const members: Schema<ChatRequest> = {
 const read = membersOf<ChatRequest>(members);
 
 /** Reads a request. @returns how it is answered by a model */
-export function chatRequest(body: Record<string, unknown>): { common: Common; open: (model: Model, ways: Ways) => Dialect } {
+export function chatRequest(body: Record<string, unknown>): {
+  common: Common;
+  open: (model: Model, ways: Ways) => Dialect;
+} {
   const request = read(body);
   const messages = messagesFrom(body.messages);
   const tools = body.tools === undefined ? [] : toolsFrom(body.tools);
@@ -78,7 +81,10 @@ function dialect(model: Model, request: ChatRequest, prepared: ReturnType<typeof
       chunk([
         choiceOf(
           choice,
-          { ...(thought !== '' && { reasoning_content: thought }), ...((text !== '' || thought === '') && { content: text }) },
+          {
+            ...(thought !== '' && { reasoning_content: thought }),
+            ...((text !== '' || thought === '') && { content: text }),
+          },
           tokens.length > 0 ? chances(tokens) : null,
         ),
       ]),
@@ -109,9 +115,14 @@ function dialect(model: Model, request: ChatRequest, prepared: ReturnType<typeof
 }
 
 const callsOf = ({ calls }: Turn) =>
-  calls.map(({ name, arguments: given }) => ({ id: newId('call'), type: 'function', function: { name, arguments: given } }));
+  calls.map(({ name, arguments: given }) => ({
+    id: newId('call'),
+    type: 'function',
+    function: { name, arguments: given },
+  }));
 
-const finishOf = ({ calls, made }: Turn) => (calls.length > 0 ? 'tool_calls' : made.finish === 'length' ? 'length' : 'stop');
+const finishOf = ({ calls, made }: Turn) =>
+  calls.length > 0 ? 'tool_calls' : made.finish === 'length' ? 'length' : 'stop';
 
 function usage(turns: readonly Turn[]) {
   const { prompt, completion, total, cached } = usageOf(turns);
@@ -125,7 +136,11 @@ function chanceOf(model: Model, { id, logprob, top }: TokenChance) {
   const one = (id: number, logprob: number) => {
     const token = model.tokenizer.decode([id], { special: true });
     const bytes = model.tokenizer.bytes(id);
-    return { token, logprob: finite(logprob), bytes: [...(bytes.length > 0 ? bytes : new TextEncoder().encode(token))] };
+    return {
+      token,
+      logprob: finite(logprob),
+      bytes: [...(bytes.length > 0 ? bytes : new TextEncoder().encode(token))],
+    };
   };
   return { ...one(id, logprob), top_logprobs: top.map((each) => one(each.id, each.logprob)) };
 }

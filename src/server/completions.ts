@@ -4,14 +4,25 @@ import { flag, ids as givenIds, integer, list, type Schema, text } from '../chec
 import type { Model } from '../text/textmodel.ts';
 import { type Common, commonMembers, membersOf } from './body.ts';
 import { finite } from './chat.ts';
-import { constraintOf } from './constraint.ts';
 import { schemaFrom } from './conversation.ts';
-import { type Delta, type Dialect, newId, roomFor, seconds, settingsOf, timingsOf, type Turn, usageOf, type Ways } from './dialect.ts';
+import {
+  type Delta,
+  type Dialect,
+  newId,
+  roomFor,
+  seconds,
+  settingsOf,
+  type Turn,
+  timingsOf,
+  usageOf,
+  type Ways,
+} from './dialect.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
 import { run, type TokenChance } from './run.ts';
-import type { Schema as JsonSchema } from './schema.ts';
+import { constraintOf } from './structured/constraint.ts';
+import type { Schema as JsonSchema } from './structured/schema.ts';
 
 /** Tokens that are made unless a request says how many: the API's. */
 const DEFAULT_TOKENS = 16;
@@ -38,9 +49,13 @@ export type Prompt = string | number[];
 /** Reads prompts: one or several, each a text or ids. */
 export function promptsFrom(param: string, value: unknown): Prompt[] {
   if (typeof value === 'string') return [value];
-  const isIds = (each: unknown): boolean => Array.isArray(each) && each.length > 0 && each.every((id) => typeof id === 'number');
+  const isIds = (each: unknown): boolean =>
+    Array.isArray(each) && each.length > 0 && each.every((id) => typeof id === 'number');
   if (isIds(value)) return [givenIds(param, value)];
-  const prompts = list((subject, each) => (isIds(each) ? givenIds(subject, each) : text(subject, each)), LIMITS.inputs)(param, value);
+  const prompts = list((subject, each) => (isIds(each) ? givenIds(subject, each) : text(subject, each)), LIMITS.inputs)(
+    param,
+    value,
+  );
   if (prompts.length === 0) throw refused(`${param} must have at least one text: it is empty`, param);
   return prompts;
 }
@@ -61,9 +76,11 @@ export function completionRequest(body: Record<string, unknown>): {
 } {
   const request = read(body);
   const prompts = promptsFrom('prompt', body.prompt);
-  if (body.suffix !== undefined && body.suffix !== '') throw refused('suffix must be left out: models here go on with a text', 'suffix');
+  if (body.suffix !== undefined && body.suffix !== '')
+    throw refused('suffix must be left out: models here go on with a text', 'suffix');
   const count = prompts.length * (request.n ?? 1);
-  if (count > LIMITS.choices) throw refused(`prompt and n must make at most ${LIMITS.choices} texts: got ${count}`, 'prompt');
+  if (count > LIMITS.choices)
+    throw refused(`prompt and n must make at most ${LIMITS.choices} texts: got ${count}`, 'prompt');
   const schema = schemaFrom('response_format', body.response_format);
   return { common: { ...request, n: count }, open: (model, ways) => dialect(model, request, prompts, schema, ways) };
 }
@@ -75,7 +92,12 @@ function dialect(
   schema: JsonSchema | undefined,
   { contextShift }: Ways,
 ): Dialect {
-  const { n = 1, echo = false, max_tokens: asked = DEFAULT_TOKENS, stream_options: { include_usage = false } = {} } = request;
+  const {
+    n = 1,
+    echo = false,
+    max_tokens: asked = DEFAULT_TOKENS,
+    stream_options: { include_usage = false } = {},
+  } = request;
   const idsOfAll = prompts.map((prompt) => {
     const ids = promptIdsOf(model, prompt, 'prompt');
     // Room is left for what is to come, so far as half of the context allows.
@@ -83,8 +105,7 @@ function dialect(
     return contextShift && ids.length > model.config.contextLength ? ids.slice(-most) : ids;
   });
   const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
-  const constraint =
-    schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
+  const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
   const settings = settingsOf(model, request, { maxTokens: 1, logprobs: request.logprobs, special: false, constraint });
   const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
   const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: request.model };
@@ -98,7 +119,16 @@ function dialect(
     const promptIds = idsOfAll[promptOf(choice)];
     const all = { text: '', tokens: [] as TokenChance[] };
     if (asked === 0) {
-      const made = { promptIds, ids: [], text: '', reused: 0, promptMs: 0, generateMs: 0, finish: 'length', rest: [] } as const;
+      const made = {
+        promptIds,
+        ids: [],
+        text: '',
+        reused: 0,
+        promptMs: 0,
+        generateMs: 0,
+        finish: 'length',
+        rest: [],
+      } as const;
       return { ...all, thought: '', calls: [], made };
     }
     const maxTokens = Math.min(asked, rooms[promptOf(choice)]);
@@ -125,9 +155,16 @@ function dialect(
     const names = tokens.map(({ id }) => model.tokenizer.decode([id], { special: true }));
     const starts = names.map((_, i) => at + names.slice(0, i).join('').length);
     const top = tokens.map((token) =>
-      Object.fromEntries(token.top.map(({ id, logprob }) => [model.tokenizer.decode([id], { special: true }), finite(logprob)])),
+      Object.fromEntries(
+        token.top.map(({ id, logprob }) => [model.tokenizer.decode([id], { special: true }), finite(logprob)]),
+      ),
     );
-    return { tokens: names, token_logprobs: tokens.map(({ logprob }) => finite(logprob)), top_logprobs: top, text_offset: starts };
+    return {
+      tokens: names,
+      token_logprobs: tokens.map(({ logprob }) => finite(logprob)),
+      top_logprobs: top,
+      text_offset: starts,
+    };
   };
   const finishOf = ({ made }: Turn) => (made.finish === 'length' ? 'length' : 'stop');
 

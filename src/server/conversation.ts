@@ -8,13 +8,13 @@ import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
 import { hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
 import { type Common, record } from './body.ts';
-import { type Constraint, constraintOf } from './constraint.ts';
 import { type Delta, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
 import { refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import { run, type Settings, type TokenChance } from './run.ts';
-import { checkedSchema, type Schema } from './schema.ts';
-import { type Choice, callFilter, hasSpecialCalls, type Tool, toldOf, toolConstraint } from './tools.ts';
+import { type Constraint, constraintOf } from './structured/constraint.ts';
+import { checkedSchema, type Schema } from './structured/schema.ts';
+import { type Choice, callFilter, hasSpecialCalls, type Tool, toldOf, toolConstraint } from './structured/tools.ts';
 
 /** What is asked of a conversation. */
 export interface Asked {
@@ -46,7 +46,10 @@ export function messagesFrom(value: unknown): Message[] {
   return messages.map((given, i) => {
     const subject = `messages[${i}]`;
     const role = text(`${subject}.role`, given.role);
-    const message: Message = { role: role === 'developer' ? 'system' : role, content: contentFrom(`${subject}.content`, given.content) };
+    const message: Message = {
+      role: role === 'developer' ? 'system' : role,
+      content: contentFrom(`${subject}.content`, given.content),
+    };
     if (role === 'tool' || role === 'function') {
       Object.assign(message, { role: 'tool', ...fieldsOf(given, ['name', 'tool_call_id']) });
     }
@@ -68,7 +71,8 @@ export function contentFrom(subject: string, value: unknown): string {
   return list(record, LIMITS.values)(subject, value)
     .map((part, i) => {
       const { type } = part;
-      if (type === 'text' || type === 'input_text' || type === 'output_text') return text(`${subject}[${i}].text`, part.text);
+      if (type === 'text' || type === 'input_text' || type === 'output_text')
+        return text(`${subject}[${i}].text`, part.text);
       if (type === 'refusal') return text(`${subject}[${i}].refusal`, part.refusal);
       throw refused(`${subject}[${i}].type must be text: this model reads nothing else, got ${show(type)}`, subject);
     })
@@ -103,7 +107,8 @@ export function schemaFrom(param: string, value: unknown): Schema | undefined {
   if (value === undefined || value === null) return undefined;
   const format = record(param, value);
   if (format.type === 'text') return undefined;
-  if (format.type === 'json_object') return format.schema ? checkedSchema(`${param}.schema`, format.schema, false) : { type: 'object' };
+  if (format.type === 'json_object')
+    return format.schema ? checkedSchema(`${param}.schema`, format.schema, false) : { type: 'object' };
   if (format.type !== 'json_schema') {
     throw refused(`${param}.type must be text, json_object or json_schema: got ${show(format.type)}`, param);
   }
@@ -116,7 +121,8 @@ export function schemaFrom(param: string, value: unknown): Schema | undefined {
 export function prepare(model: Model, request: Common, asked: Asked, ways: Ways): Prepared {
   const tools = asked.choice === 'none' ? [] : asked.tools;
   const { messages, values } = toldOf(model, asked.messages, tools);
-  const write = (some: readonly Message[]) => model.chatTemplate.render(some, { values: { ...asked.values, ...values } });
+  const write = (some: readonly Message[]) =>
+    model.chatTemplate.render(some, { values: { ...asked.values, ...values } });
   let prompt = write(messages);
   let promptIds = model.tokenizer.encode(prompt, { special: false });
   if (ways.contextShift) {
@@ -127,7 +133,8 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
     }
   }
   const room = roomFor(model, promptIds, asked.param);
-  const constraint = toolConstraint(model, tools, asked.choice, asked.isParallel) ?? schemaConstraint(model, asked.schema);
+  const constraint =
+    toolConstraint(model, tools, asked.choice, asked.isParallel) ?? schemaConstraint(model, asked.schema);
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
   const settings = settingsOf(model, request, {

@@ -2,11 +2,11 @@
 
 import type { Model } from '../text/textmodel.ts';
 import { type Common, samplingFrom } from './body.ts';
-import type { Constraint } from './constraint.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import type { Made, Settings, TokenChance } from './run.ts';
-import type { Call } from './tools.ts';
+import type { Constraint } from './structured/constraint.ts';
+import type { Call } from './structured/tools.ts';
 
 /** What a choice says next. */
 export interface Delta {
@@ -86,7 +86,10 @@ export async function* together(
   const pending = new Map<number, Promise<{ choice: number; next: IteratorResult<Delta, Turn> }>>();
   const turns: Turn[] = [];
   const ask = (choice: number) => {
-    const promise = running.get(choice)!.next().then((next) => ({ choice, next }));
+    const promise = running
+      .get(choice)!
+      .next()
+      .then((next) => ({ choice, next }));
     promise.catch(() => {}); // it is raced
     pending.set(choice, promise);
   };

@@ -12,7 +12,8 @@ export async function embeddingsOf(
   inputs: readonly (readonly number[])[],
   signal: AbortSignal,
 ) {
-  const format = body.encoding_format === undefined ? 'float' : oneOf('float', 'base64')('encoding_format', body.encoding_format);
+  const format =
+    body.encoding_format === undefined ? 'float' : oneOf('float', 'base64')('encoding_format', body.encoding_format);
   for (const ids of inputs) {
     roomFor(model, ids, 'input');
   }
@@ -22,7 +23,10 @@ export async function embeddingsOf(
     signal.throwIfAborted();
     const vector = await model.embed(ids, { normalize: true });
     if (body.dimensions !== undefined && body.dimensions !== vector.length) {
-      throw refused(`dimensions must be ${vector.length}, those of the model: got ${JSON.stringify(body.dimensions)}`, 'dimensions');
+      throw refused(
+        `dimensions must be ${vector.length}, those of the model: got ${JSON.stringify(body.dimensions)}`,
+        'dimensions',
+      );
     }
     tokens += ids.length;
     data.push({ object: 'embedding', index, embedding: format === 'base64' ? base64Of(vector) : [...vector] });
@@ -33,6 +37,7 @@ export async function embeddingsOf(
 // Little-endian f32, as all machines that run WebAssembly have them.
 function base64Of(vector: Float32Array): string {
   let text = '';
-  for (const byte of new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength)) text += String.fromCharCode(byte);
+  for (const byte of new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength))
+    text += String.fromCharCode(byte);
   return btoa(text);
 }

@@ -28,7 +28,8 @@ export function httpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   const { name, message, reason } = error as { name?: unknown; message?: unknown; reason?: unknown };
   if (typeof message === 'string' && !/call stack/.test(message)) {
-    if (BLAMED.has(String(name)) || (name === 'TypeError' && reason === 'argument')) return refused(message, paramOf(message));
+    if (BLAMED.has(String(name)) || (name === 'TypeError' && reason === 'argument'))
+      return refused(message, paramOf(message));
     if (name === 'FileError' || name === 'FormatError' || name === 'StateError') return new HttpError(503, message);
   }
   return new HttpError(500, 'the server failed: its log says how');

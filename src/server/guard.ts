@@ -27,14 +27,17 @@ export function guard({ apiKey, origins, hosts }: GuardOptions): MiddlewareHandl
       return errorResponse(new HttpError(403, message, { code: 'host_not_allowed' }));
     }
     const origin = c.req.header('origin');
-    const isOwn = origin === undefined || /^https?:\/\//.test(origin) ? origin?.replace(/^https?:\/\//, '') === host : false;
+    const isOwn =
+      origin === undefined || /^https?:\/\//.test(origin) ? origin?.replace(/^https?:\/\//, '') === host : false;
     if (origin !== undefined && !isOwn && !origins.includes('*') && !origins.includes(origin)) {
       const message = `origin must be one that the server allows: got ${JSON.stringify(excerpt(origin))}`;
       return errorResponse(new HttpError(403, message, { code: 'origin_not_allowed' }));
     }
     const isOpen = c.req.path === '/health' || c.req.method === 'OPTIONS';
     if (digest && !isOpen && !(await isSame(await digest, keyOf(c.req.header('authorization'))))) {
-      return errorResponse(new HttpError(401, 'authorization must be Bearer and the key of this server', { code: 'invalid_api_key' }));
+      return errorResponse(
+        new HttpError(401, 'authorization must be Bearer and the key of this server', { code: 'invalid_api_key' }),
+      );
     }
     await next();
   };

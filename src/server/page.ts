@@ -17,7 +17,9 @@ export function page({ names, loaded }: Shelf): Response {
 </html>
 `;
   const policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-  return new Response(html, { headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy } });
+  return new Response(html, {
+    headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy },
+  });
 }
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);

@@ -12,7 +12,7 @@ import { type Dialect, newId, seconds, type Turn, usageOf, type Ways } from './d
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
-import { choiceFrom, toolsFrom } from './tools.ts';
+import { choiceFrom, toolsFrom } from './structured/tools.ts';
 
 interface ResponsesRequest extends Common {
   max_output_tokens?: number;
@@ -39,7 +39,8 @@ export function responsesRequest(body: Record<string, unknown>): {
 } {
   const request = read(body);
   for (const name of ['previous_response_id', 'conversation', 'prompt']) {
-    if (body[name] !== undefined) throw refused(`${name} must be left out: this server stores nothing, give the whole input`, name);
+    if (body[name] !== undefined)
+      throw refused(`${name} must be left out: this server stores nothing, give the whole input`, name);
   }
   if (request.background) throw refused('background must be false: this server stores nothing', 'background');
   const messages = inputFrom(body.input);
@@ -68,17 +69,31 @@ function inputFrom(value: unknown): Message[] {
     const { type = 'message' } = item;
     if (type === 'message') {
       const role = text(`${subject}.role`, item.role);
-      messages.push({ role: role === 'developer' ? 'system' : role, content: contentFrom(`${subject}.content`, item.content) });
+      messages.push({
+        role: role === 'developer' ? 'system' : role,
+        content: contentFrom(`${subject}.content`, item.content),
+      });
     } else if (type === 'function_call') {
       const name = text(`${subject}.name`, item.name);
-      const call = { id: String(item.call_id ?? ''), type: 'function', function: { name, arguments: objectOf(item.arguments) } };
+      const call = {
+        id: String(item.call_id ?? ''),
+        type: 'function',
+        function: { name, arguments: objectOf(item.arguments) },
+      };
       const before = messages.at(-1);
       if (before?.role === 'assistant' && Array.isArray(before.tool_calls)) before.tool_calls.push(call);
       else messages.push({ role: 'assistant', content: '', tool_calls: [call] });
     } else if (type === 'function_call_output') {
-      messages.push({ role: 'tool', content: contentFrom(`${subject}.output`, item.output), tool_call_id: String(item.call_id ?? '') });
+      messages.push({
+        role: 'tool',
+        content: contentFrom(`${subject}.output`, item.output),
+        tool_call_id: String(item.call_id ?? ''),
+      });
     } else if (type !== 'reasoning') {
-      throw refused(`${subject}.type must be message, function_call or function_call_output: got ${show(type)}`, subject);
+      throw refused(
+        `${subject}.type must be message, function_call or function_call_output: got ${show(type)}`,
+        subject,
+      );
     }
   }
   if (messages.length === 0) throw refused('input must have at least one message: got none', 'input');
@@ -108,9 +123,18 @@ function dialect(
     metadata: request.metadata ?? {},
     ...more,
   });
-  const event = (type: string, data: object): ServerEvent => ({ event: type, data: { type, ...data, sequence_number: number++ } });
+  const event = (type: string, data: object): ServerEvent => ({
+    event: type,
+    data: { type, ...data, sequence_number: number++ },
+  });
   const part = (text: string) => ({ type: 'output_text', text, annotations: [], logprobs: [] });
-  const item = (status: string, content: readonly unknown[]) => ({ id: message, type: 'message', status, role: 'assistant', content });
+  const item = (status: string, content: readonly unknown[]) => ({
+    id: message,
+    type: 'message',
+    status,
+    role: 'assistant',
+    content,
+  });
   const place = { item_id: message, output_index: 0, content_index: 0 };
 
   const opening = (): ServerEvent[] => {
@@ -130,7 +154,10 @@ function dialect(
       callIds.set(call, ids);
       return { type: 'function_call', status: 'completed', ...ids, name: call.name, arguments: call.arguments };
     });
-  const outputOf = (turn: Turn) => [...(hasMessage(turn) ? [item(statusOf(turn), [part(turn.text)])] : []), ...callsOf(turn)];
+  const outputOf = (turn: Turn) => [
+    ...(hasMessage(turn) ? [item(statusOf(turn), [part(turn.text)])] : []),
+    ...callsOf(turn),
+  ];
   const whole = (turn: Turn) => {
     const { prompt, completion, total, cached } = usageOf([turn]);
     return response(statusOf(turn), outputOf(turn), {
@@ -166,7 +193,10 @@ function dialect(
         const output_index = i + (hasMessage(turn) ? 1 : 0);
         const at = { item_id: call.id, output_index };
         events.push(
-          event('response.output_item.added', { output_index, item: { ...call, status: 'in_progress', arguments: '' } }),
+          event('response.output_item.added', {
+            output_index,
+            item: { ...call, status: 'in_progress', arguments: '' },
+          }),
           event('response.function_call_arguments.delta', { ...at, delta: call.arguments }),
           event('response.function_call_arguments.done', { ...at, name: call.name, arguments: call.arguments }),
           event('response.output_item.done', { output_index, item: call }),

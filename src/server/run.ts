@@ -4,8 +4,8 @@ import { logSumExp } from '../numerics/exponential.ts';
 import type { FinishReason, GenerationResult } from '../text/generate.ts';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
-import type { Constraint } from './constraint.ts';
 import { refused } from './errors.ts';
+import type { Constraint } from './structured/constraint.ts';
 
 /** How a text is made. */
 export interface Settings {

@@ -85,13 +85,16 @@ export interface Server {
 }
 
 const modelOrLoader = (subject: string, value: unknown): Model | ModelLoader => {
-  if (typeof value === 'object' && value !== null && ('load' in value || 'generate' in value)) return value as Model | ModelLoader;
+  if (typeof value === 'object' && value !== null && ('load' in value || 'generate' in value))
+    return value as Model | ModelLoader;
   throw Object.assign(new TypeError(`${subject} must be a model, or an object with load()`), { reason: 'argument' });
 };
 const modelsOf = recordOf(modelOrLoader, LIMITS.models);
 const originsOf = list(text, LIMITS.models, 'a string or a list of strings');
 const serverOptions = optionsOf<ServerOptions>({
-  models: needed((subject, value) => (value instanceof Map ? mapOf(modelOrLoader, LIMITS.models) : modelsOf)(subject, value)),
+  models: needed((subject, value) =>
+    (value instanceof Map ? mapOf(modelOrLoader, LIMITS.models) : modelsOf)(subject, value),
+  ),
   memory: integer(1),
   apiKey: text,
   cors: (subject, value) => (typeof value === 'string' ? value : originsOf(subject, value)),
@@ -116,7 +119,10 @@ interface Note {
   isOpen: boolean;
   finish(): void;
 }
-type Env = { Variables: { note: Note; signal: AbortSignal; leave: (reason: Error) => void }; Bindings: Record<string, unknown> };
+type Env = {
+  Variables: { note: Note; signal: AbortSignal; leave: (reason: Error) => void };
+  Bindings: Record<string, unknown>;
+};
 
 type Context = HonoContext<Env>;
 

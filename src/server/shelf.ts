@@ -3,8 +3,8 @@
 
 import { excerpt } from '../excerpt.ts';
 import type { Model } from '../text/textmodel.ts';
-import { forgetGrammars } from './constraint.ts';
 import { HttpError } from './errors.ts';
+import { forgetGrammars } from './structured/constraint.ts';
 
 /** A model that is loaded when it is asked for. */
 export interface ModelLoader {
@@ -63,7 +63,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
   const counts = { loads: 0, evictions: 0 };
   let clock = 0;
   let turn: Promise<unknown> = Promise.resolve(); // one model is loaded at a time
-  let released: (() => void)[] = [];
+  const released: (() => void)[] = [];
   let isClosed = false;
 
   const bytesOf = ({ model }: Book) => model?.language.memory.bytes ?? 0;

@@ -42,7 +42,20 @@ function step(state: number, byte: number): number {
 
 function lead(place: number, byte: number): number {
   if (byte < 0xc2 || byte > 0xf4) return WRONG;
-  const character = byte < 0xe0 ? 1 : byte === 0xe0 ? 4 : byte === 0xed ? 5 : byte < 0xf0 ? 2 : byte === 0xf0 ? 6 : byte === 0xf4 ? 7 : 3;
+  const character =
+    byte < 0xe0
+      ? 1
+      : byte === 0xe0
+        ? 4
+        : byte === 0xed
+          ? 5
+          : byte < 0xf0
+            ? 2
+            : byte === 0xf0
+              ? 6
+              : byte === 0xf4
+                ? 7
+                : 3;
   return (place << 3) | character;
 }
 

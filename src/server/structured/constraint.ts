@@ -2,9 +2,9 @@
 // out, by XGrammar, which follows a grammar over all tokens of a vocabulary at once. schema.ts says which schemas it enforces.
 // The engine lets control characters stand in texts of a bounded length, which JSON does not: lexical.ts rules them out.
 
-import { show } from '../excerpt.ts';
-import type { Model } from '../text/textmodel.ts';
-import { refused } from './errors.ts';
+import { show } from '../../excerpt.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { refused } from '../errors.ts';
 import type { CompiledGrammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } from './grammar.ts';
 import { type Lexical, lexicalOf } from './lexical.ts';
 import type { Schema } from './schema.ts';
@@ -120,7 +120,9 @@ async function grammarOf(model: Model, part: Part): Promise<CompiledGrammar> {
 // A literal of the engine's notation.
 function ebnf(text: string): string {
   const escaped = Array.from(text, (character) =>
-    /[A-Za-z0-9 _.<>/|:[\]{}()-]/.test(character) ? character : `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`,
+    /[A-Za-z0-9 _.<>/|:[\]{}()-]/.test(character)
+      ? character
+      : `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`,
   );
   return `"${escaped.join('')}"`;
 }

@@ -2,16 +2,16 @@
 // name and arguments behind a mark, alone or in a list, or a name, a mark and the arguments. A model whose template knows no tools is told of
 // them in the system message, and calls them as Hermes does.
 
-import { list, needed, object, oneOf, text } from '../check.ts';
-import { show } from '../excerpt.ts';
-import type { Message } from '../text/chat.ts';
-import { isRecord } from '../text/files.ts';
-import { longestBeginning } from '../text/stop.ts';
-import type { Model } from '../text/textmodel.ts';
-import { record } from './body.ts';
+import { list, needed, object, oneOf, text } from '../../check.ts';
+import { show } from '../../excerpt.ts';
+import type { Message } from '../../text/chat.ts';
+import { isRecord } from '../../text/files.ts';
+import { longestBeginning } from '../../text/stop.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { record } from '../body.ts';
+import { refused } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import { type Constraint, constraintOf, markedConstraint, type Part } from './constraint.ts';
-import { refused } from './errors.ts';
-import { LIMITS } from './limits.ts';
 import { checkedSchema, type Schema } from './schema.ts';
 
 /** A function that a model may call. */
@@ -55,7 +55,8 @@ const HERMES: Format = {
 const functionMembers = object<{ name: string; strict?: boolean }>('an object', {
   name: needed((subject, value) => {
     const name = text(subject, value);
-    if (!/^[\w.-]{1,64}$/.test(name)) throw refused(`${subject} must be 1 to 64 letters, digits, _ . and -: got ${show(name)}`, subject);
+    if (!/^[\w.-]{1,64}$/.test(name))
+      throw refused(`${subject} must be 1 to 64 letters, digits, _ . and -: got ${show(name)}`, subject);
     return name;
   }),
   strict: (_, value) => value === true,
@@ -71,7 +72,11 @@ export function toolsFrom(value: unknown): Tool[] {
     const { description, parameters = { type: 'object', properties: {} } } = inner;
     const schema = checkedSchema(`${subject}.function.parameters`, parameters ?? {}, strict);
     const known = { name, ...(typeof description === 'string' && { description }), parameters };
-    return { name, schema: typeof schema === 'object' ? { type: 'object', ...schema } : schema, given: { type: 'function', function: known } };
+    return {
+      name,
+      schema: typeof schema === 'object' ? { type: 'object', ...schema } : schema,
+      given: { type: 'function', function: known },
+    };
   });
 }
 
@@ -80,7 +85,8 @@ export function choiceFrom(value: unknown, tools: readonly Tool[]): Choice {
   if (value === undefined || value === null) return tools.length > 0 ? 'auto' : 'none';
   if (typeof value === 'string') {
     const choice = oneOf('none', 'auto', 'required')('tool_choice', value);
-    if (choice === 'required' && tools.length === 0) throw refused('tool_choice must be for tools: there are none', 'tool_choice');
+    if (choice === 'required' && tools.length === 0)
+      throw refused('tool_choice must be for tools: there are none', 'tool_choice');
     return choice;
   }
   const given = record('tool_choice', value);
@@ -111,7 +117,11 @@ function probe(model: Model): Format {
   const tools = [{ type: 'function', function: { name: PROBE.name, description: 'zq', parameters } }];
   const call = { name: PROBE.name, arguments: { [PROBE.key]: PROBE.value } };
   const question: Message = { role: 'user', content: 'zq' };
-  const answer: Message = { role: 'assistant', content: '', tool_calls: [{ id: 'zq0000000', type: 'function', function: call }] };
+  const answer: Message = {
+    role: 'assistant',
+    content: '',
+    tool_calls: [{ id: 'zq0000000', type: 'function', function: call }],
+  };
   try {
     const asked = model.chatTemplate.render([question], { values: { tools } });
     if (!asked.includes(PROBE.name)) return HERMES;
@@ -203,7 +213,8 @@ export function toldOf(
 
 // A template without tools knows neither calls nor their results: they are written out.
 function writtenOut(message: Message): Message {
-  if (message.role === 'tool') return { role: 'user', content: `<tool_response>\n${message.content}\n</tool_response>` };
+  if (message.role === 'tool')
+    return { role: 'user', content: `<tool_response>\n${message.content}\n</tool_response>` };
   if (!Array.isArray(message.tool_calls)) return message;
   const calls = message.tool_calls.map((call) => `<tool_call>\n${JSON.stringify(call.function)}\n</tool_call>`);
   return { role: message.role, content: [message.content, ...calls].filter((each) => each !== '').join('\n') };
@@ -212,7 +223,10 @@ function writtenOut(message: Message): Message {
 /** Whether marks of calls are special tokens, which a text leaves out unless told otherwise. */
 export function hasSpecialCalls(model: Model): boolean {
   const { before, between } = formatOf(model);
-  return model.tokenizer.decode(model.tokenizer.encode(before + between, { special: false })).trim() !== (before + between).trim();
+  return (
+    model.tokenizer.decode(model.tokenizer.encode(before + between, { special: false })).trim() !==
+    (before + between).trim()
+  );
 }
 
 /** What a text with these tools must be; undefined where it is free. */
@@ -346,4 +360,3 @@ function callsIn(text: string, { before, keys, between }: Format, tools: readonl
   }
   return calls;
 }
-
