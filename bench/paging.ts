@@ -2,14 +2,18 @@
 // (128 experts a layer, 8 a token, width 3/8 of dim), in 16 layers of dim 512. Of random weights experts are chosen evenly, which is
 // the worst case. The model is written once; the system's cache of files holds it.
 //   node build/bench/paging.js <directory> [threads]
+// With `cold` it drops the files from the system's cache before each token, and compares reading with and without asking ahead, in turns:
+//   node build/bench/paging.js <directory> <threads> cold
 
-import { existsSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { layOutShards } from '../src/checkpoint/safetensors/layout.ts';
 import { folderOf, load } from '../src/index.ts';
 import { estimateMemory, loadModel } from '../src/model/model.ts';
 import { createFolder, openFolder } from '../src/source/file.ts';
+import type { Folder } from '../src/source/source.ts';
 import { withSequence } from '../src/text/language.ts';
 import { startPool, startThreads } from '../src/workers/node.ts';
 import { normals, uniform } from '../tests/bits.ts';
@@ -88,7 +92,7 @@ async function write(path: string): Promise<void> {
   if (!existsSync(join(path, 'config.json'))) await writeFile(join(path, 'config.json'), text);
 }
 
-const [path, threads = '1'] = process.argv.slice(2);
+const [path, threads = '1', how] = process.argv.slice(2);
 if (!existsSync(path!)) await write(path!);
 const folder = await openFolder(path!);
 const options = { context: 512 };
@@ -98,44 +102,102 @@ const next = uniform(7);
 const ids = Array.from({ length: TOKENS }, () => Math.floor(next() * VOCABULARY));
 const sizes = [bytes, experts.bytes].map((size) => (size / 1e6).toFixed(0));
 console.log(`${sizes[0]} MB, ${sizes[1]} MB of it experts; ${threads} threads\n`);
-console.log(
-  '| experts in memory | prompt, tokens/s | experts found | generation, tokens/s | experts found | read a token | processor, ms a token |',
-);
-console.log('|---|---|---|---|---|---|---|');
-for (const part of [1, 0.6, 0.3]) {
-  const memory = Math.floor(bytes - (1 - part) * experts.bytes);
-  const model = await loadModel(folder, {
-    ...options,
-    ...(part < 1 && { memory }),
-    ...(count > 1 && { threads: await startThreads(count) }),
-  });
-  const measured = async (work: () => Promise<unknown>) => {
-    const before = { hits: 0, misses: 0, bytesRead: 0, ...model.paging };
-    const [began, cpu] = [performance.now(), process.cpuUsage()];
-    await work();
-    const rate = (1000 * TOKENS) / (performance.now() - began);
-    const { user, system } = process.cpuUsage(cpu);
-    const after = { hits: 0, misses: 0, bytesRead: 0, ...model.paging };
-    const hits = after.hits - before.hits;
-    const share = model.paging ? hits / (hits + after.misses - before.misses) : 1;
-    return { rate, share, bytes: (after.bytesRead - before.bytesRead) / TOKENS, cpu: (user + system) / 1000 / TOKENS };
-  };
-  const best = { prompt: NONE, generation: NONE };
-  for (let run = 0; run < RUNS; run++) {
-    await withSequence(model, { capacity: 2 * TOKENS }, async (sequence) => {
-      const prompt = await measured(() => sequence.extend(ids));
-      const generation = await measured(async () => {
-        for (const id of ids) await sequence.extend([(id * 5 + run) % VOCABULARY]);
-      });
-      if (prompt.rate > best.prompt.rate) best.prompt = prompt;
-      if (generation.rate > best.generation.rate) best.generation = generation;
-    });
-  }
-  const { prompt, generation } = best;
-  const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
-  console.log(
-    `| ${percent(part)} | ${prompt.rate.toFixed(0)} | ${percent(prompt.share)} | ${generation.rate.toFixed(1)} | ${percent(generation.share)} | ${(generation.bytes / 1e6).toFixed(1)} MB | ${generation.cpu.toFixed(1)} |`,
-  );
-  await model.close();
-}
+if (how === 'cold') await compareCold();
+else await measureWarm();
 await folder.close();
+
+async function measureWarm(): Promise<void> {
+  console.log(
+    '| experts in memory | prompt, tokens/s | experts found | generation, tokens/s | experts found | read a token | processor, ms a token |',
+  );
+  console.log('|---|---|---|---|---|---|---|');
+  for (const part of [1, 0.6, 0.3]) {
+    const memory = Math.floor(bytes - (1 - part) * experts.bytes);
+    const model = await loadModel(folder, {
+      ...options,
+      ...(part < 1 && { memory }),
+      ...(count > 1 && { threads: await startThreads(count) }),
+    });
+    const measured = async (work: () => Promise<unknown>) => {
+      const before = { hits: 0, misses: 0, bytesRead: 0, ...model.paging };
+      const [began, cpu] = [performance.now(), process.cpuUsage()];
+      await work();
+      const rate = (1000 * TOKENS) / (performance.now() - began);
+      const { user, system } = process.cpuUsage(cpu);
+      const after = { hits: 0, misses: 0, bytesRead: 0, ...model.paging };
+      const hits = after.hits - before.hits;
+      const share = model.paging ? hits / (hits + after.misses - before.misses) : 1;
+      return {
+        rate,
+        share,
+        bytes: (after.bytesRead - before.bytesRead) / TOKENS,
+        cpu: (user + system) / 1000 / TOKENS,
+      };
+    };
+    const best = { prompt: NONE, generation: NONE };
+    for (let run = 0; run < RUNS; run++) {
+      await withSequence(model, { capacity: 2 * TOKENS }, async (sequence) => {
+        const prompt = await measured(() => sequence.extend(ids));
+        const generation = await measured(async () => {
+          for (const id of ids) await sequence.extend([(id * 5 + run) % VOCABULARY]);
+        });
+        if (prompt.rate > best.prompt.rate) best.prompt = prompt;
+        if (generation.rate > best.generation.rate) best.generation = generation;
+      });
+    }
+    const { prompt, generation } = best;
+    const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+    console.log(
+      `| ${percent(part)} | ${prompt.rate.toFixed(0)} | ${percent(prompt.share)} | ${generation.rate.toFixed(1)} | ${percent(generation.share)} | ${(generation.bytes / 1e6).toFixed(1)} MB | ${generation.cpu.toFixed(1)} |`,
+    );
+    await model.close();
+  }
+}
+
+// A folder that cannot be asked ahead.
+function plain(): Folder {
+  const open = async (name: string) => {
+    const { prefetch: _, ...source } = await folder.open(name);
+    return source;
+  };
+  return { ...folder, open };
+}
+
+async function compareCold(): Promise<void> {
+  const files = readdirSync(path!).filter((name) => name.endsWith('.safetensors'));
+  const drop = () => {
+    for (const name of files) {
+      execFileSync('dd', [`if=${join(path!, name)}`, 'iflag=nocache', 'count=0', 'status=none']);
+    }
+  };
+  const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
+  console.log(
+    '| experts in memory | as they come, ms a token | asked ahead | ratio | of experts read asked ahead | guesses that came true | bytes in vain |',
+  );
+  console.log('|---|---|---|---|---|---|---|');
+  for (const part of [0.6, 0.3]) {
+    const memory = Math.floor(bytes - (1 - part) * experts.bytes);
+    const open = async (from: Folder) =>
+      loadModel(from, { ...options, memory, ...(count > 1 && { threads: await startThreads(count) }) });
+    const models = [await open(plain()), await open(folder)];
+    const sequences = await Promise.all(models.map((model) => model.open({ capacity: TOKENS })));
+    const times: number[][] = [[], []];
+    for (const id of ids) {
+      for (const [i, sequence] of sequences.entries()) {
+        drop();
+        const began = performance.now();
+        await sequence.extend([id]);
+        times[i].push(performance.now() - began);
+      }
+    }
+    const [before, after] = times.map(median);
+    const { misses, prefetch } = models[1].paging!;
+    const percent = (some: number, all: number) => `${((100 * some) / all).toFixed(0)} %`;
+    const guesses = percent(prefetch.foreseen, prefetch.foreseen + prefetch.mistaken);
+    const wasted = (prefetch.bytesWasted / 1e6 / TOKENS).toFixed(1);
+    console.log(
+      `| ${100 * part} % | ${before.toFixed(1)} | ${after.toFixed(1)} | ${(before / after).toFixed(2)} | ${percent(prefetch.hits, misses)} | ${guesses} | ${wasted} MB a token |`,
+    );
+    for (const model of models) await model.close();
+  }
+}

@@ -4,6 +4,7 @@
 
 import { copyFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { INDEX_NAME, openSingle } from '../src/checkpoint/checkpoint.ts';
 import { byteLengthOf } from '../src/checkpoint/safetensors/dtype.ts';
 import { indexJson, layOutShards, type Shard } from '../src/checkpoint/safetensors/layout.ts';
@@ -27,7 +28,7 @@ const ONE = 0x3f80; // in bf16
 /** How much the scales of groups differ. */
 const SPREAD = 0.03;
 /** Whose tokenizer it gets: ids of a small vocabulary are ids of a large one. */
-const TOKENIZER = 'models/books-llama';
+const TOKENIZER = fileURLToPath(new URL('../../models/books-llama', import.meta.url)); // seen from build/bench
 
 /** Writes bf16 weights, or with `sparse` headers alone; returns the bytes. */
 export async function writeOriginal(release: Release, path: string, sparse: boolean): Promise<number> {

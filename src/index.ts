@@ -28,7 +28,7 @@ export {
 } from './linearity/predict.ts';
 export { priorAlphas, uniformAlphas } from './linearity/prior.ts';
 export type { ModelMemory } from './model/fits.ts';
-export type { LoadProgress } from './model/load.ts';
+export type { LoadProgress } from './model/loading/load.ts';
 export type { ModelOptions } from './model/model.ts';
 export type {
   CheckpointOptions,
@@ -55,7 +55,7 @@ export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export type { ReplacedFile } from './sensitivity/underway.ts';
-export { type DirectoryHandle, directoryFolder } from './source/directory.ts';
+export { type DirectoryHandle, directoryFolder, openDirectory } from './source/directory.ts';
 export { type HttpOptions, urlSource } from './source/http.ts';
 export { blobSource, folderOf, memorySink } from './source/memory.ts';
 export type { Folder, OutputFolder, ResumableFolder, Sink, Source } from './source/source.ts';

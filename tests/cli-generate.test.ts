@@ -224,7 +224,7 @@ test('Ctrl-C ends a generation cleanly: what there is stays, exit code 130', asy
   });
   assert.is(done.code, 130);
   assert.match(done.stdout, /^The.*\n$/s);
-  assert.match(done.stderr, /ended by aborted.*\nhiggs: interrupted\n$/s);
+  assert.match(done.stderr, /stopped.*\nhiggs: interrupted\n$/s);
 });
 
 test('faults of the input: exit code 1, one line that names them', async () => {

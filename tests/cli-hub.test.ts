@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { normals, sameBits } from './bits.ts';
@@ -235,10 +235,19 @@ test('pull fills the cache as Python has it, and quantize reads it there', async
   );
 });
 
+test('pull leaves alone what another client is writing of the same file', async () => {
+  const foreign = join(cache, 'hub/models--org--model/blobs', `${sha256Of(large)}.incomplete`);
+  await mkdir(dirname(foreign), { recursive: true });
+  await writeFile(foreign, 'other bytes');
+  await succeeds(run(['pull', 'hf:org/model']));
+  sameBits(readFileSync(join(snapshot(), 'model.safetensors')), large);
+  assert.is(readFileSync(foreign, 'utf8'), 'other bytes');
+});
+
 test('pull goes on where it was cut off, and refuses what is not right', async () => {
   hub.fault = ({ range }) => (Number(/\d+/.exec(range ?? '')?.[0]) >= 4 << 20 ? { status: 403 } : undefined);
   assert.match(await fails(run(['pull', 'hf:org/model'])), /\(403\)/);
-  const incomplete = `${sha256Of(large)}.incomplete`;
+  const incomplete = `${sha256Of(large)}.higgs.incomplete`;
   assert.is(lstatSync(join(cache, 'hub/models--org--model/blobs', incomplete)).size, 4 << 20);
   nothingAt(join(cache, 'hub/models--org--model/refs/main'));
   hub.fault = () => undefined;

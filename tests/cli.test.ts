@@ -46,7 +46,7 @@ test('wrong command lines: exit code 2, the option named, no stack, nothing writ
     [['quantize', input, '-o', out, '--bits', '4', '--grid', 'p1n4'], /--grid.*cannot be used with.*--bits/],
     [
       ['quantize', input, '-o', out, '--grid', 'p9n9'],
-      /--grid.*p9n9.*must be a grid such as t4, .*higgs grids lists them/,
+      /^higgs: --grid must be a grid such as t4, .*: got p9n9\. higgs grids lists them/,
     ],
     [['quantize', input, '-o', out, '--grid', 'p2n265'], /Did you mean p2n256\? higgs grids/],
     [['quantize', input, '-o', out, '--grid', 'int8'], /Did you mean p1n256\?/],

@@ -5,9 +5,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
+import type { Latent } from '../src/model/blocks/absorbed.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
-import { type Experts, placesOf } from '../src/model/blocks/experts.ts';
-import type { Latent } from '../src/model/blocks/latent.ts';
+import { type Experts, placesOf } from '../src/model/blocks/mixture.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
 import { isTied } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';

@@ -61,10 +61,38 @@ test('blocks of every code decode to the bits of another decoder', () => {
   const file = fileOf('blocks.gguf');
   const header = parseHeader(file, 'blocks.gguf', file.length)!;
   const wanted = readSafetensors(fileOf('blocks.safetensors')).tensors;
-  assert.is(header.tensors.length, 11);
+  assert.is(header.tensors.length, 12);
   for (const { code, start, end } of header.tensors) {
     const values = weightsOf(file.buffer.slice(start, end), code);
     sameBits(values, Float32Array.from(valuesOf(wanted.get(code.name)!)), code.name);
+  }
+});
+
+test('experts that stand one by one have the names of those in stacks', async () => {
+  const of = (name: string, rows: number, cols: number, first: number): GivenTensor => ({
+    ...{ name: `blk.0.${name}.weight`, sizes: [cols, rows], type: 0 },
+    bytes: new Uint8Array(Float32Array.from({ length: rows * cols }, (_, i) => first + i).buffer),
+  });
+  const own = [0, 1].flatMap((e) => [
+    of(`ffn_gate.${e}`, 16, 8, 100 * e),
+    of(`ffn_up.${e}`, 16, 8, 1000 + 100 * e),
+    of(`ffn_down.${e}`, 8, 16, 2000 + 100 * e),
+  ]);
+  const pairs = { ...pairsOf('llama'), 'llama.expert_count': 2, 'llama.expert_used_count': 1 };
+  const { tensors } = await openCheckpoint(
+    folderWith('m.gguf', ggufOf(pairs, [EMBEDDING, of('ffn_gate_inp', 2, 8, 0), ...own])),
+  );
+  const found = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const path = 'model.layers.0.block_sparse_moe';
+  assert.ok(found.has(`${path}.gate.weight`));
+  for (const [name, shape, first] of [
+    ['experts.1.w1', [16, 8], 100],
+    ['experts.0.w3', [16, 8], 1000],
+    ['experts.1.w2', [8, 16], 2100],
+  ] as const) {
+    const tensor = found.get(`${path}.${name}.weight`)!;
+    assert.equal(tensor.shape, shape);
+    assert.is(new Float32Array(await tensor.read(0, 4))[0], first);
   }
 });
 
@@ -211,7 +239,7 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'a code that is not read',
     ggufOf(LLAMA, [matrix({ type: 10 })]),
     'UnsupportedError',
-    'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16: they are Q2_K',
+    'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16, MXFP4: they are Q2_K',
   ],
   ['an unknown code', ggufOf(LLAMA, [matrix({ type: 999 })]), 'UnsupportedError', 'they are number 999'],
   ['no architecture', ggufOf({}), 'FormatError', 'general.architecture must be a text: got nothing'],

@@ -2,7 +2,7 @@
 
 import type { Attention } from '../src/model/blocks/attention.ts';
 import type { Convolution } from '../src/model/blocks/convolution.ts';
-import type { Delta } from '../src/model/blocks/delta.ts';
+import type { Delta } from '../src/model/blocks/deltarule.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { PerLayer } from '../src/model/blocks/perlayer.ts';
 

@@ -48,6 +48,14 @@ const behaviours: Readonly<
   page: serveRange,
   untyped: serveRange,
   slow: (file, request, response) => setTimeout(() => serveRange(file, request, response), 20),
+  // Gives a part of every other body, then nothing more.
+  stalled: (file, request, response) => {
+    if (calls.length === 1 || calls.length % 2 === 1) return serveRange(file, request, response);
+    response.writeHead(206, { 'content-range': `bytes 10-19/${file.length}`, 'content-length': 10, etag: '"1"' });
+    response.write(file.subarray(10, 14));
+  },
+  // Takes every question, and answers none.
+  silent: () => {},
   down: (_, __, response) => response.writeHead(500).end(),
 };
 
@@ -104,6 +112,28 @@ test('urlSource() asks again when an answer breaks off', async () => {
   const source = await urlSource(`${base}/cut/bytes`);
   sameBits(new Uint8Array(await source.slice(10, 20)), bytes.slice(10, 20));
   assert.is(calls.length, 3);
+});
+
+test('urlSource() asks again for what is missing when an answer stalls, after the time that is given', async () => {
+  const source = await urlSource(`${base}/stalled/bytes`, { timeout: 60 });
+  const began = performance.now();
+  sameBits(new Uint8Array(await source.slice(10, 20)), bytes.slice(10, 20));
+  assert.equal(calls, ['bytes=0-0', 'bytes=10-19', 'bytes=14-19']);
+  assert.ok(performance.now() - began < 30_000, 'the minute of the default was waited for');
+});
+
+test('urlSource() says how long nothing came from a server that is silent', async () => {
+  await rejects(
+    () => urlSource(`${base}/silent/bytes`, { timeout: 30 }),
+    'FileError',
+    /no answer: nothing came for 0\.03 s$/,
+  );
+  assert.is(calls.length, 4);
+  await rejects(
+    () => urlSource(base, { timeout: 0 }),
+    'RangeError',
+    /timeout must be an integer from 1 to 2147483647: got 0/,
+  );
 });
 
 test('urlFolder() keeps the query of an address', async () => {

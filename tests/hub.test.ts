@@ -146,6 +146,17 @@ test('answers that no hub gives are errors of one line', async () => {
   await rejects(open(), 'FileError', /answers with a web page/);
 });
 
+test('a listing whose empty pages lead on for ever comes to an end', async () => {
+  let pages = 0;
+  hub.fault = ({ path }) => {
+    if (!path.includes('/tree/')) return undefined;
+    const link = `<${hub.endpoint}/api/models/org/model/tree/${first}?cursor=${++pages}>; rel="next"`;
+    return { status: 200, headers: { 'content-type': 'application/json', link }, body: '[]' };
+  };
+  await rejects(open(), 'FormatError', /^hf:org\/model: listing must have at most 1000 pages: it has more$/);
+  assert.is(pages, 1000);
+});
+
 test('gated models say what is to be done', async () => {
   hub.repos['org/model'] = { ...repo(), token: 'hf_secret', isGated: true };
   const folder = await open();

@@ -10,8 +10,8 @@ import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
-import { activationBytes } from '../src/kernels/decoder/sizes.ts';
-import { integerGrid, integerTable } from '../src/kernels/decoder/table.ts';
+import { activationBytes, bandScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { FORM, integerGrid, integerTable, isBanded } from '../src/kernels/decoder/table.ts';
 import { bf16ToF32Bits, f16ToF32, f16ToF32Bits, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { groupsOf } from '../src/reference/hadamard.ts';
 import * as twin from '../src/reference/linear.ts';
@@ -27,6 +27,7 @@ import {
   planQuantized,
   type Scheme,
   scratchBytes,
+  storeBanded,
   storeDense,
   storeQuantized,
 } from './products.ts';
@@ -105,13 +106,14 @@ async function instantiate(
   return { kernels, memory: arena(memory, kernels.heapBase()), buffer: () => memory.buffer };
 }
 
-const builds: [name: string, bytes: Uint8Array<ArrayBuffer>][] = [
-  ['release', plainBytes],
-  ['debug', debugBytes],
+const builds: [name: string, bytes: Uint8Array<ArrayBuffer>, form: number][] = [
+  ['release', plainBytes, 0],
+  ['debug', debugBytes, 0],
 ];
-if (WebAssembly.validate(relaxedBytes)) builds.push([RELAXED, relaxedBytes]);
+if (WebAssembly.validate(relaxedBytes)) builds.push([RELAXED, relaxedBytes, 0], [`${RELAXED}, pairs`, relaxedBytes, 1]);
 
-for (const [build, bytes] of builds) {
+for (const [build, bytes, form] of builds) {
+  const isRelaxed = bytes === relaxedBytes;
   const { kernels, memory, buffer } = await instantiate(bytes);
   const { alloc, place, copy } = memory;
   const test = suite(`linear kernels (${build})`);
@@ -152,8 +154,18 @@ for (const [build, bytes] of builds) {
     range?: [number, number],
   ): Float32Array {
     const plan = planQuantized(example, example);
-    const table = place(integerTable(grid));
-    const store = (address: number): void => storeQuantized(buffer(), plan, address, example.packed, example.scales, 0);
+    const bytes = integerTable(grid);
+    if (isBanded(grid)) bytes[FORM] = form;
+    const table = place(bytes);
+    const store = (address: number): void => {
+      if (!isBanded(grid)) {
+        storeQuantized(buffer(), plan, address, example.packed, example.scales, 0);
+        return;
+      }
+      const packed = place(Uint8Array.from([...example.packed, ...new Array(16).fill(0xff)]));
+      const [scales, scratch] = [place(example.scales), alloc(bandScratchBytes(plan.cols))];
+      storeBanded(kernels, plan, address, plan.cols, grid.bits, packed, scales, scratch);
+    };
     return product(plan, store, table, x, range);
   }
 
@@ -201,17 +213,12 @@ for (const [build, bytes] of builds) {
       assert.equal([...copy(Int16Array, to, slots)], inSlots(wide));
       const straight = inSlots(narrow);
       const stored = straight.map((_, at) => {
-        const block = at - (at % 32);
-        const i = at % 32;
-        if (build === RELAXED) return straight[block + (i % 16) * 2 + Math.floor(i / 16)];
-        const column = block + (i % 8) * 4 + [0, 2, 1, 3][Math.floor(i / 8)];
-        return straight[column] - (Math.floor(i / 8) % 2 ? 256 * straight[column - 2] : 0);
+        const i = at % 4;
+        if (isRelaxed) return straight[at - i + [0, 2, 1, 3][i]];
+        return straight[at] - (i > 1 ? 256 * straight[at - 2] : 0);
       });
       const narrowAt = to + slots * 2;
-      assert.equal(
-        [...(build === RELAXED ? copy(Int8Array, narrowAt, slots) : copy(Int16Array, narrowAt, slots))],
-        stored,
-      );
+      assert.equal([...(isRelaxed ? copy(Int8Array, narrowAt, slots) : copy(Int16Array, narrowAt, slots))], stored);
       groups.forEach((_, i) => {
         const entry = to + slots * 4 + i * 16;
         sameBits(copy(Float32Array, entry, 2), Float32Array.of(wide[i].scale, narrow[i].scale), 'scales');
@@ -230,7 +237,7 @@ for (const [build, bytes] of builds) {
   });
 
   for (const grid of [...grids, ...otherGrids]) {
-    test(`matmul() of ${grid.name} equals its twin for one activation and for three`, () => {
+    test(`matmul() of ${grid.name} equals its twin for one activation and for several`, () => {
       for (const cols of widths) {
         for (const [rows, groupSize] of [
           [5, 1024],
@@ -239,10 +246,13 @@ for (const [build, bytes] of builds) {
         ] as const) {
           memory.reset();
           const example = exampleOf(grid, rows, cols, groupSize);
-          const x = activations(3, cols);
+          const x = activations(6, cols);
           const what = `${rows} × ${cols}, groups of ${groupSize}`;
-          sameBits(quantizedProduct(grid, example, x.slice(0, 1)), expected(grid, example, x.slice(0, 1)), what);
-          sameBits(quantizedProduct(grid, example, x), expected(grid, example, x), what);
+          for (const count of isBanded(grid) ? [1, 2, 3, 4, 5, 6] : [1, 3]) {
+            memory.reset();
+            const some = x.slice(0, count);
+            sameBits(quantizedProduct(grid, example, some), expected(grid, example, some), `${count} times ${what}`);
+          }
         }
       }
     });
@@ -265,24 +275,25 @@ for (const [build, bytes] of builds) {
   for (const name of ['p1n16', 'p2n256', 'p3n512']) {
     test(`matmul() of ${name} computes the rows asked for and no others`, () => {
       const grid = gridOf(name);
-      const example = exampleOf(grid, 11, 172, 1024);
+      const example = exampleOf(grid, 19, 172, 1024);
       const x = activations(2, 172);
       const all = expected(grid, example, x);
-      for (const range of [
-        [0, 0],
-        [0, 3],
-        [3, 8],
-        [8, 11],
-        [10, 11],
-        [2, 11],
-      ] as [number, number][]) {
+      // Those in bands begin at multiples of eight.
+      const more = isBanded(grid)
+        ? [[8, 16]]
+        : [
+            [3, 8],
+            [10, 11],
+            [2, 11],
+          ];
+      for (const range of [[0, 0], [0, 3], [8, 11], [16, 19], [8, 19], ...more] as [number, number][]) {
         for (const count of [1, 2]) {
           memory.reset();
           const y = quantizedProduct(grid, example, x.slice(0, count), range);
           const [fromRow, toRow] = range;
           const computed = all
-            .slice(0, count * 11)
-            .map((value, i) => (i % 11 >= fromRow && i % 11 < toRow ? value : -7));
+            .slice(0, count * 19)
+            .map((value, i) => (i % 19 >= fromRow && i % 19 < toRow ? value : -7));
           sameBits(y, computed, `${range}`);
         }
       }

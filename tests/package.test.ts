@@ -96,13 +96,13 @@ test('sizes keep to their budgets', async () => {
   const serving = await bundle(`export * from 'higgs-wasm/server';`);
   assert.ok(gzip(serving) <= 450_000, `server: ${serving.length} bytes minified, ${gzip(serving)} gzipped`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
-  // 3.4 kB of it are architectures, 1.7 kB ways to cut texts.
-  assert.ok(gzip(gguf) <= 17_500, `gguf: ${gguf.length} bytes minified, ${gzip(gguf)} gzipped`);
+  // 3.4 kB of it are architectures, 1.7 kB ways to cut texts, 0.8 kB gpt-oss: MXFP4, rows that take turns.
+  assert.ok(gzip(gguf) <= 18_500, `gguf: ${gguf.length} bytes minified, ${gzip(gguf)} gzipped`);
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
-  // that share slots, 2 kB gradients of states and gates.
-  assert.ok(gzip(decoder) <= 190_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads.
+  assert.ok(gzip(decoder) <= 193_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -1,7 +1,8 @@
 // A matrix in linear memory and its products, for tests and measurements of the kernels alone.
 
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
-import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { bandRowBytes, denseScratchBytes, PAIR_ROWS, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
+import { isBanded } from '../src/kernels/decoder/table.ts';
 import { bytesPerRow, type CodeShape, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
 
 export type DenseDtype = 'F32' | 'F16' | 'BF16';
@@ -51,13 +52,15 @@ export interface Product {
 
 const READ_BEHIND = 64;
 
-/** Sizes of a layer of packed codes, those of a trellis in bands of four rows. */
+/** Sizes of a layer of packed codes, narrow ones in pairs of bands. */
 export function planQuantized({ rows, cols }: Shape, scheme: Scheme): QuantizedPlan {
-  const { bits, groupSize, tables } = scheme;
-  const rowBytes = tables ? bandRowBytes(cols, bits) : bytesPerRow(cols, scheme);
+  const { bits, groupSize } = scheme;
+  const banded = isBanded(scheme);
+  const rowBytes = banded ? bandRowBytes(cols, bits) : bytesPerRow(cols, scheme);
   const groups = groupsPerRow(cols, groupSize);
-  const scalesAt = align((tables ? Math.ceil(rows / 4) * 4 : rows) * rowBytes);
-  const bytes = align(scalesAt + rows * groups * 2 + READ_BEHIND);
+  const stored = banded ? Math.ceil(rows / PAIR_ROWS) * PAIR_ROWS : rows;
+  const scalesAt = align(stored * rowBytes);
+  const bytes = align(scalesAt + stored * groups * 2 + READ_BEHIND);
   return { type: 'quantized', rows, cols, groupSize, rowBytes, groups, scalesAt, bytes };
 }
 
@@ -67,8 +70,23 @@ export function planDense({ rows, cols }: Shape, dtype: DenseDtype): DensePlan {
   return { type: 'dense', rows, cols, dtype, rowBytes, bytes: align(rows * rowBytes + READ_BEHIND) };
 }
 
+/** Puts a whole layer into bands, from packed codes, so many of a row, and scales at addresses. */
+export function storeBanded(
+  kernels: Pick<DecoderExports, 'bandRows' | 'bandScales'>,
+  plan: QuantizedPlan,
+  address: number,
+  codes: number,
+  bits: number,
+  packed: number,
+  scales: number,
+  scratch: number,
+): void {
+  kernels.bandRows(packed, plan.rows, codes, bits, address, scratch);
+  kernels.bandScales(scales, plan.rows, plan.groups, address + plan.scalesAt);
+}
+
 /**
- * Copies a block of rows of a quantized layer into memory.
+ * Copies a block of rows of a quantized layer that is not in bands into memory.
  * @param packed codes, (rows of the block, bytesPerRow)
  * @param scales f16 bits, (rows of the block, groupsPerRow)
  */

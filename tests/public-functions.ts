@@ -224,6 +224,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       () => [handle()],
       async (own: core.DirectoryHandle) => core.directoryFolder(own).list(),
     ],
+    ['openDirectory', 'handle', () => [handle()], async (own: core.DirectoryHandle) => core.openDirectory(own).list()],
     ['blobSource', 'blob', () => [new Blob(['x'])], core.blobSource],
     ['folderOf', 'name files', () => ['x', { a: new ArrayBuffer(4) }], core.folderOf, { files: ['a'] }],
     ['memorySink', '', () => [], core.memorySink],

@@ -28,18 +28,20 @@ export const LIST =
 export const NAMED =
   '{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
+/** Files of a random model of this template, or of none. */
+export function servedFiles({ template = PLAIN, context = 512, seed = 1 } = {}): Record<string, Uint8Array> {
+  const config = configs.llama;
+  return {
+    'config.json': json({ ...config, eos_token_id: undefined, max_position_embeddings: context }),
+    'model.safetensors': randomFile(config, ['F32'], seed),
+    'tokenizer.json': json(byteLevelContent()),
+    'tokenizer_config.json': json({ eos_token: '<|end|>', ...(template !== '' && { chat_template: template }) }),
+  };
+}
+
 /** A random model of this template, or of none. */
 export function servedModel({ template = PLAIN, context = 512, cacheTokens = 4096, seed = 1 } = {}): Promise<Model> {
-  const config = configs.llama;
-  return loadModel(
-    memoryFolder({
-      'config.json': json({ ...config, eos_token_id: undefined, max_position_embeddings: context }),
-      'model.safetensors': randomFile(config, ['F32'], seed),
-      'tokenizer.json': json(byteLevelContent()),
-      'tokenizer_config.json': json({ eos_token: '<|end|>', ...(template !== '' && { chat_template: template }) }),
-    }),
-    { context, cacheTokens },
-  );
+  return loadModel(memoryFolder(servedFiles({ template, context, seed })), { context, cacheTokens });
 }
 
 /** The events of a stream. */

@@ -23,7 +23,7 @@ import {
   TILE_STRIDE,
   unbandScratchBytes,
 } from '../src/kernels/decoder/sizes.ts';
-import { integerTable } from '../src/kernels/decoder/table.ts';
+import { integerTable, isBanded } from '../src/kernels/decoder/table.ts';
 import type { KernelExports } from '../src/kernels/exports.ts';
 import { instantiateKernels } from '../src/kernels/instantiate.ts';
 import { bytesPerRow, type CodeGrid, codesPerRow, dtypeCodes, groupsPerRow, isPaths } from '../src/kernels/layout.ts';
@@ -189,18 +189,18 @@ for (const grid of grids) {
         const groups = groupsPerRow(cols, groupSize);
         const what = `${cols} columns, groups of ${groupSize}`;
         const packed = memory.place(new Uint8Array(rows * bytesPerRow(cols, grid)).fill(0x5a));
-        const scales = memory.place(new Uint16Array(rows * groups).fill(0x3c00));
+        const scales = memory.place(new Uint16Array(16 * groups).fill(0x3c00));
         let [weights, rowBytes] = [packed, bytesPerRow(cols, grid)];
-        if (isPaths(grid)) {
+        if (isBanded(grid)) {
           rowBytes = bandRowBytes(cols, grid.bits);
-          const bands = exactly(memory, 12 * rowBytes, `bands, ${what}`);
+          const bands = exactly(memory, 16 * rowBytes, `bands, ${what}`);
           const scratch = exactly(memory, bandScratchBytes(cols), `bandRows, ${what}`);
-          decoder.bandRows(packed, rows, cols, grid.bits, bands.address, scratch.address);
+          decoder.bandRows(packed, rows, codesPerRow(cols, grid), grid.bits, bands.address, scratch.address);
           bands.check();
           scratch.check();
           const unbanding = exactly(memory, unbandScratchBytes(cols), `unbandRow, ${what}`);
           const row = memory.alloc(bytesPerRow(cols, grid));
-          decoder.unbandRow(bands.address, 1, cols, grid.bits, row, unbanding.address);
+          decoder.unbandRow(bands.address, 1, codesPerRow(cols, grid), grid.bits, row, unbanding.address);
           unbanding.check();
           weights = bands.address;
         }

@@ -7,9 +7,9 @@ import { readStatistics, type StatisticsKind, type StatisticsOutput } from '../s
 import { UnsupportedError } from '../src/errors.ts';
 import { memorySink } from '../src/index.ts';
 import { writeAlphas } from '../src/linearity/alphas.ts';
+import type { Latent } from '../src/model/blocks/absorbed.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
-import { type Experts, placesOf } from '../src/model/blocks/experts.ts';
-import type { Latent } from '../src/model/blocks/latent.ts';
+import { type Experts, placesOf } from '../src/model/blocks/mixture.ts';
 import type { Linear } from '../src/model/linear.ts';
 import { measureSensitivity, type SensitivityOptions } from '../src/sensitivity/measure.ts';
 import { openSession, openSubject, planSession } from '../src/sensitivity/session.ts';

@@ -9,13 +9,13 @@ import { checkTrellis, type Trellis } from '../src/grids/trellis.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { activationBytes, bandRowBytes, bandScratchBytes, unbandScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { integerTable } from '../src/kernels/decoder/table.ts';
-import { bytesPerRow } from '../src/kernels/layout.ts';
+import { FORM, integerTable } from '../src/kernels/decoder/table.ts';
+import { bytesPerRow, codesPerRow } from '../src/kernels/layout.ts';
 import { groupsOf } from '../src/reference/hadamard.ts';
 import * as twin from '../src/reference/linear.ts';
 import { pack } from '../src/reference/pack.ts';
 import { normals, sameBits, uniform } from './bits.ts';
-import { multiply, planQuantized, scratchBytes } from './products.ts';
+import { multiply, planQuantized, scratchBytes, storeBanded } from './products.ts';
 
 /** Low bits of each table's index that matter: memories of every kind that kernels tell apart. */
 const shapes: readonly [bits: number, used: [number, number, number]][] = [
@@ -95,13 +95,13 @@ const joined = (x: readonly Float32Array[]): Float32Array => Float32Array.from(x
 const activations = (count: number, cols: number): Float32Array[] =>
   Array.from({ length: count }, (_, i) => normals(cols, 100 + i).map((value) => value * (i + 0.5)));
 
-const builds: [name: string, bytes: Uint8Array<ArrayBuffer>][] = [
-  ['release', plainBytes],
-  ['debug', debugBytes],
+const builds: [name: string, bytes: Uint8Array<ArrayBuffer>, form: number][] = [
+  ['release', plainBytes, 0],
+  ['debug', debugBytes, 0],
 ];
-if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes]);
+if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes, 0], ['relaxed, pairs', relaxedBytes, 1]);
 
-for (const [build, bytes] of builds) {
+for (const [build, bytes, form] of builds) {
   const linear = new WebAssembly.Memory({ initial: 16, maximum: 65536 });
   // In two steps: hosts that forbid compiling bytes give the module (tests/runtimes/compiled.ts).
   const instance = await WebAssembly.instantiate(await WebAssembly.compile(bytes), { env: { memory: linear } });
@@ -125,14 +125,16 @@ for (const [build, bytes] of builds) {
     const address = alloc(plan.bytes);
     memory.bytes(address, plan.bytes).fill(0xff);
     const packed = place(Uint8Array.from([...example.packed, ...new Array(16).fill(0xff)]));
-    kernels.bandRows(packed, rows, cols, trellis.bits, address, alloc(bandScratchBytes(cols)));
-    memory.bytes(address + plan.scalesAt, example.scales.byteLength).set(new Uint8Array(example.scales.buffer));
+    const codes = codesPerRow(cols, trellis);
+    const banding = alloc(bandScratchBytes(cols));
+    storeBanded(kernels, plan, address, codes, trellis.bits, packed, place(example.scales), banding);
     const quantized = alloc(count * activationBytes(cols, groupSize));
     kernels.quantizeActivation(from, count, cols, groupSize, quantized);
     const scratch = alloc(scratchBytes(plan, count) + 16);
     memory.bytes(scratch + scratchBytes(plan, count), 16).fill(0xa5);
     const y = place(new Float32Array(count * rows + 8).fill(-7));
     const table = place(integerTable(trellis));
+    memory.bytes(table + FORM, 1)[0] = form;
     multiply(kernels, plan, address, table, { x: quantized, count, y, fromRow, toRow, scratch });
     sameBits(copy(Float32Array, y + count * rows * 4, 8), new Float32Array(8).fill(-7), 'what is behind the product');
     assert.ok(memory.bytes(scratch + scratchBytes(plan, count), 16).every((byte) => byte === 0xa5));
@@ -147,7 +149,7 @@ for (const [build, bytes] of builds) {
           [2, 16 << (cols % 4)],
         ] as const) {
           const example = exampleOf(trellis, rows, cols, groupSize);
-          for (const count of [1, 2, 5]) {
+          for (const count of [1, 2, 3, 4, 5]) {
             memory.reset();
             const x = activations(count, cols);
             const what = `${count} times ${rows} × ${cols}, groups of ${groupSize}`;
@@ -184,7 +186,7 @@ for (const [build, bytes] of builds) {
         kernels.bandRows(
           place(Uint8Array.from([...packed, ...new Uint8Array(16)])),
           6,
-          cols,
+          codesPerRow(cols, trellis),
           trellis.bits,
           bands,
           scratch,
@@ -193,7 +195,7 @@ for (const [build, bytes] of builds) {
         const codes = alloc(unbandScratchBytes(cols));
         for (let row = 0; row < 6; row++) {
           const to = alloc(rowBytes);
-          kernels.unbandRow(bands, row, cols, trellis.bits, to, codes);
+          kernels.unbandRow(bands, row, codesPerRow(cols, trellis), trellis.bits, to, codes);
           sameBits(
             copy(Uint8Array, to, rowBytes),
             packed.slice(row * rowBytes, (row + 1) * rowBytes),
@@ -202,6 +204,28 @@ for (const [build, bytes] of builds) {
         }
       }
     });
+  });
+
+  test('unbandScales() gives back the rows that bandScales() took, and rows that a pair lacks are zeros', () => {
+    for (const rows of [1, 7, 8, 9, 16, 17]) {
+      for (const groups of [1, 2, 3, 5]) {
+        memory.reset();
+        const scales = Uint16Array.from({ length: rows * groups }, (_, i) => i + 1);
+        const count = Math.ceil(rows / 8) * 8 * groups;
+        const to = place(new Uint16Array(count + 8).fill(0xa5a5));
+        kernels.bandScales(place(scales), rows, groups, to);
+        const expected = Array.from({ length: count }, (_, i) => {
+          const row = Math.floor(i / groups / 8) * 8 + (i % 8);
+          return row < rows ? scales[row * groups + ((i >> 3) % groups)] : 0;
+        });
+        assert.equal([...copy(Uint16Array, to, count + 8)], [...expected, ...new Array(8).fill(0xa5a5)]);
+        const row = alloc(groups * 2);
+        for (let i = 0; i < rows; i++) {
+          kernels.unbandScales(to, i, groups, row);
+          sameBits(copy(Uint16Array, row, groups), scales.slice(i * groups, (i + 1) * groups), `${i} of ${rows}`);
+        }
+      }
+    }
   });
 
   test('matmul() computes the rows asked for and no others', () => {
@@ -214,7 +238,7 @@ for (const [build, bytes] of builds) {
         [0, 16],
         [16, 35],
         [32, 35],
-        [4, 33],
+        [8, 33],
       ] as const) {
         for (const count of [1, 2]) {
           memory.reset();
@@ -257,7 +281,8 @@ tables('integerTable() has step, zero, bits, 0 for the weights and the three tab
       [view.getFloat32(0, true), view.getInt32(4, true), view.getUint32(8, true), view.getUint32(12, true)],
       [trellis.step, trellis.zero, trellis.bits, 0],
     );
-    sameBits(bytes.slice(16), trellis.tables);
+    sameBits(bytes.slice(16, 64), trellis.tables);
+    assert.equal([...bytes.slice(64)], [0, 0, 0, 0, 15, 0x88, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
   }
 });
 

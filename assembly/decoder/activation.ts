@@ -1,6 +1,6 @@
 // A rotated activation as integers: twice, since grids of 16 values and wider ones are multiplied in different ways.
 // Each group has a scale of its own in either form, x = scale · q:
-//   narrow   q in ±127                         times grid values in 0 … 127 (nibble.ts, trellis.ts)
+//   narrow   q in ±127                         times grid values in 0 … 127 (bands.ts)
 //   wide     q in ±min(2^15 - 1, 2^19 / g)     times grid values in ±4095 (lookup.ts): 4095 · 2^19 < 2^31, no sum overflows
 //
 // A group of fewer than 32 columns takes the whole aligned run of 32 that it lies in, with zeros in the others' places, so
@@ -10,8 +10,8 @@
 //   columns          0 … 31       32 … 39, then 24 zeros         8 zeros, 40 … 43, 20 zeros
 //
 //   wide     i16 (slots)          in the order of the columns
-//   narrow   i16 (slots)          of each 32: columns 4j, then 4j + 2 (less 256 times 4j), then 4j + 1, then 4j + 3 (less ...)
-//            i8 (slots)           with relaxed SIMD; of each 32: columns 2j, then 2j + 1
+//   narrow   i16 (slots)          of each 4, the order of a step: columns 4i, 4i + 1, 4i + 2 (less 256 times 4i), 4i + 3 (less ...)
+//            i8 (slots)           with relaxed SIMD; of each 4: columns 4i, 4i + 2, 4i + 1, 4i + 3
 //            and as many bytes unused, so that both builds take the same room
 //   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, 0
 
@@ -56,27 +56,26 @@ function four(x: usize, column: usize, start: usize, end: usize, small: bool): v
   return v128.and(v, v128.andnot(i32x4.lt_s(columns, i32x4.splat(<i32>end)), before));
 }
 
+// Of each four columns the third and fourth, i16, less 256 times the first and second.
+// @ts-ignore: decorator
+@inline
+function steps(v: v128): v128 {
+  return i16x8.sub(v, i16x8.shl(i64x2.shl(v, 32), 8));
+}
+
 // @ts-ignore: decorator
 @inline
 function storeNarrow(a: v128, b: v128, c: v128, d: v128, to: usize): void {
   if (ASC_FEATURE_RELAXED_SIMD) {
     const ab = i8x16.narrow_i16x8_s(a, b);
     const cd = i8x16.narrow_i16x8_s(c, d);
-    v128.store(to, v128.shuffle<i8>(ab, cd, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
-    v128.store(to, v128.shuffle<i8>(ab, cd, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), 16);
+    v128.store(to, v128.shuffle<i8>(ab, ab, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    v128.store(to, v128.shuffle<i8>(cd, cd, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15), 16);
   } else {
-    const pairs0 = v128.shuffle<i16>(a, b, 0, 2, 4, 6, 8, 10, 12, 14); // even columns
-    const pairs1 = v128.shuffle<i16>(c, d, 0, 2, 4, 6, 8, 10, 12, 14);
-    const pairs2 = v128.shuffle<i16>(a, b, 1, 3, 5, 7, 9, 11, 13, 15); // odd columns
-    const pairs3 = v128.shuffle<i16>(c, d, 1, 3, 5, 7, 9, 11, 13, 15);
-    const x0 = v128.shuffle<i16>(pairs0, pairs1, 0, 2, 4, 6, 8, 10, 12, 14);
-    const x2 = v128.shuffle<i16>(pairs0, pairs1, 1, 3, 5, 7, 9, 11, 13, 15);
-    const x1 = v128.shuffle<i16>(pairs2, pairs3, 0, 2, 4, 6, 8, 10, 12, 14);
-    const x3 = v128.shuffle<i16>(pairs2, pairs3, 1, 3, 5, 7, 9, 11, 13, 15);
-    v128.store(to, x0);
-    v128.store(to, i16x8.sub(x2, i16x8.shl(x0, 8)), 16);
-    v128.store(to, x1, 32);
-    v128.store(to, i16x8.sub(x3, i16x8.shl(x1, 8)), 48);
+    v128.store(to, steps(a));
+    v128.store(to, steps(b), 16);
+    v128.store(to, steps(c), 32);
+    v128.store(to, steps(d), 48);
   }
 }
 
@@ -141,38 +140,6 @@ export function quantizeActivation(x: usize, count: usize, cols: usize, groupSiz
       else quantizeGroup(x, start, g, true, wide, narrow, to);
       wide += max<usize>(g, 32) << 1;
       narrow += narrowBytes(max<usize>(g, 32));
-    }
-  }
-}
-
-/**
- * The narrow form of `slots` in the order of a trellis' steps, at `to`: for each four columns i16 4i, 4i + 1, 4i + 2 (less 256 times
- * 4i), 4i + 3 (less ...), or with relaxed SIMD i8 4i, 4i + 2, 4i + 1, 4i + 3.
- */
-export function stepOrder(x: usize, slots: usize, to: usize): void {
-  for (const end = x + narrowBytes(slots); x < end; ) {
-    if (ASC_FEATURE_RELAXED_SIMD) {
-      const even = v128.load(x);
-      const odd = v128.load(x, 16);
-      v128.store(to, v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11));
-      v128.store(to, v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15), 16);
-      x += 32;
-      to += 32;
-    } else {
-      const x0 = v128.load(x);
-      const x2 = v128.load(x, 16);
-      const x1 = v128.load(x, 32);
-      const x3 = v128.load(x, 48);
-      const low0 = v128.shuffle<i16>(x0, x1, 0, 8, 1, 9, 2, 10, 3, 11);
-      const low1 = v128.shuffle<i16>(x2, x3, 0, 8, 1, 9, 2, 10, 3, 11);
-      const high0 = v128.shuffle<i16>(x0, x1, 4, 12, 5, 13, 6, 14, 7, 15);
-      const high1 = v128.shuffle<i16>(x2, x3, 4, 12, 5, 13, 6, 14, 7, 15);
-      v128.store(to, v128.shuffle<i32>(low0, low1, 0, 4, 1, 5));
-      v128.store(to, v128.shuffle<i32>(low0, low1, 2, 6, 3, 7), 16);
-      v128.store(to, v128.shuffle<i32>(high0, high1, 0, 4, 1, 5), 32);
-      v128.store(to, v128.shuffle<i32>(high0, high1, 2, 6, 3, 7), 48);
-      x += 64;
-      to += 64;
     }
   }
 }

@@ -1,16 +1,19 @@
-// Codes of a trellis in memory: bands of four rows, interleaved, so that the code before one stands in the same place of the vector
-// before. A vector of 16 bytes has a place for each row and sequence; eight steps, 32 columns, take 16 · bits bytes of a band:
+// Codes of trellises and of grids of 16 values in memory: bands of four rows, interleaved, so that the code before one stands in the
+// same place of the vector before. Two bands make a pair: their vectors take turns, so that a matrix is read strictly forward.
+// A vector of 16 bytes has a place for each row and sequence; eight steps, 32 columns, take 16 · bits bytes of a band:
 //
 //   place          0        1        2        3        4        5      …   15
 //   row            0        0        0        0        1        1          3
-//   column         4i       4i + 2   4i + 1   4i + 3   4i       4i + 2     4i + 3        (step i; the order of nibble.ts)
+//   column         4i       4i + 2   4i + 1   4i + 3   4i       4i + 2     4i + 3        (step i; the order of activation.ts)
 //
 //   bits 4         vectors k = 0 … 3      c_2k | c_2k+1 << 4                                    c_i: code of step i of eight
 //   bits 3         vectors k = 0 … 2      c_2k | c_2k+1 << 4 | bit k of c_6 << 3 | bit k of c_7 << 7
 //   bits 2         vectors k = 0, 1       c_4k | c_4k+1 << 2 | c_4k+2 << 4 | c_4k+3 << 6
 //
+//   pair           A0  B0  A1  B1  …      vector k of band A, rows 0 … 3, and of band B, rows 4 … 7
+//
 // A row of T steps, if T is no multiple of eight, is padded by three steps at least, and the last three repeat steps T-3 … T-1:
-// so the codes before step 0 are always those of the last vectors.
+// so the codes before step 0 are always those of the last vectors. A pair's scales stand side by side: eight f16 a group.
 
 import { pack, unpack } from '../pack';
 
@@ -85,50 +88,57 @@ function thirds(last: v128, k: i32): v128 {
 }
 
 /**
- * Turns `rows` rows of packed codes, as FORMAT.md has them, into bands at `to`; rows that the last band lacks are zeros. `scratch`
- * holds (4, octsOf · 32) u16 and 256 bytes.
+ * Turns `rows` rows of `codes` packed codes, as FORMAT.md has them, into pairs of bands at `to`; rows that the last pair lacks are
+ * zeros. `scratch` holds (4, octsOf · 32) u16 and 256 bytes.
  */
-export function bandRows(packed: usize, rows: usize, cols: usize, bits: u32, to: usize, scratch: usize): void {
-  const octs = octsOf(cols);
-  const steps = (cols + 3) >> 2;
-  const rowBytes = (steps * bits + 1) >> 1;
+export function bandRows(packed: usize, rows: usize, codes: usize, bits: u32, to: usize, scratch: usize): void {
+  const octs = octsOf(codes);
+  const steps = (codes + 3) >> 2;
+  const rowBytes = (codes * bits + 7) >> 3;
+  const octBytes: usize = bits << 5;
   const stride = octs << 6;
-  const block = scratch + (stride << 2);
-  const vectors = block + 128;
   memory.fill(scratch, 0, stride << 2);
-  for (let row: usize = 0; row < rows; row += 4) {
+  for (let row: usize = 0; row < ((rows + 7) & ~7); row += 4) {
     for (let r: usize = 0; r < 4; r++) {
-      const codes = scratch + r * stride;
-      if (row + r < rows) unpack(packed + (row + r) * rowBytes, steps << 2, bits, codes);
-      else memory.fill(codes, 0, stride);
+      const at = scratch + r * stride;
+      if (row + r < rows) unpack(packed + (row + r) * rowBytes, codes, bits, at);
+      else memory.fill(at, 0, stride);
       for (let back: usize = 1; back < 4; back++) {
-        store<u64>(codes + stride - (back << 3), load<u64>(codes + ((steps * 3 - back) % steps << 3)));
+        store<u64>(at + stride - (back << 3), load<u64>(at + ((steps * 3 - back) % steps << 3)));
       }
     }
-    for (let oct: usize = 0; oct < octs; oct++) {
-      for (let r: usize = 0; r < 4; r++) {
-        const codes = scratch + r * stride + (oct << 6);
-        const low = i8x16.narrow_i16x8_u(v128.load(codes), v128.load(codes, 16));
-        const high = i8x16.narrow_i16x8_u(v128.load(codes, 32), v128.load(codes, 48));
-        const even = v128.shuffle<i8>(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-        const odd = v128.shuffle<i8>(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-        v128.store(block + (r << 5), even);
-        v128.store(block + (r << 5), odd, 16);
-      }
-      turn(block, vectors);
-      if (bits == 2) {
-        v128.store(to, v128.or(nibbles2(vectors, 0), i16x8.shl(nibbles2(vectors, 2), 4)));
-        v128.store(to, v128.or(nibbles2(vectors, 4), i16x8.shl(nibbles2(vectors, 6), 4)), 16);
-      } else if (bits == 3) {
-        const last = nibbles(vectors, 6);
-        v128.store(to, v128.or(nibbles(vectors, 0), thirds(last, 0)));
-        v128.store(to, v128.or(nibbles(vectors, 2), thirds(last, 1)), 16);
-        v128.store(to, v128.or(nibbles(vectors, 4), thirds(last, 2)), 32);
-      } else {
-        for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 3), nibbles(vectors, k));
-      }
-      to += bits << 4;
+    bandOf(scratch, octs, bits, to + ((row & 4) << 2), scratch + (stride << 2));
+    if (row & 4) to += octs * octBytes;
+  }
+}
+
+// Codes of four rows, (4, octs · 32) u16, to every other vector from `to` on.
+function bandOf(rows: usize, octs: usize, bits: u32, to: usize, block: usize): void {
+  const vectors = block + 128;
+  const stride = octs << 6;
+  for (let oct: usize = 0; oct < octs; oct++) {
+    for (let r: usize = 0; r < 4; r++) {
+      const codes = rows + r * stride + (oct << 6);
+      const low = i8x16.narrow_i16x8_u(v128.load(codes), v128.load(codes, 16));
+      const high = i8x16.narrow_i16x8_u(v128.load(codes, 32), v128.load(codes, 48));
+      const even = v128.shuffle<i8>(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+      const odd = v128.shuffle<i8>(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+      v128.store(block + (r << 5), even);
+      v128.store(block + (r << 5), odd, 16);
     }
+    turn(block, vectors);
+    if (bits == 2) {
+      v128.store(to, v128.or(nibbles2(vectors, 0), i16x8.shl(nibbles2(vectors, 2), 4)));
+      v128.store(to, v128.or(nibbles2(vectors, 4), i16x8.shl(nibbles2(vectors, 6), 4)), 32);
+    } else if (bits == 3) {
+      const last = nibbles(vectors, 6);
+      v128.store(to, v128.or(nibbles(vectors, 0), thirds(last, 0)));
+      v128.store(to, v128.or(nibbles(vectors, 2), thirds(last, 1)), 32);
+      v128.store(to, v128.or(nibbles(vectors, 4), thirds(last, 2)), 64);
+    } else {
+      for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 4), nibbles(vectors, k));
+    }
+    to += bits << 5;
   }
 }
 
@@ -139,24 +149,41 @@ function nibbles2(steps: usize, k: usize): v128 {
   return v128.or(v128.load(steps + (k << 4)), i16x8.shl(v128.load(steps + (k << 4), 16), 2));
 }
 
-/** Row `row` of bands back to packed codes as FORMAT.md has them. `scratch` holds (cols + 16) u16. */
-export function unbandRow(bands: usize, row: usize, cols: usize, bits: u32, packed: usize, scratch: usize): void {
-  const count = (cols + 3) & ~3;
-  const band = bands + (row >> 2) * octsOf(cols) * (bits << 4) + ((row & 3) << 2);
+/** Row `row` of bands back to `count` packed codes as FORMAT.md has them. `scratch` holds (count + 16) u16. */
+export function unbandRow(bands: usize, row: usize, count: usize, bits: u32, packed: usize, scratch: usize): void {
+  const octBytes: usize = bits << 5;
+  const band = bands + (row >> 3) * octsOf(count) * octBytes + ((row & 7) << 2);
   for (let column: usize = 0; column < count; column++) {
     const place = ((column & 1) << 1) | ((column >> 1) & 1);
-    const at = band + (column >> 5) * (bits << 4) + place;
+    const at = band + (column >> 5) * octBytes + place;
     const k = (column >> 2) & 7;
     let code: u32;
     if (bits == 2) {
-      code = (load<u8>(at + ((k >> 2) << 4)) >> <u8>((k & 3) << 1)) & 3;
+      code = (load<u8>(at + ((k >> 2) << 5)) >> <u8>((k & 3) << 1)) & 3;
     } else if (bits == 3 && k > 5) {
       const bit = <u8>(k == 6 ? 3 : 7);
-      code = ((load<u8>(at) >> bit) & 1) | (((load<u8>(at, 16) >> bit) & 1) << 1) | (((load<u8>(at, 32) >> bit) & 1) << 2);
+      code = ((load<u8>(at) >> bit) & 1) | (((load<u8>(at, 32) >> bit) & 1) << 1) | (((load<u8>(at, 64) >> bit) & 1) << 2);
     } else {
-      code = (load<u8>(at + ((k >> 1) << 4)) >> <u8>((k & 1) << 2)) & ((1 << bits) - 1);
+      code = (load<u8>(at + ((k >> 1) << 5)) >> <u8>((k & 1) << 2)) & ((1 << bits) - 1);
     }
     store<u16>(scratch + (column << 1), <u16>code);
   }
   pack(scratch, count, bits, packed);
+}
+
+/** Scales of `rows` rows, (rows, groups) f16, to the order of pairs: (pairs, groups, 8); those of rows that the last lacks are zeros. */
+export function bandScales(scales: usize, rows: usize, groups: usize, to: usize): void {
+  for (let row: usize = 0; row < rows; row += 8) {
+    for (let k: usize = 0; k < groups; k++) {
+      for (let i = row; i < row + 8; i++, to += 2) {
+        store<u16>(to, i < rows ? load<u16>(scales + ((i * groups + k) << 1)) : 0);
+      }
+    }
+  }
+}
+
+/** Row `row` of such scales back to (groups) f16. */
+export function unbandScales(scales: usize, row: usize, groups: usize, to: usize): void {
+  const from = scales + ((((row >> 3) * groups << 3) + (row & 7)) << 1);
+  for (let k: usize = 0; k < groups; k++) store<u16>(to + (k << 1), load<u16>(from + (k << 4)));
 }

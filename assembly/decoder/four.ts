@@ -1,4 +1,4 @@
-// What a product does for four rows at a time: scales in, sums of groups, results out.
+// What a product by lookups does for four rows at a time: scales in, sums of groups, results out.
 
 import { fromF16 } from '../float';
 
@@ -12,16 +12,12 @@ export function loadScales(scales: usize, row: usize, rows: usize, groups: usize
   }
 }
 
-/**
- * Adds to the `sums` of four rows what a group gives: f32(σ · scale) · f32(acc - zero · Σx). `group` is its entry in the activation,
- * `scale` 0 (wide) or 4 (narrow).
- */
+/** Adds to the `sums` of four rows what a group gives: f32(σ · scale) · f32(acc). `group` is its entry in the activation. */
 // @ts-ignore: decorator
 @inline
-export function addGroup(sums: usize, acc: usize, sigmas: usize, group: usize, scale: usize, zero: i32): void {
-  const exact = i32x4.sub(v128.load(acc), i32x4.splat(zero * load<i32>(group, 8)));
-  const factor = f32x4.mul(v128.load(sigmas), v128.load32_splat(group + scale));
-  v128.store(sums, f32x4.add(v128.load(sums), f32x4.mul(factor, f32x4.convert_i32x4_s(exact))));
+export function addGroup(sums: usize, acc: usize, sigmas: usize, group: usize): void {
+  const factor = f32x4.mul(v128.load(sigmas), v128.load32_splat(group));
+  v128.store(sums, f32x4.add(v128.load(sums), f32x4.mul(factor, f32x4.convert_i32x4_s(v128.load(acc)))));
 }
 
 /** The first `count` of four sums times the step. */

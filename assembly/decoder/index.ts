@@ -17,7 +17,7 @@ export { denseRows } from './dense';
 export { codeRows } from './codes';
 export { quantizeActivation } from './activation';
 export { matmul } from './matmul';
-export { bandRows, unbandRow } from './band';
+export { bandRows, bandScales, unbandRow, unbandScales } from './band';
 export { addTransposed, rmsNormBack, siluTimesBack, geluTimesBack, clampedGateBack, reluSquaredBack, attendBack } from './backward';
 export { sigmoidTimesBack, deltaStates, deltaBack } from './recurrentback';
 export { addGram } from './gram';

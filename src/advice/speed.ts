@@ -5,8 +5,9 @@ import { number, oneOf, options as optionsOf } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Architecture, BlockSpec } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
-import type { Linear } from '../model/linear.ts';
-import { type Place, prepare } from '../model/load.ts';
+import { type Linear, storedRows } from '../model/linear.ts';
+import type { Place } from '../model/loading/batches.ts';
+import { prepare } from '../model/loading/load.ts';
 import { type ModelOptions, type PlannedModel, planArchitecture, startModel } from '../model/model.ts';
 import type { Sequence } from '../model/sequences/batch.ts';
 import { openWeights, type Weights } from '../model/weights.ts';
@@ -160,8 +161,9 @@ function fill(place: Place): void {
       continue;
     }
     const { bandedBytes, scaleBytes, packed } = linear;
-    repeat(codes, packed, bandedBytes ? Math.ceil(rows / 4) * 4 * bandedBytes : rows * rowBytes);
-    repeat(scales, linear.scales, rows * scaleBytes);
+    const stored = storedRows(linear);
+    repeat(codes, packed, stored * (bandedBytes || rowBytes));
+    repeat(scales, linear.scales, stored * scaleBytes);
   }
 }
 

@@ -31,6 +31,8 @@ export interface CheckpointTensor {
   read(start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
   /** Reads a part that lies within it at once; left out where the source cannot, or bytes are made as they are read. */
   readSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
+  /** Has a part brought near that `readSync` will likely ask for; left out where the source cannot. */
+  prefetch?(start: number, end: number): void;
 }
 
 /** A file of a checkpoint. */

@@ -104,6 +104,7 @@ async function converse(
   );
   note(`/help lists commands, ${FENCE} begins a turn of several lines, Ctrl-D leaves`);
   const typing = typed(signal);
+  const told: Told = {};
   const said: Message[] = []; // all of it, to be saved
   let history: readonly Message[] = [];
   let turns = 0;
@@ -125,7 +126,7 @@ async function converse(
         const turn = typing.beginTurn();
         try {
           const own = { ...settings, seed: laterSeed(settings.seed, turns) };
-          const { message, result } = await answer(model, kept, own, options, turn);
+          const { message, result } = await answer(model, kept, own, options, turn, told);
           const isCut = result.finishReason === 'length' && result.ids.length < settings.maxTokens;
           if (isCut) note('cut off: the context is full; the next turn forgets the oldest');
           history = [...kept.filter(({ role }) => role !== 'system'), message];
@@ -258,6 +259,11 @@ function typed(signal: AbortSignal): Typing {
   };
 }
 
+// How tokens are chosen, as it was told last.
+interface Told {
+  choice?: string;
+}
+
 // One turn of the model, as it comes. @returns its message: templates know thoughts as reasoning_content, and when to drop them
 async function answer(
   model: Model,
@@ -265,6 +271,7 @@ async function answer(
   settings: Settings,
   options: ChatChoice,
   signal: AbortSignal,
+  told: Told = {},
 ): Promise<{ message: Message; result: GenerationResult }> {
   const { json = false, stop = [] } = options;
   const { system: _, thinking, maxTokens, ...sampling } = settings;
@@ -279,7 +286,9 @@ async function answer(
   if (json) printJson({ thinking: thought, text, promptIds, ids, finishReason, sampling, timings });
   else print('');
   note(timingsText(result));
-  note(samplingText(sampling));
+  const choice = samplingText(sampling);
+  if (choice !== told.choice) note(choice);
+  told.choice = choice;
   const message = { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
   return { message, result };
 }

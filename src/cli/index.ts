@@ -2,7 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { version } from '../../package.json';
-import { addExamples, finishCommand, VERBS } from '../terminal/help.ts';
+import { addExamples, finishCommand, usageText, VERBS } from '../terminal/help.ts';
 import { printJson } from '../terminal/print.ts';
 import { addAdvise } from './advise.ts';
 import { addBench } from './bench.ts';
@@ -46,7 +46,7 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) return reportError(error, isJson);
     if (error.exitCode === 0) return EXIT.done;
-    if (isJson) printJson(errorJson('UsageError', error.message.replace(/^error: /, ''), EXIT.usage));
+    if (isJson) printJson(errorJson('UsageError', usageText(error.message).trimEnd(), EXIT.usage));
     return EXIT.usage;
   }
 }

@@ -4,10 +4,11 @@ import type { Command } from 'commander';
 import { openInput } from '../disk/input.ts';
 import type { InspectedTensor, Inspection } from '../quantize/inspect.ts';
 import { bytesText, counted, countText, family, groupedBy, precise, table } from '../terminal/figures.ts';
-import { addExamples, addPrinting } from '../terminal/help.ts';
+import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { layerTables } from '../terminal/layers.ts';
-import { columns, print, printJson } from '../terminal/print.ts';
+import { columns, note, print, printJson } from '../terminal/print.ts';
 import { gridCell } from '../terminal/report.ts';
+import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { loadAll } from './common/session.ts';
 
 export function addInspect(program: Command): void {
@@ -18,20 +19,26 @@ export function addInspect(program: Command): void {
       'Shows tensors, dtypes, shapes, grids, bits per weight, sizes and t²: a row for tensors whose names differ in numbers alone. Reads headers only.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
+  command
+    .optionsGroup(GROUPS.measuring)
+    .option('--advise', 'also show size, memory, speed and loss at several bits, as `higgs advise` does');
   addPrinting(command, 'print every tensor as JSON', 'a row for every tensor');
   addExamples(command, [
     ['higgs inspect Llama-3.2-1B-higgs'],
     ['higgs inspect Llama-3.2-1B-higgs --all'],
+    ['higgs inspect Llama-3.2-1B --advise'],
     ['higgs inspect model.safetensors --json'],
   ]).action(inspect);
 }
 
-async function inspect(path: string, options: { all?: boolean; json?: boolean }): Promise<void> {
+async function inspect(path: string, options: { all?: boolean; advise?: boolean; json?: boolean }): Promise<void> {
   const input = await openInput(path);
   try {
-    const found = await (await loadAll()).inspectCheckpoint(input.folder);
+    const source = await (await loadAll()).open(input.folder);
+    const found = await source.inspect();
+    const advice = options.advise ? await adviceOf(source, input) : undefined;
     if (options.json) {
-      printJson(found);
+      printJson(advice ? { ...found, sizes: advice.sizes } : found);
       return;
     }
     const summary = `${counted(found.tensors.length, 'tensor')}, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${counted(found.files.length, 'file')}`;
@@ -39,6 +46,9 @@ async function inspect(path: string, options: { all?: boolean; json?: boolean })
       `${options.all ? everyText(found) : kindsText(found)}\n\n` +
         `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}`,
     );
+    if (!advice) return;
+    print(`\n${adviceText(advice)}`);
+    for (const line of adviceRemarks(advice)) note(line);
   } finally {
     await input.folder.close();
   }

@@ -1,14 +1,15 @@
 // higgs list, higgs remove: what models are on this machine, and less of them.
 
+import { basename, join, sep } from 'node:path';
 import type { Command } from 'commander';
-import { type LocalModel, localModels, quantizedModel, repoPath } from '../disk/cache.ts';
+import { type LocalModel, localModels, quantizedHome, quantizedModel, repoPath } from '../disk/cache.ts';
 import { hubSettings } from '../disk/hub.ts';
 import { type Removed, removeCached, removeQuantized } from '../disk/remove.ts';
 import { FileError } from '../errors.ts';
 import { isRemote, nameText, readName } from '../hub/name.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
-import { print, printJson } from '../terminal/print.ts';
+import { note, print, printJson } from '../terminal/print.ts';
 
 /** Least characters of a commit that name it, as git has them. */
 const SHORT = 7;
@@ -32,7 +33,10 @@ export function addRemove(program: Command): void {
     .description(
       'Removes a model from the hub’s cache, or a directory that higgs quantize wrote. With a revision, what no other revision needs.',
     )
-    .argument('<name>', 'hf:org/model, hf:org/model@revision, or a quantized model’s directory')
+    .argument(
+      '<name>',
+      'hf:org/model, hf:org/model@revision, or a quantized model: its directory, or its name in higgs list',
+    )
     .option('--dry-run', 'say what would be removed, remove nothing');
   addPrinting(command, 'print as JSON');
   addExamples(command, [
@@ -48,8 +52,11 @@ async function list(directory: string | undefined, { json }: { json?: boolean })
   const total = models.reduce((sum, { bytes }) => sum + bytes, 0);
   if (json) return printJson({ cache, bytes: total, models });
   if (models.length === 0) return print(`no models, neither in ${cache} nor kept by higgs`);
-  const rows = models.map((model) => [model.name, aboutText(model), bytesText(model.bytes)]);
+  const home = quantizedHome() + sep;
+  const shortOf = ({ name }: LocalModel) => (name.startsWith(home) ? name.slice(home.length) : name);
+  const rows = models.map((model) => [shortOf(model), aboutText(model), bytesText(model.bytes)]);
   print(`${table(['model', 'what', 'size'], rows, [0, 1])}\n\n${counted(models.length, 'model')}, ${bytesText(total)}`);
+  if (models.some((model) => shortOf(model) !== model.name)) note(`higgs run keeps models in ${quantizedHome()}`);
 }
 
 function aboutText({ kind, bpw, revisions, incomplete }: LocalModel): string {
@@ -66,7 +73,10 @@ async function remove(name: string, { dryRun = false, json }: { dryRun?: boolean
 
 async function removeNamed(name: string, isDry: boolean): Promise<Removed> {
   if (!isRemote(name)) {
-    if (await quantizedModel(name)) return removeQuantized(name, isDry);
+    // As it stands, or as `list` shows it.
+    const kept = join(quantizedHome(), name);
+    const isKept = !(await quantizedModel(name)) && basename(kept) === name && (await quantizedModel(kept));
+    if (isKept || (await quantizedModel(name))) return removeQuantized(isKept ? kept : name, isDry);
     throw new FileError('remove', name, undefined, 'it is no quantized model; of the hub’s cache give hf:org/model');
   }
   const model = readName(name);

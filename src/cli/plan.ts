@@ -8,8 +8,9 @@ import { alphasOf, writeBitPlan } from '../linearity/plan.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
-import { print, printJson, warn } from '../terminal/print.ts';
+import { note, print, printJson, warn } from '../terminal/print.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
+import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
@@ -21,6 +22,7 @@ interface Options extends SelectionOptions, BitOptions {
   threads: number;
   force?: boolean;
   all?: boolean;
+  advise?: boolean;
   json?: boolean;
 }
 
@@ -39,6 +41,8 @@ export function addPlan(program: Command): void {
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace existing files');
   addSelection(addBits(command))
+    .optionsGroup(GROUPS.measuring)
+    .option('--advise', 'also show size, memory, speed and loss of it and of whole bits, as `higgs advise` does')
     .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--threads <n>', 'threads to measure on')
@@ -75,7 +79,13 @@ async function plan(path: string, options: Options): Promise<void> {
     if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
     const unused = unusedText(options, plan.tensors, { bpw: plan.bpw, bytes: bytesOut });
     if (unused) warn(unused);
-    if (options.json) printJson({ plan, tradeoff, bytesOut });
+    const advice = options.advise
+      ? await adviceOf(checkpoint, input, {
+          ...{ alphas, threads: options.threads, bits: [2, 3, Number(plan.bpw.toFixed(2)), 4].sort((a, b) => a - b) },
+          ...(options.embeddings !== undefined && { embeddings: options.embeddings }),
+        })
+      : undefined;
+    if (options.json) printJson({ plan, tradeoff, bytesOut, ...(advice && { sizes: advice.sizes }) });
     else {
       const further = tensors.filter(({ like }) => like !== undefined).length;
       print(
@@ -85,6 +95,10 @@ async function plan(path: string, options: Options): Promise<void> {
           all: options.all ?? false,
         }),
       );
+      if (advice) {
+        print(`\n${adviceText(advice)}`);
+        for (const line of adviceRemarks(advice)) note(line);
+      }
     }
   } finally {
     await input.folder.close();

@@ -156,7 +156,9 @@ async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memo
     const copy = await higgs.open(await source.copy(wholeBits(bits)));
     const { bytes } = await copy.runMemory({ ...(context !== undefined && { context }) });
     if (bytes > free) continue;
-    note(`${bits} bits per weight suit this machine: ${bytesText(bytes)} of memory, ${bytesText(free)} are free`);
+    note(
+      `${bits} bits per weight suit this machine: ${bytesText(bytes)} of memory, ${bytesText(free)} are free; --bits, --bpw or --size choose another`,
+    );
     return bits;
   }
   return memory === undefined ? BITS.at(-1)! : BITS[0]!;

@@ -21,7 +21,7 @@ function higgsHome(env: Readonly<Record<string, string | undefined>> = process.e
 }
 
 /** The directory of quantized models that verbs make by themselves. */
-const quantizedHome = (): string => join(higgsHome(), 'models');
+export const quantizedHome = (): string => join(higgsHome(), 'models');
 
 /** Where a quantized model is that a verb makes by itself. @param name the original's @param size in words, such as `4bit` */
 export const quantizedPath = (name: string, size: string): string =>

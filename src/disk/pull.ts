@@ -1,5 +1,5 @@
-// Downloads a model into the cache that the hub's Python client shares. A file grows as <digest>.incomplete, in order, several ranges
-// ahead; it gets its name once its digest is right, and a link in the snapshot once it has its name. The revision's name comes last.
+// Downloads a model into the cache that the hub's Python client shares. A file grows as <digest>.higgs.incomplete, in order, several
+// ranges ahead; it gets its name once its digest is right, and a link in the snapshot once it has its name. The revision's name comes last.
 
 import { createHash, type Hash } from 'node:crypto';
 import { copyFile, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
@@ -136,7 +136,8 @@ async function pullFile(pulling: Pulling, file: HubFile): Promise<void> {
 }
 
 async function download({ name, remote, signal, take }: Pulling, file: HubFile, blob: string): Promise<void> {
-  const incomplete = `${blob}.incomplete`;
+  // A name of ours: clients in Python may write <digest>.incomplete at the same time, and lock it in a way that Node cannot.
+  const incomplete = `${blob}.higgs.incomplete`;
   await attempt('create', dirname(blob), () => mkdir(dirname(blob), { recursive: true }));
   const unlock = await lock(`${incomplete}.lock`);
   try {
@@ -230,6 +231,7 @@ async function link(blob: string, path: string): Promise<void> {
     await mkdir(dirname(path), { recursive: true });
     await rm(path, { force: true });
     await symlink(relative(dirname(path), blob), path).catch(async (error) => {
+      if (error.code === 'EEXIST') return; // another client made it meanwhile
       if (!['EPERM', 'ENOSYS', 'ENOTSUP'].includes(error.code)) throw error;
       await copyFile(blob, path);
     });

@@ -16,15 +16,23 @@ interface ExpertTraits {
   readonly shared?:
     | { readonly name: string; readonly hidden: number; readonly bias?: boolean; readonly isGated?: boolean }
     | undefined;
-  /** Names in the layer, where they are not `mlp` and gate_proj, up_proj, down_proj. */
-  readonly names?: { readonly path: string; readonly gate: string; readonly up: string; readonly down: string };
+  /** Names in the layer, where they are not those of most families. */
+  readonly names?: Partial<typeof USUAL>;
 }
 
-const USUAL = { path: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
+const USUAL = {
+  path: 'mlp',
+  ...{ gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  /** Where stacks are, in newer files. */
+  stacks: 'mlp',
+  norm: 'post_attention_layernorm',
+  correction: 'gate.e_score_correction_bias',
+};
 
 /** The experts block of a layer. @param layer path of its tensors */
 export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): ExpertsSpec {
-  const { count, hidden, routing, isCorrected = false, shared, names = USUAL } = traits;
+  const { count, hidden, routing, isCorrected = false, shared } = traits;
+  const names = { ...USUAL, ...traits.names };
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
   const path = `${layer}.${names.path}`;
   const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
@@ -38,14 +46,15 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
     up: linear(`${at}.${own.up}`, width, dim, bias),
     down: linear(`${at}.${own.down}`, dim, width, bias),
   });
-  // Stacks have the names of newer files in all families: gate's rows stand before up's.
-  const gateUp = { name: `${layer}.mlp.experts.gate_up_proj`, shape: [count, 2 * hidden, dim] } as const;
-  const down = { name: `${layer}.mlp.experts.down_proj`, shape: [count, dim, hidden] } as const;
+  // In stacks gate's rows stand before up's.
+  const stacks = `${layer}.${names.stacks}`;
+  const gateUp = { name: `${stacks}.experts.gate_up_proj`, shape: [count, 2 * hidden, dim] } as const;
+  const down = { name: `${stacks}.experts.down_proj`, shape: [count, dim, hidden] } as const;
   return {
     kind: 'experts',
-    norm: { name: `${layer}.post_attention_layernorm.weight`, plus: 0 },
-    router: { ...linear(`${path}.gate`, count, dim), alias: `${layer}.mlp.gate` },
-    correction: isCorrected ? { name: `${path}.gate.e_score_correction_bias` } : undefined,
+    norm: { name: `${layer}.${names.norm}.weight`, plus: 0 },
+    router: { ...linear(`${path}.gate`, count, dim), alias: `${stacks}.gate` },
+    correction: isCorrected ? { name: `${path}.${names.correction}` } : undefined,
     routing,
     experts: Array.from({ length: count }, (_, e) => {
       const own = mlp(`${path}.experts.${e}`, hidden, names);
@@ -82,14 +91,20 @@ export function softmaxRouting(fields: Fields, count: number, top: number, norma
 export function groupRouting(
   fields: Fields,
   count: number,
-  otherwise: { readonly groups: number; readonly taken: number; readonly top?: number; readonly factor: number },
+  otherwise: {
+    readonly groups: number;
+    readonly taken: number;
+    readonly top?: number;
+    readonly factor: number;
+    readonly normalize?: boolean;
+  },
 ): Routing {
   return checkRouting(fields, count, {
     ...{ sigmoid: true, two: true },
     top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, otherwise.top ?? 8),
     groups: fields.integer('n_group', 1, LIMITS.experts, otherwise.groups),
     taken: fields.integer('topk_group', 1, LIMITS.experts, otherwise.taken),
-    normalize: fields.flag('norm_topk_prob') ?? true,
+    normalize: fields.flag('norm_topk_prob') ?? otherwise.normalize ?? true,
     factor: fields.number('routed_scaling_factor', 0, 1e6, otherwise.factor),
   });
 }

@@ -8,6 +8,7 @@ import { arcee } from './arcee.ts';
 import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { deepseekV2, deepseekV3 } from './deepseek.ts';
+import { dots1 } from './dots.ts';
 import { ernie4_5 } from './ernie.ts';
 import { gemma2, gemma3 } from './gemma.ts';
 import { gemma4 } from './gemma4.ts';
@@ -16,11 +17,11 @@ import { glm4Moe, glm4MoeLite } from './glmmoe.ts';
 import { gptOss } from './gptoss.ts';
 import { granite } from './granite.ts';
 import { hunyuanDense } from './hunyuan.ts';
-import { lfm2 } from './lfm.ts';
+import { lfm2, lfm2Moe } from './lfm.ts';
 import { llama } from './llama.ts';
 import { ministral3, mistral } from './mistral.ts';
 import { mixtral } from './mixtral.ts';
-import { olmo2, olmo3 } from './olmo.ts';
+import { olmo2, olmo3, olmoe } from './olmo.ts';
 import { phi3 } from './phi.ts';
 import { qwen2, qwen3 } from './qwen.ts';
 import { qwen3_5, qwen3_5Moe, qwen3Next } from './qwen-hybrid.ts';
@@ -39,6 +40,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   arcee: { architecture: 'ArceeForCausalLM', read: arcee },
   deepseek_v2: { architecture: 'DeepseekV2ForCausalLM', read: deepseekV2 },
   deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
+  dots1: { architecture: 'Dots1ForCausalLM', read: dots1 },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
@@ -51,12 +53,14 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   granite: { architecture: 'GraniteForCausalLM', read: granite },
   hunyuan_v1_dense: { architecture: 'HunYuanDenseV1ForCausalLM', read: hunyuanDense },
   lfm2: { architecture: 'Lfm2ForCausalLM', read: lfm2 },
+  lfm2_moe: { architecture: 'Lfm2MoeForCausalLM', read: lfm2Moe },
   llama: { architecture: 'LlamaForCausalLM', read: llama },
   mistral: { architecture: 'MistralForCausalLM', read: mistral },
   ministral3: { architecture: 'Ministral3ForCausalLM', read: ministral3 },
   mixtral: { architecture: 'MixtralForCausalLM', read: mixtral },
   olmo2: { architecture: 'Olmo2ForCausalLM', read: olmo2 },
   olmo3: { architecture: 'Olmo3ForCausalLM', read: olmo3 },
+  olmoe: { architecture: 'OlmoeForCausalLM', read: olmoe },
   phi3: { architecture: 'Phi3ForCausalLM', read: phi3 },
   qwen2: { architecture: 'Qwen2ForCausalLM', read: qwen2 },
   qwen2_moe: { architecture: 'Qwen2MoeForCausalLM', read: qwen2Moe },

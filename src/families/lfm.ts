@@ -1,14 +1,37 @@
 // LFM2: most layers have a gated short convolution in attention's place. Heads of queries and keys are normed; the last norm stands where
-// others have one of the embeddings.
+// others have one of the embeddings. LFM2-MoE has experts by sigmoid in all layers but the first; that code adds 10^-6 to the sum which it
+// divides their weights by, where DeepSeek-V3's, and so the router here, adds 10^-20.
 
-import type { Architecture, BlockSpec, ConvolutionSpec, LinearSpec } from './architecture.ts';
+import type { Architecture, BlockSpec, ConvolutionSpec, ExpertsSpec, LinearSpec } from './architecture.ts';
 import { type Fields, LIMITS } from './config.ts';
+import { countOf, expertsAt, groupRouting } from './experts.ts';
 import { layersOf, likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 export function lfm2(fields: Fields): Architecture {
+  return likeLfm(fields, 'lfm2', hiddenOf(fields));
+}
+
+export function lfm2Moe(fields: Fields): Architecture {
+  const dense = fields.integer('num_dense_layers', 0, LIMITS.layers, 2);
+  const count = countOf(fields, ['num_experts', 'num_local_experts'], 32);
+  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden, 1792);
+  const routing = groupRouting(fields, count, { groups: 1, taken: 1, top: 4, factor: 1 });
+  const isCorrected = fields.flag('use_expert_bias') ?? true;
+  const path = 'feed_forward';
+  const names = { gate: 'w1', up: 'w3', down: 'w2', stacks: path, norm: 'ffn_norm', correction: 'expert_bias', path };
+  return likeLfm(fields, 'lfm2_moe', fields.integer('intermediate_size', 1, LIMITS.hidden, 7168), (layer, at) =>
+    layer < dense ? undefined : expertsAt(fields, at, { count, hidden, routing, isCorrected, names }),
+  );
+}
+
+function likeLfm(
+  fields: Fields,
+  family: string,
+  hidden: number,
+  experts: (layer: number, path: string) => ExpertsSpec | undefined = () => undefined,
+): Architecture {
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const hidden = hiddenOf(fields);
   const convolves = convolvingLayers(fields);
   const theta = fields.number('theta', 1, 1e12, 1e6); // in older files
   const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
@@ -30,21 +53,22 @@ export function lfm2(fields: Fields): Architecture {
     };
   };
   const architecture = likeLlama(fields, {
-    family: 'lfm2',
+    family,
     epsilon: fields.number('norm_eps', 0, 1, 1e-5),
     sizes: { kvHeads: 8 },
     queryKeyNorms: { q: 'q_layernorm', k: 'k_layernorm', of: 'head' },
     norms: { attention: { before: 'operator_norm' }, feedForward: {} },
     ropes: (_, headDim) => ropeOf(fields, headDim, { theta }),
     attention: convolution,
-    feedForward: (_, path) => ({
-      kind: 'feedForward',
-      norm: { name: `${path}.ffn_norm.weight`, plus: 0 },
-      inputs: ['w1', 'w3'].map((name) => linear(`${path}.feed_forward.${name}`, hidden, dim)),
-      activation: 'silu',
-      output: linear(`${path}.feed_forward.w2`, dim, hidden),
-      ...branch,
-    }),
+    feedForward: (layer, path) =>
+      experts(layer, path) ?? {
+        kind: 'feedForward',
+        norm: { name: `${path}.ffn_norm.weight`, plus: 0 },
+        inputs: ['w1', 'w3'].map((name) => linear(`${path}.feed_forward.${name}`, hidden, dim)),
+        activation: 'silu',
+        output: linear(`${path}.feed_forward.w2`, dim, hidden),
+        ...branch,
+      },
   });
   const own = (spec: BlockSpec): BlockSpec =>
     spec.kind === 'attention'

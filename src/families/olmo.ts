@@ -1,8 +1,9 @@
 // OLMo 2 and 3: Llama with norms of what blocks add instead of what they read, and of all heads of queries and of keys together. OLMo 3
-// slides in three of four layers; the others have a rope of their own.
+// slides in three of four layers; the others have a rope of their own. OLMoE has norms before blocks, as Llama, and experts in all layers.
 
 import type { Architecture } from './architecture.ts';
-import type { Fields } from './config.ts';
+import { type Fields, LIMITS } from './config.ts';
+import { countOf, expertsAt, softmaxRouting } from './experts.ts';
 import { likeLlama, type Traits, windowsOf } from './llama.ts';
 import { ropeOf, ropesByWindow } from './rope.ts';
 
@@ -20,6 +21,22 @@ export function olmo3(fields: Fields): Architecture {
       const { full, sliding } = ropesByWindow(fields, headDim, { full: 500000, sliding: 500000 });
       return windows[layer] === 0 ? full : sliding;
     },
+  });
+}
+
+export function olmoe(fields: Fields): Architecture {
+  if (fields.has('clip_qkv')) fields.unsupported('clip_qkv', 'null', fields.get('clip_qkv')!);
+  const bias = fields.flag('attention_bias') ?? false;
+  const count = countOf(fields, ['num_experts', 'num_local_experts'], 64);
+  const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden, 2048);
+  const routing = softmaxRouting(fields, count, 8, fields.flag('norm_topk_prob') ?? false);
+  return likeLlama(fields, {
+    family: 'olmoe',
+    epsilon: 1e-5,
+    biases: { qkv: bias, output: bias },
+    queryKeyNorms: { q: 'q_norm', k: 'k_norm', of: 'row' },
+    tied: false,
+    feedForward: (_, path) => expertsAt(fields, path, { count, hidden, routing }),
   });
 }
 

@@ -11,6 +11,8 @@ import { type HubName, isPlainPart, nameText } from './name.ts';
 const ANSWER_LIMIT = 32 << 20;
 /** Most files of a listing: some fifty times those of the largest checkpoints. */
 const FILES_LIMIT = 1 << 16;
+/** Most pages of a listing: hubs put a thousand files on one, and one that is empty may lead on for ever. */
+const PAGES_LIMIT = 1000;
 
 /** The hub's address unless another is said. */
 export const DEFAULT_ENDPOINT = HUB_URL;
@@ -105,19 +107,25 @@ export function explainer(hub: Hub, name: HubName): (response: Response) => stri
   };
 }
 
-// Runs what asks a hub; What its client cannot read is the hub's fault.
+// Runs what asks a hub. What its client cannot read is the hub's fault.
 async function asking<T>(name: HubName, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
-    throw new FormatError(`hub must answer as hubs do: ${excerpt(error.message)}`, { file: nameText(name) });
+    const what = error instanceof SyntaxError ? 'is not JSON' : 'has not the shape of theirs';
+    throw new FormatError(`hub must answer as hubs do: its answer ${what}`, { file: nameText(name) });
   }
 }
 
 // The client's requests as ours. A further page is asked of the same server, whatever its link says: a token goes nowhere else.
 function fetchOf(hub: Hub, name: HubName): typeof fetch {
+  let pages = 0;
   return async (input) => {
+    if (++pages > PAGES_LIMIT) {
+      const message = `listing must have at most ${PAGES_LIMIT} pages: it has more`;
+      throw new FormatError(message, { file: nameText(name) });
+    }
     const { pathname, search } = new URL(String(input));
     const address = `${new URL(hub.endpoint).origin}${pathname}${search}`;
     let link: string | null = null;

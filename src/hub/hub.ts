@@ -1,7 +1,7 @@
 // The face of higgs-wasm/hub: models by their names.
 
 import { callback, options as optionsOf, signal, text } from '../check.ts';
-import { tokenOf, urlOf } from '../source/http.ts';
+import { timeoutOf, tokenOf, urlOf } from '../source/http.ts';
 import type { Folder } from '../source/source.ts';
 import { type HubOptions, openRemote } from './remote.ts';
 
@@ -11,6 +11,7 @@ const hubOptions = optionsOf<HubOptions>({
   endpoint: urlOf,
   token: tokenOf,
   signal,
+  timeout: timeoutOf,
   fetch: callback,
 });
 

@@ -21,6 +21,8 @@ export interface HubOptions {
   token?: string;
   /** Aborts requests under way. */
   signal?: AbortSignal;
+  /** Milliseconds without a byte after which a request is made again; 60 000 if left out. */
+  timeout?: number;
   /** The function to fetch with; the runtime's if left out. */
   fetch?: HttpOptions['fetch'];
 }
@@ -87,8 +89,8 @@ function hubOf(model: HubName, means: HubMeans, attempts?: number): Hub {
   return { endpoint: isOwn ? endpoint.replace(/\/+$/, '') : model.origin!, requests };
 }
 
-function plainOptions({ signal, fetch }: HubMeans): HttpOptions {
-  return { ...(signal && { signal }), ...(fetch && { fetch }) };
+function plainOptions({ signal, timeout, fetch }: HubMeans): HttpOptions {
+  return { ...(signal && { signal }), ...(timeout !== undefined && { timeout }), ...(fetch && { fetch }) };
 }
 
 /** A model at a commit: its files, and how each is read. */

@@ -19,6 +19,7 @@ import {
   planLinear,
   type Rotation,
   scratchBytesOf,
+  stagingBytesOf,
   type WeightTensor,
 } from './linear.ts';
 import { segmentBytes } from './pass.ts';
@@ -36,7 +37,7 @@ const SCORE_BYTES = 1 << 20;
 const LOGIT_BYTES = 8 << 20;
 /** What products with transposed weights work in. */
 const TRANSPOSED_BYTES = 64 * 64 * 4;
-/** Where a block of a checkpoint is checked before it is stored. */
+/** Where batches of a checkpoint are checked before they are stored; more, if a few rows of a weight ask for more. */
 const STAGING_BYTES = 4 << 20;
 
 /** A tensor to be loaded, and where to. */
@@ -308,7 +309,8 @@ export function planMemory(
   );
   const staging = size();
   const scratch = Array.from({ length: threads }, () => reserve(scratchBytes));
-  if (size() < staging + STAGING_BYTES) reserve(staging + STAGING_BYTES - size());
+  const stagingBytes = linears.reduce((most, linear) => Math.max(most, stagingBytesOf(linear)), STAGING_BYTES);
+  if (size() < staging + stagingBytes) reserve(staging + stagingBytes - size());
   if (slotShare !== undefined && pages.length > 0) {
     pool.table = reserve(Math.max(...pages.map(({ length }) => length)) * 4);
     pool.count = Math.max(1, Math.min(routed.count, Math.floor(slotShare * routed.count)));
@@ -324,7 +326,7 @@ export function planMemory(
     },
     ...{ begin, blocks, end, pieces, pages, pool, routed, tables: shared.tables, masks: shared.masks },
     ropes: shared.ropes.map(({ rope }) => frequencies(rope, contextLength)),
-    staging: { address: staging, byteLength: STAGING_BYTES },
+    staging: { address: staging, byteLength: stagingBytes },
     bytes: turns ? turnsEnd : size(),
     weightBytes: turns === undefined ? weightBytes : turnsEnd - turns,
     ...{ lent, replicas },

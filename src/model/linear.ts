@@ -5,8 +5,15 @@ import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { LinearSpec } from '../families/architecture.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
-import { bandRowBytes, denseScratchBytes, productScratchBytes } from '../kernels/decoder/sizes.ts';
-import { bytesPerRow, dtypeCodes, groupsPerRow } from '../kernels/layout.ts';
+import {
+  bandRowBytes,
+  bandScratchBytes,
+  denseScratchBytes,
+  PAIR_ROWS,
+  productScratchBytes,
+} from '../kernels/decoder/sizes.ts';
+import { isBanded } from '../kernels/decoder/table.ts';
+import { bytesPerRow, dtypeCodes, groupsPerRow, SEQUENCES } from '../kernels/layout.ts';
 import type { StoredTensor } from '../quantize/format.ts';
 
 /** Dtypes of weights that are not quantized. */
@@ -50,11 +57,11 @@ interface CodeLinear extends Shape {
   readonly integers: number;
   readonly masks: number; // (cols) u32
   readonly rowBytes: number; // in the file
-  /** Of a row in memory, where bands of four rows are interleaved: those of a trellis in integers. 0 for none. */
+  /** Of a row in memory, where codes and scales stand in pairs of bands: grids that are multiplied narrow, in integers. 0 for none. */
   readonly bandedBytes: number;
-  readonly packed: number; // (rows, rowBytes), or (rows to a multiple of four, bandedBytes)
+  readonly packed: number; // (rows, rowBytes), or (rows to a multiple of PAIR_ROWS, bandedBytes)
   readonly scaleBytes: number;
-  readonly scales: number; // (rows, scaleBytes / 2) f16
+  readonly scales: number; // (rows, scaleBytes / 2) f16, as many rows as codes
 }
 
 /** Stands for p where codes are a trellis'. */
@@ -113,7 +120,8 @@ export function planLinear(
   const scaleBytes = groupsPerRow(cols, groupSize) * 2;
   const rotation = planner.rotated(input, cols, groupSize, seed, perToken);
   const tables = planner.tableOf(grid);
-  const bandedBytes = isTrellis(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
+  const bandedBytes = isBanded(grid) && tables.integers ? bandRowBytes(cols, grid.bits) : 0;
+  const stored = storedRows({ rows, bandedBytes });
   return {
     type: 'codes',
     name,
@@ -129,10 +137,15 @@ export function planLinear(
     masks: planner.masksOf(seed, cols),
     rowBytes,
     bandedBytes,
-    packed: planner.reserve(bandedBytes ? Math.ceil(rows / 4) * 4 * bandedBytes : rows * rowBytes),
+    packed: planner.reserve(stored * (bandedBytes || rowBytes)),
     scaleBytes,
-    scales: planner.reserve(rows * scaleBytes),
+    scales: planner.reserve(stored * scaleBytes),
   };
+}
+
+/** Rows that take room in memory: codes in bands have a multiple of PAIR_ROWS. */
+export function storedRows({ rows, bandedBytes }: Pick<CodeLinear, 'rows' | 'bandedBytes'>): number {
+  return bandedBytes ? Math.ceil(rows / PAIR_ROWS) * PAIR_ROWS : rows;
 }
 
 /** A linear weight that was laid out from address 0 on, where it stands `by` bytes further. */
@@ -192,7 +205,7 @@ export function decodingBytes(cols: number, count: number): number {
 
 /**
  * Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales.
- * Where rows are banded, `firstRow` is a multiple of four, and `scratch` holds bandScratchBytes.
+ * Where rows are banded, `firstRow` is a multiple of PAIR_ROWS, and `scratch` holds bandScratchBytes.
  */
 export function storeRows(
   kernels: DecoderExports,
@@ -209,17 +222,40 @@ export function storeRows(
     memory.copyWithin(linear.weights + firstRow * rowBytes, rows, rows + count * rowBytes);
     return;
   }
-  const { scaleBytes, packed, bandedBytes, cols, bits } = linear;
-  if (bandedBytes) kernels.bandRows(rows, count, cols, bits, packed + firstRow * bandedBytes, scratch);
-  else memory.copyWithin(packed + firstRow * rowBytes, rows, rows + count * rowBytes);
+  const { scaleBytes, packed, bandedBytes, bits } = linear;
+  if (bandedBytes) {
+    kernels.bandRows(rows, count, codesOf(linear), bits, packed + firstRow * bandedBytes, scratch);
+    kernels.bandScales(scales, count, scaleBytes / 2, linear.scales + firstRow * scaleBytes);
+    return;
+  }
+  memory.copyWithin(packed + firstRow * rowBytes, rows, rows + count * rowBytes);
   memory.copyWithin(linear.scales + firstRow * scaleBytes, scales, scales + count * scaleBytes);
 }
+
+/** Bytes of a row's scales; 0 where there are none. */
+export const scaleBytesOf = (linear: Linear): number => (linear.type === 'codes' ? linear.scaleBytes : 0);
+
+/** `storeRows` takes rows from multiples of it on. */
+export const rowsApartOf = (linear: Linear): number =>
+  linear.type === 'codes' && linear.bandedBytes > 0 ? PAIR_ROWS : 1;
+
+/** Bytes of scratch that `storeRows` needs. */
+export const storingScratchBytes = (linear: Linear): number =>
+  linear.type === 'codes' && linear.bandedBytes > 0 ? bandScratchBytes(linear.cols) : 0;
+
+/** Bytes of a staging region in which some rows can be checked and stored. */
+export function stagingBytesOf(linear: Linear): number {
+  const rows = 2 * rowsApartOf(linear) * (linear.rowBytes + scaleBytesOf(linear));
+  return storingScratchBytes(linear) + rows + STAGING_TABLES;
+}
+/** Tables of checksums and blocks, and margins between a few reads. */
+const STAGING_TABLES = 32 << 10;
 
 /** Bytes of scratch that `applyLinear`, for up to `count` vectors, and `decodeRow` need. */
 export function scratchBytesOf(linear: Linear, count: number): number {
   const { cols } = linear;
   if (linear.type === 'dense') return denseScratchBytes(cols);
-  return Math.max((cols + 64) * 7, productScratchBytes(cols, linear.groupSize, count));
+  return Math.max((cols + 64) * 7 + linear.scaleBytes, productScratchBytes(cols, linear.groupSize, count));
 }
 
 /** Rows `fromRow` to `toRow` of W x + b for `count` vectors of the input, from vector `first` on, to `y`, (count, rows). */
@@ -253,6 +289,11 @@ export function applyLinear(
   for (let j = 0; j < count; j++) kernels.add(at + j * rows * 4, bias + fromRow * 4, some);
 }
 
+// Codes of a row in the file.
+function codesOf({ cols, p }: CodeLinear): number {
+  return p === TRELLIS ? Math.ceil(cols / SEQUENCES) * SEQUENCES : cols;
+}
+
 /** One row of W as f32 to `y`, (cols). */
 export function decodeRow(kernels: DecoderExports, linear: Linear, row: number, y: number, scratch: number): void {
   const { cols, rowBytes } = linear;
@@ -260,13 +301,15 @@ export function decodeRow(kernels: DecoderExports, linear: Linear, row: number, 
     kernels.widen(linear.weights + row * rowBytes, dtypeCodes[linear.dtype], 0, cols, y);
     return;
   }
-  const { groupSize, table, p, bits, masks, bandedBytes } = linear;
+  const { groupSize, table, p, bits, masks, bandedBytes, scaleBytes } = linear;
   let packed = linear.packed + row * rowBytes;
+  let scales = linear.scales + row * scaleBytes;
   if (bandedBytes) {
     packed = scratch + (cols + 64) * 6;
-    kernels.unbandRow(linear.packed, row, cols, bits, packed, scratch);
+    scales = scratch + (cols + 64) * 7;
+    kernels.unbandRow(linear.packed, row, codesOf(linear), bits, packed, scratch);
+    kernels.unbandScales(linear.scales, row, scaleBytes / 2, scales);
   }
-  const scales = linear.scales + row * linear.scaleBytes;
   kernels.dequantize(packed, scales, 1, cols, masks, groupSize, table, p, bits, y, scratch);
 }
 

@@ -8,6 +8,7 @@ import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.
 import type { Block } from './blocks/blocks.ts';
 import type { BlockCache } from './cache.ts';
 import { isTied, type LayoutOptions, type MemoryLayout, type Portion, planMemory } from './layout.ts';
+import type { Linear } from './linear.ts';
 import { MEMORY_LIMIT, megabytes } from './region.ts';
 import type { Begin, End, State } from './state.ts';
 import type { Weights } from './weights.ts';
@@ -38,6 +39,8 @@ export interface ThreadMessage {
   binary: Uint8Array<ArrayBuffer>;
   memories: readonly LinearMemory[];
   state: ModelState;
+  /** The weights that threads help to load, by their place in `StagedRows`. */
+  linears: readonly Linear[];
   index: number;
 }
 

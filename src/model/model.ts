@@ -23,8 +23,11 @@ import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
+import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
-import { type Check, type LoadProgress, loadAll, type Place } from './load.ts';
+import { type Place, weightsOf } from './loading/batches.ts';
+import { type Check, type LoadProgress, loadAll } from './loading/load.ts';
+import { type Crew, crewOfTeam } from './loading/store.ts';
 import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
 import { planWithin } from './paging/plan.ts';
@@ -154,7 +157,9 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     const options = modelOptions('options', given);
     const { onProgress, signal } = options;
     const planned = await planLoading(folder, options, threadsOf(options));
-    return await startModel(planned, options, (places) => loadAll(places, planned.weights, { onProgress, signal }));
+    return await startModel(planned, options, (places, crew) =>
+      loadAll(places, planned.weights, { onProgress, signal }, crew),
+    );
   } catch (error) {
     await threads?.close();
     throw error;
@@ -163,12 +168,12 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
 
 /**
  * Makes the memories of a planned model, has them filled, and starts its threads.
- * @param fill puts weights where the layouts have them; gives what experts that are read later are checked by
+ * @param fill puts weights where the layouts have them, perhaps by the threads; gives what experts that are read later are checked by
  */
 export async function startModel(
   planned: PlannedModel,
   options: ModelOptions,
-  fill: (places: readonly Place[]) => Promise<Check | undefined>,
+  fill: (places: readonly Place[], crew: Crew) => Promise<Check | undefined>,
 ): Promise<LanguageModel> {
   const { threads, memoryLimit, onMemory, cache = 'f16' } = options;
   const count = threadsOf(options);
@@ -187,16 +192,34 @@ export async function startModel(
   const { state } = layout;
   const binary = binaryFor(count);
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
-  const places = layout.memories.map((own, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout: own }));
-  const check = await fill(places);
-  if (count > 1) {
-    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state };
-    await threads!.start((index): ThreadMessage => ({ ...message, index }));
-  }
+  const places = layout.memories.map((layout, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout }));
+  prepareForms(places);
   const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
+  const own = seatsOf(team.thread, kernels, memories);
+  const linears = weightsOf(layout.memories);
+  const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state, linears };
+  // They help to fill as soon as they are there.
+  let areThere = false;
+  const starting = count === 1 ? undefined : threads!.start((index): ThreadMessage => ({ ...message, index }));
+  starting?.then(
+    () => (areThere = true),
+    () => {}, // told of below
+  );
+  let check: Check | undefined;
+  try {
+    check = await fill(
+      places,
+      crewOfTeam(team, own, linears, () => areThere),
+    );
+    await starting;
+    chooseForm(places);
+  } catch (error) {
+    team.end();
+    throw error;
+  }
   const paging = pagingOf(layout);
-  const seats = seatsOf(team.thread, kernels, memories).map(({ thread, floats }, i) => ({
-    thread: paging ? { ...thread, ...openPager(places[i], paging, check) } : thread,
+  const seats = own.map(({ thread, floats }, i) => ({
+    thread: paging ? { ...thread, ...openPager(places[i], thread, paging, check) } : thread,
     floats,
   }));
   const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));

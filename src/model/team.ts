@@ -27,8 +27,11 @@ export interface Thread {
   readonly ints: Int32Array;
   /** Returns when every thread has come here. */
   barrier(): void;
-  /** Has experts of a block in slots: of thread 0, where a memory has not room for all. paging/pager.ts has it. */
-  readonly fetch?: (block: number, experts: readonly number[]) => void;
+  /**
+   * Has experts of a block in slots: of thread 0, where a memory has not room for all. paging/pager.ts has it.
+   * @param tokens of the pass, with the last experts that it asks for; 0 before
+   */
+  readonly fetch?: (block: number, experts: readonly number[], tokens: number) => void;
 }
 
 export interface Team {

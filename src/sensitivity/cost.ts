@@ -4,7 +4,7 @@
 import { callback, integer, options as optionsOf, type Reader } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { cacheBytes } from '../model/cache.ts';
-import { tensorsOf } from '../model/load.ts';
+import { tensorsOf } from '../model/loading/batches.ts';
 import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { openStored } from '../quantize/format.ts';

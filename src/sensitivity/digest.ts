@@ -5,7 +5,7 @@
 //   SHA-256 of each piece          32 bytes each
 
 import { UnsupportedError } from '../errors.ts';
-import type { LoadProgress } from '../model/load.ts';
+import type { LoadProgress } from '../model/loading/load.ts';
 import type { Folder } from '../source/source.ts';
 
 /** As much as is read at a time where blocks are encoded; of larger ones the copies that WebCrypto makes leave the cache. */

@@ -7,7 +7,7 @@
 
 import type { Alpha } from '../linearity/alphas.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
-import { placesOf } from '../model/blocks/experts.ts';
+import { placesOf } from '../model/blocks/mixture.ts';
 import type { Linear } from '../model/linear.ts';
 import type { ModelState } from '../model/memories.ts';
 import { exp } from '../numerics/exponential.ts';

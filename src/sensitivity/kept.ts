@@ -5,7 +5,7 @@
 import { callback, having, member, type Reader, text } from '../check.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
-import type { LoadProgress } from '../model/load.ts';
+import type { LoadProgress } from '../model/loading/load.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { Folder } from '../source/source.ts';
 import { digestOf, sha256 } from './digest.ts';

@@ -17,7 +17,7 @@ import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import { givenTensors, type PlanTensor } from '../linearity/allocate.ts';
 import type { Alphas } from '../linearity/alphas.ts';
-import type { LoadProgress } from '../model/load.ts';
+import type { LoadProgress } from '../model/loading/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';

@@ -15,7 +15,8 @@ import { dtypeCodes } from '../kernels/layout.ts';
 import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
-import { type LoadOptions, openLoader, type Place, tensorsOf } from '../model/load.ts';
+import { type Place, tensorsOf } from '../model/loading/batches.ts';
+import { type LoadOptions, openLoader } from '../model/loading/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
@@ -194,7 +195,7 @@ export async function startSession(
   const memory = memoryOf(bytes, count > 1);
   const kernels = await instantiateDecoder(binary, memory);
   if (count > 1) {
-    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, workspace };
+    const message = { binary: binary as Uint8Array<ArrayBuffer>, memories: [memory], state, linears: [], workspace };
     await threads!.start((index): WorkerMessage => ({ ...message, index }));
   }
   const team = joinTeam(kernels, memory.buffer, state.sync, 0, count);

@@ -2,7 +2,7 @@
 // Reads and writes carry their position and are repeated until every byte is through; a system error becomes one
 // sentence with the path.
 
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, read, readSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
@@ -20,6 +20,9 @@ const CALL_LIMIT = 1 << 30;
 
 /** Bytes after which what was written is sent on to the disk, while more is made: else all of it waits for the end. */
 const FLUSH_BYTES = 64 << 20;
+
+/** Bytes that are read ahead at a time. */
+const AHEAD_BYTES = 1 << 20;
 
 const appending = options<{ append?: number }>({ append: integer(0) });
 const resuming = options<{ resume?: boolean }>({ resume: flag });
@@ -68,6 +71,7 @@ export async function openFile(path: string): Promise<OpenFile> {
   pathOf('path', path);
   const { handle, ...state } = await openRegular(path);
   const { byteLength } = state;
+  const ahead = readsAhead();
   let isOpen = true;
   return {
     byteLength,
@@ -79,11 +83,15 @@ export async function openFile(path: string): Promise<OpenFile> {
       if (!isOpen) throw closed(`file ${path}`);
       return readAtOnce(handle.fd, path, byteLength, start, end, spare);
     },
+    prefetch: (start, end) => {
+      if (isOpen) ahead.read(handle.fd, start, end);
+    },
     hasMore: () =>
       attempt('read', path, async () => (await handle.read(new Uint8Array(1), 0, 1, byteLength)).bytesRead > 0),
     unchanged: () => checkUnchanged(path, state),
     close: async () => {
       isOpen = false;
+      await ahead.done();
       await closeRead(handle);
     },
   };
@@ -213,14 +221,14 @@ export async function openFolder(
         slice: (start, end, spare) =>
           cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end, spare)),
         sliceSync: (start, end, spare) => readAtOnce(descriptors.of(file, state), file, byteLength, start, end, spare),
+        prefetch: (start, end) => descriptors.readAhead(file, state, start, end),
       };
     },
     unchanged: async () => {
       for (const [file, state] of opened) await checkUnchanged(file, state);
     },
-    close: () => {
-      descriptors.close();
-      return cache.close();
+    close: async () => {
+      await Promise.all([descriptors.close(), cache.close()]);
     },
   };
 }
@@ -324,28 +332,83 @@ function handleCache(folder: string) {
 
 // Files that are read at once, by path, the least recently used first: HANDLE_LIMIT of them at most.
 function descriptorCache(folder: string) {
-  const kept = new Map<string, number>();
+  interface Kept {
+    readonly descriptor: number;
+    readonly ahead: ReadsAhead;
+  }
+  const kept = new Map<string, Kept>();
   let isOpen = true;
+  const drop = async ({ descriptor, ahead }: Kept): Promise<void> => {
+    if (ahead.isReading()) await ahead.done();
+    closeSync(descriptor);
+  };
+  const keptOf = (path: string, state: FileState): Kept => {
+    if (!isOpen) throw closed(`folder ${folder}`);
+    let entry = kept.get(path);
+    kept.delete(path);
+    entry ??= { descriptor: attemptNow('read', path, () => openUnchanged(path, state)), ahead: readsAhead() };
+    kept.set(path, entry);
+    for (const [other, last] of kept) {
+      if (kept.size <= HANDLE_LIMIT) break;
+      kept.delete(other);
+      void drop(last);
+    }
+    return entry;
+  };
   return {
-    of(path: string, state: FileState): number {
-      if (!isOpen) throw closed(`folder ${folder}`);
-      const known = kept.get(path);
-      kept.delete(path);
-      const descriptor = known ?? attemptNow('read', path, () => openUnchanged(path, state));
-      kept.set(path, descriptor);
-      for (const [other, last] of kept) {
-        if (kept.size <= HANDLE_LIMIT) break;
-        kept.delete(other);
-        closeSync(last);
+    of: (path: string, state: FileState): number => keptOf(path, state).descriptor,
+    readAhead(path: string, state: FileState, start: number, end: number): void {
+      let entry: Kept;
+      try {
+        entry = keptOf(path, state);
+      } catch {
+        return; // told by the read that wants the bytes
       }
-      return descriptor;
+      entry.ahead.read(entry.descriptor, start, end);
     },
-    close(): void {
+    async close(): Promise<void> {
       isOpen = false;
-      for (const descriptor of kept.values()) closeSync(descriptor);
+      const last = [...kept.values()];
       kept.clear();
+      await Promise.all(last.map(drop));
     },
   };
+}
+
+/** Reads of a file for the system's cache alone. */
+interface ReadsAhead {
+  read(descriptor: number, start: number, end: number): void;
+  isReading(): boolean;
+  /** Resolves when all are done: the descriptor may be closed then. */
+  done(): Promise<void>;
+}
+
+// They run on threads of the runtime, also while the caller's computes. What fails is told by the read that wants the bytes.
+function readsAhead(): ReadsAhead {
+  let reading = 0;
+  let waiting: (() => void)[] = [];
+  const end = () => {
+    if (--reading > 0) return;
+    for (const resolve of waiting) resolve();
+    waiting = [];
+  };
+  return {
+    read(descriptor, start, last) {
+      for (let at = start; at < last; at += AHEAD_BYTES) {
+        reading++;
+        read(descriptor, nowhere(), 0, Math.min(AHEAD_BYTES, last - at), at, end);
+      }
+    },
+    isReading: () => reading > 0,
+    done: () => new Promise((resolve) => (reading > 0 ? waiting.push(resolve) : resolve())),
+  };
+}
+
+// Where what is read ahead goes: nobody reads it there.
+let bytes: Uint8Array<ArrayBuffer> | undefined;
+function nowhere(): Uint8Array<ArrayBuffer> {
+  bytes ??= new Uint8Array(AHEAD_BYTES);
+  return bytes;
 }
 
 function openUnchanged(path: string, { byteLength, modified }: FileState): number {

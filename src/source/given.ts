@@ -49,6 +49,7 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
   const isBuffer = ['ArrayBuffer', 'SharedArrayBuffer'].includes(classOf(subject, value));
   const key = isBuffer ? 'slice' : 'sliceSync';
   const readsNow = typeof member(subject, source, key) === 'function';
+  const readsAhead = !isBuffer && typeof member(subject, source, 'prefetch') === 'function';
   return {
     byteLength,
     slice: async (start, end, spare) =>
@@ -56,6 +57,7 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
     ...(readsNow && {
       sliceSync: (start, end, spare) => checked(source[key]!(start, end, spare), `${key}() of ${subject}`, start, end),
     }),
+    ...(readsAhead && { prefetch: (start, end) => source.prefetch!(start, end) }),
   };
 }
 

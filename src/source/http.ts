@@ -1,6 +1,16 @@
 // Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
 
-import { callback, classOf, options as optionsOf, type Reader, reading, recordOf, signal, text } from '../check.ts';
+import {
+  callback,
+  classOf,
+  integer,
+  options as optionsOf,
+  type Reader,
+  reading,
+  recordOf,
+  signal,
+  text,
+} from '../check.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import { spanOf } from './given.ts';
@@ -19,6 +29,8 @@ const PARTS_LIMIT = 100;
 /** Longest wait that a server may ask for by Retry-After, and the time without a byte after which an answer counts as broken off, in ms. */
 const LONGEST_WAIT = 60_000;
 const STALLED = 60_000;
+/** Longest time that a caller may ask for: timers take no more. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
 /** The `code` of a FileError where a web page was the answer: that of a server for addresses it does not know, or of a login. */
 export const WEB_PAGE = 'text/html';
@@ -28,6 +40,8 @@ export interface HttpOptions {
   headers?: Readonly<Record<string, string>>;
   /** Aborts requests under way. */
   signal?: AbortSignal;
+  /** Milliseconds without a byte after which an answer counts as broken off and is asked for again; 60 000 if left out. */
+  timeout?: number;
   /** The function to fetch with; the runtime's if left out. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }
@@ -36,10 +50,14 @@ export interface HttpOptions {
 const HEADERS_LIMIT = 1000;
 const headersOf = recordOf(text, HEADERS_LIMIT);
 
+/** Milliseconds without a byte. */
+export const timeoutOf: Reader<number> = integer(1, LONGEST_TIMEOUT);
+
 /** Options of requests, as a caller gives them. */
 export const httpOptions = optionsOf<HttpOptions>({
   headers: (subject, value) => Object.fromEntries(headersOf(subject, value)),
   signal,
+  timeout: timeoutOf,
   fetch: callback,
 });
 
@@ -187,11 +205,12 @@ async function request<T>(
   options: Requests,
   read: (response: Response, alive: () => void) => Promise<T>,
 ): Promise<T> {
-  const { fetch = globalThis.fetch, signal, attempts = ATTEMPTS, explain, inspect, subject = place.path } = options;
+  const { fetch = globalThis.fetch, signal, timeout = STALLED, attempts = ATTEMPTS } = options;
+  const { explain, inspect, subject = place.path } = options;
   for (let attempt = 1, parts = 1; ; attempt++, parts++) {
     let reason: FileError;
     let wait = Math.min(FIRST_WAIT * 2 ** (attempt - 1), LAST_WAIT);
-    const watch = watchAnswer(signal);
+    const watch = watchAnswer(signal, timeout);
     const { elsewhere } = place;
     let isBegun = false;
     try {
@@ -224,7 +243,12 @@ async function request<T>(
     } catch (error) {
       const isFinal = [FileError, FormatError, UnsupportedError].some((type) => error instanceof type);
       if (isFinal || signal?.aborted) throw error;
-      reason = new FileError('read', subject, undefined, `no answer: ${faultOf(watch.isStalled() ? STALL : error)}`);
+      reason = new FileError(
+        'read',
+        subject,
+        undefined,
+        `no answer: ${watch.isStalled() ? `nothing came for ${timeout / 1000} s` : faultOf(error)}`,
+      );
       if (isBegun && parts < PARTS_LIMIT) {
         attempt = 0;
         wait = FIRST_WAIT;
@@ -251,16 +275,14 @@ async function pause(milliseconds: number, signal: AbortSignal | undefined): Pro
   signal?.throwIfAborted();
 }
 
-const STALL = new Error(`nothing came for ${STALLED / 1000} s`);
-
 function faultOf(error: unknown): string {
   if (!(error instanceof Error)) return show(error);
   const { cause } = error; // `fetch failed` says nothing; what it was caused by does
   return excerpt(cause instanceof Error && cause.message !== '' ? cause.message : error.message);
 }
 
-// A signal that also aborts when nothing comes for STALLED milliseconds.
-function watchAnswer(signal: AbortSignal | undefined) {
+// A signal that also aborts when nothing comes for so many milliseconds.
+function watchAnswer(signal: AbortSignal | undefined, timeout: number) {
   const controller = new AbortController();
   const abort = () => controller.abort(signal?.reason);
   if (signal?.aborted) abort();
@@ -269,8 +291,8 @@ function watchAnswer(signal: AbortSignal | undefined) {
   const start = () =>
     setTimeout(() => {
       isStalled = true;
-      controller.abort(STALL);
-    }, STALLED);
+      controller.abort();
+    }, timeout);
   let timer = start();
   return {
     signal: controller.signal,
@@ -316,7 +338,7 @@ function tagOf(response: Response): string | null {
 async function readWhole(response: Response, path: string): Promise<ArrayBuffer> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   if (await readUpTo(response, WHOLE_LIMIT, (part) => parts.push(part))) return new Blob(parts).arrayBuffer();
-  const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not`;
+  const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not; download the file first`;
   throw new UnsupportedError('range requests', message, { file: path });
 }
 

@@ -43,6 +43,7 @@ function keepSmall(source: Source): Source {
   return {
     byteLength,
     ...(source.sliceSync && { sliceSync: (start, end, spare) => source.sliceSync!(start, end, spare) }),
+    ...(source.prefetch && { prefetch: (start, end) => source.prefetch!(start, end) }),
     async slice(start, end, spare) {
       if (start !== 0 || end !== byteLength) return source.slice(start, end, spare);
       content ??= orForget(Promise.resolve(source.slice(0, byteLength)), () => (content = undefined));

@@ -11,6 +11,8 @@ export interface Source {
   slice(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer | Promise<ArrayBuffer>;
   /** The same at once, for readers that cannot wait: experts that a pass needs. Left out where bytes come later only. */
   sliceSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
+  /** Has bytes brought near that `sliceSync` will likely ask for, while other work goes on: gives nothing, and never fails. */
+  prefetch?(start: number, end: number): void;
 }
 
 /** Ordered bytes out. Nothing may be written after `close` or `abort`. */

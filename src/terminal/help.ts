@@ -19,6 +19,7 @@ export const GROUPS = {
   budget: 'Mixed bits:',
   sensitivities: 'Sensitivities:',
   measuring: 'Measuring:',
+  prompt: 'Prompt:',
   sampling: 'Choosing tokens:',
   machine: 'Machine:',
   printing: 'Printing:',
@@ -49,12 +50,27 @@ export function finishCommand(command: Command): void {
   command.configureOutput({
     writeOut: (text) => (hasColor() ? printHelp(text) : print(text.replace(/\n$/, ''))),
     writeErr: complain,
-    outputError: (text) => complain(text.replace(/^error: /, 'higgs: ')),
+    outputError: (text) => complain(`higgs: ${usageText(text)}`),
     getOutHelpWidth: columns,
     getErrHelpWidth: columns,
     getOutHasColors: hasColor,
     getErrHasColors: () => false,
   });
+}
+
+/** What commander says of a command line that cannot be, as this one says it: subject, requirement, colon, what it is. */
+export function usageText(text: string): string {
+  const plain = text.replace(/^error: /, '');
+  const [, option, value, rest] =
+    /^(?:option|command-argument value) '(?:-\w, )?(--[\w-]+).*?' argument '(.*)' is invalid\. (.*)/s.exec(plain) ?? [];
+  if (option === undefined) return plain;
+  const wish = rest!
+    .trimEnd()
+    .replace(/^Allowed choices are (.*)\.$/, 'must be one of $1')
+    .replace(/\.$/, '');
+  if (wish.includes(': ')) return `${option} ${wish}\n`;
+  const [first, ...others] = wish.split('. ');
+  return `${[`${option} ${first}: got ${value}`, ...others].join('. ')}\n`;
 }
 
 /** Shows command lines under help, each with what it does, in the terminal's width. */

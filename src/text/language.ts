@@ -66,6 +66,7 @@ export interface Language {
         readonly hits: number;
         readonly misses: number;
         readonly bytesRead: number;
+        readonly prefetch?: { readonly hits: number; readonly misses: number; readonly bytesWasted: number };
       }
     | undefined;
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */

@@ -102,10 +102,13 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
           return answered();
         }),
       );
-      for (const { handle } of others) handle.release();
+      // Closed meanwhile, they are held until they have ended: else the process may end before.
+      if (state === 'started') for (const { handle } of others) handle.release();
     },
     close: async () => {
       state = 'closed';
+      // Who waits for their end is still there when it comes.
+      for (const { handle } of others) handle.hold();
       await Promise.all(others.map(({ handle }) => handle.terminate()));
     },
   };

@@ -9,6 +9,9 @@ import deepseek_v2Model from './deepseek_v2/model.safetensors';
 import deepseek_v3Config from './deepseek_v3/config.json';
 import deepseek_v3Logits from './deepseek_v3/logits.safetensors';
 import deepseek_v3Model from './deepseek_v3/model.safetensors';
+import dots1Config from './dots1/config.json';
+import dots1Logits from './dots1/logits.safetensors';
+import dots1Model from './dots1/model.safetensors';
 import ernie4_5Config from './ernie4_5/config.json';
 import ernie4_5Logits from './ernie4_5/logits.safetensors';
 import ernie4_5Model from './ernie4_5/model.safetensors';
@@ -51,6 +54,9 @@ import hunyuan_v1_denseModel from './hunyuan_v1_dense/model.safetensors';
 import lfm2Config from './lfm2/config.json';
 import lfm2Logits from './lfm2/logits.safetensors';
 import lfm2Model from './lfm2/model.safetensors';
+import lfm2_moeConfig from './lfm2_moe/config.json';
+import lfm2_moeLogits from './lfm2_moe/logits.safetensors';
+import lfm2_moeModel from './lfm2_moe/model.safetensors';
 import llamaConfig from './llama/config.json';
 import llamaLogits from './llama/logits.safetensors';
 import llamaModel from './llama/model.safetensors';
@@ -72,6 +78,9 @@ import olmo2Model from './olmo2/model.safetensors';
 import olmo3Config from './olmo3/config.json';
 import olmo3Logits from './olmo3/logits.safetensors';
 import olmo3Model from './olmo3/model.safetensors';
+import olmoeConfig from './olmoe/config.json';
+import olmoeLogits from './olmoe/logits.safetensors';
+import olmoeModel from './olmoe/model.safetensors';
 import phi3Config from './phi3/config.json';
 import phi3Logits from './phi3/logits.safetensors';
 import phi3Model from './phi3/model.safetensors';
@@ -126,6 +135,7 @@ export const families: Readonly<Record<string, Files>> = {
   arcee: { config: arceeConfig, model: arceeModel, logits: arceeLogits },
   deepseek_v2: { config: deepseek_v2Config, model: deepseek_v2Model, logits: deepseek_v2Logits },
   deepseek_v3: { config: deepseek_v3Config, model: deepseek_v3Model, logits: deepseek_v3Logits },
+  dots1: { config: dots1Config, model: dots1Model, logits: dots1Logits },
   ernie4_5: { config: ernie4_5Config, model: ernie4_5Model, logits: ernie4_5Logits },
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
   gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },
@@ -140,6 +150,7 @@ export const families: Readonly<Record<string, Files>> = {
   granite: { config: graniteConfig, model: graniteModel, logits: graniteLogits },
   hunyuan_v1_dense: { config: hunyuan_v1_denseConfig, model: hunyuan_v1_denseModel, logits: hunyuan_v1_denseLogits },
   lfm2: { config: lfm2Config, model: lfm2Model, logits: lfm2Logits },
+  lfm2_moe: { config: lfm2_moeConfig, model: lfm2_moeModel, logits: lfm2_moeLogits },
   llama: { config: llamaConfig, model: llamaModel, logits: llamaLogits },
   ministral3: { config: ministral3Config, model: ministral3Model, logits: ministral3Logits },
   mistral: { config: mistralConfig, model: mistralModel, logits: mistralLogits },
@@ -147,6 +158,7 @@ export const families: Readonly<Record<string, Files>> = {
   mixtral: { config: mixtralConfig, model: mixtralModel, logits: mixtralLogits },
   olmo2: { config: olmo2Config, model: olmo2Model, logits: olmo2Logits },
   olmo3: { config: olmo3Config, model: olmo3Model, logits: olmo3Logits },
+  olmoe: { config: olmoeConfig, model: olmoeModel, logits: olmoeLogits },
   phi3: { config: phi3Config, model: phi3Model, logits: phi3Logits },
   qwen2: { config: qwen2Config, model: qwen2Model, logits: qwen2Logits },
   qwen2_moe: { config: qwen2_moeConfig, model: qwen2_moeModel, logits: qwen2_moeLogits },

@@ -314,6 +314,14 @@ def qwen3_moe(r):
     return config | r.choice([{}, {"use_sliding_window": True, "sliding_window": r.window(9)}])
 
 
+@family
+def olmoe(r):
+    config = qwen_moe(r, r.common("OlmoeForCausalLM", head_dim=False, attention_bias=r.flag(), rope_parameters=r.scaling()))
+    for key in ("decoder_sparse_step", "mlp_only_layers"):
+        config.pop(key, None)
+    return config | {"intermediate_size": config.pop("moe_intermediate_size")}
+
+
 def deepseek_moe(r):
     experts = r.choice([4, 6, 8]) if r.small else 2 * r.randint(2, 16)
     group, taken = groups(r, experts)
@@ -336,6 +344,12 @@ def glm4_moe(r):
     config = r.common("Glm4MoeForCausalLM", attention_bias=r.flag(), use_qk_norm=r.flag())
     config["rope_parameters"]["partial_rotary_factor"] = r.choice([0.5, 1.0])
     return config | deepseek_moe(r)
+
+
+@family
+def dots1(r):
+    config = r.common("Dots1ForCausalLM", attention_bias=r.flag(), rope_parameters=r.scaling())
+    return config | deepseek_moe(r) | {"sliding_window": r.window(9), "max_window_layers": r.randint(0, 1)}
 
 
 def latent(r, architecture):
@@ -438,6 +452,23 @@ def lfm2(r):
     config |= {"block_auto_adjust_ff_dim": r.flag(), "block_ffn_dim_multiplier": r.choice([1.0, 1.3])}
     config |= {"num_hidden_layers": layers + 1, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
     return config | {"layer_types": ["conv", *(r.choice(["conv", "full_attention"]) for _ in range(layers))]}
+
+
+@family
+def lfm2_moe(r):
+    config = lfm2(r) | {"architectures": ["Lfm2MoeForCausalLM"]}
+    for key in ("block_multiple_of", "block_auto_adjust_ff_dim", "block_ffn_dim_multiplier"):
+        del config[key]
+    experts = r.randint(4, 7) if r.small else r.randint(2, 40)
+    return config | {
+        "num_experts": experts,
+        "num_experts_per_tok": r.randint(1 + r.small, min(6, experts)),
+        "moe_intermediate_size": r.randint(8, 16) if r.small else r.randint(3, 90),
+        "num_dense_layers": r.randint(0, 1),
+        "use_expert_bias": r.small or r.flag(),
+        "norm_topk_prob": r.small or r.flag(),
+        "routed_scaling_factor": r.choice([1.0, 2.5]),
+    }
 
 
 def delta(r, architecture, **more):
@@ -622,7 +653,7 @@ def without_defaults(written, config, r):
 def fill(model, seed):
     """Random weights: matrices that keep the length of a vector, norms around what is usual, biases that count."""
     generator = torch.Generator().manual_seed(seed)
-    kept = ("e_score_correction_bias", "layer_scalar")
+    kept = ("e_score_correction_bias", "expert_bias", "layer_scalar")
     corrections = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith(kept)]
     for name, parameter in [*model.named_parameters(), *corrections]:
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)

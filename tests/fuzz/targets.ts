@@ -4,6 +4,7 @@ import { asked } from './asked.ts';
 import { alphas, plan } from './budgets.ts';
 import { gguf } from './gguf.ts';
 import { header, index } from './headers.ts';
+import { hub } from './hubs.ts';
 import { config, family, model } from './models.ts';
 import { quantized } from './quantized.ts';
 import { request } from './requests.ts';
@@ -16,5 +17,5 @@ import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
   ...[header, index, quantized, stored, config, model, family, alphas, plan],
-  ...[template, tokenizer, resumed, server, request, asked, sensitivity, gguf],
+  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf],
 ];

@@ -27,6 +27,7 @@ ARCHITECTURES = {
     **{"qwen3_moe": A.QWEN3MOE, "gemma2": A.GEMMA2, "gemma3_text": A.GEMMA3, "phi3": A.PHI3, "olmo2": A.OLMO2},
     **{"olmo3": A.OLMO2, "glm": A.CHATGLM, "glm4": A.GLM4, "glm4_moe": A.GLM4_MOE, "deepseek_v2": A.DEEPSEEK2},
     **{"deepseek_v3": A.DEEPSEEK2, "ernie4_5": A.ERNIE4_5, "hunyuan_v1_dense": A.HUNYUAN_DENSE, "lfm2": A.LFM2},
+    **{"gpt_oss": A.GPT_OSS},
 }
 TURNED = {A.LLAMA, A.MISTRAL3, A.ARCEE, A.GRANITE, A.SMOLLM3}
 
@@ -59,6 +60,8 @@ def untold(config):
         c |= {"no_rope_layer_interval": 4, "no_rope_layers": None, "use_sliding_window": False, "layer_types": None}
     if kind == "deepseek_v3":
         c["rope_interleave"] = True
+    if kind == "gpt_oss":
+        own["truncate"] = False
     return c
 
 
@@ -89,6 +92,9 @@ def metadata(w, arch, c, tensors):
     experts(w, c)
     if kind in ("gemma2", "gemma3_text", "olmo3") and c.get("sliding_window"):
         w.add_sliding_window(c["sliding_window"])
+    if kind == "gpt_oss":
+        w.add_sliding_window(c["sliding_window"])
+        w.add_expert_feed_forward_length(c["intermediate_size"])
     if kind == "gemma2":
         w.add_attn_logit_softcapping(c["attn_logit_softcapping"])
         w.add_final_logit_softcapping(c["final_logit_softcapping"])
@@ -203,13 +209,42 @@ def permuted(weights, heads):
     return weights.reshape(heads, 2, weights.shape[0] // heads // 2, *weights.shape[1:]).swapaxes(1, 2).reshape(weights.shape)
 
 
+def gpt_oss_experts(tensors):
+    """Experts in MXFP4: a byte has elements i and i + 16 of a block, not 2i and 2i + 1; gates and ups apart."""
+    for name, scales in sorted(tensors.items()):
+        if ".mlp.experts." not in name:
+            continue
+        layer = "blk." + name.split(".")[2]
+        if name.endswith("_bias"):
+            if "gate_up" in name:
+                yield f"{layer}.ffn_gate_exps.bias", tensors[name][:, ::2].float()
+                yield f"{layer}.ffn_up_exps.bias", tensors[name][:, 1::2].float()
+            else:
+                yield f"{layer}.ffn_down_exps.bias", tensors[name].float()
+        if not name.endswith("_scales"):
+            continue
+        blocks = tensors[name.replace("_scales", "_blocks")].numpy()
+        codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:-1], 32)
+        packed = codes[..., :16] | codes[..., 16:] << 4
+        whole = np.concatenate([scales.numpy()[..., None], packed], axis=-1).reshape(*blocks.shape[:2], -1)
+        if "gate_up" in name:
+            yield f"{layer}.ffn_gate_exps.weight", whole[:, ::2]
+            yield f"{layer}.ffn_up_exps.weight", whole[:, 1::2]
+        else:
+            yield f"{layer}.ffn_down_exps.weight", whole
+
+
 def converted(arch, c, tensors):
     """Pairs of names in GGUF and weights."""
     layers = c["num_hidden_layers"] + (c.get("num_nextn_predict_layers") or 0)
     names = gguf.get_tensor_name_map(arch, layers)
     usual = gguf.get_tensor_name_map(A.LLAMA, layers)  # of layers without experts, which some architectures never have
     stacks = {}
+    if arch == A.GPT_OSS:
+        yield from gpt_oss_experts(tensors)
     for name, weights in sorted(tensors.items()):
+        if arch == A.GPT_OSS and ".mlp.experts." in name:
+            continue
         weights = weights.to(torch.float32)
         if name == "lm_head.weight" and c.get("tie_word_embeddings"):
             continue
@@ -242,6 +277,8 @@ def converted(arch, c, tensors):
             continue
         if name.endswith("mlp.experts.down_proj"):
             name += ".weight"
+        if name.endswith(".sinks"):
+            name += ".weight"
         name = name.replace("e_score_correction_bias", "e_score_correction.bias")
         found = names.get_name(name, (".weight", ".bias")) or usual.get_name(name, (".weight", ".bias"))
         assert found, name
@@ -268,6 +305,9 @@ def write(c, tensors, path, dtype="F32", vocabulary=None, parts=1):
         w.split_max_tensors = math.ceil(len(found) / parts)
     wanted = gguf.GGMLQuantizationType[dtype]
     for name, weights in found:
+        if isinstance(weights, np.ndarray):
+            w.add_tensor(name, np.ascontiguousarray(weights), raw_dtype=gguf.GGMLQuantizationType.MXFP4)
+            continue
         data = weights.contiguous().numpy()
         fits = data.ndim > 1 and not name.endswith("_norm.weight") and data.shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] == 0
         kind = wanted if fits else gguf.GGMLQuantizationType.F32
@@ -356,7 +396,7 @@ def random_blocks(path):
     rng = np.random.default_rng(20)
     w = gguf.GGUFWriter(path, "llama")
     values = {}
-    for code in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]:
+    for code in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "MXFP4"]:
         kind = gguf.GGMLQuantizationType[code]
         weights, size = gguf.GGML_QUANT_SIZES[kind]
         shape = (6, 512)
@@ -364,7 +404,7 @@ def random_blocks(path):
             data = gguf.quantize(rng.standard_normal(shape).astype(np.float32), kind)
         else:
             data = rng.integers(0, 256, (6, 512 // weights, size), dtype=np.uint8)
-            halves = {"Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}.get(code, [0])
+            halves = {"Q4_1": [0, 2], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "MXFP4": []}.get(code, [0])
             for at in halves:  # scales of both signs, subnormal ones and zeros among them
                 exponents = rng.choice([-26.0, -20.0, -8.0, 0.0, 6.0], data.shape[:2])
                 scales = (rng.standard_normal(data.shape[:2]) * 2.0**exponents).astype(np.float16)

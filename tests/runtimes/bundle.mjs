@@ -1,4 +1,5 @@
-// Bundles the portable tests: one file for every runtime but workerd, one for workerd, and run.ts, which drives them.
+// Bundles the portable tests: one file for every runtime but workerd, one for workerd, what browsers run in a worker besides, and run.ts,
+// which drives them.
 
 import { basename, resolve } from 'node:path';
 import { build } from 'esbuild';
@@ -54,6 +55,11 @@ export async function bundleRuntimes(shared) {
   await build({
     ...portable,
     entryPoints: { portable: 'tests/runtimes/portable.ts' },
+    plugins: [collectingUvu, ...shared.plugins],
+  });
+  await build({
+    ...portable,
+    entryPoints: { files: 'tests/runtimes/files.ts' },
     plugins: [collectingUvu, ...shared.plugins],
   });
   await build({

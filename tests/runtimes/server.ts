@@ -13,8 +13,22 @@ const page = `<!doctype html>
 <title>higgs-wasm tests</title>
 <script type="module">
   const post = (result) => fetch('/outcome', { method: 'POST', body: JSON.stringify(result) });
+  // Files are read at once in workers alone.
+  const files = () =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker('./files.js', { type: 'module' });
+      worker.onerror = ({ message }) => reject(new Error('in the worker: ' + message));
+      worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+    });
+  const joined = (a, b) => ({
+    ...a,
+    passed: a.passed + b.passed,
+    skipped: a.skipped + b.skipped,
+    failures: [...a.failures, ...b.failures],
+  });
   import('./portable.js')
     .then(({ outcome }) => outcome())
+    .then(async (own) => joined(own, await files()))
     .then(post, (error) => post({ error: String(error) + '\\n' + error?.stack }));
 </script>
 `;
@@ -37,8 +51,9 @@ export async function servePage(visit: (url: string) => Promise<void>, signal: A
       response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
       response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       response.setHeader('Content-Type', 'text/html').end(page);
-    } else if (request.url === '/portable.js') {
-      response.setHeader('Content-Type', 'text/javascript').end(readFileSync(`${BUNDLES}/portable.js`));
+    } else if (request.url === '/portable.js' || request.url === '/files.js') {
+      response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
+      response.setHeader('Content-Type', 'text/javascript').end(readFileSync(BUNDLES + request.url));
     } else {
       response.writeHead(404).end();
     }

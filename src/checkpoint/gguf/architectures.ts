@@ -30,6 +30,8 @@ export interface Kind {
   readonly normPlus?: number;
   /** Names of an expert's weights. */
   readonly experts?: Readonly<Record<string, string>>;
+  /** Tensors whose rows take turns with those of another, and what both are called. */
+  readonly alternating?: Readonly<Record<string, { second: string; weight: string; bias: string }>>;
   /** Members of config.json beside those that all have. */
   readonly config?: (told: Told) => Json;
 }
@@ -213,6 +215,35 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
     },
     experts: EXPERTS,
     config: deepseek,
+  }),
+  'gpt-oss': () => ({
+    ...{ type: 'gpt_oss', class: 'GptOssForCausalLM' },
+    names: {
+      'attn_sinks.weight': 'self_attn.sinks',
+      ffn_gate_inp: 'mlp.router',
+      post_attention_norm: 'post_attention_layernorm',
+      'ffn_down_exps.weight': 'mlp.experts.down_proj.weight',
+      'ffn_down_exps.bias': 'mlp.experts.down_proj_bias',
+    },
+    alternating: {
+      ffn_gate_exps: {
+        second: 'ffn_up_exps',
+        ...{ weight: 'mlp.experts.gate_up_proj.weight', bias: 'mlp.experts.gate_up_proj_bias' },
+      },
+    },
+    config: (told) => {
+      const { values } = told;
+      const { rope_scaling: scaling } = ropeFields(told);
+      return {
+        attention_bias: has(told, 'attn_q.bias'),
+        intermediate_size: values.integer('expert_feed_forward_length'),
+        num_local_experts: values.integer('expert_count'),
+        num_experts_per_tok: values.integer('expert_used_count'),
+        ...windows(told, 2),
+        // Its edges of the ramp are no whole numbers, which the file does not tell.
+        ...(scaling !== undefined && { rope_scaling: { ...(scaling as Json), truncate: false } }),
+      };
+    },
   }),
   ernie4_5: () => ({
     ...{ type: 'ernie4_5', class: 'Ernie4_5ForCausalLM' },

@@ -10,6 +10,7 @@
 //   Q4_K       256   d, m, 12 bytes of scales, 4 × 32 (low, high)             d s q - m t    s, t: 6 bits for 32 weights each
 //   Q5_K       256   d, m, 12 bytes of scales, 32 of fifth bits, as Q4_K      d s q - m t
 //   Q6_K       256   128 of low four bits, 64 of high two, 16 × i8 s, d       d s (q - 32)   s for 16 weights each
+//   MXFP4       32   e: u8, as Q4_0                                           2^(e - 127) q   q: a sign, and 0 to 6 in three bits
 
 import { type Place, UnsupportedError } from '../../errors.ts';
 
@@ -71,6 +72,22 @@ function small(fifth: boolean, minimum: boolean): Decode {
       }
     }
   };
+}
+
+/** The positive values of four bits with two of exponent and one of mantissa, twice. */
+const TWICE = [0, 1, 2, 3, 4, 6, 8, 12];
+const twiceE2M1 = Float64Array.from({ length: 16 }, (_, q) => (q < 8 ? TWICE[q] : 0 - TWICE[q - 8]));
+
+function mxfp4(bytes: Uint8Array, count: number, out: Float32Array): void {
+  for (let block = 0; block < count; block++) {
+    const at = block * 17;
+    const half = 2 ** (bytes[at] - 128);
+    for (let j = 0; j < 16; j++) {
+      const pair = bytes[at + 1 + j];
+      out[block * 32 + j] = half * twiceE2M1[pair & 15];
+      out[block * 32 + j + 16] = half * twiceE2M1[pair >> 4];
+    }
+  }
 }
 
 // Eight scales and eight minima of six bits, in twelve bytes. Those of 0 to 3 are the low six bits of bytes 0 to 3 and 4 to 7; of 4 to 7
@@ -142,6 +159,7 @@ const CODES: Readonly<Record<number, WeightCode>> = {
   12: blocks('Q4_K', 256, 144, q4OrQ5K(false)),
   13: blocks('Q5_K', 256, 176, q4OrQ5K(true)),
   14: blocks('Q6_K', 256, 210, q6K),
+  39: blocks('MXFP4', 32, 17, mxfp4),
   30: plain('BF16', 2),
 };
 
@@ -149,7 +167,7 @@ const CODES: Readonly<Record<number, WeightCode>> = {
 const OTHERS: Readonly<Record<number, string>> = Object.fromEntries(
   (
     '4 Q4_2,5 Q4_3,9 Q8_1,10 Q2_K,11 Q3_K,15 Q8_K,16 IQ2_XXS,17 IQ2_XS,18 IQ3_XXS,19 IQ1_S,20 IQ4_NL,21 IQ3_S,22 IQ2_S,23 IQ4_XS,' +
-    '24 I8,25 I16,26 I32,27 I64,28 F64,29 IQ1_M,34 TQ1_0,35 TQ2_0,39 MXFP4,40 NVFP4,41 Q1_0,42 Q2_0'
+    '24 I8,25 I16,26 I32,27 I64,28 F64,29 IQ1_M,34 TQ1_0,35 TQ2_0,40 NVFP4,41 Q1_0,42 Q2_0'
   )
     .split(',')
     .map((entry) => entry.split(' ')),

@@ -82,6 +82,12 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
         return made(source.sliceSync!(span.start, span.end), span);
       },
     }),
+    ...(source.prefetch && {
+      prefetch(from, to) {
+        const span = spanOf(from, to);
+        source.prefetch!(span.start, span.end);
+      },
+    }),
   };
 }
 
@@ -120,6 +126,42 @@ function turned(bytes: ArrayBuffer, head: number, rowBytes: number): ArrayBuffer
     }
   }
   return to.buffer;
+}
+
+/** Two tensors of the same shape as one: a row of the first, a row of the second, and so on. @param shape what it becomes */
+export function alternatingOf(name: string, first: Part, second: Part, shape: readonly number[]): CheckpointTensor {
+  const [a, b] = [first, second].map((part) => tensorOf(name, part));
+  const rowBytes = a.byteLength / ((shape.slice(0, 2).reduce((product, size) => product * size, 1) || 2) / 2);
+  const byteLength = 2 * a.byteLength;
+  const rowsOf = (from: number, to: number): [start: number, end: number] => {
+    checkSpan(name, byteLength, from, to);
+    return [Math.floor(from / 2 / rowBytes) * rowBytes, Math.ceil(to / 2 / rowBytes) * rowBytes];
+  };
+  const joined = ([one, other]: ArrayBuffer[], from: number, to: number): ArrayBuffer => {
+    const made = new Uint8Array(2 * one.byteLength);
+    for (const [i, bytes] of [one, other].entries()) {
+      for (let at = 0; at < bytes.byteLength; at += rowBytes) {
+        made.set(new Uint8Array(bytes, at, rowBytes), 2 * at + i * rowBytes);
+      }
+    }
+    const start = 2 * rowsOf(from, to)[0];
+    return made.buffer.slice(from - start, to - start);
+  };
+  const encoded = a.encoded && { ...a.encoded, byteLength: 2 * a.encoded.byteLength };
+  return {
+    ...{ name, dtype: a.dtype, shape, byteLength, file: a.file, ...(encoded && { encoded }) },
+    async read(from = 0, to = byteLength) {
+      const [start, end] = rowsOf(from, to);
+      return joined(await Promise.all([a.read(start, end), b.read(start, end)]), from, to);
+    },
+    ...(a.readSync &&
+      b.readSync && {
+        readSync(from, to) {
+          const [start, end] = rowsOf(from, to);
+          return joined([a.readSync!(start, end), b.readSync!(start, end)], from, to);
+        },
+      }),
+  };
 }
 
 /**

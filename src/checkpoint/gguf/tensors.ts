@@ -7,7 +7,7 @@ import type { Source } from '../../source/source.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 import { type Kind, USUAL } from './architectures.ts';
 import { type GgufTensor, TENSORS_LIMIT } from './header.ts';
-import { keyValuesOf, type Part, tensorOf } from './rows.ts';
+import { alternatingOf, keyValuesOf, type Part, tensorOf } from './rows.ts';
 import type { Values } from './values.ts';
 
 /** A file of a model, its header read. */
@@ -85,8 +85,22 @@ function namedBy(
   const path = `model.layers.${layer}`;
   const corrected = nameIn(kind.names, `${short}.${kindOfWeight}`);
   if (corrected) return [tensorOf(`${path}.${corrected}`, part)];
+  if (kind.alternating && Object.values(kind.alternating).some(({ second }) => second === short)) {
+    alternating(part, parts, kind.alternating); // made where the first is
+    return [];
+  }
+  if (kind.alternating && Object.hasOwn(kind.alternating, short)) {
+    const { first, second, name } = alternating(part, parts, kind.alternating);
+    return [
+      alternatingOf(`${path}.${name}`, first, second, [tensor.shape[0], 2 * tensor.shape[1], ...tensor.shape.slice(2)]),
+    ];
+  }
   const stack = nameIn(kind.experts, short);
   if (stack && kindOfWeight === 'weight') return stackOf(part, `${path}.${stack}.weight`);
+  // Experts one by one, as files were before stacks.
+  const [, single, expert] = /^(ffn_(?:gate|up|down))\.(\d{1,4})$/.exec(short) ?? [];
+  const alone = single === undefined ? undefined : nameIn(kind.experts, `${single}_exps`);
+  if (alone && kindOfWeight === 'weight') return [tensorOf(`${path}.${alone.replace('*', expert)}.weight`, part)];
   if (short === 'attn_k_b' || short === 'attn_v_b') return halfOf(part, parts, `${path}.self_attn.kv_b_proj.weight`);
   const own = nameIn(kind.names, short) ?? nameIn(USUAL, short);
   if (own === undefined) {
@@ -125,6 +139,35 @@ function stackOf(part: Part, name: string): CheckpointTensor[] {
   return Array.from({ length: experts }, (_, i) =>
     tensorOf(name.replace('*', String(i)), { ...part, rows: { first: i * rows, count: rows } }),
   );
+}
+
+// Two tensors that are one, of either of them.
+function alternating(
+  part: Part,
+  parts: ReadonlyMap<string, Part>,
+  table: NonNullable<Kind['alternating']>,
+): { first: Part; second: Part; name: string } {
+  const { tensor, file } = part;
+  const [, short, kindOfWeight] = /^blk\.\d+\.(.+)\.(weight|bias)$/.exec(tensor.name)!;
+  const [one, { second: other, ...names }] = Object.entries(table).find(
+    ([first, { second }]) => first === short || second === short,
+  )!;
+  const partOf = (name: string) => parts.get(tensor.name.replace(`.${short}.`, `.${name}.`));
+  const [first, second] = [partOf(one), partOf(other)];
+  const isWeight = kindOfWeight === 'weight';
+  const fits =
+    first &&
+    second &&
+    first.tensor.code === second.tensor.code &&
+    String(first.tensor.shape) === String(second.tensor.shape);
+  if (fits && tensor.shape.length === (isWeight ? 3 : 2) && (isWeight || tensor.code.weights === 1)) {
+    // Of biases a row is one number.
+    const rowed = (own: Part): Part =>
+      isWeight ? own : { ...own, tensor: { ...own.tensor, shape: [...own.tensor.shape, 1] } };
+    return { first: rowed(first), second: rowed(second), name: isWeight ? names.weight : names.bias };
+  }
+  const message = `${one} and ${other} must be two stacks of one shape and code: they are not`;
+  throw new FormatError(message, { file, tensor: tensor.name });
 }
 
 // Made where the keys are; the values come along.

@@ -47,6 +47,7 @@ function tensorOf(info: TensorInfo, source: Source, file: string): CheckpointTen
     ...(source.sliceSync && {
       readSync: (start, end, spare) => source.sliceSync!(info.start + start, info.start + end, spare),
     }),
+    ...(source.prefetch && { prefetch: (start, end) => source.prefetch!(info.start + start, info.start + end) }),
   };
 }
 

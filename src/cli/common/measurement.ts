@@ -1,6 +1,6 @@
 // A measurement of sensitivities, as verbs run it: with progress, threads and Ctrl-C.
 
-import type { LoadProgress } from '../../model/load.ts';
+import type { LoadProgress } from '../../model/loading/load.ts';
 import { MEMORY_LIMIT } from '../../model/region.ts';
 import type { OpenCheckpoint } from '../../open.ts';
 import type { MakingProgress } from '../../quantize/made.ts';

@@ -65,9 +65,13 @@ export async function withModels<T>(
   try {
     for (const each of from) {
       const began = performance.now();
-      const input = typeof each === 'string' ? await openModel(each) : each;
+      // Threads start while the model is opened.
+      const starting = startThreads(threadsOf(threads));
+      starting.catch(() => {}); // told of below
       const progress = progressDisplay('load');
+      let input: Input | undefined;
       try {
+        input = typeof each === 'string' ? await openModel(each) : each;
         const source = await higgs.open(input.folder);
         const model = await source.run({
           ...(context !== undefined && { context }),
@@ -75,16 +79,19 @@ export async function withModels<T>(
           activations,
           cache,
           onMemory: (need) => checkFits(need, cache, freeMemory()),
-          threads: await startThreads(threadsOf(threads)),
+          threads: await starting,
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>
             progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
         });
         models.push({ model, loadMs: performance.now() - began });
+      } catch (error) {
+        await starting.then((threads) => threads.close());
+        throw error;
       } finally {
         progress.stop();
         // Experts that are not in memory are read from it until the end.
-        if (typeof each === 'string') opened.push(input);
+        if (typeof each === 'string' && input) opened.push(input);
       }
     }
     return await work(models, abort.signal);
@@ -100,9 +107,11 @@ export function rateText(tokens: number, ms: number): string {
   return ms > 0 ? `${figureText((tokens / ms) * 1000)} tokens/s` : '…';
 }
 
-/** `12 of 64 experts in memory, 90 % of 1234 found there, 1.20 GB read`. */
-export function pagingText({ experts, slots, hits, misses, bytesRead }: NonNullable<Language['paging']>): string {
-  const asked = hits + misses;
-  const share = asked > 0 ? `${((100 * hits) / asked).toFixed(1)} %` : '…';
-  return `${slots} of ${experts} in memory, ${share} of ${asked} found there, ${bytesText(bytesRead)} read`;
+/** `12 of 64 experts in memory, 90 % of 1234 found there, 1.20 GB read`, and where files are read ahead `, 75 % of it asked for ahead`. */
+export function pagingText(paging: NonNullable<Language['paging']>): string {
+  const { experts, slots, hits, misses, bytesRead, prefetch } = paging;
+  const share = (part: number, all: number) => (all > 0 ? `${((100 * part) / all).toFixed(1)} %` : '…');
+  const found = `${share(hits, hits + misses)} of ${hits + misses} found there, ${bytesText(bytesRead)} read`;
+  const ahead = prefetch && prefetch.hits > 0 ? `, ${share(prefetch.hits, misses)} of it asked for ahead` : '';
+  return `${slots} of ${experts} in memory, ${found}${ahead}`;
 }

@@ -122,6 +122,7 @@ export interface PromptChoice {
 /** Adds the options of `PromptChoice`. @param what the prompt is, in words */
 export function addPrompt(command: Command, what: string): Command {
   return command
+    .optionsGroup(GROUPS.prompt)
     .option('-p, --prompt <text>', `${what}; - reads standard input`)
     .addOption(new Option('-f, --file <file>', 'a file in UTF-8 that has it').conflicts('prompt'));
 }

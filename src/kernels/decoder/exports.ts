@@ -153,8 +153,10 @@ export interface DecoderExports {
     stride: number,
     scratch: number,
   ): void;
-  bandRows(packed: number, rows: number, cols: number, bits: number, to: number, scratch: number): void;
-  unbandRow(bands: number, row: number, cols: number, bits: number, packed: number, scratch: number): void;
+  bandRows(packed: number, rows: number, codes: number, bits: number, to: number, scratch: number): void;
+  bandScales(scales: number, rows: number, groups: number, to: number): void;
+  unbandRow(bands: number, row: number, count: number, bits: number, packed: number, scratch: number): void;
+  unbandScales(scales: number, row: number, groups: number, to: number): void;
   dequantize(
     packed: number,
     scales: number,

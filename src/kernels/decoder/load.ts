@@ -10,6 +10,8 @@ import { withSharedMemory } from './shared.ts';
  * workers the compiled module of the plain one.
  */
 export const decoderBinary: DecoderBinary = WebAssembly.validate(relaxed) ? relaxed : plain;
+/** Whether these kernels have two forms of products: table.ts says which they take. */
+export const hasForms: boolean = decoderBinary === relaxed;
 
 let shared: DecoderBinary | undefined;
 

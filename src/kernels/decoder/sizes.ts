@@ -6,8 +6,8 @@ import { groupsPerRow, SEQUENCES } from '../layout.ts';
 /** Bytes of a row of 4096 i16, with what decoding writes behind it: tile.ts. */
 export const TILE_STRIDE = (4096 + 96) * 2;
 
-/** What decoding steps of a trellis takes: trellisRows in trellistile.ts. */
-const DECODE_BYTES = 416;
+/** Bytes of a panel of 4096 columns: panel.ts. */
+const PANEL_BYTES = 4096 * 8;
 
 /** Bytes that quantizeActivation of activation.ts may read behind the end of what it quantizes. */
 export const READ_BEHIND = 124;
@@ -27,13 +27,14 @@ function slotsOf(cols: number, groupSize: number): number {
 
 /** Bytes of scratch that a product of up to `count` quantized activations needs in each thread. */
 export function productScratchBytes(cols: number, groupSize: number, count: number): number {
-  const groups = groupsPerRow(cols, groupSize);
-  // A trellis has eight rows go together, and an activation again in its own order.
-  const one = (2 * groups + 4) * 16 + slotsOf(cols, groupSize) * 2;
-  return Math.max((groups + count + 2) * 16 + 4 * TILE_STRIDE + DECODE_BYTES, one);
+  const lookups = (groupsPerRow(cols, groupSize) + count + 2) * 16 + 4 * TILE_STRIDE;
+  return Math.max(lookups, Math.ceil(count / 4) * 128 + PANEL_BYTES);
 }
 
-/** Bytes that a row of a trellis' codes takes in memory, where four are interleaved: octsOf in band.ts. */
+/** Rows of a pair of bands: a matrix in bands has a multiple of them. */
+export const PAIR_ROWS = 8;
+
+/** Bytes that a row of codes takes in bands: octsOf in band.ts. */
 export function bandRowBytes(cols: number, bits: number): number {
   const steps = Math.ceil(cols / SEQUENCES);
   return Math.ceil((steps % 8 === 0 ? steps : steps + 3) / 8) * 4 * bits;

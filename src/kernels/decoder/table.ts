@@ -4,18 +4,24 @@
 //   byte  0     4     8      12        16
 //         step  zero  bits   weights   entries
 //         f32   i32   u32    u32       one for each index of `bits` bits: the integers of its `weights` weights as i16,
-//                                      in 2, 4 or (3 and 4 weights) 8 bytes; or with p1n16 (bits = 4) 16 bytes, integer + zero;
-//                                      or of a trellis (weights = 0) its three tables of 16 bytes, which
-//                                      are all that dequantizing it reads, too
+//                                      in 2, 4 or (3 and 4 weights) 8 bytes; or of a grid whose codes stand in bands
+//                                      (weights = 0), a trellis' or p1n16's, as assembly/decoder/table.ts has it: of a trellis
+//                                      what dequantizing reads, too
 //
 // Added to the grid's MSE: 0.6 % for p1n16, 0.3 % for p1n256, at most 0.02 % for the others.
 
-import { type CodeGrid, type CodePoints, type CodeTrellis, isPaths } from '../layout.ts';
+import { type CodeGrid, type CodePoints, type CodeShape, type CodeTrellis, isPaths } from '../layout.ts';
 
 /** Largest integer for a grid value: times 2^19 / g, the largest of an activation, and g products stay below 2^31. */
 const LARGEST = 4095;
 const HEADER = 16;
 const LARGEST_TABLE = 16384;
+
+/** Where a table of a grid in bands says which form products take: assembly/decoder/dots.ts. */
+export const FORM = 64;
+const BAND_TABLE_BYTES = 80;
+/** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes. */
+const CONSTANTS = [15, 0x88, 1, 0];
 
 interface IntegerGrid {
   readonly step: number;
@@ -64,7 +70,6 @@ function density(x: number): number {
 
 /** How codes of `bits` bits for `p` weights are looked up: several at once where the table stays small. */
 export function indexOf(p: number, bits: number): Index {
-  if (p === 1 && bits === 4) return { bits, weights: 1 };
   const fits = (codes: number): boolean =>
     codes * p <= 4 && INDEX_BITS.includes(codes * bits) && entryBytes(codes * p) << (codes * bits) <= LARGEST_TABLE;
   const codes = [4, 3, 2].find(fits) ?? 1;
@@ -78,39 +83,46 @@ function entryBytes(weights: number): number {
   return weights > 2 ? 8 : weights * 2;
 }
 
-// What a code of a trellis is looked up in: three tables of 16 integers, whose sum less zero times step is its value.
-function trellisTable({ step, zero, bits, tables }: CodeTrellis): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(HEADER + tables.length);
+// What a code is looked up in: three tables of 16 integers, whose sum less zero times step is its value.
+function bandTable({ step, zero, bits, tables }: Omit<CodeTrellis, 'p'>): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(BAND_TABLE_BYTES);
   const view = new DataView(bytes.buffer);
   view.setFloat32(0, step, true);
   view.setInt32(4, zero, true);
   view.setUint32(8, bits, true);
   bytes.set(tables, HEADER);
+  bytes.set(CONSTANTS, FORM + 4);
   return bytes;
+}
+
+/** Whether a grid's codes stand in bands in memory: those of trellises, and of 16 values, which is a trellis without memory. */
+export function isBanded(grid: CodeShape): boolean {
+  return grid.tables !== undefined || (grid.p === 1 && grid.bits === 4);
 }
 
 /** The table of a grid, to be placed in linear memory. */
 export function integerTable(grid: CodeGrid): Uint8Array<ArrayBuffer> {
-  if (isPaths(grid)) return trellisTable(grid);
+  if (isPaths(grid)) return bandTable(grid);
   const { p, bits } = grid;
   const { step, integers, narrow } = integerGrid(grid);
+  if (narrow) {
+    const zero = -Math.min(...integers);
+    const tables = new Uint8Array(48);
+    tables.set(integers.map((integer) => integer + zero));
+    return bandTable({ step, zero, bits, tables });
+  }
   const index = indexOf(p, bits);
-  const stride = narrow ? 1 : entryBytes(index.weights);
+  const stride = entryBytes(index.weights);
   const bytes = new Uint8Array(HEADER + (stride << index.bits));
   const view = new DataView(bytes.buffer);
-  const zero = narrow ? -Math.min(...integers) : 0;
   view.setFloat32(0, step, true);
-  view.setInt32(4, zero, true);
   view.setUint32(8, index.bits, true);
   view.setUint32(12, index.weights, true);
   for (let i = 0; i < 1 << index.bits; i++) {
     const entry = HEADER + i * stride;
-    if (narrow) view.setUint8(entry, integers[i] + zero);
-    else {
-      for (let k = 0; k < index.weights; k++) {
-        const code = (i >> (Math.floor(k / p) * bits)) & ((1 << bits) - 1);
-        view.setInt16(entry + k * 2, integers[code * p + (k % p)], true);
-      }
+    for (let k = 0; k < index.weights; k++) {
+      const code = (i >> (Math.floor(k / p) * bits)) & ((1 << bits) - 1);
+      view.setInt16(entry + k * 2, integers[code * p + (k % p)], true);
     }
   }
   return bytes;

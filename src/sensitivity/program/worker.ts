@@ -3,6 +3,7 @@
 
 import { instantiateDecoder } from '../../kernels/decoder/instantiate.ts';
 import { forwardPass, seatsOf } from '../../model/forward.ts';
+import { readStoring, storeBlocks } from '../../model/loading/store.ts';
 import type { ThreadMessage } from '../../model/memories.ts';
 import { readPass, segmentBytes } from '../../model/pass.ts';
 import { joinTeam } from '../../model/team.ts';
@@ -23,7 +24,7 @@ interface Port {
 }
 declare const port: Port;
 
-port.addEventListener('message', async ({ data: { binary, memories, state, index, workspace } }) => {
+port.addEventListener('message', async ({ data: { binary, memories, state, linears, index, workspace } }) => {
   try {
     const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
     const [{ buffer }] = memories;
@@ -37,7 +38,9 @@ port.addEventListener('message', async ({ data: { binary, memories, state, index
       try {
         const measuring = workspace && measuringOf(team.thread, state, workspace, buffer);
         for (let words = team.next(); words; words = team.next()) {
-          if (measuring) runTask(measuring, taskOf(words));
+          const storing = readStoring(words);
+          if (storing) storeBlocks(seats, linears, storing);
+          else if (measuring) runTask(measuring, taskOf(words));
           else forwardPass(seats, state, readPass(words, segments), ids);
         }
       } catch (error) {

@@ -1,0 +1,40 @@
+// Products of integers u in 0 … 127 with an activation, in three forms that give the same sums. A vector of u is a step of a band
+// (band.ts): four columns of four rows. Four columns of a row add to one lane, so that nothing is folded.
+//
+//   plain          u as i16 is e + 256 · o. e is not cut out: (e + 256 · o) · x_e + o · (x_o - 256 · x_e) = e · x_e + o · x_o,
+//                  with |x_o - 256 · x_e| < 2^15, sums modulo 2^32
+//   FUSED          relaxed SIMD: one instruction where the processor has it (AVX-VNNI, ARM's sdot), else five
+//   PAIRS          relaxed SIMD: pairs of products in i16, at most 2 · 127 · 127 < 2^15, then pairs of these: three instructions
+//
+// u and |x| are below 128, so no machine saturates and all give the same. Which form is quicker, FUSED or PAIRS, a loop tells
+// (src/model/form.ts).
+
+// @ts-ignore: decorator
+@inline
+export const FUSED: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const PAIRS: u32 = 1;
+
+/** Bytes of four columns of an activation, narrow: activation.ts. */
+// @ts-ignore: decorator
+@inline
+export const STEP: usize = ASC_FEATURE_RELAXED_SIMD ? 4 : 8;
+
+/** Adds the products of a step. `odd` is u shifted by oddOf, `ones` 1 in lanes of i16: read from memory, or an engine makes it anew each time. */
+// @ts-ignore: decorator
+@inline
+export function addStep(sum: v128, u: v128, odd: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (form == FUSED) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, u, sum);
+    return i32x4.add(sum, i32x4.dot_i16x8_s(v128.relaxed_dot<i16>(x, u), ones));
+  }
+  return i32x4.add(i32x4.add(sum, i32x4.dot_i16x8_s(u, x)), i32x4.dot_i16x8_s(odd, y));
+}
+
+/** What addStep takes as `odd`. */
+// @ts-ignore: decorator
+@inline
+export function oddOf(u: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? u : i16x8.shr_u(u, 8);
+}

@@ -1,0 +1,80 @@
+// Which of two forms products of bytes take: assembly/decoder/dots.ts has both, equal in bits. Processors with an instruction for the one
+// run it up to twice as quickly, others the other one; nothing tells which a processor is, so a loop of each is timed.
+
+import { hasForms } from '../kernels/decoder/load.ts';
+import { activationBytes, bandRowBytes, PAIR_ROWS } from '../kernels/decoder/sizes.ts';
+import { FORM, integerTable, isBanded } from '../kernels/decoder/table.ts';
+import type { Place } from './loading/batches.ts';
+
+/** What is multiplied: 16 KB, which a first-level cache holds. */
+const [COLS, GROUP_SIZE, COUNT] = [1024, 1024, 4];
+/** Products of a loop: some 50 µs. */
+const CALLS = 40;
+/** Loops of each form, in turns. Engines compile what has run some hundred times. */
+const ROUNDS = 4;
+/** The first form is taken where the other one gains less. */
+const GAIN = 0.95;
+
+/** Times the forms, and has the tables of all memories say which is quicker. */
+export function chooseForm(places: readonly Place[]): void {
+  if (
+    !hasForms ||
+    !places.some(({ layout }) => layout.tables.some(({ grid, integers }) => integers && isBanded(grid)))
+  ) {
+    return;
+  }
+  const [fused, pairs] = timesOf(places[0]);
+  const form = Number(pairs < fused * GAIN);
+  for (const { buffer, layout } of places) {
+    for (const { grid, integers } of layout.tables) {
+      if (integers && isBanded(grid)) new Uint32Array(buffer, integers + FORM, 1)[0] = form;
+    }
+  }
+}
+
+/** Has the engine see what will be timed, so that it compiles it while weights are read. */
+export function prepareForms(places: readonly Place[]): void {
+  if (hasForms) timesOf(places[0]);
+}
+
+// Milliseconds of the quickest loop of each form; of all loops where a clock is too coarse for one. Works where blocks of weights are staged.
+function timesOf({ kernels, buffer, layout }: Place): number[] {
+  const table = layout.staging.address;
+  const bytes = integerTable({ p: 1, bits: 4, points: new Float32Array(16).map((_, i) => i - 7.5) });
+  new Uint8Array(buffer, table).set(bytes);
+  const bandBytes = PAIR_ROWS * bandRowBytes(COLS, 4);
+  const bands = table + 256;
+  const scales = bands + bandBytes;
+  const x = scales + 256;
+  const y = x + COUNT * activationBytes(COLS, GROUP_SIZE);
+  const scratch = y + COUNT * PAIR_ROWS * 4;
+  new Uint8Array(buffer, bands, scratch - bands).fill(0x11);
+  const form = new Uint32Array(buffer, table + FORM, 1);
+  const least = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  const all = [0, 0];
+  for (let round = 0; round < 2 * ROUNDS; round++) {
+    const i = round % 2;
+    form[0] = i;
+    const start = performance.now();
+    for (let call = 0; call < CALLS; call++) {
+      kernels.matmul(
+        bands,
+        bandBytes / PAIR_ROWS,
+        scales,
+        PAIR_ROWS,
+        COLS,
+        GROUP_SIZE,
+        table,
+        x,
+        COUNT,
+        y,
+        PAIR_ROWS,
+        scratch,
+      );
+    }
+    const time = performance.now() - start;
+    least[i] = Math.min(least[i], time);
+    all[i] += time;
+  }
+  return least.every((time) => time > 0) ? least : all;
+}
