@@ -31,7 +31,7 @@ export interface Asked {
 }
 
 /** A conversation that suits its model. */
-export interface Prepared {
+interface Prepared {
   readonly promptIds: readonly number[];
   readonly prompt: string;
   readonly settings: Settings;

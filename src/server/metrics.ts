@@ -11,7 +11,7 @@ interface Histogram {
 }
 
 /** What a request was. */
-export interface Observed {
+interface Observed {
   readonly route: string;
   readonly status: number;
   readonly ms: number;
@@ -21,7 +21,7 @@ export interface Observed {
   readonly generated: number;
 }
 
-export interface Metrics {
+interface Metrics {
   observe(observed: Observed): void;
   /** @param gauges values of now, by name */
   text(gauges: Readonly<Record<string, readonly [help: string, value: number]>>): string;

@@ -11,7 +11,7 @@ export function page({ names, loaded }: Shelf): Response {
 <title>higgs serve</title>
 <style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 3em auto; padding: 0 1em }</style>
 <h1>higgs serve</h1>
-<p>The OpenAI API, by models in WebAssembly. Give a client this address and <code>/v1</code> behind it.</p>
+<p>The OpenAI API, by models that run as WebAssembly: give a client this address and <code>/v1</code> behind it.</p>
 <ul>${rows.join('')}</ul>
 <p><a href="/v1/models">/v1/models</a> · <a href="/metrics">/metrics</a> · <a href="/health">/health</a></p>
 </html>

@@ -284,7 +284,7 @@ function rebased(value: unknown, base: string): unknown {
 }
 
 /** Tells calls from text, as the text comes. */
-export interface CallFilter {
+interface CallFilter {
   /** @returns text that is no call's */
   push(text: string): string;
   /** @returns what is left: text, and the calls */
