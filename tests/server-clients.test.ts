@@ -1,6 +1,8 @@
 // The server over real sockets, asked by the clients that people have: OpenAI's, Vercel's, and bare sockets that do harm.
 
+import { execFile, spawnSync } from 'node:child_process';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { promisify } from 'node:util';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { createAdaptorServer } from '@hono/node-server';
 import { generateObject, generateText, streamText, tool } from 'ai';
@@ -174,6 +176,24 @@ test('ai: text, streams, tools and objects', async () => {
   assert.is(toolCalls[0].toolName, 'convert');
   unit.parse(toolCalls[0].input);
 });
+
+const PYTHON = process.env.OPENAI_PYTHON ?? 'build/python/bin/python';
+const hasClient = spawnSync(PYTHON, ['-c', 'import openai']).status === 0;
+if (!hasClient) console.log(`skipped, as ${PYTHON} has no openai: openai for Python`);
+else {
+  test('openai for Python: chat, streams, schemas, tools, probabilities, embeddings, responses, errors', async () => {
+    const script = 'tests/clients/openai_client.py';
+    const { stdout } = await promisify(execFile)(PYTHON, [script, `http://127.0.0.1:${port}/v1`, 'key']);
+    const got = JSON.parse(stdout);
+    const text = await model.complete(messages, { maxTokens: 9 });
+    assert.equal([got.text, got.streamed, got.response], [text, text, text]);
+    assert.is(got.usage[0], got.usage[1]);
+    assert.is(got.logprobs, got.usage[0]);
+    assert.match(got.unit + got.call, /^[CF]{2}$/);
+    assert.equal(Float32Array.from(got.embedding), await model.embed('two', { normalize: true }));
+    assert.is(got.refused, 'temperature');
+  });
+}
 
 // --- sockets
 

@@ -3,7 +3,19 @@
 
 import { Hono, type Context as HonoContext } from 'hono';
 import { cors } from 'hono/cors';
-import { callback, flag, integer, list, mapOf, needed, options as optionsOf, recordOf, text } from '../check.ts';
+import {
+  callback,
+  flag,
+  integer,
+  list,
+  member,
+  needed,
+  options as optionsOf,
+  type Reader,
+  recordOf,
+  refuseKind,
+  text,
+} from '../check.ts';
 import type { Model } from '../text/textmodel.ts';
 import { jsonBody } from './body.ts';
 import { chatRequest } from './chat.ts';
@@ -84,17 +96,16 @@ export interface Server {
   close(): Promise<void>;
 }
 
-const modelOrLoader = (subject: string, value: unknown): Model | ModelLoader => {
-  if (typeof value === 'object' && value !== null && ('load' in value || 'generate' in value))
-    return value as Model | ModelLoader;
-  throw Object.assign(new TypeError(`${subject} must be a model, or an object with load()`), { reason: 'argument' });
+const modelOrLoader: Reader<Model | ModelLoader> = (subject, value) => {
+  const has = (name: string) =>
+    typeof value === 'object' && value !== null && typeof member(subject, value, name) === 'function';
+  if (has('load') || has('generate')) return value as Model | ModelLoader;
+  return refuseKind(subject, 'a model, or an object with load()', value);
 };
-const modelsOf = recordOf(modelOrLoader, LIMITS.models);
+const modelsOf: Reader<ServerOptions['models']> = recordOf(modelOrLoader, LIMITS.models);
 const originsOf = list(text, LIMITS.models, 'a string or a list of strings');
 const serverOptions = optionsOf<ServerOptions>({
-  models: needed((subject, value) =>
-    (value instanceof Map ? mapOf(modelOrLoader, LIMITS.models) : modelsOf)(subject, value),
-  ),
+  models: needed(modelsOf),
   memory: integer(1),
   apiKey: text,
   cors: (subject, value) => (typeof value === 'string' ? value : originsOf(subject, value)),
