@@ -184,10 +184,12 @@ if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
   await bundle('bench', [
     'index.ts',
+    'cache.ts',
     'decoder.ts',
     'linearity.ts',
     'paging.ts',
     'quality.ts',
+    'refining.ts',
     'sequences.ts',
     'synthesize.ts',
     'widths.ts',

@@ -6,6 +6,7 @@ import { fromF16 } from './float';
 import { nextGroup } from './lanes';
 import { unpack } from './pack';
 import { bytesOf, rowsOf, rowStride } from './rows';
+import { LABELS, labelValues } from './trellis/labels';
 import { trellisValues } from './trellis/values';
 
 /** Stands for the weights of a code where a grid is a trellis. */
@@ -17,7 +18,7 @@ export const TRELLIS: usize = 0;
 // @ts-ignore: decorator
 @inline
 export function codesPerRow(cols: usize, p: usize): usize {
-  return p == TRELLIS ? (cols + 3) & ~3 : (cols + p - 1) / p;
+  return p == TRELLIS || p == LABELS ? (cols + 3) & ~3 : (cols + p - 1) / p;
 }
 
 // As lookup, for single weights and at most 16 points whose bytes stand in four vectors: sixteen weights a round.
@@ -47,13 +48,16 @@ function lookup16(codes: usize, end: usize, bytes: usize, y: usize): void {
 
 /**
  * The grid points that `vectors` codes (u16) stand for, one after the other: p · vectors f32 to `y`, and up to 15 more, of no
- * meaning. Reads `codes` up to the next multiple of 16. `table` as by gridTable; of a trellis (p = 0) as by trellisTable.
+ * meaning. Reads `codes` up to the next multiple of 16. `table` as by gridTable; of a trellis (p = 0) as by trellisTable, of one by labels
+ * (p = 5) as by labelTable.
  */
 export function lookup(codes: usize, vectors: usize, table: usize, p: usize, n: usize, y: usize): void {
   const rows = rowsOf(table);
   const end = codes + (vectors << 1);
   if (p == TRELLIS) {
     trellisValues(codes, vectors, n, table, y);
+  } else if (p == LABELS) {
+    labelValues(codes, vectors, table, y);
   } else if (p == 1 && n <= 16) {
     lookup16(codes, end, bytesOf(table, n), y);
   } else if (p == 1) {

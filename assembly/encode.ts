@@ -8,7 +8,7 @@ import { begin, finish } from './hadamard';
 import { F32, FACTOR_COLS, fromF16, weightBytes, widen } from './float';
 import { groupsOf, nextGroup } from './lanes';
 import { pack } from './pack';
-import { errorOf, round } from './round';
+import { errorOf, roundTogether, rowsTogether } from './round';
 import { scaleOf, searchScales } from './scales';
 
 // @ts-ignore: decorator
@@ -83,7 +83,8 @@ export function rotateRows(
 
 /**
  * Rounds rotated rows, (rows, cols + 64) f32, to `codes`, u16, codesPerRow a row, and to `rounded`, of the shape of `z`: what they stand for. Adds each
- * row's squared error to the first of its `sums`. `scratch` holds, for a trellis, (cols + 264) · 256 bytes.
+ * row's squared error to the first of its `sums`. `scratch` holds, for a trellis, (cols + 264) · 256 bytes, for one by labels
+ * (cols + 264) · (4 · states + 12) + 1280.
  */
 export function roundRows(
   z: usize, rows: usize, cols: usize, groupSize: usize, table: usize, p: usize, bits: u32,
@@ -91,14 +92,18 @@ export function roundRows(
 ): void {
   const vectors = codesPerRow(cols, p);
   const scaleBytes = groupsOf(cols, groupSize) << 1;
-  for (let row: usize = 0; row < rows; row++) {
-    round(z, vectors, table, p, (<usize>1) << bits, codes, rounded, scratch);
-    addErrors(z, rounded, cols, groupSize, scales, sums);
-    z += (cols + 64) << 2;
-    rounded += (cols + 64) << 2;
-    codes += vectors << 1;
-    scales += scaleBytes;
-    sums += 16;
+  const together = rowsTogether(p);
+  for (let row: usize = 0; row < rows; row += together) {
+    const count = min(together, rows - row);
+    roundTogether(z, count, cols, table, p, (<usize>1) << bits, codes, vectors << 1, rounded, scratch);
+    for (let i: usize = 0; i < count; i++) {
+      addErrors(z, rounded, cols, groupSize, scales, sums);
+      z += (cols + 64) << 2;
+      rounded += (cols + 64) << 2;
+      codes += vectors << 1;
+      scales += scaleBytes;
+      sums += 16;
+    }
   }
 }
 
@@ -118,42 +123,49 @@ export function packRows(codes: usize, rows: usize, vectors: usize, bits: u32, p
  * @returns rows if all went well, else the index of the first row with NaN, infinity, or an RMS above 65504.
  * `search`: scales by searchScales instead of the RMS. `table` as by gridTable with n = 2^bits, or with p = 0 as by trellisTable; `masks` of
  * cols; `scratch` holds 3 · (cols + 64) f32 and (cols + 64) u16, for a search 2 · (cols + 64) f32 more, for a trellis (cols + 264) · 256
- * bytes more.
+ * bytes more; for one by labels (p = 5, table as by labelTable) all for two rows but one of the f32, and what roundRows needs.
  */
 export function encode(
   w: usize, dtype: u32, factors: usize, rows: usize, cols: usize, masks: usize, groupSize: usize,
   table: usize, p: usize, bits: u32, search: bool,
   packed: usize, scales: usize, sums: usize, scratch: usize,
 ): usize {
+  const together = rowsTogether(p);
+  const stride = (cols + 64) << 2;
   const z = scratch;
-  const rounded = z + ((cols + 64) << 2);
-  const wide = rounded + ((cols + 64) << 2);
-  const codes = wide + ((cols + 64) << 2);
-  const trials = codes + ((cols + 64) << 1);
-  const slices = (trials + (search ? (cols + 64) << 3 : 0) + 15) & ~15;
+  const rounded = z + together * stride;
+  const wide = rounded + together * stride;
+  const codes = wide + stride;
+  const trials = codes + ((together * stride) >> 1);
+  const slices = (trials + (search ? together * (stride << 1) : 0) + 15) & ~15;
   const vectors = codesPerRow(cols, p);
   const rowBytes = (vectors * bits + 7) >> 3;
   const factorBytes = factorBytesOf(cols, factors);
   const scaleBytes = groupsOf(cols, groupSize) << 1;
   const n = (<usize>1) << bits;
-  for (let row: usize = 0; row < rows; row++) {
-    let x = w;
-    if (dtype != F32 || factors) {
-      widen(w, dtype, factors, cols, wide);
-      x = wide;
+  for (let row: usize = 0; row < rows; row += together) {
+    const count = min(together, rows - row);
+    for (let i: usize = 0; i < count; i++) {
+      let x = w;
+      if (dtype != F32 || factors) {
+        widen(w, dtype, factors, cols, wide);
+        x = wide;
+      }
+      if (!rotateRow(x, cols, masks, groupSize, z + i * stride, scales + i * scaleBytes, sums + (i << 4))) return row + i;
+      w += cols * weightBytes(dtype);
+      factors += factorBytes;
     }
-    if (!rotateRow(x, cols, masks, groupSize, z, scales, sums)) return row;
     if (search) {
-      searchScales(z, cols, groupSize, scales, vectors, table, p, n, codes, rounded, slices, trials);
+      searchScales(z, count, cols, groupSize, scales, table, p, n, codes, stride >> 1, rounded, slices, trials);
     }
-    round(z, vectors, table, p, n, codes, rounded, slices);
-    addErrors(z, rounded, cols, groupSize, scales, sums);
-    pack(codes, vectors, bits, packed);
-    sums += 16;
-    packed += rowBytes;
-    scales += scaleBytes;
-    w += cols * weightBytes(dtype);
-    factors += factorBytes;
+    roundTogether(z, count, cols, table, p, n, codes, stride >> 1, rounded, slices);
+    for (let i: usize = 0; i < count; i++) {
+      addErrors(z + i * stride, rounded + i * stride, cols, groupSize, scales, sums);
+      pack(codes + i * (stride >> 1), vectors, bits, packed);
+      sums += 16;
+      packed += rowBytes;
+      scales += scaleBytes;
+    }
   }
   return rows;
 }

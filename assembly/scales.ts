@@ -2,7 +2,7 @@
 
 import { fromF16, toF16 } from './float';
 import { dot, groupsOf, nextGroup } from './lanes';
-import { errorOf, round } from './round';
+import { errorOf, roundTogether } from './round';
 
 /** f16 bits of √(squared / n), where `squared` sums n squares; infinity for all that f16 cannot hold. */
 // @ts-ignore: decorator
@@ -44,35 +44,50 @@ function rescale(base: usize, rms: usize, scales: usize, cols: usize, groupSize:
 }
 
 /**
- * Replaces the RMS of each group in `scales` by the first of the tried scales that errs least, and the row `z` by what it is at these
- * scales. All groups are tried at once, since a code's choice may depend on two. `scratch` holds 2 · (cols + 64) f32.
+ * Replaces the RMS of each group in `scales` of `count` rows, as many as go together, by the first of the tried scales that errs least, and the
+ * rows `z` by what they are at these scales. All groups are tried at once, since a code's choice may depend on two. Rows of `z` and
+ * `rounded` are cols + 64 f32; `scratch` holds 2 · (cols + 64) f32 for each row.
  */
 export function searchScales(
-  z: usize, cols: usize, groupSize: usize, scales: usize,
-  vectors: usize, table: usize, p: usize, n: usize, codes: usize, rounded: usize, slices: usize, scratch: usize,
+  z: usize, count: usize, cols: usize, groupSize: usize, scales: usize,
+  table: usize, p: usize, n: usize, codes: usize, apart: usize, rounded: usize, slices: usize, scratch: usize,
 ): void {
-  const base = scratch;
-  const least = base + ((cols + 64) << 2);
+  const stride = (cols + 64) << 2;
   const groups = groupsOf(cols, groupSize);
-  const rms = least + (groups << 3);
-  const tried = rms + (groups << 1);
-  memory.copy(base, z, cols << 2);
-  memory.copy(rms, scales, groups << 1);
+  for (let row: usize = 0; row < count; row++) {
+    const base = scratch + row * 2 * stride;
+    memory.copy(base, z + row * stride, cols << 2);
+    memory.copy(base + stride + (groups << 3), scales + row * (groups << 1), groups << 1);
+  }
   for (let trial: usize = 0; trial < TRIALS; trial++) {
-    for (let k: usize = 0; k < groups << 1; k += 2) {
-      store<u16>(tried + k, <u16>triedScale(load<u16>(rms + k), trial));
+    for (let row: usize = 0; row < count; row++) {
+      const base = scratch + row * 2 * stride;
+      const rms = base + stride + (groups << 3);
+      const tried = rms + (groups << 1);
+      for (let k: usize = 0; k < groups << 1; k += 2) {
+        store<u16>(tried + k, <u16>triedScale(load<u16>(rms + k), trial));
+      }
+      rescale(base, rms, tried, cols, groupSize, z + row * stride);
     }
-    rescale(base, rms, tried, cols, groupSize, z);
-    round(z, vectors, table, p, n, codes, rounded, slices);
-    for (let start: usize = 0, g: usize = 0, k: usize = 0; start < cols; start += g, k++) {
-      g = nextGroup(cols - start, groupSize);
-      const scale = load<u16>(tried + (k << 1));
-      const error = errorOf(z + (start << 2), rounded + (start << 2), g, scale);
-      if (trial == 0 || error < load<f64>(least + (k << 3))) {
-        store<f64>(least + (k << 3), error);
-        store<u16>(scales + (k << 1), scale);
+    roundTogether(z, count, cols, table, p, n, codes, apart, rounded, slices);
+    for (let row: usize = 0; row < count; row++) {
+      const least = scratch + (row * 2 + 1) * stride;
+      const tried = least + groups * 10;
+      const own = scales + row * (groups << 1);
+      for (let start: usize = 0, g: usize = 0, k: usize = 0; start < cols; start += g, k++) {
+        g = nextGroup(cols - start, groupSize);
+        const scale = load<u16>(tried + (k << 1));
+        const at = row * stride + (start << 2);
+        const error = errorOf(z + at, rounded + at, g, scale);
+        if (trial == 0 || error < load<f64>(least + (k << 3))) {
+          store<f64>(least + (k << 3), error);
+          store<u16>(own + (k << 1), scale);
+        }
       }
     }
   }
-  rescale(base, rms, scales, cols, groupSize, z);
+  for (let row: usize = 0; row < count; row++) {
+    const base = scratch + row * 2 * stride;
+    rescale(base, base + stride + (groups << 3), scales + row * (groups << 1), cols, groupSize, z + row * stride);
+  }
 }

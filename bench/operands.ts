@@ -6,6 +6,7 @@ import { smallGrids } from '../src/grids/small.ts';
 import { trellises } from '../src/grids/trellises.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
 import type { KernelExports } from '../src/kernels/exports.ts';
+import { dimensionOf, encodeScratchBytes } from '../src/kernels/sizes.ts';
 import { normals } from '../tests/bits.ts';
 
 export const COLS = 4096;
@@ -15,7 +16,7 @@ export const GROUP_SIZE = 1024;
 export interface PlacedGrid {
   name: string;
   grid: Grid;
-  /** As the kernels take it: 0 for a trellis. */
+  /** As the kernels take it: 0 for a trellis, 5 for one by labels. */
   p: number;
   bits: number;
   table: number;
@@ -82,10 +83,15 @@ export function placeOperands(kernels: KernelExports, rows: number): Operands {
     return { name, grid, p, n, bits, pointsAt, table, everyPoint };
   });
   const placedTrellises = trellises.map((grid): PlacedGrid => {
-    const { name, bits } = grid;
+    const { name, bits, kept } = grid;
+    if (kept) {
+      const table = alloc(kernels.labelTableBytes());
+      kernels.labelTable(place(grid.tables), grid.step, grid.zero, bits, 2 ** (kept[2] ?? 0) - 1, table);
+      return { name, grid, p: dimensionOf(grid), bits, table };
+    }
     const table = alloc(kernels.trellisTableBytes());
     kernels.trellisTable(place(grid.tables), grid.step, grid.zero, bits, table);
-    return { name, grid, p: 0, bits, table };
+    return { name, grid, p: dimensionOf(grid), bits, table };
   });
   return {
     ...{ kernels, memory, rows, count, f32, bf16, f16, masks },
@@ -98,7 +104,9 @@ export function placeOperands(kernels: KernelExports, rows: number): Operands {
     scales: alloc(count),
     sums: alloc(rows * 16),
     activations: place(normals(COLS, 3)),
-    scratch: alloc((COLS + 64) * 16 + (COLS + 264) * 256),
+    scratch: alloc(
+      Math.max(...[...points, ...placedTrellises].map(({ grid }) => encodeScratchBytes(COLS, grid, true))),
+    ),
     points,
     grids: [...points, ...placedTrellises],
   };

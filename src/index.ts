@@ -48,6 +48,7 @@ export type { Report, TensorReport } from './quantize/report.ts';
 export type { RestoreOptions, RestoreReport, StoredProgress } from './quantize/restore.ts';
 export type { Scheme } from './quantize/scheme.ts';
 export type { VerifyReport } from './quantize/verify.ts';
+export type { RefineOptions } from './refinement/gather.ts';
 export type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';

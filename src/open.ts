@@ -40,19 +40,22 @@ import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.t
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory } from './model/fits.ts';
 import type { ModelOptions } from './model/model.ts';
+import { naming, wholeOf } from './quantize/blocks.ts';
 import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
-import { FORMAT_VERSION, openStored, type StoredCheckpoint } from './quantize/format.ts';
+import { FORMAT_VERSION, matrixOf, openStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
 import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
+import { inOrder } from './quantize/pipeline.ts';
 import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
 import { patternsOf } from './quantize/select.ts';
 import { type VerifyOptions, type VerifyReport, verifyCheckpoint } from './quantize/verify.ts';
+import type { GatheredRefinement, RefineOptions } from './refinement/gather.ts';
 import type { CostOptions, SensitivityCost } from './sensitivity/cost.ts';
 import type { Store } from './sensitivity/kept.ts';
 import type { SensitivityOptions } from './sensitivity/measure.ts';
@@ -85,6 +88,17 @@ export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>,
   alphas?: AlphasOrMaker;
   /** How they are measured, and where they are kept; as `sensitivity` takes it. */
   sensitivity?: SensitivityOptions;
+  /**
+   * Encodes with error feedback, by statistics of tokens that the model samples: half the loss at the same bits, in several times the
+   * time. `true` and `both` go by inputs and gradients of outputs, `inputs` by inputs alone. An object has options of gathering, such as
+   * `text`, or `statistics` that are there already.
+   */
+  refine?: boolean | 'both' | 'inputs' | (RefineOptions & Weighed);
+}
+
+/** Told how far weighing is: tensors whose gain is known, for a budget. */
+interface Weighed {
+  onWeigh?: (done: number, total: number) => void;
 }
 
 /** What quantizing a checkpoint did. */
@@ -119,6 +133,13 @@ const settings: Reader<SensitivityOptions> = (subject, value) => {
   return reading(subject, () => ({ ...value }));
 };
 
+// Options of refining, which the decoder's bundle checks.
+const refineOf: Reader<NonNullable<CheckpointOptions['refine']>> = (subject, value) => {
+  if (typeof value === 'boolean') return value;
+  if (typeof value === 'object' && value !== null) return reading(subject, () => ({ ...value }));
+  return oneOf('both', 'inputs')(subject, value);
+};
+
 const bitOptions = optionsOf<Partial<Choosing>>({ ...planningMembers, sensitivity: settings });
 
 /** Options of a copy. */
@@ -134,6 +155,7 @@ const copyMembers = {
   plan: planOrGrids,
   alphas: givenAlphasOrMaker,
   sensitivity: settings,
+  refine: refineOf,
   pool: givenPool,
   onProgress: callback,
   signal,
@@ -292,11 +314,12 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   async function plan(options: CheckpointOptions & RunOptions): Promise<Plan> {
     const budget = budgetOf(options);
     const scheme = schemeOf(options, gridOf);
-    const given = budget ? await bitsFor(budget, options.alphas, options, options.signal) : options.plan;
+    const refining = await refiningFor(options, scheme);
+    const given = budget ? await bitsFor(budget, options, refining) : options.plan;
     const bits = given && 'tensors' in given ? given : undefined;
     const embeddings = options.embeddings === undefined || given ? undefined : gridOf(options.embeddings);
     const chosen = given ? { plan: schemesBy(given, scheme) } : { embeddings, ...patternsOf(options) };
-    const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options);
+    const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options, refining);
     if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
     // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
@@ -304,7 +327,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }
-    plans.set(planned, { scheme, isPlan: given !== undefined, bits });
+    plans.set(planned, { scheme, isPlan: given !== undefined, bits, refining });
     return planned;
   }
 
@@ -319,19 +342,64 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     return new Map([...plan].map(([name, grid]) => [name, { ...scheme, grid: gridOf(grid) }]));
   }
 
+  // What refines, if that is asked for.
+  async function refiningFor(
+    options: CheckpointOptions & RunOptions,
+    { groupSize }: Scheme,
+  ): Promise<Refining | undefined> {
+    const { refine = false, scaleSearch, signal } = options;
+    if (refine === false) return undefined;
+    if (scaleSearch) throw new RangeError('scaleSearch must be left out: refining takes the scales of plain encoding');
+    const own = typeof refine === 'object' ? refine : refine === true ? {} : { mode: refine };
+    const { onWeigh, ...gathering } = own as RefineOptions & Weighed;
+    const { gatherRefinement } = await import('./decoder.ts');
+    const asked = { ...(signal && !('statistics' in gathering) && { signal }), ...gathering };
+    const gathered = await gatherRefinement(folder, asked, groupSize, quantizedCopy);
+    return { ...gathered, onWeigh };
+  }
+
+  // Sensitivities times what feedback leaves of each weight's loss: a property of the weight, whatever its grid.
+  async function weighed(alphas: Alphas, refining: Refining, options: CheckpointOptions & RunOptions): Promise<Alphas> {
+    const { pool = local, signal } = options;
+    const scheme = schemeOf(options, gridOf);
+    const selection = { scheme, ...patternsOf(options) };
+    const found = planCheckpoint(checkpoint, selection, {}, refining).items.flatMap((item) =>
+      item.kind === 'quantize' && item.quantized.isRefined && alphas.tensors.has(item.tensor.name) ? [item] : [],
+    );
+    const tensors = new Map(alphas.tensors);
+    const tasks = found.map(({ tensor, quantized }) => async () => {
+      const [weights, weighing] = await Promise.all([wholeOf(tensor), refining.weighing(tensor.name)]);
+      const job = { kind: 'gain', matrix: matrixOf(quantized, quantized.rows), weights, weighing } as const;
+      return { name: tensor.name, gain: (await naming(tensor, pool.run(job)))[0] };
+    });
+    let done = 0;
+    for await (const { name, gain } of inOrder(tasks, pool.size + 1)) {
+      signal?.throwIfAborted();
+      const alpha = tensors.get(name)!;
+      tensors.set(name, { ...alpha, alpha: alpha.alpha * gain });
+      refining.onWeigh?.(++done, found.length);
+    }
+    return { ...alphas, tensors };
+  }
+
   // The plan for a budget: by sensitivities that are given, made for its tensors, or measured.
   async function bitsFor(
     budget: Budget,
-    alphas: AlphasOrMaker | undefined,
-    { sensitivity, ...options }: Choosing,
-    signal?: AbortSignal,
+    { sensitivity, alphas, ...options }: Choosing & CheckpointOptions & RunOptions,
+    refining?: Refining,
   ): Promise<BitPlan> {
+    const { signal } = options;
     const offered = offerOf(options, grids.values(), gridOf);
     const tensors = planTensors(checkpoint, wantedOf(options, gridOf, await layersOf(folder)), offered);
     const problem = { checkpoint, tensors, offered, layout: options, budget };
-    if (typeof alphas === 'object') return planBits(problem, alphas);
-    const maker = alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
-    return planBits(problem, async () => givenAlphas('result of alphas()', await maker(tensors)));
+    if (typeof alphas === 'object' && !refining) return planBits(problem, alphas);
+    const known = alphas ?? refining?.alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
+    return planBits(problem, async () => {
+      const made = typeof known === 'object' ? known : givenAlphas('result of alphas()', await known(tensors));
+      if (!refining) return made;
+      refining.planned = made;
+      return weighed(made, refining, options);
+    });
   }
 
   const quantizedCopy = (grid: string) => opened.copy({ grid, embeddings: grid });
@@ -350,7 +418,12 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const output = givenOutput('output', to, resume !== undefined);
       const planned = await plannedBy(options);
       const chosen = plans.get(planned)!;
-      const report = await runPlan(planned, output, { pool, kernels, scaleSearch, onProgress, signal, resume });
+      const { bits, refining } = chosen;
+      const running = { pool, kernels, scaleSearch, refinement: refining, onProgress, signal, resume };
+      const report = await runPlan(planned, output, running);
+      const alphas = refining?.planned ?? refining?.alphas;
+      const sensitivities = alphas ? sensitivitiesOf(alphas) : bits && !refining ? sensitivitiesOf(bits) : undefined;
+      const predicted = sensitivities && predict(report.tensors.map(errorOf), sensitivities);
       const { grid, groupSize, seed } = noteOf(report, chosen);
       await carryOver(folder, output, (config) => ({
         ...config,
@@ -362,18 +435,20 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
           signs_seed: seed,
           bits_per_weight: report.bpw,
           ...(scaleSearch && { scale_search: true }),
+          ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
         },
       }));
       await folder.unchanged?.();
       if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
-      if (!chosen.bits) return report;
-      return { ...report, predicted: predict(report.tensors, sensitivitiesOf(chosen.bits)) };
+      return predicted ? { ...report, predicted } : report;
     },
 
     async copy(given) {
       const { onProgress, ...rest } = copyOptions('options', given);
       const { pool = local, scaleSearch = false, signal } = rest;
-      const made = madeCheckpoint(await plannedBy(rest), checkpoint, { pool, scaleSearch, onProgress, signal });
+      const planned = await plannedBy(rest);
+      const making = { pool, scaleSearch, refinement: plans.get(planned)!.refining, onProgress, signal };
+      const made = madeCheckpoint(planned, checkpoint, making);
       return Object.assign(readOnce({ ...folder }), { checkpoint: made });
     },
 
@@ -388,7 +463,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const own = alphas === undefined ? alphas : givenAlphasOrMaker('alphas', alphas);
       if (options.bpw === undefined && options.size === undefined)
         throw argumentError('options must have a budget, bpw or size: got neither');
-      return bitsFor(budgetOf({ ...options, ...(own && { alphas: own }) })!, own, options);
+      const choosing = { ...options, ...(own && { alphas: own }) };
+      return bitsFor(budgetOf(choosing)!, choosing);
     },
 
     async dequantize(to, given) {
@@ -460,6 +536,19 @@ interface Chosen {
   readonly isPlan: boolean;
   /** Set if it is by sensitivities. */
   readonly bits: BitPlan | undefined;
+  readonly refining: Refining | undefined;
+}
+
+/** What refines, with the sensitivities of a plan by it. */
+interface Refining extends GatheredRefinement {
+  readonly onWeigh: Weighed['onWeigh'];
+  /** As they are, where a budget was planned for. */
+  planned?: Alphas;
+}
+
+// What stands for t² in the linearity theorem.
+function errorOf({ name, relativeError, weightedError }: Report['tensors'][number]) {
+  return { name, relativeError: weightedError ?? relativeError };
 }
 
 // The budget, if there is one. A choice of grids is one: a grid for all, a plan, or a budget.

@@ -186,11 +186,11 @@ test('allocate() counts scales unless told not to, and keeps limits and grids th
   const bare = higgs.allocate(tensors, alphas, { bpw: 3.3, scales: false });
   for (const { bpw } of [counted, bare]) assert.ok(bpw <= 3.3 && bpw > 3.2);
   assert.ok(bare.predicted < counted.predicted);
-  const [one, other] = [counted, bare].map((plan) => plan.tensors.find(({ grid }) => grid === 't3')!);
+  const [one, other] = [counted, bare].map((plan) => plan.tensors.find(({ grid }) => grid === 't3z')!);
   assert.equal([one.bpw, other.bpw], [3 + 16 / one.shape[1], 3]);
   const limited = higgs.allocate(tensors, alphas, { bpw: 5, minBits: 3, maxBits: 4 });
   for (const { name, grid } of limited.tensors) {
-    assert.match(grid, /k_proj/.test(name) ? /^p1n256$/ : /^(t3|t4q)$/);
+    assert.match(grid, /k_proj/.test(name) ? /^p1n256$/ : /^(t3z|t4z)$/);
   }
   assert.throws(() => higgs.allocate(tensors, alphas, { bpw: 2 }), /bits per weight must be at least 2\.\d+.*: got 2$/);
   assert.throws(

@@ -223,7 +223,7 @@ test('byteSize() and gridBits() say what was meant', () => {
   assert.is(byteSize('5B'), 5);
   assert.throws(() => byteSize('2.5'), /must have a unit: 2\.5 would be bytes, 2\.5GB or 2\.5MB is a size/);
   assert.is(gridBits('4'), 4);
-  assert.throws(() => gridBits('8'), /must be 2, 3 or 4\. .*--grid p1n256 has 8 bits/);
+  assert.throws(() => gridBits('8'), /must be 2, 3, 4, 5 or 6\. .*--grid p1n256 has 8 bits/);
 });
 
 test('help suggests the verb that was meant', async () => {

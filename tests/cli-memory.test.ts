@@ -7,7 +7,7 @@ import { checkFits, freeMemory } from '../src/cli/common/memory.ts';
 import { estimateMemory, loadModel } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
-import { fails, folder, higgs, temporaryRoot } from './command.ts';
+import { fails, folder, higgs, succeeds, temporaryRoot } from './command.ts';
 import { countBytes } from './counting.ts';
 import { families } from './families/index.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
@@ -19,11 +19,13 @@ const GB = 1e9;
 const need = {
   ...{ bytes: 21.3 * GB, weights: 16 * GB, cache: 4.3 * GB, activations: 1 * GB, memories: 6 },
   ...{ parameters: 8 * GB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
+  caches: { f32: 8.6 * GB, f16: 4.3 * GB, q8: 2.2 * GB, q4: 1.1 * GB },
 };
+const ofFloats = { f32: 4.3 * GB, f16: 2.15 * GB, q8: 1.1 * GB, q4: 0.6 * GB };
 
 function refusal(dtype: 'f16' | 'f32', free: number): string {
   try {
-    checkFits(need, dtype, free);
+    checkFits({ ...need, ...(dtype === 'f32' && { caches: ofFloats }) }, dtype, free);
     return '';
   } catch (error) {
     return (error as Error).message;
@@ -34,7 +36,7 @@ test('what fits is not refused; what does not is, with its sizes, what is free, 
   assert.is(refusal('f16', 21.3 * GB), '');
   const sizes =
     'model needs 21.3 GB of memory at a context of 32768: weights 16.0 GB, cache 4.30 GB, activations 1.00 GB; ';
-  assert.is(refusal('f16', 20 * GB), `${sizes}20.0 GB are free; what fits: --context 16384`);
+  assert.is(refusal('f16', 20 * GB), `${sizes}20.0 GB are free; what fits: --cache q8 or --context 16384`);
   assert.is(refusal('f32', 20 * GB), `${sizes}20.0 GB are free; what fits: --cache f16 or --context 16384`);
   const quantized = (bits: number, size: string) =>
     `what fits: the original quantized with --bits ${bits} --embeddings t${bits}, ${size} of weights`;
@@ -78,6 +80,23 @@ test('--memory bounds a model, tells what was read, and changes no token', async
   assert.ok(paging.slots < experts.count && paging.misses > 0 && paging.bytesRead > 0);
   assert.match((await higgs(...args, '--memory', String(memory))).stdout, /\nexperts {3}\d+ of 21 in memory, /);
   assert.is(JSON.parse((await higgs(...args, '--json')).stdout).paging, undefined);
+});
+
+test('inspect and plan show what advise does, if they are asked to', async () => {
+  const books = 'models/books-llama';
+  const inspected = JSON.parse((await succeeds(higgs('inspect', books, '--advise', '--json'))).stdout);
+  assert.ok(inspected.tensors.length > 50);
+  assert.equal(
+    inspected.sizes.map(({ bits }: { bits?: number }) => bits),
+    [undefined, 2, 2.5, 3, 3.5, 4, 4.5],
+  );
+  const budget = ['--bpw', '3.5', '--prior', '--threads', '1', '--advise'];
+  const { plan, sizes } = JSON.parse((await succeeds(higgs('plan', books, ...budget, '--json'))).stdout);
+  const own = sizes.find(({ bits }: { bits?: number }) => bits === Number(plan.bpw.toFixed(2)));
+  assert.ok(own.memory.bytes > 0 && Math.abs(own.bpw - plan.bpw) < 0.1);
+  const { stdout, stderr } = await succeeds(higgs('plan', books, ...budget));
+  assert.match(stdout, /^--bits 3 +3\.06 /m);
+  assert.match(stderr, /loss is a prior/);
 });
 
 test('advise shows the model as it is and at several sizes, as a table or as JSON', async () => {
@@ -128,7 +147,7 @@ test('a page whose device has not the memory is told so, before anything is read
     const error = await loadModel(input, options).catch((error) => error);
     assert.match(
       `${error.name}: ${error.message}`,
-      /^RangeError: model must fit memory: at a context of 96 it needs 4\d\d MB, weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cacheTokens 96$/,
+      /^RangeError: model must fit memory: at a context of 96 it needs 4\d\d MB, weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cache q8 or cacheTokens 96$/,
     );
   } finally {
     counted.stop();
@@ -155,7 +174,7 @@ test('generate refuses a context that the machine has no memory for, and reads n
   const args = ['generate', path, '-p', 'The', '--context', String(positions), '--cache', 'f32', '--threads', '1'];
   const stderr = await fails(higgs(...args));
   assert.match(stderr, /^higgs: model needs 108 GB of memory at a context of 4194304: weights \S+ MB, cache 107 GB, /);
-  assert.match(stderr, /GB are free; what fits: --context 65536\n$/);
+  assert.match(stderr, /GB are free; what fits: (--cache q[84] or )?--context 65536\n$/);
 });
 
 test.run();

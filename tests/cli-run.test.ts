@@ -64,6 +64,20 @@ test('a name of the hub is quantized once, without its original on the disk; the
   assert.is(second.stdout, first.stdout);
   assert.equal(hub.asked, []);
   assert.not.match(second.stderr, /quantized to/);
+
+  const higgs = (...args: string[]) =>
+    execute('env', [
+      `HIGGS_HOME=${join(home, 'higgs')}`,
+      `HF_HUB_CACHE=${join(home, 'hub')}`,
+      process.execPath,
+      CLI,
+      ...args,
+    ]);
+  const listed = await succeeds(higgs('list'));
+  assert.match(listed.stdout, /^org--model--4bit +quantized, 4/m);
+  assert.ok(listed.stderr.includes(`higgs run keeps models in ${join(home, 'higgs/models')}`));
+  await succeeds(higgs('remove', 'org--model--4bit'));
+  assert.equal(made(), []);
 });
 
 test('another size is another model; of none that is asked for, the newest is taken', async () => {

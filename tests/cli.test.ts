@@ -42,7 +42,7 @@ test('wrong command lines: exit code 2, the option named, no stack, nothing writ
     [['quantize', input], /--output must be given/],
     [['quantize', input, 'other', '-o', out], /too many arguments/],
     [['quantize', input, '-o', out, '--colour'], /unknown option '--colour'/],
-    [['quantize', input, '-o', out, '--bits', '5'], /--bits.*must be 2, 3 or 4\. .*--grid p1n256 has 8 bits/],
+    [['quantize', input, '-o', out, '--bits', '7'], /--bits.*must be 2, 3, 4, 5 or 6\. .*--grid p1n256 has 8 bits/],
     [['quantize', input, '-o', out, '--bits', '4', '--grid', 'p1n4'], /--grid.*cannot be used with.*--bits/],
     [
       ['quantize', input, '-o', out, '--grid', 'p9n9'],

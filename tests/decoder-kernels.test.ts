@@ -8,7 +8,7 @@ import { smallGrids } from '../src/grids/small.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
-import { rowTableBytes } from '../src/kernels/decoder/sizes.ts';
+import { attendScratchBytes, rowTableBytes } from '../src/kernels/decoder/sizes.ts';
 import { dtypeCodes } from '../src/kernels/layout.ts';
 import * as twin from '../src/reference/decoder.ts';
 import * as matrix from '../src/reference/encode.ts';
@@ -330,22 +330,39 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       [24, 40, 3, 30, 33, 16, 1, false],
       [20, 3, 1, 99, 1, 2, 0, true],
       [24, 64, 2, 0, 40, 64, 0, false],
+      [64, 1, 1, 75, 0, 1, 0, false],
+      [64, 1, 2, 75, 0, 64, 0, true],
+      [64, 1, 4, 76, 50, 64, 3, false],
+      [80, 2, 2, 40, 31, 64, 0, false],
+      [7, 4, 1, 37, 3, 64, 0, false],
+      [130, 1, 3, 37, 0, 64, 0, false],
+      [130, 2, 5, 37, 9, 64, 0, false],
+      [3, 3, 2, 0, 0, 3, 0, true],
+      [576, 1, 3, 33, 0, 64, 0, false],
     ] as const) {
-      for (const narrow of [false, true]) {
+      // f32, f16 known to be finite, f16 that may not be, f16 with queries too large to be lifted.
+      for (const [kind, factor] of [
+        [0, 1],
+        [1, 1],
+        [2, 1],
+        [1, 40000],
+      ] as const) {
+        const narrow = kind > 0;
         memory.reset();
         const positions = first + tokens;
         const stride = (heads + 1) * dim; // another head lies behind these
-        const q = normals(tokens * stride, dim);
-        let keys: Float32Array = normals(positions * dim, 2);
-        let values: Float32Array = normals(positions * dim, 3);
+        const q = normals(tokens * stride, dim).map((value) => value * factor);
+        let keys: Float32Array = normals(positions * dim, 2).map((value, i) => (i % 7 ? value : value * 1e-6));
+        let values: Float32Array = normals(positions * dim, 3).map((value, i) => (i % 5 ? value : value * 1e-6));
         const store = (x: Float32Array) => place(narrow ? Uint16Array.from(x, (value) => f32ToF16(bitsOf(value))) : x);
         const [k, v, at] = [store(keys), store(values), place(q)];
         if (narrow) [keys, values] = [twin.throughF16(keys), twin.throughF16(values)];
         const span = positions + 4;
         const y = alloc(q.byteLength);
         memory.floats(y, q.length).fill(7);
-        const scratch = alloc((tile * span + 32 * dim) * 4);
-        const width = narrow ? 1 : 0;
+        const scratch = alloc(attendScratchBytes(tile, span, dim));
+        // Elements of values that are not mixed stay what they were.
+        const valueDim = dim > 100 ? dim - 66 : dim;
         const sinks = normals(heads, 8);
         const sunk = hasSinks ? place(sinks) : 0;
         kernels.attend(
@@ -355,9 +372,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           heads,
           stride,
           dim,
+          valueDim,
           k,
           v,
-          width,
+          kind,
           first,
           window,
           0.2,
@@ -375,11 +393,29 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
             const query = q.subarray(start, start + dim);
             const sink = hasSinks ? sinks[head] : undefined;
             const [k, v] = [keys.subarray(0, seen), values.subarray(0, seen)];
-            wanted.set(twin.attend(query, k, v, 0.2, window, cap, sink), start);
+            wanted.set(twin.attend(query, k, v, 0.2, window, cap, sink).subarray(0, valueDim), start);
           }
         }
         sameBits(copy(Float32Array, y, q.length), wanted, `attend, head of ${dim}, ${tokens} tokens, tile ${tile}`);
       }
+    }
+  });
+
+  test('attend() of infinite keys and values gives what its twin does', () => {
+    for (const which of ['keys', 'values']) {
+      memory.reset();
+      const [dim, positions] = [16, 9];
+      const rows = { keys: normals(dim * positions, 2), values: normals(dim * positions, 3) };
+      rows[which as 'keys'][20] = Number.POSITIVE_INFINITY;
+      const q = normals(dim, 4);
+      const half = (x: Float32Array) => place(Uint16Array.from(x, (value) => f32ToF16(bitsOf(value))));
+      const [at, k, v, y] = [place(q), half(rows.keys), half(rows.values), alloc(dim * 4)];
+      const scratch = alloc(attendScratchBytes(1, 16, dim));
+      kernels.attend(at, y, 1, 1, dim, dim, dim, k, v, 2, positions - 1, 0, 0.2, 0, 0, 1, 16, scratch);
+      const [keys, values] = [twin.throughF16(rows.keys), twin.throughF16(rows.values)];
+      const found = copy(Float32Array, y, dim);
+      const wanted = twin.attend(q, keys, values, 0.2, 0, 0);
+      assert.equal([...found].map(String), [...wanted].map(String), which);
     }
   });
 

@@ -13,7 +13,9 @@ test('decoder.wasm imports a memory and nothing else, and has no data of its own
   assert.equal(WebAssembly.Module.imports(module), [{ module: 'env', name: 'memory', kind: 'memory' }]);
   const names = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'global');
   assert.equal(names, []);
-  assert.ok(releaseBytes.length < 78_000, `${releaseBytes.length} bytes`);
+  // 16 kB are attention over f16 in registers and over codes, of one row and of two.
+  // 10 kB are trellises by labels: loops of three and four bits, panels, wide products of five and six.
+  assert.ok(releaseBytes.length < 108_000, `${releaseBytes.length} bytes`);
 });
 
 test('withSharedMemory() changes one byte, and the module takes a shared memory then', async () => {

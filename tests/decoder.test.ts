@@ -188,7 +188,7 @@ test('loadModel() checks its options', async () => {
   await refused(tiny({ context: 513 }), RangeError, 'context must be an integer from 1 to 512: got 513');
   await refused(tiny({ context: 0 }), RangeError, 'context must be an integer from 1 to 512: got 0');
   const cache = 'f8' as 'f16';
-  await refused(tiny({ cache }), RangeError, 'cache must be "f16" or "f32": got "f8"');
+  await refused(tiny({ cache }), RangeError, 'cache must be "f16" or "f32" or "q8" or "q4": got "f8"');
   assert.is((await tiny({ context: 1 })).config.contextLength, 1);
 });
 

@@ -106,6 +106,10 @@ const SCHEMES: CheckpointOptions[] = [
   { grid: 't4q', groupSize: 64, seed: 5 },
   { grid: 't3', groupSize: 512, seed: 1 },
   { grid: 't2', groupSize: 16, signs: 'none' },
+  { grid: 't4z', groupSize: 1024, seed: 3 },
+  { grid: 't5', groupSize: 128, seed: 4 },
+  { grid: 't6', groupSize: 64, seed: 6 },
+  { grid: 't3z', groupSize: 512, seed: 7 },
 ];
 
 for (const scheme of SCHEMES) {

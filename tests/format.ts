@@ -168,7 +168,7 @@ export function readAll(files: readonly Uint8Array[]): Contents {
     assert.is(dataStart % 8, 0);
     const about: Record<string, { shape: number[]; dtype: string; grid: string; groupSize: number; seed: number }> =
       JSON.parse(metadata['higgs.tensors']);
-    const notes: Record<string, { mse: number; step: number; zero: number }> = JSON.parse(
+    const notes: Record<string, { mse: number; step: number; zero: number; kept?: number[] }> = JSON.parse(
       metadata['higgs.grids'] ?? '{}',
     );
     if (metadata['higgs.grids'] !== undefined) assert.ok(Object.keys(notes).length > 0);
@@ -200,14 +200,14 @@ export function readAll(files: readonly Uint8Array[]): Contents {
       [file.subarray(0, dataStart), ...checked.map(([, { bytes }]) => bytes)].map((bytes) => crc32(bytes)),
     );
 
-    for (const [grid, { mse, step, zero }] of Object.entries(notes)) {
+    for (const [grid, { mse, step, zero, kept }] of Object.entries(notes)) {
       assert.not(grids.has(grid), `${grid} is stored once`);
       assert.ok(mse > 0);
       const tensor = tensors.get(`higgs.grid.${grid}`)!;
       if (grid.startsWith('t')) {
         assert.is(tensor.dtype, 'U8');
-        assert.equal(tensor.shape, [3, 16]);
-        grids.set(grid, { bits: Number(grid[1]), step, zero, tables: tensor.bytes });
+        assert.equal(tensor.shape, [kept ? 2 : 3, 16]);
+        grids.set(grid, { bits: Number(grid[1]), step, zero, tables: tensor.bytes, kept });
         continue;
       }
       const [, p, n] = /^p(\d+)n(\d+)$/.exec(grid)!.map(Number);

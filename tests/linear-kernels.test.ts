@@ -222,8 +222,8 @@ for (const [build, bytes, form] of builds) {
       groups.forEach((_, i) => {
         const entry = to + slots * 4 + i * 16;
         sameBits(copy(Float32Array, entry, 2), Float32Array.of(wide[i].scale, narrow[i].scale), 'scales');
-        const sum = narrow[i].values.reduce((sum, value) => sum + value, 0);
-        assert.equal([...copy(Int32Array, entry + 8, 2)], [sum, 0]);
+        const [sum, wideSum] = [narrow, wide].map((form) => form[i].values.reduce((sum, value) => sum + value, 0));
+        assert.equal([...copy(Int32Array, entry + 8, 2)], [sum, wideSum]);
       });
     }
   });

@@ -108,7 +108,7 @@ test('load() and quantize() refuse trellises that contradict themselves, or that
     return { tables };
   };
   const bad: [Partial<Trellis>, RegExp][] = [
-    [{ name: 't5' }, /name of grids?\S* must be p<p>n<n> .*, or t<bits>/],
+    [{ name: 't7' }, /name of grids?\S* must be p<p>n<n> .*, or t<bits>/],
     [{ name: 'p2n256' }, /name of a trellis must be t<bits>: got "p2n256"/],
     [{ bits: 3 }, /p and bits of trellis t4 must be 1, 4: got 1, 3/],
     [{ tables: [...good.tables] as unknown as Uint8Array }, /tables of trellis t4 must be a Uint8Array/],

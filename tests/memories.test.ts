@@ -25,7 +25,7 @@ import { type Config, configs, modelFolder, randomFile, randomIds } from './mode
 
 const test = suite('memories');
 const ids = randomIds(70, 361); // more than a batch
-const layouts = { rows: 96, cacheWidth: 2, threads: 1, integers: true };
+const layouts = { rows: 96, cache: 'f16', threads: 1, integers: true } as const;
 
 /** Memories that a model lies in, by the limit of one. */
 async function memoriesOf(folder: Folder) {
@@ -234,14 +234,17 @@ const MB = 2 ** 20;
 const need = {
   ...{ bytes: 2600 * MB, weights: 1800 * MB, cache: 600 * MB, activations: 200 * MB, memories: 1 },
   ...{ parameters: 900 * MB, context: 32768, cacheTokens: 32768, experts: { count: 0, bytes: 0, resident: 0 } },
+  caches: { f32: 1200 * MB, f16: 600 * MB, q8: 310 * MB, q4: 160 * MB },
 };
+const ofFloats = { f32: 600 * MB, f16: 300 * MB, q8: 155 * MB, q4: 80 * MB };
 
 test('what does not fit is refused with its sizes, what there is, and what would fit', () => {
   const message = (free: number, dtype: 'f16' | 'f32' = 'f16') =>
-    tooLarge(need, dtype, free * MB, 'there is less').message;
+    tooLarge({ ...need, ...(dtype === 'f32' && { caches: ofFloats }) }, dtype, free * MB, 'there is less').message;
   const sizes =
     'model must fit memory: at a context of 32768 it needs 2600 MB, weights 1800 MB, cache 600 MB, activations 200 MB; there is less';
-  assert.is(message(2400), `${sizes}; what fits: context 16384`);
+  assert.is(message(2400), `${sizes}; what fits: cache q8 or context 16384`);
+  assert.is(message(2200), `${sizes}; what fits: cache q4 or context 8192`);
   assert.is(message(2400, 'f32'), `${sizes}; what fits: cache f16 or context 16384`);
   assert.is(message(2010), `${sizes}; what fits: context 512`);
   const codes = (bits: number, size: number) =>
@@ -251,7 +254,7 @@ test('what does not fit is refused with its sizes, what there is, and what would
   assert.is(message(1000), sizes);
   const experts = { count: 64, bytes: 1600 * MB, resident: 64 };
   const texts = { ...need, cacheTokens: 4 * need.context };
-  assert.equal(whatFits(texts, 'f16', 2400 * MB)[0], { option: 'cacheTokens', value: 32768 });
+  assert.equal(whatFits(texts, 'f16', 2400 * MB)[1], { option: 'cacheTokens', value: 32768 });
   assert.equal(whatFits({ ...need, experts }, 'f16', 1300 * MB), [{ option: 'memory', value: 1300 * MB }]);
 });
 
@@ -265,7 +268,13 @@ test('deviceBytes() is the most that a device has by what its browser tells, if 
 test('estimateMemory() is what loadModel() takes', async () => {
   const config = configs.qwen3;
   const folder = modelFolder(config, randomFile(config));
-  for (const options of [{}, { context: 50, cacheTokens: 120, cache: 'f32' }, { activations: 'f32' }] as const) {
+  for (const options of [
+    {},
+    { context: 50, cacheTokens: 120, cache: 'f32' },
+    { activations: 'f32' },
+    { cache: 'q8' },
+    { cache: 'q4' },
+  ] as const) {
     const { bytes, weights, cache, activations, memories } = await estimateMemory(folder, options);
     const model = await loadAlone(folder, options);
     assert.equal(model.memory, { bytes, weights, cache });

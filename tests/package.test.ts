@@ -73,9 +73,10 @@ test('npm pack holds what users need and nothing else', () => {
     ].sort(),
   );
   // 0.7 MB of it, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
+  // The kernels are in every bundle that has them: error feedback takes 0.08 MB of it.
   // 0.4 MB of it, 1 MB unpacked, are the grammar engine: one file, which a server imports when the first schema comes.
-  assert.ok(packed.size < 2_850e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 8.7e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 2_990e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 9.4e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -86,11 +87,14 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
-  assert.ok(wasm.length <= 38_000 && gzip(wasm) <= 13_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 4 kB gzipped are error feedback.
+  assert.ok(wasm.length <= 57_000 && gzip(wasm) <= 19_700, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
-  // grids together and layers behind the last, 0.8 kB requests that go on where an answer broke off.
-  assert.ok(gzip(core) <= 67_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
+  // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 10 kB error feedback:
+  // 5 kB its kernels, which are embedded as text, the rest what calls them, notes and errors.
+  assert.ok(gzip(core) <= 84_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);
@@ -101,8 +105,10 @@ test('sizes keep to their budgets', async () => {
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
-  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads.
-  assert.ok(gzip(decoder) <= 193_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
+  // and three families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
+  // 1.5 kB what is gathered to refine by.
+  assert.ok(gzip(decoder) <= 229_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
@@ -336,7 +342,7 @@ test('types need nothing of browsers but what Node declares', async () => {
     const checkpoint = await higgs.open(await openFolder('in'));
     await checkpoint.plan({ grid, embeddings: 'own-grid' });
     // @ts-expect-error: no grid has this name
-    const none: GridName = 't5';
+    const none: GridName = 't7';
     export const text: string = await (await checkpoint.run()).complete('x', { maxTokens: 1 });`,
   );
   const types = ['--types', 'node', '--typeRoots', resolve('node_modules/@types')];

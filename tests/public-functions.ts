@@ -421,6 +421,13 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       { options: [...measuring, 'partial', 'statistics'] },
     ],
     [
+      'gatherRefinement',
+      'input options groupSize copy',
+      () => [folder, { sequences: 1, tokens: 4 }, 64],
+      decoder.gatherRefinement,
+      { options: ['mode', 'source', 'sequences', 'tokens', 'draws', 'seed', 'output', 'statistics'] },
+    ],
+    [
       'keptSensitivity',
       'input options',
       () => [folder, { store: store() }],

@@ -48,6 +48,7 @@ interface Originals {
   groupsOf(cols: number, groupSize: number): number;
   codesPerRow(cols: number, p: number): number;
   trellisDimension(): number;
+  labelDimension(): number;
 }
 interface DecoderOriginals {
   readonly TILE_STRIDE: WebAssembly.Global;
@@ -82,7 +83,8 @@ test('constants are those of the kernels', () => {
   }
   assert.is(FACTOR_COLS, core.FACTOR_COLS.value);
   assert.is(TILE_STRIDE, decoder.TILE_STRIDE.value);
-  assert.is(dimensionOf(trellises[0]), core.trellisDimension());
+  assert.is(dimensionOf(trellises.find(({ kept }) => !kept)!), core.trellisDimension());
+  assert.is(dimensionOf(trellises.find(({ kept }) => kept)!), core.labelDimension());
 });
 
 test('codes and groups of a row are those of the kernels', () => {
@@ -110,6 +112,12 @@ function exactly(memory: Arena, byteLength: number, what: string): { address: nu
 }
 
 function coreTable(grid: CodeGrid): number {
+  if (isPaths(grid) && grid.kept) {
+    const table = coreArena.alloc(core.labelTableBytes());
+    const third = 2 ** (grid.kept[2] ?? 0) - 1;
+    core.labelTable(coreArena.place(grid.tables), grid.step, grid.zero, grid.bits, third, table);
+    return table;
+  }
   if (isPaths(grid)) {
     const table = coreArena.alloc(core.trellisTableBytes());
     core.trellisTable(coreArena.place(grid.tables), grid.step, grid.zero, grid.bits, table);
@@ -185,7 +193,7 @@ for (const grid of grids) {
     for (const cols of [1, 5, 33, 100, 1025, 4100]) {
       for (const groupSize of [16, 64, 4096]) {
         memory.reset();
-        const [rows, most] = [9, 5];
+        const [rows, most] = [9, 14];
         const groups = groupsPerRow(cols, groupSize);
         const what = `${cols} columns, groups of ${groupSize}`;
         const packed = memory.place(new Uint8Array(rows * bytesPerRow(cols, grid)).fill(0x5a));
@@ -207,7 +215,7 @@ for (const grid of grids) {
         const x = memory.alloc(most * cols * 4 + READ_BEHIND);
         memory.floats(x, most * cols).set(normals(most * cols, 5));
         const y = memory.alloc(most * rows * 4);
-        for (const count of [1, 2, most]) {
+        for (const count of [1, 2, 5, 12, most]) {
           const activation = exactly(memory, count * activationBytes(cols, groupSize), `quantizeActivation, ${what}`);
           decoder.quantizeActivation(x, count, cols, groupSize, activation.address);
           activation.check();

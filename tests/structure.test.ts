@@ -37,7 +37,10 @@ const allowed: Record<string, readonly string[]> = {
     ...['sensitivity/program', 'text', 'families', 'model', 'statistics', 'kernels', 'linearity', 'quantize'],
     ...['checkpoint', 'source', 'workers'],
   ],
-  'decoder.ts': ['advice', 'text', 'model', 'sensitivity', 'statistics', 'checkpoint', 'source', 'workers'],
+  refinement: ['sensitivity', 'statistics', 'families', 'linearity', 'quantize', 'kernels', 'source'],
+  'decoder.ts': [
+    ...['advice', 'text', 'model', 'refinement', 'sensitivity', 'statistics', 'checkpoint', 'source', 'workers'],
+  ],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
   'open.ts': [
     ...[
@@ -46,6 +49,7 @@ const allowed: Record<string, readonly string[]> = {
       'advice',
       'text',
       'model',
+      'refinement',
       'sensitivity',
       'linearity',
       'grids',
@@ -62,6 +66,7 @@ const allowed: Record<string, readonly string[]> = {
       'open.ts',
       'text',
       'model',
+      'refinement',
       'sensitivity',
       'linearity',
       'grids',
@@ -85,6 +90,7 @@ const allowed: Record<string, readonly string[]> = {
       'hub',
       'text',
       'model',
+      'refinement',
       'sensitivity',
       'linearity',
       'grids',

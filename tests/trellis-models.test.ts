@@ -19,6 +19,9 @@ for (const [grid, groupSize, name] of [
   ['t4q', 16, 'qwen3'],
   ['t3', 1024, 'llama, biases, linear rope, interleaved'],
   ['t2', 64, 'llama, llama3 rope'],
+  ['t4z', 64, 'llama'],
+  ['t5', 1024, 'qwen3'],
+  ['t6', 64, 'llama, llama3 rope'],
 ] as const) {
   test(`forward() of a checkpoint in ${grid} agrees with the oracle, by f32 and by int8`, async () => {
     const config = configs[name];

@@ -13,7 +13,7 @@
 //   narrow   i16 (slots)          of each 4, the order of a step: columns 4i, 4i + 1, 4i + 2 (less 256 times 4i), 4i + 3 (less ...)
 //            i8 (slots)           with relaxed SIMD; of each 4: columns 4i, 4i + 2, 4i + 1, 4i + 3
 //            and as many bytes unused, so that both builds take the same room
-//   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, 0
+//   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, i32 sum of wide
 
 import { groupsOf, nextGroup } from '../lanes';
 
@@ -94,6 +94,7 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
   const wideFactor = f32x4.splat(zero ? 0 : levels / most);
   const narrowFactor = f32x4.splat(zero ? 0 : <f32>127 / most);
   let sums = i32x4.splat(0);
+  let wideSums = sums;
   for (let column = start & ~31; column < end; column += 32) {
     const x0 = four(x, column, start, end, small);
     const x1 = four(x, column + 4, start, end, small);
@@ -103,10 +104,17 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
     const x5 = four(x, column + 20, start, end, small);
     const x6 = four(x, column + 24, start, end, small);
     const x7 = four(x, column + 28, start, end, small);
-    v128.store(wide, i16x8.narrow_i32x4_s(round(x0, wideFactor), round(x1, wideFactor)));
-    v128.store(wide, i16x8.narrow_i32x4_s(round(x2, wideFactor), round(x3, wideFactor)), 16);
-    v128.store(wide, i16x8.narrow_i32x4_s(round(x4, wideFactor), round(x5, wideFactor)), 32);
-    v128.store(wide, i16x8.narrow_i32x4_s(round(x6, wideFactor), round(x7, wideFactor)), 48);
+    const w0 = i16x8.narrow_i32x4_s(round(x0, wideFactor), round(x1, wideFactor));
+    const w1 = i16x8.narrow_i32x4_s(round(x2, wideFactor), round(x3, wideFactor));
+    const w2 = i16x8.narrow_i32x4_s(round(x4, wideFactor), round(x5, wideFactor));
+    const w3 = i16x8.narrow_i32x4_s(round(x6, wideFactor), round(x7, wideFactor));
+    const ones = i16x8.splat(1);
+    wideSums = i32x4.add(wideSums, i32x4.add(i32x4.dot_i16x8_s(w0, ones), i32x4.dot_i16x8_s(w1, ones)));
+    wideSums = i32x4.add(wideSums, i32x4.add(i32x4.dot_i16x8_s(w2, ones), i32x4.dot_i16x8_s(w3, ones)));
+    v128.store(wide, w0);
+    v128.store(wide, w1, 16);
+    v128.store(wide, w2, 32);
+    v128.store(wide, w3, 48);
     const a = i16x8.narrow_i32x4_s(round(x0, narrowFactor), round(x1, narrowFactor));
     const b = i16x8.narrow_i32x4_s(round(x2, narrowFactor), round(x3, narrowFactor));
     const c = i16x8.narrow_i32x4_s(round(x4, narrowFactor), round(x5, narrowFactor));
@@ -120,7 +128,8 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
   store<f32>(group, zero ? 0 : most / levels);
   store<f32>(group, zero ? 0 : most / <f32>127, 4);
   store<i32>(group, i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1), 8);
-  store<i32>(group, 0, 12);
+  wideSums = i32x4.add(wideSums, v128.shuffle<i32>(wideSums, wideSums, 2, 3, 0, 1));
+  store<i32>(group, i32x4.extract_lane(wideSums, 0) + i32x4.extract_lane(wideSums, 1), 12);
 }
 
 /**

@@ -7,9 +7,10 @@
 //   p = softmax(s), y = Σ p_t v_t:    dv_t += p_t dy,  dp_t = dy · v_t,  ds_t = p_t (dp_t - Σ p dp), times 1 - (s / c)² behind a cap
 
 import { widen, weightBytes } from '../float';
-import { accumulate, lowest } from './attention';
+import { lowest } from './attention';
 import { ALPHA, GELU_1, GELU_3, LIMIT, softCap, storeUpTo4 } from './gate';
 import { exp4 } from './math';
+import { mixWide } from './mix';
 import { softmax } from './softmax';
 import { inner } from './sums';
 
@@ -261,7 +262,7 @@ export function attendBack(
         addScaled(weight, dy + at, dim, dv + (((low + i) * kvStride) << 2));
       }
       memory.fill(dq + at, 0, dim << 2);
-      accumulate(ds, k, count, dim, dq + at);
+      mixWide(ds, k, dim << 2, count, dim, dq + at);
     }
   }
 }

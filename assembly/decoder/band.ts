@@ -10,6 +10,9 @@
 //   bits 3         vectors k = 0 … 2      c_2k | c_2k+1 << 4 | bit k of c_6 << 3 | bit k of c_7 << 7
 //   bits 2         vectors k = 0, 1       c_4k | c_4k+1 << 2 | c_4k+2 << 4 | c_4k+3 << 6
 //
+//   bits 5         as bits 4, of c & 15; then a vector whose bit i is bit 4 of c_i
+//   bits 6         as bits 4; then two whose bits 2i and 2i + 1 are bits 4 and 5 of c_i, and of c_4+i
+//
 //   pair           A0  B0  A1  B1  …      vector k of band A, rows 0 … 3, and of band B, rows 4 … 7
 //
 // A row of T steps, if T is no multiple of eight, is padded by three steps at least, and the last three repeat steps T-3 … T-1:
@@ -77,7 +80,20 @@ export function turn(at: usize, to: usize): void {
 // @ts-ignore: decorator
 @inline
 function nibbles(steps: usize, k: usize): v128 {
-  return v128.or(v128.load(steps + (k << 4)), i16x8.shl(v128.load(steps + (k << 4), 16), 4));
+  const mask = i8x16.splat(15);
+  const high = v128.and(v128.load(steps + (k << 4), 16), mask);
+  return v128.or(v128.and(v128.load(steps + (k << 4)), mask), i16x8.shl(high, 4));
+}
+
+// Bits above the fourth of steps `k` on, `width` each.
+// @ts-ignore: decorator
+@inline
+function highs(steps: usize, k: usize, width: usize): v128 {
+  let all = i8x16.splat(0);
+  for (let i: usize = 0; i < 8 / width; i++) {
+    all = v128.or(all, i8x16.shl(i8x16.shr_u(v128.load(steps + ((k + i) << 4)), 4), <i32>(i * width)));
+  }
+  return all;
 }
 
 // Bit `k` of steps 6 and 7, as 3 bits have it.
@@ -99,16 +115,50 @@ export function bandRows(packed: usize, rows: usize, codes: usize, bits: u32, to
   const stride = octs << 6;
   memory.fill(scratch, 0, stride << 2);
   for (let row: usize = 0; row < ((rows + 7) & ~7); row += 4) {
-    for (let r: usize = 0; r < 4; r++) {
-      const at = scratch + r * stride;
-      if (row + r < rows) unpack(packed + (row + r) * rowBytes, codes, bits, at);
-      else memory.fill(at, 0, stride);
-      for (let back: usize = 1; back < 4; back++) {
-        store<u64>(at + stride - (back << 3), load<u64>(at + ((steps * 3 - back) % steps << 3)));
+    const band = to + ((row & 4) << 2);
+    if (bits == 4 && (steps & 7) == 0 && row + 4 <= rows) {
+      nibblesOf(packed + row * rowBytes, rowBytes, octs, band);
+    } else {
+      for (let r: usize = 0; r < 4; r++) {
+        const at = scratch + r * stride;
+        if (row + r < rows) unpack(packed + (row + r) * rowBytes, codes, bits, at);
+        else memory.fill(at, 0, stride);
+        for (let back: usize = 1; back < 4; back++) {
+          store<u64>(at + stride - (back << 3), load<u64>(at + ((steps * 3 - back) % steps << 3)));
+        }
       }
+      bandOf(scratch, octs, bits, band, scratch + (stride << 2));
     }
-    bandOf(scratch, octs, bits, to + ((row & 4) << 2), scratch + (stride << 2));
     if (row & 4) to += octs * octBytes;
+  }
+}
+
+// Two steps of a row, eight nibbles, from the order of the columns to that of a band, in lanes of 32 bits:
+//   of the columns   c7 c6 c5 c4 c3 c2 c1 c0      (highest bits first)
+//   of a band        c7 c3 c5 c1 c6 c2 c4 c0
+// @ts-ignore: decorator
+@inline
+function twoSteps(v: v128): v128 {
+  const stay = v128.and(v, i32x4.splat(0xf0f00f0f));
+  const down = v128.and(i32x4.shr_u(v, 12), i32x4.splat(0xf0f0));
+  return v128.or(v128.or(stay, down), v128.and(i32x4.shl(v, 12), i32x4.splat(0x0f0f0000)));
+}
+
+// Four whole rows of packed nibbles, `octs` times eight steps, to every other vector from `to` on.
+function nibblesOf(packed: usize, rowBytes: usize, octs: usize, to: usize): void {
+  for (const end = packed + (octs << 4); packed < end; packed += 16, to += 128) {
+    const a = v128.load(packed);
+    const b = v128.load(packed + rowBytes);
+    const c = v128.load(packed + 2 * rowBytes);
+    const d = v128.load(packed + 3 * rowBytes);
+    const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+    const cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab, cd, 0, 2)));
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab, cd, 1, 3)), 32);
+    const ab2 = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+    const cd2 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab2, cd2, 0, 2)), 64);
+    v128.store(to, twoSteps(v128.shuffle<i64>(ab2, cd2, 1, 3)), 96);
   }
 }
 
@@ -137,6 +187,11 @@ function bandOf(rows: usize, octs: usize, bits: u32, to: usize, block: usize): v
       v128.store(to, v128.or(nibbles(vectors, 4), thirds(last, 2)), 64);
     } else {
       for (let k: usize = 0; k < 8; k += 2) v128.store(to + (k << 4), nibbles(vectors, k));
+      if (bits == 5) v128.store(to, highs(vectors, 0, 1), 128);
+      if (bits == 6) {
+        v128.store(to, highs(vectors, 0, 2), 128);
+        v128.store(to, highs(vectors, 4, 2), 160);
+      }
     }
     to += bits << 5;
   }
@@ -164,7 +219,9 @@ export function unbandRow(bands: usize, row: usize, count: usize, bits: u32, pac
       const bit = <u8>(k == 6 ? 3 : 7);
       code = ((load<u8>(at) >> bit) & 1) | (((load<u8>(at, 32) >> bit) & 1) << 1) | (((load<u8>(at, 64) >> bit) & 1) << 2);
     } else {
-      code = (load<u8>(at + ((k >> 1) << 5)) >> <u8>((k & 1) << 2)) & ((1 << bits) - 1);
+      code = (load<u8>(at + ((k >> 1) << 5)) >> <u8>((k & 1) << 2)) & ((1 << min<u32>(bits, 4)) - 1);
+      if (bits == 5) code |= ((load<u8>(at, 128) >> <u8>k) & 1) << 4;
+      if (bits == 6) code |= ((load<u8>(at + ((k >> 2) << 5), 128) >> <u8>((k & 3) << 1)) & 3) << 4;
     }
     store<u16>(scratch + (column << 1), <u16>code);
   }

@@ -1,9 +1,9 @@
-// Y = X̃ Ŵᵀ of codes that stand in pairs of bands (band.ts), in narrow integers (activation.ts). The codes of a matrix are read strictly
+// Y = X̃ Ŵᵀ of codes that stand in pairs of bands (band.ts), in narrow integers (activation.ts), of five and six bits in wide ones. The codes of a matrix are read strictly
 // forward. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
-// Scratch:   sums of eight rows, (count to a multiple of four, 8) f32 | a panel of max(1024, groupSize) columns (panel.ts); or of one
-//            activation sums | eight i32
+// Scratch:   sums of eight rows, (count + 3, 8) f32 | a panel of max(1024, groupSize) columns (panel.ts); of one
+//            activation or two sums, (2, 8) f32 | (2, 8) i32
 
 import { groupsOf, nextGroup } from '../lanes';
 import { activationBytes, narrowBytes, slotsOf } from './activation';
@@ -11,58 +11,69 @@ import { octsOf } from './band';
 import { addSums, firstScales, lastScales, storeEight } from './eight';
 import { runPair } from './pair';
 import { decodePair, multiplyPanel } from './panel';
+import { LABELS } from './table';
+import { bothPair, hasBoth } from './twice';
+import { decodeWide, multiplyWide } from './wide';
 
 /** As matmul, for codes in bands; rows begin at multiples of eight. */
 export function multiplyBands(
   bands: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
   x: usize, count: usize, y: usize, stride: usize, scratch: usize,
 ): void {
-  const slots = slotsOf(cols, groupSize);
-  const firstSlot = x + (slots << 1);
-  const firstGroup = x + (slots << 2);
-  if (count == 1) oneActivation(bands, rowBytes, scales, rows, cols, groupSize, table, firstSlot, firstGroup, y, scratch);
-  else {
-    severalActivations(
-      bands, rowBytes, scales, rows, cols, groupSize, table, firstSlot, firstGroup, count, y, stride, scratch,
-    );
-  }
+  const bits = load<u32>(table, 8);
+  if (bits > 4) several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, true);
+  else if (count == 1) few(bands, rowBytes, scales, rows, cols, groupSize, table, x, false, y, stride, scratch);
+  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0) {
+    few(bands, rowBytes, scales, rows, cols, groupSize, table, x, true, y, stride, scratch);
+  } else several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, false);
 }
 
-function oneActivation(
+// One activation or two.
+// @ts-ignore: decorator
+@inline
+function few(
   bands: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
-  firstSlot: usize, firstGroup: usize, y: usize, scratch: usize,
+  x: usize, both: bool, y: usize, stride: usize, scratch: usize,
 ): void {
   const step = load<f32>(table);
   const zero = load<i32>(table, 4);
   const bits = load<u32>(table, 8);
   const octBytes: usize = bits << 5;
   const lastOct = (octsOf(cols) - 1) * octBytes;
+  const slots = slotsOf(cols, groupSize);
+  const apart = activationBytes(cols, groupSize);
   const sums = scratch;
-  const acc = scratch + 32;
+  const acc = scratch + 64;
   for (let row: usize = 0; row < rows; row += 8) {
     const pair = bands + row * rowBytes;
-    v128.store(sums, i32x4.splat(0));
-    v128.store(sums, i32x4.splat(0), 16);
-    let slot = firstSlot;
-    let group = firstGroup;
+    memory.fill(sums, 0, 64);
+    let slot = x + (slots << 1);
+    let group = x + (slots << 2);
     for (let start: usize = 0, g: usize = 0; start < cols; start += g) {
       g = nextGroup(cols - start, groupSize);
       const end = slot + narrowBytes(max<usize>(g, 32));
       const at = pair + (start >> 5) * octBytes;
-      runPair(at, start < 32 ? pair + lastOct : at - octBytes, table, bits, slot, end, acc);
+      const before = start < 32 ? pair + lastOct : at - octBytes;
+      if (both) bothPair(at, before, table, bits, slot, apart, end, acc);
+      else runPair(at, before, table, bits, slot, end, acc);
       const sigmas = v128.load(scales);
-      addSums(v128.load(acc), v128.load(acc, 16), firstScales(sigmas), lastScales(sigmas), group, zero, sums);
+      const low = firstScales(sigmas);
+      const high = lastScales(sigmas);
+      addSums(v128.load(acc), v128.load(acc, 16), low, high, group, zero, sums);
+      if (both) addSums(v128.load(acc, 32), v128.load(acc, 48), low, high, group + apart, zero, sums + 32);
       scales += 16;
       group += 16;
       slot = end;
     }
     storeEight(sums, step, rows - row, y + (row << 2));
+    if (both) storeEight(sums + 32, step, rows - row, y + ((stride + row) << 2));
   }
 }
 
-function severalActivations(
+// Any number, by panels.
+function several(
   bands: usize, rowBytes: usize, scales: usize, rows: usize, cols: usize, groupSize: usize, table: usize,
-  firstSlot: usize, firstGroup: usize, count: usize, y: usize, stride: usize, scratch: usize,
+  x: usize, count: usize, y: usize, stride: usize, scratch: usize, isWide: bool,
 ): void {
   const step = load<f32>(table);
   const zero = load<i32>(table, 4);
@@ -71,21 +82,27 @@ function severalActivations(
   const lastOct = (octsOf(cols) - 1) * octBytes;
   const width = max<usize>(1024, groupSize);
   const apart = activationBytes(cols, groupSize);
+  const slots = slotsOf(cols, groupSize);
   const sums = scratch;
-  const panel = sums + (((count + 3) & ~3) << 5);
+  const panel = sums + ((count + 3) << 5);
   for (let row: usize = 0; row < rows; row += 8) {
     const pair = bands + row * rowBytes;
     memory.fill(sums, 0, count << 5);
-    let slot = firstSlot;
-    let group = firstGroup;
+    let slot = isWide ? x : x + (slots << 1);
+    let group = x + (slots << 2);
     for (let from: usize = 0; from < cols; from += width) {
       const to = min(from + width, cols);
       const at = pair + (from >> 5) * octBytes;
-      decodePair(at, from == 0 ? pair + lastOct : at - octBytes, table, bits, panel, to - from);
+      const before = from == 0 ? pair + lastOct : at - octBytes;
+      if (isWide) decodeWide(at, before, table, bits, panel, to - from);
+      else decodePair(at, before, table, bits, panel, to - from);
       for (let start = from, g: usize = 0; start < to; start += g) {
         g = nextGroup(to - start, groupSize);
-        const bytes = narrowBytes(max<usize>(g, 32));
-        multiplyPanel(panel + (((start & ~31) - from) << 3), slot, apart, bytes, count, table, group, scales, zero, sums);
+        const run = max<usize>(g, 32);
+        const bytes = isWide ? run << 1 : narrowBytes(run);
+        const steps = panel + (((start & ~31) - from) << 3);
+        if (isWide) multiplyWide(steps, slot, apart, bytes, count, group, scales, zero, sums);
+        else multiplyPanel(steps, slot, apart, bytes, count, table, group, scales, zero, sums);
         scales += 16;
         group += 16;
         slot += bytes;

@@ -21,7 +21,7 @@ export const PAIRS: u32 = 1;
 @inline
 export const STEP: usize = ASC_FEATURE_RELAXED_SIMD ? 4 : 8;
 
-/** Adds the products of a step. `odd` is u shifted by oddOf, `ones` 1 in lanes of i16: read from memory, or an engine makes it anew each time. */
+/** Adds the products of a step: `odd` is oddOf u, `ones` 1 in lanes of i16, `x` and `y` its columns, the same with relaxed SIMD. */
 // @ts-ignore: decorator
 @inline
 export function addStep(sum: v128, u: v128, odd: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
@@ -30,6 +30,27 @@ export function addStep(sum: v128, u: v128, odd: v128, x: v128, y: v128, ones: v
     return i32x4.add(sum, i32x4.dot_i16x8_s(v128.relaxed_dot<i16>(x, u), ones));
   }
   return i32x4.add(i32x4.add(sum, i32x4.dot_i16x8_s(u, x)), i32x4.dot_i16x8_s(odd, y));
+}
+
+/** The products of a step alone. */
+// @ts-ignore: decorator
+@inline
+export function firstStep(u: v128, odd: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (form == FUSED) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, u, i32x4.splat(0));
+    return i32x4.dot_i16x8_s(v128.relaxed_dot<i16>(x, u), ones);
+  }
+  return i32x4.add(i32x4.dot_i16x8_s(u, x), i32x4.dot_i16x8_s(odd, y));
+}
+
+/**
+ * Whether four steps add up before they join the sum: each of FUSED waits for the one before it, and a sum that an engine keeps in
+ * memory would have all wait for that.
+ */
+// @ts-ignore: decorator
+@inline
+export function isApart(form: u32): bool {
+  return ASC_FEATURE_RELAXED_SIMD && form == FUSED;
 }
 
 /** What addStep takes as `odd`. */

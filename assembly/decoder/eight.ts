@@ -33,6 +33,18 @@ export function addSums(a: v128, b: v128, first: v128, last: v128, group: usize,
   v128.store(sums, f32x4.add(v128.load(sums, 16), ofGroup(b, last, group, zero)), 16);
 }
 
+/** As addSums, of products with wide slots. */
+// @ts-ignore: decorator
+@inline
+export function addWideSums(a: v128, b: v128, first: v128, last: v128, group: usize, zero: i32, sums: usize): void {
+  const less = i32x4.splat(zero * load<i32>(group, 12));
+  const scale = v128.load32_splat(group);
+  const ofA = f32x4.mul(f32x4.mul(first, scale), f32x4.convert_i32x4_s(i32x4.sub(a, less)));
+  const ofB = f32x4.mul(f32x4.mul(last, scale), f32x4.convert_i32x4_s(i32x4.sub(b, less)));
+  v128.store(sums, f32x4.add(v128.load(sums), ofA));
+  v128.store(sums, f32x4.add(v128.load(sums, 16), ofB), 16);
+}
+
 /** The first `count` of eight sums, at most all, times the step. */
 export function storeEight(sums: usize, step: f32, count: usize, to: usize): void {
   const factor = f32x4.splat(step);

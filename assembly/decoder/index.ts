@@ -10,6 +10,8 @@ export { rmsNorm } from './norm';
 export { rope } from './rope';
 export { softmax } from './softmax';
 export { attend } from './attention';
+export { keepCodes } from './cachecodes';
+export { attendCodes } from './codeattention';
 export { siluTimes, geluTimes, reluSquared, clampedGate, add, multiply, scale, sigmoid, sigmoidTimes, softCap } from './gate';
 export { route, routeBack } from './route';
 export { convolve, unitNorm, deltaGates, deltaRule } from './recurrent';

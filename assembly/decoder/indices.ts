@@ -2,6 +2,7 @@
 // its code or with 2 bits c_{i-1} | c_i << 2, and swizzles of 16 lanes:
 //
 //   u_i = T0[n_i] + T1[n_{i-1}] + T2[n_{i-2}]         bit 3 of an index of 3 bits does not matter: tables have its entries twice
+//   u_i = T0[n_i] + T1[n_{i-1} ^ n_{i-2}]             by labels, whose bit 3 does not matter either; or ^ (n_{i-3} & 3), which T2 is full of
 //
 // `mask` is 15 in all bytes, read from memory: a constant that an engine knows it may make anew at each use.
 
@@ -46,11 +47,24 @@ export function third2(v: v128, mask: v128): v128 {
   return v128.and(i16x8.shr_u(v, 2), mask);
 }
 
-// u of an index and the two before it. `lags`: bit 0 for T1, bit 1 for T2.
 // @ts-ignore: decorator
 @inline
-export function integers(n: v128, before: v128, before2: v128, t0: v128, t1: v128, t2: v128, lags: u32): v128 {
+export const BY_LABELS: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const BY_LABELS_OF_THREE: u32 = 8;
+
+// u of an index and those before it. `lags`: bit 0 for T1, bit 1 for T2, or one of the above.
+// @ts-ignore: decorator
+@inline
+export function integers(
+  n: v128, before: v128, before2: v128, before3: v128, t0: v128, t1: v128, t2: v128, lags: u32,
+): v128 {
   let u = valuesOf(n, t0);
+  if (lags == BY_LABELS) return i8x16.add(u, valuesOf(v128.xor(before, before2), t1));
+  if (lags == BY_LABELS_OF_THREE) {
+    return i8x16.add(u, valuesOf(v128.xor(v128.xor(before, before2), v128.and(before3, t2)), t1));
+  }
   if (lags & 1) u = i8x16.add(u, valuesOf(before, t1));
   if (lags & 2) u = i8x16.add(u, valuesOf(before2, t2));
   return u;

@@ -3,3 +3,4 @@ export { rowStride } from '../rows';
 export { activationBytes } from './activation';
 export { octsOf } from './band';
 export { TILE_STRIDE } from './tile';
+export { attendBytes } from './attention';

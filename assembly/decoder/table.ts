@@ -1,8 +1,9 @@
 // Places in the table of a grid whose codes stand in bands, as src/kernels/decoder/table.ts writes it:
 //
-//   byte  0     4     8     12   16 … 63                    64    68       69         70
-//         step  zero  bits  0    T0, T1, T2, 16 bytes each  form  15: u8   0x88: u8   1: u16
+//   byte  0     4     8     12   16 … 63                    64    68       69         70       72          73
+//         step  zero  bits  0    T0, T1, T2, 16 bytes each  form  15: u8   0x88: u8   1: u16   labels: u8  0x30: u8
 //
+// `labels` is how many codes before make a label, 2 or 3, else 0; of three all bytes of T2 are 3, the bits of the third.
 // The last ones are constants that engines do not know: what they know, some make anew at each use.
 
 // @ts-ignore: decorator
@@ -26,3 +27,9 @@ export const THIRD: usize = 69;
 // @ts-ignore: decorator
 @inline
 export const ONES: usize = 70;
+// @ts-ignore: decorator
+@inline
+export const LABELS: usize = 72;
+// @ts-ignore: decorator
+@inline
+export const HIGH: usize = 73;

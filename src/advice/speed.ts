@@ -5,6 +5,7 @@ import { number, oneOf, options as optionsOf } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Architecture, BlockSpec } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
+import { CACHE_DTYPES } from '../model/cache.ts';
 import { type Linear, storedRows } from '../model/linear.ts';
 import type { Place } from '../model/loading/batches.ts';
 import { prepare } from '../model/loading/load.ts';
@@ -49,7 +50,7 @@ export interface Speed {
 
 const speedOptions = optionsOf<SpeedOptions>({
   activations: oneOf('int8', 'f32'),
-  cache: oneOf('f16', 'f32'),
+  cache: oneOf(...CACHE_DTYPES),
   threads: givenThreads,
   seconds: number(0, SECONDS_LIMIT),
 });

@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import { openInput } from '../disk/input.ts';
 import type { InspectedTensor, Inspection } from '../quantize/inspect.ts';
-import { bytesText, counted, countText, family, groupedBy, precise, table } from '../terminal/figures.ts';
+import { bytesText, counted, countText, family, groupedBy, largest, precise, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { layerTables } from '../terminal/layers.ts';
 import { columns, note, print, printJson } from '../terminal/print.ts';
@@ -44,7 +44,8 @@ async function inspect(path: string, options: { all?: boolean; advise?: boolean;
     const summary = `${counted(found.tensors.length, 'tensor')}, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${counted(found.files.length, 'file')}`;
     print(
       `${options.all ? everyText(found) : kindsText(found)}\n\n` +
-        `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}`,
+        `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}` +
+        (found.refinement ? `\n${refinementText(found)}` : ''),
     );
     if (!advice) return;
     print(`\n${adviceText(advice)}`);
@@ -52,6 +53,18 @@ async function inspect(path: string, options: { all?: boolean; advise?: boolean;
   } finally {
     await input.folder.close();
   }
+}
+
+// By what, and how much above what is expected the weighted errors are.
+function refinementText({ tensors, refinement = {} }: Inspection): string {
+  const { mode, source, sequences, tokens, seed } = refinement;
+  const refined = tensors.flatMap(({ weightedError, gain, gridMse }) =>
+    gain ? [weightedError! / (gain * gridMse!)] : [],
+  );
+  const of = source === 'model' ? 'that the model sampled' : source === 'text' ? 'of a text' : 'at random';
+  const by = mode === 'both' ? 'inputs and gradients' : 'inputs';
+  const ratio = refined.length > 0 ? `, weighted errors at most ${largest(refined).toFixed(2)} × what is expected` : '';
+  return `${counted(refined.length, 'weight')} refined by ${by} of ${sequences} sequences of ${tokens} tokens ${of}, seed ${seed}${ratio}`;
 }
 
 function everyText({ tensors }: Inspection): string {

@@ -26,7 +26,7 @@ export function addPredict(program: Command): void {
     .command('predict')
     .summary('predict the loss of a plan, or of a quantized checkpoint')
     .description(
-      'Predicts by how much the loss grows: Σ α t². Of a quantized checkpoint t² is what was measured; of one that is not quantized yet, the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the original. With a text it also measures: perplexity, and KL divergence from the original.',
+      'Predicts by how much the loss grows: Σ α t². Of a quantized checkpoint t² is what was measured, of a refined one the weighted error; of one that is not quantized yet, the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the original. With a text it also measures: perplexity, and KL divergence from the original.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
     .option('--plan <file>', 'a plan, as JSON')
@@ -87,8 +87,9 @@ async function predictionOf(
     if (original) throw new UsageError('--against must come with a quantized checkpoint: it is not quantized');
     await higgs.planCheckpoint(input.folder, { plan }); // whether the plan is of this checkpoint
   }
-  const measured = found.tensors.flatMap(({ name, shape, relativeError }) =>
-    relativeError === undefined ? [] : [{ name, shape, relativeError }],
+  // Of a refined weight its weighted error stands for t².
+  const measured = found.tensors.flatMap(({ name, shape, relativeError, weightedError = relativeError }) =>
+    weightedError === undefined ? [] : [{ name, shape, relativeError: weightedError }],
   );
   const planned =
     plan?.tensors.map(({ name, shape, grid }) => ({ name, shape, relativeError: higgs.grids.get(grid)!.mse })) ?? [];

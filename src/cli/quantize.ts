@@ -6,9 +6,10 @@ import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
-import { encodingSeconds } from '../quantize/cost.ts';
+import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
-import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
+import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
+import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
@@ -22,10 +23,20 @@ import {
   openText,
   type TextChoice,
 } from './common/comparison.ts';
+import {
+  addRefining,
+  checkRefining,
+  type Gathered,
+  gatheringText,
+  gatherToRefine,
+  type RefiningChoice,
+  refiningCost,
+  refiningOf,
+} from './common/refining.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
 
-interface Options extends SelectionOptions, BitOptions, TextChoice {
+interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice {
   scaleSearch?: boolean;
   output?: string;
   grid?: string;
@@ -55,7 +66,7 @@ export function addQuantize(program: Command): void {
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')
     .optionsGroup('Which grid:')
-    .addOption(new Option('--bits <n>', 'the default grid of 2, 3 or 4 bits (4)').argParser(gridBits))
+    .addOption(new Option('--bits <n>', 'the default grid of 2 to 6 bits (4)').argParser(gridBits))
     .addOption(new Option('--grid <name>', 'any grid that higgs grids lists').argParser(gridName).conflicts('bits'))
     .addOption(
       new Option('--plan <file>', 'the grids of a plan that higgs plan wrote').conflicts([
@@ -69,7 +80,7 @@ export function addQuantize(program: Command): void {
     '--scale-search',
     'try five scales for each group, take the best: up to 3 % less error, six times the work',
   );
-  addText(addBits(addSelection(command)), 'a text in UTF-8, to measure the original and the result on')
+  addText(addRefining(addBits(addSelection(command))), 'a text in UTF-8, to measure the original and the result on')
     .optionsGroup(GROUPS.machine)
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
@@ -81,6 +92,10 @@ export function addQuantize(program: Command): void {
     ['higgs quantize model.safetensors -o small.safetensors --grid t4q --scale-search'],
     ['higgs quantize Llama-3.2-1B -o mixed --bpw 3.25', 'measures what an error in each weight costs first'],
     ['higgs quantize Llama-3.2-1B -o mixed --bpw 3.25 --alphas alphas.json --text wiki.test.raw'],
+    [
+      'higgs quantize Llama-3.2-1B -o refined --bits 3 --refine',
+      'half the loss at the same bits; takes several times as long',
+    ],
     ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
   ]).action(quantize);
@@ -91,34 +106,57 @@ async function quantize(path: string, options: Options): Promise<void> {
   const budget = budgetOf(options);
   checkTogether(options, budget !== undefined);
   const input = await openInput(path);
+  let gathered: Gathered | undefined;
   try {
     const text = await openText(options, input);
     const fileName = options.dryRun ? undefined : await checkOutput(options.output!, input, outputOptions(options));
     const higgs = await loadAll();
     const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
+    if (refiningOf(options) !== undefined && !options.dryRun) {
+      const { groupSize = DEFAULT_GROUP_SIZE } = selectionOf(options);
+      gathered = await gatherToRefine(checkpoint, input, { ...options, output: options.output!, groupSize });
+    }
     const settings: CheckpointOptions = {
-      ...(await choiceOf(checkpoint, input, budget, options)),
+      ...(await choiceOf(checkpoint, input, budget, options, gathered?.refine)),
       maxShardBytes: isFile ? Number.MAX_SAFE_INTEGER : options.maxShardSize,
       ...(fileName !== undefined && { fileName: () => fileName }),
     };
-    const plan = await checkpoint.plan(settings); // faults of the input come before any trace of an output
+    // Faults of the input come before any trace of an output.
+    const plan =
+      gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
     if (options.dryRun) {
+      const by = refiningOf(options);
+      const gathering = by && (await refiningCost(checkpoint, input, options, selectionOf(options).groupSize));
       const seconds = await withSession('time', options.workers, ({ pool }) =>
-        encodingSeconds(plan, pool, options.scaleSearch ?? false),
+        by ? refiningSeconds(plan, pool, by === 'both') : encodingSeconds(plan, pool, options.scaleSearch ?? false),
       );
       const need = await runNeed(() => checkpoint.copy({ planned: plan }).then(higgs.open));
-      if (options.json) printJson({ ...planJson(plan), seconds, run: need });
-      else print([planText(plan, { seconds, workers: options.workers }, options.all), ...needText(need)].join('\n'));
+      if (options.json) printJson({ ...planJson(plan), seconds, run: need, ...(gathering && { gathering }) });
+      else {
+        const text = planText(plan, { seconds, workers: options.workers }, options.all);
+        print([text, ...(gathering ? [gatheringText(gathering)] : []), ...needText(need)].join('\n'));
+      }
       return;
     }
     const report = await writeQuantized(checkpoint, input, plan, options.output!, options);
+    await gathered?.remove();
     const unused = budget && unusedText(options, report.tensors, { bpw: report.bpw, bytes: report.bytesOut });
     for (const warning of unused ? [unused, ...report.warnings] : report.warnings) warn(warning);
     await tell(report, input, text, options);
   } finally {
+    await gathered?.close();
     await input.folder.close();
   }
+}
+
+// A budget by what feedback leaves of each weight's loss.
+function weighedPlan(checkpoint: OpenCheckpoint, settings: CheckpointOptions, { workers }: Options): Promise<Plan> {
+  return withSession('weigh', workers, ({ pool, signal, progress }) => {
+    const onWeigh = (done: number, total: number) =>
+      progress.update({ done, total, unit: 'matrices', bytes: 0, tensor: '' });
+    return checkpoint.plan({ ...settings, refine: { ...(settings.refine as object), onWeigh }, pool, signal });
+  });
 }
 
 // What running the result would take, or why it would not run here. Of what is no model, such as a file alone, there is nothing to say.
@@ -146,14 +184,14 @@ async function tell(
   report: TimedReport,
   input: Input,
   text: string | undefined,
-  { output, workers: threads, context, all, json }: Options,
+  { output, workers: threads, context, cache, all, json }: Options,
 ): Promise<void> {
   const { predicted } = report;
   let comparison: Comparison | undefined;
   if (!json) print(reportText(report, output!, all));
   try {
     if (text === undefined) return;
-    comparison = await compareOnText(text, input, output!, predicted, { context, threads });
+    comparison = await compareOnText(text, input, output!, predicted, { context, threads, cache });
     if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
     if (json) printJson({ ...report, ...(comparison && { text: comparison }) });
@@ -169,6 +207,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
   if (plan !== undefined && chosen)
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
+  checkRefining(options);
   if (!isBudget) {
     const wanting = (
       ['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits', 'experts', 'memory'] as const
@@ -185,12 +224,15 @@ async function choiceOf(
   input: Input,
   budget: BudgetOptions | undefined,
   options: Options,
+  refine: RefineOptions | undefined,
 ): Promise<CheckpointOptions> {
   const { plan, grid, bits, workers, memory, dryRun } = options;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
-  const scheme = { groupSize, seed, signs };
+  const scheme = { groupSize, seed, signs, ...(refine && { refine }) };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
   if (!budget) return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
+  if (refine?.alphas && !(options.alphas || options.prior || options.uniform))
+    return { ...scheme, ...selection, ...budget };
   const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly: dryRun });
   return { ...scheme, ...selection, ...budget, alphas };
 }

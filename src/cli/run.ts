@@ -64,7 +64,7 @@ export function addSizeOptions(command: Command): Command {
   return command
     .optionsGroup('Which size:')
     .addOption(
-      new Option('--bits <n>', '2, 3 or 4 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
+      new Option('--bits <n>', '2 to 6 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
     )
     .addOption(new Option('--bpw <n>', 'mixed bits: so many per weight').argParser(bitsPerWeight).conflicts('size'))
     .addOption(new Option('--size <size>', 'mixed bits: so large a file, 700MB').argParser(byteSize));
@@ -154,7 +154,7 @@ async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memo
   const free = freeMemory();
   for (const bits of memory === undefined ? BITS : []) {
     const copy = await higgs.open(await source.copy(wholeBits(bits)));
-    const { bytes } = await copy.runMemory({ ...(context !== undefined && { context }) });
+    const { bytes } = await copy.runMemory({ cache, ...(context !== undefined && { context }) });
     if (bytes > free) continue;
     note(
       `${bits} bits per weight suit this machine: ${bytesText(bytes)} of memory, ${bytesText(free)} are free; --bits, --bpw or --size choose another`,

@@ -4,7 +4,7 @@
 import { member, number, type Reader, reading, refuseKind, refuseValue, typedArray } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
-import { checkTrellis, type Trellis } from './trellis.ts';
+import { checkTrellis, givenKept, type Trellis } from './trellis.ts';
 
 export type Grid = PointGrid | Trellis;
 
@@ -54,7 +54,12 @@ export const givenGrid: Reader<Grid> = (subject, value) => {
   number(0, Number.MAX_VALUE)(`mse of grid ${name}`, of('mse'));
   const [p, n, bits] = [of('p'), of('n'), of('bits')];
   if (reading(subject, () => isTrellis(grid))) {
-    checkTrellis({ name, p, bits, step: of('step'), zero: of('zero'), tables: of('tables') } as Trellis);
+    const kept = of('kept');
+    const numbers = {
+      ...{ step: of('step'), zero: of('zero') },
+      ...(kept !== undefined && { kept: givenKept(`kept of trellis ${name}`, kept) }),
+    };
+    checkTrellis({ name, p, bits, ...numbers, tables: of('tables') } as unknown as Trellis);
     return grid;
   }
   const size = parsePointGridName(name);

@@ -21,6 +21,17 @@ export interface KernelExports {
   trellisTableBytes(): number;
   trellisTable(tables: number, step: number, zero: number, bits: number, table: number): void;
   viterbi(z: number, steps: number, table: number, codes: number, inputs: number, slices: number): void;
+  labelTableBytes(): number;
+  labelTable(tables: number, step: number, zero: number, bits: number, third: number, table: number): void;
+  labelPaths(
+    z0: number,
+    z1: number,
+    steps: number,
+    table: number,
+    codes0: number,
+    codes1: number,
+    scratch: number,
+  ): void;
   nearest1(z: number, count: number, table: number, n: number, codes: number): void;
   nearest2(z: number, count: number, table: number, n: number, codes: number, scratch: number): void;
   nearest3(z: number, count: number, table: number, n: number, codes: number): void;
@@ -100,6 +111,61 @@ export interface KernelExports {
     x: number,
     y: number,
     scratch: number,
+  ): void;
+
+  factorUdu(h: number, n: number, scratch: number): number;
+  accumulate(
+    c: number,
+    ldc: number,
+    a: number,
+    rowStride: number,
+    colStride: number,
+    b: number,
+    ldb: number,
+    m: number,
+    k: number,
+    n: number,
+  ): void;
+  refineTableBytes(): number;
+  refineTable(from: number, bits: number, table: number): void;
+  refineScratchBytes(steps: number): number;
+  refineSequence(
+    steps: number,
+    z: number,
+    fed: number,
+    own: number,
+    inverses: number,
+    sigmas: number,
+    ds: number,
+    coefficients: number,
+    rows: number,
+    ends: number,
+    table: number,
+    codes: number,
+    stride: number,
+    values: number,
+    missed: number,
+    work: number,
+  ): void;
+  refinePointsBytes(cols: number): number;
+  refinePoints(
+    cols: number,
+    z: number,
+    fed: number,
+    inverses: number,
+    sigmas: number,
+    rows: number,
+    squares: number,
+    begins: number,
+    ends: number,
+    table: number,
+    p: number,
+    n: number,
+    sweeps: number,
+    codes: number,
+    values: number,
+    missed: number,
+    work: number,
   ): void;
 
   compare(x: number, y: number, count: number, sums: number): void;

@@ -5,6 +5,7 @@ import { arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
 import { bytesPerRow, groupsPerRow } from './layout.ts';
 import { bytesPerWeight, type Matrix, operandsIn, type Weights } from './operands.ts';
+import { type Refiner, refinerIn } from './refine.ts';
 import { dimensionOf, encodeScratchBytes, rowScratchBytes } from './sizes.ts';
 import { type Steps, stepsIn } from './steps.ts';
 import { keepTables } from './tables.ts';
@@ -29,7 +30,7 @@ export interface EncodeOptions {
   scaleSearch?: boolean;
 }
 
-export interface Kernels extends Steps {
+export interface Kernels extends Steps, Refiner {
   /**
    * Quantizes a block of rows.
    * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column.
@@ -69,6 +70,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
 
   return {
     ...stepsIn(memory, exports, tables, operands),
+    ...refinerIn(memory, exports, tables, operands),
 
     encode(matrix, weights, { firstRow = 0, scaleSearch = false } = {}) {
       memory.reset();

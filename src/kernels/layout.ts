@@ -7,13 +7,15 @@ export interface CodePoints {
   readonly points: Float32Array; // (n, p)
 }
 
-/** A trellis: value = step · (sum of three entries - zero). */
+/** A trellis: value = step · (sum of three entries - zero); of one by labels, that has `kept`, of two and a multiple of 16. */
 export interface CodeTrellis {
   readonly p: 1;
   readonly bits: number;
-  readonly tables: Uint8Array; // (3, 16)
+  readonly tables: Uint8Array; // (3, 16), by labels (2, 16)
   readonly step: number;
   readonly zero: number;
+  /** Low bits of the codes before, the last one first, that make a label. */
+  readonly kept?: readonly number[] | undefined;
 }
 
 /** Smallest and largest group: below, scales cost more than a bit a weight; above, there is no kernel. */
@@ -31,11 +33,17 @@ export function isPaths(grid: CodeGrid): grid is CodeTrellis {
   return 'tables' in grid;
 }
 
+/** Whether a trellis has one table for the codes before, by a label of them. */
+export function isByLabels(grid: CodeTrellis): boolean {
+  return grid.kept !== undefined;
+}
+
 /** What the layout of codes depends on: the weights of a code, its bits, and whether they are a trellis'. */
 export interface CodeShape {
   readonly p: number;
   readonly bits: number;
   readonly tables?: Uint8Array;
+  readonly kept?: readonly number[] | undefined;
 }
 
 /** Interleaved sequences of a trellis in a row: a vector of four columns is one step of each. */

@@ -6,7 +6,7 @@ import type { KernelExports } from './exports.ts';
 import { type CodeGrid, isPaths } from './layout.ts';
 
 /** Tables of grids that are kept; the stored grids are fewer. */
-const TABLES_LIMIT = 32;
+const TABLES_LIMIT = 64;
 /** Addresses of tables. Ask first after a reset of the memory: what is not there yet is built, and the memory is reset again. */
 export interface Tables {
   of(grid: CodeGrid): number;
@@ -25,6 +25,12 @@ export function keepTables(memory: Arena, exports: KernelExports): Tables {
   }
 
   function build(grid: CodeGrid): number {
+    if (isPaths(grid) && grid.kept) {
+      const table = pinned(exports.labelTableBytes());
+      const third = 2 ** (grid.kept[2] ?? 0) - 1;
+      exports.labelTable(memory.place(grid.tables), grid.step, grid.zero, grid.bits, third, table);
+      return table;
+    }
     if (isPaths(grid)) {
       const table = pinned(exports.trellisTableBytes());
       exports.trellisTable(memory.place(grid.tables), grid.step, grid.zero, grid.bits, table);
@@ -62,7 +68,10 @@ export function keepTables(memory: Arena, exports: KernelExports): Tables {
 
 function isSame(a: CodeGrid, b: CodeGrid): boolean {
   if (a.p !== b.p || a.bits !== b.bits) return false;
-  if (isPaths(a)) return isPaths(b) && a.step === b.step && a.zero === b.zero && sameValues(a.tables, b.tables);
+  if (isPaths(a)) {
+    if (!isPaths(b) || a.step !== b.step || a.zero !== b.zero || String(a.kept) !== String(b.kept)) return false;
+    return sameValues(a.tables, b.tables);
+  }
   return !isPaths(b) && sameValues(a.points, b.points);
 }
 

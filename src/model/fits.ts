@@ -1,6 +1,7 @@
 // Whether a model fits, from headers alone: what it takes, what a device has, and what would fit instead. Of browsers only Chromium's tell
 // how much memory the device has; none tells how much is free. docs/browsers.md has what is known of them.
 
+import { type CacheDtype, cacheBytes } from './cache.ts';
 import type { Layout } from './memories.ts';
 import { megabytes } from './region.ts';
 
@@ -9,6 +10,8 @@ export interface ModelMemory {
   readonly bytes: number;
   readonly weights: number;
   readonly cache: number;
+  /** The cache of each dtype. */
+  readonly caches: Readonly<Record<CacheDtype, number>>;
   /** Activations, tables, what threads work in. */
   readonly activations: number;
   /** Weights of its matrices, quantized or not. */
@@ -26,12 +29,26 @@ export function memoryOf(
   layout: Layout,
   { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>,
 ): ModelMemory {
-  const { bytes, weightBytes, cacheBytes, memories, routed } = layout;
+  const { bytes, weightBytes, cacheBytes: cache, memories, routed } = layout;
+  // Of all that is kept as it is, and of others: keys and values alone are of a dtype, recurrent states are not.
+  const kept = layout.state.blocks.flatMap((block) =>
+    'cache' in block && !('borrows' in block && block.borrows) ? [block.cache] : [],
+  );
+  const lent = memories.flatMap(({ replicas }) => [...replicas.values()]);
+  const keptAs = (dtype?: CacheDtype) =>
+    [...kept, ...lent].reduce((sum, own) => sum + cacheBytes(own, dtype ?? own.dtype), 0);
+  const as = (dtype: CacheDtype) => cache - keptAs() + keptAs(dtype);
   const loads = memories.flatMap(({ pieces, pages }) => [...pieces.flat(), ...pages.flat(2)]);
   const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
   return {
     parameters: sizes.reduce((sum, size) => sum + size, 0),
-    ...{ bytes, weights: weightBytes, cache: cacheBytes, activations: bytes - weightBytes - cacheBytes },
+    ...{
+      bytes,
+      weights: weightBytes,
+      cache,
+      activations: bytes - weightBytes - cache,
+      caches: { f32: as('f32'), f16: as('f16'), q8: as('q8'), q4: as('q4') },
+    },
     ...{ memories: memories.length, context, cacheTokens },
     experts: { count: routed.count, bytes: routed.bytes, resident: routed.slots || routed.count },
   };
@@ -43,18 +60,21 @@ const CONTEXTS = [65536, 32768, 16384, 8192, 4096, 2048, 1024, 512];
 const BITS = [4, 3, 2];
 const SCALE_BITS = 0.06;
 
+/** What a cache may be, the largest first. */
+const SMALLER: readonly CacheDtype[] = ['f32', 'f16', 'q8', 'q4'];
+
 /** What would make a model fit: one of these options with this value; or codes of so many bits, whose weights take so many bytes. */
 export type Fitting =
   | { readonly option: 'memory' | 'context' | 'cacheTokens'; readonly value: number }
-  | { readonly option: 'cache'; readonly value: 'f16' }
+  | { readonly option: 'cache'; readonly value: CacheDtype }
   | { readonly option: 'bits'; readonly value: number; readonly bytes: number };
 
 /**
  * What would fit in `free` bytes; nothing, if nothing is known to. Codes are offered where no option is enough.
  * @param dtype of the cache, as asked for
  */
-export function whatFits(need: ModelMemory, dtype: 'f16' | 'f32', free: number): Fitting[] {
-  const { bytes, weights, cache, context, cacheTokens, parameters, experts } = need;
+export function whatFits(need: ModelMemory, dtype: CacheDtype, free: number): Fitting[] {
+  const { bytes, weights, cache, caches, context, cacheTokens, parameters, experts } = need;
   const found: Fitting[] = [];
   const other = bytes - cache;
   // An eighth of the experts is what a token is routed to, or more.
@@ -62,7 +82,8 @@ export function whatFits(need: ModelMemory, dtype: 'f16' | 'f32', free: number):
   if (experts.resident === experts.count && experts.count > 0 && least <= free) {
     found.push({ option: 'memory', value: free });
   }
-  if (dtype === 'f32' && other + cache / 2 <= free) found.push({ option: 'cache', value: 'f16' });
+  const smaller = SMALLER.slice(SMALLER.indexOf(dtype) + 1).find((kind) => other + caches[kind] <= free);
+  if (smaller) found.push({ option: 'cache', value: smaller });
   if (cacheTokens > context && other + (cache / cacheTokens) * context <= free) {
     found.push({ option: 'cacheTokens', value: context });
   }
@@ -85,7 +106,7 @@ export function deviceBytes(runtime: object | undefined = globalThis.navigator):
 }
 
 /** The error of a model that does not fit. @param there what is there instead, in words */
-export function tooLarge(need: ModelMemory, dtype: 'f16' | 'f32', free: number, there: string): RangeError {
+export function tooLarge(need: ModelMemory, dtype: CacheDtype, free: number, there: string): RangeError {
   const sizes = `weights ${megabytes(need.weights)} MB, cache ${megabytes(need.cache)} MB, activations ${megabytes(need.activations)} MB`;
   const fits = whatFits(need, dtype, free).flatMap((fitting) => {
     const { option, value } = fitting;
@@ -100,7 +121,7 @@ export function tooLarge(need: ModelMemory, dtype: 'f16' | 'f32', free: number, 
 }
 
 /** @throws {RangeError} when a model needs more than the device can have, if the runtime tells: says what would fit */
-export function checkDevice(need: ModelMemory, dtype: 'f16' | 'f32'): void {
+export function checkDevice(need: ModelMemory, dtype: CacheDtype): void {
   const most = deviceBytes();
   if (most !== undefined && need.bytes > most) {
     throw tooLarge(need, dtype, most, `this device has less than ${megabytes(most)} MB`);

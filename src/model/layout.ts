@@ -5,11 +5,18 @@ import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
 import { frequencies, type Rope, widthOf } from '../families/rope.ts';
 import { type Grid, isTrellis } from '../grids/grid.ts';
-import { activationBytes, READ_BEHIND, rowTableBytes } from '../kernels/decoder/sizes.ts';
+import {
+  activationBytes,
+  attendCodesScratchBytes,
+  attendScratchBytes,
+  keepCodesScratchBytes,
+  READ_BEHIND,
+  rowTableBytes,
+} from '../kernels/decoder/sizes.ts';
 import { integerTable } from '../kernels/decoder/table.ts';
 import type { BlockPlanner, SlotPool } from './blocks/block.ts';
 import { type Block, planBlock } from './blocks/blocks.ts';
-import { type BlockCache, cacheBytes, planCache } from './cache.ts';
+import { type BlockCache, type CacheDtype, type CacheShape, cacheBytes, planCache } from './cache.ts';
 import {
   type Decoding,
   type DenseLinear,
@@ -31,6 +38,8 @@ import type { Weights } from './weights.ts';
 
 /** Most tokens of a pass, unless another number is asked for. */
 const BATCH = 64;
+/** Seed of the signs with which what a cache keeps as codes is turned. */
+const CACHE_SEED = 0;
 /** Bytes of attention scores that a thread keeps; at least one row of them. */
 const SCORE_BYTES = 1 << 20;
 /** Bytes of logits that are computed at once; at least one token's. */
@@ -82,8 +91,9 @@ export interface LayoutOptions {
   rows: number;
   /** Recurrent states of each block that keeps them; 1 if left out. */
   slots?: number;
-  /** Bytes of an element of the cache: 2 or 4. */
-  cacheWidth: number;
+  cache: CacheDtype;
+  /** Whether codes of the cache are turned, as they are if left out: to measure what that gains. */
+  turnsCache?: boolean;
   threads: number;
   /** Whether activations meet quantized weights as integers. */
   integers: boolean;
@@ -126,7 +136,17 @@ export function planMemory(
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;
-  const { rows, slots = 1, cacheWidth, threads, integers, atOnce = BATCH, oneCache = false, slotShare } = options;
+  const {
+    rows,
+    slots = 1,
+    cache: dtype,
+    turnsCache = true,
+    threads,
+    integers,
+    atOnce = BATCH,
+    oneCache = false,
+    slotShare,
+  } = options;
   const { reserve, size } = regions();
   const batch = Math.min(atOnce, rows);
   const linears: Linear[] = [];
@@ -228,6 +248,11 @@ export function planMemory(
 
   const caches = new Map<string, BlockCache>();
   const states = new Map<number, Recurrent>();
+  const cacheOf = (shape: CacheShape): BlockCache => {
+    const isTurned = turnsCache && (dtype === 'q8' || dtype === 'q4');
+    const masks = isTurned ? planner.masksOf(CACHE_SEED, Math.max(...shape.parts)) : 0;
+    return planCache(shape, dtype, rows, reserve, masks);
+  };
   const blockPlanner: BlockPlanner = {
     ...{ normed, norm, linear, decoded },
     rotationsOf: shared.rotationsOf,
@@ -239,7 +264,7 @@ export function planMemory(
     borrow(key, kvHeads, headDim) {
       const known = lent.get(key) ?? replicas.get(key);
       if (known) return known;
-      const cache = planCache(kvHeads, headDim, false, rows, cacheWidth, reserve);
+      const cache = cacheOf({ kvHeads, parts: [headDim] });
       replicas.set(key, cache);
       return cache;
     },
@@ -249,9 +274,9 @@ export function planMemory(
       if (oneCache) states.set(floats, recurrent);
       return recurrent;
     },
-    cache(kvHeads, headDim, isLatent = false) {
-      const key = `${kvHeads} ${headDim} ${isLatent}`;
-      const cache = caches.get(key) ?? planCache(kvHeads, headDim, isLatent, rows, cacheWidth, reserve);
+    cache(kvHeads, ...parts) {
+      const key = `${kvHeads} ${parts}`;
+      const cache = caches.get(key) ?? cacheOf({ kvHeads, parts });
       if (oneCache) caches.set(key, cache);
       return cache;
     },
@@ -301,8 +326,10 @@ export function planMemory(
     };
   }
 
-  const headDim = Math.max(0, ...blocks.map((block) => ('headDim' in block ? block.headDim : 0)));
-  const attentionScratch = (tile * span + 32 * headDim) * 4;
+  const attentionScratch = Math.max(
+    attendScratchBytes(tile, span, 0),
+    ...blocks.map((block) => ('cache' in block ? attentionScratchOf(block.cache, tile, span) : 0)),
+  );
   const scratchBytes = linears.reduce(
     (most, linear) => Math.max(most, scratchBytesOf(linear, batch)),
     Math.max(attentionScratch, TRANSPOSED_BYTES),
@@ -332,14 +359,21 @@ export function planMemory(
     ...{ lent, replicas },
     cacheBytes:
       blocks.reduce((sum, block) => sum + keptBytes(block), 0) +
-      [...replicas.values()].reduce((sum, cache) => sum + cacheBytes(cache), 0),
+      [...replicas.values()].reduce((sum, cache) => sum + cacheBytes(cache, dtype), 0),
   };
+}
+
+// What attention over a cache works in.
+function attentionScratchOf({ dtype, headDim, parts }: BlockCache, tile: number, span: number): number {
+  if (dtype === 'f32' || dtype === 'f16') return attendScratchBytes(tile, span, headDim);
+  const [dim, more = 0] = parts;
+  return Math.max(attendCodesScratchBytes(tile, span, dim, more), ...parts.map(keepCodesScratchBytes));
 }
 
 // What a block keeps of sequences.
 function keptBytes(block: Block): number {
   if ('recurrent' in block) return recurrentBytes(block.recurrent);
-  return 'cache' in block && !('borrows' in block && block.borrows) ? cacheBytes(block.cache) : 0;
+  return 'cache' in block && !('borrows' in block && block.borrows) ? cacheBytes(block.cache, block.cache.dtype) : 0;
 }
 
 type Reserve = (byteLength: number) => number;

@@ -3,7 +3,7 @@
 
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { LinearSpec } from '../families/architecture.ts';
-import { type Grid, isTrellis } from '../grids/grid.ts';
+import type { Grid } from '../grids/grid.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import {
   bandRowBytes,
@@ -14,6 +14,7 @@ import {
 } from '../kernels/decoder/sizes.ts';
 import { isBanded } from '../kernels/decoder/table.ts';
 import { bytesPerRow, dtypeCodes, groupsPerRow, SEQUENCES } from '../kernels/layout.ts';
+import { dimensionOf } from '../kernels/sizes.ts';
 import type { StoredTensor } from '../quantize/format.ts';
 
 /** Dtypes of weights that are not quantized. */
@@ -48,7 +49,7 @@ export interface DenseLinear extends Shape {
 
 interface CodeLinear extends Shape {
   readonly type: 'codes';
-  /** Weights of a code; TRELLIS for a trellis. */
+  /** Weights of a code, or what stands for a trellis. */
   readonly p: number;
   readonly bits: number;
   readonly groupSize: number;
@@ -63,9 +64,6 @@ interface CodeLinear extends Shape {
   readonly scaleBytes: number;
   readonly scales: number; // (rows, scaleBytes / 2) f16, as many rows as codes
 }
-
-/** Stands for p where codes are a trellis'. */
-const TRELLIS = 0;
 
 export type Linear = DenseLinear | CodeLinear;
 
@@ -130,7 +128,7 @@ export function planLinear(
     bias,
     input: rotation.integers || rotation.to,
     inputBytes: rotation.integers ? rotation.integerBytes : cols * 4,
-    p: isTrellis(grid) ? TRELLIS : grid.p,
+    p: dimensionOf(grid),
     bits: grid.bits,
     groupSize,
     ...tables,
@@ -173,7 +171,7 @@ export function planDecoded(
   return {
     linear: { type: 'dense', ...shape, dtype, rowBytes, weights: planner.reserve(rows * rowBytes) },
     decoding: {
-      ...{ p: isTrellis(grid) ? TRELLIS : grid.p, bits: grid.bits, groupSize },
+      ...{ p: dimensionOf(grid), bits: grid.bits, groupSize },
       ...{ table: planner.tableOf(grid).table, masks: planner.masksOf(seed, cols) },
       ...{ rowBytes: bytesPerRow(cols, grid), scaleBytes: groupsPerRow(cols, groupSize) * 2 },
     },
@@ -289,9 +287,9 @@ export function applyLinear(
   for (let j = 0; j < count; j++) kernels.add(at + j * rows * 4, bias + fromRow * 4, some);
 }
 
-// Codes of a row in the file.
+// Codes of a row in bands in the file: of p1n16 as many as columns, of a trellis a multiple of its sequences.
 function codesOf({ cols, p }: CodeLinear): number {
-  return p === TRELLIS ? Math.ceil(cols / SEQUENCES) * SEQUENCES : cols;
+  return p === 1 ? cols : Math.ceil(cols / SEQUENCES) * SEQUENCES;
 }
 
 /** One row of W as f32 to `y`, (cols). */

@@ -21,10 +21,11 @@ import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
-import { copyRows } from './cache.ts';
+import { CACHE_DTYPES, type CacheDtype, copyRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
+import type { LayoutOptions } from './layout.ts';
 import { type Place, weightsOf } from './loading/batches.ts';
 import { type Check, type LoadProgress, loadAll } from './loading/load.ts';
 import { type Crew, crewOfTeam } from './loading/store.ts';
@@ -61,8 +62,11 @@ export interface ModelOptions {
    * `int8` if left out; weights that are not quantized are always multiplied in f32.
    */
   activations?: 'int8' | 'f32';
-  /** How keys and values are kept; `f16` if left out. */
-  cache?: 'f16' | 'f32';
+  /**
+   * How keys and values are kept; `f16` if left out. `q8` and `q4` keep codes of 8 and 4 bits with a scale for each head of a token: about
+   * half and a quarter of the memory.
+   */
+  cache?: CacheDtype;
   /**
    * Most bytes of one linear memory, 4 GB if left out. A larger model lies in several, with the same results: for hosts where large
    * memories fail.
@@ -88,7 +92,7 @@ const modelOptions = optionsOf<ModelOptions>({
   context: anyNumber, // their ranges depend on the model
   cacheTokens: anyNumber,
   activations: oneOf('int8', 'f32'),
-  cache: oneOf('f16', 'f32'),
+  cache: oneOf(...CACHE_DTYPES),
   memoryLimit: anyNumber,
   memory: integer(1),
   threads: givenThreads,
@@ -254,10 +258,11 @@ async function planLoading(folder: Folder, options: ModelOptions, threads: numbe
 export function planArchitecture(
   read: Architecture,
   weights: Weights,
-  options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'>,
+  options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'> &
+    Pick<LayoutOptions, 'turnsCache'>,
   threads: number,
 ): PlannedModel {
-  const { activations = 'int8', cache = 'f16', memory } = options;
+  const { activations = 'int8', cache = 'f16', memory, turnsCache } = options;
   const most = read.contextLength;
   const { context = Math.min(DEFAULT_CONTEXT, most) } = options;
   integer(1, most)('context', context);
@@ -268,7 +273,7 @@ export function planArchitecture(
   const how = {
     rows: cacheTokens,
     slots,
-    cacheWidth: cache === 'f16' ? 2 : 4,
+    ...{ cache, ...(turnsCache !== undefined && { turnsCache }) },
     threads,
     integers: activations === 'int8',
   };

@@ -61,6 +61,16 @@ export function* blocksOf(tensor: CheckpointTensor): Generator<Block<Weights>, v
   }
 }
 
+/** All weights of a tensor, with their factors. Throws as `blocksOf` does. */
+export async function wholeOf(tensor: CheckpointTensor): Promise<Weights> {
+  checkFactors(tensor);
+  const dtype = tensor.dtype as WeightDtype;
+  const bytes = new Uint8Array(await tensor.read());
+  if (!tensor.factors) return { bytes, dtype };
+  const factors = await readFactors(tensor, tensor.factors);
+  return { bytes, dtype, factors: factors(0, matrixShape(tensor.shape).rows) as Float32Array<ArrayBuffer> };
+}
+
 /** The codes of a quantized tensor, in the same blocks as its weights. */
 export function* codeBlocksOf({ packed, scales, rows, cols }: StoredTensor): Generator<Block<Codes>, void> {
   const [packedBytes, scaleBytes] = [packed.byteLength / rows, scales.byteLength / rows];

@@ -7,11 +7,12 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Results } from '../workers/jobs.ts';
 import type { Pool } from '../workers/pool.ts';
-import { blocksOf, naming, piecesOf } from './blocks.ts';
+import { blocksOf, naming, piecesOf, wholeOf } from './blocks.ts';
 import { matrixOf } from './format.ts';
 import { type JournalEntry, openJournal, type Resume } from './journal.ts';
 import { inOrder, untilLast } from './pipeline.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
+import { type Refinement, type Turns, turns, type WeightedError, weightedError } from './refinement.ts';
 import { type Report, reportOf } from './report.ts';
 import type { SquareSums } from './scheme.ts';
 import { gridBytes } from './stored-grid.ts';
@@ -34,6 +35,8 @@ export interface RunOptions {
   kernels: Kernels;
   /** Whether the scale of each group is searched for; see MatrixOptions. */
   scaleSearch?: boolean | undefined;
+  /** What the plan was made with. */
+  refinement?: Refinement | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
@@ -47,7 +50,7 @@ type Block = { isLast: boolean; bytes: Uint8Array } | Encoded;
 /** Rows of a tensor, encoded. */
 interface Encoded {
   readonly isLast: boolean;
-  readonly encoded: Results['encode'];
+  readonly encoded: Results['encode'] & { readonly weighted?: Float64Array };
   readonly bytesRead: number;
 }
 
@@ -61,7 +64,7 @@ export async function runPlan(
   output: OutputFolder | ResumableFolder,
   options: RunOptions,
 ): Promise<Report> {
-  const { pool, kernels, scaleSearch = false, onProgress, signal, resume } = options;
+  const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume } = options;
   const journal =
     resume &&
     (await openJournal(output as ResumableFolder, plan, kernels, {
@@ -78,7 +81,9 @@ export async function runPlan(
       const item = shard.items[index];
       if (item.kind === 'quantize') {
         const [squaredError, squaredNorm] = entry.sums!;
-        sums.set(item.quantized.name, { squaredError, squaredNorm });
+        const [error, gain] = entry.weighted ?? [];
+        const weighted = gain === undefined ? undefined : { error: error!, gain };
+        sums.set(item.quantized.name, { squaredError, squaredNorm, weighted });
         progress.weightsDone += item.quantized.rows * item.quantized.cols;
       }
       progress.bytesRead += inputBytes(item);
@@ -87,7 +92,10 @@ export async function runPlan(
 
   const items = begun.flatMap(({ shard, done }) => shard.items.slice(done.length));
   const spares: ArrayBuffer[] = []; // of weights that are encoded, for the next; what was written out a sink may still hold
-  const blocks = inOrder(tasks(items, { pool, scaleSearch, spares }), 3 * pool.size + 1);
+  const blocks = inOrder(
+    tasks(items, { pool, scaleSearch, spares, refinement, turn: turns(pool.size + 1) }),
+    3 * pool.size + 1,
+  );
   try {
     for (const { shard, done } of begun) {
       await writeShard(shard, done);
@@ -114,6 +122,7 @@ export async function runPlan(
   async function writeItem(item: PlanItem, writer: ShardWriter): Promise<void> {
     const scales: Uint16Array[] = [];
     let [squaredError, squaredNorm] = [0, 0];
+    let weighted: WeightedError | undefined;
     progress.tensor = nameOf(item);
     onProgress?.(progress);
     await writer.begin();
@@ -126,6 +135,7 @@ export async function runPlan(
         spares.push(encoded.spare);
         await writer.write(encoded.packed);
         scales.push(encoded.scales);
+        if (encoded.weighted) weighted = weightedError(encoded.weighted);
         for (let i = 0; i < encoded.sums.length; i += 2) {
           squaredError += encoded.sums[i];
           squaredNorm += encoded.sums[i + 1];
@@ -143,10 +153,11 @@ export async function runPlan(
     await writer.begin();
     for (const part of scales) await writer.write(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
     checksums.push(writer.end());
-    writer.noteErrors({ squaredError, squaredNorm });
-    sums.set(item.quantized.name, { squaredError, squaredNorm });
+    writer.noteErrors({ squaredError, squaredNorm, weighted });
+    sums.set(item.quantized.name, { squaredError, squaredNorm, weighted });
     progress.bytesRead += item.tensor.factors?.byteLength ?? 0;
-    await journal?.append({ checksums, sums: [squaredError, squaredNorm] });
+    const noted = weighted && { weighted: [weighted.error, weighted.gain] as [number, number] };
+    await journal?.append({ checksums, sums: [squaredError, squaredNorm], ...noted });
   }
 }
 
@@ -164,6 +175,9 @@ interface Means {
   pool: Pool;
   scaleSearch: boolean;
   spares: ArrayBuffer[];
+  refinement: Refinement | undefined;
+  /** A refined matrix is in memory whole: few are at a time. */
+  turn: Turns;
 }
 
 // Every block of every item, as a task that reads it and, for weights, has it encoded.
@@ -183,8 +197,19 @@ function* tasks(items: readonly PlanItem[], means: Means): Generator<() => Promi
 /** Every block of a tensor, as a task that reads it and has it encoded. */
 export function* encodings(
   { tensor, quantized }: PlanItem & { kind: 'quantize' },
-  { pool, scaleSearch, spares }: Means,
+  { pool, scaleSearch, spares, refinement, turn }: Means,
 ): Generator<() => Promise<Encoded>> {
+  if (quantized.isRefined) {
+    const matrix = matrixOf(quantized, quantized.rows);
+    yield () =>
+      turn(async () => {
+        const [weights, weighing] = await Promise.all([wholeOf(tensor), refinement!.weighing(tensor.name)]);
+        const job = { kind: 'refine', matrix, weights, weighing } as const;
+        const encoded = await naming(tensor, pool.run(job));
+        return { encoded, bytesRead: tensor.byteLength, isLast: true };
+      });
+    return;
+  }
   for (const { first, count, isLast, byteLength, read } of blocksOf(tensor)) {
     yield async () => {
       const weights = await read(spares.pop());

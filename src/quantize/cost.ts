@@ -45,6 +45,59 @@ export async function encodingSeconds(plan: Plan, pool: Pool, scaleSearch: boole
   return seconds;
 }
 
+/** Rows of a matrix that is timed with error feedback: the difference of two tells what a row takes, and what the matrix. */
+const REFINED_ROWS = [32, 96] as const;
+/** Widest matrix that is timed; wider ones take in proportion. */
+const REFINED_COLS = 1024;
+
+/**
+ * What refining takes: of each kind of matrix a part is refined, whose inputs correlate a little.
+ * @param hasOutputs whether gradients of outputs count, too
+ * @returns seconds that the workers of a pool take
+ */
+export async function refiningSeconds(plan: Plan, pool: Pool, hasOutputs: boolean): Promise<number> {
+  const kinds = new Map<string, { sample: QuantizedTensor; all: QuantizedTensor[] }>();
+  for (const item of plan.items) {
+    if (item.kind !== 'quantize') continue;
+    const { cols, scheme } = item.quantized;
+    const key = `${scheme.grid.name} ${scheme.groupSize} ${Math.min(cols, REFINED_COLS)}`;
+    const kind = kinds.get(key) ?? { sample: item.quantized, all: [] };
+    kind.all.push(item.quantized);
+    kinds.set(key, kind);
+  }
+  let seconds = 0;
+  for (const { sample, all } of kinds.values()) {
+    const cols = Math.min(sample.cols, REFINED_COLS);
+    const times: number[] = [];
+    for (const rows of [REFINED_ROWS[0], ...REFINED_ROWS]) {
+      const began = performance.now();
+      await pool.run({
+        kind: 'refine',
+        matrix: { ...matrixOf(sample, rows), cols },
+        weights: { bytes: sampleOf(rows * cols), dtype: 'BF16' },
+        weighing: { inputs: [correlated(cols)], damping: 0.1, outputDamping: 0.1 },
+      });
+      times.push((performance.now() - began) / 1000);
+    }
+    const [, few, many] = times; // the first makes tables
+    const row = Math.max(0, many! - few!) / (REFINED_ROWS[1] - REFINED_ROWS[0]);
+    const factors = Math.max(0, few! - REFINED_ROWS[0] * row);
+    // A matrix takes cols³ / 3 for its factors; sums over rows in f32 take half as long for each product.
+    const product = (3 * factors) / cols ** 3;
+    for (const own of all) {
+      const wide = own.cols / cols;
+      seconds += factors * wide ** 2 + own.rows * row * wide;
+      if (hasOutputs && own.rows <= 2 * own.cols)
+        seconds += (own.rows ** 3 / 3 + (own.rows ** 2 * own.cols) / 4) * product;
+    }
+  }
+  return seconds / pool.size;
+}
+
+function correlated(n: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: n * n }, (_, i) => 0.5 ** Math.abs(Math.floor(i / n) - (i % n)));
+}
+
 // Bell-shaped, as weights are: the search takes other ways through zeros.
 function sampleOf(count: number): Uint8Array<ArrayBuffer> {
   const next = uniform(0);

@@ -1,6 +1,7 @@
 // The quantized checkpoint as safetensors (FORMAT.md): which tensors and metadata stand for a quantized weight.
 //   <name>.packed   U8  [rows, bytesPerRow]      <name>.scales  F16 [rows, groupsPerRow]
 //   higgs.grid.<grid>  (stored-grid.ts)          higgs.errors.<k>  F64 [q, 2]     higgs.checksums.<k>  U32 [t]
+//   and where weights are refined (refinement.ts)  higgs.weighted.<k>  F64 [q, 2]
 
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
@@ -11,6 +12,7 @@ import { excerpt, show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type WeightDtype } from '../kernels/operands.ts';
+import type { RefinementNote, WeightedError } from './refinement.ts';
 import { checkScheme, quantizedBytes, relativeError, type Scheme, type SquareSums } from './scheme.ts';
 import { matrixShape } from './select.ts';
 import { gridNote, readGrid } from './stored-grid.ts';
@@ -23,7 +25,9 @@ export const RESERVED = 'higgs.';
 const VERSION_KEY = 'higgs.format';
 const TENSORS_KEY = 'higgs.tensors';
 const GRIDS_KEY = 'higgs.grids';
+const REFINEMENT_KEY = 'higgs.refinement';
 const ERRORS = /^higgs\.errors\.\d+$/;
+const WEIGHTED = /^higgs\.weighted\.\d+$/;
 const CHECKSUMS = /^higgs\.checksums\.\d+$/;
 
 /** A quantized weight as a checkpoint describes it. */
@@ -35,6 +39,8 @@ export interface QuantizedTensor {
   readonly rows: number;
   readonly cols: number;
   readonly scheme: Scheme;
+  /** Whether it is encoded with error feedback. */
+  readonly isRefined: boolean;
 }
 
 /** A quantized weight that was found in a checkpoint. */
@@ -72,12 +78,17 @@ export function quantizedSpecs({ name, rows, cols, scheme }: QuantizedTensor): [
   ];
 }
 
-/** Specs of what ends a shard: errors of its `quantized` weights (none, no tensor), checksums of its header and `tensors`. */
-export function trailingSpecs(index: number, quantized: number, tensors: number): TensorSpec[] {
-  const errors = { name: `higgs.errors.${index}`, dtype: 'F64', shape: [quantized, 2], byteLength: quantized * 16 };
-  const count = 1 + tensors + (quantized > 0 ? 1 : 0);
-  const checksums = { name: `higgs.checksums.${index}`, dtype: 'U32', shape: [count], byteLength: count * 4 };
-  return quantized > 0 ? [errors, checksums] : [checksums];
+/**
+ * Specs of what ends a shard: errors of its `quantized` weights (none, no tensor), weighted ones if some are refined, checksums of its header
+ * and `tensors`.
+ */
+export function trailingSpecs(index: number, quantized: readonly QuantizedTensor[], tensors: number): TensorSpec[] {
+  const { length } = quantized;
+  const specOf = (name: string) => ({ name, dtype: 'F64', shape: [length, 2], byteLength: length * 16 });
+  const errors = length > 0 ? [specOf(`higgs.errors.${index}`)] : [];
+  if (quantized.some(({ isRefined }) => isRefined)) errors.push(specOf(`higgs.weighted.${index}`));
+  const count = 1 + tensors + errors.length;
+  return [...errors, { name: `higgs.checksums.${index}`, dtype: 'U32', shape: [count], byteLength: count * 4 }];
 }
 
 /** The `__metadata__` of a shard. */
@@ -85,15 +96,17 @@ export function shardMetadata(
   original: Readonly<Record<string, string>>,
   quantized: readonly QuantizedTensor[],
   grids: readonly Grid[],
+  refinement?: RefinementNote,
 ): Record<string, string> {
-  const tensors = quantized.map(({ name, shape, dtype, scheme }) => {
+  const tensors = quantized.map(({ name, shape, dtype, scheme, isRefined }) => {
     const { grid, groupSize, seed } = scheme;
-    return [name, { shape, dtype, grid: grid.name, groupSize, seed }];
+    return [name, { shape, dtype, grid: grid.name, groupSize, seed, ...(isRefined && { refined: true }) }];
   });
   return {
     ...original,
     [VERSION_KEY]: FORMAT_VERSION,
     [TENSORS_KEY]: JSON.stringify(Object.fromEntries(tensors)),
+    ...(refinement && { [REFINEMENT_KEY]: JSON.stringify(refinement) }),
     ...(grids.length > 0 && {
       [GRIDS_KEY]: JSON.stringify(Object.fromEntries(grids.map((grid) => [grid.name, gridNote(grid)]))),
     }),
@@ -164,8 +177,9 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
       });
     }
     const values = new Float64Array(await tensor.read());
+    const weighted = await readWeighted(file, weights);
     for (const [i, weight] of weights.entries()) {
-      const sums = { squaredError: values[2 * i], squaredNorm: values[2 * i + 1] };
+      const sums = { squaredError: values[2 * i], squaredNorm: values[2 * i + 1], weighted: weighted[i] };
       const { squaredError, squaredNorm } = sums;
       if (!(squaredError >= 0 && squaredNorm >= 0 && squaredNorm < Infinity && relativeError(sums) < Infinity)) {
         const message = `squared error and norm must be finite and not negative: got ${squaredError} and ${squaredNorm}`;
@@ -175,6 +189,39 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
     }
   }
   return errors;
+}
+
+// The weighted errors of a file's weights; undefined for those that are not refined.
+async function readWeighted(
+  file: CheckpointFile,
+  weights: readonly StoredTensor[],
+): Promise<(WeightedError | undefined)[]> {
+  if (!weights.some(({ isRefined }) => isRefined)) return [];
+  const tensor = file.tensors.find(({ name }) => WEIGHTED.test(name));
+  if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${weights.length},2`) {
+    throw new FormatError(`shard must hold higgs.weighted, F64 [${weights.length}, 2]: it does not`, {
+      file: file.file,
+    });
+  }
+  const values = new Float64Array(await tensor.read());
+  return weights.map((weight, i) => {
+    const [error, gain] = values.subarray(2 * i);
+    if (!(error >= 0 && error < Infinity && gain >= 0 && gain < Infinity)) {
+      const message = `weighted error and gain must be finite and not negative: got ${error} and ${gain}`;
+      throw new FormatError(message, placeOf(weight));
+    }
+    return weight.isRefined ? { error, gain } : undefined;
+  });
+}
+
+/** What a checkpoint says of its refinement, if it is refined. @throws {FormatError} when it is no JSON object */
+export function refinementOf({ files }: Checkpoint): Readonly<Record<string, unknown>> | undefined {
+  for (const { file, metadata } of files) {
+    const note = metadata.get(REFINEMENT_KEY);
+    if (note === undefined) continue;
+    return Object.fromEntries(objectOf(parseStrict(note, file, { subject: REFINEMENT_KEY }), file, REFINEMENT_KEY));
+  }
+  return undefined;
 }
 
 /** The checksums (CRC-32) of a shard: of its bytes before the data, and of its tensors, in its order. */
@@ -261,6 +308,7 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
       dtype: dtype as WeightDtype,
       ...matrixShape(shape as number[]),
       scheme,
+      isRefined: about.get('refined') === true,
     };
     const [packed, scales] = quantizedSpecs(tensor).map((spec) => {
       const part = checkpoint.get(spec.name);

@@ -3,7 +3,7 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { countOf } from '../checkpoint/safetensors/dtype.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
-import { inFileOrder, isQuantized, openStored, readErrors } from './format.ts';
+import { inFileOrder, isQuantized, openStored, readErrors, refinementOf } from './format.ts';
 import { type TensorReport, tensorReport } from './report.ts';
 
 /** One tensor; the figures of a scheme only where it is quantized. */
@@ -26,6 +26,8 @@ export interface Inspection {
   parameters: number;
   files: { name: string; bytes: number; tensors: number }[];
   tensors: InspectedTensor[];
+  /** What the checkpoint was refined by, if it was: tokens, seed, source. */
+  refinement?: Readonly<Record<string, unknown>>;
 }
 
 /** Describes a checkpoint. @throws {FormatError} when it claims to be quantized and is not well-formed */
@@ -38,6 +40,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
   const tensors: InspectedTensor[] = [];
   let [bits, weights] = [0, 0];
   const quantized = isQuantized(checkpoint);
+  const refinement = quantized ? refinementOf(checkpoint) : undefined;
   if (quantized) {
     const stored = await openStored(checkpoint);
     const errors = await readErrors(stored);
@@ -62,6 +65,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
     parameters: tensors.reduce((sum, { shape }) => sum + (countOf(shape) ?? 0), 0),
     files,
     tensors,
+    ...(refinement && { refinement }),
   };
 }
 

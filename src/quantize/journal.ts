@@ -18,6 +18,8 @@ export interface JournalEntry {
   /** CRC-32 of each tensor that the item became. */
   checksums: number[];
   sums?: [squaredError: number, squaredNorm: number];
+  /** Of a refined weight. */
+  weighted?: [error: number, gain: number];
 }
 
 interface Journal {
@@ -141,19 +143,26 @@ async function check(
 async function storedEntries(folder: ResumableFolder, plan: Plan): Promise<JournalEntry[]> {
   const present = new Set(await folder.list());
   const stored: JournalEntry[] = [];
-  for (const { fileName, byteLength, errors, checksums, items } of plan.shards) {
+  for (const { fileName, byteLength, errors, weighted, checksums, items } of plan.shards) {
     if (!present.has(fileName)) return stored;
     const source = await folder.open(fileName);
     if (source.byteLength !== byteLength) return stored;
     const read = ({ start, spec }: ShardEntry) => source.slice(start, start + spec.byteLength);
     const [, ...crcs] = new Uint32Array(await read(checksums)); // the first is the header's
     const sums = errors ? new Float64Array(await read(errors)) : [];
+    const refined = weighted ? new Float64Array(await read(weighted)) : [];
     let [tensor, weight] = [0, 0];
     for (const item of items) {
       const entry = { checksums: crcs.slice(tensor, tensor + tensorsOf(item)) };
       tensor += tensorsOf(item);
-      if (item.kind !== 'quantize') stored.push(entry);
-      else stored.push({ ...entry, sums: [sums[2 * weight], sums[2 * weight++ + 1]] });
+      if (item.kind !== 'quantize') {
+        stored.push(entry);
+        continue;
+      }
+      const own = { ...entry, sums: [sums[2 * weight], sums[2 * weight + 1]] as [number, number] };
+      const { isRefined } = item.quantized;
+      stored.push(isRefined ? { ...own, weighted: [refined[2 * weight], refined[2 * weight + 1]] } : own);
+      weight++;
     }
   }
   return stored;
@@ -163,11 +172,13 @@ const tensorsOf = ({ kind }: PlanItem) => (kind === 'quantize' ? 2 : 1);
 
 // A line that holds may still be of another release or another hand.
 function isEntryOf(item: PlanItem, entry: unknown): entry is JournalEntry {
-  const { checksums, sums } = (entry ?? {}) as Partial<Record<keyof JournalEntry, unknown>>;
+  const { checksums, sums, weighted } = (entry ?? {}) as Partial<Record<keyof JournalEntry, unknown>>;
   const isCrc = (value: unknown) => typeof value === 'number' && value >>> 0 === value;
   if (!Array.isArray(checksums) || checksums.length !== tensorsOf(item) || !checksums.every(isCrc)) return false;
   if (item.kind !== 'quantize') return sums === undefined;
-  return Array.isArray(sums) && sums.length === 2 && sums.every((value) => Number.isFinite(value) && value >= 0);
+  const isPair = (pair: unknown) =>
+    Array.isArray(pair) && pair.length === 2 && pair.every((value) => Number.isFinite(value) && value >= 0);
+  return isPair(sums) && (item.quantized.isRefined ? isPair(weighted) : weighted === undefined);
 }
 
 async function isHeader(source: Source, header: Uint8Array): Promise<boolean> {

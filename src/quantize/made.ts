@@ -9,6 +9,7 @@ import { encodings } from './checkpoint.ts';
 import { quantizedSpecs, shardMetadata } from './format.ts';
 import { inOrder } from './pipeline.ts';
 import type { Plan, PlanItem } from './plan.ts';
+import { type Refinement, turns } from './refinement.ts';
 import { gridBytes, gridSpec } from './stored-grid.ts';
 
 /** How far the making of a checkpoint is. */
@@ -22,6 +23,7 @@ export interface MakingProgress {
 interface Making {
   readonly pool: Pool;
   readonly scaleSearch: boolean;
+  readonly refinement: Refinement | undefined;
   readonly onProgress: ((progress: MakingProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -90,12 +92,16 @@ function readOf({ name, byteLength }: { name: string; byteLength: number }, byte
 
 async function encode(
   item: QuantizeItem,
-  { pool, scaleSearch, signal }: Making,
+  { pool, scaleSearch, refinement, signal }: Making,
 ): Promise<readonly [Uint8Array, Uint8Array]> {
   const [packed, scales] = quantizedSpecs(item.quantized).map(({ byteLength }) => new Uint8Array(byteLength));
   let [packedEnd, scalesEnd] = [0, 0];
   const spares: ArrayBuffer[] = [];
-  for await (const { encoded } of inOrder(encodings(item, { pool, scaleSearch, spares }), 3 * pool.size + 1)) {
+  const turn = turns(1);
+  for await (const { encoded } of inOrder(
+    encodings(item, { pool, scaleSearch, spares, refinement, turn }),
+    3 * pool.size + 1,
+  )) {
     signal?.throwIfAborted();
     spares.push(encoded.spare);
     const { byteLength, byteOffset, buffer } = encoded.scales;

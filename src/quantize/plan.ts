@@ -10,6 +10,7 @@ import type { Grid } from '../grids/grid.ts';
 import type { WeightDtype } from '../kernels/operands.ts';
 import { checkFactors } from './blocks.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
+import type { Refinement, RefinementNote } from './refinement.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
 import { gridSpec } from './stored-grid.ts';
 
@@ -27,6 +28,8 @@ export interface PlannedShard extends Shard {
   readonly items: readonly PlanItem[];
   /** Where the errors of its quantized weights stand, if it has any, and the checksums. */
   readonly errors: ShardEntry | undefined;
+  /** Where their weighted errors stand, if some are refined. */
+  readonly weighted: ShardEntry | undefined;
   readonly checksums: ShardEntry;
 }
 
@@ -61,11 +64,17 @@ export const layoutMembers: Schema<LayoutOptions> = {
 
 /**
  * Plans the quantization of a checkpoint.
+ * @param refinement refines the weights that it has statistics of
  * @throws {FormatError} when the checkpoint is quantized already, its F8 factors do not fit their tensor, or the selection's plan
  *   names a tensor that is not there or cannot be quantized
  * @throws {UnsupportedError} for F8 weights whose scales are not 128 × 128 blocks, and weights of a dtype unknown to safetensors
  */
-export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, options: LayoutOptions = {}): Plan {
+export function planCheckpoint(
+  checkpoint: Checkpoint,
+  selection: Selection,
+  options: LayoutOptions = {},
+  refinement?: Refinement,
+): Plan {
   if (isQuantized(checkpoint)) {
     throw new FormatError('checkpoint must not be quantized yet: higgs has quantized it already', {
       file: checkpoint.folder,
@@ -93,7 +102,9 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
     if (tensor.factors) consumed.add(tensor.factors.name);
     const { name, shape } = tensor;
     const dtype = tensor.dtype as WeightDtype;
-    work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, ...matrixShape(shape), ...choice } });
+    const { rows, cols } = matrixShape(shape);
+    const isRefined = refinement?.has(name, rows, cols, choice.scheme.groupSize) ?? false;
+    work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, rows, cols, ...choice, isRefined } });
   }
   if (selection.plan) checkPlanned(selection.plan, work, checkpoint.folder);
   const kept = work.filter((item) => item.kind !== 'copy' || !consumed.has(item.tensor.name));
@@ -107,7 +118,7 @@ export function planCheckpoint(checkpoint: Checkpoint, selection: Selection, opt
     grids.set(grid.name, grid);
   }
   const items: PlanItem[] = [...[...grids.values()].map((grid) => ({ kind: 'grid', grid }) as const), ...kept];
-  const shards = layOut(items, Object.fromEntries(checkpoint.metadata), options);
+  const shards = layOut(items, Object.fromEntries(checkpoint.metadata), options, refinement?.note);
   const quantized = items.filter((item) => item.kind === 'quantize');
   return {
     items,
@@ -132,7 +143,12 @@ function checkPlanned(plan: ReadonlyMap<string, unknown>, work: readonly PlanIte
   }
 }
 
-function layOut(items: readonly PlanItem[], metadata: Record<string, string>, options: LayoutOptions): PlannedShard[] {
+function layOut(
+  items: readonly PlanItem[],
+  metadata: Record<string, string>,
+  options: LayoutOptions,
+  refinement: RefinementNote | undefined,
+): PlannedShard[] {
   // The grids stay with the first tensor: alone, they could be left with a file of their own.
   const leading = items.findIndex(({ kind }) => kind !== 'grid') + 1;
   const together = leading === 0 ? [items] : [items.slice(0, leading), ...items.slice(leading).map((item) => [item])];
@@ -147,15 +163,16 @@ function layOut(items: readonly PlanItem[], metadata: Record<string, string>, op
     prefix: RESERVED,
     metadata: (_, first, end) => {
       const some = itemsOf(first, end);
-      return shardMetadata(metadata, quantizedOf(some), gridsOf(some));
+      return shardMetadata(metadata, quantizedOf(some), gridsOf(some), refinement);
     },
     trailing: (index, first, end) =>
-      trailingSpecs(index, quantizedOf(itemsOf(first, end)).length, groups.slice(first, end).flat().length),
+      trailingSpecs(index, quantizedOf(itemsOf(first, end)), groups.slice(first, end).flat().length),
   });
   return shards.map((shard) => {
     const { first, end, trailing } = shard;
-    // As trailingSpecs has them: perhaps errors, then checksums.
-    return { ...shard, items: itemsOf(first, end), errors: trailing.at(-2), checksums: trailing.at(-1)! };
+    // As trailingSpecs has them: perhaps errors, perhaps weighted ones, then checksums.
+    const [errors, weighted] = trailing.slice(0, -1);
+    return { ...shard, items: itemsOf(first, end), errors, weighted, checksums: trailing.at(-1)! };
   });
 }
 

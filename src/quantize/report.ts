@@ -19,7 +19,13 @@ export interface TensorReport {
   relativeError: number;
   /** The grid's MSE on N(0, 1), which t² should equal. */
   gridMse: number;
-  /** Set when t² exceeds 1.15 × the grid's MSE. */
+  /**
+   * Of a refined weight: its error weighted by the statistics, relative to its weights weighted alike, which stands for t² in the linearity
+   * theorem; and by what feedback lowers that, whatever the grid. The former should be a little above gain · MSE.
+   */
+  weightedError?: number;
+  gain?: number;
+  /** Set when t² exceeds 1.15 × the grid's MSE; of a refined weight, when its weighted error exceeds the MSE. */
   warning?: string;
 }
 
@@ -58,6 +64,13 @@ export function tensorReport(tensor: QuantizedTensor, sums: SquareSums): TensorR
     relativeError: t2,
     gridMse: grid.mse,
   };
+  if (sums.weighted) {
+    const { error, gain } = sums.weighted;
+    const refined = { ...report, weightedError: error, gain };
+    if (error <= ERROR_LIMIT * grid.mse) return refined;
+    const ratio = (error / grid.mse).toFixed(2);
+    return { ...refined, warning: `${name}: refined, and its weighted error is ${ratio} × the MSE of ${grid.name}` };
+  }
   if (t2 <= ERROR_LIMIT * grid.mse) return report;
   const ratio = (t2 / grid.mse).toFixed(2);
   return { ...report, warning: `${name}: t² is ${t2.toPrecision(3)}, ${ratio} × the MSE of ${grid.name}` };

@@ -3,11 +3,18 @@
 import { integer, nullable, powerOfTwo, type Reader } from '../check.ts';
 import { type Grid, givenGrid } from '../grids/grid.ts';
 import { bytesPerRow, GROUP_SIZES, groupsPerRow } from '../kernels/layout.ts';
+import type { WeightedError } from './refinement.ts';
 
 export { GROUP_SIZES };
 export const DEFAULT_GROUP_SIZE = 1024;
 /** The grid of `--bits` (DECISIONS.md, "Trellises by default", has what they were chosen by). */
-export const DEFAULT_GRIDS: Readonly<Record<number, string>> = { 2: 't2', 3: 't3', 4: 't4' };
+export const DEFAULT_GRIDS: Readonly<Record<number, string>> = {
+  2: 't2',
+  3: 't3',
+  4: 't4',
+  5: 't5',
+  6: 't6',
+};
 
 /** A power of two from 16 to 4096. */
 export const groupSizeOf: Reader<number> = powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high);
@@ -59,6 +66,8 @@ export interface SquareSums {
   readonly squaredError: number;
   /** ‖W‖². */
   readonly squaredNorm: number;
+  /** Of a refined weight, the error that counts. */
+  readonly weighted?: WeightedError | undefined;
 }
 
 /** Relative error t²; a matrix of zeros has none. */

@@ -1,6 +1,7 @@
 // Grids as a checkpoint stores them (FORMAT.md): a tensor each, and numbers in the metadata.
 //   higgs.grid.p2n256   F32 [n, p]      {"mse"}                      points
-//   higgs.grid.t4       U8 [3, 16]      {"mse", "step", "zero"}      tables of a trellis
+//   higgs.grid.t4       U8 [3, 16]      {"mse", "step", "zero"}           tables of a trellis
+//   higgs.grid.t5       U8 [2, 16]      {"mse", "step", "zero", "kept"}   of one by labels
 
 import type { Json } from '../checkpoint/safetensors/json.ts';
 import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
@@ -9,12 +10,12 @@ import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { type Dimension, type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
 import { NAME_RULE, parsePointGridName, parseTrellisName } from '../grids/name.ts';
-import { TABLE_ENTRIES } from '../grids/trellis.ts';
+import { givenKept, TABLE_ENTRIES, tableCount } from '../grids/trellis.ts';
 
 /** Spec of a grid. */
 export function gridSpec(grid: Grid): TensorSpec {
   const { dtype, shape } = isTrellis(grid)
-    ? { dtype: 'U8', shape: [3, TABLE_ENTRIES] }
+    ? { dtype: 'U8', shape: [tableCount(grid), TABLE_ENTRIES] }
     : { dtype: 'F32', shape: [grid.n, grid.p] };
   return { name: nameOf(grid.name), dtype, shape, byteLength: contentOf(grid).byteLength };
 }
@@ -26,9 +27,11 @@ export function gridBytes(grid: Grid): ArrayBuffer {
 }
 
 /** What the metadata says of a grid. */
-export function gridNote(grid: Grid): Readonly<Record<string, number>> {
+export function gridNote(grid: Grid): Readonly<Record<string, number | readonly number[]>> {
   const { mse } = grid;
-  return isTrellis(grid) ? { mse, step: grid.step, zero: grid.zero } : { mse };
+  if (!isTrellis(grid)) return { mse };
+  const { step, zero, kept } = grid;
+  return { mse, step, zero, ...(kept && { kept }) };
 }
 
 /**
@@ -46,6 +49,16 @@ export async function readGrid(file: CheckpointFile, name: string, note: Json): 
     return value;
   }
 
+  function labels(): { kept?: readonly number[] } {
+    const kept = note instanceof Map ? note.get('kept') : undefined;
+    if (kept === undefined) return {};
+    try {
+      return { kept: givenKept('kept of a grid', kept) };
+    } catch (error) {
+      throw new FormatError((error as Error).message, place);
+    }
+  }
+
   async function content(dtype: string, shape: readonly number[]): Promise<ArrayBuffer> {
     const tensor = file.tensors.find((some) => some.name === nameOf(name));
     if (tensor?.dtype !== dtype || String(tensor.shape) !== String(shape)) {
@@ -58,9 +71,10 @@ export async function readGrid(file: CheckpointFile, name: string, note: Json): 
   const size = parsePointGridName(name);
   let grid: Grid;
   if (trellis) {
-    const tables = new Uint8Array(await content('U8', [3, TABLE_ENTRIES]));
+    const kept = labels();
+    const tables = new Uint8Array(await content('U8', [tableCount(kept), TABLE_ENTRIES]));
     const [mse, step, zero] = [number('mse'), number('step'), number('zero')];
-    grid = { name, p: 1, bits: trellis.bits, mse, step, zero, tables };
+    grid = { name, p: 1, bits: trellis.bits, mse, step, zero, ...kept, tables };
   } else if (size) {
     const { p, n, bits } = size;
     const points = new Float32Array(await content('F32', [n, p]));

@@ -90,7 +90,8 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
   for (const tensor of stored.quantized) {
     const then = noted.get(tensor.name)!;
     const notedError = relativeError(then);
-    const now = against ? await recompute(tensor, against, pool, advance) : then;
+    // What errors cost is not known here: weighted errors are those noted.
+    const now = against ? { ...(await recompute(tensor, against, pool, advance)), weighted: then.weighted } : then;
     const report = { ...tensorReport(tensor, now), notedError };
     // (e + r)² where e is known and r is rounding: what is added is 2·e·r + r² at most.
     const [error, rounding] = [Math.sqrt(then.squaredError), ROUNDING * Math.sqrt(then.squaredNorm)];

@@ -20,6 +20,9 @@ export interface ShardWriter {
   abort(reason: unknown): Promise<void>;
 }
 
+/** What stands for the weighted error of a weight that is not refined. */
+const UNWEIGHTED = [0, 1];
+
 /**
  * Opens a shard for writing.
  * @param done what an interrupted run wrote of it already; the file is cut there and gone on with
@@ -32,6 +35,7 @@ export async function openShard(
 ): Promise<ShardWriter> {
   const checksums = [kernels.crc32(0, shard.header), ...done.flatMap((entry) => entry.checksums)];
   const errors = done.flatMap((entry) => entry.sums ?? []);
+  const weighted = done.flatMap((entry) => (entry.sums ? (entry.weighted ?? UNWEIGHTED) : []));
   let next = 0; // entry that begin() starts
   let current: ShardEntry | undefined;
   let left = 0;
@@ -71,11 +75,13 @@ export async function openShard(
       checksums.push(crc);
       return crc;
     },
-    noteErrors({ squaredError, squaredNorm }) {
+    noteErrors({ squaredError, squaredNorm, weighted: own }) {
       errors.push(squaredError, squaredNorm);
+      weighted.push(...(own ? [own.error, own.gain] : UNWEIGHTED));
     },
     async finish() {
       if (shard.errors) await writeWords(Float64Array.from(errors));
+      if (shard.weighted) await writeWords(Float64Array.from(weighted));
       await writeWords(Uint32Array.from(checksums)); // that of the errors among them
       await sink.close();
     },

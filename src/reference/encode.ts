@@ -2,6 +2,7 @@
 
 import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
 import { flip, groupsOf, hadamard } from './hadamard.ts';
+import { type LabelTrellis, labelCodes, labelValues } from './labels.ts';
 import { gridTable, nearest } from './nearest.ts';
 import { pack, unpack } from './pack.ts';
 import { dot } from './sum.ts';
@@ -18,7 +19,7 @@ export interface Layout {
   p: number;
   bits: number;
   points?: Float32Array; // (2^bits, p)
-  trellis?: Trellis; // instead of points
+  trellis?: Trellis | LabelTrellis; // instead of points
   masks: Uint32Array; // (cols)
 }
 
@@ -36,11 +37,12 @@ export function groupScale(x: Float32Array): number {
 
 // Codes of a row, one for each p weights, and what they stand for, (cols) or a little more.
 function codesOf(z: Float32Array, { p, points, trellis }: Layout): Uint16Array {
-  return trellis ? trellisCodes(z, trellis) : nearest(z, gridTable(points!, p), p);
+  if (!trellis) return nearest(z, gridTable(points!, p), p);
+  return 'kept' in trellis ? labelCodes(z, trellis) : trellisCodes(z, trellis);
 }
 
 function valuesOf(codes: Uint16Array, { p, points, trellis }: Layout): Float32Array {
-  if (trellis) return trellisValues(codes, trellis);
+  if (trellis) return 'kept' in trellis ? labelValues(codes, trellis) : trellisValues(codes, trellis);
   return Float32Array.from({ length: codes.length * p }, (_, i) => points![codes[Math.floor(i / p)] * p + (i % p)]);
 }
 

@@ -206,7 +206,7 @@ function copyBytes({ layout }: SessionPlan, tokens: number, sequences: number): 
   const kept = layout.state.blocks.reduce((sum, block) => {
     if ('recurrent' in block) return sum + block.recurrent.floats * 4;
     if (!('cache' in block) || ('borrows' in block && block.borrows)) return sum;
-    return sum + (cacheBytes(block.cache) / block.cache.rows / 2) * tokens; // f16, where it is f32 here
+    return sum + (cacheBytes(block.cache, 'f16') / block.cache.rows) * tokens;
   }, 0);
   return Math.ceil((weights * 4.02) / 8) + kept * together;
 }

@@ -117,7 +117,8 @@ export function planSession(
   const architecture = { ...read, contextLength: tokens, layers: read.layers.slice(0, layers) };
   const other = statistics ? architecture.layers.flat().find((spec) => !hasStatistics(spec)) : undefined;
   if (other) {
-    const message = `statistics must be gathered of every block: of ${other.kind} blocks there are none yet`;
+    // Gemma 4 with vectors for all layers, or caches that layers share. gather.ts has blocks outside and sequences inside.
+    const message = `statistics must be gathered block by block, of all sequences each: ${other.kind} blocks here have gradients of other blocks besides the residual stream's, which are not kept of each sequence`;
     throw new UnsupportedError(`statistics of ${other.kind}`, message, { file: folder.name });
   }
   const most = Math.min(TOGETHER, logitRowsOf(read.vocabSize, tokens), sampled);
@@ -125,7 +126,7 @@ export function planSession(
     const rows = Math.max(1, together) * tokens;
     const oneCache = statistics !== undefined && together === 0;
     const layout = how(architecture, weights, {
-      ...{ rows, slots: Math.max(1, together), cacheWidth: 4, threads },
+      ...{ rows, slots: Math.max(1, together), cache: 'f32', threads },
       ...{ integers: false, atOnce: tokens, oneCache },
     });
     const wanted = { estimator, tokens, draws, together, statistics };

@@ -137,7 +137,7 @@ export function groupedBy<T>(items: readonly T[], key: (item: T) => string): T[]
 export interface Step {
   done: number;
   total: number;
-  unit: 'weights' | 'tokens' | 'bytes';
+  unit: 'weights' | 'tokens' | 'bytes' | 'matrices';
   /** Bytes read so far. */
   bytes: number;
   /** The tensor at work. */
@@ -172,7 +172,8 @@ export function progressDisplay(label: string) {
     const seconds = Math.max(1e-3, now.seconds - since.seconds);
     const pace = (done - since.done) / seconds;
     const counted = unit === 'bytes' ? [] : [`${countText(pace)} ${unit}/s`];
-    const read = unit === 'tokens' ? [] : [`${((bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`];
+    const read =
+      unit === 'tokens' || unit === 'matrices' ? [] : [`${((bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`];
     const left = pace > 0 ? durationText((total - done) / pace) : '…';
     return { rate: [...counted, ...read].join('  '), left };
   }

@@ -51,13 +51,20 @@ export function errorsText(tensors: readonly TensorReport[], all: boolean): stri
     const errors = own.map(({ relativeError }) => relativeError);
     const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
     const figures = [mean(own.map(({ bpw }) => bpw)).toFixed(2), precise(mean(errors), 4)];
-    return [name, ...(all ? [] : [String(own.length)]), grid, ...figures, (largest(errors) / gridMse).toFixed(3)];
+    const found = own.flatMap(({ weightedError, gain }) => (gain ? [weightedError! / (gain * gridMse)] : []));
+    const gains = own.flatMap(({ gain }) => gain ?? []);
+    const refined = found.length > 0 ? [mean(gains).toFixed(3), largest(found).toFixed(3)] : ['', ''];
+    const worst = (largest(errors) / gridMse).toFixed(3);
+    return [name, ...(all ? [] : [String(own.length)]), grid, ...figures, worst, ...(isRefined ? refined : [])];
   };
+  const isRefined = tensors.some(({ gain }) => gain !== undefined);
+  // By what feedback lowers the loss, and how much above that it is.
+  const more = isRefined ? ['gain', 'weighted ÷ expected'] : [];
   if (all) {
     const rows = tensors.map((tensor) => row([tensor], tensor.name));
-    return table(['weight', 'grid', 'bpw', 't²', '× MSE'], rows, [0, 1]);
+    return table(['weight', 'grid', 'bpw', 't²', '× MSE', ...more], rows, [0, 1]);
   }
-  const head = ['tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE'];
+  const head = ['tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE', ...more];
   const kinds = groupedBy(tensors, ({ name }) => family(name));
   if (kinds.every((own) => own.every(({ grid }) => grid === own[0]!.grid))) {
     const rows = kinds.map((own) => row(own, family(own[0]!.name)));

@@ -5,6 +5,7 @@ import type { Grid } from '../grids/grid.ts';
 import { largeGrids } from '../grids/large.ts';
 import { smallGrids } from '../grids/small.ts';
 import { trellises } from '../grids/trellises.ts';
+import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 
 /** Every grid that can be named, trellises first. */
 export const GRIDS: readonly Grid[] = [...trellises, ...smallGrids, ...largeGrids];
@@ -55,9 +56,9 @@ export function byteSize(text: string): number {
 
 /** Parses the bits that have a default grid. */
 export function gridBits(text: string): number {
-  if (!['2', '3', '4'].includes(text)) {
+  if (!(text in DEFAULT_GRIDS)) {
     throw new InvalidArgumentError(
-      'must be 2, 3 or 4. Other widths are those of grids: --grid p1n256 has 8 bits, p2n1024 has 5, and --bpw mixes.',
+      'must be 2, 3, 4, 5 or 6. Other widths are those of grids: --grid p1n256 has 8 bits, and --bpw mixes.',
     );
   }
   return Number(text);

@@ -3,6 +3,7 @@
 import {
   flag,
   integer,
+  list,
   member,
   needed,
   nullable,
@@ -13,11 +14,13 @@ import {
   refuseKind,
   typedArray,
 } from '../check.ts';
+import { show } from '../excerpt.ts';
 import { CODE_BITS } from '../grids/name.ts';
-import { TABLE_ENTRIES } from '../grids/trellis.ts';
+import { givenKept, TABLE_ENTRIES } from '../grids/trellis.ts';
 import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
+import type { Weighing } from '../kernels/refine.ts';
 import { FACTOR_COLS } from '../kernels/sizes.ts';
 import type { Job } from './jobs.ts';
 import type { Pool } from './pool.ts';
@@ -27,7 +30,7 @@ export function withJobs(pool: Pool): Pool {
   return { ...pool, run: async (job) => pool.run(givenJob(job) as typeof job) };
 }
 
-const kindOf = oneOf('encode', 'dequantize', 'compare', 'ready');
+const kindOf = oneOf('encode', 'refine', 'gain', 'dequantize', 'compare', 'ready');
 const dtypeOf = oneOf('F32', 'F16', 'BF16', 'F8_E4M3');
 const plainDtypeOf = oneOf('F32', 'F16', 'BF16');
 const whole = integer(0);
@@ -57,6 +60,14 @@ function givenJob(value: unknown): Job {
       options: encodeOptions('job.options', of('options')),
     };
   }
+  if (kind === 'refine' || kind === 'gain') {
+    return {
+      kind,
+      matrix,
+      weights: givenWeights(of('weights'), matrix),
+      weighing: givenWeighing(of('weighing'), matrix),
+    };
+  }
   const codes = givenCodes(of('codes'), matrix);
   if (kind === 'compare') return { kind, matrix, codes, weights: givenWeights(of('weights'), matrix) };
   const dtype = plainDtypeOf('job.dtype', of('dtype'));
@@ -72,12 +83,16 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
     const p = integer(1, 4)(`${subject}.p`, of('p'));
     return { p, bits, points: typedArray(Float32Array, p * 2 ** bits)(`${subject}.points`, of('points')) };
   }
+  const own = of('kept');
+  const kept = own === undefined ? undefined : givenKept(`${subject}.kept`, own);
+  const [least, most] = kept === undefined ? [2, 4] : [3, 6];
   return {
     p: 1,
-    bits: integer(2, 4)(`${subject}.bits`, bits),
-    tables: typedArray(Uint8Array, 3 * TABLE_ENTRIES)(`${subject}.tables`, tables),
+    bits: integer(least, most)(`${subject}.bits`, bits),
+    tables: typedArray(Uint8Array, (kept === undefined ? 3 : 2) * TABLE_ENTRIES)(`${subject}.tables`, tables),
     step: number(0)(`${subject}.step`, of('step')),
-    zero: integer(0, 127)(`${subject}.zero`, of('zero')),
+    zero: integer(0, bits === 6 ? 255 : 127)(`${subject}.zero`, of('zero')),
+    ...(kept && { kept }),
   };
 }
 
@@ -92,6 +107,24 @@ function givenWeights(value: unknown, { rows, cols }: Matrix): Weights {
   return { bytes, dtype, factors: typedArray(Float32Array, count)('job.weights.factors', factors) };
 }
 
+// Blocks on the diagonal must come to the columns, each square.
+function givenWeighing(value: unknown, { rows, cols }: Matrix): Weighing {
+  if (typeof value !== 'object' || value === null) refuseKind('job.weighing', 'an object', value);
+  const of = (key: string) => member('job.weighing', value as object, key);
+  const floats = typedArray(Float32Array);
+  const inputs = list(floats, cols)('job.weighing.inputs', of('inputs')).map(own);
+  const widths = inputs.map(({ length }) => Math.round(Math.sqrt(length)));
+  const isSquare = widths.every((width, i) => width * width === inputs[i].length && width > 0);
+  if (!isSquare || widths.reduce((sum, width) => sum + width, 0) !== cols)
+    throw new RangeError(`job.weighing.inputs must be square blocks of ${cols} columns together: got ${show(widths)}`);
+  const damping = number(0)('job.weighing.damping', of('damping'));
+  const outputDamping = number(0)('job.weighing.outputDamping', of('outputDamping'));
+  const outputs = of('outputs');
+  if (outputs === undefined) return { inputs, damping, outputDamping };
+  const square = own(typedArray(Float32Array, rows * rows)('job.weighing.outputs', outputs));
+  return { inputs, outputs: square, damping, outputDamping };
+}
+
 function givenCodes(value: unknown, { rows, cols, grid, groupSize }: Matrix): Codes {
   if (typeof value !== 'object' || value === null) refuseKind('job.codes', 'an object', value);
   const of = (key: string) => member('job.codes', value as object, key);
@@ -101,6 +134,6 @@ function givenCodes(value: unknown, { rows, cols, grid, groupSize }: Matrix): Co
 }
 
 // What is shared between threads cannot be given away to a worker.
-function own<T extends Uint8Array | Uint16Array>(array: T): T & { buffer: ArrayBuffer } {
+function own<T extends Uint8Array | Uint16Array | Float32Array>(array: T): T & { buffer: ArrayBuffer } {
   return (array.buffer instanceof ArrayBuffer ? array : array.slice()) as T & { buffer: ArrayBuffer };
 }

@@ -2,12 +2,21 @@
 
 import type { Codes, Encoded, EncodeOptions, Kernels, PlainDtype } from '../kernels/kernels.ts';
 import type { Matrix, Weights } from '../kernels/operands.ts';
+import type { Refined, Weighing } from '../kernels/refine.ts';
 
 interface EncodeJob {
   kind: 'encode';
   matrix: Matrix;
   weights: Weights;
   options: EncodeOptions;
+}
+
+/** A whole matrix with error feedback; or by what that would lower the loss. */
+interface RefineJob {
+  kind: 'refine' | 'gain';
+  matrix: Matrix;
+  weights: Weights;
+  weighing: Weighing;
 }
 
 interface DequantizeJob {
@@ -30,12 +39,20 @@ interface ReadyJob {
   kind: 'ready';
 }
 
-export type Job = EncodeJob | DequantizeJob | CompareJob | ReadyJob;
+export type Job =
+  | EncodeJob
+  | (RefineJob & { kind: 'refine' })
+  | (RefineJob & { kind: 'gain' })
+  | DequantizeJob
+  | CompareJob
+  | ReadyJob;
 
 /** What each kind of job results in. */
 export interface Results {
   /** With the buffer of the weights, to be used again. */
   encode: Encoded & { spare: ArrayBuffer };
+  refine: Refined & { spare: ArrayBuffer };
+  gain: [gain: number];
   dequantize: Uint8Array<ArrayBuffer>;
   compare: [squaredError: number, squaredNorm: number];
   ready: true;
@@ -50,6 +67,13 @@ export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
         ...kernels.encode(job.matrix, job.weights, job.options),
         spare: job.weights.bytes.buffer as ArrayBuffer,
       };
+    case 'refine':
+      return {
+        ...kernels.refine(job.matrix, job.weights, job.weighing),
+        spare: job.weights.bytes.buffer as ArrayBuffer,
+      };
+    case 'gain':
+      return [kernels.gain(job.matrix, job.weights, job.weighing)];
     case 'dequantize':
       return kernels.dequantize(job.matrix, job.codes, job.dtype, job.firstRow);
     case 'compare':
@@ -63,7 +87,15 @@ export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
 export function buffersOf(value: Job | Results[Job['kind']]): ArrayBuffer[] {
   if (value === true || Array.isArray(value)) return [];
   if (value instanceof Uint8Array) return [value.buffer];
+  if ('weighing' in value) {
+    const { inputs, outputs } = value.weighing;
+    const squares = outputs ? [...inputs, outputs] : inputs;
+    return [value.weights.bytes.buffer as ArrayBuffer, ...squares.map(({ buffer }) => buffer)];
+  }
   if ('weights' in value) return [value.weights.bytes.buffer as ArrayBuffer];
-  if ('sums' in value) return [value.packed.buffer, value.scales.buffer, value.sums.buffer, value.spare];
+  if ('sums' in value) {
+    const { packed, scales, sums, spare } = value;
+    return [packed.buffer, scales.buffer, sums.buffer, spare];
+  }
   return [];
 }

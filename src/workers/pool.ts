@@ -49,9 +49,11 @@ export const givenPool: Reader<Pool> = (subject, value) => {
 function isResult(kind: Job['kind'], result: unknown): boolean {
   if (kind === 'ready') return result === true;
   if (kind === 'dequantize') return isTypedArray(result);
-  const parts = kind === 'compare' ? ['0', '1'] : ['packed', 'scales', 'sums'];
-  const isPart = (part: unknown) => (kind === 'compare' ? typeof part === 'number' : isTypedArray(part));
-  return typeof result === 'object' && result !== null && parts.every((key) => isPart(member('result', result, key)));
+  const parts = { compare: ['0', '1'], gain: ['0'], encode: ['packed', 'scales', 'sums'] };
+  const keys = kind === 'refine' ? [...parts.encode, 'weighted'] : parts[kind];
+  const isPart = (part: unknown) =>
+    kind === 'compare' || kind === 'gain' ? typeof part === 'number' : isTypedArray(part);
+  return typeof result === 'object' && result !== null && keys.every((key) => isPart(member('result', result, key)));
 }
 
 /** A pool without workers: jobs run on the calling thread, one at a time. */

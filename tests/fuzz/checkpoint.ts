@@ -135,7 +135,7 @@ export function randomGrid(random: Random, known: readonly Grid[], odd = 1): Gri
     const own = { name, p, bits, note: { ...note }, tensor: { ...tensor, bytes: tensor.bytes.slice() } };
     if (random.chance(0.2 * odd))
       own.tensor.bytes[random.below(own.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
-    if (random.chance(0.3 * odd)) own.note[random.pick(['mse', 'step', 'zero'])] = random.pick(NUMBERS);
+    if (random.chance(0.3 * odd)) own.note[random.pick(['mse', 'step', 'zero', 'kept'])] = random.pick(NUMBERS);
     return own;
   }
   const p = 1 + random.below(4);

@@ -37,9 +37,9 @@ export async function openWorld(): Promise<World> {
     ...{ name, p, bits, note: { mse } },
     tensor: { dtype: 'F32', shape: [n, p], bytes: new Uint8Array(points.slice().buffer) },
   }));
-  const paths = trellises.map(({ name, p, bits, mse, step, zero, tables }) => ({
-    ...{ name, p, bits, note: { mse, step, zero } },
-    tensor: { dtype: 'U8', shape: [3, 16], bytes: tables.slice() },
+  const paths = trellises.map(({ name, p, bits, mse, step, zero, kept, tables }) => ({
+    ...{ name, p, bits, note: { mse, step, zero, ...(kept && { kept }) } },
+    tensor: { dtype: 'U8', shape: [kept ? 2 : 3, 16], bytes: tables.slice() },
   }));
   const higgs = await load();
   return { higgs, grids: [...points, ...paths], ...(await functionsOf()) };

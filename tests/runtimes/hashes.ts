@@ -31,12 +31,16 @@ export interface Hashes {
   matvec: string;
   /** Of checkpoints quantized to trellises, of what is made of them, and of models that run them. */
   trellises: string;
+  /** The same by labels. */
+  labels: string;
   /** Of plans within budgets, of what they predict, and of checkpoints quantized by them. */
   plans: string;
   /** Of models' logits, on one thread and, where there are threads, on two. */
   logits: string;
   /** Of models' sensitivities by both estimators, on one thread and, where there are threads, on two. */
   sensitivities: string;
+  /** Of checkpoints that were refined, by gradients and without, on one thread and, where there are threads, on two. */
+  refined: string;
 }
 
 // Every p, codes of 2 to 12 bits, groups that a row has one of and many of.
@@ -57,6 +61,14 @@ const TRELLISES: CheckpointOptions[] = [
   { grid: 't2', groupSize: 512, signs: 'none' },
   { grid: 't2c', groupSize: 128, seed: 9 },
 ];
+const LABELS: CheckpointOptions[] = [
+  { grid: 't3z', groupSize: 256, seed: 2 },
+  { grid: 't4x', groupSize: 1024, scaleSearch: true },
+  { grid: 't4z', groupSize: 64, seed: 3 },
+  { grid: 't5', groupSize: 1024 },
+  { grid: 't5z', groupSize: 16 },
+  { grid: 't6', groupSize: 512, signs: 'none' },
+];
 const SHARD_BYTES = 40_000;
 const MATRICES = [
   [33, 1000],
@@ -70,14 +82,17 @@ export async function hashes(): Promise<Hashes> {
   const input = checkpoint();
   const [quantized, restored, products] = await used(higgs, input, SCHEMES);
   const own = await used(higgs, input, TRELLISES);
+  const labelled = await used(higgs, input, LABELS);
   return {
     checkpoint: await sha256(quantized),
     dequantized: await sha256(restored),
     matvec: await sha256(products),
     trellises: await sha256([...own.flat(), utf8.encode(await logits(higgs, { grid: 't4', embeddings: 't3' }))]),
+    labels: await sha256([...labelled.flat(), utf8.encode(await logits(higgs, { grid: 't5', embeddings: 't4x' }))]),
     plans: await plans(higgs, input),
     logits: await logits(higgs, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' }),
     sensitivities: await sensitivities(),
+    refined: await refined(higgs),
   };
 }
 
@@ -167,6 +182,30 @@ async function sensitivities(): Promise<string> {
   }
   const [one, two] = await Promise.all(parts.map(sha256));
   if (one !== two) throw new Error(`sensitivities must not depend on threads: ${one} on one, ${two} on two`);
+  return one!;
+}
+
+// Trellises of every depth and points of every p, and a budget.
+async function refined(higgs: Higgs): Promise<string> {
+  const parts: Uint8Array[][] = [[], []];
+  const config = configs.qwen3;
+  const source = await higgs.open(modelFolder(config, randomFile(config)));
+  const schemes: CheckpointOptions[] = [
+    ...['t4', 't3', 't2', 'p1n16', 'p2n64', 'p3n512', 'p4n256'].map((grid) => ({ grid, groupSize: 32 })),
+    { bpw: 3.8, groupSize: 64 },
+  ];
+  for (const [i, scheme] of schemes.entries()) {
+    for (const size of [1, 2]) {
+      const threads = await startThreads(size);
+      const output = memoryOutput();
+      const mode = i % 2 ? 'inputs' : 'both';
+      const alphas = scheme.bpw === undefined ? {} : { alphas: uniformAlphas(await source.planTensors()) };
+      await source.quantize(output, { ...scheme, ...alphas, refine: { mode, tokens: 24, sequences: 2, threads } });
+      parts[size - 1].push(...listed(output.files));
+    }
+  }
+  const [one, two] = await Promise.all(parts.map(sha256));
+  if (one !== two) throw new Error(`refined bytes must not depend on threads: ${one} on one, ${two} on two`);
   return one!;
 }
 

@@ -3,6 +3,7 @@
 import '../load.test.ts';
 import '../kernels.test.ts';
 import '../trellis.test.ts';
+import '../labels.test.ts';
 import '../safetensors.test.ts';
 import '../grids.test.ts';
 import '../quantize.test.ts';
@@ -13,6 +14,7 @@ import '../chat.test.ts';
 import '../generate.test.ts';
 import '../decoder-kernels.test.ts';
 import '../trellis-products.test.ts';
+import '../label-products.test.ts';
 import '../recurrent-kernels.test.ts';
 import '../decoder-config.test.ts';
 import '../decoder-models.test.ts';

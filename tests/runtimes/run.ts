@@ -9,7 +9,17 @@ import { webkit } from './webkit.ts';
 import { workerd } from './workerd.ts';
 
 const WHAT: (keyof Hashes)[] = [
-  ...(['checkpoint', 'dequantized', 'matvec', 'trellises', 'plans', 'logits', 'sensitivities'] as const),
+  ...([
+    'checkpoint',
+    'dequantized',
+    'matvec',
+    'trellises',
+    'labels',
+    'plans',
+    'logits',
+    'sensitivities',
+    'refined',
+  ] as const),
 ];
 
 const chosen = process.argv.slice(2).map((name) => name.toLowerCase());

@@ -5,6 +5,7 @@ import type { Input } from '../../disk/input.ts';
 import type { AlphasOrMaker } from '../../linearity/options.ts';
 import type { OpenCheckpoint } from '../../open.ts';
 import type { Inspection } from '../../quantize/inspect.ts';
+import { DEFAULT_GRIDS } from '../../quantize/scheme.ts';
 import { isEmbedding } from '../../quantize/select.ts';
 import { bytesText, counted, countText, figureText, precise, table } from '../../terminal/figures.ts';
 import { startThreads } from '../../workers/node.ts';
@@ -63,11 +64,7 @@ export function adviceText({ sizes, inspection, free, threads, embeddings }: Adv
 function sizesText(sizes: readonly Size[], free: number): string {
   const reference = sizes.find(({ bits }) => bits === 4)?.prediction?.delta;
   const rows = sizes.map(({ bits, bpw, bytes, memory, speed, prediction }) => [
-    bits === undefined
-      ? 'as it is'
-      : Number.isInteger(bits) && bits <= 4 && bits >= 2
-        ? `--bits ${bits}`
-        : `--bpw ${bits}`,
+    bits === undefined ? 'as it is' : bits in DEFAULT_GRIDS ? `--bits ${bits}` : `--bpw ${bits}`,
     bpw.toFixed(2),
     bytesText(bytes),
     memory ? bytesText(memory.bytes) : '?',

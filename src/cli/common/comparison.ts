@@ -6,15 +6,18 @@ import { checkModel, type Input } from '../../disk/input.ts';
 import { FormatError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
 import { type Prediction, predictPerplexity } from '../../linearity/predict.ts';
+import type { CacheDtype } from '../../model/cache.ts';
 import { precise, table } from '../../terminal/figures.ts';
 import { GROUPS } from '../../terminal/help.ts';
 import { integer, UsageError } from '../../terminal/usage.ts';
 import { DEFAULT_CONTEXT } from '../../text/perplexity.ts';
 import { measurePerplexity } from '../perplexity.ts';
+import { cacheOption } from './model.ts';
 
 export interface TextChoice {
   text?: string;
   context?: number;
+  cache?: CacheDtype;
 }
 
 /** Figures of a text. What is not predicted, or not measured, is null. */
@@ -39,15 +42,17 @@ export function addText(command: Command, what: string): Command {
         '--context <n>',
         `tokens of a window of the text (${DEFAULT_CONTEXT}, or the model’s context)`,
       ).argParser(integer(2, 2 ** 24)),
-    );
+    )
+    .addOption(cacheOption());
 }
 
 /**
  * Reads the text, and checks that the original can be measured on it: before long work.
  * @returns undefined when there is none
  */
-export async function openText({ text, context }: TextChoice, original: Input): Promise<string | undefined> {
+export async function openText({ text, context, cache }: TextChoice, original: Input): Promise<string | undefined> {
   if (text === undefined && context !== undefined) throw new UsageError('--context must come with --text');
+  if (text === undefined && cache !== undefined) throw new UsageError('--cache must come with --text');
   if (text === undefined) return undefined;
   const content = await readText(text);
   checkModel(original);
@@ -68,9 +73,13 @@ export async function compareOnText(
   original: Input,
   quantized: string | Input | undefined,
   prediction: Prediction | undefined,
-  { context, threads }: { context?: number | undefined; threads: number },
+  {
+    context,
+    threads,
+    cache = 'f16',
+  }: { context?: number | undefined; threads: number; cache?: CacheDtype | undefined },
 ): Promise<Comparison> {
-  const choice = { ...(context !== undefined && { context }), threads, activations: 'int8', cache: 'f16' } as const;
+  const choice = { ...(context !== undefined && { context }), threads, activations: 'int8', cache } as const;
   const models = quantized === undefined ? [original] : [quantized, original];
   const { found, seconds } = await measurePerplexity(models, text, choice);
   const { tokensScored, windows, against } = found;

@@ -1,6 +1,7 @@
 // Whether a model fits this machine, before anything of it is read: the sizes, what is free, and what would fit.
 
 import { freemem, platform, totalmem } from 'node:os';
+import type { CacheDtype } from '../../model/cache.ts';
 import { type Fitting, type ModelMemory, whatFits } from '../../model/fits.ts';
 import { bytesText } from '../../terminal/figures.ts';
 
@@ -20,7 +21,7 @@ export function freeMemory(): number {
  * @param free bytes
  * @throws {RangeError} when a model needs more than is free: says what would fit
  */
-export function checkFits(need: ModelMemory, dtype: 'f16' | 'f32', free: number): void {
+export function checkFits(need: ModelMemory, dtype: CacheDtype, free: number): void {
   if (need.bytes <= free) return;
   const { bytes, weights, cache, activations, context } = need;
   const sizes = `weights ${bytesText(weights)}, cache ${bytesText(cache)}, activations ${bytesText(activations)}`;

@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { type Input, openModel } from '../../disk/input.ts';
+import { CACHE_DTYPES, type CacheDtype } from '../../model/cache.ts';
 import { bytesText, figureText, progressDisplay } from '../../terminal/figures.ts';
 import { GROUPS } from '../../terminal/help.ts';
 import { byteSize, integer } from '../../terminal/usage.ts';
@@ -16,9 +17,14 @@ export interface ModelChoice {
   context?: number;
   threads: number;
   activations: 'int8' | 'f32';
-  cache: 'f16' | 'f32';
+  cache: CacheDtype;
   memory?: number;
 }
+
+export const cacheOption = (): Option =>
+  new Option('--cache <dtype>', 'how keys and values are kept: q8 and q4 are codes of 8 and 4 bits').choices([
+    ...CACHE_DTYPES,
+  ]);
 
 /** Adds the options of `ModelChoice`. @param context what `--context` is, in words */
 export function addModelOptions(command: Command, context: string): Command {
@@ -33,9 +39,7 @@ export function addModelOptions(command: Command, context: string): Command {
         .choices(['int8', 'f32'])
         .default('int8'),
     )
-    .addOption(
-      new Option('--cache <dtype>', 'dtype of the cached keys and values').choices(['f16', 'f32']).default('f16'),
-    )
+    .addOption(cacheOption().default('f16'))
     .addOption(
       new Option(
         '--memory <size>',
@@ -50,7 +54,10 @@ export interface OpenModel {
   loadMs: number;
 }
 
-/** Loads models, by path or as inputs that are open, has `work` use them, closes them; Ctrl-C aborts the signal. */
+/**
+ * Loads models, by path or as inputs that are open, has `work` use them, closes them; Ctrl-C aborts the signal. Models behind the first are
+ * what it is compared with: where it keeps keys and values as codes they keep f16.
+ */
 export async function withModels<T>(
   from: readonly (string | Input)[],
   { context, threads, activations, cache, memory }: ModelChoice,
@@ -65,6 +72,7 @@ export async function withModels<T>(
   try {
     for (const each of from) {
       const began = performance.now();
+      const kept = models.length > 0 && cache !== 'f32' ? 'f16' : cache;
       // Threads start while the model is opened.
       const starting = startThreads(threadsOf(threads));
       starting.catch(() => {}); // told of below
@@ -77,8 +85,8 @@ export async function withModels<T>(
           ...(context !== undefined && { context }),
           ...(memory !== undefined && { memory }),
           activations,
-          cache,
-          onMemory: (need) => checkFits(need, cache, freeMemory()),
+          cache: kept,
+          onMemory: (need) => checkFits(need, kept, freeMemory()),
           threads: await starting,
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>

@@ -57,7 +57,7 @@ function madeTrellis(name: string, seed?: number): MadeTrellis {
   const recipe = TRELLIS_RECIPES[name];
   const seeded = { ...recipe, seed: seed ?? recipe.seed };
   const stored = hops > 0 ? storedTrellises()[name] : undefined;
-  const start = stored && { ...stored, tables: Uint8Array.from(stored.tables.flat()) };
+  const start = stored && { ...stored, tables: withOffsets(stored.tables.flat(), stored.bits) };
   return timed(name, 4 ** recipe.shape.bits, seed, () =>
     start ? improveTrellis(start, seeded, hops, code) : makeTrellis(seeded, code),
   );
@@ -99,11 +99,20 @@ interface StoredTrellis {
   readonly mse: number;
   readonly step: number;
   readonly zero: number;
+  readonly kept?: readonly number[];
   readonly tables: readonly (readonly number[])[];
 }
 
 function storedTrellises(): Record<string, StoredTrellis> {
   return existsSync(TRELLIS_PATH) ? JSON.parse(readFileSync(TRELLIS_PATH, 'utf8')) : {};
+}
+
+/** Tables of (3, 16); by labels the third are the integers of the bits above the fourth. */
+function withOffsets(tables: readonly number[], bits: number): Uint8Array {
+  const all = new Uint8Array(3 * 16);
+  all.set(tables);
+  for (let high = 1; tables.length < all.length && high < 2 ** (bits - 4); high++) all[2 * 16 + high] = 16 * high;
+  return all;
 }
 
 /** Stores a trellis unless the stored one errs less. */
@@ -113,9 +122,9 @@ function storeTrellis(name: string, { trellis, mse }: MadeTrellis): void {
     console.log(`${name}  ${stored[name].mse} is stored: kept`);
     return;
   }
-  const tables = [0, 1, 2].map((t) => [...trellis.tables.subarray(16 * t, 16 * (t + 1))]);
-  const { bits, step, zero } = trellis;
-  stored[name] = { bits, mse: Number(mse.toPrecision(4)), step, zero, tables };
+  const { bits, step, zero, kept } = trellis;
+  const tables = (kept ? [0, 1] : [0, 1, 2]).map((t) => [...trellis.tables.subarray(16 * t, 16 * (t + 1))]);
+  stored[name] = { bits, mse: Number(mse.toPrecision(4)), step, zero, ...(kept && { kept }), tables };
   const entries = TRELLISES.filter((key) => key in stored).map((key) => [key, stored[key]]);
   // A table stands in one line.
   const text = JSON.stringify(Object.fromEntries(entries), null, 2).replace(/\[[\d,\s]+\]/g, (table) =>

@@ -28,7 +28,7 @@ function slotsOf(cols: number, groupSize: number): number {
 /** Bytes of scratch that a product of up to `count` quantized activations needs in each thread. */
 export function productScratchBytes(cols: number, groupSize: number, count: number): number {
   const lookups = (groupsPerRow(cols, groupSize) + count + 2) * 16 + 4 * TILE_STRIDE;
-  return Math.max(lookups, Math.ceil(count / 4) * 128 + PANEL_BYTES);
+  return Math.max(lookups, (count + 3) * 32 + PANEL_BYTES);
 }
 
 /** Rows of a pair of bands: a matrix in bands has a multiple of them. */
@@ -61,4 +61,28 @@ export const GRAM_SCRATCH = (2 * 64 * 64 + 32) * 4;
 /** Bytes of a table of a grid's n points in p dimensions as writeRows writes it. */
 export function rowTableBytes(p: number, n: number): number {
   return 16 + n * (p === 4 ? 20 : 16) + (p === 1 ? 64 : 0);
+}
+
+const filled = (dim: number): number => Math.ceil(dim / 16) * 16;
+
+/** Bytes of a vector of `dim` elements as codes of a cache. */
+export function cacheCodesBytes(dim: number, bits: number): number {
+  return (filled(dim) * bits) / 8;
+}
+
+/** Bytes of scratch that `keepCodes` needs. */
+export function keepCodesScratchBytes(dim: number): number {
+  return filled(dim) * 6 + 16;
+}
+
+/** Bytes of scratch that `attendCodes` needs for tiles of `tile` rows with `span` scores each, of heads of `dim` and `more` elements. */
+export function attendCodesScratchBytes(tile: number, span: number, dim: number, more: number): number {
+  const both = filled(dim) + filled(more);
+  const row = filled(dim) * 4 + both * 2 + 160;
+  return tile * (span * 4 + row) + Math.max(filled(dim), filled(more)) * 8 + 256 + 64 * both;
+}
+
+/** Bytes of scratch that `attend` needs for tiles of `tile` rows with `span` scores each. */
+export function attendScratchBytes(tile: number, span: number, dim: number): number {
+  return 544 + (tile * span + 32 * dim) * 4;
 }

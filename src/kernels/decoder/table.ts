@@ -20,8 +20,9 @@ const LARGEST_TABLE = 16384;
 /** Where a table of a grid in bands says which form products take: assembly/decoder/dots.ts. */
 export const FORM = 64;
 const BAND_TABLE_BYTES = 80;
-/** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes. */
+/** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes; behind how many codes make a label, 0x30. */
 const CONSTANTS = [15, 0x88, 1, 0];
+const HIGH_BITS = 0x30;
 
 interface IntegerGrid {
   readonly step: number;
@@ -84,14 +85,15 @@ function entryBytes(weights: number): number {
 }
 
 // What a code is looked up in: three tables of 16 integers, whose sum less zero times step is its value.
-function bandTable({ step, zero, bits, tables }: Omit<CodeTrellis, 'p'>): Uint8Array<ArrayBuffer> {
+function bandTable({ step, zero, bits, tables, kept }: Omit<CodeTrellis, 'p'>): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(BAND_TABLE_BYTES);
   const view = new DataView(bytes.buffer);
   view.setFloat32(0, step, true);
   view.setInt32(4, zero, true);
   view.setUint32(8, bits, true);
   bytes.set(tables, HEADER);
-  bytes.set(CONSTANTS, FORM + 4);
+  if (kept) bytes.fill(2 ** (kept[2] ?? 0) - 1, HEADER + tables.length, FORM);
+  bytes.set([...CONSTANTS, kept?.length ?? 0, HIGH_BITS], FORM + 4);
   return bytes;
 }
 

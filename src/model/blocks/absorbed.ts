@@ -3,7 +3,7 @@
 
 import type { LatentTraits } from '../../families/architecture.ts';
 import { dtypeCodes } from '../../kernels/layout.ts';
-import { type BlockCache, keyAt, store } from '../cache.ts';
+import { attendCached, type BlockCache, store } from '../cache.ts';
 import type { DenseLinear, Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
@@ -89,7 +89,7 @@ function keepLatents(
       if (before) copyFloats(kernels, at, rank, before.latents + token * headDim * 4);
       kernels.rmsNorm(at, latentNorm, 1, rank, latentEpsilon, at);
       kernels.rope(at + rank * 4, 1, width / 2, angles + token * width * 4, interleaved ? 1 : 0);
-      store(kernels, cache, at, keyAt(cache, 0, start + position + j));
+      store(thread, state, cache, 'key', 0, start + position + j, at);
     }
   }
   if (!queryLatent) return;
@@ -101,7 +101,7 @@ function keepLatents(
 
 // This thread's heads: queries to the latents, attention, latents to values.
 function mixHeads(thread: Thread, state: State, block: Latent, { count, segments }: Pass): void {
-  const { kernels, index } = thread;
+  const { index } = thread;
   const { heads, headDim, absorbed, mixed, cache, scale } = block;
   const first = share(index, thread.count, heads, 1);
   const own = share(index + 1, thread.count, heads, 1) - first;
@@ -110,12 +110,9 @@ function mixHeads(thread: Thread, state: State, block: Latent, { count, segments
   let token = 0;
   for (const { count, position, start } of segments) {
     const from = (token * heads + first) * headDim * 4;
-    const rows = keyAt(cache, 0, start);
-    kernels.attend(
-      ...([absorbed + from, mixed + from, count, own, heads * headDim, headDim] as const),
-      ...([rows, rows, cache.width === 2 ? 1 : 0, position] as const),
-      ...([0, scale, 0, 0, state.tile, state.span, state.scratch[index]] as const),
-    );
+    const [queries, stride] = [absorbed + from, heads * headDim];
+    const rows = { queries, mixed: mixed + from, tokens: count, heads: own, stride, position };
+    attendCached(thread, state, cache, 0, start, rows, { window: 0, scale, cap: 0, sinks: 0 });
     token += count;
   }
   for (let head = first; head < first + own; head++) headValues(thread, state, block, head, count);

@@ -4,7 +4,7 @@
 
 import type { AttentionSpec, AttentionTraits } from '../../families/architecture.ts';
 import { log } from '../../numerics/exponential.ts';
-import { type BlockCache, keyAt, store, valueAt } from '../cache.ts';
+import { attendCached, type BlockCache, keyAt, store, valueAt } from '../cache.ts';
 import type { Linear, Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
@@ -251,7 +251,7 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
             if (before) copyFloats(kernels, at, headDim, at + before.v - region);
             kernels.unitNorm(at, 1, headDim, headDim, state.epsilon * headDim, Math.sqrt(headDim));
           }
-          store(kernels, cache, at, (isKey ? keyAt : valueAt)(cache, own, start + position + j));
+          store(thread, state, cache, isKey ? 'key' : 'value', own, start + position + j, at);
         }
       }
     }
@@ -266,21 +266,19 @@ function temperatureAt({ temperature }: Attention, position: number): number {
 // Attention of this thread's query heads, those of one head of keys and values together.
 function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
   const { kernels, index } = thread;
-  const { tile, span } = state;
   const { heads, kvHeads, headDim, cache, window, scale, cap, sinks, gates } = block;
   const group = heads / kvHeads;
   const end = share(index + 1, thread.count, heads, 1);
   for (let head = share(index, thread.count, heads, 1); head < end; ) {
     const kv = Math.floor(head / group);
     const together = Math.min(end, (kv + 1) * group) - head;
+    const scoring = { window, scale, cap, sinks: sinks && sinks + head * 4 };
     let token = 0;
     for (const { count, position, start } of segments) {
       const from = (token * heads + head) * headDim * 4;
-      kernels.attend(
-        ...([block.queries + from, block.mixed + from, count, together, heads * headDim, headDim] as const),
-        ...([keyAt(cache, kv, start), valueAt(cache, kv, start), cache.width === 2 ? 1 : 0, position] as const),
-        ...([window, scale, cap, sinks && sinks + head * 4, tile, span, state.scratch[index]] as const),
-      );
+      const [queries, mixed] = [block.queries + from, block.mixed + from];
+      const rows = { queries, mixed, tokens: count, heads: together, stride: heads * headDim, position };
+      attendCached(thread, state, cache, kv, start, rows, scoring);
       for (let j = 0; gates && j < count; j++) {
         const at = from + j * heads * headDim * 4;
         if (before) copyFloats(kernels, block.mixed + at, together * headDim, before.mixed + at);

@@ -41,8 +41,8 @@ export interface BlockPlanner {
   experts<T>(count: number, plan: (expert: number) => T): { planned: T[]; slots: Slots | undefined };
   /** Recurrent states of a block, so many floats each. */
   recurrent(floats: number): Recurrent;
-  /** Keys and values of a block. @param isLatent whether values are elements of the keys; not if left out */
-  cache(kvHeads: number, headDim: number, isLatent?: boolean): BlockCache;
+  /** Keys and values of a block. @param parts elements of a head; of latents two numbers, values are elements of the keys then */
+  cache(kvHeads: number, ...parts: number[]): BlockCache;
 }
 
 /** The slots of a memory, which experts of its blocks share; and which of them those of this block have. */

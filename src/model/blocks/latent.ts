@@ -56,7 +56,7 @@ export const latent: BlockKind<LatentSpec, Latent> = {
       branch: planBranch(planner, spec, regions.values),
       rope: planner.rope(spec.rope),
       ...regions,
-      cache: planner.cache(1, headDim, true),
+      cache: planner.cache(1, rank, turned),
     };
   },
 

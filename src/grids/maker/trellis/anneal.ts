@@ -32,10 +32,10 @@ export function anneal(
     shuffle(sample, uniform);
     const shake = heat * (1 - step / steps);
     const moves = Float64Array.from({ length: ENTRIES }, () => shake * normal(uniform));
-    const shaken = found.map((v, i) => (first[i] < 0 ? 0 : v + moves[first[i]]));
+    const shaken = found.map((v, i) => (first[i] < 0 ? v : v + moves[first[i]]));
     const integers = toIntegers(shape, shaken);
     const rounded = toReals(integers);
-    const fitted = refit(shape, tally(sample, code(sample, integers), shape.bits), rounded);
+    const fitted = refit(shape, tally(sample, code(sample, integers), shape), rounded);
     // The reals keep what rounding loses: a step moves them by less than an integer.
     velocity = velocity.map((v, i) => MOMENTUM * v + fitted[i] - rounded[i]);
     found = shaken.map((v, i) => v + velocity[i]);

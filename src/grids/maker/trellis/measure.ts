@@ -20,7 +20,7 @@ export function measure(
   const tables = toReals(trellis);
   const values = Array.from({ length: batches }, () => {
     const rows = draws(Math.ceil(BATCH / 4 / steps), steps, uniform);
-    return errorOf(tally(rows, code(rows, trellis), trellis.bits), tables);
+    return errorOf(tally(rows, code(rows, trellis), trellis), tables);
   });
   const mse = values.reduce((sum, v) => sum + v, 0) / batches;
   const spread = values.reduce((sum, v) => sum + (v - mse) ** 2, 0) / (batches - 1);

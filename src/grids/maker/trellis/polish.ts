@@ -3,7 +3,7 @@
 
 import type { Coder } from './coder.ts';
 import type { Rows } from './sample.ts';
-import { ENTRIES, firsts, type Integers, LARGEST_SUM, largestSum, type Shape, toReals } from './tables.ts';
+import { ENTRIES, firsts, type Integers, largestInteger, largestSum, type Shape, toReals } from './tables.ts';
 import { errorOf, forEachWindow, type Tally, tally } from './tally.ts';
 
 export interface Polished {
@@ -15,13 +15,14 @@ export interface Polished {
 /** Polishes until a sweep over all entries finds nothing, `sweeps` at most. The error never rises. */
 export function polish(shape: Shape, start: Integers, sample: Rows, code: Coder, sweeps: number): Polished {
   const first = firsts(shape);
+  const most = largestInteger(shape.bits);
   const measured = (trellis: Integers) => {
-    const counts = tally(sample, code(sample, trellis), shape.bits);
+    const counts = tally(sample, code(sample, trellis), shape);
     return { trellis, counts, error: errorOf(counts, toReals(trellis)) };
   };
   let best = measured(start);
   const attempt = (trellis: Integers): boolean => {
-    if (largestSum(trellis.tables) > LARGEST_SUM || trellis.zero < 0 || trellis.zero > LARGEST_SUM) return false;
+    if (largestSum(trellis.tables) > most || trellis.zero < 0 || trellis.zero > most) return false;
     const trial = measured(trellis);
     if (trial.error >= best.error) return false;
     best = trial;
@@ -50,12 +51,17 @@ function pull(counts: Tally, trellis: Integers, first: Int8Array, i: number): nu
   return rest > 0 ? 1 : -1;
 }
 
-/** The trellis with entry `i`, and those equal to it, moved; where it would fall below 0 the others of its table rise. */
+/**
+ * The trellis with entry `i`, and those equal to it, moved; where it would fall below 0 the others of its table rise. By labels they fall
+ * where it was the only 0.
+ */
 function withEntry(trellis: Integers, first: Int8Array, i: number, by: number): Integers {
-  if (trellis.tables[i] + by >= 0) {
+  const table = Math.floor(i / 16);
+  const own = trellis.tables.subarray(table * 16, table * 16 + 16);
+  const rises = by > 0 && trellis.kept && own.every((u, j) => u > 0 || first[table * 16 + j] === i);
+  if (trellis.tables[i] + by >= 0 && !rises) {
     return { ...trellis, tables: trellis.tables.map((u, j) => (first[j] === i ? u + by : u)) };
   }
-  const table = Math.floor(i / 16);
   const tables = trellis.tables.map((u, j) => (Math.floor(j / 16) === table && first[j] !== i ? u - by : u));
   return { ...trellis, tables, zero: trellis.zero - by };
 }

@@ -7,7 +7,7 @@ import type { Shape } from './tables.ts';
 
 export interface TrellisRecipe {
   readonly shape: Shape;
-  /** Of the tables' first entries, σ. */
+  /** Of the tables' first entries, σ; by labels the last is that of a code's fifth bit. */
   readonly spread: readonly [number, number, number];
   readonly seed: number;
   readonly rounds: readonly Round[];
@@ -24,14 +24,32 @@ function rounds(heat: number): readonly Round[] {
   ];
 }
 
+/** A trellis by labels of two codes, or of three. */
+function labelled(
+  bits: Shape['bits'],
+  kept: readonly number[],
+  spread: TrellisRecipe['spread'],
+  heat: number,
+): TrellisRecipe {
+  return { shape: { bits, used: [Math.min(bits, 4), 3, 0], kept }, spread, seed: 1, rounds: rounds(heat) };
+}
+
 export const TRELLIS_RECIPES: Readonly<Record<string, TrellisRecipe>> = {
   t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.04) },
   t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread: [1, 0.4, 0.3], seed: 1, rounds: rounds(0.04) },
   t4f: { shape: { bits: 4, used: [4, 2, 0] }, spread: [1.5, 0.4, 0], seed: 1, rounds: rounds(0.02) },
   t4q: { shape: { bits: 4, used: [4, 3, 3] }, spread, seed: 1, rounds: rounds(0.02) },
+  t4x: labelled(4, [3, 3], [1, 0.5, 0], 0.02),
+  t4z: labelled(4, [3, 3, 2], [1, 0.5, 0], 0.02),
+  t5: labelled(5, [3, 3], [0.9, 0.4, 0.9], 0.01),
+  t5z: labelled(5, [3, 3, 2], [0.9, 0.4, 0.9], 0.01),
+  t6: labelled(6, [3, 3], [0.6, 0.4, 0.5], 0.005),
+  t6z: labelled(6, [3, 3, 2], [0.6, 0.4, 0.5], 0.005),
   t3: { shape: { bits: 3, used: [3, 3, 3] }, spread, seed: 1, rounds: rounds(0.06) },
   t3c: { shape: { bits: 3, used: [3, 2, 2] }, spread, seed: 1, rounds: rounds(0.06) },
   t3f: { shape: { bits: 3, used: [3, 3, 0] }, spread, seed: 1, rounds: rounds(0.06) },
+  t3z: labelled(3, [3, 3, 2], [1, 0.7, 0], 0.04),
   t2: { shape: { bits: 2, used: [4, 0, 4] }, spread, seed: 1, rounds: rounds(0.06) },
   t2c: { shape: { bits: 2, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.06) },
+  t2q: { shape: { bits: 2, used: [4, 4, 4] }, spread: [0.7, 0.2, 0.4], seed: 1, rounds: rounds(0.06) },
 };

@@ -33,7 +33,7 @@ export function refit(shape: Shape, counts: Tally, tables: Float64Array): Float6
   });
   for (let i = 0; i < n; i++) matrix[i * n + i] = matrix[i * n + i] + RIDGE * weights;
   const move = solve(matrix, right);
-  return tables.map((v, i) => (first[i] < 0 ? 0 : v + move[first[i]]));
+  return tables.map((v, i) => (first[i] < 0 ? v : v + move[first[i]]));
 }
 
 /** x of A x = b by Cholesky's factors, A symmetric and positive definite; overwrites both. */

@@ -31,7 +31,7 @@ export function search(
   shuffle(rank, uniform);
   const ranked = (found: Float64Array) => {
     const trellis = toIntegers(shape, found);
-    return { found, trellis, error: errorOf(tally(rank, code(rank, trellis), shape.bits), toReals(trellis)) };
+    return { found, trellis, error: errorOf(tally(rank, code(rank, trellis), shape), toReals(trellis)) };
   };
   let field = Array.from({ length: rounds[0].tables }, () => ranked(scattered(shape, spread, uniform)));
   for (const { tables, ...annealing } of rounds) {

@@ -1,5 +1,6 @@
 // The tables while they are made: reals in units of the weights' σ, of one shape; rounded, the integers that are stored.
 // u = T0[d_i] + T1[d_{i−1}] + T2[d_{i−2}],  d_i = c_i, of 2 bits c_{i−1} + 4·c_i;  value = step · (u − zero)
+// By labels T1 is of the label, and T2 of the bits above the fourth: 16 for each, which nothing changes but the step.
 
 import type { Random } from '../gaussian.ts';
 import { normal } from '../gaussian.ts';
@@ -7,13 +8,20 @@ import { normal } from '../gaussian.ts';
 /** Entries of all tables. */
 export const ENTRIES = 48;
 const TABLE = 16;
-/** Of the integers that a code adds up. */
-export const LARGEST_SUM = 127;
+/** Where the integers of bits above the fourth stand. */
+const OFFSETS = 2 * TABLE;
 
 export interface Shape {
-  readonly bits: 2 | 3 | 4;
-  /** Low bits of an index that each table depends on; a table of 0 bits is zero. */
+  readonly bits: 2 | 3 | 4 | 5 | 6;
+  /** Low bits of an index that each table depends on; a table of 0 bits is zero, or by labels offsets. */
   readonly used: readonly [number, number, number];
+  /** Low bits of the codes before that make a label. */
+  readonly kept?: readonly number[];
+}
+
+/** The largest integer that a code adds up to: of six bits eight bits. */
+export function largestInteger(bits: number): number {
+  return bits > 5 ? 255 : 127;
 }
 
 /** A trellis as it is stored. */
@@ -22,9 +30,10 @@ export interface Integers {
   readonly step: number; // f32
   readonly zero: number;
   readonly tables: Uint8Array; // (3, 16)
+  readonly kept?: readonly number[] | undefined;
 }
 
-/** Of each entry the first one that the shape makes equal to it; −1 in a table that is zero. */
+/** Of each entry the first one that the shape makes equal to it; −1 in a table that nothing is fitted in. */
 export function firsts({ used }: Shape): Int8Array {
   return Int8Array.from({ length: ENTRIES }, (_, i) => {
     const bits = used[Math.floor(i / TABLE)];
@@ -43,20 +52,37 @@ export function scattered(shape: Shape, spread: readonly number[], uniform: Rand
   for (let i = 0; i < ENTRIES; i++) {
     if (first[i] === i) tables[i] = spread[Math.floor(i / TABLE)] * normal(uniform);
   }
-  if (bits > 2 && used[1] < bits) tables.subarray(0, 2 ** bits).sort();
-  return tables.map((_, i) => (first[i] < 0 ? 0 : tables[first[i]]));
+  if (bits > 2 && used[1] < bits) tables.subarray(0, 2 ** Math.min(bits, 4)).sort();
+  const found = tables.map((_, i) => (first[i] < 0 ? 0 : tables[first[i]]));
+  for (let high = 1; high < highsOf(shape); high++) found[OFFSETS + high] = high * spread[2];
+  return found;
 }
 
-/** The finest integers whose largest sum is at most 127. */
-export function toIntegers({ bits }: Shape, tables: Float64Array): Integers {
-  const lows = extremes(tables, Math.min);
-  const range = sum(extremes(tables, Math.max)) - sum(lows);
+/** Values of a code's bits above the fourth. */
+function highsOf({ bits }: Shape): number {
+  return bits > 4 ? 2 ** (bits - 4) : 1;
+}
+
+/** The finest integers whose largest sum fits; where there are offsets, those of their step, or the finest above it. */
+export function toIntegers(shape: Shape, tables: Float64Array): Integers {
+  const { bits, kept } = shape;
+  const most = largestInteger(bits);
+  const offset = highsOf(shape) > 1 ? tables[OFFSETS + 1] / 16 : 0;
+  const own = offset > 0 ? tables.subarray(0, OFFSETS) : tables;
+  const lows = extremes(own, Math.min);
+  const range = sum(extremes(own, Math.max)) - sum(lows);
+  const room = most + 1 - 16 * (highsOf(shape) - 1);
   // Rounding may add half a step to each table.
-  for (let sums = LARGEST_SUM + 1; ; sums -= 0.25) {
+  for (let sums = offset > 0 ? Math.min(range / offset, room) : room; ; sums -= 0.25) {
     const step = Math.fround(range / sums);
-    const integers = Uint8Array.from(tables, (v, i) => Math.round((v - lows[Math.floor(i / TABLE)]) / step));
-    if (largestSum(integers) > LARGEST_SUM) continue;
-    return { bits, step, zero: clampZero(Math.round(-sum(lows) / step)), tables: integers };
+    const integers = new Uint8Array(ENTRIES);
+    own.forEach((v, i) => {
+      integers[i] = Math.round((v - lows[Math.floor(i / TABLE)]) / step);
+    });
+    for (let high = 1; high < highsOf(shape); high++) integers[OFFSETS + high] = 16 * high;
+    if (largestSum(integers) > most) continue;
+    const zero = Math.min(Math.max(Math.round(-sum(lows) / step), 0), most);
+    return { bits, step, zero, tables: integers, ...(kept && { kept }) };
   }
 }
 
@@ -69,12 +95,10 @@ export function largestSum(tables: ArrayLike<number>): number {
   return sum(extremes(tables, Math.max));
 }
 
-function clampZero(zero: number): number {
-  return Math.min(Math.max(zero, 0), LARGEST_SUM);
-}
-
 function extremes(tables: ArrayLike<number>, which: (...values: number[]) => number): number[] {
-  return [0, 1, 2].map((t) => which(...Array.from({ length: TABLE }, (_, i) => tables[t * TABLE + i])));
+  return Array.from({ length: tables.length / TABLE }, (_, t) =>
+    which(...Array.from({ length: TABLE }, (_, i) => tables[t * TABLE + i])),
+  );
 }
 
 function sum(values: readonly number[]): number {

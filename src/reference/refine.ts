@@ -1,0 +1,241 @@
+// Scalar twins of assembly/refine/: the factorisation U D Uᵀ, products of errors, and codes with error feedback, of a trellis' sequence and
+// of a row of grid points.
+
+import { gridTable, nearest } from './nearest.ts';
+import { memoryOf, type Trellis, windowsOf } from './trellis.ts';
+
+const f = Math.fround;
+
+/** Errors of a path go in segments of four; eight whole ones are fed back by it, older ones by the cheapest for all. */
+const [SEGMENT, SEGMENTS] = [4, 8];
+const WARM_UP = 32;
+const LEAST = f(0.000001);
+
+/** Factors the lower triangle of (n, n) in place: row k becomes u_0k … u_(k−1)k, d_k. @returns n, or the first k from the last with d ≤ 0 */
+export function factorUdu(h: Float64Array, n: number): number {
+  for (let k = n - 1; k >= 0; k--) {
+    const d = h[k * n + k];
+    if (!(d > 0)) return k;
+    const raw = h.slice(k * n, k * n + k);
+    for (let j = 0; j < k; j++) h[k * n + j] = raw[j] / d;
+    for (let i = 0; i < k; i++) for (let j = 0; j <= i; j++) h[i * n + j] -= raw[i] * h[k * n + j];
+  }
+  return n;
+}
+
+/** c += a · b: sums of 128 terms, one after the other. */
+export function accumulate(
+  c: Float32Array, // (m, n)
+  a: Float32Array, // (m, k)
+  b: Float32Array, // (k, n)
+  { m, k, n }: { m: number; k: number; n: number },
+): void {
+  for (let start = 0; start < k; start += 128) {
+    for (let row = 0; row < m; row++) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        for (let i = start; i < Math.min(k, start + 128); i++) sum = f(sum + f(a[row * k + i] * b[i * n + j]));
+        c[row * n + j] = f(c[row * n + j] + sum);
+      }
+    }
+  }
+}
+
+/** A sequence, or a row of points: what errors elsewhere feed back, and what is counted. */
+export interface Fed {
+  z: Float32Array; // rotated weights of unit RMS
+  fed: Float32Array; // in the weights' units; changed
+  inverses: Float32Array; // 1 / σ
+  sigmas: Float32Array;
+  upper: Float32Array; // (count, count) U; 0 between parts
+  ends: Uint32Array; // the place behind the part of each
+}
+
+/** What was chosen, what it stands for, and what it missed of its target. */
+export interface Chosen {
+  codes: Uint16Array;
+  values: Float32Array;
+  missed: Float32Array;
+}
+
+interface Survivor {
+  cost: number;
+  errors: number[];
+  codes: number[];
+  missed: number[];
+  values: number[];
+}
+
+/** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 */
+export function refineSequence(given: Fed & { own: Float32Array; ds: Int32Array }, trellis: Trellis): Chosen {
+  const { z, fed, own, inverses, sigmas, upper, ends, ds } = given;
+  const steps = z.length;
+  const { bits, states, integers, next } = windowsOf(trellis);
+  const first = z.map((value, k) => f(value + f(fed[k] * inverses[k])));
+  const factor = f(128 / trellis.step);
+
+  // What a step to u costs.
+  function costsOf(y: number, d: number): (u: number) => number {
+    const t = f(Math.min(24575, Math.max(-8192, f(f(y * factor) + 128 * trellis.zero))) - 8192);
+    const input = nearestEven(f(t * (d / 64)));
+    const alone = nearestEven(f(f(t * t) * (d / 16384)));
+    return (u) => d * (u - 64) ** 2 - input * (u - 64) + alone;
+  }
+
+  function seam(): number {
+    if (steps < 3) return 0;
+    const half = Math.min(WARM_UP, steps);
+    const around = Array.from({ length: 2 * half }, (_, i) => (i < half ? steps - half + i : i - half));
+    let costs = new Array<number>(states).fill(0);
+    const chosen: number[][] = [];
+    for (const k of around) {
+      const after = new Array<number>(states).fill(Number.POSITIVE_INFINITY);
+      const windows = new Array<number>(states).fill(0);
+      const costOf = costsOf(first[k], ds[k]);
+      for (const [w, u] of integers.entries()) {
+        const cost = costs[w >> bits] + costOf(u);
+        if (cost < after[next[w]]) [after[next[w]], windows[next[w]]] = [cost, w];
+      }
+      costs = after;
+      chosen.push(windows);
+    }
+    let state = costs.indexOf(Math.min(...costs));
+    for (let i = 1; i <= half; i++) state = chosen[chosen.length - i][state] >> bits;
+    return state;
+  }
+
+  // What the errors of a path feed back to step k: segments from the oldest, then this block.
+  function feedbackOf({ errors }: Survivor, k: number): number {
+    let sum = 0;
+    const from = Math.max(0, (Math.floor(k / SEGMENT) - SEGMENTS) * SEGMENT);
+    for (let j = from; j < k; j++) sum = f(sum + f(errors[j] * upper[j * steps + k]));
+    return sum;
+  }
+
+  const start = seam();
+  let survivors: (Survivor | undefined)[] = Array.from({ length: states }, (_, state) =>
+    state === start ? { cost: 0, errors: [], codes: [], missed: [], values: [] } : undefined,
+  );
+  for (let k = 0; k < steps; k++) {
+    const after: (Survivor | undefined)[] = new Array(states).fill(undefined);
+    const targets = survivors.map((path) => path && f(z[k] + f(f(fed[k] + feedbackOf(path, k)) * inverses[k])));
+    const costs = targets.map((y) => (y === undefined ? undefined : costsOf(y, ds[k])));
+    for (const [w, u] of integers.entries()) {
+      const path = survivors[w >> bits];
+      if (!path) continue;
+      const cost = path.cost + costs[w >> bits]!(u);
+      const best = after[next[w]];
+      if (best && cost >= best.cost) continue;
+      const value = f(trellis.step * (u - trellis.zero));
+      after[next[w]] = {
+        cost,
+        errors: [...path.errors, f(sigmas[k] * f(own[k] - value))],
+        codes: [...path.codes, w % 2 ** bits],
+        missed: [...path.missed, f(targets[w >> bits]! - value)],
+        values: [...path.values, value],
+      };
+    }
+    survivors = after;
+    const block = Math.floor(k / SEGMENT);
+    if (k % SEGMENT !== SEGMENT - 1 || k + 1 === steps || block < SEGMENTS) continue;
+    const { errors } = survivors[cheapestOf(survivors, trellis)]!;
+    for (let source = (block - SEGMENTS) * SEGMENT; source < (block - SEGMENTS + 1) * SEGMENT; source++) {
+      for (let ahead = k + 1; ahead < ends[source]; ahead++) {
+        fed[ahead] = f(fed[ahead] + f(errors[source] * upper[source * steps + ahead]));
+      }
+    }
+  }
+  const { codes, values, missed } = survivors[start]!;
+  return { codes: Uint16Array.from(codes), values: Float32Array.from(values), missed: Float32Array.from(missed) };
+}
+
+// The cheapest path; of several that of the state whose last code is lowest, then the one before.
+function cheapestOf(survivors: readonly (Survivor | undefined)[], trellis: Trellis): number {
+  const { kept, depth } = memoryOf(trellis);
+  const reversed = (state: number) => {
+    let number = 0;
+    for (let i = 0; i < depth; i++) number = (number << kept) | ((state >> (i * kept)) & (2 ** kept - 1));
+    return number;
+  };
+  let best = -1;
+  for (const [state, path] of survivors.entries()) {
+    if (!path) continue;
+    const least = best < 0 ? Number.POSITIVE_INFINITY : survivors[best]!.cost;
+    if (path.cost < least || (path.cost === least && reversed(state) < reversed(best))) best = state;
+  }
+  return best;
+}
+
+function nearestEven(x: number): number {
+  const low = Math.floor(x);
+  const rest = x - low;
+  if (rest !== 0.5) return rest < 0.5 ? low : low + 1;
+  return low % 2 === 0 ? low : low + 1;
+}
+
+/** As refinePoints of assembly/refine/points.ts. @param square (count, count) H; 0 between parts @param begins of each column's part */
+export function refinePoints(
+  given: Fed & { square: Float32Array; begins: Uint32Array },
+  points: Float32Array,
+  p: number,
+  sweeps: number,
+): Chosen {
+  const { z, fed, inverses, sigmas, upper, square, begins, ends } = given;
+  const cols = z.length;
+  const table = gridTable(points, p);
+  const codes = new Uint16Array(Math.ceil(cols / p));
+  const [values, missed, slopes] = [new Float32Array(cols), new Float32Array(cols), new Float32Array(cols)];
+  const own = z.map((value, k) => f(value + f(fed[k] * inverses[k])));
+  const columnsOf = (v: number) => Array.from({ length: Math.min(p, cols - v * p) }, (_, i) => v * p + i);
+  const add = (to: Float32Array, factor: number, matrix: Float32Array, row: number, from: number) => {
+    for (let k = from; k < ends[row]; k++) to[k] = f(to[k] + f(factor * matrix[row * cols + k]));
+  };
+  const errorOf = (k: number) => f(sigmas[k] * f(own[k] - values[k]));
+  for (let v = 0; v < codes.length; v++) {
+    const columns = columnsOf(v);
+    const targets = Float32Array.from(columns, (k) => f(z[k] + f(fed[k] * inverses[k])));
+    codes[v] = nearest(targets, table, p)[0];
+    for (const [i, k] of columns.entries()) {
+      values[k] = points[codes[v] * p + i];
+      missed[k] = f(targets[i] - values[k]);
+    }
+    for (const k of columns) add(fed, errorOf(k), upper, k, k + 1);
+  }
+  if (sweeps === 0) return { codes, values, missed };
+  for (let k = 0; k < cols; k++) add(slopes, errorOf(k), square, k, begins[k]);
+  for (let sweep = 0; sweep < sweeps; sweep++) {
+    for (let v = 0; v < codes.length; v++) {
+      const columns = columnsOf(v);
+      const targets = Float32Array.from(columns, (k) =>
+        f(values[k] + f(f(slopes[k] / square[k * cols + k]) * inverses[k])),
+      );
+      const code = nearest(targets, table, p)[0];
+      if (code === codes[v]) continue;
+      let [change, alone] = [0, 0];
+      const differences: number[] = [];
+      for (const [i, k] of columns.entries()) {
+        const d = f(sigmas[k] * f(values[k] - points[code * p + i]));
+        differences.push(d);
+        let sum = 0;
+        for (let j = 0; j < i; j++) {
+          if (begins[k] <= columns[j]) sum = f(sum + f(differences[j] * square[k * cols + columns[j]]));
+        }
+        alone = f(alone + f(d * f(f(d * square[k * cols + k]) + f(2 * sum))));
+        change = f(change + f(f(2 * d) * slopes[k]));
+      }
+      if (!(f(change + alone) < f(-LEAST * alone))) continue;
+      codes[v] = code;
+      for (const [i, k] of columns.entries()) {
+        values[k] = points[code * p + i];
+        add(slopes, differences[i], square, k, begins[k]);
+      }
+    }
+  }
+  slopes.fill(0);
+  for (let k = 0; k < cols; k++) {
+    const distance = f(own[k] - values[k]);
+    missed[k] = f(distance + f(slopes[k] * inverses[k]));
+    add(slopes, f(sigmas[k] * distance), upper, k, k + 1);
+  }
+  return { codes, values, missed };
+}

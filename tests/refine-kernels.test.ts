@@ -1,0 +1,209 @@
+// Kernels of error feedback against their scalar twins, bit by bit, in the release and the debug build.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import debugBytes from '../build/higgs.debug.wasm';
+import { smallGrids } from '../src/grids/small.ts';
+import { trellises } from '../src/grids/trellises.ts';
+import { arena } from '../src/kernels/arena.ts';
+import { instantiateKernels } from '../src/kernels/instantiate.ts';
+import { kernelBytes } from '../src/kernels/load.ts';
+import { accumulate, type Fed, factorUdu, refinePoints, refineSequence } from '../src/reference/refine.ts';
+import { normals, sameBits, uniform } from './bits.ts';
+
+/** Rows of the search's coefficients, and steps of its blocks. */
+const [WINDOW, BLOCK] = [36, 4];
+const SWEEPS = 2;
+
+// Sums of outer products of `count` vectors whose neighbours correlate, and a diagonal.
+function positive(n: number, seed: number): Float64Array {
+  const noise = normals(n * (n + 3), seed);
+  const square = new Float64Array(n * n);
+  for (let t = 0; t < n + 3; t++) {
+    const x = new Float64Array(n);
+    for (let i = 0; i < n; i++) x[i] = noise[t * n + i] + (i > 0 ? 0.7 * x[i - 1] : 0);
+    for (let i = 0; i < n; i++) for (let j = 0; j <= i; j++) square[i * n + j] += x[i] * x[j];
+  }
+  for (let i = 0; i < n; i++) {
+    square[i * n + i] += n;
+    for (let j = 0; j < i; j++) square[j * n + i] = square[i * n + j];
+  }
+  return square;
+}
+
+// A sequence or row in parts, with its U and H.
+function fedOf(
+  count: number,
+  parts: readonly number[],
+  seed: number,
+): Fed & { square: Float32Array; begins: Uint32Array } {
+  const [upper, square] = [new Float32Array(count * count), new Float32Array(count * count)];
+  const [begins, ends] = [new Uint32Array(count), new Uint32Array(count)];
+  let start = 0;
+  for (const width of parts) {
+    const h = positive(width, seed + start);
+    const factors = h.slice();
+    assert.is(factorUdu(factors, width), width);
+    for (let i = 0; i < width; i++) {
+      begins[start + i] = start;
+      ends[start + i] = start + width;
+      for (let j = 0; j < width; j++) square[(start + i) * count + start + j] = h[i * width + j];
+      for (let j = 0; j < i; j++) upper[(start + j) * count + start + i] = factors[i * width + j];
+    }
+    start += width;
+  }
+  const next = uniform(seed);
+  const sigmas = Float32Array.from({ length: count }, (_, k) => (k % 17 === 16 ? 0 : 0.5 + next()));
+  const inverses = sigmas.map((sigma) => (sigma > 0 ? 1 / sigma : 0));
+  const [z, fed] = [normals(count, seed + 1), normals(count, seed + 2).map((x) => x / 8)];
+  return { z, fed, inverses, sigmas, upper, square, begins, ends };
+}
+
+for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debugBytes })) {
+  const test = suite(`kernels of error feedback, ${build}`);
+  const exports = await instantiateKernels(bytes);
+  const memory = arena(exports.memory, exports.heapBase());
+
+  test('factorUdu() equals its twin, and multiplies back', () => {
+    for (const n of [1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 64, 65, 100]) {
+      memory.reset();
+      const h = positive(n, n);
+      const at = memory.place(h);
+      const scratch = memory.alloc(64 * n * 8);
+      assert.is(exports.factorUdu(at, n, scratch), n);
+      const found = memory.copy(Float64Array, at, n * n);
+      const expected = h.slice();
+      assert.is(factorUdu(expected, n), n);
+      const lower = (all: Float64Array) => all.map((x, k) => (k % n <= Math.floor(k / n) ? x : 0));
+      sameBits(lower(found), lower(expected), `n = ${n}`);
+      for (let i = 0; i < n; i++) {
+        for (let j = 0; j <= i; j++) {
+          let sum = 0;
+          for (let k = i; k < n; k++) {
+            const u = (row: number) => (row === k ? 1 : found[k * n + row]);
+            sum += u(i) * u(j) * found[k * n + k];
+          }
+          assert.ok(Math.abs(sum - h[i * n + j]) < 1e-9 * Math.sqrt(h[i * n + i] * h[j * n + j]), `${n}: ${i}, ${j}`);
+        }
+      }
+    }
+  });
+
+  test('factorUdu() tells the first column that is not positive', () => {
+    for (const bad of [0, 3, 40]) {
+      memory.reset();
+      const n = 50;
+      const h = positive(n, 1);
+      h[bad * n + bad] = -1e9;
+      const expected = factorUdu(h.slice(), n);
+      assert.is(exports.factorUdu(memory.place(h), n, memory.alloc(64 * n * 8)), expected);
+      assert.is(expected, bad);
+    }
+  });
+
+  test('accumulate() equals its twin', () => {
+    for (const [m, k, n] of [
+      [1, 1, 1],
+      [1, 5, 8],
+      [3, 127, 9],
+      [4, 128, 16],
+      [5, 129, 17],
+      [9, 300, 23],
+      [32, 64, 40],
+    ] as const) {
+      memory.reset();
+      const [a, b, c] = [normals(m * k, 1), normals(k * n, 2), normals(m * n, 3)];
+      const [aAt, bAt, cAt] = [a, b, c].map(memory.place);
+      exports.accumulate(cAt, n, aAt, k, 1, bAt, n, m, k, n);
+      const expected = c.slice();
+      accumulate(expected, a, b, { m, k, n });
+      sameBits(memory.copy(Float32Array, cAt, m * n), expected, `${m} × ${k} × ${n}`);
+      // The same, a transposed.
+      const turned = Float32Array.from({ length: m * k }, (_, i) => a[(i % m) * k + Math.floor(i / m)]);
+      const [tAt, dAt] = [memory.place(turned), memory.place(c)];
+      exports.accumulate(dAt, n, tAt, 1, m, bAt, n, m, k, n);
+      sameBits(memory.copy(Float32Array, dAt, m * n), expected, `${m} × ${k} × ${n}, transposed`);
+    }
+  });
+
+  for (const trellis of trellises) {
+    test(`refineSequence() equals its twin, ${trellis.name}`, () => {
+      for (const parts of [[1], [2], [3], [4], [7], [33], [30, 11], [64, 40], [75]]) {
+        if (build === 'debug' && parts[0] > 40) continue;
+        const steps = parts.reduce((sum, width) => sum + width, 0);
+        const given = fedOf(steps, parts, steps);
+        const next = uniform(steps);
+        const ds = Int32Array.from({ length: steps }, () => 1 + Math.floor(next() * 255));
+        const own = normals(steps, 5);
+        memory.reset();
+        const table = memory.alloc(exports.trellisTableBytes());
+        exports.trellisTable(memory.place(trellis.tables), trellis.step, trellis.zero, trellis.bits, table);
+        const refining = memory.alloc(exports.refineTableBytes());
+        exports.refineTable(table, trellis.bits, refining);
+        const upper = memory.place(given.upper);
+        const rows = Uint32Array.from({ length: steps }, (_, k) => upper + k * steps * 4);
+        const blocks = Math.ceil(steps / BLOCK);
+        const coefficients = new Float32Array((blocks + 1) * WINDOW * BLOCK);
+        for (let k = 0; k < steps; k++) {
+          const oldest = Math.floor(k / BLOCK) * BLOCK - WINDOW + BLOCK;
+          for (let j = Math.max(0, oldest); j < k; j++) {
+            const block = Math.floor(k / BLOCK) * WINDOW * BLOCK;
+            coefficients[block + (j - oldest) * BLOCK + (k % BLOCK)] = given.upper[j * steps + k];
+          }
+        }
+        const { z, fed, inverses, sigmas, ends } = given;
+        const [zAt, fedAt, ownAt, inverseAt, sigmaAt, dAt] = [z, fed, own, inverses, sigmas, ds].map(memory.place);
+        const [coefficientAt, rowAt, endAt] = [coefficients, rows, ends].map(memory.place);
+        const [codes, values, missed] = [memory.alloc(steps * 4), memory.alloc(steps * 4), memory.alloc(steps * 4)];
+        const work = memory.alloc(exports.refineScratchBytes(steps));
+        exports.refineSequence(
+          ...([steps, zAt, fedAt, ownAt, inverseAt, sigmaAt, dAt, coefficientAt, rowAt, endAt] as const),
+          ...([refining, codes, 2, values, missed, work] as const),
+        );
+        const expected = refineSequence({ ...given, fed: fed.slice(), own, ds }, trellis);
+        const found = memory.copy(Uint16Array, codes, steps * 2).filter((_, i) => i % 2 === 0);
+        sameBits(found, expected.codes, `codes, ${parts} steps`);
+        sameBits(memory.copy(Float32Array, values, steps), expected.values, `values, ${parts} steps`);
+        sameBits(memory.copy(Float32Array, missed, steps), expected.missed, `missed, ${parts} steps`);
+      }
+    });
+  }
+
+  for (const grid of smallGrids) {
+    test(`refinePoints() equals its twin, ${grid.name}`, () => {
+      for (const parts of [[1], [2], [3], [5], [16], [17], [32, 8, 3], [64, 33]]) {
+        const cols = parts.reduce((sum, width) => sum + width, 0);
+        const given = fedOf(cols, parts, cols);
+        const { z, fed, inverses, sigmas, begins, ends } = given;
+        const { p, n } = grid;
+        memory.reset();
+        const table = memory.alloc(exports.gridTableBytes(p, n));
+        exports.gridTable(memory.place(grid.points), p, n, table);
+        const [upper, square] = [given.upper, given.square].map(memory.place);
+        const rowsOf = (at: number) => memory.place(Uint32Array.from({ length: cols }, (_, k) => at + k * cols * 4));
+        const [rows, squares] = [rowsOf(upper), rowsOf(square)];
+        const wide = new Float32Array(cols + 64);
+        wide.set(z);
+        const [zAt, fedAt, inverseAt, sigmaAt, beginAt, endAt] = [wide, fed, inverses, sigmas, begins, ends].map(
+          memory.place,
+        );
+        const [codes, values, missed] = [
+          memory.alloc((cols + 16) * 2),
+          memory.alloc((cols + 4) * 4),
+          memory.alloc(cols * 4),
+        ];
+        const work = memory.alloc(exports.refinePointsBytes(cols));
+        exports.refinePoints(
+          ...([cols, zAt, fedAt, inverseAt, sigmaAt, rows, squares, beginAt, endAt, table, p, n, SWEEPS] as const),
+          ...([codes, values, missed, work] as const),
+        );
+        const expected = refinePoints({ ...given, fed: fed.slice() }, grid.points, p, SWEEPS);
+        sameBits(memory.copy(Uint16Array, codes, expected.codes.length), expected.codes, `codes, ${parts}`);
+        sameBits(memory.copy(Float32Array, values, cols), expected.values, `values, ${parts}`);
+        sameBits(memory.copy(Float32Array, missed, cols), expected.missed, `missed, ${parts}`);
+      }
+    });
+  }
+
+  test.run();
+}
