@@ -36,7 +36,7 @@ export interface SizeChoice {
   size?: number;
 }
 
-type ReadyChoice = SizeChoice & Pick<ModelChoice, 'context' | 'threads' | 'memory'>;
+type ReadyChoice = SizeChoice & Pick<ModelChoice, 'context' | 'threads' | 'memory' | 'cache'>;
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice, SizeChoice {}
 
@@ -150,7 +150,11 @@ const wholeBits = (bits: number): CheckpointOptions => ({
 });
 
 // The most bits that memory has room for; the fewest, if it has for none: loading says then what is missing.
-async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memory }: ReadyChoice): Promise<number> {
+async function suitingBits(
+  higgs: Higgs,
+  source: OpenCheckpoint,
+  { context, memory, cache }: ReadyChoice,
+): Promise<number> {
   const free = freeMemory();
   for (const bits of memory === undefined ? BITS : []) {
     const copy = await higgs.open(await source.copy(wholeBits(bits)));
