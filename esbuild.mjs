@@ -185,6 +185,7 @@ if (wanted.has('--bench'))
   await bundle('bench', [
     'index.ts',
     'cache.ts',
+    'against.ts',
     'decoder.ts',
     'linearity.ts',
     'paging.ts',

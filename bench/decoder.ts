@@ -1,6 +1,7 @@
-// Products with a quantized matrix by the decoder's kernels, one thread, seeded random codes: GMAC/s by grid, for one activation
-// and for 64, by each build that this runtime takes; and dense weights. The minimum over rounds that measure all in turn.
-//   node build/bench/decoder.js [pattern] [rounds]
+// Products with a quantized matrix by the decoder's kernels, one thread, seeded random codes: GMAC/s by grid and by the number of
+// activations, by each build and form that this runtime takes; and dense weights. The minimum over rounds that measure all in turn.
+// A matrix of 131072 rows of 1024 columns, 64 MB at 4 bits, shows what short rows from memory cost; one that caches hold cannot.
+//   node build/bench/decoder.js [pattern] [rounds] [rows × cols, 4096x4096] [numbers of activations, 1,64]
 
 import relaxed from '../build/decoder.relaxed.wasm';
 import plain from '../build/decoder.wasm';
@@ -10,7 +11,7 @@ import { trellises } from '../src/grids/trellises.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { activationBytes } from '../src/kernels/decoder/sizes.ts';
-import { integerTable } from '../src/kernels/decoder/table.ts';
+import { FORM, integerTable, isBanded } from '../src/kernels/decoder/table.ts';
 import { f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
 import { normals, uniform } from '../tests/bits.ts';
 import {
@@ -23,7 +24,7 @@ import {
   storeDense,
 } from '../tests/products.ts';
 
-const [ROWS, COLS, GROUP_SIZE, MANY] = [4096, 4096, 1024, 64];
+const GROUP_SIZE = 1024;
 const F16_SCALE = 0x2c00; // 1/16
 const QUANTIZE = 'quantizeActivation';
 
@@ -39,14 +40,18 @@ interface Measured {
 
 const pattern = new RegExp(process.argv[2] ?? '');
 const rounds = Number(process.argv[3] ?? 12);
+const [ROWS, COLS] = (process.argv[4] ?? '4096x4096').split('x').map(Number) as [number, number];
+const counts = (process.argv[5] ?? '1,64').split(',').map(Number);
+const MANY = Math.max(...counts);
 const all: Measured[] = [];
 const builds = (
   [
-    ['plain', plain],
-    ['relaxed', relaxed],
+    ['plain', plain, 0],
+    ['relaxed', relaxed, 0],
+    ['relaxed, pairs', relaxed, 1],
   ] as const
 ).filter(([, bytes]) => WebAssembly.validate(bytes));
-for (const [build, bytes] of builds) all.push(...(await productsOf(build, bytes)));
+for (const [build, bytes, form] of builds) all.push(...(await productsOf(build, bytes, form)));
 
 for (let round = 0; round < rounds; round++) {
   for (const measured of all) {
@@ -60,7 +65,7 @@ for (let round = 0; round < rounds; round++) {
   }
 }
 
-const columns = builds.flatMap(([build]) => [1, MANY].map((count) => ({ build, count })));
+const columns = builds.flatMap(([build]) => counts.map((count) => ({ build, count })));
 console.log(`${ROWS} × ${COLS}, groups of ${GROUP_SIZE}, GMAC/s (quantizing: million columns/s)\n`);
 console.log(`| | ${columns.map(({ build, count }) => `${build}, ${count}`).join(' | ')} |`);
 console.log(`|---|${'---|'.repeat(columns.length)}`);
@@ -74,7 +79,7 @@ for (const name of new Set(all.map(({ name }) => name))) {
   console.log(`| ${name} | ${cells.join(' | ')} |`);
 }
 
-async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promise<Measured[]> {
+async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>, form: number): Promise<Measured[]> {
   const memory = new WebAssembly.Memory({ initial: 2048, maximum: 65536 });
   const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
   const kernels = instance.exports as unknown as DecoderExports;
@@ -86,7 +91,9 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promis
   const y = alloc(ROWS * MANY * 4);
   const plans = [...smallGrids, ...largeGrids, ...trellises].map((grid) => {
     const plan = planQuantized({ rows: ROWS, cols: COLS }, { ...grid, groupSize: GROUP_SIZE });
-    return { name: grid.name, plan, table: place(integerTable(grid)) };
+    const table = integerTable(grid);
+    if (isBanded(grid)) table[FORM] = form;
+    return { name: grid.name, plan, table: place(table) };
   });
   const widest = plans.reduce((a, b) => (a.plan.bytes > b.plan.bytes ? a : b)).plan;
   const quantized = alloc(MANY * activationBytes(COLS, GROUP_SIZE));
@@ -100,8 +107,8 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promis
   const measured = (name: string, count: number, macs: number, call: () => void): Measured[] =>
     pattern.test(name) ? [{ name, build, count, macs, call, best: Number.POSITIVE_INFINITY }] : [];
   const product = (name: string, plan: LinearPlan, address: number, table: number, x: number): Measured[] =>
-    [1, MANY].flatMap((count) => {
-      const rows = { fromRow: 0, toRow: count === 1 ? ROWS : ROWS / 16 };
+    counts.flatMap((count) => {
+      const rows = { fromRow: 0, toRow: count === 1 ? ROWS : Math.max(16, Math.ceil(ROWS / count / 16) * 16) };
       return measured(name, count, rows.toRow * COLS * count, () =>
         multiply(kernels, plan, address, table, { x, count, y, ...rows, scratch }),
       );
@@ -111,16 +118,18 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>): Promis
     ...plans.flatMap(({ name, plan, table }) =>
       product(name, { ...plan, scalesAt: scales - codes }, codes, table, quantized),
     ),
-    ...(['F32', 'F16', 'BF16'] as const).flatMap((dtype) => {
-      const plan = planDense({ rows: ROWS, cols: COLS }, dtype);
-      const dense = alloc(plan.bytes);
-      const block = bitsOf(
-        normals(COLS * 64, 5).map((value) => value * 0.02),
-        dtype,
-      );
-      for (let row = 0; row < ROWS; row += 64) storeDense(memory.buffer, plan, dense, block, row);
-      return product(`dense ${dtype}`, plan, dense, 0, x);
-    }),
+    ...(['F32', 'F16', 'BF16'] as const)
+      .filter((dtype) => pattern.test(`dense ${dtype}`))
+      .flatMap((dtype) => {
+        const plan = planDense({ rows: ROWS, cols: COLS }, dtype);
+        const dense = alloc(plan.bytes);
+        const block = bitsOf(
+          normals(COLS * 64, 5).map((value) => value * 0.02),
+          dtype,
+        );
+        for (let row = 0; row < ROWS; row += 64) storeDense(memory.buffer, plan, dense, block, row);
+        return product(`dense ${dtype}`, plan, dense, 0, x);
+      }),
     ...measured(QUANTIZE, MANY, COLS * MANY, () => kernels.quantizeActivation(x, MANY, COLS, GROUP_SIZE, quantized)),
   ];
 }

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { load } from '../src/higgs.ts';
+import { isRefinable } from '../src/kernels/layout.ts';
 import { gatherRefinement } from '../src/refinement/gather.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startPool, startThreads } from '../src/workers/node.ts';
@@ -49,6 +50,18 @@ test('quantize() refines to the same bytes for any workers, threads and kept sta
     sameFiles(first.files, given.files, 'statistics that are given');
     await pool.close();
   }
+});
+
+test('grids that have no search with feedback are refused before anything is gathered, and budgets leave them out', async () => {
+  const source = await higgs.open(folder);
+  const refine = { ...few, onProgress: () => assert.unreachable() };
+  for (const options of [{ grid: 't5' }, { bpw: 5, grids: ['t4', 't6'] }]) {
+    const message = await source.plan({ groupSize: 32, ...options, refine }).then(String, String);
+    assert.match(message, /^UnsupportedError: grid must be one that can be refined, .*: got "?t[56]"?$/);
+  }
+  const { items } = await source.plan({ groupSize: 32, bpw: 5.5, refine: few });
+  const grids = items.flatMap((item) => (item.kind === 'quantize' ? [item.quantized.scheme.grid] : []));
+  assert.ok(grids.length > 0 && grids.every(isRefinable));
 });
 
 test('what refined weights cost is less, and verify(), inspect() and predictions know it', async () => {

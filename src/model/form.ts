@@ -2,7 +2,7 @@
 // run it up to twice as quickly, others the other one; nothing tells which a processor is, so a loop of each is timed.
 
 import { hasForms } from '../kernels/decoder/load.ts';
-import { activationBytes, bandRowBytes, PAIR_ROWS } from '../kernels/decoder/sizes.ts';
+import { activationBytes, bandRowBytes, PAIR_ROWS, productScratchBytes } from '../kernels/decoder/sizes.ts';
 import { FORM, integerTable, isBanded } from '../kernels/decoder/table.ts';
 import type { Place } from './loading/batches.ts';
 
@@ -23,8 +23,9 @@ export function chooseForm(places: readonly Place[]): void {
   ) {
     return;
   }
-  const [fused, pairs] = timesOf(places[0]);
-  const form = Number(pairs < fused * GAIN);
+  const times = timesOf(places[0]);
+  if (!times) return;
+  const form = Number(times[1] < times[0] * GAIN);
   for (const { buffer, layout } of places) {
     for (const { grid, integers } of layout.tables) {
       if (integers && isBanded(grid)) new Uint32Array(buffer, integers + FORM, 1)[0] = form;
@@ -37,17 +38,20 @@ export function prepareForms(places: readonly Place[]): void {
   if (hasForms) timesOf(places[0]);
 }
 
-// Milliseconds of the quickest loop of each form; of all loops where a clock is too coarse for one. Works where blocks of weights are staged.
-function timesOf({ kernels, buffer, layout }: Place): number[] {
-  const table = layout.staging.address;
+// Milliseconds of the quickest loop of each form; of all loops where a clock is too coarse for one. Works where blocks of weights are
+// staged; a model so small that this has no room runs as it is.
+function timesOf({ kernels, buffer, layout }: Place): number[] | undefined {
+  const table = layout.staging.address + kernels.crc32TableBytes();
   const bytes = integerTable({ p: 1, bits: 4, points: new Float32Array(16).map((_, i) => i - 7.5) });
-  new Uint8Array(buffer, table).set(bytes);
   const bandBytes = PAIR_ROWS * bandRowBytes(COLS, 4);
   const bands = table + 256;
   const scales = bands + bandBytes;
   const x = scales + 256;
   const y = x + COUNT * activationBytes(COLS, GROUP_SIZE);
   const scratch = y + COUNT * PAIR_ROWS * 4;
+  const end = scratch + productScratchBytes(COLS, GROUP_SIZE, COUNT);
+  if (end - layout.staging.address > layout.staging.byteLength) return undefined;
+  new Uint8Array(buffer, table).set(bytes);
   new Uint8Array(buffer, bands, scratch - bands).fill(0x11);
   const form = new Uint32Array(buffer, table + FORM, 1);
   const least = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];

@@ -7,6 +7,7 @@ import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
+import { isRefinable } from '../kernels/layout.ts';
 import type { WeightDtype } from '../kernels/operands.ts';
 import { checkFactors } from './blocks.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
@@ -104,6 +105,7 @@ export function planCheckpoint(
     const dtype = tensor.dtype as WeightDtype;
     const { rows, cols } = matrixShape(shape);
     const isRefined = refinement?.has(name, rows, cols, choice.scheme.groupSize) ?? false;
+    if (isRefined) checkRefinable(choice.scheme.grid, tensor);
     work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, rows, cols, ...choice, isRefined } });
   }
   if (selection.plan) checkPlanned(selection.plan, work, checkpoint.folder);
@@ -181,4 +183,11 @@ function specsOf(item: PlanItem): TensorSpec[] {
   if (item.kind === 'quantize') return quantizedSpecs(item.quantized);
   const { name, dtype, shape, byteLength } = item.tensor;
   return [{ name, dtype, shape, byteLength }];
+}
+
+/** @throws {UnsupportedError} when weights of the grid cannot be encoded with error feedback */
+export function checkRefinable(grid: Grid, tensor?: CheckpointTensor): void {
+  if (isRefinable(grid)) return;
+  const message = `${tensor ? 'grid of a refined weight' : 'grid'} must be one that can be refined, as t4, t3, t2 and all p grids: got ${show(grid.name)}`;
+  throw new UnsupportedError(`refining ${grid.name}`, message, tensor && placeOf(tensor));
 }
