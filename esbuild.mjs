@@ -18,6 +18,10 @@ const dependencies = [
   'fast-check',
   'esbuild',
   'puppeteer-core',
+  'openai',
+  'ai',
+  '@ai-sdk/*',
+  'zod',
 ];
 
 // The hub's client by its sources: of its bundle, none of which may be left out, one needs a twentieth.
@@ -35,6 +39,26 @@ const hubClient = {
   },
 };
 
+// The grammar engine says that it is a module, and is none; and it asks for files of Node's, though its kernel is within it.
+/** @type {import('esbuild').Plugin} */
+const grammarEngine = {
+  name: 'grammar engine',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^@mlc-ai\/web-xgrammar$/ }, () => ({ path: 'xgrammar.cjs', namespace: 'grammar' }));
+    onLoad({ filter: /./, namespace: 'grammar' }, () => {
+      const place =
+        /\(typeof document === 'undefined' && typeof location === 'undefined' \? require\('u' \+ 'rl'\)(?:[^()]|\([^()]*\)|\((?:[^()]|\([^()]*\))*\))*\)/g;
+      const contents = readFileSync('node_modules/@mlc-ai/web-xgrammar/lib/index.js', 'utf8')
+        .replace(place, "''")
+        .replace("await import('module')", '{}')
+        .replace(/console\.\w+\.bind\(console\)/g, '(() => {})') // it tells of each schema that it refuses
+        .replace(/ENVIRONMENT_IS_(WEB|WORKER|NODE)=typeof [^;]*;/g, 'ENVIRONMENT_IS_$1=false;');
+      if (/require\('u'/.test(contents)) throw new Error('the grammar engine is not as it was: see esbuild.mjs');
+      return { contents, loader: 'js' };
+    });
+  },
+};
+
 /** @type {import('esbuild').BuildOptions} */
 const shared = {
   bundle: true,
@@ -43,7 +67,7 @@ const shared = {
   loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
-  plugins: [hubClient],
+  plugins: [hubClient, grammarEngine],
 };
 
 const asc = 'node_modules/assemblyscript/bin/asc.js';
@@ -59,6 +83,8 @@ const beside = (decoder) => ({
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
     onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+    onResolve({ filter: /^\.\.\/server\/server\.ts$/ }, () => ({ path: './server.js', external: true }));
+    onResolve({ filter: /^\.\/grammar\.ts$/ }, () => ({ path: './grammar.js', external: true }));
   },
 });
 
@@ -95,6 +121,14 @@ await build({
   sourcemap: true,
   plugins: [hubClient, beside('./decoder.js')],
 });
+await build({
+  ...library,
+  entryPoints: { server: 'src/server/server.ts' },
+  minify: true,
+  sourcemap: true,
+  plugins: [beside('./decoder.js')],
+});
+await build({ ...library, entryPoints: { grammar: 'src/server/structured/grammar.ts' }, minify: true });
 // Edge workers may not compile bytes: there the kernels are modules beside the bundles, which the host compiles.
 /** @type {import('esbuild').Plugin} */
 const kernelsBeside = {
@@ -124,6 +158,9 @@ const bundled = [
   licence('@huggingface/tokenizers'),
   licence('@huggingface/jinja'),
   licence('@huggingface/hub'),
+  licence('@mlc-ai/web-xgrammar', '@huggingface/tokenizers'), // both Apache-2.0; this one has no copy of it
+  licence('hono'),
+  licence('@hono/node-server'),
 ];
 writeFileSync('build/licenses.txt', bundled.join('\n'));
 // The mark lets a bundler drop the grids that are not used.

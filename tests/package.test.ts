@@ -55,6 +55,7 @@ test('npm pack holds what users need and nothing else', () => {
         'build/decoder.wasm',
         'build/files.js',
         'build/gguf.js',
+        'build/grammar.js',
         'build/grids.js',
         'build/higgs.js',
         'build/higgs.wasm',
@@ -62,18 +63,20 @@ test('npm pack holds what users need and nothing else', () => {
         'build/index-edge.js',
         'build/index.js',
         'build/licenses.txt',
+        'build/server.js',
         'build/types',
       ],
       ...['build/workers-edge.js', 'build/workers-node.js', 'build/workers.js'],
-      ...['decoder', 'files', 'gguf', 'grids', 'hub', 'index', 'workers', 'workers-node'].map(
+      ...['decoder', 'files', 'gguf', 'grids', 'hub', 'index', 'server', 'workers', 'workers-node'].map(
         (name) => `build/${name}.js.map`,
       ),
     ].sort(),
   );
   // 0.7 MB of it, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
   // The kernels are in every bundle that has them: error feedback takes 0.08 MB of it.
-  assert.ok(packed.size < 2_500e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 7.7e6, `${packed.unpackedSize} bytes unpacked`);
+  // 0.4 MB of it, 1 MB unpacked, are the grammar engine: one file, which a server imports when the first schema comes. 0.1 MB are the server.
+  assert.ok(packed.size < 3_100e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 9.4e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -94,6 +97,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(gzip(core) <= 84_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
+  const serving = await bundle(`export * from 'higgs-wasm/server';`);
+  assert.ok(gzip(serving) <= 450_000, `server: ${serving.length} bytes minified, ${gzip(serving)} gzipped`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
   // 3.4 kB of it are architectures, 1.7 kB ways to cut texts, 0.8 kB gpt-oss: MXFP4, rows that take turns.
   assert.ok(gzip(gguf) <= 18_500, `gguf: ${gguf.length} bytes minified, ${gzip(gguf)} gzipped`);
@@ -130,6 +135,7 @@ test('every subpath resolves under every condition, types first', async () => {
         './workers': [edge ? 'workers-edge.js' : condition === 'node' ? 'workers-node.js' : 'workers.js'],
         './grids': ['grids.js'],
         './files': ['files.js'],
+        './server': ['grammar.js', 'server.js'],
       };
       assert.equal(files.sort(), expected[subpath] ?? [], `${specifier} for ${condition}`);
     }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import * as decoder from '../src/decoder.ts';
 import * as hub from '../src/hub/hub.ts';
 import * as core from '../src/index.ts';
+import * as serving from '../src/server/server.ts';
 import * as files from '../src/source/file.ts';
 import * as workers from '../src/workers/node.ts';
 import { normals } from './bits.ts';
@@ -50,7 +51,7 @@ const running = [
   ...['onProgress', 'signal', 'resume', 'alphas', ...budget],
 ];
 const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 'seed'];
-const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onToken'];
+const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onLogits', 'onToken'];
 const chatting = ['addGenerationPrompt', 'template', 'values', 'now'];
 const measuring = ['estimator', 'text', 'source', 'tokens', 'sequences', 'draws', 'levels', 'seed', 'threads'];
 const keeping = ['tensors', 'store', 'onCheck', 'onKept'];
@@ -66,6 +67,7 @@ export const MODULES: Readonly<Record<string, object>> = {
   './decoder': decoder,
   './files': files,
   './hub': hub,
+  './server': serving,
   './workers': workers,
 };
 
@@ -183,6 +185,18 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [string, string, string, string]) => new core.FileError(...args),
     ],
     ['StateError', 'message', () => ['x'], (...args: [string]) => new core.StateError(...args)],
+    [
+      'createServer',
+      'options',
+      () => [{ models: { tiny: model } }],
+      (options: serving.ServerOptions) => void serving.createServer(options),
+      {
+        options: [
+          ...['models', 'memory', 'apiKey', 'cors', 'hosts', 'parallel', 'queue', 'contextShift', 'clientOf'],
+          'onRequest',
+        ],
+      },
+    ],
     ['readAlphas', 'content file', () => [core.writeAlphas(alphas), 'x'], core.readAlphas],
     ['writeAlphas', 'alphas', () => [alphas], core.writeAlphas, { alphas: Object.keys(alphas) }],
     ['readBitPlan', 'content file', () => [core.writeBitPlan(plan), 'x'], core.readBitPlan],

@@ -76,6 +76,7 @@ const allowed: Record<string, readonly string[]> = {
     ],
     ...['statistics', 'source', 'workers'],
   ],
+  server: ['text'],
   terminal: ['linearity', 'grids', 'quantize'],
   disk: ['terminal', 'hub', 'quantize', 'checkpoint', 'source'],
   cli: [
@@ -83,6 +84,7 @@ const allowed: Record<string, readonly string[]> = {
       'higgs.ts',
       'open.ts',
       'advice',
+      'server',
       'terminal',
       'disk',
       'hub',
@@ -117,7 +119,7 @@ test('imports follow the arrows', () => {
 
 test('what a file exports is imported somewhere, or is public', () => {
   const doors =
-    /^(index|decoder|hub\/hub|source\/file|workers\/(web|node|worker)|grids\/large|sensitivity\/program\/worker)\.ts$/;
+    /^(index|decoder|hub\/hub|server\/server|source\/file|workers\/(web|node|worker)|grids\/large|sensitivity\/program\/worker)\.ts$/;
   const users = [...text].concat(
     ['tests', 'bench', 'examples'].flatMap((folder) =>
       readdirSync(folder, { recursive: true, encoding: 'utf8' })
@@ -162,6 +164,8 @@ const homes: readonly [what: RegExp, where: RegExp][] = [
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/@huggingface\/hub/, /^hub\/client\.ts$/],
+  [/@mlc-ai\/web-xgrammar/, /^server\/structured\/grammar\.ts$/],
+  [/from 'hono/, /^server\/(server|guard)\.ts$/],
   [/\bprocess\.|\bBuffer\b/, /^(cli|cli\/common|disk|terminal|grids\/maker)\/\w+\.ts$/],
   [/process\.(stdout|stderr)|\bconsole\./, /^(terminal\/print|grids\/maker\/index)\.ts$/],
   [/\bdocument\.|\bwindow\./, /^$/],
@@ -176,7 +180,17 @@ for (const [what, where] of homes) {
   });
 }
 
-for (const name of ['index', 'index-edge', 'decoder', 'decoder-edge', 'hub', 'grids', 'workers', 'workers-edge']) {
+for (const name of [
+  'index',
+  'index-edge',
+  'decoder',
+  'decoder-edge',
+  'hub',
+  'server',
+  'grids',
+  'workers',
+  'workers-edge',
+]) {
   test(`build/${name}.js has nothing of one runtime`, () => {
     const bundle = readFileSync(`build/${name}.js`, 'utf8').replace(/^\/\/.*$|\/\*[\s\S]*?\*\//gm, '');
     for (const word of [/\bBuffer\b/, /\bprocess\b/, /\brequire\(/, /\bdocument\b/, /['"]node:/, /['"]fs['"]/]) {

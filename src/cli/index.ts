@@ -21,13 +21,14 @@ import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
 import { addRun } from './run.ts';
 import { addSensitivity } from './sensitivity.ts';
+import { addServe } from './serve.ts';
 import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
   quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize],
   keeping: [addPull, addList, addRemove],
-  running: [addRun, addGenerate, addChat, addPerplexity, addBench],
+  running: [addRun, addGenerate, addChat, addServe, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],
   helping: [addCompletion],
 };

@@ -29,11 +29,16 @@ import { writeQuantized } from './quantize.ts';
 const BITS = [4, 3, 2];
 const EMBEDDINGS = 't4';
 
-interface Options extends ModelChoice, ChatChoice, PromptChoice {
+/** Of which size a model is to be. */
+export interface SizeChoice {
   bits?: number;
   bpw?: number;
   size?: number;
 }
+
+type ReadyChoice = SizeChoice & Pick<ModelChoice, 'context' | 'threads' | 'memory' | 'cache'>;
+
+interface Options extends ModelChoice, ChatChoice, PromptChoice, SizeChoice {}
 
 export function addRun(program: Command): void {
   const command = program
@@ -42,13 +47,8 @@ export function addRun(program: Command): void {
     .description(
       'Talks to a model, by its name alone. It is fetched, quantized to what suits this machine, and kept; the original does not touch the disk. The next start finds it there. A model that is quantized already is run as it is. One without a chat template goes on with a prompt.',
     )
-    .argument('<name>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file')
-    .optionsGroup('Which size:')
-    .addOption(
-      new Option('--bits <n>', '2 to 6 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
-    )
-    .addOption(new Option('--bpw <n>', 'mixed bits: so many per weight').argParser(bitsPerWeight).conflicts('size'))
-    .addOption(new Option('--size <size>', 'mixed bits: so large a file, 700MB').argParser(byteSize));
+    .argument('<name>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file');
+  addSizeOptions(command);
   addChatOptions(command);
   addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)');
   addPrinting(command, 'print each answer as JSON, with what the model thinks apart');
@@ -57,6 +57,17 @@ export function addRun(program: Command): void {
     ['higgs run hf:HuggingFaceTB/SmolLM2-135M-Instruct --bits 3 -p "What is a wave?"'],
     ['higgs run SmolLM2-135M -p "Once upon a time"'],
   ]).action(run);
+}
+
+/** Adds the options of `SizeChoice`. */
+export function addSizeOptions(command: Command): Command {
+  return command
+    .optionsGroup('Which size:')
+    .addOption(
+      new Option('--bits <n>', '2 to 6 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
+    )
+    .addOption(new Option('--bpw <n>', 'mixed bits: so many per weight').argParser(bitsPerWeight).conflicts('size'))
+    .addOption(new Option('--size <size>', 'mixed bits: so large a file, 700MB').argParser(byteSize));
 }
 
 async function run(name: string, options: Options): Promise<void> {
@@ -70,8 +81,8 @@ async function run(name: string, options: Options): Promise<void> {
   });
 }
 
-// The directory of the model as it is to run. What is kept of the hub's is found by its name, and nobody asked.
-async function readyModel(name: string, options: Options): Promise<string> {
+/** The directory of the model as it is to run. What is kept of the hub's is found by its name, and nobody asked. */
+export async function readyModel(name: string, options: ReadyChoice): Promise<string> {
   const isNamed = isRemote(name);
   const kept = isNamed ? await keptModel(name, options) : undefined;
   if (kept !== undefined) return kept;
@@ -89,12 +100,12 @@ async function readyModel(name: string, options: Options): Promise<string> {
 }
 
 // Of the size that is asked for; of none, the newest.
-async function keptModel(name: string, options: Options): Promise<string | undefined> {
+async function keptModel(name: string, options: SizeChoice): Promise<string | undefined> {
   const size = sizeOf(options);
   return (await quantizedOf(name)).find((made) => size === undefined || made.size === size)?.path;
 }
 
-function sizeOf({ bits, bpw, size }: Pick<Options, 'bits' | 'bpw' | 'size'>): string | undefined {
+function sizeOf({ bits, bpw, size }: SizeChoice): string | undefined {
   if (bits !== undefined) return `${bits}bit`;
   if (bpw !== undefined) return `bpw${bpw}`;
   return size === undefined ? undefined : `${size}B`;
@@ -113,7 +124,7 @@ async function make(
   source: OpenCheckpoint,
   input: Input,
   name: string,
-  options: Options,
+  options: ReadyChoice,
 ): Promise<string> {
   const { bpw, size, threads } = options;
   const isBudget = (bpw ?? size) !== undefined;
@@ -139,7 +150,11 @@ const wholeBits = (bits: number): CheckpointOptions => ({
 });
 
 // The most bits that memory has room for; the fewest, if it has for none: loading says then what is missing.
-async function suitingBits(higgs: Higgs, source: OpenCheckpoint, { context, memory, cache }: Options): Promise<number> {
+async function suitingBits(
+  higgs: Higgs,
+  source: OpenCheckpoint,
+  { context, memory, cache }: ReadyChoice,
+): Promise<number> {
   const free = freeMemory();
   for (const bits of memory === undefined ? BITS : []) {
     const copy = await higgs.open(await source.copy(wholeBits(bits)));

@@ -27,6 +27,11 @@ export interface GenerateOptions extends SamplingOptions {
   special?: boolean;
   /** Ends the generation between two tokens: not an error. */
   signal?: AbortSignal | undefined;
+  /**
+   * Called before every choice with the row of logits that it is made from, which may be changed: −∞ rules a token out. Ends the text
+   * where it gives `false`, or a promise of it.
+   */
+  onLogits?: (logits: Float32Array) => unknown;
   /** Called with every token, and the text that it completes. */
   onToken?: (id: number, piece: string) => void;
 }
@@ -43,6 +48,7 @@ export const generateMembers: Schema<GenerateOptions> = {
   ignoreEos: flag,
   special: flag,
   signal: signalOf,
+  onLogits: callback,
   onToken: callback,
 };
 const generateOptions = optionsOf<GenerateOptions>(generateMembers);
@@ -90,7 +96,7 @@ export function generate(
   ends: ReadonlySet<number>,
   given: GenerateOptions = {},
 ): Generation {
-  const { signal, onToken, ...options } = generateOptions('options', given);
+  const { signal, onLogits, onToken, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
   const { maxTokens = 256, stop = [], ignoreEos = false, special = false } = options;
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
@@ -118,6 +124,10 @@ export function generate(
         const logits = await aborted(logitsOf(language, sequence, next, { rows: 'last', ...ending }), signal);
         if (!logits) break;
         first ??= performance.now();
+        if (onLogits && (await onLogits(logits)) === false) {
+          finishReason = 'eos';
+          break;
+        }
         const id = sample(logits, occurred);
         if (!ignoreEos && ends.has(id)) {
           finishReason = 'eos';

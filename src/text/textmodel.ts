@@ -27,6 +27,8 @@ export interface Model {
   readonly chatTemplate: ChatTemplate;
   /** The decoder itself. */
   readonly language: Language;
+  /** Ids that end a text: the configuration's, and the tokenizer's own. */
+  readonly ends: ReadonlySet<number>;
   /**
    * How the model's author says that tokens are to be chosen, by generation_config.json: to be given to `generate` and `chat`, which
    * otherwise take the most likely token. Empty where the file says nothing.
@@ -128,6 +130,7 @@ export async function textModel(from: Folder, given: Language): Promise<Model> {
   const model: Model = {
     config,
     language,
+    ends,
     chatTemplate,
     sampling,
     get tokenizer() {

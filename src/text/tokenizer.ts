@@ -41,6 +41,8 @@ export interface Tokenizer {
    * @param special whether special tokens are written out; they are left out by default
    */
   stream(behind?: ArrayLike<number>, options?: { special?: boolean }): TextStream;
+  /** The bytes that a token stands for within a text; none of a special one, nor of an id without a token. */
+  bytes(id: number): Uint8Array<ArrayBuffer>;
   /** The id of a token, by its exact text in the vocabulary. */
   idOf(token: string): number | undefined;
 }
@@ -116,6 +118,7 @@ export function createTokenizer(
       const { push, end } = textStream(bytesOf(special), strip, idsOf('behind', behind));
       return { push: (id) => push(tokenId('id', id)), end };
     },
+    bytes: (id) => new Uint8Array(bytesOf(false)(tokenId('id', id), false)),
     idOf: (token) => vocabulary.get(textOf('token', token)),
   };
 }

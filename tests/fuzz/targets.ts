@@ -1,5 +1,6 @@
 // All that is fuzzed, in the order in which it takes turns.
 
+import { asked } from './asked.ts';
 import { alphas, plan } from './budgets.ts';
 import { gguf } from './gguf.ts';
 import { header, index } from './headers.ts';
@@ -16,5 +17,5 @@ import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
   ...[header, index, quantized, stored, config, model, family, alphas, plan],
-  ...[template, tokenizer, resumed, server, hub, request, sensitivity, gguf],
+  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf],
 ];

@@ -1,0 +1,233 @@
+// higgs serve: the OpenAI API over models, by their names. They are fetched and quantized as higgs run does it, and loaded when they are
+// asked for.
+
+import { createServer as createHttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename } from 'node:path';
+import { createAdaptorServer } from '@hono/node-server';
+import { type Command, Option } from 'commander';
+import { type Input, openModel } from '../disk/input.ts';
+import { StateError } from '../errors.ts';
+import type { Higgs } from '../higgs.ts';
+import { isRemote } from '../hub/name.ts';
+import type { ModelLoader, RequestLog, Server } from '../server/server.ts';
+import { counted, progressDisplay } from '../terminal/figures.ts';
+import { addExamples, addPrinting } from '../terminal/help.ts';
+import { type LiveLine, liveLine } from '../terminal/live.ts';
+import { complain, note, printJson, warn } from '../terminal/print.ts';
+import { integer, UsageError } from '../terminal/usage.ts';
+import { startThreads } from '../workers/node.ts';
+import { checkFits, freeMemory } from './common/memory.ts';
+import { addModelOptions, type ModelChoice } from './common/model.ts';
+import { loadAll, threadsOf } from './common/session.ts';
+import { addSizeOptions, readyModel, type SizeChoice } from './run.ts';
+
+interface Options extends ModelChoice, SizeChoice {
+  port: number;
+  host: string;
+  apiKey?: string;
+  cors?: string[];
+  allowHost?: string[];
+  parallel: number;
+  queue: number;
+  contextShift?: boolean;
+  log: 'text' | 'json' | 'none';
+  json?: boolean;
+}
+
+/** Milliseconds that a client has for the head of a request, and for a whole one. */
+const HEAD_MS = 15_000;
+const REQUEST_MS = 60_000;
+/** Connections at once. */
+const CONNECTIONS_LIMIT = 1024;
+/** Milliseconds between two looks of the live line. */
+const LOOK_MS = 500;
+/** Where a key may stand, so that no list of processes shows it. */
+const KEY_VARIABLE = 'HIGGS_API_KEY';
+
+export function addServe(program: Command): void {
+  const command = program
+    .command('serve')
+    .summary('serve models to clients of the OpenAI API')
+    .description(
+      'Serves models by the OpenAI API, to programs on this machine. They are fetched and quantized as “higgs run” does it, and loaded when they are asked for. Ctrl-C waits for what is being answered; the second one does not.',
+    )
+    .argument('<name...>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file')
+    .optionsGroup('Clients:')
+    .addOption(new Option('--port <n>', 'port; 0 takes a free one').argParser(integer(0, 65_535)).default(11_435))
+    .option('--host <address>', 'address to listen at; 0.0.0.0 lets other machines in', '127.0.0.1')
+    .option('--api-key <key>', `what clients must give as their key (${KEY_VARIABLE} of the environment, or none)`)
+    .option('--cors <origin>', 'a page’s origin that may ask, or *; may be given again', collect)
+    .option('--allow-host <name>', 'a further name by which clients may call this machine; may be given again', collect)
+    .optionsGroup('Scheduling:')
+    .addOption(new Option('--parallel <n>', 'texts at once').argParser(integer(1, 256)).default(4))
+    .addOption(
+      new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256),
+    )
+    .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it');
+  addSizeOptions(command);
+  addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
+  const memory = command.options.find(({ long }) => long === '--memory')!;
+  memory.description = 'most memory of all models; those not used for longest give way (what is free)';
+  addPrinting(command, 'print the address, then each request, as JSON');
+  command.addOption(
+    new Option('--log <how>', 'a line for each request').choices(['text', 'json', 'none']).default('text'),
+  );
+  addExamples(command, [
+    ['higgs serve hf:HuggingFaceTB/SmolLM2-135M-Instruct'],
+    ['higgs serve SmolLM2-135M-Instruct-higgs Qwen3-0.6B-higgs --memory 2GB --port 8080'],
+    ['HIGGS_API_KEY=secret higgs serve SmolLM2-135M-Instruct-higgs --host 0.0.0.0 --log json'],
+  ]).action(serve);
+}
+
+const collect = (value: string, before: string[] = []) => [...before, value];
+
+async function serve(names: string[], options: Options): Promise<void> {
+  const apiKey = options.apiKey ?? process.env[KEY_VARIABLE];
+  if (apiKey === '') throw new UsageError('--api-key must have at least one character: it is empty');
+  const higgs = await loadAll();
+  const inputs: Input[] = [];
+  const line = liveLine();
+  const log = options.json ? 'json' : options.log;
+  try {
+    const models = new Map<string, ModelLoader>();
+    for (const name of names) {
+      const { memory: _, ...choice } = options;
+      const input = await openModel(await readyModel(name, choice));
+      inputs.push(input);
+      models.set(idOf(name, models), await loaderOf(higgs, input, options, line));
+    }
+    const { createServer } = await import('../server/server.ts');
+    const server = createServer({
+      models,
+      memory: options.memory ?? freeMemory(),
+      ...(apiKey !== undefined && { apiKey }),
+      ...(options.cors && { cors: options.cors }),
+      hosts: [options.host, ...(options.allowHost ?? [])],
+      ...{ parallel: options.parallel, queue: options.queue, contextShift: options.contextShift ?? false },
+      clientOf: (_, env) =>
+        (env as { incoming?: { socket: { remoteAddress?: string } } }).incoming?.socket.remoteAddress ?? '',
+      onRequest: (each) => line.above(() => told(each, log)),
+    });
+    await listen(server, [...models.keys()], options, apiKey !== undefined, line);
+  } finally {
+    line.stop();
+    for (const { folder } of inputs) await folder.close();
+  }
+}
+
+// What clients call a model: its name on the hub, or that of its directory.
+function idOf(name: string, taken: ReadonlyMap<string, unknown>): string {
+  const id = isRemote(name) ? name.replace(/^hf:/, '') : basename(name).replace(/\.gguf$/, '');
+  if (!taken.has(id)) return id;
+  if (taken.has(name)) throw new UsageError(`models must have different names: ${name} is given twice`);
+  return name;
+}
+
+async function loaderOf(higgs: Higgs, input: Input, options: Options, line: LiveLine): Promise<ModelLoader> {
+  const { context, activations, cache, threads, parallel } = options;
+  const source = await higgs.open(input.folder);
+  const { context: most } = await source.runMemory({ ...(context !== undefined && { context }), cache });
+  const running = { context: most, cacheTokens: most * parallel, activations, cache };
+  return {
+    bytes: async () => (await source.runMemory(running)).bytes,
+    async load() {
+      line.stop();
+      const progress = progressDisplay('load');
+      try {
+        return await source.run({
+          ...running,
+          onMemory: (need) => checkFits(need, cache, freeMemory()),
+          threads: await startThreads(threadsOf(threads)),
+          onProgress: ({ bytesDone, bytes, tensor }) =>
+            progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
+        });
+      } finally {
+        progress.stop();
+      }
+    },
+  };
+}
+
+// Listens until a signal comes, and what is under way has ended.
+async function listen(
+  server: Server,
+  names: readonly string[],
+  options: Options,
+  hasKey: boolean,
+  line: LiveLine,
+): Promise<void> {
+  const { host, port, json } = options;
+  const http = createAdaptorServer({
+    fetch: (request, env) => server.fetch(request, env),
+    createServer: createHttpServer,
+    serverOptions: { headersTimeout: HEAD_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: 5000 },
+  }) as ReturnType<typeof createHttpServer>;
+  http.maxConnections = CONNECTIONS_LIMIT;
+  await new Promise<void>((resolve, reject) => {
+    http.once('error', ({ code, message }: NodeJS.ErrnoException) => {
+      const why = code === 'EADDRINUSE' ? 'another program listens there; give another --port' : message;
+      reject(new StateError(`port ${port} of ${host} must be free: ${why}`));
+    });
+    http.listen(port, host, resolve);
+  });
+  const { port: taken } = http.address() as AddressInfo;
+  const address = `http://${host.includes(':') ? `[${host}]` : host}:${taken}`;
+  if (json) printJson({ address, models: names });
+  note(`${counted(names.length, 'model')} at ${address}/v1: ${names.join(', ')}`);
+  if (!hasKey && !/^(127\.|::1$|localhost$)/.test(host)) {
+    warn(`whoever reaches ${host} may ask: give --api-key, or ${KEY_VARIABLE} in the environment`);
+  }
+  const looking = setInterval(() => line.show(stateText(server)), LOOK_MS);
+  await new Promise<void>((resolve) => {
+    let isEnding = false;
+    const end = () => {
+      if (isEnding) process.exit(130);
+      isEnding = true;
+      const { active, waiting } = server.state;
+      if (active + waiting > 0) line.above(() => note(`waiting for ${counted(active, 'text')}; Ctrl-C again does not`));
+      http.close();
+      http.closeIdleConnections();
+      server.close().then(() => {
+        http.closeAllConnections();
+        process.off('SIGINT', end).off('SIGTERM', end);
+        resolve();
+      });
+    };
+    process.on('SIGINT', end).on('SIGTERM', end);
+  });
+  clearInterval(looking);
+}
+
+function stateText({ state: { active, waiting, loaded } }: Server): string {
+  if (active + waiting === 0) return '';
+  return `${counted(active, 'text')}, ${waiting} waiting, ${loaded.join(', ')}`;
+}
+
+function told(request: RequestLog, log: Options['log']): void {
+  const { cause, ...rest } = request;
+  if (cause !== undefined) complain(`higgs: ${(cause as Error)?.stack ?? String(cause)}\n`);
+  if (log === 'json') printJson({ time: new Date().toISOString(), ...rest });
+  else if (log === 'text') note(logText(rest));
+}
+
+function logText({
+  method,
+  path,
+  status,
+  model,
+  ms,
+  firstMs,
+  promptTokens,
+  cachedTokens,
+  generatedTokens,
+  error,
+}: RequestLog): string {
+  const tokens =
+    promptTokens > 0
+      ? `, ${promptTokens} tokens${cachedTokens > 0 ? ` (${cachedTokens} cached)` : ''} and ${generatedTokens}`
+      : '';
+  const first = firstMs === undefined ? '' : `, first after ${firstMs.toFixed(0)} ms`;
+  const about = `${model === undefined ? '' : ` ${model}`}${tokens}${first}`;
+  return `${method} ${path} ${status}${about}, ${ms.toFixed(0)} ms${error === undefined ? '' : `: ${error}`}`;
+}

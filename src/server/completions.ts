@@ -1,0 +1,216 @@
+// POST /v1/completions: text behind a prompt, without a template.
+
+import { flag, ids as givenIds, integer, list, type Schema, text } from '../check.ts';
+import type { Model } from '../text/textmodel.ts';
+import { type Common, commonMembers, membersOf } from './body.ts';
+import { finite } from './chat.ts';
+import { schemaFrom } from './conversation.ts';
+import {
+  type Delta,
+  type Dialect,
+  newId,
+  roomFor,
+  seconds,
+  settingsOf,
+  type Turn,
+  timingsOf,
+  usageOf,
+  type Ways,
+} from './dialect.ts';
+import { refused } from './errors.ts';
+import type { ServerEvent } from './events.ts';
+import { LIMITS } from './limits.ts';
+import { run, type TokenChance } from './run.ts';
+import { constraintOf } from './structured/constraint.ts';
+import type { Schema as JsonSchema } from './structured/schema.ts';
+
+/** Tokens that are made unless a request says how many: the API's. */
+const DEFAULT_TOKENS = 16;
+/** Probabilities beside each token: the API's limit. */
+const MOST_LOGPROBS = 5;
+
+interface CompletionRequest extends Common {
+  max_tokens?: number;
+  logprobs?: number;
+  echo?: boolean;
+}
+
+const members: Schema<CompletionRequest> = {
+  ...commonMembers,
+  max_tokens: integer(0),
+  logprobs: integer(0, MOST_LOGPROBS),
+  echo: flag,
+};
+const read = membersOf<CompletionRequest>(members);
+
+/** A prompt as text or as ids. */
+export type Prompt = string | number[];
+
+/** Reads prompts: one or several, each a text or ids. */
+export function promptsFrom(param: string, value: unknown): Prompt[] {
+  if (typeof value === 'string') return [value];
+  const isIds = (each: unknown): boolean =>
+    Array.isArray(each) && each.length > 0 && each.every((id) => typeof id === 'number');
+  if (isIds(value)) return [givenIds(param, value)];
+  const prompts = list((subject, each) => (isIds(each) ? givenIds(subject, each) : text(subject, each)), LIMITS.inputs)(
+    param,
+    value,
+  );
+  if (prompts.length === 0) throw refused(`${param} must have at least one text: it is empty`, param);
+  return prompts;
+}
+
+/** Ids of a prompt. @throws {HttpError} 400 when the vocabulary has not one of them */
+export function promptIdsOf(model: Model, prompt: Prompt, param: string): number[] {
+  if (typeof prompt === 'string') return model.tokenizer.encode(prompt);
+  const { vocabSize } = model.config;
+  const wrong = prompt.find((id) => id >= vocabSize);
+  if (wrong !== undefined) throw refused(`${param} must be token ids below ${vocabSize}: got ${wrong}`, param);
+  return prompt;
+}
+
+/** Reads a request. @returns how it is answered by a model */
+export function completionRequest(body: Record<string, unknown>): {
+  common: Common;
+  open: (model: Model, ways: Ways) => Dialect;
+} {
+  const request = read(body);
+  const prompts = promptsFrom('prompt', body.prompt);
+  if (body.suffix !== undefined && body.suffix !== '')
+    throw refused('suffix must be left out: models here go on with a text', 'suffix');
+  const count = prompts.length * (request.n ?? 1);
+  if (count > LIMITS.choices)
+    throw refused(`prompt and n must make at most ${LIMITS.choices} texts: got ${count}`, 'prompt');
+  const schema = schemaFrom('response_format', body.response_format);
+  return { common: { ...request, n: count }, open: (model, ways) => dialect(model, request, prompts, schema, ways) };
+}
+
+function dialect(
+  model: Model,
+  request: CompletionRequest,
+  prompts: readonly Prompt[],
+  schema: JsonSchema | undefined,
+  { contextShift }: Ways,
+): Dialect {
+  const {
+    n = 1,
+    echo = false,
+    max_tokens: asked = DEFAULT_TOKENS,
+    stream_options: { include_usage = false } = {},
+  } = request;
+  const idsOfAll = prompts.map((prompt) => {
+    const ids = promptIdsOf(model, prompt, 'prompt');
+    // Room is left for what is to come, so far as half of the context allows.
+    const most = model.config.contextLength - Math.min(asked, model.config.contextLength >> 1);
+    return contextShift && ids.length > model.config.contextLength ? ids.slice(-most) : ids;
+  });
+  const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
+  const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
+  const settings = settingsOf(model, request, { maxTokens: 1, logprobs: request.logprobs, special: false, constraint });
+  const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
+  const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: request.model };
+  const offsets = new Map<number, number>();
+  const promptOf = (choice: number) => Math.floor(choice / n);
+  const chunk = (choices: readonly unknown[], more: object = {}): ServerEvent => ({
+    data: { ...head, choices, ...(include_usage && { usage: null }), ...more },
+  });
+
+  async function* runOne(choice: number, signal: AbortSignal): AsyncGenerator<Delta, Turn, void> {
+    const promptIds = idsOfAll[promptOf(choice)];
+    const all = { text: '', tokens: [] as TokenChance[] };
+    if (asked === 0) {
+      const made = {
+        promptIds,
+        ids: [],
+        text: '',
+        reused: 0,
+        promptMs: 0,
+        generateMs: 0,
+        finish: 'length',
+        rest: [],
+      } as const;
+      return { ...all, thought: '', calls: [], made };
+    }
+    const maxTokens = Math.min(asked, rooms[promptOf(choice)]);
+    const generation = run(model, promptIds, { ...settings, maxTokens }, choice % n, signal);
+    try {
+      let next = await generation.next();
+      while (!next.done) {
+        all.text += next.value.text;
+        all.tokens.push(...next.value.tokens);
+        yield { ...next.value, thought: '' };
+        next = await generation.next();
+      }
+      all.tokens.push(...next.value.rest);
+      if (next.value.rest.length > 0) yield { text: '', thought: '', tokens: next.value.rest };
+      return { ...all, thought: '', calls: [], made: next.value };
+    } finally {
+      await generation.return(undefined as never);
+    }
+  }
+
+  // The older way to write probabilities. @param at characters in front
+  const chances = (tokens: readonly TokenChance[], at: number) => {
+    if (request.logprobs === undefined) return null;
+    const names = tokens.map(({ id }) => model.tokenizer.decode([id], { special: true }));
+    const starts = names.map((_, i) => at + names.slice(0, i).join('').length);
+    const top = tokens.map((token) =>
+      Object.fromEntries(
+        token.top.map(({ id, logprob }) => [model.tokenizer.decode([id], { special: true }), finite(logprob)]),
+      ),
+    );
+    return {
+      tokens: names,
+      token_logprobs: tokens.map(({ logprob }) => finite(logprob)),
+      top_logprobs: top,
+      text_offset: starts,
+    };
+  };
+  const finishOf = ({ made }: Turn) => (made.finish === 'length' ? 'length' : 'stop');
+
+  return {
+    choices: prompts.length * n,
+    constraint,
+    last: '[DONE]',
+    run: runOne,
+    begin: () =>
+      echo
+        ? Array.from({ length: prompts.length * n }, (_, index) =>
+            chunk([{ index, text: texts[promptOf(index)], logprobs: null, finish_reason: null }]),
+          )
+        : [],
+    delta(index, { text, tokens }) {
+      const at = offsets.get(index) ?? texts[promptOf(index)].length;
+      offsets.set(index, at + text.length);
+      return [chunk([{ index, text, logprobs: tokens.length > 0 ? chances(tokens, at) : null, finish_reason: null }])];
+    },
+    end: (index, turn) => [chunk([{ index, text: '', logprobs: null, finish_reason: finishOf(turn) }])],
+    finish: (turns) => (include_usage ? [chunk([], { usage: usage(turns, n) })] : []),
+    whole: (turns) => ({
+      ...head,
+      choices: turns.map((turn, index) => ({
+        index,
+        text: texts[promptOf(index)] + turn.text,
+        logprobs: chances(turn.tokens, texts[promptOf(index)].length),
+        finish_reason: finishOf(turn),
+      })),
+      usage: usage(turns, n),
+      timings: timingsOf(turns[0]),
+    }),
+  };
+}
+
+const textOf = (model: Model, prompt: Prompt, ids: readonly number[]) =>
+  typeof prompt === 'string' ? prompt : model.tokenizer.decode(ids);
+
+// Each prompt counts once, whatever is made of it.
+function usage(turns: readonly Turn[], n: number) {
+  const firsts = turns.filter((_, i) => i % n === 0);
+  const prompt = firsts.reduce((sum, turn) => sum + usageOf([turn]).prompt, 0);
+  const cached = firsts.reduce((sum, turn) => sum + usageOf([turn]).cached, 0);
+  const completion = turns.reduce((sum, { made }) => sum + made.ids.length, 0);
+  return {
+    ...{ prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion },
+    prompt_tokens_details: { cached_tokens: cached },
+  };
+}

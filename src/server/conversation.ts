@@ -1,0 +1,212 @@
+// A conversation that is to be gone on with: messages as the template takes them, and the model's turn taken apart into thoughts, text
+// and calls.
+
+import { list, text } from '../check.ts';
+import { show } from '../excerpt.ts';
+import type { Message } from '../text/chat.ts';
+import { isRecord } from '../text/files.ts';
+import type { Model } from '../text/textmodel.ts';
+import { hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
+import { type Common, record } from './body.ts';
+import { type Delta, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
+import { refused } from './errors.ts';
+import { LIMITS } from './limits.ts';
+import { run, type Settings, type TokenChance } from './run.ts';
+import { type Constraint, constraintOf } from './structured/constraint.ts';
+import { checkedSchema, type Schema } from './structured/schema.ts';
+import { type Choice, callFilter, hasSpecialCalls, type Tool, toldOf, toolConstraint } from './structured/tools.ts';
+
+/** What is asked of a conversation. */
+export interface Asked {
+  readonly messages: readonly Message[];
+  readonly tools: readonly Tool[];
+  readonly choice: Choice;
+  readonly isParallel: boolean;
+  readonly schema: Schema | undefined;
+  readonly maxTokens: number | undefined;
+  readonly logprobs: number | undefined;
+  readonly values: Readonly<Record<string, unknown>>;
+  /** What the messages are called in errors. */
+  readonly param: string;
+}
+
+/** A conversation that suits its model. */
+interface Prepared {
+  readonly promptIds: readonly number[];
+  readonly prompt: string;
+  readonly settings: Settings;
+  readonly tools: readonly Tool[];
+  readonly isParallel: boolean;
+}
+
+/** Reads `messages`. */
+export function messagesFrom(value: unknown): Message[] {
+  const messages = list(record, LIMITS.values)('messages', value);
+  if (messages.length === 0) throw refused('messages must have at least one message: got none', 'messages');
+  return messages.map((given, i) => {
+    const subject = `messages[${i}]`;
+    const role = text(`${subject}.role`, given.role);
+    const message: Message = {
+      role: role === 'developer' ? 'system' : role,
+      content: contentFrom(`${subject}.content`, given.content),
+    };
+    if (role === 'tool' || role === 'function') {
+      Object.assign(message, { role: 'tool', ...fieldsOf(given, ['name', 'tool_call_id']) });
+    }
+    if (role === 'assistant') {
+      Object.assign(message, fieldsOf(given, ['reasoning_content']));
+      if (given.tool_calls != null) message.tool_calls = callsFrom(`${subject}.tool_calls`, given.tool_calls);
+    }
+    return message;
+  });
+}
+
+const fieldsOf = (given: Record<string, unknown>, names: readonly string[]) =>
+  Object.fromEntries(names.filter((name) => typeof given[name] === 'string').map((name) => [name, given[name]]));
+
+/** A content: text, or parts of text. */
+export function contentFrom(subject: string, value: unknown): string {
+  if (value === undefined || value === null) return '';
+  if (typeof value === 'string') return value;
+  return list(record, LIMITS.values)(subject, value)
+    .map((part, i) => {
+      const { type } = part;
+      if (type === 'text' || type === 'input_text' || type === 'output_text')
+        return text(`${subject}[${i}].text`, part.text);
+      if (type === 'refusal') return text(`${subject}[${i}].refusal`, part.refusal);
+      throw refused(`${subject}[${i}].type must be text: this model reads nothing else, got ${show(type)}`, subject);
+    })
+    .join('');
+}
+
+// Templates write arguments out themselves: they take an object.
+function callsFrom(subject: string, value: unknown): unknown[] {
+  return list(record, LIMITS.tools)(subject, value).map((call, i) => {
+    const given = record(`${subject}[${i}].function`, call.function);
+    return {
+      ...fieldsOf(call, ['id']),
+      type: 'function',
+      function: { name: text(`${subject}[${i}].function.name`, given.name), arguments: objectOf(given.arguments) },
+    };
+  });
+}
+
+/** Arguments of a call as an object, where they are one. */
+export function objectOf(value: unknown): unknown {
+  if (typeof value !== 'string') return value ?? {};
+  try {
+    const parsed: unknown = JSON.parse(value);
+    return isRecord(parsed) ? parsed : value;
+  } catch {
+    return value;
+  }
+}
+
+/** Reads `response_format`, or `text.format`: the schema of the answer, if it has one. */
+export function schemaFrom(param: string, value: unknown): Schema | undefined {
+  if (value === undefined || value === null) return undefined;
+  const format = record(param, value);
+  if (format.type === 'text') return undefined;
+  if (format.type === 'json_object')
+    return format.schema ? checkedSchema(`${param}.schema`, format.schema, false) : { type: 'object' };
+  if (format.type !== 'json_schema') {
+    throw refused(`${param}.type must be text, json_object or json_schema: got ${show(format.type)}`, param);
+  }
+  const inner = format.json_schema === undefined ? format : record(`${param}.json_schema`, format.json_schema);
+  const subject = inner === format ? `${param}.schema` : `${param}.json_schema.schema`;
+  return checkedSchema(subject, inner.schema ?? {}, inner.strict !== false);
+}
+
+/** Makes a prompt of a conversation. @throws {HttpError} 400 when it does not fit, or the model has no template */
+export function prepare(model: Model, request: Common, asked: Asked, ways: Ways): Prepared {
+  const tools = asked.choice === 'none' ? [] : asked.tools;
+  const { messages, values } = toldOf(model, asked.messages, tools);
+  const write = (some: readonly Message[]) =>
+    model.chatTemplate.render(some, { values: { ...asked.values, ...values } });
+  let prompt = write(messages);
+  let promptIds = model.tokenizer.encode(prompt, { special: false });
+  if (ways.contextShift) {
+    for (const shorter of shortened(messages)) {
+      if (promptIds.length <= model.config.contextLength) break;
+      prompt = write(shorter);
+      promptIds = model.tokenizer.encode(prompt, { special: false });
+    }
+  }
+  const room = roomFor(model, promptIds, asked.param);
+  const constraint =
+    toolConstraint(model, tools, asked.choice, asked.isParallel) ?? schemaConstraint(model, asked.schema);
+  const { idOf } = model.tokenizer;
+  const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
+  const settings = settingsOf(model, request, {
+    maxTokens: Math.min(asked.maxTokens ?? room, room),
+    logprobs: asked.logprobs,
+    ...{ special, constraint },
+  });
+  return { promptIds, prompt, settings, tools, isParallel: asked.isParallel };
+}
+
+function schemaConstraint(model: Model, schema: Schema | undefined): (() => Constraint) | undefined {
+  if (schema === undefined) return undefined;
+  return () => constraintOf(model, [{ schema }]);
+}
+
+// Conversations without their oldest turns. What the system said stays, and so does the last message.
+function* shortened(messages: readonly Message[]): Generator<readonly Message[]> {
+  const begin = messages.filter(({ role }) => role === 'system');
+  const rest = messages.filter(({ role }) => role !== 'system');
+  for (let first = 1; first < rest.length; first++) {
+    if (rest[first].role === 'user') yield [...begin, ...rest.slice(first)];
+  }
+}
+
+/** The model's turn, as it comes. */
+export async function* turnOf(
+  model: Model,
+  { promptIds, prompt, settings, tools, isParallel }: Prepared,
+  choice: number,
+  signal: AbortSignal,
+): AsyncGenerator<Delta, Turn, void> {
+  const thinking = thinkingFilter(prompt);
+  const calling = tools.length > 0 ? callFilter(model, tools, isParallel) : undefined;
+  const all = { text: '', thought: '', tokens: [] as TokenChance[] };
+  let waiting: TokenChance[] = []; // tokens whose text is held back
+
+  const told = (parts: readonly { thinking: boolean; text: string }[]): Delta | undefined => {
+    let [text, thought] = ['', ''];
+    for (const part of parts) {
+      if (part.thinking) thought += part.text;
+      else text += calling ? calling.push(part.text) : part.text;
+    }
+    if (text === '' && thought === '') return undefined;
+    const tokens = waiting;
+    waiting = [];
+    all.text += text;
+    all.thought += thought;
+    return { text, thought, tokens };
+  };
+
+  const generation = run(model, promptIds, settings, choice, signal);
+  try {
+    let next = await generation.next();
+    while (!next.done) {
+      waiting.push(...next.value.tokens);
+      all.tokens.push(...next.value.tokens);
+      const delta = told(thinking.push(next.value.text));
+      if (delta) yield delta;
+      next = await generation.next();
+    }
+    const made = next.value;
+    waiting.push(...made.rest);
+    all.tokens.push(...made.rest);
+    const delta = told(thinking.end());
+    if (delta) yield delta;
+    const ended = calling?.end() ?? { text: '', calls: [] };
+    if (ended.text !== '' || waiting.length > 0) {
+      all.text += ended.text;
+      yield { text: ended.text, thought: '', tokens: waiting };
+    }
+    return { ...all, calls: ended.calls, made };
+  } finally {
+    await generation.return(undefined as never);
+  }
+}

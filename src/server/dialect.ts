@@ -1,0 +1,147 @@
+// What the three ways to ask for text have in common: choices that run, and what is told of each as events or as a whole.
+
+import type { Model } from '../text/textmodel.ts';
+import { type Common, samplingFrom } from './body.ts';
+import { refused } from './errors.ts';
+import type { ServerEvent } from './events.ts';
+import type { Made, Settings, TokenChance } from './run.ts';
+import type { Constraint } from './structured/constraint.ts';
+import type { Call } from './structured/tools.ts';
+
+/** What a choice says next. */
+export interface Delta {
+  readonly text: string;
+  readonly thought: string;
+  readonly tokens: readonly TokenChance[];
+}
+
+/** What a choice said. */
+export interface Turn {
+  readonly text: string;
+  readonly thought: string;
+  readonly calls: readonly Call[];
+  readonly tokens: readonly TokenChance[];
+  readonly made: Made;
+}
+
+/** A request that was read and suits its model, in the way that its client speaks. */
+export interface Dialect {
+  readonly choices: number;
+  /** What the texts must be, tried once before anything is answered. */
+  readonly constraint: (() => Constraint) | undefined;
+  run(choice: number, signal: AbortSignal): AsyncGenerator<Delta, Turn, void>;
+  /** Events of a stream: at its beginning, of a piece, at a choice's end, at its end. */
+  begin(): ServerEvent[];
+  delta(choice: number, delta: Delta): ServerEvent[];
+  end(choice: number, turn: Turn): ServerEvent[];
+  finish(turns: readonly Turn[]): ServerEvent[];
+  /** Data that ends a stream. */
+  readonly last?: string;
+  whole(turns: readonly Turn[]): unknown;
+}
+
+/** How a server treats what is too long, and what the clock says. */
+export interface Ways {
+  readonly contextShift: boolean;
+}
+
+/** Settings of a request, as all ways to ask have them. */
+export function settingsOf(
+  model: Model,
+  request: Common,
+  about: {
+    maxTokens: number;
+    logprobs: number | undefined;
+    special: boolean;
+    constraint: (() => Constraint) | undefined;
+  },
+): Settings {
+  return {
+    sampling: samplingFrom(request, model.sampling),
+    seed: request.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    stop: request.stop ?? [],
+    bias: request.logit_bias ?? new Map(),
+    frequencyPenalty: request.frequency_penalty ?? 0,
+    presencePenalty: request.presence_penalty ?? 0,
+    ignoreEos: request.ignore_eos ?? false,
+    ...about,
+  };
+}
+
+/** Tokens that a text behind a prompt may have. @throws {HttpError} 400 when there is no room for the prompt */
+export function roomFor(model: Model, promptIds: readonly number[], param: string): number {
+  const { contextLength } = model.config;
+  if (promptIds.length === 0) throw refused(`${param} must have at least one token: it is empty`, param);
+  if (promptIds.length <= contextLength) return contextLength + 1 - promptIds.length;
+  const message = `${param} must fit the context of ${contextLength} tokens: it has ${promptIds.length}`;
+  throw refused(message, param, 'context_length_exceeded');
+}
+
+/** Runs choices together: the first one alone until it has begun, so that the others copy its prompt from the cache. */
+export async function* together(
+  { choices, run }: Dialect,
+  signal: AbortSignal,
+): AsyncGenerator<{ choice: number } & ({ delta: Delta } | { turn: Turn }), Turn[], void> {
+  const running = new Map<number, AsyncGenerator<Delta, Turn, void>>();
+  const pending = new Map<number, Promise<{ choice: number; next: IteratorResult<Delta, Turn> }>>();
+  const turns: Turn[] = [];
+  const ask = (choice: number) => {
+    const promise = running
+      .get(choice)!
+      .next()
+      .then((next) => ({ choice, next }));
+    promise.catch(() => {}); // it is raced
+    pending.set(choice, promise);
+  };
+  const open = (choice: number) => {
+    running.set(choice, run(choice, signal));
+    ask(choice);
+  };
+  try {
+    open(0);
+    while (pending.size > 0) {
+      const { choice, next } = await Promise.race(pending.values());
+      for (let other = running.size; other < choices; other++) open(other);
+      pending.delete(choice);
+      if (next.done) {
+        turns[choice] = next.value;
+        yield { choice, turn: next.value };
+      } else {
+        ask(choice); // the model goes on while the client reads
+        yield { choice, delta: next.value };
+      }
+    }
+    signal.throwIfAborted();
+    return turns;
+  } finally {
+    for (const [choice, generation] of running) {
+      if (!turns[choice]) generation.return(undefined as never).catch(() => {});
+    }
+  }
+}
+
+/** Tokens of a request's prompt and answers. */
+export function usageOf(turns: readonly Turn[]) {
+  const [first] = turns;
+  const prompt = first.made.promptIds.length;
+  const completion = turns.reduce((sum, { made }) => sum + made.ids.length, 0);
+  return { prompt, completion, total: prompt + completion, cached: first.made.reused };
+}
+
+/** What an answer took, by the names of llama.cpp's server. */
+export function timingsOf({ made }: Turn) {
+  const { promptIds, ids, reused, promptMs, generateMs } = made;
+  const rate = (count: number, ms: number) => (ms > 0 ? (count / ms) * 1000 : 0);
+  const prompt = promptIds.length - reused;
+  const next = Math.max(0, ids.length - 1); // the first one is the prompt's
+  return {
+    ...{ prompt_n: prompt, prompt_ms: promptMs, prompt_per_second: rate(prompt, promptMs), cache_n: reused },
+    ...{ predicted_n: ids.length, predicted_ms: generateMs, predicted_per_second: rate(next, generateMs) },
+  };
+}
+
+/** An id that no other answer has. */
+export const newId = (prefix: string): string => `${prefix}-${crypto.randomUUID().replaceAll('-', '')}`;
+
+/** Seconds since 1970. */
+export const seconds = (): number => Math.floor(Date.now() / 1000);

@@ -1,0 +1,124 @@
+// A text for a request: what the sampler sees is changed as the request asks, and what it chose is noted.
+
+import { logSumExp } from '../numerics/exponential.ts';
+import type { FinishReason, GenerationResult } from '../text/generate.ts';
+import type { SamplingOptions } from '../text/sample.ts';
+import type { Model } from '../text/textmodel.ts';
+import { refused } from './errors.ts';
+import type { Constraint } from './structured/constraint.ts';
+
+/** How a text is made. */
+export interface Settings {
+  readonly sampling: SamplingOptions;
+  readonly seed: number;
+  readonly maxTokens: number;
+  readonly stop: readonly string[];
+  /** Most likely tokens told beside each token; undefined for no probabilities at all. */
+  readonly logprobs: number | undefined;
+  readonly bias: ReadonlyMap<number, number>;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  readonly ignoreEos: boolean;
+  /** Writes special tokens out. */
+  readonly special: boolean;
+  /** What the text must be. A new one for each text. */
+  readonly constraint?: (() => Constraint) | undefined;
+}
+
+/** A token and the logarithm of its probability, and of those that were as likely. */
+export interface TokenChance {
+  readonly id: number;
+  readonly logprob: number;
+  readonly top: readonly { readonly id: number; readonly logprob: number }[];
+}
+
+/** A piece of a text, and the tokens that completed it. */
+export interface Piece {
+  readonly text: string;
+  readonly tokens: readonly TokenChance[];
+}
+
+/** What a text became. */
+export interface Made extends Omit<GenerationResult, 'finishReason'> {
+  readonly finish: 'stop' | 'length' | 'aborted';
+  /** Chances of tokens that completed no piece. */
+  readonly rest: readonly TokenChance[];
+}
+
+/** The index that has the seeds of a request's choices: the first has the request's own. */
+const seedAt = (seed: number, choice: number) => (seed + choice) >>> 0;
+
+/** Generates a text behind ids, piece by piece. @param choice of a request that asks for several */
+export async function* run(
+  model: Model,
+  promptIds: readonly number[],
+  settings: Settings,
+  choice: number,
+  signal: AbortSignal,
+): AsyncGenerator<Piece, Made, void> {
+  const { bias, frequencyPenalty, presencePenalty, logprobs, special } = settings;
+  const { sampling, seed, maxTokens, stop, ignoreEos } = settings;
+  const { vocabSize } = model.config;
+  for (const id of bias.keys()) {
+    if (id >= vocabSize) throw refused(`logit_bias must be for tokens below ${vocabSize}: got ${id}`, 'logit_bias');
+  }
+  const constraint = settings.constraint?.();
+  const counts = new Map<number, number>();
+  let row: Float32Array | undefined; // logits as the model gave them
+  let chances: TokenChance[] = [];
+  const generation = model.generate(promptIds, {
+    ...sampling,
+    seed: seedAt(seed, choice),
+    ...{ maxTokens, stop: [...stop], ignoreEos: ignoreEos && !constraint, special },
+    signal,
+    async onLogits(logits) {
+      if (logprobs !== undefined) row = logits.slice();
+      for (const [id, value] of bias) logits[id] += value;
+      if (frequencyPenalty !== 0 || presencePenalty !== 0) {
+        for (const [id, count] of counts) logits[id] -= frequencyPenalty * count + presencePenalty;
+      }
+      return constraint ? constraint.mask(logits) : true;
+    },
+    onToken(id, piece) {
+      counts.set(id, (counts.get(id) ?? 0) + 1);
+      if (row) chances.push(chanceOf(row, id, logprobs!));
+      constraint?.accept(id, piece);
+    },
+  });
+  try {
+    let next = await generation.next();
+    while (!next.done) {
+      const tokens = chances;
+      chances = [];
+      yield { text: next.value, tokens };
+      next = await generation.next();
+    }
+    const { finishReason, ...result } = next.value;
+    return { ...result, finish: FINISH[finishReason], rest: chances };
+  } finally {
+    await generation.return(undefined as never);
+    constraint?.close();
+  }
+}
+
+const FINISH: Readonly<Record<FinishReason, Made['finish']>> = {
+  eos: 'stop',
+  stop: 'stop',
+  length: 'length',
+  aborted: 'aborted',
+};
+
+// log(exp(x) / Σ exp), in f64: of the model's own logits, before temperature, bias and what rules tokens out.
+function chanceOf(row: Float32Array, id: number, count: number): TokenChance {
+  const logSum = logSumExp(row);
+  const at = (id: number) => ({ id, logprob: row[id] - logSum });
+  const top: number[] = []; // descending; of equal ones the lower id first
+  for (let i = 0; i < row.length && count > 0; i++) {
+    if (top.length === count && row[i] <= row[top[count - 1]]) continue;
+    let place = top.length;
+    while (place > 0 && row[top[place - 1]] < row[i]) place--;
+    top.splice(place, 0, i);
+    if (top.length > count) top.pop();
+  }
+  return { ...at(id), top: top.map(at) };
+}

@@ -1,0 +1,166 @@
+// The models that a server has: some loaded, others loaded when they are asked for. What has not been used for longest makes room, and
+// never while a request uses it.
+
+import { excerpt } from '../excerpt.ts';
+import type { Model } from '../text/textmodel.ts';
+import { HttpError } from './errors.ts';
+import { forgetGrammars } from './structured/constraint.ts';
+
+/** A model that is loaded when it is asked for. */
+export interface ModelLoader {
+  /** Loads it. A server that needs the memory closes what this gives, and calls it again. */
+  load(): Promise<Model>;
+  /** Bytes of memory that it will take, if they are known before. */
+  bytes?(): Promise<number>;
+}
+
+/** The models of a server. */
+export interface Shelf {
+  readonly names: readonly string[];
+  /** Names of those that are loaded, and their bytes. */
+  readonly loaded: ReadonlyMap<string, number>;
+  readonly counts: { loads: number; evictions: number };
+  /** The name that a request means. @throws {HttpError} 404 when there is no such model */
+  nameOf(asked: string | undefined): string;
+  /** Has `work` use a model. @throws {HttpError} 503 when it does not fit in the memory */
+  use<T>(name: string, signal: AbortSignal, work: (model: Model) => Promise<T>): Promise<T>;
+  /** Takes a model until `release` is called. */
+  take(name: string, signal: AbortSignal): Promise<{ model: Model; release: () => void }>;
+  /** Closes what it loaded. */
+  close(): Promise<void>;
+}
+
+interface Book {
+  readonly loader: ModelLoader | undefined; // undefined of a model that was given
+  model: Model | undefined;
+  users: number;
+  lastUse: number;
+}
+
+// A model that cannot be loaded is no fault of the request.
+async function explained<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!OURS.has((error as Error).name)) throw error;
+    const message = `model ${excerpt(name)} cannot be loaded: ${(error as Error).message}`;
+    throw new HttpError(503, message, { code: 'model_not_loaded' });
+  }
+}
+const OURS = new Set(['FileError', 'FormatError', 'UnsupportedError', 'RangeError', 'StateError']);
+
+/** @param memory bytes of all that are loaded at once */
+export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memory: number): Shelf {
+  const books = new Map<string, Book>();
+  for (const [name, each] of given) {
+    const isLoader = 'load' in each;
+    books.set(name, {
+      loader: isLoader ? each : undefined,
+      model: isLoader ? undefined : each,
+      ...{ users: 0, lastUse: 0 },
+    });
+  }
+  const counts = { loads: 0, evictions: 0 };
+  let clock = 0;
+  let turn: Promise<unknown> = Promise.resolve(); // one model is loaded at a time
+  const released: (() => void)[] = [];
+  let isClosed = false;
+
+  const bytesOf = ({ model }: Book) => model?.language.memory.bytes ?? 0;
+  const total = () => [...books.values()].reduce((sum, book) => sum + bytesOf(book), 0);
+
+  // Waits until `bytes` more fit.
+  async function makeRoom(name: string, bytes: number): Promise<void> {
+    const fixed = [...books.values()].filter(({ loader }) => !loader).reduce((sum, book) => sum + bytesOf(book), 0);
+    if (fixed + bytes > memory) {
+      const message = `model ${excerpt(name)} needs ${bytes} bytes of memory: the server has ${memory - fixed} for models`;
+      throw new HttpError(503, message, { code: 'model_too_large' });
+    }
+    while (total() + bytes > memory) {
+      const [idle] = [...books.values()]
+        .filter(({ loader, model, users }) => loader && model && users === 0)
+        .sort((a, b) => a.lastUse - b.lastUse);
+      if (idle) {
+        const { model } = idle;
+        idle.model = undefined;
+        counts.evictions++;
+        await forgetGrammars(model!);
+        await model!.close();
+      } else await new Promise<void>((resolve) => released.push(resolve));
+    }
+  }
+
+  async function ready(name: string, book: Book): Promise<void> {
+    if (book.model) return;
+    const loader = book.loader!;
+    await makeRoom(name, (await explained(name, async () => loader.bytes?.())) ?? 0);
+    if (isClosed) throw new HttpError(503, 'the server is shutting down');
+    book.model = await explained(name, () => loader.load());
+    counts.loads++;
+    await makeRoom(name, 0); // it may be larger than it said
+  }
+
+  async function take(name: string, signal: AbortSignal): Promise<{ model: Model; release: () => void }> {
+    const book = books.get(name)!;
+    book.users++; // nobody closes it from now on
+    const release = () => {
+      book.users--;
+      book.lastUse = ++clock;
+      for (const resolve of released.splice(0)) resolve();
+    };
+    try {
+      signal.throwIfAborted();
+      if (!book.model) {
+        const mine = turn.then(() => ready(name, book));
+        turn = mine.catch(() => {});
+        await mine;
+      }
+      signal.throwIfAborted();
+      let isReleased = false;
+      const once = () => {
+        if (!isReleased) release();
+        isReleased = true;
+      };
+      return { model: book.model!, release: once };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  return {
+    names: [...books.keys()],
+    get loaded() {
+      return new Map([...books].filter(([, { model }]) => model).map(([name, book]) => [name, bytesOf(book)]));
+    },
+    counts,
+    nameOf(asked) {
+      const names = [...books.keys()];
+      if (asked === undefined && names.length === 1) return names[0];
+      if (asked !== undefined && books.has(asked)) return asked;
+      const what = asked === undefined ? 'none' : JSON.stringify(excerpt(asked));
+      const message = `model must be one of ${names.map((name) => JSON.stringify(name)).join(', ')}: got ${what}`;
+      throw new HttpError(asked === undefined ? 400 : 404, message, { param: 'model', code: 'model_not_found' });
+    },
+    take,
+    async use(name, signal, work) {
+      const { model, release } = await take(name, signal);
+      try {
+        return await work(model);
+      } finally {
+        release();
+      }
+    },
+    async close() {
+      isClosed = true;
+      await turn;
+      for (const book of books.values()) {
+        if (!book.loader) continue;
+        const { model } = book;
+        book.model = undefined;
+        if (model) await forgetGrammars(model);
+        await model?.close();
+      }
+    },
+  };
+}

@@ -1,0 +1,238 @@
+// What a text must be: a literal, one of several, JSON of a schema, or these in a row. Before each choice the tokens that cannot go on are ruled
+// out, by XGrammar, which follows a grammar over all tokens of a vocabulary at once. schema.ts says which schemas it enforces.
+// The engine lets control characters stand in texts of a bounded length, which JSON does not: lexical.ts rules them out.
+
+import { show } from '../../excerpt.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { refused } from '../errors.ts';
+import type { CompiledGrammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } from './grammar.ts';
+import { type Lexical, lexicalOf } from './lexical.ts';
+import type { Schema } from './schema.ts';
+
+/** What rules tokens out. */
+export interface Constraint {
+  /** Makes what the beginning needs. @throws {HttpError} 400 when the engine makes no grammar of a schema */
+  begin(): Promise<void>;
+  /** Sets logits of tokens that cannot come to −∞. @returns false where the text is complete, and nothing but space can follow */
+  mask(logits: Float32Array): Promise<boolean>;
+  /** Notes a token. */
+  accept(id: number, piece: string): void;
+  close(): void;
+}
+
+/** A part of a text. */
+export type Part = { readonly literal: string } | { readonly schema: Schema } | { readonly oneOf: readonly string[] };
+type Parts = readonly (Part | ((before: string) => Part))[];
+
+/** Tokens of white space in a row where JSON allows them: a model could write them for ever. */
+const SPACES = 2;
+/** Grammars of a model that are kept. */
+const GRAMMARS = 32;
+
+// What is made once a model. Its memory is the engine's: `forgetGrammars` gives it back.
+interface Vocabulary {
+  readonly info: TokenizerInfo;
+  readonly compiler: GrammarCompiler;
+  readonly Matcher: typeof GrammarMatcher;
+  readonly grammars: Map<string, CompiledGrammar>;
+  /** Tokens of white space alone, and those that are no text. */
+  readonly blank: ReadonlySet<number>;
+  readonly lexical: Lexical;
+}
+const vocabularies = new WeakMap<Model, Promise<Vocabulary>>();
+
+function vocabularyOf(model: Model): Promise<Vocabulary> {
+  let made = vocabularies.get(model);
+  if (!made) {
+    made = makeVocabulary(model);
+    vocabularies.set(model, made);
+  }
+  return made;
+}
+
+async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocabulary> {
+  const engine = await import('./grammar.ts');
+  const size = config.vocabSize;
+  const tokens = Array.from({ length: size }, (_, id) => (ends.has(id) ? new Uint8Array() : tokenizer.bytes(id)));
+  const blank = new Set<number>();
+  for (const [id, bytes] of tokens.entries()) if (bytes.every((byte) => SPACE.includes(byte))) blank.add(id);
+  const characters = byteCharacters();
+  const encoded = tokens.map((bytes) => Array.from(bytes, (byte) => characters[byte]).join(''));
+  // The end is an id of its own, behind the vocabulary: a model may have several ends, or none.
+  encoded.push('<end>');
+  const info = await engine.TokenizerInfo.createTokenizerInfo(encoded, 'byte_level', false, size + 1, [size]);
+  const compiler = await engine.GrammarCompiler.createGrammarCompiler(info, false);
+  const Matcher = engine.GrammarMatcher;
+  return { info, compiler, Matcher, grammars: new Map(), blank, lexical: lexicalOf(tokens) };
+}
+
+const SPACE = [0x20, 0x09, 0x0a, 0x0d];
+
+// GPT-2's table, in which the engine takes the bytes of tokens.
+function byteCharacters(): string[] {
+  let next = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const isPrintable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    return String.fromCharCode(isPrintable ? byte : next++);
+  });
+}
+
+/** Gives back what the engine holds for a model that is to be closed. */
+export async function forgetGrammars(model: Model): Promise<void> {
+  const made = vocabularies.get(model);
+  if (!made) return;
+  vocabularies.delete(model);
+  const { info, compiler, grammars } = await made;
+  for (const each of [...grammars.values(), compiler, info]) each.dispose();
+}
+
+// The grammar of a part, of those that are kept the one used last at the end.
+async function grammarOf(model: Model, part: Part): Promise<CompiledGrammar> {
+  const { compiler, grammars } = await vocabularyOf(model);
+  const key = JSON.stringify(part);
+  const kept = grammars.get(key);
+  if (kept) {
+    grammars.delete(key);
+    grammars.set(key, kept);
+    return kept;
+  }
+  let made: CompiledGrammar;
+  try {
+    if ('schema' in part) {
+      made = await compiler.compileJSONSchema(JSON.stringify(part.schema), true, undefined, undefined, true, SPACES);
+    } else {
+      const texts = 'literal' in part ? [part.literal] : part.oneOf;
+      made = await compiler.compileGrammar(`root ::= ${texts.map((text) => ebnf(text)).join(' | ')}`);
+    }
+  } catch (error) {
+    const param = 'response_format';
+    throw refused(`${param} must have a schema that a grammar can be made of: ${show(String(error))}`, param);
+  }
+  grammars.set(key, made);
+  if (grammars.size > GRAMMARS) {
+    const [oldest, grammar] = grammars.entries().next().value!;
+    grammars.delete(oldest);
+    grammar.dispose();
+  }
+  return made;
+}
+
+// A literal of the engine's notation.
+function ebnf(text: string): string {
+  const escaped = Array.from(text, (character) =>
+    /[A-Za-z0-9 _.<>/|:[\]{}()-]/.test(character)
+      ? character
+      : `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`,
+  );
+  return `"${escaped.join('')}"`;
+}
+
+/** A part under way. */
+interface Step {
+  /** Which tokens may come. @returns whether the text may end here, and whether it must */
+  mask(logits: Float32Array): Promise<'open' | 'complete' | 'over'>;
+  accept(id: number): void;
+  close(): void;
+}
+
+async function stepOf(model: Model, part: Part): Promise<Step> {
+  const { Matcher, blank, lexical } = await vocabularyOf(model);
+  const matcher = await Matcher.createGrammarMatcher(await grammarOf(model, part));
+  const isJson = 'schema' in part;
+  const size = model.config.vocabSize;
+  let state = lexical.start;
+  let spaces = 0;
+  const has = (mask: Int32Array, id: number) => (mask[id >>> 5] & (1 << (id & 31))) !== 0;
+  return {
+    async mask(logits) {
+      const mask = await matcher.getNextTokenBitmask();
+      const lawful = isJson ? lexical.mask(state) : undefined;
+      const isInText = isJson && state !== lexical.start;
+      const mayEnd = has(mask, size);
+      let [any, others] = [false, false];
+      for (let id = 0; id < logits.length; id++) {
+        const isBlank = blank.has(id);
+        const isOut = id >= size || !has(mask, id) || (lawful && !has(lawful, id));
+        if (isOut || (isJson && !isInText && isBlank && spaces >= SPACES)) logits[id] = Number.NEGATIVE_INFINITY;
+        else {
+          any = true;
+          others ||= !isJson || !isBlank || isInText;
+        }
+      }
+      if (mayEnd && !others) return 'over';
+      if (any || mayEnd) return mayEnd ? 'complete' : 'open';
+      throw refused('response_format must have a text that it allows: none goes on from here', 'response_format');
+    },
+    accept(id) {
+      if (!matcher.acceptToken(id)) throw new Error(`the grammar must take a token that it allowed: ${id}`);
+      if (!isJson) return;
+      spaces = blank.has(id) ? spaces + 1 : 0;
+      state = lexical.after(state, id);
+    },
+    close: () => matcher.dispose(),
+  };
+}
+
+/** A text of parts; one may depend on the text of the part in front. */
+export function constraintOf(model: Model, parts: Parts): Constraint {
+  let index = 0;
+  let text = ''; // of the part
+  let step: Step | undefined;
+  const begin = (before: string) => {
+    const part = parts[index];
+    return stepOf(model, typeof part === 'function' ? part(before) : part);
+  };
+  return {
+    async begin() {
+      step ??= await begin('');
+    },
+    async mask(logits) {
+      const row = logits.slice();
+      for (;;) {
+        step ??= await begin('');
+        const state = await step.mask(logits);
+        const isLast = index === parts.length - 1;
+        if (state === 'complete' && isLast) for (const id of model.ends) if (id < row.length) logits[id] = row[id];
+        if (state !== 'over') return true;
+        if (isLast) return false;
+        step.close();
+        index++;
+        step = await begin(text);
+        text = '';
+        logits.set(row);
+      }
+    },
+    accept(id, piece) {
+      text += piece;
+      step?.accept(id);
+    },
+    close: () => step?.close(),
+  };
+}
+
+/**
+ * A text that is free until a mark comes, is then what `behind` says, and free again.
+ * @param mark begins what is constrained
+ */
+export function markedConstraint(mark: string, behind: () => Constraint): Constraint {
+  let seen = '';
+  let inner: Constraint | undefined;
+  return {
+    begin: async () => {},
+    async mask(logits) {
+      if (!inner) return true;
+      const row = logits.slice();
+      if (await inner.mask(logits)) return true;
+      logits.set(row);
+      inner.close();
+      inner = undefined;
+      return true;
+    },
+    accept(id, piece) {
+      inner?.accept(id, piece);
+      seen = inner ? '' : (seen + piece).slice(-mark.length);
+      if (seen === mark) inner = behind();
+    },
+    close: () => inner?.close(),
+  };
+}

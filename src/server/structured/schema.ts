@@ -1,0 +1,235 @@
+// Which JSON Schemas are enforced. A grammar has the keywords that say which characters come; what compares values, such as `uniqueItems`, it has
+// not. A strict schema with such a keyword is refused; of another one the keyword is a note.
+
+import { show } from '../../excerpt.ts';
+import { isRecord } from '../../text/files.ts';
+import { refused } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+
+export type Schema = boolean | Record<string, unknown>;
+
+// Keywords with schemas as they are, in lists, and by name; with values; and with nothing to enforce.
+const SCHEMA = ['items', 'additionalProperties'];
+const LIST = ['anyOf', 'prefixItems'];
+const NAMED = ['properties', '$defs', 'definitions'];
+const PLAIN = [
+  ...[
+    'type',
+    'enum',
+    'const',
+    '$ref',
+    'required',
+    'minItems',
+    'maxItems',
+    'minLength',
+    'maxLength',
+    'pattern',
+    'format',
+  ],
+  ...['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+];
+const NOTES = [
+  'title',
+  'description',
+  'default',
+  'examples',
+  '$schema',
+  '$id',
+  '$comment',
+  'deprecated',
+  'readOnly',
+  'writeOnly',
+  'nullable',
+];
+const KNOWN = new Set([...SCHEMA, ...LIST, ...NAMED, ...PLAIN]);
+const TYPES = ['null', 'boolean', 'integer', 'number', 'string', 'array', 'object'];
+/** Formats that the engine has grammars of. */
+const FORMATS = ['date', 'time', 'date-time', 'duration', 'email', 'hostname', 'ipv4', 'ipv6', 'uuid'];
+
+/**
+ * Checks a schema of a request.
+ * @param isStrict refuses what cannot be enforced
+ * @returns a copy, as the engine takes it
+ * @throws {HttpError} 400 when it is malformed, too large, or more than is enforced
+ */
+export function checkedSchema(param: string, value: unknown, isStrict: boolean): Schema {
+  const json = JSON.stringify(value) ?? '';
+  if (json.length > LIMITS.schemaBytes) {
+    throw refused(`${param} must have at most ${LIMITS.schemaBytes} characters: it has ${json.length}`, param);
+  }
+  const root: unknown = JSON.parse(json === '' ? 'null' : json);
+  let nodes = 0;
+  let counted = 0;
+  const pointers: string[] = [];
+
+  function fail(what: string): never {
+    throw refused(`${param} must be a schema that can be enforced: ${what}`, param);
+  }
+  function schemaOf(schema: unknown, depth: number): Schema {
+    if (schema === true) return true;
+    if (schema === false) return fail('false allows nothing');
+    if (!isRecord(schema)) throw refused(`${param} must be a JSON Schema: got ${show(schema)}`, param);
+    if (++nodes > LIMITS.schemaNodes)
+      throw refused(`${param} must have at most ${LIMITS.schemaNodes} schemas: it has more`, param);
+    if (depth > LIMITS.schemaDepth)
+      throw refused(`${param} must have at most ${LIMITS.schemaDepth} levels: it has more`, param);
+    const made: Record<string, unknown> = {};
+    for (const [key, member] of Object.entries(unified(schema))) {
+      if (NOTES.includes(key)) continue;
+      if (!KNOWN.has(key)) {
+        if (isStrict) fail(`it has ${show(key)}`);
+      } else if (SCHEMA.includes(key)) made[key] = typeof member === 'boolean' ? member : schemaOf(member, depth + 1);
+      else if (LIST.includes(key)) {
+        if (!Array.isArray(member) || member.length === 0) fail(`${key} is no list of schemas`);
+        made[key] = (member as unknown[]).map((each) => schemaOf(each, depth + 1));
+      } else if (NAMED.includes(key)) {
+        if (!isRecord(member)) fail(`${key} has no schemas by name`);
+        if (Object.keys(member as object).length > LIMITS.schemaProperties) {
+          throw refused(
+            `${param} must have at most ${LIMITS.schemaProperties} properties of an object: it has more`,
+            param,
+          );
+        }
+        const name = Object.keys(member as object).find((each) => JSON.stringify(each) !== `"${each}"`);
+        if (name !== undefined) fail(`the name ${show(name)} does not stand in JSON as it is`);
+        made[key] = Object.fromEntries(
+          Object.entries(member as object).map(([name, each]) => [name, schemaOf(each, depth + 1)]),
+        );
+      } else plain(made, key, member);
+    }
+    return shaped(made);
+  }
+  // One of several where no two hold is any of them.
+  function unified(schema: Record<string, unknown>): Record<string, unknown> {
+    const { oneOf, allOf, ...rest } = schema;
+    if (Array.isArray(allOf) && allOf.length === 1 && isRecord(allOf[0])) return unified({ ...allOf[0], ...rest });
+    if (allOf !== undefined && isStrict) fail('it has "allOf" of several');
+    if (oneOf === undefined) return rest;
+    if (isStrict && !areApart(oneOf))
+      fail('it has "oneOf" whose members are not told apart by their types or by a constant');
+    return { ...rest, anyOf: oneOf };
+  }
+  function plain(made: Record<string, unknown>, key: string, member: unknown): void {
+    if (key === 'type') {
+      const types = [member].flat();
+      if (types.length === 0 || types.some((type) => !TYPES.includes(type as string))) fail(`type is ${show(member)}`);
+    } else if (key === 'enum') {
+      if (!Array.isArray(member) || member.length === 0) fail('enum is no list of values');
+      else if (member.length > LIMITS.schemaEnum)
+        throw refused(`${param} must have at most ${LIMITS.schemaEnum} values of an enum: it has more`, param);
+    } else if (key === 'required') {
+      if (!Array.isArray(member) || member.some((name) => typeof name !== 'string'))
+        fail('required is no list of names');
+    } else if (key === '$ref') {
+      if (typeof member !== 'string' || !/^#(\/.*)?$/.test(member))
+        fail(`a reference leads elsewhere, to ${show(member)}`);
+      pointers.push(member as string);
+    } else if (key === 'pattern' && typeof member !== 'string') {
+      fail('pattern is no text');
+    } else if (key === 'pattern' && !isPlainPattern(member as string)) {
+      if (isStrict) fail(`pattern ${show(member)}: letters, classes, groups and counts are`);
+      return;
+    } else if (key === 'format' && !FORMATS.includes(member as string)) {
+      if (isStrict) fail(`format ${show(member)}`);
+      return;
+    } else if (key !== 'const' && key !== 'pattern' && key !== 'format') {
+      const isCount = /^(min|max)(Items|Length)$/.test(key);
+      if (typeof member !== 'number' || (isCount && !(Number.isInteger(member) && member >= 0)))
+        fail(`${key} is ${show(member)}`);
+      if (isCount && (member as number) > LIMITS.schemaCount) fail(`${key} is above ${LIMITS.schemaCount}`);
+      if (isCount) counted += member as number;
+      if (counted > LIMITS.schemaCounts)
+        throw refused(`${param} must have lengths of at most ${LIMITS.schemaCounts} together: it has more`, param);
+      if (!isCount && Math.abs(member as number) > Number.MAX_SAFE_INTEGER) fail(`${key} is ${show(member)}`);
+    }
+    made[key] = member;
+  }
+  // What the engine would take in another way.
+  function shaped(made: Record<string, unknown>): Record<string, unknown> {
+    const ranges: [string, string, number][] = [
+      ['minItems', 'maxItems', 0],
+      ['minLength', 'maxLength', 0],
+      ['minimum', 'maximum', 0],
+    ];
+    for (const [low, high] of ranges) {
+      if (typeof made[low] === 'number' && typeof made[high] === 'number' && made[low] > made[high])
+        fail(`${low} is above ${high}`);
+    }
+    if (made.pattern !== undefined && (made.minLength !== undefined || made.maxLength !== undefined)) {
+      if (isStrict) fail('it has "pattern" beside a length');
+      delete made.pattern;
+    }
+    const properties = isRecord(made.properties) ? made.properties : {};
+    for (const name of (made.required as string[] | undefined) ?? []) {
+      if (!Object.hasOwn(properties, name)) {
+        if (made.additionalProperties === false) fail(`${show(name)} is required, and not allowed`);
+        made.properties = { ...(made.properties as object | undefined), [name]: true };
+      }
+    }
+    // A further property could have the name of a known one: there are none beside known ones.
+    if (isRecord(made.properties) && Object.keys(made.properties).length > 0) made.additionalProperties = false;
+    return made;
+  }
+
+  const schema = schemaOf(root, 0);
+  for (const pointer of pointers) if (!leads(schema, pointer)) fail(`a reference leads nowhere, ${show(pointer)}`);
+  return schema;
+}
+
+// Whether a pointer within the document leads to a schema.
+function leads(root: Schema, pointer: string): boolean {
+  let at: unknown = root;
+  for (const key of pointer.slice(1).split('/').slice(1)) {
+    const name = key.replaceAll('~1', '/').replaceAll('~0', '~');
+    if (!isRecord(at) || !Object.hasOwn(at, name)) return false;
+    at = at[name];
+  }
+  return at === true || isRecord(at);
+}
+
+// Schemas of which a value has one at most: of different types, or objects with different constants under one name.
+function areApart(schemas: unknown): boolean {
+  if (!Array.isArray(schemas) || !schemas.every(isRecord)) return false;
+  const types = schemas.map(({ type }) => type);
+  const isOne = (type: unknown) => typeof type === 'string' && type !== 'number';
+  if (types.every(isOne) && new Set(types).size === types.length) return true;
+  const constants = schemas.map(({ const: value }) => (value === undefined ? undefined : JSON.stringify(value)));
+  if (!constants.includes(undefined) && new Set(constants).size === constants.length) return true;
+  const names = Object.keys(isRecord(schemas[0].properties) ? schemas[0].properties : {});
+  return names.some((name) => {
+    const values = schemas.map(({ properties, required }) => {
+      const property = isRecord(properties) ? properties[name] : undefined;
+      const isNeeded = Array.isArray(required) && required.includes(name);
+      return isNeeded && isRecord(property) && property.const !== undefined
+        ? JSON.stringify(property.const)
+        : undefined;
+    });
+    return !values.includes(undefined) && new Set(values).size === values.length;
+  });
+}
+
+// A pattern whose texts stand in JSON as they are: no quote, no backslash, no control character comes of it. The engine runs it as an
+// automaton: no pattern takes long.
+function isPlainPattern(pattern: string): boolean {
+  if (pattern.length > LIMITS.schemaPattern || !/^\^.*\$$/s.test(pattern)) return false;
+  const inner = pattern.slice(1, -1);
+  const counts = [...inner.matchAll(/\{(\d+)(?:,(\d*))?\}/g)].flatMap(([, low, high]) => [
+    Number(low),
+    Number(high || 0),
+  ]);
+  // Counts within counts multiply.
+  if (counts.reduce((product, count) => product * Math.max(1, count), 1) > LIMITS.schemaCount) return false;
+  // Letters, escapes of what is special, \d and \w, classes of these, groups, counts.
+  const element =
+    /\\[dw.*+?()[\]{}|^$/-]|[A-Za-z0-9 _@#%&=:;,!~<>/'`-]|\[(?:\\[dw.*+?()[\]{}|^$/-]|[A-Za-z0-9 _@#%&=:;,!~<>/'`.+*?()$|-])+\]|\((?!\?)|\(\?:|\)|\||[*+?]|\{\d+(?:,\d*)?\}/y;
+  for (let at = 0; at < inner.length; at = element.lastIndex) {
+    element.lastIndex = at;
+    if (!element.test(inner)) return false;
+  }
+  try {
+    new RegExp(pattern, 'u');
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,362 @@
+// Calls of tools, in the words of the model's own chat template. How a call is written is found by having the template write one: JSON with a
+// name and arguments behind a mark, alone or in a list, or a name, a mark and the arguments. A model whose template knows no tools is told of
+// them in the system message, and calls them as Hermes does.
+
+import { list, needed, object, oneOf, text } from '../../check.ts';
+import { show } from '../../excerpt.ts';
+import type { Message } from '../../text/chat.ts';
+import { isRecord } from '../../text/files.ts';
+import { longestBeginning } from '../../text/stop.ts';
+import type { Model } from '../../text/textmodel.ts';
+import { record } from '../body.ts';
+import { refused } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { type Constraint, constraintOf, markedConstraint, type Part } from './constraint.ts';
+import { checkedSchema, type Schema } from './schema.ts';
+
+/** A function that a model may call. */
+export interface Tool {
+  readonly name: string;
+  readonly schema: Schema;
+  /** As the request has it, for the template. */
+  readonly given: Record<string, unknown>;
+}
+
+/** What the model calls. */
+export interface Call {
+  readonly name: string;
+  /** JSON. */
+  readonly arguments: string;
+}
+
+/** Which tools may, or must, be called. */
+export type Choice = 'none' | 'auto' | 'required' | { readonly name: string };
+
+/** How a template writes a call. */
+interface Format {
+  /** Whether the template tells the model of tools itself. */
+  readonly isTold: boolean;
+  readonly before: string;
+  readonly after: string;
+  /** Keys of the JSON; undefined where the name stands in front of the arguments. */
+  readonly keys: { readonly name: string; readonly arguments: string; readonly isList: boolean } | undefined;
+  /** Between a name and its arguments, where there are no keys. */
+  readonly between: string;
+}
+
+const HERMES: Format = {
+  isTold: false,
+  before: '<tool_call>\n',
+  after: '\n</tool_call>',
+  keys: { name: 'name', arguments: 'arguments', isList: false },
+  between: '',
+};
+
+const functionMembers = object<{ name: string; strict?: boolean }>('an object', {
+  name: needed((subject, value) => {
+    const name = text(subject, value);
+    if (!/^[\w.-]{1,64}$/.test(name))
+      throw refused(`${subject} must be 1 to 64 letters, digits, _ . and -: got ${show(name)}`, subject);
+    return name;
+  }),
+  strict: (_, value) => value === true,
+});
+
+/** Reads `tools`: of chat completions, `{ type, function }`; of responses, the function's members beside the type. */
+export function toolsFrom(value: unknown): Tool[] {
+  return list(record, LIMITS.tools)('tools', value).map((given, i) => {
+    const subject = `tools[${i}]`;
+    oneOf('function')(`${subject}.type`, given.type);
+    const inner = given.function === undefined ? given : record(`${subject}.function`, given.function);
+    const { name, strict = false } = functionMembers(subject, inner);
+    const { description, parameters = { type: 'object', properties: {} } } = inner;
+    const schema = checkedSchema(`${subject}.function.parameters`, parameters ?? {}, strict);
+    const known = { name, ...(typeof description === 'string' && { description }), parameters };
+    return {
+      name,
+      schema: typeof schema === 'object' ? { type: 'object', ...schema } : schema,
+      given: { type: 'function', function: known },
+    };
+  });
+}
+
+/** Reads `tool_choice`. */
+export function choiceFrom(value: unknown, tools: readonly Tool[]): Choice {
+  if (value === undefined || value === null) return tools.length > 0 ? 'auto' : 'none';
+  if (typeof value === 'string') {
+    const choice = oneOf('none', 'auto', 'required')('tool_choice', value);
+    if (choice === 'required' && tools.length === 0)
+      throw refused('tool_choice must be for tools: there are none', 'tool_choice');
+    return choice;
+  }
+  const given = record('tool_choice', value);
+  const name = isRecord(given.function) ? given.function.name : given.name;
+  if (!tools.some((tool) => tool.name === name)) {
+    throw refused(`tool_choice must name one of the tools: got ${show(name)}`, 'tool_choice');
+  }
+  return { name: String(name) };
+}
+
+const formats = new WeakMap<Model, Format>();
+
+/** How the model's template writes calls. */
+export function formatOf(model: Model): Format {
+  let format = formats.get(model);
+  if (!format) {
+    format = probe(model);
+    formats.set(model, format);
+  }
+  return format;
+}
+
+const PROBE = { name: 'zq_name', key: 'zq_key', value: 'zq_value' };
+
+function probe(model: Model): Format {
+  const properties = { [PROBE.key]: { type: 'string', description: 'zq' } };
+  const parameters = { type: 'object', properties, required: [PROBE.key] };
+  const tools = [{ type: 'function', function: { name: PROBE.name, description: 'zq', parameters } }];
+  const call = { name: PROBE.name, arguments: { [PROBE.key]: PROBE.value } };
+  const question: Message = { role: 'user', content: 'zq' };
+  const answer: Message = {
+    role: 'assistant',
+    content: '',
+    tool_calls: [{ id: 'zq0000000', type: 'function', function: call }],
+  };
+  try {
+    const asked = model.chatTemplate.render([question], { values: { tools } });
+    if (!asked.includes(PROBE.name)) return HERMES;
+    const whole = model.chatTemplate.render([question, answer], { values: { tools }, addGenerationPrompt: false });
+    let length = 0;
+    while (length < asked.length && asked[length] === whole[length]) length++;
+    return read(whole.slice(length)) ?? { ...HERMES, isTold: true };
+  } catch {
+    return HERMES; // it refuses tools, or calls
+  }
+}
+
+// The way of writing, from a call that was written.
+function read(written: string): Format | undefined {
+  for (let at = 0; at < written.length; at++) {
+    if (written[at] !== '{' && written[at] !== '[') continue;
+    const json = jsonAt(written, at);
+    if (json === undefined) continue;
+    const isList = Array.isArray(json.value);
+    const value = isList ? (json.value as unknown[])[0] : json.value;
+    if (!isRecord(value)) continue;
+    const before = written.slice(0, at);
+    const keys = Object.keys(value);
+    const name = keys.find((key) => value[key] === PROBE.name);
+    const args = keys.find((key) => isRecord(value[key]) && PROBE.key in value[key]);
+    const after = closing(before, written.slice(json.end));
+    if (name !== undefined && args !== undefined) {
+      return { isTold: true, before, after, keys: { name, arguments: args, isList }, between: '' };
+    }
+    const place = before.lastIndexOf(PROBE.name);
+    if (PROBE.key in value && place >= 0) {
+      const between = before.slice(place + PROBE.name.length);
+      const mark = before.slice(0, place);
+      if (mark.trim() !== '') return { isTold: true, before: mark, after, keys: undefined, between };
+    }
+  }
+  return undefined;
+}
+
+// What closes the mark in front: `</x>` for `<x>`, and what stands before it.
+function closing(before: string, behind: string): string {
+  const [, tag] = /<(\w+)>\s*$/.exec(before) ?? [];
+  const end = tag === undefined ? -1 : behind.indexOf(`</${tag}>`);
+  return end < 0 ? '' : behind.slice(0, end + tag.length + 3);
+}
+
+// The JSON value that begins there, and where it ends.
+function jsonAt(text: string, at: number): { value: unknown; end: number } | undefined {
+  let depth = 0;
+  let isText = false;
+  for (let end = at; end < text.length; end++) {
+    const character = text[end];
+    if (isText) {
+      if (character === '\\') end++;
+      else if (character === '"') isText = false;
+    } else if (character === '"') isText = true;
+    else if (character === '{' || character === '[') depth++;
+    else if ((character === '}' || character === ']') && --depth === 0) {
+      try {
+        return { value: JSON.parse(text.slice(at, end + 1)), end: end + 1 };
+      } catch {
+        return undefined;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** Messages and values that tell the model of tools. */
+export function toldOf(
+  model: Model,
+  messages: readonly Message[],
+  tools: readonly Tool[],
+): { messages: readonly Message[]; values: Record<string, unknown> } {
+  if (tools.length === 0) return { messages, values: {} };
+  const given = tools.map((tool) => tool.given);
+  if (formatOf(model).isTold) return { messages, values: { tools: given } };
+  const told = [
+    'You may call functions. They are, as JSON in <tools></tools>:',
+    `<tools>\n${given.map((tool) => JSON.stringify(tool)).join('\n')}\n</tools>`,
+    'To call one, write its name and arguments as JSON:',
+    '<tool_call>\n{"name": "…", "arguments": {…}}\n</tool_call>',
+  ].join('\n');
+  const [first, ...rest] = messages;
+  const isSystem = first?.role === 'system';
+  const system = { role: 'system', content: isSystem ? `${first.content}\n\n${told}` : told };
+  return { messages: [system, ...(isSystem ? rest : messages)].map(writtenOut), values: {} };
+}
+
+// A template without tools knows neither calls nor their results: they are written out.
+function writtenOut(message: Message): Message {
+  if (message.role === 'tool')
+    return { role: 'user', content: `<tool_response>\n${message.content}\n</tool_response>` };
+  if (!Array.isArray(message.tool_calls)) return message;
+  const calls = message.tool_calls.map((call) => `<tool_call>\n${JSON.stringify(call.function)}\n</tool_call>`);
+  return { role: message.role, content: [message.content, ...calls].filter((each) => each !== '').join('\n') };
+}
+
+/** Whether marks of calls are special tokens, which a text leaves out unless told otherwise. */
+export function hasSpecialCalls(model: Model): boolean {
+  const { before, between } = formatOf(model);
+  return (
+    model.tokenizer.decode(model.tokenizer.encode(before + between, { special: false })).trim() !==
+    (before + between).trim()
+  );
+}
+
+/** What a text with these tools must be; undefined where it is free. */
+export function toolConstraint(
+  model: Model,
+  tools: readonly Tool[],
+  choice: Choice,
+  isParallel: boolean,
+): (() => Constraint) | undefined {
+  if (choice === 'none' || tools.length === 0) return undefined;
+  const format = formatOf(model);
+  const callable = typeof choice === 'object' ? tools.filter(({ name }) => name === choice.name) : tools;
+  const mark = format.before.trimEnd();
+  if (choice === 'auto') {
+    if (mark === '') return undefined;
+    // Behind the mark, which the model has written itself.
+    const rest = { ...format, before: format.before.slice(mark.length) };
+    return () => markedConstraint(mark, () => constraintOf(model, partsOf(rest, callable, isParallel)));
+  }
+  return () => constraintOf(model, partsOf(format, callable, isParallel));
+}
+
+function partsOf(format: Format, tools: readonly Tool[], isParallel: boolean) {
+  const { before, after, keys, between } = format;
+  const parts: (Part | ((text: string) => Part))[] = before === '' ? [] : [{ literal: before }];
+  if (keys) {
+    // Definitions, so that references within a tool's schema have a place that a pointer reaches.
+    const $defs = Object.fromEntries(tools.map(({ schema }, i) => [`tool${i}`, rebased(schema, `#/$defs/tool${i}`)]));
+    const calls = tools.map(({ name }, i) => ({
+      type: 'object',
+      properties: { [keys.name]: { const: name }, [keys.arguments]: { $ref: `#/$defs/tool${i}` } },
+      required: [keys.name, keys.arguments],
+      additionalProperties: false,
+    }));
+    const call = calls.length === 1 ? calls[0] : { anyOf: calls };
+    const most = isParallel ? {} : { maxItems: 1 };
+    parts.push({ schema: { $defs, ...(keys.isList ? { type: 'array', items: call, minItems: 1, ...most } : call) } });
+  } else {
+    parts.push({ oneOf: tools.map(({ name }) => name + between) });
+    parts.push((text) => ({ schema: tools.find(({ name }) => name + between === text)!.schema }));
+  }
+  if (after !== '') parts.push({ literal: after });
+  return parts;
+}
+
+// A schema whose references are of its own document, which now stands at `base`. What is data stays as it is.
+function rebased(value: unknown, base: string): unknown {
+  if (Array.isArray(value)) return value.map((member) => rebased(member, base));
+  if (!isRecord(value)) return value;
+  const entries = Object.entries(value).map(([key, member]): [string, unknown] => {
+    if (key === '$ref' && typeof member === 'string' && member.startsWith('#')) return [key, base + member.slice(1)];
+    return [key, key === 'const' || key === 'enum' ? member : rebased(member, base)];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** Tells calls from text, as the text comes. */
+interface CallFilter {
+  /** @returns text that is no call's */
+  push(text: string): string;
+  /** @returns what is left: text, and the calls */
+  end(): { text: string; calls: Call[] };
+}
+
+/** @param isParallel tells more than one call */
+export function callFilter(model: Model, tools: readonly Tool[], isParallel: boolean): CallFilter {
+  const format = formatOf(model);
+  const mark = format.before.trim();
+  let held = '';
+  let isCalling = false;
+  let isBegun = false; // whether the text has anything but space
+  return {
+    push(text) {
+      held += text;
+      if (isCalling) return '';
+      if (mark === '') {
+        // A call is JSON from the beginning on.
+        if (isBegun || held.trim() === '') return isBegun ? taken() : '';
+        isCalling = /^\s*[[{]/.test(held);
+        isBegun = !isCalling;
+        return isCalling ? '' : taken();
+      }
+      const at = held.indexOf(mark);
+      if (at >= 0) {
+        isCalling = true;
+        const shown = held.slice(0, at).trimEnd();
+        held = held.slice(at);
+        return shown;
+      }
+      const length = held.length - longestBeginning(held, [mark]);
+      const shown = held.slice(0, length);
+      held = held.slice(length);
+      return shown;
+    },
+    end() {
+      const calls = isCalling ? callsIn(held, format, tools) : [];
+      if (calls.length > 0) return { text: '', calls: isParallel ? calls : calls.slice(0, 1) };
+      return { text: held, calls };
+    },
+  };
+
+  function taken(): string {
+    const shown = held;
+    held = '';
+    return shown;
+  }
+}
+
+// The calls of a text that begins with one.
+function callsIn(text: string, { before, keys, between }: Format, tools: readonly Tool[]): Call[] {
+  const mark = before.trim();
+  const calls: Call[] = [];
+  const isKnown = (name: unknown) => tools.some((tool) => tool.name === name);
+  const parts = mark === '' ? [text] : text.split(mark).slice(1);
+  for (const part of parts) {
+    if (!keys) {
+      const place = between.trim() === '' ? part.indexOf('{') : part.indexOf(between.trim());
+      const name = part.slice(0, Math.max(0, place)).trim();
+      const begin = part.indexOf('{', place);
+      const json = begin < 0 ? undefined : jsonAt(part, begin);
+      if (json && isKnown(name)) calls.push({ name, arguments: JSON.stringify(json.value) });
+      continue;
+    }
+    const begin = part.search(/[[{]/);
+    const json = begin < 0 ? undefined : jsonAt(part, begin);
+    for (const each of json ? [json.value].flat() : []) {
+      if (!isRecord(each) || !isKnown(each[keys.name])) continue;
+      const args = each[keys.arguments] ?? each.arguments ?? each.parameters ?? {};
+      calls.push({ name: String(each[keys.name]), arguments: typeof args === 'string' ? args : JSON.stringify(args) });
+    }
+  }
+  return calls;
+}

@@ -1,0 +1,110 @@
+// higgs serve as a process: it finds its models, tells its address, answers, logs, drains when it is told to end.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { CLI, folder, higgs, root, temporaryRoot } from './command.ts';
+import { servedFiles } from './served.ts';
+
+temporaryRoot();
+test.before(() => {
+  process.env.HIGGS_HOME = root;
+});
+test.after(() => {
+  delete process.env.HIGGS_HOME;
+});
+
+interface Running {
+  readonly child: ChildProcess;
+  readonly address: string;
+  readonly models: readonly string[];
+  /** Lines of standard output behind the first. */
+  readonly lines: string[];
+  end(signal?: NodeJS.Signals): Promise<number | null>;
+}
+const children: ChildProcess[] = [];
+test.after(() => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+async function serve(...args: string[]): Promise<Running> {
+  const child = spawn(process.execPath, [CLI, 'serve', ...args, '--port', '0', '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.push(child);
+  const lines: string[] = [];
+  let fault = '';
+  child.stderr!.on('data', (data) => {
+    fault += data;
+  });
+  const reader = createInterface({ input: child.stdout! });
+  const first = new Promise<string>((resolve, reject) => {
+    reader.once('line', resolve);
+    child.once('exit', () => reject(new Error(fault)));
+  });
+  const { address, models } = JSON.parse(await first);
+  reader.on('line', (line) => lines.push(line));
+  return {
+    ...{ child, address, models, lines },
+    async end(signal = 'SIGTERM') {
+      const ended = once(child, 'exit');
+      child.kill(signal);
+      return (await ended)[0];
+    },
+  };
+}
+
+const ask = (address: string, body: object, headers: Record<string, string> = {}) =>
+  fetch(`${address}/v1/completions`, { method: 'POST', body: JSON.stringify(body), headers });
+
+test('serves a model by its directory’s name, logs requests as JSON, and ends with 0', async () => {
+  const model = await folder(servedFiles({ seed: 3 }));
+  const { address, models, lines, end } = await serve(model, '--bits', '4');
+  assert.equal(models, [model.slice(model.lastIndexOf('/') + 1)]);
+  const response = await ask(address, { prompt: 'Once', max_tokens: 5, temperature: 0 });
+  const { usage, choices } = await response.json();
+  assert.is(response.status, 200);
+  assert.type(choices[0].text, 'string');
+  const schema = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'] };
+  const format = { type: 'json_schema', json_schema: { name: 'x', schema } };
+  const json = await (await ask(address, { prompt: 'Once', max_tokens: 60, response_format: format })).json();
+  assert.type(JSON.parse(json.choices[0].text).ok, 'boolean');
+  assert.is(await end(), 0);
+  const log = JSON.parse(lines[0]);
+  assert.is(log.path, '/v1/completions');
+  assert.is(log.generatedTokens, usage.completion_tokens);
+});
+
+test('a text under way when it is told to end is answered', async () => {
+  const model = await folder(servedFiles({ seed: 3 }));
+  const { address, end } = await serve(model, '--bits', '4', '--api-key', 'secret');
+  assert.is((await ask(address, { prompt: 'Once' })).status, 401);
+  const response = await ask(
+    address,
+    { prompt: 'Once', max_tokens: 300, stream: true, ignore_eos: true },
+    { authorization: 'Bearer secret' },
+  );
+  const ended = end('SIGINT');
+  assert.match(await response.text(), /data: \[DONE\]\n\n$/);
+  assert.is(await ended, 0);
+});
+
+test('a model that is none, a port that is taken, and an empty key are told', async () => {
+  const gone = await higgs('serve', `${root}/none`, '--port', '0');
+  assert.is(gone.code, 1);
+  assert.match(gone.stderr, /cannot read .*none/);
+  const model = await folder(servedFiles({ seed: 3 }));
+  const { address, end } = await serve(model, '--bits', '4');
+  const taken = await higgs('serve', model, '--bits', '4', '--port', new URL(address).port);
+  assert.match(
+    taken.stderr,
+    /port \d+ of 127\.0\.0\.1 must be free: another program listens there; give another --port/,
+  );
+  assert.is(taken.code, 1);
+  await end();
+  assert.is((await higgs('serve', model, '--api-key', '')).code, 2);
+});
+
+test.run();

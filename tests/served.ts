@@ -1,0 +1,59 @@
+// Models that tests serve: random ones, small, with a tokenizer of bytes and a template of a conversation.
+
+import { loadModel } from '../src/decoder.ts';
+import type { Model } from '../src/text/textmodel.ts';
+import { memoryFolder } from './checkpoints.ts';
+import { configs, randomFile } from './models.ts';
+import { byteLevelContent } from './tokenizers.ts';
+
+const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+
+/** A conversation without tools. */
+export const PLAIN =
+  '{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
+/** Tools as Hermes and Qwen have them. */
+export const HERMES =
+  '{% if tools %}<|begin|>tools: {% for t in tools %}{{ t | tojson }}{% endfor %}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}{% if m.tool_calls %}{% for c in m.tool_calls %}<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
+/** JSON alone, as Llama 3 has it. */
+export const BARE =
+  '{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{"name": "{{ m.tool_calls[0].function.name }}", "parameters": {{ m.tool_calls[0].function.arguments | tojson }}}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
+/** A list behind a mark, as Mistral has it. */
+export const LIST =
+  '{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}[TOOL_CALLS][{% for c in m.tool_calls %}{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}{% endfor %}]{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
+/** A name, a mark, the arguments, as later Mistrals have them. */
+export const NAMED =
+  '{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
+/** Files of a random model of this template, or of none. */
+export function servedFiles({ template = PLAIN, context = 512, seed = 1 } = {}): Record<string, Uint8Array> {
+  const config = configs.llama;
+  return {
+    'config.json': json({ ...config, eos_token_id: undefined, max_position_embeddings: context }),
+    'model.safetensors': randomFile(config, ['F32'], seed),
+    'tokenizer.json': json(byteLevelContent()),
+    'tokenizer_config.json': json({ eos_token: '<|end|>', ...(template !== '' && { chat_template: template }) }),
+  };
+}
+
+/** A random model of this template, or of none. */
+export function servedModel({ template = PLAIN, context = 512, cacheTokens = 4096, seed = 1 } = {}): Promise<Model> {
+  return loadModel(memoryFolder(servedFiles({ template, context, seed })), { context, cacheTokens });
+}
+
+/** The events of a stream. */
+export async function eventsOf(response: Response): Promise<{ event?: string; data: string }[]> {
+  const text = await response.text();
+  return text
+    .split('\n\n')
+    .filter((block) => block !== '' && !block.startsWith(':'))
+    .map((block) => {
+      const lines = block.split('\n');
+      const event = lines.find((line) => line.startsWith('event: '))?.slice(7);
+      const data = lines.find((line) => line.startsWith('data: '))!.slice(6);
+      return { ...(event !== undefined && { event }), data };
+    });
+}

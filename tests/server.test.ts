@@ -1,0 +1,450 @@
+// The server by requests in the process: answers as the API has them, bits as the model alone has them, errors in their shape.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createServer, type RequestLog, type Server, type ServerOptions } from '../src/server/server.ts';
+import type { Model } from '../src/text/textmodel.ts';
+import { eventsOf, servedModel } from './served.ts';
+
+const test = suite('server');
+const models: Model[] = [];
+let model: Model;
+let server: Server;
+let logs: RequestLog[] = [];
+
+test.before(async () => {
+  model = await servedModel();
+  models.push(model);
+  server = serve();
+});
+test.after(async () => {
+  for (const each of models) await each.close();
+});
+
+const serve = (options: Partial<ServerOptions> = {}) =>
+  createServer({ models: { tiny: model }, onRequest: (log) => logs.push(log), ...options });
+
+interface Answer {
+  status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+  json: any;
+  headers: Headers;
+}
+
+const init = (body: unknown, more: RequestInit = {}): RequestInit => ({
+  method: 'POST',
+  headers: { 'content-type': 'application/json' },
+  body: typeof body === 'string' ? body : JSON.stringify(body),
+  ...more,
+});
+async function post(path: string, body: unknown, to = server): Promise<Answer> {
+  const response = await to.request(path, init(body));
+  return { status: response.status, json: await response.json(), headers: response.headers };
+}
+const hello = [{ role: 'user', content: 'Hello' }];
+const CHAT = '/v1/chat/completions';
+
+test('GET /health, /v1/models, /metrics and / say what is here', async () => {
+  assert.equal(await (await server.request('/health')).json(), { status: 'ok' });
+  const { data } = await (await server.request('/v1/models')).json();
+  assert.equal(
+    data.map(({ id, object }: { id: string; object: string }) => [id, object]),
+    [['tiny', 'model']],
+  );
+  assert.is((await (await server.request('/v1/models/tiny')).json()).id, 'tiny');
+  assert.is((await server.request('/v1/models/other')).status, 404);
+  const page = await server.request('/');
+  assert.match(await page.text(), /<code>tiny<\/code>/);
+  assert.match(
+    await (await server.request('/metrics')).text(),
+    /^higgs_requests_total\{route="\/health",status="200"\} 1$/m,
+  );
+});
+
+test('chat completions give what the model gives alone', async () => {
+  const { status, json } = await post(CHAT, { model: 'tiny', messages: hello, max_tokens: 12, temperature: 0 });
+  assert.is(status, 200);
+  const alone = await model.complete(hello, { maxTokens: 12 });
+  assert.is(json.object, 'chat.completion');
+  assert.is(json.choices[0].message.content, alone);
+  assert.is(json.choices[0].message.role, 'assistant');
+  assert.match(json.choices[0].finish_reason, /^(length|stop)$/);
+  assert.is(json.usage.total_tokens, json.usage.prompt_tokens + json.usage.completion_tokens);
+  assert.is(json.timings.predicted_n, json.usage.completion_tokens);
+});
+
+test('a prompt that the cache holds is counted as cached', async () => {
+  const body = { messages: [{ role: 'user', content: 'A rather long question, asked twice' }], max_tokens: 2 };
+  await post(CHAT, body);
+  const { json } = await post(CHAT, body);
+  assert.is(json.usage.prompt_tokens_details.cached_tokens, json.usage.prompt_tokens - 1);
+});
+
+test('streams begin with the role, end with [DONE], and say the same as the whole', async () => {
+  const body = { messages: hello, max_tokens: 10, seed: 5, temperature: 0.9 };
+  const whole = await post(CHAT, body);
+  const response = await server.request(CHAT, init({ ...body, stream: true, stream_options: { include_usage: true } }));
+  assert.match(response.headers.get('content-type')!, /^text\/event-stream/);
+  const events = await eventsOf(response);
+  assert.is(events.at(-1)!.data, '[DONE]');
+  const chunks = events.slice(0, -1).map(({ data }) => JSON.parse(data));
+  assert.equal(chunks[0].choices[0].delta, { role: 'assistant', content: '' });
+  const usage = chunks.pop();
+  assert.equal(usage.choices, []);
+  assert.is(usage.usage.completion_tokens, whole.json.usage.completion_tokens);
+  assert.ok(chunks.every((chunk) => chunk.usage === null && chunk.object === 'chat.completion.chunk'));
+  const text = chunks.map((chunk) => chunk.choices[0].delta.content ?? '').join('');
+  assert.is(text, whole.json.choices[0].message.content);
+  assert.is(chunks.at(-1).choices[0].finish_reason, whole.json.choices[0].finish_reason);
+});
+
+test('n gives choices of seeds that follow one another, each as alone', async () => {
+  const body = { messages: hello, max_tokens: 8, temperature: 1, seed: 11, n: 3 };
+  const { json } = await post(CHAT, body);
+  assert.equal(
+    json.choices.map(({ index }: { index: number }) => index),
+    [0, 1, 2],
+  );
+  for (const [i, { message }] of json.choices.entries()) {
+    const alone = await model.complete(hello, { maxTokens: 8, temperature: 1, seed: 11 + i });
+    assert.is(message.content, alone);
+  }
+  assert.is(json.usage.prompt_tokens, (await post(CHAT, { ...body, n: 1 })).json.usage.prompt_tokens);
+});
+
+test('requests at once give what they give alone', async () => {
+  const bodies = Array.from({ length: 12 }, (_, i) => ({
+    messages: [{ role: 'user', content: `Question ${i}`.repeat(1 + (i % 3)) }],
+    ...{ max_tokens: 4 + i, temperature: i % 2, seed: i, min_p: 0.01, top_p: 0.9 },
+  }));
+  const alone: string[] = [];
+  for (const body of bodies) alone.push((await post(CHAT, body)).json.choices[0].message.content);
+  const together = await Promise.all(bodies.map((body) => post(CHAT, body)));
+  assert.equal(
+    together.map(({ json }) => json.choices[0].message.content),
+    alone,
+  );
+});
+
+test('stop ends a text, and logit_bias rules tokens in and out', async () => {
+  const id = model.tokenizer.encode('z', { special: false })[0];
+  const biased = await post('/v1/completions', {
+    prompt: 'a',
+    max_tokens: 5,
+    temperature: 0,
+    logit_bias: { [id]: 100 },
+  });
+  assert.is(biased.json.choices[0].text, 'zzzzz');
+  const stopped = await post('/v1/completions', {
+    ...{ prompt: 'a', max_tokens: 5, temperature: 0, logit_bias: { [id]: 100 }, stop: ['zzz'] },
+  });
+  assert.is(stopped.json.choices[0].text, '');
+  assert.is(stopped.json.choices[0].finish_reason, 'stop');
+  const penalised = await post('/v1/completions', {
+    ...{
+      prompt: 'a',
+      max_tokens: 6,
+      temperature: 0,
+      logit_bias: { [id]: 20 },
+      presence_penalty: 2,
+      frequency_penalty: 2,
+    },
+  });
+  assert.ok(penalised.json.choices[0].text.startsWith('zzz'));
+});
+
+test('logprobs are those of the model, of the token and of the most likely ones', async () => {
+  const { json } = await post(CHAT, {
+    messages: hello,
+    max_tokens: 4,
+    temperature: 0,
+    logprobs: true,
+    top_logprobs: 3,
+  });
+  const prompt = model.tokenizer.encode(model.chatTemplate.render(hello), { special: false });
+  const logits = await model.logits(prompt);
+  const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
+  const { content } = json.choices[0].logprobs;
+  assert.is(content.length, json.usage.completion_tokens);
+  assert.is(content[0].top_logprobs.length, 3);
+  assert.is(content[0].top_logprobs[0].logprob, content[0].logprob);
+  assert.ok(Math.abs(content[0].logprob - (Math.max(...logits) - Math.log(sum))) < 1e-6);
+  assert.ok(content[0].bytes.length > 0);
+  const events = await eventsOf(
+    await server.request(CHAT, init({ messages: hello, max_tokens: 4, temperature: 0, logprobs: true, stream: true })),
+  );
+  const streamed = events.slice(0, -1).flatMap(({ data }) => JSON.parse(data).choices[0].logprobs?.content ?? []);
+  assert.equal(
+    streamed.map(({ logprob }) => logprob),
+    content.map(({ logprob }: { logprob: number }) => logprob),
+  );
+});
+
+test('completions take texts and ids, several at once, and echo', async () => {
+  const ids = model.tokenizer.encode('Once');
+  const { json } = await post('/v1/completions', {
+    prompt: ['Once', 'Twice'],
+    max_tokens: 6,
+    temperature: 0,
+    echo: true,
+  });
+  assert.is(json.choices[0].text, `Once${await model.complete('Once', { maxTokens: 6 })}`);
+  assert.is(json.choices[1].text, `Twice${await model.complete('Twice', { maxTokens: 6 })}`);
+  const byIds = await post('/v1/completions', { prompt: ids, max_tokens: 6, temperature: 0, logprobs: 2 });
+  assert.is(byIds.json.choices[0].text, await model.complete('Once', { maxTokens: 6 }));
+  const { tokens, token_logprobs, top_logprobs, text_offset } = byIds.json.choices[0].logprobs;
+  assert.is(tokens.length, byIds.json.usage.completion_tokens);
+  assert.is(token_logprobs.length, tokens.length);
+  assert.is(top_logprobs.length, tokens.length);
+  assert.is(text_offset[0], 0);
+  assert.is((await post('/v1/completions', { prompt: 'a', max_tokens: 0, echo: true })).json.choices[0].text, 'a');
+});
+
+test('embeddings are vectors of length 1, as floats or bytes', async () => {
+  const { json } = await post('/v1/embeddings', { input: ['one', 'two'], model: 'tiny' });
+  assert.is(json.data.length, 2);
+  assert.equal(json.data[1].embedding, [...(await model.embed('two', { normalize: true }))]);
+  const coded = await post('/v1/embeddings', { input: 'two', encoding_format: 'base64' });
+  const bytes = Uint8Array.from(atob(coded.json.data[0].embedding), (character) => character.charCodeAt(0));
+  assert.equal([...new Float32Array(bytes.buffer)], json.data[1].embedding);
+  assert.is((await post('/v1/embeddings', { input: 'two', dimensions: 3 })).status, 400);
+});
+
+test('responses are the text subset of the API, whole and as events', async () => {
+  const body = { input: 'Hello', max_output_tokens: 8, temperature: 0 };
+  const { json } = await post('/v1/responses', body);
+  assert.is(json.object, 'response');
+  assert.is(json.output[0].content[0].text, await model.complete(hello, { maxTokens: 8 }));
+  assert.is(json.status, json.usage.output_tokens === 8 ? 'incomplete' : 'completed');
+  const events = await eventsOf(await server.request('/v1/responses', init({ ...body, stream: true })));
+  const datas = events.map(({ data }) => JSON.parse(data));
+  assert.equal(
+    datas.map(({ sequence_number }) => sequence_number),
+    datas.map((_, i) => i),
+  );
+  assert.ok(events.every(({ event }, i) => event === datas[i].type));
+  const deltas = datas.filter(({ type }) => type === 'response.output_text.delta').map(({ delta }) => delta);
+  assert.is(deltas.join(''), json.output[0].content[0].text);
+  assert.match(datas.at(-1).type, /^response\.(completed|incomplete)$/);
+  assert.is((await post('/v1/responses', { ...body, previous_response_id: 'x' })).status, 400);
+});
+
+test('tokenize and detokenize are each other’s inverse', async () => {
+  const { json } = await post('/tokenize', { content: 'Grüße, 世界' });
+  assert.is((await post('/detokenize', { tokens: json.tokens })).json.content, 'Grüße, 世界');
+  const pieces = await post('/tokenize', { content: 'ab', with_pieces: true });
+  assert.is(pieces.json.tokens.map(({ piece }: { piece: string }) => piece).join(''), 'ab');
+});
+
+for (const [what, path, body, status, message] of [
+  ['no JSON', CHAT, '{"messages": [', 400, 'body must be JSON in UTF-8: it cannot be read'],
+  ['no object', CHAT, '[]', 400, 'body must be a JSON object: got []'],
+  ['no messages', CHAT, {}, 400, 'messages must be a list: got nothing'],
+  ['empty messages', CHAT, { messages: [] }, 400, 'messages must have at least one message: got none'],
+  ['a role of another kind', CHAT, { messages: [{ role: 7 }] }, 400, 'messages[0].role must be a string: got 7'],
+  [
+    'a temperature out of range',
+    CHAT,
+    { messages: hello, temperature: -1 },
+    400,
+    'temperature must be a number from 0 to 100: got -1',
+  ],
+  ['n out of range', CHAT, { messages: hello, n: 99 }, 400, 'n must be an integer from 1 to 16: got 99'],
+  ['another model', CHAT, { model: 'gpt', messages: hello }, 404, 'model must be one of "tiny": got "gpt"'],
+  [
+    'an image',
+    CHAT,
+    { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] },
+    400,
+    'messages[0].content[0].type must be text: this model reads nothing else, got "image_url"',
+  ],
+  [
+    'a bias beyond the vocabulary',
+    CHAT,
+    { messages: hello, logit_bias: { 99999: 1 } },
+    400,
+    'logit_bias must be for tokens below 361: got 99999',
+  ],
+  ['a prompt beyond the context', '/v1/completions', { prompt: 'word '.repeat(600) }, 400, undefined],
+  ['another path', '/v1/images', {}, 404, 'POST /v1/images is not served here'],
+  ['another method', '/health', {}, 405, 'POST /health is not served here'],
+] as const) {
+  test(`a request with ${what} is refused in the API’s shape`, async () => {
+    const { status: got, json } = await post(path, body);
+    assert.is(got, status);
+    assert.equal(Object.keys(json), ['error']);
+    assert.equal(Object.keys(json.error), ['message', 'type', 'param', 'code']);
+    if (message) assert.is(json.error.message, message);
+    else assert.is(json.error.code, 'context_length_exceeded');
+  });
+}
+
+test('a body that is too large, too deep or has too many values is refused', async () => {
+  assert.is((await post(CHAT, `{"a":"${'x'.repeat(9 << 20)}"}`)).status, 413);
+  assert.match((await post(CHAT, `${'{"a":'.repeat(100)}1${'}'.repeat(100)}`)).json.error.message, /at most 64 levels/);
+  assert.match((await post(CHAT, `{"a":[${'1,'.repeat(500_000)}1]}`)).json.error.message, /at most 400000 values/);
+});
+
+test('hosts that are not the server’s, and origins that are not allowed, are refused', async () => {
+  const ask = (headers: Record<string, string>, to = server) => to.request('/v1/models', { headers });
+  for (const host of ['localhost:11435', '127.0.0.1', '192.168.0.7:80', '[::1]:11435', 'a.localhost']) {
+    assert.is((await ask({ host })).status, 200, host);
+  }
+  for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example:11435', '']) {
+    assert.is((await ask({ host })).status, 403, host);
+  }
+  assert.is((await ask({ host: 'box' }, serve({ hosts: ['box'] }))).status, 200);
+  assert.is((await ask({ host: 'localhost', origin: 'https://evil.example' })).status, 403);
+  assert.is((await ask({ host: 'localhost', origin: 'null' })).status, 403);
+  assert.is((await ask({ host: 'localhost:1', origin: 'http://localhost:1' })).status, 200);
+  const open = serve({ cors: 'https://app.example' });
+  const allowed = await ask({ host: 'localhost', origin: 'https://app.example' }, open);
+  assert.is(allowed.headers.get('access-control-allow-origin'), 'https://app.example');
+  const preflight = await open.request(CHAT, {
+    method: 'OPTIONS',
+    headers: { host: 'localhost', origin: 'https://app.example', 'access-control-request-method': 'POST' },
+  });
+  assert.is(preflight.status, 204);
+  assert.is((await ask({ host: 'localhost', origin: 'https://other.example' }, open)).status, 403);
+});
+
+test('a key is asked for everywhere but at /health', async () => {
+  const locked = serve({ apiKey: 'secret' });
+  const ask = (path: string, key?: string) =>
+    locked.request(path, { headers: key === undefined ? {} : { authorization: key } });
+  assert.is((await ask('/health')).status, 200);
+  for (const key of [undefined, 'secret', 'Bearer ', 'Bearer secre', 'Bearer secret1']) {
+    assert.is((await ask('/v1/models', key)).status, 401, String(key));
+  }
+  assert.is((await ask('/v1/models', 'Bearer secret')).status, 200);
+});
+
+test('requests beyond the queue get 429 and when to come back', async () => {
+  const narrow = serve({ parallel: 1, queue: 1 });
+  const body = { messages: hello, max_tokens: 20 };
+  const all = await Promise.all(Array.from({ length: 4 }, () => post(CHAT, body, narrow)));
+  assert.equal(all.map(({ status }) => status).sort(), [200, 200, 429, 429]);
+  const { headers, json } = all.find(({ status }) => status === 429)!;
+  assert.ok(Number(headers.get('retry-after')) >= 1);
+  assert.is(json.error.type, 'rate_limit_error');
+});
+
+test('a client with many requests does not hold up another', async () => {
+  const order: string[] = [];
+  const fair = serve({
+    ...{ parallel: 1, queue: 10 },
+    clientOf: (request) => request.headers.get('x-client')!,
+  });
+  const ask = async (client: string) => {
+    const more = { headers: { 'x-client': client } };
+    await (await fair.request(CHAT, init({ messages: hello, max_tokens: 3 }, more))).json();
+    order.push(client);
+  };
+  await Promise.all(['a', 'a', 'a', 'a'].map(ask).concat(ask('b')));
+  assert.is(order.indexOf('b'), 1);
+});
+
+test('a client that goes frees its place at once, in a stream and in a queue', async () => {
+  const narrow = serve({ parallel: 1, queue: 2 });
+  const stream = await narrow.request(CHAT, init({ messages: hello, max_tokens: 400, stream: true, ignore_eos: true }));
+  const reader = stream.body!.getReader();
+  await reader.read();
+  assert.is(narrow.state.active, 1);
+  const abort = new AbortController();
+  const waiting = Promise.resolve(
+    narrow.request(CHAT, init({ messages: hello, max_tokens: 400 }, { signal: abort.signal })),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(narrow.state.waiting, 1);
+  abort.abort();
+  await waiting.catch(() => {});
+  assert.is(narrow.state.waiting, 0);
+  await reader.cancel();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(narrow.state.active, 0);
+  assert.is((await post(CHAT, { messages: hello, max_tokens: 2 }, narrow)).status, 200);
+});
+
+test('a text whose client goes is not generated further', async () => {
+  const abort = new AbortController();
+  const answer = Promise.resolve(
+    server.request(CHAT, init({ messages: hello, max_tokens: 400, ignore_eos: true }, { signal: abort.signal })),
+  );
+  setTimeout(() => abort.abort(), 30);
+  logs = [];
+  await answer.catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.is(server.state.active, 0);
+  assert.is(logs.at(-1)?.error, 'the client has gone');
+});
+
+test('models are loaded when they are asked for, and the one not used for longest makes room', async () => {
+  const one = model.language.memory.bytes;
+  const closedNames: string[] = [];
+  const loader = (name: string) => ({
+    bytes: async () => one,
+    async load() {
+      const made = await servedModel({ seed: name.length });
+      const close = made.close;
+      return Object.assign(made, {
+        close() {
+          closedNames.push(name);
+          return close();
+        },
+      });
+    },
+  });
+  const shelf = createServer({ models: { a: loader('a'), bb: loader('bb'), ccc: loader('ccc') }, memory: 2 * one });
+  const ask = (name: string) => post(CHAT, { model: name, messages: hello, max_tokens: 2 }, shelf);
+  for (const name of ['a', 'bb', 'a', 'ccc']) assert.is((await ask(name)).status, 200);
+  assert.equal(shelf.state.loaded.slice().sort(), ['a', 'ccc']);
+  assert.equal(closedNames, ['bb']);
+  const all = await Promise.all(['a', 'bb', 'ccc', 'a', 'bb', 'ccc'].map(ask));
+  assert.ok(all.every(({ status }) => status === 200));
+  await shelf.close();
+  const small = createServer({ models: { a: loader('a') }, memory: one - 1 });
+  assert.is((await ask('a').catch(() => ({ status: 503 }))).status, 503);
+  assert.is((await post(CHAT, { messages: hello }, small)).status, 503);
+  await small.close();
+});
+
+test('close() refuses new requests and waits for those under way', async () => {
+  const ending = serve();
+  const running = post(CHAT, { messages: hello, max_tokens: 30 }, ending);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const closed = ending.close();
+  assert.is((await post(CHAT, { messages: hello }, ending)).status, 503);
+  assert.is((await running).status, 200);
+  await closed;
+  assert.is(ending.state.active, 0);
+});
+
+test('contextShift leaves the oldest out, and keeps what the system said', async () => {
+  const shifting = serve({ contextShift: true });
+  const turns = Array.from({ length: 30 }, (_, i) => ({
+    role: i % 2 ? 'assistant' : 'user',
+    content: `${i} `.repeat(20),
+  }));
+  const messages = [{ role: 'system', content: 'Be brief.' }, ...turns, { role: 'user', content: 'And now?' }];
+  assert.is((await post(CHAT, { messages, max_tokens: 4 })).json.error.code, 'context_length_exceeded');
+  const { json, status } = await post(CHAT, { messages, max_tokens: 4 }, shifting);
+  assert.is(status, 200);
+  assert.ok(json.usage.prompt_tokens <= 512);
+  assert.is((await post('/v1/completions', { prompt: 'word '.repeat(600) }, shifting)).status, 200);
+});
+
+test('a model without a template says so', async () => {
+  const bare = await servedModel({ template: '' });
+  models.push(bare);
+  const { status, json } = await post(CHAT, { messages: hello }, createServer({ models: { bare } }));
+  assert.is(status, 400);
+  assert.match(json.error.message, /must have a chat template/);
+});
+
+test('createServer() refuses options that it does not know', () => {
+  assert.throws(() => serve({ prallel: 3 } as never), /must have only known members, .*parallel/);
+  assert.throws(() => createServer({ models: {} }), /models must have at least one model: got none/);
+  assert.throws(() => createServer({ models: { a: 7 as never } }), /must be a model/);
+});
+
+test.run();

@@ -1,0 +1,282 @@
+// JSON of a schema, and calls of tools: whatever the model would say, what it says parses, validates, and names a tool.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createServer, type Server } from '../src/server/server.ts';
+import type { Model } from '../src/text/textmodel.ts';
+import { uniform } from './bits.ts';
+import { validates } from './schemas.ts';
+import { BARE, eventsOf, HERMES, LIST, NAMED, PLAIN, servedModel } from './served.ts';
+
+const test = suite('structured');
+const templates = { PLAIN, HERMES, BARE, LIST, NAMED };
+const models = new Map<string, Model>();
+let server: Server;
+
+test.before(async () => {
+  for (const [name, template] of Object.entries(templates)) {
+    models.set(name, await servedModel({ template, context: 2048, cacheTokens: 2048 * 4 }));
+  }
+  server = createServer({ models, onRequest: ({ cause }) => cause && console.error(cause) });
+});
+test.after(async () => {
+  for (const model of models.values()) await model.close();
+});
+
+const init = (body: unknown): RequestInit => ({ method: 'POST', body: JSON.stringify(body) });
+// biome-ignore lint/suspicious/noExplicitAny: answers are looked into
+async function post(path: string, body: unknown): Promise<{ status: number; json: any }> {
+  const response = await server.request(path, init(body));
+  return { status: response.status, json: await response.json() };
+}
+const CHAT = '/v1/chat/completions';
+const messages = [{ role: 'user', content: 'Tell me' }];
+const formatOf = (schema: unknown, strict = true) => ({
+  type: 'json_schema',
+  json_schema: { name: 'answer', strict, schema },
+});
+// A random model writes without end: what closes is made more likely. Byte tokens are what these vocabularies have.
+const closers = () => {
+  const { tokenizer } = models.get('PLAIN')!;
+  const idOf = (text: string) => tokenizer.encode(text, { special: false })[0];
+  return { [idOf('"')]: 4, [idOf('}')]: 4, [idOf(']')]: 4, [idOf('\\')]: -100 };
+};
+
+/** A random schema, of what the engine enforces, whose every text is short. */
+function schemaOf(next: () => number, depth = 0): Record<string, unknown> {
+  const pick = <T>(...from: T[]): T => from[Math.floor(next() * from.length)];
+  const kinds = ['string', 'integer', 'number', 'boolean', 'null', 'enum', 'const'];
+  const kind = pick(...kinds, ...(depth < 3 ? ['object', 'object', 'array', 'anyOf', 'nullable'] : []));
+  const count = 1 + Math.floor(next() * 3);
+  if (kind === 'string')
+    return { type: 'string', minLength: Math.floor(next() * 3), maxLength: 3 + Math.floor(next() * 6) };
+  if (kind === 'integer')
+    return { type: 'integer', minimum: -Math.floor(next() * 50), maximum: Math.floor(next() * 1000) };
+  if (kind === 'number') return { type: 'number', minimum: 0, maximum: 100 };
+  if (kind === 'boolean' || kind === 'null') return { type: kind };
+  if (kind === 'enum')
+    return { enum: [pick('red', 'rot'), 'a "quoted" one', pick(1, 2.5), null, { a: [1] }].slice(0, count + 2) };
+  if (kind === 'const') return { const: pick<unknown>('x', 7, true, null, ['é', 2]) };
+  if (kind === 'nullable') return { type: ['boolean', 'null'] };
+  if (kind === 'anyOf') return { anyOf: Array.from({ length: count + 1 }, () => schemaOf(next, depth + 1)) };
+  if (kind === 'array')
+    return { type: 'array', items: schemaOf(next, depth + 1), minItems: Math.floor(next() * 2), maxItems: count + 1 };
+  const names = ['name', 'größe', 'a b', "z'q"].slice(0, count + 1);
+  const properties = Object.fromEntries(names.map((name) => [name, schemaOf(next, depth + 1)]));
+  const required = names.filter(() => next() < 0.7);
+  return { type: 'object', properties, required, additionalProperties: false };
+}
+
+test('200 random schemas: every answer parses and validates', async () => {
+  const next = uniform(77);
+  const logit_bias = closers();
+  for (let i = 0; i < 200; i++) {
+    const schema = {
+      type: 'object',
+      properties: { value: schemaOf(next) },
+      required: ['value'],
+      additionalProperties: false,
+    };
+    const body = { model: 'PLAIN', messages, logit_bias, seed: i, temperature: i % 3 ? 1 : 0, max_tokens: 1500 };
+    const { status, json } = await post(CHAT, { ...body, response_format: formatOf(schema) });
+    const about = `${i}: ${JSON.stringify(schema)}`;
+    assert.is(status, 200, `${about}: ${JSON.stringify(json)}`);
+    const { message, finish_reason } = json.choices[0];
+    assert.is(finish_reason, 'stop', about);
+    const value = JSON.parse(message.content);
+    assert.ok(validates(schema, value), `${about}: ${message.content}`);
+  }
+});
+
+test('json_object gives an object, in streams too', async () => {
+  const body = {
+    model: 'PLAIN',
+    messages,
+    logit_bias: closers(),
+    seed: 4,
+    temperature: 1,
+    response_format: { type: 'json_object' },
+  };
+  const { json } = await post(CHAT, body);
+  assert.is(json.choices[0].finish_reason, 'stop');
+  assert.type(JSON.parse(json.choices[0].message.content), 'object');
+  const events = await eventsOf(await server.request(CHAT, init({ ...body, stream: true })));
+  const text = events.slice(0, -1).map(({ data }) => JSON.parse(data).choices[0].delta.content ?? '');
+  assert.is(text.join(''), json.choices[0].message.content);
+});
+
+test('a recursive schema is followed', async () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      name: { type: 'string', maxLength: 3 },
+      children: { type: 'array', items: { $ref: '#' }, maxItems: 2 },
+    },
+    required: ['name', 'children'],
+    additionalProperties: false,
+  };
+  const { json } = await post(CHAT, {
+    model: 'PLAIN',
+    messages,
+    logit_bias: closers(),
+    response_format: formatOf(schema),
+    max_tokens: 900,
+  });
+  assert.is(json.choices[0].finish_reason, 'stop', JSON.stringify(json));
+  assert.type(JSON.parse(json.choices[0].message.content).name, 'string');
+});
+
+test('responses and completions take schemas, too', async () => {
+  const schema = {
+    type: 'object',
+    properties: { ok: { type: 'boolean' } },
+    required: ['ok'],
+    additionalProperties: false,
+  };
+  const format = { type: 'json_schema', name: 'answer', strict: true, schema };
+  const { json } = await post('/v1/responses', { model: 'PLAIN', input: 'Well?', text: { format } });
+  assert.type(JSON.parse(json.output[0].content[0].text).ok, 'boolean');
+  const plain = await post('/v1/completions', {
+    model: 'PLAIN',
+    prompt: 'Well?',
+    max_tokens: 50,
+    response_format: formatOf(schema),
+  });
+  assert.type(JSON.parse(plain.json.choices[0].text).ok, 'boolean');
+});
+
+for (const [what, schema, message] of [
+  [
+    'a pattern that takes for ever',
+    { type: 'string', pattern: '(a+)+$' },
+    /pattern .* letters, classes, groups and counts are/,
+  ],
+  ['a keyword that is not known', { type: 'object', wrong: 1 }, /it has .*wrong/],
+  ['a reference to elsewhere', { $ref: 'https://example.com/x.json' }, /a reference leads elsewhere/],
+  ['a huge enum', { enum: Array.from({ length: 5000 }, (_, i) => i) }, /at most 1000 values of an enum/],
+  ['a deep nest', JSON.parse(`${'{"items":'.repeat(40)}{}${'}'.repeat(40)}`), /at most 32 levels/],
+  ['many alternatives', { anyOf: Array.from({ length: 3000 }, () => ({ type: 'string' })) }, /at most 1024 schemas/],
+  [
+    'many properties',
+    { properties: Object.fromEntries(Array.from({ length: 201 }, (_, i) => [`p${i}`, {}])) },
+    /at most 200 properties/,
+  ],
+  ['a name with a quote', { properties: { 'a"b': {} } }, /does not stand in JSON as it is/],
+  ['counts within counts', { type: 'string', pattern: '^(a{900}){900}$' }, /pattern/],
+  ['a long count', { type: 'string', maxLength: 1e9 }, /maxLength is above 2000/],
+  ['a lookahead', { type: 'string', pattern: '^(?=a)b$' }, /pattern/],
+  ['a reference to nowhere', { $ref: '#/$defs/none' }, /a reference leads nowhere/],
+  ['values that are compared', { type: 'array', uniqueItems: true }, /it has .*uniqueItems/],
+  ['a range without a value', { type: 'integer', minimum: 7, maximum: 3 }, /minimum is above maximum/],
+  ['a long text', { const: 'x'.repeat(70_000) }, /at most 65536 characters/],
+  ['no schema', 7, /must be a JSON Schema/],
+  ['nothing that it allows', false, /./],
+] as const) {
+  test(`a schema with ${what} is refused`, async () => {
+    const { status, json } = await post(CHAT, {
+      model: 'PLAIN',
+      messages,
+      max_tokens: 8,
+      response_format: formatOf(schema),
+    });
+    assert.is(status, 400, JSON.stringify(json));
+    assert.match(json.error.message, message);
+  });
+}
+
+const tools = [
+  {
+    type: 'function',
+    function: {
+      name: 'get_weather',
+      description: 'The weather of a city.',
+      parameters: {
+        $defs: { unit: { enum: ['C', 'F'] } },
+        ...{ type: 'object', required: ['city', 'unit'], additionalProperties: false },
+        properties: { city: { type: 'string', maxLength: 5, pattern: '^x' }, unit: { $ref: '#/$defs/unit' } },
+      },
+    },
+  },
+  {
+    type: 'function',
+    function: { name: 'get_time', parameters: { type: 'object', properties: {}, additionalProperties: false } },
+  },
+];
+
+for (const name of Object.keys(templates)) {
+  test(`tool_choice makes calls that parse and validate: ${name}`, async () => {
+    for (let seed = 0; seed < 6; seed++) {
+      const body = {
+        model: name,
+        messages,
+        tools,
+        logit_bias: closers(),
+        seed,
+        temperature: 1,
+        max_tokens: 400,
+        parallel_tool_calls: false,
+      };
+      for (const tool_choice of ['required', { type: 'function', function: { name: 'get_weather' } }]) {
+        const { json, status } = await post(CHAT, { ...body, tool_choice });
+        assert.is(status, 200, JSON.stringify(json));
+        const [choice] = json.choices;
+        assert.is(choice.finish_reason, 'tool_calls', JSON.stringify(choice));
+        assert.is(choice.message.content, null);
+        const [call] = choice.message.tool_calls;
+        assert.match(call.function.name, tool_choice === 'required' ? /^get_(weather|time)$/ : /^get_weather$/);
+        const args = JSON.parse(call.function.arguments);
+        if (call.function.name === 'get_time') assert.equal(args, {});
+        else assert.ok([...args.city].length <= 5 && ['C', 'F'].includes(args.unit), call.function.arguments);
+      }
+    }
+  });
+
+  test(`a call and its result go back to the model: ${name}`, async () => {
+    const call = { id: 'call_1', type: 'function', function: { name: 'get_time', arguments: '{}' } };
+    const said = [
+      ...messages,
+      { role: 'assistant', content: null, tool_calls: [call] },
+      { role: 'tool', tool_call_id: 'call_1', content: 'noon' },
+    ];
+    const { status, json } = await post(CHAT, { model: name, messages: said, tools, max_tokens: 4, temperature: 0 });
+    assert.is(status, 200, JSON.stringify(json));
+  });
+}
+
+test('streams tell calls with index, id, name and arguments', async () => {
+  const body = {
+    model: 'HERMES',
+    messages,
+    tools,
+    tool_choice: 'required',
+    logit_bias: closers(),
+    max_tokens: 400,
+    stream: true,
+  };
+  const events = await eventsOf(await server.request(CHAT, init(body)));
+  const deltas = events.slice(0, -1).map(({ data }) => JSON.parse(data).choices[0]);
+  const [call] = deltas.flatMap(({ delta }) => delta.tool_calls ?? []);
+  assert.is(call.index, 0);
+  assert.match(call.id, /^call-/);
+  JSON.parse(call.function.arguments);
+  assert.is(deltas.map(({ delta }) => delta.content ?? '').join(''), '');
+  assert.is(deltas.at(-1).finish_reason, 'tool_calls');
+  const responses = await post('/v1/responses', {
+    ...body,
+    input: 'x',
+    tools: tools.map((tool) => ({ type: 'function', ...tool.function })),
+    stream: false,
+  });
+  assert.is(responses.json.output[0].type, 'function_call', JSON.stringify(responses.json));
+});
+
+test('tool_choice must name a tool', async () => {
+  const ask = async (more: object) =>
+    (await post(CHAT, { model: 'HERMES', messages, max_tokens: 1, ...more })).json.error.message;
+  assert.is(await ask({ tool_choice: 'required' }), 'tool_choice must be for tools: there are none');
+  const other = { type: 'function', function: { name: 'other' } };
+  assert.match(await ask({ tools, tool_choice: other }), /tool_choice must name one of the tools: got "other"/);
+  assert.match(await ask({ tools: [{ type: 'web_search' }] }), /tools\[0\]\.type must be/);
+});
+
+test.run();
