@@ -1,6 +1,7 @@
 // The server over real sockets, asked by the clients that people have: OpenAI's, Vercel's, and bare sockets that do harm.
 
 import { execFile, spawnSync } from 'node:child_process';
+import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
@@ -10,6 +11,7 @@ import OpenAI from 'openai';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { z } from 'zod';
+import { answersOf } from '../src/cli/common/answers.ts';
 import { createServer, type Server } from '../src/server/server.ts';
 import type { Model } from '../src/text/textmodel.ts';
 import { HERMES, servedModel } from './served.ts';
@@ -23,6 +25,19 @@ let openai: OpenAI;
 
 test.before(async () => {
   model = await servedModel({ template: HERMES, context: 2048, cacheTokens: 16_384 });
+  const { open: openSequence } = model.language;
+  model.language.open = async (options) => {
+    const sequence = await openSequence(options);
+    sequences++;
+    const { close } = sequence;
+    let isOpen = true;
+    sequence.close = () => {
+      if (isOpen) sequences--;
+      isOpen = false;
+      close();
+    };
+    return sequence;
+  };
   server = createServer({ models: { tiny: model }, apiKey: 'key', parallel: 16 });
   http = createAdaptorServer({ fetch: (request, env) => server.fetch(request, env) });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
@@ -36,11 +51,11 @@ test.after(async () => {
 });
 
 const messages = [{ role: 'user' as const, content: 'Hello' }];
+let sequences = 0; // that are open
 const idle = async () => {
-  for (let i = 0; i < 200 && server.state.active + server.state.waiting > 0; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  assert.is(server.state.active + server.state.waiting, 0);
+  const busy = () => server.state.active + server.state.waiting + sequences;
+  for (let i = 0; i < 200 && busy() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal({ ...server.state, sequences }, { active: 0, waiting: 0, loaded: ['tiny'], sequences: 0 });
 };
 
 test('openai: chat, with the bits of the model alone', async () => {
@@ -216,6 +231,21 @@ test('a socket that breaks off in its body, or announces a huge one, costs nothi
   await idle();
 });
 
+test('a slow reader of JSON that leaves frees its places in the model', async () => {
+  const body = JSON.stringify({
+    ...{ messages, stream: true, ignore_eos: true, max_tokens: 1500, n: 3 },
+    response_format: { type: 'json_object' },
+  });
+  const slow = await open();
+  slow.write(head(Buffer.byteLength(body)) + body);
+  await new Promise((resolve) => slow.once('data', resolve));
+  slow.pause();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.ok(sequences > 0);
+  slow.destroy();
+  await idle();
+});
+
 test('a reader that takes nothing holds up no one', async () => {
   const body = JSON.stringify({
     messages,
@@ -233,6 +263,31 @@ test('a reader that takes nothing holds up no one', async () => {
   assert.is(answer.choices[0].message.content, await model.complete(messages, { maxTokens: 5 }));
   slow.destroy();
   await idle();
+});
+
+test('a server that ends writes out what is there, and gives up who takes nothing', async () => {
+  const ending = createHttpServer((_, response) => void response.end(Buffer.alloc(64 << 20, 'x')));
+  const answers = answersOf(ending, { stalledMs: 300, closingMs: 20_000 });
+  await new Promise<void>((resolve) => ending.listen(0, '127.0.0.1', resolve));
+  const { port } = ending.address() as AddressInfo;
+  const ask = async () => {
+    const socket = await new Promise<Socket>((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => resolve(socket));
+    });
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    return socket;
+  };
+  const [reader, stalled] = [await ask(), await ask()];
+  await new Promise((resolve) => setTimeout(resolve, 100)); // both answers are there, neither is written
+  let taken = 0;
+  reader.on('data', (data) => {
+    taken += data.length;
+  });
+  await answers.close(async () => {});
+  assert.ok(taken > 64 << 20, String(taken));
+  stalled.destroy();
 });
 
 test('48 streams with aborts: the others have the bits of those alone', async () => {

@@ -305,6 +305,21 @@ test('hosts that are not the server’s, and origins that are not allowed, are r
     headers: { host: 'localhost', origin: 'https://app.example', 'access-control-request-method': 'POST' },
   });
   assert.is(preflight.status, 204);
+  const asked = 'authorization,x-stainless-lang';
+  const { headers: told } = await serve({ cors: 'https://app.example', apiKey: 'k' }).request(CHAT, {
+    method: 'OPTIONS',
+    headers: {
+      ...{ host: 'localhost', origin: 'https://app.example' },
+      ...{ 'access-control-request-method': 'POST', 'access-control-request-headers': asked },
+    },
+  });
+  assert.is(told.get('access-control-allow-headers'), asked);
+  const keyless = await ask(
+    { host: 'localhost', origin: 'https://app.example' },
+    serve({ cors: 'https://app.example', apiKey: 'k' }),
+  );
+  assert.is(keyless.status, 401);
+  assert.is(keyless.headers.get('access-control-allow-origin'), 'https://app.example');
   assert.is((await ask({ host: 'localhost', origin: 'https://other.example' }, open)).status, 403);
 });
 
@@ -408,6 +423,72 @@ test('models are loaded when they are asked for, and the one not used for longes
   await small.close();
 });
 
+test('a model that is larger than it said, and than the memory, is closed and told of', async () => {
+  const one = model.language.memory.bytes;
+  let closes = 0;
+  const loader = {
+    bytes: async () => 1,
+    async load() {
+      const made = await servedModel();
+      const { close } = made;
+      return Object.assign(made, {
+        close: () => {
+          closes++;
+          return close();
+        },
+      });
+    },
+  };
+  const small = createServer({ models: { large: loader }, memory: one - 1 });
+  const { status, json } = await post(CHAT, { messages: hello, max_tokens: 2 }, small);
+  assert.is(status, 503);
+  assert.is(json.error.code, 'model_too_large');
+  assert.is(closes, 1);
+  await small.close();
+});
+
+test('a client that goes while its model waits for memory waits no longer, and others get theirs', async () => {
+  const one = model.language.memory.bytes;
+  const loader = { bytes: async () => one, load: () => servedModel() };
+  const shelf = createServer({ models: { a: loader, b: loader }, memory: one });
+  const stream = await shelf.request(
+    CHAT,
+    init({ model: 'a', messages: hello, max_tokens: 400, stream: true, ignore_eos: true }),
+  );
+  const reader = stream.body!.getReader();
+  await reader.read();
+  const abort = new AbortController();
+  const body = { messages: hello, max_tokens: 2 };
+  const left = Promise.resolve(shelf.request(CHAT, init({ model: 'b', ...body }, { signal: abort.signal })));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(shelf.state.active, 2);
+  abort.abort();
+  await left.catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(shelf.state.active, 1);
+  // The model of one that waits is not closed for another, which would wait for it in turn.
+  const all = [post(CHAT, { model: 'a', ...body }, shelf), post(CHAT, { model: 'b', ...body }, shelf)];
+  all.push(post(CHAT, { model: 'a', ...body }, shelf));
+  await reader.cancel();
+  assert.equal(
+    (await Promise.all(all)).map(({ status }) => status),
+    [200, 200, 200],
+  );
+  await shelf.close();
+});
+
+test('requests for models in turn, with memory for one, are all answered', async () => {
+  const one = model.language.memory.bytes;
+  const loader = { bytes: async () => one, load: () => servedModel() };
+  const shelf = createServer({ models: { a: loader, b: loader }, memory: one });
+  const names = ['a', 'b', 'a', 'b', 'a'];
+  const all = await Promise.all(
+    names.map((name) => post(CHAT, { model: name, messages: hello, max_tokens: 2 }, shelf)),
+  );
+  assert.ok(all.every(({ status }) => status === 200));
+  await shelf.close();
+});
+
 test('close() refuses new requests and waits for those under way', async () => {
   const ending = serve();
   const running = post(CHAT, { messages: hello, max_tokens: 30 }, ending);
@@ -431,6 +512,89 @@ test('contextShift leaves the oldest out, and keeps what the system said', async
   assert.is(status, 200);
   assert.ok(json.usage.prompt_tokens <= 512);
   assert.is((await post('/v1/completions', { prompt: 'word '.repeat(600) }, shifting)).status, 200);
+});
+
+test('contextShift keeps as many turns as fit, and writes few conversations to find them', async () => {
+  const shifting = serve({ contextShift: true });
+  const messages = Array.from({ length: 401 }, (_, i) => ({
+    role: i % 2 ? 'assistant' : 'user',
+    content: `${i} word`,
+  }));
+  const { render } = model.chatTemplate;
+  let renders = 0;
+  Object.assign(model.chatTemplate, {
+    render: (...given: Parameters<typeof render>) => {
+      renders++;
+      return render(...given);
+    },
+  });
+  const { status, json } = await post(CHAT, { messages, max_tokens: 1 }, shifting);
+  Object.assign(model.chatTemplate, { render });
+  assert.is(status, 200);
+  assert.ok(renders <= 10, String(renders));
+  const lengths = messages.map((_, first) => model.tokenizer.encode(render(messages.slice(first)), { special: false }));
+  const fitting = lengths.filter((ids, i) => i % 2 === 0 && ids.length <= 512).map(({ length }) => length);
+  assert.is(json.usage.prompt_tokens, Math.max(...fitting));
+});
+
+test('a prompt far beyond the context is refused before it is encoded', async () => {
+  const far = 'word '.repeat(10_000);
+  for (const [path, body] of [
+    [CHAT, { messages: [{ role: 'user', content: far }] }],
+    ['/v1/completions', { prompt: far }],
+    ['/v1/embeddings', { input: far }],
+  ] as const) {
+    const { status, json } = await post(path, body);
+    assert.is(status, 400);
+    assert.is(json.error.code, 'context_length_exceeded');
+    assert.match(json.error.message, /must fit the context of 512 tokens: it has \d+ characters/);
+  }
+  assert.is((await post('/v1/completions', { prompt: far }, serve({ contextShift: true }))).status, 200);
+});
+
+test('/tokenize and /detokenize wait at the gate, and refuse what is too long', async () => {
+  const narrow = serve({ parallel: 1, queue: 0 });
+  const running = post(CHAT, { messages: hello, max_tokens: 30 }, narrow);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.is((await post('/tokenize', { content: 'a' }, narrow)).status, 429);
+  await running;
+  assert.is((await post('/tokenize', { content: 'a' }, narrow)).status, 200);
+  const long = await post('/tokenize', { content: 'a'.repeat(600_000) });
+  assert.is(long.json.error.message, 'content must be at most 524288 characters: got 600000');
+  const many = await post('/detokenize', { tokens: Array(140_000).fill(1) });
+  assert.is(many.json.error.message, 'tokens must be at most 131072 tokens: got 140000');
+});
+
+test('answers name the model, whether the request does or not', async () => {
+  for (const [path, body] of [
+    [CHAT, { messages: hello, max_tokens: 1 }],
+    ['/v1/completions', { prompt: 'a', max_tokens: 1 }],
+    ['/v1/responses', { input: 'a', max_output_tokens: 1 }],
+    ['/v1/embeddings', { input: 'a' }],
+  ] as const)
+    assert.is((await post(path, body)).json.model, 'tiny', path);
+});
+
+test('a stream of a request that cannot be is refused with 400, and no stream', async () => {
+  const ask = (body: object) => post('/v1/completions', { prompt: 'a', ...body });
+  assert.is((await ask({ stream: true, logit_bias: { 99999: 1 } })).status, 400);
+  const echoed = await ask({ stream: true, echo: true, logprobs: 1 });
+  assert.match(echoed.json.error.message, /^logprobs must be left out beside echo/);
+});
+
+test('values that the template cannot run with are refused, and no path is told', async () => {
+  const odd = await servedModel({ template: '{{ messages[0].content.missing.more }}' });
+  models.push(odd);
+  const { status, json } = await post(CHAT, { messages: hello }, createServer({ models: { odd } }));
+  assert.is(status, 400);
+  assert.match(json.error.message, /^messages must be such that the chat template runs: [^/]+$/);
+});
+
+test('responses refuse a call_id that is no string', async () => {
+  const output = { type: 'function_call_output', call_id: { toString: 1 }, output: 'x' };
+  const { status, json } = await post('/v1/responses', { input: [output] });
+  assert.is(status, 400);
+  assert.match(json.error.message, /^input\[0\]\.call_id must be a string/);
 });
 
 test('a model without a template says so', async () => {

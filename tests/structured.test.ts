@@ -2,11 +2,16 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { loadModel } from '../src/decoder.ts';
 import { createServer, type Server } from '../src/server/server.ts';
+import { constraintOf, markedConstraint } from '../src/server/structured/constraint.ts';
+import { GrammarCompiler } from '../src/server/structured/grammar.ts';
 import type { Model } from '../src/text/textmodel.ts';
 import { uniform } from './bits.ts';
+import { memoryFolder } from './checkpoints.ts';
 import { validates } from './schemas.ts';
-import { BARE, eventsOf, HERMES, LIST, NAMED, PLAIN, servedModel } from './served.ts';
+import { BARE, eventsOf, HERMES, LIST, NAMED, PLAIN, servedFiles, servedModel } from './served.ts';
+import { byteLevelContent } from './tokenizers.ts';
 
 const test = suite('structured');
 const templates = { PLAIN, HERMES, BARE, LIST, NAMED };
@@ -171,6 +176,17 @@ for (const [what, schema, message] of [
   ['a long text', { const: 'x'.repeat(70_000) }, /at most 65536 characters/],
   ['no schema', 7, /must be a JSON Schema/],
   ['nothing that it allows', false, /./],
+  [
+    'a length beside a reference',
+    { $defs: { a: { type: 'string' } }, $ref: '#/$defs/a', maxLength: 3 },
+    /maxLength.* beside .*\$ref/,
+  ],
+  ['a range beside a constant', { const: 4, minimum: 5 }, /minimum.* beside .*const/],
+  ['an enum of another type', { type: 'string', enum: ['a', 1] }, /type.* beside .*enum/],
+  ['names beside alternatives', { anyOf: [{ type: 'object' }], required: ['a'] }, /required.* beside .*anyOf/],
+  ['two lengths', { allOf: [{ type: 'string', minLength: 5 }], minLength: 1 }, /minLength.* twice/],
+  ['alternatives of both kinds', { anyOf: [{ type: 'string' }], oneOf: [{ type: 'null' }] }, /anyOf.* twice/],
+  ['a required name with a quote', { type: 'object', required: ['a"b'] }, /does not stand in JSON as it is/],
 ] as const) {
   test(`a schema with ${what} is refused`, async () => {
     const { status, json } = await post(CHAT, {
@@ -183,6 +199,89 @@ for (const [what, schema, message] of [
     assert.match(json.error.message, message);
   });
 }
+
+test('a type that agrees may stand beside a constant, an enum and alternatives', async () => {
+  const properties = {
+    kind: { type: 'string', const: 'a' },
+    unit: { type: ['string', 'null'], enum: ['C', null] },
+    size: { type: 'number', anyOf: [{ type: 'integer', minimum: 0, maximum: 9 }, { const: 10.5 }] },
+  };
+  const schema = { type: 'object', properties, required: Object.keys(properties), additionalProperties: false };
+  const { status, json } = await post(CHAT, {
+    ...{ model: 'PLAIN', messages, logit_bias: closers(), max_tokens: 200 },
+    response_format: formatOf(schema),
+  });
+  assert.is(status, 200, JSON.stringify(json));
+  assert.is(JSON.parse(json.choices[0].message.content).kind, 'a');
+});
+
+test('an answer behind a thought that the prompt opens is what the schema says', async () => {
+  const files = servedFiles({ template: `${PLAIN}<think>\n` });
+  const content = byteLevelContent();
+  const close = 267;
+  (content.added_tokens as object[]).push({
+    ...{ id: close, content: '</think>', special: false, single_word: false },
+    ...{ lstrip: false, rstrip: false, normalized: false },
+  });
+  files['tokenizer.json'] = new TextEncoder().encode(JSON.stringify(content));
+  const thinking = await loadModel(memoryFolder(files), { context: 512 });
+  models.set('THINKING', thinking);
+  const thoughtful = createServer({ models: { thinking } });
+  const schema = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'] };
+  const ask = async (more: object) => {
+    const body = { messages, max_tokens: 60, temperature: 1, seed: 3, response_format: formatOf(schema), ...more };
+    return (await (await thoughtful.request(CHAT, init(body))).json()).choices[0];
+  };
+  const { message, finish_reason } = await ask({ logit_bias: { [close]: 3 } });
+  assert.is(finish_reason, 'stop');
+  assert.type(JSON.parse(message.content).ok, 'boolean');
+  assert.ok(message.reasoning_content.length > 0);
+  // A thought is not the end, whatever the model would have.
+  const [end] = thinking.ends;
+  const endless = await ask({ logit_bias: { [close]: -100, [end]: 100 } });
+  assert.is(endless.finish_reason, 'length');
+});
+
+test('a mark that ends within a token is one, and what the token has behind it counts', async () => {
+  const hermes = models.get('HERMES')!;
+  const constraint = markedConstraint(hermes, '<tool_call>', () => constraintOf(hermes, [{ literal: '\n{"name"' }]));
+  const idOf = (text: string) => hermes.tokenizer.encode(text, { special: false })[0];
+  constraint.accept(0, 'well <tool');
+  constraint.accept(0, '_call>\n{');
+  const allowed = async () => {
+    const row = new Float32Array(hermes.config.vocabSize);
+    await constraint.mask(row);
+    return [...row.keys()].filter((id) => row[id] === 0);
+  };
+  assert.equal(await allowed(), [idOf('"')]);
+  constraint.accept(idOf('"'), '"');
+  assert.ok((await allowed()).includes(idOf('n')));
+  constraint.close();
+});
+
+test('two requests at once with one new schema make one grammar', async () => {
+  const schema = { type: 'object', properties: { once: { type: 'boolean' } }, required: ['once'] };
+  const body = { model: 'PLAIN', messages, max_tokens: 60, logit_bias: closers(), response_format: formatOf(schema) };
+  const compile = GrammarCompiler.prototype.compileJSONSchema;
+  let count = 0;
+  GrammarCompiler.prototype.compileJSONSchema = function (...given) {
+    count++;
+    return compile.apply(this, given);
+  };
+  const all = await Promise.all([1, 2, 3].map(() => post(CHAT, body)));
+  GrammarCompiler.prototype.compileJSONSchema = compile;
+  for (const { json } of all) assert.type(JSON.parse(json.choices[0].message.content).once, 'boolean');
+  assert.is(count, 1);
+});
+
+test('a format beside tools is refused, unless none is to be called', async () => {
+  const schema = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'] };
+  const body = { model: 'HERMES', messages, tools, max_tokens: 60, response_format: formatOf(schema) };
+  const { status, json } = await post(CHAT, body);
+  assert.is(status, 400);
+  assert.match(json.error.message, /^response_format must be left out beside tools/);
+  assert.is((await post(CHAT, { ...body, tool_choice: 'none' })).status, 200);
+});
 
 const tools = [
   {

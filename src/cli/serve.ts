@@ -17,9 +17,11 @@ import { type LiveLine, liveLine } from '../terminal/live.ts';
 import { complain, note, printJson, warn } from '../terminal/print.ts';
 import { integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
+import { lendThreads } from '../workers/threads.ts';
+import { answersOf } from './common/answers.ts';
 import { checkFits, freeMemory } from './common/memory.ts';
 import { addModelOptions, type ModelChoice } from './common/model.ts';
-import { loadAll, threadsOf } from './common/session.ts';
+import { cores, loadAll, threadsOf } from './common/session.ts';
 import { addSizeOptions, readyModel, type SizeChoice } from './run.ts';
 
 interface Options extends ModelChoice, SizeChoice {
@@ -38,6 +40,9 @@ interface Options extends ModelChoice, SizeChoice {
 /** Milliseconds that a client has for the head of a request, and for a whole one. */
 const HEAD_MS = 15_000;
 const REQUEST_MS = 60_000;
+/** Milliseconds that a client may take nothing of an answer that is there; and that all have for theirs at the end. */
+const STALLED_MS = 60_000;
+const CLOSING_MS = 5000;
 /** Connections at once. */
 const CONNECTIONS_LIMIT = 1024;
 /** Milliseconds between two looks of the live line. */
@@ -129,8 +134,11 @@ async function loaderOf(higgs: Higgs, input: Input, options: Options, line: Live
   const source = await higgs.open(input.folder);
   const { context: most } = await source.runMemory({ ...(context !== undefined && { context }), cache });
   const running = { context: most, cacheTokens: most * parallel, activations, cache };
+  // As many as will run, each of which works in memory of its own; for an estimate none has to be started.
+  const idle = async () => {};
+  const uncalled = lendThreads({ size: Math.min(threads, cores()), take() {}, start: idle, close: idle });
   return {
-    bytes: async () => (await source.runMemory(running)).bytes,
+    bytes: async () => (await source.runMemory({ ...running, threads: uncalled })).bytes,
     async load() {
       line.stop();
       const progress = progressDisplay('load');
@@ -164,6 +172,7 @@ async function listen(
     serverOptions: { headersTimeout: HEAD_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: 5000 },
   }) as ReturnType<typeof createHttpServer>;
   http.maxConnections = CONNECTIONS_LIMIT;
+  const answers = answersOf(http, { stalledMs: STALLED_MS, closingMs: CLOSING_MS });
   await new Promise<void>((resolve, reject) => {
     http.once('error', ({ code, message }: NodeJS.ErrnoException) => {
       const why = code === 'EADDRINUSE' ? 'another program listens there; give another --port' : message;
@@ -179,24 +188,22 @@ async function listen(
     warn(`whoever reaches ${host} may ask: give --api-key, or ${KEY_VARIABLE} in the environment`);
   }
   const looking = setInterval(() => line.show(stateText(server)), LOOK_MS);
-  await new Promise<void>((resolve) => {
+  const signalled = new Promise<void>((resolve, reject) => {
     let isEnding = false;
     const end = () => {
       if (isEnding) process.exit(130);
       isEnding = true;
       const { active, waiting } = server.state;
       if (active + waiting > 0) line.above(() => note(`waiting for ${counted(active, 'text')}; Ctrl-C again does not`));
-      http.close();
-      http.closeIdleConnections();
-      server.close().then(() => {
-        http.closeAllConnections();
-        process.off('SIGINT', end).off('SIGTERM', end);
-        resolve();
-      });
+      const ended = () => process.off('SIGINT', end).off('SIGTERM', end);
+      answers
+        .close(() => server.close())
+        .finally(ended)
+        .then(resolve, reject);
     };
     process.on('SIGINT', end).on('SIGTERM', end);
   });
-  clearInterval(looking);
+  await signalled.finally(() => clearInterval(looking));
 }
 
 function stateText({ state: { active, waiting, loaded } }: Server): string {

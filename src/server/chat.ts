@@ -40,7 +40,7 @@ export function chatRequest(body: Record<string, unknown>): {
   const messages = messagesFrom(body.messages);
   const tools = body.tools === undefined ? [] : toolsFrom(body.tools);
   const choice = choiceFrom(body.tool_choice, tools);
-  const schema = schemaFrom('response_format', body.response_format);
+  const schema = schemaFrom('response_format', body.response_format, tools, choice);
   if (request.top_logprobs !== undefined && !request.logprobs) {
     throw refused('top_logprobs must stand beside logprobs, which is not true', 'top_logprobs');
   }
@@ -53,15 +53,15 @@ export function chatRequest(body: Record<string, unknown>): {
   };
   return {
     common: request,
-    open: (model, ways) => dialect(model, request, prepare(model, request, asked, ways)),
+    open: (model, ways) => dialect(model, ways.name, request, prepare(model, request, asked, ways)),
   };
 }
 
-function dialect(model: Model, request: ChatRequest, prepared: ReturnType<typeof prepare>): Dialect {
+function dialect(model: Model, name: string, request: ChatRequest, prepared: ReturnType<typeof prepare>): Dialect {
   const { n = 1, stream_options: { include_usage = false } = {} } = request;
   const id = newId('chatcmpl');
   const created = seconds();
-  const head = (object: string) => ({ id, object, created, model: request.model, system_fingerprint: 'higgs-wasm' });
+  const head = (object: string) => ({ id, object, created, model: name, system_fingerprint: 'higgs-wasm' });
   const chunk = (choices: readonly unknown[], more: object = {}): ServerEvent => ({
     data: { ...head('chat.completion.chunk'), choices, ...(include_usage && { usage: null }), ...more },
   });

@@ -6,8 +6,10 @@ import { type Common, commonMembers, membersOf } from './body.ts';
 import { finite } from './chat.ts';
 import { schemaFrom } from './conversation.ts';
 import {
+  checkCharacters,
   type Delta,
   type Dialect,
+  mostCharacters,
   newId,
   roomFor,
   seconds,
@@ -62,7 +64,10 @@ export function promptsFrom(param: string, value: unknown): Prompt[] {
 
 /** Ids of a prompt. @throws {HttpError} 400 when the vocabulary has not one of them */
 export function promptIdsOf(model: Model, prompt: Prompt, param: string): number[] {
-  if (typeof prompt === 'string') return model.tokenizer.encode(prompt);
+  if (typeof prompt === 'string') {
+    checkCharacters(model, prompt, param);
+    return model.tokenizer.encode(prompt);
+  }
   const { vocabSize } = model.config;
   const wrong = prompt.find((id) => id >= vocabSize);
   if (wrong !== undefined) throw refused(`${param} must be token ids below ${vocabSize}: got ${wrong}`, param);
@@ -78,6 +83,8 @@ export function completionRequest(body: Record<string, unknown>): {
   const prompts = promptsFrom('prompt', body.prompt);
   if (body.suffix !== undefined && body.suffix !== '')
     throw refused('suffix must be left out: models here go on with a text', 'suffix');
+  if (request.echo && request.logprobs !== undefined)
+    throw refused('logprobs must be left out beside echo: a prompt has no probabilities here', 'logprobs');
   const count = prompts.length * (request.n ?? 1);
   if (count > LIMITS.choices)
     throw refused(`prompt and n must make at most ${LIMITS.choices} texts: got ${count}`, 'prompt');
@@ -90,7 +97,7 @@ function dialect(
   request: CompletionRequest,
   prompts: readonly Prompt[],
   schema: JsonSchema | undefined,
-  { contextShift }: Ways,
+  { contextShift, name }: Ways,
 ): Dialect {
   const {
     n = 1,
@@ -99,7 +106,8 @@ function dialect(
     stream_options: { include_usage = false } = {},
   } = request;
   const idsOfAll = prompts.map((prompt) => {
-    const ids = promptIdsOf(model, prompt, 'prompt');
+    const isText = typeof prompt === 'string';
+    const ids = promptIdsOf(model, contextShift && isText ? prompt.slice(-mostCharacters(model)) : prompt, 'prompt');
     // Room is left for what is to come, so far as half of the context allows.
     const most = model.config.contextLength - Math.min(asked, model.config.contextLength >> 1);
     return contextShift && ids.length > model.config.contextLength ? ids.slice(-most) : ids;
@@ -108,7 +116,7 @@ function dialect(
   const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
   const settings = settingsOf(model, request, { maxTokens: 1, logprobs: request.logprobs, special: false, constraint });
   const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
-  const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: request.model };
+  const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: name };
   const offsets = new Map<number, number>();
   const promptOf = (choice: number) => Math.floor(choice / n);
   const chunk = (choices: readonly unknown[], more: object = {}): ServerEvent => ({

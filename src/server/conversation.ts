@@ -6,13 +6,13 @@ import { show } from '../excerpt.ts';
 import type { Message } from '../text/chat.ts';
 import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
-import { hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
+import { closingMark, hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
 import { type Common, record } from './body.ts';
-import { type Delta, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
-import { refused } from './errors.ts';
+import { checkCharacters, type Delta, mostCharacters, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
+import { HttpError, refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import { run, type Settings, type TokenChance } from './run.ts';
-import { type Constraint, constraintOf } from './structured/constraint.ts';
+import { type Constraint, constraintOf, thoughtConstraint } from './structured/constraint.ts';
 import { checkedSchema, type Schema } from './structured/schema.ts';
 import { type Choice, callFilter, hasSpecialCalls, type Tool, toldOf, toolConstraint } from './structured/tools.ts';
 
@@ -103,10 +103,20 @@ export function objectOf(value: unknown): unknown {
 }
 
 /** Reads `response_format`, or `text.format`: the schema of the answer, if it has one. */
-export function schemaFrom(param: string, value: unknown): Schema | undefined {
+export function schemaFrom(
+  param: string,
+  value: unknown,
+  tools: readonly Tool[] = [],
+  choice: Choice = 'none',
+): Schema | undefined {
   if (value === undefined || value === null) return undefined;
   const format = record(param, value);
   if (format.type === 'text') return undefined;
+  if (tools.length > 0 && choice !== 'none')
+    throw refused(
+      `${param} must be left out beside tools, unless tool_choice is none: a call is no such answer`,
+      param,
+    );
   if (format.type === 'json_object')
     return format.schema ? checkedSchema(`${param}.schema`, format.schema, false) : { type: 'object' };
   if (format.type !== 'json_schema') {
@@ -121,26 +131,24 @@ export function schemaFrom(param: string, value: unknown): Schema | undefined {
 export function prepare(model: Model, request: Common, asked: Asked, ways: Ways): Prepared {
   const tools = asked.choice === 'none' ? [] : asked.tools;
   const { messages, values } = toldOf(model, asked.messages, tools);
-  const write = (some: readonly Message[]) =>
-    model.chatTemplate.render(some, { values: { ...asked.values, ...values } });
-  let prompt = write(messages);
-  let promptIds = model.tokenizer.encode(prompt, { special: false });
-  if (ways.contextShift) {
-    for (const shorter of shortened(messages)) {
-      if (promptIds.length <= model.config.contextLength) break;
-      prompt = write(shorter);
-      promptIds = model.tokenizer.encode(prompt, { special: false });
-    }
-  }
+  const write = (some: readonly Message[]) => written(model, some, { ...asked.values, ...values }, asked.param);
+  const idsOf = (text: string) => model.tokenizer.encode(text, { special: false });
+  const prompt = ways.contextShift ? shortened(messages, write, (text) => fits(model, text)) : write(messages);
+  checkCharacters(model, prompt, asked.param);
+  const promptIds = idsOf(prompt);
   const room = roomFor(model, promptIds, asked.param);
-  const constraint =
-    toolConstraint(model, tools, asked.choice, asked.isParallel) ?? schemaConstraint(model, asked.schema);
+  const called = toolConstraint(model, tools, asked.choice, asked.isParallel);
+  const constraint = called ?? schemaConstraint(model, asked.schema);
+  // A text that a thought comes first in is constrained behind it; with tools that may be called, it is free until a call anyway.
+  const isFree = called !== undefined && asked.choice === 'auto';
+  const close = isFree ? undefined : closingMark(prompt);
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
   const settings = settingsOf(model, request, {
     maxTokens: Math.min(asked.maxTokens ?? room, room),
     logprobs: asked.logprobs,
-    ...{ special, constraint },
+    special,
+    constraint: constraint && close !== undefined ? () => thoughtConstraint(model, close, constraint) : constraint,
   });
   return { promptIds, prompt, settings, tools, isParallel: asked.isParallel };
 }
@@ -150,13 +158,57 @@ function schemaConstraint(model: Model, schema: Schema | undefined): (() => Cons
   return () => constraintOf(model, [{ schema }]);
 }
 
-// Conversations without their oldest turns. What the system said stays, and so does the last message.
-function* shortened(messages: readonly Message[]): Generator<readonly Message[]> {
+// A template's faults are of the request's values, as far as a template that was parsed can have them; where its file lies is no one's business.
+function written(
+  model: Model,
+  messages: readonly Message[],
+  values: Readonly<Record<string, unknown>>,
+  param: string,
+): string {
+  try {
+    return model.chatTemplate.render(messages, { values });
+  } catch (error) {
+    const { name, message, file } = error as { name: string; message: string; file?: string };
+    if (name !== 'FormatError') throw error;
+    const words =
+      file !== undefined && message.startsWith(file) ? message.slice(file.length).replace(/^\W+/, '') : message;
+    const [, fault] = /^chat template must run: (.*)/s.exec(words) ?? [];
+    if (fault === undefined) throw new HttpError(503, words);
+    throw refused(`${param} must be such that the chat template runs: ${fault}`, param);
+  }
+}
+
+const fits = (model: Model, text: string) =>
+  text.length <= mostCharacters(model) &&
+  model.tokenizer.encode(text, { special: false }).length <= model.config.contextLength;
+
+// The longest end of a conversation that fits, else the shortest one: its oldest turns are left out. What the system said stays, and so does
+// the last message. Each turn less is shorter: half of what is left is asked for at a time.
+function shortened(
+  messages: readonly Message[],
+  write: (messages: readonly Message[]) => string,
+  fits: (text: string) => boolean,
+): string {
+  const whole = write(messages);
+  if (fits(whole)) return whole;
   const begin = messages.filter(({ role }) => role === 'system');
   const rest = messages.filter(({ role }) => role !== 'system');
-  for (let first = 1; first < rest.length; first++) {
-    if (rest[first].role === 'user') yield [...begin, ...rest.slice(first)];
+  const firsts = rest.flatMap(({ role }, i) => (i > 0 && role === 'user' ? [i] : []));
+  let text = whole;
+  let [low, high] = [0, firsts.length - 1];
+  let isFound = false;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const shorter = write([...begin, ...rest.slice(firsts[middle])]);
+    if (fits(shorter)) {
+      [text, isFound] = [shorter, true];
+      high = middle - 1;
+    } else {
+      if (!isFound) text = shorter;
+      low = middle + 1;
+    }
   }
+  return text;
 }
 
 /** The model's turn, as it comes. */

@@ -4,6 +4,7 @@ import type { Model } from '../text/textmodel.ts';
 import { type Common, samplingFrom } from './body.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
+import { LIMITS } from './limits.ts';
 import type { Made, Settings, TokenChance } from './run.ts';
 import type { Constraint } from './structured/constraint.ts';
 import type { Call } from './structured/tools.ts';
@@ -40,9 +41,11 @@ export interface Dialect {
   whole(turns: readonly Turn[]): unknown;
 }
 
-/** How a server treats what is too long, and what the clock says. */
+/** How a server treats what is too long, and what it calls the model. */
 export interface Ways {
   readonly contextShift: boolean;
+  /** The model's name: it stands in answers, whether the request has it or not. */
+  readonly name: string;
 }
 
 /** Settings of a request, as all ways to ask have them. */
@@ -56,6 +59,10 @@ export function settingsOf(
     constraint: (() => Constraint) | undefined;
   },
 ): Settings {
+  const { vocabSize } = model.config;
+  for (const id of request.logit_bias?.keys() ?? []) {
+    if (id >= vocabSize) throw refused(`logit_bias must be for tokens below ${vocabSize}: got ${id}`, 'logit_bias');
+  }
   return {
     sampling: samplingFrom(request, model.sampling),
     seed: request.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
@@ -68,13 +75,24 @@ export function settingsOf(
   };
 }
 
+const tooLong = (param: string, contextLength: number, has: string) =>
+  refused(`${param} must fit the context of ${contextLength} tokens: it has ${has}`, param, 'context_length_exceeded');
+
+/** Most characters of a prompt that are encoded: what is far too long is to be refused before it takes time. */
+export const mostCharacters = ({ config }: Model): number => config.contextLength * LIMITS.charactersPerToken;
+
+/** @throws {HttpError} 400 when a prompt is too long for any tokens to hold it */
+export function checkCharacters(model: Model, prompt: string, param: string): void {
+  if (prompt.length > mostCharacters(model))
+    throw tooLong(param, model.config.contextLength, `${prompt.length} characters`);
+}
+
 /** Tokens that a text behind a prompt may have. @throws {HttpError} 400 when there is no room for the prompt */
 export function roomFor(model: Model, promptIds: readonly number[], param: string): number {
   const { contextLength } = model.config;
   if (promptIds.length === 0) throw refused(`${param} must have at least one token: it is empty`, param);
   if (promptIds.length <= contextLength) return contextLength + 1 - promptIds.length;
-  const message = `${param} must fit the context of ${contextLength} tokens: it has ${promptIds.length}`;
-  throw refused(message, param, 'context_length_exceeded');
+  throw tooLong(param, contextLength, String(promptIds.length));
 }
 
 /** Runs choices together: the first one alone until it has begun, so that the others copy its prompt from the cache. */
@@ -114,9 +132,8 @@ export async function* together(
     signal.throwIfAborted();
     return turns;
   } finally {
-    for (const [choice, generation] of running) {
-      if (!turns[choice]) generation.return(undefined as never).catch(() => {});
-    }
+    const left = [...running].filter(([choice]) => !turns[choice]);
+    await Promise.allSettled(left.map(([, generation]) => generation.return(undefined as never)));
   }
 }
 

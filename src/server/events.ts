@@ -2,7 +2,7 @@
 // and one that takes none for long is given up. While a text is made and nothing comes, comments keep the connection alive.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-import { errorBody, httpError } from './errors.ts';
+import { errorBody, HttpError, httpError } from './errors.ts';
 import { TIME_LIMITS } from './limits.ts';
 
 /** Milliseconds without an event until a comment is sent. */
@@ -54,7 +54,13 @@ export function eventResponse(
           watch = setTimeout(() => {
             isOver = true;
             leave(new Error('the client takes no events'));
-            controller.error(new Error('the client takes no events'));
+            // Its end, should the client read on after all. An error of the stream would be printed by the host.
+            const error = new HttpError(
+              408,
+              `events must be taken within ${TIME_LIMITS.stalled / 1000} s: they were not`,
+            );
+            controller.enqueue(encoder.encode(textOf({ data: errorBody(error) })));
+            controller.close();
           }, TIME_LIMITS.stalled);
         } catch (error) {
           if (isOver) return;

@@ -7,7 +7,6 @@ import { excerpt } from '../excerpt.ts';
 import { errorResponse, HttpError } from './errors.ts';
 
 interface GuardOptions {
-  readonly apiKey?: string;
   readonly origins: readonly string[];
   readonly hosts: readonly string[];
 }
@@ -15,9 +14,9 @@ interface GuardOptions {
 const LOCAL = new Set(['localhost', 'ip6-localhost', 'host.docker.internal']);
 const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|\[[\da-f:.]+\])$/i;
 
-export function guard({ apiKey, origins, hosts }: GuardOptions): MiddlewareHandler {
+/** Refuses hosts and origins that are not the server's. */
+export function guard({ origins, hosts }: GuardOptions): MiddlewareHandler {
   const names = new Set(hosts.map((host) => host.toLowerCase()));
-  const digest = apiKey === undefined ? undefined : digestOf(apiKey);
   return async (c, next) => {
     const url = new URL(c.req.url);
     const host = (c.req.header('host') ?? url.host).toLowerCase();
@@ -33,8 +32,16 @@ export function guard({ apiKey, origins, hosts }: GuardOptions): MiddlewareHandl
       const message = `origin must be one that the server allows: got ${JSON.stringify(excerpt(origin))}`;
       return errorResponse(new HttpError(403, message, { code: 'origin_not_allowed' }));
     }
+    await next();
+  };
+}
+
+/** Refuses whoever has not the key. */
+export function keyGuard(key: string): MiddlewareHandler {
+  const digest = digestOf(key);
+  return async (c, next) => {
     const isOpen = c.req.path === '/health' || c.req.method === 'OPTIONS';
-    if (digest && !isOpen && !(await isSame(await digest, keyOf(c.req.header('authorization'))))) {
+    if (!isOpen && !(await isSame(await digest, keyOf(c.req.header('authorization'))))) {
       return errorResponse(
         new HttpError(401, 'authorization must be Bearer and the key of this server', { code: 'invalid_api_key' }),
       );

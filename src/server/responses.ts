@@ -48,17 +48,21 @@ export function responsesRequest(body: Record<string, unknown>): {
   const tools = body.tools === undefined ? [] : toolsFrom(body.tools);
   const choice = choiceFrom(body.tool_choice, tools);
   const format = body.text === undefined ? undefined : record('text', body.text).format;
+  const schema = schemaFrom('text.format', format, tools, choice);
   const asked = {
-    ...{ messages, tools, choice, schema: schemaFrom('text.format', format), param: 'input', values: {} },
+    ...{ messages, tools, choice, schema, param: 'input', values: {} },
     isParallel: request.parallel_tool_calls ?? true,
     maxTokens: request.max_output_tokens,
     logprobs: undefined,
   };
   return {
     common: { ...request, n: 1 },
-    open: (model, ways) => dialect(model, body, request, prepare(model, { ...request, n: 1 }, asked, ways)),
+    open: (model, ways) => dialect(model, ways.name, body, request, prepare(model, request, asked, ways)),
   };
 }
+
+const callIdOf = (subject: string, value: unknown): string =>
+  value === undefined || value === null ? '' : text(`${subject}.call_id`, value);
 
 // A text, or items: messages, calls, and what they gave.
 function inputFrom(value: unknown): Message[] {
@@ -76,7 +80,7 @@ function inputFrom(value: unknown): Message[] {
     } else if (type === 'function_call') {
       const name = text(`${subject}.name`, item.name);
       const call = {
-        id: String(item.call_id ?? ''),
+        id: callIdOf(subject, item.call_id),
         type: 'function',
         function: { name, arguments: objectOf(item.arguments) },
       };
@@ -87,7 +91,7 @@ function inputFrom(value: unknown): Message[] {
       messages.push({
         role: 'tool',
         content: contentFrom(`${subject}.output`, item.output),
-        tool_call_id: String(item.call_id ?? ''),
+        tool_call_id: callIdOf(subject, item.call_id),
       });
     } else if (type !== 'reasoning') {
       throw refused(
@@ -102,6 +106,7 @@ function inputFrom(value: unknown): Message[] {
 
 function dialect(
   model: Model,
+  name: string,
   body: Record<string, unknown>,
   request: ResponsesRequest,
   prepared: ReturnType<typeof prepare>,
@@ -116,7 +121,7 @@ function dialect(
   const response = (status: string, output: readonly unknown[], more: object = {}) => ({
     ...{ id, object: 'response', created_at: created, status, error: null, incomplete_details: null },
     ...{ instructions: request.instructions ?? null, max_output_tokens: request.max_output_tokens ?? null },
-    ...{ model: request.model, output, parallel_tool_calls: prepared.isParallel, previous_response_id: null },
+    ...{ model: name, output, parallel_tool_calls: prepared.isParallel, previous_response_id: null },
     ...{ temperature: sampling.temperature, top_p: sampling.topP, store: false, usage: null },
     text: isRecord(body.text) ? body.text : { format: { type: 'text' } },
     ...{ tool_choice: body.tool_choice ?? 'auto', tools: body.tools ?? [], truncation: 'disabled' },

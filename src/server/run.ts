@@ -4,7 +4,6 @@ import { logSumExp } from '../numerics/exponential.ts';
 import type { FinishReason, GenerationResult } from '../text/generate.ts';
 import type { SamplingOptions } from '../text/sample.ts';
 import type { Model } from '../text/textmodel.ts';
-import { refused } from './errors.ts';
 import type { Constraint } from './structured/constraint.ts';
 
 /** How a text is made. */
@@ -58,11 +57,9 @@ export async function* run(
 ): AsyncGenerator<Piece, Made, void> {
   const { bias, frequencyPenalty, presencePenalty, logprobs, special } = settings;
   const { sampling, seed, maxTokens, stop, ignoreEos } = settings;
-  const { vocabSize } = model.config;
-  for (const id of bias.keys()) {
-    if (id >= vocabSize) throw refused(`logit_bias must be for tokens below ${vocabSize}: got ${id}`, 'logit_bias');
-  }
   const constraint = settings.constraint?.();
+  // A constraint follows each token as it comes: a piece has been through the stop strings.
+  const written = constraint && model.tokenizer.stream(promptIds, { special: true });
   const counts = new Map<number, number>();
   let row: Float32Array | undefined; // logits as the model gave them
   let chances: TokenChance[] = [];
@@ -79,10 +76,10 @@ export async function* run(
       }
       return constraint ? constraint.mask(logits) : true;
     },
-    onToken(id, piece) {
+    onToken(id) {
       counts.set(id, (counts.get(id) ?? 0) + 1);
       if (row) chances.push(chanceOf(row, id, logprobs!));
-      constraint?.accept(id, piece);
+      if (written) constraint.accept(id, written.push(id));
     },
   });
   try {

@@ -25,7 +25,7 @@ import { embeddingsOf } from './embeddings.ts';
 import { errorResponse, HttpError, httpError } from './errors.ts';
 import { eventResponse, type ServerEvent } from './events.ts';
 import { openGate } from './gate.ts';
-import { guard } from './guard.ts';
+import { guard, keyGuard } from './guard.ts';
 import { LIMITS } from './limits.ts';
 import { openMetrics } from './metrics.ts';
 import { page } from './page.ts';
@@ -151,7 +151,6 @@ export function createServer(options: ServerOptions): Server {
   if (shelf.names.length === 0) throw new RangeError('models must have at least one model: got none');
   const gate = openGate(parallel, queue);
   const metrics = openMetrics();
-  const ways: Ways = { contextShift };
   const began = Math.floor(Date.now() / 1000);
   const origins = given.cors === undefined ? [] : [given.cors].flat();
   const app = new Hono<Env>();
@@ -189,16 +188,12 @@ export function createServer(options: ServerOptions): Server {
     await next();
     if (!note.isOpen) note.finish();
   });
-  app.use(guard({ ...(given.apiKey !== undefined && { apiKey: given.apiKey }), origins, hosts: given.hosts ?? [] }));
-  if (origins.length > 0) {
-    app.use(
-      cors({
-        origin: origins.includes('*') ? '*' : origins,
-        allowHeaders: ['authorization', 'content-type', 'openai-organization', 'openai-project'],
-        exposeHeaders: ['retry-after'],
-      }),
-    );
-  }
+  app.use(guard({ origins, hosts: given.hosts ?? [] }));
+  // Clients send headers of their own: all that a page asks for are allowed.
+  if (origins.length > 0)
+    app.use(cors({ origin: origins.includes('*') ? '*' : origins, exposeHeaders: ['retry-after'] }));
+  // Behind cors: a page is to read that its key is wrong.
+  if (given.apiKey !== undefined) app.use(keyGuard(given.apiKey));
 
   app.get('/health', (c) => c.json({ status: 'ok' }));
   app.get('/', () => page(shelf));
@@ -254,10 +249,9 @@ export function createServer(options: ServerOptions): Server {
     const [note, signal] = [c.get('note'), c.get('signal')];
     const start = performance.now();
     const { common, open } = read(await jsonBody(c.req.raw));
-    // The name stands in answers, whether it was given or not.
-    common.model = shelf.nameOf(common.model);
-    return admitted(c, common, async (model, free) => {
-      const dialect = open(model, ways);
+    const name = shelf.nameOf(common.model);
+    return admitted(c, { ...common, model: name }, async (model, free) => {
+      const dialect = open(model, { contextShift, name });
       const tried = dialect.constraint?.();
       await tried?.begin();
       tried?.close();
@@ -268,9 +262,9 @@ export function createServer(options: ServerOptions): Server {
         note.generated += completion;
       };
       async function* events(): AsyncGenerator<ServerEvent, void, void> {
+        const choices = together(dialect, signal);
         try {
           yield* dialect.begin();
-          const choices = together(dialect, signal);
           for (;;) {
             const next = await choices.next();
             note.firstMs ??= performance.now() - start;
@@ -285,6 +279,8 @@ export function createServer(options: ServerOptions): Server {
             } else yield* dialect.delta(choice, next.value.delta);
           }
         } finally {
+          // A client that left may have left in the middle: texts give their places in the model back first.
+          await choices.return([]).catch(() => {});
           free();
           note.finish();
         }
@@ -297,10 +293,12 @@ export function createServer(options: ServerOptions): Server {
           leave(reason) {
             note.error ??= reason.message;
             c.get('leave')(reason);
+            const end = () => {
+              free();
+              note.finish();
+            };
             // A text that has not begun has no one else to give its place back.
-            from.return().catch(() => {});
-            free();
-            note.finish();
+            from.return().then(end, end);
           },
           fail(error) {
             note.error = (error as Error).message;
@@ -344,8 +342,13 @@ export function createServer(options: ServerOptions): Server {
     const body = await jsonBody(c.req.raw);
     const answer = read(body);
     const name = shelf.nameOf(body.model === undefined ? undefined : text('model', body.model));
-    c.get('note').model = name;
-    return c.json(await shelf.use(name, c.get('signal'), async (model) => answer(model)));
+    return admitted(c, { model: name }, async (model, free) => {
+      try {
+        return c.json(answer(model));
+      } finally {
+        free();
+      }
+    });
   };
   app.post('/tokenize', telling(tokenizeRequest));
   app.post('/detokenize', telling(detokenizeRequest));

@@ -22,9 +22,7 @@ export interface Shelf {
   readonly counts: { loads: number; evictions: number };
   /** The name that a request means. @throws {HttpError} 404 when there is no such model */
   nameOf(asked: string | undefined): string;
-  /** Has `work` use a model. @throws {HttpError} 503 when it does not fit in the memory */
-  use<T>(name: string, signal: AbortSignal, work: (model: Model) => Promise<T>): Promise<T>;
-  /** Takes a model until `release` is called. */
+  /** Takes a model until `release` is called. @throws {HttpError} 503 when it does not fit in the memory */
   take(name: string, signal: AbortSignal): Promise<{ model: Model; release: () => void }>;
   /** Closes what it loaded. */
   close(): Promise<void>;
@@ -35,6 +33,8 @@ interface Book {
   model: Model | undefined;
   users: number;
   lastUse: number;
+  /** The load under way, which all who ask for the model wait for. */
+  loading: Promise<void> | undefined;
 }
 
 // A model that cannot be loaded is no fault of the request.
@@ -49,6 +49,17 @@ async function explained<T>(name: string, work: () => Promise<T>): Promise<T> {
 }
 const OURS = new Set(['FileError', 'FormatError', 'UnsupportedError', 'RangeError', 'StateError']);
 
+// What a promise gives, unless the signal comes first.
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort);
+    if (signal.aborted) abort();
+    const settled = () => signal.removeEventListener('abort', abort);
+    work.then(resolve, reject).finally(settled);
+  });
+}
+
 /** @param memory bytes of all that are loaded at once */
 export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memory: number): Shelf {
   const books = new Map<string, Book>();
@@ -57,7 +68,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
     books.set(name, {
       loader: isLoader ? each : undefined,
       model: isLoader ? undefined : each,
-      ...{ users: 0, lastUse: 0 },
+      ...{ users: 0, lastUse: 0, loading: undefined },
     });
   }
   const counts = { loads: 0, evictions: 0 };
@@ -69,35 +80,62 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
   const bytesOf = ({ model }: Book) => model?.language.memory.bytes ?? 0;
   const total = () => [...books.values()].reduce((sum, book) => sum + bytesOf(book), 0);
 
-  // Waits until `bytes` more fit.
-  async function makeRoom(name: string, bytes: number): Promise<void> {
-    const fixed = [...books.values()].filter(({ loader }) => !loader).reduce((sum, book) => sum + bytesOf(book), 0);
-    if (fixed + bytes > memory) {
-      const message = `model ${excerpt(name)} needs ${bytes} bytes of memory: the server has ${memory - fixed} for models`;
-      throw new HttpError(503, message, { code: 'model_too_large' });
-    }
+  const fixed = total(); // what was given is never closed
+
+  function checkSize(name: string, bytes: number): void {
+    if (fixed + bytes <= memory) return;
+    const message = `model ${excerpt(name)} needs ${bytes} bytes of memory: the server has ${memory - fixed} for models`;
+    throw new HttpError(503, message, { code: 'model_too_large' });
+  }
+
+  async function unload(book: Book): Promise<void> {
+    const { model } = book;
+    book.model = undefined;
+    await forgetGrammars(model!);
+    await model!.close();
+  }
+
+  // Waits until `bytes` more fit, as long as somebody waits for the book.
+  async function makeRoom(name: string, book: Book, bytes: number): Promise<void> {
+    checkSize(name, bytes);
     while (total() + bytes > memory) {
       const [idle] = [...books.values()]
         .filter(({ loader, model, users }) => loader && model && users === 0)
         .sort((a, b) => a.lastUse - b.lastUse);
       if (idle) {
-        const { model } = idle;
-        idle.model = undefined;
         counts.evictions++;
-        await forgetGrammars(model!);
-        await model!.close();
-      } else await new Promise<void>((resolve) => released.push(resolve));
+        await unload(idle);
+      } else if (book.users === 0) throw new HttpError(499, 'the client has gone');
+      else await new Promise<void>((resolve) => released.push(resolve));
     }
   }
 
   async function ready(name: string, book: Book): Promise<void> {
-    if (book.model) return;
     const loader = book.loader!;
-    await makeRoom(name, (await explained(name, async () => loader.bytes?.())) ?? 0);
-    if (isClosed) throw new HttpError(503, 'the server is shutting down');
-    book.model = await explained(name, () => loader.load());
-    counts.loads++;
-    await makeRoom(name, 0); // it may be larger than it said
+    try {
+      await makeRoom(name, book, (await explained(name, async () => loader.bytes?.())) ?? 0);
+      if (isClosed) throw new HttpError(503, 'the server is shutting down');
+      book.model = await explained(name, () => loader.load());
+      counts.loads++;
+      // It may be larger than it said.
+      try {
+        checkSize(name, bytesOf(book));
+      } catch (error) {
+        await unload(book);
+        throw error;
+      }
+      await makeRoom(name, book, 0);
+    } finally {
+      book.loading = undefined;
+    }
+  }
+
+  function load(name: string, book: Book): Promise<void> {
+    if (!book.loading) {
+      book.loading = turn.then(() => ready(name, book));
+      turn = book.loading.catch(() => {});
+    }
+    return book.loading;
   }
 
   async function take(name: string, signal: AbortSignal): Promise<{ model: Model; release: () => void }> {
@@ -110,11 +148,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
     };
     try {
       signal.throwIfAborted();
-      if (!book.model) {
-        const mine = turn.then(() => ready(name, book));
-        turn = mine.catch(() => {});
-        await mine;
-      }
+      while (book.loading || !book.model) await unlessAborted(load(name, book), signal);
       signal.throwIfAborted();
       let isReleased = false;
       const once = () => {
@@ -143,23 +177,11 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
       throw new HttpError(asked === undefined ? 400 : 404, message, { param: 'model', code: 'model_not_found' });
     },
     take,
-    async use(name, signal, work) {
-      const { model, release } = await take(name, signal);
-      try {
-        return await work(model);
-      } finally {
-        release();
-      }
-    },
     async close() {
       isClosed = true;
       await turn;
       for (const book of books.values()) {
-        if (!book.loader) continue;
-        const { model } = book;
-        book.model = undefined;
-        if (model) await forgetGrammars(model);
-        await model?.close();
+        if (book.loader && book.model) await unload(book);
       }
     },
   };

@@ -1,17 +1,27 @@
 // POST /tokenize and /detokenize, as llama.cpp's server has them.
 
-import { flag, ids as givenIds, needed, type Schema, text } from '../check.ts';
+import { flag, ids as givenIds, needed, type Reader, refuseValue, type Schema, text } from '../check.ts';
 import type { Model } from '../text/textmodel.ts';
 import { membersOf } from './body.ts';
+import { LIMITS } from './limits.ts';
 
 interface TokenizeRequest {
   content: string;
   add_special?: boolean;
   with_pieces?: boolean;
 }
-const tokenizeMembers: Schema<TokenizeRequest> = { content: needed(text), add_special: flag, with_pieces: flag };
+// One is encoded, or decoded, at a stretch: others wait meanwhile.
+const bounded =
+  <T extends { readonly length: number }>(read: Reader<T>, most: number, what: string): Reader<T> =>
+  (subject, value) => {
+    const given = read(subject, value);
+    return given.length <= most ? given : refuseValue(subject, `at most ${most} ${what}`, given.length);
+  };
+const content = bounded(text, LIMITS.toldCharacters, 'characters');
+const tokens = bounded(givenIds as Reader<number[]>, LIMITS.toldTokens, 'tokens');
+const tokenizeMembers: Schema<TokenizeRequest> = { content: needed(content), add_special: flag, with_pieces: flag };
 const readTokenize = membersOf(tokenizeMembers);
-const readDetokenize = membersOf<{ tokens: number[] }>({ tokens: needed(givenIds) });
+const readDetokenize = membersOf<{ tokens: number[] }>({ tokens: needed(tokens) });
 
 export function tokenizeRequest(body: Record<string, unknown>): (model: Model) => { tokens: unknown[] } {
   const { content, add_special: special = false, with_pieces: isWithPieces = false } = readTokenize(body);

@@ -28,6 +28,11 @@ const SPECIAL = ['[THINK]', '<|channel>', '<|channel|>'];
 export const hasSpecialMarks = (idOf: (token: string) => number | undefined): boolean =>
   SPECIAL.some((token) => idOf(token) !== undefined);
 
+const openedBy = (prompt: string) => MARKS.find(({ open }) => prompt.trimEnd().endsWith(open));
+
+/** What ends the thought that a prompt has opened, if it has. */
+export const closingMark = (prompt: string): string | undefined => openedBy(prompt)?.close;
+
 /** Tells thoughts from answers. */
 interface ThinkingFilter {
   push(text: string): Part[];
@@ -40,7 +45,7 @@ interface ThinkingFilter {
  * @param prompt what the text stands behind: a thought may begin there
  */
 export function thinkingFilter(prompt = ''): ThinkingFilter {
-  let inside = MARKS.find(({ open }) => prompt.trimEnd().endsWith(open));
+  let inside = openedBy(prompt);
   let held = '';
   let isBegun = inside === undefined; // whether this thought or answer has anything but space
   let isAnswering = false;

@@ -15,7 +15,7 @@ export interface Constraint {
   begin(): Promise<void>;
   /** Sets logits of tokens that cannot come to −∞. @returns false where the text is complete, and nothing but space can follow */
   mask(logits: Float32Array): Promise<boolean>;
-  /** Notes a token. */
+  /** Notes a token. @param piece the text that it completes, special tokens written out */
   accept(id: number, piece: string): void;
   close(): void;
 }
@@ -34,10 +34,17 @@ interface Vocabulary {
   readonly info: TokenizerInfo;
   readonly compiler: GrammarCompiler;
   readonly Matcher: typeof GrammarMatcher;
-  readonly grammars: Map<string, CompiledGrammar>;
+  readonly grammars: Map<string, Grammar>;
   /** Tokens of white space alone, and those that are no text. */
   readonly blank: ReadonlySet<number>;
   readonly lexical: Lexical;
+  /** The token of each byte, where there is one. */
+  readonly byteIds: ReadonlyMap<number, number>;
+}
+/** A grammar, and how many texts are about to take it: what is kept no longer is disposed of when none is. */
+interface Grammar {
+  readonly made: Promise<CompiledGrammar>;
+  users: number;
 }
 const vocabularies = new WeakMap<Model, Promise<Vocabulary>>();
 
@@ -56,6 +63,9 @@ async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocab
   const tokens = Array.from({ length: size }, (_, id) => (ends.has(id) ? new Uint8Array() : tokenizer.bytes(id)));
   const blank = new Set<number>();
   for (const [id, bytes] of tokens.entries()) if (bytes.every((byte) => SPACE.includes(byte))) blank.add(id);
+  const byteIds = new Map<number, number>();
+  for (const [id, bytes] of tokens.entries())
+    if (bytes.length === 1 && !byteIds.has(bytes[0])) byteIds.set(bytes[0], id);
   const characters = byteCharacters();
   const encoded = tokens.map((bytes) => Array.from(bytes, (byte) => characters[byte]).join(''));
   // The end is an id of its own, behind the vocabulary: a model may have several ends, or none.
@@ -63,7 +73,7 @@ async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocab
   const info = await engine.TokenizerInfo.createTokenizerInfo(encoded, 'byte_level', false, size + 1, [size]);
   const compiler = await engine.GrammarCompiler.createGrammarCompiler(info, false);
   const Matcher = engine.GrammarMatcher;
-  return { info, compiler, Matcher, grammars: new Map(), blank, lexical: lexicalOf(tokens) };
+  return { info, compiler, Matcher, grammars: new Map(), blank, lexical: lexicalOf(tokens), byteIds };
 }
 
 const SPACE = [0x20, 0x09, 0x0a, 0x0d];
@@ -83,38 +93,49 @@ export async function forgetGrammars(model: Model): Promise<void> {
   if (!made) return;
   vocabularies.delete(model);
   const { info, compiler, grammars } = await made;
-  for (const each of [...grammars.values(), compiler, info]) each.dispose();
+  for (const { made } of grammars.values()) {
+    await made.then(
+      (grammar) => grammar.dispose(),
+      () => {},
+    );
+  }
+  for (const each of [compiler, info]) each.dispose();
 }
 
-// The grammar of a part, of those that are kept the one used last at the end.
-async function grammarOf(model: Model, part: Part): Promise<CompiledGrammar> {
-  const { compiler, grammars } = await vocabularyOf(model);
-  const key = JSON.stringify(part);
-  const kept = grammars.get(key);
-  if (kept) {
-    grammars.delete(key);
-    grammars.set(key, kept);
-    return kept;
-  }
-  let made: CompiledGrammar;
+async function compiled(compiler: GrammarCompiler, part: Part): Promise<CompiledGrammar> {
   try {
-    if ('schema' in part) {
-      made = await compiler.compileJSONSchema(JSON.stringify(part.schema), true, undefined, undefined, true, SPACES);
-    } else {
-      const texts = 'literal' in part ? [part.literal] : part.oneOf;
-      made = await compiler.compileGrammar(`root ::= ${texts.map((text) => ebnf(text)).join(' | ')}`);
-    }
+    if ('schema' in part)
+      return await compiler.compileJSONSchema(JSON.stringify(part.schema), true, undefined, undefined, true, SPACES);
+    const texts = 'literal' in part ? [part.literal] : part.oneOf;
+    return await compiler.compileGrammar(`root ::= ${texts.map((text) => ebnf(text)).join(' | ')}`);
   } catch (error) {
     const param = 'response_format';
     throw refused(`${param} must have a schema that a grammar can be made of: ${show(String(error))}`, param);
   }
-  grammars.set(key, made);
-  if (grammars.size > GRAMMARS) {
-    const [oldest, grammar] = grammars.entries().next().value!;
-    grammars.delete(oldest);
-    grammar.dispose();
+}
+
+// A matcher of a part's grammar, which is made once. Of those that are kept the one used last is at the end.
+async function matcherOf(model: Model, part: Part): Promise<GrammarMatcher> {
+  const { compiler, grammars, Matcher } = await vocabularyOf(model);
+  const key = JSON.stringify(part);
+  const grammar = grammars.get(key) ?? { made: compiled(compiler, part), users: 0 };
+  grammars.delete(key);
+  grammars.set(key, grammar);
+  grammar.users++;
+  try {
+    return await Matcher.createGrammarMatcher(await grammar.made);
+  } catch (error) {
+    if (grammars.get(key) === grammar) grammars.delete(key);
+    throw error;
+  } finally {
+    grammar.users--;
+    for (const [other, { made, users }] of grammars) {
+      if (grammars.size <= GRAMMARS) break;
+      if (users > 0) continue;
+      grammars.delete(other);
+      (await made).dispose();
+    }
   }
-  return made;
 }
 
 // A literal of the engine's notation.
@@ -136,8 +157,8 @@ interface Step {
 }
 
 async function stepOf(model: Model, part: Part): Promise<Step> {
-  const { Matcher, blank, lexical } = await vocabularyOf(model);
-  const matcher = await Matcher.createGrammarMatcher(await grammarOf(model, part));
+  const { blank, lexical } = await vocabularyOf(model);
+  const matcher = await matcherOf(model, part);
   const isJson = 'schema' in part;
   const size = model.config.vocabSize;
   let state = lexical.start;
@@ -210,29 +231,104 @@ export function constraintOf(model: Model, parts: Parts): Constraint {
   };
 }
 
+/** What stands in front of what is constrained, as it comes. @returns what comes after the mark, when the mark is there */
+function searchFor(mark: string): (piece: string) => string | undefined {
+  let seen = '';
+  return (piece) => {
+    seen += piece;
+    const at = seen.indexOf(mark);
+    if (at >= 0) {
+      const behind = seen.slice(at + mark.length);
+      seen = '';
+      return behind;
+    }
+    seen = seen.slice(Math.max(0, seen.length - mark.length + 1)); // what may begin one
+    return undefined;
+  };
+}
+
+// Has a constraint take a text that the token of a mark brought along, byte by byte. @returns false when the text cannot be
+async function takes(model: Model, constraint: Constraint, text: string): Promise<boolean> {
+  const { byteIds } = await vocabularyOf(model);
+  for (const character of text) {
+    for (const [i, byte] of new TextEncoder().encode(character).entries()) {
+      const id = byteIds.get(byte);
+      const row = new Float32Array(model.config.vocabSize);
+      if (id === undefined || !(await constraint.mask(row)) || row[id] !== 0) return false;
+      constraint.accept(id, i === 0 ? character : '');
+    }
+  }
+  return true;
+}
+
 /**
  * A text that is free until a mark comes, is then what `behind` says, and free again.
  * @param mark begins what is constrained
  */
-export function markedConstraint(mark: string, behind: () => Constraint): Constraint {
-  let seen = '';
+export function markedConstraint(model: Model, mark: string, behind: () => Constraint): Constraint {
+  let search = searchFor(mark);
   let inner: Constraint | undefined;
+  let brought = ''; // by the token that ended the mark
+  const leave = () => {
+    inner?.close();
+    inner = undefined;
+    search = searchFor(mark);
+  };
   return {
     begin: async () => {},
     async mask(logits) {
       if (!inner) return true;
       const row = logits.slice();
-      if (await inner.mask(logits)) return true;
+      const text = brought;
+      brought = '';
+      if ((await takes(model, inner, text)) && (await inner.mask(logits))) return true;
       logits.set(row);
-      inner.close();
-      inner = undefined;
+      leave();
       return true;
     },
     accept(id, piece) {
-      inner?.accept(id, piece);
-      seen = inner ? '' : (seen + piece).slice(-mark.length);
-      if (seen === mark) inner = behind();
+      if (inner) return inner.accept(id, piece);
+      const text = search(piece);
+      if (text === undefined) return;
+      inner = behind();
+      brought = text;
     },
     close: () => inner?.close(),
+  };
+}
+
+/**
+ * A text whose thought is free, and does not end the text; its answer is what `behind` says.
+ * @param mark ends the thought, which the prompt has begun
+ */
+export function thoughtConstraint(model: Model, mark: string, behind: () => Constraint): Constraint {
+  const inner = behind();
+  const search = searchFor(mark);
+  const closing = model.tokenizer.idOf(mark);
+  let isThinking = true;
+  let brought = '';
+  return {
+    begin: () => inner.begin(),
+    async mask(logits) {
+      if (isThinking) {
+        for (const id of model.ends) if (id < logits.length && id !== closing) logits[id] = Number.NEGATIVE_INFINITY;
+        return true;
+      }
+      const text = brought;
+      brought = '';
+      if (await takes(model, inner, text)) return inner.mask(logits);
+      throw refused(
+        'response_format must have a text that it allows: none begins with what ended the thought',
+        'response_format',
+      );
+    },
+    accept(id, piece) {
+      if (!isThinking) return inner.accept(id, piece);
+      const text = search(piece);
+      if (text === undefined) return;
+      isThinking = false;
+      brought = text.trimStart(); // space between a thought and its answer is neither's
+    },
+    close: () => inner.close(),
   };
 }

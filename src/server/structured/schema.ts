@@ -42,6 +42,8 @@ const NOTES = [
   'nullable',
 ];
 const KNOWN = new Set([...SCHEMA, ...LIST, ...NAMED, ...PLAIN]);
+/** Keywords beside which the engine sees no other, in its order. */
+const WHOLE = ['$ref', 'const', 'enum', 'anyOf'];
 const TYPES = ['null', 'boolean', 'integer', 'number', 'string', 'array', 'object'];
 /** Formats that the engine has grammars of. */
 const FORMATS = ['date', 'time', 'date-time', 'duration', 'email', 'hostname', 'ipv4', 'ipv6', 'uuid'];
@@ -65,6 +67,16 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
   function fail(what: string): never {
     throw refused(`${param} must be a schema that can be enforced: ${what}`, param);
   }
+  function checkNames(names: readonly string[]): void {
+    if (names.length > LIMITS.schemaProperties) {
+      throw refused(
+        `${param} must have at most ${LIMITS.schemaProperties} properties of an object: it has more`,
+        param,
+      );
+    }
+    const name = names.find((each) => JSON.stringify(each) !== `"${each}"`);
+    if (name !== undefined) fail(`the name ${show(name)} does not stand in JSON as it is`);
+  }
   function schemaOf(schema: unknown, depth: number): Schema {
     if (schema === true) return true;
     if (schema === false) return fail('false allows nothing');
@@ -84,14 +96,7 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
         made[key] = (member as unknown[]).map((each) => schemaOf(each, depth + 1));
       } else if (NAMED.includes(key)) {
         if (!isRecord(member)) fail(`${key} has no schemas by name`);
-        if (Object.keys(member as object).length > LIMITS.schemaProperties) {
-          throw refused(
-            `${param} must have at most ${LIMITS.schemaProperties} properties of an object: it has more`,
-            param,
-          );
-        }
-        const name = Object.keys(member as object).find((each) => JSON.stringify(each) !== `"${each}"`);
-        if (name !== undefined) fail(`the name ${show(name)} does not stand in JSON as it is`);
+        checkNames(Object.keys(member as object));
         made[key] = Object.fromEntries(
           Object.entries(member as object).map(([name, each]) => [name, schemaOf(each, depth + 1)]),
         );
@@ -102,12 +107,26 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
   // One of several where no two hold is any of them.
   function unified(schema: Record<string, unknown>): Record<string, unknown> {
     const { oneOf, allOf, ...rest } = schema;
-    if (Array.isArray(allOf) && allOf.length === 1 && isRecord(allOf[0])) return unified({ ...allOf[0], ...rest });
+    if (Array.isArray(allOf) && allOf.length === 1 && isRecord(allOf[0])) {
+      const beside = { ...rest, ...(oneOf !== undefined && { oneOf }) };
+      checkApart(allOf[0], beside);
+      return unified({ ...allOf[0], ...beside });
+    }
     if (allOf !== undefined && isStrict) fail('it has "allOf" of several');
     if (oneOf === undefined) return rest;
     if (isStrict && !areApart(oneOf))
       fail('it has "oneOf" whose members are not told apart by their types or by a constant');
+    checkApart({ anyOf: oneOf }, rest);
     return { ...rest, anyOf: oneOf };
+  }
+  // Of a keyword that both have, one alone would be enforced.
+  function checkApart(one: Record<string, unknown>, other: Record<string, unknown>): void {
+    if (!isStrict) return;
+    for (const [key, member] of Object.entries(one)) {
+      if (NOTES.includes(key) || !Object.hasOwn(other, key)) continue;
+      if (JSON.stringify(member) !== JSON.stringify(other[key]))
+        fail(`it has ${show(key)} twice, beside "allOf" or "oneOf"`);
+    }
   }
   function plain(made: Record<string, unknown>, key: string, member: unknown): void {
     if (key === 'type') {
@@ -120,6 +139,7 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
     } else if (key === 'required') {
       if (!Array.isArray(member) || member.some((name) => typeof name !== 'string'))
         fail('required is no list of names');
+      else checkNames(member);
     } else if (key === '$ref') {
       if (typeof member !== 'string' || !/^#(\/.*)?$/.test(member))
         fail(`a reference leads elsewhere, to ${show(member)}`);
@@ -146,6 +166,15 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
   }
   // What the engine would take in another way.
   function shaped(made: Record<string, unknown>): Record<string, unknown> {
+    // The first of these is all that it follows.
+    const whole = WHOLE.find((key) => made[key] !== undefined);
+    if (whole !== undefined && isStrict) {
+      for (const key of Object.keys(made)) {
+        if (key === whole || key === '$defs' || key === 'definitions') continue;
+        if (key === 'type' && isOfTypes({ [whole]: made[whole] }, [made.type].flat())) continue;
+        fail(`it has ${show(key)} beside ${show(whole)}`);
+      }
+    }
     const ranges: [string, string, number][] = [
       ['minItems', 'maxItems', 0],
       ['minLength', 'maxLength', 0],
@@ -166,6 +195,7 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
         made.properties = { ...(made.properties as object | undefined), [name]: true };
       }
     }
+    if (isRecord(made.properties)) checkNames(Object.keys(made.properties));
     // A further property could have the name of a known one: there are none beside known ones.
     if (isRecord(made.properties) && Object.keys(made.properties).length > 0) made.additionalProperties = false;
     return made;
@@ -174,6 +204,22 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
   const schema = schemaOf(root, 0);
   for (const pointer of pointers) if (!leads(schema, pointer)) fail(`a reference leads nowhere, ${show(pointer)}`);
   return schema;
+}
+
+// Whether a schema allows values of these types alone.
+function isOfTypes(schema: unknown, types: readonly unknown[]): boolean {
+  if (!isRecord(schema)) return false;
+  const isOf = (value: unknown) => {
+    if (Number.isInteger(value) && types.includes('integer')) return true;
+    return types.includes(value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
+  };
+  if (schema.$ref !== undefined) return false;
+  if (schema.const !== undefined) return isOf(schema.const);
+  if (Array.isArray(schema.enum)) return schema.enum.every(isOf);
+  if (Array.isArray(schema.anyOf)) return schema.anyOf.every((each) => isOfTypes(each, types));
+  if (schema.type === undefined) return false;
+  const isAmong = (type: unknown) => types.includes(type) || (type === 'integer' && types.includes('number'));
+  return [schema.type].flat().every(isAmong);
 }
 
 // Whether a pointer within the document leads to a schema.

@@ -244,7 +244,7 @@ export function toolConstraint(
     if (mark === '') return undefined;
     // Behind the mark, which the model has written itself.
     const rest = { ...format, before: format.before.slice(mark.length) };
-    return () => markedConstraint(mark, () => constraintOf(model, partsOf(rest, callable, isParallel)));
+    return () => markedConstraint(model, mark, () => constraintOf(model, partsOf(rest, callable, isParallel)));
   }
   return () => constraintOf(model, partsOf(format, callable, isParallel));
 }
