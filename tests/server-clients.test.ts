@@ -231,21 +231,6 @@ test('a socket that breaks off in its body, or announces a huge one, costs nothi
   await idle();
 });
 
-test('a slow reader of JSON that leaves frees its places in the model', async () => {
-  const body = JSON.stringify({
-    ...{ messages, stream: true, ignore_eos: true, max_tokens: 1500, n: 3 },
-    response_format: { type: 'json_object' },
-  });
-  const slow = await open();
-  slow.write(head(Buffer.byteLength(body)) + body);
-  await new Promise((resolve) => slow.once('data', resolve));
-  slow.pause();
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.ok(sequences > 0);
-  slow.destroy();
-  await idle();
-});
-
 test('a reader that takes nothing holds up no one', async () => {
   const body = JSON.stringify({
     messages,
@@ -285,6 +270,7 @@ test('a server that ends writes out what is there, and gives up who takes nothin
   reader.on('data', (data) => {
     taken += data.length;
   });
+  reader.resume();
   await answers.close(async () => {});
   assert.ok(taken > 64 << 20, String(taken));
   stalled.destroy();

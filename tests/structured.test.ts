@@ -229,10 +229,10 @@ test('an answer behind a thought that the prompt opens is what the schema says',
   const thoughtful = createServer({ models: { thinking } });
   const schema = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'] };
   const ask = async (more: object) => {
-    const body = { messages, max_tokens: 60, temperature: 1, seed: 3, response_format: formatOf(schema), ...more };
+    const body = { messages, max_tokens: 200, temperature: 1, seed: 3, response_format: formatOf(schema), ...more };
     return (await (await thoughtful.request(CHAT, init(body))).json()).choices[0];
   };
-  const { message, finish_reason } = await ask({ logit_bias: { [close]: 3 } });
+  const { message, finish_reason } = await ask({ logit_bias: { [close]: 4 } });
   assert.is(finish_reason, 'stop');
   assert.type(JSON.parse(message.content).ok, 'boolean');
   assert.ok(message.reasoning_content.length > 0);

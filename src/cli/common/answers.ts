@@ -17,7 +17,8 @@ interface Answers {
 export function answersOf(http: Server, { stalledMs, closingMs }: { stalledMs: number; closingMs: number }): Answers {
   const open = new Set<ServerResponse>();
   let empty = () => {};
-  http.on('request', (_, response: ServerResponse) => {
+  // In front of who answers: an answer may be there at once.
+  http.prependListener('request', (_, response: ServerResponse) => {
     open.add(response);
     // Before it, a model may take its time; the timer of a socket begins anew with whatever the client takes.
     response.once('prefinish', () => response.setTimeout(stalledMs, () => response.destroy()));
