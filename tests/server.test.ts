@@ -472,6 +472,9 @@ test('a model that is larger than it said, and than the memory, is closed and to
   assert.is(status, 503);
   assert.is(json.error.code, 'model_too_large');
   assert.is(closes, 1);
+  // It is known by now: it is not loaded again.
+  assert.is((await post(CHAT, { messages: hello, max_tokens: 2 }, small)).status, 503);
+  assert.is(closes, 1);
   await small.close();
 });
 

@@ -33,6 +33,8 @@ interface Book {
   model: Model | undefined;
   users: number;
   lastUse: number;
+  /** Bytes that it took when it was loaded last. */
+  taken: number;
   /** The load under way, which all who ask for the model wait for. */
   loading: Promise<void> | undefined;
 }
@@ -68,7 +70,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
     books.set(name, {
       loader: isLoader ? each : undefined,
       model: isLoader ? undefined : each,
-      ...{ users: 0, lastUse: 0, loading: undefined },
+      ...{ users: 0, lastUse: 0, taken: 0, loading: undefined },
     });
   }
   const counts = { loads: 0, evictions: 0 };
@@ -113,13 +115,15 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
   async function ready(name: string, book: Book): Promise<void> {
     const loader = book.loader!;
     try {
-      await makeRoom(name, book, (await explained(name, async () => loader.bytes?.())) ?? 0);
+      const said = (await explained(name, async () => loader.bytes?.())) ?? 0;
+      await makeRoom(name, book, Math.max(said, book.taken));
       if (isClosed) throw new HttpError(503, 'the server is shutting down');
       book.model = await explained(name, () => loader.load());
       counts.loads++;
+      book.taken = bytesOf(book);
       // It may be larger than it said.
       try {
-        checkSize(name, bytesOf(book));
+        checkSize(name, book.taken);
       } catch (error) {
         await unload(book);
         throw error;
