@@ -50,7 +50,8 @@ import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
 import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
 import { inOrder } from './quantize/pipeline.ts';
-import { checkRefinable, type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
+import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
+import { checkRefinedGrids } from './quantize/refinable.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
@@ -350,7 +351,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   ): Promise<Refining | undefined> {
     const { refine = false, scaleSearch, signal } = options;
     if (refine === false) return undefined;
-    for (const each of options.grids ?? [grid]) checkRefinable(gridOf(each)); // before hours of gathering
+    const names = checkpoint.tensors.map(({ name }) => name);
+    checkRefinedGrids({ ...options, grid }, names, gridOf);
     if (scaleSearch) throw new RangeError('scaleSearch must be left out: refining takes the scales of plain encoding');
     const own = typeof refine === 'object' ? refine : refine === true ? {} : { mode: refine };
     const { onWeigh, ...gathering } = own as RefineOptions & Weighed;

@@ -57,6 +57,10 @@ test('quantize --refine interrupted by Ctrl-C says what is kept, and wants --res
   assert.is(interrupted.code, 130, interrupted.stderr);
   assert.match(interrupted.stderr, /interrupted; what is gathered is kept in .*, run again with --resume to go on/);
   assert.match(await fails(higgs(...args)), /hold an interrupted run; give --resume to go on with it, or --force/);
+  assert.match(
+    await fails(run(out, '--refine', '--resume')),
+    /cannot go on with .*\.tokens\.partial: it is of other options or another model; give the same options, or --force/,
+  );
   await succeeds(run(out, '--refine', 'inputs', '--force'));
   for (const left of leftOf(out)) nothingAt(left);
 });
@@ -92,10 +96,19 @@ test('quantize refuses options that contradict refining', async () => {
     [['--refine', 'outputs'], /--refine/],
     [['--refine-text', 'no-such.txt'], /no-such\.txt/],
     [['--refine', '--refine-sequences', '0'], /--refine-sequences/],
+    [['--refine-sequences', '5'], /--refine-sequences must come with --refine/],
+    [['--refine', '--bits', '5'], /grid must be one that can be refined, .*: got "t5"/],
+    [['--refine', '--dry-run', '--grid', 't6'], /grid must be one that can be refined, .*: got "t6"/],
+    [['--refine', '--bpw', '4', '--grids', 't4,t5'], /grid must be one that can be refined, .*: got "t5"/],
+    [['--refine', '--bpw', '4', '--keep', 'q_proj=t4x'], /grid must be one that can be refined, .*: got "t4x"/],
+    [['--refine', '--plan', 'no-such.json'], /no-such\.json/],
+    [['--bits', 'toString'], /--bits/],
   ] as const) {
-    const { code, stderr } = await higgs('quantize', BOOKS, '-o', output(), ...args);
+    const out = output();
+    const { code, stderr } = await higgs('quantize', BOOKS, '-o', out, ...args);
     assert.ok(code === 1 || code === 2);
     assert.match(stderr, message);
+    for (const left of leftOf(out)) nothingAt(left);
   }
 });
 

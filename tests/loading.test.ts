@@ -140,4 +140,11 @@ test('loadModel() tells of the first part that cannot be read, and reads no more
   }
 });
 
+test('loadModel() rejects when its threads are closed meanwhile', async () => {
+  const threads = await startThreads(2);
+  const onProgress = () => void threads.close();
+  const message = await loadAlone(slowFolder(quantized, 'later'), { threads, onProgress }).then(String, String);
+  assert.match(message, /^StateError: threads must be open/);
+});
+
 test.run();

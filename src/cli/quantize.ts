@@ -4,17 +4,27 @@ import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { isRefinable } from '../kernels/layout.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
 import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
+import { checkRefinedGrids } from '../quantize/refinable.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
 import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
-import { byteSize, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
-import { addBits, type BitOptions, budgetOf, planFrom, planningAlphas, unusedText } from './common/budget.ts';
+import { byteSize, GRIDS, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
+import {
+  addBits,
+  type BitOptions,
+  budgetOf,
+  namedAlphas,
+  planFrom,
+  planningAlphas,
+  unusedText,
+} from './common/budget.ts';
 import {
   addText,
   type Comparison,
@@ -113,6 +123,7 @@ async function quantize(path: string, options: Options): Promise<void> {
     const higgs = await loadAll();
     const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
+    if (refiningOf(options) !== undefined) await checkRefined(checkpoint, budget, options);
     if (refiningOf(options) !== undefined && !options.dryRun) {
       const { groupSize = DEFAULT_GROUP_SIZE } = selectionOf(options);
       gathered = await gatherToRefine(checkpoint, input, { ...options, output: options.output!, groupSize });
@@ -148,6 +159,23 @@ async function quantize(path: string, options: Options): Promise<void> {
     await gathered?.close();
     await input.folder.close();
   }
+}
+
+// What statistics would be gathered for in vain.
+async function checkRefined(
+  checkpoint: OpenCheckpoint,
+  budget: BudgetOptions | undefined,
+  options: Options,
+): Promise<void> {
+  const { plan, grid, bits } = options;
+  await namedAlphas(options);
+  const { tensors } = await checkpoint.inspect();
+  const given = plan === undefined ? budget : { plan: await planFrom(plan) };
+  checkRefinedGrids(
+    { grid: grid ?? DEFAULT_GRIDS[bits ?? 4], ...given },
+    tensors.map(({ name }) => name),
+    (each) => (typeof each === 'string' ? GRIDS.find(({ name }) => name === each)! : each),
+  );
 }
 
 // A budget by what feedback leaves of each weight's loss.
@@ -234,7 +262,8 @@ async function choiceOf(
   if (refine?.alphas && !(options.alphas || options.prior || options.uniform))
     return { ...scheme, ...selection, ...budget };
   const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly: dryRun });
-  return { ...scheme, ...selection, ...budget, alphas };
+  const refinable = refiningOf(options) && !budget.grids && { grids: GRIDS.filter(isRefinable) };
+  return { ...scheme, ...selection, ...budget, ...refinable, alphas };
 }
 
 function outputOptions({ force, resume = false }: Writing) {

@@ -6,7 +6,7 @@
 
 import type { Arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
-import { bytesPerRow, codesPerRow, groupsPerRow, isPaths, SEQUENCES } from './layout.ts';
+import { bytesPerRow, codesPerRow, groupsPerRow, isPaths, isRefinable, SEQUENCES } from './layout.ts';
 import { bytesPerWeight, type Matrix, type Operands, type Weights } from './operands.ts';
 import { dimensionOf, FACTOR_COLS, ROW_MARGIN } from './sizes.ts';
 import type { Tables } from './tables.ts';
@@ -168,6 +168,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
 
     refine(matrix, weights, weighing) {
       const { rows, cols, grid, groupSize, seed } = matrix;
+      if (!isRefinable(grid)) throw new RangeError('grid must be one that can be refined: it is a trellis by labels');
       const parts = partsOf(matrix, weighing);
       const outer = outerOf(matrix, weighing);
 

@@ -213,9 +213,10 @@ export async function startModel(
   try {
     check = await fill(
       places,
-      crewOfTeam(team, own, linears, () => areThere),
+      crewOfTeam(team, own, linears, () => areThere && !threads!.isClosed),
     );
     await starting;
+    if (threads?.isClosed) throw closed('threads');
     chooseForm(places);
   } catch (error) {
     team.end();

@@ -7,10 +7,10 @@ import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
-import { isRefinable } from '../kernels/layout.ts';
 import type { WeightDtype } from '../kernels/operands.ts';
 import { checkFactors } from './blocks.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
+import { checkRefinable } from './refinable.ts';
 import type { Refinement, RefinementNote } from './refinement.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
 import { gridSpec } from './stored-grid.ts';
@@ -183,11 +183,4 @@ function specsOf(item: PlanItem): TensorSpec[] {
   if (item.kind === 'quantize') return quantizedSpecs(item.quantized);
   const { name, dtype, shape, byteLength } = item.tensor;
   return [{ name, dtype, shape, byteLength }];
-}
-
-/** @throws {UnsupportedError} when weights of the grid cannot be encoded with error feedback */
-export function checkRefinable(grid: Grid, tensor?: CheckpointTensor): void {
-  if (isRefinable(grid)) return;
-  const message = `${tensor ? 'grid of a refined weight' : 'grid'} must be one that can be refined, as t4, t3, t2 and all p grids: got ${show(grid.name)}`;
-  throw new UnsupportedError(`refining ${grid.name}`, message, tensor && placeOf(tensor));
 }

@@ -11,6 +11,7 @@ import {
   reading,
   refuseKind,
 } from '../check.ts';
+import { show } from '../excerpt.ts';
 import { readArchitecture } from '../families/family.ts';
 import { GROUP_SIZES } from '../kernels/layout.ts';
 import type { Weighing } from '../kernels/refine.ts';
@@ -155,7 +156,7 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
       const { parts } = weight;
       if (parts.length > 1 && String(parts) !== String(groupsOf(cols, groupSize))) {
         throw new RangeError(
-          `statistics must be cut in groups of ${groupSize} columns, as the scheme has them: they are cut in groups of ${about.groupSize}`,
+          `statistics of ${show(name)} must be cut in groups of ${groupSize} columns, as the scheme has them: they are cut in groups of ${about.groupSize}`,
         );
       }
       return true;

@@ -56,7 +56,7 @@ export function byteSize(text: string): number {
 
 /** Parses the bits that have a default grid. */
 export function gridBits(text: string): number {
-  if (!(text in DEFAULT_GRIDS)) {
+  if (!Object.hasOwn(DEFAULT_GRIDS, text)) {
     throw new InvalidArgumentError(
       'must be 2, 3, 4, 5 or 6. Other widths are those of grids: --grid p1n256 has 8 bits, and --bpw mixes.',
     );

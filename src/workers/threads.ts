@@ -9,6 +9,8 @@ import { type Starting, startAll } from './start.ts';
 export interface Threads {
   /** Threads, the caller's among them. */
   readonly size: number;
+  /** Whether they were closed: who waits for them would wait for ever. */
+  readonly isClosed: boolean;
   /** Claims them for one model. @throws {StateError} when another has them, or they are closed */
   take(): void;
   /** Sends each of the others its message, by its index from 1 on; resolves when all have answered. One model after the other. */
@@ -70,8 +72,17 @@ export function takeThreads(options: unknown, mayStart = false): Threads | undef
 }
 
 /** Threads for a model that comes before another: whoever closes them leaves them to the next. */
-export function lendThreads({ size, start }: Threads): Threads {
-  const lent: Threads = { size, take() {}, start, close: async () => {} };
+export function lendThreads(threads: Threads): Threads {
+  const { size, start } = threads;
+  const lent: Threads = {
+    size,
+    get isClosed() {
+      return threads.isClosed;
+    },
+    take() {},
+    start,
+    close: async () => {},
+  };
   return Object.defineProperty(lent, MARK, { value: true });
 }
 
@@ -86,8 +97,17 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
     if (state === 'closed') throw closed('threads');
     if (!states.includes(state)) throw new StateError('threads must be free: a model has them');
   };
+  let ended: Promise<void> | undefined;
+  const end = async () => {
+    // Who waits for their end is still there when it comes.
+    for (const { handle } of others) handle.hold();
+    await Promise.all(others.map(({ handle }) => handle.terminate()));
+  };
   const threads: Threads = {
     size,
+    get isClosed() {
+      return state === 'closed';
+    },
     take() {
       mustBe('free');
       state = 'taken';
@@ -105,11 +125,10 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
       // Closed meanwhile, they are held until they have ended: else the process may end before.
       if (state === 'started') for (const { handle } of others) handle.release();
     },
-    close: async () => {
+    close: () => {
       state = 'closed';
-      // Who waits for their end is still there when it comes.
-      for (const { handle } of others) handle.hold();
-      await Promise.all(others.map(({ handle }) => handle.terminate()));
+      ended ??= end();
+      return ended;
     },
   };
   return Object.defineProperty(threads, MARK, { value: true });

@@ -7,7 +7,7 @@ import { isThere, writeWhole } from '../../disk/commit.ts';
 import { readText } from '../../disk/files.ts';
 import { checkModel, type Input } from '../../disk/input.ts';
 import { replacedFile } from '../../disk/replaced.ts';
-import { FileError } from '../../errors.ts';
+import { FileError, FormatError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
 import type { Alphas } from '../../linearity/alphas.ts';
 import type { OpenCheckpoint } from '../../open.ts';
@@ -45,9 +45,10 @@ export function addRefining(command: Command): Command {
     )
     .option('--refine-text <file>', 'a text in UTF-8 to refine by, instead of tokens that the model samples')
     .addOption(
-      new Option('--refine-sequences <n>', `sequences of ${REFINE_TOKENS} tokens to refine by`)
-        .argParser(integer(1, 65535))
-        .default(REFINE_SEQUENCES),
+      new Option(
+        '--refine-sequences <n>',
+        `sequences of ${REFINE_TOKENS} tokens to refine by (${REFINE_SEQUENCES})`,
+      ).argParser(integer(1, 65535)),
     );
 }
 
@@ -136,6 +137,10 @@ export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, o
     if (error instanceof Interrupted && kept) {
       error.message = `interrupted; what is gathered is kept in ${left.join(' and ')}, run again with --resume to go on`;
     }
+    if (error instanceof FormatError && error.reason === 'partial') {
+      const hint = 'give the same options, or --force to start again';
+      throw new FileError('go on with', tokensFile, undefined, `it is of other options or another model; ${hint}`);
+    }
     throw error;
   }
 }
@@ -170,6 +175,9 @@ export function gatheringText(cost: SensitivityCost): string {
 export function checkRefining(
   options: RefiningChoice & { scaleSearch?: boolean; prior?: boolean; uniform?: boolean },
 ): void {
-  if (refiningOf(options) === undefined) return;
+  if (refiningOf(options) === undefined) {
+    if (options.refineSequences === undefined) return;
+    throw new UsageError('--refine-sequences must come with --refine');
+  }
   if (options.scaleSearch) throw new UsageError('--scale-search must come without --refine');
 }
