@@ -136,7 +136,8 @@ async function loaderOf(higgs: Higgs, input: Input, options: Options, line: Live
   const running = { context: most, cacheTokens: most * parallel, activations, cache };
   // As many as will run, each of which works in memory of its own; for an estimate none has to be started.
   const idle = async () => {};
-  const uncalled = lendThreads({ size: Math.min(threads, cores()), take() {}, start: idle, close: idle });
+  const size = Math.min(threads, cores());
+  const uncalled = lendThreads({ ...{ size, isClosed: false, take() {} }, start: idle, close: idle });
   return {
     bytes: async () => (await source.runMemory({ ...running, threads: uncalled })).bytes,
     async load() {
