@@ -74,9 +74,10 @@ test('npm pack holds what users need and nothing else', () => {
   );
   // 0.7 MB of it, 2.7 MB unpacked, are source maps with their sources: by them debuggers and stacks show what was written.
   // The kernels are in every bundle that has them: error feedback takes 0.08 MB of it.
-  // 0.4 MB of it, 1 MB unpacked, are the grammar engine: one file, which a server imports when the first schema comes. 0.1 MB are the server.
+  // 0.4 MB of it, 1 MB unpacked, are the grammar engine: one file, which a server imports when the first schema comes. 0.1 MB are the server,
+  // whose checks of schemas, prompts and clients that leave took it beyond 9.4 MB, unpacked.
   assert.ok(packed.size < 3_100e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 9.4e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 9.45e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
