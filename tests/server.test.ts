@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { TIME_LIMITS } from '../src/server/limits.ts';
 import { createServer, type RequestLog, type Server, type ServerOptions } from '../src/server/server.ts';
 import type { Model } from '../src/text/textmodel.ts';
 import { eventsOf, servedModel } from './served.ts';
@@ -406,6 +407,28 @@ test('a slow reader that goes leaves no sequence in the model, and no grammar in
     assert.is(server.state.active, 0);
   }
   language.open = open;
+});
+
+test('a stream whose client takes nothing ends with an error, and frees its place', async () => {
+  const { stalled } = TIME_LIMITS;
+  TIME_LIMITS.stalled = 40;
+  try {
+    const response = await server.request(
+      CHAT,
+      init({ messages: hello, max_tokens: 400, stream: true, ignore_eos: true }),
+    );
+    const reader = response.body!.getReader();
+    await reader.read();
+    await new Promise((resolve) => setTimeout(resolve, 120));
+    assert.is(server.state.active, 0);
+    assert.is(logs.at(-1)?.error, 'the client takes no events');
+    let text = '';
+    for (let next = await reader.read(); !next.done; next = await reader.read())
+      text += new TextDecoder().decode(next.value);
+    assert.match(text, /^data: \{"error":\{"message":"events must be taken within 0\.04 s: they were not".*\n\n$/);
+  } finally {
+    TIME_LIMITS.stalled = stalled;
+  }
 });
 
 test('a text whose client goes is not generated further', async () => {

@@ -21,7 +21,12 @@ export function answersOf(http: Server, { stalledMs, closingMs }: { stalledMs: n
   http.prependListener('request', (_, response: ServerResponse) => {
     open.add(response);
     // Before it, a model may take its time; the timer of a socket begins anew with whatever the client takes.
-    response.once('prefinish', () => response.setTimeout(stalledMs, () => response.destroy()));
+    response.once('prefinish', () => {
+      const { socket } = response;
+      response.setTimeout(stalledMs, () => response.destroy());
+      // In front of the server's own, which sets how long an idle connection stays.
+      response.prependOnceListener('finish', () => socket?.setTimeout(0));
+    });
     response.once('close', () => {
       open.delete(response);
       if (open.size === 0) empty();
