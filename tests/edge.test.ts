@@ -66,7 +66,7 @@ testWith(test, 'workerd', 'a wrong request gets 400 and one sentence', async () 
   const dims = (cols: number) => ({ 'x-dims': String(cols) });
   const cases: readonly [path: string, init: RequestInit, message: RegExp][] = [
     ['/', {}, /^path must be/],
-    ['/sets/none', {}, /^set must have been posted before: none/],
+    ['/sets/none', {}, /^no set has the name none: post it to .sets.none first/],
     ['/sets/a', { method: 'PUT', body }, /^method must be/],
     ['/sets/a', { method: 'POST', body }, /^x-dims must be/],
     ['/sets/a', { method: 'POST', headers: { 'x-dims': '1' } }, /^content-length must tell/],
@@ -77,7 +77,7 @@ testWith(test, 'workerd', 'a wrong request gets 400 and one sentence', async () 
     ['/sets/a', { method: 'POST', body: '{', headers: json }, /^body must be JSON/],
     ['/sets/a', { method: 'POST', body: '{"vectors": [[1], []]}', headers: json }, /^body must be JSON with "vectors"/],
     ['/sets/a', { method: 'POST', body: ' '.repeat((4 << 20) + 1), headers: json }, /^JSON must have at most 4194304 /],
-    ['/sets/none/search', { method: 'POST', body: large, headers: dims(8) }, /^set must have been posted before/],
+    ['/sets/none/search', { method: 'POST', body: large, headers: dims(8) }, /^no set has the name none/],
     ['/sets/few/search?top=0', { method: 'POST', body, headers: dims(8) }, /^top must be from 1 to 1000: got 0/],
     ['/sets/few/search', { method: 'POST', body, headers: dims(8) }, /^queries must have 384 dimensions: got 8/],
     ['/sets/few/search', { method: 'POST', body: large, headers: dims(8) }, /^queries must have at most 4194304 bytes/],

@@ -128,7 +128,7 @@ function describe(set) {
 
 function setOf(name) {
   const set = sets.get(name);
-  if (!set) throw new RangeError(`set must have been posted before: ${name} was not`);
+  if (!set) throw new RangeError(`no set has the name ${name}: post it to /sets/${name} first`);
   return set;
 }
 
