@@ -15,6 +15,7 @@ import { readJson, readText } from '../../text/files.ts';
 import type { Pool } from '../../workers/pool.ts';
 import { CODES, tooLarge, type WrittenDtype } from './codes.ts';
 import { type Entry, headerOf, type Pairs, paddingOf } from './header.ts';
+import type { MixtureModel } from './mixtures.ts';
 import { attentionOf, cutsOf, type Described, modelPairs } from './model.ts';
 import { ropeTensors } from './rope.ts';
 import { rowsOf, type Target, targetsOf } from './tensors.ts';
@@ -52,6 +53,8 @@ export interface GgufLayout {
   readonly tensors: readonly (Entry & { readonly target: Target; readonly dtype: WrittenDtype })[];
   /** Of the whole file. */
   readonly byteLength: number;
+  /** What llama-quantize's mixtures go by. */
+  readonly mixed: MixtureModel;
   /** What llama.cpp will not know of the model, in words. */
   readonly remarks: readonly string[];
 }
@@ -60,12 +63,13 @@ export interface GgufLayout {
  * Lays the file out; reads headers, configuration and tokenizer alone.
  * @throws {UnsupportedError} when llama.cpp has no word for the family, a tensor, the tokenizer or what config.json says; names it
  * @throws {FormatError} when a file is faulty
+ * @param options.pool dequantizes; without one a quantized checkpoint is refused
  */
-export async function layOutGguf(folder: OpenFolder, options: ExportOptions): Promise<GgufLayout> {
-  const { checkpoint } = folder;
-  const weights = isQuantized(checkpoint)
-    ? weightsOfStored(await openStored(checkpoint), options.pool)
-    : checkpoint.tensors.filter(({ name }) => !/_scale_inv$/.test(name)).map(plainWeights);
+export async function layOutGguf(
+  folder: OpenFolder,
+  options: Pick<ExportOptions, 'dtype'> & { readonly pool?: Pool },
+): Promise<GgufLayout> {
+  const weights = await weightsIn(folder, options.pool);
   const model = await describe(folder);
   const hasHead = weights.some(({ name }) => name === 'lm_head.weight');
   const targets = targetsOf(weights, model.kind, cutsOf(model, !hasHead));
@@ -89,7 +93,14 @@ export async function layOutGguf(folder: OpenFolder, options: ExportOptions): Pr
   };
   const header = headerOf(pairs, tensors);
   const byteLength = tensors.reduce((sum, { byteLength }) => sum + byteLength + paddingOf(byteLength), header.length);
-  return { header, dtype, tensors, byteLength, remarks: untold(model, header, byteLength, ropes) };
+  return {
+    header,
+    dtype,
+    tensors,
+    byteLength,
+    mixed: mixedOf(model, targets),
+    remarks: untold(model, header, byteLength, ropes),
+  };
 }
 
 /**
@@ -121,6 +132,15 @@ export async function writeGguf(
   } finally {
     await blocks.return();
   }
+}
+
+async function weightsIn({ checkpoint, name }: OpenFolder, pool: Pool | undefined): Promise<Weights[]> {
+  if (!isQuantized(checkpoint)) {
+    return checkpoint.tensors.filter(({ name }) => !/_scale_inv$/.test(name)).map(plainWeights);
+  }
+  if (pool) return weightsOfStored(await openStored(checkpoint), pool);
+  const message = 'weights must not be quantized yet: they are, by higgs-wasm; give the original';
+  throw new UnsupportedError('quantized checkpoint', message, { file: name });
 }
 
 async function describe(folder: OpenFolder): Promise<Described> {
@@ -164,6 +184,18 @@ async function tokenizer(folder: Folder, { architecture }: Described, rows: numb
     template: await readText(folder, 'chat_template.jinja'),
   };
   return tokenizerPairs(files, architecture.family, rows, architecture);
+}
+
+function mixedOf({ name, architecture }: Described, targets: readonly Target[]): MixtureModel {
+  const block = attentionOf(architecture);
+  const experts = architecture.layers.flat().find((block) => block.kind === 'experts');
+  return {
+    architecture: name,
+    layers: architecture.layers.length,
+    grouping: block?.kind === 'attention' ? block.heads / block.kvHeads : (block?.heads ?? 1),
+    experts: experts?.kind === 'experts' ? experts.experts.length : 0,
+    tied: !targets.some(({ name }) => name === 'output.weight'),
+  };
 }
 
 // The dtype of most of the weights.
