@@ -28,12 +28,15 @@ export const CODES: Readonly<Record<WrittenDtype, Code>> = {
 
 /** The first weight that has no finite f16, if there is one. */
 export function tooLarge(weights: Float32Array): number | undefined {
-  return weights.find((weight) => !(Math.abs(weight) < F16_OVERFLOW));
+  for (let i = 0; i < weights.length; i++) if (!(Math.abs(weights[i]) < F16_OVERFLOW)) return weights[i];
+  return undefined;
 }
 
 function f16(weights: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const bits = new Uint32Array(weights.buffer, weights.byteOffset, weights.length);
-  return new Uint8Array(Uint16Array.from(bits, halfOf).buffer);
+  const halves = new Uint16Array(weights.length);
+  for (let i = 0; i < halves.length; i++) halves[i] = halfOf(bits[i]);
+  return new Uint8Array(halves.buffer);
 }
 
 // Adds what rounds the bits that fall away, as integers: a carry goes into the exponent. Of f32 bits of a finite number.
@@ -50,10 +53,13 @@ function halfOf(bits: number): number {
 
 function bf16(weights: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const bits = new Uint32Array(weights.buffer, weights.byteOffset, weights.length);
-  const isNone = (u: number) => (u & 0x7fffffff) > 0x7f800000;
-  return new Uint8Array(
-    Uint16Array.from(bits, (u) => (isNone(u) ? 0x7fc0 : (u + 0x7fff + ((u >>> 16) & 1)) >>> 16)).buffer,
-  );
+  const halves = new Uint16Array(weights.length);
+  for (let i = 0; i < halves.length; i++) {
+    const u = bits[i];
+    // A NaN stays one, whatever its bits.
+    halves[i] = (u & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (u + 0x7fff + ((u >>> 16) & 1)) >>> 16;
+  }
+  return new Uint8Array(halves.buffer);
 }
 
 function q8(weights: Float32Array): Uint8Array<ArrayBuffer> {
@@ -73,7 +79,7 @@ function q8(weights: Float32Array): Uint8Array<ArrayBuffer> {
     bytes[at + 1] = half >>> 8;
     for (let i = 0; i < Q8_WEIGHTS; i++) {
       const level = Math.fround(weights[first + i] * inverse);
-      bytes[at + 2 + i] = Math.sign(level) * Math.floor(Math.abs(level) + 0.5);
+      bytes[at + 2 + i] = level < 0 ? -Math.floor(0.5 - level) : Math.floor(level + 0.5);
     }
   }
   return bytes;

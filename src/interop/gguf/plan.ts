@@ -26,7 +26,7 @@ export interface PlannedType {
   readonly shape: readonly number[];
   readonly type: string;
   readonly bpw: number;
-  /** Null where none is known: the type is that of the fewest bits with an error below any other's. */
+  /** Null where none is known: the type is `UNKNOWN` then. */
   readonly alpha: number | null;
   readonly predicted: number | null;
 }
@@ -50,8 +50,8 @@ export interface GgufPlan extends Sum {
   readonly mixtures: readonly (Sum & { readonly name: MixtureName; readonly plan: number | null })[];
 }
 
-/** Weights without a sensitivity keep nearly all they have. */
-const UNKNOWN = 'q8_0';
+/** Of weights without a sensitivity, such as embeddings by a prior: what the mixtures have for the output. */
+const UNKNOWN = 'q6_K';
 
 /** A tensor that llama-quantize quantizes, and what it may become. */
 interface Item {
