@@ -167,15 +167,13 @@ function partsOf(value: unknown, members: string): Json[] {
 // llama.cpp's name for how texts are cut. Of several names for the same steps the family's is taken, else the first.
 function preOf({ pre_tokenizer, normalizer, model }: Json, family: string, refuse: Refuse): string {
   const own = stepsText(pre_tokenizer);
-  const isNfc = (value: unknown) => isRecord(value) && value.type === 'NFC';
+  const normal = partsOf(normalizer, 'normalizers').map(({ type }) => type);
   const ignores = (model as Json).ignore_merges === true;
   const found = [...PRETOKENIZERS].filter(
     ([, { steps, normalizer: known, ignoresMerges = false }]) =>
-      stepsText(steps) === own && isNfc(known) === isNfc(normalizer) && ignoresMerges === ignores,
+      stepsText(steps) === own && String(known?.type ?? '') === String(normal) && ignoresMerges === ignores,
   );
-  if (found.length === 0 || (normalizer != null && !isNfc(normalizer))) {
-    refuse('steps', 'steps before merges must be those of a kind that llama.cpp has a name for');
-  }
+  if (found.length === 0) refuse('steps', 'steps before merges must be those of a kind that llama.cpp has a name for');
   const [first] = found.find(([name]) => name === family.replace(/_.*/, '')) ?? found[0];
   return first;
 }
