@@ -16,7 +16,7 @@ import {
   signal,
   text,
 } from './check.ts';
-import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
+import { type OpenFolder, openOnce, READ_METHODS } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, gridOrName } from './grids/grid.ts';
@@ -324,8 +324,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options, refining);
     if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
-    // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
-    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && planned.weights > 0) {
+    // Any other method's tensors would be taken for plain weights.
+    if (method !== undefined && !READ_METHODS.includes(method) && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }
