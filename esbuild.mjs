@@ -64,7 +64,7 @@ const shared = {
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
+  loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary', '.py': 'text' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
   plugins: [hubClient, grammarEngine],

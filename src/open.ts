@@ -42,7 +42,7 @@ import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory } from './model/fits.ts';
 import type { ModelOptions } from './model/model.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
-import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
+import { carryOver, checkCarried, layersOf, plainConfig, quantizedConfig } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, matrixOf, openStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
@@ -430,19 +430,16 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const sensitivities = alphas ? sensitivitiesOf(alphas) : bits && !refining ? sensitivitiesOf(bits) : undefined;
       const predicted = sensitivities && predict(report.tensors.map(errorOf), sensitivities);
       const { grid, groupSize, seed } = noteOf(report, chosen);
-      await carryOver(folder, output, (config) => ({
-        ...config,
-        quantization_config: {
-          quant_method: 'higgs-wasm',
-          format: FORMAT_VERSION,
-          grid,
-          group_size: groupSize,
-          signs_seed: seed,
-          bits_per_weight: report.bpw,
-          ...(scaleSearch && { scale_search: true }),
-          ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
-        },
-      }));
+      const about = {
+        format: FORMAT_VERSION,
+        grid,
+        group_size: groupSize,
+        signs_seed: seed,
+        bits_per_weight: report.bpw,
+        ...(scaleSearch && { scale_search: true }),
+        ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
+      };
+      await carryOver(folder, output, (config) => quantizedConfig(config, about));
       await folder.unchanged?.();
       if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
       return predicted ? { ...report, predicted } : report;
@@ -478,7 +475,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const from = await asStored();
       await checkCarried(folder);
       const report = await restoreCheckpoint(from, output, { pool: local, ...options });
-      await carryOver(folder, output, ({ quantization_config, ...config }) => {
+      await carryOver(folder, output, (content) => {
+        const config = plainConfig(content);
         const names = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
         const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
         return options.dtype ? { ...config, [key]: names[options.dtype] } : config;

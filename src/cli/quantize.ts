@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
+import { transformersFiles } from '../interop/transformers.ts';
 import { isRefinable } from '../kernels/layout.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
@@ -11,6 +12,7 @@ import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { checkRefinedGrids } from '../quantize/refinable.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
+import { writeWhole } from '../quantize/writer.ts';
 import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
@@ -48,6 +50,7 @@ import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './commo
 
 interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice {
   scaleSearch?: boolean;
+  transformers?: boolean;
   output?: string;
   grid?: string;
   bits?: number;
@@ -72,6 +75,7 @@ export function addQuantize(program: Command): void {
     .optionsGroup(GROUPS.output)
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option('--transformers', 'also write higgs_wasm.py, by which transformers 5 loads the result')
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')
@@ -107,6 +111,7 @@ export function addQuantize(program: Command): void {
       'half the loss at the same bits; takes several times as long',
     ],
     ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
+    ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --transformers', 'loads in Python, too'],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
   ]).action(quantize);
 }
@@ -123,6 +128,8 @@ async function quantize(path: string, options: Options): Promise<void> {
     const higgs = await loadAll();
     const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
+    if (options.transformers && input.isFile)
+      throw new UsageError('--transformers must be given for a directory, with its config.json');
     if (refiningOf(options) !== undefined) await checkRefined(checkpoint, budget, options);
     if (refiningOf(options) !== undefined && !options.dryRun) {
       const { groupSize = DEFAULT_GROUP_SIZE } = selectionOf(options);
@@ -234,6 +241,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
   const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
   if (plan !== undefined && chosen)
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
+  if (options.dryRun && options.transformers) throw new UsageError('--transformers must come without --dry-run');
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   checkRefining(options);
   if (!isBudget) {
@@ -271,7 +279,7 @@ function outputOptions({ force, resume = false }: Writing) {
 }
 
 /** Options of writing a quantized checkpoint. */
-type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include'>;
+type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include' | 'transformers'>;
 
 /** Quantizes a checkpoint as it is planned, into a directory or file that takes its name in the end; progress is shown. */
 export async function writeQuantized(
@@ -309,6 +317,10 @@ export async function writeQuantized(
               : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
           ),
       });
+      if (options.transformers) {
+        const files = await transformersFiles(staging.folder);
+        for (const [name, text] of files) await writeWhole(staging.folder, name, new TextEncoder().encode(text));
+      }
     } catch (error) {
       const isFault = error instanceof FormatError || error instanceof UnsupportedError;
       const isChanged = identity !== (await identityOf(input).catch(() => undefined)); // nobody can go on with that
