@@ -74,7 +74,8 @@ const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models and what reads from hubs when it is asked to, and what reads GGUF when it meets one: files beside it.
+ * The core imports what runs models and what reads from hubs when it is asked to, and what reads GGUF or
+ * others' HIGGS when it meets one: files beside it.
  * @param {string} decoder the name of the one @returns {import('esbuild').Plugin}
  */
 const beside = (decoder) => ({
@@ -83,6 +84,7 @@ const beside = (decoder) => ({
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
     onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+    onResolve({ filter: /^\.\/flute\/read\.ts$/ }, () => ({ path: './flute.js', external: true }));
     onResolve({ filter: /^\.\.\/server\/server\.ts$/ }, () => ({ path: './server.js', external: true }));
     onResolve({ filter: /^\.\/grammar\.ts$/ }, () => ({ path: './grammar.js', external: true }));
   },
@@ -114,6 +116,7 @@ await build({
   plugins: [beside('./decoder.js')],
 });
 await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true, sourcemap: true });
+await build({ ...library, entryPoints: { flute: 'src/checkpoint/flute/read.ts' }, minify: true, sourcemap: true });
 await build({
   ...library,
   entryPoints: { hub: 'src/hub/hub.ts' },

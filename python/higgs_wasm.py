@@ -13,6 +13,7 @@ import copy
 import functools
 import json
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -121,7 +122,7 @@ def hadamard(x, group_size):
     parts = []
     for start, count, size in runs_of(x.shape[-1], group_size):
         inner = 1 << size.bit_length() // 2
-        left, right = sylvester(size // inner, x.device), sylvester(inner, x.device)
+        left, right = (sylvester(each, x.device).to(x.dtype) for each in (size // inner, inner))
         groups = x[..., start : start + count * size].unflatten(-1, (count, size // inner, inner))
         parts.append((left @ groups @ right / math.sqrt(size)).flatten(-3))
     return torch.cat(parts, -1)
@@ -163,8 +164,8 @@ class Codes(torch.nn.Module):
 
     def linear(self, x, first, end):
         """x times the transpose of rows `first` to `end`: rotated x, since H is its own inverse."""
-        signs = signs_of(self.seed, self.cols, x.device)
-        x = hadamard(x.float() * signs, self.group_size).to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32)) * signs_of(self.seed, self.cols, x.device)
+        x = hadamard(wide, self.group_size).to(x.dtype)
         step = max(1, PIECE // self.cols)
         pieces = [slice(row, min(row + step, end)) for row in range(first, end, step)]
         return torch.cat([F.linear(x, self.rotated(rows).to(x.dtype)) for rows in pieces], -1)
@@ -405,11 +406,16 @@ class HiggsWasmQuantizer(HfQuantizer):
             if parts is None:
                 self.converted.append((target, converter, sources))
             else:
-                replace(model, target, parts)
+                place(model, target, parts)
         tie(model, targets)
         model._keys_to_ignore_on_load_missing |= {r"\.parts\.\d+\.(packed|scales)$"}
         model._keys_to_ignore_on_load_unexpected |= {r"^higgs\.", r"\.(packed|scales)$"}
-        model._keys_to_ignore_on_load_unexpected |= {re_of(target) for target in targets}
+        model._keys_to_ignore_on_load_missing |= {re_of(target) for target, _, _ in self.converted}
+
+    def update_weight_conversions(self, weight_conversions):
+        """Keeps tensors that stand among codes from being converted without these."""
+        names = [name for _, _, sources in self.converted for _, name in sources if name not in self.checkpoint.notes]
+        return [*(WeightRenaming(re_of(name), "higgs.kept") for name in names), *weight_conversions]
 
     def targets(self, model):
         """By parameter: the converter of transformers that makes it, if one does, and the names of what it is made of."""
@@ -439,10 +445,10 @@ class HiggsWasmQuantizer(HfQuantizer):
             return None
         if converter is None:
             ((_, name),) = sources
-            own = tuple(self.checkpoint.notes[name]["shape"])
-            is_turned = own != shape
-            if own != (shape if not is_turned else (*shape[:-2], shape[-1], shape[-2])):
-                raise ValueError(f"{name}: shape must be {shape}: it is {own}")
+            is_turned = self.is_turned(target, name)
+            own = (*shape[:-2], shape[-1], shape[-2]) if is_turned else shape
+            if own != tuple(self.checkpoint.notes[name]["shape"]):
+                raise ValueError(f"{name}: shape must be {own}: it is {self.checkpoint.notes[name]['shape']}")
             return self.weight([name], shape, is_turned)
         operations = [type(each).__name__ for each in converter.operations]
         dims = [each.dim for each in converter.operations if hasattr(each, "dim")]
@@ -451,6 +457,11 @@ class HiggsWasmQuantizer(HfQuantizer):
         by_pattern = [[name for pattern, name in sources if pattern == each] for each in converter.source_patterns]
         experts = zip(*by_pattern, strict=True)
         return self.weight([name for expert in experts for name in expert], shape, False)
+
+    @staticmethod
+    def is_turned(target, name):
+        """Whether the parameter is the transpose: the experts of gpt-oss, which the checkpoint has as matrices of a name of their own."""
+        return name.endswith(".weight") and not target.endswith(".weight")
 
     def weight(self, names, shape, is_turned):
         return Weight([self.checkpoint.codes(name) for name in names], shape, self.dtype, is_turned)
@@ -483,7 +494,7 @@ class HiggsWasmQuantizer(HfQuantizer):
 
 
 def re_of(name):
-    return "^" + name.replace(".", r"\.") + "$"
+    return f"^{re.escape(name)}$"
 
 
 def place(model, name, value):
@@ -492,13 +503,6 @@ def place(model, name, value):
     if last in owner._parameters:
         del owner._parameters[last]
     setattr(owner, last, value)
-    return owner
-
-
-def replace(model, name, weight):
-    owner = place(model, name, weight)
-    if list(owner.parameters(recurse=False)) == []:
-        owner._is_hf_initialized = True
 
 
 def tie(model, targets):

@@ -44,7 +44,7 @@ import type { ModelOptions } from './model/model.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
 import { carryOver, checkCarried, layersOf, plainConfig, quantizedConfig } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
-import { FORMAT_VERSION, matrixOf, openStored, type StoredCheckpoint } from './quantize/format.ts';
+import { FORMAT_VERSION, matrixOf, openStored, plainlyStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
@@ -307,6 +307,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   const folder: OpenFolder = await openOnce(await inputFolder(input));
   const { checkpoint } = folder;
   const plans = new WeakMap<Plan, Chosen>(); // made here
+  const isDecoded = checkpoint.tensors.some(({ encoded }) => encoded !== undefined);
   let stored: Promise<StoredCheckpoint> | undefined;
   const asStored = (): Promise<StoredCheckpoint> => {
     stored ??= openStored(checkpoint);
@@ -324,8 +325,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options, refining);
     if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
-    // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
-    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && planned.weights > 0) {
+    // Block-scaled F8 and MXFP4 are read, and what is decoded as it is read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && !isDecoded && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }
@@ -472,7 +473,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     async dequantize(to, given) {
       const options = restoreOptions('options', given);
       const output = givenOutput('output', to, false);
-      const from = await asStored();
+      const from = isDecoded ? plainlyStored(checkpoint) : await asStored();
       await checkCarried(folder);
       const report = await restoreCheckpoint(from, output, { pool: local, ...options });
       await carryOver(folder, output, (content) => {

@@ -35,7 +35,11 @@ interface Made {
 async function made(family: string, name: string, options: object): Promise<Made> {
   const path = join(scratch, name);
   const { model, logits } = families[family]!;
-  const config = Uint8Array.from(readFileSync(`tests/families/${family}/config.json`)); // as it is written, with 0.0 for zero
+  // As it is written, with 0.0 for zero; of the older names transformers 5.18 forgets yarn where layers have ropes of their own.
+  const text = readFileSync(`tests/families/${family}/config.json`, 'utf8');
+  const config = new TextEncoder().encode(
+    family === 'olmo3' ? text.replace('"type": "yarn"', '"rope_type": "yarn"') : text,
+  );
   const higgs = await load(undefined, { grids: largeGrids });
   const output = await createFolder(path);
   await higgs.quantizeCheckpoint(memoryFolder({ 'config.json': config, 'model.safetensors': model }), output, {
@@ -82,22 +86,22 @@ testWith(test, 'python', 'every family that runs has our logits, of weights that
     const grid = ['t4', 'p2n256', 't4z', 'p3n512', 't5'][i % 5];
     all.push([`${family}, ${grid}`, await made(family, family, { grid, embeddings: i % 2 ? 't6' : 'p1n256' })]);
   }
-  const sizes = run(python, ...all.map(([, { path }]) => path));
+  const sizes = run(python, '--dtype', 'float64', ...all.map(([, { path }]) => path));
   assert.equal(far(all), []);
-  for (const { name, packed, plain } of sizes) assert.ok(packed < 0.7 * plain, `${name}: ${packed} of ${plain} bytes`);
+  for (const { name, packed, plain } of sizes) assert.ok(packed < 0.6 * plain, `${name}: ${packed} of ${plain} bytes`);
 });
 
 testWith(test, 'python', 'every grid, a mixed plan, weights of which some stay as they are', async (python) => {
   const all: [string, Made][] = [];
   for (const grid of GRIDS.split(' ')) all.push([grid, await made('llama', grid, { grid, embeddings: grid })]);
   for (const family of ['qwen2', 'mixtral', 'olmoe']) {
-    const options = { bpw: 4.5, alphas: priorAlphas, embeddings: 't6' };
+    const options = { bpw: 5, alphas: priorAlphas, embeddings: 't6' };
     all.push([`${family}, mixed`, await made(family, `${family}-mixed`, options)]);
   }
   // Some experts as they are: the stack cannot stay packed, and is decoded as it is loaded.
   const exclude = /experts\.1\..*(gate_proj|w1)|layers\.1\./;
   all.push(['mixtral, parts', await made('mixtral', 'mixtral-parts', { grid: 't4', exclude })]);
-  all.push(['no signs', await made('qwen3', 'unsigned', { grid: 't4', seed: null, groupSize: 1024 })]);
+  all.push(['no signs', await made('qwen3', 'unsigned', { grid: 't4', signs: 'none', groupSize: 1024 })]);
   run(python, ...all.map(([, { path }]) => path));
   assert.equal(far(all), []);
 });

@@ -74,10 +74,10 @@ export async function openCheckpoint(from: Folder | OpenFolder): Promise<Checkpo
   const folder = await readable(from);
   if ('checkpoint' in folder) return folder.checkpoint;
   const names = await folder.list();
-  if (names.includes(SINGLE_NAME)) return gather(folder.name, [await openIn(folder, SINGLE_NAME)]);
-  if (names.includes(INDEX_NAME)) return openShards(folder, names);
+  if (names.includes(SINGLE_NAME)) return gathered(folder, [await openIn(folder, SINGLE_NAME)]);
+  if (names.includes(INDEX_NAME)) return gathered(folder, await openShards(folder, names));
   const candidates = names.filter((name) => name.endsWith('.safetensors'));
-  if (candidates.length === 1) return gather(folder.name, [await openIn(folder, candidates[0])]);
+  if (candidates.length === 1) return gathered(folder, [await openIn(folder, candidates[0])]);
   const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors`;
   if (candidates.length > 1) {
     throw new FormatError(`folder must have ${wanted}: it has ${candidates.length} *.safetensors and no index`, {
@@ -98,7 +98,7 @@ export async function openSingle(source: Source, file: string): Promise<Checkpoi
   return gather(file, [await openSafetensors(source, file)]);
 }
 
-async function openShards(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
+async function openShards(folder: Folder, names: readonly string[]): Promise<CheckpointFile[]> {
   const index = pathIn(folder, INDEX_NAME);
   const weightMap = await readIndex(folder);
   const shards = new Map<string, CheckpointFile>();
@@ -122,7 +122,7 @@ async function openShards(folder: Folder, names: readonly string[]): Promise<Che
       });
     }
   }
-  return gather(folder.name, [...shards.values()]);
+  return [...shards.values()];
 }
 
 /**
@@ -155,6 +155,13 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
     }
   }
   return weightMap as Map<string, string>;
+}
+
+// The tensors of files; those that HIGGS of other programs has as codes are decoded as they are read.
+async function gathered(folder: Folder, files: readonly CheckpointFile[]): Promise<Checkpoint> {
+  const checkpoint = gather(folder.name, files);
+  if (!checkpoint.tensors.some(({ name }) => /\.(tables2|tq_tensors\.quantized)$/.test(name))) return checkpoint;
+  return (await import('./flute/read.ts')).readHiggs(folder, checkpoint);
 }
 
 function gather(folder: string, files: readonly CheckpointFile[]): Checkpoint {

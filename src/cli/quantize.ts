@@ -4,7 +4,6 @@ import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import { transformersFiles } from '../interop/transformers.ts';
 import { isRefinable } from '../kernels/layout.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
@@ -12,12 +11,12 @@ import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { checkRefinedGrids } from '../quantize/refinable.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
-import { writeWhole } from '../quantize/writer.ts';
 import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
-import { byteSize, GRIDS, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, GRIDS, gridBits, gridName, integer, repoName, UsageError } from '../terminal/usage.ts';
+import { type AdditionOptions, tellCard, writeAdditions } from './common/additions.ts';
 import {
   addBits,
   type BitOptions,
@@ -48,9 +47,8 @@ import {
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
 import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
 
-interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice {
+interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, AdditionOptions {
   scaleSearch?: boolean;
-  transformers?: boolean;
   output?: string;
   grid?: string;
   bits?: number;
@@ -75,6 +73,11 @@ export function addQuantize(program: Command): void {
     .optionsGroup(GROUPS.output)
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option(
+      '--base-model <name>',
+      'org/model of the original on the hub, for the card (its own name, if it is from there)',
+      repoName,
+    )
     .option('--transformers', 'also write higgs_wasm.py, by which transformers 5 loads the result')
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
     .option('--resume', 'go on with an interrupted run that had the same options')
@@ -215,18 +218,15 @@ async function runNeed(copy: () => Promise<OpenCheckpoint>): Promise<RunNeed | u
 }
 
 // Of what was quantized there is a report, even if it cannot be measured on the text.
-async function tell(
-  report: TimedReport,
-  input: Input,
-  text: string | undefined,
-  { output, workers: threads, context, cache, all, json }: Options,
-): Promise<void> {
+async function tell(report: TimedReport, input: Input, text: string | undefined, options: Options): Promise<void> {
+  const { output, workers: threads, context, cache, all, json } = options;
   const { predicted } = report;
   let comparison: Comparison | undefined;
   if (!json) print(reportText(report, output!, all));
   try {
     if (text === undefined) return;
     comparison = await compareOnText(text, input, output!, predicted, { context, threads, cache });
+    await tellCard(output!, input, report, comparison, options);
     if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
     if (json) printJson({ ...report, ...(comparison && { text: comparison }) });
@@ -279,7 +279,7 @@ function outputOptions({ force, resume = false }: Writing) {
 }
 
 /** Options of writing a quantized checkpoint. */
-type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include' | 'transformers'>;
+type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include'> & AdditionOptions;
 
 /** Quantizes a checkpoint as it is planned, into a directory or file that takes its name in the end; progress is shown. */
 export async function writeQuantized(
@@ -317,10 +317,7 @@ export async function writeQuantized(
               : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
           ),
       });
-      if (options.transformers) {
-        const files = await transformersFiles(staging.folder);
-        for (const [name, text] of files) await writeWhole(staging.folder, name, new TextEncoder().encode(text));
-      }
+      await writeAdditions(staging.folder, input, report, options);
     } catch (error) {
       const isFault = error instanceof FormatError || error instanceof UnsupportedError;
       const isChanged = identity !== (await identityOf(input).catch(() => undefined)); // nobody can go on with that

@@ -24,8 +24,6 @@ transformers.utils.logging.disable_progress_bar()
 def load(folder, dtype, trusts):
     config = json.loads((folder / "config.json").read_text())
     (architecture,) = config["architectures"]
-    if config["model_type"] == "deepseek_v2" and dtype == torch.float32:
-        dtype = torch.float64  # its own code fails on the sizes of this golden in f32: views of odd strides
     kind = "AutoModelForCausalLM" if architecture.endswith("ForCausalLM") else "AutoModelForImageTextToText"
     options = {"dtype": dtype, "attn_implementation": "eager", "output_loading_info": True}
     if "num_experts_per_tok" in config:
