@@ -180,6 +180,6 @@ function checkMethod(fields: Fields): void {
   const about = fields.get('quantization_config');
   if (!(about instanceof Map)) return;
   const method = about.get('quant_method') ?? 'unnamed';
-  if (method !== 'higgs-wasm' && method !== 'fp8' && method !== 'mxfp4')
-    fields.unsupported('quant_method', 'higgs-wasm, fp8, mxfp4', method);
+  const known = ['higgs-wasm', 'higgs', 'fp8', 'mxfp4'];
+  if (!known.includes(method as string)) fields.unsupported('quant_method', known.join(', '), method);
 }
