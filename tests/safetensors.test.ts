@@ -179,7 +179,7 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
     'f: header must end within the file: 2 bytes long, 1 are left; is the file complete?',
   ],
   ['no header', fileOf(''), 'f: header must be a JSON object: it is empty'],
-  ['not UTF-8', fileOf(new Uint8Array([0x22, 0xff, 0x22])), 'f: header must be valid UTF-8: it is not'],
+  ['not UTF-8', fileOf(new Uint8Array([0x22, 0xff, 0x22])), 'f: header must be UTF-8: other bytes are in it'],
   ['byte order mark', fileOf('\ufeff{}'), /^f: header must be JSON: unexpected/],
   ['not JSON', fileOf('x'), 'f: header must be JSON: unexpected "x" at character 0'],
   ['unfinished', fileOf('{'), 'f: header must be JSON: it ends at character 1, unfinished'],

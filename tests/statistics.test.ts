@@ -398,7 +398,7 @@ test('readStatistics() names what is wrong with a file', async () => {
   for (const [bytes, message] of [
     [randomFile(config), /must be one of statistics: its metadata has no higgs\.statistics/],
     [changed({ 'higgs.statistics': '2' }), /higgs\.statistics must be 1, the version this release reads: it is "2"/],
-    [changed({ 'higgs.about': undefined }), /metadata must have higgs\.about: it has not/],
+    [changed({ 'higgs.about': undefined }), /metadata must have higgs\.about: it is missing/],
     [changed({ 'higgs.about': '[' }), /higgs\.about/],
     [changed({ 'higgs.about': json({ ...about, mode: 'gradients' }) }), /mode must be "both" or "inputs"/],
     [changed({ 'higgs.about': json({ ...about, groupSize: 33 }) }), /groupSize must be a power of two/],
@@ -486,7 +486,7 @@ test('weights that are not finite end a run, and name the weight', async () => {
     await gather(folder, { mode, sequences: 1, source: 'random' }, output).catch((error) => {
       message = error.message;
     });
-    assert.match(message, /statistics must be finite numbers, which needs finite weights/);
+    assert.match(message, /statistics must be finite: some are NaN or infinite, as weights may be/);
     assert.is(output.written.length, 0);
   }
 });

@@ -126,7 +126,7 @@ async function pullFile(pulling: Pulling, file: HubFile): Promise<void> {
   const { path, byteLength, sha256, oid } = file;
   const digest = sha256 ?? oid;
   if (digest === undefined)
-    throw new FormatError('listing must have a digest of the file: it has none', { file: path });
+    throw new FormatError('listing must have a digest of the file: it is missing', { file: path });
   if (await cachedFile(settings.cache, name, remote.commit, path, byteLength)) return take(file, byteLength, false);
   const blob = join(repoPath(settings.cache, name), 'blobs', digest);
   const has = await stat(blob).catch(() => undefined);
