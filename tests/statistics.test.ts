@@ -403,7 +403,7 @@ test('readStatistics() names what is wrong with a file', async () => {
     [changed({ 'higgs.about': json({ ...about, mode: 'gradients' }) }), /mode must be "both" or "inputs"/],
     [changed({ 'higgs.about': json({ ...about, groupSize: 33 }) }), /groupSize must be a power of two/],
     [changed({ 'higgs.about': json({ ...about, draws: 0 }) }), /draws must be an integer of at least 1/],
-    [changed({ 'higgs.about': json({ ...about, more: 1 }) }), /must have no member "more"/],
+    [changed({ 'higgs.about': json({ ...about, more: 1 }) }), /must have only known members: got "more"/],
     [changed({ 'higgs.about': json({ ...about, sequences: 3 }) }), /must be complete: they have 2 of 3 sequences/],
     [changed({ 'higgs.done': '0' }), /higgs\.done must be an integer from 1 to 2/],
     [changed({ 'higgs.done': '"2"' }), /higgs\.done must be a number/],

@@ -105,7 +105,7 @@ async function checkpointFiles(name: HubName, { files, open }: RemoteModel): Pro
     chosen = partsOf([...named.keys()], nameText(name));
   } else if (weights.length !== 1) {
     const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors or *.gguf`;
-    throw new FormatError(`folder must have ${wanted}: it has not; --all pulls what is there`, {
+    throw new FormatError(`folder must have ${wanted}: none is there; --all pulls the other files`, {
       file: nameText(name),
     });
   }
