@@ -192,6 +192,7 @@ if (wanted.has('--bench'))
     'against.ts',
     'decoder.ts',
     'linearity.ts',
+    'llamacpp.ts',
     'paging.ts',
     'quality.ts',
     'refining.ts',

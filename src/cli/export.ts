@@ -8,29 +8,52 @@ import { transformersFiles } from '../interop/transformers.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { gridName, integer, pattern, UsageError } from '../terminal/usage.ts';
+import { exportGguf, GGUF_DTYPES } from './common/gguf.ts';
 import { exportToHiggs, type HiggsChoice } from './common/higgs.ts';
 import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
 
 interface Options extends HiggsChoice {
   transformers?: boolean;
-  format?: 'higgs';
+  format?: 'gguf' | 'higgs';
+  dtype?: (typeof GGUF_DTYPES)[number];
+  workers: number;
+  force?: boolean;
   json?: boolean;
 }
 
 export function addExport(program: Command): void {
   const command = program
     .command('export')
-    .summary('write what transformers and FLUTE read')
+    .summary('write what programs of others read')
     .description(
-      'Writes a checkpoint so that programs of others read it. With --transformers a quantized checkpoint gains one Python file and a line in its config.json: from_pretrained(…, trust_remote_code=True) then loads it, and weights stay packed. With --format higgs a plain checkpoint is quantized to the layout that transformers itself has for HIGGS, which needs CUDA and FLUTE.',
+      'Writes a model so that programs of others read it. `--transformers` puts one Python file into a quantized checkpoint, by which transformers 5 loads it with weights that stay packed. `--format gguf` writes one file for llama.cpp, tokenizer and chat template in it; a quantized checkpoint is dequantized. `--format higgs` quantizes a plain checkpoint to the layout that transformers itself has for HIGGS, which takes CUDA and FLUTE.',
     )
-    .argument('<input>', 'a checkpoint’s directory')
+    .argument('<input>', 'a checkpoint’s directory, quantized or not')
     .optionsGroup(GROUPS.output)
     .option('--transformers', 'write higgs_wasm.py into the quantized checkpoint, for transformers 5 and PyTorch')
-    .addOption(new Option('--format <name>', 'write another checkpoint').choices(['higgs']))
-    .option('-o, --output <directory>', 'where to write, with --format')
-    .option('--force', 'replace an existing output')
-    .optionsGroup('With --format higgs:')
+    .addOption(new Option('--format <format>', 'the format to write').choices(['gguf', 'higgs']))
+    .option('-o, --output <path>', 'where to write: of gguf a file, of higgs a directory')
+    .addOption(
+      new Option('--dtype <dtype>', 'of gguf, the dtype of matrices (that of the checkpoint)').choices(GGUF_DTYPES),
+    )
+    .option('--force', 'replace an existing output');
+  addHiggs(command)
+    .optionsGroup(GROUPS.machine)
+    .addOption(
+      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+    );
+  addPrinting(command, 'print what was written as JSON');
+  addExamples(command, [
+    ['higgs export Llama-3.2-1B-higgs --transformers'],
+    ['higgs export Llama-3.2-1B --format gguf -o llama.gguf'],
+    ['higgs export Llama-3.2-1B-higgs --format gguf --dtype q8_0 -o llama.gguf'],
+    ['higgs export Llama-3.2-1B --format higgs -o Llama-3.2-1B-flute --grid p2n64'],
+  ]).action(exportTo);
+}
+
+function addHiggs(command: Command): Command {
+  return command
+    .optionsGroup('Of the format higgs:')
     .addOption(
       new Option('--grid <name>', 'of one or two dimensions and 2 to 4 bits').argParser(gridName).default('p2n256'),
     )
@@ -48,38 +71,34 @@ export function addExport(program: Command): void {
         .default('fold'),
     )
     .addOption(new Option('--seed <n>', 'seed of the signs').argParser(integer(0, 0xffffffff)).default(0))
-    .option('--exclude <regexp>', 'leave the tensors whose names match as they are', pattern)
-    .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    );
-  addPrinting(command, 'print what was written as JSON');
-  addExamples(command, [
-    ['higgs export Llama-3.2-1B-higgs --transformers'],
-    ['higgs export Llama-3.2-1B --format higgs -o Llama-3.2-1B-flute'],
-    ['higgs export Llama-3.2-1B --format higgs -o small --grid p2n64 --hadamard 1024'],
-  ]).action(exportTo);
+    .option('--exclude <regexp>', 'leave the tensors whose names match as they are', pattern);
 }
 
 async function exportTo(path: string, options: Options): Promise<void> {
-  if ((options.transformers === undefined) === (options.format === undefined))
+  const { format, output, transformers } = options;
+  if ((transformers === undefined) === (format === undefined))
     throw new UsageError('--transformers or --format must be given, and not both');
-  if ((options.format === undefined) !== (options.output === undefined))
-    throw new UsageError('--output must come with --format');
-  const input = await openInput(path);
+  if (format === undefined) {
+    if (output !== undefined)
+      throw new UsageError('--output must come with --format: --transformers writes into the input');
+    return exportToTransformers(path, options);
+  }
+  if (output === undefined) throw new UsageError(`--output must be given with --format ${format}`);
+  await (format === 'gguf' ? exportGguf(path, { ...options, output }) : exportToHiggs(path, { ...options, output }));
+}
+
+async function exportToTransformers(path: string, { json }: Options): Promise<void> {
+  const input: Input = await openInput(path);
   try {
-    if (input.isFile) throw new UsageError('input must be a directory, with config.json beside the weights');
-    await (options.format ? exportToHiggs(input, options) : exportToTransformers(input, options));
+    if (input.isFile)
+      throw new UsageError('input must be a directory, with config.json beside the weights: it is a file');
+    const { quantized } = await (await loadAll()).inspectCheckpoint(input.folder);
+    if (!quantized) throw new UsageError('input must be quantized for --transformers: it is plain, and loads as it is');
+    const files = await transformersFiles(input.folder);
+    for (const [name, text] of files) await writeWhole(join(input.path, name), text, { force: true });
+    if (json) printJson({ files: [...files.keys()] });
+    else print(`${[...files.keys()].join(', ')}: load it with from_pretrained(…, trust_remote_code=True)`);
   } finally {
     await input.folder.close();
   }
-}
-
-async function exportToTransformers(input: Input, { json }: Options): Promise<void> {
-  const { quantized } = await (await loadAll()).inspectCheckpoint(input.folder);
-  if (!quantized) throw new UsageError('--transformers must be given with a quantized checkpoint: this one is not');
-  const files = await transformersFiles(input.folder);
-  for (const [name, text] of files) await writeWhole(join(input.path, name), text, { force: true });
-  if (json) printJson({ files: [...files.keys()] });
-  else print(`${[...files.keys()].join(', ')}: load it with from_pretrained(…, trust_remote_code=True)`);
 }
