@@ -160,6 +160,8 @@ async function quantize(path: string, options: Options): Promise<void> {
       }
       return;
     }
+    if (plan.items.some((item) => item.kind === 'quantize' && item.tensor.encoded))
+      warn('the weights are quantized already, and errors add: take the original if you have it');
     const report = await writeQuantized(checkpoint, input, plan, options.output!, options);
     await gathered?.remove();
     const unused = budget && unusedText(options, report.tensors, { bpw: report.bpw, bytes: report.bytesOut });
