@@ -20,7 +20,15 @@ const CODED: ReadonlySet<string> = new Set(['I32', 'U8', 'I8', 'F8_E4M3']);
 const INDEX_LIMIT = 100_000_000;
 
 /** Values of `quant_method` in config.json whose weights are read: in their own dtypes, or decoded (packed/). */
-export const READ_METHODS: readonly string[] = ['fp8', 'mxfp4', 'awq', 'gptq', 'bitsandbytes', 'compressed-tensors'];
+export const READ_METHODS: readonly string[] = [
+  'higgs',
+  'fp8',
+  'mxfp4',
+  'awq',
+  'gptq',
+  'bitsandbytes',
+  'compressed-tensors',
+];
 
 /** The tensors of one model, over one file or many. */
 export interface Checkpoint {
@@ -79,20 +87,10 @@ export async function openCheckpoint(from: Folder | OpenFolder): Promise<Checkpo
   const folder = await readable(from);
   if ('checkpoint' in folder) return folder.checkpoint;
   const names = await folder.list();
-  const found = await openFiles(folder, names);
-  // Weights in codes of others have tensors of whole numbers, or scales, which plain ones have not.
-  if (found.metadata.has('higgs.format') || !names.includes('config.json')) return found;
-  if (!found.tensors.some(({ dtype }) => CODED.has(dtype))) return found;
-  const { unpacked } = await import('./foreign.ts');
-  const tensors = await unpacked(folder, found.tensors);
-  return tensors === found.tensors ? found : { ...found, ...byName(tensors) };
-}
-
-async function openFiles(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
-  if (names.includes(SINGLE_NAME)) return gather(folder.name, [await openIn(folder, SINGLE_NAME)]);
-  if (names.includes(INDEX_NAME)) return openShards(folder, names);
+  if (names.includes(SINGLE_NAME)) return gathered(folder, [await openIn(folder, SINGLE_NAME)]);
+  if (names.includes(INDEX_NAME)) return gathered(folder, await openShards(folder, names));
   const candidates = names.filter((name) => name.endsWith('.safetensors'));
-  if (candidates.length === 1) return gather(folder.name, [await openIn(folder, candidates[0])]);
+  if (candidates.length === 1) return gathered(folder, [await openIn(folder, candidates[0])]);
   const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors`;
   if (candidates.length > 1) {
     throw new FormatError(`folder must have ${wanted}: it has ${candidates.length} *.safetensors and no index`, {
@@ -113,7 +111,7 @@ export async function openSingle(source: Source, file: string): Promise<Checkpoi
   return gather(file, [await openSafetensors(source, file)]);
 }
 
-async function openShards(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
+async function openShards(folder: Folder, names: readonly string[]): Promise<CheckpointFile[]> {
   const index = pathIn(folder, INDEX_NAME);
   const weightMap = await readIndex(folder);
   const shards = new Map<string, CheckpointFile>();
@@ -137,7 +135,7 @@ async function openShards(folder: Folder, names: readonly string[]): Promise<Che
       });
     }
   }
-  return gather(folder.name, [...shards.values()]);
+  return [...shards.values()];
 }
 
 /**
@@ -170,6 +168,19 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
     }
   }
   return weightMap as Map<string, string>;
+}
+
+// The tensors of files; those that other programs have as codes are decoded as they are read.
+async function gathered(folder: Folder, files: readonly CheckpointFile[]): Promise<Checkpoint> {
+  const checkpoint = gather(folder.name, files);
+  const { tensors, metadata } = checkpoint;
+  if (metadata.has('higgs.format')) return checkpoint;
+  if (tensors.some(({ name }) => /\.(tables2|tq_tensors\.quantized)$/.test(name)))
+    return (await import('./flute/read.ts')).readHiggs(folder, checkpoint);
+  if (!tensors.some(({ dtype }) => CODED.has(dtype)) || !(await folder.list()).includes('config.json'))
+    return checkpoint;
+  const { unpacked } = await import('./foreign.ts');
+  return { ...checkpoint, ...byName(await unpacked(folder, tensors)) };
 }
 
 function gather(folder: string, files: readonly CheckpointFile[]): Checkpoint {
