@@ -88,7 +88,9 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
     : undefined;
   if (cols % groups !== 0)
     throw new FormatError(`groups must divide the ${cols} inputs: there are ${groups}`, placeOf(codes));
-  const shape = parts.get(`${module}.weight_shape`);
+  const shape = parts.has(`${module}.weight_shape`)
+    ? partOf(parts, codes, `${module}.weight_shape`, ['I64', 'I32'], [2])
+    : undefined;
   const middle = 2 ** (bits - 1);
   const mask = 2 ** bits - 1;
   return decodedTensor({
