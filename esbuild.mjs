@@ -74,8 +74,7 @@ const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models and what reads from hubs when it is asked to, and what reads GGUF or
- * others' HIGGS when it meets one: files beside it.
+ * The core imports what runs models and what reads from hubs when it is asked to, and what reads weights of other programs when it meets them: files beside it.
  * @param {string} decoder the name of the one @returns {import('esbuild').Plugin}
  */
 const beside = (decoder) => ({
@@ -83,7 +82,7 @@ const beside = (decoder) => ({
   setup: ({ onResolve }) => {
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
-    onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+    onResolve({ filter: /^\.\/foreign\.ts$/ }, () => ({ path: './gguf.js', external: true }));
     onResolve({ filter: /^\.\/flute\/read\.ts$/ }, () => ({ path: './flute.js', external: true }));
     onResolve({ filter: /^\.\.\/server\/server\.ts$/ }, () => ({ path: './server.js', external: true }));
     onResolve({ filter: /^\.\/grammar\.ts$/ }, () => ({ path: './grammar.js', external: true }));
@@ -115,7 +114,7 @@ await build({
   sourcemap: true,
   plugins: [beside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true, sourcemap: true });
+await build({ ...library, entryPoints: { gguf: 'src/checkpoint/foreign.ts' }, minify: true, sourcemap: true });
 await build({ ...library, entryPoints: { flute: 'src/checkpoint/flute/read.ts' }, minify: true, sourcemap: true });
 await build({
   ...library,

@@ -12,7 +12,7 @@ import { errorOf, fitting, type GgufType, TYPES } from './types.ts';
 
 /** What is chosen from, and for what budget. */
 export interface GgufPlanOptions {
-  /** Bits per weight over all that is quantized, or bytes of the file. */
+  /** Bits per weight over all that is quantized, padding counted, or bytes of the file. */
   readonly budget: { readonly bpw: number } | { readonly size: number };
   /** Names of types; all that llama-quantize takes, if left out. */
   readonly types?: readonly string[] | undefined;
@@ -63,6 +63,11 @@ interface Item {
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 const bytesOf = (weights: number, type: GgufType): number => (weights / type.weights) * type.bytes;
+// What a tensor takes of a file.
+const paddedOf = (weights: number, type: GgufType): number => {
+  const bytes = bytesOf(weights, type);
+  return bytes + paddingOf(bytes);
+};
 
 /** Whether llama-quantize quantizes a tensor: matrices, and no routers, norms or taps. */
 export function isQuantizable({ isWide, shape, name }: Target): boolean {
@@ -95,7 +100,7 @@ export function planGguf(layout: GgufLayout, alphas: Alphas, options: GgufPlanOp
     mixtures: MIXTURES.map((name) => {
       const named = items.map(({ target }) => ({ name: target.name, cols: target.cols }));
       const found = sum(mixtureOf(name, named, layout.mixed));
-      const most = Math.round(found.bpw * weights);
+      const most = 8 * (found.bytes - fixed);
       return { name, ...found, plan: most < problem.least ? null : solve(problem, most, QUICK).loss };
     }),
   };
@@ -143,30 +148,26 @@ function alphaOf({ parts }: Target, weights: number, { tensors }: Alphas): numbe
 
 function choicesOf({ types, weights, alpha }: Item, isWeighted: boolean): Choices {
   return {
-    bits: types.map((type) => 8 * bytesOf(weights, type)),
+    bits: types.map((type) => 8 * paddedOf(weights, type)),
     losses: types.map((type) => (alpha ?? 0) * errorOf(type, isWeighted)),
   };
 }
 
 function sumOf(items: readonly Item[], types: readonly GgufType[], fixed: number, isWeighted: boolean): Sum {
-  let [bytes, weights, predicted] = [0, 0, 0];
+  let [bytes, padded, weights, predicted] = [0, 0, 0, 0];
   for (const [i, item] of items.entries()) {
     bytes += bytesOf(item.weights, types[i]);
+    padded += paddedOf(item.weights, types[i]);
     weights += item.weights;
     predicted += (item.alpha ?? 0) * errorOf(types[i], isWeighted);
   }
-  const padding = items.reduce((sum, item, i) => sum + paddingOf(bytesOf(item.weights, types[i])), 0);
-  // What is fixed counts the most padding that there may be.
-  return { bpw: (8 * bytes) / weights, bytes: fixed - items.length * MOST_PADDING + bytes + padding, predicted };
+  return { bpw: (8 * bytes) / weights, bytes: fixed + padded, predicted };
 }
 
-/** Most bytes between two tensors. */
-const MOST_PADDING = 31;
-
-// The header, and what is not quantized; the most that may stand between tensors.
+// The header, and what is not quantized.
 function fixedBytes({ header, tensors }: GgufLayout): number {
   return tensors.reduce((sum, { target, byteLength }) => {
-    return sum + (isQuantizable(target) ? MOST_PADDING : byteLength + paddingOf(byteLength));
+    return isQuantizable(target) ? sum : sum + byteLength + paddingOf(byteLength);
   }, header.length);
 }
 
