@@ -1,6 +1,7 @@
 // The card of a quantized model, README.md: in front what a hub reads, then what was done, what it costs, and how to load it; the card of
 // the original stands below. Names from files are not repeated, but for those of the hub and of grids.
 
+import { OWN_CARD } from '../quantize/carry.ts';
 import type { Folder } from '../source/source.ts';
 
 /** Longest card of an original that goes into the new one, in bytes: those of large families have some tens of kilobytes. */
@@ -71,7 +72,7 @@ function frontOf(front: string, { base }: CardFacts): string {
   const tags = kept.findIndex((block) => /^tags:\s*\n/.test(block));
   if (tags >= 0) kept[tags] = kept[tags]!.replace(/^tags:\s*\n/, 'tags:\n- higgs\n- higgs-wasm\n');
   else if (!kept.some((block) => block.startsWith('tags:'))) kept.push('tags:\n- higgs\n- higgs-wasm');
-  const own = [...(base ? [`base_model: ${base}`] : []), 'base_model_relation: quantized', 'quantized_by: higgs-wasm'];
+  const own = [...(base ? [`base_model: ${base}`] : []), 'base_model_relation: quantized', OWN_CARD];
   return [...kept.map((block) => block.trimEnd()), ...own].join('\n');
 }
 
@@ -128,7 +129,7 @@ import { load } from 'higgs-wasm';
 
 const higgs = await load();
 const model = await (await higgs.open('hf:org/name')).run();
-console.log(await model.complete('Once upon a time'));
+const text = await model.complete('Once upon a time');
 \`\`\`
 
 ${python}

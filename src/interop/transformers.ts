@@ -7,7 +7,7 @@ import { CONFIG_NAME, edited, PYTHON_CONFIG, PYTHON_NAME } from '../quantize/car
 import type { Folder } from '../source/source.ts';
 
 /** Names and contents of the files that a quantized checkpoint gains or that change. */
-export type Additions = ReadonlyMap<string, string>;
+type Additions = ReadonlyMap<string, string>;
 
 /**
  * The files by which transformers loads a quantized checkpoint.

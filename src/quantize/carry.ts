@@ -15,6 +15,8 @@ export const CONFIG_NAME = 'config.json';
 const CARDS = /^(readme|model_card)\.md$/i;
 const CARD_NOTE =
   'These weights were quantized by higgs-wasm. What follows is the card of the original: its dtypes, sizes and results are not those of these files.';
+/** Stands in front of the cards that are written here. */
+export const OWN_CARD = 'quantized_by: higgs-wasm';
 /** The file by which transformers loads a quantized checkpoint; it means nothing to a plain one. */
 export const PYTHON_NAME = 'higgs_wasm.py';
 /** What `auto_map` has for it. */
@@ -135,7 +137,7 @@ export function edited(bytes: Uint8Array, file: string, edit: (content: Content)
 // Cards say what the original weights are. YAML between --- may stand in front, and has to stay there.
 function markedCard(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const text = new TextDecoder().decode(bytes);
-  if (text.includes(CARD_NOTE)) return bytes;
+  if (text.includes(CARD_NOTE) || text.includes(OWN_CARD)) return bytes;
   const [front = ''] = /^---\r?\n[\s\S]*?\n---[ \t]*(\r?\n|$)/.exec(text) ?? [];
   const own = front.includes('base_model_relation:')
     ? front

@@ -4,7 +4,7 @@ import { FormatError } from '../errors.ts';
 import { bf16ToF32Bits, f16ToF32Bits, f32ToBf16, f32ToF16, fromBits } from '../numerics/float.ts';
 
 /** Dtypes that are converted. */
-export type FloatDtype = 'F32' | 'F16' | 'BF16';
+type FloatDtype = 'F32' | 'F16' | 'BF16';
 
 export function isFloat(dtype: string): dtype is FloatDtype {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
