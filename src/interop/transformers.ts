@@ -3,7 +3,7 @@
 
 import program from '../../python/higgs_wasm.py';
 import { FormatError } from '../errors.ts';
-import { CONFIG_NAME, edited, PYTHON_CONFIG, PYTHON_NAME } from '../quantize/carry.ts';
+import { CONFIG_NAME, edited, PYTHON_CONFIG, PYTHON_NAME, quantizedConfig } from '../quantize/carry.ts';
 import type { Folder } from '../source/source.ts';
 
 /** Names and contents of the files that a quantized checkpoint gains or that change. */
@@ -36,9 +36,6 @@ function mapped(content: Record<string, unknown>, file: string): Record<string, 
   }
   const { AutoConfig: own, ...others } = (content.auto_map ?? {}) as Record<string, unknown>;
   const isForeign = own !== undefined && own !== PYTHON_CONFIG;
-  return {
-    ...content,
-    auto_map: { AutoConfig: PYTHON_CONFIG, ...others },
-    ...(isForeign && { quantization_config: { ...about, auto_config: own } }),
-  };
+  const noted = quantizedConfig(content, { ...about, ...(isForeign && { auto_config: own }) }); // files of older releases have no note
+  return { ...noted, auto_map: { AutoConfig: PYTHON_CONFIG, ...others } };
 }

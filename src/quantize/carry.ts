@@ -54,16 +54,12 @@ export async function layersOf(input: Folder): Promise<number | undefined> {
   return Number.isSafeInteger(layers) && Number(layers) > 0 ? Number(layers) : undefined;
 }
 
-/** config.json of a quantized checkpoint. */
+/** config.json of a quantized checkpoint. @param about what it says of the quantization */
 export function quantizedConfig(content: Content, about: Content): Content {
   const { text_config: text } = content;
   const note = { transformers_weights: TRANSFORMERS_NOTE };
-  return {
-    ...content,
-    ...(typeof text === 'object' && text !== null && { text_config: { ...text, ...note } }), // where the text model alone is loaded
-    ...note,
-    quantization_config: { quant_method: 'higgs-wasm', ...about },
-  };
+  const inner = typeof text === 'object' && text !== null && { text_config: { ...text, ...note } }; // the text model may be loaded alone
+  return { ...content, ...inner, ...note, quantization_config: { quant_method: 'higgs-wasm', ...about } };
 }
 
 /** config.json of the plain checkpoint that comes of it. */
