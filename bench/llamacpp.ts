@@ -41,7 +41,7 @@ async function compare(model: string, options: Options): Promise<void> {
   const at = (name: string) => join(scratch, name);
   try {
     higgs('export', model, '--format', 'gguf', '-o', at('model.gguf'));
-    const theirs = perplexityOf(llama('perplexity', options, '-m', at('model.gguf'), ...windows(options)));
+    const theirs = measured(/Final estimate: PPL = ([\d.]+)/, options, '-m', at('model.gguf'));
     const own = await ownPerplexity(model, options);
     const apart = 100 * (own / theirs - 1);
     console.log(`perplexity of the export: llama.cpp ${theirs}, higgs ${own.toFixed(4)} (${apart.toFixed(3)} %)\n`);
@@ -50,7 +50,7 @@ async function compare(model: string, options: Options): Promise<void> {
     console.log('| types | bytes | bpw | predicted KL | KL | of the mixture | KL, in F32 | of the mixture |');
     console.log('|---|--:|--:|--:|--:|--:|--:|--:|');
     const klOf = (file: string) =>
-      divergenceOf(llama('perplexity', options, '-m', file, ...windows(options), ...base, '--kl-divergence'));
+      measured(/Mean\s+KLD:\s+(-?[\d.]+)/, options, '-m', file, ...base, '--kl-divergence');
     // As it runs, with activations in eight bits, and of the weights alone.
     const both = (file: string): Pair => {
       llama('quantize', options, '--allow-requantize', file, at('wide.gguf'), 'F32');
@@ -102,18 +102,18 @@ function llama(tool: string, { binaries }: Options, ...args: string[]): string {
   });
 }
 
-function found(pattern: RegExp, text: string): number {
-  const [, value] = pattern.exec(text) ?? [];
-  if (value === undefined) throw new Error(`llama.cpp must print ${pattern}: it printed\n${text.slice(-2000)}`);
-  return Number(value);
-}
+/** Runs of a tool that may end before its log is written. */
+const TRIES = 5;
 
-function perplexityOf(text: string): number {
-  return found(/Final estimate: PPL = ([\d.]+)/, text);
-}
-
-function divergenceOf(text: string): number {
-  return found(/Mean\s+KLD:\s+(-?[\d.]+)/, text);
+// A number that llama-perplexity prints at its end.
+function measured(pattern: RegExp, options: Options, ...args: string[]): number {
+  let text = '';
+  for (let i = 0; i < TRIES; i++) {
+    text = llama('perplexity', options, ...args, ...windows(options));
+    const [, value] = pattern.exec(text) ?? [];
+    if (value !== undefined) return Number(value);
+  }
+  throw new Error(`llama-perplexity must print ${pattern}: it printed\n${text.slice(-2000)}`);
 }
 
 // As llama-perplexity has it: of each window the second half is scored, and its first token gives way to the one that begins texts.
