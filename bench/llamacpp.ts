@@ -18,6 +18,9 @@ import { openFolder } from '../src/source/file.ts';
 import { integer } from '../src/terminal/usage.ts';
 import { logitsOf, openSequence } from '../src/text/language.ts';
 
+/** Runs of a tool that may end before its log is written. */
+const TRIES = 5;
+
 interface Options {
   binaries: string;
   text: string;
@@ -101,9 +104,6 @@ function llama(tool: string, { binaries }: Options, ...args: string[]): string {
     maxBuffer: 1 << 28,
   });
 }
-
-/** Runs of a tool that may end before its log is written. */
-const TRIES = 5;
 
 // A number that llama-perplexity prints at its end.
 function measured(pattern: RegExp, options: Options, ...args: string[]): number {
