@@ -19,7 +19,7 @@ import { integer } from '../src/terminal/usage.ts';
 import { logitsOf, openSequence } from '../src/text/language.ts';
 
 /** Runs of a tool that may end before its log is written. */
-const TRIES = 5;
+const TRIES = 20;
 
 interface Options {
   binaries: string;
