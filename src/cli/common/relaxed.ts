@@ -1,5 +1,5 @@
 // Node 20's engine, V8 11.3, has the relaxed SIMD that products with quantized weights gain by, as V8 ships it since 11.4, behind a flag.
-// The program sets it for its own process before a kernel is compiled. The library sets no flags: docs/decoder.md says how you do.
+// The program sets it for its own process before a kernel is compiled. The library sets no flags: README.md says how you do.
 
 import { setFlagsFromString } from 'node:v8';
 
