@@ -49,7 +49,7 @@ async function open(name: string, build: string): Promise<Side> {
   const workers = await from<{ startThreads: typeof startThreads }>('workers-node.js');
   told(`loading the model by ${name}`);
   const folder = await files.openFolder(path!);
-  const context = deepest + 2 * PROMPT;
+  const context = deepest + PROMPT + TOKENS;
   const model = await decoder.loadModel(folder, { context, threads: await workers.startThreads(Number(threads)) });
   const sequence = await model.language.open({ capacity: context });
   const close = async () => {
