@@ -79,7 +79,7 @@ test('npm pack holds what users need and nothing else', () => {
   // whose checks of schemas, prompts and clients that leave took it beyond 9.4 MB, unpacked.
   // 0.1 MB are what writes for and reads of other programs: GGUF, types for llama-quantize, transformers, FLUTE, AWQ and its like.
   assert.ok(packed.size < 3_250e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 9.8e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 10.0e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });

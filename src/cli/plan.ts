@@ -9,12 +9,12 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { note, print, printJson, warn } from '../terminal/print.ts';
-import { byteSize, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, UsageError } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
 import { planForGguf } from './common/ggufplan.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { loadAll, threadsOption } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
@@ -55,11 +55,7 @@ export function addPlan(program: Command): void {
     .optionsGroup(GROUPS.measuring)
     .option('--advise', 'also show size, memory, speed and loss of it and of whole bits, as `higgs advise` does')
     .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--threads <n>', 'threads to measure on')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), 'the cores'),
-    );
+    .addOption(threadsOption('threads to measure on'));
   addPrinting(command, 'print the plan and the trade-off as JSON', 'a row for every tensor, with α and what it costs');
   addExamples(command, [
     ['higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json'],
