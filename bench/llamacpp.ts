@@ -41,37 +41,49 @@ async function compare(model: string, options: Options): Promise<void> {
   const at = (name: string) => join(scratch, name);
   try {
     higgs('export', model, '--format', 'gguf', '-o', at('model.gguf'));
-    const theirs = perplexityOf(llama('perplexity', options, '-m', at('model.gguf'), ...windows(options)));
+    const theirs = measured(/Final estimate: PPL = ([\d.]+)/, options, '-m', at('model.gguf'));
     const own = await ownPerplexity(model, options);
     const apart = 100 * (own / theirs - 1);
     console.log(`perplexity of the export: llama.cpp ${theirs}, higgs ${own.toFixed(4)} (${apart.toFixed(3)} %)\n`);
     const base = ['--kl-divergence-base', at('logits')];
     llama('perplexity', options, '-m', at('model.gguf'), ...windows(options), ...base);
-    console.log('| types | bytes | bpw | predicted KL | KL | of the mixture |\n|---|--:|--:|--:|--:|--:|');
+    console.log('| types | bytes | bpw | predicted KL | KL | of the mixture | KL, in F32 | of the mixture |');
+    console.log('|---|--:|--:|--:|--:|--:|--:|--:|');
     const klOf = (file: string) =>
-      divergenceOf(llama('perplexity', options, '-m', file, ...windows(options), ...base, '--kl-divergence'));
+      measured(/Mean\s+KLD:\s+(-?[\d.]+)/, options, '-m', file, ...base, '--kl-divergence');
+    // As it runs, with activations in eight bits, and of the weights alone.
+    const both = (file: string): Pair => {
+      llama('quantize', options, '--allow-requantize', file, at('wide.gguf'), 'F32');
+      return [klOf(file), klOf(at('wide.gguf'))];
+    };
     for (const mixture of options.mixtures) {
       const planned = JSON.parse(higgs('plan', model, '--format', 'gguf', '--bpw', '8', '--json')).plan.mixtures;
       const { bpw, predicted, bytes } = planned.find(({ name }: { name: string }) => name === mixture);
       llama('quantize', options, at('model.gguf'), at('mixture.gguf'), mixture);
       const size = statSync(at('mixture.gguf')).size;
       if (size !== bytes) console.log(`${mixture} has ${size} bytes, not the ${bytes} that were predicted`);
-      const kl = klOf(at('mixture.gguf'));
-      console.log(row(mixture, size, bpw, predicted, kl, ''));
+      const kl = both(at('mixture.gguf'));
+      console.log(row(mixture, size, bpw, predicted, kl));
       const args = ['--size', String(size), '-o', at('types.txt'), '--force', '--json'];
       const { plan } = JSON.parse(higgs('plan', model, '--format', 'gguf', ...args));
       llama('quantize', options, '--tensor-type-file', at('types.txt'), at('model.gguf'), at('plan.gguf'), 'Q4_K_M');
-      const own = klOf(at('plan.gguf'));
-      const change = `${(100 * (own / kl - 1)).toFixed(0)} %`;
-      console.log(row('a plan', statSync(at('plan.gguf')).size, plan.bpw, plan.predicted, own, change));
+      const own = both(at('plan.gguf'));
+      console.log(row('a plan', statSync(at('plan.gguf')).size, plan.bpw, plan.predicted, own, kl));
     }
   } finally {
     rmSync(scratch, { recursive: true });
   }
 }
 
-function row(name: string, bytes: number, bpw: number, predicted: number, kl: number, change: string): string {
-  return `| ${name} | ${bytes} | ${bpw.toFixed(3)} | ${predicted.toPrecision(3)} | ${kl.toPrecision(3)} | ${change} |`;
+/** KL as it runs, and with weights in F32. */
+type Pair = readonly [number, number];
+
+function row(name: string, bytes: number, bpw: number, predicted: number, kl: Pair, of?: Pair): string {
+  const cells = kl.flatMap((value, i) => [
+    value.toPrecision(3),
+    of === undefined ? '' : `${(100 * (value / of[i] - 1)).toFixed(0)} %`,
+  ]);
+  return `| ${[name, bytes, bpw.toFixed(3), predicted.toPrecision(3), ...cells].join(' | ')} |`;
 }
 
 function windows({ context, chunks, text }: Options): string[] {
@@ -90,18 +102,18 @@ function llama(tool: string, { binaries }: Options, ...args: string[]): string {
   });
 }
 
-function found(pattern: RegExp, text: string): number {
-  const [, value] = pattern.exec(text) ?? [];
-  if (value === undefined) throw new Error(`llama.cpp must print ${pattern}: it printed\n${text.slice(-2000)}`);
-  return Number(value);
-}
+/** Runs of a tool that may end before its log is written. */
+const TRIES = 5;
 
-function perplexityOf(text: string): number {
-  return found(/Final estimate: PPL = ([\d.]+)/, text);
-}
-
-function divergenceOf(text: string): number {
-  return found(/Mean\s+KLD:\s+(-?[\d.]+)/, text);
+// A number that llama-perplexity prints at its end.
+function measured(pattern: RegExp, options: Options, ...args: string[]): number {
+  let text = '';
+  for (let i = 0; i < TRIES; i++) {
+    text = llama('perplexity', options, ...args, ...windows(options));
+    const [, value] = pattern.exec(text) ?? [];
+    if (value !== undefined) return Number(value);
+  }
+  throw new Error(`llama-perplexity must print ${pattern}: it printed\n${text.slice(-2000)}`);
 }
 
 // As llama-perplexity has it: of each window the second half is scored, and its first token gives way to the one that begins texts.

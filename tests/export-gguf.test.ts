@@ -214,7 +214,7 @@ test('what llama.cpp has no word for is refused by name', async () => {
   assert.is(await refusal(folder({})), 'written');
   assert.match(
     await refusal(folder({}, llama(4, { 'model.layers.0.mlp.other.weight': 1 }))),
-    /mlp\.other\.weight": tensor must be one that llama\.cpp has a name for in llama/,
+    /mlp\.other\.weight": tensor must be one of llama in llama\.cpp: it has no name for this one/,
   );
   assert.match(await refusal(folder({}, llama(4, { 'model.norm.weight': 1e6 })), 'F16'), /^written$/); // norms are F32
   const wide = llama(4, { 'model.layers.0.mlp.up_proj.weight': 1e6 });
@@ -251,17 +251,17 @@ test('a tokenizer that llama.cpp cannot follow is refused by name', async () => 
   const pieces = { byte_fallback: true, unk_token: '<unk>', vocab: { '<unk>': 0, a: 1, b: 2, ab: 3 } };
   const level = { pre_tokenizer: { type: 'Split', pattern: { Regex: 'x+' }, behavior: 'Isolated', invert: false } };
   for (const [content, rows, message] of [
-    [bpe(pieces), 4, /merges must make every piece of others, as SentencePiece's do, ab too/],
-    [bpe({ ...pieces, merges: ['a b'] }), 3, /ids must be below the embedding's 3 rows/],
+    [bpe(pieces), 4, /merges must make every piece of others, as SentencePiece's do: none makes ab/],
+    [bpe({ ...pieces, merges: ['a b'] }), 3, /ids must be below the embedding's 3 rows: that of "ab" is 3/],
     [
       bpe({ ...pieces, merges: ['a b'] }, { normalizer: { type: 'NFKC' } }),
       4,
-      /steps before pieces must be those of SentencePiece, "NFKC" too/,
+      /steps before pieces must be those of SentencePiece: "NFKC" is none/,
     ],
     [
       bpe({ vocab: { a: 0, b: 1 } }, level),
       4,
-      /steps before merges must be those of a kind that llama\.cpp has a name for/,
+      /steps before merges must be those of a kind that llama\.cpp has a name for: these are of another/,
     ],
   ] as const) {
     assert.match(await refusal(tokenizing(content, rows)), message);

@@ -2,11 +2,12 @@
 
 import { asked } from './asked.ts';
 import { alphas, plan } from './budgets.ts';
+import { flute } from './flute.ts';
 import { gguf } from './gguf.ts';
 import { header, index } from './headers.ts';
 import { hub } from './hubs.ts';
 import { config, family, model } from './models.ts';
-import { others } from './others.ts';
+import { packed } from './packed.ts';
 import { quantized } from './quantized.ts';
 import { request } from './requests.ts';
 import { resumed } from './resumed.ts';
@@ -18,5 +19,5 @@ import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
   ...[header, index, quantized, stored, config, model, family, alphas, plan],
-  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf, others],
+  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf, packed, flute],
 ];

@@ -47,7 +47,7 @@ async function stateOf(tensor: CheckpointTensor): Promise<State> {
     throw new FormatError(message, placeOf(tensor));
   };
   if (tensor.dtype !== 'U8' || byteLength > STATE_LIMIT)
-    fail(`description must be U8, ${STATE_LIMIT} bytes at most: it is not`);
+    fail(`description must be U8, ${STATE_LIMIT} bytes at most: it is ${tensor.dtype}, ${byteLength} bytes`);
   const text = decodeText(new Uint8Array(await tensor.read()), file, 'description');
   const json = parseStrict(text, file, { subject: 'description' });
   if (!(json instanceof Map)) return fail(`description must be a JSON object: got ${show(json)}`);
@@ -73,7 +73,7 @@ function matrixOf(name: string, kind: string, parts: Parts, state: CheckpointTen
   const codes = parts.get(name);
   if (codes?.dtype !== 'U8' || codes.byteLength !== Math.ceil(weights / 2)) {
     throw new FormatError(
-      `description must be of ${Math.ceil(weights / 2)} bytes of codes: they are not there`,
+      `description must be of ${Math.ceil(weights / 2)} bytes of codes: there are ${codes?.byteLength ?? 'none'}`,
       placeOf(state),
     );
   }

@@ -71,7 +71,8 @@ const bytesOf = (tensors: readonly (CheckpointTensor | undefined)[]) =>
   tensors.reduce((sum, own) => sum + (own?.byteLength ?? 0), 0);
 
 function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }: Told): CheckpointTensor {
-  if (codes.shape.length !== 2) throw new FormatError('codes must be a matrix: they are not', placeOf(codes));
+  if (codes.shape.length !== 2)
+    throw new FormatError(`codes must be a matrix: they are ${show(codes.shape)}`, placeOf(codes));
   if (codes.dtype === 'U8') return nvfp4(module, codes, parts);
   if (codes.dtype !== 'I32') throw new FormatError(`codes must be I32 or U8: they are ${codes.dtype}`, placeOf(codes));
   const perWord = 32 / bits;
@@ -88,7 +89,9 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
     : undefined;
   if (cols % groups !== 0)
     throw new FormatError(`groups must divide the ${cols} inputs: there are ${groups}`, placeOf(codes));
-  const shape = parts.get(`${module}.weight_shape`);
+  const shape = parts.has(`${module}.weight_shape`)
+    ? partOf(parts, codes, `${module}.weight_shape`, ['I64', 'I32'], [2])
+    : undefined;
   const middle = 2 ** (bits - 1);
   const mask = 2 ** bits - 1;
   return decodedTensor({
@@ -107,7 +110,8 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
       const zeroWords = zeros && new Uint32Array(zeros);
       const groupOf = order && new Int32Array(order);
       if (groupOf?.some((group) => !(group >= -1 && group < groups))) {
-        throw new FormatError(`groups of inputs must be below ${groups}: they are not`, placeOf(codes));
+        const wrong = groupOf.find((group) => !(group >= -1 && group < groups));
+        throw new FormatError(`groups of inputs must be below ${groups}: one is ${wrong}`, placeOf(codes));
       }
       const isOrdered = groupOf?.some((group) => group !== -1);
       const values = new Float32Array(count * cols);

@@ -29,14 +29,14 @@ const BLOCK_WEIGHTS = 1 << 20;
 const QUANTIZATION_VERSION = 2;
 
 /** How far an export is. */
-export interface ExportProgress {
+interface ExportProgress {
   /** The tensor at work. */
   tensor: string;
   bytesDone: number;
   bytes: number;
 }
 
-export interface ExportOptions {
+interface ExportOptions {
   readonly pool: Pool;
   /** Of matrices; that of most of the weights if left out, F16 if they are quantized. */
   readonly dtype?: WrittenDtype | undefined;
@@ -80,7 +80,9 @@ export async function layOutGguf(
   );
   const embedding = targets.find(({ name }) => name === 'token_embd.weight');
   if (!embedding)
-    throw new FormatError('checkpoint must hold the token embeddings: it does not', { file: folder.name });
+    throw new FormatError('checkpoint must hold the token embeddings: model.embed_tokens.weight is missing', {
+      file: folder.name,
+    });
   const [rows] = embedding.shape;
   const pairs: Pairs = {
     'general.architecture': model.name,

@@ -4,7 +4,7 @@
 import { fitting, type GgufType } from './types.ts';
 
 /** A tensor that llama-quantize quantizes. */
-export interface Quantizable {
+interface Quantizable {
   /** In GGUF. */
   readonly name: string;
   readonly cols: number;

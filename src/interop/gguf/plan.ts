@@ -20,7 +20,7 @@ export interface GgufPlanOptions {
   readonly isWeighted: boolean;
 }
 
-export interface PlannedType {
+interface PlannedType {
   /** In GGUF. */
   readonly name: string;
   readonly shape: readonly number[];
@@ -70,7 +70,7 @@ const paddedOf = (weights: number, type: GgufType): number => {
 };
 
 /** Whether llama-quantize quantizes a tensor: matrices, and no routers, norms or taps. */
-export function isQuantizable({ isWide, shape, name }: Target): boolean {
+function isQuantizable({ isWide, shape, name }: Target): boolean {
   return !isWide && shape.length > 1 && name.endsWith('.weight');
 }
 

@@ -117,7 +117,7 @@ function inLayer(
 }
 
 function unknown({ name, file }: Weights, { type }: Kind): never {
-  const message = `tensor must be one that llama.cpp has a name for in ${type}: it is not`;
+  const message = `tensor must be one of ${type} in llama.cpp: it has no name for this one`;
   throw new UnsupportedError(`tensor ${name}`, message, placeOf({ file, name }));
 }
 
@@ -204,7 +204,11 @@ async function inPieces(
 function stackOf(tensor: Weights, path: string, kind: Kind, part: string, suffix: string): Target[] {
   const isBias = suffix === 'bias';
   const shape = isBias ? [...tensor.shape, 1] : tensor.shape;
-  if (shape.length !== 3) throw new FormatError('experts must be a stack of matrices: they are not', placeOf(tensor));
+  if (shape.length !== 3)
+    throw new FormatError(
+      `experts must be a stack of matrices: they are [${tensor.shape.join(', ')}]`,
+      placeOf(tensor),
+    );
   const [experts, rows, cols] = shape;
   const target = (short: string, own: number, read: Target['read']): Target => ({
     name: `${path}.${short}.${suffix}`,

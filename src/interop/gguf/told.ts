@@ -57,10 +57,10 @@ export function untold(
     const message = `config.json must say what llama.cpp knows of the family: it has ${excerpt(path)} ${show(wanted)}, llama.cpp ${show(told)}`;
     throw new UnsupportedError(`GGUF with ${path}`, message, { file });
   }
-  const [window] = found;
-  if (!window) return [];
+  const [first] = found;
+  if (!first) return [];
   return [
-    `llama.cpp lets a token see all before it; config.json has a window of ${show(window.wanted)}: longer texts differ`,
+    `llama.cpp lets a token see all before it; config.json has a window of ${show(first.wanted)}: longer texts differ`,
   ];
 }
 

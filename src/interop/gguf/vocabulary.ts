@@ -11,7 +11,7 @@ import type { Pairs, Value } from './header.ts';
 type Json = Readonly<Record<string, unknown>>;
 
 /** The files of a tokenizer. */
-export interface TokenizerFiles {
+interface TokenizerFiles {
   /** tokenizer.json's content, and its name for messages. */
   readonly content: Json;
   readonly file: string;
@@ -43,7 +43,7 @@ export function tokenizerPairs(files: TokenizerFiles, family: string, rows: numb
   const tokenizer = createTokenizer(content, config, file); // checks it
   const model = content.model as Json;
   const refuse = (what: string, message: string): never => {
-    throw new UnsupportedError(`tokenizer ${what}`, `${message}: it is not`, { file });
+    throw new UnsupportedError(`tokenizer ${what}`, message, { file });
   };
   if (model.type !== 'BPE') {
     throw new UnsupportedError(`tokenizer ${model.type}`, `model must be BPE: it is ${show(model.type)}`, { file });
@@ -83,8 +83,7 @@ function tokensOf(model: Json, added: readonly { id: number; content: string }[]
     ...added.map(({ id, content }): [string, number] => [content, id]),
   ];
   for (const [token, id] of entries) {
-    if (id >= rows)
-      refuse('size', `ids must be below the embedding's ${rows} rows, which that of ${show(token)} should be`);
+    if (id >= rows) refuse('size', `ids must be below the embedding's ${rows} rows: that of ${show(token)} is ${id}`);
     tokens[id] = token;
   }
   return tokens;
@@ -127,7 +126,7 @@ function scoresOf(model: Json, tokens: readonly string[], kinds: Int32Array, ref
     const rank = ranks.get(token);
     if (rank !== undefined) return -rank - 1;
     if (kinds[id] === NORMAL && isMade(token, pieces)) {
-      refuse('merges', `merges must make every piece of others, as SentencePiece's do, ${excerpt(token)} too`);
+      refuse('merges', `merges must make every piece of others, as SentencePiece's do: none makes ${excerpt(token)}`);
     }
     return kinds[id] === NORMAL ? NEVER : 0;
   });
@@ -154,7 +153,7 @@ function beginsWithSpace({ normalizer, pre_tokenizer }: Json, refuse: Refuse): b
     if (step.type === 'Prepend' && step.prepend === '▁') begins = true;
     else if (step.type === 'Metaspace' && (step.replacement ?? '▁') === '▁') {
       begins = step.prepend_scheme !== undefined ? step.prepend_scheme !== 'never' : step.add_prefix_space !== false;
-    } else refuse(String(step.type), `steps before pieces must be those of SentencePiece, ${show(step.type)} too`);
+    } else refuse(String(step.type), `steps before pieces must be those of SentencePiece: ${show(step.type)} is none`);
   }
   return begins;
 }
@@ -173,7 +172,8 @@ function preOf({ pre_tokenizer, normalizer, model }: Json, family: string, refus
     ([, { steps, normalizer: known, ignoresMerges = false }]) =>
       stepsText(steps) === own && String(known?.type ?? '') === String(normal) && ignoresMerges === ignores,
   );
-  if (found.length === 0) refuse('steps', 'steps before merges must be those of a kind that llama.cpp has a name for');
+  if (found.length === 0)
+    refuse('steps', 'steps before merges must be those of a kind that llama.cpp has a name for: these are of another');
   const [first] = found.find(([name]) => name === family.replace(/_.*/, '')) ?? found[0];
   return first;
 }

@@ -39,7 +39,7 @@ export function plainWeights(tensor: CheckpointTensor): Weights {
 }
 
 /** Dequantizes whole rows, of which some elements are asked for. */
-export function storedWeights(tensor: StoredTensor, pool: Pool): Weights {
+function storedWeights(tensor: StoredTensor, pool: Pool): Weights {
   const { name, file, shape, dtype, rows, cols, packed, scales } = tensor;
   const [packedBytes, scaleBytes] = [packed.byteLength / rows, scales.byteLength / rows];
   const read = async (start: number, end: number) => {

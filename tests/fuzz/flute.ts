@@ -77,8 +77,8 @@ function tinyquantFiles(random: Random): Files {
   return { 'model.safetensors': safetensors(Object.fromEntries(named)) };
 }
 
-export const others: Target = {
-  name: 'others',
+export const flute: Target = {
+  name: 'flute',
   make: (random) => (random.chance(0.6) ? fluteFiles(random) : tinyquantFiles(random)),
   async run(files) {
     const { checkpoint } = await openOnce(folderOfCase(files));
