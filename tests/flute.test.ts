@@ -374,7 +374,7 @@ test('faulty checkpoints of others are refused by tensor and reason', async () =
     const text = typeof about === 'string' ? about : JSON.stringify({ quantization_config: about });
     return open({ 'config.json': utf8.encode(text), 'model.safetensors': safetensors(tensors) });
   };
-  assert.match(await flute('{'), /config.json: configuration must be JSON/);
+  assert.match(await flute('{'), /config.json: config must be JSON/);
   assert.match(await flute({ bits: 5 }), /bits must be 2, 3 or 4: got 5/);
   assert.match(await flute({ group_size: 512 }), /group_size must be 64, 128 or 256: got 512/);
   assert.match(await flute({ hadamard_size: 768 }), /hadamard_size must be a power of two .* got 768/);

@@ -66,7 +66,7 @@ test('the tables of grids have the figures of the data', () => {
 });
 
 test('docs/interop.md and the README name readers, tests that are there, and commands that the program has', () => {
-  const [page, readme] = ['docs/interop.md', 'README.md'].map((name) => readFileSync(name, 'utf8'));
+  const [readme, page] = ['README.md', 'docs/interop.md'].map((name) => readFileSync(name, 'utf8')) as [string, string];
   const rowsOf = (text: string) =>
     (/^## Who reads it\n\n\|.*\n\|.*\n((?:\|.*\n)+)/m.exec(text)?.[1] ?? '').trim().split('\n');
   assert.is(rowsOf(readme).length, 5);

@@ -2,6 +2,7 @@
 
 import { asked } from './asked.ts';
 import { alphas, plan } from './budgets.ts';
+import { flute } from './flute.ts';
 import { gguf } from './gguf.ts';
 import { header, index } from './headers.ts';
 import { hub } from './hubs.ts';
@@ -18,5 +19,5 @@ import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
   ...[header, index, quantized, stored, config, model, family, alphas, plan],
-  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf, packed],
+  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf, packed, flute],
 ];

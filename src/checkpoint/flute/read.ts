@@ -8,6 +8,7 @@ import { show } from '../../excerpt.ts';
 import type { Folder } from '../../source/source.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import { sliceExactly } from '../safetensors/file.ts';
+import { decodeText, type Json, parseStrict } from '../safetensors/json.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 import { codedTensor, floatsOf, hadamardRuns } from './rows.ts';
 import { tinyquantTensors } from './tinyquant.ts';
@@ -130,13 +131,9 @@ async function settingsOf(folder: Folder): Promise<Settings> {
   const source = await folder.open('config.json');
   if (source.byteLength > CONFIG_LIMIT)
     fail(`config.json must have at most ${CONFIG_LIMIT} bytes: it has ${source.byteLength}`);
-  let config: Record<string, unknown> = {};
-  try {
-    config = JSON.parse(new TextDecoder().decode(await sliceExactly(source, file, 0, source.byteLength)));
-  } catch (error) {
-    fail(`configuration must be JSON: ${(error as Error).message}`);
-  }
-  const about = (config?.quantization_config ?? {}) as Record<string, unknown>;
+  const text = decodeText(new Uint8Array(await sliceExactly(source, file, 0, source.byteLength)), file, 'config');
+  const config = parseStrict(text, file, { subject: 'config' });
+  const about = membersOf(membersOf(config).quantization_config);
   const { bits = 4, group_size: groupSize = 256, hadamard_size: hadamardSize = 512 } = about;
   if (bits !== 2 && bits !== 3 && bits !== 4) return fail(`bits must be 2, 3 or 4: got ${show(bits)}`);
   if (groupSize !== 64 && groupSize !== 128 && groupSize !== 256)
@@ -144,14 +141,19 @@ async function settingsOf(folder: Folder): Promise<Settings> {
   const size = Number(hadamardSize);
   if (typeof hadamardSize !== 'number' || !Number.isInteger(Math.log2(size)) || size < groupSize || size > 1 << 15)
     return fail(`hadamard_size must be a power of two from group_size to 32768: got ${show(hadamardSize)}`);
-  const text = (config.text_config ?? config) as Record<string, number>;
+  const { text_config: own = config } = membersOf(config);
+  const sizes = membersOf(own);
+  const [dim, heads] = [Number(sizes.hidden_size), Number(sizes.num_attention_heads)];
   return {
     ...{ bits, groupSize, hadamardSize: size },
     inputsOf(module) {
-      const heads = text.num_attention_heads!;
-      if (/\.(down_proj|w2|fc2)$/.test(module)) return text.intermediate_size;
-      if (/\.(o_proj|out_proj|dense)$/.test(module)) return heads * (text.head_dim ?? text.hidden_size! / heads);
-      return text.hidden_size;
+      if (/\.(down_proj|w2|fc2)$/.test(module)) return sizes.intermediate_size;
+      if (/\.(o_proj|out_proj|dense)$/.test(module)) return heads * Number(sizes.head_dim ?? dim / heads);
+      return dim;
     },
   };
+}
+
+function membersOf(json: Json | undefined): Readonly<Record<string, Json | undefined>> {
+  return json instanceof Map ? Object.fromEntries(json) : {};
 }

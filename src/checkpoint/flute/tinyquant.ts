@@ -4,6 +4,7 @@
 import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
 import type { Checkpoint } from '../checkpoint.ts';
+import { decodeText, parseStrict } from '../safetensors/json.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 import { codedTensor, floatsOf, hadamardRuns } from './rows.ts';
 
@@ -33,13 +34,10 @@ async function weightOf(codes: CheckpointTensor, module: string, checkpoint: Che
     checkpoint.get(`${module}${PART}${part}`) ?? fail(`a weight of tinyquant must have ${part}: it has none`);
   const [scales, grid, meta] = [partOf('scales'), partOf('grid'), partOf('meta')];
   if (meta.byteLength > META_LIMIT) fail(`meta must have at most ${META_LIMIT} bytes: it has ${meta.byteLength}`);
-  let about: Record<string, unknown> = {};
-  try {
-    about = JSON.parse(new TextDecoder().decode(await meta.read())) ?? {};
-  } catch (error) {
-    fail(`meta must be JSON: ${(error as Error).message}`);
-  }
-  const { group_size: size, in_features: cols, out_features: rows, quantization_method: method } = about;
+  const text = decodeText(new Uint8Array(await meta.read()), meta.file, 'meta');
+  const about = parseStrict(text, meta.file, { subject: 'meta', tensorOf: () => meta.name });
+  const note: Readonly<Record<string, unknown>> = about instanceof Map ? Object.fromEntries(about) : {};
+  const { group_size: size, in_features: cols, out_features: rows, quantization_method: method } = note;
   if (method !== 'higgs') fail(`quantization_method must be higgs: got ${show(method)}`);
   const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) > 0;
   if (!isSize(size) || !isSize(cols) || !isSize(rows) || !Number.isInteger(Math.log2(size)) || cols % size !== 0)
