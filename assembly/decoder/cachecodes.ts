@@ -17,7 +17,9 @@
 import { flip, rotate, scaledHadamard } from '../hadamard';
 import { fromF16, toF16 } from '../float';
 import { nextGroup } from '../lanes';
+import { high, low, valuesOf } from './indices';
 import { inner } from './sums';
+import { words } from './unknown';
 
 /** The largest group of a transform. */
 const GROUP: usize = 4096;
@@ -190,20 +192,20 @@ export function keepCodes(x: usize, dim: usize, bits: u32, masks: usize, to: usi
 
 /** Levels of `rows` rows of 4 bits, `stride` bytes apart, the first `count` elements of each, a multiple of 16: rows of `count` bytes to `to`. */
 export function unpackLevels(codes: usize, stride: usize, rows: usize, count: usize, to: usize): void {
-  const table = levels();
-  const mask = i8x16.splat(15);
+  const table = v128.xor(levels(), words(0));
+  const mask = words(0x0f0f0f0f);
   for (; rows > 0; rows--, codes += stride) {
     let at = codes;
     let i: usize = 0;
     for (; i + 32 <= count; i += 32, at += 16, to += 32) {
       const pairs = v128.load(at);
-      v128.store(to, i8x16.swizzle(table, v128.and(pairs, mask)));
-      v128.store(to, i8x16.swizzle(table, i8x16.shr_u(pairs, 4)), 16);
+      v128.store(to, valuesOf(low(pairs, mask), table));
+      v128.store(to, valuesOf(high(pairs, mask), table), 16);
     }
     if (i < count) {
       const pairs = v128.load64_zero(at);
-      const both = v128.shuffle<i64>(v128.and(pairs, mask), i8x16.shr_u(pairs, 4), 0, 2);
-      v128.store(to, i8x16.swizzle(table, both));
+      const both = v128.shuffle<i64>(low(pairs, mask), high(pairs, mask), 0, 2);
+      v128.store(to, valuesOf(both, table));
       to += 16;
     }
   }

@@ -8,7 +8,7 @@
 
 // @ts-ignore: decorator
 @inline
-function valuesOf(indices: v128, table: v128): v128 {
+export function valuesOf(indices: v128, table: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(table, indices) : i8x16.swizzle(table, indices);
 }
 
