@@ -192,6 +192,7 @@ if (wanted.has('--bench'))
     'quality.ts',
     'refining.ts',
     'sequences.ts',
+    'soak.ts',
     'synthesize.ts',
     'widths.ts',
   ]);

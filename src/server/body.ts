@@ -34,25 +34,29 @@ export async function jsonBody(request: Request): Promise<Record<string, unknown
 }
 
 async function bodyBytes(request: Request): Promise<Uint8Array> {
-  const tooLarge = () => new HttpError(413, `body must have at most ${LIMITS.bodyBytes} bytes: it has more`);
-  if (Number(request.headers.get('content-length') ?? 0) > LIMITS.bodyBytes) throw tooLarge();
+  const message = `body must have at most ${LIMITS.bodyBytes} bytes: it has more`;
+  // The connection of a client that sends far too much is of no use any more.
+  if (Number(request.headers.get('content-length') ?? 0) > LIMITS.unreadBytes)
+    throw new HttpError(413, message, { closes: true });
   if (!request.body) return new Uint8Array();
   const reader = request.body.getReader();
-  const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it did not`);
+  const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it did not`, { closes: true });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(slow), TIME_LIMITS.body);
   });
   late.catch(() => {});
-  const parts: Uint8Array[] = [];
+  let parts: Uint8Array[] = [];
   let length = 0;
   try {
     for (;;) {
       const { done, value } = await Promise.race([reader.read(), late]);
       if (done) break;
       length += value.length;
-      if (length > LIMITS.bodyBytes) throw tooLarge();
-      parts.push(value);
+      if (length > LIMITS.unreadBytes) throw new HttpError(413, message, { closes: true });
+      // What is too large is read on, but not kept: a client takes its answer when it has sent all.
+      if (length <= LIMITS.bodyBytes) parts.push(value);
+      else parts = [];
     }
   } catch (error) {
     reader.cancel().catch(() => {});
@@ -60,6 +64,7 @@ async function bodyBytes(request: Request): Promise<Uint8Array> {
   } finally {
     clearTimeout(timer);
   }
+  if (length > LIMITS.bodyBytes) throw new HttpError(413, message);
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
