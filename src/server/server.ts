@@ -159,12 +159,17 @@ export function createServer(options: ServerOptions): Server {
   app.use(async (c, next) => {
     const start = performance.now();
     const abort = new AbortController();
+    const gone = () => abort.abort(new Error('the client has gone'));
+    const { raw } = c.req;
+    // To be taken off again: Node keeps a request's signal until the request is collected, which what listens may lead to.
+    raw.signal.addEventListener('abort', gone);
     let isNoted = false;
     const note: Note = {
       ...{ prompt: 0, cached: 0, generated: 0, isOpen: false },
       finish() {
         if (isNoted) return;
         isNoted = true;
+        raw.signal.removeEventListener('abort', gone);
         const { status } = c.res;
         const { model, firstMs, prompt, cached, generated, error, cause } = note;
         const ms = performance.now() - start;
@@ -181,8 +186,6 @@ export function createServer(options: ServerOptions): Server {
       },
     };
     c.set('note', note);
-    const gone = () => abort.abort(new Error('the client has gone'));
-    c.req.raw.signal.addEventListener('abort', gone);
     c.set('signal', abort.signal);
     c.set('leave', (reason) => abort.abort(reason));
     await next();
