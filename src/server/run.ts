@@ -60,6 +60,8 @@ export async function* run(
   const constraint = settings.constraint?.();
   // A constraint follows each token as it comes: a piece has been through the stop strings.
   const written = constraint && model.tokenizer.stream(promptIds, { special: true });
+  // What the prompt has begun of a character, where ids end within one: a text that is constrained does not go on with it.
+  let cut = constraint ? model.tokenizer.stream(promptIds, { special }).end() : '';
   const counts = new Map<number, number>();
   let row: Float32Array | undefined; // logits as the model gave them
   let chances: TokenChance[] = [];
@@ -87,7 +89,9 @@ export async function* run(
     while (!next.done) {
       const tokens = chances;
       chances = [];
-      yield { text: next.value, tokens };
+      const text = next.value.startsWith(cut) ? next.value.slice(cut.length) : next.value;
+      cut = '';
+      yield { text, tokens };
       next = await generation.next();
     }
     const { finishReason, ...result } = next.value;

@@ -8,6 +8,9 @@ import { changeBytes } from './bytes.ts';
 import { expect, Fault, shapeOf, wrongIn } from './oracle.ts';
 import { CASE_NAME, caseOf, choicesOf, encode, type Target } from './target.ts';
 
+/** JSON of a shape that is known when it is looked at. */
+type Json = ReturnType<typeof JSON.parse>;
+
 let server: Promise<Server> | undefined;
 let cause: unknown;
 
@@ -24,7 +27,7 @@ const REFUSALS = new Set([400, 404, 413]);
 interface Answer {
   status: number;
   /** Of a stream its events, else the one answer. */
-  values: Record<string, any>[];
+  values: Json[];
   isStream: boolean;
   error?: { message: string; type: string; param: string | null; code: string | null };
 }
@@ -107,7 +110,7 @@ function completionSaid({ values }: Answer): Said {
 
 function responsesSaid({ values, isStream }: Answer): Said {
   const { status, output } = isStream ? values.at(-1)!.response : values[0];
-  const texts = output.flatMap((item: any) => (item.content ?? []).map((part: any) => part.text));
+  const texts = output.flatMap((item: Json) => (item.content ?? []).map((part: Json) => part.text));
   return { texts: [texts.join('')], finishes: [status] };
 }
 
@@ -118,7 +121,7 @@ const SAYS: Readonly<Record<string, (answer: Answer) => Said>> = {
 };
 
 // What holds of an answer that is no error. @returns what kind it is of
-function check(path: string, answer: Answer, body: Record<string, any>): string {
+function check(path: string, answer: Answer, body: Json): string {
   const said = SAYS[path]?.(answer);
   if (!said) return 'value';
   const { texts, finishes } = said;

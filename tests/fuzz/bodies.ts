@@ -7,7 +7,7 @@ type Json = unknown;
 /** Values that a member is not for. */
 const WRONG: readonly Json[] = [
   ...[null, true, false, [], {}, [[]], [null], { type: 'object' }, { a: 1 }, '', 'x', 0, -1, 0.5, 1e9],
-  ...['1', 'true', '[]', ['a', 1], { length: 3 }, { toString: 1 }, { then: 'x' }],
+  ...['1', 'true', '[]', ['a', 1], { length: 3 }, { toString: 1 }],
 ];
 const ODD_TEXTS: readonly string[] = [
   ...TEXTS,
@@ -109,18 +109,19 @@ const message = (random: Random): Json =>
         ...(random.chance(0.1) && { reasoning_content: text(random), name: text(random) }),
       };
 
-const count = (random: Random): Json => (random.chance(0.8) ? 1 + random.below(12) : random.pick(NUMBERS));
-const share = (random: Random): Json => (random.chance(0.7) ? random.float() : random.pick(NUMBERS));
+const count = (random: Random): Json => (random.chance(0.9) ? 1 + random.below(12) : random.pick(NUMBERS));
+const share = (random: Random): Json => (random.chance(0.9) ? random.float() : random.pick(NUMBERS));
 
 /** What each member may be. */
 type Members = Readonly<Record<string, (random: Random) => Json>>;
 const COMMON: Members = {
-  model: (random) => random.pick(['hermes', 'plain', 'named', 'hermes', 'plain', 'other', '../x', '']),
+  model: (random) =>
+    random.chance(0.9) ? random.pick(['hermes', 'plain', 'named']) : random.pick(['other', '../x', '']),
   stream: (random) => random.chance(0.5),
   stream_options: (random) => ({ include_usage: random.chance(0.5) }),
   n: (random) => (random.chance(0.8) ? 1 + random.below(3) : random.pick(NUMBERS)),
   stop: (random) => random.pick<Json>([text(random), times(random, 4, () => text(random)), ['e', 'a']]),
-  seed: (random) => random.pick(NUMBERS),
+  seed: (random) => (random.chance(0.8) ? random.below(1000) : random.pick(NUMBERS)),
   temperature: share,
   top_p: share,
   top_k: count,
@@ -193,7 +194,6 @@ const ENDPOINTS: Readonly<Record<string, { always: Members; often: Members }>> =
       response_format: format,
       logprobs: (random) => random.below(7),
       echo: (random) => random.chance(0.5),
-      suffix: text,
     },
   },
   '/v1/responses': {
@@ -225,7 +225,6 @@ const ENDPOINTS: Readonly<Record<string, { always: Members; often: Members }>> =
       text: (random) => ({ format: format(random) }),
       metadata: (random) => ({ a: text(random) }),
       background: (random) => random.chance(0.2),
-      previous_response_id: text,
     },
   },
   '/v1/embeddings': {
@@ -252,9 +251,18 @@ const ENDPOINTS: Readonly<Record<string, { always: Members; often: Members }>> =
   },
 };
 
+/** Endpoints with most of the members: they are asked more often. */
+const DEEP = [
+  '/v1/chat/completions',
+  '/v1/chat/completions',
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/responses',
+];
+
 /** A request: where to, and its body. */
 export function randomBody(random: Random): { path: string; body: Record<string, unknown> } {
-  const path = random.pick(Object.keys(ENDPOINTS));
+  const path = random.pick([...Object.keys(ENDPOINTS), ...DEEP]);
   const { always, often } = ENDPOINTS[path];
   const body: Record<string, unknown> = { model: random.pick(['hermes', 'plain', 'named']) };
   for (const [name, make] of Object.entries(always)) if (!random.chance(0.02)) body[name] = make(random);
