@@ -6,7 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Command, Option } from 'commander';
-import { type Input, openModel } from '../disk/input.ts';
+import { type Input, identityOf, openModel } from '../disk/input.ts';
+import { openPromptDirectory, type PromptDirectory } from '../disk/prompts.ts';
 import { StateError } from '../errors.ts';
 import type { Higgs } from '../higgs.ts';
 import { isRemote } from '../hub/name.ts';
@@ -15,7 +16,7 @@ import { counted, progressDisplay } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { type LiveLine, liveLine } from '../terminal/live.ts';
 import { complain, note, printJson, warn } from '../terminal/print.ts';
-import { integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
 import { lendThreads } from '../workers/threads.ts';
 import { answersOf } from './common/answers.ts';
@@ -33,6 +34,8 @@ interface Options extends ModelChoice, SizeChoice {
   parallel: number;
   queue: number;
   contextShift?: boolean;
+  cacheDir?: string;
+  cacheLimit: number;
   log: 'text' | 'json' | 'none';
   json?: boolean;
 }
@@ -45,6 +48,8 @@ const STALLED_MS = 60_000;
 const CLOSING_MS = 5000;
 /** Connections at once. */
 const CONNECTIONS_LIMIT = 1024;
+/** Bytes of prompts on disk unless more are asked for. */
+const CACHE_BYTES = 4_000_000_000;
 /** Milliseconds between two looks of the live line. */
 const LOOK_MS = 500;
 /** Where a key may stand, so that no list of processes shows it. */
@@ -69,7 +74,13 @@ export function addServe(program: Command): void {
     .addOption(
       new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256),
     )
-    .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it');
+    .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it')
+    .option('--cache-dir <directory>', 'keep what was computed of prompts there, for later runs')
+    .addOption(
+      new Option('--cache-limit <size>', 'most bytes of --cache-dir; what was not used for longest gives way')
+        .argParser(byteSize)
+        .default(CACHE_BYTES, '4GB'),
+    );
   addSizeOptions(command);
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
   const memory = command.options.find(({ long }) => long === '--memory')!;
@@ -81,6 +92,7 @@ export function addServe(program: Command): void {
   addExamples(command, [
     ['higgs serve hf:HuggingFaceTB/SmolLM2-135M-Instruct'],
     ['higgs serve SmolLM2-135M-Instruct-higgs Qwen3-0.6B-higgs --memory 2GB --port 8080'],
+    ['higgs serve Qwen3-0.6B-higgs --cache-dir ~/.cache/prompts --cache-limit 2GB'],
     ['HIGGS_API_KEY=secret higgs serve SmolLM2-135M-Instruct-higgs --host 0.0.0.0 --log json'],
   ]).action(serve);
 }
@@ -94,13 +106,16 @@ async function serve(names: string[], options: Options): Promise<void> {
   const inputs: Input[] = [];
   const line = liveLine();
   const log = options.json ? 'json' : options.log;
+  const { cacheDir, cacheLimit } = options;
+  const unkept = ({ message }: Error) => line.above(() => warn(`a prompt is not kept in ${cacheDir}: ${message}`));
+  const prompts = cacheDir === undefined ? undefined : await openPromptDirectory(cacheDir, cacheLimit, unkept);
   try {
     const models = new Map<string, ModelLoader>();
     for (const name of names) {
       const { memory: _, ...choice } = options;
       const input = await openModel(await readyModel(name, choice));
       inputs.push(input);
-      models.set(idOf(name, models), await loaderOf(higgs, input, options, line));
+      models.set(idOf(name, models), await loaderOf(higgs, input, options, line, prompts));
     }
     const { createServer } = await import('../server/server.ts');
     const server = createServer({
@@ -129,7 +144,13 @@ function idOf(name: string, taken: ReadonlyMap<string, unknown>): string {
   return name;
 }
 
-async function loaderOf(higgs: Higgs, input: Input, options: Options, line: LiveLine): Promise<ModelLoader> {
+async function loaderOf(
+  higgs: Higgs,
+  input: Input,
+  options: Options,
+  line: LiveLine,
+  prompts: PromptDirectory | undefined,
+): Promise<ModelLoader> {
   const { context, activations, cache, threads, parallel } = options;
   const source = await higgs.open(input.folder);
   const { context: most } = await source.runMemory({ ...(context !== undefined && { context }), cache });
@@ -146,6 +167,7 @@ async function loaderOf(higgs: Higgs, input: Input, options: Options, line: Live
       try {
         return await source.run({
           ...running,
+          ...(prompts && { prompts: prompts.of(await identityOf(input)) }),
           onMemory: (need) => checkFits(need, cache, freeMemory()),
           threads: await startThreads(threadsOf(threads)),
           onProgress: ({ bytesDone, bytes, tensor }) =>
