@@ -661,6 +661,34 @@ test('a model without a template says so', async () => {
   assert.match(json.error.message, /must have a chat template/);
 });
 
+test('the page is files that were given, with their types, alone in its browser, and without a key', async () => {
+  const page = {
+    'index.html': new TextEncoder().encode('<!doctype html>'),
+    'a b/x.js': new TextEncoder().encode('1'),
+    'demo/model.safetensors': new Uint8Array(3),
+    health: new Uint8Array(5),
+  };
+  const server = createServer({ models: { tiny: model }, apiKey: 'secret', page });
+  const get = (path: string, method = 'GET') => server.request(path, { method });
+  const index = await get('/');
+  assert.is(await index.text(), '<!doctype html>');
+  assert.is(index.headers.get('content-type'), 'text/html; charset=utf-8');
+  assert.is(index.headers.get('cross-origin-opener-policy'), 'same-origin');
+  assert.is(index.headers.get('cross-origin-embedder-policy'), 'require-corp');
+  assert.match(index.headers.get('content-security-policy')!, /frame-ancestors 'none'/);
+  assert.is((await get('/a%20b/x.js')).headers.get('content-type'), 'text/javascript; charset=utf-8');
+  assert.is((await get('/demo/model.safetensors')).headers.get('content-type'), 'application/octet-stream');
+  const head = await get('/index.html', 'HEAD');
+  assert.equal([head.status, await head.text()], [200, '']);
+  assert.is((await (await get('/health')).json()).status, 'ok');
+  for (const path of ['/a', '/demo', '/demo/../index.htm', '/..%2findex.html', '/v1/models', '/metrics']) {
+    assert.is((await get(path)).status, 401, path);
+  }
+  assert.is((await get('/', 'POST')).status, 401);
+  const stranger = await server.request('/', { headers: { host: 'evil.example' } });
+  assert.is(stranger.status, 403);
+});
+
 test('createServer() refuses options that it does not know', () => {
   assert.throws(() => serve({ prallel: 3 } as never), /must have only known members, .*parallel/);
   assert.throws(() => createServer({ models: {} }), /models must have at least one model: got none/);

@@ -11,7 +11,7 @@ import { servedModel } from './served.ts';
 
 test('64 clients for three seconds: no error but 429, and the bits of those alone', async () => {
   const model = await servedModel({ context: 256, cacheTokens: 4096 });
-  const server = createServer({ models: { tiny: model }, parallel: 16, queue: 24 });
+  const server = createServer({ models: { tiny: model }, parallel: 4, queue: 8 });
   const http = createAdaptorServer({ fetch: (request, env) => server.fetch(request, env) });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   const address = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
@@ -19,7 +19,7 @@ test('64 clients for three seconds: no error but 429, and the bits of those alon
     const known = await askAlone(address, 24);
     const crowd = await gather(address, known, { clients: 64, seconds: 3 });
     assert.equal(crowd.faults, []);
-    for (const ends of ['whole', 'left', 'refused', 'tooLarge'] as const) assert.ok(crowd[ends] > 0, ends);
+    for (const ends of ['whole', 'left', 'refused'] as const) assert.ok(crowd[ends] > 0, ends);
     for (let i = 0; i < 300 && server.state.active > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
     assert.equal(server.state, { active: 0, waiting: 0, loaded: ['tiny'] });
     assert.equal(await askAlone(address, 24), known);

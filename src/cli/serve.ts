@@ -4,9 +4,12 @@
 import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Command, Option } from 'commander';
+import { isThere } from '../disk/commit.ts';
 import { type Input, identityOf, openModel } from '../disk/input.ts';
+import { readPage } from '../disk/page.ts';
 import { openPromptDirectory, type PromptDirectory } from '../disk/prompts.ts';
 import { StateError } from '../errors.ts';
 import type { Higgs } from '../higgs.ts';
@@ -34,6 +37,7 @@ interface Options extends ModelChoice, SizeChoice {
   parallel: number;
   queue: number;
   contextShift?: boolean;
+  page?: string;
   cacheDir?: string;
   cacheLimit: number;
   log: 'text' | 'json' | 'none';
@@ -69,6 +73,10 @@ export function addServe(program: Command): void {
     .option('--api-key <key>', `what clients must give as their key (${KEY_VARIABLE} of the environment, or none)`)
     .option('--cors <origin>', 'a page’s origin that may ask, or *; may be given again', collect)
     .option('--allow-host <name>', 'a further name by which clients may call this machine; may be given again', collect)
+    .option(
+      '--page <directory>',
+      'a web page to serve at the address, as build/web (that of this package, if it has one)',
+    )
     .optionsGroup('Scheduling:')
     .addOption(new Option('--parallel <n>', 'texts at once').argParser(integer(1, 256)).default(4))
     .addOption(
@@ -117,11 +125,13 @@ async function serve(names: string[], options: Options): Promise<void> {
       inputs.push(input);
       models.set(idOf(name, models), await loaderOf(higgs, input, options, line, prompts));
     }
+    const page = await pageOf(options.page);
     const { createServer } = await import('../server/server.ts');
     const server = createServer({
       models,
       memory: options.memory ?? freeMemory(),
       ...(apiKey !== undefined && { apiKey }),
+      ...(page && { page }),
       ...(options.cors && { cors: options.cors }),
       hosts: [options.host, ...(options.allowHost ?? [])],
       ...{ parallel: options.parallel, queue: options.queue, contextShift: options.contextShift ?? false },
@@ -134,6 +144,13 @@ async function serve(names: string[], options: Options): Promise<void> {
     line.stop();
     for (const { folder } of inputs) await folder.close();
   }
+}
+
+// The files of a page: of the package's own, which may not be there, if none is asked for.
+async function pageOf(path: string | undefined): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
+  if (path !== undefined) return readPage(path);
+  const own = fileURLToPath(new URL('./web', import.meta.url));
+  return (await isThere(own)) ? readPage(own) : undefined;
 }
 
 // What clients call a model: its name on the hub, or that of its directory.

@@ -27,6 +27,7 @@ export const LIMITS = {
   waiting: 4096,
   clients: 4096,
   models: 256,
+  pageFiles: 1000,
 };
 
 /** Times, in milliseconds. */
