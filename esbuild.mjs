@@ -195,6 +195,7 @@ if (wanted.has('--bench'))
     'quality.ts',
     'refining.ts',
     'sequences.ts',
+    'serving.ts',
     'soak.ts',
     'synthesize.ts',
     'widths.ts',

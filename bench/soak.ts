@@ -4,12 +4,10 @@
 // A model without a tokenizer is given one that tells its ids. Memory is told by /proc: on Linux alone.
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { askAlone, gather } from '../tests/crowd.ts';
-import { byteLevelContent } from '../tests/tokenizers.ts';
+import { withTokenizer } from './tokenizer.ts';
 
 const [path = '', length = '60', clients = '64', ...options] = process.argv.slice(2);
 const seconds = Number(length);
@@ -20,19 +18,6 @@ const WARM = 0.3;
 const SHARE = 0.15;
 /** How much memory may grow meanwhile. */
 const GROWTH = 0.05;
-
-/** A directory of the model's files, and a tokenizer whose tokens are the ids. */
-function withTokenizer(path: string): string {
-  if (existsSync(join(path, 'tokenizer.json'))) return path;
-  const directory = mkdtempSync(join(tmpdir(), 'soak-'));
-  for (const name of readdirSync(path)) symlinkSync(resolve(path, name), join(directory, name));
-  const { vocab_size } = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'));
-  const content = byteLevelContent() as { model: { vocab: Record<string, number> } };
-  for (let id = Object.keys(content.model.vocab).length + 3; id < vocab_size; id++) content.model.vocab[`Ġ${id}`] = id;
-  writeFileSync(join(directory, 'tokenizer.json'), JSON.stringify(content));
-  process.on('exit', () => rmSync(directory, { recursive: true }));
-  return directory;
-}
 
 const served = ['serve', withTokenizer(path), '--port', '0', '--json', '--context', '256', '--parallel', '16'];
 const server = spawn(process.execPath, ['build/higgs.js', ...served, '--queue', '44', '--log', 'none', ...options], {
