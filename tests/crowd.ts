@@ -178,7 +178,8 @@ async function tooLarge(address: string, random: Random, crowd: Crowd): Promise<
   try {
     const response = await coming;
     await textOf(response);
-    if (response.statusCode === 413) crowd.tooLarge++;
+    // The server gives up on one of unknown size that takes too long.
+    if (response.statusCode === 413 || response.statusCode === 408) crowd.tooLarge++;
     else crowd.faults.push(`a body that is too large: ${response.statusCode}`);
   } catch (error) {
     if (/ECONNRESET|EPIPE/.test((error as NodeJS.ErrnoException).code ?? '')) crowd.tooLarge++;

@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { logSumExp } from '../src/numerics/exponential.ts';
 import { TIME_LIMITS } from '../src/server/limits.ts';
 import { createServer, type RequestLog, type Server, type ServerOptions } from '../src/server/server.ts';
 import type { Model } from '../src/text/textmodel.ts';
@@ -199,6 +200,59 @@ test('completions take texts and ids, several at once, and echo', async () => {
   assert.is(top_logprobs.length, tokens.length);
   assert.is(text_offset[0], 0);
   assert.is((await post('/v1/completions', { prompt: 'a', max_tokens: 0, echo: true })).json.choices[0].text, 'a');
+});
+
+test('echo beside logprobs gives the prompt’s tokens their probabilities, whole and as a stream', async () => {
+  const request = { prompt: 'Once more', max_tokens: 3, temperature: 0, echo: true, logprobs: 2 };
+  const ids = model.tokenizer.encode('Once more');
+  const rows = await model.logits(ids, { rows: 'all' });
+  const { text, logprobs } = (await post('/v1/completions', request)).json.choices[0];
+  assert.is(text, `Once more${await model.complete('Once more', { maxTokens: 3 })}`);
+  assert.is(logprobs.tokens.length, ids.length + 3);
+  assert.equal([logprobs.token_logprobs[0], logprobs.top_logprobs[0]], [null, null]);
+  for (let i = 1; i < ids.length; i++) {
+    const row = rows.subarray((i - 1) * model.config.vocabSize, i * model.config.vocabSize);
+    assert.is(logprobs.token_logprobs[i], row[ids[i]] - logSumExp(row));
+  }
+  assert.equal(logprobs.text_offset.slice(0, 3), [0, 1, 2]);
+  const response = await server.request('/v1/completions', {
+    method: 'POST',
+    body: JSON.stringify({ ...request, stream: true }),
+  });
+  const streamed: { text: string; logprobs: { token_logprobs: number[]; text_offset: number[] } | null }[] = [];
+  for (const { data } of await eventsOf(response)) if (data !== '[DONE]') streamed.push(JSON.parse(data).choices[0]);
+  assert.is(streamed.map((choice) => choice.text).join(''), text);
+  assert.equal(
+    streamed.flatMap((choice) => choice.logprobs?.token_logprobs ?? []),
+    logprobs.token_logprobs,
+  );
+  assert.equal(
+    streamed.flatMap((choice) => choice.logprobs?.text_offset ?? []),
+    logprobs.text_offset,
+  );
+  const alone = await post('/v1/completions', { ...request, max_tokens: 0 });
+  assert.equal(alone.json.choices[0].logprobs.token_logprobs, logprobs.token_logprobs.slice(0, ids.length));
+});
+
+test('metrics tell how many texts went through together', async () => {
+  const server = createServer({ models: { tiny: model } });
+  const passesOf = async () => {
+    const text = await (await server.request('/metrics')).text();
+    const at = (name: string) => Number(new RegExp(`^higgs_batch_size${name} (\\d+)$`, 'm').exec(text)![1]);
+    return { one: at('_bucket{le="1"}'), all: at('_count'), texts: at('_sum') };
+  };
+  const before = await passesOf();
+  const ask = (seed: number) =>
+    server.request('/v1/completions', {
+      method: 'POST',
+      body: JSON.stringify({ prompt: 'Once', max_tokens: 8, seed }),
+    });
+  await (await ask(1)).text();
+  const one = await passesOf();
+  assert.is(one.all - before.all, one.texts - before.texts);
+  await Promise.all([1, 2, 3, 4].map(async (seed) => (await ask(seed)).text()));
+  const four = await passesOf();
+  assert.ok(four.texts - one.texts > four.all - one.all);
 });
 
 test('embeddings are vectors of length 1, as floats or bytes', async () => {
@@ -634,8 +688,6 @@ test('answers name the model, whether the request does or not', async () => {
 test('a stream of a request that cannot be is refused with 400, and no stream', async () => {
   const ask = (body: object) => post('/v1/completions', { prompt: 'a', ...body });
   assert.is((await ask({ stream: true, logit_bias: { 99999: 1 } })).status, 400);
-  const echoed = await ask({ stream: true, echo: true, logprobs: 1 });
-  assert.match(echoed.json.error.message, /^logprobs must be left out beside echo/);
 });
 
 test('values that the template cannot run with are refused, and no path is told', async () => {

@@ -126,6 +126,8 @@ export interface LanguageModel {
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
   /** Experts that were in memory and that were read, so far; undefined where all are in memory. */
   readonly paging: Readonly<Paging> | undefined;
+  /** How many passes there were so far, by the sequences that went through together. */
+  readonly passes: readonly number[];
   /**
    * Opens a sequence of ids; waits for a place while the cache is full, in the order of the calls.
    * @throws {RangeError} when it would be longer than the context
@@ -399,6 +401,7 @@ function modelOf(
     threads: state.threads,
     memory: { bytes, weights: weightBytes, cache: cacheBytes },
     paging,
+    passes: batcher.passes,
     open,
     async close() {
       await prompts?.close();

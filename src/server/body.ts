@@ -34,13 +34,14 @@ export async function jsonBody(request: Request): Promise<Record<string, unknown
 }
 
 async function bodyBytes(request: Request): Promise<Uint8Array> {
-  const message = `body must have at most ${LIMITS.bodyBytes} bytes: it has more`;
+  const declared = Number(request.headers.get('content-length') ?? 0);
+  const tooLarge = (closes: boolean) =>
+    new HttpError(413, `body must have at most ${LIMITS.bodyBytes} bytes: it has more`, { closes });
   // The connection of a client that sends far too much is of no use any more.
-  if (Number(request.headers.get('content-length') ?? 0) > LIMITS.unreadBytes)
-    throw new HttpError(413, message, { closes: true });
+  if (declared > LIMITS.unreadBytes) throw tooLarge(true);
   if (!request.body) return new Uint8Array();
-  const reader = request.body.getReader();
   const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it did not`, { closes: true });
+  const reader = request.body.getReader();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(slow), TIME_LIMITS.body);
@@ -53,18 +54,23 @@ async function bodyBytes(request: Request): Promise<Uint8Array> {
       const { done, value } = await Promise.race([reader.read(), late]);
       if (done) break;
       length += value.length;
-      if (length > LIMITS.unreadBytes) throw new HttpError(413, message, { closes: true });
+      if (length > LIMITS.unreadBytes) throw tooLarge(true);
       // What is too large is read on, but not kept: a client takes its answer when it has sent all.
       if (length <= LIMITS.bodyBytes) parts.push(value);
       else parts = [];
     }
   } catch (error) {
     reader.cancel().catch(() => {});
+    if (error === slow && Math.max(declared, length) > LIMITS.bodyBytes) throw tooLarge(true);
     throw error instanceof HttpError ? error : refused('body must arrive whole: it broke off');
   } finally {
     clearTimeout(timer);
   }
-  if (length > LIMITS.bodyBytes) throw new HttpError(413, message);
+  if (length > LIMITS.bodyBytes) throw tooLarge(false);
+  return joined(parts, length);
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {

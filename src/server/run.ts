@@ -27,6 +27,7 @@ export interface Settings {
 /** A token and the logarithm of its probability, and of those that were as likely. */
 export interface TokenChance {
   readonly id: number;
+  /** NaN of a token that nothing stands in front of. */
   readonly logprob: number;
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
@@ -100,6 +101,25 @@ export async function* run(
     await generation.return(undefined as never);
     constraint?.close();
   }
+}
+
+/** Tokens of a prompt and their probabilities behind those in front. @param count most likely tokens told beside each */
+export async function promptChances(
+  model: Model,
+  ids: readonly number[],
+  count: number,
+  signal: AbortSignal,
+): Promise<TokenChance[]> {
+  const chances: TokenChance[] = [{ id: ids[0], logprob: Number.NaN, top: [] }];
+  if (ids.length === 1) return chances;
+  const sequence = await model.language.open({ capacity: ids.length - 1, signal });
+  try {
+    const each = (i: number, row: Float32Array) => void chances.push(chanceOf(row, ids[i + 1], count));
+    await sequence.extend(ids.slice(0, -1), { rows: 'all', each, signal });
+  } finally {
+    sequence.close();
+  }
+  return chances;
 }
 
 const FINISH: Readonly<Record<FinishReason, Made['finish']>> = {

@@ -216,15 +216,17 @@ export function createServer(options: ServerOptions): Server {
   app.get('/metrics', () => {
     const { loads, evictions } = shelf.counts;
     const bytes = [...shelf.loaded.values()].reduce((sum, each) => sum + each, 0);
-    const told = metrics.text({
+    const gauges: Parameters<typeof metrics.text>[0] = {
       active_texts: ['Texts that are generated now.', gate.active],
       waiting_requests: ['Requests that wait.', gate.waiting],
       loaded_models: ['Models in memory.', shelf.loaded.size],
       model_bytes: ['Bytes of models in memory.', bytes],
       model_loads: ['Models loaded so far.', loads],
       model_evictions: ['Models closed for others so far.', evictions],
+    };
+    return new Response(metrics.text(gauges, shelf.passes), {
+      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
     });
-    return new Response(told, { headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } });
   });
   const modelOf = (id: string) => ({ id, object: 'model', created: began, owned_by: 'higgs-wasm' });
 

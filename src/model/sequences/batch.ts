@@ -92,6 +92,8 @@ export interface Batcher {
   open(options: OpenOptions): Promise<FilledSequence>;
   /** Rows of `count` ids from `from` on, written out, where a sequence, open or not, begins with `ids` up to there. */
   read(ids: ArrayLike<number>, from: number, count: number): Uint8Array<ArrayBuffer> | undefined;
+  /** How many passes there were so far, by the sequences that went through together. */
+  readonly passes: readonly number[];
   /** Refuses all that is asked for from now on, and what waits. */
   close(reason: Error): void;
 }
@@ -158,6 +160,7 @@ export function openBatcher(engine: Engine): Batcher {
   let waiting: Waiting[] = [];
   const expected = new Set<Own>(); // answered by the last pass
   let work: Work[] = [];
+  const passes: number[] = [];
   let isRunning = false;
   let end: Error | undefined; // why nothing can be asked for any more
   const pause = pauses();
@@ -362,6 +365,8 @@ export function openBatcher(engine: Engine): Batcher {
         item.fault = { error };
       }
     });
+    while (passes.length <= parts.length) passes.push(0);
+    passes[parts.length]++;
     const now = performance.now();
     for (const { item, count } of parts) {
       if (!work.includes(item)) continue; // closed meanwhile, by a `take`
@@ -558,6 +563,7 @@ export function openBatcher(engine: Engine): Batcher {
   }
 
   return {
+    passes,
     async open({ capacity, ids = [], signal }) {
       if (end) throw end;
       if (capacity > count)
