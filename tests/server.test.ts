@@ -645,6 +645,21 @@ test('contextShift keeps as many turns as fit, and writes few conversations to f
   assert.is(json.usage.prompt_tokens, Math.max(...fitting));
 });
 
+test('contextShift goes on where the context is full, as the model itself does', async () => {
+  const small = await servedModel({ context: 48, cacheTokens: 96 });
+  const ask = async (contextShift: boolean) => {
+    const server = createServer({ models: { small }, contextShift });
+    const body = { prompt: 'Once upon', max_tokens: 120, temperature: 0, ignore_eos: true };
+    return (await server.request('/v1/completions', { method: 'POST', body: JSON.stringify(body) })).json();
+  };
+  const options = { maxTokens: 120, ignoreEos: true };
+  assert.is((await ask(false)).choices[0].text, await small.complete('Once upon', options));
+  const { choices, usage } = await ask(true);
+  assert.is(usage.completion_tokens, 120);
+  assert.is(choices[0].text, await small.complete('Once upon', { ...options, contextShift: true }));
+  await small.close();
+});
+
 test('a prompt far beyond the context is refused before it is encoded', async () => {
   const far = 'word '.repeat(10_000);
   for (const [path, body] of [

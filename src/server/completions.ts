@@ -112,7 +112,9 @@ function dialect(
   });
   const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
   const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
-  const settings = settingsOf(model, request, { maxTokens: 1, logprobs: request.logprobs, special: false, constraint });
+  const settings = settingsOf(model, request, {
+    ...{ maxTokens: 1, contextShift, logprobs: request.logprobs, special: false, constraint },
+  });
   const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
   const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: name };
   const offsets = new Map<number, number>();
@@ -151,7 +153,7 @@ function dialect(
       } as const;
       return { ...all, thought: '', calls: [], made };
     }
-    const maxTokens = Math.min(asked, rooms[promptOf(choice)]);
+    const maxTokens = contextShift ? asked : Math.min(asked, rooms[promptOf(choice)]);
     const generation = run(model, promptIds, { ...settings, maxTokens }, choice % n, signal);
     try {
       let next = await generation.next();

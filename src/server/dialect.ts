@@ -54,6 +54,7 @@ export function settingsOf(
   request: Common,
   about: {
     maxTokens: number;
+    contextShift: boolean;
     logprobs: number | undefined;
     special: boolean;
     constraint: (() => Constraint) | undefined;

@@ -18,6 +18,8 @@ export interface Settings {
   readonly frequencyPenalty: number;
   readonly presencePenalty: number;
   readonly ignoreEos: boolean;
+  /** Goes on where the context is full. */
+  readonly contextShift: boolean;
   /** Writes special tokens out. */
   readonly special: boolean;
   /** What the text must be. A new one for each text. */
@@ -57,7 +59,7 @@ export async function* run(
   signal: AbortSignal,
 ): AsyncGenerator<Piece, Made, void> {
   const { bias, frequencyPenalty, presencePenalty, logprobs, special } = settings;
-  const { sampling, seed, maxTokens, stop, ignoreEos } = settings;
+  const { sampling, seed, maxTokens, stop, ignoreEos, contextShift } = settings;
   const constraint = settings.constraint?.();
   // A constraint follows each token as it comes: a piece has been through the stop strings.
   const written = constraint && model.tokenizer.stream(promptIds, { special: true });
@@ -69,7 +71,7 @@ export async function* run(
   const generation = model.generate(promptIds, {
     ...sampling,
     seed: seedAt(seed, choice),
-    ...{ maxTokens, stop: [...stop], ignoreEos: ignoreEos && !constraint, special },
+    ...{ maxTokens, stop: [...stop], ignoreEos: ignoreEos && !constraint, special, contextShift },
     signal,
     async onLogits(logits) {
       if (logprobs !== undefined) row = logits.slice();
