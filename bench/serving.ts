@@ -1,5 +1,5 @@
 // A server of the OpenAI API at 1, 4 and 8 streams: tokens/s, requests/s, time to the first token. Beside llama-server, if it is given.
-//   node build/bench/serving.js <model> [--tokens 64] [--requests 16] [--peer <llama-server> <model.gguf>] [--threads 1] [-- options of higgs serve…]
+//   node build/bench/serving.js <model> [--tokens 64] [--requests 16] [--peer <llama-server> --gguf <file>] [--threads 1] [-- options of higgs serve…]
 // Tokens/s are by wall clock and by the server's processor time, which other work on the machine does not change. Both generate as many tokens,
 // greedily, and take prompts of their own: neither finds any in its cache.
 
@@ -56,7 +56,7 @@ let turn = 0;
 
 /** Asks for a text. @returns milliseconds to its first token */
 async function ask(address: string): Promise<{ firstMs: number; tokens: number }> {
-  const prompt = `Chapter ${++turn}. It was a dark and stormy night, and nobody knew of it.`;
+  const prompt = `Chapter ${++turn}.`;
   const body = { prompt, max_tokens: tokens, temperature: 0, stream: true, ignore_eos: true };
   const began = performance.now();
   const response = await fetch(`${address}/v1/completions`, { method: 'POST', body: JSON.stringify(body) });
