@@ -32,7 +32,10 @@ async function listen(answer: Answers): Promise<{ port: number; close(): unknown
     const server = bun.serve({ port: 0, hostname, fetch: answer });
     return { port: server.port, close: () => server.stop(true) };
   }
-  const [{ createAdaptorServer }, { default: events }] = await Promise.all([import('@hono/node-server'), import('node:events')]);
+  const [{ createAdaptorServer }, { default: events }] = await Promise.all([
+    import('@hono/node-server'),
+    import('node:events'),
+  ]);
   const server = createAdaptorServer({ fetch: answer });
   server.listen(0, hostname);
   await events.once(server, 'listening');
