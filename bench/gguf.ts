@@ -10,8 +10,16 @@ import { shapeOf, sizeOf, tensorsOf } from './models.ts';
 const ALIGNMENT = 32;
 const TYPES: Readonly<Record<FloatType, number>> = { f32: 0, bf16: 30 };
 
-/** Writes the model with seeded Gaussian weights; norms are f32, as llama.cpp's own converter has them. */
-export async function writeGguf(model: string, path: string, dtype: FloatType): Promise<void> {
+/**
+ * Writes the model with seeded Gaussian weights; norms are f32, as llama.cpp's own converter has them.
+ * @param tokens of the vocabulary, in the characters of GPT-2's table; none for a file that is only quantized
+ */
+export async function writeGguf(
+  model: string,
+  path: string,
+  dtype: FloatType,
+  tokens: readonly string[] = [],
+): Promise<void> {
   const shape = shapeOf(model);
   let offset = 0;
   const tensors = tensorsOf(shape).map((tensor) => {
@@ -28,7 +36,7 @@ export async function writeGguf(model: string, path: string, dtype: FloatType): 
     ...[number('llama.block_count', shape.layers), number('llama.rope.dimension_count', shape.headDim)],
     ...[number('llama.attention.head_count', shape.heads), number('llama.attention.head_count_kv', shape.kvHeads)],
     join(string('llama.attention.layer_norm_rms_epsilon'), u32(6), f32(1e-5)),
-    text('tokenizer.ggml.model', 'no_vocab'),
+    ...(tokens.length === 0 ? [text('tokenizer.ggml.model', 'no_vocab')] : vocabularyOf(tokens)),
   ];
   const head = join(
     ...[new TextEncoder().encode('GGUF'), u32(3), u64(tensors.length), u64(pairs.length), ...pairs],
@@ -48,6 +56,23 @@ export async function writeGguf(model: string, path: string, dtype: FloatType): 
   } finally {
     await file.close();
   }
+}
+
+// A byte-level vocabulary; the last token ends texts.
+function vocabularyOf(tokens: readonly string[]): Uint8Array[] {
+  const last = tokens.length - 1;
+  const kinds = tokens.map((_, id) => u32(id === last ? 3 : 1)); // control, normal
+  return [
+    ...[text('tokenizer.ggml.model', 'gpt2'), text('tokenizer.ggml.pre', 'default')],
+    array('tokenizer.ggml.tokens', 8, tokens.map(string)),
+    array('tokenizer.ggml.token_type', 5, kinds),
+    array('tokenizer.ggml.merges', 8, ['h e', 'l l'].map(string)),
+    ...[number('tokenizer.ggml.bos_token_id', last), number('tokenizer.ggml.eos_token_id', last)],
+  ];
+}
+
+function array(key: string, type: number, elements: readonly Uint8Array[]): Uint8Array {
+  return join(string(key), u32(9), u32(type), u64(elements.length), ...elements);
 }
 
 function aligned(offset: number): number {

@@ -14,6 +14,7 @@ export { type AdviceOptions, advise, type Size } from './advice/advise.ts';
 export { measureSpeed, type Speed, type SpeedOptions } from './advice/speed.ts';
 export type { ModelMemory } from './model/fits.ts';
 export { estimateMemory, type ModelOptions } from './model/model.ts';
+export type { PromptStore } from './model/sequences/prompts.ts';
 export { type GatheredRefinement, gatherRefinement, type RefineOptions } from './refinement/gather.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
 export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';

@@ -48,6 +48,9 @@ function fakeEngine(rows: number, batch = 8, slots = 0): FakeEngine {
     },
     copyState: (from, to) => void states.copyWithin(to, from, from + 1),
     copy: (from, to, length) => void cache.copyWithin(to, from, from + length),
+    rowsBytes: (count) => count * 4,
+    read: (start, count) => new Uint8Array(cache.slice(start, start + count).buffer),
+    write: (start, count, given) => cache.set(new Int32Array(given.slice().buffer, 0, count), start),
   };
 }
 

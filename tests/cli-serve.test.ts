@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -105,6 +106,25 @@ test('a model that is none, a port that is taken, and an empty key are told', as
   assert.is(taken.code, 1);
   await end();
   assert.is((await higgs('serve', model, '--api-key', '')).code, 2);
+});
+
+test('a prompt is kept in --cache-dir, and a page is served of --page', async () => {
+  const model = await folder(servedFiles({ seed: 3 }));
+  const page = await folder({ 'index.html': new TextEncoder().encode('<!doctype html><title>own</title>') });
+  const prompt = 'It was a dark and stormy night; the rain fell in torrents, except at intervals. ';
+  const answers: { text: string; cached: number }[] = [];
+  for (let run = 0; run < 2; run++) {
+    const { address, end } = await serve(model, '--bits', '4', '--cache-dir', join(root, 'prompts'), '--page', page);
+    const { usage, choices } = await (await ask(address, { prompt, max_tokens: 5, temperature: 0 })).json();
+    answers.push({ text: choices[0].text, cached: usage.prompt_tokens_details.cached_tokens });
+    assert.match(await (await fetch(address)).text(), /own/);
+    assert.is(await end(), 0);
+  }
+  assert.equal(
+    answers.map(({ cached }) => cached),
+    [0, 64],
+  );
+  assert.is(answers[1].text, answers[0].text);
 });
 
 test.run();

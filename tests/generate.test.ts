@@ -93,6 +93,20 @@ test('generate() fills the context: one token more than has a place', async () =
   assert.is(language.closed[0].length, 8);
 });
 
+test('generate() goes on with contextShift where the context is full: behind the first id and the later half', async () => {
+  const language = fakeLanguage({ vocabSize: tokenizer.size, contextLength: 8 });
+  const prompt = PROMPT.slice(0, 3);
+  const generation = run(language, prompt, { maxTokens: 30, contextShift: true });
+  await all(generation);
+  const { ids, finishReason } = generation.result!;
+  assert.equal([ids.length, finishReason], [30, 'length']);
+  const text = [...prompt, ...ids];
+  // Nine ids do not fit: five of them are left, and four more make nine again.
+  assert.equal(language.closed[0], text.slice(0, 8));
+  assert.equal(language.closed[1], [text[0], ...text.slice(5, 12)]);
+  assert.ok(language.closed.every((seen) => seen.length <= 8 && seen[0] === text[0]));
+});
+
 test('generate() never gives out a stop string, however tokens split it', async () => {
   for (const [stop, expected] of [
     ['world', ' '],

@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { logSumExp } from '../src/numerics/exponential.ts';
 import { TIME_LIMITS } from '../src/server/limits.ts';
 import { createServer, type RequestLog, type Server, type ServerOptions } from '../src/server/server.ts';
 import type { Model } from '../src/text/textmodel.ts';
@@ -199,6 +200,59 @@ test('completions take texts and ids, several at once, and echo', async () => {
   assert.is(top_logprobs.length, tokens.length);
   assert.is(text_offset[0], 0);
   assert.is((await post('/v1/completions', { prompt: 'a', max_tokens: 0, echo: true })).json.choices[0].text, 'a');
+});
+
+test('echo beside logprobs gives the prompt’s tokens their probabilities, whole and as a stream', async () => {
+  const request = { prompt: 'Once more', max_tokens: 3, temperature: 0, echo: true, logprobs: 2 };
+  const ids = model.tokenizer.encode('Once more');
+  const rows = await model.logits(ids, { rows: 'all' });
+  const { text, logprobs } = (await post('/v1/completions', request)).json.choices[0];
+  assert.is(text, `Once more${await model.complete('Once more', { maxTokens: 3 })}`);
+  assert.is(logprobs.tokens.length, ids.length + 3);
+  assert.equal([logprobs.token_logprobs[0], logprobs.top_logprobs[0]], [null, null]);
+  for (let i = 1; i < ids.length; i++) {
+    const row = rows.subarray((i - 1) * model.config.vocabSize, i * model.config.vocabSize);
+    assert.is(logprobs.token_logprobs[i], row[ids[i]] - logSumExp(row));
+  }
+  assert.equal(logprobs.text_offset.slice(0, 3), [0, 1, 2]);
+  const response = await server.request('/v1/completions', {
+    method: 'POST',
+    body: JSON.stringify({ ...request, stream: true }),
+  });
+  const streamed: { text: string; logprobs: { token_logprobs: number[]; text_offset: number[] } | null }[] = [];
+  for (const { data } of await eventsOf(response)) if (data !== '[DONE]') streamed.push(JSON.parse(data).choices[0]);
+  assert.is(streamed.map((choice) => choice.text).join(''), text);
+  assert.equal(
+    streamed.flatMap((choice) => choice.logprobs?.token_logprobs ?? []),
+    logprobs.token_logprobs,
+  );
+  assert.equal(
+    streamed.flatMap((choice) => choice.logprobs?.text_offset ?? []),
+    logprobs.text_offset,
+  );
+  const alone = await post('/v1/completions', { ...request, max_tokens: 0 });
+  assert.equal(alone.json.choices[0].logprobs.token_logprobs, logprobs.token_logprobs.slice(0, ids.length));
+});
+
+test('metrics tell how many texts went through together', async () => {
+  const server = createServer({ models: { tiny: model } });
+  const passesOf = async () => {
+    const text = await (await server.request('/metrics')).text();
+    const at = (name: string) => Number(new RegExp(`^higgs_batch_size${name} (\\d+)$`, 'm').exec(text)![1]);
+    return { one: at('_bucket{le="1"}'), all: at('_count'), texts: at('_sum') };
+  };
+  const before = await passesOf();
+  const ask = (seed: number) =>
+    server.request('/v1/completions', {
+      method: 'POST',
+      body: JSON.stringify({ prompt: 'Once', max_tokens: 8, seed }),
+    });
+  await (await ask(1)).text();
+  const one = await passesOf();
+  assert.is(one.all - before.all, one.texts - before.texts);
+  await Promise.all([1, 2, 3, 4].map(async (seed) => (await ask(seed)).text()));
+  const four = await passesOf();
+  assert.ok(four.texts - one.texts > four.all - one.all);
 });
 
 test('embeddings are vectors of length 1, as floats or bytes', async () => {
@@ -591,6 +645,21 @@ test('contextShift keeps as many turns as fit, and writes few conversations to f
   assert.is(json.usage.prompt_tokens, Math.max(...fitting));
 });
 
+test('contextShift goes on where the context is full, as the model itself does', async () => {
+  const small = await servedModel({ context: 48, cacheTokens: 96 });
+  const ask = async (contextShift: boolean) => {
+    const server = createServer({ models: { small }, contextShift });
+    const body = { prompt: 'Once upon', max_tokens: 120, temperature: 0, ignore_eos: true };
+    return (await server.request('/v1/completions', { method: 'POST', body: JSON.stringify(body) })).json();
+  };
+  const options = { maxTokens: 120, ignoreEos: true };
+  assert.is((await ask(false)).choices[0].text, await small.complete('Once upon', options));
+  const { choices, usage } = await ask(true);
+  assert.is(usage.completion_tokens, 120);
+  assert.is(choices[0].text, await small.complete('Once upon', { ...options, contextShift: true }));
+  await small.close();
+});
+
 test('a prompt far beyond the context is refused before it is encoded', async () => {
   const far = 'word '.repeat(10_000);
   for (const [path, body] of [
@@ -634,8 +703,6 @@ test('answers name the model, whether the request does or not', async () => {
 test('a stream of a request that cannot be is refused with 400, and no stream', async () => {
   const ask = (body: object) => post('/v1/completions', { prompt: 'a', ...body });
   assert.is((await ask({ stream: true, logit_bias: { 99999: 1 } })).status, 400);
-  const echoed = await ask({ stream: true, echo: true, logprobs: 1 });
-  assert.match(echoed.json.error.message, /^logprobs must be left out beside echo/);
 });
 
 test('values that the template cannot run with are refused, and no path is told', async () => {
@@ -659,6 +726,34 @@ test('a model without a template says so', async () => {
   const { status, json } = await post(CHAT, { messages: hello }, createServer({ models: { bare } }));
   assert.is(status, 400);
   assert.match(json.error.message, /must have a chat template/);
+});
+
+test('the page is files that were given, with their types, alone in its browser, and without a key', async () => {
+  const page = {
+    'index.html': new TextEncoder().encode('<!doctype html>'),
+    'a b/x.js': new TextEncoder().encode('1'),
+    'demo/model.safetensors': new Uint8Array(3),
+    health: new Uint8Array(5),
+  };
+  const server = createServer({ models: { tiny: model }, apiKey: 'secret', page });
+  const get = (path: string, method = 'GET') => server.request(path, { method });
+  const index = await get('/');
+  assert.is(await index.text(), '<!doctype html>');
+  assert.is(index.headers.get('content-type'), 'text/html; charset=utf-8');
+  assert.is(index.headers.get('cross-origin-opener-policy'), 'same-origin');
+  assert.is(index.headers.get('cross-origin-embedder-policy'), 'require-corp');
+  assert.match(index.headers.get('content-security-policy')!, /frame-ancestors 'none'/);
+  assert.is((await get('/a%20b/x.js')).headers.get('content-type'), 'text/javascript; charset=utf-8');
+  assert.is((await get('/demo/model.safetensors')).headers.get('content-type'), 'application/octet-stream');
+  const head = await get('/index.html', 'HEAD');
+  assert.equal([head.status, await head.text()], [200, '']);
+  assert.is((await (await get('/health')).json()).status, 'ok');
+  for (const path of ['/a', '/demo', '/demo/../index.htm', '/..%2findex.html', '/v1/models', '/metrics']) {
+    assert.is((await get(path)).status, 401, path);
+  }
+  assert.is((await get('/', 'POST')).status, 401);
+  const stranger = await server.request('/', { headers: { host: 'evil.example' } });
+  assert.is(stranger.status, 403);
 });
 
 test('createServer() refuses options that it does not know', () => {

@@ -5,7 +5,6 @@ import * as assert from 'uvu/assert';
 import { loadModel } from '../src/decoder.ts';
 import { createServer, type Server } from '../src/server/server.ts';
 import { constraintOf, markedConstraint } from '../src/server/structured/constraint.ts';
-import { GrammarCompiler } from '../src/server/structured/grammar.ts';
 import type { Model } from '../src/text/textmodel.ts';
 import { uniform } from './bits.ts';
 import { memoryFolder } from './checkpoints.ts';
@@ -262,16 +261,36 @@ test('a mark that ends within a token is one, and what the token has behind it c
 test('two requests at once with one new schema make one grammar', async () => {
   const schema = { type: 'object', properties: { once: { type: 'boolean' } }, required: ['once'] };
   const body = { model: 'PLAIN', messages, max_tokens: 60, logit_bias: closers(), response_format: formatOf(schema) };
-  const compile = GrammarCompiler.prototype.compileJSONSchema;
+  // It is written out by each request's check, and once for the engine.
+  const { stringify } = JSON;
   let count = 0;
-  GrammarCompiler.prototype.compileJSONSchema = function (...given) {
-    count++;
-    return compile.apply(this, given);
+  JSON.stringify = (value: { properties?: object }, ...more: never[]) => {
+    if (value?.properties && 'once' in value.properties) count++;
+    return stringify(value, ...more);
   };
-  const all = await Promise.all([1, 2, 3].map(() => post(CHAT, body)));
-  GrammarCompiler.prototype.compileJSONSchema = compile;
+  const asked = [1, 2, 3].map(() => post(CHAT, body));
+  const all = await Promise.all(asked).finally(() => Object.assign(JSON, { stringify }));
   for (const { json } of all) assert.type(JSON.parse(json.choices[0].message.content).once, 'boolean');
-  assert.is(count, 1);
+  assert.is(count, 3 + 1);
+});
+
+test('schemas that no grammar can be made of, however many, leave the engine as it was', async () => {
+  const impossible = [
+    { type: 'string', minLength: 5, maxLength: 1 },
+    { type: 'integer', minimum: 5, maximum: 1 },
+    { type: 'array', items: { type: 'null' }, minItems: 4, maxItems: 2 },
+    { $ref: '#/$defs/nope' },
+  ];
+  const body = { model: 'PLAIN', messages, max_tokens: 60, logit_bias: closers() };
+  for (let i = 0; i < 80; i++) {
+    const schema = { type: 'object', properties: { [`p${i}`]: impossible[i % impossible.length] } };
+    const { status, json } = await post(CHAT, { ...body, response_format: formatOf(schema) });
+    assert.is(status, 400, JSON.stringify(schema));
+    assert.match(json.error.message, /^response_format[\w.]* must /);
+  }
+  const schema = { type: 'object', properties: { well: { type: 'boolean' } }, required: ['well'] };
+  const { json } = await post(CHAT, { ...body, response_format: formatOf(schema) });
+  assert.type(JSON.parse(json.choices[0].message.content).well, 'boolean');
 });
 
 test('a format beside tools is refused, unless none is to be called', async () => {

@@ -4,9 +4,13 @@
 import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Command, Option } from 'commander';
-import { type Input, openModel } from '../disk/input.ts';
+import { isThere } from '../disk/commit.ts';
+import { type Input, identityOf, openModel } from '../disk/input.ts';
+import { readPage } from '../disk/page.ts';
+import { openPromptDirectory, type PromptDirectory } from '../disk/prompts.ts';
 import { StateError } from '../errors.ts';
 import type { Higgs } from '../higgs.ts';
 import { isRemote } from '../hub/name.ts';
@@ -15,7 +19,7 @@ import { counted, progressDisplay } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { type LiveLine, liveLine } from '../terminal/live.ts';
 import { complain, note, printJson, warn } from '../terminal/print.ts';
-import { integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
 import { lendThreads } from '../workers/threads.ts';
 import { answersOf } from './common/answers.ts';
@@ -33,6 +37,9 @@ interface Options extends ModelChoice, SizeChoice {
   parallel: number;
   queue: number;
   contextShift?: boolean;
+  page?: string;
+  cacheDir?: string;
+  cacheLimit: number;
   log: 'text' | 'json' | 'none';
   json?: boolean;
 }
@@ -45,6 +52,8 @@ const STALLED_MS = 60_000;
 const CLOSING_MS = 5000;
 /** Connections at once. */
 const CONNECTIONS_LIMIT = 1024;
+/** Bytes of prompts on disk unless more are asked for. */
+const CACHE_BYTES = 4_000_000_000;
 /** Milliseconds between two looks of the live line. */
 const LOOK_MS = 500;
 /** Where a key may stand, so that no list of processes shows it. */
@@ -64,12 +73,22 @@ export function addServe(program: Command): void {
     .option('--api-key <key>', `what clients must give as their key (${KEY_VARIABLE} of the environment, or none)`)
     .option('--cors <origin>', 'a page’s origin that may ask, or *; may be given again', collect)
     .option('--allow-host <name>', 'a further name by which clients may call this machine; may be given again', collect)
+    .option(
+      '--page <directory>',
+      'a web page to serve at the address, as build/web (that of this package, if it has one)',
+    )
     .optionsGroup('Scheduling:')
     .addOption(new Option('--parallel <n>', 'texts at once').argParser(integer(1, 256)).default(4))
     .addOption(
       new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256),
     )
-    .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it');
+    .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it')
+    .option('--cache-dir <directory>', 'keep what was computed of prompts there, for later runs')
+    .addOption(
+      new Option('--cache-limit <size>', 'most bytes of --cache-dir; what was not used for longest gives way')
+        .argParser(byteSize)
+        .default(CACHE_BYTES, '4GB'),
+    );
   addSizeOptions(command);
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
   const memory = command.options.find(({ long }) => long === '--memory')!;
@@ -81,6 +100,7 @@ export function addServe(program: Command): void {
   addExamples(command, [
     ['higgs serve hf:HuggingFaceTB/SmolLM2-135M-Instruct'],
     ['higgs serve SmolLM2-135M-Instruct-higgs Qwen3-0.6B-higgs --memory 2GB --port 8080'],
+    ['higgs serve Qwen3-0.6B-higgs --cache-dir ~/.cache/prompts --cache-limit 2GB'],
     ['HIGGS_API_KEY=secret higgs serve SmolLM2-135M-Instruct-higgs --host 0.0.0.0 --log json'],
   ]).action(serve);
 }
@@ -94,19 +114,24 @@ async function serve(names: string[], options: Options): Promise<void> {
   const inputs: Input[] = [];
   const line = liveLine();
   const log = options.json ? 'json' : options.log;
+  const { cacheDir, cacheLimit } = options;
+  const unkept = ({ message }: Error) => line.above(() => warn(`a prompt is not kept in ${cacheDir}: ${message}`));
+  const prompts = cacheDir === undefined ? undefined : await openPromptDirectory(cacheDir, cacheLimit, unkept);
   try {
     const models = new Map<string, ModelLoader>();
     for (const name of names) {
       const { memory: _, ...choice } = options;
       const input = await openModel(await readyModel(name, choice));
       inputs.push(input);
-      models.set(idOf(name, models), await loaderOf(higgs, input, options, line));
+      models.set(idOf(name, models), await loaderOf(higgs, input, options, line, prompts));
     }
+    const page = await pageOf(options.page);
     const { createServer } = await import('../server/server.ts');
     const server = createServer({
       models,
       memory: options.memory ?? freeMemory(),
       ...(apiKey !== undefined && { apiKey }),
+      ...(page && { page }),
       ...(options.cors && { cors: options.cors }),
       hosts: [options.host, ...(options.allowHost ?? [])],
       ...{ parallel: options.parallel, queue: options.queue, contextShift: options.contextShift ?? false },
@@ -121,6 +146,13 @@ async function serve(names: string[], options: Options): Promise<void> {
   }
 }
 
+// The files of a page: of the package's own, which may not be there, if none is asked for.
+async function pageOf(path: string | undefined): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
+  if (path !== undefined) return readPage(path);
+  const own = fileURLToPath(new URL('./web', import.meta.url));
+  return (await isThere(own)) ? readPage(own) : undefined;
+}
+
 // What clients call a model: its name on the hub, or that of its directory.
 function idOf(name: string, taken: ReadonlyMap<string, unknown>): string {
   const id = isRemote(name) ? name.replace(/^hf:/, '') : basename(name).replace(/\.gguf$/, '');
@@ -129,7 +161,13 @@ function idOf(name: string, taken: ReadonlyMap<string, unknown>): string {
   return name;
 }
 
-async function loaderOf(higgs: Higgs, input: Input, options: Options, line: LiveLine): Promise<ModelLoader> {
+async function loaderOf(
+  higgs: Higgs,
+  input: Input,
+  options: Options,
+  line: LiveLine,
+  prompts: PromptDirectory | undefined,
+): Promise<ModelLoader> {
   const { context, activations, cache, threads, parallel } = options;
   const source = await higgs.open(input.folder);
   const { context: most } = await source.runMemory({ ...(context !== undefined && { context }), cache });
@@ -146,6 +184,7 @@ async function loaderOf(higgs: Higgs, input: Input, options: Options, line: Live
       try {
         return await source.run({
           ...running,
+          ...(prompts && { prompts: prompts.of(await identityOf(input)) }),
           onMemory: (need) => checkFits(need, cache, freeMemory()),
           threads: await startThreads(threadsOf(threads)),
           onProgress: ({ bytesDone, bytes, tensor }) =>

@@ -206,3 +206,36 @@ export function copyAcross(
   }
   if (cache.special && source[cache.special]) target[other.special] = 1;
 }
+
+/** Bytes of `count` rows as `readRows` gives them: whether one was infinite or NaN, then each array's rows, head by head. */
+export function rowsBytes(cache: BlockCache, count: number): number {
+  return 1 + arraysOf(cache).reduce((sum, { bytes }) => sum + bytes, 0) * cache.kvHeads * count;
+}
+
+// The places of `count` rows, in the order of `readRows`.
+function* placesOf(cache: BlockCache, row: number, count: number): Generator<{ at: number; bytes: number }> {
+  for (const { at, bytes } of arraysOf(cache)) {
+    for (let head = 0; head < cache.kvHeads; head++)
+      yield { at: at + (head * cache.rows + row) * bytes, bytes: count * bytes };
+  }
+}
+
+/** Writes `count` rows out. @param to (rowsBytes) */
+export function readRows(memory: Uint8Array, cache: BlockCache, row: number, count: number, to: Uint8Array): void {
+  to[0] = cache.special ? memory[cache.special] : 0;
+  let end = 1;
+  for (const { at, bytes } of placesOf(cache, row, count)) {
+    to.set(memory.subarray(at, at + bytes), end);
+    end += bytes;
+  }
+}
+
+/** Takes `count` rows that `readRows` wrote out, of a cache of this kind. */
+export function writeRows(memory: Uint8Array, cache: BlockCache, row: number, count: number, from: Uint8Array): void {
+  if (cache.special && from[0]) memory[cache.special] = 1;
+  let end = 1;
+  for (const { at, bytes } of placesOf(cache, row, count)) {
+    memory.set(from.subarray(end, end + bytes), at);
+    end += bytes;
+  }
+}

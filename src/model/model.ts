@@ -21,7 +21,7 @@ import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
-import { CACHE_DTYPES, type CacheDtype, copyRows } from './cache.ts';
+import { CACHE_DTYPES, type CacheDtype, copyAcross, copyRows, readRows, rowsBytes, writeRows } from './cache.ts';
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
@@ -43,6 +43,7 @@ import {
   openBatcher,
   type Sequence,
 } from './sequences/batch.ts';
+import { givenStore, openPrompts, type PromptStore, type Prompts } from './sequences/prompts.ts';
 import { joinTeam, type Team } from './team.ts';
 import { openWeights, type Weights } from './weights.ts';
 
@@ -80,6 +81,8 @@ export interface ModelOptions {
   memory?: number;
   /** Threads to run on, from `startThreads`; closing the model ends them. The calling thread alone if left out. */
   threads?: Threads;
+  /** Keeps keys and values of prompts beyond the model's life, bit for bit. Models with recurrent states keep none. */
+  prompts?: PromptStore;
   /** Called with what the model takes of memory, before there is any; what it throws ends loading. */
   onMemory?: (memory: ModelMemory) => void;
   /** Called after every block that was read, with the same object. */
@@ -96,6 +99,7 @@ const modelOptions = optionsOf<ModelOptions>({
   memoryLimit: anyNumber,
   memory: integer(1),
   threads: givenThreads,
+  prompts: givenStore,
   onMemory: callback,
   onProgress: callback,
   signal: signalOf,
@@ -122,6 +126,8 @@ export interface LanguageModel {
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
   /** Experts that were in memory and that were read, so far; undefined where all are in memory. */
   readonly paging: Readonly<Paging> | undefined;
+  /** How many passes there were so far, by the sequences that went through together. */
+  readonly passes: readonly number[];
   /**
    * Opens a sequence of ids; waits for a place while the cache is full, in the order of the calls.
    * @throws {RangeError} when it would be longer than the context
@@ -228,7 +234,9 @@ export async function startModel(
     floats,
   }));
   const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));
-  return modelOf(layout, architecture, batcher, team, threads, paging);
+  const { prompts: store, activations = 'int8' } = options;
+  const prompts = store && slots === 0 ? openPrompts(store, `${cache} ${activations}`, batcher) : undefined;
+  return modelOf(layout, architecture, { batcher, prompts }, team, threads, paging);
 }
 
 // Edge workers have one thread.
@@ -335,13 +343,32 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
     copyState(from, to) {
       for (const { memory, recurrent } of states) copyState(memory, recurrent, from, to);
     },
+    rowsBytes: (count) => caches.reduce((sum, { cache }) => sum + rowsBytes(cache, count), 0),
+    read(start, count) {
+      const rows = new Uint8Array(this.rowsBytes(count));
+      let at = 0;
+      for (const { memory, cache } of caches) {
+        readRows(memory, cache, start, count, rows.subarray(at));
+        at += rowsBytes(cache, count);
+      }
+      return rows;
+    },
+    write(start, count, rows) {
+      let at = 0;
+      for (const { memory, cache } of caches) {
+        writeRows(memory, cache, start, count, rows.subarray(at));
+        at += rowsBytes(cache, count);
+      }
+      for (const { from, to } of state.replicas)
+        copyAcross(seats[from.memory].floats, from.cache, seats[to.memory].floats, to.cache, start, count);
+    },
   };
 }
 
 function modelOf(
   { state, bytes, weightBytes, cacheBytes }: Layout,
   { vocabSize, contextLength, bos, eos }: Vocabulary,
-  batcher: Batcher,
+  { batcher, prompts }: { batcher: Batcher; prompts: Prompts | undefined },
   team: Team,
   threads: Threads | undefined,
   paging: Paging | undefined,
@@ -351,6 +378,8 @@ function modelOf(
     integer(1, contextLength)('capacity', capacity);
     const begin = givenIds('ids', ids, { high: vocabSize - 1 });
     const sequence = await batcher.open({ capacity, ids: begin, ...options });
+    await prompts?.fill(sequence, begin);
+    let isOpen = true;
     return {
       get ids() {
         return sequence.ids;
@@ -358,7 +387,13 @@ function modelOf(
       extend: async (ids, options) =>
         sequence.extend(givenIds('ids', ids, { high: vocabSize - 1 }), extendOptions('options', options)),
       truncate: (length) => sequence.truncate(integer(0)('length', length)),
-      close: () => sequence.close(),
+      close() {
+        const { ids } = sequence;
+        sequence.close();
+        // Of what was opened without ids no prompt is to be gone on with.
+        if (isOpen && begin.length > 0) prompts?.keep([...ids]);
+        isOpen = false;
+      },
     };
   };
   return {
@@ -366,8 +401,10 @@ function modelOf(
     threads: state.threads,
     memory: { bytes, weights: weightBytes, cache: cacheBytes },
     paging,
+    passes: batcher.passes,
     open,
     async close() {
+      await prompts?.close();
       batcher.close(closed('model'));
       team.end();
       await threads?.close();

@@ -34,32 +34,43 @@ export async function jsonBody(request: Request): Promise<Record<string, unknown
 }
 
 async function bodyBytes(request: Request): Promise<Uint8Array> {
-  const tooLarge = () => new HttpError(413, `body must have at most ${LIMITS.bodyBytes} bytes: it has more`);
-  if (Number(request.headers.get('content-length') ?? 0) > LIMITS.bodyBytes) throw tooLarge();
+  const declared = Number(request.headers.get('content-length') ?? 0);
+  const tooLarge = (closes: boolean) =>
+    new HttpError(413, `body must have at most ${LIMITS.bodyBytes} bytes: it has more`, { closes });
+  // The connection of a client that sends far too much is of no use any more.
+  if (declared > LIMITS.unreadBytes) throw tooLarge(true);
   if (!request.body) return new Uint8Array();
+  const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it did not`, { closes: true });
   const reader = request.body.getReader();
-  const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it did not`);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(slow), TIME_LIMITS.body);
   });
   late.catch(() => {});
-  const parts: Uint8Array[] = [];
+  let parts: Uint8Array[] = [];
   let length = 0;
   try {
     for (;;) {
       const { done, value } = await Promise.race([reader.read(), late]);
       if (done) break;
       length += value.length;
-      if (length > LIMITS.bodyBytes) throw tooLarge();
-      parts.push(value);
+      if (length > LIMITS.unreadBytes) throw tooLarge(true);
+      // What is too large is read on, but not kept: a client takes its answer when it has sent all.
+      if (length <= LIMITS.bodyBytes) parts.push(value);
+      else parts = [];
     }
   } catch (error) {
     reader.cancel().catch(() => {});
+    if (error === slow && Math.max(declared, length) > LIMITS.bodyBytes) throw tooLarge(true);
     throw error instanceof HttpError ? error : refused('body must arrive whole: it broke off');
   } finally {
     clearTimeout(timer);
   }
+  if (length > LIMITS.bodyBytes) throw tooLarge(false);
+  return joined(parts, length);
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {

@@ -22,7 +22,7 @@ import {
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
-import { run, type TokenChance } from './run.ts';
+import { promptChances, run, type TokenChance } from './run.ts';
 import { constraintOf } from './structured/constraint.ts';
 import type { Schema as JsonSchema } from './structured/schema.ts';
 
@@ -83,8 +83,6 @@ export function completionRequest(body: Record<string, unknown>): {
   const prompts = promptsFrom('prompt', body.prompt);
   if (body.suffix !== undefined && body.suffix !== '')
     throw refused('suffix must be left out: models here go on with a text', 'suffix');
-  if (request.echo && request.logprobs !== undefined)
-    throw refused('logprobs must be left out beside echo: a prompt has no probabilities here', 'logprobs');
   const count = prompts.length * (request.n ?? 1);
   if (count > LIMITS.choices)
     throw refused(`prompt and n must make at most ${LIMITS.choices} texts: got ${count}`, 'prompt');
@@ -114,7 +112,9 @@ function dialect(
   });
   const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
   const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
-  const settings = settingsOf(model, request, { maxTokens: 1, logprobs: request.logprobs, special: false, constraint });
+  const settings = settingsOf(model, request, {
+    ...{ maxTokens: 1, contextShift, logprobs: request.logprobs, special: false, constraint },
+  });
   const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
   const head = { id: newId('cmpl'), object: 'text_completion', created: seconds(), model: name };
   const offsets = new Map<number, number>();
@@ -123,9 +123,23 @@ function dialect(
     data: { ...head, choices, ...(include_usage && { usage: null }), ...more },
   });
 
+  // What an answer with `echo` begins with.
+  async function echoed(choice: number, signal: AbortSignal): Promise<Delta> {
+    const prompt = promptOf(choice);
+    const { logprobs } = request;
+    const tokens = logprobs === undefined ? [] : await promptChances(model, idsOfAll[prompt], logprobs, signal);
+    return { text: texts[prompt], thought: '', tokens };
+  }
+
   async function* runOne(choice: number, signal: AbortSignal): AsyncGenerator<Delta, Turn, void> {
     const promptIds = idsOfAll[promptOf(choice)];
     const all = { text: '', tokens: [] as TokenChance[] };
+    if (echo) {
+      const begin = await echoed(choice, signal);
+      all.text = begin.text;
+      all.tokens.push(...begin.tokens);
+      yield begin;
+    }
     if (asked === 0) {
       const made = {
         promptIds,
@@ -139,7 +153,7 @@ function dialect(
       } as const;
       return { ...all, thought: '', calls: [], made };
     }
-    const maxTokens = Math.min(asked, rooms[promptOf(choice)]);
+    const maxTokens = contextShift ? asked : Math.min(asked, rooms[promptOf(choice)]);
     const generation = run(model, promptIds, { ...settings, maxTokens }, choice % n, signal);
     try {
       let next = await generation.next();
@@ -169,8 +183,8 @@ function dialect(
     );
     return {
       tokens: names,
-      token_logprobs: tokens.map(({ logprob }) => finite(logprob)),
-      top_logprobs: top,
+      token_logprobs: tokens.map(({ logprob }) => (Number.isNaN(logprob) ? null : finite(logprob))),
+      top_logprobs: tokens.map(({ logprob }, i) => (Number.isNaN(logprob) ? null : top[i])),
       text_offset: starts,
     };
   };
@@ -181,14 +195,9 @@ function dialect(
     constraint,
     last: '[DONE]',
     run: runOne,
-    begin: () =>
-      echo
-        ? Array.from({ length: prompts.length * n }, (_, index) =>
-            chunk([{ index, text: texts[promptOf(index)], logprobs: null, finish_reason: null }]),
-          )
-        : [],
+    begin: () => [],
     delta(index, { text, tokens }) {
-      const at = offsets.get(index) ?? texts[promptOf(index)].length;
+      const at = offsets.get(index) ?? 0;
       offsets.set(index, at + text.length);
       return [chunk([{ index, text, logprobs: tokens.length > 0 ? chances(tokens, at) : null, finish_reason: null }])];
     },
@@ -198,8 +207,8 @@ function dialect(
       ...head,
       choices: turns.map((turn, index) => ({
         index,
-        text: texts[promptOf(index)] + turn.text,
-        logprobs: chances(turn.tokens, texts[promptOf(index)].length),
+        text: turn.text,
+        logprobs: chances(turn.tokens, 0),
         finish_reason: finishOf(turn),
       })),
       usage: usage(turns, n),

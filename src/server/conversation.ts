@@ -145,7 +145,9 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
   const settings = settingsOf(model, request, {
-    maxTokens: Math.min(asked.maxTokens ?? room, room),
+    // Where the context is full, a text that is not told how long it may be ends in any case.
+    maxTokens: ways.contextShift ? (asked.maxTokens ?? room) : Math.min(asked.maxTokens ?? room, room),
+    contextShift: ways.contextShift,
     logprobs: asked.logprobs,
     special,
     constraint: constraint && close !== undefined ? () => thoughtConstraint(model, close, constraint) : constraint,

@@ -54,6 +54,7 @@ export function settingsOf(
   request: Common,
   about: {
     maxTokens: number;
+    contextShift: boolean;
     logprobs: number | undefined;
     special: boolean;
     constraint: (() => Constraint) | undefined;
@@ -111,8 +112,15 @@ export async function* together(
     promise.catch(() => {}); // it is raced
     pending.set(choice, promise);
   };
+  // A signal for each, since hosts warn of many who listen to one.
+  const aborts = Array.from({ length: choices }, () => new AbortController());
+  const abort = () => {
+    for (const each of aborts) each.abort(signal.reason);
+  };
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) abort();
   const open = (choice: number) => {
-    running.set(choice, run(choice, signal));
+    running.set(choice, run(choice, aborts[choice].signal));
     ask(choice);
   };
   try {
@@ -132,6 +140,7 @@ export async function* together(
     signal.throwIfAborted();
     return turns;
   } finally {
+    signal.removeEventListener('abort', abort);
     const left = [...running].filter(([choice]) => !turns[choice]);
     await Promise.allSettled(left.map(([, generation]) => generation.return(undefined as never)));
   }

@@ -9,7 +9,13 @@ export class HttpError extends Error {
   constructor(
     readonly status: number,
     message: string,
-    readonly about: { readonly code?: string; readonly param?: string | undefined; readonly retryAfter?: number } = {},
+    readonly about: {
+      readonly code?: string;
+      readonly param?: string | undefined;
+      readonly retryAfter?: number;
+      /** Whether the connection ends with the answer: the rest of the request is not read. */
+      readonly closes?: boolean;
+    } = {},
   ) {
     super(message);
   }
@@ -56,7 +62,10 @@ export function errorBody({ status, message, about }: HttpError) {
 
 /** An error as a response. */
 export function errorResponse(error: HttpError): Response {
-  const { retryAfter } = error.about;
-  const headers = retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) };
+  const { retryAfter, closes = false } = error.about;
+  const headers = {
+    ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),
+    ...(closes && { connection: 'close' }),
+  };
   return Response.json(errorBody(error), { status: error.status, headers });
 }

@@ -3,6 +3,7 @@
 /** Sizes: bytes, characters, elements. */
 export const LIMITS = {
   bodyBytes: 8 << 20,
+  unreadBytes: 64 << 20,
   depth: 64,
   values: 400_000,
   choices: 16,
@@ -26,6 +27,7 @@ export const LIMITS = {
   waiting: 4096,
   clients: 4096,
   models: 256,
+  pageFiles: 1000,
 };
 
 /** Times, in milliseconds. */

@@ -18,6 +18,8 @@ export interface Settings {
   readonly frequencyPenalty: number;
   readonly presencePenalty: number;
   readonly ignoreEos: boolean;
+  /** Goes on where the context is full. */
+  readonly contextShift: boolean;
   /** Writes special tokens out. */
   readonly special: boolean;
   /** What the text must be. A new one for each text. */
@@ -27,6 +29,7 @@ export interface Settings {
 /** A token and the logarithm of its probability, and of those that were as likely. */
 export interface TokenChance {
   readonly id: number;
+  /** NaN of a token that nothing stands in front of. */
   readonly logprob: number;
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
@@ -56,17 +59,19 @@ export async function* run(
   signal: AbortSignal,
 ): AsyncGenerator<Piece, Made, void> {
   const { bias, frequencyPenalty, presencePenalty, logprobs, special } = settings;
-  const { sampling, seed, maxTokens, stop, ignoreEos } = settings;
+  const { sampling, seed, maxTokens, stop, ignoreEos, contextShift } = settings;
   const constraint = settings.constraint?.();
   // A constraint follows each token as it comes: a piece has been through the stop strings.
   const written = constraint && model.tokenizer.stream(promptIds, { special: true });
+  // What the prompt has begun of a character, where ids end within one: a text that is constrained does not go on with it.
+  let cut = constraint ? model.tokenizer.stream(promptIds, { special }).end() : '';
   const counts = new Map<number, number>();
   let row: Float32Array | undefined; // logits as the model gave them
   let chances: TokenChance[] = [];
   const generation = model.generate(promptIds, {
     ...sampling,
     seed: seedAt(seed, choice),
-    ...{ maxTokens, stop: [...stop], ignoreEos: ignoreEos && !constraint, special },
+    ...{ maxTokens, stop: [...stop], ignoreEos: ignoreEos && !constraint, special, contextShift },
     signal,
     async onLogits(logits) {
       if (logprobs !== undefined) row = logits.slice();
@@ -87,7 +92,9 @@ export async function* run(
     while (!next.done) {
       const tokens = chances;
       chances = [];
-      yield { text: next.value, tokens };
+      const text = next.value.startsWith(cut) ? next.value.slice(cut.length) : next.value;
+      cut = '';
+      yield { text, tokens };
       next = await generation.next();
     }
     const { finishReason, ...result } = next.value;
@@ -96,6 +103,25 @@ export async function* run(
     await generation.return(undefined as never);
     constraint?.close();
   }
+}
+
+/** Tokens of a prompt and their probabilities behind those in front. @param count most likely tokens told beside each */
+export async function promptChances(
+  model: Model,
+  ids: readonly number[],
+  count: number,
+  signal: AbortSignal,
+): Promise<TokenChance[]> {
+  const chances: TokenChance[] = [{ id: ids[0], logprob: Number.NaN, top: [] }];
+  if (ids.length === 1) return chances;
+  const sequence = await model.language.open({ capacity: ids.length - 1, signal });
+  try {
+    const each = (i: number, row: Float32Array) => void chances.push(chanceOf(row, ids[i + 1], count));
+    await sequence.extend(ids.slice(0, -1), { rows: 'all', each, signal });
+  } finally {
+    sequence.close();
+  }
+  return chances;
 }
 
 const FINISH: Readonly<Record<FinishReason, Made['finish']>> = {

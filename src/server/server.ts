@@ -4,6 +4,7 @@
 import { Hono, type Context as HonoContext } from 'hono';
 import { cors } from 'hono/cors';
 import {
+  bytes,
   callback,
   flag,
   integer,
@@ -28,7 +29,7 @@ import { openGate } from './gate.ts';
 import { guard, keyGuard } from './guard.ts';
 import { LIMITS } from './limits.ts';
 import { openMetrics } from './metrics.ts';
-import { page } from './page.ts';
+import { openPage, plainPage } from './page.ts';
 import { responsesRequest } from './responses.ts';
 import { type ModelLoader, openShelf } from './shelf.ts';
 import { detokenizeRequest, tokenizeRequest } from './tokenize.ts';
@@ -75,6 +76,8 @@ export interface ServerOptions {
   queue?: number;
   /** Leaves the oldest of a prompt out where it does not fit the context, instead of refusing it. */
   contextShift?: boolean;
+  /** Files of the page at `/`, by path without the first slash, index.html among them: they need no key. A short page if left out. */
+  page?: Readonly<Record<string, Uint8Array>> | ReadonlyMap<string, Uint8Array>;
   /** Who asks, for a fair share: an address. All are one client if left out. @param env what the host gives beside the request */
   clientOf?: (request: Request, env: unknown) => string;
   /** Called after every request. */
@@ -103,6 +106,7 @@ const modelOrLoader: Reader<Model | ModelLoader> = (subject, value) => {
   return refuseKind(subject, 'a model, or an object with load()', value);
 };
 const modelsOf: Reader<ServerOptions['models']> = recordOf(modelOrLoader, LIMITS.models);
+const pageOf: Reader<NonNullable<ServerOptions['page']>> = recordOf(bytes, LIMITS.pageFiles);
 const originsOf = list(text, LIMITS.models, 'a string or a list of strings');
 const serverOptions = optionsOf<ServerOptions>({
   models: needed(modelsOf),
@@ -113,6 +117,7 @@ const serverOptions = optionsOf<ServerOptions>({
   parallel: integer(1, LIMITS.waiting),
   queue: integer(0, LIMITS.waiting),
   contextShift: flag,
+  page: pageOf,
   clientOf: callback,
   onRequest: callback,
 });
@@ -159,12 +164,17 @@ export function createServer(options: ServerOptions): Server {
   app.use(async (c, next) => {
     const start = performance.now();
     const abort = new AbortController();
+    const gone = () => abort.abort(new Error('the client has gone'));
+    const { raw } = c.req;
+    // To be taken off again: Node keeps a request's signal until the request is collected, which what listens may lead to.
+    raw.signal.addEventListener('abort', gone);
     let isNoted = false;
     const note: Note = {
       ...{ prompt: 0, cached: 0, generated: 0, isOpen: false },
       finish() {
         if (isNoted) return;
         isNoted = true;
+        raw.signal.removeEventListener('abort', gone);
         const { status } = c.res;
         const { model, firstMs, prompt, cached, generated, error, cause } = note;
         const ms = performance.now() - start;
@@ -181,8 +191,6 @@ export function createServer(options: ServerOptions): Server {
       },
     };
     c.set('note', note);
-    const gone = () => abort.abort(new Error('the client has gone'));
-    c.req.raw.signal.addEventListener('abort', gone);
     c.set('signal', abort.signal);
     c.set('leave', (reason) => abort.abort(reason));
     await next();
@@ -192,25 +200,33 @@ export function createServer(options: ServerOptions): Server {
   // Clients send headers of their own: all that a page asks for are allowed.
   if (origins.length > 0)
     app.use(cors({ origin: origins.includes('*') ? '*' : origins, exposeHeaders: ['retry-after'] }));
+  // In front of the key: a browser that asks for a page has none.
+  const files = openPage(new Map(given.page as Map<string, Uint8Array> | undefined), ROUTES);
+  app.use(async (c, next) => {
+    const file = c.req.method === 'GET' || c.req.method === 'HEAD' ? files.get(c.req.path) : undefined;
+    return file ? new Response(file.bytes, { headers: file.headers }) : next();
+  });
   // Behind cors: a page is to read that its key is wrong.
   if (given.apiKey !== undefined) app.use(keyGuard(given.apiKey));
 
   app.get('/health', (c) => c.json({ status: 'ok' }));
-  app.get('/', () => page(shelf));
+  app.get('/', () => plainPage(shelf));
   app.get('/v1/models', (c) => c.json({ object: 'list', data: shelf.names.map((id) => modelOf(id)) }));
   app.get('/v1/models/:id{.+}', (c) => c.json(modelOf(shelf.nameOf(c.req.param('id')))));
   app.get('/metrics', () => {
     const { loads, evictions } = shelf.counts;
     const bytes = [...shelf.loaded.values()].reduce((sum, each) => sum + each, 0);
-    const told = metrics.text({
+    const gauges: Parameters<typeof metrics.text>[0] = {
       active_texts: ['Texts that are generated now.', gate.active],
       waiting_requests: ['Requests that wait.', gate.waiting],
       loaded_models: ['Models in memory.', shelf.loaded.size],
       model_bytes: ['Bytes of models in memory.', bytes],
       model_loads: ['Models loaded so far.', loads],
       model_evictions: ['Models closed for others so far.', evictions],
+    };
+    return new Response(metrics.text(gauges, shelf.passes), {
+      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
     });
-    return new Response(told, { headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } });
   });
   const modelOf = (id: string) => ({ id, object: 'model', created: began, owned_by: 'higgs-wasm' });
 

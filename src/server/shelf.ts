@@ -20,6 +20,8 @@ export interface Shelf {
   /** Names of those that are loaded, and their bytes. */
   readonly loaded: ReadonlyMap<string, number>;
   readonly counts: { loads: number; evictions: number };
+  /** Passes of all models so far, by the texts that went through together. */
+  readonly passes: readonly number[];
   /** The name that a request means. @throws {HttpError} 404 when there is no such model */
   nameOf(asked: string | undefined): string;
   /** Takes a model until `release` is called. @throws {HttpError} 503 when it does not fit in the memory */
@@ -90,9 +92,16 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
     throw new HttpError(503, message, { code: 'model_too_large' });
   }
 
+  const closed: number[] = []; // passes of models that were closed
+  const count = (to: number[], passes: readonly number[] = []) =>
+    passes.forEach((each, size) => {
+      to[size] = (to[size] ?? 0) + each;
+    });
+
   async function unload(book: Book): Promise<void> {
     const { model } = book;
     book.model = undefined;
+    count(closed, model!.language.passes);
     await forgetGrammars(model!);
     await model!.close();
   }
@@ -172,6 +181,11 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
       return new Map([...books].filter(([, { model }]) => model).map(([name, book]) => [name, bytesOf(book)]));
     },
     counts,
+    get passes() {
+      const all = [...closed];
+      for (const { model } of books.values()) count(all, model?.language.passes);
+      return all;
+    },
     nameOf(asked) {
       const names = [...books.keys()];
       if (asked === undefined && names.length === 1) return names[0];

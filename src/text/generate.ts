@@ -25,6 +25,8 @@ export interface GenerateOptions extends SamplingOptions {
   ignoreEos?: boolean;
   /** Writes special tokens out; they are left out by default. */
   special?: boolean;
+  /** Where the context is full, goes on behind the first token and the later half of the others, instead of ending. */
+  contextShift?: boolean;
   /** Ends the generation between two tokens: not an error. */
   signal?: AbortSignal | undefined;
   /**
@@ -47,6 +49,7 @@ export const generateMembers: Schema<GenerateOptions> = {
   stop: (subject, value) => (typeof value === 'string' ? value : stops(subject, value)),
   ignoreEos: flag,
   special: flag,
+  contextShift: flag,
   signal: signalOf,
   onLogits: callback,
   onToken: callback,
@@ -98,7 +101,7 @@ export function generate(
 ): Generation {
   const { signal, onLogits, onToken, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
-  const { maxTokens = 256, stop = [], ignoreEos = false, special = false } = options;
+  const { maxTokens = 256, stop = [], ignoreEos = false, special = false, contextShift = false } = options;
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
   const sample = samplerOf(options);
   let result: GenerationResult | undefined;
@@ -109,18 +112,32 @@ export function generate(
     const ids = [...promptIds];
     const occurred = new Set(ids);
     const stream = streamText(promptIds, { special });
+    const { contextLength } = language.config;
     // The last token of all is never run, and so needs no place in the context.
-    const most = Math.min(promptIds.length + maxTokens, language.config.contextLength + 1);
+    const most = contextShift
+      ? promptIds.length + maxTokens
+      : Math.min(promptIds.length + maxTokens, contextLength + 1);
+    let seen = ids; // what the model sees of them
+    const open = (): Promise<Sequence | undefined> => {
+      const capacity = Math.min(seen.length + most - ids.length - 1, contextLength);
+      return aborted(openSequence(language, { ids: seen, capacity, ...ending }), signal);
+    };
     let text = '';
     let reused = 0;
     let finishReason: FinishReason = 'length';
     const ending = signal && { signal };
     let sequence: Sequence | undefined;
     try {
-      sequence = await aborted(openSequence(language, { ids, capacity: most - 1, ...ending }), signal);
+      sequence = await open();
       reused = sequence?.ids.length ?? 0;
       while (sequence && ids.length < most) {
-        const next = ids.slice(sequence.ids.length);
+        if (seen.length > contextLength) {
+          sequence.close();
+          seen = shifted(seen);
+          sequence = await open();
+          if (!sequence) break;
+        }
+        const next = seen.slice(sequence.ids.length);
         const logits = await aborted(logitsOf(language, sequence, next, { rows: 'last', ...ending }), signal);
         if (!logits) break;
         first ??= performance.now();
@@ -134,6 +151,7 @@ export function generate(
           break;
         }
         ids.push(id);
+        if (seen !== ids) seen.push(id);
         occurred.add(id);
         const { text: piece, stopped } = filter.push(stream.push(id));
         onToken?.(id, piece);
@@ -170,6 +188,9 @@ export function generate(
 
   return Object.defineProperty(run(), 'result', { get: () => result }) as Generation;
 }
+
+// The first of ids, which texts begin with, and the later half of the others.
+const shifted = (ids: readonly number[]) => [ids[0], ...ids.slice(1 + (ids.length >> 1))];
 
 // What a call gives; undefined when the signal ended it.
 async function aborted<T>(call: Promise<T>, signal: AbortSignal | undefined): Promise<T | undefined> {

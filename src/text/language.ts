@@ -69,6 +69,8 @@ export interface Language {
         readonly prefetch?: { readonly hits: number; readonly misses: number; readonly bytesWasted: number };
       }
     | undefined;
+  /** How many passes there were so far, by the sequences that went through together, if the decoder tells. */
+  readonly passes?: readonly number[];
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
   open(options: OpenOptions): Promise<Sequence>;
   close(): Promise<void>;

@@ -60,13 +60,15 @@ export function createSampler(options: SamplingOptions = {}): Sampler {
 export function samplerOf(options: SamplingOptions): Sampler {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   const draw = uniform(seed);
+  let weights = new Float64Array(0); // (vocabSize), once it is known
 
   return (logits, occurred) => {
     const row = repetitionPenalty === 1 ? logits : penalised(logits, occurred, repetitionPenalty);
     const best = argmax(row);
     if (temperature === 0) return best;
-    const top = row[best];
-    const weights = Float64Array.from(row, (logit) => exp((logit - top) / temperature)); // (vocabSize), the best has 1
+    if (weights.length !== row.length) weights = new Float64Array(row.length);
+    weigh(row, row[best], temperature, weights);
+    if (topP === 1 && (topK === 0 || topK >= row.length)) return drawn(weights, minP, draw());
     const kept = filtered(row, weights, { topK, topP, minP });
     let left = draw() * sumOf(kept, weights);
     for (const id of kept) {
@@ -75,6 +77,26 @@ export function samplerOf(options: SamplingOptions): Sampler {
     }
     return kept[kept.length - 1]; // rounding
   };
+}
+
+// Weights of all tokens, (vocabSize): the best has 1.
+function weigh(row: Float32Array, top: number, temperature: number, weights: Float64Array): void {
+  for (let id = 0; id < row.length; id++) weights[id] = exp((row[id] - top) / temperature);
+}
+
+// A token of those whose weight is not below the least, as `filtered` would leave them, without a list of them.
+function drawn(weights: Float64Array, least: number, share: number): number {
+  let sum = 0;
+  for (let id = 0; id < weights.length; id++) if (weights[id] >= least) sum += weights[id];
+  let left = share * sum;
+  let last = 0;
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] < least) continue;
+    left -= weights[id];
+    last = id;
+    if (left < 0) break;
+  }
+  return last;
 }
 
 /**
@@ -114,7 +136,8 @@ interface Filters {
 
 // The ids that are left: in descending order of their logits if that decides, else in ascending order.
 function filtered(row: Float32Array, weights: Float64Array, { topK, topP, minP }: Filters): Uint32Array {
-  let ids = Uint32Array.from(weights.keys());
+  let ids = new Uint32Array(weights.length);
+  for (let id = 0; id < ids.length; id++) ids[id] = id;
   if (topK > 0 && topK < ids.length) {
     const least = row.slice().sort()[row.length - topK];
     ids = descending(

@@ -38,19 +38,28 @@ export function judge(error: unknown, subjects: readonly string[], theirs?: RegE
   const { name, message } = error;
   const fault = (what: string): Verdict => ({ fault: `${what}: ${name}: ${firstOf(message)}${placeOf(error)}` });
   if (!CLASSES.includes(name)) return fault('an error of no class of ours');
-  if (UNPRINTABLE.test(message)) return fault('a message that is not one printable line');
-  if (message.length > MESSAGE_LIMIT) return fault(`a message of ${message.length} characters`);
-  const own = message.replace(/"(?:[^"\\]|\\.)*"?/g, '""');
-  if (RAW.test(theirs ? own.replace(theirs, '') : own)) return fault("an engine's words");
+  const wrong = wrongIn(message, theirs);
+  if (wrong !== undefined) return fault(wrong);
+  const own = unquoted(message);
   const isOwn = name !== 'TypeError' && name !== 'RangeError';
   if (!isOwn && !/ must |^cannot /.test(own)) return fault('a message that does not say what must be');
   if (isOwn && !subjects.some((subject) => message.includes(subject))) return fault('a message that names no file');
-  return { outcome: `${name}: ${shapeOf(own)}` };
+  return { outcome: `${name}: ${shapeOf(message)}` };
+}
+
+const unquoted = (message: string) => message.replace(/"(?:[^"\\]|\\.)*"?/g, '""');
+
+/** What is wrong with a message, whatever it says. */
+export function wrongIn(message: string, theirs?: RegExp): string | undefined {
+  if (UNPRINTABLE.test(message)) return 'a message that is not one printable line';
+  if (message.length > MESSAGE_LIMIT) return `a message of ${message.length} characters`;
+  const own = unquoted(message);
+  return RAW.test(theirs ? own.replace(theirs, '') : own) ? "an engine's words" : undefined;
 }
 
 /** A message without what is the input's: numbers, quoted text. */
-function shapeOf(message: string): string {
-  return message
+export function shapeOf(message: string): string {
+  return unquoted(message)
     .replace(/tensor ""|[\w./-]*\.(safetensors|json|jinja)/g, '')
     .replace(/-?\d[\d.e+]*/g, '0')
     .slice(0, 160);

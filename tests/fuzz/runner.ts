@@ -69,8 +69,7 @@ async function runInput({ run, subjects = ['memory'], theirs }: Target, files: F
   noise = undefined;
   let verdict: Verdict;
   try {
-    await run(files, world);
-    verdict = { outcome: 'success' };
+    verdict = { outcome: (await run(files, world)) ?? 'success' };
   } catch (error) {
     verdict = judge(error, subjects, theirs);
   }

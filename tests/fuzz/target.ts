@@ -22,8 +22,12 @@ export interface World {
 export interface Target {
   readonly name: string;
   make(random: Random, world: World): Files;
-  /** Runs an input. Throws what the library throws, or a Fault where a success is wrong. */
-  run(files: Files, world: World): Promise<void>;
+  /**
+   * Runs an input. Throws what the library throws, or a Fault where a success is wrong.
+   * @returns what kind of a success it was, where there are several
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: most have one kind
+  run(files: Files, world: World): Promise<string | void>;
   /** Of which messages about malformed files must name one; `memory`, the folder, if left out. */
   readonly subjects?: readonly string[];
   /** Words in messages that look an engine's and are not. */

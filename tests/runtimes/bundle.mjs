@@ -1,5 +1,5 @@
-// Bundles the portable tests: one file for every runtime but workerd, one for workerd, what browsers run in a worker besides, and run.ts,
-// which drives them.
+// Bundles the portable tests: one file for browsers, one for workerd, one with the server for processes, what browsers run in a worker
+// besides, and run.ts, which drives them.
 
 import { basename, resolve } from 'node:path';
 import { build } from 'esbuild';
@@ -55,6 +55,12 @@ export async function bundleRuntimes(shared) {
   await build({
     ...portable,
     entryPoints: { portable: 'tests/runtimes/portable.ts' },
+    plugins: [collectingUvu, ...shared.plugins],
+  });
+  await build({
+    ...portable,
+    external: ['node:*', '@hono/node-server'],
+    entryPoints: { serving: 'tests/runtimes/serving.ts' },
     plugins: [collectingUvu, ...shared.plugins],
   });
   await build({

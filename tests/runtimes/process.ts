@@ -7,7 +7,7 @@ import { relaxedFlag } from '../../src/cli/common/relaxed.ts';
 import { BUNDLES, find, type Runtime, versionIn } from './runtime.ts';
 
 const execute = promisify(execFile);
-const bundle = pathToFileURL(`${BUNDLES}/portable.js`).href;
+const bundle = pathToFileURL(`${BUNDLES}/serving.js`).href;
 const code = `import { outcome } from '${bundle}'; console.log(JSON.stringify(await outcome()));`;
 
 function processRuntime(name: string, program: string | undefined, args: string[], install: string): Runtime {

@@ -35,6 +35,10 @@ export interface Engine {
   copy(from: number, to: number, count: number): void;
   /** Copies a recurrent state to another slot. */
   copyState(from: number, to: number): void;
+  /** Bytes of `count` rows, written out; the rows; takes them. */
+  rowsBytes(count: number): number;
+  read(start: number, count: number): Uint8Array<ArrayBuffer>;
+  write(start: number, count: number, rows: Uint8Array): void;
 }
 
 /** What `extend` gives of the ids. */
@@ -64,6 +68,15 @@ export interface Sequence {
   close(): void;
 }
 
+/** A sequence that can be given what was read of another one. */
+export interface FilledSequence extends Sequence {
+  /**
+   * Goes on with ids whose rows are there, as `read` gave them, instead of running them.
+   * @returns whether it did: not where the sequence has lost its place, or has a recurrent state
+   */
+  append(ids: ArrayLike<number>, rows: Uint8Array): boolean;
+}
+
 /** What a sequence is to hold. */
 export interface OpenOptions {
   /** Most ids that it will hold. */
@@ -76,7 +89,11 @@ export interface OpenOptions {
 
 export interface Batcher {
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
-  open(options: OpenOptions): Promise<Sequence>;
+  open(options: OpenOptions): Promise<FilledSequence>;
+  /** Rows of `count` ids from `from` on, written out, where a sequence, open or not, begins with `ids` up to there. */
+  read(ids: ArrayLike<number>, from: number, count: number): Uint8Array<ArrayBuffer> | undefined;
+  /** How many passes there were so far, by the sequences that went through together. */
+  readonly passes: readonly number[];
   /** Refuses all that is asked for from now on, and what waits. */
   close(reason: Error): void;
 }
@@ -129,6 +146,13 @@ interface Waiting {
   settle(error?: unknown): void;
 }
 
+// How many of the first `most` ids are the same.
+function lengthOfCommon(some: ArrayLike<number>, others: ArrayLike<number>, most: number): number {
+  let length = 0;
+  while (length < most && some[length] === others[length]) length++;
+  return length;
+}
+
 export function openBatcher(engine: Engine): Batcher {
   const { batch, rows: count } = engine;
   const sequences = new Set<Own>(); // with a holding, open or not
@@ -136,6 +160,7 @@ export function openBatcher(engine: Engine): Batcher {
   let waiting: Waiting[] = [];
   const expected = new Set<Own>(); // answered by the last pass
   let work: Work[] = [];
+  const passes: number[] = [];
   let isRunning = false;
   let end: Error | undefined; // why nothing can be asked for any more
   const pause = pauses();
@@ -149,9 +174,7 @@ export function openBatcher(engine: Engine): Batcher {
   function donorOf(ids: ArrayLike<number>): { donor: Own | undefined; length: number; source: Held | undefined } {
     let best: ReturnType<typeof donorOf> = { donor: undefined, length: 0, source: undefined };
     for (const own of sequences) {
-      const most = Math.min(own.ids.length, ids.length - 1);
-      let length = 0;
-      while (length < most && own.ids[length] === ids[length]) length++;
+      let length = lengthOfCommon(own.ids, ids, Math.min(own.ids.length, ids.length - 1));
       const source = own.state && stateWithin(own, length);
       if (own.state) length = source?.length ?? 0;
       if (length > best.length) best = { donor: own, length, source };
@@ -342,6 +365,8 @@ export function openBatcher(engine: Engine): Batcher {
         item.fault = { error };
       }
     });
+    while (passes.length <= parts.length) passes.push(0);
+    passes[parts.length]++;
     const now = performance.now();
     for (const { item, count } of parts) {
       if (!work.includes(item)) continue; // closed meanwhile, by a `take`
@@ -392,7 +417,7 @@ export function openBatcher(engine: Engine): Batcher {
     if (!isRunning) loop();
   }
 
-  function sequenceOf(own: Own): Sequence {
+  function sequenceOf(own: Own): FilledSequence {
     let isBusy = false;
 
     function checkOpen(): void {
@@ -442,6 +467,14 @@ export function openBatcher(engine: Engine): Batcher {
         if (isBusy) throw new StateError('sequence must be idle: a call is under way');
         own.ids.length = Math.min(own.ids.length, length);
         goBack(own);
+      },
+      append(ids, rows) {
+        if (isBusy || end || !own.isOpen || !own.holding || own.state) return false;
+        if (own.ids.length + ids.length > own.capacity || rows.length !== engine.rowsBytes(ids.length)) return false;
+        engine.write(own.holding.start + own.ids.length, ids.length, rows);
+        for (let i = 0; i < ids.length; i++) own.ids.push(ids[i]);
+        own.lastUse = performance.now();
+        return true;
       },
       close() {
         if (!own.isOpen) return;
@@ -530,6 +563,7 @@ export function openBatcher(engine: Engine): Batcher {
   }
 
   return {
+    passes,
     async open({ capacity, ids = [], signal }) {
       if (end) throw end;
       if (capacity > count)
@@ -538,6 +572,12 @@ export function openBatcher(engine: Engine): Batcher {
       const own: Own = { ids: [], holding: undefined, capacity, isOpen: true, lastUse: performance.now() };
       await placeOf(own, ids, signal);
       return sequenceOf(own);
+    },
+    read(ids, from, count) {
+      const length = from + count;
+      const begins = (own: Own) => own.ids.length >= length && lengthOfCommon(own.ids, ids, length) === length;
+      const holder = [...sequences].find(begins);
+      return holder && engine.read(holder.holding!.start + from, count);
     },
     close(reason) {
       clearTimeout(watcher);

@@ -2,10 +2,10 @@
 // out, by XGrammar, which follows a grammar over all tokens of a vocabulary at once. schema.ts says which schemas it enforces.
 // The engine lets control characters stand in texts of a bounded length, which JSON does not: lexical.ts rules them out.
 
-import { show } from '../../excerpt.ts';
 import type { Model } from '../../text/textmodel.ts';
 import { refused } from '../errors.ts';
-import type { CompiledGrammar, GrammarCompiler, GrammarMatcher, TokenizerInfo } from './grammar.ts';
+import { type Compiler, openCompiler, type Source, SPACES } from './engine.ts';
+import type { CompiledGrammar, GrammarMatcher } from './grammar.ts';
 import { type Lexical, lexicalOf } from './lexical.ts';
 import type { Schema } from './schema.ts';
 
@@ -24,16 +24,12 @@ export interface Constraint {
 export type Part = { readonly literal: string } | { readonly schema: Schema } | { readonly oneOf: readonly string[] };
 type Parts = readonly (Part | ((before: string) => Part))[];
 
-/** Tokens of white space in a row where JSON allows them: a model could write them for ever. */
-const SPACES = 2;
 /** Grammars of a model that are kept. */
 const GRAMMARS = 32;
 
 // What is made once a model. Its memory is the engine's: `forgetGrammars` gives it back.
 interface Vocabulary {
-  readonly info: TokenizerInfo;
-  readonly compiler: GrammarCompiler;
-  readonly Matcher: typeof GrammarMatcher;
+  readonly compiler: Compiler;
   readonly grammars: Map<string, Grammar>;
   /** Tokens of white space alone, and those that are no text. */
   readonly blank: ReadonlySet<number>;
@@ -58,7 +54,6 @@ function vocabularyOf(model: Model): Promise<Vocabulary> {
 }
 
 async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocabulary> {
-  const engine = await import('./grammar.ts');
   const size = config.vocabSize;
   const tokens = Array.from({ length: size }, (_, id) => (ends.has(id) ? new Uint8Array() : tokenizer.bytes(id)));
   const blank = new Set<number>();
@@ -70,10 +65,8 @@ async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocab
   const encoded = tokens.map((bytes) => Array.from(bytes, (byte) => characters[byte]).join(''));
   // The end is an id of its own, behind the vocabulary: a model may have several ends, or none.
   encoded.push('<end>');
-  const info = await engine.TokenizerInfo.createTokenizerInfo(encoded, 'byte_level', false, size + 1, [size]);
-  const compiler = await engine.GrammarCompiler.createGrammarCompiler(info, false);
-  const Matcher = engine.GrammarMatcher;
-  return { info, compiler, Matcher, grammars: new Map(), blank, lexical: lexicalOf(tokens), byteIds };
+  const compiler = await openCompiler(encoded, [size]);
+  return { compiler, grammars: new Map(), blank, lexical: lexicalOf(tokens), byteIds };
 }
 
 const SPACE = [0x20, 0x09, 0x0a, 0x0d];
@@ -92,40 +85,35 @@ export async function forgetGrammars(model: Model): Promise<void> {
   const made = vocabularies.get(model);
   if (!made) return;
   vocabularies.delete(model);
-  const { info, compiler, grammars } = await made;
+  const { compiler, grammars } = await made;
   for (const { made } of grammars.values()) {
     await made.then(
       (grammar) => grammar.dispose(),
       () => {},
     );
   }
-  for (const each of [compiler, info]) each.dispose();
+  compiler.dispose();
 }
 
-async function compiled(compiler: GrammarCompiler, part: Part): Promise<CompiledGrammar> {
-  try {
-    if ('schema' in part)
-      return await compiler.compileJSONSchema(JSON.stringify(part.schema), true, undefined, undefined, true, SPACES);
-    const texts = 'literal' in part ? [part.literal] : part.oneOf;
-    return await compiler.compileGrammar(`root ::= ${texts.map((text) => ebnf(text)).join(' | ')}`);
-  } catch (error) {
-    const param = 'response_format';
-    throw refused(`${param} must have a schema that a grammar can be made of: ${show(String(error))}`, param);
-  }
-}
+const sourceOf = (part: Part): Source => {
+  if ('schema' in part) return { schema: JSON.stringify(part.schema) };
+  return { texts: 'literal' in part ? [part.literal] : part.oneOf };
+};
 
 // A matcher of a part's grammar, which is made once. Of those that are kept the one used last is at the end.
 async function matcherOf(model: Model, part: Part): Promise<GrammarMatcher> {
-  const { compiler, grammars, Matcher } = await vocabularyOf(model);
+  const { compiler, grammars } = await vocabularyOf(model);
   const key = JSON.stringify(part);
-  const grammar = grammars.get(key) ?? { made: compiled(compiler, part), users: 0 };
+  const grammar = grammars.get(key) ?? { made: compiler.compile(sourceOf(part)), users: 0 };
   grammars.delete(key);
   grammars.set(key, grammar);
   grammar.users++;
   try {
-    return await Matcher.createGrammarMatcher(await grammar.made);
+    return await compiler.matcher(await grammar.made);
   } catch (error) {
     if (grammars.get(key) === grammar) grammars.delete(key);
+    // Texts under way keep the old one: its memory goes when they are over.
+    if (!compiler.isSound) vocabularies.delete(model);
     throw error;
   } finally {
     grammar.users--;
@@ -136,16 +124,6 @@ async function matcherOf(model: Model, part: Part): Promise<GrammarMatcher> {
       (await made).dispose();
     }
   }
-}
-
-// A literal of the engine's notation.
-function ebnf(text: string): string {
-  const escaped = Array.from(text, (character) =>
-    /[A-Za-z0-9 _.<>/|:[\]{}()-]/.test(character)
-      ? character
-      : `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`,
-  );
-  return `"${escaped.join('')}"`;
 }
 
 /** A part under way. */
