@@ -127,8 +127,8 @@ export interface KernelExports {
     n: number,
   ): void;
   refineTableBytes(): number;
-  refineTable(from: number, bits: number, table: number): void;
-  refineScratchBytes(steps: number): number;
+  refineTable(from: number, bits: number, labels: number, table: number): void;
+  refineScratchBytes(steps: number, table: number): number;
   refineSequence(
     steps: number,
     z: number,

@@ -185,7 +185,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       const f32s = (count: number) => memory.alloc((count + ROW_MARGIN) * 4);
 
       const table = isTrellis ? memory.alloc(exports.refineTableBytes()) : ownTable;
-      if (isTrellis) exports.refineTable(ownTable, grid.bits, table);
+      if (isTrellis) exports.refineTable(ownTable, grid.bits, 0, table);
       const uppers = parts.map(({ upper }) => memory.place(upper));
       const squares = parts.map(({ square }) => (square ? memory.place(square) : 0));
       const outerAt = outer ? memory.place(outer.upper) : 0;
@@ -193,7 +193,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       const e = f32s(BLOCK_ROWS * line); // errors against the targets
       const fed = f32s(BLOCK_ROWS * line); // what errors of other rows feed back
       const across = f32s(BLOCK_ROWS * line); // and those of other sequences
-      const work = memory.alloc(isTrellis ? exports.refineScratchBytes(steps) : exports.refinePointsBytes(cols));
+      const work = memory.alloc(isTrellis ? exports.refineScratchBytes(steps, table) : exports.refinePointsBytes(cols));
       const [z, inverses, sigmas] = [f32s(line), f32s(line), f32s(line)];
       const [values, missed, working, targets] = [f32s(line + 16), f32s(line), f32s(line), f32s(line)];
       const [ds, rowAt, squareAt, begins, ends] = Array.from({ length: 5 }, () => f32s(line));
@@ -446,7 +446,7 @@ function fillCoefficients(all: Float32Array, part: Part, blocks: number): void {
       const block = Math.floor(target / STEP_BLOCK);
       const oldest = STEP_BLOCK * block - (WINDOW - STEP_BLOCK);
       const base = (s * (blocks + 1) + block) * WINDOW * STEP_BLOCK + (target % STEP_BLOCK);
-      for (let source = Math.max(step, oldest); source < target; source++) {
+      for (let source = Math.max(step, oldest); source <= target; source++) {
         all[base + (source - oldest) * STEP_BLOCK] = upper[(at + source - step) * width + at + i];
       }
     }

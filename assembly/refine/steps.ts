@@ -1,0 +1,240 @@
+// A step of the search: the cheapest edge into each state. From a state whose survivor's target is y, an edge of code c costs
+//   D (P_c + Q − y)² = D P_c² + P_c · r + p,   r = 2 D Q − input,   p = D Q² − input · Q + alone
+// input and alone being 2 D y and D y² rounded. All are integers, times 2^choices; in the bits below is the choice, so of equal costs the
+// lowest choice wins. An edge is a product and a sum.
+
+import { choicesLog, codesAt, groupsLog, highsLog, MAGIC, membersLog, offsetsAt, qsAt, statesOf, turnsAt, vectorAt } from './edges';
+
+/** What a state costs more where no path may start, and the most that one does. */
+export const EXCLUDED: i32 = 1 << 29;
+
+// Workspace, places of 256 states each: costs by place; p and r by place; the new costs, with choices, by state.
+const COSTS: usize = 0;
+const P: usize = 1024;
+const R: usize = 2048;
+const BEST: usize = 3072;
+
+/** Bytes of workspace. */
+export const STEP_BYTES: usize = 4096;
+
+// @ts-ignore: decorator
+@inline
+export function costsAt(work: usize): usize {
+  return work + COSTS;
+}
+// @ts-ignore: decorator
+@inline
+export function bestAt(work: usize): usize {
+  return work + BEST;
+}
+
+// p and r of four places from x on, of input and alone as MAGIC leaves them.
+// @ts-ignore: decorator
+@inline
+function put(work: usize, x: usize, table: usize, d: v128, input: v128, alone: v128): void {
+  const q = v128.load(qsAt(table) + x);
+  const dq = i32x4.mul(d, q);
+  const half = i32x4.sub(i32x4.add(dq, vectorAt(table, 5)), input);
+  const scale = vectorAt(table, 6);
+  const p = i32x4.mul(i32x4.add(alone, i32x4.mul(q, half)), scale);
+  v128.store(work + P + x, i32x4.add(i32x4.add(p, v128.load(work + COSTS + x)), v128.load(offsetsAt(table) + x)));
+  v128.store(work + R + x, i8x16.swizzle(i32x4.mul(i32x4.add(half, dq), scale), vectorAt(table, 7)));
+}
+
+/** Prepares the edges of a step of all places: `records` of states, (states, 4) f32, have at their begin what each feeds back to it. */
+export function prepare(
+  work: usize, table: usize, records: usize, z: f32, fed: f32, inverse: f32, d: i32, targets: usize,
+): void {
+  const groups = groupsLog(table);
+  const m = membersLog(table);
+  const stride: usize = groups == 0 ? 16 : (<usize>16) << m;
+  const inside: usize = groups == 0 ? statesOf(table) << 2 : (<usize>4) << groups;
+  const factor = vectorAt(table, 0);
+  const offset = vectorAt(table, 1);
+  const linear = f32x4.splat(<f32>d * 0.015625);
+  const square = f32x4.splat(<f32>d * 0.00006103515625);
+  const d4 = i32x4.splat(d);
+  const z4 = f32x4.splat(z);
+  const fed4 = f32x4.splat(fed);
+  const inverse4 = f32x4.splat(inverse);
+  const end = statesOf(table) << 2;
+  for (let x: usize = 0; x < end; records += 16) {
+    let at = records;
+    for (const stop = x + inside; x < stop; x += 16, at += stride << 2) {
+      let own = v128.load32_zero(at);
+      own = f32x4.replace_lane(own, 1, load<f32>(at + stride));
+      own = f32x4.replace_lane(own, 2, load<f32>(at + (stride << 1)));
+      own = f32x4.replace_lane(own, 3, load<f32>(at + 3 * stride));
+      const y = f32x4.add(z4, f32x4.mul(f32x4.add(fed4, own), inverse4));
+      v128.store(targets + x, y);
+      const held = f32x4.pmax(f32x4.pmin(f32x4.add(f32x4.mul(y, factor), offset), vectorAt(table, 3)), vectorAt(table, 2));
+      const t = f32x4.sub(held, vectorAt(table, 4));
+      const magic = vectorAt(table, 5);
+      const input = f32x4.add(f32x4.mul(t, linear), magic);
+      put(work, x, table, d4, input, f32x4.add(f32x4.mul(f32x4.mul(t, t), square), magic));
+    }
+  }
+}
+
+/** As prepare, of the same target for all. */
+export function prepareAlike(work: usize, table: usize, y: f32, d: i32): void {
+  const low = f32x4.extract_lane(vectorAt(table, 2), 0);
+  const high = f32x4.extract_lane(vectorAt(table, 3), 0);
+  const t = max<f32>(min<f32>(y * load<f32>(table, 24) + load<f32>(table, 28), high), low) - load<f32>(table, 36);
+  const input = f32x4.splat(t * (<f32>d * 0.015625) + MAGIC);
+  const alone = f32x4.splat(t * t * (<f32>d * 0.00006103515625) + MAGIC);
+  const d4 = i32x4.splat(d);
+  const end = statesOf(table) << 2;
+  for (let x: usize = 0; x < end; x += 16) put(work, x, table, d4, input, alone);
+}
+
+// @ts-ignore: decorator
+@inline
+function edge(p: v128, r: v128, code: v128): v128 {
+  return i32x4.add(p, i32x4.dot_i16x8_s(r, code));
+}
+
+// Keeps the cheapest edges of a vector of codes, `v`, unless cheaper ones of other high bits are there.
+// @ts-ignore: decorator
+@inline
+function keep(at: usize, v: v128, code: usize, scale: v128, high: usize): void {
+  v = i32x4.add(i32x4.add(v, i32x4.mul(v128.load(code, 16), scale)), i32x4.splat(<i32>high));
+  v128.store(at, high > 0 ? i32x4.min_s(v, v128.load(at)) : v);
+}
+
+// The cheapest edge into each state where all states go to all: lanes are codes, four vectors at a time, again from the first where there are fewer.
+function bestOfOne(work: usize, table: usize, d: i32): void {
+  const highs = highsLog(table);
+  const states = statesOf(table) << 2;
+  const scale = i32x4.mul(i32x4.splat(d), vectorAt(table, 6));
+  const mask = (states << 1 << highs) - 1;
+  const codes = codesAt(table);
+  const c0 = v128.load(codes);
+  const c1 = v128.load(codes + (32 & mask));
+  const c2 = v128.load(codes + (64 & mask));
+  const c3 = v128.load(codes + (96 & mask));
+  let v0 = i32x4.splat(i32.MAX_VALUE);
+  let v1 = v0;
+  let v2 = v0;
+  let v3 = v0;
+  for (let x = work + P; x < work + P + states; x += 4) {
+    const p = v128.load32_splat(x);
+    const r = v128.load32_splat(x, R - P);
+    v0 = i32x4.min_s(v0, edge(p, r, c0));
+    v1 = i32x4.min_s(v1, edge(p, r, c1));
+    v2 = i32x4.min_s(v2, edge(p, r, c2));
+    v3 = i32x4.min_s(v3, edge(p, r, c3));
+  }
+  const log = ctz(states);
+  const best = work + BEST;
+  keep(best, v0, codes, scale, 0);
+  keep(best + (16 & (states - 1)), v1, codes + (32 & mask), scale, 16 >> log);
+  keep(best + (32 & (states - 1)), v2, codes + (64 & mask), scale, 32 >> log & ((1 << highs) - 1));
+  keep(best + (48 & (states - 1)), v3, codes + (96 & mask), scale, 48 >> log & ((1 << highs) - 1));
+}
+
+// As bestOfOne, of groups whose members go to the same states: lanes are groups, four low bits at a time.
+function bestOfGroups(work: usize, table: usize, d: i32): void {
+  const m = membersLog(table);
+  const highs = highsLog(table);
+  const bytes = (<usize>4) << groupsLog(table);
+  const scale = i32x4.mul(i32x4.splat(d), vectorAt(table, 6));
+  for (let g: usize = 0; g < bytes; g += 16) {
+    const turned = <usize>load<u8>(turnsAt(table) + (g >> 4)) << 4;
+    for (let low: usize = 0; low < (<usize>1) << m; low += 4) {
+      const best = work + BEST + turned + low * bytes;
+      for (let high: usize = 0; high < (<usize>1) << highs; high++) {
+        const code0 = codesAt(table) + (((high << m) | low) * bytes << 1) + (g << 1);
+        const code1 = code0 + (bytes << 1);
+        const code2 = code1 + (bytes << 1);
+        const code3 = code2 + (bytes << 1);
+        const c0 = v128.load(code0);
+        const c1 = v128.load(code1);
+        const c2 = v128.load(code2);
+        const c3 = v128.load(code3);
+        let v0 = i32x4.splat(i32.MAX_VALUE);
+        let v1 = v0;
+        let v2 = v0;
+        let v3 = v0;
+        for (let x = work + P + g, end = x + (bytes << m); x < end; x += bytes) {
+          const p = v128.load(x);
+          const r = v128.load(x, R - P);
+          v0 = i32x4.min_s(v0, edge(p, r, c0));
+          v1 = i32x4.min_s(v1, edge(p, r, c1));
+          v2 = i32x4.min_s(v2, edge(p, r, c2));
+          v3 = i32x4.min_s(v3, edge(p, r, c3));
+        }
+        keep(best, v0, code0, scale, high);
+        keep(best + bytes, v1, code1, scale, high);
+        keep(best + (bytes << 1), v2, code2, scale, high);
+        keep(best + 3 * bytes, v3, code3, scale, high);
+      }
+    }
+  }
+}
+
+/** The cheapest edge into each state: its cost and choice. */
+// @ts-ignore: decorator
+@inline
+export function bestEdges(work: usize, table: usize, d: i32): void {
+  if (groupsLog(table) == 0) bestOfOne(work, table, d);
+  else bestOfGroups(work, table, d);
+}
+
+// @ts-ignore: decorator
+@inline
+function settled(v: v128, base: v128): v128 {
+  return i32x4.min_s(i32x4.sub(v, base), i32x4.splat(EXCLUDED));
+}
+
+/** New costs by place, less the least; choices, of each state a byte, to `row`. */
+export function settle(work: usize, table: usize, row: usize): void {
+  const best = work + BEST;
+  const bytes = statesOf(table) << 2;
+  const choice = i32x4.splat((1 << choicesLog(table)) - 1);
+  let least = v128.load(best);
+  for (let x: usize = 0; x < bytes; x += 64, row += 16) {
+    const a = v128.load(best + x);
+    const b = v128.load(best + x, 16);
+    const c = v128.load(best + x, 32);
+    const d = v128.load(best + x, 48);
+    v128.store(
+      row,
+      i8x16.narrow_i16x8_u(
+        i16x8.narrow_i32x4_s(v128.and(a, choice), v128.and(b, choice)),
+        i16x8.narrow_i32x4_s(v128.and(c, choice), v128.and(d, choice)),
+      ),
+    );
+  }
+  for (let x: usize = 16; x < bytes; x += 16) least = i32x4.min_s(least, v128.load(best + x));
+  least = i32x4.min_s(least, v128.shuffle<i32>(least, least, 2, 3, 0, 1));
+  least = i32x4.min_s(least, v128.shuffle<i32>(least, least, 1, 0, 3, 2));
+  const base = v128.andnot(least, choice);
+  const costs = work + COSTS;
+  const groups = groupsLog(table);
+  if (groups == 0) {
+    for (let x: usize = 0; x < bytes; x += 16) v128.store(costs + x, settled(v128.andnot(v128.load(best + x), choice), base));
+    return;
+  }
+  const m = membersLog(table);
+  const members = (<usize>4) << m;
+  const stride = (<usize>4) << groups;
+  for (let group: usize = 0; group < (<usize>1) << groups; group += 4) {
+    let from = best + (group << 2 << m);
+    let to = costs + (group << 2);
+    for (const end = from + members; from < end; from += 16, to += stride << 2) {
+      const a = settled(v128.andnot(v128.load(from), choice), base);
+      const b = settled(v128.andnot(v128.load(from + members), choice), base);
+      const c = settled(v128.andnot(v128.load(from + (members << 1)), choice), base);
+      const d = settled(v128.andnot(v128.load(from + 3 * members), choice), base);
+      const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+      const cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+      const AB = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+      const CD = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+      v128.store(to, v128.shuffle<i64>(ab, cd, 0, 2));
+      v128.store(to + stride, v128.shuffle<i64>(ab, cd, 1, 3));
+      v128.store(to + (stride << 1), v128.shuffle<i64>(AB, CD, 0, 2));
+      v128.store(to + 3 * stride, v128.shuffle<i64>(AB, CD, 1, 3));
+    }
+  }
+}

@@ -1,0 +1,186 @@
+// What survivors of the search carry. Steps go in blocks of four. The record of a state's survivor, four floats for the steps of the block,
+// has what it feeds back to the steps ahead, and behind that, where steps are done, its errors. When a block ends records are its errors
+// alone: a segment, whose parent is the state that the survivor was in as the block began. Segments are a tree, in which few ancestors are
+// alive. The eight last segments of each survivor, 32 errors, are fed back to the next block; what is older has been added to the targets of
+// all steps ahead, as the errors of the cheapest survivor.
+
+import { choicesLog, firstsAt, highsLog, maskAt, STATES, statesOf, valuesAt } from './edges';
+import { bestAt } from './steps';
+
+/** Steps of a block, and segments that a survivor feeds back itself. */
+export const BLOCK: usize = 4;
+const SEGMENTS: usize = 8;
+const RING: usize = SEGMENTS + 1;
+
+// Workspace: records are 16 bytes by state.
+const RECORDS: usize = 16 * STATES;
+const TURNS: usize = 0; // records within a block, twice
+const RING_RECORDS: usize = 2 * RECORDS;
+const SUMS: usize = RING_RECORDS + RING * RECORDS; // of the segments of each level and all older ones
+const BEFORE: usize = SUMS + SEGMENTS * RECORDS; // for each step of the block the state before each state, u8
+const PARENTS: usize = BEFORE + BLOCK * STATES;
+const ALIVE: usize = PARENTS + RING * STATES; // states alive of each level but the last
+const MARKS: usize = ALIVE + SEGMENTS * STATES;
+const COUNTS: usize = MARKS + STATES;
+
+/** Bytes of workspace. */
+export const SURVIVOR_BYTES: usize = COUNTS + 4 * SEGMENTS + 32;
+
+/** The records that a step `lane` of a block reads. */
+// @ts-ignore: decorator
+@inline
+export function recordsAt(work: usize, lane: usize): usize {
+  return work + (lane == 0 ? SUMS : TURNS + (lane & 1) * RECORDS);
+}
+
+// @ts-ignore: decorator
+@inline
+function slotOf(work: usize, block: usize): usize {
+  return work + RING_RECORDS + (block % RING) * RECORDS;
+}
+
+// @ts-ignore: decorator
+@inline
+function parentsOf(work: usize, block: usize): usize {
+  return work + PARENTS + (block % RING) * STATES;
+}
+
+/** Survivors before the first step. */
+export function beginSurvivors(work: usize, table: usize): void {
+  memory.fill(work + SUMS, 0, statesOf(table) << 4);
+}
+
+/**
+ * Survivors go on by step `k`, whose choices are in `row`. `t`: what errors are counted against, of unit RMS. `coefficients` has U of this
+ * step's error for the four steps of the block, 1 for itself.
+ */
+export function survive(work: usize, table: usize, k: usize, t: f32, sigma: f32, coefficients: usize, row: usize): void {
+  const lane = k & (BLOCK - 1);
+  const states = statesOf(table);
+  const from = recordsAt(work, lane);
+  const before = work + BEFORE + lane * STATES;
+  const highs = highsLog(table);
+  for (let x: usize = 0; x < states; x += 16) {
+    v128.store(before + x, i8x16.add(v128.load(firstsAt(table) + x), i8x16.shr_u(v128.load(row + x), highs)));
+  }
+  const mask = maskAt(table, lane);
+  const coefficient = v128.load(coefficients);
+  const stride = (<usize>4) << choicesLog(table);
+  let to = lane == BLOCK - 1 ? slotOf(work, k / BLOCK) : recordsAt(work, lane + 1);
+  let values = valuesAt(table);
+  for (let state: usize = 0; state < states; state++, values += stride, to += 16) {
+    const e = sigma * (t - load<f32>(values + (<usize>load<u8>(row + state) << 2)));
+    const record = v128.load(from + (<usize>load<u8>(before + state) << 4));
+    v128.store(to, f32x4.add(v128.and(record, mask), f32x4.mul(f32x4.splat(e), coefficient)));
+  }
+}
+
+// States at the begin of the block to which its segments go back, and of each level before those alive.
+function ancestors(work: usize, table: usize, block: usize, levels: usize): void {
+  const states = statesOf(table);
+  const before = work + BEFORE;
+  const parents = parentsOf(work, block);
+  for (let x: usize = 0; x < states; x++) {
+    let state = <usize>load<u8>(before + x, 3 * STATES);
+    state = <usize>load<u8>(before + state, 2 * STATES);
+    state = <usize>load<u8>(before + state, STATES);
+    store<u8>(parents + x, load<u8>(before + state));
+  }
+  let last: usize = 0;
+  let count = states;
+  const marks = work + MARKS;
+  for (let level: usize = 1; level < levels; level++) {
+    const from = parentsOf(work, block + 1 - level);
+    const alive = work + ALIVE + level * STATES;
+    memory.fill(marks, 0, states);
+    let found: usize = 0;
+    for (let i: usize = 0; i < count; i++) {
+      const parent = <usize>load<u8>(from + (last ? <usize>load<u8>(last + i) : i));
+      store<u8>(alive + found, <u8>parent);
+      found += load<u8>(marks + parent) ^ 1;
+      store<u8>(marks + parent, 1);
+    }
+    store<u32>(work + COUNTS + (level << 2), <u32>found);
+    last = alive;
+    count = found;
+  }
+}
+
+// What the errors at `e` feed back to four steps, beside `sum`.
+// @ts-ignore: decorator
+@inline
+function fedBack(sum: v128, e: usize, c0: v128, c1: v128, c2: v128, c3: v128): v128 {
+  sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(e), c0));
+  sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(e, 4), c1));
+  sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(e, 8), c2));
+  return f32x4.add(sum, f32x4.mul(v128.load32_splat(e, 12), c3));
+}
+
+/** Ends a block: what the last segments of each survivor feed back to the next one. @param coefficients U of 32 errors, four steps each */
+export function endBlock(work: usize, table: usize, block: usize, coefficients: usize): void {
+  const levels = min(SEGMENTS, block + 1);
+  ancestors(work, table, block, levels);
+  for (let level = levels; level-- > 0; ) {
+    const errors = slotOf(work, block - level);
+    const parents = parentsOf(work, block - level);
+    const older = work + SUMS + (level + 1) * RECORDS;
+    const sums = work + SUMS + level * RECORDS;
+    const isOldest = level + 1 == levels;
+    const c = coefficients + ((SEGMENTS - 1 - level) << 6);
+    const c0 = v128.load(c);
+    const c1 = v128.load(c, 16);
+    const c2 = v128.load(c, 32);
+    const c3 = v128.load(c, 48);
+    if (level == 0) {
+      for (let x: usize = 0, end = statesOf(table); x < end; x++) {
+        const sum = isOldest ? f32x4.splat(0) : v128.load(older + (<usize>load<u8>(parents + x) << 4));
+        v128.store(sums + (x << 4), fedBack(sum, errors + (x << 4), c0, c1, c2, c3));
+      }
+      continue;
+    }
+    const alive = work + ALIVE + level * STATES;
+    for (let i: usize = 0, end = <usize>load<u32>(work + COUNTS + (level << 2)); i < end; i++) {
+      const x = <usize>load<u8>(alive + i);
+      const sum = isOldest ? f32x4.splat(0) : v128.load(older + (<usize>load<u8>(parents + x) << 4));
+      v128.store(sums + (x << 4), fedBack(sum, errors + (x << 4), c0, c1, c2, c3));
+    }
+  }
+}
+
+// The cheapest state, the first of several.
+function cheapestNow(steps: usize, table: usize): usize {
+  const best = bestAt(steps);
+  const end = best + (statesOf(table) << 2);
+  const choice = i32x4.splat((1 << choicesLog(table)) - 1);
+  let least = v128.load(best);
+  for (let at = best + 16; at < end; at += 16) least = i32x4.min_s(least, v128.load(at));
+  least = i32x4.min_s(least, v128.shuffle<i32>(least, least, 2, 3, 0, 1));
+  least = v128.or(i32x4.min_s(least, v128.shuffle<i32>(least, least, 1, 0, 3, 2)), choice);
+  let at = best;
+  let found: i32 = 0;
+  for (; found == 0; at += 16) found = i32x4.bitmask(i32x4.le_s(v128.load(at), least));
+  return ((at - 16 - best) >> 2) + <usize>ctz(found);
+}
+
+/** Adds the errors that leave the window of the cheapest survivor to what is fed to all steps from `first` on. */
+export function commit(work: usize, steps: usize, table: usize, block: usize, rows: usize, ends: usize, fed: usize): void {
+  if (block < SEGMENTS) return;
+  let state = cheapestNow(steps, table);
+  for (let level: usize = 0; level < SEGMENTS; level++) state = <usize>load<u8>(parentsOf(work, block - level) + state);
+  const oldest = block - SEGMENTS;
+  const errors = slotOf(work, oldest) + (state << 4);
+  const first = (block + 1) * BLOCK;
+  for (let i: usize = 0; i < BLOCK; i++) {
+    const source = (oldest * BLOCK + i) << 2;
+    const e = load<f32>(errors + (i << 2));
+    const row = <usize>load<u32>(rows + source);
+    const end = <usize>load<u32>(ends + source);
+    const factor = f32x4.splat(e);
+    let k = first;
+    for (; k + 4 <= end; k += 4) {
+      const at = fed + (k << 2);
+      v128.store(at, f32x4.add(v128.load(at), f32x4.mul(factor, v128.load(row + (k << 2)))));
+    }
+    for (; k < end; k++) store<f32>(fed + (k << 2), load<f32>(fed + (k << 2)) + e * load<f32>(row + (k << 2)));
+  }
+}
