@@ -5,19 +5,20 @@
 // the state low · groups + turned(group) lead the codes of these low bits from all members. A choice is the member, below it the code's high
 // bits. A state's place is where it stands side by side with others: members outside, groups inside, so that four places are four groups.
 //
-//   0      log2 of the members of a group, log2 of the groups, log2 of codes for one target, states, log2 of the choices: u32 each
-//   20     log2 of the states that a digit of a state's number has (search.ts), u32
-//   24     128 / step, 128 · zero, step / 128, 128 · the middle: f32 each
-//   48     vectors (steps.ts): those four but the third, bounds of a target, MAGIC, 2^choices, what splits a factor in bytes; then four masks
+//   0      log2 of the members of a group, log2 of the groups, log2 of codes for one target, states, log2 of the states that a
+//          digit of a state's number has (search.ts): u32 each
+//   24     128 / step, 128 · zero, step, 128 · the middle, zero: f32 each
+//   48     vectors (steps.ts): the first two, bounds of a target, 128 · the middle, MAGIC, what splits a factor in bytes; then four masks
 //   256    of each vector of groups where its targets stand among those of the same low bits, in vectors, u8
 //   512    of each state the first of the states before it, u8
-//   768    of each place Q, i32; then its member's choice less MAGIC's bits, times 2^choices, i32
+//   768    of each place Q, i32; then its member's choice less MAGIC's bits · 64, i32
 //   2816   for each code and vector of groups (or vector of codes, of one group): P and 256 P in i16, four lanes; P² in i32, four lanes
-//   19200  for each state and choice the value, f32
+//   19200  of each state Q, and for each high bits P of the codes into it: what a code's u is made of, u8, (9, 256)
 
-/** Most states of a trellis, and most choices. */
+/** Bits of a choice, which costs leave free. */
+export const CHOICE_BITS: u32 = 6;
+/** Most states of a trellis. */
 export const STATES: usize = 256;
-const CHOICES: usize = 64;
 
 const VECTORS: usize = 48;
 const MASKS: usize = 192;
@@ -26,8 +27,9 @@ const FIRSTS: usize = 512;
 const QS: usize = 768;
 const OFFSETS: usize = QS + 4 * STATES;
 const CODES: usize = OFFSETS + 4 * STATES;
-const VALUES: usize = CODES + 512 * 32;
-const BYTES: usize = VALUES + 4 * STATES * CHOICES;
+const OLDS: usize = CODES + 512 * 32;
+const NEWS: usize = OLDS + STATES;
+const BYTES: usize = NEWS + 8 * STATES;
 
 /** 1.5 · 2^23: added to what is below 2^22 it leaves the nearest integer, the even one of two, in the last bits. */
 export const MAGIC: f32 = 12582912;
@@ -56,11 +58,6 @@ export function highsLog(table: usize): u32 {
 @inline
 export function statesOf(table: usize): usize {
   return <usize>load<u32>(table, 12);
-}
-// @ts-ignore: decorator
-@inline
-export function choicesLog(table: usize): u32 {
-  return load<u32>(table, 16);
 }
 /** The vector `i` that the search reads as it is. */
 // @ts-ignore: decorator
@@ -101,9 +98,16 @@ export function codesAt(table: usize): usize {
 }
 // @ts-ignore: decorator
 @inline
-export function valuesAt(table: usize): usize {
-  return table + VALUES;
+export function oldsAt(table: usize): usize {
+  return table + OLDS;
 }
+/** Of the codes of high bits `high`. */
+// @ts-ignore: decorator
+@inline
+export function newsAt(table: usize, high: usize): usize {
+  return table + NEWS + high * STATES;
+}
+/** Where a state stands. */
 // @ts-ignore: decorator
 @inline
 export function placeOf(table: usize, state: usize): usize {
@@ -140,7 +144,6 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   const highs = labels ? bits - 3 : load<u32>(from, 72);
   const groups: u32 = 1 << groupsLog;
   const states: u32 = groups << m;
-  const choices = m + highs;
   // What P and Q are less.
   let most: i32 = 0;
   if (labels) {
@@ -157,19 +160,19 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   store<u32>(table, groupsLog, 4);
   store<u32>(table, highs, 8);
   store<u32>(table, states, 12);
-  store<u32>(table, choices, 16);
-  store<u32>(table, labels ? m + groupsLog : m, 20);
+  store<u32>(table, labels ? m + groupsLog : m, 16);
   store<f32>(table, <f32>128 / step, 24);
   store<f32>(table, <f32>(zero << 7), 28);
-  store<f32>(table, step / 128, 32);
+  store<f32>(table, step, 32);
   store<f32>(table, <f32>(middle << 7), 36);
-  writeVectors(table, middle, choices);
+  store<f32>(table, <f32>zero, 40);
+  writeVectors(table, middle);
   for (let state: u32 = 0; state < states; state++) {
     const place = placeOf(table, state);
     const member = state & ((1 << m) - 1);
     const q = labels ? labelledOf(from, state) : oldOf(from, state) - middle;
     store<i32>(table + QS + (place << 2), q);
-    store<i32>(table + OFFSETS + (place << 2), (member << highs) - (reinterpret<i32>(MAGIC) << choices));
+    store<i32>(table + OFFSETS + (place << 2), (member << highs) - (reinterpret<i32>(MAGIC) << CHOICE_BITS));
     const turned = state & (groups - 1);
     store<u8>(table + FIRSTS + state, <u8>((labels ? <u32>load<u8>(from + 160 + turned) : turned) << m));
   }
@@ -186,21 +189,17 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
       }
     }
   }
-  at = table + VALUES;
   for (let state: u32 = 0; state < states; state++) {
-    const first = <u32>load<u8>(table + FIRSTS + state);
-    for (let choice: u32 = 0; choice < 1 << choices; choice++, at += 4) {
-      const before = first + (choice >> highs);
-      const code = (state >> groupsLog) | ((choice & ((1 << highs) - 1)) << m);
-      const u = labels
-        ? labelledOf(from, before) + codedOf(from, code)
-        : oldOf(from, before) + newOf(from, before, code, m, bits);
-      store<f32>(at, step * <f32>(u - zero));
+    store<u8>(table + OLDS + state, <u8>(labels ? labelledOf(from, state) : oldOf(from, state)));
+    const before = <u32>load<u8>(table + FIRSTS + state);
+    for (let high: u32 = 0; high < 1 << highs; high++) {
+      const code = (state >> groupsLog) | (high << m);
+      store<u8>(newsAt(table, high) + state, <u8>(labels ? codedOf(from, code) : newOf(from, before, code, m, bits)));
     }
   }
 }
 
-function writeVectors(table: usize, middle: i32, choices: u32): void {
+function writeVectors(table: usize, middle: i32): void {
   const at = table + VECTORS;
   v128.store(at, v128.load32_splat(table, 24));
   v128.store(at, v128.load32_splat(table, 28), 16);
@@ -208,8 +207,9 @@ function writeVectors(table: usize, middle: i32, choices: u32): void {
   v128.store(at, f32x4.splat(<f32>((middle << 7) + 16383)), 48);
   v128.store(at, v128.load32_splat(table, 36), 64);
   v128.store(at, f32x4.splat(MAGIC), 80);
-  v128.store(at, i32x4.splat(1 << choices), 96);
-  v128.store(at, i8x16(0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14), 112);
+  v128.store(at, i8x16(0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14), 96);
+  v128.store(at, i8x16.splat(16), 112);
+  v128.store(at, i16x8.splat(<i16>load<f32>(table, 40)), 128);
   for (let lane: usize = 0; lane < 4; lane++) {
     v128.store(table + MASKS + (lane << 4), i32x4.splat(-1));
     store<i32>(table + MASKS + (lane << 4) + (lane << 2), 0);

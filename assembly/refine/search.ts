@@ -3,8 +3,8 @@
 //
 // Costs are integers; D of 64 is what a plain search has. Without feedback, and all D 64, paths are those of the plain search of viterbi.ts.
 
-import { choicesLog, firstsAt, groupsLog, highsLog, membersLog, placeOf, statesOf, valuesAt } from './edges';
-import { bestEdges, costsAt, EXCLUDED, prepare, prepareAlike, settle, STEP_BYTES } from './steps';
+import { firstsAt, groupsLog, highsLog, membersLog, newsAt, oldsAt, placeOf, statesOf } from './edges';
+import { bestEdges, costsAt, EXCLUDED, prepare, prepareAlike, setStep, settle, STEP_BYTES } from './steps';
 import { beginSurvivors, BLOCK, commit, endBlock, recordsAt, survive, SURVIVOR_BYTES } from './survivors';
 
 /** Steps on either side of the seam. */
@@ -48,7 +48,7 @@ function stateBefore(table: usize, state: usize, choice: u32): usize {
 
 // The cheapest state, of several the one whose number is lowest, its last digit first.
 function cheapestState(work: usize, table: usize): usize {
-  const digit = load<u32>(table, 20);
+  const digit = load<u32>(table, 16);
   const states = <u32>statesOf(table);
   let best: usize = 0;
   let least = i32.MAX_VALUE;
@@ -75,9 +75,9 @@ function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): i
   start(work, table, -1);
   for (let i: usize = 0; i < 2 * half; i++) {
     const k = i < half ? steps - half + i : i - half;
-    const d = load<i32>(ds + (k << 2));
-    prepareAlike(work, table, load<f32>(t + (k << 2)), d);
-    bestEdges(work, table, d);
+    setStep(work, load<i32>(ds + (k << 2)));
+    prepareAlike(work, table, load<f32>(t + (k << 2)));
+    bestEdges(work, table);
     settle(work, table, rows + i * bytes);
   }
   let state = cheapestState(work, table);
@@ -112,30 +112,31 @@ export function refineSequence(
   for (let k: usize = 0; k < steps; k++) {
     const lane = k & (BLOCK - 1);
     const at = k << 2;
-    const d = load<i32>(ds + at);
-    prepare(
-      work, table, recordsAt(survivors, lane) + (lane << 2), load<f32>(z + at), load<f32>(fed + at),
-      load<f32>(inverses + at), d, targets + k * bytes * 4,
-    );
-    bestEdges(work, table, d);
+    setStep(work, load<i32>(ds + at));
+    const records = recordsAt(survivors, lane) + (lane << 2);
+    prepare(work, table, records, z + at, fed + at, inverses + at, targets + k * bytes * 4);
+    bestEdges(work, table);
     settle(work, table, choices + k * bytes);
     const block = coefficients + (k / BLOCK) * COEFFICIENTS;
-    const own1 = load<f32>(own + at);
-    survive(survivors, table, k, own1, load<f32>(sigmas + at), block + ((32 + lane) << 4), choices + k * bytes);
+    survive(survivors, table, k, own + at, sigmas + at, block + ((32 + lane) << 4), choices + k * bytes);
     if (lane == BLOCK - 1 && k + 1 < steps) {
       endBlock(survivors, table, k / BLOCK, block + COEFFICIENTS);
       commit(survivors, work, table, k / BLOCK, rows, ends, fed);
     }
   }
-  const highs = highsLog(table);
+  const step = load<f32>(table, 32);
+  const zero = load<f32>(table, 40);
+  const mask = (1 << highsLog(table)) - 1;
   let state = <usize>seam;
   for (let k = steps; k-- > 0; ) {
     const choice = <u32>load<u8>(choices + k * bytes + state);
-    const value = load<f32>(valuesAt(table) + (((state << choicesLog(table)) + choice) << 2));
-    const low = <u32>(state >> groupsLog(table));
-    store<u16>(codes + k * stride * 2, <u16>(low | ((choice & ((1 << highs) - 1)) << membersLog(table))));
+    const high = choice & mask;
+    store<u16>(codes + k * stride * 2, <u16>(<u32>(state >> groupsLog(table)) | (high << membersLog(table))));
+    const before = stateBefore(table, state, choice);
+    const u = <f32>((<u32>load<u8>(newsAt(table, high) + state) + <u32>load<u8>(oldsAt(table) + before)));
+    const value = step * (u - zero);
     store<f32>(values + (k << 2), value);
-    state = stateBefore(table, state, choice);
-    store<f32>(missed + (k << 2), load<f32>(targets + (((k * bytes) + placeOf(table, state)) << 2)) - value);
+    store<f32>(missed + (k << 2), load<f32>(targets + ((k * bytes + placeOf(table, before)) << 2)) - value);
+    state = before;
   }
 }

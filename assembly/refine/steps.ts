@@ -1,9 +1,9 @@
 // A step of the search: the cheapest edge into each state. From a state whose survivor's target is y, an edge of code c costs
 //   D (P_c + Q − y)² = D P_c² + P_c · r + p,   r = 2 D Q − input,   p = D Q² − input · Q + alone
-// input and alone being 2 D y and D y² rounded. All are integers, times 2^choices; in the bits below is the choice, so of equal costs the
+// input and alone being 2 D y and D y² rounded. All are integers, times 64; in the bits below is the choice, so of equal costs the
 // lowest choice wins. An edge is a product and a sum.
 
-import { choicesLog, codesAt, groupsLog, highsLog, MAGIC, membersLog, offsetsAt, qsAt, statesOf, turnsAt, vectorAt } from './edges';
+import { CHOICE_BITS, codesAt, groupsLog, highsLog, MAGIC, membersLog, offsetsAt, qsAt, statesOf, turnsAt, vectorAt } from './edges';
 
 /** What a state costs more where no path may start, and the most that one does. */
 export const EXCLUDED: i32 = 1 << 29;
@@ -13,9 +13,10 @@ const COSTS: usize = 0;
 const P: usize = 1024;
 const R: usize = 2048;
 const BEST: usize = 3072;
+const STEP: usize = 4096; // D i32, the factors that it makes, input and alone where they are alike, f32
 
 /** Bytes of workspace. */
-export const STEP_BYTES: usize = 4096;
+export const STEP_BYTES: usize = 4128;
 
 // @ts-ignore: decorator
 @inline
@@ -28,64 +29,87 @@ export function bestAt(work: usize): usize {
   return work + BEST;
 }
 
-// p and r of four places from x on, of input and alone as MAGIC leaves them.
+// What is alike for all edges of a step is loaded where it is needed: engines would make vectors anew in each turn of a loop.
+
+// p and r of four places from x on, of input and alone as MAGIC leaves them. `d` is where D stands.
 // @ts-ignore: decorator
 @inline
-function put(work: usize, x: usize, table: usize, d: v128, input: v128, alone: v128): void {
+function put(work: usize, x: usize, table: usize, d: usize, input: v128, alone: v128): void {
   const q = v128.load(qsAt(table) + x);
-  const dq = i32x4.mul(d, q);
+  const dq = i32x4.mul(v128.load32_splat(d), q);
   const half = i32x4.sub(i32x4.add(dq, vectorAt(table, 5)), input);
-  const scale = vectorAt(table, 6);
-  const p = i32x4.mul(i32x4.add(alone, i32x4.mul(q, half)), scale);
+  const p = i32x4.shl(i32x4.add(alone, i32x4.mul(q, half)), CHOICE_BITS);
   v128.store(work + P + x, i32x4.add(i32x4.add(p, v128.load(work + COSTS + x)), v128.load(offsetsAt(table) + x)));
-  v128.store(work + R + x, i8x16.swizzle(i32x4.mul(i32x4.add(half, dq), scale), vectorAt(table, 7)));
+  v128.store(work + R + x, i8x16.swizzle(i32x4.shl(i32x4.add(half, dq), CHOICE_BITS), vectorAt(table, 6)));
 }
 
-/** Prepares the edges of a step of all places: `records` of states, (states, 4) f32, have at their begin what each feeds back to it. */
+/** D of a step, and what it makes of targets: the two factors of `input` and `alone`. */
+// @ts-ignore: decorator
+@inline
+export function setStep(work: usize, d: i32): void {
+  store<i32>(work + STEP, d);
+  store<f32>(work + STEP, <f32>d * 0.015625, 4);
+  store<f32>(work + STEP, <f32>d * 0.00006103515625, 8);
+}
+
+// @ts-ignore: decorator
+@inline
+function prepareFour(work: usize, x: usize, table: usize, own: v128, z: usize, fed: usize, inverse: usize, targets: usize): void {
+  const y = f32x4.add(v128.load32_splat(z), f32x4.mul(f32x4.add(v128.load32_splat(fed), own), v128.load32_splat(inverse)));
+  v128.store(targets + x, y);
+  const scaled = f32x4.add(f32x4.mul(y, vectorAt(table, 0)), vectorAt(table, 1));
+  const t = f32x4.sub(f32x4.pmax(f32x4.pmin(scaled, vectorAt(table, 3)), vectorAt(table, 2)), vectorAt(table, 4));
+  const magic = vectorAt(table, 5);
+  const input = f32x4.add(f32x4.mul(t, v128.load32_splat(work + STEP, 4)), magic);
+  const alone = f32x4.add(f32x4.mul(f32x4.mul(t, t), v128.load32_splat(work + STEP, 8)), magic);
+  put(work, x, table, work + STEP, input, alone);
+}
+
+// The same float of four records.
+// @ts-ignore: decorator
+@inline
+function strided(at: usize, stride: usize): v128 {
+  let own = v128.load32_zero(at);
+  own = f32x4.replace_lane(own, 1, load<f32>(at + stride));
+  own = f32x4.replace_lane(own, 2, load<f32>(at + (stride << 1)));
+  return f32x4.replace_lane(own, 3, load<f32>(at + 3 * stride));
+}
+
+/**
+ * Prepares the edges of a step of all places, after setStep. `records` of states, (states, 4) f32, have at their begin what each feeds back
+ * to it. `z`, `fed`, `inverse` are where the step's floats stand.
+ */
 export function prepare(
-  work: usize, table: usize, records: usize, z: f32, fed: f32, inverse: f32, d: i32, targets: usize,
+  work: usize, table: usize, records: usize, z: usize, fed: usize, inverse: usize, targets: usize,
 ): void {
   const groups = groupsLog(table);
-  const m = membersLog(table);
-  const stride: usize = groups == 0 ? 16 : (<usize>16) << m;
-  const inside: usize = groups == 0 ? statesOf(table) << 2 : (<usize>4) << groups;
-  const factor = vectorAt(table, 0);
-  const offset = vectorAt(table, 1);
-  const linear = f32x4.splat(<f32>d * 0.015625);
-  const square = f32x4.splat(<f32>d * 0.00006103515625);
-  const d4 = i32x4.splat(d);
-  const z4 = f32x4.splat(z);
-  const fed4 = f32x4.splat(fed);
-  const inverse4 = f32x4.splat(inverse);
   const end = statesOf(table) << 2;
+  if (groups == 0) {
+    for (let x: usize = 0; x < end; x += 16, records += 64) {
+      prepareFour(work, x, table, strided(records, 16), z, fed, inverse, targets);
+    }
+    return;
+  }
+  const stride = (<usize>16) << membersLog(table);
+  const inside = (<usize>4) << groups;
   for (let x: usize = 0; x < end; records += 16) {
     let at = records;
     for (const stop = x + inside; x < stop; x += 16, at += stride << 2) {
-      let own = v128.load32_zero(at);
-      own = f32x4.replace_lane(own, 1, load<f32>(at + stride));
-      own = f32x4.replace_lane(own, 2, load<f32>(at + (stride << 1)));
-      own = f32x4.replace_lane(own, 3, load<f32>(at + 3 * stride));
-      const y = f32x4.add(z4, f32x4.mul(f32x4.add(fed4, own), inverse4));
-      v128.store(targets + x, y);
-      const held = f32x4.pmax(f32x4.pmin(f32x4.add(f32x4.mul(y, factor), offset), vectorAt(table, 3)), vectorAt(table, 2));
-      const t = f32x4.sub(held, vectorAt(table, 4));
-      const magic = vectorAt(table, 5);
-      const input = f32x4.add(f32x4.mul(t, linear), magic);
-      put(work, x, table, d4, input, f32x4.add(f32x4.mul(f32x4.mul(t, t), square), magic));
+      prepareFour(work, x, table, strided(at, stride), z, fed, inverse, targets);
     }
   }
 }
 
 /** As prepare, of the same target for all. */
-export function prepareAlike(work: usize, table: usize, y: f32, d: i32): void {
+export function prepareAlike(work: usize, table: usize, y: f32): void {
   const low = f32x4.extract_lane(vectorAt(table, 2), 0);
   const high = f32x4.extract_lane(vectorAt(table, 3), 0);
   const t = max<f32>(min<f32>(y * load<f32>(table, 24) + load<f32>(table, 28), high), low) - load<f32>(table, 36);
-  const input = f32x4.splat(t * (<f32>d * 0.015625) + MAGIC);
-  const alone = f32x4.splat(t * t * (<f32>d * 0.00006103515625) + MAGIC);
-  const d4 = i32x4.splat(d);
-  const end = statesOf(table) << 2;
-  for (let x: usize = 0; x < end; x += 16) put(work, x, table, d4, input, alone);
+  store<f32>(work + STEP, t * load<f32>(work + STEP, 4) + MAGIC, 12);
+  store<f32>(work + STEP, t * t * load<f32>(work + STEP, 8) + MAGIC, 16);
+  for (let x: usize = 0, end = statesOf(table) << 2; x < end; x += 16) {
+    put(work, x, table, work + STEP, v128.load32_splat(work + STEP, 12), v128.load32_splat(work + STEP, 16));
+  }
 }
 
 // @ts-ignore: decorator
@@ -103,10 +127,10 @@ function keep(at: usize, v: v128, code: usize, scale: v128, high: usize): void {
 }
 
 // The cheapest edge into each state where all states go to all: lanes are codes, four vectors at a time, again from the first where there are fewer.
-function bestOfOne(work: usize, table: usize, d: i32): void {
+function bestOfOne(work: usize, table: usize): void {
   const highs = highsLog(table);
   const states = statesOf(table) << 2;
-  const scale = i32x4.mul(i32x4.splat(d), vectorAt(table, 6));
+  const scale = i32x4.splat(load<i32>(work + STEP) << CHOICE_BITS);
   const mask = (states << 1 << highs) - 1;
   const codes = codesAt(table);
   const c0 = v128.load(codes);
@@ -134,11 +158,11 @@ function bestOfOne(work: usize, table: usize, d: i32): void {
 }
 
 // As bestOfOne, of groups whose members go to the same states: lanes are groups, four low bits at a time.
-function bestOfGroups(work: usize, table: usize, d: i32): void {
+function bestOfGroups(work: usize, table: usize): void {
   const m = membersLog(table);
   const highs = highsLog(table);
   const bytes = (<usize>4) << groupsLog(table);
-  const scale = i32x4.mul(i32x4.splat(d), vectorAt(table, 6));
+  const scale = i32x4.splat(load<i32>(work + STEP) << CHOICE_BITS);
   for (let g: usize = 0; g < bytes; g += 16) {
     const turned = <usize>load<u8>(turnsAt(table) + (g >> 4)) << 4;
     for (let low: usize = 0; low < (<usize>1) << m; low += 4) {
@@ -176,9 +200,9 @@ function bestOfGroups(work: usize, table: usize, d: i32): void {
 /** The cheapest edge into each state: its cost and choice. */
 // @ts-ignore: decorator
 @inline
-export function bestEdges(work: usize, table: usize, d: i32): void {
-  if (groupsLog(table) == 0) bestOfOne(work, table, d);
-  else bestOfGroups(work, table, d);
+export function bestEdges(work: usize, table: usize): void {
+  if (groupsLog(table) == 0) bestOfOne(work, table);
+  else bestOfGroups(work, table);
 }
 
 // @ts-ignore: decorator
@@ -191,7 +215,7 @@ function settled(v: v128, base: v128): v128 {
 export function settle(work: usize, table: usize, row: usize): void {
   const best = work + BEST;
   const bytes = statesOf(table) << 2;
-  const choice = i32x4.splat((1 << choicesLog(table)) - 1);
+  const choice = i32x4.splat((1 << CHOICE_BITS) - 1);
   let least = v128.load(best);
   for (let x: usize = 0; x < bytes; x += 64, row += 16) {
     const a = v128.load(best + x);

@@ -4,7 +4,7 @@
 // alive. The eight last segments of each survivor, 32 errors, are fed back to the next block; what is older has been added to the targets of
 // all steps ahead, as the errors of the cheapest survivor.
 
-import { choicesLog, firstsAt, highsLog, maskAt, STATES, statesOf, valuesAt } from './edges';
+import { CHOICE_BITS, firstsAt, highsLog, maskAt, newsAt, oldsAt, STATES, statesOf, vectorAt } from './edges';
 import { bestAt } from './steps';
 
 /** Steps of a block, and segments that a survivor feeds back itself. */
@@ -19,12 +19,14 @@ const RING_RECORDS: usize = 2 * RECORDS;
 const SUMS: usize = RING_RECORDS + RING * RECORDS; // of the segments of each level and all older ones
 const BEFORE: usize = SUMS + SEGMENTS * RECORDS; // for each step of the block the state before each state, u8
 const PARENTS: usize = BEFORE + BLOCK * STATES;
-const ALIVE: usize = PARENTS + RING * STATES; // states alive of each level but the last
+const ALIVE: usize = PARENTS + RING * STATES; // states alive of each level
 const MARKS: usize = ALIVE + SEGMENTS * STATES;
 const COUNTS: usize = MARKS + STATES;
+const ERRORS: usize = COUNTS + 4 * SEGMENTS; // of this step, f32 by state
+const FROM: usize = ERRORS + 4 * STATES; // where the record before each is, u16
 
 /** Bytes of workspace. */
-export const SURVIVOR_BYTES: usize = COUNTS + 4 * SEGMENTS + 32;
+export const SURVIVOR_BYTES: usize = FROM + 2 * STATES;
 
 /** The records that a step `lane` of a block reads. */
 // @ts-ignore: decorator
@@ -48,60 +50,116 @@ function parentsOf(work: usize, block: usize): usize {
 /** Survivors before the first step. */
 export function beginSurvivors(work: usize, table: usize): void {
   memory.fill(work + SUMS, 0, statesOf(table) << 4);
+  for (let state: usize = 0; state < statesOf(table); state++) store<u8>(work + ALIVE + state, <u8>state);
+}
+
+// The bytes at `bytes` of the indices in the lanes, `count` at most.
+// @ts-ignore: decorator
+@inline
+function lookup(bytes: usize, count: usize, indices: v128, table: usize): v128 {
+  let found = i8x16.swizzle(v128.load(bytes), indices);
+  for (let x: usize = 16; x < count; x += 16) {
+    indices = i8x16.sub(indices, vectorAt(table, 7));
+    found = v128.or(found, i8x16.swizzle(v128.load(bytes + x), indices));
+  }
+  return found;
+}
+
+// Errors of four states, of integers u less zero. `t` and `sigma` are where these stand.
+// @ts-ignore: decorator
+@inline
+function writeErrors(u: v128, table: usize, t: usize, sigma: usize, to: usize): void {
+  const value = f32x4.mul(v128.load32_splat(table, 32), f32x4.convert_i32x4_s(u));
+  v128.store(to, f32x4.mul(v128.load32_splat(sigma), f32x4.sub(v128.load32_splat(t), value)));
+}
+
+// Errors of a step into each state, the states before, and where their records are.
+function takeStep(work: usize, table: usize, before: usize, t: usize, sigma: usize, row: usize): void {
+  const states = statesOf(table);
+  const highs = highsLog(table);
+  for (let x: usize = 0; x < states; x += 16) {
+    const choices = v128.load(row + x);
+    let members = choices;
+    let news = v128.load(newsAt(table, 0) + x);
+    if (highs > 0) {
+      members = i8x16.shr_u(choices, highs);
+      const code = v128.and(choices, i8x16.splat(<i8>(((<u32>1) << highs) - 1)));
+      for (let high: usize = 1; high < (<usize>1) << highs; high++) {
+        news = v128.bitselect(v128.load(newsAt(table, high) + x), news, i8x16.eq(code, i8x16.splat(<i8>high)));
+      }
+    }
+    members = i8x16.add(v128.load(firstsAt(table) + x), members);
+    v128.store(before + x, members);
+    v128.store(work + FROM + (x << 1), i16x8.shl(i16x8.extend_low_i8x16_u(members), 4));
+    v128.store(work + FROM + (x << 1), i16x8.shl(i16x8.extend_high_i8x16_u(members), 4), 16);
+    const u = i8x16.add(news, lookup(oldsAt(table), states, members, table));
+    const zero = vectorAt(table, 8);
+    const low = i16x8.sub(i16x8.extend_low_i8x16_u(u), zero);
+    const high = i16x8.sub(i16x8.extend_high_i8x16_u(u), zero);
+    const to = work + ERRORS + (x << 2);
+    writeErrors(i32x4.extend_low_i16x8_s(low), table, t, sigma, to);
+    writeErrors(i32x4.extend_high_i16x8_s(low), table, t, sigma, to + 16);
+    writeErrors(i32x4.extend_low_i16x8_s(high), table, t, sigma, to + 32);
+    writeErrors(i32x4.extend_high_i16x8_s(high), table, t, sigma, to + 48);
+  }
+}
+
+// The record of a state: that before it, with the error at `e`.
+// @ts-ignore: decorator
+@inline
+function goOn(before: usize, mask: v128, coefficient: v128, e: v128): v128 {
+  return f32x4.add(v128.and(v128.load(before), mask), f32x4.mul(e, coefficient));
 }
 
 /**
- * Survivors go on by step `k`, whose choices are in `row`. `t`: what errors are counted against, of unit RMS. `coefficients` has U of this
- * step's error for the four steps of the block, 1 for itself.
+ * Survivors go on by step `k`, whose choices are in `row`. `t` and `sigma` are where what errors are counted against, of unit RMS,
+ * and σ stand. `coefficients` has U of this step's error for the four steps of the block, 1 for itself.
  */
-export function survive(work: usize, table: usize, k: usize, t: f32, sigma: f32, coefficients: usize, row: usize): void {
+export function survive(work: usize, table: usize, k: usize, t: usize, sigma: usize, coefficients: usize, row: usize): void {
   const lane = k & (BLOCK - 1);
-  const states = statesOf(table);
-  const from = recordsAt(work, lane);
-  const before = work + BEFORE + lane * STATES;
-  const highs = highsLog(table);
-  for (let x: usize = 0; x < states; x += 16) {
-    v128.store(before + x, i8x16.add(v128.load(firstsAt(table) + x), i8x16.shr_u(v128.load(row + x), highs)));
-  }
+  takeStep(work, table, work + BEFORE + lane * STATES, t, sigma, row);
   const mask = maskAt(table, lane);
   const coefficient = v128.load(coefficients);
-  const stride = (<usize>4) << choicesLog(table);
+  const records = recordsAt(work, lane);
   let to = lane == BLOCK - 1 ? slotOf(work, k / BLOCK) : recordsAt(work, lane + 1);
-  let values = valuesAt(table);
-  for (let state: usize = 0; state < states; state++, values += stride, to += 16) {
-    const e = sigma * (t - load<f32>(values + (<usize>load<u8>(row + state) << 2)));
-    const record = v128.load(from + (<usize>load<u8>(before + state) << 4));
-    v128.store(to, f32x4.add(v128.and(record, mask), f32x4.mul(f32x4.splat(e), coefficient)));
+  let from = work + FROM;
+  let e = work + ERRORS;
+  for (const end = e + (statesOf(table) << 2); e < end; e += 16, from += 8, to += 64) {
+    v128.store(to, goOn(records + load<u16>(from), mask, coefficient, v128.load32_splat(e)));
+    v128.store(to, goOn(records + load<u16>(from, 2), mask, coefficient, v128.load32_splat(e, 4)), 16);
+    v128.store(to, goOn(records + load<u16>(from, 4), mask, coefficient, v128.load32_splat(e, 8)), 32);
+    v128.store(to, goOn(records + load<u16>(from, 6), mask, coefficient, v128.load32_splat(e, 12)), 48);
   }
 }
 
-// States at the begin of the block to which its segments go back, and of each level before those alive.
-function ancestors(work: usize, table: usize, block: usize, levels: usize): void {
+// States at the begin of the block to which its segments go back.
+function writeParents(work: usize, table: usize, parents: usize): void {
   const states = statesOf(table);
   const before = work + BEFORE;
-  const parents = parentsOf(work, block);
-  for (let x: usize = 0; x < states; x++) {
-    let state = <usize>load<u8>(before + x, 3 * STATES);
-    state = <usize>load<u8>(before + state, 2 * STATES);
-    state = <usize>load<u8>(before + state, STATES);
-    store<u8>(parents + x, load<u8>(before + state));
+  for (let x: usize = 0; x < states; x += 16) {
+    let found = lookup(before + 2 * STATES, states, v128.load(before + x, 3 * STATES), table);
+    found = lookup(before + STATES, states, found, table);
+    v128.store(parents + x, lookup(before, states, found, table));
   }
-  let last: usize = 0;
-  let count = states;
+}
+
+// Of each level before the last block the states alive; of the last block all are.
+function writeAlive(work: usize, table: usize, block: usize, levels: usize): void {
   const marks = work + MARKS;
-  for (let level: usize = 1; level < levels; level++) {
-    const from = parentsOf(work, block + 1 - level);
-    const alive = work + ALIVE + level * STATES;
-    memory.fill(marks, 0, states);
+  let alive = work + ALIVE;
+  let count = statesOf(table);
+  store<u32>(work + COUNTS, <u32>count);
+  for (let level: usize = 1; level < levels; level++, alive += STATES) {
+    const parents = parentsOf(work, block + 1 - level);
+    for (let x: usize = 0; x < statesOf(table); x += 16) v128.store(marks + x, i64x2.splat(0));
     let found: usize = 0;
     for (let i: usize = 0; i < count; i++) {
-      const parent = <usize>load<u8>(from + (last ? <usize>load<u8>(last + i) : i));
-      store<u8>(alive + found, <u8>parent);
+      const parent = <usize>load<u8>(parents + load<u8>(alive + i));
+      store<u8>(alive + STATES + found, <u8>parent);
       found += load<u8>(marks + parent) ^ 1;
       store<u8>(marks + parent, 1);
     }
     store<u32>(work + COUNTS + (level << 2), <u32>found);
-    last = alive;
     count = found;
   }
 }
@@ -119,7 +177,8 @@ function fedBack(sum: v128, e: usize, c0: v128, c1: v128, c2: v128, c3: v128): v
 /** Ends a block: what the last segments of each survivor feed back to the next one. @param coefficients U of 32 errors, four steps each */
 export function endBlock(work: usize, table: usize, block: usize, coefficients: usize): void {
   const levels = min(SEGMENTS, block + 1);
-  ancestors(work, table, block, levels);
+  writeParents(work, table, parentsOf(work, block));
+  writeAlive(work, table, block, levels);
   for (let level = levels; level-- > 0; ) {
     const errors = slotOf(work, block - level);
     const parents = parentsOf(work, block - level);
@@ -131,13 +190,6 @@ export function endBlock(work: usize, table: usize, block: usize, coefficients: 
     const c1 = v128.load(c, 16);
     const c2 = v128.load(c, 32);
     const c3 = v128.load(c, 48);
-    if (level == 0) {
-      for (let x: usize = 0, end = statesOf(table); x < end; x++) {
-        const sum = isOldest ? f32x4.splat(0) : v128.load(older + (<usize>load<u8>(parents + x) << 4));
-        v128.store(sums + (x << 4), fedBack(sum, errors + (x << 4), c0, c1, c2, c3));
-      }
-      continue;
-    }
     const alive = work + ALIVE + level * STATES;
     for (let i: usize = 0, end = <usize>load<u32>(work + COUNTS + (level << 2)); i < end; i++) {
       const x = <usize>load<u8>(alive + i);
@@ -151,7 +203,7 @@ export function endBlock(work: usize, table: usize, block: usize, coefficients: 
 function cheapestNow(steps: usize, table: usize): usize {
   const best = bestAt(steps);
   const end = best + (statesOf(table) << 2);
-  const choice = i32x4.splat((1 << choicesLog(table)) - 1);
+  const choice = i32x4.splat((1 << CHOICE_BITS) - 1);
   let least = v128.load(best);
   for (let at = best + 16; at < end; at += 16) least = i32x4.min_s(least, v128.load(at));
   least = i32x4.min_s(least, v128.shuffle<i32>(least, least, 2, 3, 0, 1));
