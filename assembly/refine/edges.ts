@@ -8,11 +8,11 @@
 //   0      log2 of the members of a group, log2 of the groups, log2 of codes for one target, states, log2 of the states that a
 //          digit of a state's number has (search.ts): u32 each
 //   24     128 / step, 128 · zero, step, 128 · the middle, zero: f32 each
-//   48     vectors (steps.ts): the first two, bounds of a target, 128 · the middle, MAGIC, what splits a factor in bytes; then four masks
+//   48     vectors of the search: bounds of a target, MAGIC, half of 64 and its multiples' mask, what splits h in bytes, 16, zero; four masks
 //   256    of each vector of groups where its targets stand among those of the same low bits, in vectors, u8
 //   512    of each state the first of the states before it, u8
-//   768    of each place Q, i32; then its member's choice less MAGIC's bits · 64, i32
-//   2816   for each code and vector of groups (or vector of codes, of one group): P and 256 P in i16, four lanes; P² in i32, four lanes
+//   768    of each place 128 Q and MAGIC's bits, i32; then its member's choice, i32
+//   2816   for each code and vector of groups (or vector of codes, of one group): −P and −256 P in i16, four lanes; P² in i32, four lanes
 //   19200  of each state Q, and for each high bits P of the codes into it: what a code's u is made of, u8, (9, 256)
 
 /** Bits of a choice, which costs leave free. */
@@ -166,13 +166,13 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   store<f32>(table, step, 32);
   store<f32>(table, <f32>(middle << 7), 36);
   store<f32>(table, <f32>zero, 40);
-  writeVectors(table, middle);
+  writeVectors(table);
   for (let state: u32 = 0; state < states; state++) {
     const place = placeOf(table, state);
     const member = state & ((1 << m) - 1);
     const q = labels ? labelledOf(from, state) : oldOf(from, state) - middle;
-    store<i32>(table + QS + (place << 2), q);
-    store<i32>(table + OFFSETS + (place << 2), (member << highs) - (reinterpret<i32>(MAGIC) << CHOICE_BITS));
+    store<i32>(table + QS + (place << 2), (q << 7) + reinterpret<i32>(MAGIC));
+    store<u32>(table + OFFSETS + (place << 2), member << highs);
     const turned = state & (groups - 1);
     store<u8>(table + FIRSTS + state, <u8>((labels ? <u32>load<u8>(from + 160 + turned) : turned) << m));
   }
@@ -199,26 +199,25 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   }
 }
 
-function writeVectors(table: usize, middle: i32): void {
+function writeVectors(table: usize): void {
   const at = table + VECTORS;
-  v128.store(at, v128.load32_splat(table, 24));
-  v128.store(at, v128.load32_splat(table, 28), 16);
-  v128.store(at, f32x4.splat(<f32>((middle << 7) - 16384)), 32);
-  v128.store(at, f32x4.splat(<f32>((middle << 7) + 16383)), 48);
-  v128.store(at, v128.load32_splat(table, 36), 64);
-  v128.store(at, f32x4.splat(MAGIC), 80);
-  v128.store(at, i8x16(0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14), 96);
-  v128.store(at, i8x16.splat(16), 112);
-  v128.store(at, i16x8.splat(<i16>load<f32>(table, 40)), 128);
+  v128.store(at, f32x4.splat(-16384));
+  v128.store(at, f32x4.splat(16383), 16);
+  v128.store(at, f32x4.splat(MAGIC), 32);
+  v128.store(at, i32x4.splat(1 << (CHOICE_BITS - 1)), 48);
+  v128.store(at, i32x4.splat(-1 << CHOICE_BITS), 64);
+  v128.store(at, i8x16(0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14), 80);
+  v128.store(at, i8x16.splat(16), 96);
+  v128.store(at, i16x8.splat(<i16>load<f32>(table, 40)), 112);
   for (let lane: usize = 0; lane < 4; lane++) {
     v128.store(table + MASKS + (lane << 4), i32x4.splat(-1));
     store<i32>(table + MASKS + (lane << 4) + (lane << 2), 0);
   }
 }
 
-// P to the lane `i` of vectors at `at`.
+// −P to the lane `i` of vectors at `at`.
 function writeCode(at: usize, i: u32, p: i32): void {
   at += ((i >> 2) << 5) + ((i & 3) << 2);
-  store<u32>(at, (p & 0xffff) | (p << 24));
+  store<u32>(at, (-p & 0xffff) | (-p << 24));
   store<i32>(at, p * p, 16);
 }

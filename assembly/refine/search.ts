@@ -39,6 +39,14 @@ function start(work: usize, table: usize, only: i32): void {
   }
 }
 
+// The target of a step but for what a survivor feeds back, in units of 1/128 step from the middle; operands are where they stand.
+// @ts-ignore: decorator
+@inline
+function targetOf(z: usize, fed: usize, inverse: usize, table: usize): f32 {
+  const y = load<f32>(z) + load<f32>(fed) * load<f32>(inverse);
+  return y * load<f32>(table, 24) + load<f32>(table, 28) - load<f32>(table, 36);
+}
+
 // The state before `state`, by its choice in a row.
 // @ts-ignore: decorator
 @inline
@@ -75,8 +83,8 @@ function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): i
   start(work, table, -1);
   for (let i: usize = 0; i < 2 * half; i++) {
     const k = i < half ? steps - half + i : i - half;
-    setStep(work, load<i32>(ds + (k << 2)));
-    prepareAlike(work, table, load<f32>(t + (k << 2)));
+    setStep(work, load<i32>(ds + (k << 2)), 0, load<f32>(t + (k << 2)));
+    prepareAlike(work, table);
     bestEdges(work, table);
     settle(work, table, rows + i * bytes);
   }
@@ -103,7 +111,7 @@ export function refineSequence(
   const targets = choices + rowsOf(steps) * bytes;
   const alike = targets + rowsOf(steps) * bytes * 4;
   for (let k: usize = 0; k < steps << 2; k += 4) {
-    store<f32>(alike + k, load<f32>(z + k) + load<f32>(fed + k) * load<f32>(inverses + k));
+    store<f32>(alike + k, targetOf(z + k, fed + k, inverses + k, table));
   }
   const seam = seamOf(alike, ds, steps, table, work);
   const survivors = work + STEP_BYTES;
@@ -112,9 +120,9 @@ export function refineSequence(
   for (let k: usize = 0; k < steps; k++) {
     const lane = k & (BLOCK - 1);
     const at = k << 2;
-    setStep(work, load<i32>(ds + at));
-    const records = recordsAt(survivors, lane) + (lane << 2);
-    prepare(work, table, records, z + at, fed + at, inverses + at, targets + k * bytes * 4);
+    const factor = load<f32>(inverses + at) * load<f32>(table, 24);
+    setStep(work, load<i32>(ds + at), factor, targetOf(z + at, fed + at, inverses + at, table));
+    prepare(work, table, recordsAt(survivors, lane) + (lane << 2), targets + k * bytes * 4);
     bestEdges(work, table);
     settle(work, table, choices + k * bytes);
     const block = coefficients + (k / BLOCK) * COEFFICIENTS;
@@ -134,9 +142,9 @@ export function refineSequence(
     store<u16>(codes + k * stride * 2, <u16>(<u32>(state >> groupsLog(table)) | (high << membersLog(table))));
     const before = stateBefore(table, state, choice);
     const u = <f32>((<u32>load<u8>(newsAt(table, high) + state) + <u32>load<u8>(oldsAt(table) + before)));
-    const value = step * (u - zero);
-    store<f32>(values + (k << 2), value);
-    store<f32>(missed + (k << 2), load<f32>(targets + ((k * bytes + placeOf(table, before)) << 2)) - value);
+    store<f32>(values + (k << 2), step * (u - zero));
+    const target = load<f32>(targets + ((k * bytes + placeOf(table, before)) << 2));
+    store<f32>(missed + (k << 2), step / 128 * (target - (128 * u - load<f32>(table, 36))));
     state = before;
   }
 }

@@ -1,22 +1,22 @@
-// A step of the search: the cheapest edge into each state. From a state whose survivor's target is y, an edge of code c costs
-//   D (P_c + Q − y)² = D P_c² + P_c · r + p,   r = 2 D Q − input,   p = D Q² − input · Q + alone
-// input and alone being 2 D y and D y² rounded. All are integers, times 64; in the bits below is the choice, so of equal costs the
-// lowest choice wins. An edge is a product and a sum.
+// A step of the search: the cheapest edge into each state. A survivor's target y is held near the middle and rounded to 1/128 of a step; less
+// 128 Q of its state it is x. An edge of code c then costs
+//   D (P_c − x / 128)² = D P_c² − h P_c + p,   h = ⌊(D x + 32) / 64⌋,   p = ⌊x h / 256⌋
+// All are integers, times 64; in the bits below is the choice, so of equal costs the lowest choice wins. An edge is a product and a sum.
 
-import { CHOICE_BITS, codesAt, groupsLog, highsLog, MAGIC, membersLog, offsetsAt, qsAt, statesOf, turnsAt, vectorAt } from './edges';
+import { CHOICE_BITS, codesAt, groupsLog, highsLog, membersLog, offsetsAt, qsAt, statesOf, turnsAt, vectorAt } from './edges';
 
 /** What a state costs more where no path may start, and the most that one does. */
 export const EXCLUDED: i32 = 1 << 29;
 
-// Workspace, places of 256 states each: costs by place; p and r by place; the new costs, with choices, by state.
+// Workspace, places of 256 states each: costs by place; p and h by place; the new costs, with choices, by state.
 const COSTS: usize = 0;
 const P: usize = 1024;
-const R: usize = 2048;
+const H: usize = 2048;
 const BEST: usize = 3072;
-const STEP: usize = 4096; // D i32, the factors that it makes, input and alone where they are alike, f32
+const STEP: usize = 4096; // what setStep says, three vectors
 
 /** Bytes of workspace. */
-export const STEP_BYTES: usize = 4128;
+export const STEP_BYTES: usize = 4144;
 
 // @ts-ignore: decorator
 @inline
@@ -29,40 +29,17 @@ export function bestAt(work: usize): usize {
   return work + BEST;
 }
 
-// What is alike for all edges of a step is loaded where it is needed: engines would make vectors anew in each turn of a loop.
+// What is alike for all edges of a step is loaded ahead of loops, as vectors: engines would make splats anew in each turn.
 
-// p and r of four places from x on, of input and alone as MAGIC leaves them. `d` is where D stands.
+/**
+ * Says what a step is: D; and what makes targets of what survivors feed back, in units of 1/128 step from the middle: `factor`, `offset`.
+ */
 // @ts-ignore: decorator
 @inline
-function put(work: usize, x: usize, table: usize, d: usize, input: v128, alone: v128): void {
-  const q = v128.load(qsAt(table) + x);
-  const dq = i32x4.mul(v128.load32_splat(d), q);
-  const half = i32x4.sub(i32x4.add(dq, vectorAt(table, 5)), input);
-  const p = i32x4.shl(i32x4.add(alone, i32x4.mul(q, half)), CHOICE_BITS);
-  v128.store(work + P + x, i32x4.add(i32x4.add(p, v128.load(work + COSTS + x)), v128.load(offsetsAt(table) + x)));
-  v128.store(work + R + x, i8x16.swizzle(i32x4.shl(i32x4.add(half, dq), CHOICE_BITS), vectorAt(table, 6)));
-}
-
-/** D of a step, and what it makes of targets: the two factors of `input` and `alone`. */
-// @ts-ignore: decorator
-@inline
-export function setStep(work: usize, d: i32): void {
-  store<i32>(work + STEP, d);
-  store<f32>(work + STEP, <f32>d * 0.015625, 4);
-  store<f32>(work + STEP, <f32>d * 0.00006103515625, 8);
-}
-
-// @ts-ignore: decorator
-@inline
-function prepareFour(work: usize, x: usize, table: usize, own: v128, z: usize, fed: usize, inverse: usize, targets: usize): void {
-  const y = f32x4.add(v128.load32_splat(z), f32x4.mul(f32x4.add(v128.load32_splat(fed), own), v128.load32_splat(inverse)));
-  v128.store(targets + x, y);
-  const scaled = f32x4.add(f32x4.mul(y, vectorAt(table, 0)), vectorAt(table, 1));
-  const t = f32x4.sub(f32x4.pmax(f32x4.pmin(scaled, vectorAt(table, 3)), vectorAt(table, 2)), vectorAt(table, 4));
-  const magic = vectorAt(table, 5);
-  const input = f32x4.add(f32x4.mul(t, v128.load32_splat(work + STEP, 4)), magic);
-  const alone = f32x4.add(f32x4.mul(f32x4.mul(t, t), v128.load32_splat(work + STEP, 8)), magic);
-  put(work, x, table, work + STEP, input, alone);
+export function setStep(work: usize, d: i32, factor: f32, offset: f32): void {
+  v128.store(work + STEP, i32x4.splat(d));
+  v128.store(work + STEP, f32x4.splat(factor), 16);
+  v128.store(work + STEP, f32x4.splat(offset), 32);
 }
 
 // The same float of four records.
@@ -75,47 +52,58 @@ function strided(at: usize, stride: usize): v128 {
   return f32x4.replace_lane(own, 3, load<f32>(at + 3 * stride));
 }
 
-/**
- * Prepares the edges of a step of all places, after setStep. `records` of states, (states, 4) f32, have at their begin what each feeds back
- * to it. `z`, `fed`, `inverse` are where the step's floats stand.
- */
-export function prepare(
-  work: usize, table: usize, records: usize, z: usize, fed: usize, inverse: usize, targets: usize,
-): void {
-  const groups = groupsLog(table);
+// @ts-ignore: decorator
+@inline
+function prepareAll(work: usize, table: usize, records: usize, targets: usize, isAlike: bool): void {
+  const isOne = groupsLog(table) == 0;
+  const stride: usize = isOne ? 16 : (<usize>16) << membersLog(table);
+  const inside = isOne ? statesOf(table) << 2 : (<usize>4) << groupsLog(table);
   const end = statesOf(table) << 2;
-  if (groups == 0) {
-    for (let x: usize = 0; x < end; x += 16, records += 64) {
-      prepareFour(work, x, table, strided(records, 16), z, fed, inverse, targets);
-    }
-    return;
-  }
-  const stride = (<usize>16) << membersLog(table);
-  const inside = (<usize>4) << groups;
+  const d = v128.load(work + STEP);
+  const factor = v128.load(work + STEP, 16);
+  const offset = v128.load(work + STEP, 32);
+  const low = vectorAt(table, 0);
+  const high = vectorAt(table, 1);
+  const magic = vectorAt(table, 2);
+  const half = vectorAt(table, 3);
+  const mask = vectorAt(table, 4);
+  const split = vectorAt(table, 5);
   for (let x: usize = 0; x < end; records += 16) {
     let at = records;
     for (const stop = x + inside; x < stop; x += 16, at += stride << 2) {
-      prepareFour(work, x, table, strided(at, stride), z, fed, inverse, targets);
+      let target = offset;
+      if (!isAlike) {
+        target = f32x4.add(f32x4.mul(strided(at, stride), factor), offset);
+        v128.store(targets + x, target);
+      }
+      const held = f32x4.pmax(f32x4.pmin(target, high), low);
+      const far = i32x4.sub(f32x4.add(held, magic), v128.load(qsAt(table) + x));
+      const h = i32x4.add(i32x4.mul(far, d), half);
+      const p = v128.and(i32x4.shr_u(i32x4.mul(far, i32x4.shr_s(h, CHOICE_BITS)), 8 - CHOICE_BITS), mask);
+      const before = i32x4.add(v128.load(work + COSTS + x), v128.load(offsetsAt(table) + x));
+      v128.store(work + P + x, i32x4.add(p, before));
+      v128.store(work + H + x, i8x16.swizzle(v128.and(h, mask), split));
     }
   }
 }
 
-/** As prepare, of the same target for all. */
-export function prepareAlike(work: usize, table: usize, y: f32): void {
-  const low = f32x4.extract_lane(vectorAt(table, 2), 0);
-  const high = f32x4.extract_lane(vectorAt(table, 3), 0);
-  const t = max<f32>(min<f32>(y * load<f32>(table, 24) + load<f32>(table, 28), high), low) - load<f32>(table, 36);
-  store<f32>(work + STEP, t * load<f32>(work + STEP, 4) + MAGIC, 12);
-  store<f32>(work + STEP, t * t * load<f32>(work + STEP, 8) + MAGIC, 16);
-  for (let x: usize = 0, end = statesOf(table) << 2; x < end; x += 16) {
-    put(work, x, table, work + STEP, v128.load32_splat(work + STEP, 12), v128.load32_splat(work + STEP, 16));
-  }
+/**
+ * Prepares the edges of a step of all places, after setStep. `records` of states, (states, 4) f32, have at their begin what each feeds back
+ * to it. Targets go to `targets`, f32 by place.
+ */
+export function prepare(work: usize, table: usize, records: usize, targets: usize): void {
+  prepareAll(work, table, records, targets, false);
+}
+
+/** As prepare, where nothing is fed back. */
+export function prepareAlike(work: usize, table: usize): void {
+  prepareAll(work, table, 0, 0, true);
 }
 
 // @ts-ignore: decorator
 @inline
-function edge(p: v128, r: v128, code: v128): v128 {
-  return i32x4.add(p, i32x4.dot_i16x8_s(r, code));
+function edge(p: v128, h: v128, code: v128): v128 {
+  return i32x4.add(p, i32x4.dot_i16x8_s(h, code));
 }
 
 // Keeps the cheapest edges of a vector of codes, `v`, unless cheaper ones of other high bits are there.
@@ -143,11 +131,11 @@ function bestOfOne(work: usize, table: usize): void {
   let v3 = v0;
   for (let x = work + P; x < work + P + states; x += 4) {
     const p = v128.load32_splat(x);
-    const r = v128.load32_splat(x, R - P);
-    v0 = i32x4.min_s(v0, edge(p, r, c0));
-    v1 = i32x4.min_s(v1, edge(p, r, c1));
-    v2 = i32x4.min_s(v2, edge(p, r, c2));
-    v3 = i32x4.min_s(v3, edge(p, r, c3));
+    const h = v128.load32_splat(x, H - P);
+    v0 = i32x4.min_s(v0, edge(p, h, c0));
+    v1 = i32x4.min_s(v1, edge(p, h, c1));
+    v2 = i32x4.min_s(v2, edge(p, h, c2));
+    v3 = i32x4.min_s(v3, edge(p, h, c3));
   }
   const log = ctz(states);
   const best = work + BEST;
@@ -182,11 +170,11 @@ function bestOfGroups(work: usize, table: usize): void {
         let v3 = v0;
         for (let x = work + P + g, end = x + (bytes << m); x < end; x += bytes) {
           const p = v128.load(x);
-          const r = v128.load(x, R - P);
-          v0 = i32x4.min_s(v0, edge(p, r, c0));
-          v1 = i32x4.min_s(v1, edge(p, r, c1));
-          v2 = i32x4.min_s(v2, edge(p, r, c2));
-          v3 = i32x4.min_s(v3, edge(p, r, c3));
+          const h = v128.load(x, H - P);
+          v0 = i32x4.min_s(v0, edge(p, h, c0));
+          v1 = i32x4.min_s(v1, edge(p, h, c1));
+          v2 = i32x4.min_s(v2, edge(p, h, c2));
+          v3 = i32x4.min_s(v3, edge(p, h, c3));
         }
         keep(best, v0, code0, scale, high);
         keep(best + bytes, v1, code1, scale, high);

@@ -57,26 +57,30 @@ export function beginSurvivors(work: usize, table: usize): void {
 // @ts-ignore: decorator
 @inline
 function lookup(bytes: usize, count: usize, indices: v128, table: usize): v128 {
+  const sixteen = vectorAt(table, 6);
   let found = i8x16.swizzle(v128.load(bytes), indices);
   for (let x: usize = 16; x < count; x += 16) {
-    indices = i8x16.sub(indices, vectorAt(table, 7));
+    indices = i8x16.sub(indices, sixteen);
     found = v128.or(found, i8x16.swizzle(v128.load(bytes + x), indices));
   }
   return found;
 }
 
-// Errors of four states, of integers u less zero. `t` and `sigma` are where these stand.
+// Errors of four states, of integers u less zero.
 // @ts-ignore: decorator
 @inline
-function writeErrors(u: v128, table: usize, t: usize, sigma: usize, to: usize): void {
-  const value = f32x4.mul(v128.load32_splat(table, 32), f32x4.convert_i32x4_s(u));
-  v128.store(to, f32x4.mul(v128.load32_splat(sigma), f32x4.sub(v128.load32_splat(t), value)));
+function writeErrors(u: v128, step: v128, t: v128, sigma: v128, to: usize): void {
+  v128.store(to, f32x4.mul(sigma, f32x4.sub(t, f32x4.mul(step, f32x4.convert_i32x4_s(u)))));
 }
 
 // Errors of a step into each state, the states before, and where their records are.
 function takeStep(work: usize, table: usize, before: usize, t: usize, sigma: usize, row: usize): void {
   const states = statesOf(table);
   const highs = highsLog(table);
+  const step = v128.load32_splat(table, 32);
+  const t4 = v128.load32_splat(t);
+  const sigma4 = v128.load32_splat(sigma);
+  const zero = vectorAt(table, 7);
   for (let x: usize = 0; x < states; x += 16) {
     const choices = v128.load(row + x);
     let members = choices;
@@ -93,14 +97,13 @@ function takeStep(work: usize, table: usize, before: usize, t: usize, sigma: usi
     v128.store(work + FROM + (x << 1), i16x8.shl(i16x8.extend_low_i8x16_u(members), 4));
     v128.store(work + FROM + (x << 1), i16x8.shl(i16x8.extend_high_i8x16_u(members), 4), 16);
     const u = i8x16.add(news, lookup(oldsAt(table), states, members, table));
-    const zero = vectorAt(table, 8);
     const low = i16x8.sub(i16x8.extend_low_i8x16_u(u), zero);
     const high = i16x8.sub(i16x8.extend_high_i8x16_u(u), zero);
     const to = work + ERRORS + (x << 2);
-    writeErrors(i32x4.extend_low_i16x8_s(low), table, t, sigma, to);
-    writeErrors(i32x4.extend_high_i16x8_s(low), table, t, sigma, to + 16);
-    writeErrors(i32x4.extend_low_i16x8_s(high), table, t, sigma, to + 32);
-    writeErrors(i32x4.extend_high_i16x8_s(high), table, t, sigma, to + 48);
+    writeErrors(i32x4.extend_low_i16x8_s(low), step, t4, sigma4, to);
+    writeErrors(i32x4.extend_high_i16x8_s(low), step, t4, sigma4, to + 16);
+    writeErrors(i32x4.extend_low_i16x8_s(high), step, t4, sigma4, to + 32);
+    writeErrors(i32x4.extend_high_i16x8_s(high), step, t4, sigma4, to + 48);
   }
 }
 
@@ -125,10 +128,11 @@ export function survive(work: usize, table: usize, k: usize, t: usize, sigma: us
   let from = work + FROM;
   let e = work + ERRORS;
   for (const end = e + (statesOf(table) << 2); e < end; e += 16, from += 8, to += 64) {
-    v128.store(to, goOn(records + load<u16>(from), mask, coefficient, v128.load32_splat(e)));
-    v128.store(to, goOn(records + load<u16>(from, 2), mask, coefficient, v128.load32_splat(e, 4)), 16);
-    v128.store(to, goOn(records + load<u16>(from, 4), mask, coefficient, v128.load32_splat(e, 8)), 32);
-    v128.store(to, goOn(records + load<u16>(from, 6), mask, coefficient, v128.load32_splat(e, 12)), 48);
+    const errors = v128.load(e);
+    v128.store(to, goOn(records + load<u16>(from), mask, coefficient, v128.shuffle<i32>(errors, errors, 0, 0, 0, 0)));
+    v128.store(to, goOn(records + load<u16>(from, 2), mask, coefficient, v128.shuffle<i32>(errors, errors, 1, 1, 1, 1)), 16);
+    v128.store(to, goOn(records + load<u16>(from, 4), mask, coefficient, v128.shuffle<i32>(errors, errors, 2, 2, 2, 2)), 32);
+    v128.store(to, goOn(records + load<u16>(from, 6), mask, coefficient, v128.shuffle<i32>(errors, errors, 3, 3, 3, 3)), 48);
   }
 }
 
@@ -164,14 +168,14 @@ function writeAlive(work: usize, table: usize, block: usize, levels: usize): voi
   }
 }
 
-// What the errors at `e` feed back to four steps, beside `sum`.
+// What four errors feed back to four steps, beside `sum`.
 // @ts-ignore: decorator
 @inline
-function fedBack(sum: v128, e: usize, c0: v128, c1: v128, c2: v128, c3: v128): v128 {
-  sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(e), c0));
-  sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(e, 4), c1));
-  sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(e, 8), c2));
-  return f32x4.add(sum, f32x4.mul(v128.load32_splat(e, 12), c3));
+function fedBack(sum: v128, e: v128, c0: v128, c1: v128, c2: v128, c3: v128): v128 {
+  sum = f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 0, 0, 0, 0), c0));
+  sum = f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 1, 1, 1, 1), c1));
+  sum = f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 2, 2, 2, 2), c2));
+  return f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 3, 3, 3, 3), c3));
 }
 
 /** Ends a block: what the last segments of each survivor feed back to the next one. @param coefficients U of 32 errors, four steps each */
@@ -194,7 +198,7 @@ export function endBlock(work: usize, table: usize, block: usize, coefficients: 
     for (let i: usize = 0, end = <usize>load<u32>(work + COUNTS + (level << 2)); i < end; i++) {
       const x = <usize>load<u8>(alive + i);
       const sum = isOldest ? f32x4.splat(0) : v128.load(older + (<usize>load<u8>(parents + x) << 4));
-      v128.store(sums + (x << 4), fedBack(sum, errors + (x << 4), c0, c1, c2, c3));
+      v128.store(sums + (x << 4), fedBack(sum, v128.load(errors + (x << 4)), c0, c1, c2, c3));
     }
   }
 }
