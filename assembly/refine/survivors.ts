@@ -20,8 +20,7 @@ const SUMS: usize = RING_RECORDS + RING * RECORDS; // of the segments of each le
 const BEFORE: usize = SUMS + SEGMENTS * RECORDS; // for each step of the block the state before each state, u8
 const PARENTS: usize = BEFORE + BLOCK * STATES;
 const ALIVE: usize = PARENTS + RING * STATES; // states alive of each level
-const MARKS: usize = ALIVE + SEGMENTS * STATES;
-const COUNTS: usize = MARKS + STATES;
+const COUNTS: usize = ALIVE + SEGMENTS * STATES;
 const ERRORS: usize = COUNTS + 4 * SEGMENTS; // of this step, f32 by state
 const FROM: usize = ERRORS + 4 * STATES; // where the record before each is, u16
 
@@ -147,24 +146,24 @@ function writeParents(work: usize, table: usize, parents: usize): void {
   }
 }
 
-// Of each level before the last block the states alive; of the last block all are.
+// Of each level before the last block the states alive, in their order; of the last block all are.
 function writeAlive(work: usize, table: usize, block: usize, levels: usize): void {
-  const marks = work + MARKS;
   let alive = work + ALIVE;
   let count = statesOf(table);
   store<u32>(work + COUNTS, <u32>count);
   for (let level: usize = 1; level < levels; level++, alive += STATES) {
     const parents = parentsOf(work, block + 1 - level);
-    for (let x: usize = 0; x < statesOf(table); x += 16) v128.store(marks + x, i64x2.splat(0));
-    let found: usize = 0;
-    for (let i: usize = 0; i < count; i++) {
-      const parent = <usize>load<u8>(parents + load<u8>(alive + i));
-      store<u8>(alive + STATES + found, <u8>parent);
-      found += load<u8>(marks + parent) ^ 1;
-      store<u8>(marks + parent, 1);
+    let to = alive + STATES;
+    for (let word: usize = 0; word << 6 < statesOf(table); word++) {
+      let found: u64 = 0;
+      for (let i = alive; i < alive + count; i++) {
+        const parent = <u64>load<u8>(parents + load<u8>(i));
+        found |= <u64>(parent >> 6 == <u64>word) << (parent & 63);
+      }
+      for (; found != 0; found &= found - 1, to++) store<u8>(to, <u8>((word << 6) + <usize>ctz(found)));
     }
-    store<u32>(work + COUNTS + (level << 2), <u32>found);
-    count = found;
+    count = to - alive - STATES;
+    store<u32>(work + COUNTS + (level << 2), <u32>count);
   }
 }
 
