@@ -2,7 +2,7 @@
 // and of each refined weight the error that counts: weighted by the statistics, relative to the weights weighted alike without feedback.
 // The linearity theorem holds for that error as it does for t² of plain encoding; t² itself grows.
 
-import type { Weighing } from '../kernels/refine.ts';
+import type { Weighing } from '../kernels/weighing.ts';
 
 /** What a refined checkpoint says of its statistics. */
 export interface RefinementNote {

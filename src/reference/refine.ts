@@ -1,8 +1,8 @@
 // Scalar twins of assembly/refine/: the factorisation U D Uᵀ, products of errors, and codes with error feedback, of a trellis' sequence and
 // of a row of grid points.
 
-import { gridTable, nearest } from './nearest.ts';
 import { type LabelTrellis, labelWindows } from './labels.ts';
+import { gridTable, nearest } from './nearest.ts';
 import { memoryOf, type Trellis, type Windows, windowsOf } from './trellis.ts';
 
 const f = Math.fround;

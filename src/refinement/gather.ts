@@ -14,7 +14,7 @@ import {
 import { show } from '../excerpt.ts';
 import { readArchitecture } from '../families/family.ts';
 import { GROUP_SIZES } from '../kernels/layout.ts';
-import type { Weighing } from '../kernels/refine.ts';
+import type { Weighing } from '../kernels/weighing.ts';
 import type { Alphas } from '../linearity/alphas.ts';
 import { givenAlphas } from '../linearity/alphas.ts';
 import type { Refinement } from '../quantize/refinement.ts';
