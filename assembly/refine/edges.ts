@@ -136,6 +136,13 @@ function codedOf(from: usize, code: u32): i32 {
   return <i32>load<u8>(from + 16 + (code & 15)) + <i32>(code & ~15);
 }
 
+// The largest P of codes of `bits`.
+function largestOf(from: usize, bits: u32): i32 {
+  let largest: i32 = 0;
+  for (let code: u32 = 0; code < 1 << bits; code++) largest = max(largest, codedOf(from, code));
+  return largest;
+}
+
 /** Builds the table of a trellis whose table is at `from`, of codes of `bits`. @param labels 1 of one by labels, else 0 */
 export function refineTable(from: usize, bits: u32, labels: u32, table: usize): void {
   memory.fill(table, 0, BYTES);
@@ -144,16 +151,16 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   const highs = labels ? bits - 3 : load<u32>(from, 72);
   const groups: u32 = 1 << groupsLog;
   const states: u32 = groups << m;
-  // What P and Q are less.
-  let most: i32 = 0;
-  if (labels) {
-    for (let x: u32 = 0; x < 8; x++) most = max(most, <i32>load<u8>(from + 32 + x));
-    let coded: i32 = 0;
-    for (let code: u32 = 0; code < 1 << bits; code++) coded = max(coded, codedOf(from, code));
-    most += coded;
+  // What P and Q are less: half of the largest P, and of a trellis by labels of the largest Q, too; else what is missing to 64.
+  let largestP: i32 = 0;
+  let largestQ: i32 = 0;
+  for (let x: usize = 0; x < 16; x++) {
+    largestP = max(largestP, <i32>load<u8>(from + 16 + x));
+    largestQ = max(largestQ, <i32>load<u8>(from + 32 + x));
   }
-  const center: i32 = labels ? most >> 1 : 0;
-  const middle: i32 = labels ? center : 64;
+  if (labels) largestP = largestOf(from, bits);
+  const middleP = largestP >> 1;
+  const middleQ = labels ? largestQ >> 1 : 64 - middleP;
   const step = load<f32>(from);
   const zero = load<i32>(from, 4);
   store<u32>(table, m);
@@ -164,13 +171,13 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   store<f32>(table, <f32>128 / step, 24);
   store<f32>(table, <f32>(zero << 7), 28);
   store<f32>(table, step, 32);
-  store<f32>(table, <f32>(middle << 7), 36);
+  store<f32>(table, <f32>((middleP + middleQ) << 7), 36);
   store<f32>(table, <f32>zero, 40);
   writeVectors(table);
   for (let state: u32 = 0; state < states; state++) {
     const place = placeOf(table, state);
     const member = state & ((1 << m) - 1);
-    const q = labels ? labelledOf(from, state) : oldOf(from, state) - middle;
+    const q = (labels ? labelledOf(from, state) : oldOf(from, state)) - middleQ;
     store<i32>(table + QS + (place << 2), (q << 7) + reinterpret<i32>(MAGIC));
     store<u32>(table + OFFSETS + (place << 2), member << highs);
     const turned = state & (groups - 1);
@@ -178,14 +185,14 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
   }
   let at = table + CODES;
   if (groups == 1) {
-    for (let code: u32 = 0; code < 1 << bits; code++) writeCode(at, code, newOf(from, 0, code, m, bits));
+    for (let code: u32 = 0; code < 1 << bits; code++) writeCode(at, code, newOf(from, 0, code, m, bits) - middleP);
   } else {
     for (let group: u32 = 0; group < groups; group += 4) {
       store<u8>(table + TURNS + (group >> 2), <u8>((labels ? <u32>load<u8>(from + 128 + group) : group) >> 2));
     }
     for (let code: u32 = 0; code < 1 << bits; code++, at += groups << 3) {
       for (let group: u32 = 0; group < groups; group++) {
-        writeCode(at, group, labels ? codedOf(from, code) - center : newOf(from, group << m, code, m, bits));
+        writeCode(at, group, (labels ? codedOf(from, code) : newOf(from, group << m, code, m, bits)) - middleP);
       }
     }
   }

@@ -83,8 +83,8 @@ function searchedOf(trellis: Trellis | LabelTrellis): Searched {
   const { step, zero } = trellis;
   if ('kept' in trellis) {
     const codes = Array.from({ length: 2 ** trellis.bits }, (_, code) => trellis.tables[code % 16] + (code & ~15));
-    const most = Math.max(...codes) + Math.max(...trellis.tables.subarray(16));
-    return { ...labelWindows(trellis), step, zero, middles: [0, most >> 1], rank: (state) => state };
+    const middles = [Math.max(...trellis.tables.subarray(16)) >> 1, Math.max(...codes) >> 1] as const;
+    return { ...labelWindows(trellis), step, zero, middles, rank: (state) => state };
   }
   const { kept, depth } = memoryOf(trellis);
   const digit = 2 ** kept - 1;
@@ -93,7 +93,8 @@ function searchedOf(trellis: Trellis | LabelTrellis): Searched {
     for (let i = 0; i < depth; i++) number = (number << kept) | ((state >> (i * kept)) & digit);
     return number;
   };
-  return { ...windowsOf(trellis), step, zero, middles: [64, 0], rank };
+  const middle = Math.max(...trellis.tables.subarray(0, 16)) >> 1;
+  return { ...windowsOf(trellis), step, zero, middles: [64 - middle, middle], rank };
 }
 
 /** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 */
