@@ -74,8 +74,8 @@ test('what refined weights cost is less, and verify(), inspect() and predictions
   const inspected = await copy.inspect();
   const { refinement } = inspected;
   assert.equal(
-    [refinement!.mode, refinement!.source, refinement!.tokens, refinement!.sequences, refinement!.window],
-    ['both', 'model', 24, 8, 32],
+    [refinement!.mode, refinement!.weighted, refinement!.source, refinement!.tokens, refinement!.sequences],
+    ['both', true, 'model', 24, 8],
   );
   for (const [i, { name, weightedError, gain, gridMse, relativeError }] of report.tensors.entries()) {
     assert.ok(weightedError! < 1.6 * gain! * gridMse, name);

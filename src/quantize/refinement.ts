@@ -8,6 +8,8 @@ import type { Weighing } from '../kernels/weighing.ts';
 export interface RefinementNote {
   /** Of inputs weighted by gradients and of gradients, or of inputs alone. */
   readonly mode: 'both' | 'inputs';
+  /** Whether inputs are weighted by gradients: of `both`, and where their statistics are used by inputs alone. */
+  readonly weighted: boolean;
   /** What the tokens are: sampled by the model, any alike, or of a text. */
   readonly source: 'model' | 'random' | 'text';
   /** Tokens of a sequence. */

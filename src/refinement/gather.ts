@@ -149,7 +149,10 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
   const dampingOf = (width: number, samples: number) =>
     Math.min(DAMPING.high, Math.max(DAMPING.low, (DAMPING.slope * width) / samples));
   return {
-    note: { mode: used, source, tokens, sequences, draws: used === 'both' ? draws : 0, seed, ids, window: WINDOW },
+    note: {
+      ...{ mode: used, weighted: gathered === 'both', source, tokens, sequences },
+      ...{ draws: gathered === 'both' ? draws : 0, seed, ids, window: WINDOW },
+    },
     has(name, rows, cols, groupSize) {
       const weight = weights.get(name);
       if (weight?.shape[0] !== rows || weight.shape[1] !== cols) return false;
