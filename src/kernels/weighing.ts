@@ -40,7 +40,7 @@ export interface Outer {
 }
 
 /** Factors what errors cost. Each call resets the memory. */
-export interface Factoring {
+interface Factoring {
   /** @throws {RangeError} when statistics are not of the matrix' columns, or not of sums of squares */
   partsOf(matrix: Matrix, weighing: Weighing): Part[];
   outerOf(matrix: Matrix, weighing: Weighing): Outer | undefined;
