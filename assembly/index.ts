@@ -21,4 +21,5 @@ export { factorUdu } from './refine/factor';
 export { accumulate } from './refine/product';
 export { refineTable, refineTableBytes } from './refine/edges';
 export { refineSequence, refineScratchBytes } from './refine/search';
+export { takeSequence, noteSequence } from './refine/rows';
 export { refinePoints, refinePointsBytes } from './refine/points';

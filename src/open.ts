@@ -23,7 +23,6 @@ import { type Grid, gridOrName } from './grids/grid.ts';
 import type { AnyGridName } from './grids/name.ts';
 import { isRemote } from './hub/name.ts';
 import type { Kernels } from './kernels/kernels.ts';
-import { isRefinable } from './kernels/layout.ts';
 import type { PlanTensor } from './linearity/allocate.ts';
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
 import {
@@ -51,7 +50,6 @@ import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
 import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
 import { inOrder } from './quantize/pipeline.ts';
 import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
-import { checkRefinedGrids } from './quantize/refinable.ts';
 import type { Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
@@ -348,12 +346,10 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   // What refines, if that is asked for.
   async function refiningFor(
     options: CheckpointOptions & RunOptions,
-    { grid, groupSize }: Scheme,
+    { groupSize }: Scheme,
   ): Promise<Refining | undefined> {
     const { refine = false, scaleSearch, signal } = options;
     if (refine === false) return undefined;
-    const names = checkpoint.tensors.map(({ name }) => name);
-    checkRefinedGrids({ ...options, grid }, names, gridOf);
     if (scaleSearch) throw new RangeError('scaleSearch must be left out: refining takes the scales of plain encoding');
     const own = typeof refine === 'object' ? refine : refine === true ? {} : { mode: refine };
     const { onWeigh, ...gathering } = own as RefineOptions & Weighed;
@@ -394,8 +390,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     refining?: Refining,
   ): Promise<BitPlan> {
     const { signal } = options;
-    const loaded = [...grids.values()].filter((grid) => !refining || isRefinable(grid));
-    const offered = offerOf(options, loaded, gridOf);
+    const offered = offerOf(options, [...grids.values()], gridOf);
     const tensors = planTensors(checkpoint, wantedOf(options, gridOf, await layersOf(folder)), offered);
     const problem = { checkpoint, tensors, offered, layout: options, budget };
     if (typeof alphas === 'object' && !refining) return planBits(problem, alphas);

@@ -91,15 +91,16 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
-  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 4 kB gzipped are error feedback.
-  assert.ok(wasm.length <= 57_000 && gzip(wasm) <= 19_700, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 5.4 kB gzipped are
+  // error feedback, of all trellises.
+  assert.ok(wasm.length <= 59_500 && gzip(wasm) <= 21_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
-  // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 10 kB error feedback:
-  // 5 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
+  // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 11 kB error feedback:
+  // 6 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
-  assert.ok(gzip(core) <= 84_700, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(core) <= 85_700, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);

@@ -5,7 +5,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { load } from '../src/higgs.ts';
-import { isRefinable } from '../src/kernels/layout.ts';
 import { gatherRefinement } from '../src/refinement/gather.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startPool, startThreads } from '../src/workers/node.ts';
@@ -52,16 +51,16 @@ test('quantize() refines to the same bytes for any workers, threads and kept sta
   }
 });
 
-test('grids that have no search with feedback are refused before anything is gathered, and budgets leave them out', async () => {
+test('every trellis refines: the defaults of 5 and 6 bits, and budgets above 4', async () => {
   const source = await higgs.open(folder);
-  const refine = { ...few, onProgress: () => assert.unreachable() };
-  for (const options of [{ grid: 't5' }, { bpw: 5, grids: ['t4', 't6'] }]) {
-    const message = await source.plan({ groupSize: 32, ...options, refine }).then(String, String);
-    assert.match(message, /^UnsupportedError: grid must be one that can be refined, .*: got "?t[56]"?$/);
+  for (const grid of ['t5', 't6', 't4z']) {
+    const report = await source.quantize(memoryOutput(), { groupSize: 32, grid, refine: few });
+    for (const { name, weightedError, gain, gridMse } of report.tensors) {
+      assert.ok(weightedError! < 1.6 * gain! * gridMse, `${grid}, ${name}`);
+    }
   }
-  const { items } = await source.plan({ groupSize: 32, bpw: 5.5, refine: few });
-  const grids = items.flatMap((item) => (item.kind === 'quantize' ? [item.quantized.scheme.grid] : []));
-  assert.ok(grids.length > 0 && grids.every(isRefinable));
+  const { bpw } = await source.quantize(memoryOutput(), { groupSize: 32, bpw: 5.5, refine: few });
+  assert.ok(bpw > 5 && bpw <= 5.5);
 });
 
 test('what refined weights cost is less, and verify(), inspect() and predictions know it', async () => {
@@ -75,8 +74,8 @@ test('what refined weights cost is less, and verify(), inspect() and predictions
   const inspected = await copy.inspect();
   const { refinement } = inspected;
   assert.equal(
-    [refinement!.mode, refinement!.source, refinement!.tokens, refinement!.sequences, refinement!.window],
-    ['both', 'model', 24, 8, 32],
+    [refinement!.mode, refinement!.weighted, refinement!.source, refinement!.tokens, refinement!.sequences],
+    ['both', true, 'model', 24, 8],
   );
   for (const [i, { name, weightedError, gain, gridMse, relativeError }] of report.tensors.entries()) {
     assert.ok(weightedError! < 1.6 * gain! * gridMse, name);

@@ -7,7 +7,6 @@ import { smallGrids } from '../src/grids/small.ts';
 import { trellises } from '../src/grids/trellises.ts';
 import { arena } from '../src/kernels/arena.ts';
 import { instantiateKernels } from '../src/kernels/instantiate.ts';
-import { isRefinable } from '../src/kernels/layout.ts';
 import { kernelBytes } from '../src/kernels/load.ts';
 import { accumulate, type Fed, factorUdu, refinePoints, refineSequence } from '../src/reference/refine.ts';
 import { normals, sameBits, uniform } from './bits.ts';
@@ -127,7 +126,7 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
     }
   });
 
-  for (const trellis of trellises.filter(isRefinable)) {
+  for (const trellis of trellises) {
     test(`refineSequence() equals its twin, ${trellis.name}`, () => {
       for (const parts of [[1], [2], [3], [4], [7], [33], [30, 11], [64, 40], [75]]) {
         if (build === 'debug' && parts[0] > 40) continue;
@@ -137,10 +136,12 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
         const ds = Int32Array.from({ length: steps }, () => 1 + Math.floor(next() * 255));
         const own = normals(steps, 5);
         memory.reset();
-        const table = memory.alloc(exports.trellisTableBytes());
-        exports.trellisTable(memory.place(trellis.tables), trellis.step, trellis.zero, trellis.bits, table);
+        const { tables, step, zero, bits, kept } = trellis;
+        const table = memory.alloc(kept ? exports.labelTableBytes() : exports.trellisTableBytes());
+        if (kept) exports.labelTable(memory.place(tables), step, zero, bits, 2 ** (kept[2] ?? 0) - 1, table);
+        else exports.trellisTable(memory.place(tables), step, zero, bits, table);
         const refining = memory.alloc(exports.refineTableBytes());
-        exports.refineTable(table, trellis.bits, refining);
+        exports.refineTable(table, bits, kept ? 1 : 0, refining);
         const upper = memory.place(given.upper);
         const rows = Uint32Array.from({ length: steps }, (_, k) => upper + k * steps * 4);
         const blocks = Math.ceil(steps / BLOCK);
@@ -151,12 +152,13 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
             const block = Math.floor(k / BLOCK) * WINDOW * BLOCK;
             coefficients[block + (j - oldest) * BLOCK + (k % BLOCK)] = given.upper[j * steps + k];
           }
+          coefficients[Math.floor(k / BLOCK) * WINDOW * BLOCK + (k - oldest) * BLOCK + (k % BLOCK)] = 1;
         }
         const { z, fed, inverses, sigmas, ends } = given;
         const [zAt, fedAt, ownAt, inverseAt, sigmaAt, dAt] = [z, fed, own, inverses, sigmas, ds].map(memory.place);
         const [coefficientAt, rowAt, endAt] = [coefficients, rows, ends].map(memory.place);
         const [codes, values, missed] = [memory.alloc(steps * 4), memory.alloc(steps * 4), memory.alloc(steps * 4)];
-        const work = memory.alloc(exports.refineScratchBytes(steps));
+        const work = memory.alloc(exports.refineScratchBytes(steps, refining));
         exports.refineSequence(
           ...([steps, zAt, fedAt, ownAt, inverseAt, sigmaAt, dAt, coefficientAt, rowAt, endAt] as const),
           ...([refining, codes, 2, values, missed, work] as const),

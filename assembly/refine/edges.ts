@@ -1,22 +1,38 @@
-// The table that the search with error feedback reads (search.ts), made of a trellis' own (trellis/table.ts):
+// The table that the search with error feedback reads (search.ts), made of a trellis' own (trellis/table.ts, trellis/labels.ts). A step's
+// integer is P of its code, at 2 bits of the code before, too, plus Q of the codes before; both are less what makes their middle 0.
 //
-//   0      log2 of the members of a group, log2 of the groups, log2 of codes for one target, states, bits: u32 each
-//   20     128 / step, 128 · zero: f32 each
-//   64     of each place: Q − 64 f32 | member's choice i32 | the state there u32, three rows of 64
-//   832    of each state: its place, u32
-//   1088   for each code and vector of groups (or vector of codes, of one group): P and 256 P in i16, four lanes; P² in i32, four lanes
-//   9280   for each state and choice: 48 times the place of the state before, u32; the value, f32
+// States are numbered as in the trellis' own table. The members of a group are consecutive: they differ in what the next step forgets. Into
+// the state low · groups + turned(group) lead the codes of these low bits from all members. A choice is the member, below it the code's high
+// bits. A state's place is where it stands side by side with others: members outside, groups inside, so that four places are four groups.
 //
-// States of a group differ in the oldest code, the member's. Where they stand, members are outside and groups inside: place =
-// member · groups + group, so that a vector has the same member of four groups.
+//   0      log2 of the members of a group, log2 of the groups, log2 of codes for one target, states, log2 of the states that a
+//          digit of a state's number has (search.ts): u32 each
+//   24     128 / step, 128 · zero, step, 128 · the middle, zero: f32 each
+//   48     vectors of the search: bounds of a target, MAGIC, half of 64 and its multiples' mask, what splits h in bytes, 16, zero; four masks
+//   256    of each vector of groups where its targets stand among those of the same low bits, in vectors, u8
+//   512    of each state the first of the states before it, u8
+//   768    of each place 128 Q and MAGIC's bits, i32; then its member's choice, i32
+//   2816   for each code and vector of groups (or vector of codes, of one group): −P and −256 P in i16, four lanes; P² in i32, four lanes
+//   19200  of each state Q, and for each high bits P of the codes into it: what a code's u is made of, u8, (9, 256)
 
-const QS: usize = 64;
-const CHOICES: usize = 320;
-const STATES: usize = 576;
-const PLACES: usize = 832;
-const CODES: usize = 1088;
-const PATHS: usize = 9280;
-const BYTES: usize = PATHS + 64 * 16 * 8;
+/** Bits of a choice, which costs leave free. */
+export const CHOICE_BITS: u32 = 6;
+/** Most states of a trellis. */
+export const STATES: usize = 256;
+
+const VECTORS: usize = 48;
+const MASKS: usize = 192;
+const TURNS: usize = 256;
+const FIRSTS: usize = 512;
+const QS: usize = 768;
+const OFFSETS: usize = QS + 4 * STATES;
+const CODES: usize = OFFSETS + 4 * STATES;
+const OLDS: usize = CODES + 512 * 32;
+const NEWS: usize = OLDS + STATES;
+const BYTES: usize = NEWS + 8 * STATES;
+
+/** 1.5 · 2^23: added to what is below 2^22 it leaves the nearest integer, the even one of two, in the last bits. */
+export const MAGIC: f32 = 12582912;
 
 /** Size of the table in bytes, enough for every trellis. */
 export function refineTableBytes(): usize {
@@ -25,23 +41,55 @@ export function refineTableBytes(): usize {
 
 // @ts-ignore: decorator
 @inline
+export function membersLog(table: usize): u32 {
+  return load<u32>(table);
+}
+// @ts-ignore: decorator
+@inline
+export function groupsLog(table: usize): u32 {
+  return load<u32>(table, 4);
+}
+// @ts-ignore: decorator
+@inline
+export function highsLog(table: usize): u32 {
+  return load<u32>(table, 8);
+}
+// @ts-ignore: decorator
+@inline
+export function statesOf(table: usize): usize {
+  return <usize>load<u32>(table, 12);
+}
+/** The vector `i` that the search reads as it is. */
+// @ts-ignore: decorator
+@inline
+export function vectorAt(table: usize, i: usize): v128 {
+  return v128.load(table + VECTORS + (i << 4));
+}
+/** A vector without its lane `lane`. */
+// @ts-ignore: decorator
+@inline
+export function maskAt(table: usize, lane: usize): v128 {
+  return v128.load(table + MASKS + (lane << 4));
+}
+// @ts-ignore: decorator
+@inline
+export function turnsAt(table: usize): usize {
+  return table + TURNS;
+}
+// @ts-ignore: decorator
+@inline
+export function firstsAt(table: usize): usize {
+  return table + FIRSTS;
+}
+// @ts-ignore: decorator
+@inline
 export function qsAt(table: usize): usize {
   return table + QS;
 }
 // @ts-ignore: decorator
 @inline
-export function choicesAt(table: usize): usize {
-  return table + CHOICES;
-}
-// @ts-ignore: decorator
-@inline
-export function statesAt(table: usize): usize {
-  return table + STATES;
-}
-// @ts-ignore: decorator
-@inline
-export function placesAt(table: usize): usize {
-  return table + PLACES;
+export function offsetsAt(table: usize): usize {
+  return table + OFFSETS;
 }
 // @ts-ignore: decorator
 @inline
@@ -50,8 +98,21 @@ export function codesAt(table: usize): usize {
 }
 // @ts-ignore: decorator
 @inline
-export function pathsAt(table: usize): usize {
-  return table + PATHS;
+export function oldsAt(table: usize): usize {
+  return table + OLDS;
+}
+/** Of the codes of high bits `high`. */
+// @ts-ignore: decorator
+@inline
+export function newsAt(table: usize, high: usize): usize {
+  return table + NEWS + high * STATES;
+}
+/** Where a state stands. */
+// @ts-ignore: decorator
+@inline
+export function placeOf(table: usize, state: usize): usize {
+  const m = membersLog(table);
+  return ((state & ((1 << m) - 1)) << groupsLog(table)) + (state >> m);
 }
 
 // Of trellis/table.ts: Q of a state, and P of a code from it.
@@ -65,59 +126,105 @@ function newOf(from: usize, state: u32, code: u32, m: u32, bits: u32): i32 {
   return -(<i32>load<i16>(from + record)) / 32;
 }
 
-/** Builds the table of a trellis whose table is at `from`, of codes of `bits`. */
-export function refineTable(from: usize, bits: u32, table: usize): void {
+// Of trellis/labels.ts, likewise: by the label of a state.
+function labelledOf(from: usize, state: u32): i32 {
+  const label = <u32>load<u8>(from + 96 + (state >> 3)) ^ (state & 7);
+  return load<u8>(from + 32 + label);
+}
+
+function codedOf(from: usize, code: u32): i32 {
+  return <i32>load<u8>(from + 16 + (code & 15)) + <i32>(code & ~15);
+}
+
+// The largest P of codes of `bits`.
+function largestOf(from: usize, bits: u32): i32 {
+  let largest: i32 = 0;
+  for (let code: u32 = 0; code < 1 << bits; code++) largest = max(largest, codedOf(from, code));
+  return largest;
+}
+
+/** Builds the table of a trellis whose table is at `from`, of codes of `bits`. @param labels 1 of one by labels, else 0 */
+export function refineTable(from: usize, bits: u32, labels: u32, table: usize): void {
   memory.fill(table, 0, BYTES);
-  const m = load<u32>(from, 64);
-  const logGroups = load<u32>(from, 68);
-  const highs = load<u32>(from, 72);
-  const states = load<u32>(from, 76);
-  const groups: u32 = 1 << logGroups;
-  store<u32>(table, m);
-  store<u32>(table, logGroups, 4);
-  store<u32>(table, highs, 8);
-  store<u32>(table, states, 12);
-  store<u32>(table, bits, 16);
-  store<f32>(table, load<f32>(from, 8), 20);
-  store<f32>(table, load<f32>(from, 12), 24);
+  const m = labels ? 3 : load<u32>(from, 64);
+  const groupsLog = labels ? <u32>ctz(load<u32>(from, 68)) : load<u32>(from, 68);
+  const highs = labels ? bits - 3 : load<u32>(from, 72);
+  const groups: u32 = 1 << groupsLog;
+  const states: u32 = groups << m;
+  // What P and Q are less: half of the largest P, and of a trellis by labels of the largest Q, too; else what is missing to 64.
+  let largestP: i32 = 0;
+  let largestQ: i32 = 0;
+  for (let x: usize = 0; x < 16; x++) {
+    largestP = max(largestP, <i32>load<u8>(from + 16 + x));
+    largestQ = max(largestQ, <i32>load<u8>(from + 32 + x));
+  }
+  if (labels) largestP = largestOf(from, bits);
+  const middleP = largestP >> 1;
+  const middleQ = labels ? largestQ >> 1 : 64 - middleP;
   const step = load<f32>(from);
   const zero = load<i32>(from, 4);
+  store<u32>(table, m);
+  store<u32>(table, groupsLog, 4);
+  store<u32>(table, highs, 8);
+  store<u32>(table, states, 12);
+  store<u32>(table, labels ? m + groupsLog : m, 16);
+  store<f32>(table, <f32>128 / step, 24);
+  store<f32>(table, <f32>(zero << 7), 28);
+  store<f32>(table, step, 32);
+  store<f32>(table, <f32>((middleP + middleQ) << 7), 36);
+  store<f32>(table, <f32>zero, 40);
+  writeVectors(table);
   for (let state: u32 = 0; state < states; state++) {
+    const place = placeOf(table, state);
     const member = state & ((1 << m) - 1);
-    const place = member * groups + (state >> m);
-    store<f32>(table + QS + (place << 2), <f32>(oldOf(from, state) - 64));
-    store<u32>(table + CHOICES + (place << 2), member << (4 - m));
-    store<u32>(table + STATES + (place << 2), state);
-    store<u32>(table + PLACES + (state << 2), place);
+    const q = (labels ? labelledOf(from, state) : oldOf(from, state)) - middleQ;
+    store<i32>(table + QS + (place << 2), (q << 7) + reinterpret<i32>(MAGIC));
+    store<u32>(table + OFFSETS + (place << 2), member << highs);
+    const turned = state & (groups - 1);
+    store<u8>(table + FIRSTS + state, <u8>((labels ? <u32>load<u8>(from + 160 + turned) : turned) << m));
   }
   let at = table + CODES;
-  if (logGroups == 0) {
-    for (let code: u32 = 0; code < 1 << bits; code += 4, at += 32) {
-      for (let lane: u32 = 0; lane < 4; lane++) writeCode(at + (lane << 2), newOf(from, 0, code + lane, m, bits));
-    }
+  if (groups == 1) {
+    for (let code: u32 = 0; code < 1 << bits; code++) writeCode(at, code, newOf(from, 0, code, m, bits) - middleP);
   } else {
-    for (let code: u32 = 0; code < 1 << bits; code++) {
-      for (let group: u32 = 0; group < groups; group += 4, at += 32) {
-        for (let lane: u32 = 0; lane < 4; lane++) {
-          writeCode(at + (lane << 2), newOf(from, (group + lane) << m, code, m, bits));
-        }
+    for (let group: u32 = 0; group < groups; group += 4) {
+      store<u8>(table + TURNS + (group >> 2), <u8>((labels ? <u32>load<u8>(from + 128 + group) : group) >> 2));
+    }
+    for (let code: u32 = 0; code < 1 << bits; code++, at += groups << 3) {
+      for (let group: u32 = 0; group < groups; group++) {
+        writeCode(at, group, (labels ? codedOf(from, code) : newOf(from, group << m, code, m, bits)) - middleP);
       }
     }
   }
-  at = table + PATHS;
   for (let state: u32 = 0; state < states; state++) {
-    for (let choice: u32 = 0; choice < 16; choice++, at += 8) {
-      const before = ((state << m) | (choice >> (4 - m))) & (states - 1);
-      const high = (choice >> (4 - m - highs)) & ((1 << highs) - 1);
-      const code = (state >> logGroups) | (high << m);
-      const u = oldOf(from, before) + newOf(from, before, code, m, bits);
-      store<u32>(at, load<u32>(table + PLACES + (before << 2)) * 48);
-      store<f32>(at, step * <f32>(u - zero), 4);
+    store<u8>(table + OLDS + state, <u8>(labels ? labelledOf(from, state) : oldOf(from, state)));
+    const before = <u32>load<u8>(table + FIRSTS + state);
+    for (let high: u32 = 0; high < 1 << highs; high++) {
+      const code = (state >> groupsLog) | (high << m);
+      store<u8>(newsAt(table, high) + state, <u8>(labels ? codedOf(from, code) : newOf(from, before, code, m, bits)));
     }
   }
 }
 
-function writeCode(at: usize, p: i32): void {
-  store<u32>(at, p | (p << 24));
+function writeVectors(table: usize): void {
+  const at = table + VECTORS;
+  v128.store(at, f32x4.splat(-16384));
+  v128.store(at, f32x4.splat(16383), 16);
+  v128.store(at, f32x4.splat(MAGIC), 32);
+  v128.store(at, i32x4.splat(1 << (CHOICE_BITS - 1)), 48);
+  v128.store(at, i32x4.splat(-1 << CHOICE_BITS), 64);
+  v128.store(at, i8x16(0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14), 80);
+  v128.store(at, i8x16.splat(16), 96);
+  v128.store(at, i16x8.splat(<i16>load<f32>(table, 40)), 112);
+  for (let lane: usize = 0; lane < 4; lane++) {
+    v128.store(table + MASKS + (lane << 4), i32x4.splat(-1));
+    store<i32>(table + MASKS + (lane << 4) + (lane << 2), 0);
+  }
+}
+
+// −P to the lane `i` of vectors at `at`.
+function writeCode(at: usize, i: u32, p: i32): void {
+  at += ((i >> 2) << 5) + ((i & 3) << 2);
+  store<u32>(at, (-p & 0xffff) | (-p << 24));
   store<i32>(at, p * p, 16);
 }

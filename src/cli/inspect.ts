@@ -57,12 +57,12 @@ async function inspect(path: string, options: { all?: boolean; advise?: boolean;
 
 // By what, and how much above what is expected the weighted errors are.
 function refinementText({ tensors, refinement = {} }: Inspection): string {
-  const { mode, source, sequences, tokens, seed } = refinement;
+  const { mode, weighted, source, sequences, tokens, seed } = refinement;
   const refined = tensors.flatMap(({ weightedError, gain, gridMse }) =>
     gain ? [weightedError! / (gain * gridMse!)] : [],
   );
   const of = source === 'model' ? 'that the model sampled' : source === 'text' ? 'of a text' : 'at random';
-  const by = mode === 'both' ? 'inputs and gradients' : 'inputs';
+  const by = mode === 'both' ? 'inputs and gradients' : weighted === true ? 'inputs weighted by gradients' : 'inputs';
   const ratio = refined.length > 0 ? `, weighted errors at most ${largest(refined).toFixed(2)} × what is expected` : '';
   return `${counted(refined.length, 'weight')} refined by ${by} of ${sequences} sequences of ${tokens} tokens ${of}, seed ${seed}${ratio}`;
 }

@@ -4,18 +4,16 @@ import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
-import { isRefinable } from '../kernels/layout.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
 import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
-import { checkRefinedGrids } from '../quantize/refinable.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
 import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
-import { byteSize, GRIDS, gridBits, gridName, integer, repoName, UsageError } from '../terminal/usage.ts';
+import { byteSize, gridBits, gridName, integer, repoName, UsageError } from '../terminal/usage.ts';
 import { type AdditionOptions, tellCard, writeAdditions } from './common/additions.ts';
 import {
   addBits,
@@ -133,7 +131,7 @@ async function quantize(path: string, options: Options): Promise<void> {
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
     if (options.transformers && input.isFile)
       throw new UsageError('--transformers must be given for a directory, with its config.json');
-    if (refiningOf(options) !== undefined) await checkRefined(checkpoint, budget, options);
+    if (refiningOf(options) !== undefined) await readNamed(options);
     if (refiningOf(options) !== undefined && !options.dryRun) {
       const { groupSize = DEFAULT_GROUP_SIZE } = selectionOf(options);
       gathered = await gatherToRefine(checkpoint, input, { ...options, output: options.output!, groupSize });
@@ -173,21 +171,10 @@ async function quantize(path: string, options: Options): Promise<void> {
   }
 }
 
-// What statistics would be gathered for in vain.
-async function checkRefined(
-  checkpoint: OpenCheckpoint,
-  budget: BudgetOptions | undefined,
-  options: Options,
-): Promise<void> {
-  const { plan, grid, bits } = options;
+// Files without which statistics would be gathered in vain.
+async function readNamed(options: Options): Promise<void> {
   await namedAlphas(options);
-  const { tensors } = await checkpoint.inspect();
-  const given = plan === undefined ? budget : { plan: await planFrom(plan) };
-  checkRefinedGrids(
-    { grid: grid ?? DEFAULT_GRIDS[bits ?? 4], ...given },
-    tensors.map(({ name }) => name),
-    (each) => (typeof each === 'string' ? GRIDS.find(({ name }) => name === each)! : each),
-  );
+  if (options.plan !== undefined) await planFrom(options.plan);
 }
 
 // A budget by what feedback leaves of each weight's loss.
@@ -272,8 +259,7 @@ async function choiceOf(
   if (refine?.alphas && !(options.alphas || options.prior || options.uniform))
     return { ...scheme, ...selection, ...budget };
   const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly: dryRun });
-  const refinable = refiningOf(options) && !budget.grids && { grids: GRIDS.filter(isRefinable) };
-  return { ...scheme, ...selection, ...budget, ...refinable, alphas };
+  return { ...scheme, ...selection, ...budget, alphas };
 }
 
 function outputOptions({ force, resume = false }: Writing) {

@@ -2,7 +2,7 @@
 // ranges ahead; it gets its name once its digest is right, and a link in the snapshot once it has its name. The revision's name comes last.
 
 import { createHash, type Hash } from 'node:crypto';
-import { copyFile, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from '../checkpoint/checkpoint.ts';
 import { partsOf } from '../checkpoint/gguf/parts.ts';
@@ -16,8 +16,8 @@ import { folderOf } from '../source/memory.ts';
 import type { Source } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
 import { cachedFile, repoPath, snapshotPath } from './cache.ts';
-import { isAbsent, isAlive } from './commit.ts';
 import { type HubSettings, hubSettings, meansOf } from './hub.ts';
+import { lock } from './lock.ts';
 
 /** Bytes of one request, requests under way for one file, and files at once: 48 MB of memory. */
 const RANGE = 4 << 20;
@@ -139,7 +139,7 @@ async function download({ name, remote, signal, take }: Pulling, file: HubFile, 
   // A name of ours: clients in Python may write <digest>.incomplete at the same time, and lock it in a way that Node cannot.
   const incomplete = `${blob}.higgs.incomplete`;
   await attempt('create', dirname(blob), () => mkdir(dirname(blob), { recursive: true }));
-  const unlock = await lock(`${incomplete}.lock`);
+  const unlock = await lock(`${incomplete}.lock`, 'downloads');
   try {
     const hash = startHash(file);
     let begun = await hashFile(incomplete, file.byteLength, hash);
@@ -196,32 +196,6 @@ async function hashFile(path: string, limit: number, hash: Hash): Promise<number
     return file.byteLength;
   } finally {
     await file.close();
-  }
-}
-
-// One process at a time writes a file. @returns what lets others
-async function lock(path: string): Promise<() => Promise<void>> {
-  for (;;) {
-    try {
-      const handle = await open(path, 'wx');
-      await handle.writeFile(`${process.pid}\n`);
-      await handle.close();
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
-        return attempt('create', path, () => Promise.reject(error));
-    }
-    const owner = Number(
-      await readFile(path, 'utf8').catch((error) => (isAbsent(error) ? '0' : Promise.reject(error))),
-    );
-    if (owner > 0 && owner !== process.pid && isAlive(owner))
-      throw new FileError(
-        'write',
-        path,
-        undefined,
-        `process ${owner} downloads it; if that is none of higgs, remove the file`,
-      );
-    await attempt('remove', path, () => rm(path, { force: true }));
   }
 }
 

@@ -126,9 +126,38 @@ export interface KernelExports {
     k: number,
     n: number,
   ): void;
+  takeSequence(
+    row: number,
+    first: number,
+    stride: number,
+    count: number,
+    steps: number,
+    scales: number,
+    groups: number,
+    z: number,
+    sigmas: number,
+    inverses: number,
+    fed: number,
+    across: number,
+    own: number,
+    working: number,
+  ): void;
+  noteSequence(
+    steps: number,
+    z: number,
+    sigmas: number,
+    values: number,
+    missed: number,
+    own: number,
+    diagonals: number,
+    plain: number,
+    errors: number,
+    others: number,
+    sums: number,
+  ): void;
   refineTableBytes(): number;
-  refineTable(from: number, bits: number, table: number): void;
-  refineScratchBytes(steps: number): number;
+  refineTable(from: number, bits: number, labels: number, table: number): void;
+  refineScratchBytes(steps: number, table: number): number;
   refineSequence(
     steps: number,
     z: number,

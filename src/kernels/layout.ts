@@ -38,11 +38,6 @@ export function isByLabels(grid: CodeTrellis): boolean {
   return grid.kept !== undefined;
 }
 
-/** Whether there is a search with error feedback for it: of trellises by labels there is none yet. */
-export function isRefinable(grid: CodeGrid): boolean {
-  return !isPaths(grid) || !isByLabels(grid);
-}
-
 /** What the layout of codes depends on: the weights of a code, its bits, and whether they are a trellis'. */
 export interface CodeShape {
   readonly p: number;

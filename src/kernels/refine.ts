@@ -6,30 +6,27 @@
 
 import type { Arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
-import { bytesPerRow, codesPerRow, groupsPerRow, isPaths, isRefinable, SEQUENCES } from './layout.ts';
+import { bytesPerRow, codesPerRow, groupsPerRow, isByLabels, isPaths, SEQUENCES } from './layout.ts';
 import { bytesPerWeight, type Matrix, type Operands, type Weights } from './operands.ts';
 import { dimensionOf, FACTOR_COLS, ROW_MARGIN } from './sizes.ts';
 import type { Tables } from './tables.ts';
+import {
+  factoringIn,
+  fillCoefficients,
+  type Outer,
+  type Part,
+  runsOf,
+  STEP_BLOCK,
+  type Weighing,
+  WINDOW,
+} from './weighing.ts';
 
 /** Rows whose feedback from the rows before is one product. */
 const BLOCK_ROWS = 32;
-/** Steps of a block of the search, and errors that it reads coefficients of (assembly/refine/search.ts). */
-const [STEP_BLOCK, WINDOW] = [4, 36];
 /** What the middle D becomes, and the most: costs are 32-bit integers. */
 const [MIDDLE, MOST] = [64, 255];
 /** Sweeps over the codes of points. */
 const SWEEPS = 2;
-
-/** What errors of a matrix cost. */
-export interface Weighing {
-  /** Blocks on the diagonal of H, (width, width) each; their widths come to the columns. */
-  readonly inputs: readonly Float32Array<ArrayBuffer>[];
-  /** G, (rows, rows); all rows alike if left out. */
-  readonly outputs?: Float32Array<ArrayBuffer> | undefined;
-  /** Added to the diagonals, relative to their means. */
-  readonly damping: number;
-  readonly outputDamping: number;
-}
 
 /** A matrix that was encoded with feedback. */
 export interface Refined {
@@ -38,19 +35,6 @@ export interface Refined {
   readonly sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
   /** The weighted squared error; what it would be of errors as large as the weights, with feedback; and without. */
   readonly weighted: Float64Array<ArrayBuffer>; // (3)
-}
-
-/** A part of the columns that is weighed by itself. */
-interface Part {
-  readonly start: number;
-  readonly width: number;
-  /** Column of each place. */
-  readonly order: Int32Array;
-  readonly upper: Float32Array<ArrayBuffer>; // (width, width) U, by places
-  readonly diagonal: Float64Array; // D
-  readonly own: Float64Array; // the diagonal of R H Rᵀ + λ, by places
-  /** R H Rᵀ + λ, in the order of columns; of points alone. */
-  readonly square: Float32Array<ArrayBuffer> | undefined;
 }
 
 export interface Refiner {
@@ -64,84 +48,94 @@ export interface Refiner {
 }
 
 export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): Refiner {
-  // U and D of a symmetric matrix, (n, n), whose place i is row and column order[i].
-  function factor(square: Float32Array, n: number, order: Int32Array, damping: number) {
+  const factoring = factoringIn(memory, exports, operands);
+
+  type Places = ReturnType<typeof place>;
+
+  // Addresses of all that the rows of a matrix need, placed once.
+  function place(matrix: Matrix, weights: Weights, parts: readonly Part[], outer: Outer | undefined) {
+    const { rows, cols, grid, groupSize, seed } = matrix;
     memory.reset();
-    let trace = 0;
-    for (let i = 0; i < n; i++) trace += square[i * n + i];
-    const mean = trace / n;
-    const [h, scratch] = [memory.alloc(n * n * 8), memory.alloc(64 * n * 8)];
-    const bytes = memory.bytes(h, n * n * 8);
-    const values = new Float64Array(bytes.buffer, h, n * n);
-    // What no token reached is weighed alike.
-    const added = mean > 0 ? damping * mean : 1;
-    for (let i = 0; i < n; i++) {
-      const row = order[i] * n;
-      for (let j = 0; j <= i; j++) values[i * n + j] = mean > 0 ? square[row + order[j]] : 0;
-      values[i * n + i] += added;
-    }
-    const done = exports.factorUdu(h, n, scratch);
-    if (done !== n)
-      throw new RangeError(
-        'statistics must be positive, as sums of squares are: a pivot of their factorisation is not',
-      );
-    const upper = new Float32Array(n * n);
-    const diagonal = new Float64Array(n);
-    for (let k = 0; k < n; k++) {
-      for (let j = 0; j < k; j++) upper[j * n + k] = values[k * n + j];
-      upper[k * n + k] = 1;
-      diagonal[k] = values[k * n + k];
-    }
-    const own = Float64Array.from({ length: n }, (_, i) => (mean > 0 ? square[order[i] * n + order[i]] : 0) + added);
-    return { upper, diagonal, own };
+    const ownTable = tables.of(grid);
+    const masks = operands.masks(seed, cols);
+    const placed = operands.place(weights);
+    const isTrellis = isPaths(grid);
+    const vectors = codesPerRow(cols, grid);
+    const groups = groupsPerRow(cols, groupSize);
+    const steps = Math.ceil(cols / SEQUENCES);
+    const lane = Math.ceil((isTrellis ? steps : cols) / 8) * 8; // floats of a sequence
+    const line = isTrellis ? lane * SEQUENCES : lane; // floats of a row
+    const blocks = Math.ceil(lane / STEP_BLOCK);
+    const f32s = (count: number) => memory.alloc((count + ROW_MARGIN) * 4);
+    const table = isTrellis ? memory.alloc(exports.refineTableBytes()) : ownTable;
+    if (isTrellis) exports.refineTable(ownTable, grid.bits, isByLabels(grid) ? 1 : 0, table);
+    return {
+      ...{ masks, placed, vectors, groups, steps, lane, line, blocks, table },
+      uppers: parts.map(({ upper }) => memory.place(upper)),
+      squares: parts.map(({ square }) => (square ? memory.place(square) : 0)),
+      outer: outer ? memory.place(outer.upper) : 0,
+      E: f32s((outer ? rows : BLOCK_ROWS) * line), // errors against the weights
+      e: f32s(BLOCK_ROWS * line), // errors against the targets
+      fed: f32s(BLOCK_ROWS * line), // what errors of other rows feed back
+      across: f32s(BLOCK_ROWS * line), // and those of other sequences
+      work: memory.alloc(isTrellis ? exports.refineScratchBytes(steps, table) : exports.refinePointsBytes(cols)),
+      ...{ z: f32s(line), inverses: f32s(line), sigmas: f32s(line), values: f32s(line + 16), missed: f32s(line) },
+      ...{ working: f32s(line), targets: f32s(line), ds: f32s(line), rowAt: f32s(line), squareAt: f32s(line) },
+      ...{ begins: f32s(line), ends: f32s(line), D: memory.alloc(line * 8), H: memory.alloc(line * 8) },
+      coefficients: f32s(isTrellis ? SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK : 0),
+      rotated: f32s(BLOCK_ROWS * (cols + ROW_MARGIN)),
+      scaleBits: memory.alloc(rows * groups * 2),
+      scaleValues: f32s(BLOCK_ROWS * groups),
+      groupOf: memory.place(groupsOfColumns(cols, groupSize)),
+      rowSums: memory.alloc(rows * 16),
+      noted: memory.alloc(32),
+      scratch: f32s(cols),
+      codes: memory.alloc(BLOCK_ROWS * (vectors + ROW_MARGIN) * 2),
+      packed: memory.alloc(rows * bytesPerRow(cols, grid)),
+    };
   }
 
-  // Both sides of a block of H rotated, as the columns from `start` on are.
-  function rotateBoth(square: Float32Array, width: number, start: number, { cols, groupSize, seed }: Matrix) {
-    memory.reset();
-    const masks = operands.masks(seed, cols) + start * 4;
-    const bytes = width * width * 4;
-    const [from, to] = [memory.alloc(bytes), memory.alloc(bytes)];
-    const [a, b] = [memory.floats(from, width * width), memory.floats(to, width * width)];
-    a.set(square);
-    for (let side = 0; side < 2; side++) {
-      for (let row = 0; row < width; row++) {
-        exports.rotate(from + row * width * 4, masks, width, groupSize, to + row * width * 4);
-      }
-      transpose(b, a, width);
-    }
-    return a.slice() as Float32Array<ArrayBuffer>;
-  }
-
-  function partsOf(matrix: Matrix, { inputs, damping }: Weighing): Part[] {
-    const parts: Part[] = [];
+  // Where the columns of parts stand in a row, and what each costs.
+  function writeParts(matrix: Matrix, parts: readonly Part[], at: Places): void {
     const isTrellis = isPaths(matrix.grid);
-    let start = 0;
-    for (const square of inputs) {
-      const width = Math.round(Math.sqrt(square.length));
-      const rotated = rotateBoth(square, width, start, matrix);
-      const order = orderOf(start, width, isTrellis);
-      const { upper, diagonal, own } = factor(rotated, width, order, damping);
-      if (!isTrellis) for (let i = 0; i < width; i++) rotated[i * width + i] = own[i];
-      parts.push({ start, width, order, upper, diagonal, own, square: isTrellis ? undefined : rotated });
-      start += width;
+    const { line, lane, blocks } = at;
+    const { buffer } = memory.bytes(0, 0);
+    const placeOf = (col: number) => (isTrellis ? (col % SEQUENCES) * lane + Math.floor(col / SEQUENCES) : col);
+    const [rowAt, squareAt, begins, ends] = [at.rowAt, at.squareAt, at.begins, at.ends].map((address) =>
+      new Uint32Array(buffer, address, line).fill(0),
+    );
+    const [D, H] = [at.D, at.H].map((address) => new Float64Array(buffer, address, line).fill(0));
+    const ds = new Int32Array(buffer, at.ds, line).fill(MIDDLE);
+    const middle = medianOf(parts);
+    for (const [p, part] of parts.entries()) {
+      const { start, width, order, diagonal, own } = part;
+      for (let i = 0; i < width; i++) {
+        const place = placeOf(start + order[i]);
+        D[place] = diagonal[i];
+        H[place] = own[i];
+        ds[place] = Math.min(MOST, Math.max(1, Math.round((diagonal[i] / middle) * MIDDLE)));
+      }
+      for (const [s, { count, at: first, step }] of runsOf(part, isTrellis).entries()) {
+        for (let i = 0; i < count; i++) {
+          const place = s * lane + step + i;
+          rowAt[place] = at.uppers[p] + ((first + i) * width + first - step) * 4;
+          squareAt[place] = at.squares[p] && at.squares[p] + (i * width - start) * 4;
+          begins[place] = step;
+          ends[place] = step + count;
+        }
+      }
     }
-    if (start !== matrix.cols)
-      throw new RangeError(`statistics must be of all ${matrix.cols} columns: they are of ${start}`);
-    return parts;
-  }
-
-  function outerOf({ rows }: Matrix, { outputs, outputDamping }: Weighing) {
-    if (!outputs) return undefined;
-    const order = Int32Array.from({ length: rows }, (_, i) => i);
-    return factor(outputs, rows, order, outputDamping);
+    if (!isTrellis) return;
+    const count = SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK;
+    const coefficients = new Float32Array(buffer, at.coefficients, count).fill(0);
+    for (const part of parts) fillCoefficients(coefficients, part, blocks);
   }
 
   return {
     gain(matrix, weights, weighing) {
       const { rows, cols, groupSize, seed } = matrix;
-      const parts = partsOf(matrix, weighing);
-      const outer = outerOf(matrix, weighing);
+      const parts = factoring.partsOf(matrix, weighing);
+      const outer = factoring.outerOf(matrix, weighing);
       memory.reset();
       const masks = operands.masks(seed, cols);
       const placed = operands.place(weights);
@@ -170,289 +164,140 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     },
 
     refine(matrix, weights, weighing) {
-      const { rows, cols, grid, groupSize, seed } = matrix;
-      if (!isRefinable(grid)) throw new RangeError('grid must be one that can be refined: it is a trellis by labels');
-      const parts = partsOf(matrix, weighing);
-      const outer = outerOf(matrix, weighing);
-
-      memory.reset();
-      const ownTable = tables.of(grid);
-      const masks = operands.masks(seed, cols);
-      const placed = operands.place(weights);
+      const { rows, cols, grid } = matrix;
+      const parts = factoring.partsOf(matrix, weighing);
+      const outer = factoring.outerOf(matrix, weighing);
       const isTrellis = isPaths(grid);
-      const vectors = codesPerRow(cols, grid);
-      const groups = groupsPerRow(cols, groupSize);
-      const steps = Math.ceil(cols / SEQUENCES);
-      const lane = isTrellis ? Math.ceil(steps / 8) * 8 : Math.ceil(cols / 8) * 8; // floats of a sequence
-      const line = isTrellis ? lane * SEQUENCES : lane; // floats of a row
-      const f32s = (count: number) => memory.alloc((count + ROW_MARGIN) * 4);
-
-      const table = isTrellis ? memory.alloc(exports.refineTableBytes()) : ownTable;
-      if (isTrellis) exports.refineTable(ownTable, grid.bits, table);
-      const uppers = parts.map(({ upper }) => memory.place(upper));
-      const squares = parts.map(({ square }) => (square ? memory.place(square) : 0));
-      const outerAt = outer ? memory.place(outer.upper) : 0;
-      const E = f32s((outer ? rows : BLOCK_ROWS) * line); // errors against the weights
-      const e = f32s(BLOCK_ROWS * line); // errors against the targets
-      const fed = f32s(BLOCK_ROWS * line); // what errors of other rows feed back
-      const across = f32s(BLOCK_ROWS * line); // and those of other sequences
-      const work = memory.alloc(isTrellis ? exports.refineScratchBytes(steps) : exports.refinePointsBytes(cols));
-      const [z, inverses, sigmas] = [f32s(line), f32s(line), f32s(line)];
-      const [values, missed, working, targets] = [f32s(line + 16), f32s(line), f32s(line), f32s(line)];
-      const [ds, rowAt, squareAt, begins, ends] = Array.from({ length: 5 }, () => f32s(line));
-      const blocks = Math.ceil(lane / STEP_BLOCK);
-      const coefficients = f32s(isTrellis ? SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK : 0);
-      const rotated = memory.alloc(BLOCK_ROWS * (cols + ROW_MARGIN) * 4);
-      const scaleBits = memory.alloc(rows * groups * 2);
-      const scaleValues = f32s(groups);
-      const rowSums = memory.alloc(rows * 16);
-      const scratch = memory.alloc((cols + ROW_MARGIN) * 4);
-      const codes = memory.alloc(BLOCK_ROWS * (vectors + ROW_MARGIN) * 2);
-      const packedBytes = bytesPerRow(cols, grid);
-      const packed = memory.alloc(rows * packedBytes);
-
-      const buffer = memory.bytes(0, 0).buffer;
-      const floats = (at: number, count: number) => new Float32Array(buffer, at, count);
-      const words = (at: number, count: number) => new Uint32Array(buffer, at, count);
-
-      // Where columns stand in a row, and what each costs.
-      const placeOf = (col: number) => (isTrellis ? (col % SEQUENCES) * lane + Math.floor(col / SEQUENCES) : col);
-      const places = Int32Array.from({ length: cols }, (_, col) => placeOf(col));
-      const [D, H] = [new Float64Array(line), new Float64Array(line)];
-      const dInts = new Int32Array(buffer, ds, line).fill(MIDDLE);
-      for (const at of [rowAt, squareAt, begins, ends]) words(at, line).fill(0);
-      const middle = medianOf(parts);
-      for (const [p, { start, width, order, diagonal, own }] of parts.entries()) {
-        for (let i = 0; i < width; i++) {
-          const col = start + order[i];
-          D[places[col]] = diagonal[i];
-          H[places[col]] = own[i];
-          dInts[places[col]] = Math.min(MOST, Math.max(1, Math.round((diagonal[i] / middle) * MIDDLE)));
-        }
-        for (const [s, { count, at, step }] of runsOf(parts[p], isTrellis).entries()) {
-          for (let i = 0; i < count; i++) {
-            const place = s * lane + step + i;
-            const base = at - step;
-            words(rowAt, line)[place] = uppers[p] + ((at + i) * width + base) * 4;
-            words(squareAt, line)[place] = squares[p] && squares[p] + (i * width - start) * 4;
-            words(begins, line)[place] = step;
-            words(ends, line)[place] = step + count;
-          }
-        }
-      }
-      if (isTrellis) {
-        const all = floats(coefficients, SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK).fill(0);
-        for (const part of parts) fillCoefficients(all, part, blocks);
-      }
+      const sequences = isTrellis ? SEQUENCES : 1;
+      const at = place(matrix, weights, parts, outer);
+      writeParts(matrix, parts, at);
+      const { line, lane, groups, vectors } = at;
+      const { buffer } = memory.bytes(0, 0);
+      const [fed, across] = [at.fed, at.across].map((address) => new Float32Array(buffer, address, BLOCK_ROWS * line));
+      const noted = new Float64Array(buffer, at.noted, 4);
+      const sums = new Float64Array(buffer, at.rowSums, rows * 2);
       const weighted = new Float64Array(3);
-      const rowBytes = cols * bytesPerWeight[weights.dtype];
-      const factorBytes = Math.ceil(cols / FACTOR_COLS) * 4;
-      const groupOf = groupsOfColumns(cols, groupSize);
-      const [zs, inv, sig] = [floats(z, line), floats(inverses, line), floats(sigmas, line)];
-      const [vals, miss, own] = [floats(values, line), floats(missed, line), floats(targets, line)];
-      const acrossRows = floats(across, BLOCK_ROWS * line);
-      const work1 = floats(working, line);
-      const sums = new Float64Array(buffer, rowSums, rows * 2);
-      const zRows = floats(rotated, BLOCK_ROWS * (cols + ROW_MARGIN));
-      const [fedRows, eRows] = [floats(fed, BLOCK_ROWS * line), floats(e, BLOCK_ROWS * line)];
-      const allErrors = floats(E, (outer ? rows : BLOCK_ROWS) * line);
-      const sigmaRows = new Float32Array(BLOCK_ROWS * groups);
+      const packedBytes = bytesPerRow(cols, grid);
 
       for (let first = 0; first < rows; first += BLOCK_ROWS) {
         const count = Math.min(BLOCK_ROWS, rows - first);
-        const done = exports.rotateRows(
-          ...([
-            placed.weights + first * rowBytes,
-            placed.dtype,
-            placed.factors && placed.factors + first * factorBytes,
-          ] as const),
-          ...([
-            count,
-            cols,
-            masks,
-            groupSize,
-            rotated,
-            scaleBits + first * groups * 2,
-            rowSums + first * 16,
-            scratch,
-          ] as const),
-        );
-        if (done < count) throw operands.fault(weights, placed, first + done, cols, 0);
-        for (let r = 0; r < count; r++) {
-          exports.f16ToF32(scaleBits + (first + r) * groups * 2, scaleValues, groups);
-          sigmaRows.set(floats(scaleValues, groups), r * groups);
-        }
-        const errors = outer ? E + first * line * 4 : E;
-        const errorsStart = outer ? first * line : 0;
-        fedRows.fill(0);
-        acrossRows.fill(0);
-        if (outer) exports.accumulate(fed, line, outerAt + first * 4, 1, rows, E, line, count, first, line);
-        for (let s = 0; s < (isTrellis ? SEQUENCES : 1); s++) {
-          const at = s * lane;
+        rotateBlock(matrix, weights, at, first, count);
+        const errors = outer ? at.E + first * line * 4 : at.E;
+        fed.fill(0);
+        across.fill(0);
+        if (outer) exports.accumulate(at.fed, line, at.outer + first * 4, 1, rows, at.E, line, count, first, line);
+        for (let s = 0; s < sequences; s++) {
           for (let r = 0; r < count; r++) {
-            const row = fed + (r * line + at) * 4;
             if (outer) {
-              const v = outerAt + (first * rows + first + r) * 4;
-              exports.accumulate(row, line, v, 1, rows, errors + at * 4, line, 1, r, lane);
+              const v = at.outer + (first * rows + first + r) * 4;
+              const own = at.fed + (r * line + s * lane) * 4;
+              exports.accumulate(own, line, v, 1, rows, errors + s * lane * 4, line, 1, r, lane);
             }
-            takeRow(r, s);
-            for (let i = 0; i < lane; i++) {
-              const rowFed = fedRows[r * line + at + i];
-              own[at + i] = zs[at + i] + Math.fround(rowFed * inv[at + i]);
-              work1[i] = rowFed + acrossRows[r * line + at + i];
-            }
-            if (isTrellis) {
-              exports.refineSequence(
-                ...([
-                  steps,
-                  z + at * 4,
-                  working,
-                  targets + at * 4,
-                  inverses + at * 4,
-                  sigmas + at * 4,
-                  ds + at * 4,
-                ] as const),
-                ...([
-                  coefficients + s * (blocks + 1) * WINDOW * STEP_BLOCK * 4,
-                  rowAt + at * 4,
-                  ends + at * 4,
-                ] as const),
-                ...([table, codesAt(r) + s * 2, SEQUENCES, values + at * 4, missed + at * 4, work] as const),
-              );
-            } else {
-              exports.refinePoints(
-                ...([
-                  cols,
-                  z,
-                  working,
-                  inverses,
-                  sigmas,
-                  rowAt,
-                  squareAt,
-                  begins,
-                  ends,
-                  table,
-                  dimensionOf(grid),
-                ] as const),
-                ...([2 ** grid.bits, SWEEPS, codesAt(r), values, missed, work] as const),
-              );
-            }
-            noteRow(r, at);
+            refineOne(matrix, at, r, s);
+            noteOne(r, s, first + r, errors);
           }
-          for (const [p, part] of isTrellis ? parts.entries() : []) {
-            const runs = runsOf(part, true);
-            const own = runs[s];
-            for (let other = s + 1; other < SEQUENCES; other++) {
-              const later = runs[other];
-              exports.accumulate(
-                ...([across + (other * lane + later.step) * 4, line] as const),
-                ...([e + (at + own.step) * 4, line, 1] as const),
-                ...([
-                  uppers[p] + (own.at * part.width + later.at) * 4,
-                  part.width,
-                  count,
-                  own.count,
-                  later.count,
-                ] as const),
-              );
-            }
-          }
+          if (isTrellis) feedLater(parts, at, s, count);
         }
         for (let r = 0; r < count; r++) {
-          exports.packRows(codesAt(r), 1, vectors, grid.bits, packed + (first + r) * packedBytes);
-        }
-
-        // A sequence of a row: rotated weights and scales by place.
-        function takeRow(r: number, s: number): void {
-          const [step, begin] = isTrellis ? [SEQUENCES, s] : [1, 0];
-          const at = s * lane;
-          zs.fill(0, at, at + lane);
-          inv.fill(0, at, at + lane);
-          sig.fill(0, at, at + lane);
-          for (let col = begin, place = at; col < cols; col += step, place++) {
-            const sigma = sigmaRows[r * groups + groupOf[col]];
-            zs[place] = zRows[r * (cols + ROW_MARGIN) + col];
-            sig[place] = sigma;
-            inv[place] = sigma > 0 ? 1 / sigma : 0;
-          }
-        }
-
-        function noteRow(r: number, at: number): void {
-          const weight = outer ? outer.diagonal[first + r] : 1;
-          const plain = outer ? outer.own[first + r] : 1;
-          let [squared, loss, expected, alone] = [0, 0, 0, 0];
-          for (let i = at; i < at + lane; i++) {
-            const sigma = sig[i];
-            const error = Math.fround(sigma * Math.fround(zs[i] - vals[i]));
-            allErrors[errorsStart + r * line + i] = error;
-            eRows[r * line + i] = sigma * Math.fround(own[i] - vals[i]);
-            squared += error * error;
-            const square = sigma * sigma;
-            loss += D[i] * square * miss[i] * miss[i];
-            expected += D[i] * square;
-            alone += H[i] * square;
-          }
-          sums[2 * (first + r)] += squared;
-          weighted[0] += weight * loss;
-          weighted[1] += weight * expected;
-          weighted[2] += plain * alone;
+          exports.packRows(codesAt(at, r), 1, vectors, grid.bits, at.packed + (first + r) * packedBytes);
         }
       }
       return {
-        packed: memory.copy(Uint8Array, packed, rows * packedBytes) as Uint8Array<ArrayBuffer>,
-        scales: memory.copy(Uint16Array, scaleBits, rows * groups) as Uint16Array<ArrayBuffer>,
-        sums: memory.copy(Float64Array, rowSums, rows * 2) as Float64Array<ArrayBuffer>,
+        packed: memory.copy(Uint8Array, at.packed, rows * packedBytes) as Uint8Array<ArrayBuffer>,
+        scales: memory.copy(Uint16Array, at.scaleBits, rows * groups) as Uint16Array<ArrayBuffer>,
+        sums: memory.copy(Float64Array, at.rowSums, rows * 2) as Float64Array<ArrayBuffer>,
         weighted,
       };
 
-      function codesAt(r: number): number {
-        return codes + r * (vectors + ROW_MARGIN) * 2;
+      function noteOne(r: number, s: number, row: number, errors: number): void {
+        const [own, here] = [s * lane * 4, (r * line + s * lane) * 4];
+        noted.fill(0);
+        exports.noteSequence(
+          ...([lane, at.z + own, at.sigmas + own, at.values + own, at.missed + own, at.targets + own] as const),
+          ...([at.D + own * 2, at.H + own * 2, errors + here, at.e + here, at.noted] as const),
+        );
+        const [squared, loss, expected, alone] = noted;
+        sums[2 * row] += squared;
+        weighted[0] += (outer ? outer.diagonal[row] : 1) * loss;
+        weighted[1] += (outer ? outer.diagonal[row] : 1) * expected;
+        weighted[2] += (outer ? outer.own[row] : 1) * alone;
       }
     },
   };
-}
 
-// Columns of a part in the order in which they are worked on.
-function orderOf(start: number, width: number, isTrellis: boolean): Int32Array {
-  const columns = Array.from({ length: width }, (_, i) => i);
-  if (!isTrellis) return Int32Array.from(columns);
-  const sequences = Array.from({ length: SEQUENCES }, (_, s) => columns.filter((i) => (start + i) % SEQUENCES === s));
-  return Int32Array.from(sequences.flat());
-}
+  // Rotates rows, and gives their scales.
+  function rotateBlock({ cols, groupSize }: Matrix, weights: Weights, at: Places, first: number, count: number): void {
+    const { placed, groups } = at;
+    const rowBytes = cols * bytesPerWeight[weights.dtype];
+    const factorBytes = Math.ceil(cols / FACTOR_COLS) * 4;
+    const factors = placed.factors && placed.factors + first * factorBytes;
+    const scales = at.scaleBits + first * groups * 2;
+    const done = exports.rotateRows(
+      ...([placed.weights + first * rowBytes, placed.dtype, factors, count, cols, at.masks, groupSize] as const),
+      ...([at.rotated, scales, at.rowSums + first * 16, at.scratch] as const),
+    );
+    if (done < count) throw operands.fault(weights, placed, first + done, cols, 0);
+    exports.f16ToF32(scales, at.scaleValues, count * groups);
+  }
 
-/** Consecutive places of a part that are consecutive steps of a sequence. */
-interface Run {
-  readonly count: number;
-  /** The first place, and its step. */
-  readonly at: number;
-  readonly step: number;
-}
+  // The codes of a sequence of row `r` of a block, or of the row.
+  function refineOne({ cols, grid }: Matrix, at: Places, r: number, s: number): void {
+    const isTrellis = isPaths(grid);
+    const { lane, line, steps, blocks } = at;
+    const [own, here] = [s * lane * 4, (r * line + s * lane) * 4];
+    const count = isTrellis ? Math.ceil((cols - s) / SEQUENCES) : cols;
+    exports.takeSequence(
+      ...([at.rotated + r * (cols + ROW_MARGIN) * 4, s, isTrellis ? SEQUENCES : 1, count, lane] as const),
+      ...([at.scaleValues + r * at.groups * 4, at.groupOf, at.z + own, at.sigmas + own, at.inverses + own] as const),
+      ...([at.fed + here, at.across + here, at.targets + own, at.working] as const),
+    );
+    if (isTrellis) {
+      exports.refineSequence(
+        ...([
+          steps,
+          at.z + own,
+          at.working,
+          at.targets + own,
+          at.inverses + own,
+          at.sigmas + own,
+          at.ds + own,
+        ] as const),
+        ...([at.coefficients + s * (blocks + 1) * WINDOW * STEP_BLOCK * 4, at.rowAt + own, at.ends + own] as const),
+        ...([at.table, codesAt(at, r) + s * 2, SEQUENCES, at.values + own, at.missed + own, at.work] as const),
+      );
+    } else {
+      exports.refinePoints(
+        ...([cols, at.z, at.working, at.inverses, at.sigmas, at.rowAt, at.squareAt, at.begins, at.ends] as const),
+        ...([at.table, dimensionOf(grid), 2 ** grid.bits, SWEEPS] as const),
+        ...([codesAt(at, r), at.values, at.missed, at.work] as const),
+      );
+    }
+  }
 
-// A run for each sequence; one of all columns of a grid of points.
-function runsOf({ start, width }: Part, isTrellis: boolean): Run[] {
-  if (!isTrellis) return [{ count: width, at: 0, step: start }];
-  let at = 0;
-  return Array.from({ length: SEQUENCES }, (_, s) => {
-    const [step, end] = [start, start + width].map((col) => Math.ceil((col - s) / SEQUENCES));
-    const run = { count: end - step, at, step };
-    at += run.count;
-    return run;
-  });
-}
-
-// What the search reads of U: (sequence, block, error of the window, step of the block).
-function fillCoefficients(all: Float32Array, part: Part, blocks: number): void {
-  const { width, upper } = part;
-  for (const [s, { count, at, step }] of runsOf(part, true).entries()) {
-    for (let i = 0; i < count; i++) {
-      const target = step + i;
-      const block = Math.floor(target / STEP_BLOCK);
-      const oldest = STEP_BLOCK * block - (WINDOW - STEP_BLOCK);
-      const base = (s * (blocks + 1) + block) * WINDOW * STEP_BLOCK + (target % STEP_BLOCK);
-      for (let source = Math.max(step, oldest); source < target; source++) {
-        all[base + (source - oldest) * STEP_BLOCK] = upper[(at + source - step) * width + at + i];
+  // What the errors of a sequence feed back to those after it, of a block of rows.
+  function feedLater(parts: readonly Part[], at: Places, s: number, count: number): void {
+    const { lane, line } = at;
+    for (const [p, part] of parts.entries()) {
+      const runs = runsOf(part, true);
+      const own = runs[s];
+      for (let other = s + 1; other < SEQUENCES; other++) {
+        const later = runs[other];
+        exports.accumulate(
+          ...([at.across + (other * lane + later.step) * 4, line, at.e + (s * lane + own.step) * 4, line, 1] as const),
+          ...([
+            at.uppers[p] + (own.at * part.width + later.at) * 4,
+            part.width,
+            count,
+            own.count,
+            later.count,
+          ] as const),
+        );
       }
     }
+  }
+
+  function codesAt({ codes, vectors }: Places, r: number): number {
+    return codes + r * (vectors + ROW_MARGIN) * 2;
   }
 }
 
@@ -472,8 +317,4 @@ function groupsOfColumns(cols: number, groupSize: number): Int32Array {
     }
   }
   return groups;
-}
-
-function transpose(from: Float32Array, to: Float32Array, n: number): void {
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) to[j * n + i] = from[i * n + j];
 }

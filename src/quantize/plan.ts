@@ -10,7 +10,6 @@ import type { Grid } from '../grids/grid.ts';
 import type { WeightDtype } from '../kernels/operands.ts';
 import { checkFactors } from './blocks.ts';
 import { isQuantized, type QuantizedTensor, quantizedSpecs, RESERVED, shardMetadata, trailingSpecs } from './format.ts';
-import { checkRefinable } from './refinable.ts';
 import type { Refinement, RefinementNote } from './refinement.ts';
 import { choose, FLOATS, matrixShape, type Selection } from './select.ts';
 import { gridSpec } from './stored-grid.ts';
@@ -105,7 +104,6 @@ export function planCheckpoint(
     const dtype = tensor.dtype as WeightDtype;
     const { rows, cols } = matrixShape(shape);
     const isRefined = refinement?.has(name, rows, cols, choice.scheme.groupSize) ?? false;
-    if (isRefined) checkRefinable(choice.scheme.grid, tensor);
     work.push({ kind: 'quantize', tensor, quantized: { name, shape, dtype, rows, cols, ...choice, isRefined } });
   }
   if (selection.plan) checkPlanned(selection.plan, work, checkpoint.folder);

@@ -2,12 +2,14 @@
 // and of each refined weight the error that counts: weighted by the statistics, relative to the weights weighted alike without feedback.
 // The linearity theorem holds for that error as it does for t² of plain encoding; t² itself grows.
 
-import type { Weighing } from '../kernels/refine.ts';
+import type { Weighing } from '../kernels/weighing.ts';
 
 /** What a refined checkpoint says of its statistics. */
 export interface RefinementNote {
   /** Of inputs weighted by gradients and of gradients, or of inputs alone. */
   readonly mode: 'both' | 'inputs';
+  /** Whether inputs are weighted by gradients: of `both`, and where their statistics are used by inputs alone. */
+  readonly weighted: boolean;
   /** What the tokens are: sampled by the model, any alike, or of a text. */
   readonly source: 'model' | 'random' | 'text';
   /** Tokens of a sequence. */

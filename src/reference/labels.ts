@@ -1,6 +1,8 @@
 // Scalar twin of assembly/trellis/labels.ts and labelpaths.ts: a trellis by labels, its values and the best codes of a row (FORMAT.md,
 // "Codes of a trellis by labels"). A state is a tuple of low bits of the codes before; here it is numbered as the kernels do.
 
+import type { Windows } from './trellis.ts';
+
 const f = Math.fround;
 
 /** Interleaved sequences of a row. */
@@ -61,6 +63,26 @@ export function statesOf({ kept }: LabelTrellis): LabelStates {
     return { first: 8 * group, label: a ^ b, after: 8 * (a & 3) + 4 * (a >> 2) + b };
   });
   return { count: 256, groups };
+}
+
+/** Every window, a state and below it a code: as windowsOf of trellis.ts gives them. */
+export function labelWindows(trellis: LabelTrellis): Windows {
+  const { bits } = trellis;
+  const { count, groups } = statesOf(trellis);
+  const integers = new Int32Array(count << bits);
+  const next = new Int32Array(count << bits);
+  const olds = new Int32Array(count);
+  for (const { first, label, after } of groups) {
+    for (let member = 0; member < 8; member++) {
+      olds[first + member] = trellis.tables[16 + (label ^ member)];
+      for (let code = 0; code < 2 ** bits; code++) {
+        const window = ((first + member) << bits) | code;
+        integers[window] = integerOf(trellis, code, label ^ member);
+        next[window] = after + (code % 8) * (count / 8);
+      }
+    }
+  }
+  return { bits, states: count, integers, next, olds };
 }
 
 /** What is known of a trellis before a row is: bounds, and integers around the middle. */

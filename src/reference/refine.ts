@@ -1,8 +1,9 @@
 // Scalar twins of assembly/refine/: the factorisation U D Uᵀ, products of errors, and codes with error feedback, of a trellis' sequence and
 // of a row of grid points.
 
+import { type LabelTrellis, labelWindows } from './labels.ts';
 import { gridTable, nearest } from './nearest.ts';
-import { memoryOf, type Trellis, windowsOf } from './trellis.ts';
+import { memoryOf, type Trellis, type Windows, windowsOf } from './trellis.ts';
 
 const f = Math.fround;
 
@@ -10,6 +11,8 @@ const f = Math.fround;
 const [SEGMENT, SEGMENTS] = [4, 8];
 const WARM_UP = 32;
 const LEAST = f(0.000001);
+/** The most that a path costs above the cheapest. */
+const MOST = 2 ** 23;
 
 /** Factors the lower triangle of (n, n) in place: row k becomes u_0k … u_(k−1)k, d_k. @returns n, or the first k from the last with d ≤ 0 */
 export function factorUdu(h: Float64Array, n: number): number {
@@ -66,37 +69,75 @@ interface Survivor {
   values: number[];
 }
 
+/** What a search knows of a trellis. */
+interface Searched extends Windows {
+  step: number;
+  zero: number;
+  /** What Q, of a state, and P, of a code, are less, so that their sum is around 0. */
+  middles: readonly [q: number, p: number];
+  /** Of equal states the one that goes first. */
+  rank(state: number): number;
+}
+
+function searchedOf(trellis: Trellis | LabelTrellis): Searched {
+  const { step, zero } = trellis;
+  if ('kept' in trellis) {
+    const codes = Array.from({ length: 2 ** trellis.bits }, (_, code) => trellis.tables[code % 16] + (code & ~15));
+    const middles = [Math.max(...trellis.tables.subarray(16)) >> 1, Math.max(...codes) >> 1] as const;
+    return { ...labelWindows(trellis), step, zero, middles, rank: (state) => state };
+  }
+  const { kept, depth } = memoryOf(trellis);
+  const digit = 2 ** kept - 1;
+  const rank = (state: number) => {
+    let number = 0;
+    for (let i = 0; i < depth; i++) number = (number << kept) | ((state >> (i * kept)) & digit);
+    return number;
+  };
+  const middle = Math.max(...trellis.tables.subarray(0, 16)) >> 1;
+  return { ...windowsOf(trellis), step, zero, middles: [64 - middle, middle], rank };
+}
+
 /** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 */
-export function refineSequence(given: Fed & { own: Float32Array; ds: Int32Array }, trellis: Trellis): Chosen {
+export function refineSequence(
+  given: Fed & { own: Float32Array; ds: Int32Array },
+  trellis: Trellis | LabelTrellis,
+): Chosen {
   const { z, fed, own, inverses, sigmas, upper, ends, ds } = given;
   const steps = z.length;
-  const { bits, states, integers, next } = windowsOf(trellis);
-  const first = z.map((value, k) => f(value + f(fed[k] * inverses[k])));
-  const factor = f(128 / trellis.step);
+  const searched = searchedOf(trellis);
+  const { bits, states, integers, next, olds, step, zero, middles } = searched;
+  const middle = 128 * (middles[0] + middles[1]);
+  const factor = f(128 / step);
 
-  // What a step to u costs.
-  function costsOf(y: number, d: number): (u: number) => number {
-    const t = f(Math.min(24575, Math.max(-8192, f(f(y * factor) + 128 * trellis.zero))) - 8192);
-    const input = nearestEven(f(t * (d / 64)));
-    const alone = nearestEven(f(f(t * t) * (d / 16384)));
-    return (u) => d * (u - 64) ** 2 - input * (u - 64) + alone;
+  // The target of a step in units of 1/128 step from the middle, but for what a survivor feeds back; and what multiplies that.
+  const targetOf = (k: number) => f(f(f(f(z[k] + f(fed[k] * inverses[k])) * factor) + 128 * zero) - middle);
+  const factorOf = (k: number) => f(inverses[k] * factor);
+
+  // What a step by a window costs.
+  function costOf(target: number, d: number, window: number): number {
+    const q = olds[window >> bits];
+    const x = nearestEven(Math.min(16383, Math.max(-16384, target))) - 128 * (q - middles[0]);
+    const h = Math.floor((d * x + 32) / 64);
+    const p = integers[window] - q - middles[1];
+    return d * p * p - h * p + Math.floor((x * h) / 256);
   }
 
   function seam(): number {
     if (steps < 3) return 0;
     const half = Math.min(WARM_UP, steps);
     const around = Array.from({ length: 2 * half }, (_, i) => (i < half ? steps - half + i : i - half));
+    const targets = Array.from({ length: steps }, (_, k) => targetOf(k));
     let costs = new Array<number>(states).fill(0);
     const chosen: number[][] = [];
     for (const k of around) {
       const after = new Array<number>(states).fill(Number.POSITIVE_INFINITY);
       const windows = new Array<number>(states).fill(0);
-      const costOf = costsOf(first[k], ds[k]);
-      for (const [w, u] of integers.entries()) {
-        const cost = costs[w >> bits] + costOf(u);
+      for (let w = 0; w < integers.length; w++) {
+        const cost = costs[w >> bits] + costOf(targets[k], ds[k], w);
         if (cost < after[next[w]]) [after[next[w]], windows[next[w]]] = [cost, w];
       }
-      costs = after;
+      const least = Math.min(...after);
+      costs = after.map((cost) => Math.min(cost - least, MOST));
       chosen.push(windows);
     }
     let state = costs.indexOf(Math.min(...costs));
@@ -118,27 +159,30 @@ export function refineSequence(given: Fed & { own: Float32Array; ds: Int32Array 
   );
   for (let k = 0; k < steps; k++) {
     const after: (Survivor | undefined)[] = new Array(states).fill(undefined);
-    const targets = survivors.map((path) => path && f(z[k] + f(f(fed[k] + feedbackOf(path, k)) * inverses[k])));
-    const costs = targets.map((y) => (y === undefined ? undefined : costsOf(y, ds[k])));
+    const [base, slope] = [targetOf(k), factorOf(k)];
+    const targets = survivors.map((path) => path && f(f(feedbackOf(path, k) * slope) + base));
     for (const [w, u] of integers.entries()) {
       const path = survivors[w >> bits];
       if (!path) continue;
-      const cost = path.cost + costs[w >> bits]!(u);
+      const target = targets[w >> bits]!;
+      const cost = path.cost + costOf(target, ds[k], w);
       const best = after[next[w]];
       if (best && cost >= best.cost) continue;
-      const value = f(trellis.step * (u - trellis.zero));
+      const value = f(step * (u - zero));
       after[next[w]] = {
         cost,
         errors: [...path.errors, f(sigmas[k] * f(own[k] - value))],
         codes: [...path.codes, w % 2 ** bits],
-        missed: [...path.missed, f(targets[w >> bits]! - value)],
+        missed: [...path.missed, f(f(step / 128) * f(target - (128 * u - middle)))],
         values: [...path.values, value],
       };
     }
-    survivors = after;
+    const cheapest = cheapestOf(after, searched);
+    const least = after[cheapest]!.cost;
+    survivors = after.map((path) => path && { ...path, cost: Math.min(path.cost - least, MOST) });
     const block = Math.floor(k / SEGMENT);
     if (k % SEGMENT !== SEGMENT - 1 || k + 1 === steps || block < SEGMENTS) continue;
-    const { errors } = survivors[cheapestOf(survivors, trellis)]!;
+    const { errors } = survivors[cheapest]!;
     for (let source = (block - SEGMENTS) * SEGMENT; source < (block - SEGMENTS + 1) * SEGMENT; source++) {
       for (let ahead = k + 1; ahead < ends[source]; ahead++) {
         fed[ahead] = f(fed[ahead] + f(errors[source] * upper[source * steps + ahead]));
@@ -149,19 +193,13 @@ export function refineSequence(given: Fed & { own: Float32Array; ds: Int32Array 
   return { codes: Uint16Array.from(codes), values: Float32Array.from(values), missed: Float32Array.from(missed) };
 }
 
-// The cheapest path; of several that of the state whose last code is lowest, then the one before.
-function cheapestOf(survivors: readonly (Survivor | undefined)[], trellis: Trellis): number {
-  const { kept, depth } = memoryOf(trellis);
-  const reversed = (state: number) => {
-    let number = 0;
-    for (let i = 0; i < depth; i++) number = (number << kept) | ((state >> (i * kept)) & (2 ** kept - 1));
-    return number;
-  };
+// The cheapest path, the first of several.
+function cheapestOf(survivors: readonly (Survivor | undefined)[], { rank }: Searched): number {
   let best = -1;
   for (const [state, path] of survivors.entries()) {
     if (!path) continue;
     const least = best < 0 ? Number.POSITIVE_INFINITY : survivors[best]!.cost;
-    if (path.cost < least || (path.cost === least && reversed(state) < reversed(best))) best = state;
+    if (path.cost < least || (path.cost === least && rank(state) < rank(best))) best = state;
   }
   return best;
 }

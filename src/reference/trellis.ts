@@ -29,9 +29,17 @@ export function memoryOf({ bits, tables }: Trellis): { kept: number; depth: numb
 }
 
 // The integer of the newest of codes, the newest first.
-function integerOf({ bits, tables }: Trellis, codes: readonly number[]): number {
-  const index = (lag: number) => (bits === 2 ? (codes[lag + 1] ?? 0) + 4 * (codes[lag] ?? 0) : (codes[lag] ?? 0));
-  return tables[index(0)] + tables[16 + index(1)] + tables[32 + index(2)];
+function integerOf(trellis: Trellis, codes: readonly number[]): number {
+  return trellis.tables[indexOf(trellis, codes, 0)] + oldOf(trellis, codes);
+}
+
+// What all of them but the newest add.
+function oldOf(trellis: Trellis, codes: readonly number[]): number {
+  return trellis.tables[16 + indexOf(trellis, codes, 1)] + trellis.tables[32 + indexOf(trellis, codes, 2)];
+}
+
+function indexOf({ bits }: Trellis, codes: readonly number[], lag: number): number {
+  return bits === 2 ? (codes[lag + 1] ?? 0) + 4 * (codes[lag] ?? 0) : (codes[lag] ?? 0);
 }
 
 /** Value of every code of a row, (4 · steps); the codes before the first ones are the last ones. */
@@ -62,6 +70,8 @@ export interface Windows {
   states: number;
   integers: Int32Array; // (states · 2^bits)
   next: Int32Array; // (states · 2^bits)
+  /** What the codes before add to the integers after a state. */
+  olds: Int32Array; // (states)
 }
 
 export function windowsOf(trellis: Trellis): Windows {
@@ -76,6 +86,7 @@ export function windowsOf(trellis: Trellis): Windows {
     states,
     integers: Int32Array.from(all, (w) => integerOf(trellis, codesOf(w))),
     next: Int32Array.from(all, (w) => (w & low) | (((w >> bits) << kept) & (states - 1))),
+    olds: Int32Array.from({ length: states }, (_, state) => oldOf(trellis, codesOf(state << bits))),
   };
 }
 

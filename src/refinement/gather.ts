@@ -14,7 +14,7 @@ import {
 import { show } from '../excerpt.ts';
 import { readArchitecture } from '../families/family.ts';
 import { GROUP_SIZES } from '../kernels/layout.ts';
-import type { Weighing } from '../kernels/refine.ts';
+import type { Weighing } from '../kernels/weighing.ts';
 import type { Alphas } from '../linearity/alphas.ts';
 import { givenAlphas } from '../linearity/alphas.ts';
 import type { Refinement } from '../quantize/refinement.ts';
@@ -149,7 +149,10 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
   const dampingOf = (width: number, samples: number) =>
     Math.min(DAMPING.high, Math.max(DAMPING.low, (DAMPING.slope * width) / samples));
   return {
-    note: { mode: used, source, tokens, sequences, draws: used === 'both' ? draws : 0, seed, ids, window: WINDOW },
+    note: {
+      ...{ mode: used, weighted: gathered === 'both', source, tokens, sequences },
+      ...{ draws: gathered === 'both' ? draws : 0, seed, ids, window: WINDOW },
+    },
     has(name, rows, cols, groupSize) {
       const weight = weights.get(name);
       if (weight?.shape[0] !== rows || weight.shape[1] !== cols) return false;

@@ -20,8 +20,8 @@ import { givenKept, TABLE_ENTRIES } from '../grids/trellis.ts';
 import type { Codes } from '../kernels/kernels.ts';
 import { bytesPerRow, COLS_LIMIT, type CodeGrid, GROUP_SIZES, groupsPerRow, ROWS_LIMIT } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type Weights } from '../kernels/operands.ts';
-import type { Weighing } from '../kernels/refine.ts';
 import { FACTOR_COLS } from '../kernels/sizes.ts';
+import type { Weighing } from '../kernels/weighing.ts';
 import type { Job } from './jobs.ts';
 import type { Pool } from './pool.ts';
 

@@ -2,7 +2,8 @@
 
 import type { Codes, Encoded, EncodeOptions, Kernels, PlainDtype } from '../kernels/kernels.ts';
 import type { Matrix, Weights } from '../kernels/operands.ts';
-import type { Refined, Weighing } from '../kernels/refine.ts';
+import type { Refined } from '../kernels/refine.ts';
+import type { Weighing } from '../kernels/weighing.ts';
 
 interface EncodeJob {
   kind: 'encode';

@@ -6,6 +6,7 @@ import { type Command, Option } from 'commander';
 import { isThere, writeWhole } from '../../disk/commit.ts';
 import { readText } from '../../disk/files.ts';
 import { checkModel, type Input } from '../../disk/input.ts';
+import { lock } from '../../disk/lock.ts';
 import { replacedFile } from '../../disk/replaced.ts';
 import { FileError, FormatError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
@@ -77,10 +78,22 @@ export interface Gathered {
 
 /**
  * Gathers statistics to refine by, or goes on with that.
- * @throws {FileError} when an interrupted run left some, and neither `resume` nor `force` is set
+ * @throws {FileError} when an interrupted run left some, and neither `resume` nor `force` is set; when another process gathers for the output
  */
 export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
   checkModel(input);
+  const unlock = await lock(`${options.output}.statistics.partial.lock`, 'gathers');
+  try {
+    const gathered = await gatherAlone(checkpoint, input, options);
+    const close = () => gathered.close().finally(unlock);
+    return { ...gathered, close };
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+}
+
+async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
   const { output, workers, memory, refineText, refineSequences = REFINE_SEQUENCES, groupSize, resume, force } = options;
   const mode = refiningOf(options)!;
   const tokensFile = `${output}.tokens.partial`;

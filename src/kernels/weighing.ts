@@ -1,0 +1,172 @@
+// What errors of a matrix cost, factored: R H Rᵀ + λ = U D Uᵀ and G + λ = V d Vᵀ, both unit upper triangular, and U as the search reads it.
+
+import type { Arena } from './arena.ts';
+import type { KernelExports } from './exports.ts';
+import { isPaths, SEQUENCES } from './layout.ts';
+import type { Matrix, Operands } from './operands.ts';
+
+/** Steps of a block of the search, and errors that it reads coefficients of (assembly/refine/search.ts). */
+export const [STEP_BLOCK, WINDOW] = [4, 36];
+
+/** What errors of a matrix cost. */
+export interface Weighing {
+  /** Blocks on the diagonal of H, (width, width) each; their widths come to the columns. */
+  readonly inputs: readonly Float32Array<ArrayBuffer>[];
+  /** G, (rows, rows); all rows alike if left out. */
+  readonly outputs?: Float32Array<ArrayBuffer> | undefined;
+  /** Added to the diagonals, relative to their means. */
+  readonly damping: number;
+  readonly outputDamping: number;
+}
+
+/** A part of the columns that is weighed by itself. */
+export interface Part {
+  readonly start: number;
+  readonly width: number;
+  /** Column of each place. */
+  readonly order: Int32Array;
+  readonly upper: Float32Array<ArrayBuffer>; // (width, width) U, by places
+  readonly diagonal: Float64Array; // D
+  readonly own: Float64Array; // the diagonal of R H Rᵀ + λ, by places
+  /** R H Rᵀ + λ, in the order of columns; of points alone. */
+  readonly square: Float32Array<ArrayBuffer> | undefined;
+}
+
+/** G + λ factored. */
+export interface Outer {
+  readonly upper: Float32Array<ArrayBuffer>; // (rows, rows) V
+  readonly diagonal: Float64Array; // d
+  readonly own: Float64Array; // the diagonal of G + λ
+}
+
+/** Factors what errors cost. Each call resets the memory. */
+interface Factoring {
+  /** @throws {RangeError} when statistics are not of the matrix' columns, or not of sums of squares */
+  partsOf(matrix: Matrix, weighing: Weighing): Part[];
+  outerOf(matrix: Matrix, weighing: Weighing): Outer | undefined;
+}
+
+export function factoringIn(memory: Arena, exports: KernelExports, operands: Operands): Factoring {
+  // U and D of a symmetric matrix, (n, n), whose place i is row and column order[i].
+  function factor(square: Float32Array, n: number, order: Int32Array, damping: number) {
+    memory.reset();
+    let trace = 0;
+    for (let i = 0; i < n; i++) trace += square[i * n + i];
+    const mean = trace / n;
+    const [h, scratch] = [memory.alloc(n * n * 8), memory.alloc(64 * n * 8)];
+    const bytes = memory.bytes(h, n * n * 8);
+    const values = new Float64Array(bytes.buffer, h, n * n);
+    // What no token reached is weighed alike.
+    const added = mean > 0 ? damping * mean : 1;
+    for (let i = 0; i < n; i++) {
+      const row = order[i] * n;
+      for (let j = 0; j <= i; j++) values[i * n + j] = mean > 0 ? square[row + order[j]] : 0;
+      values[i * n + i] += added;
+    }
+    const done = exports.factorUdu(h, n, scratch);
+    if (done !== n)
+      throw new RangeError(
+        'statistics must be positive, as sums of squares are: a pivot of their factorisation is not',
+      );
+    const upper = new Float32Array(n * n);
+    const diagonal = new Float64Array(n);
+    for (let k = 0; k < n; k++) {
+      for (let j = 0; j < k; j++) upper[j * n + k] = values[k * n + j];
+      upper[k * n + k] = 1;
+      diagonal[k] = values[k * n + k];
+    }
+    const own = Float64Array.from({ length: n }, (_, i) => (mean > 0 ? square[order[i] * n + order[i]] : 0) + added);
+    return { upper, diagonal, own };
+  }
+
+  // Both sides of a block of H rotated, as the columns from `start` on are.
+  function rotateBoth(square: Float32Array, width: number, start: number, { cols, groupSize, seed }: Matrix) {
+    memory.reset();
+    const masks = operands.masks(seed, cols) + start * 4;
+    const bytes = width * width * 4;
+    const [from, to] = [memory.alloc(bytes), memory.alloc(bytes)];
+    const [a, b] = [memory.floats(from, width * width), memory.floats(to, width * width)];
+    a.set(square);
+    for (let side = 0; side < 2; side++) {
+      for (let row = 0; row < width; row++) {
+        exports.rotate(from + row * width * 4, masks, width, groupSize, to + row * width * 4);
+      }
+      transpose(b, a, width);
+    }
+    return a.slice() as Float32Array<ArrayBuffer>;
+  }
+
+  function partsOf(matrix: Matrix, { inputs, damping }: Weighing): Part[] {
+    const parts: Part[] = [];
+    const isTrellis = isPaths(matrix.grid);
+    let start = 0;
+    for (const square of inputs) {
+      const width = Math.round(Math.sqrt(square.length));
+      const rotated = rotateBoth(square, width, start, matrix);
+      const order = orderOf(start, width, isTrellis);
+      const { upper, diagonal, own } = factor(rotated, width, order, damping);
+      if (!isTrellis) for (let i = 0; i < width; i++) rotated[i * width + i] = own[i];
+      parts.push({ start, width, order, upper, diagonal, own, square: isTrellis ? undefined : rotated });
+      start += width;
+    }
+    if (start !== matrix.cols)
+      throw new RangeError(`statistics must be of all ${matrix.cols} columns: they are of ${start}`);
+    return parts;
+  }
+
+  function outerOf({ rows }: Matrix, { outputs, outputDamping }: Weighing): Outer | undefined {
+    if (!outputs) return undefined;
+    const order = Int32Array.from({ length: rows }, (_, i) => i);
+    return factor(outputs, rows, order, outputDamping);
+  }
+
+  return { partsOf, outerOf };
+}
+
+// Columns of a part in the order in which they are worked on.
+function orderOf(start: number, width: number, isTrellis: boolean): Int32Array {
+  const columns = Array.from({ length: width }, (_, i) => i);
+  if (!isTrellis) return Int32Array.from(columns);
+  const sequences = Array.from({ length: SEQUENCES }, (_, s) => columns.filter((i) => (start + i) % SEQUENCES === s));
+  return Int32Array.from(sequences.flat());
+}
+
+/** Consecutive places of a part that are consecutive steps of a sequence. */
+export interface Run {
+  readonly count: number;
+  /** The first place, and its step. */
+  readonly at: number;
+  readonly step: number;
+}
+
+/** A run for each sequence; one of all columns of a grid of points. */
+export function runsOf({ start, width }: Part, isTrellis: boolean): Run[] {
+  if (!isTrellis) return [{ count: width, at: 0, step: start }];
+  let at = 0;
+  return Array.from({ length: SEQUENCES }, (_, s) => {
+    const [step, end] = [start, start + width].map((col) => Math.ceil((col - s) / SEQUENCES));
+    const run = { count: end - step, at, step };
+    at += run.count;
+    return run;
+  });
+}
+
+/** What the search reads of U: (sequence, block, error of the window, step of the block); 1 for a step itself. */
+export function fillCoefficients(all: Float32Array, part: Part, blocks: number): void {
+  const { width, upper } = part;
+  for (const [s, { count, at, step }] of runsOf(part, true).entries()) {
+    for (let i = 0; i < count; i++) {
+      const target = step + i;
+      const block = Math.floor(target / STEP_BLOCK);
+      const oldest = STEP_BLOCK * block - (WINDOW - STEP_BLOCK);
+      const base = (s * (blocks + 1) + block) * WINDOW * STEP_BLOCK + (target % STEP_BLOCK);
+      for (let source = Math.max(step, oldest); source <= target; source++) {
+        all[base + (source - oldest) * STEP_BLOCK] = upper[(at + source - step) * width + at + i];
+      }
+    }
+  }
+}
+
+function transpose(from: Float32Array, to: Float32Array, n: number): void {
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) to[j * n + i] = from[i * n + j];
+}
