@@ -1,0 +1,278 @@
+// All that the page asks for, done by the library in a worker: one model open at a time, one long piece of work under way.
+
+import { thinned } from './news.ts';
+import { openKeeper } from './kept.ts';
+import {
+  type Alphas,
+  type Higgs,
+  load,
+  type OpenCheckpoint,
+  predict,
+  predictPerplexity,
+  priorAlphas,
+  sensitivitiesOf,
+  startPool,
+  startThreads,
+} from './library.ts';
+import { type Opened, openOrigin } from './origins.ts';
+import type {
+  KeptModel,
+  Machine,
+  ModelInfo,
+  Origin,
+  Outcome,
+  Planned,
+  Ready,
+  Recipe,
+  RunProgress,
+  Said,
+  Sampling,
+  Scored,
+  Side,
+  Sizes,
+  Speaker,
+  Spoken,
+  Turn,
+} from './protocol.ts';
+import { optionsOf, outputName } from './recipe.ts';
+import { openTalk } from './talk.ts';
+
+/** Most threads that the page takes: beyond, memory is what limits. */
+const THREADS = 8;
+/** Sizes that the slider has, and those that are timed. */
+const BITS = Array.from({ length: 25 }, (_, i) => 2 + i / 4);
+const TIMED = [2, 3, 4, 6, 8];
+const TIMING_SECONDS = 1.5;
+
+/** The model that is open. */
+interface Open extends Opened {
+  readonly checkpoint: OpenCheckpoint;
+  prior: Alphas | undefined;
+  measured: Alphas | undefined;
+}
+
+export type Engine = ReturnType<typeof startEngine>;
+
+export function startEngine() {
+  const threads = Math.min(navigator.hardwareConcurrency ?? 1, THREADS);
+  const keeping = openKeeper();
+  const talk = openTalk(threads);
+  let higgs: Promise<Higgs> | undefined;
+  let open: Open | undefined;
+  let running = new AbortController();
+
+  const library = () => {
+    higgs ??= load();
+    return higgs;
+  };
+  const current = (): Open => {
+    if (!open) throw new Error('a model must be open: none is');
+    return open;
+  };
+  /** Ends what is under way: one long piece of work at a time. */
+  const begin = (): AbortSignal => {
+    running.abort(new Error('Stopped.'));
+    running = new AbortController();
+    return running.signal;
+  };
+  const alphasOf = async (own: Open): Promise<Alphas> => {
+    own.prior ??= priorAlphas(await own.checkpoint.planTensors());
+    return own.measured ?? own.prior;
+  };
+  const optionsFor = async (own: Open, recipe: Recipe) => optionsOf(recipe, await alphasOf(own));
+
+  return {
+    machine: async (): Promise<Machine> => ({
+      threads: globalThis.crossOriginIsolated ? threads : 1,
+      isIsolated: globalThis.crossOriginIsolated,
+      isKeeping: (await keeping).isKeeping,
+    }),
+
+    stop(): void {
+      begin();
+    },
+
+    async open(origin: Origin): Promise<ModelInfo> {
+      const signal = begin();
+      await talk.close();
+      open = undefined;
+      const opened = await openOrigin(origin, await keeping, signal);
+      const checkpoint = await (await library()).open(opened.folder);
+      const { quantized, bytes, parameters } = await checkpoint.inspect();
+      open = { ...opened, checkpoint, prior: undefined, measured: undefined };
+      const refusal = await checkpoint.runMemory().then(
+        () => undefined,
+        (error: Error) => error.message,
+      );
+      return {
+        ...{ name: opened.name, isQuantized: quantized, bytes, parameters, refusal },
+        bits: parameters > 0 ? (bytes * 8) / parameters : 0,
+        family: await familyOf(opened),
+      };
+    },
+
+    /** Sizes and losses of the slider's stops, and, where they are timed, tokens a second of some. */
+    async sizes(embeddings: string, isTimed: boolean): Promise<Sizes> {
+      const own = current();
+      const alphas = await alphasOf(own);
+      const sizes = await own.checkpoint.advise({
+        bits: isTimed ? TIMED : BITS,
+        alphas,
+        seconds: isTimed ? TIMING_SECONDS : 0,
+        signal: running.signal,
+        ...(embeddings && { embeddings }),
+        ...(isTimed && { threads: await startThreads(threads) }),
+      });
+      return {
+        unit: alphas.loss,
+        points: sizes.map(({ bits, bytes, memory, speed, prediction }) => ({
+          ...{ bits, bytes, memory, tokensPerSecond: speed?.tokensPerSecond, loss: prediction?.delta },
+        })),
+      };
+    },
+
+    async plan(recipe: Recipe): Promise<Planned> {
+      const own = current();
+      const plan = await own.checkpoint.plan(await optionsFor(own, recipe));
+      const tensors = plan.items.flatMap((item) => {
+        if (item.kind !== 'quantize') return [];
+        const { rows, cols, scheme } = item.quantized;
+        const { name: grid, bits, p } = scheme.grid;
+        return [{ name: item.tensor.name, grid, bits: bits / Math.max(1, p), weights: rows * cols }];
+      });
+      const bits = tensors.reduce((sum, { bits, weights }) => sum + bits * weights, 0);
+      return { bytes: plan.bytesOut, bytesIn: plan.bytesIn, bpw: plan.weights > 0 ? bits / plan.weights : 0, tensors };
+    },
+
+    /** Sensitivities of the open model, kept for the next time. */
+    async measure(onProgress: (share: number) => void): Promise<{ seconds: number }> {
+      const own = current();
+      const signal = begin();
+      const began = performance.now();
+      const news = thinned(onProgress);
+      const store = await (await keeping).store(keyOf(own.name));
+      own.measured = await own.checkpoint.sensitivity({
+        threads: () => startThreads(threads),
+        signal,
+        onProgress: ({ done, total }) => news(done / total),
+        ...(store && { store }),
+      });
+      news.last();
+      return { seconds: (performance.now() - began) / 1000 };
+    },
+
+    async quantize(recipe: Recipe, onProgress: (progress: RunProgress) => void): Promise<Outcome> {
+      const own = current();
+      const signal = begin();
+      await talk.close();
+      const keeper = await keeping;
+      const began = performance.now();
+      const news = thinned(onProgress);
+      const { bits, refine } = recipe;
+      const id = outputName(own.name, bits);
+      const isMeasured = own.measured !== undefined;
+      const note = { ...{ id, name: own.name, recipe, source: own.source, outcome: undefined }, identity: '' };
+      const identity = JSON.stringify([own.identity, recipe, isMeasured]);
+      const before = await keeper.note(id);
+      if (!before || before.outcome || before.identity !== identity) await keeper.remove(id);
+      await keeper.write({ ...note, identity });
+      const pool = await startPool(threads);
+      try {
+        const options = await optionsFor(own, recipe);
+        const seconds = () => (performance.now() - began) / 1000;
+        const gather = {
+          mode: refine || ('both' as const),
+          threads: () => startThreads(threads),
+          onProgress: ({ done, total }: { done: number; total: number }) =>
+            news({ phase: 'gather', tensor: '', done, total, resumed: 0, seconds: seconds() }),
+        };
+        let resumed: number | undefined;
+        const report = await own.checkpoint.quantize(await keeper.folder(id), {
+          ...options,
+          ...{ pool, signal, ...(refine && { refine: gather }) },
+          ...(keeper.isKeeping && { resume: { identity } }),
+          onProgress({ tensor, bytesRead, bytesIn }) {
+            resumed ??= bytesRead;
+            news({ phase: 'encode', tensor, done: bytesRead, total: bytesIn, resumed, seconds: seconds() });
+          },
+        });
+        news.last();
+        const { bpw, bytesIn, bytesOut, relativeError, tensors, passed, warnings, predicted } = report;
+        const isTold = predicted && predicted.loss !== 'relative';
+        const outcome: Outcome = {
+          ...{ id, bpw, bytesIn, bytesOut, relativeError, tensors, warnings, recipe, seconds: seconds() },
+          passed: passed.map(({ name, reason }) => ({ name, reason })),
+          predicted: isTold ? { loss: predicted.loss, delta: predicted.delta } : predictedBy(own, tensors),
+        };
+        await keeper.write({ ...note, identity, outcome });
+        return outcome;
+      } finally {
+        await pool.close();
+      }
+    },
+
+    async kept(): Promise<KeptModel[]> {
+      return (await (await keeping).list()).map(({ identity: _, ...model }) => model);
+    },
+    remove: async (id: string): Promise<void> => (await keeping).remove(id),
+    /** The files of a kept model, to be saved. */
+    files: async (id: string): Promise<File[]> => (await keeping).files(id),
+
+    /** Loads who is talked to. */
+    async load(side: Side, speaker: Speaker, id: string, onProgress: (share: number) => void): Promise<Ready> {
+      const signal = begin();
+      const news = thinned(onProgress);
+      return talk.load(side, await checkpointOf(speaker, id), signal, news);
+    },
+    unload: (side: Side): Promise<void> => talk.close(side),
+    say(
+      ask: { turns: readonly Turn[]; isChat: boolean; sampling: Sampling },
+      onSpoken: (news: Spoken) => void,
+    ): Promise<Partial<Record<Side, Said>>> {
+      return talk.say(ask, begin(), onSpoken);
+    },
+
+    /** Scores the beginning of a text: the result, beside the original where that is loaded, too. */
+    async score(text: string, outcome: Outcome | undefined, onProgress: (share: number) => void): Promise<Scored> {
+      const [model, original] = [talk.model('left'), talk.model('right')];
+      if (!model) throw new Error('a model must be loaded: talk to it first');
+      const signal = begin();
+      const news = thinned(onProgress);
+      const measured = await model.perplexity(text, {
+        signal,
+        onProgress: ({ done, total }) => news(done / total),
+        ...(original && { against: original }),
+      });
+      const { predicted } = outcome ?? {};
+      const base = measured.against?.perplexity;
+      return { measured, predicted: predicted && base ? predictPerplexity(predicted, base) : null };
+    },
+  };
+
+  // By sensitivities that are measured of this model, whatever chose its grids.
+  function predictedBy({ measured }: Open, tensors: Outcome['tensors']): Outcome['predicted'] {
+    if (!measured) return undefined;
+    const { loss, delta } = predict(tensors, sensitivitiesOf(measured));
+    return { loss, delta };
+  }
+
+  async function checkpointOf(speaker: Speaker, id: string): Promise<OpenCheckpoint> {
+    if (speaker.kind === 'result') {
+      if (open?.checkpoint && id === '') return open.checkpoint;
+      return (await library()).open(await (await keeping).folder(id));
+    }
+    const own = current();
+    if (speaker.kind === 'original') return own.checkpoint;
+    return (await library()).open(await own.checkpoint.copy(await optionsFor(own, speaker.recipe)));
+  }
+}
+
+// What config.json calls the model.
+async function familyOf({ folder }: Opened): Promise<string | undefined> {
+  if (!(await folder.list()).includes('config.json')) return undefined;
+  const source = await folder.open('config.json');
+  const { model_type: family } = JSON.parse(new TextDecoder().decode(await source.slice(0, source.byteLength)));
+  return typeof family === 'string' ? family : undefined;
+}
+
+const keyOf = (name: string): string => name.replace(/[^\w.-]+/g, '_');
