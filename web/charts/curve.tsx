@@ -31,7 +31,13 @@ export function TradeOff({ points, bits }: { points: readonly SizePoint[]; bits:
       {known.length > 1 && (
         <>
           <path d={filled(known) ?? ''} fill="url(#bits)" opacity="0.22" />
-          <path d={drawn(known) ?? ''} fill="none" stroke="url(#bits)" stroke-width="2.5" vector-effect="non-scaling-stroke" />
+          <path
+            d={drawn(known) ?? ''}
+            fill="none"
+            stroke="url(#bits)"
+            stroke-width="2.5"
+            vector-effect="non-scaling-stroke"
+          />
         </>
       )}
       {here && (

@@ -1,7 +1,16 @@
 // Charts as files: SVG that stands alone, and PNG at twice the size.
 
 /** What style sheets say of an SVG, which a file must say itself. */
-const STYLES = ['fill', 'stroke', 'stroke-width', 'opacity', 'font-family', 'font-size', 'stroke-opacity', 'fill-opacity'];
+const STYLES = [
+  'fill',
+  'stroke',
+  'stroke-width',
+  'opacity',
+  'font-family',
+  'font-size',
+  'stroke-opacity',
+  'fill-opacity',
+];
 
 /** The file of a chart as it looks now. */
 export function svgFile(chart: SVGElement): Blob {

@@ -2,6 +2,7 @@
 
 import type { PlannedTensor } from '../engine/protocol.ts';
 import { colourOf } from './colour.ts';
+import { useWidth } from './width.ts';
 
 interface Cell {
   bits: number;
@@ -14,6 +15,9 @@ interface Row {
   readonly kind: string;
   readonly cells: ReadonlyMap<number, Cell>;
 }
+
+/** As a token meets them; what else there is comes after. */
+const ORDER = 'embed_tokens q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split(' ');
 
 /** Rows of a plan; experts of one layer and kind share a cell, and what has no layer has the first. */
 export function rowsOf(tensors: readonly PlannedTensor[]): { rows: Row[]; layers: number } {
@@ -30,7 +34,9 @@ export function rowsOf(tensors: readonly PlannedTensor[]): { rows: Row[]; layers
     const mean = total > 0 ? (before.bits * before.weights + bits * weights) / total : bits;
     cells.set(Number(layer), { bits: mean, weights: total, last });
   }
-  return { rows: [...rows].map(([kind, cells]) => ({ kind, cells })), layers };
+  const placeOf = (kind: string) => (ORDER.includes(kind) ? ORDER.indexOf(kind) : ORDER.length);
+  const sorted = [...rows].sort(([a], [b]) => placeOf(a) - placeOf(b));
+  return { rows: sorted.map(([kind, cells]) => ({ kind, cells })), layers };
 }
 
 // `self_attn.q_proj.weight` is `q_proj`; of experts the numbers go.
@@ -40,23 +46,26 @@ const kindOf = (name: string): string => {
   return `${isExpert ? 'experts ' : ''}${parts.filter((part) => !/^\d+$/.test(part)).at(-1)}`;
 };
 
-const LABEL = 92;
-const WIDTH = 640;
+const LABEL = 112;
 const ROW = 26;
+/** Widest cell: few layers would look like bars. */
+const CELL = 110;
 
 /**
  * @param done place of the tensor at work in the plan: those before it are done
  */
 export function HeatMap({ tensors, done }: { tensors: readonly PlannedTensor[]; done: number }) {
   const { rows, layers } = rowsOf(tensors);
-  const step = Math.min(48, (WIDTH - LABEL) / layers);
+  const { ref, width } = useWidth<SVGSVGElement>();
+  const step = Math.min(CELL, (width - LABEL) / layers);
   const gap = step > 10 ? 3 : 1;
   const height = rows.length * ROW + 22;
   const finished = tensors.slice(0, done).length;
   return (
     <svg
+      ref={ref}
       class="heat"
-      viewBox={`0 0 ${Math.max(360, LABEL + layers * step)} ${height}`}
+      viewBox={`0 0 ${width} ${height}`}
       role="img"
       aria-label={`Bits of ${tensors.length} matrices in ${layers} layers; ${finished} are done`}
     >
@@ -98,7 +107,7 @@ export function HeatKey() {
     <p class="key" aria-hidden="true">
       {[2, 3, 4, 5, 6, 8].map((bits) => (
         <span key={bits}>
-          <svg viewBox="0 0 12 12" width="12" height="12">
+          <svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">
             <rect width="12" height="12" rx="3" fill={colourOf(bits)} />
           </svg>
           {bits}

@@ -23,8 +23,8 @@ export {
   memorySink,
   predict,
   predictPerplexity,
-  priorAlphas,
   sensitivitiesOf,
+  uniformAlphas,
   urlSource,
 } from '../../src/index.ts';
 export type { TensorReport } from '../../src/quantize/report.ts';

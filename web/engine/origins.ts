@@ -1,12 +1,14 @@
 // Where models come from, as folders of the library.
 
-import { blobSource, directoryFolder, type Folder, folderOf, urlSource } from './library.ts';
 import type { Keeper } from './kept.ts';
+import { blobSource, directoryFolder, type Folder, folderOf, urlSource } from './library.ts';
 import type { Origin } from './protocol.ts';
 
 /** The demo model lies beside the page. */
 const DEMO = new URL('demo/', import.meta.url);
-const DEMO_FILES = 'model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json'.split(' ');
+const DEMO_FILES = 'model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json'.split(
+  ' ',
+);
 
 /** An origin that is open. */
 export interface Opened {

@@ -27,7 +27,7 @@ export interface ModelInfo {
 export interface Recipe {
   /** Bits per weight: whole ones up to 6 are one grid for all, others a mixture. */
   bits: number;
-  /** A grid for embeddings and head; empty leaves them as they are. */
+  /** A grid for embeddings and head, or `rest`, as other weights have it; empty leaves them as they are. */
   embeddings: string;
   groupSize: number;
   seed: number;

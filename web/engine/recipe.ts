@@ -5,10 +5,14 @@ import type { Recipe } from './protocol.ts';
 
 /** Whole bits that have a grid of their own. */
 const WHOLE = [2, 3, 4, 5, 6];
+/** What mixtures are made of: the defaults, points for rows that are too short for trellises, and eight bits. */
+const GRIDS = 't2 t3 t4 t5 t6 p2n16 p2n64 p2n256 p1n32 p1n64 p1n256'.split(' ');
+/** Bits that scales take of a row of 256 weights. */
+const SCALES = 1 / 16;
 
 export const DEFAULT_RECIPE: Recipe = {
   bits: 4,
-  embeddings: 't4',
+  embeddings: 'rest',
   groupSize: 1024,
   seed: 0,
   grids: '',
@@ -16,10 +20,22 @@ export const DEFAULT_RECIPE: Recipe = {
   refine: '',
 };
 
-/** Whether one grid serves all weights. */
-export const isUniform = ({ bits, grids, keep }: Recipe): boolean => WHOLE.includes(bits) && !grids && !keep;
+/** Whether one grid serves all weights: until it is known what matters more. */
+export const isUniform = ({ bits, grids, keep }: Recipe, isMeasured: boolean): boolean =>
+  !isMeasured && WHOLE.includes(bits) && !grids && !keep;
+
+/** Bits per weight of a mixture, with its scales. */
+export const budgetOf = ({ bits, groupSize }: Pick<Recipe, 'bits' | 'groupSize'>): number =>
+  bits + Math.max(SCALES, 16 / groupSize);
 
 const listOf = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
+export const gridsOf = ({ grids }: Pick<Recipe, 'grids'>): string[] => (grids ? listOf(grids) : GRIDS);
+
+function embeddingsOf(recipe: Recipe, isMeasured: boolean): string {
+  const { bits, embeddings } = recipe;
+  if (embeddings !== 'rest') return embeddings;
+  return isUniform(recipe, isMeasured) ? `t${bits}` : 'any';
+}
 
 function keepOf(text: string): [RegExp, string][] {
   return text
@@ -33,26 +49,27 @@ function keepOf(text: string): [RegExp, string][] {
 }
 
 /** Options of `plan`, `quantize` and `copy`. @param alphas of mixtures */
-export function optionsOf(recipe: Recipe, alphas: Alphas) {
-  const { bits, embeddings, groupSize, seed, grids, keep } = recipe;
+export function optionsOf(recipe: Recipe, alphas: Alphas, isMeasured: boolean) {
+  const { bits, groupSize, seed, keep } = recipe;
+  const embeddings = embeddingsOf(recipe, isMeasured);
   const shared = { groupSize, seed, ...(embeddings && { embeddings }) };
-  if (isUniform(recipe)) return { ...shared, grid: `t${bits}` };
-  const offer = { ...(grids && { grids: listOf(grids) }), ...(keep && { keep: keepOf(keep) }) };
-  return { ...shared, ...offer, bpw: bits, alphas };
+  if (isUniform(recipe, isMeasured)) return { ...shared, grid: `t${bits}` };
+  return { ...shared, grids: gridsOf(recipe), ...(keep && { keep: keepOf(keep) }), bpw: budgetOf(recipe), alphas };
 }
 
 const quoted = (word: string): string => (/^[\w./:@=,+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
 
 /** The command that writes the same files. @param isMeasured whether mixtures go by sensitivities of this model */
 export function commandOf(input: string, recipe: Recipe, isMeasured: boolean): string {
-  const { bits, embeddings, groupSize, seed, grids, keep, refine } = recipe;
+  const { bits, groupSize, seed, keep, refine } = recipe;
   const words = ['higgs', 'quantize', quoted(input), '-o', quoted(outputName(input, bits))];
-  if (isUniform(recipe)) words.push('--bits', String(bits));
-  else words.push('--bpw', String(bits), ...(isMeasured ? [] : ['--prior']));
+  if (isUniform(recipe, isMeasured)) words.push('--bits', String(bits));
+  else words.push('--bpw', String(budgetOf(recipe)), '--grids', gridsOf(recipe).join(','));
+  if (!isUniform(recipe, isMeasured) && !isMeasured) words.push('--uniform');
+  const embeddings = embeddingsOf(recipe, isMeasured);
   if (embeddings) words.push('--embeddings', quoted(embeddings));
   if (groupSize !== DEFAULT_RECIPE.groupSize) words.push('--group', String(groupSize));
   if (seed !== DEFAULT_RECIPE.seed) words.push('--seed', String(seed));
-  if (grids && !isUniform(recipe)) words.push('--grids', listOf(grids).join(','));
   for (const word of keep.split(/\s+/).filter(Boolean)) words.push('--keep', quoted(word));
   if (refine) words.push('--refine', ...(refine === 'inputs' ? ['inputs'] : []));
   return words.join(' ');

@@ -8,7 +8,6 @@ const NEWS = 40;
 /** Of authors who say nothing: the command line's. */
 const SAMPLING = { temperature: 0.8, topP: 0.95, topK: 0 };
 
-
 export interface Talk {
   load(side: Side, from: OpenCheckpoint, signal: AbortSignal, onProgress: (share: number) => void): Promise<Ready>;
   model(side: Side): Model | undefined;
@@ -62,10 +61,12 @@ export function openTalk(threads: number): Talk {
         },
       }),
     };
-    const generation = isChat ? model.chat(
+    const generation = isChat
+      ? model.chat(
           turns.map((turn) => ({ ...turn })),
           options,
-        ) : model.generate(turns.at(-1)!.content, options);
+        )
+      : model.generate(turns.at(-1)!.content, options);
     let step = await generation.next();
     while (!step.done) {
       await new Promise((resolve) => setTimeout(resolve)); // other requests of the page have their turn

@@ -1,6 +1,5 @@
 // All that the page asks for, done by the library in a worker: one model open at a time, one long piece of work under way.
 
-import { thinned } from './news.ts';
 import { openKeeper } from './kept.ts';
 import {
   type Alphas,
@@ -9,11 +8,12 @@ import {
   type OpenCheckpoint,
   predict,
   predictPerplexity,
-  priorAlphas,
   sensitivitiesOf,
   startPool,
   startThreads,
+  uniformAlphas,
 } from './library.ts';
+import { thinned } from './news.ts';
 import { type Opened, openOrigin } from './origins.ts';
 import type {
   KeptModel,
@@ -34,7 +34,7 @@ import type {
   Spoken,
   Turn,
 } from './protocol.ts';
-import { optionsOf, outputName } from './recipe.ts';
+import { budgetOf, gridsOf, optionsOf, outputName } from './recipe.ts';
 import { openTalk } from './talk.ts';
 
 /** Most threads that the page takes: beyond, memory is what limits. */
@@ -47,7 +47,7 @@ const TIMING_SECONDS = 1.5;
 /** The model that is open. */
 interface Open extends Opened {
   readonly checkpoint: OpenCheckpoint;
-  prior: Alphas | undefined;
+  plain: Alphas | undefined;
   measured: Alphas | undefined;
 }
 
@@ -76,10 +76,11 @@ export function startEngine() {
     return running.signal;
   };
   const alphasOf = async (own: Open): Promise<Alphas> => {
-    own.prior ??= priorAlphas(await own.checkpoint.planTensors());
-    return own.measured ?? own.prior;
+    own.plain ??= uniformAlphas(await own.checkpoint.planTensors({ embeddings: 'any' }));
+    return own.measured ?? own.plain;
   };
-  const optionsFor = async (own: Open, recipe: Recipe) => optionsOf(recipe, await alphasOf(own));
+  const optionsFor = async (own: Open, recipe: Recipe) =>
+    optionsOf(recipe, await alphasOf(own), own.measured !== undefined);
 
   return {
     machine: async (): Promise<Machine> => ({
@@ -99,7 +100,7 @@ export function startEngine() {
       const opened = await openOrigin(origin, await keeping, signal);
       const checkpoint = await (await library()).open(opened.folder);
       const { quantized, bytes, parameters } = await checkpoint.inspect();
-      open = { ...opened, checkpoint, prior: undefined, measured: undefined };
+      open = { ...opened, checkpoint, plain: undefined, measured: undefined };
       const refusal = await checkpoint.runMemory().then(
         () => undefined,
         (error: Error) => error.message,
@@ -111,22 +112,25 @@ export function startEngine() {
       };
     },
 
-    /** Sizes and losses of the slider's stops, and, where they are timed, tokens a second of some. */
-    async sizes(embeddings: string, isTimed: boolean): Promise<Sizes> {
+    /** Sizes and losses of the slider's stops, or, where they are timed, tokens a second of some. */
+    async sizes(recipe: Recipe, isTimed: boolean): Promise<Sizes> {
       const own = current();
+      const { signal } = running;
       const alphas = await alphasOf(own);
+      const { groupSize, embeddings } = recipe;
+      const stops = isTimed ? TIMED : BITS;
+      const budgets = new Map(stops.map((bits) => [budgetOf({ bits, groupSize }), bits]));
       const sizes = await own.checkpoint.advise({
-        bits: isTimed ? TIMED : BITS,
-        alphas,
+        ...{ bits: budgets.keys(), grids: gridsOf(recipe), alphas, signal },
         seconds: isTimed ? TIMING_SECONDS : 0,
-        signal: running.signal,
-        ...(embeddings && { embeddings }),
+        ...(embeddings && { embeddings: embeddings === 'rest' ? 'any' : embeddings }),
         ...(isTimed && { threads: await startThreads(threads) }),
       });
       return {
         unit: alphas.loss,
         points: sizes.map(({ bits, bytes, memory, speed, prediction }) => ({
-          ...{ bits, bytes, memory, tokensPerSecond: speed?.tokensPerSecond, loss: prediction?.delta },
+          ...{ bits: budgets.get(bits ?? 0), bytes, memory },
+          ...{ tokensPerSecond: speed?.tokensPerSecond, loss: prediction?.delta },
         })),
       };
     },

@@ -99,12 +99,12 @@ function forget(): void {
 // Sizes from headers at once, then how fast they would run.
 async function lookAhead(isCurrent: () => boolean): Promise<void> {
   try {
-    const { embeddings } = state.recipe.value;
+    const { value: recipe } = state.recipe;
     await planNow();
-    const sizes = await engine.sizes(embeddings, false);
+    const sizes = await engine.sizes(recipe, false);
     if (isCurrent()) state.sizes.value = sizes;
     if (state.speeds.value.size > 0 || state.model.value?.refusal) return;
-    const { points } = await engine.sizes(embeddings, true);
+    const { points } = await engine.sizes(recipe, true);
     if (!isCurrent()) return;
     state.speeds.value = new Map(
       points.flatMap(({ bits = 0, tokensPerSecond }) => (tokensPerSecond ? [[bits, tokensPerSecond]] : [])),
@@ -133,7 +133,7 @@ export function change(part: Partial<Recipe>): void {
     try {
       state.failure.value = undefined;
       await planNow();
-      if (part.embeddings !== undefined) state.sizes.value = await engine.sizes(part.embeddings, false);
+      if (part.bits === undefined) state.sizes.value = await engine.sizes(state.recipe.value, false);
     } catch (error) {
       if (own === turn) state.failure.value = messageOf(error);
     }
@@ -266,7 +266,7 @@ export async function compareWith(who: '' | 'original' | number): Promise<void> 
     if (!isCurrent()) return;
     state.ready.value = { ...state.ready.value, right };
     state.waiting.value = undefined;
-    const last = state.turns.value.filter(({ role }) => role === "user").at(-1);
+    const last = state.turns.value.filter(({ role }) => role === 'user').at(-1);
     if (!last) return;
     state.prompt.value = last.content;
     state.turns.value = state.turns.value.slice(0, state.turns.value.lastIndexOf(last));

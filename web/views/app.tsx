@@ -69,7 +69,6 @@ export function App() {
   const { value: current } = step;
   const isFirst = useRef(true);
   // Who listens to the page is led to the new room.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the room is what it depends on
   useEffect(() => {
     if (isFirst.current) isFirst.current = false;
     else main.current?.querySelector('h1')?.focus({ preventScroll: true });
@@ -90,8 +89,8 @@ export function App() {
       </main>
       <footer>
         <p>
-          HIGGS quantization (<a href="https://arxiv.org/abs/2411.17525">Malinovskii et al., NAACL 2025</a>) in WebAssembly. All
-          work is done on this machine.
+          HIGGS quantization (<a href="https://arxiv.org/abs/2411.17525">Malinovskii et al., NAACL 2025</a>) in
+          WebAssembly. All work is done on this machine.
         </p>
       </footer>
     </>

@@ -11,9 +11,7 @@ export function Command() {
   return (
     <div class="command">
       <span class="aside">The same in a terminal</span>
-      <code tabIndex={0} role="textbox" aria-readonly="true" aria-label="Command line">
-        {line}
-      </code>
+      <code>{line}</code>
       <button
         type="button"
         class="quiet"

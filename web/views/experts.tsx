@@ -1,7 +1,7 @@
 // Options for who has read the paper, folded away.
 
-import { recipe } from '../state/store.ts';
 import type { Recipe } from '../engine/protocol.ts';
+import { recipe } from '../state/store.ts';
 import { actions } from './do.ts';
 
 const GRIDS = ['t2', 't3', 't4', 't5', 't6'];
@@ -18,6 +18,7 @@ export function Experts() {
         <label>
           Embeddings and head
           <select value={embeddings} onChange={({ currentTarget: { value } }) => change({ embeddings: value })}>
+            <option value="rest">as the rest</option>
             <option value="">as they are</option>
             {GRIDS.map((grid) => (
               <option key={grid} value={grid}>
@@ -39,10 +40,7 @@ export function Experts() {
         </label>
         <label>
           Weights that share a scale
-          <select
-            value={groupSize}
-            onChange={({ currentTarget: { value } }) => change({ groupSize: Number(value) })}
-          >
+          <select value={groupSize} onChange={({ currentTarget: { value } }) => change({ groupSize: Number(value) })}>
             {GROUPS.map((size) => (
               <option key={size} value={size}>
                 {size}

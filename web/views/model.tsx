@@ -5,6 +5,7 @@ import { droppedOrigin, filesOrigin } from '../files/drop.ts';
 import { bytes } from '../format.ts';
 import { kept, machine, typed, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
+import { Hero } from './hero.tsx';
 
 interface DirectoryPicker {
   showDirectoryPicker?(): Promise<FileSystemDirectoryHandle>;
@@ -13,8 +14,13 @@ interface DirectoryPicker {
 export function ModelView() {
   return (
     <>
-      <h1 tabIndex={-1}>A language model, a quarter of its size, in this tab</h1>
-      <p class="lead">Choose a model, choose a size, watch it shrink, talk to it. Nothing leaves your machine.</p>
+      <div class="opening">
+        <div>
+          <h1 tabIndex={-1}>A language model, a quarter of its size, in this tab</h1>
+          <p class="lead">Choose a model, choose a size, watch it shrink, talk to it. Nothing leaves your machine.</p>
+        </div>
+        <Hero />
+      </div>
       <p class="start">
         <button
           type="button"
@@ -74,7 +80,11 @@ function Drop() {
         ) : (
           <label class="button">
             Choose a folder
-            <input type="file" {...{ webkitdirectory: true }} onChange={({ currentTarget }) => open(currentTarget.files)} />
+            <input
+              type="file"
+              {...{ webkitdirectory: true }}
+              onChange={({ currentTarget }) => open(currentTarget.files)}
+            />
           </label>
         )}
         <label class="button">
@@ -118,10 +128,12 @@ function Named() {
       <details>
         <summary>It needs a token</summary>
         <label>
-          Token{' '}
+          Token
           <input
-            type="password"
+            type="text"
+            class="secret"
             autocomplete="off"
+            spellcheck={false}
             value={token.value}
             onInput={({ currentTarget: { value } }) => {
               token.value = value;

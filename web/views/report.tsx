@@ -36,7 +36,9 @@ export function ReportView() {
       </Chart>
       <Chart title="Error by tensor" name="errors">
         <Errors outcome={outcome.value!} />
-        <p class="aside">A dot is t², the relative squared error. The dash is its grid’s own error, which t² should equal.</p>
+        <p class="aside">
+          A dot is t², the relative squared error. The dash is its grid’s own error, which t² should equal.
+        </p>
       </Chart>
       <Table />
       <Command />
@@ -133,7 +135,12 @@ function Perplexities() {
       <p class="row">
         <label class="button">
           Choose a text
-          <input type="file" id="text" accept=".txt,.md,text/*" onChange={({ currentTarget }) => open(currentTarget.files?.[0])} />
+          <input
+            type="file"
+            id="text"
+            accept=".txt,.md,text/*"
+            onChange={({ currentTarget }) => open(currentTarget.files?.[0])}
+          />
         </label>
         {scoring.value !== undefined && <progress max="1" value={scoring.value} aria-label="Scoring" />}
       </p>
@@ -142,7 +149,8 @@ function Perplexities() {
           <Bars bars={bars} />
           <p class="aside">
             {result.measured.tokensScored} tokens
-            {against && `; KL divergence ${figure(against.meanKl)} nats, the same first choice for ${Math.round(100 * against.top1Agreement)} %`}
+            {against &&
+              `; KL divergence ${figure(against.meanKl)} nats, the same first choice for ${Math.round(100 * against.top1Agreement)} %`}
             {result.predicted === null && '. Measure the model before you shrink it, and a prediction stands here too'}.
           </p>
         </>

@@ -1,7 +1,7 @@
 // The second room: one slider, and what it buys. The trade-off curve is its background.
 
-import { HeatKey, HeatMap } from '../charts/heat.tsx';
 import { TradeOff } from '../charts/curve.tsx';
+import { HeatKey, HeatMap } from '../charts/heat.tsx';
 import type { SizePoint } from '../engine/protocol.ts';
 import { isUniform } from '../engine/recipe.ts';
 import { bytes, figure, many, percent } from '../format.ts';
@@ -34,10 +34,9 @@ export function SizeView() {
           <summary>Which matrix gets how many bits</summary>
           <HeatMap tensors={planned.value.tensors} done={planned.value.tensors.length} />
           <HeatKey />
-          {!isUniform(recipe.value) && (
+          {!isUniform(recipe.value, isMeasured.value) && (
             <p class="aside">
-              {figure(bits)} bits are a mean: what matters more gets more,{' '}
-              {isMeasured.value ? 'as measured' : 'as another model taught'}.
+              {figure(bits)} bits are a mean{isMeasured.value ? ': what matters more gets more' : ''}.
             </p>
           )}
         </details>
@@ -92,9 +91,7 @@ function Figures() {
       <div>
         <dt>Memory to run</dt>
         <dd>{here?.memory ? bytes(here.memory.bytes) : model.value?.refusal ? 'not known' : '…'}</dd>
-        <dd class="aside">
-          {here?.memory && original?.memory ? `the original: ${bytes(original.memory.bytes)}` : ''}
-        </dd>
+        <dd class="aside">{here?.memory && original?.memory ? `the original: ${bytes(original.memory.bytes)}` : ''}</dd>
       </div>
       <div>
         <dt>Speed here</dt>
@@ -102,9 +99,9 @@ function Figures() {
         <dd class="aside">{threadsText()}</dd>
       </div>
       <div>
-        <dt>Lost</dt>
+        <dt>{isMeasured.value ? 'Perplexity' : 'Rounding error'}</dt>
         <dd>{lossText(here)}</dd>
-        <dd class="aside">{isMeasured.value ? 'predicted from this model' : 'a guess, from another model'}</dd>
+        <dd class="aside">{isMeasured.value ? 'predicted, as measured here' : 'of the weights, squared'}</dd>
       </div>
     </dl>
   );
@@ -128,16 +125,13 @@ function speedAt(bits: number): number | undefined {
 
 function lossText(here: SizePoint | undefined): string {
   if (here?.loss === undefined) return '…';
-  if (sizes.value?.unit === 'kl') return `perplexity × ${figure(Math.exp(here.loss))}`;
-  if (sizes.value?.unit === 'perplexity') return `perplexity + ${figure(here.loss)}`;
-  const four = sizes.value?.points.find(({ bits }) => bits === 4)?.loss;
-  if (!four) return '…';
-  if (here.bits === 4) return 'little';
-  return `${figure(here.loss / four)} × that of 4 bits`;
+  if (sizes.value?.unit === 'kl') return `× ${Math.exp(here.loss).toFixed(here.loss < 0.02 ? 4 : 2)}`;
+  if (sizes.value?.unit === 'perplexity') return `+ ${figure(here.loss)}`;
+  return `${Number((100 * here.loss).toPrecision(2))} %`;
 }
 
 function Measure() {
-  if (isMeasured.value) return <span class="aside">The curve is measured on this model.</span>;
+  if (isMeasured.value) return <span class="aside">Measured: what matters more gets more bits.</span>;
   if (measuring.value !== undefined)
     return (
       <span class="row">
@@ -150,7 +144,7 @@ function Measure() {
   if (model.value?.refusal) return null;
   return (
     <button type="button" class="quiet" id="measure" onClick={() => actions((own) => own.measure())}>
-      Measure this model instead of guessing
+      Measure what matters in this model
     </button>
   );
 }

@@ -12,8 +12,8 @@ import {
   prompt,
   ready,
   recipe,
-  sampling,
   type Speech,
+  sampling,
   speeches,
   turns,
   waiting,
@@ -58,7 +58,6 @@ function Conversation() {
   return (
     <ol class="turns">
       {shown.map(({ role, content }, i) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: turns never change places
         <li key={i} class={role}>
           {content}
         </li>
@@ -111,7 +110,12 @@ function Kinship() {
   if (beside.value === '' || speeches.value.right.tokens.length === 0) return null;
   const at = differing.value;
   const kl = meanKl.value;
-  const same = at === undefined ? 'The same words so far.' : `The same ${at} tokens, then other words (marked).`;
+  const same =
+    at === undefined
+      ? 'The same words so far.'
+      : at === 0
+        ? 'Other words from the first token on (marked).'
+        : `The same ${at} tokens, then other words (marked).`;
   return (
     <p class="kinship" id="kinship">
       {same}

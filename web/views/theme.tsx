@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 
-const NAMES = { '': 'As the system', light: 'Light', dark: 'Dark' } as const;
+const NAMES = { '': 'Auto', light: 'Light', dark: 'Dark' } as const;
 type Name = keyof typeof NAMES;
 
 const KEY = 'theme';
