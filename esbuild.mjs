@@ -1,5 +1,5 @@
-// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--fuzz`, `--runtimes`, `--bench`
-// and `--grids` bundle those as well. The type declarations come from declarations.mjs.
+// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--fuzz`, `--runtimes`, `--bench`,
+// `--docs` and `--grids` bundle those as well. The type declarations come from declarations.mjs.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -182,6 +182,7 @@ if (wanted.has('--tests'))
     'tests',
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
+if (wanted.has('--docs')) await bundle('docs/make', ['index.ts']);
 if (wanted.has('--fuzz')) await bundle('tests/fuzz', ['index.ts', 'runner.ts']);
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))

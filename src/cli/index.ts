@@ -51,7 +51,8 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-function program(): Command {
+/** @returns the command line: every verb with its options */
+export function program(): Command {
   const program = new Command('higgs')
     .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
     .version(version, '-V, --version', 'show the version')
