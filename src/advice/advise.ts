@@ -74,7 +74,10 @@ export interface Subject {
 const givenSubject = having<Subject>('the subject of advice', ['plan', 'copyOf', 'sensitivities']);
 
 /** What `quantize` would be told. */
-type Choice = { embeddings?: string | Grid } & ({ grid: string } | { bpw: number; alphas: Alphas; grids?: Iterable<AnyGridName | Grid> });
+type Choice = { embeddings?: string | Grid } & (
+  | { grid: string }
+  | { bpw: number; alphas: Alphas; grids?: Iterable<AnyGridName | Grid> }
+);
 
 const members: Schema<AdviceOptions> = {
   bits: list(number(0.5, 32), SIZES_LIMIT),

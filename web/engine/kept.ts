@@ -32,11 +32,9 @@ export interface Keeper {
 export async function openKeeper(): Promise<Keeper> {
   try {
     const root = await navigator.storage.getDirectory();
-    const probe = await root.getFileHandle('probe', { create: true });
-    // Of workers alone, which the types of pages leave out.
-    const { createSyncAccessHandle } = probe as unknown as { createSyncAccessHandle(): Promise<{ close(): void }> };
-    (await createSyncAccessHandle.call(probe)).close();
-    await root.removeEntry('probe');
+    const folder = directoryFolder(root as Parameters<typeof directoryFolder>[0]);
+    await (await folder.create('probe')).close();
+    await folder.remove('probe');
     return keeperIn(root);
   } catch {
     return keeperInMemory();

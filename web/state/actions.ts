@@ -37,8 +37,13 @@ async function act(sentence: string | undefined, work: (isCurrent: () => boolean
 
 /** Starts: what the browser gives, what is kept, and what the address asks for that is beside the page. */
 export async function begin(): Promise<void> {
+  const demo = fetch(new URL('demo/config.json', import.meta.url)).then(
+    ({ ok }) => ok,
+    () => false,
+  );
   state.machine.value = await engine.machine();
   await listKept();
+  state.hasDemo.value = await demo;
   if (new URLSearchParams(location.search).get('model') === 'demo') await openModel({ kind: 'demo' });
 }
 

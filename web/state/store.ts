@@ -30,6 +30,8 @@ export const step = signal<Step>('model');
 export const waiting = signal<string | undefined>(undefined);
 export const failure = signal<string | undefined>(undefined);
 export const machine = signal<Machine | undefined>(undefined);
+/** Whether the demo model lies beside the page. */
+export const hasDemo = signal(true);
 export const kept = signal<readonly KeptModel[]>([]);
 
 /** A name or an address, as it is typed. */

@@ -3,7 +3,7 @@
 import { useSignal } from '@preact/signals';
 import { droppedOrigin, filesOrigin } from '../files/drop.ts';
 import { bytes } from '../format.ts';
-import { kept, machine, typed, waiting } from '../state/store.ts';
+import { hasDemo, kept, machine, typed, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
 import { Hero } from './hero.tsx';
 
@@ -21,22 +21,28 @@ export function ModelView() {
         </div>
         <Hero />
       </div>
-      <p class="start">
-        <button
-          type="button"
-          class="primary"
-          id="demo"
-          disabled={waiting.value !== undefined}
-          onClick={() => actions((own) => own.openModel({ kind: 'demo' }))}
-        >
-          Try the demo model
-        </button>
-        <span class="aside">10 MB, trained on old books</span>
-      </p>
+      {hasDemo.value && <Demo />}
       <Drop />
       <Named />
       <Kept />
     </>
+  );
+}
+
+function Demo() {
+  return (
+    <p class="start">
+      <button
+        type="button"
+        class="primary"
+        id="demo"
+        disabled={waiting.value !== undefined}
+        onClick={() => actions((own) => own.openModel({ kind: 'demo' }))}
+      >
+        Try the demo model
+      </button>
+      <span class="aside">10 MB, trained on old books</span>
+    </p>
   );
 }
 
