@@ -22,7 +22,7 @@ export function TradeOff({ points, bits }: { points: readonly SizePoint[]; bits:
   return (
     <svg class="tradeoff" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
       <defs>
-        <linearGradient id="bits" x1="0" x2="1">
+        <linearGradient id="bits-colours" x1="0" x2="1">
           {[2, 3, 4, 5, 6, 8].map((at) => (
             <stop key={at} offset={(at - 2) / 6} stop-color={colourOf(at)} />
           ))}
@@ -30,11 +30,11 @@ export function TradeOff({ points, bits }: { points: readonly SizePoint[]; bits:
       </defs>
       {known.length > 1 && (
         <>
-          <path d={filled(known) ?? ''} fill="url(#bits)" opacity="0.22" />
+          <path d={filled(known) ?? ''} fill="url(#bits-colours)" opacity="0.22" />
           <path
             d={drawn(known) ?? ''}
             fill="none"
-            stroke="url(#bits)"
+            stroke="url(#bits-colours)"
             stroke-width="2.5"
             vector-effect="non-scaling-stroke"
           />

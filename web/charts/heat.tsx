@@ -52,7 +52,7 @@ const ROW = 26;
 const CELL = 110;
 
 /**
- * @param done place of the tensor at work in the plan: those before it are done
+ * @param done how many of them are done, in their order
  */
 export function HeatMap({ tensors, done }: { tensors: readonly PlannedTensor[]; done: number }) {
   const { rows, layers } = rowsOf(tensors);

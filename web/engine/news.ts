@@ -3,22 +3,24 @@
 /** Milliseconds between two pieces of news. */
 const BETWEEN = 50;
 
-/** Thins out what is told often. `last` tells what was held back. */
+/** Thins out what is told often. `last` tells at once what was held back. */
 export function thinned<T>(tell: (news: T) => void): ((news: T) => void) & { last(): void } {
-  let told = Number.NEGATIVE_INFINITY;
   let held: { news: T } | undefined;
-  const send = (news: T) => {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const last = () => {
+    const { news } = held ?? {};
     held = undefined;
-    told = performance.now();
-    tell(news);
+    if (news !== undefined) tell(news);
+  };
+  const due = () => {
+    timer = undefined;
+    last();
   };
   const offer = (news: T) => {
-    if (performance.now() - told >= BETWEEN) send(news);
-    else held = { news };
+    held = { news };
+    if (timer !== undefined) return;
+    last();
+    timer = setTimeout(due, BETWEEN);
   };
-  return Object.assign(offer, {
-    last() {
-      if (held) send(held.news);
-    },
-  });
+  return Object.assign(offer, { last });
 }

@@ -73,8 +73,8 @@ export interface Planned {
 /** How far a run is. */
 export interface RunProgress {
   readonly phase: 'gather' | 'encode';
-  /** The tensor at work; those before it in the plan are done. */
-  readonly tensor: string;
+  /** Matrices that are done, in the order of the plan. */
+  readonly finished: number;
   readonly done: number;
   readonly total: number;
   /** Bytes that were done already when the run began. */

@@ -46,7 +46,10 @@ const TIMING_SECONDS = 1.5;
 
 /** The model that is open. */
 interface Open extends Opened {
+  readonly origin: Origin;
   readonly checkpoint: OpenCheckpoint;
+  /** Ends requests for it: what was stopped is opened anew when it is wanted again. */
+  readonly reading: AbortController;
   plain: Alphas | undefined;
   measured: Alphas | undefined;
 }
@@ -65,8 +68,22 @@ export function startEngine() {
     higgs ??= load();
     return higgs;
   };
-  const current = (): Open => {
+  async function openFrom(origin: Origin, measured?: Alphas): Promise<Open> {
+    const reading = new AbortController();
+    const { signal } = running;
+    const end = () => reading.abort(signal.reason);
+    signal.addEventListener('abort', end);
+    try {
+      const opened = await openOrigin(origin, await keeping, reading.signal);
+      const checkpoint = await (await library()).open(opened.folder);
+      return { ...opened, origin, checkpoint, reading, plain: undefined, measured };
+    } finally {
+      signal.removeEventListener('abort', end); // from here on it outlives the work that asked for it
+    }
+  }
+  const current = async (): Promise<Open> => {
     if (!open) throw new Error('a model must be open: none is');
+    if (open.reading.signal.aborted) open = await openFrom(open.origin, open.measured);
     return open;
   };
   /** Ends what is under way: one long piece of work at a time. */
@@ -89,32 +106,35 @@ export function startEngine() {
       isKeeping: (await keeping).isKeeping,
     }),
 
+    /** Ends what is under way, and requests that it waits for. */
     stop(): void {
       begin();
+      open?.reading.abort(new Error('Stopped.'));
     },
 
     async open(origin: Origin): Promise<ModelInfo> {
-      const signal = begin();
-      await talk.close();
+      begin();
+      open?.reading.abort();
       open = undefined;
-      const opened = await openOrigin(origin, await keeping, signal);
-      const checkpoint = await (await library()).open(opened.folder);
+      await talk.close();
+      const own = await openFrom(origin);
+      open = own;
+      const { checkpoint, name } = own;
       const { quantized, bytes, parameters } = await checkpoint.inspect();
-      open = { ...opened, checkpoint, plain: undefined, measured: undefined };
       const refusal = await checkpoint.runMemory().then(
         () => undefined,
         (error: Error) => error.message,
       );
       return {
-        ...{ name: opened.name, isQuantized: quantized, bytes, parameters, refusal },
+        ...{ name, isQuantized: quantized, bytes, parameters, refusal },
         bits: parameters > 0 ? (bytes * 8) / parameters : 0,
-        family: await familyOf(opened),
+        family: await familyOf(own),
       };
     },
 
     /** Sizes and losses of the slider's stops, or, where they are timed, tokens a second of some. */
     async sizes(recipe: Recipe, isTimed: boolean): Promise<Sizes> {
-      const own = current();
+      const own = await current();
       const { signal } = running;
       const alphas = await alphasOf(own);
       const { groupSize, embeddings } = recipe;
@@ -136,7 +156,7 @@ export function startEngine() {
     },
 
     async plan(recipe: Recipe): Promise<Planned> {
-      const own = current();
+      const own = await current();
       const plan = await own.checkpoint.plan(await optionsFor(own, recipe));
       const tensors = plan.items.flatMap((item) => {
         if (item.kind !== 'quantize') return [];
@@ -150,7 +170,7 @@ export function startEngine() {
 
     /** Sensitivities of the open model, kept for the next time. */
     async measure(onProgress: (share: number) => void): Promise<{ seconds: number }> {
-      const own = current();
+      const own = await current();
       const signal = begin();
       const began = performance.now();
       const news = thinned(onProgress);
@@ -166,7 +186,7 @@ export function startEngine() {
     },
 
     async quantize(recipe: Recipe, onProgress: (progress: RunProgress) => void): Promise<Outcome> {
-      const own = current();
+      const own = await current();
       const signal = begin();
       await talk.close();
       const keeper = await keeping;
@@ -177,8 +197,8 @@ export function startEngine() {
       const isMeasured = own.measured !== undefined;
       const note = { ...{ id, name: own.name, recipe, source: own.source, outcome: undefined }, identity: '' };
       const identity = JSON.stringify([own.identity, recipe, isMeasured]);
-      const before = await keeper.note(id);
-      if (!before || before.outcome || before.identity !== identity) await keeper.remove(id);
+      const noted = await keeper.note(id);
+      if (!noted || noted.outcome || noted.identity !== identity) await keeper.remove(id);
       await keeper.write({ ...note, identity });
       const pool = await startPool(threads);
       try {
@@ -188,16 +208,19 @@ export function startEngine() {
           mode: refine || ('both' as const),
           threads: () => startThreads(threads),
           onProgress: ({ done, total }: { done: number; total: number }) =>
-            news({ phase: 'gather', tensor: '', done, total, resumed: 0, seconds: seconds() }),
+            news({ phase: 'gather', finished: 0, done, total, resumed: 0, seconds: seconds() }),
         };
         let resumed: number | undefined;
+        const all = { ...options, pool, signal, ...(refine && { refine: gather }) };
+        const planned = await own.checkpoint.plan(all);
+        const before = finishedBefore(planned);
         const report = await own.checkpoint.quantize(await keeper.folder(id), {
-          ...options,
-          ...{ pool, signal, ...(refine && { refine: gather }) },
+          ...{ ...all, planned },
           ...(keeper.isKeeping && { resume: { identity } }),
           onProgress({ tensor, bytesRead, bytesIn }) {
             resumed ??= bytesRead;
-            news({ phase: 'encode', tensor, done: bytesRead, total: bytesIn, resumed, seconds: seconds() });
+            const finished = before.get(tensor) ?? 0;
+            news({ phase: 'encode', finished, done: bytesRead, total: bytesIn, resumed, seconds: seconds() });
           },
         });
         news.last();
@@ -265,10 +288,22 @@ export function startEngine() {
       if (open?.checkpoint && id === '') return open.checkpoint;
       return (await library()).open(await (await keeping).folder(id));
     }
-    const own = current();
+    const own = await current();
     if (speaker.kind === 'original') return own.checkpoint;
     return (await library()).open(await own.checkpoint.copy(await optionsFor(own, speaker.recipe)));
   }
+}
+
+// How many matrices are done when the run is at a tensor, by its name.
+function finishedBefore({ items }: Awaited<ReturnType<OpenCheckpoint['plan']>>): Map<string, number> {
+  const before = new Map<string, number>();
+  let finished = 0;
+  for (const item of items) {
+    if (item.kind === 'grid') continue;
+    before.set(item.tensor.name, finished);
+    if (item.kind === 'quantize') finished++;
+  }
+  return before;
 }
 
 // What config.json calls the model.

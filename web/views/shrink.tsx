@@ -8,12 +8,11 @@ import { actions } from './do.ts';
 export function ShrinkView() {
   const tensors = planned.value?.tensors ?? [];
   const isDone = outcome.value !== undefined;
-  const at = tensors.findIndex(({ name }) => name === progress.value?.tensor);
   return (
     <>
       <h1 tabIndex={-1}>{isDone ? 'Done' : isRunning.value ? 'Shrinking' : 'Stopped'}</h1>
       <Line />
-      <HeatMap tensors={tensors} done={isDone ? tensors.length : Math.max(at, 0)} />
+      <HeatMap tensors={tensors} done={isDone ? tensors.length : (progress.value?.finished ?? 0)} />
       <HeatKey />
       <p class="start">
         {isRunning.value && (
