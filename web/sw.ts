@@ -51,15 +51,17 @@ async function answer(request: Request): Promise<Response> {
   const plain = request.url.replace(/[?#].*$/, '');
   const found = await cache.match(plain);
   if (found) return isolated(found);
-  const fresh = await fetch(request);
-  // The demo model is kept when it is first asked for: whole, which its host may give only to who asks for no range.
-  if (fresh.status === 200 && plain.includes('/demo/')) await cache.put(plain, fresh.clone());
+  // The demo model is kept when it is first asked for: whole, whatever range is wanted.
+  const isDemo = plain.includes('/demo/');
+  const fresh = await fetch(isDemo ? plain : request);
+  if (isDemo && fresh.status === 200) await cache.put(plain, fresh.clone());
   return isolated(fresh);
 }
 
 function isolated(response: Response): Response {
   if (response.type === 'opaque' || response.type === 'opaqueredirect' || response.status === 304) return response;
   const headers = new Headers(response.headers);
+  for (const name of ['Content-Encoding', 'Content-Length']) headers.delete(name); // of what was sent, not of what is here
   headers.set('Cross-Origin-Opener-Policy', 'same-origin');
   headers.set('Cross-Origin-Embedder-Policy', 'require-corp');
   headers.set('Cross-Origin-Resource-Policy', 'same-origin');

@@ -1,5 +1,6 @@
 // Bits of every matrix: layers across, kinds of matrices down. A cell is hollow until its tensor is done.
 
+import { useMemo } from 'preact/hooks';
 import type { PlannedTensor } from '../engine/protocol.ts';
 import { colourOf } from './colour.ts';
 import { useWidth } from './width.ts';
@@ -20,7 +21,7 @@ interface Row {
 const ORDER = 'embed_tokens q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split(' ');
 
 /** Rows of a plan; experts of one layer and kind share a cell, and what has no layer has the first. */
-export function rowsOf(tensors: readonly PlannedTensor[]): { rows: Row[]; layers: number } {
+function rowsOf(tensors: readonly PlannedTensor[]): { rows: Row[]; layers: number } {
   const rows = new Map<string, Map<number, Cell>>();
   let layers = 1;
   for (const [last, { name, bits, weights }] of tensors.entries()) {
@@ -55,7 +56,7 @@ const CELL = 110;
  * @param done how many of them are done, in their order
  */
 export function HeatMap({ tensors, done }: { tensors: readonly PlannedTensor[]; done: number }) {
-  const { rows, layers } = rowsOf(tensors);
+  const { rows, layers } = useMemo(() => rowsOf(tensors), [tensors]);
   const { ref, width } = useWidth<SVGSVGElement>();
   const step = Math.min(CELL, (width - LABEL) / layers);
   const gap = step > 10 ? 3 : 1;

@@ -3,10 +3,12 @@
 import type { Alphas } from './library.ts';
 import type { Recipe } from './protocol.ts';
 
-/** Whole bits that have a grid of their own. */
+/** Whole bits that have a grid of their own, and those of them whose grid can be refined. */
 const WHOLE = [2, 3, 4, 5, 6];
+const REFINED = [2, 3, 4];
 /** What mixtures are made of: the defaults, points for rows that are too short for trellises, and eight bits. */
 const GRIDS = 't2 t3 t4 t5 t6 p2n16 p2n64 p2n256 p1n32 p1n64 p1n256'.split(' ');
+const REFINED_GRIDS = GRIDS.filter((grid) => !/^t[56]/.test(grid));
 /** Bits that scales take of a row of 256 weights. */
 const SCALES = 1 / 16;
 
@@ -21,15 +23,16 @@ export const DEFAULT_RECIPE: Recipe = {
 };
 
 /** Whether one grid serves all weights: until it is known what matters more. */
-export const isUniform = ({ bits, grids, keep }: Recipe, isMeasured: boolean): boolean =>
-  !isMeasured && WHOLE.includes(bits) && !grids && !keep;
+export const isUniform = ({ bits, grids, keep, refine }: Recipe, isMeasured: boolean): boolean =>
+  !isMeasured && (refine ? REFINED : WHOLE).includes(bits) && !grids && !keep;
 
 /** Bits per weight of a mixture, with its scales. */
 export const budgetOf = ({ bits, groupSize }: Pick<Recipe, 'bits' | 'groupSize'>): number =>
   bits + Math.max(SCALES, 16 / groupSize);
 
 const listOf = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
-export const gridsOf = ({ grids }: Pick<Recipe, 'grids'>): string[] => (grids ? listOf(grids) : GRIDS);
+export const gridsOf = ({ grids, refine }: Pick<Recipe, 'grids' | 'refine'>): string[] =>
+  grids ? listOf(grids) : refine ? REFINED_GRIDS : GRIDS;
 
 function embeddingsOf(recipe: Recipe, isMeasured: boolean): string {
   const { bits, embeddings } = recipe;

@@ -37,7 +37,8 @@ async function act(sentence: string | undefined, work: (isCurrent: () => boolean
 
 /** Starts: what the browser gives, what is kept, and what the address asks for that is beside the page. */
 export async function begin(): Promise<void> {
-  const demo = fetch(new URL('demo/config.json', import.meta.url)).then(
+  // Not by the browser's cache: of what a host has compressed it would give ranges of the compressed bytes.
+  const demo = fetch(new URL('demo/config.json', import.meta.url), { cache: 'no-store' }).then(
     ({ ok }) => ok,
     () => false,
   );
