@@ -17,7 +17,8 @@ export function Errors({ outcome: { tensors } }: { outcome: Outcome }) {
   const y = scaleLog([Math.min(...values) / 1.3, Math.max(...values) * 1.3], [HEIGHT - BOTTOM, 10]);
   const x = scaleLinear([-0.5, tensors.length - 0.5], [LEFT, width - 8]);
   const half = Math.min(10, (x(1) - x(0)) / 2.4);
-  const ticks = y.ticks().filter((tick) => /^[125]/.test(tick.toExponential()));
+  const [least, most] = y.domain();
+  const ticks = most > 10 * least ? y.ticks().filter((tick) => /^[125]/.test(tick.toExponential())) : y.ticks(4);
   return (
     <svg
       ref={ref}

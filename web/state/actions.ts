@@ -184,9 +184,14 @@ export async function shrink(): Promise<void> {
       state.isRunning.value = false;
       await listKept();
     }
-    const { outcome } = { outcome: state.outcome.value! };
-    if (!state.model.value?.refusal) await talkTo(outcome.id, outcome);
-    else state.step.value = 'report';
+    const outcome = state.outcome.value;
+    try {
+      if (state.model.value?.refusal) state.step.value = 'report';
+      else await talkTo(outcome.id, outcome);
+    } catch (error) {
+      state.step.value = 'report'; // it cannot talk, as without a tokenizer, and is there all the same
+      throw error;
+    }
   });
 }
 

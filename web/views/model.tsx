@@ -111,7 +111,7 @@ function Named() {
         class="row"
         onSubmit={(event) => {
           event.preventDefault();
-          const name = typed.value.trim();
+          const name = typed.value.trim().replace(/^(?=[\w.-]+\/[\w.-]+$)/, 'hf:');
           if (name) actions((own) => own.openModel({ kind: 'name', name, token: token.value.trim() }));
         }}
       >
@@ -120,7 +120,7 @@ function Named() {
           <input
             type="text"
             id="name"
-            placeholder="hf:org/model, or an address"
+            placeholder="org/model, or an address"
             spellcheck={false}
             autocapitalize="off"
             value={typed.value}
