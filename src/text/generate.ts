@@ -12,7 +12,7 @@ import {
 } from '../check.ts';
 import type { TextStream } from './bytes.ts';
 import { checkIds, givenLanguage, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
-import { divergenceOf } from './perplexity.ts';
+import { checkSameVocabulary, divergenceOf } from './perplexity.ts';
 import { type SamplingOptions, samplerOf, samplingMembers } from './sample.ts';
 import { stopFilter } from './stop.ts';
 
@@ -104,6 +104,7 @@ export function generate(
 ): Generation {
   const { signal, onLogits, onToken, against, onDivergence, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
+  if (against) checkSameVocabulary(language.config.vocabSize, against.config.vocabSize);
   const { maxTokens = 256, stop = [], ignoreEos = false, special = false } = options;
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
   const sample = samplerOf(options);

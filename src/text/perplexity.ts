@@ -219,16 +219,13 @@ function divergence(p: Float32Array, pSum: number, q: Float32Array, qSum: number
   return Math.max(0, sum);
 }
 
-/**
- * KL(p ‖ q) of two rows of logits, in nats.
- * @throws {RangeError} when the rows have different vocabularies, or a logit is not finite
- */
+/** KL(p ‖ q) of two rows of logits, in nats. @throws {RangeError} when a logit is not finite */
 export function divergenceOf(p: Float32Array, q: Float32Array): number {
-  checkSameVocabulary(q.length, p.length);
   return divergence(p, logSum(p), q, logSum(q));
 }
 
-function checkSameVocabulary(own: number, other: number): void {
+/** @throws {RangeError} when two vocabularies differ */
+export function checkSameVocabulary(own: number, other: number): void {
   if (own === other) return;
   throw new RangeError(`both models must have the same vocabulary: they have ${own} and ${other} tokens`);
 }
