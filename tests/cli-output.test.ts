@@ -348,7 +348,7 @@ test('verify detects one flipped bit wherever it is, a truncated file, another o
     [out, lacking, /original must be BF16 \[32, 64\]: there is none/, K],
     [out, wide, /original must be BF16 \[64, 64\]: it is BF16 \[64, 65\]/, Q],
     [out, normless, /original must be BF16 \[7\]: there is none/, NORM],
-    [out, more, /tensor must be in the quantized checkpoint too: it is not/, 'extra'],
+    [out, more, /tensor must be in the quantized checkpoint too: it is missing there/, 'extra'],
     [reseeded, undefined, /CRC-32 of the header must be/],
     [swapped, undefined, /CRC-32 of the header must be/],
   ];

@@ -285,6 +285,32 @@ testWith(test, 'chromium', 'an import map is all that a page needs', async (chro
   }
 });
 
+testWith(test, 'chromium', 'a page takes it from a CDN, as docs/runtimes.md has it', async (chromium) => {
+  const cdn = await serveFolder(installed, { 'access-control-allow-origin': '*' });
+  const [, snippet] = /^```html\n([\s\S]*?)^```$/m.exec(readFileSync('docs/runtimes.md', 'utf8'))!;
+  const address = /https:\/\/cdn\.jsdelivr\.net\/npm\/higgs-wasm@0\.1(?=\/build)/;
+  assert.match(snippet!, address);
+  write('cdn.html', `<!doctype html><title>wait</title>${snippet!.replace(address, cdn.base)}`);
+  const served = await serveFolder(project);
+  const { page, close } = await openPage(chromium);
+  try {
+    await page.goto(`${served.base}/cdn.html`);
+    await page.waitForFunction(`document.title !== 'wait'`);
+    assert.is(await page.title(), '4.02');
+  } finally {
+    await close();
+    await served.close();
+    await cdn.close();
+  }
+});
+
+test('metadata of other registries and of papers agree with package.json', () => {
+  const jsr = JSON.parse(readFileSync('jsr.json', 'utf8'));
+  assert.is(jsr.version, manifest.version);
+  for (const [name, file] of Object.entries(jsr.exports)) assert.is(file, manifest.exports[name].default);
+  assert.match(readFileSync('CITATION.cff', 'utf8'), `\nversion: ${manifest.version}\n`);
+});
+
 for (const [module, moduleResolution] of [
   ['node16', 'node16'],
   ['nodenext', 'nodenext'],

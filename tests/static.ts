@@ -14,13 +14,17 @@ const types: Readonly<Record<string, string>> = {
   '.webmanifest': 'application/manifest+json',
 };
 
-/** Serves a folder on a free port. */
-export async function serveFolder(folder: string): Promise<{ base: string; close(): Promise<void> }> {
+/** Serves a folder on a free port. @param headers of every answer besides */
+export async function serveFolder(
+  folder: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<{ base: string; close(): Promise<void> }> {
   const server = createServer(async ({ url }, response) => {
     const path = normalize(decodeURIComponent(new URL(url!, 'http://host').pathname));
     const file = path.endsWith('/') ? `${path}index.html` : path;
     const bytes = await readFile(join(folder, file)).catch(() => undefined);
-    if (bytes) response.writeHead(200, { 'content-type': types[extname(file)] ?? 'application/octet-stream' });
+    const type = types[extname(file)] ?? 'application/octet-stream';
+    if (bytes) response.writeHead(200, { 'content-type': type, ...headers });
     else response.writeHead(404);
     response.end(bytes);
   });

@@ -2,6 +2,7 @@
 // model's card, which says in front that it is of the original.
 
 import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import { foreignText } from '../source/foreign.ts';
 import type { Folder, OutputFolder } from '../source/source.ts';
 import { writeWhole } from './writer.ts';
@@ -97,7 +98,7 @@ function parseConfig(bytes: Uint8Array, file: string): Record<string, unknown> {
     throw new FormatError(`configuration must be JSON: ${(cause as Error).message}`, { file });
   }
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    throw new FormatError('configuration must be a JSON object: it is not', { file });
+    throw new FormatError(`configuration must be a JSON object: got ${show(content)}`, { file });
   }
   return content as Record<string, unknown>;
 }

@@ -49,7 +49,7 @@ export async function digestOf(
 async function digest(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   const { subtle } = globalThis.crypto ?? {};
   if (subtle) return new Uint8Array(await subtle.digest('SHA-256', bytes));
-  const message = 'runtime must have crypto.subtle to keep sensitivities, which pages have by https: it has not';
+  const message = 'runtime must have crypto.subtle to keep sensitivities: it is missing, as in pages without https';
   throw new UnsupportedError('crypto.subtle', message);
 }
 

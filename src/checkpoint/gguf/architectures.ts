@@ -296,7 +296,12 @@ export function kindOf(told: Told): Kind {
 export function configOf(told: Told, kind: Kind): Json {
   const { values, layers, shapeOf } = told;
   const embedding = shapeOf('token_embd.weight');
-  if (embedding?.length !== 2) values.fail('file must hold token_embd.weight, a matrix: it does not');
+  if (embedding?.length !== 2)
+    values.fail(
+      embedding
+        ? `token_embd.weight must be a matrix: got [${embedding.join(', ')}]`
+        : 'file must hold token_embd.weight: it is missing',
+    );
   const heads = uniform(told, 'attention.head_count');
   const headDim = values.integer('attention.key_length', undefined);
   return {
@@ -328,7 +333,7 @@ function uniform({ values, layers }: Told, key: string, otherwise?: number): num
 
 function perLayer(values: Values, key: string, layers: number, otherwise?: number): number[] {
   const each = values.perLayer(key, layers) ?? (otherwise === undefined ? undefined : [otherwise]);
-  return each ?? values.fail(`metadata must have ${values.architecture}.${key}: it has not`);
+  return each ?? values.fail(`metadata must have ${values.architecture}.${key}: it is missing`);
 }
 
 // Whether the first layer has a tensor of that name.
@@ -346,7 +351,7 @@ function rowsOf({ layers, shapeOf, values }: Told, name: string): number {
     const shape = shapeOf(`blk.${layer}.${name}.weight`);
     if (shape && shape.length > 1) return shape[shape.length - 2];
   }
-  return values.fail(`file must hold ${name}.weight in a layer: it does not`);
+  return values.fail(`file must hold ${name}.weight in a layer: no layer has it`);
 }
 
 // The part of a head that turns.
