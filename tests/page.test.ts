@@ -12,6 +12,7 @@ import * as assert from 'uvu/assert';
 import { openPage } from './browser.ts';
 import { commitNamed, startHub } from './hub-server.ts';
 import { testWith } from './installed.ts';
+import { servedFiles } from './served.ts';
 import { serveFolder } from './static.ts';
 
 const test = suite('page');
@@ -119,6 +120,30 @@ testWith(
     });
   },
 );
+
+testWith(test, 'chromium', 'a model that is dropped holds a conversation by its template', async (chromium) => {
+  await withPage(chromium, async (page) => {
+    const files = Object.entries(servedFiles()).map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')]);
+    await page.evaluate((given) => {
+      const data = new DataTransfer();
+      for (const [name, base64] of given)
+        data.items.add(new File([Uint8Array.from(atob(base64!), (char) => char.charCodeAt(0))], name!));
+      const drop = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
+      document.querySelector('.drop')!.dispatchEvent(drop);
+    }, files);
+    await page.waitForSelector('#shrink');
+    await page.click('#shrink');
+    await spoken(page);
+    const turns = () => page.$$eval('.turns li', (items) => items.map((item) => item.className));
+    assert.equal(await turns(), ['user']);
+    await page.type('#prompt', 'And then?');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => document.querySelectorAll('.turns li').length === 3);
+    await spoken(page);
+    assert.equal(await turns(), ['user', 'assistant', 'user']);
+    assert.is(await textOf(page, '.turns li:last-child'), 'And then?');
+  });
+});
 
 testWith(test, 'chromium', 'a run that the tab’s end interrupts is resumed, with the same bytes', async (chromium) => {
   const repo = Object.fromEntries(FILES.map((name) => [name, new Uint8Array(readFileSync(join(MODEL, name)))]));
