@@ -28,4 +28,5 @@ export {
   urlSource,
 } from '../../src/index.ts';
 export type { TensorReport } from '../../src/quantize/report.ts';
+export { turnsWithin } from '../../src/text/context.ts';
 export { startPool, startThreads } from '../../src/workers/web.ts';

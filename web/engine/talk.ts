@@ -1,12 +1,17 @@
 // Models that talk: one, or two side by side with the same seed, with the KL divergence of each choice.
 
-import { type Model, type OpenCheckpoint, startThreads } from './library.ts';
+import { type Model, type OpenCheckpoint, startThreads, turnsWithin } from './library.ts';
 import type { Ready, Said, Sampling, Side, Spoken, Turn } from './protocol.ts';
 
 /** Milliseconds between two pieces of news: the page draws no faster. */
 const NEWS = 40;
 /** Of authors who say nothing: the command line's. */
 const SAMPLING = { temperature: 0.8, topP: 0.95, topK: 0 };
+/** Of the first words, so that a link says the same again. Any would do. */
+const SEED = 9;
+/** Most tokens of an answer, and of a text that is continued: it does not end by itself. */
+const ANSWER = 512;
+const CONTINUED = 64;
 
 export interface Talk {
   load(side: Side, from: OpenCheckpoint, signal: AbortSignal, onProgress: (share: number) => void): Promise<Ready>;
@@ -61,11 +66,9 @@ export function openTalk(threads: number): Talk {
         },
       }),
     };
+    const messages = turns.map((turn) => ({ ...turn }));
     const generation = isChat
-      ? model.chat(
-          turns.map((turn) => ({ ...turn })),
-          options,
-        )
+      ? model.chat(turnsWithin(model, messages, sampling.maxTokens).messages, options)
       : model.generate(turns.at(-1)!.content, options);
     let step = await generation.next();
     while (!step.done) {
@@ -92,12 +95,13 @@ export function openTalk(threads: number): Talk {
       });
       models.set(side, model);
       const { temperature, topP, topK } = { ...SAMPLING, ...model.sampling };
+      const hasTemplate = model.chatTemplate.names.length > 0;
       return {
-        hasTemplate: model.chatTemplate.names.length > 0,
+        hasTemplate,
         threads: model.language.threads,
         memory: model.language.memory.bytes,
         context: model.config.contextLength,
-        sampling: { temperature, topP, topK, seed: 0, maxTokens: 256 },
+        sampling: { temperature, topP, topK, seed: SEED, maxTokens: hasTemplate ? ANSWER : CONTINUED },
       };
     },
     async say(ask, signal, onSpoken) {

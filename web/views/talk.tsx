@@ -115,7 +115,7 @@ function Kinship() {
       ? 'The same words so far.'
       : at === 0
         ? 'Other words from the first token on (marked).'
-        : `The same ${at} tokens, then other words (marked).`;
+        : `The same first ${at === 1 ? 'token' : `${at} tokens`}, then other words (marked).`;
   return (
     <p class="kinship" id="kinship">
       {same}
