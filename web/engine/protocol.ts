@@ -93,9 +93,12 @@ export interface Outcome {
   readonly tensors: readonly TensorReport[];
   readonly passed: readonly { readonly name: string; readonly reason: string }[];
   readonly warnings: readonly string[];
-  /** By the sensitivities; undefined where they are a prior of another model or there are none. */
+  /** By sensitivities of this model; undefined where there are none. */
   readonly predicted: { readonly loss: LossKind; readonly delta: number } | undefined;
   readonly recipe: Recipe;
+  /** What the original is called, and whether sensitivities of it chose the grids. */
+  readonly model: string;
+  readonly isMeasured: boolean;
 }
 
 /** A model that the page keeps. */

@@ -169,10 +169,9 @@ export function startEngine() {
     },
 
     /** Sensitivities of the open model, kept for the next time. */
-    async measure(onProgress: (share: number) => void): Promise<{ seconds: number }> {
+    async measure(onProgress: (share: number) => void): Promise<void> {
       const own = await current();
       const signal = begin();
-      const began = performance.now();
       const news = thinned(onProgress);
       const store = await (await keeping).store(keyOf(own.name));
       own.measured = await own.checkpoint.sensitivity({
@@ -182,7 +181,6 @@ export function startEngine() {
         ...(store && { store }),
       });
       news.last();
-      return { seconds: (performance.now() - began) / 1000 };
     },
 
     async quantize(recipe: Recipe, onProgress: (progress: RunProgress) => void): Promise<Outcome> {
@@ -228,6 +226,7 @@ export function startEngine() {
         const isTold = predicted && predicted.loss !== 'relative';
         const outcome: Outcome = {
           ...{ id, bpw, bytesIn, bytesOut, relativeError, tensors, warnings, recipe, seconds: seconds() },
+          ...{ model: own.name, isMeasured },
           passed: passed.map(({ name, reason }) => ({ name, reason })),
           predicted: isTold ? { loss: predicted.loss, delta: predicted.delta } : predictedBy(own, tensors),
         };

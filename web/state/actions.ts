@@ -208,7 +208,7 @@ export async function openKept(id: string): Promise<void> {
   if (!found) return;
   if (found.outcome) {
     await openModel({ kind: 'kept', id });
-    state.outcome.value = found.outcome;
+    if (!state.failure.value) state.outcome.value = found.outcome;
     return;
   }
   state.recipe.value = found.recipe;

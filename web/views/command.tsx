@@ -1,13 +1,18 @@
 // The command line that does the same, to copy.
 
 import { useSignal } from '@preact/signals';
+import type { Recipe } from '../engine/protocol.ts';
 import { commandOf } from '../engine/recipe.ts';
-import { isMeasured, model, recipe } from '../state/store.ts';
 
-export function Command() {
+interface Subject {
+  readonly name: string;
+  readonly recipe: Recipe;
+  readonly isMeasured: boolean;
+}
+
+export function Command({ name, recipe, isMeasured }: Subject) {
   const isCopied = useSignal(false);
-  const { name } = model.value!;
-  const line = commandOf(name === 'books-llama' ? 'models/books-llama' : name, recipe.value, isMeasured.value);
+  const line = commandOf(name === 'books-llama' ? 'models/books-llama' : name, recipe, isMeasured);
   return (
     <div class="command">
       <span class="aside">The same in a terminal</span>

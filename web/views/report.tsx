@@ -12,6 +12,7 @@ import { actions } from './do.ts';
 
 export function ReportView() {
   const { id, bytesIn, bytesOut, bpw, relativeError, seconds, tensors, warnings } = outcome.value!;
+  const { model, recipe, isMeasured } = outcome.value!;
   const cells = tensors.map(({ name, grid, bpw, shape }) => ({
     ...{ name, grid, bits: bpw },
     weights: shape.reduce((product, size) => product * size, 1),
@@ -41,7 +42,7 @@ export function ReportView() {
         </p>
       </Chart>
       <Table />
-      <Command />
+      <Command name={model} recipe={recipe} isMeasured={isMeasured} />
     </>
   );
 }

@@ -41,7 +41,7 @@ export function SizeView() {
           )}
         </details>
       )}
-      <Command />
+      <Command name={name} recipe={recipe.value} isMeasured={isMeasured.value} />
     </>
   );
 }
