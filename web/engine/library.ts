@@ -10,6 +10,7 @@ export type {
   ModelMemory,
   OpenCheckpoint,
   Perplexity,
+  QuantizeReport,
   ResumableFolder,
   Sink,
   Source,

@@ -8,6 +8,7 @@ import {
   type OpenCheckpoint,
   predict,
   predictPerplexity,
+  type QuantizeReport,
   sensitivitiesOf,
   startPool,
   startThreads,
@@ -192,9 +193,8 @@ export function startEngine() {
       const news = thinned(onProgress);
       const { bits, refine } = recipe;
       const id = outputName(own.name, bits);
-      const isMeasured = own.measured !== undefined;
       const note = { ...{ id, name: own.name, recipe, source: own.source, outcome: undefined }, identity: '' };
-      const identity = JSON.stringify([own.identity, recipe, isMeasured]);
+      const identity = JSON.stringify([own.identity, recipe, own.measured !== undefined]);
       const noted = await keeper.note(id);
       if (!noted || noted.outcome || noted.identity !== identity) await keeper.remove(id);
       await keeper.write({ ...note, identity });
@@ -222,14 +222,7 @@ export function startEngine() {
           },
         });
         news.last();
-        const { bpw, bytesIn, bytesOut, relativeError, tensors, passed, warnings, predicted } = report;
-        const isTold = predicted && predicted.loss !== 'relative';
-        const outcome: Outcome = {
-          ...{ id, bpw, bytesIn, bytesOut, relativeError, tensors, warnings, recipe, seconds: seconds() },
-          ...{ model: own.name, isMeasured },
-          passed: passed.map(({ name, reason }) => ({ name, reason })),
-          predicted: isTold ? { loss: predicted.loss, delta: predicted.delta } : predictedBy(own, tensors),
-        };
+        const outcome = outcomeOf(report, own, { id, recipe, seconds: seconds() });
         await keeper.write({ ...note, identity, outcome });
         return outcome;
       } finally {
@@ -275,13 +268,6 @@ export function startEngine() {
     },
   };
 
-  // By sensitivities that are measured of this model, whatever chose its grids.
-  function predictedBy({ measured }: Open, tensors: Outcome['tensors']): Outcome['predicted'] {
-    if (!measured) return undefined;
-    const { loss, delta } = predict(tensors, sensitivitiesOf(measured));
-    return { loss, delta };
-  }
-
   async function checkpointOf(speaker: Speaker, id: string): Promise<OpenCheckpoint> {
     if (speaker.kind === 'result') {
       if (open?.checkpoint && id === '') return open.checkpoint;
@@ -291,6 +277,23 @@ export function startEngine() {
     if (speaker.kind === 'original') return own.checkpoint;
     return (await library()).open(await own.checkpoint.copy(await optionsFor(own, speaker.recipe)));
   }
+}
+
+// What the page keeps of a report. Predictions go by sensitivities that are measured of this model, whatever chose its grids.
+function outcomeOf(
+  report: QuantizeReport,
+  { name, measured }: Open,
+  about: Pick<Outcome, 'id' | 'recipe' | 'seconds'>,
+): Outcome {
+  const { bpw, bytesIn, bytesOut, relativeError, tensors, passed, warnings } = report;
+  const told = report.predicted?.loss === 'relative' ? undefined : report.predicted;
+  const predicted = told ?? (measured && predict(tensors, sensitivitiesOf(measured)));
+  return {
+    ...{ ...about, bpw, bytesIn, bytesOut, relativeError, tensors, warnings },
+    ...{ model: name, isMeasured: measured !== undefined },
+    passed: passed.map(({ name, reason }) => ({ name, reason })),
+    predicted: predicted && { loss: predicted.loss, delta: predicted.delta },
+  };
 }
 
 // How many matrices are done when the run is at a tensor, by its name.

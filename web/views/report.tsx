@@ -195,7 +195,9 @@ function Table() {
           <thead>
             <tr>
               <th scope="col">Tensor</th>
-              <th scope="col">Shape</th>
+              <th scope="col" class="shape">
+                Shape
+              </th>
               <th scope="col">Grid</th>
               <th scope="col">Bits</th>
               <th scope="col">t²</th>
@@ -205,7 +207,7 @@ function Table() {
             {tensors.map(({ name, shape, grid, bpw, relativeError }) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
-                <td>{shape.join(' × ')}</td>
+                <td class="shape">{shape.join(' × ')}</td>
                 <td>{grid}</td>
                 <td>{bpw.toFixed(2)}</td>
                 <td>{figure(relativeError)}</td>
