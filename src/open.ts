@@ -42,9 +42,9 @@ import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory } from './model/fits.ts';
 import type { ModelOptions } from './model/model.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
-import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
+import { carryOver, checkCarried, layersOf, plainConfig, quantizedConfig } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
-import { FORMAT_VERSION, matrixOf, openStored, type StoredCheckpoint } from './quantize/format.ts';
+import { FORMAT_VERSION, matrixOf, openStored, plainlyStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
@@ -307,6 +307,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   const folder: OpenFolder = await openOnce(await inputFolder(input));
   const { checkpoint } = folder;
   const plans = new WeakMap<Plan, Chosen>(); // made here
+  const isDecoded = checkpoint.tensors.some(({ encoded }) => encoded !== undefined);
   let stored: Promise<StoredCheckpoint> | undefined;
   const asStored = (): Promise<StoredCheckpoint> => {
     stored ??= openStored(checkpoint);
@@ -324,8 +325,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options, refining);
     if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
-    // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
-    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && planned.weights > 0) {
+    // Block-scaled F8 and MXFP4 are read, and what is decoded as it is read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && !isDecoded && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }
@@ -430,19 +431,16 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const sensitivities = alphas ? sensitivitiesOf(alphas) : bits && !refining ? sensitivitiesOf(bits) : undefined;
       const predicted = sensitivities && predict(report.tensors.map(errorOf), sensitivities);
       const { grid, groupSize, seed } = noteOf(report, chosen);
-      await carryOver(folder, output, (config) => ({
-        ...config,
-        quantization_config: {
-          quant_method: 'higgs-wasm',
-          format: FORMAT_VERSION,
-          grid,
-          group_size: groupSize,
-          signs_seed: seed,
-          bits_per_weight: report.bpw,
-          ...(scaleSearch && { scale_search: true }),
-          ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
-        },
-      }));
+      const about = {
+        format: FORMAT_VERSION,
+        grid,
+        group_size: groupSize,
+        signs_seed: seed,
+        bits_per_weight: report.bpw,
+        ...(scaleSearch && { scale_search: true }),
+        ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
+      };
+      await carryOver(folder, output, (config) => quantizedConfig(config, about));
       await folder.unchanged?.();
       if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
       return predicted ? { ...report, predicted } : report;
@@ -475,10 +473,11 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     async dequantize(to, given) {
       const options = restoreOptions('options', given);
       const output = givenOutput('output', to, false);
-      const from = await asStored();
+      const from = isDecoded ? plainlyStored(checkpoint) : await asStored();
       await checkCarried(folder);
       const report = await restoreCheckpoint(from, output, { pool: local, ...options });
-      await carryOver(folder, output, ({ quantization_config, ...config }) => {
+      await carryOver(folder, output, (content) => {
+        const config = plainConfig(content);
         const names = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
         const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
         return options.dtype ? { ...config, [key]: names[options.dtype] } : config;

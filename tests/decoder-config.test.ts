@@ -108,7 +108,7 @@ test('architectureOf() names what is not handled', () => {
     [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu, gelu_pytorch_tanh: got "gelu"'],
     [{ rope_scaling: { rope_type: 'axial' } }, 'rope_type axial', 'rope_type must be one of default, linear, dynamic'],
     [{ partial_rotary_factor: 0.5 }, 'partial_rotary_factor 0.5', 'partial_rotary_factor must be one of 1: got 0.5'],
-    [{ quantization_config: { quant_method: 'gptq' } }, 'quant_method gptq', 'quant_method must be one of higgs-wasm'],
+    [{ quantization_config: { quant_method: 'aqlm' } }, 'quant_method aqlm', 'quant_method must be one of higgs-wasm'],
     [{ layer_types: ['full_attention', 'linear_attention'] }, 'layer_types linear_attention', 'layer_types must be'],
   ];
   for (const [changes, feature, message] of cases) {

@@ -2,7 +2,7 @@
 // that has the models. Blocks of other languages need what is not here: a network, a large model, a browser.
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { suite } from 'uvu';
@@ -62,6 +62,21 @@ test('the tables of grids have the figures of the data', () => {
   for (const { name, bits, mse } of trellises) {
     const row = `| \`${name}\` | ${bits} | ${mse.toPrecision(4)} | ${(mse * 4 ** bits).toFixed(2)} |`;
     assert.ok(page.includes(row), row);
+  }
+});
+
+test('docs/interop.md and the README name readers, tests that are there, and commands that the program has', () => {
+  const [page, readme] = ['docs/interop.md', 'README.md'].map((name) => readFileSync(name, 'utf8'));
+  const rowsOf = (text: string) =>
+    (/^## Who reads it\n\n\|.*\n\|.*\n((?:\|.*\n)+)/m.exec(text)?.[1] ?? '').trim().split('\n');
+  assert.is(rowsOf(readme).length, 5);
+  for (const row of rowsOf(page)) {
+    const [, , , , held = ''] = row.split('|');
+    assert.ok(existsSync(/`(tests\/[\w.-]+)`/.exec(held)?.[1] ?? 'none'), row);
+  }
+  for (const [, verb, rest] of `${rowsOf(readme)}\n${rowsOf(page)}`.matchAll(/`higgs (\w+)([^`]*)`/g)) {
+    const help = execFileSync(process.execPath, [resolve('build/higgs.js'), verb!, '--help'], { encoding: 'utf8' });
+    for (const [option] of rest!.matchAll(/--[\w-]+/g)) assert.ok(help.includes(`${option}`), `${verb} ${option}`);
   }
 });
 

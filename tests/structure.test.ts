@@ -76,14 +76,16 @@ const allowed: Record<string, readonly string[]> = {
     ],
     ...['statistics', 'source', 'workers'],
   ],
+  interop: ['text', 'families', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
   server: ['text'],
-  terminal: ['linearity', 'grids', 'quantize'],
+  terminal: ['interop', 'linearity', 'grids', 'quantize'],
   disk: ['terminal', 'hub', 'quantize', 'checkpoint', 'source'],
   cli: [
     ...[
       'higgs.ts',
       'open.ts',
       'advice',
+      'interop',
       'server',
       'terminal',
       'disk',

@@ -10,6 +10,7 @@ import { addChat } from './chat.ts';
 import { EXIT, errorJson, reportError } from './common/session.ts';
 import { addCompletion } from './completion.ts';
 import { addDequantize } from './dequantize.ts';
+import { addExport } from './export.ts';
 import { addGenerate } from './generate.ts';
 import { addGrids } from './grids.ts';
 import { addInspect } from './inspect.ts';
@@ -26,7 +27,7 @@ import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
-  quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize],
+  quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize, addExport],
   keeping: [addPull, addList, addRemove],
   running: [addRun, addGenerate, addChat, addServe, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],

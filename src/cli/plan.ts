@@ -9,11 +9,12 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { note, print, printJson, warn } from '../terminal/print.ts';
-import { byteSize, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, UsageError } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
+import { planForGguf } from './common/ggufplan.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { loadAll, threadsOption } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
@@ -23,6 +24,9 @@ interface Options extends SelectionOptions, BitOptions {
   force?: boolean;
   all?: boolean;
   advise?: boolean;
+  format?: 'gguf';
+  types?: string[];
+  imatrix?: boolean;
   json?: boolean;
 }
 
@@ -40,26 +44,33 @@ export function addPlan(program: Command): void {
     .option('--plot <file>', 'draw the trade-off, as SVG')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace existing files');
+  command
+    .optionsGroup(GROUPS.gguf)
+    .addOption(
+      new Option('--format <format>', 'plan types for llama-quantize: its --tensor-type-file').choices(['gguf']),
+    )
+    .option('--types <list>', 'types to choose from, with commas (all)', (text) => text.split(','))
+    .option('--imatrix', 'llama-quantize will have an importance matrix');
   addSelection(addBits(command))
     .optionsGroup(GROUPS.measuring)
     .option('--advise', 'also show size, memory, speed and loss of it and of whole bits, as `higgs advise` does')
     .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--threads <n>', 'threads to measure on')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), 'the cores'),
-    );
+    .addOption(threadsOption('threads to measure on'));
   addPrinting(command, 'print the plan and the trade-off as JSON', 'a row for every tensor, with α and what it costs');
   addExamples(command, [
     ['higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json'],
     ['higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json'],
     ['higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg'],
     ["higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'"],
+    ['higgs plan Llama-3.2-1B --format gguf --bpw 4.5 -o types.txt'],
   ]).action(plan);
 }
 
 async function plan(path: string, options: Options): Promise<void> {
   const { output, plot, force = false } = options;
+  if (options.format) return planForGguf(path, options);
+  const ofTypes = options.types ? '--types' : options.imatrix ? '--imatrix' : undefined;
+  if (ofTypes) throw new UsageError(`${ofTypes} must come with --format gguf`);
   if (output !== undefined && output === plot)
     throw new UsageError(`--output and --plot must be two files: got ${show(plot)}`);
   const input = await openInput(path);

@@ -156,6 +156,12 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
 
+/** A checkpoint whose codes are another program's, decoded as they are read. */
+export function plainlyStored(checkpoint: Checkpoint): StoredCheckpoint {
+  const { tensors, metadata } = checkpoint;
+  return { checkpoint, quantized: [], plain: tensors, grids: new Map(), metadata: Object.fromEntries(metadata) };
+}
+
 /** Quantized weights and what passed through, in the order in which the original had them. */
 export function inFileOrder({ checkpoint, quantized, plain }: StoredCheckpoint): (StoredTensor | CheckpointTensor)[] {
   const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));

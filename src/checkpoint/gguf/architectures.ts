@@ -283,6 +283,15 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
   }),
 };
 
+/** `general.architecture` by `model_type`. */
+export const ARCHITECTURES: Readonly<Record<string, string>> = {
+  ...{ llama: 'llama', mistral: 'llama', mixtral: 'llama', ministral3: 'mistral3', arcee: 'arcee', granite: 'granite' },
+  ...{ smollm3: 'smollm3', qwen2: 'qwen2', qwen3: 'qwen3', qwen2_moe: 'qwen2moe', qwen3_moe: 'qwen3moe' },
+  ...{ gemma2: 'gemma2', gemma3_text: 'gemma3', phi3: 'phi3', olmo2: 'olmo2', olmo3: 'olmo2', glm: 'chatglm' },
+  ...{ glm4: 'glm4', glm4_moe: 'glm4moe', deepseek_v2: 'deepseek2', deepseek_v3: 'deepseek2', gpt_oss: 'gpt-oss' },
+  ...{ ernie4_5: 'ernie4_5', hunyuan_v1_dense: 'hunyuan-dense', lfm2: 'lfm2' },
+};
+
 /** @throws {UnsupportedError} when it is of none that runs here; names it */
 export function kindOf(told: Told): Kind {
   const { architecture, unsupported } = told.values;
