@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { basename } from 'node:path';
 import { build } from 'esbuild';
 import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
+import { bundlePage, PAGE_PACKAGES } from './web/bundle.mjs';
 
 const wanted = new Set(process.argv.slice(2));
 const dependencies = [
@@ -157,6 +158,7 @@ await build({
   minify: true,
   plugins: [kernelsBeside, beside('./decoder-edge.js')],
 });
+await bundlePage(shared);
 // What is bundled keeps its licence.
 const bundled = [
   licence('@assemblyscript/loader', 'assemblyscript'),
@@ -164,6 +166,7 @@ const bundled = [
   licence('@huggingface/jinja'),
   licence('@huggingface/hub'),
   licence('@mlc-ai/web-xgrammar', '@huggingface/tokenizers'), // both Apache-2.0; this one has no copy of it
+  ...PAGE_PACKAGES.map((name) => licence(name)),
   licence('hono'),
   licence('@hono/node-server'),
 ];
@@ -250,7 +253,8 @@ function compileKernels() {
 /** @param {string} name of a package @param {string} from the package that has its licence */
 function licence(name, from = name) {
   const { version } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8'));
-  return `${name} ${version}\n\n${readFileSync(`node_modules/${from}/LICENSE`, 'utf8')}`;
+  const file = ['LICENSE', 'LICENSE.txt'].map((own) => `node_modules/${from}/${own}`).find(existsSync);
+  return `${name} ${version}\n\n${readFileSync(file ?? '', 'utf8')}`;
 }
 
 /** @param {string} folder @param {string[]} names */

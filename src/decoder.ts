@@ -37,7 +37,7 @@ export type { FinishReason, GenerateOptions, Generation, GenerationResult } from
 export type { ExtendOptions, Language, LanguageConfig, OpenOptions, Sequence } from './text/language.ts';
 export type { Divergence, Perplexity, PerplexityOptions } from './text/perplexity.ts';
 export { createSampler, type Sampler, type SamplingOptions } from './text/sample.ts';
-export type { Model } from './text/textmodel.ts';
+export type { Model, ModelGenerateOptions } from './text/textmodel.ts';
 export type { Tokenizer } from './text/tokenizer.ts';
 export type { Threads } from './workers/threads.ts';
 

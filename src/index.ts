@@ -66,7 +66,7 @@ export type { EmbedOptions } from './text/embed.ts';
 export type { FinishReason, GenerateOptions, Generation, GenerationResult } from './text/generate.ts';
 export type { Divergence, Perplexity, PerplexityOptions } from './text/perplexity.ts';
 export type { SamplingOptions } from './text/sample.ts';
-export type { Model } from './text/textmodel.ts';
+export type { Model, ModelGenerateOptions } from './text/textmodel.ts';
 export type { Tokenizer } from './text/tokenizer.ts';
 export type { Pool } from './workers/pool.ts';
 export type { Threads, ThreadsOrStart } from './workers/threads.ts';

@@ -52,6 +52,14 @@ test('sizes, memory and losses are those of the copies', async () => {
   assert.ok(three.prediction!.delta > mixed.prediction!.delta);
 });
 
+test('mixtures are made of the grids that are given', async () => {
+  const source = await higgs.open(model());
+  const options = { bpw: 3.5, grids: ['p2n16', 'p2n256'], alphas: uniformAlphas };
+  const [, mixed] = await source.advise({ bits: [3.5], seconds: 0, grids: options.grids, alphas: uniformAlphas });
+  assert.is(mixed!.bytes, (await source.plan(options)).bytesOut);
+  assert.is.not(mixed!.bytes, (await source.plan({ bpw: 3.5, alphas: uniformAlphas })).bytesOut);
+});
+
 test('no weight is read, speed measured or not', async () => {
   const folder = model();
   let header = 0;

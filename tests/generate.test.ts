@@ -246,6 +246,39 @@ const folder = folderOf('m', {
 });
 const modelOf = (language: Language): Promise<Model> => textModel(folder, language);
 
+test('generate() tells the divergence from another model over the same tokens, and says the same beside it', async () => {
+  const vocabSize = tokenizer.size;
+  const other = fakeLanguage({ vocabSize, logitsOf: hashed(2) });
+  const options = { maxTokens: 6, temperature: 1, seed: 3 };
+  const alone = run(fakeLanguage({ vocabSize }), PROMPT, options);
+  const told: number[] = [];
+  const beside = run(fakeLanguage({ vocabSize }), PROMPT, {
+    ...options,
+    against: other,
+    onDivergence: (kl) => told.push(kl),
+  });
+  assert.equal(await all(beside), await all(alone));
+  const { ids } = beside.result!;
+  const softmax = (row: Float32Array) => {
+    const sum = row.reduce((total, logit) => total + Math.exp(logit), 0);
+    return [...row].map((logit) => Math.exp(logit) / sum);
+  };
+  const expected = ids.map((_, i) => {
+    const before = [...PROMPT, ...ids.slice(0, i)];
+    const [p, q] = [hashed(2), hashed()].map((logitsOf) => softmax(logitsOf(before, vocabSize)));
+    return p!.reduce((sum, share, j) => sum + share * Math.log(share / q![j]!), 0);
+  });
+  assert.is(told.length, ids.length);
+  for (const [i, kl] of told.entries()) assert.ok(Math.abs(kl - expected[i]!) < 1e-5 && kl > 0, `${kl} ${expected[i]}`);
+  assert.is(other.closed.length, 1);
+  const wide = fakeLanguage({ vocabSize: vocabSize + 1 });
+  const refused = () => run(fakeLanguage({ vocabSize }), PROMPT, { against: wide });
+  assert.throws(
+    refused,
+    `both models must have the same vocabulary: they have ${vocabSize} and ${vocabSize + 1} tokens`,
+  );
+});
+
 test('Model.generate() takes text or ids', async () => {
   const model = await modelOf(fakeLanguage({ vocabSize: tokenizer.size }));
   const text = await all(model.generate('hello world', { maxTokens: 5 }));

@@ -63,6 +63,13 @@ export const pointerOf = (bytes: Uint8Array): string =>
 // As the hub's .gitattributes.
 const isLarge = (path: string): boolean => /\.(safetensors|gguf|bin)$/.test(path);
 
+/** What the hub tells browsers: any page may ask, and read these headers. */
+const CORS = {
+  'access-control-allow-origin': '*',
+  'access-control-expose-headers':
+    'X-Repo-Commit, X-Error-Code, X-Error-Message, ETag, Link, Accept-Ranges, Content-Range, X-Linked-Size, X-Linked-ETag',
+};
+
 /** Files in a page of a listing: the hub has a thousand. */
 const PAGE = 3;
 
@@ -101,7 +108,7 @@ export async function startHub(repos: Record<string, Repo>): Promise<Hub> {
       'x-linked-size': String(content.length),
       'x-repo-commit': found.commit,
     };
-    response.writeHead(302, { ...linked, location: `${filesBase}/${sha256Of(content)}` }).end();
+    response.writeHead(302, { ...CORS, ...linked, location: `${filesBase}/${sha256Of(content)}` }).end();
   });
   hub.endpoint = await listen(server, '127.0.0.1');
   filesBase = await listen(files, 'localhost'); // another host: clients trust that of the endpoint
@@ -221,7 +228,7 @@ async function end(
 ): Promise<void> {
   if (wait !== undefined) await new Promise((resolve) => setTimeout(resolve, wait));
   const bytes = Buffer.from(body as Uint8Array);
-  response.writeHead(status, { 'content-length': bytes.length, ...headers });
+  response.writeHead(status, { 'content-length': bytes.length, ...CORS, ...headers });
   if (request.method === 'HEAD') return void response.end();
   if (cutAfter === undefined || cutAfter >= bytes.length) return void response.end(bytes);
   response.write(bytes.subarray(0, cutAfter), () => request.socket.destroy());

@@ -11,6 +11,8 @@ const programs = {
   deno: { names: ['deno'], install: 'npm ci' },
   workerd: { names: ['workerd'], install: 'npm ci' },
   chromium: { names: ['chromium', 'chromium-browser', 'google-chrome'], install: 'apt-get install chromium' },
+  firefox: { names: ['firefox-esr', 'firefox'], install: 'apt-get install firefox-esr' },
+  webkit: { names: ['WebKitWebDriver'], install: 'apt-get install webkit2gtk-driver xvfb' },
   // With the families' own code. PYTHON names another one.
   python: { names: ['python3'], install: 'tests/families/install.sh' },
 } as const;

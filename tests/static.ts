@@ -10,6 +10,8 @@ const types: Readonly<Record<string, string>> = {
   '.css': 'text/css',
   '.js': 'text/javascript',
   '.json': 'application/json',
+  '.svg': 'image/svg+xml',
+  '.webmanifest': 'application/manifest+json',
 };
 
 /** Serves a folder on a free port. @param headers of every answer besides */
@@ -19,8 +21,9 @@ export async function serveFolder(
 ): Promise<{ base: string; close(): Promise<void> }> {
   const server = createServer(async ({ url }, response) => {
     const path = normalize(decodeURIComponent(new URL(url!, 'http://host').pathname));
-    const bytes = await readFile(join(folder, path)).catch(() => undefined);
-    const type = types[extname(path)] ?? 'application/octet-stream';
+    const file = path.endsWith('/') ? `${path}index.html` : path;
+    const bytes = await readFile(join(folder, file)).catch(() => undefined);
+    const type = types[extname(file)] ?? 'application/octet-stream';
     if (bytes) response.writeHead(200, { 'content-type': type, ...headers });
     else response.writeHead(404);
     response.end(bytes);

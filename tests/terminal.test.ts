@@ -4,11 +4,12 @@
 import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readLine, withinContext } from '../src/terminal/conversation.ts';
+import { readLine } from '../src/terminal/conversation.ts';
 import { percentText, precise } from '../src/terminal/figures.ts';
 import { layerTables } from '../src/terminal/layers.ts';
 import { bash, fish, type Verb, zsh } from '../src/terminal/shells.ts';
 import { nearest } from '../src/terminal/usage.ts';
+import { withinContext } from '../src/text/context.ts';
 
 const grid = (layer: number, kind: string, value: string) => ({ name: `model.layers.${layer}.${kind}.weight`, value });
 

@@ -4,8 +4,9 @@
 import { having, integer, list, number, options as optionsOf, type Schema, signal } from '../check.ts';
 import { UnsupportedError } from '../errors.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
+import type { AnyGridName } from '../grids/name.ts';
 import type { Alphas } from '../linearity/alphas.ts';
-import { type AlphasOrMaker, givenAlphasOrMaker } from '../linearity/options.ts';
+import { type AlphasOrMaker, GRIDS_LIMIT, givenAlphasOrMaker } from '../linearity/options.ts';
 import { type Prediction, predict, sensitivitiesOf } from '../linearity/predict.ts';
 import { priorAlphas } from '../linearity/prior.ts';
 import type { ModelMemory } from '../model/fits.ts';
@@ -29,6 +30,8 @@ export interface AdviceOptions {
   bits?: Iterable<number>;
   /** Also quantize token embeddings and the output head with this grid. */
   embeddings?: string | Grid;
+  /** Grids that mixtures are chosen from; all that are loaded if left out. */
+  grids?: Iterable<AnyGridName | Grid>;
   /** Sensitivities to choose mixtures and to predict by; those of `priorAlphas` if left out. */
   alphas?: AlphasOrMaker;
   /** Tokens of a text that memory is counted for, as `run` takes it. */
@@ -71,11 +74,15 @@ export interface Subject {
 const givenSubject = having<Subject>('the subject of advice', ['plan', 'copyOf', 'sensitivities']);
 
 /** What `quantize` would be told. */
-type Choice = { embeddings?: string | Grid } & ({ grid: string } | { bpw: number; alphas: Alphas });
+type Choice = { embeddings?: string | Grid } & (
+  | { grid: string }
+  | { bpw: number; alphas: Alphas; grids?: Iterable<AnyGridName | Grid> }
+);
 
 const members: Schema<AdviceOptions> = {
   bits: list(number(0.5, 32), SIZES_LIMIT),
   embeddings: gridOrName,
+  grids: list(gridOrName, GRIDS_LIMIT),
   alphas: givenAlphasOrMaker,
   context: integer(1),
   threads: givenThreads,
@@ -95,7 +102,7 @@ export async function advise(of: Subject, given: AdviceOptions = {}): Promise<Si
   try {
     const subject = givenSubject('of', of);
     const options = adviceOptions('options', given);
-    const { alphas: source = priorAlphas, seconds = SECONDS, context, embeddings, signal } = options;
+    const { alphas: source = priorAlphas, seconds = SECONDS, context, embeddings, grids, signal } = options;
     const bits = subject.isQuantized ? [] : [...(options.bits ?? BITS)];
     const each = seconds / (bits.length + 1);
     const tried = async (folder: Folder): Promise<Pick<Size, 'memory' | 'speed'>> => {
@@ -117,7 +124,8 @@ export async function advise(of: Subject, given: AdviceOptions = {}): Promise<Si
     const alphas = await subject.sensitivities(source);
     for (const wanted of bits) {
       const grid = DEFAULT_GRIDS[wanted];
-      const choice = grid === undefined ? { bpw: wanted, alphas } : { grid };
+      const mixed = { bpw: wanted, alphas, ...(grids && { grids }) };
+      const choice = grid === undefined ? mixed : { grid };
       const plan = await subject.plan({ ...choice, ...(embeddings !== undefined && { embeddings }) }).catch((error) => {
         if (error instanceof RangeError && grid === undefined) return undefined;
         throw error;

@@ -5,11 +5,12 @@ import { createInterface, type Interface } from 'node:readline';
 import type { Command } from 'commander';
 import { writeWhole } from '../disk/commit.ts';
 import { FileError } from '../errors.ts';
-import { FENCE, HELP, readLine, type Settings, settingsText, withinContext } from '../terminal/conversation.ts';
+import { FENCE, HELP, readLine, type Settings, settingsText } from '../terminal/conversation.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { keyboard, note, print, printJson, say } from '../terminal/print.ts';
 import type { Message } from '../text/chat.ts';
+import { turnsWithin } from '../text/context.ts';
 import type { GenerationResult } from '../text/generate.ts';
 import type { Model } from '../text/textmodel.ts';
 import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
@@ -150,10 +151,7 @@ async function converse(
 // The messages that a turn is run on. An answer gets a quarter of the context, if it may become as long.
 function fitting(model: Model, messages: readonly Message[], { maxTokens }: Settings): readonly Message[] {
   const { contextLength } = model.config;
-  const room = Math.min(maxTokens, Math.floor(contextLength / 4));
-  const count = (some: readonly Message[]) =>
-    model.tokenizer.encode(model.chatTemplate.render(some), { special: false }).length;
-  const { messages: left, forgotten } = withinContext(messages, count, contextLength - room);
+  const { messages: left, forgotten } = turnsWithin(model, messages, maxTokens);
   if (forgotten > 0) {
     const turns = forgotten === 1 ? 'turn is' : `${forgotten} turns are`;
     note(`the context of ${contextLength} tokens is full: the oldest ${turns} forgotten`);

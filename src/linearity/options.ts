@@ -52,7 +52,7 @@ export interface TensorOptions extends OfferOptions {
 export type BudgetOptions = TensorOptions & LayoutOptions & ({ bpw: number } | { size: number });
 
 /** Most grids to choose from, and most patterns of grids to keep. */
-const GRIDS_LIMIT = 1000;
+export const GRIDS_LIMIT = 1000;
 
 /** Sensitivities, or what makes them for the tensors that are planned: `priorAlphas`, `uniformAlphas`, a measurement. */
 export type AlphasOrMaker = Alphas | ((tensors: readonly PlanTensor[]) => Alphas | Promise<Alphas>);

@@ -102,7 +102,7 @@ export function predict(
  * @example
  * const expected = predictPerplexity(report.predicted, 31.3);
  */
-export function predictPerplexity(prediction: Prediction, perplexity: number): number | null {
+export function predictPerplexity(prediction: Pick<Prediction, 'loss' | 'delta'>, perplexity: number): number | null {
   const { loss, delta } = predicted('prediction', prediction);
   number(0)('perplexity', perplexity);
   if (loss === 'perplexity') return perplexity + delta;

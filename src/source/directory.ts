@@ -18,7 +18,7 @@ export interface DirectoryHandle {
 interface FileHandle {
   getFile(): Promise<Blob>;
   /** Of the origin's private file system, in workers alone. */
-  createSyncAccessHandle?(options?: { mode: 'read-only' }): Promise<SyncAccessHandle>;
+  createSyncAccessHandle?(options?: { mode: 'read-only' | 'readwrite' }): Promise<SyncAccessHandle>;
   createWritable(options?: { keepExistingData?: boolean }): Promise<{
     write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
     truncate(byteLength: number): Promise<void>;
@@ -30,14 +30,18 @@ interface FileHandle {
 interface SyncAccessHandle {
   getSize(): number;
   read(into: Uint8Array<ArrayBuffer>, options: { at: number }): number;
+  write(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
+  truncate(byteLength: number): void;
+  flush(): void;
   close(): void;
 }
 
 const directory = having<DirectoryHandle>('a directory handle', ['values', 'getFileHandle', 'removeEntry']);
 
 /**
- * A directory handle as a folder to read from and write to. Browsers keep what was written when a file is closed: an aborted run
- * can be gone on with, a tab that crashed left nothing of the file it was writing.
+ * A directory handle as a folder to read from and write to. In a worker the private file system is written in place, by access handles: a
+ * run can be resumed after an abort and after a crash of the tab. Elsewhere browsers keep what was written when a file is closed, so that
+ * a crash leaves nothing of the file under way.
  * @param handle from `navigator.storage.getDirectory()` or `showDirectoryPicker()`
  * @throws {TypeError} when it is none
  * @example
@@ -49,23 +53,10 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
     text('name', name);
     integer(0)('byteLength', byteLength);
     const file = await handle.getFileHandle(name, { create: true });
-    const stream = await file.createWritable({ keepExistingData: byteLength > 0 });
-    if (byteLength > 0) {
-      await stream.truncate(byteLength);
-      await stream.seek(byteLength);
-    }
-    const attempt = (run: () => Promise<void>) =>
-      run().catch((error: Error) => {
-        throw new FileError('write', `${handle.name}/${name}`, error.name, error.message);
-      });
-    return {
-      write: async (bytes) => {
-        const given = bytesOf('bytes', bytes) as Uint8Array<ArrayBuffer>;
-        await attempt(() => stream.write(given));
-      },
-      close: () => attempt(() => stream.close()),
-      abort: () => stream.close().catch(() => {}), // what was written stays, to be gone on with
-    };
+    const path = `${handle.name}/${name}`;
+    // A directory that a person picked refuses them.
+    const access = await file.createSyncAccessHandle?.({ mode: 'readwrite' }).catch(() => undefined);
+    return access ? accessSink(access, byteLength, path) : streamSink(file, byteLength, path);
   };
   return {
     name: handle.name,
@@ -122,6 +113,49 @@ export function openDirectory(handle: DirectoryHandle): Folder & { close(): Prom
       opened.clear();
     },
   };
+}
+
+// What was written before an abort stays, to be resumed.
+async function streamSink(file: FileHandle, byteLength: number, path: string): Promise<Sink> {
+  const stream = await file.createWritable({ keepExistingData: byteLength > 0 });
+  if (byteLength > 0) {
+    await stream.truncate(byteLength);
+    await stream.seek(byteLength);
+  }
+  return {
+    write: (bytes) => written(path, () => stream.write(bytesOf('bytes', bytes) as Uint8Array<ArrayBuffer>)),
+    close: () => written(path, () => stream.close()),
+    abort: () => stream.close().catch(() => {}),
+  };
+}
+
+function accessSink(access: SyncAccessHandle, byteLength: number, path: string): Sink {
+  let end = byteLength;
+  access.truncate(end);
+  return {
+    write: async (given) => {
+      const bytes = bytesOf('bytes', given) as Uint8Array<ArrayBuffer>;
+      await written(path, async () => {
+        for (let done = 0; done < bytes.length; ) done += access.write(bytes.subarray(done), { at: end + done });
+        end += bytes.length;
+      });
+    },
+    close: () =>
+      written(path, async () => {
+        access.flush();
+        access.close();
+      }),
+    abort: async () => access.close(),
+  };
+}
+
+async function written(path: string, run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    const { name, message } = error as Error;
+    throw new FileError('write', path, name, message);
+  }
 }
 
 function accessSource(access: SyncAccessHandle, path: string, check: () => void): Source {

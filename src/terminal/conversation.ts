@@ -112,26 +112,3 @@ function readSetting(text: string): Typed {
 }
 
 const refused = (reason: string): Typed => ({ kind: 'refused', reason });
-
-/**
- * The conversation without its oldest turns, as far as they are in the way.
- * @param count tokens that messages come to
- * @param most tokens that they may have; the last turn stays, however long it is
- * @returns what is left, and how many turns of the person are not
- */
-export function withinContext<T extends { role: string }>(
-  messages: readonly T[],
-  count: (messages: readonly T[]) => number,
-  most: number,
-): { messages: readonly T[]; forgotten: number } {
-  const first = messages[0]?.role === 'system' ? 1 : 0;
-  let left = messages;
-  let forgotten = 0;
-  while (count(left) > most) {
-    const next = left.findIndex(({ role }, i) => i > first && role === 'user');
-    if (next < 0) break;
-    left = [...left.slice(0, first), ...left.slice(next)];
-    forgotten++;
-  }
-  return { messages: left, forgotten };
-}

@@ -11,7 +11,8 @@ import {
   text as textOf,
 } from '../check.ts';
 import type { TextStream } from './bytes.ts';
-import { checkIds, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
+import { checkIds, givenLanguage, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
+import { checkSameVocabulary, divergenceOf } from './perplexity.ts';
 import { type SamplingOptions, samplerOf, samplingMembers } from './sample.ts';
 import { stopFilter } from './stop.ts';
 
@@ -36,6 +37,10 @@ export interface GenerateOptions extends SamplingOptions {
   onLogits?: (logits: Float32Array) => unknown;
   /** Called with every token, and the text that it completes. */
   onToken?: (id: number, piece: string) => void;
+  /** Another model of the same vocabulary, usually the original: it is run over the same tokens, and `onDivergence` told. */
+  against?: Language;
+  /** Called before every choice with KL(other ‖ this) of the next token, in nats. */
+  onDivergence?: (kl: number) => void;
 }
 
 /** Most stop strings: each is looked for after every token. */
@@ -43,7 +48,7 @@ const STOPS_LIMIT = 1000;
 const stops = list(textOf, STOPS_LIMIT, 'a string or a list of strings');
 
 /** Members of options that say how to generate. */
-export const generateMembers: Schema<GenerateOptions> = {
+export const generateMembers: Schema<Omit<GenerateOptions, 'against'>> = {
   ...samplingMembers,
   maxTokens: integer(1),
   stop: (subject, value) => (typeof value === 'string' ? value : stops(subject, value)),
@@ -53,8 +58,9 @@ export const generateMembers: Schema<GenerateOptions> = {
   signal: signalOf,
   onLogits: callback,
   onToken: callback,
+  onDivergence: callback,
 };
-const generateOptions = optionsOf<GenerateOptions>(generateMembers);
+const generateOptions = optionsOf<GenerateOptions>({ ...generateMembers, against: givenLanguage });
 
 /** Why a generation ended: a token that ends texts, a stop string, `maxTokens` or the context, the signal. */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted';
@@ -99,9 +105,12 @@ export function generate(
   ends: ReadonlySet<number>,
   given: GenerateOptions = {},
 ): Generation {
-  const { signal, onLogits, onToken, ...options } = generateOptions('options', given);
+  const { signal, onLogits, onToken, against, onDivergence, ...options } = generateOptions('options', given);
   checkIds('prompt', promptIds, language);
   const { maxTokens = 256, stop = [], ignoreEos = false, special = false, contextShift = false } = options;
+  if (against) checkSameVocabulary(language.config.vocabSize, against.config.vocabSize);
+  if (against && contextShift)
+    throw new RangeError('contextShift must be left out beside against: the two models would see other texts');
   const filter = stopFilter(typeof stop === 'string' ? [stop] : stop);
   const sample = samplerOf(options);
   let result: GenerationResult | undefined;
@@ -127,9 +136,11 @@ export function generate(
     let finishReason: FinishReason = 'length';
     const ending = signal && { signal };
     let sequence: Sequence | undefined;
+    let other: Sequence | undefined;
     try {
       sequence = await open();
       reused = sequence?.ids.length ?? 0;
+      if (sequence && against) other = await openSequence(against, { ids, capacity: most - 1, ...ending });
       while (sequence && ids.length < most) {
         if (seen.length > contextLength) {
           sequence.close();
@@ -141,6 +152,10 @@ export function generate(
         const logits = await aborted(logitsOf(language, sequence, next, { rows: 'last', ...ending }), signal);
         if (!logits) break;
         first ??= performance.now();
+        if (other)
+          onDivergence?.(
+            divergenceOf(await logitsOf(against!, other, ids.slice(other.ids.length), { rows: 'last' }), logits),
+          );
         if (onLogits && (await onLogits(logits)) === false) {
           finishReason = 'eos';
           break;
@@ -162,6 +177,7 @@ export function generate(
       }
     } finally {
       sequence?.close();
+      other?.close();
     }
     if (signal?.aborted && ids.length < most && finishReason === 'length') finishReason = 'aborted';
     if (finishReason !== 'stop') {

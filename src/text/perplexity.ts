@@ -100,10 +100,7 @@ export async function perplexity(
   if (ids.length + begin.length < 2) {
     throw new RangeError(`text must have a token to score: it has ${ids.length}`);
   }
-  if (against && against.config.vocabSize !== vocabSize) {
-    const sizes = `${vocabSize} and ${against.config.vocabSize} tokens`;
-    throw new RangeError(`both models must have the same vocabulary: they have ${sizes}`);
-  }
+  if (against) checkSameVocabulary(vocabSize, against.config.vocabSize);
 
   const [own, others, differences, divergences] = [new Mean(), new Mean(), new Mean(), new Mean()];
   const kls: number[] = [];
@@ -220,6 +217,17 @@ function divergence(p: Float32Array, pSum: number, q: Float32Array, qSum: number
     if (probability > 0) sum += probability * (logP - (finite(q, i) - qSum));
   }
   return Math.max(0, sum);
+}
+
+/** KL(p ‖ q) of two rows of logits, in nats. @throws {RangeError} when a logit is not finite */
+export function divergenceOf(p: Float32Array, q: Float32Array): number {
+  return divergence(p, logSum(p), q, logSum(q));
+}
+
+/** @throws {RangeError} when two vocabularies differ */
+export function checkSameVocabulary(own: number, other: number): void {
+  if (own === other) return;
+  throw new RangeError(`both models must have the same vocabulary: they have ${own} and ${other} tokens`);
 }
 
 function percentilesOf(values: readonly number[]): Divergence['percentiles'] {

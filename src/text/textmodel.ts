@@ -14,6 +14,9 @@ import { recommendedSampling } from './recommended.ts';
 import type { SamplingOptions } from './sample.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 
+/** How a model generates, perhaps beside another one. */
+export type ModelGenerateOptions = Omit<GenerateOptions, 'against'> & { against?: Model };
+
 /**
  * A loaded model. Calls may overlap: each gives what it would give alone.
  *
@@ -43,7 +46,7 @@ export interface Model {
    * @example
    * for await (const piece of model.generate('Once upon a time')) process.stdout.write(piece);
    */
-  generate(prompt: string | ArrayLike<number>, options?: GenerateOptions): Generation;
+  generate(prompt: string | ArrayLike<number>, options?: ModelGenerateOptions): Generation;
   /**
    * Generates as `generate` does, of messages as `chat` does, and waits for the end.
    * @returns the whole text, without the prompt
@@ -53,7 +56,7 @@ export interface Model {
    */
   complete(
     prompt: string | ArrayLike<number> | readonly Message[],
-    options?: GenerateOptions & ChatOptions,
+    options?: ModelGenerateOptions & ChatOptions,
   ): Promise<string>;
   /**
    * Generates the assistant's turn of a conversation.
@@ -62,7 +65,7 @@ export interface Model {
    * const messages = [{ role: 'user', content: 'What is the capital of France?' }];
    * for await (const piece of model.chat(messages, model.sampling)) process.stdout.write(piece);
    */
-  chat(messages: readonly Message[], options?: GenerateOptions & ChatOptions): Generation;
+  chat(messages: readonly Message[], options?: ModelGenerateOptions & ChatOptions): Generation;
   /**
    * Runs ids from the beginning of a text.
    * @returns (vocabSize) behind the last of the ids, or (ids.length, vocabSize) behind each of them
@@ -89,12 +92,14 @@ export interface Model {
   close(): Promise<void>;
 }
 
-const chatOptions = optionsOf<GenerateOptions & ChatOptions>({ ...generateMembers, ...chatMembers });
 const logitsOptions = optionsOf<{ rows?: 'last' | 'all' }>({ rows: oneOf('last', 'all') });
 
 const modelLike = having<Model>('a model', ['generate', 'perplexity'], ', as loadModel() gives');
 const languageOfModel: Reader<Language> = (subject, value) =>
   givenLanguage(`language of ${subject}`, member(subject, modelLike(subject, value), 'language'));
+const beside = { ...generateMembers, against: languageOfModel };
+const generateOptions = optionsOf<GenerateOptions>(beside);
+const chatOptions = optionsOf<GenerateOptions & ChatOptions>({ ...beside, ...chatMembers });
 const perplexityOptions = optionsOf<PerplexityOptions>({ ...perplexityMembers, against: languageOfModel });
 
 /**
@@ -139,7 +144,7 @@ export async function textModel(from: Folder, given: Language): Promise<Model> {
     generate(prompt, options) {
       const { stream } = tokenizer();
       if (prompt === '') throw new RangeError('prompt must have at least one token: it is empty');
-      return generate(language, stream, idsOf('prompt', prompt, true), ends, options);
+      return generate(language, stream, idsOf('prompt', prompt, true), ends, generateOptions('options', options));
     },
     chat(messages, given) {
       const { addGenerationPrompt = true, template, values, now, ...options } = chatOptions('options', given);

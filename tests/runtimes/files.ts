@@ -119,6 +119,24 @@ test('openDirectory() gives exactly the bytes asked for, until it is closed', as
   await own.removeEntry('file'); // nothing holds it any more
 });
 
+test('directoryFolder() writes in place: what is written is there before the file is closed, and extend() goes on behind it', async () => {
+  const own = await directory();
+  await write(own, 'file', Uint8Array.of(9)); // what handlesWork opens
+  const hasHandles = await handlesWork(own);
+  const folder = directoryFolder(own);
+  const sink = await folder.create('file');
+  await sink.write(Uint8Array.of(1, 2, 3));
+  const { byteLength } = await openDirectory(own).open('file');
+  assert.is(byteLength, hasHandles ? 3 : 1);
+  await sink.abort();
+  const more = await folder.extend('file', 2);
+  await more.write(Uint8Array.of(7, 8));
+  await more.close();
+  const source = await folder.open('file');
+  assert.equal(new Uint8Array(await source.slice(0, source.byteLength)), Uint8Array.of(1, 2, 7, 8));
+  await folder.remove('file');
+});
+
 test.run();
 
 const post = (result: unknown) => (globalThis as unknown as { postMessage(result: unknown): void }).postMessage(result);

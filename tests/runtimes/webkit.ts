@@ -12,8 +12,9 @@ import type { Readable } from 'node:stream';
 import { find, type Runtime, versionIn } from './runtime.ts';
 import { servePage } from './server.ts';
 
-const display = find('Xvfb');
-const browser = find(...libraryFolders().map((folder) => `${folder}/MiniBrowser`));
+/** A display without a screen, and WebKitGTK's own browser. */
+export const display = find('Xvfb');
+export const browser = find(...libraryFolders().map((folder) => `${folder}/MiniBrowser`));
 
 /** What Safari has and WebKitGTK has only when it is asked to. */
 const FEATURES = ['FileSystem', 'StorageAPI', 'AccessHandle', 'FileSystemWritableStream'];

@@ -1,0 +1,355 @@
+// The page in a Chromium, as a person uses it: from a plain static server, without any header of its own.
+
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { ElementHandle, Page } from 'puppeteer-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openPage } from './browser.ts';
+import { commitNamed, startHub } from './hub-server.ts';
+import { testWith } from './installed.ts';
+import { servedFiles } from './served.ts';
+import { serveFolder } from './static.ts';
+
+const test = suite('page');
+const BUILT = resolve('build/web');
+const MODEL = resolve('models/books-llama');
+const FILES = ['model.safetensors', 'config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json'];
+const scratch = mkdtempSync(join(tmpdir(), 'higgs-page-'));
+test.after(() => rmSync(scratch, { recursive: true, force: true }));
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+
+test('the page is small: what paints first, and all of it without the library', () => {
+  const bytesOf = (names: readonly string[]) =>
+    names.reduce((sum, name) => sum + gzipSync(readFileSync(join(BUILT, name)), { level: 9 }).length, 0);
+  const names = readdirSync(BUILT).filter((name) => /\.(js|css|html|svg|webmanifest)$/.test(name));
+  const imported = (name: string): string[] =>
+    [...readFileSync(join(BUILT, name), 'utf8').matchAll(/(?:from|import)\s*"\.\/([\w-]+\.js)"/g)].map(
+      ([, other]) => other!,
+    );
+  const closure = (name: string, seen = new Set<string>()): Set<string> => {
+    if (!seen.has(name)) {
+      seen.add(name);
+      for (const other of imported(name)) closure(other, seen);
+    }
+    return seen;
+  };
+  const page = closure('page.js');
+  const actions = names.filter((name) => name.startsWith('actions-')).flatMap((name) => [...closure(name)]);
+  const own = [
+    ...new Set([...page, ...actions]),
+    'page.css',
+    'index.html',
+    'sw.js',
+    'icon.svg',
+    'manifest.webmanifest',
+  ];
+  assert.ok(bytesOf([...page, 'page.css', 'index.html']) <= 45_000, `${bytesOf([...page])} bytes paint first`);
+  assert.ok(bytesOf(own) <= 50_000, `${bytesOf(own)} bytes are the page`);
+  // The core of the library in its worker, which has the kernels that quantize; what runs models comes when it is needed.
+  // 1.7 kB of it tell which other program has quantized a checkpoint.
+  assert.ok(
+    bytesOf([...closure('engine.js')]) <= 138_000,
+    `${bytesOf([...closure('engine.js')])} bytes are the engine`,
+  );
+  assert.not.match(readFileSync(join(BUILT, 'index.html'), 'utf8'), /<script(?![^>]*src=)|<style|style=/);
+});
+
+testWith(test, 'chromium', 'two clicks lead from nothing to a sentence of the demo model', async (chromium) => {
+  await withPage(chromium, async (page) => {
+    await page.click('#demo');
+    await page.waitForSelector('#shrink');
+    await page.click('#shrink');
+    await spoken(page);
+    assert.is(await page.evaluate('crossOriginIsolated'), true); // by the service worker
+    assert.match(await textOf(page, '.said'), /^PATIENCE, n\. .*\w{3}/);
+  });
+});
+
+testWith(
+  test,
+  'chromium',
+  'files become what the command shown writes; the result is kept over a reload, and talks',
+  async (chromium) => {
+    await withPage(chromium, async (page, { downloads }) => {
+      await pick(page, '#files', ...FILES.map((name) => join(MODEL, name)));
+      await page.waitForSelector('#shrink');
+      await page.focus('#bits');
+      for (const key of ['ArrowLeft', 'ArrowLeft'] as const) await page.keyboard.press(key);
+      await page.waitForFunction(() =>
+        /--bpw 3\.5625/.test(document.querySelector('.command code')?.textContent ?? ''),
+      );
+      const line = await textOf(page, '.command code');
+      await page.click('#shrink');
+      await spoken(page);
+      assert.match(page.url(), /\?bits=3\.5$/);
+
+      const output = join(scratch, 'command');
+      const args = line.split(' ').slice(1);
+      execFileSync(process.execPath, [
+        resolve('build/higgs.js'),
+        ...args.map((word, i) => (i === 1 ? MODEL : args[i - 1] === '-o' ? output : word)),
+      ]);
+      const wanted = FILES.map((name) => readFileSync(join(output, name)));
+
+      await clickButton(page, 'Save it, and see the report');
+      await page.waitForSelector('#zip');
+      await page.click('#zip');
+      const zip = await downloaded(downloads, /\.zip$/);
+      for (const [i, bytes] of wanted.entries()) assert.ok(zip.includes(bytes), FILES[i]);
+      await clickButton(page, 'File by file');
+      await clickButton(page, 'model.safetensors');
+      assert.is(sha256(await downloaded(downloads, /\.safetensors$/)), sha256(wanted[0]!));
+
+      await pick(page, '#text', join(MODEL, 'test.txt'));
+      await page.waitForSelector('#perplexity', { timeout: 60_000 });
+      assert.match(await textOf(page, 'section[aria-label="Perplexity"]'), /KL divergence 0\.0\d+ nats/);
+
+      await reload(page);
+      await page.waitForSelector('.kept');
+      assert.match(await textOf(page, '.kept'), /3\.5bit.*2\.\d+ MB.*Talk.*Delete/);
+      await clickButton(page, 'Talk', '.kept');
+      await spoken(page);
+      await clickButton(page, 'Model');
+      await clickButton(page, 'Delete', '.kept');
+      await page.waitForFunction(() => !document.querySelector('.kept'));
+    });
+  },
+);
+
+testWith(test, 'chromium', 'a model that is dropped holds a conversation by its template', async (chromium) => {
+  await withPage(chromium, async (page) => {
+    const files = Object.entries(servedFiles()).map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')]);
+    await page.evaluate((given) => {
+      const data = new DataTransfer();
+      for (const [name, base64] of given)
+        data.items.add(new File([Uint8Array.from(atob(base64!), (char) => char.charCodeAt(0))], name!));
+      const drop = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
+      document.querySelector('.drop')!.dispatchEvent(drop);
+    }, files);
+    await page.waitForSelector('#shrink');
+    await page.click('#shrink');
+    await spoken(page);
+    const turns = () => page.$$eval('.turns li', (items) => items.map((item) => item.className));
+    assert.equal(await turns(), ['user']);
+    await page.type('#prompt', 'And then?');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => document.querySelectorAll('.turns li').length === 3);
+    await spoken(page);
+    assert.equal(await turns(), ['user', 'assistant', 'user']);
+    assert.is(await textOf(page, '.turns li:last-child'), 'And then?');
+  });
+});
+
+testWith(test, 'chromium', 'a run that the tab’s end interrupts is resumed, with the same bytes', async (chromium) => {
+  const repo = Object.fromEntries(FILES.map((name) => [name, new Uint8Array(readFileSync(join(MODEL, name)))]));
+  const commit = commitNamed('page');
+  const hub = await startHub({ 'org/books': { commits: { [commit]: repo }, refs: { main: commit } } });
+  try {
+    await withPage(chromium, async (page) => {
+      let isSlow = true;
+      // What lies behind the first half of the weights does not come.
+      hub.fault = ({ range }) => {
+        const start = Number(/^bytes=(\d+)-/.exec(range ?? '')?.[1] ?? 0);
+        return isSlow && start > repo['model.safetensors']!.length / 2 ? { wait: 60_000 } : undefined;
+      };
+      await page.type('#name', `${hub.endpoint}/org/books`);
+      await clickButton(page, 'Open');
+      await page.waitForSelector('#shrink');
+      await page.click('#shrink');
+      await page.waitForFunction(() => document.querySelectorAll('.cell.done').length >= 5, { timeout: 60_000 });
+      const { origin } = new URL(page.url());
+      await page.goto('about:blank'); // as a crash: nobody is told
+      isSlow = false;
+      await page.goto(origin);
+      await page.waitForSelector('.kept');
+      assert.match(await textOf(page, '.kept'), /unfinished.*Resume.*Delete/);
+      const before = hub.asked.length;
+      await clickButton(page, 'Resume', '.kept');
+      await spoken(page);
+      const read = hub.asked.slice(before).filter(({ range }) => /^bytes=[1-9]\d{5,}-/.test(range ?? ''));
+      assert.ok(read.length > 0);
+      const bytes = await page.evaluate(async () => {
+        const root = await navigator.storage.getDirectory();
+        const models = await root.getDirectoryHandle('models');
+        const own = await models.getDirectoryHandle('books-4bit');
+        const file = await (await own.getFileHandle('model.safetensors')).getFile();
+        const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await file.arrayBuffer()));
+        return [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+      });
+      const output = join(scratch, 'whole');
+      const args = ['quantize', MODEL, '-o', output, '--bits', '4', '--embeddings', 't4'];
+      execFileSync(process.execPath, [resolve('build/higgs.js'), ...args]);
+      assert.is(bytes, sha256(readFileSync(join(output, 'model.safetensors'))));
+    });
+  } finally {
+    await hub.close();
+  }
+});
+
+testWith(test, 'chromium', 'the page works without a network after the first visit', async (chromium) => {
+  await withPage(chromium, async (page, { closeServer }) => {
+    await page.click('#demo');
+    await page.waitForSelector('#shrink');
+    await page.waitForFunction(async () => {
+      const names = await caches.keys();
+      const kept = await Promise.all(names.map(async (name) => (await caches.open(name)).keys()));
+      return kept.flat().filter(({ url }) => url.includes('/demo/')).length === 5;
+    });
+    await closeServer();
+    await reload(page);
+    await page.waitForSelector('#shrink'); // the address has the model
+    await page.click('#shrink');
+    await spoken(page);
+  });
+});
+
+testWith(test, 'chromium', 'the page says what is wrong, and can be used again', async (chromium) => {
+  await withPage(chromium, async (page) => {
+    await pick(page, '#files', join(MODEL, 'config.json'));
+    await page.waitForSelector('.failure');
+    assert.match(await textOf(page, '.failure'), /folder must have model\.safetensors/);
+    await page.click('#demo');
+    await page.waitForSelector('#shrink');
+    assert.is(await page.$('.failure'), null);
+    await page.click('.experts summary');
+    await page.type('.experts input[placeholder="all, or t3, t4, t5"]', 't99');
+    await page.keyboard.press('Tab');
+    await page.waitForSelector('.failure');
+    assert.match(await textOf(page, '.failure'), /grid must be one of those loaded/);
+  });
+});
+
+// Six states at two widths, in build/screenshots; each without a violation of accessibility, and no wider than the screen.
+for (const width of [1280, 390]) {
+  testWith(test, 'chromium', `six states are accessible and fit ${width} pixels`, async (chromium) => {
+    await withPage(chromium, async (page) => {
+      await page.setViewport({ width, height: 800, deviceScaleFactor: 1, isMobile: width < 600 });
+      await reload(page);
+      await page.waitForSelector('#demo');
+      await page.evaluate(readFileSync('node_modules/axe-core/axe.min.js', 'utf8'));
+      await look(page, width, '1-model');
+      await page.click('#demo');
+      await page.waitForFunction(() => /tokens\/s/.test(document.querySelector('.figures')?.textContent ?? ''));
+      for (const summary of await page.$$('summary')) await summary.click();
+      await look(page, width, '2-size');
+      await page.click('#shrink');
+      await spoken(page);
+      await clickButton(page, 'Shrink');
+      await look(page, width, '3-shrink');
+      await clickButton(page, 'Talk');
+      await look(page, width, '4-talk');
+      await page.select('#beside', 'original');
+      await page.waitForFunction(
+        () =>
+          document.querySelectorAll('.side').length === 2 &&
+          !document.querySelector('[aria-busy="true"]') &&
+          /nats/.test(document.querySelector('#kinship')?.textContent ?? '') &&
+          document.querySelector('#say'),
+        { timeout: 60_000 },
+      );
+      await look(page, width, '5-beside');
+      await clickButton(page, 'Keep');
+      for (const summary of await page.$$('summary')) await summary.click();
+      await look(page, width, '6-keep');
+    });
+  });
+}
+
+test.run();
+
+async function look(page: Page, width: number, name: string): Promise<void> {
+  mkdirSync('build/screenshots', { recursive: true });
+  await page.screenshot({ path: `build/screenshots/${width}-${name}.png`, fullPage: true });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.is(wide, 0, `${name} is ${wide} pixels too wide`);
+  const found = (await page.evaluate(
+    `axe.run(document, { rules: { 'color-contrast': { enabled: true } } }).then(({ violations }) =>
+      violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`,
+  )) as string[];
+  assert.equal(found, [], name);
+}
+
+interface Around {
+  readonly downloads: string;
+  closeServer(): Promise<void>;
+}
+
+/** The page, in a browser and from a server of its own. */
+async function withPage(chromium: string, use: (page: Page, around: Around) => Promise<void>): Promise<void> {
+  const served = await serveFolder(BUILT);
+  const { page, errors, close } = await openPage(chromium);
+  const downloads = mkdtempSync(join(scratch, 'downloads-'));
+  let isClosed = false;
+  const closeServer = async () => {
+    if (!isClosed) await served.close();
+    isClosed = true;
+  };
+  try {
+    const session = await page.createCDPSession();
+    await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
+    // A picker waits for a person.
+    await page.evaluateOnNewDocument('delete globalThis.showSaveFilePicker');
+    await page.goto(`${served.base}/`);
+    await page.waitForFunction('crossOriginIsolated'); // the second load, with the service worker's headers
+    await page.waitForSelector('#demo');
+    await use(page, { downloads, closeServer });
+    assert.equal(errors, []);
+  } finally {
+    await close();
+    await closeServer();
+  }
+}
+
+async function spoken(page: Page): Promise<void> {
+  await page.waitForFunction(
+    () =>
+      document.querySelector('.failure') || /a second/.test(document.querySelector('.figures-line')?.textContent ?? ''),
+    { timeout: 120_000 },
+  );
+  assert.is(await page.$('.failure'), null, await textOf(page, 'main'));
+}
+
+async function textOf(page: Page, selector: string): Promise<string> {
+  return page.$eval(selector, (element) => element.textContent!.replace(/\s+/g, ' ').trim());
+}
+
+async function clickButton(page: Page, name: string, within = 'body'): Promise<void> {
+  const handle = await page.waitForFunction(
+    (text, inside) =>
+      [...document.querySelectorAll(`${inside} button`)].find(
+        (button) => button.textContent === text && !(button as HTMLButtonElement).disabled,
+      ),
+    {},
+    name,
+    within,
+  );
+  await (handle.asElement() as ElementHandle<Element>).click();
+}
+
+/** As a person does: the browser's own protocol forgets what the page has written into its address. */
+async function reload(page: Page): Promise<void> {
+  await Promise.all([page.waitForNavigation(), page.evaluate(() => location.reload())]);
+}
+
+async function pick(page: Page, selector: string, ...paths: string[]): Promise<void> {
+  await ((await page.$(selector)) as ElementHandle<HTMLInputElement>).uploadFile(...paths);
+}
+
+/** A file that was downloaded, whole. */
+async function downloaded(folder: string, name: RegExp): Promise<Buffer> {
+  for (;;) {
+    const found = readdirSync(folder).find((file) => name.test(file));
+    if (found) {
+      const bytes = readFileSync(join(folder, found));
+      rmSync(join(folder, found));
+      return bytes;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,155 @@
+// Models that the page keeps, in the origin's private file system (OPFS): models/<id>/ has the files of each, notes/<id> what was asked for.
+// Where a browser gives none, as in private windows of Safari, results stay in memory, and sensitivities are not kept.
+
+import {
+  blobSource,
+  directoryFolder,
+  folderOf,
+  memorySink,
+  type ResumableFolder,
+  type Sink,
+  type Store,
+} from './library.ts';
+import type { KeptModel } from './protocol.ts';
+
+/** What is noted of a model. */
+export type Note = Omit<KeptModel, 'bytes'> & { readonly identity: string };
+
+export interface Keeper {
+  readonly isKeeping: boolean;
+  list(): Promise<(Note & { bytes: number })[]>;
+  note(id: string): Promise<Note | undefined>;
+  write(note: Note): Promise<void>;
+  remove(id: string): Promise<void>;
+  /** The folder of a model, made if it is not there. */
+  folder(id: string): Promise<ResumableFolder>;
+  files(id: string): Promise<File[]>;
+  /** Where the sensitivities of a model are kept. */
+  store(key: string): Promise<Store | undefined>;
+}
+
+/** Opens what this browser has. */
+export async function openKeeper(): Promise<Keeper> {
+  try {
+    const root = await navigator.storage.getDirectory();
+    const folder = directoryFolder(root as Parameters<typeof directoryFolder>[0]);
+    await (await folder.create('probe')).close();
+    await folder.remove('probe');
+    return keeperIn(root);
+  } catch {
+    return keeperInMemory();
+  }
+}
+
+type Directory = FileSystemDirectoryHandle & { values(): AsyncIterable<FileSystemHandle> };
+
+function keeperIn(root: FileSystemDirectoryHandle): Keeper {
+  const within = async (...path: string[]) => {
+    let directory = root as Directory;
+    for (const name of path) directory = (await directory.getDirectoryHandle(name, { create: true })) as Directory;
+    return directory;
+  };
+  const folder = async (...path: string[]) => directoryFolder(await within(...path));
+  const files = async (id: string) => {
+    const found: File[] = [];
+    for await (const entry of (await within('models', id)).values())
+      if (entry.kind === 'file') found.push(await (entry as FileSystemFileHandle).getFile());
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  };
+  const note = async (id: string): Promise<Note | undefined> => {
+    const text = await textIn(await folder('notes'), id);
+    return text === undefined ? undefined : JSON.parse(text);
+  };
+  return {
+    isKeeping: true,
+    note,
+    files,
+    folder: (id) => folder('models', id),
+    async list() {
+      const found: (Note & { bytes: number })[] = [];
+      for await (const { name } of (await within('models')).values()) {
+        const own = await note(name).catch(() => undefined);
+        const bytes = (await files(name)).reduce((sum, { size }) => sum + size, 0);
+        if (own) found.push({ ...own, bytes });
+        else await (await within('models')).removeEntry(name, { recursive: true });
+      }
+      return found.sort((a, b) => (a.id < b.id ? -1 : 1));
+    },
+    write: async (own) => writeText(await folder('notes'), own.id, JSON.stringify(own)),
+    async remove(id) {
+      await (await within('models')).removeEntry(id, { recursive: true }).catch(() => {});
+      await (await folder('notes')).remove(id);
+    },
+    async store(key) {
+      const own = await folder('sensitivities', key);
+      return {
+        name: key,
+        read: (name) => textIn(own, name),
+        write: (name, content) => writeText(own, name, content),
+        remove: (name) => own.remove(name),
+      };
+    },
+  };
+}
+
+async function textIn(folder: ResumableFolder, name: string): Promise<string | undefined> {
+  if (!(await folder.list()).includes(name)) return undefined;
+  const source = await folder.open(name);
+  return new TextDecoder().decode(await source.slice(0, source.byteLength));
+}
+
+async function writeText(folder: ResumableFolder, name: string, text: string): Promise<void> {
+  const sink = await folder.create(name);
+  await sink.write(new TextEncoder().encode(text));
+  await sink.close();
+}
+
+function keeperInMemory(): Keeper {
+  const models = new Map<string, Map<string, ReturnType<typeof memorySink>>>();
+  const notes = new Map<string, Note>();
+  const blobs = (id: string) =>
+    [...(models.get(id) ?? [])].map(([name, sink]): [string, File] => [name, new File([sink.bytes()], name)]);
+  const files = async (id: string) => blobs(id).map(([, file]) => file);
+  return {
+    isKeeping: false,
+    note: async (id) => notes.get(id),
+    files,
+    async list() {
+      const size = async (id: string) => (await files(id)).reduce((sum, file) => sum + file.size, 0);
+      return Promise.all([...notes.values()].map(async (note) => ({ ...note, bytes: await size(note.id) })));
+    },
+    async write(note) {
+      notes.set(note.id, note);
+    },
+    async remove(id) {
+      notes.delete(id);
+      models.delete(id);
+    },
+    async folder(id) {
+      const own = models.get(id) ?? new Map<string, ReturnType<typeof memorySink>>();
+      models.set(id, own);
+      const read = () => folderOf(id, new Map(blobs(id).map(([name, file]) => [name, blobSource(file)])));
+      const create = async (name: string): Promise<Sink> => {
+        const sink = memorySink();
+        own.set(name, sink);
+        return sink;
+      };
+      return {
+        name: id,
+        list: async () => [...own.keys()].sort(),
+        open: (name) => read().open(name),
+        create,
+        extend: async (name, byteLength) => {
+          const before = own.get(name)?.bytes().subarray(0, byteLength);
+          const sink = await create(name);
+          if (before) await sink.write(before);
+          return sink;
+        },
+        remove: async (name) => {
+          own.delete(name);
+        },
+      };
+    },
+    store: async () => undefined,
+  };
+}

@@ -1,0 +1,50 @@
+// The page's address: a link has what reproduces a run, and nothing of a person's files.
+
+import type { Recipe } from '../engine/protocol.ts';
+import { DEFAULT_RECIPE } from '../engine/recipe.ts';
+
+/** What a link says. */
+export interface Address {
+  /** `demo`, a hub's name or an address; undefined for files. */
+  readonly model: string | undefined;
+  readonly recipe: Recipe;
+  readonly prompt: string | undefined;
+}
+
+const BITS = { least: 2, most: 8, step: 0.25 };
+
+/** Reads what follows the question mark; what it does not understand is left at the default. */
+export function readAddress(search: string): Address {
+  const given = new URLSearchParams(search);
+  const number = (name: keyof Recipe, holds: (value: number) => boolean): number => {
+    const value = Number(given.get(name) ?? Number.NaN);
+    return holds(value) ? value : (DEFAULT_RECIPE[name] as number);
+  };
+  const text = (name: keyof Recipe): string => given.get(name) ?? (DEFAULT_RECIPE[name] as string);
+  const refine = text('refine');
+  return {
+    model: given.get('model') ?? undefined,
+    prompt: given.get('prompt') ?? undefined,
+    recipe: {
+      bits: number('bits', (value) => value >= BITS.least && value <= BITS.most && Number.isInteger(value / BITS.step)),
+      embeddings: text('embeddings'),
+      groupSize: number('groupSize', (value) => value >= 16 && value <= 4096 && Number.isInteger(Math.log2(value))),
+      seed: number('seed', (value) => value >>> 0 === value),
+      grids: text('grids'),
+      keep: text('keep'),
+      refine: refine === 'both' || refine === 'inputs' ? refine : '',
+    },
+  };
+}
+
+/** The other way round: what is as it is anyway is left out. */
+export function writeAddress({ model, recipe, prompt }: Address): string {
+  const said = new URLSearchParams();
+  if (model) said.set('model', model);
+  for (const [name, value] of Object.entries(recipe)) {
+    if (value !== DEFAULT_RECIPE[name as keyof Recipe]) said.set(name, String(value));
+  }
+  if (prompt) said.set('prompt', prompt);
+  const text = said.toString();
+  return text ? `?${text}` : '';
+}

@@ -1,0 +1,231 @@
+// The fourth room: talk to the result, alone or beside the original with the same seed.
+
+import type { Side } from '../engine/protocol.ts';
+import { figure } from '../format.ts';
+import {
+  beside,
+  differing,
+  isSpeaking,
+  meanKl,
+  model,
+  outcome,
+  prompt,
+  ready,
+  recipe,
+  type Speech,
+  sampling,
+  speeches,
+  turns,
+  waiting,
+} from '../state/store.ts';
+import { actions } from './do.ts';
+
+export function TalkView() {
+  const isChat = ready.value.left?.hasTemplate ?? false;
+  return (
+    <>
+      <h1 tabIndex={-1}>Talk to it</h1>
+      <Compare />
+      {isChat && <Conversation />}
+      <div class={beside.value === '' ? 'sides' : 'sides two'}>
+        <SideView side="left" title={titleOf('left')} />
+        {beside.value !== '' && <SideView side="right" title={titleOf('right')} />}
+      </div>
+      <Kinship />
+      <Prompt isChat={isChat} />
+      <SamplingFields />
+      <p class="start">
+        {outcome.value && (
+          <button type="button" onClick={() => actions((own) => own.goTo('report'))}>
+            Save it, and see the report
+          </button>
+        )}
+      </p>
+    </>
+  );
+}
+
+function titleOf(side: Side): string {
+  const bits = outcome.value?.recipe.bits;
+  if (side === 'left') return bits === undefined ? (model.value?.name ?? 'The model') : `${figure(bits)} bits`;
+  return beside.value === 'original' ? 'The original' : `${figure(Number(beside.value))} bits`;
+}
+
+// Earlier turns; the last answer stands below, as it comes.
+function Conversation() {
+  const last = turns.value.at(-1);
+  const shown = last?.role === 'assistant' ? turns.value.slice(0, -1) : turns.value;
+  return (
+    <ol class="turns">
+      {shown.map(({ role, content }, i) => (
+        <li key={i} class={role}>
+          {content}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function SideView({ side, title }: { side: Side; title: string }) {
+  const speech = speeches.value[side];
+  const isChat = ready.value.left?.hasTemplate ?? false;
+  const asked = turns.value.filter(({ role }) => role === 'user').at(-1)?.content ?? '';
+  return (
+    <section class="side" aria-label={title}>
+      <h2>{title}</h2>
+      <p class="said" aria-live={isSpeaking.value ? 'off' : 'polite'} aria-busy={isSpeaking.value}>
+        {!isChat && <span class="asked">{asked}</span>}
+        <Words speech={speech} />
+        {isSpeaking.value && <span class="caret" aria-hidden="true" />}
+      </p>
+      <p class="aside figures-line">{figuresOf(speech)}</p>
+    </section>
+  );
+}
+
+function Words({ speech: { tokens } }: { speech: Speech }) {
+  const at = beside.value === '' ? undefined : differing.value;
+  if (at === undefined) return <>{tokens.map(({ text }) => text).join('')}</>;
+  const text = (from: number, to?: number) =>
+    tokens
+      .slice(from, to)
+      .map((token) => token.text)
+      .join('');
+  return (
+    <>
+      {text(0, at)}
+      <mark>{text(at, at + 1)}</mark>
+      <span class="after">{text(at + 1)}</span>
+    </>
+  );
+}
+
+function figuresOf({ tokens, said }: Speech): string {
+  if (!said) return tokens.length > 0 ? `${tokens.length} tokens` : '';
+  return `${tokens.length} tokens, ${figure(said.tokensPerSecond)} a second`;
+}
+
+// How near the two are.
+function Kinship() {
+  if (beside.value === '' || speeches.value.right.tokens.length === 0) return null;
+  const at = differing.value;
+  const kl = meanKl.value;
+  const same =
+    at === undefined
+      ? 'The same words so far.'
+      : at === 0
+        ? 'Other words from the first token on (marked).'
+        : `The same first ${at === 1 ? 'token' : `${at} tokens`}, then other words (marked).`;
+  return (
+    <p class="kinship" id="kinship">
+      {same}
+      {kl !== undefined && ` The predictions are ${figure(kl)} nats apart a token (KL divergence).`}
+    </p>
+  );
+}
+
+function Compare() {
+  if (!outcome.value || model.value?.isQuantized) return null;
+  const sizes = [2, 3, 4, 5, 6, 8].filter((bits) => bits !== recipe.value.bits);
+  return (
+    <p class="compare">
+      <label>
+        Beside it{' '}
+        <select
+          id="beside"
+          value={beside.value}
+          disabled={isSpeaking.value || waiting.value !== undefined}
+          onChange={({ currentTarget: { value } }) => {
+            const who = value === '' || value === 'original' ? value : Number(value);
+            actions((own) => own.compareWith(who));
+          }}
+        >
+          <option value="">nobody</option>
+          <option value="original">the original</option>
+          {sizes.map((bits) => (
+            <option key={bits} value={bits}>
+              {bits} bits
+            </option>
+          ))}
+        </select>
+      </label>
+    </p>
+  );
+}
+
+function Prompt({ isChat }: { isChat: boolean }) {
+  const isOff = !ready.value.left || waiting.value !== undefined;
+  const say = () => actions((own) => own.say());
+  return (
+    <form
+      class="prompt"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (!isOff && !isSpeaking.value) say();
+      }}
+    >
+      <label class="grow">
+        <span class="hidden">{isChat ? 'Your words' : 'A beginning, which the model continues'}</span>
+        <textarea
+          id="prompt"
+          rows={2}
+          placeholder={isChat ? 'Say something' : 'Begin a text; the model continues it'}
+          value={prompt.value}
+          onInput={({ currentTarget: { value } }) => {
+            prompt.value = value;
+          }}
+          onKeyDown={(event) => {
+            if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+            event.preventDefault();
+            if (!isOff && !isSpeaking.value) say();
+          }}
+        />
+      </label>
+      {isSpeaking.value ? (
+        <button type="button" onClick={() => actions((own) => own.stop())}>
+          Stop
+        </button>
+      ) : (
+        <button type="submit" class="primary" id="say" disabled={isOff}>
+          {isChat ? 'Send' : 'Continue'}
+        </button>
+      )}
+    </form>
+  );
+}
+
+function SamplingFields() {
+  const { temperature, topP, topK, seed, maxTokens } = sampling.value;
+  const field = (name: keyof typeof sampling.value, title: string, value: number, step: string, most?: number) => (
+    <label>
+      {title}
+      <input
+        type="number"
+        min="0"
+        max={most}
+        step={step}
+        value={value}
+        onChange={({ currentTarget: { valueAsNumber } }) => {
+          if (Number.isFinite(valueAsNumber)) sampling.value = { ...sampling.value, [name]: valueAsNumber };
+        }}
+      />
+    </label>
+  );
+  return (
+    <details>
+      <summary>How words are chosen</summary>
+      <div class="fields">
+        {field('temperature', 'Temperature', temperature, '0.1', 5)}
+        {field('topP', 'Top p', topP, '0.05', 1)}
+        {field('topK', 'Top k (0: all)', topK, '1')}
+        {field('seed', 'Seed', seed, '1')}
+        {field('maxTokens', 'Most tokens', maxTokens, '1')}
+      </div>
+      {ready.value.left?.hasTemplate && (
+        <button type="button" class="quiet" onClick={() => actions((own) => own.clearTalk())}>
+          Begin the conversation anew
+        </button>
+      )}
+    </details>
+  );
+}
