@@ -264,7 +264,7 @@ test('a full disk (a limit on file sizes, which binds root too): a clear error, 
   nothingAt(out);
   assert.equal(await hashes(input), inputHashes);
   await succeeds(higgs('quantize', input, '-o', out, ...options, '--resume'));
-  assert.equal(await readdir(out), ['config.json', 'model.safetensors']);
+  assert.equal(await readdir(out), ['README.md', 'config.json', 'model.safetensors']);
   await succeeds(higgs('verify', out, '--against', input));
   // dequantize has nothing to resume: it leaves nothing.
   const restored = output();
