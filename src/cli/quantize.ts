@@ -3,10 +3,12 @@
 import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
+import { contentIdentity } from '../disk/parts.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { isRefinable } from '../kernels/layout.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
+import { planPart } from '../parts/shares.ts';
 import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { checkRefinedGrids } from '../quantize/refinable.ts';
@@ -33,6 +35,7 @@ import {
   openText,
   type TextChoice,
 } from './common/comparison.ts';
+import { addPart, type PartOptions, partFrom } from './common/part.ts';
 import {
   addRefining,
   checkRefining,
@@ -44,9 +47,10 @@ import {
   refiningOf,
 } from './common/refining.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { cores, Interrupted, loadAll, showsWriting, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { checkPart, writePart } from './common/writing.ts';
 
-interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice {
+interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, PartOptions {
   scaleSearch?: boolean;
   output?: string;
   grid?: string;
@@ -95,6 +99,7 @@ export function addQuantize(program: Command): void {
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     );
+  addPart(command);
   addPrinting(command, 'print the report as JSON', 'a row for every tensor');
   addExamples(command, [
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs', '4.02 bits per weight (t4); embeddings stay as they are'],
@@ -108,6 +113,7 @@ export function addQuantize(program: Command): void {
     ],
     ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
+    ['higgs quantize DeepSeek-V3 -o v3-higgs --part 3/8', 'one of eight tasks; then higgs merge v3-higgs'],
   ]).action(quantize);
 }
 
@@ -115,6 +121,7 @@ async function quantize(path: string, options: Options): Promise<void> {
   if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
   const budget = budgetOf(options);
   checkTogether(options, budget !== undefined);
+  const part = partFrom(options);
   const input = await openInput(path);
   let gathered: Gathered | undefined;
   try {
@@ -134,15 +141,20 @@ async function quantize(path: string, options: Options): Promise<void> {
       ...(fileName !== undefined && { fileName: () => fileName }),
     };
     // Faults of the input come before any trace of an output.
-    const plan =
+    const whole =
       gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
+    if (part && !options.dryRun) {
+      const working = { part: { ...part, input: await contentIdentity(input) }, out: options.output! };
+      return await writePart(checkpoint, whole, { ...options, ...working });
+    }
+    const plan = part ? planPart(whole, part, settings, options.scaleSearch ?? false) : whole;
     if (options.dryRun) {
       const by = refiningOf(options);
       const gathering = by && (await refiningCost(checkpoint, input, options, selectionOf(options).groupSize));
       const seconds = await withSession('time', options.workers, ({ pool }) =>
         by ? refiningSeconds(plan, pool, by === 'both') : encodingSeconds(plan, pool, options.scaleSearch ?? false),
       );
-      const need = await runNeed(() => checkpoint.copy({ planned: plan }).then(higgs.open));
+      const need = await runNeed(() => checkpoint.copy({ planned: whole }).then(higgs.open));
       if (options.json) printJson({ ...planJson(plan), seconds, run: need, ...(gathering && { gathering }) });
       else {
         const text = planText(plan, { seconds, workers: options.workers }, options.all);
@@ -236,6 +248,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   checkRefining(options);
+  checkPart(options);
   if (!isBudget) {
     const wanting = (
       ['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits', 'experts', 'memory'] as const
@@ -254,14 +267,15 @@ async function choiceOf(
   options: Options,
   refine: RefineOptions | undefined,
 ): Promise<CheckpointOptions> {
-  const { plan, grid, bits, workers, memory, dryRun } = options;
+  const { plan, grid, bits, workers, memory } = options;
+  const keptOnly = options.dryRun ? '--dry-run' : options.part ? '--part' : undefined;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
   const scheme = { groupSize, seed, signs, ...(refine && { refine }) };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
   if (!budget) return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
   if (refine?.alphas && !(options.alphas || options.prior || options.uniform))
     return { ...scheme, ...selection, ...budget };
-  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly: dryRun });
+  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly });
   const refinable = refiningOf(options) && !budget.grids && { grids: GRIDS.filter(isRefinable) };
   return { ...scheme, ...selection, ...budget, ...refinable, alphas };
 }
@@ -282,7 +296,8 @@ export async function writeQuantized(
   options: Writing,
 ): Promise<TimedReport> {
   const { scaleSearch = false } = options;
-  return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
+  return withSession('quantize', options.workers, async (session) => {
+    const { higgs, pool, signal } = session;
     if (planned.weights === 0 && options.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');
     }
@@ -302,12 +317,7 @@ export async function writeQuantized(
         pool,
         signal,
         resume: { identity, adopt: staging.isBare, keepJournal: true },
-        onProgress: ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
-          progress.update(
-            weights > 0
-              ? { done: weightsDone, total: weights, unit: 'weights', bytes: bytesRead, tensor }
-              : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
-          ),
+        onProgress: showsWriting(session),
       });
     } catch (error) {
       const isFault = error instanceof FormatError || error instanceof UnsupportedError;
