@@ -22,6 +22,8 @@ const dependencies = [
   'ai',
   '@ai-sdk/*',
   'zod',
+  'yaml',
+  'kubernetes-models/*',
 ];
 
 // The hub's client by its sources: of its bundle, none of which may be left out, one needs a twentieth.

@@ -11,6 +11,7 @@ const programs = {
   deno: { names: ['deno'], install: 'npm ci' },
   workerd: { names: ['workerd'], install: 'npm ci' },
   chromium: { names: ['chromium', 'chromium-browser', 'google-chrome'], install: 'apt-get install chromium' },
+  sbatch: { names: ['sbatch'], install: 'tests/cluster/install.sh' },
   // With the families' own code. PYTHON names another one.
   python: { names: ['python3'], install: 'tests/families/install.sh' },
 } as const;

@@ -1,6 +1,7 @@
 // Where parts are written: <out>.parts/part-3-of-8.5e1f00aa/, one directory an attempt, so that a task which runs twice at once writes two.
-// An attempt is complete when it has its note; nothing is renamed then, and so stores that cannot rename will do. Another run may go on with
-// one that has died: it gives it a name of its own, so that what still writes there under the old name cannot complete it.
+// An attempt is complete when it has its note; nothing is renamed then, and without --resume nothing is appended to: stores that can do neither
+// will do. With --resume a journal is kept, and a run may go on with an attempt that has died: it gives it a name of its own, so that what still
+// writes there under the old name cannot complete it.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -26,6 +27,8 @@ const SAMPLE_BYTES = 4096;
 export interface PartAttempt {
   readonly folder: ResumableFolder;
   readonly path: string;
+  /** Whether nothing of an earlier run is in it. */
+  readonly isNew: boolean;
   /** Ends it with success. */
   finish(): Promise<void>;
   /** Ends it without: it stays, to be gone on with. */
@@ -45,6 +48,13 @@ export function partsPath(out: string): string {
   return `${out.replace(/\/+$/, '')}.parts`;
 }
 
+interface StagingOptions {
+  /** Keeps a journal, and goes on with an attempt that has died. */
+  resume?: boolean | undefined;
+  /** Replaces what is there. */
+  force?: boolean | undefined;
+}
+
 /**
  * Prepares the directory of a part.
  * @returns undefined if the part is complete already
@@ -53,29 +63,19 @@ export function partsPath(out: string): string {
 export async function stagePart(
   out: string,
   identity: PartIdentity,
-  { resume = false, force = false }: { resume?: boolean | undefined; force?: boolean | undefined },
+  options: StagingOptions,
 ): Promise<PartAttempt | undefined> {
   const directory = partsPath(out);
   const { part, parts } = identity;
   await attempt('create', directory, () => mkdir(directory, { recursive: true }));
-  const own = (await attemptsIn(directory)).filter((one) => one.part === part && one.parts === parts);
-  const left: Attempt[] = [];
-  for (const one of own) {
-    const state = await stateOf(one, identity);
-    if (state === 'same' && !force) return undefined;
-    if (state === 'alive') continue;
-    if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
-    left.push(one);
-  }
-  if (left.length > 0 && !resume && !force) {
-    refuse(left[0]!.path, 'it holds an interrupted run; give --resume to go on with it, or --force to start again');
-  }
+  const found = await survey(directory, identity, options);
+  if (found === 'complete') return undefined;
   const path = join(directory, `part-${part}-of-${parts}.${randomBytes(4).toString('hex')}`);
-  const isTaken = !force && left.length > 0 && (await take(left[0]!.path, path));
-  if (!isTaken) await attempt('create', path, () => mkdir(path));
+  const isNew = !found.begun || !(await take(found.begun, path));
+  if (isNew) await attempt('create', path, () => mkdir(path));
   const lock = join(path, LOCK_NAME);
   const stop = await beat(lock);
-  for (const one of left) if (!isTaken || one !== left[0]) await removeAttempt(one.path);
+  for (const one of found.useless) await removeAttempt(one);
   const folder = await createFolder(path, { resume: true });
   const close = async () => {
     stop();
@@ -84,6 +84,7 @@ export async function stagePart(
   return {
     folder,
     path,
+    isNew,
     async finish() {
       await close();
       for (const name of [JOURNAL_NAME, LOCK_NAME]) {
@@ -145,6 +146,28 @@ export async function contentIdentity(input: Input): Promise<string> {
     hash.update(new Uint8Array(await source.slice(start, Math.min(source.byteLength, start + SAMPLE_BYTES))));
   }
   return hash.digest('hex');
+}
+
+// What there is of a part: it is complete, or paths of an attempt to go on with, and of some that are of no use.
+async function survey(
+  directory: string,
+  { part, parts, ...rest }: PartIdentity,
+  { resume = false, force = false }: StagingOptions,
+): Promise<'complete' | { begun: string | undefined; useless: string[] }> {
+  const left: string[] = [];
+  for (const one of await attemptsIn(directory)) {
+    if (one.part !== part || one.parts !== parts) continue;
+    const state = await stateOf(one, { part, parts, ...rest });
+    if (state === 'same' && !force) return 'complete';
+    if (state === 'alive') continue;
+    if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
+    left.push(one.path);
+  }
+  const haveJournals = await Promise.all(left.map((path) => isThere(join(path, JOURNAL_NAME))));
+  const begun = force ? undefined : left[haveJournals.indexOf(true)];
+  if (begun !== undefined && !resume)
+    refuse(begun, 'it holds an interrupted run; give --resume to go on with it, or --force to start again');
+  return { begun, useless: left.filter((path) => path !== begun) };
 }
 
 async function attemptsIn(directory: string): Promise<Attempt[]> {

@@ -36,7 +36,7 @@ export function checkPart(options: PartOptions & RefiningChoice & { text?: strin
     throw new UsageError(`--output must be a directory where there is --part: got ${options.output}`);
 }
 
-/** Writes a part, unless it is there; what interrupts it leaves what is done. */
+/** Writes a part, unless it is there; with `resume` what interrupts it leaves what is done. */
 export async function writePart(checkpoint: OpenCheckpoint, planned: Plan, options: Writing): Promise<void> {
   const { part, out, workers, scaleSearch = false, all, json } = options;
   const identity = await partIdentity(planned, part, scaleSearch);
@@ -60,20 +60,21 @@ async function runStaged(
   checkpoint: OpenCheckpoint,
   planned: Plan,
   staged: PartAttempt,
-  { part, scaleSearch = false }: Writing,
+  { part, scaleSearch = false, resume }: Writing,
   session: Session,
 ): Promise<Report> {
   const { pool, signal } = session;
   try {
     const report = await checkpoint.quantize(staged.folder, {
       ...{ planned, part, scaleSearch, pool, signal },
-      resume: { identity: '', keepJournal: true },
+      ...(resume && { resume: { identity: '', keepJournal: true } }),
       onProgress: showsWriting(session),
     });
     await staged.finish();
     return report;
   } catch (error) {
-    if (error instanceof FormatError || error instanceof UnsupportedError) await staged.discard();
+    const isFault = error instanceof FormatError || error instanceof UnsupportedError;
+    if ((isFault && staged.isNew) || !resume) await staged.discard();
     else {
       await staged.leave();
       const kept = 'what is done is kept; run again with --resume to go on';
