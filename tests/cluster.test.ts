@@ -74,7 +74,11 @@ async function merged(slurm: Slurm, out: string, merge: string): Promise<void> {
     /COMPLETED|FAILED|CANCELLED/.test(await jobState(slurm, merge)),
   );
   const logs = () => readdirSync(root).filter((name) => name.endsWith('.log'));
-  const told = async () => (await slurm.run('scontrol', 'show', 'jobs', '--oneliner')).replace(/ (?!JobId|ArrayTask|JobState|Reason|Dependency|ExitCode|Restarts)\S+/g, '') +
+  const told = async () =>
+    (await slurm.run('scontrol', 'show', 'jobs', '--oneliner')).replace(
+      / (?!JobId|ArrayTask|JobState|Reason|Dependency|ExitCode|Restarts)\S+/g,
+      '',
+    ) +
     logs()
       .map((name) => `${name}: ${readFileSync(join(root, name), 'utf8').slice(-500)}`)
       .join('\n');
@@ -108,7 +112,7 @@ testWith(
         if (parts === 3) {
           const task = [SCRIPT, 'part', 'quantize', input, out, '3', ...OPTIONS];
           await waitFor('a task under way', () => isUnderWay(out, 1));
-          await slurm.run('scancel', '--signal=KILL', `${array}_1`);
+          await slurm.run('scancel', '--signal=KILL', '--batch', `${array}_1`);
           await slurm.run('sbatch', '--array=3', `--output=${root}/twice.log`, ...task);
           await waitFor(
             'the end of the killed task',

@@ -1,15 +1,22 @@
 // higgs merge: parts that several tasks wrote, put together to what one run would have written.
 
 import type { Command } from 'commander';
+import { checkWritable, writeWhole } from '../disk/commit.ts';
+import { readText } from '../disk/files.ts';
 import { stageOutput } from '../disk/output.ts';
-import { completeParts, partsPath } from '../disk/parts.ts';
+import { completeParts, partFiles, partsPath } from '../disk/parts.ts';
 import { FormatError } from '../errors.ts';
+import { writeAlphas } from '../linearity/alphas.ts';
 import type { Report } from '../quantize/report.ts';
+import { mergeSensitivities } from '../sensitivity/results/part.ts';
 import { folderOf } from '../source/memory.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
-import { print, printJson, say, warn } from '../terminal/print.ts';
-import { reportText } from '../terminal/report.ts';
+import { print, printJson, printJsonText, say, warn } from '../terminal/print.ts';
+import { alphasText, reportText } from '../terminal/report.ts';
 import { Interrupted, showsWriting, withSession } from './common/session.ts';
+
+/** Rows of the table of sensitivities that is printed: the file has all. */
+const ROWS = 10;
 
 interface Options {
   resume?: boolean;
@@ -23,7 +30,7 @@ export function addMerge(program: Command): void {
     .command('merge')
     .summary('put the parts of several tasks together')
     .description(
-      'Puts the parts together that `higgs quantize --part` wrote: the files are, byte by byte, those of one run. Checks every part before and while it reads it; names those that are missing, damaged, of another plan or release. The parts stay: remove <out>.parts when you are content.',
+      'Puts the parts together that `higgs quantize --part` or `higgs sensitivity --part` wrote: the files are, byte by byte, those of one run. Checks every part before and while it reads it; names those that are missing, damaged, of another plan or release. The parts stay: remove <out>.parts when you are content.',
     )
     .argument('<out>', 'what --output named; the parts are in <out>.parts')
     .optionsGroup(GROUPS.output)
@@ -34,16 +41,30 @@ export function addMerge(program: Command): void {
     ['higgs quantize DeepSeek-V3 -o v3-higgs --part 1/2', 'on one machine'],
     ['higgs quantize DeepSeek-V3 -o v3-higgs --part 2/2', 'on another'],
     ['higgs merge v3-higgs', 'then, on any'],
+    ['higgs merge alphas.json', 'the parts of higgs sensitivity -o alphas.json --part'],
   ]).action(merge);
 }
 
 async function merge(out: string, options: Options): Promise<void> {
   const began = performance.now();
+  const files = await partFiles(out);
+  if (files.length > 0) return mergeFiles(out, files, options);
   const report = await mergeCheckpoint(out, options);
   const timed = { ...report, seconds: (performance.now() - began) / 1000 };
   for (const warning of report.warnings) warn(warning);
   if (options.json) printJson(timed);
   else print(reportText(timed, out, options.all));
+}
+
+// Sensitivities: small files, which are written at once.
+async function mergeFiles(out: string, files: readonly string[], { force = false, all, json }: Options): Promise<void> {
+  const began = performance.now();
+  await checkWritable(out, { force });
+  const parts = await Promise.all(files.map(async (name) => ({ name, content: await readText(name) })));
+  const alphas = mergeSensitivities(parts);
+  await writeWhole(out, writeAlphas(alphas), { force });
+  if (json) printJsonText(writeAlphas(alphas));
+  else print(alphasText(alphas, out, (performance.now() - began) / 1000, all ? alphas.tensors.size : ROWS));
 }
 
 async function mergeCheckpoint(out: string, { resume = false, force }: Options): Promise<Report> {

@@ -8,8 +8,9 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FileError } from '../errors.ts';
-import { differenceOf, PART_NAME, type PartIdentity, readNote } from '../parts/note.ts';
+import { FileError, FormatError } from '../errors.ts';
+import { differenceOf, PART_NAME, type PartIdentity, type PartNote, readNote } from '../parts/note.ts';
+import type { Part } from '../parts/shares.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { createFolder, openFolder } from '../source/file.ts';
 import type { Folder, ResumableFolder } from '../source/source.ts';
@@ -46,6 +47,22 @@ interface Attempt {
 /** Where the parts of an output are. */
 export function partsPath(out: string): string {
   return `${out.replace(/\/+$/, '')}.parts`;
+}
+
+/** Where a part of sensitivities is. */
+export function partFile(out: string, { index, count }: Part): string {
+  return join(partsPath(out), `part-${index}-of-${count}.json`);
+}
+
+/** The files of sensitivities that parts wrote for `out`, in the order of their names; none if its parts are of something else. */
+export async function partFiles(out: string): Promise<string[]> {
+  const directory = partsPath(out);
+  if (!(await isThere(directory))) return [];
+  const names = await attempt('read', directory, () => readdir(directory));
+  return names
+    .filter((name) => /^part-\d+-of-\d+\.json$/.test(name))
+    .sort()
+    .map((name) => join(directory, name));
 }
 
 interface StagingOptions {
@@ -87,9 +104,7 @@ export async function stagePart(
     isNew,
     async finish() {
       await close();
-      for (const name of [JOURNAL_NAME, LOCK_NAME]) {
-        await attempt('remove', join(path, name), () => rm(join(path, name), { force: true }));
-      }
+      await tidy(path);
       await removeOthers(directory, path, identity);
     },
     async leave() {
@@ -158,7 +173,10 @@ async function survey(
   for (const one of await attemptsIn(directory)) {
     if (one.part !== part || one.parts !== parts) continue;
     const state = await stateOf(one, { part, parts, ...rest });
-    if (state === 'same' && !force) return 'complete';
+    if (state === 'same' && !force) {
+      if (!(await isWorking(join(one.path, LOCK_NAME)))) await tidy(one.path);
+      return 'complete';
+    }
     if (state === 'alive') continue;
     if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
     left.push(one.path);
@@ -180,22 +198,39 @@ async function attemptsIn(directory: string): Promise<Attempt[]> {
 
 // What an attempt is: the part that is wanted, a run that works or has died, or why it is another part.
 async function stateOf({ path }: Attempt, identity: PartIdentity): Promise<string> {
-  const folder = await openFolder(path).catch(() => undefined); // another run has just renamed it
-  if (!folder) return 'alive';
+  if (!(await isThere(path))) return 'alive'; // another run has just renamed it
+  const lock = join(path, LOCK_NAME);
+  const note = await soundNote(path);
+  if (note && note !== 'damaged') {
+    const difference = differenceOf(note, identity);
+    return difference === undefined ? 'same' : `it ${difference}`;
+  }
+  if (note === 'damaged' && !(await isThere(lock))) return 'it is damaged';
+  return (await isWorking(lock)) ? 'alive' : 'dead';
+}
+
+// The note of a part whose files have their sizes.
+async function soundNote(path: string): Promise<PartNote | 'damaged' | undefined> {
+  const folder = await openFolder(path);
   try {
     const note = await readNote(folder);
-    if (note) {
-      for (const [name, bytes] of note.files)
-        if ((await folder.open(name)).byteLength !== bytes) return 'it is damaged';
-      const difference = differenceOf(note, identity);
-      return difference === undefined ? 'same' : `it ${difference}`;
+    for (const [name, bytes] of note?.files ?? []) {
+      if ((await folder.open(name)).byteLength !== bytes) return 'damaged';
     }
-  } catch {
-    return 'it is damaged';
+    return note;
+  } catch (error) {
+    if (error instanceof FormatError) return 'damaged';
+    throw error;
   } finally {
     await folder.close();
   }
-  return (await isWorking(join(path, LOCK_NAME))) ? 'alive' : 'dead';
+}
+
+// What a complete part does not need, which a run left that died at its end.
+async function tidy(path: string): Promise<void> {
+  for (const name of [JOURNAL_NAME, LOCK_NAME]) {
+    await attempt('remove', join(path, name), () => rm(join(path, name), { force: true }));
+  }
 }
 
 // Whether a run renews the lock. Of another machine that shows after a while alone.
