@@ -7,7 +7,7 @@ import { GROUPS } from '../../terminal/help.ts';
 import { UsageError } from '../../terminal/usage.ts';
 
 /** As the option is given: index and count, the count alone, or neither. */
-export type PartChoice = { index: number; count: number } | { count: number } | true;
+type PartChoice = { index: number; count: number } | { count: number } | true;
 
 export interface PartOptions {
   part?: PartChoice;
