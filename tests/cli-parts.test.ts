@@ -25,6 +25,8 @@ import {
 
 temporaryRoot();
 
+const BOOKS = 'models/books-llama';
+
 // Grids that differ in speed, tensors that differ in size, several output files.
 const MIXED = ['--bpw', '3', '--uniform', '--group', '64', '--max-shard-size', '20kB'];
 let whole: Promise<{ input: string; expected: Record<string, string> }> | undefined;
@@ -179,7 +181,9 @@ test('higgs quantize --part refuses what a part cannot do', async () => {
   await refuses(/--part must come without --refine/, '--part', '1/2', '--refine');
   await refuses(/--text must come without --part/, '--part', '1/2', '--text', 'x');
   await refuses(/--output must be a directory/, '--part', '1/2', '-o', `${out}.safetensors`);
-  await refuses(/--part measures nothing/, '--part', '1/2', '--bpw', '3');
+  const unmeasured = await quantize(BOOKS, out, '--part', '1/2', '--bpw', '3');
+  assert.is(unmeasured.code, 2, unmeasured.stderr);
+  assert.match(unmeasured.stderr, /--part measures nothing/);
   nothingAt(out, `${out}.parts`);
 });
 
@@ -194,6 +198,62 @@ test('higgs quantize --part --dry-run and higgs plan --parts show what a share i
   const dry = await succeeds(partOf(input, output(), '2/3', '--dry-run', '--json'));
   const { tensors, passed } = JSON.parse(dry.stdout);
   assert.is(tensors.length + passed.length, rows[1].tensors);
+});
+
+// --- sensitivities
+
+const FEW = ['--tokens', '16', '--draws', '1', '--threads', '1'];
+const measures: Record<string, string[]> = {
+  'tokens of the model': ['--sequences', '5'],
+  'random tokens': ['--sequences', '4', '--source', 'random'],
+  'a text': ['--sequences', '5', '--text', `${BOOKS}/MODEL_CARD.md`],
+  noise: ['--sequences', '2', '--estimator', 'noise', '--levels', '0.01'],
+};
+
+for (const [what, args] of Object.entries(measures)) {
+  test(`higgs merge gives the file of one run when tasks measured ${what}, some of them nothing`, async () => {
+    const [local, out] = [output(), output()];
+    const measure = (to: string, ...more: string[]) => higgs('sensitivity', BOOKS, '-o', to, ...FEW, ...args, ...more);
+    await succeeds(measure(local));
+    const count = what === 'a text' ? 8 : 3;
+    for (let part = count; part >= 1; part--) await succeeds(measure(out, '--part', `${part}/${count}`));
+    await succeeds(measure(out, '--part', `1/${count}`));
+    await succeeds(higgs('merge', out));
+    assert.is(readFileSync(out, 'utf8'), readFileSync(local, 'utf8'));
+    assert.match(await fails(higgs('merge', out)), /--force/);
+  });
+}
+
+test('higgs merge says which part of sensitivities is missing, damaged, of other settings or another release', async () => {
+  const out = output();
+  const measure = (part: string, ...more: string[]) =>
+    succeeds(
+      higgs('sensitivity', BOOKS, '-o', out, ...FEW, '--sequences', '3', '--source', 'random', '--part', part, ...more),
+    );
+  for (const part of ['1/3', '3/3']) await measure(part);
+  assert.match(await fails(higgs('merge', out)), /part 2 of 3 must be there/);
+  await measure('2/3', '--seed', '7');
+  assert.match(await fails(higgs('merge', out)), /part-2-of-3\.json is of another model, or of other settings/);
+  await measure('2/3', '--force');
+  const path = join(`${out}.parts`, 'part-3-of-3.json');
+  const content = readFileSync(path);
+  for (const share of [0.001, 0.5, 0.999]) {
+    const changed = Uint8Array.from(content);
+    changed[Math.floor(share * content.length)] ^= 1;
+    writeFileSync(path, changed);
+    assert.match(await fails(higgs('merge', out)), /part-3-of-3\.json (is damaged|must )/, `${share}`);
+  }
+  const [opening, ...results] = readSealed(content).map(({ value }) => value);
+  const lines = [{ ...(opening as object), version: '0.0.9' }, ...results];
+  let seal = 0;
+  const bytes = lines.map((line) => {
+    const sealed = sealLine(line, seal);
+    seal = sealed.seal;
+    return sealed.bytes;
+  });
+  writeFileSync(path, Buffer.concat(bytes));
+  assert.match(await fails(higgs('merge', out)), /part-3-of-3\.json was made by version "0\.0\.9", not /);
+  nothingAt(out);
 });
 
 test('--part without an index is what the scheduler says', () => {

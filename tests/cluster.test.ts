@@ -2,7 +2,7 @@
 // pod of an indexed job would (Node and what follows it only).
 
 import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { cp, mkdir, rm } from 'node:fs/promises';
 import { delimiter, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -135,6 +135,25 @@ testWith(
 
 const jobs = (): IJob[] => parseAllDocuments(readFileSync(MANIFEST, 'utf8')).map((document) => document.toJSON());
 
+/** What the compiler says of manifests as literals of the API's types: they may have no member that these have not. */
+async function misfits(manifests: unknown): Promise<string> {
+  const file = `build/tests/manifest-${process.pid}.ts`; // below the project, where types are found
+  const head = "import type { IJob } from 'kubernetes-models/batch/v1';";
+  writeFileSync(file, `${head}\nexport const jobs: IJob[] = ${JSON.stringify(manifests)};\n`);
+  const options = ['--noEmit', '--strict', '--skipLibCheck', '--ignoreConfig', '--target', 'es2022'];
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    'node_modules/typescript/bin/tsc',
+    ...options,
+    '--module',
+    'esnext',
+    '--moduleResolution',
+    'bundler',
+    file,
+  ]).catch((error) => error);
+  await rm(file);
+  return stdout;
+}
+
 /** `higgs` in a directory of its own, for PATH. */
 async function commandFolder(): Promise<string> {
   const path = await folder({ higgs: `#!/bin/sh\nexec '${process.execPath}' '${CLI}' "$@"\n` });
@@ -142,7 +161,7 @@ async function commandFolder(): Promise<string> {
   return path;
 }
 
-test('kubernetes.yaml holds to the schema of the current API, which a manifest with a fault does not', () => {
+test('kubernetes.yaml holds to the schema of the current API, which a manifest with a fault does not', async () => {
   for (const job of jobs()) new Job(job).validate();
   const [parts, merge] = jobs();
   for (const wrong of [
@@ -152,6 +171,9 @@ test('kubernetes.yaml holds to the schema of the current API, which a manifest w
   ]) {
     assert.throws(() => new Job(wrong as unknown as IJob).validate());
   }
+  assert.is(await misfits(jobs()), '');
+  const { backoffLimitPerIndex: backoffLimitPerIndx, ...spec } = parts!.spec!;
+  assert.match(await misfits([{ ...parts, spec: { ...spec, backoffLimitPerIndx } }]), /backoffLimitPerIndx/);
 });
 
 test('the containers of kubernetes.yaml, run as their pods would be, write the bytes of one run', async () => {

@@ -5,7 +5,7 @@ import { version } from '../../package.json';
 import { callback, options, signal } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { headerByteLength, parseHeader } from '../checkpoint/safetensors/header.ts';
-import { isPadding, type ShardEntry } from '../checkpoint/safetensors/layout.ts';
+import { isPadding, type ShardEntry, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
@@ -14,7 +14,14 @@ import type { Kernels } from '../kernels/kernels.ts';
 import { bytesPerWeight } from '../kernels/operands.ts';
 import { piecesOf } from '../quantize/blocks.ts';
 import { type MadeCodes, type Progress, runPlan } from '../quantize/checkpoint.ts';
-import { openStored, RESERVED, readChecksums, readErrors, type StoredTensor } from '../quantize/format.ts';
+import {
+  openStored,
+  RESERVED,
+  readChecksums,
+  readErrors,
+  type StoredTensor,
+  trailingSpecs,
+} from '../quantize/format.ts';
 import { givenResume, JOURNAL_NAME, type Resume } from '../quantize/journal.ts';
 import type { Plan, PlanItem, PlannedShard } from '../quantize/plan.ts';
 import type { Report } from '../quantize/report.ts';
@@ -157,6 +164,7 @@ async function openPart(folder: Folder, note: PartNote, kernels: Kernels): Promi
 // The plan that the headers of the first part tell, with the tensors of all.
 async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kernels): Promise<Plan> {
   const headers = await carriedBytes(first, LAYOUT_NAME, kernels);
+  const sizes = new Map(parts.flatMap((part) => part.files.flatMap(({ tensors }) => tensors.map(sizeOf))));
   const grids = new Map(parts.flatMap(({ grids }) => [...grids]));
   const weights = new Map(parts.flatMap(({ quantized }) => quantized.map((own) => [own.packed.name, own] as const)));
   const plain = new Map(parts.flatMap((part) => part.plain.map((own) => [own.name, own] as const)));
@@ -172,6 +180,10 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
     const entries = tensors.map(({ name, dtype, shape, start, end }): ShardEntry => {
       return { spec: { name, dtype, shape, byteLength: end - start }, start, padding: isPadding(name, RESERVED) };
     });
+    const other = entries.find(
+      ({ spec }) => !spec.name.startsWith(RESERVED) && sizes.get(spec.name) !== spec.byteLength,
+    );
+    if (other) throw new FormatError(MISFIT, { file, tensor: other.spec.name });
     const trailing = entries.filter(({ spec }) => /^higgs\.(errors|checksums)\.\d+$/.test(spec.name));
     const items = entries.flatMap(({ spec, padding }): PlanItem[] => {
       const grid = spec.name.startsWith(GRID) ? grids.get(spec.name.slice(GRID.length)) : undefined;
@@ -180,13 +192,9 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
       const weight = weights.get(spec.name);
       if (weight) return [{ kind: 'quantize', tensor: tensorOf(weight), quantized: weight }];
       const tensor = plain.get(spec.name);
-      if (tensor) return [{ kind: 'copy', tensor, reason: 'as it was' }];
-      if (weights.has(spec.name.replace(/scales$/, 'packed'))) return [];
-      throw new FormatError('tensor of the plan must be in one of the parts: it is in none', {
-        file,
-        tensor: spec.name,
-      });
+      return tensor ? [{ kind: 'copy', tensor, reason: 'as it was' }] : []; // scales come with their codes
     });
+    checkTrailing(items, trailing, shards.length, file);
     const [errors] = trailing.length > 1 ? trailing : [];
     const own = { fileName, header, first: groups, end: groups + items.length, entries, trailing, byteLength };
     shards.push({ ...own, items, errors, weighted: undefined, checksums: trailing.at(-1)! });
@@ -200,6 +208,19 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
     bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),
     weights: quantized.reduce((sum, item) => sum + item.quantized.rows * item.quantized.cols, 0),
   };
+}
+
+const MISFIT = 'tensor of the plan must be in one of the parts, of that size: it is not';
+
+const sizeOf = ({ name, byteLength }: CheckpointTensor) => [name, byteLength] as const;
+
+// What ends a file follows from what it holds.
+function checkTrailing(items: readonly PlanItem[], found: readonly ShardEntry[], index: number, file: string): void {
+  const quantized = items.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
+  const expected = trailingSpecs(index, quantized, items.length + quantized.length);
+  const sizes = (specs: readonly TensorSpec[]) => specs.map(({ name, byteLength }) => `${name} ${byteLength}`).join();
+  if (sizes(found.map(({ spec }) => spec)) === sizes(expected)) return;
+  throw new FormatError('errors and checksums must have their places in the layout: they have not', { file });
 }
 
 // As the input had it, factors left out.

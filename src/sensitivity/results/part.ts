@@ -6,12 +6,19 @@
 // `mergeSensitivities` needs nothing else: not the model.
 
 import { version } from '../../../package.json';
-import { integer, list, needed, object, type Reader, text } from '../../check.ts';
+import { flag, integer, list, needed, nullable, number, object, oneOf, type Reader, text } from '../../check.ts';
 import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
-import type { Alphas } from '../../linearity/alphas.ts';
+import { type Alphas, givenAlphas, LEVELS_LIMIT, matrixShapeOf, TENSORS_LIMIT } from '../../linearity/alphas.ts';
 import { readSealed, sealLine } from '../../source/lines.ts';
-import { combine, type Found, type Survey } from './combine.ts';
+import {
+  combine,
+  type FisherSurvey,
+  type Found,
+  type MeasuredWeight,
+  type NoiseSurvey,
+  type Survey,
+} from './combine.ts';
 
 /** Most parts of a measurement: as many as there may be sequences. */
 const PARTS_LIMIT = 65535;
@@ -39,6 +46,34 @@ interface Opening {
   readonly about: About;
   readonly survey: Survey;
 }
+
+const weightOf = object<MeasuredWeight>('a weight', {
+  name: needed(text),
+  rows: needed(integer(1)),
+  cols: needed(integer(1)),
+  stack: needed(nullable(matrixShapeOf)),
+  norm: needed(number(0)),
+  group: needed(nullable(text)),
+});
+const weightsOf = needed(list(weightOf, TENSORS_LIMIT));
+const head = { file: needed(text), isText: needed(flag) };
+const fisherOf = object<FisherSurvey>('a survey', {
+  ...{ ...head, estimator: needed(oneOf('fisher')), draws: needed(integer(1, PARTS_LIMIT)) },
+  ...{ weights: weightsOf, embedding: needed(weightOf), beside: weightsOf, head: needed(nullable(weightOf)) },
+});
+const noiseOf = object<NoiseSurvey>('a survey', {
+  ...{ ...head, estimator: needed(oneOf('noise')), levels: needed(list(number(0), LEVELS_LIMIT)) },
+  layers: needed(list(list(weightOf, TENSORS_LIMIT), TENSORS_LIMIT)),
+});
+const surveyOf: Reader<Survey> = (subject, value) =>
+  (value as Partial<Survey> | null)?.estimator === 'noise' ? noiseOf(subject, value) : fisherOf(subject, value);
+const openingOf = object<Opening & { 'higgs.sensitivity.part': number }>('an object', {
+  'higgs.sensitivity.part': needed(integer(1)),
+  ...{ version: needed(text), key: needed(text), survey: needed(surveyOf) },
+  ...{ part: needed(integer(1, PARTS_LIMIT)), parts: needed(integer(1, PARTS_LIMIT)) },
+  ...{ first: needed(integer(0)), end: needed(integer(0)), sequences: needed(integer(0, PARTS_LIMIT)) },
+  about: needed((_, value) => value as About), // checked as sensitivities are
+});
 
 const given = object<SensitivityPart>('a part', {
   index: needed(integer(1, PARTS_LIMIT)),
@@ -127,15 +162,33 @@ export function mergeSensitivities(parts: readonly NamedPart[]): Alphas {
 function readPart(content: string): { opening: Opening; results: number[][] } | string {
   const bytes = new TextEncoder().encode(content);
   const lines = readSealed(bytes);
-  const { 'higgs.sensitivity.part': own, ...opening } = (lines[0]?.value ?? {}) as Opening & Record<string, unknown>;
   if (lines.length === 0) return 'must begin with a line whose seal holds: it is damaged, or another file';
+  const [first, ...results] = lines.map(({ value }) => value);
+  const { 'higgs.sensitivity.part': own, version: release } = (first ?? {}) as Record<string, unknown>;
   if (own !== PART_VERSION) return `must be a part of version ${PART_VERSION}: got ${show(own)}`;
-  if (opening.version !== version) return `was made by version ${show(opening.version)}, not ${version}`;
-  const { first, end, survey } = opening;
-  const each = survey.estimator === 'noise' ? survey.layers.length : 1;
-  if (lines.at(-1)!.end !== bytes.length || lines.length !== 1 + (end - first) * each)
-    return 'is damaged, or cut short';
-  return { opening, results: lines.slice(1).map(({ value }) => value as number[]) };
+  if (release !== version) return `was made by version ${show(release)}, not ${version}`;
+  let opening: Opening;
+  try {
+    opening = openingOf('it', first);
+    givenAlphas('it', { ...opening.about, base: null, tensors: new Map() });
+  } catch (error) {
+    return `must be as this release writes it: ${(error as Error).message}`; // sealed, but by somebody else
+  }
+  const isWhole = lines.at(-1)!.end === bytes.length && results.length === resultsOf(opening);
+  if (!isWhole || !results.every((result, i) => isResult(result, opening.survey, i))) return 'is damaged, or cut short';
+  return { opening, results: results as number[][] };
+}
+
+function resultsOf({ first, end, survey }: Opening): number {
+  return (end - first) * (survey.estimator === 'noise' ? survey.layers.length : 1);
+}
+
+function isResult(result: unknown, survey: Survey, i: number): boolean {
+  const numbers =
+    survey.estimator === 'noise'
+      ? survey.layers[i % survey.layers.length]!.length * survey.levels.length + 1
+      : (survey.weights.length + 1 + survey.beside.length) * survey.draws + 2;
+  return Array.isArray(result) && result.length === numbers && result.every((value) => typeof value === 'number');
 }
 
 function differenceOf(part: Opening, usual: Opening): string | undefined {
