@@ -1,5 +1,5 @@
-// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--fuzz`, `--runtimes`, `--bench`
-// and `--grids` bundle those as well. The type declarations come from declarations.mjs.
+// Builds everything into build/: kernels (asc), bundles (esbuild). `--tests`, `--fuzz`, `--runtimes`, `--bench`,
+// `--docs` and `--grids` bundle those as well. The type declarations come from declarations.mjs.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -66,7 +66,7 @@ const shared = {
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary' },
+  loader: { '.wasm': 'binary', '.f32': 'binary', '.safetensors': 'binary', '.py': 'text' },
   external: ['node:*', ...dependencies],
   logLevel: 'warning',
   plugins: [hubClient, grammarEngine],
@@ -76,7 +76,7 @@ const asc = 'node_modules/assemblyscript/bin/asc.js';
 compileKernels();
 
 /**
- * The core imports what runs models and what reads from hubs when it is asked to, and what reads GGUF when it meets one: files beside it.
+ * The core imports what runs models and what reads from hubs when it is asked to, and what reads weights of other programs when it meets them: files beside it.
  * @param {string} decoder the name of the one @returns {import('esbuild').Plugin}
  */
 const beside = (decoder) => ({
@@ -84,7 +84,8 @@ const beside = (decoder) => ({
   setup: ({ onResolve }) => {
     onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
-    onResolve({ filter: /^\.\/gguf\/folder\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+    onResolve({ filter: /^\.\/foreign\.ts$/ }, () => ({ path: './gguf.js', external: true }));
+    onResolve({ filter: /^\.\/flute\/read\.ts$/ }, () => ({ path: './flute.js', external: true }));
     onResolve({ filter: /^\.\.\/server\/server\.ts$/ }, () => ({ path: './server.js', external: true }));
     onResolve({ filter: /^\.\/grammar\.ts$/ }, () => ({ path: './grammar.js', external: true }));
   },
@@ -115,7 +116,8 @@ await build({
   sourcemap: true,
   plugins: [beside('./decoder.js')],
 });
-await build({ ...library, entryPoints: { gguf: 'src/checkpoint/gguf/folder.ts' }, minify: true, sourcemap: true });
+await build({ ...library, entryPoints: { gguf: 'src/checkpoint/foreign.ts' }, minify: true, sourcemap: true });
+await build({ ...library, entryPoints: { flute: 'src/checkpoint/flute/read.ts' }, minify: true, sourcemap: true });
 await build({
   ...library,
   entryPoints: { hub: 'src/hub/hub.ts' },
@@ -181,6 +183,7 @@ if (wanted.has('--tests'))
     'tests',
     readdirSync('tests').filter((name) => name.endsWith('.test.ts')),
   );
+if (wanted.has('--docs')) await bundle('docs/make', ['index.ts']);
 if (wanted.has('--fuzz')) await bundle('tests/fuzz', ['index.ts', 'runner.ts']);
 if (wanted.has('--runtimes')) await bundleRuntimes(shared);
 if (wanted.has('--bench'))
@@ -190,6 +193,7 @@ if (wanted.has('--bench'))
     'against.ts',
     'decoder.ts',
     'linearity.ts',
+    'llamacpp.ts',
     'paging.ts',
     'quality.ts',
     'refining.ts',

@@ -3,8 +3,6 @@
 // A matrix of 131072 rows of 1024 columns, 64 MB at 4 bits, shows what short rows from memory cost; one that caches hold cannot.
 //   node build/bench/decoder.js [pattern] [rounds] [rows × cols, 4096x4096] [numbers of activations, 1,64]
 
-import relaxed from '../build/decoder.relaxed.wasm';
-import plain from '../build/decoder.wasm';
 import { largeGrids } from '../src/grids/large.ts';
 import { smallGrids } from '../src/grids/small.ts';
 import { trellises } from '../src/grids/trellises.ts';
@@ -15,6 +13,7 @@ import { FORM, integerTable, isBanded } from '../src/kernels/decoder/table.ts';
 import { f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
 import { normals, uniform } from '../tests/bits.ts';
 import {
+  builds,
   type DenseDtype,
   type LinearPlan,
   multiply,
@@ -44,14 +43,8 @@ const [ROWS, COLS] = (process.argv[4] ?? '4096x4096').split('x').map(Number) as 
 const counts = (process.argv[5] ?? '1,64').split(',').map(Number);
 const MANY = Math.max(...counts);
 const all: Measured[] = [];
-const builds = (
-  [
-    ['plain', plain, 0],
-    ['relaxed', relaxed, 0],
-    ['relaxed, pairs', relaxed, 1],
-  ] as const
-).filter(([, bytes]) => WebAssembly.validate(bytes));
-for (const [build, bytes, form] of builds) all.push(...(await productsOf(build, bytes, form)));
+const timed = builds.filter(([build]) => build !== 'debug');
+for (const [build, bytes, form] of timed) all.push(...(await productsOf(build, bytes, form)));
 
 for (let round = 0; round < rounds; round++) {
   for (const measured of all) {
@@ -65,7 +58,7 @@ for (let round = 0; round < rounds; round++) {
   }
 }
 
-const columns = builds.flatMap(([build]) => counts.map((count) => ({ build, count })));
+const columns = timed.flatMap(([build]) => counts.map((count) => ({ build, count })));
 console.log(`${ROWS} × ${COLS}, groups of ${GROUP_SIZE}, GMAC/s (quantizing: million columns/s)\n`);
 console.log(`| | ${columns.map(({ build, count }) => `${build}, ${count}`).join(' | ')} |`);
 console.log(`|---|${'---|'.repeat(columns.length)}`);

@@ -170,7 +170,7 @@ export function object<T extends object>(what: string, schema: Schema<T>): Reade
     }
     const map = reading(subject, () => new Map(value as Map<string, unknown>));
     for (const key of map.keys()) {
-      if (!Object.hasOwn(schema, key)) throw argumentError(`${subject} must have no member ${show(key)}: it has`);
+      if (!Object.hasOwn(schema, key)) throw argumentError(`${subject} must have only known members: got ${show(key)}`);
     }
     return readMembers(schema, '', (key) => map.get(key));
   };

@@ -14,7 +14,8 @@ import { givenTensors, offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
 import { type OfferOptions, offerOf, planningOptions } from './linearity/options.ts';
 import type { BitPlan } from './linearity/plan.ts';
-import { type OpenCheckpoint, open } from './open.ts';
+import { predict, type Sensitivities } from './linearity/predict.ts';
+import { type OpenCheckpoint, open, type QuantizeReport } from './open.ts';
 import { type MergeOptions, mergeOptions, mergeParts } from './parts/merge.ts';
 import { PARTS_LIMIT } from './parts/shares.ts';
 import {
@@ -26,7 +27,6 @@ import {
   quantizeMatrix,
   schemeOf,
 } from './quantize/matrix.ts';
-import type { Report } from './quantize/report.ts';
 import { givenFolder, givenOutput } from './source/given.ts';
 import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import { localPool } from './workers/pool.ts';
@@ -135,7 +135,11 @@ export interface Higgs {
    * await checkpoint.quantize(await createFolder('part-2'), { part: { index: 2, count: 2 } });
    * await higgs.mergeParts(await Promise.all(['part-1', 'part-2'].map(openFolder)), await createFolder('small'));
    */
-  mergeParts(parts: readonly Folder[], output: OutputFolder | ResumableFolder, options?: MergeOptions): Promise<Report>;
+  mergeParts(
+    parts: readonly Folder[],
+    output: OutputFolder | ResumableFolder,
+    options?: MergeOptions,
+  ): Promise<QuantizeReport & { about?: string }>;
   /**
    * The grids that predict the least loss within a budget, exactly.
    * @param options.bpw bits per weight over all tensors
@@ -205,7 +209,15 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
       const merging = mergeOptions('options', options);
       const folders = partsOf('parts', given);
       const output = givenOutput('output', to, merging.resume !== undefined);
-      return mergeParts(folders, output, { ...merging, kernels, pool: local });
+      const { report, sensitivities, about } = await mergeParts(folders, output, { ...merging, kernels, pool: local });
+      const merged = { ...report, ...(about !== null && { about }) };
+      if (!sensitivities) return merged;
+      const { alphas, ...known } = sensitivities;
+      const byName = new Map(alphas);
+      return {
+        ...merged,
+        predicted: predict(report.tensors, { ...known, alphaOf: (name) => byName.get(name) } as Sensitivities),
+      };
     },
 
     allocate(tensors, alphas, given) {

@@ -41,9 +41,9 @@ import type { ModelOptions } from './model/model.ts';
 import { runPart } from './parts/run.ts';
 import { givenPart, type Part } from './parts/shares.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
-import { carryOver, checkCarried, layersOf } from './quantize/carry.ts';
+import { carryOver, checkCarried, layersOf, plainConfig, quantizedConfig } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
-import { FORMAT_VERSION, matrixOf, openStored, type StoredCheckpoint } from './quantize/format.ts';
+import { FORMAT_VERSION, matrixOf, openStored, plainlyStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { givenResume, JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
@@ -312,6 +312,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   const folder: OpenFolder = await openOnce(await inputFolder(input));
   const { checkpoint } = folder;
   const plans = new WeakMap<Plan, Chosen>(); // made here
+  const isDecoded = checkpoint.tensors.some(({ encoded }) => encoded !== undefined);
   let stored: Promise<StoredCheckpoint> | undefined;
   const asStored = (): Promise<StoredCheckpoint> => {
     stored ??= openStored(checkpoint);
@@ -329,8 +330,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     const planned = planCheckpoint(checkpoint, { scheme, ...chosen }, options, refining);
     if (bits) checkShapes(bits, checkpoint);
     const method = await checkCarried(folder);
-    // Block-scaled F8 and MXFP4 are read; any other method's tensors would be taken for plain weights.
-    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && planned.weights > 0) {
+    // Block-scaled F8 and MXFP4 are read, and what is decoded as it is read; any other method's tensors would be taken for plain weights.
+    if (method !== undefined && method !== 'fp8' && method !== 'mxfp4' && !isDecoded && planned.weights > 0) {
       const message = `weights must not be quantized yet: config.json says that they are, by ${show(method)}`;
       throw new UnsupportedError(`quantization by ${method}`, message, { file: folder.name });
     }
@@ -431,24 +432,26 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const { bits, refining } = chosen;
       const running = { pool, kernels, scaleSearch, refinement: refining, onProgress, signal, resume };
       const { grid, groupSize, seed } = noteOf(planned, chosen);
-      const carry = (folderOut: OutputFolder, predicted?: Prediction) =>
-        carryOver(folder, folderOut, (config) => ({
-          ...config,
-          quantization_config: {
-            quant_method: 'higgs-wasm',
-            format: FORMAT_VERSION,
-            grid,
-            group_size: groupSize,
-            signs_seed: seed,
-            bits_per_weight: plannedBits(planned),
-            ...(scaleSearch && { scale_search: true }),
-            ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
-          },
-        }));
+      const carry = (folderOut: OutputFolder, predicted?: Prediction) => {
+        const about = {
+          format: FORMAT_VERSION,
+          grid,
+          group_size: groupSize,
+          signs_seed: seed,
+          bits_per_weight: plannedBits(planned),
+          ...(scaleSearch && { scale_search: true }),
+          ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
+        };
+        return carryOver(folder, folderOut, (config) => quantizedConfig(config, about));
+      };
       if (part) {
         if (refining) throw new RangeError('part must come without refine: statistics are gathered by one machine');
         const unchanged = async () => folder.unchanged?.();
-        return runPart(planned, output, { ...running, part, layout: options, carry, unchanged });
+        const sensitivities = bits && {
+          ...{ estimator: bits.estimator, loss: bits.loss, base: bits.base },
+          alphas: bits.tensors.map(({ name, alpha }) => [name, alpha] as const),
+        };
+        return runPart(planned, output, { ...running, part, layout: options, sensitivities, carry, unchanged });
       }
       const report = await runPlan(planned, output, running);
       const alphas = refining?.planned ?? refining?.alphas;
@@ -487,10 +490,11 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     async dequantize(to, given) {
       const options = restoreOptions('options', given);
       const output = givenOutput('output', to, false);
-      const from = await asStored();
+      const from = isDecoded ? plainlyStored(checkpoint) : await asStored();
       await checkCarried(folder);
       const report = await restoreCheckpoint(from, output, { pool: local, ...options });
-      await carryOver(folder, output, ({ quantization_config, ...config }) => {
+      await carryOver(folder, output, (content) => {
+        const config = plainConfig(content);
         const names = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
         const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
         return options.dtype ? { ...config, [key]: names[options.dtype] } : config;

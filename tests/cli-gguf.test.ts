@@ -1,5 +1,6 @@
 // The command line on GGUF: by the file, a part of it, or the directory (Node and what follows it only).
 
+import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -7,6 +8,7 @@ import { fails, folder, hashes, higgs, nothingAt, output, quantize, succeeds, te
 import { EMBEDDING, fileOf, ggufOf, llamaTwin, pairsOf } from './gguf/read.ts';
 
 temporaryRoot();
+const misuses = (done: ReturnType<typeof higgs>) => fails(done, 2);
 const books = llamaTwin('models/books-llama', 'BF16');
 const qwen = fileOf('qwen3.gguf');
 
@@ -45,6 +47,46 @@ test('what is measured of a file is kept beside it', async () => {
   assert.is(second.stdout, first.stdout);
 });
 
+test('export writes a file that runs as the model did, and export of a quantized one', async () => {
+  const out = `${output()}.gguf`;
+  const told = await succeeds(higgs('export', 'models/books-llama', '--format', 'gguf', '-o', out));
+  assert.match(told.stdout, /^56 tensors, 10\.5 MB in .* s: .*\.gguf$/m);
+  const run = (path: string) =>
+    succeeds(higgs('generate', path, '-p', 'The natural selection of species', '-n', '8', '--temperature', '0'));
+  assert.is((await run(out)).stdout, (await run('models/books-llama')).stdout);
+  assert.match(
+    await fails(higgs('export', 'models/books-llama', '--format', 'gguf', '-o', out)),
+    /it is there already; give --force to replace it/,
+  );
+  const small = output();
+  await succeeds(quantize('models/books-llama', small, '--grid', 't4'));
+  const args = ['export', small, '--format', 'gguf', '--dtype', 'q8_0', '-o', out, '--force', '--json'];
+  const { dtype, bytesOut } = JSON.parse((await succeeds(higgs(...args))).stdout);
+  assert.is(dtype, 'Q8_0');
+  assert.is((await stat(out)).size, bytesOut);
+  await succeeds(higgs('inspect', out));
+  assert.match(await misuses(higgs('export', small, '-o', out)), /--format must be given/);
+  assert.match(await misuses(higgs('export', small, '--format', 'gguf', '-o', 'x.bin')), /--output must end in \.gguf/);
+});
+
+test('plan --format gguf writes types for llama-quantize', async () => {
+  const out = `${output()}.txt`;
+  const args = ['plan', 'models/books-llama', '--format', 'gguf', '--uniform', '--bpw', '4.5', '-o', out];
+  const { stdout } = await succeeds(higgs(...args));
+  assert.match(stdout, /^Q4_K_M +4\.887 +3\.26 MB/m);
+  assert.match(stdout, /llama-quantize --tensor-type-file .*\.txt MODEL\.gguf OUT\.gguf Q4_K_M/);
+  assert.match(await readFile(out, 'utf8'), /^\^token_embd\\\.weight\$=\w+\n\^blk\\\.0\\\./);
+  assert.match(
+    await misuses(higgs(...args, '--force', '--grids', 't4')),
+    /--grids must be left out with --format gguf/,
+  );
+  assert.match(
+    await misuses(higgs(...args.slice(0, 2), '--bpw', '4', '--imatrix')),
+    /--imatrix must come with --format gguf/,
+  );
+  assert.match(await misuses(higgs(...args.slice(0, -4), '--force')), /--bpw or --size must be given/);
+});
+
 test('faults of a file are one line, and nothing is written', async () => {
   const whole = ggufOf(pairsOf('llama'));
   const input = await folder({
@@ -57,7 +99,7 @@ test('faults of a file are one line, and nothing is written', async () => {
     'cut.gguf': /cut\.gguf: header must end within the file: it has 100 bytes/,
     'q2.gguf': /q2\.gguf: tensor "blk\.0\.ffn_up\.weight": weights must be one of F32.*: they are Q2_K/,
     'm-00001-of-00002.gguf': /m-00002-of-00002\.gguf: no such file/,
-    'model.txt': /input must be a directory, a \.safetensors or a \.gguf file: it is none/,
+    'model.txt': /input must be a directory, a \.safetensors or a \.gguf file: this file is of another kind/,
   })) {
     const out = output();
     assert.match(await fails(quantize(join(input, name), out)), says, name);

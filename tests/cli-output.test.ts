@@ -53,20 +53,57 @@ test('directories on the way to an output are made, and removed with an output t
   nothingAt(lost);
 });
 
-test('the card of the original goes along with a line that says that the weights were quantized', async () => {
-  const card = '---\nlicense: mit\ntags:\n- text\n---\n\n# Small\n\nIn bf16.\n';
+test('a card says what was done, in front of the original, and what the hub reads', async () => {
+  const card = '---\nlicense: mit\nbase_model: a/parent\ntags:\n- text\n---\n\n# Small\n\nIn bf16.\n';
   const dir = await folder({ ...smallFiles(), 'README.md': card, 'MODEL_CARD.md': '# Small\n', 'notes.md': 'x' });
-  const [out, restored] = [output(), output()];
-  await succeeds(quantize(dir, out));
-  const marked = readFileSync(join(out, 'README.md'), 'utf8');
-  assert.match(
-    marked,
-    /^---\nlicense: mit\ntags:\n- text\nbase_model_relation: quantized\n---\n\n> These weights were quantized by higgs-wasm\..*\n\n\n# Small\n\nIn bf16\.\n$/,
-  );
+  const [out, restored, other] = [output(), output(), output()];
+  await succeeds(higgs('quantize', dir, '-o', out, '--base-model', 'org/small', '--transformers'));
+  const written = readFileSync(join(out, 'README.md'), 'utf8');
+  const [front, text] = written.slice(4).split('\n---\n\n');
+  assert.equal(front!.split('\n'), [
+    ...['license: mit', 'tags:', '- higgs', '- higgs-wasm', '- text', 'base_model: org/small'],
+    ...['base_model_relation: quantized', 'quantized_by: higgs-wasm'],
+  ]);
+  assert.match(text, /^# small, \d\.\d\d bits per weight\n/);
+  assert.match(text, /\| grid × tensors \| `t4` × \d+ \|\n/);
+  assert.match(text, /In Python with transformers 5, on any device/);
+  assert.match(text, /\n## Card of the original\n\nDtypes, .*\n\n# Small\n\nIn bf16\.\n$/);
   assert.match(readFileSync(join(out, 'MODEL_CARD.md'), 'utf8'), /^\n> These weights were quantized .*\n\n# Small\n$/);
   assert.is(readFileSync(join(out, 'notes.md'), 'utf8'), 'x');
+  assert.ok(existsSync(join(out, 'higgs_wasm.py')));
+  assert.equal(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8')).auto_map, {
+    AutoConfig: 'higgs_wasm.Config',
+  });
   await succeeds(higgs('dequantize', out, '-o', restored));
-  assert.is(readFileSync(join(restored, 'README.md'), 'utf8'), marked);
+  assert.is(readFileSync(join(restored, 'README.md'), 'utf8'), written);
+  assert.not.ok(existsSync(join(restored, 'higgs_wasm.py')));
+  await succeeds(quantize(await folder(smallFiles()), other)); // nothing is known of that one
+  const own = readFileSync(join(other, 'README.md'), 'utf8');
+  assert.not.match(own, /base_model:|Card of the original/);
+  assert.match(own, /after `higgs export FOLDER --transformers`/);
+});
+
+test('a card of YAML that is none of ours keeps its lines', async () => {
+  const card = '---\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\n---\ntext';
+  const out = output();
+  await succeeds(quantize(await folder({ ...smallFiles(), 'readme.md': card }), out));
+  const written = readFileSync(join(out, 'readme.md'), 'utf8');
+  assert.ok(
+    written.startsWith(
+      '---\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\nbase_model_relation: quantized\n',
+    ),
+  );
+});
+
+test('numbers of config.json stay as they are written', async () => {
+  const text = '{"a": 0.0, "b": [1e-05, 1.0, 12, -0], "c": "0.0 \\" 1.0", "big": 12345678901234567890}';
+  const [dir, out, plain] = [await folder({ ...smallFiles(), 'config.json': text }), output(), output()];
+  await succeeds(quantize(dir, out));
+  await succeeds(higgs('dequantize', out, '-o', plain));
+  for (const path of [out, plain]) {
+    const written = readFileSync(join(path, 'config.json'), 'utf8').replace(/\s+/g, '');
+    assert.ok(written.startsWith('{"a":0.0,"b":[1e-05,1.0,12,-0],"c":"0.0\\"1.0","big":12345678901234567890'), written);
+  }
 });
 
 test('a single file becomes a single file, of any name', async () => {
@@ -348,7 +385,7 @@ test('verify detects one flipped bit wherever it is, a truncated file, another o
     [out, lacking, /original must be BF16 \[32, 64\]: there is none/, K],
     [out, wide, /original must be BF16 \[64, 64\]: it is BF16 \[64, 65\]/, Q],
     [out, normless, /original must be BF16 \[7\]: there is none/, NORM],
-    [out, more, /tensor must be in the quantized checkpoint too: it is not/, 'extra'],
+    [out, more, /tensor must be in the quantized checkpoint too: it is missing there/, 'extra'],
     [reseeded, undefined, /CRC-32 of the header must be/],
     [swapped, undefined, /CRC-32 of the header must be/],
   ];

@@ -37,7 +37,7 @@ test('wrong command lines: exit code 2, the option named, no stack, nothing writ
   const { input } = await small();
   const out = output();
   const cases: [string[], RegExp][] = [
-    [['explode'], /unknown command 'explode'/],
+    [['implode'], /unknown command 'implode'/],
     [['quantize'], /missing required argument 'input'/],
     [['quantize', input], /--output must be given/],
     [['quantize', input, 'other', '-o', out], /too many arguments/],

@@ -108,7 +108,7 @@ test('architectureOf() names what is not handled', () => {
     [{ hidden_act: 'gelu' }, 'hidden_act gelu', 'hidden_act must be one of silu, gelu_pytorch_tanh: got "gelu"'],
     [{ rope_scaling: { rope_type: 'axial' } }, 'rope_type axial', 'rope_type must be one of default, linear, dynamic'],
     [{ partial_rotary_factor: 0.5 }, 'partial_rotary_factor 0.5', 'partial_rotary_factor must be one of 1: got 0.5'],
-    [{ quantization_config: { quant_method: 'gptq' } }, 'quant_method gptq', 'quant_method must be one of higgs-wasm'],
+    [{ quantization_config: { quant_method: 'aqlm' } }, 'quant_method aqlm', 'quant_method must be one of higgs-wasm'],
     [{ layer_types: ['full_attention', 'linear_attention'] }, 'layer_types linear_attention', 'layer_types must be'],
   ];
   for (const [changes, feature, message] of cases) {
@@ -146,7 +146,7 @@ test('architectureOf() refuses values that are wrong, hostile or contradictory',
     [{ layer_types: ['full_attention'] }, 'layer_types must name each of 2 layers: got ["full_attention"]'],
     [
       { layer_types: ['full_attention', 'sliding_attention'] },
-      'sliding_window must be set where a layer slides: it is not',
+      'sliding_window must be above 0 where a layer slides: got 0',
     ],
     [
       {
@@ -212,7 +212,7 @@ test('loadModel() names the tensor that is missing, has another shape or dtype, 
   const eight = rawTensor('I8', [144, 64], 144 * 64);
   const bias = tensorOf('F32', [144], new Float32Array(144));
   const cases: [Record<string, Tensor>, string][] = [
-    [without, `${place(`${q}.weight`)}checkpoint must hold the tensor, [144, 64]: it does not`],
+    [without, `${place(`${q}.weight`)}checkpoint must hold the tensor, [144, 64]: it is missing`],
     [
       { ...tensors, [`${q}.weight`]: narrow },
       `${inFile(`${q}.weight`)}shape must be [144, 64], as config.json has it: it is [144, 63]`,
@@ -223,7 +223,7 @@ test('loadModel() names the tensor that is missing, has another shape or dtype, 
     ],
     [
       { ...tensors, [`${q}.bias`]: bias },
-      `${place(`${q}.bias`)}tensor must be one that config.json tells of: it tells of none`,
+      `${place(`${q}.bias`)}tensor must belong to the model of config.json: no layer has one of this name`,
     ],
   ];
   for (const [faulty, message] of cases) await refused(modelFolder(llama, safetensors(faulty)), message);

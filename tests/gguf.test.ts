@@ -256,7 +256,7 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'FormatError',
     'llama.embedding_length must be an integer: got "x"',
   ],
-  ['no embedding', ggufOf(LLAMA, []), 'FormatError', 'file must hold token_embd.weight, a matrix: it does not'],
+  ['no embedding', ggufOf(LLAMA, []), 'FormatError', 'file must hold token_embd.weight: it is missing'],
   [
     'heads that differ by layer',
     ggufOf({ ...LLAMA, 'llama.block_count': 2, 'llama.attention.head_count': Float64Array.of(2, 1) }),
@@ -267,7 +267,7 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'a tensor of no family',
     ggufOf(LLAMA, [EMBEDDING, matrix({ name: 'blk.0.toString.weight' })]),
     'UnsupportedError',
-    'tensor "blk.0.toString.weight": tensor must be one that llama has here: it is not',
+    'tensor "blk.0.toString.weight": tensor must be one that llama has here: the name is unknown',
   ],
   [
     'rows of no whole heads',
@@ -334,7 +334,7 @@ test('a folder must have one model, all its parts', async () => {
     'memory: every part of the model must be in the folder: "m-00002-of-00003.gguf" is missing',
   );
   assert.match(await refused([part(1, 2), part(2, 2)]), /tensor must be in one file only: it is in two$/);
-  assert.match(await refused(['mmproj-a.gguf']), /folder must have a model in GGUF: it has none$/);
+  assert.match(await refused(['mmproj-a.gguf']), /folder must have a model in GGUF: no .gguf file is in it$/);
 });
 
 test('a model in parts is the model whole', async () => {

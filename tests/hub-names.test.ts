@@ -68,7 +68,7 @@ test('readName() reads names and addresses as people paste them', () => {
 });
 
 test('isPlainPart() takes nothing that leads out of a folder', () => {
-  for (const part of ['', '.', '..', 'a/b', 'a\\b', 'c:', 'a\0', 'a\n', 'a\u2028', 'x'.repeat(256)])
+  for (const part of ['', '.', '..', 'a/b', 'a\\b', 'c:', 'a\0', 'a\n', 'a\u2028', '\udc00a', 'x'.repeat(256)])
     assert.not(isPlainPart(part), part);
   for (const part of ['a', '.gitattributes', 'model-00001-of-00002.safetensors', '模型'])
     assert.ok(isPlainPart(part), part);

@@ -96,7 +96,7 @@ test('a token goes to the hub, and not to the server that it sends to', async ()
   await rejects(
     open('hf:org/model', { token: 'a\nb' }),
     'RangeError',
-    /token must be one word of printable ASCII: it is not$/,
+    /token must be one word of printable ASCII, at most 1000 characters: got other characters or lengths$/,
   );
 });
 
@@ -135,7 +135,7 @@ test('answers that no hub gives are errors of one line', async () => {
     ['/revision/', 'no\u001b[2J', 'FormatError', /hub must answer as hubs do/],
     ['/tree/', '{}', 'FormatError', /hub must answer as hubs do/],
     ['/tree/', '[{"type": "file", "path": "\u202ea", "size": -1}]', 'FormatError', /must have path and size/],
-    ['/tree/', '[null, 1, "x"]', 'FormatError', /folder must have files: it has not/],
+    ['/tree/', '[null, 1, "x"]', 'FormatError', /folder must have files: it is empty/],
   ];
   for (const [part, body, name, message] of answers) {
     hub.fault = ({ path }) =>

@@ -2,9 +2,6 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import debugBytes from '../build/decoder.debug.wasm';
-import relaxedBytes from '../build/decoder.relaxed.wasm';
-import plainBytes from '../build/decoder.wasm';
 import { checkTrellis, type Trellis } from '../src/grids/trellis.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
@@ -15,7 +12,7 @@ import { type LabelTrellis, labelValues } from '../src/reference/labels.ts';
 import * as twin from '../src/reference/linear.ts';
 import { pack } from '../src/reference/pack.ts';
 import { normals, sameBits, uniform } from './bits.ts';
-import { multiply, planQuantized, scratchBytes, storeBanded } from './products.ts';
+import { builds, multiply, planQuantized, scratchBytes, storeBanded } from './products.ts';
 
 const trellises = [3, 4, 5, 6].flatMap((bits) =>
   [
@@ -34,12 +31,6 @@ const trellises = [3, 4, 5, 6].flatMap((bits) =>
 const nameOf = ({ bits, kept }: LabelTrellis): string => `${bits} bits, labels of (${kept})`;
 
 const WIDTHS = [...Array.from({ length: 40 }, (_, i) => i + 1), 64, 65, 100, 172, 576, 1000];
-
-const builds: [name: string, bytes: Uint8Array<ArrayBuffer>, form: number][] = [
-  ['release', plainBytes, 0],
-  ['debug', debugBytes, 0],
-];
-if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes, 0], ['relaxed, pairs', relaxedBytes, 1]);
 
 for (const [build, bytes, form] of builds) {
   const linear = new WebAssembly.Memory({ initial: 16, maximum: 65536 });

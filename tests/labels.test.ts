@@ -302,7 +302,7 @@ given('checkTrellis() refuses tables that no kernel takes', () => {
     [{ ...sound, zero: 128 }, 'zero of trellis t5 must be an integer from 0 to 127: got 128'],
     [
       { ...sound, kept: undefined, tables: new Uint8Array(48) },
-      'trellis t5 must be by labels, of more than four bits: it is not',
+      'trellis t5 must be by labels above four bits: it has 5 bits and no labels',
     ],
   ] as const) {
     let said = 'nothing';

@@ -7,8 +7,16 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { openOnce } from '../src/checkpoint/checkpoint.ts';
 import { openTokenizer } from '../src/decoder.ts';
+import type { WrittenDtype } from '../src/interop/gguf/codes.ts';
+import { layOutGguf, writeGguf } from '../src/interop/gguf/export.ts';
+import { wrapKernels } from '../src/kernels/kernels.ts';
+import { loadKernels } from '../src/kernels/load.ts';
 import { logSumExp } from '../src/numerics/exponential.ts';
+import { openFolder } from '../src/source/file.ts';
+import { localPool } from '../src/workers/pool.ts';
+import { memoryOutput } from './checkpoints.ts';
 import { folderWith, llamaTwin } from './gguf/read.ts';
 import { logitsOf } from './references.ts';
 
@@ -20,8 +28,26 @@ const WINDOWS = 3;
 /** Of perplexity: that llama.cpp rounds activations and its cache to 16 bits. */
 const MOST = 1e-3;
 
-for (const dtype of ['BF16', 'F16'] as const) {
-  const name = `a twin in ${dtype} has the tokens and the perplexity that llama.cpp finds`;
+const FILES = {
+  'a twin in BF16': async () => llamaTwin(DIRECTORY, 'BF16'),
+  'a twin in F16': async () => llamaTwin(DIRECTORY, 'F16'),
+  'an export': () => exported(),
+  'an export in Q8_0': () => exported('Q8_0'),
+};
+
+// The model as `higgs export --format gguf` writes it.
+async function exported(dtype?: WrittenDtype): Promise<Uint8Array<ArrayBuffer>> {
+  const pool = localPool(wrapKernels(await loadKernels()));
+  const output = memoryOutput();
+  const folder = await openFolder(DIRECTORY);
+  const layout = await layOutGguf(await openOnce(folder), { pool, dtype });
+  await writeGguf(layout, await output.create('m.gguf'), { pool });
+  await folder.close();
+  return output.files.get('m.gguf')!;
+}
+
+for (const [what, make] of Object.entries(FILES)) {
+  const name = `${what} has the tokens and the perplexity that llama.cpp finds`;
   if (!existsSync(BINDING)) {
     console.log(`skipped, as node-llama-cpp is not installed (tests/gguf/install.sh): ${name}`);
     test.skip(name);
@@ -30,7 +56,7 @@ for (const dtype of ['BF16', 'F16'] as const) {
   test(name, async () => {
     const directory = mkdtempSync(join(tmpdir(), 'higgs-llamacpp-'));
     try {
-      const file = llamaTwin(DIRECTORY, dtype);
+      const file = await make();
       const path = join(directory, 'twin.gguf');
       writeFileSync(path, file);
       const folder = folderWith('twin.gguf', file);

@@ -1,9 +1,22 @@
 // A matrix in linear memory and its products, for tests and measurements of the kernels alone.
 
+import debugBytes from '../build/decoder.debug.wasm';
+import relaxedBytes from '../build/decoder.relaxed.wasm';
+import plainBytes from '../build/decoder.wasm';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
+import { forms } from '../src/kernels/decoder/load.ts';
 import { bandRowBytes, denseScratchBytes, PAIR_ROWS, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { isBanded } from '../src/kernels/decoder/table.ts';
+import { FUSED, isBanded, PAIRS } from '../src/kernels/decoder/table.ts';
 import { bytesPerRow, type CodeShape, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
+
+/** The builds of the kernels that this runtime takes, each with the form of products that it is to use. */
+export const builds: readonly (readonly [name: string, bytes: Uint8Array<ArrayBuffer>, form: number])[] = [
+  ['release', plainBytes, FUSED],
+  ['debug', debugBytes, FUSED],
+  ...(WebAssembly.validate(relaxedBytes)
+    ? forms.map((form) => [form === PAIRS ? 'relaxed, pairs' : 'relaxed', relaxedBytes, form] as const)
+    : []),
+];
 
 export type DenseDtype = 'F32' | 'F16' | 'BF16';
 

@@ -45,7 +45,7 @@ test('folderOf() lists by code unit and opens by name', async () => {
   for (const name of ['c', 'constructor', '__proto__']) {
     const error = await errorOf(folder.open(name));
     assert.instance(error, FormatError);
-    assert.is(error.message, `here: folder must have the file "${name}": it has not`);
+    assert.is(error.message, `here: folder must have the file "${name}": it is missing`);
   }
   assert.equal(await folderOf('m', new Map([['x', new ArrayBuffer(1)]])).list(), ['x']);
 });

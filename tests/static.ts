@@ -12,12 +12,16 @@ const types: Readonly<Record<string, string>> = {
   '.json': 'application/json',
 };
 
-/** Serves a folder on a free port. */
-export async function serveFolder(folder: string): Promise<{ base: string; close(): Promise<void> }> {
+/** Serves a folder on a free port. @param headers of every answer besides */
+export async function serveFolder(
+  folder: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<{ base: string; close(): Promise<void> }> {
   const server = createServer(async ({ url }, response) => {
     const path = normalize(decodeURIComponent(new URL(url!, 'http://host').pathname));
     const bytes = await readFile(join(folder, path)).catch(() => undefined);
-    if (bytes) response.writeHead(200, { 'content-type': types[extname(path)] ?? 'application/octet-stream' });
+    const type = types[extname(path)] ?? 'application/octet-stream';
+    if (bytes) response.writeHead(200, { 'content-type': type, ...headers });
     else response.writeHead(404);
     response.end(bytes);
   });

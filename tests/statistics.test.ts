@@ -398,12 +398,12 @@ test('readStatistics() names what is wrong with a file', async () => {
   for (const [bytes, message] of [
     [randomFile(config), /must be one of statistics: its metadata has no higgs\.statistics/],
     [changed({ 'higgs.statistics': '2' }), /higgs\.statistics must be 1, the version this release reads: it is "2"/],
-    [changed({ 'higgs.about': undefined }), /metadata must have higgs\.about: it has not/],
+    [changed({ 'higgs.about': undefined }), /metadata must have higgs\.about: it is missing/],
     [changed({ 'higgs.about': '[' }), /higgs\.about/],
     [changed({ 'higgs.about': json({ ...about, mode: 'gradients' }) }), /mode must be "both" or "inputs"/],
     [changed({ 'higgs.about': json({ ...about, groupSize: 33 }) }), /groupSize must be a power of two/],
     [changed({ 'higgs.about': json({ ...about, draws: 0 }) }), /draws must be an integer of at least 1/],
-    [changed({ 'higgs.about': json({ ...about, more: 1 }) }), /must have no member "more"/],
+    [changed({ 'higgs.about': json({ ...about, more: 1 }) }), /must have only known members: got "more"/],
     [changed({ 'higgs.about': json({ ...about, sequences: 3 }) }), /must be complete: they have 2 of 3 sequences/],
     [changed({ 'higgs.done': '0' }), /higgs\.done must be an integer from 1 to 2/],
     [changed({ 'higgs.done': '"2"' }), /higgs\.done must be a number/],
@@ -486,7 +486,7 @@ test('weights that are not finite end a run, and name the weight', async () => {
     await gather(folder, { mode, sequences: 1, source: 'random' }, output).catch((error) => {
       message = error.message;
     });
-    assert.match(message, /statistics must be finite numbers, which needs finite weights/);
+    assert.match(message, /statistics must be finite: some are NaN or infinite, as weights may be/);
     assert.is(output.written.length, 0);
   }
 });

@@ -102,14 +102,16 @@ const allowed: Record<string, readonly string[]> = {
     ],
     ...['statistics', 'source', 'workers'],
   ],
+  interop: ['text', 'families', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
   server: ['text'],
-  terminal: ['linearity', 'grids', 'parts', 'quantize'],
+  terminal: ['interop', 'linearity', 'grids', 'parts', 'quantize'],
   disk: ['terminal', 'hub', 'parts', 'quantize', 'checkpoint', 'source'],
   cli: [
     ...[
       'higgs.ts',
       'open.ts',
       'advice',
+      'interop',
       'server',
       'terminal',
       'disk',
@@ -267,13 +269,14 @@ for (const name of documents) {
 }
 
 test('links within DECISIONS.md and from the documents to one another lead somewhere', () => {
-  for (const name of [...documents, 'README.md']) {
+  const pages = readdirSync('docs').filter((name) => name.endsWith('.md'));
+  for (const name of [...documents, 'README.md', ...pages.map((page) => `docs/${page}`)]) {
     const document = readFileSync(name, 'utf8');
     const places = [...document.matchAll(/^#+ (.*)$/gm)].map(([, title]) => title.toLowerCase().replaceAll(' ', '-'));
     for (const [, place] of document.matchAll(/\]\(#([^)]+)\)/g))
       assert.ok(places.includes(place), `${name}: #${place}`);
     for (const [, path] of document.matchAll(/\]\((?!https?:|#)([^)#]+)/g))
-      assert.ok(existsSync(path), `${name}: ${path}`);
+      assert.ok(existsSync(join(dirname(name), path)), `${name}: ${path}`);
   }
 });
 

@@ -2,9 +2,6 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import debugBytes from '../build/decoder.debug.wasm';
-import relaxedBytes from '../build/decoder.relaxed.wasm';
-import plainBytes from '../build/decoder.wasm';
 import { checkTrellis, type Trellis } from '../src/grids/trellis.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
@@ -15,7 +12,7 @@ import { groupsOf } from '../src/reference/hadamard.ts';
 import * as twin from '../src/reference/linear.ts';
 import { pack } from '../src/reference/pack.ts';
 import { normals, sameBits, uniform } from './bits.ts';
-import { multiply, planQuantized, scratchBytes, storeBanded } from './products.ts';
+import { builds, multiply, planQuantized, scratchBytes, storeBanded } from './products.ts';
 
 /** Low bits of each table's index that matter: memories of every kind that kernels tell apart. */
 const shapes: readonly [bits: number, used: [number, number, number]][] = [
@@ -94,12 +91,6 @@ function expected(trellis: Trellis, example: Example, x: readonly Float32Array[]
 const joined = (x: readonly Float32Array[]): Float32Array => Float32Array.from(x.flatMap((part) => [...part]));
 const activations = (count: number, cols: number): Float32Array[] =>
   Array.from({ length: count }, (_, i) => normals(cols, 100 + i).map((value) => value * (i + 0.5)));
-
-const builds: [name: string, bytes: Uint8Array<ArrayBuffer>, form: number][] = [
-  ['release', plainBytes, 0],
-  ['debug', debugBytes, 0],
-];
-if (WebAssembly.validate(relaxedBytes)) builds.push(['relaxed', relaxedBytes, 0], ['relaxed, pairs', relaxedBytes, 1]);
 
 for (const [build, bytes, form] of builds) {
   const linear = new WebAssembly.Memory({ initial: 16, maximum: 65536 });

@@ -16,6 +16,7 @@
 //   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, i32 sum of wide
 
 import { groupsOf, nextGroup } from '../lanes';
+import { floats, words } from './unknown';
 
 /** Slots that a row's groups take. */
 // @ts-ignore: decorator
@@ -41,8 +42,8 @@ export function activationBytes(cols: usize, groupSize: usize): usize {
 // Products of four columns with the factor, rounded to nearest even: the sum's low bits are the integer, |x · factor| < 2^22.
 // @ts-ignore: decorator
 @inline
-function round(x: v128, factor: v128): v128 {
-  return i32x4.sub(f32x4.add(f32x4.mul(x, factor), f32x4.splat(12582912)), i32x4.splat(0x4b400000));
+function round(x: v128, factor: v128, rounder: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(x, factor), rounder), rounder);
 }
 
 // Four f32 at `x`, zero where `column` is not in [start, end); `small` where that can be.
@@ -79,20 +80,33 @@ function storeNarrow(a: v128, b: v128, c: v128, d: v128, to: usize): void {
   }
 }
 
+// The largest magnitude, NaN if there is one: bits of magnitudes are in the order of these, those of NaNs behind them.
+// @ts-ignore: decorator
+@inline
+function largest(x: usize, start: usize, end: usize, small: bool): f32 {
+  const magnitude = words(0x7fffffff);
+  let a = i32x4.splat(0);
+  let b = a;
+  for (let column = start & ~31; column < end; column += 8) {
+    a = i32x4.max_s(a, v128.and(four(x, column, start, end, small), magnitude));
+    b = i32x4.max_s(b, v128.and(four(x, column + 4, start, end, small), magnitude));
+  }
+  a = i32x4.max_s(a, b);
+  a = i32x4.max_s(a, v128.shuffle<i32>(a, a, 2, 3, 0, 1));
+  return reinterpret<f32>(max<i32>(i32x4.extract_lane(a, 0), i32x4.extract_lane(a, 1)));
+}
+
 // @ts-ignore: decorator
 @inline
 function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usize, narrow: usize, group: usize): void {
   const end = start + g;
-  let largest = f32x4.splat(0);
-  for (let column = start & ~31; column < end; column += 4) {
-    largest = f32x4.max(largest, f32x4.abs(four(x, column, start, end, small)));
-  }
-  largest = f32x4.max(largest, v128.shuffle<f32>(largest, largest, 2, 3, 0, 1));
-  const most = max<f32>(f32x4.extract_lane(largest, 0), f32x4.extract_lane(largest, 1));
+  const most = largest(x, start, end, small);
   const zero = most < reinterpret<f32>(((127 - 100) as u32) << 23);
   const levels = <f32>min<usize>(32767, (1 << 19) / g);
   const wideFactor = f32x4.splat(zero ? 0 : levels / most);
   const narrowFactor = f32x4.splat(zero ? 0 : <f32>127 / most);
+  const rounder = floats(12582912); // as an integer too: 0x4b400000
+  const ones = words(0x10001);
   let sums = i32x4.splat(0);
   let wideSums = sums;
   for (let column = start & ~31; column < end; column += 32) {
@@ -104,22 +118,21 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
     const x5 = four(x, column + 20, start, end, small);
     const x6 = four(x, column + 24, start, end, small);
     const x7 = four(x, column + 28, start, end, small);
-    const w0 = i16x8.narrow_i32x4_s(round(x0, wideFactor), round(x1, wideFactor));
-    const w1 = i16x8.narrow_i32x4_s(round(x2, wideFactor), round(x3, wideFactor));
-    const w2 = i16x8.narrow_i32x4_s(round(x4, wideFactor), round(x5, wideFactor));
-    const w3 = i16x8.narrow_i32x4_s(round(x6, wideFactor), round(x7, wideFactor));
-    const ones = i16x8.splat(1);
+    const w0 = i16x8.narrow_i32x4_s(round(x0, wideFactor, rounder), round(x1, wideFactor, rounder));
+    const w1 = i16x8.narrow_i32x4_s(round(x2, wideFactor, rounder), round(x3, wideFactor, rounder));
+    const w2 = i16x8.narrow_i32x4_s(round(x4, wideFactor, rounder), round(x5, wideFactor, rounder));
+    const w3 = i16x8.narrow_i32x4_s(round(x6, wideFactor, rounder), round(x7, wideFactor, rounder));
     wideSums = i32x4.add(wideSums, i32x4.add(i32x4.dot_i16x8_s(w0, ones), i32x4.dot_i16x8_s(w1, ones)));
     wideSums = i32x4.add(wideSums, i32x4.add(i32x4.dot_i16x8_s(w2, ones), i32x4.dot_i16x8_s(w3, ones)));
     v128.store(wide, w0);
     v128.store(wide, w1, 16);
     v128.store(wide, w2, 32);
     v128.store(wide, w3, 48);
-    const a = i16x8.narrow_i32x4_s(round(x0, narrowFactor), round(x1, narrowFactor));
-    const b = i16x8.narrow_i32x4_s(round(x2, narrowFactor), round(x3, narrowFactor));
-    const c = i16x8.narrow_i32x4_s(round(x4, narrowFactor), round(x5, narrowFactor));
-    const d = i16x8.narrow_i32x4_s(round(x6, narrowFactor), round(x7, narrowFactor));
-    sums = i32x4.add(sums, i32x4.dot_i16x8_s(i16x8.add(i16x8.add(a, b), i16x8.add(c, d)), i16x8.splat(1)));
+    const a = i16x8.narrow_i32x4_s(round(x0, narrowFactor, rounder), round(x1, narrowFactor, rounder));
+    const b = i16x8.narrow_i32x4_s(round(x2, narrowFactor, rounder), round(x3, narrowFactor, rounder));
+    const c = i16x8.narrow_i32x4_s(round(x4, narrowFactor, rounder), round(x5, narrowFactor, rounder));
+    const d = i16x8.narrow_i32x4_s(round(x6, narrowFactor, rounder), round(x7, narrowFactor, rounder));
+    sums = i32x4.add(sums, i32x4.dot_i16x8_s(i16x8.add(i16x8.add(a, b), i16x8.add(c, d)), ones));
     storeNarrow(a, b, c, d, narrow);
     wide += 64;
     narrow += narrowBytes(32);

@@ -50,6 +50,7 @@ export function attend(
     const direct = kind == FINITE && r1 - r0 <= FEW && lifted(q, r0, r1, heads, stride, dim, wide);
     for (let t0 = low; t0 < high; t0 += BLOCK) {
       const t1 = min(t0 + BLOCK, high);
+      if (direct) ask(keys + ((t0 * dim) << 1), keys + ((t1 * dim) << 1));
       const k = direct || kind == F32 ? keys : widened(keys, t0, t1 - t0, dim, dim, wide);
       for (let r = r0; r < r1; r += 2) {
         const two = r + 1 < r1;
@@ -95,6 +96,7 @@ export function attend(
     }
     for (let t0 = low; t0 < high; t0 += BLOCK) {
       const t1 = min(t0 + BLOCK, high);
+      if (direct) ask(values + ((t0 * dim) << 1), values + ((t1 * dim) << 1));
       const v = direct || kind == F32 ? values : widened(values, t0, t1 - t0, dim, valueDim, wide);
       for (let r = r0; r < r1; r += 2) {
         const two = r + 1 < r1;
@@ -132,6 +134,11 @@ function lifted(q: usize, r0: usize, r1: usize, heads: usize, stride: usize, dim
     }
   }
   return true;
+}
+
+// Reads a byte of each line of a cache from `at` to `end`: memory is asked for all of a block at once, where sums would ask for a few lines.
+function ask(at: usize, end: usize): void {
+  for (; at < end; at += 64) load<u8>(at);
 }
 
 // Widens the first `count` elements of rows from `start` on to `to`. Address at which row 0 would stand.

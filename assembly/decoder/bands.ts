@@ -46,7 +46,7 @@ function few(
   const acc = scratch + 64;
   for (let row: usize = 0; row < rows; row += 8) {
     const pair = bands + row * rowBytes;
-    memory.fill(sums, 0, 64);
+    for (let i: usize = 0; i < 64; i += 16) v128.store(sums + i, i32x4.splat(0));
     let slot = x + (slots << 1);
     let group = x + (slots << 2);
     for (let start: usize = 0, g: usize = 0; start < cols; start += g) {

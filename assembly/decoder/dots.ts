@@ -35,7 +35,7 @@ export function addStep(sum: v128, u: v128, odd: v128, x: v128, y: v128, ones: v
 /** The products of a step alone. */
 // @ts-ignore: decorator
 @inline
-export function firstStep(u: v128, odd: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
+function firstStep(u: v128, odd: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
     if (form == FUSED) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, u, i32x4.splat(0));
     return i32x4.dot_i16x8_s(v128.relaxed_dot<i16>(x, u), ones);
@@ -49,7 +49,7 @@ export function firstStep(u: v128, odd: v128, x: v128, y: v128, ones: v128, form
  */
 // @ts-ignore: decorator
 @inline
-export function isApart(form: u32): bool {
+function isApart(form: u32): bool {
   return ASC_FEATURE_RELAXED_SIMD && form == FUSED;
 }
 
@@ -58,4 +58,25 @@ export function isApart(form: u32): bool {
 @inline
 export function oddOf(u: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? u : i16x8.shr_u(u, 8);
+}
+
+/** addStep where nothing else wants `odd`. */
+// @ts-ignore: decorator
+@inline
+export function addAlone(sum: v128, u: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
+  return addStep(sum, u, oddOf(u), x, y, ones, form);
+}
+
+/** The first of four steps that add to `sum`: what the others go on from, and endSteps ends. */
+// @ts-ignore: decorator
+@inline
+export function beginSteps(sum: v128, u: v128, x: v128, y: v128, ones: v128, form: u32): v128 {
+  return isApart(form) ? firstStep(u, oddOf(u), x, y, ones, form) : addAlone(sum, u, x, y, ones, form);
+}
+
+/** The sum, with four steps in it. */
+// @ts-ignore: decorator
+@inline
+export function endSteps(sum: v128, steps: v128, form: u32): v128 {
+  return isApart(form) ? i32x4.add(sum, steps) : steps;
 }

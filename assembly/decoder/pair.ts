@@ -7,7 +7,7 @@
 //   3. panel.ts     `decodePair`: enough to run
 //   4. `runPair`    a loop of its own, for one activation
 
-import { FUSED, PAIRS, STEP, addStep, firstStep, isApart, oddOf } from './dots';
+import { FUSED, PAIRS, STEP, addAlone, beginSteps, endSteps } from './dots';
 import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
 import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
@@ -37,43 +37,39 @@ function run4(
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
     const aU0 = integers(aN0, a7, a6, a5, t0, t1, t2, lags);
-    let a0 = isApart(form)
-      ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
-      : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
+    let a0 = beginSteps(aSum, aU0, x0, y0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
     const bU0 = integers(bN0, b7, b6, b5, t0, t1, t2, lags);
-    let b0 = isApart(form)
-      ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
-      : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
+    let b0 = beginSteps(bSum, bU0, x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aN1 = high(aV0, mask);
     const aU1 = integers(aN1, aN0, a7, a6, t0, t1, t2, lags);
-    a0 = addStep(a0, aU1, oddOf(aU1), x1, y1, ones, form);
+    a0 = addAlone(a0, aU1, x1, y1, ones, form);
     const bN1 = high(bV0, mask);
     const bU1 = integers(bN1, bN0, b7, b6, t0, t1, t2, lags);
-    b0 = addStep(b0, bU1, oddOf(bU1), x1, y1, ones, form);
+    b0 = addAlone(b0, bU1, x1, y1, ones, form);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
     const aV1 = v128.load(at, 32);
     const aN2 = low(aV1, mask);
     const aU2 = integers(aN2, aN1, aN0, a7, t0, t1, t2, lags);
-    a0 = addStep(a0, aU2, oddOf(aU2), x2, y2, ones, form);
+    a0 = addAlone(a0, aU2, x2, y2, ones, form);
     const bV1 = v128.load(at, 48);
     const bN2 = low(bV1, mask);
     const bU2 = integers(bN2, bN1, bN0, b7, t0, t1, t2, lags);
-    b0 = addStep(b0, bU2, oddOf(bU2), x2, y2, ones, form);
+    b0 = addAlone(b0, bU2, x2, y2, ones, form);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
     const aN3 = high(aV1, mask);
     const aU3 = integers(aN3, aN2, aN1, aN0, t0, t1, t2, lags);
-    a0 = addStep(a0, aU3, oddOf(aU3), x3, y3, ones, form);
-    aSum = isApart(form) ? i32x4.add(aSum, a0) : a0;
+    a0 = addAlone(a0, aU3, x3, y3, ones, form);
+    aSum = endSteps(aSum, a0, form);
     const bN3 = high(bV1, mask);
     const bU3 = integers(bN3, bN2, bN1, bN0, t0, t1, t2, lags);
-    b0 = addStep(b0, bU3, oddOf(bU3), x3, y3, ones, form);
-    bSum = isApart(form) ? i32x4.add(bSum, b0) : b0;
+    b0 = addAlone(b0, bU3, x3, y3, ones, form);
+    bSum = endSteps(bSum, b0, form);
     a5 = aN1;
     a6 = aN2;
     a7 = aN3;
@@ -112,85 +108,77 @@ function run3(
     const aV0 = v128.load(at);
     const aN0 = low(aV0, mask);
     const aU0 = integers(aN0, a7, a6, a5, t0, t1, t2, lags);
-    let a0 = isApart(form)
-      ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
-      : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
+    let a0 = beginSteps(aSum, aU0, x0, y0, ones, form);
     const bV0 = v128.load(at, 16);
     const bN0 = low(bV0, mask);
     const bU0 = integers(bN0, b7, b6, b5, t0, t1, t2, lags);
-    let b0 = isApart(form)
-      ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
-      : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
+    let b0 = beginSteps(bSum, bU0, x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aN1 = high(aV0, mask);
     const aU1 = integers(aN1, aN0, a7, a6, t0, t1, t2, lags);
-    a0 = addStep(a0, aU1, oddOf(aU1), x1, y1, ones, form);
+    a0 = addAlone(a0, aU1, x1, y1, ones, form);
     const bN1 = high(bV0, mask);
     const bU1 = integers(bN1, bN0, b7, b6, t0, t1, t2, lags);
-    b0 = addStep(b0, bU1, oddOf(bU1), x1, y1, ones, form);
+    b0 = addAlone(b0, bU1, x1, y1, ones, form);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
     const aV1 = v128.load(at, 32);
     const aN2 = low(aV1, mask);
     const aU2 = integers(aN2, aN1, aN0, a7, t0, t1, t2, lags);
-    a0 = addStep(a0, aU2, oddOf(aU2), x2, y2, ones, form);
+    a0 = addAlone(a0, aU2, x2, y2, ones, form);
     const bV1 = v128.load(at, 48);
     const bN2 = low(bV1, mask);
     const bU2 = integers(bN2, bN1, bN0, b7, t0, t1, t2, lags);
-    b0 = addStep(b0, bU2, oddOf(bU2), x2, y2, ones, form);
+    b0 = addAlone(b0, bU2, x2, y2, ones, form);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
     const aN3 = high(aV1, mask);
     const aU3 = integers(aN3, aN2, aN1, aN0, t0, t1, t2, lags);
-    a0 = addStep(a0, aU3, oddOf(aU3), x3, y3, ones, form);
-    aSum = isApart(form) ? i32x4.add(aSum, a0) : a0;
+    a0 = addAlone(a0, aU3, x3, y3, ones, form);
+    aSum = endSteps(aSum, a0, form);
     const bN3 = high(bV1, mask);
     const bU3 = integers(bN3, bN2, bN1, bN0, t0, t1, t2, lags);
-    b0 = addStep(b0, bU3, oddOf(bU3), x3, y3, ones, form);
-    bSum = isApart(form) ? i32x4.add(bSum, b0) : b0;
+    b0 = addAlone(b0, bU3, x3, y3, ones, form);
+    bSum = endSteps(bSum, b0, form);
     const x4 = v128.load32_splat(x, 4 * STEP);
     const y4 = ASC_FEATURE_RELAXED_SIMD ? x4 : v128.load32_splat(x, 4 * STEP + 4);
     const aV2 = v128.load(at, 64);
     const aN4 = low(aV2, mask);
     const aU4 = integers(aN4, aN3, aN2, aN1, t0, t1, t2, lags);
-    let a1 = isApart(form)
-      ? firstStep(aU4, oddOf(aU4), x4, y4, ones, form)
-      : addStep(aSum, aU4, oddOf(aU4), x4, y4, ones, form);
+    let a1 = beginSteps(aSum, aU4, x4, y4, ones, form);
     const bV2 = v128.load(at, 80);
     const bN4 = low(bV2, mask);
     const bU4 = integers(bN4, bN3, bN2, bN1, t0, t1, t2, lags);
-    let b1 = isApart(form)
-      ? firstStep(bU4, oddOf(bU4), x4, y4, ones, form)
-      : addStep(bSum, bU4, oddOf(bU4), x4, y4, ones, form);
+    let b1 = beginSteps(bSum, bU4, x4, y4, ones, form);
     const x5 = v128.load32_splat(x, 5 * STEP);
     const y5 = ASC_FEATURE_RELAXED_SIMD ? x5 : v128.load32_splat(x, 5 * STEP + 4);
     const aN5 = high(aV2, mask);
     const aU5 = integers(aN5, aN4, aN3, aN2, t0, t1, t2, lags);
-    a1 = addStep(a1, aU5, oddOf(aU5), x5, y5, ones, form);
+    a1 = addAlone(a1, aU5, x5, y5, ones, form);
     const bN5 = high(bV2, mask);
     const bU5 = integers(bN5, bN4, bN3, bN2, t0, t1, t2, lags);
-    b1 = addStep(b1, bU5, oddOf(bU5), x5, y5, ones, form);
+    b1 = addAlone(b1, bU5, x5, y5, ones, form);
     const x6 = v128.load32_splat(x, 6 * STEP);
     const y6 = ASC_FEATURE_RELAXED_SIMD ? x6 : v128.load32_splat(x, 6 * STEP + 4);
     const aL = last3(aV0, aV1, aV2, third);
     const aN6 = low(aL, mask);
     const aU6 = integers(aN6, aN5, aN4, aN3, t0, t1, t2, lags);
-    a1 = addStep(a1, aU6, oddOf(aU6), x6, y6, ones, form);
+    a1 = addAlone(a1, aU6, x6, y6, ones, form);
     const bL = last3(bV0, bV1, bV2, third);
     const bN6 = low(bL, mask);
     const bU6 = integers(bN6, bN5, bN4, bN3, t0, t1, t2, lags);
-    b1 = addStep(b1, bU6, oddOf(bU6), x6, y6, ones, form);
+    b1 = addAlone(b1, bU6, x6, y6, ones, form);
     const x7 = v128.load32_splat(x, 7 * STEP);
     const y7 = ASC_FEATURE_RELAXED_SIMD ? x7 : v128.load32_splat(x, 7 * STEP + 4);
     const aN7 = high(aL, mask);
     const aU7 = integers(aN7, aN6, aN5, aN4, t0, t1, t2, lags);
-    a1 = addStep(a1, aU7, oddOf(aU7), x7, y7, ones, form);
-    aSum = isApart(form) ? i32x4.add(aSum, a1) : a1;
+    a1 = addAlone(a1, aU7, x7, y7, ones, form);
+    aSum = endSteps(aSum, a1, form);
     const bN7 = high(bL, mask);
     const bU7 = integers(bN7, bN6, bN5, bN4, t0, t1, t2, lags);
-    b1 = addStep(b1, bU7, oddOf(bU7), x7, y7, ones, form);
-    bSum = isApart(form) ? i32x4.add(bSum, b1) : b1;
+    b1 = addAlone(b1, bU7, x7, y7, ones, form);
+    bSum = endSteps(bSum, b1, form);
     a5 = aN5;
     a6 = aN6;
     a7 = aN7;
@@ -227,40 +215,36 @@ function run2(
     const aN1 = low(aV, mask);
     const aN0 = first2(a7, aN1, mask);
     const aU0 = integers(aN0, a7, a6, a6, t0, t1, t2, lags);
-    let a0 = isApart(form)
-      ? firstStep(aU0, oddOf(aU0), x0, y0, ones, form)
-      : addStep(aSum, aU0, oddOf(aU0), x0, y0, ones, form);
+    let a0 = beginSteps(aSum, aU0, x0, y0, ones, form);
     const bV = v128.load(at, 16);
     const bN1 = low(bV, mask);
     const bN0 = first2(b7, bN1, mask);
     const bU0 = integers(bN0, b7, b6, b6, t0, t1, t2, lags);
-    let b0 = isApart(form)
-      ? firstStep(bU0, oddOf(bU0), x0, y0, ones, form)
-      : addStep(bSum, bU0, oddOf(bU0), x0, y0, ones, form);
+    let b0 = beginSteps(bSum, bU0, x0, y0, ones, form);
     const x1 = v128.load32_splat(x, 1 * STEP);
     const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
     const aU1 = integers(aN1, aN0, a7, a7, t0, t1, t2, lags);
-    a0 = addStep(a0, aU1, oddOf(aU1), x1, y1, ones, form);
+    a0 = addAlone(a0, aU1, x1, y1, ones, form);
     const bU1 = integers(bN1, bN0, b7, b7, t0, t1, t2, lags);
-    b0 = addStep(b0, bU1, oddOf(bU1), x1, y1, ones, form);
+    b0 = addAlone(b0, bU1, x1, y1, ones, form);
     const x2 = v128.load32_splat(x, 2 * STEP);
     const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
     const aN2 = third2(aV, mask);
     const aU2 = integers(aN2, aN1, aN0, aN0, t0, t1, t2, lags);
-    a0 = addStep(a0, aU2, oddOf(aU2), x2, y2, ones, form);
+    a0 = addAlone(a0, aU2, x2, y2, ones, form);
     const bN2 = third2(bV, mask);
     const bU2 = integers(bN2, bN1, bN0, bN0, t0, t1, t2, lags);
-    b0 = addStep(b0, bU2, oddOf(bU2), x2, y2, ones, form);
+    b0 = addAlone(b0, bU2, x2, y2, ones, form);
     const x3 = v128.load32_splat(x, 3 * STEP);
     const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
     const aN3 = high(aV, mask);
     const aU3 = integers(aN3, aN2, aN1, aN1, t0, t1, t2, lags);
-    a0 = addStep(a0, aU3, oddOf(aU3), x3, y3, ones, form);
-    aSum = isApart(form) ? i32x4.add(aSum, a0) : a0;
+    a0 = addAlone(a0, aU3, x3, y3, ones, form);
+    aSum = endSteps(aSum, a0, form);
     const bN3 = high(bV, mask);
     const bU3 = integers(bN3, bN2, bN1, bN1, t0, t1, t2, lags);
-    b0 = addStep(b0, bU3, oddOf(bU3), x3, y3, ones, form);
-    bSum = isApart(form) ? i32x4.add(bSum, b0) : b0;
+    b0 = addAlone(b0, bU3, x3, y3, ones, form);
+    bSum = endSteps(bSum, b0, form);
     a6 = aN2;
     a7 = aN3;
     b6 = bN2;
@@ -271,44 +255,35 @@ function run2(
 }
 
 // Kinds by the tables in use, each a loop of its own.
-function runFused(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
+// @ts-ignore: decorator
+@inline
+function run(at: usize, before: usize, table: usize, bits: u32, form: u32, x: usize, end: usize, to: usize): void {
   const labels = load<u8>(table, LABELS);
   if (labels > 0) {
     // Of two, T2 is zeros.
-    if (bits == 3) run3(at, before, table, BY_LABELS_OF_THREE, FUSED, x, end, to);
-    else if (labels == 3) run4(at, before, table, BY_LABELS_OF_THREE, FUSED, x, end, to);
-    else run4(at, before, table, BY_LABELS, FUSED, x, end, to);
+    if (bits == 3) run3(at, before, table, BY_LABELS_OF_THREE, form, x, end, to);
+    else if (labels == 3) run4(at, before, table, BY_LABELS_OF_THREE, form, x, end, to);
+    else run4(at, before, table, BY_LABELS, form, x, end, to);
   } else if (bits == 4) {
-    if (v128.any_true(v128.load(table, T2))) run4(at, before, table, 3, FUSED, x, end, to);
-    else if (v128.any_true(v128.load(table, T1))) run4(at, before, table, 1, FUSED, x, end, to);
-    else run4(at, before, table, 0, FUSED, x, end, to);
+    if (v128.any_true(v128.load(table, T2))) run4(at, before, table, 3, form, x, end, to);
+    else if (v128.any_true(v128.load(table, T1))) run4(at, before, table, 1, form, x, end, to);
+    else run4(at, before, table, 0, form, x, end, to);
   } else if (bits == 3) {
-    run3(at, before, table, 3, FUSED, x, end, to);
+    run3(at, before, table, 3, form, x, end, to);
   } else if (v128.any_true(v128.load(table, T1))) {
-    run2(at, before, table, 3, FUSED, x, end, to);
+    run2(at, before, table, 3, form, x, end, to);
   } else {
-    run2(at, before, table, 2, FUSED, x, end, to);
+    run2(at, before, table, 2, form, x, end, to);
   }
 }
 
+// A function for each form: registers are allotted by function.
+function runFused(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
+  run(at, before, table, bits, FUSED, x, end, to);
+}
+
 function runPairs(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
-  const labels = load<u8>(table, LABELS);
-  if (labels > 0) {
-    // Of two, T2 is zeros.
-    if (bits == 3) run3(at, before, table, BY_LABELS_OF_THREE, PAIRS, x, end, to);
-    else if (labels == 3) run4(at, before, table, BY_LABELS_OF_THREE, PAIRS, x, end, to);
-    else run4(at, before, table, BY_LABELS, PAIRS, x, end, to);
-  } else if (bits == 4) {
-    if (v128.any_true(v128.load(table, T2))) run4(at, before, table, 3, PAIRS, x, end, to);
-    else if (v128.any_true(v128.load(table, T1))) run4(at, before, table, 1, PAIRS, x, end, to);
-    else run4(at, before, table, 0, PAIRS, x, end, to);
-  } else if (bits == 3) {
-    run3(at, before, table, 3, PAIRS, x, end, to);
-  } else if (v128.any_true(v128.load(table, T1))) {
-    run2(at, before, table, 3, PAIRS, x, end, to);
-  } else {
-    run2(at, before, table, 2, PAIRS, x, end, to);
-  }
+  run(at, before, table, bits, PAIRS, x, end, to);
 }
 
 /**

@@ -14,8 +14,21 @@ import { type CheckpointFile, type CheckpointTensor, placeOf } from './tensor.ts
 export const SINGLE_NAME = 'model.safetensors';
 /** The name of the index of a sharded checkpoint. */
 export const INDEX_NAME = 'model.safetensors.index.json';
+/** Dtypes of the codes of checkpoints that other programs quantized. */
+const CODED: ReadonlySet<string> = new Set(['I32', 'U8', 'I8', 'F8_E4M3']);
 /** Longest index in bytes: as a header, it holds about a million tensors. */
 const INDEX_LIMIT = 100_000_000;
+
+/** Values of `quant_method` in config.json whose weights are read: in their own dtypes, or decoded (packed/). */
+export const READ_METHODS: readonly string[] = [
+  'higgs',
+  'fp8',
+  'mxfp4',
+  'awq',
+  'gptq',
+  'bitsandbytes',
+  'compressed-tensors',
+];
 
 /** The tensors of one model, over one file or many. */
 export interface Checkpoint {
@@ -58,7 +71,7 @@ export async function readable(folder: Folder | OpenFolder): Promise<Folder | Op
   if (!has('.gguf') || has('.safetensors') || names.includes(INDEX_NAME)) return folder;
   let model = models.get(folder);
   if (!model) {
-    model = import('./gguf/folder.ts').then(({ openGguf }) => openGguf(folder, gather));
+    model = import('./foreign.ts').then(({ openGguf }) => openGguf(folder, gather));
     models.set(folder, model);
     model.catch(() => models.delete(folder));
   }
@@ -74,10 +87,10 @@ export async function openCheckpoint(from: Folder | OpenFolder): Promise<Checkpo
   const folder = await readable(from);
   if ('checkpoint' in folder) return folder.checkpoint;
   const names = await folder.list();
-  if (names.includes(SINGLE_NAME)) return gather(folder.name, [await openIn(folder, SINGLE_NAME)]);
-  if (names.includes(INDEX_NAME)) return openShards(folder, names);
+  if (names.includes(SINGLE_NAME)) return gathered(folder, [await openIn(folder, SINGLE_NAME)]);
+  if (names.includes(INDEX_NAME)) return gathered(folder, await openShards(folder, names));
   const candidates = names.filter((name) => name.endsWith('.safetensors'));
-  if (candidates.length === 1) return gather(folder.name, [await openIn(folder, candidates[0])]);
+  if (candidates.length === 1) return gathered(folder, [await openIn(folder, candidates[0])]);
   const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors`;
   if (candidates.length > 1) {
     throw new FormatError(`folder must have ${wanted}: it has ${candidates.length} *.safetensors and no index`, {
@@ -98,7 +111,7 @@ export async function openSingle(source: Source, file: string): Promise<Checkpoi
   return gather(file, [await openSafetensors(source, file)]);
 }
 
-async function openShards(folder: Folder, names: readonly string[]): Promise<Checkpoint> {
+async function openShards(folder: Folder, names: readonly string[]): Promise<CheckpointFile[]> {
   const index = pathIn(folder, INDEX_NAME);
   const weightMap = await readIndex(folder);
   const shards = new Map<string, CheckpointFile>();
@@ -122,7 +135,7 @@ async function openShards(folder: Folder, names: readonly string[]): Promise<Che
       });
     }
   }
-  return gather(folder.name, [...shards.values()]);
+  return [...shards.values()];
 }
 
 /**
@@ -157,26 +170,43 @@ export async function readIndex(folder: Folder): Promise<Map<string, string>> {
   return weightMap as Map<string, string>;
 }
 
+// The tensors of files; those that other programs have as codes are decoded as they are read.
+async function gathered(folder: Folder, files: readonly CheckpointFile[]): Promise<Checkpoint> {
+  const checkpoint = gather(folder.name, files);
+  const { tensors, metadata } = checkpoint;
+  if (metadata.has('higgs.format')) return checkpoint;
+  if (tensors.some(({ name }) => /\.(tables2|tq_tensors\.quantized)$/.test(name)))
+    return (await import('./flute/read.ts')).readHiggs(folder, checkpoint);
+  if (!tensors.some(({ dtype }) => CODED.has(dtype)) || !(await folder.list()).includes('config.json'))
+    return checkpoint;
+  const { unpacked } = await import('./foreign.ts');
+  return { ...checkpoint, ...byName(await unpacked(folder, tensors)) };
+}
+
 function gather(folder: string, files: readonly CheckpointFile[]): Checkpoint {
-  const byName = new Map<string, CheckpointTensor>();
+  const found = new Map<string, CheckpointTensor>();
   const metadata = new Map<string, string>();
   for (const file of files) {
     for (const tensor of file.tensors) {
-      const twin = byName.get(tensor.name);
+      const twin = found.get(tensor.name);
       if (twin !== undefined) {
         throw new FormatError(`tensor must be in one shard only: it is in ${show(twin.file)} too`, placeOf(tensor));
       }
-      byName.set(tensor.name, tensor);
+      found.set(tensor.name, tensor);
     }
     for (const [key, value] of file.metadata) if (!metadata.has(key)) metadata.set(key, value);
   }
-  for (const tensor of byName.values()) {
-    const factors = factorsOf(tensor, byName);
-    if (factors) byName.set(tensor.name, { ...tensor, factors });
+  for (const tensor of found.values()) {
+    const factors = factorsOf(tensor, found);
+    if (factors) found.set(tensor.name, { ...tensor, factors });
   }
-  const matrices = asMatrices([...byName.values()]);
-  const known = new Map(matrices.map((tensor) => [tensor.name, tensor]));
-  return { folder, files, tensors: matrices, metadata, get: (name) => known.get(name) };
+  const matrices = asMatrices([...found.values()]);
+  return { folder, files, metadata, ...byName(matrices) };
+}
+
+function byName(tensors: readonly CheckpointTensor[]): Pick<Checkpoint, 'tensors' | 'get'> {
+  const known = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  return { tensors, get: (name) => known.get(name) };
 }
 
 // The one place that knows which tensors stand for one: F8 weights have <name>_scale_inv, a factor for 128 × 128 of them

@@ -51,7 +51,8 @@ export async function urlFolder(address: string | URL, options: HttpOptions = {}
     list: async () => [...opened.keys()].sort(),
     open: async (name) => {
       const source = opened.get(text('name', name));
-      if (!source) throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: folder.name });
+      if (!source)
+        throw new FormatError(`folder must have the file ${show(name)}: it is missing`, { file: folder.name });
       return source;
     },
   };

@@ -47,6 +47,11 @@ export interface CheckpointFile {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
+/** What stands where another tensor should, as messages say it. */
+export function formText(tensor: Pick<CheckpointTensor, 'dtype' | 'shape'> | undefined): string {
+  return tensor ? `it is ${tensor.dtype} [${tensor.shape.join(', ')}]` : 'it is missing';
+}
+
 /** Where a tensor is, for messages. */
 export function placeOf({ file, name }: { readonly file: string; readonly name: string }): Place {
   return { file, tensor: name };

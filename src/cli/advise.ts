@@ -7,7 +7,7 @@ import { note, print, printJson } from '../terminal/print.ts';
 import { decimal, gridName, integer } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addSensitivities, namedAlphas, type SensitivityOptions } from './common/budget.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { loadAll, threadsOption } from './common/session.ts';
 
 interface Options extends SensitivityOptions {
   bits?: number[];
@@ -41,9 +41,7 @@ export function addAdvise(program: Command): void {
         .default(5),
     )
     .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    );
+    .addOption(threadsOption());
   addSensitivities(command);
   addPrinting(command, 'print the figures as JSON');
   addExamples(command, [

@@ -10,6 +10,7 @@ import { addChat } from './chat.ts';
 import { EXIT, errorJson, reportError } from './common/session.ts';
 import { addCompletion } from './completion.ts';
 import { addDequantize } from './dequantize.ts';
+import { addExport } from './export.ts';
 import { addGenerate } from './generate.ts';
 import { addGrids } from './grids.ts';
 import { addInspect } from './inspect.ts';
@@ -27,7 +28,7 @@ import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
-  quantizing: [addAdvise, addQuantize, addMerge, addInspect, addVerify, addDequantize],
+  quantizing: [addAdvise, addQuantize, addMerge, addInspect, addVerify, addDequantize, addExport],
   keeping: [addPull, addList, addRemove],
   running: [addRun, addGenerate, addChat, addServe, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],
@@ -52,7 +53,8 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-function program(): Command {
+/** @returns the command line: every verb with its options */
+export function program(): Command {
   const program = new Command('higgs')
     .description('HIGGS quantization of language models: no GPU, no Python, no calibration data.')
     .version(version, '-V, --version', 'show the version')

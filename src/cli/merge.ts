@@ -7,12 +7,13 @@ import { stageOutput } from '../disk/output.ts';
 import { completeParts, partFiles, partsPath } from '../disk/parts.ts';
 import { FormatError } from '../errors.ts';
 import { writeAlphas } from '../linearity/alphas.ts';
-import type { Report } from '../quantize/report.ts';
+import type { QuantizeReport } from '../open.ts';
 import { mergeSensitivities } from '../sensitivity/results/part.ts';
 import { folderOf } from '../source/memory.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText, say, warn } from '../terminal/print.ts';
 import { alphasText, reportText } from '../terminal/report.ts';
+import { writeAdditions } from './common/additions.ts';
 import { Interrupted, showsWriting, withSession } from './common/session.ts';
 
 /** Rows of the table of sensitivities that is printed: the file has all. */
@@ -45,12 +46,15 @@ export function addMerge(program: Command): void {
   ]).action(merge);
 }
 
+type Merged = QuantizeReport & { about?: string };
+
 async function merge(out: string, options: Options): Promise<void> {
   const began = performance.now();
   const files = await partFiles(out);
   if (files.length > 0) return mergeFiles(out, files, options);
   const report = await mergeCheckpoint(out, options);
-  const timed = { ...report, seconds: (performance.now() - began) / 1000 };
+  const { about: _, ...figures } = report;
+  const timed = { ...figures, seconds: (performance.now() - began) / 1000 };
   for (const warning of report.warnings) warn(warning);
   if (options.json) printJson(timed);
   else print(reportText(timed, out, options.all));
@@ -67,7 +71,7 @@ async function mergeFiles(out: string, files: readonly string[], { force = false
   else print(alphasText(alphas, out, (performance.now() - began) / 1000, all ? alphas.tensors.size : ROWS));
 }
 
-async function mergeCheckpoint(out: string, { resume = false, force }: Options): Promise<Report> {
+async function mergeCheckpoint(out: string, { resume = false, force }: Options): Promise<Merged> {
   const parts = await completeParts(out);
   try {
     return await withSession('merge', 1, async (session) => {
@@ -76,12 +80,13 @@ async function mergeCheckpoint(out: string, { resume = false, force }: Options):
       const folder = Object.assign(folderOf(directory, {}), { close: async () => {} });
       const input = { folder, path: directory, directory, isFile: false, files: async () => [] };
       const staging = await stageOutput(out, input, { force, resume });
-      let report: Report;
+      let report: Merged;
       try {
         report = await higgs.mergeParts(parts, staging.folder, {
           ...{ signal, resume: { identity: 'merge', keepJournal: true } },
           onProgress: showsWriting(session),
         });
+        await writeAdditions(staging.folder, report, report.about === undefined ? undefined : JSON.parse(report.about));
       } catch (error) {
         if (error instanceof FormatError && staging.isNew) await staging.discard();
         else await staging.leave();

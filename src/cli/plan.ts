@@ -14,8 +14,9 @@ import { shareRow, sharesText } from '../terminal/shares.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
+import { planForGguf } from './common/ggufplan.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { loadAll, threadsOption } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
@@ -26,6 +27,9 @@ interface Options extends SelectionOptions, BitOptions {
   all?: boolean;
   advise?: boolean;
   parts?: number;
+  format?: 'gguf';
+  types?: string[];
+  imatrix?: boolean;
   json?: boolean;
 }
 
@@ -44,15 +48,18 @@ export function addPlan(program: Command): void {
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace existing files')
     .addOption(new Option('--parts <n>', 'also show the shares of quantize --part').argParser(integer(1, PARTS_LIMIT)));
+  command
+    .optionsGroup(GROUPS.gguf)
+    .addOption(
+      new Option('--format <format>', 'plan types for llama-quantize: its --tensor-type-file').choices(['gguf']),
+    )
+    .option('--types <list>', 'types to choose from, with commas (all)', (text) => text.split(','))
+    .option('--imatrix', 'llama-quantize will have an importance matrix');
   addSelection(addBits(command))
     .optionsGroup(GROUPS.measuring)
     .option('--advise', 'also show size, memory, speed and loss of it and of whole bits, as `higgs advise` does')
     .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--threads <n>', 'threads to measure on')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), 'the cores'),
-    );
+    .addOption(threadsOption('threads to measure on'));
   addPrinting(command, 'print the plan and the trade-off as JSON', 'a row for every tensor, with α and what it costs');
   addExamples(command, [
     ['higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json'],
@@ -60,11 +67,15 @@ export function addPlan(program: Command): void {
     ['higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg'],
     ['higgs plan DeepSeek-V3 --bpw 3.5 --alphas alphas.json --parts 64', 'what each of 64 tasks would do'],
     ["higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'"],
+    ['higgs plan Llama-3.2-1B --format gguf --bpw 4.5 -o types.txt'],
   ]).action(plan);
 }
 
 async function plan(path: string, options: Options): Promise<void> {
   const { output, plot, force = false } = options;
+  if (options.format) return planForGguf(path, options);
+  const ofTypes = options.types ? '--types' : options.imatrix ? '--imatrix' : undefined;
+  if (ofTypes) throw new UsageError(`${ofTypes} must come with --format gguf`);
   if (output !== undefined && output === plot)
     throw new UsageError(`--output and --plot must be two files: got ${show(plot)}`);
   const input = await openInput(path);

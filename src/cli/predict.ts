@@ -1,17 +1,17 @@
 // higgs predict: the loss that the theorem predicts, of a plan or of what was measured when quantizing; beside it what a text shows.
 
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { type Input, openInput } from '../disk/input.ts';
 import type { BitPlan } from '../linearity/plan.ts';
 import { type Prediction, predict, type Sensitivities, sensitivitiesOf } from '../linearity/predict.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { predictionText } from '../terminal/report.ts';
-import { integer, UsageError } from '../terminal/usage.ts';
+import { UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './common/budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './common/comparison.ts';
 import { keptSensitivities, WAYS } from './common/kept.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { loadAll, threadsOption } from './common/session.ts';
 
 interface Options extends SensitivityOptions, TextChoice {
   plan?: string;
@@ -33,11 +33,7 @@ export function addPredict(program: Command): void {
     .option('--against <original>', 'what a quantized checkpoint was made of');
   addText(addSensitivities(command), 'a text in UTF-8, to measure what was predicted')
     .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--threads <n>', 'threads to measure on')
-        .argParser(integer(1, WORKERS_LIMIT))
-        .default(cores(), 'the cores'),
-    );
+    .addOption(threadsOption('threads to measure on'));
   addPrinting(command, 'print as JSON', 'a row for every tensor');
   addExamples(command, [
     ['higgs predict Llama-3.2-1B --plan plan.json'],

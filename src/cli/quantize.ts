@@ -17,7 +17,8 @@ import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
-import { byteSize, GRIDS, gridBits, gridName, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, GRIDS, gridBits, gridName, integer, repoName, UsageError } from '../terminal/usage.ts';
+import { type AdditionOptions, additionsOf, tellCard, writeAdditions } from './common/additions.ts';
 import {
   addBits,
   type BitOptions,
@@ -50,7 +51,7 @@ import { addSelection, type SelectionOptions, selectionOf } from './common/selec
 import { cores, Interrupted, loadAll, showsWriting, WORKERS_LIMIT, withSession } from './common/session.ts';
 import { checkPart, writePart } from './common/writing.ts';
 
-interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, PartOptions {
+interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, AdditionOptions, PartOptions {
   scaleSearch?: boolean;
   output?: string;
   grid?: string;
@@ -76,6 +77,12 @@ export function addQuantize(program: Command): void {
     .optionsGroup(GROUPS.output)
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
+    .option(
+      '--base-model <name>',
+      'org/model of the original on the hub, for the card (its own name, if it is from there)',
+      repoName,
+    )
+    .option('--transformers', 'also write higgs_wasm.py, by which transformers 5 loads the result')
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')
@@ -112,6 +119,7 @@ export function addQuantize(program: Command): void {
       'half the loss at the same bits; takes several times as long',
     ],
     ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
+    ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --transformers', 'loads in Python, too'],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
     ['higgs quantize DeepSeek-V3 -o v3-higgs --part 3/8', 'one of eight tasks; then higgs merge v3-higgs'],
   ]).action(quantize);
@@ -130,6 +138,8 @@ async function quantize(path: string, options: Options): Promise<void> {
     const higgs = await loadAll();
     const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
+    if (options.transformers && input.isFile)
+      throw new UsageError('--transformers must be given for a directory, with its config.json');
     if (refiningOf(options) !== undefined) await checkRefined(checkpoint, budget, options);
     if (refiningOf(options) !== undefined && !options.dryRun) {
       const { groupSize = DEFAULT_GROUP_SIZE } = selectionOf(options);
@@ -144,7 +154,9 @@ async function quantize(path: string, options: Options): Promise<void> {
     const whole =
       gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
     if (part && !options.dryRun) {
-      const working = { part: { ...part, input: await contentIdentity(input) }, out: options.output! };
+      const about = JSON.stringify(await additionsOf(input, options));
+      const own = { ...part, input: await contentIdentity(input), ...(about !== undefined && { about }) };
+      const working = { part: own, out: options.output! };
       return await writePart(checkpoint, whole, { ...options, ...working });
     }
     const plan = part ? planPart(whole, part, settings, options.scaleSearch ?? false) : whole;
@@ -162,6 +174,8 @@ async function quantize(path: string, options: Options): Promise<void> {
       }
       return;
     }
+    if (plan.items.some((item) => item.kind === 'quantize' && item.tensor.encoded))
+      warn('the weights are quantized already, and errors add: take the original if you have it');
     const report = await writeQuantized(checkpoint, input, plan, options.output!, options);
     await gathered?.remove();
     const unused = budget && unusedText(options, report.tensors, { bpw: report.bpw, bytes: report.bytesOut });
@@ -220,18 +234,15 @@ async function runNeed(copy: () => Promise<OpenCheckpoint>): Promise<RunNeed | u
 }
 
 // Of what was quantized there is a report, even if it cannot be measured on the text.
-async function tell(
-  report: TimedReport,
-  input: Input,
-  text: string | undefined,
-  { output, workers: threads, context, cache, all, json }: Options,
-): Promise<void> {
+async function tell(report: TimedReport, input: Input, text: string | undefined, options: Options): Promise<void> {
+  const { output, workers: threads, context, cache, all, json } = options;
   const { predicted } = report;
   let comparison: Comparison | undefined;
   if (!json) print(reportText(report, output!, all));
   try {
     if (text === undefined) return;
     comparison = await compareOnText(text, input, output!, predicted, { context, threads, cache });
+    await tellCard(output!, input, report, comparison, options);
     if (!json) print(`\n${comparisonText(comparison, predicted)}`);
   } finally {
     if (json) printJson({ ...report, ...(comparison && { text: comparison }) });
@@ -246,6 +257,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
   const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
   if (plan !== undefined && chosen)
     throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
+  if (options.dryRun && options.transformers) throw new UsageError('--transformers must come without --dry-run');
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   checkRefining(options);
   checkPart(options);
@@ -285,7 +297,7 @@ function outputOptions({ force, resume = false }: Writing) {
 }
 
 /** Options of writing a quantized checkpoint. */
-type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include'>;
+type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include'> & AdditionOptions;
 
 /** Quantizes a checkpoint as it is planned, into a directory or file that takes its name in the end; progress is shown. */
 export async function writeQuantized(
@@ -319,6 +331,7 @@ export async function writeQuantized(
         resume: { identity, adopt: staging.isBare, keepJournal: true },
         onProgress: showsWriting(session),
       });
+      await writeAdditions(staging.folder, report, await additionsOf(input, options));
     } catch (error) {
       const isFault = error instanceof FormatError || error instanceof UnsupportedError;
       const isChanged = identity !== (await identityOf(input).catch(() => undefined)); // nobody can go on with that

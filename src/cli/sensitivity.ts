@@ -26,7 +26,7 @@ import { alphasText } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { costOf, watchMeasuring } from './common/measurement.ts';
 import { addPart, type PartOptions, partFrom } from './common/part.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { Interrupted, loadAll, threadsOption } from './common/session.ts';
 
 interface Options extends PartOptions {
   output?: string;
@@ -114,9 +114,7 @@ export function addSensitivity(program: Command): void {
       ).argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high)),
     )
     .optionsGroup(GROUPS.machine)
-    .addOption(
-      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    )
+    .addOption(threadsOption())
     .addOption(
       new Option(
         '--memory <size>',

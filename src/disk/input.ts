@@ -65,7 +65,9 @@ export async function openInput(path: string): Promise<Input> {
   }
   const isGguf = path.endsWith('.gguf');
   if (info.isFile() && !isGguf && !path.endsWith('.safetensors')) {
-    throw new FormatError('input must be a directory, a .safetensors or a .gguf file: it is none', { file: path });
+    throw new FormatError('input must be a directory, a .safetensors or a .gguf file: this file is of another kind', {
+      file: path,
+    });
   }
   const directory = dirname(path);
   const names = isGguf ? siblingsOf(basename(path)) : [basename(path)];

@@ -105,7 +105,7 @@ async function checkpointFiles(name: HubName, { files, open }: RemoteModel): Pro
     chosen = partsOf([...named.keys()], nameText(name));
   } else if (weights.length !== 1) {
     const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors or *.gguf`;
-    throw new FormatError(`folder must have ${wanted}: it has not; --all pulls what is there`, {
+    throw new FormatError(`folder must have ${wanted}: none is there; --all pulls the other files`, {
       file: nameText(name),
     });
   }
@@ -126,7 +126,7 @@ async function pullFile(pulling: Pulling, file: HubFile): Promise<void> {
   const { path, byteLength, sha256, oid } = file;
   const digest = sha256 ?? oid;
   if (digest === undefined)
-    throw new FormatError('listing must have a digest of the file: it has none', { file: path });
+    throw new FormatError('listing must have a digest of the file: it is missing', { file: path });
   if (await cachedFile(settings.cache, name, remote.commit, path, byteLength)) return take(file, byteLength, false);
   const blob = join(repoPath(settings.cache, name), 'blobs', digest);
   const has = await stat(blob).catch(() => undefined);

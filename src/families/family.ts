@@ -1,6 +1,6 @@
 // The families that are run, by their names: one entry here and one file of how the family reads its config.json.
 
-import { openCheckpoint, readable } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint, READ_METHODS, readable } from '../checkpoint/checkpoint.ts';
 import { UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import type { Folder } from '../source/source.ts';
@@ -176,10 +176,12 @@ function unknown(fields: Fields, key: string, name: string): never {
 }
 
 // Weights of another method have tensors of other names and meanings. F8 and MXFP4 are decoded as they are read.
+/** Methods whose weights are read. */
+const METHODS: readonly string[] = ['higgs-wasm', ...READ_METHODS];
+
 function checkMethod(fields: Fields): void {
   const about = fields.get('quantization_config');
   if (!(about instanceof Map)) return;
   const method = about.get('quant_method') ?? 'unnamed';
-  if (method !== 'higgs-wasm' && method !== 'fp8' && method !== 'mxfp4')
-    fields.unsupported('quant_method', 'higgs-wasm, fp8, mxfp4', method);
+  if (!METHODS.includes(String(method))) fields.unsupported('quant_method', METHODS.join(', '), method);
 }

@@ -215,6 +215,6 @@ export function windowsOf(fields: Fields, rule: (window: number, layer: number) 
   return types.map((type) => {
     if (type === 'full_attention') return 0;
     if (type !== 'sliding_attention') fields.unsupported('layer_types', 'full_attention, sliding_attention', type);
-    return window > 0 ? window : fields.fail('sliding_window must be set where a layer slides: it is not');
+    return window > 0 ? window : fields.fail(`sliding_window must be above 0 where a layer slides: got ${window}`);
   });
 }

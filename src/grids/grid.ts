@@ -70,7 +70,9 @@ export const givenGrid: Reader<Grid> = (subject, value) => {
   }
   const points = typedArray(Float32Array)(`points of grid ${name}`, of('points'));
   if (points.length !== size.n * size.p || !points.every(Number.isFinite)) {
-    throw new RangeError(`points of grid ${name} must be ${size.n * size.p} finite numbers: they are not`);
+    throw new RangeError(
+      `points of grid ${name} must be ${size.n * size.p} finite numbers: got ${points.length}${points.length === size.n * size.p ? ', not all finite' : ''}`,
+    );
   }
   return grid;
 };

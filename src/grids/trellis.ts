@@ -115,7 +115,8 @@ export function checkTrellis(trellis: Trellis): void {
 
 function checkMemory(name: string, bits: number, tables: Uint8Array): void {
   const supported = MEMORIES[bits];
-  if (!supported) throw new RangeError(`trellis ${name} must be by labels, of more than four bits: it is not`);
+  if (!supported)
+    throw new RangeError(`trellis ${name} must be by labels above four bits: it has ${bits} bits and no labels`);
   const memory = String(memoryOf({ bits, tables }));
   if (!supported.includes(memory)) {
     const memories = supported.map((bits) => `(${bits})`).join(', ');

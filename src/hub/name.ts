@@ -29,9 +29,9 @@ const ADDRESS_LIMIT = 2048;
 /** Whether a text is a name of the hub or an address, not a path. */
 export const isRemote = (text: string): boolean => text.startsWith(PREFIX) || /^https?:\/\//i.test(text);
 
-/** Whether a part of a path names something in a folder: it can lead nowhere else, on no system. */
+/** Whether a part of a path names something in a folder: it leads nowhere else on any system, and has a UTF-8 form. */
 export function isPlainPart(part: string): boolean {
-  return part.length > 0 && part.length <= PART_LIMIT && !/^\.{1,2}$|[/\\:\p{Cc}\p{Zl}\p{Zp}]/u.test(part);
+  return part.length > 0 && part.length <= PART_LIMIT && !/^\.{1,2}$|[/\\:\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(part);
 }
 
 /** How a name is written. */

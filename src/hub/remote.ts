@@ -109,7 +109,9 @@ export async function resolveModel(model: HubName, means: HubMeans, recursive = 
   const files = listed.filter(({ path }) => wantedNames?.includes(path) !== false);
   if (files.length > 0) return { commit, files, open: (file) => remoteFile(hub, model, commit, file) };
   const wanted = model.file === undefined ? 'files' : `the file ${show(model.file)}`;
-  throw new FormatError(`folder must have ${wanted}: it has not`, { file: nameText({ ...model, file: '' }) });
+  throw new FormatError(`folder must have ${wanted}: ${model.file === undefined ? 'it is empty' : 'it is missing'}`, {
+    file: nameText({ ...model, file: '' }),
+  });
 }
 
 const pathOf = ({ folder }: HubName, name: string): string => (folder === '' ? name : `${folder}/${name}`);
@@ -157,7 +159,7 @@ async function openModel(model: HubName, means: HubMeans): Promise<HubFolder> {
     list: async () => [...files.keys()].sort(),
     async open(wanted) {
       const file = files.get(text('name', wanted));
-      if (!file) throw new FormatError(`folder must have the file ${show(wanted)}: it has not`, { file: name });
+      if (!file) throw new FormatError(`folder must have the file ${show(wanted)}: it is missing`, { file: name });
       return file.byteLength <= SMALL_LIMIT ? openSmall(file) : openFile(file);
     },
     checked: () =>

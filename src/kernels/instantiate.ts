@@ -36,5 +36,5 @@ export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array
 /** @throws {UnsupportedError} `simd` where WebAssembly has no 128-bit SIMD */
 export function checkSimd(): void {
   if (WebAssembly.validate(SIMD)) return;
-  throw new UnsupportedError('simd', 'this runtime must support WebAssembly SIMD (128 bit): it does not');
+  throw new UnsupportedError('simd', 'runtime must support WebAssembly SIMD of 128 bits: this one has none');
 }

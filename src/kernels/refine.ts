@@ -81,7 +81,10 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       values[i * n + i] += added;
     }
     const done = exports.factorUdu(h, n, scratch);
-    if (done !== n) throw new RangeError('statistics must be positive, as sums of squares are: they are not');
+    if (done !== n)
+      throw new RangeError(
+        'statistics must be positive, as sums of squares are: a pivot of their factorisation is not',
+      );
     const upper = new Float32Array(n * n);
     const diagonal = new Float64Array(n);
     for (let k = 0; k < n; k++) {

@@ -1,9 +1,9 @@
 // Which of two forms products of bytes take: assembly/decoder/dots.ts has both, equal in bits. Processors with an instruction for the one
 // run it up to twice as quickly, others the other one; nothing tells which a processor is, so a loop of each is timed.
 
-import { hasForms } from '../kernels/decoder/load.ts';
+import { forms } from '../kernels/decoder/load.ts';
 import { activationBytes, bandRowBytes, PAIR_ROWS, productScratchBytes } from '../kernels/decoder/sizes.ts';
-import { FORM, integerTable, isBanded } from '../kernels/decoder/table.ts';
+import { FORM, FUSED, integerTable, isBanded, PAIRS } from '../kernels/decoder/table.ts';
 import type { Place } from './loading/batches.ts';
 
 /** What is multiplied: 16 KB, which a first-level cache holds. */
@@ -15,27 +15,26 @@ const ROUNDS = 4;
 /** The first form is taken where the other one gains less. */
 const GAIN = 0.95;
 
-/** Times the forms, and has the tables of all memories say which is quicker. */
+/** Has the tables of all memories say which form products take: where there are two, the quicker one. */
 export function chooseForm(places: readonly Place[]): void {
-  if (
-    !hasForms ||
-    !places.some(({ layout }) => layout.tables.some(({ grid, integers }) => integers && isBanded(grid)))
-  ) {
-    return;
-  }
+  const tables = places.flatMap(({ buffer, layout }) =>
+    layout.tables
+      .filter(({ grid, integers }) => integers && isBanded(grid))
+      .map(({ integers }) => new Uint32Array(buffer, integers + FORM, 1)),
+  );
+  if (tables.length === 0) return;
+  const form = forms.length > 1 ? quickest(places) : forms[0];
+  for (const table of tables) table[0] = form;
+}
+
+function quickest(places: readonly Place[]): number {
   const times = timesOf(places[0]);
-  if (!times) return;
-  const form = Number(times[1] < times[0] * GAIN);
-  for (const { buffer, layout } of places) {
-    for (const { grid, integers } of layout.tables) {
-      if (integers && isBanded(grid)) new Uint32Array(buffer, integers + FORM, 1)[0] = form;
-    }
-  }
+  return times && times[PAIRS] < times[FUSED] * GAIN ? PAIRS : FUSED;
 }
 
 /** Has the engine see what will be timed, so that it compiles it while weights are read. */
 export function prepareForms(places: readonly Place[]): void {
-  if (hasForms) timesOf(places[0]);
+  if (forms.length > 1) timesOf(places[0]);
 }
 
 // Milliseconds of the quickest loop of each form; of all loops where a clock is too coarse for one. Works where blocks of weights are

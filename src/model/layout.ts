@@ -37,7 +37,7 @@ import { SYNC_BYTES } from './team.ts';
 import type { Weights } from './weights.ts';
 
 /** Most tokens of a pass, unless another number is asked for. */
-const BATCH = 64;
+const BATCH = 128;
 /** Seed of the signs with which what a cache keeps as codes is turned. */
 const CACHE_SEED = 0;
 /** Bytes of attention scores that a thread keeps; at least one row of them. */

@@ -41,7 +41,7 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
   function checkShape(name: string, tensor: { shape: readonly number[] } | undefined, shape: number[], file?: string) {
     const wanted = `[${shape.join(', ')}]`;
     if (!tensor) {
-      const message = `checkpoint must hold the tensor, ${wanted}: it does not`;
+      const message = `checkpoint must hold the tensor, ${wanted}: it is missing`;
       throw new FormatError(message, { file: checkpoint.folder, tensor: name });
     }
     if (String(tensor.shape) === String(shape)) return;
@@ -80,7 +80,7 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
     vector: (name, ...shape) => plainOf(name, shape),
     refuse(name) {
       if (!plain.has(name)) return;
-      const message = 'tensor must be one that config.json tells of: it tells of none';
+      const message = 'tensor must belong to the model of config.json: no layer has one of this name';
       throw new FormatError(message, { file: checkpoint.folder, tensor: name });
     },
   };

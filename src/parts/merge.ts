@@ -29,7 +29,7 @@ import type { SquareSums } from '../quantize/scheme.ts';
 import { writeWhole } from '../quantize/writer.ts';
 import type { Folder, OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
-import { differenceOf, LAYOUT_NAME, type PartNote, readNote } from './note.ts';
+import { differenceOf, type KnownSensitivities, LAYOUT_NAME, type PartNote, readNote } from './note.ts';
 import { PARTS_LIMIT } from './shares.ts';
 
 /** Options of `mergeParts`. */
@@ -48,6 +48,13 @@ export const mergeOptions = options<MergeOptions>({ onProgress: callback, signal
 interface Means extends MergeOptions {
   kernels: Kernels;
   pool: Pool;
+}
+
+/** What merging gives, and what the first part noted for it. */
+interface Merged {
+  readonly report: Report;
+  readonly sensitivities: KnownSensitivities | null;
+  readonly about: string | null;
 }
 
 /** A complete part, open. */
@@ -70,7 +77,7 @@ export async function mergeParts(
   folders: readonly Folder[],
   output: OutputFolder | ResumableFolder,
   { kernels, pool, onProgress, signal: stop, resume }: Means,
-): Promise<Report> {
+): Promise<Merged> {
   const notes = await checkedNotes(folders);
   const parts: OpenPart[] = [];
   const faults: string[] = [];
@@ -92,7 +99,8 @@ export async function mergeParts(
     }
     for (const { folder } of parts) await folder.unchanged?.();
     if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
-    return report;
+    const { bytesIn = report.bytesIn, sensitivities = null, about = null } = first.note.whole ?? {};
+    return { report: { ...report, bytesIn }, sensitivities, about };
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     // One tensor is damaged: all that are be named at once.

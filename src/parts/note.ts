@@ -15,8 +15,8 @@ import type { Part } from './shares.ts';
 
 export const PART_NAME = 'higgs.part';
 export const LAYOUT_NAME = 'higgs.layout';
-/** Largest note in bytes: some 60 a file. */
-const NOTE_LIMIT = 16 << 20;
+/** Largest note in bytes: some 60 a file; of the first part, 100 a tensor, and the original's card. */
+const NOTE_LIMIT = 128 << 20;
 const NOTE_VERSION = 1;
 
 /** What tells parts of one run from those of others: all must be the same, but for `part`. */
@@ -46,6 +46,20 @@ export interface PartNote extends PartIdentity {
   readonly carried: readonly CarriedFile[];
   /** Of the first part: the final files in the order of their headers. */
   readonly shards: readonly (readonly [name: string, bytes: number])[];
+  /** Of the first part: bytes of all tensors of the input, what the plan was made by, and the caller's own text. */
+  readonly whole: {
+    readonly bytesIn: number;
+    readonly sensitivities: KnownSensitivities | null;
+    readonly about: string | null;
+  } | null;
+}
+
+/** Sensitivities of a plan, by which its loss is predicted. */
+export interface KnownSensitivities {
+  readonly estimator: string;
+  readonly loss: string;
+  readonly base: number | null;
+  readonly alphas: readonly (readonly [name: string, alpha: number | null])[];
 }
 
 /** The identity of a part, before it is there. */
@@ -97,7 +111,7 @@ export function differenceOf(note: PartIdentity, wanted: PartIdentity): string |
 
 // A line that holds may still be of another hand.
 function isNote(note: Partial<Record<keyof PartNote, unknown>>): note is PartNote {
-  const { version, part, parts, layout, scaleSearch, input, files, carried, shards } = note;
+  const { version, part, parts, layout, scaleSearch, input, files, carried, shards, whole } = note;
   const isText = [version, layout, input].every((value) => typeof value === 'string');
   const isCount = [part, parts].every((value) => Number.isInteger(value) && Number(value) > 0);
   const isSize = (bytes: unknown) => Number.isSafeInteger(bytes) && Number(bytes) >= 0;
@@ -107,5 +121,6 @@ function isNote(note: Partial<Record<keyof PartNote, unknown>>): note is PartNot
   );
   const areCarried =
     Array.isArray(carried) && carried.every((one) => isFile(one?.name, one?.bytes) && one.crc >>> 0 === one.crc);
-  return isText && isCount && typeof scaleSearch === 'boolean' && isList && areCarried;
+  const isWhole = whole === null || isSize((whole as { bytesIn?: unknown } | undefined)?.bytesIn);
+  return isText && isCount && typeof scaleSearch === 'boolean' && isList && areCarried && isWhole;
 }

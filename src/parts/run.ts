@@ -6,12 +6,14 @@ import type { LayoutOptions, Plan } from '../quantize/plan.ts';
 import type { Report } from '../quantize/report.ts';
 import { writeWhole } from '../quantize/writer.ts';
 import type { OutputFolder, ResumableFolder } from '../source/source.ts';
-import { type CarriedFile, LAYOUT_NAME, noteBytes, PART_NAME, partIdentity } from './note.ts';
+import { type CarriedFile, type KnownSensitivities, LAYOUT_NAME, noteBytes, PART_NAME, partIdentity } from './note.ts';
 import { type Part, planPart } from './shares.ts';
 
 interface PartOptions extends RunOptions {
   part: Part;
   layout: LayoutOptions;
+  /** What the plan was made by. */
+  sensitivities: KnownSensitivities | undefined;
   /** Writes the files beside the weights. */
   carry(output: OutputFolder): Promise<unknown>;
   /** Raises a change of the input. */
@@ -24,7 +26,17 @@ interface PartOptions extends RunOptions {
  * @throws what `runPlan` throws
  */
 export async function runPart(whole: Plan, output: OutputFolder, options: PartOptions): Promise<Report> {
-  const { part, layout, carry, unchanged, kernels, resume, scaleSearch = false, ...running } = options;
+  const {
+    part,
+    layout,
+    sensitivities = null,
+    carry,
+    unchanged,
+    kernels,
+    resume,
+    scaleSearch = false,
+    ...running
+  } = options;
   const identity = await partIdentity(whole, part, scaleSearch);
   const plan = planPart(whole, part, layout, scaleSearch);
   // Not the input's dates: a part goes on where another machine left it, which has files of other dates.
@@ -39,7 +51,9 @@ export async function runPart(whole: Plan, output: OutputFolder, options: PartOp
   }
   await unchanged();
   const sizes = ({ shards }: Plan) => shards.map(({ fileName, byteLength }) => [fileName, byteLength] as const);
-  const note = { ...identity, files: sizes(plan), carried, shards: part.index === 1 ? sizes(whole) : [] };
+  const isFirst = part.index === 1;
+  const about = isFirst ? { bytesIn: whole.bytesIn, sensitivities, about: part.about ?? null } : null;
+  const note = { ...identity, files: sizes(plan), carried, shards: isFirst ? sizes(whole) : [], whole: about };
   await writeWhole(output, PART_NAME, noteBytes(note));
   if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
   return report;

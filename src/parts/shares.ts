@@ -17,12 +17,15 @@ export interface Part {
   readonly count: number;
   /** Tells the input's weights from others with the same headers: parts of several inputs are not merged. */
   readonly input?: string;
+  /** A text for whoever merges: `mergeParts` gives it back. */
+  readonly about?: string;
 }
 
 const given = object<Part>('a part', {
   index: needed(integer(1, PARTS_LIMIT)),
   count: needed(integer(1, PARTS_LIMIT)),
   input: text,
+  about: text,
 });
 
 /** A part as a caller gives it. @throws {RangeError} when there are fewer */

@@ -6,7 +6,7 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type Json, parseStrict } from '../checkpoint/safetensors/json.ts';
 import { isPadding, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
-import { type CheckpointFile, type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
+import { type CheckpointFile, type CheckpointTensor, formText, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
@@ -156,6 +156,12 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
 
+/** A checkpoint whose codes are another program's, decoded as they are read. */
+export function plainlyStored(checkpoint: Checkpoint): StoredCheckpoint {
+  const { tensors, metadata } = checkpoint;
+  return { checkpoint, quantized: [], plain: tensors, grids: new Map(), metadata: Object.fromEntries(metadata) };
+}
+
 /** Quantized weights and what passed through, in the order in which the original had them. */
 export function inFileOrder({ checkpoint, quantized, plain }: StoredCheckpoint): (StoredTensor | CheckpointTensor)[] {
   const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
@@ -172,7 +178,7 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
     if (weights.length === 0) continue;
     const tensor = file.tensors.find(({ name }) => ERRORS.test(name));
     if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${weights.length},2`) {
-      throw new FormatError(`shard must hold higgs.errors, F64 [${weights.length}, 2]: it does not`, {
+      throw new FormatError(`shard must hold higgs.errors, F64 [${weights.length}, 2]: ${formText(tensor)}`, {
         file: file.file,
       });
     }
@@ -199,7 +205,7 @@ async function readWeighted(
   if (!weights.some(({ isRefined }) => isRefined)) return [];
   const tensor = file.tensors.find(({ name }) => WEIGHTED.test(name));
   if (tensor?.dtype !== 'F64' || String(tensor.shape) !== `${weights.length},2`) {
-    throw new FormatError(`shard must hold higgs.weighted, F64 [${weights.length}, 2]: it does not`, {
+    throw new FormatError(`shard must hold higgs.weighted, F64 [${weights.length}, 2]: ${formText(tensor)}`, {
       file: file.file,
     });
   }
@@ -231,7 +237,7 @@ export async function readChecksums(
   const checked = file.tensors.filter(({ name }) => hasChecksum(name));
   const tensor = file.tensors.find(({ name }) => CHECKSUMS.test(name));
   if (tensor?.dtype !== 'U32' || String(tensor.shape) !== String(checked.length + 1)) {
-    const message = `shard must hold higgs.checksums, U32 [${checked.length + 1}]: it does not`;
+    const message = `shard must hold higgs.checksums, U32 [${checked.length + 1}]: ${formText(tensor)}`;
     throw new FormatError(message, { file: file.file });
   }
   const [header, ...values] = new Uint32Array(await tensor.read());
@@ -314,7 +320,7 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
       const part = checkpoint.get(spec.name);
       if (part?.file !== file.file || part.dtype !== spec.dtype || String(part.shape) !== String(spec.shape)) {
         throw new FormatError(
-          `shard must hold ${excerpt(spec.name)}, ${spec.dtype} [${spec.shape.join(', ')}]: it does not`,
+          `shard must hold ${excerpt(spec.name)}, ${spec.dtype} [${spec.shape.join(', ')}]: ${formText(part?.file === file.file ? part : undefined)}`,
           place,
         );
       }

@@ -9,6 +9,7 @@ import { bytesPerWeight } from '../kernels/operands.ts';
 import type { OutputFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
 import { codeBlocksOf, naming, piecesOf } from './blocks.ts';
+import { convertFloats, isFloat } from './convert.ts';
 import { inFileOrder, matrixOf, type StoredCheckpoint, type StoredTensor } from './format.ts';
 import { inOrder, untilLast } from './pipeline.ts';
 import { DEFAULT_SHARD_BYTES, type LayoutOptions } from './plan.ts';
@@ -47,22 +48,42 @@ export async function restoreCheckpoint(
   output: OutputFolder,
   options: RestoreOptions,
 ): Promise<RestoreReport> {
-  const { pool, dtype, onProgress, signal } = options;
+  const { pool, dtype } = options;
   if (dtype !== undefined && !['F32', 'F16', 'BF16'].includes(dtype)) {
     throw new RangeError(`dtype must be F32, F16 or BF16: got ${show(dtype)}`);
   }
   const tensors = inFileOrder(stored);
   const specs = tensors.map((tensor): TensorSpec[] => [specOf(tensor, dtype)]);
+  const bytes = stored.checkpoint.files.reduce((sum, { source }) => sum + source.byteLength, 0);
+  const blocks = inOrder(tasks(tensors, dtype, pool), 2 * pool.size + 1);
+  return writePlain({ specs, blocks, bytes, metadata: stored.metadata }, output, options);
+}
+
+/** Tensors that are written as they come. */
+interface Stream {
+  /** In groups that stay in one file. */
+  readonly specs: readonly (readonly TensorSpec[])[];
+  /** Their bytes, in order. */
+  readonly blocks: AsyncGenerator<Block, void, void>;
+  /** Bytes that are read for them. */
+  readonly bytes: number;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Writes tensors to the files of a plain checkpoint, with their index. */
+export async function writePlain(
+  { specs, blocks, bytes, metadata }: Stream,
+  output: OutputFolder,
+  options: Omit<RestoreOptions, 'pool' | 'dtype'>,
+): Promise<RestoreReport> {
+  const { onProgress, signal } = options;
   const shards = layOutShards(specs, {
     maxShardBytes: options.maxShardBytes ?? DEFAULT_SHARD_BYTES,
     ...(options.fileName && { fileName: options.fileName }),
-    metadata: () => stored.metadata,
+    metadata: () => metadata,
     align: false,
   });
-  const bytes = stored.checkpoint.files.reduce((sum, { source }) => sum + source.byteLength, 0);
   const progress: StoredProgress = { tensor: '', bytesDone: 0, bytes };
-
-  const blocks = inOrder(tasks(tensors, dtype, pool), 2 * pool.size + 1);
   try {
     for (const shard of shards) {
       const sink = await output.create(shard.fileName);
@@ -91,13 +112,14 @@ export async function restoreCheckpoint(
     bytesIn: bytes,
     bytesOut: shards.reduce((sum, { byteLength }) => sum + byteLength, 0),
     files: shards.map(({ fileName }) => fileName),
-    tensors: specs.map(([spec]) => ({ name: spec!.name, shape: spec!.shape, dtype: spec!.dtype })),
+    tensors: specs.flat().map(({ name, shape, dtype }) => ({ name, shape, dtype })),
   };
 }
 
 type Stored = StoredTensor | CheckpointTensor;
 
-interface Block {
+/** Bytes of a tensor that are ready to be written. */
+export interface Block {
   bytes: Uint8Array;
   bytesRead: number;
   isLast: boolean;
@@ -105,9 +127,18 @@ interface Block {
 
 function specOf(tensor: Stored, dtype: PlainDtype | undefined): TensorSpec {
   const { name, shape } = tensor;
-  if (!('packed' in tensor)) return { name, shape, dtype: tensor.dtype, byteLength: tensor.byteLength };
+  if (!('packed' in tensor)) {
+    const [from, to] = [tensor.dtype, passedDtype(tensor, dtype)];
+    const factor = isFloat(from) && isFloat(to) ? bytesPerWeight[to] / bytesPerWeight[from] : 1;
+    return { name, shape, dtype: to, byteLength: tensor.byteLength * factor };
+  }
   const plain = plainDtype(tensor, dtype);
   return { name, shape, dtype: plain, byteLength: tensor.rows * tensor.cols * bytesPerWeight[plain] };
+}
+
+// What another program has as codes is to have the dtype of the weights; what is a number already stays as it is.
+function passedDtype(tensor: CheckpointTensor, dtype: PlainDtype | undefined): string {
+  return (tensor.encoded && dtype) ?? tensor.dtype;
 }
 
 function plainDtype(tensor: StoredTensor, dtype: PlainDtype | undefined): PlainDtype {
@@ -122,8 +153,12 @@ function* tasks(
 ): Generator<() => Promise<Block>> {
   for (const tensor of tensors) {
     if (!('packed' in tensor)) {
+      const [from, to] = [tensor.dtype, passedDtype(tensor, dtype)];
+      const converted = (bytes: Uint8Array<ArrayBuffer>) =>
+        isFloat(from) && isFloat(to) ? new Uint8Array(convertFloats(bytes.buffer, from, to, tensor)) : bytes;
       for (const { isLast, byteLength, read } of piecesOf(tensor)) {
-        yield async () => ({ bytes: await read(), bytesRead: byteLength, isLast });
+        const bytesRead = (byteLength * (tensor.encoded ?? tensor).byteLength) / (tensor.byteLength || 1);
+        yield async () => ({ bytes: converted(await read()), bytesRead, isLast });
       }
       continue;
     }

@@ -5,7 +5,7 @@
 
 import type { Json } from '../checkpoint/safetensors/json.ts';
 import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
-import type { CheckpointFile } from '../checkpoint/tensor.ts';
+import { type CheckpointFile, formText } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { type Dimension, type Grid, givenGrid, isTrellis } from '../grids/grid.ts';
@@ -62,7 +62,7 @@ export async function readGrid(file: CheckpointFile, name: string, note: Json): 
   async function content(dtype: string, shape: readonly number[]): Promise<ArrayBuffer> {
     const tensor = file.tensors.find((some) => some.name === nameOf(name));
     if (tensor?.dtype !== dtype || String(tensor.shape) !== String(shape)) {
-      throw new FormatError(`grid must be stored as ${dtype} [${shape.join(', ')}]: it is not`, place);
+      throw new FormatError(`grid must be stored as ${dtype} [${shape.join(', ')}]: ${formText(tensor)}`, place);
     }
     return tensor.read();
   }
@@ -80,7 +80,7 @@ export async function readGrid(file: CheckpointFile, name: string, note: Json): 
     const points = new Float32Array(await content('F32', [n, p]));
     grid = { name, p: p as Dimension, n, bits, mse: number('mse'), points };
   } else {
-    throw new FormatError(`grid must be named ${NAME_RULE}: it is not`, place);
+    throw new FormatError(`grid must be named ${NAME_RULE}: got ${show(name)}`, place);
   }
   try {
     givenGrid('grid', grid);

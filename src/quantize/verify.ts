@@ -78,7 +78,7 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
     }
     for (const tensor of file.tensors.filter(({ name }) => isPadding(name, RESERVED))) {
       if (new Uint8Array(await tensor.read()).some((byte) => byte !== 0)) {
-        throw new FormatError('padding must be zero: it is not', placeOf(tensor));
+        throw new FormatError('padding must be zero: other bytes are there', placeOf(tensor));
       }
     }
   }
@@ -135,7 +135,7 @@ function checkNames({ quantized, plain }: StoredCheckpoint, original: Checkpoint
   }
   for (const tensor of original.tensors) {
     if (!kept.has(tensor.name))
-      throw new FormatError('tensor must be in the quantized checkpoint too: it is not', placeOf(tensor));
+      throw new FormatError('tensor must be in the quantized checkpoint too: it is missing there', placeOf(tensor));
   }
 }
 

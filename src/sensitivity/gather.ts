@@ -409,7 +409,7 @@ async function growFile({ session, file: model }: Work, gathering: Gathering, en
       for (const own of sumsOf(state.blocks[block], about)) {
         const address = at + own.at * 4;
         if (!hasFiniteDiagonal(floats, address / 4, own)) {
-          const message = 'statistics must be finite numbers, which needs finite weights: they are not';
+          const message = 'statistics must be finite: some are NaN or infinite, as weights may be';
           throw new FormatError(message, {
             file: model,
             tensor: statisticsName(weightsOf(state.blocks[block])[own.place]),

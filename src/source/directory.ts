@@ -150,5 +150,5 @@ async function namesIn(handle: DirectoryHandle): Promise<string[]> {
 async function fileIn(handle: DirectoryHandle, name: string): Promise<FileHandle> {
   const file = await handle.getFileHandle(text('name', name)).catch(() => undefined);
   if (file) return file;
-  throw new FormatError(`folder must have the file ${show(name)}: it has not`, { file: handle.name });
+  throw new FormatError(`folder must have the file ${show(name)}: it is missing`, { file: handle.name });
 }

@@ -208,7 +208,7 @@ export async function openFolder(
     name: path,
     list: () => attempt('read', path, () => listFiles(path)),
     open: async (name) => {
-      const missing = `folder must have the file ${show(name)}: it has not`;
+      const missing = `folder must have the file ${show(name)}: it is missing`;
       if (!isPlainName(text('name', name))) throw new FormatError(missing, { file: path });
       const file = join(path, name);
       const isThere = await lstat(file).catch((error) => error.code !== 'ENOENT');

@@ -72,7 +72,9 @@ export const urlOf: Reader<string> = (subject, value) => {
 export const tokenOf: Reader<string> = (subject, value) => {
   const token = text(subject, value);
   if (/^[\x21-\x7e]{1,1000}$/.test(token)) return token;
-  throw new RangeError(`${subject} must be one word of printable ASCII: it is not`);
+  throw new RangeError(
+    `${subject} must be one word of printable ASCII, at most 1000 characters: got other characters or lengths`,
+  );
 };
 /**
  * A URL as a source. One request tells its size; then every slice is a range request. From a server that knows none, the

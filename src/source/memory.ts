@@ -31,7 +31,7 @@ export function folderOf(name: string, files: Readonly<Record<string, Source>> |
     open: async (file) => {
       const source = sources.get(text('name', file));
       if (source === undefined)
-        throw new FormatError(`folder must have the file ${show(file)}: it has not`, { file: name });
+        throw new FormatError(`folder must have the file ${show(file)}: it is missing`, { file: name });
       return source;
     },
   };

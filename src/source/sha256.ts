@@ -12,7 +12,7 @@ export async function digest(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { subtle } = globalThis.crypto ?? {};
   if (subtle) return new Uint8Array(await subtle.digest('SHA-256', bytes));
-  const message = `runtime must have crypto.subtle ${use}, which pages have by https: it has not`;
+  const message = `runtime must have crypto.subtle ${use}: it is missing, as in pages without https`;
   throw new UnsupportedError('crypto.subtle', message);
 }
 

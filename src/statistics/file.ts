@@ -160,7 +160,7 @@ export async function openStatistics(source: Source, name: string): Promise<Stor
   }
   const json = (key: string) => {
     const content = file.metadata.get(key);
-    if (content === undefined) throw new FormatError(`metadata must have ${key}: it has not`, place);
+    if (content === undefined) throw new FormatError(`metadata must have ${key}: it is missing`, place);
     return parseStrict(content, name, { subject: key });
   };
   const about = fromFile(place, aboutOf, ABOUT_KEY, json(ABOUT_KEY));
@@ -288,7 +288,7 @@ export async function readStatistics(source: Source, file: string): Promise<Stat
     const buffer = await found.tensor.read();
     check(new Uint8Array(buffer), found.crc, place);
     const values = new Float32Array(buffer);
-    if (!values.every(Number.isFinite)) throw new FormatError('values must be finite: they are not', place);
+    if (!values.every(Number.isFinite)) throw new FormatError('values must be finite: some are NaN or infinite', place);
     let at = 0;
     return parts.map((width) => {
       const square = new Float32Array(width * width);

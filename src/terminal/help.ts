@@ -17,6 +17,7 @@ export const GROUPS = {
   output: 'Output:',
   tensors: 'Which tensors, and how:',
   budget: 'Mixed bits:',
+  gguf: 'For llama.cpp:',
   sensitivities: 'Sensitivities:',
   measuring: 'Measuring:',
   prompt: 'Prompt:',

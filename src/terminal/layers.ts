@@ -12,8 +12,8 @@ interface Named {
 /** Most values that a cell lists: of experts each may have its own. */
 const VALUES = 3;
 
-/** @param width columns of the terminal */
-export function layerTables(tensors: readonly Named[], width: number): string {
+/** @param width columns of the terminal @param title of what is shown */
+export function layerTables(tensors: readonly Named[], width: number, title = 'grid'): string {
   const stacks = new Map<string, { layer: number; kind: string; value: string }[]>();
   const others: Named[] = [];
   for (const { name, value } of tensors) {
@@ -22,11 +22,11 @@ export function layerTables(tensors: readonly Named[], width: number): string {
     else stacks.set(stack!, [...(stacks.get(stack!) ?? []), { layer: Number(layer), kind: family(kind!), value }]);
   }
   const parts = [...stacks].map(([stack, own]) => {
-    const title = stacks.size > 1 ? `${stack.replace(/\.$/, '')}\n` : '';
-    return `${title}${stackTable(own, width)}`;
+    const head = stacks.size > 1 ? `${stack.replace(/\.$/, '')}\n` : '';
+    return `${head}${stackTable(own, width)}`;
   });
   const rest = others.map(({ name, value }) => [name, value]);
-  return [...parts, ...(rest.length > 0 ? [table(['tensor', 'grid'], rest, [0, 1])] : [])].join('\n\n');
+  return [...parts, ...(rest.length > 0 ? [table(['tensor', title], rest, [0, 1])] : [])].join('\n\n');
 }
 
 function stackTable(tensors: readonly { layer: number; kind: string; value: string }[], width: number): string {

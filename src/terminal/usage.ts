@@ -111,3 +111,9 @@ export function pattern(text: string): RegExp {
     throw new InvalidArgumentError(`must be a regular expression: ${(error as Error).message}.`);
   }
 }
+
+/** Parses the name of a model on a hub, `org/model`. */
+export function repoName(text: string): string {
+  if (!/^[\w.-]+\/[\w.-]+$/.test(text)) throw new InvalidArgumentError('must be org/model.');
+  return text;
+}

@@ -24,7 +24,7 @@ export async function readText(folder: Folder, name: string): Promise<string | u
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new FormatError('file must be UTF-8: it is not', { file });
+    throw new FormatError('file must be UTF-8: other bytes are in it', { file });
   }
 }
 

@@ -1,10 +1,12 @@
 // Pools over worker_threads, for Node. The worker's code is embedded: a bundler has no second file to look for.
 
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import threadCode from '../../build/decoder-worker.js' with { type: 'text' };
 import code from '../../build/worker.js' with { type: 'text' };
 import { kernelBytes } from '../kernels/load.ts';
+import { threadsThatHelp } from './cores.ts';
 import { withJobs } from './given.ts';
 import { type Answer, type Pool, type Spawn, workerPool } from './pool.ts';
 import { WORKERS_LIMIT, workerCount } from './start.ts';
@@ -48,6 +50,25 @@ export async function startPool(size: number = cores()): Promise<Pool> {
   return withJobs(await workerPool(workerCount('size', size), spawn, kernelBytes));
 }
 
+/** Threads that a model runs on unless another number is asked for. */
+export function defaultThreads(): number {
+  const logical = cores();
+  const siblings = Array.from({ length: logical }, (_, i) =>
+    textOf(`/sys/devices/system/cpu/cpu${i}/topology/thread_siblings_list`),
+  );
+  const told = siblings.filter((list) => list !== undefined);
+  return threadsThatHelp({ logical, siblings: told, quota: textOf('/sys/fs/cgroup/cpu.max') });
+}
+
+// What Linux tells in a file; other systems have none.
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
 const spawnThread: SpawnThread = (answer, fail) => {
   const worker = startWorker(threadCode);
   worker.on('message', (data: ThreadAnswer) => answer(data));
@@ -63,12 +84,12 @@ const spawnThread: SpawnThread = (answer, fail) => {
 
 /**
  * Starts threads that share memory, to load one model with; closing the model ends them.
- * @param size threads, up to 1024, the caller's among them; the cores that this process may use if left out
+ * @param size threads, up to 1024, the caller's among them; the physical cores that this process may use if left out
  * @throws {TypeError} when `size` is no number
  * @throws {RangeError} when it is out of range, or the system cannot start so many: none is left then
  * @example
  * const model = await checkpoint.run({ threads: await startThreads(4) });
  */
-export async function startThreads(size: number = cores()): Promise<Threads> {
+export async function startThreads(size: number = defaultThreads()): Promise<Threads> {
   return threadsOf(workerCount('size', size), spawnThread);
 }

@@ -103,7 +103,11 @@ export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<
       posted.get(worker)!.push(task);
     } catch (error) {
       // A buffer that was given away before, or is shared, cannot be.
-      task.reject(argumentError('buffers of a job must be fit to be given away: they are not', { cause: error }));
+      task.reject(
+        argumentError('buffers of a job must be transferable: one is shared, or was transferred before', {
+          cause: error,
+        }),
+      );
     }
   }
 

@@ -1,5 +1,5 @@
-// npm run fuzz -- --seconds 60 --seed 1 [--only header,model] [--case SEED:INDEX] [--json]
-// Targets take turns until the time is over. Every finding comes with the command that runs it again and with its smallest input,
+// npm run fuzz -- --seconds 60 --seed 1 [--cases 20000] [--only header,model] [--case SEED:INDEX] [--json]
+// Targets take turns until the time is over, or until each has run --cases. Every finding comes with the command that runs it again and with its smallest input,
 // which is stored; any finding ends the program with 1.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -27,6 +27,7 @@ const { values: options } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: '1' },
+    cases: { type: 'string', default: 'Infinity' },
     only: { type: 'string' },
     case: { type: 'string' },
     json: { type: 'boolean', default: false },
@@ -41,6 +42,8 @@ if (!Number.isInteger(seed) || (options.case !== undefined && !Number.isInteger(
 if (options.case !== undefined && only.length !== 1) fail('--case must come with --only and one target');
 const seconds = Number(options.seconds);
 if (!(seconds > 0)) fail(`--seconds must be a number above 0: got ${options.seconds}`);
+const cases = Number(options.cases);
+if (!(cases > 0)) fail(`--cases must be a number above 0: got ${options.cases}`);
 
 const tallies = new Map(
   only.map((name): [string, Tally] => [name, { cases: 0, milliseconds: 0, next: 0, outcomes: new Map() }]),
@@ -55,10 +58,12 @@ if (options.case !== undefined) {
   await turn(only[0], Infinity, 1);
 } else {
   const end = began + seconds * 1000;
-  while (performance.now() < end) {
-    for (const name of only) {
+  for (let open = only; open.length > 0 && performance.now() < end; ) {
+    open = open.filter((name) => tallies.get(name)!.next < cases);
+    for (const name of open) {
       const left = end - performance.now();
-      if (left > 0) await turn(name, Math.min(left, TURN, (seconds * 1000) / only.length), Infinity);
+      const slice = Math.min(left, TURN, (seconds * 1000) / only.length);
+      if (left > 0) await turn(name, slice, cases - tallies.get(name)!.next);
       tell();
     }
   }

@@ -179,7 +179,7 @@ export const template: Target = {
   subjects: ['memory', 'messages must', 'template must', 'chat must'],
   // Of the templates' language and its interpreter; what a template raises is its own.
   theirs:
-    /(chat template must (run|be Jinja): (Cannot (perform|access|call|apply|convert)|'\w+' object is not iterable|Unknown|Invalid|Expected|Unexpected|Unsupported)|messages must suit the chat template:).*/,
+    /(chat template must (run|be Jinja): (Cannot (perform|access|call|apply|convert|compare|unpack|assign to member)|'\w+' object is not iterable|Unknown|Invalid|Expected|Unexpected|Unsupported)|messages must suit the chat template:).*/,
   make(random) {
     let text = encode(random.chance(0.6) ? statements(random, 3) : random.pick(templates));
     if (random.chance(0.4))

@@ -420,6 +420,16 @@ def random_blocks(path):
     return values
 
 
+def rounded_blocks():
+    """Weights, and what the package's Q8_0 makes of them: normal ones of many sizes, zeros, ties."""
+    rng = np.random.default_rng(21)
+    weights = (rng.standard_normal((48, 32)) * 2.0 ** rng.integers(-20, 12, (48, 1))).astype(np.float32)
+    weights[0] = 0
+    weights[1] = np.arange(32) + 0.5  # its scale is 1/4, so that quotients are halves
+    weights[1, 31] = 31.75
+    return {"weights": weights, "codes": gguf.quantize(weights, gguf.GGMLQuantizationType.Q8_0)}
+
+
 def goldens():
     configs = {}
     names = sorted(path.name for path in FAMILIES.iterdir() if (path / "config.json").exists())
@@ -435,6 +445,7 @@ def goldens():
         configs[name] = told
         made.append(name)
     save_file(random_blocks(HERE / "blocks.gguf"), HERE / "blocks.safetensors")
+    save_file({name: torch.from_numpy(own) for name, own in rounded_blocks().items()}, HERE / "rounded.safetensors")
     lines = [f"{json.dumps(name)}: {json.dumps(config)}" for name, config in configs.items()]
     body = "{\n\"configs\": {\n" + ",\n".join(lines) + "\n},\n\"vocabularies\": " + json.dumps(vocabularies()) + "\n}\n"
     (HERE / "goldens.json").write_text(body)

@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import { relaxedFlag } from '../../src/cli/common/relaxed.ts';
 import { BUNDLES, find, type Runtime, versionIn } from './runtime.ts';
 
 const execute = promisify(execFile);
@@ -24,10 +25,13 @@ function processRuntime(name: string, program: string | undefined, args: string[
 }
 
 const moduleOfNode = ['--input-type=module', '--eval'];
+// The command line sets it; a library's user may.
+const flag = relaxedFlag(process.versions.v8, process.arch);
 const newest = find('tests/runtimes/newest-node/node_modules/.bin/node');
 
 export const processes: Runtime[] = [
   processRuntime('Node', process.execPath, moduleOfNode, ''),
+  ...(flag ? [processRuntime('Node-relaxed', process.execPath, [flag, ...moduleOfNode], '')] : []),
   processRuntime('Node-newest', newest, moduleOfNode, 'npm install --prefix tests/runtimes/newest-node'),
   processRuntime('Deno', find('node_modules/.bin/deno'), ['eval'], 'npm ci'),
   processRuntime('Bun', find('node_modules/.bin/bun'), ['--eval'], 'npm ci'),

@@ -283,6 +283,15 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
   }),
 };
 
+/** `general.architecture` by `model_type`. */
+export const ARCHITECTURES: Readonly<Record<string, string>> = {
+  ...{ llama: 'llama', mistral: 'llama', mixtral: 'llama', ministral3: 'mistral3', arcee: 'arcee', granite: 'granite' },
+  ...{ smollm3: 'smollm3', qwen2: 'qwen2', qwen3: 'qwen3', qwen2_moe: 'qwen2moe', qwen3_moe: 'qwen3moe' },
+  ...{ gemma2: 'gemma2', gemma3_text: 'gemma3', phi3: 'phi3', olmo2: 'olmo2', olmo3: 'olmo2', glm: 'chatglm' },
+  ...{ glm4: 'glm4', glm4_moe: 'glm4moe', deepseek_v2: 'deepseek2', deepseek_v3: 'deepseek2', gpt_oss: 'gpt-oss' },
+  ...{ ernie4_5: 'ernie4_5', hunyuan_v1_dense: 'hunyuan-dense', lfm2: 'lfm2' },
+};
+
 /** @throws {UnsupportedError} when it is of none that runs here; names it */
 export function kindOf(told: Told): Kind {
   const { architecture, unsupported } = told.values;
@@ -296,7 +305,12 @@ export function kindOf(told: Told): Kind {
 export function configOf(told: Told, kind: Kind): Json {
   const { values, layers, shapeOf } = told;
   const embedding = shapeOf('token_embd.weight');
-  if (embedding?.length !== 2) values.fail('file must hold token_embd.weight, a matrix: it does not');
+  if (embedding?.length !== 2)
+    values.fail(
+      embedding
+        ? `token_embd.weight must be a matrix: got [${embedding.join(', ')}]`
+        : 'file must hold token_embd.weight: it is missing',
+    );
   const heads = uniform(told, 'attention.head_count');
   const headDim = values.integer('attention.key_length', undefined);
   return {
@@ -328,7 +342,7 @@ function uniform({ values, layers }: Told, key: string, otherwise?: number): num
 
 function perLayer(values: Values, key: string, layers: number, otherwise?: number): number[] {
   const each = values.perLayer(key, layers) ?? (otherwise === undefined ? undefined : [otherwise]);
-  return each ?? values.fail(`metadata must have ${values.architecture}.${key}: it has not`);
+  return each ?? values.fail(`metadata must have ${values.architecture}.${key}: it is missing`);
 }
 
 // Whether the first layer has a tensor of that name.
@@ -346,7 +360,7 @@ function rowsOf({ layers, shapeOf, values }: Told, name: string): number {
     const shape = shapeOf(`blk.${layer}.${name}.weight`);
     if (shape && shape.length > 1) return shape[shape.length - 2];
   }
-  return values.fail(`file must hold ${name}.weight in a layer: it does not`);
+  return values.fail(`file must hold ${name}.weight in a layer: no layer has it`);
 }
 
 // The part of a head that turns.

@@ -61,7 +61,8 @@ export function tokenizerOf(values: Values): Json {
 
 function vocabularyOf(values: Values, model: 'gpt2' | 'llama'): Vocabulary {
   const tokens = values.texts('tokenizer.ggml.tokens');
-  if (!tokens || tokens.length === 0) return values.fail('metadata must have tokenizer.ggml.tokens: it has none');
+  if (!tokens || tokens.length === 0)
+    return values.fail('metadata must have tokenizer.ggml.tokens: it is missing or empty');
   const kinds = values.numbers('tokenizer.ggml.token_type');
   if (kinds && kinds.length < tokens.length) {
     values.fail(`tokenizer.ggml.token_type must have one for each of ${tokens.length} tokens: it has ${kinds.length}`);
@@ -116,7 +117,7 @@ function byteLevel(values: Values, vocabulary: Vocabulary): Json {
     return values.unsupported(`tokenizer ${pre}`, message);
   }
   const merges = values.texts('tokenizer.ggml.merges');
-  if (!merges) return values.fail('metadata must have tokenizer.ggml.merges: it has none');
+  if (!merges) return values.fail('metadata must have tokenizer.ggml.merges: it is missing');
   return {
     normalizer: found.normalizer ?? null,
     pre_tokenizer: found.steps,

@@ -141,7 +141,7 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
     try {
       return utf8.decode(bytes.subarray(start, start + length));
     } catch {
-      return fail(`${what} must be UTF-8: it is not`);
+      return fail(`${what} must be UTF-8: other bytes are in it`);
     }
   };
   const number = (type: number): number => {

@@ -20,7 +20,8 @@ export function siblingsOf(name: string): string[] {
 export function partsOf(names: readonly string[], folder: string): string[] {
   const found = names.filter((name) => name.endsWith('.gguf') && !/^mmproj/i.test(name));
   const [first] = found;
-  if (first === undefined) throw new FormatError('folder must have a model in GGUF: it has none', { file: folder });
+  if (first === undefined)
+    throw new FormatError('folder must have a model in GGUF: no .gguf file is in it', { file: folder });
   const parts = siblingsOf(first);
   const missing = parts.find((name) => !names.includes(name));
   if (missing !== undefined) {

@@ -166,7 +166,7 @@ function alternating(
       isWeight ? own : { ...own, tensor: { ...own.tensor, shape: [...own.tensor.shape, 1] } };
     return { first: rowed(first), second: rowed(second), name: isWeight ? names.weight : names.bias };
   }
-  const message = `${one} and ${other} must be two stacks of one shape and code: they are not`;
+  const message = `${one} and ${other} must be two stacks of one shape and code: they differ`;
   throw new FormatError(message, { file, tensor: tensor.name });
 }
 
@@ -182,7 +182,8 @@ function halfOf(part: Part, parts: ReadonlyMap<string, Part>, name: string): Che
     keys.shape[0] === values.shape[0] &&
     keys.shape[1] === values.shape[2];
   if (!fits) {
-    const message = 'keys and values must be a pair of (heads, rank, n) and (heads, n, rank): they are not';
+    const both = [keys, values].map((tensor) => (tensor ? `[${tensor.shape.join(', ')}]` : 'nothing')).join(' and ');
+    const message = `keys and values must be (heads, rank, n) and (heads, n, rank): got ${both}`;
     throw new FormatError(message, { file, tensor: tensor.name });
   }
   return isKeys ? [keyValuesOf(name, part, other!)] : [];
@@ -210,6 +211,6 @@ function fusedOf(part: Part, path: string, kindOfWeight: string, { heads, kvHead
 
 function unknown(part: Part, { architecture }: Values): never {
   const { name } = part.tensor;
-  const message = `tensor must be one that ${architecture} has here: it is not`;
+  const message = `tensor must be one that ${architecture} has here: the name is unknown`;
   throw new UnsupportedError(`tensor ${name}`, message, placeOf({ file: part.file, name }));
 }

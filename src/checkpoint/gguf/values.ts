@@ -41,7 +41,7 @@ export function valuesOf(pairs: ReadonlyMap<string, Value>, file: string): Value
     return fail(`${nameOf(key)} must be ${must}: got ${show(value)}`);
   };
   const needed = <T>(key: string, value: number | undefined, rest: readonly T[]): number | T =>
-    value ?? (rest.length > 0 ? rest[0] : fail(`metadata must have ${nameOf(key)}: it has not`));
+    value ?? (rest.length > 0 ? rest[0] : fail(`metadata must have ${nameOf(key)}: it is missing`));
   const number = (key: string) => read<number>(key, 'a number', (value) => Number.isFinite(value));
   const integer = (key: string) => read<number>(key, 'an integer', (value) => Number.isSafeInteger(value));
   const numbers = (key: string) =>

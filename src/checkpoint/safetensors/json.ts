@@ -46,7 +46,7 @@ export function decodeText(bytes: Uint8Array, file: string, subject: string): st
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new FormatError(`${subject} must be valid UTF-8: it is not`, { file });
+    throw new FormatError(`${subject} must be UTF-8: other bytes are in it`, { file });
   }
 }
 

@@ -263,7 +263,7 @@ function checkNames(drafts: readonly Draft[], fileNames: readonly string[]): voi
     for (const { spec } of entries) {
       const tensor = excerpt(spec.name);
       if (spec.name === '__metadata__' || spec.name === '__proto__') {
-        throw new FormatError('name must not be one that the format reserves: it is', { file, tensor });
+        throw new FormatError(`name must not be one that headers reserve: got ${show(spec.name)}`, { file, tensor });
       }
       if (tensors.has(spec.name))
         throw new FormatError('name must occur once: another tensor has it', { file, tensor });

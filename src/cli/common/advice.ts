@@ -8,10 +8,10 @@ import type { Inspection } from '../../quantize/inspect.ts';
 import { DEFAULT_GRIDS } from '../../quantize/scheme.ts';
 import { isEmbedding } from '../../quantize/select.ts';
 import { bytesText, counted, countText, figureText, precise, table } from '../../terminal/figures.ts';
-import { startThreads } from '../../workers/node.ts';
+import { defaultThreads, startThreads } from '../../workers/node.ts';
 import { keptSensitivities } from './kept.ts';
 import { freeMemory } from './memory.ts';
-import { cores, interruptible, threadsOf } from './session.ts';
+import { interruptible, threadsOf } from './session.ts';
 
 /** What advice is asked for. */
 interface AdviceChoice extends Pick<AdviceOptions, 'bits' | 'embeddings' | 'context' | 'seconds'> {
@@ -32,7 +32,7 @@ interface Advice {
 export async function adviceOf(
   source: OpenCheckpoint,
   input: Input,
-  { bits, embeddings, context, seconds, alphas, threads = cores() }: AdviceChoice = {},
+  { bits, embeddings, context, seconds, alphas, threads = defaultThreads() }: AdviceChoice = {},
 ): Promise<Advice> {
   const inspection = await source.inspect();
   const known = alphas ?? (inspection.quantized ? undefined : await keptSensitivities(source, input));

@@ -60,7 +60,7 @@ export async function openText({ text, context, cache }: TextChoice, original: I
   await readArchitecture(folder);
   const hasTokenizer = (await folder.list()).includes('tokenizer.json');
   if (!hasTokenizer)
-    throw new FormatError('a model must have tokenizer.json to read a text: it has none', { file: folder.name });
+    throw new FormatError('model must have tokenizer.json to read a text: it is missing', { file: folder.name });
   return content;
 }
 

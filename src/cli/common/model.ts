@@ -10,7 +10,7 @@ import type { Language } from '../../text/language.ts';
 import type { Model } from '../../text/textmodel.ts';
 import { startThreads } from '../../workers/node.ts';
 import { checkFits, freeMemory } from './memory.ts';
-import { cores, Interrupted, loadAll, threadsOf, WORKERS_LIMIT } from './session.ts';
+import { Interrupted, loadAll, threadsOf, threadsOption } from './session.ts';
 
 /** Options of every verb that runs a model. */
 export interface ModelChoice {
@@ -31,9 +31,7 @@ export function addModelOptions(command: Command, context: string): Command {
   return command
     .optionsGroup(GROUPS.machine)
     .addOption(new Option('--context <n>', context).argParser(integer(2, 2 ** 24)))
-    .addOption(
-      new Option('--threads <n>', 'threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
-    )
+    .addOption(threadsOption())
     .addOption(
       new Option('--activations <dtype>', 'how activations meet quantized weights: fast, or the reference')
         .choices(['int8', 'f32'])

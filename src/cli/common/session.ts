@@ -1,14 +1,15 @@
 // What all verbs share: workers, progress, Ctrl-C, errors and exit codes.
 
 import { availableParallelism } from 'node:os';
+import { Option } from 'commander';
 import { FileError, FormatError, StateError, UnsupportedError } from '../../errors.ts';
 import { largeGrids } from '../../grids/large.ts';
 import { type Higgs, load } from '../../higgs.ts';
 import type { Progress } from '../../quantize/checkpoint.ts';
 import { counted, progressDisplay } from '../../terminal/figures.ts';
 import { complain, fault, note, printJson } from '../../terminal/print.ts';
-import { UsageError } from '../../terminal/usage.ts';
-import { startPool } from '../../workers/node.ts';
+import { integer, UsageError } from '../../terminal/usage.ts';
+import { defaultThreads, startPool } from '../../workers/node.ts';
 import type { Pool } from '../../workers/pool.ts';
 
 /** 0 done · 1 the input or the system is at fault · 2 the command line is · 130 interrupted. */
@@ -20,6 +21,12 @@ export const WORKERS_LIMIT = 256;
 /** Cores that this process may use. */
 export function cores(): number {
   return availableParallelism();
+}
+
+/** The option of how many threads a model runs on. @param text what they do */
+export function threadsOption(text = 'threads'): Option {
+  const option = new Option('--threads <n>', text).argParser(integer(1, WORKERS_LIMIT));
+  return option.default(defaultThreads(), 'the physical cores');
 }
 
 /** Threads to run on: as asked for, or the cores, where more would wait for each other. */

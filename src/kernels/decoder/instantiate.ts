@@ -24,7 +24,7 @@ export function createMemory(byteLength: number, shared: boolean): LinearMemory 
   } catch (cause) {
     if (cause instanceof TypeError) throw cause;
     // Not every engine throws a RangeError: Firefox may throw a text.
-    throw new RangeError(`runtime must give a memory of ${byteLength} bytes: it does not`, { cause });
+    throw new RangeError(`runtime must give a memory of ${byteLength} bytes: it refuses`, { cause });
   }
 }
 

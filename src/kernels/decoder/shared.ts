@@ -25,7 +25,7 @@ export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
     bytes[at] = 3;
     return bytes;
   }
-  throw new Error('module must import a memory with a maximum, and nothing else: it does not');
+  throw new Error('module must import a memory with a maximum and nothing else: its imports differ');
 
   // LEB128, unsigned: seven bits a byte, the lowest first.
   function number(): number {

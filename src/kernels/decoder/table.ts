@@ -19,6 +19,8 @@ const LARGEST_TABLE = 16384;
 
 /** Where a table of a grid in bands says which form products take: assembly/decoder/dots.ts. */
 export const FORM = 64;
+export const FUSED = 0;
+export const PAIRS = 1;
 const BAND_TABLE_BYTES = 80;
 /** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes; behind how many codes make a label, 0x30. */
 const CONSTANTS = [15, 0x88, 1, 0];

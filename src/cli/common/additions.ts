@@ -1,0 +1,73 @@
+// What the command line puts beside quantized weights: the model's card, and the file by which transformers loads them.
+
+import { join } from 'node:path';
+import { writeWhole as writeFile } from '../../disk/commit.ts';
+import type { Input } from '../../disk/input.ts';
+import { readName } from '../../hub/name.ts';
+import { type CardFacts, cardText, type OriginalCard, originalCard } from '../../interop/card.ts';
+import { transformersFiles } from '../../interop/transformers.ts';
+import { writeWhole } from '../../quantize/writer.ts';
+import type { ResumableFolder } from '../../source/source.ts';
+import type { TimedReport } from '../../terminal/report.ts';
+import type { Comparison } from './comparison.ts';
+
+/** What is put beside the weights. */
+export interface AdditionOptions {
+  transformers?: boolean;
+  baseModel?: string;
+}
+
+/** What of the input and the options is in the additions; nothing where there are none. */
+export interface AdditionFacts {
+  readonly original: OriginalCard;
+  readonly base: string | undefined;
+  readonly hasPython: boolean;
+}
+
+/** @returns undefined for weights alone, which have no card */
+export async function additionsOf(input: Input, options: AdditionOptions): Promise<AdditionFacts | undefined> {
+  if (input.isFile) return undefined;
+  const original = await originalCard(input.folder);
+  return { original, base: options.baseModel ?? baseOf(input.path), hasPython: options.transformers ?? false };
+}
+
+/** Writes card and Python file before the output takes its name. */
+export async function writeAdditions(
+  output: ResumableFolder,
+  report: Omit<TimedReport, 'seconds'>,
+  facts: AdditionFacts | undefined,
+): Promise<void> {
+  if (!facts) return;
+  const { original, base, hasPython } = facts;
+  const files = new Map([[original.name, cardText(original.text, factsOf(report, { base, hasPython }))]]);
+  if (hasPython) for (const [name, text] of await transformersFiles(output)) files.set(name, text);
+  for (const [name, text] of files) await writeWhole(output, name, new TextEncoder().encode(text));
+}
+
+/** Writes the card again, with what a text showed. */
+export async function tellCard(
+  out: string,
+  input: Input,
+  report: TimedReport,
+  measured: Comparison,
+  options: AdditionOptions,
+): Promise<void> {
+  const facts = await additionsOf(input, options);
+  if (!facts) return;
+  const { original, base, hasPython } = facts;
+  const card = cardText(original.text, { ...factsOf(report, { base, hasPython }), measured });
+  await writeFile(join(out, original.name), card, { force: true });
+}
+
+function factsOf(report: Omit<TimedReport, 'seconds'>, facts: Pick<AdditionFacts, 'base' | 'hasPython'>): CardFacts {
+  const isRefined = report.tensors.some(({ weightedError }) => weightedError !== undefined);
+  return { ...report, ...facts, isRefined };
+}
+
+// By a name of the hub, or by where its cache keeps the model.
+function baseOf(path: string): string | undefined {
+  const [, org, model] = /models--([\w.-]+?)--([\w.-]+)[\\/]snapshots[\\/]/.exec(path) ?? [];
+  if (model) return `${org}/${model}`;
+  if (!/^(hf:|https?:)/.test(path)) return undefined;
+  return readName(path)?.repo;
+}
