@@ -98,6 +98,7 @@ test('sizes keep to their budgets', async () => {
   // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 10 kB error feedback:
   // 5 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
+  // 3.5 kB of it are parts: shares, notes, merging.
   assert.ok(gzip(core) <= 84_700, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
@@ -113,7 +114,7 @@ test('sizes keep to their budgets', async () => {
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
   // and three families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
   // 1.5 kB what is gathered to refine by.
-  assert.ok(gzip(decoder) <= 229_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 231_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

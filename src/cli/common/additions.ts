@@ -18,7 +18,7 @@ export interface AdditionOptions {
 }
 
 /** What of the input and the options is in the additions; nothing where there are none. */
-export interface AdditionFacts {
+interface AdditionFacts {
   readonly original: OriginalCard;
   readonly base: string | undefined;
   readonly hasPython: boolean;
