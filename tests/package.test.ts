@@ -77,9 +77,10 @@ test('npm pack holds what users need and nothing else', () => {
   // The kernels are in every bundle that has them: error feedback takes 0.08 MB of it.
   // 0.4 MB of it, 1 MB unpacked, are the grammar engine: one file, which a server imports when the first schema comes. 0.1 MB are the server,
   // whose checks of schemas, prompts and clients that leave took it beyond 9.4 MB, unpacked.
+  // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.1 MB are what writes for and reads of other programs: GGUF, types for llama-quantize, transformers, FLUTE, AWQ and its like.
-  assert.ok(packed.size < 3_250e3, `${packed.size} bytes packed`);
-  assert.ok(packed.unpackedSize < 10.0e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.size < 3_280e3, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 10.2e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -98,7 +99,7 @@ test('sizes keep to their budgets', async () => {
   // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 10 kB error feedback:
   // 5 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
-  // 3.5 kB of it are parts: shares, notes, merging.
+  // 4 kB of it are parts: shares, notes, merging.
   assert.ok(gzip(core) <= 84_700, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
