@@ -23,6 +23,8 @@ const dependencies = [
   'ai',
   '@ai-sdk/*',
   'zod',
+  'yaml',
+  'kubernetes-models/*',
 ];
 
 // The hub's client by its sources: of its bundle, none of which may be left out, one needs a twentieth.

@@ -2,10 +2,12 @@
 // an open session, and only the layers from there on run again.
 
 import type { DenseLinear } from '../src/model/linear.ts';
-import { fisherAlphas } from '../src/sensitivity/fisher.ts';
+import { fisherResults, fisherSurvey } from '../src/sensitivity/fisher.ts';
 import { measuredOf } from '../src/sensitivity/program/measured.ts';
+import { combine } from '../src/sensitivity/results/combine.ts';
 import { openSession, openSubject, planSession, type Session, survey } from '../src/sensitivity/session.ts';
 import { randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
+import type { Work } from '../src/sensitivity/work.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startThreads } from '../src/workers/node.ts';
@@ -71,12 +73,15 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
     : randomSequences(vocabulary, texts, tokens, SEED);
   const { norms } = await survey(fisher);
   const results: (readonly number[])[] = [];
-  const { base } = await fisherAlphas({
+  const work: Work = {
+    ...{ first: 0, end: sequences.length },
     ...{ file: folder.name, session: fisher, sequences, seed: SEED, draws: DRAWS, levels: [], norms, results },
     record: (result) => results.push(result),
     recordSampled: () => {},
     ...{ underway: undefined, begun: new Map(), onProgress: undefined, signal: undefined },
-  });
+  };
+  await fisherResults(work);
+  const { base } = combine(fisherSurvey(work), results);
   await fisher.close();
 
   const session = await open('noise', 1);

@@ -21,6 +21,7 @@ export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.t
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
+export { mergeSensitivities, type NamedPart, type SensitivityPart } from './sensitivity/results/part.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export type { ReplacedFile } from './sensitivity/underway.ts';
 export {

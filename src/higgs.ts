@@ -14,7 +14,10 @@ import { givenTensors, offer, type PlanTensor, planOf, type Tradeoff, tradeoffOf
 import { type Alphas, givenAlphas } from './linearity/alphas.ts';
 import { type OfferOptions, offerOf, planningOptions } from './linearity/options.ts';
 import type { BitPlan } from './linearity/plan.ts';
-import { type OpenCheckpoint, open } from './open.ts';
+import { predict, type Sensitivities } from './linearity/predict.ts';
+import { type OpenCheckpoint, open, type QuantizeReport } from './open.ts';
+import { type MergeOptions, mergeOptions, mergeParts } from './parts/merge.ts';
+import { PARTS_LIMIT } from './parts/shares.ts';
 import {
   dequantizeMatrix,
   type MatrixOptions,
@@ -24,7 +27,8 @@ import {
   quantizeMatrix,
   schemeOf,
 } from './quantize/matrix.ts';
-import type { Folder } from './source/source.ts';
+import { givenFolder, givenOutput } from './source/given.ts';
+import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import { localPool } from './workers/pool.ts';
 
 /** Options of `load`. */
@@ -35,6 +39,8 @@ export interface LoadOptions {
 
 /** Most grids that are loaded: a hundred times those that there are. */
 const GRIDS_LIMIT = 1000;
+
+const partsOf = list(givenFolder, PARTS_LIMIT);
 
 const loadOptions = optionsOf<LoadOptions>({ grids: list(givenGrid, GRIDS_LIMIT) });
 
@@ -121,6 +127,20 @@ export interface Higgs {
     ...args: Parameters<OpenCheckpoint['sensitivityCost']>
   ): ReturnType<OpenCheckpoint['sensitivityCost']>;
   /**
+   * Puts the parts of a checkpoint together that `quantize` wrote with `part`: the bytes are those of one run.
+   * @param parts their folders, in any order
+   * @throws {FormatError} names each part that is missing, of another plan or release, or damaged
+   * @example
+   * await checkpoint.quantize(await createFolder('part-1'), { part: { index: 1, count: 2 } });
+   * await checkpoint.quantize(await createFolder('part-2'), { part: { index: 2, count: 2 } });
+   * await higgs.mergeParts(await Promise.all(['part-1', 'part-2'].map(openFolder)), await createFolder('small'));
+   */
+  mergeParts(
+    parts: readonly Folder[],
+    output: OutputFolder | ResumableFolder,
+    options?: MergeOptions,
+  ): Promise<QuantizeReport & { about?: string }>;
+  /**
    * The grids that predict the least loss within a budget, exactly.
    * @param options.bpw bits per weight over all tensors
    * @throws {RangeError} when no choice is that small, or a tensor has no sensitivity
@@ -185,6 +205,20 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
     loadModel: async (input, ...args) => (await openCheckpoint(input)).run(...args),
     measureSensitivity: async (input, ...args) => (await openCheckpoint(input)).sensitivity(...args),
     estimateSensitivity: async (input, ...args) => (await openCheckpoint(input)).sensitivityCost(...args),
+    async mergeParts(given, to, options) {
+      const merging = mergeOptions('options', options);
+      const folders = partsOf('parts', given);
+      const output = givenOutput('output', to, merging.resume !== undefined);
+      const { report, sensitivities, about } = await mergeParts(folders, output, { ...merging, kernels, pool: local });
+      const merged = { ...report, ...(about !== null && { about }) };
+      if (!sensitivities) return merged;
+      const { alphas, ...known } = sensitivities;
+      const byName = new Map(alphas);
+      return {
+        ...merged,
+        predicted: predict(report.tensors, { ...known, alphaOf: (name) => byName.get(name) } as Sensitivities),
+      };
+    },
 
     allocate(tensors, alphas, given) {
       const { bpw, ...options } = planningOptions('options', given);

@@ -38,6 +38,8 @@ export type {
   RunOptions,
   Verification,
 } from './open.ts';
+export type { MergeOptions } from './parts/merge.ts';
+export type { Part } from './parts/shares.ts';
 export type { Progress } from './quantize/checkpoint.ts';
 export type { InspectedTensor, Inspection } from './quantize/inspect.ts';
 export type { Resume } from './quantize/journal.ts';
@@ -54,6 +56,7 @@ export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.t
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export type { SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
+export type { SensitivityPart } from './sensitivity/results/part.ts';
 export type { SensitivitySettings } from './sensitivity/settings.ts';
 export type { ReplacedFile } from './sensitivity/underway.ts';
 export { type DirectoryHandle, directoryFolder, openDirectory } from './source/directory.ts';

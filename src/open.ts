@@ -6,15 +6,12 @@ import {
   argumentError,
   callback,
   flag,
-  needed,
-  object,
   oneOf,
   options as optionsOf,
   type Reader,
   reading,
   refuseKind,
   signal,
-  text,
 } from './check.ts';
 import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
@@ -40,17 +37,19 @@ import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.t
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory } from './model/fits.ts';
 import type { ModelOptions } from './model/model.ts';
+import { runPart } from './parts/run.ts';
+import { givenPart, type Part } from './parts/shares.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
 import { carryOver, checkCarried, layersOf, plainConfig, quantizedConfig } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, matrixOf, openStored, plainlyStored, type StoredCheckpoint } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
-import { JOURNAL_NAME, type Resume } from './quantize/journal.ts';
+import { givenResume, JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
 import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
 import { inOrder } from './quantize/pipeline.ts';
 import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
-import type { Report } from './quantize/report.ts';
+import { plannedBits, type Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
 import { patternsOf } from './quantize/select.ts';
@@ -125,6 +124,11 @@ export interface RunOptions {
   resume?: Resume;
   /** What `plan` gave for the same options: it is not made again. */
   planned?: Plan;
+  /**
+   * Does one part of the plan, of machines that share the work: the output is a quantized checkpoint of its tensors, of which `mergeParts`
+   * makes one with those of the others. Excludes `refine`.
+   */
+  part?: Part;
 }
 
 // Options of `sensitivity`, which are its to check: what measures is not here yet.
@@ -166,7 +170,8 @@ const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
 /** Options of a run are allowed where one is only planned: both take the same object. */
 const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
   ...copyMembers,
-  resume: object<Resume>('an object', { identity: needed(text), adopt: flag, keepJournal: flag }),
+  resume: givenResume,
+  part: givenPart,
 });
 
 const restoreOptions = optionsOf<Partial<RestoreOptions>>({
@@ -415,27 +420,39 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
 
     async quantize(to, given) {
       const options = checkpointOptions('options', given);
-      const { pool = local, scaleSearch, onProgress, signal, resume } = options;
+      const { pool = local, scaleSearch, onProgress, signal, resume, part } = options;
       const output = givenOutput('output', to, resume !== undefined);
       const planned = await plannedBy(options);
       const chosen = plans.get(planned)!;
       const { bits, refining } = chosen;
       const running = { pool, kernels, scaleSearch, refinement: refining, onProgress, signal, resume };
+      const { grid, groupSize, seed } = noteOf(planned, chosen);
+      const carry = (folderOut: OutputFolder, predicted?: Prediction) => {
+        const about = {
+          format: FORMAT_VERSION,
+          grid,
+          group_size: groupSize,
+          signs_seed: seed,
+          bits_per_weight: plannedBits(planned),
+          ...(scaleSearch && { scale_search: true }),
+          ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
+        };
+        return carryOver(folder, folderOut, (config) => quantizedConfig(config, about));
+      };
+      if (part) {
+        if (refining) throw new RangeError('part must come without refine: statistics are gathered by one machine');
+        const unchanged = async () => folder.unchanged?.();
+        const sensitivities = bits && {
+          ...{ estimator: bits.estimator, loss: bits.loss, base: bits.base },
+          alphas: bits.tensors.map(({ name, alpha }) => [name, alpha] as const),
+        };
+        return runPart(planned, output, { ...running, part, layout: options, sensitivities, carry, unchanged });
+      }
       const report = await runPlan(planned, output, running);
       const alphas = refining?.planned ?? refining?.alphas;
       const sensitivities = alphas ? sensitivitiesOf(alphas) : bits && !refining ? sensitivitiesOf(bits) : undefined;
       const predicted = sensitivities && predict(report.tensors.map(errorOf), sensitivities);
-      const { grid, groupSize, seed } = noteOf(report, chosen);
-      const about = {
-        format: FORMAT_VERSION,
-        grid,
-        group_size: groupSize,
-        signs_seed: seed,
-        bits_per_weight: report.bpw,
-        ...(scaleSearch && { scale_search: true }),
-        ...(refining && { refinement: { ...refining.note, ...(predicted && { loss: predicted.delta }) } }),
-      };
-      await carryOver(folder, output, (config) => quantizedConfig(config, about));
+      await carry(output, predicted);
       await folder.unchanged?.();
       if (resume && !resume.keepJournal) await (output as ResumableFolder).remove(JOURNAL_NAME);
       return predicted ? { ...report, predicted } : report;
@@ -573,10 +590,14 @@ function budgetOf(options: CheckpointOptions): Budget | undefined {
 }
 
 // What config.json says for people: one scheme, or that they differ.
-function noteOf({ tensors }: Report, { scheme: { grid, groupSize, seed }, isPlan }: Chosen) {
+function noteOf({ items }: Plan, { scheme: { grid, groupSize, seed }, isPlan }: Chosen) {
   if (!isPlan) return { grid: grid.name, groupSize, seed };
-  const [first, ...rest] = tensors;
-  const shared = <K extends 'grid' | 'groupSize' | 'seed'>(key: K) =>
-    rest.every((tensor) => tensor[key] === first?.[key]) ? first?.[key] : 'mixed';
-  return { grid: shared('grid'), groupSize: shared('groupSize'), seed: shared('seed') };
+  const [first, ...rest] = items.flatMap((item) => (item.kind === 'quantize' ? [item.quantized.scheme] : []));
+  const shared = <T>(of: (scheme: Scheme) => T) =>
+    rest.every((scheme) => of(scheme) === of(first!)) ? first && of(first) : 'mixed';
+  return {
+    grid: shared((scheme) => scheme.grid.name),
+    groupSize: shared((scheme) => scheme.groupSize),
+    seed: shared((scheme) => scheme.seed),
+  };
 }

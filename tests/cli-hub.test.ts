@@ -79,6 +79,12 @@ const quantize = (name: string, out: string, ...args: string[]) =>
 const snapshot = (of = commit) => join(cache, 'hub/models--org--model/snapshots', of);
 const blobs = () => readdirSync(join(cache, 'hub/models--org--model/blobs')).sort();
 
+/** Bytes of all ranges that were asked for. */
+const bytesAsked = () =>
+  hub.asked
+    .map(({ range }) => /^bytes=(\d+)-(\d+)$/.exec(range ?? ''))
+    .reduce((sum, found) => sum + (found ? Number(found[2]) - Number(found[1]) + 1 : 0), 0);
+
 let wanted: Promise<Record<string, string>> | undefined;
 /** What quantizing the files from a directory gives. */
 function local(): Promise<Record<string, string>> {
@@ -101,6 +107,19 @@ test('quantize streams from the hub: the same bytes, nothing else on the disk, d
   assert.equal(readdirSync(cache), []);
 });
 
+test('parts stream their own tensors alone, and merge to the same bytes', async () => {
+  const out = output();
+  hub.asked = [];
+  for (const part of ['1/2', '2/2']) {
+    const before = bytesAsked();
+    await succeeds(quantize('hf:org/model', out, '--part', part));
+    const read = bytesAsked() - before;
+    assert.ok(read < 0.55 * large.length, `${read} of ${large.length} bytes`);
+  }
+  await succeeds(run(['merge', out]));
+  assert.equal(await hashes(out), await local());
+});
+
 test('an address of the hub is a name, a pasted page too', async () => {
   const out = output();
   await succeeds(quantize(`${hub.endpoint}/org/model/blob/main/config.json`, out));
@@ -119,9 +138,7 @@ test('an interrupted run goes on by --resume, and says what it could not check',
   const { stderr } = await succeeds(quantize('hf:org/model', out, '--resume'));
   assert.equal(await hashes(out), await local());
   assert.match(stderr, /the SHA-256 of model\.safetensors .* was not checked: not all bytes were read/);
-  const read = hub.asked
-    .map(({ range }) => /^bytes=(\d+)-(\d+)$/.exec(range ?? ''))
-    .reduce((sum, found) => sum + (found ? Number(found[2]) - Number(found[1]) + 1 : 0), 0);
+  const read = bytesAsked();
   assert.ok(read < large.length, `${read} bytes read`);
 });
 

@@ -95,6 +95,8 @@ const quantizeFile = ['quantize', 'in.safetensors', '-o', 'out.safetensors', ...
 const sensitivity = ['sensitivity', 'in', '-o', 'out.json', '--sequences', '3', '--threads', '1'];
 const plan = ['plan', 'in', '--bpw', '4', '--uniform', '-o', 'out.json', '--plot', 'out.svg'];
 
+const parts = (args: string[], ...more: string[]) => ['1/2', '2/2'].map((part) => [...args, ...more, '--part', part]);
+
 const scenarios: Record<string, Scenario> = {
   quantize: { files: small, args: quantize },
   'quantize --force, to shards, over an old output': {
@@ -140,6 +142,28 @@ const scenarios: Record<string, Scenario> = {
     args: ['quantize', 'in', '-o', 'out', '--bpw', '3', '--group', '64', '--grids', 'p1n4,p1n16', '--workers', '1'],
     onlyChanges: true,
   },
+  'quantize --part, of which nothing is kept': {
+    files: small,
+    args: [...quantize, '--part', '1/2'],
+    onlyChanges: true,
+  },
+  'quantize --part --resume': { files: small, args: [...quantize, '--part', '1/2', '--resume'] },
+  'quantize --part --force over an old part': {
+    files: small,
+    before: [[...quantize, '--part', '2/2', '--seed', '7']],
+    args: [...quantize, '--part', '2/2', '--force'],
+    onlyChanges: true,
+  },
+  'merge, to shards': { files: small, before: parts(quantize, '--max-shard-size', '6kB'), args: ['merge', 'out'] },
+  'merge --force over an old output': {
+    files: small,
+    before: [[...quantize, '--seed', '7'], ...parts([...quantize, '--force'])],
+    args: ['merge', 'out', '--force'],
+    old: 'out',
+    onlyChanges: true,
+  },
+  'sensitivity --part': { files: model, args: [...sensitivity, '--part', '1/2'], onlyChanges: true },
+  'merge of sensitivities': { files: model, before: parts(sensitivity), args: ['merge', 'out.json'] },
 };
 
 // --- what must hold
@@ -181,10 +205,14 @@ async function prepare(dir: string, { files, before = [] }: Scenario): Promise<v
 /** All files below a directory, by their paths, as text of their bytes. */
 function contentOf(dir: string): Record<string, string> {
   const names = fs.readdirSync(dir, { recursive: true, encoding: 'utf8' }).sort();
+  const attempts: string[] = []; // at parts, which have names of chance
   return Object.fromEntries(
     names.map((name) => {
       const path = join(dir, name);
-      return [name, fs.statSync(path).isDirectory() ? '' : fs.readFileSync(path, 'latin1')];
+      const [attempt] = /part-\d+-of-\d+\.[0-9a-f]{8}/.exec(name) ?? [];
+      if (attempt && !attempts.includes(attempt)) attempts.push(attempt);
+      const shown = attempt ? name.replace(/\.[0-9a-f]{8}/, `.${attempts.indexOf(attempt)}`) : name;
+      return [shown, fs.statSync(path).isDirectory() ? '' : fs.readFileSync(path, 'latin1')];
     }),
   );
 }

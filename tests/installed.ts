@@ -13,6 +13,7 @@ const programs = {
   chromium: { names: ['chromium', 'chromium-browser', 'google-chrome'], install: 'apt-get install chromium' },
   firefox: { names: ['firefox-esr', 'firefox'], install: 'apt-get install firefox-esr' },
   webkit: { names: ['WebKitWebDriver'], install: 'apt-get install webkit2gtk-driver xvfb' },
+  sbatch: { names: ['sbatch'], install: 'tests/cluster/install.sh' },
   // With the families' own code. PYTHON names another one.
   python: { names: ['python3'], install: 'tests/families/install.sh' },
 } as const;

@@ -160,7 +160,14 @@ test('a copy samples the sequences that are missing, some together, the same in 
       onProgress: undefined,
       signal: undefined,
     };
-    await sampleByCopy(await checkpoint.copy(options), { ...how, sequences, begun, record });
+    await sampleByCopy(await checkpoint.copy(options), {
+      ...how,
+      sequences,
+      first: 0,
+      end: sequences.length,
+      begun,
+      record,
+    });
     return { recorded, ids: sequences.map((sequence) => sequence!.ids) };
   };
   const all = await sampled(new Array(11).fill(undefined));

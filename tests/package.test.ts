@@ -82,6 +82,7 @@ test('npm pack holds what users need and nothing else', () => {
   // whose checks of schemas, prompts and clients that leave took it beyond 9.4 MB, unpacked.
   // 0.3 MB are what writes for and reads of other programs: GGUF, types for llama-quantize, transformers, FLUTE, AWQ and its like; 0.1 MB of
   // that, unpacked, are their sources in maps.
+  // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.4 MB of it, 1.2 MB unpacked, are the page, which `higgs serve` serves: the library once more, as its worker has it. The demo model, 10 MB,
   // stays out.
   assert.ok(packed.size < 3_700e3, `${packed.size} bytes packed`);
@@ -106,7 +107,8 @@ test('sizes keep to their budgets', async () => {
   // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 11 kB error feedback:
   // 6 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
-  assert.ok(gzip(core) <= 86_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 4 kB of it are parts: shares, notes, merging.
+  assert.ok(gzip(core) <= 91_000, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);
@@ -121,7 +123,7 @@ test('sizes keep to their budgets', async () => {
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
   // and three families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
   // 1.5 kB what is gathered to refine by.
-  assert.ok(gzip(decoder) <= 229_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 231_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

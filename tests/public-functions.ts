@@ -46,9 +46,10 @@ const planning = [
   ],
   ...['bpw', 'size'],
 ];
+const merging = ['onProgress', 'signal', 'resume'];
 const running = [
   ...[...scheme, ...layout, 'grid', 'scaleSearch', 'embeddings', 'include', 'exclude', 'plan', 'pool'],
-  ...['onProgress', 'signal', 'resume', 'alphas', ...budget],
+  ...['onProgress', 'signal', 'resume', 'part', 'alphas', ...budget],
 ];
 const sampling = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty', 'seed'];
 const generating = [...sampling, 'maxTokens', 'stop', 'ignoreEos', 'signal', 'onLogits', 'onToken'];
@@ -89,6 +90,14 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
   const output = memoryOutput();
   await higgs.quantizeCheckpoint(folder, output);
   const quantized = output.folder();
+  const part = memoryOutput();
+  await higgs.quantizeCheckpoint(folder, part, { part: { index: 1, count: 1 } });
+  let content = '';
+  const onPart = (found: string) => {
+    content = found;
+  };
+  const sequences = { sequences: 1, tokens: 4 };
+  await decoder.measureSensitivity(folder, { ...sequences, part: { index: 1, count: 1 }, onPart });
   const checkpoint = await higgs.open(folder);
   const stored = await higgs.open(quantized);
   const model = await decoder.loadModel(folder);
@@ -274,6 +283,13 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       higgs.dequantizeCheckpoint,
       { options: [...layout, 'pool', 'dtype', 'onProgress', 'signal'] },
     ],
+    [
+      'higgs.mergeParts',
+      'parts output options',
+      () => [[part.folder()], memoryOutput(), {}],
+      higgs.mergeParts,
+      { options: merging },
+    ],
     ['higgs.inspectCheckpoint', 'input', () => [quantized], higgs.inspectCheckpoint],
     [
       'higgs.verifyCheckpoint',
@@ -418,7 +434,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'input options',
       () => [folder, { sequences: 1, tokens: 4 }],
       decoder.measureSensitivity,
-      { options: [...measuring, 'partial', 'statistics'] },
+      { options: [...measuring, 'partial', 'statistics', 'part', 'onPart'] },
     ],
     [
       'gatherRefinement',
@@ -427,6 +443,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       decoder.gatherRefinement,
       { options: ['mode', 'source', 'sequences', 'tokens', 'draws', 'seed', 'output', 'statistics'] },
     ],
+    ['mergeSensitivities', 'parts', () => [[{ name: 'x', content }]], decoder.mergeSensitivities],
     [
       'keptSensitivity',
       'input options',

@@ -25,6 +25,7 @@ const allowed: Record<string, readonly string[]> = {
   hub: ['checkpoint', 'source'],
   workers: ['kernels', 'grids'],
   quantize: ['grids', 'kernels', 'checkpoint', 'source', 'workers'],
+  parts: ['quantize', 'grids', 'kernels', 'checkpoint', 'source', 'workers'],
   linearity: ['grids', 'quantize', 'checkpoint'],
   'text/jinja': [],
   text: ['text/jinja', 'source'],
@@ -33,15 +34,37 @@ const allowed: Record<string, readonly string[]> = {
   advice: ['families', 'model', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
   statistics: ['model', 'kernels', 'linearity', 'checkpoint', 'source'],
   'sensitivity/program': ['families', 'model', 'statistics', 'kernels'],
+  'sensitivity/results': ['linearity', 'source'],
   sensitivity: [
-    ...['sensitivity/program', 'text', 'families', 'model', 'statistics', 'kernels', 'linearity', 'quantize'],
+    ...[
+      'sensitivity/program',
+      'sensitivity/results',
+      'text',
+      'families',
+      'model',
+      'statistics',
+      'kernels',
+      'linearity',
+      'quantize',
+    ],
     ...['checkpoint', 'source', 'workers'],
   ],
   refinement: ['sensitivity', 'statistics', 'families', 'linearity', 'quantize', 'kernels', 'source'],
   'decoder.ts': [
-    ...['advice', 'text', 'model', 'refinement', 'sensitivity', 'statistics', 'checkpoint', 'source', 'workers'],
+    ...[
+      'advice',
+      'text',
+      'model',
+      'refinement',
+      'sensitivity',
+      'sensitivity/results',
+      'statistics',
+      'checkpoint',
+      'source',
+      'workers',
+    ],
   ],
-  'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'quantize', 'source', 'workers'],
+  'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'parts', 'quantize', 'source', 'workers'],
   'open.ts': [
     ...[
       'decoder.ts',
@@ -54,6 +77,7 @@ const allowed: Record<string, readonly string[]> = {
       'linearity',
       'grids',
       'kernels',
+      'parts',
       'quantize',
       'checkpoint',
       'source',
@@ -68,9 +92,11 @@ const allowed: Record<string, readonly string[]> = {
       'model',
       'refinement',
       'sensitivity',
+      'sensitivity/results',
       'linearity',
       'grids',
       'kernels',
+      'parts',
       'quantize',
       'checkpoint',
     ],
@@ -78,8 +104,8 @@ const allowed: Record<string, readonly string[]> = {
   ],
   interop: ['text', 'families', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
   server: ['text'],
-  terminal: ['interop', 'linearity', 'grids', 'quantize'],
-  disk: ['terminal', 'hub', 'quantize', 'checkpoint', 'source'],
+  terminal: ['interop', 'linearity', 'grids', 'parts', 'quantize'],
+  disk: ['terminal', 'hub', 'parts', 'quantize', 'checkpoint', 'source'],
   cli: [
     ...[
       'higgs.ts',
@@ -94,9 +120,11 @@ const allowed: Record<string, readonly string[]> = {
       'model',
       'refinement',
       'sensitivity',
+      'sensitivity/results',
       'linearity',
       'grids',
       'kernels',
+      'parts',
     ],
     ...['families', 'statistics', 'quantize', 'checkpoint', 'source', 'workers'],
   ],
@@ -284,7 +312,7 @@ function words(text: string): string[] {
 }
 
 function roomOf(name: string): string {
-  for (const inner of ['grids/maker', 'sensitivity/program', 'text/jinja'])
+  for (const inner of ['grids/maker', 'sensitivity/program', 'sensitivity/results', 'text/jinja'])
     if (name.startsWith(`${inner}/`)) return inner;
   return name.includes('/') ? name.slice(0, name.indexOf('/')) : name;
 }

@@ -15,6 +15,7 @@ import { addGenerate } from './generate.ts';
 import { addGrids } from './grids.ts';
 import { addInspect } from './inspect.ts';
 import { addList, addRemove } from './local.ts';
+import { addMerge } from './merge.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPlan } from './plan.ts';
 import { addPredict } from './predict.ts';
@@ -27,7 +28,7 @@ import { addVerify } from './verify.ts';
 
 /** The verbs, as help groups them. */
 const verbs: Readonly<Record<keyof typeof VERBS, readonly ((program: Command) => void)[]>> = {
-  quantizing: [addAdvise, addQuantize, addInspect, addVerify, addDequantize, addExport],
+  quantizing: [addAdvise, addQuantize, addMerge, addInspect, addVerify, addDequantize, addExport],
   keeping: [addPull, addList, addRemove],
   running: [addRun, addGenerate, addChat, addServe, addPerplexity, addBench],
   choosing: [addGrids, addSensitivity, addPlan, addPredict],

@@ -5,11 +5,13 @@ import { checkWritable, writeWhole } from '../disk/commit.ts';
 import { openInput } from '../disk/input.ts';
 import { show } from '../excerpt.ts';
 import { alphasOf, writeBitPlan } from '../linearity/plan.ts';
+import { PARTS_LIMIT, sharesOf } from '../parts/shares.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { note, print, printJson, warn } from '../terminal/print.ts';
-import { byteSize, UsageError } from '../terminal/usage.ts';
+import { shareRow, sharesText } from '../terminal/shares.ts';
+import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
 import { planForGguf } from './common/ggufplan.ts';
@@ -24,6 +26,7 @@ interface Options extends SelectionOptions, BitOptions {
   force?: boolean;
   all?: boolean;
   advise?: boolean;
+  parts?: number;
   format?: 'gguf';
   types?: string[];
   imatrix?: boolean;
@@ -43,7 +46,8 @@ export function addPlan(program: Command): void {
     .option('-o, --output <file>', 'write the plan, as JSON')
     .option('--plot <file>', 'draw the trade-off, as SVG')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
-    .option('--force', 'replace existing files');
+    .option('--force', 'replace existing files')
+    .addOption(new Option('--parts <n>', 'also show the shares of quantize --part').argParser(integer(1, PARTS_LIMIT)));
   command
     .optionsGroup(GROUPS.gguf)
     .addOption(
@@ -61,6 +65,7 @@ export function addPlan(program: Command): void {
     ['higgs plan Llama-3.2-1B --bpw 3.25 -o plan.json'],
     ['higgs plan Llama-3.2-1B --bpw 3.25 --alphas alphas.json'],
     ['higgs plan Llama-3.2-1B --size 700MB --prior --embeddings p2n256 --plot tradeoff.svg'],
+    ['higgs plan DeepSeek-V3 --bpw 3.5 --alphas alphas.json --parts 64', 'what each of 64 tasks would do'],
     ["higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'"],
     ['higgs plan Llama-3.2-1B --format gguf --bpw 4.5 -o types.txt'],
   ]).action(plan);
@@ -85,7 +90,9 @@ async function plan(path: string, options: Options): Promise<void> {
     const plan = await checkpoint.planBits(alphas, settings);
     const tensors = await checkpoint.planTensors(settings);
     const tradeoff = higgs.tradeoff(tensors, alphasOf(plan), settings);
-    const { bytesOut } = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
+    const whole = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
+    const { bytesOut } = whole;
+    const shares = options.parts === undefined ? undefined : sharesOf(whole, options.parts);
     if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
     if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
     const unused = unusedText(options, plan.tensors, { bpw: plan.bpw, bytes: bytesOut });
@@ -96,8 +103,10 @@ async function plan(path: string, options: Options): Promise<void> {
           ...(options.embeddings !== undefined && { embeddings: options.embeddings }),
         })
       : undefined;
-    if (options.json) printJson({ plan, tradeoff, bytesOut, ...(advice && { sizes: advice.sizes }) });
-    else {
+    if (options.json) {
+      const more = { ...(advice && { sizes: advice.sizes }), ...(shares && { parts: shares.map(shareRow) }) };
+      printJson({ plan, tradeoff, bytesOut, ...more });
+    } else {
       const further = tensors.filter(({ like }) => like !== undefined).length;
       print(
         bitPlanText(plan, tradeoff, bytesOut, {
@@ -106,6 +115,7 @@ async function plan(path: string, options: Options): Promise<void> {
           all: options.all ?? false,
         }),
       );
+      if (shares) print(`\n${sharesText(shares)}`);
       if (advice) {
         print(`\n${adviceText(advice)}`);
         for (const line of adviceRemarks(advice)) note(line);

@@ -3,9 +3,11 @@
 import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
 import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
+import { contentIdentity } from '../disk/parts.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
 import type { CheckpointOptions, OpenCheckpoint, QuantizeReport } from '../open.ts';
+import { planPart } from '../parts/shares.ts';
 import { encodingSeconds, refiningSeconds } from '../quantize/cost.ts';
 import type { Plan } from '../quantize/plan.ts';
 import { DEFAULT_GRIDS, DEFAULT_GROUP_SIZE } from '../quantize/scheme.ts';
@@ -14,7 +16,7 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
 import { byteSize, gridBits, gridName, integer, repoName, UsageError } from '../terminal/usage.ts';
-import { type AdditionOptions, tellCard, writeAdditions } from './common/additions.ts';
+import { type AdditionOptions, additionsOf, tellCard, writeAdditions } from './common/additions.ts';
 import {
   addBits,
   type BitOptions,
@@ -32,6 +34,7 @@ import {
   openText,
   type TextChoice,
 } from './common/comparison.ts';
+import { addPart, type PartOptions, partFrom } from './common/part.ts';
 import {
   addRefining,
   checkRefining,
@@ -43,9 +46,10 @@ import {
   refiningOf,
 } from './common/refining.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { cores, Interrupted, loadAll, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { cores, Interrupted, loadAll, showsWriting, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { checkPart, writePart } from './common/writing.ts';
 
-interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, AdditionOptions {
+interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, AdditionOptions, PartOptions {
   scaleSearch?: boolean;
   output?: string;
   grid?: string;
@@ -100,6 +104,7 @@ export function addQuantize(program: Command): void {
     .addOption(
       new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
     );
+  addPart(command);
   addPrinting(command, 'print the report as JSON', 'a row for every tensor');
   addExamples(command, [
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs', '4.02 bits per weight (t4); embeddings stay as they are'],
@@ -114,6 +119,7 @@ export function addQuantize(program: Command): void {
     ["higgs quantize DeepSeek-R1 -o r1-higgs --exclude 'layers\\.[0-2]\\.' --dry-run"],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --transformers', 'loads in Python, too'],
     ['higgs quantize Llama-3.2-1B -o Llama-3.2-1B-higgs --resume', 'after Ctrl-C or a crash'],
+    ['higgs quantize DeepSeek-V3 -o v3-higgs --part 3/8', 'one of eight tasks; then higgs merge v3-higgs'],
   ]).action(quantize);
 }
 
@@ -121,6 +127,7 @@ async function quantize(path: string, options: Options): Promise<void> {
   if (!options.dryRun && options.output === undefined) throw new UsageError('--output must be given, or --dry-run');
   const budget = budgetOf(options);
   checkTogether(options, budget !== undefined);
+  const part = partFrom(options);
   const input = await openInput(path);
   let gathered: Gathered | undefined;
   try {
@@ -142,15 +149,22 @@ async function quantize(path: string, options: Options): Promise<void> {
       ...(fileName !== undefined && { fileName: () => fileName }),
     };
     // Faults of the input come before any trace of an output.
-    const plan =
+    const whole =
       gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
+    if (part && !options.dryRun) {
+      const about = JSON.stringify(await additionsOf(input, options));
+      const own = { ...part, input: await contentIdentity(input), ...(about !== undefined && { about }) };
+      const working = { part: own, out: options.output! };
+      return await writePart(checkpoint, whole, { ...options, ...working });
+    }
+    const plan = part ? planPart(whole, part, settings, options.scaleSearch ?? false) : whole;
     if (options.dryRun) {
       const by = refiningOf(options);
       const gathering = by && (await refiningCost(checkpoint, input, options, selectionOf(options).groupSize));
       const seconds = await withSession('time', options.workers, ({ pool }) =>
         by ? refiningSeconds(plan, pool, by === 'both') : encodingSeconds(plan, pool, options.scaleSearch ?? false),
       );
-      const need = await runNeed(() => checkpoint.copy({ planned: plan }).then(higgs.open));
+      const need = await runNeed(() => checkpoint.copy({ planned: whole }).then(higgs.open));
       if (options.json) printJson({ ...planJson(plan), seconds, run: need, ...(gathering && { gathering }) });
       else {
         const text = planText(plan, { seconds, workers: options.workers }, options.all);
@@ -233,6 +247,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
   if (options.dryRun && options.transformers) throw new UsageError('--transformers must come without --dry-run');
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   checkRefining(options);
+  checkPart(options);
   if (!isBudget) {
     const wanting = (
       ['alphas', 'prior', 'uniform', 'grids', 'keep', 'minBits', 'maxBits', 'experts', 'memory'] as const
@@ -251,14 +266,15 @@ async function choiceOf(
   options: Options,
   refine: RefineOptions | undefined,
 ): Promise<CheckpointOptions> {
-  const { plan, grid, bits, workers, memory, dryRun } = options;
+  const { plan, grid, bits, workers, memory } = options;
+  const keptOnly = options.dryRun ? '--dry-run' : options.part ? '--part' : undefined;
   const { groupSize, seed, signs, ...selection } = selectionOf(options);
   const scheme = { groupSize, seed, signs, ...(refine && { refine }) };
   if (plan !== undefined) return { ...scheme, plan: await planFrom(plan) };
   if (!budget) return { ...scheme, ...selection, grid: grid ?? DEFAULT_GRIDS[bits ?? 4] };
   if (refine?.alphas && !(options.alphas || options.prior || options.uniform))
     return { ...scheme, ...selection, ...budget };
-  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly: dryRun });
+  const alphas = await planningAlphas(options, checkpoint, input, { threads: workers, memory, keptOnly });
   return { ...scheme, ...selection, ...budget, alphas };
 }
 
@@ -278,7 +294,8 @@ export async function writeQuantized(
   options: Writing,
 ): Promise<TimedReport> {
   const { scaleSearch = false } = options;
-  return withSession('quantize', options.workers, async ({ higgs, pool, signal, progress }) => {
+  return withSession('quantize', options.workers, async (session) => {
+    const { higgs, pool, signal } = session;
     if (planned.weights === 0 && options.include) {
       throw new UsageError('--include must match a tensor that can be quantized: it matches none');
     }
@@ -298,14 +315,9 @@ export async function writeQuantized(
         pool,
         signal,
         resume: { identity, adopt: staging.isBare, keepJournal: true },
-        onProgress: ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
-          progress.update(
-            weights > 0
-              ? { done: weightsDone, total: weights, unit: 'weights', bytes: bytesRead, tensor }
-              : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
-          ),
+        onProgress: showsWriting(session),
       });
-      await writeAdditions(staging.folder, input, report, options);
+      await writeAdditions(staging.folder, report, await additionsOf(input, options));
     } catch (error) {
       const isFault = error instanceof FormatError || error instanceof UnsupportedError;
       const isChanged = identity !== (await identityOf(input).catch(() => undefined)); // nobody can go on with that

@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
+import { partFile } from '../disk/parts.ts';
 import { replacedFile } from '../disk/replaced.ts';
 import { growingFile } from '../disk/statistics.ts';
 import { FileError } from '../errors.ts';
@@ -24,9 +25,10 @@ import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { alphasText } from '../terminal/report.ts';
 import { byteSize, integer, UsageError } from '../terminal/usage.ts';
 import { costOf, watchMeasuring } from './common/measurement.ts';
+import { addPart, type PartOptions, partFrom } from './common/part.ts';
 import { Interrupted, loadAll, threadsOption } from './common/session.ts';
 
-interface Options {
+interface Options extends PartOptions {
   output?: string;
   estimator: 'fisher' | 'noise';
   source?: 'model' | 'random';
@@ -119,6 +121,7 @@ export function addSensitivity(program: Command): void {
         'most memory; of a larger model one piece is there at a time (what is free)',
       ).argParser(byteSize),
     );
+  addPart(command);
   addPrinting(command, 'print the figures as JSON', 'a row for every tensor');
   addExamples(command, [
     ['higgs sensitivity Llama-3.2-1B -o alphas.json'],
@@ -126,6 +129,7 @@ export function addSensitivity(program: Command): void {
     ['higgs sensitivity Llama-3.2-1B -o alphas.json --text wiki.train.raw --sequences 32'],
     ['higgs sensitivity Llama-3.2-1B -o alphas.json --sequences 128 --statistics stats.safetensors'],
     ['higgs sensitivity Llama-3.2-1B -o alphas.json --resume', 'after Ctrl-C or a crash'],
+    ['higgs sensitivity Llama-3.1-8B -o alphas.json --part 3/8', 'one of eight tasks; then higgs merge alphas.json'],
   ]).action(sensitivity);
 }
 
@@ -143,6 +147,15 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     throw new UsageError('--output must be given, or --dry-run');
   if (source !== undefined && text !== undefined) throw new UsageError('--source must go without --text');
   if (levels && estimator !== 'noise') throw new UsageError('--levels must go with --estimator noise');
+  const part = partFrom(options);
+  if (part && statistics !== undefined)
+    throw new UsageError('--statistics must come without --part: they are one sum over all sequences');
+  if (part && !options.dryRun && !options.force && (await isThere(partFile(output!, part)))) {
+    await removeUnfinished(partFile(output!, part));
+    if (options.json) printJson({ part: part.index, parts: part.count, done: true });
+    else print(`part ${part.index} of ${part.count} is complete already: ${output}`);
+    return;
+  }
   const settings: SensitivitySettings = {
     ...{ estimator, seed },
     ...(source !== undefined && { source }),
@@ -165,17 +178,25 @@ async function sensitivity(path: string, options: Options): Promise<void> {
     }
     const name = basename(input.path);
     const began = performance.now();
-    const { alphas, bytes } = await measure(input.folder, { ...settings, name }, options, kind || {});
+    const measuring = { ...settings, name, ...(part && { part }) };
+    const to = part ? { ...options, output: partFile(output!, part) } : options;
+    const { alphas, bytes } = await measure(input.folder, measuring, to, kind || {});
     const seconds = (performance.now() - began) / 1000;
     if (options.json && isInputs) printJson({ statistics, bytes });
     else if (options.json) printJsonText(writeAlphas(alphas));
     else {
-      if (!isInputs) print(alphasText(alphas, output!, seconds, options.all ? alphas.tensors.size : ROWS));
+      if (!isInputs) print(alphasText(alphas, to.output!, seconds, options.all ? alphas.tensors.size : ROWS));
       if (statistics !== undefined) print(`${statistics}: statistics, ${bytesText(bytes)}`);
     }
   } finally {
     await input.folder.close();
   }
+}
+
+// What a run left that died when its file was complete.
+async function removeUnfinished(output: string): Promise<void> {
+  await replacedFile(`${output}.partial.sequence`).remove();
+  await attempt('remove', `${output}.partial`, () => rm(`${output}.partial`, { force: true }));
 }
 
 // @returns sensitivities, and the bytes of the file of statistics
@@ -206,13 +227,20 @@ async function measure(
       ...(partial !== undefined && { partial }),
       ...(underway && { underway }),
     };
+    let content: string | undefined; // of a part
+    const onPart = (found: string) => {
+      content = found;
+    };
     const alphas = await watchMeasuring(
       checkpoint,
       threads,
-      (watching) => saving(save, (onPartial) => checkpoint.sensitivity({ ...resumed, ...watching, onPartial })),
+      (watching) => saving(save, (onPartial) => checkpoint.sensitivity({ ...resumed, ...watching, onPartial, onPart })),
       memory,
     );
-    if (output !== undefined) await writeWhole(output, writeAlphas(alphas), { force });
+    // A task that ran twice at once has written the same.
+    const isTwice = settings.part && output !== undefined && (await isThere(output));
+    if (output !== undefined)
+      await writeWhole(output, content ?? writeAlphas(alphas), { force: force || isTwice === true });
     const bytes = growing ? await growing.commit() : 0;
     await underway?.remove();
     await attempt('remove', unfinished, () => rm(unfinished, { force: true }));

@@ -69,7 +69,7 @@ export interface Alphas {
 /** Most tensors of a model that are read from a caller: as many as a header has room for. */
 export const TENSORS_LIMIT = 1 << 20;
 /** Most levels of noise, and most sizes of a shape. */
-const LEVELS_LIMIT = 1000;
+export const LEVELS_LIMIT = 1000;
 const DIMENSIONS_LIMIT = 16;
 /** Most notes of an estimator. */
 const SETTINGS_LIMIT = 1000;

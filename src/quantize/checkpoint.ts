@@ -7,8 +7,8 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Results } from '../workers/jobs.ts';
 import type { Pool } from '../workers/pool.ts';
-import { blocksOf, naming, piecesOf, wholeOf } from './blocks.ts';
-import { matrixOf } from './format.ts';
+import { blocksOf, codeBlocksOf, naming, piecesOf, wholeOf } from './blocks.ts';
+import { matrixOf, type StoredTensor } from './format.ts';
 import { type JournalEntry, openJournal, type Resume } from './journal.ts';
 import { inOrder, untilLast } from './pipeline.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
@@ -42,6 +42,15 @@ export interface RunOptions {
   signal?: AbortSignal | undefined;
   /** Keeps a journal, and goes on with an interrupted run of the same identity. Needs a resumable output. */
   resume?: Resume | undefined;
+  /** Codes that are there already: they are put together, and nothing is encoded. */
+  made?: MadeCodes | undefined;
+}
+
+/** Codes of a plan's weights that earlier runs made. */
+export interface MadeCodes {
+  of(item: PlanItem & { kind: 'quantize' }): { readonly stored: StoredTensor; readonly sums: SquareSums };
+  /** @throws {FormatError} when bytes that were written are not those that were made: their CRC-32 tell */
+  check(item: PlanItem, checksums: readonly number[]): void;
 }
 
 /** A part of an item that is ready to be written: bytes as they are, or encoded rows. */
@@ -64,7 +73,7 @@ export async function runPlan(
   output: OutputFolder | ResumableFolder,
   options: RunOptions,
 ): Promise<Report> {
-  const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume } = options;
+  const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume, made } = options;
   const journal =
     resume &&
     (await openJournal(output as ResumableFolder, plan, kernels, {
@@ -93,7 +102,7 @@ export async function runPlan(
   const items = begun.flatMap(({ shard, done }) => shard.items.slice(done.length));
   const spares: ArrayBuffer[] = []; // of weights that are encoded, for the next; what was written out a sink may still hold
   const blocks = inOrder(
-    tasks(items, { pool, scaleSearch, spares, refinement, turn: turns(pool.size + 1) }),
+    tasks(items, { pool, scaleSearch, spares, refinement, turn: turns(pool.size + 1), made }),
     3 * pool.size + 1,
   );
   try {
@@ -147,12 +156,14 @@ export async function runPlan(
     }
     const checksums = [writer.end()];
     if (item.kind !== 'quantize') {
+      made?.check(item, checksums);
       await journal?.append({ checksums });
       return;
     }
     await writer.begin();
     for (const part of scales) await writer.write(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
     checksums.push(writer.end());
+    made?.check(item, checksums);
     writer.noteErrors({ squaredError, squaredNorm, weighted });
     sums.set(item.quantized.name, { squaredError, squaredNorm, weighted });
     progress.bytesRead += item.tensor.factors?.byteLength ?? 0;
@@ -178,6 +189,7 @@ interface Means {
   refinement: Refinement | undefined;
   /** A refined matrix is in memory whole: few are at a time. */
   turn: Turns;
+  made?: MadeCodes | undefined;
 }
 
 // Every block of every item, as a task that reads it and, for weights, has it encoded.
@@ -188,9 +200,22 @@ function* tasks(items: readonly PlanItem[], means: Means): Generator<() => Promi
       yield async () => ({ bytes, isLast: true });
     } else if (item.kind === 'copy') {
       for (const { isLast, read } of piecesOf(item.tensor)) yield async () => ({ bytes: await read(), isLast });
+    } else if (means.made) {
+      yield* madeBlocks(means.made.of(item));
     } else {
       yield* encodings(item, means);
     }
+  }
+}
+
+// Blocks of codes that are there: the sums of the tensor come with the first.
+function* madeBlocks({ stored, sums }: ReturnType<MadeCodes['of']>): Generator<() => Promise<Encoded>> {
+  for (const { first, count, isLast, byteLength, read } of codeBlocksOf(stored)) {
+    yield async () => {
+      const own = new Float64Array(2 * count);
+      if (first === 0) own.set([sums.squaredError, sums.squaredNorm]);
+      return { encoded: { ...(await read()), sums: own, spare: new ArrayBuffer(0) }, bytesRead: byteLength, isLast };
+    };
   }
 }
 

@@ -2,6 +2,7 @@
 // others, then comes one for each tensor that is written, in the order of the plan. No line is trusted with what it is about: data
 // that it says was written is read again and compared, and so are the header and the padding between.
 
+import { flag, needed, object, type Reader, text } from '../check.ts';
 import type { ShardEntry } from '../checkpoint/safetensors/layout.ts';
 import { FormatError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
@@ -38,6 +39,13 @@ export interface Resume {
   /** Leaves the journal with success, for a caller that has more to do with the output. */
   keepJournal?: boolean | undefined;
 }
+
+/** As a caller gives it. */
+export const givenResume: Reader<Resume> = object<Resume>('an object', {
+  identity: needed(text),
+  adopt: flag,
+  keepJournal: flag,
+});
 
 /**
  * Opens the journal in `folder`, or starts one. What follows the last line that holds, of data that is as it was written, is dropped.

@@ -143,11 +143,12 @@ function checkPlanned(plan: ReadonlyMap<string, unknown>, work: readonly PlanIte
   }
 }
 
-function layOut(
+/** Lays items out in files: the grids of their weights come first. @param metadata the original's */
+export function layOut(
   items: readonly PlanItem[],
   metadata: Record<string, string>,
   options: LayoutOptions,
-  refinement: RefinementNote | undefined,
+  refinement?: RefinementNote,
 ): PlannedShard[] {
   // The grids stay with the first tensor: alone, they could be left with a file of their own.
   const leading = items.findIndex(({ kind }) => kind !== 'grid') + 1;

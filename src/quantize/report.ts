@@ -76,27 +76,35 @@ export function tensorReport(tensor: QuantizedTensor, sums: SquareSums): TensorR
   return { ...report, warning: `${name}: t² is ${t2.toPrecision(3)}, ${ratio} × the MSE of ${grid.name}` };
 }
 
+/** Bits per weight over all weights that a plan quantizes. */
+export function plannedBits({ items, weights }: Plan): number {
+  let bits = 0;
+  for (const item of items) {
+    if (item.kind !== 'quantize') continue;
+    const { rows, cols, scheme } = item.quantized;
+    bits += bitsPerWeight(rows, cols, scheme) * rows * cols;
+  }
+  return weights === 0 ? 0 : bits / weights;
+}
+
 /** The report of a plan that was carried out; `sums` has those of every quantized weight. */
 export function reportOf(plan: Plan, sums: ReadonlyMap<string, SquareSums>): Report {
   const tensors: TensorReport[] = [];
   const passed: Report['passed'] = [];
-  let [squaredError, squaredNorm, bits] = [0, 0, 0];
+  let [squaredError, squaredNorm] = [0, 0];
   for (const item of plan.items) {
     if (item.kind === 'copy') {
       const { name, shape, dtype } = item.tensor;
       passed.push({ name, shape, dtype, reason: item.reason });
     } else if (item.kind === 'quantize') {
-      const { rows, cols, name } = item.quantized;
-      const some = sums.get(name)!;
-      const report = tensorReport(item.quantized, some);
-      tensors.push(report);
+      const some = sums.get(item.quantized.name)!;
+      tensors.push(tensorReport(item.quantized, some));
       squaredError += some.squaredError;
       squaredNorm += some.squaredNorm;
-      bits += report.bpw * rows * cols;
     }
   }
   return {
-    bpw: plan.weights === 0 ? 0 : bits / plan.weights,
+    bpw: plannedBits(plan),
     bytesIn: plan.bytesIn,
     bytesOut: plan.bytesOut,
     weights: plan.weights,

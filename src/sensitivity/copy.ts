@@ -16,6 +16,9 @@ export const COPY = 't4';
 interface CopySampling {
   /** Those that are missing are sampled. */
   readonly sequences: (Sequence | undefined)[];
+  /** Of those from `first` to before `end`. */
+  readonly first: number;
+  readonly end: number;
   readonly vocabulary: Vocabulary;
   readonly tokens: number;
   readonly seed: number;
@@ -32,19 +35,19 @@ interface CopySampling {
 
 /** Samples the sequences that are missing, some together. */
 export async function sampleByCopy(folder: Folder, sampling: CopySampling): Promise<void> {
-  const { sequences, tokens, file, threads, onProgress, signal, record } = sampling;
-  const count = Math.min(TOGETHER, sequences.length);
+  const { sequences, end: last, tokens, file, threads, onProgress, signal, record } = sampling;
+  const count = Math.min(TOGETHER, last - sampling.first);
   const model = await loadModel(folder, {
     ...{ context: tokens, cacheTokens: count * tokens },
     ...(threads && { threads: lendThreads(threads) }),
     ...(signal && { signal }),
   });
   try {
-    const missing = sequences.filter((sequence) => sequence === undefined).length;
+    const missing = sequences.slice(sampling.first, last).filter((sequence) => sequence === undefined).length;
     const steps = stepsOf(missing * (tokens - 1), onProgress, signal);
-    for (let first = 0; first < sequences.length; ) {
+    for (let first = sampling.first; first < last; ) {
       let end = first;
-      while (end < sequences.length && end < first + count && sequences[end] === undefined) end++;
+      while (end < last && end < first + count && sequences[end] === undefined) end++;
       if (end === first) {
         first++;
         continue;

@@ -4,17 +4,18 @@
 //   <name> <length in bytes>\n     UTF-8
 //   SHA-256 of each piece          32 bytes each
 
-import { UnsupportedError } from '../errors.ts';
 import type { LoadProgress } from '../model/loading/load.ts';
+import { digest, hexOf } from '../source/sha256.ts';
 import type { Folder } from '../source/source.ts';
 
 /** As much as is read at a time where blocks are encoded; of larger ones the copies that WebCrypto makes leave the cache. */
 const PIECE_BYTES = 2 << 20;
+const USE = 'to keep sensitivities';
 const MEASURED = /^((generation_)?config\.json|.*\.(safetensors|gguf))$/;
 
 /** SHA-256 of a text in UTF-8, as hexadecimal digits. */
 export async function sha256(text: string): Promise<string> {
-  return hexOf(await digest(new TextEncoder().encode(text)));
+  return hexOf(await digest(new TextEncoder().encode(text), USE));
 }
 
 /** SHA-256 of the files of a model that its sensitivities depend on, as hexadecimal digits. */
@@ -37,22 +38,11 @@ export async function digestOf(
       signal?.throwIfAborted();
       const end = Math.min(byteLength, at + PIECE_BYTES);
       const piece = await source.slice(at, end, spare?.byteLength === end - at ? spare : undefined);
-      parts.push(await digest(piece));
+      parts.push(await digest(piece, USE));
       spare = piece;
       bytesDone += piece.byteLength;
       onCheck?.({ tensor: names[i], bytesDone, bytes });
     }
   }
-  return hexOf(await digest(await new Blob(parts).arrayBuffer()));
-}
-
-async function digest(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const { subtle } = globalThis.crypto ?? {};
-  if (subtle) return new Uint8Array(await subtle.digest('SHA-256', bytes));
-  const message = 'runtime must have crypto.subtle to keep sensitivities: it is missing, as in pages without https';
-  throw new UnsupportedError('crypto.subtle', message);
-}
-
-function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hexOf(await digest(await new Blob(parts).arrayBuffer(), USE));
 }

@@ -5,126 +5,58 @@
 // A sequence goes forward whole, and the residual stream before each block is saved: tokens · dim floats. Labels are drawn at every
 // position. Then each block is computed again from what was saved, and the gradients of all draws go back through it together.
 
-import type { Alpha } from '../linearity/alphas.ts';
 import { weightsOf } from '../model/blocks/blocks.ts';
 import { placesOf } from '../model/blocks/mixture.ts';
-import type { Linear } from '../model/linear.ts';
-import type { ModelState } from '../model/memories.ts';
-import { exp } from '../numerics/exponential.ts';
-import { meanOf } from './fit.ts';
 import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
 import { besideOf, isTied, type Measured, measuredOf } from './program/measured.ts';
 import { meanOfTokens } from './program/measuring.ts';
 import { type Steps, stepsOf } from './progress.ts';
+import type { FisherSurvey } from './results/combine.ts';
 import { pieceOf } from './session.ts';
 import type { Place } from './underway.ts';
-import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
+import { sampledBefore, sampledTokens, takeSequence, type Work, weightOf } from './work.ts';
 
 /**
- * Sensitivities by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's
+ * Measures all sequences by gradients. Of a text, KL divergence is taken for the increase of its −ln p, which it is where the model's
  * predictions are right, and perplexity grows by itself times that.
  * @param statistics to be gathered on the way; of inputs alone, nothing else is measured
  */
-export async function fisherAlphas(work: Work, statistics?: Gathering): Promise<Found> {
-  const { session, sequences, draws, norms, results, record, onProgress, signal } = work;
-  const { state, workspace } = session.measuring;
-  const { tokens } = workspace;
-  const measured = measuredOf(state);
+export async function fisherResults(work: Work, statistics?: Gathering): Promise<void> {
+  const { session, first, end, results, record, onProgress, signal } = work;
+  const { tokens } = session.measuring.workspace;
   const each = tokens + sampledTokens(work);
-  const steps = stepsOf(sequences.length * each, onProgress, signal);
+  const steps = stepsOf((end - first) * each, onProgress, signal);
   const done = statistics ? firstOf(work, statistics) : results.length;
-  await steps.next(done * each + sampledBefore(work, done));
+  await steps.next(done * each + sampledBefore(work, first + done));
   if (statistics) await gatherStatistics(work, statistics, steps);
   else {
-    for (let i = results.length; i < sequences.length; i++) {
+    for (let i = first + results.length; i < end; i++) {
       await takeSequence(work, i, steps);
       record(await traces(work, i, steps));
     }
   }
-  if (statistics?.mode === 'inputs') return { base: null, tensors: new Map(), unreached: 0 };
-  const isText = sequences[0]?.targets !== undefined;
-  const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
-  const estimates: Estimate[] = [];
-  /** @param ofDraws traces of a sequence, one for each draw @param place among the norms */
-  const add = (linear: Linear, place: number, ofDraws: (result: readonly number[]) => number[]) => {
-    const { name, rows, cols } = linear;
-    const factor = ((base ?? 1) * norms[place]) / (2 * rows * cols);
-    const values = results.map(ofDraws);
-    // Draws of one sequence are not independent, but all that there is for one sequence alone.
-    const means = values.map((own) => meanOf(own).mean);
-    const { mean, error: unscaled } = meanOf(means.length > 1 ? means : values[0]);
-    const [alpha, error] = [factor * mean, unscaled && factor * unscaled];
-    checkAlpha(work, name, alpha, error);
-    estimates.push({ linear, alpha, error });
-  };
-  for (const { linear, index } of measured) {
-    add(linear, index, (result) => result.slice(index * draws, (index + 1) * draws));
-  }
-  const unreached = fillUnreached(state, measured, estimates);
-  const last = measured.length;
-  const drawsAt = (result: readonly number[], place: number) => result.slice(place * draws, (place + 1) * draws);
-  const ofEmbedding = (result: readonly number[]) => drawsAt(result, last);
-  const ofHead = (result: readonly number[]) => result.at(-2)!;
+}
+
+/** What its results are of. */
+export function fisherSurvey({ session, sequences, draws, norms, file }: Work): FisherSurvey {
+  const { state } = session.measuring;
+  const measured = measuredOf(state);
   const beside = besideOf(state);
-  if (isTied(state)) {
-    add(state.embedding, last, (result) => ofEmbedding(result).map((trace) => trace + ofHead(result)));
-  } else {
-    add(state.embedding, last, ofEmbedding);
-    add(state.head, last + 1 + beside.length, (result) => [ofHead(result)]);
-  }
-  for (const [i, linear] of beside.entries()) add(linear, last + 1 + i, (result) => drawsAt(result, last + 1 + i));
-  return { base: base === null ? null : rounded(base), tensors: alphasOf(estimates), unreached };
-}
-
-interface Estimate {
-  readonly linear: Linear;
-  readonly alpha: number;
-  readonly error: number | null;
-}
-
-// By tensor: a stack has the sum over its rows, as α t² of experts add up and one grid errs alike on all.
-function alphasOf(estimates: readonly Estimate[]): Map<string, Alpha> {
-  const tensors = new Map<string, Alpha>();
-  for (const { linear, alpha, error } of estimates) {
-    const { name, rows, cols, stack } = linear;
-    const known = tensors.get(name) ?? { alpha: 0, error: 0 };
-    const both = error === null || known.error === null ? null : Math.sqrt(known.error ** 2 + error ** 2);
-    tensors.set(name, {
-      alpha: rounded(known.alpha + alpha),
-      error: both === null ? null : rounded(both),
-      r2: null,
-      shape: stack ?? [rows, cols],
-      levels: [],
-    });
-  }
-  return tensors;
-}
-
-// Weights of experts that no token reached get the mean of their layer's others, of the same role. @returns how many there are
-function fillUnreached(
-  { blocks }: Pick<ModelState, 'blocks'>,
-  measured: readonly Measured[],
-  estimates: Estimate[],
-): number {
-  let filled = 0;
-  for (const [block, own] of blocks.entries()) {
-    if (own.kind !== 'experts') continue;
+  const last = measured.length;
+  const groupOf = ({ block, place }: Measured): string | null => {
+    const own = state.blocks[block];
+    if (own.kind !== 'experts') return null;
     const { first, each } = placesOf(own);
-    for (let role = 0; role < each; role++) {
-      const all = measured.filter(
-        (one) => one.block === block && one.place >= first && (one.place - first) % each === role,
-      );
-      const reached = all.filter(({ index }) => estimates[index].alpha > 0);
-      if (reached.length === 0) continue;
-      const mean = reached.reduce((sum, { index }) => sum + estimates[index].alpha, 0) / reached.length;
-      for (const { index, linear } of all) {
-        if (estimates[index].alpha > 0) continue;
-        estimates[index] = { linear, alpha: mean, error: null };
-        filled++;
-      }
-    }
-  }
-  return filled;
+    return place < first ? null : `${block} ${(place - first) % each}`;
+  };
+  return {
+    ...{ estimator: 'fisher', file, draws },
+    isText: sequences[0]?.targets !== undefined,
+    weights: measured.map((own) => weightOf(own.linear, norms[own.index], groupOf(own))),
+    embedding: weightOf(state.embedding, norms[last]),
+    beside: beside.map((linear, i) => weightOf(linear, norms[last + 1 + i])),
+    head: isTied(state) ? null : weightOf(state.head, norms[last + 1 + beside.length]),
+  };
 }
 
 // Traces of one sequence, a position: (weights, draws), of the embeddings (draws), of the head; then the mean −ln p of its text.

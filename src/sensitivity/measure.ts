@@ -30,13 +30,15 @@ import {
   takeThreads,
 } from '../workers/threads.ts';
 import { COPY, sampleByCopy } from './copy.ts';
-import { fisherAlphas } from './fisher.ts';
+import { fisherResults, fisherSurvey } from './fisher.ts';
 import { openGathering, type StatisticsOptions, statisticsKind, statisticsOptions } from './gather.ts';
 import { type Begun, findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
-import { noiseAlphas } from './noise.ts';
+import { noiseResults, noiseSurvey } from './noise.ts';
 import { openPartial, type Partial as Unfinished } from './partial.ts';
 import { besideOf, measuredNames, measuredOf } from './program/measured.ts';
 import type { SensitivityProgress } from './progress.ts';
+import { combine } from './results/combine.ts';
+import { alphasWith, givenSensitivityPart, partText, type SensitivityPart, sequencesOfPart } from './results/part.ts';
 import {
   openSession,
   openSubject,
@@ -100,6 +102,10 @@ export interface SensitivityOptions extends SensitivitySettings {
    * gradients are computed, and the result has no tensors.
    */
   statistics?: StatisticsOptions;
+  /** Measures one part of the sequences, of machines that share the work: the result is of those alone. Excludes `store` and `statistics`. */
+  part?: SensitivityPart;
+  /** Called at the end with what `mergeSensitivities` makes the whole result of, given that of every part. */
+  onPart?: (content: string) => void;
 }
 
 const TOO_LARGE = 'the model is too large to sample tokens itself, and there is no copy that does';
@@ -121,6 +127,8 @@ const members = {
   memoryLimit: anyNumber,
   copy: callback as Reader<(grid: string) => Promise<Folder>>,
   statistics: statisticsOptions,
+  part: givenSensitivityPart,
+  onPart: callback,
 } as const;
 const sensitivityOptions: Reader<SensitivityOptions> = optionsOf<SensitivityOptions>(members);
 const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...members, store: needed(givenStore) });
@@ -153,6 +161,7 @@ export async function measureSensitivity(
     if (options.statistics && settings.estimator !== 'fisher')
       throw new RangeError('statistics must be gathered by the estimator fisher: got noise');
     checkMeasured(options, subject.architecture, settings);
+    checkPart(options);
     const { store, threads } = options;
     const start = async () => (typeof threads === 'function' ? startAndTake(threads) : taken);
     if (!store) return await measure(subject, settings, options, start);
@@ -187,6 +196,12 @@ function checkStore(store: Store, options: SensitivityOptions): Store {
   return store;
 }
 
+// Statistics are one sum over all sequences, and a store keeps what is whole.
+function checkPart({ part, store, statistics }: SensitivityOptions): void {
+  if (!part || !(store || statistics)) return;
+  throw new RangeError(`part must come without ${store ? 'a store' : 'statistics'}: that is the work of one machine`);
+}
+
 // Before minutes of measuring: a plan needs the sensitivity of every tensor whose grid is free.
 function checkMeasured(
   { tensors = [] }: SensitivityOptions,
@@ -204,7 +219,20 @@ type Measurement = Omit<SensitivityOptions, keyof Begun> & Partial<Begun>;
 async function measure(
   subject: Subject,
   settings: Settings,
-  { text, signal, onLoad, onProgress, name, store, memoryLimit, copy, statistics, ...begins }: Measurement,
+  {
+    text,
+    signal,
+    onLoad,
+    onProgress,
+    name,
+    store,
+    memoryLimit,
+    copy,
+    statistics,
+    part,
+    onPart,
+    ...begins
+  }: Measurement,
   start: () => Promise<Threads | undefined>,
 ): Promise<Alphas> {
   let threads: Threads | undefined;
@@ -224,6 +252,7 @@ async function measure(
     const { vocabulary, needsCopy } = planned;
     const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
+    const own = sequencesOfPart(part, sequences.length);
     const ids = checksumOf(sequences);
     const measured = measuredOf(planned.layout.state);
     const layers = new Set(measured.map(({ layer }) => layer)).size;
@@ -236,11 +265,11 @@ async function measure(
     };
     const begin = (identity: string): Unfinished => {
       const begun = openPartial(partial, {
-        key: keyOf(identity),
+        key: part ? JSON.stringify([keyOf(identity), part]) : keyOf(identity),
         numbers: isFisher
           ? (measured.length + 1 + besideOf(planned.layout.state).length) * draws + 2
           : (measured.length / layers) * levels.length + 1,
-        results: sequences.length * (isFisher ? 1 : layers),
+        results: (own.end - own.first) * (isFisher ? 1 : layers),
         ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
         orAnew: store !== undefined,
       });
@@ -251,11 +280,11 @@ async function measure(
     const tell = (done: string) => onPartial?.(done);
     // The copy comes first, and is gone before the model itself is loaded.
     let begun = needsCopy ? begin(await readIdentity(planned, loading)) : undefined;
-    if (begun && sequences.includes(undefined)) {
+    if (begun && sequences.slice(own.first, own.end).includes(undefined)) {
       if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
       const { addSampled, begun: known } = begun;
       await sampleByCopy(await copy(COPY), {
-        ...{ sequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
+        ...{ sequences, ...own, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
         begun: known,
         record: (first, ids) => tell(addSampled(first, ids)),
       });
@@ -270,7 +299,18 @@ async function measure(
         ? openUnderway(session, file, keyOf(identity), () => tell(unfinished.content))
         : undefined;
     const work: Work = {
-      ...{ session, sequences, seed, draws: settings.draws, levels, norms, results, underway, file: folder.name },
+      ...{
+        session,
+        sequences,
+        ...own,
+        seed,
+        draws: settings.draws,
+        levels,
+        norms,
+        results,
+        underway,
+        file: folder.name,
+      },
       begun: known,
       record: (result) => tell(add(result)),
       recordSampled: (first, ids) => tell(addSampled(first, ids)),
@@ -281,11 +321,19 @@ async function measure(
       ...{ draws: isInputs ? 0 : draws, seed, ids, ...(needsCopy && { sampler: COPY }) },
     };
     const gathering = about && (await openGathering(statistics!, about, planned.layout.state));
-    const { base, tensors, unreached } = await (isFisher ? fisherAlphas(work, gathering) : noiseAlphas(work));
+    await (isFisher ? fisherResults(work, gathering) : noiseResults(work));
     await folder.unchanged?.();
-    const { estimator: __, ...notes } = { ...noted, ...(unreached > 0 && { unreached }) };
-    const loss = text === undefined ? 'kl' : 'perplexity';
-    return { model: { name: name ?? null, identity }, estimator, loss, base, settings: notes, tensors };
+    const { estimator: __, ...notes } = noted;
+    const loss = text === undefined ? ('kl' as const) : ('perplexity' as const);
+    const model = { name: name ?? null, identity };
+    const whole = { model, estimator, loss, settings: notes };
+    if (isInputs) return { ...whole, base: null, tensors: new Map() };
+    const measuredBy = isFisher ? fisherSurvey(work) : noiseSurvey(work);
+    if (part && onPart) {
+      const which = { part: part.index, parts: part.count, ...own, sequences: sequences.length };
+      onPart(partText({ ...which, key: keyOf(identity), about: whole, survey: measuredBy }, results));
+    }
+    return alphasWith(whole, combine(measuredBy, results));
   } finally {
     await (session ? session.close() : threads?.close());
   }

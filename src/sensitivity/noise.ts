@@ -2,32 +2,33 @@
 // its block on. A draw of noise serves all levels, with both signs: odd terms in t cancel. The loss is KL(clean ‖ noised) of the next
 // token, or the increase of −ln p of the text's.
 
-import type { Alpha } from '../linearity/alphas.ts';
-import { exp } from '../numerics/exponential.ts';
-import { fitLevels, meanOf } from './fit.ts';
 import { type Measured, measuredOf } from './program/measured.ts';
 import { type Steps, stepsOf } from './progress.ts';
+import type { NoiseSurvey } from './results/combine.ts';
 import type { Session } from './session.ts';
-import { checkAlpha, type Found, rounded, sampledBefore, sampledTokens, takeSequence, type Work } from './work.ts';
+import { sampledBefore, sampledTokens, takeSequence, type Work, weightOf } from './work.ts';
 
-/** Sensitivities by noise. */
-export async function noiseAlphas(work: Work): Promise<Found> {
-  const { session, sequences, draws, levels, results, record, onProgress, signal } = work;
-  const { state, workspace } = session.measuring;
-  const measured = measuredOf(state);
-  const layers = [...new Set(measured.map(({ layer }) => layer))].map((layer) =>
-    measured.filter((own) => own.layer === layer),
-  );
+/** What its results are of. */
+export function noiseSurvey({ session, sequences, levels, norms, file }: Work): NoiseSurvey {
+  const layers = layersOf(session).map((own) => own.map(({ linear, index }) => weightOf(linear, norms[index])));
+  return { estimator: 'noise', file, isText: sequences[0]?.targets !== undefined, levels, layers };
+}
+
+/** Measures all sequences by noise. */
+export async function noiseResults(work: Work): Promise<void> {
+  const { session, first, end, draws, levels, results, record, onProgress, signal } = work;
+  const { workspace } = session.measuring;
+  const layers = layersOf(session);
   const runs = draws * levels.length * 2;
   const sampled = sampledTokens(work);
   const tokensOf = (layer: readonly Measured[]) => layer.length * runs * workspace.tokens;
   const each = layers.reduce((sum, layer) => sum + tokensOf(layer), sampled);
-  const steps = stepsOf(sequences.length * each, onProgress, signal);
+  const steps = stepsOf((end - first) * each, onProgress, signal);
   await steps.next(doneTokens(results.length));
-  for (const i of sequences.keys()) {
+  for (let i = first; i < end; i++) {
     let nll: number | undefined;
     for (const [layer, own] of layers.entries()) {
-      if (i * layers.length + layer < results.length) continue;
+      if ((i - first) * layers.length + layer < results.length) continue;
       if (nll === undefined) {
         await takeSequence(work, i, steps);
         nll = await runClean(session, steps);
@@ -35,44 +36,19 @@ export async function noiseAlphas(work: Work): Promise<Found> {
       record([...(await layerDeltas(work, i, own, steps)), nll]);
     }
   }
-  const isText = sequences[0]?.targets !== undefined;
-  const ofLayer = (i: number, layer: number) => results[i * layers.length + layer];
-  const base = isText ? exp(meanOf(sequences.map((_, i) => ofLayer(i, 0).at(-1)!)).mean) : null;
-  const tensors = new Map<string, Alpha>();
-  for (const [layer, own] of layers.entries()) {
-    for (const [place, { linear }] of own.entries()) {
-      const { name, rows, cols } = linear;
-      const deltas = sequences.map((_, i) => {
-        const found = ofLayer(i, layer).slice(place * levels.length, (place + 1) * levels.length);
-        return base === null ? found : found.map((delta) => base * (exp(delta) - 1));
-      });
-      const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
-      checkAlpha(work, name, alpha, error);
-      const known = linear.stack && tensors.get(name);
-      if (known) {
-        tensors.set(name, addedTo(known, alpha, error));
-        continue;
-      }
-      tensors.set(name, {
-        alpha: rounded(alpha),
-        error: error === null ? null : rounded(error),
-        r2: r2 === null ? null : rounded(r2),
-        shape: linear.stack ?? [rows, cols],
-        levels: fitted.map(({ t2, delta, error, used }) => ({
-          ...{ t2, delta: rounded(delta), error: error === null ? null : rounded(error), used },
-        })),
-      });
-    }
-  }
-  return { base: base === null ? null : rounded(base), tensors, unreached: 0 };
-
   // Tokens of what an earlier run had done: a result is a layer of a sequence.
   function doneTokens(count: number): number {
     const finished = Math.floor(count / layers.length);
-    let tokens = finished * sampled + sampledBefore(work, finished);
+    let tokens = finished * sampled + sampledBefore(work, first + finished);
     for (let k = 0; k < count; k++) tokens += tokensOf(layers[k % layers.length]);
     return tokens;
   }
+}
+
+// The weights of each layer.
+function layersOf({ measuring }: Session): Measured[][] {
+  const measured = measuredOf(measuring.state);
+  return [...new Set(measured.map(({ layer }) => layer))].map((layer) => measured.filter((own) => own.layer === layer));
 }
 
 // Runs the model as it is, and keeps what runs from a block on need; the mean −ln p of the text's tokens.
@@ -126,12 +102,6 @@ async function lossOf(session: Session, kind: 'keep' | 'compare', text: boolean,
   let sum = 0;
   for (let token = 0; token < tokens; token++) sum += doubles[sums / 8 + token];
   return sum / tokens;
-}
-
-// Experts of a stack: what they cost adds up; levels are each one's own.
-function addedTo(known: Alpha, alpha: number, error: number | null): Alpha {
-  const both = error === null || known.error === null ? null : rounded(Math.sqrt(known.error ** 2 + error ** 2));
-  return { ...known, alpha: rounded(known.alpha + alpha), error: both, r2: null, levels: [] };
 }
 
 // The stream of a weight's noise: one of eight a layer; where a layer has more weights, of experts, one behind those of all layers.

@@ -1,8 +1,9 @@
 // What both estimators work on, and what they give.
 
 import { FormatError } from '../errors.ts';
-import type { Alpha } from '../linearity/alphas.ts';
+import type { Linear } from '../model/linear.ts';
 import type { SensitivityProgress, Steps } from './progress.ts';
+import type { MeasuredWeight } from './results/combine.ts';
 import type { Session } from './session.ts';
 import { ownStep, type Sequence, sampledIds } from './tokens.ts';
 import type { Underway } from './underway.ts';
@@ -13,6 +14,9 @@ export interface Work {
   readonly session: Session;
   /** `undefined` for those that the model has yet to sample. */
   readonly sequences: (Sequence | undefined)[];
+  /** Those that this run measures: from `first` to before `end`. */
+  readonly first: number;
+  readonly end: number;
   readonly seed: number;
   readonly draws: number;
   /** Relative errors t² of the noise. */
@@ -35,7 +39,9 @@ export interface Work {
 
 /** Tokens of sequences from `first` on that an earlier run sampled. */
 export function sampledBefore(work: Work, first: number): number {
-  return work.sequences.slice(first).filter((sequence) => sequence !== undefined).length * sampledTokens(work);
+  return (
+    work.sequences.slice(first, work.end).filter((sequence) => sequence !== undefined).length * sampledTokens(work)
+  );
 }
 
 /** Tokens of a sequence that the model samples. */
@@ -44,32 +50,21 @@ export function sampledTokens({ session }: Work): number {
   return together > 0 ? tokens - 1 : 0;
 }
 
-export interface Found {
-  /** Perplexity of the text, if there is one. */
-  readonly base: number | null;
-  readonly tensors: Map<string, Alpha>;
-  /** Weights of experts that no token reached, which have their layer's mean. */
-  readonly unreached: number;
-}
-
-/** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
-export function checkAlpha({ file }: Work, tensor: string, alpha: number, error: number | null): void {
-  if (Number.isFinite(alpha) && Number.isFinite(error ?? 0)) return;
-  const message = `sensitivity must be a finite number, which needs finite weights: it is ${alpha}${error === null ? '' : ` ± ${error}`}`;
-  throw new FormatError(message, { file, tensor });
-}
-
-/** Six digits: errors are larger, and the file is for people, too. */
-export function rounded(value: number): number {
-  return Number(value.toPrecision(6));
+/** A weight as results name it. */
+export function weightOf(
+  { name, rows, cols, stack }: Linear,
+  norm: number,
+  group: string | null = null,
+): MeasuredWeight {
+  return { name, rows, cols, stack: stack ?? null, norm, group };
 }
 
 /** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
 export async function takeSequence(work: Work, index: number, steps: Steps): Promise<void> {
-  const { file, session, sequences, seed, begun, recordSampled: onBegun, signal } = work;
+  const { file, session, sequences, end: last, seed, begun, recordSampled: onBegun, signal } = work;
   if (sequences[index] === undefined) {
     const { together } = session.measuring.workspace;
-    const end = Math.min(index + together, sequences.length);
+    const end = Math.min(index + together, last);
     const { tokens } = session.measuring.workspace;
     const step = ownStep(session);
     const sampling = { vocabulary: session.vocabulary, tokens, seed, step, steps, begun, onBegun, signal };

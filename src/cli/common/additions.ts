@@ -17,17 +17,30 @@ export interface AdditionOptions {
   baseModel?: string;
 }
 
+/** What of the input and the options is in the additions; nothing where there are none. */
+interface AdditionFacts {
+  readonly original: OriginalCard;
+  readonly base: string | undefined;
+  readonly hasPython: boolean;
+}
+
+/** @returns undefined for weights alone, which have no card */
+export async function additionsOf(input: Input, options: AdditionOptions): Promise<AdditionFacts | undefined> {
+  if (input.isFile) return undefined;
+  const original = await originalCard(input.folder);
+  return { original, base: options.baseModel ?? baseOf(input.path), hasPython: options.transformers ?? false };
+}
+
 /** Writes card and Python file before the output takes its name. */
 export async function writeAdditions(
   output: ResumableFolder,
-  input: Input,
   report: Omit<TimedReport, 'seconds'>,
-  options: AdditionOptions,
+  facts: AdditionFacts | undefined,
 ): Promise<void> {
-  if (input.isFile) return; // weights alone
-  const original = await originalCard(input.folder);
-  const files = new Map([[original.name, cardText(original.text, factsOf(report, input, options))]]);
-  if (options.transformers) for (const [name, text] of await transformersFiles(output)) files.set(name, text);
+  if (!facts) return;
+  const { original, base, hasPython } = facts;
+  const files = new Map([[original.name, cardText(original.text, factsOf(report, { base, hasPython }))]]);
+  if (hasPython) for (const [name, text] of await transformersFiles(output)) files.set(name, text);
   for (const [name, text] of files) await writeWhole(output, name, new TextEncoder().encode(text));
 }
 
@@ -39,16 +52,16 @@ export async function tellCard(
   measured: Comparison,
   options: AdditionOptions,
 ): Promise<void> {
-  if (input.isFile) return;
-  const { name, text }: OriginalCard = await originalCard(input.folder);
-  const card = cardText(text, { ...factsOf(report, input, options), measured });
-  await writeFile(join(out, name), card, { force: true });
+  const facts = await additionsOf(input, options);
+  if (!facts) return;
+  const { original, base, hasPython } = facts;
+  const card = cardText(original.text, { ...factsOf(report, { base, hasPython }), measured });
+  await writeFile(join(out, original.name), card, { force: true });
 }
 
-function factsOf(report: Omit<TimedReport, 'seconds'>, input: Input, options: AdditionOptions): CardFacts {
+function factsOf(report: Omit<TimedReport, 'seconds'>, facts: Pick<AdditionFacts, 'base' | 'hasPython'>): CardFacts {
   const isRefined = report.tensors.some(({ weightedError }) => weightedError !== undefined);
-  const base = options.baseModel ?? baseOf(input.path);
-  return { ...report, base, isRefined, hasPython: options.transformers ?? false };
+  return { ...report, ...facts, isRefined };
 }
 
 // By a name of the hub, or by where its cache keeps the model.

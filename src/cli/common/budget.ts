@@ -95,8 +95,8 @@ export interface Measuring {
   threads: number;
   /** Most bytes of linear memory; what is free if left out. */
   memory?: number | undefined;
-  /** Those that are kept beside the model or none: nothing is measured. */
-  keptOnly?: boolean | undefined;
+  /** Those that are kept beside the model or none, for an option with which nothing is measured. */
+  keptOnly?: '--dry-run' | '--part' | undefined;
 }
 
 /**
@@ -134,7 +134,7 @@ export async function planningAlphas(
     if (kept) return kept;
     const time = await measuringTime(checkpoint, threads);
     throw new UsageError(
-      `--dry-run measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first${time}`,
+      `${keptOnly} measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first${time}`,
     );
   };
 }

@@ -5,6 +5,7 @@ import { Option } from 'commander';
 import { FileError, FormatError, StateError, UnsupportedError } from '../../errors.ts';
 import { largeGrids } from '../../grids/large.ts';
 import { type Higgs, load } from '../../higgs.ts';
+import type { Progress } from '../../quantize/checkpoint.ts';
 import { counted, progressDisplay } from '../../terminal/figures.ts';
 import { complain, fault, note, printJson } from '../../terminal/print.ts';
 import { integer, UsageError } from '../../terminal/usage.ts';
@@ -62,6 +63,16 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
+}
+
+/** Shows how far writing a checkpoint is. */
+export function showsWriting({ progress }: Session): (now: Progress) => void {
+  return ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
+    progress.update(
+      weights > 0
+        ? { done: weightsDone, total: weights, unit: 'weights', bytes: bytesRead, tensor }
+        : { done: bytesRead, total: bytesIn, unit: 'bytes', bytes: bytesRead, tensor },
+    );
 }
 
 /** Runs `work` with workers, a progress display, and Ctrl-C as an abort. */

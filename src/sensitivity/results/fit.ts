@@ -1,6 +1,6 @@
 // Loss = α t², fitted through the origin over the noise levels at which it is still linear in t²; means with standard errors.
 
-import type { AlphaLevel } from '../linearity/alphas.ts';
+import type { AlphaLevel } from '../../linearity/alphas.ts';
 
 /** How far a level may be from the line of those below it: this share, or twice its standard error. */
 const TOLERANCE = 0.1;

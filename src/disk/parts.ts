@@ -1,0 +1,298 @@
+// Where parts are written: <out>.parts/part-3-of-8.5e1f00aa/, one directory an attempt, so that a task which runs twice at once writes two.
+// An attempt is complete when it has its note; nothing is renamed then, and without --resume nothing is appended to: stores that can do neither
+// will do. With --resume a journal is kept, and a run may go on with an attempt that has died: it gives it a name of its own, so that what still
+// writes there under the old name cannot complete it.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FileError, FormatError } from '../errors.ts';
+import { differenceOf, PART_NAME, type PartIdentity, type PartNote, readNote } from '../parts/note.ts';
+import type { Part } from '../parts/shares.ts';
+import { JOURNAL_NAME } from '../quantize/journal.ts';
+import { createFolder, openFolder } from '../source/file.ts';
+import type { Folder, ResumableFolder } from '../source/source.ts';
+import { attempt, fileError } from '../source/system.ts';
+import { say } from '../terminal/print.ts';
+import { isAbsent, isAlive, isThere, LOCK_NAME } from './commit.ts';
+import type { Input } from './input.ts';
+
+/** A run that works renews its lock this often, in milliseconds; one on another machine that did not for three times as long has died. */
+const BEAT = 15_000;
+/** Bytes of each file of weights that tell it from one with the same header. */
+const SAMPLE_BYTES = 4096;
+
+/** One attempt at a part. */
+export interface PartAttempt {
+  readonly folder: ResumableFolder;
+  readonly path: string;
+  /** Whether nothing of an earlier run is in it. */
+  readonly isNew: boolean;
+  /** Ends it with success. */
+  finish(): Promise<void>;
+  /** Ends it without: it stays, to be gone on with. */
+  leave(): Promise<void>;
+  /** Removes it. */
+  discard(): Promise<void>;
+}
+
+interface Attempt {
+  readonly part: number;
+  readonly parts: number;
+  readonly path: string;
+}
+
+/** Where the parts of an output are. */
+export function partsPath(out: string): string {
+  return `${out.replace(/\/+$/, '')}.parts`;
+}
+
+/** Where a part of sensitivities is. */
+export function partFile(out: string, { index, count }: Part): string {
+  return join(partsPath(out), `part-${index}-of-${count}.json`);
+}
+
+/** The files of sensitivities that parts wrote for `out`, in the order of their names; none if its parts are of something else. */
+export async function partFiles(out: string): Promise<string[]> {
+  const directory = partsPath(out);
+  if (!(await isThere(directory))) return [];
+  const names = await attempt('read', directory, () => readdir(directory));
+  return names
+    .filter((name) => /^part-\d+-of-\d+\.json$/.test(name))
+    .sort()
+    .map((name) => join(directory, name));
+}
+
+interface StagingOptions {
+  /** Keeps a journal, and goes on with an attempt that has died. */
+  resume?: boolean | undefined;
+  /** Replaces what is there. */
+  force?: boolean | undefined;
+}
+
+/**
+ * Prepares the directory of a part.
+ * @returns undefined if the part is complete already
+ * @throws {FileError} when there is another part of that index, or what an interrupted run left, and no option says what becomes of it
+ */
+export async function stagePart(
+  out: string,
+  identity: PartIdentity,
+  options: StagingOptions,
+): Promise<PartAttempt | undefined> {
+  const directory = partsPath(out);
+  const { part, parts } = identity;
+  await attempt('create', directory, () => mkdir(directory, { recursive: true }));
+  const found = await survey(directory, identity, options);
+  if (found === 'complete') return undefined;
+  const path = join(directory, `part-${part}-of-${parts}.${randomBytes(4).toString('hex')}`);
+  const isNew = !found.begun || !(await take(found.begun, path));
+  if (isNew) await attempt('create', path, () => mkdir(path));
+  const lock = join(path, LOCK_NAME);
+  const stop = await beat(lock);
+  for (const one of found.useless) await removeAttempt(one);
+  const folder = await createFolder(path, { resume: true });
+  const close = async () => {
+    stop();
+    await folder.close();
+  };
+  return {
+    folder,
+    path,
+    isNew,
+    async finish() {
+      await close();
+      await tidy(path);
+      await removeOthers(directory, path, identity);
+    },
+    async leave() {
+      await quietly(async () => {
+        await close();
+        await rm(lock, { force: true });
+      });
+    },
+    async discard() {
+      await quietly(async () => {
+        await close();
+        await removeAttempt(path);
+      });
+    },
+  };
+}
+
+/** The folders of all complete parts; of one that is there twice, the first. @throws {FileError} when there are none */
+export async function completeParts(out: string): Promise<(Folder & { close(): Promise<void> })[]> {
+  const directory = partsPath(out);
+  const missing = 'no part of it is there; higgs quantize --part writes them';
+  if (!(await isThere(directory))) throw new FileError('merge', out, undefined, missing);
+  const all = await attemptsIn(directory);
+  const counts = [...new Set(all.map(({ parts }) => parts))].sort((a, b) => a - b);
+  if (counts.length > 1) {
+    const which = counts.map((count) => `of ${count}`).join(' and ');
+    throw new FileError('merge', out, undefined, `${directory} holds parts ${which}: remove those of one`);
+  }
+  const folders = new Map<number, Folder & { close(): Promise<void> }>();
+  for (const { part, path } of all) {
+    if (!folders.has(part) && (await isThere(join(path, PART_NAME)))) folders.set(part, await openFolder(path));
+  }
+  if (folders.size === 0)
+    throw new FileError(
+      'merge',
+      out,
+      undefined,
+      all.length > 0 ? `no part of it is complete in ${directory}` : missing,
+    );
+  return [...folders.values()];
+}
+
+/**
+ * What tells an input's weights from others, on every machine: names, sizes, and some bytes of the middle of each file. Dates differ from one
+ * copy to another.
+ */
+export async function contentIdentity(input: Input): Promise<string> {
+  if (input.identity !== undefined) return input.identity;
+  const hash = createHash('sha256');
+  for (const name of (await input.folder.list()).filter((name) => /\.(safetensors|gguf)$/.test(name))) {
+    const source = await input.folder.open(name);
+    const start = Math.max(0, Math.floor((source.byteLength - SAMPLE_BYTES) / 2));
+    hash.update(`${name} ${source.byteLength}\n`);
+    hash.update(new Uint8Array(await source.slice(start, Math.min(source.byteLength, start + SAMPLE_BYTES))));
+  }
+  return hash.digest('hex');
+}
+
+// What there is of a part: it is complete, or paths of an attempt to go on with, and of some that are of no use.
+async function survey(
+  directory: string,
+  { part, parts, ...rest }: PartIdentity,
+  { resume = false, force = false }: StagingOptions,
+): Promise<'complete' | { begun: string | undefined; useless: string[] }> {
+  const left: string[] = [];
+  for (const one of await attemptsIn(directory)) {
+    if (one.part !== part || one.parts !== parts) continue;
+    const state = await stateOf(one, { part, parts, ...rest });
+    if (state === 'same' && !force) {
+      if (!(await isWorking(join(one.path, LOCK_NAME)))) await tidy(one.path);
+      return 'complete';
+    }
+    if (state === 'alive') continue;
+    if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
+    left.push(one.path);
+  }
+  const haveJournals = await Promise.all(left.map((path) => isThere(join(path, JOURNAL_NAME))));
+  const begun = force ? undefined : left[haveJournals.indexOf(true)];
+  if (begun !== undefined && !resume)
+    refuse(begun, 'it holds an interrupted run; give --resume to go on with it, or --force to start again');
+  return { begun, useless: left.filter((path) => path !== begun) };
+}
+
+async function attemptsIn(directory: string): Promise<Attempt[]> {
+  const names = await attempt('read', directory, () => readdir(directory));
+  return names.sort().flatMap((name) => {
+    const [, part, parts] = /^part-(\d+)-of-(\d+)\.[0-9a-f]{8}$/.exec(name) ?? [];
+    return part === undefined ? [] : [{ part: Number(part), parts: Number(parts), path: join(directory, name) }];
+  });
+}
+
+// What an attempt is: the part that is wanted, a run that works or has died, or why it is another part.
+async function stateOf({ path }: Attempt, identity: PartIdentity): Promise<string> {
+  if (!(await isThere(path))) return 'alive'; // another run has just renamed it
+  const lock = join(path, LOCK_NAME);
+  const note = await soundNote(path);
+  if (note && note !== 'damaged') {
+    const difference = differenceOf(note, identity);
+    return difference === undefined ? 'same' : `it ${difference}`;
+  }
+  if (note === 'damaged' && !(await isThere(lock))) return 'it is damaged';
+  return (await isWorking(lock)) ? 'alive' : 'dead';
+}
+
+// The note of a part whose files have their sizes.
+async function soundNote(path: string): Promise<PartNote | 'damaged' | undefined> {
+  const folder = await openFolder(path);
+  try {
+    const note = await readNote(folder);
+    for (const [name, bytes] of note?.files ?? []) {
+      if ((await folder.open(name)).byteLength !== bytes) return 'damaged';
+    }
+    return note;
+  } catch (error) {
+    if (error instanceof FormatError) return 'damaged';
+    throw error;
+  } finally {
+    await folder.close();
+  }
+}
+
+// What a complete part does not need, which a run left that died at its end.
+async function tidy(path: string): Promise<void> {
+  for (const name of [JOURNAL_NAME, LOCK_NAME]) {
+    await attempt('remove', join(path, name), () => rm(join(path, name), { force: true }));
+  }
+}
+
+// Whether a run renews the lock. Of another machine that shows after a while alone.
+async function isWorking(lock: string): Promise<boolean> {
+  const first = await readLock(lock);
+  const [host, pid] = first?.split(' ') ?? [];
+  if (host === undefined || pid === undefined) return false;
+  if (host === hostname()) return Number(pid) !== process.pid && isAlive(Number(pid));
+  say(`${lock}: waiting ${(3 * BEAT) / 1000} s to see whether ${host} still works on it`);
+  await sleep(3 * BEAT);
+  return (await readLock(lock)) !== first;
+}
+
+async function readLock(lock: string): Promise<string | undefined> {
+  const content = await readFile(lock, 'utf8').catch((error) => {
+    if (isAbsent(error)) return undefined;
+    throw fileError('read', lock, error);
+  });
+  return content !== undefined && /^\S+ [1-9]\d{0,9} \d+\n$/.test(content) ? content : undefined;
+}
+
+// Writes the lock, and renews it until the result is called.
+async function beat(lock: string): Promise<() => void> {
+  let beats = 0;
+  const write = () => writeFile(lock, `${hostname()} ${process.pid} ${beats++}\n`);
+  await attempt('write', lock, write);
+  const timer = setInterval(() => void write().catch(() => {}), BEAT); // a run that lost its directory ends at its next file
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+async function take(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false; // another run took it
+    throw fileError('rename', from, error);
+  }
+}
+
+// Of attempts at a part that are complete, the one with the first name stays.
+async function removeOthers(directory: string, path: string, identity: PartIdentity): Promise<void> {
+  for (const one of await attemptsIn(directory)) {
+    if (one.part !== identity.part || one.parts !== identity.parts || one.path === path) continue;
+    if (!(await isThere(join(one.path, PART_NAME)))) continue;
+    if (basename(one.path) < basename(path)) return removeAttempt(path);
+  }
+}
+
+// The note first: what is half removed is not complete.
+async function removeAttempt(path: string): Promise<void> {
+  await attempt('remove', path, async () => {
+    await rm(join(path, PART_NAME), { force: true });
+    await rm(path, { recursive: true, force: true });
+  });
+}
+
+function refuse(path: string, reason: string): never {
+  throw new FileError('write', path, undefined, reason);
+}
+
+async function quietly(run: () => Promise<void>): Promise<void> {
+  await run().catch((error) => say(error instanceof FileError ? error.message : String(error)));
+}

@@ -1,0 +1,189 @@
+// What the results of sequences come to: sensitivities. Beside the numbers it takes what the weights are, as plain data, so that parts that several
+// machines measured come to the same, to the last digit, as the run of one: sums are in the order of sequences.
+
+import { FormatError } from '../../errors.ts';
+import type { Alpha } from '../../linearity/alphas.ts';
+import { exp } from '../../numerics/exponential.ts';
+import { fitLevels, meanOf } from './fit.ts';
+
+/** A weight that is measured. */
+export interface MeasuredWeight {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  /** The shape of the stack that it is of. */
+  readonly stack: readonly number[] | null;
+  /** ‖W‖². */
+  readonly norm: number;
+  /** Tells experts of one layer and role: those that no token reached get the mean of the others. */
+  readonly group: string | null;
+}
+
+/** What results of gradients are of: traces, a weight (weights, draws), of the embeddings and what stands beside them, of the head; mean −ln p. */
+export interface FisherSurvey {
+  readonly estimator: 'fisher';
+  /** The checkpoint, for messages. */
+  readonly file: string;
+  readonly isText: boolean;
+  readonly draws: number;
+  readonly weights: readonly MeasuredWeight[];
+  readonly embedding: MeasuredWeight;
+  readonly beside: readonly MeasuredWeight[];
+  /** Left out where it is the embeddings' weight. */
+  readonly head: MeasuredWeight | null;
+}
+
+/** What results of noise are of: increases of the loss, a layer of a sequence: (weights, levels); mean −ln p. */
+export interface NoiseSurvey {
+  readonly estimator: 'noise';
+  readonly file: string;
+  readonly isText: boolean;
+  readonly levels: readonly number[];
+  readonly layers: readonly (readonly MeasuredWeight[])[];
+}
+
+export type Survey = FisherSurvey | NoiseSurvey;
+
+export interface Found {
+  /** Perplexity of the text, if there is one. */
+  readonly base: number | null;
+  readonly tensors: Map<string, Alpha>;
+  /** Weights of experts that no token reached, which have their layer's mean. */
+  readonly unreached: number;
+}
+
+type Results = readonly (readonly number[])[];
+
+/**
+ * @param results of all sequences, in their order
+ * @throws {FormatError} when a sensitivity is not finite
+ */
+export function combine(survey: Survey, results: Results): Found {
+  if (results.length === 0) return { base: null, tensors: new Map(), unreached: 0 };
+  return survey.estimator === 'fisher' ? combineFisher(survey, results) : combineNoise(survey, results);
+}
+
+interface Estimate {
+  readonly weight: MeasuredWeight;
+  readonly alpha: number;
+  readonly error: number | null;
+}
+
+function combineFisher(survey: FisherSurvey, results: Results): Found {
+  const { file, isText, draws, weights, embedding, beside, head } = survey;
+  const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
+  const estimates: Estimate[] = [];
+  /** @param ofDraws traces of a sequence, one for each draw */
+  const add = (weight: MeasuredWeight, ofDraws: (result: readonly number[]) => number[]) => {
+    const { name, rows, cols, norm } = weight;
+    const factor = ((base ?? 1) * norm) / (2 * rows * cols);
+    const values = results.map(ofDraws);
+    // Draws of one sequence are not independent, but all that there is for one sequence alone.
+    const means = values.map((own) => meanOf(own).mean);
+    const { mean, error: unscaled } = meanOf(means.length > 1 ? means : values[0]);
+    const [alpha, error] = [factor * mean, unscaled && factor * unscaled];
+    checkAlpha(file, name, alpha, error);
+    estimates.push({ weight, alpha, error });
+  };
+  const drawsAt = (result: readonly number[], place: number) => result.slice(place * draws, (place + 1) * draws);
+  for (const [index, weight] of weights.entries()) add(weight, (result) => drawsAt(result, index));
+  const unreached = fillUnreached(estimates);
+  const last = weights.length;
+  const ofHead = (result: readonly number[]) => result.at(-2)!;
+  if (head) {
+    add(embedding, (result) => drawsAt(result, last));
+    add(head, (result) => [ofHead(result)]);
+  } else {
+    add(embedding, (result) => drawsAt(result, last).map((trace) => trace + ofHead(result)));
+  }
+  for (const [i, weight] of beside.entries()) add(weight, (result) => drawsAt(result, last + 1 + i));
+  return { base: base === null ? null : rounded(base), tensors: alphasOf(estimates), unreached };
+}
+
+// By tensor: a stack has the sum over its rows, as α t² of experts add up and one grid errs alike on all.
+function alphasOf(estimates: readonly Estimate[]): Map<string, Alpha> {
+  const tensors = new Map<string, Alpha>();
+  for (const { weight, alpha, error } of estimates) {
+    const { name, rows, cols, stack } = weight;
+    const known = tensors.get(name) ?? { alpha: 0, error: 0 };
+    const both = error === null || known.error === null ? null : Math.sqrt(known.error ** 2 + error ** 2);
+    tensors.set(name, {
+      alpha: rounded(known.alpha + alpha),
+      error: both === null ? null : rounded(both),
+      r2: null,
+      shape: stack ?? [rows, cols],
+      levels: [],
+    });
+  }
+  return tensors;
+}
+
+// Weights of experts that no token reached get the mean of their layer's others, of the same role. @returns how many there are
+function fillUnreached(estimates: Estimate[]): number {
+  const groups = new Map<string, number[]>();
+  for (const [index, { weight }] of estimates.entries()) {
+    if (weight.group !== null) groups.set(weight.group, [...(groups.get(weight.group) ?? []), index]);
+  }
+  let filled = 0;
+  for (const all of groups.values()) {
+    const reached = all.filter((index) => estimates[index].alpha > 0);
+    if (reached.length === 0) continue;
+    const mean = reached.reduce((sum, index) => sum + estimates[index].alpha, 0) / reached.length;
+    for (const index of all) {
+      if (estimates[index].alpha > 0) continue;
+      estimates[index] = { weight: estimates[index].weight, alpha: mean, error: null };
+      filled++;
+    }
+  }
+  return filled;
+}
+
+function combineNoise({ file, isText, levels, layers }: NoiseSurvey, results: Results): Found {
+  const sequences = Array.from({ length: results.length / layers.length }, (_, i) => i);
+  const ofLayer = (i: number, layer: number) => results[i * layers.length + layer];
+  const base = isText ? exp(meanOf(sequences.map((i) => ofLayer(i, 0).at(-1)!)).mean) : null;
+  const tensors = new Map<string, Alpha>();
+  for (const [layer, own] of layers.entries()) {
+    for (const [place, { name, rows, cols, stack }] of own.entries()) {
+      const deltas = sequences.map((i) => {
+        const found = ofLayer(i, layer).slice(place * levels.length, (place + 1) * levels.length);
+        return base === null ? found : found.map((delta) => base * (exp(delta) - 1));
+      });
+      const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
+      checkAlpha(file, name, alpha, error);
+      const known = stack && tensors.get(name);
+      if (known) {
+        tensors.set(name, addedTo(known, alpha, error));
+        continue;
+      }
+      tensors.set(name, {
+        alpha: rounded(alpha),
+        error: error === null ? null : rounded(error),
+        r2: r2 === null ? null : rounded(r2),
+        shape: stack ?? [rows, cols],
+        levels: fitted.map(({ t2, delta, error, used }) => ({
+          ...{ t2, delta: rounded(delta), error: error === null ? null : rounded(error), used },
+        })),
+      });
+    }
+  }
+  return { base: base === null ? null : rounded(base), tensors, unreached: 0 };
+}
+
+// Experts of a stack: what they cost adds up; levels are each one's own.
+function addedTo(known: Alpha, alpha: number, error: number | null): Alpha {
+  const both = error === null || known.error === null ? null : rounded(Math.sqrt(known.error ** 2 + error ** 2));
+  return { ...known, alpha: rounded(known.alpha + alpha), error: both, r2: null, levels: [] };
+}
+
+/** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */
+function checkAlpha(file: string, tensor: string, alpha: number, error: number | null): void {
+  if (Number.isFinite(alpha) && Number.isFinite(error ?? 0)) return;
+  const message = `sensitivity must be a finite number, which needs finite weights: it is ${alpha}${error === null ? '' : ` ± ${error}`}`;
+  throw new FormatError(message, { file, tensor });
+}
+
+// Six digits: errors are larger, and the file is for people, too.
+function rounded(value: number): number {
+  return Number(value.toPrecision(6));
+}
