@@ -244,7 +244,7 @@ test('what cannot be measured is told before anything is written, with the ways 
     [['plan', input, '--bpw', '4.5', '--memory', '64KB'], 1, /must fit .* of linear memory.*--prior/],
     [['quantize', input, '-o', out, '--memory', '1GB'], 2, /--memory must come with a budget/],
     [['quantize', input, '-o', out, '--text', 'no-such.txt'], 1, /cannot read no-such\.txt/],
-    [['quantize', input, '-o', out, '--text', join(BOOKS, 'valid.txt')], 1, /a model must have tokenizer\.json/],
+    [['quantize', input, '-o', out, '--text', join(BOOKS, 'valid.txt')], 1, /model must have tokenizer\.json/],
     [['quantize', input, '-o', out, '--context', '20'], 2, /--context must come with --text/],
   ];
   for (const [args, code, says] of cases) assert.match(await fails(higgs(...args), code), says);
