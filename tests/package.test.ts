@@ -85,7 +85,7 @@ test('npm pack holds what users need and nothing else', () => {
   // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.4 MB of it, 1.2 MB unpacked, are the page, which `higgs serve` serves: the library once more, as its worker has it. The demo model, 10 MB,
   // stays out.
-  assert.ok(packed.size < 3_700e3, `${packed.size} bytes packed`);
+  assert.ok(packed.size < 3_750e3, `${packed.size} bytes packed`);
   assert.not.ok(packed.files.some(({ path }) => path.startsWith('build/web/demo/')));
   assert.ok(packed.unpackedSize < 11.5e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);

@@ -6,8 +6,8 @@ import * as fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UnsupportedError } from '../src/errors.ts';
-import { compilePattern, type Spend } from '../src/text/pattern.ts';
-import { isPublished } from '../src/text/published.ts';
+import { compilePattern, type Spend } from '../src/text/patterns/pattern.ts';
+import { isPublished } from '../src/text/patterns/published.ts';
 
 const test = suite('pattern');
 const free: Spend = () => {};

@@ -576,6 +576,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       async (...args: [number, number]) => opened.slice(...args),
     ],
     ['startPool', 'size', () => [1], (...args: [number]) => closing(workers.startPool(...args))],
+    ['defaultThreads', '', () => [], workers.defaultThreads],
     ['startThreads', 'size', () => [1], (...args: [number]) => closing(workers.startThreads(...args))],
     ['pool.run', 'job', () => [job()], pool.run, { job: Object.keys(job()) }],
   ];

@@ -28,7 +28,8 @@ const allowed: Record<string, readonly string[]> = {
   parts: ['quantize', 'grids', 'kernels', 'checkpoint', 'source', 'workers'],
   linearity: ['grids', 'quantize', 'checkpoint'],
   'text/jinja': [],
-  text: ['text/jinja', 'source'],
+  'text/patterns': [],
+  text: ['text/jinja', 'text/patterns', 'source'],
   families: ['checkpoint', 'source'],
   model: ['families', 'grids', 'kernels', 'quantize', 'checkpoint', 'source', 'workers'],
   advice: ['families', 'model', 'linearity', 'grids', 'quantize', 'checkpoint', 'source', 'workers'],
@@ -312,7 +313,7 @@ function words(text: string): string[] {
 }
 
 function roomOf(name: string): string {
-  for (const inner of ['grids/maker', 'sensitivity/program', 'sensitivity/results', 'text/jinja'])
+  for (const inner of ['grids/maker', 'sensitivity/program', 'sensitivity/results', 'text/jinja', 'text/patterns'])
     if (name.startsWith(`${inner}/`)) return inner;
   return name.includes('/') ? name.slice(0, name.indexOf('/')) : name;
 }

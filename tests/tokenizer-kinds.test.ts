@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { piecesOf } from '../src/text/split.ts';
+import { piecesOf } from '../src/text/patterns/split.ts';
 import { createTokenizer, type Tokenizer } from '../src/text/tokenizer.ts';
 import { testWith } from './installed.ts';
 

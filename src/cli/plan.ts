@@ -38,7 +38,7 @@ export function addPlan(program: Command): void {
     .command('plan')
     .summary('choose the grid of every tensor for a budget of bits')
     .description(
-      'Chooses, exactly, the grids that predict the least loss within a budget: loss grows by Σ α t², with t² the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and kept beside the model as higgs-alphas.json; else only headers are read.',
+      'Chooses the grids that predict the least loss within a budget, exactly. The loss grows by Σ α t²: t² is the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and kept beside the model as higgs-alphas.json. Else only headers are read.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command

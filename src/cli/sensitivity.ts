@@ -60,7 +60,7 @@ export function addSensitivity(program: Command): void {
     .command('sensitivity')
     .summary('measure what an error in each weight costs')
     .description(
-      'Measures for each linear weight what a unit of relative error costs the model, on tokens that the model samples or on a text, and writes the figures to a file from which the grids of a checkpoint are chosen. After Ctrl-C the same command goes on with --resume.',
+      'Measures for each linear weight what a unit of relative error costs the model. It does so on tokens that the model samples, or on a text. The grids of a checkpoint are chosen from the file that it writes. After Ctrl-C the same command goes on with --resume.',
     )
     .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
     .optionsGroup(GROUPS.output)

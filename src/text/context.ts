@@ -13,10 +13,9 @@ export function turnsWithin(
   messages: readonly Message[],
   maxTokens: number,
 ): { messages: readonly Message[]; forgotten: number } {
-  const { contextLength } = config;
-  const room = Math.min(maxTokens, Math.floor(contextLength / 4));
+  const room = Math.min(maxTokens, Math.floor(config.contextLength / 4));
   const count = (some: readonly Message[]) => tokenizer.encode(chatTemplate.render(some), { special: false }).length;
-  return withinContext(messages, count, contextLength - room);
+  return withinContext(messages, count, config.contextLength - room);
 }
 
 /**

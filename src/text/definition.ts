@@ -4,7 +4,7 @@
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { isRecord } from './files.ts';
-import { BEHAVIORS } from './split.ts';
+import { BEHAVIORS } from './patterns/split.ts';
 
 /** Longest token, and longest text that a part inserts or looks for; the longest published tokens have a quarter of it. */
 export const TOKEN_CHARACTERS = 1024;

@@ -32,8 +32,7 @@ export async function embed(
     await sequence.extend(ids, { rows: 'all', of: 'hidden', each });
     return sums;
   });
-  let squares = 0;
-  for (const sum of sums) squares += sum * sum;
+  const squares = sums.reduce((total, sum) => total + sum * sum, 0);
   const divisor = normalize && squares > 0 ? Math.sqrt(squares) : ids.length;
   return Float32Array.from(sums, (sum) => sum / divisor);
 }

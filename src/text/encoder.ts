@@ -7,9 +7,9 @@ import { FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import type { Definition } from './definition.ts';
 import { isRecord } from './files.ts';
-import { compilePattern, type Match, type Pattern, type Spend } from './pattern.ts';
-import { isPublished } from './published.ts';
-import { type Behavior, piecesOf } from './split.ts';
+import { compilePattern, type Match, type Pattern, type Spend } from './patterns/pattern.ts';
+import { isPublished } from './patterns/published.ts';
+import { type Behavior, piecesOf } from './patterns/split.ts';
 
 /** Steps for any text, and further ones for each of its characters: a step takes some nanoseconds. */
 const STEPS = 1 << 24;

@@ -36,6 +36,4 @@ const PUBLISHED: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether the engine's own RegExp may run the pattern. */
-export function isPublished(pattern: string): boolean {
-  return PUBLISHED.has(pattern);
-}
+export const isPublished = (pattern: string): boolean => PUBLISHED.has(pattern);

@@ -3,8 +3,8 @@
 // that matches wins, as in JavaScript. Each look around is an automaton of its own, run over the whole text beforehand: ahead from
 // its end, behind from its beginning. What one character may be is asked of the engine's own RegExp, so Unicode is the engine's.
 
-import { UnsupportedError } from '../errors.ts';
-import { show } from '../excerpt.ts';
+import { UnsupportedError } from '../../errors.ts';
+import { show } from '../../excerpt.ts';
 
 /** Most instructions of a pattern, repetitions written out; published patterns have below 300. */
 const INSTRUCTIONS = 4096;
