@@ -23,7 +23,7 @@ export function addAdvise(program: Command): void {
     .command('advise')
     .summary('see size, memory, speed and loss before you quantize')
     .description(
-      'Shows what a model would be at several bits per weight: bytes of files and of memory, tokens a second on this machine, predicted loss. Reads headers only; speed is measured on layers of its shape, which takes about five seconds.',
+      'Shows file size, memory, tokens a second on this machine and predicted loss of a model, at several bits per weight. Reads headers only. Speed is measured on layers of its shape, which takes about five seconds.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command
@@ -36,7 +36,7 @@ export function addAdvise(program: Command): void {
       ),
     )
     .addOption(
-      new Option('--seconds <n>', 'how long tokens are timed in all; 0 times none')
+      new Option('--seconds <n>', 'how many seconds tokens are timed; 0 for no timing')
         .argParser(decimal(0, 600))
         .default(5),
     )

@@ -20,7 +20,7 @@ export function addBench(program: Command): void {
     .command('bench')
     .summary('measure the speed of a model')
     .description(
-      'Measures loading, prompt and generation. Of several runs the fastest counts; the ids are any of the vocabulary.',
+      'Measures the speed of loading, of a prompt and of generation. The fastest of several runs counts. The prompt is of arbitrary tokens.',
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   command

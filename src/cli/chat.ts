@@ -54,7 +54,7 @@ export function addChat(program: Command): void {
 /** Adds the options of `ChatChoice`, and of the prompt. */
 export function addChatOptions(command: Command): Command {
   addPrompt(command, 'one turn, instead of a conversation (what is piped in)')
-    .option('--system <text>', 'what the model is told before')
+    .option('--system <text>', 'the system prompt')
     .addOption(thinkingOption('what the model thinks: dimmed on a terminal, as it comes to a pipe'));
   return addSamplingOptions(command);
 }

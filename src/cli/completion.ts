@@ -11,7 +11,7 @@ const SHELLS = { bash, zsh, fish } as const;
 export function addCompletion(program: Command): void {
   const command = program
     .command('completion')
-    .summary('print what completes commands in your shell')
+    .summary('print a script that completes commands in your shell')
     .description('Prints a script for bash, zsh or fish that completes verbs, options and grids.')
     .addArgument(new Argument('<shell>', 'your shell').choices(Object.keys(SHELLS)));
   addExamples(command, [

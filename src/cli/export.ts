@@ -24,17 +24,17 @@ interface Options extends HiggsChoice {
 export function addExport(program: Command): void {
   const command = program
     .command('export')
-    .summary('write what programs of others read')
+    .summary('write a model for llama.cpp, transformers or FLUTE')
     .description(
-      'Writes a model so that programs of others read it. `--transformers` puts one Python file into a quantized checkpoint, by which transformers 5 loads it with weights that stay packed. `--format gguf` writes one file for llama.cpp, tokenizer and chat template in it; a quantized checkpoint is dequantized. `--format higgs` quantizes a plain checkpoint to the layout that transformers itself has for HIGGS, which takes CUDA and FLUTE.',
+      'Writes a model for other programs. `--transformers` puts one Python file into a quantized checkpoint, with which transformers 5 loads it; the weights stay packed. `--format gguf` writes one file for llama.cpp, tokenizer and chat template in it; a quantized checkpoint is dequantized. `--format higgs` quantizes a plain checkpoint in the layout of transformers’ own HIGGS, which needs CUDA and FLUTE.',
     )
     .argument('<input>', 'a checkpoint’s directory, quantized or not')
     .optionsGroup(GROUPS.output)
     .option('--transformers', 'write higgs_wasm.py into the quantized checkpoint, for transformers 5 and PyTorch')
     .addOption(new Option('--format <format>', 'the format to write').choices(['gguf', 'higgs']))
-    .option('-o, --output <path>', 'where to write: of gguf a file, of higgs a directory')
+    .option('-o, --output <path>', 'where to write: a file for gguf, a directory for higgs')
     .addOption(
-      new Option('--dtype <dtype>', 'of gguf, the dtype of matrices (that of the checkpoint)').choices(GGUF_DTYPES),
+      new Option('--dtype <dtype>', 'for gguf, the dtype of matrices (that of the checkpoint)').choices(GGUF_DTYPES),
     )
     .option('--force', 'replace an existing output');
   addHiggs(command)
@@ -55,13 +55,15 @@ function addHiggs(command: Command): Command {
   return command
     .optionsGroup('Of the format higgs:')
     .addOption(
-      new Option('--grid <name>', 'of one or two dimensions and 2 to 4 bits').argParser(gridName).default('p2n256'),
+      new Option('--grid <name>', 'a grid of one or two dimensions and 2 to 4 bits')
+        .argParser(gridName)
+        .default('p2n256'),
     )
     .addOption(
       new Option('--hadamard <n>', 'weights of a transform: a power of two').argParser(integer(64, 4096)).default(512),
     )
     .addOption(
-      new Option('--scale-group <n>', 'weights of a stored scale: 64, 128 or 256')
+      new Option('--scale-group <n>', 'weights that share a stored scale: 64, 128 or 256')
         .argParser(integer(64, 256))
         .default(256),
     )

@@ -31,16 +31,16 @@ interface Options extends ModelChoice, GenerateChoice, PromptChoice {}
 export function addGenerate(program: Command): void {
   const command = program
     .command('generate')
-    .summary('generate text behind a prompt')
+    .summary('generate text from a prompt')
     .description(
-      'Generates text behind a prompt with a model, quantized or not. Tokens are chosen as the model’s generation_config.json says, unless options say otherwise.',
+      'Generates text from a prompt with a model, quantized or not. Tokens are chosen as the model’s generation_config.json says, unless options say otherwise.',
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   addPrompt(command, 'what the text begins with (what is piped in)');
   addSamplingOptions(command)
-    .option('--ignore-eos', 'go on behind the end of the text')
+    .option('--ignore-eos', 'go on after the end of the text')
     .addOption(
-      thinkingOption('tell what the model thinks from the rest: dimmed on a terminal, or left out; apart in JSON'),
+      thinkingOption('separate the model’s thoughts from the rest: dimmed on a terminal, or left out; apart in JSON'),
     );
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
   addPrinting(command, 'print ids, text, sampling and timings as JSON');

@@ -13,7 +13,7 @@ export function addGrids(program: Command): void {
     .command('grids')
     .summary('list the grids that weights can be rounded to')
     .description(
-      'Lists the grids that weights can be rounded to: bits of a weight without scales, the mean squared error on N(0, 1), and that over the least that any code of these bits can have.',
+      'Lists the grids that weights can be rounded to: bits of a weight without scales, the mean squared error on N(0, 1), and its ratio to the least error that any code of these bits can have.',
     );
   addPrinting(command, 'print as JSON');
   addExamples(command, [['higgs grids'], ['higgs quantize Llama-3.2-1B -o small --grid t4q']]).action(list);

@@ -16,7 +16,7 @@ export function addInspect(program: Command): void {
     .command('inspect')
     .summary('show what a checkpoint holds, quantized or not')
     .description(
-      'Shows tensors, dtypes, shapes, grids, bits per weight, sizes and t²: a row for tensors whose names differ in numbers alone. Reads headers only.',
+      'Shows tensors, dtypes, shapes, grids, bits per weight, sizes and t²: one row for tensors whose names differ only in numbers. Reads headers only.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command

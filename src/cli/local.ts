@@ -19,7 +19,7 @@ export function addList(program: Command): void {
     .command('list')
     .summary('list the models on this machine')
     .description(
-      'Lists models in the hub’s cache, quantized models that verbs keep, and those in a directory, with their sizes.',
+      'Lists the models in the hub’s cache, the quantized models that commands keep, and those in a directory, with their sizes.',
     )
     .argument('[directory]', 'a directory with quantized models in it');
   addPrinting(command, 'print as JSON');
@@ -31,7 +31,7 @@ export function addRemove(program: Command): void {
     .command('remove')
     .summary('remove a model from this machine')
     .description(
-      'Removes a model from the hub’s cache, or a directory that higgs quantize wrote. With a revision, what no other revision needs.',
+      'Removes a model from the hub’s cache, or a directory that higgs quantize wrote. With a revision, removes only what no other revision needs.',
     )
     .argument(
       '<name>',

@@ -29,9 +29,9 @@ interface Options {
 export function addMerge(program: Command): void {
   const command = program
     .command('merge')
-    .summary('put the parts of several tasks together')
+    .summary('put together the parts that several tasks wrote')
     .description(
-      'Puts the parts together that `higgs quantize --part` or `higgs sensitivity --part` wrote: the files are, byte by byte, those of one run. Checks every part before and while it reads it; names those that are missing, damaged, of another plan or release. The parts stay: remove <out>.parts when you are content.',
+      'Puts together the parts that `higgs quantize --part` or `higgs sensitivity --part` wrote. The files are, byte by byte, those of one run. Checks every part before and while it reads it. Names parts that are missing, damaged, or of another plan or release. The parts stay: remove <out>.parts when you no longer need them.',
     )
     .argument('<out>', 'what --output named; the parts are in <out>.parts')
     .optionsGroup(GROUPS.output)

@@ -25,7 +25,7 @@ export function addPerplexity(program: Command): void {
     .command('perplexity')
     .summary('measure how well a model predicts a text')
     .description(
-      'Measures the perplexity of a text. The file is one text. It is cut into windows that begin with the model’s first token, and every token is scored once. Beside the original it also measures the KL divergence of all predictions.',
+      'Measures the perplexity of a text. The file is one text. It is cut into windows that begin with the model’s first token, and every token is scored once. With --against it also measures the KL divergence from the original’s predictions.',
     )
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
     .optionsGroup(GROUPS.measuring)

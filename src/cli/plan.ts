@@ -36,9 +36,9 @@ interface Options extends SelectionOptions, BitOptions {
 export function addPlan(program: Command): void {
   const command = program
     .command('plan')
-    .summary('choose the grid of every tensor for a budget of bits')
+    .summary('choose the grid of every tensor, for a given size')
     .description(
-      'Chooses the grids that predict the least loss within a budget, exactly. The loss grows by Σ α t²: t² is the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that are not given are measured, and kept beside the model as higgs-alphas.json. Else only headers are read.',
+      'Chooses the grids with the least predicted loss for a given size, exactly. The loss grows by Σ α t²: t² is the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that you do not give are measured, and kept beside the model as higgs-alphas.json. Otherwise only headers are read.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
   command
@@ -53,11 +53,11 @@ export function addPlan(program: Command): void {
     .addOption(
       new Option('--format <format>', 'plan types for llama-quantize: its --tensor-type-file').choices(['gguf']),
     )
-    .option('--types <list>', 'types to choose from, with commas (all)', (text) => text.split(','))
+    .option('--types <list>', 'types to choose from, separated by commas (all)', (text) => text.split(','))
     .option('--imatrix', 'llama-quantize will have an importance matrix');
   addSelection(addBits(command))
     .optionsGroup(GROUPS.measuring)
-    .option('--advise', 'also show size, memory, speed and loss of it and of whole bits, as `higgs advise` does')
+    .option('--advise', 'also show size, memory, speed and loss of the plan and of whole bits, as `higgs advise` does')
     .optionsGroup(GROUPS.machine)
     .addOption(threadsOption('threads to measure on'));
   addPrinting(command, 'print the plan and the trade-off as JSON', 'a row for every tensor, with α and what it costs');

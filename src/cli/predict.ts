@@ -26,7 +26,7 @@ export function addPredict(program: Command): void {
     .command('predict')
     .summary('predict the loss of a plan, or of a quantized checkpoint')
     .description(
-      'Predicts by how much the loss grows: Σ α t². A quantized checkpoint has its measured t², a refined one its weighted error. Of one that is not quantized yet, t² is the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the original. With a text it also measures perplexity and the KL divergence from the original.',
+      'Predicts by how much the loss grows: Σ α t². For a quantized checkpoint t² was measured, and a refined one has a weighted error instead. For one that is not quantized yet, t² is the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the original. With a text it also measures perplexity and the KL divergence from the original.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
     .option('--plan <file>', 'a plan, as JSON')

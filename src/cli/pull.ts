@@ -12,7 +12,7 @@ export function addPull(program: Command): void {
     .command('pull')
     .summary('download a model of the hub into the cache')
     .description(
-      'Downloads a checkpoint into the cache that the hub’s Python client shares: what one has, the other finds. The same command goes on after an interruption. To quantize, nothing need be downloaded: higgs quantize hf:org/model streams. HF_TOKEN (or the file HF_TOKEN_PATH), HF_HUB_CACHE, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there.',
+      'Downloads a checkpoint into the cache that the hub’s Python client shares: what one has, the other finds. The same command goes on after an interruption. You need not download a model to quantize it: higgs quantize hf:org/model streams. HF_TOKEN (or the file HF_TOKEN_PATH), HF_HUB_CACHE, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean to that client.',
     )
     .argument('<name>', 'hf:org/model, hf:org/model@revision, or its address on the hub')
     .option('--all', 'every file of the repository, not only the checkpoint’s');

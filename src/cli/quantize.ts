@@ -69,7 +69,7 @@ export function addQuantize(program: Command): void {
     .command('quantize')
     .summary('quantize a checkpoint')
     .description(
-      'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). What is not quantized, embeddings among it, passes through bit by bit; configuration and tokenizer go along. Memory stays small whatever the checkpoint’s size. For a budget without sensitivities these are measured first, and kept beside the model as higgs-alphas.json.',
+      'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). Everything else, embeddings included, is copied bit by bit, with configuration and tokenizer. Memory stays small, whatever the checkpoint’s size. With --bpw or --size, sensitivities that you do not give are measured first, and kept beside the model as higgs-alphas.json.',
     )
     .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or a name: hf:org/model')
     .optionsGroup(GROUPS.output)
@@ -80,7 +80,7 @@ export function addQuantize(program: Command): void {
       'org/model of the original on the hub, for the card (its own name, if it is from there)',
       repoName,
     )
-    .option('--transformers', 'also write higgs_wasm.py, by which transformers 5 loads the result')
+    .option('--transformers', 'also write higgs_wasm.py, with which transformers 5 loads the result')
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')

@@ -45,7 +45,7 @@ export function addRun(program: Command): void {
     .command('run')
     .summary('fetch, quantize and talk to a model, by its name')
     .description(
-      'Talks to a model, by its name alone. It is fetched, quantized to what suits this machine, and kept; the original does not touch the disk. The next start finds it there. A model that is quantized already is run as it is. One without a chat template goes on with a prompt.',
+      'Talks to a model, by its name alone. It is fetched, quantized to what suits this machine, and kept; the original does not touch the disk. The next start finds it there. A model that is quantized already is run as it is. A model without a chat template continues a prompt.',
     )
     .argument('<name>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file');
   addSizeOptions(command);
@@ -66,8 +66,8 @@ export function addSizeOptions(command: Command): Command {
     .addOption(
       new Option('--bits <n>', '2 to 6 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
     )
-    .addOption(new Option('--bpw <n>', 'mixed bits: so many per weight').argParser(bitsPerWeight).conflicts('size'))
-    .addOption(new Option('--size <size>', 'mixed bits: so large a file, 700MB').argParser(byteSize));
+    .addOption(new Option('--bpw <n>', 'mixed bits, this many per weight').argParser(bitsPerWeight).conflicts('size'))
+    .addOption(new Option('--size <size>', 'mixed bits, for files of this size, such as 700MB').argParser(byteSize));
 }
 
 async function run(name: string, options: Options): Promise<void> {

@@ -60,11 +60,11 @@ export function addSensitivity(program: Command): void {
     .command('sensitivity')
     .summary('measure what an error in each weight costs')
     .description(
-      'Measures for each linear weight what a unit of relative error costs the model. It does so on tokens that the model samples, or on a text. The grids of a checkpoint are chosen from the file that it writes. After Ctrl-C the same command goes on with --resume.',
+      'Measures for each linear weight what a unit of relative error costs the model. It does so on tokens that the model samples, or on a text. Plans choose grids from the file that it writes. After Ctrl-C the same command goes on with --resume.',
     )
     .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
     .optionsGroup(GROUPS.output)
-    .option('-o, --output <file>', 'where to write them, as JSON')
+    .option('-o, --output <file>', 'where to write the sensitivities, as JSON')
     .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
     .option('--resume', 'go on with an interrupted run that had the same options')
     .option('--force', 'replace an existing file, or what an interrupted run left')
@@ -76,10 +76,10 @@ export function addSensitivity(program: Command): void {
     )
     .option('--text <file>', 'a text in UTF-8 to measure on')
     .addOption(
-      new Option('--source <name>', 'tokens without a text: sampled from the model, or any alike (model)').choices([
-        'model',
-        'random',
-      ]),
+      new Option(
+        '--source <name>',
+        'tokens without a text: sampled from the model, or uniformly random (model)',
+      ).choices(['model', 'random']),
     )
     .addOption(
       new Option('--tokens <n>', `tokens of a sequence (${DEFAULTS.tokens}, or the model’s context)`).argParser(
@@ -98,7 +98,7 @@ export function addSensitivity(program: Command): void {
       ).argParser(integer(1, 65535)),
     )
     .addOption(new Option('--levels <list>', `t² of the noise (${DEFAULTS.levels.join(',')})`).argParser(numbers))
-    .addOption(new Option('--seed <n>', 'of all that is random').argParser(integer(0, 2 ** 32 - 1)).default(0))
+    .addOption(new Option('--seed <n>', 'seed of all random choices').argParser(integer(0, 2 ** 32 - 1)).default(0))
     .optionsGroup('Statistics:')
     .option('--statistics <file>', 'gather statistics of inputs and gradients of each weight too, as safetensors')
     .addOption(
@@ -110,7 +110,7 @@ export function addSensitivity(program: Command): void {
     .addOption(
       new Option(
         '--group <n>',
-        'columns of a group, in which statistics of wide inputs are cut, as quantize has it (1024)',
+        'columns of a group, as for quantize; statistics of wide inputs are cut into groups (1024)',
       ).argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high)),
     )
     .optionsGroup(GROUPS.machine)
@@ -118,7 +118,7 @@ export function addSensitivity(program: Command): void {
     .addOption(
       new Option(
         '--memory <size>',
-        'most memory; of a larger model one piece is there at a time (what is free)',
+        'most memory; a larger model is loaded one piece at a time (what is free)',
       ).argParser(byteSize),
     );
   addPart(command);

@@ -64,7 +64,7 @@ export function addServe(program: Command): void {
     .command('serve')
     .summary('serve models to clients of the OpenAI API')
     .description(
-      'Serves models by the OpenAI API, to programs on this machine. They are fetched and quantized as “higgs run” does it, and loaded when they are asked for. Ctrl-C waits for what is being answered; the second one does not.',
+      'Serves models by the OpenAI API, to programs on this machine. Models are fetched and quantized as “higgs run” does it, and loaded when a client asks for them. Ctrl-C waits for answers under way; a second Ctrl-C does not.',
     )
     .argument('<name...>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file')
     .optionsGroup('Clients:')
@@ -75,24 +75,24 @@ export function addServe(program: Command): void {
     .option('--allow-host <name>', 'a further name by which clients may call this machine; may be given again', collect)
     .option(
       '--page <directory>',
-      'a web page to serve at the address, as build/web (that of this package, if it has one)',
+      'a web page to serve at the address, such as build/web (that of this package, if it has one)',
     )
     .optionsGroup('Scheduling:')
     .addOption(new Option('--parallel <n>', 'texts at once').argParser(integer(1, 256)).default(4))
     .addOption(
       new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256),
     )
-    .option('--context-shift', 'leave out the oldest of a prompt that is too long, instead of refusing it')
-    .option('--cache-dir <directory>', 'keep what was computed of prompts there, for later runs')
+    .option('--context-shift', 'leave out the oldest part of a prompt that is too long, instead of refusing it')
+    .option('--cache-dir <directory>', 'keep computed prompts there, for later runs')
     .addOption(
-      new Option('--cache-limit <size>', 'most bytes of --cache-dir; what was not used for longest gives way')
+      new Option('--cache-limit <size>', 'most bytes of --cache-dir; what was unused for longest is removed')
         .argParser(byteSize)
         .default(CACHE_BYTES, '4GB'),
     );
   addSizeOptions(command);
   addModelOptions(command, 'tokens of prompt and text together (the model’s, at most 4096)');
   const memory = command.options.find(({ long }) => long === '--memory')!;
-  memory.description = 'most memory of all models; those not used for longest give way (what is free)';
+  memory.description = 'most memory of all models; those unused for longest are closed (what is free)';
   addPrinting(command, 'print the address, then each request, as JSON');
   command.addOption(
     new Option('--log <how>', 'a line for each request').choices(['text', 'json', 'none']).default('text'),

@@ -21,7 +21,7 @@ export function addVerify(program: Command): void {
     .command('verify')
     .summary('check a quantized checkpoint')
     .description(
-      'Checks the structure and the checksums of a quantized checkpoint. Beside the original it also recomputes the t² of every weight and compares, bit by bit, what passed through.',
+      'Checks the structure and the checksums of a quantized checkpoint. With --against it also recomputes the t² of every weight, and compares bit by bit what was copied.',
     )
     .argument('<input>', 'a quantized checkpoint’s directory, or one .safetensors file')
     .option('--against <original>', 'the checkpoint that was quantized')

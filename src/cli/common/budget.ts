@@ -40,9 +40,11 @@ export function addBits(command: Command): Command {
         .argParser(bitsPerWeight)
         .conflicts('size'),
     )
-    .addOption(new Option('--size <size>', 'size of the safetensors files written: 700MB').argParser(byteSize));
+    .addOption(new Option('--size <size>', 'size of the safetensors files written, such as 700MB').argParser(byteSize));
   command
-    .option('--grids <list>', 'grids to choose from, with commas (all)', (text) => text.split(',').map(gridName))
+    .option('--grids <list>', 'grids to choose from, separated by commas (all)', (text) =>
+      text.split(',').map(gridName),
+    )
     .option(
       '--keep <regexp=grid>',
       'the grid of the tensors whose names match; may be repeated, the first that matches counts',
@@ -53,11 +55,11 @@ export function addBits(command: Command): Command {
     .addOption(
       new Option(
         '--experts <how>',
-        'of experts one by one: a grid for each, or one for all of a layer and kind (each)',
+        'for experts stored one by one: a grid for each, or one for all of a layer and kind (each)',
       ).choices(['each', 'stack']),
     )
     .addOption(
-      new Option('--memory <size>', 'most memory of measuring sensitivities (what is free)')
+      new Option('--memory <size>', 'most memory for measuring sensitivities (what is free)')
         .argParser(byteSize)
         .conflicts(['alphas', 'prior', 'uniform']),
     );
@@ -73,7 +75,9 @@ export function addSensitivities(command: Command): Command {
         'uniform',
       ]),
     )
-    .addOption(new Option('--prior', 'sensitivities by a rule from another model: not measured').conflicts('uniform'))
+    .addOption(
+      new Option('--prior', 'sensitivities by a rule from another model; nothing is measured').conflicts('uniform'),
+    )
     .option('--uniform', 'every weight counts alike');
 }
 

@@ -33,7 +33,10 @@ export function addModelOptions(command: Command, context: string): Command {
     .addOption(new Option('--context <n>', context).argParser(integer(2, 2 ** 24)))
     .addOption(threadsOption())
     .addOption(
-      new Option('--activations <dtype>', 'how activations meet quantized weights: fast, or the reference')
+      new Option(
+        '--activations <dtype>',
+        'how activations are multiplied with quantized weights: fast, or the exact reference',
+      )
         .choices(['int8', 'f32'])
         .default('int8'),
     )

@@ -19,7 +19,7 @@ export function addPart(command: Command): Command {
     .addOption(
       new Option(
         '--part [i/n]',
-        'do share i of n alone, for higgs merge; without i, or without both, as Slurm, Kubernetes or AWS Batch number the task',
+        'do only part i of n, for higgs merge; leave out i, or both, if Slurm, Kubernetes or AWS Batch numbers the task',
       ).argParser(partOf),
     );
 }

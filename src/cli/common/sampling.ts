@@ -45,23 +45,25 @@ export function addSamplingOptions(command: Command): Command {
     .addOption(
       new Option(
         '--top-p <x>',
-        `among the fewest of this probability; 1 for all (the model’s, or ${DEFAULTS.topP})`,
+        `among the fewest tokens that have this probability together; 1 for all (the model’s, or ${DEFAULTS.topP})`,
       ).argParser(decimal(1e-6, 1)),
     )
     .addOption(
       new Option(
         '--min-p <x>',
-        'among those this times as likely as the first; 0 for all (the model’s, or all)',
+        'among those at least this times as likely as the first; 0 for all (the model’s, or all)',
       ).argParser(decimal(0, 1)),
     )
     .addOption(
       new Option(
         '--repetition-penalty <x>',
-        'makes what occurred less likely; 1 for none (the model’s, or none)',
+        'makes tokens that occurred less likely; 1 for none (the model’s, or none)',
       ).argParser(decimal(1e-3, 100)),
     )
     .addOption(
-      new Option('--seed <n>', 'of the random choices (a random one, which is told)').argParser(integer(0, SEEDS - 1)),
+      new Option('--seed <n>', 'seed of the random choices (a random one, which is printed)').argParser(
+        integer(0, SEEDS - 1),
+      ),
     );
 }
 
@@ -124,7 +126,7 @@ export function addPrompt(command: Command, what: string): Command {
   return command
     .optionsGroup(GROUPS.prompt)
     .option('-p, --prompt <text>', `${what}; - reads standard input`)
-    .addOption(new Option('-f, --file <file>', 'a file in UTF-8 that has it').conflicts('prompt'));
+    .addOption(new Option('-f, --file <file>', 'a file in UTF-8 with the prompt').conflicts('prompt'));
 }
 
 /**
