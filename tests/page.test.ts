@@ -52,9 +52,9 @@ test('the page is small: what paints first, and all of it without the library', 
   assert.ok(bytesOf([...page, 'page.css', 'index.html']) <= 45_000, `${bytesOf([...page])} bytes paint first`);
   assert.ok(bytesOf(own) <= 50_000, `${bytesOf(own)} bytes are the page`);
   // The core of the library in its worker, which has the kernels that quantize; what runs models comes when it is needed.
-  // 1.7 kB of it tell which other program has quantized a checkpoint.
+  // 1.7 kB of it tell which other program has quantized a checkpoint, 4 kB are parts of several machines, 1.3 kB refining by labels.
   assert.ok(
-    bytesOf([...closure('engine.js')]) <= 138_000,
+    bytesOf([...closure('engine.js')]) <= 145_000,
     `${bytesOf([...closure('engine.js')])} bytes are the engine`,
   );
   assert.not.match(readFileSync(join(BUILT, 'index.html'), 'utf8'), /<script(?![^>]*src=)|<style|style=/);
