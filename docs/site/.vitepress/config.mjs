@@ -23,6 +23,7 @@ const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.m
 mkdirSync(join(source, 'docs'), { recursive: true });
 cpSync(join(root, 'README.md'), join(source, 'index.md'));
 for (const name of about) cpSync(join(root, `${name}.md`), join(source, `${name}.md`));
+cpSync(join(root, 'docs/page.png'), join(source, 'docs/page.png'));
 for (const name of pages) cpSync(join(root, 'docs', name), join(source, 'docs', name));
 
 /** @param {string} page a file's name */
