@@ -65,6 +65,12 @@ test('export writes a file that runs as the model did, and export of a quantized
   assert.is(dtype, 'Q8_0');
   assert.is((await stat(out)).size, bytesOut);
   await succeeds(higgs('inspect', out));
+  const before = await readFile(out);
+  assert.match(
+    await misuses(higgs('export', out, '--format', 'gguf', '-o', out, '--force')),
+    /--output must not be the input/,
+  );
+  assert.equal(await readFile(out), before);
   assert.match(await misuses(higgs('export', small, '-o', out)), /--format must be given/);
   assert.match(await misuses(higgs('export', small, '--format', 'gguf', '-o', 'x.bin')), /--output must end in \.gguf/);
 });

@@ -81,6 +81,10 @@ test('a card says what was done, in front of the original, and what the hub read
   const own = readFileSync(join(other, 'README.md'), 'utf8');
   assert.not.match(own, /base_model:|Card of the original/);
   assert.match(own, /after `higgs export FOLDER --transformers`/);
+  assert.match(
+    await fails(higgs('export', 'hf:org/small', '--transformers'), 2),
+    /input must be a directory of yours, as --transformers writes into it: hf:org\/small is on a server/,
+  );
 });
 
 test('a card of YAML that is none of ours keeps its lines', async () => {

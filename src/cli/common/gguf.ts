@@ -32,6 +32,7 @@ export async function exportGguf(path: string, options: Options): Promise<void> 
   const input = await openModel(path);
   try {
     const target = (await checkWritable(output, { force })) ?? output;
+    if ((await input.files()).includes(target)) throw new UsageError(`--output must not be the input: got ${output}`);
     const report = await withSession('export', options.workers, async ({ pool, signal, progress }) => {
       const dtype = options.dtype?.toUpperCase() as WrittenDtype | undefined;
       const settings = {
