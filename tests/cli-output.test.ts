@@ -88,13 +88,14 @@ test('a card says what was done, in front of the original, and what the hub read
 });
 
 test('a card of YAML that is none of ours keeps its lines', async () => {
-  const card = '---\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\n---\ntext';
+  const ours = '"base_model": a/parent\nquantized_by: [\nb,\n]\nbase_model_relation : finetune\n';
+  const card = `---\n# of the model\n${ours}tags: [a, b]\nmodel-index:\n  - name: x\n    results: []\n---\ntext`;
   const out = output();
   await succeeds(quantize(await folder({ ...smallFiles(), 'readme.md': card }), out));
   const written = readFileSync(join(out, 'readme.md'), 'utf8');
   assert.ok(
     written.startsWith(
-      '---\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\nbase_model_relation: quantized\n',
+      '---\n# of the model\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\nbase_model_relation: quantized\n',
     ),
   );
 });

@@ -260,6 +260,12 @@ test('a tokenizer that llama.cpp cannot follow is refused by name', async () => 
   for (const [content, rows, message] of [
     [bpe(pieces), 4, /merges must make every piece of others, as SentencePiece's do: none makes ab/],
     [bpe({ ...pieces, merges: ['a b'] }), 3, /ids must be below the embedding's 3 rows: that of "ab" is 3/],
+    [bpe({ ...pieces, merges: undefined }), 4, /merges must make every piece of others/],
+    [
+      bpe({ vocab: { a: 0, b: 1 } }, { ...level, normalizer: { type: 'Sequence' } }),
+      4,
+      /steps before merges must be those of a kind/,
+    ],
     [
       bpe({ ...pieces, merges: ['a b'] }, { normalizer: { type: 'NFKC' } }),
       4,
