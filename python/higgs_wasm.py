@@ -41,7 +41,9 @@ class Grid:
 
     def values(self, packed, cols):
         """Values of N(0, 1) that rows of codes stand for: U8 (rows, bytes) to f32 (rows, cols)."""
-        table = self.tables.setdefault(packed.device, self.table.to(packed.device))
+        if packed.device not in self.tables:
+            self.tables[packed.device] = self.table.to(packed.device)
+        table = self.tables[packed.device]
         if self.is_points:
             return look_up(table, unpack(packed, self.bits, -(-cols // self.width))).flatten(-2)[:, :cols]
         codes = unpack(packed, self.bits, 4 * -(-cols // 4)).unflatten(-1, (-1, 4))  # (rows, steps, 4 sequences)

@@ -1,6 +1,6 @@
 // The command line on GGUF: by the file, a part of it, or the directory (Node and what follows it only).
 
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -65,6 +65,18 @@ test('export writes a file that runs as the model did, and export of a quantized
   assert.is(dtype, 'Q8_0');
   assert.is((await stat(out)).size, bytesOut);
   await succeeds(higgs('inspect', out));
+  const [again, stale] = [`${output()}.gguf`, `${out}.99999999.partial`];
+  const ofCodes = await succeeds(higgs('export', out, '--format', 'gguf', '-o', again, '--json'));
+  assert.is(JSON.parse(ofCodes.stdout).dtype, 'F16');
+  await writeFile(stale, 'of a process that died');
+  await succeeds(higgs(...args));
+  nothingAt(stale);
+  const before = await readFile(out);
+  assert.match(
+    await misuses(higgs('export', out, '--format', 'gguf', '-o', out, '--force')),
+    /--output must not be the input/,
+  );
+  assert.equal(await readFile(out), before);
   assert.match(await misuses(higgs('export', small, '-o', out)), /--format must be given/);
   assert.match(await misuses(higgs('export', small, '--format', 'gguf', '-o', 'x.bin')), /--output must end in \.gguf/);
 });

@@ -81,16 +81,21 @@ test('a card says what was done, in front of the original, and what the hub read
   const own = readFileSync(join(other, 'README.md'), 'utf8');
   assert.not.match(own, /base_model:|Card of the original/);
   assert.match(own, /after `higgs export FOLDER --transformers`/);
+  assert.match(
+    await fails(higgs('export', 'hf:org/small', '--transformers'), 2),
+    /input must be a directory of yours, as --transformers writes into it: hf:org\/small is on a server/,
+  );
 });
 
 test('a card of YAML that is none of ours keeps its lines', async () => {
-  const card = '---\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\n---\ntext';
+  const ours = '"base_model": a/parent\nquantized_by: [\nb,\n]\nbase_model_relation : finetune\n';
+  const card = `---\n# of the model\n${ours}tags: [a, b]\nmodel-index:\n  - name: x\n    results: []\n---\ntext`;
   const out = output();
   await succeeds(quantize(await folder({ ...smallFiles(), 'readme.md': card }), out));
   const written = readFileSync(join(out, 'readme.md'), 'utf8');
   assert.ok(
     written.startsWith(
-      '---\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\nbase_model_relation: quantized\n',
+      '---\n# of the model\ntags: [a, b]\nmodel-index:\n  - name: x\n    results: []\nbase_model_relation: quantized\n',
     ),
   );
 });

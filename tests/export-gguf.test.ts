@@ -10,6 +10,7 @@ import { openTokenizer } from '../src/decoder.ts';
 import { type Folder, load } from '../src/index.ts';
 import { CODES, type WrittenDtype } from '../src/interop/gguf/codes.ts';
 import { layOutGguf, writeGguf } from '../src/interop/gguf/export.ts';
+import { headerOf } from '../src/interop/gguf/header.ts';
 import { wrapKernels } from '../src/kernels/kernels.ts';
 import { loadKernels } from '../src/kernels/load.ts';
 import { bitsOf, f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
@@ -103,6 +104,12 @@ test('a quantized checkpoint becomes the file of what dequantize() makes of it',
     const [own, wanted] = await Promise.all([output, decoded].map((from) => exported(from.folder(), 'F32')));
     sameBits(own.file, wanted.file, name);
   }
+});
+
+test('a header holds vocabularies of any size', () => {
+  const tokens = Array.from({ length: 300_000 }, (_, id) => `t${id}`);
+  const file = headerOf({ 'tokenizer.ggml.tokens': tokens }, []);
+  assert.equal(parseHeader(file, 'own', file.length)!.pairs.get('tokenizer.ggml.tokens'), tokens);
 });
 
 test('F16 and BF16 are rounded as everywhere else, Q8_0 as by another encoder', () => {
@@ -253,6 +260,12 @@ test('a tokenizer that llama.cpp cannot follow is refused by name', async () => 
   for (const [content, rows, message] of [
     [bpe(pieces), 4, /merges must make every piece of others, as SentencePiece's do: none makes ab/],
     [bpe({ ...pieces, merges: ['a b'] }), 3, /ids must be below the embedding's 3 rows: that of "ab" is 3/],
+    [bpe({ ...pieces, merges: undefined }), 4, /merges must make every piece of others/],
+    [
+      bpe({ vocab: { a: 0, b: 1 } }, { ...level, normalizer: { type: 'Sequence' } }),
+      4,
+      /steps before merges must be those of a kind/,
+    ],
     [
       bpe({ ...pieces, merges: ['a b'] }, { normalizer: { type: 'NFKC' } }),
       4,

@@ -81,6 +81,87 @@ for (const [name, config] of Object.entries(CONFIGS)) {
   });
 }
 
+test('whole numbers of eight bits: scales and zeros of all, of rows, of blocks', async () => {
+  const codes = Int8Array.of(-128, 127, 3, -4, 0, 1, 100, -100);
+  const integers = (shape: number[], values: readonly number[]): Tensor => {
+    return { dtype: 'I8', shape, bytes: new Uint8Array(Int8Array.from(values).buffer) };
+  };
+  for (const [shape, scales, zeros, wanted] of [
+    [[1], [0.5], undefined, [-64, 63.5, 1.5, -2, 0, 0.5, 50, -50]],
+    [[1], [0.5], [-3], [-62.5, 65, 3, -0.5, 1.5, 2, 51.5, -48.5]],
+    [
+      [2, 1],
+      [0.5, 2],
+      [-3, 7],
+      [-62.5, 65, 3, -0.5, -14, -12, 186, -214],
+    ],
+    [
+      [1, 2],
+      [0.5, 2],
+      [-3, 7],
+      [-62.5, 65, -8, -22, 1.5, 2, 186, -214],
+    ],
+  ] as const) {
+    const parts = {
+      [`${MODULE}.weight`]: integers([2, 4], [...codes]),
+      [`${MODULE}.weight_scale`]: tensorOf('F32', [...shape], [...scales]),
+      ...(zeros && { [`${MODULE}.weight_zero_point`]: integers([...shape], zeros) }),
+    };
+    const { tensors } = await openCheckpoint(
+      folderOf(compressed('int-quantized', 8, { block_structure: [2, 2] }), parts),
+    );
+    assert.is(tensors.length, 2);
+    const tensor = tensors.find(({ name }) => name === `${MODULE}.weight`)!;
+    sameBits(new Float32Array(await tensor.read()), Float32Array.from(wanted), `scales ${shape}, zeros ${zeros}`);
+  }
+});
+
+test('packed words of eight bits hold four weights', async () => {
+  const parts = {
+    [`${MODULE}.weight_packed`]: { dtype: 'I32', shape: [1, 2], bytes: Uint8Array.of(0, 128, 255, 129, 1, 2, 3, 4) },
+    [`${MODULE}.weight_scale`]: tensorOf('F32', [1, 2], [1, 2]),
+  };
+  const { tensors } = await openCheckpoint(folderOf(compressed('pack-quantized', 8), parts));
+  const tensor = tensors.find(({ name }) => name === `${MODULE}.weight`)!;
+  sameBits(
+    new Float32Array(await tensor.read()),
+    Float32Array.of(-128, 0, 127, 1, -254, -252, -250, -248),
+    'eight bits',
+  );
+});
+
+test('groups of any size in any order, of outputs that fill no word of zeros', async () => {
+  const [inputs, outputs, groups] = [16, 5, 3]; // of a last group that is shorter
+  const groupOf = Int32Array.from({ length: inputs }, (_, i) => [2, 0, 1][i % 3]!);
+  const q = (input: number, output: number) => (7 * input + 3 * output) & 15;
+  const zero = (group: number, output: number) => 1 + ((group + 2 * output) % 15);
+  const words = new Uint32Array((inputs / 8) * outputs);
+  for (let i = 0; i < inputs; i++)
+    for (let o = 0; o < outputs; o++) words[Math.floor(i / 8) * outputs + o]! |= q(i, o) << (4 * (i % 8));
+  const zeros = new Uint32Array(groups);
+  for (let g = 0; g < groups; g++) for (let o = 0; o < outputs; o++) zeros[g]! |= (zero(g, o) - 1) << (4 * o);
+  const scales = Float32Array.from({ length: groups * outputs }, (_, i) => 1 + i);
+  const whole = (shape: number[], { buffer }: { buffer: ArrayBufferLike }): Tensor => {
+    return { dtype: 'I32', shape, bytes: new Uint8Array(buffer as ArrayBuffer) };
+  };
+  const parts = {
+    [`${MODULE}.qweight`]: whole([inputs / 8, outputs], words),
+    [`${MODULE}.qzeros`]: whole([groups, 1], zeros),
+    [`${MODULE}.scales`]: tensorOf('F32', [groups, outputs], [...scales]),
+    [`${MODULE}.g_idx`]: whole([inputs], groupOf),
+  };
+  const { tensors } = await openCheckpoint(folderOf(gptq({ desc_act: true, group_size: 6 }), parts));
+  const tensor = tensors.find(({ name }) => name === `${MODULE}.weight`)!;
+  assert.equal(tensor.shape, [outputs, inputs]);
+  const wanted = Float32Array.from({ length: outputs * inputs }, (_, at) => {
+    const [o, i] = [Math.floor(at / inputs), at % inputs];
+    const g = groupOf[i]!;
+    return (q(i, o) - zero(g, o)) * scales[g * outputs + o]!;
+  });
+  sameBits(new Float32Array(await tensor.read()), wanted, 'whole');
+  sameBits(new Float32Array(await tensor.read(4 * inputs, 12 * inputs)), wanted.slice(inputs, 3 * inputs), 'two rows');
+});
+
 test('what is decoded is quantized as the same weights in F32 would be', async () => {
   const higgs = await load();
   for (const name of ['awq', 'gptq-order', 'nf4-nested', 'int4-zeros', 'nvfp4']) {
@@ -126,6 +207,15 @@ test('faults are told by name', async () => {
       with_('gptq4', 'g_idx', { dtype: 'I32', shape: [64], bytes: new Uint8Array(256).fill(9) }),
       /groups of inputs must be below 4: one is 151587081/,
     ],
+    [
+      CONFIGS.int4,
+      with_('int4', 'weight_g_idx', {
+        dtype: 'I32',
+        shape: [64],
+        bytes: new Uint8Array(Int32Array.from({ length: 64 }, (_, i) => i - 1).map((i) => Math.min(i, 3)).buffer),
+      }),
+      /groups of inputs must be below 4: one is -1/,
+    ],
     [gptq({ bits: 3 }), partsOf('gptq4'), /config\.json: bits of gptq must be 2, 4, 8: it is 3/],
     [{ ...CONFIGS.awq, version: 'gemv' }, partsOf('awq'), /version of AWQ must be gemm: it is gemv/],
     [{ ...CONFIGS.nf4, load_in_8bit: true }, partsOf('nf4'), /bits of bitsandbytes must be 4: it is 8/],
@@ -140,6 +230,7 @@ test('faults are told by name', async () => {
       partsOf('int4'),
       /format of compressed-tensors must be pack-quantized, .*: it is marlin-24/,
     ],
+    [compressed('x'.repeat(1000), 4), partsOf('int4'), /nvfp4-pack-quantized: it is x{80}…$/],
     [
       compressed('pack-quantized', 3),
       partsOf('int4'),

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { writeWhole } from '../disk/commit.ts';
 import { type Input, openInput } from '../disk/input.ts';
+import { isRemote } from '../hub/name.ts';
 import { transformersFiles } from '../interop/transformers.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
@@ -90,6 +91,10 @@ async function exportTo(path: string, options: Options): Promise<void> {
 }
 
 async function exportToTransformers(path: string, { json }: Options): Promise<void> {
+  if (isRemote(path))
+    throw new UsageError(
+      `input must be a directory of yours, as --transformers writes into it: ${path} is on a server`,
+    );
   const input: Input = await openInput(path);
   try {
     if (input.isFile)

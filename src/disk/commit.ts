@@ -85,8 +85,8 @@ export async function checkWritable(path: string, { force }: { force: boolean })
   return attempt('write', path, () => realpath(path));
 }
 
-// What processes left that died as they wrote this file.
-async function removeStale(target: string): Promise<void> {
+/** Removes what processes left that died as they wrote this file. */
+export async function removeStale(target: string): Promise<void> {
   const name = basename(target);
   for (const other of await readdir(dirname(target))) {
     if (!other.startsWith(`${name}.`)) continue;

@@ -8,6 +8,8 @@ import type { Folder } from '../source/source.ts';
 const CARD_LIMIT = 1 << 20;
 const README = /^readme\.md$/i;
 const FRONT = /^---\r?\n([\s\S]*?)\n---[ \t]*(?:\r?\n|$)/;
+/** A line that begins a member: what stands between two of them, whatever its form, is of the first. */
+const KEY = /^(["']?)([\w-]+)\1[ \t]*:/;
 const OWN_KEYS = ['base_model', 'base_model_relation', 'quantized_by'];
 
 /** What a card tells. */
@@ -65,10 +67,14 @@ export function cardText(original: string, facts: CardFacts): string {
   return parts.join('\n');
 }
 
-// What the original says of itself in YAML, line by line, with our own keys in place of its.
+// What the original says of itself in YAML, member by member, with our own keys in place of its.
 function frontOf(front: string, { base }: CardFacts): string {
-  const blocks = front.split(/\n(?=[^\s-])/).filter((block) => block.trim() !== '');
-  const kept = blocks.filter((block) => !OWN_KEYS.includes(block.split(':')[0]!));
+  const blocks: string[] = [];
+  for (const line of front.split('\n')) {
+    if (blocks.length === 0 || KEY.test(line)) blocks.push(line);
+    else blocks[blocks.length - 1] += `\n${line}`;
+  }
+  const kept = blocks.filter((block) => block.trim() !== '' && !OWN_KEYS.includes(KEY.exec(block)?.[2] ?? ''));
   const tags = kept.findIndex((block) => /^tags:\s*\n/.test(block));
   if (tags >= 0) kept[tags] = kept[tags]!.replace(/^tags:\s*\n/, 'tags:\n- higgs\n- higgs-wasm\n');
   else if (!kept.some((block) => block.startsWith('tags:'))) kept.push('tags:\n- higgs\n- higgs-wasm');

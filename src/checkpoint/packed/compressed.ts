@@ -4,7 +4,7 @@
 //                         <m>.weight_scale (out, groups); <m>.weight_zero_point I32 (⌈out · bits / 32⌉, groups), packed down, where it is
 //                         there; <m>.weight_g_idx (in), of groups that take turns; <m>.weight_shape (2)
 //   float-quantized       <m>.weight F8_E4M3, <m>.weight_scale (1), (out, 1), or (⌈out / block⌉, ⌈in / block⌉)
-//   int-quantized         <m>.weight I8, the scales likewise
+//   int-quantized         <m>.weight I8, the scales likewise; <m>.weight_zero_point as the scales, in the weight's dtype, where it is there
 //   nvfp4-pack-quantized  <m>.weight_packed U8 (out, in / 2): values of E2M1, the first in the low half; <m>.weight_scale F8_E4M3
 //                         (out, in / 16), <m>.weight_global_scale F32 (1), which divides
 //
@@ -41,7 +41,7 @@ export function compressed(
     const [, module, part] = PART.exec(tensor.name) ?? [];
     if (part === 'weight_packed') return [packed(module, tensor, parts, told)];
     const scale = parts.get(`${tensor.name}_scale`);
-    if (scale && (tensor.dtype === 'F8_E4M3' || tensor.dtype === 'I8')) return [scaled(tensor, scale, told)];
+    if (scale && (tensor.dtype === 'F8_E4M3' || tensor.dtype === 'I8')) return [scaled(tensor, scale, parts, told)];
     const isPart = module !== undefined && (parts.has(`${module}.weight_packed`) || parts.has(`${module}.weight`));
     return isPart ? [] : [tensor];
   });
@@ -109,11 +109,10 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
       const own = new Uint32Array(raw);
       const zeroWords = zeros && new Uint32Array(zeros);
       const groupOf = order && new Int32Array(order);
-      if (groupOf?.some((group) => !(group >= -1 && group < groups))) {
-        const wrong = groupOf.find((group) => !(group >= -1 && group < groups));
+      const isOrdered = groupOf?.some((group) => group !== -1); // all are -1 where groups do not take turns
+      const wrong = isOrdered ? groupOf!.find((group) => group < 0 || group >= groups) : undefined;
+      if (wrong !== undefined)
         throw new FormatError(`groups of inputs must be below ${groups}: one is ${wrong}`, placeOf(codes));
-      }
-      const isOrdered = groupOf?.some((group) => group !== -1);
       const values = new Float32Array(count * cols);
       for (let row = 0; row < count; row++) {
         const shift = ((first + row) % perWord) * bits;
@@ -146,7 +145,7 @@ function checkShape(
 }
 
 // F8 or whole numbers, with a scale for all, for each row, or for blocks.
-function scaled(codes: CheckpointTensor, scale: CheckpointTensor, { block }: Told): CheckpointTensor {
+function scaled(codes: CheckpointTensor, scale: CheckpointTensor, parts: Parts, { block }: Told): CheckpointTensor {
   const { name, dtype, shape } = codes;
   const [rows, cols] = shape;
   const sizes = scale.shape.length === 2 ? scale.shape : [scale.shape[0] ?? 1, 1];
@@ -158,21 +157,31 @@ function scaled(codes: CheckpointTensor, scale: CheckpointTensor, { block }: Tol
         : (block ?? [0, 0]);
   const fits = shape.length === 2 && sizes[0] === Math.ceil(rows / height) && sizes[1] === Math.ceil(cols / width);
   if (!fits || !FLOATS.includes(scale.dtype)) {
-    const message = `${scale.name} must have one scale for all weights, for each row or for a block: it is ${scale.dtype} ${show(scale.shape)}`;
+    const message = `${show(scale.name)} must have one scale for all weights, for each row or for a block: it is ${scale.dtype} ${show(scale.shape)}`;
     throw new FormatError(message, placeOf(codes));
   }
+  const zeroName = `${name}_zero_point`;
+  const zero = parts.has(zeroName) ? partOf(parts, codes, zeroName, [dtype], scale.shape) : undefined;
   const decode = dtype === 'I8' ? (code: number) => (code << 24) >> 24 : e4m3;
   const values256 = Float32Array.from({ length: 256 }, (_, code) => decode(code));
   return decodedTensor({
-    ...{ name, rows, cols, codes, code: dtype === 'I8' ? 'INT8' : 'F8_E4M3', byteLength: bytesOf([codes, scale]) },
+    ...{ name, rows, cols, codes, code: dtype === 'I8' ? 'INT8' : 'F8_E4M3' },
+    byteLength: bytesOf([codes, scale, zero]),
     async rowsOf(first, count) {
-      const [raw, factors] = await Promise.all([codes.read(first * cols, (first + count) * cols), floatsOf(scale)]);
+      const [raw, factors, zeros] = await Promise.all([
+        codes.read(first * cols, (first + count) * cols),
+        floatsOf(scale),
+        zero?.read(),
+      ]);
       const own = new Uint8Array(raw);
+      const zeroCodes = zeros && new Uint8Array(zeros);
       const values = new Float32Array(count * cols);
       for (let row = 0; row < count; row++) {
         const scaleRow = Math.floor((first + row) / height) * sizes[1];
         for (let col = 0; col < cols; col++) {
-          values[row * cols + col] = values256[own[row * cols + col]] * factors[scaleRow + Math.floor(col / width)];
+          const at = scaleRow + Math.floor(col / width);
+          const middle = zeroCodes ? values256[zeroCodes[at]] : 0;
+          values[row * cols + col] = (values256[own[row * cols + col]] - middle) * factors[at];
         }
       }
       return values;

@@ -1,7 +1,7 @@
 // What the formats of others have in common: a matrix that is decoded to f32 as it is read, some rows at a time.
 
 import { FormatError, UnsupportedError } from '../../errors.ts';
-import { show } from '../../excerpt.ts';
+import { excerpt, show } from '../../excerpt.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 
 /** The tensors of a checkpoint, by name. */
@@ -103,7 +103,7 @@ export function e4m3(code: number): number {
 
 /** @throws {UnsupportedError} that names what of a method is not read */
 export function unread(file: string, what: string, known: string, got: unknown): never {
-  const shown = typeof got === 'string' ? got : show(got);
+  const shown = typeof got === 'string' ? excerpt(got) : show(got);
   throw new UnsupportedError(`${what} ${shown}`, `${what} must be ${known}: it is ${shown}`, { file });
 }
 

@@ -3,7 +3,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { openOnce } from '../../checkpoint/checkpoint.ts';
-import { checkWritable, renameWhole } from '../../disk/commit.ts';
+import { checkWritable, removeStale, renameWhole } from '../../disk/commit.ts';
 import { openModel } from '../../disk/input.ts';
 import type { WrittenDtype } from '../../interop/gguf/codes.ts';
 import { layOutGguf, writeGguf } from '../../interop/gguf/export.ts';
@@ -32,6 +32,7 @@ export async function exportGguf(path: string, options: Options): Promise<void> 
   const input = await openModel(path);
   try {
     const target = (await checkWritable(output, { force })) ?? output;
+    if ((await input.files()).includes(target)) throw new UsageError(`--output must not be the input: got ${output}`);
     const report = await withSession('export', options.workers, async ({ pool, signal, progress }) => {
       const dtype = options.dtype?.toUpperCase() as WrittenDtype | undefined;
       const settings = {
@@ -44,6 +45,7 @@ export async function exportGguf(path: string, options: Options): Promise<void> 
       for (const remark of layout.remarks) warn(remark);
       const began = performance.now();
       await attempt('write', output, () => mkdir(dirname(target), { recursive: true }));
+      await attempt('write', output, () => removeStale(target));
       const aside = `${target}.${process.pid}.partial`;
       try {
         await writeGguf(layout, await createFile(aside), settings);

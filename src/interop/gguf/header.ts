@@ -37,7 +37,8 @@ export const paddingOf = (byteLength: number): number => -byteLength & (ALIGNMEN
 export function headerOf(pairs: Pairs, tensors: readonly Entry[]): Uint8Array<ArrayBuffer> {
   const members = Object.entries(pairs);
   const parts = [encoder.encode('GGUF'), u32(VERSION), u64(tensors.length), u64(members.length)];
-  for (const [key, value] of members) parts.push(text(key), ...valued(value));
+  // One by one: a vocabulary is more than the arguments that a call takes.
+  for (const [key, value] of members) for (const part of [text(key), ...valued(value)]) parts.push(part);
   let offset = 0;
   for (const { name, shape, type, byteLength } of tensors) {
     parts.push(text(name), u32(shape.length), ...[...shape].reverse().map(u64), u32(type), u64(offset));

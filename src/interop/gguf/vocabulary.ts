@@ -107,7 +107,7 @@ function kindsOf(
 }
 
 function mergesOf({ merges }: Json): [string, string][] {
-  return (merges as readonly (string | [string, string])[]).map((merge) => {
+  return ((merges ?? []) as readonly (string | [string, string])[]).map((merge) => {
     if (typeof merge !== 'string') return merge;
     const at = merge.indexOf(' ');
     return [merge.slice(0, at), merge.slice(at + 1)];
@@ -160,7 +160,7 @@ function beginsWithSpace({ normalizer, pre_tokenizer }: Json, refuse: Refuse): b
 
 function partsOf(value: unknown, members: string): Json[] {
   if (!isRecord(value)) return [];
-  return value.type === 'Sequence' ? (value[members] as Json[]) : [value];
+  return value.type === 'Sequence' ? ((value[members] ?? []) as Json[]) : [value];
 }
 
 // llama.cpp's name for how texts are cut. Of several names for the same steps the family's is taken, else the first.

@@ -16,7 +16,7 @@ export interface Weights {
   readonly shape: readonly number[];
   /** Of the original. */
   readonly dtype: string;
-  /** Whether it is quantized by higgs. */
+  /** Whether it stands there as codes, of any method; values of MXFP4 are BF16. */
   readonly isQuantized: boolean;
   /** @returns elements from `start` up to `end`, in row order */
   read(start: number, end: number): Promise<Float32Array<ArrayBuffer>>;
@@ -35,7 +35,8 @@ export function plainWeights(tensor: CheckpointTensor): Weights {
   }
   const code = { name: dtype, weights: 1, bytes: width };
   const read = async (start: number, end: number) => weightsOf(await wide.read(start * width, end * width), code);
-  return { name, file, shape, dtype, isQuantized: false, read };
+  const isQuantized = tensor.encoded !== undefined && tensor.encoded.dtype !== 'MXFP4';
+  return { name, file, shape, dtype, isQuantized, read };
 }
 
 /** Dequantizes whole rows, of which some elements are asked for. */
