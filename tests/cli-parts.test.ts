@@ -1,15 +1,19 @@
 // Parts of a checkpoint by the command line: the bytes of one run, whatever happens to the tasks (Node and what follows it only).
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import { cp, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import promises, { cp, readdir, rm } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { partFrom } from '../src/cli/common/part.ts';
+import { stagePart } from '../src/disk/parts.ts';
 import { readSealed, sealLine } from '../src/source/lines.ts';
 import { normals } from './bits.ts';
-import { safetensors, tensorOf } from './checkpoints.ts';
+import { readSafetensors, safetensors, tensorOf } from './checkpoints.ts';
 import {
+  CLI,
+  execute,
   fails,
   folder,
   hashes,
@@ -86,6 +90,36 @@ test('a part that runs twice at once, and again, is one part', async () => {
   assert.equal(JSON.parse(again.stdout), { part: 2, parts: 2, done: true });
   await succeeds(higgs('merge', out));
   assert.equal(await hashes(out), expected);
+});
+
+test('a run whose directory another takes for dead, before a lock is in it, makes another one', async () => {
+  const out = output();
+  const { writeFile } = promises;
+  let taken = 0;
+  promises.writeFile = async (path, ...rest) => {
+    if (String(path).endsWith('higgs.lock') && taken++ === 0) await rm(dirname(String(path)), { recursive: true });
+    return writeFile(path, ...rest);
+  };
+  syncBuiltinESMExports();
+  try {
+    const identity = { version: '1', part: 1, parts: 2, layout: '', scaleSearch: false, input: '' };
+    const attempt = await stagePart(out, identity, {});
+    assert.is(taken, 2);
+    assert.equal(await readdir(attempt!.path), ['higgs.lock']);
+    await attempt!.discard();
+  } finally {
+    promises.writeFile = writeFile;
+    syncBuiltinESMExports();
+  }
+});
+
+test('higgs quantize --part refuses words that match no tensor', async () => {
+  const { input } = await mixed();
+  const out = output();
+  const { code, stderr } = await quantize(input, out, '--part', '1/2', '--include', 'nothing');
+  assert.is(code, 2, stderr);
+  assert.match(stderr, /--include must match a tensor/);
+  nothingAt(`${out}.parts`);
 });
 
 test('higgs merge names parts that are missing, and writes nothing', async () => {
@@ -168,6 +202,33 @@ test('higgs merge notices every byte that is changed in a part, and names part a
   await succeeds(higgs('merge', out));
   assert.equal(await hashes(out), expected);
 });
+
+test('higgs merge notices errors of weights that were changed', async () => {
+  const { out } = await halves();
+  const directory = await directoryOf(out, 2);
+  const name = (await readdir(directory)).find((each) => each.endsWith('.safetensors'))!;
+  const bytes = readFileSync(join(directory, name));
+  const { tensors } = readSafetensors(bytes);
+  const [, errors] = [...tensors].find(([each]) => each.startsWith('higgs.errors.'))!;
+  bytes[errors.start] ^= 1;
+  writeFileSync(join(directory, name), bytes);
+  assert.match(await fails(higgs('merge', out)), new RegExp(`part 2 is damaged: .*${name}.*CRC-32`));
+  nothingAt(out, `${out}.partial`);
+});
+
+// Windows has no such limit.
+(process.platform === 'win32' ? test.skip : test)(
+  'higgs merge takes more parts than the system lets it open at once',
+  async () => {
+    const { input, expected } = await mixed();
+    const out = output();
+    for (let part = 1; part <= 24; part++) await succeeds(partOf(input, out, `${part}/24`));
+    const merge = (files: number) =>
+      execute('sh', ['-c', `ulimit -n ${files}; exec "$@"`, 'sh', process.execPath, CLI, 'merge', out]);
+    await succeeds(merge(60));
+    assert.equal(await hashes(out), expected);
+  },
+);
 
 test('higgs quantize --part refuses what a part cannot do', async () => {
   const { input } = await mixed();

@@ -13,7 +13,7 @@ import * as assert from 'uvu/assert';
 import { parseAllDocuments } from 'yaml';
 import { safetensors, type Tensor } from './checkpoints.ts';
 import { type Slurm, startSlurm } from './cluster/slurm.ts';
-import { CLI, folder, hashes, higgs, output, root, smallFiles, succeeds, temporaryRoot } from './command.ts';
+import { CLI, execute, folder, hashes, higgs, output, root, smallFiles, succeeds, temporaryRoot } from './command.ts';
 import { testWith } from './installed.ts';
 
 temporaryRoot();
@@ -130,6 +130,14 @@ testWith(
     }
   },
 );
+
+test('the script for Slurm says how it is called when words are missing', async () => {
+  for (const words of [[], ['quantize'], ['quantize', 'in', 'out']]) {
+    const { code, stderr } = await execute('sh', [SCRIPT, ...words]);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, /slurm\.sh quantize <input> <output> <parts>/);
+  }
+});
 
 // --- Kubernetes
 

@@ -4,6 +4,10 @@
 #   slurm.sh sensitivity <model> <file> <parts> [options of higgs sensitivity]
 # Input and output must be where all nodes see them. HIGGS names the command, SBATCH_* what sbatch is to be told.
 set -eu
+usage() {
+  sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
 task() {
   verb=$1 input=$2 output=$3 parts=$4
   shift 4
@@ -13,8 +17,8 @@ task() {
 case ${1-} in
   part) shift; task "$@" ;;
   merge) exec ${HIGGS:-higgs} merge "$2" --resume ;;
-  quantize | sensitivity) [ $# -ge 4 ] ;;
-  *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  quantize | sensitivity) [ $# -ge 4 ] || usage ;;
+  *) usage ;;
 esac
 
 # A task that was preempted or whose node failed is queued again, and goes on where its journal ends. The merge waits for all to end, and names

@@ -13,7 +13,7 @@ import { folderOf } from '../source/memory.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText, say, warn } from '../terminal/print.ts';
 import { alphasText, reportText } from '../terminal/report.ts';
-import { writeAdditions } from './common/additions.ts';
+import { notedAdditions, writeAdditions } from './common/additions.ts';
 import { Interrupted, showsWriting, withSession } from './common/session.ts';
 
 /** Rows of the table of sensitivities that is printed: the file has all. */
@@ -86,7 +86,7 @@ async function mergeCheckpoint(out: string, { resume = false, force }: Options):
           ...{ signal, resume: { identity: 'merge', keepJournal: true } },
           onProgress: showsWriting(session),
         });
-        await writeAdditions(staging.folder, report, report.about === undefined ? undefined : JSON.parse(report.about));
+        await writeAdditions(staging.folder, report, notedAdditions(report.about));
       } catch (error) {
         if (error instanceof FormatError && staging.isNew) await staging.discard();
         else await staging.leave();

@@ -151,6 +151,7 @@ async function quantize(path: string, options: Options): Promise<void> {
     // Faults of the input come before any trace of an output.
     const whole =
       gathered && budget ? await weighedPlan(checkpoint, settings, options) : await checkpoint.plan(settings);
+    if (!options.dryRun) checkMatches(whole, options);
     if (part && !options.dryRun) {
       const about = JSON.stringify(await additionsOf(input, options));
       const own = { ...part, input: await contentIdentity(input), ...(about !== undefined && { about }) };
@@ -236,6 +237,11 @@ async function tell(report: TimedReport, input: Input, text: string | undefined,
   }
 }
 
+function checkMatches({ weights }: Plan, { include }: Pick<Options, 'include'>): void {
+  if (weights === 0 && include)
+    throw new UsageError('--include must match a tensor that can be quantized: it matches none');
+}
+
 // Options that say nothing without another, or beside it.
 function checkTogether(options: Options, isBudget: boolean): void {
   const { plan, grid, bits, embeddings, include, exclude } = options;
@@ -283,7 +289,7 @@ function outputOptions({ force, resume = false }: Writing) {
 }
 
 /** Options of writing a quantized checkpoint. */
-type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume' | 'include'> & AdditionOptions;
+type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume'> & AdditionOptions;
 
 /** Quantizes a checkpoint as it is planned, into a directory or file that takes its name in the end; progress is shown. */
 export async function writeQuantized(
@@ -296,9 +302,6 @@ export async function writeQuantized(
   const { scaleSearch = false } = options;
   return withSession('quantize', options.workers, async (session) => {
     const { higgs, pool, signal } = session;
-    if (planned.weights === 0 && options.include) {
-      throw new UsageError('--include must match a tensor that can be quantized: it matches none');
-    }
     const identity = await identityOf(input);
     const staging = await stageOutput(out, input, { ...outputOptions(options), shards: planned.shards });
     const began = performance.now();

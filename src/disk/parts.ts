@@ -12,7 +12,7 @@ import { FileError, FormatError } from '../errors.ts';
 import { differenceOf, PART_NAME, type PartIdentity, type PartNote, readNote } from '../parts/note.ts';
 import type { Part } from '../parts/shares.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
-import { createFolder, openFolder } from '../source/file.ts';
+import { createFolder, openFolder, openFolders } from '../source/file.ts';
 import type { Folder, ResumableFolder } from '../source/source.ts';
 import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
@@ -21,6 +21,8 @@ import type { Input } from './input.ts';
 
 /** A run that works renews its lock this often, in milliseconds; one on another machine that did not for three times as long has died. */
 const BEAT = 15_000;
+/** Directories that a run makes, if others take what it makes for dead. */
+const BIRTHS = 4;
 /** Bytes of each file of weights that tell it from one with the same header. */
 const SAMPLE_BYTES = 4096;
 
@@ -42,6 +44,12 @@ interface Attempt {
   readonly part: number;
   readonly parts: number;
   readonly path: string;
+}
+
+/** What a run left that has died, and what its lock said then. */
+interface Left {
+  readonly path: string;
+  readonly lock: string | undefined;
 }
 
 /** Where the parts of an output are. */
@@ -81,6 +89,7 @@ export async function stagePart(
   out: string,
   identity: PartIdentity,
   options: StagingOptions,
+  tries = BIRTHS,
 ): Promise<PartAttempt | undefined> {
   const directory = partsPath(out);
   const { part, parts } = identity;
@@ -91,8 +100,17 @@ export async function stagePart(
   const isNew = !found.begun || !(await take(found.begun, path));
   if (isNew) await attempt('create', path, () => mkdir(path));
   const lock = join(path, LOCK_NAME);
-  const stop = await beat(lock);
-  for (const one of found.useless) await removeAttempt(one);
+  let stop: () => void;
+  try {
+    stop = await beat(lock);
+  } catch (error) {
+    // Before there was a lock, another run took it for dead: that one is known by its own lock now.
+    if (tries > 1 && !(await isThere(path))) return stagePart(out, identity, options, tries - 1);
+    throw error;
+  }
+  for (const { path: one, lock: seen } of found.useless) {
+    if ((await readLock(join(one, LOCK_NAME))) === seen) await removeAttempt(one);
+  }
   const folder = await createFolder(path, { resume: true });
   const close = async () => {
     stop();
@@ -133,18 +151,18 @@ export async function completeParts(out: string): Promise<(Folder & { close(): P
     const which = counts.map((count) => `of ${count}`).join(' and ');
     throw new FileError('merge', out, undefined, `${directory} holds parts ${which}: remove those of one`);
   }
-  const folders = new Map<number, Folder & { close(): Promise<void> }>();
+  const paths = new Map<number, string>();
   for (const { part, path } of all) {
-    if (!folders.has(part) && (await isThere(join(path, PART_NAME)))) folders.set(part, await openFolder(path));
+    if (!paths.has(part) && (await isThere(join(path, PART_NAME)))) paths.set(part, path);
   }
-  if (folders.size === 0)
+  if (paths.size === 0)
     throw new FileError(
       'merge',
       out,
       undefined,
       all.length > 0 ? `no part of it is complete in ${directory}` : missing,
     );
-  return [...folders.values()];
+  return openFolders([...paths.values()]);
 }
 
 /**
@@ -168,10 +186,11 @@ async function survey(
   directory: string,
   { part, parts, ...rest }: PartIdentity,
   { resume = false, force = false }: StagingOptions,
-): Promise<'complete' | { begun: string | undefined; useless: string[] }> {
-  const left: string[] = [];
+): Promise<'complete' | { begun: string | undefined; useless: Left[] }> {
+  const left: Left[] = [];
   for (const one of await attemptsIn(directory)) {
     if (one.part !== part || one.parts !== parts) continue;
+    const lock = await readLock(join(one.path, LOCK_NAME));
     const state = await stateOf(one, { part, parts, ...rest });
     if (state === 'same' && !force) {
       if (!(await isWorking(join(one.path, LOCK_NAME)))) await tidy(one.path);
@@ -179,13 +198,13 @@ async function survey(
     }
     if (state === 'alive') continue;
     if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
-    left.push(one.path);
+    left.push({ path: one.path, lock });
   }
-  const haveJournals = await Promise.all(left.map((path) => isThere(join(path, JOURNAL_NAME))));
-  const begun = force ? undefined : left[haveJournals.indexOf(true)];
+  const haveJournals = await Promise.all(left.map(({ path }) => isThere(join(path, JOURNAL_NAME))));
+  const begun = force ? undefined : left[haveJournals.indexOf(true)]?.path;
   if (begun !== undefined && !resume)
     refuse(begun, 'it holds an interrupted run; give --resume to go on with it, or --force to start again');
-  return { begun, useless: left.filter((path) => path !== begun) };
+  return { begun, useless: left.filter(({ path }) => path !== begun) };
 }
 
 async function attemptsIn(directory: string): Promise<Attempt[]> {
@@ -219,6 +238,7 @@ async function soundNote(path: string): Promise<PartNote | 'damaged' | undefined
     }
     return note;
   } catch (error) {
+    if (!(await isThere(path))) return undefined; // another run has just renamed or removed it
     if (error instanceof FormatError) return 'damaged';
     throw error;
   } finally {

@@ -8,7 +8,6 @@ import { headerByteLength, parseHeader } from '../checkpoint/safetensors/header.
 import { isPadding, type ShardEntry, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import { FormatError } from '../errors.ts';
-import { show } from '../excerpt.ts';
 import type { Grid } from '../grids/grid.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { bytesPerWeight } from '../kernels/operands.ts';
@@ -27,6 +26,7 @@ import type { Plan, PlanItem, PlannedShard } from '../quantize/plan.ts';
 import type { Report } from '../quantize/report.ts';
 import type { SquareSums } from '../quantize/scheme.ts';
 import { writeWhole } from '../quantize/writer.ts';
+import { digest, hexOf } from '../source/sha256.ts';
 import type { Folder, OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
 import { differenceOf, type KnownSensitivities, LAYOUT_NAME, type PartNote, readNote } from './note.ts';
@@ -84,10 +84,10 @@ export async function mergeParts(
   for (const { folder, note } of notes) {
     await openPart(folder, note, kernels).then(
       (part) => parts.push(part),
-      (error) => faults.push(faultText(note.part, error)),
+      (error) => faults.push(faultText(note.part, fault(error))),
     );
   }
-  refuse(faults, notes[0]!.folder);
+  refuse(faults);
   const first = parts[0]!;
   const plan = await planOf(first, parts, kernels);
   const going = resume && { ...resume, identity: JSON.stringify([resume.identity, first.note]) };
@@ -104,7 +104,7 @@ export async function mergeParts(
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     // One tensor is damaged: all that are be named at once.
-    refuse(await damaged(parts, kernels), first.folder);
+    refuse(await damaged(parts, kernels, stop));
     throw error;
   }
 }
@@ -114,7 +114,7 @@ async function checkedNotes(folders: readonly Folder[]) {
   const found = new Map<number, { folder: Folder; note: PartNote }>();
   const faults: string[] = [];
   for (const folder of folders) {
-    const note = await readNote(folder).catch((error) => void faults.push((error as Error).message));
+    const note = await readNote(folder).catch((error) => void faults.push(fault(error).message));
     if (!note) continue;
     const twice = found.get(note.part);
     if (twice) faults.push(`part ${note.part} is there twice, in ${twice.folder.name} and ${folder.name}`);
@@ -133,7 +133,7 @@ async function checkedNotes(folders: readonly Folder[]) {
       `${missing.length === 1 ? 'part' : 'parts'} ${missing.join(', ')} of ${count} must be there: not complete`,
     );
   if (notes.length === 0 && faults.length === 0) faults.push('a complete part must be there: there is none');
-  refuse(faults, folders[0]);
+  refuse(faults);
   return notes;
 }
 
@@ -163,7 +163,12 @@ async function openPart(folder: Folder, note: PartNote, kernels: Kernels): Promi
     const header = kernels.crc32(0, new Uint8Array(await file.source.slice(0, file.dataStart)));
     if (header !== noted.header)
       throw new FormatError('CRC-32 of the header must be as noted: it differs', { file: file.file });
-    for (const { tensor, crc } of noted.tensors) checksums.set(tensor.name, crc);
+    for (const { tensor, crc } of noted.tensors) {
+      checksums.set(tensor.name, crc);
+      // Errors are put together anew: no tensor of the output is compared with them.
+      if (!tensor.name.startsWith(ERRORS) || kernels.crc32(0, new Uint8Array(await tensor.read())) === crc) continue;
+      throw new FormatError(CHANGED, { file: file.file, tensor: tensor.name });
+    }
   }
   const { quantized, plain, grids } = stored;
   return { folder, note, files, quantized, plain, grids, errors: await readErrors(stored), checksums };
@@ -172,6 +177,10 @@ async function openPart(folder: Folder, note: PartNote, kernels: Kernels): Promi
 // The plan that the headers of the first part tell, with the tensors of all.
 async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kernels): Promise<Plan> {
   const headers = await carriedBytes(first, LAYOUT_NAME, kernels);
+  if (hexOf(await digest(headers, 'to merge parts')) !== first.note.layout) {
+    const file = `${first.folder.name}/${LAYOUT_NAME}`;
+    throw new FormatError('SHA-256 of the layout must be as all parts noted: it differs', { file });
+  }
   const sizes = new Map(parts.flatMap((part) => part.files.flatMap(({ tensors }) => tensors.map(sizeOf))));
   const grids = new Map(parts.flatMap(({ grids }) => [...grids]));
   const weights = new Map(parts.flatMap(({ quantized }) => quantized.map((own) => [own.packed.name, own] as const)));
@@ -220,6 +229,8 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
 
 const MISFIT = 'tensor of the plan must be in one of the parts, of that size: it is not';
 
+const CHANGED = 'CRC-32 must be as the part noted: it differs';
+
 const sizeOf = ({ name, byteLength }: CheckpointTensor) => [name, byteLength] as const;
 
 // What ends a file follows from what it holds.
@@ -240,6 +251,7 @@ function originalBytes(item: PlanItem): number {
 }
 
 const GRID = 'higgs.grid.';
+const ERRORS = 'higgs.errors.';
 
 // A weight's codes and scales as one tensor, for what counts bytes.
 function tensorOf({ name, packed, scales }: StoredTensor): CheckpointTensor {
@@ -265,23 +277,26 @@ function madeCodes(parts: readonly OpenPart[]): MadeCodes {
             : [`${item.tensor.name}.packed`, `${item.tensor.name}.scales`];
       for (const [i, name] of names.entries()) {
         if (written[i] === checksums.get(name)) continue;
-        throw new FormatError('CRC-32 must be as the part noted: it differs', { tensor: name });
+        throw new FormatError(CHANGED, { tensor: name });
       }
     },
   };
 }
 
 // Every tensor whose bytes are not those that its part wrote.
-async function damaged(parts: readonly OpenPart[], kernels: Kernels): Promise<string[]> {
+async function damaged(parts: readonly OpenPart[], kernels: Kernels, stop: AbortSignal | undefined): Promise<string[]> {
   const faults: string[] = [];
   for (const { files, note, checksums } of parts) {
     for (const tensor of files.flatMap((file) => file.tensors)) {
       const noted = checksums.get(tensor.name);
       if (noted === undefined) continue;
       let crc = 0;
-      for (const { read } of piecesOf(tensor)) crc = kernels.crc32(crc, await read());
+      for (const { read } of piecesOf(tensor)) {
+        stop?.throwIfAborted();
+        crc = kernels.crc32(crc, await read());
+      }
       if (crc === noted) continue;
-      const error = new FormatError('CRC-32 must be as the part noted: it differs', {
+      const error = new FormatError(CHANGED, {
         file: tensor.file,
         tensor: tensor.name,
       });
@@ -300,20 +315,25 @@ async function carriedBytes(
   const source = noted && (await folder.open(name));
   const bytes = source && new Uint8Array(await source.slice(0, source.byteLength));
   if (bytes && kernels.crc32(0, bytes) === noted.crc) return bytes;
-  const error = new FormatError('CRC-32 must be as the part noted: it differs', { file: `${folder.name}/${name}` });
+  const error = new FormatError(CHANGED, { file: `${folder.name}/${name}` });
   throw new FormatError(faultText(note.part, error));
 }
 
-function faultText(part: number, error: unknown): string {
-  return `part ${part} is damaged: ${(error as Error).message}`;
+function faultText(part: number, { message }: Error): string {
+  return `part ${part} is damaged: ${message}`;
+}
+
+// What is wrong with a part: not what the system, a limit or a bug of ours says.
+function fault(error: unknown): FormatError {
+  if (error instanceof FormatError) return error;
+  throw error;
 }
 
 /** Faults that are named at once. */
 const SHOWN = 20;
 
-function refuse(faults: readonly string[], folder: Folder | undefined): void {
+function refuse(faults: readonly string[]): void {
   if (faults.length === 0) return;
   const more = faults.length > SHOWN ? [`${faults.length - SHOWN} more`] : [];
-  const file = folder?.name ?? show('');
-  throw new FormatError([...faults.slice(0, SHOWN), ...more].join('; '), { file, reason: 'parts' });
+  throw new FormatError([...faults.slice(0, SHOWN), ...more].join('; '), { reason: 'parts' });
 }

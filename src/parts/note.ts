@@ -5,6 +5,7 @@
 // The first part carries what no tensor is: `higgs.layout`, the headers of the final files one behind the other, and the files beside the weights.
 
 import { version } from '../../package.json';
+import { INDEX_NAME } from '../checkpoint/checkpoint.ts';
 import { FormatError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import type { Plan } from '../quantize/plan.ts';
@@ -114,6 +115,7 @@ function isNote(note: Partial<Record<keyof PartNote, unknown>>): note is PartNot
   const { version, part, parts, layout, scaleSearch, input, files, carried, shards, whole } = note;
   const isText = [version, layout, input].every((value) => typeof value === 'string');
   const isCount = [part, parts].every((value) => Number.isInteger(value) && Number(value) > 0);
+  const isPart = isCount && Number(part) <= Number(parts);
   const isSize = (bytes: unknown) => Number.isSafeInteger(bytes) && Number(bytes) >= 0;
   const isFile = (name: unknown, bytes: unknown) => typeof name === 'string' && !/[/\\\0]/.test(name) && isSize(bytes);
   const isList = [files, shards].every(
@@ -121,6 +123,29 @@ function isNote(note: Partial<Record<keyof PartNote, unknown>>): note is PartNot
   );
   const areCarried =
     Array.isArray(carried) && carried.every((one) => isFile(one?.name, one?.bytes) && one.crc >>> 0 === one.crc);
-  const isWhole = whole === null || isSize((whole as { bytesIn?: unknown } | undefined)?.bytesIn);
-  return isText && isCount && typeof scaleSearch === 'boolean' && isList && areCarried && isWhole;
+  if (!isText || !isPart || !isList || !areCarried) return false;
+  // What is carried replaces no file of tensors.
+  const names = [
+    ...(shards as PartNote['shards']).map(([name]) => name),
+    INDEX_NAME,
+    ...carried.map(({ name }) => name),
+  ];
+  const isApart = new Set(names).size === names.length;
+  return typeof scaleSearch === 'boolean' && isApart && (whole === null || isWhole(whole));
+}
+
+function isWhole(whole: unknown): boolean {
+  const { bytesIn, sensitivities, about } = (whole ?? {}) as Partial<Record<string, unknown>>;
+  const isKnown = sensitivities === null || areSensitivities(sensitivities);
+  return (
+    Number.isSafeInteger(bytesIn) && Number(bytesIn) >= 0 && isKnown && (about === null || typeof about === 'string')
+  );
+}
+
+// As far as they are put together; `predict` looks at their values.
+function areSensitivities(value: unknown): boolean {
+  const { alphas } = (value ?? {}) as Partial<KnownSensitivities>;
+  const isRow = (row: unknown) =>
+    Array.isArray(row) && typeof row[0] === 'string' && (row[1] === null || typeof row[1] === 'number');
+  return Array.isArray(alphas) && alphas.every(isRow);
 }

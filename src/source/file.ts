@@ -187,6 +187,9 @@ export async function createFile(path: string, given: { append?: number } = {}):
   };
 }
 
+/** A directory that is open to read. */
+type OpenFolder = Folder & { unchanged(): Promise<void>; close(): Promise<void> };
+
 /**
  * A directory as a folder: its regular files, and symbolic links to such (the caches of Hugging Face are links).
  * Sources stay usable until `close`, with at most HANDLE_LIMIT idle handles among them.
@@ -195,13 +198,22 @@ export async function createFile(path: string, given: { append?: number } = {}):
  * @example
  * const checkpoint = await higgs.open(await openFolder('Llama-3.2-1B'));
  */
-export async function openFolder(
-  path: string,
-): Promise<Folder & { unchanged(): Promise<void>; close(): Promise<void> }> {
-  pathOf('path', path);
+export async function openFolder(path: string): Promise<OpenFolder> {
+  return folderAt(pathOf('path', path), handleCache(`folder ${path}`));
+}
+
+/**
+ * Many directories, with at most HANDLE_LIMIT idle handles among all: systems give a process few.
+ * @returns the folders; closing one closes all
+ */
+export async function openFolders(paths: readonly string[]): Promise<OpenFolder[]> {
+  const cache = handleCache('folders');
+  return Promise.all(paths.map((path) => folderAt(path, cache)));
+}
+
+async function folderAt(path: string, cache: ReturnType<typeof handleCache>): Promise<OpenFolder> {
   const info = await attempt('read', path, () => stat(path));
   if (!info.isDirectory()) throw new FileError('read', path, undefined, 'it is not a directory');
-  const cache = handleCache(path);
   const descriptors = descriptorCache(path);
   const opened = new Map<string, FileState>();
   return {
@@ -279,7 +291,7 @@ async function listFiles(path: string): Promise<string[]> {
 }
 
 // Open handles by path, the least recently used first. One in use is never closed under its reader.
-function handleCache(folder: string) {
+function handleCache(owner: string) {
   interface Kept {
     handle: Promise<FileHandle>;
     users: number;
@@ -300,7 +312,7 @@ function handleCache(folder: string) {
 
   return {
     async use<T>(path: string, byteLength: number, read: (handle: FileHandle) => Promise<T>): Promise<T> {
-      if (!isOpen) throw closed(`folder ${folder}`);
+      if (!isOpen) throw closed(owner);
       let entry = kept.get(path);
       if (entry === undefined) entry = { handle: openSame(path, byteLength), users: 0 };
       else kept.delete(path);

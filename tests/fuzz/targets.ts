@@ -8,6 +8,7 @@ import { header, index } from './headers.ts';
 import { hub } from './hubs.ts';
 import { config, family, model } from './models.ts';
 import { packed } from './packed.ts';
+import { parts } from './parts.ts';
 import { quantized } from './quantized.ts';
 import { request } from './requests.ts';
 import { resumed } from './resumed.ts';
@@ -19,5 +20,5 @@ import { template, tokenizer } from './texts.ts';
 
 export const targets: readonly Target[] = [
   ...[header, index, quantized, stored, config, model, family, alphas, plan],
-  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf, packed, flute],
+  ...[template, tokenizer, resumed, server, hub, request, asked, sensitivity, gguf, packed, flute, parts],
 ];

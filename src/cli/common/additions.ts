@@ -1,8 +1,10 @@
 // What the command line puts beside quantized weights: the model's card, and the file by which transformers loads them.
 
 import { join } from 'node:path';
+import { flag, needed, object, text } from '../../check.ts';
 import { writeWhole as writeFile } from '../../disk/commit.ts';
 import type { Input } from '../../disk/input.ts';
+import { FormatError } from '../../errors.ts';
 import { readName } from '../../hub/name.ts';
 import { type CardFacts, cardText, type OriginalCard, originalCard } from '../../interop/card.ts';
 import { transformersFiles } from '../../interop/transformers.ts';
@@ -22,6 +24,27 @@ interface AdditionFacts {
   readonly original: OriginalCard;
   readonly base: string | undefined;
   readonly hasPython: boolean;
+}
+
+const given = object<AdditionFacts>('what a part says of the card', {
+  original: needed(object<OriginalCard>('a card', { name: needed(text), text: needed(text) })),
+  base: needed((subject, value) => (value === undefined ? undefined : text(subject, value))),
+  hasPython: needed(flag),
+});
+
+/**
+ * What a part noted of the additions, as JSON.
+ * @throws {FormatError} when it is something else
+ */
+export function notedAdditions(json: string | undefined): AdditionFacts | undefined {
+  if (json === undefined) return undefined;
+  try {
+    const { base, ...facts } = given('about', JSON.parse(json));
+    if (/^README\.md$/i.test(facts.original.name)) return { base, ...facts };
+  } catch {
+    // told below
+  }
+  throw new FormatError('note of the first part must say what the card is made of: it is damaged');
 }
 
 /** @returns undefined for weights alone, which have no card */
@@ -59,7 +82,7 @@ export async function tellCard(
   await writeFile(join(out, original.name), card, { force: true });
 }
 
-function factsOf(report: Omit<TimedReport, 'seconds'>, facts: Pick<AdditionFacts, 'base' | 'hasPython'>): CardFacts {
+function factsOf(report: Omit<TimedReport, 'seconds'>, facts: Pick<CardFacts, 'base' | 'hasPython'>): CardFacts {
   const isRefined = report.tensors.some(({ weightedError }) => weightedError !== undefined);
   return { ...report, ...facts, isRefined };
 }
