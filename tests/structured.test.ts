@@ -362,6 +362,32 @@ for (const name of Object.keys(templates)) {
   });
 }
 
+// Templates as they are of models that think, that are asked within a thought, and that give calls ids.
+const AFTER_THOUGHT = HERMES.replace('<tool_call>', '<think>\n\n</think>\n\n<tool_call>');
+const IN_THOUGHT = HERMES.replace(/assistant: \{% endif %\}$/, 'assistant: <think>\n{% endif %}').replace(
+  '{{ m.role }}: {{ m.content }}{% if m.tool_calls %}',
+  '{{ m.role }}: {% if m.tool_calls %}',
+);
+const WITH_IDS = NAMED.replace('[ARGS]', '[CALL_ID]{{ c.id }}[ARGS]');
+
+for (const [name, template, call] of [
+  ['behind a thought', AFTER_THOUGHT, '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'],
+  [
+    'where the question begins a thought',
+    IN_THOUGHT,
+    '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>',
+  ],
+  ['with ids', WITH_IDS, '[TOOL_CALLS]get_time[CALL_ID]abcdefghi[ARGS]{}'],
+] as const) {
+  test(`calls are found as the model writes them: ${name}`, async () => {
+    const model = await servedModel({ template });
+    const filter = callFilter(model, toolsFrom(tools), true);
+    assert.is([...call].map((character) => filter.push(character)).join(''), '');
+    assert.equal(filter.end(), { text: '', calls: [{ name: 'get_time', arguments: '{}' }] });
+    await model.close();
+  });
+}
+
 const typed = [
   {
     type: 'function',

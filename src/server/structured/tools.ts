@@ -8,6 +8,7 @@ import type { Message } from '../../text/chat.ts';
 import { isRecord } from '../../text/files.ts';
 import { longestBeginning } from '../../text/stop.ts';
 import type { Model } from '../../text/textmodel.ts';
+import { behindThought } from '../../text/thinking.ts';
 import { record } from '../body.ts';
 import { refused } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
@@ -112,7 +113,7 @@ export function formatOf(model: Model): Format {
   return format;
 }
 
-const PROBE = { name: 'zq_name', key: 'zq_key', value: 'zq_value' };
+const PROBE = { id: 'zq0000000', name: 'zq_name', key: 'zq_key', value: 'zq_value' };
 
 function probe(model: Model): Format {
   const properties = { [PROBE.key]: { type: 'string', description: 'zq' } };
@@ -123,7 +124,7 @@ function probe(model: Model): Format {
   const answer: Message = {
     role: 'assistant',
     content: '',
-    tool_calls: [{ id: 'zq0000000', type: 'function', function: call }],
+    tool_calls: [{ id: PROBE.id, type: 'function', function: call }],
   };
   try {
     const asked = model.chatTemplate.render([question], { values: { tools } });
@@ -131,7 +132,9 @@ function probe(model: Model): Format {
     const whole = model.chatTemplate.render([question, answer], { values: { tools }, addGenerationPrompt: false });
     let length = 0;
     while (length < asked.length && asked[length] === whole[length]) length++;
-    return read(whole.slice(length)) ?? { ...HERMES, isTold: true };
+    // Not from within a tag, such as that of a thought which only the question ends with; nor from a thought that the answer begins with.
+    length -= /<[^\s<>]*$/.exec(whole.slice(0, length))?.[0].length ?? 0;
+    return read(behindThought(whole.slice(length))) ?? { ...HERMES, isTold: true };
   } catch {
     return HERMES; // it refuses tools, or calls
   }
@@ -344,6 +347,7 @@ export function callFilter(model: Model, tools: readonly Tool[], isParallel: boo
 // The calls of a text that begins with one.
 function callsIn(text: string, { before, keys, between, tags }: Format, tools: readonly Tool[]): Call[] {
   const mark = before.trim();
+  const [head] = between.trim().split(PROBE.id); // some write the call's id there
   const calls: Call[] = [];
   for (const call of tags ? taggedCalls(text, tags) : []) {
     const tool = tools.find(({ name }) => name === call.name);
@@ -354,10 +358,10 @@ function callsIn(text: string, { before, keys, between, tags }: Format, tools: r
   const parts = mark === '' ? [text] : text.split(mark).slice(1);
   for (const part of parts) {
     if (!keys) {
-      const place = between.trim() === '' ? part.indexOf('{') : part.indexOf(between.trim());
+      const place = head === '' ? part.indexOf('{') : part.indexOf(head);
       const name = part.slice(0, Math.max(0, place)).trim();
-      const begin = part.indexOf('{', place);
-      const json = begin < 0 ? undefined : jsonAt(part, begin);
+      const brace = part.indexOf('{', place);
+      const json = brace < 0 ? undefined : jsonAt(part, brace);
       if (json && isKnown(name)) calls.push({ name, arguments: JSON.stringify(json.value) });
       continue;
     }
