@@ -71,7 +71,7 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const sequences = isText
     ? texts.map((ids) => beginningOf(ids, tokens, vocabulary.bos))
     : randomSequences(vocabulary, texts, tokens, SEED);
-  const { norms } = await survey(fisher);
+  const { norms } = await survey(fisher, folder.name);
   const results: (readonly number[])[] = [];
   const work: Work = {
     ...{ first: 0, end: sequences.length },

@@ -196,7 +196,7 @@ test('the identity of a model is known without a session', async () => {
     const subject = await openSubject(modelFolder(config, randomFile(config)));
     const planned = planSession(subject, { estimator: 'fisher', tokens: 8, draws: 1, threads: 1 });
     const session = await openSession(planned, undefined, {});
-    assert.is(await readIdentity(planned, {}), (await survey(session)).identity);
+    assert.is(await readIdentity(planned, {}), (await survey(session, 'a model')).identity);
     await session.close();
   }
 });

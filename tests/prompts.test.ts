@@ -143,6 +143,26 @@ test('what another model, another cache or other activations wrote is not found'
   for (const options of others) assert.is((await once(options)).reused, 0);
 });
 
+test('keys that another context turned otherwise are not found', async () => {
+  const files = servedFiles();
+  const config = JSON.parse(new TextDecoder().decode(files['config.json']));
+  const factors = (factor: number) => Array.from({ length: config.head_dim / 2 }, () => factor);
+  const rope_scaling = { rope_type: 'longrope', short_factor: factors(1), long_factor: factors(4) };
+  const stretched = { ...config, rope_scaling, original_max_position_embeddings: 400 };
+  files['config.json'] = new TextEncoder().encode(JSON.stringify(stretched));
+  const { store } = memoryStore();
+  const texts: string[] = [];
+  for (const context of [400, 512]) {
+    const [alone, kept] = [{ context }, { context, prompts: store }];
+    const models = [await open(alone, files), await open(kept, files)];
+    const [one, other] = [await generated(models[0]), await generated(models[1])];
+    assert.equal(other, one);
+    texts.push(one.text);
+    for (const model of models) await model.close();
+  }
+  assert.is.not(texts[0], texts[1]);
+});
+
 test('a piece that was changed or cut is computed again, and written anew', async () => {
   const path = directory();
   const store = async () => (await openPromptDirectory(path, 1e9, assert.unreachable)).of('a model');

@@ -28,6 +28,10 @@ export const LIST =
 export const NAMED =
   '{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
+/** Arguments between tags, as Qwen3-Coder has them. */
+export const TAGGED =
+  '{% if tools %}<|begin|>tools: {{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}{% if m.tool_calls %}{% for c in m.tool_calls %}\n<tool_call>\n<function={{ c.function.name }}>\n{% for key, value in c.function.arguments | items %}<parameter={{ key }}>\n{{ value if value is string else value | tojson }}\n</parameter>\n{% endfor %}</function>\n</tool_call>{% endfor %}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
 /** Files of a random model of this template, or of none. */
 export function servedFiles({ template = PLAIN, context = 512, seed = 1 } = {}): Record<string, Uint8Array> {
   const config = configs.llama;

@@ -622,6 +622,25 @@ test('contextShift leaves the oldest out, and keeps what the system said', async
   assert.is((await post('/v1/completions', { prompt: 'word '.repeat(600) }, shifting)).status, 200);
 });
 
+test('contextShift keeps the token that texts begin with', async () => {
+  const shifting = serve({ contextShift: true });
+  const { bos, contextLength } = model.config;
+  for (const [max_tokens, most] of [
+    [4, contextLength - 4],
+    [1000, contextLength / 2],
+  ]) {
+    const end = Array.from({ length: most - 1 }, (_, i) => 30 + (i % 50));
+    const chances = async (prompt: (number | undefined)[], max_tokens: number) => {
+      const body = { prompt, max_tokens, logprobs: 1, temperature: 0, ignore_eos: true };
+      const { json } = await post('/v1/completions', body, shifting);
+      assert.is(json.usage.prompt_tokens, most);
+      return json.choices[0].logprobs.token_logprobs.slice(0, 4);
+    };
+    const long = [bos, ...Array(600).fill(40), ...end];
+    assert.equal(await chances(long, max_tokens), await chances([bos, ...end], 4));
+  }
+});
+
 test('contextShift keeps as many turns as fit, and writes few conversations to find them', async () => {
   const shifting = serve({ contextShift: true });
   const messages = Array.from({ length: 401 }, (_, i) => ({

@@ -5,15 +5,16 @@ import * as assert from 'uvu/assert';
 import { loadModel } from '../src/decoder.ts';
 import { createServer, type Server } from '../src/server/server.ts';
 import { constraintOf, markedConstraint } from '../src/server/structured/constraint.ts';
+import { callFilter, formatOf as callFormatOf, toolConstraint, toolsFrom } from '../src/server/structured/tools.ts';
 import type { Model } from '../src/text/textmodel.ts';
 import { uniform } from './bits.ts';
 import { memoryFolder } from './checkpoints.ts';
 import { validates } from './schemas.ts';
-import { BARE, eventsOf, HERMES, LIST, NAMED, PLAIN, servedFiles, servedModel } from './served.ts';
+import { BARE, eventsOf, HERMES, LIST, NAMED, PLAIN, servedFiles, servedModel, TAGGED } from './served.ts';
 import { byteLevelContent } from './tokenizers.ts';
 
 const test = suite('structured');
-const templates = { PLAIN, HERMES, BARE, LIST, NAMED };
+const templates = { PLAIN, HERMES, BARE, LIST, NAMED, TAGGED };
 const models = new Map<string, Model>();
 let server: Server;
 
@@ -360,6 +361,112 @@ for (const name of Object.keys(templates)) {
     assert.is(status, 200, JSON.stringify(json));
   });
 }
+
+// Templates as they are of models that think, that are asked within a thought, and that give calls ids.
+const AFTER_THOUGHT = HERMES.replace('<tool_call>', '<think>\n\n</think>\n\n<tool_call>');
+const IN_THOUGHT = HERMES.replace(/assistant: \{% endif %\}$/, 'assistant: <think>\n{% endif %}').replace(
+  '{{ m.role }}: {{ m.content }}{% if m.tool_calls %}',
+  '{{ m.role }}: {% if m.tool_calls %}',
+);
+const WITH_IDS = NAMED.replace('[ARGS]', '[CALL_ID]{{ c.id }}[ARGS]');
+
+for (const [name, template, call] of [
+  ['behind a thought', AFTER_THOUGHT, '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'],
+  [
+    'where the question begins a thought',
+    IN_THOUGHT,
+    '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>',
+  ],
+  ['with ids', WITH_IDS, '[TOOL_CALLS]get_time[CALL_ID]abcdefghi[ARGS]{}'],
+] as const) {
+  test(`calls are found as the model writes them: ${name}`, async () => {
+    const model = await servedModel({ template });
+    const filter = callFilter(model, toolsFrom(tools), true);
+    assert.is([...call].map((character) => filter.push(character)).join(''), '');
+    assert.equal(filter.end(), { text: '', calls: [{ name: 'get_time', arguments: '{}' }] });
+    await model.close();
+  });
+}
+
+const typed = [
+  {
+    type: 'function',
+    function: {
+      name: 'edit',
+      parameters: {
+        $defs: { count: { type: ['integer', 'null'] } },
+        type: 'object',
+        properties: {
+          text: { type: 'string' },
+          count: { $ref: '#/$defs/count' },
+          mode: { enum: ['1', '2'] },
+          way: { anyOf: [{ type: 'string' }, { type: 'null' }] },
+          list: { type: 'array', items: { type: 'number' } },
+          flag: { type: 'boolean' },
+        },
+      },
+    },
+  },
+];
+const written = (values: Record<string, string>) => {
+  const each = Object.entries(values).map(([key, text]) => `<parameter=${key}>\n${text}\n</parameter>\n`);
+  return `<tool_call>\n<function=edit>\n${each.join('')}</function>\n</tool_call>`;
+};
+/** What is told of a text that comes piece by piece: what is shown, and calls. */
+function filtered(text: string, size: number) {
+  const filter = callFilter(models.get('TAGGED')!, toolsFrom(typed), true);
+  let shown = '';
+  for (let at = 0; at < text.length; at += size) shown += filter.push(text.slice(at, at + size));
+  const { text: rest, calls } = filter.end();
+  return { shown: shown + rest, calls };
+}
+
+test('calls between tags are known by the template, and read by the kinds of the schema', () => {
+  const model = models.get('TAGGED')!;
+  const { tags, before, after } = callFormatOf(model);
+  assert.equal(tags, { call: 'function', argument: 'parameter' });
+  assert.equal([before.trim(), after.trim()], ['<tool_call>', '</tool_call>']);
+  assert.is(toolConstraint(model, toolsFrom(typed), 'auto', true), undefined);
+  const values = {
+    text: ' 5',
+    count: '12345678901234567890',
+    mode: '1',
+    way: '7',
+    list: '[1, 2.50]',
+    flag: 'True',
+    other: '{"a": [1]}',
+    __proto__x: 'say "so"',
+  };
+  const json =
+    '{"text":" 5","count":12345678901234567890,"mode":"1","way":"7","list":[1, 2.50],"flag":true,"other":{"a": [1]},"__proto__x":"say \\"so\\""}';
+  for (const size of [1, 7, 1000]) {
+    const { shown, calls } = filtered(`Well. ${written(values)}\n${written({ count: 'None', way: 'null' })}`, size);
+    assert.is(shown.trim(), 'Well.');
+    assert.equal(calls, [
+      { name: 'edit', arguments: json },
+      { name: 'edit', arguments: '{"count":null,"way":null}' },
+    ]);
+  }
+});
+
+test('a value between tags may have tags, lines and space within it', () => {
+  const text = '\n<tool_call>\n  if (a < b) {\n</parameter> and </function>\n<function=edit>\n';
+  const { calls } = filtered(written({ text, flag: 'false' }), 5);
+  assert.equal(
+    calls.map((call) => JSON.parse(call.arguments)),
+    [{ text, flag: false }],
+  );
+});
+
+test('calls between tags that are cut, or of no tool, are text; JSON is read as well', () => {
+  const whole = written({ text: 'a' });
+  for (const text of [whole.slice(0, -25), whole.replace('=edit', '=other'), '<tool_call>\n<function=edit>\nwell']) {
+    assert.equal(filtered(text, 3), { shown: text, calls: [] });
+  }
+  const json = '<tool_call>\n{"name": "edit", "arguments": {"text": "a"}}\n</tool_call>';
+  assert.equal(filtered(json, 3), { shown: '', calls: [{ name: 'edit', arguments: '{"text":"a"}' }] });
+  assert.equal(filtered('<tool_call>\n<function=edit>\n</function>', 3).calls, [{ name: 'edit', arguments: '{}' }]);
+});
 
 test('streams tell calls with index, id, name and arguments', async () => {
   const body = {

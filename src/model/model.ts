@@ -187,7 +187,7 @@ export async function startModel(
 ): Promise<LanguageModel> {
   const { threads, memoryLimit, onMemory, cache = 'f16' } = options;
   const count = threadsOf(options);
-  const { architecture, cacheTokens, slots } = planned;
+  const { architecture, cacheTokens, context, slots } = planned;
   const layoutOf = (limit?: number): Layout => {
     const layout = planned.layoutOf(limit);
     checkPageable(layout);
@@ -235,7 +235,9 @@ export async function startModel(
   }));
   const batcher = openBatcher(engineOf(state, seats, team, cacheTokens, slots));
   const { prompts: store, activations = 'int8' } = options;
-  const prompts = store && slots === 0 ? openPrompts(store, `${cache} ${activations}`, batcher) : undefined;
+  // The context, too: it decides how `longrope` turns keys.
+  const kind = JSON.stringify([cache, activations, context]);
+  const prompts = store && slots === 0 ? openPrompts(store, kind, batcher) : undefined;
   return modelOf(layout, architecture, { batcher, prompts }, team, threads, paging);
 }
 

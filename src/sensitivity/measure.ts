@@ -290,7 +290,7 @@ async function measure(
       });
     }
     session = await openSession(planned, threads, loading);
-    const { identity, norms } = await survey(session);
+    const { identity, norms } = await survey(session, folder.name);
     begun ??= begin(identity);
     const unfinished = begun;
     const { results, add, addSampled, begun: known } = unfinished;

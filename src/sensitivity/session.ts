@@ -5,7 +5,7 @@
 import { integer } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
-import { UnsupportedError } from '../errors.ts';
+import { FormatError, UnsupportedError } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
@@ -240,18 +240,19 @@ interface Survey {
   readonly norms: Float64Array;
 }
 
-/** Takes every piece of the model once. */
-export async function survey({ measuring, run, bring, place }: Session): Promise<Survey> {
+/** Takes every piece of the model once. @throws {FormatError} for weights that are not finite: names the tensor */
+export async function survey({ measuring, run, bring, place }: Session, file: string): Promise<Survey> {
   const { kernels, layout } = place;
   const { state, workspace, doubles } = measuring;
   const norms: number[][] = [];
   const squares = (block: number) => {
     run({ kind: 'norms', block });
     let at = workspace.sums / 8;
-    return weightsAt(state, block).map(({ rows }) => {
+    return weightsAt(state, block).map(({ name, rows }) => {
       let sum = 0;
       for (let r = 0; r < rows; r++) sum += doubles[at + r];
       at += rows;
+      if (!Number.isFinite(sum)) throw new FormatError('weights must be finite: not all are', { file, tensor: name });
       return sum;
     });
   };

@@ -106,9 +106,7 @@ function dialect(
   const idsOfAll = prompts.map((prompt) => {
     const isText = typeof prompt === 'string';
     const ids = promptIdsOf(model, contextShift && isText ? prompt.slice(-mostCharacters(model)) : prompt, 'prompt');
-    // Room is left for what is to come, so far as half of the context allows.
-    const most = model.config.contextLength - Math.min(asked, model.config.contextLength >> 1);
-    return contextShift && ids.length > model.config.contextLength ? ids.slice(-most) : ids;
+    return contextShift ? endOf(model, ids, asked) : ids;
   });
   const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
   const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
@@ -215,6 +213,15 @@ function dialect(
       timings: timingsOf(turns[0]),
     }),
   };
+}
+
+// The end of a prompt that is too long, behind the token that texts begin with. Room is left for what is to come, so far as half of the context
+// allows.
+function endOf({ config: { contextLength, bos } }: Model, ids: number[], asked: number): number[] {
+  if (ids.length <= contextLength) return ids;
+  const begin = ids[0] === bos ? [ids[0]] : [];
+  const most = contextLength - Math.min(asked, contextLength >> 1);
+  return [...begin, ...ids.slice(ids.length - most + begin.length)];
 }
 
 const textOf = (model: Model, prompt: Prompt, ids: readonly number[]) =>

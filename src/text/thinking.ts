@@ -33,6 +33,12 @@ const openedBy = (prompt: string) => MARKS.find(({ open }) => prompt.trimEnd().e
 /** What ends the thought that a prompt has opened, if it has. */
 export const closingMark = (prompt: string): string | undefined => openedBy(prompt)?.close;
 
+/** What stands behind the thought that an answer begins with, if it does. */
+export function behindThought(answer: string): string {
+  const mark = MARKS.find(({ close, again }) => !again && answer.includes(close));
+  return mark ? answer.slice(answer.lastIndexOf(mark.close) + mark.close.length).trimStart() : answer;
+}
+
 /** Tells thoughts from answers. */
 interface ThinkingFilter {
   push(text: string): Part[];

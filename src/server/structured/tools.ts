@@ -1,6 +1,6 @@
 // Calls of tools, in the words of the model's own chat template. How a call is written is found by having the template write one: JSON with a
-// name and arguments behind a mark, alone or in a list, or a name, a mark and the arguments. A model whose template knows no tools is told of
-// them in the system message, and calls them as Hermes does.
+// name and arguments behind a mark, alone or in a list, or a name, a mark and the arguments, or tags (tagged.ts). A model whose template knows no
+// tools is told of them in the system message, and calls them as Hermes does.
 
 import { list, needed, object, oneOf, text } from '../../check.ts';
 import { show } from '../../excerpt.ts';
@@ -8,11 +8,13 @@ import type { Message } from '../../text/chat.ts';
 import { isRecord } from '../../text/files.ts';
 import { longestBeginning } from '../../text/stop.ts';
 import type { Model } from '../../text/textmodel.ts';
+import { behindThought } from '../../text/thinking.ts';
 import { record } from '../body.ts';
 import { refused } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { type Constraint, constraintOf, markedConstraint, type Part } from './constraint.ts';
 import { checkedSchema, type Schema } from './schema.ts';
+import { argumentsOf, type Tags, taggedCalls, tagsIn } from './tagged.ts';
 
 /** A function that a model may call. */
 export interface Tool {
@@ -42,6 +44,8 @@ interface Format {
   readonly keys: { readonly name: string; readonly arguments: string; readonly isList: boolean } | undefined;
   /** Between a name and its arguments, where there are no keys. */
   readonly between: string;
+  /** Where arguments stand between tags. A call that is enforced is JSON all the same. */
+  readonly tags?: Tags;
 }
 
 const HERMES: Format = {
@@ -109,7 +113,7 @@ export function formatOf(model: Model): Format {
   return format;
 }
 
-const PROBE = { name: 'zq_name', key: 'zq_key', value: 'zq_value' };
+const PROBE = { id: 'zq0000000', name: 'zq_name', key: 'zq_key', value: 'zq_value' };
 
 function probe(model: Model): Format {
   const properties = { [PROBE.key]: { type: 'string', description: 'zq' } };
@@ -120,7 +124,7 @@ function probe(model: Model): Format {
   const answer: Message = {
     role: 'assistant',
     content: '',
-    tool_calls: [{ id: 'zq0000000', type: 'function', function: call }],
+    tool_calls: [{ id: PROBE.id, type: 'function', function: call }],
   };
   try {
     const asked = model.chatTemplate.render([question], { values: { tools } });
@@ -128,7 +132,9 @@ function probe(model: Model): Format {
     const whole = model.chatTemplate.render([question, answer], { values: { tools }, addGenerationPrompt: false });
     let length = 0;
     while (length < asked.length && asked[length] === whole[length]) length++;
-    return read(whole.slice(length)) ?? { ...HERMES, isTold: true };
+    // Not from within a tag, such as that of a thought which only the question ends with; nor from a thought that the answer begins with.
+    length -= /<[^\s<>]*$/.exec(whole.slice(0, length))?.[0].length ?? 0;
+    return read(behindThought(whole.slice(length))) ?? { ...HERMES, isTold: true };
   } catch {
     return HERMES; // it refuses tools, or calls
   }
@@ -158,7 +164,10 @@ function read(written: string): Format | undefined {
       if (mark.trim() !== '') return { isTold: true, before: mark, after, keys: undefined, between };
     }
   }
-  return undefined;
+  const tagged = tagsIn(written, PROBE);
+  const before = written.slice(0, tagged?.begin);
+  if (!tagged || before.trim() === '') return undefined;
+  return { ...HERMES, isTold: true, before, after: closing(before, written.slice(tagged.end)), tags: tagged.tags };
 }
 
 // What closes the mark in front: `</x>` for `<x>`, and what stands before it.
@@ -241,7 +250,7 @@ export function toolConstraint(
   const callable = typeof choice === 'object' ? tools.filter(({ name }) => name === choice.name) : tools;
   const mark = format.before.trimEnd();
   if (choice === 'auto') {
-    if (mark === '') return undefined;
+    if (mark === '' || format.tags) return undefined;
     // Behind the mark, which the model has written itself.
     const rest = { ...format, before: format.before.slice(mark.length) };
     return () => markedConstraint(model, mark, () => constraintOf(model, partsOf(rest, callable, isParallel)));
@@ -336,17 +345,23 @@ export function callFilter(model: Model, tools: readonly Tool[], isParallel: boo
 }
 
 // The calls of a text that begins with one.
-function callsIn(text: string, { before, keys, between }: Format, tools: readonly Tool[]): Call[] {
+function callsIn(text: string, { before, keys, between, tags }: Format, tools: readonly Tool[]): Call[] {
   const mark = before.trim();
+  const [head] = between.trim().split(PROBE.id); // some write the call's id there
   const calls: Call[] = [];
+  for (const call of tags ? taggedCalls(text, tags) : []) {
+    const tool = tools.find(({ name }) => name === call.name);
+    if (tool) calls.push({ name: tool.name, arguments: argumentsOf(call, tool.schema) });
+  }
+  if (calls.length > 0) return calls;
   const isKnown = (name: unknown) => tools.some((tool) => tool.name === name);
   const parts = mark === '' ? [text] : text.split(mark).slice(1);
   for (const part of parts) {
     if (!keys) {
-      const place = between.trim() === '' ? part.indexOf('{') : part.indexOf(between.trim());
+      const place = head === '' ? part.indexOf('{') : part.indexOf(head);
       const name = part.slice(0, Math.max(0, place)).trim();
-      const begin = part.indexOf('{', place);
-      const json = begin < 0 ? undefined : jsonAt(part, begin);
+      const brace = part.indexOf('{', place);
+      const json = brace < 0 ? undefined : jsonAt(part, brace);
       if (json && isKnown(name)) calls.push({ name, arguments: JSON.stringify(json.value) });
       continue;
     }
