@@ -279,6 +279,24 @@ test('generate() tells the divergence from another model over the same tokens, a
   );
 });
 
+test('generate() beside another model ends cleanly when aborted while the other one opens', async () => {
+  const vocabSize = tokenizer.size;
+  const stop = new AbortController();
+  const other = fakeLanguage({ vocabSize });
+  const slow: Language = {
+    ...other,
+    async open() {
+      stop.abort(new Error('enough'));
+      throw stop.signal.reason;
+    },
+  };
+  const language = fakeLanguage({ vocabSize });
+  const generation = run(language, PROMPT, { against: slow, signal: stop.signal });
+  assert.equal(await all(generation), []);
+  assert.is(generation.result!.finishReason, 'aborted');
+  assert.is(language.closed.length, 1);
+});
+
 test('Model.generate() takes text or ids', async () => {
   const model = await modelOf(fakeLanguage({ vocabSize: tokenizer.size }));
   const text = await all(model.generate('hello world', { maxTokens: 5 }));

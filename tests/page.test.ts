@@ -101,6 +101,7 @@ testWith(
       await page.waitForSelector('#zip');
       await page.click('#zip');
       const zip = await downloaded(downloads, /\.zip$/);
+      assert.is(zip.readUInt16LE(12), (1 << 5) | 1, 'the first of January 1980, the earliest date of a zip');
       for (const [i, bytes] of wanted.entries()) assert.ok(zip.includes(bytes), FILES[i]);
       await clickButton(page, 'File by file');
       await clickButton(page, 'model.safetensors');
@@ -124,14 +125,7 @@ testWith(
 
 testWith(test, 'chromium', 'a model that is dropped holds a conversation by its template', async (chromium) => {
   await withPage(chromium, async (page) => {
-    const files = Object.entries(servedFiles()).map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')]);
-    await page.evaluate((given) => {
-      const data = new DataTransfer();
-      for (const [name, base64] of given)
-        data.items.add(new File([Uint8Array.from(atob(base64!), (char) => char.charCodeAt(0))], name!));
-      const drop = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
-      document.querySelector('.drop')!.dispatchEvent(drop);
-    }, files);
+    await drop(page, servedFiles());
     await page.waitForSelector('#shrink');
     await page.click('#shrink');
     await spoken(page);
@@ -145,6 +139,31 @@ testWith(test, 'chromium', 'a model that is dropped holds a conversation by its 
     assert.is(await textOf(page, '.turns li:last-child'), 'And then?');
   });
 });
+
+testWith(
+  test,
+  'chromium',
+  'results of one name stand beside each other; links say how words are chosen',
+  async (chromium) => {
+    await withPage(chromium, async (page) => {
+      await page.goto(`${new URL(page.url()).origin}/?temperature=0&maxTokens=8&sampleSeed=3&topK=none`);
+      const thinks = '{% for message in messages %}{{ message.content }}{% endfor %}<think>';
+      for (const seed of [1, 2]) {
+        await page.waitForSelector('.drop');
+        await drop(page, servedFiles({ seed, template: thinks }));
+        await page.waitForSelector('#shrink');
+        await page.click('#shrink');
+        await spoken(page);
+        assert.match(await textOf(page, '.figures-line'), /^[1-8] tokens/);
+        assert.is(await textOf(page, '.said'), await textOf(page, '.said .thought')); // it has not ended its thought
+        assert.match(page.url(), /\?temperature=0&sampleSeed=3&maxTokens=8$/);
+        await clickButton(page, 'Model');
+      }
+      const names = await page.$$eval('.kept .link', (links) => links.map((link) => link.textContent));
+      assert.equal(names, ['model-4bit', 'model-4bit-2']);
+    });
+  },
+);
 
 testWith(test, 'chromium', 'a run that the tab’s end interrupts is resumed, with the same bytes', async (chromium) => {
   const repo = Object.fromEntries(FILES.map((name) => [name, new Uint8Array(readFileSync(join(MODEL, name)))]));
@@ -217,6 +236,13 @@ testWith(test, 'chromium', 'the page says what is wrong, and can be used again',
     await page.click('#demo');
     await page.waitForSelector('#shrink');
     assert.is(await page.$('.failure'), null);
+    await clickButton(page, 'Model');
+    await pick(page, '#files', join(MODEL, 'config.json'));
+    await page.waitForSelector('.failure');
+    const open = await page.$$eval('.step:enabled', (steps) => steps.map((step) => step.textContent));
+    assert.equal(open, ['Model'], 'no room is that of a model which is not open');
+    await page.click('#demo');
+    await page.waitForSelector('#shrink');
     await page.click('.experts summary');
     await page.type('.experts input[placeholder="all, or t3, t4, t5"]', 't99');
     await page.keyboard.press('Tab');
@@ -339,6 +365,17 @@ async function reload(page: Page): Promise<void> {
 
 async function pick(page: Page, selector: string, ...paths: string[]): Promise<void> {
   await ((await page.$(selector)) as ElementHandle<HTMLInputElement>).uploadFile(...paths);
+}
+
+async function drop(page: Page, files: Record<string, Uint8Array>): Promise<void> {
+  const given = Object.entries(files).map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')]);
+  await page.evaluate((pairs) => {
+    const data = new DataTransfer();
+    for (const [name, base64] of pairs)
+      data.items.add(new File([Uint8Array.from(atob(base64!), (char) => char.charCodeAt(0))], name!));
+    const event = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
+    document.querySelector('.drop')!.dispatchEvent(event);
+  }, given);
 }
 
 /** A file that was downloaded, whole. */

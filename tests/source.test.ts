@@ -8,6 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { FormatError } from '../src/errors.ts';
+import { directoryFolder } from '../src/source/directory.ts';
 import { createFile, FileError, fileError, openFile, openFolder } from '../src/source/file.ts';
 import { blobSource, folderOf, memorySink } from '../src/source/memory.ts';
 import { HANDLE_LIMIT } from '../src/source/system.ts';
@@ -231,6 +232,37 @@ test('openFolder() reads hundreds of files with a bounded number of handles', as
   await opened.close();
   assert.ok((await handles()) <= before);
   assert.throws(() => sources[1].sliceSync!(0, 1), /^folder .* must be open: it is closed$/);
+});
+
+test('directoryFolder() tells that an access handle takes no more, and lets go of its file', async () => {
+  let [takes, closed] = [3, 0];
+  const access = {
+    getSize: () => 0,
+    read: () => 0,
+    write: (bytes: Uint8Array) => {
+      const count = Math.min(takes, bytes.length);
+      takes -= count;
+      return count;
+    },
+    truncate() {},
+    flush() {
+      throw new DOMException('the disk is full', 'QuotaExceededError');
+    },
+    close() {
+      closed++;
+    },
+  };
+  const handle = {
+    name: 'private',
+    async *values() {},
+    getFileHandle: async () => ({ createSyncAccessHandle: async () => access }),
+    removeEntry: async () => {},
+  } as unknown as Parameters<typeof directoryFolder>[0];
+  const sink = await directoryFolder(handle).create('a');
+  await sink.write(bytesOf(1, 2));
+  await refused(sink.write(bytesOf(3, 4)), /private\/a.*no room for 1 of 2 bytes/);
+  await refused(sink.close(), /private\/a.*the disk is full/, 'QuotaExceededError');
+  assert.is(closed, 1);
 });
 
 test('openCheckpoint() reads a directory of links, as in a Hugging Face cache', async () => {

@@ -54,7 +54,7 @@ async function answer(request: Request): Promise<Response> {
   // The demo model is kept when it is first asked for: whole, whatever range is wanted.
   const isDemo = plain.includes('/demo/');
   const fresh = await fetch(isDemo ? plain : request);
-  if (isDemo && fresh.status === 200) await cache.put(plain, fresh.clone());
+  if (isDemo && fresh.status === 200) await cache.put(plain, fresh.clone()).catch(() => {}); // the storage may be full
   return isolated(fresh);
 }
 

@@ -129,21 +129,39 @@ async function streamSink(file: FileHandle, byteLength: number, path: string): P
   };
 }
 
-function accessSink(access: SyncAccessHandle, byteLength: number, path: string): Sink {
+async function accessSink(access: SyncAccessHandle, byteLength: number, path: string): Promise<Sink> {
   let end = byteLength;
-  access.truncate(end);
+  try {
+    await written(path, async () => access.truncate(end));
+  } catch (error) {
+    access.close();
+    throw error;
+  }
   return {
     write: async (given) => {
       const bytes = bytesOf('bytes', given) as Uint8Array<ArrayBuffer>;
       await written(path, async () => {
-        for (let done = 0; done < bytes.length; ) done += access.write(bytes.subarray(done), { at: end + done });
+        for (let done = 0; done < bytes.length; ) {
+          const count = access.write(bytes.subarray(done), { at: end + done });
+          if (count === 0)
+            throw new FileError(
+              'write',
+              path,
+              undefined,
+              `no room for ${bytes.length - done} of ${bytes.length} bytes`,
+            );
+          done += count;
+        }
         end += bytes.length;
       });
     },
     close: () =>
       written(path, async () => {
-        access.flush();
-        access.close();
+        try {
+          access.flush();
+        } finally {
+          access.close(); // it locks the file
+        }
       }),
     abort: async () => access.close(),
   };
@@ -153,6 +171,7 @@ async function written(path: string, run: () => Promise<void>): Promise<void> {
   try {
     await run();
   } catch (error) {
+    if (error instanceof FileError) throw error;
     const { name, message } = error as Error;
     throw new FileError('write', path, name, message);
   }

@@ -140,8 +140,9 @@ export function generate(
     try {
       sequence = await open();
       reused = sequence?.ids.length ?? 0;
-      if (sequence && against) other = await openSequence(against, { ids, capacity: most - 1, ...ending });
-      while (sequence && ids.length < most) {
+      if (sequence && against)
+        other = await aborted(openSequence(against, { ids, capacity: most - 1, ...ending }), signal);
+      while (sequence && !other === !against && ids.length < most) {
         if (seen.length > contextLength) {
           sequence.close();
           seen = shifted(seen);

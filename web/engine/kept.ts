@@ -11,9 +11,16 @@ import {
   type Store,
 } from './library.ts';
 import type { KeptModel } from './protocol.ts';
+import { DEFAULT_RECIPE } from './recipe.ts';
 
 /** What is noted of a model. */
 export type Note = Omit<KeptModel, 'bytes'> & { readonly identity: string };
+
+/** Of a model whose note cannot be read: a tab may have ended while it was written. */
+const unreadable = (id: string): Note => ({
+  ...{ id, name: id, recipe: DEFAULT_RECIPE, isMeasured: false },
+  ...{ outcome: undefined, source: undefined, identity: '' },
+});
 
 export interface Keeper {
   readonly isKeeping: boolean;
@@ -68,16 +75,17 @@ function keeperIn(root: FileSystemDirectoryHandle): Keeper {
     async list() {
       const found: (Note & { bytes: number })[] = [];
       for await (const { name } of (await within('models')).values()) {
-        const own = await note(name).catch(() => undefined);
+        const own = (await note(name).catch(() => undefined)) ?? unreadable(name);
         const bytes = (await files(name)).reduce((sum, { size }) => sum + size, 0);
-        if (own) found.push({ ...own, bytes });
-        else await (await within('models')).removeEntry(name, { recursive: true });
+        found.push({ ...own, bytes });
       }
       return found.sort((a, b) => (a.id < b.id ? -1 : 1));
     },
     write: async (own) => writeText(await folder('notes'), own.id, JSON.stringify(own)),
     async remove(id) {
-      await (await within('models')).removeEntry(id, { recursive: true }).catch(() => {});
+      await (await within('models')).removeEntry(id, { recursive: true }).catch(({ name }: DOMException) => {
+        if (name !== 'NotFoundError') throw new Error(`${id} cannot be deleted: it is in use (${name})`);
+      });
       await (await folder('notes')).remove(id);
     },
     async store(key) {

@@ -30,4 +30,5 @@ export {
 } from '../../src/index.ts';
 export type { TensorReport } from '../../src/quantize/report.ts';
 export { turnsWithin } from '../../src/text/context.ts';
+export { hasSpecialMarks, thoughtsOf } from '../../src/text/thinking.ts';
 export { startPool, startThreads } from '../../src/workers/web.ts';

@@ -107,6 +107,8 @@ export interface KeptModel {
   readonly name: string;
   readonly bytes: number;
   readonly recipe: Recipe;
+  /** Whether sensitivities of the original choose its grids. */
+  readonly isMeasured: boolean;
   /** Missing while a run is unfinished. */
   readonly outcome: Outcome | undefined;
   /** What to open to go on with it: a name, or undefined for files that must be given again. */
@@ -134,10 +136,18 @@ export interface Sampling {
   maxTokens: number;
 }
 
+/** A token, with what it adds to the model's thoughts and to its answer. */
+export interface SpokenToken {
+  readonly id: number;
+  readonly thought: string;
+  readonly text: string;
+  readonly kl?: number;
+}
+
 /** Tokens that came since the last news. */
 export interface Spoken {
   readonly side: Side;
-  readonly tokens: readonly { readonly id: number; readonly text: string; readonly kl?: number }[];
+  readonly tokens: readonly SpokenToken[];
 }
 
 /** How a side ended. */

@@ -1,7 +1,7 @@
 // Models that talk: one, or two side by side with the same seed, with the KL divergence of each choice.
 
-import { type Model, type OpenCheckpoint, startThreads, turnsWithin } from './library.ts';
-import type { Ready, Said, Sampling, Side, Spoken, Turn } from './protocol.ts';
+import { hasSpecialMarks, type Model, type OpenCheckpoint, startThreads, thoughtsOf, turnsWithin } from './library.ts';
+import type { Ready, Said, Sampling, Side, Spoken, SpokenToken, Turn } from './protocol.ts';
 
 /** Milliseconds between two pieces of news: the page draws no faster. */
 const NEWS = 40;
@@ -44,7 +44,9 @@ export function openTalk(threads: number): Talk {
     const model = models.get(side)!;
     const original = side === 'left' ? models.get('right') : undefined;
     const isSame = original?.config.vocabSize === model.config.vocabSize;
-    let tokens: { id: number; text: string; kl?: number }[] = [];
+    let tokens: SpokenToken[] = [];
+    let last: SpokenToken | undefined; // told when it is whole: what is held back at the end belongs to it
+    let said = '';
     let told = performance.now();
     let kl: number | undefined;
     const tell = () => {
@@ -55,8 +57,11 @@ export function openTalk(threads: number): Talk {
     const options = {
       ...sampling,
       signal,
-      onToken(id: number, text: string) {
-        tokens.push({ id, text, ...(kl !== undefined && { kl }) });
+      onToken(id: number, piece: string) {
+        said += piece;
+        speech.take(piece);
+        if (last) tokens.push(last);
+        last = { id, ...heard(), ...(kl !== undefined && { kl }) };
         if (performance.now() - told > NEWS) tell();
       },
       ...(isSame && {
@@ -66,17 +71,37 @@ export function openTalk(threads: number): Talk {
         },
       }),
     };
-    const messages = turns.map((turn) => ({ ...turn }));
+    const given = turns.map((turn) => ({ ...turn }));
+    const messages = isChat ? turnsWithin(model, given, sampling.maxTokens).messages : [];
+    // Thoughts are apart from the answer, as a template marks them; a text that is continued has none.
+    let pieces = { thought: '', text: '' };
+    const hear = (kind: 'thought' | 'text', piece: string) => {
+      pieces[kind] += piece;
+    };
+    const heard = () => {
+      const now = pieces;
+      pieces = { thought: '', text: '' };
+      return now;
+    };
+    const speech = isChat
+      ? thoughtsOf(model.chatTemplate.render(messages), ({ thinking, text }, begins) =>
+          hear(thinking ? 'thought' : 'text', begins ? `\n\n${text}` : text),
+        )
+      : { take: (piece: string) => hear('text', piece), end() {} };
     const generation = isChat
-      ? model.chat(turnsWithin(model, messages, sampling.maxTokens).messages, options)
+      ? model.chat(messages, { ...options, special: hasSpecialMarks(model.tokenizer.idOf) })
       : model.generate(turns.at(-1)!.content, options);
     let step = await generation.next();
     while (!step.done) {
       await new Promise((resolve) => setTimeout(resolve)); // other requests of the page have their turn
       step = await generation.next();
     }
+    const { ids, text, generateMs, promptMs, finishReason } = step.value;
+    speech.take(text.slice(said.length)); // what was held back
+    speech.end();
+    const rest = heard();
+    if (last) tokens.push({ ...last, thought: last.thought + rest.thought, text: last.text + rest.text });
     tell();
-    const { ids, generateMs, promptMs, finishReason } = step.value;
     return { finishReason, promptMs, tokensPerSecond: generateMs > 0 ? ((ids.length - 1) / generateMs) * 1000 : 0 };
   }
 

@@ -1,6 +1,6 @@
 // All that the page asks for, done by the library in a worker: one model open at a time, one long piece of work under way.
 
-import { openKeeper } from './kept.ts';
+import { type Keeper, type Note, openKeeper } from './kept.ts';
 import {
   type Alphas,
   type Higgs,
@@ -64,6 +64,7 @@ export function startEngine() {
   let higgs: Promise<Higgs> | undefined;
   let open: Open | undefined;
   let running = new AbortController();
+  let writing: Promise<unknown> = Promise.resolve();
 
   const library = () => {
     higgs ??= load();
@@ -184,50 +185,13 @@ export function startEngine() {
       news.last();
     },
 
+    /** One run at a time: what was stopped may have its file open for a moment. */
     async quantize(recipe: Recipe, onProgress: (progress: RunProgress) => void): Promise<Outcome> {
       const own = await current();
       const signal = begin();
-      await talk.close();
-      const keeper = await keeping;
-      const began = performance.now();
-      const news = thinned(onProgress);
-      const { bits, refine } = recipe;
-      const id = outputName(own.name, bits);
-      const note = { ...{ id, name: own.name, recipe, source: own.source, outcome: undefined }, identity: '' };
-      const identity = JSON.stringify([own.identity, recipe, own.measured !== undefined]);
-      const noted = await keeper.note(id);
-      if (!noted || noted.outcome || noted.identity !== identity) await keeper.remove(id);
-      await keeper.write({ ...note, identity });
-      const pool = await startPool(threads);
-      try {
-        const options = await optionsFor(own, recipe);
-        const seconds = () => (performance.now() - began) / 1000;
-        const gather = {
-          mode: refine || ('both' as const),
-          threads: () => startThreads(threads),
-          onProgress: ({ done, total }: { done: number; total: number }) =>
-            news({ phase: 'gather', finished: 0, done, total, resumed: 0, seconds: seconds() }),
-        };
-        let resumed: number | undefined;
-        const all = { ...options, pool, signal, ...(refine && { refine: gather }) };
-        const planned = await own.checkpoint.plan(all);
-        const before = finishedBefore(planned);
-        const report = await own.checkpoint.quantize(await keeper.folder(id), {
-          ...{ ...all, planned },
-          ...(keeper.isKeeping && { resume: { identity } }),
-          onProgress({ tensor, bytesRead, bytesIn }) {
-            resumed ??= bytesRead;
-            const finished = before.get(tensor) ?? 0;
-            news({ phase: 'encode', finished, done: bytesRead, total: bytesIn, resumed, seconds: seconds() });
-          },
-        });
-        news.last();
-        const outcome = outcomeOf(report, own, { id, recipe, seconds: seconds() });
-        await keeper.write({ ...note, identity, outcome });
-        return outcome;
-      } finally {
-        await pool.close();
-      }
+      const work = writing.then(() => write(own, recipe, signal, onProgress));
+      writing = work.catch(() => {});
+      return work;
     },
 
     async kept(): Promise<KeptModel[]> {
@@ -268,6 +232,56 @@ export function startEngine() {
     },
   };
 
+  async function write(
+    own: Open,
+    recipe: Recipe,
+    signal: AbortSignal,
+    onProgress: (progress: RunProgress) => void,
+  ): Promise<Outcome> {
+    signal.throwIfAborted();
+    await talk.close();
+    const keeper = await keeping;
+    const began = performance.now();
+    const news = thinned(onProgress);
+    const { bits, refine } = recipe;
+    const isMeasured = own.measured !== undefined;
+    const identity = JSON.stringify([own.identity, recipe, isMeasured]);
+    const { id, noted } = await placeFor(outputName(own.name, bits), identity, keeper);
+    const note = { ...{ id, name: own.name, recipe, isMeasured, source: own.source, outcome: undefined }, identity };
+    if (!noted || noted.outcome) await keeper.remove(id);
+    await keeper.write(note);
+    const pool = await startPool(threads);
+    try {
+      const options = await optionsFor(own, recipe);
+      const seconds = () => (performance.now() - began) / 1000;
+      const gather = {
+        mode: refine || ('both' as const),
+        threads: () => startThreads(threads),
+        onProgress: ({ done, total }: { done: number; total: number }) =>
+          news({ phase: 'gather', finished: 0, done, total, resumed: 0, seconds: seconds() }),
+      };
+      let resumed: number | undefined;
+      const all = { ...options, pool, signal, ...(refine && { refine: gather }) };
+      const planned = await own.checkpoint.plan(all);
+      const before = finishedBefore(planned);
+      const report = await own.checkpoint.quantize(await keeper.folder(id), {
+        ...{ ...all, planned },
+        ...(keeper.isKeeping && { resume: { identity } }),
+        onProgress({ tensor, bytesRead, bytesIn }) {
+          resumed ??= bytesRead;
+          const finished = before.get(tensor) ?? 0;
+          news({ phase: 'encode', finished, done: bytesRead, total: bytesIn, resumed, seconds: seconds() });
+        },
+      });
+      news.last();
+      const outcome = outcomeOf(report, own, { id, recipe, seconds: seconds() });
+      await keeper.write({ ...note, outcome });
+      return outcome;
+    } finally {
+      await pool.close();
+    }
+  }
+
   async function checkpointOf(speaker: Speaker, id: string): Promise<OpenCheckpoint> {
     if (speaker.kind === 'result') {
       if (open?.checkpoint && id === '') return open.checkpoint;
@@ -276,6 +290,16 @@ export function startEngine() {
     const own = await current();
     if (speaker.kind === 'original') return own.checkpoint;
     return (await library()).open(await own.checkpoint.copy(await optionsFor(own, speaker.recipe)));
+  }
+}
+
+// Where a run writes: another model of the same name, or another recipe, keeps its place.
+async function placeFor(name: string, identity: string, keeper: Keeper): Promise<{ id: string; noted?: Note }> {
+  for (let n = 1; ; n++) {
+    const id = n === 1 ? name : `${name}-${n}`;
+    const noted = await keeper.note(id).catch(() => null); // null: unreadable, and so taken
+    if (noted === undefined) return { id };
+    if (noted?.identity === identity) return { id, noted };
   }
 }
 

@@ -11,13 +11,13 @@ export async function droppedOrigin(data: DataTransfer): Promise<Origin | undefi
   return filesOrigin([...data.files]);
 }
 
-/** Files as an origin; undefined where there are none. */
+/** Files as an origin, without those of folders within a folder, which have the same names; undefined where there are none. */
 export function filesOrigin(files: readonly File[], folder?: string): Origin | undefined {
-  const own = files.filter(({ name }) => !name.startsWith('.'));
+  const own = files.filter(({ name, webkitRelativePath: path }) => !name.startsWith('.') && !/\/.*\//.test(path));
   if (own.length === 0) return undefined;
   const weights = own.find(({ name }) => /\.(safetensors|gguf)$/.test(name));
-  const path = own[0].webkitRelativePath.split('/').slice(0, -1).at(-1);
-  return { kind: 'files', files: own, name: folder ?? path ?? weights?.name ?? own[0].name };
+  const [path] = own[0].webkitRelativePath.split('/');
+  return { kind: 'files', files: own, name: folder ?? (path || weights?.name) ?? own[0].name };
 }
 
 async function filesIn(folder: FileSystemDirectoryEntry): Promise<File[]> {

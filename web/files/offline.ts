@@ -3,14 +3,16 @@
 
 import { model, step, typed, waiting } from '../state/store.ts';
 
-const isUntouched = () => step.value === 'model' && !model.value && !waiting.value && typed.value === '';
+const offered = typed.value; // by the address
+const isUntouched = () => step.value === 'model' && !model.value && !waiting.value && typed.value === offered;
 
 export async function keepOffline(): Promise<void> {
   const { serviceWorker } = navigator;
   if (!serviceWorker) return;
-  const isFirst = !serviceWorker.controller && !globalThis.crossOriginIsolated;
+  // A first visit, or a new release: its files take the place of those that this page would still ask for.
+  const isToReload = serviceWorker.controller !== null || !globalThis.crossOriginIsolated;
   serviceWorker.addEventListener('controllerchange', () => {
-    if (isFirst && isUntouched()) location.reload();
+    if (isToReload && isUntouched()) location.reload();
   });
   await serviceWorker.register('sw.js').catch(() => {}); // without one the page works online, on one thread
 }

@@ -24,6 +24,11 @@ export function saveBlob(blob: Blob, name: string): void {
 export async function saveFolder(files: readonly File[], name: string): Promise<boolean> {
   const parent = await picked(pickers.showDirectoryPicker!({ mode: 'readwrite' }));
   if (!parent) return false;
+  const isThere = await parent.getDirectoryHandle(name).then(
+    () => true,
+    ({ name }: DOMException) => name !== 'NotFoundError',
+  );
+  if (isThere) throw new Error(`${name} must be a new folder: it is there already`);
   const directory = await parent.getDirectoryHandle(name, { create: true });
   for (const file of files) {
     const handle = await directory.getFileHandle(file.name, { create: true });
@@ -32,9 +37,12 @@ export async function saveFolder(files: readonly File[], name: string): Promise<
   return true;
 }
 
+/** The earliest date that a zip can have. */
+const DATE = new Date(1980, 0, 1);
+
 /** One zip, without compression: codes do not compress. It streams to the disk where a file can be picked. */
 export async function saveZip(files: readonly File[], name: string): Promise<boolean> {
-  const entries = files.map((file) => ({ name: `${name}/${file.name}`, input: file, lastModified: new Date(0) }));
+  const entries = files.map((file) => ({ name: `${name}/${file.name}`, input: file, lastModified: DATE }));
   const response = downloadZip(entries);
   if (!pickers.showSaveFilePicker) {
     saveBlob(await response.blob(), `${name}.zip`);

@@ -1,7 +1,7 @@
 // What a person can do: each action asks the worker and writes the answers into the state. A newer action ends the older one's work.
 
 import { proxy, wrap } from 'comlink';
-import type { Origin, Outcome, Recipe, Side, Speaker } from '../engine/protocol.ts';
+import type { Origin, Outcome, Recipe, Sampling, Side, Speaker } from '../engine/protocol.ts';
 import type { Engine } from '../engine/work.ts';
 import { writeAddress } from './address.ts';
 import * as state from './store.ts';
@@ -18,18 +18,22 @@ let origin: Origin | undefined;
 let resultId = '';
 /** Counts actions: what an older one finds out is of no more use. */
 let turn = 0;
+/** Runs that have not ended: what is stopped takes a moment. */
+let runs = 0;
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Does one thing at a time; what goes wrong is told in the page, unless it was stopped. */
-async function act(sentence: string | undefined, work: (isCurrent: () => boolean) => Promise<void>): Promise<void> {
+/** Does one thing at a time; what goes wrong is told in the page, unless it was stopped. @returns whether it was done */
+async function act(sentence: string | undefined, work: (isCurrent: () => boolean) => Promise<void>): Promise<boolean> {
   const own = ++turn;
   state.failure.value = undefined;
   state.waiting.value = sentence;
   try {
     await work(() => own === turn);
+    return own === turn;
   } catch (error) {
     if (own === turn && !/^Stopped\.$/.test(messageOf(error))) state.failure.value = messageOf(error);
+    return false;
   } finally {
     if (own === turn) state.waiting.value = undefined;
   }
@@ -67,20 +71,23 @@ function writeUrl(): void {
   history.replaceState(
     null,
     '',
-    `${location.pathname}${writeAddress({ model: linkName(), recipe, prompt: undefined })}`,
+    `${location.pathname}${writeAddress({ model: linkName(), recipe, prompt: undefined, sampling: state.chosen.value })}`,
   );
 }
 
-export async function openModel(from: Origin): Promise<void> {
-  await act(from.kind === 'name' ? `Asking for ${from.name} …` : 'Reading headers …', async (isCurrent) => {
+/** @param made what is known of a kept model @returns whether it is open */
+export async function openModel(from: Origin, made?: Outcome): Promise<boolean> {
+  return act(from.kind === 'name' ? `Asking for ${from.name} …` : 'Reading headers …', async (isCurrent) => {
+    state.step.value = 'model';
+    forget(); // the worker has closed it, whatever becomes of the new one
     const info = await engine.open(from);
     if (!isCurrent()) return;
     origin = from;
-    resultId = '';
-    forget();
     state.model.value = info;
+    if (made) state.outcome.value = made;
     if (info.isQuantized) {
-      await talkTo('', undefined);
+      if (made && info.refusal) state.step.value = 'report';
+      else await talkTo('');
       return;
     }
     state.step.value = 'size';
@@ -90,6 +97,9 @@ export async function openModel(from: Origin): Promise<void> {
 }
 
 function forget(): void {
+  origin = undefined;
+  resultId = '';
+  state.model.value = undefined;
   state.sizes.value = undefined;
   state.speeds.value = new Map();
   state.planned.value = undefined;
@@ -105,12 +115,10 @@ function forget(): void {
 // Sizes from headers at once, then how fast they would run.
 async function lookAhead(isCurrent: () => boolean): Promise<void> {
   try {
-    const { value: recipe } = state.recipe;
     await planNow();
-    const sizes = await engine.sizes(recipe, false);
-    if (isCurrent()) state.sizes.value = sizes;
-    if (state.speeds.value.size > 0 || state.model.value?.refusal) return;
-    const { points } = await engine.sizes(recipe, true);
+    await sizesNow();
+    if (!isCurrent() || state.speeds.value.size > 0 || state.model.value?.refusal) return;
+    const { points } = await engine.sizes(state.recipe.value, true);
     if (!isCurrent()) return;
     state.speeds.value = new Map(
       points.flatMap(({ bits = 0, tokensPerSecond }) => (tokensPerSecond ? [[bits, tokensPerSecond]] : [])),
@@ -121,9 +129,21 @@ async function lookAhead(isCurrent: () => boolean): Promise<void> {
 }
 
 async function planNow(): Promise<void> {
-  const asked = state.recipe.value;
-  const planned = await engine.plan(asked);
-  if (asked === state.recipe.value) state.planned.value = planned;
+  const isAsked = asking();
+  const planned = await engine.plan(state.recipe.value);
+  if (isAsked()) state.planned.value = planned;
+}
+
+async function sizesNow(): Promise<void> {
+  const isAsked = asking();
+  const sizes = await engine.sizes(state.recipe.value, false);
+  if (isAsked()) state.sizes.value = sizes;
+}
+
+// Whether an answer still belongs to the model and the recipe that it was asked for.
+function asking(): () => boolean {
+  const [model, recipe] = [state.model.value, state.recipe.value];
+  return () => model === state.model.value && recipe === state.recipe.value;
 }
 
 let resting: ReturnType<typeof setTimeout> | undefined;
@@ -139,7 +159,7 @@ export function change(part: Partial<Recipe>): void {
     try {
       state.failure.value = undefined;
       await planNow();
-      if (part.bits === undefined) state.sizes.value = await engine.sizes(state.recipe.value, false);
+      if (part.bits === undefined) await sizesNow();
     } catch (error) {
       if (own === turn) state.failure.value = messageOf(error);
     }
@@ -147,8 +167,8 @@ export function change(part: Partial<Recipe>): void {
 }
 
 /** Measures sensitivities: the curve becomes one of this model. */
-export async function measure(): Promise<void> {
-  await act(undefined, async (isCurrent) => {
+export async function measure(): Promise<boolean> {
+  return act(undefined, async (isCurrent) => {
     state.measuring.value = 0;
     try {
       await engine.measure(
@@ -168,6 +188,7 @@ export async function shrink(): Promise<void> {
     state.step.value = 'shrink';
     state.progress.value = undefined;
     state.outcome.value = undefined;
+    runs++;
     state.isRunning.value = true;
     void navigator.storage?.persist?.();
     try {
@@ -181,15 +202,17 @@ export async function shrink(): Promise<void> {
       if (!isCurrent()) return;
       state.outcome.value = outcome;
     } finally {
-      state.isRunning.value = false;
+      runs--;
+      state.isRunning.value = runs > 0;
       await listKept();
     }
     const outcome = state.outcome.value;
+    if (!isCurrent() || !outcome) return;
     try {
       if (state.model.value?.refusal) state.step.value = 'report';
-      else await talkTo(outcome.id, outcome);
+      else await talkTo(outcome.id);
     } catch (error) {
-      state.step.value = 'report'; // it cannot talk, as without a tokenizer, and is there all the same
+      if (isCurrent()) state.step.value = 'report'; // it cannot talk, as without a tokenizer, and is there all the same
       throw error;
     }
   });
@@ -207,8 +230,7 @@ export async function openKept(id: string): Promise<void> {
   const found = state.kept.value.find((each) => each.id === id);
   if (!found) return;
   if (found.outcome) {
-    await openModel({ kind: 'kept', id });
-    if (!state.failure.value) state.outcome.value = found.outcome;
+    await openModel({ kind: 'kept', id }, found.outcome);
     return;
   }
   state.recipe.value = found.recipe;
@@ -216,12 +238,15 @@ export async function openKept(id: string): Promise<void> {
     state.failure.value = `Give the files of ${found.name} again: pages may not keep them. The run then continues where it stopped.`;
     return;
   }
-  await openModel(found.source === 'demo' ? { kind: 'demo' } : { kind: 'name', name: found.source });
-  if (!state.failure.value) await shrink();
+  if (!(await openModel(found.source === 'demo' ? { kind: 'demo' } : { kind: 'name', name: found.source }))) return;
+  if (found.isMeasured && !(await measure())) return; // kept, too: the same sensitivities choose the same grids
+  await shrink();
 }
 
 export async function removeKept(id: string): Promise<void> {
-  await engine.remove(id);
+  await engine.remove(id).catch((error) => {
+    state.failure.value = messageOf(error);
+  });
   await listKept();
 }
 
@@ -232,9 +257,8 @@ export const keptId = (): string => resultId || (origin?.kind === 'kept' ? origi
 /** Whether the original is at hand, to compare with. */
 export const hasOriginal = (): boolean => state.model.value !== undefined && !state.model.value.isQuantized;
 
-async function talkTo(id: string, outcome: Outcome | undefined): Promise<void> {
+async function talkTo(id: string): Promise<void> {
   resultId = id;
-  if (outcome) state.outcome.value = outcome;
   state.step.value = 'talk';
   state.waiting.value = 'Loading the model …';
   const ready = await engine.load(
@@ -244,7 +268,7 @@ async function talkTo(id: string, outcome: Outcome | undefined): Promise<void> {
     proxy(() => {}),
   );
   state.ready.value = { left: ready };
-  state.sampling.value = ready.sampling;
+  state.sampling.value = { ...ready.sampling, ...state.chosen.value };
   state.waiting.value = undefined;
   if (!state.prompt.value) state.prompt.value = suggestion(ready.hasTemplate);
   await speak();
@@ -314,12 +338,22 @@ async function speak(): Promise<void> {
     const ended = (side: Side, speech: state.Speech) => ({ ...speech, said: said[side] });
     state.speeches.value = { left: ended('left', left), right: ended('right', right) };
     if (isChat) {
-      const answer = left.tokens.map(({ text }) => text).join('');
+      const answer = left.tokens
+        .map(({ text }) => text)
+        .join('')
+        .trim(); // templates want no thoughts
       state.turns.value = [...turns, { role: 'assistant', content: answer }];
     }
   } finally {
     state.isSpeaking.value = false;
   }
+}
+
+/** Chooses words otherwise, from the next answer on. */
+export function sample(part: Partial<Sampling>): void {
+  state.chosen.value = { ...state.chosen.value, ...part };
+  state.sampling.value = { ...state.sampling.value, ...part };
+  writeUrl();
 }
 
 /** Begins the conversation anew. */
@@ -329,7 +363,7 @@ export function clearTalk(): void {
 }
 
 /** Scores a dropped text with what is loaded. */
-export async function score(text: string): Promise<void> {
+export async function score(file: File): Promise<void> {
   await act(undefined, async (isCurrent) => {
     state.scoring.value = 0;
     try {
@@ -343,6 +377,7 @@ export async function score(text: string): Promise<void> {
         state.ready.value = { ...state.ready.value, right };
         state.beside.value = 'original';
       }
+      const text = await file.slice(0, 4 * SCORED).text(); // no character has more bytes
       const scored = await engine.score(
         text.slice(0, SCORED),
         state.outcome.value,

@@ -1,6 +1,6 @@
 // The page's address: a link has what reproduces a run, and nothing of a person's files.
 
-import type { Recipe } from '../engine/protocol.ts';
+import type { Recipe, Sampling } from '../engine/protocol.ts';
 import { DEFAULT_RECIPE } from '../engine/recipe.ts';
 
 /** What a link says. */
@@ -9,7 +9,19 @@ export interface Address {
   readonly model: string | undefined;
   readonly recipe: Recipe;
   readonly prompt: string | undefined;
+  /** What is not as the model's authors say. */
+  readonly sampling: Partial<Sampling>;
 }
+
+const isCount = (value: number) => value >>> 0 === value;
+/** How words are chosen: the name in the address, and what it may be. */
+const SAMPLING: Readonly<Record<keyof Sampling, readonly [string, (value: number) => boolean]>> = {
+  temperature: ['temperature', (value) => value >= 0 && value <= 5],
+  topP: ['topP', (value) => value > 0 && value <= 1],
+  topK: ['topK', isCount],
+  seed: ['sampleSeed', isCount],
+  maxTokens: ['maxTokens', (value) => isCount(value) && value > 0],
+};
 
 const BITS = { least: 2, most: 8, step: 0.25 };
 
@@ -25,11 +37,17 @@ export function readAddress(search: string): Address {
   return {
     model: given.get('model') ?? undefined,
     prompt: given.get('prompt') ?? undefined,
+    sampling: Object.fromEntries(
+      Object.entries(SAMPLING).flatMap(([own, [name, holds]]) => {
+        const value = Number(given.get(name) || Number.NaN);
+        return holds(value) ? [[own, value]] : [];
+      }),
+    ),
     recipe: {
       bits: number('bits', (value) => value >= BITS.least && value <= BITS.most && Number.isInteger(value / BITS.step)),
       embeddings: text('embeddings'),
       groupSize: number('groupSize', (value) => value >= 16 && value <= 4096 && Number.isInteger(Math.log2(value))),
-      seed: number('seed', (value) => value >>> 0 === value),
+      seed: number('seed', isCount),
       grids: text('grids'),
       keep: text('keep'),
       refine: refine === 'both' || refine === 'inputs' ? refine : '',
@@ -38,11 +56,15 @@ export function readAddress(search: string): Address {
 }
 
 /** The other way round: what is as it is anyway is left out. */
-export function writeAddress({ model, recipe, prompt }: Address): string {
+export function writeAddress({ model, recipe, prompt, sampling }: Address): string {
   const said = new URLSearchParams();
   if (model) said.set('model', model);
   for (const [name, value] of Object.entries(recipe)) {
     if (value !== DEFAULT_RECIPE[name as keyof Recipe]) said.set(name, String(value));
+  }
+  for (const [own, value] of Object.entries(sampling)) {
+    const [name, holds] = SAMPLING[own as keyof Sampling];
+    if (holds(value)) said.set(name, String(value));
   }
   if (prompt) said.set('prompt', prompt);
   const text = said.toString();

@@ -15,6 +15,7 @@ import type {
   Scored,
   Side,
   Sizes,
+  SpokenToken,
   Turn,
 } from '../engine/protocol.ts';
 import { type Address, readAddress } from './address.ts';
@@ -52,7 +53,7 @@ export const outcome = signal<Outcome | undefined>(undefined);
 
 /** What is written on a side. */
 export interface Speech {
-  readonly tokens: readonly { readonly id: number; readonly text: string; readonly kl?: number }[];
+  readonly tokens: readonly SpokenToken[];
   readonly said: Said | undefined;
 }
 
@@ -63,6 +64,8 @@ export const ready = signal<Readonly<Partial<Record<Side, Ready>>>>({});
 export const beside = signal<'' | 'original' | number>('');
 export const turns = signal<readonly Turn[]>([]);
 export const prompt = signal(address.prompt ?? '');
+/** What the address or a person said of it; the model's authors say the rest. */
+export const chosen = signal<Partial<Sampling>>(address.sampling);
 export const sampling = signal<Sampling>({ temperature: 0.8, topP: 0.95, topK: 0, seed: 0, maxTokens: 256 });
 export const isSpeaking = signal(false);
 

@@ -108,10 +108,8 @@ function Save({ id }: { id: string }) {
 }
 
 function Perplexities() {
-  const open = async (file: File | undefined) => {
-    if (!file) return;
-    const text = await file.text();
-    actions((own) => own.score(text));
+  const open = (file: File | undefined) => {
+    if (file) actions((own) => own.score(file));
   };
   const { value: result } = scored;
   const against = result?.measured.against;
@@ -128,7 +126,7 @@ function Perplexities() {
       onDragOver={(event) => event.preventDefault()}
       onDrop={(event) => {
         event.preventDefault();
-        void open(event.dataTransfer?.files[0]);
+        open(event.dataTransfer?.files[0]);
       }}
     >
       <h2>Perplexity</h2>

@@ -85,17 +85,22 @@ function SideView({ side, title }: { side: Side; title: string }) {
 
 function Words({ speech: { tokens } }: { speech: Speech }) {
   const at = beside.value === '' ? undefined : differing.value;
-  if (at === undefined) return <>{tokens.map(({ text }) => text).join('')}</>;
-  const text = (from: number, to?: number) =>
-    tokens
-      .slice(from, to)
-      .map((token) => token.text)
-      .join('');
+  const words = (from: number, to?: number) => {
+    const own = tokens.slice(from, to);
+    const thought = own.map((token) => token.thought).join('');
+    return (
+      <>
+        {thought && <span class="thought">{thought}</span>}
+        {own.map((token) => token.text).join('')}
+      </>
+    );
+  };
+  if (at === undefined) return words(0);
   return (
     <>
-      {text(0, at)}
-      <mark>{text(at, at + 1)}</mark>
-      <span class="after">{text(at + 1)}</span>
+      {words(0, at)}
+      <mark>{words(at, at + 1)}</mark>
+      <span class="after">{words(at + 1)}</span>
     </>
   );
 }
@@ -206,7 +211,7 @@ function SamplingFields() {
         step={step}
         value={value}
         onChange={({ currentTarget: { valueAsNumber } }) => {
-          if (Number.isFinite(valueAsNumber)) sampling.value = { ...sampling.value, [name]: valueAsNumber };
+          if (Number.isFinite(valueAsNumber)) actions((own) => own.sample({ [name]: valueAsNumber }));
         }}
       />
     </label>
