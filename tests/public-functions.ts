@@ -549,6 +549,12 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       (...args: [string]) => closing(files.createFile(...args)),
       { options: ['append'] },
     ],
+    [
+      'openFolders',
+      'paths',
+      () => [[place]],
+      (...args: [string[]]) => closing(files.openFolders(...args).then(([folder]) => folder!)),
+    ],
     ['openFolder', 'path', () => [place], (...args: [string]) => closing(files.openFolder(...args))],
     [
       'createFolder',

@@ -130,11 +130,18 @@ async function checkedNotes(folders: readonly Folder[]) {
   const missing = Array.from({ length: count }, (_, i) => i + 1).filter((index) => !found.has(index));
   if (missing.length > 0)
     faults.push(
-      `${missing.length === 1 ? 'part' : 'parts'} ${missing.join(', ')} of ${count} must be there: not complete`,
+      `${missing.length === 1 ? 'part' : 'parts'} ${rangesText(missing)} of ${count} must be there: not complete`,
     );
   if (notes.length === 0 && faults.length === 0) faults.push('a complete part must be there: there is none');
   refuse(faults);
   return notes;
+}
+
+// Rising numbers as Slurm's --array takes them: 2,4,7-9.
+function rangesText(numbers: readonly number[]): string {
+  const starts = numbers.filter((number, i) => numbers[i - 1] !== number - 1);
+  const ends = numbers.filter((number, i) => numbers[i + 1] !== number + 1);
+  return starts.map((start, i) => (start === ends[i] ? `${start}` : `${start}-${ends[i]}`)).join(',');
 }
 
 // What most parts say, so that the odd one is named: the first of those that are as many.
@@ -329,8 +336,8 @@ function fault(error: unknown): FormatError {
   throw error;
 }
 
-/** Faults that are named at once. */
-const SHOWN = 20;
+/** Faults that are named at once: a message has room for as many, with long paths. */
+const SHOWN = 8;
 
 function refuse(faults: readonly string[]): void {
   if (faults.length === 0) return;

@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, openSync, read, readSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bufferFrom, bytes as bytesOf, flag, integer, options, type Reader, refuseKind, text } from '../check.ts';
+import { bufferFrom, bytes as bytesOf, flag, integer, list, options, type Reader, refuseKind, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
@@ -30,6 +30,9 @@ const resuming = options<{ resume?: boolean }>({ resume: flag });
 /** Longest path: no system takes more. */
 const PATH_LIMIT = 32767;
 
+/** Most directories that are opened together. */
+const FOLDERS_LIMIT = 1 << 16;
+
 const pathOf: Reader<string> = (subject, value) => {
   const path = text(subject, value);
   if (path.includes('\0')) throw new RangeError(`${subject} must have no NUL: got ${show(path)}`);
@@ -37,6 +40,7 @@ const pathOf: Reader<string> = (subject, value) => {
     throw new RangeError(`${subject} must have at most ${PATH_LIMIT} characters: got ${path.length}`);
   return path;
 };
+const pathsOf = list(pathOf, FOLDERS_LIMIT);
 
 /** Longest name of a file: twice what systems take. */
 const NAME_LIMIT = 512;
@@ -205,10 +209,11 @@ export async function openFolder(path: string): Promise<OpenFolder> {
 /**
  * Many directories, with at most HANDLE_LIMIT idle handles among all: systems give a process few.
  * @returns the folders; closing one closes all
+ * @throws {FileError} when one cannot be read or is not a directory
  */
 export async function openFolders(paths: readonly string[]): Promise<OpenFolder[]> {
   const cache = handleCache('folders');
-  return Promise.all(paths.map((path) => folderAt(path, cache)));
+  return Promise.all(pathsOf('paths', paths).map((path) => folderAt(path, cache)));
 }
 
 async function folderAt(path: string, cache: ReturnType<typeof handleCache>): Promise<OpenFolder> {
