@@ -553,7 +553,9 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
       'openFolders',
       'paths',
       () => [[place]],
-      (...args: [string[]]) => closing(files.openFolders(...args).then(([folder]) => folder!)),
+      async (...args: [string[]]) => {
+        for (const folder of await files.openFolders(...args)) await folder.close();
+      },
     ],
     ['openFolder', 'path', () => [place], (...args: [string]) => closing(files.openFolder(...args))],
     [
