@@ -113,7 +113,7 @@ test('openDirectory() gives exactly the bytes asked for, until it is closed', as
   const second = openDirectory(own); // another reader, of a file that may be locked
   assert.equal(new Uint8Array((await second.open('file')).sliceSync!(0, 2)), Uint8Array.of(0, 1));
   await second.close();
-  assert.match(await errorOf(folder.open('none')), /^FormatError: .*folder must have the file "none": it has not$/);
+  assert.match(await errorOf(folder.open('none')), /^FormatError: .*folder must have the file "none": it is missing$/);
   await folder.close();
   assert.match(await errorOf(folder.open('file')), /must be open: it is closed$/);
   await own.removeEntry('file'); // nothing holds it any more
