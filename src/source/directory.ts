@@ -55,7 +55,8 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
     const file = await handle.getFileHandle(name, { create: true });
     const path = `${handle.name}/${name}`;
     // A directory that a person picked refuses them.
-    const access = await file.createSyncAccessHandle?.({ mode: 'readwrite' }).catch(() => undefined);
+    const access =
+      (await handlesWork()) && (await file.createSyncAccessHandle?.({ mode: 'readwrite' }).catch(() => undefined));
     return access ? accessSink(access, byteLength, path) : streamSink(file, byteLength, path);
   };
   return {
@@ -113,6 +114,31 @@ export function openDirectory(handle: DirectoryHandle): Folder & { close(): Prom
       opened.clear();
     },
   };
+}
+
+let works: Promise<boolean> | undefined;
+
+/** Whether access handles of the private file system open, asked once. */
+function handlesWork(): Promise<boolean> {
+  works ??= tryHandle();
+  return works;
+}
+
+// WebKitGTK has the method, which fails, and the file can then be written in no way. So a file of its own tries it.
+async function tryHandle(): Promise<boolean> {
+  const { storage } = (globalThis.navigator ?? {}) as { storage?: { getDirectory?(): Promise<DirectoryHandle> } };
+  if (!storage?.getDirectory) return true;
+  const name = `.higgs-${globalThis.crypto.randomUUID()}`;
+  try {
+    const root = await storage.getDirectory();
+    const file = await root.getFileHandle(name, { create: true });
+    const access = await file.createSyncAccessHandle?.({ mode: 'readwrite' }).catch(() => undefined);
+    access?.close();
+    await root.removeEntry(name);
+    return access !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 // What was written before an abort stays, to be resumed.
