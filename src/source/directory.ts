@@ -55,8 +55,7 @@ export function directoryFolder(handle: DirectoryHandle): ResumableFolder {
     const file = await handle.getFileHandle(name, { create: true });
     const path = `${handle.name}/${name}`;
     // A directory that a person picked refuses them.
-    const access =
-      (await handlesWork()) && (await file.createSyncAccessHandle?.({ mode: 'readwrite' }).catch(() => undefined));
+    const access = await accessOf(file, 'readwrite');
     return access ? accessSink(access, byteLength, path) : streamSink(file, byteLength, path);
   };
   return {
@@ -90,7 +89,7 @@ export function openDirectory(handle: DirectoryHandle): Folder & { close(): Prom
   };
   const open = async (name: string) => {
     const file = await fileIn(handle, name);
-    const access = await file.createSyncAccessHandle?.({ mode: 'read-only' }).catch(() => undefined);
+    const access = await accessOf(file, 'read-only');
     if (access) return { source: accessSource(access, `${handle.name}/${name}`, check), close: () => access.close() };
     return { source: blobSource(await file.getFile()), close() {} };
   };
@@ -114,6 +113,12 @@ export function openDirectory(handle: DirectoryHandle): Folder & { close(): Prom
       opened.clear();
     },
   };
+}
+
+// A handle, where the browser gives one: not in pages, and not for a file that another tab has locked.
+async function accessOf(file: FileHandle, mode: 'read-only' | 'readwrite'): Promise<SyncAccessHandle | undefined> {
+  if (!(await handlesWork())) return undefined;
+  return file.createSyncAccessHandle?.({ mode }).catch(() => undefined);
 }
 
 let works: Promise<boolean> | undefined;
