@@ -1,8 +1,9 @@
 // What survivors of the search carry. Steps go in blocks of four. The record of a state's survivor, four floats for the steps of the block,
 // has what it feeds back to the steps ahead, and behind that, where steps are done, its errors. When a block ends records are its errors
 // alone: a segment, whose parent is the state that the survivor was in as the block began. Segments are a tree, in which few ancestors are
-// alive. The eight last segments of each survivor, 32 errors, are fed back to the next block; what is older has been added to the targets of
-// all steps ahead, as the errors of the cheapest survivor.
+// alive: what those before the last segment feed back is summed along the path of each parent, once. The eight last segments of each
+// survivor, 32 errors, are fed back to the next block; what is older has been added to the targets of all steps ahead, as the errors of the
+// cheapest survivor.
 
 import { CHOICE_BITS, firstsAt, highsLog, maskAt, newsAt, oldsAt, STATES, statesOf, vectorAt } from './edges';
 import { bestAt } from './steps';
@@ -16,12 +17,11 @@ const RING: usize = SEGMENTS + 1;
 const RECORDS: usize = 16 * STATES;
 const TURNS: usize = 0; // records within a block, twice
 const RING_RECORDS: usize = 2 * RECORDS;
-const SUMS: usize = RING_RECORDS + RING * RECORDS; // of the segments of each level and all older ones
-const BEFORE: usize = SUMS + SEGMENTS * RECORDS; // for each step of the block the state before each state, u8
+const SUMS: usize = RING_RECORDS + RING * RECORDS; // of all segments but the last, by parent
+const BEFORE: usize = SUMS + RECORDS; // for each step of the block the state before each state, u8
 const PARENTS: usize = BEFORE + BLOCK * STATES;
-const ALIVE: usize = PARENTS + RING * STATES; // states alive of each level
-const COUNTS: usize = ALIVE + SEGMENTS * STATES;
-const ERRORS: usize = COUNTS + 4 * SEGMENTS; // of this step, f32 by state
+const MARKS: usize = PARENTS + RING * STATES; // which states are parents, u8
+const ERRORS: usize = MARKS + STATES; // of this step, f32 by state
 const FROM: usize = ERRORS + 4 * STATES; // where the record before each is, u16
 
 /** Bytes of workspace. */
@@ -31,7 +31,7 @@ export const SURVIVOR_BYTES: usize = FROM + 2 * STATES;
 // @ts-ignore: decorator
 @inline
 export function recordsAt(work: usize, lane: usize): usize {
-  return work + (lane == 0 ? SUMS : TURNS + (lane & 1) * RECORDS);
+  return work + TURNS + (lane & 1) * RECORDS;
 }
 
 // @ts-ignore: decorator
@@ -48,8 +48,7 @@ function parentsOf(work: usize, block: usize): usize {
 
 /** Survivors before the first step. */
 export function beginSurvivors(work: usize, table: usize): void {
-  memory.fill(work + SUMS, 0, statesOf(table) << 4);
-  for (let state: usize = 0; state < statesOf(table); state++) store<u8>(work + ALIVE + state, <u8>state);
+  memory.fill(recordsAt(work, 0), 0, statesOf(table) << 4);
 }
 
 // The bytes at `bytes` of the indices in the lanes, `count` at most.
@@ -146,59 +145,68 @@ function writeParents(work: usize, table: usize, parents: usize): void {
   }
 }
 
-// Of each level before the last block the states alive, in their order; of the last block all are.
-function writeAlive(work: usize, table: usize, block: usize, levels: usize): void {
-  let alive = work + ALIVE;
-  let count = statesOf(table);
-  store<u32>(work + COUNTS, <u32>count);
-  for (let level: usize = 1; level < levels; level++, alive += STATES) {
-    const parents = parentsOf(work, block + 1 - level);
-    let to = alive + STATES;
-    for (let word: usize = 0; word << 6 < statesOf(table); word++) {
-      let found: u64 = 0;
-      for (let i = alive; i < alive + count; i++) {
-        const parent = <u64>load<u8>(parents + load<u8>(i));
-        found |= <u64>(parent >> 6 == <u64>word) << (parent & 63);
-      }
-      for (; found != 0; found &= found - 1, to++) store<u8>(to, <u8>((word << 6) + <usize>ctz(found)));
-    }
-    count = to - alive - STATES;
-    store<u32>(work + COUNTS + (level << 2), <u32>count);
-  }
-}
-
-// What four errors feed back to four steps, beside `sum`.
+// What the errors `e` of a segment feed back to four steps.
 // @ts-ignore: decorator
 @inline
-function fedBack(sum: v128, e: v128, c0: v128, c1: v128, c2: v128, c3: v128): v128 {
-  sum = f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 0, 0, 0, 0), c0));
-  sum = f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 1, 1, 1, 1), c1));
-  sum = f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 2, 2, 2, 2), c2));
-  return f32x4.add(sum, f32x4.mul(v128.shuffle<i32>(e, e, 3, 3, 3, 3), c3));
+function fedBack(e: v128, c0: v128, c1: v128, c2: v128, c3: v128): v128 {
+  const first = f32x4.add(
+    f32x4.mul(v128.shuffle<i32>(e, e, 0, 0, 0, 0), c0),
+    f32x4.mul(v128.shuffle<i32>(e, e, 1, 1, 1, 1), c1),
+  );
+  const last = f32x4.add(
+    f32x4.mul(v128.shuffle<i32>(e, e, 2, 2, 2, 2), c2),
+    f32x4.mul(v128.shuffle<i32>(e, e, 3, 3, 3, 3), c3),
+  );
+  return f32x4.add(first, last);
+}
+
+// What all segments but the last feed back to the next block, the newest first: for each parent.
+function sumOlder(work: usize, table: usize, block: usize, coefficients: usize): void {
+  const states = statesOf(table);
+  const parents = parentsOf(work, block);
+  const marks = work + MARKS;
+  memory.fill(marks, 0, states);
+  for (let x = parents, end = parents + states; x < end; x += 4) {
+    store<u8>(marks + load<u8>(x), 0xff);
+    store<u8>(marks + load<u8>(x, 1), 0xff);
+    store<u8>(marks + load<u8>(x, 2), 0xff);
+    store<u8>(marks + load<u8>(x, 3), 0xff);
+  }
+  const levels = min(SEGMENTS, block + 1);
+  const newest = block % RING;
+  for (let x: usize = 0; x < states; x += 16) {
+    for (let found = i8x16.bitmask(v128.load(marks + x)); found != 0; found &= found - 1) {
+      const parent = x + <usize>ctz(found);
+      let state = parent;
+      let slot = newest;
+      let sum = f32x4.splat(0);
+      let c = coefficients + ((SEGMENTS - 2) << 6);
+      for (let level: usize = 1; level < levels; level++, c -= 64) {
+        slot = (slot == 0 ? RING : slot) - 1;
+        const errors = v128.load(work + RING_RECORDS + slot * RECORDS + (state << 4));
+        sum = f32x4.add(sum, fedBack(errors, v128.load(c), v128.load(c, 16), v128.load(c, 32), v128.load(c, 48)));
+        state = <usize>load<u8>(work + PARENTS + slot * STATES + state);
+      }
+      v128.store(work + SUMS + (parent << 4), sum);
+    }
+  }
 }
 
 /** Ends a block: what the last segments of each survivor feed back to the next one. @param coefficients U of 32 errors, four steps each */
 export function endBlock(work: usize, table: usize, block: usize, coefficients: usize): void {
-  const levels = min(SEGMENTS, block + 1);
   writeParents(work, table, parentsOf(work, block));
-  writeAlive(work, table, block, levels);
-  for (let level = levels; level-- > 0; ) {
-    const errors = slotOf(work, block - level);
-    const parents = parentsOf(work, block - level);
-    const older = work + SUMS + (level + 1) * RECORDS;
-    const sums = work + SUMS + level * RECORDS;
-    const isOldest = level + 1 == levels;
-    const c = coefficients + ((SEGMENTS - 1 - level) << 6);
-    const c0 = v128.load(c);
-    const c1 = v128.load(c, 16);
-    const c2 = v128.load(c, 32);
-    const c3 = v128.load(c, 48);
-    const alive = work + ALIVE + level * STATES;
-    for (let i: usize = 0, end = <usize>load<u32>(work + COUNTS + (level << 2)); i < end; i++) {
-      const x = <usize>load<u8>(alive + i);
-      const sum = isOldest ? f32x4.splat(0) : v128.load(older + (<usize>load<u8>(parents + x) << 4));
-      v128.store(sums + (x << 4), fedBack(sum, v128.load(errors + (x << 4)), c0, c1, c2, c3));
-    }
+  sumOlder(work, table, block, coefficients);
+  const older = work + SUMS;
+  const c = coefficients + ((SEGMENTS - 1) << 6);
+  const c0 = v128.load(c);
+  const c1 = v128.load(c, 16);
+  const c2 = v128.load(c, 32);
+  const c3 = v128.load(c, 48);
+  let parents = parentsOf(work, block);
+  let to = recordsAt(work, 0);
+  for (let errors = slotOf(work, block), end = errors + (statesOf(table) << 4); errors < end; errors += 16, to += 16, parents++) {
+    const sum = fedBack(v128.load(errors), c0, c1, c2, c3);
+    v128.store(to, f32x4.add(sum, v128.load(older + (<usize>load<u8>(parents) << 4))));
   }
 }
 
@@ -217,6 +225,31 @@ function cheapestNow(steps: usize, table: usize): usize {
   return ((at - 16 - best) >> 2) + <usize>ctz(found);
 }
 
+// Adds what an error feeds back to the steps from `first` to before `end`; `row` is its row of U.
+function feed1(fed: usize, e: f32, row: usize, first: usize, end: usize): void {
+  for (let k = first << 2; k < end << 2; k += 4) store<f32>(fed + k, load<f32>(fed + k) + e * load<f32>(row + k));
+}
+
+// The same of four errors, one after the other, to whole vectors. @returns the step behind them
+function feed4(fed: usize, errors: v128, rows: usize, first: usize, end: usize): usize {
+  const e0 = v128.shuffle<i32>(errors, errors, 0, 0, 0, 0);
+  const e1 = v128.shuffle<i32>(errors, errors, 1, 1, 1, 1);
+  const e2 = v128.shuffle<i32>(errors, errors, 2, 2, 2, 2);
+  const e3 = v128.shuffle<i32>(errors, errors, 3, 3, 3, 3);
+  const row0 = <usize>load<u32>(rows);
+  const row1 = <usize>load<u32>(rows, 4);
+  const row2 = <usize>load<u32>(rows, 8);
+  const row3 = <usize>load<u32>(rows, 12);
+  let k = first << 2;
+  for (const stop = end << 2; k + 16 <= stop; k += 16) {
+    let sum = f32x4.add(v128.load(fed + k), f32x4.mul(e0, v128.load(row0 + k)));
+    sum = f32x4.add(sum, f32x4.mul(e1, v128.load(row1 + k)));
+    sum = f32x4.add(sum, f32x4.mul(e2, v128.load(row2 + k)));
+    v128.store(fed + k, f32x4.add(sum, f32x4.mul(e3, v128.load(row3 + k))));
+  }
+  return k >> 2;
+}
+
 /** Adds the errors that leave the window of the cheapest survivor to what is fed to all steps from `first` on. */
 export function commit(work: usize, steps: usize, table: usize, block: usize, rows: usize, ends: usize, fed: usize): void {
   if (block < SEGMENTS) return;
@@ -224,18 +257,12 @@ export function commit(work: usize, steps: usize, table: usize, block: usize, ro
   for (let level: usize = 0; level < SEGMENTS; level++) state = <usize>load<u8>(parentsOf(work, block - level) + state);
   const oldest = block - SEGMENTS;
   const errors = slotOf(work, oldest) + (state << 4);
-  const first = (block + 1) * BLOCK;
-  for (let i: usize = 0; i < BLOCK; i++) {
-    const source = (oldest * BLOCK + i) << 2;
-    const e = load<f32>(errors + (i << 2));
-    const row = <usize>load<u32>(rows + source);
-    const end = <usize>load<u32>(ends + source);
-    const factor = f32x4.splat(e);
-    let k = first;
-    for (; k + 4 <= end; k += 4) {
-      const at = fed + (k << 2);
-      v128.store(at, f32x4.add(v128.load(at), f32x4.mul(factor, v128.load(row + (k << 2)))));
-    }
-    for (; k < end; k++) store<f32>(fed + (k << 2), load<f32>(fed + (k << 2)) + e * load<f32>(row + (k << 2)));
+  const source = (oldest * BLOCK) << 2;
+  let first = (block + 1) * BLOCK;
+  // Where a part ends within the block, its rows end apart.
+  const end = load<u32>(ends + source);
+  if (load<u32>(ends + source, 12) == end) first = feed4(fed, v128.load(errors), rows + source, first, end);
+  for (let i: usize = 0; i < BLOCK << 2; i += 4) {
+    feed1(fed, load<f32>(errors + i), load<u32>(rows + source + i), first, load<u32>(ends + source + i));
   }
 }

@@ -145,11 +145,18 @@ export function refineSequence(
     return state;
   }
 
-  // What the errors of a path feed back to step k: segments from the oldest, then this block.
+  // What the errors of a path feed back to step k: its last segment and the sum of those before, the newest first; then this block.
   function feedbackOf({ errors }: Survivor, k: number): number {
-    let sum = 0;
-    const from = Math.max(0, (Math.floor(k / SEGMENT) - SEGMENTS) * SEGMENT);
-    for (let j = from; j < k; j++) sum = f(sum + f(errors[j] * upper[j * steps + k]));
+    const block = Math.floor(k / SEGMENT);
+    const product = (j: number) => f(errors[j] * upper[j * steps + k]);
+    const segment = (i: number) => {
+      const j = i * SEGMENT;
+      return f(f(product(j) + product(j + 1)) + f(product(j + 2) + product(j + 3)));
+    };
+    let older = 0;
+    for (let i = block - 2; i >= Math.max(0, block - SEGMENTS); i--) older = f(older + segment(i));
+    let sum = block > 0 ? f(segment(block - 1) + older) : 0;
+    for (let j = block * SEGMENT; j < k; j++) sum = f(sum + product(j));
     return sum;
   }
 
