@@ -5,6 +5,8 @@
 
 /** Columns of a panel. */
 const PANEL: usize = 32;
+/** f64 between a panel's columns, which would else share few sets of a cache where n is a power of two. */
+const GAP: usize = 8;
 
 // row −= factor · u, for the first `count` f64.
 function subtract(row: usize, u: usize, factor: f64, count: usize): void {
@@ -17,8 +19,7 @@ function subtract(row: usize, u: usize, factor: f64, count: usize): void {
 }
 
 // As subtract, for the rows `first` to `end` of a panel's `raw` and `scaled` ones, from the last: four elements at a time.
-function subtractPanel(row: usize, i: usize, raw: usize, scaled: usize, n: usize, rows: usize): void {
-  const stride = n << 3;
+function subtractPanel(row: usize, i: usize, raw: usize, scaled: usize, stride: usize, rows: usize): void {
   let j: usize = 0;
   for (; j + 8 <= i + 1; j += 8) {
     const at = row + (j << 3);
@@ -51,27 +52,28 @@ function subtractPanel(row: usize, i: usize, raw: usize, scaled: usize, n: usize
 
 /**
  * Factors (n, n) f64 at `h`, of which the lower triangle is read, in place: row k has u_0k … u_(k−1)k, then d_k on the diagonal.
- * `scratch` holds 64 · n f64.
+ * `scratch` holds 64 · (n + 8) f64.
  * @returns n, or the first column from the last whose d is not above 0
  */
 export function factorUdu(h: usize, n: usize, scratch: usize): usize {
   const stride = n << 3;
+  const apart = (n + GAP) << 3;
   const raw = scratch;
-  const scaled = scratch + PANEL * stride;
+  const scaled = scratch + PANEL * apart;
   for (let end = n; end > 0; ) {
     const first: usize = end > PANEL ? end - PANEL : 0;
     for (let k = end; k-- > first; ) {
       const row = h + k * stride;
       const d = load<f64>(row + (k << 3));
       if (!(d > 0)) return k;
-      const h1 = raw + (end - 1 - k) * stride;
-      const u1 = scaled + (end - 1 - k) * stride;
+      const h1 = raw + (end - 1 - k) * apart;
+      const u1 = scaled + (end - 1 - k) * apart;
       memory.copy(h1, row, k << 3);
       for (let j: usize = 0; j < k; j++) store<f64>(u1 + (j << 3), load<f64>(row + (j << 3)) / d);
       memory.copy(row, u1, k << 3);
       for (let i = first; i < k; i++) subtract(h + i * stride, u1, load<f64>(h1 + (i << 3)), i + 1);
     }
-    for (let i: usize = 0; i < first; i++) subtractPanel(h + i * stride, i, raw, scaled, n, end - first);
+    for (let i: usize = 0; i < first; i++) subtractPanel(h + i * stride, i, raw, scaled, apart, end - first);
     end = first;
   }
   return n;

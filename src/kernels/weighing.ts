@@ -53,7 +53,7 @@ export function factoringIn(memory: Arena, exports: KernelExports, operands: Ope
     let trace = 0;
     for (let i = 0; i < n; i++) trace += square[i * n + i];
     const mean = trace / n;
-    const [h, scratch] = [memory.alloc(n * n * 8), memory.alloc(64 * n * 8)];
+    const [h, scratch] = [memory.alloc(n * n * 8), memory.alloc(64 * (n + 8) * 8)];
     const bytes = memory.bytes(h, n * n * 8);
     const values = new Float64Array(bytes.buffer, h, n * n);
     // What no token reached is weighed alike.
