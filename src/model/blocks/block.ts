@@ -116,6 +116,8 @@ export interface WeightStatistics {
   readonly cut: boolean;
   /** Whether gradients of its outputs are summed, too. */
   readonly outputs: boolean;
+  /** Whether hidden values that are narrow are neither cut nor left out (statistics/matrices.ts). */
+  readonly wholeIfNarrow?: boolean;
   /** Tells its inputs from those of weights that read the same address. */
   readonly reads?: number;
 }

@@ -57,8 +57,11 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   },
 
   weights: ({ inputs, branch }) => [...inputs, branch.output],
-  // Gradients of the hidden values would take a matrix of hidden², as inputs of the output would.
-  statistics: ({ inputs }) => [...inputs.map(() => ({ cut: false, outputs: false })), { cut: true, outputs: true }],
+  // Gradients of the hidden values would take a matrix of hidden², as inputs of the output would: narrow ones have it.
+  statistics: ({ inputs }) => [
+    ...inputs.map(() => ({ cut: false, outputs: false, wholeIfNarrow: true })),
+    { cut: true, outputs: true, wholeIfNarrow: true },
+  ],
   replace: (block, place, linear) => ({
     ...block,
     inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
