@@ -40,6 +40,7 @@ export interface AdviceOptions {
   threads?: Threads;
   /** How long tokens are timed in all; 5 if left out, and with 0 none are. */
   seconds?: number;
+  /** Stops between two steps. */
   signal?: AbortSignal;
 }
 

@@ -18,6 +18,7 @@ interface Options extends SensitivityOptions {
   json?: boolean;
 }
 
+/** Adds the verb `advise`. */
 export function addAdvise(program: Command): void {
   const command = program
     .command('advise')

@@ -30,6 +30,7 @@ import { timingsText } from './generate.ts';
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice {}
 
+/** Adds the verb `chat`. */
 export function addChat(program: Command): void {
   const command = program
     .command('chat')

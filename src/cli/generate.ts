@@ -28,6 +28,7 @@ interface GenerateChoice extends SamplingChoice {
 
 interface Options extends ModelChoice, GenerateChoice, PromptChoice {}
 
+/** Adds the verb `generate`. */
 export function addGenerate(program: Command): void {
   const command = program
     .command('generate')

@@ -14,6 +14,7 @@ import { note, print, printJson } from '../terminal/print.ts';
 /** Least characters of a commit that name it, as git has them. */
 const SHORT = 7;
 
+/** Adds the verb `list`. */
 export function addList(program: Command): void {
   const command = program
     .command('list')
@@ -26,6 +27,7 @@ export function addList(program: Command): void {
   addExamples(command, [['higgs list'], ['higgs list models']]).action(list);
 }
 
+/** Adds the verb `remove`. */
 export function addRemove(program: Command): void {
   const command = program
     .command('remove')

@@ -26,6 +26,7 @@ interface Options {
   json?: boolean;
 }
 
+/** Adds the verb `merge`. */
 export function addMerge(program: Command): void {
   const command = program
     .command('merge')

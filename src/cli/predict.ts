@@ -21,6 +21,7 @@ interface Options extends SensitivityOptions, TextChoice {
   json?: boolean;
 }
 
+/** Adds the verb `predict`. */
 export function addPredict(program: Command): void {
   const command = program
     .command('predict')

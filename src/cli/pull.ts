@@ -7,6 +7,7 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { Interrupted, interruptible } from './common/session.ts';
 
+/** Adds the verb `pull`. */
 export function addPull(program: Command): void {
   const command = program
     .command('pull')

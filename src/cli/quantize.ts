@@ -64,6 +64,7 @@ interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoi
   json?: boolean;
 }
 
+/** Adds the verb `quantize`. */
 export function addQuantize(program: Command): void {
   const command = program
     .command('quantize')

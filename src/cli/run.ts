@@ -40,6 +40,7 @@ type ReadyChoice = SizeChoice & Pick<ModelChoice, 'context' | 'threads' | 'memor
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice, SizeChoice {}
 
+/** Adds the verb `run`. */
 export function addRun(program: Command): void {
   const command = program
     .command('run')

@@ -54,6 +54,7 @@ const SOURCES = { model: 'tokens from the model', random: 'random tokens', text:
 /** Rows of the table that is printed: the file has all. */
 const ROWS = 10;
 
+/** Adds the verb `sensitivity`. */
 export function addSensitivity(program: Command): void {
   const { fisher, noise } = DEFAULTS;
   const command = program

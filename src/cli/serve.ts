@@ -59,6 +59,7 @@ const LOOK_MS = 500;
 /** Where a key may stand, so that no list of processes shows it. */
 const KEY_VARIABLE = 'HIGGS_API_KEY';
 
+/** Adds the verb `serve`. */
 export function addServe(program: Command): void {
   const command = program
     .command('serve')

@@ -63,6 +63,7 @@ interface QueryKeyNorms {
   readonly of: 'head' | 'turnedHead' | 'row';
 }
 
+/** Attention over queries, keys and values: shapes and names of its tensors. */
 export interface AttentionSpec extends AttentionTraits, BranchSpec {
   /** Norm of the residual stream before it, if there is one. */
   readonly norm: NormSpec | undefined;
@@ -114,6 +115,7 @@ export interface LatentSpec extends LatentTraits, BranchSpec {
 /** What gates are put through, gelu in its tanh form; or what stands for them without a gate, max(x, 0)². */
 export type Activation = 'silu' | 'gelu' | 'reluSquared';
 
+/** A feed-forward network, gated or not: shapes and names of its tensors. */
 export interface FeedForwardSpec extends BranchSpec {
   readonly kind: 'feedForward';
   /** Norm of the residual stream before it, if there is one. */
@@ -206,6 +208,7 @@ export interface ExpertSpec {
   readonly down: LinearSpec;
 }
 
+/** A mixture of experts behind a router: shapes and names of its tensors. */
 export interface ExpertsSpec {
   readonly kind: 'experts';
   /** Norm of the residual stream before it, if there is one. */
@@ -261,6 +264,7 @@ export interface Vocabulary {
   readonly eos: readonly number[];
 }
 
+/** A model as its config.json describes it: from ids to logits, with every tensor's name and shape. */
 export interface Architecture extends Vocabulary {
   /** As `model_type` names it. */
   readonly family: string;

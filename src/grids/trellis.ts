@@ -18,6 +18,7 @@ const LARGEST_OF_SIX = 255;
 /** Entries of a table for labels, which stands twice. */
 const LABELS = 8;
 
+/** Codes of a row that are chosen together: each value also depends on the codes before it. */
 export interface Trellis {
   /** `t4`, `t4q`: bits of a code, and a letter where there are several. */
   readonly name: string;

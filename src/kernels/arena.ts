@@ -5,6 +5,7 @@ const PAGE = 65536;
 const ALIGNMENT = 16;
 const MARGIN = 64;
 
+/** Linear memory that is handed out from one end: regions follow one another. */
 export interface Arena {
   /** Gives back everything that is not pinned. */
   reset(): void;

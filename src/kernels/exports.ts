@@ -1,5 +1,6 @@
 // The compiled kernels as WebAssembly exports them: addresses, counts and bits in. assembly/ has the contract of each.
 
+/** What the core's module exports. Numbers named for arrays are byte addresses; assembly/ has their shapes. */
 export interface KernelExports {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;

@@ -8,6 +8,7 @@ import { FACTOR_COLS, rowScratchBytes } from './sizes.ts';
 /** Dtypes, as safetensors names them, of weights that can be read. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
 
+/** Bytes of a weight of each dtype. */
 export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
 
 /** A block of rows of weights as a file has them. */
@@ -36,6 +37,7 @@ interface Placed {
   readonly factors: number;
 }
 
+/** Inputs of kernels, put into linear memory. */
 export interface Operands {
   /** Masks of random signs for `cols` columns; of zeros where the seed is null. */
   masks(seed: number | null, cols: number): number;
@@ -49,6 +51,7 @@ export interface Operands {
   fault(weights: Weights, placed: Placed, row: number, cols: number, firstRow: number): RangeError;
 }
 
+/** @returns what puts inputs into this memory */
 export function operandsIn(memory: Arena, exports: KernelExports): Operands {
   function widenRow({ dtype }: Weights, { weights, factors }: Placed, row: number, cols: number, y: number): void {
     const rowFactors = factors && factors + row * Math.ceil(cols / FACTOR_COLS) * 4;

@@ -37,6 +37,7 @@ export interface Refined {
   readonly weighted: Float64Array<ArrayBuffer>; // (3)
 }
 
+/** Quantizing with error feedback. */
 export interface Refiner {
   /**
    * Quantizes a matrix with error feedback.
@@ -47,6 +48,7 @@ export interface Refiner {
   gain(matrix: Matrix, weights: Weights, weighing: Weighing): number;
 }
 
+/** @returns a refiner that works in this memory */
 export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): Refiner {
   const factoring = factoringIn(memory, exports, operands);
 

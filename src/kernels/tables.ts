@@ -14,6 +14,7 @@ export interface Tables {
   checksum(): number;
 }
 
+/** @returns the tables of this memory; each grid's is built once */
 export function keepTables(memory: Arena, exports: KernelExports): Tables {
   let checksum = 0;
   const kept: { grid: CodeGrid; table: number }[] = [];

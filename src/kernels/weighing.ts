@@ -46,6 +46,7 @@ interface Factoring {
   outerOf(matrix: Matrix, weighing: Weighing): Outer | undefined;
 }
 
+/** @returns what factors weighing matrices in this memory */
 export function factoringIn(memory: Arena, exports: KernelExports, operands: Operands): Factoring {
   // U and D of a symmetric matrix, (n, n), whose place i is row and column order[i].
   function factor(square: Float32Array, n: number, order: Int32Array, damping: number) {

@@ -13,6 +13,7 @@ import { type Allocation, QUICK, solve } from './search.ts';
 
 /** A tensor that wants a grid. */
 export interface PlanTensor {
+  /** As the checkpoint has it: `….weight`. */
   readonly name: string;
   /** Two or three sizes; the last one is cols. */
   readonly shape: readonly number[];
@@ -55,7 +56,9 @@ export interface Offer {
 
 /** A point of the trade-off: bits per weight against predicted loss. */
 export interface TradeoffPoint {
+  /** Bits per weight over all tensors. */
   readonly bpw: number;
+  /** Σ α · mse: the predicted increase of the loss. */
   readonly predicted: number;
 }
 

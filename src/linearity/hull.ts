@@ -28,6 +28,7 @@ export interface Step {
   readonly slope: number;
 }
 
+/** What is solved: each tensor's choices, and the order in which bits buy the most. */
 export interface Problem {
   readonly tensors: readonly Choices[];
   readonly items: readonly Item[];

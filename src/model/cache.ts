@@ -14,6 +14,7 @@ import type { Thread } from './team.ts';
 
 /** How keys and values may be kept. */
 export const CACHE_DTYPES = ['f16', 'f32', 'q8', 'q4'] as const;
+/** How keys and values are kept: floats, or codes of 8 or 4 bits. */
 export type CacheDtype = (typeof CACHE_DTYPES)[number];
 
 /** What one attention block keeps: plain data, the same for all threads. */
@@ -98,6 +99,7 @@ export function keyAt({ keys, rows, rowBytes }: BlockCache, head: number, row: n
   return keys + (head * rows + row) * rowBytes;
 }
 
+/** Address of a value in the cache. */
 export function valueAt({ values, rows, rowBytes }: BlockCache, head: number, row: number): number {
   return values + (head * rows + row) * rowBytes;
 }

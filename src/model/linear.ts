@@ -19,6 +19,7 @@ import type { StoredTensor } from '../quantize/format.ts';
 
 /** Dtypes of weights that are not quantized. */
 export type DenseDtype = 'F32' | 'F16' | 'BF16';
+/** Dtypes of matrices that kernels multiply as they are. */
 export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies DenseDtype[];
 
 /** Rows that threads share a matrix in: results of 16 rows are a cache line. */
@@ -40,6 +41,7 @@ interface Shape {
   readonly inputBytes: number; // of one vector
 }
 
+/** A matrix of floats in linear memory. */
 export interface DenseLinear extends Shape {
   readonly type: 'dense';
   readonly dtype: DenseDtype;
@@ -65,6 +67,7 @@ interface CodeLinear extends Shape {
   readonly scales: number; // (rows, scaleBytes / 2) f16, as many rows as codes
 }
 
+/** A matrix in linear memory: floats, or codes. */
 export type Linear = DenseLinear | CodeLinear;
 
 /** How an activation is rotated: once for all matrices of one group size and seed that read it. */

@@ -16,6 +16,7 @@ export interface Segment {
   readonly slot: number;
 }
 
+/** What goes through the model at once: segments of sequences. */
 export interface Pass {
   /** Tokens of all segments, which follow one another in this order. */
   readonly count: number;

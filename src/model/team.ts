@@ -5,6 +5,7 @@
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 
+/** Bytes of the region that threads wait at. */
 export const SYNC_BYTES = 320;
 const BEGUN = 0;
 const ARRIVED = 16;
@@ -34,6 +35,7 @@ export interface Thread {
   readonly fetch?: (block: number, experts: readonly number[], tokens: number) => void;
 }
 
+/** Threads that run passes together. */
 export interface Team {
   readonly thread: Thread;
   /** Has the other threads begin a pass, told by at most PASS_WORDS words; the caller runs it, too. */

@@ -8,6 +8,7 @@ import { isQuantized, openStored, type StoredTensor } from '../quantize/format.t
 import { FLOATS } from '../quantize/select.ts';
 import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
 
+/** The tensors of a checkpoint, as a model asks for them by name and shape. */
 export interface Weights {
   readonly checkpoint: Checkpoint;
   /** Whether tensors have checksums. */

@@ -14,7 +14,9 @@ import { digest, hexOf } from '../source/sha256.ts';
 import type { Folder } from '../source/source.ts';
 import type { Part } from './shares.ts';
 
+/** The file in which a part says what it is. */
 export const PART_NAME = 'higgs.part';
+/** The file with the headers of the whole. */
 export const LAYOUT_NAME = 'higgs.layout';
 /** Largest note in bytes: some 60 a file; of the first part, 100 a tensor, and the original's card. */
 const NOTE_LIMIT = 128 << 20;
@@ -40,6 +42,7 @@ export interface CarriedFile {
   readonly crc: number;
 }
 
+/** What a part says of itself: `higgs.part`. */
 export interface PartNote extends PartIdentity {
   /** The files of tensors, with their sizes. */
   readonly files: readonly (readonly [name: string, bytes: number])[];

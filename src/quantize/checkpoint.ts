@@ -22,13 +22,17 @@ import { openShard, type ShardWriter, writeWhole } from './writer.ts';
 export interface Progress {
   /** The tensor at work. */
   tensor: string;
+  /** Bytes of tensors read so far. */
   bytesRead: number;
+  /** Bytes of tensors that will be read. */
   bytesIn: number;
   /** Weights quantized, of all that will be. */
   weightsDone: number;
+  /** Weights that will be quantized. */
   weights: number;
 }
 
+/** How a plan is carried out. */
 export interface RunOptions {
   pool: Pool;
   /** Kernels of the calling thread, for checksums. */

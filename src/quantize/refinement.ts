@@ -50,6 +50,7 @@ export function weightedError([error, expected, alone]: Float64Array): WeightedE
 /** Lets some works run at a time; others wait in their order. */
 export type Turns = <T>(work: () => Promise<T>) => Promise<T>;
 
+/** @returns what runs at most `count` works at once; the others wait in order */
 export function turns(count: number): Turns {
   let free = count;
   const waiting: (() => void)[] = [];

@@ -19,23 +19,33 @@ import { writeWhole } from './writer.ts';
 export interface StoredProgress {
   /** The tensor at work. */
   tensor: string;
+  /** Bytes read so far. */
   bytesDone: number;
+  /** Bytes that will be read. */
   bytes: number;
 }
 
+/** Options of making a plain checkpoint of a quantized one. */
 export interface RestoreOptions extends LayoutOptions {
+  /** Where blocks of rows are decoded. */
   pool: Pool;
   /** Dtype of the weights; by default each its original one, F8 as BF16. */
   dtype?: PlainDtype | undefined;
+  /** Called after each block. */
   onProgress?: ((progress: StoredProgress) => void) | undefined;
+  /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
 }
 
 /** What dequantizing wrote. */
 export interface RestoreReport {
+  /** Bytes of the files read. */
   bytesIn: number;
+  /** Bytes of the safetensors files written. */
   bytesOut: number;
+  /** Names of the safetensors files written. */
   files: string[];
+  /** What was written, in the order of the files. */
   tensors: { name: string; shape: readonly number[]; dtype: string }[];
 }
 

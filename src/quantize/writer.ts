@@ -7,6 +7,7 @@ import type { JournalEntry } from './journal.ts';
 import type { PlannedShard } from './plan.ts';
 import type { SquareSums } from './scheme.ts';
 
+/** Writes one file of tensors in order. */
 export interface ShardWriter {
   /** Starts the next tensor; its bytes follow by `write`, then `end`. */
   begin(): Promise<void>;

@@ -23,6 +23,7 @@ export interface Layout {
   masks: Uint32Array; // (cols)
 }
 
+/** What encoding gives: codes, scales, sums. */
 export interface Encoded {
   packed: Uint8Array; // (rows, ceil(codes of a row * bits / 8))
   scales: Uint16Array; // (rows, groups), f16 bits

@@ -63,8 +63,11 @@ export interface SensitivityOptions extends SensitivitySettings {
    * calling thread alone if left out.
    */
   threads?: ThreadsOrStart;
+  /** Called as tensors are read. */
   onLoad?: (progress: LoadProgress) => void;
+  /** Called after each step. */
   onProgress?: (progress: SensitivityProgress) => void;
+  /** Stops the run between two steps. */
   signal?: AbortSignal;
   /** What an earlier run had done, from its `onPartial`; the result is the same as that of one run. */
   partial?: string;

@@ -27,6 +27,7 @@ interface PartialShape {
   readonly orAnew: boolean;
 }
 
+/** What an interrupted measurement had done. */
 export interface Partial {
   readonly results: readonly (readonly number[])[];
   /** Ids of sampled sequences, by their index; and those of sequences whose sampling was begun. */

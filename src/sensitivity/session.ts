@@ -70,6 +70,7 @@ export interface SessionPlan {
   readonly bytes: number;
 }
 
+/** A model in memory that is being measured. */
 export interface Session {
   readonly vocabulary: Vocabulary;
   readonly measuring: Measuring;

@@ -9,6 +9,7 @@ import { argmax } from '../text/sample.ts';
 import type { Steps } from './progress.ts';
 import { pieceOf, type Session } from './session.ts';
 
+/** Ids that go through the model. */
 export interface Sequence {
   readonly ids: readonly number[];
   /** What the text has behind each id; none for random tokens. */

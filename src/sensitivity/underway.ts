@@ -48,6 +48,7 @@ export interface Place {
   found: readonly number[];
 }
 
+/** Keeps the sequence at work between two blocks. */
 export interface Underway {
   /** Puts a sequence back as it was kept, if it was: it is embedded already. */
   restore(sequence: number): Promise<Place | undefined>;

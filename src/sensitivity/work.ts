@@ -8,6 +8,7 @@ import type { Session } from './session.ts';
 import { ownStep, type Sequence, sampledIds } from './tokens.ts';
 import type { Underway } from './underway.ts';
 
+/** A measurement at work. */
 export interface Work {
   /** The checkpoint's folder, for messages. */
   readonly file: string;

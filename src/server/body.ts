@@ -148,6 +148,7 @@ export interface Common {
   ignore_eos?: boolean;
 }
 
+/** How members are read that every way to generate has. */
 export const commonMembers: Schema<Common> = {
   model: text,
   stream: flag,

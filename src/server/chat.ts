@@ -147,4 +147,5 @@ function chanceOf(model: Model, { id, logprob, top }: TokenChance) {
 
 /** JSON has no −∞: a token without a probability has what the API writes for it. */
 const IMPOSSIBLE = -9999;
+/** A logarithm of a probability that JSON can hold. */
 export const finite = (logprob: number): number => (Number.isFinite(logprob) ? logprob : IMPOSSIBLE);

@@ -37,10 +37,13 @@ export interface StatisticsAbout extends StatisticsKind {
   readonly identity: string;
   /** What the tokens are: sampled by the model, any alike, or of a text. */
   readonly source: 'model' | 'random' | 'text';
+  /** Tokens of a sequence. */
   readonly tokens: number;
+  /** Sequences that went through the model. */
   readonly sequences: number;
   /** Label draws of a sequence; 0 for inputs alone. */
   readonly draws: number;
+  /** Seed of the tokens and label draws. */
   readonly seed: number;
   /** A checksum of the tokens, but for those that the model sampled. */
   readonly ids: number;
@@ -50,6 +53,7 @@ export interface StatisticsAbout extends StatisticsKind {
 
 /** A weight with statistics. */
 export interface StatisticsWeight {
+  /** Of the weight. */
   readonly shape: readonly [rows: number, cols: number];
   /** Widths of the blocks on the diagonal that are kept of its inputs' matrix: one, `cols`, if it is whole. */
   readonly parts: readonly number[];
@@ -57,6 +61,7 @@ export interface StatisticsWeight {
 
 /** Statistics of a model, open to be read. */
 export interface Statistics {
+  /** What was gathered, and on what. */
   readonly about: StatisticsAbout;
   /** By the names of their tensors. */
   readonly weights: ReadonlyMap<string, StatisticsWeight>;

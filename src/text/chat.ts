@@ -28,6 +28,7 @@ const ABSENT = { tools: null, documents: null };
 export interface Message {
   /** `system`, `user` or `assistant`, and what else the template knows. */
   role: string;
+  /** What was said. */
   content: string;
   [field: string]: unknown;
 }

@@ -40,6 +40,7 @@ interface ReadyJob {
   kind: 'ready';
 }
 
+/** Work on one block of rows. */
 export type Job =
   | EncodeJob
   | (RefineJob & { kind: 'refine' })
@@ -61,6 +62,7 @@ export interface Results {
 
 /** Runs a job on the kernels. */
 export function runJob<J extends Job>(kernels: Kernels, job: J): Results[J['kind']];
+/** Does a job. @returns what `Results` says of its kind */
 export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
   switch (job.kind) {
     case 'encode':

@@ -18,6 +18,7 @@ export interface Told {
 
 type Json = Record<string, unknown>;
 
+/** A model of GGUF that becomes one of transformers: its names in config.json and of tensors. */
 export interface Kind {
   /** In config.json. */
   readonly type: string;

@@ -15,12 +15,14 @@ import { byteSize, GRIDS, gridName, pattern, UsageError } from '../../terminal/u
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 
+/** Where sensitivities come from, as `addSensitivities` offers it. */
 export interface SensitivityOptions {
   alphas?: string;
   prior?: boolean;
   uniform?: boolean;
 }
 
+/** A budget and what is chosen from, as `addBits` offers them. */
 export interface BitOptions extends SensitivityOptions {
   bpw?: number;
   size?: number;
@@ -32,6 +34,7 @@ export interface BitOptions extends SensitivityOptions {
   memory?: number;
 }
 
+/** Adds the options of mixed bits. */
 export function addBits(command: Command): Command {
   command
     .optionsGroup(GROUPS.budget)
@@ -66,6 +69,7 @@ export function addBits(command: Command): Command {
   return addSensitivities(command);
 }
 
+/** Adds the options that say where sensitivities come from. */
 export function addSensitivities(command: Command): Command {
   return command
     .optionsGroup(GROUPS.sensitivities)

@@ -9,10 +9,12 @@ import { UsageError } from '../../terminal/usage.ts';
 /** As the option is given: index and count, the count alone, or neither. */
 type PartChoice = { index: number; count: number } | { count: number } | true;
 
+/** The part of the work that a task does, as `addPart` offers it. */
 export interface PartOptions {
   part?: PartChoice;
 }
 
+/** Adds the option `--part`. */
 export function addPart(command: Command): Command {
   return command
     .optionsGroup(GROUPS.machine)

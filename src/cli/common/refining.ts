@@ -33,6 +33,7 @@ export interface RefiningChoice {
   refineSequences?: number;
 }
 
+/** Adds the options of refining. */
 export function addRefining(command: Command): Command {
   return command
     .optionsGroup('Refining:')

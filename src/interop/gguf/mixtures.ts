@@ -37,8 +37,10 @@ const DEFAULTS = {
   Q8_0: 'q8_0',
 } as const;
 
+/** A mixture of llama-quantize, such as `Q4_K_M`. */
 export type MixtureName = keyof typeof DEFAULTS;
 
+/** All mixtures whose types are known here. */
 export const MIXTURES = Object.keys(DEFAULTS) as readonly MixtureName[];
 
 /** Where a tensor stands. */

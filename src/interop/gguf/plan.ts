@@ -39,6 +39,7 @@ interface Sum {
   readonly predicted: number;
 }
 
+/** The type of every tensor for llama-quantize, and what it comes to. */
 export interface GgufPlan extends Sum {
   readonly estimator: string;
   readonly loss: Alphas['loss'];

@@ -14,6 +14,7 @@ export interface GgufType {
   readonly weighted: number;
 }
 
+/** The types of ggml, by name. */
 export const TYPES: ReadonlyMap<string, GgufType> = new Map([
   ...Object.entries(ERRORS).map(([name, about]): [string, GgufType] => [name, { name, ...about }]),
   // Two bytes round to at most 2⁻¹¹ of a weight.

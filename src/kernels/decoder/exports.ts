@@ -1,6 +1,7 @@
 // The decoder's compiled kernels as WebAssembly exports them: addresses, counts and bits in. assembly/decoder/ has the contract
 // of each.
 
+/** What the decoder's module exports. Numbers named for arrays are byte addresses; assembly/ has their shapes. */
 export interface DecoderExports {
   heapBase(): number;
 

@@ -20,6 +20,7 @@ interface QueryLatent {
   readonly rotations: readonly Rotation[];
 }
 
+/** Latent attention that runs, with regions. */
 export interface Latent extends LatentTraits {
   readonly norm: number; // (dim), 0 for none
   readonly rotations: readonly Rotation[];
@@ -156,6 +157,7 @@ export function keyRows({ keyValues, plain, valueDim }: Latent, head: number): n
   return keyValues.weights + head * (plain + valueDim) * keyValues.rowBytes;
 }
 
+/** Address of a head's rows of values in the weight of keys and values. */
 export function valueRows(block: Latent, head: number): number {
   return keyRows(block, head) + block.plain * block.keyValues.rowBytes;
 }

@@ -13,6 +13,7 @@ import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
+/** Attention that runs, with regions. */
 export interface Attention extends AttentionTraits {
   readonly norm: number; // (dim), 0 for none
   readonly rotations: readonly Rotation[];
@@ -37,6 +38,7 @@ export interface Attention extends AttentionTraits {
   readonly cacheKey: string | undefined;
 }
 
+/** Attention: what it needs, forward and back. */
 export const attention: BlockKind<AttentionSpec, Attention> = {
   linears: ({ inputs, output }) => [...inputs, output],
 

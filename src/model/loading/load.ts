@@ -23,7 +23,9 @@ import { type Crew, checksumOf, crewOfOne, writeBlocks } from './store.ts';
 export interface LoadProgress {
   /** The tensor that was read. */
   tensor: string;
+  /** Bytes read so far. */
   bytesDone: number;
+  /** Bytes that will be read. */
   bytes: number;
 }
 
@@ -251,6 +253,7 @@ interface Spares {
   keep(buffer: ArrayBuffer): Uint8Array;
 }
 
+/** @returns a store of buffers that reads are done with */
 export function keepSpares(): Spares {
   const spares: ArrayBuffer[] = [];
   let bytes = 0;

@@ -87,6 +87,7 @@ export interface OpenOptions {
   signal?: AbortSignal;
 }
 
+/** Runs sequences together: what waits goes into the next pass. */
 export interface Batcher {
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
   open(options: OpenOptions): Promise<FilledSequence>;
@@ -153,6 +154,7 @@ function lengthOfCommon(some: ArrayLike<number>, others: ArrayLike<number>, most
   return length;
 }
 
+/** @returns a batcher over an engine's cache */
 export function openBatcher(engine: Engine): Batcher {
   const { batch, rows: count } = engine;
   const sequences = new Set<Own>(); // with a holding, open or not

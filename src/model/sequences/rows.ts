@@ -9,6 +9,7 @@ export interface Holding {
   readonly size: number;
 }
 
+/** Who holds which rows of the cache. */
 export interface Rows {
   /** Rows that nobody holds. */
   readonly free: number;

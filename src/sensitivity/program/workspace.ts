@@ -10,6 +10,7 @@ import { besideOf } from './measured.ts';
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
 
+/** Regions that measuring needs beside the model's. */
 export interface Workspace {
   readonly tokens: number;
   /** Label draws of a sequence, whose gradients go through the blocks together; 1 for the noise estimator. */

@@ -42,8 +42,10 @@ export interface NoiseSurvey {
   readonly layers: readonly (readonly MeasuredWeight[])[];
 }
 
+/** What results are of. */
 export type Survey = FisherSurvey | NoiseSurvey;
 
+/** Sensitivities, and what the text scored. */
 export interface Found {
   /** Perplexity of the text, if there is one. */
   readonly base: number | null;

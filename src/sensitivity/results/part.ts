@@ -26,7 +26,9 @@ const PART_VERSION = 1;
 
 /** Which part of how many, from 1 on. */
 export interface SensitivityPart {
+  /** From 1 to `count`. */
   readonly index: number;
+  /** How many parts there are. */
   readonly count: number;
 }
 
@@ -114,7 +116,9 @@ export function alphasWith({ settings, ...about }: About, { base, tensors, unrea
 
 /** A part's text with a name for messages. */
 export interface NamedPart {
+  /** The name, such as a file's. */
   readonly name: string;
+  /** The text that `onPart` gave. */
   readonly content: string;
 }
 
