@@ -292,7 +292,7 @@ test('higgs merge says which part of sensitivities is missing, damaged, of other
       higgs('sensitivity', BOOKS, '-o', out, ...FEW, '--sequences', '3', '--source', 'random', '--part', part, ...more),
     );
   for (const part of ['1/3', '3/3']) await measure(part);
-  assert.match(await fails(higgs('merge', out)), /part 2 of 3 must be there/);
+  assert.match(await fails(higgs('merge', out)), /all 3 parts must be given: 2 is missing/);
   await measure('2/3', '--seed', '7');
   assert.match(await fails(higgs('merge', out)), /part-2-of-3\.json is of another model, or of other settings/);
   await measure('2/3', '--force');

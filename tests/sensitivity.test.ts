@@ -403,7 +403,7 @@ test('measureSensitivity() refuses weights that are not finite, which would give
     assert.is(reason.name, 'FormatError');
     assert.match(
       reason.message,
-      /: tensor "model\.layers\.0\.mlp\.up_proj\.weight": weights must be finite: not all are$/,
+      /: tensor "model\.layers\.0\.mlp\.up_proj\.weight": weights must be finite: some are NaN or infinite$/,
     );
   }
 });

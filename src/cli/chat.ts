@@ -210,7 +210,7 @@ function typed(signal: AbortSignal): Typing {
     lines.write(null, { ctrl: true, name: 'e' });
     lines.write(null, { ctrl: true, name: 'u' });
     print('');
-    note('Ctrl-C again leaves');
+    note('press Ctrl-C again to leave');
     give(null);
   });
   signal.addEventListener('abort', () => lines.close());

@@ -79,7 +79,12 @@ async function removeNamed(name: string, isDry: boolean): Promise<Removed> {
     const kept = join(quantizedHome(), name);
     const isKept = !(await quantizedModel(name)) && basename(kept) === name && (await quantizedModel(kept));
     if (isKept || (await quantizedModel(name))) return removeQuantized(isKept ? kept : name, isDry);
-    throw new FileError('remove', name, undefined, 'it is no quantized model; of the hub’s cache give hf:org/model');
+    throw new FileError(
+      'remove',
+      name,
+      undefined,
+      'it is no quantized model; for one of the hub’s cache give hf:org/model',
+    );
   }
   const model = readName(name);
   const { cache } = await hubSettings();

@@ -49,7 +49,7 @@ async function run(path: string, options: Options): Promise<void> {
   try {
     const { prediction, isQuantized } = await predictionOf(input, original, options);
     if (isQuantized && options.text !== undefined && !original) {
-      throw new UsageError('--text must come with --against: a prediction goes from the original’s perplexity');
+      throw new UsageError('--text must come with --against: a prediction starts from the original’s perplexity');
     }
     const text = await openText(options, original ?? input);
     const comparison =
@@ -81,7 +81,7 @@ async function predictionOf(
   const isQuantized = found.quantized;
   if (!isQuantized) {
     if (!plan) throw new UsageError('--plan must be given: the checkpoint is not quantized');
-    if (original) throw new UsageError('--against must come with a quantized checkpoint: it is not quantized');
+    if (original) throw new UsageError('--against must come with a quantized checkpoint: this one is plain');
     await higgs.planCheckpoint(input.folder, { plan }); // whether the plan is of this checkpoint
   }
   // Of a refined weight its weighted error stands for t².

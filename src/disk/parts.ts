@@ -203,7 +203,7 @@ async function survey(
   const haveJournals = await Promise.all(left.map(({ path }) => isThere(join(path, JOURNAL_NAME))));
   const begun = force ? undefined : left[haveJournals.indexOf(true)]?.path;
   if (begun !== undefined && !resume)
-    refuse(begun, 'it holds an interrupted run; give --resume to go on with it, or --force to start again');
+    refuse(begun, 'it holds an interrupted run; give --resume to continue it, or --force to start again');
   return { begun, useless: left.filter(({ path }) => path !== begun) };
 }
 

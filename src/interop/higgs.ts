@@ -110,7 +110,7 @@ function itemOf(
     );
   };
   if (tensor.shape.length !== 2 || /(^|[._])experts?([._]|$)/.test(tensor.name))
-    refuse('experts', 'experts have none there');
+    refuse('experts', 'experts have no such layout');
   if (!isFloat(tensor.dtype)) refuse(`dtype ${tensor.dtype}`, `it is ${tensor.dtype}, not F32, F16 or BF16`);
   if (rows % TILE_ROWS[bits] !== 0)
     refuse('rows', `${rows} rows are no multiple of ${TILE_ROWS[bits]}, as ${bits} bits want`);

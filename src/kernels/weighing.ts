@@ -67,7 +67,7 @@ export function factoringIn(memory: Arena, exports: KernelExports, operands: Ope
     const done = exports.factorUdu(h, n, scratch);
     if (done !== n)
       throw new RangeError(
-        'statistics must be positive, as sums of squares are: a pivot of their factorisation is not',
+        'statistics must be positive, as sums of squares are: a pivot of their factorisation is 0 or less',
       );
     const upper = new Float32Array(n * n);
     const diagonal = new Float64Array(n);

@@ -94,9 +94,7 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   const { minBits, maxBits } = options;
   const free = options.grids.filter(({ bits, p }) => bits / p >= minBits && bits / p <= maxBits);
   if (free.length === 0)
-    throw new RangeError(
-      `grids must have one between minBits, ${minBits}, and maxBits, ${maxBits}: none of those given is`,
-    );
+    throw new RangeError(`one of the grids must have bits from minBits, ${minBits}, to maxBits, ${maxBits}: none has`);
   const stack = options.experts === 'each' ? tensors.find(({ shape }) => shape.length === 3) : undefined;
   if (stack) {
     throw new RangeError(

@@ -157,7 +157,8 @@ function readPublished(root: ReadonlyMap<string, unknown>, file: string): Alphas
   const tensors = new Map<string, Alpha>();
   for (const [name, value] of alpha) {
     const tensor = name.endsWith('.weight') ? name : `${name}.weight`;
-    if (tensors.has(tensor)) throw new FormatError('alpha must have a tensor once: it has it twice', { file, tensor });
+    if (tensors.has(tensor))
+      throw new FormatError('alpha must name a tensor once: this one occurs twice', { file, tensor });
     tensors.set(tensor, bareAlpha(fromFile({ file, tensor }, finite, 'alpha', value)));
   }
   return {

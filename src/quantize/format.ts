@@ -151,7 +151,7 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   const names = new Set(quantized.map(({ name }) => name));
   const twice = plain.find(({ name }) => names.has(name));
   if (twice) {
-    throw new FormatError('tensor must be quantized or as it was: it is both', placeOf(twice));
+    throw new FormatError('tensor must be either quantized or plain: it is both', placeOf(twice));
   }
   return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
@@ -252,7 +252,7 @@ function hasChecksum(name: string): boolean {
 function checkVersion({ file, metadata }: CheckpointFile): void {
   const version = metadata.get(VERSION_KEY);
   if (version === undefined) {
-    throw new FormatError('every shard must have higgs.format in its metadata: this one has not', { file });
+    throw new FormatError('every shard must have higgs.format in its metadata: this one lacks it', { file });
   }
   if (version !== FORMAT_VERSION) {
     throw new UnsupportedError(
@@ -293,7 +293,7 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
       );
     }
     const grid = grids.get(String(about.get('grid')));
-    if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is not`, place);
+    if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is missing`, place);
     const [groupSize, seed] = [about.get('groupSize'), about.get('seed')];
     if (typeof groupSize !== 'number') {
       throw new FormatError(`groupSize must be a number: got ${show(groupSize)}`, place);

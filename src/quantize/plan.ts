@@ -117,7 +117,7 @@ export function planCheckpoint(
     if (item.kind !== 'quantize') continue;
     const { grid } = item.quantized.scheme;
     if ((grids.get(grid.name) ?? grid) !== grid) {
-      throw new RangeError(`grids of one checkpoint must have names of their own: two are called ${grid.name}`);
+      throw new RangeError(`grids of one checkpoint must have different names: two are called ${grid.name}`);
     }
     grids.set(grid.name, grid);
   }

@@ -138,7 +138,7 @@ export function planSession(
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
     if (!('linear' in load) || (load.linear.type === 'dense' && !('decoding' in load))) continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
-    const message = 'weights must not be quantized, sensitivity is of the original: they are';
+    const message = 'weights must be the original’s, as sensitivity is of those: they are quantized';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
   // What samples does not depend on the limit that is asked for, or on statistics: the result would.
@@ -151,7 +151,7 @@ export function planSession(
 }
 
 function refuse(what: string, limit: number, bytes: number): never {
-  throw new RangeError(`${what} must fit ${megabytes(limit)} MB of linear memory: needs ${megabytes(bytes)} MB`);
+  throw new RangeError(`${what} must fit ${megabytes(limit)} MB of linear memory: it needs ${megabytes(bytes)} MB`);
 }
 
 /** Threads that a session can have: edge workers have one. */
@@ -253,7 +253,8 @@ export async function survey({ measuring, run, bring, place }: Session, file: st
       let sum = 0;
       for (let r = 0; r < rows; r++) sum += doubles[at + r];
       at += rows;
-      if (!Number.isFinite(sum)) throw new FormatError('weights must be finite: not all are', { file, tensor: name });
+      if (!Number.isFinite(sum))
+        throw new FormatError('weights must be finite: some are NaN or infinite', { file, tensor: name });
       return sum;
     });
   };

@@ -42,7 +42,7 @@ export function chatRequest(body: Record<string, unknown>): {
   const choice = choiceFrom(body.tool_choice, tools);
   const schema = schemaFrom('response_format', body.response_format, tools, choice);
   if (request.top_logprobs !== undefined && !request.logprobs) {
-    throw refused('top_logprobs must stand beside logprobs, which is not true', 'top_logprobs');
+    throw refused('top_logprobs must come with logprobs: true', 'top_logprobs');
   }
   const asked = {
     ...{ messages, tools, choice, schema, param: 'messages' },

@@ -193,7 +193,10 @@ export async function openStatistics(source: Source, name: string): Promise<Stor
   }
   const other = file.tensors.find((tensor) => !known.has(tensor.name) && !isPadding(tensor.name));
   if (other)
-    throw new FormatError('tensor must be of a weight of the file: it is of none', { file: name, tensor: other.name });
+    throw new FormatError('tensor must belong to a weight of the file: it belongs to none', {
+      file: name,
+      tensor: other.name,
+    });
   return {
     ...{ file, about, done, weights, sums },
     matrix(weight, of) {
@@ -240,7 +243,7 @@ async function readTail(file: CheckpointFile, mode: StatisticsKind['mode'], weig
 /** @throws {FormatError} when a checksum is not the one noted */
 export function checkChecksum(crc: number, wanted: number, place: Place): void {
   if (crc >>> 0 === wanted) return;
-  throw new FormatError('content must have the checksum that is noted: it has another, the file is damaged', place);
+  throw new FormatError('content must have the checksum that is noted: it differs, so the file is damaged', place);
 }
 
 // CRC-32 by the kernels, in a memory of its own. @throws {FormatError} when that of the bytes is another

@@ -199,9 +199,5 @@ export function codeOf(type: number, place: Place): WeightCode {
   if (code) return code;
   const name = OTHERS[type] ?? `number ${type}`;
   const known = Object.values(CODES).map(({ name }) => name);
-  throw new UnsupportedError(
-    `GGUF weights ${name}`,
-    `weights must be one of ${known.join(', ')}: they are ${name}`,
-    place,
-  );
+  throw new UnsupportedError(`GGUF weights ${name}`, `weights must be one of ${known.join(', ')}: got ${name}`, place);
 }

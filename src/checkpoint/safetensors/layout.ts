@@ -258,7 +258,7 @@ function checkNames(drafts: readonly Draft[], fileNames: readonly string[]): voi
   const files = new Set<string>([INDEX_NAME]);
   drafts.forEach(({ entries }, index) => {
     const file = fileNames[index];
-    if (files.has(file)) throw new FormatError('name of a shard must be its own: it is taken', { file });
+    if (files.has(file)) throw new FormatError('names of shards must be unique: this one is taken', { file });
     files.add(file);
     for (const { spec } of entries) {
       const tensor = excerpt(spec.name);

@@ -173,7 +173,10 @@ function stacked(name: string, experts: readonly Weights[]): Target {
   for (let e = 0; e < experts.length; e++) {
     if (experts[e] && String(experts[e].shape) === `${rows},${cols}`) continue;
     const known = experts.find((expert) => expert !== undefined)!;
-    throw new FormatError(`experts of a layer must all be there, in one shape: expert ${e} is not`, placeOf(known));
+    throw new FormatError(
+      `experts of a layer must all be there, in one shape: expert ${e} is missing or differs`,
+      placeOf(known),
+    );
   }
   return {
     ...{ name, shape: [experts.length, rows, cols], isWide: false, unit: 1, cols, parts: experts },
@@ -221,7 +224,8 @@ function stackOf(tensor: Weights, path: string, kind: Kind, part: string, suffix
     return [target('ffn_down_exps', rows, (first, count) => tensor.read(first * cols, (first + count) * cols))];
   }
   const half = rows / 2;
-  if (!Number.isInteger(half)) throw new FormatError('gates and ups must be as many: rows are odd', placeOf(tensor));
+  if (!Number.isInteger(half))
+    throw new FormatError('rows must be even, as gates and ups take turns: they are odd', placeOf(tensor));
   return ['ffn_gate_exps', 'ffn_up_exps'].map((short, second) => {
     if (!kind.alternating) {
       const read: Target['read'] = (first, count) =>

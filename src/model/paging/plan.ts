@@ -38,7 +38,7 @@ export function planWithin(
     if (layout && layout.bytes <= memory) return layout;
     if (layout && share === 0) {
       const sizes = `they need ${megabytes(layout.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
-      throw new RangeError(`all weights but experts, cache and activations must fit memory: ${sizes}`);
+      throw new RangeError(`all weights except experts, the cache and the activations must fit memory: ${sizes}`);
     }
     const step = layout ? (layout.bytes - memory) / routed.bytes : share * (1 - LESS);
     share = Math.max(0, share - Math.max(step, 1 / count));
