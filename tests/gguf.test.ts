@@ -241,7 +241,7 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'UnsupportedError',
     'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16, MXFP4: got Q2_K',
   ],
-  ['an unknown code', ggufOf(LLAMA, [matrix({ type: 999 })]), 'UnsupportedError', 'they are number 999'],
+  ['an unknown code', ggufOf(LLAMA, [matrix({ type: 999 })]), 'UnsupportedError', 'got number 999'],
   ['no architecture', ggufOf({}), 'FormatError', 'general.architecture must be a text: got nothing'],
   [
     'another architecture',

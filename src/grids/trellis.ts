@@ -132,7 +132,7 @@ function checkLabels(name: string, bits: number, tables: Uint8Array): void {
     throw new RangeError(`labels of trellis ${name} must repeat their first eight entries: one differs`);
   }
   if (Math.min(...own) !== 0 || Math.min(...labels) !== 0) {
-    throw new RangeError(`each table of trellis ${name} must have 0 as its least entry: one has more`);
+    throw new RangeError(`tables of trellis ${name} must each have 0 as their least entry: one has more`);
   }
   if (Math.max(...labels) > LARGEST_INTEGER) {
     throw new RangeError(
