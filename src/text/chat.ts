@@ -30,6 +30,7 @@ export interface Message {
   role: string;
   /** What was said. */
   content: string;
+  /** What else the template knows. */
   [field: string]: unknown;
 }
 
