@@ -107,7 +107,10 @@ test('kept sensitivities of other weights, another configuration, other settings
       /not used: .*higgs-alphas\.json: alphas must be JSON: it ends at character 500/,
     ],
     // As it was when tokens were random.
-    [() => writeFile(kept, whole.replace('"source":"model"', '"text":false')), /not used: .*it was measured with other settings/],
+    [
+      () => writeFile(kept, whole.replace('"source":"model"', '"text":false')),
+      /not used: .*it was measured with other settings/,
+    ],
     [() => writeFile(kept, whole.replace('"draws":2', '"draws":3')), /not used: .*it was measured with other settings/],
     [
       () =>

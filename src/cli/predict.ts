@@ -8,12 +8,12 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { predictionText } from '../terminal/report.ts';
 import { UsageError } from '../terminal/usage.ts';
-import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './common/budget.ts';
+import { addSensitivities, namedAlphas, planFrom, type SensitivityChoice } from './common/budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './common/comparison.ts';
 import { keptSensitivities, WAYS } from './common/kept.ts';
 import { loadAll, threadsOption } from './common/session.ts';
 
-interface Options extends SensitivityOptions, TextChoice {
+interface Options extends SensitivityChoice, TextChoice {
   plan?: string;
   against?: string;
   threads: number;

@@ -11,7 +11,7 @@ import { bitsOf, f32ToF16 } from '../numerics/float.ts';
 import { naming, piecesOf } from '../quantize/blocks.ts';
 import { convertFloats, isFloat } from '../quantize/convert.ts';
 import { inOrder } from '../quantize/pipeline.ts';
-import { type Block, type RestoreOptions, type RestoreReport, writePlain } from '../quantize/restore.ts';
+import { type PlainBlock, type RestoreOptions, type RestoreReport, writePlain } from '../quantize/restore.ts';
 import { choose } from '../quantize/select.ts';
 import type { OutputFolder } from '../source/source.ts';
 
@@ -139,7 +139,7 @@ function specsOf({ module, rows, padded }: Item, bits: number, groupSize: number
 
 type Means = HiggsOptions & { readonly bits: FluteBits };
 
-function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<Block>> {
+function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<PlainBlock>> {
   for (const item of items) {
     const { tensor } = item;
     if (item.module === undefined) {

@@ -86,7 +86,7 @@ export interface MemoryLayout {
 }
 
 /** How a model is laid out. */
-export interface LayoutOptions {
+export interface MemoryLayoutOptions {
   /** Rows of the cache. */
   rows: number;
   /** Recurrent states of each block that keeps them; 1 if left out. */
@@ -132,7 +132,7 @@ export function planMemory(
   architecture: Architecture,
   weights: Weights,
   portion: Portion,
-  options: LayoutOptions,
+  options: MemoryLayoutOptions,
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;

@@ -7,7 +7,7 @@ import type { Architecture } from '../families/architecture.ts';
 import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';
 import type { Block } from './blocks/blocks.ts';
 import type { BlockCache } from './cache.ts';
-import { isTied, type LayoutOptions, type MemoryLayout, type Portion, planMemory } from './layout.ts';
+import { isTied, type MemoryLayout, type MemoryLayoutOptions, type Portion, planMemory } from './layout.ts';
 import type { Linear } from './linear.ts';
 import { MEMORY_LIMIT, megabytes } from './region.ts';
 import type { Begin, End, State } from './state.ts';
@@ -64,7 +64,7 @@ export interface Layout {
 export function planModel(
   architecture: Architecture,
   weights: Weights,
-  options: LayoutOptions,
+  options: MemoryLayoutOptions,
   limit: number = MEMORY_LIMIT,
 ): Layout {
   const { length } = architecture.layers.flat();
@@ -137,12 +137,12 @@ export function orTooLarge(plan: () => Layout): Layout | undefined {
 const LEAST_MEMORY = 128 << 20;
 
 /** Lays a model out in one memory, however large. */
-export function planWhole(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+export function planWhole(architecture: Architecture, weights: Weights, options: MemoryLayoutOptions): Layout {
   return layoutOf(architecture, [planMemory(architecture, weights, wholeOf(architecture), options)]);
 }
 
 /** Lays a model out in one memory in which its pieces take turns: whoever runs one loads it before. */
-export function planTurns(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+export function planTurns(architecture: Architecture, weights: Weights, options: MemoryLayoutOptions): Layout {
   const whole = wholeOf(architecture);
   // Once with turns anywhere, to learn where all that stays ends.
   const { bytes } = planMemory(architecture, weights, whole, options, 0);

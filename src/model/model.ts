@@ -25,7 +25,7 @@ import { CACHE_DTYPES, type CacheDtype, copyAcross, copyRows, readRows, rowsByte
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
-import type { LayoutOptions } from './layout.ts';
+import type { MemoryLayoutOptions } from './layout.ts';
 import { type Place, weightsOf } from './loading/batches.ts';
 import { type Check, type LoadProgress, loadAll } from './loading/load.ts';
 import { type Crew, crewOfTeam } from './loading/store.ts';
@@ -270,7 +270,7 @@ export function planArchitecture(
   read: Architecture,
   weights: Weights,
   options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'> &
-    Pick<LayoutOptions, 'turnsCache'>,
+    Pick<MemoryLayoutOptions, 'turnsCache'>,
   threads: number,
 ): PlannedModel {
   const { activations = 'int8', cache = 'f16', memory, turnsCache } = options;

@@ -33,7 +33,7 @@ export interface Progress {
 }
 
 /** How a plan is carried out. */
-export interface RunOptions {
+export interface WritingOptions {
   pool: Pool;
   /** Kernels of the calling thread, for checksums. */
   kernels: Kernels;
@@ -75,7 +75,7 @@ interface Encoded {
 export async function runPlan(
   plan: Plan,
   output: OutputFolder | ResumableFolder,
-  options: RunOptions,
+  options: WritingOptions,
 ): Promise<Report> {
   const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume, made } = options;
   const journal =

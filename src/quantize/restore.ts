@@ -74,7 +74,7 @@ interface Stream {
   /** In groups that stay in one file. */
   readonly specs: readonly (readonly TensorSpec[])[];
   /** Their bytes, in order. */
-  readonly blocks: AsyncGenerator<Block, void, void>;
+  readonly blocks: AsyncGenerator<PlainBlock, void, void>;
   /** Bytes that are read for them. */
   readonly bytes: number;
   readonly metadata: Readonly<Record<string, string>>;
@@ -129,7 +129,7 @@ export async function writePlain(
 type Stored = StoredTensor | CheckpointTensor;
 
 /** Bytes of a tensor that are ready to be written. */
-export interface Block {
+export interface PlainBlock {
   bytes: Uint8Array;
   bytesRead: number;
   isLast: boolean;
@@ -160,7 +160,7 @@ function* tasks(
   tensors: readonly Stored[],
   dtype: PlainDtype | undefined,
   pool: Pool,
-): Generator<() => Promise<Block>> {
+): Generator<() => Promise<PlainBlock>> {
   for (const tensor of tensors) {
     if (!('packed' in tensor)) {
       const [from, to] = [tensor.dtype, passedDtype(tensor, dtype)];

@@ -16,7 +16,7 @@ import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type Place, tensorsOf } from '../model/loading/batches.ts';
-import { type LoadOptions, openLoader } from '../model/loading/load.ts';
+import { type LoadingOptions, openLoader } from '../model/loading/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
@@ -163,7 +163,7 @@ export function threadsFor(threads: Threads | undefined): number {
 export async function openSession(
   planned: SessionPlan,
   threads: Threads | undefined,
-  options: LoadOptions,
+  options: LoadingOptions,
 ): Promise<Session> {
   const session = await startSession(planned, threads);
   const { place } = session;
@@ -281,7 +281,7 @@ const isAgain = (load: Load, piece: number, { embedding }: ModelState) =>
 const BLOCK_BYTES = 4 << 20;
 
 /** The identity alone, with hardly any memory: before there is a session. */
-export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadOptions): Promise<string> {
+export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadingOptions): Promise<string> {
   const block = 1 << 16;
   const widened = block + BLOCK_BYTES + 64;
   const memory = createMemory(widened + 2 * BLOCK_BYTES + 64, false);

@@ -5,7 +5,7 @@ import type { Linear } from '../model/linear.ts';
 import type { SensitivityProgress, Steps } from './progress.ts';
 import type { MeasuredWeight } from './results/combine.ts';
 import type { Session } from './session.ts';
-import { ownStep, type Sequence, sampledIds } from './tokens.ts';
+import { ownStep, sampledIds, type TokenSequence } from './tokens.ts';
 import type { Underway } from './underway.ts';
 
 /** A measurement at work. */
@@ -14,7 +14,7 @@ export interface Work {
   readonly file: string;
   readonly session: Session;
   /** `undefined` for those that the model has yet to sample. */
-  readonly sequences: (Sequence | undefined)[];
+  readonly sequences: (TokenSequence | undefined)[];
   /** Those that this run measures: from `first` to before `end`. */
   readonly first: number;
   readonly end: number;
@@ -87,7 +87,7 @@ export async function finite<T>(file: string, sampled: Promise<T>): Promise<T> {
 }
 
 /** Puts a sequence where the threads find it. */
-export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
+export function placeSequence({ measuring }: Session, { ids, targets }: TokenSequence): void {
   const { ints, state, workspace } = measuring;
   ints.set(ids, state.ids / 4);
   ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);

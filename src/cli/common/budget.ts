@@ -16,14 +16,14 @@ import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 
 /** Where sensitivities come from, as `addSensitivities` offers it. */
-export interface SensitivityOptions {
+export interface SensitivityChoice {
   alphas?: string;
   prior?: boolean;
   uniform?: boolean;
 }
 
 /** A budget and what is chosen from, as `addBits` offers them. */
-export interface BitOptions extends SensitivityOptions {
+export interface BitOptions extends SensitivityChoice {
   bpw?: number;
   size?: number;
   grids?: string[];
@@ -99,7 +99,7 @@ export function budgetOf({ bpw, size, grids, keep, minBits, maxBits, experts }: 
 }
 
 /** How sensitivities that are not named come about. */
-export interface Measuring {
+export interface MeasuringChoice {
   threads: number;
   /** Most bytes of linear memory; what is free if left out. */
   memory?: number | undefined;
@@ -129,10 +129,10 @@ export function unusedText(
 
 /** The sensitivities to plan by: those that the options name, or the model's own. */
 export async function planningAlphas(
-  options: SensitivityOptions,
+  options: SensitivityChoice,
   checkpoint: OpenCheckpoint,
   input: Input,
-  { threads, memory, keptOnly }: Measuring,
+  { threads, memory, keptOnly }: MeasuringChoice,
 ): Promise<AlphasOrMaker> {
   const named = await namedAlphas(options);
   if (named) return named;
@@ -161,7 +161,7 @@ async function measuringTime(checkpoint: OpenCheckpoint, threads: number): Promi
 }
 
 /** The sensitivities that the options name, if they do. */
-export async function namedAlphas({ alphas, prior, uniform }: SensitivityOptions): Promise<AlphasOrMaker | undefined> {
+export async function namedAlphas({ alphas, prior, uniform }: SensitivityChoice): Promise<AlphasOrMaker | undefined> {
   if (alphas !== undefined) return readAlphas(await readBytes(alphas), alphas);
   if (prior) return priorAlphas;
   return uniform ? uniformAlphas : undefined;

@@ -66,7 +66,7 @@ export function mixTokens(thread: Thread, state: State, block: Latent, pass: Pas
     apply(thread, state, queries, count, headQueries);
   }
   thread.barrier();
-  mixHeads(thread, state, block, pass);
+  attendHeads(thread, state, block, pass);
   thread.barrier();
 }
 
@@ -101,7 +101,7 @@ function keepLatents(
 }
 
 // This thread's heads: queries to the latents, attention, latents to values.
-function mixHeads(thread: Thread, state: State, block: Latent, { count, segments }: Pass): void {
+function attendHeads(thread: Thread, state: State, block: Latent, { count, segments }: Pass): void {
   const { index } = thread;
   const { heads, headDim, absorbed, mixed, cache, scale } = block;
   const first = share(index, thread.count, heads, 1);

@@ -181,7 +181,7 @@ function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, b
   }
   placeHeads(thread, state, block, pass, before);
   thread.barrier();
-  mixHeads(thread, state, block, pass, before);
+  attendHeads(thread, state, block, pass, before);
   thread.barrier();
 }
 
@@ -266,7 +266,7 @@ function temperatureAt({ temperature }: Attention, position: number): number {
 }
 
 // Attention of this thread's query heads, those of one head of keys and values together.
-function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
+function attendHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
   const { kernels, index } = thread;
   const { heads, kvHeads, headDim, cache, window, scale, cap, sinks, gates } = block;
   const group = heads / kvHeads;

@@ -30,7 +30,7 @@ export interface LoadProgress {
 }
 
 /** What is told while tensors load, and what ends it. */
-export interface LoadOptions {
+export interface LoadingOptions {
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -58,7 +58,7 @@ export type Check = (tensor: CheckpointTensor, crc: number) => void;
 export async function loadAll(
   places: readonly Place[],
   weights: Weights,
-  options: LoadOptions,
+  options: LoadingOptions,
   crew: Crew,
 ): Promise<Check | undefined> {
   const loader = await openLoader(places, weights, options, crew);
@@ -84,7 +84,7 @@ interface Coming {
 export async function openLoader(
   places: readonly Place[],
   weights: Weights,
-  { onProgress, signal }: LoadOptions,
+  { onProgress, signal }: LoadingOptions,
   crew: Crew = crewOfOne(places, weightsOf(places.map(({ layout }) => layout))),
 ): Promise<Loader> {
   const stacks = new Set(weights.checked ? places.flatMap(stacksOf) : []);

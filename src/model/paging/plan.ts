@@ -1,7 +1,7 @@
 // A model within so many bytes: where it takes more, routed experts share slots, as many as fit. All else stays resident.
 
 import type { Architecture } from '../../families/architecture.ts';
-import type { LayoutOptions } from '../layout.ts';
+import type { MemoryLayoutOptions } from '../layout.ts';
 import { type Layout, orTooLarge, planModel, planWhole } from '../memories.ts';
 import { megabytes } from '../region.ts';
 import type { Weights } from '../weights.ts';
@@ -17,7 +17,7 @@ const LESS = 3 / 4;
 export function planWithin(
   architecture: Architecture,
   weights: Weights,
-  options: LayoutOptions,
+  options: MemoryLayoutOptions,
   memory: number,
   limit?: number,
 ): Layout {
