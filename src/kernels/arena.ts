@@ -22,6 +22,7 @@ export interface Arena {
   place(array: ArrayBufferView): number;
   /** Views and copies; make views only after the last `alloc`. */
   bytes(address: number, count: number): Uint8Array;
+  /** A view of `count` f32. */
   floats(address: number, count: number): Float32Array;
   /** Copy of `count` elements, independent of linear memory. */
   copy<T extends ArrayBufferView>(type: ArrayType<T>, address: number, count: number): T;

@@ -14,6 +14,7 @@ export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F
 /** A block of rows of weights as a file has them. */
 export interface Weights {
   bytes: Uint8Array; // (rows, cols) of dtype
+  /** Of the weights in `bytes`. */
   dtype: WeightDtype;
   /** F8_E4M3 only: a factor for each row and each 128 columns. */
   factors?: Float32Array; // (rows, ceil(cols / 128))
@@ -21,9 +22,13 @@ export interface Weights {
 
 /** Shape and scheme of a block of rows. */
 export interface Matrix {
+  /** Rows of the block. */
   rows: number;
+  /** Columns of the matrix. */
   cols: number;
+  /** What weights are rounded to. */
   grid: CodeGrid;
+  /** Columns that share a scale, a power of two. */
   groupSize: number;
   /** Seed of the random signs; null for none. */
   seed: number | null;
@@ -41,6 +46,7 @@ interface Placed {
 export interface Operands {
   /** Masks of random signs for `cols` columns; of zeros where the seed is null. */
   masks(seed: number | null, cols: number): number;
+  /** Weights and factors as they stand. @returns their addresses */
   place(weights: Weights): Placed;
   /** Weights as (rows, cols) f32. */
   wide(weights: Weights, rows: number, cols: number): number;

@@ -30,7 +30,9 @@ const SWEEPS = 2;
 
 /** A matrix that was encoded with feedback. */
 export interface Refined {
+  /** Codes, (rows, bytesPerRow). */
   readonly packed: Uint8Array<ArrayBuffer>;
+  /** Scales, (rows, groupsPerRow), f16 bits. */
   readonly scales: Uint16Array<ArrayBuffer>;
   readonly sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
   /** The weighted squared error; what it would be of errors as large as the weights, with feedback; and without. */

@@ -16,6 +16,7 @@ export interface Weighing {
   readonly outputs?: Float32Array<ArrayBuffer> | undefined;
   /** Added to the diagonals, relative to their means. */
   readonly damping: number;
+  /** Added to the diagonal of G, relative to its mean. */
   readonly outputDamping: number;
 }
 

@@ -42,13 +42,17 @@ export const givenTensors = list(
 
 /** What the grids are chosen from, and how bits are counted. */
 export interface Offer {
+  /** Grids to choose from. */
   readonly grids: readonly Grid[];
+  /** Columns that share a scale. */
   readonly groupSize: number;
+  /** Seed of the random signs; null for none. */
   readonly seed: number | null;
   /** Count scales as bits. */
   readonly scales: boolean;
   /** Least and most bits of a code per weight, for the tensors whose grid is free. */
   readonly minBits: number;
+  /** Most bits of a code per weight, for the tensors whose grid is free. */
   readonly maxBits: number;
   /** Whether experts of a layer and kind have a grid each, or one together. */
   readonly experts: 'each' | 'stack' | undefined;
@@ -81,8 +85,11 @@ interface Planned {
 
 /** Tensors with their choices, and what they come to. */
 export interface Ready {
+  /** The tensors, with the grids that each may have. */
   readonly planned: readonly Planned[];
+  /** What is solved. */
   readonly problem: Problem;
+  /** Weights of all tensors. */
   readonly weights: number;
 }
 

@@ -70,7 +70,9 @@ export interface MemoryLayout {
   readonly pool: SlotPool;
   /** Routed experts, and bytes of their weights if all are there. */
   readonly routed: { readonly count: number; readonly bytes: number };
+  /** Addresses of the grids' tables. */
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
+  /** Addresses of random signs, by seed, with the columns that they reach. */
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
   /** Frequencies, by the place of `state.ropes`. */
   readonly ropes: readonly Float64Array<ArrayBuffer>[];

@@ -21,6 +21,7 @@ export interface ModelState extends State, Begin, End {
   readonly blocks: readonly Block[];
   /** The layer of each block, and its memory. */
   readonly layerOf: readonly number[];
+  /** The memory of each block. */
   readonly memoryOf: readonly number[];
   /** The memory of norm, head and logits. */
   readonly endMemory: number;
@@ -36,21 +37,29 @@ interface Replica {
 
 /** What a thread beside the caller's is sent. */
 export interface ThreadMessage {
+  /** The kernels. */
   binary: Uint8Array<ArrayBuffer>;
+  /** The model's memories, shared. */
   memories: readonly LinearMemory[];
+  /** Regions of the model. */
   state: ModelState;
   /** The weights that threads help to load, by their place in `StagedRows`. */
   linears: readonly Linear[];
+  /** Which thread it is, from 1 on. */
   index: number;
 }
 
 /** A model's layout, and what it takes to fill it. */
 export interface Layout {
+  /** Regions of the model. */
   readonly state: ModelState;
+  /** What lies in each memory. */
   readonly memories: readonly MemoryLayout[];
   /** Bytes of linear memory: in all, for weights, for the cache. */
   readonly bytes: number;
+  /** Bytes of weights. */
   readonly weightBytes: number;
+  /** Bytes of the cache. */
   readonly cacheBytes: number;
   /** Routed experts, bytes of their weights if all are there, and slots that they share; 0 where each has a place of its own. */
   readonly routed: { readonly count: number; readonly bytes: number; readonly slots: number };

@@ -120,7 +120,9 @@ const MOST_SLOTS = 64;
 
 /** A loaded model. Calls may overlap: sequences go through it together, and each result has the bits that it would have alone. */
 export interface LanguageModel {
+  /** What the configuration says of ids and context. */
   readonly config: Vocabulary;
+  /** Threads that it runs on. */
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
@@ -248,10 +250,15 @@ function threadsOf({ threads }: ModelOptions): number {
 
 /** All that is known of a model before its memory exists. */
 export interface PlannedModel {
+  /** The model as config.json describes it. */
   readonly architecture: Architecture;
+  /** The checkpoint's tensors by name. */
   readonly weights: Weights;
+  /** Most tokens of a text. */
   readonly context: number;
+  /** Tokens that the cache has room for. */
   readonly cacheTokens: number;
+  /** Recurrent states that there is room for. */
   readonly slots: number;
   /** @param limit most bytes of a memory */
   layoutOf(limit?: number): Layout;

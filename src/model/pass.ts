@@ -5,6 +5,7 @@
 
 /** Consecutive tokens of one sequence. */
 export interface Segment {
+  /** Tokens. */
   readonly count: number;
   /** Position of the first. */
   readonly position: number;
@@ -20,6 +21,7 @@ export interface Segment {
 export interface Pass {
   /** Tokens of all segments, which follow one another in this order. */
   readonly count: number;
+  /** Tokens of one sequence each. */
   readonly segments: readonly Segment[];
   /** Whether logits of the outputs are wanted, or hidden states alone. */
   readonly logits: boolean;

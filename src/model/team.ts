@@ -21,8 +21,11 @@ const SPINS = 4000;
 
 /** One thread of a team. */
 export interface Thread {
+  /** The thread's own instance. */
   readonly kernels: DecoderExports;
+  /** From 0, which is the caller's. */
   readonly index: number;
+  /** Threads of the team. */
   readonly count: number;
   /** View of the memory. */
   readonly ints: Int32Array;
@@ -37,6 +40,7 @@ export interface Thread {
 
 /** Threads that run passes together. */
 export interface Team {
+  /** The calling thread. */
   readonly thread: Thread;
   /** Has the other threads begin a pass, told by at most PASS_WORDS words; the caller runs it, too. */
   begin(pass: ArrayLike<number>): void;

@@ -34,10 +34,15 @@ const CHECKSUMS = /^higgs\.checksums\.\d+$/;
 export interface QuantizedTensor {
   /** Name, shape and dtype of the original. */
   readonly name: string;
+  /** Of the original: two or three sizes. */
   readonly shape: readonly number[];
+  /** Of the original. */
   readonly dtype: WeightDtype;
+  /** All sizes but the last together. */
   readonly rows: number;
+  /** The last size. */
   readonly cols: number;
+  /** How it is quantized. */
   readonly scheme: Scheme;
   /** Whether it is encoded with error feedback. */
   readonly isRefined: boolean;
@@ -47,17 +52,21 @@ export interface QuantizedTensor {
 export interface StoredTensor extends QuantizedTensor {
   /** The file that holds it, for messages. */
   readonly file: string;
+  /** The tensor of its codes, U8 (rows, bytesPerRow). */
   readonly packed: CheckpointTensor;
+  /** The tensor of its scales, F16 (rows, groupsPerRow). */
   readonly scales: CheckpointTensor;
 }
 
 /** A checkpoint, its tensors told apart. */
 export interface StoredCheckpoint {
+  /** The checkpoint. */
   readonly checkpoint: Checkpoint;
   /** In the order of the files. */
   readonly quantized: readonly StoredTensor[];
   /** What passed through, in the order of the files. */
   readonly plain: readonly CheckpointTensor[];
+  /** The grids that it holds, by name. */
   readonly grids: ReadonlyMap<string, Grid>;
   /** The original's `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;

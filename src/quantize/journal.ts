@@ -20,6 +20,7 @@ const READ_BYTES = 4 << 20;
 export interface JournalEntry {
   /** CRC-32 of each tensor that the item became. */
   checksums: number[];
+  /** Of a quantized weight. */
   sums?: [squaredError: number, squaredNorm: number];
   /** Of a refined weight. */
   weighted?: [error: number, gain: number];

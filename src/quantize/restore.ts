@@ -130,8 +130,11 @@ type Stored = StoredTensor | CheckpointTensor;
 
 /** Bytes of a tensor that are ready to be written. */
 export interface PlainBlock {
+  /** The bytes. */
   bytes: Uint8Array;
+  /** Bytes that were read for them. */
   bytesRead: number;
+  /** Whether they are the tensor's last. */
   isLast: boolean;
 }
 

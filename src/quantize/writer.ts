@@ -11,6 +11,7 @@ import type { SquareSums } from './scheme.ts';
 export interface ShardWriter {
   /** Starts the next tensor; its bytes follow by `write`, then `end`. */
   begin(): Promise<void>;
+  /** Writes bytes of the tensor. */
   write(bytes: Uint8Array): Promise<void>;
   /** Ends a tensor. @returns its checksum */
   end(): number;
@@ -18,6 +19,7 @@ export interface ShardWriter {
   noteErrors(sums: SquareSums): void;
   /** Writes errors and checksums and closes the file. */
   finish(): Promise<void>;
+  /** Gives the file up. */
   abort(reason: unknown): Promise<void>;
 }
 

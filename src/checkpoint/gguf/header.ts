@@ -37,12 +37,15 @@ export type Value = number | boolean | string | readonly string[] | Float64Array
 
 /** A tensor's place and code, as the file has them. */
 export interface GgufTensor {
+  /** As the file has it. */
   readonly name: string;
   /** (rows, cols), as everywhere else. */
   readonly shape: readonly number[];
+  /** How its weights are written. */
   readonly code: WeightCode;
   /** Bytes from the start of the file. */
   readonly start: number;
+  /** Bytes from the start of the file to its end. */
   readonly end: number;
 }
 
