@@ -351,7 +351,7 @@ test('--part without an index is what the scheduler says', () => {
       () => from(env, count),
       (error: Error) => error.name === 'UsageError' && message.test(error.message),
     );
-  refuses({}, /no scheduler says/);
+  refuses({}, /no scheduler numbers this task/);
   refuses({ JOB_COMPLETION_INDEX: '3' }, /such as --part 8/);
   refuses(
     slurm('7', { SLURM_ARRAY_TASK_COUNT: '2', SLURM_ARRAY_TASK_MIN: '3', SLURM_ARRAY_TASK_MAX: '7' }),

@@ -99,7 +99,7 @@ export function budgetOf({ bpw, size, grids, keep, minBits, maxBits, experts }: 
 }
 
 /** How sensitivities that are not named come about. */
-export interface MeasuringChoice {
+interface MeasuringChoice {
   threads: number;
   /** Most bytes of linear memory; what is free if left out. */
   memory?: number | undefined;
