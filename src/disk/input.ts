@@ -19,6 +19,7 @@ import { openHubInput } from './hub.ts';
 
 /** An open input, read once whatever is done with it. */
 export interface Input {
+  /** Its files. */
   folder: Folder & { close(): Promise<void> };
   /** The real path of the directory or file; the name or address of what is on a server. */
   path: string;

@@ -28,7 +28,9 @@ const SAMPLE_BYTES = 4096;
 
 /** One attempt at a part. */
 export interface PartAttempt {
+  /** Where the part is written. */
   readonly folder: ResumableFolder;
+  /** The attempt's directory. */
   readonly path: string;
   /** Whether nothing of an earlier run is in it. */
   readonly isNew: boolean;

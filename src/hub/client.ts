@@ -29,6 +29,7 @@ export interface Hub {
 export interface HubFile {
   /** Its path in the repository. */
   readonly path: string;
+  /** Its size in bytes. */
   readonly byteLength: number;
   /** What git calls it: SHA-1 of its content with a header; of a pointer, if it has `sha256`. */
   readonly oid?: string;

@@ -21,12 +21,15 @@ export interface HiggsOptions extends RestoreOptions {
   readonly grid: PointGrid;
   /** Weights of a transform, and of a stored scale: 64, 128 or 256, which divides it. */
   readonly hadamardSize: number;
+  /** Weights that share a stored scale: 64, 128 or 256. */
   readonly groupSize: number;
+  /** Leaves the tensors whose names match as they are. */
   readonly exclude?: RegExp | undefined;
 }
 
 /** What was written, and what config.json has to say of it. */
 export interface HiggsReport extends RestoreReport {
+  /** `quantization_config` for config.json. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Modules whose bias transformers' own module leaves out. */
   readonly biased: readonly string[];

@@ -58,9 +58,13 @@ export interface Subject {
 
 /** A session's layout: from configuration and headers alone. */
 export interface SessionPlan {
+  /** The model's layout. */
   readonly layout: Layout;
+  /** What the configuration says of ids. */
   readonly vocabulary: Vocabulary;
+  /** Regions beside the model's. */
   readonly workspace: Workspace;
+  /** The checkpoint's tensors by name. */
   readonly weights: Weights;
   /** Whether pieces of the model take turns in the memory. */
   readonly takesTurns: boolean;
@@ -72,7 +76,9 @@ export interface SessionPlan {
 
 /** A model in memory that is being measured. */
 export interface Session {
+  /** What the configuration says of ids. */
   readonly vocabulary: Vocabulary;
+  /** What the calling thread measures with. */
   readonly measuring: Measuring;
   /** The memory. */
   readonly place: Place;
@@ -82,6 +88,7 @@ export interface Session {
   bring(piece: number): Promise<void>;
   /** Runs a task on all threads, whose piece is there. */
   run(task: Task): void;
+  /** Ends the threads, and frees the memory. */
   close(): Promise<void>;
 }
 

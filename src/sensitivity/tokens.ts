@@ -11,6 +11,7 @@ import { pieceOf, type Session } from './session.ts';
 
 /** Ids that go through the model. */
 export interface TokenSequence {
+  /** What goes through the model. */
   readonly ids: readonly number[];
   /** What the text has behind each id; none for random tokens. */
   readonly targets: readonly number[] | undefined;

@@ -40,9 +40,11 @@ export const givenReplaced: Reader<ReplacedFile> = (subject, value) => {
 
 /** How far a sequence is. */
 export interface Place {
+  /** Which sequence. */
   readonly sequence: number;
   /** Blocks that it has gone through; on its way back, blocks that it has yet to go through. */
   block: number;
+  /** Whether gradients are on their way back. */
   goesBack: boolean;
   /** Traces of the blocks behind, then those of the head and the mean −ln p, once it goes back. */
   found: readonly number[];

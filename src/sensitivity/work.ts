@@ -12,13 +12,17 @@ import type { Underway } from './underway.ts';
 export interface Work {
   /** The checkpoint's folder, for messages. */
   readonly file: string;
+  /** The model in memory. */
   readonly session: Session;
   /** `undefined` for those that the model has yet to sample. */
   readonly sequences: (TokenSequence | undefined)[];
   /** Those that this run measures: from `first` to before `end`. */
   readonly first: number;
+  /** The sequence after the last of this run. */
   readonly end: number;
+  /** Seed of all random choices. */
   readonly seed: number;
+  /** Label draws of a sequence. */
   readonly draws: number;
   /** Relative errors t² of the noise. */
   readonly levels: readonly number[];
@@ -34,7 +38,9 @@ export interface Work {
   recordSampled(first: number, ids: number[][]): void;
   /** Ids that an earlier run sampled of sequences, by their index. */
   readonly begun: ReadonlyMap<number, readonly number[]>;
+  /** Called after each step. */
   readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
+  /** Stops between two steps. */
   readonly signal: AbortSignal | undefined;
 }
 

@@ -53,10 +53,15 @@ export type Job =
 export interface Results {
   /** With the buffer of the weights, to be used again. */
   encode: Encoded & { spare: ArrayBuffer };
+  /** With the buffer of the weights, to be used again. */
   refine: Refined & { spare: ArrayBuffer };
+  /** What feedback would lower the loss by. */
   gain: [gain: number];
+  /** Plain rows. */
   dequantize: Uint8Array<ArrayBuffer>;
+  /** Sums over the rows. */
   compare: [squaredError: number, squaredNorm: number];
+  /** That the worker runs. */
   ready: true;
 }
 

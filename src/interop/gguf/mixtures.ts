@@ -14,9 +14,11 @@ interface Quantizable {
 export interface MixtureModel {
   /** `general.architecture`. */
   readonly architecture: string;
+  /** Number of layers. */
   readonly layers: number;
   /** Heads of queries for each of keys. */
   readonly grouping: number;
+  /** Experts of a layer; 0 for none. */
   readonly experts: number;
   /** Whether there is no output.weight. */
   readonly tied: boolean;

@@ -17,10 +17,13 @@ import type { Cuts } from './tensors.ts';
 
 /** A model whose config.json was read. */
 export interface Described {
+  /** Names of GGUF for it. */
   readonly kind: Kind;
   /** `general.architecture`. */
   readonly name: string;
+  /** Its config.json. */
   readonly fields: Fields;
+  /** What config.json describes. */
   readonly architecture: Architecture;
 }
 

@@ -8,6 +8,7 @@ import type { Weights } from './weights.ts';
 
 /** A tensor to write. */
 export interface Target {
+  /** As llama.cpp knows it. */
   readonly name: string;
   /** (rows, cols), experts before them. */
   readonly shape: readonly number[];
@@ -15,6 +16,7 @@ export interface Target {
   readonly isWide: boolean;
   /** Rows that are read together: blocks of rows are multiples of it. */
   readonly unit: number;
+  /** Elements of a row. */
   readonly cols: number;
   /** What it is made of: a tensor, the experts of a stack. */
   readonly parts: readonly Weights[];
@@ -24,8 +26,11 @@ export interface Target {
 
 /** What cuts rows into heads, and layers off that predict further tokens. */
 export interface Cuts {
+  /** Layers that run. */
   readonly layers: number;
+  /** Heads of queries. */
   readonly heads: number;
+  /** Heads of keys and values. */
   readonly kvHeads: number;
   /** Of latent attention: elements of a head's key that do not turn, and of its value. */
   readonly latent: { readonly plain: number; readonly valueDim: number } | undefined;

@@ -8,9 +8,11 @@ export interface GgufType {
   readonly name: string;
   /** Weights and bytes of a block. */
   readonly weights: number;
+  /** Bytes of a block. */
   readonly bytes: number;
   /** t² of normal weights, plainly and by an importance matrix; null where llama-quantize refuses the type without one. */
   readonly plain: number | null;
+  /** t² of normal weights, by an importance matrix. */
   readonly weighted: number;
 }
 

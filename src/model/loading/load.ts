@@ -31,7 +31,9 @@ export interface LoadProgress {
 
 /** What is told while tensors load, and what ends it. */
 export interface LoadingOptions {
+  /** Called as tensors are read. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Ends the load. */
   signal?: AbortSignal | undefined;
 }
 

@@ -37,7 +37,9 @@ export interface Engine {
   copyState(from: number, to: number): void;
   /** Bytes of `count` rows, written out; the rows; takes them. */
   rowsBytes(count: number): number;
+  /** Bytes of `count` rows from `start` on. */
   read(start: number, count: number): Uint8Array<ArrayBuffer>;
+  /** Takes bytes as `read` gave them. */
   write(start: number, count: number, rows: Uint8Array): void;
 }
 
