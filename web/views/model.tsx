@@ -3,7 +3,7 @@
 import { useSignal } from '@preact/signals';
 import { droppedOrigin, filesOrigin } from '../files/drop.ts';
 import { bytes } from '../format.ts';
-import { hasDemo, kept, machine, typed, waiting } from '../state/store.ts';
+import { demo, kept, machine, typed, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
 import { Hero } from './hero.tsx';
 
@@ -21,7 +21,7 @@ export function ModelView() {
         </div>
         <Hero />
       </div>
-      {hasDemo.value && <Demo />}
+      {demo.value && <Demo />}
       <Drop />
       <Named />
       <Kept />
@@ -37,11 +37,11 @@ function Demo() {
         class="primary"
         id="demo"
         disabled={waiting.value !== undefined}
-        onClick={() => actions((own) => own.openModel({ kind: 'demo' }))}
+        onClick={() => actions((own) => own.openDemo())}
       >
         Try the demo model
       </button>
-      <span class="aside">10 MB, trained on old books</span>
+      <span class="aside">{demo.value === 'demo' ? '10 MB' : '2.7 MB, shrunk from 10 MB'}, trained on old books</span>
     </p>
   );
 }
