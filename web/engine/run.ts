@@ -37,6 +37,8 @@ export async function run(order: Order, keeper: Keeper): Promise<Outcome> {
   const { name, source } = opened;
   const note = { id, name, recipe, isMeasured, source, outcome: undefined, identity };
   return keeper.alone(id, async () => {
+    const now = await keeper.note(id).catch(() => undefined);
+    if (!noted?.outcome && now?.outcome && now.identity === identity) return now.outcome; // another tab was as far first
     if (!noted || noted.outcome) await keeper.remove(id);
     await keeper.write(note);
     const outcome = await write(order, id, identity, keeper);

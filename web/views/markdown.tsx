@@ -9,7 +9,16 @@ const DEPTH_LIMIT = 20;
 
 /** @param text as far as it has come */
 export default function Markdown({ text }: { text: string }) {
-  return <>{shown(Lexer.lex(text, { gfm: true, breaks: true }))}</>;
+  return <>{shown(tokensOf(text))}</>;
+}
+
+// Quotes within quotes can be deeper than the stack is: such a text stays as it is written.
+function tokensOf(text: string): Token[] {
+  try {
+    return Lexer.lex(text, { gfm: true, breaks: true });
+  } catch {
+    return [{ type: 'text', raw: text, text }];
+  }
 }
 
 function shown(tokens: readonly Token[], depth = 0): ComponentChildren {
