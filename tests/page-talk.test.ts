@@ -48,13 +48,13 @@ testWith(
 
       await page.click('summary');
       await page.type('#instructions', 'Be short.');
-      await clickButton(page, 'Again, otherwise');
+      await clickButton(page, 'Try again');
       await page.waitForFunction(() => location.search.includes('sampleSeed=10'));
       await spoken(page);
       assert.equal(await page.$$eval('.turns li', (items) => items.length), 1);
       assert.is(await textOf(page, '.turns li'), first);
 
-      await clickButton(page, 'Change the question');
+      await clickButton(page, 'Edit the question');
       assert.is(await page.$eval('#prompt', (area) => (area as HTMLTextAreaElement).value), first);
       assert.is(await page.$('.turns li'), null);
       await page.keyboard.press('End');

@@ -187,7 +187,7 @@ function Compare() {
   return (
     <p class="compare">
       <label>
-        Beside it{' '}
+        Compare with{' '}
         <select
           id="beside"
           value={beside.value}
@@ -197,7 +197,7 @@ function Compare() {
             actions((own) => own.compareWith(who));
           }}
         >
-          <option value="">nobody</option>
+          <option value="">nothing</option>
           <option value="original">the original</option>
           {sizes.map((bits) => (
             <option key={bits} value={bits}>
@@ -217,11 +217,11 @@ function Answered({ isChat }: { isChat: boolean }) {
     <p class="row answered">
       <Copy text={answer} />
       <button type="button" class="quiet" onClick={() => actions((own) => own.sayAgain())}>
-        Again, otherwise
+        Try again
       </button>
       {isChat && (
         <button type="button" class="quiet" onClick={() => actions((own) => own.retype())}>
-          Change the question
+          Edit the question
         </button>
       )}
       <Copy text={() => asked((own) => own.linkToTalk())}>Copy a link</Copy>
