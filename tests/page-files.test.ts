@@ -86,6 +86,22 @@ testWith(test, 'chromium', 'the page says one sentence of each faulty file, and 
   });
 });
 
+testWith(test, 'chromium', 'a name is offered, and no server asked before it is opened', async (chromium) => {
+  await withPage(chromium, async (page, { base }) => {
+    const asked: string[] = [];
+    page.on('request', (request) => asked.push(request.url()));
+    await clickButton(page, 'HuggingFaceTB/SmolLM2-135M-Instruct');
+    assert.is(
+      await page.$eval('#name', (input) => (input as HTMLInputElement).value),
+      'HuggingFaceTB/SmolLM2-135M-Instruct',
+    );
+    assert.equal(
+      asked.filter((url) => !url.startsWith(base)),
+      [],
+    );
+  });
+});
+
 testWith(test, 'chromium', 'a file of GGUF is shrunk, and talks', async (chromium) => {
   const file = join(scratch, 'books.gguf');
   execFileSync(process.execPath, [

@@ -60,7 +60,7 @@ test('the page is small: what paints first, and all of it without the library', 
     'manifest.webmanifest',
   ];
   assert.ok(bytesOf([...page, 'page.css', 'index.html']) <= 46_500, `${bytesOf([...page])} bytes paint first`);
-  assert.ok(bytesOf(own) <= 68_000, `${bytesOf(own)} bytes are the page`);
+  assert.ok(bytesOf(own) <= 69_000, `${bytesOf(own)} bytes are the page`);
   // The core of the library in its worker, which has the kernels that quantize; what runs models comes when it is needed.
   // 1.7 kB of it tell which other program has quantized a checkpoint, 4 kB are parts of several machines, 1.3 kB refining by labels.
   assert.ok(
@@ -147,7 +147,7 @@ testWith(
         await page.waitForSelector('#shrink');
         await page.click('#shrink');
         await spoken(page);
-        assert.match(await textOf(page, '.figures-line'), /^[1-8] tokens/);
+        assert.match(await textOf(page, '.figures-line'), /^[1-8] tokens?/);
         assert.is(await textOf(page, '.said'), await textOf(page, '.said .thought')); // it has not ended its thought
         assert.match(page.url(), /\?temperature=0&sampleSeed=3&maxTokens=8$/);
         await clickButton(page, 'Model');

@@ -7,6 +7,12 @@ import { demo, kept, machine, typed, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
 import { Hero } from './hero.tsx';
 
+/** Small models that hold a conversation, for who knows no name: nothing is asked for before a person opens one. */
+const EXAMPLES = [
+  ['HuggingFaceTB/SmolLM2-135M-Instruct', '270 MB'],
+  ['Qwen/Qwen3-0.6B', '1.5 GB'],
+] as const;
+
 interface DirectoryPicker {
   showDirectoryPicker?(): Promise<FileSystemDirectoryHandle>;
 }
@@ -131,6 +137,24 @@ function Named() {
         </label>
         <button type="submit">Open</button>
       </form>
+      <p class="aside examples">
+        For example{' '}
+        {EXAMPLES.map(([name, size], i) => (
+          <span key={name}>
+            {i > 0 && ', or '}
+            <button
+              type="button"
+              class="link"
+              onClick={() => {
+                typed.value = name;
+              }}
+            >
+              {name}
+            </button>{' '}
+            ({size})
+          </span>
+        ))}
+      </p>
       <details>
         <summary>It needs a token</summary>
         <label>

@@ -158,8 +158,9 @@ function Words({ speech: { tokens } }: { speech: Speech }) {
 }
 
 function figuresOf({ tokens, said }: Speech): string {
-  if (!said) return tokens.length > 0 ? `${tokens.length} tokens` : '';
-  return `${tokens.length} tokens, ${figure(said.tokensPerSecond)} a second`;
+  const count = `${tokens.length} ${tokens.length === 1 ? 'token' : 'tokens'}`;
+  if (!said) return tokens.length > 0 ? count : '';
+  return `${count}, ${figure(said.tokensPerSecond)} a second`;
 }
 
 // How near the two are.
