@@ -153,7 +153,7 @@ testWith(test, 'chromium', 'Markdown is shown as elements, and no HTML of a mode
       '<p class=heading>One</p><p><strong>two</strong> <code><b></code><br></br>three</p>',
     );
     assert.is(await shown('3. a\n4. b'), '<ol start=3><li>a</li><li>b</li></ol>');
-    assert.is(await shown('```js\nlet a'), '<pre><code>let a</code></pre>', 'a fence that is still open');
+    assert.is(await shown('```js\nlet a'), '<pre tabIndex=0><code>let a</code></pre>', 'a fence that is still open');
     assert.match(await shown('|a|b|\n|-|-|\n|1|*2*|'), /<th>a<\/th>.*<td>1<\/td><td><em>2<\/em><\/td>/);
     assert.is(
       await shown('[x](https://example.org/)'),

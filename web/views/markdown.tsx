@@ -46,7 +46,8 @@ function element(token: MarkedToken, depth: number): ComponentChildren {
       return <code>{token.text}</code>;
     case 'code':
       return (
-        <pre>
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and keys scroll what has the focus
+        <pre tabIndex={0}>
           <code>{token.text}</code>
         </pre>
       );
