@@ -111,7 +111,8 @@ test('sizes keep to their budgets', async () => {
   // programs, and what config.json says of ours.
   // 4.3 kB of it are parts: shares, merging, notes, of which what another hand sealed is checked. 0.1 kB are messages that show what
   // they found, 0.05 kB tell archives and empty texts.
-  assert.ok(gzip(core) <= 91_400, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 0.1 kB are four rows of U in one pass of the search with feedback.
+  assert.ok(gzip(core) <= 91_500, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);
