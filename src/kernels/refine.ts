@@ -110,6 +110,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     );
     const [D, H] = [at.D, at.H].map((address) => new Float64Array(buffer, address, line).fill(0));
     const ds = new Int32Array(buffer, at.ds, line).fill(MIDDLE);
+    // Behind a row's end nothing is written: what memory holds there may be NaN.
+    for (const address of [at.values, at.missed]) new Float32Array(buffer, address, line).fill(0);
     const middle = medianOf(parts);
     for (const [p, part] of parts.entries()) {
       const { start, width, order, diagonal, own } = part;
