@@ -15,9 +15,7 @@ const formNames = { [FUSED]: 'relaxed', [PAIRS]: 'relaxed, pairs', [EIGHTS]: 're
 export const builds: readonly (readonly [name: string, bytes: Uint8Array<ArrayBuffer>, form: number])[] = [
   ['release', plainBytes, FUSED],
   ['debug', debugBytes, FUSED],
-  ...(WebAssembly.validate(relaxedBytes)
-    ? forms.map((form) => [formNames[form], relaxedBytes, form] as const)
-    : []),
+  ...(WebAssembly.validate(relaxedBytes) ? forms.map((form) => [formNames[form], relaxedBytes, form] as const) : []),
 ];
 
 export type DenseDtype = 'F32' | 'F16' | 'BF16';

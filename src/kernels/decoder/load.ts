@@ -12,7 +12,7 @@ import { EIGHTS, FUSED, PAIRS } from './table.ts';
  */
 export const decoderBinary: DecoderBinary = WebAssembly.validate(relaxed) ? relaxed : plain;
 /** The forms of products that these kernels take here, as assembly/decoder/dots.ts numbers them: a grid's table says which. */
-export const forms: readonly number[] = 
+export const forms: readonly number[] =
   decoderBinary !== relaxed ? [FUSED] : addsToSum() ? [FUSED, PAIRS, EIGHTS] : [PAIRS];
 
 let shared: DecoderBinary | undefined;
