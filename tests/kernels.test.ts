@@ -498,7 +498,8 @@ contract('the compiled modules import nothing', async () => {
 
 contract('the release build fits its size budget', () => {
   // 8.5 kB of it search trellises by labels, 12.5 kB are error feedback: factors, products, the searches of all trellises.
-  assert.ok(releaseBytes.length <= 59_500, `${releaseBytes.length} bytes`);
+  // 2.1 kB fold what is checked.
+  assert.ok(releaseBytes.length <= 61_500, `${releaseBytes.length} bytes`);
 });
 
 contract.run();

@@ -99,8 +99,8 @@ test('sizes keep to their budgets', async () => {
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
   // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 5.4 kB gzipped are
-  // error feedback, of all trellises.
-  assert.ok(wasm.length <= 59_500 && gzip(wasm) <= 21_000, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  // error feedback, of all trellises. 2.1 kB fold what is checked.
+  assert.ok(wasm.length <= 61_500 && gzip(wasm) <= 21_400, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
