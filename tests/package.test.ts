@@ -85,7 +85,8 @@ test('npm pack holds what users need and nothing else', () => {
   // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.4 MB of it, 1.2 MB unpacked, are the page, which `higgs serve` serves: the library once more, as its worker has it. The demo model, 10 MB,
   // stays out. 0.05 MB, unpacked, are docstrings of members, in declarations and in maps.
-  assert.ok(packed.size < 3_750e3, `${packed.size} bytes packed`);
+  // 0.02 MB are products of eight activations and folded checksums, in every bundle.
+  assert.ok(packed.size < 3_775e3, `${packed.size} bytes packed`);
   assert.not.ok(packed.files.some(({ path }) => path.startsWith('build/web/demo/')));
   assert.ok(packed.unpackedSize < 11.56e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
@@ -108,8 +109,8 @@ test('sizes keep to their budgets', async () => {
   // 6 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
   // 4.3 kB of it are parts: shares, merging, notes, of which what another hand sealed is checked. 0.1 kB are messages that show what
-  // they found.
-  assert.ok(gzip(core) <= 91_350, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // they found. 0.5 kB fold checksums.
+  assert.ok(gzip(core) <= 91_900, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);
