@@ -85,10 +85,10 @@ test('npm pack holds what users need and nothing else', () => {
   // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.4 MB of it, 1.2 MB unpacked, are the page, which `higgs serve` serves: the library once more, as its worker has it. The demo model, 10 MB,
   // stays out. 0.05 MB, unpacked, are docstrings of members, in declarations and in maps.
-  // 0.02 MB are products of eight activations and folded checksums, in every bundle.
+  // 0.02 MB, 0.06 MB unpacked, are products of eight activations and folded checksums, in every bundle.
   assert.ok(packed.size < 3_775e3, `${packed.size} bytes packed`);
   assert.not.ok(packed.files.some(({ path }) => path.startsWith('build/web/demo/')));
-  assert.ok(packed.unpackedSize < 11.56e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 11.62e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -124,8 +124,8 @@ test('sizes keep to their budgets', async () => {
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
   // and three families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
-  // 1.5 kB what is gathered to refine by.
-  assert.ok(gzip(decoder) <= 231_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 1.5 kB what is gathered to refine by, 2.8 kB products of eight activations and folded checksums, in both builds.
+  assert.ok(gzip(decoder) <= 234_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
