@@ -9,7 +9,11 @@ import { bandRowBytes, denseScratchBytes, PAIR_ROWS, productScratchBytes } from 
 import { EIGHTS, FUSED, isBanded, PAIRS } from '../src/kernels/decoder/table.ts';
 import { bytesPerRow, type CodeShape, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
 
-const formNames: Readonly<Record<number, string>> = { [FUSED]: 'relaxed', [PAIRS]: 'relaxed, pairs', [EIGHTS]: 'relaxed, eights' };
+const formNames: Readonly<Record<number, string>> = {
+  [FUSED]: 'relaxed',
+  [PAIRS]: 'relaxed, pairs',
+  [EIGHTS]: 'relaxed, eights',
+};
 
 /** The builds of the kernels that this runtime takes, each with the form of products that it is to use. */
 export const builds: readonly (readonly [name: string, bytes: Uint8Array<ArrayBuffer>, form: number])[] = [
