@@ -250,7 +250,7 @@ test('scratch of products with plain weights is as large as the kernels need', (
   for (const cols of [1, 5, 33, 100, 1025]) {
     for (const dtype of ['F32', 'F16', 'BF16'] as const) {
       memory.reset();
-      const [rows, count] = [5, 3];
+      const [rows, count] = [5, 6];
       const w = memory.place(new Uint8Array(rows * cols * bytesPerWeight[dtype]).fill(0x3c));
       const x = memory.place(normals(count * cols));
       const y = memory.alloc(count * rows * 4);
