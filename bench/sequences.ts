@@ -12,7 +12,11 @@ const steps = Number(tokens);
 /** Each way, in turns; the best counts. */
 const ROUNDS = 6;
 const folder = await openFolder(path!);
-const model = await loadModel(folder, { context: 512, threads: await startThreads(Number(threads)) });
+const model = await loadModel(folder, {
+  context: 512,
+  cacheTokens: 4096,
+  threads: await startThreads(Number(threads)),
+});
 
 /** Makes `steps` tokens behind a first one. */
 async function generate(language: Language, first: number): Promise<void> {

@@ -6,7 +6,7 @@ import { show } from '../excerpt.ts';
 import type { Message } from '../text/chat.ts';
 import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
-import { closingMark, hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
+import { closingMark, hasSpecialMarks, openingOf, thinkingFilter } from '../text/thinking.ts';
 import { type Common, record } from './body.ts';
 import { checkCharacters, type Delta, mostCharacters, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
 import { HttpError, refused } from './errors.ts';
@@ -138,7 +138,7 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   const promptIds = idsOf(prompt);
   const room = roomFor(model, promptIds, asked.param);
   const called = toolConstraint(model, tools, asked.choice, asked.isParallel);
-  const constraint = called ?? schemaConstraint(model, asked.schema);
+  const constraint = called ?? schemaConstraint(model, asked.schema, openingOf(prompt));
   // A text that a thought comes first in is constrained behind it; with tools that may be called, it is free until a call anyway.
   const isFree = called !== undefined && asked.choice === 'auto';
   const close = isFree ? undefined : closingMark(prompt);
@@ -155,9 +155,9 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   return { promptIds, prompt, settings, tools, isParallel: asked.isParallel };
 }
 
-function schemaConstraint(model: Model, schema: Schema | undefined): (() => Constraint) | undefined {
+function schemaConstraint(model: Model, schema: Schema | undefined, opening: string): (() => Constraint) | undefined {
   if (schema === undefined) return undefined;
-  return () => constraintOf(model, [{ schema }]);
+  return () => constraintOf(model, opening === '' ? [{ schema }] : [{ literal: opening }, { schema }]);
 }
 
 // A template's faults are of the request's values, as far as a template that was parsed can have them; where its file lies is no one's business.
