@@ -8,7 +8,16 @@ import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
 import { closingMark, hasSpecialMarks, openingOf, thinkingFilter } from '../text/thinking.ts';
 import { type Common, record } from './body.ts';
-import { checkCharacters, type Delta, mostCharacters, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
+import {
+  checkCharacters,
+  type Delta,
+  mostCharacters,
+  mostTokens,
+  roomFor,
+  settingsOf,
+  type Turn,
+  type Ways,
+} from './dialect.ts';
 import { HttpError, refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import { run, type Settings, type TokenChance } from './run.ts';
@@ -145,8 +154,7 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
   const settings = settingsOf(model, request, {
-    // Where the context is full, a text that is not told how long it may be ends in any case.
-    maxTokens: ways.contextShift ? (asked.maxTokens ?? room) : Math.min(asked.maxTokens ?? room, room),
+    maxTokens: mostTokens(model, asked.maxTokens, room, ways.contextShift),
     contextShift: ways.contextShift,
     logprobs: asked.logprobs,
     special,
