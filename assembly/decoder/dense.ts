@@ -1,9 +1,9 @@
 // Y = X Wᵀ for weights that are not quantized, f32, f16 or bf16, in f32: each inner product by the rule for sums in lanes.ts, for
 // any width. Two rows go together. Narrow weights are widened on the way for one activation, for several once, in scratch.
-// Four activations go together. Their sums are as many as a processor has no registers for, so columns go by quarters: of each
+// Four activations go together, or, with two activations, four rows: a product is the same either way round. Their sums are as many as a processor has no registers for, so columns go by quarters: of each
 // sixteen four, which add to sums of their own. All quarters of some columns follow one another, while a cache holds them.
 //
-// Scratch:   sums of two rows and four activations, quarter by quarter, (4, 2, 4, 4) f32 | two widened rows
+// Scratch:   sums of two rows and four activations, quarter by quarter, (4, 2, 4, 4) f32 | four widened rows
 //
 // The last 1 to 15 columns: sixteen are read, and the products beyond the width are cleared. Sums start at +0, so that adding
 // +0 to one changes nothing.
@@ -151,13 +151,13 @@ function foldQuarters(sums: usize): f32 {
   return fold(v128.load(sums), v128.load(sums, QUARTER), v128.load(sums, 2 * QUARTER), v128.load(sums, 3 * QUARTER));
 }
 
-// Two rows of f32 times two to four activations, one behind the other: f32 to `y`, and to `other` for the second row, those of an
+// Two rows of f32 times one to four activations, one behind the other: f32 to `y`, and to `other` for the second row, those of an
 // activation `stride` f32 behind those of the one before it.
 function twoTimesFour(
   a: usize, b: usize, cols: usize, x: usize, count: usize, y: usize, other: usize, stride: usize, sums: usize,
 ): void {
   // Beyond the last activation, the last again.
-  const x1 = x + (cols << 2);
+  const x1 = x + (cols << 2) * min<usize>(1, count - 1);
   const x2 = x + (cols << 2) * min<usize>(2, count - 1);
   const x3 = x + (cols << 2) * min<usize>(3, count - 1);
   memory.fill(sums, 0, SUMS);
@@ -174,6 +174,26 @@ function twoTimesFour(
   }
 }
 
+// All rows times two activations, four rows at a time.
+// @ts-ignore: decorator
+@inline
+function rowsOfTwo(
+  w: usize, dtype: u32, rows: usize, cols: usize, x: usize, y: usize, stride: usize, scratch: usize,
+): void {
+  const rowBytes = cols << (dtype == F32 ? 2 : 1);
+  const wide = scratch + SUMS;
+  for (let row: usize = 0; row < rows; row += 4) {
+    const some = min<usize>(4, rows - row);
+    let from = w + row * rowBytes;
+    if (dtype != F32) {
+      for (let i: usize = 0; i < some; i++) widen(from + i * rowBytes, dtype, 0, cols, wide + i * (cols << 2));
+      from = wide;
+    }
+    const to = y + (row << 2);
+    twoTimesFour(x, x + (cols << 2), cols, from, some, to, to + (stride << 2), 1, scratch);
+  }
+}
+
 // @ts-ignore: decorator
 @inline
 function rowsOf(
@@ -181,6 +201,10 @@ function rowsOf(
 ): void {
   const rowBytes = cols << (dtype == F32 ? 2 : 1);
   const wide = scratch + SUMS;
+  if (count == 2) {
+    rowsOfTwo(w, dtype, rows, cols, x, y, stride, scratch);
+    return;
+  }
   for (let row: usize = 0; row < rows; row += 2) {
     const next = min(row + 1, rows - 1); // beyond the last row, the last again
     let a = w + row * rowBytes;
@@ -209,7 +233,7 @@ function rowsOf(
 
 /**
  * y = W x for `count` activations: `w` is (rows, cols) of `dtype` (float.ts numbers them), `x` (count, cols) f32; element r of
- * activation j goes to y[j · stride + r]. `scratch` holds 128 + 2 · (cols + 16) f32; it is used for several activations.
+ * activation j goes to y[j · stride + r]. `scratch` holds 128 + 4 · (cols + 16) f32; it is used for several activations.
  */
 export function denseRows(
   w: usize, dtype: u32, rows: usize, cols: usize, x: usize, count: usize, y: usize, stride: usize, scratch: usize,

@@ -52,7 +52,7 @@ export function unbandScratchBytes(cols: number): number {
 
 /** Bytes of scratch that a product with plain weights needs in each thread: of it, weights of f32 use DENSE_SUMS alone. */
 export function denseScratchBytes(cols: number): number {
-  return DENSE_SUMS + 2 * (cols + 16) * 4;
+  return DENSE_SUMS + 4 * (cols + 16) * 4;
 }
 /** Bytes of sums of two rows and four activations. */
 export const DENSE_SUMS = 512;
