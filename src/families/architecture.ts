@@ -212,7 +212,7 @@ export interface ExpertsSpec {
   readonly norm: NormSpec | undefined;
   readonly router: LinearSpec;
   /** The tensor of what is added to scores where experts are chosen, (experts). */
-  readonly correction: { readonly name: string } | undefined;
+  readonly correction: (TensorSpec & { readonly shape: readonly number[] }) | undefined;
   readonly routing: Routing;
   readonly experts: readonly ExpertSpec[];
   /** The expert that all tokens go to, if there is one; and the weight of its gate, (1, dim), where it has one. */
