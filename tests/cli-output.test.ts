@@ -228,7 +228,7 @@ test('two runs do not write one output at the same time', async () => {
   for (const flag of ['--resume', '--force']) {
     assert.match(
       await fails(quantize(input, out, flag)),
-      new RegExp(`another run is writing it; if process ${process.pid} is none of higgs, remove .*higgs.lock`),
+      new RegExp(`another run is writing it; if process ${process.pid} is no process of higgs, remove .*higgs.lock`),
     );
   }
   await writeFile(lock, readFileSync(lock, 'utf8').replace(` ${process.pid} `, ' 999999999 ')); // one that does not

@@ -31,7 +31,7 @@ async function waiting<T>(happens: (ms: number) => void, run: () => Promise<T>):
   }
 }
 
-const held = (error: Error) => / works on it; if that is none of higgs, remove the file/.test(error.message);
+const held = (error: Error) => / works on it; if that is no process of higgs, remove the file/.test(error.message);
 
 async function refuses(run: () => Promise<unknown>, message: RegExp): Promise<void> {
   const error = await run().then(

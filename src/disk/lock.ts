@@ -60,7 +60,12 @@ export async function takeLock(path: string, does: string): Promise<Lock> {
   const lock = newLock(path, await ownPlace());
   if (await lock.create()) return lock;
   const refuse = (holder: string): never => {
-    throw new FileError('write', path, undefined, `${holder} ${does} it; if that is none of higgs, remove the file`);
+    throw new FileError(
+      'write',
+      path,
+      undefined,
+      `${holder} ${does} it; if that is no process of higgs, remove the file`,
+    );
   };
   const { content, holder } = await lookAt(path);
   if (holder !== undefined) refuse(holder);

@@ -171,10 +171,10 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
   }
   if (existing === 'other') refuseOther(out);
   const isRun = held === 'run' || held === 'bare';
-  const goOn = resume === undefined ? 'give --force' : 'give --resume to go on with it, or --force';
+  const goOn = resume === undefined ? 'give --force' : 'give --resume to continue it, or --force';
   if (existing === 'checkpoint' && !mayReplace) {
     if (!isRun) refuse('it is there already; give --force to replace it');
-    const both = resume === undefined ? '' : '--resume with --force to go on with that and replace it, or ';
+    const both = resume === undefined ? '' : '--resume with --force to continue it and replace that, or ';
     refuse(`it is there already, and ${partial} holds an interrupted run; give ${both}--force to start again`);
   }
   if (isRun && !force && !resume) {
@@ -272,7 +272,7 @@ async function checkOwner(out: string, { target, path }: Place): Promise<void> {
     const lock = join(place, LOCK_NAME);
     const { holder } = await lookAt(lock);
     if (holder === undefined) continue;
-    const hint = `if ${holder} is none of higgs, remove ${lock}`;
+    const hint = `if ${holder} is no process of higgs, remove ${lock}`;
     throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
   }
 }

@@ -7,6 +7,7 @@ import { checkRouting, expertsAt } from './experts.ts';
 import { layersOf, likeLlama, type Traits } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of ERNIE 4.5. */
 export function ernie4_5(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'ernie4_5', ...traitsOf(fields), headDim: 128, sizes: { kvHeads: 2 } });
 }

@@ -22,6 +22,7 @@ const THETAS = { full: 1e6, sliding: 1e4 };
 // Of layers that see all, where config.json has no rope_parameters.
 const USUAL_ROPE = { rope_type: 'proportional', partial_rotary_factor: 0.25 };
 
+/** Reads the config.json of Gemma 4, of its text part. */
 export function gemma4(fields: Fields): Architecture {
   checkHandled(fields);
   const dim = fields.integer('hidden_size', 1, LIMITS.dim, 2304);

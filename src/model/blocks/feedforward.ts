@@ -18,6 +18,7 @@ import {
   weightsInOrder,
 } from './branch.ts';
 
+/** A feed-forward network that runs, with regions. */
 export interface FeedForward {
   readonly kind: 'feedForward';
   readonly norm: number; // (dim), 0 for none
@@ -47,6 +48,7 @@ export const STEPS: Readonly<Record<Activation, Step>> = {
   },
 };
 
+/** A feed-forward network: what it needs, forward and back. */
 export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   linears: ({ inputs, output }) => [...inputs, output],
 
