@@ -125,7 +125,7 @@ test('sizes keep to their budgets', async () => {
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
-  // and three families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
+  // and five families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
   // 1.5 kB what is gathered to refine by, 2.8 kB products of eight activations and folded checksums, in both builds.
   // 2 kB are plain weights times several activations, in both builds.
   assert.ok(gzip(decoder) <= 236_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);

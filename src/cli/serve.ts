@@ -5,7 +5,6 @@ import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createAdaptorServer } from '@hono/node-server';
 import { type Command, Option } from 'commander';
 import { isThere } from '../disk/commit.ts';
 import { type Input, identityOf, openModel } from '../disk/input.ts';
@@ -223,6 +222,8 @@ async function listen(
   line: LiveLine,
 ): Promise<void> {
   const { host, port, json } = options;
+  // Here alone: it asks for Response, by which Node loads its HTTP client.
+  const { createAdaptorServer } = await import('@hono/node-server');
   const http = createAdaptorServer({
     fetch: (request, env) => server.fetch(request, env),
     createServer: createHttpServer,
