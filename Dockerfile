@@ -1,10 +1,10 @@
 # A server of the OpenAI API, without a shell's tools and without root:
 #   docker build -t higgs .
 #   docker run -p 11435:11435 -e HIGGS_API_KEY=secret -v models:/models higgs hf:Qwen/Qwen3-0.6B
-FROM node:22-alpine AS build
+FROM node:22-slim AS build
 WORKDIR /package
 COPY . .
-RUN npm ci && npm run build && npm pack
+RUN npm ci --ignore-scripts && npm pack
 
 FROM node:22-alpine
 COPY --from=build /package/higgs-wasm-*.tgz /tmp/
@@ -13,5 +13,5 @@ USER node
 ENV HF_HOME=/models/huggingface HIGGS_HOME=/models/higgs
 VOLUME /models
 EXPOSE 11435
-HEALTHCHECK CMD wget -qO- http://127.0.0.1:11435/health || exit 1
+HEALTHCHECK --interval=30s --timeout=5s CMD wget -qO- http://127.0.0.1:11435/health || exit 1
 ENTRYPOINT ["higgs", "serve", "--host", "0.0.0.0"]

@@ -200,6 +200,7 @@ if (wanted.has('--bench'))
     'decoder.ts',
     'linearity.ts',
     'llamacpp.ts',
+    'mixtures.ts',
     'paging.ts',
     'quality.ts',
     'refining.ts',

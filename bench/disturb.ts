@@ -6,7 +6,7 @@ import { fisherResults, fisherSurvey } from '../src/sensitivity/fisher.ts';
 import { measuredOf } from '../src/sensitivity/program/measured.ts';
 import { combine } from '../src/sensitivity/results/combine.ts';
 import { openSession, openSubject, planSession, type Session, survey } from '../src/sensitivity/session.ts';
-import { randomSequences, type Sequence } from '../src/sensitivity/tokens.ts';
+import { randomSequences, type TokenSequence } from '../src/sensitivity/tokens.ts';
 import type { Work } from '../src/sensitivity/work.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
@@ -135,13 +135,13 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   };
 }
 
-function beginningOf(ids: readonly number[], tokens: number, bos: number | undefined): Sequence {
+function beginningOf(ids: readonly number[], tokens: number, bos: number | undefined): TokenSequence {
   const targets = ids.slice(bos === undefined ? 1 : 0, tokens + (bos === undefined ? 1 : 0));
   if (targets.length < tokens) throw new RangeError(`texts must have ${tokens} tokens: one has ${ids.length}`);
   return { ids: [bos ?? ids[0], ...targets.slice(0, -1)], targets };
 }
 
-function runClean(session: Session, sequence: Sequence): void {
+function runClean(session: Session, sequence: TokenSequence): void {
   placeSequence(session, sequence);
   session.run({ kind: 'embed' });
   for (const block of session.measuring.state.blocks.keys()) session.run({ kind: 'block', block, save: true });

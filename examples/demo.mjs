@@ -47,7 +47,7 @@ try {
   console.log('\nbpw: bits per weight with scales; t²: relative squared error, which should equal the grid’s MSE;');
   console.log(`perplexity: of ${TOKENS} tokens of test.txt, the original’s is ${original.toFixed(2)}.`);
 
-  console.log('\nThe 4-bit model goes on with a text:\n');
+  console.log('\nThe 4-bit model continues a text:\n');
   process.stdout.write(PROMPT);
   const { ids, generateMs } = await run(join(scratch, 't4'), async (model) => {
     const generation = model.generate(PROMPT, { maxTokens: 48, stop: '\n' });

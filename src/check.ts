@@ -22,10 +22,12 @@ export type Schema<T> = {
   readonly [K in keyof T]-?: Record<never, never> extends Pick<T, K> ? Reader<Exclude<T[K], undefined>> : Needed<T[K]>;
 };
 
+/** @throws {TypeError} that names the subject, what it must be, and what came */
 export function refuseKind(subject: string, requirement: string, value: unknown): never {
   throw argumentError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
 }
 
+/** @throws {RangeError} that names the subject, what it must be, and what came */
 export function refuseValue(subject: string, requirement: string, value: unknown): never {
   throw new RangeError(`${printable(subject)} must be ${requirement}: got ${show(value)}`);
 }
@@ -37,9 +39,11 @@ export function needed<T>(reader: Reader<T>): Needed<T> {
 
 // --- plain values
 
+/** A string. */
 export const text: Reader<string> = (subject, value) =>
   typeof value === 'string' ? value : refuseKind(subject, 'a string', value);
 
+/** True or false. */
 export const flag: Reader<boolean> = (subject, value) =>
   typeof value === 'boolean' ? value : refuseKind(subject, 'true or false', value);
 
@@ -82,6 +86,7 @@ export function number(low: number, high = Number.MAX_VALUE, isAbove = false): R
   };
 }
 
+/** A number that is neither NaN nor infinite. */
 export const finite: Reader<number> = (subject, value) =>
   Number.isFinite(anyNumber(subject, value)) ? (value as number) : refuseValue(subject, 'a finite number', value);
 
@@ -185,8 +190,10 @@ export function having<T extends object>(what: string, methods: readonly (keyof 
   };
 }
 
+/** An AbortSignal. */
 export const signal: Reader<AbortSignal> = having('an AbortSignal', ['throwIfAborted', 'addEventListener']);
 
+/** A regular expression; a copy, whose state is its own. */
 export const pattern: Reader<RegExp> = (subject, value) => {
   if (classOf(subject, value) !== 'RegExp') refuseKind(subject, 'a regular expression', value);
   return reading(subject, () => new RegExp((value as RegExp).source, (value as RegExp).flags));
@@ -269,6 +276,7 @@ export function ids(
   return found;
 }
 
+/** An id of a vocabulary. */
 export const tokenId: Reader<number> = integer(0);
 
 // --- bytes
@@ -302,6 +310,7 @@ export function typedArray<T extends TypedArray>(
   };
 }
 
+/** A Uint8Array. */
 export const bytes: Reader<Uint8Array> = typedArray(Uint8Array);
 
 /** Text, or bytes of UTF-8; what is shared with other threads is copied, as decoders do not take it. */

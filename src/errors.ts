@@ -26,11 +26,17 @@ const placeOf: Reader<Place> = object<Place>('an object', {
 
 /** A file is malformed. Its message opens with the file and the tensor, where they are known. */
 export class FormatError extends Error {
+  /** The class's name. */
   override readonly name = 'FormatError';
+  /** Tells errors of this kind by name: those of another bundle count, too. */
   static override [Symbol.hasInstance] = named('FormatError');
+  /** The file's name, where it is known. */
   readonly file: string | undefined;
+  /** The tensor's name, where it is known. */
   readonly tensor: string | undefined;
+  /** Bytes from the start of the file to the fault, where that is known. */
   readonly byteOffset: number | undefined;
+  /** A word for the kind of fault, where a caller may want to continue. */
   readonly reason: string | undefined;
 
   /** @throws {TypeError} when message or place is of another kind */
@@ -45,8 +51,11 @@ export class FormatError extends Error {
 
 /** A file or an environment is fine but not handled; `feature` names what is missing. */
 export class UnsupportedError extends Error {
+  /** The class's name. */
   override readonly name = 'UnsupportedError';
+  /** Tells errors of this kind by name: those of another bundle count, too. */
   static override [Symbol.hasInstance] = named('UnsupportedError');
+  /** What is not handled, in a few words, such as `GGUF weights Q2_K`. */
   readonly feature: string;
 
   /** @throws {TypeError} when feature, message or place is of another kind */
@@ -58,7 +67,9 @@ export class UnsupportedError extends Error {
 
 /** A system or a server refused something about a file: `cannot write out/x.safetensors: no space left on device (ENOSPC)`. */
 export class FileError extends Error {
+  /** The class's name. */
   override readonly name = 'FileError';
+  /** Tells errors of this kind by name: those of another bundle count, too. */
   static override [Symbol.hasInstance] = named('FileError');
   /** Path or URL. */
   readonly path: string;
@@ -80,7 +91,9 @@ export class FileError extends Error {
 
 /** An object cannot do what is asked of it now: it is closed, or in use. `model must be open: it is closed`. */
 export class StateError extends Error {
+  /** The class's name. */
   override readonly name = 'StateError';
+  /** Tells errors of this kind by name: those of another bundle count, too. */
   static override [Symbol.hasInstance] = named('StateError');
 
   /** @throws {TypeError} when the message is of another kind */

@@ -96,32 +96,41 @@ export interface Higgs {
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['plan']>
   ): ReturnType<OpenCheckpoint['plan']>;
+  /** `open`, then `quantize`. @returns what was written, with errors and bits */
   quantizeCheckpoint(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['quantize']>
   ): ReturnType<OpenCheckpoint['quantize']>;
+  /** `open`, then `planTensors`. @returns the tensors that want a grid */
   planTensors(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['planTensors']>
   ): ReturnType<OpenCheckpoint['planTensors']>;
+  /** `open`, then `planBits`. @returns the best grid of every tensor for a budget */
   planBits(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['planBits']>
   ): ReturnType<OpenCheckpoint['planBits']>;
+  /** `open`, then `dequantize`. @returns what was written */
   dequantizeCheckpoint(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['dequantize']>
   ): ReturnType<OpenCheckpoint['dequantize']>;
+  /** `open`, then `inspect`. @returns what the headers say */
   inspectCheckpoint(input: Folder | string): ReturnType<OpenCheckpoint['inspect']>;
+  /** `open`, then `verify`. @returns what was checked @throws {FormatError} when a checksum does not hold */
   verifyCheckpoint(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['verify']>
   ): ReturnType<OpenCheckpoint['verify']>;
+  /** `open`, then `run`. @returns a loaded model; close it when you are done */
   loadModel(input: Folder | string, ...args: Parameters<OpenCheckpoint['run']>): ReturnType<OpenCheckpoint['run']>;
+  /** `open`, then `sensitivity`. @returns α of every tensor */
   measureSensitivity(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['sensitivity']>
   ): ReturnType<OpenCheckpoint['sensitivity']>;
+  /** `open`, then `sensitivityCost`. @returns the memory and time that measuring would take */
   estimateSensitivity(
     input: Folder | string,
     ...args: Parameters<OpenCheckpoint['sensitivityCost']>

@@ -82,6 +82,7 @@ export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>,
    * `planBits` say what is chosen from.
    */
   bpw?: number;
+  /** The budget in bytes of the safetensors files written, instead of `bpw`. */
   size?: number;
   /** Sensitivities to choose by; measured if left out. */
   alphas?: AlphasOrMaker;

@@ -195,7 +195,7 @@ test('allocate() counts scales unless told not to, and keeps limits and grids th
   assert.throws(() => higgs.allocate(tensors, alphas, { bpw: 2 }), /bits per weight must be at least 2\.\d+.*: got 2$/);
   assert.throws(
     () => higgs.allocate(tensors, alphas, { bpw: 4, minBits: 7, maxBits: 7.5 }),
-    /grids must have one between minBits, 7, and maxBits, 7\.5: none/,
+    /one of the grids must have bits from minBits, 7, to maxBits, 7\.5: none/,
   );
   assert.throws(() => higgs.allocate(tensors, alphas, { bpw: 4, grids: [] }), /grids must be at least one/);
   assert.throws(

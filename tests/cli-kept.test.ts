@@ -107,26 +107,29 @@ test('kept sensitivities of other weights, another configuration, other settings
       /not used: .*higgs-alphas\.json: alphas must be JSON: it ends at character 500/,
     ],
     // As it was when tokens were random.
-    [() => writeFile(kept, whole.replace('"source":"model"', '"text":false')), /not used: .*it is of other settings/],
-    [() => writeFile(kept, whole.replace('"draws":2', '"draws":3')), /not used: .*it is of other settings/],
+    [
+      () => writeFile(kept, whole.replace('"source":"model"', '"text":false')),
+      /not used: .*it was measured with other settings/,
+    ],
+    [() => writeFile(kept, whole.replace('"draws":2', '"draws":3')), /not used: .*it was measured with other settings/],
     [
       () =>
         writeFile(
           kept,
           whole.replace(/"alpha":\d/, (text) => `"alpha":${(Number(text.at(-1)) + 1) % 10}`),
         ),
-      /not used: .*it is not as it was kept, so it is damaged or was changed/,
+      /not used: .*its checksum does not hold, so it is damaged or was changed/,
     ],
-    [() => writeFile(kept, whole.replace('"content"', '"contenu"')), /not used: .*it is not as it was kept/],
-    [() => writeFile(kept, whole.replace('"files"', '"filet"')), /not used: .*it is of other weights/],
-    [() => writeFile(kept, `${whole}\n`), /not used: .*it is not as it was kept/],
+    [() => writeFile(kept, whole.replace('"content"', '"contenu"')), /not used: .*its checksum does not hold/],
+    [() => writeFile(kept, whole.replace('"files"', '"filet"')), /not used: .*it was measured on other weights/],
+    [() => writeFile(kept, `${whole}\n`), /not used: .*its checksum does not hold/],
     [
       () => writeFile(join(input, 'model.safetensors'), other),
-      /not used: .*it is of other weights or another configuration/,
+      /not used: .*it was measured on other weights or another configuration/,
     ],
     [
       () => writeFile(join(input, 'config.json'), JSON.stringify({ ...llama, rms_norm_eps: 0.01 })),
-      /not used: .*it is of other weights or another configuration/,
+      /not used: .*it was measured on other weights or another configuration/,
     ],
   ];
   for (const [change, says] of changes) {
@@ -147,7 +150,7 @@ test('a file of sensitivities that no command kept is left as it is', async () =
   const own = writeAlphas({ ...alphas, settings: { tokens: 7 } });
   await writeFile(kept, own);
   const { stderr } = await succeeds(plan(input));
-  assert.match(stderr, /not used: .*no command kept it, so it is left as it is; --alphas takes it\n/);
+  assert.match(stderr, /not used: .*higgs did not write it, so it stays as it is; give it with --alphas\n/);
   assert.match(stderr, /, not kept\n$/);
   assert.is(readFileSync(kept, 'utf8'), own);
   nothingAt(`${kept}.partial`);
@@ -170,7 +173,7 @@ test('where they cannot be kept, a line says so, and the run goes on', async () 
   assert.is(stdout, (await succeeds(plan(other, '--json'))).stdout);
 });
 
-test('Ctrl-C leaves what is measured, and the same command goes on with it; what is of another run is dropped', async () => {
+test('Ctrl-C leaves what is measured, and the same command continues it; what is of another run is dropped', async () => {
   const [input, out] = [await books(), output()];
   const kept = join(input, NAME);
   const args = ['quantize', input, '-o', out, '--bpw', '3.25', '--grids', 'p2n16,p2n64,p2n256', '--workers', '1'];
@@ -181,7 +184,7 @@ test('Ctrl-C leaves what is measured, and the same command goes on with it; what
   assert.is(interrupted.code, 130, interrupted.stderr);
   assert.match(
     interrupted.stderr,
-    /higgs: interrupted; what is measured is kept in .*\.partial, the same command goes on with it\n$/,
+    /higgs: interrupted; what is measured is kept in .*\.partial, the same command continues it\n$/,
   );
   nothingAt(kept, out, `${out}.partial`);
   const partial = readFileSync(`${kept}.partial`, 'utf8');

@@ -226,7 +226,7 @@ test('two runs do not write one output at the same time', async () => {
   for (const flag of ['--resume', '--force']) {
     assert.match(
       await fails(quantize(input, out, flag)),
-      new RegExp(`another run is writing it; if process ${process.pid} is none of higgs, remove .*higgs.lock`),
+      new RegExp(`another run is writing it; if process ${process.pid} is no process of higgs, remove .*higgs.lock`),
     );
   }
   await writeFile(join(`${out}.partial`, 'higgs.lock'), '999999999\n'); // one that does not

@@ -292,7 +292,7 @@ test('higgs merge says which part of sensitivities is missing, damaged, of other
       higgs('sensitivity', BOOKS, '-o', out, ...FEW, '--sequences', '3', '--source', 'random', '--part', part, ...more),
     );
   for (const part of ['1/3', '3/3']) await measure(part);
-  assert.match(await fails(higgs('merge', out)), /part 2 of 3 must be there/);
+  assert.match(await fails(higgs('merge', out)), /all 3 parts must be given: 2 is missing/);
   await measure('2/3', '--seed', '7');
   assert.match(await fails(higgs('merge', out)), /part-2-of-3\.json is of another model, or of other settings/);
   await measure('2/3', '--force');
@@ -351,7 +351,7 @@ test('--part without an index is what the scheduler says', () => {
       () => from(env, count),
       (error: Error) => error.name === 'UsageError' && message.test(error.message),
     );
-  refuses({}, /no scheduler says/);
+  refuses({}, /no scheduler numbers this task/);
   refuses({ JOB_COMPLETION_INDEX: '3' }, /such as --part 8/);
   refuses(
     slurm('7', { SLURM_ARRAY_TASK_COUNT: '2', SLURM_ARRAY_TASK_MIN: '3', SLURM_ARRAY_TASK_MAX: '7' }),

@@ -56,11 +56,11 @@ test('quantize --refine interrupted by Ctrl-C says what is kept, and wants --res
     child.kill('SIGINT');
   });
   assert.is(interrupted.code, 130, interrupted.stderr);
-  assert.match(interrupted.stderr, /interrupted; what is gathered is kept in .*, run again with --resume to go on/);
-  assert.match(await fails(higgs(...args)), /hold an interrupted run; give --resume to go on with it, or --force/);
+  assert.match(interrupted.stderr, /interrupted; what is gathered is kept in .*, run again with --resume to continue/);
+  assert.match(await fails(higgs(...args)), /hold an interrupted run; give --resume to continue it, or --force/);
   assert.match(
     await fails(run(out, '--refine', '--resume')),
-    /cannot go on with .*\.tokens\.partial: it is of other options or another model; give the same options, or --force/,
+    /cannot resume .*\.tokens\.partial: it has other options or another model; give the same options, or --force/,
   );
   await succeeds(run(out, '--refine', 'inputs', '--force'));
   for (const left of leftOf(out)) nothingAt(left);
@@ -70,7 +70,10 @@ test('quantize --refine refuses an output for which another process gathers, and
   const out = output();
   const lock = `${out}.statistics.partial.lock`;
   writeFileSync(lock, `${process.pid}\n`);
-  assert.match(await fails(run(out, '--refine')), /\.lock.*: process \d+ gathers it; if that is none of higgs, remove/);
+  assert.match(
+    await fails(run(out, '--refine')),
+    /\.lock.*: process \d+ gathers it; if that is no process of higgs, remove/,
+  );
   assert.ok(existsSync(lock));
   writeFileSync(lock, '99999999\n');
   await succeeds(run(out, '--refine', 'inputs'));

@@ -187,7 +187,10 @@ test('Ctrl-C: exit code 130, a line that tells of --resume; other options are re
   const out = output();
   const { code, stderr, stdout } = await interrupt(input, out, 'SIGINT', 1);
   assert.is(code, 130);
-  assert.is(stderr, `higgs: interrupted; what is done is kept in ${out}.partial; run again with --resume to go on\n`);
+  assert.is(
+    stderr,
+    `higgs: interrupted; what is done is kept in ${out}.partial; run again with --resume to continue\n`,
+  );
   assert.is(stdout, '');
   const before = await hashes(`${out}.partial`);
   const other = /an interrupted run had other options or another input: start again with --force/;

@@ -55,7 +55,8 @@ test('sensitivity --resume goes on with an interrupted run, and the file is the 
     child.kill('SIGINT');
   });
   assert.is(interrupted.code, 130, interrupted.stderr);
-  const kept = /^higgs: interrupted; what is measured is kept in (\S+)( and \S+)?; run again with --resume to go on\n$/;
+  const kept =
+    /^higgs: interrupted; what is measured is kept in (\S+)( and \S+)?; run again with --resume to continue\n$/;
   const [, first, second = ` and ${out}.partial.sequence`] = kept.exec(interrupted.stderr) ?? [];
   assert.equal([first, second], [`${out}.partial`, ` and ${out}.partial.sequence`], interrupted.stderr);
   nothingAt(out);
@@ -63,7 +64,7 @@ test('sensitivity --resume goes on with an interrupted run, and the file is the 
     .split('\n')
     .filter((line) => line[9] === '[');
   assert.ok(results.length < 150, `${results.length} sequences`);
-  assert.match(await fails(run(out)), /holds an interrupted run; give --resume to go on with it, or --force/);
+  assert.match(await fails(run(out)), /holds an interrupted run; give --resume to continue it, or --force/);
   assert.match(await fails(run(out, '--resume')), /must be of the same model and settings/);
   await succeeds(higgs(...args, '-o', out, '--resume'));
   assert.is(readFileSync(out, 'utf8'), readFileSync(whole, 'utf8'));
@@ -111,10 +112,10 @@ test('sensitivity refuses existing files, quantized checkpoints and missing text
   assert.match(await refused, /^higgs: /);
   const cases: [string[], RegExp][] = [
     [[BOOKS], /--output must be given, or --dry-run/],
-    [[BOOKS, '-o', out, '--levels', '0.1'], /--levels must go with --estimator noise/],
+    [[BOOKS, '-o', out, '--levels', '0.1'], /--levels must come with --estimator noise/],
     [[BOOKS, '-o', out, '--levels', 'a'], /--levels/],
     [[BOOKS, '-o', out, '--source', 'books'], /--source/],
-    [[BOOKS, '-o', out, '--source', 'random', '--text', `${BOOKS}/valid.txt`], /--source must go without --text/],
+    [[BOOKS, '-o', out, '--source', 'random', '--text', `${BOOKS}/valid.txt`], /--source must come without --text/],
     [[BOOKS, '-o', out, '--estimator', 'hessian'], /--estimator/],
     [[BOOKS, '-o', out, '--tokens', '1'], /--tokens/],
   ];
@@ -171,12 +172,12 @@ test('sensitivity --statistics refuses what would be lost, and options that cont
   await succeeds(higgs('sensitivity', BOOKS, ...args, '--force'));
   nothingAt(`${stats}.partial`);
   for (const [given, message] of [
-    [['-o', out, '--statistics-mode', 'both'], /--statistics-mode and --group must go with --statistics/],
-    [['-o', out, '--group', '64'], /--statistics-mode and --group must go with --statistics/],
-    [['-o', out, '--statistics', stats, '--estimator', 'noise'], /--statistics must go with --estimator fisher/],
+    [['-o', out, '--statistics-mode', 'both'], /--statistics-mode and --group must come with --statistics/],
+    [['-o', out, '--group', '64'], /--statistics-mode and --group must come with --statistics/],
+    [['-o', out, '--statistics', stats, '--estimator', 'noise'], /--statistics must come with --estimator fisher/],
     [
       ['-o', out, '--statistics', stats, '--statistics-mode', 'inputs'],
-      /--output must go without --statistics-mode inputs/,
+      /--output must come without --statistics-mode inputs/,
     ],
     [['--statistics', stats], /--output must be given, or --dry-run/],
   ] as const) {
@@ -199,7 +200,7 @@ test('sensitivity --statistics --resume goes on with an interrupted run, and bot
     },
   );
   assert.is(interrupted.code, 130, interrupted.stderr);
-  assert.match(interrupted.stderr, /interrupted; what is measured is kept in .*; run again with --resume to go on/);
+  assert.match(interrupted.stderr, /interrupted; what is measured is kept in .*; run again with --resume to continue/);
   for (const file of [out, stats, `${stats}.partial.next`]) nothingAt(file);
   await succeeds(higgs(...args, '-o', out, '--statistics', stats, '--resume'));
   assert.is(readFileSync(out, 'utf8'), readFileSync(whole, 'utf8'));

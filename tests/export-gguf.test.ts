@@ -274,7 +274,7 @@ test('a tokenizer that llama.cpp cannot follow is refused by name', async () => 
     [
       bpe({ vocab: { a: 0, b: 1 } }, level),
       4,
-      /steps before merges must be those of a kind that llama\.cpp has a name for: these are of another/,
+      /steps before merges must be of a kind that llama\.cpp knows: it has no name for these/,
     ],
   ] as const) {
     assert.match(await refusal(tokenizing(content, rows)), message);

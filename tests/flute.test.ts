@@ -245,7 +245,7 @@ test('what the layout cannot hold is refused by name', async () => {
   const { checkpoint } = await openOnce(modelFolder(mixed, model));
   await exportHiggs(checkpoint, memoryOutput(), options('p2n256', { exclude: /self_attn/ })).then(
     () => assert.unreachable('written'),
-    ({ message }: Error) => assert.match(message, /experts have none there/),
+    ({ message }: Error) => assert.match(message, /experts have no such layout/),
   );
 });
 

@@ -80,7 +80,7 @@ test('inspectCheckpoint() shows a group size or a seed of another kind, and no m
 
 test('inspectCheckpoint() refuses a tensor that is there quantized and as it was', async () => {
   const twice = folder({ more: [['a', tensorOf('F32', [1, 1], [1])]] });
-  const message = 'tensor "a": tensor must be quantized or as it was: it is both';
+  const message = 'tensor "a": tensor must be either quantized or plain: it is both';
   await rejects(higgs.inspectCheckpoint(twice), message);
   await rejects(higgs.verifyCheckpoint(twice), message);
 });
@@ -117,7 +117,7 @@ test('measureSensitivity() names the tensor whose weights are not finite', async
     () => 'it did not fail',
     (error: Error) => `${error.name}: ${error.message}`,
   );
-  assert.match(error, /^FormatError: memory\S*: tensor "\S+": weights must be finite: not all are$/);
+  assert.match(error, /^FormatError: memory\S*: tensor "\S+": weights must be finite: some are NaN or infinite$/);
 });
 
 test('measureSensitivity() takes more draws than a call takes arguments', async () => {

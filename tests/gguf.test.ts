@@ -233,15 +233,15 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'one name twice',
     ggufOf(LLAMA, [EMBEDDING, EMBEDDING]),
     'FormatError',
-    'tensor "token_embd.weight": tensors must have names of their own: it is there twice',
+    'tensor "token_embd.weight": names of tensors must be unique: this one occurs twice',
   ],
   [
     'a code that is not read',
     ggufOf(LLAMA, [matrix({ type: 10 })]),
     'UnsupportedError',
-    'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16, MXFP4: they are Q2_K',
+    'weights must be one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16, MXFP4: got Q2_K',
   ],
-  ['an unknown code', ggufOf(LLAMA, [matrix({ type: 999 })]), 'UnsupportedError', 'they are number 999'],
+  ['an unknown code', ggufOf(LLAMA, [matrix({ type: 999 })]), 'UnsupportedError', 'got number 999'],
   ['no architecture', ggufOf({}), 'FormatError', 'general.architecture must be a text: got nothing'],
   [
     'another architecture',

@@ -134,7 +134,7 @@ test('answers that no hub gives are errors of one line', async () => {
     ['/revision/', 'null', 'FormatError', /hub must answer as hubs do/],
     ['/revision/', 'no\u001b[2J', 'FormatError', /hub must answer as hubs do/],
     ['/tree/', '{}', 'FormatError', /hub must answer as hubs do/],
-    ['/tree/', '[{"type": "file", "path": "\u202ea", "size": -1}]', 'FormatError', /must have path and size/],
+    ['/tree/', '[{"type": "file", "path": "\u202ea", "size": -1}]', 'FormatError', /must have the path and size/],
     ['/tree/', '[null, 1, "x"]', 'FormatError', /folder must have files: it is empty/],
   ];
   for (const [part, body, name, message] of answers) {

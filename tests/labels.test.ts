@@ -289,11 +289,14 @@ given('checkTrellis() refuses tables that no kernel takes', () => {
   for (const [trellis, message] of [
     [{ ...sound, kept: [3, 2] }, 'kept of trellis t5 must be [3, 3] or [3, 3, 2]: got [3, 2]'],
     [{ ...sound, tables: new Uint8Array(48) }, 'tables of trellis t5 must have 32 bytes: got 48'],
-    [changed((tables) => tables.fill(1, 16)), 'tables of trellis t5 must have a least entry of 0 each: they do not'],
+    [
+      changed((tables) => tables.fill(1, 16)),
+      'tables of trellis t5 must each have 0 as their least entry: one has more',
+    ],
     [changed((tables) => tables.fill(1, least, 16)), 'tables of trellis t5 must'],
     [
       changed((tables) => tables.fill(1, label + 8, label + 9)),
-      'labels of trellis t5 must repeat their first eight entries: they do not',
+      'labels of trellis t5 must repeat their first eight entries: one differs',
     ],
     [
       changed((tables) => tables.fill(120, least, least + 1)),

@@ -121,7 +121,7 @@ test('load() and quantize() refuse trellises that contradict themselves, or that
     [changed((tables) => tables.fill(9, 32)), /tables of trellis t4 must sum to 127 at most: they reach 1\d\d/],
     [
       changed((tables) => tables.fill(0, 16)),
-      /trellis t4 must remember \(2\), \(4\), .* bits of the codes before: it does \(0\)/,
+      /trellis t4 must remember \(2\), \(4\), .* bits of the codes before: got \(0\)/,
     ],
     [{ name: 't3', bits: 3 }, /tables of trellis t3 must repeat their first eight entries/],
   ];

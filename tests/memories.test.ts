@@ -13,7 +13,7 @@ import { sampleByCopy } from '../src/sensitivity/copy.ts';
 import { estimateSensitivity } from '../src/sensitivity/cost.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { openSession, openSubject, planSession, readIdentity, survey } from '../src/sensitivity/session.ts';
-import type { Sequence } from '../src/sensitivity/tokens.ts';
+import type { TokenSequence } from '../src/sensitivity/tokens.ts';
 import type { Folder } from '../src/source/source.ts';
 import { startThreads } from '../src/workers/web.ts';
 import { loadAlone } from './alone.ts';
@@ -148,7 +148,7 @@ test('a copy samples the sequences that are missing, some together, the same in 
   const checkpoint = await (await load()).open(modelFolder(config, randomFile(config)));
   const options = { grid: 't4', groupSize: 32, embeddings: 't4' };
   const vocabulary = await readArchitecture(checkpoint.folder);
-  const sampled = async (sequences: (Sequence | undefined)[], begun = new Map<number, readonly number[]>()) => {
+  const sampled = async (sequences: (TokenSequence | undefined)[], begun = new Map<number, readonly number[]>()) => {
     const recorded: [number, number][] = [];
     const record = (first: number, own: number[][]) => recorded.push([first, own.length]);
     const how = {

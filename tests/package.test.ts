@@ -84,10 +84,10 @@ test('npm pack holds what users need and nothing else', () => {
   // that, unpacked, are their sources in maps.
   // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.4 MB of it, 1.2 MB unpacked, are the page, which `higgs serve` serves: the library once more, as its worker has it. The demo model, 10 MB,
-  // stays out.
+  // stays out. 0.05 MB, unpacked, are docstrings of members, in declarations and in maps.
   assert.ok(packed.size < 3_750e3, `${packed.size} bytes packed`);
   assert.not.ok(packed.files.some(({ path }) => path.startsWith('build/web/demo/')));
-  assert.ok(packed.unpackedSize < 11.5e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 11.56e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -107,8 +107,9 @@ test('sizes keep to their budgets', async () => {
   // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 11 kB error feedback:
   // 6 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
-  // 4.3 kB of it are parts: shares, merging, notes, of which what another hand sealed is checked.
-  assert.ok(gzip(core) <= 91_200, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 4.3 kB of it are parts: shares, merging, notes, of which what another hand sealed is checked. 0.1 kB are messages that show what
+  // they found.
+  assert.ok(gzip(core) <= 91_350, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);

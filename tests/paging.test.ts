@@ -170,7 +170,7 @@ test('what cannot be is refused in one sentence', async () => {
   const { bytes, experts } = await estimateMemory(folder);
   assert.match(
     await messageOf(loadAlone(folder, { memory: 3 << 20 })),
-    /^RangeError: all weights but experts, cache and activations must fit memory: they need \d+ MB, of \d+ MB$/,
+    /^RangeError: all weights except experts, the cache and the activations must fit memory: they need \d+ MB, of \d+ MB$/,
   );
   assert.match(await messageOf(loadAlone(folder, { memory: 0 })), /^RangeError: memory must be an integer/);
   const dense = modelFolder(families.qwen3.config, families.qwen3.model);

@@ -928,7 +928,7 @@ test('layOutShards() refuses double and reserved names, false sizes and huge hea
   );
   assert.throws(
     () => layOutShards([[spec('a', 1)], [spec('b', 1)]], { maxShardBytes: 1, fileName: () => 'same' }),
-    /same: name of a shard must be its own/,
+    /same: names of shards must be unique/,
   );
 });
 

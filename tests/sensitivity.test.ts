@@ -288,7 +288,11 @@ test('measureSensitivity() refuses what it cannot measure', async () => {
   const output = memoryOutput();
   await higgs.quantizeCheckpoint(tiny, output, { grid: 'p2n64', groupSize: 64 });
   const quantized = measureSensitivity(output.folder(), few);
-  await refused(quantized, 'UnsupportedError', /q_proj\.weight.*must not be quantized, sensitivity is of the original/);
+  await refused(
+    quantized,
+    'UnsupportedError',
+    /q_proj\.weight.*must be the original’s, as sensitivity is of those: they are quantized/,
+  );
   const bad: [SensitivityOptions, RegExp][] = [
     [{ tokens: 513 }, /^tokens must be an integer from 2 to 512: got 513$/],
     [{ sequences: 0 }, /^sequences must be an integer from 1 to 65535: got 0$/],
@@ -403,7 +407,7 @@ test('measureSensitivity() refuses weights that are not finite, which would give
     assert.is(reason.name, 'FormatError');
     assert.match(
       reason.message,
-      /: tensor "model\.layers\.0\.mlp\.up_proj\.weight": weights must be finite: not all are$/,
+      /: tensor "model\.layers\.0\.mlp\.up_proj\.weight": weights must be finite: some are NaN or infinite$/,
     );
   }
 });

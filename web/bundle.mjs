@@ -6,6 +6,8 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const outdir = 'build/web';
+/** Where the page links to: the documents of the repository, unless the environment's DOCS names a built site, such as ./docs/. */
+const DOCS = 'https://github.com/higgs-wasm/higgs-wasm/blob/main/docs/page.md';
 const DEMO = ['model.safetensors', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
 
 /** What is bundled with it and keeps its licence. */
@@ -29,6 +31,7 @@ export async function bundlePage(shared) {
   await build({
     ...page,
     entryPoints: { page: 'web/main.tsx', engine: 'web/engine/worker.ts' },
+    define: { DOCS: JSON.stringify(process.env.DOCS ?? DOCS) },
     splitting: true,
     chunkNames: '[name]-[hash]',
   });

@@ -40,6 +40,7 @@ export interface AdviceOptions {
   threads?: Threads;
   /** How long tokens are timed in all; 5 if left out, and with 0 none are. */
   seconds?: number;
+  /** Stops between two steps. */
   signal?: AbortSignal;
 }
 
@@ -61,13 +62,19 @@ export interface Size {
 
 /** What advice is given of. */
 export interface Subject {
+  /** The files. */
   readonly folder: Folder;
   /** Bytes of its files, and of its tensors alone; its parameters. */
   readonly bytes: number;
+  /** Bits per weight, as it is. */
   readonly bpw: number;
+  /** Whether it is quantized already. */
   readonly isQuantized: boolean;
+  /** What quantizing with a choice would write. */
   plan(choice: Choice): Promise<Plan>;
+  /** A copy that is quantized by a plan as it is read. */
   copyOf(plan: Plan): Promise<Folder>;
+  /** α of its tensors. */
   sensitivities(alphas: AlphasOrMaker): Promise<Alphas>;
 }
 

@@ -45,6 +45,7 @@ export interface Speed {
   readonly tokensPerSecond: number;
   /** Layers that were timed, and those that there are. */
   readonly timed: number;
+  /** Layers of the model. */
   readonly layers: number;
 }
 

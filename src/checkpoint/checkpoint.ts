@@ -48,6 +48,7 @@ export interface Checkpoint {
 
 /** A folder whose checkpoint is open: whatever is read of it is read once. */
 export interface OpenFolder extends Folder {
+  /** The checkpoint, opened once. */
   readonly checkpoint: Checkpoint;
 }
 

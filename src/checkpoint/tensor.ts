@@ -6,9 +6,11 @@ import type { Source } from '../source/source.ts';
 
 /** A tensor, and the way to its bytes. */
 export interface CheckpointTensor {
+  /** As the checkpoint has it. */
   readonly name: string;
   /** As safetensors names it; perhaps one that `bitsOf` does not know. */
   readonly dtype: string;
+  /** Its sizes, the last one that of a row. */
   readonly shape: readonly number[];
   /** Size of the data in bytes, as `read` gives it. */
   readonly byteLength: number;
@@ -39,11 +41,13 @@ export interface CheckpointTensor {
 export interface CheckpointFile {
   /** Its name; messages open with it. */
   readonly file: string;
+  /** Its bytes. */
   readonly source: Source;
   /** Bytes of the header: the data starts behind it. */
   readonly dataStart: number;
   /** In the order of their data. */
   readonly tensors: readonly CheckpointTensor[];
+  /** `__metadata__` of its header. */
   readonly metadata: ReadonlyMap<string, string>;
 }
 

@@ -6,10 +6,10 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { note, print, printJson } from '../terminal/print.ts';
 import { decimal, gridName, integer } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
-import { addSensitivities, namedAlphas, type SensitivityOptions } from './common/budget.ts';
+import { addSensitivities, namedAlphas, type SensitivityChoice } from './common/budget.ts';
 import { loadAll, threadsOption } from './common/session.ts';
 
-interface Options extends SensitivityOptions {
+interface Options extends SensitivityChoice {
   bits?: number[];
   embeddings?: string;
   context?: number;
@@ -18,6 +18,7 @@ interface Options extends SensitivityOptions {
   json?: boolean;
 }
 
+/** Adds the verb `advise`. */
 export function addAdvise(program: Command): void {
   const command = program
     .command('advise')

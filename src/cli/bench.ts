@@ -15,6 +15,7 @@ interface Options extends ModelChoice {
   json?: boolean;
 }
 
+/** Adds the verb `bench`. */
 export function addBench(program: Command): void {
   const command = program
     .command('bench')

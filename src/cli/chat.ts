@@ -30,6 +30,7 @@ import { timingsText } from './generate.ts';
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice {}
 
+/** Adds the verb `chat`. */
 export function addChat(program: Command): void {
   const command = program
     .command('chat')
@@ -209,7 +210,7 @@ function typed(signal: AbortSignal): Typing {
     lines.write(null, { ctrl: true, name: 'e' });
     lines.write(null, { ctrl: true, name: 'u' });
     print('');
-    note('Ctrl-C again leaves');
+    note('press Ctrl-C again to leave');
     give(null);
   });
   signal.addEventListener('abort', () => lines.close());

@@ -8,6 +8,7 @@ import { GRID_NAMES } from '../terminal/usage.ts';
 
 const SHELLS = { bash, zsh, fish } as const;
 
+/** Adds the verb `completion`. */
 export function addCompletion(program: Command): void {
   const command = program
     .command('completion')

@@ -19,6 +19,7 @@ interface Options {
   json?: boolean;
 }
 
+/** Adds the verb `dequantize`. */
 export function addDequantize(program: Command): void {
   const command = program
     .command('dequantize')

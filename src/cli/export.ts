@@ -22,6 +22,7 @@ interface Options extends HiggsChoice {
   json?: boolean;
 }
 
+/** Adds the verb `export`. */
 export function addExport(program: Command): void {
   const command = program
     .command('export')

@@ -28,6 +28,7 @@ interface GenerateChoice extends SamplingChoice {
 
 interface Options extends ModelChoice, GenerateChoice, PromptChoice {}
 
+/** Adds the verb `generate`. */
 export function addGenerate(program: Command): void {
   const command = program
     .command('generate')
@@ -38,7 +39,7 @@ export function addGenerate(program: Command): void {
     .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
   addPrompt(command, 'what the text begins with (what is piped in)');
   addSamplingOptions(command)
-    .option('--ignore-eos', 'go on after the end of the text')
+    .option('--ignore-eos', 'continue after the end of the text')
     .addOption(
       thinkingOption('separate the model’s thoughts from the rest: dimmed on a terminal, or left out; apart in JSON'),
     );

@@ -8,6 +8,7 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { GRIDS } from '../terminal/usage.ts';
 
+/** Adds the verb `grids`. */
 export function addGrids(program: Command): void {
   const command = program
     .command('grids')

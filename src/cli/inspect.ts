@@ -11,6 +11,7 @@ import { gridCell } from '../terminal/report.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { loadAll } from './common/session.ts';
 
+/** Adds the verb `inspect`. */
 export function addInspect(program: Command): void {
   const command = program
     .command('inspect')

@@ -14,6 +14,7 @@ import { note, print, printJson } from '../terminal/print.ts';
 /** Least characters of a commit that name it, as git has them. */
 const SHORT = 7;
 
+/** Adds the verb `list`. */
 export function addList(program: Command): void {
   const command = program
     .command('list')
@@ -26,6 +27,7 @@ export function addList(program: Command): void {
   addExamples(command, [['higgs list'], ['higgs list models']]).action(list);
 }
 
+/** Adds the verb `remove`. */
 export function addRemove(program: Command): void {
   const command = program
     .command('remove')
@@ -77,7 +79,12 @@ async function removeNamed(name: string, isDry: boolean): Promise<Removed> {
     const kept = join(quantizedHome(), name);
     const isKept = !(await quantizedModel(name)) && basename(kept) === name && (await quantizedModel(kept));
     if (isKept || (await quantizedModel(name))) return removeQuantized(isKept ? kept : name, isDry);
-    throw new FileError('remove', name, undefined, 'it is no quantized model; of the hub’s cache give hf:org/model');
+    throw new FileError(
+      'remove',
+      name,
+      undefined,
+      'it is no quantized model; for one of the hub’s cache give hf:org/model',
+    );
   }
   const model = readName(name);
   const { cache } = await hubSettings();

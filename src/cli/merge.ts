@@ -26,6 +26,7 @@ interface Options {
   json?: boolean;
 }
 
+/** Adds the verb `merge`. */
 export function addMerge(program: Command): void {
   const command = program
     .command('merge')
@@ -35,7 +36,7 @@ export function addMerge(program: Command): void {
     )
     .argument('<out>', 'what --output named; the parts are in <out>.parts')
     .optionsGroup(GROUPS.output)
-    .option('--resume', 'go on with an interrupted run')
+    .option('--resume', 'continue an interrupted run')
     .option('--force', 'replace an existing output, or what an interrupted run left');
   addPrinting(command, 'print the report as JSON', 'a row for every tensor');
   addExamples(command, [
@@ -90,7 +91,7 @@ async function mergeCheckpoint(out: string, { resume = false, force }: Options):
       } catch (error) {
         if (error instanceof FormatError && staging.isNew) await staging.discard();
         else await staging.leave();
-        const kept = `what is done is kept in ${out}.partial; run again with --resume to go on`;
+        const kept = `what is done is kept in ${out}.partial; run again with --resume to continue`;
         if (error instanceof Interrupted) error.message = `interrupted; ${kept}`;
         else if (!(error instanceof FormatError)) say(kept);
         throw error;

@@ -20,6 +20,7 @@ interface Options extends ModelChoice {
   json?: boolean;
 }
 
+/** Adds the verb `perplexity`. */
 export function addPerplexity(program: Command): void {
   const command = program
     .command('perplexity')

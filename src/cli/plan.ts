@@ -33,6 +33,7 @@ interface Options extends SelectionOptions, BitOptions {
   json?: boolean;
 }
 
+/** Adds the verb `plan`. */
 export function addPlan(program: Command): void {
   const command = program
     .command('plan')

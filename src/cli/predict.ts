@@ -8,12 +8,12 @@ import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { predictionText } from '../terminal/report.ts';
 import { UsageError } from '../terminal/usage.ts';
-import { addSensitivities, namedAlphas, planFrom, type SensitivityOptions } from './common/budget.ts';
+import { addSensitivities, namedAlphas, planFrom, type SensitivityChoice } from './common/budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './common/comparison.ts';
 import { keptSensitivities, WAYS } from './common/kept.ts';
 import { loadAll, threadsOption } from './common/session.ts';
 
-interface Options extends SensitivityOptions, TextChoice {
+interface Options extends SensitivityChoice, TextChoice {
   plan?: string;
   against?: string;
   threads: number;
@@ -21,6 +21,7 @@ interface Options extends SensitivityOptions, TextChoice {
   json?: boolean;
 }
 
+/** Adds the verb `predict`. */
 export function addPredict(program: Command): void {
   const command = program
     .command('predict')
@@ -48,7 +49,7 @@ async function run(path: string, options: Options): Promise<void> {
   try {
     const { prediction, isQuantized } = await predictionOf(input, original, options);
     if (isQuantized && options.text !== undefined && !original) {
-      throw new UsageError('--text must come with --against: a prediction goes from the original’s perplexity');
+      throw new UsageError('--text must come with --against: a prediction starts from the original’s perplexity');
     }
     const text = await openText(options, original ?? input);
     const comparison =
@@ -80,7 +81,7 @@ async function predictionOf(
   const isQuantized = found.quantized;
   if (!isQuantized) {
     if (!plan) throw new UsageError('--plan must be given: the checkpoint is not quantized');
-    if (original) throw new UsageError('--against must come with a quantized checkpoint: it is not quantized');
+    if (original) throw new UsageError('--against must come with a quantized checkpoint: this one is plain');
     await higgs.planCheckpoint(input.folder, { plan }); // whether the plan is of this checkpoint
   }
   // Of a refined weight its weighted error stands for t².

@@ -7,12 +7,13 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
 import { Interrupted, interruptible } from './common/session.ts';
 
+/** Adds the verb `pull`. */
 export function addPull(program: Command): void {
   const command = program
     .command('pull')
     .summary('download a model of the hub into the cache')
     .description(
-      'Downloads a checkpoint into the cache that the hub’s Python client shares: what one has, the other finds. The same command goes on after an interruption. You need not download a model to quantize it: higgs quantize hf:org/model streams. HF_TOKEN (or the file HF_TOKEN_PATH), HF_HUB_CACHE, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean to that client.',
+      'Downloads a checkpoint into the cache that the hub’s Python client shares: what one has, the other finds. The same command continues after an interruption. You need not download a model to quantize it: higgs quantize hf:org/model streams. HF_TOKEN (or the file HF_TOKEN_PATH), HF_HUB_CACHE, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean to that client.',
     )
     .argument('<name>', 'hf:org/model, hf:org/model@revision, or its address on the hub')
     .option('--all', 'every file of the repository, not only the checkpoint’s');
@@ -35,7 +36,7 @@ async function run(name: string, options: { all?: boolean; json?: boolean }): Pr
           progress.update({ done, total, unit: 'bytes', bytes: done, tensor: file }),
       });
     } catch (error) {
-      if (error instanceof Interrupted) error.message = 'interrupted; the same command goes on with it';
+      if (error instanceof Interrupted) error.message = 'interrupted; the same command continues it';
       throw error;
     } finally {
       progress.stop();

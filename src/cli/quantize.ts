@@ -64,6 +64,7 @@ interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoi
   json?: boolean;
 }
 
+/** Adds the verb `quantize`. */
 export function addQuantize(program: Command): void {
   const command = program
     .command('quantize')
@@ -82,7 +83,7 @@ export function addQuantize(program: Command): void {
     )
     .option('--transformers', 'also write higgs_wasm.py, with which transformers 5 loads the result')
     .option('--dry-run', 'say what would be done, read headers only, write nothing')
-    .option('--resume', 'go on with an interrupted run that had the same options')
+    .option('--resume', 'continue an interrupted run that had the same options')
     .option('--force', 'replace an existing output, or what an interrupted run left')
     .optionsGroup('Which grid:')
     .addOption(new Option('--bits <n>', 'the default grid of 2 to 6 bits (4)').argParser(gridBits))
@@ -330,7 +331,7 @@ export async function writeQuantized(
         throw error;
       }
       await staging.leave();
-      const kept = `what is done is kept in ${out}.partial; run again with --resume to go on`;
+      const kept = `what is done is kept in ${out}.partial; run again with --resume to continue`;
       if (error instanceof Interrupted) error.message = `interrupted; ${kept}`;
       else say(kept);
       throw error;

@@ -40,6 +40,7 @@ type ReadyChoice = SizeChoice & Pick<ModelChoice, 'context' | 'threads' | 'memor
 
 interface Options extends ModelChoice, ChatChoice, PromptChoice, SizeChoice {}
 
+/** Adds the verb `run`. */
 export function addRun(program: Command): void {
   const command = program
     .command('run')
@@ -77,7 +78,7 @@ async function run(name: string, options: Options): Promise<void> {
     const { model } = open!;
     if (model.chatTemplate.names.length > 0) return talk(model, basename(name), prompt, options, signal);
     if (prompt !== undefined) return goOn(open!, prompt, options, signal);
-    throw new UsageError(`${name} has no chat template: give a text that it goes on with, -p TEXT`);
+    throw new UsageError(`${name} has no chat template: give a text to continue, -p TEXT`);
   });
 }
 

@@ -54,19 +54,20 @@ const SOURCES = { model: 'tokens from the model', random: 'random tokens', text:
 /** Rows of the table that is printed: the file has all. */
 const ROWS = 10;
 
+/** Adds the verb `sensitivity`. */
 export function addSensitivity(program: Command): void {
   const { fisher, noise } = DEFAULTS;
   const command = program
     .command('sensitivity')
     .summary('measure what an error in each weight costs')
     .description(
-      'Measures for each linear weight what a unit of relative error costs the model. It does so on tokens that the model samples, or on a text. Plans choose grids from the file that it writes. After Ctrl-C the same command goes on with --resume.',
+      'Measures for each linear weight what a unit of relative error costs the model. It does so on tokens that the model samples, or on a text. Plans choose grids from the file that it writes. After Ctrl-C the same command with --resume continues.',
     )
     .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
     .optionsGroup(GROUPS.output)
     .option('-o, --output <file>', 'where to write the sensitivities, as JSON')
     .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
-    .option('--resume', 'go on with an interrupted run that had the same options')
+    .option('--resume', 'continue an interrupted run that had the same options')
     .option('--force', 'replace an existing file, or what an interrupted run left')
     .optionsGroup(GROUPS.measuring)
     .addOption(
@@ -137,16 +138,16 @@ async function sensitivity(path: string, options: Options): Promise<void> {
   const { output, source, text, tokens, sequences, draws, levels, estimator, seed, threads, memory } = options;
   const { statistics, statisticsMode: mode, group } = options;
   if ((mode ?? group) !== undefined && statistics === undefined)
-    throw new UsageError('--statistics-mode and --group must go with --statistics');
+    throw new UsageError('--statistics-mode and --group must come with --statistics');
   if (statistics !== undefined && estimator !== 'fisher')
-    throw new UsageError('--statistics must go with --estimator fisher');
+    throw new UsageError('--statistics must come with --estimator fisher');
   const isInputs = mode === 'inputs';
   if (isInputs && output !== undefined)
-    throw new UsageError('--output must go without --statistics-mode inputs, which measures no sensitivities');
+    throw new UsageError('--output must come without --statistics-mode inputs, which measures no sensitivities');
   if (!options.dryRun && !isInputs && output === undefined)
     throw new UsageError('--output must be given, or --dry-run');
-  if (source !== undefined && text !== undefined) throw new UsageError('--source must go without --text');
-  if (levels && estimator !== 'noise') throw new UsageError('--levels must go with --estimator noise');
+  if (source !== undefined && text !== undefined) throw new UsageError('--source must come without --text');
+  if (levels && estimator !== 'noise') throw new UsageError('--levels must come with --estimator noise');
   const part = partFrom(options);
   if (part && statistics !== undefined)
     throw new UsageError('--statistics must come without --part: they are one sum over all sequences');
@@ -251,7 +252,7 @@ async function measure(
       ...((await underway?.isThere()) ? [underway!.name] : []),
       ...((await growing?.isThere()) ? [`${statistics}.partial`] : []),
     ];
-    const kept = `what is measured is kept in ${files.join(' and ')}; run again with --resume to go on`;
+    const kept = `what is measured is kept in ${files.join(' and ')}; run again with --resume to continue`;
     if (error instanceof Interrupted && files.length > 0) error.message = `interrupted; ${kept}`;
     throw error;
   } finally {
@@ -268,7 +269,7 @@ async function claim(
 ): Promise<boolean> {
   if (output === undefined) return resume && isThere(unfinished);
   if (!force && (await isThere(output)) && (await isThere(unfinished))) {
-    const hint = 'give --resume with --force to go on with that and replace it, or --force to start again';
+    const hint = 'give --resume with --force to continue it and replace that, or --force to start again';
     throw new FileError(
       'write',
       output,
@@ -279,7 +280,7 @@ async function claim(
   await checkWritable(output, { force });
   if (!(await isThere(unfinished))) return false;
   if (resume || force) return resume;
-  const hint = 'give --resume to go on with it, or --force to start again';
+  const hint = 'give --resume to continue it, or --force to start again';
   throw new FileError('write', output, undefined, `${unfinished} holds an interrupted run; ${hint}`);
 }
 

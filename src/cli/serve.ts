@@ -59,6 +59,7 @@ const LOOK_MS = 500;
 /** Where a key may stand, so that no list of processes shows it. */
 const KEY_VARIABLE = 'HIGGS_API_KEY';
 
+/** Adds the verb `serve`. */
 export function addServe(program: Command): void {
   const command = program
     .command('serve')
@@ -225,7 +226,7 @@ async function listen(
   if (json) printJson({ address, models: names });
   note(`${counted(names.length, 'model')} at ${address}/v1: ${names.join(', ')}`);
   if (!hasKey && !/^(127\.|::1$|localhost$)/.test(host)) {
-    warn(`whoever reaches ${host} may ask: give --api-key, or ${KEY_VARIABLE} in the environment`);
+    warn(`anyone who reaches ${host} can use this server: give --api-key, or ${KEY_VARIABLE} in the environment`);
   }
   const looking = setInterval(() => line.show(stateText(server)), LOOK_MS);
   const signalled = new Promise<void>((resolve, reject) => {
@@ -234,7 +235,8 @@ async function listen(
       if (isEnding) process.exit(130);
       isEnding = true;
       const { active, waiting } = server.state;
-      if (active + waiting > 0) line.above(() => note(`waiting for ${counted(active, 'text')}; Ctrl-C again does not`));
+      if (active + waiting > 0)
+        line.above(() => note(`waiting for ${counted(active, 'text')}; press Ctrl-C again to end at once`));
       const ended = () => process.off('SIGINT', end).off('SIGTERM', end);
       answers
         .close(() => server.close())

@@ -16,6 +16,7 @@ interface Options {
   json?: boolean;
 }
 
+/** Adds the verb `verify`. */
 export function addVerify(program: Command): void {
   const command = program
     .command('verify')

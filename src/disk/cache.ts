@@ -96,8 +96,11 @@ export async function cachedFile(
 export interface LocalModel {
   /** As it can be given to a verb: `hf:org/model`, or a path. */
   readonly name: string;
+  /** Whether it is quantized. */
   readonly kind: 'original' | 'quantized';
+  /** Its directory. */
   readonly path: string;
+  /** Size of its files on the disk. */
   readonly bytes: number;
   /** Bytes of downloads that were interrupted, within `bytes`. */
   readonly incomplete: number;

@@ -24,7 +24,9 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What the environment says of the hub. */
 export interface HubSettings {
+  /** The hub's address, if it is not the usual one. */
   readonly endpoint: string | undefined;
+  /** The token that is sent to the hub alone. */
   readonly token: string | undefined;
   /** The directory that holds models--org--name. */
   readonly cache: string;

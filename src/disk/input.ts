@@ -19,6 +19,7 @@ import { openHubInput } from './hub.ts';
 
 /** An open input, read once whatever is done with it. */
 export interface Input {
+  /** Its files. */
   folder: Folder & { close(): Promise<void> };
   /** The real path of the directory or file; the name or address of what is on a server. */
   path: string;
@@ -51,7 +52,7 @@ export async function openInput(path: string): Promise<Input> {
   const real = await realPath(path);
   if (info.isDirectory()) {
     if (await isThere(join(path, JOURNAL_NAME))) {
-      say(`${path} holds ${JOURNAL_NAME}: the run that writes it has not ended; repeat that with --resume`);
+      say(`${path} holds ${JOURNAL_NAME}: that run has not finished; repeat its command with --resume`);
     }
     const { close, ...opened } = await openFolder(path);
     const folder = await closable(readOnce(opened), close);

@@ -31,7 +31,7 @@ export async function lock(path: string, does: string): Promise<() => Promise<vo
         'write',
         path,
         undefined,
-        `process ${owner} ${does} it; if that is none of higgs, remove the file`,
+        `process ${owner} ${does} it; if that is no process of higgs, remove the file`,
       );
     await attempt('remove', path, () => rm(path, { force: true }));
   }

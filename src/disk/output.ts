@@ -150,10 +150,10 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
   }
   if (existing === 'other') refuse('it is there already; it is no checkpoint, and so never replaced');
   const isRun = held === 'run' || held === 'bare';
-  const goOn = resume === undefined ? 'give --force' : 'give --resume to go on with it, or --force';
+  const goOn = resume === undefined ? 'give --force' : 'give --resume to continue it, or --force';
   if (existing === 'checkpoint' && !mayReplace) {
     if (!isRun) refuse('it is there already; give --force to replace it');
-    const both = resume === undefined ? '' : '--resume with --force to go on with that and replace it, or ';
+    const both = resume === undefined ? '' : '--resume with --force to continue it and replace that, or ';
     refuse(`it is there already, and ${partial} holds an interrupted run; give ${both}--force to start again`);
   }
   if (isRun && !force && !resume) {
@@ -254,7 +254,7 @@ async function checkOwner(out: string, { target, path }: Place): Promise<void> {
     // Without its end it is of a process that died as it wrote it: the number may be another's.
     const pid = Number(/^(\d{1,10})\n$/.exec(content)?.[1]);
     if (!(pid > 0) || pid === process.pid || !isAlive(pid)) continue;
-    const hint = `if process ${pid} is none of higgs, remove ${lock}`;
+    const hint = `if process ${pid} is no process of higgs, remove ${lock}`;
     throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
   }
 }

@@ -28,7 +28,9 @@ const SAMPLE_BYTES = 4096;
 
 /** One attempt at a part. */
 export interface PartAttempt {
+  /** Where the part is written. */
   readonly folder: ResumableFolder;
+  /** The attempt's directory. */
   readonly path: string;
   /** Whether nothing of an earlier run is in it. */
   readonly isNew: boolean;
@@ -203,7 +205,7 @@ async function survey(
   const haveJournals = await Promise.all(left.map(({ path }) => isThere(join(path, JOURNAL_NAME))));
   const begun = force ? undefined : left[haveJournals.indexOf(true)]?.path;
   if (begun !== undefined && !resume)
-    refuse(begun, 'it holds an interrupted run; give --resume to go on with it, or --force to start again');
+    refuse(begun, 'it holds an interrupted run; give --resume to continue it, or --force to start again');
   return { begun, useless: left.filter(({ path }) => path !== begun) };
 }
 

@@ -10,7 +10,9 @@ import { isOurs } from './output.ts';
 
 /** What `removeCached` removed, or would. */
 export interface Removed {
+  /** The files and directories. */
   readonly paths: readonly string[];
+  /** Their size. */
   readonly bytes: number;
 }
 

@@ -7,12 +7,19 @@ import type { Sink } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
 import { isThere, renameWhole } from './commit.ts';
 
+/** A file that is written beside its place and then put there, so that a reader finds the old one or the new one. */
 export interface Replaced {
+  /** The file's name. */
   readonly name: string;
+  /** The file as it is; undefined where there is none. */
   open(): Promise<OpenFile | undefined>;
+  /** Writes a new one; it takes the place when it is closed. */
   create(): Promise<Sink>;
+  /** Whether there is one. */
   isThere(): Promise<boolean>;
+  /** Removes it, if there is one. */
   remove(): Promise<void>;
+  /** Frees what it holds. */
   close(): Promise<void>;
 }
 

@@ -4,6 +4,7 @@ import type { Architecture } from './architecture.ts';
 import type { Fields } from './config.ts';
 import { likeLlama } from './llama.ts';
 
+/** Reads the config.json of Arcee. */
 export function arcee(fields: Fields): Architecture {
   const activation = fields.get('hidden_act') ?? 'relu2';
   if (activation !== 'relu2') fields.unsupported('hidden_act', 'relu2', activation);

@@ -58,6 +58,7 @@ export function fieldsOf(text: string, file: string): Fields {
 /** The members of a JSON object, each checked as it is read. null counts as missing. */
 export class Fields {
   readonly #members: Map<string, Json>;
+  /** The file's name, for messages. */
   readonly file: string;
 
   constructor(members: Map<string, Json>, file: string) {
@@ -65,10 +66,12 @@ export class Fields {
     this.file = file;
   }
 
+  /** A member as it stands; undefined if there is none. */
   get(key: string): Json | undefined {
     return this.#members.get(key);
   }
 
+  /** Whether there is a member other than null. */
   has(key: string): boolean {
     return (this.get(key) ?? null) !== null;
   }
@@ -78,21 +81,25 @@ export class Fields {
     return show(this.get(key));
   }
 
+  /** @throws {FormatError} that names the file */
   fail(message: string): never {
     throw new FormatError(message, { file: this.file } satisfies Place);
   }
 
+  /** @throws {UnsupportedError} that names the file and the member */
   unsupported(key: string, known: string, got: Json): never {
     const feature = `${key} ${typeof got === 'string' ? got : show(got)}`;
     throw new UnsupportedError(feature, `${key} must be one of ${known}: got ${show(got)}`, { file: this.file });
   }
 
+  /** A number from `low` to `high`, or `otherwise` where there is none. */
   number(key: string, low: number, high: number, otherwise?: number): number {
     const value = this.has(key) ? this.get(key) : otherwise;
     if (typeof value === 'number' && value >= low && value <= high) return value;
     return this.fail(`${key} must be a number from ${low} to ${high}: got ${show(value)}`);
   }
 
+  /** An integer from `low` to `high`, or `otherwise` where there is none. */
   integer(key: string, low: number, high: number, otherwise?: number): number {
     const value = this.has(key) ? this.get(key) : otherwise;
     if (Number.isInteger(value) && Number(value) >= low && Number(value) <= high) return value as number;
@@ -123,6 +130,7 @@ export class Fields {
     return this.fail(`${key} must be integers from ${low} to ${high}: got ${show(value)}`);
   }
 
+  /** True or false; undefined where there is none. */
   flag(key: string): boolean | undefined {
     if (!this.has(key)) return undefined;
     const value = this.get(key);

@@ -11,6 +11,7 @@ import { ropeFields, ropeOf } from './rope.ts';
 /** Of the norms of latents, whatever rms_norm_eps says. */
 const LATENT_EPSILON = 1e-6;
 
+/** Reads the config.json of DeepSeek V2. */
 export function deepseekV2(fields: Fields): Architecture {
   const count = countOf(fields, ['n_routed_experts'], 64);
   return likeLlama(fields, {
@@ -22,6 +23,7 @@ export function deepseekV2(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of DeepSeek V3. */
 export function deepseekV3(fields: Fields): Architecture {
   const count = countOf(fields, ['n_routed_experts', 'num_local_experts'], 256);
   const scores = fields.get('scoring_func') ?? 'sigmoid';

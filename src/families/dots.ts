@@ -5,6 +5,7 @@ import { type Fields, LIMITS } from './config.ts';
 import { countOf, expertsAt, groupRouting } from './experts.ts';
 import { likeLlama, windowsOf } from './llama.ts';
 
+/** Reads the config.json of dots.llm1. */
 export function dots1(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   const full = fields.integer('max_window_layers', 0, LIMITS.positions, 62);

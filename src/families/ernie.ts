@@ -5,6 +5,7 @@ import type { Fields } from './config.ts';
 import { likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of ERNIE 4.5. */
 export function ernie4_5(fields: Fields): Architecture {
   const bias = fields.flag('use_bias') ?? false;
   return likeLlama(fields, {

@@ -9,6 +9,7 @@ import { ropesByWindow } from './rope.ts';
 /** What released files leave out. */
 const SIZES = { heads: 8, kvHeads: 4, bos: 2, eos: 1 };
 
+/** Reads the config.json of Gemma 2. */
 export function gemma2(fields: Fields): Architecture {
   const cap = (key: string, otherwise: number) =>
     fields.get(key) === null ? 0 : fields.number(key, 0, 1e6, otherwise);
@@ -22,6 +23,7 @@ export function gemma2(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of Gemma 3, of its text part. */
 export function gemma3(fields: Fields): Architecture {
   const pattern = fields.integer('sliding_window_pattern', 1, LIMITS.positions, 6);
   const windows = windowsOf(fields, (window, layer) => ((layer + 1) % pattern === 0 ? 0 : window), 4096);

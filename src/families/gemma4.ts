@@ -20,6 +20,7 @@ import { ropesByWindow } from './rope.ts';
 
 const THETAS = { full: 1e6, sliding: 1e4 };
 
+/** Reads the config.json of Gemma 4, of its text part. */
 export function gemma4(fields: Fields): Architecture {
   checkHandled(fields);
   const dim = fields.integer('hidden_size', 1, LIMITS.dim, 2304);

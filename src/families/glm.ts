@@ -6,10 +6,12 @@ import type { Fields } from './config.ts';
 import { likeLlama, type Traits } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of GLM. */
 export function glm(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'glm', ...traitsOf(fields) });
 }
 
+/** Reads the config.json of GLM 4. */
 export function glm4(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'glm4',

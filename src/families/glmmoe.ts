@@ -8,6 +8,7 @@ import { countOf, expertsAt, groupRouting } from './experts.ts';
 import { likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of GLM 4.5. */
 export function glm4Moe(fields: Fields): Architecture {
   const dense = fields.integer('first_k_dense_replace', 0, LIMITS.layers, 1);
   const experts = expertsOf(fields, { count: 128, hidden: 1408, top: 8, factor: 1 });
@@ -24,6 +25,7 @@ export function glm4Moe(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of GLM 4.7 Flash. */
 export function glm4MoeLite(fields: Fields): Architecture {
   const experts = expertsOf(fields, { count: 64, hidden: 1536, top: 4, factor: 1.8 });
   const types = fields.get('mlp_layer_types') ?? undefined;

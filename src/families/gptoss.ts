@@ -7,6 +7,7 @@ import { countOf, softmaxRouting } from './experts.ts';
 import { likeLlama, windowsOf } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of gpt-oss. */
 export function gptOss(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? true;
   const dim = fields.integer('hidden_size', 1, LIMITS.dim);

@@ -4,6 +4,7 @@ import type { Architecture } from './architecture.ts';
 import type { Fields } from './config.ts';
 import { likeLlama } from './llama.ts';
 
+/** Reads the config.json of Granite. */
 export function granite(fields: Fields): Architecture {
   const multiplier = (key: string) => fields.number(key, -1e6, 1e6, 1);
   const bias = fields.flag('attention_bias') ?? false;

@@ -4,6 +4,7 @@ import type { Architecture } from './architecture.ts';
 import type { Fields } from './config.ts';
 import { likeLlama } from './llama.ts';
 
+/** Reads the config.json of Hunyuan, without experts. */
 export function hunyuanDense(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   return likeLlama(fields, {

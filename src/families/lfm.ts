@@ -8,10 +8,12 @@ import { countOf, expertsAt, groupRouting } from './experts.ts';
 import { layersOf, likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of LFM2. */
 export function lfm2(fields: Fields): Architecture {
   return likeLfm(fields, 'lfm2', hiddenOf(fields));
 }
 
+/** Reads the config.json of LFM2 with experts. */
 export function lfm2Moe(fields: Fields): Architecture {
   const dense = fields.integer('num_dense_layers', 0, LIMITS.layers, 2);
   const count = countOf(fields, ['num_experts', 'num_local_experts'], 32);

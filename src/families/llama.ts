@@ -60,6 +60,7 @@ export interface Traits {
   readonly feedForward?: (layer: number, path: string) => BlockSpec | undefined;
 }
 
+/** Reads the config.json of Llama. */
 export function llama(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   const feedForward = fields.flag('mlp_bias') ?? false;
@@ -191,6 +192,7 @@ export function activationOf(fields: Fields, key: string, otherwise: string): Ac
   return fields.unsupported(key, 'silu, gelu_pytorch_tanh', name);
 }
 
+/** Number of layers. */
 export const layersOf = (fields: Fields): number => fields.integer('num_hidden_layers', 1, LIMITS.layers);
 
 /** The window that config.json names; 0 for none. @param otherwise where it does not say */

@@ -6,6 +6,7 @@ import { type Fields, LIMITS } from './config.ts';
 import { layersOf, likeLlama, windowOf, windowsOf } from './llama.ts';
 import { ropeFields } from './rope.ts';
 
+/** Reads the config.json of Mistral. */
 export function mistral(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'mistral',
@@ -14,6 +15,7 @@ export function mistral(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of Ministral 3. */
 export function ministral3(fields: Fields): Architecture {
   const rope = ropeFields(fields);
   const beta = rope.number('llama_4_scaling_beta', 0, 1e6, 0);

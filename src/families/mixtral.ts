@@ -6,6 +6,7 @@ import { countOf, expertsAt, softmaxRouting } from './experts.ts';
 import { layersOf, likeLlama, windowOf } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of Mixtral. */
 export function mixtral(fields: Fields): Architecture {
   const count = countOf(fields, ['num_local_experts', 'num_experts'], 8);
   const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden);

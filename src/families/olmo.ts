@@ -7,10 +7,12 @@ import { countOf, expertsAt, softmaxRouting } from './experts.ts';
 import { likeLlama, type Traits, windowsOf } from './llama.ts';
 import { ropeOf, ropesByWindow } from './rope.ts';
 
+/** Reads the config.json of OLMo 2. */
 export function olmo2(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'olmo2', ...traitsOf(fields), ropes: (_, headDim) => ropeOf(fields, headDim) });
 }
 
+/** Reads the config.json of OLMo 3. */
 export function olmo3(fields: Fields): Architecture {
   const windows = windowsOf(fields, (window, layer) => ((layer + 1) % 4 === 0 ? 0 : window), 4096);
   return likeLlama(fields, {
@@ -24,6 +26,7 @@ export function olmo3(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of OLMoE. */
 export function olmoe(fields: Fields): Architecture {
   if (fields.has('clip_qkv')) fields.unsupported('clip_qkv', 'null', fields.get('clip_qkv')!);
   const bias = fields.flag('attention_bias') ?? false;

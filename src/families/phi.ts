@@ -5,6 +5,7 @@ import type { Fields } from './config.ts';
 import { layersOf, likeLlama, windowOf } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of Phi 3 and Phi 4. */
 export function phi3(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'phi3',

@@ -8,10 +8,12 @@ import { countOf, expertsAt, softmaxRouting } from './experts.ts';
 import { layersOf, likeLlama, type Traits } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of Qwen 3.5, of its text part. */
 export function qwen3_5(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'qwen3_5_text', ...traitsOf(fields, false) });
 }
 
+/** Reads the config.json of Qwen 3.5 with experts, of its text part. */
 export function qwen3_5Moe(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'qwen3_5_moe_text',
@@ -21,6 +23,7 @@ export function qwen3_5Moe(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of Qwen3-Next. */
 export function qwen3Next(fields: Fields): Architecture {
   const step = fields.integer('decoder_sparse_step', 1, LIMITS.layers, 1);
   const dense = fields.get('mlp_only_layers');

@@ -5,10 +5,12 @@ import type { Architecture } from './architecture.ts';
 import { type Fields, LIMITS } from './config.ts';
 import { likeLlama, windowsOf } from './llama.ts';
 
+/** Reads the config.json of Qwen 2 and 2.5. */
 export function qwen2(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'qwen2', biases: { qkv: true }, windows: upperWindows(fields) });
 }
 
+/** Reads the config.json of Qwen 3. */
 export function qwen3(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   return likeLlama(fields, {

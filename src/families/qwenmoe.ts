@@ -5,6 +5,7 @@ import { type Fields, LIMITS } from './config.ts';
 import { countOf, expertsAt, softmaxRouting } from './experts.ts';
 import { layersOf, likeLlama, windowOf, windowsOf } from './llama.ts';
 
+/** Reads the config.json of Qwen 2 with experts. */
 export function qwen2Moe(fields: Fields): Architecture {
   const slides = fields.flag('use_sliding_window') ?? false;
   const upTo = slides ? fields.integer('max_window_layers', 0, LIMITS.positions, 28) : 0;
@@ -22,6 +23,7 @@ export function qwen2Moe(fields: Fields): Architecture {
   });
 }
 
+/** Reads the config.json of Qwen 3 with experts. */
 export function qwen3Moe(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   const window = (fields.flag('use_sliding_window') ?? false) ? windowOf(fields, 4096) : 0;

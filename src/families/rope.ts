@@ -7,6 +7,7 @@ import { Fields, LIMITS } from './config.ts';
 
 /** Rotary positions as a model's configuration has them. */
 export interface Rope {
+  /** The base of the frequencies. */
   readonly theta: number;
   /** n, of the first elements of a head; an odd one has its last pair turn, too. */
   readonly elements: number;
@@ -14,6 +15,7 @@ export interface Rope {
   readonly interleaved: boolean;
   /** Cosines and sines are multiplied by it. */
   readonly factor: number;
+  /** How frequencies are changed for long texts. */
   readonly scaling: RopeScaling;
 }
 

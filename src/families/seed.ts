@@ -4,6 +4,7 @@ import type { Architecture } from './architecture.ts';
 import type { Fields } from './config.ts';
 import { likeLlama } from './llama.ts';
 
+/** Reads the config.json of Seed-OSS. */
 export function seedOss(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'seed_oss',

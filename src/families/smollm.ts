@@ -5,6 +5,7 @@ import { type Fields, LIMITS } from './config.ts';
 import { layersOf, likeLlama, windowOf, windowsOf } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
+/** Reads the config.json of SmolLM3. */
 export function smollm3(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? false;
   const turns = turningLayers(fields);

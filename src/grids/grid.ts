@@ -6,20 +6,25 @@ import { show } from '../excerpt.ts';
 import { isGridName, NAME_RULE, parsePointGridName } from './name.ts';
 import { checkTrellis, givenKept, type Trellis } from './trellis.ts';
 
+/** What weights are rounded to: points, or a trellis. */
 export type Grid = PointGrid | Trellis;
 
 /** Number of weights that one code stands for. */
 export type Dimension = 1 | 2 | 3 | 4;
 
+/** n points in p dimensions, with the least mean squared error for N(0, 1). */
 export interface PointGrid {
   /** `p2n256`: p dimensions, n points. */
   readonly name: string;
+  /** Weights that one code stands for. */
   readonly p: Dimension;
+  /** Points: 2^bits. */
   readonly n: number;
   /** Bits of one code: log2 n. */
   readonly bits: number;
   /** Mean squared error per weight on N(0, 1). */
   readonly mse: number;
+  /** The points, (n, p), row-major, in units of a group's scale. */
   readonly points: Float32Array; // (n, p)
 }
 

@@ -18,6 +18,7 @@ const LARGEST_OF_SIX = 255;
 /** Entries of a table for labels, which stands twice. */
 const LABELS = 8;
 
+/** Codes of a row that are chosen together: each value also depends on the codes before it. */
 export interface Trellis {
   /** `t4`, `t4q`: bits of a code, and a letter where there are several. */
   readonly name: string;
@@ -107,7 +108,7 @@ export function checkTrellis(trellis: Trellis): void {
     throw new RangeError(`tables of trellis ${name} must sum to ${most} at most: they reach ${largest}`);
   }
   if (bits === 3 && tables.some((entry, i) => entry !== tables[i & ~8])) {
-    throw new RangeError(`tables of trellis ${name} must repeat their first eight entries: they do not`);
+    throw new RangeError(`tables of trellis ${name} must repeat their first eight entries: one differs`);
   }
   if (trellis.kept) checkLabels(name, bits, tables);
   else checkMemory(name, bits, tables);
@@ -120,7 +121,7 @@ function checkMemory(name: string, bits: number, tables: Uint8Array): void {
   const memory = String(memoryOf({ bits, tables }));
   if (!supported.includes(memory)) {
     const memories = supported.map((bits) => `(${bits})`).join(', ');
-    throw new RangeError(`trellis ${name} must remember ${memories} bits of the codes before: it does (${memory})`);
+    throw new RangeError(`trellis ${name} must remember ${memories} bits of the codes before: got (${memory})`);
   }
 }
 
@@ -128,10 +129,10 @@ function checkLabels(name: string, bits: number, tables: Uint8Array): void {
   if (bits < 3) throw new RangeError(`trellis ${name} must have three bits or more to be by labels: it has ${bits}`);
   const [own, labels] = [tables.subarray(0, TABLE_ENTRIES), tables.subarray(TABLE_ENTRIES)];
   if (labels.some((entry, i) => entry !== labels[i % LABELS])) {
-    throw new RangeError(`labels of trellis ${name} must repeat their first eight entries: they do not`);
+    throw new RangeError(`labels of trellis ${name} must repeat their first eight entries: one differs`);
   }
   if (Math.min(...own) !== 0 || Math.min(...labels) !== 0) {
-    throw new RangeError(`tables of trellis ${name} must have a least entry of 0 each: they do not`);
+    throw new RangeError(`tables of trellis ${name} must each have 0 as their least entry: one has more`);
   }
   if (Math.max(...labels) > LARGEST_INTEGER) {
     throw new RangeError(

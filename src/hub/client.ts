@@ -29,6 +29,7 @@ export interface Hub {
 export interface HubFile {
   /** Its path in the repository. */
   readonly path: string;
+  /** Its size in bytes. */
   readonly byteLength: number;
   /** What git calls it: SHA-1 of its content with a header; of a pointer, if it has `sha256`. */
   readonly oid?: string;
@@ -147,7 +148,7 @@ function fileOf(entry: unknown, name: HubName): HubFile | undefined {
   const { oid: lfsOid, size: lfsSize } = (lfs ?? {}) as Record<string, unknown>;
   const byteLength = Number(lfsSize ?? size ?? Number.NaN);
   if (typeof path !== 'string' || !Number.isSafeInteger(byteLength) || byteLength < 0)
-    throw new FormatError(`listing must have path and size of each file: of ${show(path)} it has not`, {
+    throw new FormatError(`listing must have the path and size of each file: ${show(path)} lacks one`, {
       file: nameText(name),
     });
   const [own, sha256] = [digestOf(oid, 40), digestOf(lfsOid, 64)];

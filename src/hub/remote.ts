@@ -37,6 +37,7 @@ export interface HubFolder extends Folder {
   readonly files: ReadonlyMap<string, HubFile>;
   /** For each file whose SHA-256 the hub tells and of which something was read: whether it was checked, to its last byte. */
   checked(): Map<string, boolean>;
+  /** Returns: each answer is compared as it comes. */
   unchanged(): Promise<void>;
 }
 
@@ -95,8 +96,11 @@ function plainOptions({ signal, timeout, fetch }: HubMeans): HttpOptions {
 
 /** A model at a commit: its files, and how each is read. */
 export interface RemoteModel {
+  /** The commit. */
   readonly commit: string;
+  /** Its files. */
   readonly files: readonly HubFile[];
+  /** A file's bytes, by ranges. */
   open(file: HubFile): Promise<Source>;
 }
 

@@ -2,6 +2,7 @@
 
 /** A digest that is fed in pieces. */
 export interface Digest {
+  /** Takes the next bytes. */
   update(bytes: Uint8Array): unknown;
   /** @returns the digest in hexadecimal digits; nothing may follow */
   digest(encoding: 'hex'): string;

@@ -16,11 +16,17 @@ const OWN_KEYS = ['base_model', 'base_model_relation', 'quantized_by'];
 export interface CardFacts {
   /** `org/model` of the original on the hub, if it is known. */
   readonly base: string | undefined;
+  /** The quantized weights, by their schemes. */
   readonly tensors: readonly { readonly grid: string; readonly groupSize: number; readonly seed: number | null }[];
+  /** Bits per weight, scales counted. */
   readonly bpw: number;
+  /** t² over all quantized weights. */
   readonly relativeError: number;
+  /** Bytes of the original's tensors. */
   readonly bytesIn: number;
+  /** Bytes of the safetensors files written. */
   readonly bytesOut: number;
+  /** Whether weights were encoded with error feedback. */
   readonly isRefined: boolean;
   /** Whether higgs_wasm.py is in the checkpoint. */
   readonly hasPython: boolean;
@@ -38,7 +44,9 @@ export interface CardFacts {
 
 /** The original's card, and the name that a card has in its folder. */
 export interface OriginalCard {
+  /** The file's name. */
   readonly name: string;
+  /** Its content. */
   readonly text: string;
 }
 

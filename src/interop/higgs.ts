@@ -11,7 +11,7 @@ import { bitsOf, f32ToF16 } from '../numerics/float.ts';
 import { naming, piecesOf } from '../quantize/blocks.ts';
 import { convertFloats, isFloat } from '../quantize/convert.ts';
 import { inOrder } from '../quantize/pipeline.ts';
-import { type Block, type RestoreOptions, type RestoreReport, writePlain } from '../quantize/restore.ts';
+import { type PlainBlock, type RestoreOptions, type RestoreReport, writePlain } from '../quantize/restore.ts';
 import { choose } from '../quantize/select.ts';
 import type { OutputFolder } from '../source/source.ts';
 
@@ -21,12 +21,15 @@ export interface HiggsOptions extends RestoreOptions {
   readonly grid: PointGrid;
   /** Weights of a transform, and of a stored scale: 64, 128 or 256, which divides it. */
   readonly hadamardSize: number;
+  /** Weights that share a stored scale: 64, 128 or 256. */
   readonly groupSize: number;
+  /** Leaves the tensors whose names match as they are. */
   readonly exclude?: RegExp | undefined;
 }
 
 /** What was written, and what config.json has to say of it. */
 export interface HiggsReport extends RestoreReport {
+  /** `quantization_config` for config.json. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Modules whose bias transformers' own module leaves out. */
   readonly biased: readonly string[];
@@ -110,7 +113,7 @@ function itemOf(
     );
   };
   if (tensor.shape.length !== 2 || /(^|[._])experts?([._]|$)/.test(tensor.name))
-    refuse('experts', 'experts have none there');
+    refuse('experts', 'experts have no such layout');
   if (!isFloat(tensor.dtype)) refuse(`dtype ${tensor.dtype}`, `it is ${tensor.dtype}, not F32, F16 or BF16`);
   if (rows % TILE_ROWS[bits] !== 0)
     refuse('rows', `${rows} rows are no multiple of ${TILE_ROWS[bits]}, as ${bits} bits want`);
@@ -139,7 +142,7 @@ function specsOf({ module, rows, padded }: Item, bits: number, groupSize: number
 
 type Means = HiggsOptions & { readonly bits: FluteBits };
 
-function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<Block>> {
+function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<PlainBlock>> {
   for (const item of items) {
     const { tensor } = item;
     if (item.module === undefined) {

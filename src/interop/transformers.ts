@@ -3,6 +3,7 @@
 
 import program from '../../python/higgs_wasm.py';
 import { FormatError } from '../errors.ts';
+import { show } from '../excerpt.ts';
 import { CONFIG_NAME, edited, PYTHON_CONFIG, PYTHON_NAME, quantizedConfig } from '../quantize/carry.ts';
 import type { Folder } from '../source/source.ts';
 
@@ -32,7 +33,7 @@ export async function transformersFiles(folder: Folder): Promise<Additions> {
 function mapped(content: Record<string, unknown>, file: string): Record<string, unknown> {
   const about = content.quantization_config as Record<string, unknown> | undefined;
   if (about?.quant_method !== 'higgs-wasm') {
-    throw new FormatError('config.json must be of a checkpoint that higgs quantized: it is not', { file });
+    throw new FormatError(`quant_method must be higgs-wasm: got ${show(about?.quant_method)}`, { file });
   }
   const { AutoConfig: own, ...others } = (content.auto_map ?? {}) as Record<string, unknown>;
   const isForeign = own !== undefined && own !== PYTHON_CONFIG;

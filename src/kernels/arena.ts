@@ -5,6 +5,7 @@ const PAGE = 65536;
 const ALIGNMENT = 16;
 const MARGIN = 64;
 
+/** Linear memory that is handed out from one end: regions follow one another. */
 export interface Arena {
   /** Gives back everything that is not pinned. */
   reset(): void;
@@ -21,6 +22,7 @@ export interface Arena {
   place(array: ArrayBufferView): number;
   /** Views and copies; make views only after the last `alloc`. */
   bytes(address: number, count: number): Uint8Array;
+  /** A view of `count` f32. */
   floats(address: number, count: number): Float32Array;
   /** Copy of `count` elements, independent of linear memory. */
   copy<T extends ArrayBufferView>(type: ArrayType<T>, address: number, count: number): T;

@@ -1,28 +1,49 @@
 // The compiled kernels as WebAssembly exports them: addresses, counts and bits in. assembly/ has the contract of each.
 
+/** What the core's module exports. Numbers named for arrays are byte addresses; assembly/ has their shapes. */
 export interface KernelExports {
+  /** The module's linear memory. */
   readonly memory: WebAssembly.Memory;
+  /** First address that the module leaves to the caller. */
   heapBase(): number;
 
+  /** `count` f16 at `x` to f32 at `y`, exactly. */
   f16ToF32(x: number, y: number, count: number): void;
+  /** `count` bf16 at `x` to f32 at `y`, exactly. */
   bf16ToF32(x: number, y: number, count: number): void;
+  /** `count` f8_e4m3 at `x` to f32 at `y`, exactly. */
   f8ToF32(x: number, y: number, count: number): void;
+  /** Multiplies a row of `cols` f32 by the factor of each `blockCols` columns. */
   scaleBlocks(x: number, cols: number, factors: number, blockCols: number): void;
+  /** A row of `cols` weights of any dtype to f32 at `y`, times its factors where it has some. */
   widen(w: number, dtype: number, factors: number, cols: number, y: number): void;
+  /** `count` f32 to f16, to nearest even. @returns 1 if a result is infinite or NaN, else 0 */
   f32ToF16(x: number, y: number, count: number): number;
+  /** `count` f32 to bf16, to nearest even. */
   f32ToBf16(x: number, y: number, count: number): void;
 
+  /** Masks of `count` random signs, a u32 each: 0 or the sign bit. */
   signs(seed: number, masks: number, count: number): void;
+  /** The unnormalised transform of `n` f32, in place. */
   hadamard(x: number, n: number): void;
+  /** (1/√g) H (s ∘ x), group by group, of `cols` f32 at `x`, to `y`. */
   rotate(x: number, masks: number, cols: number, groupSize: number, y: number): void;
 
+  /** Bytes of the table of a grid. */
   gridTableBytes(p: number, n: number): number;
+  /** Builds the table that finds the nearest of `n` points of `p` f32. */
   gridTable(points: number, p: number, n: number, table: number): void;
+  /** Bytes of the table of a trellis. */
   trellisTableBytes(): number;
+  /** Builds the table of a trellis from its integers. */
   trellisTable(tables: number, step: number, zero: number, bits: number, table: number): void;
+  /** The best codes of a row of four interleaved sequences, `steps` each. */
   viterbi(z: number, steps: number, table: number, codes: number, inputs: number, slices: number): void;
+  /** Bytes of the table of a trellis by labels. */
   labelTableBytes(): number;
+  /** Builds the table of a trellis by labels from its integers. */
   labelTable(tables: number, step: number, zero: number, bits: number, third: number, table: number): void;
+  /** The best codes of two rows of a trellis by labels. */
   labelPaths(
     z0: number,
     z1: number,
@@ -32,15 +53,23 @@ export interface KernelExports {
     codes1: number,
     scratch: number,
   ): void;
+  /** Codes of `count` single weights: the nearest of `n` points. */
   nearest1(z: number, count: number, table: number, n: number, codes: number): void;
+  /** Codes of `count` pairs of weights. */
   nearest2(z: number, count: number, table: number, n: number, codes: number, scratch: number): void;
+  /** Codes of `count` vectors of three weights. */
   nearest3(z: number, count: number, table: number, n: number, codes: number): void;
+  /** Codes of `count` vectors of four weights. */
   nearest4(z: number, count: number, table: number, n: number, codes: number): void;
 
+  /** `count` u16 codes to dense bits, little-endian. */
   pack(codes: number, count: number, bits: number, packed: number): void;
+  /** Dense bits to `count` u16 codes. */
   unpack(packed: number, count: number, bits: number, codes: number): void;
 
+  /** @returns the scale of a group of `n` f32, its root mean square, as the bits of an f16 */
   groupScale(x: number, n: number): number;
+  /** The first step of `encode`: rows of weights to rotated, scaled rows and scales. */
   rotateRows(
     w: number,
     dtype: number,
@@ -54,6 +83,7 @@ export interface KernelExports {
     sums: number,
     scratch: number,
   ): number;
+  /** The second step of `encode`: rotated rows to codes, and their errors. */
   roundRows(
     z: number,
     rows: number,
@@ -68,7 +98,9 @@ export interface KernelExports {
     sums: number,
     scratch: number,
   ): void;
+  /** The third step of `encode`: (rows, vectors) codes to (rows, bytesPerRow). */
   packRows(codes: number, rows: number, vectors: number, bits: number, packed: number): void;
+  /** Rows of weights to packed codes and f16 scales; errors to `sums`. */
   encode(
     w: number,
     dtype: number,
@@ -86,6 +118,7 @@ export interface KernelExports {
     sums: number,
     scratch: number,
   ): number;
+  /** Packed codes and scales to (rows, cols) f32. */
   dequantize(
     packed: number,
     scales: number,
@@ -99,6 +132,7 @@ export interface KernelExports {
     y: number,
     scratch: number,
   ): void;
+  /** y = Ŵ x, of the rotated `x`: (cols) to (rows). */
   matvec(
     packed: number,
     scales: number,
@@ -113,7 +147,9 @@ export interface KernelExports {
     scratch: number,
   ): void;
 
+  /** Factors a symmetric (n, n) f32 matrix as U D Uᵀ, in place. */
   factorUdu(h: number, n: number, scratch: number): number;
+  /** c += a · b: (m, n), (m, k) by strides, (k, n), f32. */
   accumulate(
     c: number,
     ldc: number,
@@ -126,6 +162,7 @@ export interface KernelExports {
     k: number,
     n: number,
   ): void;
+  /** Takes a sequence of a rotated row for the search with feedback, with σ, 1 / σ and targets. */
   takeSequence(
     row: number,
     first: number,
@@ -142,6 +179,7 @@ export interface KernelExports {
     own: number,
     working: number,
   ): void;
+  /** Notes what the search chose, and what it missed, in the row. */
   noteSequence(
     steps: number,
     z: number,
@@ -155,9 +193,13 @@ export interface KernelExports {
     others: number,
     sums: number,
   ): void;
+  /** Bytes of the table that the search with feedback reads. */
   refineTableBytes(): number;
+  /** Builds that table from a trellis' own. */
   refineTable(from: number, bits: number, labels: number, table: number): void;
+  /** Bytes that the search of `steps` works in. */
   refineScratchBytes(steps: number, table: number): number;
+  /** The cheapest path of a sequence with error feedback. */
   refineSequence(
     steps: number,
     z: number,
@@ -176,7 +218,9 @@ export interface KernelExports {
     missed: number,
     work: number,
   ): void;
+  /** Bytes that the search over points of a row works in. */
   refinePointsBytes(cols: number): number;
+  /** The codes of a row of grid points with error feedback. */
   refinePoints(
     cols: number,
     z: number,
@@ -197,8 +241,12 @@ export interface KernelExports {
     work: number,
   ): void;
 
+  /** Σ (x − y)² and Σ x² of `count` f32, as two f64 at `sums`. */
   compare(x: number, y: number, count: number, sums: number): void;
+  /** Bytes of the table of CRC-32. */
   crc32TableBytes(): number;
+  /** Builds the table of CRC-32. */
   crc32Table(table: number): void;
+  /** CRC-32 of `count` bytes at `x`, after bytes of CRC-32 `crc`. */
   crc32(crc: number, x: number, count: number, table: number): number;
 }

@@ -13,11 +13,13 @@ import { keepTables } from './tables.ts';
 /** Dtypes of weights that can be written. */
 export type PlainDtype = 'F32' | 'F16' | 'BF16';
 
+/** A quantized block of rows. */
 export interface Codes {
   packed: Uint8Array<ArrayBuffer>; // (rows, bytesPerRow)
   scales: Uint16Array<ArrayBuffer>; // (rows, groupsPerRow), f16 bits
 }
 
+/** A quantized block of rows, and its errors. */
 export interface Encoded extends Codes {
   sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
 }
@@ -30,6 +32,7 @@ export interface EncodeOptions {
   scaleSearch?: boolean;
 }
 
+/** The core's kernels over one linear memory, with arrays in and out. */
 export interface Kernels extends Steps, Refiner {
   /**
    * Quantizes a block of rows.

@@ -2,17 +2,23 @@
 
 /** A grid's points: n = 2^bits of p dimensions. */
 export interface CodePoints {
+  /** Weights of a code. */
   readonly p: number;
+  /** Bits of a code. */
   readonly bits: number;
   readonly points: Float32Array; // (n, p)
 }
 
 /** A trellis: value = step · (sum of three entries - zero); of one by labels, that has `kept`, of two and a multiple of 16. */
 export interface CodeTrellis {
+  /** Weights of a code. */
   readonly p: 1;
+  /** Bits of a code. */
   readonly bits: number;
   readonly tables: Uint8Array; // (3, 16), by labels (2, 16)
+  /** What an integer counts, in units of the scale. */
   readonly step: number;
+  /** The integer of value 0. */
   readonly zero: number;
   /** Low bits of the codes before, the last one first, that make a label. */
   readonly kept?: readonly number[] | undefined;
@@ -40,7 +46,9 @@ export function isByLabels(grid: CodeTrellis): boolean {
 
 /** What the layout of codes depends on: the weights of a code, its bits, and whether they are a trellis'. */
 export interface CodeShape {
+  /** Weights of a code. */
   readonly p: number;
+  /** Bits of a code. */
   readonly bits: number;
   readonly tables?: Uint8Array;
   readonly kept?: readonly number[] | undefined;

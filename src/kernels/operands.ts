@@ -8,11 +8,13 @@ import { FACTOR_COLS, rowScratchBytes } from './sizes.ts';
 /** Dtypes, as safetensors names them, of weights that can be read. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16' | 'F8_E4M3';
 
+/** Bytes of a weight of each dtype. */
 export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
 
 /** A block of rows of weights as a file has them. */
 export interface Weights {
   bytes: Uint8Array; // (rows, cols) of dtype
+  /** Of the weights in `bytes`. */
   dtype: WeightDtype;
   /** F8_E4M3 only: a factor for each row and each 128 columns. */
   factors?: Float32Array; // (rows, ceil(cols / 128))
@@ -20,9 +22,13 @@ export interface Weights {
 
 /** Shape and scheme of a block of rows. */
 export interface Matrix {
+  /** Rows of the block. */
   rows: number;
+  /** Columns of the matrix. */
   cols: number;
+  /** What weights are rounded to. */
   grid: CodeGrid;
+  /** Columns that share a scale, a power of two. */
   groupSize: number;
   /** Seed of the random signs; null for none. */
   seed: number | null;
@@ -36,9 +42,11 @@ interface Placed {
   readonly factors: number;
 }
 
+/** Inputs of kernels, put into linear memory. */
 export interface Operands {
   /** Masks of random signs for `cols` columns; of zeros where the seed is null. */
   masks(seed: number | null, cols: number): number;
+  /** Weights and factors as they stand. @returns their addresses */
   place(weights: Weights): Placed;
   /** Weights as (rows, cols) f32. */
   wide(weights: Weights, rows: number, cols: number): number;
@@ -49,6 +57,7 @@ export interface Operands {
   fault(weights: Weights, placed: Placed, row: number, cols: number, firstRow: number): RangeError;
 }
 
+/** @returns what puts inputs into this memory */
 export function operandsIn(memory: Arena, exports: KernelExports): Operands {
   function widenRow({ dtype }: Weights, { weights, factors }: Placed, row: number, cols: number, y: number): void {
     const rowFactors = factors && factors + row * Math.ceil(cols / FACTOR_COLS) * 4;

@@ -30,13 +30,16 @@ const SWEEPS = 2;
 
 /** A matrix that was encoded with feedback. */
 export interface Refined {
+  /** Codes, (rows, bytesPerRow). */
   readonly packed: Uint8Array<ArrayBuffer>;
+  /** Scales, (rows, groupsPerRow), f16 bits. */
   readonly scales: Uint16Array<ArrayBuffer>;
   readonly sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
   /** The weighted squared error; what it would be of errors as large as the weights, with feedback; and without. */
   readonly weighted: Float64Array<ArrayBuffer>; // (3)
 }
 
+/** Quantizing with error feedback. */
 export interface Refiner {
   /**
    * Quantizes a matrix with error feedback.
@@ -47,6 +50,7 @@ export interface Refiner {
   gain(matrix: Matrix, weights: Weights, weighing: Weighing): number;
 }
 
+/** @returns a refiner that works in this memory */
 export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): Refiner {
   const factoring = factoringIn(memory, exports, operands);
 

@@ -22,6 +22,7 @@ interface RoundedRows {
   sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
 }
 
+/** The steps of encoding, one by one. */
 export interface Steps {
   /**
    * Rotates a block of rows.
@@ -35,6 +36,7 @@ export interface Steps {
   packRows(matrix: Matrix, codes: Uint16Array): Uint8Array<ArrayBuffer>;
 }
 
+/** @returns the steps of encoding in this memory */
 export function stepsIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): Steps {
   return {
     rotateRows(matrix, weights, firstRow = 0) {

@@ -9,11 +9,13 @@ import { type CodeGrid, isPaths } from './layout.ts';
 const TABLES_LIMIT = 64;
 /** Addresses of tables. Ask first after a reset of the memory: what is not there yet is built, and the memory is reset again. */
 export interface Tables {
+  /** The table of a grid. */
   of(grid: CodeGrid): number;
   /** That of CRC-32. */
   checksum(): number;
 }
 
+/** @returns the tables of this memory; each grid's is built once */
 export function keepTables(memory: Arena, exports: KernelExports): Tables {
   let checksum = 0;
   const kept: { grid: CodeGrid; table: number }[] = [];

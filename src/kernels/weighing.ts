@@ -16,6 +16,7 @@ export interface Weighing {
   readonly outputs?: Float32Array<ArrayBuffer> | undefined;
   /** Added to the diagonals, relative to their means. */
   readonly damping: number;
+  /** Added to the diagonal of G, relative to its mean. */
   readonly outputDamping: number;
 }
 
@@ -46,6 +47,7 @@ interface Factoring {
   outerOf(matrix: Matrix, weighing: Weighing): Outer | undefined;
 }
 
+/** @returns what factors weighing matrices in this memory */
 export function factoringIn(memory: Arena, exports: KernelExports, operands: Operands): Factoring {
   // U and D of a symmetric matrix, (n, n), whose place i is row and column order[i].
   function factor(square: Float32Array, n: number, order: Int32Array, damping: number) {
@@ -66,7 +68,7 @@ export function factoringIn(memory: Arena, exports: KernelExports, operands: Ope
     const done = exports.factorUdu(h, n, scratch);
     if (done !== n)
       throw new RangeError(
-        'statistics must be positive, as sums of squares are: a pivot of their factorisation is not',
+        'statistics must be positive, as sums of squares are: a pivot of their factorisation is 0 or less',
       );
     const upper = new Float32Array(n * n);
     const diagonal = new Float64Array(n);

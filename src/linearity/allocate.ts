@@ -13,6 +13,7 @@ import { type Allocation, QUICK, solve } from './search.ts';
 
 /** A tensor that wants a grid. */
 export interface PlanTensor {
+  /** As the checkpoint has it: `….weight`. */
   readonly name: string;
   /** Two or three sizes; the last one is cols. */
   readonly shape: readonly number[];
@@ -41,13 +42,17 @@ export const givenTensors = list(
 
 /** What the grids are chosen from, and how bits are counted. */
 export interface Offer {
+  /** Grids to choose from. */
   readonly grids: readonly Grid[];
+  /** Columns that share a scale. */
   readonly groupSize: number;
+  /** Seed of the random signs; null for none. */
   readonly seed: number | null;
   /** Count scales as bits. */
   readonly scales: boolean;
   /** Least and most bits of a code per weight, for the tensors whose grid is free. */
   readonly minBits: number;
+  /** Most bits of a code per weight, for the tensors whose grid is free. */
   readonly maxBits: number;
   /** Whether experts of a layer and kind have a grid each, or one together. */
   readonly experts: 'each' | 'stack' | undefined;
@@ -55,7 +60,9 @@ export interface Offer {
 
 /** A point of the trade-off: bits per weight against predicted loss. */
 export interface TradeoffPoint {
+  /** Bits per weight over all tensors. */
   readonly bpw: number;
+  /** Σ α · mse: the predicted increase of the loss. */
   readonly predicted: number;
 }
 
@@ -78,8 +85,11 @@ interface Planned {
 
 /** Tensors with their choices, and what they come to. */
 export interface Ready {
+  /** The tensors, with the grids that each may have. */
   readonly planned: readonly Planned[];
+  /** What is solved. */
   readonly problem: Problem;
+  /** Weights of all tensors. */
   readonly weights: number;
 }
 
@@ -91,9 +101,7 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   const { minBits, maxBits } = options;
   const free = options.grids.filter(({ bits, p }) => bits / p >= minBits && bits / p <= maxBits);
   if (free.length === 0)
-    throw new RangeError(
-      `grids must have one between minBits, ${minBits}, and maxBits, ${maxBits}: none of those given is`,
-    );
+    throw new RangeError(`one of the grids must have bits from minBits, ${minBits}, to maxBits, ${maxBits}: none has`);
   const stack = options.experts === 'each' ? tensors.find(({ shape }) => shape.length === 3) : undefined;
   if (stack) {
     throw new RangeError(

@@ -30,6 +30,7 @@ export interface AlphaLevel {
   readonly t2: number;
   /** Increase of the loss, and its standard error where it is known. */
   readonly delta: number;
+  /** Standard error of `delta`; null where it is not known. */
   readonly error: number | null;
   /** Whether the level is in the linear range, and so in the fit. */
   readonly used: boolean;
@@ -45,6 +46,7 @@ export interface Alpha {
   readonly r2: number | null;
   /** Of the tensor; checked against the checkpoint where it is known. */
   readonly shape: readonly number[] | null;
+  /** The measured noise levels; empty where none were. */
   readonly levels: readonly AlphaLevel[];
 }
 
@@ -57,6 +59,7 @@ export interface Alphas {
   readonly model: { readonly name: string | null; readonly identity: string | null };
   /** How they came about: `noise`, `fisher`, `prior`, `uniform`, or words on where they are from. */
   readonly estimator: string;
+  /** What α counts: KL divergence in nats, perplexity, or relative error. */
   readonly loss: LossKind;
   /** Loss of the model as it is, such as its perplexity. */
   readonly base: number | null;
@@ -74,6 +77,7 @@ const DIMENSIONS_LIMIT = 16;
 /** Most notes of an estimator. */
 const SETTINGS_LIMIT = 1000;
 
+/** A shape: a list of sizes. */
 export const shapeOf: Reader<number[]> = list(integer(1), DIMENSIONS_LIMIT, 'a list of sizes');
 /** The shape of a matrix or a stack of them. */
 export const matrixShapeOf: Reader<number[]> = (subject, value) => {
@@ -81,6 +85,7 @@ export const matrixShapeOf: Reader<number[]> = (subject, value) => {
   if (shape.length === 2 || shape.length === 3) return shape;
   throw new RangeError(`${subject} must have two or three sizes: got ${shape.length}`);
 };
+/** A kind of loss. */
 export const lossOf = oneOf('kl', 'perplexity', 'relative');
 
 // Null, or left out.
@@ -152,7 +157,8 @@ function readPublished(root: ReadonlyMap<string, unknown>, file: string): Alphas
   const tensors = new Map<string, Alpha>();
   for (const [name, value] of alpha) {
     const tensor = name.endsWith('.weight') ? name : `${name}.weight`;
-    if (tensors.has(tensor)) throw new FormatError('alpha must have a tensor once: it has it twice', { file, tensor });
+    if (tensors.has(tensor))
+      throw new FormatError('alpha must name a tensor once: this one occurs twice', { file, tensor });
     tensors.set(tensor, bareAlpha(fromFile({ file, tensor }, finite, 'alpha', value)));
   }
   return {

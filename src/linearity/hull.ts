@@ -12,6 +12,7 @@ export interface Choices {
 export interface Item {
   /** The index that the caller knows a choice by. */
   readonly index: readonly number[];
+  /** Bits of each choice, ascending. */
   readonly bits: readonly number[];
   readonly losses: readonly number[]; // in units
   /** Positions of the choices on the lower convex hull, from the first to the last. */
@@ -22,19 +23,25 @@ export interface Item {
 
 /** From one choice on a tensor's hull to the next: loss saved a bit. */
 export interface Step {
+  /** The tensor that it belongs to. */
   readonly item: number;
   /** Position in the item's hull of the choice that it leads to. */
   readonly to: number;
+  /** Loss that it saves a bit. */
   readonly slope: number;
 }
 
+/** What is solved: each tensor's choices, and the order in which bits buy the most. */
 export interface Problem {
+  /** The choices of each tensor, as they were given. */
   readonly tensors: readonly Choices[];
+  /** The same, without choices that are not worth their bits. */
   readonly items: readonly Item[];
   /** Of all tensors, the steepest first. */
   readonly steps: readonly Step[];
   /** Bits of the smallest choices, and of the least loss that can be had. */
   readonly least: number;
+  /** Bits of the least loss that can be had. */
   readonly most: number;
   /** Totals of bits differ from `least` by multiples of this. */
   readonly lattice: number;

@@ -30,6 +30,7 @@ export interface OfferOptions extends Pick<MatrixOptions, 'groupSize' | 'seed' |
   scales?: boolean;
   /** Least and most bits of a code per weight, for tensors whose grid is free. */
   minBits?: number;
+  /** Most bits of a code per weight, for tensors whose grid is free. */
   maxBits?: number;
   /**
    * Whether experts that stand one by one have a grid `each`, or all of a layer and kind one together, as a `stack`. `each` if left out.
@@ -42,7 +43,9 @@ export interface OfferOptions extends Pick<MatrixOptions, 'groupSize' | 'seed' |
 export interface TensorOptions extends OfferOptions {
   /** Also plan token embeddings and the output head: at this grid, or at `any`. */
   embeddings?: AnyGridName | Grid;
+  /** Plan for the tensors whose names match, instead of the linear weights. */
   include?: RegExp;
+  /** Never plan for the tensors whose names match. */
   exclude?: RegExp;
   /** Grids of the tensors whose names match; the first pattern that matches counts. */
   keep?: Iterable<readonly [RegExp, AnyGridName | Grid]>;
@@ -57,6 +60,7 @@ export const GRIDS_LIMIT = 1000;
 /** Sensitivities, or what makes them for the tensors that are planned: `priorAlphas`, `uniformAlphas`, a measurement. */
 export type AlphasOrMaker = Alphas | ((tensors: readonly PlanTensor[]) => Alphas | Promise<Alphas>);
 
+/** Sensitivities, or a function that makes them. */
 export const givenAlphasOrMaker: Reader<AlphasOrMaker> = (subject, value) =>
   typeof value === 'function' ? callback(subject, value) : givenAlphas(subject, value);
 

@@ -28,9 +28,13 @@ const PLAN_VERSION = 1;
 
 /** What becomes of one tensor. */
 export interface BitPlanTensor {
+  /** As the checkpoint has it: `….weight`. */
   readonly name: string;
+  /** Two or three sizes; the last one is cols. */
   readonly shape: readonly number[];
+  /** The name of the grid, such as `t4`. */
   readonly grid: string;
+  /** Columns that share a scale. */
   readonly groupSize: number;
   /** Seed of the random signs; null for none. */
   readonly seed: number | null;
@@ -46,6 +50,7 @@ export interface BitPlanTensor {
 export interface BitPlan {
   /** Where the sensitivities are from: `noise`, `fisher`, `prior`, `uniform`, or words. */
   readonly estimator: string;
+  /** What the predicted loss counts: KL divergence in nats, perplexity, or relative error. */
   readonly loss: LossKind;
   /** Loss of the model as it is, where it is known. */
   readonly base: number | null;

@@ -8,6 +8,7 @@ import { type BitPlan, givenPlan } from './plan.ts';
 export interface Prediction {
   /** Where the sensitivities are from. */
   readonly estimator: string;
+  /** What the prediction counts: KL divergence in nats, perplexity, or relative error. */
   readonly loss: LossKind;
   /** Loss of the model as it is, where it is known. */
   readonly base: number | null;
@@ -15,6 +16,7 @@ export interface Prediction {
   readonly delta: number;
   /** base + delta, where the base is known. */
   readonly total: number | null;
+  /** The part of each tensor, delta = alpha · relativeError, in the order of the checkpoint. */
   readonly tensors: readonly {
     readonly name: string;
     readonly relativeError: number;
@@ -27,8 +29,11 @@ export interface Prediction {
 
 /** Sensitivities to predict by: those of a file or of a plan. */
 export interface Sensitivities {
+  /** How they came about: `noise`, `fisher`, `prior`, `uniform`, or words. */
   readonly estimator: string;
+  /** What α counts: KL divergence in nats, perplexity, or relative error. */
   readonly loss: LossKind;
+  /** Loss of the model as it is, where it is known. */
   readonly base: number | null;
   /** By name; null and missing alike are unknown. */
   alphaOf(name: string): number | null | undefined;

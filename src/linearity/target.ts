@@ -41,7 +41,7 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
     return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }), ...(like !== undefined && { like }) }];
   });
   for (const [pattern] of unused)
-    throw new RangeError(`a pattern to keep must match a tensor: ${pattern} matches none first`);
+    throw new RangeError(`a pattern to keep must match a tensor before other patterns do: ${pattern} matches none`);
   return tensors;
 }
 
@@ -105,8 +105,7 @@ function smallest(
   alphas: Alphas,
 ): { plan: BitPlan; bytes: number } {
   const { weights } = ready;
-  if (weights === 0)
-    throw new RangeError('a size can be had only of a checkpoint with weights to quantize: there are none');
+  if (weights === 0) throw new RangeError('size must be of a checkpoint with weights to quantize: there are none');
   const plan = planOf(ready, alphas, problem.offered, ready.problem.least / weights);
   const bytes = bytesOf(problem, plan);
   if (size >= bytes) return { plan, bytes };

@@ -14,15 +14,21 @@ import type { Thread } from './team.ts';
 
 /** How keys and values may be kept. */
 export const CACHE_DTYPES = ['f16', 'f32', 'q8', 'q4'] as const;
+/** How keys and values are kept: floats, or codes of 8 or 4 bits. */
 export type CacheDtype = (typeof CACHE_DTYPES)[number];
 
 /** What one attention block keeps: plain data, the same for all threads. */
 export interface BlockCache {
+  /** How keys and values are kept. */
   readonly dtype: CacheDtype;
+  /** Address of the keys, (kvHeads, rows, rowBytes). */
   readonly keys: number;
   readonly values: number;
+  /** Heads of keys and values. */
   readonly kvHeads: number;
+  /** Positions that there is room for, of all sequences. */
   readonly rows: number;
+  /** Elements of a key. */
   readonly headDim: number;
   /** Elements of the parts of a key: of all of it, or of latent and turned key. */
   readonly parts: readonly number[];
@@ -30,6 +36,7 @@ export interface BlockCache {
   readonly rowBytes: number;
   /** Scales of codes, of each part and of values; none of floats. */
   readonly keyScales: readonly number[];
+  /** Address of the scales of values; of codes alone. */
   readonly valueScales: number;
   /** Signs that the transform of codes begins with; 0 where they are not turned. */
   readonly masks: number;
@@ -98,6 +105,7 @@ export function keyAt({ keys, rows, rowBytes }: BlockCache, head: number, row: n
   return keys + (head * rows + row) * rowBytes;
 }
 
+/** Address of a value in the cache. */
 export function valueAt({ values, rows, rowBytes }: BlockCache, head: number, row: number): number {
   return values + (head * rows + row) * rowBytes;
 }

@@ -7,8 +7,11 @@ import { megabytes } from './region.ts';
 
 /** What a model takes of linear memory, in bytes. */
 export interface ModelMemory {
+  /** All of it. */
   readonly bytes: number;
+  /** Weights, as they lie in memory. */
   readonly weights: number;
+  /** Keys and values, and recurrent states. */
   readonly cache: number;
   /** The cache of each dtype. */
   readonly caches: Readonly<Record<CacheDtype, number>>;
@@ -22,9 +25,11 @@ export interface ModelMemory {
   readonly experts: { readonly count: number; readonly bytes: number; readonly resident: number };
   /** Most tokens of a text, and tokens that the cache has room for. */
   readonly context: number;
+  /** Tokens that the cache has room for, of all texts together. */
   readonly cacheTokens: number;
 }
 
+/** @returns what a layout takes, in bytes */
 export function memoryOf(
   layout: Layout,
   { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>,

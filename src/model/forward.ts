@@ -14,7 +14,9 @@ import { share, type Thread } from './team.ts';
 
 /** A thread in one of the model's memories. */
 export interface Seat {
+  /** The thread. */
   readonly thread: Thread;
+  /** A view of the memory. */
   readonly floats: Float32Array;
 }
 

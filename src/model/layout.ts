@@ -70,7 +70,9 @@ export interface MemoryLayout {
   readonly pool: SlotPool;
   /** Routed experts, and bytes of their weights if all are there. */
   readonly routed: { readonly count: number; readonly bytes: number };
+  /** Addresses of the grids' tables. */
   readonly tables: readonly { readonly grid: Grid; readonly table: number; readonly integers: number }[];
+  /** Addresses of random signs, by seed, with the columns that they reach. */
   readonly masks: readonly { readonly seed: number | null; readonly address: number; readonly count: number }[];
   /** Frequencies, by the place of `state.ropes`. */
   readonly ropes: readonly Float64Array<ArrayBuffer>[];
@@ -86,7 +88,7 @@ export interface MemoryLayout {
 }
 
 /** How a model is laid out. */
-export interface LayoutOptions {
+export interface MemoryLayoutOptions {
   /** Rows of the cache. */
   rows: number;
   /** Recurrent states of each block that keeps them; 1 if left out. */
@@ -132,7 +134,7 @@ export function planMemory(
   architecture: Architecture,
   weights: Weights,
   portion: Portion,
-  options: LayoutOptions,
+  options: MemoryLayoutOptions,
   turns?: number,
 ): MemoryLayout {
   const { dim, epsilon, vocabSize, contextLength } = architecture;

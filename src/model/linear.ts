@@ -19,6 +19,7 @@ import type { StoredTensor } from '../quantize/format.ts';
 
 /** Dtypes of weights that are not quantized. */
 export type DenseDtype = 'F32' | 'F16' | 'BF16';
+/** Dtypes of matrices that kernels multiply as they are. */
 export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies DenseDtype[];
 
 /** Rows that threads share a matrix in: results of 16 rows are a cache line. */
@@ -40,9 +41,12 @@ interface Shape {
   readonly inputBytes: number; // of one vector
 }
 
+/** A matrix of floats in linear memory. */
 export interface DenseLinear extends Shape {
   readonly type: 'dense';
+  /** Of the weights as they lie there. */
   readonly dtype: DenseDtype;
+  /** Bytes from one row to the next. */
   readonly rowBytes: number;
   readonly weights: number; // (rows, cols) of dtype
 }
@@ -65,14 +69,17 @@ interface CodeLinear extends Shape {
   readonly scales: number; // (rows, scaleBytes / 2) f16, as many rows as codes
 }
 
+/** A matrix in linear memory: floats, or codes. */
 export type Linear = DenseLinear | CodeLinear;
 
 /** How an activation is rotated: once for all matrices of one group size and seed that read it. */
 export interface Rotation {
+  /** Columns of a transform. */
   readonly groupSize: number;
   readonly masks: number; // (cols) u32
   readonly from: number; // (vectors, cols) f32
   readonly to: number; // (vectors, cols) f32
+  /** Elements of a vector. */
   readonly cols: number;
   /** Where it stands in integers; 0 if it is not wanted so. */
   readonly integers: number;
@@ -81,7 +88,9 @@ export interface Rotation {
 
 /** What a plan asks for: regions, and things that several matrices share. */
 export interface Planner {
+  /** A new region. @returns its address */
   reserve(byteLength: number): number;
+  /** Addresses of a grid's tables, for floats and for integers. */
   tableOf(grid: Grid): { readonly table: number; readonly integers: number };
   /** Masks of random signs for at least so many columns. */
   masksOf(seed: number | null, cols: number): number;
@@ -154,7 +163,9 @@ export function moved(linear: Linear, by: number): Linear {
 
 /** How codes of a checkpoint are decoded while they are loaded. */
 export interface Decoding extends Pick<CodeLinear, 'p' | 'bits' | 'groupSize' | 'table' | 'masks'> {
+  /** Bytes of a row's codes in the file. */
   readonly rowBytes: number;
+  /** Bytes of a row's scales in the file. */
   readonly scaleBytes: number;
 }
 

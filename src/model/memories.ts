@@ -7,7 +7,7 @@ import type { Architecture } from '../families/architecture.ts';
 import { createMemory, type LinearMemory } from '../kernels/decoder/instantiate.ts';
 import type { Block } from './blocks/blocks.ts';
 import type { BlockCache } from './cache.ts';
-import { isTied, type LayoutOptions, type MemoryLayout, type Portion, planMemory } from './layout.ts';
+import { isTied, type MemoryLayout, type MemoryLayoutOptions, type Portion, planMemory } from './layout.ts';
 import type { Linear } from './linear.ts';
 import { MEMORY_LIMIT, megabytes } from './region.ts';
 import type { Begin, End, State } from './state.ts';
@@ -21,6 +21,7 @@ export interface ModelState extends State, Begin, End {
   readonly blocks: readonly Block[];
   /** The layer of each block, and its memory. */
   readonly layerOf: readonly number[];
+  /** The memory of each block. */
   readonly memoryOf: readonly number[];
   /** The memory of norm, head and logits. */
   readonly endMemory: number;
@@ -36,21 +37,29 @@ interface Replica {
 
 /** What a thread beside the caller's is sent. */
 export interface ThreadMessage {
+  /** The kernels. */
   binary: Uint8Array<ArrayBuffer>;
+  /** The model's memories, shared. */
   memories: readonly LinearMemory[];
+  /** Regions of the model. */
   state: ModelState;
   /** The weights that threads help to load, by their place in `StagedRows`. */
   linears: readonly Linear[];
+  /** Which thread it is, from 1 on. */
   index: number;
 }
 
 /** A model's layout, and what it takes to fill it. */
 export interface Layout {
+  /** Regions of the model. */
   readonly state: ModelState;
+  /** What lies in each memory. */
   readonly memories: readonly MemoryLayout[];
   /** Bytes of linear memory: in all, for weights, for the cache. */
   readonly bytes: number;
+  /** Bytes of weights. */
   readonly weightBytes: number;
+  /** Bytes of the cache. */
   readonly cacheBytes: number;
   /** Routed experts, bytes of their weights if all are there, and slots that they share; 0 where each has a place of its own. */
   readonly routed: { readonly count: number; readonly bytes: number; readonly slots: number };
@@ -64,7 +73,7 @@ export interface Layout {
 export function planModel(
   architecture: Architecture,
   weights: Weights,
-  options: LayoutOptions,
+  options: MemoryLayoutOptions,
   limit: number = MEMORY_LIMIT,
 ): Layout {
   const { length } = architecture.layers.flat();
@@ -137,12 +146,12 @@ export function orTooLarge(plan: () => Layout): Layout | undefined {
 const LEAST_MEMORY = 128 << 20;
 
 /** Lays a model out in one memory, however large. */
-export function planWhole(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+export function planWhole(architecture: Architecture, weights: Weights, options: MemoryLayoutOptions): Layout {
   return layoutOf(architecture, [planMemory(architecture, weights, wholeOf(architecture), options)]);
 }
 
 /** Lays a model out in one memory in which its pieces take turns: whoever runs one loads it before. */
-export function planTurns(architecture: Architecture, weights: Weights, options: LayoutOptions): Layout {
+export function planTurns(architecture: Architecture, weights: Weights, options: MemoryLayoutOptions): Layout {
   const whole = wholeOf(architecture);
   // Once with turns anywhere, to learn where all that stays ends.
   const { bytes } = planMemory(architecture, weights, whole, options, 0);

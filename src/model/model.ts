@@ -25,7 +25,7 @@ import { CACHE_DTYPES, type CacheDtype, copyAcross, copyRows, readRows, rowsByte
 import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
 import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
-import type { LayoutOptions } from './layout.ts';
+import type { MemoryLayoutOptions } from './layout.ts';
 import { type Place, weightsOf } from './loading/batches.ts';
 import { type Check, type LoadProgress, loadAll } from './loading/load.ts';
 import { type Crew, crewOfTeam } from './loading/store.ts';
@@ -120,7 +120,9 @@ const MOST_SLOTS = 64;
 
 /** A loaded model. Calls may overlap: sequences go through it together, and each result has the bits that it would have alone. */
 export interface LanguageModel {
+  /** What the configuration says of ids and context. */
   readonly config: Vocabulary;
+  /** Threads that it runs on. */
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
@@ -248,10 +250,15 @@ function threadsOf({ threads }: ModelOptions): number {
 
 /** All that is known of a model before its memory exists. */
 export interface PlannedModel {
+  /** The model as config.json describes it. */
   readonly architecture: Architecture;
+  /** The checkpoint's tensors by name. */
   readonly weights: Weights;
+  /** Most tokens of a text. */
   readonly context: number;
+  /** Tokens that the cache has room for. */
   readonly cacheTokens: number;
+  /** Recurrent states that there is room for. */
   readonly slots: number;
   /** @param limit most bytes of a memory */
   layoutOf(limit?: number): Layout;
@@ -270,7 +277,7 @@ export function planArchitecture(
   read: Architecture,
   weights: Weights,
   options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'> &
-    Pick<LayoutOptions, 'turnsCache'>,
+    Pick<MemoryLayoutOptions, 'turnsCache'>,
   threads: number,
 ): PlannedModel {
   const { activations = 'int8', cache = 'f16', memory, turnsCache } = options;

@@ -5,6 +5,7 @@
 
 /** Consecutive tokens of one sequence. */
 export interface Segment {
+  /** Tokens. */
   readonly count: number;
   /** Position of the first. */
   readonly position: number;
@@ -16,9 +17,11 @@ export interface Segment {
   readonly slot: number;
 }
 
+/** What goes through the model at once: segments of sequences. */
 export interface Pass {
   /** Tokens of all segments, which follow one another in this order. */
   readonly count: number;
+  /** Tokens of one sequence each. */
   readonly segments: readonly Segment[];
   /** Whether logits of the outputs are wanted, or hidden states alone. */
   readonly logits: boolean;

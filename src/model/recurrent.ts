@@ -7,8 +7,11 @@
 
 /** What one block keeps: plain data, the same for all threads. */
 export interface Recurrent {
+  /** Address of the states, (slots, floats), f32. */
   readonly states: number;
+  /** Elements of a state. */
   readonly floats: number;
+  /** States that there is room for. */
   readonly slots: number;
 }
 

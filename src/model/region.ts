@@ -32,4 +32,5 @@ export function regions(first = FIRST): Regions {
 /** Most bytes of one linear memory. */
 export const MEMORY_LIMIT = PAGES_LIMIT * PAGE_BYTES;
 
+/** Bytes in whole megabytes of 2^20, rounded up. */
 export const megabytes = (bytes: number): number => Math.ceil(bytes / 2 ** 20);

@@ -24,25 +24,32 @@ export interface State {
   readonly dim: number;
   /** Added to the mean square under a norm's root. */
   readonly epsilon: number;
+  /** Threads that work in the memory. */
   readonly threads: number;
   /** Most tokens of a pass. */
   readonly batch: number;
+  /** Angles of each kind of rope that blocks have. */
   readonly ropes: readonly RopeRegions[];
   readonly x: number; // (batch, dim), the residual stream
   readonly normed: number; // (batch, dim)
   readonly y: number; // (batch, dim)
   readonly perLayer: number; // (batch, perLayerFloats), vectors of the tokens for all layers; 0 for none
+  /** Elements of a token's vectors for all layers; 0 where layers have none. */
   readonly perLayerFloats: number;
   readonly scratch: readonly number[]; // of each thread
   /** Rows of attention scores, and scores in a row. */
   readonly tile: number;
+  /** Scores of a row. */
   readonly span: number;
 }
 
 /** What makes vectors of tokens for all layers. */
 export interface PerLayerRegions {
+  /** Elements of a layer's vector. */
   readonly width: number;
+  /** Embeddings of all layers, (vocabSize, layers · width). */
   readonly embedding: Linear;
+  /** What makes vectors of the token's embedding, (layers · width, dim). */
   readonly projection: Linear;
   readonly rotations: readonly Rotation[];
   readonly norm: number; // (width)
@@ -54,21 +61,28 @@ export interface Begin {
   readonly sync: number; // the words of team.ts
   readonly segments: number; // (batch, 4) i32: pass.ts
   readonly ids: number; // (batch) i32
+  /** Token embeddings, (vocabSize, dim). */
   readonly embedding: Linear;
   /** Embeddings are multiplied by it. */
   readonly embeddingScale: number;
+  /** What makes vectors for all layers; undefined where layers have none. */
   readonly perLayerInputs: PerLayerRegions | undefined;
 }
 
 /** What makes hidden states, and logits of them. */
 export interface End {
   readonly norm: number; // (dim)
+  /** How hidden states are rotated for the head. */
   readonly rotations: readonly Rotation[];
+  /** The output head, (vocabSize, dim). */
   readonly head: Linear;
   readonly logits: number; // (logitRows, vocabSize)
+  /** Rows of logits that there is room for. */
   readonly logitRows: number;
+  /** Elements of a row of logits. */
   readonly vocabSize: number;
   /** Logits are multiplied by it, and then capped: z becomes cap · tanh(z / cap); 0 for no cap. */
   readonly logitScale: number;
+  /** The cap of logits; 0 for none. */
   readonly logitCap: number;
 }

@@ -5,6 +5,7 @@
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 
+/** Bytes of the region that threads wait at. */
 export const SYNC_BYTES = 320;
 const BEGUN = 0;
 const ARRIVED = 16;
@@ -20,8 +21,11 @@ const SPINS = 4000;
 
 /** One thread of a team. */
 export interface Thread {
+  /** The thread's own instance. */
   readonly kernels: DecoderExports;
+  /** From 0, which is the caller's. */
   readonly index: number;
+  /** Threads of the team. */
   readonly count: number;
   /** View of the memory. */
   readonly ints: Int32Array;
@@ -34,7 +38,9 @@ export interface Thread {
   readonly fetch?: (block: number, experts: readonly number[], tokens: number) => void;
 }
 
+/** Threads that run passes together. */
 export interface Team {
+  /** The calling thread. */
   readonly thread: Thread;
   /** Has the other threads begin a pass, told by at most PASS_WORDS words; the caller runs it, too. */
   begin(pass: ArrayLike<number>): void;

@@ -8,10 +8,13 @@ import { isQuantized, openStored, type StoredTensor } from '../quantize/format.t
 import { FLOATS } from '../quantize/select.ts';
 import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
 
+/** The tensors of a checkpoint, as a model asks for them by name and shape. */
 export interface Weights {
+  /** The checkpoint. */
   readonly checkpoint: Checkpoint;
   /** Whether tensors have checksums. */
   readonly checked: boolean;
+  /** Whether there is a tensor of that name, quantized or not. */
   has(name: string): boolean;
   /**
    * The tensors of a matrix.

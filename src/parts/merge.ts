@@ -117,7 +117,7 @@ async function checkedNotes(folders: readonly Folder[]) {
     const note = await readNote(folder).catch((error) => void faults.push(fault(error).message));
     if (!note) continue;
     const twice = found.get(note.part);
-    if (twice) faults.push(`part ${note.part} is there twice, in ${twice.folder.name} and ${folder.name}`);
+    if (twice) faults.push(`part ${note.part} occurs twice, in ${twice.folder.name} and ${folder.name}`);
     found.set(note.part, { folder, note });
   }
   const notes = [...found.values()].sort((a, b) => a.note.part - b.note.part);
@@ -234,7 +234,7 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
   };
 }
 
-const MISFIT = 'tensor of the plan must be in one of the parts, of that size: it is not';
+const MISFIT = 'tensor of the plan must be in one of the parts, at its planned size: no part has it';
 
 const CHANGED = 'CRC-32 must be as the part noted: it differs';
 
@@ -246,7 +246,7 @@ function checkTrailing(items: readonly PlanItem[], found: readonly ShardEntry[],
   const expected = trailingSpecs(index, quantized, items.length + quantized.length);
   const sizes = (specs: readonly TensorSpec[]) => specs.map(({ name, byteLength }) => `${name} ${byteLength}`).join();
   if (sizes(found.map(({ spec }) => spec)) === sizes(expected)) return;
-  throw new FormatError('errors and checksums must have their places in the layout: they have not', { file });
+  throw new FormatError('errors and checksums must have their places in the layout: one is missing', { file });
 }
 
 // As the input had it, factors left out.

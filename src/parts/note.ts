@@ -14,7 +14,9 @@ import { digest, hexOf } from '../source/sha256.ts';
 import type { Folder } from '../source/source.ts';
 import type { Part } from './shares.ts';
 
+/** The file in which a part says what it is. */
 export const PART_NAME = 'higgs.part';
+/** The file with the headers of the whole. */
 export const LAYOUT_NAME = 'higgs.layout';
 /** Largest note in bytes: some 60 a file; of the first part, 100 a tensor, and the original's card. */
 const NOTE_LIMIT = 128 << 20;
@@ -24,10 +26,13 @@ const NOTE_VERSION = 1;
 export interface PartIdentity {
   /** The release that made it. */
   readonly version: string;
+  /** Which part it is, from 1 on. */
   readonly part: number;
+  /** How many parts there are. */
   readonly parts: number;
   /** SHA-256 of the headers that all parts together will have: names, shapes, grids, seeds. */
   readonly layout: string;
+  /** Whether scales were searched for. */
   readonly scaleSearch: boolean;
   /** What tells the input's weights. */
   readonly input: string;
@@ -35,11 +40,15 @@ export interface PartIdentity {
 
 /** A file that is carried into the result as it is. */
 export interface CarriedFile {
+  /** Its name. */
   readonly name: string;
+  /** Its size. */
   readonly bytes: number;
+  /** Its CRC-32. */
   readonly crc: number;
 }
 
+/** What a part says of itself: `higgs.part`. */
 export interface PartNote extends PartIdentity {
   /** The files of tensors, with their sizes. */
   readonly files: readonly (readonly [name: string, bytes: number])[];
@@ -57,9 +66,13 @@ export interface PartNote extends PartIdentity {
 
 /** Sensitivities of a plan, by which its loss is predicted. */
 export interface KnownSensitivities {
+  /** How they came about. */
   readonly estimator: string;
+  /** What α counts. */
   readonly loss: string;
+  /** Loss of the model as it is, where it is known. */
   readonly base: number | null;
+  /** α by the name of the tensor; null where it is not known. */
   readonly alphas: readonly (readonly [name: string, alpha: number | null])[];
 }
 

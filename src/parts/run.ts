@@ -1,6 +1,6 @@
 // One part of a plan, carried out: its tensors, of the first part what is not tensors, and the note that says it is complete.
 
-import { type RunOptions, runPlan } from '../quantize/checkpoint.ts';
+import { runPlan, type WritingOptions } from '../quantize/checkpoint.ts';
 import { JOURNAL_NAME } from '../quantize/journal.ts';
 import type { LayoutOptions, Plan } from '../quantize/plan.ts';
 import type { Report } from '../quantize/report.ts';
@@ -9,7 +9,7 @@ import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import { type CarriedFile, type KnownSensitivities, LAYOUT_NAME, noteBytes, PART_NAME, partIdentity } from './note.ts';
 import { type Part, planPart } from './shares.ts';
 
-interface PartOptions extends RunOptions {
+interface PartOptions extends WritingOptions {
   part: Part;
   layout: LayoutOptions;
   /** What the plan was made by. */
@@ -60,7 +60,7 @@ export async function runPart(whole: Plan, output: OutputFolder, options: PartOp
 }
 
 // The folder, which notes what is written to it.
-function notingFiles(output: OutputFolder, kernels: RunOptions['kernels'], noted: CarriedFile[]): OutputFolder {
+function notingFiles(output: OutputFolder, kernels: WritingOptions['kernels'], noted: CarriedFile[]): OutputFolder {
   return {
     async create(name) {
       const sink = await output.create(name);

@@ -14,6 +14,7 @@ export const PARTS_LIMIT = 4096;
 export interface Part {
   /** From 1 to `count`. */
   readonly index: number;
+  /** How many parts there are. */
   readonly count: number;
   /** Tells the input's weights from others with the same headers: parts of several inputs are not merged. */
   readonly input?: string;

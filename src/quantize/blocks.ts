@@ -24,7 +24,9 @@ interface Piece<T> {
 
 /** Rows of a tensor, to be read when their turn comes. */
 export interface Block<T> extends Piece<T> {
+  /** Its first row. */
   readonly first: number;
+  /** Its rows. */
   readonly count: number;
 }
 

@@ -11,6 +11,7 @@ type Content = Record<string, unknown>;
 
 /** Largest file that is carried over; tokenizers have some tens of megabytes. */
 const CARRY_LIMIT = 256 << 20;
+/** The file with a model's configuration. */
 export const CONFIG_NAME = 'config.json';
 const CARDS = /^(readme|model_card)\.md$/i;
 const CARD_NOTE =

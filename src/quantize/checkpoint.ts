@@ -22,14 +22,18 @@ import { openShard, type ShardWriter, writeWhole } from './writer.ts';
 export interface Progress {
   /** The tensor at work. */
   tensor: string;
+  /** Bytes of tensors read so far. */
   bytesRead: number;
+  /** Bytes of tensors that will be read. */
   bytesIn: number;
   /** Weights quantized, of all that will be. */
   weightsDone: number;
+  /** Weights that will be quantized. */
   weights: number;
 }
 
-export interface RunOptions {
+/** How a plan is carried out. */
+export interface WritingOptions {
   pool: Pool;
   /** Kernels of the calling thread, for checksums. */
   kernels: Kernels;
@@ -71,7 +75,7 @@ interface Encoded {
 export async function runPlan(
   plan: Plan,
   output: OutputFolder | ResumableFolder,
-  options: RunOptions,
+  options: WritingOptions,
 ): Promise<Report> {
   const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume, made } = options;
   const journal =

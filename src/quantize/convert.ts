@@ -6,6 +6,7 @@ import { bf16ToF32Bits, f16ToF32Bits, f32ToBf16, f32ToF16, fromBits } from '../n
 /** Dtypes that are converted. */
 type FloatDtype = 'F32' | 'F16' | 'BF16';
 
+/** Whether weights of a dtype are floats of 32 or 16 bits. */
 export function isFloat(dtype: string): dtype is FloatDtype {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
 }

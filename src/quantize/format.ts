@@ -34,10 +34,15 @@ const CHECKSUMS = /^higgs\.checksums\.\d+$/;
 export interface QuantizedTensor {
   /** Name, shape and dtype of the original. */
   readonly name: string;
+  /** Of the original: two or three sizes. */
   readonly shape: readonly number[];
+  /** Of the original. */
   readonly dtype: WeightDtype;
+  /** All sizes but the last together. */
   readonly rows: number;
+  /** The last size. */
   readonly cols: number;
+  /** How it is quantized. */
   readonly scheme: Scheme;
   /** Whether it is encoded with error feedback. */
   readonly isRefined: boolean;
@@ -47,17 +52,21 @@ export interface QuantizedTensor {
 export interface StoredTensor extends QuantizedTensor {
   /** The file that holds it, for messages. */
   readonly file: string;
+  /** The tensor of its codes, U8 (rows, bytesPerRow). */
   readonly packed: CheckpointTensor;
+  /** The tensor of its scales, F16 (rows, groupsPerRow). */
   readonly scales: CheckpointTensor;
 }
 
 /** A checkpoint, its tensors told apart. */
 export interface StoredCheckpoint {
+  /** The checkpoint. */
   readonly checkpoint: Checkpoint;
   /** In the order of the files. */
   readonly quantized: readonly StoredTensor[];
   /** What passed through, in the order of the files. */
   readonly plain: readonly CheckpointTensor[];
+  /** The grids that it holds, by name. */
   readonly grids: ReadonlyMap<string, Grid>;
   /** The original's `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -151,7 +160,7 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
   const names = new Set(quantized.map(({ name }) => name));
   const twice = plain.find(({ name }) => names.has(name));
   if (twice) {
-    throw new FormatError('tensor must be quantized or as it was: it is both', placeOf(twice));
+    throw new FormatError('tensor must be either quantized or plain: it is both', placeOf(twice));
   }
   return { checkpoint, quantized, plain, grids, metadata: Object.fromEntries(metadata) };
 }
@@ -252,7 +261,7 @@ function hasChecksum(name: string): boolean {
 function checkVersion({ file, metadata }: CheckpointFile): void {
   const version = metadata.get(VERSION_KEY);
   if (version === undefined) {
-    throw new FormatError('every shard must have higgs.format in its metadata: this one has not', { file });
+    throw new FormatError('every shard must have higgs.format in its metadata: this one lacks it', { file });
   }
   if (version !== FORMAT_VERSION) {
     throw new UnsupportedError(
@@ -293,7 +302,7 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
       );
     }
     const grid = grids.get(String(about.get('grid')));
-    if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is not`, place);
+    if (!grid) throw new FormatError(`grid must be in the checkpoint: ${show(about.get('grid'))} is missing`, place);
     const [groupSize, seed] = [about.get('groupSize'), about.get('seed')];
     if (typeof groupSize !== 'number') {
       throw new FormatError(`groupSize must be a number: got ${show(groupSize)}`, place);

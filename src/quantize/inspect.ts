@@ -8,7 +8,9 @@ import { type TensorReport, tensorReport } from './report.ts';
 
 /** One tensor; the figures of a scheme only where it is quantized. */
 export interface InspectedTensor extends Partial<Omit<TensorReport, 'name' | 'shape' | 'dtype'>> {
+  /** As the original has it. */
   name: string;
+  /** Of a quantized weight, the original's: (rows, cols), experts before them. */
   shape: readonly number[];
   /** Of a quantized weight, the original's. */
   dtype: string;
@@ -16,7 +18,9 @@ export interface InspectedTensor extends Partial<Omit<TensorReport, 'name' | 'sh
   bytes: number;
 }
 
+/** What a checkpoint holds, from its headers. */
 export interface Inspection {
+  /** Whether some weights are quantized by this package. */
   quantized: boolean;
   /** Bits per weight over the quantized weights; 0 if there are none. */
   bpw: number;
@@ -24,7 +28,9 @@ export interface Inspection {
   bytes: number;
   /** Elements of all tensors, the original's shapes counted. */
   parameters: number;
+  /** The safetensors files, with their sizes in bytes and their tensors. */
   files: { name: string; bytes: number; tensors: number }[];
+  /** The tensors in the order of the files. */
   tensors: InspectedTensor[];
   /** What the checkpoint was refined by, if it was: tokens, seed, source. */
   refinement?: Readonly<Record<string, unknown>>;

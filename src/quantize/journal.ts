@@ -10,14 +10,17 @@ import { readSealed, type SealedLine, sealLine } from '../source/lines.ts';
 import type { ResumableFolder, Source } from '../source/source.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
 
+/** The file that says how far an interrupted run came. */
 export const JOURNAL_NAME = 'higgs.journal';
 /** Bytes of a journal that are read: some 200 a tensor, of which a header holds about a million. What follows is done again. */
 const JOURNAL_LIMIT = 256 << 20;
 const READ_BYTES = 4 << 20;
 
+/** What is known of an item that was finished. */
 export interface JournalEntry {
   /** CRC-32 of each tensor that the item became. */
   checksums: number[];
+  /** Of a quantized weight. */
   sums?: [squaredError: number, squaredNorm: number];
   /** Of a refined weight. */
   weighted?: [error: number, gain: number];

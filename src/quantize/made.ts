@@ -16,7 +16,9 @@ import { gridBytes, gridSpec } from './stored-grid.ts';
 export interface MakingProgress {
   /** The tensor that was encoded. */
   tensor: string;
+  /** Weights encoded so far. */
   weightsDone: number;
+  /** Weights that will be encoded. */
   weights: number;
 }
 

@@ -30,9 +30,13 @@ import {
 
 /** A quantized matrix: plain arrays and what it takes to read them (FORMAT.md, "One matrix"). */
 export interface QuantizedMatrix extends Scheme {
+  /** Rows of the matrix: out_features. */
   readonly rows: number;
+  /** Columns of the matrix: in_features. */
   readonly cols: number;
+  /** Codes, as dense bits: (rows, bytesPerRow), little-endian. */
   readonly packed: Uint8Array; // (rows, bytesPerRow)
+  /** A scale of each group, (rows, groupsPerRow), as the bits of an f16. */
   readonly scales: Uint16Array; // (rows, groupsPerRow), f16 bits
   /** Bits per weight as stored, scales counted. */
   readonly bitsPerWeight: number;

@@ -25,11 +25,13 @@ export type PlanItem =
 
 /** One output file: its layout, and the items whose tensors it holds, in order. */
 export interface PlannedShard extends Shard {
+  /** The tensors of the input whose results stand in the file. */
   readonly items: readonly PlanItem[];
   /** Where the errors of its quantized weights stand, if it has any, and the checksums. */
   readonly errors: ShardEntry | undefined;
   /** Where their weighted errors stand, if some are refined. */
   readonly weighted: ShardEntry | undefined;
+  /** Where the checksums of its tensors stand. */
   readonly checksums: ShardEntry;
 }
 
@@ -41,6 +43,7 @@ export interface Plan {
   readonly shards: readonly PlannedShard[];
   /** Sizes of the tensors' data as the input has it, and of the files that will be written. */
   readonly bytesIn: number;
+  /** Bytes of the safetensors files that will be written. */
   readonly bytesOut: number;
   /** Weights that will be quantized. */
   readonly weights: number;
@@ -54,6 +57,7 @@ export interface LayoutOptions {
   fileName?: (index: number, count: number) => string;
 }
 
+/** How `LayoutOptions` are read. */
 export const layoutMembers: Schema<LayoutOptions> = {
   maxShardBytes: integer(1),
   fileName(subject, value) {
@@ -113,7 +117,7 @@ export function planCheckpoint(
     if (item.kind !== 'quantize') continue;
     const { grid } = item.quantized.scheme;
     if ((grids.get(grid.name) ?? grid) !== grid) {
-      throw new RangeError(`grids of one checkpoint must have names of their own: two are called ${grid.name}`);
+      throw new RangeError(`grids of one checkpoint must have different names: two are called ${grid.name}`);
     }
     grids.set(grid.name, grid);
   }

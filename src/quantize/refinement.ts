@@ -14,8 +14,11 @@ export interface RefinementNote {
   readonly source: 'model' | 'random' | 'text';
   /** Tokens of a sequence. */
   readonly tokens: number;
+  /** Sequences that went through the model. */
   readonly sequences: number;
+  /** Label draws of a sequence. */
   readonly draws: number;
+  /** Seed of tokens and draws. */
   readonly seed: number;
   /** A checksum of the tokens, but for those that the model sampled. */
   readonly ids: number;
@@ -25,12 +28,14 @@ export interface RefinementNote {
 
 /** What errors of weights cost, by the names of tensors. */
 export interface Refinement {
+  /** What the checkpoint says of the statistics. */
   readonly note: RefinementNote;
   /**
    * Whether there are statistics of a weight.
    * @throws {RangeError} when they are cut in groups of another size
    */
   has(name: string, rows: number, cols: number, groupSize: number): boolean;
+  /** What errors of a weight cost. Throws as `has` does. */
   weighing(name: string): Promise<Weighing>;
 }
 
@@ -50,6 +55,7 @@ export function weightedError([error, expected, alone]: Float64Array): WeightedE
 /** Lets some works run at a time; others wait in their order. */
 export type Turns = <T>(work: () => Promise<T>) => Promise<T>;
 
+/** @returns what runs at most `count` works at once; the others wait in order */
 export function turns(count: number): Turns {
   let free = count;
   const waiting: (() => void)[] = [];

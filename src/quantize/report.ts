@@ -6,12 +6,17 @@ import { bitsPerWeight, ERROR_LIMIT, relativeError, type SquareSums } from './sc
 
 /** One quantized weight. */
 export interface TensorReport {
+  /** As the original has it. */
   name: string;
+  /** (rows, cols), experts before them. */
   shape: readonly number[];
   /** Dtype of the original. */
   dtype: string;
+  /** The name of the grid, such as `t4`. */
   grid: string;
+  /** Columns that share a scale. */
   groupSize: number;
+  /** Seed of the random signs; null for none. */
   seed: number | null;
   /** Bits per weight as stored, scales counted. */
   bpw: number;
@@ -24,6 +29,7 @@ export interface TensorReport {
    * theorem; and by what feedback lowers that, whatever the grid. The former should be a little above gain · MSE.
    */
   weightedError?: number;
+  /** Of a refined weight: the factor by which feedback lowers its weighted error. */
   gain?: number;
   /** Set when t² exceeds 1.15 × the grid's MSE; of a refined weight, when its weighted error exceeds the MSE. */
   warning?: string;
@@ -35,6 +41,7 @@ export interface Report {
   bpw: number;
   /** Bytes of the tensors read, and of the safetensors files written. */
   bytesIn: number;
+  /** Bytes of the safetensors files written. */
   bytesOut: number;
   /** Weights quantized. */
   weights: number;

@@ -19,23 +19,33 @@ import { writeWhole } from './writer.ts';
 export interface StoredProgress {
   /** The tensor at work. */
   tensor: string;
+  /** Bytes read so far. */
   bytesDone: number;
+  /** Bytes that will be read. */
   bytes: number;
 }
 
+/** Options of making a plain checkpoint of a quantized one. */
 export interface RestoreOptions extends LayoutOptions {
+  /** Where blocks of rows are decoded. */
   pool: Pool;
   /** Dtype of the weights; by default each its original one, F8 as BF16. */
   dtype?: PlainDtype | undefined;
+  /** Called after each block. */
   onProgress?: ((progress: StoredProgress) => void) | undefined;
+  /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
 }
 
 /** What dequantizing wrote. */
 export interface RestoreReport {
+  /** Bytes of the files read. */
   bytesIn: number;
+  /** Bytes of the safetensors files written. */
   bytesOut: number;
+  /** Names of the safetensors files written. */
   files: string[];
+  /** What was written, in the order of the files. */
   tensors: { name: string; shape: readonly number[]; dtype: string }[];
 }
 
@@ -64,7 +74,7 @@ interface Stream {
   /** In groups that stay in one file. */
   readonly specs: readonly (readonly TensorSpec[])[];
   /** Their bytes, in order. */
-  readonly blocks: AsyncGenerator<Block, void, void>;
+  readonly blocks: AsyncGenerator<PlainBlock, void, void>;
   /** Bytes that are read for them. */
   readonly bytes: number;
   readonly metadata: Readonly<Record<string, string>>;
@@ -119,9 +129,12 @@ export async function writePlain(
 type Stored = StoredTensor | CheckpointTensor;
 
 /** Bytes of a tensor that are ready to be written. */
-export interface Block {
+export interface PlainBlock {
+  /** The bytes. */
   bytes: Uint8Array;
+  /** Bytes that were read for them. */
   bytesRead: number;
+  /** Whether they are the tensor's last. */
   isLast: boolean;
 }
 
@@ -150,7 +163,7 @@ function* tasks(
   tensors: readonly Stored[],
   dtype: PlainDtype | undefined,
   pool: Pool,
-): Generator<() => Promise<Block>> {
+): Generator<() => Promise<PlainBlock>> {
   for (const tensor of tensors) {
     if (!('packed' in tensor)) {
       const [from, to] = [tensor.dtype, passedDtype(tensor, dtype)];

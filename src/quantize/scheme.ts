@@ -6,6 +6,7 @@ import { bytesPerRow, GROUP_SIZES, groupsPerRow } from '../kernels/layout.ts';
 import type { WeightedError } from './refinement.ts';
 
 export { GROUP_SIZES };
+/** Weights that share a scale, unless options say otherwise. */
 export const DEFAULT_GROUP_SIZE = 1024;
 /** The grid of `--bits` (DECISIONS.md, "Trellises by default", has what they were chosen by). */
 export const DEFAULT_GRIDS: Readonly<Record<number, string>> = {
@@ -23,6 +24,7 @@ export const seedOf: Reader<number> = integer(0, 0xffffffff);
 
 /** How a matrix is quantized: what its codes mean, and what its scales and signs are of. */
 export interface Scheme {
+  /** What weights are rounded to. */
   readonly grid: Grid;
   /** Columns that share a scale: a power of two from 16 to 4096. The last group of a row may be shorter. */
   readonly groupSize: number;

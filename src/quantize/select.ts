@@ -108,6 +108,7 @@ export function patternsOf({ include, exclude }: { include?: RegExp | undefined;
   return { include: include && stateless(include), exclude: exclude && stateless(exclude) };
 }
 
+/** A regular expression that begins anew at every test. */
 export function stateless({ source, flags }: RegExp): RegExp {
   return new RegExp(source, flags.replace(/[gy]/g, ''));
 }

@@ -20,6 +20,7 @@ const ROUNDING = 2 ** -20;
 /** And absolutely, for one weight: squares below f32's smallest normal number are not counted when quantizing. */
 const SQUARE_FLOOR = 2 ** -126;
 
+/** How a checkpoint is verified. */
 export interface VerifyOptions {
   pool: Pool;
   kernels: Kernels;
@@ -29,13 +30,19 @@ export interface VerifyOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** What verifying a quantized checkpoint found. */
 export interface VerifyReport {
+  /** Bits per weight over all quantized weights, scales counted. */
   bpw: number;
+  /** Bytes of the original's tensors; 0 where there was none to compare with. */
   bytesIn: number;
+  /** Bytes of the quantized checkpoint's files. */
   bytesOut: number;
   /** Checksums that hold: of headers and of tensors. */
   checked: number;
+  /** The quantized weights, in the order of the files. */
   tensors: (TensorReport & { /** t² as noted when quantizing. */ notedError: number })[];
+  /** A sentence for each weight whose t² is above 1.15 × its grid's MSE. */
   warnings: string[];
 }
 

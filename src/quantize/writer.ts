@@ -7,9 +7,11 @@ import type { JournalEntry } from './journal.ts';
 import type { PlannedShard } from './plan.ts';
 import type { SquareSums } from './scheme.ts';
 
+/** Writes one file of tensors in order. */
 export interface ShardWriter {
   /** Starts the next tensor; its bytes follow by `write`, then `end`. */
   begin(): Promise<void>;
+  /** Writes bytes of the tensor. */
   write(bytes: Uint8Array): Promise<void>;
   /** Ends a tensor. @returns its checksum */
   end(): number;
@@ -17,6 +19,7 @@ export interface ShardWriter {
   noteErrors(sums: SquareSums): void;
   /** Writes errors and checksums and closes the file. */
   finish(): Promise<void>;
+  /** Gives the file up. */
   abort(reason: unknown): Promise<void>;
 }
 

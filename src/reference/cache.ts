@@ -18,7 +18,9 @@ const LEAST = f(1e-30);
 
 /** A vector as a cache keeps it: element i is scale · levels[i]. */
 export interface Kept {
+  /** Integers, one an element. */
   readonly levels: Int8Array;
+  /** What they are multiplied by. */
   readonly scale: number;
 }
 

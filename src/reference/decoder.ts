@@ -38,7 +38,9 @@ export function siluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   return gate.map((g, i) => f(f(g / f(1 + exp(-g))) * up[i]));
 }
 
+/** Factor of g in the tanh form of GELU: √(8 / π). */
 export const GELU_1 = f(2 * Math.sqrt(2 / Math.PI));
+/** Factor of g³ in the tanh form of GELU: 0.044715 · √(8 / π). */
 export const GELU_3 = f(0.044715 * 2 * Math.sqrt(2 / Math.PI));
 
 /** gelu(g) · u, gelu in its tanh form: g / (1 + e^-z), z = g (c₁ + c₃ g²). */

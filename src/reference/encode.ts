@@ -12,17 +12,22 @@ const f = Math.fround;
 
 /** What both directions need to know of a matrix. */
 export interface Layout {
+  /** Rows of the matrix. */
   rows: number;
+  /** Columns of the matrix. */
   cols: number;
+  /** Columns that share a scale. */
   groupSize: number;
   /** What codes of p weights, or of a trellis, stand for. */
   p: number;
+  /** Bits of a code. */
   bits: number;
   points?: Float32Array; // (2^bits, p)
   trellis?: Trellis | LabelTrellis; // instead of points
   masks: Uint32Array; // (cols)
 }
 
+/** What encoding gives: codes, scales, sums. */
 export interface Encoded {
   packed: Uint8Array; // (rows, ceil(codes of a row * bits / 8))
   scales: Uint16Array; // (rows, groups), f16 bits

@@ -74,6 +74,7 @@ export interface Windows {
   olds: Int32Array; // (states)
 }
 
+/** @returns the windows of a trellis */
 export function windowsOf(trellis: Trellis): Windows {
   const { bits } = trellis;
   const { kept, depth } = memoryOf(trellis);

@@ -50,7 +50,9 @@ export interface RefineOptions
 
 /** What refines, and the sensitivities that come along. */
 export interface GatheredRefinement extends Refinement {
+  /** The statistics that weights are refined by. */
   readonly statistics: Statistics;
+  /** Sensitivities from the same gradients; undefined where none were computed. */
   readonly alphas: Alphas | undefined;
 }
 

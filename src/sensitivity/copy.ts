@@ -7,7 +7,7 @@ import type { Folder } from '../source/source.ts';
 import { lendThreads, type Threads } from '../workers/threads.ts';
 import { type SensitivityProgress, stepsOf } from './progress.ts';
 import { TOGETHER } from './session.ts';
-import { type Sequence, type Step, sampledIds } from './tokens.ts';
+import { type Step, sampledIds, type TokenSequence } from './tokens.ts';
 import { finite } from './work.ts';
 
 /** The grid of copies, embeddings and head included. */
@@ -15,7 +15,7 @@ export const COPY = 't4';
 
 interface CopySampling {
   /** Those that are missing are sampled. */
-  readonly sequences: (Sequence | undefined)[];
+  readonly sequences: (TokenSequence | undefined)[];
   /** Of those from `first` to before `end`. */
   readonly first: number;
   readonly end: number;

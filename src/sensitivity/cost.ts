@@ -30,13 +30,19 @@ import { sample } from './tokens.ts';
 
 /** An estimate. */
 export interface SensitivityCost {
+  /** Gradients, or noise. */
   readonly estimator: 'fisher' | 'noise';
+  /** What the tokens are: of a text, sampled by the model, or random. */
   readonly source: 'text' | 'model' | 'random';
+  /** Tokens of a sequence. */
   readonly tokens: number;
+  /** Sequences that go through the model. */
   readonly sequences: number;
+  /** Label draws of a sequence. */
   readonly draws: number;
   /** Matrices of the layers, and their weights. */
   readonly matrices: number;
+  /** Weights of those matrices. */
   readonly weights: number;
   /** Bytes of linear memory. */
   readonly bytes: number;
@@ -48,6 +54,7 @@ export interface SensitivityCost {
   readonly copyBytes: number;
   /** Seconds that its making takes; 0 where there is no copy. */
   readonly copySeconds: number;
+  /** Threads that the measurement would run on. */
   readonly threads: number;
   /** Of computing: without reading the weights, and without making a copy. */
   readonly seconds: number;
@@ -67,6 +74,7 @@ const COPIED = 1 << 20;
 
 /** Options of `estimateSensitivity`. */
 export interface CostOptions extends SensitivitySettings {
+  /** Threads that the measurement would run on; the calling thread alone if left out. */
   threads?: Threads;
   /** Statistics that are to be gathered. */
   statistics?: Partial<StatisticsKind>;

@@ -41,6 +41,7 @@ export interface StatisticsOutput extends ReplacedFile {}
 
 /** Options of gathering statistics. */
 export interface StatisticsOptions extends Partial<StatisticsKind> {
+  /** Where the statistics are written. */
   output: StatisticsOutput;
   /** Bytes of what sequences that go through the model together keep; 1 GB if left out. The result is the same. */
   streamBytes?: number;
@@ -52,6 +53,7 @@ export const kindMembers: Schema<Partial<StatisticsKind>> = {
   groupSize: powerOfTwo(GROUP_SIZES.low, GROUP_SIZES.high),
 };
 
+/** Reads `StatisticsOptions`. */
 export const statisticsOptions: Reader<StatisticsOptions> = optionsOf<StatisticsOptions>({
   ...kindMembers,
   output: needed((_, value) => givenReplaced('output of statistics', value)),

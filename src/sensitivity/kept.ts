@@ -164,18 +164,18 @@ async function look(keeping: Keeping): Promise<{ alphas?: Alphas; isOurs: boolea
   }
   const { files, content: seal, ...noted } = alphas.settings;
   if (typeof files !== 'string' && typeof seal !== 'string') {
-    return refuse('own', `${file}: it has no note of what it was measured on, so it is left as it is`, false);
+    return refuse('own', `${file}: it does not say what it was measured on, so it stays as it is`, false);
   }
   const { estimator, source, tokens, draws, seed, sequences } = settings;
   const wanted = Object.entries({ source, tokens, draws, seed, sequences });
   if (alphas.estimator !== estimator || wanted.some(([key, value]) => noted[key] !== value)) {
-    return refuse('settings', `${file}: it is of other settings`, true);
+    return refuse('settings', `${file}: it was measured with other settings`, true);
   }
   if (files !== (await digest())) {
-    return refuse('weights', `${file}: it is of other weights or another configuration`, true);
+    return refuse('weights', `${file}: it was measured on other weights or another configuration`, true);
   }
   if (content !== (await sealed(content))) {
-    return refuse('damaged', `${file}: it is not as it was kept, so it is damaged or was changed`, true);
+    return refuse('damaged', `${file}: its checksum does not hold, so it is damaged or was changed`, true);
   }
   onKept?.({ kind: 'used', file, alphas });
   return { alphas, isOurs: true, digest };

@@ -50,7 +50,7 @@ import {
   threadsFor,
 } from './session.ts';
 import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
-import { checksumOf, randomSequences, type Sequence, textSequences } from './tokens.ts';
+import { checksumOf, randomSequences, type TokenSequence, textSequences } from './tokens.ts';
 import { givenReplaced, openUnderway, type ReplacedFile } from './underway.ts';
 import type { Work } from './work.ts';
 
@@ -63,8 +63,11 @@ export interface SensitivityOptions extends SensitivitySettings {
    * calling thread alone if left out.
    */
   threads?: ThreadsOrStart;
+  /** Called as tensors are read. */
   onLoad?: (progress: LoadProgress) => void;
+  /** Called after each step. */
   onProgress?: (progress: SensitivityProgress) => void;
+  /** Stops the run between two steps. */
   signal?: AbortSignal;
   /** What an earlier run had done, from its `onPartial`; the result is the same as that of one run. */
   partial?: string;
@@ -345,7 +348,7 @@ async function sequencesOf(
   vocabulary: Vocabulary,
   { source, sequences, tokens, seed }: Settings,
   text: string | undefined,
-): Promise<(Sequence | undefined)[]> {
+): Promise<(TokenSequence | undefined)[]> {
   if (text !== undefined) {
     const { encode } = await openTokenizer(folder);
     return textSequences(vocabulary, encode(text, { special: false }), sequences, tokens);

@@ -27,10 +27,13 @@ interface PartialShape {
   readonly orAnew: boolean;
 }
 
+/** What an interrupted measurement had done. */
 export interface Partial {
+  /** Results in the order of the work. */
   readonly results: readonly (readonly number[])[];
   /** Ids of sampled sequences, by their index; and those of sequences whose sampling was begun. */
   readonly sampled: ReadonlyMap<number, readonly number[]>;
+  /** Ids of sequences whose sampling was begun, by their index. */
   readonly begun: ReadonlyMap<number, readonly number[]>;
   /** All that is done, as text. */
   readonly content: string;

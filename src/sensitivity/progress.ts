@@ -6,9 +6,11 @@ import { pauses } from '../model/pause.ts';
 export interface SensitivityProgress {
   /** Tokens that went through the model, of all that will; a backward pass counts as a part of its tokens. */
   done: number;
+  /** Tokens that will go through the model. */
   total: number;
 }
 
+/** Counts tokens, and lets other work go on. */
 export interface Steps {
   /** @param tokens that the step dealt with */
   next(tokens: number): Promise<void>;

@@ -16,7 +16,7 @@ import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
 import { type Place, tensorsOf } from '../model/loading/batches.ts';
-import { type LoadOptions, openLoader } from '../model/loading/load.ts';
+import { type LoadingOptions, openLoader } from '../model/loading/load.ts';
 import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
@@ -58,9 +58,13 @@ export interface Subject {
 
 /** A session's layout: from configuration and headers alone. */
 export interface SessionPlan {
+  /** The model's layout. */
   readonly layout: Layout;
+  /** What the configuration says of ids. */
   readonly vocabulary: Vocabulary;
+  /** Regions beside the model's. */
   readonly workspace: Workspace;
+  /** The checkpoint's tensors by name. */
   readonly weights: Weights;
   /** Whether pieces of the model take turns in the memory. */
   readonly takesTurns: boolean;
@@ -70,8 +74,11 @@ export interface SessionPlan {
   readonly bytes: number;
 }
 
+/** A model in memory that is being measured. */
 export interface Session {
+  /** What the configuration says of ids. */
   readonly vocabulary: Vocabulary;
+  /** What the calling thread measures with. */
   readonly measuring: Measuring;
   /** The memory. */
   readonly place: Place;
@@ -81,6 +88,7 @@ export interface Session {
   bring(piece: number): Promise<void>;
   /** Runs a task on all threads, whose piece is there. */
   run(task: Task): void;
+  /** Ends the threads, and frees the memory. */
   close(): Promise<void>;
 }
 
@@ -137,7 +145,7 @@ export function planSession(
   for (const load of whole.layout.memories.flatMap(({ pieces }) => pieces.flat())) {
     if (!('linear' in load) || (load.linear.type === 'dense' && !('decoding' in load))) continue;
     const tensor = 'quantized' in load.tensor ? load.tensor.quantized.name : '';
-    const message = 'weights must not be quantized, sensitivity is of the original: they are';
+    const message = 'weights must be the original’s, as sensitivity is of those: they are quantized';
     throw new UnsupportedError('sensitivity of quantized weights', message, { file: folder.name, tensor });
   }
   // What samples does not depend on the limit that is asked for, or on statistics: the result would.
@@ -150,7 +158,7 @@ export function planSession(
 }
 
 function refuse(what: string, limit: number, bytes: number): never {
-  throw new RangeError(`${what} must fit ${megabytes(limit)} MB of linear memory: needs ${megabytes(bytes)} MB`);
+  throw new RangeError(`${what} must fit ${megabytes(limit)} MB of linear memory: it needs ${megabytes(bytes)} MB`);
 }
 
 /** Threads that a session can have: edge workers have one. */
@@ -162,7 +170,7 @@ export function threadsFor(threads: Threads | undefined): number {
 export async function openSession(
   planned: SessionPlan,
   threads: Threads | undefined,
-  options: LoadOptions,
+  options: LoadingOptions,
 ): Promise<Session> {
   const session = await startSession(planned, threads);
   const { place } = session;
@@ -252,7 +260,8 @@ export async function survey({ measuring, run, bring, place }: Session, file: st
       let sum = 0;
       for (let r = 0; r < rows; r++) sum += doubles[at + r];
       at += rows;
-      if (!Number.isFinite(sum)) throw new FormatError('weights must be finite: not all are', { file, tensor: name });
+      if (!Number.isFinite(sum))
+        throw new FormatError('weights must be finite: some are NaN or infinite', { file, tensor: name });
       return sum;
     });
   };
@@ -279,7 +288,7 @@ const isAgain = (load: Load, piece: number, { embedding }: ModelState) =>
 const BLOCK_BYTES = 4 << 20;
 
 /** The identity alone, with hardly any memory: before there is a session. */
-export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadOptions): Promise<string> {
+export async function readIdentity({ layout }: SessionPlan, { onProgress, signal }: LoadingOptions): Promise<string> {
   const block = 1 << 16;
   const widened = block + BLOCK_BYTES + 64;
   const memory = createMemory(widened + 2 * BLOCK_BYTES + 64, false);

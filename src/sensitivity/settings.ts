@@ -45,6 +45,7 @@ export const settingsMembers: Schema<SensitivitySettings> = {
   seed: integer(0, 2 ** 32 - 1),
 };
 
+/** Settings that are not given. A noise level is a relative error t². */
 export const DEFAULTS = {
   fisher: { sequences: 12, draws: 2 },
   noise: { sequences: 4, draws: 1 },

@@ -9,14 +9,21 @@ import { argmax } from '../text/sample.ts';
 import type { Steps } from './progress.ts';
 import { pieceOf, type Session } from './session.ts';
 
-export interface Sequence {
+/** Ids that go through the model. */
+export interface TokenSequence {
+  /** What goes through the model. */
   readonly ids: readonly number[];
   /** What the text has behind each id; none for random tokens. */
   readonly targets: readonly number[] | undefined;
 }
 
 /** `count` sequences of `tokens` ids, all of the vocabulary alike likely. */
-export function randomSequences({ vocabSize }: Vocabulary, count: number, tokens: number, seed: number): Sequence[] {
+export function randomSequences(
+  { vocabSize }: Vocabulary,
+  count: number,
+  tokens: number,
+  seed: number,
+): TokenSequence[] {
   return Array.from({ length: count }, (_, sequence) => {
     const random = uniformStream(seed, USE.tokens << 24, sequence, 0);
     return { ids: Array.from({ length: tokens }, () => Math.floor(random() * vocabSize)), targets: undefined };
@@ -29,7 +36,12 @@ export function randomSequences({ vocabSize }: Vocabulary, count: number, tokens
  * @returns at most `count`: no more than there are windows that do not overlap
  * @throws {RangeError} when the text has not enough for one
  */
-export function textSequences({ bos }: Vocabulary, text: readonly number[], count: number, tokens: number): Sequence[] {
+export function textSequences(
+  { bos }: Vocabulary,
+  text: readonly number[],
+  count: number,
+  tokens: number,
+): TokenSequence[] {
   const needed = bos === undefined ? tokens + 1 : tokens;
   if (text.length < needed) {
     throw new RangeError(`text must have a window of ${needed} tokens: it has ${text.length}`);
@@ -43,7 +55,7 @@ export function textSequences({ bos }: Vocabulary, text: readonly number[], coun
 }
 
 /** Tells sequences from others: FNV-1a of their ids, where they are known. */
-export function checksumOf(sequences: readonly (Sequence | undefined)[]): number {
+export function checksumOf(sequences: readonly (TokenSequence | undefined)[]): number {
   let hash = 0x811c9dc5;
   for (const { ids, targets } of sequences.filter((sequence) => sequence !== undefined)) {
     for (const id of [...ids, ...(targets ?? [])]) hash = Math.imul(hash ^ id, 0x01000193);

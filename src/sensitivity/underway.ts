@@ -40,14 +40,17 @@ export const givenReplaced: Reader<ReplacedFile> = (subject, value) => {
 
 /** How far a sequence is. */
 export interface Place {
+  /** Which sequence. */
   readonly sequence: number;
   /** Blocks that it has gone through; on its way back, blocks that it has yet to go through. */
   block: number;
+  /** Whether gradients are on their way back. */
   goesBack: boolean;
   /** Traces of the blocks behind, then those of the head and the mean −ln p, once it goes back. */
   found: readonly number[];
 }
 
+/** Keeps the sequence at work between two blocks. */
 export interface Underway {
   /** Puts a sequence back as it was kept, if it was: it is embedded already. */
   restore(sequence: number): Promise<Place | undefined>;

@@ -5,19 +5,24 @@ import type { Linear } from '../model/linear.ts';
 import type { SensitivityProgress, Steps } from './progress.ts';
 import type { MeasuredWeight } from './results/combine.ts';
 import type { Session } from './session.ts';
-import { ownStep, type Sequence, sampledIds } from './tokens.ts';
+import { ownStep, sampledIds, type TokenSequence } from './tokens.ts';
 import type { Underway } from './underway.ts';
 
+/** A measurement at work. */
 export interface Work {
   /** The checkpoint's folder, for messages. */
   readonly file: string;
+  /** The model in memory. */
   readonly session: Session;
   /** `undefined` for those that the model has yet to sample. */
-  readonly sequences: (Sequence | undefined)[];
+  readonly sequences: (TokenSequence | undefined)[];
   /** Those that this run measures: from `first` to before `end`. */
   readonly first: number;
+  /** The sequence after the last of this run. */
   readonly end: number;
+  /** Seed of all random choices. */
   readonly seed: number;
+  /** Label draws of a sequence. */
   readonly draws: number;
   /** Relative errors t² of the noise. */
   readonly levels: readonly number[];
@@ -33,7 +38,9 @@ export interface Work {
   recordSampled(first: number, ids: number[][]): void;
   /** Ids that an earlier run sampled of sequences, by their index. */
   readonly begun: ReadonlyMap<number, readonly number[]>;
+  /** Called after each step. */
   readonly onProgress: ((progress: SensitivityProgress) => void) | undefined;
+  /** Stops between two steps. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -86,7 +93,7 @@ export async function finite<T>(file: string, sampled: Promise<T>): Promise<T> {
 }
 
 /** Puts a sequence where the threads find it. */
-export function placeSequence({ measuring }: Session, { ids, targets }: Sequence): void {
+export function placeSequence({ measuring }: Session, { ids, targets }: TokenSequence): void {
   const { ints, state, workspace } = measuring;
   ints.set(ids, state.ids / 4);
   ints.fill(0, workspace.targets / 4, workspace.targets / 4 + workspace.tokens);

@@ -40,7 +40,9 @@ async function bodyBytes(request: Request): Promise<Uint8Array> {
   // The connection of a client that sends far too much is of no use any more.
   if (declared > LIMITS.unreadBytes) throw tooLarge(true);
   if (!request.body) return new Uint8Array();
-  const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it did not`, { closes: true });
+  const slow = new HttpError(408, `body must arrive within ${TIME_LIMITS.body / 1000} s: it is incomplete`, {
+    closes: true,
+  });
   const reader = request.body.getReader();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -148,6 +150,7 @@ export interface Common {
   ignore_eos?: boolean;
 }
 
+/** How members are read that every way to generate has. */
 export const commonMembers: Schema<Common> = {
   model: text,
   stream: flag,

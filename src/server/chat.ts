@@ -42,7 +42,7 @@ export function chatRequest(body: Record<string, unknown>): {
   const choice = choiceFrom(body.tool_choice, tools);
   const schema = schemaFrom('response_format', body.response_format, tools, choice);
   if (request.top_logprobs !== undefined && !request.logprobs) {
-    throw refused('top_logprobs must stand beside logprobs, which is not true', 'top_logprobs');
+    throw refused('top_logprobs must come with logprobs: true', 'top_logprobs');
   }
   const asked = {
     ...{ messages, tools, choice, schema, param: 'messages' },
@@ -147,4 +147,5 @@ function chanceOf(model: Model, { id, logprob, top }: TokenChance) {
 
 /** JSON has no −∞: a token without a probability has what the API writes for it. */
 const IMPOSSIBLE = -9999;
+/** A logarithm of a probability that JSON can hold. */
 export const finite = (logprob: number): number => (Number.isFinite(logprob) ? logprob : IMPOSSIBLE);

@@ -82,7 +82,7 @@ export function completionRequest(body: Record<string, unknown>): {
   const request = read(body);
   const prompts = promptsFrom('prompt', body.prompt);
   if (body.suffix !== undefined && body.suffix !== '')
-    throw refused('suffix must be left out: models here go on with a text', 'suffix');
+    throw refused('suffix must be left out: models here only continue a text', 'suffix');
   const count = prompts.length * (request.n ?? 1);
   if (count > LIMITS.choices)
     throw refused(`prompt and n must make at most ${LIMITS.choices} texts: got ${count}`, 'prompt');

@@ -11,38 +11,53 @@ import type { Call } from './structured/tools.ts';
 
 /** What a choice says next. */
 export interface Delta {
+  /** Text of the answer. */
   readonly text: string;
+  /** Text of what the model thinks. */
   readonly thought: string;
+  /** The tokens of both, with their chances. */
   readonly tokens: readonly TokenChance[];
 }
 
 /** What a choice said. */
 export interface Turn {
+  /** The answer. */
   readonly text: string;
+  /** What the model thought before it. */
   readonly thought: string;
+  /** Tools that it calls. */
   readonly calls: readonly Call[];
+  /** All tokens, with their chances. */
   readonly tokens: readonly TokenChance[];
+  /** How the text ended, and what it took. */
   readonly made: Made;
 }
 
 /** A request that was read and suits its model, in the way that its client speaks. */
 export interface Dialect {
+  /** How many texts are asked for. */
   readonly choices: number;
   /** What the texts must be, tried once before anything is answered. */
   readonly constraint: (() => Constraint) | undefined;
+  /** Makes a choice, piece by piece. */
   run(choice: number, signal: AbortSignal): AsyncGenerator<Delta, Turn, void>;
   /** Events of a stream: at its beginning, of a piece, at a choice's end, at its end. */
   begin(): ServerEvent[];
+  /** Events of a piece. */
   delta(choice: number, delta: Delta): ServerEvent[];
+  /** Events of a choice's end. */
   end(choice: number, turn: Turn): ServerEvent[];
+  /** Events of the stream's end. */
   finish(turns: readonly Turn[]): ServerEvent[];
   /** Data that ends a stream. */
   readonly last?: string;
+  /** The answer to a request without a stream. */
   whole(turns: readonly Turn[]): unknown;
 }
 
 /** How a server treats what is too long, and what it calls the model. */
 export interface Ways {
+  /** Whether the oldest part of a long prompt is left out. */
   readonly contextShift: boolean;
   /** The model's name: it stands in answers, whether the request has it or not. */
   readonly name: string;

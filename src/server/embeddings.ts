@@ -5,6 +5,7 @@ import type { Model } from '../text/textmodel.ts';
 import { roomFor } from './dialect.ts';
 import { refused } from './errors.ts';
 
+/** @returns the answer with a vector for each input */
 export async function embeddingsOf(
   model: Model,
   name: string,

@@ -57,7 +57,7 @@ export function eventResponse(
             // Its end, should the client read on after all. An error of the stream would be printed by the host.
             const error = new HttpError(
               408,
-              `events must be taken within ${TIME_LIMITS.stalled / 1000} s: they were not`,
+              `events must be taken within ${TIME_LIMITS.stalled / 1000} s: the client is too slow`,
             );
             controller.enqueue(encoder.encode(textOf({ data: errorBody(error) })));
             controller.close();

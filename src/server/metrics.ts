@@ -43,6 +43,7 @@ function batches(passes: readonly number[]): Histogram {
   return { counts: TEXTS.map(upTo), sum, count: upTo(Number.POSITIVE_INFINITY) };
 }
 
+/** @returns counters of a server, all at zero */
 export function openMetrics(): Metrics {
   const requests = new Map<string, number>();
   const tokens = { prompt: 0, cached: 0, generated: 0 };

@@ -8,15 +8,23 @@ import type { Constraint } from './structured/constraint.ts';
 
 /** How a text is made. */
 export interface Settings {
+  /** How tokens are chosen. */
   readonly sampling: SamplingOptions;
+  /** Seed of the random choices. */
   readonly seed: number;
+  /** Most tokens to generate. */
   readonly maxTokens: number;
+  /** The text ends where one of these would begin. */
   readonly stop: readonly string[];
   /** Most likely tokens told beside each token; undefined for no probabilities at all. */
   readonly logprobs: number | undefined;
+  /** Added to the logits of tokens, by id. */
   readonly bias: ReadonlyMap<number, number>;
+  /** Taken from a token's logit for each time that it occurred. */
   readonly frequencyPenalty: number;
+  /** Taken from the logit of each token that occurred. */
   readonly presencePenalty: number;
+  /** Continues after ids that end a text. */
   readonly ignoreEos: boolean;
   /** Goes on where the context is full. */
   readonly contextShift: boolean;
@@ -28,20 +36,25 @@ export interface Settings {
 
 /** A token and the logarithm of its probability, and of those that were as likely. */
 export interface TokenChance {
+  /** The token. */
   readonly id: number;
   /** NaN of a token that nothing stands in front of. */
   readonly logprob: number;
+  /** The most likely tokens in its place. */
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
 
 /** A piece of a text, and the tokens that completed it. */
 export interface Piece {
+  /** The text. */
   readonly text: string;
+  /** Its tokens, with their chances. */
   readonly tokens: readonly TokenChance[];
 }
 
 /** What a text became. */
 export interface Made extends Omit<GenerationResult, 'finishReason'> {
+  /** Why the text ended. */
   readonly finish: 'stop' | 'length' | 'aborted';
   /** Chances of tokens that completed no piece. */
   readonly rest: readonly TokenChance[];

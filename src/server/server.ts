@@ -42,15 +42,23 @@ const QUEUE = 256;
 
 /** What a request was, when it is over. */
 export interface RequestLog {
+  /** Such as `POST`. */
   readonly method: string;
+  /** The path without what follows a question mark. */
   readonly path: string;
+  /** Of HTTP, such as 200. */
   readonly status: number;
+  /** The model that answered, if one did. */
   readonly model?: string;
   /** Milliseconds: in all, and to the first token. */
   readonly ms: number;
+  /** Milliseconds to the first token, if there was one. */
   readonly firstMs?: number;
+  /** Tokens of the prompt. */
   readonly promptTokens: number;
+  /** Of those, tokens that the cache held already. */
   readonly cachedTokens: number;
+  /** Tokens generated, of all choices. */
   readonly generatedTokens: number;
   /** Why it failed, or was left. */
   readonly error?: string;

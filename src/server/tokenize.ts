@@ -23,6 +23,7 @@ const tokenizeMembers: Schema<TokenizeRequest> = { content: needed(content), add
 const readTokenize = membersOf(tokenizeMembers);
 const readDetokenize = membersOf<{ tokens: number[] }>({ tokens: needed(tokens) });
 
+/** Reads a request for the tokens of a text. @throws {HttpError} 400 when it is malformed */
 export function tokenizeRequest(body: Record<string, unknown>): (model: Model) => { tokens: unknown[] } {
   const { content, add_special: special = false, with_pieces: isWithPieces = false } = readTokenize(body);
   return ({ tokenizer }) => {
@@ -32,6 +33,7 @@ export function tokenizeRequest(body: Record<string, unknown>): (model: Model) =
   };
 }
 
+/** Reads a request for the text of tokens. @throws {HttpError} 400 when it is malformed */
 export function detokenizeRequest(body: Record<string, unknown>): (model: Model) => { content: string } {
   const { tokens } = readDetokenize(body);
   return ({ tokenizer }) => ({ content: tokenizer.decode(tokens, { special: true }) });

@@ -9,9 +9,13 @@ import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
 
 /** What is used of the browser's FileSystemDirectoryHandle, so that types do not need the DOM's. */
 export interface DirectoryHandle {
+  /** The directory's name. */
   readonly name: string;
+  /** What is in it. */
   values(): AsyncIterable<{ readonly kind: 'file' | 'directory'; readonly name: string }>;
+  /** A file of it. @param options `create` makes the file where there is none */
   getFileHandle(name: string, options?: { create?: boolean }): Promise<FileHandle>;
+  /** Removes a file of it. */
   removeEntry(name: string): Promise<void>;
 }
 

@@ -60,6 +60,7 @@ export interface OpenFile extends Source {
   hasMore(): Promise<boolean>;
   /** @throws {FileError} when it was written to since it was opened */
   unchanged(): Promise<void>;
+  /** Closes the file. */
   close(): Promise<void>;
 }
 

@@ -35,6 +35,7 @@ const LONGEST_TIMEOUT = 2 ** 31 - 1;
 /** The `code` of a FileError where a web page was the answer: that of a server for addresses it does not know, or of a login. */
 export const WEB_PAGE = 'text/html';
 
+/** How files are read from a server. */
 export interface HttpOptions {
   /** Headers of every request, such as `authorization`. */
   headers?: Readonly<Record<string, string>>;

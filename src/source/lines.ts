@@ -6,6 +6,7 @@
 
 /** A line that holds. */
 export interface SealedLine {
+  /** What the line holds. */
   readonly value: unknown;
   /** What its seal says: the next line's seal goes on from it. */
   readonly seal: number;

@@ -7,7 +7,9 @@
  * with: it may be filled and given back instead of a new one.
  */
 export interface Source {
+  /** Size in bytes. */
   readonly byteLength: number;
+  /** The bytes from `start` to before `end`. */
   slice(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer | Promise<ArrayBuffer>;
   /** The same at once, for readers that cannot wait: experts that a pass needs. Left out where bytes come later only. */
   sliceSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
@@ -17,8 +19,11 @@ export interface Source {
 
 /** Ordered bytes out. Nothing may be written after `close` or `abort`. */
 export interface Sink {
+  /** Writes bytes after those before. */
   write(bytes: Uint8Array): Promise<void>;
+  /** Ends it: what was written stays. */
   close(): Promise<void>;
+  /** Gives it up: what was written may be removed. */
   abort(reason?: unknown): Promise<void>;
 }
 

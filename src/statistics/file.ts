@@ -37,10 +37,13 @@ export interface StatisticsAbout extends StatisticsKind {
   readonly identity: string;
   /** What the tokens are: sampled by the model, any alike, or of a text. */
   readonly source: 'model' | 'random' | 'text';
+  /** Tokens of a sequence. */
   readonly tokens: number;
+  /** Sequences that went through the model. */
   readonly sequences: number;
   /** Label draws of a sequence; 0 for inputs alone. */
   readonly draws: number;
+  /** Seed of the tokens and label draws. */
   readonly seed: number;
   /** A checksum of the tokens, but for those that the model sampled. */
   readonly ids: number;
@@ -50,6 +53,7 @@ export interface StatisticsAbout extends StatisticsKind {
 
 /** A weight with statistics. */
 export interface StatisticsWeight {
+  /** Of the weight. */
   readonly shape: readonly [rows: number, cols: number];
   /** Widths of the blocks on the diagonal that are kept of its inputs' matrix: one, `cols`, if it is whole. */
   readonly parts: readonly number[];
@@ -57,6 +61,7 @@ export interface StatisticsWeight {
 
 /** Statistics of a model, open to be read. */
 export interface Statistics {
+  /** What was gathered, and on what. */
   readonly about: StatisticsAbout;
   /** By the names of their tensors. */
   readonly weights: ReadonlyMap<string, StatisticsWeight>;
@@ -188,7 +193,10 @@ export async function openStatistics(source: Source, name: string): Promise<Stor
   }
   const other = file.tensors.find((tensor) => !known.has(tensor.name) && !isPadding(tensor.name));
   if (other)
-    throw new FormatError('tensor must be of a weight of the file: it is of none', { file: name, tensor: other.name });
+    throw new FormatError('tensor must belong to a weight of the file: it belongs to none', {
+      file: name,
+      tensor: other.name,
+    });
   return {
     ...{ file, about, done, weights, sums },
     matrix(weight, of) {
@@ -235,7 +243,7 @@ async function readTail(file: CheckpointFile, mode: StatisticsKind['mode'], weig
 /** @throws {FormatError} when a checksum is not the one noted */
 export function checkChecksum(crc: number, wanted: number, place: Place): void {
   if (crc >>> 0 === wanted) return;
-  throw new FormatError('content must have the checksum that is noted: it has another, the file is damaged', place);
+  throw new FormatError('content must have the checksum that is noted: it differs, so the file is damaged', place);
 }
 
 // CRC-32 by the kernels, in a memory of its own. @throws {FormatError} when that of the bytes is another

@@ -18,11 +18,13 @@ export interface StatisticsKind {
 export interface Sums {
   /** Of its weight, in the block. */
   readonly place: number;
+  /** Whether the sums are of inputs or of outputs' gradients. */
   readonly of: 'inputs' | 'outputs';
   /** Widths of its blocks on the diagonal. */
   readonly parts: readonly number[];
   /** Where its first f32 stands among those of the block's, and how many it has. */
   readonly at: number;
+  /** How many f32 it has. */
   readonly floats: number;
 }
 

@@ -84,7 +84,7 @@ export function readLine(line: string): Typed {
   if (name === '/reset') return { kind: 'reset' };
   if (name === '/exit') return { kind: 'exit' };
   if (name === '/save')
-    return rest === '' ? refused('/save must have a file’s name behind it') : { kind: 'save', file: rest };
+    return rest === '' ? refused('/save must have a file’s name after it') : { kind: 'save', file: rest };
   if (name === '/set') return readSetting(rest);
   const [meant] = nearest(name, COMMANDS);
   const question = meant === undefined ? '' : ` Did you mean ${meant}?`;
@@ -103,7 +103,7 @@ function readSetting(text: string): Typed {
       `${printable(name)} cannot be set.${meant === undefined ? ' /set lists what can' : ` Did you mean ${meant}?`}`,
     );
   }
-  if (value === '' && key !== 'system') return refused(`${nameOf(key)} must have a value behind it`);
+  if (value === '' && key !== 'system') return refused(`${nameOf(key)} must have a value after it`);
   try {
     return { kind: 'set', key, value: READERS[key](value) };
   } catch (error) {

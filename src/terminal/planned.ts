@@ -16,6 +16,7 @@ interface Told {
   all: boolean;
 }
 
+/** A plan of grids as a table for the terminal, with the trade-off around it. */
 export function bitPlanText(
   plan: BitPlan,
   tradeoff: Tradeoff,

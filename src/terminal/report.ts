@@ -106,6 +106,7 @@ function predictedText(prediction: Prediction): string {
   return `${lossText(prediction, delta)}${sum}${left}`;
 }
 
+/** A plan as `--json` prints it. */
 export function planJson(plan: Plan) {
   return {
     bytesIn: plan.bytesIn,

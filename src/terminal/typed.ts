@@ -11,6 +11,7 @@ interface Told {
   readonly file: string | undefined;
 }
 
+/** A plan of GGUF types as a table for the terminal. */
 export function ggufPlanText(plan: GgufPlan, { all, file }: Told): string {
   const { tensors, mixtures, bpw, bytes, predicted, gap, isWeighted } = plan;
   const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);

@@ -9,6 +9,7 @@ import { DEFAULT_GRIDS } from '../quantize/scheme.ts';
 
 /** Every grid that can be named, trellises first. */
 export const GRIDS: readonly Grid[] = [...trellises, ...smallGrids, ...largeGrids];
+/** The names of all grids. */
 export const GRID_NAMES: readonly string[] = GRIDS.map(({ name }) => name);
 
 /** The command line asks for something that cannot be: exit code 2. */

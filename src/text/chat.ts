@@ -28,7 +28,9 @@ const ABSENT = { tools: null, documents: null };
 export interface Message {
   /** `system`, `user` or `assistant`, and what else the template knows. */
   role: string;
+  /** What was said. */
   content: string;
+  /** What else the template knows. */
   [field: string]: unknown;
 }
 

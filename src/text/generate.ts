@@ -73,6 +73,7 @@ export interface GenerationResult {
   ids: readonly number[];
   /** The pieces, joined. */
   text: string;
+  /** Why the text ended. */
   finishReason: FinishReason;
   /** Tokens of the prompt that the cache held already. */
   reused: number;
@@ -84,6 +85,7 @@ export interface GenerationResult {
 
 /** Pieces of text as they come; `result` is there when the last one has come. */
 export interface Generation extends AsyncGenerator<string, GenerationResult, void> {
+  /** What was made; undefined until the last piece has come. */
   readonly result: GenerationResult | undefined;
 }
 

@@ -6,6 +6,7 @@ import { having, integer, list, member, needed, object, type Reader, tokenId, ty
 
 /** What a model's configuration says of its ids. */
 export interface LanguageConfig {
+  /** Number of ids; a row of logits has one for each. */
   readonly vocabSize: number;
   /** Most ids of a text. */
   readonly contextLength: number;
@@ -54,7 +55,9 @@ export interface OpenOptions {
 
 /** A decoder over its weights and its cache. */
 export interface Language {
+  /** What the configuration says of ids and context. */
   readonly config: LanguageConfig;
+  /** Threads that it runs on. */
   readonly threads: number;
   /** Bytes of linear memory: in all, and of that for weights and for the cache. */
   readonly memory: { readonly bytes: number; readonly weights: number; readonly cache: number };
@@ -73,6 +76,7 @@ export interface Language {
   readonly passes?: readonly number[];
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
   open(options: OpenOptions): Promise<Sequence>;
+  /** Frees the weights and ends the threads. */
   close(): Promise<void>;
 }
 

@@ -18,6 +18,7 @@ export interface PerplexityOptions {
   bytes?: number;
   /** The model to compare with, of the same vocabulary: usually the original. */
   against?: Language;
+  /** Stops between two windows. */
   signal?: AbortSignal | undefined;
   /** Called after every window. */
   onProgress?: (progress: { done: number; total: number }) => void;
@@ -37,16 +38,23 @@ export const perplexityMembers: Schema<Omit<PerplexityOptions, 'against'>> = {
 export interface Perplexity {
   /** Mean of −ln p, in nats, and its standard error over tokens. */
   meanNll: number;
+  /** Standard error of `meanNll`. */
   standardError: number;
   /** e to the mean, and its standard error to first order. */
   perplexity: number;
+  /** Standard error of `perplexity`, to first order. */
   perplexityError: number;
   /** Tokens scored, of how many, in how many windows of which size and step. */
   tokensScored: number;
+  /** Tokens of the text. */
   tokens: number;
+  /** Windows that the text was cut into. */
   windows: number;
+  /** Tokens of a window. */
   context: number;
+  /** Tokens from one window to the next. */
   stride: number;
+  /** The id that begins each window; null for none. */
   bos: number | null;
   /** If the bytes were given. */
   bitsPerByte: number | undefined;
@@ -58,12 +66,15 @@ export interface Perplexity {
 export interface Divergence {
   /** Of the other model. */
   meanNll: number;
+  /** e to the power of `meanNll`. */
   perplexity: number;
   /** This perplexity over the other's, and its standard error to first order: −ln p is subtracted token by token. */
   ratio: number;
+  /** Standard error of `ratio`. */
   ratioError: number;
   /** Mean of KL(other ‖ this), in nats, and its standard error over tokens. */
   meanKl: number;
+  /** Standard error of `meanKl`. */
   standardError: number;
   /** Of the KL of single tokens: the smallest that this share of tokens does not exceed. */
   percentiles: { p50: number; p90: number; p95: number; p99: number; max: number };

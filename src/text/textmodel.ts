@@ -24,9 +24,11 @@ export type ModelGenerateOptions = Omit<GenerateOptions, 'against'> & { against?
  * know, a RangeError for a value out of range, a StateError when the model is closed.
  */
 export interface Model {
+  /** What the configuration says of ids and context. */
   readonly config: LanguageConfig;
   /** @throws {FileError} when the checkpoint has no tokenizer.json */
   readonly tokenizer: Tokenizer;
+  /** The chat template of the checkpoint; without one, its `render` throws an UnsupportedError. */
   readonly chatTemplate: ChatTemplate;
   /** The decoder itself. */
   readonly language: Language;

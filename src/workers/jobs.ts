@@ -40,6 +40,7 @@ interface ReadyJob {
   kind: 'ready';
 }
 
+/** Work on one block of rows. */
 export type Job =
   | EncodeJob
   | (RefineJob & { kind: 'refine' })
@@ -52,15 +53,21 @@ export type Job =
 export interface Results {
   /** With the buffer of the weights, to be used again. */
   encode: Encoded & { spare: ArrayBuffer };
+  /** With the buffer of the weights, to be used again. */
   refine: Refined & { spare: ArrayBuffer };
+  /** What feedback would lower the loss by. */
   gain: [gain: number];
+  /** Plain rows. */
   dequantize: Uint8Array<ArrayBuffer>;
+  /** Sums over the rows. */
   compare: [squaredError: number, squaredNorm: number];
+  /** That the worker runs. */
   ready: true;
 }
 
 /** Runs a job on the kernels. */
 export function runJob<J extends Job>(kernels: Kernels, job: J): Results[J['kind']];
+/** Does a job. @returns what `Results` says of its kind */
 export function runJob(kernels: Kernels, job: Job): Results[Job['kind']] {
   switch (job.kind) {
     case 'encode':

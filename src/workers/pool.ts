@@ -6,6 +6,7 @@ import type { Kernels } from '../kernels/kernels.ts';
 import { buffersOf, type Job, type Results, runJob } from './jobs.ts';
 import { type Starting, startAll, workerCount } from './start.ts';
 
+/** Workers, or the calling thread, that do a checkpoint's jobs. */
 export interface Pool {
   /** Jobs that run at the same time. */
   readonly size: number;

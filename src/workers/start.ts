@@ -13,6 +13,7 @@ export const workerCount: Reader<number> = integer(1, WORKERS_LIMIT);
 export interface Starting {
   /** Resolves when it has answered for the first time. */
   readonly ready: Promise<unknown>;
+  /** Ends it. */
   terminate(): unknown;
 }
 

@@ -47,6 +47,7 @@ export const givenThreads: Reader<Threads> = (subject, value) => {
 /** Threads, or what starts them once they are needed. */
 export type ThreadsOrStart = Threads | (() => Threads | Promise<Threads>);
 
+/** Threads, or a function that starts them. */
 export const givenThreadsOrStart: Reader<ThreadsOrStart> = (subject, value) =>
   typeof value === 'function' ? (value as () => Promise<Threads>) : givenThreads(subject, value);
 

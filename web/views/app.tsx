@@ -10,6 +10,9 @@ import { SizeView } from './size.tsx';
 import { TalkView } from './talk.tsx';
 import { Theme } from './theme.tsx';
 
+/** The address of the documents: a build writes it here. */
+declare const DOCS: string;
+
 const TITLES: Readonly<Record<Step, string>> = {
   model: 'Model',
   size: 'Size',
@@ -90,7 +93,7 @@ export function App() {
       <footer>
         <p>
           HIGGS quantization (<a href="https://arxiv.org/abs/2411.17525">Malinovskii et al., NAACL 2025</a>) in
-          WebAssembly. All work is done on this machine.
+          WebAssembly. All work is done on this machine. <a href={DOCS}>How to use it</a>
         </p>
       </footer>
     </>

@@ -61,16 +61,18 @@ function fluteTensor(
   const fail = (message: string): never => {
     throw new FormatError(message, placeOf(packed));
   };
-  if (packed.dtype !== 'I16' || packed.shape.length !== 2) fail('weight must be I16 of rank 2: it is not');
+  if (packed.dtype !== 'I16' || packed.shape.length !== 2)
+    fail(`weight must be an I16 matrix: got ${packed.dtype} ${show([...packed.shape])}`);
   if (rows % TILE_ROWS[bits] !== 0 || padded % hadamardSize !== 0 || rows * padded === 0) {
     fail(
       `shape must be of whole tiles of ${TILE_ROWS[bits]} rows and whole transforms of ${hadamardSize}: got ${show([...packed.shape])}`,
     );
   }
   const groups = padded / groupSize;
-  if (String(scales?.shape) !== String([rows, groups])) fail(`scales must be [${rows}, ${groups}]: they are not`);
+  if (String(scales?.shape) !== String([rows, groups]))
+    fail(`scales must be [${rows}, ${groups}]: got ${show(scales ? [...scales.shape] : undefined)}`);
   if (String(points.shape) !== String([2 ** bits, 2 ** bits, 2]))
-    fail(`tables2 must be [${2 ** bits}, ${2 ** bits}, 2]: it is not`);
+    fail(`tables2 must be [${2 ** bits}, ${2 ** bits}, 2]: got ${show([...points.shape])}`);
   const inputs = inputsOf(module);
   const cols =
     Number.isSafeInteger(inputs) && Math.ceil(Number(inputs) / hadamardSize) * hadamardSize === padded

@@ -8,19 +8,23 @@ import type { Values } from './values.ts';
 
 /** What a file says of its model. */
 export interface Told {
+  /** The file's metadata. */
   readonly values: Values;
   /** Layers that run: those that predict further tokens stand behind them. */
   readonly layers: number;
   /** The shape of a tensor by its name in the file, if it is there. */
   shapeOf(name: string): readonly number[] | undefined;
+  /** Factors of rope that the file holds. */
   readonly ropes: RopeTensors;
 }
 
 type Json = Record<string, unknown>;
 
+/** A model of GGUF that becomes one of transformers: its names in config.json and of tensors. */
 export interface Kind {
   /** In config.json. */
   readonly type: string;
+  /** The name of the model's class in transformers. */
   readonly class: string;
   /** Names in a layer, where they are not those of `USUAL`. */
   readonly names?: Readonly<Record<string, string>>;

@@ -19,9 +19,11 @@ type Decode = (bytes: Uint8Array, count: number, out: Float32Array) => void;
 
 /** How weights are written. */
 export interface WeightCode {
+  /** As ggml names it, such as Q4_K. */
   readonly name: string;
   /** Weights and bytes of a block. */
   readonly weights: number;
+  /** Bytes of a block. */
   readonly bytes: number;
   /** Left out where the bytes are those of safetensors, of the same name. */
   readonly decode?: Decode;
@@ -199,9 +201,5 @@ export function codeOf(type: number, place: Place): WeightCode {
   if (code) return code;
   const name = OTHERS[type] ?? `number ${type}`;
   const known = Object.values(CODES).map(({ name }) => name);
-  throw new UnsupportedError(
-    `GGUF weights ${name}`,
-    `weights must be one of ${known.join(', ')}: they are ${name}`,
-    place,
-  );
+  throw new UnsupportedError(`GGUF weights ${name}`, `weights must be one of ${known.join(', ')}: got ${name}`, place);
 }

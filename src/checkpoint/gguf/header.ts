@@ -37,12 +37,15 @@ export type Value = number | boolean | string | readonly string[] | Float64Array
 
 /** A tensor's place and code, as the file has them. */
 export interface GgufTensor {
+  /** As the file has it. */
   readonly name: string;
   /** (rows, cols), as everywhere else. */
   readonly shape: readonly number[];
+  /** How its weights are written. */
   readonly code: WeightCode;
   /** Bytes from the start of the file. */
   readonly start: number;
+  /** Bytes from the start of the file to its end. */
   readonly end: number;
 }
 
@@ -88,8 +91,7 @@ function parse(bytes: Uint8Array, file: string, fileByteLength: number): Header 
   const pairs = new Map<string, Value>();
   for (let i = 0; i < pairCount; i++) {
     const key = read.text('name of a pair', NAME_LIMIT);
-    if (pairs.has(key))
-      throw new FormatError(`pairs must have names of their own: ${show(key)} is there twice`, { file });
+    if (pairs.has(key)) throw new FormatError(`keys must be unique: ${show(key)} occurs twice`, { file });
     pairs.set(key, read.value(key, read.u32()));
   }
   const alignment = alignmentOf(pairs.get('general.alignment'), file);
@@ -250,7 +252,7 @@ function checkApart(tensors: readonly GgufTensor[], file: string): void {
   for (const tensor of tensors) {
     const { name, start } = tensor;
     if (names.has(name))
-      throw new FormatError('tensors must have names of their own: it is there twice', { file, tensor: name });
+      throw new FormatError('names of tensors must be unique: this one occurs twice', { file, tensor: name });
     names.add(name);
     if (before && start < before.end) {
       const message = `data must not overlap tensor ${excerpt(before.name)}: it starts at byte ${start}, that ends at ${before.end}`;

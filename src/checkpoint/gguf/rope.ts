@@ -11,6 +11,7 @@ export interface RopeTensors {
   readonly all?: Float32Array | undefined;
   /** `rope_factors_short.weight`, `rope_factors_long.weight`. */
   readonly short?: Float32Array | undefined;
+  /** Factors for long texts. */
   readonly long?: Float32Array | undefined;
 }
 

@@ -16,6 +16,7 @@ interface File {
 
 /** What of a tensor another one is made of. */
 export interface Part extends File {
+  /** The tensor. */
   readonly tensor: GgufTensor;
   /** Rows of it, all dimensions but the last taken together; all if left out. */
   readonly rows?: { readonly first: number; readonly count: number };

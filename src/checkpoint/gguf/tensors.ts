@@ -12,9 +12,13 @@ import type { Values } from './values.ts';
 
 /** A file of a model, its header read. */
 export interface GgufFile {
+  /** Its name, for messages. */
   readonly file: string;
+  /** Its bytes. */
   readonly source: Source;
+  /** Bytes before its data. */
   readonly dataStart: number;
+  /** Its tensors, in the order of the header. */
   readonly tensors: readonly GgufTensor[];
 }
 

@@ -6,16 +6,23 @@ import type { Value } from './header.ts';
 
 /** What the pairs say. */
 export interface Values {
+  /** The file's name, for messages. */
   readonly file: string;
   /** `general.architecture`. */
   readonly architecture: string;
   /** Throw a FormatError that names the pair if it is of another kind; `otherwise` where it is not there. */
   number(key: string): number;
+  /** A number, or `otherwise` where there is none. */
   number<T>(key: string, otherwise: T): number | T;
+  /** An integer. */
   integer(key: string): number;
+  /** An integer, or `otherwise` where there is none. */
   integer<T>(key: string, otherwise: T): number | T;
+  /** True or false. */
   flag(key: string): boolean | undefined;
+  /** A text. */
   text(key: string): string | undefined;
+  /** A list of texts. */
   texts(key: string): readonly string[] | undefined;
   /** Numbers or flags. */
   numbers(key: string): Float64Array | undefined;
@@ -23,7 +30,9 @@ export interface Values {
   perLayer(key: string, layers: number): number[] | undefined;
   /** All pairs by their whole names. */
   readonly all: ReadonlyMap<string, Value>;
+  /** @throws {FormatError} that names the file */
   fail(message: string): never;
+  /** @throws {UnsupportedError} that names the file and the feature */
   unsupported(feature: string, message: string): never;
 }
 

@@ -11,10 +11,13 @@ export type Parts = ReadonlyMap<string, CheckpointTensor>;
 export interface Matrix {
   /** Of the weight that it becomes. */
   readonly name: string;
+  /** Outputs. */
   readonly rows: number;
+  /** Inputs. */
   readonly cols: number;
   /** What holds its codes, and how they are called. */
   readonly codes: CheckpointTensor;
+  /** What its codes are called. */
   readonly code: string;
   /** Bytes of all its parts. */
   readonly byteLength: number;

@@ -21,9 +21,11 @@ export const RANK_LIMIT = 64;
 
 /** One tensor's place and type. */
 export interface TensorInfo {
+  /** As the file has it. */
   readonly name: string;
   /** As in the file; perhaps one that `bitsOf` does not know. */
   readonly dtype: string;
+  /** Its sizes. */
   readonly shape: readonly number[];
   /** Where the data starts, in bytes from the start of the FILE (not of the data, as in the JSON). */
   readonly start: number;

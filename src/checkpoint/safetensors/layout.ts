@@ -18,8 +18,11 @@ export const ALIGNMENT = 8;
 
 /** A tensor to be written. */
 export interface TensorSpec {
+  /** As it will stand in the header. */
   readonly name: string;
+  /** As safetensors names it. */
   readonly dtype: string;
+  /** Its sizes. */
   readonly shape: readonly number[];
   /** Size of its data in bytes. */
   readonly byteLength: number;
@@ -43,6 +46,7 @@ interface ShardOptions {
 
 /** A tensor's place in a shard. */
 export interface ShardEntry {
+  /** The tensor. */
   readonly spec: TensorSpec;
   /** Where its data starts, in bytes from the start of the file. */
   readonly start: number;
@@ -52,11 +56,13 @@ export interface ShardEntry {
 
 /** One file of the output. */
 export interface Shard {
+  /** The file's name. */
   readonly fileName: string;
   /** The file's first bytes: the header length, the JSON, spaces to a multiple of 8. */
   readonly header: Uint8Array<ArrayBuffer>;
   /** The groups that it holds: from `first` to before `end`. */
   readonly first: number;
+  /** The group after its last. */
   readonly end: number;
   /** In the order of their data, which has no holes. */
   readonly entries: readonly ShardEntry[];
@@ -258,7 +264,7 @@ function checkNames(drafts: readonly Draft[], fileNames: readonly string[]): voi
   const files = new Set<string>([INDEX_NAME]);
   drafts.forEach(({ entries }, index) => {
     const file = fileNames[index];
-    if (files.has(file)) throw new FormatError('name of a shard must be its own: it is taken', { file });
+    if (files.has(file)) throw new FormatError('names of shards must be unique: this one is taken', { file });
     files.add(file);
     for (const { spec } of entries) {
       const tensor = excerpt(spec.name);

@@ -15,13 +15,15 @@ import { byteSize, GRIDS, gridName, pattern, UsageError } from '../../terminal/u
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 
-export interface SensitivityOptions {
+/** Where sensitivities come from, as `addSensitivities` offers it. */
+export interface SensitivityChoice {
   alphas?: string;
   prior?: boolean;
   uniform?: boolean;
 }
 
-export interface BitOptions extends SensitivityOptions {
+/** A budget and what is chosen from, as `addBits` offers them. */
+export interface BitOptions extends SensitivityChoice {
   bpw?: number;
   size?: number;
   grids?: string[];
@@ -32,6 +34,7 @@ export interface BitOptions extends SensitivityOptions {
   memory?: number;
 }
 
+/** Adds the options of mixed bits. */
 export function addBits(command: Command): Command {
   command
     .optionsGroup(GROUPS.budget)
@@ -66,6 +69,7 @@ export function addBits(command: Command): Command {
   return addSensitivities(command);
 }
 
+/** Adds the options that say where sensitivities come from. */
 export function addSensitivities(command: Command): Command {
   return command
     .optionsGroup(GROUPS.sensitivities)
@@ -95,7 +99,7 @@ export function budgetOf({ bpw, size, grids, keep, minBits, maxBits, experts }: 
 }
 
 /** How sensitivities that are not named come about. */
-export interface Measuring {
+interface MeasuringChoice {
   threads: number;
   /** Most bytes of linear memory; what is free if left out. */
   memory?: number | undefined;
@@ -125,10 +129,10 @@ export function unusedText(
 
 /** The sensitivities to plan by: those that the options name, or the model's own. */
 export async function planningAlphas(
-  options: SensitivityOptions,
+  options: SensitivityChoice,
   checkpoint: OpenCheckpoint,
   input: Input,
-  { threads, memory, keptOnly }: Measuring,
+  { threads, memory, keptOnly }: MeasuringChoice,
 ): Promise<AlphasOrMaker> {
   const named = await namedAlphas(options);
   if (named) return named;
@@ -157,7 +161,7 @@ async function measuringTime(checkpoint: OpenCheckpoint, threads: number): Promi
 }
 
 /** The sensitivities that the options name, if they do. */
-export async function namedAlphas({ alphas, prior, uniform }: SensitivityOptions): Promise<AlphasOrMaker | undefined> {
+export async function namedAlphas({ alphas, prior, uniform }: SensitivityChoice): Promise<AlphasOrMaker | undefined> {
   if (alphas !== undefined) return readAlphas(await readBytes(alphas), alphas);
   if (prior) return priorAlphas;
   return uniform ? uniformAlphas : undefined;

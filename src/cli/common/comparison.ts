@@ -14,6 +14,7 @@ import { DEFAULT_CONTEXT } from '../../text/perplexity.ts';
 import { measurePerplexity } from '../perplexity.ts';
 import { cacheOption } from './model.ts';
 
+/** A text to score, and how. */
 export interface TextChoice {
   text?: string;
   context?: number;
@@ -100,6 +101,7 @@ export async function compareOnText(
   };
 }
 
+/** Predicted and measured figures side by side, as a table for the terminal. */
 export function comparisonText(comparison: Comparison, prediction: Prediction | undefined): string {
   const { perplexity, kl, tokensScored, windows, context, seconds } = comparison;
   const figure = (value: number | null, digits: number) => (value === null ? '' : precise(value, digits));

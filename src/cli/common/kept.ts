@@ -48,7 +48,7 @@ export function modelSensitivities(
       const unfinished = `${SENSITIVITIES_NAME}.partial`;
       const isSaved = (await store.read(unfinished).catch(() => undefined)) !== undefined;
       if (error instanceof Interrupted && isSaved) {
-        error.message = `interrupted; what is measured is kept in ${join(store.name, unfinished)}, the same command goes on with it`;
+        error.message = `interrupted; what is measured is kept in ${join(store.name, unfinished)}, the same command continues it`;
       }
       throw error;
     } finally {
@@ -88,7 +88,7 @@ function tell(news: KeptNews): void {
     const what = isKept ? `kept in ${file}` : `not kept${fault === undefined ? '' : `: ${fault}`}`;
     note(`higgs: sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${what}`);
   } else if (news.reason === 'own') {
-    say(`not used: ${file}: no command kept it, so it is left as it is; --alphas takes it`);
+    say(`not used: ${file}: higgs did not write it, so it stays as it is; give it with --alphas`);
   } else say(`not used: ${news.message}`);
 }
 

@@ -21,6 +21,7 @@ export interface ModelChoice {
   memory?: number;
 }
 
+/** The option `--cache`. */
 export const cacheOption = (): Option =>
   new Option('--cache <dtype>', 'how keys and values are kept: q8 and q4 are codes of 8 and 4 bits').choices([
     ...CACHE_DTYPES,

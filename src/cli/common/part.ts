@@ -9,10 +9,12 @@ import { UsageError } from '../../terminal/usage.ts';
 /** As the option is given: index and count, the count alone, or neither. */
 type PartChoice = { index: number; count: number } | { count: number } | true;
 
+/** The part of the work that a task does, as `addPart` offers it. */
 export interface PartOptions {
   part?: PartChoice;
 }
 
+/** Adds the option `--part`. */
 export function addPart(command: Command): Command {
   return command
     .optionsGroup(GROUPS.machine)
@@ -50,11 +52,11 @@ export function partFrom({ part }: PartOptions, env: Environment = process.env):
   const known = { ...told, ...(count !== undefined && { count }) };
   if (known.index === undefined) {
     throw new UsageError(
-      '--part must be such as 3/8: no scheduler says which (SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX)',
+      '--part must name the part, such as 3/8: no scheduler numbers this task (SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX)',
     );
   }
   if (known.count === undefined)
-    throw new UsageError('--part must say of how many, such as --part 8: JOB_COMPLETION_INDEX alone does not');
+    throw new UsageError('--part must say of how many, such as --part 8: JOB_COMPLETION_INDEX alone does not say');
   if (known.index >= 1 && known.index <= known.count && known.count <= PARTS_LIMIT) return known as Part;
   throw new UsageError(
     `--part must be a share from 1 to ${Math.min(known.count, PARTS_LIMIT)}: the scheduler says ${known.index}`,

@@ -33,6 +33,7 @@ export interface RefiningChoice {
   refineSequences?: number;
 }
 
+/** Adds the options of refining. */
 export function addRefining(command: Command): Command {
   return command
     .optionsGroup('Refining:')
@@ -107,7 +108,7 @@ async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Ga
   const isLeft = (await Promise.all(left.map(isThere))).some(Boolean);
   if (isLeft && !resume) {
     if (!force) {
-      const hint = 'give --resume to go on with it, or --force to start again';
+      const hint = 'give --resume to continue it, or --force to start again';
       throw new FileError('write', output, undefined, `${left.join(' and ')} hold an interrupted run; ${hint}`);
     }
     await remove();
@@ -148,11 +149,11 @@ async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Ga
     await file.close();
     const kept = (await Promise.all(left.map(isThere))).some(Boolean);
     if (error instanceof Interrupted && kept) {
-      error.message = `interrupted; what is gathered is kept in ${left.join(' and ')}, run again with --resume to go on`;
+      error.message = `interrupted; what is gathered is kept in ${left.join(' and ')}, run again with --resume to continue`;
     }
     if (error instanceof FormatError && error.reason === 'partial') {
       const hint = 'give the same options, or --force to start again';
-      throw new FileError('go on with', tokensFile, undefined, `it is of other options or another model; ${hint}`);
+      throw new FileError('resume', tokensFile, undefined, `it has other options or another model; ${hint}`);
     }
     throw error;
   }

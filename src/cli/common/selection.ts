@@ -5,6 +5,7 @@ import { DEFAULT_GROUP_SIZE, GROUP_SIZES } from '../../quantize/scheme.ts';
 import { GROUPS } from '../../terminal/help.ts';
 import { gridName, integer, pattern, UsageError } from '../../terminal/usage.ts';
 
+/** Which tensors are quantized, and how, as `addSelection` offers it. */
 export interface SelectionOptions {
   group: number;
   seed: number;
@@ -14,6 +15,7 @@ export interface SelectionOptions {
   exclude?: RegExp;
 }
 
+/** Adds the options that choose tensors and scheme. */
 export function addSelection(command: Command): Command {
   return command
     .optionsGroup(GROUPS.tensors)

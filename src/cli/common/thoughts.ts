@@ -5,6 +5,7 @@ import { isTerminal, printPiece, printThought } from '../../terminal/print.ts';
 import type { Model } from '../../text/textmodel.ts';
 import { hasSpecialMarks, thoughtsOf } from '../../text/thinking.ts';
 
+/** Whether what a model thinks before it answers is shown. */
 export type Thinking = 'show' | 'hide';
 
 /** @param description what it does, and without it */

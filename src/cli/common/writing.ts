@@ -77,7 +77,7 @@ async function runStaged(
     if ((isFault && staged.isNew) || !resume) await staged.discard();
     else {
       await staged.leave();
-      const kept = 'what is done is kept; run again with --resume to go on';
+      const kept = 'what is done is kept; run again with --resume to continue';
       if (error instanceof Interrupted) error.message = `interrupted; ${kept}`;
       else say(kept);
     }

@@ -1,7 +1,9 @@
 // What a grid's Voronoi cells weigh: the quantities every step of the maker is computed from.
 // Energy = Σ distortion = p × MSE, and its gradient in a point is 2·mass·(point − centroid) (Newman; Du, Faber, Gunzburger).
 
+/** The Voronoi cells of n points: what of N(0, 1)^p falls into each. */
 export interface Cells {
+  /** Probability of each cell, (n). */
   readonly mass: Float64Array; // (n)
   readonly centroid: Float64Array; // (n, p)
   /** ∫ ‖x − point‖² over the cell. */
@@ -11,6 +13,7 @@ export interface Cells {
 /** Weighs the cells of `points` into `cells`; returns the MSE per weight. */
 export type Weigh = (points: Float64Array, cells: Cells) => number;
 
+/** Cells of nothing, to be added to. */
 export function newCells(n: number, p: number): Cells {
   return { mass: new Float64Array(n), centroid: new Float64Array(n * p), distortion: new Float64Array(n) };
 }

@@ -5,7 +5,9 @@
 import { newCells, type Weigh } from './cells.ts';
 import { normal, type Random } from './gaussian.ts';
 
+/** How points are shaken while they descend. */
 export interface Annealing {
+  /** Steps of the descent. */
   readonly steps: number;
   /** Shake at the first step, in cell radii. */
   readonly heat: number;

@@ -2,6 +2,7 @@
 // Tail Q(x) = φ(x)·K(x): 1/2 − φ·Σ x^(2k+1)/(2k+1)!! below 2, the continued fraction 1/(x + 1/(x + 2/(x + …))) above.
 // All terms of both are positive, so both keep full f64 accuracy.
 
+/** The density of N(0, 1) at x. */
 export function density(x: number): number {
   return Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
 }

@@ -10,6 +10,7 @@ import type { Recipe } from './recipes.ts';
 import { rays } from './space.ts';
 import { expand, none, type Shape } from './symmetry.ts';
 
+/** A grid, and its error. */
 export interface Made {
   readonly points: Float32Array; // (n, p), rows sorted
   readonly mse: number;

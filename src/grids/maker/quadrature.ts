@@ -2,6 +2,7 @@
 // Recurrence of the shifted Jacobi polynomials; nodes by bisection between the zeros of the previous polynomial;
 // weights from Christoffel's formula w = 1 / Σ p_k(x)² over the orthonormal p_k.
 
+/** A quadrature rule: Σ weights · f(nodes) for the integral. */
 export interface Rule {
   readonly nodes: Float64Array; // (count)
   readonly weights: Float64Array; // (count)

@@ -5,6 +5,7 @@
 
 import { improperTurns, none, type Symmetry, turns } from './symmetry.ts';
 
+/** How a grid is made: where it starts, and how long it descends. */
 export interface Recipe {
   readonly p: 2 | 3 | 4;
   readonly n: number;
@@ -18,6 +19,7 @@ export interface Recipe {
   readonly pairs?: number;
 }
 
+/** The recipe of each grid. */
 export const RECIPES: Readonly<Record<string, Recipe>> = {
   p2n16: { p: 2, n: 16, symmetry: none(2), seed: 1, steps: 200, heat: 0.2 },
   p2n64: { p: 2, n: 64, symmetry: turns(3, 1), seed: 1, steps: 300, heat: 0.2 },

@@ -6,6 +6,7 @@
 /** The group's matrices, row-major (p, p), the identity first. */
 export type Symmetry = readonly (readonly number[])[];
 
+/** Points by symmetry: of each orbit one is free. */
 export interface Shape {
   readonly symmetry: Symmetry;
   /** The origin is a point too. */

@@ -19,6 +19,7 @@ const Q8_WEIGHTS = 32;
 /** Least f32 that rounds to no f16: halfway from the largest one to 2¹⁶. */
 const F16_OVERFLOW = 65520;
 
+/** How each dtype is written: its numbers in ggml, the weights and bytes of a block, the encoder. */
 export const CODES: Readonly<Record<WrittenDtype, Code>> = {
   F32: { type: 0, fileType: 0, weights: 1, bytes: 4, encode: (weights) => new Uint8Array(weights.buffer) },
   F16: { type: 1, fileType: 1, weights: 1, bytes: 2, encode: (weights) => f16(weights) },

@@ -47,7 +47,9 @@ interface ExportOptions {
 
 /** A file that is laid out, and can be written. */
 export interface GgufLayout {
+  /** All bytes before the data. */
   readonly header: Uint8Array<ArrayBuffer>;
+  /** Of the matrices. */
   readonly dtype: WrittenDtype;
   /** In the order of the file. */
   readonly tensors: readonly (Entry & { readonly target: Target; readonly dtype: WrittenDtype })[];

@@ -22,11 +22,13 @@ export type Pairs = Readonly<Record<string, Value>>;
 
 /** A tensor as the header has it. */
 export interface Entry {
+  /** As llama.cpp knows it. */
   readonly name: string;
   /** (rows, cols), as everywhere else. */
   readonly shape: readonly number[];
   /** The number of its code in ggml. */
   readonly type: number;
+  /** Bytes of its data. */
   readonly byteLength: number;
 }
 

@@ -14,9 +14,11 @@ interface Quantizable {
 export interface MixtureModel {
   /** `general.architecture`. */
   readonly architecture: string;
+  /** Number of layers. */
   readonly layers: number;
   /** Heads of queries for each of keys. */
   readonly grouping: number;
+  /** Experts of a layer; 0 for none. */
   readonly experts: number;
   /** Whether there is no output.weight. */
   readonly tied: boolean;
@@ -37,8 +39,10 @@ const DEFAULTS = {
   Q8_0: 'q8_0',
 } as const;
 
+/** A mixture of llama-quantize, such as `Q4_K_M`. */
 export type MixtureName = keyof typeof DEFAULTS;
 
+/** All mixtures whose types are known here. */
 export const MIXTURES = Object.keys(DEFAULTS) as readonly MixtureName[];
 
 /** Where a tensor stands. */

@@ -17,10 +17,13 @@ import type { Cuts } from './tensors.ts';
 
 /** A model whose config.json was read. */
 export interface Described {
+  /** Names of GGUF for it. */
   readonly kind: Kind;
   /** `general.architecture`. */
   readonly name: string;
+  /** Its config.json. */
   readonly fields: Fields;
+  /** What config.json describes. */
   readonly architecture: Architecture;
 }
 
@@ -151,7 +154,7 @@ function windows({ architecture, kind, fields }: Described): Pairs {
   const holds = (period: number) => each.every((window, i) => window === ((i + 1) % period === 0 ? 0 : size));
   const period = [usual, ...each.map((_, i) => i + 1), each.length + 1].find(holds);
   if (period === undefined) {
-    const message = 'layers that see all must come at equal steps, as llama.cpp has them: they do not';
+    const message = 'layers that see all must come at equal steps, as llama.cpp has them: the steps differ';
     throw new UnsupportedError('windows by layer', message, { file: fields.file });
   }
   return {

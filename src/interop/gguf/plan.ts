@@ -39,12 +39,17 @@ interface Sum {
   readonly predicted: number;
 }
 
+/** The type of every tensor for llama-quantize, and what it comes to. */
 export interface GgufPlan extends Sum {
+  /** Where the sensitivities are from. */
   readonly estimator: string;
+  /** What the predicted loss counts. */
   readonly loss: Alphas['loss'];
+  /** Whether errors are those with an importance matrix. */
   readonly isWeighted: boolean;
   /** How far below `predicted` another plan could be. */
   readonly gap: number;
+  /** The type of each tensor, in the order of the file. */
   readonly tensors: readonly PlannedType[];
   /** Mixtures of llama-quantize, and what a plan of no more bytes is predicted. */
   readonly mixtures: readonly (Sum & { readonly name: MixtureName; readonly plan: number | null })[];

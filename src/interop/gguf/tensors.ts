@@ -8,6 +8,7 @@ import type { Weights } from './weights.ts';
 
 /** A tensor to write. */
 export interface Target {
+  /** As llama.cpp knows it. */
   readonly name: string;
   /** (rows, cols), experts before them. */
   readonly shape: readonly number[];
@@ -15,6 +16,7 @@ export interface Target {
   readonly isWide: boolean;
   /** Rows that are read together: blocks of rows are multiples of it. */
   readonly unit: number;
+  /** Elements of a row. */
   readonly cols: number;
   /** What it is made of: a tensor, the experts of a stack. */
   readonly parts: readonly Weights[];
@@ -24,8 +26,11 @@ export interface Target {
 
 /** What cuts rows into heads, and layers off that predict further tokens. */
 export interface Cuts {
+  /** Layers that run. */
   readonly layers: number;
+  /** Heads of queries. */
   readonly heads: number;
+  /** Heads of keys and values. */
   readonly kvHeads: number;
   /** Of latent attention: elements of a head's key that do not turn, and of its value. */
   readonly latent: { readonly plain: number; readonly valueDim: number } | undefined;
@@ -173,7 +178,10 @@ function stacked(name: string, experts: readonly Weights[]): Target {
   for (let e = 0; e < experts.length; e++) {
     if (experts[e] && String(experts[e].shape) === `${rows},${cols}`) continue;
     const known = experts.find((expert) => expert !== undefined)!;
-    throw new FormatError(`experts of a layer must all be there, in one shape: expert ${e} is not`, placeOf(known));
+    throw new FormatError(
+      `experts of a layer must all be there, in one shape: expert ${e} is missing or differs`,
+      placeOf(known),
+    );
   }
   return {
     ...{ name, shape: [experts.length, rows, cols], isWide: false, unit: 1, cols, parts: experts },
@@ -221,7 +229,8 @@ function stackOf(tensor: Weights, path: string, kind: Kind, part: string, suffix
     return [target('ffn_down_exps', rows, (first, count) => tensor.read(first * cols, (first + count) * cols))];
   }
   const half = rows / 2;
-  if (!Number.isInteger(half)) throw new FormatError('gates and ups must be as many: rows are odd', placeOf(tensor));
+  if (!Number.isInteger(half))
+    throw new FormatError('rows must be even, as gates and ups take turns: they are odd', placeOf(tensor));
   return ['ffn_gate_exps', 'ffn_up_exps'].map((short, second) => {
     if (!kind.alternating) {
       const read: Target['read'] = (first, count) =>

@@ -8,12 +8,15 @@ export interface GgufType {
   readonly name: string;
   /** Weights and bytes of a block. */
   readonly weights: number;
+  /** Bytes of a block. */
   readonly bytes: number;
   /** t² of normal weights, plainly and by an importance matrix; null where llama-quantize refuses the type without one. */
   readonly plain: number | null;
+  /** t² of normal weights, by an importance matrix. */
   readonly weighted: number;
 }
 
+/** The types of ggml, by name. */
 export const TYPES: ReadonlyMap<string, GgufType> = new Map([
   ...Object.entries(ERRORS).map(([name, about]): [string, GgufType] => [name, { name, ...about }]),
   // Two bytes round to at most 2⁻¹¹ of a weight.

@@ -46,7 +46,7 @@ export function tokenizerPairs(files: TokenizerFiles, family: string, rows: numb
     throw new UnsupportedError(`tokenizer ${what}`, message, { file });
   };
   if (model.type !== 'BPE') {
-    throw new UnsupportedError(`tokenizer ${model.type}`, `model must be BPE: it is ${show(model.type)}`, { file });
+    throw new UnsupportedError(`tokenizer ${model.type}`, `model must be BPE: got ${show(model.type)}`, { file });
   }
   const added = (content.added_tokens ?? []) as readonly { id: number; content: string; special: boolean }[];
   const tokens = tokensOf(model, added, rows, refuse);
@@ -173,7 +173,7 @@ function preOf({ pre_tokenizer, normalizer, model }: Json, family: string, refus
       stepsText(steps) === own && String(known?.type ?? '') === String(normal) && ignoresMerges === ignores,
   );
   if (found.length === 0)
-    refuse('steps', 'steps before merges must be those of a kind that llama.cpp has a name for: these are of another');
+    refuse('steps', 'steps before merges must be of a kind that llama.cpp knows: it has no name for these');
   const [first] = found.find(([name]) => name === family.replace(/_.*/, '')) ?? found[0];
   return first;
 }

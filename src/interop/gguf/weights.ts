@@ -10,9 +10,11 @@ import type { Pool } from '../../workers/pool.ts';
 
 /** A tensor of weights. */
 export interface Weights {
+  /** As the checkpoint has it. */
   readonly name: string;
   /** The file that holds it, for messages. */
   readonly file: string;
+  /** Its sizes, the last one that of a row. */
   readonly shape: readonly number[];
   /** Of the original. */
   readonly dtype: string;

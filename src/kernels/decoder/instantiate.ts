@@ -4,6 +4,7 @@ import { compiled } from '../compile.ts';
 import { checkSimd } from '../instantiate.ts';
 import type { DecoderExports } from './exports.ts';
 
+/** Bytes of a page of WebAssembly's memory. */
 export const PAGE_BYTES = 65536;
 /** Pages that 32-bit addresses reach, but for the last: the address behind a region must be one, too. */
 export const PAGES_LIMIT = 65535;

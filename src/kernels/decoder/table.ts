@@ -19,7 +19,9 @@ const LARGEST_TABLE = 16384;
 
 /** Where a table of a grid in bands says which form products take: assembly/decoder/dots.ts. */
 export const FORM = 64;
+/** The form of products that adds four at once, in one instruction where the processor has it. */
 export const FUSED = 0;
+/** The form of products that adds two pairs, which no machine saturates. */
 export const PAIRS = 1;
 const BAND_TABLE_BYTES = 80;
 /** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes; behind how many codes make a label, 0x30. */

@@ -20,6 +20,7 @@ interface QueryLatent {
   readonly rotations: readonly Rotation[];
 }
 
+/** Latent attention that runs, with regions. */
 export interface Latent extends LatentTraits {
   readonly norm: number; // (dim), 0 for none
   readonly rotations: readonly Rotation[];
@@ -65,7 +66,7 @@ export function mixTokens(thread: Thread, state: State, block: Latent, pass: Pas
     apply(thread, state, queries, count, headQueries);
   }
   thread.barrier();
-  mixHeads(thread, state, block, pass);
+  attendHeads(thread, state, block, pass);
   thread.barrier();
 }
 
@@ -100,7 +101,7 @@ function keepLatents(
 }
 
 // This thread's heads: queries to the latents, attention, latents to values.
-function mixHeads(thread: Thread, state: State, block: Latent, { count, segments }: Pass): void {
+function attendHeads(thread: Thread, state: State, block: Latent, { count, segments }: Pass): void {
   const { index } = thread;
   const { heads, headDim, absorbed, mixed, cache, scale } = block;
   const first = share(index, thread.count, heads, 1);
@@ -156,6 +157,7 @@ export function keyRows({ keyValues, plain, valueDim }: Latent, head: number): n
   return keyValues.weights + head * (plain + valueDim) * keyValues.rowBytes;
 }
 
+/** Address of a head's rows of values in the weight of keys and values. */
 export function valueRows(block: Latent, head: number): number {
   return keyRows(block, head) + block.plain * block.keyValues.rowBytes;
 }

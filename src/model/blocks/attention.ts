@@ -13,6 +13,7 @@ import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
+/** Attention that runs, with regions. */
 export interface Attention extends AttentionTraits {
   readonly norm: number; // (dim), 0 for none
   readonly rotations: readonly Rotation[];
@@ -37,6 +38,7 @@ export interface Attention extends AttentionTraits {
   readonly cacheKey: string | undefined;
 }
 
+/** Attention: what it needs, forward and back. */
 export const attention: BlockKind<AttentionSpec, Attention> = {
   linears: ({ inputs, output }) => [...inputs, output],
 
@@ -179,7 +181,7 @@ function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, b
   }
   placeHeads(thread, state, block, pass, before);
   thread.barrier();
-  mixHeads(thread, state, block, pass, before);
+  attendHeads(thread, state, block, pass, before);
   thread.barrier();
 }
 
@@ -264,7 +266,7 @@ function temperatureAt({ temperature }: Attention, position: number): number {
 }
 
 // Attention of this thread's query heads, those of one head of keys and values together.
-function mixHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
+function attendHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
   const { kernels, index } = thread;
   const { heads, kvHeads, headDim, cache, window, scale, cap, sinks, gates } = block;
   const group = heads / kvHeads;

@@ -52,6 +52,7 @@ export interface Slots {
   readonly pool: SlotPool;
 }
 
+/** Slots of one size, which experts take in turn. */
 export interface SlotPool {
   readonly count: number;
   readonly bytes: number; // of one

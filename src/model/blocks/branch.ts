@@ -8,6 +8,7 @@ import { apply, ownTokens, rotateTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Back, BlockPlanner } from './block.ts';
 
+/** The end of a block: what is added to the residual stream. */
 export interface Branch {
   readonly rotations: readonly Rotation[];
   readonly output: Linear;

@@ -11,6 +11,7 @@ import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
+/** A gated short convolution that runs, with regions. */
 export interface Convolution {
   readonly kind: 'convolution';
   readonly norm: number; // (dim), 0 for none
@@ -26,6 +27,7 @@ export interface Convolution {
   readonly recurrent: Recurrent; // (taps - 1, channels)
 }
 
+/** A gated short convolution: what it needs, forward and back. */
 export const convolution: BlockKind<ConvolutionSpec, Convolution> = {
   linears: ({ input, output }) => [input, output],
   stateFloats: ({ kernel }) => (kernel.taps - 1) * kernel.channels,

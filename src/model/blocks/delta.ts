@@ -13,6 +13,7 @@ import { type Before, type Delta, EPSILON, eachPart, mixTokens, widthsOf } from 
 /** Columns of a matrix whose gradients go back together: `deltaBack`. */
 const COLUMNS = 4;
 
+/** The gated delta rule: what it needs, forward and back. */
 export const delta: BlockKind<DeltaSpec, Delta> = {
   linears: ({ inputs, output }) => [...inputs, output],
   stateFloats: (spec) => (spec.kernel.taps - 1) * widthsOf(spec).channels + spec.keyDim * widthsOf(spec).values,

@@ -12,6 +12,7 @@ import type { Branch } from './branch.ts';
 /** Under the root where queries and keys are made vectors of length 1. */
 export const EPSILON = 1e-6;
 
+/** The gated delta rule that runs, with regions. */
 export interface Delta extends DeltaTraits {
   readonly norm: number; // (dim), 0 for none
   readonly rotations: readonly Rotation[];

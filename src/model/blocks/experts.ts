@@ -20,6 +20,7 @@ const statisticsOf = ({ up }: Expert) => [
 const linearsOf = ({ gate, up, down }: ExpertSpec) => (up ? [gate, up, down] : [gate, down]);
 const weightsOf = ({ gate, up, down }: Expert) => (up ? [gate, up, down] : [gate, down]);
 
+/** A mixture of experts: what it needs, forward and back. */
 export const experts: BlockKind<ExpertsSpec, Experts> = {
   linears: ({ experts, shared }) => [...(shared ? linearsOf(shared) : []), ...experts.flatMap(linearsOf)],
 

@@ -10,6 +10,7 @@ import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
+/** A feed-forward network that runs, with regions. */
 export interface FeedForward {
   readonly kind: 'feedForward';
   readonly norm: number; // (dim), 0 for none
@@ -39,6 +40,7 @@ export const STEPS: Readonly<Record<Activation, Step>> = {
   },
 };
 
+/** A feed-forward network: what it needs, forward and back. */
 export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   linears: ({ inputs, output }) => [...inputs, output],
 

@@ -18,6 +18,7 @@ const weightsOf = ({ queryLatent, queries, latent, keyValues, branch }: Latent):
   ...[queries, latent, keyValues, branch.output],
 ];
 
+/** Latent attention: what it needs, forward and back. */
 export const latent: BlockKind<LatentSpec, Latent> = {
   linears: ({ queryLatent, queries, latent, keyValues, output }) => [
     ...(queryLatent ? [queryLatent.weight] : []),

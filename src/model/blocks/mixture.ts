@@ -13,6 +13,7 @@ import { STEPS } from './feedforward.ts';
 import { type Gather, gatherPairs, type Pairs, pairsOf, type Run, roundsOf } from './pairs.ts';
 import { chooseExperts, type Router } from './router.ts';
 
+/** The weights of one expert. */
 export interface Expert {
   readonly gate: Linear;
   /** None where the rows of both stand in `gate` in turn. */
@@ -52,6 +53,7 @@ export interface Apart {
   readonly mixture: number; // (batch, dim), Σ of a token's experts
 }
 
+/** A mixture of experts that runs, with regions. */
 export interface Experts extends Hidden, Router {
   readonly kind: 'experts';
   readonly norm: number; // (dim), 0 for none

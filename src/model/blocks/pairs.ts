@@ -16,6 +16,7 @@ export interface Gather {
   readonly bytes: number;
 }
 
+/** Tokens and the experts that they go to, sorted by expert. */
 export interface Pairs {
   readonly tokens: Int32Array; // (pairs)
   /** The pair of each choice, (tokens, top). */

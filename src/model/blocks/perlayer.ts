@@ -9,6 +9,7 @@ import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
+/** A branch of per-layer vectors that runs, with regions. */
 export interface PerLayer {
   readonly kind: 'perLayer';
   readonly rotations: readonly Rotation[];
@@ -18,6 +19,7 @@ export interface PerLayer {
   readonly branch: Branch;
 }
 
+/** A branch of per-layer vectors: what it needs, forward and back. */
 export const perLayer: BlockKind<PerLayerSpec, PerLayer> = {
   linears: ({ gate, output }) => [gate, output],
 

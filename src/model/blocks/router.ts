@@ -7,6 +7,7 @@ import { ownTokens } from '../steps.ts';
 import type { Thread } from '../team.ts';
 import type { Back, BlockPlanner } from './block.ts';
 
+/** A router that runs, with regions. */
 export interface Router {
   readonly router: Linear;
   readonly correction: number; // (experts), 0 for none

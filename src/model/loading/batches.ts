@@ -32,8 +32,11 @@ const READS = 24;
 
 /** A memory that is filled. */
 export interface Place {
+  /** Kernels of the memory. */
   readonly kernels: DecoderExports;
+  /** The memory. */
   readonly buffer: ArrayBufferLike;
+  /** What lies in it. */
   readonly layout: MemoryLayout;
 }
 
@@ -51,7 +54,9 @@ interface Read {
 
 /** What is read together, and what is done with it. */
 export interface Batch {
+  /** What is read, and where to. */
   readonly reads: readonly Read[];
+  /** Rows that threads store. */
   readonly blocks: readonly StagedRows[];
   /** Work of the calling thread. */
   readonly then: readonly (() => void)[];
@@ -62,6 +67,7 @@ export interface Staging extends Pick<StoringPass, 'table' | 'scratch' | 'scratc
   readonly crcTable: number;
   /** Where batches lie. */
   readonly address: number;
+  /** Bytes for batches. */
   readonly room: number;
 }
 

@@ -23,13 +23,17 @@ import { type Crew, checksumOf, crewOfOne, writeBlocks } from './store.ts';
 export interface LoadProgress {
   /** The tensor that was read. */
   tensor: string;
+  /** Bytes read so far. */
   bytesDone: number;
+  /** Bytes that will be read. */
   bytes: number;
 }
 
 /** What is told while tensors load, and what ends it. */
-export interface LoadOptions {
+export interface LoadingOptions {
+  /** Called as tensors are read. */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Ends the load. */
   signal?: AbortSignal | undefined;
 }
 
@@ -56,7 +60,7 @@ export type Check = (tensor: CheckpointTensor, crc: number) => void;
 export async function loadAll(
   places: readonly Place[],
   weights: Weights,
-  options: LoadOptions,
+  options: LoadingOptions,
   crew: Crew,
 ): Promise<Check | undefined> {
   const loader = await openLoader(places, weights, options, crew);
@@ -82,7 +86,7 @@ interface Coming {
 export async function openLoader(
   places: readonly Place[],
   weights: Weights,
-  { onProgress, signal }: LoadOptions,
+  { onProgress, signal }: LoadingOptions,
   crew: Crew = crewOfOne(places, weightsOf(places.map(({ layout }) => layout))),
 ): Promise<Loader> {
   const stacks = new Set(weights.checked ? places.flatMap(stacksOf) : []);
@@ -251,6 +255,7 @@ interface Spares {
   keep(buffer: ArrayBuffer): Uint8Array;
 }
 
+/** @returns a store of buffers that reads are done with */
 export function keepSpares(): Spares {
   const spares: ArrayBuffer[] = [];
   let bytes = 0;

@@ -14,22 +14,31 @@ import type { Team, Thread } from '../team.ts';
 export interface StagedRows {
   /** By its place among the weights that all threads know. */
   readonly weight: number;
+  /** Their first row in the weight. */
   readonly first: number;
+  /** How many there are. */
   readonly count: number;
+  /** Address of the rows as the file has them. */
   readonly rows: number;
+  /** Address of their scales. */
   readonly scales: number;
 }
 
 /** A table of blocks, and what threads work with. Regions are of one memory. */
 export interface StoringPass {
+  /** Which memory. */
   readonly memory: number;
+  /** Address of the table. */
   readonly table: number;
+  /** Blocks in it. */
   readonly count: number;
   /** Tables of CRC-32; 0 where nothing is checked. */
   readonly crcTable: number;
   /** Of each thread that takes part, the region of the first and how far apart they are. */
   readonly scratch: number;
+  /** Bytes of a thread's region. */
   readonly scratchBytes: number;
+  /** Threads that take part. */
   readonly threads: number;
 }
 

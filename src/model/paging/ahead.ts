@@ -12,9 +12,11 @@ import type { CheckpointTensor } from '../../checkpoint/tensor.ts';
 export interface Prefetched {
   /** Experts that were read: of those that were asked for before, and of the others. */
   hits: number;
+  /** Experts that were read and had not been asked for before. */
   misses: number;
   /** Experts of a next layer that its router named early and that were in no slot: those that it then wanted, and the others. */
   foreseen: number;
+  /** Experts that were named early and not wanted. */
   mistaken: number;
   /** Bytes that were asked for and not wanted. */
   bytesWasted: number;
@@ -22,8 +24,11 @@ export interface Prefetched {
 
 /** A part of a tensor that an expert is made of. */
 export interface Span {
+  /** The tensor. */
   readonly tensor: CheckpointTensor;
+  /** First byte, counted from the start of the tensor. */
   readonly start: number;
+  /** The byte after the last. */
   readonly end: number;
 }
 

@@ -22,12 +22,15 @@ import { likelyExperts } from './likely.ts';
 export interface Paging {
   /** Routed experts of the model, and how many fit its memory at once. */
   readonly experts: number;
+  /** Experts that fit the memory at once. */
   readonly slots: number;
   /** Experts that a pass asked for and that were in a slot, or were read; an expert counts once a pass and layer. */
   hits: number;
+  /** Experts that were read. */
   misses: number;
   /** Bytes of the file that were read for them. */
   bytesRead: number;
+  /** What became of experts that were asked for ahead. */
   readonly prefetch: Readonly<Prefetched>;
 }
 

@@ -1,7 +1,7 @@
 // A model within so many bytes: where it takes more, routed experts share slots, as many as fit. All else stays resident.
 
 import type { Architecture } from '../../families/architecture.ts';
-import type { LayoutOptions } from '../layout.ts';
+import type { MemoryLayoutOptions } from '../layout.ts';
 import { type Layout, orTooLarge, planModel, planWhole } from '../memories.ts';
 import { megabytes } from '../region.ts';
 import type { Weights } from '../weights.ts';
@@ -17,7 +17,7 @@ const LESS = 3 / 4;
 export function planWithin(
   architecture: Architecture,
   weights: Weights,
-  options: LayoutOptions,
+  options: MemoryLayoutOptions,
   memory: number,
   limit?: number,
 ): Layout {
@@ -38,7 +38,7 @@ export function planWithin(
     if (layout && layout.bytes <= memory) return layout;
     if (layout && share === 0) {
       const sizes = `they need ${megabytes(layout.bytes)} MB, of ${Math.floor(memory / 2 ** 20)} MB`;
-      throw new RangeError(`all weights but experts, cache and activations must fit memory: ${sizes}`);
+      throw new RangeError(`all weights except experts, the cache and the activations must fit memory: ${sizes}`);
     }
     const step = layout ? (layout.bytes - memory) / routed.bytes : share * (1 - LESS);
     share = Math.max(0, share - Math.max(step, 1 / count));

@@ -37,7 +37,9 @@ export interface Engine {
   copyState(from: number, to: number): void;
   /** Bytes of `count` rows, written out; the rows; takes them. */
   rowsBytes(count: number): number;
+  /** Bytes of `count` rows from `start` on. */
   read(start: number, count: number): Uint8Array<ArrayBuffer>;
+  /** Takes bytes as `read` gave them. */
   write(start: number, count: number, rows: Uint8Array): void;
 }
 
@@ -87,6 +89,7 @@ export interface OpenOptions {
   signal?: AbortSignal;
 }
 
+/** Runs sequences together: what waits goes into the next pass. */
 export interface Batcher {
   /** Opens a sequence; waits for a place while the cache is full, in the order of the calls. */
   open(options: OpenOptions): Promise<FilledSequence>;
@@ -153,6 +156,7 @@ function lengthOfCommon(some: ArrayLike<number>, others: ArrayLike<number>, most
   return length;
 }
 
+/** @returns a batcher over an engine's cache */
 export function openBatcher(engine: Engine): Batcher {
   const { batch, rows: count } = engine;
   const sequences = new Set<Own>(); // with a holding, open or not

@@ -15,9 +15,11 @@ export interface PromptStore {
   readonly identity: string;
   /** Whether there are bytes of this name. It is asked of all pieces that a text used, the first one last: a store may go by it. */
   has(name: string): boolean | Promise<boolean>;
+  /** The bytes of a name; undefined where there are none. */
   read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** Keeps bytes; a reader finds all of them or none. */
   write(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Removes the bytes of a name. */
   remove(name: string): Promise<void>;
 }
 

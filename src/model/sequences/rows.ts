@@ -5,10 +5,13 @@
 
 /** Consecutive rows: `start` changes when holders move. */
 export interface Holding {
+  /** Its first row. */
   readonly start: number;
+  /** How many rows it has. */
   readonly size: number;
 }
 
+/** Who holds which rows of the cache. */
 export interface Rows {
   /** Rows that nobody holds. */
   readonly free: number;
@@ -16,6 +19,7 @@ export interface Rows {
   take(size: number): Holding | undefined;
   /** Makes a holding larger or smaller; false when so many rows are not free. */
   resize(holding: Holding, size: number): boolean;
+  /** Gives a holding back. */
   give(holding: Holding): void;
 }
 

@@ -7,10 +7,12 @@ import type { ModelState } from '../../model/memories.ts';
 
 /** A linear weight of a block. */
 export interface Measured {
+  /** The weight. */
   readonly linear: Linear;
   /** The block's place in the model, and the weight's in the block. */
   readonly block: number;
   readonly place: number;
+  /** The layer of its block. */
   readonly layer: number;
   /** The weight's place among those of its layer, and among all. */
   readonly inLayer: number;

@@ -7,6 +7,7 @@ import { type Pass, wholeSequence } from '../../model/pass.ts';
 import { share, type Thread } from '../../model/team.ts';
 import type { Workspace } from './workspace.ts';
 
+/** What a thread measures with. */
 export interface Measuring {
   readonly thread: Thread;
   readonly state: ModelState;
@@ -18,6 +19,7 @@ export interface Measuring {
   readonly ints: Int32Array;
 }
 
+/** @returns what a thread measures with, with views of the memory */
 export function measuringOf(
   thread: Thread,
   state: ModelState,

@@ -1,6 +1,7 @@
 // What the threads of a measurement do next. A task goes to them as words that all read: its kind, then its members in the order of
 // MEMBERS. Tasks are short: between two of them other work of the thread may run.
 
+/** What all threads do together: one step of a measurement. */
 export type Task =
   /** Squares of the rows of a block's weights, to `sums`. */
   | { readonly kind: 'norms'; readonly block: number }
@@ -94,6 +95,7 @@ export function wordsOfTask(task: Task): number[] {
   return found;
 }
 
+/** @returns the task that words in shared memory tell */
 export function taskOf(from: Int32Array): TaskOf<Task['kind']> {
   const kind = KINDS[from[0]];
   const task: Record<string, unknown> = { kind };

@@ -10,7 +10,9 @@ import { besideOf } from './measured.ts';
 /** Tokens that one step of a Gram matrix takes. */
 export const GRAM_ROWS = 16;
 
+/** Regions that measuring needs beside the model's. */
 export interface Workspace {
+  /** Tokens of a sequence. */
   readonly tokens: number;
   /** Label draws of a sequence, whose gradients go through the blocks together; 1 for the noise estimator. */
   readonly draws: number;
@@ -22,8 +24,11 @@ export interface Workspace {
   readonly scratch: readonly number[]; // of each thread
   /** Sequences that the model samples together, each in `tokens` rows of the cache; 0 for none. */
   readonly together: number;
+  /** Regions of the estimator by gradients. */
   readonly fisher: FisherRegions | undefined;
+  /** Regions of the estimator by noise. */
   readonly noise: NoiseRegions | undefined;
+  /** Regions of statistics, where they are gathered. */
   readonly statistics: StatisticsRegions | undefined;
 }
 

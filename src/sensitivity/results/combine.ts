@@ -8,8 +8,11 @@ import { fitLevels, meanOf } from './fit.ts';
 
 /** A weight that is measured. */
 export interface MeasuredWeight {
+  /** Of the tensor. */
   readonly name: string;
+  /** Outputs. */
   readonly rows: number;
+  /** Inputs. */
   readonly cols: number;
   /** The shape of the stack that it is of. */
   readonly stack: readonly number[] | null;
@@ -45,11 +48,14 @@ export interface NoiseSurvey {
   readonly layers: readonly (readonly MeasuredWeight[])[];
 }
 
+/** What results are of. */
 export type Survey = FisherSurvey | NoiseSurvey;
 
+/** Sensitivities, and what the text scored. */
 export interface Found {
   /** Perplexity of the text, if there is one. */
   readonly base: number | null;
+  /** α by the name of the tensor. */
   readonly tensors: Map<string, Alpha>;
   /** Weights of experts that no token reached, which have their layer's mean. */
   readonly unreached: number;

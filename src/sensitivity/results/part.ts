@@ -26,7 +26,9 @@ const PART_VERSION = 1;
 
 /** Which part of how many, from 1 on. */
 export interface SensitivityPart {
+  /** From 1 to `count`. */
   readonly index: number;
+  /** How many parts there are. */
   readonly count: number;
 }
 
@@ -114,7 +116,9 @@ export function alphasWith({ settings, ...about }: About, { base, tensors, unrea
 
 /** A part's text with a name for messages. */
 export interface NamedPart {
+  /** The name, such as a file's. */
   readonly name: string;
+  /** The text that `onPart` gave. */
   readonly content: string;
 }
 
@@ -145,13 +149,14 @@ export function mergeSensitivities(parts: readonly NamedPart[]): Alphas {
     const difference = differenceOf(part.opening, usual!.opening);
     if (difference) faults.push(`${part.name} ${difference}`);
     const twice = found.get(part.opening.part);
-    if (twice) faults.push(`part ${part.opening.part} is there twice, in ${twice.name} and ${part.name}`);
+    if (twice) faults.push(`part ${part.opening.part} occurs twice, in ${twice.name} and ${part.name}`);
     found.set(part.opening.part, part);
   }
   const count = usual?.opening.parts ?? 0;
   const indexes = Array.from({ length: count }, (_, i) => i + 1);
   const missing = indexes.filter((index) => !found.has(index));
-  if (missing.length > 0) faults.push(`part ${missing.join(', ')} of ${count} must be there: it is not`);
+  if (missing.length > 0)
+    faults.push(`all ${count} parts must be given: ${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} missing`);
   if (!usual || faults.length > 0) throw new FormatError(faults.join('; ') || 'parts must be given: there are none');
   const { about, survey } = usual.opening;
   const results = indexes.flatMap((index) => found.get(index)!.results);

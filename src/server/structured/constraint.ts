@@ -160,7 +160,7 @@ async function stepOf(model: Model, part: Part): Promise<Step> {
       }
       if (mayEnd && !others) return 'over';
       if (any || mayEnd) return mayEnd ? 'complete' : 'open';
-      throw refused('response_format must have a text that it allows: none goes on from here', 'response_format');
+      throw refused('response_format must allow a text: none continues from here', 'response_format');
     },
     accept(id) {
       if (!matcher.acceptToken(id)) throw new Error(`the grammar must take a token that it allowed: ${id}`);
@@ -296,7 +296,7 @@ export function thoughtConstraint(model: Model, mark: string, behind: () => Cons
       brought = '';
       if (await takes(model, inner, text)) return inner.mask(logits);
       throw refused(
-        'response_format must have a text that it allows: none begins with what ended the thought',
+        'response_format must allow a text after the thought: none begins as the model began it',
         'response_format',
       );
     },

@@ -26,7 +26,7 @@ export const SPACES = 2;
 const unmade = () => {
   const param = 'response_format';
   const why = 'a bound or a pattern allows nothing, or a reference leads nowhere';
-  return refused(`${param} must have a schema that a grammar can be made of: of this one there is none, ${why}`, param);
+  return refused(`${param} must be a schema that becomes a grammar: ${why}`, param);
 };
 
 const rulesOf = ({ Grammar }: Instance, source: Source) =>

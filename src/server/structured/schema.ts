@@ -6,6 +6,7 @@ import { isRecord } from '../../text/files.ts';
 import { refused } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 
+/** A JSON schema. */
 export type Schema = boolean | Record<string, unknown>;
 
 // Keywords with schemas as they are, in lists, and by name; with values; and with nothing to enforce.

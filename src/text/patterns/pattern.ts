@@ -34,6 +34,7 @@ const GROUP = /\((\?(?:<([=!])|([=!])|:|<[\p{L}\p{N}_$]+>))?/uy;
 
 /** Finds the matches of a pattern, from left to right, none over another. */
 export interface Pattern {
+  /** The matches in a text. */
   matches(text: string): Iterable<Match>;
 }
 

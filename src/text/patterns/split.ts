@@ -5,6 +5,7 @@ import type { Match } from './pattern.ts';
 
 /** What becomes of a match. `Contiguous` joins matches in a row, the merging ones join one match to one neighbour. */
 export const BEHAVIORS = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const;
+/** What becomes of the text between matches, as tokenizer.json names it. */
 export type Behavior = (typeof BEHAVIORS)[number];
 
 /** @param invert whether what stands between the matches is meant */

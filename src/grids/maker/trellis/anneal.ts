@@ -10,6 +10,7 @@ import { tally } from './tally.ts';
 /** Share of the last move that is repeated. */
 const MOMENTUM = 0.8;
 
+/** How tables are shaken while they are fitted. */
 export interface Annealing {
   readonly steps: number;
   /** Shake at the first step, σ. */

@@ -10,6 +10,7 @@ import { quantiles, type Rows, shuffle } from './sample.ts';
 import { search } from './search.ts';
 import type { Integers } from './tables.ts';
 
+/** A trellis, and its error. */
 export interface MadeTrellis {
   readonly trellis: Integers;
   readonly mse: number;

@@ -6,6 +6,7 @@ import type { Rows } from './sample.ts';
 import { ENTRIES, firsts, type Integers, largestInteger, largestSum, type Shape, toReals } from './tables.ts';
 import { errorOf, forEachWindow, type Tally, tally } from './tally.ts';
 
+/** A trellis after polishing. */
 export interface Polished {
   readonly trellis: Integers;
   /** Mean squared error per weight of the sample. */

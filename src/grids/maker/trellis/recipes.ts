@@ -5,6 +5,7 @@
 import type { Round } from './search.ts';
 import type { Shape } from './tables.ts';
 
+/** How a trellis is fitted: its tables' form, the start, the rounds. */
 export interface TrellisRecipe {
   readonly shape: Shape;
   /** Of the tables' first entries, σ; by labels the last is that of a code's fifth bit. */
@@ -34,6 +35,7 @@ function labelled(
   return { shape: { bits, used: [Math.min(bits, 4), 3, 0], kept }, spread, seed: 1, rounds: rounds(heat) };
 }
 
+/** The recipe of each trellis. */
 export const TRELLIS_RECIPES: Readonly<Record<string, TrellisRecipe>> = {
   t4: { shape: { bits: 4, used: [4, 4, 0] }, spread, seed: 1, rounds: rounds(0.04) },
   t4c: { shape: { bits: 4, used: [4, 2, 2] }, spread: [1, 0.4, 0.3], seed: 1, rounds: rounds(0.04) },

@@ -8,6 +8,7 @@ import { quantiles, shuffle } from './sample.ts';
 import { type Integers, type Shape, scattered, toIntegers, toReals } from './tables.ts';
 import { errorOf, tally } from './tally.ts';
 
+/** One round of fitting from many tables. */
 export interface Round extends Annealing {
   /** Tables that enter it. */
   readonly tables: number;

@@ -11,6 +11,7 @@ const TABLE = 16;
 /** Where the integers of bits above the fourth stand. */
 const OFFSETS = 2 * TABLE;
 
+/** Which bits of codes the tables of a trellis depend on. */
 export interface Shape {
   readonly bits: 2 | 3 | 4 | 5 | 6;
   /** Low bits of an index that each table depends on; a table of 0 bits is zero, or by labels offsets. */
@@ -91,6 +92,7 @@ export function toReals({ step, zero, tables }: Integers): Float64Array {
   return Float64Array.from(tables, (u, i) => step * (i < TABLE ? u - zero : u));
 }
 
+/** The largest sum of three entries, one of each table. */
 export function largestSum(tables: ArrayLike<number>): number {
   return sum(extremes(tables, Math.max));
 }

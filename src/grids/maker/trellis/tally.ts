@@ -9,6 +9,7 @@ interface Windows {
   readonly kept?: readonly number[] | undefined;
 }
 
+/** Sums over the weights that each window of codes took. */
 export interface Tally extends Windows {
   readonly count: Float64Array; // (windows)
   /** Sum of the weights of each window. */
@@ -20,6 +21,7 @@ export interface Tally extends Windows {
 /** Bits of a window. */
 const WINDOW_BITS: Readonly<Record<number, number>> = { 2: 8, 3: 9, 4: 12 };
 
+/** Counts weights by the windows of their codes. */
 export function tally({ count, steps, weights }: Rows, codes: Uint16Array, { bits, kept }: Windows): Tally {
   const size = kept ? 2 ** (bits + 3) : 2 ** WINDOW_BITS[bits];
   const counts = new Float64Array(size);
