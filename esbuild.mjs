@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { basename } from 'node:path';
 import { build } from 'esbuild';
 import { bundleRuntimes } from './tests/runtimes/bundle.mjs';
-import { bundlePage, PAGE_PACKAGES } from './web/bundle.mjs';
+import { bundlePage, PAGE_PACKAGES, quantizeDemo } from './web/bundle.mjs';
 
 const wanted = new Set(process.argv.slice(2));
 const dependencies = [
@@ -184,6 +184,7 @@ await build({
   banner: { js: '#!/usr/bin/env node' },
   plugins: [hubClient, beside('./decoder.js')],
 });
+quantizeDemo();
 if (wanted.has('--tests'))
   await bundle(
     'tests',

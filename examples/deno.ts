@@ -8,7 +8,7 @@ import { startPool } from 'higgs-wasm/workers';
 const higgs = await load();
 const pool = await startPool();
 const input = await openFolder(`${import.meta.dirname}/../models/books-llama`);
-const output = await createFolder(Deno.args[0] ?? 'books-4bit');
+const output = await createFolder(Deno.args[0] ?? 'books-deno', { resume: true });
 
 const report = await higgs.quantizeCheckpoint(input, output, { pool });
 console.log(`${report.bpw.toFixed(2)} bits per weight, relative error ${report.relativeError.toFixed(5)}`);

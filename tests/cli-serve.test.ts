@@ -108,6 +108,16 @@ test('a model that is none, a port that is taken, and an empty key are told', as
   assert.is((await higgs('serve', model, '--api-key', '')).code, 2);
 });
 
+test('without a name the demo model of the package is served, and the page that has it', async () => {
+  const { address, models, end } = await serve();
+  assert.equal(models, ['demo-4bit']);
+  const { choices } = await (await ask(address, { prompt: 'PATIENCE, n.', max_tokens: 4 })).json();
+  assert.ok(choices[0].text.length > 0);
+  assert.match(await (await fetch(address)).text(), /<title>higgs: a smaller model, in this tab/);
+  assert.is((await fetch(new URL('/demo-4bit/config.json', address))).status, 200);
+  assert.is(await end(), 0);
+});
+
 test('a prompt is kept in --cache-dir, and a page is served of --page', async () => {
   const model = await folder(servedFiles({ seed: 3 }));
   const page = await folder({ 'index.html': new TextEncoder().encode('<!doctype html><title>own</title>') });

@@ -15,9 +15,12 @@ interface Row {
 
 const rowOf = ({ name, value, file }: Row) => `| \`${name}\` | ${value} | why | \`${file}\` |`;
 
+// The page's files have `web/` in front of them; others are below src/.
+const placeOf = (file: string) => (file.startsWith('web/') ? file : join('src', file));
+
 // Constants of the top level that are written as a number, a product of numbers, or an object of these.
 function constantsOf(file: string): Row[] {
-  const code = readFileSync(join('src', file), 'utf8');
+  const code = readFileSync(placeOf(file), 'utf8');
   return [...code.matchAll(/^(?:export )?const ([A-Z_]+)(?:: \w+)? = ([\d(.{-][^;]*);/gm)].flatMap(
     ([, name, expression]) => {
       if (!/^([\d\s_.e<*+\-/(){},]|\w+: )*( as const)?$/.test(expression!)) return [];
@@ -32,9 +35,11 @@ function constantsOf(file: string): Row[] {
 
 const isLimit = ({ name }: Row) => /(^|_)LIMITS?$|^LIMITS\.|_CHARACTERS$/.test(name);
 
-const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
-  .map((name) => name.replaceAll('\\', '/'))
-  .filter((name) => /^(?!grids\/maker|reference).*\.ts$/.test(name) && !name.endsWith('.d.ts'));
+const filesOf = (folder: string) =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => name.replaceAll('\\', '/'));
+const files = [...filesOf('src'), ...filesOf('web').map((name) => `web/${name}`)].filter(
+  (name) => /^(?!grids\/maker|reference).*\.tsx?$/.test(name) && !name.endsWith('.d.ts'),
+);
 
 const rows = [
   ...readFileSync('docs/limits.md', 'utf8').matchAll(/^\| `([\w.]+)` \| ([\d .]+) \| .+ \| `(.+)` \|$/gm),
@@ -42,7 +47,7 @@ const rows = [
 
 test('docs/limits.md has a row for every limit of the sources', () => {
   const limits = files.flatMap((file) =>
-    /_LIMIT|LIMITS|_CHARACTERS/.test(readFileSync(join('src', file), 'utf8')) ? constantsOf(file).filter(isLimit) : [],
+    /_LIMIT|LIMITS|_CHARACTERS/.test(readFileSync(placeOf(file), 'utf8')) ? constantsOf(file).filter(isLimit) : [],
   );
   assert.ok(limits.length > 20, 'limits are found');
   const missing = limits.filter(({ name, file }) => !rows.some((row) => row.name === name && row.file === file));

@@ -1,11 +1,13 @@
 // Bundles the page into build/web: a folder of files for any static host. The page itself, the engine in its worker, and what either imports
 // when it is needed, are modules beside one another; the service worker knows all their names.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const outdir = 'build/web';
+const MODEL = 'models/books-llama';
 /** Where the page links to: the documents of the repository, unless the environment's DOCS names a built site, such as ./docs/. */
 const DOCS = 'https://github.com/higgs-wasm/higgs-wasm/blob/main/docs/page.md';
 const DEMO = ['model.safetensors', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
@@ -13,7 +15,17 @@ const DEMO = ['model.safetensors', 'config.json', 'generation_config.json', 'tok
 /** What is bundled with it and keeps its licence. */
 export const PAGE_PACKAGES = [
   ...['preact', '@preact/signals', '@preact/signals-core', 'comlink', 'client-zip', 'd3-array', 'd3-color'],
-  ...['d3-format', 'd3-interpolate', 'd3-path', 'd3-scale', 'd3-shape', 'd3-time', 'd3-time-format', 'internmap'],
+  ...[
+    'd3-format',
+    'd3-interpolate',
+    'd3-path',
+    'd3-scale',
+    'd3-shape',
+    'd3-time',
+    'd3-time-format',
+    'internmap',
+    'marked',
+  ],
 ];
 
 /** @param {import('esbuild').BuildOptions} shared */
@@ -46,7 +58,20 @@ export async function bundlePage(shared) {
     define: {
       VERSION: JSON.stringify(hash.digest('hex').slice(0, 16)),
       FILES: JSON.stringify(['./', ...names]),
+      POLICY: JSON.stringify(
+        /Content-Security-Policy" content="([^"]+)"/.exec(readFileSync('web/index.html', 'utf8'))?.[1],
+      ),
     },
   });
-  for (const name of DEMO) cpSync(`models/books-llama/${name}`, `${outdir}/demo/${name}`);
+  for (const name of DEMO) cpSync(`${MODEL}/${name}`, `${outdir}/demo/${name}`);
+}
+
+/** Adds the demo model at 4 bits, which the npm package has room for: what the page makes of it, and what the command that it shows writes. */
+export function quantizeDemo() {
+  const output = 'build/demo-4bit';
+  rmSync(output, { recursive: true, force: true });
+  const bits = ['--bits', '4', '--embeddings', 't4'];
+  execFileSync(process.execPath, ['build/higgs.js', 'quantize', MODEL, '-o', output, ...bits, '--quiet']);
+  for (const name of DEMO) cpSync(`${output}/${name}`, `${outdir}/demo-4bit/${name}`);
+  rmSync(output, { recursive: true });
 }

@@ -1,9 +1,11 @@
 // The service worker: files of the page come from its cache once they are there, and every answer of this host has the headers that
-// isolate the page, so that threads may share memory. Nothing else is touched: hubs are asked by the page itself.
+// isolate the page, so that threads may share memory, and its policy, which bounds workers too. Nothing else is touched: hubs are asked by the page itself.
 
 /** Made new by every build, so that a new release replaces the old one's files. */
 declare const VERSION: string;
 declare const FILES: readonly string[];
+/** The page's own policy, which its workers have by their answers alone. */
+declare const POLICY: string;
 
 /** What is used of a service worker's scope, which the types of pages leave out. */
 interface Scope {
@@ -52,7 +54,7 @@ async function answer(request: Request): Promise<Response> {
   const found = await cache.match(plain);
   if (found) return isolated(found);
   // The demo model is kept when it is first asked for: whole, whatever range is wanted.
-  const isDemo = plain.includes('/demo/');
+  const isDemo = /\/demo(-4bit)?\//.test(plain);
   const fresh = await fetch(isDemo ? plain : request);
   if (isDemo && fresh.status === 200) await cache.put(plain, fresh.clone()).catch(() => {}); // the storage may be full
   return isolated(fresh);
@@ -62,6 +64,7 @@ function isolated(response: Response): Response {
   if (response.type === 'opaque' || response.type === 'opaqueredirect' || response.status === 304) return response;
   const headers = new Headers(response.headers);
   for (const name of ['Content-Encoding', 'Content-Length']) headers.delete(name); // of what was sent, not of what is here
+  headers.set('Content-Security-Policy', POLICY);
   headers.set('Cross-Origin-Opener-Policy', 'same-origin');
   headers.set('Cross-Origin-Embedder-Policy', 'require-corp');
   headers.set('Cross-Origin-Resource-Policy', 'same-origin');

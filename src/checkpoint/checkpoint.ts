@@ -98,7 +98,7 @@ export async function openCheckpoint(from: Folder | OpenFolder): Promise<Checkpo
       file: folder.name,
     });
   }
-  const other = names.find((name) => /\.(bin|ggml|pt|pth|ckpt|h5|msgpack|onnx)$/i.test(name));
+  const other = names.find((name) => /\.(bin|ggml|pt|pth|ckpt|h5|msgpack|onnx|zip|tar|t?gz|7z)$/i.test(name));
   const reason = other === undefined ? 'none is there' : `its weights are not safetensors (${excerpt(other)})`;
   throw new FormatError(`folder must have ${wanted}: ${reason}`, { file: folder.name });
 }

@@ -99,5 +99,5 @@ function reportOf(prompt: string, result: GenerationResult, loadMs: number) {
 export function timingsText({ promptIds, ids, reused, promptMs, generateMs, finishReason }: GenerationResult): string {
   const prompt = promptIds.length - reused;
   const next = Math.max(0, ids.length - 1); // the first one is the prompt's
-  return `prompt ${counted(prompt, 'token')} at ${rateText(prompt, promptMs)}, generated ${ids.length} at ${rateText(next, generateMs)}, ${finishReason === 'aborted' ? 'stopped' : `ended by ${finishReason}`}`;
+  return `prompt ${counted(prompt, 'token')} at ${rateText(prompt, promptMs)}, generated ${ids.length}${next > 0 ? ` at ${rateText(next, generateMs)}` : ''}, ${finishReason === 'aborted' ? 'stopped' : `ended by ${finishReason}`}`;
 }

@@ -67,7 +67,10 @@ export function addServe(program: Command): void {
     .description(
       'Serves models by the OpenAI API, to programs on this machine. Models are fetched and quantized as “higgs run” does it, and loaded when a client asks for them. Ctrl-C waits for answers under way; a second Ctrl-C does not.',
     )
-    .argument('<name...>', 'hf:org/model, an address, a checkpoint’s directory or a .gguf file')
+    .argument(
+      '[name...]',
+      'hf:org/model, an address, a checkpoint’s directory or a .gguf file (the demo model of this package)',
+    )
     .optionsGroup('Clients:')
     .addOption(new Option('--port <n>', 'port; 0 takes a free one').argParser(integer(0, 65_535)).default(11_435))
     .option('--host <address>', 'address to listen at; 0.0.0.0 lets other machines in', '127.0.0.1')
@@ -99,6 +102,7 @@ export function addServe(program: Command): void {
     new Option('--log <how>', 'a line for each request').choices(['text', 'json', 'none']).default('text'),
   );
   addExamples(command, [
+    ['higgs serve', 'the demo model, and a page to try things in'],
     ['higgs serve hf:HuggingFaceTB/SmolLM2-135M-Instruct'],
     ['higgs serve SmolLM2-135M-Instruct-higgs Qwen3-0.6B-higgs --memory 2GB --port 8080'],
     ['higgs serve Qwen3-0.6B-higgs --cache-dir ~/.cache/prompts --cache-limit 2GB'],
@@ -120,7 +124,7 @@ async function serve(names: string[], options: Options): Promise<void> {
   const prompts = cacheDir === undefined ? undefined : await openPromptDirectory(cacheDir, cacheLimit, unkept);
   try {
     const models = new Map<string, ModelLoader>();
-    for (const name of names) {
+    for (const name of names.length > 0 ? names : [await demoModel()]) {
       const { memory: _, ...choice } = options;
       const input = await openModel(await readyModel(name, choice));
       inputs.push(input);
@@ -152,6 +156,13 @@ async function pageOf(path: string | undefined): Promise<ReadonlyMap<string, Uin
   if (path !== undefined) return readPage(path);
   const own = fileURLToPath(new URL('./web', import.meta.url));
   return (await isThere(own)) ? readPage(own) : undefined;
+}
+
+// The demo model that lies beside the page, for who has no other yet.
+async function demoModel(): Promise<string> {
+  const own = fileURLToPath(new URL('./web/demo-4bit', import.meta.url));
+  if (await isThere(own)) return own;
+  throw new UsageError('serve must be given a model: this build has no demo model');
 }
 
 // What clients call a model: its name on the hub, or that of its directory.

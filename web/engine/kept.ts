@@ -31,6 +31,8 @@ export interface Keeper {
   /** The folder of a model, made if it is not there. */
   folder(id: string): Promise<ResumableFolder>;
   files(id: string): Promise<File[]>;
+  /** Works on a model's files while no other tab does. @throws where one does */
+  alone<T>(id: string, work: () => Promise<T>): Promise<T>;
   /** Where the sensitivities of a model are kept. */
   store(key: string): Promise<Store | undefined>;
 }
@@ -40,8 +42,9 @@ export async function openKeeper(): Promise<Keeper> {
   try {
     const root = await navigator.storage.getDirectory();
     const folder = directoryFolder(root as Parameters<typeof directoryFolder>[0]);
-    await (await folder.create('probe')).close();
-    await folder.remove('probe');
+    const probe = `probe-${crypto.randomUUID()}`; // of this tab alone: another may begin at the same time
+    await (await folder.create(probe)).close();
+    await folder.remove(probe);
     return keeperIn(root);
   } catch {
     return keeperInMemory();
@@ -82,6 +85,7 @@ function keeperIn(root: FileSystemDirectoryHandle): Keeper {
       return found.sort((a, b) => (a.id < b.id ? -1 : 1));
     },
     write: async (own) => writeText(await folder('notes'), own.id, JSON.stringify(own)),
+    alone: aloneAmongTabs,
     async remove(id) {
       await (await within('models')).removeEntry(id, { recursive: true }).catch(({ name }: DOMException) => {
         if (name !== 'NotFoundError') throw new Error(`${id} cannot be deleted: it is in use (${name})`);
@@ -98,6 +102,14 @@ function keeperIn(root: FileSystemDirectoryHandle): Keeper {
       };
     },
   };
+}
+
+// A lock ends with its tab, even if that crashes.
+async function aloneAmongTabs<T>(id: string, work: () => Promise<T>): Promise<T> {
+  return navigator.locks.request(`higgs model ${id}`, { ifAvailable: true }, (lock) => {
+    if (!lock) throw new Error(`${id} is being written in another tab: stop it there, or wait until it is done`);
+    return work();
+  });
 }
 
 async function textIn(folder: ResumableFolder, name: string): Promise<string | undefined> {
@@ -158,6 +170,7 @@ function keeperInMemory(): Keeper {
         },
       };
     },
+    alone: (_, work) => work(),
     store: async () => undefined,
   };
 }

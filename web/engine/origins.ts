@@ -2,10 +2,8 @@
 
 import type { Keeper } from './kept.ts';
 import { blobSource, directoryFolder, type Folder, folderOf, urlSource } from './library.ts';
-import type { Origin } from './protocol.ts';
+import type { DemoFolder, Origin } from './protocol.ts';
 
-/** The demo model lies beside the page. */
-const DEMO = new URL('demo/', import.meta.url);
 const DEMO_FILES = 'model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json'.split(
   ' ',
 );
@@ -25,10 +23,13 @@ export interface Opened {
 export async function openOrigin(origin: Origin, keeper: Keeper, signal: AbortSignal): Promise<Opened> {
   switch (origin.kind) {
     case 'demo':
-      return { folder: await demoFolder(signal), name: 'books-llama', identity: 'demo', source: 'demo' };
+      return { folder: await demoFolder(origin.folder, signal), name: 'books-llama', identity: 'demo', source: 'demo' };
     case 'files':
       return {
-        folder: folderOf(origin.name, new Map(named(origin.files).map(([name, file]) => [name, blobSource(file)]))),
+        folder: folderOf(
+          stem(origin.name),
+          new Map(named(origin.files).map(([name, file]) => [name, blobSource(file)])),
+        ),
         name: origin.name,
         identity: identityOf(origin.files),
         source: undefined,
@@ -56,8 +57,9 @@ export async function openOrigin(origin: Origin, keeper: Keeper, signal: AbortSi
   }
 }
 
-async function demoFolder(signal: AbortSignal): Promise<Folder> {
-  const sources = DEMO_FILES.map(async (name) => [name, await urlSource(new URL(name, DEMO), { signal })] as const);
+async function demoFolder(folder: DemoFolder, signal: AbortSignal): Promise<Folder> {
+  const base = new URL(`${folder}/`, import.meta.url);
+  const sources = DEMO_FILES.map(async (name) => [name, await urlSource(new URL(name, base), { signal })] as const);
   return folderOf('books-llama', new Map(await Promise.all(sources)));
 }
 
@@ -66,6 +68,8 @@ function named(files: readonly File[]): [string, File][] {
   const weights = files.filter(({ name }) => name.endsWith('.safetensors'));
   return files.map((file) => [weights.length === 1 && file === weights[0] ? 'model.safetensors' : file.name, file]);
 }
+
+const stem = (name: string): string => name.replace(/\.(safetensors|gguf)$/, '');
 
 const identityOf = (files: readonly File[]): string =>
   files

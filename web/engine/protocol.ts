@@ -2,9 +2,12 @@
 
 import type { FinishReason, LossKind, ModelMemory, Perplexity, TensorReport } from './library.ts';
 
+/** Where the demo model lies beside the page: the original, or, as packages have it, what the page makes of it at 4 bits. */
+export type DemoFolder = 'demo' | 'demo-4bit';
+
 /** Where a model comes from. */
 export type Origin =
-  | { kind: 'demo' }
+  | { kind: 'demo'; folder: DemoFolder }
   | { kind: 'files'; name: string; files: File[] }
   | { kind: 'directory'; handle: FileSystemDirectoryHandle }
   | { kind: 'name'; name: string; token?: string }
@@ -164,9 +167,9 @@ export interface Scored {
   readonly predicted: number | null;
 }
 
-/** A turn of a conversation. */
+/** A turn of a conversation; `system` has the instructions before it. */
 export interface Turn {
-  role: 'user' | 'assistant';
+  role: 'system' | 'user' | 'assistant';
   content: string;
 }
 

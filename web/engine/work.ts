@@ -1,16 +1,12 @@
 // All that the page asks for, done by the library in a worker: one model open at a time, one long piece of work under way.
 
-import { type Keeper, type Note, openKeeper } from './kept.ts';
+import { openKeeper } from './kept.ts';
 import {
   type Alphas,
   type Higgs,
   load,
   type OpenCheckpoint,
-  predict,
   predictPerplexity,
-  type QuantizeReport,
-  sensitivitiesOf,
-  startPool,
   startThreads,
   uniformAlphas,
 } from './library.ts';
@@ -35,7 +31,8 @@ import type {
   Spoken,
   Turn,
 } from './protocol.ts';
-import { budgetOf, gridsOf, optionsOf, outputName } from './recipe.ts';
+import { budgetOf, gridsOf, optionsOf } from './recipe.ts';
+import { run } from './run.ts';
 import { openTalk } from './talk.ts';
 
 /** Most threads that the page takes: beyond, memory is what limits. */
@@ -189,7 +186,14 @@ export function startEngine() {
     async quantize(recipe: Recipe, onProgress: (progress: RunProgress) => void): Promise<Outcome> {
       const own = await current();
       const signal = begin();
-      const work = writing.then(() => write(own, recipe, signal, onProgress));
+      const work = writing.then(async () => {
+        signal.throwIfAborted();
+        await talk.close();
+        const { checkpoint, measured } = own;
+        const options = await optionsFor(own, recipe);
+        const order = { opened: own, checkpoint, measured, recipe, options, threads, signal, onProgress };
+        return run(order, await keeping);
+      });
       writing = work.catch(() => {});
       return work;
     },
@@ -197,7 +201,10 @@ export function startEngine() {
     async kept(): Promise<KeptModel[]> {
       return (await (await keeping).list()).map(({ identity: _, ...model }) => model);
     },
-    remove: async (id: string): Promise<void> => (await keeping).remove(id),
+    async remove(id: string): Promise<void> {
+      const keeper = await keeping;
+      await keeper.alone(id, () => keeper.remove(id));
+    },
     /** The files of a kept model, to be saved. */
     files: async (id: string): Promise<File[]> => (await keeping).files(id),
 
@@ -232,56 +239,6 @@ export function startEngine() {
     },
   };
 
-  async function write(
-    own: Open,
-    recipe: Recipe,
-    signal: AbortSignal,
-    onProgress: (progress: RunProgress) => void,
-  ): Promise<Outcome> {
-    signal.throwIfAborted();
-    await talk.close();
-    const keeper = await keeping;
-    const began = performance.now();
-    const news = thinned(onProgress);
-    const { bits, refine } = recipe;
-    const isMeasured = own.measured !== undefined;
-    const identity = JSON.stringify([own.identity, recipe, isMeasured]);
-    const { id, noted } = await placeFor(outputName(own.name, bits), identity, keeper);
-    const note = { ...{ id, name: own.name, recipe, isMeasured, source: own.source, outcome: undefined }, identity };
-    if (!noted || noted.outcome) await keeper.remove(id);
-    await keeper.write(note);
-    const pool = await startPool(threads);
-    try {
-      const options = await optionsFor(own, recipe);
-      const seconds = () => (performance.now() - began) / 1000;
-      const gather = {
-        mode: refine || ('both' as const),
-        threads: () => startThreads(threads),
-        onProgress: ({ done, total }: { done: number; total: number }) =>
-          news({ phase: 'gather', finished: 0, done, total, resumed: 0, seconds: seconds() }),
-      };
-      let resumed: number | undefined;
-      const all = { ...options, pool, signal, ...(refine && { refine: gather }) };
-      const planned = await own.checkpoint.plan(all);
-      const before = finishedBefore(planned);
-      const report = await own.checkpoint.quantize(await keeper.folder(id), {
-        ...{ ...all, planned },
-        ...(keeper.isKeeping && { resume: { identity } }),
-        onProgress({ tensor, bytesRead, bytesIn }) {
-          resumed ??= bytesRead;
-          const finished = before.get(tensor) ?? 0;
-          news({ phase: 'encode', finished, done: bytesRead, total: bytesIn, resumed, seconds: seconds() });
-        },
-      });
-      news.last();
-      const outcome = outcomeOf(report, own, { id, recipe, seconds: seconds() });
-      await keeper.write({ ...note, outcome });
-      return outcome;
-    } finally {
-      await pool.close();
-    }
-  }
-
   async function checkpointOf(speaker: Speaker, id: string): Promise<OpenCheckpoint> {
     if (speaker.kind === 'result') {
       if (open?.checkpoint && id === '') return open.checkpoint;
@@ -293,51 +250,15 @@ export function startEngine() {
   }
 }
 
-// Where a run writes: another model of the same name, or another recipe, keeps its place.
-async function placeFor(name: string, identity: string, keeper: Keeper): Promise<{ id: string; noted?: Note }> {
-  for (let n = 1; ; n++) {
-    const id = n === 1 ? name : `${name}-${n}`;
-    const noted = await keeper.note(id).catch(() => null); // null: unreadable, and so taken
-    if (noted === undefined) return { id };
-    if (noted?.identity === identity) return { id, noted };
-  }
-}
-
-// What the page keeps of a report. Predictions go by sensitivities that are measured of this model, whatever chose its grids.
-function outcomeOf(
-  report: QuantizeReport,
-  { name, measured }: Open,
-  about: Pick<Outcome, 'id' | 'recipe' | 'seconds'>,
-): Outcome {
-  const { bpw, bytesIn, bytesOut, relativeError, tensors, passed, warnings } = report;
-  const told = report.predicted?.loss === 'relative' ? undefined : report.predicted;
-  const predicted = told ?? (measured && predict(tensors, sensitivitiesOf(measured)));
-  return {
-    ...{ ...about, bpw, bytesIn, bytesOut, relativeError, tensors, warnings },
-    ...{ model: name, isMeasured: measured !== undefined },
-    passed: passed.map(({ name, reason }) => ({ name, reason })),
-    predicted: predicted && { loss: predicted.loss, delta: predicted.delta },
-  };
-}
-
-// How many matrices are done when the run is at a tensor, by its name.
-function finishedBefore({ items }: Awaited<ReturnType<OpenCheckpoint['plan']>>): Map<string, number> {
-  const before = new Map<string, number>();
-  let finished = 0;
-  for (const item of items) {
-    if (item.kind === 'grid') continue;
-    before.set(item.tensor.name, finished);
-    if (item.kind === 'quantize') finished++;
-  }
-  return before;
-}
-
-// What config.json calls the model.
+// What config.json calls the model; a faulty one is refused where it is needed.
 async function familyOf({ folder }: Opened): Promise<string | undefined> {
-  if (!(await folder.list()).includes('config.json')) return undefined;
-  const source = await folder.open('config.json');
-  const { model_type: family } = JSON.parse(new TextDecoder().decode(await source.slice(0, source.byteLength)));
-  return typeof family === 'string' ? family : undefined;
+  try {
+    const source = await folder.open('config.json');
+    const { model_type: family } = JSON.parse(new TextDecoder().decode(await source.slice(0, source.byteLength)));
+    return typeof family === 'string' ? family : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 const keyOf = (name: string): string => name.replace(/[^\w.-]+/g, '_');

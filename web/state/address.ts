@@ -13,6 +13,10 @@ export interface Address {
   readonly sampling: Partial<Sampling>;
 }
 
+/** Characters of one option, and of a prompt, in a link: others write it. */
+const LINK_OPTION_LIMIT = 200;
+const LINK_PROMPT_LIMIT = 4000;
+
 const isCount = (value: number) => value >>> 0 === value;
 /** How words are chosen: the name in the address, and what it may be. */
 const SAMPLING: Readonly<Record<keyof Sampling, readonly [string, (value: number) => boolean]>> = {
@@ -32,11 +36,15 @@ export function readAddress(search: string): Address {
     const value = Number(given.get(name) ?? Number.NaN);
     return holds(value) ? value : (DEFAULT_RECIPE[name] as number);
   };
-  const text = (name: keyof Recipe): string => given.get(name) ?? (DEFAULT_RECIPE[name] as string);
+  const short = (name: string, most = LINK_OPTION_LIMIT): string | undefined => {
+    const value = given.get(name) ?? undefined;
+    return value !== undefined && value.length <= most ? value : undefined;
+  };
+  const text = (name: keyof Recipe): string => short(name) ?? (DEFAULT_RECIPE[name] as string);
   const refine = text('refine');
   return {
-    model: given.get('model') ?? undefined,
-    prompt: given.get('prompt') ?? undefined,
+    model: short('model'),
+    prompt: short('prompt', LINK_PROMPT_LIMIT),
     sampling: Object.fromEntries(
       Object.entries(SAMPLING).flatMap(([own, [name, holds]]) => {
         const value = Number(given.get(name) || Number.NaN);

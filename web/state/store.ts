@@ -1,23 +1,7 @@
-// The page's state, all of it. Views read it; actions.ts alone changes it, but for what a field shows while it is typed in.
+// The page's state, all of it. Views read it; the modules beside it change it, but for what a field shows while it is typed in.
 
 import { computed, signal } from '@preact/signals';
-import type {
-  KeptModel,
-  Machine,
-  ModelInfo,
-  Outcome,
-  Planned,
-  Ready,
-  Recipe,
-  RunProgress,
-  Said,
-  Sampling,
-  Scored,
-  Side,
-  Sizes,
-  SpokenToken,
-  Turn,
-} from '../engine/protocol.ts';
+import type * as own from '../engine/protocol.ts';
 import { type Address, readAddress } from './address.ts';
 
 /** The page's rooms, in the order in which a person goes through them. */
@@ -29,44 +13,50 @@ const address: Address = readAddress(location.search);
 export const step = signal<Step>('model');
 /** What the page waits for, as a sentence; undefined when it waits for nothing. */
 export const waiting = signal<string | undefined>(undefined);
+/** Share of a model that is loaded; undefined while none is. */
+export const loading = signal<number | undefined>(undefined);
 export const failure = signal<string | undefined>(undefined);
-export const machine = signal<Machine | undefined>(undefined);
-/** Whether the demo model lies beside the page. */
-export const hasDemo = signal(true);
-export const kept = signal<readonly KeptModel[]>([]);
+export const machine = signal<own.Machine | undefined>(undefined);
+/** Where the demo model lies beside the page; undefined where it does not. */
+export const demo = signal<own.DemoFolder | undefined>('demo');
+export const kept = signal<readonly own.KeptModel[]>([]);
 
 /** A name or an address, as it is typed. */
 export const typed = signal(address.model === 'demo' ? '' : (address.model ?? ''));
-export const model = signal<ModelInfo | undefined>(undefined);
-export const recipe = signal<Recipe>(address.recipe);
-export const sizes = signal<Sizes | undefined>(undefined);
+/** The open model's name in links; undefined of files, which links cannot name. */
+export const linked = signal<string | undefined>(undefined);
+export const model = signal<own.ModelInfo | undefined>(undefined);
+export const recipe = signal<own.Recipe>(address.recipe);
+export const sizes = signal<own.Sizes | undefined>(undefined);
 /** Tokens a second by bits, measured on this machine; 0 is the model as it is. */
 export const speeds = signal<ReadonlyMap<number, number>>(new Map());
-export const planned = signal<Planned | undefined>(undefined);
+export const planned = signal<own.Planned | undefined>(undefined);
 /** Share of a measurement that is done; undefined while there is none. */
 export const measuring = signal<number | undefined>(undefined);
 export const isMeasured = computed(() => sizes.value !== undefined && sizes.value.unit !== 'relative');
 
-export const progress = signal<RunProgress | undefined>(undefined);
+export const progress = signal<own.RunProgress | undefined>(undefined);
 export const isRunning = signal(false);
-export const outcome = signal<Outcome | undefined>(undefined);
+export const outcome = signal<own.Outcome | undefined>(undefined);
 
 /** What is written on a side. */
 export interface Speech {
-  readonly tokens: readonly SpokenToken[];
-  readonly said: Said | undefined;
+  readonly tokens: readonly own.SpokenToken[];
+  readonly said: own.Said | undefined;
 }
 
 const QUIET: Speech = { tokens: [], said: undefined };
-export const speeches = signal<Readonly<Record<Side, Speech>>>({ left: QUIET, right: QUIET });
-export const ready = signal<Readonly<Partial<Record<Side, Ready>>>>({});
+export const speeches = signal<Readonly<Record<own.Side, Speech>>>({ left: QUIET, right: QUIET });
+export const ready = signal<Readonly<Partial<Record<own.Side, own.Ready>>>>({});
 /** Who stands beside the result: nobody, the original, or a size in bits. */
 export const beside = signal<'' | 'original' | number>('');
-export const turns = signal<readonly Turn[]>([]);
+export const turns = signal<readonly own.Turn[]>([]);
+/** Instructions before a conversation, which templates call the system's. */
+export const instructions = signal('');
 export const prompt = signal(address.prompt ?? '');
 /** What the address or a person said of it; the model's authors say the rest. */
-export const chosen = signal<Partial<Sampling>>(address.sampling);
-export const sampling = signal<Sampling>({ temperature: 0.8, topP: 0.95, topK: 0, seed: 0, maxTokens: 256 });
+export const chosen = signal<Partial<own.Sampling>>(address.sampling);
+export const sampling = signal<own.Sampling>({ temperature: 0.8, topP: 0.95, topK: 0, seed: 0, maxTokens: 256 });
 export const isSpeaking = signal(false);
 
 /** The first token in which both sides differ; undefined while they agree. */
@@ -82,7 +72,7 @@ export const meanKl = computed(() => {
   return known.length > 0 ? known.reduce((sum, kl) => sum + kl, 0) / known.length : undefined;
 });
 
-export const scored = signal<Scored | undefined>(undefined);
+export const scored = signal<own.Scored | undefined>(undefined);
 export const scoring = signal<number | undefined>(undefined);
 
 export const EMPTY_SPEECHES = { left: QUIET, right: QUIET } as const;

@@ -1,7 +1,7 @@
 // The page as a whole: the way through its rooms, what goes wrong, and the room that is open.
 
 import { useEffect, useRef } from 'preact/hooks';
-import { failure, isRunning, model, outcome, ready, STEPS, type Step, step, waiting } from '../state/store.ts';
+import { failure, isRunning, loading, model, outcome, ready, STEPS, type Step, step, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
 import { ModelView } from './model.tsx';
 import { ReportView } from './report.tsx';
@@ -54,7 +54,12 @@ function Steps() {
 function News() {
   return (
     <div aria-live="polite" class="news">
-      {waiting.value && <p class="waiting">{waiting.value}</p>}
+      {waiting.value && (
+        <p class="waiting">
+          {waiting.value}{' '}
+          {loading.value !== undefined && <progress max="1" value={loading.value} aria-label="Loading" />}
+        </p>
+      )}
       {failure.value && (
         <p class="failure" role="alert">
           {failure.value}

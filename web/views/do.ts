@@ -4,8 +4,13 @@ type Actions = typeof import('../state/actions.ts');
 
 let loaded: Promise<Actions> | undefined;
 
+/** What the actions know. */
+export async function asked<T>(work: (own: Actions) => T): Promise<T> {
+  loaded ??= import('../state/actions.ts');
+  return work(await loaded);
+}
+
 /** Does what a person asked for, as soon as the actions are there. */
 export function actions(work: (own: Actions) => unknown): void {
-  loaded ??= import('../state/actions.ts');
-  void loaded.then(work);
+  void asked(work);
 }

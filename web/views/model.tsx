@@ -3,9 +3,15 @@
 import { useSignal } from '@preact/signals';
 import { droppedOrigin, filesOrigin } from '../files/drop.ts';
 import { bytes } from '../format.ts';
-import { hasDemo, kept, machine, typed, waiting } from '../state/store.ts';
+import { demo, kept, machine, typed, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
 import { Hero } from './hero.tsx';
+
+/** Small models that hold a conversation, for who knows no name: nothing is asked for before a person opens one. */
+const EXAMPLES = [
+  ['HuggingFaceTB/SmolLM2-135M-Instruct', '270 MB'],
+  ['Qwen/Qwen3-0.6B', '1.5 GB'],
+] as const;
 
 interface DirectoryPicker {
   showDirectoryPicker?(): Promise<FileSystemDirectoryHandle>;
@@ -21,7 +27,7 @@ export function ModelView() {
         </div>
         <Hero />
       </div>
-      {hasDemo.value && <Demo />}
+      {demo.value && <Demo />}
       <Drop />
       <Named />
       <Kept />
@@ -37,11 +43,11 @@ function Demo() {
         class="primary"
         id="demo"
         disabled={waiting.value !== undefined}
-        onClick={() => actions((own) => own.openModel({ kind: 'demo' }))}
+        onClick={() => actions((own) => own.openDemo())}
       >
         Try the demo model
       </button>
-      <span class="aside">10 MB, trained on old books</span>
+      <span class="aside">{demo.value === 'demo' ? '10 MB' : '2.7 MB, shrunk from 10 MB'}, trained on old books</span>
     </p>
   );
 }
@@ -131,6 +137,24 @@ function Named() {
         </label>
         <button type="submit">Open</button>
       </form>
+      <p class="aside examples">
+        For example{' '}
+        {EXAMPLES.map(([name, size], i) => (
+          <span key={name}>
+            {i > 0 && ', or '}
+            <button
+              type="button"
+              class="link"
+              onClick={() => {
+                typed.value = name;
+              }}
+            >
+              {name}
+            </button>{' '}
+            ({size})
+          </span>
+        ))}
+      </p>
       <details>
         <summary>It needs a token</summary>
         <label>

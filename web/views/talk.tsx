@@ -1,10 +1,15 @@
 // The fourth room: talk to the result, alone or beside the original with the same seed.
 
+import type { ComponentType } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Side } from '../engine/protocol.ts';
+import { answer, conversationFile } from '../files/conversation.ts';
+import { saveBlob } from '../files/save.ts';
 import { figure } from '../format.ts';
 import {
   beside,
   differing,
+  instructions,
   isSpeaking,
   meanKl,
   model,
@@ -18,10 +23,12 @@ import {
   turns,
   waiting,
 } from '../state/store.ts';
-import { actions } from './do.ts';
+import { Copy } from './copy.tsx';
+import { actions, asked } from './do.ts';
 
 export function TalkView() {
   const isChat = ready.value.left?.hasTemplate ?? false;
+  useFollowing();
   return (
     <>
       <h1 tabIndex={-1}>Talk to it</h1>
@@ -32,6 +39,7 @@ export function TalkView() {
         {beside.value !== '' && <SideView side="right" title={titleOf('right')} />}
       </div>
       <Kinship />
+      <Answered isChat={isChat} />
       <Prompt isChat={isChat} />
       <SamplingFields />
       <p class="start">
@@ -59,7 +67,7 @@ function Conversation() {
     <ol class="turns">
       {shown.map(({ role, content }, i) => (
         <li key={i} class={role}>
-          {content}
+          {role === 'assistant' ? <Formatted text={content} /> : content}
         </li>
       ))}
     </ol>
@@ -73,14 +81,58 @@ function SideView({ side, title }: { side: Side; title: string }) {
   return (
     <section class="side" aria-label={title}>
       <h2>{title}</h2>
-      <p class="said" aria-live={isSpeaking.value ? 'off' : 'polite'} aria-busy={isSpeaking.value}>
+      <div class="said" aria-live={isSpeaking.value ? 'off' : 'polite'} aria-busy={isSpeaking.value}>
         {!isChat && <span class="asked">{asked}</span>}
-        <Words speech={speech} />
+        {isChat && beside.value === '' ? <Answer speech={speech} /> : <Words speech={speech} />}
         {isSpeaking.value && <span class="caret" aria-hidden="true" />}
-      </p>
+      </div>
       <p class="aside figures-line">{figuresOf(speech)}</p>
     </section>
   );
+}
+
+// Beside another, tokens are compared as they are; alone, an answer has its format.
+function Answer({ speech: { tokens } }: { speech: Speech }) {
+  const thought = tokens.map((token) => token.thought).join('');
+  return (
+    <>
+      {thought && <span class="thought">{thought}</span>}
+      <Formatted text={tokens.map((token) => token.text).join('')} />
+    </>
+  );
+}
+
+// What reads Markdown comes with the first answer; until then it stands as it is written.
+function Formatted({ text }: { text: string }) {
+  const [Markdown, setMarkdown] = useState<ComponentType<{ text: string }>>();
+  useEffect(() => {
+    void import('./markdown.tsx').then(({ default: loaded }) => setMarkdown(() => loaded));
+  }, []);
+  if (!Markdown) return text;
+  return (
+    <div class="formatted">
+      <Markdown text={text} />
+    </div>
+  );
+}
+
+/** Pixels from the page's end within which a person is at its end. */
+const NEAR = 80;
+
+// An answer that grows pushes the prompt down: who was at the end of the page stays there.
+function useFollowing(): void {
+  const isAtEnd = useRef(false);
+  useEffect(() => {
+    const look = () => {
+      isAtEnd.current = innerHeight + scrollY > document.documentElement.scrollHeight - NEAR;
+    };
+    look();
+    addEventListener('scroll', look, { passive: true });
+    return () => removeEventListener('scroll', look);
+  }, []);
+  useEffect(() => {
+    if (isSpeaking.value && isAtEnd.current) scrollTo({ top: document.documentElement.scrollHeight });
+  });
 }
 
 function Words({ speech: { tokens } }: { speech: Speech }) {
@@ -106,8 +158,9 @@ function Words({ speech: { tokens } }: { speech: Speech }) {
 }
 
 function figuresOf({ tokens, said }: Speech): string {
-  if (!said) return tokens.length > 0 ? `${tokens.length} tokens` : '';
-  return `${tokens.length} tokens, ${figure(said.tokensPerSecond)} a second`;
+  const count = `${tokens.length} ${tokens.length === 1 ? 'token' : 'tokens'}`;
+  if (!said) return tokens.length > 0 ? count : '';
+  return `${count}, ${figure(said.tokensPerSecond)} a second`;
 }
 
 // How near the two are.
@@ -135,7 +188,7 @@ function Compare() {
   return (
     <p class="compare">
       <label>
-        Beside it{' '}
+        Compare with{' '}
         <select
           id="beside"
           value={beside.value}
@@ -145,7 +198,7 @@ function Compare() {
             actions((own) => own.compareWith(who));
           }}
         >
-          <option value="">nobody</option>
+          <option value="">nothing</option>
           <option value="original">the original</option>
           {sizes.map((bits) => (
             <option key={bits} value={bits}>
@@ -154,6 +207,28 @@ function Compare() {
           ))}
         </select>
       </label>
+    </p>
+  );
+}
+
+// What to do with what was said.
+function Answered({ isChat }: { isChat: boolean }) {
+  if (isSpeaking.value || turns.value.length === 0) return null;
+  return (
+    <p class="row answered">
+      <Copy text={answer} />
+      <button type="button" class="quiet" onClick={() => actions((own) => own.sayAgain())}>
+        Try again
+      </button>
+      {isChat && (
+        <button type="button" class="quiet" onClick={() => actions((own) => own.retype())}>
+          Edit the question
+        </button>
+      )}
+      <Copy text={() => asked((own) => own.linkToTalk())}>Copy a link</Copy>
+      <button type="button" class="quiet" onClick={() => saveBlob(conversationFile(), 'conversation.md')}>
+        Save the text
+      </button>
     </p>
   );
 }
@@ -180,6 +255,7 @@ function Prompt({ isChat }: { isChat: boolean }) {
             prompt.value = value;
           }}
           onKeyDown={(event) => {
+            if (event.key === 'Escape' && isSpeaking.value) actions((own) => own.stop());
             if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
             event.preventDefault();
             if (!isOff && !isSpeaking.value) say();
@@ -226,6 +302,19 @@ function SamplingFields() {
         {field('seed', 'Seed', seed, '1')}
         {field('maxTokens', 'Most tokens', maxTokens, '1')}
       </div>
+      {ready.value.left?.hasTemplate && (
+        <label>
+          Instructions to the model, before the conversation
+          <textarea
+            id="instructions"
+            rows={2}
+            value={instructions.value}
+            onInput={({ currentTarget: { value } }) => {
+              instructions.value = value;
+            }}
+          />
+        </label>
+      )}
       {ready.value.left?.hasTemplate && (
         <button type="button" class="quiet" onClick={() => actions((own) => own.clearTalk())}>
           Begin the conversation anew
