@@ -125,8 +125,8 @@ test('sizes keep to their budgets', async () => {
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
   // and three families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
-  // 1.5 kB what is gathered to refine by.
-  assert.ok(gzip(decoder) <= 231_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 1.5 kB what is gathered to refine by, 0.1 kB norms of rows.
+  assert.ok(gzip(decoder) <= 231_700, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
