@@ -20,7 +20,7 @@ import { eachBlock, gradientSquares, inputGram } from './backward.ts';
 import { isTied } from './measured.ts';
 import { copyTokens, type Measuring, partOf, savedAt, squareOfRow } from './measuring.ts';
 import type { TaskOf } from './task.ts';
-import { GRAM_ROWS } from './workspace.ts';
+import { behindTile, GRAM_ROWS } from './workspace.ts';
 
 /**
  * Labels and gradients of tokens `first` to `first + count`, at most as many as there is room for logits; −ln p of the text's ids
@@ -150,12 +150,13 @@ export function embeddingBack(measuring: Measuring): void {
   for (let token = own; token < end; token++) squares[token] = squareOfRow(measuring, embedding, ids[token]);
   thread.barrier();
   const tile = workspace.scratch[thread.index];
+  const sumsAt = behindTile(workspace, thread.index);
   const tied = isTied(state);
   for (let draw = 0; draw < draws; draw++) {
     const d = dX + draw * tokens * dim * 4;
     eachBlock(measuring, workspace.tokens, (first, count) => {
       const x = outputs + first * dim * 4;
-      if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, 0);
+      if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, sumsAt);
       for (let k = 0; k < count; k++) {
         const token = first + k;
         let sum = sumOfEqual(floats, ids, token, d / 4, dim) * (embeddingScale * embeddingScale) * squares[token];

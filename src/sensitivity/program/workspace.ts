@@ -1,6 +1,6 @@
 // What measuring sensitivities needs in linear memory beside the model, by address: plain data, the same for all threads.
 
-import { denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decoder/sizes.ts';
+import { DENSE_SUMS, denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decoder/sizes.ts';
 import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
 import type { ModelState } from '../../model/memories.ts';
 import { regions } from '../../model/region.ts';
@@ -63,6 +63,11 @@ interface NoiseRegions {
   readonly logSums: number; // (tokens) f64
 }
 
+/** Scratch of thread `index` behind a tile of GRAM_ROWS for every token: DENSE_SUMS. */
+export function behindTile({ scratch, tokens }: Workspace, index: number): number {
+  return scratch[index] + tokens * GRAM_ROWS * 4;
+}
+
 /** What is measured. */
 interface WorkspaceOptions {
   readonly estimator: 'fisher' | 'noise';
@@ -100,7 +105,7 @@ export function planWorkspace(
   const scratch = Math.max(
     ...[
       statistics ? GRAM_SCRATCH : 64 * 64 * 4,
-      tokens * GRAM_ROWS * 4,
+      tokens * GRAM_ROWS * 4 + DENSE_SUMS,
       3 * (tokens + 4) * 4,
       denseScratchBytes(Math.max(cols, perLayerFloats)),
     ],
