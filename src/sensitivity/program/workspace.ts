@@ -47,6 +47,7 @@ interface FisherRegions {
   readonly paddedVocab: number;
   readonly expected: number; // (tokens, dim), rows of the head, weighed by probabilities
   readonly outputs: number; // (tokens, dim), the head's inputs
+  readonly rowSquares: number; // ‖row‖² of the head's rows; then, of the embeddings, those of tokens
   readonly slopes: number; // (draws, tokens), of the labels' logits
   readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id, times the slope of its logit
   readonly dX: number; // (draws, tokens, dim), gradients of the residual stream
@@ -120,6 +121,7 @@ export function planWorkspace(
     paddedVocab,
     expected: floats(tokens * dim),
     outputs: floats(tokens * dim),
+    rowSquares: floats(Math.max(vocabSize, tokens)),
     slopes: floats(all),
     chosen: floats(tokens * tokens),
     dX: floats(all * dim),
