@@ -8,7 +8,7 @@ import { existsSync, symlinkSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { allowRelaxedSimd } from '../src/cli/common/relaxed.ts';
+import { setEngineFlag } from '../src/cli/common/engine.ts';
 import type { loadModel } from '../src/decoder.ts';
 import type { openFolder } from '../src/source/file.ts';
 import type { Sequence } from '../src/text/language.ts';
@@ -104,7 +104,7 @@ const depthsAsked = depths.split(',').map(Number);
 const deepest = Math.max(...depthsAsked);
 const older = await open(commit, buildOf(commit));
 // As the command line does it; the older side has its kernels already.
-allowRelaxedSimd();
+setEngineFlag();
 const sides = [older, await open('this', resolve('build'))];
 console.log(`${cpus()[0].model}, Node ${process.versions.node}, threads ${threads}\n`);
 console.log(

@@ -1,5 +1,6 @@
-// Generations at once against the same ones after one another, on one thread: tokens/s, and the ratio.
-//   node build/bench/sequences.js <quantized model> [tokens] [threads]
+// Generations at once against the same ones after one another: tokens a second of processor time, and the ratio. Other work on the machine
+// changes both little; every generation has a prompt of its own.
+//   node build/bench/sequences.js <model> [tokens] [threads]
 
 import { loadModel } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
@@ -8,10 +9,16 @@ import { startThreads } from '../src/workers/node.ts';
 
 const [path, tokens = '32', threads = '1'] = process.argv.slice(2);
 const steps = Number(tokens);
+/** Each way, in turns; the best counts. */
+const ROUNDS = 6;
 const folder = await openFolder(path!);
-const model = await loadModel(folder, { context: 2048, threads: await startThreads(Number(threads)) });
+const model = await loadModel(folder, {
+  context: 512,
+  cacheTokens: 4096,
+  threads: await startThreads(Number(threads)),
+});
 
-/** Seconds of `steps` tokens behind a first one. */
+/** Makes `steps` tokens behind a first one. */
 async function generate(language: Language, first: number): Promise<void> {
   await withSequence(language, { capacity: steps }, async (sequence) => {
     let id = first;
@@ -19,18 +26,20 @@ async function generate(language: Language, first: number): Promise<void> {
   });
 }
 
+/** Seconds of all threads. */
 async function seconds(work: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
+  const began = process.cpuUsage();
   await work();
-  return (performance.now() - began) / 1000;
+  const { user, system } = process.cpuUsage(began);
+  return (user + system) / 1e6;
 }
 
 console.log('| at once | after one another, tokens/s | together, tokens/s | × |\n|---|---|---|---|');
-await generate(model, 1);
+for (let i = 0; i < ROUNDS; i++) await Promise.all([generate(model, 1), generate(model, 2)]);
 for (const count of [1, 2, 4, 8]) {
   const firsts = Array.from({ length: count }, (_, i) => i + 1);
   let [alone, together] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     const one = async () => {
       for (const first of firsts) await generate(model, first);
     };

@@ -6,6 +6,7 @@ import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { takeLock } from '../src/disk/lock.ts';
 import { indexOf, rawTensor, readSafetensors, safetensors, tensorOf } from './checkpoints.ts';
 import {
   CLI,
@@ -222,14 +223,15 @@ test('two runs do not write one output at the same time', async () => {
   const { input } = await small();
   const out = output();
   await mkdir(`${out}.partial`);
-  await writeFile(join(`${out}.partial`, 'higgs.lock'), `${process.pid}\n`); // a process that runs: this one
+  const lock = join(`${out}.partial`, 'higgs.lock');
+  await (await takeLock(lock, 'writes')).stop(); // this process runs
   for (const flag of ['--resume', '--force']) {
     assert.match(
       await fails(quantize(input, out, flag)),
       new RegExp(`another run is writing it; if process ${process.pid} is no process of higgs, remove .*higgs.lock`),
     );
   }
-  await writeFile(join(`${out}.partial`, 'higgs.lock'), '999999999\n'); // one that does not
+  await writeFile(lock, readFileSync(lock, 'utf8').replace(` ${process.pid} `, ' 999999999 ')); // one that does not
   await succeeds(quantize(input, out));
 });
 

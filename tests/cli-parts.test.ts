@@ -92,6 +92,39 @@ test('a part that runs twice at once, and again, is one part', async () => {
   assert.equal(await hashes(out), expected);
 });
 
+test('a part or a merge that is run again after the merge ends well, and writes nothing', async () => {
+  const { input, out, expected } = await halves();
+  await succeeds(higgs('merge', out));
+  const merged = `the output is complete already: ${out}\n`;
+  for (const more of [[], ['--resume']]) {
+    assert.is((await succeeds(higgs('merge', out, ...more))).stdout, merged);
+    const part = await succeeds(partOf(input, out, '2/2', ...more));
+    assert.is(part.stdout, `part 2 of 2: ${merged}`);
+  }
+  assert.equal(JSON.parse((await succeeds(higgs('merge', out, '--json'))).stdout), { done: true });
+  await rm(`${out}.parts`, { recursive: true });
+  await succeeds(partOf(input, out, '1/2', '--resume'));
+  nothingAt(`${out}.parts`);
+  assert.equal(await hashes(out), expected);
+});
+
+test('a part or a merge refuses an output that is of another plan, or was changed', async () => {
+  const { input, out } = await halves();
+  await succeeds(quantize(input, out, ...MIXED, '--seed', '7'));
+  assert.match(await fails(higgs('merge', out, '--resume')), /it is there already; give --force to replace it/);
+  assert.match(await fails(partOf(input, out, '2/2')), /it is there already, of another plan; give --force/);
+  await succeeds(higgs('merge', out, '--force'));
+  const other = await folder();
+  await cp(input, other, { recursive: true });
+  const bytes = readFileSync(join(other, 'model.safetensors'));
+  bytes.subarray(-400, -100).fill(0);
+  writeFileSync(join(other, 'model.safetensors'), bytes);
+  const second = output();
+  await succeeds(quantize(other, second, ...MIXED));
+  await cp(`${out}.parts`, `${second}.parts`, { recursive: true });
+  assert.match(await fails(higgs('merge', second)), /it is there already; give --force to replace it/);
+});
+
 test('a run whose directory another takes for dead, before a lock is in it, makes another one', async () => {
   const out = output();
   const { writeFile } = promises;
@@ -281,6 +314,9 @@ for (const [what, args] of Object.entries(measures)) {
     await succeeds(measure(out, '--part', `1/${count}`));
     await succeeds(higgs('merge', out));
     assert.is(readFileSync(out, 'utf8'), readFileSync(local, 'utf8'));
+    // As a scheduler does that runs a task twice.
+    assert.is((await succeeds(higgs('merge', out))).stdout, `the output is complete already: ${out}\n`);
+    writeFileSync(out, readFileSync(out, 'utf8').replace(/\d/, '7'));
     assert.match(await fails(higgs('merge', out)), /--force/);
   });
 }

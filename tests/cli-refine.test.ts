@@ -4,6 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { takeLock } from '../src/disk/lock.ts';
 import { uniform } from './bits.ts';
 import { CLI, execute, fails, hashes, higgs, nothingAt, output, succeeds, temporaryRoot } from './command.ts';
 
@@ -69,13 +70,13 @@ test('quantize --refine interrupted by Ctrl-C says what is kept, and wants --res
 test('quantize --refine refuses an output for which another process gathers, and takes over what one left', async () => {
   const out = output();
   const lock = `${out}.statistics.partial.lock`;
-  writeFileSync(lock, `${process.pid}\n`);
+  await (await takeLock(lock, 'gathers')).stop(); // this process runs
   assert.match(
     await fails(run(out, '--refine')),
     /\.lock.*: process \d+ gathers it; if that is no process of higgs, remove/,
   );
   assert.ok(existsSync(lock));
-  writeFileSync(lock, '99999999\n');
+  writeFileSync(lock, readFileSync(lock, 'utf8').replace(` ${process.pid} `, ' 999999999 '));
   await succeeds(run(out, '--refine', 'inputs'));
   nothingAt(lock);
 });

@@ -18,6 +18,7 @@ import {
   type Tensor,
   tensorOf,
 } from './checkpoints.ts';
+import { families } from './families/index.ts';
 import { configs, modelFolder, randomFile } from './models.ts';
 
 const test = suite('decoder config');
@@ -167,6 +168,13 @@ test('architectureOf() refuses values that are wrong, hostile or contradictory',
   }
   assert.throws(() => parseConfig('[]', 'm'), /m: config must be a JSON object: got \[\]/);
   assert.throws(() => parseConfig('{"a":1,"a":2}', 'm'), /m: config/);
+});
+
+test('architectureOf() gives layers of Gemma 4 that see all the rope of the family where config.json tells of none', () => {
+  const { rope_parameters: _, ...config } = families.gemma4_text!.config as unknown as Record<string, unknown>;
+  const usual = { rope_type: 'proportional', partial_rotary_factor: 0.25, rope_theta: 1e6 };
+  const told = { full_attention: usual, sliding_attention: { rope_type: 'default', rope_theta: 1e4 } };
+  assert.equal(parse({}, config), parse({ rope_parameters: told }, config));
 });
 
 test('readArchitecture() prefers the ids of generation_config.json that end a text', async () => {

@@ -8,7 +8,7 @@ import { smallGrids } from '../src/grids/small.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
-import { attendScratchBytes, rowTableBytes } from '../src/kernels/decoder/sizes.ts';
+import { attendScratchBytes, denseScratchBytes, rowTableBytes } from '../src/kernels/decoder/sizes.ts';
 import { dtypeCodes } from '../src/kernels/layout.ts';
 import * as twin from '../src/reference/decoder.ts';
 import * as matrix from '../src/reference/encode.ts';
@@ -276,15 +276,18 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     for (const [i, through] of narrow.entries()) {
       const dtype = [dtypeCodes.F32, dtypeCodes.F16, dtypeCodes.BF16][i];
       for (const cols of lengths) {
-        memory.reset();
-        const [rows, count] = [3, 3];
+        const [rows, most] = [5, 7];
         const [stored, w] = through(normals(rows * cols, cols));
-        const x = normals(count * cols, cols + 1);
-        const y = alloc(count * 5 * 4);
-        kernels.denseRows(place(stored), dtype, rows, cols, place(x), count, y, 5, alloc(2 * (cols + 16) * 4));
-        for (let j = 0; j < count; j++) {
-          const wanted = twin.denseRows(w, x.subarray(j * cols, (j + 1) * cols));
-          sameBits(copy(Float32Array, y + j * 20, rows), wanted, `denseRows, dtype ${dtype}, ${cols} columns`);
+        const x = normals(most * cols, cols + 1);
+        const wanted = Array.from({ length: most }, (_, j) => twin.denseRows(w, x.subarray(j * cols, (j + 1) * cols)));
+        for (let count = 1; count <= most; count++) {
+          memory.reset();
+          const y = alloc(count * 6 * 4);
+          kernels.denseRows(place(stored), dtype, rows, cols, place(x), count, y, 6, alloc(denseScratchBytes(cols)));
+          for (let j = 0; j < count; j++) {
+            const of = `denseRows, dtype ${dtype}, ${cols} columns, vector ${j} of ${count}`;
+            sameBits(copy(Float32Array, y + j * 24, rows), wanted[j], of);
+          }
         }
       }
     }

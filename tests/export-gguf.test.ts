@@ -264,7 +264,7 @@ test('a tokenizer that llama.cpp cannot follow is refused by name', async () => 
     [
       bpe({ vocab: { a: 0, b: 1 } }, { ...level, normalizer: { type: 'Sequence' } }),
       4,
-      /steps before merges must be those of a kind/,
+      /steps before merges must be of a kind/,
     ],
     [
       bpe({ ...pieces, merges: ['a b'] }, { normalizer: { type: 'NFKC' } }),

@@ -29,8 +29,9 @@ interface Gradient {
   readonly linear: DenseLinear;
   /** Σ dₜ xₜᵀ of the second draw, in f64. */
   readonly values: Float64Array;
-  /** What the program found of its squared norm. */
+  /** What the program found of its squared norm; with `byRows`, of those of its rows times those of the weight's. */
   readonly squares: number;
+  readonly byRows?: boolean;
 }
 
 for (const [name, { config, model, logits }] of Object.entries(families)) {
@@ -46,11 +47,12 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
     const gradients = gradientsOf(session);
     if (Object.hasOwn(exact, name))
       compare(exact[name as keyof typeof exact], gradients, [...ints.subarray(labels, labels + TOKENS)]);
-    for (const [i, { linear, values, squares }] of gradients.entries()) {
+    for (const [i, { linear, values, squares, byRows }] of gradients.entries()) {
       const length = Math.sqrt(dot(values, values));
       assert.ok(length > 0.01, `${linear.name}: the loss hardly depends on it`);
-      if (squares >= 0) assert.ok(Math.abs(squares / length ** 2 - 1) < 1e-4, `${linear.name}: ‖∇‖² is ${squares}`);
       const own = floats.slice(linear.weights / 4, linear.weights / 4 + values.length);
+      const square = byRows ? squareByRows(values, own, linear.cols) : length ** 2;
+      if (squares >= 0) assert.ok(Math.abs(squares / square - 1) < 1e-4, `${linear.name}: ‖∇‖² is ${squares}`);
       const { routes } = forward(session);
       let [slope, wanted] = [Number.NaN, Number.NaN];
       // Where a step sends a token to another expert the loss jumps: then another direction is taken, and a shorter step.
@@ -264,7 +266,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
       const row = ints[state.ids / 4 + t] * table.cols;
       for (let i = 0; i < table.cols; i++) ofTable[row + i] += factor * dVectors[(TOKENS + t) * table.cols + i];
     }
-    gradients.push({ linear: table, values: ofTable, squares: squaresAt(1) });
+    gradients.push({ linear: table, values: ofTable, squares: squaresAt(1), byRows: true });
     take(matrix, 2, state.x, vectors());
   }
   const [embedding, head] = [state.embedding, state.head] as DenseLinear[];
@@ -288,13 +290,24 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
   // Of the head the program takes the mean over labels: of one matrix for both, all but that.
   if (isTied(state)) {
     const both = ofEmbedding.map((value, i) => value + ofHead[i]);
-    const squares = squaresAt(0) + dot(ofHead, ofHead);
-    gradients.push({ linear: embedding, values: both, squares });
+    const weights = floats.subarray(embedding.weights / 4, embedding.weights / 4 + both.length);
+    const squares = squaresAt(0) + squareByRows(ofHead, weights, dim);
+    gradients.push({ linear: embedding, values: both, squares, byRows: true });
   } else {
-    gradients.push({ linear: embedding, values: ofEmbedding, squares: squaresAt(0) });
+    gradients.push({ linear: embedding, values: ofEmbedding, squares: squaresAt(0), byRows: true });
     gradients.push({ linear: head, values: ofHead, squares: -1 });
   }
   return gradients;
+}
+
+// Σ ‖g_r‖² ‖w_r‖² of rows g_r of a gradient and w_r of its weight.
+function squareByRows(gradient: Float64Array, weights: Float32Array, cols: number): number {
+  let sum = 0;
+  for (let at = 0; at < gradient.length; at += cols) {
+    const [g, w] = [gradient, weights].map((values) => values.subarray(at, at + cols));
+    sum += dot(g, g) * dot(w, w);
+  }
+  return sum;
 }
 
 function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {

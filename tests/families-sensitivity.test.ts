@@ -18,12 +18,12 @@ const SEQUENCES = 3;
 
 // CRC-32 of the files.
 const FILES = {
-  gemma4_experts: '9cfe28c9',
-  gemma4_text: '4fcdf329',
-  gpt_oss: 'd0a13cda',
-  lfm2: 'e13fceaa',
-  qwen3_5_text: 'f4c6ad70',
-  qwen3_next: '02211778',
+  gemma4_experts: '2ce11763',
+  gemma4_text: 'fcfc524f',
+  gpt_oss: 'a56f1d65',
+  lfm2: '4c507dbf',
+  qwen3_5_text: '478647c5',
+  qwen3_next: '137f78fd',
 };
 
 for (const [name, wanted] of Object.entries(FILES)) {

@@ -481,7 +481,7 @@ function testKernels(build: string, kernels: KernelExports): void {
     assert.is(kernels.crc32(0, digits, 9, table) >>> 0, 0xcbf43926);
     const bytes = new Uint8Array(normals(10000, 8).buffer);
     const at = place(bytes);
-    for (const count of [...lengths, 16383, 16384, 16385, 40000])
+    for (const count of [...lengths, 79, 80, 81, 159, 160, 161, 16385, 40000])
       assert.is(kernels.crc32(123, at, count, table) >>> 0, crc32(123, bytes.subarray(0, count)));
   });
 
@@ -498,7 +498,8 @@ contract('the compiled modules import nothing', async () => {
 
 contract('the release build fits its size budget', () => {
   // 8.5 kB of it search trellises by labels, 12.5 kB are error feedback: factors, products, the searches of all trellises.
-  assert.ok(releaseBytes.length <= 59_500, `${releaseBytes.length} bytes`);
+  // 2.1 kB fold what is checked.
+  assert.ok(releaseBytes.length <= 61_500, `${releaseBytes.length} bytes`);
 });
 
 contract.run();

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
-import { type Folder, load } from '../src/index.ts';
+import { type Folder, FormatError, load } from '../src/index.ts';
 import { sameBits } from './bits.ts';
 import {
   memoryFolder,
@@ -173,6 +173,16 @@ test('what is decoded is quantized as the same weights in F32 would be', async (
     const { quantization_config } = JSON.parse(new TextDecoder().decode(own.files.get('config.json')));
     assert.is(quantization_config.quant_method, 'higgs-wasm');
   }
+});
+
+test('a config.json too large to be read is told of, and codes are not taken for weights', async () => {
+  const large = { ...CONFIGS.awq, note: ' '.repeat(1 << 20) };
+  const error = await openCheckpoint(folderOf(large, partsOf('awq'))).catch((error) => error);
+  assert.instance(error, FormatError);
+  assert.match(
+    error.message,
+    /config\.json: config must have at most 1048576 bytes where tensors are codes, .* it has 10\d{5}/,
+  );
 });
 
 test('faults are told by name', async () => {

@@ -6,16 +6,20 @@ import plainBytes from '../build/decoder.wasm';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { forms } from '../src/kernels/decoder/load.ts';
 import { bandRowBytes, denseScratchBytes, PAIR_ROWS, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { FUSED, isBanded, PAIRS } from '../src/kernels/decoder/table.ts';
+import { EIGHTS, FUSED, isBanded, PAIRS } from '../src/kernels/decoder/table.ts';
 import { bytesPerRow, type CodeShape, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
+
+const formNames: Readonly<Record<number, string>> = {
+  [FUSED]: 'relaxed',
+  [PAIRS]: 'relaxed, pairs',
+  [EIGHTS]: 'relaxed, eights',
+};
 
 /** The builds of the kernels that this runtime takes, each with the form of products that it is to use. */
 export const builds: readonly (readonly [name: string, bytes: Uint8Array<ArrayBuffer>, form: number])[] = [
   ['release', plainBytes, FUSED],
   ['debug', debugBytes, FUSED],
-  ...(WebAssembly.validate(relaxedBytes)
-    ? forms.map((form) => [form === PAIRS ? 'relaxed, pairs' : 'relaxed', relaxedBytes, form] as const)
-    : []),
+  ...(WebAssembly.validate(relaxedBytes) ? forms.map((form) => [formNames[form], relaxedBytes, form] as const) : []),
 ];
 
 export type DenseDtype = 'F32' | 'F16' | 'BF16';

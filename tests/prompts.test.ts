@@ -214,6 +214,17 @@ test('a directory stays within its bytes: what was not used for longest is remov
   assert.equal(await second.read(name(5)), bytes(5));
 });
 
+test('processes that share a directory keep to its bytes together, but for an eighth each', async () => {
+  const path = directory();
+  const stores = [];
+  for (let i = 0; i < 2; i++) stores.push((await openPromptDirectory(path, 32_000, assert.unreachable)).of('a model'));
+  for (let i = 0; i < 80; i++) {
+    await stores[i % 7 < 3 ? 0 : 1].write(String(i).padStart(64, '0'), new Uint8Array(1000));
+    assert.ok(readdirSync(path).length <= 32 + 2 * 4, `${i}: ${readdirSync(path).length}`);
+  }
+  assert.ok(await stores[0].has(String(79).padStart(64, '0')));
+});
+
 test('a store that fails costs no text, and tells once', async () => {
   const fails = async () => {
     throw new Error('ENOSPC: no space left on device');

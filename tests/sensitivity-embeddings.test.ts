@@ -1,4 +1,5 @@
-// Squared gradients of embeddings and head, against finite differences of the oracle with the labels that were drawn.
+// Squared gradients of embeddings and head, their rows by those of the weights, against finite differences of the oracle with the labels that
+// were drawn.
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,13 +13,20 @@ const test = suite('sensitivity of embeddings');
 const [EMBEDDING, HEAD] = ['model.embed_tokens.weight', 'lm_head.weight'];
 const DRAWS = 3;
 const STEP = 1e-4;
+const DIM = 24;
 // Ids come twice, and a label may be one of them.
 const IDS = [3, 0, 3, 4, 1, 0, 2];
 
 for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: configs.llama! })) {
   for (const threads of [1, 2]) {
     test(`fisher: gradients of embeddings and head are those of finite differences: ${name}, ${threads} threads`, async () => {
-      const small: Config = { ...config, vocab_size: 5, num_hidden_layers: 1, hidden_size: 24, layer_types: undefined };
+      const small: Config = {
+        ...config,
+        vocab_size: 5,
+        num_hidden_layers: 1,
+        hidden_size: DIM,
+        layer_types: undefined,
+      };
       const file = randomFile(small, ['F32']);
       const tensors = tensorsOf(file);
       const tied = small.tie_word_embeddings === true;
@@ -35,8 +43,12 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       const oracle = oracleOf(small, tensors);
       const predictions = oracle.logits(IDS).map((row) => logSoftmax(row).map(Math.exp));
       const hidden = oracle.hidden(IDS);
+      const rowsOf = (name: string) => Array.from({ length: 5 }, (_, i) => squareOfRow(tensors.get(name)!, i));
+      const squares = rowsOf(EMBEDDING);
+      const ofHead = rowsOf(tied ? EMBEDDING : HEAD);
       for (const t of IDS.keys()) {
-        const wanted = dot(hidden[t], hidden[t]) * (1 - dot(predictions[t], predictions[t]));
+        const spread = predictions[t].reduce((sum, p, id) => sum + p * (1 - p) * ofHead[id], 0);
+        const wanted = dot(hidden[t], hidden[t]) * spread;
         assert.ok(near(doubles[at + tokens + t], wanted), `head, token ${t}`);
       }
       for (const block of [1, 0]) run({ kind: 'back', block });
@@ -44,10 +56,10 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       for (let draw = 0; draw < DRAWS; draw++) {
         const labels = ints.slice(workspace.fisher!.labels / 4 + draw * tokens).subarray(0, tokens);
         // Of one matrix in both places, ‖A + B‖² − ‖A‖² with A the gradient of the head alone.
-        const gradient = squareOfGradient(small, tensors, labels);
+        const gradient = squareOfGradient(small, tensors, labels, squares);
         const errors = predictions.map((p, t) => p.map((share, y) => (y === labels[t] ? 1 : 0) - share));
         const head = errors.reduce(
-          (sum, a, t) => sum + errors.reduce((own, b, s) => own + dot(a, b) * dot(hidden[t], hidden[s]), 0),
+          (sum, a, t) => sum + errors.reduce((own, b, s) => own + dot(a, b, ofHead) * dot(hidden[t], hidden[s]), 0),
           0,
         );
         let found = 0;
@@ -63,8 +75,13 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
 
 test.run();
 
-// ‖∇ Σ ln p(label)‖² with respect to the embeddings, which may be the head too.
-function squareOfGradient(config: Config, tensors: Map<string, ArrayLike<number>>, labels: Int32Array): number {
+// ‖∇ Σ ln p(label)‖² with respect to the embeddings, which may be the head too: each row's by the embedding's own.
+function squareOfGradient(
+  config: Config,
+  tensors: Map<string, ArrayLike<number>>,
+  labels: Int32Array,
+  squares: readonly number[],
+): number {
   const own = Float64Array.from(tensors.get(EMBEDDING)!);
   const total = (i: number, step: number) => {
     const moved = own.slice();
@@ -72,7 +89,13 @@ function squareOfGradient(config: Config, tensors: Map<string, ArrayLike<number>
     const logits = oracleOf(config, new Map([...tensors, [EMBEDDING, moved]])).logits(IDS);
     return logits.reduce((sum, row, t) => sum + logSoftmax(row)[labels[t]], 0);
   };
-  return own.reduce((sum, _, i) => sum + ((total(i, STEP) - total(i, -STEP)) / (2 * STEP)) ** 2, 0);
+  const square = (i: number) => ((total(i, STEP) - total(i, -STEP)) / (2 * STEP)) ** 2;
+  return own.reduce((sum, _, i) => sum + square(i) * squares[Math.floor(i / DIM)], 0);
+}
+
+function squareOfRow(values: ArrayLike<number>, row: number): number {
+  const own = Float64Array.from(values).subarray(row * DIM, (row + 1) * DIM);
+  return dot(own, own);
 }
 
 function logSoftmax(row: Float64Array): Float64Array {
@@ -80,8 +103,8 @@ function logSoftmax(row: Float64Array): Float64Array {
   return row.map((value) => value - sum);
 }
 
-function dot(a: Float64Array, b: Float64Array): number {
-  return a.reduce((sum, value, i) => sum + value * b[i], 0);
+function dot(a: ArrayLike<number>, b: ArrayLike<number>, weights?: readonly number[]): number {
+  return Array.from(a).reduce((sum, value, i) => sum + value * b[i] * (weights?.[i] ?? 1), 0);
 }
 
 function near(found: number, wanted: number): boolean {

@@ -330,7 +330,7 @@ test('measureSensitivity() stops at an abort, and refuses what another run had d
     [partials[0].replace('"seed\\":0', '"seed\\":1'), /begin with a line whose seal holds/],
     ['', /begin with a line whose seal holds/],
     ['{"higgs.sensitivity":2}', /begin with a line whose seal holds/],
-    [textOf([{ 'higgs.sensitivity': 2, key: 'x' }]), /must be of version 3: got 2/],
+    [textOf([{ 'higgs.sensitivity': 2, key: 'x' }]), /must be of version 4: got 2/],
     [textOf([[]]), /begin with a line whose seal holds/],
   ];
   for (const [partial, message] of wrong) {

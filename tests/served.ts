@@ -32,6 +32,18 @@ export const NAMED =
 export const TAGGED =
   '{% if tools %}<|begin|>tools: {{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}{% if m.tool_calls %}{% for c in m.tool_calls %}\n<tool_call>\n<function={{ c.function.name }}>\n{% for key, value in c.function.arguments | items %}<parameter={{ key }}>\n{{ value if value is string else value | tojson }}\n</parameter>\n{% endfor %}</function>\n</tool_call>{% endfor %}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
 
+/** Messages to functions, as gpt-oss has them. */
+export const CHANNELS =
+  '{% if tools %}<|start|>developer<|message|>{% for t in tools %}type {{ t.function.name }} = {{ t | tojson }}{% endfor %}<|end|>{% endif %}{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}<|start|>assistant to=functions.{{ c.function.name }}<|channel|>commentary json<|message|>{{ c.function.arguments | tojson }}<|call|>{% endfor %}{% elif m.role == "assistant" %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}<|end|>{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}';
+
+/** Names behind ids, as Solar has them. */
+export const BEHIND_IDS =
+  '{% if tools %}<|begin|>tools: {{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {% if m.tool_calls %}<|tool_calls|>{% for c in m.tool_calls %}<|tool_call:begin|>{{ c.id }}<|tool_call:name|>{{ c.function.name }}<|tool_call:args|>{{ c.function.arguments | tojson }}<|tool_call:end|>{% endfor %}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
+/** A list in a block of code, behind a plan, as Command R+ has it. */
+export const BLOCK =
+  '{% if tools %}<|begin|>tools: {{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}{% if m.tool_calls %}\nAction:\n```json\n[{% for c in m.tool_calls %}\n    {"tool_name": "{{ c.function.name }}", "parameters": {{ c.function.arguments | tojson }}}{% if not loop.last %},{% endif %}{% endfor %}\n]\n```{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant: {% endif %}';
+
 /** Files of a random model of this template, or of none. */
 export function servedFiles({ template = PLAIN, context = 512, seed = 1 } = {}): Record<string, Uint8Array> {
   const config = configs.llama;

@@ -685,6 +685,21 @@ test('contextShift goes on where the context is full, as the model itself does',
   await small.close();
 });
 
+test('a text that contextShift lets go on ends behind sixteen contexts, whatever is asked', async () => {
+  const small = await servedModel({ context: 48, cacheTokens: 96 });
+  const server = createServer({ models: { small }, contextShift: true });
+  const body = { prompt: 'Once upon', max_tokens: 1e9, temperature: 0, ignore_eos: true };
+  for (const [path, more] of [
+    ['/v1/completions', {}],
+    [CHAT, { prompt: undefined, messages: [{ role: 'user', content: 'a' }] }],
+  ] as const) {
+    const { json } = await post(path, { ...body, ...more }, server);
+    assert.is(json.usage.completion_tokens, 16 * 48, path);
+    assert.is(json.choices[0].finish_reason, 'length', path);
+  }
+  await small.close();
+});
+
 test('a prompt far beyond the context is refused before it is encoded', async () => {
   const far = 'word '.repeat(10_000);
   for (const [path, body] of [

@@ -191,7 +191,10 @@ test('files import nothing in a circle, types neither', () => {
 });
 
 const homes: readonly [what: RegExp, where: RegExp][] = [
-  [/from 'node:/, /^(source\/(file|system)|workers\/node|grids\/maker\/\w+|(cli|cli\/common|disk|terminal)\/\w+)\.ts$/],
+  [
+    /from 'node:/,
+    /^(source\/(file|handles|system)|workers\/node|grids\/maker\/\w+|(cli|cli\/common|disk|terminal)\/\w+)\.ts$/,
+  ],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/@huggingface\/hub/, /^hub\/client\.ts$/],

@@ -7,14 +7,28 @@ import { createServer, type Server } from '../src/server/server.ts';
 import { constraintOf, markedConstraint } from '../src/server/structured/constraint.ts';
 import { callFilter, formatOf as callFormatOf, toolConstraint, toolsFrom } from '../src/server/structured/tools.ts';
 import type { Model } from '../src/text/textmodel.ts';
+import { thinkingFilter } from '../src/text/thinking.ts';
 import { uniform } from './bits.ts';
 import { memoryFolder } from './checkpoints.ts';
 import { validates } from './schemas.ts';
-import { BARE, eventsOf, HERMES, LIST, NAMED, PLAIN, servedFiles, servedModel, TAGGED } from './served.ts';
+import {
+  BARE,
+  BEHIND_IDS,
+  BLOCK,
+  CHANNELS,
+  eventsOf,
+  HERMES,
+  LIST,
+  NAMED,
+  PLAIN,
+  servedFiles,
+  servedModel,
+  TAGGED,
+} from './served.ts';
 import { byteLevelContent } from './tokenizers.ts';
 
 const test = suite('structured');
-const templates = { PLAIN, HERMES, BARE, LIST, NAMED, TAGGED };
+const templates = { PLAIN, HERMES, BARE, LIST, NAMED, TAGGED, CHANNELS, BEHIND_IDS, BLOCK };
 const models = new Map<string, Model>();
 let server: Server;
 
@@ -378,6 +392,18 @@ for (const [name, template, call] of [
     '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>',
   ],
   ['with ids', WITH_IDS, '[TOOL_CALLS]get_time[CALL_ID]abcdefghi[ARGS]{}'],
+  [
+    'behind ids',
+    BEHIND_IDS,
+    '<|tool_calls|><|tool_call:begin|>call_7<|tool_call:name|>get_time<|tool_call:args|>{}<|tool_call:end|>',
+  ],
+  ['in a block of code', BLOCK, 'Action:\n```json\n[\n    {\n"tool_name": "get_time",\n"parameters": {}\n}\n]\n```'],
+  ['to a function, in front of the channel', CHANNELS, ' to=functions.get_time<|channel|>commentary json<|message|>{}'],
+  [
+    'to a function, behind the channel',
+    CHANNELS,
+    '<|channel|>commentary to=functions.get_time <|constrain|>json<|message|>{}<|call|>',
+  ],
 ] as const) {
   test(`calls are found as the model writes them: ${name}`, async () => {
     const model = await servedModel({ template });
@@ -387,6 +413,40 @@ for (const [name, template, call] of [
     await model.close();
   });
 }
+
+test('messages of gpt-oss are thoughts, text and calls', async () => {
+  const model = models.get('CHANNELS')!;
+  const text =
+    '<|channel|>analysis<|message|>Paris?<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|>' +
+    '<|start|>assistant<|channel|>commentary to=functions.get_time <|constrain|>json<|message|>{}<|call|>' +
+    '<|start|>assistant to=functions.get_weather<|channel|>commentary json<|message|>{"city":"x","unit":"C"}';
+  for (const size of [1, 5, 1000]) {
+    const [thinking, calling] = [thinkingFilter('<|start|>assistant'), callFilter(model, toolsFrom(tools), true)];
+    let [thought, shown] = ['', ''];
+    const take = (parts: ReturnType<typeof thinking.push>) => {
+      for (const part of parts) {
+        if (part.thinking) thought += part.text;
+        else shown += calling.push(part.text);
+      }
+    };
+    for (let at = 0; at < text.length; at += size) take(thinking.push(text.slice(at, at + size)));
+    take(thinking.end());
+    const { text: rest, calls } = calling.end();
+    assert.equal([thought, shown + rest], ['Paris?', 'I look.']);
+    assert.equal(calls, [
+      { name: 'get_time', arguments: '{}' },
+      { name: 'get_weather', arguments: '{"city":"x","unit":"C"}' },
+    ]);
+  }
+});
+
+test('a schema is for what gpt-oss says in its final message', async () => {
+  const schema = { type: 'object', properties: { a: { enum: [1, 2] } }, required: ['a'] };
+  const body = { model: 'CHANNELS', messages, response_format: formatOf(schema), max_tokens: 100, temperature: 0 };
+  const { status, json } = await post(CHAT, body);
+  assert.is(status, 200, JSON.stringify(json));
+  assert.ok([1, 2].includes(JSON.parse(json.choices[0].message.content).a), JSON.stringify(json));
+});
 
 const typed = [
   {

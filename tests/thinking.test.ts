@@ -35,6 +35,13 @@ const cases: [name: string, text: string, prompt: string, thought: string, answe
     'Two.',
     '4',
   ],
+  [
+    'gpt-oss that speaks before its answer',
+    '<|channel|>commentary<|message|>I add. <|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>4',
+    '<|start|>assistant',
+    '',
+    'I add. 4',
+  ],
   ['gpt-oss without a thought', '<|channel|>final<|message|>4', '', '', '4'],
   ['a thought that is cut off', '<think>Two an', '', 'Two an', ''],
   ['an answer alone, as it stands', ' 4\n', '', '', ' 4\n'],

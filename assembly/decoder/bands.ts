@@ -8,10 +8,11 @@
 import { groupsOf, nextGroup } from '../lanes';
 import { activationBytes, narrowBytes, slotsOf } from './activation';
 import { octsOf } from './band';
+import { EIGHTS } from './dots';
 import { addSums, firstScales, lastScales, storeEight } from './eight';
 import { runPair } from './pair';
 import { decodePair, multiplyPanel } from './panel';
-import { LABELS } from './table';
+import { FORM, LABELS } from './table';
 import { bothPair, hasBoth } from './twice';
 import { decodeWide, multiplyWide } from './wide';
 
@@ -23,7 +24,7 @@ export function multiplyBands(
   const bits = load<u32>(table, 8);
   if (bits > 4) several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, true);
   else if (count == 1) few(bands, rowBytes, scales, rows, cols, groupSize, table, x, false, y, stride, scratch);
-  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0) {
+  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0 && load<u32>(table, FORM) != EIGHTS) {
     few(bands, rowBytes, scales, rows, cols, groupSize, table, x, true, y, stride, scratch);
   } else several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, false);
 }

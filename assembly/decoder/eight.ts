@@ -25,12 +25,14 @@ export function ofGroup(acc: v128, sigmas: v128, group: usize, zero: i32): v128 
   return f32x4.mul(f32x4.mul(sigmas, v128.load32_splat(group, 4)), f32x4.convert_i32x4_s(exact));
 }
 
-/** Adds it to the sums of eight rows. */
+/** Adds it to the sums of eight rows: both loads, then both stores, which some engines make one of each. */
 // @ts-ignore: decorator
 @inline
 export function addSums(a: v128, b: v128, first: v128, last: v128, group: usize, zero: i32, sums: usize): void {
-  v128.store(sums, f32x4.add(v128.load(sums), ofGroup(a, first, group, zero)));
-  v128.store(sums, f32x4.add(v128.load(sums, 16), ofGroup(b, last, group, zero)), 16);
+  const low = f32x4.add(v128.load(sums), ofGroup(a, first, group, zero));
+  const high = f32x4.add(v128.load(sums, 16), ofGroup(b, last, group, zero));
+  v128.store(sums, low);
+  v128.store(sums, high, 16);
 }
 
 /** As addSums, of products with wide slots. */
@@ -41,8 +43,10 @@ export function addWideSums(a: v128, b: v128, first: v128, last: v128, group: us
   const scale = v128.load32_splat(group);
   const ofA = f32x4.mul(f32x4.mul(first, scale), f32x4.convert_i32x4_s(i32x4.sub(a, less)));
   const ofB = f32x4.mul(f32x4.mul(last, scale), f32x4.convert_i32x4_s(i32x4.sub(b, less)));
-  v128.store(sums, f32x4.add(v128.load(sums), ofA));
-  v128.store(sums, f32x4.add(v128.load(sums, 16), ofB), 16);
+  const low = f32x4.add(v128.load(sums), ofA);
+  const high = f32x4.add(v128.load(sums, 16), ofB);
+  v128.store(sums, low);
+  v128.store(sums, high, 16);
 }
 
 /** The first `count` of eight sums, at most all, times the step. */

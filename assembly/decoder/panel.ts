@@ -1,9 +1,10 @@
 // Several activations times a pair of bands (band.ts): its codes become integers once, in a panel that the first-level cache holds,
 // and each vector of them serves all. A step takes 32 bytes of a panel, a vector u of each band.
 
-import { FUSED, PAIRS, STEP, addStep, oddOf } from './dots';
+import { EIGHTS, FUSED, PAIRS, STEP, addStep, oddOf } from './dots';
 import { BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
 import { addSums, firstScales, lastScales } from './eight';
+import { multiplyEights } from './eights';
 import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
 /** Bytes of a panel of 4096 columns. */
@@ -384,7 +385,10 @@ export function multiplyPanel(
   panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
   sums: usize,
 ): void {
-  if (ASC_FEATURE_RELAXED_SIMD && load<u32>(table, FORM) == PAIRS) {
+  const form = load<u32>(table, FORM);
+  if (ASC_FEATURE_RELAXED_SIMD && form == EIGHTS) {
+    multiplyEights(panel, x, apart, bytes, count, group, scales, zero, sums);
+  } else if (ASC_FEATURE_RELAXED_SIMD && form == PAIRS) {
     multiply(panel, x, apart, bytes, count, table, PAIRS, group, scales, zero, sums);
   } else {
     multiply(panel, x, apart, bytes, count, table, FUSED, group, scales, zero, sums);

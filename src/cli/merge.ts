@@ -1,15 +1,20 @@
 // higgs merge: parts that several tasks wrote, put together to what one run would have written.
 
 import type { Command } from 'commander';
-import { checkWritable, writeWhole } from '../disk/commit.ts';
+import { isDirectory } from '../disk/cache.ts';
+import { checkWritable, isThere, LOCK_NAME, writeWhole } from '../disk/commit.ts';
 import { readText } from '../disk/files.ts';
 import { stageOutput } from '../disk/output.ts';
 import { completeParts, partFiles, partsPath } from '../disk/parts.ts';
 import { FormatError } from '../errors.ts';
 import { writeAlphas } from '../linearity/alphas.ts';
 import type { QuantizeReport } from '../open.ts';
+import { isMergeOf } from '../parts/merge.ts';
+import { JOURNAL_NAME } from '../quantize/journal.ts';
 import { mergeSensitivities } from '../sensitivity/results/part.ts';
+import { openFolder } from '../source/file.ts';
 import { folderOf } from '../source/memory.ts';
+import type { Folder } from '../source/source.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText, say, warn } from '../terminal/print.ts';
 import { alphasText, reportText } from '../terminal/report.ts';
@@ -54,6 +59,7 @@ async function merge(out: string, options: Options): Promise<void> {
   const files = await partFiles(out);
   if (files.length > 0) return mergeFiles(out, files, options);
   const report = await mergeCheckpoint(out, options);
+  if (!report) return tellDone(out, options);
   const { about: _, ...figures } = report;
   const timed = { ...figures, seconds: (performance.now() - began) / 1000 };
   for (const warning of report.warnings) warn(warning);
@@ -62,19 +68,30 @@ async function merge(out: string, options: Options): Promise<void> {
 }
 
 // Sensitivities: small files, which are written at once.
-async function mergeFiles(out: string, files: readonly string[], { force = false, all, json }: Options): Promise<void> {
+async function mergeFiles(out: string, files: readonly string[], options: Options): Promise<void> {
+  const { force = false, all, json } = options;
   const began = performance.now();
-  await checkWritable(out, { force });
+  const isOld = !force && (await isThere(out));
+  if (!isOld) await checkWritable(out, { force });
   const parts = await Promise.all(files.map(async (name) => ({ name, content: await readText(name) })));
   const alphas = mergeSensitivities(parts);
+  if (isOld && (await readText(out)) === writeAlphas(alphas)) return tellDone(out, options);
   await writeWhole(out, writeAlphas(alphas), { force });
   if (json) printJsonText(writeAlphas(alphas));
   else print(alphasText(alphas, out, (performance.now() - began) / 1000, all ? alphas.tensors.size : ROWS));
 }
 
-async function mergeCheckpoint(out: string, { resume = false, force }: Options): Promise<Merged> {
+// A scheduler may run a merge again that is done.
+function tellDone(out: string, { json }: Options): void {
+  if (json) printJson({ done: true });
+  else print(`the output is complete already: ${out}`);
+}
+
+// @returns undefined if the output is there, of these parts
+async function mergeCheckpoint(out: string, { resume = false, force }: Options): Promise<Merged | undefined> {
   const parts = await completeParts(out);
   try {
+    if (!force && (await isMade(out, parts))) return undefined;
     return await withSession('merge', 1, async (session) => {
       const { higgs, signal } = session;
       const directory = partsPath(out);
@@ -101,5 +118,17 @@ async function mergeCheckpoint(out: string, { resume = false, force }: Options):
     });
   } finally {
     for (const part of parts) await part.close();
+  }
+}
+
+// Whether a run that put these parts together has ended.
+async function isMade(out: string, parts: readonly Folder[]): Promise<boolean> {
+  if (!(await isDirectory(out))) return false;
+  const folder = await openFolder(out);
+  try {
+    const names = await folder.list();
+    return !names.includes(JOURNAL_NAME) && !names.includes(LOCK_NAME) && (await isMergeOf(parts, folder));
+  } finally {
+    await folder.close();
   }
 }

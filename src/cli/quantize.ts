@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { type Input, identityOf, openInput } from '../disk/input.ts';
-import { canResume, checkOutput, stageOutput } from '../disk/output.ts';
+import { canResume, checkOutput, checkWhole, stageOutput } from '../disk/output.ts';
 import { contentIdentity } from '../disk/parts.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import type { BudgetOptions } from '../linearity/options.ts';
@@ -133,7 +133,8 @@ async function quantize(path: string, options: Options): Promise<void> {
   let gathered: Gathered | undefined;
   try {
     const text = await openText(options, input);
-    const fileName = options.dryRun ? undefined : await checkOutput(options.output!, input, outputOptions(options));
+    const fileName =
+      options.dryRun || part ? undefined : await checkOutput(options.output!, input, outputOptions(options));
     const higgs = await loadAll();
     const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
@@ -156,8 +157,8 @@ async function quantize(path: string, options: Options): Promise<void> {
     if (part && !options.dryRun) {
       const about = JSON.stringify(await additionsOf(input, options));
       const own = { ...part, input: await contentIdentity(input), ...(about !== undefined && { about }) };
-      const working = { part: own, out: options.output! };
-      return await writePart(checkpoint, whole, { ...options, ...working });
+      const isMade = await checkWhole(options.output!, input, { ...options, shards: whole.shards });
+      return await writePart(checkpoint, whole, { ...options, part: own, out: options.output!, isMade });
     }
     const plan = part ? planPart(whole, part, settings, options.scaleSearch ?? false) : whole;
     if (options.dryRun) {

@@ -5,7 +5,6 @@ import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createAdaptorServer } from '@hono/node-server';
 import { type Command, Option } from 'commander';
 import { isThere } from '../disk/commit.ts';
 import { type Input, identityOf, openModel } from '../disk/input.ts';
@@ -47,6 +46,11 @@ interface Options extends ModelChoice, SizeChoice {
 /** Milliseconds that a client has for the head of a request, and for a whole one. */
 const HEAD_MS = 15_000;
 const REQUEST_MS = 60_000;
+/**
+ * Milliseconds that a connection stays open between two requests. Clients close theirs after some seconds: where the server is as quick, it
+ * may close one that a request is already on its way over.
+ */
+const KEPT_MS = 30_000;
 /** Milliseconds that a client may take nothing of an answer that is there; and that all have for theirs at the end. */
 const STALLED_MS = 60_000;
 const CLOSING_MS = 5000;
@@ -218,10 +222,17 @@ async function listen(
   line: LiveLine,
 ): Promise<void> {
   const { host, port, json } = options;
+  // Here alone: it asks for Response, by which Node loads its HTTP client.
+  const { createAdaptorServer } = await import('@hono/node-server');
   const http = createAdaptorServer({
     fetch: (request, env) => server.fetch(request, env),
     createServer: createHttpServer,
-    serverOptions: { headersTimeout: HEAD_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: 5000 },
+    serverOptions: {
+      headersTimeout: HEAD_MS,
+      requestTimeout: REQUEST_MS,
+      keepAliveTimeout: KEPT_MS,
+      connectionsCheckingInterval: 5000,
+    },
   }) as ReturnType<typeof createHttpServer>;
   http.maxConnections = CONNECTIONS_LIMIT;
   const answers = answersOf(http, { stalledMs: STALLED_MS, closingMs: CLOSING_MS });

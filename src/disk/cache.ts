@@ -221,7 +221,8 @@ export async function orAbsent<T>(promise: Promise<T>): Promise<T | undefined> {
   });
 }
 
-async function isDirectory(path: string): Promise<boolean> {
+/** Whether it is a directory, or a link to one. */
+export async function isDirectory(path: string): Promise<boolean> {
   return (await attempt('read', path, () => orAbsent(stat(path))))?.isDirectory() ?? false;
 }
 

@@ -1,7 +1,7 @@
 // Where a verb writes: what is at the output's name, what an interrupted run left beside it, and whose it is. How the output gets its name
 // is commit.ts's.
 
-import { lstat, mkdir, readdir, readFile, realpath, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import type { Shard } from '../checkpoint/safetensors/layout.ts';
 import { FileError } from '../errors.ts';
@@ -17,8 +17,6 @@ import {
   emptyRun,
   endingOf,
   finishOutput,
-  isAbsent,
-  isAlive,
   isThere,
   LOCK_NAME,
   type Place,
@@ -29,6 +27,7 @@ import {
   undoTakeBack,
 } from './commit.ts';
 import type { Input } from './input.ts';
+import { type Lock, lookAt, takeLock } from './lock.ts';
 
 interface OutputOptions {
   /** Replaces what is at the output's name, and what an interrupted run left. */
@@ -74,7 +73,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   else if (ending?.aside) await restore(place, ending.aside);
   const isKept = options.resume === true && (isTakenBack || held === 'run' || held === 'bare');
   const made = await makeParents(path);
-  await claim(path, isKept);
+  const lock = await claim(path, isKept);
   const folder = await createFolder(path, { resume: true });
 
   return {
@@ -85,7 +84,10 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
     fileName,
     async commit() {
       await folder.close();
+      await lock.stop();
       try {
+        if (!(await lock.isHeld()))
+          throw new FileError('write', out, undefined, 'another run took this one for dead, and goes on with it');
         const existing = await inspectTarget(out, target, fileName !== undefined);
         if (existing === 'other' || (existing === 'checkpoint' && !mayReplace)) {
           throw new FileError(
@@ -104,6 +106,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
     async discard() {
       await quietly(async () => {
         await folder.close();
+        await lock.stop();
         await removeRun(path);
         await removeParents(path, made);
       });
@@ -111,6 +114,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
     async leave() {
       await quietly(async () => {
         await folder.close();
+        await lock.stop();
         if (isTakenBack) await undoTakeBack(place);
         // Without a journal it is the lock by which the directory is known to be ours.
         else if (await isThere(join(path, JOURNAL_NAME))) await rm(join(path, LOCK_NAME), { force: true });
@@ -127,12 +131,29 @@ export async function checkOutput(out: string, input: Input, options: OutputOpti
   return (await survey(out, input, options, true)).place.fileName;
 }
 
+/**
+ * Raises what a part of an output cannot be written for: a run that puts parts together may be at work.
+ * @returns whether there is an output that is of the plan, as far as headers tell
+ */
+export async function checkWhole(
+  out: string,
+  input: Input,
+  { force, shards }: { force?: boolean | undefined; shards: readonly Shard[] },
+): Promise<boolean> {
+  const { target, fileName } = await placeOf(out, input);
+  const existing = await inspectTarget(out, target, fileName !== undefined);
+  if (existing === 'other') refuseOther(out);
+  if (force || existing !== 'checkpoint') return false;
+  if (await haveHeaders(target, await readdir(target), shards)) return true;
+  throw new FileError('write', out, undefined, 'it is there already, of another plan; give --force to replace it');
+}
+
 // What is there, if the options say what becomes of it.
 async function survey(out: string, input: Input, options: OutputOptions, isEarly = false) {
   const { force, resume } = options;
   const place = await placeOf(out, input);
-  const existing = await inspectTarget(out, place.target, place.fileName !== undefined);
   await checkOwner(out, place);
+  const existing = await inspectTarget(out, place.target, place.fileName !== undefined);
   const held = await heldAt(place, options, isEarly);
   const ending = await endingOf(place);
   const mayReplace = force || (resume && ending?.replaces) || false;
@@ -148,7 +169,7 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
       `it is complete and in its place${left}; give --resume to finish the run that wrote it, or --force to replace it`,
     );
   }
-  if (existing === 'other') refuse('it is there already; it is no checkpoint, and so never replaced');
+  if (existing === 'other') refuseOther(out);
   const isRun = held === 'run' || held === 'bare';
   const goOn = resume === undefined ? 'give --force' : 'give --resume to continue it, or --force';
   if (existing === 'checkpoint' && !mayReplace) {
@@ -163,6 +184,10 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
     );
   }
   return { place, ending, held, mayReplace };
+}
+
+function refuseOther(out: string): never {
+  throw new FileError('write', out, undefined, 'it is there already; it is no checkpoint, and so never replaced');
 }
 
 // Where the output goes: never into the input, or around it.
@@ -220,21 +245,19 @@ async function haveHeaders(path: string, names: readonly string[], shards: reado
 }
 
 // Makes the place where the files are until they are complete this run's own, with what it holds or without.
-async function claim(path: string, isKept: boolean): Promise<void> {
+async function claim(path: string, isKept: boolean): Promise<Lock> {
   // Not recursive: on a read-only file system that would say that there is no such directory.
   await attempt('create', path, () => makeDirectory(path));
-  const lock = join(path, LOCK_NAME);
-  const isOld = await isThere(lock); // of a process that ended; it stays whatever happens: by it the rest is known to be ours
+  let lock: Lock;
   try {
-    await attempt('write', lock, () => writeFile(lock, `${process.pid}\n`, { flag: isOld ? 'w' : 'wx' }));
+    // That of a process that died is written over, not removed: by it the rest is known to be ours.
+    lock = await takeLock(join(path, LOCK_NAME), 'writes');
   } catch (error) {
-    if (!isOld) {
-      await rm(lock, { force: true }).catch(() => {}); // the first error is the one to tell
-      await rmdir(path).catch(() => {}); // unless it holds an earlier run
-    }
+    await rmdir(path).catch(() => {}); // unless it holds an earlier run
     throw error;
   }
   if (!isKept) await emptyRun(path);
+  return lock;
 }
 
 async function makeDirectory(path: string): Promise<void> {
@@ -247,14 +270,9 @@ async function makeDirectory(path: string): Promise<void> {
 async function checkOwner(out: string, { target, path }: Place): Promise<void> {
   for (const place of [path, target]) {
     const lock = join(place, LOCK_NAME);
-    const content = await readFile(lock, 'utf8').catch((error) => {
-      if (isAbsent(error)) return '';
-      throw fileError('read', lock, error);
-    });
-    // Without its end it is of a process that died as it wrote it: the number may be another's.
-    const pid = Number(/^(\d{1,10})\n$/.exec(content)?.[1]);
-    if (!(pid > 0) || pid === process.pid || !isAlive(pid)) continue;
-    const hint = `if process ${pid} is no process of higgs, remove ${lock}`;
+    const { holder } = await lookAt(lock);
+    if (holder === undefined) continue;
+    const hint = `if ${holder} is no process of higgs, remove ${lock}`;
     throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
   }
 }

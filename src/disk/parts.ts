@@ -4,10 +4,8 @@
 // writes there under the old name cannot complete it.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { FileError, FormatError } from '../errors.ts';
 import { differenceOf, PART_NAME, type PartIdentity, type PartNote, readNote } from '../parts/note.ts';
 import type { Part } from '../parts/shares.ts';
@@ -16,11 +14,10 @@ import { createFolder, openFolder, openFolders } from '../source/file.ts';
 import type { Folder, ResumableFolder } from '../source/source.ts';
 import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
-import { isAbsent, isAlive, isThere, LOCK_NAME } from './commit.ts';
+import { isAbsent, isThere, LOCK_NAME } from './commit.ts';
 import type { Input } from './input.ts';
+import { type Lock, lookAt, type Seen, takeLock } from './lock.ts';
 
-/** A run that works renews its lock this often, in milliseconds; one on another machine that did not for three times as long has died. */
-const BEAT = 15_000;
 /** Directories that a run makes, if others take what it makes for dead. */
 const BIRTHS = 4;
 /** Bytes of each file of weights that tell it from one with the same header. */
@@ -101,21 +98,20 @@ export async function stagePart(
   const path = join(directory, `part-${part}-of-${parts}.${randomBytes(4).toString('hex')}`);
   const isNew = !found.begun || !(await take(found.begun, path));
   if (isNew) await attempt('create', path, () => mkdir(path));
-  const lock = join(path, LOCK_NAME);
-  let stop: () => void;
+  let lock: Lock;
   try {
-    stop = await beat(lock);
+    lock = await takeLock(join(path, LOCK_NAME), 'writes');
   } catch (error) {
     // Before there was a lock, another run took it for dead: that one is known by its own lock now.
     if (tries > 1 && !(await isThere(path))) return stagePart(out, identity, options, tries - 1);
     throw error;
   }
   for (const { path: one, lock: seen } of found.useless) {
-    if ((await readLock(join(one, LOCK_NAME))) === seen) await removeAttempt(one);
+    if ((await lookAt(join(one, LOCK_NAME))).content === seen) await removeAttempt(one);
   }
   const folder = await createFolder(path, { resume: true });
   const close = async () => {
-    stop();
+    await lock.stop();
     await folder.close();
   };
   return {
@@ -130,7 +126,7 @@ export async function stagePart(
     async leave() {
       await quietly(async () => {
         await close();
-        await rm(lock, { force: true });
+        await lock.release();
       });
     },
     async discard() {
@@ -192,15 +188,15 @@ async function survey(
   const left: Left[] = [];
   for (const one of await attemptsIn(directory)) {
     if (one.part !== part || one.parts !== parts) continue;
-    const lock = await readLock(join(one.path, LOCK_NAME));
-    const state = await stateOf(one, { part, parts, ...rest });
+    const seen = await lookAt(join(one.path, LOCK_NAME));
+    const state = await stateOf(one, seen, { part, parts, ...rest });
     if (state === 'same' && !force) {
-      if (!(await isWorking(join(one.path, LOCK_NAME)))) await tidy(one.path);
+      if (seen.holder === undefined) await tidy(one.path);
       return 'complete';
     }
     if (state === 'alive') continue;
     if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
-    left.push({ path: one.path, lock });
+    left.push({ path: one.path, lock: seen.content });
   }
   const haveJournals = await Promise.all(left.map(({ path }) => isThere(join(path, JOURNAL_NAME))));
   const begun = force ? undefined : left[haveJournals.indexOf(true)]?.path;
@@ -218,16 +214,15 @@ async function attemptsIn(directory: string): Promise<Attempt[]> {
 }
 
 // What an attempt is: the part that is wanted, a run that works or has died, or why it is another part.
-async function stateOf({ path }: Attempt, identity: PartIdentity): Promise<string> {
+async function stateOf({ path }: Attempt, { content, holder }: Seen, identity: PartIdentity): Promise<string> {
   if (!(await isThere(path))) return 'alive'; // another run has just renamed it
-  const lock = join(path, LOCK_NAME);
   const note = await soundNote(path);
   if (note && note !== 'damaged') {
     const difference = differenceOf(note, identity);
     return difference === undefined ? 'same' : `it ${difference}`;
   }
-  if (note === 'damaged' && !(await isThere(lock))) return 'it is damaged';
-  return (await isWorking(lock)) ? 'alive' : 'dead';
+  if (note === 'damaged' && content === undefined) return 'it is damaged';
+  return holder === undefined ? 'dead' : 'alive';
 }
 
 // The note of a part whose files have their sizes.
@@ -253,35 +248,6 @@ async function tidy(path: string): Promise<void> {
   for (const name of [JOURNAL_NAME, LOCK_NAME]) {
     await attempt('remove', join(path, name), () => rm(join(path, name), { force: true }));
   }
-}
-
-// Whether a run renews the lock. Of another machine that shows after a while alone.
-async function isWorking(lock: string): Promise<boolean> {
-  const first = await readLock(lock);
-  const [host, pid] = first?.split(' ') ?? [];
-  if (host === undefined || pid === undefined) return false;
-  if (host === hostname()) return Number(pid) !== process.pid && isAlive(Number(pid));
-  say(`${lock}: waiting ${(3 * BEAT) / 1000} s to see whether ${host} still works on it`);
-  await sleep(3 * BEAT);
-  return (await readLock(lock)) !== first;
-}
-
-async function readLock(lock: string): Promise<string | undefined> {
-  const content = await readFile(lock, 'utf8').catch((error) => {
-    if (isAbsent(error)) return undefined;
-    throw fileError('read', lock, error);
-  });
-  return content !== undefined && /^\S+ [1-9]\d{0,9} \d+\n$/.test(content) ? content : undefined;
-}
-
-// Writes the lock, and renews it until the result is called.
-async function beat(lock: string): Promise<() => void> {
-  let beats = 0;
-  const write = () => writeFile(lock, `${hostname()} ${process.pid} ${beats++}\n`);
-  await attempt('write', lock, write);
-  const timer = setInterval(() => void write().catch(() => {}), BEAT); // a run that lost its directory ends at its next file
-  timer.unref();
-  return () => clearInterval(timer);
 }
 
 async function take(from: string, to: string): Promise<boolean> {

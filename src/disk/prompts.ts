@@ -1,5 +1,6 @@
 // Prompts that models have read, on disk: one file a piece, named by its hash, in one directory that several models and processes may share. What
-// was not used for longest is removed for others.
+// was not used for longest is removed for others. Whoever has written an eighth of the limit lists the directory again: what other processes
+// wrote counts, so that files are beyond the limit by an eighth for each of them, at most.
 
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
@@ -11,6 +12,8 @@ const NAME = /^[0-9a-f]{64}\.rows$/;
 const UNFINISHED = /^[0-9a-f-]{36}\.next$/;
 /** Milliseconds after which a file that is not finished is nobody's. */
 const ABANDONED = 3_600_000;
+/** Listings of a directory while as many bytes are written as it may have. */
+const LISTINGS = 8;
 
 /**
  * Opens a directory, which is made where there is none.
@@ -21,7 +24,9 @@ const ABANDONED = 3_600_000;
 export async function openPromptDirectory(path: string, limit: number, onFault: (error: Error) => void) {
   await attempt('create', path, () => mkdir(path, { recursive: true }));
   const sizes = await attempt('read', path, () => sizesIn(path)); // the one used last is at the end
-  let total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+  let total = 0;
+  let unseen = 0; // bytes that were written since the directory was listed
+  for (const size of sizes.values()) total += size;
   let isFaulty = false;
   const fileOf = (name: string) => join(path, `${name}.rows`);
 
@@ -39,10 +44,20 @@ export async function openPromptDirectory(path: string, limit: number, onFault: 
     await rm(fileOf(name), { force: true });
   }
 
+  // What others wrote counts as used now; what they removed is forgotten.
+  async function listAgain(): Promise<void> {
+    const found = await sizesIn(path);
+    for (const name of [...sizes.keys()]) if (!found.has(name)) forget(name);
+    for (const [name, size] of found) if (!sizes.has(name)) use(name, size);
+    unseen = 0;
+  }
+
   async function write(name: string, bytes: Uint8Array): Promise<void> {
     if (bytes.length > limit) return;
     const next = join(path, `${randomUUID()}.next`);
     try {
+      if (unseen + bytes.length > limit / LISTINGS) await listAgain();
+      unseen += bytes.length;
       while (total + bytes.length > limit) await remove(sizes.keys().next().value!);
       await writeFile(next, bytes);
       await rename(next, fileOf(name));

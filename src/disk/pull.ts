@@ -17,7 +17,7 @@ import type { Source } from '../source/source.ts';
 import { attempt } from '../source/system.ts';
 import { cachedFile, repoPath, snapshotPath } from './cache.ts';
 import { type HubSettings, hubSettings, meansOf } from './hub.ts';
-import { lock } from './lock.ts';
+import { takeLock } from './lock.ts';
 
 /** Bytes of one request, requests under way for one file, and files at once: 48 MB of memory. */
 const RANGE = 4 << 20;
@@ -139,7 +139,7 @@ async function download({ name, remote, signal, take }: Pulling, file: HubFile, 
   // A name of ours: clients in Python may write <digest>.incomplete at the same time, and lock it in a way that Node cannot.
   const incomplete = `${blob}.higgs.incomplete`;
   await attempt('create', dirname(blob), () => mkdir(dirname(blob), { recursive: true }));
-  const unlock = await lock(`${incomplete}.lock`, 'downloads');
+  const lock = await takeLock(`${incomplete}.lock`, 'downloads');
   try {
     const hash = startHash(file);
     let begun = await hashFile(incomplete, file.byteLength, hash);
@@ -168,7 +168,7 @@ async function download({ name, remote, signal, take }: Pulling, file: HubFile, 
     }
     await attempt('rename', incomplete, () => rename(incomplete, blob));
   } finally {
-    await unlock();
+    await lock.release();
   }
 }
 

@@ -248,7 +248,7 @@ export interface ExpertsSpec {
   /** The router, (experts, dim). */
   readonly router: LinearSpec;
   /** The tensor of what is added to scores where experts are chosen, (experts). */
-  readonly correction: { readonly name: string } | undefined;
+  readonly correction: (TensorSpec & { readonly shape: readonly number[] }) | undefined;
   /** How experts are chosen. */
   readonly routing: Routing;
   /** The experts that tokens are routed to. */

@@ -10,8 +10,8 @@ interface ExpertTraits {
   readonly count: number;
   readonly hidden: number;
   readonly routing: Routing;
-  /** Whether the router has a correction of its scores. */
-  readonly isCorrected?: boolean;
+  /** Whether the router has a correction of its scores, and whether as a row of a matrix. */
+  readonly isCorrected?: boolean | 'row';
   /** The expert that all tokens go to: its name, its width, whether it is weighed by a gate of its own. */
   readonly shared?:
     | { readonly name: string; readonly hidden: number; readonly bias?: boolean; readonly isGated?: boolean }
@@ -54,7 +54,9 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
     kind: 'experts',
     norm: { name: `${layer}.${names.norm}.weight`, plus: 0 },
     router: { ...linear(`${path}.gate`, count, dim), alias: `${stacks}.gate` },
-    correction: isCorrected ? { name: `${path}.${names.correction}` } : undefined,
+    correction: isCorrected
+      ? { name: `${path}.${names.correction}`, shape: isCorrected === 'row' ? [1, count] : [count] }
+      : undefined,
     routing,
     experts: Array.from({ length: count }, (_, e) => {
       const own = mlp(`${path}.experts.${e}`, hidden, names);

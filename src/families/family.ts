@@ -9,7 +9,8 @@ import type { Architecture } from './architecture.ts';
 import { type Fields, readConfig, readGenerationConfig } from './config.ts';
 import { deepseekV2, deepseekV3 } from './deepseek.ts';
 import { dots1 } from './dots.ts';
-import { ernie4_5 } from './ernie.ts';
+import { ernie4_5, ernie4_5Moe } from './ernie.ts';
+import { exaone4 } from './exaone.ts';
 import { gemma2, gemma3 } from './gemma.ts';
 import { gemma4 } from './gemma4.ts';
 import { glm, glm4 } from './glm.ts';
@@ -42,6 +43,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   deepseek_v3: { architecture: 'DeepseekV3ForCausalLM', read: deepseekV3 },
   dots1: { architecture: 'Dots1ForCausalLM', read: dots1 },
   ernie4_5: { architecture: 'Ernie4_5ForCausalLM', read: ernie4_5 },
+  ernie4_5_moe: { architecture: 'Ernie4_5_MoeForCausalLM', read: ernie4_5Moe },
+  exaone4: { architecture: 'Exaone4ForCausalLM', read: exaone4 },
   gemma2: { architecture: 'Gemma2ForCausalLM', read: gemma2 },
   gemma3_text: { architecture: 'Gemma3ForCausalLM', read: gemma3 },
   gemma4_text: { architecture: 'Gemma4ForCausalLM', read: gemma4 },

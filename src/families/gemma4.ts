@@ -13,12 +13,14 @@ import type {
   PerLayerSpec,
   TensorSpec,
 } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
+import { Fields, LIMITS } from './config.ts';
 import { checkRouting } from './experts.ts';
 import { activationOf, layersOf, likeLlama, windowsOf } from './llama.ts';
 import { ropesByWindow } from './rope.ts';
 
 const THETAS = { full: 1e6, sliding: 1e4 };
+// Of layers that see all, where config.json has no rope_parameters.
+const USUAL_ROPE = { rope_type: 'proportional', partial_rotary_factor: 0.25 };
 
 /** Reads the config.json of Gemma 4, of its text part. */
 export function gemma4(fields: Fields): Architecture {
@@ -151,7 +153,12 @@ function attentionsOf(
   return (layer, path) => {
     const isFull = windows[layer] === 0;
     const { headDim, kvHeads } = sizesOf(layer, isFull);
-    const { full, sliding } = ropesByWindow(fields, headDim, THETAS);
+    const { full, sliding } = ropesByWindow(
+      fields,
+      headDim,
+      THETAS,
+      new Fields(new Map(Object.entries(USUAL_ROPE)), fields.file),
+    );
     const linear = (name: string, rows: number, cols = dim): LinearSpec => ({
       ...{ name: `${path}.self_attn.${name}`, rows, cols, bias },
     });

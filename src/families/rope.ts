@@ -70,13 +70,15 @@ export function ropeOf(fields: Fields, headDim: number, traits: RopeTraits = {})
  * The ropes of layers that see all and of those that slide: newer files have an object for each in rope_parameters, older ones scale
  * the first alone.
  * @param thetas where config.json does not say; the second's may stand in `local`, a member of its own
+ * @param usual what tells of the first where config.json has no object
  */
 export function ropesByWindow(
   fields: Fields,
   headDim: number,
   thetas: { readonly full: number; readonly sliding: number; readonly local?: string },
+  usual?: Fields,
 ): { readonly full: Rope; readonly sliding: Rope } {
-  const given = ropeFields(fields);
+  const given = ropeFields(fields, usual);
   const told = (kind: string) => given.object(kind);
   const full = told('full_attention') ?? given;
   const sliding = told('sliding_attention') ?? new Fields(new Map(), fields.file);
@@ -88,9 +90,9 @@ export function ropesByWindow(
   };
 }
 
-/** The object of config.json that tells of its rope; an empty one if there is none. */
-export function ropeFields(fields: Fields): Fields {
-  return fields.object('rope_parameters') ?? fields.object('rope_scaling') ?? new Fields(new Map(), fields.file);
+/** The object of config.json that tells of its rope; an empty one, or `usual`, if there is none. */
+export function ropeFields(fields: Fields, usual = new Fields(new Map(), fields.file)): Fields {
+  return fields.object('rope_parameters') ?? fields.object('rope_scaling') ?? usual;
 }
 
 // `own` is the object that tells of the rope's kind.

@@ -1,21 +1,24 @@
-// Which of two forms products of bytes take: assembly/decoder/dots.ts has both, equal in bits. Processors with an instruction for the one
-// run it up to twice as quickly, others the other one; nothing tells which a processor is, so a loop of each is timed.
+// Which form products of bytes take: assembly/decoder/dots.ts has them, equal in bits. Processors and engines run one or another up to
+// twice as quickly; nothing tells which they are, so a loop of each is timed.
 
 import { forms } from '../kernels/decoder/load.ts';
 import { activationBytes, bandRowBytes, PAIR_ROWS, productScratchBytes } from '../kernels/decoder/sizes.ts';
-import { FORM, FUSED, integerTable, isBanded, PAIRS } from '../kernels/decoder/table.ts';
+import { FORM, FUSED, integerTable, isBanded } from '../kernels/decoder/table.ts';
 import type { Place } from './loading/batches.ts';
 
-/** What is multiplied: 16 KB, which a first-level cache holds. */
-const [COLS, GROUP_SIZE, COUNT] = [1024, 1024, 4];
-/** Products of a loop: some 50 µs. */
+/** What is multiplied: 20 KB, which a first-level cache holds. */
+const [COLS, GROUP_SIZE, COUNT] = [1024, 1024, 8];
+/** Products of a loop: some 100 µs. */
 const CALLS = 40;
 /** Loops of each form, in turns. Engines compile what has run some hundred times. */
 const ROUNDS = 4;
-/** The first form is taken where the other one gains less. */
-const GAIN = 0.95;
+/**
+ * The share of the first form's time that another one may take at most. What an engine has not compiled yet is a fifth quicker by eights;
+ * where they are what they are for, a third at least.
+ */
+const SHARES: readonly number[] = [1, 0.95, 0.75];
 
-/** Has the tables of all memories say which form products take: where there are two, the quicker one. */
+/** Has the tables of all memories say which form products take: where there are several, the quickest one. */
 export function chooseForm(places: readonly Place[]): void {
   const tables = places.flatMap(({ buffer, layout }) =>
     layout.tables
@@ -29,7 +32,9 @@ export function chooseForm(places: readonly Place[]): void {
 
 function quickest(places: readonly Place[]): number {
   const times = timesOf(places[0]);
-  return times && times[PAIRS] < times[FUSED] * GAIN ? PAIRS : FUSED;
+  if (times === undefined) return FUSED;
+  const shares = times.map((time, i) => time / times[0] / SHARES[i]);
+  return forms[shares.indexOf(Math.min(...shares))];
 }
 
 /** Has the engine see what will be timed, so that it compiles it while weights are read. */
@@ -53,11 +58,11 @@ function timesOf({ kernels, buffer, layout }: Place): number[] | undefined {
   new Uint8Array(buffer, table).set(bytes);
   new Uint8Array(buffer, bands, scratch - bands).fill(0x11);
   const form = new Uint32Array(buffer, table + FORM, 1);
-  const least = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  const all = [0, 0];
-  for (let round = 0; round < 2 * ROUNDS; round++) {
-    const i = round % 2;
-    form[0] = i;
+  const least = forms.map(() => Number.POSITIVE_INFINITY);
+  const all = forms.map(() => 0);
+  for (let round = 0; round < forms.length * ROUNDS; round++) {
+    const i = round % forms.length;
+    form[0] = forms[i];
     const start = performance.now();
     for (let call = 0; call < CALLS; call++) {
       kernels.matmul(

@@ -109,6 +109,43 @@ export async function mergeParts(
   }
 }
 
+/**
+ * Whether a folder holds what these parts become: its headers are those of their plan, and every checksum is as its part noted.
+ * @throws {FormatError} names every part that is missing, or of another plan or version
+ */
+export async function isMergeOf(folders: readonly Folder[], made: Folder): Promise<boolean> {
+  const notes = await checkedNotes(folders);
+  const { layout, shards, carried } = notes[0]!.note;
+  const names = new Set(await made.list());
+  if (
+    ![...shards.map(([name]) => name), ...carried.map(({ name }) => name)].every(
+      (name) => name === LAYOUT_NAME || names.has(name),
+    )
+  )
+    return false;
+  const headers: BlobPart[] = [];
+  for (const [name, bytes] of shards) {
+    const source = await made.open(name);
+    if (source.byteLength !== bytes) return false;
+    const start = new Uint8Array(await source.slice(0, 8));
+    headers.push(await source.slice(0, 8 + headerByteLength(start, `${made.name}/${name}`, bytes)));
+  }
+  if (hexOf(await digest(await new Blob(headers).arrayBuffer(), 'to merge parts')) !== layout) return false;
+  const wanted = new Map<string, number>();
+  for (const { folder } of notes) {
+    for (const file of (await openCheckpoint(folder)).files) {
+      for (const { tensor, crc } of (await readChecksums(file)).tensors) wanted.set(tensor.name, crc);
+    }
+  }
+  for (const file of (await openCheckpoint(made)).files) {
+    const { tensors } = await readChecksums(file);
+    // Errors stand together otherwise in parts.
+    if (tensors.some(({ tensor, crc }) => !tensor.name.startsWith(ERRORS) && wanted.get(tensor.name) !== crc))
+      return false;
+  }
+  return true;
+}
+
 // Every part once, of one run and this release.
 async function checkedNotes(folders: readonly Folder[]) {
   const found = new Map<number, { folder: Folder; note: PartNote }>();

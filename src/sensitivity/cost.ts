@@ -269,7 +269,7 @@ function fisherSeconds(session: Session, seconds: Times, layers: number): number
   }
   let backward = 0;
   for (const block of state.blocks.keys()) backward += seconds({ kind: 'back', block, gather });
-  const labels = seconds({ kind: 'labels', count: 1 });
+  const labels = seconds({ kind: 'labels', first: 1, count: 1 }); // the first token's takes norms of rows as well, once
   return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 

@@ -1,5 +1,8 @@
 // Fisher's estimator (ours): to second order KL(p ‖ p noised) is ½ δᵀ F δ, so isotropic noise of relative error t² costs α t² with
 //   α = ‖W‖² tr F / 2 d,   tr F = E ‖∇_W log p(y)‖²,  y sampled from the model,  d the number of weights.
+// Grids err by each row's own norm. Rows of embeddings and head are read as often as their tokens come, and those of frequent tokens are
+// small: there
+//   α = Σ_r ‖W_r‖² tr F_r / 2 cols,   over rows r.
 // Scores at different positions are uncorrelated: one gradient of Σ_τ log p(y_τ) has the sum of their traces for its expected square.
 //
 // A sequence goes forward whole, and the residual stream before each block is saved: tokens · dim floats. Labels are drawn at every
@@ -103,7 +106,7 @@ async function traces(
       await steps.next((2 * tokens) / (3 * blocks));
       await underway?.note(place);
     }
-    if (state.perLayerInputs) await bring(pieceOf.embedding);
+    await bring(pieceOf.embedding);
     run({ kind: 'embeddingBack' });
     const ofEmbedding = means((1 + besideOf(state).length) * draws);
     await steps.next(0);

@@ -308,6 +308,7 @@ async function groupBack({ session, sequences, seed }: Work, group: Group, steps
     }
     await file?.end(block);
   }
+  await bring(pieceOf.embedding);
   for (const [s, own] of kept.entries()) {
     placeSequence(session, sequences[first + s]!);
     putTail(own);

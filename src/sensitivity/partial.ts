@@ -1,7 +1,7 @@
 // What an unfinished measurement has done, as text that a later run goes on from: sealed lines (source/lines.ts). Numbers are read back
 // as they were, to the last bit.
 //
-//   {"higgs.sensitivity":3,"key":…}        model and settings
+//   {"higgs.sensitivity":4,"key":…}        model and settings
 //   {"sampled":8,"ids":[[…],…]}            ids of sequences that the model sampled, the first of them the eighth; or the first ones of each
 //   [0.31,…]                               a result, in the order in which they are made
 
@@ -10,7 +10,7 @@ import { show } from '../excerpt.ts';
 import { readSealed, sealLine } from '../source/lines.ts';
 import { isRecord } from '../text/files.ts';
 
-const VERSION = 3;
+const VERSION = 4;
 
 /** What a run can go on from. */
 interface PartialShape {

@@ -1,7 +1,7 @@
 // The sequence under way, kept between two blocks, so that a run that was interrupted goes on from there. Of a large model a sequence takes
 // minutes. One file has what the rest of it needs, and is written anew when an abort ends the run, or a minute after the last time:
 //
-//   bytes of the line, u64 · a sealed line (source/lines.ts): {"higgs.sequence":1,"key":…,"sequence":3,"block":7,…,"crc":…} · f32
+//   bytes of the line, u64 · a sealed line (source/lines.ts): {"higgs.sequence":2,"key":…,"sequence":3,"block":7,…,"crc":…} · f32
 //
 //   forward, before block 7:   the residual streams before blocks 0 to 7
 //   back, after block 7:       the streams before blocks 0 to 6 · gradients of the stream · what the embeddings' gradients need
@@ -13,7 +13,7 @@ import { isRecord } from '../text/files.ts';
 import { savedAt, tailOf } from './program/measuring.ts';
 import type { Session } from './session.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 /** Milliseconds of work that a crash may cost. */
 const KEEP_AFTER = 60_000;
 /** Bytes that are written at a time: threads may share the memory, and sinks may not take it. */

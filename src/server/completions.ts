@@ -10,6 +10,7 @@ import {
   type Delta,
   type Dialect,
   mostCharacters,
+  mostTokens,
   newId,
   roomFor,
   seconds,
@@ -151,7 +152,7 @@ function dialect(
       } as const;
       return { ...all, thought: '', calls: [], made };
     }
-    const maxTokens = contextShift ? asked : Math.min(asked, rooms[promptOf(choice)]);
+    const maxTokens = mostTokens(model, asked, rooms[promptOf(choice)], contextShift);
     const generation = run(model, promptIds, { ...settings, maxTokens }, choice % n, signal);
     try {
       let next = await generation.next();

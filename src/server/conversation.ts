@@ -6,9 +6,18 @@ import { show } from '../excerpt.ts';
 import type { Message } from '../text/chat.ts';
 import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
-import { closingMark, hasSpecialMarks, thinkingFilter } from '../text/thinking.ts';
+import { closingMark, hasSpecialMarks, openingOf, thinkingFilter } from '../text/thinking.ts';
 import { type Common, record } from './body.ts';
-import { checkCharacters, type Delta, mostCharacters, roomFor, settingsOf, type Turn, type Ways } from './dialect.ts';
+import {
+  checkCharacters,
+  type Delta,
+  mostCharacters,
+  mostTokens,
+  roomFor,
+  settingsOf,
+  type Turn,
+  type Ways,
+} from './dialect.ts';
 import { HttpError, refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import { run, type Settings, type TokenChance } from './run.ts';
@@ -138,15 +147,14 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   const promptIds = idsOf(prompt);
   const room = roomFor(model, promptIds, asked.param);
   const called = toolConstraint(model, tools, asked.choice, asked.isParallel);
-  const constraint = called ?? schemaConstraint(model, asked.schema);
+  const constraint = called ?? schemaConstraint(model, asked.schema, openingOf(prompt));
   // A text that a thought comes first in is constrained behind it; with tools that may be called, it is free until a call anyway.
   const isFree = called !== undefined && asked.choice === 'auto';
   const close = isFree ? undefined : closingMark(prompt);
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
   const settings = settingsOf(model, request, {
-    // Where the context is full, a text that is not told how long it may be ends in any case.
-    maxTokens: ways.contextShift ? (asked.maxTokens ?? room) : Math.min(asked.maxTokens ?? room, room),
+    maxTokens: mostTokens(model, asked.maxTokens, room, ways.contextShift),
     contextShift: ways.contextShift,
     logprobs: asked.logprobs,
     special,
@@ -155,9 +163,9 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   return { promptIds, prompt, settings, tools, isParallel: asked.isParallel };
 }
 
-function schemaConstraint(model: Model, schema: Schema | undefined): (() => Constraint) | undefined {
+function schemaConstraint(model: Model, schema: Schema | undefined, opening: string): (() => Constraint) | undefined {
   if (schema === undefined) return undefined;
-  return () => constraintOf(model, [{ schema }]);
+  return () => constraintOf(model, opening === '' ? [{ schema }] : [{ literal: opening }, { schema }]);
 }
 
 // A template's faults are of the request's values, as far as a template that was parsed can have them; where its file lies is no one's business.

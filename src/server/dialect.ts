@@ -111,6 +111,16 @@ export function roomFor(model: Model, promptIds: readonly number[], param: strin
   throw tooLong(param, contextLength, String(promptIds.length));
 }
 
+/**
+ * Most tokens of a text, so that every text ends.
+ * @param asked by the request
+ * @param room that the context has behind the prompt
+ */
+export function mostTokens(model: Model, asked: number | undefined, room: number, contextShift: boolean): number {
+  const most = contextShift ? model.config.contextLength * LIMITS.shiftedContexts : room;
+  return Math.min(asked ?? room, most);
+}
+
 /** Runs choices together: the first one alone until it has begun, so that the others copy its prompt from the cache. */
 export async function* together(
   { choices, run }: Dialect,

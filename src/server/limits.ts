@@ -14,6 +14,7 @@ export const LIMITS = {
   tools: 128,
   inputs: 2048,
   charactersPerToken: 64,
+  shiftedContexts: 16,
   toldCharacters: 1 << 19,
   toldTokens: 1 << 17,
   schemaBytes: 65_536,

@@ -2,27 +2,31 @@
 // Reads and writes carry their position and are repeated until every byte is through; a system error becomes one
 // sentence with the path.
 
-import { closeSync, constants, fstatSync, openSync, read, readSync, type Stats } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bufferFrom, bytes as bytesOf, flag, integer, list, options, type Reader, refuseKind, text } from '../check.ts';
+import { bytes as bytesOf, flag, integer, list, options, type Reader, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
 export { FileError, fileError };
 
-import { spanOf } from './given.ts';
+import {
+  checkUnchanged,
+  closeRead,
+  descriptorCache,
+  type FileState,
+  handleCache,
+  openRegular,
+  readAtOnce,
+  readExactly,
+  readsAhead,
+  statRegular,
+} from './handles.ts';
 import type { Folder, ResumableFolder, Sink, Source } from './source.ts';
-import { attempt, attemptNow, fileError, HANDLE_LIMIT, REASONS } from './system.ts';
-
-/** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
-const CALL_LIMIT = 1 << 30;
+import { attempt, CALL_LIMIT, fileError, REASONS } from './system.ts';
 
 /** Bytes after which what was written is sent on to the disk, while more is made: else all of it waits for the end. */
 const FLUSH_BYTES = 64 << 20;
-
-/** Bytes that are read ahead at a time. */
-const AHEAD_BYTES = 1 << 20;
 
 const appending = options<{ append?: number }>({ append: integer(0) });
 const resuming = options<{ resume?: boolean }>({ resume: flag });
@@ -294,239 +298,4 @@ async function listFiles(path: string): Promise<string[]> {
     if (isFile) names.push(entry.name);
   }
   return names.sort();
-}
-
-// Open handles by path, the least recently used first. One in use is never closed under its reader.
-function handleCache(owner: string) {
-  interface Kept {
-    handle: Promise<FileHandle>;
-    users: number;
-  }
-  const kept = new Map<string, Kept>();
-  const drop = (path: string, { handle }: Kept): Promise<void> => {
-    kept.delete(path);
-    return handle.then(closeRead, () => {});
-  };
-  let isOpen = true;
-
-  const openSame = async (path: string, byteLength: number): Promise<FileHandle> => {
-    const opened = await openRegular(path);
-    if (opened.byteLength === byteLength) return opened.handle;
-    await opened.handle.close();
-    throw new FileError('read', path, undefined, `it had ${byteLength} bytes and now has ${opened.byteLength}`);
-  };
-
-  return {
-    async use<T>(path: string, byteLength: number, read: (handle: FileHandle) => Promise<T>): Promise<T> {
-      if (!isOpen) throw closed(owner);
-      let entry = kept.get(path);
-      if (entry === undefined) entry = { handle: openSame(path, byteLength), users: 0 };
-      else kept.delete(path);
-      kept.set(path, entry);
-      entry.users++;
-      try {
-        return await read(await entry.handle);
-      } catch (error) {
-        if (kept.get(path) === entry && entry.users === 1) await drop(path, entry);
-        throw error;
-      } finally {
-        entry.users--;
-        await trim();
-      }
-    },
-    async close(): Promise<void> {
-      isOpen = false;
-      await trim();
-    },
-  };
-
-  async function trim(): Promise<void> {
-    for (const [path, entry] of kept) {
-      if (isOpen && kept.size <= HANDLE_LIMIT) return;
-      if (entry.users === 0) await drop(path, entry);
-    }
-  }
-}
-
-// Files that are read at once, by path, the least recently used first: HANDLE_LIMIT of them at most.
-function descriptorCache(folder: string) {
-  interface Kept {
-    readonly descriptor: number;
-    readonly ahead: ReadsAhead;
-  }
-  const kept = new Map<string, Kept>();
-  let isOpen = true;
-  const drop = async ({ descriptor, ahead }: Kept): Promise<void> => {
-    if (ahead.isReading()) await ahead.done();
-    closeSync(descriptor);
-  };
-  const keptOf = (path: string, state: FileState): Kept => {
-    if (!isOpen) throw closed(`folder ${folder}`);
-    let entry = kept.get(path);
-    kept.delete(path);
-    entry ??= { descriptor: attemptNow('read', path, () => openUnchanged(path, state)), ahead: readsAhead() };
-    kept.set(path, entry);
-    for (const [other, last] of kept) {
-      if (kept.size <= HANDLE_LIMIT) break;
-      kept.delete(other);
-      void drop(last);
-    }
-    return entry;
-  };
-  return {
-    of: (path: string, state: FileState): number => keptOf(path, state).descriptor,
-    readAhead(path: string, state: FileState, start: number, end: number): void {
-      let entry: Kept;
-      try {
-        entry = keptOf(path, state);
-      } catch {
-        return; // told by the read that wants the bytes
-      }
-      entry.ahead.read(entry.descriptor, start, end);
-    },
-    async close(): Promise<void> {
-      isOpen = false;
-      const last = [...kept.values()];
-      kept.clear();
-      await Promise.all(last.map(drop));
-    },
-  };
-}
-
-/** Reads of a file for the system's cache alone. */
-interface ReadsAhead {
-  read(descriptor: number, start: number, end: number): void;
-  isReading(): boolean;
-  /** Resolves when all are done: the descriptor may be closed then. */
-  done(): Promise<void>;
-}
-
-// They run on threads of the runtime, also while the caller's computes. What fails is told by the read that wants the bytes.
-function readsAhead(): ReadsAhead {
-  let reading = 0;
-  let waiting: (() => void)[] = [];
-  const end = () => {
-    if (--reading > 0) return;
-    for (const resolve of waiting) resolve();
-    waiting = [];
-  };
-  return {
-    read(descriptor, start, last) {
-      for (let at = start; at < last; at += AHEAD_BYTES) {
-        reading++;
-        read(descriptor, nowhere(), 0, Math.min(AHEAD_BYTES, last - at), at, end);
-      }
-    },
-    isReading: () => reading > 0,
-    done: () => new Promise((resolve) => (reading > 0 ? waiting.push(resolve) : resolve())),
-  };
-}
-
-// Where what is read ahead goes: nobody reads it there.
-let bytes: Uint8Array<ArrayBuffer> | undefined;
-function nowhere(): Uint8Array<ArrayBuffer> {
-  bytes ??= new Uint8Array(AHEAD_BYTES);
-  return bytes;
-}
-
-function openUnchanged(path: string, { byteLength, modified }: FileState): number {
-  const descriptor = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-  const { size, mtimeMs } = fstatSync(descriptor);
-  if (size === byteLength && mtimeMs === modified) return descriptor;
-  closeSync(descriptor);
-  throw new FileError('use', path, undefined, 'it was changed since it was opened');
-}
-
-// What tells whether a file was written to: size and date.
-interface FileState {
-  byteLength: number;
-  modified: number;
-}
-
-// A file that was only read is not the worse for a close that fails.
-function closeRead(handle: FileHandle): Promise<void> {
-  return handle.close().catch(() => {});
-}
-
-async function checkUnchanged(path: string, { byteLength, modified }: FileState): Promise<void> {
-  const now = await attempt('read', path, () => statRegular(path));
-  if (now.byteLength === byteLength && now.modified === modified) return;
-  throw new FileError('use', path, undefined, 'it was changed while it was read');
-}
-
-async function openRegular(path: string): Promise<FileState & { handle: FileHandle }> {
-  return attempt('read', path, async () => {
-    await statRegular(path); // before `open`: that of a pipe would wait for a writer
-    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // it may have become a pipe
-    try {
-      const { size, mtimeMs } = await handle.stat();
-      return { handle, byteLength: size, modified: mtimeMs };
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
-  });
-}
-
-async function statRegular(path: string): Promise<FileState> {
-  const info = await stat(path);
-  if (info.isDirectory()) throw new FileError('read', path, 'EISDIR', REASONS.EISDIR!);
-  if (!info.isFile()) throw new FileError('read', path, undefined, `it is ${kindOf(info)}, not a regular file`);
-  return { byteLength: info.size, modified: info.mtimeMs };
-}
-
-function kindOf(info: Stats): string {
-  if (info.isFIFO()) return 'a pipe';
-  if (info.isSocket()) return 'a socket';
-  return info.isCharacterDevice() || info.isBlockDevice() ? 'a device' : 'something else';
-}
-
-// What is filled: the spare one, if it has that size.
-function bufferOf(byteLength: number, spare: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {
-  if (spare !== undefined && !bufferFrom('spare', spare)) refuseKind('spare', 'an ArrayBuffer', spare);
-  return new Uint8Array(spare?.byteLength === byteLength ? spare : new ArrayBuffer(byteLength));
-}
-
-async function readExactly(
-  handle: FileHandle,
-  path: string,
-  byteLength: number,
-  start: number,
-  end: number,
-  spare?: ArrayBuffer,
-): Promise<ArrayBuffer> {
-  spanOf(start, end, byteLength, path);
-  const bytes = bufferOf(end - start, spare);
-  await attempt('read', path, async () => {
-    for (let filled = 0; filled < bytes.byteLength; ) {
-      const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
-      const { bytesRead } = await handle.read(bytes, filled, length, start + filled);
-      if (bytesRead === 0) throw shrunk(path, byteLength, start + filled);
-      filled += bytesRead;
-    }
-  });
-  return bytes.buffer;
-}
-
-function readAtOnce(
-  descriptor: number,
-  path: string,
-  byteLength: number,
-  start: number,
-  end: number,
-  spare?: ArrayBuffer,
-): ArrayBuffer {
-  spanOf(start, end, byteLength, path);
-  const bytes = bufferOf(end - start, spare);
-  for (let filled = 0; filled < bytes.byteLength; ) {
-    const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
-    const read = attemptNow('read', path, () => readSync(descriptor, bytes, filled, length, start + filled));
-    if (read === 0) throw shrunk(path, byteLength, start + filled);
-    filled += read;
-  }
-  return bytes.buffer;
-}
-
-function shrunk(path: string, byteLength: number, now: number): FileError {
-  return new FileError('read', path, undefined, `it had ${byteLength} bytes and has shrunk to ${now}`);
 }

@@ -4,6 +4,9 @@ import { types } from 'node:util';
 import { text } from '../check.ts';
 import { FileError } from '../errors.ts';
 
+/** Bytes in one system call: Node and Linux refuse or cut calls of 2 GB and more. */
+export const CALL_LIMIT = 1 << 30;
+
 /** Handles that a folder keeps open: checkpoints have hundreds of shards, systems allow as few as 256 handles. */
 export const HANDLE_LIMIT = 16;
 

@@ -16,8 +16,14 @@ const MARKS = [
   { open: '<|channel>thought', close: '<channel|>', again: true },
   { open: '<|channel|>analysis<|message|>', close: '<|end|>', again: true },
 ] as const;
+/** What prompts of gpt-oss end with, and what its answers begin with. */
+const TURN = '<|start|>assistant';
+const FINAL = '<|channel|>final<|message|>';
 /** What else stands around an answer of gpt-oss. */
-const HEADERS = ['<|start|>assistant', '<|channel|>final<|message|>', '<|channel|>commentary<|message|>', '<|return|>'];
+const HEADERS = [
+  ...[`<|end|>${TURN}`, TURN, '<|return|>'],
+  ...[FINAL, '<|channel|>final <|constrain|>json<|message|>', '<|channel|>commentary<|message|>'],
+];
 const AT_FIRST = [...MARKS.map(({ open }) => open), ...HEADERS];
 /** An answer may speak of `<think>`. */
 const LATER = [...MARKS.filter(({ again }) => again).map(({ open }) => open), ...HEADERS];
@@ -32,6 +38,9 @@ const openedBy = (prompt: string) => MARKS.find(({ open }) => prompt.trimEnd().e
 
 /** What ends the thought that a prompt has opened, if it has. */
 export const closingMark = (prompt: string): string | undefined => openedBy(prompt)?.close;
+
+/** What has to stand between a prompt and an answer that may be no thought. */
+export const openingOf = (prompt: string): string => (prompt.trimEnd().endsWith(TURN) ? FINAL : '');
 
 /** What stands behind the thought that an answer begins with, if it does. */
 export function behindThought(answer: string): string {

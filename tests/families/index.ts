@@ -15,6 +15,12 @@ import dots1Model from './dots1/model.safetensors';
 import ernie4_5Config from './ernie4_5/config.json';
 import ernie4_5Logits from './ernie4_5/logits.safetensors';
 import ernie4_5Model from './ernie4_5/model.safetensors';
+import ernie4_5_moeConfig from './ernie4_5_moe/config.json';
+import ernie4_5_moeLogits from './ernie4_5_moe/logits.safetensors';
+import ernie4_5_moeModel from './ernie4_5_moe/model.safetensors';
+import exaone4Config from './exaone4/config.json';
+import exaone4Logits from './exaone4/logits.safetensors';
+import exaone4Model from './exaone4/model.safetensors';
 import gemma2Config from './gemma2/config.json';
 import gemma2Logits from './gemma2/logits.safetensors';
 import gemma2Model from './gemma2/model.safetensors';
@@ -137,6 +143,8 @@ export const families: Readonly<Record<string, Files>> = {
   deepseek_v3: { config: deepseek_v3Config, model: deepseek_v3Model, logits: deepseek_v3Logits },
   dots1: { config: dots1Config, model: dots1Model, logits: dots1Logits },
   ernie4_5: { config: ernie4_5Config, model: ernie4_5Model, logits: ernie4_5Logits },
+  ernie4_5_moe: { config: ernie4_5_moeConfig, model: ernie4_5_moeModel, logits: ernie4_5_moeLogits },
+  exaone4: { config: exaone4Config, model: exaone4Model, logits: exaone4Logits },
   gemma2: { config: gemma2Config, model: gemma2Model, logits: gemma2Logits },
   gemma3: { config: gemma3Config, model: gemma3Model, logits: gemma3Logits },
   gemma3_text: { config: gemma3_textConfig, model: gemma3_textModel, logits: gemma3_textLogits },

@@ -191,6 +191,28 @@ def ernie4_5(r):
 
 
 @family
+def ernie4_5_moe(r):
+    config = r.common("Ernie4_5_MoeForCausalLM", head_dim=False)
+    experts = r.randint(4, 8) if r.small else r.randint(2, 30)
+    return config | {
+        "moe_num_experts": experts,
+        "moe_k": r.randint(1 + r.small, min(6, experts)),
+        "moe_intermediate_size": r.randint(6, 14) if r.small else r.randint(3, 70),
+        "moe_num_shared_experts": 1 if r.small else r.randint(0, 2),
+        "moe_layer_start_index": 1 if r.small else r.randint(0, 1),
+        "moe_layer_interval": 1 if r.small else r.randint(1, 2),
+    }
+
+
+@family
+def exaone4(r):
+    config = r.common("Exaone4ForCausalLM", sliding_window=r.window(9 if r.small else r.choice([9, None])), rope_parameters=r.scaling())
+    layers = config["num_hidden_layers"]
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"][:layers] if r.small else r.kinds(layers, 4)
+    return config | {"layer_types": kinds if config["sliding_window"] else ["full_attention"] * layers}
+
+
+@family
 def phi3(r):
     config = r.common("Phi3ForCausalLM", head_dim=False, sliding_window=r.window(r.choice([None, 9, 262144])))
     size = config["hidden_size"] // config["num_attention_heads"]
@@ -732,7 +754,8 @@ def make(name, seed, folder, small):
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
     model = model_class(config).eval()
-    if not is_trained and (small or r.random() < 0.8):  # else as transformers fills it, with small weights and norms of 1
+    # Else as transformers fills it, with small weights and norms of 1; where it leaves routers 0, any experts are as good.
+    if not is_trained and (small or r.random() < 0.8 or name == "ernie4_5_moe"):
         fill(model, seed)
     packed = mxfp4(model, r) if name == "gpt_oss" and r.flag() else {}
     if is_trained:

@@ -1,9 +1,9 @@
 // Node, Deno and Bun: a process that imports the bundle and prints the outcome as one line.
 
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { relaxedFlag } from '../../src/cli/common/relaxed.ts';
+import { engineFlag } from '../../src/cli/common/engine.ts';
 import { BUNDLES, find, type Runtime, versionIn } from './runtime.ts';
 
 const execute = promisify(execFile);
@@ -26,13 +26,19 @@ function processRuntime(name: string, program: string | undefined, args: string[
 
 const moduleOfNode = ['--input-type=module', '--eval'];
 // The command line sets it; a library's user may.
-const flag = relaxedFlag(process.versions.v8, process.arch);
 const newest = find('tests/runtimes/newest-node/node_modules/.bin/node');
+const flagOf = (program: string | undefined): string | undefined =>
+  program && engineFlag(execFileSync(program, ['-p', 'process.versions.v8'], { encoding: 'utf8' }), process.arch);
+const flagged = (name: string, program: string | undefined): Runtime[] => {
+  const flag = flagOf(program);
+  return flag ? [processRuntime(`${name}-flag`, program, [flag, ...moduleOfNode], '')] : [];
+};
 
 export const processes: Runtime[] = [
   processRuntime('Node', process.execPath, moduleOfNode, ''),
-  ...(flag ? [processRuntime('Node-relaxed', process.execPath, [flag, ...moduleOfNode], '')] : []),
+  ...flagged('Node', process.execPath),
   processRuntime('Node-newest', newest, moduleOfNode, 'npm install --prefix tests/runtimes/newest-node'),
+  ...flagged('Node-newest', newest),
   processRuntime('Deno', find('node_modules/.bin/deno'), ['eval'], 'npm ci'),
   processRuntime('Bun', find('node_modules/.bin/bun'), ['--eval'], 'npm ci'),
 ];

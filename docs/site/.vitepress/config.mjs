@@ -8,6 +8,7 @@ import { defineConfig } from 'vitepress';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const source = join(root, 'docs/site/pages');
+const examples = ['examples/cluster', 'examples/edge'];
 const about = ['FORMAT', 'ARCHITECTURE', 'DECISIONS', 'CONTRIBUTING', 'CHANGELOG'];
 const api = {
   'higgs-wasm': 'index.md',
@@ -22,6 +23,7 @@ const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.m
 
 mkdirSync(join(source, 'docs'), { recursive: true });
 cpSync(join(root, 'README.md'), join(source, 'index.md'));
+for (const name of examples) cpSync(join(root, name, 'README.md'), join(source, name, 'README.md'));
 for (const name of about) cpSync(join(root, `${name}.md`), join(source, `${name}.md`));
 cpSync(join(root, 'docs/page.png'), join(source, 'docs/page.png'));
 for (const name of pages) cpSync(join(root, 'docs', name), join(source, 'docs', name));
@@ -46,6 +48,7 @@ export default defineConfig({
     sidebar: [
       { text: 'Start', items: [{ text: 'What it is', link: '/' }] },
       { text: 'Guides', items: pages.map((name) => ({ text: title(name), link: `/docs/${name}` })) },
+      { text: 'Examples', items: examples.map((name) => ({ text: title(name.slice(9)), link: `/${name}/README.md` })) },
       { text: 'API', items: Object.entries(api).map(([text, page]) => ({ text, link: `/api/${page}` })) },
       { text: 'About', items: about.map((name) => ({ text: title(name.toLowerCase()), link: `/${name}.md` })) },
     ],

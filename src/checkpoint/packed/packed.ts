@@ -1,6 +1,7 @@
 // Checkpoints that others have quantized, as those of plain weights: config.json names the method, and each weight is decoded as it is
 // read. What they have lost stays lost: quantized again, errors add.
 
+import { FormatError } from '../../errors.ts';
 import type { Folder } from '../../source/source.ts';
 import { sliceExactly } from '../safetensors/file.ts';
 import { decodeText, parseStrict } from '../safetensors/json.ts';
@@ -15,7 +16,8 @@ const CONFIG_BYTES = 1 << 20;
 
 /**
  * The tensors with weights in place of codes; as they are where config.json names none of these methods.
- * @throws {UnsupportedError} when it names a kind of one that is not read @throws {FormatError} when parts of a weight do not fit
+ * @throws {UnsupportedError} when it names a kind of one that is not read
+ * @throws {FormatError} when it is too large to be read, or parts of a weight do not fit
  */
 export async function unpacked(
   folder: Folder,
@@ -23,7 +25,10 @@ export async function unpacked(
 ): Promise<readonly CheckpointTensor[]> {
   const source = await folder.open('config.json');
   const file = `${folder.name}/config.json`;
-  if (source.byteLength > CONFIG_BYTES) return tensors;
+  if (source.byteLength > CONFIG_BYTES) {
+    const message = `config must have at most ${CONFIG_BYTES} bytes where tensors are codes, to say of what: it has ${source.byteLength}`;
+    throw new FormatError(message, { file });
+  }
   const text = decodeText(new Uint8Array(await sliceExactly(source, file, 0, source.byteLength)), file, 'config');
   const json = parseStrict(text, file, { subject: 'config' });
   const config = json instanceof Map ? (json.get('quantization_config') ?? json.get('compression_config')) : undefined;

@@ -1,12 +1,13 @@
 // Statistics that quantize gathers to refine by: in <output>.statistics.partial as they grow, with the tokens in <output>.tokens.partial, so
 // that an interrupted run goes on; both go when the output is whole.
 
-import { rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
 import { isThere, writeWhole } from '../../disk/commit.ts';
 import { readText } from '../../disk/files.ts';
 import { checkModel, type Input } from '../../disk/input.ts';
-import { lock } from '../../disk/lock.ts';
+import { takeLock } from '../../disk/lock.ts';
 import { replacedFile } from '../../disk/replaced.ts';
 import { FileError, FormatError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
@@ -83,13 +84,15 @@ export interface Gathered {
  */
 export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
   checkModel(input);
-  const unlock = await lock(`${options.output}.statistics.partial.lock`, 'gathers');
+  const path = `${options.output}.statistics.partial.lock`;
+  await attempt('create', dirname(path), () => mkdir(dirname(path), { recursive: true }));
+  const lock = await takeLock(path, 'gathers');
   try {
     const gathered = await gatherAlone(checkpoint, input, options);
-    const close = () => gathered.close().finally(unlock);
+    const close = () => gathered.close().finally(lock.release);
     return { ...gathered, close };
   } catch (error) {
-    await unlock();
+    await lock.release();
     throw error;
   }
 }

@@ -17,6 +17,8 @@ import { Interrupted, type Session, showsWriting, withSession } from './session.
 interface Writing {
   part: Part;
   out: string;
+  /** Whether the whole is there. */
+  isMade: boolean;
   workers: number;
   scaleSearch?: boolean;
   resume?: boolean;
@@ -38,13 +40,13 @@ export function checkPart(options: PartOptions & RefiningChoice & { text?: strin
 
 /** Writes a part, unless it is there; with `resume` what interrupts it leaves what is done. */
 export async function writePart(checkpoint: OpenCheckpoint, planned: Plan, options: Writing): Promise<void> {
-  const { part, out, workers, scaleSearch = false, all, json } = options;
-  const identity = await partIdentity(planned, part, scaleSearch);
-  const staged = await stagePart(out, identity, options);
+  const { part, out, isMade, workers, scaleSearch = false, all, json } = options;
   const name = `part ${part.index} of ${part.count}`;
+  const identity = await partIdentity(planned, part, scaleSearch);
+  const staged = isMade ? undefined : await stagePart(out, identity, options);
   if (!staged) {
     if (json) printJson({ part: part.index, parts: part.count, done: true });
-    else print(`${name} is complete already: ${out}`);
+    else print(`${isMade ? `${name}: the output` : name} is complete already: ${out}`);
     return;
   }
   const began = performance.now();

@@ -50,10 +50,12 @@ export function unbandScratchBytes(cols: number): number {
   return (cols + 16) * 2;
 }
 
-/** Bytes of scratch that a product with plain weights needs in each thread. */
+/** Bytes of scratch that a product with plain weights needs in each thread: of it, weights of f32 use DENSE_SUMS alone. */
 export function denseScratchBytes(cols: number): number {
-  return 2 * (cols + 16) * 4;
+  return DENSE_SUMS + 4 * (cols + 16) * 4;
 }
+/** Bytes of sums of two rows and four activations. */
+export const DENSE_SUMS = 512;
 
 /** Bytes of scratch that `addGram` needs. */
 export const GRAM_SCRATCH = (2 * 64 * 64 + 32) * 4;

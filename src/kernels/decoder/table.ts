@@ -23,6 +23,7 @@ export const FORM = 64;
 export const FUSED = 0;
 /** The form of products that adds two pairs, which no machine saturates. */
 export const PAIRS = 1;
+export const EIGHTS = 2;
 const BAND_TABLE_BYTES = 80;
 /** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes; behind how many codes make a label, 0x30. */
 const CONSTANTS = [15, 0x88, 1, 0];

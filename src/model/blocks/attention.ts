@@ -11,7 +11,15 @@ import type { State } from '../state.ts';
 import { apply, copyFloats, normTokens, ownTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Back, BlockKind } from './block.ts';
-import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
+import {
+  addBranch,
+  type Branch,
+  branchBack,
+  branchGradients,
+  planBranch,
+  replaceWeight,
+  weightsInOrder,
+} from './branch.ts';
 
 /** Attention that runs, with regions. */
 export interface Attention extends AttentionTraits {
@@ -74,13 +82,9 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     };
   },
 
-  weights: ({ inputs, branch }) => [...inputs, branch.output],
+  weights: weightsInOrder,
   statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
-  replace: (block, place, linear) => ({
-    ...block,
-    inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
-    branch: place < block.inputs.length ? block.branch : { ...block.branch, output: linear },
-  }),
+  replace: replaceWeight,
 
   forward(thread, state, block, pass) {
     mixTokens(thread, state, block, pass);

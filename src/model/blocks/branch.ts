@@ -17,6 +17,22 @@ export interface Branch {
   readonly scalar: number; // (1), what the residual stream is multiplied by after; 0 for none
 }
 
+/** A block whose weights are some that read its input, then the branch's. */
+interface Weighed {
+  readonly inputs: readonly Linear[];
+  readonly branch: Branch;
+}
+
+/** The weights of a block. */
+export const weightsInOrder = ({ inputs, branch }: Weighed): readonly Linear[] => [...inputs, branch.output];
+
+/** The block with another weight in one place of that order. */
+export function replaceWeight<Block extends Weighed>(block: Block, place: number, linear: Linear): Block {
+  const { inputs, branch } = block;
+  if (place === inputs.length) return { ...block, branch: { ...branch, output: linear } };
+  return { ...block, inputs: inputs.map((own, i) => (i === place ? linear : own)) };
+}
+
 /** @param input where its input stands, (batch, cols) */
 export function planBranch(planner: BlockPlanner, spec: BranchSpec, input: number): Branch {
   const output = planner.linear(spec.output, input);

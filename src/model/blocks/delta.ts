@@ -6,7 +6,7 @@ import type { DeltaSpec } from '../../families/architecture.ts';
 import { exp } from '../../numerics/exponential.ts';
 import { copyFloats } from '../steps.ts';
 import type { Back, BlockKind } from './block.ts';
-import { addBranch, branchBack, branchGradients, planBranch } from './branch.ts';
+import { addBranch, branchBack, branchGradients, planBranch, replaceWeight, weightsInOrder } from './branch.ts';
 import { convolveBack } from './convolution.ts';
 import { type Before, type Delta, EPSILON, eachPart, mixTokens, widthsOf } from './deltarule.ts';
 
@@ -49,13 +49,9 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     };
   },
 
-  weights: ({ inputs, branch }) => [...inputs, branch.output],
+  weights: weightsInOrder,
   statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
-  replace: (block, place, linear) => ({
-    ...block,
-    inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
-    branch: place < block.inputs.length ? block.branch : { ...block.branch, output: linear },
-  }),
+  replace: replaceWeight,
 
   forward(thread, state, block, pass) {
     mixTokens(thread, state, block, pass);

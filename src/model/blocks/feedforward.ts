@@ -8,7 +8,15 @@ import type { State } from '../state.ts';
 import { apply, copyFloats, normTokens } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
-import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
+import {
+  addBranch,
+  type Branch,
+  branchBack,
+  branchGradients,
+  planBranch,
+  replaceWeight,
+  weightsInOrder,
+} from './branch.ts';
 
 /** A feed-forward network that runs, with regions. */
 export interface FeedForward {
@@ -58,17 +66,13 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     return { kind: 'feedForward', norm, rotations, inputs, activation, branch, hidden, fused, gated, upper };
   },
 
-  weights: ({ inputs, branch }) => [...inputs, branch.output],
+  weights: weightsInOrder,
   // Gradients of the hidden values would take a matrix of hidden², as inputs of the output would: narrow ones have it.
   statistics: ({ inputs }) => [
     ...inputs.map(() => ({ cut: false, outputs: false, wholeIfNarrow: true })),
     { cut: true, outputs: true, wholeIfNarrow: true },
   ],
-  replace: (block, place, linear) => ({
-    ...block,
-    inputs: block.inputs.map((own, i) => (i === place ? linear : own)),
-    branch: place < block.inputs.length ? block.branch : { ...block.branch, output: linear },
-  }),
+  replace: replaceWeight,
 
   forward(thread, state, block, { count }) {
     const { kernels, index } = thread;

@@ -33,7 +33,7 @@ export function planRouter(spec: ExpertsSpec, planner: BlockPlanner, input: numb
     weights: planner.activation('weights', top),
     routed: planner.activation('routed', 5 * (count + 4)),
     router: planner.linear(spec.router, input),
-    correction: spec.correction ? planner.vector(spec.correction.name, count) : 0,
+    correction: spec.correction ? planner.tensor(spec.correction.name, spec.correction.shape) : 0,
     ...{ routing, logitScale: apart?.logitScale ?? 1 },
     factors: apart ? planner.vector(apart.factors.name, count) : 0,
   };

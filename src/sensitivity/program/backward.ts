@@ -9,7 +9,7 @@ import { type DenseLinear, type Linear, ROWS_APART } from '../../model/linear.ts
 import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
 import { addGradients } from './sums.ts';
 import type { TaskOf } from './task.ts';
-import { GRAM_ROWS } from './workspace.ts';
+import { behindTile, GRAM_ROWS } from './workspace.ts';
 
 /**
  * Squared gradients of a block's weights, (places, draws, tokens), to `sums`; dX before the block from dX behind it. With `gather`, what
@@ -138,7 +138,7 @@ function outputSquares({ thread, workspace, floats }: Measuring, rows: number, p
 
 // Σ x of tokens `first` to `first + rows` with all up to the last of them: element k of token j to y[j · stride + k].
 function products(
-  { thread }: Measuring,
+  { thread, workspace }: Measuring,
   x: number,
   cols: number,
   first: number,
@@ -146,7 +146,8 @@ function products(
   y: number,
   stride: number,
 ): void {
-  thread.kernels.denseRows(x + first * cols * 4, dtypeCodes.F32, rows, cols, x, first + rows, y, stride, 0);
+  const sums = behindTile(workspace, thread.index);
+  thread.kernels.denseRows(x + first * cols * 4, dtypeCodes.F32, rows, cols, x, first + rows, y, stride, sums);
 }
 
 /** Blocks of `count` tokens τ, each given to one thread. */

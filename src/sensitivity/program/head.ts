@@ -2,11 +2,12 @@
 // onehot(label) − p, so the head gives row `label` of its matrix less the rows' mean under p, which all draws share. Where logits are
 // z = cap(s · Hx), every row i counts with its slope c_i = s (1 − (z_i / cap)²), and with s where there is no cap.
 //
-// Gradients of the token embeddings E and of the head H, which are one matrix in many models. Of the head, the mean over labels is known:
-//   E_y ‖∇_H log p_τ(y)‖² = ‖x_τ‖² Σ c_τ² p_τ (1 − p_τ),   x its inputs.
+// Gradients of the token embeddings E and of the head H, which are one matrix in many models. Each row's counts n_i, ‖row‖², as grids err by
+// that. Of the head, the mean over labels is known:
+//   E_y Σ_i n_i ‖(∇_H log p_τ(y))_i‖² = ‖x_τ‖² Σ n c_τ² p_τ (1 − p_τ),   x its inputs.
 // Row i of ∇_E is the sum of e dX over the tokens i, e what embeddings are multiplied by. One matrix for both has the sum of the two
 // gradients, whose inner product is
-//   e Σ_τσ c_τ[id_σ] (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
+//   e Σ_τσ n[id_σ] c_τ[id_σ] (onehot(y_τ) − p_τ)[id_σ] x_τ · dX_σ.
 // Where tokens have vectors for all layers, (norm(P x / √dim) + …) / √2, dX gets what goes back through these.
 
 import { dtypeCodes } from '../../kernels/layout.ts';
@@ -17,13 +18,13 @@ import { logSumExp } from '../../numerics/exponential.ts';
 import { USE, uniformStream } from '../../numerics/stream.ts';
 import { eachBlock, gradientSquares, inputGram } from './backward.ts';
 import { isTied } from './measured.ts';
-import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
+import { copyTokens, type Measuring, partOf, savedAt, squareOfRow } from './measuring.ts';
 import type { TaskOf } from './task.ts';
-import { GRAM_ROWS } from './workspace.ts';
+import { behindTile, GRAM_ROWS } from './workspace.ts';
 
 /**
  * Labels and gradients of tokens `first` to `first + count`, at most as many as there is room for logits; −ln p of the text's ids
- * and squared norms of the head's gradients to `sums`.
+ * and squared norms of the head's gradients, by rows, to `sums`. A sequence's first ones come first: with them, norms of the head's rows.
  */
 export function sampleLabels(measuring: Measuring, { first, count, seed, sequence }: TaskOf<'labels'>): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
@@ -35,6 +36,7 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
   const logits = state.logits / 4;
   const last = savedAt(measuring, state.blocks.length);
 
+  if (first === 0) squaresOfHead(measuring);
   normTokens(thread, state, state.norm, [], first, first + count);
   barrier();
   applyHead(thread, state, state, count, first);
@@ -82,6 +84,13 @@ export function sampleLabels(measuring: Measuring, { first, count, seed, sequenc
   }
 }
 
+function squaresOfHead(measuring: Measuring): void {
+  const { state, workspace, floats } = measuring;
+  const to = workspace.fisher!.rowSquares / 4;
+  const [first, end] = partOf(measuring, state.vocabSize);
+  for (let id = first; id < end; id++) floats[to + id] = squareOfRow(measuring, state.head, id);
+}
+
 // What logits of a token change by with those before scale and cap; undefined where there are neither.
 function slopesOf({ logitScale, logitCap }: Measuring['state'], z: Float32Array): Float64Array | undefined {
   if (logitScale === 1 && logitCap === 0) return undefined;
@@ -98,7 +107,7 @@ function pick(p: Float32Array, target: number): number {
   return p.length - 1;
 }
 
-// Keeps what the gradients of a token's predictions need, and puts the head's squared norm to `sums`, behind those of all tokens.
+// Keeps what the gradients of a token's predictions need, and puts the squared norm of the head's to `sums`, behind those of all tokens.
 // `p` are probabilities, `sum` theirs.
 function keepOutputs(
   measuring: Measuring,
@@ -109,7 +118,7 @@ function keepOutputs(
 ): void {
   const { state, workspace, floats, doubles, ints } = measuring;
   const { tokens, fisher } = workspace;
-  const { outputs, chosen } = fisher!;
+  const { outputs, chosen, rowSquares } = fisher!;
   const { dim } = state;
   const from = state.normed / 4 + token * dim;
   floats.copyWithin(outputs / 4 + token * dim, from, from + dim);
@@ -117,42 +126,45 @@ function keepOutputs(
     const id = ints[state.ids / 4 + other];
     floats[chosen / 4 + token * tokens + other] = (p[id] / sum) * (slopes?.[id] ?? 1);
   }
-  let [square, agreement] = [0, 0];
+  let [square, spread] = [0, 0];
   for (let i = from; i < from + dim; i++) square += floats[i] * floats[i];
-  let spread = 1;
-  if (slopes) {
-    spread = 0;
-    for (let i = 0; i < p.length; i++) spread += (p[i] / sum) * (1 - p[i] / sum) * slopes[i] ** 2;
-  } else for (let i = 0; i < p.length; i++) agreement += (p[i] / sum) * (p[i] / sum);
-  doubles[workspace.sums / 8 + tokens + token] = square * (spread - agreement);
+  for (let i = 0; i < p.length; i++) {
+    spread += (p[i] / sum) * (1 - p[i] / sum) * (slopes?.[i] ?? 1) ** 2 * floats[rowSquares / 4 + i];
+  }
+  doubles[workspace.sums / 8 + tokens + token] = square * spread;
 }
 
 /**
- * Squared norms of the gradients of the embeddings, for every label draw and token, to `sums`; for one matrix in both places,
+ * Squared norms of the gradients of the embeddings, by rows, for every label draw and token, to `sums`; for one matrix in both places,
  * with the inner product of both gradients, twice; behind them, of what stands beside the embeddings. dX is at the first layer's input.
  */
 export function embeddingBack(measuring: Measuring): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { tokens, draws, sums, fisher } = workspace;
-  const { dX, outputs, chosen, labels, slopes } = fisher!;
-  const { dim, embeddingScale, perLayerInputs } = state;
+  const { dX, outputs, chosen, labels, slopes, rowSquares } = fisher!;
+  const { dim, embedding, embeddingScale, perLayerInputs } = state;
   if (perLayerInputs) perLayerBack(measuring, perLayerInputs);
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
+  const squares = floats.subarray(rowSquares / 4, rowSquares / 4 + tokens);
+  const [own, end] = partOf(measuring, tokens);
+  for (let token = own; token < end; token++) squares[token] = squareOfRow(measuring, embedding, ids[token]);
+  thread.barrier();
   const tile = workspace.scratch[thread.index];
+  const sumsAt = behindTile(workspace, thread.index);
   const tied = isTied(state);
   for (let draw = 0; draw < draws; draw++) {
     const d = dX + draw * tokens * dim * 4;
     eachBlock(measuring, workspace.tokens, (first, count) => {
       const x = outputs + first * dim * 4;
-      if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, 0);
+      if (tied) thread.kernels.denseRows(x, dtypeCodes.F32, count, dim, d, tokens, tile, GRAM_ROWS, sumsAt);
       for (let k = 0; k < count; k++) {
         const token = first + k;
-        let sum = sumOfEqual(floats, ids, token, d / 4, dim) * (embeddingScale * embeddingScale);
+        let sum = sumOfEqual(floats, ids, token, d / 4, dim) * (embeddingScale * embeddingScale) * squares[token];
         const slope = floats[slopes / 4 + draw * tokens + token];
         const label = ints[labels / 4 + draw * tokens + token];
         for (let other = 0; tied && other < tokens; other++) {
           const error = (ids[other] === label ? slope : 0) - floats[chosen / 4 + token * tokens + other];
-          sum += 2 * embeddingScale * error * floats[tile / 4 + other * GRAM_ROWS + k];
+          sum += 2 * embeddingScale * error * floats[tile / 4 + other * GRAM_ROWS + k] * squares[other];
         }
         doubles[sums / 8 + draw * tokens + token] = sum;
       }
@@ -160,9 +172,9 @@ export function embeddingBack(measuring: Measuring): void {
   }
 }
 
-// Gradients of tokens' vectors for all layers back to the embeddings; squared norms of those of the table beside them, and of the
+// Gradients of tokens' vectors for all layers back to the embeddings; squared norms of those of the table beside them, by rows, and of the
 // matrix, to `sums`. Ends at a barrier.
-function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLayerRegions): void {
+function perLayerBack(measuring: Measuring, { embedding, projection, norm, width }: PerLayerRegions): void {
   const { thread, state, workspace, floats, doubles, ints } = measuring;
   const { kernels, barrier } = thread;
   const { tokens, draws, sums, fisher } = workspace;
@@ -177,11 +189,11 @@ function perLayerBack(measuring: Measuring, { projection, norm, width }: PerLaye
   const own = (to - from) * perLayerFloats;
   kernels.scale(perLayer + from * perLayerFloats * 4, 1 / Math.sqrt(dim), own);
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
-  for (let i = 0; i < draws; i++) {
-    const d = dPerLayer / 4 + i * tokens * perLayerFloats;
-    for (let token = from; token < to; token++) {
-      const sum = sumOfEqual(floats, ids, token, d, perLayerFloats);
-      doubles[sums / 8 + (draws + i) * tokens + token] = (sum * width) / 2; // an embedding counts √width / √2
+  for (let token = from; token < to; token++) {
+    const square = squareOfRow(measuring, embedding, ids[token]);
+    for (let i = 0; i < draws; i++) {
+      const sum = sumOfEqual(floats, ids, token, dPerLayer / 4 + i * tokens * perLayerFloats, perLayerFloats);
+      doubles[sums / 8 + (draws + i) * tokens + token] = (sum * square * width) / 2; // an embedding counts √width / √2
     }
   }
   barrier();

@@ -1,5 +1,7 @@
 // One thread's hold on a measurement: the model, the workspace, and views of the memory that both lie in.
 
+import { dtypeCodes } from '../../kernels/layout.ts';
+import type { DenseLinear, Linear } from '../../model/linear.ts';
 import type { ModelState } from '../../model/memories.ts';
 import { type Pass, wholeSequence } from '../../model/pass.ts';
 import { share, type Thread } from '../../model/team.ts';
@@ -39,6 +41,16 @@ export function copyTokens(measuring: Measuring, from: number, to: number): void
   const [first, end] = partOf(measuring, workspace.tokens);
   const { dim } = state;
   floats.copyWithin(to / 4 + first * dim, from / 4 + first * dim, from / 4 + end * dim);
+}
+
+/** Σ w² of a row of a weight; widens it in the thread's scratch. */
+export function squareOfRow({ thread, workspace, floats }: Measuring, linear: Linear, row: number): number {
+  const { cols, rowBytes, weights, dtype } = linear as DenseLinear;
+  const to = workspace.scratch[thread.index];
+  thread.kernels.widen(weights + row * rowBytes, dtypeCodes[dtype], 0, cols, to);
+  let sum = 0;
+  for (let i = to / 4; i < to / 4 + cols; i++) sum += floats[i] * floats[i];
+  return sum;
 }
 
 /** Where the residual stream before a block is saved, alone or with those of all blocks; behind the last block, its output. */

@@ -1,6 +1,5 @@
 // A task of a measurement, as every thread of the team runs it.
 
-import { dtypeCodes } from '../../kernels/layout.ts';
 import { replaceWeight, runBlock, weightsOf } from '../../model/blocks/blocks.ts';
 import { embedLayers } from '../../model/blocks/perlayer.ts';
 import { embed, placeAngles } from '../../model/forward.ts';
@@ -10,7 +9,7 @@ import { applyHead, normTokens, turnTo } from '../../model/steps.ts';
 import { blockBack } from './backward.ts';
 import { embeddingBack, sampleLabels } from './head.ts';
 import { weightsAt } from './measured.ts';
-import { copyTokens, type Measuring, partOf, savedAt } from './measuring.ts';
+import { copyTokens, type Measuring, partOf, savedAt, squareOfRow } from './measuring.ts';
 import { compareLogits, drawNoise, keepLogits, perturb } from './perturb.ts';
 import { addInputs } from './sums.ts';
 import type { Task, TaskOf } from './task.ts';
@@ -108,18 +107,11 @@ function through(measuring: Measuring, pass: Pass, ids: boolean, from: number, t
 
 // Σ w² of every row of a block's weights, one weight after the other; behind the last block, of the embeddings and of the head.
 function squareRows(measuring: Measuring, block: number): void {
-  const { thread, state, workspace, floats, doubles } = measuring;
-  const row = workspace.scratch[thread.index];
+  const { state, workspace, doubles } = measuring;
   let at = workspace.sums / 8;
   for (const linear of weightsAt(state, block)) {
-    const { rows, cols, rowBytes, weights, dtype } = linear as DenseLinear;
-    const [first, end] = partOf(measuring, rows);
-    for (let r = first; r < end; r++) {
-      thread.kernels.widen(weights + r * rowBytes, dtypeCodes[dtype], 0, cols, row);
-      let sum = 0;
-      for (let i = row / 4; i < row / 4 + cols; i++) sum += floats[i] * floats[i];
-      doubles[at + r] = sum;
-    }
-    at += rows;
+    const [first, end] = partOf(measuring, linear.rows);
+    for (let r = first; r < end; r++) doubles[at + r] = squareOfRow(measuring, linear, r);
+    at += linear.rows;
   }
 }

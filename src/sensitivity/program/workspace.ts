@@ -1,6 +1,6 @@
 // What measuring sensitivities needs in linear memory beside the model, by address: plain data, the same for all threads.
 
-import { denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decoder/sizes.ts';
+import { DENSE_SUMS, denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decoder/sizes.ts';
 import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
 import type { ModelState } from '../../model/memories.ts';
 import { regions } from '../../model/region.ts';
@@ -47,6 +47,7 @@ interface FisherRegions {
   readonly paddedVocab: number;
   readonly expected: number; // (tokens, dim), rows of the head, weighed by probabilities
   readonly outputs: number; // (tokens, dim), the head's inputs
+  readonly rowSquares: number; // ‖row‖² of the head's rows; then, of the embeddings, those of tokens
   readonly slopes: number; // (draws, tokens), of the labels' logits
   readonly chosen: number; // (tokens, tokens), probability at each token of each token's own id, times the slope of its logit
   readonly dX: number; // (draws, tokens, dim), gradients of the residual stream
@@ -60,6 +61,11 @@ interface NoiseRegions {
   readonly logits: number; // (tokens, vocabSize), of the model as it is
   readonly probabilities: number; // (tokens, vocabSize)
   readonly logSums: number; // (tokens) f64
+}
+
+/** Scratch of thread `index` behind a tile of GRAM_ROWS for every token: DENSE_SUMS. */
+export function behindTile({ scratch, tokens }: Workspace, index: number): number {
+  return scratch[index] + tokens * GRAM_ROWS * 4;
 }
 
 /** What is measured. */
@@ -99,7 +105,7 @@ export function planWorkspace(
   const scratch = Math.max(
     ...[
       statistics ? GRAM_SCRATCH : 64 * 64 * 4,
-      tokens * GRAM_ROWS * 4,
+      tokens * GRAM_ROWS * 4 + DENSE_SUMS,
       3 * (tokens + 4) * 4,
       denseScratchBytes(Math.max(cols, perLayerFloats)),
     ],
@@ -115,6 +121,7 @@ export function planWorkspace(
     paddedVocab,
     expected: floats(tokens * dim),
     outputs: floats(tokens * dim),
+    rowSquares: floats(Math.max(vocabSize, tokens)),
     slopes: floats(all),
     chosen: floats(tokens * tokens),
     dX: floats(all * dim),

@@ -22,7 +22,10 @@ export interface MeasuredWeight {
   readonly group: string | null;
 }
 
-/** What results of gradients are of: traces, a weight (weights, draws), of the embeddings and what stands beside them, of the head; mean −ln p. */
+/**
+ * What results of gradients are of: traces, a weight (weights, draws), of the embeddings and what stands beside them, of the head; mean −ln p.
+ * Of embeddings, their table beside them, and the head, traces of rows count ‖row‖² each.
+ */
 export interface FisherSurvey {
   readonly estimator: 'fisher';
   /** The checkpoint, for messages. */
@@ -79,10 +82,16 @@ function combineFisher(survey: FisherSurvey, results: Results): Found {
   const { file, isText, draws, weights, embedding, beside, head } = survey;
   const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
   const estimates: Estimate[] = [];
-  /** @param ofDraws traces of a sequence, one for each draw */
-  const add = (weight: MeasuredWeight, ofDraws: (result: readonly number[]) => number[]) => {
-    const { name, rows, cols, norm } = weight;
-    const factor = ((base ?? 1) * norm) / (2 * rows * cols);
+  const ofWhole = ({ norm, rows }: MeasuredWeight) => norm / rows;
+  const ofRows = () => 1;
+  /** @param scale what traces are to be multiplied by: the mean ‖row‖², or nothing where they have it @param ofDraws traces of a sequence, one for each draw */
+  const add = (
+    weight: MeasuredWeight,
+    scale: (weight: MeasuredWeight) => number,
+    ofDraws: (result: readonly number[]) => number[],
+  ) => {
+    const { name, cols } = weight;
+    const factor = ((base ?? 1) * scale(weight)) / (2 * cols);
     const values = results.map(ofDraws);
     // Draws of one sequence are not independent, but all that there is for one sequence alone.
     const means = values.map((own) => meanOf(own).mean);
@@ -92,17 +101,19 @@ function combineFisher(survey: FisherSurvey, results: Results): Found {
     estimates.push({ weight, alpha, error });
   };
   const drawsAt = (result: readonly number[], place: number) => result.slice(place * draws, (place + 1) * draws);
-  for (const [index, weight] of weights.entries()) add(weight, (result) => drawsAt(result, index));
+  for (const [index, weight] of weights.entries()) add(weight, ofWhole, (result) => drawsAt(result, index));
   const unreached = fillUnreached(estimates);
   const last = weights.length;
   const ofHead = (result: readonly number[]) => result.at(-2)!;
   if (head) {
-    add(embedding, (result) => drawsAt(result, last));
-    add(head, (result) => [ofHead(result)]);
+    add(embedding, ofRows, (result) => drawsAt(result, last));
+    add(head, ofRows, (result) => [ofHead(result)]);
   } else {
-    add(embedding, (result) => drawsAt(result, last).map((trace) => trace + ofHead(result)));
+    add(embedding, ofRows, (result) => drawsAt(result, last).map((trace) => trace + ofHead(result)));
   }
-  for (const [i, weight] of beside.entries()) add(weight, (result) => drawsAt(result, last + 1 + i));
+  for (const [i, weight] of beside.entries()) {
+    add(weight, i === 0 ? ofRows : ofWhole, (result) => drawsAt(result, last + 1 + i));
+  }
   return { base: base === null ? null : rounded(base), tensors: alphasOf(estimates), unreached };
 }
 

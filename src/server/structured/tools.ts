@@ -1,6 +1,9 @@
 // Calls of tools, in the words of the model's own chat template. How a call is written is found by having the template write one: JSON with a
 // name and arguments behind a mark, alone or in a list, or a name, a mark and the arguments, or tags (tagged.ts). A model whose template knows no
 // tools is told of them in the system message, and calls them as Hermes does.
+// gpt-oss names the function in front of the channel, as its template does, or behind it:
+//
+//   to=functions.NAME<|channel|>commentary json<|message|>{…}      <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{…}
 
 import { list, needed, object, oneOf, text } from '../../check.ts';
 import { show } from '../../excerpt.ts';
@@ -40,6 +43,8 @@ interface Format {
   readonly isTold: boolean;
   readonly before: string;
   readonly after: string;
+  /** Between a call's id and its name, where an id stands in front of the name. */
+  readonly lead?: string;
   /** Keys of the JSON; undefined where the name stands in front of the arguments. */
   readonly keys: { readonly name: string; readonly arguments: string; readonly isList: boolean } | undefined;
   /** Between a name and its arguments, where there are no keys. */
@@ -47,6 +52,11 @@ interface Format {
   /** Where arguments stand between tags. A call that is enforced is JSON all the same. */
   readonly tags?: Tags;
 }
+
+/** Channels of gpt-oss, in front of the mark, and what then stands between a name and its arguments. */
+const CHANNELS = ['<|channel|>commentary ', '<|channel|>analysis '];
+const BEHIND_CHANNEL = ' <|constrain|>json<|message|>';
+const hasChannels = ({ between }: Format) => between.startsWith('<|channel|>');
 
 const HERMES: Format = {
   isTold: false,
@@ -160,8 +170,9 @@ function read(written: string): Format | undefined {
     const place = before.lastIndexOf(PROBE.name);
     if (PROBE.key in value && place >= 0) {
       const between = before.slice(place + PROBE.name.length);
-      const mark = before.slice(0, place);
-      if (mark.trim() !== '') return { isTold: true, before: mark, after, keys: undefined, between };
+      const [mark, lead] = before.slice(0, place).split(PROBE.id);
+      const way = { isTold: true, before: mark, after, keys: undefined, between };
+      if (mark.trim() !== '') return lead === undefined ? way : { ...way, lead };
     }
   }
   const tagged = tagsIn(written, PROBE);
@@ -259,7 +270,7 @@ export function toolConstraint(
 }
 
 function partsOf(format: Format, tools: readonly Tool[], isParallel: boolean) {
-  const { before, after, keys, between } = format;
+  const { before, after, lead, keys, between } = format;
   const parts: (Part | ((text: string) => Part))[] = before === '' ? [] : [{ literal: before }];
   if (keys) {
     // Definitions, so that references within a tool's schema have a place that a pointer reaches.
@@ -274,8 +285,13 @@ function partsOf(format: Format, tools: readonly Tool[], isParallel: boolean) {
     const most = isParallel ? {} : { maxItems: 1 };
     parts.push({ schema: { $defs, ...(keys.isList ? { type: 'array', items: call, minItems: 1, ...most } : call) } });
   } else {
-    parts.push({ oneOf: tools.map(({ name }) => name + between) });
-    parts.push((text) => ({ schema: tools.find(({ name }) => name + between === text)!.schema }));
+    const front = lead === undefined ? '' : PROBE.id + lead;
+    const betweens = hasChannels(format) ? [between, BEHIND_CHANNEL] : [between];
+    const heads = new Map(
+      tools.flatMap(({ name, schema }) => betweens.map((each) => [front + name + each, schema] as const)),
+    );
+    parts.push({ oneOf: [...heads.keys()] });
+    parts.push((text) => ({ schema: heads.get(text)! }));
   }
   if (after !== '') parts.push({ literal: after });
   return parts;
@@ -304,6 +320,7 @@ interface CallFilter {
 export function callFilter(model: Model, tools: readonly Tool[], isParallel: boolean): CallFilter {
   const format = formatOf(model);
   const mark = format.before.trim();
+  const marks = hasChannels(format) ? [...CHANNELS.map((channel) => channel + mark), ` ${mark}`, mark] : [mark];
   let held = '';
   let isCalling = false;
   let isBegun = false; // whether the text has anything but space
@@ -318,14 +335,14 @@ export function callFilter(model: Model, tools: readonly Tool[], isParallel: boo
         isBegun = !isCalling;
         return isCalling ? '' : taken();
       }
-      const at = held.indexOf(mark);
-      if (at >= 0) {
+      const at = Math.min(...marks.map((each) => held.indexOf(each)).filter((at) => at >= 0));
+      if (at !== Number.POSITIVE_INFINITY) {
         isCalling = true;
         const shown = held.slice(0, at).trimEnd();
         held = held.slice(at);
         return shown;
       }
-      const length = held.length - longestBeginning(held, [mark]);
+      const length = held.length - longestBeginning(held, marks);
       const shown = held.slice(0, length);
       held = held.slice(length);
       return shown;
@@ -345,9 +362,8 @@ export function callFilter(model: Model, tools: readonly Tool[], isParallel: boo
 }
 
 // The calls of a text that begins with one.
-function callsIn(text: string, { before, keys, between, tags }: Format, tools: readonly Tool[]): Call[] {
+function callsIn(text: string, { before, lead = '', keys, tags }: Format, tools: readonly Tool[]): Call[] {
   const mark = before.trim();
-  const [head] = between.trim().split(PROBE.id); // some write the call's id there
   const calls: Call[] = [];
   for (const call of tags ? taggedCalls(text, tags) : []) {
     const tool = tools.find(({ name }) => name === call.name);
@@ -358,9 +374,9 @@ function callsIn(text: string, { before, keys, between, tags }: Format, tools: r
   const parts = mark === '' ? [text] : text.split(mark).slice(1);
   for (const part of parts) {
     if (!keys) {
-      const place = head === '' ? part.indexOf('{') : part.indexOf(head);
-      const name = part.slice(0, Math.max(0, place)).trim();
-      const brace = part.indexOf('{', place);
+      const named = part.slice(part.indexOf(lead) + lead.length);
+      const [whole, name] = /^\s*([\w.-]+)/.exec(named) ?? ['', ''];
+      const brace = part.indexOf('{', part.length - named.length + whole.length);
       const json = brace < 0 ? undefined : jsonAt(part, brace);
       if (json && isKnown(name)) calls.push({ name, arguments: JSON.stringify(json.value) });
       continue;

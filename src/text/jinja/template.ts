@@ -5,7 +5,10 @@ import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { argumentError } from '../../check.ts';
 import { FormatError } from '../../errors.ts';
 import { excerpt, printable } from '../../excerpt.ts';
-import { methods, quoted } from './strings.ts';
+import { type Frame, filterCost, type Node, operationCost, sortCost } from './costs.ts';
+import { methods } from './strings.ts';
+import { formatTime } from './time.ts';
+import { ELEMENTS, elementsOf, filteredValue, isString, sizeOf, toValue, type Value, written } from './values.ts';
 
 /** Longest template; the longest published ones have a third of it. */
 const TEMPLATE_CHARACTERS = 64 << 10;
@@ -18,21 +21,17 @@ const SPACES = 4096;
 const STEPS = 500_000;
 /** Longest string, the rendered text among them. */
 const STRING_CHARACTERS = 4 << 20;
-/** Most elements in a value however deep, 16 characters counting as one; each that occurs twice counts twice. */
-const ELEMENTS = 1 << 20;
+/** Characters that count as one element of a value. */
 const ELEMENT_CHARACTERS = 16;
 /** Deepest value: indented JSON repeats the depth in each line. */
 const DEPTH = 100;
 /** Evaluations within one another: fewer than any engine's stack holds, so that all end alike. */
 const LEVELS = 500;
-/** Widest indentation. */
-const INDENT = 64;
 /** Longest message of a template's own that is passed on. */
 const REFUSAL_CHARACTERS = 500;
 /** Longest range(). */
 const RANGE = 10_000;
 
-type Value = ReturnType<Interpreter['evaluate']>;
 type Program = ReturnType<typeof parse>;
 
 /** A template, parsed. */
@@ -125,33 +124,6 @@ function refuse(message: unknown): never {
 }
 
 /** A node of the template, as far as costs depend on it. */
-interface Node {
-  type: string;
-  /** An identifier's name. */
-  value?: unknown;
-  body?: readonly Node[];
-  alternate?: readonly Node[];
-  defaultBlock?: readonly Node[];
-  operand?: Node;
-  /** Of a filter: its name, or a call of it. */
-  filter?: { type: string; value?: unknown; callee?: { value?: unknown } };
-  operator?: { value: string };
-  right?: Node;
-  callee?: Node;
-  object?: Node;
-  property?: { type: string; value?: unknown };
-  computed?: boolean;
-  iterable?: { lhs?: Node };
-}
-
-/** An evaluation under way, and what it has so far: the last value, and the weight of all. */
-interface Frame {
-  readonly node: Node | undefined;
-  readonly outer: Frame | undefined;
-  last: Value | undefined;
-  weight: number;
-}
-
 class BoundedInterpreter extends Interpreter {
   private steps = 0;
   private level = 0;
@@ -311,15 +283,6 @@ class BoundedInterpreter extends Interpreter {
   }
 }
 
-const scratch = new Environment();
-
-function toValue(content: unknown): Value {
-  if (Array.isArray(content) && content.length > ELEMENTS)
-    throw new Error(`it makes a value of more than ${ELEMENTS} elements`);
-  scratch.variables.delete('value');
-  return scratch.set('value', content);
-}
-
 // A method of a string, as Python has it: the library lacks some, and its strip() takes no characters.
 function methodOf({ property }: Node, { last }: Frame): Value | undefined {
   if (!last || !isString(last)) return undefined;
@@ -328,147 +291,10 @@ function methodOf({ property }: Node, { last }: Frame): Value | undefined {
   return Object.hasOwn(methods, name) ? toValue((...given: unknown[]) => methods[name](text, ...given)) : undefined;
 }
 
-// As text, in Python's words.
-function written(value: Value, isJoined: boolean): Value | undefined {
-  if (value.type === 'BooleanValue') return toValue(value.value ? 'True' : 'False');
-  if (value.type === 'NullValue') return toValue('None');
-  if (value.type === 'UndefinedValue') return toValue('');
-  if (!isString(value) && elementsOf(value)) return toValue(literal(value));
-  return isJoined ? toValue(value.toString()) : undefined;
-}
-
-// A value within a printed list, as Python writes it.
-function literal(value: Value): string {
-  if (isString(value)) return quoted(value.value);
-  if (value.value instanceof Map) {
-    return `{${Array.from(value.value, ([key, each]) => `${quoted(key)}: ${literal(each)}`).join(', ')}}`;
-  }
-  const elements = elementsOf(value);
-  return elements ? `[${Array.from(elements, literal).join(', ')}]` : (written(value, true)?.value as string);
-}
-
-// Filters of kinds of values that the library refuses, or writes as JSON where Python's words are meant.
-function filteredValue(operand: Value, filter: unknown): Value | undefined {
-  const { type, value } = operand;
-  switch (filter) {
-    case 'string':
-      return written(operand, false);
-    case 'list':
-      if (type === 'StringValue') return toValue(Array.from(value as string));
-      if (type === 'ObjectValue') return toValue([...(value as unknown as Map<string, Value>).keys()]);
-      return type === 'UndefinedValue' ? toValue([]) : undefined;
-    case 'length':
-      return type === 'UndefinedValue' ? toValue(0) : undefined;
-    case 'trim':
-    case 'upper':
-    case 'lower':
-      return type === 'UndefinedValue' ? toValue('') : undefined;
-    case 'items':
-      return type === 'UndefinedValue' ? toValue([]) : undefined;
-    case 'first':
-    case 'last':
-      if (type !== 'StringValue') return undefined;
-      return toValue(Array.from(value as string).at(filter === 'first' ? 0 : -1));
-    default:
-      return undefined;
-  }
-}
-
-// An operator between what the frame has and a further value: a search takes a needle's length, a list may become text.
-function operationCost(
-  operator: string | undefined,
-  { last, weight: left }: Frame,
-  value: Value,
-  weight: number,
-): number {
-  const isList = Array.isArray(value.value);
-  switch (operator) {
-    case 'in':
-    case 'not in':
-      return isString(value) ? (sizeOf(value) / 256) * left : isList ? weight : 0;
-    case 'and':
-    case 'or':
-      return 0;
-    default:
-      return isList && Array.isArray(last?.value)
-        ? (sizeOf(value) + sizeOf(last)) / 16
-        : (isList ? weight : 0) + (Array.isArray(last?.value) ? left : 0);
-  }
-}
-
-function filterCost(frame: Frame, node: Node, isOperand: boolean, value: Value, weight: number): number {
-  const name = node.filter?.value ?? node.filter?.callee?.value;
-  if (isOperand) {
-    if (isString(value)) return sizeOf(value) / 64;
-    if (/^(length|first|last|list|safe|default)$/.test(String(name))) return 0;
-    return name === 'sort' || name === 'dictsort'
-      ? weight + sortCost(value)
-      : name === 'items'
-        ? sizeOf(value) / 4
-        : 2 * weight;
-  }
-  // An argument: for all of the operand.
-  if (value.type !== 'IntegerValue' || (name !== 'indent' && name !== 'tojson')) return (frame.weight * weight) / 16;
-  const width = value.value as number;
-  if (width > INDENT) throw new Error(`it indents by more than ${INDENT} characters`);
-  return frame.weight * (1 + Math.max(0, width));
-}
-
-// Comparisons, each of which may go through the longest text.
-function sortCost(value: Value): number {
-  const size = sizeOf(value);
-  return size * Math.ceil(Math.log2(size + 1)) * (1 + longestText(value) / 64);
-}
-
-function longestText(value: Value): number {
-  if (isString(value)) return value.value.length;
-  let longest = 0;
-  if (value.value instanceof Map) for (const key of value.value.keys()) longest = Math.max(longest, key.length);
-  for (const element of elementsOf(value) ?? []) longest = Math.max(longest, longestText(element));
-  return longest;
-}
-
-function isString(value: Value): value is Value & { value: string } {
-  return typeof value.value === 'string';
-}
-
-function elementsOf({ value }: Value): Iterable<Value> | undefined {
-  if (Array.isArray(value)) return value;
-  return value instanceof Map ? value.values() : undefined;
-}
-
-function sizeOf({ value }: Value): number {
-  if (typeof value === 'string' || Array.isArray(value)) return value.length;
-  return value instanceof Map ? value.size : 0;
-}
-
 function range(start: number, stop?: number, step = 1): number[] {
   const [from, to] = stop === undefined ? [0, start] : [start, stop];
   if (![from, to, step].every(Number.isInteger) || step === 0) throw new Error('range() must be of integers, in steps');
   const length = Math.max(0, Math.ceil((to - from) / step));
   if (length > RANGE) throw new Error(`range() has more than ${RANGE} elements`);
   return Array.from({ length }, (_, i) => from + i * step);
-}
-
-const MONTHS = 'January February March April May June July August September October November December'.split(' ');
-const DAYS = 'Sunday Monday Tuesday Wednesday Thursday Friday Saturday'.split(' ');
-
-// strftime in English, whatever the host's language.
-function formatTime(format: string, now: Date): string {
-  const two = (value: number) => String(value).padStart(2, '0');
-  const [month, day] = [MONTHS[now.getMonth()], DAYS[now.getDay()]];
-  const parts: Readonly<Record<string, string>> = {
-    '%Y': String(now.getFullYear()),
-    '%m': two(now.getMonth() + 1),
-    '%d': two(now.getDate()),
-    '%B': month,
-    '%b': month.slice(0, 3),
-    '%A': day,
-    '%a': day.slice(0, 3),
-    '%H': two(now.getHours()),
-    '%M': two(now.getMinutes()),
-    '%S': two(now.getSeconds()),
-    '%%': '%',
-  };
-  return String(format).replace(/%[a-zA-Z%]/g, (part) => parts[part] ?? part);
 }

@@ -1,0 +1,24 @@
+// Flags of engines: which one, and the forms of products that are right there.
+
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import relaxedBytes from '../build/decoder.relaxed.wasm';
+import { engineFlag, setEngineFlag } from '../src/cli/common/engine.ts';
+import { EIGHTS, FUSED, PAIRS } from '../src/kernels/decoder/table.ts';
+
+test('V8 11.3 and 14.6 alone get a flag, on x64 alone', () => {
+  assert.match(engineFlag('11.3.244.8-node.38', 'x64') ?? '', /relaxed/);
+  assert.match(engineFlag('14.6.202.34-node.34', 'x64') ?? '', /revectorize/);
+  for (const v8 of ['11.3.244', '14.6.202']) assert.is(engineFlag(v8, 'arm64'), undefined);
+  for (const v8 of ['10.2.154', '11.4.1', '11.30.1', '14.60.1', '15.0.1']) assert.is(engineFlag(v8, 'x64'), undefined);
+});
+
+test('with the flag this engine takes the relaxed kernels, by the forms that its first compiler has right', async () => {
+  setEngineFlag();
+  const { decoderBinary, forms } = await import('../src/kernels/decoder/load.ts');
+  assert.is(decoderBinary, relaxedBytes);
+  const isFirst = process.versions.v8.startsWith('11.3.');
+  assert.equal(forms, isFirst ? [PAIRS] : [FUSED, PAIRS, EIGHTS]);
+});
+
+test.run();
