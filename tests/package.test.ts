@@ -90,7 +90,7 @@ test('npm pack holds what users need and nothing else', () => {
   assert.ok(packed.size < 6_525e3, `${packed.size} bytes packed`);
   assert.not.ok(packed.files.some(({ path }) => path.startsWith('build/web/demo/')));
   assert.ok(paths.includes('build/web/demo-4bit/model.safetensors'));
-  assert.ok(packed.unpackedSize < 14.46e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 14.5e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -129,7 +129,7 @@ test('sizes keep to their budgets', async () => {
   // and five families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
   // 1.5 kB what is gathered to refine by, 2.8 kB products of eight activations and folded checksums, in both builds.
   // 2 kB are plain weights times several activations, in both builds, 0.1 kB norms of rows.
-  assert.ok(gzip(decoder) <= 236_700, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  assert.ok(gzip(decoder) <= 237_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
