@@ -23,7 +23,7 @@ import { isAbsent, isAlive } from './commit.ts';
 const BEAT = 15_000;
 /** A line that is not whole is being written; after so many looks, this far apart, its process has died at that. */
 const LOOKS = 5;
-const LOOK = 200;
+const LOOK = 20;
 /** Of two that take over one lock the later writes over the earlier, in milliseconds. */
 const SETTLE = 50;
 
