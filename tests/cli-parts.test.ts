@@ -125,6 +125,20 @@ test('a part or a merge refuses an output that is of another plan, or was change
   assert.match(await fails(higgs('merge', second)), /it is there already; give --force to replace it/);
 });
 
+test('a part refuses an output that was made of another input with the same headers', async () => {
+  const { input, out } = await halves();
+  await succeeds(higgs('merge', out));
+  const other = await folder();
+  await cp(input, other, { recursive: true });
+  const bytes = readFileSync(join(other, 'model.safetensors'));
+  bytes.fill(0, bytes.length >> 1, (bytes.length >> 1) + 4096);
+  writeFileSync(join(other, 'model.safetensors'), bytes);
+  assert.match(
+    await fails(partOf(other, out, '1/2', '--resume')),
+    /it is there already, and .*part-1-of-2\.[0-9a-f]{8} was made of another input, or of one that was changed since; give --force/,
+  );
+});
+
 test('a run whose directory another takes for dead, before a lock is in it, makes another one', async () => {
   const out = output();
   const { writeFile } = promises;
