@@ -154,7 +154,7 @@ function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, 
 }
 
 // All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together;
-// once more the embeddings, where tokens have vectors for all layers, whose gradients end there.
+// once more the embeddings, where gradients end.
 function bytesRead(
   plan: SessionPlan,
   sequences: number,
@@ -169,8 +169,7 @@ function bytesRead(
   const turns = statistics
     ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
     : sequences;
-  const last = layout.state.perLayerInputs ? sizes[0] : 0;
-  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns) + last;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns + sizes[0]);
 }
 
 // Bytes of each piece of the model.
