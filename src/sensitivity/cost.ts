@@ -268,7 +268,9 @@ function fisherSeconds(session: Session, seconds: Times, layers: number): number
   }
   let backward = 0;
   for (const block of state.blocks.keys()) backward += seconds({ kind: 'back', block, gather });
-  const labels = seconds({ kind: 'labels', first: 1, count: 1 }); // the first token's takes norms of rows as well, once
+  // A sequence's first tokens take norms of rows as well, once: others are timed, if it has more than go together.
+  const first = Math.min(1, Math.max(0, workspace.tokens - state.logitRows));
+  const labels = seconds({ kind: 'labels', first, count: 1 });
   return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 
