@@ -109,7 +109,7 @@ test('faults of a file are one line, and nothing is written', async () => {
   });
   for (const [name, says] of Object.entries({
     'cut.gguf': /cut\.gguf: header must end within the file: it has 100 bytes/,
-    'q2.gguf': /q2\.gguf: tensor "blk\.0\.ffn_up\.weight": weights must be one of F32.*: they are Q2_K/,
+    'q2.gguf': /q2\.gguf: tensor "blk\.0\.ffn_up\.weight": weights must be one of F32.*: got Q2_K/,
     'm-00001-of-00002.gguf': /m-00002-of-00002\.gguf: no such file/,
     'model.txt': /input must be a directory, a \.safetensors or a \.gguf file: this file is of another kind/,
   })) {

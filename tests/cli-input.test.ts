@@ -138,7 +138,7 @@ test('a file of the format that contradicts itself is refused by every verb that
   };
   const cases: [string, string, RegExp][] = [
     ['"higgs.format":"1"', '"higgs.format":"2"', /higgs.format must be 1, .*: it is "2"/],
-    ['\\"grid\\":\\"t4\\"', '\\"grid\\":\\"t3\\"', /grid must be in the checkpoint: "t3" is not/],
+    ['\\"grid\\":\\"t4\\"', '\\"grid\\":\\"t3\\"', /grid must be in the checkpoint: "t3" is missing/],
     ['\\"groupSize\\":64', '\\"groupSize\\":65', /groupSize must be a power of two/],
     ['\\"groupSize\\":64', '\\"groupSize\\":16', /shard must hold .*scales/],
     ['\\"seed\\":0', '\\"seed\\":x', /JSON/],
