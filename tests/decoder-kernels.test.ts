@@ -1,8 +1,9 @@
-// Every kernel of the decoder against its scalar twin, bit by bit, in the release and the debug build.
+// Every kernel of the decoder against its scalar twin, bit by bit, in every build that this runtime takes.
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import debugBytes from '../build/decoder.debug.wasm';
+import relaxedBytes from '../build/decoder.relaxed.wasm';
 import releaseBytes from '../build/decoder.wasm';
 import { smallGrids } from '../src/grids/small.ts';
 import { arena } from '../src/kernels/arena.ts';
@@ -10,6 +11,7 @@ import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { attendScratchBytes, denseScratchBytes, rowTableBytes } from '../src/kernels/decoder/sizes.ts';
 import { dtypeCodes } from '../src/kernels/layout.ts';
+import { crc32 } from '../src/reference/checksum.ts';
 import * as twin from '../src/reference/decoder.ts';
 import * as matrix from '../src/reference/encode.ts';
 import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
@@ -40,6 +42,18 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const wanted = Math.exp(value);
       const unit = 2 ** (Math.floor(Math.log2(wanted)) - 23);
       assert.ok(Math.abs(found[i] - wanted) <= 2 * unit, `e^${value}: ${found[i]} is not ${wanted}`);
+    }
+  });
+
+  test('crc32() equals its twin at every length of a fold and its rest, and at any address', () => {
+    const table = alloc(kernels.crc32TableBytes());
+    kernels.crc32Table(table);
+    const bytes = new Uint8Array(normals(300, 8).buffer);
+    const at = place(bytes);
+    for (let count = 0; count <= 330; count++) {
+      const from = count % 16;
+      const found = kernels.crc32(count * 12345, at + from, count, table) >>> 0;
+      assert.is(found, crc32(count * 12345, bytes.subarray(from, from + count)), `${count} bytes`);
     }
   });
 
@@ -425,10 +439,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
   test.run();
 }
 
-const memory = createMemory(PAGES * 65536, false);
-testKernels('release', await instantiateDecoder(releaseBytes, memory), memory);
-const debugMemory = createMemory(PAGES * 65536, false);
-testKernels('debug', await instantiateDecoder(debugBytes, debugMemory), debugMemory);
+const builds = Object.entries({ release: releaseBytes, debug: debugBytes, relaxed: relaxedBytes });
+for (const [build, bytes] of builds.filter(([, bytes]) => WebAssembly.validate(bytes))) {
+  const memory = createMemory(PAGES * 65536, false);
+  testKernels(build, await instantiateDecoder(bytes, memory), memory);
+}
 
 function sumSquares(x: Float32Array): number {
   return x.reduce((sum, value) => sum + value * value, 0);

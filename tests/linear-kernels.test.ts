@@ -227,6 +227,36 @@ for (const [build, bytes, form] of builds) {
     assert.ok(copy(Uint8Array, to, activationBytes(64, 64)).every((byte) => byte === 0));
   });
 
+  test('quantizeActivation() of NaN or infinity writes zeros, whose products are not numbers, as its twin does', () => {
+    for (const [cols, groupSize] of [
+      [128, 64],
+      [20, 16],
+    ]) {
+      for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+        memory.reset();
+        const x = normals(cols);
+        x[cols - 1] = bad;
+        const byteLength = activationBytes(cols, groupSize);
+        const to = alloc(byteLength);
+        memory.bytes(to, byteLength).fill(0xa5);
+        kernels.quantizeActivation(place(joined([x, new Float32Array(32)])), 1, cols, groupSize, to);
+        const groups = groupsOf(cols, groupSize).length;
+        const slots = (byteLength - groups * 16) / 4;
+        const last = slots - Math.max(32, groupsOf(cols, groupSize)[groups - 1].size);
+        const [wide, narrow] = [copy(Int16Array, to, slots), copy(Uint8Array, to + slots * 2, slots * 2)];
+        const { scale, values } = twin.quantizeActivation(x, groupSize, true)[groups - 1];
+        assert.ok(values.every((value) => value === 0));
+        assert.ok(wide.subarray(last).every((value) => value === 0));
+        assert.ok(
+          narrow.subarray(isRelaxed ? last : last * 2, isRelaxed ? slots : slots * 2).every((byte) => byte === 0),
+        );
+        const group = to + byteLength - 16;
+        assert.equal([...copy(Float32Array, group, 2)].map(String), [scale, scale].map(String));
+        assert.equal([...copy(Int32Array, group + 8, 2)], [0, 0]);
+      }
+    }
+  });
+
   for (const grid of [...grids, ...otherGrids]) {
     test(`matmul() of ${grid.name} equals its twin for one activation and for several`, () => {
       for (const cols of widths) {

@@ -128,8 +128,9 @@ test('sizes keep to their budgets', async () => {
   // that share slots, 2 kB gradients of states and gates, 2 kB loading by all threads, 2 kB reading ahead
   // and five families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
   // 1.5 kB what is gathered to refine by, 2.8 kB products of eight activations and folded checksums, in both builds.
-  // 2 kB are plain weights times several activations, in both builds, 0.1 kB norms of rows.
-  assert.ok(gzip(decoder) <= 237_500, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 2 kB are plain weights times several activations, in both builds, 0.1 kB norms of rows, 0.1 kB activations with
+  // infinity.
+  assert.ok(gzip(decoder) <= 237_700, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -96,6 +96,15 @@ function largest(x: usize, start: usize, end: usize, small: bool): f32 {
   return reinterpret<f32>(max<i32>(i32x4.extract_lane(a, 0), i32x4.extract_lane(a, 1)));
 }
 
+// A group with NaN or infinity: zeros, whose products with its scale are NaN. A NaN would become other integers on other machines.
+function writeUnknown(most: f32, levels: f32, slots: usize, wide: usize, narrow: usize, group: usize): void {
+  memory.fill(wide, 0, slots << 1);
+  memory.fill(narrow, 0, narrowBytes(slots));
+  store<f32>(group, most / levels);
+  store<f32>(group, most / <f32>127, 4);
+  store<u64>(group, 0, 8);
+}
+
 // @ts-ignore: decorator
 @inline
 function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usize, narrow: usize, group: usize): void {
@@ -103,6 +112,10 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
   const most = largest(x, start, end, small);
   const zero = most < reinterpret<f32>(((127 - 100) as u32) << 23);
   const levels = <f32>min<usize>(32767, (1 << 19) / g);
+  if (!(most < Infinity)) {
+    writeUnknown(most, levels, max<usize>(g, 32), wide, narrow, group);
+    return;
+  }
   const wideFactor = f32x4.splat(zero ? 0 : levels / most);
   const narrowFactor = f32x4.splat(zero ? 0 : <f32>127 / most);
   const rounder = floats(12582912); // as an integer too: 0x4b400000

@@ -1,5 +1,6 @@
-// Y = X̃ Ŵᵀ of codes that stand in pairs of bands (band.ts), in narrow integers (activation.ts), of five and six bits in wide ones. The codes of a matrix are read strictly
-// forward. With acc the exact sum of a group's integers, in f32, groups in order, and the step last:
+// Y = X̃ Ŵᵀ of codes that stand in pairs of bands (band.ts), by activations in narrow integers (activation.ts); codes of five and six bits
+// take wide ones. The codes of a matrix are read strictly forward. With acc the exact sum of a group's integers, in f32, groups in order,
+// and the step last:
 //   y = (0 + f32(σ · scale_x) · f32(acc - zero · Σx) + …) · step
 //
 // Scratch:   sums of eight rows, (count + 3, 8) f32 | a panel of max(1024, groupSize) columns (panel.ts); of one

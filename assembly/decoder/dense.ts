@@ -1,7 +1,8 @@
 // Y = X Wᵀ for weights that are not quantized, f32, f16 or bf16, in f32: each inner product by the rule for sums in lanes.ts, for
 // any width. Two rows go together. Narrow weights are widened on the way for one activation, for several once, in scratch.
-// Four activations go together, or, with two activations, four rows: a product is the same either way round. Their sums are as many as a processor has no registers for, so columns go by quarters: of each
-// sixteen four, which add to sums of their own. All quarters of some columns follow one another, while a cache holds them.
+// Four activations go together, or, with two activations, four rows: a product is the same either way round. A processor has too few
+// registers for all their sums, so columns go by quarters: of each sixteen four, which add to sums of their own. All quarters of some
+// columns follow one another, while a cache holds them.
 //
 // Scratch:   sums of two rows and four activations, quarter by quarter, (4, 2, 4, 4) f32 | four widened rows
 //
