@@ -1,6 +1,6 @@
 // Instantiates compiled kernels.
 
-import { instantiate, instantiateSync } from '@assemblyscript/loader';
+import { instantiate } from '@assemblyscript/loader';
 import { type Reader, refuseKind } from '../check.ts';
 import { UnsupportedError } from '../errors.ts';
 import { compiled } from './compile.ts';
@@ -29,9 +29,7 @@ export const givenModule: Reader<WebAssembly.Module> = (subject, value) => {
  */
 export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<KernelExports> {
   checkSimd();
-  const module = await compiled(binary);
-  // Older Chromium instantiates in a page's own thread at leisure alone. That call asks for Response, by which Node loads its HTTP client.
-  const { exports } = 'document' in globalThis ? await instantiate(module) : instantiateSync(module);
+  const { exports } = await instantiate(await compiled(binary));
   return exports as unknown as KernelExports;
 }
 
