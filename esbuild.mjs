@@ -163,7 +163,7 @@ await build({
 await bundlePage(shared);
 // What is bundled keeps its licence.
 const bundled = [
-  licence('assemblyscript'), // the kernels have parts of its standard library
+  licence('@assemblyscript/loader', 'assemblyscript'),
   licence('@huggingface/tokenizers'),
   licence('@huggingface/jinja'),
   licence('@huggingface/hub'),

@@ -3,7 +3,6 @@
 import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import binary from '../build/higgs.wasm';
 import { load } from '../src/index.ts';
 import { normals, sameBits } from './bits.ts';
 
@@ -19,16 +18,6 @@ test('quantize() and matvec() take arrays of another realm, and of shared memory
   for (const own of [foreign, shared]) sameBits(higgs.quantize(own, shape).packed, wanted.packed);
   const x = runInNewContext('new Float32Array(32).fill(1)');
   sameBits(higgs.matvec(wanted, x), higgs.matvec(wanted, new Float32Array(32).fill(1)));
-});
-
-test('load() takes a module of another realm', async () => {
-  const foreign = runInNewContext('new WebAssembly.Module(binary)', { binary });
-  assert.not(foreign instanceof WebAssembly.Module);
-  const own = await load(foreign);
-  sameBits(
-    own.quantize(normals(64), { rows: 2, cols: 32 }).packed,
-    higgs.quantize(normals(64), { rows: 2, cols: 32 }).packed,
-  );
 });
 
 test('quantize() and matvec() name the limits of rows and columns before they need memory', () => {

@@ -125,6 +125,20 @@ test('a part or a merge refuses an output that is of another plan, or was change
   assert.match(await fails(higgs('merge', second)), /it is there already; give --force to replace it/);
 });
 
+test('a part refuses an output that was made of another input with the same headers', async () => {
+  const { input, out } = await halves();
+  await succeeds(higgs('merge', out));
+  const other = await folder();
+  await cp(input, other, { recursive: true });
+  const bytes = readFileSync(join(other, 'model.safetensors'));
+  bytes.fill(0, bytes.length >> 1, (bytes.length >> 1) + 4096);
+  writeFileSync(join(other, 'model.safetensors'), bytes);
+  assert.match(
+    await fails(partOf(other, out, '1/2', '--resume')),
+    /it is there already, and .*part-1-of-2\.[0-9a-f]{8} was made of another input, or of one that was changed since; give --force/,
+  );
+});
+
 test('a run whose directory another takes for dead, before a lock is in it, makes another one', async () => {
   const out = output();
   const { writeFile } = promises;
@@ -341,15 +355,21 @@ test('higgs merge says which part of sensitivities is missing, damaged, of other
     assert.match(await fails(higgs('merge', out)), /part-3-of-3\.json (is damaged|must )/, `${share}`);
   }
   const [opening, ...results] = readSealed(content).map(({ value }) => value);
-  const lines = [{ ...(opening as object), version: '0.0.9' }, ...results];
-  let seal = 0;
-  const bytes = lines.map((line) => {
-    const sealed = sealLine(line, seal);
-    seal = sealed.seal;
-    return sealed.bytes;
-  });
-  writeFileSync(path, Buffer.concat(bytes));
-  assert.match(await fails(higgs('merge', out)), /part-3-of-3\.json was made by version "0\.0\.9", not /);
+  const others: [change: object, says: RegExp][] = [
+    [{ version: '0.0.9' }, /part-3-of-3\.json was made by version "0\.0\.9", not /],
+    // As it was when embeddings and head did not count by rows.
+    [{ 'higgs.sensitivity.part': 1 }, /part-3-of-3\.json must be a part of version 2: got 1/],
+  ];
+  for (const [change, says] of others) {
+    let seal = 0;
+    const bytes = [{ ...(opening as object), ...change }, ...results].map((line) => {
+      const sealed = sealLine(line, seal);
+      seal = sealed.seal;
+      return sealed.bytes;
+    });
+    writeFileSync(path, Buffer.concat(bytes));
+    assert.match(await fails(higgs('merge', out)), says);
+  }
   nothingAt(out);
 });
 

@@ -48,6 +48,13 @@ test('quantize --refine killed anywhere and resumed has the bytes of one run, by
   for (const left of leftOf(out).slice(1)) nothingAt(left);
 });
 
+test('quantize --refine gathers beside an output whose name ends in a slash', async () => {
+  const out = output();
+  await succeeds(run(`${out}/`, '--refine', 'inputs'));
+  assert.ok(existsSync(`${out}/model.safetensors`));
+  for (const left of leftOf(out)) nothingAt(left);
+});
+
 test('quantize --refine interrupted by Ctrl-C says what is kept, and wants --resume or --force', async () => {
   const out = output();
   const args = ['quantize', BOOKS, '-o', out, '--bits', '4', '--refine', '--refine-sequences', '40'];

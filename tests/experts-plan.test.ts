@@ -7,7 +7,7 @@ import { type Alphas, type Folder, load, type PlanTensor, priorAlphas, uniformAl
 import { bareAlpha } from '../src/linearity/alphas.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import { uniform } from './bits.ts';
-import { memoryOutput } from './checkpoints.ts';
+import { memoryOutput, readSafetensors, safetensors } from './checkpoints.ts';
 import { deepseek, deepseekShapes, config as small } from './deepseek.ts';
 import { families } from './families/index.ts';
 import { modelFolder } from './models.ts';
@@ -140,6 +140,38 @@ test('layers behind the last are planned with what the last layer’s tensors co
   const down = 'mlp.shared_experts.down_proj.weight';
   assert.is(prior.get(`${FURTHER}${down}`)!.alpha, prior.get(`model.layers.1.${down}`)!.alpha);
 });
+
+for (const [family, prefix, beside] of [
+  ['ernie4_5_moe', 'model.mtp_block.0', 'model.mtp_linear_proj.0.weight'],
+  ['qwen3_next', 'mtp.layers.0', 'mtp.fc.weight'],
+] as const) {
+  test(`layers behind the last may have names of their own: ${family}`, async () => {
+    const { config, model } = families[family]!;
+    const tensors = readSafetensors(model).tensors;
+    const { num_hidden_layers: layers } = config as { num_hidden_layers?: number };
+    const last = `model.layers.${layers! - 1}`;
+    const like = new Map([...tensors.keys()].filter((name) => name.startsWith(`${last}.`)).map(behindOf));
+    function behindOf(name: string): [string, string] {
+      return [name.replace(last, prefix), name];
+    }
+    const [square] = [...tensors.values()].filter(({ shape }) => shape.length === 2);
+    const file = safetensors({
+      ...Object.fromEntries(tensors),
+      ...Object.fromEntries([...like].map(([name, own]) => [name, tensors.get(own)!])),
+      [beside]: square!,
+    });
+    const checkpoint = await higgs.open(modelFolder(config, file));
+    const planned = await checkpoint.planTensors();
+    const further = planned.filter(({ name }) => like.has(name));
+    assert.ok(further.length >= 5, String(further.length));
+    for (const own of planned) assert.is(own.like, like.get(own.name), own.name);
+    const sensitivity = { tokens: 16, sequences: 1, draws: 1, source: 'random' } as const;
+    const { tensors: grids } = await checkpoint.planBits(undefined, { bpw: 6, sensitivity });
+    const alphaOf = new Map(grids.map(({ name, alpha }) => [name, alpha]));
+    for (const { name, like } of further) assert.is(alphaOf.get(name), alphaOf.get(like!), name);
+    assert.not(alphaOf.has(beside));
+  });
+}
 
 // DeepSeek-V3 as it is released, but for its number of layers: headers alone, and a source that has no weights.
 const released = {

@@ -8,7 +8,10 @@ import { join } from 'node:path';
 import timers from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { LOCK_NAME } from '../src/disk/commit.ts';
 import { takeLock } from '../src/disk/lock.ts';
+import { stageOutput } from '../src/disk/output.ts';
+import { folderOf } from '../src/source/memory.ts';
 
 const test = suite('locks');
 let path = '';
@@ -117,6 +120,38 @@ test('of two processes that take over one lock, one has it', async () => {
   assert.is(readFileSync(path, 'utf8'), other);
 });
 
+test('a lock that cannot be renewed, as on a full disk, stays as it is', async () => {
+  const { setInterval } = globalThis;
+  let renew = () => {};
+  globalThis.setInterval = ((run: () => void) => {
+    renew = run;
+    return setInterval(() => {}, 1e6);
+  }) as typeof setInterval;
+  const { writeFile } = promises;
+  try {
+    const lock = await takeLock(path, 'works on');
+    const line = readFileSync(path, 'utf8');
+    renew();
+    while (readFileSync(path, 'utf8') === line) await new Promise((then) => setTimeout(then, 1));
+    assert.is(readFileSync(path, 'utf8'), line.replace(/0\n$/, '1\n'));
+    let isTried = false;
+    promises.writeFile = async (file, _, options) => {
+      await writeFile(file as string, '', options); // as the system opens the file, before it finds no room
+      isTried = true;
+      throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+    };
+    syncBuiltinESMExports();
+    renew();
+    while (!isTried) await new Promise((then) => setTimeout(then, 1));
+    assert.ok(await lock.isHeld());
+    await lock.release();
+  } finally {
+    globalThis.setInterval = setInterval;
+    promises.writeFile = writeFile;
+    syncBuiltinESMExports();
+  }
+});
+
 test('what a process lost it does not remove, and what cannot be written leaves nothing', async () => {
   const lock = await takeLock(path, 'works on');
   writeFileSync(path, 'elsewhere another 7 0badf00d 0\n');
@@ -140,6 +175,22 @@ test('what a process lost it does not remove, and what cannot be written leaves 
     syncBuiltinESMExports();
   }
   await (await takeLock(path, 'works on')).release();
+});
+
+test('a run that lost its output to another removes nothing of it', async () => {
+  const directory = join(path, '..');
+  const out = join(directory, 'out');
+  const input = { folder: Object.assign(folderOf('in', {}), { close: async () => {} }), path: '/in', directory: '/in' };
+  for (const end of ['discard', 'leave'] as const) {
+    const staging = await stageOutput(out, { ...input, isFile: false, files: async () => [] }, { force: true });
+    const other = 'elsewhere another 7 0badf00d 0\n';
+    writeFileSync(join(`${out}.partial`, LOCK_NAME), other);
+    writeFileSync(join(`${out}.partial`, 'higgs.journal'), 'its own');
+    await staging[end]();
+    assert.is(readFileSync(join(`${out}.partial`, LOCK_NAME), 'utf8'), other);
+    assert.is(readFileSync(join(`${out}.partial`, 'higgs.journal'), 'utf8'), 'its own');
+    rmSync(`${out}.partial`, { recursive: true });
+  }
 });
 
 test.run();

@@ -297,7 +297,7 @@ test('a measurement in turns holds what it said, which grows by the residual str
   const heldOf = async (layers: number, source: 'model' | 'random') => {
     const config = { ...configs.llama, num_hidden_layers: layers };
     const plain = modelFolder(config, randomFile(config));
-    let largestRead = 0;
+    let [largestRead, bytesRead] = [0, 0];
     const folder: Folder = {
       ...plain,
       open: async (name) => {
@@ -306,12 +306,14 @@ test('a measurement in turns holds what it said, which grows by the residual str
           byteLength: file.byteLength,
           slice: (start, end) => {
             largestRead = Math.max(largestRead, end - start);
+            if (name === 'model.safetensors') bytesRead += end - start;
             return file.slice(start, end);
           },
         };
       },
     };
     const subject = await openSubject(folder);
+    const header = bytesRead;
     const plan = {
       estimator: 'fisher',
       tokens: 20,
@@ -323,7 +325,7 @@ test('a measurement in turns holds what it said, which grows by the residual str
     const { bytes: memoryLimit } = planSession(subject, { ...plan, memoryLimit: bytes - 1 });
     const cost = await estimateSensitivity(folder, { ...settings, source, memoryLimit });
     assert.ok(cost.bytesRead > 0 && cost.bytes <= memoryLimit);
-    largestRead = 0;
+    [largestRead, bytesRead] = [0, 0];
     const counted = countBytes();
     try {
       await measureSensitivity(folder, { ...settings, source, memoryLimit });
@@ -333,6 +335,7 @@ test('a measurement in turns holds what it said, which grows by the residual str
     const [session, ...others] = counted.memories.filter((own) => own > 0).sort((a, b) => b - a);
     assert.is(session, Math.ceil(cost.bytes / 65536) * 65536);
     assert.equal(others, [], 'there is one memory');
+    assert.is(bytesRead - header, cost.bytesRead);
     // Beside it are blocks of tensors as they are read, and logits of a step.
     const block = Math.max(largestRead, 3 * config.vocab_size * 4, 8 * config.vocab_size);
     assert.ok(

@@ -100,6 +100,35 @@ testWith(
   },
 );
 
+testWith(
+  test,
+  'chromium',
+  'who is at the end of the page stays there as an answer grows, and to begin anew ends the answer',
+  async (chromium) => {
+    await withPage(chromium, async (page, { base }) => {
+      await page.setViewport({ width: 400, height: 500 });
+      await page.goto(`${base}/?maxTokens=4000`);
+      await page.waitForSelector('.drop');
+      await drop(page, endless());
+      await page.waitForSelector('#shrink');
+      await page.click('#shrink');
+      await page.waitForSelector('#prompt');
+      const before = await page.evaluate(() => {
+        const { documentElement } = document;
+        scrollTo({ top: documentElement.scrollHeight });
+        return documentElement.scrollHeight;
+      });
+      await page.waitForFunction((height) => document.documentElement.scrollHeight > height + 500, {}, before);
+      await page.waitForFunction(() => innerHeight + scrollY > document.documentElement.scrollHeight - 80);
+      await page.$eval('summary', (summary) => summary.click());
+      await clickButton(page, 'Begin the conversation anew');
+      await page.waitForSelector('#say');
+      assert.is(await textOf(page, '.said'), '');
+      assert.is(await page.$('.turns li'), null);
+    });
+  },
+);
+
 testWith(test, 'chromium', 'a link has the question, and opens with threads on a first visit', async (chromium) => {
   await withPage(chromium, async (page, { base }) => {
     // As a first visit: no service worker, and nothing in its cache.

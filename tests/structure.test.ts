@@ -196,6 +196,7 @@ const homes: readonly [what: RegExp, where: RegExp][] = [
     /^(source\/(file|handles|system)|workers\/node|grids\/maker\/\w+|(cli|cli\/common|disk|terminal)\/\w+)\.ts$/,
   ],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
+  [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
   [/@huggingface\/hub/, /^hub\/client\.ts$/],
   [/@mlc-ai\/web-xgrammar/, /^server\/structured\/grammar\.ts$/],
   [/from 'hono/, /^server\/(server|guard)\.ts$/],

@@ -30,6 +30,11 @@ export async function isThere(path: string): Promise<boolean> {
   }
 }
 
+/** What a run keeps beside its output, whose name may end in a slash. */
+export function beside(out: string, ending: string): string {
+  return out.replace(/(?<=.)\/+$/, '') + ending;
+}
+
 /** Whether an error says that there is no such file. */
 export function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');

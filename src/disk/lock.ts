@@ -23,7 +23,7 @@ import { isAbsent, isAlive } from './commit.ts';
 const BEAT = 15_000;
 /** A line that is not whole is being written; after so many looks, this far apart, its process has died at that. */
 const LOOKS = 5;
-const LOOK = 200;
+const LOOK = 20;
 /** Of two that take over one lock the later writes over the earlier, in milliseconds. */
 const SETTLE = 50;
 
@@ -101,7 +101,7 @@ function newLock(path: string, where: string): Lock & { create(): Promise<boolea
   let beats = 0;
   let timer: NodeJS.Timeout | undefined;
   let renewing: Promise<void> | undefined;
-  const write = async (flag: 'w' | 'wx') => {
+  const write = async (flag: 'w' | 'wx' | 'r+') => {
     await writeFile(path, `${host} ${where} ${process.pid} ${token} ${beats++}\n`, { flag });
   };
   const start = () => {
@@ -111,7 +111,8 @@ function newLock(path: string, where: string): Lock & { create(): Promise<boolea
     timer.unref();
   };
   const renew = async () => {
-    if (await isHeld()) await write('w');
+    // Over the line, which never gets shorter: on a full disk it stays, instead of an empty file that says that nobody works.
+    if (await isHeld()) await write('r+');
     else clearInterval(timer);
   };
   const isHeld = async () => LINE.exec((await read(path)) ?? '')?.[4] === token;

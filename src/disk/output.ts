@@ -107,6 +107,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       await quietly(async () => {
         await folder.close();
         await lock.stop();
+        if (!(await lock.isHeld())) return; // another run goes on with it
         await removeRun(path);
         await removeParents(path, made);
       });
@@ -115,6 +116,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       await quietly(async () => {
         await folder.close();
         await lock.stop();
+        if (!(await lock.isHeld())) return;
         if (isTakenBack) await undoTakeBack(place);
         // Without a journal it is the lock by which the directory is known to be ours.
         else if (await isThere(join(path, JOURNAL_NAME))) await rm(join(path, LOCK_NAME), { force: true });

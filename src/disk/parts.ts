@@ -14,7 +14,7 @@ import { createFolder, openFolder, openFolders } from '../source/file.ts';
 import type { Folder, ResumableFolder } from '../source/source.ts';
 import { attempt, fileError } from '../source/system.ts';
 import { say } from '../terminal/print.ts';
-import { isAbsent, isThere, LOCK_NAME } from './commit.ts';
+import { beside, isAbsent, isThere, LOCK_NAME } from './commit.ts';
 import type { Input } from './input.ts';
 import { type Lock, lookAt, type Seen, takeLock } from './lock.ts';
 
@@ -53,7 +53,7 @@ interface Left {
 
 /** Where the parts of an output are. */
 export function partsPath(out: string): string {
-  return `${out.replace(/\/+$/, '')}.parts`;
+  return beside(out, '.parts');
 }
 
 /** Where a part of sensitivities is. */
@@ -136,6 +136,21 @@ export async function stagePart(
       });
     },
   };
+}
+
+/**
+ * Looks whether an output that is there already may be of the parts beside it, as far as some are left.
+ * @throws {FileError} when one is of another input, plan or search
+ */
+export async function checkMade(out: string, identity: PartIdentity): Promise<void> {
+  const directory = partsPath(out);
+  if (!(await isThere(directory))) return;
+  for (const { path } of await attemptsIn(directory)) {
+    const note = await soundNote(path);
+    if (!note || note === 'damaged') continue;
+    const difference = differenceOf(note, { ...identity, parts: note.parts });
+    if (difference) refuse(out, `it is there already, and ${path} ${difference}; give --force to replace it`);
+  }
 }
 
 /** The folders of all complete parts; of one that is there twice, the first. @throws {FileError} when there are none */

@@ -147,7 +147,7 @@ export interface KernelExports {
     scratch: number,
   ): void;
 
-  /** Factors a symmetric (n, n) f32 matrix as U D Uᵀ, in place. */
+  /** Factors a symmetric (n, n) f64 matrix as U D Uᵀ, in place. @returns n, or the first column from the last whose d is not above 0 */
   factorUdu(h: number, n: number, scratch: number): number;
   /** c += a · b: (m, n), (m, k) by strides, (k, n), f32. */
   accumulate(

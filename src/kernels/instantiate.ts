@@ -1,5 +1,6 @@
 // Instantiates compiled kernels.
 
+import { instantiate, instantiateSync } from '@assemblyscript/loader';
 import { type Reader, refuseKind } from '../check.ts';
 import { UnsupportedError } from '../errors.ts';
 import { compiled } from './compile.ts';
@@ -28,7 +29,9 @@ export const givenModule: Reader<WebAssembly.Module> = (subject, value) => {
  */
 export async function instantiateKernels(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<KernelExports> {
   checkSimd();
-  const { exports } = await WebAssembly.instantiate(await compiled(binary));
+  const module = await compiled(binary);
+  // Older Chromium instantiates in a page's own thread at leisure alone. That call asks for Response, by which Node loads its HTTP client.
+  const { exports } = 'document' in globalThis ? await instantiate(module) : instantiateSync(module);
   return exports as unknown as KernelExports;
 }
 

@@ -30,13 +30,14 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
   const scheme = schemeOf(leastOf(options.grids), options);
   const selection = { scheme, include, exclude, embeddings: embeddings === 'any' ? scheme.grid : embeddings };
   const unused = new Set(keep);
+  const path = checkpoint.tensors.flatMap(({ name }) => LAYER.exec(name)?.[1] ?? [])[0] ?? '';
   const tensors = planCheckpoint(checkpoint, selection).items.flatMap((item): PlanTensor[] => {
     if (item.kind !== 'quantize') return [];
     const { name, shape, byteLength } = item.tensor;
     const kept = keep.find(([pattern]) => pattern.test(name));
     if (kept) unused.delete(kept);
     const grid = kept?.[1] ?? (embeddings !== 'any' && isEmbedding(name) ? embeddings : undefined);
-    const like = likeOf(name, layers);
+    const like = likeOf(name, layers, path);
     if (like !== undefined && !grid && String(checkpoint.get(like)?.shape) !== String(shape)) return [];
     return [{ name, shape, bytes: byteLength, ...(grid && { keep: grid }), ...(like !== undefined && { like }) }];
   });
@@ -45,10 +46,15 @@ export function planTensors(checkpoint: Checkpoint, wanted: Wanted, options: Off
   return tensors;
 }
 
-// The name in the last layer of a tensor of a layer behind it.
-function likeOf(name: string, layers: number): string | undefined {
-  const [, path, layer, rest] = /^((?:model\.|language_model\.)*layers\.)(\d+)(\..+)$/.exec(name) ?? [];
-  return layer !== undefined && Number(layer) >= layers ? `${path}${layers - 1}${rest}` : undefined;
+const LAYER = /^((?:model\.|language_model\.)*layers\.)(\d+)(\..+)$/;
+/** Layers behind the last by names of their own: Qwen's `mtp.layers.0`, ERNIE's `model.mtp_block.0`, and what stands beside them. */
+const NAMED = /^(?:model\.)?mtp(?:(?:\.layers|_block)\.\d+)?([._].+)$/;
+
+// The name in the last layer of a tensor of a layer behind it: none has it where there is no like one. @param path of the layers
+function likeOf(name: string, layers: number, path: string): string | undefined {
+  const [, , layer, rest = NAMED.exec(name)?.[1]] = LAYER.exec(name) ?? [];
+  const isBehind = rest !== undefined && layers !== Infinity && Number(layer ?? layers) >= layers;
+  return isBehind ? `${path}${layers - 1}${rest}` : undefined;
 }
 
 /** A budget: bits per weight, or bytes of the safetensors files. */

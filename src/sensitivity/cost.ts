@@ -154,7 +154,7 @@ function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, 
 }
 
 // All pieces once, to and fro for each sequence or, with statistics, each group, and once for each token of those that are sampled together;
-// once more the embeddings, where tokens have vectors for all layers, whose gradients end there.
+// once more the embeddings, where gradients end.
 function bytesRead(
   plan: SessionPlan,
   sequences: number,
@@ -169,8 +169,7 @@ function bytesRead(
   const turns = statistics
     ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
     : sequences;
-  const last = layout.state.perLayerInputs ? sizes[0] : 0;
-  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns) + last;
+  return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns + sizes[0]);
 }
 
 // Bytes of each piece of the model.
@@ -269,7 +268,9 @@ function fisherSeconds(session: Session, seconds: Times, layers: number): number
   }
   let backward = 0;
   for (const block of state.blocks.keys()) backward += seconds({ kind: 'back', block, gather });
-  const labels = seconds({ kind: 'labels', first: 1, count: 1 }); // the first token's takes norms of rows as well, once
+  // A sequence's first tokens take norms of rows as well, once: others are timed, if it has more than go together.
+  const first = Math.min(1, Math.max(0, workspace.tokens - state.logitRows));
+  const labels = seconds({ kind: 'labels', first, count: 1 });
   return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 

@@ -1,6 +1,7 @@
 // Sensitivities that are kept, as higgs-alphas.json in a store: measured when they are first wanted, used as long as weights, configuration
 // and settings are the same. Its notes hold the digest of what α depends on (digest.ts): copies lose dates, edits keep sizes. They hold
-// the SHA-256 of the file itself, too, taken with 64 zeros in its place. A file without these notes is somebody's own and never replaced.
+// the SHA-256 of the file itself, too, taken with 64 zeros in its place, and which definition of α it has. A file without the digests is
+// somebody's own and never replaced.
 
 import { callback, having, member, type Reader, text } from '../check.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
@@ -88,6 +89,9 @@ export const givenStore: Reader<Store> = (subject, value) => {
   };
 };
 
+/** Of α, by estimator: the second of `fisher` counts rows of embeddings and head by their own norms. A file that names none has the first. */
+const DEFINITIONS = { fisher: 2, noise: 1 } as const;
+
 const UNFINISHED = `${SENSITIVITIES_NAME}.partial`;
 const UNDERWAY = `${UNFINISHED}.sequence`;
 const unfinishedOf = ({ file }: Store): string[] => (file ? [UNDERWAY, UNFINISHED] : [UNFINISHED]);
@@ -122,7 +126,7 @@ export async function keptOrMeasured(keeping: Keeping, measure: (begun: Begun) =
       )
     : await measure({ partial, onPartial: undefined, underway: undefined });
   const seconds = (performance.now() - began) / 1000;
-  if (isOurs) await write(SENSITIVITIES_NAME, await sealedFile(alphas, files));
+  if (isOurs) await write(SENSITIVITIES_NAME, await sealedFile(alphas, DEFINITIONS[keeping.settings.estimator], files));
   const isKept = isOurs && fault === undefined;
   if (isKept) {
     for (const name of unfinishedOf(store)) {
@@ -171,6 +175,9 @@ async function look(keeping: Keeping): Promise<{ alphas?: Alphas; isOurs: boolea
   if (alphas.estimator !== estimator || wanted.some(([key, value]) => noted[key] !== value)) {
     return refuse('settings', `${file}: it was measured with other settings`, true);
   }
+  if ((noted.definition ?? 1) !== DEFINITIONS[estimator]) {
+    return refuse('settings', `${file}: it was measured by another release, which defines sensitivity otherwise`, true);
+  }
   if (files !== (await digest())) {
     return refuse('weights', `${file}: it was measured on other weights or another configuration`, true);
   }
@@ -181,8 +188,8 @@ async function look(keeping: Keeping): Promise<{ alphas?: Alphas; isOurs: boolea
   return { alphas, isOurs: true, digest };
 }
 
-function sealedFile(alphas: Alphas, files: string): Promise<string> {
-  const settings = { ...alphas.settings, files, content: `sha256 ${'0'.repeat(64)}` };
+function sealedFile(alphas: Alphas, definition: number, files: string): Promise<string> {
+  const settings = { ...alphas.settings, definition, files, content: `sha256 ${'0'.repeat(64)}` };
   return sealed(writeAlphas({ ...alphas, settings }));
 }
 

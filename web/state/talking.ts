@@ -2,7 +2,7 @@
 
 import { proxy } from 'comlink';
 import type { Ready, Recipe, Sampling, Side, Speaker, Turn } from '../engine/protocol.ts';
-import { act, engine } from './doing.ts';
+import { act, engine, stop } from './doing.ts';
 import { writeUrl } from './links.ts';
 import * as state from './store.ts';
 
@@ -97,10 +97,11 @@ export function retype(): void {
   state.speeches.value = state.EMPTY_SPEECHES;
 }
 
-/** Begins the conversation anew. */
-export function clearTalk(): void {
+/** Begins the conversation anew; an answer under way ends, and is dropped. */
+export async function clearTalk(): Promise<void> {
   state.turns.value = [];
   state.speeches.value = state.EMPTY_SPEECHES;
+  if (state.isSpeaking.value) await stop();
 }
 
 /** Chooses words otherwise, from the next answer on. */
@@ -136,11 +137,13 @@ async function speak(before: readonly Turn[], content: string): Promise<void> {
   state.speeches.value = state.EMPTY_SPEECHES;
   state.isSpeaking.value = true;
   const instructions = state.instructions.value.trim();
+  const isWanted = () => state.turns.value === turns;
   const first = isChat() && instructions ? [{ role: 'system' as const, content: instructions }] : [];
   try {
     const said = await engine.say(
       { turns: [...first, ...turns], isChat: isChat(), sampling: state.sampling.value },
       proxy(({ side, tokens }) => {
+        if (!isWanted()) return;
         const own = state.speeches.value[side];
         state.speeches.value = {
           ...state.speeches.value,
@@ -148,11 +151,12 @@ async function speak(before: readonly Turn[], content: string): Promise<void> {
         };
       }),
     );
+    if (!isWanted()) return;
     const { left, right } = state.speeches.value;
     state.speeches.value = { left: { ...left, said: said.left }, right: { ...right, said: said.right } };
   } finally {
     state.isSpeaking.value = false;
-    if (isChat() && state.turns.value === turns) keepAnswer(turns);
+    if (isChat() && isWanted()) keepAnswer(turns);
   }
 }
 

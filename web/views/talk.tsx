@@ -28,7 +28,6 @@ import { actions, asked } from './do.ts';
 
 export function TalkView() {
   const isChat = ready.value.left?.hasTemplate ?? false;
-  useFollowing();
   return (
     <>
       <h1 tabIndex={-1}>Talk to it</h1>
@@ -42,6 +41,7 @@ export function TalkView() {
       <Answered isChat={isChat} />
       <Prompt isChat={isChat} />
       <SamplingFields />
+      <Following />
       <p class="start">
         {outcome.value && (
           <button type="button" onClick={() => actions((own) => own.goTo('report'))}>
@@ -119,8 +119,9 @@ function Formatted({ text }: { text: string }) {
 /** Pixels from the page's end within which a person is at its end. */
 const NEAR = 80;
 
-// An answer that grows pushes the prompt down: who was at the end of the page stays there.
-function useFollowing(): void {
+// An answer that grows pushes the prompt down: who was at the end of the page stays there. It shows nothing.
+function Following() {
+  const { value: said } = speeches;
   const isAtEnd = useRef(false);
   useEffect(() => {
     const look = () => {
@@ -132,7 +133,8 @@ function useFollowing(): void {
   }, []);
   useEffect(() => {
     if (isSpeaking.value && isAtEnd.current) scrollTo({ top: document.documentElement.scrollHeight });
-  });
+  }, [said]);
+  return null;
 }
 
 function Words({ speech: { tokens } }: { speech: Speech }) {

@@ -4,7 +4,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
-import { isThere, writeWhole } from '../../disk/commit.ts';
+import { beside, isThere, writeWhole } from '../../disk/commit.ts';
 import { readText } from '../../disk/files.ts';
 import { checkModel, type Input } from '../../disk/input.ts';
 import { takeLock } from '../../disk/lock.ts';
@@ -84,7 +84,7 @@ export interface Gathered {
  */
 export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
   checkModel(input);
-  const path = `${options.output}.statistics.partial.lock`;
+  const path = `${beside(options.output, '.statistics.partial')}.lock`;
   await attempt('create', dirname(path), () => mkdir(dirname(path), { recursive: true }));
   const lock = await takeLock(path, 'gathers');
   try {
@@ -100,8 +100,8 @@ export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, o
 async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
   const { output, workers, memory, refineText, refineSequences = REFINE_SEQUENCES, groupSize, resume, force } = options;
   const mode = refiningOf(options)!;
-  const tokensFile = `${output}.tokens.partial`;
-  const statisticsFile = `${output}.statistics.partial`;
+  const tokensFile = beside(output, '.tokens.partial');
+  const statisticsFile = beside(output, '.statistics.partial');
   const file = replacedFile(statisticsFile);
   const remove = async () => {
     await file.remove();

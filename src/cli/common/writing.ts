@@ -1,6 +1,6 @@
 // Writing one part of a quantized checkpoint.
 
-import { type PartAttempt, stagePart } from '../../disk/parts.ts';
+import { checkMade, type PartAttempt, stagePart } from '../../disk/parts.ts';
 import { FormatError, UnsupportedError } from '../../errors.ts';
 import type { OpenCheckpoint } from '../../open.ts';
 import { partIdentity } from '../../parts/note.ts';
@@ -43,6 +43,7 @@ export async function writePart(checkpoint: OpenCheckpoint, planned: Plan, optio
   const { part, out, isMade, workers, scaleSearch = false, all, json } = options;
   const name = `part ${part.index} of ${part.count}`;
   const identity = await partIdentity(planned, part, scaleSearch);
+  if (isMade) await checkMade(out, identity);
   const staged = isMade ? undefined : await stagePart(out, identity, options);
   if (!staged) {
     if (json) printJson({ part: part.index, parts: part.count, done: true });

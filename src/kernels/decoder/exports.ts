@@ -219,9 +219,9 @@ export interface DecoderExports {
     stride: number,
     scratch: number,
   ): void;
-  /** Packed codes of rows to bands of four rows, interleaved. */
+  /** Packed codes of rows to pairs of bands of four rows. */
   bandRows(packed: number, rows: number, codes: number, bits: number, to: number, scratch: number): void;
-  /** Scales of rows to bands of four rows. */
+  /** Scales of rows to those of pairs of bands, (pairs, groups, 8) f16. */
   bandScales(scales: number, rows: number, groups: number, to: number): void;
   /** A row of a band back to packed codes. */
   unbandRow(bands: number, row: number, count: number, bits: number, packed: number, scratch: number): void;

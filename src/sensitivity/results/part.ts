@@ -1,6 +1,6 @@
 // Sensitivities in parts: each machine measures some of the sequences, and what it found is a text of sealed lines (source/lines.ts):
 //
-//   {"higgs.sensitivity.part":1,"version":…,"part":3,"parts":8,"first":…,"end":…,"sequences":…,"key":…,"about":…,"survey":…}
+//   {"higgs.sensitivity.part":2,"version":…,"part":3,"parts":8,"first":…,"end":…,"sequences":…,"key":…,"about":…,"survey":…}
 //   [0.31,…]            a result, in the order of sequences
 //
 // `mergeSensitivities` needs nothing else: not the model.
@@ -22,7 +22,8 @@ import {
 
 /** Most parts of a measurement: as many as there may be sequences. */
 const PARTS_LIMIT = 65535;
-const PART_VERSION = 1;
+/** The second has traces of embeddings and head by rows. */
+const PART_VERSION = 2;
 
 /** Which part of how many, from 1 on. */
 export interface SensitivityPart {
