@@ -32,7 +32,7 @@ export function chooseForm(places: readonly Place[]): void {
 
 function quickest(places: readonly Place[]): number {
   const times = timesOf(places[0]);
-  if (times === undefined) return FUSED;
+  if (!times?.[0]) return FUSED; // no room, or a clock that stands still
   const shares = times.map((time, i) => time / times[0] / SHARES[i]);
   return forms[shares.indexOf(Math.min(...shares))];
 }
