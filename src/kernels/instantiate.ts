@@ -11,11 +11,13 @@ const SIMD = Uint8Array.of(
   ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11],
 );
 
-/** A compiled `higgs.wasm`, of any realm. @throws {TypeError} when it is another module, or none */
+/** A compiled `higgs.wasm`, of any realm, as one of this. @throws {TypeError} when it is another module, or none */
 export const givenModule: Reader<WebAssembly.Module> = (subject, value) => {
   try {
     const exported = WebAssembly.Module.exports(value as WebAssembly.Module);
-    if (exported.some(({ name }) => name === 'encode')) return value as WebAssembly.Module;
+    if (exported.some(({ name }) => name === 'encode')) {
+      return value instanceof WebAssembly.Module ? value : structuredClone(value as WebAssembly.Module);
+    }
   } catch {
     // It is no module.
   }
