@@ -65,8 +65,8 @@ function foldTables(table: usize): void {
     for (let nibble: usize = 0; nibble < 16; nibble++) {
       if (((nibble >> (i & 3)) & 1) == 0) continue;
       for (let to: usize = 0; to < 4; to++) {
-        const at = folds + ((i >> 2) << 6) + (to << 4) + nibble;
-        store<u8>(at, load<u8>(at) ^ <u8>(column >> <u32>(to << 3)));
+        const slot = folds + ((i >> 2) << 6) + (to << 4) + nibble;
+        store<u8>(slot, load<u8>(slot) ^ <u8>(column >> <u32>(to << 3)));
       }
     }
   }
@@ -103,8 +103,8 @@ function look(table: v128, nibbles: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function fold(sum: v128, low: v128, high: v128, folds: usize, from: usize, to: usize): v128 {
-  const at = (from << 7) + (to << 4);
-  return v128.xor(sum, v128.xor(look(v128.load(folds + at), low), look(v128.load(folds + at + 64), high)));
+  const offset = (from << 7) + (to << 4);
+  return v128.xor(sum, v128.xor(look(v128.load(folds + offset), low), look(v128.load(folds + offset + 64), high)));
 }
 
 // @ts-ignore: decorator

@@ -26,8 +26,8 @@ function rotateRow(
   let norm: f64 = 0;
   for (let start: usize = 0, g: usize = 0; start < cols; start += g) {
     g = nextGroup(cols - start, groupSize);
-    const at = start << 2;
-    const squared = begin(x + at, masks + at, z + at, g);
+    const offset = start << 2;
+    const squared = begin(x + offset, masks + offset, z + offset, g);
     const scale = scaleOf(squared, g);
     if (scale == 0x7c00) return false;
     norm += <f64>squared;
@@ -35,9 +35,9 @@ function rotateRow(
     scales += 2;
     if (scale == 0) {
       lost += <f64>squared;
-      memory.fill(z + at, 0, g << 2);
+      memory.fill(z + offset, 0, g << 2);
     } else {
-      finish(z + at, g, <f32>1 / (sqrt<f32>(<f32>g) * fromF16(scale)));
+      finish(z + offset, g, <f32>1 / (sqrt<f32>(<f32>g) * fromF16(scale)));
     }
   }
   memory.fill(z + (cols << 2), 0, 64 << 2);

@@ -1,5 +1,10 @@
 // The nearest grid point by comparing every point: what the cells of table.ts save, and what a grid without cells needs.
 // Eight vectors a round, one in each lane of two vectors of four.
+//
+//   ‖z − g‖² = ‖z‖² − 2 · (z · g − ½‖g‖²)      so the nearest point has the largest score z · g − ½‖g‖², and ½‖g‖² stands in the table
+//
+// A later point wins only by a larger score, so of equals the lowest code is taken. The searches by cells (line.ts, plane.ts, space.ts)
+// compare a few points, and find the same codes.
 
 import { rowsOf } from './rows';
 

@@ -268,9 +268,9 @@ function scaleBy(x: usize, factor: f32, count: usize): void {
 export function rotate(x: usize, masks: usize, cols: usize, groupSize: usize, y: usize): void {
   for (let start: usize = 0; start < cols; ) {
     const g = nextGroup(cols - start, groupSize);
-    const at = start << 2;
-    begin(x + at, masks + at, y + at, g);
-    finish(y + at, g, <f32>1 / sqrt<f32>(<f32>g));
+    const offset = start << 2;
+    begin(x + offset, masks + offset, y + offset, g);
+    finish(y + offset, g, <f32>1 / sqrt<f32>(<f32>g));
     start += g;
   }
 }

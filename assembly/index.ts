@@ -18,7 +18,7 @@ export { matvec } from './matvec';
 export { compare } from './compare';
 export { crc32TableBytes, crc32Table, crc32 } from './checksum';
 export { factorUdu } from './refine/factor';
-export { accumulate } from './refine/product';
+export { accumulate, addProducts, packFactors, packPairs } from './refine/product';
 export { refineTable, refineTableBytes } from './refine/edges';
 export { refineSequence, refineScratchBytes } from './refine/search';
 export { takeSequence, noteSequence } from './refine/rows';

@@ -76,22 +76,22 @@ function lineSteps(table: usize, n: usize, slack: f64): bool {
   const to = border(rows + (n - 2) * 16);
   const steps = <f32>((2 * END) / (to - from));
   const offset = <f32>(-END - from * <f64>steps);
-  const at = stepsOf(table, n);
-  store<f32>(at, steps);
-  store<f32>(at, offset, 4);
+  const cells = stepsOf(table, n);
+  store<f32>(cells, steps);
+  store<f32>(cells, offset, 4);
   let passed: usize = 0; // borders that lie wholly below the cell
   for (let cell: i32 = 0; cell < 32; cell++) {
     const start = (cell - 16) * 2048;
     while (passed + 1 < n && doubt(rows, passed, steps, offset, slack) + 1 < start) passed++;
     if (passed + 1 == n) return false;
     if (passed + 2 < n && doubt(rows, passed + 1, steps, offset, slack) <= start + 2047) return false;
-    store<u8>(at + 16 + cell, <u8>passed);
+    store<u8>(cells + 16 + cell, <u8>passed);
   }
   for (let j: usize = 0; j + 1 < n; j++) {
     const t = doubt(rows, j, steps, offset, slack);
     if (t == i32.MIN_VALUE) return false;
-    store<u8>(at + 48 + j, <u8>(t + 1));
-    store<u8>(at + 64 + j, <u8>((t + 1) >> 8));
+    store<u8>(cells + 48 + j, <u8>(t + 1));
+    store<u8>(cells + 64 + j, <u8>((t + 1) >> 8));
   }
   return true;
 }
@@ -175,13 +175,13 @@ function bySteps(z: usize, count: usize, table: usize, n: usize, codes: usize): 
   const reach = v128.load32_splat(table, 4);
   const perUnit = v128.load32_splat(table, 8);
   const cells = cellsOf(table, 1, n);
-  const at = stepsOf(table, n);
-  const steps = v128.load32_splat(at);
-  const offset = v128.load32_splat(at, 4);
-  const below = v128.load(at, 16);
-  const above = v128.load(at, 32);
-  const lows = v128.load(at, 48);
-  const highs = v128.load(at, 64);
+  const header = stepsOf(table, n);
+  const steps = v128.load32_splat(header);
+  const offset = v128.load32_splat(header, 4);
+  const below = v128.load(header, 16);
+  const above = v128.load(header, 32);
+  const lows = v128.load(header, 48);
+  const highs = v128.load(header, 64);
   const one = i16x8.splat(1);
   for (let i: usize = 0; i < count; i += 16) {
     const a = eightSteps(v128.load(z), v128.load(z, 16), steps, offset);

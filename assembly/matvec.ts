@@ -1,5 +1,8 @@
 // y = Ŵ x from packed codes and the rotated activation x̃ (hadamard.ts, rotate): the matrix is never rotated back.
 //   y_row = Σ over groups, in order, of σ · (grid[codes] · x̃), each inner product by the rule for sums in lanes.ts
+// That is allowed because the transform R of a group is orthogonal up to √g: (v R) · x = v · (R x). So x is rotated once, for all rows.
+// A row at a time: its codes are unpacked (pack.ts), looked up (dequantize.ts), multiplied. The decoder's products of integers are
+// decoder/bands.ts and decoder/lookup.ts; this one in f32 is what the library offers, and what the tests compare those with.
 
 import { dot, nextGroup } from './lanes';
 import { fromF16 } from './float';

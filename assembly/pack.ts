@@ -62,10 +62,10 @@ export function pack(codes: usize, count: usize, bits: u32, packed: usize): void
   let high: u64 = 0;
   for (let i: u32 = 0; i < <u32>count; i++) {
     const code = <u64>load<u16>(codes + (i << 1));
-    const at = i * bits;
-    if (at < 64) low |= code << at;
-    else high |= code << (at - 64);
-    if (at < 64 && at + bits > 64) high |= code >> (64 - at);
+    const bit = i * bits;
+    if (bit < 64) low |= code << bit;
+    else high |= code << (bit - 64);
+    if (bit < 64 && bit + bits > 64) high |= code >> (64 - bit);
   }
   storeBytes(packed, low, high, end - packed);
 }
@@ -81,10 +81,10 @@ export function unpack(packed: usize, count: usize, bits: u32, codes: usize): vo
   let bytes = i64x2.splat(0);
   let lifts = i64x2.splat(0);
   for (let i: u32 = 8; i > 0; i--) {
-    const at = (i - 1) * bits;
-    const byte = at >> 3;
+    const bit = (i - 1) * bits;
+    const byte = bit >> 3;
     bytes = v128.shuffle<i16>(i16x8.splat(<i16>(byte | ((byte + 1) << 8))), bytes, 0, 8, 9, 10, 11, 12, 13, 14);
-    lifts = v128.shuffle<i16>(i16x8.splat(<i16>((<u32>1) << (16 - bits - (at & 7)))), lifts, 0, 8, 9, 10, 11, 12, 13, 14);
+    lifts = v128.shuffle<i16>(i16x8.splat(<i16>((<u32>1) << (16 - bits - (bit & 7)))), lifts, 0, 8, 9, 10, 11, 12, 13, 14);
   }
   const down = 16 - bits;
   for (let i: usize = 0; i < count; i += 8) {

@@ -50,9 +50,9 @@ export function planeCells(table: usize, n: usize): void {
   const reach = max(REACH, <f64>reachOf(table, 2, n));
   const places = placesOf(table, n);
   for (let byte: usize = 0; byte < 256; byte++) {
-    let at = places + (byte << 3);
-    store<u64>(at, 0);
-    for (let bit: usize = 0; bit < 8; bit++) if ((byte >> bit) & 1) store<u8>(at++, <u8>bit);
+    let address = places + (byte << 3);
+    store<u64>(address, 0);
+    for (let bit: usize = 0; bit < 8; bit++) if ((byte >> bit) & 1) store<u8>(address++, <u8>bit);
   }
   const list = places + PLACES_BYTES;
   for (let j: usize = 0; j < n; j++) store<u16>(list + (j << 1), <u16>j);
@@ -74,7 +74,7 @@ function divide(table: usize, n: usize, slack: f64, reach: f64, list: usize, cou
     if (advantage(row, best, x, y, 0) > 0) best = row;
   }
   const kept = list + (count << 1);
-  let found: usize = 0;
+  let survivors: usize = 0;
   for (let i: usize = 0; i < count; i++) {
     const row = rowAt(rows, list, i);
     let beaten = advantage(row, best, x, y, half) < -slack;
@@ -83,25 +83,25 @@ function divide(table: usize, n: usize, slack: f64, reach: f64, list: usize, cou
       beaten = k != i && advantage(row, rowAt(rows, list, k), x, y, half) < -slack;
     }
     if (beaten) continue;
-    store<u16>(kept + (found << 1), load<u16>(list + (i << 1)));
-    found++;
+    store<u16>(kept + (survivors << 1), load<u16>(list + (i << 1)));
+    survivors++;
   }
   const along = cellsAlong(n);
   if (side == along) {
-    if (found > 3) return false;
+    if (survivors > 3) return false;
     const first = <u32>load<u16>(kept);
-    const second = found > 1 ? <u32>load<u16>(kept, 2) : first;
-    const third = found > 2 ? <u32>load<u16>(kept, 4) : first;
+    const second = survivors > 1 ? <u32>load<u16>(kept, 2) : first;
+    const third = survivors > 2 ? <u32>load<u16>(kept, 4) : first;
     store<u32>(cellsOf(table, 2, n) + ((ix + iy * along) << 2), first | (second << 10) | (third << 20));
   }
   if (side == FINE) {
     // What lies beyond the reach is sent to the outermost cells.
     const inner = ix > 0 && iy > 0 && ix < FINE - 1 && iy < FINE - 1;
-    store<u16>(fineOf(table, n) + ((ix + iy * FINE) << 1), <u16>(inner && found == 1 ? <u32>load<u16>(kept) : CONTESTED));
+    store<u16>(fineOf(table, n) + ((ix + iy * FINE) << 1), <u16>(inner && survivors == 1 ? <u32>load<u16>(kept) : CONTESTED));
     return true;
   }
   for (let quarter: usize = 0; quarter < 4; quarter++) {
-    if (!divide(table, n, slack, reach, kept, found, side << 1, (ix << 1) + (quarter & 1), (iy << 1) + (quarter >> 1))) return false;
+    if (!divide(table, n, slack, reach, kept, survivors, side << 1, (ix << 1) + (quarter & 1), (iy << 1) + (quarter >> 1))) return false;
   }
   return true;
 }
@@ -141,11 +141,11 @@ function batch(z: usize, count: usize, table: usize, n: usize, codes: usize, scr
   const centre = f32x4.splat((<f32>FINE - 1) * <f32>0.5);
   const last = i16x8.splat(<i16>(FINE - 1));
   const strides = i32x4.splat(<i32>((FINE << 17) | 2)); // i16 lanes 2, 2 · FINE: bytes
-  let at = z;
+  let pair = z;
   let out = codes;
   for (let i: usize = 0; i < count; i += 4) {
-    const p = placeOf(v128.load(at), perUnit, centre);
-    const q = placeOf(v128.load(at, 16), perUnit, centre);
+    const p = placeOf(v128.load(pair), perUnit, centre);
+    const q = placeOf(v128.load(pair, 16), perUnit, centre);
     const cell = i32x4.dot_i16x8_s(i16x8.min_s(i16x8.max_s(i16x8.narrow_i32x4_s(p, q), i16x8.splat(0)), last), strides);
     const low = <u64>i64x2.extract_lane(cell, 0);
     const high = <u64>i64x2.extract_lane(cell, 1);
@@ -157,7 +157,7 @@ function batch(z: usize, count: usize, table: usize, n: usize, codes: usize, scr
     store<u16>(out, <u16>c1, 2);
     store<u16>(out, <u16>c2, 4);
     store<u16>(out, <u16>c3, 6);
-    at += 32;
+    pair += 32;
     out += 8;
   }
   settle(z, table, n, codes, scratch, note(codes, count, placesOf(table, n), scratch));
@@ -170,9 +170,9 @@ function note(codes: usize, count: usize, places: usize, list: usize): usize {
   const contested = i16x8.splat(<i16>CONTESTED);
   let first = i16x8.splat(0);
   for (const end = codes + (count << 1); codes < end; codes += 16) {
-    const found = <u32>i16x8.bitmask(i16x8.eq(v128.load(codes), contested));
-    v128.store(list, i16x8.add(v128.load8x8_u(places + (<usize>found << 3)), first));
-    list += <usize>popcnt<u32>(found) << 1;
+    const contestedBits = <u32>i16x8.bitmask(i16x8.eq(v128.load(codes), contested));
+    v128.store(list, i16x8.add(v128.load8x8_u(places + (<usize>contestedBits << 3)), first));
+    list += <usize>popcnt<u32>(contestedBits) << 1;
     first = i16x8.add(first, i16x8.splat(8));
   }
   return list;

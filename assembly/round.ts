@@ -1,4 +1,10 @@
-// A rotated row to codes and to what they stand for.
+// A rotated row to codes and to what they stand for: the one place that knows which search belongs to which grid.
+//
+//   p = 1, 2, 3, 4     the nearest point, by cells          line.ts, plane.ts, space.ts
+//   TRELLIS            the cheapest path                    trellis/viterbi.ts
+//   LABELS             the same, of two rows at once        trellis/labelpaths.ts
+//
+// Rows are padded with 64 zeros, so that searches take whole vectors of weights. What they find for the padding is not packed.
 
 import { codesPerRow, lookup, TRELLIS } from './dequantize';
 import { fromF16 } from './float';

@@ -11,6 +11,7 @@ export function trellisDimension(): usize {
   return TRELLIS;
 }
 
+/** What stands for p where a grid is a trellis by labels. */
 export function labelDimension(): usize {
   return LABELS;
 }

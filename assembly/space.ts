@@ -59,20 +59,20 @@ export function spaceCells(table: usize, p: usize, n: usize): void {
       const point = pointOf(blocks, size, b);
       if (lead(point, nearest, p, x0, x1, x2, x3, 0) > 0) nearest = point;
     }
-    let found: usize = 0;
+    let candidates: usize = 0;
     for (let b: usize = 0; b < n; b++) {
       if (lead(pointOf(blocks, size, b), nearest, p, x0, x1, x2, x3, half) < -slack) continue;
-      store<u32>(scratch + (found << 2), <u32>b);
-      found++;
+      store<u32>(scratch + (candidates << 2), <u32>b);
+      candidates++;
     }
-    if (found > CANDIDATES_LIMIT) return;
+    if (candidates > CANDIDATES_LIMIT) return;
     let last: usize = usize.MAX_VALUE;
-    for (let i: usize = 0; i < found; i++) {
+    for (let i: usize = 0; i < candidates; i++) {
       const b = <usize>load<u32>(scratch + (i << 2));
       if (b >> 2 == last) continue;
       const point = pointOf(blocks, size, b);
       let beaten = false;
-      for (let k: usize = 0; k < found && !beaten; k++) {
+      for (let k: usize = 0; k < candidates && !beaten; k++) {
         const other = pointOf(blocks, size, <usize>load<u32>(scratch + (k << 2)));
         beaten = k != i && lead(point, other, p, x0, x1, x2, x3, half) < -slack;
       }
@@ -127,11 +127,11 @@ function gather(table: usize, p: usize, n: usize, blocks: usize, scratch: usize)
   for (let gap: usize = 1750; gap > 0; gap = gap > 701 ? 701 : gap > 301 ? 301 : gap > 132 ? 132 : gap > 57 ? 57 : gap > 23 ? 23 : gap > 10 ? 10 : gap > 4 ? 4 : gap > 1 ? 1 : 0) {
     for (let i = gap; i < n; i++) {
       const item = load<u64>(scratch + (i << 3));
-      let at = i;
-      for (; at >= gap && load<u64>(scratch + ((at - gap) << 3)) > item; at -= gap) {
-        store<u64>(scratch + (at << 3), load<u64>(scratch + ((at - gap) << 3)));
+      let position = i;
+      for (; position >= gap && load<u64>(scratch + ((position - gap) << 3)) > item; position -= gap) {
+        store<u64>(scratch + (position << 3), load<u64>(scratch + ((position - gap) << 3)));
       }
-      store<u64>(scratch + (at << 3), item);
+      store<u64>(scratch + (position << 3), item);
     }
   }
   for (let b: usize = 0; b < n; b++) {
@@ -158,8 +158,8 @@ export function nearest3(z: usize, count: usize, table: usize, n: usize, codes: 
     const far = max(max(abs(f32x4.extract_lane(v, 0)), abs(f32x4.extract_lane(v, 1))), abs(f32x4.extract_lane(v, 2)));
     let cell = CELLS;
     if (far < reach) {
-      const at = cellOf(v, perUnit, centre);
-      cell = i32x4.extract_lane(at, 0) + (i32x4.extract_lane(at, 1) << 4) + (i32x4.extract_lane(at, 2) << 8);
+      const cells = cellOf(v, perUnit, centre);
+      cell = i32x4.extract_lane(cells, 0) + (i32x4.extract_lane(cells, 1) << 4) + (i32x4.extract_lane(cells, 2) << 8);
     }
     store<u16>(codes + (i << 1), <u16>space3(v, blocks, starts, cell));
     z += 12;
@@ -181,9 +181,9 @@ export function nearest4(z: usize, count: usize, table: usize, n: usize, codes: 
     const v = v128.load(z);
     let cell = CELLS;
     if (i32x4.all_true(f32x4.lt(f32x4.abs(v), reach))) {
-      const at = cellOf(v, perUnit, centre);
-      cell = i32x4.extract_lane(at, 0) + (i32x4.extract_lane(at, 1) << 3);
-      cell += (i32x4.extract_lane(at, 2) << 6) + (i32x4.extract_lane(at, 3) << 9);
+      const cells = cellOf(v, perUnit, centre);
+      cell = i32x4.extract_lane(cells, 0) + (i32x4.extract_lane(cells, 1) << 3);
+      cell += (i32x4.extract_lane(cells, 2) << 6) + (i32x4.extract_lane(cells, 3) << 9);
     }
     store<u16>(codes + (i << 1), <u16>space4(v, blocks, starts, cell));
     z += 16;
@@ -227,10 +227,10 @@ function space3(v: v128, blocks: usize, starts: usize, cell: usize): u32 {
   let best = f32x4.splat(-Infinity);
   let code = i32x4.splat(-1);
   const lists = starts + (CELLS + 2) * 4;
-  let at = lists + (<usize>load<u32>(starts + (cell << 2)) << 1);
+  let address = lists + (<usize>load<u32>(starts + (cell << 2)) << 1);
   const end = lists + (<usize>load<u32>(starts + (cell << 2), 4) << 1);
-  for (; at < end; at += 2) {
-    const b = blocks + <usize>load<u16>(at) * 80;
+  for (; address < end; address += 2) {
+    const b = blocks + <usize>load<u16>(address) * 80;
     const sum = f32x4.add(f32x4.mul(z0, v128.load(b)), f32x4.mul(z1, v128.load(b, 16)));
     const score = f32x4.sub(f32x4.add(sum, f32x4.mul(z2, v128.load(b, 32))), v128.load(b, 48));
     const next = v128.load(b, 64);
@@ -248,10 +248,10 @@ function space4(v: v128, blocks: usize, starts: usize, cell: usize): u32 {
   let best = f32x4.splat(-Infinity);
   let code = i32x4.splat(-1);
   const lists = starts + (CELLS + 2) * 4;
-  let at = lists + (<usize>load<u32>(starts + (cell << 2)) << 1);
+  let address = lists + (<usize>load<u32>(starts + (cell << 2)) << 1);
   const end = lists + (<usize>load<u32>(starts + (cell << 2), 4) << 1);
-  for (; at < end; at += 2) {
-    const b = blocks + <usize>load<u16>(at) * 96;
+  for (; address < end; address += 2) {
+    const b = blocks + <usize>load<u16>(address) * 96;
     let sum = f32x4.add(f32x4.mul(z0, v128.load(b)), f32x4.mul(z1, v128.load(b, 16)));
     sum = f32x4.add(sum, f32x4.mul(z2, v128.load(b, 32)));
     const score = f32x4.sub(f32x4.add(sum, f32x4.mul(z3, v128.load(b, 48))), v128.load(b, 64));

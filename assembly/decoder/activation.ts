@@ -12,10 +12,11 @@
 //   wide     i16 (slots)          in the order of the columns
 //   narrow   i16 (slots)          of each 4, the order of a step: columns 4i, 4i + 1, 4i + 2 (less 256 times 4i), 4i + 3 (less ...)
 //            i8 (slots)           with relaxed SIMD; of each 4: columns 4i, 4i + 2, 4i + 1, 4i + 3
-//            and as many bytes unused, so that both builds take the same room
+//            then u8 (groups), 1 where sums of two steps may exceed i16 (pairs.ts); both builds take the same room
 //   groups   (groups, 4)          f32 scale of wide, f32 scale of narrow, i32 sum of narrow, i32 sum of wide
 
 import { groupsOf, nextGroup } from '../lanes';
+import { exceedsPairs, mostOfSteps } from './pairs';
 import { floats, words } from './unknown';
 
 /** Slots that a row's groups take. */
@@ -30,6 +31,13 @@ export function slotsOf(cols: usize, groupSize: usize): usize {
 @inline
 export function narrowBytes(slots: usize): usize {
   return ASC_FEATURE_RELAXED_SIMD ? slots : slots << 1;
+}
+
+/** Where, with relaxed SIMD, a byte of each group tells whether sums of two steps of the activation at `x` may exceed i16. */
+// @ts-ignore: decorator
+@inline
+export function exceedsOf(x: usize, slots: usize): usize {
+  return x + 3 * slots;
 }
 
 /** Bytes of one quantized activation, a multiple of 16. */
@@ -97,23 +105,28 @@ function largest(x: usize, start: usize, end: usize, small: bool): f32 {
 }
 
 // A group with NaN or infinity: zeros, whose products with its scale are NaN. A NaN would become other integers on other machines.
-function writeUnknown(most: f32, levels: f32, slots: usize, wide: usize, narrow: usize, group: usize): void {
+function writeUnknown(
+  most: f32, levels: f32, slots: usize, wide: usize, narrow: usize, group: usize, exceeds: usize,
+): void {
   memory.fill(wide, 0, slots << 1);
   memory.fill(narrow, 0, narrowBytes(slots));
   store<f32>(group, most / levels);
   store<f32>(group, most / <f32>127, 4);
   store<u64>(group, 0, 8);
+  if (ASC_FEATURE_RELAXED_SIMD) store<u8>(exceeds, 0);
 }
 
 // @ts-ignore: decorator
 @inline
-function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usize, narrow: usize, group: usize): void {
+function quantizeGroup(
+  x: usize, start: usize, g: usize, small: bool, wide: usize, narrow: usize, group: usize, exceeds: usize,
+): void {
   const end = start + g;
   const most = largest(x, start, end, small);
   const zero = most < reinterpret<f32>(((127 - 100) as u32) << 23);
   const levels = <f32>min<usize>(32767, (1 << 19) / g);
   if (!(most < Infinity)) {
-    writeUnknown(most, levels, max<usize>(g, 32), wide, narrow, group);
+    writeUnknown(most, levels, max<usize>(g, 32), wide, narrow, group, exceeds);
     return;
   }
   const wideFactor = f32x4.splat(zero ? 0 : levels / most);
@@ -122,6 +135,7 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
   const ones = words(0x10001);
   let sums = i32x4.splat(0);
   let wideSums = sums;
+  let mostSteps = sums;
   for (let column = start & ~31; column < end; column += 32) {
     const x0 = four(x, column, start, end, small);
     const x1 = four(x, column + 4, start, end, small);
@@ -146,6 +160,7 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
     const c = i16x8.narrow_i32x4_s(round(x4, narrowFactor, rounder), round(x5, narrowFactor, rounder));
     const d = i16x8.narrow_i32x4_s(round(x6, narrowFactor, rounder), round(x7, narrowFactor, rounder));
     sums = i32x4.add(sums, i32x4.dot_i16x8_s(i16x8.add(i16x8.add(a, b), i16x8.add(c, d)), ones));
+    if (ASC_FEATURE_RELAXED_SIMD) mostSteps = mostOfSteps(mostSteps, a, b, c, d);
     storeNarrow(a, b, c, d, narrow);
     wide += 64;
     narrow += narrowBytes(32);
@@ -156,6 +171,7 @@ function quantizeGroup(x: usize, start: usize, g: usize, small: bool, wide: usiz
   store<i32>(group, i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1), 8);
   wideSums = i32x4.add(wideSums, v128.shuffle<i32>(wideSums, wideSums, 2, 3, 0, 1));
   store<i32>(group, i32x4.extract_lane(wideSums, 0) + i32x4.extract_lane(wideSums, 1), 12);
+  if (ASC_FEATURE_RELAXED_SIMD) store<u8>(exceeds, exceedsPairs(mostSteps) ? 1 : 0);
 }
 
 /**
@@ -168,11 +184,12 @@ export function quantizeActivation(x: usize, count: usize, cols: usize, groupSiz
   for (; count > 0; count--, x += cols << 2) {
     let wide = to;
     let narrow = wide + (slots << 1);
+    let exceeds = exceedsOf(wide, slots);
     to = narrow + (slots << 1);
-    for (let start: usize = 0, g: usize = 0; start < cols; start += g, to += 16) {
+    for (let start: usize = 0, g: usize = 0; start < cols; start += g, to += 16, exceeds++) {
       g = nextGroup(cols - start, groupSize);
-      if (g >= 32) quantizeGroup(x, start, g, false, wide, narrow, to);
-      else quantizeGroup(x, start, g, true, wide, narrow, to);
+      if (g >= 32) quantizeGroup(x, start, g, false, wide, narrow, to, exceeds);
+      else quantizeGroup(x, start, g, true, wide, narrow, to, exceeds);
       wide += max<usize>(g, 32) << 1;
       narrow += narrowBytes(max<usize>(g, 32));
     }

@@ -41,7 +41,7 @@ function upper(a: v128, b: v128): v128 {
 }
 
 /** Eight vectors of i16 at `at` to `to`: lane j of vector k to lane k of vector j. */
-export function turn(at: usize, to: usize): void {
+export function transpose(at: usize, to: usize): void {
   const a0 = v128.load(at);
   const a1 = v128.load(at, 16);
   const a2 = v128.load(at, 32);
@@ -176,7 +176,7 @@ function bandOf(rows: usize, octs: usize, bits: u32, to: usize, block: usize): v
       v128.store(block + (r << 5), even);
       v128.store(block + (r << 5), odd, 16);
     }
-    turn(block, vectors);
+    transpose(block, vectors);
     if (bits == 2) {
       v128.store(to, v128.or(nibbles2(vectors, 0), i16x8.shl(nibbles2(vectors, 2), 4)));
       v128.store(to, v128.or(nibbles2(vectors, 4), i16x8.shl(nibbles2(vectors, 6), 4)), 32);

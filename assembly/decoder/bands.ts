@@ -7,7 +7,7 @@
 //            activation or two sums, (2, 8) f32 | (2, 8) i32
 
 import { groupsOf, nextGroup } from '../lanes';
-import { activationBytes, narrowBytes, slotsOf } from './activation';
+import { activationBytes, exceedsOf, narrowBytes, slotsOf } from './activation';
 import { octsOf } from './band';
 import { EIGHTS } from './dots';
 import { addSums, firstScales, lastScales, storeEight } from './eight';
@@ -25,7 +25,7 @@ export function multiplyBands(
   const bits = load<u32>(table, 8);
   if (bits > 4) several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, true);
   else if (count == 1) few(bands, rowBytes, scales, rows, cols, groupSize, table, x, false, y, stride, scratch);
-  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0 && load<u32>(table, FORM) != EIGHTS) {
+  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0 && load<u32>(table, FORM) < EIGHTS) {
     few(bands, rowBytes, scales, rows, cols, groupSize, table, x, true, y, stride, scratch);
   } else several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, false);
 }
@@ -92,6 +92,7 @@ function several(
     memory.fill(sums, 0, count << 5);
     let slot = isWide ? x : x + (slots << 1);
     let group = x + (slots << 2);
+    let exceeds = exceedsOf(x, slots);
     for (let from: usize = 0; from < cols; from += width) {
       const to = min(from + width, cols);
       const at = pair + (from >> 5) * octBytes;
@@ -104,9 +105,10 @@ function several(
         const bytes = isWide ? run << 1 : narrowBytes(run);
         const steps = panel + (((start & ~31) - from) << 3);
         if (isWide) multiplyWide(steps, slot, apart, bytes, count, group, scales, zero, sums);
-        else multiplyPanel(steps, slot, apart, bytes, count, table, group, scales, zero, sums);
+        else multiplyPanel(steps, slot, apart, bytes, count, exceeds, table, group, scales, zero, sums);
         scales += 16;
         group += 16;
+        exceeds++;
         slot += bytes;
       }
     }

@@ -1,4 +1,4 @@
-// Keys and values as codes: a vector of a head is turned by the Hadamard transform, as rows of weights are, and one f16 scale stands beside
+// Keys and values as codes: a vector of a head is rotated by the Hadamard transform, as rows of weights are, and one f16 scale stands beside
 // its codes. Turned elements are alike, so one scale serves them all.
 //
 //   8 bits   element = scale · code, codes -128 to 127, scale = max / 127
@@ -44,14 +44,14 @@ function levels(): v128 {
   return i8x16(-127, -96, -75, -58, -44, -31, -18, -6, 6, 18, 31, 44, 58, 75, 96, 127);
 }
 
-/** y = `count` elements of x, turned; where `masks` is 0, as they are. */
-export function turn(x: usize, masks: usize, count: usize, y: usize): void {
+/** y = `count` elements of x, rotated; copied where `masks` is 0. */
+export function rotateOrCopy(x: usize, masks: usize, count: usize, y: usize): void {
   if (masks) rotate(x, masks, count, GROUP, y);
   else memory.copy(y, x, count << 2);
 }
 
-/** y = what was turned to x. Changes x. */
-export function turnBack(x: usize, masks: usize, count: usize, y: usize): void {
+/** The inverse of rotateOrCopy. Changes x. */
+export function rotateBack(x: usize, masks: usize, count: usize, y: usize): void {
   if (!masks) {
     memory.copy(y, x, count << 2);
     return;
@@ -154,12 +154,12 @@ function searchCodes(x: usize, dim: usize, count: usize, codes: usize, others: u
 
 /**
  * Keeps `dim` f32 at `x`: codes of `bits`, 8 or 4, to `to`, filled(dim) · bits / 8 bytes, and their f16 scale to `scale`. `masks` by signs, 0
- * to keep them unturned. `scratch` holds 6 · filled(dim) + 16 bytes.
+ * to keep them as they are. `scratch` holds 6 · filled(dim) + 16 bytes.
  */
 export function keepCodes(x: usize, dim: usize, bits: u32, masks: usize, to: usize, scale: usize, scratch: usize): void {
   assert(bits == 8 || bits == 4);
   const count = filled(dim);
-  turn(x, masks, dim, scratch);
+  rotateOrCopy(x, masks, dim, scratch);
   memory.fill(scratch + (dim << 2), 0, (count - dim) << 2);
   if (bits == 8) {
     const half = toF16(largest(scratch, count) / 127);

@@ -1,12 +1,12 @@
 // Attention over keys and values that are codes with scales: cachecodes.ts has them. A row is a query head of a token, as in attention.ts.
-//   s_t = (Σ q k_t) · (σ_t c)        q turned and rounded to i16: its elements are q · c / scale
-//   y  += (Σ w_t v_t) · f            w_t = p_t σ_t of 64 positions, rounded to i16 with one factor f; y is turned back in the end
+//   s_t = (Σ q k_t) · (σ_t c)        q rotated and rounded to i16: its elements are q · c / scale
+//   y  += (Σ w_t v_t) · f            w_t = p_t σ_t of 64 positions, rounded to i16 with one factor f; y is rotated back in the end
 // Sums in brackets are of integers. Blocks of 64 begin at multiples of 64 of the sequence's positions, and each row has factors of its own,
-// so a result depends on neither tiles nor threads. Keys may be two parts, each turned for itself and with a scale of its own, whose
-// scores are added: the latent and the turned key of latent attention. Values are the first part then.
+// so a result depends on neither tiles nor threads. Keys may be two parts, each rotated for itself and with a scale of its own, whose
+// scores are added: the latent and the rotated key of latent attention. Values are the first part then.
 
 import { lowest } from './attention';
-import { filled, largest, turn, turnBack, unpackLevels } from './cachecodes';
+import { filled, largest, rotateOrCopy, rotateBack, unpackLevels } from './cachecodes';
 import { fourScales, mixCodes, mixCodesPair, oneCodeScores, twoCodeScores } from './codeproducts';
 import { softCap } from './gate';
 import { softmax } from './softmax';
@@ -22,7 +22,7 @@ export function codeRowBytes(dim: usize, more: usize): usize {
   return (filled(dim) << 2) + ((filled(dim) + filled(more)) << 1) + 16 + (BLOCK << 1) + 16;
 }
 
-/** Bytes of scratch beside scores and rows: a vector and its turned one, weights of a block, and a block of levels. */
+/** Bytes of scratch beside scores and rows: a vector and its rotated one, weights of a block, and a block of levels. */
 export function codeBlockBytes(dim: usize, more: usize): usize {
   return (max(filled(dim), filled(more)) << 3) + (BLOCK << 2) + BLOCK * (filled(dim) + filled(more));
 }
@@ -30,7 +30,7 @@ export function codeBlockBytes(dim: usize, more: usize): usize {
 /**
  * Attends with `heads` query heads of `tokens` tokens, as `attend` does. `q` and `y` are heads of `dim` + `more` elements, of which `y` gets
  * the first `dim`. `keys` and `values` are codes of `bits`, rows of `row` and `valueRow` bytes; a key is a part of `dim` elements and one
- * of `more`, 0 for none, each with scales of its own, (positions) f16. `masks` by signs, 0 where nothing is turned. `scratch` holds
+ * of `more`, 0 for none, each with scales of its own, (positions) f16. `masks` by signs, 0 where nothing is rotated. `scratch` holds
  * `tile` rows of `span` scores, codeRowBytes() for each, and codeBlockBytes(). Of scales up to 6 bytes behind the last are read.
  */
 export function attendCodes(
@@ -135,15 +135,15 @@ export function attendCodes(
       }
     }
     for (let r = r0; r < r1; r++) {
-      turnBack(mixed + (r - r0) * rowBytes, masks, dim, y + (((r / heads) * stride + (r % heads) * (dim + more)) << 2));
+      rotateBack(mixed + (r - r0) * rowBytes, masks, dim, y + (((r / heads) * stride + (r % heads) * (dim + more)) << 2));
     }
   }
 }
 
-// A query's part of `count` elements, turned, as i16 to `to`, filled with zeros. Returns what they are to be multiplied with.
+// A query's part of `count` elements, rotated, as i16 to `to`, filled with zeros. Returns what they are to be multiplied with.
 function quantize(x: usize, masks: usize, count: usize, room: usize, to: usize): f32 {
   const all = filled(count);
-  turn(x, masks, count, room);
+  rotateOrCopy(x, masks, count, room);
   memory.fill(room + (count << 2), 0, (all - count) << 2);
   const levels = <f32>min(LEVELS, (<usize>1 << 24) / all - 1);
   return integers(room, largest(room, all), all, levels, to);

@@ -1,5 +1,10 @@
 // Products of integers for attention over codes: queries of i16 with keys of i8, and weights of i16 with values of i8, for one row or two at
 // once. All sums are exact, so their order is free.
+//
+//   score    s_t = f32(Σ_i q_i k_ti) · f32(scale_t · factor)       codeattention.ts makes q and w, and says in which units
+//   mixed    y_i = y_i + f32(Σ_t w_t v_ti) · factor                t over the positions of a block
+//
+// Four keys go together: their scales are one load, and their sums fold to one vector, whose lanes are the keys.
 
 import { widen16 } from '../float';
 
@@ -94,12 +99,14 @@ function codeScores(
   }
 }
 
+/** codeScores of one query. */
 export function oneCodeScores(
   q: usize, keys: usize, row: usize, scales: usize, count: usize, dim: usize, factor: f32, to: usize, more: bool,
 ): void {
   codeScores(false, q, q, keys, row, scales, count, dim, factor, factor, to, to, more);
 }
 
+/** codeScores of two queries that read the same keys. */
 export function twoCodeScores(
   q0: usize, q1: usize, keys: usize, row: usize, scales: usize, count: usize, dim: usize, factor0: f32, factor1: f32, to0: usize,
   to1: usize, more: bool,

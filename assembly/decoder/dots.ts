@@ -1,4 +1,4 @@
-// Products of integers u in 0 … 127 with an activation, in four forms that give the same sums. A vector of u is a step of a band
+// Products of integers u in 0 … 127 with an activation, in five forms that give the same sums. A vector of u is a step of a band
 // (band.ts): four columns of four rows. Four columns of a row add to one lane, so that nothing is folded.
 //
 //   plain          u as i16 is e + 256 · o. e is not cut out: (e + 256 · o) · x_e + o · (x_o - 256 · x_e) = e · x_e + o · x_o,
@@ -7,8 +7,11 @@
 //   PAIRS          relaxed SIMD: pairs of products in i16, at most 2 · 127 · 127 < 2^15, then pairs of these: three instructions
 //
 //   EIGHTS         as FUSED, eight activations at once (eights.ts): twice as quick where an engine makes two vectors into one
+//   EIGHTS_PAIRS   as PAIRS, eight activations at once: for processors that have no such instruction
 //
 // u and |x| are below 128, so no machine saturates and all give the same. Which form is quicker, a loop tells (src/model/form.ts).
+
+import { FORM } from './table';
 
 // @ts-ignore: decorator
 @inline
@@ -19,6 +22,13 @@ export const PAIRS: u32 = 1;
 // @ts-ignore: decorator
 @inline
 export const EIGHTS: u32 = 2;
+
+/** Whether a table's form is PAIRS, or EIGHTS_PAIRS, which is 3. */
+// @ts-ignore: decorator
+@inline
+export function takesPairs(table: usize): bool {
+  return ASC_FEATURE_RELAXED_SIMD && (load<u32>(table, FORM) & 1) == 1;
+}
 
 /** Bytes of four columns of an activation, narrow: activation.ts. */
 // @ts-ignore: decorator

@@ -1,4 +1,10 @@
 // What a product does for the eight rows of a pair of bands: scales in, sums of groups, results out.
+//
+//   integers of a group   acc = Σ_k u_k · x_k, exact, i32        u the code's integer, x the activation's, both of the group
+//   what it adds          f32(σ · scale_x) · f32(acc − zero · Σx)     in two roundings, after one of each factor
+//   result                (sum over groups, ascending) · step
+//
+// `zero` is taken out once a group, by the activation's own sum, rather than from each u: u then is a byte without a sign.
 
 import { widen16 } from '../float';
 

@@ -2,21 +2,18 @@
 // sums, each of eight rows, are what keeps a processor's products busy. Such an engine packs what stands side by side: sums are added to
 // memory two by two, and a loop that it would unroll it does not pack, so that each has eight products of a band.
 
+import { FUSED, PAIRS, STEP, addStep, takesPairs } from './dots';
 import { addSums, firstScales, lastScales } from './eight';
-import { STEP } from './dots';
-
-// @ts-ignore: decorator
-@inline
-function add(sum: v128, u: v128, x: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? i32x4.relaxed_dot_i8x16_i7x16_add_s(x, u, sum) : sum;
-}
+import { ONES } from './table';
 
 // Eight activations; those beyond `count`, five at least, are the last again.
 // @ts-ignore: decorator
 @inline
 function multiply8(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, form: u32, table: usize, group: usize, scales: usize,
+  zero: i32, sums: usize,
 ): void {
+  const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
   let a1 = a0;
   let a2 = a0;
@@ -42,29 +39,29 @@ function multiply8(
     const a = v128.load(panel);
     const b = v128.load(panel, 16);
     const x0 = v128.load32_splat(x);
-    a0 = add(a0, a, x0);
-    b0 = add(b0, b, x0);
+    a0 = addStep(a0, a, a, x0, x0, ones, form);
+    b0 = addStep(b0, b, b, x0, x0, ones, form);
     const x1 = v128.load32_splat(x + apart);
-    a1 = add(a1, a, x1);
-    b1 = add(b1, b, x1);
+    a1 = addStep(a1, a, a, x1, x1, ones, form);
+    b1 = addStep(b1, b, b, x1, x1, ones, form);
     const x2 = v128.load32_splat(x + apart2);
-    a2 = add(a2, a, x2);
-    b2 = add(b2, b, x2);
+    a2 = addStep(a2, a, a, x2, x2, ones, form);
+    b2 = addStep(b2, b, b, x2, x2, ones, form);
     const x3 = v128.load32_splat(x + apart3);
-    a3 = add(a3, a, x3);
-    b3 = add(b3, b, x3);
+    a3 = addStep(a3, a, a, x3, x3, ones, form);
+    b3 = addStep(b3, b, b, x3, x3, ones, form);
     const x4 = v128.load32_splat(x + (apart << 2));
-    a4 = add(a4, a, x4);
-    b4 = add(b4, b, x4);
+    a4 = addStep(a4, a, a, x4, x4, ones, form);
+    b4 = addStep(b4, b, b, x4, x4, ones, form);
     const x5 = v128.load32_splat(x + apart5);
-    a5 = add(a5, a, x5);
-    b5 = add(b5, b, x5);
+    a5 = addStep(a5, a, a, x5, x5, ones, form);
+    b5 = addStep(b5, b, b, x5, x5, ones, form);
     const x6 = v128.load32_splat(x + apart6);
-    a6 = add(a6, a, x6);
-    b6 = add(b6, b, x6);
+    a6 = addStep(a6, a, a, x6, x6, ones, form);
+    b6 = addStep(b6, b, b, x6, x6, ones, form);
     const x7 = v128.load32_splat(x + apart7);
-    a7 = add(a7, a, x7);
-    b7 = add(b7, b, x7);
+    a7 = addStep(a7, a, a, x7, x7, ones, form);
+    b7 = addStep(b7, b, b, x7, x7, ones, form);
   }
   const sigmas = v128.load(scales);
   const low = firstScales(sigmas);
@@ -83,8 +80,10 @@ function multiply8(
 // @ts-ignore: decorator
 @inline
 function multiply4(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, form: u32, table: usize, group: usize, scales: usize,
+  zero: i32, sums: usize,
 ): void {
+  const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
   let a1 = a0;
   let a2 = a0;
@@ -107,31 +106,31 @@ function multiply4(
     const a = v128.load(panel);
     const b = v128.load(panel, 16);
     const x0 = v128.load32_splat(x);
-    a0 = add(a0, a, x0);
-    b0 = add(b0, b, x0);
+    a0 = addStep(a0, a, a, x0, x0, ones, form);
+    b0 = addStep(b0, b, b, x0, x0, ones, form);
     const x1 = v128.load32_splat(x + apart);
-    a1 = add(a1, a, x1);
-    b1 = add(b1, b, x1);
+    a1 = addStep(a1, a, a, x1, x1, ones, form);
+    b1 = addStep(b1, b, b, x1, x1, ones, form);
     const x2 = v128.load32_splat(x + apart2);
-    a2 = add(a2, a, x2);
-    b2 = add(b2, b, x2);
+    a2 = addStep(a2, a, a, x2, x2, ones, form);
+    b2 = addStep(b2, b, b, x2, x2, ones, form);
     const x3 = v128.load32_splat(x + apart3);
-    a3 = add(a3, a, x3);
-    b3 = add(b3, b, x3);
+    a3 = addStep(a3, a, a, x3, x3, ones, form);
+    b3 = addStep(b3, b, b, x3, x3, ones, form);
     const c = v128.load(panel, 32);
     const d = v128.load(panel, 48);
     const y0 = v128.load32_splat(x, STEP);
-    a4 = add(a4, c, y0);
-    b4 = add(b4, d, y0);
+    a4 = addStep(a4, c, c, y0, y0, ones, form);
+    b4 = addStep(b4, d, d, y0, y0, ones, form);
     const y1 = v128.load32_splat(x + apart, STEP);
-    a5 = add(a5, c, y1);
-    b5 = add(b5, d, y1);
+    a5 = addStep(a5, c, c, y1, y1, ones, form);
+    b5 = addStep(b5, d, d, y1, y1, ones, form);
     const y2 = v128.load32_splat(x + apart2, STEP);
-    a6 = add(a6, c, y2);
-    b6 = add(b6, d, y2);
+    a6 = addStep(a6, c, c, y2, y2, ones, form);
+    b6 = addStep(b6, d, d, y2, y2, ones, form);
     const y3 = v128.load32_splat(x + apart3, STEP);
-    a7 = add(a7, c, y3);
-    b7 = add(b7, d, y3);
+    a7 = addStep(a7, c, c, y3, y3, ones, form);
+    b7 = addStep(b7, d, d, y3, y3, ones, form);
   }
   const sigmas = v128.load(scales);
   const low = firstScales(sigmas);
@@ -146,8 +145,10 @@ function multiply4(
 // @ts-ignore: decorator
 @inline
 function multiply2(
-  panel: usize, x: usize, last: usize, bytes: usize, group: usize, scales: usize, zero: i32, sums: usize,
+  panel: usize, x: usize, last: usize, bytes: usize, form: u32, table: usize, group: usize, scales: usize, zero: i32,
+  sums: usize,
 ): void {
+  const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
   let a1 = a0;
   let a2 = a0;
@@ -168,35 +169,35 @@ function multiply2(
     let a = v128.load(panel);
     let b = v128.load(panel, 16);
     let first = v128.load32_splat(x);
-    a0 = add(a0, a, first);
-    b0 = add(b0, b, first);
+    a0 = addStep(a0, a, a, first, first, ones, form);
+    b0 = addStep(b0, b, b, first, first, ones, form);
     first = v128.load32_splat(x + last);
-    a1 = add(a1, a, first);
-    b1 = add(b1, b, first);
+    a1 = addStep(a1, a, a, first, first, ones, form);
+    b1 = addStep(b1, b, b, first, first, ones, form);
     a = v128.load(panel, 32);
     b = v128.load(panel, 48);
     first = v128.load32_splat(x, STEP);
-    a2 = add(a2, a, first);
-    b2 = add(b2, b, first);
+    a2 = addStep(a2, a, a, first, first, ones, form);
+    b2 = addStep(b2, b, b, first, first, ones, form);
     first = v128.load32_splat(x + last, STEP);
-    a3 = add(a3, a, first);
-    b3 = add(b3, b, first);
+    a3 = addStep(a3, a, a, first, first, ones, form);
+    b3 = addStep(b3, b, b, first, first, ones, form);
     a = v128.load(panel, 64);
     b = v128.load(panel, 80);
     first = v128.load32_splat(x, 2 * STEP);
-    a4 = add(a4, a, first);
-    b4 = add(b4, b, first);
+    a4 = addStep(a4, a, a, first, first, ones, form);
+    b4 = addStep(b4, b, b, first, first, ones, form);
     first = v128.load32_splat(x + last, 2 * STEP);
-    a5 = add(a5, a, first);
-    b5 = add(b5, b, first);
+    a5 = addStep(a5, a, a, first, first, ones, form);
+    b5 = addStep(b5, b, b, first, first, ones, form);
     a = v128.load(panel, 96);
     b = v128.load(panel, 112);
     first = v128.load32_splat(x, 3 * STEP);
-    a6 = add(a6, a, first);
-    b6 = add(b6, b, first);
+    a6 = addStep(a6, a, a, first, first, ones, form);
+    b6 = addStep(b6, b, b, first, first, ones, form);
     first = v128.load32_splat(x + last, 3 * STEP);
-    a7 = add(a7, a, first);
-    b7 = add(b7, b, first);
+    a7 = addStep(a7, a, a, first, first, ones, form);
+    b7 = addStep(b7, b, b, first, first, ones, form);
   }
   const sigmas = v128.load(scales);
   const low = firstScales(sigmas);
@@ -209,13 +210,39 @@ function multiply2(
   addSums(a1, b1, low, high, group + last, zero, sums + 32);
 }
 
-/** As multiplyPanel of panel.ts. */
-export function multiplyEights(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, group: usize, scales: usize, zero: i32, sums: usize,
+// @ts-ignore: decorator
+@inline
+function multiply(
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, form: u32, table: usize, group: usize, scales: usize,
+  zero: i32, sums: usize,
 ): void {
   for (; count > 4; count -= min<usize>(8, count), x += 8 * apart, group += 8 * apart, sums += 256) {
-    multiply8(panel, x, apart, bytes, min<usize>(8, count), group, scales, zero, sums);
+    multiply8(panel, x, apart, bytes, min<usize>(8, count), form, table, group, scales, zero, sums);
   }
-  if (count > 2) multiply4(panel, x, apart, bytes, count, group, scales, zero, sums);
-  else if (count > 0) multiply2(panel, x, (count - 1) * apart, bytes, group, scales, zero, sums);
+  if (count > 2) multiply4(panel, x, apart, bytes, count, form, table, group, scales, zero, sums);
+  else if (count > 0) multiply2(panel, x, (count - 1) * apart, bytes, form, table, group, scales, zero, sums);
+}
+
+// A function for each form: registers are allotted by function.
+function byFused(
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
+  sums: usize,
+): void {
+  multiply(panel, x, apart, bytes, count, FUSED, table, group, scales, zero, sums);
+}
+
+function byPairs(
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
+  sums: usize,
+): void {
+  multiply(panel, x, apart, bytes, count, PAIRS, table, group, scales, zero, sums);
+}
+
+/** As multiplyPanel of panel.ts. */
+export function multiplyEights(
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
+  sums: usize,
+): void {
+  if (takesPairs(table)) byPairs(panel, x, apart, bytes, count, table, group, scales, zero, sums);
+  else byFused(panel, x, apart, bytes, count, table, group, scales, zero, sums);
 }

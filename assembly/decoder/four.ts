@@ -1,4 +1,5 @@
-// What a product by lookups does for four rows at a time: scales in, sums of groups, results out.
+// What a product by lookups does for four rows at a time: scales in, sums of groups, results out. As eight.ts, without `zero`: the integers
+// of a grid of points have their sign. A group adds f32(σ · scale_x) · f32(acc), groups in order; the step multiplies in the end.
 
 import { fromF16 } from '../float';
 

@@ -5,7 +5,9 @@
 
 import { exp4, tanh4 } from './math';
 
+/** c₁ of gelu. */
 export const GELU_1: f32 = 1.5957691216057308;
+/** c₃ of gelu. */
 export const GELU_3: f32 = 0.07135481282659707;
 
 // @ts-ignore: decorator
@@ -44,7 +46,9 @@ export function geluTimes(gate: usize, up: usize, count: usize): void {
   }
 }
 
+/** α of gpt-oss's gate. */
 export const ALPHA: f32 = 1.702;
+/** The most that gpt-oss's gate takes of its inputs. */
 export const LIMIT: f32 = 7;
 
 /**

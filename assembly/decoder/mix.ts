@@ -1,5 +1,8 @@
 // Weighted sums of values, for one query or two: y += Σ p_t v_t in ascending t. A query's sums are its elements: columns go together that
 // registers hold, and each is a chain of its own. Values of f16 are widened as scores.ts has it; weights are 2^112 of theirs then.
+//
+//   columns   0 … 31 │ 32 … 63 │ …      eight vectors of sums at a time, or four of each of two queries; the rest by fours
+//   rows      t = 0, 1, …               the same order for each column: how many columns go together changes no bit
 
 import { element, four, maskOf } from './scores';
 
@@ -126,16 +129,19 @@ export function mixWide(p: usize, v: usize, stride: usize, count: usize, dim: us
   mixRows(false, false, p, p, v, stride, count, dim, y, y, i32x4.splat(0));
 }
 
+/** mixWide of two queries that read the same values. */
 export function mixWidePair(
   p0: usize, p1: usize, v: usize, stride: usize, count: usize, dim: usize, y0: usize, y1: usize,
 ): void {
   mixRows(true, false, p0, p1, v, stride, count, dim, y0, y1, i32x4.splat(0));
 }
 
+/** As mixRows, of f16: sums are of 2^-112 of the values. `room` is that of scores.ts, prepared. */
 export function mixNarrow(p: usize, v: usize, stride: usize, count: usize, dim: usize, y: usize, room: usize): void {
   mixRows(false, true, p, p, v, stride, count, dim, y, y, maskOf(room));
 }
 
+/** mixNarrow of two queries that read the same values. */
 export function mixNarrowPair(
   p0: usize, p1: usize, v: usize, stride: usize, count: usize, dim: usize, y0: usize, y1: usize, room: usize,
 ): void {

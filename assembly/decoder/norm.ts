@@ -1,4 +1,5 @@
-// Root mean square norm:  y = (x · r) ∘ w,  r = 1 / √(Σx² / cols + ε), the sum by the rule for sums.
+// Root mean square norm:  y = (x · r) ∘ w,  r = 1 / √(Σx² / cols + ε), the sum by the rule for sums (Zhang, Sennrich,
+// arXiv 1910.07467). r is rounded to f32 and multiplied first, as the models' authors do, so that w meets a vector of length √cols.
 
 import { inner } from './sums';
 

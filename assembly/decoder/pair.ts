@@ -1,5 +1,6 @@
 // One activation times pairs of bands (band.ts). Two bands share what is loaded of it. The tables that a trellis has no use for are not
-// looked up: T1 and T2 of a grid of 16 values (p1n16, a trellis without memory), T2 of t4, T1 of t2.
+// looked up: T1 and T2 of a grid of 16 values (p1n16, a trellis without memory), T2 of t4, T1 of t2. Without both a loop is so short that it
+// takes twice as many steps at a time.
 //
 // A kind, (bits, tables in use), has a loop here and one in panel.ts, that decodes. `runPair` chooses it. Where new ones go:
 //   1. band.ts      how its codes stand in a pair of bands
@@ -7,9 +8,9 @@
 //   3. panel.ts     `decodePair`: enough to run
 //   4. `runPair`    a loop of its own, for one activation
 
-import { FUSED, PAIRS, STEP, addAlone, beginSteps, endSteps } from './dots';
-import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
-import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
+import { FUSED, PAIRS, STEP, addAlone, beginSteps, endSteps, takesPairs } from './dots';
+import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2, valuesOf } from './indices';
+import { LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
 // @ts-ignore: decorator
 @inline
@@ -254,6 +255,68 @@ function run2(
   v128.store(to, bSum, 16);
 }
 
+// Four steps of a band: codes are values of their own, as of a grid of 16.
+// @ts-ignore: decorator
+@inline
+function addFour(
+  sum: v128, at: usize, x0: v128, y0: v128, x1: v128, y1: v128, x2: v128, y2: v128, x3: v128, y3: v128, t0: v128, mask: v128,
+  ones: v128, form: u32,
+): v128 {
+  const v = v128.load(at);
+  const w = v128.load(at, 32);
+  let steps = beginSteps(sum, valuesOf(low(v, mask), t0), x0, y0, ones, form);
+  steps = addAlone(steps, valuesOf(high(v, mask), t0), x1, y1, ones, form);
+  steps = addAlone(steps, valuesOf(low(w, mask), t0), x2, y2, ones, form);
+  return endSteps(sum, addAlone(steps, valuesOf(high(w, mask), t0), x3, y3, ones, form), form);
+}
+
+// Eight steps at a time: a loop of four is small enough for V8 to unroll, and what it makes of that waits longer for memory.
+// @ts-ignore: decorator
+@inline
+function runValues(at: usize, table: usize, form: u32, x: usize, end: usize, to: usize): void {
+  const mask = v128.load8_splat(table, MASK);
+  const ones = v128.load16_splat(table, ONES);
+  const t0 = v128.load(table, T0);
+  let aSum = i32x4.splat(0);
+  let bSum = aSum;
+  for (; x + 4 * STEP < end; x += 8 * STEP, at += 128) {
+    const x0 = v128.load32_splat(x);
+    const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
+    const x1 = v128.load32_splat(x, 1 * STEP);
+    const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
+    const x2 = v128.load32_splat(x, 2 * STEP);
+    const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
+    const x3 = v128.load32_splat(x, 3 * STEP);
+    const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
+    aSum = addFour(aSum, at, x0, y0, x1, y1, x2, y2, x3, y3, t0, mask, ones, form);
+    bSum = addFour(bSum, at + 16, x0, y0, x1, y1, x2, y2, x3, y3, t0, mask, ones, form);
+    const x4 = v128.load32_splat(x, 4 * STEP);
+    const y4 = ASC_FEATURE_RELAXED_SIMD ? x4 : v128.load32_splat(x, 4 * STEP + 4);
+    const x5 = v128.load32_splat(x, 5 * STEP);
+    const y5 = ASC_FEATURE_RELAXED_SIMD ? x5 : v128.load32_splat(x, 5 * STEP + 4);
+    const x6 = v128.load32_splat(x, 6 * STEP);
+    const y6 = ASC_FEATURE_RELAXED_SIMD ? x6 : v128.load32_splat(x, 6 * STEP + 4);
+    const x7 = v128.load32_splat(x, 7 * STEP);
+    const y7 = ASC_FEATURE_RELAXED_SIMD ? x7 : v128.load32_splat(x, 7 * STEP + 4);
+    aSum = addFour(aSum, at + 64, x4, y4, x5, y5, x6, y6, x7, y7, t0, mask, ones, form);
+    bSum = addFour(bSum, at + 80, x4, y4, x5, y5, x6, y6, x7, y7, t0, mask, ones, form);
+  }
+  if (x < end) {
+    const x0 = v128.load32_splat(x);
+    const y0 = ASC_FEATURE_RELAXED_SIMD ? x0 : v128.load32_splat(x, 4);
+    const x1 = v128.load32_splat(x, 1 * STEP);
+    const y1 = ASC_FEATURE_RELAXED_SIMD ? x1 : v128.load32_splat(x, 1 * STEP + 4);
+    const x2 = v128.load32_splat(x, 2 * STEP);
+    const y2 = ASC_FEATURE_RELAXED_SIMD ? x2 : v128.load32_splat(x, 2 * STEP + 4);
+    const x3 = v128.load32_splat(x, 3 * STEP);
+    const y3 = ASC_FEATURE_RELAXED_SIMD ? x3 : v128.load32_splat(x, 3 * STEP + 4);
+    aSum = addFour(aSum, at, x0, y0, x1, y1, x2, y2, x3, y3, t0, mask, ones, form);
+    bSum = addFour(bSum, at + 16, x0, y0, x1, y1, x2, y2, x3, y3, t0, mask, ones, form);
+  }
+  v128.store(to, aSum);
+  v128.store(to, bSum, 16);
+}
+
 // Kinds by the tables in use, each a loop of its own.
 // @ts-ignore: decorator
 @inline
@@ -267,7 +330,7 @@ function run(at: usize, before: usize, table: usize, bits: u32, form: u32, x: us
   } else if (bits == 4) {
     if (v128.any_true(v128.load(table, T2))) run4(at, before, table, 3, form, x, end, to);
     else if (v128.any_true(v128.load(table, T1))) run4(at, before, table, 1, form, x, end, to);
-    else run4(at, before, table, 0, form, x, end, to);
+    else runValues(at, table, form, x, end, to);
   } else if (bits == 3) {
     run3(at, before, table, 3, form, x, end, to);
   } else if (v128.any_true(v128.load(table, T1))) {
@@ -291,6 +354,6 @@ function runPairs(at: usize, before: usize, table: usize, bits: u32, x: usize, e
  * `to`.
  */
 export function runPair(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
-  if (ASC_FEATURE_RELAXED_SIMD && load<u32>(table, FORM) == PAIRS) runPairs(at, before, table, bits, x, end, to);
+  if (takesPairs(table)) runPairs(at, before, table, bits, x, end, to);
   else runFused(at, before, table, bits, x, end, to);
 }

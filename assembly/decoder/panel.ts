@@ -1,11 +1,19 @@
 // Several activations times a pair of bands (band.ts): its codes become integers once, in a panel that the first-level cache holds,
-// and each vector of them serves all. A step takes 32 bytes of a panel, a vector u of each band.
+// and each vector of them serves all. A step is four columns of eight rows, and takes 32 bytes of a panel, a vector u of each band:
+//
+//   byte      0 … 15                            16 … 31                           32 … 47
+//             step 0, band a                    step 0, band b                    step 1, band a …
+//   of them   row 0: 4 columns │ row 1 │ row 2 │ row 3        u8, 0 … 127; b has rows 4 to 7
+//
+// One activation alone is multiplied as codes are decoded (pair.ts), with relaxed SIMD two are (twice.ts). Products are exact sums of
+// integers: how many activations go together changes no bit.
 
 import { EIGHTS, FUSED, PAIRS, STEP, addStep, oddOf } from './dots';
 import { BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2 } from './indices';
 import { addSums, firstScales, lastScales } from './eight';
 import { multiplyEights } from './eights';
-import { FORM, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
+import { multiplyPairs } from './pairs';
+import { FORM, LABELS, MASK, T0, T1, T2, THIRD } from './table';
 
 /** Bytes of a panel of 4096 columns. */
 export const PANEL_BYTES: usize = 4096 * 8;
@@ -187,13 +195,9 @@ export function decodePair(at: usize, before: usize, table: usize, bits: u32, pa
 const ROUND: usize = ASC_FEATURE_RELAXED_SIMD ? 1 : 2;
 
 // Four activations. The last may be the third again.
-// @ts-ignore: decorator
-@inline
 function multiply4(
-  panel: usize, x: usize, apart: usize, last: usize, bytes: usize, table: usize, form: u32, group: usize, scales: usize,
-  zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, last: usize, bytes: usize, group: usize, scales: usize, zero: i32, sums: usize,
 ): void {
-  const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
   let a1 = a0;
   let a2 = a0;
@@ -213,20 +217,20 @@ function multiply4(
     let bOdd = oddOf(b);
     let first = v128.load32_splat(x);
     let second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x, 4);
-    a0 = addStep(a0, a, aOdd, first, second, ones, form);
-    b0 = addStep(b0, b, bOdd, first, second, ones, form);
+    a0 = addStep(a0, a, aOdd, first, second, a, FUSED);
+    b0 = addStep(b0, b, bOdd, first, second, b, FUSED);
     first = v128.load32_splat(x1);
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x1, 4);
-    a1 = addStep(a1, a, aOdd, first, second, ones, form);
-    b1 = addStep(b1, b, bOdd, first, second, ones, form);
+    a1 = addStep(a1, a, aOdd, first, second, a, FUSED);
+    b1 = addStep(b1, b, bOdd, first, second, b, FUSED);
     first = v128.load32_splat(x2);
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x2, 4);
-    a2 = addStep(a2, a, aOdd, first, second, ones, form);
-    b2 = addStep(b2, b, bOdd, first, second, ones, form);
+    a2 = addStep(a2, a, aOdd, first, second, a, FUSED);
+    b2 = addStep(b2, b, bOdd, first, second, b, FUSED);
     first = v128.load32_splat(x3);
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x3, 4);
-    a3 = addStep(a3, a, aOdd, first, second, ones, form);
-    b3 = addStep(b3, b, bOdd, first, second, ones, form);
+    a3 = addStep(a3, a, aOdd, first, second, a, FUSED);
+    b3 = addStep(b3, b, bOdd, first, second, b, FUSED);
     if (ROUND > 1) {
       a = v128.load(panel, 32);
       b = v128.load(panel, 48);
@@ -234,20 +238,20 @@ function multiply4(
       bOdd = oddOf(b);
       first = v128.load32_splat(x, STEP);
       second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x, STEP + 4);
-      a0 = addStep(a0, a, aOdd, first, second, ones, form);
-      b0 = addStep(b0, b, bOdd, first, second, ones, form);
+      a0 = addStep(a0, a, aOdd, first, second, a, FUSED);
+      b0 = addStep(b0, b, bOdd, first, second, b, FUSED);
       first = v128.load32_splat(x1, STEP);
       second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x1, STEP + 4);
-      a1 = addStep(a1, a, aOdd, first, second, ones, form);
-      b1 = addStep(b1, b, bOdd, first, second, ones, form);
+      a1 = addStep(a1, a, aOdd, first, second, a, FUSED);
+      b1 = addStep(b1, b, bOdd, first, second, b, FUSED);
       first = v128.load32_splat(x2, STEP);
       second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x2, STEP + 4);
-      a2 = addStep(a2, a, aOdd, first, second, ones, form);
-      b2 = addStep(b2, b, bOdd, first, second, ones, form);
+      a2 = addStep(a2, a, aOdd, first, second, a, FUSED);
+      b2 = addStep(b2, b, bOdd, first, second, b, FUSED);
       first = v128.load32_splat(x3, STEP);
       second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x3, STEP + 4);
-      a3 = addStep(a3, a, aOdd, first, second, ones, form);
-      b3 = addStep(b3, b, bOdd, first, second, ones, form);
+      a3 = addStep(a3, a, aOdd, first, second, a, FUSED);
+      b3 = addStep(b3, b, bOdd, first, second, b, FUSED);
     }
   }
   const sigmas = v128.load(scales);
@@ -260,8 +264,6 @@ function multiply4(
 }
 
 // Five activations, for products of one instruction: the sums of four are too few for what each waits.
-// @ts-ignore: decorator
-@inline
 function multiply5(
   panel: usize, x: usize, apart: usize, bytes: usize, group: usize, scales: usize, zero: i32, sums: usize,
 ): void {
@@ -310,13 +312,9 @@ function multiply5(
 }
 
 // Two activations, two steps at a time. The second may be the first again.
-// @ts-ignore: decorator
-@inline
 function multiply2(
-  panel: usize, x: usize, last: usize, bytes: usize, table: usize, form: u32, group: usize, scales: usize, zero: i32,
-  sums: usize,
+  panel: usize, x: usize, last: usize, bytes: usize, group: usize, scales: usize, zero: i32, sums: usize,
 ): void {
-  const ones = v128.load16_splat(table, ONES);
   let a0 = i32x4.splat(0);
   let a1 = a0;
   let a2 = a0;
@@ -334,24 +332,24 @@ function multiply2(
     let bOdd = oddOf(b);
     let first = v128.load32_splat(x);
     let second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x, 4);
-    a0 = addStep(a0, a, aOdd, first, second, ones, form);
-    b0 = addStep(b0, b, bOdd, first, second, ones, form);
+    a0 = addStep(a0, a, aOdd, first, second, a, FUSED);
+    b0 = addStep(b0, b, bOdd, first, second, b, FUSED);
     first = v128.load32_splat(other);
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(other, 4);
-    a1 = addStep(a1, a, aOdd, first, second, ones, form);
-    b1 = addStep(b1, b, bOdd, first, second, ones, form);
+    a1 = addStep(a1, a, aOdd, first, second, a, FUSED);
+    b1 = addStep(b1, b, bOdd, first, second, b, FUSED);
     a = v128.load(panel, 32);
     b = v128.load(panel, 48);
     aOdd = oddOf(a);
     bOdd = oddOf(b);
     first = v128.load32_splat(x, STEP);
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(x, STEP + 4);
-    a2 = addStep(a2, a, aOdd, first, second, ones, form);
-    b2 = addStep(b2, b, bOdd, first, second, ones, form);
+    a2 = addStep(a2, a, aOdd, first, second, a, FUSED);
+    b2 = addStep(b2, b, bOdd, first, second, b, FUSED);
     first = v128.load32_splat(other, STEP);
     second = ASC_FEATURE_RELAXED_SIMD ? first : v128.load32_splat(other, STEP + 4);
-    a3 = addStep(a3, a, aOdd, first, second, ones, form);
-    b3 = addStep(b3, b, bOdd, first, second, ones, form);
+    a3 = addStep(a3, a, aOdd, first, second, a, FUSED);
+    b3 = addStep(b3, b, bOdd, first, second, b, FUSED);
   }
   const sigmas = v128.load(scales);
   const low = firstScales(sigmas);
@@ -363,34 +361,34 @@ function multiply2(
 // @ts-ignore: decorator
 @inline
 function multiply(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, form: u32, group: usize, scales: usize,
-  zero: i32, sums: usize,
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, group: usize, scales: usize, zero: i32, sums: usize,
 ): void {
-  if (ASC_FEATURE_RELAXED_SIMD && form == FUSED) {
+  if (ASC_FEATURE_RELAXED_SIMD) {
     for (; count > 8 || count == 5; count -= 5, x += 5 * apart, group += 5 * apart, sums += 160) {
       multiply5(panel, x, apart, bytes, group, scales, zero, sums);
     }
   }
   for (; count > 2; count -= min<usize>(4, count), x += 4 * apart, group += 4 * apart, sums += 128) {
-    multiply4(panel, x, apart, (count == 3 ? 2 : 3) * apart, bytes, table, form, group, scales, zero, sums);
+    multiply4(panel, x, apart, (count == 3 ? 2 : 3) * apart, bytes, group, scales, zero, sums);
   }
-  if (count > 0) multiply2(panel, x, (count - 1) * apart, bytes, table, form, group, scales, zero, sums);
+  if (count > 0) multiply2(panel, x, (count - 1) * apart, bytes, group, scales, zero, sums);
 }
 
 /**
  * Adds to `sums` of eight rows each, (count + 3, 8) f32, what a group gives: `bytes` of slots of `count` activations,
- * which stand `apart` bytes apart. `x` and `group` are the first one's, `scales` eight f16. What is beyond `count` has no meaning.
+ * which stand `apart` bytes apart. `x`, `exceeds` (activation.ts) and `group` are the first one's, `scales` eight f16. What is
+ * beyond `count` has no meaning.
  */
 export function multiplyPanel(
-  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
-  sums: usize,
+  panel: usize, x: usize, apart: usize, bytes: usize, count: usize, exceeds: usize, table: usize, group: usize, scales: usize,
+  zero: i32, sums: usize,
 ): void {
   const form = load<u32>(table, FORM);
-  if (ASC_FEATURE_RELAXED_SIMD && form == EIGHTS) {
-    multiplyEights(panel, x, apart, bytes, count, group, scales, zero, sums);
+  if (ASC_FEATURE_RELAXED_SIMD && form >= EIGHTS) {
+    multiplyEights(panel, x, apart, bytes, count, table, group, scales, zero, sums);
   } else if (ASC_FEATURE_RELAXED_SIMD && form == PAIRS) {
-    multiply(panel, x, apart, bytes, count, table, PAIRS, group, scales, zero, sums);
+    multiplyPairs(panel, x, apart, bytes, count, exceeds, table, group, scales, zero, sums);
   } else {
-    multiply(panel, x, apart, bytes, count, table, FUSED, group, scales, zero, sums);
+    multiply(panel, x, apart, bytes, count, group, scales, zero, sums);
   }
 }

@@ -1,5 +1,11 @@
 // Rotary positions: pairs (a, b) of a head become (a cos - b sin, b cos + a sin). Element i is paired with i + half, or, where
-// weights are interleaved, element 2i with 2i + 1.
+// weights are interleaved, element 2i with 2i + 1 (Su et al., arXiv 2104.09864).
+//
+//   halves        a0 a1 a2 a3 │ b0 b1 b2 b3        vectors of a, of b, of cosines and of sines meet lane by lane
+//   interleaved   a0 b0 a1 b1 a2 b2 a3 b3          one pair at a time
+//   table         cos 0 … half - 1 │ sin 0 … half - 1, of one position, angle i = position · frequency i
+//
+// Turning by the opposite angle undoes it, which is how gradients go back: the table then has the sines of −position.
 
 /** Turns `heads` heads of `2 · half` f32 at `x`, in place. `table` as by `angles`. `interleaved` is 0 or 1. */
 export function rope(x: usize, heads: usize, half: usize, table: usize, interleaved: i32): void {

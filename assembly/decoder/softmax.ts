@@ -1,4 +1,5 @@
-// Softmax:  x_i = e^(x_i - max) · (1 / Σ), the sum by the rule for sums.
+// Softmax:  x_i = e^(x_i - max) · (1 / Σ), the sum by the rule for sums. Without the largest value no exponent is above 0, so nothing
+// overflows, and Σ is 1 at least. The reciprocal is rounded once, and then multiplied with: one division for all.
 
 import { exponential } from './math';
 import { sum } from './sums';

@@ -1,5 +1,10 @@
 // Products of a tile, four rows decoded to integers, with activations. A tile's rows stand TILE_STRIDE bytes apart, which is
 // no multiple of 4096, so that they do not meet in the same lines of a cache.
+//
+//   tile       row 0: i16 × 4096, then room │ row 1 … │ row 2 … │ row 3 …        as lookup.ts decodes it
+//   sums       a, b, c, d: one vector for each row, its four lanes partial sums   folded to (Σa, Σb, Σc, Σd), i32
+//
+// Sums of a group are below 2^31 (activation.ts), so they are exact, and lanes may be folded in any order.
 
 /** Bytes from one row of a tile to the next: 4096 i16 and what decoding writes beyond. */
 export const TILE_STRIDE: usize = (4096 + 96) << 1;

@@ -1,5 +1,6 @@
 // Two activations times pairs of bands, as pair.ts has one, for relaxed SIMD: its products take so little that a panel (panel.ts) costs
-// a fourth more. Baseline SIMD, and codes of 3 bits, gain nothing.
+// a fourth more. Baseline SIMD, and codes of 3 bits, gain nothing. Names: a and b are the bands of a pair, x and z the activations; N are
+// codes of a step, U what they stand for. Of the codes before a step the last two stay in registers (6 and 7), for T1 and T2.
 
 import { FUSED, PAIRS, STEP, addAlone, beginSteps, endSteps } from './dots';
 import { first2, high, integers, low, third2 } from './indices';

@@ -18,16 +18,26 @@ function subtract(row: usize, u: usize, factor: f64, count: usize): void {
   if (count & 1) store<f64>(row, load<f64>(row) - factor * load<f64>(u));
 }
 
-// As subtract, for the rows `first` to `end` of a panel's `raw` and `scaled` ones, from the last: four elements at a time.
-function subtractPanel(row: usize, i: usize, raw: usize, scaled: usize, stride: usize, rows: usize): void {
-  let j: usize = 0;
+// One element, as subtractPanel.
+// @ts-ignore: decorator
+@inline
+function subtractOne(at: usize, h: usize, u: usize, stride: usize, rows: usize): void {
+  let x = load<f64>(at);
+  for (let k: usize = 0; k < rows; k++, h += stride, u += stride) x -= load<f64>(h) * load<f64>(u);
+  store<f64>(at, x);
+}
+
+// As subtract, for the rows `first` to `end` of a panel's `raw` and `scaled` ones, from the last: eight elements of row `i` at a time,
+// from `j` on, which is a multiple of eight.
+function subtractPanel(row: usize, i: usize, j: usize, raw: usize, scaled: usize, stride: usize, rows: usize): void {
+  raw += i << 3;
   for (; j + 8 <= i + 1; j += 8) {
     const at = row + (j << 3);
     let a = v128.load(at);
     let b = v128.load(at, 16);
     let c = v128.load(at, 32);
     let d = v128.load(at, 48);
-    let h = raw + (i << 3);
+    let h = raw;
     let u = scaled + (j << 3);
     for (let k: usize = 0; k < rows; k++, h += stride, u += stride) {
       const f = v128.load64_splat(h);
@@ -41,13 +51,53 @@ function subtractPanel(row: usize, i: usize, raw: usize, scaled: usize, stride: 
     v128.store(at, c, 32);
     v128.store(at, d, 48);
   }
-  for (; j <= i; j++) {
-    let x = load<f64>(row + (j << 3));
-    for (let k: usize = 0; k < rows; k++) {
-      x -= load<f64>(raw + k * stride + (i << 3)) * load<f64>(scaled + k * stride + (j << 3));
+  for (; j <= i; j++) subtractOne(row + (j << 3), raw, scaled + (j << 3), stride, rows);
+}
+
+// The same for row `i` and the next: each waits less for its own sums.
+function subtractTwo(row: usize, apart: usize, i: usize, raw: usize, scaled: usize, stride: usize, rows: usize): void {
+  const h1 = raw + (i << 3);
+  let j: usize = 0;
+  for (; j + 8 <= i + 1; j += 8) {
+    const at = row + (j << 3);
+    const next = at + apart;
+    let a0 = v128.load(at);
+    let b0 = v128.load(at, 16);
+    let c0 = v128.load(at, 32);
+    let d0 = v128.load(at, 48);
+    let a1 = v128.load(next);
+    let b1 = v128.load(next, 16);
+    let c1 = v128.load(next, 32);
+    let d1 = v128.load(next, 48);
+    let h = h1;
+    let u = scaled + (j << 3);
+    for (let k: usize = 0; k < rows; k++, h += stride, u += stride) {
+      const f0 = v128.load64_splat(h);
+      const f1 = v128.load64_splat(h, 8);
+      let x = v128.load(u);
+      a0 = f64x2.sub(a0, f64x2.mul(f0, x));
+      a1 = f64x2.sub(a1, f64x2.mul(f1, x));
+      x = v128.load(u, 16);
+      b0 = f64x2.sub(b0, f64x2.mul(f0, x));
+      b1 = f64x2.sub(b1, f64x2.mul(f1, x));
+      x = v128.load(u, 32);
+      c0 = f64x2.sub(c0, f64x2.mul(f0, x));
+      c1 = f64x2.sub(c1, f64x2.mul(f1, x));
+      x = v128.load(u, 48);
+      d0 = f64x2.sub(d0, f64x2.mul(f0, x));
+      d1 = f64x2.sub(d1, f64x2.mul(f1, x));
     }
-    store<f64>(row + (j << 3), x);
+    v128.store(at, a0);
+    v128.store(at, b0, 16);
+    v128.store(at, c0, 32);
+    v128.store(at, d0, 48);
+    v128.store(next, a1);
+    v128.store(next, b1, 16);
+    v128.store(next, c1, 32);
+    v128.store(next, d1, 48);
   }
+  subtractPanel(row, i, j, raw, scaled, stride, rows);
+  subtractPanel(row + apart, i + 1, j, raw, scaled, stride, rows);
 }
 
 /**
@@ -73,7 +123,9 @@ export function factorUdu(h: usize, n: usize, scratch: usize): usize {
       memory.copy(row, u1, k << 3);
       for (let i = first; i < k; i++) subtract(h + i * stride, u1, load<f64>(h1 + (i << 3)), i + 1);
     }
-    for (let i: usize = 0; i < first; i++) subtractPanel(h + i * stride, i, raw, scaled, apart, end - first);
+    let i: usize = 0;
+    for (; i + 2 <= first; i += 2) subtractTwo(h + i * stride, stride, i, raw, scaled, apart, end - first);
+    if (i < first) subtractPanel(h + i * stride, i, 0, raw, scaled, apart, end - first);
     end = first;
   }
   return n;

@@ -1,4 +1,10 @@
 // A row's part for the search: a sequence of a trellis, every fourth column, or the whole row of a grid of points; and what was found.
+//
+//   row, rotated    w0 w1 w2 w3 w4 w5 w6 w7 …          scales and groups by column
+//   sequence 1         w1          w5       …          first = 1, stride = 4: z, σ, 1/σ, targets, one each a step
+//
+// `own` are the targets against which errors are counted, w + what rows before feed back. `working` adds what other sequences feed back:
+// the search (search.ts) adds its own errors to it step by step.
 
 /**
  * Takes `count` columns from `first` on, `stride` apart, of a rotated row at `row`, padded with zeros to `steps`. `scales` are σ of the row's

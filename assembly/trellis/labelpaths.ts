@@ -97,16 +97,16 @@ function step(slice: usize, table: usize, groups: usize, costs: usize): void {
   const next = slice + (groups << 7) + 16;
   const stride = groups << 4;
   for (let group: usize = 0; group < groups; group++) {
-    const at = slice + (group << 7);
+    const address = slice + (group << 7);
     const base = baseOf(table, group) << 4;
-    const f0 = v128.load(at + base);
-    const f1 = v128.load(at + (base ^ 16));
-    const f2 = v128.load(at + (base ^ 32));
-    const f3 = v128.load(at + (base ^ 48));
-    const f4 = v128.load(at + (base ^ 64));
-    const f5 = v128.load(at + (base ^ 80));
-    const f6 = v128.load(at + (base ^ 96));
-    const f7 = v128.load(at + (base ^ 112));
+    const f0 = v128.load(address + base);
+    const f1 = v128.load(address + (base ^ 16));
+    const f2 = v128.load(address + (base ^ 32));
+    const f3 = v128.load(address + (base ^ 48));
+    const f4 = v128.load(address + (base ^ 64));
+    const f5 = v128.load(address + (base ^ 80));
+    const f6 = v128.load(address + (base ^ 96));
+    const f7 = v128.load(address + (base ^ 112));
     let to = next + (placeOf(table, group) << 4);
     for (let m = costs; m < costs + 1024; m += 256, to += stride << 1) {
       v128.store(to, best(f0, f1, f2, f3, f4, f5, f6, f7, m));
@@ -193,15 +193,15 @@ function back(slice: usize, state: usize, lane: usize, input: usize, table: usiz
   const values = valuesAt(table, state >> (groups == 8 ? 3 : 5), codes);
   const y = i16x8.sub_sat_s(v128.load16_splat(input + lane), v128.load(labelsAt(table, baseOf(table, group))));
   const all = <u32>load<u16>(slice + (state << 4) + lane) + <u32>load<u16>(slice + (groups << 7) + lane);
-  const at = slice - ((groups << 7) + 16) + (group << 7) + lane;
-  let f = v128.load16_splat(at);
-  f = v128.load16_lane(at, f, 1, 16);
-  f = v128.load16_lane(at, f, 2, 32);
-  f = v128.load16_lane(at, f, 3, 48);
-  f = v128.load16_lane(at, f, 4, 64);
-  f = v128.load16_lane(at, f, 5, 80);
-  f = v128.load16_lane(at, f, 6, 96);
-  f = v128.load16_lane(at, f, 7, 112);
+  const address = slice - ((groups << 7) + 16) + (group << 7) + lane;
+  let f = v128.load16_splat(address);
+  f = v128.load16_lane(address, f, 1, 16);
+  f = v128.load16_lane(address, f, 2, 32);
+  f = v128.load16_lane(address, f, 3, 48);
+  f = v128.load16_lane(address, f, 4, 64);
+  f = v128.load16_lane(address, f, 5, 80);
+  f = v128.load16_lane(address, f, 6, 96);
+  f = v128.load16_lane(address, f, 7, 112);
   const reached = i16x8.add_sat_u(f, cost(nearest(y, values, codes, i16x8.splat(<i16>(<i32>32767 >> gain))), gain));
   return (group << 3) | <usize>ctz<i32>(i16x8.bitmask(i16x8.eq(reached, i16x8.splat(<i16>all))));
 }

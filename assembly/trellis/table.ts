@@ -83,19 +83,19 @@ function writeEdges(table: usize, m: u32, depth: u32, bits: u32): void {
   const size: u32 = m == 2 ? 4 : 8;
   const highs: u32 = bits - m;
   const groups = depth > 1 ? m * (depth - 1) : 0;
-  let at = table + EDGES;
+  let address = table + EDGES;
   for (let from: u32 = 0; from < states; from += size) {
     for (let code: u32 = 0; code < 1 << bits; code++) {
       const target = ((code & ((1 << m) - 1)) << groups) | (from >> m);
       const p = newPart(table, code, from, m, depth, bits);
       const after = oldPart(table, target, m, depth, bits);
-      v128.store(at, i32x4.splat(((-32 * p) & 0xffff) | ((-32 * after) << 16)));
-      at += 16;
+      v128.store(address, i32x4.splat(((-32 * p) & 0xffff) | ((-32 * after) << 16)));
+      address += 16;
       for (let state = from; state < from + size; state++) {
         const q = oldPart(table, state, m, depth, bits);
         const choice = ((state & ((1 << m) - 1)) << (4 - m)) | ((code >> m) << (4 - bits));
-        v128.store(at, i32x4.splat((COST * (p * p + 2 * p * q + after * after)) | choice));
-        at += 16;
+        v128.store(address, i32x4.splat((COST * (p * p + 2 * p * q + after * after)) | choice));
+        address += 16;
       }
     }
   }

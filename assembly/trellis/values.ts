@@ -11,10 +11,10 @@ function codesAt(codes: usize): v128 {
 // The sixteen codes before the first ones: the last ones, again and again where there are fewer.
 function before(codes: usize, count: usize): v128 {
   let last = i8x16.splat(0);
-  let at: usize = 0;
+  let position: usize = 0;
   for (let i = 0; i < 16; i++) {
-    at = at == 0 ? count - 1 : at - 1;
-    last = v128.shuffle<i8>(v128.load8_splat(codes + (at << 1)), last, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
+    position = position == 0 ? count - 1 : position - 1;
+    last = v128.shuffle<i8>(v128.load8_splat(codes + (position << 1)), last, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
   }
   return last;
 }

@@ -1,12 +1,21 @@
 // The best codes of a row: of each of its four sequences the cheapest path that starts and ends in the seam's state (FORMAT.md). The seam's
-// state is where the cheapest path over the last steps, then the first ones, crosses it.
+// state is where the cheapest path over the last steps, then the first ones, crosses it. Viterbi's algorithm (IEEE Trans. IT 13, 1967):
+//
+//   1. seam      steps   … last 32 │ first 32 …    start in any state; the path that ends cheapest is traced back to │
+//   2. forward   steps   0, 1, …, last             start in the seam's state; of all paths into a state the cheapest stays (steps.ts)
+//   3. back      steps   last, …, 1, 0             from the seam's state by the choices that slices hold: windows, then codes
+//
+// A path that ends where it starts need not be the best of all such: trying every start would cost as many searches as there are states.
+// Time is steps · states · codes, memory a slice a step. A row is four sequences, so each vector has one number of each.
 
 import { costs, EXCLUDED, oldCost, run, sliceBytes } from './steps';
 
 // Steps on either side of the seam.
 const WARM_UP: usize = 32;
 
-// Inputs as run takes them, 1/128 of a step each: the first step follows the last one.
+// Inputs as run takes them: y = z / step + zero, in 1/128 and within −64 … 192. A lane has two:
+//   bits 31 … 16  input of the next step, whose old part a state pays in advance      bits 15 … 0  input of this step
+// The first step follows the last one.
 function writeInputs(z: usize, steps: usize, table: usize, inputs: usize): void {
   const factor = v128.load32_splat(table, 8);
   const offset = v128.load32_splat(table, 12);

@@ -8,8 +8,8 @@ const modules = new WeakMap<Uint8Array, Promise<WebAssembly.Module>>();
  */
 export function compiled(binary: WebAssembly.Module | Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
   if (!(binary instanceof Uint8Array)) return Promise.resolve(binary);
-  const known = modules.get(binary);
-  if (known) return known;
+  const existing = modules.get(binary);
+  if (existing) return existing;
   const module = WebAssembly.compile(binary);
   modules.set(binary, module);
   module.catch(() => modules.delete(binary)); // memory may be short now and not later

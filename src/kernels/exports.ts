@@ -149,7 +149,44 @@ export interface KernelExports {
 
   /** Factors a symmetric (n, n) f64 matrix as U D Uᵀ, in place. @returns n, or the first column from the last whose d is not above 0 */
   factorUdu(h: number, n: number, scratch: number): number;
-  /** c += a · b: (m, n), (m, k) by strides, (k, n), f32. */
+  /**
+   * Makes integers of b, (k, n) f32, in panels of eight columns: its rows go to the pairs from `first` on, of `pairs` in each panel. Of what
+   * is not finite they are 0 here and in `packFactors`: errors and factors of statistics, which are checked, are finite.
+   */
+  packPairs(
+    b: number,
+    ldb: number,
+    k: number,
+    n: number,
+    to: number,
+    pairs: number,
+    first: number,
+    scales: number,
+  ): void;
+  /** Makes integers of a, (m, k) f32 by strides, times the scales of b's rows: i16 to `to`, 1 / t of 128 terms each to `factors`. */
+  packFactors(
+    a: number,
+    rowStride: number,
+    colStride: number,
+    m: number,
+    k: number,
+    scales: number,
+    to: number,
+    factors: number,
+  ): void;
+  /** c += a · b of these integers: c (m, n) f32, of b the first `k` rows. */
+  addProducts(
+    c: number,
+    ldc: number,
+    a: number,
+    factors: number,
+    b: number,
+    pairs: number,
+    m: number,
+    k: number,
+    n: number,
+  ): void;
+  /** c += a · b in f32, by single rows: (m, n), (m, k) by strides, (k, n). */
   accumulate(
     c: number,
     ldc: number,

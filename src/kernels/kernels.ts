@@ -7,7 +7,7 @@ import { bytesPerRow, groupsPerRow } from './layout.ts';
 import { bytesPerWeight, type Matrix, operandsIn, type Weights } from './operands.ts';
 import { type Refiner, refinerIn } from './refine.ts';
 import { dimensionOf, encodeScratchBytes, rowScratchBytes } from './sizes.ts';
-import { type Steps, stepsIn } from './steps.ts';
+import { type EncodingSteps, stepsIn } from './steps.ts';
 import { keepTables } from './tables.ts';
 
 /** Dtypes of weights that can be written. */
@@ -15,13 +15,16 @@ export type PlainDtype = 'F32' | 'F16' | 'BF16';
 
 /** A quantized block of rows. */
 export interface Codes {
-  packed: Uint8Array<ArrayBuffer>; // (rows, bytesPerRow)
-  scales: Uint16Array<ArrayBuffer>; // (rows, groupsPerRow), f16 bits
+  /** Codes as dense bits, rows padded to bytes, (rows, bytesPerRow). */
+  packed: Uint8Array<ArrayBuffer>;
+  /** RMS of each group as it is stored, (rows, groupsPerRow), f16 bits. */
+  scales: Uint16Array<ArrayBuffer>;
 }
 
 /** A quantized block of rows, and its errors. */
 export interface Encoded extends Codes {
-  sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
+  /** What each row lost: (rows, 2): squared error, squared norm. */
+  sums: Float64Array<ArrayBuffer>;
 }
 
 /** What of encoding is not in its result. */
@@ -33,7 +36,7 @@ export interface EncodeOptions {
 }
 
 /** The core's kernels over one linear memory, with arrays in and out. */
-export interface Kernels extends Steps, Refiner {
+export interface Kernels extends EncodingSteps, Refiner {
   /**
    * Quantizes a block of rows.
    * @throws {RangeError} for NaN, infinity, or a group whose RMS f16 cannot hold; names row and column.
@@ -124,7 +127,7 @@ export function wrapKernels(exports: KernelExports): Kernels {
       const sums = memory.alloc(16);
       exports.compare(x, y, rows * cols, sums);
       const [squaredError, squaredNorm] = memory.copy(Float64Array, sums, 2);
-      return [squaredError!, squaredNorm!];
+      return [squaredError, squaredNorm];
     },
 
     rotate(x, groupSize, seed) {

@@ -6,7 +6,8 @@ export interface CodePoints {
   readonly p: number;
   /** Bits of a code. */
   readonly bits: number;
-  readonly points: Float32Array; // (n, p)
+  /** The points in units of the scale, (n, p). */
+  readonly points: Float32Array;
 }
 
 /** A trellis: value = step · (sum of three entries - zero); of one by labels, that has `kept`, of two and a multiple of 16. */
@@ -15,7 +16,8 @@ export interface CodeTrellis {
   readonly p: 1;
   /** Bits of a code. */
   readonly bits: number;
-  readonly tables: Uint8Array; // (3, 16), by labels (2, 16)
+  /** What each code and those before it add, (3, 16), by labels (2, 16). */
+  readonly tables: Uint8Array;
   /** What an integer counts, in units of the scale. */
   readonly step: number;
   /** The integer of value 0. */
@@ -50,7 +52,9 @@ export interface CodeShape {
   readonly p: number;
   /** Bits of a code. */
   readonly bits: number;
+  /** There where codes are a trellis'. */
   readonly tables?: Uint8Array;
+  /** There where the trellis is by labels. */
   readonly kept?: readonly number[] | undefined;
 }
 

@@ -13,7 +13,8 @@ export const bytesPerWeight: Readonly<Record<WeightDtype, number>> = { F32: 4, F
 
 /** A block of rows of weights as a file has them. */
 export interface Weights {
-  bytes: Uint8Array; // (rows, cols) of dtype
+  /** Little-endian, (rows, cols) of dtype. */
+  bytes: Uint8Array;
   /** Of the weights in `bytes`. */
   dtype: WeightDtype;
   /** F8_E4M3 only: a factor for each row and each 128 columns. */

@@ -2,7 +2,8 @@
 // costs: tr(G E H Eᵀ). With R H Rᵀ + λ = U D Uᵀ and G + λ = V d Vᵀ, both unit upper triangular, that is
 //   Σ_i d_i Σ_k D_k (e_k + Σ_{j<k} e_j U_jk)²,   e = the errors of row i against t_i = w_i + Σ_{j<i} V_ji E_j,   E = w − ŵ
 // so rows go from the first to the last, each with its target t. A trellis' row goes sequence by sequence, which is the order of U, too; a
-// grid's points from left to right. Where a sequence ends for a block of rows, its errors go to the sequences after it in one product.
+// grid's points from left to right. Where a sequence ends for a block of rows, its errors go to the sequences after it in one product, and
+// those of whole blocks to the rows of the next: both by integers of 16 bits (assembly/refine/product.ts).
 
 import type { Arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
@@ -11,10 +12,10 @@ import { bytesPerWeight, type Matrix, type Operands, type Weights } from './oper
 import { dimensionOf, FACTOR_COLS, ROW_MARGIN } from './sizes.ts';
 import type { Tables } from './tables.ts';
 import {
+  type ColumnPart,
   factoringIn,
   fillCoefficients,
   type Outer,
-  type Part,
   runsOf,
   STEP_BLOCK,
   type Weighing,
@@ -23,6 +24,8 @@ import {
 
 /** Rows whose feedback from the rows before is one product. */
 const BLOCK_ROWS = 32;
+/** Terms of a sum of integers (assembly/refine/product.ts). */
+const DEPTH = 128;
 /** What the middle D becomes, and the most: costs are 32-bit integers. */
 const [MIDDLE, MOST] = [64, 255];
 /** Sweeps over the codes of points. */
@@ -34,7 +37,8 @@ export interface Refined {
   readonly packed: Uint8Array<ArrayBuffer>;
   /** Scales, (rows, groupsPerRow), f16 bits. */
   readonly scales: Uint16Array<ArrayBuffer>;
-  readonly sums: Float64Array<ArrayBuffer>; // (rows, 2): squared error, squared norm
+  /** What each row lost, errors alike: (rows, 2): squared error, squared norm. */
+  readonly sums: Float64Array<ArrayBuffer>;
   /** The weighted squared error; what it would be of errors as large as the weights, with feedback; and without. */
   readonly weighted: Float64Array<ArrayBuffer>; // (3)
 }
@@ -57,7 +61,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
   type Places = ReturnType<typeof place>;
 
   // Addresses of all that the rows of a matrix need, placed once.
-  function place(matrix: Matrix, weights: Weights, parts: readonly Part[], outer: Outer | undefined) {
+  function place(matrix: Matrix, weights: Weights, parts: readonly ColumnPart[], outer: Outer | undefined) {
     const { rows, cols, grid, groupSize, seed } = matrix;
     memory.reset();
     const ownTable = tables.of(grid);
@@ -78,7 +82,18 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       uppers: parts.map(({ upper }) => memory.place(upper)),
       squares: parts.map(({ square }) => (square ? memory.place(square) : 0)),
       outer: outer ? memory.place(outer.upper) : 0,
-      E: f32s((outer ? rows : BLOCK_ROWS) * line), // errors against the weights
+      own: isTrellis
+        ? f32s(parts.reduce((sum, { width }) => sum + width * (Math.ceil(width / (2 * SEQUENCES)) + 9), 0))
+        : 0,
+      E: f32s(BLOCK_ROWS * line), // errors against the weights
+      pairs: outer ? memory.alloc(pairBytes(rows, line)) : 0, // those of the blocks before, as integers
+      scalesOfPairs: f32s(outer ? rows : 0),
+      uppersOfPairs: parts.map((part) =>
+        isTrellis ? laterRuns(part).map(({ own, later }) => memory.alloc(pairBytes(own.count, later.count))) : [],
+      ),
+      scalesOfUppers: parts.map((part) => (isTrellis ? laterRuns(part).map(({ own }) => f32s(own.count)) : [])),
+      factors: memory.alloc(BLOCK_ROWS * (Math.max(outer ? rows : 0, lane) + DEPTH) * 2),
+      factorScales: f32s(BLOCK_ROWS * (Math.ceil(Math.max(outer ? rows : 0, lane) / DEPTH) + 1)),
       e: f32s(BLOCK_ROWS * line), // errors against the targets
       fed: f32s(BLOCK_ROWS * line), // what errors of other rows feed back
       across: f32s(BLOCK_ROWS * line), // and those of other sequences
@@ -100,7 +115,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
   }
 
   // Where the columns of parts stand in a row, and what each costs.
-  function writeParts(matrix: Matrix, parts: readonly Part[], at: Places): void {
+  function writeParts(matrix: Matrix, parts: readonly ColumnPart[], at: Places): void {
     const isTrellis = isPaths(matrix.grid);
     const { line, lane, blocks } = at;
     const { buffer } = memory.bytes(0, 0);
@@ -113,18 +128,27 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     // Behind a row's end nothing is written: what memory holds there may be NaN.
     for (const address of [at.values, at.missed]) new Float32Array(buffer, address, line).fill(0);
     const middle = medianOf(parts);
+    const own = new Float32Array(buffer, at.own);
+    let next = 0;
     for (const [p, part] of parts.entries()) {
-      const { start, width, order, diagonal, own } = part;
+      const { start, width, order, diagonal } = part;
       for (let i = 0; i < width; i++) {
         const place = placeOf(start + order[i]);
         D[place] = diagonal[i];
-        H[place] = own[i];
+        H[place] = part.own[i];
         ds[place] = Math.min(MOST, Math.max(1, Math.round((diagonal[i] / middle) * MIDDLE)));
       }
       for (const [s, { count, at: first, step }] of runsOf(part, isTrellis).entries()) {
         for (let i = 0; i < count; i++) {
           const place = s * lane + step + i;
           rowAt[place] = at.uppers[p] + ((first + i) * width + first - step) * 4;
+          if (isTrellis) {
+            // A search reads its own part of U for each row: together, and none of the columns before.
+            const from = (first + i) * width + first;
+            own.set(part.upper.subarray(from + i, from + count), next + ((step + i) % STEP_BLOCK));
+            rowAt[place] = at.own + (next - Math.floor((step + i) / STEP_BLOCK) * STEP_BLOCK) * 4;
+            next += Math.ceil((((step + i) % STEP_BLOCK) + count - i) / STEP_BLOCK) * STEP_BLOCK;
+          }
           squareAt[place] = at.squares[p] && at.squares[p] + (i * width - start) * 4;
           begins[place] = step;
           ends[place] = step + count;
@@ -134,7 +158,15 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     if (!isTrellis) return;
     const count = SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK;
     const coefficients = new Float32Array(buffer, at.coefficients, count).fill(0);
-    for (const part of parts) fillCoefficients(coefficients, part, blocks);
+    for (const [p, part] of parts.entries()) {
+      fillCoefficients(coefficients, part, blocks);
+      for (const [i, { own, later }] of laterRuns(part).entries()) {
+        exports.packPairs(
+          ...([at.uppers[p] + (own.at * part.width + later.at) * 4, part.width, own.count, later.count] as const),
+          ...([at.uppersOfPairs[p][i], pairsOf(own.count), 0, at.scalesOfUppers[p][i]] as const),
+        );
+      }
+    }
   }
 
   return {
@@ -188,21 +220,31 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       for (let first = 0; first < rows; first += BLOCK_ROWS) {
         const count = Math.min(BLOCK_ROWS, rows - first);
         rotateBlock(matrix, weights, at, first, count);
-        const errors = outer ? at.E + first * line * 4 : at.E;
         fed.fill(0);
         across.fill(0);
-        if (outer) exports.accumulate(at.fed, line, at.outer + first * 4, 1, rows, at.E, line, count, first, line);
+        if (outer) {
+          exports.packFactors(
+            ...([at.outer + first * 4, 1, rows, count, first, at.scalesOfPairs, at.factors, at.factorScales] as const),
+          );
+          exports.addProducts(
+            ...([at.fed, line, at.factors, at.factorScales, at.pairs, pairsOf(rows), count, first, line] as const),
+          );
+        }
         for (let s = 0; s < sequences; s++) {
           for (let r = 0; r < count; r++) {
             if (outer) {
               const v = at.outer + (first * rows + first + r) * 4;
               const own = at.fed + (r * line + s * lane) * 4;
-              exports.accumulate(own, line, v, 1, rows, errors + s * lane * 4, line, 1, r, lane);
+              exports.accumulate(own, line, v, 1, rows, at.E + s * lane * 4, line, 1, r, lane);
             }
             refineOne(matrix, at, r, s);
-            noteOne(r, s, first + r, errors);
+            noteOne(r, s, first + r);
           }
           if (isTrellis) feedLater(parts, at, s, count);
+        }
+        if (outer && first + count < rows) {
+          const scales = at.scalesOfPairs + first * 4;
+          exports.packPairs(at.E, line, count, line, at.pairs, pairsOf(rows), first / 2, scales);
         }
         for (let r = 0; r < count; r++) {
           exports.packRows(codesAt(at, r), 1, vectors, grid.bits, at.packed + (first + r) * packedBytes);
@@ -215,12 +257,12 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
         weighted,
       };
 
-      function noteOne(r: number, s: number, row: number, errors: number): void {
+      function noteOne(r: number, s: number, row: number): void {
         const [own, here] = [s * lane * 4, (r * line + s * lane) * 4];
         noted.fill(0);
         exports.noteSequence(
           ...([lane, at.z + own, at.sigmas + own, at.values + own, at.missed + own, at.targets + own] as const),
-          ...([at.D + own * 2, at.H + own * 2, errors + here, at.e + here, at.noted] as const),
+          ...([at.D + own * 2, at.H + own * 2, at.E + here, at.e + here, at.noted] as const),
         );
         const [squared, loss, expected, alone] = noted;
         sums[2 * row] += squared;
@@ -281,22 +323,18 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
   }
 
   // What the errors of a sequence feed back to those after it, of a block of rows.
-  function feedLater(parts: readonly Part[], at: Places, s: number, count: number): void {
+  function feedLater(parts: readonly ColumnPart[], at: Places, s: number, count: number): void {
     const { lane, line } = at;
     for (const [p, part] of parts.entries()) {
-      const runs = runsOf(part, true);
-      const own = runs[s];
-      for (let other = s + 1; other < SEQUENCES; other++) {
-        const later = runs[other];
-        exports.accumulate(
-          ...([at.across + (other * lane + later.step) * 4, line, at.e + (s * lane + own.step) * 4, line, 1] as const),
-          ...([
-            at.uppers[p] + (own.at * part.width + later.at) * 4,
-            part.width,
-            count,
-            own.count,
-            later.count,
-          ] as const),
+      for (const [i, { s: from, own, other, later }] of laterRuns(part).entries()) {
+        if (from !== s) continue;
+        exports.packFactors(
+          ...([at.e + (s * lane + own.step) * 4, line, 1, count, own.count, at.scalesOfUppers[p][i]] as const),
+          ...([at.factors, at.factorScales] as const),
+        );
+        exports.addProducts(
+          ...([at.across + (other * lane + later.step) * 4, line, at.factors, at.factorScales] as const),
+          ...([at.uppersOfPairs[p][i], pairsOf(own.count), count, own.count, later.count] as const),
         );
       }
     }
@@ -307,7 +345,22 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
   }
 }
 
-function medianOf(parts: readonly Part[]): number {
+// Pairs of rows, and the bytes of their integers, of (rows, cols).
+function pairsOf(rows: number): number {
+  return Math.ceil(rows / 2);
+}
+
+function pairBytes(rows: number, cols: number): number {
+  return pairsOf(rows) * Math.ceil(cols / 8) * 32;
+}
+
+// The runs of a part, each with one of a later sequence.
+function laterRuns(part: ColumnPart) {
+  const runs = runsOf(part, true);
+  return runs.flatMap((own, s) => runs.map((later, other) => ({ s, own, other, later })).slice(s + 1));
+}
+
+function medianOf(parts: readonly ColumnPart[]): number {
   const all = Float64Array.from(parts.flatMap(({ diagonal }) => [...diagonal])).sort();
   return all[all.length >> 1];
 }

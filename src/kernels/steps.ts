@@ -23,7 +23,7 @@ interface RoundedRows {
 }
 
 /** The steps of encoding, one by one. */
-export interface Steps {
+export interface EncodingSteps {
   /**
    * Rotates a block of rows.
    * @param firstRow row of the whole tensor that the block starts at, for messages; 0 if left out
@@ -37,7 +37,7 @@ export interface Steps {
 }
 
 /** @returns the steps of encoding in this memory */
-export function stepsIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): Steps {
+export function stepsIn(memory: Arena, exports: KernelExports, tables: Tables, operands: Operands): EncodingSteps {
   return {
     rotateRows(matrix, weights, firstRow = 0) {
       memory.reset();

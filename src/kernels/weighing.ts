@@ -21,29 +21,37 @@ export interface Weighing {
 }
 
 /** A part of the columns that is weighed by itself. */
-export interface Part {
+export interface ColumnPart {
+  /** Its first column. */
   readonly start: number;
+  /** Its columns. */
   readonly width: number;
   /** Column of each place. */
   readonly order: Int32Array;
-  readonly upper: Float32Array<ArrayBuffer>; // (width, width) U, by places
-  readonly diagonal: Float64Array; // D
-  readonly own: Float64Array; // the diagonal of R H Rᵀ + λ, by places
+  /** (width, width) U, by places, the unit diagonal stored. */
+  readonly upper: Float32Array<ArrayBuffer>;
+  /** Pivots D, (width), positive. */
+  readonly diagonal: Float64Array;
+  /** What an error without feedback costs, (width): the diagonal of R H Rᵀ + λ, by places. */
+  readonly own: Float64Array;
   /** R H Rᵀ + λ, in the order of columns; of points alone. */
   readonly square: Float32Array<ArrayBuffer> | undefined;
 }
 
 /** G + λ factored. */
 export interface Outer {
-  readonly upper: Float32Array<ArrayBuffer>; // (rows, rows) V
-  readonly diagonal: Float64Array; // d
-  readonly own: Float64Array; // the diagonal of G + λ
+  /** (rows, rows) V, the unit diagonal stored. */
+  readonly upper: Float32Array<ArrayBuffer>;
+  /** Pivots d, (rows), positive. */
+  readonly diagonal: Float64Array;
+  /** What an error of a row without feedback costs, (rows): the diagonal of G + λ. */
+  readonly own: Float64Array;
 }
 
 /** Factors what errors cost. Each call resets the memory. */
 interface Factoring {
   /** @throws {RangeError} when statistics are not of the matrix' columns, or not of sums of squares */
-  partsOf(matrix: Matrix, weighing: Weighing): Part[];
+  partsOf(matrix: Matrix, weighing: Weighing): ColumnPart[];
   outerOf(matrix: Matrix, weighing: Weighing): Outer | undefined;
 }
 
@@ -55,6 +63,8 @@ export function factoringIn(memory: Arena, exports: KernelExports, operands: Ope
     let trace = 0;
     for (let i = 0; i < n; i++) trace += square[i * n + i];
     const mean = trace / n;
+    if (!(mean >= 0 && mean < Number.POSITIVE_INFINITY))
+      throw new RangeError(`statistics must be finite sums of squares: the mean of their diagonal is ${mean}`);
     const [h, scratch] = [memory.alloc(n * n * 8), memory.alloc(64 * (n + 8) * 8)];
     const bytes = memory.bytes(h, n * n * 8);
     const values = new Float64Array(bytes.buffer, h, n * n);
@@ -72,8 +82,8 @@ export function factoringIn(memory: Arena, exports: KernelExports, operands: Ope
       );
     const upper = new Float32Array(n * n);
     const diagonal = new Float64Array(n);
+    transpose(values, upper, n, true);
     for (let k = 0; k < n; k++) {
-      for (let j = 0; j < k; j++) upper[j * n + k] = values[k * n + j];
       upper[k * n + k] = 1;
       diagonal[k] = values[k * n + k];
     }
@@ -93,13 +103,13 @@ export function factoringIn(memory: Arena, exports: KernelExports, operands: Ope
       for (let row = 0; row < width; row++) {
         exports.rotate(from + row * width * 4, masks, width, groupSize, to + row * width * 4);
       }
-      transpose(b, a, width);
+      transpose(b, a, width, false);
     }
     return a.slice() as Float32Array<ArrayBuffer>;
   }
 
-  function partsOf(matrix: Matrix, { inputs, damping }: Weighing): Part[] {
-    const parts: Part[] = [];
+  function partsOf(matrix: Matrix, { inputs, damping }: Weighing): ColumnPart[] {
+    const parts: ColumnPart[] = [];
     const isTrellis = isPaths(matrix.grid);
     let start = 0;
     for (const square of inputs) {
@@ -134,27 +144,29 @@ function orderOf(start: number, width: number, isTrellis: boolean): Int32Array {
 }
 
 /** Consecutive places of a part that are consecutive steps of a sequence. */
-export interface Run {
+interface StepRun {
+  /** Places of the run. */
   readonly count: number;
-  /** The first place, and its step. */
+  /** Its first place in the part. */
   readonly at: number;
+  /** Step of the first place, counted from the beginning of the sequence. */
   readonly step: number;
 }
 
 /** A run for each sequence; one of all columns of a grid of points. */
-export function runsOf({ start, width }: Part, isTrellis: boolean): Run[] {
+export function runsOf({ start, width }: ColumnPart, isTrellis: boolean): StepRun[] {
   if (!isTrellis) return [{ count: width, at: 0, step: start }];
-  let at = 0;
+  let offset = 0;
   return Array.from({ length: SEQUENCES }, (_, s) => {
     const [step, end] = [start, start + width].map((col) => Math.ceil((col - s) / SEQUENCES));
-    const run = { count: end - step, at, step };
-    at += run.count;
+    const run = { count: end - step, at: offset, step };
+    offset += run.count;
     return run;
   });
 }
 
 /** What the search reads of U: (sequence, block, error of the window, step of the block); 1 for a step itself. */
-export function fillCoefficients(all: Float32Array, part: Part, blocks: number): void {
+export function fillCoefficients(all: Float32Array, part: ColumnPart, blocks: number): void {
   const { width, upper } = part;
   for (const [s, { count, at, step }] of runsOf(part, true).entries()) {
     for (let i = 0; i < count; i++) {
@@ -169,6 +181,12 @@ export function fillCoefficients(all: Float32Array, part: Part, blocks: number):
   }
 }
 
-function transpose(from: Float32Array, to: Float32Array, n: number): void {
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) to[j * n + i] = from[i * n + j];
+// A square transposed, or its lower triangle: 16 rows at a time, so that what is written shares lines of a cache.
+function transpose(from: Float32Array | Float64Array, to: Float32Array, n: number, isLower: boolean): void {
+  for (let first = 0; first < n; first += 16) {
+    const end = Math.min(n, first + 16);
+    for (let j = 0; j < (isLower ? end : n); j++) {
+      for (let i = isLower ? Math.max(first, j + 1) : first; i < end; i++) to[j * n + i] = from[i * n + j];
+    }
+  }
 }

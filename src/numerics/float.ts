@@ -4,7 +4,7 @@ const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
 
 /** The bits of an f32. */
-export function bitsOf(x: number): number {
+export function floatBits(x: number): number {
   value[0] = x;
   return bits[0];
 }
@@ -21,7 +21,7 @@ export function f16ToF32Bits(h: number): number {
   const e = (h >> 10) & 31;
   const m = h & 0x3ff;
   if (e === 31) return sign + 0x7f800000 + m * 0x2000;
-  return sign + bitsOf(e === 0 ? m * 2 ** -24 : (1024 + m) * 2 ** (e - 25));
+  return sign + floatBits(e === 0 ? m * 2 ** -24 : (1024 + m) * 2 ** (e - 25));
 }
 
 /** f16 bits → number. */

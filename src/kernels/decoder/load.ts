@@ -4,7 +4,7 @@ import relaxed from '../../../build/decoder.relaxed.wasm';
 import plain from '../../../build/decoder.wasm';
 import type { DecoderBinary } from './instantiate.ts';
 import { withSharedMemory } from './shared.ts';
-import { EIGHTS, FUSED, PAIRS } from './table.ts';
+import { EIGHTS, EIGHTS_PAIRS, FUSED, PAIRS } from './table.ts';
 
 /**
  * The bytes of the build that this runtime takes, with relaxed dot products of integers or without: the results are the same. In edge
@@ -13,7 +13,7 @@ import { EIGHTS, FUSED, PAIRS } from './table.ts';
 export const decoderBinary: DecoderBinary = WebAssembly.validate(relaxed) ? relaxed : plain;
 /** The forms of products that these kernels take here, as assembly/decoder/dots.ts numbers them: a grid's table says which. */
 export const forms: readonly number[] =
-  decoderBinary !== relaxed ? [FUSED] : addsToSum() ? [FUSED, PAIRS, EIGHTS] : [PAIRS];
+  decoderBinary !== relaxed ? [FUSED] : addsToSum() ? [FUSED, PAIRS, EIGHTS, EIGHTS_PAIRS] : [PAIRS];
 
 let shared: DecoderBinary | undefined;
 

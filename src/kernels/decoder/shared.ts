@@ -7,22 +7,22 @@
 /** Bytes of a module whose imported memory is shared, from those of one whose is not; a copy. */
 export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = module.slice();
-  let at = 8; // magic, version
-  while (at < bytes.length) {
-    const section = bytes[at++];
+  let offset = 8; // magic, version
+  while (offset < bytes.length) {
+    const section = bytes[offset++];
     const size = number();
     if (section !== 2) {
-      at += size;
+      offset += size;
       continue;
     }
     if (number() !== 1) break;
     for (let name = 0; name < 2; name++) {
       const length = number();
-      at += length;
+      offset += length;
     }
-    if (bytes[at++] !== 2) break;
-    if (bytes[at] !== 1) break; // shared memory must have a maximum
-    bytes[at] = 3;
+    if (bytes[offset++] !== 2) break;
+    if (bytes[offset] !== 1) break; // shared memory must have a maximum
+    bytes[offset] = 3;
     return bytes;
   }
   throw new Error('module must import a memory with a maximum and nothing else: its imports differ');
@@ -31,7 +31,7 @@ export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
   function number(): number {
     let value = 0;
     for (let shift = 0; ; shift += 7) {
-      const byte = bytes[at++];
+      const byte = bytes[offset++];
       value += (byte & 127) * 2 ** shift;
       if (byte < 128) return value;
     }

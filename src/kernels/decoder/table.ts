@@ -23,7 +23,10 @@ export const FORM = 64;
 export const FUSED = 0;
 /** The form of products that adds two pairs, which no machine saturates. */
 export const PAIRS = 1;
+/** As FUSED, eight activations at once. */
 export const EIGHTS = 2;
+/** As PAIRS, eight activations at once. */
+export const EIGHTS_PAIRS = 3;
 const BAND_TABLE_BYTES = 80;
 /** What kernels read so that engines do not know it: 15, 0x88, and 1 in two bytes; behind how many codes make a label, 0x30. */
 const CONSTANTS = [15, 0x88, 1, 0];
@@ -55,14 +58,16 @@ export function integerGrid({ p, bits, points }: CodePoints): IntegerGrid {
 function narrowStep(points: Float32Array): number {
   const values = Float64Array.from(points).sort();
   const span = values.at(-1)! - values[0] || 1;
+  const widths = values.map((_, i) => values[Math.min(values.length - 1, i + 1)] - values[Math.max(0, i - 1)]);
+  const densities = values.map(density);
   let best = { error: Number.POSITIVE_INFINITY, step: span };
   for (let levels = 126 * 64; levels >= 80 * 64; levels--) {
     const step = Math.fround((span * 64) / levels);
-    const error = values.reduce((sum, value, i) => {
-      const wrong = value - Math.round(value / step) * step;
-      const width = values[Math.min(values.length - 1, i + 1)] - values[Math.max(0, i - 1)];
-      return sum + wrong * wrong * width * density(value);
-    }, 0);
+    let error = 0;
+    for (let i = 0; i < values.length; i++) {
+      const wrong = values[i] - Math.round(values[i] / step) * step;
+      error += wrong * wrong * widths[i] * densities[i];
+    }
     if (error < best.error) best = { error, step };
   }
   return best.step;
