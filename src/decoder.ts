@@ -2,13 +2,13 @@
 // `loadModel` of the core imports it when it is called.
 
 import { readable } from './checkpoint/checkpoint.ts';
-import { type ModelOptions, loadModel as openLanguage } from './model/model.ts';
+import { loadLanguage, type ModelOptions } from './model/model.ts';
 import { givenFolder } from './source/given.ts';
 import type { Folder } from './source/source.ts';
-import { type ChatTemplate, openChatTemplate as chatTemplateIn } from './text/chat.ts';
+import { type ChatTemplate, readChatTemplate } from './text/chat.ts';
 import type { Language } from './text/language.ts';
-import { type Model, textModel as modelOver } from './text/textmodel.ts';
-import { type Tokenizer, openTokenizer as tokenizerIn } from './text/tokenizer.ts';
+import { assembleModel, type Model } from './text/textmodel.ts';
+import { readTokenizer, type Tokenizer } from './text/tokenizer.ts';
 
 export { type AdviceOptions, advise, type Size } from './advice/advise.ts';
 export { measureSpeed, type Speed, type SpeedOptions } from './advice/speed.ts';
@@ -17,7 +17,7 @@ export { estimateMemory, type ModelOptions } from './model/model.ts';
 export type { PromptStore } from './model/sequences/prompts.ts';
 export { type GatheredRefinement, gatherRefinement, type RefineOptions } from './refinement/gather.ts';
 export { type CostOptions, estimateSensitivity, type SensitivityCost } from './sensitivity/cost.ts';
-export type { StatisticsOptions, StatisticsOutput } from './sensitivity/gather.ts';
+export type { StatisticsOptions, StatisticsOutput } from './sensitivity/growing.ts';
 export type { KeptNews, Store } from './sensitivity/kept.ts';
 export { keptSensitivity, measureSensitivity, type SensitivityOptions } from './sensitivity/measure.ts';
 export type { SensitivityProgress } from './sensitivity/progress.ts';
@@ -54,7 +54,7 @@ export type { Threads } from './workers/threads.ts';
  * console.log(await model.complete('Once upon a time'));
  */
 export async function loadModel(input: Folder, options?: ModelOptions): Promise<Model> {
-  const language = await openLanguage(input, options);
+  const language = await loadLanguage(input, options);
   try {
     return await textModel(input, language);
   } catch (error) {
@@ -65,11 +65,15 @@ export async function loadModel(input: Folder, options?: ModelOptions): Promise<
 
 /**
  * Puts a decoder together with the tokenizer and the chat template beside its weights.
+ * @param folder the one that has them @param language the decoder, such as the `language` of another model
  * @throws {TypeError} when `folder` or `language` is none
  * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
+ * @example
+ * const model = await textModel(folder, language);
+ * console.log(await model.complete('Once upon a time', { maxTokens: 8 }));
  */
 export async function textModel(folder: Folder, language: Language): Promise<Model> {
-  return modelOver(await readable(givenFolder('folder', folder)), language);
+  return assembleModel(await readable(givenFolder('folder', folder)), language);
 }
 
 /**
@@ -78,19 +82,25 @@ export async function textModel(folder: Folder, language: Language): Promise<Mod
  * @throws {FileError} when there is none
  * @throws {FormatError} when it is malformed
  * @throws {UnsupportedError} when it has parts that are not handled
+ * @example
+ * const tokenizer = await openTokenizer(await openFolder('Llama-3.2-1B'));
+ * console.log(tokenizer.decode(tokenizer.encode('Once upon a time'))); // Once upon a time
  */
 export async function openTokenizer(folder: Folder): Promise<Tokenizer> {
-  return tokenizerIn(await readable(givenFolder('folder', folder)));
+  return readTokenizer(await readable(givenFolder('folder', folder)));
 }
 
 /**
  * Finds a checkpoint's chat templates: `chat_template.jinja`, or `chat_template` in tokenizer_config.json.
  * @param config tokenizer_config.json
  * @throws {TypeError} when an argument is of another kind @throws {FormatError} when a template is malformed
+ * @example
+ * const template = await openChatTemplate(folder, tokenizer.config);
+ * const prompt = template.render([{ role: 'user', content: 'Hello' }]);
  */
 export async function openChatTemplate(
   folder: Folder,
   config: Readonly<Record<string, unknown>>,
 ): Promise<ChatTemplate> {
-  return chatTemplateIn(await readable(givenFolder('folder', folder)), config);
+  return readChatTemplate(await readable(givenFolder('folder', folder)), config);
 }

@@ -19,7 +19,7 @@ export interface LinearSpec {
 }
 
 /** A tensor that is no weight. */
-export interface TensorSpec {
+export interface NamedTensor {
   /** As the checkpoint has it. */
   readonly name: string;
 }
@@ -41,7 +41,7 @@ export interface BranchSpec {
   /** What the output is multiplied by. */
   readonly multiplier: number;
   /** Tensor, (1), that the residual stream is multiplied by after. */
-  readonly scalar?: TensorSpec | undefined;
+  readonly scalar?: NamedTensor | undefined;
 }
 
 /** What attention has beside its weights: for specs, and for blocks that run. */
@@ -90,7 +90,7 @@ export interface AttentionSpec extends AttentionTraits, BranchSpec {
   /** Whose cache it is, where layers share one: the name that the owner and those that borrow it have. */
   readonly cache?: { readonly key: string; readonly isOwn: boolean } | undefined;
   /** Tensor of a score for each head that takes its part of the softmax, and no value. */
-  readonly sinks?: TensorSpec | undefined;
+  readonly sinks?: NamedTensor | undefined;
 }
 
 /** Sizes of latent attention: for specs, and for blocks that run. */
@@ -205,9 +205,9 @@ export interface DeltaSpec extends DeltaTraits, BranchSpec {
   /** The convolution of queries, keys and values. */
   readonly kernel: KernelSpec;
   /** Tensors, (valueHeads): logarithms of the rates of decay, and what is added to decays. */
-  readonly rates: TensorSpec;
+  readonly rates: NamedTensor;
   /** What is added to decays, (valueHeads). */
-  readonly bias: TensorSpec;
+  readonly bias: NamedTensor;
   /** The norm of each head of the output. */
   readonly headNorm: NormSpec;
 }
@@ -248,7 +248,7 @@ export interface ExpertsSpec {
   /** The router, (experts, dim). */
   readonly router: LinearSpec;
   /** The tensor of what is added to scores where experts are chosen, (experts). */
-  readonly correction: (TensorSpec & { readonly shape: readonly number[] }) | undefined;
+  readonly correction: (NamedTensor & { readonly shape: readonly number[] }) | undefined;
   /** How experts are chosen. */
   readonly routing: Routing;
   /** The experts that tokens are routed to. */
@@ -260,7 +260,7 @@ export interface ExpertsSpec {
   /** What the gate goes through. */
   readonly activation: Activation | 'clamped';
   /** Tensors of the experts' biases, (experts, rows). */
-  readonly biases?: { readonly gate: TensorSpec; readonly down: TensorSpec };
+  readonly biases?: { readonly gate: NamedTensor; readonly down: NamedTensor };
   /** Norms of each part, where there are such; `norm` is that of the experts' input. */
   readonly apart?: ApartSpec;
 }
@@ -275,9 +275,9 @@ interface ApartSpec {
   /** What the router's logits are multiplied by. */
   readonly logitScale: number;
   /** The tensor of what the weights of each expert are multiplied by, (experts). */
-  readonly factors: TensorSpec;
+  readonly factors: NamedTensor;
   /** Tensor, (1), that the residual stream is multiplied by after. */
-  readonly scalar?: TensorSpec;
+  readonly scalar?: NamedTensor;
 }
 
 /** A residual block, x += f(x). */

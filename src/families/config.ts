@@ -11,7 +11,7 @@ const CONFIG_NAME = 'config.json';
 const GENERATION_NAME = 'generation_config.json';
 
 /** Largest sizes that are believed: several times those of any model of the family, and products of two stay exact. */
-export const LIMITS = {
+export const CONFIG_LIMITS = {
   dim: 1 << 16,
   hidden: 1 << 18,
   layers: 1 << 10,
@@ -38,15 +38,15 @@ export async function readGenerationConfig(folder: Folder): Promise<Fields | und
 async function readText(folder: Folder, name: string): Promise<string> {
   const file = `${folder.name}/${name}`;
   const source = await folder.open(name);
-  if (source.byteLength > LIMITS.configBytes) {
-    throw new FormatError(`config must have at most ${LIMITS.configBytes} bytes: it has ${source.byteLength}`, {
+  if (source.byteLength > CONFIG_LIMITS.configBytes) {
+    throw new FormatError(`config must have at most ${CONFIG_LIMITS.configBytes} bytes: it has ${source.byteLength}`, {
       file,
     });
   }
   return decodeText(new Uint8Array(await sliceExactly(source, file, 0, source.byteLength)), file, 'config');
 }
 
-/** @param file its name, for messages */
+/** @param file its name, for messages @throws {FormatError} when it is not a JSON object */
 export function fieldsOf(text: string, file: string): Fields {
   const other = foreignText(text);
   if (other) throw new FormatError(`config must be JSON: it is ${other}`, { file });
@@ -87,9 +87,9 @@ export class Fields {
   }
 
   /** @throws {UnsupportedError} that names the file and the member */
-  unsupported(key: string, known: string, got: Json): never {
+  unsupported(key: string, supported: string, got: Json): never {
     const feature = `${key} ${typeof got === 'string' ? got : show(got)}`;
-    throw new UnsupportedError(feature, `${key} must be one of ${known}: got ${show(got)}`, { file: this.file });
+    throw new UnsupportedError(feature, `${key} must be one of ${supported}: got ${show(got)}`, { file: this.file });
   }
 
   /** A number from `low` to `high`, or `otherwise` where there is none. */

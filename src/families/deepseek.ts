@@ -3,8 +3,8 @@
 
 import { log } from '../numerics/exponential.ts';
 import type { Architecture, ExpertsSpec, LatentSpec, LinearSpec, NormSpec, Routing } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { checkRouting, countOf, expertsAt, groupRouting } from './experts.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { checkRouting, expertCount, expertsAt, groupRouting } from './experts.ts';
 import { likeLlama } from './llama.ts';
 import { ropeFields, ropeOf } from './rope.ts';
 
@@ -13,7 +13,7 @@ const LATENT_EPSILON = 1e-6;
 
 /** Reads the config.json of DeepSeek V2. */
 export function deepseekV2(fields: Fields): Architecture {
-  const count = countOf(fields, ['n_routed_experts'], 64);
+  const count = expertCount(fields, ['n_routed_experts'], 64);
   return likeLlama(fields, {
     family: 'deepseek_v2',
     biases: { feedForward: fields.flag('mlp_bias') ?? false },
@@ -25,7 +25,7 @@ export function deepseekV2(fields: Fields): Architecture {
 
 /** Reads the config.json of DeepSeek V3. */
 export function deepseekV3(fields: Fields): Architecture {
-  const count = countOf(fields, ['n_routed_experts', 'num_local_experts'], 256);
+  const count = expertCount(fields, ['n_routed_experts', 'num_local_experts'], 256);
   const scores = fields.get('scoring_func') ?? 'sigmoid';
   if (scores !== 'sigmoid') fields.unsupported('scoring_func', 'sigmoid', scores);
   const method = fields.get('topk_method') ?? 'noaux_tc';
@@ -49,9 +49,9 @@ function routingV2(fields: Fields, count: number): Routing {
   const normalize = fields.flag('norm_topk_prob') ?? false;
   return checkRouting(fields, count, {
     ...{ sigmoid: false, two: false, normalize },
-    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts),
-    groups: isLimited ? fields.integer('n_group', 1, LIMITS.experts) : 1,
-    taken: isLimited ? fields.integer('topk_group', 1, LIMITS.experts) : 1,
+    top: fields.integer('num_experts_per_tok', 1, CONFIG_LIMITS.experts),
+    groups: isLimited ? fields.integer('n_group', 1, CONFIG_LIMITS.experts) : 1,
+    taken: isLimited ? fields.integer('topk_group', 1, CONFIG_LIMITS.experts) : 1,
     factor: normalize ? 1 : fields.number('routed_scaling_factor', 0, 1e6, 1),
   });
 }
@@ -62,10 +62,10 @@ function sparseLayers(
   routing: Routing,
   otherwise: { readonly dense: number; readonly shared: number; readonly hidden: number },
 ): (layer: number, path: string) => ExpertsSpec | undefined {
-  const dense = fields.integer('first_k_dense_replace', 0, LIMITS.layers, otherwise.dense);
-  const step = fields.integer('moe_layer_freq', 1, LIMITS.layers, 1);
-  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden, otherwise.hidden);
-  const width = hidden * fields.integer('n_shared_experts', 0, LIMITS.experts, otherwise.shared);
+  const dense = fields.integer('first_k_dense_replace', 0, CONFIG_LIMITS.layers, otherwise.dense);
+  const step = fields.integer('moe_layer_freq', 1, CONFIG_LIMITS.layers, 1);
+  const hidden = fields.integer('moe_intermediate_size', 1, CONFIG_LIMITS.hidden, otherwise.hidden);
+  const width = hidden * fields.integer('n_shared_experts', 0, CONFIG_LIMITS.experts, otherwise.shared);
   const bias = fields.flag('mlp_bias') ?? false; // V2's
   const shared = width > 0 ? { name: 'shared_experts', hidden: width, bias } : undefined;
   return (layer, path) => {
@@ -80,27 +80,27 @@ export function latentsOf(
   interleaved: boolean,
   sizes = { plain: 128, valueDim: 128, queryRank: 1536 },
 ): (layer: number, path: string) => LatentSpec {
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads);
-  const size = (key: string, otherwise: number) => fields.integer(key, 1, LIMITS.headDim, otherwise);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim);
+  const heads = fields.integer('num_attention_heads', 1, CONFIG_LIMITS.heads);
+  const size = (key: string, otherwise: number) => fields.integer(key, 1, CONFIG_LIMITS.headDim, otherwise);
   const [plain, turned, valueDim] = [
     size('qk_nope_head_dim', sizes.plain),
     size('qk_rope_head_dim', 64),
     size('v_head_dim', sizes.valueDim),
   ];
   if (turned % 2 !== 0) fields.fail(`qk_rope_head_dim must be even: got ${turned}`);
-  const rank = fields.integer('kv_lora_rank', 1, LIMITS.dim, 512);
+  const rank = fields.integer('kv_lora_rank', 1, CONFIG_LIMITS.dim, 512);
   // A file that leaves it out has the family's own; null says that there is none.
   const queryRank =
-    fields.get('q_lora_rank') === null ? 0 : fields.integer('q_lora_rank', 1, LIMITS.dim, sizes.queryRank);
+    fields.get('q_lora_rank') === null ? 0 : fields.integer('q_lora_rank', 1, CONFIG_LIMITS.dim, sizes.queryRank);
   const bias = fields.flag('attention_bias') ?? false;
   const rope = ropeOf(fields, turned, { interleaved });
   const scale = stretch(fields) ** 2 / Math.sqrt(plain + turned);
 
   return (_, path) => {
-    const at = `${path}.self_attn`;
+    const prefix = `${path}.self_attn`;
     const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({
-      ...{ name: `${at}.${name}`, rows, cols, bias },
+      ...{ name: `${prefix}.${name}`, rows, cols, bias },
     });
     const norm = (name: string): NormSpec => ({ name: `${name}.weight`, plus: 0 });
     const wide = heads * (plain + turned);
@@ -108,11 +108,11 @@ export function latentsOf(
       ...{ kind: 'latent', heads, plain, turned, valueDim, rank, rope, scale, latentEpsilon: LATENT_EPSILON },
       norm: norm(`${path}.input_layernorm`),
       queryLatent: queryRank
-        ? { weight: linear('q_a_proj', queryRank, dim, bias), norm: norm(`${at}.q_a_layernorm`) }
+        ? { weight: linear('q_a_proj', queryRank, dim, bias), norm: norm(`${prefix}.q_a_layernorm`) }
         : undefined,
       queries: queryRank ? linear('q_b_proj', wide, queryRank) : linear('q_proj', wide, dim),
       latent: linear('kv_a_proj_with_mqa', rank + turned, dim, bias),
-      latentNorm: norm(`${at}.kv_a_layernorm`),
+      latentNorm: norm(`${prefix}.kv_a_layernorm`),
       keyValues: linear('kv_b_proj', heads * (plain + valueDim), rank),
       output: linear('o_proj', dim, heads * valueDim, bias),
       postNorm: undefined,

@@ -2,9 +2,9 @@
 // correction.
 
 import type { Architecture } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
 import { checkRouting, expertsAt } from './experts.ts';
-import { layersOf, likeLlama, type Traits } from './llama.ts';
+import { layerCount, likeLlama, type Traits } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 /** Reads the config.json of ERNIE 4.5. */
@@ -12,16 +12,17 @@ export function ernie4_5(fields: Fields): Architecture {
   return likeLlama(fields, { family: 'ernie4_5', ...traitsOf(fields), headDim: 128, sizes: { kvHeads: 2 } });
 }
 
+/** Reads the config.json of ERNIE 4.5 with experts. */
 export function ernie4_5Moe(fields: Fields): Architecture {
   if (fields.flag('use_bias')) fields.unsupported('use_bias', 'false', true); // the head would have one, too
-  const last = layersOf(fields) - 1;
-  const first = fields.integer('moe_layer_start_index', 0, LIMITS.layers, 1);
-  const end = fields.integer('moe_layer_end_index', -1, LIMITS.layers, -1);
-  const interval = fields.integer('moe_layer_interval', 1, LIMITS.layers, 1);
-  const count = fields.integer('moe_num_experts', 1, LIMITS.experts, 64);
-  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden, 1536);
-  const shared = fields.integer('moe_num_shared_experts', 0, LIMITS.experts, 2) * hidden;
-  const top = fields.integer('moe_k', 1, LIMITS.experts, 6);
+  const last = layerCount(fields) - 1;
+  const first = fields.integer('moe_layer_start_index', 0, CONFIG_LIMITS.layers, 1);
+  const end = fields.integer('moe_layer_end_index', -1, CONFIG_LIMITS.layers, -1);
+  const interval = fields.integer('moe_layer_interval', 1, CONFIG_LIMITS.layers, 1);
+  const count = fields.integer('moe_num_experts', 1, CONFIG_LIMITS.experts, 64);
+  const hidden = fields.integer('moe_intermediate_size', 1, CONFIG_LIMITS.hidden, 1536);
+  const shared = fields.integer('moe_num_shared_experts', 0, CONFIG_LIMITS.experts, 2) * hidden;
+  const top = fields.integer('moe_k', 1, CONFIG_LIMITS.experts, 6);
   const plain = { sigmoid: false, groups: 1, taken: 1, two: false, factor: 1 };
   const routing = checkRouting(fields, count, { ...plain, normalize: true, top }, 'moe_k');
   return likeLlama(fields, {

@@ -1,7 +1,7 @@
 // Experts as config.json and tensor names tell of them: what the families that have them share.
 
 import type { ExpertSpec, ExpertsSpec, LinearSpec, Routing } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
 import { activationOf } from './llama.ts';
 
 /** What tells the families apart. */
@@ -33,18 +33,18 @@ const USUAL = {
 export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): ExpertsSpec {
   const { count, hidden, routing, isCorrected = false, shared } = traits;
   const names = { ...USUAL, ...traits.names };
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim);
   const path = `${layer}.${names.path}`;
   const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
   const mlp = (
-    at: string,
+    prefix: string,
     width: number,
-    own: typeof USUAL,
+    naming: typeof USUAL,
     bias = false,
   ): ExpertSpec & { readonly up: LinearSpec } => ({
-    gate: linear(`${at}.${own.gate}`, width, dim, bias),
-    up: linear(`${at}.${own.up}`, width, dim, bias),
-    down: linear(`${at}.${own.down}`, dim, width, bias),
+    gate: linear(`${prefix}.${naming.gate}`, width, dim, bias),
+    up: linear(`${prefix}.${naming.up}`, width, dim, bias),
+    down: linear(`${prefix}.${naming.down}`, dim, width, bias),
   });
   // In stacks gate's rows stand before up's.
   const stacks = `${layer}.${names.stacks}`;
@@ -59,11 +59,11 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
       : undefined,
     routing,
     experts: Array.from({ length: count }, (_, e) => {
-      const own = mlp(`${path}.experts.${e}`, hidden, names);
+      const expert = mlp(`${path}.experts.${e}`, hidden, names);
       return {
-        gate: { ...own.gate, stack: { ...gateUp, first: 2 * hidden * e } },
-        up: { ...own.up, stack: { ...gateUp, first: 2 * hidden * e + hidden } },
-        down: { ...own.down, stack: { ...down, first: dim * e } },
+        gate: { ...expert.gate, stack: { ...gateUp, first: 2 * hidden * e } },
+        up: { ...expert.up, stack: { ...gateUp, first: 2 * hidden * e + hidden } },
+        down: { ...expert.down, stack: { ...down, first: dim * e } },
       };
     }),
     shared: shared && mlp(`${path}.${shared.name}`, shared.hidden, USUAL, shared.bias),
@@ -73,16 +73,16 @@ export function expertsAt(fields: Fields, layer: string, traits: ExpertTraits): 
 }
 
 /** How many experts there are. @param keys members that may say so */
-export function countOf(fields: Fields, keys: readonly string[], otherwise: number): number {
-  const key = keys.find((own) => fields.has(own)) ?? keys[0];
-  return fields.integer(key, 1, LIMITS.experts, otherwise);
+export function expertCount(fields: Fields, keys: readonly string[], otherwise: number): number {
+  const key = keys.find((candidate) => fields.has(candidate)) ?? keys[0];
+  return fields.integer(key, 1, CONFIG_LIMITS.experts, otherwise);
 }
 
 /** Experts by softmax, the best `num_experts_per_tok` of all. */
 export function softmaxRouting(fields: Fields, count: number, top: number, normalize: boolean): Routing {
   return checkRouting(fields, count, {
     ...{ sigmoid: false, groups: 1, taken: 1, two: false, factor: 1, normalize },
-    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, top),
+    top: fields.integer('num_experts_per_tok', 1, CONFIG_LIMITS.experts, top),
   });
 }
 
@@ -103,9 +103,9 @@ export function groupRouting(
 ): Routing {
   return checkRouting(fields, count, {
     ...{ sigmoid: true, two: true },
-    top: fields.integer('num_experts_per_tok', 1, LIMITS.experts, otherwise.top ?? 8),
-    groups: fields.integer('n_group', 1, LIMITS.experts, otherwise.groups),
-    taken: fields.integer('topk_group', 1, LIMITS.experts, otherwise.taken),
+    top: fields.integer('num_experts_per_tok', 1, CONFIG_LIMITS.experts, otherwise.top ?? 8),
+    groups: fields.integer('n_group', 1, CONFIG_LIMITS.experts, otherwise.groups),
+    taken: fields.integer('topk_group', 1, CONFIG_LIMITS.experts, otherwise.taken),
     normalize: fields.flag('norm_topk_prob') ?? otherwise.normalize ?? true,
     factor: fields.number('routed_scaling_factor', 0, 1e6, otherwise.factor),
   });

@@ -161,8 +161,8 @@ function familyOf(fields: Fields): Family {
     if (!Array.isArray(names) || names.length !== 1 || typeof names[0] !== 'string') {
       fields.fail(`architectures must be an array of one string: got ${fields.shown('architectures')}`);
     }
-    const found = Object.values(FAMILIES).find(({ architecture }) => architecture === names[0]);
-    return found ?? unknown(fields, 'architecture', names[0]);
+    const family = Object.values(FAMILIES).find(({ architecture }) => architecture === names[0]);
+    return family ?? unknown(fields, 'architecture', names[0]);
   }
   const type = fields.get('model_type');
   if (typeof type !== 'string') {
@@ -173,8 +173,8 @@ function familyOf(fields: Fields): Family {
 }
 
 function unknown(fields: Fields, key: string, name: string): never {
-  const known = Object.keys(FAMILIES).join(', ');
-  const message = `${key} must be of a family that runs, ${known}: got ${show(name)}; it can be quantized all the same, and to have it run, open an issue with its config.json`;
+  const supported = Object.keys(FAMILIES).join(', ');
+  const message = `${key} must be of a family that runs, ${supported}: got ${show(name)}; it can be quantized all the same, and to have it run, open an issue with its config.json`;
   throw new UnsupportedError(`${key} ${name}`, message, { file: fields.file });
 }
 

@@ -2,8 +2,8 @@
 // Gemma 2 caps scores and logits. Gemma 3 norms heads of queries and keys, and layers that slide turn by another rope.
 
 import type { Architecture } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { activationOf, likeLlama, type Traits, windowsOf } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { activationOf, layerWindows, likeLlama, type Traits } from './llama.ts';
 import { ropesByWindow } from './rope.ts';
 
 /** What released files leave out. */
@@ -17,7 +17,7 @@ export function gemma2(fields: Fields): Architecture {
     family: 'gemma2',
     ...traitsOf(fields),
     sizes: { ...SIZES, vocabulary: 256000, positions: 8192 },
-    windows: windowsOf(fields, (window, layer) => (layer % 2 === 0 ? window : 0), 4096),
+    windows: layerWindows(fields, (window, layer) => (layer % 2 === 0 ? window : 0), 4096),
     cap: cap('attn_logit_softcapping', 50),
     logitCap: cap('final_logit_softcapping', 30),
   });
@@ -25,8 +25,8 @@ export function gemma2(fields: Fields): Architecture {
 
 /** Reads the config.json of Gemma 3, of its text part. */
 export function gemma3(fields: Fields): Architecture {
-  const pattern = fields.integer('sliding_window_pattern', 1, LIMITS.positions, 6);
-  const windows = windowsOf(fields, (window, layer) => ((layer + 1) % pattern === 0 ? 0 : window), 4096);
+  const pattern = fields.integer('sliding_window_pattern', 1, CONFIG_LIMITS.positions, 6);
+  const windows = layerWindows(fields, (window, layer) => ((layer + 1) % pattern === 0 ? 0 : window), 4096);
   return likeLlama(fields, {
     family: 'gemma3_text',
     ...traitsOf(fields),
@@ -55,7 +55,7 @@ function traitsOf(fields: Fields): Omit<Traits, 'family'> {
     normPlus: 1,
     activation: activationOf(fields, 'hidden_activation', 'gelu_pytorch_tanh'),
     scale: 1 / Math.sqrt(fields.number('query_pre_attn_scalar', 1e-6, 1e6, 256)),
-    multipliers: { embedding: Math.sqrt(fields.integer('hidden_size', 1, LIMITS.dim)) },
+    multipliers: { embedding: Math.sqrt(fields.integer('hidden_size', 1, CONFIG_LIMITS.dim)) },
     tied: true,
   };
 }

@@ -9,13 +9,13 @@ import type {
   ExpertsSpec,
   FeedForwardSpec,
   LinearSpec,
+  NamedTensor,
   NormSpec,
   PerLayerSpec,
-  TensorSpec,
 } from './architecture.ts';
-import { Fields, LIMITS } from './config.ts';
+import { CONFIG_LIMITS, Fields } from './config.ts';
 import { checkRouting } from './experts.ts';
-import { activationOf, layersOf, likeLlama, windowsOf } from './llama.ts';
+import { activationOf, layerCount, layerWindows, likeLlama } from './llama.ts';
 import { ropesByWindow } from './rope.ts';
 
 const THETAS = { full: 1e6, sliding: 1e4 };
@@ -25,14 +25,14 @@ const USUAL_ROPE = { rope_type: 'proportional', partial_rotary_factor: 0.25 };
 /** Reads the config.json of Gemma 4, of its text part. */
 export function gemma4(fields: Fields): Architecture {
   checkHandled(fields);
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim, 2304);
-  const count = layersOf(fields);
-  const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden, 9216);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim, 2304);
+  const count = layerCount(fields);
+  const hidden = fields.integer('intermediate_size', 1, CONFIG_LIMITS.hidden, 9216);
   const firstBorrower = count - fields.integer('num_kv_shared_layers', 0, count, 0);
   const isWide = fields.flag('use_double_wide_mlp') ?? false;
   const borrows = (layer: number) => firstBorrower > 0 && layer >= firstBorrower;
   const norm = (path: string, name: string): NormSpec => ({ name: `${path}.${name}.weight`, plus: 0 });
-  const width = fields.integer('hidden_size_per_layer_input', 0, LIMITS.dim, 256);
+  const width = fields.integer('hidden_size_per_layer_input', 0, CONFIG_LIMITS.dim, 256);
   const activation = activationOf(fields, 'hidden_activation', 'gelu_pytorch_tanh');
   if (width > 0 && activation !== 'gelu') fields.unsupported('hidden_activation', 'gelu_pytorch_tanh', activation);
   const linear = (name: string, rows: number, cols: number): LinearSpec => ({ name, rows, cols, bias: false });
@@ -42,13 +42,13 @@ export function gemma4(fields: Fields): Architecture {
     family: 'gemma4_text',
     attention: attentionsOf(fields, dim, firstBorrower, borrows),
     feedForward(layer, path) {
-      const own = hidden * (isWide && borrows(layer) ? 2 : 1);
+      const layerHidden = hidden * (isWide && borrows(layer) ? 2 : 1);
       const dense: FeedForwardSpec = {
         kind: 'feedForward',
         norm: norm(path, 'pre_feedforward_layernorm'),
-        inputs: ['gate_proj', 'up_proj'].map((name) => linear(`${path}.mlp.${name}`, own, dim)),
+        inputs: ['gate_proj', 'up_proj'].map((name) => linear(`${path}.mlp.${name}`, layerHidden, dim)),
         activation,
-        output: linear(`${path}.mlp.down_proj`, dim, own),
+        output: linear(`${path}.mlp.down_proj`, dim, layerHidden),
         postNorm: norm(path, 'post_feedforward_layernorm'),
         multiplier: 1,
       };
@@ -75,7 +75,7 @@ export function gemma4(fields: Fields): Architecture {
     return all.map((spec, i) => (i + 1 === all.length ? scaled(spec, scalar) : spec));
   });
   if (width === 0) return { ...architecture, layers };
-  const ids = fields.integer('vocab_size_per_layer_input', architecture.vocabSize, LIMITS.vocabulary, 262144);
+  const ids = fields.integer('vocab_size_per_layer_input', architecture.vocabSize, CONFIG_LIMITS.vocabulary, 262144);
   return {
     ...architecture,
     layers,
@@ -88,14 +88,14 @@ export function gemma4(fields: Fields): Architecture {
   };
 }
 
-const scaled = (spec: BlockSpec, scalar: TensorSpec): BlockSpec =>
+const scaled = (spec: BlockSpec, scalar: NamedTensor): BlockSpec =>
   spec.kind === 'experts' ? { ...spec, apart: { ...spec.apart!, scalar } } : ({ ...spec, scalar } as BlockSpec);
 
 // The feed-forward block of a layer with experts beside it.
 function expertsBeside(fields: Fields, dim: number): (dense: FeedForwardSpec, path: string) => ExpertsSpec {
-  const count = fields.integer('num_experts', 1, LIMITS.experts);
-  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden);
-  const top = fields.integer('top_k_experts', 1, LIMITS.experts);
+  const count = fields.integer('num_experts', 1, CONFIG_LIMITS.experts);
+  const hidden = fields.integer('moe_intermediate_size', 1, CONFIG_LIMITS.hidden);
+  const top = fields.integer('top_k_experts', 1, CONFIG_LIMITS.experts);
   const plain = { sigmoid: false, groups: 1, taken: 1, two: false, factor: 1 };
   const routing = checkRouting(fields, count, { ...plain, normalize: true, top }, 'top_k_experts');
   return ({ inputs: [gate, up], activation, output, norm, postNorm }, path) => {
@@ -143,9 +143,9 @@ function attentionsOf(
   firstBorrower: number,
   borrows: (layer: number) => boolean,
 ): (layer: number, path: string) => AttentionSpec {
-  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads, 8);
+  const heads = fields.integer('num_attention_heads', 1, CONFIG_LIMITS.heads, 8);
   const bias = fields.flag('attention_bias') ?? false;
-  const windows = windowsOf(fields, (window, layer) => ((layer + 1) % 6 === 0 ? 0 : window), 512);
+  const windows = layerWindows(fields, (window, layer) => ((layer + 1) % 6 === 0 ? 0 : window), 512);
   windows[windows.length - 1] = 0; // as the family's own code has it, whatever the file says
   const sizesOf = sizesByLayer(fields, heads);
   const valuesAreKeys = fields.flag('attention_k_eq_v') ?? false;
@@ -192,18 +192,18 @@ function sizesByLayer(fields: Fields, heads: number) {
   const perLayer = fields.object('per_layer_config');
   const valuesAreKeys = fields.flag('attention_k_eq_v') ?? false;
   return (layer: number, isFull: boolean): { headDim: number; kvHeads: number } => {
-    const own = perLayer?.object(String(layer));
-    const headDim = fields.integer('head_dim', 2, LIMITS.headDim, 256);
-    const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, 4);
+    const sizesOfLayer = perLayer?.object(String(layer));
+    const headDim = fields.integer('head_dim', 2, CONFIG_LIMITS.headDim, 256);
+    const kvHeads = fields.integer('num_key_value_heads', 1, CONFIG_LIMITS.heads, 4);
     const global = !perLayer && isFull;
     const sizes = {
       headDim: global
-        ? fields.integer('global_head_dim', 2, LIMITS.headDim, 512)
-        : (own?.integer('head_dim', 2, LIMITS.headDim, headDim) ?? headDim),
+        ? fields.integer('global_head_dim', 2, CONFIG_LIMITS.headDim, 512)
+        : (sizesOfLayer?.integer('head_dim', 2, CONFIG_LIMITS.headDim, headDim) ?? headDim),
       kvHeads:
         global && valuesAreKeys
-          ? fields.integer('num_global_key_value_heads', 1, LIMITS.heads, kvHeads)
-          : (own?.integer('num_key_value_heads', 1, LIMITS.heads, kvHeads) ?? kvHeads),
+          ? fields.integer('num_global_key_value_heads', 1, CONFIG_LIMITS.heads, kvHeads)
+          : (sizesOfLayer?.integer('num_key_value_heads', 1, CONFIG_LIMITS.heads, kvHeads) ?? kvHeads),
     };
     if (sizes.headDim % 2 !== 0) fields.fail(`head_dim must be even: got ${sizes.headDim}`);
     if (heads % sizes.kvHeads !== 0) {

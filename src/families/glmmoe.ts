@@ -2,15 +2,15 @@
 // DeepSeek-V3's experts. The lite one (4.7-Flash) has DeepSeek-V3's attention, too.
 
 import type { Architecture, ExpertsSpec } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
 import { latentsOf } from './deepseek.ts';
-import { countOf, expertsAt, groupRouting } from './experts.ts';
+import { expertCount, expertsAt, groupRouting } from './experts.ts';
 import { likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 /** Reads the config.json of GLM 4.5. */
 export function glm4Moe(fields: Fields): Architecture {
-  const dense = fields.integer('first_k_dense_replace', 0, LIMITS.layers, 1);
+  const dense = fields.integer('first_k_dense_replace', 0, CONFIG_LIMITS.layers, 1);
   const experts = expertsOf(fields, { count: 128, hidden: 1408, top: 8, factor: 1 });
   const hasNorms = fields.flag('use_qk_norm') ?? false;
   return likeLlama(fields, {
@@ -32,7 +32,7 @@ export function glm4MoeLite(fields: Fields): Architecture {
   if (types !== undefined && !Array.isArray(types)) {
     fields.fail(`mlp_layer_types must be an array: got ${fields.shown('mlp_layer_types')}`);
   }
-  const dense = fields.integer('first_k_dense_replace', 0, LIMITS.layers, 1);
+  const dense = fields.integer('first_k_dense_replace', 0, CONFIG_LIMITS.layers, 1);
   const interleaved = fields.flag('rope_interleave') ?? true;
   return likeLlama(fields, {
     family: 'glm4_moe_lite',
@@ -48,9 +48,9 @@ function expertsOf(
   fields: Fields,
   usual: { readonly count: number; readonly hidden: number; readonly top: number; readonly factor: number },
 ): (path: string) => ExpertsSpec {
-  const count = countOf(fields, ['n_routed_experts', 'num_local_experts'], usual.count);
-  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden, usual.hidden);
-  const shared = fields.integer('n_shared_experts', 0, LIMITS.experts, 1);
+  const count = expertCount(fields, ['n_routed_experts', 'num_local_experts'], usual.count);
+  const hidden = fields.integer('moe_intermediate_size', 1, CONFIG_LIMITS.hidden, usual.hidden);
+  const shared = fields.integer('n_shared_experts', 0, CONFIG_LIMITS.experts, 1);
   const routing = groupRouting(fields, count, { groups: 1, taken: 1, top: usual.top, factor: usual.factor });
   return (path) =>
     expertsAt(fields, path, {

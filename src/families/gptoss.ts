@@ -2,17 +2,17 @@
 // stored as no others are: src/checkpoint/stacks.ts makes matrices of them.
 
 import type { Architecture, BlockSpec } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { countOf, softmaxRouting } from './experts.ts';
-import { likeLlama, windowsOf } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { expertCount, softmaxRouting } from './experts.ts';
+import { layerWindows, likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 /** Reads the config.json of gpt-oss. */
 export function gptOss(fields: Fields): Architecture {
   const bias = fields.flag('attention_bias') ?? true;
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden);
-  const count = countOf(fields, ['num_local_experts', 'num_experts'], 128);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim);
+  const hidden = fields.integer('intermediate_size', 1, CONFIG_LIMITS.hidden);
+  const count = expertCount(fields, ['num_local_experts', 'num_experts'], 128);
   const linear = (name: string, rows: number, cols: number, hasBias = false) => ({ name, rows, cols, bias: hasBias });
 
   const architecture = likeLlama(fields, {
@@ -21,7 +21,7 @@ export function gptOss(fields: Fields): Architecture {
     biases: { qkv: bias, output: bias },
     headDim: 64,
     sizes: { kvHeads: 8 },
-    windows: windowsOf(fields, (window, layer) => (layer % 2 === 0 ? window : 0), 128),
+    windows: layerWindows(fields, (window, layer) => (layer % 2 === 0 ? window : 0), 128),
     ropes: (_, headDim) => ropeOf(fields, headDim, { theta: 150000 }),
     tied: false,
     feedForward(_, layer) {

@@ -3,9 +3,9 @@
 // divides their weights by, where DeepSeek-V3's, and so the router here, adds 10^-20.
 
 import type { Architecture, BlockSpec, ConvolutionSpec, ExpertsSpec, LinearSpec } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { countOf, expertsAt, groupRouting } from './experts.ts';
-import { layersOf, likeLlama } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { expertCount, expertsAt, groupRouting } from './experts.ts';
+import { layerCount, likeLlama } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 /** Reads the config.json of LFM2. */
@@ -15,15 +15,19 @@ export function lfm2(fields: Fields): Architecture {
 
 /** Reads the config.json of LFM2 with experts. */
 export function lfm2Moe(fields: Fields): Architecture {
-  const dense = fields.integer('num_dense_layers', 0, LIMITS.layers, 2);
-  const count = countOf(fields, ['num_experts', 'num_local_experts'], 32);
-  const hidden = fields.integer('moe_intermediate_size', 1, LIMITS.hidden, 1792);
+  const dense = fields.integer('num_dense_layers', 0, CONFIG_LIMITS.layers, 2);
+  const count = expertCount(fields, ['num_experts', 'num_local_experts'], 32);
+  const hidden = fields.integer('moe_intermediate_size', 1, CONFIG_LIMITS.hidden, 1792);
   const routing = groupRouting(fields, count, { groups: 1, taken: 1, top: 4, factor: 1 });
   const isCorrected = fields.flag('use_expert_bias') ?? true;
   const path = 'feed_forward';
   const names = { gate: 'w1', up: 'w3', down: 'w2', stacks: path, norm: 'ffn_norm', correction: 'expert_bias', path };
-  return likeLfm(fields, 'lfm2_moe', fields.integer('intermediate_size', 1, LIMITS.hidden, 7168), (layer, at) =>
-    layer < dense ? undefined : expertsAt(fields, at, { count, hidden, routing, isCorrected, names }),
+  return likeLfm(
+    fields,
+    'lfm2_moe',
+    fields.integer('intermediate_size', 1, CONFIG_LIMITS.hidden, 7168),
+    (layer, layerPath) =>
+      layer < dense ? undefined : expertsAt(fields, layerPath, { count, hidden, routing, isCorrected, names }),
   );
 }
 
@@ -33,7 +37,7 @@ function likeLfm(
   hidden: number,
   experts: (layer: number, path: string) => ExpertsSpec | undefined = () => undefined,
 ): Architecture {
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim);
   const convolves = convolvingLayers(fields);
   const theta = fields.number('theta', 1, 1e12, 1e6); // in older files
   const linear = (name: string, rows: number, cols: number, bias = false): LinearSpec => ({ name, rows, cols, bias });
@@ -48,7 +52,7 @@ function likeLfm(
       input: linear(`${path}.conv.in_proj`, 3 * dim, dim, bias),
       kernel: {
         ...{ name: `${path}.conv.conv`, channels: dim, bias },
-        taps: fields.integer('conv_L_cache', 1, LIMITS.taps, 3),
+        taps: fields.integer('conv_L_cache', 1, CONFIG_LIMITS.taps, 3),
       },
       output: linear(`${path}.conv.out_proj`, dim, dim, bias),
       ...branch,
@@ -72,13 +76,13 @@ function likeLfm(
         ...branch,
       },
   });
-  const own = (spec: BlockSpec): BlockSpec =>
+  const renamed = (spec: BlockSpec): BlockSpec =>
     spec.kind === 'attention'
       ? { ...spec, output: { ...spec.output, name: spec.output.name.replace(/o_proj$/, 'out_proj') } }
       : spec;
   return {
     ...architecture,
-    layers: architecture.layers.map((specs) => specs.map(own)),
+    layers: architecture.layers.map((specs) => specs.map(renamed)),
     norm: { name: 'model.embedding_norm.weight', plus: 0 },
     tied: fields.flag('tie_embedding') ?? fields.flag('tie_word_embeddings') ?? true,
   };
@@ -86,7 +90,7 @@ function likeLfm(
 
 // `layer_types` says which layers convolve; older files have a list of those that attend.
 function convolvingLayers(fields: Fields): boolean[] {
-  const count = layersOf(fields);
+  const count = layerCount(fields);
   const types = fields.get('layer_types');
   if (Array.isArray(types)) {
     if (types.length !== count) fields.fail(`layer_types must name each of ${count} layers: it names ${types.length}`);
@@ -102,10 +106,10 @@ function convolvingLayers(fields: Fields): boolean[] {
 // The inner width of the feed-forward network, by default two thirds of what is told, and rounded up.
 function hiddenOf(fields: Fields): number {
   const key = fields.has('block_ff_dim') ? 'block_ff_dim' : 'intermediate_size';
-  const told = fields.integer(key, 1, LIMITS.hidden, 12288);
-  if (fields.flag('block_auto_adjust_ff_dim') === false) return told;
-  const some = Math.trunc((2 * told) / 3);
+  const size = fields.integer(key, 1, CONFIG_LIMITS.hidden, 12288);
+  if (fields.flag('block_auto_adjust_ff_dim') === false) return size;
+  const some = Math.trunc((2 * size) / 3);
   if (fields.get('block_ffn_dim_multiplier') === null) return some;
-  const apart = fields.integer('block_multiple_of', 1, LIMITS.hidden, 256);
+  const apart = fields.integer('block_multiple_of', 1, CONFIG_LIMITS.hidden, 256);
   return Math.ceil(Math.trunc(fields.number('block_ffn_dim_multiplier', 0, 1e3, 1) * some) / apart) * apart;
 }

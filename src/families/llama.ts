@@ -9,7 +9,7 @@ import type {
   LinearSpec,
   NormSpec,
 } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
 import { type Rope, ropeOf } from './rope.ts';
 
 /** Norms of a block, by their names in a layer. */
@@ -20,10 +20,13 @@ interface Norms {
 
 /** What tells the descendants from one another; what is left out is as in Llama, without biases and windows. */
 export interface Traits {
+  /** Name of the family, as `docs/families.md` has it. */
   readonly family: string;
+  /** Which weights have a bias. */
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly feedForward?: boolean };
   /** Where config.json does not say. */
   readonly epsilon?: number;
+  /** What a member of config.json is where it is left out. */
   readonly sizes?: Partial<Record<'heads' | 'kvHeads' | 'vocabulary' | 'positions' | 'bos' | 'eos', number>>;
   /** Elements of a head where config.json does not say; else dim / heads. */
   readonly headDim?: number;
@@ -37,6 +40,7 @@ export interface Traits {
     readonly k: string;
     readonly of: NonNullable<AttentionSpec['queryKeyNorms']>['of'];
   };
+  /** Which norms stand before and behind each part, by the names of their tensors. */
   readonly norms?: { readonly attention: Norms; readonly feedForward: Norms };
   /** What is added to the weights of norms. */
   readonly normPlus?: 0 | 1;
@@ -46,11 +50,15 @@ export interface Traits {
   readonly fused?: { readonly qkv?: boolean; readonly gateUp?: boolean };
   /** What scores are multiplied by, else 1 / √headDim; their cap. */
   readonly scale?: number;
+  /** Scores s become cap · tanh(s / cap); none if left out. */
   readonly cap?: number;
+  /** What multiplies queries from position `original` on. */
   readonly temperature?: AttentionSpec['temperature'];
   /** Where config.json names it by another member than `hidden_act`. */
   readonly activation?: Activation;
+  /** What embeddings, what each block adds, and logits are multiplied by; 1 where left out. */
   readonly multipliers?: { readonly embedding?: number; readonly branch?: number; readonly logits?: number };
+  /** Logits z become cap · tanh(z / cap); none if left out. */
   readonly logitCap?: number;
   /** Whether the head is the embedding where config.json does not say; else the checkpoint tells. */
   readonly tied?: boolean;
@@ -67,20 +75,20 @@ export function llama(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'llama',
     biases: { qkv: bias, output: bias, feedForward },
-    windows: windowsOf(fields, () => 0), // Llama has none, whatever the file says
+    windows: layerWindows(fields, () => 0), // Llama has none, whatever the file says
   });
 }
 
 /** A decoder of Llama's shape and tensor names. */
 export function likeLlama(fields: Fields, traits: Traits): Architecture {
   const { multipliers = {}, logitCap = 0, sizes = {} } = traits;
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const vocabSize = fields.integer('vocab_size', 1, LIMITS.vocabulary, sizes.vocabulary);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim);
+  const vocabSize = fields.integer('vocab_size', 1, CONFIG_LIMITS.vocabulary, sizes.vocabulary);
   const epsilon = fields.number('rms_norm_eps', 0, 1, traits.epsilon ?? 1e-6);
   const attention = once(() => attentionsOf(fields, dim, traits));
   const feedForward = once(() => feedForwardsOf(fields, dim, traits));
 
-  const layers = Array.from({ length: layersOf(fields) }, (_, layer): readonly BlockSpec[] => {
+  const layers = Array.from({ length: layerCount(fields) }, (_, layer): readonly BlockSpec[] => {
     const path = `model.layers.${layer}`;
     const first = traits.attention?.(layer, path) ?? attention()(layer, path);
     return [first, traits.feedForward?.(layer, path) ?? feedForward()(path)];
@@ -88,7 +96,7 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
   return {
     family: traits.family,
     vocabSize,
-    contextLength: fields.integer('max_position_embeddings', 1, LIMITS.positions, sizes.positions),
+    contextLength: fields.integer('max_position_embeddings', 1, CONFIG_LIMITS.positions, sizes.positions),
     bos: fields.ids('bos_token_id', vocabSize)?.[0] ?? sizes.bos,
     eos: fields.ids('eos_token_id', vocabSize) ?? (sizes.eos === undefined ? [] : [sizes.eos]),
     ...{ dim, epsilon, layers },
@@ -104,10 +112,10 @@ export function likeLlama(fields: Fields, traits: Traits): Architecture {
 
 // Made when it is first asked for: not all families have it.
 function once<T>(make: () => T): () => T {
-  let made: T | undefined;
+  let instance: T | undefined;
   return () => {
-    made ??= make();
-    return made;
+    instance ??= make();
+    return instance;
   };
 }
 
@@ -118,15 +126,15 @@ function normOf(path: string, name: string | undefined, { normPlus = 0 }: Traits
 
 // Attention of a layer, from what all layers share.
 function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: number, path: string) => AttentionSpec {
-  const { biases = {}, fused = {}, queryKeyNorms: own, multipliers = {}, sizes = {} } = traits;
-  const heads = fields.integer('num_attention_heads', 1, LIMITS.heads, sizes.heads);
+  const { biases = {}, fused = {}, queryKeyNorms: normNames, multipliers = {}, sizes = {} } = traits;
+  const heads = fields.integer('num_attention_heads', 1, CONFIG_LIMITS.heads, sizes.heads);
   // null means one for each head of queries, in files that would else leave the number to the family.
   const usual = fields.get('num_key_value_heads') === null ? heads : (sizes.kvHeads ?? heads);
-  const kvHeads = fields.integer('num_key_value_heads', 1, LIMITS.heads, usual);
+  const kvHeads = fields.integer('num_key_value_heads', 1, CONFIG_LIMITS.heads, usual);
   if (heads % kvHeads !== 0) {
     fields.fail(`num_attention_heads must be a multiple of num_key_value_heads: got ${heads} and ${kvHeads}`);
   }
-  const headDim = fields.integer('head_dim', 2, LIMITS.headDim, traits.headDim ?? dim / heads);
+  const headDim = fields.integer('head_dim', 2, CONFIG_LIMITS.headDim, traits.headDim ?? dim / heads);
   if (headDim % 2 !== 0) fields.fail(`head_dim must be even: got ${headDim}`);
   const common = traits.ropes ? undefined : ropeOf(fields, headDim);
   const windows = traits.windows ?? [];
@@ -144,7 +152,7 @@ function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: numb
       inputs: fused.qkv
         ? [linear('qkv_proj', wide + 2 * narrow)]
         : [linear('q_proj', traits.gated ? 2 * wide : wide), linear('k_proj', narrow), linear('v_proj', narrow)],
-      queryKeyNorms: own && { q: norm(own.q), k: norm(own.k), of: own.of },
+      queryKeyNorms: normNames && { q: norm(normNames.q), k: norm(normNames.k), of: normNames.of },
       output: linear('o_proj', dim, wide, biases.output ?? false),
       postNorm: normOf(path, norms.after, traits),
       multiplier: multipliers.branch ?? 1,
@@ -161,7 +169,7 @@ function attentionsOf(fields: Fields, dim: number, traits: Traits): (layer: numb
 // The feed-forward block of a layer.
 function feedForwardsOf(fields: Fields, dim: number, traits: Traits): (path: string) => FeedForwardSpec {
   const { biases = {}, fused = {}, multipliers = {} } = traits;
-  const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden);
+  const hidden = fields.integer('intermediate_size', 1, CONFIG_LIMITS.hidden);
   const activation = traits.activation ?? activationOf(fields, 'hidden_act', 'silu');
   const norms = traits.norms?.feedForward ?? { before: 'post_attention_layernorm' };
   const bias = biases.feedForward ?? false;
@@ -193,12 +201,12 @@ export function activationOf(fields: Fields, key: string, otherwise: string): Ac
 }
 
 /** Number of layers. */
-export const layersOf = (fields: Fields): number => fields.integer('num_hidden_layers', 1, LIMITS.layers);
+export const layerCount = (fields: Fields): number => fields.integer('num_hidden_layers', 1, CONFIG_LIMITS.layers);
 
 /** The window that config.json names; 0 for none. @param otherwise where it does not say */
 export function windowOf(fields: Fields, otherwise = 0): number {
   if (fields.get('sliding_window') === undefined) return otherwise;
-  return (fields.get('sliding_window') ?? 0) === 0 ? 0 : fields.integer('sliding_window', 1, LIMITS.positions);
+  return (fields.get('sliding_window') ?? 0) === 0 ? 0 : fields.integer('sliding_window', 1, CONFIG_LIMITS.positions);
 }
 
 /**
@@ -206,8 +214,8 @@ export function windowOf(fields: Fields, otherwise = 0): number {
  * @param rule window of a layer
  * @param otherwise the window where config.json does not say
  */
-export function windowsOf(fields: Fields, rule: (window: number, layer: number) => number, otherwise = 0): number[] {
-  const layers = layersOf(fields);
+export function layerWindows(fields: Fields, rule: (window: number, layer: number) => number, otherwise = 0): number[] {
+  const layers = layerCount(fields);
   const window = windowOf(fields, otherwise);
   const types = fields.get('layer_types');
   if (types === undefined || types === null) return Array.from({ length: layers }, (_, layer) => rule(window, layer));

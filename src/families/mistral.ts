@@ -2,8 +2,8 @@
 // multiplied by a temperature.
 
 import type { Architecture } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { layersOf, likeLlama, windowOf, windowsOf } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { layerCount, layerWindows, likeLlama, windowOf } from './llama.ts';
 import { ropeFields } from './rope.ts';
 
 /** Reads the config.json of Mistral. */
@@ -11,7 +11,7 @@ export function mistral(fields: Fields): Architecture {
   return likeLlama(fields, {
     family: 'mistral',
     sizes: { kvHeads: 8 },
-    windows: windowsOf(fields, (window) => window, 4096),
+    windows: layerWindows(fields, (window) => window, 4096),
   });
 }
 
@@ -24,9 +24,9 @@ export function ministral3(fields: Fields): Architecture {
     epsilon: 1e-5,
     headDim: 128,
     sizes: { kvHeads: 8 },
-    windows: Array(layersOf(fields)).fill(windowOf(fields)), // whatever layer_types says
+    windows: Array(layerCount(fields)).fill(windowOf(fields)), // whatever layer_types says
     ...(beta > 0 && {
-      temperature: { beta, original: rope.integer('original_max_position_embeddings', 1, LIMITS.positions) },
+      temperature: { beta, original: rope.integer('original_max_position_embeddings', 1, CONFIG_LIMITS.positions) },
     }),
   });
 }

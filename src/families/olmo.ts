@@ -2,9 +2,9 @@
 // slides in three of four layers; the others have a rope of their own. OLMoE has norms before blocks, as Llama, and experts in all layers.
 
 import type { Architecture } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { countOf, expertsAt, softmaxRouting } from './experts.ts';
-import { likeLlama, type Traits, windowsOf } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { expertCount, expertsAt, softmaxRouting } from './experts.ts';
+import { layerWindows, likeLlama, type Traits } from './llama.ts';
 import { ropeOf, ropesByWindow } from './rope.ts';
 
 /** Reads the config.json of OLMo 2. */
@@ -14,7 +14,7 @@ export function olmo2(fields: Fields): Architecture {
 
 /** Reads the config.json of OLMo 3. */
 export function olmo3(fields: Fields): Architecture {
-  const windows = windowsOf(fields, (window, layer) => ((layer + 1) % 4 === 0 ? 0 : window), 4096);
+  const windows = layerWindows(fields, (window, layer) => ((layer + 1) % 4 === 0 ? 0 : window), 4096);
   return likeLlama(fields, {
     family: 'olmo3',
     ...traitsOf(fields),
@@ -30,8 +30,8 @@ export function olmo3(fields: Fields): Architecture {
 export function olmoe(fields: Fields): Architecture {
   if (fields.has('clip_qkv')) fields.unsupported('clip_qkv', 'null', fields.get('clip_qkv')!);
   const bias = fields.flag('attention_bias') ?? false;
-  const count = countOf(fields, ['num_experts', 'num_local_experts'], 64);
-  const hidden = fields.integer('intermediate_size', 1, LIMITS.hidden, 2048);
+  const count = expertCount(fields, ['num_experts', 'num_local_experts'], 64);
+  const hidden = fields.integer('intermediate_size', 1, CONFIG_LIMITS.hidden, 2048);
   const routing = softmaxRouting(fields, count, 8, fields.flag('norm_topk_prob') ?? false);
   return likeLlama(fields, {
     family: 'olmoe',

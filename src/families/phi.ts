@@ -2,7 +2,7 @@
 
 import type { Architecture } from './architecture.ts';
 import type { Fields } from './config.ts';
-import { layersOf, likeLlama, windowOf } from './llama.ts';
+import { layerCount, likeLlama, windowOf } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 /** Reads the config.json of Phi 3 and Phi 4. */
@@ -11,7 +11,7 @@ export function phi3(fields: Fields): Architecture {
     family: 'phi3',
     epsilon: 1e-5,
     fused: { qkv: true, gateUp: true },
-    windows: Array(layersOf(fields)).fill(windowOf(fields)),
+    windows: Array(layerCount(fields)).fill(windowOf(fields)),
     ropes: (_, headDim) => ropeOf(fields, headDim, { partial: 1, yarn: 'longrope', original: 4096 }),
     tied: false,
   });

@@ -3,9 +3,9 @@
 // Qwen3.5-MoE have experts, and one that all tokens go to.
 
 import type { Architecture, BlockSpec, DeltaSpec, LinearSpec } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { countOf, expertsAt, softmaxRouting } from './experts.ts';
-import { layersOf, likeLlama, type Traits } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { expertCount, expertsAt, softmaxRouting } from './experts.ts';
+import { layerCount, likeLlama, type Traits } from './llama.ts';
 import { ropeOf } from './rope.ts';
 
 /** Reads the config.json of Qwen 3.5, of its text part. */
@@ -25,7 +25,7 @@ export function qwen3_5Moe(fields: Fields): Architecture {
 
 /** Reads the config.json of Qwen3-Next. */
 export function qwen3Next(fields: Fields): Architecture {
-  const step = fields.integer('decoder_sparse_step', 1, LIMITS.layers, 1);
+  const step = fields.integer('decoder_sparse_step', 1, CONFIG_LIMITS.layers, 1);
   const dense = fields.get('mlp_only_layers');
   const normalize = fields.flag('norm_topk_prob') ?? true;
   return likeLlama(fields, {
@@ -44,14 +44,14 @@ function expertsOf(
   path: string,
   { count: usual, top, normalize }: { readonly count: number; readonly top: number; readonly normalize: boolean },
 ): BlockSpec {
-  const count = countOf(fields, ['num_experts', 'num_local_experts'], usual);
+  const count = expertCount(fields, ['num_experts', 'num_local_experts'], usual);
   const block = expertsAt(fields, path, {
     count,
-    hidden: fields.integer('moe_intermediate_size', 1, LIMITS.hidden, 512),
+    hidden: fields.integer('moe_intermediate_size', 1, CONFIG_LIMITS.hidden, 512),
     routing: softmaxRouting(fields, count, top, normalize),
     shared: {
       name: 'shared_expert',
-      hidden: fields.integer('shared_expert_intermediate_size', 1, LIMITS.hidden, 512),
+      hidden: fields.integer('shared_expert_intermediate_size', 1, CONFIG_LIMITS.hidden, 512),
       isGated: true,
     },
   });
@@ -75,11 +75,11 @@ function traitsOf(fields: Fields, byHeads: boolean): Omit<Traits, 'family'> {
 
 function deltaAt(fields: Fields, layer: string, byHeads: boolean): DeltaSpec {
   const path = `${layer}.linear_attn`;
-  const dim = fields.integer('hidden_size', 1, LIMITS.dim);
-  const keyHeads = fields.integer('linear_num_key_heads', 1, LIMITS.heads, 16);
-  const valueHeads = fields.integer('linear_num_value_heads', 1, LIMITS.heads, 32);
-  const keyDim = fields.integer('linear_key_head_dim', 1, LIMITS.headDim, 128);
-  const valueDim = fields.integer('linear_value_head_dim', 1, LIMITS.headDim, 128);
+  const dim = fields.integer('hidden_size', 1, CONFIG_LIMITS.dim);
+  const keyHeads = fields.integer('linear_num_key_heads', 1, CONFIG_LIMITS.heads, 16);
+  const valueHeads = fields.integer('linear_num_value_heads', 1, CONFIG_LIMITS.heads, 32);
+  const keyDim = fields.integer('linear_key_head_dim', 1, CONFIG_LIMITS.headDim, 128);
+  const valueDim = fields.integer('linear_value_head_dim', 1, CONFIG_LIMITS.headDim, 128);
   if (valueHeads % keyHeads !== 0) {
     const got = `${valueHeads} and ${keyHeads}`;
     fields.fail(`linear_num_value_heads must be a multiple of linear_num_key_heads: got ${got}`);
@@ -102,7 +102,7 @@ function deltaAt(fields: Fields, layer: string, byHeads: boolean): DeltaSpec {
         ],
     kernel: {
       ...{ name: `${path}.conv1d`, channels, bias: false },
-      taps: fields.integer('linear_conv_kernel_dim', 1, LIMITS.taps, 4),
+      taps: fields.integer('linear_conv_kernel_dim', 1, CONFIG_LIMITS.taps, 4),
     },
     rates: { name: `${path}.A_log` },
     bias: { name: `${path}.dt_bias` },
@@ -114,8 +114,8 @@ function deltaAt(fields: Fields, layer: string, byHeads: boolean): DeltaSpec {
 
 // Whether each layer has the delta rule: as `layer_types` says, else all but each fourth.
 function deltaLayers(fields: Fields): boolean[] {
-  const count = layersOf(fields);
-  const apart = fields.integer('full_attention_interval', 1, LIMITS.layers, 4);
+  const count = layerCount(fields);
+  const apart = fields.integer('full_attention_interval', 1, CONFIG_LIMITS.layers, 4);
   const types = fields.get('layer_types') ?? Array.from({ length: count }, (_, i) => ((i + 1) % apart ? DELTA : FULL));
   if (!Array.isArray(types) || types.length !== count) {
     fields.fail(`layer_types must name each of ${count} layers: got ${fields.shown('layer_types')}`);

@@ -2,8 +2,8 @@
 // of queries and keys instead.
 
 import type { Architecture } from './architecture.ts';
-import { type Fields, LIMITS } from './config.ts';
-import { likeLlama, windowsOf } from './llama.ts';
+import { CONFIG_LIMITS, type Fields } from './config.ts';
+import { layerWindows, likeLlama } from './llama.ts';
 
 /** Reads the config.json of Qwen 2 and 2.5. */
 export function qwen2(fields: Fields): Architecture {
@@ -25,7 +25,7 @@ export function qwen3(fields: Fields): Architecture {
 // The layers from `max_window_layers` on slide, if any do.
 function upperWindows(fields: Fields): number[] {
   const slides = fields.flag('use_sliding_window') ?? false;
-  const layers = fields.integer('num_hidden_layers', 1, LIMITS.layers);
-  const full = slides ? fields.integer('max_window_layers', 0, LIMITS.positions, layers) : layers;
-  return windowsOf(fields, (window, layer) => (layer < full ? 0 : window), 4096);
+  const layers = fields.integer('num_hidden_layers', 1, CONFIG_LIMITS.layers);
+  const full = slides ? fields.integer('max_window_layers', 0, CONFIG_LIMITS.positions, layers) : layers;
+  return layerWindows(fields, (window, layer) => (layer < full ? 0 : window), 4096);
 }

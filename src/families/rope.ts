@@ -3,7 +3,7 @@
 
 import { log } from '../numerics/exponential.ts';
 import { power } from '../numerics/power.ts';
-import { Fields, LIMITS } from './config.ts';
+import { CONFIG_LIMITS, Fields } from './config.ts';
 
 /** Rotary positions as a model's configuration has them. */
 export interface Rope {
@@ -61,9 +61,9 @@ interface RopeTraits {
 
 /** The rope that a config.json tells of: older files have rope_theta and rope_scaling, newer ones rope_parameters. */
 export function ropeOf(fields: Fields, headDim: number, traits: RopeTraits = {}): Rope {
-  const own = ropeFields(fields);
-  const theta = own.has('rope_theta') ? own : fields;
-  return ropeFrom(fields, own, theta.number('rope_theta', 1, 1e12, traits.theta ?? 10000), headDim, traits);
+  const rope = ropeFields(fields);
+  const theta = rope.has('rope_theta') ? rope : fields;
+  return ropeFrom(fields, rope, theta.number('rope_theta', 1, 1e12, traits.theta ?? 10000), headDim, traits);
 }
 
 /**
@@ -79,11 +79,11 @@ export function ropesByWindow(
   usual?: Fields,
 ): { readonly full: Rope; readonly sliding: Rope } {
   const given = ropeFields(fields, usual);
-  const told = (kind: string) => given.object(kind);
-  const full = told('full_attention') ?? given;
-  const sliding = told('sliding_attention') ?? new Fields(new Map(), fields.file);
-  const thetaOf = (own: Fields, key: string, otherwise: number) =>
-    (own.has('rope_theta') ? own : fields).number(own.has('rope_theta') ? 'rope_theta' : key, 1, 1e12, otherwise);
+  const nested = (kind: string) => given.object(kind);
+  const full = nested('full_attention') ?? given;
+  const sliding = nested('sliding_attention') ?? new Fields(new Map(), fields.file);
+  const thetaOf = (rope: Fields, key: string, otherwise: number) =>
+    (rope.has('rope_theta') ? rope : fields).number(rope.has('rope_theta') ? 'rope_theta' : key, 1, 1e12, otherwise);
   return {
     full: ropeFrom(fields, full, thetaOf(full, 'rope_theta', thetas.full), headDim, {}),
     sliding: ropeFrom(fields, sliding, thetaOf(sliding, thetas.local ?? 'rope_theta', thetas.sliding), headDim, {}),
@@ -96,16 +96,16 @@ export function ropeFields(fields: Fields, usual = new Fields(new Map(), fields.
 }
 
 // `own` is the object that tells of the rope's kind.
-function ropeFrom(fields: Fields, own: Fields, theta: number, headDim: number, traits: RopeTraits): Rope {
-  const part = own.has('partial_rotary_factor') ? own : fields;
+function ropeFrom(fields: Fields, ownFields: Fields, theta: number, headDim: number, traits: RopeTraits): Rope {
+  const part = ownFields.has('partial_rotary_factor') ? ownFields : fields;
   const partial = part.number('partial_rotary_factor', 0, 1, traits.partial ?? 1);
-  const isProportional = own.get('rope_type') === 'proportional';
+  const isProportional = ownFields.get('rope_type') === 'proportional';
   if (partial !== 1 && traits.partial === undefined && !isProportional)
     fields.unsupported('partial_rotary_factor', '1', partial);
   const elements = isProportional ? headDim : Math.trunc(headDim * partial);
   if (elements < 2) fields.fail(`partial_rotary_factor must leave 2 elements of a head: got ${partial}`);
-  const isStretched = own.get('rope_type') === 'dynamic' || own.get('type') === 'dynamic';
-  const alpha = isStretched ? own.number('alpha', 0, 1e6, 0) : 0;
+  const isStretched = ownFields.get('rope_type') === 'dynamic' || ownFields.get('type') === 'dynamic';
+  const alpha = isStretched ? ownFields.number('alpha', 0, 1e6, 0) : 0;
   if (alpha && headDim < 4) fields.fail(`head_dim must be at least 4 where rope has an alpha: got ${headDim}`);
   const rope = {
     theta: alpha ? theta * power(alpha, headDim / (headDim - 2)) : theta,
@@ -114,65 +114,75 @@ function ropeFrom(fields: Fields, own: Fields, theta: number, headDim: number, t
   };
   if (isProportional) {
     const pairs = Math.floor((partial * headDim) / 2);
-    return { ...rope, factor: 1, scaling: { type: 'proportional', factor: own.number('factor', 1e-6, 1e6, 1), pairs } };
+    return {
+      ...rope,
+      factor: 1,
+      scaling: { type: 'proportional', factor: ownFields.number('factor', 1e-6, 1e6, 1), pairs },
+    };
   }
-  return { ...rope, ...scalingOf(fields, own, rope, traits) };
+  return { ...rope, ...scalingOf(fields, ownFields, rope, traits) };
 }
 
 function scalingOf(
   fields: Fields,
-  own: Fields,
+  ownFields: Fields,
   rope: Pick<Rope, 'theta' | 'elements'>,
   traits: RopeTraits,
 ): Pick<Rope, 'factor' | 'scaling'> {
-  const named = own.get('rope_type') ?? own.get('type') ?? 'default';
+  const named = ownFields.get('rope_type') ?? ownFields.get('type') ?? 'default';
   const type = named === 'su' ? 'longrope' : named === 'yarn' ? (traits.yarn ?? named) : named;
   const plain = (scaling: RopeScaling) => ({ factor: 1, scaling });
   // A dynamic scaling leaves positions that the model was made for as they are, and there are no others here. The three positions of a
   // token that `mrope` turns by are one where all is text.
   if (type === 'default' || type === 'dynamic' || type === 'mrope') return plain({ type: 'default' });
-  if (type === 'linear') return plain({ type, factor: own.number('factor', 1, 1e6) });
-  const most = fields.integer('max_position_embeddings', 1, LIMITS.positions, 1 << 17);
-  const told = fields.has('original_max_position_embeddings') || traits.original ? fields : own;
-  const original = told.integer('original_max_position_embeddings', 1, LIMITS.positions, traits.original ?? most);
-  if (type === 'yarn') return yarnOf(own, rope, original, most);
+  if (type === 'linear') return plain({ type, factor: ownFields.number('factor', 1, 1e6) });
+  const most = fields.integer('max_position_embeddings', 1, CONFIG_LIMITS.positions, 1 << 17);
+  const source = fields.has('original_max_position_embeddings') || traits.original ? fields : ownFields;
+  const original = source.integer(
+    'original_max_position_embeddings',
+    1,
+    CONFIG_LIMITS.positions,
+    traits.original ?? most,
+  );
+  if (type === 'yarn') return yarnOf(ownFields, rope, original, most);
   if (type === 'longrope') {
-    const numbers = (key: string) => own.numbers(key, Math.ceil(rope.elements / 2), 1e-6, 1e6);
-    const stretch = own.number('factor', 1e-6, 1e6, most / original);
+    const numbers = (key: string) => ownFields.numbers(key, Math.ceil(rope.elements / 2), 1e-6, 1e6);
+    const stretch = ownFields.number('factor', 1e-6, 1e6, most / original);
     const usual = stretch <= 1 ? 1 : Math.sqrt(1 + log(stretch) / log(original));
     return {
-      factor: own.number('attention_factor', 0, 1e6, usual),
+      factor: ownFields.number('attention_factor', 0, 1e6, usual),
       scaling: { type: 'longrope', original, short: numbers('short_factor'), long: numbers('long_factor') },
     };
   }
-  if (type !== 'llama3') return own.unsupported('rope_type', 'default, linear, dynamic, llama3, yarn, longrope', type);
-  const lowTurns = own.number('low_freq_factor', 1e-6, 1e6);
-  const highTurns = own.number('high_freq_factor', 1e-6, 1e6);
+  if (type !== 'llama3')
+    return ownFields.unsupported('rope_type', 'default, linear, dynamic, llama3, yarn, longrope', type);
+  const lowTurns = ownFields.number('low_freq_factor', 1e-6, 1e6);
+  const highTurns = ownFields.number('high_freq_factor', 1e-6, 1e6);
   if (highTurns <= lowTurns) {
-    own.fail(`high_freq_factor must be above low_freq_factor: got ${highTurns} and ${lowTurns}`);
+    ownFields.fail(`high_freq_factor must be above low_freq_factor: got ${highTurns} and ${lowTurns}`);
   }
-  return plain({ type, factor: own.number('factor', 1, 1e6), lowTurns, highTurns, original });
+  return plain({ type, factor: ownFields.number('factor', 1, 1e6), lowTurns, highTurns, original });
 }
 
 // Pairs that turn more than `beta_fast` times in `original` positions are kept, those that turn less than `beta_slow` times slowed.
 function yarnOf(
-  own: Fields,
+  rope: Fields,
   { theta, elements }: Pick<Rope, 'theta' | 'elements'>,
   original: number,
   most: number,
 ): Pick<Rope, 'factor' | 'scaling'> {
-  const factor = own.number('factor', 1e-6, 1e6, most / original);
-  if (theta <= 1) own.fail(`rope_theta must be above 1 with yarn: got ${theta}`);
+  const factor = rope.number('factor', 1e-6, 1e6, most / original);
+  if (theta <= 1) rope.fail(`rope_theta must be above 1 with yarn: got ${theta}`);
   const pairAt = (turns: number) => (elements * log(original / (turns * 2 * Math.PI))) / (2 * log(theta));
-  const low = pairAt(own.number('beta_fast', 1e-6, 1e6, 32));
-  const high = pairAt(own.number('beta_slow', 1e-6, 1e6, 1));
-  const whole = own.flag('truncate') ?? true;
+  const low = pairAt(rope.number('beta_fast', 1e-6, 1e6, 32));
+  const high = pairAt(rope.number('beta_slow', 1e-6, 1e6, 1));
+  const whole = rope.flag('truncate') ?? true;
   const from = Math.max(0, whole ? Math.floor(low) : low);
   const to = Math.min(elements - 1, whole ? Math.ceil(high) : high);
   const gain = (times: number) => (factor <= 1 ? 1 : 0.1 * times * log(factor) + 1);
-  const [some, all] = [own.number('mscale', 0, 1e6, 0), own.number('mscale_all_dim', 0, 1e6, 0)];
+  const [some, all] = [rope.number('mscale', 0, 1e6, 0), rope.number('mscale_all_dim', 0, 1e6, 0)];
   return {
-    factor: own.number('attention_factor', 0, 1e6, some && all ? gain(some) / gain(all) : gain(1)),
+    factor: rope.number('attention_factor', 0, 1e6, some && all ? gain(some) / gain(all) : gain(1)),
     scaling: { type: 'yarn', factor, low: from, high: from === to ? to + 0.001 : to },
   };
 }

@@ -23,6 +23,7 @@ export interface BlockCache {
   readonly dtype: CacheDtype;
   /** Address of the keys, (kvHeads, rows, rowBytes). */
   readonly keys: number;
+  /** Address of the values, (kvHeads, rows, rowBytes); of latents that of the keys. */
   readonly values: number;
   /** Heads of keys and values. */
   readonly kvHeads: number;
@@ -46,6 +47,7 @@ export interface BlockCache {
 
 /** What a block keeps, before it has a place. */
 export interface CacheShape {
+  /** Heads of keys and values; 1 for latents. */
   readonly kvHeads: number;
   /** Elements of a head; of latents two numbers. */
   readonly parts: readonly number[];
@@ -85,12 +87,18 @@ function rowBytesOf(parts: readonly number[], dtype: CacheDtype): number {
 }
 
 // All that is kept of a row of a head, by address and bytes a row.
-function arraysOf({ keys, values, rowBytes, keyScales, valueScales }: BlockCache): { at: number; bytes: number }[] {
+function arraysOf({
+  keys,
+  values,
+  rowBytes,
+  keyScales,
+  valueScales,
+}: BlockCache): { address: number; bytes: number }[] {
   const scales = keys === values || !valueScales ? keyScales : [...keyScales, valueScales];
   return [
-    { at: keys, bytes: rowBytes },
-    ...(keys === values ? [] : [{ at: values, bytes: rowBytes }]),
-    ...scales.map((at) => ({ at, bytes: SCALE_BYTES })),
+    { address: keys, bytes: rowBytes },
+    ...(keys === values ? [] : [{ address: values, bytes: rowBytes }]),
+    ...scales.map((address) => ({ address, bytes: SCALE_BYTES })),
   ];
 }
 
@@ -175,10 +183,10 @@ export function attendCached(
     const kind = dtype === 'f32' ? 0 : ints[special / 4] ? 2 : 1;
     kernels.attend(queries, mixed, tokens, heads, stride, headDim, parts[0], keys, values, kind, ...how);
   } else {
-    const [own, more = 0] = keyScales;
+    const [first, more = 0] = keyScales;
     kernels.attendCodes(
       ...([queries, mixed, tokens, heads, stride, parts[0], parts[1] ?? 0] as const),
-      ...([keys, rowBytes, own + ahead, more && more + ahead, values, rowBytes, valueScales + ahead] as const),
+      ...([keys, rowBytes, first + ahead, more && more + ahead, values, rowBytes, valueScales + ahead] as const),
       ...([bitsOf(dtype), masks] as const),
       ...how,
     );
@@ -187,9 +195,9 @@ export function attendCached(
 
 /** Copies `count` rows to others; both may overlap. */
 export function copyRows(memory: Uint8Array, cache: BlockCache, from: number, to: number, count: number): void {
-  for (const { at, bytes } of arraysOf(cache)) {
+  for (const { address, bytes } of arraysOf(cache)) {
     for (let head = 0; head < cache.kvHeads; head++) {
-      const first = at + head * cache.rows * bytes;
+      const first = address + head * cache.rows * bytes;
       memory.copyWithin(first + to * bytes, first + from * bytes, first + (from + count) * bytes);
     }
   }
@@ -206,10 +214,10 @@ export function copyAcross(
 ): void {
   const [source, target] = [new Uint8Array(from.buffer), new Uint8Array(to.buffer)];
   const others = arraysOf(other);
-  for (const [i, { at, bytes }] of arraysOf(cache).entries()) {
+  for (const [i, { address, bytes }] of arraysOf(cache).entries()) {
     for (let head = 0; head < cache.kvHeads; head++) {
       const ahead = (head * cache.rows + row) * bytes;
-      target.set(source.subarray(at + ahead, at + ahead + count * bytes), others[i].at + ahead);
+      target.set(source.subarray(address + ahead, address + ahead + count * bytes), others[i].address + ahead);
     }
   }
   if (cache.special && source[cache.special]) target[other.special] = 1;
@@ -221,10 +229,10 @@ export function rowsBytes(cache: BlockCache, count: number): number {
 }
 
 // The places of `count` rows, in the order of `readRows`.
-function* placesOf(cache: BlockCache, row: number, count: number): Generator<{ at: number; bytes: number }> {
-  for (const { at, bytes } of arraysOf(cache)) {
+function* placesOf(cache: BlockCache, row: number, count: number): Generator<{ address: number; bytes: number }> {
+  for (const { address, bytes } of arraysOf(cache)) {
     for (let head = 0; head < cache.kvHeads; head++)
-      yield { at: at + (head * cache.rows + row) * bytes, bytes: count * bytes };
+      yield { address: address + (head * cache.rows + row) * bytes, bytes: count * bytes };
   }
 }
 
@@ -232,8 +240,8 @@ function* placesOf(cache: BlockCache, row: number, count: number): Generator<{ a
 export function readRows(memory: Uint8Array, cache: BlockCache, row: number, count: number, to: Uint8Array): void {
   to[0] = cache.special ? memory[cache.special] : 0;
   let end = 1;
-  for (const { at, bytes } of placesOf(cache, row, count)) {
-    to.set(memory.subarray(at, at + bytes), end);
+  for (const { address, bytes } of placesOf(cache, row, count)) {
+    to.set(memory.subarray(address, address + bytes), end);
     end += bytes;
   }
 }
@@ -242,8 +250,8 @@ export function readRows(memory: Uint8Array, cache: BlockCache, row: number, cou
 export function writeRows(memory: Uint8Array, cache: BlockCache, row: number, count: number, from: Uint8Array): void {
   if (cache.special && from[0]) memory[cache.special] = 1;
   let end = 1;
-  for (const { at, bytes } of placesOf(cache, row, count)) {
-    memory.set(from.subarray(end, end + bytes), at);
+  for (const { address, bytes } of placesOf(cache, row, count)) {
+    memory.set(from.subarray(end, end + bytes), address);
     end += bytes;
   }
 }

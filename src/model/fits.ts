@@ -2,7 +2,7 @@
 // how much memory the device has; none tells how much is free. docs/browsers.md has what is known of them.
 
 import { type CacheDtype, cacheBytes } from './cache.ts';
-import type { Layout } from './memories.ts';
+import type { ModelLayout } from './memories.ts';
 import { megabytes } from './region.ts';
 
 /** What a model takes of linear memory, in bytes. */
@@ -30,8 +30,8 @@ export interface ModelMemory {
 }
 
 /** @returns what a layout takes, in bytes */
-export function memoryOf(
-  layout: Layout,
+export function memoryNeeded(
+  layout: ModelLayout,
   { context, cacheTokens }: Pick<ModelMemory, 'context' | 'cacheTokens'>,
 ): ModelMemory {
   const { bytes, weightBytes, cacheBytes: cache, memories, routed } = layout;
@@ -41,7 +41,7 @@ export function memoryOf(
   );
   const lent = memories.flatMap(({ replicas }) => [...replicas.values()]);
   const keptAs = (dtype?: CacheDtype) =>
-    [...kept, ...lent].reduce((sum, own) => sum + cacheBytes(own, dtype ?? own.dtype), 0);
+    [...kept, ...lent].reduce((sum, one) => sum + cacheBytes(one, dtype ?? one.dtype), 0);
   const as = (dtype: CacheDtype) => cache - keptAs() + keptAs(dtype);
   const loads = memories.flatMap(({ pieces, pages }) => [...pieces.flat(), ...pages.flat(2)]);
   const sizes = loads.map((load) => ('linear' in load ? load.linear.rows * load.linear.cols : 0));
@@ -80,21 +80,21 @@ export type Fitting =
  */
 export function whatFits(need: ModelMemory, dtype: CacheDtype, free: number): Fitting[] {
   const { bytes, weights, cache, caches, context, cacheTokens, parameters, experts } = need;
-  const found: Fitting[] = [];
+  const fitting: Fitting[] = [];
   const other = bytes - cache;
   // An eighth of the experts is what a token is routed to, or more.
   const least = bytes - experts.bytes * (7 / 8);
   if (experts.resident === experts.count && experts.count > 0 && least <= free) {
-    found.push({ option: 'memory', value: free });
+    fitting.push({ option: 'memory', value: free });
   }
   const smaller = SMALLER.slice(SMALLER.indexOf(dtype) + 1).find((kind) => other + caches[kind] <= free);
-  if (smaller) found.push({ option: 'cache', value: smaller });
+  if (smaller) fitting.push({ option: 'cache', value: smaller });
   if (cacheTokens > context && other + (cache / cacheTokens) * context <= free) {
-    found.push({ option: 'cacheTokens', value: context });
+    fitting.push({ option: 'cacheTokens', value: context });
   }
   const shorter = CONTEXTS.find((tokens) => tokens < context && other + (cache / cacheTokens) * tokens <= free);
-  if (shorter !== undefined) found.push({ option: 'context', value: shorter });
-  if (found.length > 0) return found;
+  if (shorter !== undefined) fitting.push({ option: 'context', value: shorter });
+  if (fitting.length > 0) return fitting;
   const sizeOf = (bits: number) => (parameters * (bits + SCALE_BITS)) / 8;
   const value = BITS.find((bits) => sizeOf(bits) < weights && bytes - weights + sizeOf(bits) <= free);
   return value === undefined ? [] : [{ option: 'bits', value, bytes: sizeOf(value) }];
@@ -111,7 +111,7 @@ export function deviceBytes(runtime: object | undefined = globalThis.navigator):
 }
 
 /** The error of a model that does not fit. @param there what is there instead, in words */
-export function tooLarge(need: ModelMemory, dtype: CacheDtype, free: number, there: string): RangeError {
+export function doesNotFit(need: ModelMemory, dtype: CacheDtype, free: number, there: string): RangeError {
   const sizes = `weights ${megabytes(need.weights)} MB, cache ${megabytes(need.cache)} MB, activations ${megabytes(need.activations)} MB`;
   const fits = whatFits(need, dtype, free).flatMap((fitting) => {
     const { option, value } = fitting;
@@ -129,6 +129,6 @@ export function tooLarge(need: ModelMemory, dtype: CacheDtype, free: number, the
 export function checkDevice(need: ModelMemory, dtype: CacheDtype): void {
   const most = deviceBytes();
   if (most !== undefined && need.bytes > most) {
-    throw tooLarge(need, dtype, most, `this device has less than ${megabytes(most)} MB`);
+    throw doesNotFit(need, dtype, most, `this device has less than ${megabytes(most)} MB`);
   }
 }

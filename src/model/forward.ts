@@ -1,4 +1,10 @@
 // The forward pass, as every thread of a team runs it: from memory to memory, where there are several.
+//
+//   memory 0    ids → x (batch, dim) · vectors for all layers · blocks 0, 1, … on x
+//   memory 1    x, copied · further blocks on x            each memory has angles of its own for the pass
+//   the last    rows of x that are asked for → norm → hidden states, or head → logits, as many rows at a time as there is room for
+//
+// Where a step reads what other threads wrote a barrier stands before it. An element is one thread's from its first product to its last sum.
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import type { LinearMemory } from '../kernels/decoder/instantiate.ts';
@@ -41,7 +47,7 @@ export function forwardPass(
   emit?: (first: number, count: number) => void,
 ): void {
   const { memories, blocks, memoryOf, endMemory } = state;
-  embed(seats[0].thread, state, pass, ids);
+  embedTokens(seats[0].thread, state, pass, ids);
   for (let memory = 0; memory < memories.length; memory++) placeAngles(seats[memory].thread, memories[memory], pass);
   seats[0].thread.barrier();
   embedLayers(seats[0].thread, state, pass.count, ids);
@@ -54,13 +60,13 @@ export function forwardPass(
   if (outputs.length === 0) return;
   goTo(endMemory);
   const { thread } = seats[endMemory];
-  const own = memories[endMemory];
-  normOutputs(thread, own, state.norm, pass.logits ? state.rotations : [], outputs);
+  const endState = memories[endMemory];
+  normOutputs(thread, endState, state.norm, pass.logits ? state.rotations : [], outputs);
   thread.barrier();
   if (!pass.logits) return;
   for (let first = 0; first < outputs.length; first += state.logitRows) {
     const rows = Math.min(state.logitRows, outputs.length - first);
-    applyHead(thread, own, state, rows, first);
+    applyHead(thread, endState, state, rows, first);
     thread.barrier();
     if (thread.index === 0) emit?.(first, rows);
     thread.barrier();
@@ -88,7 +94,7 @@ export function forwardPass(
 }
 
 /** Token embeddings to the residual stream. */
-export function embed(
+export function embedTokens(
   { kernels, index, count: threads }: Thread,
   { x, dim, embedding, embeddingScale, scratch }: ModelState,
   { count }: Pass,

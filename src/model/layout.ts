@@ -3,17 +3,9 @@
 
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Architecture, LinearSpec, NormSpec } from '../families/architecture.ts';
-import { frequencies, type Rope, widthOf } from '../families/rope.ts';
-import { type Grid, isTrellis } from '../grids/grid.ts';
-import {
-  activationBytes,
-  attendCodesScratchBytes,
-  attendScratchBytes,
-  keepCodesScratchBytes,
-  READ_BEHIND,
-  rowTableBytes,
-} from '../kernels/decoder/sizes.ts';
-import { integerTable } from '../kernels/decoder/table.ts';
+import { frequencies } from '../families/rope.ts';
+import type { Grid } from '../grids/grid.ts';
+import { attendCodesScratchBytes, attendScratchBytes, keepCodesScratchBytes } from '../kernels/decoder/sizes.ts';
 import type { BlockPlanner, SlotPool } from './blocks/block.ts';
 import { type Block, planBlock } from './blocks/blocks.ts';
 import { type BlockCache, type CacheDtype, type CacheShape, cacheBytes, planCache } from './cache.ts';
@@ -21,10 +13,8 @@ import {
   type Decoding,
   type DenseLinear,
   type Linear,
-  type Planner,
   planDecoded,
   planLinear,
-  type Rotation,
   scratchBytesOf,
   stagingBytesOf,
   type WeightTensor,
@@ -32,9 +22,10 @@ import {
 import { segmentBytes } from './pass.ts';
 import { planRecurrent, type Recurrent, recurrentBytes } from './recurrent.ts';
 import { regions } from './region.ts';
-import type { Begin, End, PerLayerRegions, RopeRegions, State } from './state.ts';
+import { planShared } from './shared.ts';
+import type { Begin, End, PerLayerRegions, State } from './state.ts';
 import { SYNC_BYTES } from './team.ts';
-import type { Weights } from './weights.ts';
+import type { ModelWeights } from './weights.ts';
 
 /** Most tokens of a pass, unless another number is asked for. */
 const BATCH = 128;
@@ -59,14 +50,19 @@ export type Load =
 
 /** What lies in one memory, and what it takes to fill it. */
 export interface MemoryLayout {
+  /** Regions that all steps share. */
   readonly state: State;
+  /** Regions of the embedding; undefined where the portion does not begin. */
   readonly begin: Begin | undefined;
+  /** The portion's blocks, in order, with their regions. */
   readonly blocks: readonly Block[];
+  /** Regions of the head; undefined where the portion does not end. */
   readonly end: End | undefined;
   /** The tensors of the embedding, of each block, of the end, in this order: pieces that are loaded together, or in turn. */
   readonly pieces: readonly (readonly Load[])[];
   /** Where experts share slots: by block and expert, what fills one, from address 0 on. */
   readonly pages: readonly (readonly (readonly Load[])[])[];
+  /** The slots that experts share; of count 0 where all have a place. */
   readonly pool: SlotPool;
   /** Routed experts, and bytes of their weights if all are there. */
   readonly routed: { readonly count: number; readonly bytes: number };
@@ -80,10 +76,13 @@ export interface MemoryLayout {
   readonly staging: { readonly address: number; readonly byteLength: number };
   /** Caches that blocks in other memories read, too, by name; and those that have the rows of one in a memory before. */
   readonly lent: ReadonlyMap<string, BlockCache>;
+  /** Caches here that repeat one in a memory before, by name. */
   readonly replicas: ReadonlyMap<string, BlockCache>;
   /** Bytes of linear memory: in all, for weights, for the cache. */
   readonly bytes: number;
+  /** Bytes for weights. */
   readonly weightBytes: number;
+  /** Bytes for the cache. */
   readonly cacheBytes: number;
 }
 
@@ -93,9 +92,11 @@ export interface MemoryLayoutOptions {
   rows: number;
   /** Recurrent states of each block that keeps them; 1 if left out. */
   slots?: number;
+  /** How keys and values are kept. */
   cache: CacheDtype;
   /** Whether codes of the cache are turned, as they are if left out: to measure what that gains. */
   turnsCache?: boolean;
+  /** Threads, each with scratch of its own. */
   threads: number;
   /** Whether activations meet quantized weights as integers. */
   integers: boolean;
@@ -109,9 +110,13 @@ export interface MemoryLayoutOptions {
 
 /** What of a model stands in a memory: blocks `first` to `end`, and the ends. */
 export interface Portion {
+  /** Whether the embedding is there. */
   readonly begins: boolean;
+  /** Its first block. */
   readonly first: number;
+  /** The block behind its last. */
   readonly end: number;
+  /** Whether norm and head are there. */
   readonly ends: boolean;
 }
 
@@ -121,7 +126,7 @@ export function logitRowsOf(vocabSize: number, batch: number): number {
 }
 
 /** Whether the output head is the token embedding. */
-export function isTied({ tied, head }: Architecture, weights: Weights): boolean {
+export function isTied({ tied, head }: Architecture, weights: ModelWeights): boolean {
   return tied ?? !weights.has(`${head.name}.weight`);
 }
 
@@ -132,7 +137,7 @@ export function isTied({ tied, head }: Architecture, weights: Weights): boolean 
  */
 export function planMemory(
   architecture: Architecture,
-  weights: Weights,
+  weights: ModelWeights,
   portion: Portion,
   options: MemoryLayoutOptions,
   turns?: number,
@@ -156,7 +161,7 @@ export function planMemory(
   const pages: Load[][][] = [];
   const pool = { count: 0, bytes: 0, first: 0, table: 0 };
   const routed = { count: 0, bytes: 0 };
-  let slot: { reserve: Reserve; loads: Load[] } | undefined; // of the expert that is being laid out
+  let slot: { reserve: (byteLength: number) => number; loads: Load[] } | undefined; // of the expert that is being laid out
   let weightBytes = 0;
   let turn = regions(turns);
   let turnsEnd = turns ?? 0;
@@ -208,7 +213,7 @@ export function planMemory(
       routed.bytes += weightBytes - before;
       return { planned, slots: undefined };
     }
-    const own: Load[][] = [];
+    const loads: Load[][] = [];
     const planned = Array.from({ length: count }, (_, e) => {
       const { reserve, size } = regions(0);
       const count = (byteLength: number) => {
@@ -216,13 +221,13 @@ export function planMemory(
         return reserve(byteLength);
       };
       slot = { reserve: count, loads: [] };
-      own.push(slot.loads);
+      loads.push(slot.loads);
       const result = plan(e);
       slot = undefined;
       pool.bytes = Math.max(pool.bytes, size());
       return result;
     });
-    return { planned, slots: { block: pages.push(own) - 1, pool } };
+    return { planned, slots: { block: pages.push(loads) - 1, pool } };
   }
 
   function decoded(spec: LinearSpec): DenseLinear {
@@ -264,8 +269,8 @@ export function planMemory(
     tensor: vector,
     lend: (key, cache) => void lent.set(key, cache),
     borrow(key, kvHeads, headDim) {
-      const known = lent.get(key) ?? replicas.get(key);
-      if (known) return known;
+      const existing = lent.get(key) ?? replicas.get(key);
+      if (existing) return existing;
       const cache = cacheOf({ kvHeads, parts: [headDim] });
       replicas.set(key, cache);
       return cache;
@@ -376,75 +381,4 @@ function attentionScratchOf({ dtype, headDim, parts }: BlockCache, tile: number,
 function keptBytes(block: Block): number {
   if ('recurrent' in block) return recurrentBytes(block.recurrent);
   return 'cache' in block && !('borrows' in block && block.borrows) ? cacheBytes(block.cache, block.cache.dtype) : 0;
-}
-
-type Reserve = (byteLength: number) => number;
-
-// What several weights or blocks share: tables of grids, masks of signs, rotated activations, ropes.
-function planShared(reserve: Reserve, reserveWeights: Reserve, batch: number, integers: boolean) {
-  const tables: { grid: Grid; table: number; integers: number }[] = [];
-  const masks: { seed: number | null; address: number; count: number }[] = [];
-  const rotations = new Map<string, Rotation>();
-  const activations = new Map<string, number>();
-  const ropes: { key: string; rope: Rope; regions: RopeRegions }[] = [];
-
-  const planner: Planner = {
-    reserve: reserveWeights,
-    tableOf(grid) {
-      let entry = tables.find((known) => known.grid.name === grid.name);
-      if (!entry) {
-        const integerBytes = integerTable(grid).byteLength;
-        // A trellis has one table for values in f32 and in integers.
-        const table = reserve(isTrellis(grid) ? integerBytes : rowTableBytes(grid.p, grid.n));
-        entry = { grid, table, integers: integers ? (isTrellis(grid) ? table : reserve(integerBytes)) : 0 };
-        tables.push(entry);
-      }
-      return { table: entry.table, integers: entry.integers };
-    },
-    masksOf(seed, cols) {
-      const count = Math.ceil(cols / 32) * 32;
-      let entry = masks.find((known) => known.seed === seed && known.count >= count);
-      if (!entry) {
-        entry = { seed, address: reserve(count * 4), count };
-        masks.push(entry);
-      }
-      return entry.address;
-    },
-    rotated(from, cols, groupSize, seed, perToken) {
-      const key = `${from} ${groupSize} ${seed}`;
-      let rotation = rotations.get(key);
-      if (!rotation) {
-        const integerBytes = integers ? activationBytes(cols, groupSize) : 0;
-        rotation = {
-          ...{ from, cols, groupSize, integerBytes },
-          masks: planner.masksOf(seed, cols),
-          to: reserve(batch * perToken * cols * 4 + READ_BEHIND),
-          integers: integers ? reserve(batch * perToken * integerBytes) : 0,
-        };
-        rotations.set(key, rotation);
-      }
-      return rotation;
-    },
-  };
-
-  return {
-    ...{ planner, tables, masks, ropes },
-    rotationsOf: (...linears: Linear[]): Rotation[] =>
-      [...rotations.values()].filter(({ to, integers: at }) => linears.some(({ input }) => input === (at || to))),
-    activation(name: string, count: number): number {
-      const key = `${name} ${count}`;
-      const address = activations.get(key) ?? reserve(batch * count * 4);
-      activations.set(key, address);
-      return address;
-    },
-    rope(rope: Rope): number {
-      const key = JSON.stringify(rope);
-      const known = ropes.findIndex((entry) => entry.key === key);
-      if (known >= 0) return known;
-      const { interleaved, factor } = rope;
-      const width = widthOf(rope);
-      const [frequencies, angles] = [reserve(width * 4), reserve(batch * width * 4)];
-      return ropes.push({ key, rope, regions: { frequencies, angles, width, factor, interleaved } }) - 1;
-    },
-  };
 }

@@ -15,7 +15,7 @@ import {
 import { isBanded } from '../kernels/decoder/table.ts';
 import { bytesPerRow, dtypeCodes, groupsPerRow, SEQUENCES } from '../kernels/layout.ts';
 import { dimensionOf } from '../kernels/sizes.ts';
-import type { StoredTensor } from '../quantize/format.ts';
+import type { QuantizedWeight } from '../quantize/format.ts';
 
 /** Dtypes of weights that are not quantized. */
 export type DenseDtype = 'F32' | 'F16' | 'BF16';
@@ -25,7 +25,7 @@ export const DENSE_DTYPES: readonly string[] = ['F32', 'F16', 'BF16'] satisfies 
 /** Rows that threads share a matrix in: results of 16 rows are a cache line. */
 export const ROWS_APART = 16;
 
-interface Shape {
+interface LinearShape {
   /** Its tensor's, `….weight`, or that of the stack that its rows are of. */
   readonly name: string;
   /** Of the stack, where it is of one. */
@@ -42,16 +42,17 @@ interface Shape {
 }
 
 /** A matrix of floats in linear memory. */
-export interface DenseLinear extends Shape {
+export interface DenseLinear extends LinearShape {
   readonly type: 'dense';
   /** Of the weights as they lie there. */
   readonly dtype: DenseDtype;
   /** Bytes from one row to the next. */
   readonly rowBytes: number;
-  readonly weights: number; // (rows, cols) of dtype
+  /** Address: (rows, cols) of dtype. */
+  readonly weights: number;
 }
 
-interface CodeLinear extends Shape {
+interface CodeLinear extends LinearShape {
   readonly type: 'codes';
   /** Weights of a code, or what stands for a trellis. */
   readonly p: number;
@@ -76,14 +77,18 @@ export type Linear = DenseLinear | CodeLinear;
 export interface Rotation {
   /** Columns of a transform. */
   readonly groupSize: number;
-  readonly masks: number; // (cols) u32
-  readonly from: number; // (vectors, cols) f32
-  readonly to: number; // (vectors, cols) f32
+  /** Random signs as bits to flip: (cols) u32. */
+  readonly masks: number;
+  /** Vectors before: (vectors, cols) f32. */
+  readonly from: number;
+  /** Vectors after: (vectors, cols) f32. */
+  readonly to: number;
   /** Elements of a vector. */
   readonly cols: number;
   /** Where it stands in integers; 0 if it is not wanted so. */
   readonly integers: number;
-  readonly integerBytes: number; // of one vector
+  /** Bytes of one vector. */
+  readonly integerBytes: number;
 }
 
 /** What a plan asks for: regions, and things that several matrices share. */
@@ -99,7 +104,7 @@ export interface Planner {
 }
 
 /** The tensors of a weight: two if it is quantized. */
-export type WeightTensor = { quantized: StoredTensor } | { plain: CheckpointTensor };
+export type WeightTensor = { quantized: QuantizedWeight } | { plain: CheckpointTensor };
 
 /**
  * Plans a weight that is applied to the activations at `input`.
@@ -171,7 +176,7 @@ export interface Decoding extends Pick<CodeLinear, 'p' | 'bits' | 'groupSize' | 
 
 /** Plans a quantized weight that is kept as numbers of `dtype`. */
 export function planDecoded(
-  { scheme }: StoredTensor,
+  { scheme }: QuantizedWeight,
   { name, rows, cols }: LinearSpec,
   dtype: 'F16' | 'F32',
   planner: Planner,
@@ -214,7 +219,7 @@ export function decodingBytes(cols: number, count: number): number {
 
 /**
  * Stores `count` rows from `firstRow` on, which lie in `memory` as the checkpoint has them: weights, or codes and scales.
- * Where rows are banded, `firstRow` is a multiple of PAIR_ROWS, and `scratch` holds bandScratchBytes.
+ * Where rows are banded, `firstRow` is a multiple of PAIR_ROWS, and `scratch` holds bandScratchBytes; else they may stand in their place.
  */
 export function storeRows(
   kernels: DecoderExports,
@@ -227,8 +232,9 @@ export function storeRows(
   scratch: number,
 ): void {
   const { rowBytes } = linear;
+  const copy = (to: number) => rows === to || memory.copyWithin(to, rows, rows + count * rowBytes);
   if (linear.type === 'dense') {
-    memory.copyWithin(linear.weights + firstRow * rowBytes, rows, rows + count * rowBytes);
+    copy(linear.weights + firstRow * rowBytes);
     return;
   }
   const { scaleBytes, packed, bandedBytes, bits } = linear;
@@ -237,8 +243,15 @@ export function storeRows(
     kernels.bandScales(scales, count, scaleBytes / 2, linear.scales + firstRow * scaleBytes);
     return;
   }
-  memory.copyWithin(packed + firstRow * rowBytes, rows, rows + count * rowBytes);
+  copy(packed + firstRow * rowBytes);
   memory.copyWithin(linear.scales + firstRow * scaleBytes, scales, scales + count * scaleBytes);
+}
+
+/** Address of a row's weights or codes, if they take as many bytes there as in the file; undefined if they do not. */
+export function placeOfRows(linear: Linear, row: number): number | undefined {
+  if (linear.type === 'dense') return linear.weights + row * linear.rowBytes;
+  const { packed, rowBytes, bandedBytes } = linear;
+  return bandedBytes === 0 || bandedBytes === rowBytes ? packed + row * rowBytes : undefined;
 }
 
 /** Bytes of a row's scales; 0 where there are none. */
@@ -282,20 +295,21 @@ export function applyLinear(
   if (some === 0) return;
   const { rows, cols, bias, rowBytes } = linear;
   const x = linear.input + first * linear.inputBytes;
-  const at = y + fromRow * 4;
+  const address = y + fromRow * 4;
   if (linear.type === 'dense') {
     const weights = linear.weights + fromRow * rowBytes;
-    kernels.denseRows(weights, dtypeCodes[linear.dtype], some, cols, x, count, at, rows, scratch);
+    kernels.denseRows(weights, dtypeCodes[linear.dtype], some, cols, x, count, address, rows, scratch);
   } else {
     const { groupSize, table, integers, p, bits } = linear;
     const bytes = linear.bandedBytes || rowBytes;
     const packed = linear.packed + fromRow * bytes;
     const scales = linear.scales + fromRow * linear.scaleBytes;
-    if (integers) kernels.matmul(packed, bytes, scales, some, cols, groupSize, integers, x, count, at, rows, scratch);
-    else kernels.codeRows(packed, scales, some, cols, groupSize, table, p, bits, x, count, at, rows, scratch);
+    if (integers)
+      kernels.matmul(packed, bytes, scales, some, cols, groupSize, integers, x, count, address, rows, scratch);
+    else kernels.codeRows(packed, scales, some, cols, groupSize, table, p, bits, x, count, address, rows, scratch);
   }
   if (bias === 0) return;
-  for (let j = 0; j < count; j++) kernels.add(at + j * rows * 4, bias + fromRow * 4, some);
+  for (let j = 0; j < count; j++) kernels.add(address + j * rows * 4, bias + fromRow * 4, some);
 }
 
 // Codes of a row in bands in the file: of p1n16 as many as columns, of a trellis a multiple of its sequences.
@@ -334,8 +348,8 @@ export function rotateParts(kernels: DecoderExports, rotation: Rotation, first: 
   for (let i = first; i < end; i++) {
     const start = (i % parts) * groupSize;
     const width = (i % parts) + 1 < parts ? groupSize : cols - start;
-    const at = (Math.floor(i / parts) * cols + start) * 4;
-    kernels.rotate(from + at, masks + start * 4, width, groupSize, to + at);
+    const offset = (Math.floor(i / parts) * cols + start) * 4;
+    kernels.rotate(from + offset, masks + start * 4, width, groupSize, to + offset);
   }
 }
 

@@ -11,7 +11,7 @@ import { isTied, type MemoryLayout, type MemoryLayoutOptions, type Portion, plan
 import type { Linear } from './linear.ts';
 import { MEMORY_LIMIT, megabytes } from './region.ts';
 import type { Begin, End, State } from './state.ts';
-import type { Weights } from './weights.ts';
+import type { ModelWeights } from './weights.ts';
 
 /** A model in linear memory: what every thread has of it. The regions of its own are those of the first memory. */
 export interface ModelState extends State, Begin, End {
@@ -50,7 +50,7 @@ export interface ThreadMessage {
 }
 
 /** A model's layout, and what it takes to fill it. */
-export interface Layout {
+export interface ModelLayout {
   /** Regions of the model. */
   readonly state: ModelState;
   /** What lies in each memory. */
@@ -72,10 +72,10 @@ export interface Layout {
  */
 export function planModel(
   architecture: Architecture,
-  weights: Weights,
+  weights: ModelWeights,
   options: MemoryLayoutOptions,
   limit: number = MEMORY_LIMIT,
-): Layout {
+): ModelLayout {
   const { length } = architecture.layers.flat();
   const tied = isTied(architecture, weights); // then the end stands where the embedding does
   const memories: MemoryLayout[] = [];
@@ -107,11 +107,11 @@ export function planModel(
  * @param refusal the error to throw when there is not memory enough: of the first layout, and of most bytes that there were at once
  */
 export function openMemories(
-  layoutOf: (limit: number) => Layout,
+  layoutOf: (limit: number) => ModelLayout,
   shared: boolean,
   limit: number = MEMORY_LIMIT,
-  refusal: (layout: Layout, given: number) => RangeError,
-): { layout: Layout; memories: LinearMemory[] } {
+  refusal: (layout: ModelLayout, given: number) => RangeError,
+): { layout: ModelLayout; memories: LinearMemory[] } {
   const first = layoutOf(limit);
   let layout = first;
   let given = 0;
@@ -133,7 +133,7 @@ export function openMemories(
 }
 
 /** A layout, or undefined where a piece exceeds the limit of a memory. */
-export function orTooLarge(plan: () => Layout): Layout | undefined {
+export function orTooLarge(plan: () => ModelLayout): ModelLayout | undefined {
   try {
     return plan();
   } catch (error) {
@@ -146,12 +146,20 @@ export function orTooLarge(plan: () => Layout): Layout | undefined {
 const LEAST_MEMORY = 128 << 20;
 
 /** Lays a model out in one memory, however large. */
-export function planWhole(architecture: Architecture, weights: Weights, options: MemoryLayoutOptions): Layout {
+export function planWhole(
+  architecture: Architecture,
+  weights: ModelWeights,
+  options: MemoryLayoutOptions,
+): ModelLayout {
   return layoutOf(architecture, [planMemory(architecture, weights, wholeOf(architecture), options)]);
 }
 
 /** Lays a model out in one memory in which its pieces take turns: whoever runs one loads it before. */
-export function planTurns(architecture: Architecture, weights: Weights, options: MemoryLayoutOptions): Layout {
+export function planTurns(
+  architecture: Architecture,
+  weights: ModelWeights,
+  options: MemoryLayoutOptions,
+): ModelLayout {
   const whole = wholeOf(architecture);
   // Once with turns anywhere, to learn where all that stays ends.
   const { bytes } = planMemory(architecture, weights, whole, options, 0);
@@ -162,7 +170,7 @@ function wholeOf({ layers }: Architecture): Portion {
   return { begins: true, first: 0, end: layers.flat().length, ends: true };
 }
 
-function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[]): Layout {
+function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[]): ModelLayout {
   const { layers } = architecture;
   const endMemory = memories.findIndex(({ end }) => end);
   const sum = (of: (memory: MemoryLayout) => number) => memories.reduce((total, memory) => total + of(memory), 0);
@@ -175,7 +183,7 @@ function layoutOf(architecture: Architecture, memories: readonly MemoryLayout[])
       replicas: replicasOf(memories),
       memories: memories.map(({ state }) => state),
       blocks: memories.flatMap(({ blocks }) => blocks),
-      layerOf: layers.flatMap((own, layer) => own.map(() => layer)),
+      layerOf: layers.flatMap((blocks, layer) => blocks.map(() => layer)),
       memoryOf: memories.flatMap(({ blocks }, memory) => blocks.map(() => memory)),
     },
     memories,

@@ -1,16 +1,6 @@
 // A language model ready to run: sequences of ids in, logits out, the keys and values of what it has seen in its cache.
 
-import {
-  anyNumber,
-  callback,
-  ids as givenIds,
-  integer,
-  needed,
-  oneOf,
-  options as optionsOf,
-  type Reader,
-  signal as signalOf,
-} from '../check.ts';
+import { anyNumber, callback, givenIds, integer, needed, oneOf, optionsOf, type Reader, signalOf } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { closed } from '../errors.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
@@ -22,14 +12,14 @@ import type { Folder } from '../source/source.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { stateFloatsOf } from './blocks/blocks.ts';
 import { CACHE_DTYPES, type CacheDtype, copyAcross, copyRows, readRows, rowsBytes, writeRows } from './cache.ts';
-import { checkDevice, type ModelMemory, memoryOf, tooLarge } from './fits.ts';
+import { checkDevice, doesNotFit, type ModelMemory, memoryNeeded } from './fits.ts';
 import { chooseForm, prepareForms } from './form.ts';
 import { forwardPass, type Seat, seatsOf } from './forward.ts';
 import type { MemoryLayoutOptions } from './layout.ts';
-import { type Place, weightsOf } from './loading/batches.ts';
-import { type Check, type LoadProgress, loadAll } from './loading/load.ts';
+import { type Filling, linearsIn } from './loading/batches.ts';
+import { type Check, type LoadProgress, loadMemories } from './loading/load.ts';
 import { type Crew, crewOfTeam } from './loading/store.ts';
-import { type Layout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
+import { type ModelLayout, type ModelState, openMemories, planModel, type ThreadMessage } from './memories.ts';
 import { checkPageable, openPager, type Paging, pagingOf } from './paging/pager.ts';
 import { planWithin } from './paging/plan.ts';
 import { segmentBytes, writePass } from './pass.ts';
@@ -43,9 +33,9 @@ import {
   openBatcher,
   type Sequence,
 } from './sequences/batch.ts';
-import { givenStore, openPrompts, type PromptStore, type Prompts } from './sequences/prompts.ts';
+import { givenPromptStore, openPrompts, type PromptStore, type Prompts } from './sequences/prompts.ts';
 import { joinTeam, type Team } from './team.ts';
-import { openWeights, type Weights } from './weights.ts';
+import { type ModelWeights, openWeights } from './weights.ts';
 
 /** Positions of a text unless more are asked for: longer ones cost memory that most prompts do not need. */
 const DEFAULT_CONTEXT = 4096;
@@ -99,7 +89,7 @@ const modelOptions = optionsOf<ModelOptions>({
   memoryLimit: anyNumber,
   memory: integer(1),
   threads: givenThreads,
-  prompts: givenStore,
+  prompts: givenPromptStore,
   onMemory: callback,
   onProgress: callback,
   signal: signalOf,
@@ -151,7 +141,7 @@ export async function estimateMemory(from: Folder, given: ModelOptions = {}): Pr
   const planned = await planLoading(givenFolder('input', from), options, threadsOf(options));
   const layout = planned.layoutOf(options.memoryLimit);
   if (!planned.weights.checkpoint.isMade) checkPageable(layout); // what is made as it is read stands for a file to be
-  return memoryOf(layout, planned);
+  return memoryNeeded(layout, planned);
 }
 
 /**
@@ -162,7 +152,7 @@ export async function estimateMemory(from: Folder, given: ModelOptions = {}): Pr
  * @throws {TypeError} when an argument is of another kind, or an option is not known
  * @throws {StateError} when the threads are another model's, or closed
  */
-export async function loadModel(from: Folder, given: ModelOptions = {}): Promise<LanguageModel> {
+export async function loadLanguage(from: Folder, given: ModelOptions = {}): Promise<LanguageModel> {
   const threads = takeThreads(given);
   try {
     const folder = givenFolder('input', from);
@@ -170,7 +160,7 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
     const { onProgress, signal } = options;
     const planned = await planLoading(folder, options, threadsOf(options));
     return await startModel(planned, options, (places, crew) =>
-      loadAll(places, planned.weights, { onProgress, signal }, crew),
+      loadMemories(places, planned.weights, { onProgress, signal }, crew),
     );
   } catch (error) {
     await threads?.close();
@@ -185,43 +175,39 @@ export async function loadModel(from: Folder, given: ModelOptions = {}): Promise
 export async function startModel(
   planned: PlannedModel,
   options: ModelOptions,
-  fill: (places: readonly Place[], crew: Crew) => Promise<Check | undefined>,
+  fill: (places: readonly Filling[], crew: Crew) => Promise<Check | undefined>,
 ): Promise<LanguageModel> {
   const { threads, memoryLimit, onMemory, cache = 'f16' } = options;
   const count = threadsOf(options);
   const { architecture, cacheTokens, context, slots } = planned;
-  const layoutOf = (limit?: number): Layout => {
+  const layoutOf = (limit?: number): ModelLayout => {
     const layout = planned.layoutOf(limit);
     checkPageable(layout);
-    const need = memoryOf(layout, planned);
+    const need = memoryNeeded(layout, planned);
     onMemory?.(need);
     checkDevice(need, cache);
     return layout;
   };
   const { layout, memories } = openMemories(layoutOf, count > 1, memoryLimit, (layout, given) =>
-    tooLarge(memoryOf(layout, planned), cache, given, `this runtime gives ${megabytes(given)} MB`),
+    doesNotFit(memoryNeeded(layout, planned), cache, given, `this runtime gives ${megabytes(given)} MB`),
   );
   const { state } = layout;
   const binary = binaryFor(count);
   const kernels = await Promise.all(memories.map((memory) => instantiateDecoder(binary, memory)));
   const places = layout.memories.map((layout, i) => ({ kernels: kernels[i], buffer: memories[i].buffer, layout }));
-  prepareForms(places);
   const team = joinTeam(kernels[0], memories[0].buffer, state.sync, 0, count);
-  const own = seatsOf(team.thread, kernels, memories);
-  const linears = weightsOf(layout.memories);
+  const teamSeats = seatsOf(team.thread, kernels, memories);
+  const linears = linearsIn(layout.memories);
   const message = { binary: binary as Uint8Array<ArrayBuffer>, memories, state, linears };
   // They help to fill as soon as they are there.
-  let areThere = false;
   const starting = count === 1 ? undefined : threads!.start((index): ThreadMessage => ({ ...message, index }));
-  starting?.then(
-    () => (areThere = true),
-    () => {}, // told of below
-  );
+  starting?.catch(() => {}); // told of below
   let check: Check | undefined;
   try {
+    prepareForms(places);
     check = await fill(
       places,
-      crewOfTeam(team, own, linears, () => areThere && !threads!.isClosed),
+      crewOfTeam(team, teamSeats, linears, () => count > 1 && team.isThere() && !threads!.isClosed),
     );
     await starting;
     if (threads?.isClosed) throw closed('threads');
@@ -231,7 +217,7 @@ export async function startModel(
     throw error;
   }
   const paging = pagingOf(layout);
-  const seats = own.map(({ thread, floats }, i) => ({
+  const seats = teamSeats.map(({ thread, floats }, i) => ({
     thread: paging ? { ...thread, ...openPager(places[i], thread, paging, check) } : thread,
     floats,
   }));
@@ -253,7 +239,7 @@ export interface PlannedModel {
   /** The model as config.json describes it. */
   readonly architecture: Architecture;
   /** The checkpoint's tensors by name. */
-  readonly weights: Weights;
+  readonly weights: ModelWeights;
   /** Most tokens of a text. */
   readonly context: number;
   /** Tokens that the cache has room for. */
@@ -261,7 +247,7 @@ export interface PlannedModel {
   /** Recurrent states that there is room for. */
   readonly slots: number;
   /** @param limit most bytes of a memory */
-  layoutOf(limit?: number): Layout;
+  layoutOf(limit?: number): ModelLayout;
 }
 
 // @param options checked, but for ranges that depend on the model
@@ -275,7 +261,7 @@ async function planLoading(folder: Folder, options: ModelOptions, threads: numbe
 /** Plans a model of any architecture and weights. @throws {RangeError} when context or cache are out of range */
 export function planArchitecture(
   read: Architecture,
-  weights: Weights,
+  weights: ModelWeights,
   options: Pick<ModelOptions, 'activations' | 'cache' | 'memory' | 'context' | 'cacheTokens'> &
     Pick<MemoryLayoutOptions, 'turnsCache'>,
   threads: number,
@@ -295,7 +281,7 @@ export function planArchitecture(
     threads,
     integers: activations === 'int8',
   };
-  const layoutOf = (limit?: number): Layout =>
+  const layoutOf = (limit?: number): ModelLayout =>
     memory === undefined
       ? planModel(architecture, weights, how, limit)
       : planWithin(architecture, weights, how, memory, limit);
@@ -355,18 +341,18 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
     rowsBytes: (count) => caches.reduce((sum, { cache }) => sum + rowsBytes(cache, count), 0),
     read(start, count) {
       const rows = new Uint8Array(this.rowsBytes(count));
-      let at = 0;
+      let index = 0;
       for (const { memory, cache } of caches) {
-        readRows(memory, cache, start, count, rows.subarray(at));
-        at += rowsBytes(cache, count);
+        readRows(memory, cache, start, count, rows.subarray(index));
+        index += rowsBytes(cache, count);
       }
       return rows;
     },
     write(start, count, rows) {
-      let at = 0;
+      let index = 0;
       for (const { memory, cache } of caches) {
-        writeRows(memory, cache, start, count, rows.subarray(at));
-        at += rowsBytes(cache, count);
+        writeRows(memory, cache, start, count, rows.subarray(index));
+        index += rowsBytes(cache, count);
       }
       for (const { from, to } of state.replicas)
         copyAcross(seats[from.memory].floats, from.cache, seats[to.memory].floats, to.cache, start, count);
@@ -375,7 +361,7 @@ function engineOf(state: ModelState, seats: readonly Seat[], team: Team, rows: n
 }
 
 function modelOf(
-  { state, bytes, weightBytes, cacheBytes }: Layout,
+  { state, bytes, weightBytes, cacheBytes }: ModelLayout,
   { vocabSize, contextLength, bos, eos }: Vocabulary,
   { batcher, prompts }: { batcher: Batcher; prompts: Prompts | undefined },
   team: Team,

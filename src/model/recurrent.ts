@@ -32,6 +32,6 @@ export function stateAt({ states, floats }: Recurrent, slot: number): number {
 
 /** Copies a state to another slot. */
 export function copyState(memory: Uint8Array, recurrent: Recurrent, from: number, to: number): void {
-  const at = stateAt(recurrent, from);
-  memory.copyWithin(stateAt(recurrent, to), at, at + recurrent.floats * 4);
+  const address = stateAt(recurrent, from);
+  memory.copyWithin(stateAt(recurrent, to), address, address + recurrent.floats * 4);
 }

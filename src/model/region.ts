@@ -3,7 +3,7 @@
 import { PAGE_BYTES, PAGES_LIMIT } from '../kernels/decoder/instantiate.ts';
 
 /** Regions start at multiples of a cache line, so that threads that write to neighbours do not share one. */
-const ALIGNMENT = 64;
+const REGION_ALIGNMENT = 64;
 /** Kernels may read this far behind an input. */
 const MARGIN = 64;
 /** Nothing lies at address 0. */
@@ -22,7 +22,7 @@ export function regions(first = FIRST): Regions {
   return {
     reserve(byteLength) {
       const address = next;
-      next = Math.ceil((next + byteLength + MARGIN) / ALIGNMENT) * ALIGNMENT;
+      next = Math.ceil((next + byteLength + MARGIN) / REGION_ALIGNMENT) * REGION_ALIGNMENT;
       return address;
     },
     size: () => next,

@@ -5,8 +5,10 @@ import type { Linear, Rotation } from './linear.ts';
 
 /** Cosines and sines of a pass's positions, for the heads of one rope. */
 export interface RopeRegions {
-  readonly frequencies: number; // (width / 2) f64
-  readonly angles: number; // (batch, width)
+  /** (width / 2) f64. */
+  readonly frequencies: number;
+  /** Cosine and sine of each pair, for each token of a pass: (batch, width). */
+  readonly angles: number;
   /** Elements of a head that turn, its first. */
   readonly width: number;
   /** Cosines and sines are multiplied by it. */
@@ -30,13 +32,18 @@ export interface State {
   readonly batch: number;
   /** Angles of each kind of rope that blocks have. */
   readonly ropes: readonly RopeRegions[];
-  readonly x: number; // (batch, dim), the residual stream
-  readonly normed: number; // (batch, dim)
-  readonly y: number; // (batch, dim)
-  readonly perLayer: number; // (batch, perLayerFloats), vectors of the tokens for all layers; 0 for none
+  /** (batch, dim), the residual stream. */
+  readonly x: number;
+  /** What the next weights read: (batch, dim). */
+  readonly normed: number;
+  /** Room for what a weight gives before it is added: (batch, dim). */
+  readonly y: number;
+  /** (batch, perLayerFloats), vectors of the tokens for all layers; 0 for none. */
+  readonly perLayer: number;
   /** Elements of a token's vectors for all layers; 0 where layers have none. */
   readonly perLayerFloats: number;
-  readonly scratch: readonly number[]; // of each thread
+  /** Room of each thread; its size is that of the largest step. */
+  readonly scratch: readonly number[];
   /** Rows of attention scores, and scores in a row. */
   readonly tile: number;
   /** Scores of a row. */
@@ -51,16 +58,22 @@ export interface PerLayerRegions {
   readonly embedding: Linear;
   /** What makes vectors of the token's embedding, (layers · width, dim). */
   readonly projection: Linear;
+  /** How embeddings are rotated for `projection`. */
   readonly rotations: readonly Rotation[];
-  readonly norm: number; // (width)
-  readonly rows: readonly number[]; // of each thread, (perLayerFloats)
+  /** Weights of the norm of each vector: (width). */
+  readonly norm: number;
+  /** Room for a row of `embedding`, of each thread, (perLayerFloats). */
+  readonly rows: readonly number[];
 }
 
 /** What takes part in every pass, in the first memory. */
 export interface Begin {
-  readonly sync: number; // the words of team.ts
-  readonly segments: number; // (batch, 4) i32: pass.ts
-  readonly ids: number; // (batch) i32
+  /** Barriers and orders: the words of team.ts. */
+  readonly sync: number;
+  /** Sequences of the pass, their rows and positions: (batch, 4) i32: pass.ts. */
+  readonly segments: number;
+  /** Ids of the tokens: (batch) i32. */
+  readonly ids: number;
   /** Token embeddings, (vocabSize, dim). */
   readonly embedding: Linear;
   /** Embeddings are multiplied by it. */
@@ -71,12 +84,14 @@ export interface Begin {
 
 /** What makes hidden states, and logits of them. */
 export interface End {
-  readonly norm: number; // (dim)
+  /** Weights of the last norm: (dim). */
+  readonly norm: number;
   /** How hidden states are rotated for the head. */
   readonly rotations: readonly Rotation[];
   /** The output head, (vocabSize, dim). */
   readonly head: Linear;
-  readonly logits: number; // (logitRows, vocabSize)
+  /** (logitRows, vocabSize). */
+  readonly logits: number;
   /** Rows of logits that there is room for. */
   readonly logitRows: number;
   /** Elements of a row of logits. */

@@ -55,7 +55,7 @@ export function copyFloats(kernels: DecoderExports, from: number, count: number,
 }
 
 /** This thread's part of `count` tokens. */
-export function ownTokens({ index, count: threads }: Thread, count: number): [first: number, end: number] {
+export function tokensOfThread({ index, count: threads }: Thread, count: number): [first: number, end: number] {
   return [share(index, threads, count, 1), share(index + 1, threads, count, 1)];
 }
 
@@ -107,8 +107,8 @@ export function applyHead(thread: Thread, state: State, end: End, count: number,
   const from = share(index, thread.count, vocabSize, ROWS_APART);
   const some = share(index + 1, thread.count, vocabSize, ROWS_APART) - from;
   for (let j = 0; j < count; j++) {
-    const at = logits + (j * vocabSize + from) * 4;
-    if (logitScale !== 1) kernels.scale(at, logitScale, some);
-    if (logitCap !== 0) kernels.softCap(at, logitCap, some);
+    const address = logits + (j * vocabSize + from) * 4;
+    if (logitScale !== 1) kernels.scale(address, logitScale, some);
+    if (logitCap !== 0) kernels.softCap(address, logitCap, some);
   }
 }

@@ -1,13 +1,15 @@
 // A team of threads runs one program over one memory, each with its share of the work, and meets at barriers.
 // Words of shared memory, each on a cache line of its own:
 //
-//   0  passes begun        64  threads at the barrier        128  barriers passed        192  1: a thread failed, 2: it is over        256  the pass
+//   0  passes begun        64  threads at the barrier        128  barriers passed        192  1: a thread failed, 2: it is over
+//   256  the pass          4   threads that have come to wait for the first pass, on the line of passes begun
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 
 /** Bytes of the region that threads wait at. */
 export const SYNC_BYTES = 320;
 const BEGUN = 0;
+const JOINED = 1;
 const ARRIVED = 16;
 const PASSED = 32;
 const END = 48;
@@ -42,6 +44,8 @@ export interface Thread {
 export interface Team {
   /** The calling thread. */
   readonly thread: Thread;
+  /** Whether all other threads wait for a pass, or have one: it takes no turn of the event loop to know. */
+  isThere(): boolean;
   /** Has the other threads begin a pass, told by at most PASS_WORDS words; the caller runs it, too. */
   begin(pass: ArrayLike<number>): void;
   /** Waits for the next pass's words; undefined when there is none any more. @throws when another thread failed */
@@ -67,6 +71,7 @@ export function joinTeam(
   const words = new Int32Array(buffer, sync, SYNC_BYTES / 4);
   const sleeps = count > 1 && maySleep(words);
   let begun = 0;
+  let joined = false;
 
   function waitWhile(word: number, value: number): void {
     for (let spin = 0; Atomics.load(words, word) === value; spin++) {
@@ -96,6 +101,7 @@ export function joinTeam(
 
   return {
     thread: { kernels, index, count, ints: new Int32Array(buffer), barrier },
+    isThere: () => Atomics.load(words, JOINED) === count - 1,
     begin(pass) {
       if (count === 1) return;
       words.set(pass, PASS);
@@ -103,6 +109,8 @@ export function joinTeam(
       Atomics.notify(words, BEGUN);
     },
     next() {
+      if (!joined) Atomics.add(words, JOINED, 1);
+      joined = true;
       waitWhile(BEGUN, begun);
       if (Atomics.load(words, END) === OVER) return undefined;
       begun++;

@@ -4,12 +4,12 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { asBf16 } from '../quantize/float8.ts';
-import { isQuantized, openStored, type StoredTensor } from '../quantize/format.ts';
+import { isQuantized, openQuantized, type QuantizedWeight } from '../quantize/format.ts';
 import { FLOATS } from '../quantize/select.ts';
 import { DENSE_DTYPES, type WeightTensor } from './linear.ts';
 
 /** The tensors of a checkpoint, as a model asks for them by name and shape. */
-export interface Weights {
+export interface ModelWeights {
   /** The checkpoint. */
   readonly checkpoint: Checkpoint;
   /** Whether tensors have checksums. */
@@ -33,10 +33,10 @@ export interface Weights {
  * Tells the tensors of a checkpoint apart, quantized or not.
  * @throws {UnsupportedError} when it is of another version of the format
  */
-export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
-  const stored = isQuantized(checkpoint) ? await openStored(checkpoint) : undefined;
+export async function openWeights(checkpoint: Checkpoint): Promise<ModelWeights> {
+  const stored = isQuantized(checkpoint) ? await openQuantized(checkpoint) : undefined;
   const checked = stored !== undefined && !checkpoint.isMade;
-  const quantized = new Map<string, StoredTensor>(stored?.quantized.map((tensor) => [tensor.name, tensor]));
+  const quantized = new Map<string, QuantizedWeight>(stored?.quantized.map((tensor) => [tensor.name, tensor]));
   const plain = new Map<string, CheckpointTensor>(
     (stored?.plain ?? checkpoint.tensors).map((tensor) => [tensor.name, tensor]),
   );
@@ -64,9 +64,9 @@ export async function openWeights(checkpoint: Checkpoint): Promise<Weights> {
   function weightOf(name: string, shape: number[]): WeightTensor {
     const tensor = quantized.get(name);
     if (!tensor) {
-      const own = plainOf(name, shape, FLOATS);
-      if (own.dtype !== 'F8_E4M3') return { plain: own };
-      const decoded = asBf16(own);
+      const tensorOfFile = plainOf(name, shape, FLOATS);
+      if (tensorOfFile.dtype !== 'F8_E4M3') return { plain: tensorOfFile };
+      const decoded = asBf16(tensorOfFile);
       plain.set(name, decoded);
       return { plain: decoded };
     }

@@ -1,6 +1,6 @@
 // Directories of browsers: the origin's private file system (OPFS), or one that a person picked.
 
-import { bufferFrom, bytes as bytesOf, having, integer, refuseKind, text } from '../check.ts';
+import { bufferFrom, bytesOf, having, integer, refuseKind, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { spanOf } from './given.ts';

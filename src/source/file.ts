@@ -4,7 +4,7 @@
 
 import { lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bytes as bytesOf, flag, integer, list, options, type Reader, text } from '../check.ts';
+import { bytesOf, flag, integer, list, optionsOf, type Reader, text } from '../check.ts';
 import { closed, FileError, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 
@@ -19,6 +19,7 @@ import {
   openRegular,
   readAtOnce,
   readExactly,
+  readInto,
   readsAhead,
   statRegular,
 } from './handles.ts';
@@ -28,8 +29,8 @@ import { attempt, CALL_LIMIT, fileError, REASONS } from './system.ts';
 /** Bytes after which what was written is sent on to the disk, while more is made: else all of it waits for the end. */
 const FLUSH_BYTES = 64 << 20;
 
-const appending = options<{ append?: number }>({ append: integer(0) });
-const resuming = options<{ resume?: boolean }>({ resume: flag });
+const appending = optionsOf<{ append?: number }>({ append: integer(0) });
+const resuming = optionsOf<{ resume?: boolean }>({ resume: flag });
 
 /** Longest path: no system takes more. */
 const PATH_LIMIT = 32767;
@@ -92,6 +93,14 @@ export async function openFile(path: string): Promise<OpenFile> {
       if (!isOpen) throw closed(`file ${path}`);
       return readAtOnce(handle.fd, path, byteLength, start, end, spare);
     },
+    sliceInto: (start, end, to) => {
+      if (!isOpen) throw closed(`file ${path}`);
+      return readInto(handle.fd, path, byteLength, start, end, to);
+    },
+    sliceIntoLater: async (start, end, to) => {
+      if (!isOpen) throw closed(`file ${path}`);
+      return ahead.fill(handle.fd, path, byteLength, start, end, to);
+    },
     prefetch: (start, end) => {
       if (isOpen) ahead.read(handle.fd, start, end);
     },
@@ -126,7 +135,7 @@ export async function createFile(path: string, given: { append?: number } = {}):
     try {
       const { size } = await handle.stat();
       if (size < append)
-        throw new FileError('write', path, undefined, `it has ${size} bytes, ${append} were to be kept`);
+        throw new FileError('write', path, undefined, `it must still have its first ${append} bytes: it has ${size}`);
       await handle.truncate(append);
     } catch (error) {
       await handle.close();
@@ -197,7 +206,7 @@ export async function createFile(path: string, given: { append?: number } = {}):
 }
 
 /** A directory that is open to read. */
-type OpenFolder = Folder & { unchanged(): Promise<void>; close(): Promise<void> };
+type GuardedFolder = Folder & { unchanged(): Promise<void>; close(): Promise<void> };
 
 /**
  * A directory as a folder: its regular files, and symbolic links to such (the caches of Hugging Face are links).
@@ -207,7 +216,7 @@ type OpenFolder = Folder & { unchanged(): Promise<void>; close(): Promise<void> 
  * @example
  * const checkpoint = await higgs.open(await openFolder('Llama-3.2-1B'));
  */
-export async function openFolder(path: string): Promise<OpenFolder> {
+export async function openFolder(path: string): Promise<GuardedFolder> {
   return folderAt(pathOf('path', path), handleCache(`folder ${path}`));
 }
 
@@ -215,13 +224,16 @@ export async function openFolder(path: string): Promise<OpenFolder> {
  * Many directories, with at most HANDLE_LIMIT idle handles among all: systems give a process few.
  * @returns the folders; closing one closes all
  * @throws {FileError} when one cannot be read or is not a directory
+ * @example
+ * const parts = await openFolders(['part-1', 'part-2']);
+ * await higgs.mergeParts(parts, await createFolder('whole'));
  */
-export async function openFolders(paths: readonly string[]): Promise<OpenFolder[]> {
+export async function openFolders(paths: readonly string[]): Promise<GuardedFolder[]> {
   const cache = handleCache('folders');
   return Promise.all(pathsOf('paths', paths).map((path) => folderAt(path, cache)));
 }
 
-async function folderAt(path: string, cache: ReturnType<typeof handleCache>): Promise<OpenFolder> {
+async function folderAt(path: string, cache: ReturnType<typeof handleCache>): Promise<GuardedFolder> {
   const info = await attempt('read', path, () => stat(path));
   if (!info.isDirectory()) throw new FileError('read', path, undefined, 'it is not a directory');
   const descriptors = descriptorCache(path);
@@ -243,6 +255,8 @@ async function folderAt(path: string, cache: ReturnType<typeof handleCache>): Pr
         slice: (start, end, spare) =>
           cache.use(file, byteLength, (handle) => readExactly(handle, file, byteLength, start, end, spare)),
         sliceSync: (start, end, spare) => readAtOnce(descriptors.of(file, state), file, byteLength, start, end, spare),
+        sliceInto: (start, end, to) => readInto(descriptors.of(file, state), file, byteLength, start, end, to),
+        sliceIntoLater: (start, end, to) => descriptors.fill(file, state, start, end, to),
         prefetch: (start, end) => descriptors.readAhead(file, state, start, end),
       };
     },
@@ -271,7 +285,7 @@ export async function createFolder(
   await attempt('create', path, () => mkdir(path, { recursive: true }));
   const { unchanged: _, ...folder } = await openFolder(path); // it is written to
   const holds = await attempt('read', path, () => readdir(path));
-  if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY', REASONS.ENOTEMPTY!);
+  if (holds.length > 0 && !resume) throw new FileError('write to', path, 'ENOTEMPTY', REASONS.ENOTEMPTY);
   const pathTo = (name: string) => join(path, nameOf('name', name));
   const extend = async (name: string, byteLength: number) =>
     createFile(pathTo(name), { append: integer(0)('byteLength', byteLength) });

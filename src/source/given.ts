@@ -35,20 +35,30 @@ const from = ', as createFolder(path) of higgs-wasm/files gives';
 const writable = having<OutputFolder>('an output folder', ['create'], from);
 const resumable = having<ResumableFolder>('a resumable folder', ['list', 'open', 'create', 'extend', 'remove'], from);
 
-/** A source that keeps its promises. @param file names it in messages */
+/**
+ * A source that keeps its promises.
+ * @param file names it in messages
+ * @throws {FormatError} from `slice`, when it gives other bytes than it was asked for
+ */
 export function givenSource(subject: string, value: unknown, file: string): Source {
   if (isTypedArray(value)) refuseKind(subject, 'a source, such as the ArrayBuffer of a typed array', value);
   const source = sliceable(subject, value);
   const byteLength = size(`byteLength of ${subject}`, member(subject, source, 'byteLength'));
+  const exactly = (given: number, start: number, end: number): number => {
+    if (given === end - start) return given;
+    const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${given}`;
+    throw new FormatError(message, { file, byteOffset: start });
+  };
   const checked = (given: unknown, from: string, start: number, end: number): ArrayBuffer => {
     const buffer = bufferFrom(from, given) ?? refuseKind(from, 'an ArrayBuffer', given);
-    if (buffer.byteLength === end - start) return buffer;
-    const message = `source must give the ${end - start} bytes from ${start} to ${end}: it gave ${buffer.byteLength}`;
-    throw new FormatError(message, { file, byteOffset: start });
+    exactly(buffer.byteLength, start, end);
+    return buffer;
   };
   const isBuffer = ['ArrayBuffer', 'SharedArrayBuffer'].includes(classOf(subject, value));
   const key = isBuffer ? 'slice' : 'sliceSync';
   const readsNow = typeof member(subject, source, key) === 'function';
+  const readsInto = !isBuffer && typeof member(subject, source, 'sliceInto') === 'function';
+  const readsLater = !isBuffer && typeof member(subject, source, 'sliceIntoLater') === 'function';
   const readsAhead = !isBuffer && typeof member(subject, source, 'prefetch') === 'function';
   return {
     byteLength,
@@ -56,6 +66,15 @@ export function givenSource(subject: string, value: unknown, file: string): Sour
       checked(await source.slice(start, end, spare), `slice() of ${subject}`, start, end),
     ...(readsNow && {
       sliceSync: (start, end, spare) => checked(source[key]!(start, end, spare), `${key}() of ${subject}`, start, end),
+    }),
+    // A place that is not filled still has what was read there before.
+    ...(readsInto && {
+      sliceInto: (start, end, to) =>
+        exactly(size(`sliceInto() of ${subject}`, source.sliceInto!(start, end, to)), start, end),
+    }),
+    ...(readsLater && {
+      sliceIntoLater: async (start, end, to) =>
+        exactly(size(`sliceIntoLater() of ${subject}`, await source.sliceIntoLater!(start, end, to)), start, end),
     }),
     ...(readsAhead && { prefetch: (start, end) => source.prefetch!(start, end) }),
   };

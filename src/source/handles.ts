@@ -10,7 +10,10 @@ import { attempt, attemptNow, CALL_LIMIT, HANDLE_LIMIT, REASONS } from './system
 /** Bytes that are read ahead at a time. */
 const AHEAD_BYTES = 1 << 20;
 
-/** Open handles by path, the least recently used first. One in use is never closed under its reader. */
+/**
+ * Open handles by path, the least recently used first. One in use is never closed under its reader.
+ * @throws {FileError} when a file that is opened again has another size
+ */
 export function handleCache(owner: string) {
   interface Kept {
     handle: Promise<FileHandle>;
@@ -98,6 +101,10 @@ export function descriptorCache(folder: string) {
       }
       entry.ahead.read(entry.descriptor, start, end);
     },
+    async fill(path: string, state: FileState, start: number, end: number, to: Uint8Array): Promise<number> {
+      const { descriptor, ahead } = keptOf(path, state);
+      return ahead.fill(descriptor, path, state.byteLength, start, end, to);
+    },
     async close(): Promise<void> {
       isOpen = false;
       const last = [...kept.values()];
@@ -107,15 +114,25 @@ export function descriptorCache(folder: string) {
   };
 }
 
-/** Reads of a file for the system's cache alone. */
+/** Reads of a file while the caller computes. */
 interface ReadsAhead {
+  /** For the system's cache alone. */
   read(descriptor: number, start: number, end: number): void;
+  /** To a place of that size; @returns the bytes: all */
+  fill(
+    descriptor: number,
+    path: string,
+    byteLength: number,
+    start: number,
+    end: number,
+    to: Uint8Array,
+  ): Promise<number>;
   isReading(): boolean;
   /** Resolves when all are done: the descriptor may be closed then. */
   done(): Promise<void>;
 }
 
-/** They run on threads of the runtime, also while the caller's computes. What fails is told by the read that wants the bytes. */
+/** They run on threads of the runtime, also while the caller's computes. What fails ahead is told by the read that wants the bytes. */
 export function readsAhead(): ReadsAhead {
   let reading = 0;
   let waiting: (() => void)[] = [];
@@ -131,9 +148,30 @@ export function readsAhead(): ReadsAhead {
         read(descriptor, nowhere(), 0, Math.min(AHEAD_BYTES, last - at), at, end);
       }
     },
+    async fill(descriptor, path, byteLength, start, last, to) {
+      checkPlace(path, byteLength, start, last, to);
+      reading++;
+      try {
+        for (let filled = 0; filled < to.byteLength; ) {
+          const length = Math.min(to.byteLength - filled, CALL_LIMIT);
+          const count = await attempt('read', path, () => readLater(descriptor, to, filled, length, start + filled));
+          if (count === 0) throw shrunk(path, byteLength, start + filled);
+          filled += count;
+        }
+      } finally {
+        end();
+      }
+      return to.byteLength;
+    },
     isReading: () => reading > 0,
     done: () => new Promise((resolve) => (reading > 0 ? waiting.push(resolve) : resolve())),
   };
+}
+
+function readLater(fd: number, to: Uint8Array, offset: number, length: number, position: number): Promise<number> {
+  return new Promise((resolve, reject) =>
+    read(fd, to, offset, length, position, (error, count) => (error ? reject(error) : resolve(count))),
+  );
 }
 
 // Where what is read ahead goes: nobody reads it there.
@@ -153,7 +191,9 @@ function openUnchanged(path: string, { byteLength, modified }: FileState): numbe
 
 /** What tells whether a file was written to: size and date. */
 export interface FileState {
+  /** Size in bytes. */
   byteLength: number;
+  /** Milliseconds since 1970 of the last change. */
   modified: number;
 }
 
@@ -187,7 +227,7 @@ export async function openRegular(path: string): Promise<FileState & { handle: F
 /** Size and date of a file. @throws {FileError} when it is no regular file */
 export async function statRegular(path: string): Promise<FileState> {
   const info = await stat(path);
-  if (info.isDirectory()) throw new FileError('read', path, 'EISDIR', REASONS.EISDIR!);
+  if (info.isDirectory()) throw new FileError('read', path, 'EISDIR', REASONS.EISDIR);
   if (!info.isFile()) throw new FileError('read', path, undefined, `it is ${kindOf(info)}, not a regular file`);
   return { byteLength: info.size, modified: info.mtimeMs };
 }
@@ -237,13 +277,36 @@ export function readAtOnce(
 ): ArrayBuffer {
   spanOf(start, end, byteLength, path);
   const bytes = bufferOf(end - start, spare);
+  readInto(descriptor, path, byteLength, start, end, bytes);
+  return bytes.buffer;
+}
+
+/**
+ * As `readAtOnce`, to a place of that size in memory that may be shared.
+ * @returns the bytes: all
+ * @throws {RangeError} when `to` has another size
+ */
+export function readInto(
+  descriptor: number,
+  path: string,
+  byteLength: number,
+  start: number,
+  end: number,
+  bytes: Uint8Array,
+): number {
+  checkPlace(path, byteLength, start, end, bytes);
   for (let filled = 0; filled < bytes.byteLength; ) {
     const length = Math.min(bytes.byteLength - filled, CALL_LIMIT);
     const read = attemptNow('read', path, () => readSync(descriptor, bytes, filled, length, start + filled));
     if (read === 0) throw shrunk(path, byteLength, start + filled);
     filled += read;
   }
-  return bytes.buffer;
+  return bytes.byteLength;
+}
+
+function checkPlace(path: string, byteLength: number, start: number, end: number, to: Uint8Array): void {
+  spanOf(start, end, byteLength, path);
+  if (to.byteLength !== end - start) throw new RangeError(`to must have ${end - start} bytes: it has ${to.byteLength}`);
 }
 
 function shrunk(path: string, byteLength: number, now: number): FileError {

@@ -1,23 +1,13 @@
 // Bytes over HTTP: a URL read by range requests, so that a checkpoint streams from where it lies.
 
-import {
-  callback,
-  classOf,
-  integer,
-  options as optionsOf,
-  type Reader,
-  reading,
-  recordOf,
-  signal,
-  text,
-} from '../check.ts';
+import { callback, classOf, integer, optionsOf, type Reader, reading, recordOf, signalOf, text } from '../check.ts';
 import { FileError, FormatError, UnsupportedError } from '../errors.ts';
 import { excerpt, show } from '../excerpt.ts';
 import { spanOf } from './given.ts';
 import type { Source } from './source.ts';
 
 /** Largest file, in bytes, that is held in memory whole because its server knows no range requests. */
-export const WHOLE_LIMIT = 1 << 30;
+const UNRANGED_LIMIT = 1 << 30;
 /** How often a request is made that gets no byte, and what is waited for in between, in milliseconds: 0.5 s, 1 s, 2 s. */
 const ATTEMPTS = 4;
 const FIRST_WAIT = 500;
@@ -57,7 +47,7 @@ export const timeoutOf: Reader<number> = integer(1, LONGEST_TIMEOUT);
 /** Options of requests, as a caller gives them. */
 export const httpOptions = optionsOf<HttpOptions>({
   headers: (subject, value) => Object.fromEntries(headersOf(subject, value)),
-  signal,
+  signal: signalOf,
   timeout: timeoutOf,
   fetch: callback,
 });
@@ -79,7 +69,7 @@ export const tokenOf: Reader<string> = (subject, value) => {
 };
 /**
  * A URL as a source. One request tells its size; then every slice is a range request. From a server that knows none, the
- * whole file is read now, up to WHOLE_LIMIT bytes. Requests that fail on the way, or with 429 or 5xx, are made again.
+ * whole file is read now, up to UNRANGED_LIMIT bytes. Requests that fail on the way, or with 429 or 5xx, are made again.
  * @throws {RangeError} when the URL is none
  * @throws {FileError} when the server refuses; `code` is its status, or WEB_PAGE when it answers with a page
  * @throws {UnsupportedError} `range requests` when the file is too large to be read whole
@@ -221,7 +211,7 @@ async function request<T>(
       const headers = { ...(elsewhere === undefined && options.headers), ...(asked !== undefined && { range: asked }) };
       const response = await fetch(elsewhere ?? place.path, { headers, signal: watch.signal });
       if (typeof response?.headers?.get !== 'function' || typeof response.arrayBuffer !== 'function')
-        throw new FormatError(`fetch must give a Response: got ${show(response)}`, { file: subject });
+        throw new FormatError(`fetch must return a Response: got ${show(response)}`, { file: subject });
       if ([200, 206, 416].includes(response.status)) {
         inspect?.(response);
         place.elsewhere = elsewhere ?? sentTo(response, place.path);
@@ -328,7 +318,7 @@ function sizeOf(response: Response, path: string): number {
   const range = response.headers.get('content-range');
   const size = Number(/^bytes (?:\d+-\d+|\*)\/(\d+)$/.exec(range ?? '')?.[1]);
   if (!Number.isSafeInteger(size)) {
-    throw new FormatError(`content-range must tell the size of the file: got ${show(range)}`, { file: path });
+    throw new FormatError(`content-range must state the size of the file: got ${show(range)}`, { file: path });
   }
   return size;
 }
@@ -340,8 +330,8 @@ function tagOf(response: Response): string | null {
 
 async function readWhole(response: Response, path: string): Promise<ArrayBuffer> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
-  if (await readUpTo(response, WHOLE_LIMIT, (part) => parts.push(part))) return new Blob(parts).arrayBuffer();
-  const message = `server must know range requests for files above ${WHOLE_LIMIT} bytes: it does not; download the file first`;
+  if (await readUpTo(response, UNRANGED_LIMIT, (part) => parts.push(part))) return new Blob(parts).arrayBuffer();
+  const message = `server must know range requests for files above ${UNRANGED_LIMIT} bytes: it does not; download the file first`;
   throw new UnsupportedError('range requests', message, { file: path });
 }
 

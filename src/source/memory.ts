@@ -1,6 +1,6 @@
 // Sources, folders and sinks in memory: for pages, tests and buffers that are already here.
 
-import { bytes as bytesOf, having, integer, member, recordOf, text } from '../check.ts';
+import { bytesOf, having, integer, member, recordOf, text } from '../check.ts';
 import { closed, FormatError } from '../errors.ts';
 import { show } from '../excerpt.ts';
 import { givenSource, spanOf } from './given.ts';

@@ -43,6 +43,8 @@ function keepSmall(source: Source): Source {
   return {
     byteLength,
     ...(source.sliceSync && { sliceSync: (start, end, spare) => source.sliceSync!(start, end, spare) }),
+    ...(source.sliceInto && { sliceInto: (start, end, to) => source.sliceInto!(start, end, to) }),
+    ...(source.sliceIntoLater && { sliceIntoLater: (start, end, to) => source.sliceIntoLater!(start, end, to) }),
     ...(source.prefetch && { prefetch: (start, end) => source.prefetch!(start, end) }),
     async slice(start, end, spare) {
       if (start !== 0 || end !== byteLength) return source.slice(start, end, spare);

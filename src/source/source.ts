@@ -13,6 +13,13 @@ export interface Source {
   slice(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer | Promise<ArrayBuffer>;
   /** The same at once, for readers that cannot wait: experts that a pass needs. Left out where bytes come later only. */
   sliceSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
+  /**
+   * The same at once, to a place of that size in memory that may be shared: weights, which then are copied once. Left out where bytes come
+   * in buffers of their own. Gives the bytes that it put there: all of them.
+   */
+  sliceInto?(start: number, end: number, to: Uint8Array): number;
+  /** As `sliceInto`, later and while other work goes on. Left out where the runtime has no threads that do it. */
+  sliceIntoLater?(start: number, end: number, to: Uint8Array): Promise<number>;
   /** Has bytes brought near that `sliceSync` will likely ask for, while other work goes on: gives nothing, and never fails. */
   prefetch?(start: number, end: number): void;
 }

@@ -83,8 +83,8 @@ function givenGrid(subject: string, value: unknown): CodeGrid {
     const p = integer(1, 4)(`${subject}.p`, of('p'));
     return { p, bits, points: typedArray(Float32Array, p * 2 ** bits)(`${subject}.points`, of('points')) };
   }
-  const own = of('kept');
-  const kept = own === undefined ? undefined : givenKept(`${subject}.kept`, own);
+  const keptGrids = of('kept');
+  const kept = keptGrids === undefined ? undefined : givenKept(`${subject}.kept`, keptGrids);
   const [least, most] = kept === undefined ? [2, 4] : [3, 6];
   return {
     p: 1,
@@ -100,7 +100,9 @@ function givenWeights(value: unknown, { rows, cols }: Matrix): Weights {
   if (typeof value !== 'object' || value === null) refuseKind('job.weights', 'an object', value);
   const of = (key: string) => member('job.weights', value as object, key);
   const dtype = dtypeOf('job.weights.dtype', of('dtype'));
-  const bytes = own(typedArray(Uint8Array, rows * cols * bytesPerWeight[dtype])('job.weights.bytes', of('bytes')));
+  const bytes = ownBuffer(
+    typedArray(Uint8Array, rows * cols * bytesPerWeight[dtype])('job.weights.bytes', of('bytes')),
+  );
   const factors = of('factors');
   if (factors === undefined) return { bytes, dtype };
   const count = rows * Math.ceil(cols / FACTOR_COLS);
@@ -112,7 +114,7 @@ function givenWeighing(value: unknown, { rows, cols }: Matrix): Weighing {
   if (typeof value !== 'object' || value === null) refuseKind('job.weighing', 'an object', value);
   const of = (key: string) => member('job.weighing', value as object, key);
   const floats = typedArray(Float32Array);
-  const inputs = list(floats, cols)('job.weighing.inputs', of('inputs')).map(own);
+  const inputs = list(floats, cols)('job.weighing.inputs', of('inputs')).map(ownBuffer);
   const widths = inputs.map(({ length }) => Math.round(Math.sqrt(length)));
   const isSquare = widths.every((width, i) => width * width === inputs[i].length && width > 0);
   if (!isSquare || widths.reduce((sum, width) => sum + width, 0) !== cols)
@@ -121,7 +123,7 @@ function givenWeighing(value: unknown, { rows, cols }: Matrix): Weighing {
   const outputDamping = number(0)('job.weighing.outputDamping', of('outputDamping'));
   const outputs = of('outputs');
   if (outputs === undefined) return { inputs, damping, outputDamping };
-  const square = own(typedArray(Float32Array, rows * rows)('job.weighing.outputs', outputs));
+  const square = ownBuffer(typedArray(Float32Array, rows * rows)('job.weighing.outputs', outputs));
   return { inputs, outputs: square, damping, outputDamping };
 }
 
@@ -130,10 +132,10 @@ function givenCodes(value: unknown, { rows, cols, grid, groupSize }: Matrix): Co
   const of = (key: string) => member('job.codes', value as object, key);
   const packed = typedArray(Uint8Array, rows * bytesPerRow(cols, grid))('job.codes.packed', of('packed'));
   const scales = typedArray(Uint16Array, rows * groupsPerRow(cols, groupSize))('job.codes.scales', of('scales'));
-  return { packed: own(packed), scales: own(scales) };
+  return { packed: ownBuffer(packed), scales: ownBuffer(scales) };
 }
 
 // What is shared between threads cannot be given away to a worker.
-function own<T extends Uint8Array | Uint16Array | Float32Array>(array: T): T & { buffer: ArrayBuffer } {
+function ownBuffer<T extends Uint8Array | Uint16Array | Float32Array>(array: T): T & { buffer: ArrayBuffer } {
   return (array.buffer instanceof ArrayBuffer ? array : array.slice()) as T & { buffer: ArrayBuffer };
 }

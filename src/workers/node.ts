@@ -2,26 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
-import threadCode from '../../build/decoder-worker.js' with { type: 'text' };
 import code from '../../build/worker.js' with { type: 'text' };
 import { kernelBytes } from '../kernels/load.ts';
 import { threadsThatHelp } from './cores.ts';
 import { withJobs } from './given.ts';
 import { type Answer, type Pool, type Spawn, workerPool } from './pool.ts';
+import { spawnThread, startWorker } from './spawn.ts';
 import { WORKERS_LIMIT, workerCount } from './start.ts';
-import { type SpawnThread, type ThreadAnswer, type Threads, threadsOf } from './threads.ts';
-
-const port = `import { parentPort } from 'node:worker_threads';
-const port = {
-  addEventListener: (type, listener) => parentPort.on(type, (data) => listener({ data })),
-  postMessage: (answer, transfer) => parentPort.postMessage(answer, transfer),
-};
-`;
-
-function startWorker(code: string): Worker {
-  return new Worker(new URL(`data:text/javascript,${encodeURIComponent(port + code)}`));
-}
+import { type Threads, threadsOf } from './threads.ts';
 
 const spawn: Spawn = (answer, fail) => {
   const worker = startWorker(code);
@@ -56,8 +44,8 @@ export function defaultThreads(): number {
   const siblings = Array.from({ length: logical }, (_, i) =>
     textOf(`/sys/devices/system/cpu/cpu${i}/topology/thread_siblings_list`),
   );
-  const told = siblings.filter((list) => list !== undefined);
-  return threadsThatHelp({ logical, siblings: told, quota: textOf('/sys/fs/cgroup/cpu.max') });
+  const siblingLists = siblings.filter((list) => list !== undefined);
+  return threadsThatHelp({ logical, siblings: siblingLists, quota: textOf('/sys/fs/cgroup/cpu.max') });
 }
 
 // What Linux tells in a file; other systems have none.
@@ -68,19 +56,6 @@ function textOf(path: string): string | undefined {
     return undefined;
   }
 }
-
-const spawnThread: SpawnThread = (answer, fail) => {
-  const worker = startWorker(threadCode);
-  worker.on('message', (data: ThreadAnswer) => answer(data));
-  worker.on('error', fail);
-  worker.on('exit', (code) => fail(new Error(`a thread ended early with code ${code}`)));
-  return {
-    post: (message) => worker.postMessage(message),
-    hold: () => worker.ref(),
-    release: () => worker.unref(),
-    terminate: () => worker.terminate(),
-  };
-};
 
 /**
  * Starts threads that share memory, to load one model with; closing the model ends them.

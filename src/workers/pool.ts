@@ -17,14 +17,14 @@ export interface Pool {
 }
 
 /** What is posted to a worker: first the kernels' binary, then one job at a time. */
-export type Message = { binary: Uint8Array<ArrayBuffer> } | { job: Job };
+export type PoolMessage = { binary: Uint8Array<ArrayBuffer> } | { job: Job };
 
 /** What a worker answers to a job: a result, or an error in plain data. */
 export type Answer = { result: Results[Job['kind']] } | { name: string; message: string };
 
 /** A worker of whatever kind the runtime has. */
 interface WorkerHandle {
-  post(message: Message, transfer: ArrayBuffer[]): void;
+  post(message: PoolMessage, transfer: ArrayBuffer[]): void;
   terminate(): unknown;
 }
 
@@ -72,7 +72,7 @@ export function localPool(kernels: Kernels): Pool {
   };
 }
 
-interface Task {
+interface QueuedJob {
   job: Job;
   resolve(result: Results[Job['kind']]): void;
   reject(reason: Error): void;
@@ -86,8 +86,8 @@ const JOBS_AT_HAND = 2;
  * @throws {RangeError} when one does not start; none is left then
  */
 export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<ArrayBuffer>): Promise<Pool> {
-  const waiting: Task[] = [];
-  const posted = new Map<WorkerHandle, Task[]>(); // answered in their order
+  const waiting: QueuedJob[] = [];
+  const posted = new Map<WorkerHandle, QueuedJob[]>(); // answered in their order
   let failure: Error | undefined;
 
   function next(): void {
@@ -98,7 +98,7 @@ export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<
     }
   }
 
-  function post(worker: WorkerHandle, task: Task): void {
+  function post(worker: WorkerHandle, task: QueuedJob): void {
     try {
       worker.post({ job: task.job }, buffersOf(task.job));
       posted.get(worker)!.push(task);
@@ -117,12 +117,12 @@ export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<
     for (const task of [...posted.values(), waiting].flatMap((tasks) => tasks.splice(0))) task.reject(failure);
   }
 
-  function leastBusy(): [WorkerHandle, Task[]] {
+  function leastBusy(): [WorkerHandle, QueuedJob[]] {
     return [...posted].reduce((best, entry) => (entry[1].length < best[1].length ? entry : best));
   }
 
   function start(): Starting {
-    const tasks: Task[] = [];
+    const tasks: QueuedJob[] = [];
     const ended = (reason: Error) => {
       for (const task of tasks.splice(0)) task.reject(reason); // while others start, it fails alone
       if (isStarted) fail(reason);
@@ -149,7 +149,7 @@ export async function workerPool(size: number, spawn: Spawn, binary: Uint8Array<
     run: (job) =>
       new Promise((resolve, reject) => {
         if (failure) return reject(failure);
-        waiting.push({ job, resolve: resolve as Task['resolve'], reject });
+        waiting.push({ job, resolve: resolve as QueuedJob['resolve'], reject });
         next();
       }),
     close: async () => {

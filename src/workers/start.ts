@@ -23,20 +23,25 @@ export class StartError extends RangeError {
   /** How many did. */
   readonly started: number;
 
-  constructor(count: number, started: number, what: string, reason: unknown) {
+  constructor(count: number, started: number, subject: string, reason: unknown) {
     const why = reason instanceof Error ? reason.message : String(reason);
-    super(`size must be a number of ${what} that the system can start: ${started} of ${count} started (${why})`);
+    super(`size must be a number of ${subject} that the system can start: ${started} of ${count} started (${why})`);
     this.started = started;
   }
 }
 
 /**
  * Starts `count` workers and waits for the first answer of each.
- * @param what they are, for messages
+ * @param subject they are, for messages
+ * @param workers gets those that are on their way, before this returns a promise
  * @throws {StartError} when one does not start; none is left then
  */
-export async function startAll<T extends Starting>(count: number, what: string, start: () => T): Promise<T[]> {
-  const workers: T[] = [];
+export async function startAll<T extends Starting>(
+  count: number,
+  subject: string,
+  start: () => T,
+  workers: T[] = [],
+): Promise<T[]> {
   let failure: { reason: unknown } | undefined;
   try {
     while (workers.length < count) workers.push(start());
@@ -48,5 +53,5 @@ export async function startAll<T extends Starting>(count: number, what: string, 
   if (!failure) return workers;
   await Promise.allSettled(workers.map(async (worker) => worker.terminate()));
   const started = answers.filter(({ status }) => status === 'fulfilled').length;
-  throw new StartError(count, started, what, failure.reason);
+  throw new StartError(count, started, subject, failure.reason);
 }

@@ -92,7 +92,26 @@ export function lendThreads(threads: Threads): Threads {
  * @throws {RangeError} when one does not start; none is left then
  */
 export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threads> {
-  const others = await startAll(size - 1, 'threads', () => threadOf(spawn));
+  const { threads, ready } = startingThreads(size, spawn);
+  await ready;
+  return threads;
+}
+
+/**
+ * Starts `size - 1` threads beside the caller's, and does not wait until they are there: who loads a model with them plans it meanwhile.
+ * Where one does not start, that model is refused with the RangeError of `threadsOf`.
+ */
+export function beginThreads(size: number, spawn: SpawnThread): Threads {
+  return startingThreads(size, spawn).threads;
+}
+
+function startingThreads(
+  size: number,
+  spawn: SpawnThread,
+): { readonly threads: Threads; readonly ready: Promise<unknown> } {
+  const others: ReturnType<typeof threadOf>[] = [];
+  const ready = startAll(size - 1, 'threads', () => threadOf(spawn), others);
+  ready.catch(() => {}); // told to who waits for it
   let state: 'free' | 'taken' | 'started' | 'closed' = 'free';
   const mustBe = (...states: readonly string[]) => {
     if (state === 'closed') throw closed('threads');
@@ -116,13 +135,16 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
     start: async (messageOf) => {
       mustBe('free', 'taken', 'started');
       state = 'started';
-      await Promise.all(
-        others.map(({ handle, answered }, i) => {
-          handle.hold();
-          handle.post(messageOf(i + 1));
-          return answered();
-        }),
-      );
+      for (const [i, { handle }] of others.entries()) {
+        handle.hold();
+        handle.post(messageOf(i + 1)); // it waits there for a thread that is on its way
+      }
+      try {
+        await ready;
+        await Promise.all(others.map(({ answered }) => answered()));
+      } catch (reason) {
+        throw threads.isClosed ? closed('threads') : reason; // a thread that is closed as it starts ends early
+      }
       // Closed meanwhile, they are held until they have ended: else the process may end before.
       if (state === 'started') for (const { handle } of others) handle.release();
     },
@@ -132,7 +154,8 @@ export async function threadsOf(size: number, spawn: SpawnThread): Promise<Threa
       return ended;
     },
   };
-  return Object.defineProperty(threads, MARK, { value: true });
+  Object.defineProperty(threads, MARK, { value: true });
+  return { threads, ready };
 }
 
 function threadOf(spawn: SpawnThread): Starting & { handle: ThreadHandle; answered(): Promise<void> } {

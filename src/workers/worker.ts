@@ -4,10 +4,10 @@
 import { instantiateKernels } from '../kernels/instantiate.ts';
 import { type Kernels, wrapKernels } from '../kernels/kernels.ts';
 import { buffersOf, runJob } from './jobs.ts';
-import type { Answer, Message } from './pool.ts';
+import type { Answer, PoolMessage } from './pool.ts';
 
 interface Port {
-  addEventListener(type: 'message', listener: (event: { data: Message }) => void): void;
+  addEventListener(type: 'message', listener: (event: { data: PoolMessage }) => void): void;
   postMessage(answer: Answer, transfer: ArrayBuffer[]): void;
 }
 declare const port: Port;

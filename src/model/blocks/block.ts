@@ -49,31 +49,42 @@ export interface BlockPlanner {
 export interface Slots {
   /** Number of the block among those with experts in this memory. */
   readonly block: number;
+  /** The slots of this memory. */
   readonly pool: SlotPool;
 }
 
 /** Slots of one size, which experts take in turn. */
 export interface SlotPool {
+  /** Slots that there are. */
   readonly count: number;
-  readonly bytes: number; // of one
-  readonly first: number; // (count, bytes)
+  /** Bytes of one. */
+  readonly bytes: number;
+  /** The slots, one after the other: (count, bytes). */
+  readonly first: number;
   /** The slot of each expert of the block that runs: of those that were asked for last. */
   readonly table: number; // (experts) i32
 }
 
 /** What going back through a block asks of who measures. Gradients end in the name of what they belong to. */
 export interface Back {
+  /** The thread that runs this. */
   readonly thread: Thread;
+  /** The memory's regions. */
   readonly state: State;
   /** One sequence, from position 0 on. */
   readonly pass: Pass;
   /** Gradients that go back together. */
   readonly draws: number;
+  /** The whole memory in f32: of a byte address the element address / 4. */
   readonly floats: Float32Array;
+  /** Room of this thread alone. */
   readonly scratch: number;
-  readonly dX: number; // (draws, tokens, dim), of the residual stream behind the block, then before it
-  readonly dNormed: number; // (draws, tokens, dim), room for those of its norm
-  readonly dPerLayer: number; // (draws, tokens, perLayerFloats), of the tokens' vectors for all layers
+  /** Gradients, (draws, tokens, dim), of the residual stream behind the block, then before it. */
+  readonly dX: number;
+  /** Gradients, (draws, tokens, dim), room for those of its norm. */
+  readonly dNormed: number;
+  /** Gradients, (draws, tokens, perLayerFloats), of the tokens' vectors for all layers. */
+  readonly dPerLayer: number;
   /** Puts the residual stream before the block, as it was saved, to `state.x`, this thread's tokens. */
   restore(): void;
   /** A region that the block asked for by `gradients`. */
@@ -106,8 +117,11 @@ export interface Back {
 
 /** Inputs of a weight. */
 export interface Inputs {
-  readonly x: number; // (count, stride)
+  /** Address of the vectors, f32: (count, stride). */
+  readonly x: number;
+  /** Floats from one vector to the next. */
   readonly stride: number;
+  /** Number of vectors. */
   readonly count: number;
 }
 

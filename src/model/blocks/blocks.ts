@@ -5,20 +5,20 @@ import type { Linear } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import type { State } from '../state.ts';
 import type { Thread } from '../team.ts';
-import type { Latent } from './absorbed.ts';
-import { type Attention, attention } from './attention.ts';
+import type { Latent } from './attention/absorbed.ts';
+import { type Attention, attention } from './attention/attention.ts';
+import { latent } from './attention/latent.ts';
 import type { Back, BlockKind, BlockPlanner, Inputs, WeightStatistics } from './block.ts';
 import { type Convolution, convolution } from './convolution.ts';
 import { delta } from './delta.ts';
-import type { Delta } from './deltarule.ts';
+import type { DeltaRule } from './deltarule.ts';
 import { experts } from './experts.ts';
 import { type FeedForward, feedForward } from './feedforward.ts';
-import { latent } from './latent.ts';
 import type { Experts } from './mixture.ts';
 import { type PerLayer, perLayer } from './perlayer.ts';
 
 /** A block of any kind, that runs. */
-export type Block = Attention | Convolution | Delta | Experts | FeedForward | Latent | PerLayer;
+export type Block = Attention | Convolution | DeltaRule | Experts | FeedForward | Latent | PerLayer;
 
 const KINDS = { attention, convolution, delta, experts, feedForward, latent, perLayer } as const;
 
@@ -48,8 +48,8 @@ export const statisticsOf = (block: Block): readonly WeightStatistics[] => kindO
 
 /** Inputs of a block's weights when it has run. */
 export function inputsOf(thread: Thread, block: Block, tokens: number): readonly Inputs[] {
-  const own = kindOf(block).inputs?.(thread, block, tokens);
-  return own ?? weightsOf(block).map(({ input, cols }) => ({ x: input, stride: cols, count: tokens }));
+  const inputs = kindOf(block).inputs?.(thread, block, tokens);
+  return inputs ?? weightsOf(block).map(({ input, cols }) => ({ x: input, stride: cols, count: tokens }));
 }
 
 /** A block with another weight at a place. */

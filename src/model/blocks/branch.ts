@@ -4,17 +4,22 @@
 import type { BranchSpec } from '../../families/architecture.ts';
 import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
-import { apply, ownTokens, rotateTokens } from '../steps.ts';
+import { apply, rotateTokens, tokensOfThread } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Back, BlockPlanner } from './block.ts';
 
 /** The end of a block: what is added to the residual stream. */
 export interface Branch {
+  /** How `output`'s input is rotated. */
   readonly rotations: readonly Rotation[];
+  /** W, (dim, cols): the last weight. */
   readonly output: Linear;
-  readonly postNorm: number; // (dim), 0 for none
+  /** Weights of the norm: (dim), 0 for none. */
+  readonly postNorm: number;
+  /** m; 1 for none. */
   readonly multiplier: number;
-  readonly scalar: number; // (1), what the residual stream is multiplied by after; 0 for none
+  /** (1), what the residual stream is multiplied by after; 0 for none. */
+  readonly scalar: number;
 }
 
 /** A block whose weights are some that read its input, then the branch's. */
@@ -27,10 +32,10 @@ interface Weighed {
 export const weightsInOrder = ({ inputs, branch }: Weighed): readonly Linear[] => [...inputs, branch.output];
 
 /** The block with another weight in one place of that order. */
-export function replaceWeight<Block extends Weighed>(block: Block, place: number, linear: Linear): Block {
+export function replaceBranchWeight<Block extends Weighed>(block: Block, place: number, linear: Linear): Block {
   const { inputs, branch } = block;
   if (place === inputs.length) return { ...block, branch: { ...branch, output: linear } };
-  return { ...block, inputs: inputs.map((own, i) => (i === place ? linear : own)) };
+  return { ...block, inputs: inputs.map((input, i) => (i === place ? linear : input)) };
 }
 
 /** @param input where its input stands, (batch, cols) */
@@ -53,19 +58,19 @@ export function addBranch(thread: Thread, state: State, branch: Branch, count: n
     const first = share(index, thread.count, dim, ROWS_APART);
     const end = share(index + 1, thread.count, dim, ROWS_APART);
     for (let j = 0; j < count; j++) {
-      const at = (j * dim + first) * 4;
-      if (multiplier !== 1) kernels.scale(y + at, multiplier, end - first);
-      kernels.add(x + at, y + at, end - first);
-      if (scalar !== 1) kernels.scale(x + at, scalar, end - first);
+      const offset = (j * dim + first) * 4;
+      if (multiplier !== 1) kernels.scale(y + offset, multiplier, end - first);
+      kernels.add(x + offset, y + offset, end - first);
+      if (scalar !== 1) kernels.scale(x + offset, scalar, end - first);
     }
   } else {
     thread.barrier();
-    const [first, end] = ownTokens(thread, count);
-    const [at, floats] = [first * dim * 4, (end - first) * dim];
-    kernels.rmsNorm(y + at, postNorm, end - first, dim, epsilon, y + at);
-    if (multiplier !== 1) kernels.scale(y + at, multiplier, floats);
-    kernels.add(x + at, y + at, floats);
-    if (scalar !== 1) kernels.scale(x + at, scalar, floats);
+    const [first, end] = tokensOfThread(thread, count);
+    const [offset, floats] = [first * dim * 4, (end - first) * dim];
+    kernels.rmsNorm(y + offset, postNorm, end - first, dim, epsilon, y + offset);
+    if (multiplier !== 1) kernels.scale(y + offset, multiplier, floats);
+    kernels.add(x + offset, y + offset, floats);
+    if (scalar !== 1) kernels.scale(x + offset, scalar, floats);
   }
   thread.barrier();
 }

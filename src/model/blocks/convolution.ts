@@ -14,17 +14,28 @@ import { addBranch, type Branch, branchBack, branchGradients, planBranch } from 
 /** A gated short convolution that runs, with regions. */
 export interface Convolution {
   readonly kind: 'convolution';
-  readonly norm: number; // (dim), 0 for none
+  /** Weights of the norm before the block: (dim), 0 for none. */
+  readonly norm: number;
+  /** How its input is rotated for `input`. */
   readonly rotations: readonly Rotation[];
+  /** The weight of b, c and x, (3 · channels, dim). */
   readonly input: Linear;
+  /** Channels, each convolved by itself. */
   readonly channels: number;
+  /** Tokens that a channel sees, the last ones. */
   readonly taps: number;
-  readonly weights: number; // (channels, taps)
-  readonly bias: number; // (channels), 0 for none
+  /** Weights of each channel, the oldest token's first: (channels, taps). */
+  readonly weights: number;
+  /** Added to each channel: (channels), 0 for none. */
+  readonly bias: number;
+  /** The output weight, (dim, channels), and what follows it. */
   readonly branch: Branch;
-  readonly parts: number; // (batch, 3 · channels): b, c, x
-  readonly mixed: number; // (batch, channels)
-  readonly recurrent: Recurrent; // (taps - 1, channels)
+  /** (batch, 3 · channels): b, c, x. */
+  readonly parts: number;
+  /** c ∘ y: (batch, channels). */
+  readonly mixed: number;
+  /** What a sequence keeps, b ∘ x of its last tokens: (taps - 1, channels). */
+  readonly recurrent: Recurrent;
 }
 
 /** A gated short convolution: what it needs, forward and back. */
@@ -96,13 +107,13 @@ export const convolution: BlockKind<ConvolutionSpec, Convolution> = {
 };
 
 /** Where b is kept, and what was convolved before it is multiplied by c: (tokens, channels) each. */
-interface Before {
+interface BeforeConvolution {
   readonly b: number;
   readonly convolved: number;
 }
 
 // Up to the input of the output matrix.
-function mixChannels(thread: Thread, state: State, block: Convolution, pass: Pass, before?: Before): void {
+function mixChannels(thread: Thread, state: State, block: Convolution, pass: Pass, before?: BeforeConvolution): void {
   const { kernels } = thread;
   const { channels, taps, weights, bias, parts, mixed, recurrent } = block;
   const { count, segments } = pass;
@@ -110,27 +121,27 @@ function mixChannels(thread: Thread, state: State, block: Convolution, pass: Pas
   thread.barrier();
   apply(thread, state, block.input, count, parts);
   thread.barrier();
-  const [first, own] = ownChannels(thread, channels);
+  const [first, owned] = ownChannels(thread, channels);
   const wide = channels * 4;
   for (let j = 0; j < count; j++) {
-    const at = parts + j * 3 * wide + first * 4;
-    if (before) copyFloats(kernels, at, own, before.b + j * wide + first * 4);
-    kernels.multiply(at, at + 2 * wide, own);
+    const address = parts + j * 3 * wide + first * 4;
+    if (before) copyFloats(kernels, address, owned, before.b + j * wide + first * 4);
+    kernels.multiply(address, address + 2 * wide, owned);
   }
   let token = 0;
   for (const segment of segments) {
     const [from, to] = [parts + token * 3 * wide + first * 4, mixed + token * wide + first * 4];
     kernels.convolve(
-      ...([from, 3 * channels, own, segment.count, weights + first * taps * 4, bias && bias + first * 4] as const),
+      ...([from, 3 * channels, owned, segment.count, weights + first * taps * 4, bias && bias + first * 4] as const),
       ...([taps, stateAt(recurrent, segment.slot) + first * 4, channels, segment.position === 0 ? 1 : 0] as const),
       ...([0, to, channels] as const),
     );
     token += segment.count;
   }
   for (let j = 0; j < count; j++) {
-    const at = j * wide + first * 4;
-    if (before) copyFloats(kernels, mixed + at, own, before.convolved + at);
-    kernels.multiply(mixed + at, parts + (3 * j + 1) * wide + first * 4, own);
+    const offset = j * wide + first * 4;
+    if (before) copyFloats(kernels, mixed + offset, owned, before.convolved + offset);
+    kernels.multiply(mixed + offset, parts + (3 * j + 1) * wide + first * 4, owned);
   }
   thread.barrier();
 }
@@ -141,24 +152,31 @@ function ownChannels({ index, count }: Thread, channels: number): [first: number
 }
 
 // Gradients of one draw before the output matrix to those of b, c and x: this thread's channels.
-function channelsBack(back: Back, block: Convolution, before: Before, d: number, dConvolved: number, to: number): void {
+function channelsBack(
+  back: Back,
+  block: Convolution,
+  before: BeforeConvolution,
+  d: number,
+  dConvolved: number,
+  to: number,
+): void {
   const { kernels } = back.thread;
   const { channels, parts } = block;
-  const [first, own] = ownChannels(back.thread, channels);
+  const [first, count] = ownChannels(back.thread, channels);
   const wide = channels * 4;
   for (let j = 0; j < back.pass.count; j++) {
-    const [at, row] = [j * wide + first * 4, 3 * j * wide + first * 4];
-    copyFloats(kernels, d + at, own, to + row + wide);
-    kernels.multiply(to + row + wide, before.convolved + at, own);
-    copyFloats(kernels, d + at, own, dConvolved + at);
-    kernels.multiply(dConvolved + at, parts + row + wide, own);
+    const [offset, row] = [j * wide + first * 4, 3 * j * wide + first * 4];
+    copyFloats(kernels, d + offset, count, to + row + wide);
+    kernels.multiply(to + row + wide, before.convolved + offset, count);
+    copyFloats(kernels, d + offset, count, dConvolved + offset);
+    kernels.multiply(dConvolved + offset, parts + row + wide, count);
   }
   convolveBack(back, block, channels, dConvolved, to, 3 * channels);
   for (let j = 0; j < back.pass.count; j++) {
-    const [at, row] = [j * wide + first * 4, 3 * j * wide + first * 4];
-    copyFloats(kernels, to + row, own, to + row + 2 * wide);
-    kernels.multiply(to + row + 2 * wide, before.b + at, own);
-    kernels.multiply(to + row, parts + row + 2 * wide, own);
+    const [offset, row] = [j * wide + first * 4, 3 * j * wide + first * 4];
+    copyFloats(kernels, to + row, count, to + row + 2 * wide);
+    kernels.multiply(to + row + 2 * wide, before.b + offset, count);
+    kernels.multiply(to + row, parts + row + 2 * wide, count);
   }
 }
 
@@ -174,11 +192,11 @@ export function convolveBack(
   to: number,
   stride: number,
 ): void {
-  const [first, own] = ownChannels(thread, channels);
+  const [first, count] = ownChannels(thread, channels);
   const last = pass.count - 1;
   const [from, end] = [d + (last * channels + first) * 4, to + (last * stride + first) * 4];
   thread.kernels.convolve(
-    ...([from, -channels, own, pass.count, weights + first * taps * 4, 0, taps] as const),
+    ...([from, -channels, count, pass.count, weights + first * taps * 4, 0, taps] as const),
     ...([stateAt(recurrent, 0) + first * 4, channels, 1, 0, end, -stride] as const),
   );
 }

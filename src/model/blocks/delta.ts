@@ -6,15 +6,15 @@ import type { DeltaSpec } from '../../families/architecture.ts';
 import { exp } from '../../numerics/exponential.ts';
 import { copyFloats } from '../steps.ts';
 import type { Back, BlockKind } from './block.ts';
-import { addBranch, branchBack, branchGradients, planBranch, replaceWeight, weightsInOrder } from './branch.ts';
+import { addBranch, branchBack, branchGradients, planBranch, replaceBranchWeight, weightsInOrder } from './branch.ts';
 import { convolveBack } from './convolution.ts';
-import { type Before, type Delta, EPSILON, eachPart, mixTokens, widthsOf } from './deltarule.ts';
+import { applyDeltaRule, type BeforeDeltaRule, type DeltaRule, EPSILON, eachPart, widthsOf } from './deltarule.ts';
 
 /** Columns of a matrix whose gradients go back together: `deltaBack`. */
 const COLUMNS = 4;
 
 /** The gated delta rule: what it needs, forward and back. */
-export const delta: BlockKind<DeltaSpec, Delta> = {
+export const delta: BlockKind<DeltaSpec, DeltaRule> = {
   linears: ({ inputs, output }) => [...inputs, output],
   stateFloats: (spec) => (spec.kernel.taps - 1) * widthsOf(spec).channels + spec.keyDim * widthsOf(spec).values,
 
@@ -51,10 +51,10 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
 
   weights: weightsInOrder,
   statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
-  replace: replaceWeight,
+  replace: replaceBranchWeight,
 
   forward(thread, state, block, pass) {
-    mixTokens(thread, state, block, pass);
+    applyDeltaRule(thread, state, block, pass);
     addBranch(thread, state, block.branch, pass.count);
   },
 
@@ -90,8 +90,8 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     const names = ['convolved', 'units', 'rates', 'learnt', 'ungated'];
     const [convolved, units, decays, learnt, ungated] = names.map((name) => back.region(name));
     const before = { convolved, units, decays, learnt, ungated };
-    const own = ['dGates', 'dMixed', 'dConvolved', 'dParts', 'dBetas', 'dDecays', 'dJoined', 'dJoinedGates'];
-    const [dGates, dMixed, dConvolved, dParts, dBetas, dDecays, dJoined, dJoinedGates] = own.map((name) =>
+    const regions = ['dGates', 'dMixed', 'dConvolved', 'dParts', 'dBetas', 'dDecays', 'dJoined', 'dJoinedGates'];
+    const [dGates, dMixed, dConvolved, dParts, dBetas, dDecays, dJoined, dJoinedGates] = regions.map((name) =>
       back.region(name),
     );
     const d = { gates: dGates, mixed: dMixed, convolved: dConvolved, betas: dBetas, decays: dDecays };
@@ -100,7 +100,7 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     floats.fill(1, back.region('ones') / 4 + first, back.region('ones') / 4 + end);
     back.restore();
     barrier();
-    mixTokens(thread, state, block, pass, before);
+    applyDeltaRule(thread, state, block, pass, before);
     const dOutput = branchBack(back, branch);
     back.inputGram(gates, values);
     back.squares(inputs.length, dOutput, branch.output.rows);
@@ -114,8 +114,8 @@ export const delta: BlockKind<DeltaSpec, Delta> = {
     gatesBack(back, block, before, d);
     barrier();
     for (let draw = 0; draw < draws; draw++) {
-      const at = draw * pass.count * channels * 4;
-      convolveBack(back, block, channels, dConvolved + at, dParts + at, channels);
+      const offset = draw * pass.count * channels * 4;
+      convolveBack(back, block, channels, dConvolved + offset, dParts + offset, channels);
     }
     barrier();
     if (joined) {
@@ -145,15 +145,20 @@ interface Gradients {
 }
 
 // From the input of the output matrix, whose gradients are in the gates' place, to before gates and norms: this thread's tokens.
-function outputsBack({ thread, state, draws, pass, part }: Back, block: Delta, before: Before, d: Gradients): void {
+function outputsBack(
+  { thread, state, draws, pass, part }: Back,
+  block: DeltaRule,
+  before: BeforeDeltaRule,
+  d: Gradients,
+): void {
   const { kernels } = thread;
   const { valueHeads, valueDim, mixed, headNorm } = block;
   const { values } = widthsOf(block);
   const [first, end] = part(draws * pass.count);
   for (let i = first; i < end; i++) {
-    const [at, token] = [i * values * 4, (i % pass.count) * values * 4];
-    kernels.siluTimesBack(before.ungated + token, mixed + token, d.gates + at, d.mixed + at, values);
-    kernels.rmsNormBack(before.learnt + token, headNorm, d.mixed + at, valueHeads, valueDim, state.epsilon);
+    const [offset, token] = [i * values * 4, (i % pass.count) * values * 4];
+    kernels.siluTimesBack(before.ungated + token, mixed + token, d.gates + offset, d.mixed + offset, values);
+    kernels.rmsNormBack(before.learnt + token, headNorm, d.mixed + offset, valueHeads, valueDim, state.epsilon);
   }
 }
 
@@ -161,7 +166,7 @@ function outputsBack({ thread, state, draws, pass, part }: Back, block: Delta, b
 const statesFloats = (tokens: number, keyDim: number) => COLUMNS * ((tokens + 2) * keyDim + tokens);
 
 // Back through the rule. A head of keys is one thread's, with all heads of values that share it.
-function headsBack(back: Back, block: Delta, d: Gradients): void {
+function headsBack(back: Back, block: DeltaRule, d: Gradients): void {
   const { thread, floats, draws, pass } = back;
   const { kernels } = thread;
   const { keyHeads, valueHeads, keyDim, valueDim, convolved, betas, decays } = block;
@@ -173,11 +178,11 @@ function headsBack(back: Back, block: Delta, d: Gradients): void {
   const group = valueHeads / keyHeads;
   const [first, end] = back.part(keyHeads);
   for (let i = 0; i < draws * tokens; i++) {
-    for (const at of [d.convolved / 4 + i * channels, d.convolved / 4 + i * channels + keys]) {
-      floats.fill(0, at + first * keyDim, at + end * keyDim);
+    for (const index of [d.convolved / 4 + i * channels, d.convolved / 4 + i * channels + keys]) {
+      floats.fill(0, index + first * keyDim, index + end * keyDim);
     }
-    const at = i * valueHeads;
-    for (const to of [d.betas / 4 + at, d.decays / 4 + at]) floats.fill(0, to + first * group, to + end * group);
+    const index = i * valueHeads;
+    for (const to of [d.betas / 4 + index, d.decays / 4 + index]) floats.fill(0, to + first * group, to + end * group);
   }
   for (let head = first * group; head < end * group; head++) {
     const q = Math.floor(head / group) * keyDim * 4;
@@ -211,7 +216,7 @@ function headsBack(back: Back, block: Delta, d: Gradients): void {
 
 // From behind the convolution to before lengths and silu: this thread's tokens. A vector of length 1 is one normed by its root mean square,
 // divided by √keyDim. What `spare` holds is lost.
-function convolvedBack(back: Back, block: Delta, before: Before, d: number, spare: number): void {
+function convolvedBack(back: Back, block: DeltaRule, before: BeforeDeltaRule, d: number, spare: number): void {
   const { thread, draws, pass, part } = back;
   const { kernels } = thread;
   const { keyHeads, keyDim } = block;
@@ -221,26 +226,26 @@ function convolvedBack(back: Back, block: Delta, before: Before, d: number, spar
   const [first, end] = part(draws * pass.count);
   for (let i = first; i < end; i++) {
     const token = i % pass.count;
-    const at = i * channels * 4;
-    kernels.rmsNormBack(before.units + token * 2 * keys * 4, 0, d + at, 2 * keyHeads, keyDim, EPSILON / keyDim);
-    kernels.scale(d + at, 1 / keyDim, keys); // with the scale of queries
-    kernels.scale(d + at + keys * 4, 1 / Math.sqrt(keyDim), keys);
-    kernels.siluTimesBack(before.convolved + token * channels * 4, ones, d + at, spare + at, channels);
+    const offset = i * channels * 4;
+    kernels.rmsNormBack(before.units + token * 2 * keys * 4, 0, d + offset, 2 * keyHeads, keyDim, EPSILON / keyDim);
+    kernels.scale(d + offset, 1 / keyDim, keys); // with the scale of queries
+    kernels.scale(d + offset + keys * 4, 1 / Math.sqrt(keyDim), keys);
+    kernels.siluTimesBack(before.convolved + token * channels * 4, ones, d + offset, spare + offset, channels);
   }
 }
 
 // From betas and decays to what they are made of, in place: this thread's tokens.
 //   β = 1 / (1 + e^-b):                            db = dβ β (1 - β)
 //   decay = e^-g,  g = e^rate softplus(a + bias):    da = -d(decay) decay e^rate / (1 + e^-(a + bias))
-function gatesBack({ draws, pass, floats, part }: Back, block: Delta, before: Before, d: Gradients): void {
+function gatesBack({ draws, pass, floats, part }: Back, block: DeltaRule, before: BeforeDeltaRule, d: Gradients): void {
   const { valueHeads, rates, decayBias, betas, decays } = block;
   const [first, end] = part(draws * pass.count);
   for (let i = first * valueHeads; i < end * valueHeads; i++) {
-    const [head, own] = [i % valueHeads, i % (pass.count * valueHeads)];
-    const beta = floats[betas / 4 + own];
+    const [head, token] = [i % valueHeads, i % (pass.count * valueHeads)];
+    const beta = floats[betas / 4 + token];
     floats[d.betas / 4 + i] *= beta * (1 - beta);
-    const a = floats[before.decays / 4 + own] + floats[decayBias / 4 + head];
+    const a = floats[before.decays / 4 + token] + floats[decayBias / 4 + head];
     const speed = exp(floats[rates / 4 + head]) / (1 + exp(-a));
-    floats[d.decays / 4 + i] *= -floats[decays / 4 + own] * speed;
+    floats[d.decays / 4 + i] *= -floats[decays / 4 + token] * speed;
   }
 }

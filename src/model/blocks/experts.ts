@@ -3,12 +3,12 @@
 // batches and threads change no bit. Gemma 4 has norms for each part:
 //   x += norm(norm(shared(norm(x))) + norm(Σ w_e · down_e(f(gate_e h) ∘ up_e h))), and w of a norm of its own, all of the same x
 
-import type { ExpertSpec, ExpertsSpec, LinearSpec, TensorSpec } from '../../families/architecture.ts';
+import type { ExpertSpec, ExpertsSpec, LinearSpec, NamedTensor } from '../../families/architecture.ts';
 import type { Linear } from '../linear.ts';
 import type { BlockKind, BlockPlanner } from './block.ts';
 import type { Apart, Expert, Experts, Shared } from './mixture.ts';
 import { mix } from './mixture.ts';
-import { gradientsOf, mixBack } from './mixture-back.ts';
+import { mixBack, mixGradients } from './mixture-back.ts';
 import { gatherInputs, pairsOf } from './pairs.ts';
 import { planRouter } from './router.ts';
 
@@ -75,7 +75,7 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
 
   statistics: ({ shared, experts }) => [
     ...(shared ? statisticsOf(shared) : []),
-    ...experts.flatMap((own, expert) => statisticsOf(own).map((kept) => ({ ...kept, reads: expert }))),
+    ...experts.flatMap((block, expert) => statisticsOf(block).map((kept) => ({ ...kept, reads: expert }))),
   ],
   inputs(thread, block, tokens) {
     const { shared, apart, experts, chosen, routing, router, gathers, gated, width } = block;
@@ -83,9 +83,9 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
     const runs = new Map(
       pairsOf(thread, chosen, tokens * routing.top, routing.top, experts.length).runs.map((run) => [run.expert, run]),
     );
-    const own = shared ? { x: apart?.sharedInput ?? shared.gate.input, stride: dim, count: tokens } : undefined;
+    const sharedInput = shared ? { x: apart?.sharedInput ?? shared.gate.input, stride: dim, count: tokens } : undefined;
     return [
-      ...(own ? [own, own, { x: shared!.gated, stride: shared!.width, count: tokens }] : []),
+      ...(sharedInput ? [sharedInput, sharedInput, { x: shared!.gated, stride: shared!.width, count: tokens }] : []),
       ...experts.flatMap(({ up }, expert) => {
         const { from, count } = runs.get(expert) ?? { from: 0, count: 0 };
         const input = { x: gathers[0].to + from * dim * 4, stride: dim, count };
@@ -102,19 +102,19 @@ export const experts: BlockKind<ExpertsSpec, Experts> = {
       return { ...block, shared: { ...block.shared, [['gate', 'up', 'down'][place]]: linear } };
     }
     const index = Math.floor((place - before) / keys.length);
-    const replaced = block.experts.map((own, i) => (i === index ? { ...own, [key]: linear } : own));
+    const replaced = block.experts.map((weights, i) => (i === index ? { ...weights, [key]: linear } : weights));
     return { ...block, experts: replaced };
   },
 
   forward: (thread, state, block, { count }) => mix(thread, state, block, count),
 
-  gradients: gradientsOf,
+  gradients: mixGradients,
   back: mixBack,
 };
 
 // Gives each expert's weights their biases, if there are any.
 function planBiases({ biases, experts }: ExpertsSpec, planner: BlockPlanner) {
-  const of = (tensor: TensorSpec | undefined, { rows }: LinearSpec) => {
+  const of = (tensor: NamedTensor | undefined, { rows }: LinearSpec) => {
     const all = tensor && planner.tensor(tensor.name, [experts.length, rows]);
     return (e: number, linear: Linear): Linear =>
       all === undefined ? linear : { ...linear, bias: all + e * rows * 4 };

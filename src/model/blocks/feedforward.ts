@@ -14,32 +14,41 @@ import {
   branchBack,
   branchGradients,
   planBranch,
-  replaceWeight,
+  replaceBranchWeight,
   weightsInOrder,
 } from './branch.ts';
 
 /** A feed-forward network that runs, with regions. */
 export interface FeedForward {
   readonly kind: 'feedForward';
-  readonly norm: number; // (dim), 0 for none
+  /** Weights of the norm before the block: (dim), 0 for none. */
+  readonly norm: number;
+  /** How its input is rotated for `inputs`. */
   readonly rotations: readonly Rotation[];
+  /** Weights of gate and up, (hidden, dim) each, or one that has the rows of both; without a gate that of up. */
   readonly inputs: readonly Linear[];
+  /** f. */
   readonly activation: Activation;
+  /** The weight of down, (dim, hidden), and what follows it. */
   readonly branch: Branch;
+  /** Elements between the weights. */
   readonly hidden: number;
-  readonly fused: number; // (batch, 2 · hidden), what one weight of both gives; else 0
-  readonly gated: number; // (batch, hidden)
-  readonly upper: number; // (batch, hidden), 0 without a gate
+  /** (batch, 2 · hidden), what one weight of both gives; else 0. */
+  readonly fused: number;
+  /** f(gate) ∘ up in the end: (batch, hidden). */
+  readonly gated: number;
+  /** (batch, hidden), 0 without a gate. */
+  readonly upper: number;
 }
 
 /** An activation and its way back, in the shape of those of gates. */
-interface Step {
+interface ActivationStep {
   readonly run: (kernels: DecoderExports) => DecoderExports['siluTimes'];
   readonly back: (kernels: DecoderExports) => DecoderExports['siluTimesBack'];
 }
 
 /** By name; where there is a gate, f(gate) ∘ up. */
-export const STEPS: Readonly<Record<Activation, Step>> = {
+export const STEPS: Readonly<Record<Activation, ActivationStep>> = {
   silu: { run: (kernels) => kernels.siluTimes, back: (kernels) => kernels.siluTimesBack },
   gelu: { run: (kernels) => kernels.geluTimes, back: (kernels) => kernels.geluTimesBack },
   reluSquared: {
@@ -72,7 +81,7 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     ...inputs.map(() => ({ cut: false, outputs: false, wholeIfNarrow: true })),
     { cut: true, outputs: true, wholeIfNarrow: true },
   ],
-  replace: replaceWeight,
+  replace: replaceBranchWeight,
 
   forward(thread, state, block, { count }) {
     const { kernels, index } = thread;
@@ -84,8 +93,8 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     const end = share(index + 1, thread.count, hidden, ROWS_APART);
     const activate = STEPS[block.activation].run(kernels);
     for (let j = 0; j < count; j++) {
-      const at = (j * hidden + first) * 4;
-      activate(gated + at, upper + at, end - first);
+      const offset = (j * hidden + first) * 4;
+      activate(gated + offset, upper + offset, end - first);
     }
     thread.barrier();
     addBranch(thread, state, block.branch, count);
@@ -114,9 +123,9 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
     applyInputs(thread, state, block, tokens);
     const [first, end] = back.part(hidden, ROWS_APART);
     for (let j = 0; j < tokens; j++) {
-      const at = (j * hidden + first) * 4;
-      floats.copyWithin((before + at) / 4, (gated + at) / 4, (gated + at) / 4 + end - first);
-      activate(gated + at, upper + at, end - first);
+      const offset = (j * hidden + first) * 4;
+      floats.copyWithin((before + offset) / 4, (gated + offset) / 4, (gated + offset) / 4 + end - first);
+      activate(gated + offset, upper + offset, end - first);
     }
     barrier();
     const dOutput = branchBack(back, branch);

@@ -4,7 +4,7 @@
 import type { Activation } from '../../families/architecture.ts';
 import { dtypeCodes } from '../../kernels/layout.ts';
 import { ROWS_APART } from '../linear.ts';
-import { apply, copyFloats, ownTokens } from '../steps.ts';
+import { apply, copyFloats, tokensOfThread } from '../steps.ts';
 import type { Back } from './block.ts';
 import { scalarOf } from './branch.ts';
 import { STEPS } from './feedforward.ts';
@@ -18,18 +18,18 @@ import {
   putOut,
   takePairs,
 } from './mixture.ts';
-import type { Pairs, Run } from './pairs.ts';
+import type { ExpertRun, Pairs } from './pairs.ts';
 import { routesBack } from './router.ts';
 
 /** Floats of the regions that `mixBack` needs, by name. */
-export function gradientsOf(
+export function mixGradients(
   { routing, router, shared, apart, width, experts }: Experts,
   tokens: number,
   draws: number,
 ) {
   const { rows: count, cols: dim } = router;
   const [all, pairs] = [draws * tokens, tokens * routing.top];
-  const own = shared?.width ?? 0;
+  const sharedWidth = shared?.width ?? 0;
   const isJoined = experts[0].up === undefined;
   return {
     gateOfPairs: isJoined ? 0 : pairs * width, // before its activation
@@ -40,9 +40,9 @@ export function gradientsOf(
     dInputs: draws * pairs * dim,
     dWeights: draws * pairs,
     dLogits: all * count,
-    gate: tokens * own,
-    dGate: all * own,
-    dUp: all * own,
+    gate: tokens * sharedWidth,
+    dGate: all * sharedWidth,
+    dUp: all * sharedWidth,
     dShared: shared?.weight || apart ? all * dim : 0,
     dShares: shared?.weight ? all : 0,
     sums: apart ? tokens * dim : 0,
@@ -76,8 +76,8 @@ export function mixBack(back: Back, block: Experts): void {
   if (shared) back.transposed(dGate, [shared.down, dShared]);
   const wide = width * (isJoined ? 2 : 1);
   for (const { expert, from, count } of pairs.runs) {
-    const [at, d] = [(isJoined ? dHiddens : dGates) + from * draws * width * 4, dOutputs + from * draws * dim * 4];
-    back.transposedOf(draws * count, at, [block.experts[expert].down, d]);
+    const [address, d] = [(isJoined ? dHiddens : dGates) + from * draws * width * 4, dOutputs + from * draws * dim * 4];
+    back.transposedOf(draws * count, address, [block.experts[expert].down, d]);
   }
   barrier();
 
@@ -125,22 +125,24 @@ function partsBack(back: Back, block: Experts, apart: Apart, pairs: Pairs): void
   const [sums, room] = [back.region('sums'), back.region('dInputs')];
   const [start, stop] = back.part(dim, ROWS_APART);
   for (let token = 0; token < pass.count; token++) {
-    const at = mixture + (token * dim + start) * 4;
-    floats.fill(0, at / 4, at / 4 + stop - start);
-    addOutputs(thread, block, pairs, token, start, stop, at, room, floats);
+    const address = mixture + (token * dim + start) * 4;
+    floats.fill(0, address / 4, address / 4 + stop - start);
+    addOutputs(thread, block, pairs, token, start, stop, address, room, floats);
   }
   barrier();
-  const [from, to] = ownTokens(thread, pass.count);
-  const own = from * dim * 4;
-  kernels.rmsNorm(y + own, apart.sharedPost, to - from, dim, epsilon, sums + own);
-  kernels.rmsNorm(mixture + own, apart.expertsPost, to - from, dim, epsilon, dNormed + own);
-  kernels.add(sums + own, dNormed + own, (to - from) * dim);
+  const [from, to] = tokensOfThread(thread, pass.count);
+  const offset = from * dim * 4;
+  kernels.rmsNorm(y + offset, apart.sharedPost, to - from, dim, epsilon, sums + offset);
+  kernels.rmsNorm(mixture + offset, apart.expertsPost, to - from, dim, epsilon, dNormed + offset);
+  kernels.add(sums + offset, dNormed + offset, (to - from) * dim);
   barrier();
   const scalar = scalarOf(thread, apart.scalar);
   const [first, end] = back.part(draws * pass.count);
   for (let i = first; i < end; i++) {
     const token = (i % pass.count) * dim * 4;
-    const [d, dShared, dMixture] = [dX, back.region('dShared'), back.region('dMixture')].map((at) => at + i * dim * 4);
+    const [d, dShared, dMixture] = [dX, back.region('dShared'), back.region('dMixture')].map(
+      (base) => base + i * dim * 4,
+    );
     if (scalar !== 1) kernels.scale(d, scalar, dim);
     copyFloats(kernels, d, dim, dShared);
     kernels.rmsNormBack(sums + token, apart.postNorm, dShared, 1, dim, epsilon);
@@ -182,10 +184,10 @@ function outputsBack(back: Back, block: Experts, { places, runs }: Pairs, dSums:
     const s = floats[shared.shares / 4 + token];
     copyFloats(kernels, d, dim, to);
     kernels.scale(to, s, dim);
-    const at = back.region('dShares') + i * 4;
-    product(state.y + token * dim * 4, d, at);
-    kernels.scale(at, s, 1);
-    kernels.scale(at, 1 - s, 1);
+    const address = back.region('dShares') + i * 4;
+    product(state.y + token * dim * 4, d, address);
+    kernels.scale(address, s, 1);
+    kernels.scale(address, 1 - s, 1);
   }
 }
 
@@ -214,9 +216,9 @@ function joinedBack(back: Back, { width, upper }: Experts, from: number, count: 
   const [dHiddens, dGates] = [back.region('dHiddens'), back.region('dGates')];
   const [first, end] = back.part(back.draws * count);
   for (let i = first; i < end; i++) {
-    const at = (from * back.draws + i) * width * 4;
+    const offset = (from * back.draws + i) * width * 4;
     const x = upper + 2 * (from + (i % count)) * width * 4;
-    back.thread.kernels.clampedGateBack(x, dHiddens + at, dGates + 2 * at, width);
+    back.thread.kernels.clampedGateBack(x, dHiddens + offset, dGates + 2 * offset, width);
   }
 }
 
@@ -258,7 +260,14 @@ function sharedBack(back: Back, { router, shared, apart }: Experts, dGate: numbe
 }
 
 // Gradients of an expert's inputs, added to those of their tokens: this thread's columns.
-function inputsBack(back: Back, block: Experts, { tokens: of }: Pairs, run: Run, dGate: number, dUp: number): void {
+function inputsBack(
+  back: Back,
+  block: Experts,
+  { tokens: of }: Pairs,
+  run: ExpertRun,
+  dGate: number,
+  dUp: number,
+): void {
   const { thread, draws, pass, dNormed } = back;
   const { cols: dim } = block.router;
   const { expert, from, count } = run;

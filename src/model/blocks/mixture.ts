@@ -5,69 +5,95 @@
 import type { ExpertsSpec } from '../../families/architecture.ts';
 import { applyLinear, type Linear, moved, ROWS_APART, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
+import { apply, copyFloats, normTokens, rotateTokens, tokensOfThread } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Slots } from './block.ts';
 import { scalarOf } from './branch.ts';
 import { STEPS } from './feedforward.ts';
-import { type Gather, gatherPairs, type Pairs, pairsOf, type Run, roundsOf } from './pairs.ts';
+import { type ExpertRun, type Gather, gatherPairs, type Pairs, pairsOf, roundsOf } from './pairs.ts';
 import { chooseExperts, type Router } from './router.ts';
 
 /** The weights of one expert. */
 export interface Expert {
+  /** The weight (width, dim), or (2 · width, dim) in turn with that of up. */
   readonly gate: Linear;
   /** None where the rows of both stand in `gate` in turn. */
   readonly up: Linear | undefined;
+  /** The weight (dim, width). */
   readonly down: Linear;
 }
 
 /** Experts of one width, and where their activations are. */
 export interface Hidden {
+  /** Elements between the weights of an expert. */
   readonly width: number;
-  readonly gated: number; // (vectors, width)
-  readonly upper: number; // (vectors, width)
+  /** f(gate) ∘ up in the end: (vectors, width). */
+  readonly gated: number;
+  /** Up, or gate and up in turn, twice as wide: (vectors, width). */
+  readonly upper: number;
+  /** How `gated` is rotated for the weights of down. */
   readonly rotations: readonly Rotation[];
 }
 
 /** The expert that all tokens go to. */
 export interface Shared extends Expert, Hidden {
+  /** The weight (width, dim). */
   readonly up: Linear;
   /** The weight of its gate, if there is one, and σ of what that gives. */
   readonly weight: Linear | undefined;
-  readonly shares: number; // (batch)
+  /** What it counts for each token: (batch). */
+  readonly shares: number;
 }
 
 /** Norms of each part, and where what they give stands. */
 export interface Apart {
-  readonly routerNorm: number; // (dim)
-  readonly routerInput: number; // (batch, dim)
+  /** Norm of what the router reads: (dim). */
+  readonly routerNorm: number;
+  /** What it gives: (batch, dim). */
+  readonly routerInput: number;
+  /** How that is rotated. */
   readonly routerRotations: readonly Rotation[];
-  readonly sharedNorm: number; // (dim)
-  readonly sharedInput: number; // (batch, dim)
+  /** Norm of what the shared expert reads: (dim). */
+  readonly sharedNorm: number;
+  /** What it gives: (batch, dim). */
+  readonly sharedInput: number;
+  /** How that is rotated. */
   readonly sharedRotations: readonly Rotation[];
-  readonly sharedPost: number; // (dim)
-  readonly expertsPost: number; // (dim)
-  readonly postNorm: number; // (dim)
+  /** Norm of what the shared expert gives: (dim). */
+  readonly sharedPost: number;
+  /** Norm of the sum of a token's other experts: (dim). */
+  readonly expertsPost: number;
+  /** Norm of the sum of both: (dim). */
+  readonly postNorm: number;
   /** What the residual stream is multiplied by after. */
   readonly scalar: number; // (1), 0 for none
-  readonly mixture: number; // (batch, dim), Σ of a token's experts
+  /** (batch, dim), Σ of a token's experts. */
+  readonly mixture: number;
 }
 
 /** A mixture of experts that runs, with regions. */
 export interface Experts extends Hidden, Router {
   readonly kind: 'experts';
-  readonly norm: number; // (dim), 0 for none
+  /** Norm before the block: (dim), 0 for none. */
+  readonly norm: number;
+  /** How its input is rotated for router and experts. */
   readonly inputRotations: readonly Rotation[];
+  /** f. */
   readonly activation: ExpertsSpec['activation'];
+  /** All experts, by the router's rows. Of those in slots addresses count from a slot's first byte. */
   readonly experts: readonly Expert[];
   /** Where the memory has not room for all experts. */
   readonly slots: Slots | undefined;
   /** Room for weights of experts that tokens are likely to go to. */
   readonly likely: number; // (batch, top), 0 where all have room
+  /** The expert that all tokens go to, if there is one. */
   readonly shared: Shared | undefined;
+  /** Norms of each part, where there are such. */
   readonly apart: Apart | undefined;
+  /** Copies of inputs by pairs, in each form that experts read. */
   readonly gathers: readonly Gather[];
-  readonly outputs: number; // (batch · top, dim)
+  /** What experts give, by pairs: (batch · top, dim). */
+  readonly outputs: number;
 }
 
 /** Place of the first weight of an expert that the router chooses, among the block's, and weights of each. */
@@ -86,12 +112,12 @@ export function mix(thread: Thread, state: State, block: Experts, count: number)
   for (let i = 0; i < rounds.length; i++) {
     if (i > 0) barrier(); // nobody reads the slots any more
     const runs = rounds[i];
-    const own = block.slots ? inSlots(thread, block, block.slots, runs, i + 1 < rounds.length ? 0 : count) : block;
-    gatePairs(thread, state, own, runs);
+    const resident = block.slots ? inSlots(thread, block, block.slots, runs, i + 1 < rounds.length ? 0 : count) : block;
+    gatePairs(thread, state, resident, runs);
     barrier();
     const last = runs[runs.length - 1];
     rotateTokens(thread, block.rotations, last.from + last.count - runs[0].from, runs[0].from);
-    putOut(thread, state, own, runs);
+    putOut(thread, state, resident, runs);
   }
 
   const first = share(index, thread.count, dim, ROWS_APART);
@@ -101,11 +127,11 @@ export function mix(thread: Thread, state: State, block: Experts, count: number)
   const sums = apart?.mixture ?? y;
   const floats = new Float32Array(thread.ints.buffer);
   for (let token = 0; token < count; token++) {
-    const at = sums + (token * dim + first) * 4;
-    if (shared?.weight) kernels.scale(at, floats[shared.shares / 4 + token], end - first);
-    if (!shared || apart) thread.ints.fill(0, at / 4, at / 4 + end - first);
-    addOutputs(thread, block, pairs, token, first, end, at, block.outputs, floats);
-    if (!apart) kernels.add(x + (token * dim + first) * 4, at, end - first);
+    const address = sums + (token * dim + first) * 4;
+    if (shared?.weight) kernels.scale(address, floats[shared.shares / 4 + token], end - first);
+    if (!shared || apart) thread.ints.fill(0, address / 4, address / 4 + end - first);
+    addOutputs(thread, block, pairs, token, first, end, address, block.outputs, floats);
+    if (!apart) kernels.add(x + (token * dim + first) * 4, address, end - first);
   }
   barrier();
   if (!apart) return;
@@ -134,7 +160,7 @@ export function takePairs(thread: Thread, state: State, block: Experts, count: n
     gateOwn(thread, block.activation, shared, 0, count, before);
   }
   thread.barrier();
-  const [first, end] = ownTokens(thread, count);
+  const [first, end] = tokensOfThread(thread, count);
   if (shared?.weight) thread.kernels.sigmoid(shared.shares + first * 4, end - first);
   chooseExperts(thread, block, count);
   thread.barrier();
@@ -149,7 +175,7 @@ function inSlots(
   thread: Thread,
   block: Experts,
   { block: number, pool }: Slots,
-  runs: readonly Run[],
+  runs: readonly ExpertRun[],
   tokens: number,
 ): Experts {
   const asked = runs.map(({ expert }) => expert);
@@ -165,25 +191,25 @@ function inSlots(
 }
 
 /** Gate and up of all pairs, and f(gate) ∘ up: this thread's rows. @param before where gates are kept, 0 for nowhere */
-export function gatePairs(thread: Thread, state: State, block: Experts, runs: readonly Run[], before = 0): void {
+export function gatePairs(thread: Thread, state: State, block: Experts, runs: readonly ExpertRun[], before = 0): void {
   const { kernels, index } = thread;
   const { width, gated, upper, activation } = block;
   const first = share(index, thread.count, width, ROWS_APART);
   const end = share(index + 1, thread.count, width, ROWS_APART);
   for (const { expert, from, count } of runs) {
     const { gate, up } = block.experts[expert];
-    const at = from * width * 4;
+    const begin = from * width * 4;
     if (!up) {
-      const both = upper + 2 * at;
+      const both = upper + 2 * begin;
       applyLinear(kernels, gate, from, count, both, 2 * first, 2 * end, state.scratch[index]);
       for (let j = 0; j < count; j++) {
-        const own = (j * width + first) * 4;
-        kernels.clampedGate(both + 2 * own, gated + at + own, end - first);
+        const offset = (j * width + first) * 4;
+        kernels.clampedGate(both + 2 * offset, gated + begin + offset, end - first);
       }
       continue;
     }
-    applyLinear(kernels, gate, from, count, gated + at, first, end, state.scratch[index]);
-    applyLinear(kernels, up, from, count, upper + at, first, end, state.scratch[index]);
+    applyLinear(kernels, gate, from, count, gated + begin, first, end, state.scratch[index]);
+    applyLinear(kernels, up, from, count, upper + begin, first, end, state.scratch[index]);
     gateOwn(thread, activation, block, from, count, before);
   }
 }
@@ -203,9 +229,9 @@ function gateOwn(
   if (activation === 'clamped') return; // done already, of both in one
   const gate = STEPS[activation].run(thread.kernels);
   for (let j = from; j < from + count; j++) {
-    const at = (j * width + first) * 4;
-    if (before) copyFloats(thread.kernels, gated + at, end - first, before + at);
-    gate(gated + at, upper + at, end - first);
+    const offset = (j * width + first) * 4;
+    if (before) copyFloats(thread.kernels, gated + offset, end - first, before + offset);
+    gate(gated + offset, upper + offset, end - first);
   }
 }
 
@@ -214,7 +240,7 @@ export function putOut(
   thread: Thread,
   state: State,
   { experts, outputs, router }: Experts,
-  runs: readonly Run[],
+  runs: readonly ExpertRun[],
 ): void {
   const { kernels, index } = thread;
   const { cols: dim } = router;
@@ -240,10 +266,10 @@ export function addOutputs(
 ): void {
   const { top } = routing;
   for (let slot = 0; slot < top; slot++) {
-    const at = (places[token * top + slot] * router.cols + first) * 4;
-    if (room !== outputs) copyFloats(kernels, outputs + at, end - first, room + at);
-    kernels.scale(room + at, floats[weights / 4 + token * top + slot], end - first);
-    kernels.add(to, room + at, end - first);
+    const offset = (places[token * top + slot] * router.cols + first) * 4;
+    if (room !== outputs) copyFloats(kernels, outputs + offset, end - first, room + offset);
+    kernels.scale(room + offset, floats[weights / 4 + token * top + slot], end - first);
+    kernels.add(to, room + offset, end - first);
   }
 }
 
@@ -251,13 +277,13 @@ export function addOutputs(
 function addParts(thread: Thread, state: State, apart: Apart, count: number): void {
   const { kernels } = thread;
   const { dim, epsilon } = state;
-  const [first, end] = ownTokens(thread, count);
-  const [own, floats] = [end - first, (end - first) * dim];
-  const [x, y, mixture] = [state.x, state.y, apart.mixture].map((at) => at + first * dim * 4);
-  kernels.rmsNorm(y, apart.sharedPost, own, dim, epsilon, y);
-  kernels.rmsNorm(mixture, apart.expertsPost, own, dim, epsilon, mixture);
+  const [first, end] = tokensOfThread(thread, count);
+  const [rows, floats] = [end - first, (end - first) * dim];
+  const [x, y, mixture] = [state.x, state.y, apart.mixture].map((base) => base + first * dim * 4);
+  kernels.rmsNorm(y, apart.sharedPost, rows, dim, epsilon, y);
+  kernels.rmsNorm(mixture, apart.expertsPost, rows, dim, epsilon, mixture);
   kernels.add(y, mixture, floats);
-  kernels.rmsNorm(y, apart.postNorm, own, dim, epsilon, y);
+  kernels.rmsNorm(y, apart.postNorm, rows, dim, epsilon, y);
   kernels.add(x, y, floats);
   const scalar = scalarOf(thread, apart.scalar);
   if (scalar !== 1) kernels.scale(x, scalar, floats);

@@ -11,24 +11,31 @@ import type { BlockPlanner, Slots } from './block.ts';
 
 /** Inputs of tokens, and where those of pairs are put. */
 export interface Gather {
-  readonly from: number; // (batch, bytes)
-  readonly to: number; // (batch · top, bytes)
+  /** Address of the tokens' vectors: (batch, bytes). */
+  readonly from: number;
+  /** Address of the pairs' vectors: (batch · top, bytes). */
+  readonly to: number;
+  /** Bytes of a vector. */
   readonly bytes: number;
 }
 
 /** Tokens and the experts that they go to, sorted by expert. */
 export interface Pairs {
-  readonly tokens: Int32Array; // (pairs)
+  /** The token of each pair: (pairs). */
+  readonly tokens: Int32Array;
   /** The pair of each choice, (tokens, top). */
   readonly places: Int32Array;
   /** Of experts that have pairs, ascending. */
-  readonly runs: readonly Run[];
+  readonly runs: readonly ExpertRun[];
 }
 
 /** The pairs of an expert. */
-export interface Run {
+export interface ExpertRun {
+  /** Number of the expert. */
   readonly expert: number;
+  /** Its first pair. */
   readonly from: number;
+  /** Its pairs, from 1. */
   readonly count: number;
 }
 
@@ -56,10 +63,10 @@ export function pairsOf({ ints }: Thread, chosen: number, all: number, top: numb
   const next = new Int32Array(experts);
   const runs = [];
   let from = 0;
-  for (const [expert, own] of counts.entries()) {
+  for (const [expert, count] of counts.entries()) {
     next[expert] = from;
-    if (own > 0) runs.push({ expert, from, count: own });
-    from += own;
+    if (count > 0) runs.push({ expert, from, count });
+    from += count;
   }
   const [tokens, places] = [new Int32Array(all), new Int32Array(all)];
   for (const [choice, expert] of choices.entries()) {
@@ -70,7 +77,7 @@ export function pairsOf({ ints }: Thread, chosen: number, all: number, top: numb
 }
 
 /** The runs that go together: all, or as many as there are slots. */
-export function roundsOf(slots: Slots | undefined, { runs }: Pairs): (readonly Run[])[] {
+export function roundsOf(slots: Slots | undefined, { runs }: Pairs): (readonly ExpertRun[])[] {
   if (!slots || runs.length <= slots.pool.count) return [runs];
   const { count } = slots.pool;
   return Array.from({ length: Math.ceil(runs.length / count) }, (_, i) => runs.slice(i * count, (i + 1) * count));
@@ -86,8 +93,8 @@ export function gatherPairs(
   for (const { from, to, bytes } of gathers) {
     const words = bytes / 4;
     for (let pair = share(index, threads, tokens.length, 1); pair < end; pair++) {
-      const at = from / 4 + tokens[pair] * words;
-      ints.copyWithin(to / 4 + pair * words, at, at + words);
+      const word = from / 4 + tokens[pair] * words;
+      ints.copyWithin(to / 4 + pair * words, word, word + words);
     }
   }
 }

@@ -4,7 +4,7 @@
 import type { PerLayerSpec } from '../../families/architecture.ts';
 import { decodeRow, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { Begin, State } from '../state.ts';
-import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
+import { apply, copyFloats, normTokens, rotateTokens, tokensOfThread } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
@@ -12,10 +12,15 @@ import { addBranch, type Branch, branchBack, branchGradients, planBranch } from 
 /** A branch of per-layer vectors that runs, with regions. */
 export interface PerLayer {
   readonly kind: 'perLayer';
+  /** How its input, x without a norm, is rotated for `gate`. */
   readonly rotations: readonly Rotation[];
+  /** The weight (width, dim). */
   readonly gate: Linear;
+  /** Where the layer's vector begins in `state.perLayer`, in floats. */
   readonly first: number;
-  readonly gated: number; // (batch, rows of gate)
+  /** gelu(gate x) ∘ vector: (batch, rows of gate). */
+  readonly gated: number;
+  /** The output weight, (dim, width), and what follows it. */
   readonly branch: Branch;
 }
 
@@ -84,12 +89,12 @@ function gateTokens(thread: Thread, state: State, block: PerLayer, count: number
   thread.barrier();
   apply(thread, state, gate, count, gated);
   const first = share(index, thread.count, gate.rows, ROWS_APART);
-  const own = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
+  const length = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
   for (let j = 0; j < count; j++) {
     const vector = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
-    const at = (j * gate.rows + first) * 4;
-    if (before) copyFloats(kernels, gated + at, own, before + at);
-    kernels.geluTimes(gated + at, vector, own);
+    const offset = (j * gate.rows + first) * 4;
+    if (before) copyFloats(kernels, gated + offset, length, before + offset);
+    kernels.geluTimes(gated + offset, vector, length);
   }
   thread.barrier();
 }
@@ -103,15 +108,15 @@ export function embedLayers(thread: Thread, state: State & Begin, count: number,
   rotateTokens(thread, rotations, count);
   apply(thread, state, projection, count, perLayer);
   thread.barrier();
-  const [first, end] = ownTokens(thread, count);
+  const [first, end] = tokensOfThread(thread, count);
   for (let j = first; j < end; j++) {
-    const at = perLayer + j * perLayerFloats * 4;
-    kernels.scale(at, 1 / Math.sqrt(dim), perLayerFloats);
-    kernels.rmsNorm(at, norm, perLayerFloats / width, width, epsilon, at);
+    const address = perLayer + j * perLayerFloats * 4;
+    kernels.scale(address, 1 / Math.sqrt(dim), perLayerFloats);
+    kernels.rmsNorm(address, norm, perLayerFloats / width, width, epsilon, address);
     decodeRow(kernels, embedding, ids[j], rows[index], scratch[index]);
     kernels.scale(rows[index], Math.sqrt(width), perLayerFloats);
-    kernels.add(at, rows[index], perLayerFloats);
-    kernels.scale(at, Math.SQRT1_2, perLayerFloats);
+    kernels.add(address, rows[index], perLayerFloats);
+    kernels.scale(address, Math.SQRT1_2, perLayerFloats);
   }
   thread.barrier();
 }

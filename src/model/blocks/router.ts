@@ -3,23 +3,30 @@
 
 import type { ExpertsSpec, Routing } from '../../families/architecture.ts';
 import type { Linear } from '../linear.ts';
-import { ownTokens } from '../steps.ts';
+import { tokensOfThread } from '../steps.ts';
 import type { Thread } from '../team.ts';
 import type { Back, BlockPlanner } from './block.ts';
 
 /** A router that runs, with regions. */
 export interface Router {
+  /** The weight (experts, dim). */
   readonly router: Linear;
-  readonly correction: number; // (experts), 0 for none
+  /** Added to scores where experts are chosen: (experts), 0 for none. */
+  readonly correction: number;
+  /** How experts are chosen, and what becomes of their weights. */
   readonly routing: Routing;
   /** What logits are multiplied by. */
   readonly logitScale: number;
   /** What the weights of each expert are multiplied by. */
   readonly factors: number; // (experts), 0 for none
-  readonly logits: number; // (batch, experts)
-  readonly chosen: number; // (batch, top) i32
-  readonly weights: number; // (batch, top)
-  readonly routed: number; // (batch, 5 · (experts + 4)), what routing works in
+  /** (batch, experts). */
+  readonly logits: number;
+  /** Experts of each token, ascending: (batch, top) i32. */
+  readonly chosen: number;
+  /** What each of them counts: (batch, top). */
+  readonly weights: number;
+  /** (batch, 5 · (experts + 4)), what routing works in. */
+  readonly routed: number;
 }
 
 /** @param input what it reads, (batch, dim) */
@@ -45,7 +52,7 @@ export function chooseExperts(thread: Thread, block: Router, count: number): voi
   const { router, logits, correction, routing, logitScale, chosen, weights, routed } = block;
   const { sigmoid, groups, taken, two, top, normalize, factor } = routing;
   const { rows } = router;
-  const [first, end] = ownTokens(thread, count);
+  const [first, end] = tokensOfThread(thread, count);
   if (logitScale !== 1) kernels.scale(logits + first * rows * 4, logitScale, (end - first) * rows);
   kernels.route(
     ...([logits + first * rows * 4, end - first, rows, correction, sigmoid ? 1 : 0, groups, taken] as const),
@@ -62,7 +69,7 @@ export function routesBack(back: Back, block: Router): void {
   const { kernels } = thread;
   const { sigmoid, top, normalize, factor } = routing;
   const { rows } = router;
-  const [first, end] = ownTokens(thread, pass.count);
+  const [first, end] = tokensOfThread(thread, pass.count);
   for (let draw = 0; draw < draws; draw++) {
     const i = draw * pass.count + first;
     const to = back.region('dLogits') + i * rows * 4;

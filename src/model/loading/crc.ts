@@ -28,15 +28,15 @@ function powerOf(bytes: number): number {
 }
 
 const KNOWN = 256;
-const known = new Map<number, number>(); // powers of the lengths of blocks, which are few
+const powers = new Map<number, number>(); // powers of the lengths of blocks, which are few
 
 /** Joins checksums. @param first of the bytes in front @param second of the `bytes` behind them, alone */
 export function joinCrc32(first: number, second: number, bytes: number): number {
   if (first === 0) return second; // nothing in front, for one
-  let power = known.get(bytes);
+  let power = powers.get(bytes);
   if (power === undefined) {
     power = powerOf(bytes);
-    if (known.size < KNOWN) known.set(bytes, power);
+    if (powers.size < KNOWN) powers.set(bytes, power);
   }
   return (times(power, first) ^ second) >>> 0;
 }

@@ -3,6 +3,9 @@
 //
 //   the source     │ batch 1 │ batch 2 │ batch 3 │
 //   the threads              │ batch 1 │ batch 2 │ batch 3 │
+//
+// Sources that can read to their place there: batches.ts has the two halves in which they take turns, and says what is read to where it
+// stays. Other bytes are copied.
 
 import type { CheckpointFile, CheckpointTensor } from '../../checkpoint/tensor.ts';
 import { placeOf } from '../../checkpoint/tensor.ts';
@@ -14,10 +17,18 @@ import { readChecksums } from '../../quantize/format.ts';
 import type { Load } from '../layout.ts';
 import { type DenseDtype, type Linear, scaleBytesOf } from '../linear.ts';
 import { pauses } from '../pause.ts';
-import type { Weights } from '../weights.ts';
-import { type Batch, batchesOf, type Place, stagingOf, tensorsOf, type VectorLoad, weightsOf } from './batches.ts';
+import type { ModelWeights } from '../weights.ts';
+import {
+  type Batch,
+  batchesOf,
+  type Filling,
+  linearsIn,
+  loadedTensors,
+  stagingOf,
+  type VectorLoad,
+} from './batches.ts';
 import { joinCrc32 } from './crc.ts';
-import { type Crew, checksumOf, crewOfOne, writeBlocks } from './store.ts';
+import { blockChecksum, type Crew, crewOfOne, writeBlocks } from './store.ts';
 
 /** How far a load is. */
 export interface LoadProgress {
@@ -40,11 +51,11 @@ export interface LoadingOptions {
 /** Reads tensors of a checkpoint to where a layout has them. */
 interface Loader {
   /** What does not come from the checkpoint: tables of grids, masks of signs, frequencies of ropes. */
-  prepare(place: Place): void;
+  prepare(place: Filling): void;
   /** Loads a piece, or all. @throws {FormatError} when a tensor's checksum is not the one noted: names the tensor */
-  load(place: Place, piece?: number): Promise<void>;
+  load(place: Filling, piece?: number): Promise<void>;
   /** Checks the stacks of experts that share slots: a part of a stack has no checksum. Tensors of one expert are checked as they are read. */
-  checkStacks(place: Place): Promise<void>;
+  checkStacks(place: Filling): Promise<void>;
   readonly check: Check | undefined;
 }
 
@@ -57,9 +68,9 @@ export type Check = (tensor: CheckpointTensor, crc: number) => void;
  * @returns what these are checked by; undefined where no checksums are noted
  * @throws {FormatError} when a checksum is not the one noted
  */
-export async function loadAll(
-  places: readonly Place[],
-  weights: Weights,
+export async function loadMemories(
+  places: readonly Filling[],
+  weights: ModelWeights,
   options: LoadingOptions,
   crew: Crew,
 ): Promise<Check | undefined> {
@@ -75,22 +86,26 @@ export async function loadAll(
 /** A batch that is read, and its bytes as far as they are there or on their way. */
 interface Coming {
   readonly batch: Batch;
-  readonly bytes: (ArrayBuffer | Promise<ArrayBuffer> | undefined)[];
+  readonly bytes: (ArrayBuffer | Promise<ArrayBuffer | typeof IN_PLACE> | typeof IN_PLACE | undefined)[];
 }
+
+/** Of bytes that were read to their place in the staging region. */
+const IN_PLACE: unique symbol = Symbol();
 
 /**
  * Opens a checkpoint to load pieces of it; checks its headers.
  * @param places all that there are, of which progress is told
  * @param crew the threads that store; the calling one if left out
+ * @throws {FormatError} while loading, when a checksum is not as it was noted
  */
 export async function openLoader(
-  places: readonly Place[],
-  weights: Weights,
+  places: readonly Filling[],
+  weights: ModelWeights,
   { onProgress, signal }: LoadingOptions,
-  crew: Crew = crewOfOne(places, weightsOf(places.map(({ layout }) => layout))),
+  crew: Crew = crewOfOne(places, linearsIn(places.map(({ layout }) => layout))),
 ): Promise<Loader> {
   const stacks = new Set(weights.checked ? places.flatMap(stacksOf) : []);
-  const tensors = new Set([...places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(tensorsOf), ...stacks]);
+  const tensors = new Set([...places.flatMap(({ layout }) => layout.pieces.flat()).flatMap(loadedTensors), ...stacks]);
   const bytes = [...tensors].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const progress: LoadProgress = { tensor: '', bytesDone: 0, bytes };
   const sums = new Map<CheckpointTensor, number>(); // checksums, as far as tensors are read
@@ -115,21 +130,34 @@ export async function openLoader(
     throw new FormatError(message, placeOf(tensor));
   }
 
-  // What can be read at once is read later, while other threads store: a promise for each block would take longer than the block.
-  function begin(batch: Batch): Coming {
-    const bytes = batch.reads.map(({ tensor, stored = tensor, start, end }) => {
-      if (stored.readSync) return undefined;
-      const read = stored.read(start, end, spares.take(end - start));
-      read.catch(() => {}); // told of when its turn comes
-      return read;
-    });
+  // What can be read at once is read later, while other threads store: a promise for each block would take longer than the block. Where the
+  // region is not divided, another batch lies in it then.
+  function begin(batch: Batch, memory: Uint8Array | undefined): Coming {
+    const bytes = batch.reads.map(
+      ({ tensor, stored = tensor, start, end, offset, isPlaced }): Coming['bytes'][number] => {
+        if (isPlaced) {
+          const filled = tensor.readIntoLater!(start, end, memory!.subarray(offset, offset + end - start)).then(
+            (): typeof IN_PLACE => IN_PLACE,
+          );
+          filled.catch(() => {});
+          return filled;
+        }
+        if (stored.readSync) return undefined;
+        const read = stored.read(start, end, spares.take(end - start));
+        read.catch(() => {}); // told of when its turn comes
+        return read;
+      },
+    );
     return { batch, bytes };
   }
-  function readNow({ batch, bytes }: Coming): void {
-    for (const [i, { tensor, stored = tensor, start, end }] of batch.reads.entries()) {
+  function readNow({ batch, bytes }: Coming, memory: Uint8Array | undefined): void {
+    for (const [i, { tensor, stored = tensor, start, end, offset }] of batch.reads.entries()) {
       if (bytes[i]) continue;
       try {
-        bytes[i] = stored.readSync!(start, end, spares.take(end - start));
+        if (memory && stored.readInto) {
+          stored.readInto(start, end, memory.subarray(offset, offset + end - start));
+          bytes[i] = IN_PLACE;
+        } else bytes[i] = stored.readSync!(start, end, spares.take(end - start));
       } catch (error) {
         bytes[i] = Promise.reject(error);
         (bytes[i] as Promise<ArrayBuffer>).catch(() => {});
@@ -139,15 +167,16 @@ export async function openLoader(
   }
 
   // Puts a batch where it belongs, and checks it. @param meanwhile what is done while other threads store
-  async function finish(place: Place, { batch, bytes }: Coming, meanwhile: () => void): Promise<void> {
+  async function finish(place: Filling, { batch, bytes }: Coming, meanwhile: () => void): Promise<void> {
     const { kernels, buffer } = place;
     const { reads, blocks, then } = batch;
     const { crcTable, ...staging } = stagings[places.indexOf(place)];
     const memory = new Uint8Array(buffer);
-    for (const [i, { tensor, stored, start, end, at }] of reads.entries()) {
+    for (const [i, { tensor, stored, start, end, offset }] of reads.entries()) {
       signal?.throwIfAborted();
-      const read = bytes[i]!;
-      memory.set(spares.keep('then' in read ? await read : read), at);
+      const given = bytes[i]!;
+      const read = typeof given === 'object' && 'then' in given ? await given : given;
+      if (read !== IN_PLACE) memory.set(spares.keep(read), offset);
       if (!stored) tell(tensor, end - start);
     }
     const ints = new Int32Array(buffer);
@@ -161,15 +190,15 @@ export async function openLoader(
 
     function checkReads(): void {
       for (const read of reads) {
-        const { tensor, stored, start, end, at } = read;
+        const { tensor, stored, start, end, offset } = read;
         if (tensor.stored && !stored) continue; // checked as it is in the file
         let crc = start === 0 ? 0 : sums.get(tensor)!;
         if (read.blocks) {
           const [first, last, part] = read.blocks;
           for (let block = first; block < last; block++) {
-            crc = joinCrc32(crc, checksumOf(ints, staging.table, block, part), bytesOf(block, part));
+            crc = joinCrc32(crc, blockChecksum(ints, staging.table, block, part), bytesOf(block, part));
           }
-        } else crc = kernels.crc32(crc, at, end - start, crcTable);
+        } else crc = kernels.crc32(crc, offset, end - start, crcTable);
         sums.set(tensor, crc);
         if (end === (stored ?? tensor).byteLength) check(tensor, crc);
       }
@@ -181,7 +210,7 @@ export async function openLoader(
     }
   }
 
-  async function loadPart(place: Place, loads: readonly Load[]): Promise<void> {
+  async function loadPart(place: Filling, loads: readonly Load[]): Promise<void> {
     const staging = stagings[places.indexOf(place)];
     place.kernels.crc32Table(staging.crcTable);
     const indexOf = (linear: Linear) => placeOfWeight.get(linear)!;
@@ -190,19 +219,20 @@ export async function openLoader(
       staging,
       checked: noted !== undefined,
       indexOf,
-      fillVector: (load, at) => fillVector(place, load, at),
+      fillVector: (load, offset) => fillVector(place, load, offset),
     });
+    const memory = staging.halves.length > 1 ? new Uint8Array(place.buffer) : undefined;
     const start = () => {
       const { value: batch } = batches.next();
-      return batch && begin(batch);
+      return batch && begin(batch, memory);
     };
     let [now, next]: (Coming | undefined)[] = [start()];
-    if (now) readNow(now);
+    if (now) readNow(now, memory);
     try {
       for (; now; now = next) {
         await pause();
         next = start();
-        await finish(place, now, () => next && readNow(next));
+        await finish(place, now, () => next && readNow(next, memory));
       }
     } catch (error) {
       // Nobody reads from the folder any more.
@@ -212,9 +242,10 @@ export async function openLoader(
   }
 
   return {
-    ...{ prepare, check: noted && check },
+    ...{ prepare: writeConstants, check: noted && check },
     async checkStacks(place) {
-      const { crcTable, address, room } = stagings[places.indexOf(place)];
+      const { crcTable, halves, room } = stagings[places.indexOf(place)];
+      const [address] = halves;
       place.kernels.crc32Table(crcTable);
       for (const tensor of new Set(noted ? stacksOf(place) : [])) {
         let crc = 0;
@@ -236,9 +267,9 @@ export async function openLoader(
   };
 }
 
-function fillVector({ kernels, buffer }: Place, { vector, address, plus }: VectorLoad, at: number): void {
+function fillVector({ kernels, buffer }: Filling, { vector, address, plus }: VectorLoad, offset: number): void {
   const count = vector.shape.reduce((product, size) => product * size, 1);
-  kernels.widen(at, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
+  kernels.widen(offset, dtypeCodes[vector.dtype as DenseDtype], 0, count, address);
   if (plus === 0) return;
   const values = new Float32Array(buffer, address, count);
   for (let i = 0; i < count; i++) values[i] += plus;
@@ -261,10 +292,10 @@ export function keepSpares(): Spares {
   let bytes = 0;
   return {
     take(byteLength) {
-      const at = spares.findIndex((spare) => spare.byteLength === byteLength);
-      if (at < 0) return undefined;
+      const index = spares.findIndex((spare) => spare.byteLength === byteLength);
+      if (index < 0) return undefined;
       bytes -= byteLength;
-      return spares.splice(at, 1)[0];
+      return spares.splice(index, 1)[0];
     },
     keep(buffer) {
       spares.push(buffer);
@@ -275,7 +306,7 @@ export function keepSpares(): Spares {
 }
 
 /** Writes what does not come from the checkpoint. */
-export function prepare(place: Place): void {
+export function writeConstants(place: Filling): void {
   const { kernels, buffer, layout } = place;
   const { address: staging } = layout.staging;
   for (const [i, frequencies] of layout.ropes.entries()) {
@@ -295,10 +326,11 @@ export function prepare(place: Place): void {
 /** Whether it is a part of a stack. */
 export const isStacked = (load: Load): boolean => 'linear' in load && load.linear.stack !== undefined;
 
-const stacksOf = ({ layout }: Place): CheckpointTensor[] => layout.pages.flat(2).filter(isStacked).flatMap(tensorsOf);
+const stacksOf = ({ layout }: Filling): CheckpointTensor[] =>
+  layout.pages.flat(2).filter(isStacked).flatMap(loadedTensors);
 
 // The checksums of all tensors by name; those of the headers are checked here.
-async function notedChecksums({ checkpoint }: Weights, place: Place): Promise<Map<string, number>> {
+async function notedChecksums({ checkpoint }: ModelWeights, place: Filling): Promise<Map<string, number>> {
   const { kernels, buffer, layout } = place;
   const crcTable = layout.staging.address;
   const staging = crcTable + kernels.crc32TableBytes();

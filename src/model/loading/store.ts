@@ -7,7 +7,7 @@
 
 import type { DecoderExports } from '../../kernels/decoder/exports.ts';
 import type { Seat } from '../forward.ts';
-import { type Linear, scaleBytesOf, storeRows } from '../linear.ts';
+import { type Linear, placeOfRows, rowsApartOf, scaleBytesOf, storeRows, storingScratchBytes } from '../linear.ts';
 import type { Team, Thread } from '../team.ts';
 
 /** Rows of a weight that lie in the staging region as the file has them. */
@@ -18,7 +18,7 @@ export interface StagedRows {
   readonly first: number;
   /** How many there are. */
   readonly count: number;
-  /** Address of the rows as the file has them. */
+  /** Address of the rows as the file has them: in the staging region, or where they will stay. */
   readonly rows: number;
   /** Address of their scales. */
   readonly scales: number;
@@ -42,6 +42,11 @@ export interface StoringPass {
   readonly threads: number;
 }
 
+/** Room behind rows for what kernels read behind an input. */
+export const MARGIN = 64;
+/** The address, or the one behind it that vectors are aligned at. */
+export const aligned = (address: number): number => Math.ceil(address / 16) * 16;
+
 /** Begins the words of such a pass: none of another kind begins so. */
 const STORING = -1;
 const BLOCK_WORDS = 7;
@@ -63,8 +68,14 @@ export function writeBlocks(ints: Int32Array, table: number, blocks: readonly St
 }
 
 /** The checksum of a block's codes or scales. @param part 0 for codes, 1 for scales */
-export function checksumOf(ints: Int32Array, table: number, block: number, part: number): number {
+export function blockChecksum(ints: Int32Array, table: number, block: number, part: number): number {
   return ints[table / 4 + FIRST_WORDS + block * BLOCK_WORDS + CRC_WORD + part] >>> 0;
+}
+
+/** Bytes of scratch that a thread needs, where `rows` of a weight may stand in their place. */
+export function scratchOfStoring(linear: Linear, rows: number): number {
+  const bytes = aligned(storingScratchBytes(linear));
+  return rowsApartOf(linear) > 1 && rows > 0 ? bytes + aligned(rows * linear.rowBytes + MARGIN) : bytes;
 }
 
 /** The words that tell all threads of it. */
@@ -101,13 +112,19 @@ function storeShare({ kernels, ints, index }: Thread, weights: readonly Linear[]
   for (;;) {
     const block = Atomics.add(ints, table / 4, 1);
     if (block >= count) return;
-    const at = table / 4 + FIRST_WORDS + block * BLOCK_WORDS;
-    const [weight, first, rowCount, rowsAt, scalesAt] = ints.subarray(at, at + CRC_WORD);
+    const firstWord = table / 4 + FIRST_WORDS + block * BLOCK_WORDS;
+    const [weight, first, rowCount, rowsAt, scalesAt] = ints.subarray(firstWord, firstWord + CRC_WORD);
     const linear = weights[weight];
-    const [rows, scales] = [rowsAt >>> 0, scalesAt >>> 0];
+    let [rows, scales] = [rowsAt >>> 0, scalesAt >>> 0];
+    if (rows === placeOfRows(linear, first) && rowsApartOf(linear) > 1) {
+      // They stand where their bands will.
+      const copy = scratch + aligned(storingScratchBytes(linear));
+      memory.copyWithin(copy, rows, rows + rowCount * linear.rowBytes);
+      rows = copy;
+    }
     if (crcTable) {
-      ints[at + CRC_WORD] = kernels.crc32(0, rows, rowCount * linear.rowBytes, crcTable);
-      ints[at + CRC_WORD + 1] = kernels.crc32(0, scales, rowCount * scaleBytesOf(linear), crcTable);
+      ints[firstWord + CRC_WORD] = kernels.crc32(0, rows, rowCount * linear.rowBytes, crcTable);
+      ints[firstWord + CRC_WORD + 1] = kernels.crc32(0, scales, rowCount * scaleBytesOf(linear), crcTable);
     }
     storeRows(kernels, memory, linear, first, rowCount, rows, scales, scratch);
   }

@@ -58,7 +58,7 @@ interface Ahead<Page> {
 
 /** @param mayAsk whether the experts' source can be asked */
 export function readAhead<Page extends { readonly spans: readonly Span[] }>(
-  told: Prefetched,
+  prefetched: Prefetched,
   mayAsk: boolean,
 ): Ahead<Page> {
   const asked = new Set<Page>();
@@ -77,9 +77,9 @@ export function readAhead<Page extends { readonly spans: readonly Span[] }>(
       if (slow) for (const page of pages.slice(1)) ask(page);
     },
     read(page, ms) {
-      if (asked.delete(page)) told.hits++;
+      if (asked.delete(page)) prefetched.hits++;
       else {
-        told.misses++;
+        prefetched.misses++;
         slow = mayAsk && ms > page.spans.length * READ_MS + bytesOf(page) / COPY_BYTES;
       }
     },
@@ -91,11 +91,12 @@ export function readAhead<Page extends { readonly spans: readonly Span[] }>(
       }
     },
     wanted(pages) {
-      for (const page of pages) if (guessed.delete(page)) [right, told.foreseen] = [right + 1, told.foreseen + 1];
+      for (const page of pages)
+        if (guessed.delete(page)) [right, prefetched.foreseen] = [right + 1, prefetched.foreseen + 1];
     },
     settle() {
-      for (const page of guessed) if (asked.delete(page)) told.bytesWasted += bytesOf(page);
-      told.mistaken += guessed.size;
+      for (const page of guessed) if (asked.delete(page)) prefetched.bytesWasted += bytesOf(page);
+      prefetched.mistaken += guessed.size;
       [right, wrong] = [right * KEPT, (wrong + guessed.size) * KEPT];
       guessed.clear();
     },

@@ -11,9 +11,9 @@ import { UnsupportedError } from '../../errors.ts';
 import type { Experts } from '../blocks/mixture.ts';
 import type { Load } from '../layout.ts';
 import { type Linear, moved, rowsApartOf, scaleBytesOf, storeRows, storingScratchBytes } from '../linear.ts';
-import { type Place, tensorsOf } from '../loading/batches.ts';
+import { type Filling, loadedTensors } from '../loading/batches.ts';
 import { type Check, isStacked, keepSpares } from '../loading/load.ts';
-import type { Layout } from '../memories.ts';
+import type { ModelLayout } from '../memories.ts';
 import type { Thread } from '../team.ts';
 import { type Prefetched, readAhead, type Span } from './ahead.ts';
 import { likelyExperts } from './likely.ts';
@@ -44,17 +44,17 @@ interface Pager {
 }
 
 /** What the pagers of a model count. */
-export function pagingOf({ routed: { count, slots } }: Layout): Paging | undefined {
+export function pagingOf({ routed: { count, slots } }: ModelLayout): Paging | undefined {
   if (slots === 0) return undefined;
   const prefetch = { hits: 0, misses: 0, foreseen: 0, mistaken: 0, bytesWasted: 0 };
   return { experts: count, slots, hits: 0, misses: 0, bytesRead: 0, prefetch };
 }
 
 /** @throws {UnsupportedError} when an expert cannot be read at once: names its tensor */
-export function checkPageable({ memories }: Layout): void {
+export function checkPageable({ memories }: ModelLayout): void {
   const fixed = memories
     .flatMap(({ pages }) => pages.flat(2))
-    .flatMap(tensorsOf)
+    .flatMap(loadedTensors)
     .find(({ readSync }) => !readSync);
   if (!fixed) return;
   const message =
@@ -69,7 +69,7 @@ const GUESSED_TOKENS = 16;
  * @param thread thread 0
  * @param check undefined where no checksums are noted; those of stacks are checked already
  */
-export function openPager(place: Place, thread: Thread, paging: Paging, check: Check | undefined): Pager {
+export function openPager(place: Filling, thread: Thread, paging: Paging, check: Check | undefined): Pager {
   const { kernels, buffer, layout } = place;
   const { pages, pool, blocks, state } = layout;
   const routed = blocks.filter((block): block is Experts => block.kind === 'experts' && block.slots !== undefined);
@@ -84,18 +84,20 @@ export function openPager(place: Place, thread: Thread, paging: Paging, check: C
   function read({ loads }: Page, slot: number): void {
     for (const load of loads) {
       if (!('first' in load)) continue;
-      const parts = tensorsOf(load);
+      const parts = loadedTensors(load);
       const unchecked = check && !isStacked(load) ? parts.filter((part) => !checked.has(part)) : [];
       if (unchecked.length > 0) kernels.crc32Table(layout.staging.address);
       const crcs = parts.map(() => 0);
-      for (const { part, start, end, at } of storing(
+      for (const { part, start, end, offset } of storing(
         place,
         moved(load.linear, pool.first + slot * pool.bytes),
         load.first,
       )) {
-        new Uint8Array(buffer, at).set(spares.keep(parts[part].readSync!(start, end, spares.take(end - start))));
+        const tensor = parts[part];
+        if (tensor.readInto) tensor.readInto(start, end, new Uint8Array(buffer, offset, end - start));
+        else new Uint8Array(buffer, offset).set(spares.keep(tensor.readSync!(start, end, spares.take(end - start))));
         paging.bytesRead += end - start;
-        if (unchecked.length > 0) crcs[part] = kernels.crc32(crcs[part], at, end - start, layout.staging.address);
+        if (unchecked.length > 0) crcs[part] = kernels.crc32(crcs[part], offset, end - start, layout.staging.address);
       }
       for (const part of unchecked) {
         check!(part, crcs[parts.indexOf(part)]);
@@ -155,15 +157,15 @@ export function openPager(place: Place, thread: Thread, paging: Paging, check: C
 const MARGIN = 64;
 
 /** Bytes `start` to `end` of a weight's part, codes or scales, and where they are to be put. */
-interface Wanted {
+interface WantedBytes {
   readonly part: number;
   readonly start: number;
   readonly end: number;
-  readonly at: number;
+  readonly offset: number;
 }
 
 /** Stores a weight by bytes that it asks for: whoever goes on has put them there. @param start row of the tensor that is its first */
-function* storing(place: Place, linear: Linear, start: number): Generator<Wanted> {
+function* storing(place: Filling, linear: Linear, start: number): Generator<WantedBytes> {
   const { kernels, buffer, layout } = place;
   const tableBytes = kernels.crc32TableBytes();
   const staging = layout.staging.address + tableBytes;
@@ -179,8 +181,8 @@ function* storing(place: Place, linear: Linear, start: number): Generator<Wanted
     const end = Math.min(rows, first + step);
     const scales = staging + (end - first) * rowBytes + MARGIN;
     const [from, to] = [start + first, start + end];
-    yield { part: 0, start: from * rowBytes, end: to * rowBytes, at: staging };
-    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, at: scales };
+    yield { part: 0, start: from * rowBytes, end: to * rowBytes, offset: staging };
+    if (scaleBytes > 0) yield { part: 1, start: from * scaleBytes, end: to * scaleBytes, offset: scales };
     storeRows(kernels, memory, linear, first, end - first, staging, scales, scratch);
   }
 }
@@ -195,7 +197,7 @@ function spansOf(load: Load): Span[] {
   if (!('first' in load)) return [];
   const { linear, first } = load;
   const widths = [linear.rowBytes, linear.type === 'codes' ? linear.scaleBytes : 0];
-  return tensorsOf(load).map((tensor, part) => {
+  return loadedTensors(load).map((tensor, part) => {
     const start = first * widths[part];
     return { tensor, start, end: start + linear.rows * widths[part] };
   });

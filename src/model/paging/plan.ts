@@ -2,9 +2,9 @@
 
 import type { Architecture } from '../../families/architecture.ts';
 import type { MemoryLayoutOptions } from '../layout.ts';
-import { type Layout, orTooLarge, planModel, planWhole } from '../memories.ts';
+import { type ModelLayout, orTooLarge, planModel, planWhole } from '../memories.ts';
 import { megabytes } from '../region.ts';
-import type { Weights } from '../weights.ts';
+import type { ModelWeights } from '../weights.ts';
 
 /** Of the slots of a layer that exceeds a memory, so many are tried next. */
 const LESS = 3 / 4;
@@ -16,11 +16,11 @@ const LESS = 3 / 4;
  */
 export function planWithin(
   architecture: Architecture,
-  weights: Weights,
+  weights: ModelWeights,
   options: MemoryLayoutOptions,
   memory: number,
   limit?: number,
-): Layout {
+): ModelLayout {
   const plan = (slotShare?: number) =>
     planModel(architecture, weights, slotShare === undefined ? options : { ...options, slotShare }, limit);
   const { bytes, routed } = planWhole(architecture, weights, options); // for its sizes: no memory may be as large

@@ -117,7 +117,7 @@ interface Held {
 }
 
 // A sequence as it is kept here.
-interface Own {
+interface HeldSequence {
   ids: number[];
   holding: Holding | undefined;
   /** Where the model has recurrent states: its own, and the copy of an earlier one. */
@@ -129,8 +129,8 @@ interface Own {
 }
 
 // An `extend` under way.
-interface Work {
-  own: Own;
+interface PendingExtend {
+  sequence: HeldSequence;
   ids: ArrayLike<number>;
   done: number;
   rows: 'last' | 'all' | 'none';
@@ -144,7 +144,7 @@ interface Work {
 
 // An `open` that waits.
 interface Waiting {
-  own: Own;
+  sequence: HeldSequence;
   ids: ArrayLike<number>;
   settle(error?: unknown): void;
 }
@@ -159,11 +159,11 @@ function lengthOfCommon(some: ArrayLike<number>, others: ArrayLike<number>, most
 /** @returns a batcher over an engine's cache */
 export function openBatcher(engine: Engine): Batcher {
   const { batch, rows: count } = engine;
-  const sequences = new Set<Own>(); // with a holding, open or not
-  const holders = new Map<Holding, Own>();
+  const sequences = new Set<HeldSequence>(); // with a holding, open or not
+  const holders = new Map<Holding, HeldSequence>();
   let waiting: Waiting[] = [];
-  const expected = new Set<Own>(); // answered by the last pass
-  let work: Work[] = [];
+  const expected = new Set<HeldSequence>(); // answered by the last pass
+  let work: PendingExtend[] = [];
   const passes: number[] = [];
   let isRunning = false;
   let end: Error | undefined; // why nothing can be asked for any more
@@ -175,19 +175,23 @@ export function openBatcher(engine: Engine): Batcher {
   });
 
   // The sequence that has most of what these ids begin with, how many, and its state behind them.
-  function donorOf(ids: ArrayLike<number>): { donor: Own | undefined; length: number; source: Held | undefined } {
+  function donorOf(ids: ArrayLike<number>): {
+    donor: HeldSequence | undefined;
+    length: number;
+    source: Held | undefined;
+  } {
     let best: ReturnType<typeof donorOf> = { donor: undefined, length: 0, source: undefined };
-    for (const own of sequences) {
-      let length = lengthOfCommon(own.ids, ids, Math.min(own.ids.length, ids.length - 1));
-      const source = own.state && stateWithin(own, length);
-      if (own.state) length = source?.length ?? 0;
-      if (length > best.length) best = { donor: own, length, source };
+    for (const sequence of sequences) {
+      let length = lengthOfCommon(sequence.ids, ids, Math.min(sequence.ids.length, ids.length - 1));
+      const source = sequence.state && stateWithin(sequence, length);
+      if (sequence.state) length = source?.length ?? 0;
+      if (length > best.length) best = { donor: sequence, length, source };
     }
     return best;
   }
 
   // The later state of a sequence that stands for no more than `length` ids.
-  function stateWithin({ state, kept }: Own, length: number): Held | undefined {
+  function stateWithin({ state, kept }: HeldSequence, length: number): Held | undefined {
     return [state, kept].find((held) => held !== undefined && held.length <= length);
   }
 
@@ -196,10 +200,11 @@ export function openBatcher(engine: Engine): Batcher {
   }
 
   // Whose slot others may have, of those but one: the copies of all, and what closed sequences hold.
-  const spare = (but: Own | undefined) => [...sequences].filter((own) => own !== but && (own.kept || !own.isOpen));
+  const spare = (but: HeldSequence | undefined) =>
+    [...sequences].filter((sequence) => sequence !== but && (sequence.kept || !sequence.isOpen));
 
   // A free slot, if need be of who has not used its own for longest.
-  function takeSlot(but: Own | undefined): number | undefined {
+  function takeSlot(but: HeldSequence | undefined): number | undefined {
     while (slots.length === 0) {
       const [first] = spare(but).sort((a, b) => a.lastUse - b.lastUse);
       if (!first) return undefined;
@@ -210,11 +215,11 @@ export function openBatcher(engine: Engine): Batcher {
     return slots.pop();
   }
 
-  const hasSlot = (donor: Own | undefined) =>
+  const hasSlot = (donor: HeldSequence | undefined) =>
     engine.slots === 0 || slots.length > 0 || donor?.kept !== undefined || spare(donor).length > 0;
 
   // Gives a sequence a state: the source's, if there is one. There is a slot.
-  function holdState(own: Own, donor: Own | undefined, source: Held | undefined): void {
+  function holdState(sequence: HeldSequence, donor: HeldSequence | undefined, source: Held | undefined): void {
     if (engine.slots === 0) return;
     let slot = takeSlot(donor);
     if (slot === undefined) {
@@ -222,93 +227,93 @@ export function openBatcher(engine: Engine): Batcher {
       donor!.kept = undefined;
     }
     if (source && source.slot !== slot) engine.copyState(source.slot, slot);
-    own.state = { slot, length: source?.length ?? 0 };
+    sequence.state = { slot, length: source?.length ?? 0 };
   }
 
   // Copies a state before the last pass of a prompt.
-  function keep(own: Own): void {
-    const { state, kept } = own;
+  function keep(sequence: HeldSequence): void {
+    const { state, kept } = sequence;
     if (!state || state.length === 0 || state.length === kept?.length) return;
-    const slot = kept?.slot ?? takeSlot(own);
+    const slot = kept?.slot ?? takeSlot(sequence);
     if (slot === undefined) return;
     engine.copyState(state.slot, slot);
-    own.kept = { slot, length: state.length };
+    sequence.kept = { slot, length: state.length };
   }
 
   // After ids were cut off: goes back to the copy, or to the beginning. What is missing is run again when ids follow.
-  function goBack(own: Own): void {
-    const { state, kept, ids } = own;
+  function goBack(sequence: HeldSequence): void {
+    const { state, kept, ids } = sequence;
     if (kept && kept.length > ids.length) {
       give(kept);
-      own.kept = undefined;
+      sequence.kept = undefined;
     }
     if (!state || state.length <= ids.length) return;
-    if (own.kept) engine.copyState(own.kept.slot, state.slot);
-    state.length = own.kept?.length ?? 0;
+    if (sequence.kept) engine.copyState(sequence.kept.slot, state.slot);
+    state.length = sequence.kept?.length ?? 0;
   }
 
-  function hold(own: Own, holding: Holding): void {
-    own.holding = holding;
-    own.lastUse = performance.now(); // nobody takes its place before it has been used
-    holders.set(holding, own);
-    sequences.add(own);
+  function hold(sequence: HeldSequence, holding: Holding): void {
+    sequence.holding = holding;
+    sequence.lastUse = performance.now(); // nobody takes its place before it has been used
+    holders.set(holding, sequence);
+    sequences.add(sequence);
   }
 
-  function drop(own: Own): void {
-    if (own.holding) {
-      rows.give(own.holding);
-      holders.delete(own.holding);
+  function drop(sequence: HeldSequence): void {
+    if (sequence.holding) {
+      rows.give(sequence.holding);
+      holders.delete(sequence.holding);
     }
-    give(own.state);
-    give(own.kept);
-    own.state = undefined;
-    own.kept = undefined;
-    own.holding = undefined;
-    sequences.delete(own);
+    give(sequence.state);
+    give(sequence.kept);
+    sequence.state = undefined;
+    sequence.kept = undefined;
+    sequence.holding = undefined;
+    sequences.delete(sequence);
   }
 
   // Gives a sequence its place, with what another one has of its ids. Whether there was room.
-  function place(own: Own, ids: ArrayLike<number>): boolean {
+  function place(sequence: HeldSequence, ids: ArrayLike<number>): boolean {
     const { donor, length, source } = donorOf(ids);
     const lasting = () =>
       [...sequences].filter((other) => other !== donor && !other.isOpen).sort((a, b) => a.lastUse - b.lastUse);
     let room = rows.free;
-    const leaving: Own[] = [];
+    const leaving: HeldSequence[] = [];
     for (const other of lasting()) {
-      if (room >= own.capacity) break;
+      if (room >= sequence.capacity) break;
       leaving.push(other);
       room += other.holding!.size;
     }
-    if (room >= own.capacity && hasSlot(donor)) {
+    if (room >= sequence.capacity && hasSlot(donor)) {
       for (const other of leaving) drop(other);
-      holdState(own, donor, source);
-      hold(own, rows.take(own.capacity)!);
+      holdState(sequence, donor, source);
+      hold(sequence, rows.take(sequence.capacity)!);
       if (donor) {
-        engine.copy(donor.holding!.start, own.holding!.start, length);
+        engine.copy(donor.holding!.start, sequence.holding!.start, length);
         donor.lastUse = performance.now();
       }
-    } else if (donor && !donor.isOpen && room + donor.holding!.size >= own.capacity) {
+    } else if (donor && !donor.isOpen && room + donor.holding!.size >= sequence.capacity) {
       // There is no room for both: the one becomes the other.
       for (const other of leaving) drop(other);
       const holding = donor.holding!;
       donor.ids.length = length;
       goBack(donor);
-      rows.resize(holding, own.capacity);
+      rows.resize(holding, sequence.capacity);
       holders.delete(holding);
       sequences.delete(donor);
-      [own.state, own.kept] = [donor.state, donor.kept];
+      [sequence.state, sequence.kept] = [donor.state, donor.kept];
       [donor.holding, donor.state, donor.kept] = [undefined, undefined, undefined];
-      hold(own, holding);
+      hold(sequence, holding);
     } else return false;
-    own.ids = Array.prototype.slice.call(ids, 0, length);
+    sequence.ids = Array.prototype.slice.call(ids, 0, length);
     return true;
   }
 
   // Places those that wait, in their order.
   function admit(): void {
     while (waiting.length > 0) {
-      const { own, ids, settle } = waiting[0];
-      if (!place(own, ids) && !(forget() && place(own, ids))) return;
+      const { sequence, ids, settle } = waiting[0];
+      if (!place(sequence, ids) && !(forget() && place(sequence, ids))) return;
       waiting.shift();
       settle();
     }
@@ -317,13 +322,19 @@ export function openBatcher(engine: Engine): Batcher {
   // Takes the places of sequences that nobody has extended for long. Whether there were any.
   function forget(): boolean {
     const before = performance.now() - FORGOTTEN_AFTER;
-    const busy = new Set(work.map(({ own }) => own));
-    const forgotten = [...sequences].filter((own) => own.isOpen && own.lastUse < before && !busy.has(own));
-    for (const own of forgotten) drop(own);
+    const busy = new Set(work.map(({ sequence }) => sequence));
+    const forgotten = [...sequences].filter(
+      (sequence) => sequence.isOpen && sequence.lastUse < before && !busy.has(sequence),
+    );
+    for (const sequence of forgotten) drop(sequence);
     return forgotten.length > 0;
   }
 
-  function compose(work: readonly Work[]): { pass: Pass; ids: number[]; parts: { item: Work; count: number }[] } {
+  function compose(work: readonly PendingExtend[]): {
+    pass: Pass;
+    ids: number[];
+    parts: { item: PendingExtend; count: number }[];
+  } {
     const single = work.filter(({ ids, done }) => ids.length - done === 1).slice(0, batch);
     let left = batch - single.length;
     if (single.length > 0) left = Math.min(left, SLICE);
@@ -342,7 +353,7 @@ export function openBatcher(engine: Engine): Batcher {
       const isLast = item.done + count === item.ids.length;
       const outputs = item.rows === 'all' ? count : item.rows === 'last' && isLast ? 1 : 0;
       if (outputs > 0) logits ||= item.logits;
-      const { ids: before, holding, state } = item.own;
+      const { ids: before, holding, state } = item.sequence;
       return { count, position: before.length, start: holding!.start, outputs, slot: state?.slot ?? 0 };
     });
     return { pass: passOf(segments, logits), ids, parts };
@@ -359,7 +370,7 @@ export function openBatcher(engine: Engine): Batcher {
       })),
     );
     for (const { item, count } of parts) {
-      if (item.ids.length > 1 && item.done + count === item.ids.length) keep(item.own);
+      if (item.ids.length > 1 && item.done + count === item.ids.length) keep(item.sequence);
     }
     engine.run(pass, ids, (output, row) => {
       const { item, index } = outputs[output];
@@ -374,19 +385,19 @@ export function openBatcher(engine: Engine): Batcher {
     const now = performance.now();
     for (const { item, count } of parts) {
       if (!work.includes(item)) continue; // closed meanwhile, by a `take`
-      for (let j = 0; j < count; j++) item.own.ids.push(item.ids[item.done + j]);
+      for (let j = 0; j < count; j++) item.sequence.ids.push(item.ids[item.done + j]);
       item.done += count;
-      item.own.lastUse = now;
-      if (item.own.state) item.own.state.length = item.own.ids.length;
+      item.sequence.lastUse = now;
+      if (item.sequence.state) item.sequence.state.length = item.sequence.ids.length;
     }
-    const isDone = (item: Work) => item.done === item.ids.length || item.fault !== undefined;
+    const isDone = (item: PendingExtend) => item.done === item.ids.length || item.fault !== undefined;
     const finished = work.filter(isDone);
     // Whoever was served goes behind those that were not.
     const served = new Set(parts.map(({ item }) => item));
     work = [...work.filter((item) => !served.has(item)), ...work.filter((item) => served.has(item) && !isDone(item))];
     expected.clear();
     for (const item of finished) {
-      if (item.rows === 'last') expected.add(item.own);
+      if (item.rows === 'last') expected.add(item.sequence);
       item.settle(item.fault?.error);
     }
   }
@@ -421,29 +432,29 @@ export function openBatcher(engine: Engine): Batcher {
     if (!isRunning) loop();
   }
 
-  function sequenceOf(own: Own): FilledSequence {
+  function sequenceOf(sequence: HeldSequence): FilledSequence {
     let isBusy = false;
 
     function checkOpen(): void {
       if (end) throw end;
-      if (!own.isOpen) throw closed('sequence');
+      if (!sequence.isOpen) throw closed('sequence');
     }
 
     async function extend(ids: ArrayLike<number>, options: ExtendOptions = {}): Promise<Float32Array<ArrayBuffer>> {
       const { rows: wanted = 'last', of = 'logits', each, signal } = options;
       checkOpen();
       if (isBusy) throw new StateError('sequence must be idle: a call is under way');
-      if (ids.length === 0) throw new RangeError('ids must not be empty: there are none');
-      if (own.ids.length + ids.length > own.capacity) {
+      if (ids.length === 0) throw new RangeError('ids must have at least one token: got none');
+      if (sequence.ids.length + ids.length > sequence.capacity) {
         throw new RangeError(
-          `ids must fit the ${own.capacity} of the sequence: they end at ${own.ids.length + ids.length}`,
+          `ids must fit the ${sequence.capacity} of the sequence: they end at ${sequence.ids.length + ids.length}`,
         );
       }
       isBusy = true;
       try {
         signal?.throwIfAborted();
-        if (!own.holding) await comeBack(own, signal);
-        else if (own.state && own.state.length < own.ids.length) await catchUp(own, signal);
+        if (!sequence.holding) await comeBack(sequence, signal);
+        else if (sequence.state && sequence.state.length < sequence.ids.length) await catchUp(sequence, signal);
         checkOpen();
         const width = engine.widths[of];
         const first = wanted === 'last' ? ids.length - 1 : 0;
@@ -452,8 +463,8 @@ export function openBatcher(engine: Engine): Batcher {
         const take = each ?? ((index: number, row: Float32Array) => result.set(row, (index - first) * width));
         await new Promise<void>((resolve, reject) => {
           const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
-          work.push({ own, ids, done: 0, rows: wanted, logits: of === 'logits', take, signal, settle });
-          expected.delete(own);
+          work.push({ sequence, ids, done: 0, rows: wanted, logits: of === 'logits', take, signal, settle });
+          expected.delete(sequence);
           start();
         });
         return result;
@@ -464,77 +475,83 @@ export function openBatcher(engine: Engine): Batcher {
 
     return {
       get ids() {
-        return own.ids;
+        return sequence.ids;
       },
       extend,
       truncate(length) {
         if (isBusy) throw new StateError('sequence must be idle: a call is under way');
-        own.ids.length = Math.min(own.ids.length, length);
-        goBack(own);
+        sequence.ids.length = Math.min(sequence.ids.length, length);
+        goBack(sequence);
       },
       append(ids, rows) {
-        if (isBusy || end || !own.isOpen || !own.holding || own.state) return false;
-        if (own.ids.length + ids.length > own.capacity || rows.length !== engine.rowsBytes(ids.length)) return false;
-        engine.write(own.holding.start + own.ids.length, ids.length, rows);
-        for (let i = 0; i < ids.length; i++) own.ids.push(ids[i]);
-        own.lastUse = performance.now();
+        if (isBusy || end || !sequence.isOpen || !sequence.holding || sequence.state) return false;
+        if (sequence.ids.length + ids.length > sequence.capacity || rows.length !== engine.rowsBytes(ids.length))
+          return false;
+        engine.write(sequence.holding.start + sequence.ids.length, ids.length, rows);
+        for (let i = 0; i < ids.length; i++) sequence.ids.push(ids[i]);
+        sequence.lastUse = performance.now();
         return true;
       },
       close() {
-        if (!own.isOpen) return;
-        own.isOpen = false;
-        for (const item of [...work, ...waiting].filter((item) => item.own === own)) item.settle(closed('sequence'));
-        work = work.filter((item) => item.own !== own);
-        waiting = waiting.filter((item) => item.own !== own);
-        own.lastUse = performance.now();
-        expected.delete(own);
-        if (own.holding && own.ids.length === 0) drop(own);
-        else if (own.holding) rows.resize(own.holding, own.ids.length);
+        if (!sequence.isOpen) return;
+        sequence.isOpen = false;
+        for (const item of [...work, ...waiting].filter((item) => item.sequence === sequence))
+          item.settle(closed('sequence'));
+        work = work.filter((item) => item.sequence !== sequence);
+        waiting = waiting.filter((item) => item.sequence !== sequence);
+        sequence.lastUse = performance.now();
+        expected.delete(sequence);
+        if (sequence.holding && sequence.ids.length === 0) drop(sequence);
+        else if (sequence.holding) rows.resize(sequence.holding, sequence.ids.length);
         admit();
       },
     };
   }
 
   // Runs what a sequence has not of these ids.
-  async function runAgain(own: Own, ids: readonly number[], signal: AbortSignal | undefined): Promise<void> {
-    const lost = ids.slice(own.ids.length);
-    if (lost.length === 0 || !own.isOpen || end) return;
+  async function runAgain(
+    sequence: HeldSequence,
+    ids: readonly number[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const lost = ids.slice(sequence.ids.length);
+    if (lost.length === 0 || !sequence.isOpen || end) return;
     await new Promise<void>((resolve, reject) => {
       const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error));
-      work.push({ own, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
+      work.push({ sequence, ids: lost, done: 0, rows: 'none', logits: true, take: () => {}, signal, settle });
       start();
     });
   }
 
   // A sequence whose state stands for fewer ids than it has runs the others again. Where that fails its ids are what they were.
-  async function catchUp(own: Own, signal: AbortSignal | undefined): Promise<void> {
-    const { ids } = own;
-    own.ids = ids.slice(0, own.state!.length);
+  async function catchUp(sequence: HeldSequence, signal: AbortSignal | undefined): Promise<void> {
+    const { ids } = sequence;
+    sequence.ids = ids.slice(0, sequence.state!.length);
     try {
-      await runAgain(own, ids, signal);
+      await runAgain(sequence, ids, signal);
     } catch (error) {
-      own.ids = ids;
+      sequence.ids = ids;
       throw error;
     }
   }
 
   // A sequence that lost its place gets one again, and runs again what it held. Where that fails it has lost its place as before.
-  async function comeBack(own: Own, signal: AbortSignal | undefined): Promise<void> {
-    const { ids } = own;
+  async function comeBack(sequence: HeldSequence, signal: AbortSignal | undefined): Promise<void> {
+    const { ids } = sequence;
     try {
-      await placeOf(own, [...ids, -1], signal);
-      await runAgain(own, ids, signal);
+      await placeOf(sequence, [...ids, -1], signal);
+      await runAgain(sequence, ids, signal);
     } catch (error) {
-      if (own.isOpen) {
-        drop(own);
-        own.ids = ids;
+      if (sequence.isOpen) {
+        drop(sequence);
+        sequence.ids = ids;
         admit();
       }
       throw error;
     }
   }
 
-  function placeOf(own: Own, ids: ArrayLike<number>, signal: AbortSignal | undefined): Promise<void> {
+  function placeOf(sequence: HeldSequence, ids: ArrayLike<number>, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const abort = () => {
         waiting.splice(waiting.indexOf(entry), 1);
@@ -542,7 +559,7 @@ export function openBatcher(engine: Engine): Batcher {
         admit();
       };
       const entry: Waiting = {
-        ...{ own, ids },
+        ...{ sequence, ids },
         settle(error) {
           signal?.removeEventListener('abort', abort);
           if (error === undefined) resolve();
@@ -573,13 +590,14 @@ export function openBatcher(engine: Engine): Batcher {
       if (capacity > count)
         throw new RangeError(`capacity must be at most the ${count} rows of the cache: got ${capacity}`);
       signal?.throwIfAborted();
-      const own: Own = { ids: [], holding: undefined, capacity, isOpen: true, lastUse: performance.now() };
-      await placeOf(own, ids, signal);
-      return sequenceOf(own);
+      const held: HeldSequence = { ids: [], holding: undefined, capacity, isOpen: true, lastUse: performance.now() };
+      await placeOf(held, ids, signal);
+      return sequenceOf(held);
     },
     read(ids, from, count) {
       const length = from + count;
-      const begins = (own: Own) => own.ids.length >= length && lengthOfCommon(own.ids, ids, length) === length;
+      const begins = (sequence: HeldSequence) =>
+        sequence.ids.length >= length && lengthOfCommon(sequence.ids, ids, length) === length;
       const holder = [...sequences].find(begins);
       return holder && engine.read(holder.holding!.start + from, count);
     },

@@ -43,7 +43,7 @@ const WAITING_LIMIT = 64;
 const storeLike = having<PromptStore>('a store', ['has', 'read', 'write', 'remove']);
 
 /** A store as a caller gives it. */
-export const givenStore: Reader<PromptStore> = (subject, value) => {
+export const givenPromptStore: Reader<PromptStore> = (subject, value) => {
   const store = storeLike(subject, value);
   text(`identity of ${subject}`, store.identity);
   return store;
@@ -101,11 +101,11 @@ export function openPrompts(store: PromptStore, kind: string, batcher: Batcher):
         // The last id is run in any case.
         const names = await namesOf(ids.slice(0, -1));
         for (let i = Math.floor(sequence.ids.length / PIECE); i < names.length; i++) {
-          const own = ids.slice(i * PIECE, (i + 1) * PIECE);
-          const rows = await rowsIn(names[i], own);
+          const piece = ids.slice(i * PIECE, (i + 1) * PIECE);
+          const rows = await rowsIn(names[i], piece);
           if (!rows) return;
           sequence.truncate(i * PIECE);
-          if (!sequence.append(own, rows)) return;
+          if (!sequence.append(piece, rows)) return;
         }
       } catch {
         // The store is at fault: the ids are run.

@@ -12,7 +12,7 @@ export interface Holding {
 }
 
 /** Who holds which rows of the cache. */
-export interface Rows {
+interface CacheRows {
   /** Rows that nobody holds. */
   readonly free: number;
   /** Holds `size` rows; undefined when so many are not free. */
@@ -27,7 +27,7 @@ export interface Rows {
  * @param count rows in all
  * @param move copies what is in use of a holding, which its caller knows; both places may overlap
  */
-export function openRows(count: number, move: (holding: Holding, to: number) => void): Rows {
+export function openRows(count: number, move: (holding: Holding, to: number) => void): CacheRows {
   let held: { start: number; size: number }[] = []; // by start
 
   const free = () => held.reduce((rest, { size }) => rest - size, count);
@@ -57,25 +57,25 @@ export function openRows(count: number, move: (holding: Holding, to: number) => 
     },
     take(size) {
       if (size > free()) return undefined;
-      let at = held.findIndex(({ start }, i) => start - endOf(i - 1) >= size);
-      if (at < 0) {
+      let index = held.findIndex(({ start }, i) => start - endOf(i - 1) >= size);
+      if (index < 0) {
         if (count - endOf(held.length - 1) < size) pack((holding) => holding.size);
-        at = held.length;
+        index = held.length;
       }
-      const holding = { start: endOf(at - 1), size };
-      held.splice(at, 0, holding);
+      const holding = { start: endOf(index - 1), size };
+      held.splice(index, 0, holding);
       return holding;
     },
     resize(holding, size) {
       if (size - holding.size > free()) return false;
       const i = held.indexOf(holding);
       const next = held[i + 1]?.start ?? count;
-      if (holding.start + size > next) pack((own) => (own === holding ? size : own.size));
+      if (holding.start + size > next) pack((span) => (span === holding ? size : span.size));
       held[i].size = size;
       return true;
     },
     give(holding) {
-      held = held.filter((own) => own !== holding);
+      held = held.filter((span) => span !== holding);
     },
   };
 }

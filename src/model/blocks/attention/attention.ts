@@ -2,43 +2,60 @@
 // A token sees those before it in its own sequence, as far back as the window reaches. Norms of queries and keys, rope, a cap of the
 // scores and a temperature are there where the model has them; q, k and v are three weights, or the rows of one.
 
-import type { AttentionSpec, AttentionTraits } from '../../families/architecture.ts';
-import { log } from '../../numerics/exponential.ts';
-import { attendCached, type BlockCache, keyAt, store, valueAt } from '../cache.ts';
-import type { Linear, Rotation } from '../linear.ts';
-import type { Pass } from '../pass.ts';
-import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens, ownTokens } from '../steps.ts';
-import { share, type Thread } from '../team.ts';
-import type { Back, BlockKind } from './block.ts';
+import type { AttentionSpec, AttentionTraits } from '../../../families/architecture.ts';
+import { log } from '../../../numerics/exponential.ts';
+import { attendCached, type BlockCache, keyAt, store, valueAt } from '../../cache.ts';
+import type { Linear, Rotation } from '../../linear.ts';
+import type { Pass } from '../../pass.ts';
+import type { State } from '../../state.ts';
+import { apply, copyFloats, normTokens, tokensOfThread } from '../../steps.ts';
+import { share, type Thread } from '../../team.ts';
+import type { Back, BlockKind } from '../block.ts';
 import {
   addBranch,
   type Branch,
   branchBack,
   branchGradients,
   planBranch,
-  replaceWeight,
+  replaceBranchWeight,
   weightsInOrder,
-} from './branch.ts';
+} from '../branch.ts';
 
 /** Attention that runs, with regions. */
 export interface Attention extends AttentionTraits {
-  readonly norm: number; // (dim), 0 for none
+  /** Weights of the norm before the block: (dim), 0 for none. */
+  readonly norm: number;
+  /** How its input is rotated for `inputs`. */
   readonly rotations: readonly Rotation[];
+  /** Weights of queries, keys and values, (heads · headDim or kvHeads · headDim, dim), or one that has the rows of all three. */
   readonly inputs: readonly Linear[];
-  readonly qNorm: number; // (headDim) or (heads · headDim), 0 for none
-  readonly kNorm: number; // (headDim) or (kvHeads · headDim)
+  /** Weights of the norm of queries: (headDim) or (heads · headDim), 0 for none. */
+  readonly qNorm: number;
+  /** Weights of the norm of keys: (headDim) or (kvHeads · headDim). */
+  readonly kNorm: number;
+  /** Whether norms are of each head or of all heads together. */
   readonly normOf: NonNullable<AttentionSpec['queryKeyNorms']>['of'] | undefined;
+  /** The output weight, (dim, heads · headDim), and what follows it. */
   readonly branch: Branch;
-  readonly rope: number; // its place in state.ropes, -1 for none
-  readonly fused: number; // (batch, (heads + 2 · kvHeads) · headDim), what one weight of all three gives; else 0
-  readonly queries: number; // (batch, heads · headDim)
-  readonly keys: number; // (batch, kvHeads · headDim)
-  readonly values: number; // (batch, kvHeads · headDim)
-  readonly mixed: number; // (batch, heads · headDim)
-  readonly sinks: number; // (heads), 0 for none
-  readonly gatedQueries: number; // (batch, heads, 2, headDim), queries and gates; else 0
-  readonly gates: number; // (batch, heads · headDim); else 0
+  /** its place in state.ropes, -1 for none. */
+  readonly rope: number;
+  /** (batch, (heads + 2 · kvHeads) · headDim), what one weight of all three gives; else 0. */
+  readonly fused: number;
+  /** (batch, heads · headDim), turned in place. */
+  readonly queries: number;
+  /** (batch, kvHeads · headDim), turned in place, then copied to the cache. */
+  readonly keys: number;
+  /** (batch, kvHeads · headDim). */
+  readonly values: number;
+  /** What heads give: (batch, heads · headDim). */
+  readonly mixed: number;
+  /** A logit of each head that takes part in softmax and mixes nothing: (heads), 0 for none. */
+  readonly sinks: number;
+  /** (batch, heads, 2, headDim), queries and gates; else 0. */
+  readonly gatedQueries: number;
+  /** (batch, heads · headDim); else 0. */
+  readonly gates: number;
+  /** Where keys and values of the sequences' tokens are kept. */
   readonly cache: BlockCache;
   /** Whether the cache is another block's: keys and values are there already. */
   readonly borrows: boolean;
@@ -54,7 +71,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
     const { heads, kvHeads, headDim, window, scale, cap, temperature, gated, normsValues, queryKeyNorms: norms } = spec;
     const [wide, narrow] = [heads * headDim, kvHeads * headDim];
     const borrows = spec.cache?.isOwn === false;
-    const cache = borrows ? planner.borrow(spec.cache!.key, kvHeads, headDim) : planner.cache(kvHeads, headDim);
+    const cache = borrows ? planner.borrow(spec.cache.key, kvHeads, headDim) : planner.cache(kvHeads, headDim);
     if (spec.cache?.isOwn) planner.lend(spec.cache.key, cache);
     const regions = {
       queries: planner.activation('queries', wide),
@@ -84,7 +101,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
 
   weights: weightsInOrder,
   statistics: ({ inputs }) => [...inputs, 'output'].map(() => ({ cut: false, outputs: true })),
-  replace: replaceWeight,
+  replace: replaceBranchWeight,
 
   forward(thread, state, block, pass) {
     mixTokens(thread, state, block, pass);
@@ -163,7 +180,7 @@ export const attention: BlockKind<AttentionSpec, Attention> = {
 };
 
 /** Where queries, keys and values are kept as they are before their norms, and what heads mix before its gates: gradients go back through these. */
-interface Before {
+interface BeforeAttention {
   readonly q: number; // (tokens, heads · headDim)
   readonly k: number; // (tokens, kvHeads · headDim)
   readonly v: number; // (tokens, kvHeads · headDim)
@@ -171,7 +188,7 @@ interface Before {
 }
 
 // Attention up to the input of its output matrix.
-function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, before?: Before): void {
+function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, before?: BeforeAttention): void {
   const { count } = pass;
   const { inputs, fused, gatedQueries, queries, keys, values } = block;
   normTokens(thread, state, block.norm, block.rotations, 0, count);
@@ -190,11 +207,11 @@ function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, b
 }
 
 // What is done with whole rows of queries, keys and values: this thread's tokens of them.
-function prepareRows(thread: Thread, state: State, block: Attention, count: number, before?: Before): void {
+function prepareRows(thread: Thread, state: State, block: Attention, count: number, before?: BeforeAttention): void {
   const { kernels } = thread;
   const { heads, kvHeads, headDim, fused, gatedQueries, gates, queries, keys, values, qNorm, kNorm } = block;
   const [wide, narrow] = [heads * headDim, kvHeads * headDim];
-  const [first, end] = ownTokens(thread, count);
+  const [first, end] = tokensOfThread(thread, count);
   for (let j = first; fused && j < end; j++) {
     const row = fused + j * (wide + 2 * narrow) * 4;
     copyFloats(kernels, row, wide, queries + j * wide * 4);
@@ -211,16 +228,22 @@ function prepareRows(thread: Thread, state: State, block: Attention, count: numb
   }
   if (block.normOf !== 'row') return;
   const normRows = (x: number, cols: number, weights: number, keep: number) => {
-    const at = first * cols * 4;
-    if (keep) copyFloats(kernels, x + at, (end - first) * cols, keep + at);
-    kernels.rmsNorm(x + at, weights, end - first, cols, state.epsilon, x + at);
+    const offset = first * cols * 4;
+    if (keep) copyFloats(kernels, x + offset, (end - first) * cols, keep + offset);
+    kernels.rmsNorm(x + offset, weights, end - first, cols, state.epsilon, x + offset);
   };
   normRows(queries, wide, qNorm, before?.q ?? 0);
   normRows(keys, narrow, kNorm, before?.k ?? 0);
 }
 
 // Heads of queries and keys are normed, if the model does so, and turned to their positions; keys and values go to the cache.
-function placeHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
+function placeHeads(
+  thread: Thread,
+  state: State,
+  block: Attention,
+  { segments }: Pass,
+  before?: BeforeAttention,
+): void {
   // The heads of all three in a row are shared among the threads: heads of q, of k, of v.
   const { kernels, index } = thread;
   const { heads, kvHeads, headDim, cache, normOf } = block;
@@ -231,33 +254,33 @@ function placeHeads(thread: Thread, state: State, block: Attention, { segments }
   for (let head = share(index, thread.count, total, 1); head < end; head++) {
     const isQuery = head < heads;
     const isKey = !isQuery && head < heads + kvHeads;
-    const own = isQuery ? head : isKey ? head - heads : head - heads - kvHeads;
+    const headOfRegion = isQuery ? head : isKey ? head - heads : head - heads - kvHeads;
     const stride = (isQuery ? heads : kvHeads) * bytes;
     const region = isQuery ? block.queries : isKey ? block.keys : block.values;
     const norm = normOf === 'row' ? 0 : isQuery ? block.qNorm : isKey ? block.kNorm : 0;
     const kept = before && norm ? (isQuery ? before.q : before.k) - region : 0;
-    const normHead = (at: number) => {
-      if (kept !== 0) copyFloats(kernels, at, headDim, at + kept);
-      kernels.rmsNorm(at, norm, 1, headDim, state.epsilon, at);
+    const normHead = (address: number) => {
+      if (kept !== 0) copyFloats(kernels, address, headDim, address + kept);
+      kernels.rmsNorm(address, norm, 1, headDim, state.epsilon, address);
     };
     let token = 0;
     for (const { count, position, start } of segments) {
       for (let j = 0; j < count; j++, token++) {
-        const at = region + own * bytes + token * stride;
-        if (norm !== 0 && normOf === 'head') normHead(at);
+        const address = region + headOfRegion * bytes + token * stride;
+        if (norm !== 0 && normOf === 'head') normHead(address);
         if (rope && (isQuery || isKey)) {
-          kernels.rope(at, 1, rope.width / 2, rope.angles + token * rope.width * 4, rope.interleaved ? 1 : 0);
+          kernels.rope(address, 1, rope.width / 2, rope.angles + token * rope.width * 4, rope.interleaved ? 1 : 0);
         }
-        if (norm !== 0 && normOf === 'turnedHead') normHead(at);
+        if (norm !== 0 && normOf === 'turnedHead') normHead(address);
         if (isQuery) {
           const factor = temperatureAt(block, position + j);
-          if (factor !== 1) kernels.scale(at, factor, headDim);
+          if (factor !== 1) kernels.scale(address, factor, headDim);
         } else {
           if (!isKey && block.normsValues) {
-            if (before) copyFloats(kernels, at, headDim, at + before.v - region);
-            kernels.unitNorm(at, 1, headDim, headDim, state.epsilon * headDim, Math.sqrt(headDim));
+            if (before) copyFloats(kernels, address, headDim, address + before.v - region);
+            kernels.unitNorm(address, 1, headDim, headDim, state.epsilon * headDim, Math.sqrt(headDim));
           }
-          store(thread, state, cache, isKey ? 'key' : 'value', own, start + position + j, at);
+          store(thread, state, cache, isKey ? 'key' : 'value', headOfRegion, start + position + j, address);
         }
       }
     }
@@ -270,7 +293,13 @@ function temperatureAt({ temperature }: Attention, position: number): number {
 }
 
 // Attention of this thread's query heads, those of one head of keys and values together.
-function attendHeads(thread: Thread, state: State, block: Attention, { segments }: Pass, before?: Before): void {
+function attendHeads(
+  thread: Thread,
+  state: State,
+  block: Attention,
+  { segments }: Pass,
+  before?: BeforeAttention,
+): void {
   const { kernels, index } = thread;
   const { heads, kvHeads, headDim, cache, window, scale, cap, sinks, gates } = block;
   const group = heads / kvHeads;
@@ -286,9 +315,9 @@ function attendHeads(thread: Thread, state: State, block: Attention, { segments 
       const rows = { queries, mixed, tokens: count, heads: together, stride: heads * headDim, position };
       attendCached(thread, state, cache, kv, start, rows, scoring);
       for (let j = 0; gates && j < count; j++) {
-        const at = from + j * heads * headDim * 4;
-        if (before) copyFloats(kernels, block.mixed + at, together * headDim, before.mixed + at);
-        kernels.sigmoidTimes(block.mixed + at, gates + at, together * headDim);
+        const address = from + j * heads * headDim * 4;
+        if (before) copyFloats(kernels, block.mixed + address, together * headDim, before.mixed + address);
+        kernels.sigmoidTimes(block.mixed + address, gates + address, together * headDim);
       }
       token += count;
     }
@@ -321,12 +350,12 @@ const lentName = (key: string, of: 'K' | 'V') => `d${of} of ${key}`;
 function lentBack(back: Back, { kvHeads, headDim, borrows }: Attention, key: string, dK: number, dV: number): void {
   const narrow = kvHeads * headDim;
   const [first, end] = back.part(back.draws * back.pass.count);
-  for (const [own, of] of [
+  for (const [narrowRows, of] of [
     [dK, 'K'],
     [dV, 'V'],
   ] as const) {
-    const [at, lent] = [own + first * narrow * 4, back.region(lentName(key, of)) + first * narrow * 4];
-    back.thread.kernels.add(borrows ? lent : at, borrows ? at : lent, (end - first) * narrow);
+    const [address, lent] = [narrowRows + first * narrow * 4, back.region(lentName(key, of)) + first * narrow * 4];
+    back.thread.kernels.add(borrows ? lent : address, borrows ? address : lent, (end - first) * narrow);
     if (!borrows) back.floats.fill(0, lent / 4, lent / 4 + (end - first) * narrow);
   }
 }
@@ -338,9 +367,9 @@ function valuesBack(back: Back, block: Attention, dK: number, dV: number, x: num
   const narrow = kvHeads * headDim;
   const [first, end] = back.part(draws * pass.count);
   for (let i = first; i < end; i++) {
-    const [at, from] = [i * narrow * 4, x + (i % pass.count) * narrow * 4];
-    if (normsValues) thread.kernels.rmsNormBack(from, 0, dV + at, kvHeads, headDim, state.epsilon);
-    if (inputs.length === 2) thread.kernels.add(dK + at, dV + at, narrow);
+    const [offset, from] = [i * narrow * 4, x + (i % pass.count) * narrow * 4];
+    if (normsValues) thread.kernels.rmsNormBack(from, 0, dV + offset, kvHeads, headDim, state.epsilon);
+    if (inputs.length === 2) thread.kernels.add(dK + offset, dV + offset, narrow);
   }
 }
 
@@ -350,8 +379,8 @@ function gateBack(back: Back, { heads, headDim, gates }: Attention, mixed: numbe
   const wide = heads * headDim;
   const [first, end] = back.part(back.draws * tokens);
   for (let i = first; i < end; i++) {
-    const [at, token] = [i * wide * 4, (i % tokens) * wide * 4];
-    back.thread.kernels.sigmoidTimesBack(mixed + token, gates + token, d + at, dGates + at, wide);
+    const [offset, token] = [i * wide * 4, (i % tokens) * wide * 4];
+    back.thread.kernels.sigmoidTimesBack(mixed + token, gates + token, d + offset, dGates + offset, wide);
   }
 }
 
@@ -383,23 +412,23 @@ function turnBack(
   const [first, end] = back.part(draws * tokens);
   for (let i = first; i < end; i++) {
     const token = i % tokens;
-    const at = d + i * heads * bytes;
+    const address = d + i * heads * bytes;
     const from = x + token * heads * bytes;
     const factor = areQueries ? temperatureAt(block, token) : 1;
-    if (factor !== 1) kernels.scale(at, factor, heads * headDim);
+    if (factor !== 1) kernels.scale(address, factor, heads * headDim);
     const normsBack = () => {
       for (let head = 0; head < heads; head++) {
-        kernels.rmsNormBack(from + head * bytes, norm, at + head * bytes, 1, headDim, state.epsilon);
+        kernels.rmsNormBack(from + head * bytes, norm, address + head * bytes, 1, headDim, state.epsilon);
       }
     };
     if (norm !== 0 && normOf === 'turnedHead') normsBack();
     if (rope) {
       const angles = back.opposite(block.rope) + token * rope.width * 4;
       for (let head = 0; head < heads; head++) {
-        kernels.rope(at + head * bytes, 1, rope.width / 2, angles, rope.interleaved ? 1 : 0);
+        kernels.rope(address + head * bytes, 1, rope.width / 2, angles, rope.interleaved ? 1 : 0);
       }
     }
     if (norm !== 0 && normOf === 'head') normsBack();
-    if (norm !== 0 && normOf === 'row') kernels.rmsNormBack(from, norm, at, 1, heads * headDim, state.epsilon);
+    if (norm !== 0 && normOf === 'row') kernels.rmsNormBack(from, norm, address, 1, heads * headDim, state.epsilon);
   }
 }

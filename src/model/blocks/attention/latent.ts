@@ -4,14 +4,14 @@
 // which is computed as (Bᵀ q) · l and C (Σ p l): queries come to the latents, no head's key or value is ever made. So it is attention
 // of all heads over one head of keys, [l, k], whose values are l. Prompts go the same way as single tokens, for the same bits.
 
-import type { LatentSpec } from '../../families/architecture.ts';
-import { dtypeCodes } from '../../kernels/layout.ts';
-import { keyAt } from '../cache.ts';
-import type { Linear } from '../linear.ts';
-import { copyFloats, ownTokens } from '../steps.ts';
-import { keyRows, type Latent, mixTokens, valueRows } from './absorbed.ts';
-import type { Back, BlockKind } from './block.ts';
-import { addBranch, branchBack, branchGradients, planBranch } from './branch.ts';
+import type { LatentSpec } from '../../../families/architecture.ts';
+import { dtypeCodes } from '../../../kernels/layout.ts';
+import { keyAt } from '../../cache.ts';
+import type { Linear } from '../../linear.ts';
+import { copyFloats, tokensOfThread } from '../../steps.ts';
+import type { Back, BlockKind } from '../block.ts';
+import { addBranch, branchBack, branchGradients, planBranch } from '../branch.ts';
+import { attendAbsorbed, keyRows, type Latent, valueRows } from './absorbed.ts';
 
 const weightsOf = ({ queryLatent, queries, latent, keyValues, branch }: Latent): Linear[] => [
   ...(queryLatent ? [queryLatent.weight] : []),
@@ -37,12 +37,12 @@ export const latent: BlockKind<LatentSpec, Latent> = {
       values: planner.activation('values', heads * valueDim),
     };
     const norm = planner.norm(spec.norm, spec.latent.cols);
-    const own = spec.queryLatent;
-    const width = own?.weight.rows ?? 0;
-    const middle = own && {
+    const queryLatent = spec.queryLatent;
+    const width = queryLatent?.weight.rows ?? 0;
+    const middle = queryLatent && {
       width,
-      weight: planner.linear(own.weight, planner.normed),
-      norm: planner.norm(own.norm, width),
+      weight: planner.linear(queryLatent.weight, planner.normed),
+      norm: planner.norm(queryLatent.norm, width),
       values: planner.activation('query latents', width),
     };
     const queries = planner.linear(spec.queries, middle?.values ?? planner.normed);
@@ -81,7 +81,7 @@ export const latent: BlockKind<LatentSpec, Latent> = {
   },
 
   forward(thread, state, block, pass) {
-    mixTokens(thread, state, block, pass);
+    attendAbsorbed(thread, state, block, pass);
     addBranch(thread, state, block.branch, pass.count);
   },
 
@@ -121,7 +121,7 @@ export const latent: BlockKind<LatentSpec, Latent> = {
 
     back.restore();
     barrier();
-    mixTokens(thread, state, block, pass, before);
+    attendAbsorbed(thread, state, block, pass, before);
     const dOutput = branchBack(back, branch);
     back.inputGram(values, heads * valueDim);
     back.squares(first + 3, dOutput, branch.output.rows);
@@ -227,11 +227,11 @@ function absorbedBack(back: Back, block: Latent): void {
     const to = back.region('dHeadQueries') + head * (plain + turned) * 4;
     for (let i = 0; i < all; i++) {
       const from = back.region('dAbsorbed') + (i * heads + head) * headDim * 4;
-      const at = to + (i * heads * (plain + turned) + plain) * 4;
+      const address = to + (i * heads * (plain + turned) + plain) * 4;
       copyFloats(kernels, from, rank, d + i * rank * 4);
-      copyFloats(kernels, from + rank * 4, turned, at);
+      copyFloats(kernels, from + rank * 4, turned, address);
       const angles = back.opposite(block.rope) + (i % tokens) * width * 4;
-      kernels.rope(at, 1, width / 2, angles, interleaved ? 1 : 0);
+      kernels.rope(address, 1, width / 2, angles, interleaved ? 1 : 0);
     }
     kernels.denseRows(
       ...([keyRows(block, head), dtypeCodes[keyValues.dtype], plain, rank, d, all] as const),
@@ -255,12 +255,12 @@ function keyValuesBack(back: Back, block: Latent): void {
   const [q, dy, dq, dk, dv] = [0, 1, 2, 3, 4].map(room);
   // A row of two parts and zeros.
   const put = (to: number, token: number, part: number, behind: number, count: number) => {
-    const at = to + token * wide * 4;
-    copyFloats(kernels, part, headDim, at);
-    copyFloats(kernels, behind, count, at + headDim * 4);
-    floats.fill(0, at / 4 + headDim + count, at / 4 + wide);
+    const address = to + token * wide * 4;
+    copyFloats(kernels, part, headDim, address);
+    copyFloats(kernels, behind, count, address + headDim * 4);
+    floats.fill(0, address / 4 + headDim + count, address / 4 + wide);
   };
-  const [begin, stop] = ownTokens(thread, tokens);
+  const [begin, stop] = tokensOfThread(thread, tokens);
   for (let j = begin; j < stop; j++) put(keys, j, rows + j * headDim * 4, rows, 0);
   thread.barrier();
   const [first, end] = back.part(draws * heads);
@@ -268,10 +268,10 @@ function keyValuesBack(back: Back, block: Latent): void {
     const [draw, head] = [Math.floor(i / heads), i % heads];
     const queries = back.region('plainQueries') + head * tokens * plain * 4;
     for (let j = 0; j < tokens; j++) {
-      const [at, own] = [(j * heads + head) * headDim * 4, draw * tokens + j];
-      put(q, j, absorbed + at, queries + j * plain * 4, plain);
-      const value = dHeadValues + (head * draws * tokens + own) * valueDim * 4;
-      put(dy, j, dMixed + (own * heads + head) * headDim * 4, value, valueDim);
+      const [offset, entry] = [(j * heads + head) * headDim * 4, draw * tokens + j];
+      put(q, j, absorbed + offset, queries + j * plain * 4, plain);
+      const value = dHeadValues + (head * draws * tokens + entry) * valueDim * 4;
+      put(dy, j, dMixed + (entry * heads + head) * headDim * 4, value, valueDim);
     }
     kernels.attendBack(
       ...([q, dy, dq, tokens, 1, wide, wide, keys, keys, dk, dv, wide, 0, scale, 0, 0, back.scratch] as const),
@@ -293,10 +293,10 @@ function cachedBack(back: Back, block: Latent, before: number): void {
   const { width, interleaved } = state.ropes[block.rope];
   const [first, end] = back.part(draws * tokens);
   for (let i = first; i < end; i++) {
-    const [at, token] = [back.region('dKeys') + i * headDim * 4, i % tokens];
-    kernels.add(at, back.region('dCached') + i * headDim * 4, headDim);
+    const [address, token] = [back.region('dKeys') + i * headDim * 4, i % tokens];
+    kernels.add(address, back.region('dCached') + i * headDim * 4, headDim);
     const angles = back.opposite(block.rope) + token * width * 4;
-    kernels.rope(at + rank * 4, 1, width / 2, angles, interleaved ? 1 : 0);
-    kernels.rmsNormBack(before + token * headDim * 4, latentNorm, at, 1, rank, latentEpsilon);
+    kernels.rope(address + rank * 4, 1, width / 2, angles, interleaved ? 1 : 0);
+    kernels.rmsNormBack(before + token * headDim * 4, latentNorm, address, 1, rank, latentEpsilon);
   }
 }

@@ -1,15 +1,15 @@
 // Latent attention as it runs, absorbed: a head's queries come to the latents by Bᵀ, attend to them, and what attention made of them goes
 // through C. A head is one thread's.
 
-import type { LatentTraits } from '../../families/architecture.ts';
-import { dtypeCodes } from '../../kernels/layout.ts';
-import { attendCached, type BlockCache, store } from '../cache.ts';
-import type { DenseLinear, Linear, Rotation } from '../linear.ts';
-import type { Pass } from '../pass.ts';
-import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens, ownTokens, rotateTokens } from '../steps.ts';
-import { share, type Thread } from '../team.ts';
-import type { Branch } from './branch.ts';
+import type { LatentTraits } from '../../../families/architecture.ts';
+import { dtypeCodes } from '../../../kernels/layout.ts';
+import { attendCached, type BlockCache, store } from '../../cache.ts';
+import type { DenseLinear, Linear, Rotation } from '../../linear.ts';
+import type { Pass } from '../../pass.ts';
+import type { State } from '../../state.ts';
+import { apply, copyFloats, normTokens, rotateTokens, tokensOfThread } from '../../steps.ts';
+import { share, type Thread } from '../../team.ts';
+import type { Branch } from '../branch.ts';
 
 /** What makes the latents that queries are made of. */
 interface QueryLatent {
@@ -22,35 +22,52 @@ interface QueryLatent {
 
 /** Latent attention that runs, with regions. */
 export interface Latent extends LatentTraits {
-  readonly norm: number; // (dim), 0 for none
+  /** Weights of the norm before the block: (dim), 0 for none. */
+  readonly norm: number;
+  /** How its input is rotated for `queries` and `latent`. */
   readonly rotations: readonly Rotation[];
+  /** What queries are made of; undefined where `queries` reads the norm itself. */
   readonly queryLatent: QueryLatent | undefined;
+  /** The weight (heads · (plain + turned), width of a query's latent, or dim). */
   readonly queries: Linear;
+  /** The weight (rank + turned, dim): a token's latent, and the key that rope turns. */
   readonly latent: Linear;
-  readonly latentNorm: number; // (rank)
+  /** Weights of the norm of latents: (rank). */
+  readonly latentNorm: number;
+  /** B and C, (heads · (plain + valueDim), rank): a head's rows of keys, then those of values. */
   readonly keyValues: DenseLinear;
+  /** The output weight, (dim, heads · valueDim), and what follows it. */
   readonly branch: Branch;
+  /** Its place in `state.ropes`. */
   readonly rope: number; // its place in state.ropes
   /** Elements of what the cache keeps: rank + turned. */
   readonly headDim: number;
+  /** Heads of queries: all read one row of the cache. */
   readonly heads: number;
-  readonly headQueries: number; // (batch, heads, plain + turned)
-  readonly rows: number; // (batch, headDim), what goes to the cache
-  readonly absorbed: number; // (batch, heads, headDim), queries as they meet the cache
-  readonly mixed: number; // (batch, heads, headDim)
-  readonly mixedHeads: number; // (heads, tokens, rank)
-  readonly values: number; // (batch, heads, valueDim)
+  /** Queries: (batch, heads, plain + turned). */
+  readonly headQueries: number;
+  /** Latents behind their norm, and turned keys: (batch, headDim), what goes to the cache. */
+  readonly rows: number;
+  /** Bᵀ q, then the turned query: (batch, heads, headDim), queries as they meet the cache. */
+  readonly absorbed: number;
+  /** Sums of rows of the cache, weighted by attention: (batch, heads, headDim). */
+  readonly mixed: number;
+  /** Their latents, by heads for the product with C: (heads, tokens, rank). */
+  readonly mixedHeads: number;
+  /** What heads give: (batch, heads, valueDim). */
+  readonly values: number;
+  /** Where rows of the sequences' tokens are kept. */
   readonly cache: BlockCache;
 }
 
 /** Where latents are kept as they are before their norms: gradients go back through these. */
-interface Before {
+interface BeforeAbsorbed {
   readonly latents: number; // (tokens, headDim)
   readonly queries: number; // (tokens, width of the queries' latents)
 }
 
 /** Attention up to the input of its output matrix. */
-export function mixTokens(thread: Thread, state: State, block: Latent, pass: Pass, before?: Before): void {
+export function attendAbsorbed(thread: Thread, state: State, block: Latent, pass: Pass, before?: BeforeAbsorbed): void {
   const { count } = pass;
   const { queryLatent, queries, headQueries } = block;
   normTokens(thread, state, block.norm, block.rotations, 0, count);
@@ -76,28 +93,28 @@ function keepLatents(
   state: State,
   block: Latent,
   { count, segments }: Pass,
-  before: Before | undefined,
+  before: BeforeAbsorbed | undefined,
 ): void {
   const { kernels } = thread;
   const { rows, headDim, rank, latentNorm, latentEpsilon, queryLatent, cache } = block;
   const { angles, width, interleaved } = state.ropes[block.rope];
-  const [first, end] = ownTokens(thread, count);
+  const [first, end] = tokensOfThread(thread, count);
   let token = 0;
   for (const { count, position, start } of segments) {
     for (let j = 0; j < count; j++, token++) {
       if (token < first || token >= end) continue;
-      const at = rows + token * headDim * 4;
-      if (before) copyFloats(kernels, at, rank, before.latents + token * headDim * 4);
-      kernels.rmsNorm(at, latentNorm, 1, rank, latentEpsilon, at);
-      kernels.rope(at + rank * 4, 1, width / 2, angles + token * width * 4, interleaved ? 1 : 0);
-      store(thread, state, cache, 'key', 0, start + position + j, at);
+      const address = rows + token * headDim * 4;
+      if (before) copyFloats(kernels, address, rank, before.latents + token * headDim * 4);
+      kernels.rmsNorm(address, latentNorm, 1, rank, latentEpsilon, address);
+      kernels.rope(address + rank * 4, 1, width / 2, angles + token * width * 4, interleaved ? 1 : 0);
+      store(thread, state, cache, 'key', 0, start + position + j, address);
     }
   }
   if (!queryLatent) return;
   const { width: cols, values, norm } = queryLatent;
-  const at = first * cols * 4;
-  if (before) copyFloats(kernels, values + at, (end - first) * cols, before.queries + at);
-  kernels.rmsNorm(values + at, norm, end - first, cols, latentEpsilon, values + at);
+  const offset = first * cols * 4;
+  if (before) copyFloats(kernels, values + offset, (end - first) * cols, before.queries + offset);
+  kernels.rmsNorm(values + offset, norm, end - first, cols, latentEpsilon, values + offset);
 }
 
 // This thread's heads: queries to the latents, attention, latents to values.
@@ -105,18 +122,18 @@ function attendHeads(thread: Thread, state: State, block: Latent, { count, segme
   const { index } = thread;
   const { heads, headDim, absorbed, mixed, cache, scale } = block;
   const first = share(index, thread.count, heads, 1);
-  const own = share(index + 1, thread.count, heads, 1) - first;
-  if (own === 0) return;
-  for (let head = first; head < first + own; head++) absorbHead(thread, state, block, head, count);
+  const headCount = share(index + 1, thread.count, heads, 1) - first;
+  if (headCount === 0) return;
+  for (let head = first; head < first + headCount; head++) absorbHead(thread, state, block, head, count);
   let token = 0;
   for (const { count, position, start } of segments) {
     const from = (token * heads + first) * headDim * 4;
     const [queries, stride] = [absorbed + from, heads * headDim];
-    const rows = { queries, mixed: mixed + from, tokens: count, heads: own, stride, position };
+    const rows = { queries, mixed: mixed + from, tokens: count, heads: headCount, stride, position };
     attendCached(thread, state, cache, 0, start, rows, { window: 0, scale, cap: 0, sinks: 0 });
     token += count;
   }
-  for (let head = first; head < first + own; head++) headValues(thread, state, block, head, count);
+  for (let head = first; head < first + headCount; head++) headValues(thread, state, block, head, count);
 }
 
 // A head's queries as they meet the cache: Bᵀ q, then the elements that turn.
@@ -128,10 +145,10 @@ function absorbHead(thread: Thread, state: State, block: Latent, head: number, c
   const from = headQueries + head * (plain + turned) * 4;
   const to = absorbed + head * headDim * 4;
   for (let j = 0; j < count; j++) {
-    const at = to + j * all * 4;
-    ints.fill(0, at / 4, at / 4 + rank);
-    copyFloats(kernels, from + (j * wide + plain) * 4, turned, at + rank * 4);
-    kernels.rope(at + rank * 4, 1, width / 2, angles + j * width * 4, interleaved ? 1 : 0);
+    const address = to + j * all * 4;
+    ints.fill(0, address / 4, address / 4 + rank);
+    copyFloats(kernels, from + (j * wide + plain) * 4, turned, address + rank * 4);
+    kernels.rope(address + rank * 4, 1, width / 2, angles + j * width * 4, interleaved ? 1 : 0);
   }
   const dtype = dtypeCodes[keyValues.dtype];
   const weights = keyRows(block, head);
