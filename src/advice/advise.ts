@@ -1,7 +1,7 @@
 // What a model would be at several sizes: bytes of files and of memory, tokens a second on this machine, predicted loss. Headers alone
 // are read: each size is planned as `quantize` would, and its copy is timed before it is made (speed.ts).
 
-import { having, integer, list, number, options as optionsOf, type Schema, signal } from '../check.ts';
+import { having, integer, list, number, optionsOf, type Schema, signalOf } from '../check.ts';
 import { UnsupportedError } from '../errors.ts';
 import { type Grid, gridOrName } from '../grids/grid.ts';
 import type { AnyGridName } from '../grids/name.ts';
@@ -61,7 +61,7 @@ export interface Size {
 }
 
 /** What advice is given of. */
-export interface Subject {
+interface AdviceSubject {
   /** The files. */
   readonly folder: Folder;
   /** Bytes of its files, and of its tensors alone; its parameters. */
@@ -71,17 +71,17 @@ export interface Subject {
   /** Whether it is quantized already. */
   readonly isQuantized: boolean;
   /** What quantizing with a choice would write. */
-  plan(choice: Choice): Promise<Plan>;
+  plan(choice: QuantizeChoice): Promise<Plan>;
   /** A copy that is quantized by a plan as it is read. */
   copyOf(plan: Plan): Promise<Folder>;
   /** α of its tensors. */
   sensitivities(alphas: AlphasOrMaker): Promise<Alphas>;
 }
 
-const givenSubject = having<Subject>('the subject of advice', ['plan', 'copyOf', 'sensitivities']);
+const givenSubject = having<AdviceSubject>('the subject of advice', ['plan', 'copyOf', 'sensitivities']);
 
 /** What `quantize` would be told. */
-type Choice = { embeddings?: string | Grid } & (
+type QuantizeChoice = { embeddings?: string | Grid } & (
   | { grid: string }
   | { bpw: number; alphas: Alphas; grids?: Iterable<AnyGridName | Grid> }
 );
@@ -94,7 +94,7 @@ const members: Schema<AdviceOptions> = {
   context: integer(1),
   threads: givenThreads,
   seconds: number(0, SECONDS_LIMIT),
-  signal,
+  signal: signalOf,
 };
 const adviceOptions = optionsOf<AdviceOptions>(members);
 
@@ -103,8 +103,11 @@ const adviceOptions = optionsOf<AdviceOptions>(members);
  * @param of an open checkpoint, as its method `advise` has it
  * @returns the model as it is, and, of one that is not quantized, a size for each of `bits` but for those below the smallest plan
  * @throws {TypeError} when an argument is of another kind @throws {RangeError} when an option is out of range
+ * @example
+ * for (const { bpw, bytes, memory } of await checkpoint.advise({ bits: [4, 3.5, 3], seconds: 0 }))
+ *   console.log(bpw, bytes, memory?.bytes);
  */
-export async function advise(of: Subject, given: AdviceOptions = {}): Promise<Size[]> {
+export async function advise(of: AdviceSubject, given: AdviceOptions = {}): Promise<Size[]> {
   const threads = takeThreads(given);
   try {
     const subject = givenSubject('of', of);

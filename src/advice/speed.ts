@@ -1,17 +1,17 @@
 // How fast a model will run on this machine, before any of its weights is read. Some of its layers and some rows of its head are laid
 // out as they would be, and filled with numbers of no meaning, which take as long. Single tokens go through them.
 
-import { number, oneOf, options as optionsOf } from '../check.ts';
+import { number, oneOf, optionsOf } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Architecture, BlockSpec } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
 import { CACHE_DTYPES } from '../model/cache.ts';
 import { type Linear, storedRows } from '../model/linear.ts';
-import type { Place } from '../model/loading/batches.ts';
-import { prepare } from '../model/loading/load.ts';
+import type { Filling } from '../model/loading/batches.ts';
+import { writeConstants } from '../model/loading/load.ts';
 import { type ModelOptions, type PlannedModel, planArchitecture, startModel } from '../model/model.ts';
 import type { Sequence } from '../model/sequences/batch.ts';
-import { openWeights, type Weights } from '../model/weights.ts';
+import { type ModelWeights, openWeights } from '../model/weights.ts';
 import { uniform } from '../numerics/random.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
@@ -60,6 +60,8 @@ const speedOptions = optionsOf<SpeedOptions>({
  * Measures how fast a model will run here: headers alone are read.
  * @returns undefined where a single layer is too large to be timed, and where clocks stand still while programs run, as in edge workers
  * @throws what `loadModel` throws before it reads weights
+ * @example
+ * const speed = await measureSpeed(folder, { seconds: 0.5 });
  */
 export async function measureSpeed(from: Folder, given: SpeedOptions = {}): Promise<Speed | undefined> {
   const threads = takeThreads(given);
@@ -130,7 +132,7 @@ function someOf(whole: Architecture, layers: readonly number[]): Architecture {
 }
 
 // The same weights, whatever number of rows of embedding and head is asked for.
-function fewRows(weights: Weights, { embedding, head, perLayer }: Architecture): Weights {
+function fewRows(weights: ModelWeights, { embedding, head, perLayer }: Architecture): ModelWeights {
   const whole = new Map([embedding, head, ...(perLayer ? [perLayer.embedding] : [])].map((spec) => [spec.name, spec]));
   return {
     ...weights,
@@ -139,8 +141,8 @@ function fewRows(weights: Weights, { embedding, head, perLayer }: Architecture):
 }
 
 // Codes of any bits, scales of one sixteenth, other weights of some hundredths, as F16 about one, of either sign: nothing overflows.
-function fill(place: Place): void {
-  prepare(place);
+function fill(place: Filling): void {
+  writeConstants(place);
   const memory = new Uint8Array(place.buffer);
   const random = uniform(1);
   const codes = Uint8Array.from({ length: NOISE_BYTES }, () => random() * 256);

@@ -67,8 +67,8 @@ function bitsUsed(table: Uint8Array): number {
 export function memoryOf({ bits, tables, kept }: Pick<Trellis, 'bits' | 'tables' | 'kept'>): readonly number[] {
   if (kept) return kept;
   const [second, third] = [1, 2].map((i) => bitsUsed(tables.subarray(i * TABLE_ENTRIES, (i + 1) * TABLE_ENTRIES)));
-  if (bits === 2) return third! > 0 ? [2, 2, 2] : [2, 2];
-  return third! > 0 ? [Math.max(second!, third!), third!] : [second!];
+  if (bits === 2) return third > 0 ? [2, 2, 2] : [2, 2];
+  return third > 0 ? [Math.max(second, third), third] : [second];
 }
 
 /** Memories that the kernels handle, by bits. */
@@ -117,7 +117,7 @@ export function checkTrellis(trellis: Trellis): void {
 function checkMemory(name: string, bits: number, tables: Uint8Array): void {
   const supported = MEMORIES[bits];
   if (!supported)
-    throw new RangeError(`trellis ${name} must be by labels above four bits: it has ${bits} bits and no labels`);
+    throw new RangeError(`trellis ${name} must have labels above four bits: it has ${bits} bits and none`);
   const memory = String(memoryOf({ bits, tables }));
   if (!supported.includes(memory)) {
     const memories = supported.map((bits) => `(${bits})`).join(', ');
@@ -126,12 +126,12 @@ function checkMemory(name: string, bits: number, tables: Uint8Array): void {
 }
 
 function checkLabels(name: string, bits: number, tables: Uint8Array): void {
-  if (bits < 3) throw new RangeError(`trellis ${name} must have three bits or more to be by labels: it has ${bits}`);
-  const [own, labels] = [tables.subarray(0, TABLE_ENTRIES), tables.subarray(TABLE_ENTRIES)];
+  if (bits < 3) throw new RangeError(`trellis ${name} must have at least three bits to have labels: it has ${bits}`);
+  const [entries, labels] = [tables.subarray(0, TABLE_ENTRIES), tables.subarray(TABLE_ENTRIES)];
   if (labels.some((entry, i) => entry !== labels[i % LABELS])) {
     throw new RangeError(`labels of trellis ${name} must repeat their first eight entries: one differs`);
   }
-  if (Math.min(...own) !== 0 || Math.min(...labels) !== 0) {
+  if (Math.min(...entries) !== 0 || Math.min(...labels) !== 0) {
     throw new RangeError(`tables of trellis ${name} must each have 0 as their least entry: one has more`);
   }
   if (Math.max(...labels) > LARGEST_INTEGER) {

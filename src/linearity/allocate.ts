@@ -7,7 +7,7 @@ import { TRELLIS_COLS } from '../grids/trellis.ts';
 import { quantizedBytes, type Scheme } from '../quantize/scheme.ts';
 import { matrixShape, stackOf } from '../quantize/select.ts';
 import { type Alphas, matrixShapeOf, TENSORS_LIMIT } from './alphas.ts';
-import { type Choices, type Problem, prepare } from './hull.ts';
+import { type Choices, type Problem, prepareProblem } from './hull.ts';
 import type { BitPlan } from './plan.ts';
 import { type Allocation, QUICK, solve } from './search.ts';
 
@@ -105,7 +105,7 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
   const stack = options.experts === 'each' ? tensors.find(({ shape }) => shape.length === 3) : undefined;
   if (stack) {
     throw new RangeError(
-      `experts can have a grid each only where they stand one by one: ${excerpt(stack.name)} is one tensor; leave experts out, or say stack`,
+      `experts must be separate tensors to have grids of their own: ${excerpt(stack.name)} is one tensor; leave experts out, or give stack`,
     );
   }
   const all = tensors.reduce((sum, tensor) => sum + countOf(tensor), 0);
@@ -135,8 +135,8 @@ export function offer(tensors: readonly PlanTensor[], alphas: Alphas, options: O
     };
     planned.push({ members, grids, choices });
   }
-  const problem = prepare(planned.map(({ choices }) => choices));
-  return { planned, problem, weights: planned.reduce((total, own) => total + weightsOf(own), 0) };
+  const problem = prepareProblem(planned.map(({ choices }) => choices));
+  return { planned, problem, weights: planned.reduce((total, item) => total + weightsOf(item), 0) };
 }
 
 // The experts of each layer and kind together, which must be alike in shape and in what is given of them.
@@ -144,8 +144,8 @@ function stacksOf(tensors: readonly PlanTensor[]): PlanTensor[][] {
   const stacks = new Map<string, PlanTensor[]>();
   for (const tensor of tensors) {
     const key = `${stackOf(tensor.name)} ${tensor.shape} ${tensor.keep?.name}`;
-    const known = stacks.get(key);
-    if (known) known.push(tensor);
+    const stack = stacks.get(key);
+    if (stack) stack.push(tensor);
     else stacks.set(key, [tensor]);
   }
   return [...stacks.values()];
@@ -179,12 +179,12 @@ export function planOf(ready: Ready, alphas: Alphas, options: Offer, budget: num
     predicted: allocation.loss,
     gap: allocation.gap,
     uniform: uniform && { grid: uniform.grid, bpw: uniform.bpw, predicted: uniform.predicted },
-    tensors: planned.flatMap((own, i) => {
+    tensors: planned.flatMap((item, i) => {
       const j = allocation.choices[i];
-      const { name: grid, mse } = own.grids[j];
-      const bpw = own.choices.bits[j] / weightsOf(own);
+      const { name: grid, mse } = item.grids[j];
+      const bpw = item.choices.bits[j] / weightsOf(item);
       const { groupSize, seed } = options;
-      return own.members.map(({ tensor: { name, shape }, alpha }) => ({
+      return item.members.map(({ tensor: { name, shape }, alpha }) => ({
         ...{ name, shape, grid, groupSize, seed, bpw, alpha },
         predicted: alpha === null ? null : alpha * mse,
       }));

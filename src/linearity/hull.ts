@@ -4,8 +4,10 @@
 
 /** What a tensor may become: bits and predicted loss of each of its choices. */
 export interface Choices {
-  readonly bits: readonly number[]; // (choices), whole numbers
-  readonly losses: readonly number[]; // (choices), finite, not negative
+  /** Size of the tensor by each choice, (choices), whole numbers. */
+  readonly bits: readonly number[];
+  /** Predicted loss by each choice, (choices), finite, not negative. */
+  readonly losses: readonly number[];
 }
 
 /** A tensor's choices that are worth their bits: bits rise, losses fall. */
@@ -14,7 +16,8 @@ export interface Item {
   readonly index: readonly number[];
   /** Bits of each choice, ascending. */
   readonly bits: readonly number[];
-  readonly losses: readonly number[]; // in units
+  /** Loss of each choice, descending, in units. */
+  readonly losses: readonly number[];
   /** Positions of the choices on the lower convex hull, from the first to the last. */
   readonly hull: readonly number[];
   /** The first item with the same bits and losses: experts may be alike by the thousand. */
@@ -22,7 +25,7 @@ export interface Item {
 }
 
 /** From one choice on a tensor's hull to the next: loss saved a bit. */
-export interface Step {
+interface HullStep {
   /** The tensor that it belongs to. */
   readonly item: number;
   /** Position in the item's hull of the choice that it leads to. */
@@ -38,7 +41,7 @@ export interface Problem {
   /** The same, without choices that are not worth their bits. */
   readonly items: readonly Item[];
   /** Of all tensors, the steepest first. */
-  readonly steps: readonly Step[];
+  readonly steps: readonly HullStep[];
   /** Bits of the smallest choices, and of the least loss that can be had. */
   readonly least: number;
   /** Bits of the least loss that can be had. */
@@ -61,7 +64,7 @@ export const RESOLUTION = 2 ** 10;
  * Prepares a problem, to be solved for any number of budgets.
  * @throws {RangeError} when a tensor has no choice, a number is out of range, or losses have no finite sum
  */
-export function prepare(tensors: readonly Choices[]): Problem {
+export function prepareProblem(tensors: readonly Choices[]): Problem {
   let worst = 0;
   for (const [i, { bits, losses }] of tensors.entries()) {
     if (bits.length === 0) throw new RangeError(`every tensor must have a choice: tensor ${i} has none`);
@@ -84,7 +87,7 @@ export function prepare(tensors: readonly Choices[]): Problem {
   const steps = items.flatMap((item, i) =>
     item.hull
       .slice(1)
-      .map((_, k): Step => ({ item: i, to: k + 1, slope: slopeOf(item, item.hull[k], item.hull[k + 1]) })),
+      .map((_, k): HullStep => ({ item: i, to: k + 1, slope: slopeOf(item, item.hull[k], item.hull[k + 1]) })),
   );
   steps.sort((a, b) => b.slope - a.slope);
   let [least, most, lattice] = [0, 0, 0];

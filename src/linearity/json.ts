@@ -9,22 +9,28 @@ import { show } from '../excerpt.ts';
 /** Largest file that is read: a thousand times the sensitivities of a large model. */
 const FILE_LIMIT = 64 << 20;
 
-/** Parses a file that is one JSON object. */
+/** Parses a file that is one JSON object. @throws {FormatError} when it has more than FILE_LIMIT bytes, or is not JSON */
 export function parseFile(content: string | Uint8Array, file: string, subject: string): Map<string, Json> {
   if (content.length > FILE_LIMIT) {
     throw new FormatError(`${subject} must have at most ${FILE_LIMIT} bytes: it has ${content.length}`, { file });
   }
   const text = typeof content === 'string' ? content : decodeText(content, file, subject);
-  return new Map(objectOf(subject, parseStrict(text, file, { subject }), { file }));
+  return new Map(jsonMembers(subject, parseStrict(text, file, { subject }), { file }));
 }
 
-/** The members of an object of JSON. */
-export function objectOf(subject: string, json: Json | undefined, place: Place): ReadonlyMap<string, Json> {
+/** The members of an object of JSON. @throws {FormatError} when it is something else */
+export function jsonMembers(subject: string, json: Json | undefined, place: Place): ReadonlyMap<string, Json> {
   if (json instanceof Map) return json;
   throw new FormatError(`${subject} must be a JSON object: got ${show(json)}`, place);
 }
 
-/** Takes the version from a file. @param key of the version @param subject with its verb: `alphas must have their` */
+/**
+ * Takes the version from a file.
+ * @param key of the version
+ * @param subject with its verb: `alphas must have their`
+ * @throws {FormatError} when there is none
+ * @throws {UnsupportedError} when it is one that this release does not read
+ */
 export function takeVersion(
   root: Map<string, Json>,
   key: string,
@@ -42,7 +48,7 @@ export function takeVersion(
   throw new UnsupportedError(`${key.replace('higgs.', '')} ${version}`, message, { file });
 }
 
-/** What a reader makes of a part of a file. */
+/** What a reader makes of a part of a file. @throws {FormatError} with the place, for what the reader throws */
 export function fromFile<T>(place: Place, reader: Reader<T>, subject: string, value: unknown): T {
   try {
     return reader(subject, value);
@@ -58,7 +64,7 @@ export function takeTensors<T>(
   subject: string,
   file: string,
 ): Map<string, T> {
-  const entries = [...objectOf('tensors', root.get('tensors'), { file })];
+  const entries = [...jsonMembers('tensors', root.get('tensors'), { file })];
   root.delete('tensors');
   return new Map(entries.map(([name, entry]) => [name, fromFile({ file, tensor: name }, reader, subject, entry)]));
 }

@@ -7,7 +7,7 @@ import {
   list,
   number,
   oneOf,
-  options,
+  optionsOf,
   pair,
   pattern,
   type Reader,
@@ -82,7 +82,7 @@ export const planningMembers: Schema<TensorOptions & LayoutOptions & { bpw?: num
 };
 
 /** Options of planning, as a caller gives them. */
-export const planningOptions = options<TensorOptions & LayoutOptions & { bpw?: number; size?: number }>(
+export const planningOptions = optionsOf<TensorOptions & LayoutOptions & { bpw?: number; size?: number }>(
   planningMembers,
 );
 

@@ -160,10 +160,10 @@ export function schemesOf({ tensors }: BitPlan, gridOf: (name: string) => Grid):
 
 /** The sensitivities that a plan was chosen by. */
 export function alphasOf({ estimator, loss, base, tensors }: BitPlan): Alphas {
-  const known = tensors.flatMap(({ name, alpha, shape }): [string, Alpha][] =>
+  const alphas = tensors.flatMap(({ name, alpha, shape }): [string, Alpha][] =>
     alpha === null ? [] : [[name, bareAlpha(alpha, shape)]],
   );
-  return { model: { name: null, identity: null }, estimator, loss, base, settings: {}, tensors: new Map(known) };
+  return { model: { name: null, identity: null }, estimator, loss, base, settings: {}, tensors: new Map(alphas) };
 }
 
 /** @throws {FormatError} when a tensor of the checkpoint has another shape than the plan says */

@@ -29,7 +29,7 @@ interface Limits {
   readonly states: number;
   readonly work: number;
 }
-const LIMITS: Limits = { states: 1 << 15, work: 1 << 23 };
+const SEARCH_LIMITS: Limits = { states: 1 << 15, work: 1 << 23 };
 /** For one of many solutions, such as the points of a curve. */
 export const QUICK: Limits = { states: 1 << 13, work: 1 << 20 };
 
@@ -38,7 +38,7 @@ export const QUICK: Limits = { states: 1 << 13, work: 1 << 20 };
  * @param budget bits
  * @throws {RangeError} when no choice is that small
  */
-export function solve(problem: Problem, budget: number, limits: Limits = LIMITS): Allocation {
+export function solve(problem: Problem, budget: number, limits: Limits = SEARCH_LIMITS): Allocation {
   const { items, steps, least, lattice } = problem;
   if (!(budget >= least)) throw new RangeError(`budget must be at least ${least} bits: got ${budget}`);
   const chosen = new Int32Array(items.length); // positions in hulls
@@ -60,7 +60,7 @@ export function solve(problem: Problem, budget: number, limits: Limits = LIMITS)
 }
 
 function allocationOf({ tensors, items, unit }: Problem, positions: readonly number[], gap: number): Allocation {
-  const choices = positions.map((at, i) => items[i].index[at]);
+  const choices = positions.map((position, i) => items[i].index[position]);
   let [bits, loss] = [0, 0];
   for (const [i, j] of choices.entries()) {
     bits += tensors[i].bits[j];
@@ -248,8 +248,8 @@ function* inTurn(items: readonly Item[], chosen: Int32Array, slope: number) {
     }
     const [below, here, above] = [-1, 0, 1].map((step) => item.hull[chosen[i] + step]);
     const slopes = {
-      up: above === undefined ? 0 : slopeOf(item, here!, above),
-      down: below === undefined ? Infinity : slopeOf(item, below, here!),
+      up: above === undefined ? 0 : slopeOf(item, here, above),
+      down: below === undefined ? Infinity : slopeOf(item, below, here),
     };
     groups.set(key, { twins: [i], slopes, isTaken: false });
   }

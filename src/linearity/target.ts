@@ -76,23 +76,23 @@ interface BudgetProblem {
  */
 export async function planBits(problem: BudgetProblem, alphas: Alphas | (() => Promise<Alphas>)): Promise<BitPlan> {
   const { tensors, offered, budget } = problem;
-  const known = typeof alphas === 'object' ? alphas : uniformAlphas(tensors); // the least size is that of any
-  const ready = offer(tensors, known, offered);
+  const sensitivities = typeof alphas === 'object' ? alphas : uniformAlphas(tensors); // the least size is that of any
+  const ready = offer(tensors, sensitivities, offered);
   if (typeof alphas === 'function' && tensors.length > 0) {
     if ('bpw' in budget) budgetBits(ready, budget.bpw);
-    else smallest(problem, budget.size, ready, known);
+    else smallest(problem, budget.size, ready, sensitivities);
     return planBits(problem, await alphas());
   }
-  if ('bpw' in budget) return planOf(ready, known, offered, budget.bpw);
+  if ('bpw' in budget) return planOf(ready, sensitivities, offered, budget.bpw);
   // What the files take beside codes and scales, such as grids and headers, depends a little on the plan: the budget is lowered by
   // what a plan is too large, until one fits.
   const { weights } = ready;
   const { least, most } = ready.problem;
-  const { bytes, ...found } = smallest(problem, budget.size, ready, known);
-  let { plan } = found;
+  const { bytes, ...solution } = smallest(problem, budget.size, ready, sensitivities);
+  let { plan } = solution;
   let bits = Math.min(most, least + (budget.size - bytes) * 8);
   while (bits > least) {
-    const next = planOf(ready, known, offered, bits / weights);
+    const next = planOf(ready, sensitivities, offered, bits / weights);
     const excess = bytesOf(problem, next) - budget.size;
     if (excess <= 0) {
       plan = next;
@@ -111,7 +111,7 @@ function smallest(
   alphas: Alphas,
 ): { plan: BitPlan; bytes: number } {
   const { weights } = ready;
-  if (weights === 0) throw new RangeError('size must be of a checkpoint with weights to quantize: there are none');
+  if (weights === 0) throw new RangeError('size must be for a checkpoint with weights to quantize: this one has none');
   const plan = planOf(ready, alphas, problem.offered, ready.problem.least / weights);
   const bytes = bytesOf(problem, plan);
   if (size >= bytes) return { plan, bytes };

@@ -7,14 +7,14 @@ import type { Codes } from '../kernels/kernels.ts';
 import { rowBlocks } from '../kernels/layout.ts';
 import { bytesPerWeight, type WeightDtype, type Weights } from '../kernels/operands.ts';
 import { FACTOR_COLS } from '../kernels/sizes.ts';
-import type { StoredTensor } from './format.ts';
+import type { QuantizedWeight } from './format.ts';
 import { matrixShape } from './select.ts';
 
 /** Bytes of a tensor that passes through which are read at a time. */
 const PIECE_BYTES = 4 << 20;
 
 /** Some of a tensor, to be read when its turn comes. */
-interface Piece<T> {
+interface PendingPiece<T> {
   readonly byteLength: number;
   /** Whether it is the tensor's last. */
   readonly isLast: boolean;
@@ -23,7 +23,7 @@ interface Piece<T> {
 }
 
 /** Rows of a tensor, to be read when their turn comes. */
-export interface Block<T> extends Piece<T> {
+export interface PendingRows<T> extends PendingPiece<T> {
   /** Its first row. */
   readonly first: number;
   /** Its rows. */
@@ -31,7 +31,7 @@ export interface Block<T> extends Piece<T> {
 }
 
 /** The bytes of a tensor as they are. One without any has a piece, too. */
-export function* piecesOf(tensor: CheckpointTensor): Generator<Piece<Uint8Array<ArrayBuffer>>, void> {
+export function* piecesOf(tensor: CheckpointTensor): Generator<PendingPiece<Uint8Array<ArrayBuffer>>, void> {
   const { byteLength } = tensor;
   for (let start = 0, isLast = false; !isLast; start += PIECE_BYTES) {
     const end = Math.min(byteLength, start + PIECE_BYTES);
@@ -44,7 +44,7 @@ export function* piecesOf(tensor: CheckpointTensor): Generator<Piece<Uint8Array<
  * The weights of a tensor, block by block, with their factors.
  * @throws {FormatError} or {UnsupportedError} as `checkFactors` does
  */
-export function* blocksOf(tensor: CheckpointTensor): Generator<Block<Weights>, void> {
+export function* blocksOf(tensor: CheckpointTensor): Generator<PendingRows<Weights>, void> {
   checkFactors(tensor);
   const { rows, cols } = matrixShape(tensor.shape);
   const dtype = tensor.dtype as WeightDtype;
@@ -74,7 +74,7 @@ export async function wholeOf(tensor: CheckpointTensor): Promise<Weights> {
 }
 
 /** The codes of a quantized tensor, in the same blocks as its weights. */
-export function* codeBlocksOf({ packed, scales, rows, cols }: StoredTensor): Generator<Block<Codes>, void> {
+export function* codeBlocksOf({ packed, scales, rows, cols }: QuantizedWeight): Generator<PendingRows<Codes>, void> {
   const [packedBytes, scaleBytes] = [packed.byteLength / rows, scales.byteLength / rows];
   for (const { first, count, isLast } of rowBlocks(rows, cols)) {
     const end = first + count;
@@ -89,7 +89,10 @@ export function* codeBlocksOf({ packed, scales, rows, cols }: StoredTensor): Gen
   }
 }
 
-/** Does a job on weights of a tensor. What the kernels find wrong with them names the tensor. */
+/**
+ * Does a job on weights of a tensor. What the kernels find wrong with them names the tensor.
+ * @throws {FormatError} with the tensor, for a RangeError of the kernels
+ */
 export async function naming<T>(tensor: { readonly file: string; readonly name: string }, job: Promise<T>): Promise<T> {
   try {
     return await job;

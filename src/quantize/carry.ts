@@ -48,7 +48,7 @@ export async function checkCarried(input: Folder): Promise<string | undefined> {
  * How many layers of the checkpoint run, by config.json, if it says so.
  * @throws {FormatError} when config.json is no JSON object
  */
-export async function layersOf(input: Folder): Promise<number | undefined> {
+export async function runningLayers(input: Folder): Promise<number | undefined> {
   const content = await readConfig(input);
   const text = content?.text_config as { num_hidden_layers?: unknown } | null | undefined;
   const layers = content?.num_hidden_layers ?? text?.num_hidden_layers;
@@ -65,18 +65,21 @@ export function quantizedConfig(content: Content, about: Content): Content {
 
 /** config.json of the plain checkpoint that comes of it. */
 export function plainConfig({ quantization_config: about, ...content }: Content): Content {
-  const { auto_config: own } = (about ?? {}) as { auto_config?: unknown };
+  const { auto_config: autoConfig } = (about ?? {}) as { auto_config?: unknown };
   const { text_config: text, auto_map: map } = content as Record<string, Content | null | undefined>;
   const config = without(content, 'transformers_weights', TRANSFORMERS_NOTE);
   if (text) config.text_config = without(text, 'transformers_weights', TRANSFORMERS_NOTE);
   if (map?.AutoConfig !== PYTHON_CONFIG) return config;
-  const rest = { ...without(map, 'AutoConfig', PYTHON_CONFIG), ...(own !== undefined && { AutoConfig: own }) };
+  const rest = {
+    ...without(map, 'AutoConfig', PYTHON_CONFIG),
+    ...(autoConfig !== undefined && { AutoConfig: autoConfig }),
+  };
   return Object.keys(rest).length > 0 ? { ...config, auto_map: rest } : without(config, 'auto_map', map);
 }
 
 function without(content: Content, key: string, value: unknown): Content {
-  const { [key]: found, ...rest } = content;
-  return found === value ? rest : content;
+  const { [key]: removed, ...rest } = content;
+  return removed === value ? rest : content;
 }
 
 async function readConfig(input: Folder): Promise<Content | undefined> {
@@ -115,7 +118,7 @@ const LITERAL = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const NUMBER = '\ue000';
 
 /**
- * Edits a configuration. Numbers stay as they are written, 0.0 as 0.0: transformers takes no integer for a float. To `edit` those that
+ * Edits a configuration. Numbers stay as they are written, 0.0.0: transformers takes no integer for a float. To `edit` those that
  * JavaScript would write otherwise are texts.
  * @throws {FormatError} when it is no JSON object
  */
@@ -136,10 +139,10 @@ function markedCard(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const text = new TextDecoder().decode(bytes);
   if (text.includes(CARD_NOTE) || text.includes(OWN_CARD)) return bytes;
   const [front = ''] = /^---\r?\n[\s\S]*?\n---[ \t]*(\r?\n|$)/.exec(text) ?? [];
-  const own = front.includes('base_model_relation:')
+  const frontMatter = front.includes('base_model_relation:')
     ? front
     : front.replace(/\n---[ \t]*(\r?\n|$)$/, '\nbase_model_relation: quantized\n---\n');
-  return new TextEncoder().encode(`${own}\n> ${CARD_NOTE}\n\n${text.slice(front.length)}`);
+  return new TextEncoder().encode(`${frontMatter}\n> ${CARD_NOTE}\n\n${text.slice(front.length)}`);
 }
 
 function parseConfig(bytes: Uint8Array, file: string): Content {

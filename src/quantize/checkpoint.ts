@@ -8,11 +8,11 @@ import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import type { Results } from '../workers/jobs.ts';
 import type { Pool } from '../workers/pool.ts';
 import { blocksOf, codeBlocksOf, naming, piecesOf, wholeOf } from './blocks.ts';
-import { matrixOf, type StoredTensor } from './format.ts';
+import { matrixOf, type QuantizedWeight } from './format.ts';
 import { type JournalEntry, openJournal, type Resume } from './journal.ts';
 import { inOrder, untilLast } from './pipeline.ts';
 import type { Plan, PlanItem, PlannedShard } from './plan.ts';
-import { type Refinement, type Turns, turns, type WeightedError, weightedError } from './refinement.ts';
+import { type Refinement, type Turns, takingTurns, type WeightedError, weightedError } from './refinement.ts';
 import { type Report, reportOf } from './report.ts';
 import type { SquareSums } from './scheme.ts';
 import { gridBytes } from './stored-grid.ts';
@@ -34,6 +34,7 @@ export interface Progress {
 
 /** How a plan is carried out. */
 export interface WritingOptions {
+  /** Where blocks are encoded. */
   pool: Pool;
   /** Kernels of the calling thread, for checksums. */
   kernels: Kernels;
@@ -41,27 +42,29 @@ export interface WritingOptions {
   scaleSearch?: boolean | undefined;
   /** What the plan was made with. */
   refinement?: Refinement | undefined;
+  /** Called when a tensor begins, and after each of its blocks. */
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
   /** Keeps a journal, and goes on with an interrupted run of the same identity. Needs a resumable output. */
   resume?: Resume | undefined;
   /** Codes that are there already: they are put together, and nothing is encoded. */
-  made?: MadeCodes | undefined;
+  encoded?: MadeCodes | undefined;
 }
 
 /** Codes of a plan's weights that earlier runs made. */
 export interface MadeCodes {
-  of(item: PlanItem & { kind: 'quantize' }): { readonly stored: StoredTensor; readonly sums: SquareSums };
+  /** Where the codes of a weight stand, and its squared sums. Some part has each. */
+  of(item: PlanItem & { kind: 'quantize' }): { readonly stored: QuantizedWeight; readonly sums: SquareSums };
   /** @throws {FormatError} when bytes that were written are not those that were made: their CRC-32 tell */
   check(item: PlanItem, checksums: readonly number[]): void;
 }
 
 /** A part of an item that is ready to be written: bytes as they are, or encoded rows. */
-type Block = { isLast: boolean; bytes: Uint8Array } | Encoded;
+type ReadyPart = { isLast: boolean; bytes: Uint8Array } | EncodedRows;
 
 /** Rows of a tensor, encoded. */
-interface Encoded {
+interface EncodedRows {
   readonly isLast: boolean;
   readonly encoded: Results['encode'] & { readonly weighted?: Float64Array };
   readonly bytesRead: number;
@@ -77,7 +80,7 @@ export async function runPlan(
   output: OutputFolder | ResumableFolder,
   options: WritingOptions,
 ): Promise<Report> {
-  const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume, made } = options;
+  const { pool, kernels, scaleSearch = false, refinement, onProgress, signal, resume, encoded } = options;
   const journal =
     resume &&
     (await openJournal(output as ResumableFolder, plan, kernels, {
@@ -106,7 +109,7 @@ export async function runPlan(
   const items = begun.flatMap(({ shard, done }) => shard.items.slice(done.length));
   const spares: ArrayBuffer[] = []; // of weights that are encoded, for the next; what was written out a sink may still hold
   const blocks = inOrder(
-    tasks(items, { pool, scaleSearch, spares, refinement, turn: turns(pool.size + 1), made }),
+    tasks(items, { pool, scaleSearch, spares, refinement, turn: takingTurns(pool.size + 1), encoded }),
     3 * pool.size + 1,
   );
   try {
@@ -160,14 +163,14 @@ export async function runPlan(
     }
     const checksums = [writer.end()];
     if (item.kind !== 'quantize') {
-      made?.check(item, checksums);
+      encoded?.check(item, checksums);
       await journal?.append({ checksums });
       return;
     }
     await writer.begin();
     for (const part of scales) await writer.write(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
     checksums.push(writer.end());
-    made?.check(item, checksums);
+    encoded?.check(item, checksums);
     writer.noteErrors({ squaredError, squaredNorm, weighted });
     sums.set(item.quantized.name, { squaredError, squaredNorm, weighted });
     progress.bytesRead += item.tensor.factors?.byteLength ?? 0;
@@ -186,26 +189,26 @@ function inputBytes(item: PlanItem): number {
 }
 
 // What blocks are encoded by.
-interface Means {
+interface EncodingMeans {
   pool: Pool;
   scaleSearch: boolean;
   spares: ArrayBuffer[];
   refinement: Refinement | undefined;
   /** A refined matrix is in memory whole: few are at a time. */
   turn: Turns;
-  made?: MadeCodes | undefined;
+  encoded?: MadeCodes | undefined;
 }
 
 // Every block of every item, as a task that reads it and, for weights, has it encoded.
-function* tasks(items: readonly PlanItem[], means: Means): Generator<() => Promise<Block>> {
+function* tasks(items: readonly PlanItem[], means: EncodingMeans): Generator<() => Promise<ReadyPart>> {
   for (const item of items) {
     if (item.kind === 'grid') {
       const bytes = new Uint8Array(gridBytes(item.grid));
       yield async () => ({ bytes, isLast: true });
     } else if (item.kind === 'copy') {
       for (const { isLast, read } of piecesOf(item.tensor)) yield async () => ({ bytes: await read(), isLast });
-    } else if (means.made) {
-      yield* madeBlocks(means.made.of(item));
+    } else if (means.encoded) {
+      yield* madeBlocks(means.encoded.of(item));
     } else {
       yield* encodings(item, means);
     }
@@ -213,12 +216,16 @@ function* tasks(items: readonly PlanItem[], means: Means): Generator<() => Promi
 }
 
 // Blocks of codes that are there: the sums of the tensor come with the first.
-function* madeBlocks({ stored, sums }: ReturnType<MadeCodes['of']>): Generator<() => Promise<Encoded>> {
+function* madeBlocks({ stored, sums }: ReturnType<MadeCodes['of']>): Generator<() => Promise<EncodedRows>> {
   for (const { first, count, isLast, byteLength, read } of codeBlocksOf(stored)) {
     yield async () => {
-      const own = new Float64Array(2 * count);
-      if (first === 0) own.set([sums.squaredError, sums.squaredNorm]);
-      return { encoded: { ...(await read()), sums: own, spare: new ArrayBuffer(0) }, bytesRead: byteLength, isLast };
+      const blockSums = new Float64Array(2 * count);
+      if (first === 0) blockSums.set([sums.squaredError, sums.squaredNorm]);
+      return {
+        encoded: { ...(await read()), sums: blockSums, spare: new ArrayBuffer(0) },
+        bytesRead: byteLength,
+        isLast,
+      };
     };
   }
 }
@@ -226,8 +233,8 @@ function* madeBlocks({ stored, sums }: ReturnType<MadeCodes['of']>): Generator<(
 /** Every block of a tensor, as a task that reads it and has it encoded. */
 export function* encodings(
   { tensor, quantized }: PlanItem & { kind: 'quantize' },
-  { pool, scaleSearch, spares, refinement, turn }: Means,
-): Generator<() => Promise<Encoded>> {
+  { pool, scaleSearch, spares, refinement, turn }: EncodingMeans,
+): Generator<() => Promise<EncodedRows>> {
   if (quantized.isRefined) {
     const matrix = matrixOf(quantized, quantized.rows);
     yield () =>

@@ -80,15 +80,15 @@ export async function refiningSeconds(plan: Plan, pool: Pool, hasOutputs: boolea
       times.push((performance.now() - began) / 1000);
     }
     const [, few, many] = times; // the first makes tables
-    const row = Math.max(0, many! - few!) / (REFINED_ROWS[1] - REFINED_ROWS[0]);
-    const factors = Math.max(0, few! - REFINED_ROWS[0] * row);
+    const row = Math.max(0, many - few) / (REFINED_ROWS[1] - REFINED_ROWS[0]);
+    const factors = Math.max(0, few - REFINED_ROWS[0] * row);
     // A matrix takes cols³ / 3 for its factors; sums over rows in f32 take half as long for each product.
     const product = (3 * factors) / cols ** 3;
-    for (const own of all) {
-      const wide = own.cols / cols;
-      seconds += factors * wide ** 2 + own.rows * row * wide;
-      if (hasOutputs && own.rows <= 2 * own.cols)
-        seconds += (own.rows ** 3 / 3 + (own.rows ** 2 * own.cols) / 4) * product;
+    for (const matrix of all) {
+      const wide = matrix.cols / cols;
+      seconds += factors * wide ** 2 + matrix.rows * row * wide;
+      if (hasOutputs && matrix.rows <= 2 * matrix.cols)
+        seconds += (matrix.rows ** 3 / 3 + (matrix.rows ** 2 * matrix.cols) / 4) * product;
     }
   }
   return seconds / pool.size;

@@ -38,10 +38,10 @@ export function asBf16(tensor: CheckpointTensor): CheckpointTensor {
   return { name, dtype: 'BF16', shape, byteLength, file, read, stored: tensor };
 }
 
-// @param at place of the first code, counted from the start of the first row that `factors`, (rows, ceil(cols / 128)), has
+// @param start place of the first code, counted from the start of the first row that `factors`, (rows, ceil(cols / 128)), has
 function decode(
   codes: Uint8Array,
-  at: number,
+  start: number,
   cols: number,
   factors: Float32Array | undefined,
 ): Uint16Array<ArrayBuffer> {
@@ -49,7 +49,7 @@ function decode(
   const product = new Float32Array(1);
   const bits = new Uint32Array(product.buffer);
   const stride = Math.ceil(cols / FACTOR_COLS);
-  let [row, col] = [Math.floor(at / cols), at % cols];
+  let [row, col] = [Math.floor(start / cols), start % cols];
   for (let i = 0; i < codes.length; ) {
     const end = Math.min(codes.length, i + Math.min(cols - col, FACTOR_COLS - (col % FACTOR_COLS)));
     const factor = factors ? factors[row * stride + Math.floor(col / FACTOR_COLS)] : 1;

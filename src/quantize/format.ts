@@ -49,7 +49,7 @@ export interface QuantizedTensor {
 }
 
 /** A quantized weight that was found in a checkpoint. */
-export interface StoredTensor extends QuantizedTensor {
+export interface QuantizedWeight extends QuantizedTensor {
   /** The file that holds it, for messages. */
   readonly file: string;
   /** The tensor of its codes, U8 (rows, bytesPerRow). */
@@ -59,11 +59,11 @@ export interface StoredTensor extends QuantizedTensor {
 }
 
 /** A checkpoint, its tensors told apart. */
-export interface StoredCheckpoint {
+export interface QuantizedCheckpoint {
   /** The checkpoint. */
   readonly checkpoint: Checkpoint;
   /** In the order of the files. */
-  readonly quantized: readonly StoredTensor[];
+  readonly quantized: readonly QuantizedWeight[];
   /** What passed through, in the order of the files. */
   readonly plain: readonly CheckpointTensor[];
   /** The grids that it holds, by name. */
@@ -131,7 +131,7 @@ export function isQuantized({ files }: Checkpoint): boolean {
  * Reads what a quantized checkpoint says of itself: its grids, and which tensors stand for which weight.
  * @throws {FormatError} when metadata and tensors do not agree; {UnsupportedError} for another version of the format
  */
-export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoint> {
+export async function openQuantized(checkpoint: Checkpoint): Promise<QuantizedCheckpoint> {
   if (!isQuantized(checkpoint)) {
     throw new FormatError('checkpoint must be quantized by higgs: its metadata has no higgs.format', {
       file: checkpoint.folder,
@@ -142,7 +142,7 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
     checkVersion(file);
     for (const grid of await readGrids(file)) grids.set(grid.name, grid);
   }
-  const quantized: StoredTensor[] = [];
+  const quantized: QuantizedWeight[] = [];
   const parts = new Set<string>();
   const metadata = new Map<string, string>();
   for (const file of checkpoint.files) {
@@ -166,21 +166,28 @@ export async function openStored(checkpoint: Checkpoint): Promise<StoredCheckpoi
 }
 
 /** A checkpoint whose codes are another program's, decoded as they are read. */
-export function plainlyStored(checkpoint: Checkpoint): StoredCheckpoint {
+export function unquantized(checkpoint: Checkpoint): QuantizedCheckpoint {
   const { tensors, metadata } = checkpoint;
   return { checkpoint, quantized: [], plain: tensors, grids: new Map(), metadata: Object.fromEntries(metadata) };
 }
 
 /** Quantized weights and what passed through, in the order in which the original had them. */
-export function inFileOrder({ checkpoint, quantized, plain }: StoredCheckpoint): (StoredTensor | CheckpointTensor)[] {
+export function inFileOrder({
+  checkpoint,
+  quantized,
+  plain,
+}: QuantizedCheckpoint): (QuantizedWeight | CheckpointTensor)[] {
   const order = new Map(checkpoint.tensors.map(({ name }, index) => [name, index]));
-  const placeIn = (tensor: StoredTensor | CheckpointTensor) =>
+  const placeIn = (tensor: QuantizedWeight | CheckpointTensor) =>
     order.get('packed' in tensor ? tensor.packed.name : tensor.name)!;
   return [...quantized, ...plain].sort((a, b) => placeIn(a) - placeIn(b));
 }
 
-/** The sums that were taken when each weight was quantized, by name. */
-export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, SquareSums>> {
+/**
+ * The sums that were taken when each weight was quantized, by name.
+ * @throws {FormatError} when they are missing, or none that an error can be
+ */
+export async function readErrors(stored: QuantizedCheckpoint): Promise<Map<string, SquareSums>> {
   const errors = new Map<string, SquareSums>();
   for (const file of stored.checkpoint.files) {
     const weights = stored.quantized.filter((weight) => weight.file === file.file);
@@ -209,7 +216,7 @@ export async function readErrors(stored: StoredCheckpoint): Promise<Map<string, 
 // The weighted errors of a file's weights; undefined for those that are not refined.
 async function readWeighted(
   file: CheckpointFile,
-  weights: readonly StoredTensor[],
+  weights: readonly QuantizedWeight[],
 ): Promise<(WeightedError | undefined)[]> {
   if (!weights.some(({ isRefined }) => isRefined)) return [];
   const tensor = file.tensors.find(({ name }) => WEIGHTED.test(name));
@@ -239,7 +246,10 @@ export function refinementOf({ files }: Checkpoint): Readonly<Record<string, unk
   return undefined;
 }
 
-/** The checksums (CRC-32) of a shard: of its bytes before the data, and of its tensors, in its order. */
+/**
+ * The checksums (CRC-32) of a shard: of its bytes before the data, and of its tensors, in its order.
+ * @throws {FormatError} when there are none for all tensors
+ */
 export async function readChecksums(
   file: CheckpointFile,
 ): Promise<{ header: number; tensors: { tensor: CheckpointTensor; crc: number }[] }> {
@@ -250,7 +260,7 @@ export async function readChecksums(
     throw new FormatError(message, { file: file.file });
   }
   const [header, ...values] = new Uint32Array(await tensor.read());
-  return { header: header!, tensors: checked.map((tensor, i) => ({ tensor, crc: values[i] })) };
+  return { header: header, tensors: checked.map((tensor, i) => ({ tensor, crc: values[i] })) };
 }
 
 /** Whether a tensor has a checksum: all but the checksums themselves and the padding between tensors. */
@@ -282,10 +292,10 @@ async function readGrids(file: CheckpointFile): Promise<Grid[]> {
   return grids;
 }
 
-function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint: Checkpoint): StoredTensor[] {
+function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint: Checkpoint): QuantizedWeight[] {
   const text = file.metadata.get(TENSORS_KEY) ?? '{}';
   const entries = objectOf(parseStrict(text, file.file, { subject: TENSORS_KEY }), file.file, TENSORS_KEY);
-  const stored: StoredTensor[] = [];
+  const stored: QuantizedWeight[] = [];
   for (const [name, entry] of entries) {
     const place = { file: file.file, tensor: name };
     const about = objectOf(entry, file.file, `${TENSORS_KEY} ${show(name)}`);
@@ -335,7 +345,7 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
       }
       return part;
     });
-    stored.push({ ...tensor, packed: packed!, scales: scales! });
+    stored.push({ ...tensor, packed: packed, scales: scales });
   }
   return stored;
 }

@@ -1,9 +1,9 @@
 // What a checkpoint holds, quantized or not, from its headers alone (and the few bytes of noted errors).
 
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { countOf } from '../checkpoint/safetensors/dtype.ts';
+import { elementCount } from '../checkpoint/safetensors/dtype.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
-import { inFileOrder, isQuantized, openStored, readErrors, refinementOf } from './format.ts';
+import { inFileOrder, isQuantized, openQuantized, readErrors, refinementOf } from './format.ts';
 import { type TensorReport, tensorReport } from './report.ts';
 
 /** One tensor; the figures of a scheme only where it is quantized. */
@@ -48,7 +48,7 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
   const quantized = isQuantized(checkpoint);
   const refinement = quantized ? refinementOf(checkpoint) : undefined;
   if (quantized) {
-    const stored = await openStored(checkpoint);
+    const stored = await openQuantized(checkpoint);
     const errors = await readErrors(stored);
     for (const tensor of inFileOrder(stored)) {
       if ('packed' in tensor) {
@@ -68,14 +68,14 @@ export async function inspectCheckpoint(checkpoint: Checkpoint): Promise<Inspect
     quantized,
     bpw: weights === 0 ? 0 : bits / weights,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    parameters: tensors.reduce((sum, { shape }) => sum + (countOf(shape) ?? 0), 0),
+    parameters: tensors.reduce((sum, { shape }) => sum + (elementCount(shape) ?? 0), 0),
     files,
     tensors,
     ...(refinement && { refinement }),
   };
 }
 
-function plainOf({ name, shape, encoded, ...own }: CheckpointTensor): InspectedTensor {
-  const { dtype, byteLength } = encoded ?? own;
+function plainOf({ name, shape, encoded, ...others }: CheckpointTensor): InspectedTensor {
+  const { dtype, byteLength } = encoded ?? others;
   return { name, shape, dtype, bytes: byteLength };
 }

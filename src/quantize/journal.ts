@@ -170,9 +170,9 @@ async function storedEntries(folder: ResumableFolder, plan: Plan): Promise<Journ
         stored.push(entry);
         continue;
       }
-      const own = { ...entry, sums: [sums[2 * weight], sums[2 * weight + 1]] as [number, number] };
+      const plainEntry = { ...entry, sums: [sums[2 * weight], sums[2 * weight + 1]] as [number, number] };
       const { isRefined } = item.quantized;
-      stored.push(isRefined ? { ...own, weighted: [refined[2 * weight], refined[2 * weight + 1]] } : own);
+      stored.push(isRefined ? { ...plainEntry, weighted: [refined[2 * weight], refined[2 * weight + 1]] } : plainEntry);
       weight++;
     }
   }

@@ -9,7 +9,7 @@ import { encodings } from './checkpoint.ts';
 import { quantizedSpecs, shardMetadata } from './format.ts';
 import { inOrder } from './pipeline.ts';
 import type { Plan, PlanItem } from './plan.ts';
-import { type Refinement, turns } from './refinement.ts';
+import { type Refinement, takingTurns } from './refinement.ts';
 import { gridBytes, gridSpec } from './stored-grid.ts';
 
 /** How far the making of a checkpoint is. */
@@ -44,11 +44,11 @@ export function madeCheckpoint(plan: Plan, original: Checkpoint, making: Making)
 
   function partsOf(item: QuantizeItem): Promise<readonly [Uint8Array, Uint8Array]> {
     if (current?.item === item) return current.parts;
-    const parts = encode(item, making).then((made) => {
+    const parts = encode(item, making).then((encoded) => {
       progress.tensor = item.tensor.name;
       progress.weightsDone += item.quantized.rows * item.quantized.cols;
       onProgress?.(progress);
-      return made;
+      return encoded;
     });
     current = { item, parts };
     return parts;
@@ -99,7 +99,7 @@ async function encode(
   const [packed, scales] = quantizedSpecs(item.quantized).map(({ byteLength }) => new Uint8Array(byteLength));
   let [packedEnd, scalesEnd] = [0, 0];
   const spares: ArrayBuffer[] = [];
-  const turn = turns(1);
+  const turn = takingTurns(1);
   for await (const { encoded } of inOrder(
     encodings(item, { pool, scaleSearch, spares, refinement, turn }),
     3 * pool.size + 1,

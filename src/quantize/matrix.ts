@@ -7,7 +7,7 @@ import {
   nullable,
   object,
   oneOf,
-  options,
+  optionsOf,
   type Reader,
   type Schema,
   typedArray,
@@ -81,7 +81,7 @@ const rowsOf = integer(0, ROWS_LIMIT);
 const colsOf = integer(0, COLS_LIMIT);
 
 /** Options of `quantize`, as a caller gives them. */
-export const matrixOptions = options<MatrixOptions>({
+export const matrixOptions = optionsOf<MatrixOptions>({
   rows: needed(rowsOf),
   cols: needed(colsOf),
   grid: gridOrName,
@@ -144,7 +144,7 @@ export function quantizeMatrix(
   };
 }
 
-/** Weights of a quantized matrix, (rows, cols) row-major. */
+/** Weights of a quantized matrix, (rows, cols) row-major. @throws {RangeError} when there are more than WEIGHTS_LIMIT */
 export function dequantizeMatrix(kernels: Kernels, given: QuantizedMatrix): Float32Array<ArrayBuffer> {
   const matrix = givenMatrix('matrix', given);
   const { rows, cols } = matrix;

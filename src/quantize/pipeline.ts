@@ -1,4 +1,8 @@
 // Tasks that run ahead of their consumer: reading, computing and writing overlap, memory holds `depth` results at most.
+//
+//   task      0 ████████│ written
+//   task      1   ██████████│ written          a result waits for those before it: the order of the output is that of the tasks
+//   task      2     ████      │ written        the next task starts when a result is taken, so no more than `depth` are under way
 
 /**
  * Starts up to `depth` tasks at a time and yields their results in the order of the tasks.

@@ -56,7 +56,7 @@ export function weightedError([error, expected, alone]: Float64Array): WeightedE
 export type Turns = <T>(work: () => Promise<T>) => Promise<T>;
 
 /** @returns what runs at most `count` works at once; the others wait in order */
-export function turns(count: number): Turns {
+export function takingTurns(count: number): Turns {
   let free = count;
   const waiting: (() => void)[] = [];
   return async (work) => {

@@ -10,13 +10,13 @@ import type { OutputFolder } from '../source/source.ts';
 import type { Pool } from '../workers/pool.ts';
 import { codeBlocksOf, naming, piecesOf } from './blocks.ts';
 import { convertFloats, isFloat } from './convert.ts';
-import { inFileOrder, matrixOf, type StoredCheckpoint, type StoredTensor } from './format.ts';
+import { inFileOrder, matrixOf, type QuantizedCheckpoint, type QuantizedWeight } from './format.ts';
 import { inOrder, untilLast } from './pipeline.ts';
 import { DEFAULT_SHARD_BYTES, type LayoutOptions } from './plan.ts';
-import { writeWhole } from './writer.ts';
+import { abortOnError, writeWhole } from './writer.ts';
 
 /** How far a run over a quantized checkpoint is. */
-export interface StoredProgress {
+export interface ReadProgress {
   /** The tensor at work. */
   tensor: string;
   /** Bytes read so far. */
@@ -32,7 +32,7 @@ export interface RestoreOptions extends LayoutOptions {
   /** Dtype of the weights; by default each its original one, F8 as BF16. */
   dtype?: PlainDtype | undefined;
   /** Called after each block. */
-  onProgress?: ((progress: StoredProgress) => void) | undefined;
+  onProgress?: ((progress: ReadProgress) => void) | undefined;
   /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
 }
@@ -54,7 +54,7 @@ export interface RestoreReport {
  * @throws {FormatError} when a weight does not fit F16
  */
 export async function restoreCheckpoint(
-  stored: StoredCheckpoint,
+  stored: QuantizedCheckpoint,
   output: OutputFolder,
   options: RestoreOptions,
 ): Promise<RestoreReport> {
@@ -93,11 +93,11 @@ export async function writePlain(
     metadata: () => metadata,
     align: false,
   });
-  const progress: StoredProgress = { tensor: '', bytesDone: 0, bytes };
+  const progress: ReadProgress = { tensor: '', bytesDone: 0, bytes };
   try {
     for (const shard of shards) {
       const sink = await output.create(shard.fileName);
-      try {
+      await abortOnError(sink, async () => {
         await sink.write(shard.header);
         for (const { spec } of shard.entries) {
           progress.tensor = spec.name;
@@ -108,10 +108,7 @@ export async function writePlain(
           }
         }
         await sink.close();
-      } catch (error) {
-        await sink.abort(error).catch(() => {}); // the first error is the one to tell
-        throw error;
-      }
+      });
     }
   } finally {
     await blocks.return();
@@ -126,7 +123,7 @@ export async function writePlain(
   };
 }
 
-type Stored = StoredTensor | CheckpointTensor;
+type Stored = QuantizedWeight | CheckpointTensor;
 
 /** Bytes of a tensor that are ready to be written. */
 export interface PlainBlock {
@@ -154,7 +151,7 @@ function passedDtype(tensor: CheckpointTensor, dtype: PlainDtype | undefined): s
   return (tensor.encoded && dtype) ?? tensor.dtype;
 }
 
-function plainDtype(tensor: StoredTensor, dtype: PlainDtype | undefined): PlainDtype {
+function plainDtype(tensor: QuantizedWeight, dtype: PlainDtype | undefined): PlainDtype {
   return dtype ?? (tensor.dtype === 'F8_E4M3' ? 'BF16' : tensor.dtype);
 }
 

@@ -1,6 +1,6 @@
 // Which tensors of a checkpoint are quantized: the linear weights, told by rank, dtype and name.
 
-import { bitsOf } from '../checkpoint/safetensors/dtype.ts';
+import { dtypeBits } from '../checkpoint/safetensors/dtype.ts';
 import type { CheckpointTensor } from '../checkpoint/tensor.ts';
 import type { Grid } from '../grids/grid.ts';
 import type { WeightDtype } from '../kernels/operands.ts';
@@ -21,7 +21,7 @@ export interface Selection {
 }
 
 /** A tensor's scheme, or why it passes through; `unknown` is the dtype of a weight that neither can be done with. */
-type Choice = { scheme: Scheme } | { reason: string } | { unknown: string };
+type Treatment = { scheme: Scheme } | { reason: string } | { unknown: string };
 
 /** Widest row that is quantized: rows are worked on whole, so wider ones would take much memory. No model has them. */
 const COLS_LIMIT = 1 << 20;
@@ -64,12 +64,12 @@ export function stackOf(name: string): string {
 }
 
 /** Decides for one tensor. A quantized tensor is always smaller than the original. */
-export function choose(tensor: CheckpointTensor, selection: Selection): Choice {
+export function choose(tensor: CheckpointTensor, selection: Selection): Treatment {
   const { scheme, embeddings, include, exclude, plan } = selection;
   const { name, dtype, shape } = tensor;
   if (shape.length !== 2 && shape.length !== 3) return { reason: `rank ${shape.length}` };
   const isFloat = FLOATS.includes(dtype);
-  if (!isFloat && bitsOf(dtype) !== undefined) return { reason: `dtype ${dtype}` };
+  if (!isFloat && dtypeBits(dtype) !== undefined) return { reason: `dtype ${dtype}` };
   const { rows, cols } = matrixShape(shape);
   if (rows * cols === 0) return { reason: 'empty' };
   if (FACTORS.test(name)) return { reason: 'scales of another tensor' };

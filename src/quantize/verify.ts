@@ -6,11 +6,18 @@ import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { FormatError, type Place } from '../errors.ts';
 import type { Codes, Kernels } from '../kernels/kernels.ts';
 import type { Pool } from '../workers/pool.ts';
-import { type Block, blocksOf, codeBlocksOf, piecesOf } from './blocks.ts';
-import { matrixOf, RESERVED, readChecksums, readErrors, type StoredCheckpoint, type StoredTensor } from './format.ts';
+import { blocksOf, codeBlocksOf, type PendingRows, piecesOf } from './blocks.ts';
+import {
+  matrixOf,
+  type QuantizedCheckpoint,
+  type QuantizedWeight,
+  RESERVED,
+  readChecksums,
+  readErrors,
+} from './format.ts';
 import { inOrder } from './pipeline.ts';
 import { type TensorReport, tensorReport } from './report.ts';
-import type { StoredProgress } from './restore.ts';
+import type { ReadProgress } from './restore.ts';
 import { relativeError, type SquareSums } from './scheme.ts';
 
 /** How far recomputed sums of squares may be from those noted, relatively: the roundings of weights and sums in f32. */
@@ -22,11 +29,15 @@ const SQUARE_FLOOR = 2 ** -126;
 
 /** How a checkpoint is verified. */
 export interface VerifyOptions {
+  /** Where blocks are decoded and compared. */
   pool: Pool;
+  /** Kernels of the calling thread, for checksums. */
   kernels: Kernels;
   /** The checkpoint that was quantized: recomputes each t², and compares what passed through byte by byte. */
   against?: Checkpoint | undefined;
-  onProgress?: ((progress: StoredProgress) => void) | undefined;
+  /** Called after each block of a tensor. */
+  onProgress?: ((progress: ReadProgress) => void) | undefined;
+  /** Stops the run between two blocks. */
   signal?: AbortSignal | undefined;
 }
 
@@ -50,12 +61,12 @@ export interface VerifyReport {
  * Verifies a quantized checkpoint.
  * @throws {FormatError} at the first tensor that is not what it should be
  */
-export async function verifyCheckpoint(stored: StoredCheckpoint, options: VerifyOptions): Promise<VerifyReport> {
+export async function verifyCheckpoint(stored: QuantizedCheckpoint, options: VerifyOptions): Promise<VerifyReport> {
   const { pool, kernels, against, onProgress, signal } = options;
   const files = stored.checkpoint.files;
   const bytesOut = files.reduce((sum, { source }) => sum + source.byteLength, 0);
   const bytesIn = against?.tensors.reduce((sum, { byteLength }) => sum + byteLength, 0) ?? 0;
-  const progress: StoredProgress = { tensor: '', bytesDone: 0, bytes: bytesOut + bytesIn };
+  const progress: ReadProgress = { tensor: '', bytesDone: 0, bytes: bytesOut + bytesIn };
   const advance = (tensor: string, bytes: number) => {
     signal?.throwIfAborted();
     progress.tensor = tensor;
@@ -134,7 +145,7 @@ export async function verifyCheckpoint(stored: StoredCheckpoint, options: Verify
   };
 }
 
-function checkNames({ quantized, plain }: StoredCheckpoint, original: Checkpoint): void {
+function checkNames({ quantized, plain }: QuantizedCheckpoint, original: Checkpoint): void {
   const kept = new Set([...quantized, ...plain].map(({ name }) => name));
   for (const { name } of quantized) {
     const factors = original.get(name)?.factors;
@@ -158,7 +169,7 @@ function originalOf(
 }
 
 async function recompute(
-  tensor: StoredTensor,
+  tensor: QuantizedWeight,
   against: Checkpoint,
   pool: Pool,
   advance: (tensor: string, bytes: number) => void,
@@ -167,7 +178,7 @@ async function recompute(
   function* tasks() {
     const codeBlocks = codeBlocksOf(tensor);
     for (const block of blocksOf(original)) {
-      const same = codeBlocks.next().value as Block<Codes>;
+      const same = codeBlocks.next().value as PendingRows<Codes>;
       yield async () => {
         const [weights, codes] = await Promise.all([block.read(), same.read()]);
         const sums = await pool.run({ kind: 'compare', matrix: matrixOf(tensor, block.count), codes, weights });

@@ -78,9 +78,9 @@ export async function openShard(
       checksums.push(crc);
       return crc;
     },
-    noteErrors({ squaredError, squaredNorm, weighted: own }) {
+    noteErrors({ squaredError, squaredNorm, weighted: weightedError }) {
       errors.push(squaredError, squaredNorm);
-      weighted.push(...(own ? [own.error, own.gain] : UNWEIGHTED));
+      weighted.push(...(weightedError ? [weightedError.error, weightedError.gain] : UNWEIGHTED));
     },
     async finish() {
       if (shard.errors) await writeWords(Float64Array.from(errors));
@@ -108,7 +108,8 @@ export async function writeWhole(output: OutputFolder, name: string, bytes: Uint
   });
 }
 
-async function abortOnError(sink: Sink, run: () => Promise<void>): Promise<void> {
+/** Runs what writes to a sink. If it fails, aborts the sink and throws the error. */
+export async function abortOnError(sink: Sink, run: () => Promise<void>): Promise<void> {
   try {
     await run();
   } catch (error) {

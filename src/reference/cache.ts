@@ -2,7 +2,7 @@
 // head at a time; codes are levels here, however they are packed.
 
 import { softCap, softmax, withSink } from './decoder.ts';
-import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
+import { f16ToF32, f32ToF16, floatBits } from './float.ts';
 import { flip, groupsOf, hadamard, rotate } from './hadamard.ts';
 import { dot } from './sum.ts';
 
@@ -17,7 +17,7 @@ const BLOCK = 64;
 const LEAST = f(1e-30);
 
 /** A vector as a cache keeps it: element i is scale · levels[i]. */
-export interface Kept {
+interface KeptVector {
   /** Integers, one an element. */
   readonly levels: Int8Array;
   /** What they are multiplied by. */
@@ -39,14 +39,14 @@ function nearest(x: number): number {
 const clamp = (x: number, low: number, high: number) => Math.max(low, Math.min(high, x));
 
 /** The vector turned, unless there are no masks, and filled with zeros. */
-export function turn(x: Float32Array, masks: Uint32Array | undefined): Float32Array {
+function rotateFilled(x: Float32Array, masks: Uint32Array | undefined): Float32Array {
   const y = new Float32Array(filled(x.length));
   y.set(masks ? rotate(x, masks, GROUP) : x);
   return y;
 }
 
 /** What was turned to x. */
-export function turnBack(x: Float32Array, masks: Uint32Array | undefined): Float32Array {
+function rotateBack(x: Float32Array, masks: Uint32Array | undefined): Float32Array {
   if (!masks) return x;
   const y = x.slice();
   for (const { start, size } of groupsOf(x.length, GROUP)) {
@@ -59,8 +59,8 @@ export function turnBack(x: Float32Array, masks: Uint32Array | undefined): Float
 }
 
 /** A vector as codes of 8 or 4 bits. */
-export function keep(x: Float32Array, bits: 8 | 4, masks: Uint32Array | undefined): Kept {
-  const y = turn(x, masks);
+export function keep(x: Float32Array, bits: 8 | 4, masks: Uint32Array | undefined): KeptVector {
+  const y = rotateFilled(x, masks);
   if (bits === 4) return search(y, x.length);
   const scale = asF16(f(largest(y) / 127));
   const levels = Int8Array.from(y, (value) => (scale === 0 ? 0 : clamp(nearest(f(value / scale)), -128, 127)));
@@ -68,14 +68,14 @@ export function keep(x: Float32Array, bits: 8 | 4, masks: Uint32Array | undefine
 }
 
 const largest = (x: Float32Array) => x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-const asF16 = (x: number) => f16ToF32(f32ToF16(bitsOf(x)));
+const asF16 = (x: number) => f16ToF32(f32ToF16(floatBits(x)));
 
 /** The levels of the scale, of five, whose best factor leaves the least error; and this factor. */
-function search(y: Float32Array, count: number): Kept {
-  const own = y.subarray(0, count);
-  const middle = f(f(Math.sqrt(f(dot(own, own) / count))) * STEP);
+function search(y: Float32Array, count: number): KeptVector {
+  const values = y.subarray(0, count);
+  const middle = f(f(Math.sqrt(f(dot(values, values) / count))) * STEP);
   if (middle < LEAST) return { levels: new Int8Array(y.length).fill(LEVELS[0]), scale: 0 };
-  const found = [0, 1, 2, 3, 4].map((i) => {
+  const corrections = [0, 1, 2, 3, 4].map((i) => {
     const scale = f(middle * f(f(0.8) + f(i * f(0.1))));
     const integers = Array.from(y, (value) => nearest(f(value / scale)));
     const levels = Int8Array.from(integers, levelNear);
@@ -83,7 +83,7 @@ function search(y: Float32Array, count: number): Kept {
     const square = f(levels.reduce((sum, level) => sum + level * level, 0));
     return { levels, factor: f(product / square), gain: f(f(product * product) / square) };
   });
-  const { levels, factor } = found.reduce((best, other) => (other.gain > best.gain ? other : best));
+  const { levels, factor } = corrections.reduce((best, other) => (other.gain > best.gain ? other : best));
   return { levels, scale: asF16(factor) };
 }
 
@@ -105,7 +105,7 @@ function integers(x: Float32Array, levels: number): { values: Int16Array; factor
 }
 
 /** A key in parts, each with a scale of its own. */
-export type Parts = readonly Kept[];
+type KeptParts = readonly KeptVector[];
 
 /**
  * One query head at the position of the last of `keys`, which are all that came before it in its sequence; it sees the last `window` of
@@ -113,8 +113,8 @@ export type Parts = readonly Kept[];
  */
 export function attendCodes(
   q: readonly Float32Array[],
-  keys: readonly Parts[],
-  values: readonly Kept[],
+  keys: readonly KeptParts[],
+  values: readonly KeptVector[],
   masks: Uint32Array | undefined,
   scale: number,
   window: number,
@@ -124,7 +124,7 @@ export function attendCodes(
   const position = keys.length - 1;
   const first = window === 0 ? 0 : Math.max(0, keys.length - window);
   const parts = q.map((part) => {
-    const all = turn(part, masks);
+    const all = rotateFilled(part, masks);
     const { values, factor } = integers(all, Math.min(32767, Math.floor(2 ** 24 / all.length) - 1));
     return { values, factor: f(factor * f(scale)) };
   });
@@ -149,5 +149,5 @@ export function attendCodes(
       mixed[d] = f(mixed[d] + f(f(sum) * factor));
     }
   }
-  return turnBack(mixed.subarray(0, q[0].length), masks);
+  return rotateBack(mixed.subarray(0, q[0].length), masks);
 }

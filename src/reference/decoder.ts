@@ -1,7 +1,7 @@
 // Scalar twins of assembly/decoder/: the layers of a decoder but for its matrices, one vector or head at a time.
 
-import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
-import { exp, tanh } from './math.ts';
+import { f16ToF32, f32ToF16, floatBits } from './float.ts';
+import { exp32, tanh } from './math.ts';
 import { dot, total } from './sum.ts';
 
 const f = Math.fround;
@@ -28,14 +28,14 @@ export function rope(x: Float32Array, table: Float32Array, interleaved: boolean)
 /** e^(x - max) · (1 / Σ). */
 export function softmax(x: Float32Array): Float32Array {
   const most = x.reduce((a, b) => Math.max(a, b));
-  const powers = x.map((value) => exp(f(value - most)));
+  const powers = x.map((value) => exp32(f(value - most)));
   const factor = f(1 / total(powers));
   return powers.map((value) => f(value * factor));
 }
 
 /** silu(g) · u. */
 export function siluTimes(gate: Float32Array, up: Float32Array): Float32Array {
-  return gate.map((g, i) => f(f(g / f(1 + exp(-g))) * up[i]));
+  return gate.map((g, i) => f(f(g / f(1 + exp32(-g))) * up[i]));
 }
 
 /** Factor of g in the tanh form of GELU: √(8 / π). */
@@ -47,7 +47,7 @@ export const GELU_3 = f(0.044715 * 2 * Math.sqrt(2 / Math.PI));
 export function geluTimes(gate: Float32Array, up: Float32Array): Float32Array {
   return gate.map((g, i) => {
     const z = f(g * f(GELU_1 + f(GELU_3 * f(g * g))));
-    return f(f(g / f(1 + exp(-z))) * up[i]);
+    return f(f(g / f(1 + exp32(-z))) * up[i]);
   });
 }
 
@@ -56,18 +56,18 @@ export function clampedGate(pairs: Float32Array): Float32Array {
   return Float32Array.from({ length: pairs.length / 2 }, (_, i) => {
     const g = Math.min(pairs[2 * i], 7);
     const u = Math.max(Math.min(pairs[2 * i + 1], 7), -7);
-    return f(f(u + 1) * f(g / f(1 + exp(-f(g * f(1.702))))));
+    return f(f(u + 1) * f(g / f(1 + exp32(-f(g * f(1.702))))));
   });
 }
 
 /** 1 / (1 + e^-x). */
 export function sigmoid(x: Float32Array): Float32Array {
-  return x.map((value) => f(1 / f(1 + exp(-value))));
+  return x.map((value) => f(1 / f(1 + exp32(-value))));
 }
 
 /** x / (1 + e^-gate). */
 export function sigmoidTimes(x: Float32Array, gate: Float32Array): Float32Array {
-  return x.map((value, i) => f(value / f(1 + exp(-gate[i]))));
+  return x.map((value, i) => f(value / f(1 + exp32(-gate[i]))));
 }
 
 /** max(x, 0)². */
@@ -82,7 +82,7 @@ export function softCap(x: Float32Array, cap: number): Float32Array {
 
 /** What a cache of f16 keeps of a vector. */
 export function throughF16(x: Float32Array): Float32Array {
-  return x.map((value) => f16ToF32(f32ToF16(bitsOf(value))));
+  return x.map((value) => f16ToF32(f32ToF16(floatBits(value))));
 }
 
 /** Scores, and the sink behind them: a score of which no value is taken. */

@@ -1,17 +1,17 @@
 // Scalar twins of assembly/encode.ts, dequantize.ts and matvec.ts: the specification of a quantized matrix (FORMAT.md).
 
-import { bitsOf, f16ToF32, f32ToF16 } from './float.ts';
+import { f16ToF32, f32ToF16, floatBits } from './float.ts';
 import { flip, groupsOf, hadamard } from './hadamard.ts';
 import { type LabelTrellis, labelCodes, labelValues } from './labels.ts';
 import { gridTable, nearest } from './nearest.ts';
 import { pack, unpack } from './pack.ts';
 import { dot } from './sum.ts';
-import { type Trellis, trellisCodes, trellisValues } from './trellis.ts';
+import { type TrellisTables, trellisCodes, trellisValues } from './trellis.ts';
 
 const f = Math.fround;
 
 /** What both directions need to know of a matrix. */
-export interface Layout {
+export interface MatrixLayout {
   /** Rows of the matrix. */
   rows: number;
   /** Columns of the matrix. */
@@ -22,36 +22,42 @@ export interface Layout {
   p: number;
   /** Bits of a code. */
   bits: number;
-  points?: Float32Array; // (2^bits, p)
-  trellis?: Trellis | LabelTrellis; // instead of points
-  masks: Uint32Array; // (cols)
+  /** The grid, (2^bits, p); undefined for a trellis. */
+  points?: Float32Array;
+  /** The trellis, instead of points. */
+  trellis?: TrellisTables | LabelTrellis;
+  /** Random signs as sign bits to flip, (cols). */
+  masks: Uint32Array;
 }
 
 /** What encoding gives: codes, scales, sums. */
-export interface Encoded {
-  packed: Uint8Array; // (rows, ceil(codes of a row * bits / 8))
-  scales: Uint16Array; // (rows, groups), f16 bits
-  sums: Float64Array; // (rows, 2): squared error, squared norm
+export interface EncodedMatrix {
+  /** Codes as dense bits, (rows, ceil(codes of a row * bits / 8)). */
+  packed: Uint8Array;
+  /** RMS of each group, (rows, groups), f16 bits. */
+  scales: Uint16Array;
+  /** What each row lost, (rows, 2): squared error, squared norm. */
+  sums: Float64Array;
 }
 
 /** Scale of one group: the f16 bits of its RMS; 0x7c00 when f16 cannot hold it or an element is not finite. */
 export function groupScale(x: Float32Array): number {
-  const scale = f32ToF16(bitsOf(Math.sqrt(f(dot(x, x) * (1 / x.length)))));
+  const scale = f32ToF16(floatBits(Math.sqrt(f(dot(x, x) * (1 / x.length)))));
   return Math.min(scale, 0x7c00);
 }
 
 // Codes of a row, one for each p weights, and what they stand for, (cols) or a little more.
-function codesOf(z: Float32Array, { p, points, trellis }: Layout): Uint16Array {
+function codesOf(z: Float32Array, { p, points, trellis }: MatrixLayout): Uint16Array {
   if (!trellis) return nearest(z, gridTable(points!, p), p);
   return 'kept' in trellis ? labelCodes(z, trellis) : trellisCodes(z, trellis);
 }
 
-function valuesOf(codes: Uint16Array, { p, points, trellis }: Layout): Float32Array {
+function valuesOf(codes: Uint16Array, { p, points, trellis }: MatrixLayout): Float32Array {
   if (trellis) return 'kept' in trellis ? labelValues(codes, trellis) : trellisValues(codes, trellis);
   return Float32Array.from({ length: codes.length * p }, (_, i) => points![codes[Math.floor(i / p)] * p + (i % p)]);
 }
 
-function codesPerRow({ cols, p, trellis }: Layout): number {
+function codesPerRow({ cols, p, trellis }: MatrixLayout): number {
   return trellis ? Math.ceil(cols / 4) * 4 : Math.ceil(cols / p);
 }
 
@@ -59,7 +65,7 @@ function codesPerRow({ cols, p, trellis }: Layout): number {
 const TRIALS = [1, 0.97, 1.03, 0.94, 1.06].map(f);
 
 // Squared errors of the groups of a row.
-function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number[], layout: Layout): number[] {
+function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number[], layout: MatrixLayout): number[] {
   const rest = z.map((value, i) => value - values[i]);
   return groupsOf(layout.cols, layout.groupSize).map(({ start, size }, k) => {
     const scale = f16ToF32(scales[k]);
@@ -69,7 +75,7 @@ function errorsOf(z: Float32Array, values: Float32Array, scales: readonly number
 }
 
 // The row `z`, which has the scales `from`, by the scales `to`.
-function rescale(z: Float32Array, from: readonly number[], to: readonly number[], layout: Layout): Float32Array {
+function rescale(z: Float32Array, from: readonly number[], to: readonly number[], layout: MatrixLayout): Float32Array {
   const y = z.slice();
   for (const [k, { start, size }] of groupsOf(layout.cols, layout.groupSize).entries()) {
     const factor = to[k] === 0 ? 1 : f(f16ToF32(from[k]) / f16ToF32(to[k]));
@@ -79,11 +85,11 @@ function rescale(z: Float32Array, from: readonly number[], to: readonly number[]
 }
 
 // Of each group the first of the tried scales that errs least.
-function searchScales(z: Float32Array, rms: readonly number[], layout: Layout): number[] {
+function searchScales(z: Float32Array, rms: readonly number[], layout: MatrixLayout): number[] {
   const best = rms.map((scale) => ({ scale, error: Number.POSITIVE_INFINITY }));
   for (const factor of TRIALS) {
     const tried = rms.map((scale) => {
-      const other = f32ToF16(bitsOf(f(f16ToF32(scale) * factor)));
+      const other = f32ToF16(floatBits(f(f16ToF32(scale) * factor)));
       return other === 0 || other >= 0x7c00 ? scale : other;
     });
     const y = rescale(z, rms, tried, layout);
@@ -95,7 +101,7 @@ function searchScales(z: Float32Array, rms: readonly number[], layout: Layout): 
 }
 
 /** A row of unit RMS; undefined when a scale is infinite. `lost` are the squares that no code can stand for. */
-function rotateRow(x: Float32Array, { cols, groupSize, masks }: Layout) {
+function rotateRow(x: Float32Array, { cols, groupSize, masks }: MatrixLayout) {
   const z = flip(x, masks);
   const scales: number[] = [];
   let [lost, norm] = [0, 0];
@@ -120,7 +126,7 @@ function rotateRow(x: Float32Array, { cols, groupSize, masks }: Layout) {
 }
 
 /** Encodes every row, rotate | round | pack, or returns the index of the first row that has a scale of infinity. */
-export function encode(w: Float32Array, layout: Layout, search = false): Encoded | number {
+export function encode(w: Float32Array, layout: MatrixLayout, search = false): EncodedMatrix | number {
   const { rows, cols, bits } = layout;
   const packed: number[] = [];
   const scales: number[] = [];
@@ -128,23 +134,23 @@ export function encode(w: Float32Array, layout: Layout, search = false): Encoded
   for (let row = 0; row < rows; row++) {
     const rotated = rotateRow(w.subarray(row * cols, (row + 1) * cols), layout);
     if (!rotated) return row;
-    let { z, scales: own, lost: error } = rotated;
+    let { z, scales: usualScales, lost: error } = rotated;
     if (search) {
-      const found = searchScales(z, own, layout);
-      z = rescale(z, own, found, layout);
-      own = found;
+      const searched = searchScales(z, usualScales, layout);
+      z = rescale(z, usualScales, searched, layout);
+      usualScales = searched;
     }
     const codes = codesOf(z, layout);
-    for (const part of errorsOf(z, valuesOf(codes, layout), own, layout)) error += part;
+    for (const part of errorsOf(z, valuesOf(codes, layout), usualScales, layout)) error += part;
     packed.push(...pack(codes, bits));
-    scales.push(...own);
+    scales.push(...usualScales);
     sums.push(error, rotated.norm);
   }
   return { packed: Uint8Array.from(packed), scales: Uint16Array.from(scales), sums: Float64Array.from(sums) };
 }
 
 // What the codes of one row stand for, (cols).
-function gridRow(packed: Uint8Array, row: number, layout: Layout): Float32Array {
+function gridRow(packed: Uint8Array, row: number, layout: MatrixLayout): Float32Array {
   const count = codesPerRow(layout);
   const rowBytes = Math.ceil((count * layout.bits) / 8);
   const codes = unpack(packed.subarray(row * rowBytes, (row + 1) * rowBytes), count, layout.bits);
@@ -152,7 +158,7 @@ function gridRow(packed: Uint8Array, row: number, layout: Layout): Float32Array 
 }
 
 /** Weights of every row, (rows, cols). */
-export function dequantize(packed: Uint8Array, scales: Uint16Array, layout: Layout): Float32Array {
+export function dequantize(packed: Uint8Array, scales: Uint16Array, layout: MatrixLayout): Float32Array {
   const { rows, cols, groupSize, masks } = layout;
   const y = new Float32Array(rows * cols);
   const groups = groupsOf(cols, groupSize);
@@ -170,7 +176,7 @@ export function dequantize(packed: Uint8Array, scales: Uint16Array, layout: Layo
 }
 
 /** y = Ŵ x from the rotated activation `x`, (rows). */
-export function matvec(packed: Uint8Array, scales: Uint16Array, x: Float32Array, layout: Layout): Float32Array {
+export function matvec(packed: Uint8Array, scales: Uint16Array, x: Float32Array, layout: MatrixLayout): Float32Array {
   const { rows, cols, groupSize } = layout;
   const y = new Float32Array(rows);
   const groups = groupsOf(cols, groupSize);

@@ -17,8 +17,8 @@ export function addGram(x: Float32Array, weights: Float32Array | undefined, s: F
       for (let first = 0; first < x.length; first += TILE * n) {
         let sum = 0;
         for (let t = first; t < Math.min(x.length, first + TILE * n); t += n) {
-          const own = weights ? f(weights[t / n] * x[t + i]) : x[t + i];
-          sum = f(sum + f(own * x[t + j]));
+          const weighted = weights ? f(weights[t / n] * x[t + i]) : x[t + i];
+          sum = f(sum + f(weighted * x[t + j]));
         }
         sums[at] = f(sums[at] + sum);
       }

@@ -18,9 +18,13 @@ const MOST = 65535;
 
 /** What the values of codes follow from. */
 export interface LabelTrellis {
-  bits: number; // of a code
-  tables: Uint8Array; // (2, 16)
+  /** Bits of a code. */
+  bits: number;
+  /** What a code, and a label, add: (2, 16). */
+  tables: Uint8Array;
+  /** What an integer counts, in units of the scale. */
   step: number;
+  /** The integer of value 0. */
   zero: number;
   /** Low bits of the codes before that make the label: [3, 3] or [3, 3, 2]. */
   kept: readonly number[];

@@ -7,7 +7,9 @@ const f = Math.fround;
 
 /** A group of an activation: x ≈ scale · values. */
 export interface QuantizedGroup {
+  /** What an integer counts. */
   scale: number;
+  /** The integers, (groupSize). */
   values: Int32Array;
 }
 
@@ -31,6 +33,21 @@ export function quantizeActivation(x: Float32Array, groupSize: number, narrow: b
 // To nearest even; |x| is below 2^22, and the last bit of the sum is worth 1.
 function roundEven(x: number): number {
   return f(x + 12582912) - 12582912;
+}
+
+/**
+ * Whether sums of two steps by pairs (assembly/decoder/pairs.ts) may exceed i16: of eight columns those with even numbers come to one sum,
+ * and those with odd numbers.
+ * @param slots a group's narrow integers as they stand, a multiple of eight
+ */
+export function exceedsPairs(slots: readonly number[]): boolean {
+  return slots.some((_, first) => {
+    if (first % 8 > 1) return false;
+    const columns = [0, 2, 4, 6].map((i) => slots[first + i]);
+    const above = columns.reduce((sum, value) => sum + Math.max(0, value), 0);
+    const below = columns.reduce((sum, value) => sum - Math.min(0, value), 0);
+    return Math.max(above, below) > 258;
+  });
 }
 
 /**

@@ -6,7 +6,7 @@ const LN2_HIGH = f(0.693145751953125);
 const LN2_LOW = f(1.4286068203094173e-6);
 
 /** e^x: 0 below -87, e^88 above 88. */
-export function exp(x: number): number {
+export function exp32(x: number): number {
   if (x < -87) return 0;
   const low = Math.min(x, 88);
   const n = roundEven(f(low * f(Math.LOG2E)));
@@ -20,7 +20,7 @@ export function exp(x: number): number {
 export function tanh(x: number): number {
   const size = Math.abs(x);
   if (!(size < 0.5)) {
-    const e = exp(f(size * -2));
+    const e = exp32(f(size * -2));
     return Math.sign(x) * f(f(1 - e) / f(1 + e));
   }
   const s = f(x * x);

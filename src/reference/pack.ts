@@ -5,8 +5,8 @@ export function pack(codes: Uint16Array, bits: number): Uint8Array {
   const packed = new Uint8Array(Math.ceil((codes.length * bits) / 8));
   for (let i = 0; i < codes.length; i++) {
     for (let k = 0; k < bits; k++) {
-      const at = i * bits + k;
-      packed[at >> 3] |= ((codes[i] >> k) & 1) << (at & 7);
+      const bit = i * bits + k;
+      packed[bit >> 3] |= ((codes[i] >> k) & 1) << (bit & 7);
     }
   }
   return packed;
@@ -17,8 +17,8 @@ export function unpack(packed: Uint8Array, count: number, bits: number): Uint16A
   const codes = new Uint16Array(count);
   for (let i = 0; i < count; i++) {
     for (let k = 0; k < bits; k++) {
-      const at = i * bits + k;
-      codes[i] |= ((packed[at >> 3] >> (at & 7)) & 1) << k;
+      const bit = i * bits + k;
+      codes[i] |= ((packed[bit >> 3] >> (bit & 7)) & 1) << k;
     }
   }
   return codes;

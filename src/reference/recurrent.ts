@@ -1,6 +1,6 @@
 // Scalar twins of assembly/decoder/recurrent.ts.
 
-import { exp } from './math.ts';
+import { exp32 } from './math.ts';
 import { dot } from './sum.ts';
 
 const f = Math.fround;
@@ -20,7 +20,7 @@ export function convolve(
   const y = x.map((_, t) => {
     let sum = weights.reduce((sum, weight, k) => f(sum + f(weight * all[t + k])), 0);
     if (bias !== undefined) sum = f(sum + bias);
-    return silu ? f(sum / f(1 + exp(-sum))) : sum;
+    return silu ? f(sum / f(1 + exp32(-sum))) : sum;
   });
   return { y, state: all.slice(x.length) };
 }
@@ -43,8 +43,8 @@ export function log1p(u: number): number {
 /** e^(-e^rate · softplus(a + bias)), and 1 / (1 + e^-b). */
 export function deltaGates(a: number, rate: number, bias: number, b: number): [decay: number, beta: number] {
   const sum = f(a + bias);
-  const softplus = f(Math.max(sum, 0) + log1p(exp(-Math.abs(sum))));
-  return [exp(-f(exp(rate) * softplus)), f(1 / f(1 + exp(-b)))];
+  const softplus = f(Math.max(sum, 0) + log1p(exp32(-Math.abs(sum))));
+  return [exp32(-f(exp32(rate) * softplus)), f(1 / f(1 + exp32(-b)))];
 }
 
 /** One token of one head; changes `state`, (keys, values). */
@@ -58,14 +58,14 @@ export function deltaRule(
 ): Float32Array {
   const values = v.length;
   return v.map((value, j) => {
-    let seen = 0;
-    for (const [i, key] of k.entries()) seen = f(seen + f(f(state[i * values + j] * decay) * key));
-    const delta = f(f(value - seen) * beta);
+    let sum = 0;
+    for (const [i, key] of k.entries()) sum = f(sum + f(f(state[i * values + j] * decay) * key));
+    const delta = f(f(value - sum) * beta);
     let y = 0;
     for (const [i, key] of k.entries()) {
-      const at = i * values + j;
-      state[at] = f(f(state[at] * decay) + f(key * delta));
-      y = f(y + f(state[at] * q[i]));
+      const index = i * values + j;
+      state[index] = f(f(state[index] * decay) + f(key * delta));
+      y = f(y + f(state[index] * q[i]));
     }
     return y;
   });

@@ -1,9 +1,9 @@
 // Scalar twins of assembly/decoder/recurrentback.ts: gradients of the delta rule and of attention's gates.
 
-import { exp } from './math.ts';
+import { exp32 } from './math.ts';
 
 const f = Math.fround;
-const sigmoid = (x: number) => f(1 / f(1 + exp(-x)));
+const sigmoid = (x: number) => f(1 / f(1 + exp32(-x)));
 
 /** Gradients of x and gate of that of x / (1 + e^-gate). */
 export function sigmoidTimesBack(x: Float32Array, gate: Float32Array, d: Float32Array): [Float32Array, Float32Array] {
@@ -30,32 +30,32 @@ export function deltaBack(
   const [dDecay, dBeta] = [new Float32Array(tokens), new Float32Array(tokens)];
   for (let first = 0; first < values; first += 4) {
     const columns = Array.from({ length: 4 }, (_, lane) => first + lane);
-    const at = (x: Float32Array, t: number) => columns.map((j) => (j < values ? x[t * values + j] : 0));
+    const valuesAt = (x: Float32Array, t: number) => columns.map((j) => (j < values ? x[t * values + j] : 0));
     const states = [columns.map(() => new Float32Array(keys))]; // of each token its columns
     const rests: number[][] = [];
     for (let t = 0; t < tokens; t++) {
       rests.push(
-        at(v, t).map((value, lane) => {
+        valuesAt(v, t).map((value, lane) => {
           let m = 0;
           for (let i = 0; i < keys; i++) m = f(m + f(f(states[t][lane][i] * decay[t]) * k[t * keys + i]));
           return f(value - m);
         }),
       );
       states.push(
-        states[t].map((own, lane) => {
+        states[t].map((row, lane) => {
           const delta = f(rests[t][lane] * beta[t]);
-          return own.map((s, i) => f(f(s * decay[t]) + f(k[t * keys + i] * delta)));
+          return row.map((s, i) => f(f(s * decay[t]) + f(k[t * keys + i] * delta)));
         }),
       );
     }
     const ds = columns.map(() => new Float32Array(keys));
     for (let t = tokens - 1; t >= 0; t--) {
-      const out = at(dy, t);
-      const dDelta = ds.map((own, lane) => {
+      const out = valuesAt(dy, t);
+      const dDelta = ds.map((row, lane) => {
         let sum = 0;
         for (let i = 0; i < keys; i++) {
-          own[i] = f(own[i] + f(q[t * keys + i] * out[lane]));
-          sum = f(sum + f(own[i] * k[t * keys + i]));
+          row[i] = f(row[i] + f(q[t * keys + i] * out[lane]));
+          sum = f(sum + f(row[i] * k[t * keys + i]));
         }
         return sum;
       });
@@ -71,10 +71,10 @@ export function deltaBack(
           return f(f(ds[lane][i] * delta) + f(f(states[t][lane][i] * decay[t]) * -dValue[lane]));
         });
         dk[key] = f(dk[key] + learnt);
-        for (const [lane, own] of ds.entries()) {
-          const r = f(own[i] + f(k[key] * -dValue[lane]));
+        for (const [lane, value] of ds.entries()) {
+          const r = f(value[i] + f(k[key] * -dValue[lane]));
           dd[lane] = f(dd[lane] + f(r * states[t][lane][i]));
-          own[i] = f(r * decay[t]);
+          value[i] = f(r * decay[t]);
         }
       }
       dDecay[t] = f(dDecay[t] + lanes((lane) => dd[lane]));

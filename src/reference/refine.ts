@@ -3,7 +3,7 @@
 
 import { type LabelTrellis, labelWindows } from './labels.ts';
 import { gridTable, nearest } from './nearest.ts';
-import { memoryOf, type Trellis, type Windows, windowsOf } from './trellis.ts';
+import { memoryOfTables, type TrellisTables, type Windows, windowsOf } from './trellis.ts';
 
 const f = Math.fround;
 
@@ -44,20 +44,57 @@ export function accumulate(
   }
 }
 
+/** c += a · b by integers: each row of b has a scale, and 128 terms of each row of a. */
+export function addProducts(
+  c: Float32Array, // (m, n)
+  a: Float32Array, // (m, k)
+  b: Float32Array, // (k, n)
+  { m, k, n }: { m: number; k: number; n: number },
+): void {
+  const largest = Float32Array.from({ length: k }, (_, i) => Math.max(...b.subarray(i * n, i * n + n).map(Math.abs)));
+  const scales = largest.map((most) => (most < f(1e-30) ? 0 : most / 32767));
+  const inverses = largest.map((most) => (most < f(1e-30) ? 0 : 32767 / most));
+  for (let start = 0; start < k; start += 128) {
+    const terms = Array.from({ length: Math.min(128, k - start) }, (_, i) => start + i);
+    for (let row = 0; row < m; row++) {
+      const scaled = terms.map((i) => f(a[row * k + i] * scales[i]));
+      const sum = scaled.reduce((all, x) => f(all + Math.abs(x)), 0);
+      const most = Math.max(...scaled.map(Math.abs));
+      const t = most < f(1e-30) ? 0 : Math.min(f(65000 / sum), f(32767 / most));
+      const inverse = t > 0 ? f(1 / t) : 0;
+      const integers = scaled.map((x) => nearestEven(f(x * t)));
+      for (let j = 0; j < n; j++) {
+        const products = terms.map((i, term) => integers[term] * nearestEven(f(b[i * n + j] * inverses[i])));
+        const whole = products.reduce((all, x) => all + x, 0);
+        c[row * n + j] = f(c[row * n + j] + f(f(whole) * inverse));
+      }
+    }
+  }
+}
+
 /** A sequence, or a row of points: what errors elsewhere feed back, and what is counted. */
 export interface Fed {
-  z: Float32Array; // rotated weights of unit RMS
-  fed: Float32Array; // in the weights' units; changed
-  inverses: Float32Array; // 1 / σ
+  /** The rotated weights of unit RMS, (count). */
+  z: Float32Array;
+  /** What errors elsewhere add to the targets, (count), in the weights' units; changed. */
+  fed: Float32Array;
+  /** Each weight's factor to units of the grid, (count): 1 / σ. */
+  inverses: Float32Array;
+  /** The scale of each weight's group, (count). */
   sigmas: Float32Array;
-  upper: Float32Array; // (count, count) U; 0 between parts
-  ends: Uint32Array; // the place behind the part of each
+  /** Feedback from a place to those after it: (count, count) U; 0 between parts. */
+  upper: Float32Array;
+  /** The first the place behind the part of each, (count): feedback ends there. */
+  ends: Uint32Array;
 }
 
 /** What was chosen, what it stands for, and what it missed of its target. */
-export interface Chosen {
+interface ChosenCode {
+  /** One a place, (count). */
   codes: Uint16Array;
+  /** What the codes stand for, in the weights' units, (count). */
   values: Float32Array;
+  /** Target less value, in the weights' units, (count). */
   missed: Float32Array;
 }
 
@@ -79,14 +116,14 @@ interface Searched extends Windows {
   rank(state: number): number;
 }
 
-function searchedOf(trellis: Trellis | LabelTrellis): Searched {
+function searchedOf(trellis: TrellisTables | LabelTrellis): Searched {
   const { step, zero } = trellis;
   if ('kept' in trellis) {
     const codes = Array.from({ length: 2 ** trellis.bits }, (_, code) => trellis.tables[code % 16] + (code & ~15));
     const middles = [Math.max(...trellis.tables.subarray(16)) >> 1, Math.max(...codes) >> 1] as const;
     return { ...labelWindows(trellis), step, zero, middles, rank: (state) => state };
   }
-  const { kept, depth } = memoryOf(trellis);
+  const { kept, depth } = memoryOfTables(trellis);
   const digit = 2 ** kept - 1;
   const rank = (state: number) => {
     let number = 0;
@@ -100,8 +137,8 @@ function searchedOf(trellis: Trellis | LabelTrellis): Searched {
 /** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 */
 export function refineSequence(
   given: Fed & { own: Float32Array; ds: Int32Array },
-  trellis: Trellis | LabelTrellis,
-): Chosen {
+  trellis: TrellisTables | LabelTrellis,
+): ChosenCode {
   const { z, fed, own, inverses, sigmas, upper, ends, ds } = given;
   const steps = z.length;
   const searched = searchedOf(trellis);
@@ -224,7 +261,7 @@ export function refinePoints(
   points: Float32Array,
   p: number,
   sweeps: number,
-): Chosen {
+): ChosenCode {
   const { z, fed, inverses, sigmas, upper, square, begins, ends } = given;
   const cols = z.length;
   const table = gridTable(points, p);

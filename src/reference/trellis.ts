@@ -9,10 +9,14 @@ const SEQUENCES = 4;
 const WARM_UP = 32;
 
 /** What the values of codes follow from. */
-export interface Trellis {
-  bits: number; // of a code
-  tables: Uint8Array; // (3, 16)
+export interface TrellisTables {
+  /** Bits of a code: 2 to 6. */
+  bits: number;
+  /** Entries by the place of a code behind the last, (3, 16). */
+  tables: Uint8Array;
+  /** What an integer counts, in units of the scale. */
   step: number;
+  /** The integer of value 0. */
   zero: number;
 }
 
@@ -22,28 +26,28 @@ function bitsUsed(table: Uint8Array): number {
 }
 
 /** What the tables remember of the codes before. */
-export function memoryOf({ bits, tables }: Trellis): { kept: number; depth: number } {
+export function memoryOfTables({ bits, tables }: TrellisTables): { kept: number; depth: number } {
   const [second, third] = [bitsUsed(tables.subarray(16, 32)), bitsUsed(tables.subarray(32))] as const;
   if (bits === 2) return { kept: 2, depth: third > 0 ? 3 : 2 };
   return { kept: Math.max(second, third), depth: third > 0 ? 2 : 1 };
 }
 
 // The integer of the newest of codes, the newest first.
-function integerOf(trellis: Trellis, codes: readonly number[]): number {
+function integerOf(trellis: TrellisTables, codes: readonly number[]): number {
   return trellis.tables[indexOf(trellis, codes, 0)] + oldOf(trellis, codes);
 }
 
 // What all of them but the newest add.
-function oldOf(trellis: Trellis, codes: readonly number[]): number {
+function oldOf(trellis: TrellisTables, codes: readonly number[]): number {
   return trellis.tables[16 + indexOf(trellis, codes, 1)] + trellis.tables[32 + indexOf(trellis, codes, 2)];
 }
 
-function indexOf({ bits }: Trellis, codes: readonly number[], lag: number): number {
+function indexOf({ bits }: TrellisTables, codes: readonly number[], lag: number): number {
   return bits === 2 ? (codes[lag + 1] ?? 0) + 4 * (codes[lag] ?? 0) : (codes[lag] ?? 0);
 }
 
 /** Value of every code of a row, (4 · steps); the codes before the first ones are the last ones. */
-export function trellisValues(codes: Uint16Array, trellis: Trellis): Float32Array {
+export function trellisValues(codes: Uint16Array, trellis: TrellisTables): Float32Array {
   const { length } = codes;
   return Float32Array.from({ length }, (_, k) => {
     const last = [0, 1, 2, 3].map((lag) => codes[(k + length * 4 - lag * SEQUENCES) % length]);
@@ -52,7 +56,7 @@ export function trellisValues(codes: Uint16Array, trellis: Trellis): Float32Arra
 }
 
 /** Codes of a row, (4 · ceil(cols / 4)): of each sequence the cheapest path from the seam's state to the same. */
-export function trellisCodes(z: Float32Array, trellis: Trellis): Uint16Array {
+export function trellisCodes(z: Float32Array, trellis: TrellisTables): Uint16Array {
   const steps = Math.ceil(z.length / SEQUENCES);
   const codes = new Uint16Array(steps * SEQUENCES);
   const windows = windowsOf(trellis);
@@ -66,18 +70,22 @@ export function trellisCodes(z: Float32Array, trellis: Trellis): Uint16Array {
 
 /** Every window, a code and above it the state before it, with its integer and the state after it. */
 export interface Windows {
+  /** Bits of a code. */
   bits: number;
+  /** Number of states. */
   states: number;
-  integers: Int32Array; // (states · 2^bits)
-  next: Int32Array; // (states · 2^bits)
+  /** The integer of each window, (states · 2^bits). */
+  integers: Int32Array;
+  /** The state after each window, (states · 2^bits). */
+  next: Int32Array;
   /** What the codes before add to the integers after a state. */
   olds: Int32Array; // (states)
 }
 
 /** @returns the windows of a trellis */
-export function windowsOf(trellis: Trellis): Windows {
+export function windowsOf(trellis: TrellisTables): Windows {
   const { bits } = trellis;
-  const { kept, depth } = memoryOf(trellis);
+  const { kept, depth } = memoryOfTables(trellis);
   const states = 2 ** (kept * depth);
   const low = 2 ** kept - 1;
   const codesOf = (w: number) => [w % 2 ** bits, ...[0, 1, 2].map((lag) => (w >> (bits + lag * kept)) & low)];
@@ -92,7 +100,7 @@ export function windowsOf(trellis: Trellis): Windows {
 }
 
 /** z in 1/128 of a step, an integer; what a step to u costs is 128 u² − 2 target u. */
-export function targetOf(z: number, { step, zero }: Trellis): number {
+export function targetOf(z: number, { step, zero }: TrellisTables): number {
   const y = f(f(z * f(128 / step)) + 128 * zero);
   return roundEven(Math.min(24575, Math.max(-8192, y)));
 }

@@ -1,16 +1,6 @@
 // What refining a checkpoint needs: statistics, gathered on tokens that the model samples or given, as what errors of each weight cost.
 
-import {
-  callback,
-  having,
-  needed,
-  oneOf,
-  options as optionsOf,
-  powerOfTwo,
-  type Reader,
-  reading,
-  refuseKind,
-} from '../check.ts';
+import { callback, having, needed, oneOf, optionsOf, powerOfTwo, type Reader, reading, refuseKind } from '../check.ts';
 import { show } from '../excerpt.ts';
 import { readArchitecture } from '../families/family.ts';
 import { GROUP_SIZES } from '../kernels/layout.ts';
@@ -19,12 +9,12 @@ import type { Alphas } from '../linearity/alphas.ts';
 import { givenAlphas } from '../linearity/alphas.ts';
 import type { Refinement } from '../quantize/refinement.ts';
 import { stackOf } from '../quantize/select.ts';
-import type { StatisticsOutput } from '../sensitivity/gather.ts';
+import type { StatisticsOutput } from '../sensitivity/growing.ts';
 import { measureSensitivity, type SensitivityOptions } from '../sensitivity/measure.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder, Sink } from '../source/source.ts';
 import { readStatistics, type Statistics } from '../statistics/file.ts';
-import { groupsOf } from '../statistics/matrices.ts';
+import { groupWidths } from '../statistics/matrices.ts';
 
 /** Tokens that are enough: twice as many give 1 % more. */
 const DEFAULTS = { sequences: 128, tokens: 256 } as const;
@@ -68,6 +58,9 @@ const givenStatistics = optionsOf<Pick<RefineOptions, 'mode' | 'statistics' | 'a
  * @param groupSize that of quantizing
  * @param copy makes a copy of a large model, which samples the tokens
  * @throws what `measureSensitivity` throws
+ * @example
+ * const { statistics } = await gatherRefinement(folder, { sequences: 4 }, 1024);
+ * await checkpoint.quantize(output, { refine: { statistics } });
  */
 export async function gatherRefinement(
   input: Folder,
@@ -87,7 +80,8 @@ export async function gatherRefinement(
   }
   const { mode = 'both', output = memoryFile(), sequences, tokens, alphas, ...rest } = given;
   oneOf('both', 'inputs')('mode of refine', mode);
-  if (alphas !== undefined) throw new RangeError('alphas of refine must come with statistics: they are measured along');
+  if (alphas !== undefined)
+    throw new RangeError('alphas of refine must come with statistics: without these, both are measured together');
   const settings = {
     sequences: sequences ?? DEFAULTS.sequences,
     tokens: tokens ?? Math.min(DEFAULTS.tokens, (await readArchitecture(folder)).contextLength),
@@ -112,9 +106,9 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
 
   // The sum over the experts of a layer and kind, each of trace 1.
   function priorOf(stack: string): Promise<Float32Array<ArrayBuffer>[]> {
-    const known = priors.get(stack);
-    if (known) return known;
-    const made = (async () => {
+    const prior = priors.get(stack);
+    if (prior) return prior;
+    const stacked = (async () => {
       let sums: Float32Array<ArrayBuffer>[] | undefined;
       for (const name of stacks.get(stack)!) {
         const inputs = await statistics.inputs(name);
@@ -124,10 +118,10 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
       }
       return sums!;
     })();
-    made.catch(() => {}); // reported where it is awaited
-    priors.set(stack, made);
+    stacked.catch(() => {}); // reported where it is awaited
+    priors.set(stack, stacked);
     if (priors.size > PRIORS) priors.delete(priors.keys().next().value!);
-    return made;
+    return stacked;
   }
 
   // An expert that few tokens reach is weighed by those of its layer, too.
@@ -159,7 +153,7 @@ function refinementBy(statistics: Statistics, mode?: 'both' | 'inputs'): Refinem
       const weight = weights.get(name);
       if (weight?.shape[0] !== rows || weight.shape[1] !== cols) return false;
       const { parts } = weight;
-      if (parts.length > 1 && String(parts) !== String(groupsOf(cols, groupSize))) {
+      if (parts.length > 1 && String(parts) !== String(groupWidths(cols, groupSize))) {
         throw new RangeError(
           `statistics of ${show(name)} must be cut in groups of ${groupSize} columns, as the scheme has them: they are cut in groups of ${about.groupSize}`,
         );
@@ -208,10 +202,10 @@ function memoryFile(): StatisticsOutput {
         },
         async close() {
           const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-          let at = 0;
+          let position = 0;
           for (const piece of pieces) {
-            whole.set(piece, at);
-            at += piece.length;
+            whole.set(piece, position);
+            position += piece.length;
           }
           current = whole.buffer;
         },

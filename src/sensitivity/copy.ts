@@ -2,13 +2,13 @@
 // and gone by then. The tokens are like those of the model, not the same, so the result's notes name the copy's grid.
 
 import type { Vocabulary } from '../families/architecture.ts';
-import { type LanguageModel, loadModel } from '../model/model.ts';
+import { type LanguageModel, loadLanguage } from '../model/model.ts';
 import type { Folder } from '../source/source.ts';
 import { lendThreads, type Threads } from '../workers/threads.ts';
 import { type SensitivityProgress, stepsOf } from './progress.ts';
 import { TOGETHER } from './session.ts';
-import { type Step, sampledIds, type TokenSequence } from './tokens.ts';
-import { finite } from './work.ts';
+import { type SequenceStep, sampledIds, type TokenSequence } from './tokens.ts';
+import { finiteSamples } from './work.ts';
 
 /** The grid of copies, embeddings and head included. */
 export const COPY = 't4';
@@ -37,7 +37,7 @@ interface CopySampling {
 export async function sampleByCopy(folder: Folder, sampling: CopySampling): Promise<void> {
   const { sequences, end: last, tokens, file, threads, onProgress, signal, record } = sampling;
   const count = Math.min(TOGETHER, last - sampling.first);
-  const model = await loadModel(folder, {
+  const model = await loadLanguage(folder, {
     ...{ context: tokens, cacheTokens: count * tokens },
     ...(threads && { threads: lendThreads(threads) }),
     ...(signal && { signal }),
@@ -53,9 +53,9 @@ export async function sampleByCopy(folder: Folder, sampling: CopySampling): Prom
         continue;
       }
       const ids = await together(model, end - first, tokens, (step) =>
-        finite(file, sampledIds({ ...sampling, step, steps, onBegun: record }, first, end)),
+        finiteSamples(file, sampledIds({ ...sampling, step, steps, onBegun: record }, first, end)),
       );
-      for (const [j, own] of ids.entries()) sequences[first + j] = { ids: own, targets: undefined };
+      for (const [j, sequence] of ids.entries()) sequences[first + j] = { ids: sequence, targets: undefined };
       record(first, ids);
       first = end;
     }
@@ -69,18 +69,18 @@ async function together<T>(
   model: LanguageModel,
   count: number,
   tokens: number,
-  work: (step: Step) => Promise<T>,
+  work: (step: SequenceStep) => Promise<T>,
 ): Promise<T> {
-  const own = await Promise.all(Array.from({ length: count }, () => model.open({ capacity: tokens })));
+  const opened = await Promise.all(Array.from({ length: count }, () => model.open({ capacity: tokens })));
   const { vocabSize } = model.config;
   const logits = new Float32Array(count * vocabSize);
   try {
     return await work(async (_, ids) => {
-      const rows = await Promise.all(own.map((sequence, j) => sequence.extend(ids[j])));
+      const rows = await Promise.all(opened.map((sequence, j) => sequence.extend(ids[j])));
       for (const [j, row] of rows.entries()) logits.set(row, j * vocabSize);
       return logits;
     });
   } finally {
-    for (const sequence of own) sequence.close();
+    for (const sequence of opened) sequence.close();
   }
 }

@@ -1,19 +1,20 @@
 // What a measurement will take, from the speed of one layer of the model's shape on this machine, whose weights are zeros: they take as
 // long. How long the weights take to be read is estimated by some of them, and the making of a copy by one matrix.
 
-import { callback, integer, options as optionsOf, type Reader } from '../check.ts';
+import { callback, integer, optionsOf, type Reader } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { cacheBytes } from '../model/cache.ts';
-import { tensorsOf } from '../model/loading/batches.ts';
+import { loadedTensors } from '../model/loading/batches.ts';
 import type { ModelState } from '../model/memories.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
-import { openStored } from '../quantize/format.ts';
+import { openQuantized } from '../quantize/format.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import { givenThreads, type Threads, takeThreads } from '../workers/threads.ts';
 import { COPY } from './copy.ts';
-import { groupSizeOf, kindMembers, statisticsBytes, statisticsKind } from './gather.ts';
+import { sequencesPerGroup } from './gather.ts';
+import { kindMembers, statisticsBytes, statisticsKind } from './growing.ts';
 import { measuredOf } from './program/measured.ts';
 import type { Task } from './program/task.ts';
 import {
@@ -25,7 +26,7 @@ import {
   TOGETHER,
   threadsFor,
 } from './session.ts';
-import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
+import { type FullSettings, fullSettings, type SensitivitySettings, settingsMembers } from './settings.ts';
 import { sample } from './tokens.ts';
 
 /** An estimate. */
@@ -110,7 +111,7 @@ export async function estimateSensitivity(
     const folder = givenFolder('input', from);
     const options = { ...(copy && { copy }), ...costOptions('options', given) };
     const subject = await openSubject(folder);
-    const settings = settingsOf(options, subject.architecture.contextLength);
+    const settings = fullSettings(options, subject.architecture.contextLength);
     const { estimator, source, tokens, sequences } = settings;
     const count = threadsFor(threads);
     const statistics = options.statistics && statisticsKind(options.statistics);
@@ -147,7 +148,7 @@ export async function estimateSensitivity(
 }
 
 // Numbers of other digits than those of a run make the header longer by a few bytes: no more.
-function bytesOf(statistics: StatisticsKind, settings: Settings, draws: number, state: ModelState): number {
+function bytesOf(statistics: StatisticsKind, settings: FullSettings, draws: number, state: ModelState): number {
   const { source, tokens, sequences, seed } = settings;
   const noted = { source, tokens, sequences, draws, seed };
   return statisticsBytes({ ...statistics, ...noted, identity: 'crc32 00000000', ids: 2 ** 31 }, state);
@@ -167,7 +168,7 @@ function bytesRead(
   const blocks = all - sizes[0] - sizes.at(-1)!;
   const steps = workspace.together > 0 ? Math.ceil(sampled / workspace.together) * (workspace.tokens - 1) : 0;
   const turns = statistics
-    ? Math.ceil(sequences / groupSizeOf({ state: layout.state, workspace }, statistics))
+    ? Math.ceil(sequences / sequencesPerGroup({ state: layout.state, workspace }, statistics))
     : sequences;
   return all * (1 + turns + steps) + (statistics?.mode === 'inputs' ? 0 : blocks * turns + sizes[0]);
 }
@@ -175,13 +176,13 @@ function bytesRead(
 // Bytes of each piece of the model.
 function piecesOf({ layout }: SessionPlan): number[] {
   return layout.memories[0].pieces.map((loads) =>
-    loads.flatMap(tensorsOf).reduce((sum, { byteLength }) => sum + byteLength, 0),
+    loads.flatMap(loadedTensors).reduce((sum, { byteLength }) => sum + byteLength, 0),
   );
 }
 
 // Bytes a second of weights, from pieces of tensors that are far apart.
 async function readSpeed({ layout }: SessionPlan): Promise<number> {
-  const tensors = layout.memories[0].pieces.flat().flatMap(tensorsOf);
+  const tensors = layout.memories[0].pieces.flat().flatMap(loadedTensors);
   const largest = tensors.sort((a, b) => b.byteLength - a.byteLength).slice(0, READS);
   const began = performance.now();
   let bytes = 0;
@@ -194,15 +195,15 @@ async function readSpeed({ layout }: SessionPlan): Promise<number> {
 
 // From a matrix of the copy, when another has been made before it: the first takes tables, too.
 async function copySeconds(copy: Folder): Promise<number> {
-  const { quantized } = await openStored(await openCheckpoint(copy));
+  const { quantized } = await openQuantized(await openCheckpoint(copy));
   const sizeOf = ({ rows, cols }: (typeof quantized)[number]) => rows * cols;
   const bySize = [...quantized].sort((a, b) => sizeOf(a) - sizeOf(b));
-  const timed = bySize.find((own) => sizeOf(own) >= COPIED) ?? bySize.at(-1)!;
-  await bySize.find((own) => own !== timed)?.packed.read();
+  const timed = bySize.find((weight) => sizeOf(weight) >= COPIED) ?? bySize.at(-1)!;
+  await bySize.find((weight) => weight !== timed)?.packed.read();
   const began = performance.now();
   await timed.packed.read();
   const seconds = (performance.now() - began) / 1000;
-  return (seconds / sizeOf(timed)) * quantized.reduce((sum, own) => sum + sizeOf(own), 0);
+  return (seconds / sizeOf(timed)) * quantized.reduce((sum, weight) => sum + sizeOf(weight), 0);
 }
 
 // Codes of four bits with their scales; keys and values, or states, of the sequences that are sampled together.
@@ -274,7 +275,7 @@ function fisherSeconds(session: Session, seconds: Times, layers: number): number
   return forward + labels + layers * backward + seconds({ kind: 'embeddingBack' });
 }
 
-function noiseSeconds(session: Session, seconds: Times, layers: number, settings: Settings): number {
+function noiseSeconds(session: Session, seconds: Times, layers: number, settings: FullSettings): number {
   const { sequences, draws, levels } = settings;
   const layer = layerSeconds(session, seconds);
   const head = seconds({ kind: 'keep', count: 1 });

@@ -14,7 +14,7 @@ const USE = 'to keep sensitivities';
 const MEASURED = /^((generation_)?config\.json|.*\.(safetensors|gguf))$/;
 
 /** SHA-256 of a text in UTF-8, as hexadecimal digits. */
-export async function sha256(text: string): Promise<string> {
+export async function sha256Text(text: string): Promise<string> {
   return hexOf(await digest(new TextEncoder().encode(text), USE));
 }
 
@@ -23,9 +23,9 @@ export async function digestOf(
   folder: Folder,
   { onCheck, signal }: { onCheck?: ((progress: LoadProgress) => void) | undefined; signal?: AbortSignal | undefined },
 ): Promise<string> {
-  const found = (await folder.list()).filter((name) => MEASURED.test(name)).sort();
-  const isGguf = !found.some((name) => name.endsWith('.safetensors')); // else it is another model
-  const names = found.filter((name) => isGguf || !name.endsWith('.gguf'));
+  const measured = (await folder.list()).filter((name) => MEASURED.test(name)).sort();
+  const isGguf = !measured.some((name) => name.endsWith('.safetensors')); // else it is another model
+  const names = measured.filter((name) => isGguf || !name.endsWith('.gguf'));
   const sources = await Promise.all(names.map((name) => folder.open(name)));
   const bytes = sources.reduce((sum, { byteLength }) => sum + byteLength, 0);
   const parts: Uint8Array<ArrayBuffer>[] = [];

@@ -10,13 +10,14 @@
 
 import { weightsOf } from '../model/blocks/blocks.ts';
 import { placesOf } from '../model/blocks/mixture.ts';
-import { firstOf, type Gathering, gatherStatistics } from './gather.ts';
-import { besideOf, isTied, type Measured, measuredOf } from './program/measured.ts';
+import { firstOf, gatherStatistics } from './gather.ts';
+import type { Gathering } from './growing.ts';
+import { besideOf, type Measured, measuredOf, sharesEmbedding } from './program/measured.ts';
 import { meanOfTokens } from './program/measuring.ts';
-import { type Steps, stepsOf } from './progress.ts';
+import { stepsOf, type TokenCounter } from './progress.ts';
 import type { FisherSurvey } from './results/combine.ts';
 import { pieceOf } from './session.ts';
-import type { Place } from './underway.ts';
+import type { Whereabouts } from './underway.ts';
 import { sampledBefore, sampledTokens, takeSequence, type Work, weightOf } from './work.ts';
 
 /**
@@ -47,18 +48,18 @@ export function fisherSurvey({ session, sequences, draws, norms, file }: Work): 
   const beside = besideOf(state);
   const last = measured.length;
   const groupOf = ({ block, place }: Measured): string | null => {
-    const own = state.blocks[block];
-    if (own.kind !== 'experts') return null;
-    const { first, each } = placesOf(own);
+    const running = state.blocks[block];
+    if (running.kind !== 'experts') return null;
+    const { first, each } = placesOf(running);
     return place < first ? null : `${block} ${(place - first) % each}`;
   };
   return {
     ...{ estimator: 'fisher', file, draws },
     isText: sequences[0]?.targets !== undefined,
-    weights: measured.map((own) => weightOf(own.linear, norms[own.index], groupOf(own))),
+    weights: measured.map((weight) => weightOf(weight.linear, norms[weight.index], groupOf(weight))),
     embedding: weightOf(state.embedding, norms[last]),
     beside: beside.map((linear, i) => weightOf(linear, norms[last + 1 + i])),
-    head: isTied(state) ? null : weightOf(state.head, norms[last + 1 + beside.length]),
+    head: sharesEmbedding(state) ? null : weightOf(state.head, norms[last + 1 + beside.length]),
   };
 }
 
@@ -66,7 +67,7 @@ export function fisherSurvey({ session, sequences, draws, norms, file }: Work): 
 async function traces(
   { session, seed, underway, signal }: Work,
   sequence: number,
-  steps: Steps,
+  steps: TokenCounter,
 ): Promise<readonly number[]> {
   const { measuring, run, bring } = session;
   const { state, workspace } = measuring;
@@ -118,6 +119,6 @@ async function traces(
 }
 
 // The share of a sequence's work that is done.
-function doneOf({ block, goesBack }: Place, blocks: number): number {
+function doneOf({ block, goesBack }: Whereabouts, blocks: number): number {
   return goesBack ? 1 - (2 * block) / (3 * blocks) : block / (3 * blocks);
 }

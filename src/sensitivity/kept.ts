@@ -1,6 +1,6 @@
 // Sensitivities that are kept, as higgs-alphas.json in a store: measured when they are first wanted, used as long as weights, configuration
 // and settings are the same. Its notes hold the digest of what α depends on (digest.ts): copies lose dates, edits keep sizes. They hold
-// the SHA-256 of the file itself, too, taken with 64 zeros in its place, and which definition of α it has. A file without the digests is
+// the SHA-256 of the file itself, too, taken with 64 zeros in its place. A file without the digests is
 // somebody's own and never replaced.
 
 import { callback, having, member, type Reader, text } from '../check.ts';
@@ -9,9 +9,9 @@ import { type Alphas, readAlphas, writeAlphas } from '../linearity/alphas.ts';
 import type { LoadProgress } from '../model/loading/load.ts';
 import { SENSITIVITIES_NAME } from '../quantize/carry.ts';
 import type { Folder } from '../source/source.ts';
-import { digestOf, sha256 } from './digest.ts';
+import { digestOf, sha256Text } from './digest.ts';
 import { saving } from './saving.ts';
-import type { Settings } from './settings.ts';
+import { DEFINITIONS, type FullSettings } from './settings.ts';
 import { givenReplaced, type ReplacedFile } from './underway.ts';
 
 /** Where sensitivities are kept: the model's directory, a page's private file system, a table of a server. Files are texts by name. */
@@ -33,8 +33,11 @@ export interface Store {
 
 /** What a measurement goes on from, and what it tells as it goes. */
 export interface Begun {
+  /** What an earlier run kept, as `onPartial` was given it. */
   readonly partial: string | undefined;
+  /** Called after each sequence with all that is needed to resume. */
   readonly onPartial: ((partial: string) => void) | undefined;
+  /** The file that keeps the sequence under way. */
   readonly underway: ReplacedFile | undefined;
 }
 
@@ -65,7 +68,7 @@ export type KeptNews =
 interface Keeping {
   readonly folder: Folder;
   readonly store: Store;
-  readonly settings: Settings;
+  readonly settings: FullSettings;
   readonly onCheck?: ((progress: LoadProgress) => void) | undefined;
   readonly onKept?: ((news: KeptNews) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -74,7 +77,7 @@ interface Keeping {
 const storing = having<Store>('a store', ['read', 'write', 'remove'], ' and a name');
 
 /** A store as a caller gives it. */
-export const givenStore: Reader<Store> = (subject, value) => {
+export const givenSensitivityStore: Reader<Store> = (subject, value) => {
   const store = storing(subject, value);
   const given = member(subject, store, 'file');
   const file = given === undefined ? undefined : callback<NonNullable<Store['file']>>(`file of ${subject}`, given);
@@ -89,8 +92,16 @@ export const givenStore: Reader<Store> = (subject, value) => {
   };
 };
 
-/** Of α, by estimator: the second of `fisher` counts rows of embeddings and head by their own norms. A file that names none has the first. */
-const DEFINITIONS = { fisher: 2, noise: 1 } as const;
+/**
+ * How sensitivities define α: as this release, as another one, or it is not said. Kept ones that name no definition have the first. So may
+ * files that the caller named, which had no note of it. Of others' estimators nothing is known that could differ.
+ */
+export function definitionOf({ estimator, settings }: Alphas): 'this' | 'another' | 'unknown' {
+  if (!Object.hasOwn(DEFINITIONS, estimator)) return 'this';
+  const { definition = 1, files } = settings;
+  if (definition === DEFINITIONS[estimator as keyof typeof DEFINITIONS]) return 'this';
+  return settings.definition === undefined && files === undefined ? 'unknown' : 'another';
+}
 
 const UNFINISHED = `${SENSITIVITIES_NAME}.partial`;
 const UNDERWAY = `${UNFINISHED}.sequence`;
@@ -126,7 +137,7 @@ export async function keptOrMeasured(keeping: Keeping, measure: (begun: Begun) =
       )
     : await measure({ partial, onPartial: undefined, underway: undefined });
   const seconds = (performance.now() - began) / 1000;
-  if (isOurs) await write(SENSITIVITIES_NAME, await sealedFile(alphas, DEFINITIONS[keeping.settings.estimator], files));
+  if (isOurs) await write(SENSITIVITIES_NAME, await sealedFile(alphas, files));
   const isKept = isOurs && fault === undefined;
   if (isKept) {
     for (const name of unfinishedOf(store)) {
@@ -175,21 +186,25 @@ async function look(keeping: Keeping): Promise<{ alphas?: Alphas; isOurs: boolea
   if (alphas.estimator !== estimator || wanted.some(([key, value]) => noted[key] !== value)) {
     return refuse('settings', `${file}: it was measured with other settings`, true);
   }
-  if ((noted.definition ?? 1) !== DEFINITIONS[estimator]) {
-    return refuse('settings', `${file}: it was measured by another release, which defines sensitivity otherwise`, true);
+  if (definitionOf(alphas) !== 'this') {
+    return refuse(
+      'settings',
+      `${file}: it was measured by another release, which defines sensitivity differently`,
+      true,
+    );
   }
   if (files !== (await digest())) {
     return refuse('weights', `${file}: it was measured on other weights or another configuration`, true);
   }
   if (content !== (await sealed(content))) {
-    return refuse('damaged', `${file}: its checksum does not hold, so it is damaged or was changed`, true);
+    return refuse('damaged', `${file}: its checksum is wrong, so it was damaged or changed`, true);
   }
   onKept?.({ kind: 'used', file, alphas });
   return { alphas, isOurs: true, digest };
 }
 
-function sealedFile(alphas: Alphas, definition: number, files: string): Promise<string> {
-  const settings = { ...alphas.settings, definition, files, content: `sha256 ${'0'.repeat(64)}` };
+function sealedFile(alphas: Alphas, files: string): Promise<string> {
+  const settings = { ...alphas.settings, files, content: `sha256 ${'0'.repeat(64)}` };
   return sealed(writeAlphas({ ...alphas, settings }));
 }
 
@@ -198,7 +213,7 @@ async function sealed(content: string): Promise<string> {
   const note = /("content":"sha256 )[0-9a-f]{64}"/;
   if (!note.test(content)) return '';
   const blank = content.replace(note, `$1${'0'.repeat(64)}"`);
-  return blank.replace(note, `$1${await sha256(blank)}"`);
+  return blank.replace(note, `$1${await sha256Text(blank)}"`);
 }
 
 function messageOf(error: unknown): string {

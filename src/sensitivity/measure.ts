@@ -2,16 +2,7 @@
 // number has a stream of its own (seed, use, sequence, draw, row or position), every sum is one thread's or in the order of tokens: the
 // result is the same for any number of threads, in every runtime, and resumed or not.
 
-import {
-  anyNumber,
-  callback,
-  integer,
-  needed,
-  options as optionsOf,
-  type Reader,
-  signal as signalOf,
-  text as textOf,
-} from '../check.ts';
+import { anyNumber, callback, integer, needed, optionsOf, type Reader, signalOf, text as textOf } from '../check.ts';
 import { show } from '../excerpt.ts';
 import type { Architecture, Vocabulary } from '../families/architecture.ts';
 import { readArchitecture } from '../families/family.ts';
@@ -21,7 +12,7 @@ import type { LoadProgress } from '../model/loading/load.ts';
 import { MEMORY_LIMIT } from '../model/region.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import { openTokenizer } from '../text/tokenizer.ts';
+import { readTokenizer } from '../text/tokenizer.ts';
 import {
   givenThreadsOrStart,
   startAndTake,
@@ -31,8 +22,8 @@ import {
 } from '../workers/threads.ts';
 import { COPY, sampleByCopy } from './copy.ts';
 import { fisherResults, fisherSurvey } from './fisher.ts';
-import { openGathering, type StatisticsOptions, statisticsKind, statisticsOptions } from './gather.ts';
-import { type Begun, findKept, givenStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
+import { openGathering, type StatisticsOptions, statisticsKind, statisticsOptions } from './growing.ts';
+import { type Begun, findKept, givenSensitivityStore, type KeptNews, keptOrMeasured, type Store } from './kept.ts';
 import { noiseResults, noiseSurvey } from './noise.ts';
 import { openPartial, type Partial as Unfinished } from './partial.ts';
 import { besideOf, measuredNames, measuredOf } from './program/measured.ts';
@@ -40,17 +31,17 @@ import type { SensitivityProgress } from './progress.ts';
 import { combine } from './results/combine.ts';
 import { alphasWith, givenSensitivityPart, partText, type SensitivityPart, sequencesOfPart } from './results/part.ts';
 import {
+  type MeasuringSubject,
   openSession,
   openSubject,
   planSession,
   readIdentity,
   type Session,
-  type Subject,
   survey,
   threadsFor,
 } from './session.ts';
-import { type SensitivitySettings, type Settings, settingsMembers, settingsOf } from './settings.ts';
-import { checksumOf, randomSequences, type TokenSequence, textSequences } from './tokens.ts';
+import { DEFINITIONS, type FullSettings, fullSettings, type SensitivitySettings, settingsMembers } from './settings.ts';
+import { randomSequences, sequencesChecksum, type TokenSequence, textSequences } from './tokens.ts';
 import { givenReplaced, openUnderway, type ReplacedFile } from './underway.ts';
 import type { Work } from './work.ts';
 
@@ -124,7 +115,7 @@ const members = {
   onPartial: callback,
   underway: givenReplaced,
   tensors: givenTensors,
-  store: givenStore,
+  store: givenSensitivityStore,
   onCheck: callback,
   onKept: callback,
   memoryLimit: anyNumber,
@@ -134,7 +125,10 @@ const members = {
   onPart: callback,
 } as const;
 const sensitivityOptions: Reader<SensitivityOptions> = optionsOf<SensitivityOptions>(members);
-const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({ ...members, store: needed(givenStore) });
+const keptOptions = optionsOf<SensitivityOptions & { store: Store }>({
+  ...members,
+  store: needed(givenSensitivityStore),
+});
 
 /**
  * Measures the sensitivities of all linear weights of a checkpoint that is not quantized; by `fisher`, of its embeddings and head, too.
@@ -160,7 +154,7 @@ export async function measureSensitivity(
     const { memoryLimit } = options;
     if (memoryLimit !== undefined) integer(1, MEMORY_LIMIT)('memoryLimit', memoryLimit);
     const subject = await openSubject(folder);
-    const settings = settingsOf(options, subject.architecture.contextLength);
+    const settings = fullSettings(options, subject.architecture.contextLength);
     if (options.statistics && settings.estimator !== 'fisher')
       throw new RangeError('statistics must be gathered by the estimator fisher: got noise');
     checkMeasured(options, subject.architecture, settings);
@@ -187,7 +181,7 @@ export async function keptSensitivity(
 ): Promise<Alphas | undefined> {
   const folder = givenFolder('input', from);
   const options = keptOptions('options', given);
-  const settings = settingsOf(options, (await readArchitecture(folder)).contextLength);
+  const settings = fullSettings(options, (await readArchitecture(folder)).contextLength);
   return findKept({ ...options, folder, store: checkStore(options.store, options), settings });
 }
 
@@ -209,7 +203,7 @@ function checkPart({ part, store, statistics }: SensitivityOptions): void {
 function checkMeasured(
   { tensors = [] }: SensitivityOptions,
   architecture: Architecture,
-  { estimator }: Settings,
+  { estimator }: FullSettings,
 ): void {
   const names = new Set(measuredNames(architecture, estimator));
   const other = tensors.find(({ name, keep, like = name }) => !keep && !names.has(name) && !names.has(like));
@@ -220,8 +214,8 @@ function checkMeasured(
 type Measurement = Omit<SensitivityOptions, keyof Begun> & Partial<Begun>;
 
 async function measure(
-  subject: Subject,
-  settings: Settings,
+  subject: MeasuringSubject,
+  settings: FullSettings,
   {
     text,
     signal,
@@ -255,8 +249,8 @@ async function measure(
     const { vocabulary, needsCopy } = planned;
     const { folder } = subject;
     const sequences = await sequencesOf(folder, vocabulary, settings, text);
-    const own = sequencesOfPart(part, sequences.length);
-    const ids = checksumOf(sequences);
+    const partSequences = sequencesOfPart(part, sequences.length);
+    const ids = sequencesChecksum(sequences);
     const measured = measuredOf(planned.layout.state);
     const layers = new Set(measured.map(({ layer }) => layer)).size;
     const isFisher = estimator === 'fisher';
@@ -272,7 +266,7 @@ async function measure(
         numbers: isFisher
           ? (measured.length + 1 + besideOf(planned.layout.state).length) * draws + 2
           : (measured.length / layers) * levels.length + 1,
-        results: (own.end - own.first) * (isFisher ? 1 : layers),
+        results: (partSequences.end - partSequences.first) * (isFisher ? 1 : layers),
         ...{ tokens, sequences: sequences.length, vocabSize: vocabulary.vocabSize },
         orAnew: store !== undefined,
       });
@@ -283,12 +277,12 @@ async function measure(
     const tell = (done: string) => onPartial?.(done);
     // The copy comes first, and is gone before the model itself is loaded.
     let begun = needsCopy ? begin(await readIdentity(planned, loading)) : undefined;
-    if (begun && sequences.slice(own.first, own.end).includes(undefined)) {
+    if (begun && sequences.slice(partSequences.first, partSequences.end).includes(undefined)) {
       if (!copy) throw new RangeError(`text must be given, or source random: ${TOO_LARGE}`);
-      const { addSampled, begun: known } = begun;
+      const { addSampled, begun: existing } = begun;
       await sampleByCopy(await copy(COPY), {
-        ...{ sequences, ...own, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
-        begun: known,
+        ...{ sequences, ...partSequences, vocabulary, tokens, seed, file: folder.name, threads, onProgress, signal },
+        begun: existing,
         record: (first, ids) => tell(addSampled(first, ids)),
       });
     }
@@ -296,7 +290,7 @@ async function measure(
     const { identity, norms } = await survey(session, folder.name);
     begun ??= begin(identity);
     const unfinished = begun;
-    const { results, add, addSampled, begun: known } = unfinished;
+    const { results, add, addSampled, begun: existing } = unfinished;
     const underway =
       isFisher && !kind && file
         ? openUnderway(session, file, keyOf(identity), () => tell(unfinished.content))
@@ -305,7 +299,7 @@ async function measure(
       ...{
         session,
         sequences,
-        ...own,
+        ...partSequences,
         seed,
         draws: settings.draws,
         levels,
@@ -314,7 +308,7 @@ async function measure(
         underway,
         file: folder.name,
       },
-      begun: known,
+      begun: existing,
       record: (result) => tell(add(result)),
       recordSampled: (first, ids) => tell(addSampled(first, ids)),
       ...{ onProgress, signal },
@@ -323,17 +317,17 @@ async function measure(
       ...{ ...kind, identity, source: settings.source, tokens, sequences: sequences.length },
       ...{ draws: isInputs ? 0 : draws, seed, ids, ...(needsCopy && { sampler: COPY }) },
     };
-    const gathering = about && (await openGathering(statistics!, about, planned.layout.state));
+    const gathering = about && (await openGathering(statistics, about, planned.layout.state));
     await (isFisher ? fisherResults(work, gathering) : noiseResults(work));
     await folder.unchanged?.();
     const { estimator: __, ...notes } = noted;
     const loss = text === undefined ? ('kl' as const) : ('perplexity' as const);
     const model = { name: name ?? null, identity };
-    const whole = { model, estimator, loss, settings: notes };
+    const whole = { model, estimator, loss, settings: { ...notes, definition: DEFINITIONS[estimator] } };
     if (isInputs) return { ...whole, base: null, tensors: new Map() };
     const measuredBy = isFisher ? fisherSurvey(work) : noiseSurvey(work);
     if (part && onPart) {
-      const which = { part: part.index, parts: part.count, ...own, sequences: sequences.length };
+      const which = { part: part.index, parts: part.count, ...partSequences, sequences: sequences.length };
       onPart(partText({ ...which, key: keyOf(identity), about: whole, survey: measuredBy }, results));
     }
     return alphasWith(whole, combine(measuredBy, results));
@@ -346,11 +340,11 @@ async function measure(
 async function sequencesOf(
   folder: Folder,
   vocabulary: Vocabulary,
-  { source, sequences, tokens, seed }: Settings,
+  { source, sequences, tokens, seed }: FullSettings,
   text: string | undefined,
 ): Promise<(TokenSequence | undefined)[]> {
   if (text !== undefined) {
-    const { encode } = await openTokenizer(folder);
+    const { encode } = await readTokenizer(folder);
     return textSequences(vocabulary, encode(text, { special: false }), sequences, tokens);
   }
   return source === 'model'

@@ -3,14 +3,14 @@
 // token, or the increase of −ln p of the text's.
 
 import { type Measured, measuredOf } from './program/measured.ts';
-import { type Steps, stepsOf } from './progress.ts';
+import { stepsOf, type TokenCounter } from './progress.ts';
 import type { NoiseSurvey } from './results/combine.ts';
 import type { Session } from './session.ts';
 import { sampledBefore, sampledTokens, takeSequence, type Work, weightOf } from './work.ts';
 
 /** What its results are of. */
 export function noiseSurvey({ session, sequences, levels, norms, file }: Work): NoiseSurvey {
-  const layers = layersOf(session).map((own) => own.map(({ linear, index }) => weightOf(linear, norms[index])));
+  const layers = layersOf(session).map((weights) => weights.map(({ linear, index }) => weightOf(linear, norms[index])));
   return { estimator: 'noise', file, isText: sequences[0]?.targets !== undefined, levels, layers };
 }
 
@@ -27,13 +27,13 @@ export async function noiseResults(work: Work): Promise<void> {
   await steps.next(doneTokens(results.length));
   for (let i = first; i < end; i++) {
     let nll: number | undefined;
-    for (const [layer, own] of layers.entries()) {
+    for (const [layer, layerWeights] of layers.entries()) {
       if ((i - first) * layers.length + layer < results.length) continue;
       if (nll === undefined) {
         await takeSequence(work, i, steps);
         nll = await runClean(session, steps);
       }
-      record([...(await layerDeltas(work, i, own, steps)), nll]);
+      record([...(await layerDeltas(work, i, layerWeights, steps)), nll]);
     }
   }
   // Tokens of what an earlier run had done: a result is a layer of a sequence.
@@ -48,11 +48,13 @@ export async function noiseResults(work: Work): Promise<void> {
 // The weights of each layer.
 function layersOf({ measuring }: Session): Measured[][] {
   const measured = measuredOf(measuring.state);
-  return [...new Set(measured.map(({ layer }) => layer))].map((layer) => measured.filter((own) => own.layer === layer));
+  return [...new Set(measured.map(({ layer }) => layer))].map((layer) =>
+    measured.filter((weight) => weight.layer === layer),
+  );
 }
 
 // Runs the model as it is, and keeps what runs from a block on need; the mean −ln p of the text's tokens.
-async function runClean(session: Session, steps: Steps): Promise<number> {
+async function runClean(session: Session, steps: TokenCounter): Promise<number> {
   const { state } = session.measuring;
   session.run({ kind: 'embed' });
   for (const block of state.blocks.keys()) {
@@ -63,7 +65,12 @@ async function runClean(session: Session, steps: Steps): Promise<number> {
 }
 
 // Increases of the loss by noise on the weights of a layer: (weights, levels), means over draws.
-async function layerDeltas(work: Work, sequence: number, layer: readonly Measured[], steps: Steps): Promise<number[]> {
+async function layerDeltas(
+  work: Work,
+  sequence: number,
+  layer: readonly Measured[],
+  steps: TokenCounter,
+): Promise<number[]> {
   const { session, sequences, seed, draws, levels, norms } = work;
   const text = sequences[sequence]?.targets !== undefined;
   const { state, workspace } = session.measuring;
@@ -91,7 +98,7 @@ async function layerDeltas(work: Work, sequence: number, layer: readonly Measure
   return deltas;
 }
 
-async function lossOf(session: Session, kind: 'keep' | 'compare', text: boolean, steps: Steps): Promise<number> {
+async function lossOf(session: Session, kind: 'keep' | 'compare', text: boolean, steps: TokenCounter): Promise<number> {
   const { state, workspace, doubles } = session.measuring;
   const { tokens, sums } = workspace;
   for (let first = 0; first < tokens; first += state.logitRows) {

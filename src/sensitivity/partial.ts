@@ -72,7 +72,8 @@ export function openPartial(text: string | undefined, shape: PartialShape): Part
       return addLine(result);
     },
     addSampled(first, ids) {
-      for (const [j, own] of ids.entries()) (own.length < shape.tokens ? begun : sampled).set(first + j, own);
+      for (const [j, sequence] of ids.entries())
+        (sequence.length < shape.tokens ? begun : sampled).set(first + j, sequence);
       return addLine({ sampled: first, ids });
     },
   };
@@ -92,9 +93,9 @@ export function openPartial(text: string | undefined, shape: PartialShape): Part
 
 function faultOf(first: unknown, key: string): string | undefined {
   if (!isRecord(first)) return 'begin with a line whose seal holds: it is damaged, or another file';
-  const { 'higgs.sensitivity': version, key: own } = first;
+  const { 'higgs.sensitivity': version, key: writtenKey } = first;
   if (version !== VERSION) return `be of version ${VERSION}: got ${show(version)}`;
-  return own === key ? undefined : 'be of the same model and settings: they are of others';
+  return writtenKey === key ? undefined : 'be of the same model and settings: they are of others';
 }
 
 function isResult(line: unknown, { numbers }: PartialShape): line is number[] {
@@ -108,7 +109,8 @@ function isSampled(
   if (!isRecord(line)) return false;
   const { sampled, ids } = line;
   const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize;
-  const isSequence = (own: unknown) => Array.isArray(own) && own.length > 0 && own.length <= tokens && own.every(isId);
+  const isSequence = (value: unknown) =>
+    Array.isArray(value) && value.length > 0 && value.length <= tokens && value.every(isId);
   if (!Number.isInteger(sampled) || (sampled as number) < 0) return false;
   return Array.isArray(ids) && (sampled as number) + ids.length <= sequences && ids.every(isSequence);
 }

@@ -11,7 +11,7 @@ export interface SensitivityProgress {
 }
 
 /** Counts tokens, and lets other work go on. */
-export interface Steps {
+export interface TokenCounter {
   /** @param tokens that the step dealt with */
   next(tokens: number): Promise<void>;
 }
@@ -21,7 +21,7 @@ export function stepsOf(
   total: number,
   onProgress: ((progress: SensitivityProgress) => void) | undefined,
   signal: AbortSignal | undefined,
-): Steps {
+): TokenCounter {
   const progress = { done: 0, total };
   const pause = pauses();
   return {

@@ -15,12 +15,12 @@ import { dtypeCodes } from '../kernels/layout.ts';
 import { hasStatistics } from '../model/blocks/blocks.ts';
 import { type Load, logitRowsOf } from '../model/layout.ts';
 import type { DenseDtype, DenseLinear } from '../model/linear.ts';
-import { type Place, tensorsOf } from '../model/loading/batches.ts';
+import { type Filling, loadedTensors } from '../model/loading/batches.ts';
 import { type LoadingOptions, openLoader } from '../model/loading/load.ts';
-import { type Layout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
+import { type ModelLayout, type ModelState, planTurns, planWhole } from '../model/memories.ts';
 import { MEMORY_LIMIT, megabytes } from '../model/region.ts';
 import { joinTeam } from '../model/team.ts';
-import { openWeights, type Weights } from '../model/weights.ts';
+import { type ModelWeights, openWeights } from '../model/weights.ts';
 import type { Folder } from '../source/source.ts';
 import type { StatisticsKind } from '../statistics/matrices.ts';
 import type { Threads } from '../workers/threads.ts';
@@ -50,22 +50,25 @@ interface SessionOptions {
 }
 
 /** A model that is to be measured: its files, read once. */
-export interface Subject {
+export interface MeasuringSubject {
+  /** The checkpoint's folder. */
   readonly folder: Folder;
+  /** What its config.json means. */
   readonly architecture: Architecture;
-  readonly weights: Weights;
+  /** Its tensors, with headers read. */
+  readonly weights: ModelWeights;
 }
 
 /** A session's layout: from configuration and headers alone. */
 export interface SessionPlan {
   /** The model's layout. */
-  readonly layout: Layout;
+  readonly layout: ModelLayout;
   /** What the configuration says of ids. */
   readonly vocabulary: Vocabulary;
   /** Regions beside the model's. */
   readonly workspace: Workspace;
   /** The checkpoint's tensors by name. */
-  readonly weights: Weights;
+  readonly weights: ModelWeights;
   /** Whether pieces of the model take turns in the memory. */
   readonly takesTurns: boolean;
   /** Whether the model is too large to sample tokens itself, so that a copy of it has to. */
@@ -81,7 +84,7 @@ export interface Session {
   /** What the calling thread measures with. */
   readonly measuring: Measuring;
   /** The memory. */
-  readonly place: Place;
+  readonly place: Filling;
   /** Whether pieces of the model take turns in the memory. */
   readonly takesTurns: boolean;
   /** Loads the tensors of a piece, unless they are there: `pieceOf`. */
@@ -103,7 +106,7 @@ export const pieceOf = {
  * Reads a model's configuration and headers.
  * @throws {UnsupportedError} when the architecture is not handled @throws {FormatError} when a file is faulty
  */
-export async function openSubject(folder: Folder): Promise<Subject> {
+export async function openSubject(folder: Folder): Promise<MeasuringSubject> {
   const architecture = await readArchitecture(folder);
   return { folder, architecture, weights: await openWeights(await openCheckpoint(folder)) };
 }
@@ -116,7 +119,7 @@ export async function openSubject(folder: Folder): Promise<Subject> {
  * @throws {RangeError} when there is not room enough
  */
 export function planSession(
-  { folder, architecture: read, weights }: Subject,
+  { folder, architecture: read, weights }: MeasuringSubject,
   options: SessionOptions,
   layers?: number,
 ): SessionPlan {
@@ -151,14 +154,14 @@ export function planSession(
   // What samples does not depend on the limit that is asked for, or on statistics: the result would.
   const needsCopy = sampled > 0 && (statistics ? plan(planWhole, most) : whole).bytes > MEMORY_LIMIT;
   if (whole.bytes <= memoryLimit) return { ...whole, takesTurns: false, needsCopy };
-  if (estimator === 'noise') refuse('the noise estimator runs the whole model: it', memoryLimit, whole.bytes);
+  if (estimator === 'noise') refuse('whole model, which the noise estimator runs,', memoryLimit, whole.bytes);
   const turns = plan(planTurns, needsCopy ? 0 : most, statistics);
   if (turns.bytes > memoryLimit) refuse('largest matrix and workspace', memoryLimit, turns.bytes);
   return { ...turns, takesTurns: true, needsCopy };
 }
 
-function refuse(what: string, limit: number, bytes: number): never {
-  throw new RangeError(`${what} must fit ${megabytes(limit)} MB of linear memory: it needs ${megabytes(bytes)} MB`);
+function refuse(subject: string, limit: number, bytes: number): never {
+  throw new RangeError(`${subject} must fit ${megabytes(limit)} MB of linear memory: it needs ${megabytes(bytes)} MB`);
 }
 
 /** Threads that a session can have: edge workers have one. */
@@ -241,7 +244,7 @@ function memoryOf(bytes: number, shared: boolean): LinearMemory {
 }
 
 /** What a first look at all weights gives. */
-interface Survey {
+interface FirstLook {
   /** CRC-32 of the weights as they lie in memory, tensor by tensor. */
   readonly identity: string;
   /** ‖W‖² of every weight of every block; behind them, for gradients, of the embeddings and the head. */
@@ -249,17 +252,17 @@ interface Survey {
 }
 
 /** Takes every piece of the model once. @throws {FormatError} for weights that are not finite: names the tensor */
-export async function survey({ measuring, run, bring, place }: Session, file: string): Promise<Survey> {
+export async function survey({ measuring, run, bring, place }: Session, file: string): Promise<FirstLook> {
   const { kernels, layout } = place;
   const { state, workspace, doubles } = measuring;
   const norms: number[][] = [];
   const squares = (block: number) => {
-    run({ kind: 'norms', block });
-    let at = workspace.sums / 8;
+    run({ kind: 'squares', block });
+    let index = workspace.sums / 8;
     return weightsAt(state, block).map(({ name, rows }) => {
       let sum = 0;
-      for (let r = 0; r < rows; r++) sum += doubles[at + r];
-      at += rows;
+      for (let r = 0; r < rows; r++) sum += doubles[index + r];
+      index += rows;
       if (!Number.isFinite(sum))
         throw new FormatError('weights must be finite: some are NaN or infinite', { file, tensor: name });
       return sum;
@@ -296,7 +299,7 @@ export async function readIdentity({ layout }: SessionPlan, { onProgress, signal
   const table = 1024;
   kernels.crc32Table(table);
   let crc = 0;
-  const sizes = layout.memories[0].pieces.flat().flatMap(tensorsOf);
+  const sizes = layout.memories[0].pieces.flat().flatMap(loadedTensors);
   const progress = { tensor: '', bytesDone: 0, bytes: sizes.reduce((sum, { byteLength }) => sum + byteLength, 0) };
   const add = async (tensor: CheckpointTensor, isVector: boolean, plus = 0) => {
     const { byteLength } = tensor;

@@ -54,13 +54,22 @@ export const DEFAULTS = {
   levels: [1 / 512, 1 / 128, 1 / 32],
 } as const;
 
+/** Of α, by estimator: the second of `fisher` counts rows of embeddings and head by their own norms. A file that names none may have the first. */
+export const DEFINITIONS = { fisher: 2, noise: 1 } as const;
+
 /** Settings with all defaults. */
-export interface Settings extends Required<Omit<SensitivitySettings, 'text' | 'source'>> {
+export interface FullSettings extends Required<Omit<SensitivitySettings, 'text' | 'source'>> {
+  /** Where sequences come from: a text, samples of the model, or random ids. */
   source: 'text' | 'model' | 'random';
 }
 
-/** The settings with all defaults. @param settings checked @param context the model's */
-export function settingsOf(settings: SensitivitySettings, context: number): Settings {
+/**
+ * The settings with all defaults.
+ * @param settings checked
+ * @param context the model's
+ * @throws {RangeError} when a text has a source, too, or levels do not ascend
+ */
+export function fullSettings(settings: SensitivitySettings, context: number): FullSettings {
   const { estimator = 'fisher', seed = 0, levels = DEFAULTS.levels } = settings;
   const { text, source = DEFAULTS.source } = settings;
   if (text !== undefined && settings.source !== undefined)

@@ -6,7 +6,7 @@ import type { Vocabulary } from '../families/architecture.ts';
 import { exp } from '../numerics/exponential.ts';
 import { USE, uniformStream } from '../numerics/stream.ts';
 import { argmax } from '../text/sample.ts';
-import type { Steps } from './progress.ts';
+import type { TokenCounter } from './progress.ts';
 import { pieceOf, type Session } from './session.ts';
 
 /** Ids that go through the model. */
@@ -55,7 +55,7 @@ export function textSequences(
 }
 
 /** Tells sequences from others: FNV-1a of their ids, where they are known. */
-export function checksumOf(sequences: readonly (TokenSequence | undefined)[]): number {
+export function sequencesChecksum(sequences: readonly (TokenSequence | undefined)[]): number {
   let hash = 0x811c9dc5;
   for (const { ids, targets } of sequences.filter((sequence) => sequence !== undefined)) {
     for (const id of [...ids, ...(targets ?? [])]) hash = Math.imul(hash ^ id, 0x01000193);
@@ -67,15 +67,15 @@ export function checksumOf(sequences: readonly (TokenSequence | undefined)[]): n
  * A step of some sequences: the ids of each from a place on, as many of each, to the logits behind the last, (sequences, vocabSize).
  * There is more than one at the beginning alone.
  */
-export type Step = (place: number, ids: readonly (readonly number[])[]) => Promise<Float32Array>;
+export type SequenceStep = (place: number, ids: readonly (readonly number[])[]) => Promise<Float32Array>;
 
 /** What is sampled, and how. */
-interface Sampling {
+interface SamplingTask {
   readonly vocabulary: Vocabulary;
   readonly tokens: number;
   readonly seed: number;
-  readonly step: Step;
-  readonly steps: Steps;
+  readonly step: SequenceStep;
+  readonly steps: TokenCounter;
   /** Ids that an earlier run sampled of sequences, by their index. */
   readonly begun: ReadonlyMap<number, readonly number[]>;
   /** Told of the ids so far, if an abort ends the sampling. */
@@ -88,10 +88,10 @@ interface Sampling {
  * sequence does, the next one begins behind it, with bos if the model has one.
  * @returns ids of each, `tokens` of them; they depend on seed and sequence alone
  */
-export async function sampledIds(sampling: Sampling, first: number, end: number): Promise<number[][]> {
+export async function sampledIds(sampling: SamplingTask, first: number, end: number): Promise<number[][]> {
   const { vocabulary, tokens, seed, step, steps, begun, onBegun, signal } = sampling;
   const { vocabSize, bos, eos } = vocabulary;
-  const own = Array.from({ length: end - first }, (_, j) => {
+  const sequences = Array.from({ length: end - first }, (_, j) => {
     const random = uniformStream(seed, USE.own << 24, first + j, 0);
     return { random, ids: [bos ?? Math.floor(random() * vocabSize)], known: begun.get(first + j) ?? [] };
   });
@@ -101,39 +101,39 @@ export async function sampledIds(sampling: Sampling, first: number, end: number)
     ids.push(begins ? bos : pick());
   };
   // Known ids take their random numbers, as those did that chose them.
-  const known = own.reduce((least, { known }) => Math.min(least, known.length), tokens);
-  for (const { ids, random, known: all } of own) {
+  const fewest = sequences.reduce((least, { known }) => Math.min(least, known.length), tokens);
+  for (const { ids, random, known: all } of sequences) {
     const again = () => {
       random();
       return all[ids.length];
     };
-    while (ids.length < known) next(ids, again);
+    while (ids.length < fewest) next(ids, again);
   }
   let done = 0; // ids that went through the model
   try {
-    while (own[0].ids.length < tokens) {
-      const { length } = own[0].ids;
+    while (sequences[0].ids.length < tokens) {
+      const { length } = sequences[0].ids;
       const logits = await step(
         done,
-        own.map(({ ids }) => ids.slice(done)),
+        sequences.map(({ ids }) => ids.slice(done)),
       );
-      for (const [j, { ids, random }] of own.entries()) {
+      for (const [j, { ids, random }] of sequences.entries()) {
         next(ids, () => sample(logits.subarray(j * vocabSize, (j + 1) * vocabSize), random()));
       }
       const count = length - done;
       done = length;
-      await steps.next(count * own.length);
+      await steps.next(count * sequences.length);
     }
   } catch (error) {
-    const ids = own.map(({ ids }) => ids);
+    const ids = sequences.map(({ ids }) => ids);
     if (signal?.aborted && ids[0].length > 1) onBegun(first, ids);
     throw error;
   }
-  return own.map(({ ids }) => ids);
+  return sequences.map(({ ids }) => ids);
 }
 
 /** Steps of the model that is measured, at most as many sequences as there are caches for. */
-export function ownStep({ measuring, run, bring, takesTurns }: Session): Step {
+export function sequenceStep({ measuring, run, bring, takesTurns }: Session): SequenceStep {
   const { state, floats, ints } = measuring;
   async function fill(sequence: number, ids: readonly number[]): Promise<void> {
     const all = { kind: 'fill', sequence, count: ids.length } as const;
@@ -149,10 +149,11 @@ export function ownStep({ measuring, run, bring, takesTurns }: Session): Step {
     const count = ids.length;
     const blocks = state.blocks.length;
     const before = ids[0].length - 1;
-    for (const [sequence, own] of ids.entries()) if (before > 0) await fill(sequence, own.slice(0, before));
+    for (const [sequence, sequenceIds] of ids.entries())
+      if (before > 0) await fill(sequence, sequenceIds.slice(0, before));
     const all = { kind: 'step', first: place + before, count } as const;
     ints.set(
-      ids.map((own) => own[before]),
+      ids.map((sequenceIds) => sequenceIds[before]),
       state.ids / 4,
     );
     if (takesTurns) {

@@ -39,7 +39,7 @@ export const givenReplaced: Reader<ReplacedFile> = (subject, value) => {
 };
 
 /** How far a sequence is. */
-export interface Place {
+export interface Whereabouts {
   /** Which sequence. */
   readonly sequence: number;
   /** Blocks that it has gone through; on its way back, blocks that it has yet to go through. */
@@ -53,11 +53,11 @@ export interface Place {
 /** Keeps the sequence at work between two blocks. */
 export interface Underway {
   /** Puts a sequence back as it was kept, if it was: it is embedded already. */
-  restore(sequence: number): Promise<Place | undefined>;
+  restore(sequence: number): Promise<Whereabouts | undefined>;
   /** Keeps it, unless that was done a short time ago. */
-  note(place: Place): Promise<void>;
+  note(place: Whereabouts): Promise<void>;
   /** Keeps it. A file that cannot be written is no reason to end: nothing is kept from then on. */
-  keep(place: Place): Promise<void>;
+  keep(place: Whereabouts): Promise<void>;
 }
 
 /**
@@ -79,19 +79,20 @@ export function openUnderway(
   let last = performance.now();
   let isBroken = false;
 
-  const regionsOf = ({ block, goesBack }: Pick<Place, 'block' | 'goesBack'>) => [
+  const regionsOf = ({ block, goesBack }: Pick<Whereabouts, 'block' | 'goesBack'>) => [
     { address: savedAt(measuring, 0), floats: (goesBack ? block : block + 1) * stream },
     ...(goesBack ? tailOf(measuring) : []),
   ];
-  const checksum = (place: Pick<Place, 'block' | 'goesBack'>): number => {
+  const checksum = (place: Pick<Whereabouts, 'block' | 'goesBack'>): number => {
     kernels.crc32Table(layout.staging.address);
     let crc = 0;
-    for (const own of regionsOf(place)) crc = kernels.crc32(crc, own.address, own.floats * 4, layout.staging.address);
+    for (const region of regionsOf(place))
+      crc = kernels.crc32(crc, region.address, region.floats * 4, layout.staging.address);
     return crc >>> 0;
   };
 
   // What the line says, if it is of this run and holds.
-  function readPlace(line: Uint8Array, sequence: number): (Place & { readonly crc: number }) | undefined {
+  function readPlace(line: Uint8Array, sequence: number): (Whereabouts & { readonly crc: number }) | undefined {
     const value = readSealed(line)[0]?.value;
     if (!isRecord(value) || value['higgs.sequence'] !== VERSION) return undefined;
     const { block, goesBack, found, crc } = value;
@@ -102,7 +103,7 @@ export function openUnderway(
     return { sequence, block: Number(block), goesBack, found: found as number[], crc };
   }
 
-  async function write(sink: Sink, place: Place): Promise<void> {
+  async function write(sink: Sink, place: Whereabouts): Promise<void> {
     const { bytes: line } = sealLine({ 'higgs.sequence': VERSION, key, ...place, crc: checksum(place) });
     await sink.write(new Uint8Array(BigUint64Array.of(BigInt(line.length)).buffer));
     await sink.write(line);
@@ -114,7 +115,7 @@ export function openUnderway(
     await sink.close();
   }
 
-  async function keep(place: Place): Promise<void> {
+  async function keep(place: Whereabouts): Promise<void> {
     if (isBroken) return;
     if (!place.goesBack && place.block < blocks) {
       floats.copyWithin(savedAt(measuring, place.block) / 4, state.x / 4, state.x / 4 + stream);
@@ -145,14 +146,14 @@ export function openUnderway(
       if (!read) return undefined;
       const { crc, ...place } = read;
       const regions = regionsOf(place);
-      const bytes = regions.reduce((sum, own) => sum + own.floats * 4, 0);
+      const bytes = regions.reduce((sum, region) => sum + region.floats * 4, 0);
       if (source.byteLength !== 8 + length + bytes) return undefined;
-      let at = 8 + length;
+      let offset = 8 + length;
       for (const { address, floats: count } of regions) {
         for (let start = 0; start < count * 4; start += CHUNK_BYTES) {
           const some = Math.min(CHUNK_BYTES, count * 4 - start);
-          new Uint8Array(buffer, address + start).set(new Uint8Array(await source.slice(at, at + some)));
-          at += some;
+          new Uint8Array(buffer, address + start).set(new Uint8Array(await source.slice(offset, offset + some)));
+          offset += some;
         }
       }
       if (checksum(place) !== crc) return undefined;

@@ -2,10 +2,10 @@
 
 import { FormatError } from '../errors.ts';
 import type { Linear } from '../model/linear.ts';
-import type { SensitivityProgress, Steps } from './progress.ts';
+import type { SensitivityProgress, TokenCounter } from './progress.ts';
 import type { MeasuredWeight } from './results/combine.ts';
 import type { Session } from './session.ts';
-import { ownStep, sampledIds, type TokenSequence } from './tokens.ts';
+import { sampledIds, sequenceStep, type TokenSequence } from './tokens.ts';
 import type { Underway } from './underway.ts';
 
 /** A measurement at work. */
@@ -67,23 +67,23 @@ export function weightOf(
 }
 
 /** Puts a sequence where the threads find it; if it is not known, the model samples it before, and some that follow. */
-export async function takeSequence(work: Work, index: number, steps: Steps): Promise<void> {
+export async function takeSequence(work: Work, index: number, steps: TokenCounter): Promise<void> {
   const { file, session, sequences, end: last, seed, begun, recordSampled: onBegun, signal } = work;
   if (sequences[index] === undefined) {
     const { together } = session.measuring.workspace;
     const end = Math.min(index + together, last);
     const { tokens } = session.measuring.workspace;
-    const step = ownStep(session);
+    const step = sequenceStep(session);
     const sampling = { vocabulary: session.vocabulary, tokens, seed, step, steps, begun, onBegun, signal };
-    const found = await finite(file, sampledIds(sampling, index, end));
-    for (const [j, ids] of found.entries()) sequences[index + j] = { ids, targets: undefined };
-    onBegun(index, found);
+    const samples = await finiteSamples(file, sampledIds(sampling, index, end));
+    for (const [j, ids] of samples.entries()) sequences[index + j] = { ids, targets: undefined };
+    onBegun(index, samples);
   }
   placeSequence(session, sequences[index]!);
 }
 
 /** Sampled ids. @throws {FormatError} when logits are no finite numbers */
-export async function finite<T>(file: string, sampled: Promise<T>): Promise<T> {
+export async function finiteSamples<T>(file: string, sampled: Promise<T>): Promise<T> {
   try {
     return await sampled;
   } catch (error) {

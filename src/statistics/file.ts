@@ -14,7 +14,7 @@ import { excerpt, show } from '../excerpt.ts';
 import { createMemory, instantiateDecoder } from '../kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../kernels/decoder/load.ts';
 import { COLS_LIMIT, GROUP_SIZES, ROWS_LIMIT } from '../kernels/layout.ts';
-import { fromFile, objectOf } from '../linearity/json.ts';
+import { fromFile, jsonMembers } from '../linearity/json.ts';
 import { givenSource } from '../source/given.ts';
 import type { Source } from '../source/source.ts';
 import { type StatisticsKind, type Sums, triangleOf } from './matrices.ts';
@@ -81,6 +81,7 @@ export interface Statistics {
 
 /** A file as it is continued: sums as they stand in it. */
 export interface StoredStatistics extends Pick<Statistics, 'about' | 'weights'> {
+  /** The file, with its header read. */
   readonly file: CheckpointFile;
   /** Sequences in the sums. */
   readonly done: number;
@@ -173,25 +174,25 @@ export async function openStatistics(source: Source, name: string): Promise<Stor
   fromFile(place, integer(needsDraws), 'draws', about.draws);
   const done = fromFile(place, integer(1, about.sequences), DONE_KEY, json(DONE_KEY));
   const weights = new Map<string, StatisticsWeight>();
-  for (const [weight, entry] of objectOf(WEIGHTS_KEY, json(WEIGHTS_KEY), place)) {
+  for (const [weight, entry] of jsonMembers(WEIGHTS_KEY, json(WEIGHTS_KEY), place)) {
     weights.set(weight, checkedWeight(entry, { file: name, tensor: weight }));
   }
   const { sums, crcs } = await readTail(file, about.mode, weights.size);
   const tensors = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
-  const known = new Set([SUMS, CHECKSUMS]);
+  const expected = new Set([SUMS, CHECKSUMS]);
   const matrices = new Map<string, CheckpointTensor>();
   for (const [weight, { shape, parts }] of weights) {
     for (const of of ['inputs', 'outputs'] as const) {
-      const own = tensorName(weight, of, about.mode);
-      const tensor = tensors.get(own);
-      known.add(own);
+      const matrixName = tensorName(weight, of, about.mode);
+      const tensor = tensors.get(matrixName);
+      expected.add(matrixName);
       if (!tensor && of === 'outputs') continue;
       const floats = of === 'outputs' ? triangleOf(shape[0]) : parts.reduce((sum, width) => sum + triangleOf(width), 0);
-      checkTensor(tensor, 'F32', floats, { file: name, tensor: own });
-      matrices.set(own, tensor!);
+      checkTensor(tensor, 'F32', floats, { file: name, tensor: matrixName });
+      matrices.set(matrixName, tensor!);
     }
   }
-  const other = file.tensors.find((tensor) => !known.has(tensor.name) && !isPadding(tensor.name));
+  const other = file.tensors.find((tensor) => !expected.has(tensor.name) && !isPadding(tensor.name));
   if (other)
     throw new FormatError('tensor must belong to a weight of the file: it belongs to none', {
       file: name,
@@ -215,8 +216,8 @@ function checkedWeight(entry: unknown, place: Place): StatisticsWeight {
 
 function checkTensor(tensor: CheckpointTensor | undefined, dtype: string, count: number, place: Place): void {
   if (tensor?.dtype === dtype && tensor.shape.length === 1 && tensor.shape[0] === count) return;
-  const found = tensor ? `it is ${excerpt(tensor.dtype)} ${show([...tensor.shape])}` : 'it is not there';
-  throw new FormatError(`tensor must be ${dtype} [${count}]: ${found}`, place);
+  const actual = tensor ? `it is ${excerpt(tensor.dtype)} ${show([...tensor.shape])}` : 'it is not there';
+  throw new FormatError(`tensor must be ${dtype} [${count}]: ${actual}`, place);
 }
 
 // The sums of weights, and checksums by the names of tensors; header and sums are checked.
@@ -248,16 +249,16 @@ export function checkChecksum(crc: number, wanted: number, place: Place): void {
 
 // CRC-32 by the kernels, in a memory of its own. @throws {FormatError} when that of the bytes is another
 async function checker(): Promise<(bytes: Uint8Array, wanted: number, place: Place) => void> {
-  const [table, at] = [1024, 1 << 16];
-  const memory = createMemory(at + CHUNK_BYTES + 64, false);
+  const [table, bytesAt] = [1024, 1 << 16];
+  const memory = createMemory(bytesAt + CHUNK_BYTES + 64, false);
   const kernels = await instantiateDecoder(decoderBinary, memory);
   kernels.crc32Table(table);
   return (bytes, wanted, place) => {
     let crc = 0;
     for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
       const some = bytes.subarray(start, start + CHUNK_BYTES);
-      new Uint8Array(memory.buffer, at).set(some);
-      crc = kernels.crc32(crc, at, some.length, table);
+      new Uint8Array(memory.buffer, bytesAt).set(some);
+      crc = kernels.crc32(crc, bytesAt, some.length, table);
     }
     checkChecksum(crc, wanted, place);
   };
@@ -290,18 +291,18 @@ export async function readStatistics(source: Source, file: string): Promise<Stat
 
   // The squares of a tensor's triangles, times a factor.
   async function squares(name: string, of: Sums['of'], parts: readonly number[], factor: number) {
-    const found = stored.matrix(name, of);
-    if (!found) return undefined;
-    const place = { file, tensor: found.tensor.name };
-    const buffer = await found.tensor.read();
-    check(new Uint8Array(buffer), found.crc, place);
+    const matrix = stored.matrix(name, of);
+    if (!matrix) return undefined;
+    const place = { file, tensor: matrix.tensor.name };
+    const buffer = await matrix.tensor.read();
+    check(new Uint8Array(buffer), matrix.crc, place);
     const values = new Float32Array(buffer);
     if (!values.every(Number.isFinite)) throw new FormatError('values must be finite: some are NaN or infinite', place);
-    let at = 0;
+    let offset = 0;
     return parts.map((width) => {
       const square = new Float32Array(width * width);
       for (let i = 0; i < width; i++) {
-        for (let j = 0; j <= i; j++, at++) square[i * width + j] = square[j * width + i] = values[at] * factor;
+        for (let j = 0; j <= i; j++, offset++) square[i * width + j] = square[j * width + i] = values[offset] * factor;
       }
       return square;
     });

@@ -26,7 +26,7 @@ export interface Sums {
   /** Widths of its blocks on the diagonal. */
   readonly parts: readonly number[];
   /** Where its first f32 stands among those of the block's, and how many it has. */
-  readonly at: number;
+  readonly offset: number;
   /** How many f32 it has. */
   readonly floats: number;
 }
@@ -37,7 +37,7 @@ export function triangleOf(width: number): number {
 }
 
 /** Widths of the groups of a row (FORMAT.md, "Groups"). */
-export function groupsOf(cols: number, groupSize: number): number[] {
+export function groupWidths(cols: number, groupSize: number): number[] {
   const widths: number[] = [];
   for (let [rest, width] = [cols, groupSize]; rest > 0; ) {
     if (width > rest) width /= 2;
@@ -54,15 +54,15 @@ export function sumsOf(block: Block, { mode, groupSize }: StatisticsKind): Sums[
   let end = 0;
   const add = (place: number, of: Sums['of'], parts: readonly number[], equal?: Sums) => {
     const floats = parts.reduce((sum, width) => sum + triangleOf(width), 0);
-    all.push({ place, of, parts, floats, at: equal?.at ?? end });
+    all.push({ place, of, parts, floats, offset: equal?.offset ?? end });
     if (!equal) end += floats;
   };
   for (const [place, { rows, cols, input }] of weights.entries()) {
     const { cut, outputs, wholeIfNarrow, reads } = kinds[place];
     const isWhole = wholeIfNarrow === true && (cut ? cols : rows) <= NARROW_GROUPS * groupSize;
-    const parts = cut && !isWhole ? groupsOf(cols, groupSize) : [cols];
+    const parts = cut && !isWhole ? groupWidths(cols, groupSize) : [cols];
     const equal = all.find(
-      (own) => mode === 'inputs' && weights[own.place].input === input && kinds[own.place].reads === reads,
+      (entry) => mode === 'inputs' && weights[entry.place].input === input && kinds[entry.place].reads === reads,
     );
     add(place, 'inputs', parts, equal);
     if (mode === 'both' && (outputs || isWhole)) add(place, 'outputs', [rows]);
@@ -76,6 +76,6 @@ export function statisticsName({ name, single }: Linear): string {
 }
 
 /** Floats of all matrices. */
-export function floatsOf(all: readonly Sums[]): number {
-  return all.reduce((most, { at, floats }) => Math.max(most, at + floats), 0);
+export function totalFloats(all: readonly Sums[]): number {
+  return all.reduce((most, { offset, floats }) => Math.max(most, offset + floats), 0);
 }

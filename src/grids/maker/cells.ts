@@ -5,7 +5,8 @@
 export interface Cells {
   /** Probability of each cell, (n). */
   readonly mass: Float64Array; // (n)
-  readonly centroid: Float64Array; // (n, p)
+  /** Mean of each cell, (n, p). */
+  readonly centroid: Float64Array;
   /** ∫ ‖x − point‖² over the cell. */
   readonly distortion: Float64Array; // (n)
 }
@@ -20,8 +21,10 @@ export function newCells(n: number, p: number): Cells {
 
 /** Lists of some points' nearest others. */
 export interface Neighbours {
+  /** Neighbours of each point. */
   readonly count: number;
-  readonly index: Int32Array; // (rows, count)
+  /** Numbers of the neighbours, the nearest first, (rows, count). */
+  readonly index: Int32Array;
 }
 
 /** @returns the `count` nearest other points of each of the points `rows`, nearest first. */

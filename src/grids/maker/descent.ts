@@ -6,7 +6,7 @@ import { newCells, type Weigh } from './cells.ts';
 import { normal, type Random } from './gaussian.ts';
 
 /** How points are shaken while they descend. */
-export interface Annealing {
+interface PointAnnealing {
   /** Steps of the descent. */
   readonly steps: number;
   /** Shake at the first step, in cell radii. */
@@ -24,11 +24,11 @@ export function scatter(n: number, p: number, uniform: Random): Float64Array {
 }
 
 /** Anneals `points` in place. */
-export function anneal(
+export function annealPoints(
   points: Float64Array,
   p: number,
   weigh: Weigh,
-  { steps, heat, momentum, calm = false }: Annealing,
+  { steps, heat, momentum, calm = false }: PointAnnealing,
   uniform: Random,
 ): void {
   const n = points.length / p;

@@ -7,7 +7,7 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { loadKernels } from '../../kernels/load.ts';
-import { type Made, make, makeLine } from './make.ts';
+import { type MadeGrid, make, makeLine } from './make.ts';
 import { RECIPES } from './recipes.ts';
 import { newCoder } from './trellis/coder.ts';
 import { improveTrellis, type MadeTrellis, makeTrellis } from './trellis/make.ts';
@@ -47,7 +47,7 @@ function store(name: string): void {
   else storePoints(name, madePoints(name));
 }
 
-function madePoints(name: string, seed?: number): Made {
+function madePoints(name: string, seed?: number): MadeGrid {
   const [p, n] = name.slice(1).split('n').map(Number) as [number, number];
   const recipe = RECIPES[name];
   return timed(name, n ** (2 / p), seed, () => (recipe ? make({ ...recipe, seed: seed ?? recipe.seed }) : makeLine(n)));
@@ -71,17 +71,17 @@ function timed<T extends { mse: number; error: number }>(
   make: () => T,
 ): T {
   const start = performance.now();
-  const made = make();
+  const grid = make();
   const seconds = (performance.now() - start) / 1000;
-  const error = made.error > 0 ? ` ± ${made.error.toExponential(1)}` : '';
+  const error = grid.error > 0 ? ` ± ${grid.error.toExponential(1)}` : '';
   const title = seed === undefined ? name : `${name} seed ${seed}`;
   console.log(
-    `${title}  ${made.mse.toPrecision(9)}${error}  × ${(made.mse * levels).toFixed(4)}  ${seconds.toFixed(1)} s`,
+    `${title}  ${grid.mse.toPrecision(9)}${error}  × ${(grid.mse * levels).toFixed(4)}  ${seconds.toFixed(1)} s`,
   );
-  return made;
+  return grid;
 }
 
-function storePoints(name: string, { points, mse }: Made): void {
+function storePoints(name: string, { points, mse }: MadeGrid): void {
   const bytes = new DataView(new ArrayBuffer(points.length * 4));
   points.forEach((v, i) => {
     bytes.setFloat32(4 * i, v, true);

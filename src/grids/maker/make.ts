@@ -2,17 +2,19 @@
 // p = 2 settles on exact cells; p = 3, 4 on ever finer rays with an ever shorter step, which averages their sampling out.
 
 import { newCells } from './cells.ts';
-import { anneal, scatter, settle } from './descent.ts';
+import { annealPoints, scatter, settle } from './descent.ts';
 import { random } from './gaussian.ts';
 import { line, lineError } from './line.ts';
 import { COARSE, FINE, polygons } from './plane.ts';
 import type { Recipe } from './recipes.ts';
 import { rays } from './space.ts';
-import { expand, none, type Shape } from './symmetry.ts';
+import { expand, none, type PointShape } from './symmetry.ts';
 
 /** A grid, and its error. */
-export interface Made {
-  readonly points: Float32Array; // (n, p), rows sorted
+export interface MadeGrid {
+  /** The points as they are stored, (n, p), rows sorted. */
+  readonly points: Float32Array;
+  /** Mean squared error per weight of N(0, 1). */
   readonly mse: number;
   /** Standard error of `mse`; 0 where it is exact. */
   readonly error: number;
@@ -24,38 +26,44 @@ const MOMENTUM = 0.8;
 const PROOF = { rays: 24e6, turns: 8, seed: 20240521 };
 
 /** p = 1: the optimum. */
-export function makeLine(n: number): Made {
+export function makeLine(n: number): MadeGrid {
   const points = Float32Array.from(line(n));
   return { points, mse: lineError(Float64Array.from(points)), error: 0 };
 }
 
 /** p ≥ 2: the recipe's grid. */
-export function make(recipe: Recipe): Made {
+export function make(recipe: Recipe): MadeGrid {
   const { p, n, symmetry, seed, steps, heat, pairs = 32 } = recipe;
   const shape = { symmetry, centre: n % symmetry.length === 1 };
   const uniform = random(seed);
   const seeds = scatter(Math.floor(n / symmetry.length), p, uniform);
   const hot = { steps, heat, momentum: MOMENTUM };
   if (p === 2) {
-    anneal(seeds, p, polygons(shape, COARSE, 4), hot, uniform);
+    annealPoints(seeds, p, polygons(shape, COARSE, 4), hot, uniform);
     settle(seeds, p, polygons(shape, COARSE, 1), 100, 1e-5);
     settle(seeds, p, polygons(shape, FINE, 1), 1000, 1e-10);
   } else {
-    anneal(seeds, p, rays(p, shape, pairs, 8, uniform), hot, uniform);
-    anneal(seeds, p, rays(p, shape, 200, 8, uniform), { steps: 100, heat: 0, momentum: MOMENTUM }, uniform);
-    anneal(seeds, p, rays(p, shape, 800, 8, uniform), { steps: 40, heat: 0, momentum: MOMENTUM, calm: true }, uniform);
+    annealPoints(seeds, p, rays(p, shape, pairs, 8, uniform), hot, uniform);
+    annealPoints(seeds, p, rays(p, shape, 200, 8, uniform), { steps: 100, heat: 0, momentum: MOMENTUM }, uniform);
+    annealPoints(
+      seeds,
+      p,
+      rays(p, shape, 800, 8, uniform),
+      { steps: 40, heat: 0, momentum: MOMENTUM, calm: true },
+      uniform,
+    );
   }
   // Adding 0 makes −0 into 0.
   const points = sorted(
     Float32Array.from(expand(seeds, p, shape), (v) => v + 0),
     p,
   );
-  return { points, ...measure(points, p) };
+  return { points, ...gridError(points, p) };
 }
 
 /** MSE per weight of the stored points, whatever their symmetry. */
-export function measure(points: Float32Array, p: 2 | 3 | 4): { mse: number; error: number } {
-  const free: Shape = { symmetry: none(p), centre: false };
+function gridError(points: Float32Array, p: 2 | 3 | 4): { mse: number; error: number } {
+  const free: PointShape = { symmetry: none(p), centre: false };
   const n = points.length / p;
   const exact = Float64Array.from(points);
   const cells = newCells(n, p);

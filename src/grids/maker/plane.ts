@@ -3,8 +3,8 @@
 // x = c + t(e(s) − c), e(s) on the edge, Gauss quadrature in s and, with weight t, in t.
 
 import { type Cells, findNeighbours, type Neighbours, sortByDistance, type Weigh } from './cells.ts';
-import { gaussRule, type Rule } from './quadrature.ts';
-import { expand, representatives, type Shape } from './symmetry.ts';
+import { gaussRule, type QuadratureRule } from './quadrature.ts';
+import { expand, type PointShape, representatives } from './symmetry.ts';
 
 /** How finely the plane is integrated. */
 interface Precision {
@@ -41,9 +41,9 @@ const NEIGHBOURS = 48;
  * Weighs cells by polygons.
  * @param refresh calls from one search for the lists of neighbours to the next
  */
-export function polygons(shape: Shape, { box, rules }: Precision, refresh: number): Weigh {
-  const along: Rule[] = rules.map(({ nodes }) => gaussRule(nodes, 0));
-  const across: Rule[] = rules.map(({ nodes }) => gaussRule(nodes, 1));
+export function polygons(shape: PointShape, { box, rules }: Precision, refresh: number): Weigh {
+  const along: QuadratureRule[] = rules.map(({ nodes }) => gaussRule(nodes, 0));
+  const across: QuadratureRule[] = rules.map(({ nodes }) => gaussRule(nodes, 1));
   const ruleFor = (length: number) => rules.findIndex(({ reach }) => length <= reach);
   let neighbours: Neighbours | undefined;
   let calls = 0;

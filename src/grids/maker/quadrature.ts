@@ -3,13 +3,15 @@
 // weights from Christoffel's formula w = 1 / Σ p_k(x)² over the orthonormal p_k.
 
 /** A quadrature rule: Σ weights · f(nodes) for the integral. */
-export interface Rule {
-  readonly nodes: Float64Array; // (count)
-  readonly weights: Float64Array; // (count)
+export interface QuadratureRule {
+  /** Where the function is evaluated, in [0, 1], (count). */
+  readonly nodes: Float64Array;
+  /** What each value counts, (count); their sum is ∫ r^power. */
+  readonly weights: Float64Array;
 }
 
 /** @returns the Gauss rule of `count` nodes for ∫₀¹ r^power f(r) dr. */
-export function gaussRule(count: number, power: number): Rule {
+export function gaussRule(count: number, power: number): QuadratureRule {
   const shift = (k: number) =>
     power === 0 ? 0.5 : 0.5 * (1 + (power * power) / ((2 * k + power) * (2 * k + power + 2)));
   const gain = (k: number) => {

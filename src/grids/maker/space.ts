@@ -5,8 +5,8 @@
 
 import { type Cells, findNeighbours, type Neighbours, sortByDistance, type Weigh } from './cells.ts';
 import { normal, type Random } from './gaussian.ts';
-import { gaussRule, type Rule } from './quadrature.ts';
-import { expand, representatives, type Shape } from './symmetry.ts';
+import { gaussRule, type QuadratureRule } from './quadrature.ts';
+import { expand, type PointShape, representatives } from './symmetry.ts';
 
 /** Neighbours listed per point: more than any cell of these grids has. */
 const NEIGHBOURS = { 3: 72, 4: 128 } as const;
@@ -26,17 +26,17 @@ const RULES = [
  * @param pairs directions ±u a cell
  * @param refresh calls from one search for the lists of neighbours to the next
  */
-export function rays(p: 3 | 4, shape: Shape, pairs: number, refresh: number, uniform: Random): Weigh {
+export function rays(p: 3 | 4, shape: PointShape, pairs: number, refresh: number, uniform: Random): Weigh {
   const base = p === 3 ? directions3(pairs) : directions4(pairs);
   const turned = new Float64Array(pairs * 4);
-  const rules: Rule[] = RULES.map(({ nodes }) => gaussRule(nodes, p - 1));
+  const rules: QuadratureRule[] = RULES.map(({ nodes }) => gaussRule(nodes, p - 1));
   // The normal density's factor (2π)^(−p/2) times the sphere's area, over the number of directions.
   const area = p === 3 ? 4 * Math.PI : 2 * Math.PI ** 2;
   const share = ((2 * Math.PI) ** (-p / 2) * area) / (2 * pairs);
   // Of one cell's neighbours: 2 d/‖d‖² and its length 2/‖d‖.
   const ends = new Float64Array(NEIGHBOURS[p] * 4);
   const bound = new Float64Array(NEIGHBOURS[p]);
-  const at = new Float64Array(4);
+  const point = new Float64Array(4);
   let neighbours: Neighbours | undefined;
   let calls = 0;
 
@@ -52,23 +52,23 @@ export function rays(p: 3 | 4, shape: Shape, pairs: number, refresh: number, uni
     let total = 0;
     for (let i = 0; i < rows.length; i++) {
       const copies = i < n ? shape.symmetry.length : 1;
-      at.fill(0);
-      for (let k = 0; k < p; k++) at[k] = points[rows[i] * p + k];
+      point.fill(0);
+      for (let k = 0; k < p; k++) point[k] = points[rows[i] * p + k];
       const row = index.subarray(i * count, (i + 1) * count);
       for (let j = 0; j < count; j++) {
         const other = row[j] * p;
         let square = 0;
-        for (let k = 0; k < p; k++) square += (points[other + k] - at[k]) ** 2;
+        for (let k = 0; k < p; k++) square += (points[other + k] - point[k]) ** 2;
         key[row[j]] = square;
       }
       sortByDistance(row, key);
       for (let j = 0; j < count; j++) {
         const other = row[j] * p;
         const square = key[row[j]];
-        for (let k = 0; k < p; k++) ends[4 * j + k] = (2 * (points[other + k] - at[k])) / square;
+        for (let k = 0; k < p; k++) ends[4 * j + k] = (2 * (points[other + k] - point[k])) / square;
         bound[j] = 2 / Math.sqrt(square);
       }
-      const [c0, c1, c2, c3] = [at[0], at[1], at[2], at[3]];
+      const [c0, c1, c2, c3] = [point[0], point[1], point[2], point[3]];
       let mass = 0;
       let distortion = 0;
       let m0 = 0;

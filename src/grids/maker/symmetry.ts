@@ -7,14 +7,15 @@
 export type Symmetry = readonly (readonly number[])[];
 
 /** Points by symmetry: of each orbit one is free. */
-export interface Shape {
+export interface PointShape {
+  /** The group of rotations that maps the grid to itself. */
   readonly symmetry: Symmetry;
   /** The origin is a point too. */
   readonly centre: boolean;
 }
 
 /** @returns all points: the seeds, their images under each further matrix, the origin; (matrices · seeds + centre, p) */
-export function expand(seeds: Float64Array, p: number, { symmetry, centre }: Shape): Float64Array {
+export function expand(seeds: Float64Array, p: number, { symmetry, centre }: PointShape): Float64Array {
   const n = seeds.length / p;
   const points = new Float64Array(symmetry.length * seeds.length + (centre ? p : 0));
   symmetry.forEach((matrix, m) => {
@@ -30,7 +31,7 @@ export function expand(seeds: Float64Array, p: number, { symmetry, centre }: Sha
 }
 
 /** Where in `expand`'s points one of each orbit stands: the seeds, then the origin if it is a point. */
-export function representatives(seeds: number, { symmetry, centre }: Shape): Int32Array {
+export function representatives(seeds: number, { symmetry, centre }: PointShape): Int32Array {
   const rows = Int32Array.from({ length: seeds + (centre ? 1 : 0) }, (_, i) => i);
   if (centre) rows[seeds] = symmetry.length * seeds;
   return rows;
@@ -42,7 +43,7 @@ export function none(p: number): Symmetry {
 }
 
 /** p = 2, 4: turns of plane j by `speeds[j]` / `order` of a whole turn; the speeds are coprime to the order. */
-export function turns(order: number, ...speeds: readonly number[]): Symmetry {
+export function planeTurns(order: number, ...speeds: readonly number[]): Symmetry {
   const p = 2 * speeds.length;
   return Array.from({ length: order }, (_, power) => {
     const matrix = new Array<number>(p * p).fill(0);

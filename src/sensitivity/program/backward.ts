@@ -44,9 +44,9 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
     },
     partSquares: (place, d, rows, adds) => gradientSquares(measuring, place, d, rows, tokens, adds),
     gain: gather
-      ? (place, own, d) => {
+      ? (place, gains, d) => {
           outputSquares(measuring, weightsOf(state.blocks[block])[place].rows, place, d);
-          addGradients(measuring, state.blocks[block], place, own, d);
+          addGradients(measuring, state.blocks[block], place, gains, d);
         }
       : undefined,
     transposed: (y, ...pairs) => transposed(measuring, draws * tokens, y, pairs),
@@ -55,20 +55,20 @@ function backOf(measuring: Measuring, block: number, gather: boolean): Back {
       const all = parts.reduce((sum, [, cols]) => sum + cols, 0);
       const [first, end] = partOf(measuring, draws * tokens);
       for (let i = first; i < end; i++) {
-        let at = to / 4 + i * all;
+        let index = to / 4 + i * all;
         for (const [from, cols] of parts) {
-          measuring.floats.copyWithin(at, from / 4 + i * cols, from / 4 + (i + 1) * cols);
-          at += cols;
+          measuring.floats.copyWithin(index, from / 4 + i * cols, from / 4 + (i + 1) * cols);
+          index += cols;
         }
       }
     },
     behindNorm(weights) {
       const [first, end] = partOf(measuring, tokens);
       for (let draw = 0; draw < draws; draw++) {
-        const at = (draw * tokens + first) * dim * 4;
+        const offset = (draw * tokens + first) * dim * 4;
         const x = saved + first * dim * 4;
-        if (weights) thread.kernels.rmsNormBack(x, weights, dNormed + at, end - first, dim, epsilon);
-        thread.kernels.add(dX + at, dNormed + at, (end - first) * dim);
+        if (weights) thread.kernels.rmsNormBack(x, weights, dNormed + offset, end - first, dim, epsilon);
+        thread.kernels.add(dX + offset, dNormed + offset, (end - first) * dim);
       }
     },
   };
@@ -111,8 +111,8 @@ export function gradientSquares(
           sum += floats[tile / 4 + j * GRAM_ROWS + k] * floats[gram + j * tokens + token];
         }
         const square = floats[tile / 4 + token * GRAM_ROWS + k];
-        const own = square * floats[gram + token * tokens + token];
-        doubles[to + token] = 2 * sum + own + (adds ? doubles[to + token] : 0);
+        const ownSquare = square * floats[gram + token * tokens + token];
+        doubles[to + token] = 2 * sum + ownSquare + (adds ? doubles[to + token] : 0);
         if (weights !== undefined) floats[weights + token] = (draw > 0 ? floats[weights + token] : 0) + square;
       }
     });
@@ -127,8 +127,8 @@ function outputSquares({ thread, workspace, floats }: Measuring, rows: number, p
     for (let token = first; token < first + count; token++) {
       let sum = 0;
       for (let draw = 0; draw < draws; draw++) {
-        const at = d + (draw * tokens + token) * rows * 4;
-        thread.kernels.denseRows(at, dtypeCodes.F32, 1, rows, at, 1, square, 1, 0);
+        const address = d + (draw * tokens + token) * rows * 4;
+        thread.kernels.denseRows(address, dtypeCodes.F32, 1, rows, address, 1, square, 1, 0);
         sum += floats[square / 4];
       }
       floats[statistics!.weights / 4 + place * tokens + token] = sum;

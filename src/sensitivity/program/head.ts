@@ -13,11 +13,11 @@
 import { dtypeCodes } from '../../kernels/layout.ts';
 import { type DenseLinear, decodeRow, ROWS_APART } from '../../model/linear.ts';
 import type { PerLayerRegions } from '../../model/state.ts';
-import { apply, applyHead, normTokens, ownTokens } from '../../model/steps.ts';
+import { apply, applyHead, normTokens, tokensOfThread } from '../../model/steps.ts';
 import { logSumExp } from '../../numerics/exponential.ts';
 import { USE, uniformStream } from '../../numerics/stream.ts';
 import { eachBlock, gradientSquares, inputGram } from './backward.ts';
-import { isTied } from './measured.ts';
+import { sharesEmbedding } from './measured.ts';
 import { copyTokens, type Measuring, partOf, savedAt, squareOfRow } from './measuring.ts';
 import type { TaskOf } from './task.ts';
 import { behindTile, GRAM_ROWS } from './workspace.ts';
@@ -146,12 +146,12 @@ export function embeddingBack(measuring: Measuring): void {
   if (perLayerInputs) perLayerBack(measuring, perLayerInputs);
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
   const squares = floats.subarray(rowSquares / 4, rowSquares / 4 + tokens);
-  const [own, end] = partOf(measuring, tokens);
-  for (let token = own; token < end; token++) squares[token] = squareOfRow(measuring, embedding, ids[token]);
+  const [first, end] = partOf(measuring, tokens);
+  for (let token = first; token < end; token++) squares[token] = squareOfRow(measuring, embedding, ids[token]);
   thread.barrier();
   const tile = workspace.scratch[thread.index];
   const sumsAt = behindTile(workspace, thread.index);
-  const tied = isTied(state);
+  const tied = sharesEmbedding(state);
   for (let draw = 0; draw < draws; draw++) {
     const d = dX + draw * tokens * dim * 4;
     eachBlock(measuring, workspace.tokens, (first, count) => {
@@ -185,9 +185,9 @@ function perLayerBack(measuring: Measuring, { embedding, projection, norm, width
   barrier();
   apply(thread, state, projection, tokens, perLayer);
   barrier();
-  const [from, to] = ownTokens(thread, tokens);
-  const own = (to - from) * perLayerFloats;
-  kernels.scale(perLayer + from * perLayerFloats * 4, 1 / Math.sqrt(dim), own);
+  const [from, to] = tokensOfThread(thread, tokens);
+  const count = (to - from) * perLayerFloats;
+  kernels.scale(perLayer + from * perLayerFloats * 4, 1 / Math.sqrt(dim), count);
   const ids = ints.subarray(state.ids / 4, state.ids / 4 + tokens);
   for (let token = from; token < to; token++) {
     const square = squareOfRow(measuring, embedding, ids[token]);
@@ -199,9 +199,9 @@ function perLayerBack(measuring: Measuring, { embedding, projection, norm, width
   barrier();
   for (let draw = 0; draw < draws; draw++) {
     const d = dPerLayer + (draw * tokens + from) * perLayerFloats * 4;
-    kernels.scale(d, Math.SQRT1_2, own);
-    kernels.rmsNormBack(perLayer + from * perLayerFloats * 4, norm, d, own / width, width, epsilon);
-    kernels.scale(d, 1 / Math.sqrt(dim), own);
+    kernels.scale(d, Math.SQRT1_2, count);
+    kernels.rmsNormBack(perLayer + from * perLayerFloats * 4, norm, d, count / width, width, epsilon);
+    kernels.scale(d, 1 / Math.sqrt(dim), count);
   }
   barrier();
   inputGram(measuring, state.x, dim, tokens);

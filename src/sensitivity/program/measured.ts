@@ -11,21 +11,23 @@ export interface Measured {
   readonly linear: Linear;
   /** The block's place in the model, and the weight's in the block. */
   readonly block: number;
+  /** Its place among the weights of its block. */
   readonly place: number;
   /** The layer of its block. */
   readonly layer: number;
   /** The weight's place among those of its layer, and among all. */
   readonly inLayer: number;
+  /** Its place among all measured weights. */
   readonly index: number;
 }
 
 /** The linear weights of all layers. */
 export function measuredOf({ blocks, layerOf }: Pick<ModelState, 'blocks' | 'layerOf'>): Measured[] {
   const all: Measured[] = [];
-  for (const [block, own] of blocks.entries()) {
+  for (const [block, weights] of blocks.entries()) {
     const layer = layerOf[block];
     const first = layer === all.at(-1)?.layer ? all.at(-1)!.inLayer + 1 : 0;
-    for (const [place, linear] of weightsOf(own).entries()) {
+    for (const [place, linear] of weightsOf(weights).entries()) {
       all.push({ linear, block, place, layer, inLayer: first + place, index: all.length });
     }
   }
@@ -33,7 +35,7 @@ export function measuredOf({ blocks, layerOf }: Pick<ModelState, 'blocks' | 'lay
 }
 
 /** Whether embeddings and head are one weight. */
-export function isTied({ embedding, head }: Pick<ModelState, 'embedding' | 'head'>): boolean {
+export function sharesEmbedding({ embedding, head }: Pick<ModelState, 'embedding' | 'head'>): boolean {
   return embedding.name === head.name;
 }
 

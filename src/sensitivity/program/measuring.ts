@@ -9,13 +9,19 @@ import type { Workspace } from './workspace.ts';
 
 /** What a thread measures with. */
 export interface Measuring {
+  /** The thread that runs this. */
   readonly thread: Thread;
+  /** The model's regions. */
   readonly state: ModelState;
+  /** Regions beside them. */
   readonly workspace: Workspace;
   /** A whole sequence, in the cache's first rows. */
   readonly pass: Pass;
+  /** The memory in f32, element i at byte 4 · i. */
   readonly floats: Float32Array;
+  /** The memory in f64, element i at byte 8 · i. */
   readonly doubles: Float64Array;
+  /** The memory in i32, element i at byte 4 · i. */
   readonly ints: Int32Array;
 }
 

@@ -13,10 +13,10 @@ import type { TaskOf } from './task.ts';
 export function drawNoise(measuring: Measuring, { block, place, stream, seed, sequence, draw }: TaskOf<'draw'>): void {
   const { state, workspace, floats } = measuring;
   const { rows, cols } = weightsAt(state, block)[place];
-  const at = workspace.noise!.noise / 4;
+  const index = workspace.noise!.noise / 4;
   const [first, end] = partOf(measuring, rows);
   for (let r = first; r < end; r++) {
-    const row = floats.subarray(at + r * cols, at + (r + 1) * cols);
+    const row = floats.subarray(index + r * cols, index + (r + 1) * cols);
     fillNormals(row, seed, (USE.noise << 24) | stream, sequence * 65536 + draw, r);
   }
 }
@@ -42,11 +42,11 @@ export function keepLogits(measuring: Measuring, { first, count }: TaskOf<'keep'
   const { logits, probabilities, logSums } = workspace.noise!;
   const { vocabSize } = state;
   eachToken(measuring, first, count, (token, row) => {
-    const at = token * vocabSize;
-    floats.set(row, logits / 4 + at);
+    const index = token * vocabSize;
+    floats.set(row, logits / 4 + index);
     const sum = logSumExp(row);
     doubles[logSums / 8 + token] = sum;
-    for (let i = 0; i < vocabSize; i++) floats[probabilities / 4 + at + i] = exp(row[i] - sum);
+    for (let i = 0; i < vocabSize; i++) floats[probabilities / 4 + index + i] = exp(row[i] - sum);
     doubles[sums / 8 + token] = sum - row[ints[targets / 4 + token]];
   });
 }
@@ -58,9 +58,9 @@ export function compareLogits(measuring: Measuring, { first, count, text }: Task
   const { logits, probabilities, logSums } = workspace.noise!;
   const { vocabSize } = state;
   eachToken(measuring, first, count, (token, row) => {
-    const at = token * vocabSize;
-    const clean = floats.subarray(logits / 4 + at, logits / 4 + at + vocabSize);
-    const p = floats.subarray(probabilities / 4 + at, probabilities / 4 + at + vocabSize);
+    const index = token * vocabSize;
+    const clean = floats.subarray(logits / 4 + index, logits / 4 + index + vocabSize);
+    const p = floats.subarray(probabilities / 4 + index, probabilities / 4 + index + vocabSize);
     const shift = doubles[logSums / 8 + token] - logSumExp(row);
     const target = ints[targets / 4 + token];
     doubles[sums / 8 + token] = text ? clean[target] - row[target] - shift : divergence(p, clean, row, shift);
@@ -89,7 +89,7 @@ function eachToken(
   thread.barrier();
   const [from, end] = partOf(measuring, count);
   for (let j = from; j < end; j++) {
-    const at = state.logits / 4 + j * vocabSize;
-    work(first + j, floats.subarray(at, at + vocabSize));
+    const index = state.logits / 4 + j * vocabSize;
+    work(first + j, floats.subarray(index, index + vocabSize));
   }
 }

@@ -2,7 +2,7 @@
 
 import { replaceWeight, runBlock, weightsOf } from '../../model/blocks/blocks.ts';
 import { embedLayers } from '../../model/blocks/perlayer.ts';
-import { embed, placeAngles } from '../../model/forward.ts';
+import { embedTokens, placeAngles } from '../../model/forward.ts';
 import type { DenseLinear } from '../../model/linear.ts';
 import { type Pass, passOf } from '../../model/pass.ts';
 import { applyHead, normTokens, turnTo } from '../../model/steps.ts';
@@ -15,8 +15,8 @@ import { addInputs } from './sums.ts';
 import type { Task, TaskOf } from './task.ts';
 
 const RUNS: { readonly [K in Task['kind']]: (measuring: Measuring, task: TaskOf<K>) => void } = {
-  norms: (measuring, { block }) => squareRows(measuring, block),
-  embed: embedTokens,
+  squares: (measuring, { block }) => squareRows(measuring, block),
+  embed: embedPass,
   block: throughBlock,
   step: stepTokens,
   fill: fillTokens,
@@ -38,10 +38,10 @@ export function runTask(measuring: Measuring, task: TaskOf<Task['kind']>): void 
 }
 
 // Ids to the residual stream, and the angles of their positions, also those of a turn back.
-function embedTokens(measuring: Measuring): void {
+function embedPass(measuring: Measuring): void {
   const { thread, state, workspace, ints, pass } = measuring;
   const { tokens, fisher } = workspace;
-  embed(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
+  embedTokens(thread, state, pass, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
   placeAngles(thread, state, pass);
   thread.barrier();
   embedLayers(thread, state, tokens, ints.subarray(state.ids / 4, state.ids / 4 + tokens));
@@ -54,12 +54,12 @@ function embedTokens(measuring: Measuring): void {
 
 function throughBlock(measuring: Measuring, { block: index, save, perturbed }: TaskOf<'block'>): void {
   const { thread, state, workspace, pass } = measuring;
-  const own = state.blocks[index];
+  const ownBlock = state.blocks[index];
   if (save) copyTokens(measuring, state.x, savedAt(measuring, index));
   const block =
     perturbed < 0
-      ? own
-      : replaceWeight(own, perturbed, perturbedOf(weightsOf(own)[perturbed], workspace.noise!.weights));
+      ? ownBlock
+      : replaceWeight(ownBlock, perturbed, perturbedOf(weightsOf(ownBlock)[perturbed], workspace.noise!.weights));
   runBlock(thread, state, block, pass);
   if (save && index + 1 === state.blocks.length) copyTokens(measuring, state.x, savedAt(measuring, index + 1));
 }
@@ -96,11 +96,11 @@ function fillTokens(measuring: Measuring, { sequence, count, ids, from, to }: Ta
 function through(measuring: Measuring, pass: Pass, ids: boolean, from: number, to: number): void {
   const { thread, state, ints } = measuring;
   if (ids) {
-    const own = ints.subarray(state.ids / 4, state.ids / 4 + pass.count);
-    embed(thread, state, pass, own);
+    const tokenIds = ints.subarray(state.ids / 4, state.ids / 4 + pass.count);
+    embedTokens(thread, state, pass, tokenIds);
     placeAngles(thread, state, pass);
     thread.barrier();
-    embedLayers(thread, state, pass.count, own);
+    embedLayers(thread, state, pass.count, tokenIds);
   }
   for (let block = from; block < to; block++) runBlock(thread, state, state.blocks[block], pass);
 }
@@ -108,10 +108,10 @@ function through(measuring: Measuring, pass: Pass, ids: boolean, from: number, t
 // Σ w² of every row of a block's weights, one weight after the other; behind the last block, of the embeddings and of the head.
 function squareRows(measuring: Measuring, block: number): void {
   const { state, workspace, doubles } = measuring;
-  let at = workspace.sums / 8;
+  let index = workspace.sums / 8;
   for (const linear of weightsAt(state, block)) {
     const [first, end] = partOf(measuring, linear.rows);
-    for (let r = first; r < end; r++) doubles[at + r] = squareOfRow(measuring, linear, r);
-    at += linear.rows;
+    for (let r = first; r < end; r++) doubles[index + r] = squareOfRow(measuring, linear, r);
+    index += linear.rows;
   }
 }

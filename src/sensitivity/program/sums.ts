@@ -12,10 +12,10 @@ export function addInputs(measuring: Measuring, block: Block): void {
   const { thread, workspace } = measuring;
   const inputs = inputsOf(thread, block, workspace.tokens);
   let end = 0;
-  for (const own of sumsOf(block, workspace.statistics!)) {
-    if (own.at < end) continue; // those of an equal input
-    end = own.at + own.floats;
-    addOuter(measuring, own, inputs[own.place], 0);
+  for (const sums of sumsOf(block, workspace.statistics!)) {
+    if (sums.offset < end) continue; // those of an equal input
+    end = sums.offset + sums.floats;
+    addOuter(measuring, sums, inputs[sums.place], 0);
   }
 }
 
@@ -28,23 +28,23 @@ export function addGradients(measuring: Measuring, block: Block, place: number, 
   const { tokens, draws, statistics } = workspace;
   const { rows } = weightsOf(block)[place];
   thread.barrier();
-  for (const own of sumsOf(block, statistics!)) {
-    if (own.place !== place) continue;
-    if (own.of === 'outputs') addOuter(measuring, own, { x: d, stride: rows, count: draws * inputs.count }, 0);
-    else addOuter(measuring, own, inputs, statistics!.weights + place * tokens * 4);
+  for (const sums of sumsOf(block, statistics!)) {
+    if (sums.place !== place) continue;
+    if (sums.of === 'outputs') addOuter(measuring, sums, { x: d, stride: rows, count: draws * inputs.count }, 0);
+    else addOuter(measuring, sums, inputs, statistics!.weights + place * tokens * 4);
   }
 }
 
 // This thread's rows of every part.
-function addOuter(measuring: Measuring, own: Sums, { x, stride, count }: Inputs, weights: number): void {
+function addOuter(measuring: Measuring, sums: Sums, { x, stride, count }: Inputs, weights: number): void {
   const { thread, workspace } = measuring;
-  let at = workspace.statistics!.sums + own.at * 4;
+  let address = workspace.statistics!.sums + sums.offset * 4;
   let from = x;
-  for (const width of own.parts) {
+  for (const width of sums.parts) {
     const [first, end] = [rowsTo(thread, 0, width), rowsTo(thread, 1, width)];
-    thread.kernels.addGram(from, count, stride, weights, first, end, at, workspace.scratch[thread.index]);
+    thread.kernels.addGram(from, count, stride, weights, first, end, address, workspace.scratch[thread.index]);
     from += width * 4;
-    at += triangleOf(width) * 4;
+    address += triangleOf(width) * 4;
   }
 }
 

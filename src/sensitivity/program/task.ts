@@ -4,7 +4,7 @@
 /** What all threads do together: one step of a measurement. */
 export type Task =
   /** Squares of the rows of a block's weights, to `sums`. */
-  | { readonly kind: 'norms'; readonly block: number }
+  | { readonly kind: 'squares'; readonly block: number }
   /** Ids to the residual stream. */
   | { readonly kind: 'embed' }
   /** A block, with its input saved, and with its weight at `perturbed` as it stands in the workspace. */
@@ -63,7 +63,7 @@ interface Seeded {
 export type TaskOf<K extends Task['kind']> = Required<Extract<Task, { readonly kind: K }>>;
 
 const MEMBERS: { readonly [K in Task['kind']]: readonly Exclude<keyof TaskOf<K>, 'kind'>[] } = {
-  norms: ['block'],
+  squares: ['block'],
   embed: [],
   block: ['block', 'save', 'perturbed'],
   step: ['first', 'count', 'ids', 'from', 'to', 'logits'],
@@ -87,12 +87,12 @@ const words = new Int32Array(number.buffer);
 /** A task in words: its kind, and two words of an f64 for each member. */
 export function wordsOfTask(task: Task): number[] {
   const given = task as unknown as Readonly<Record<string, number | boolean | undefined>>;
-  const found: number[] = [KINDS.indexOf(task.kind)];
+  const encoded: number[] = [KINDS.indexOf(task.kind)];
   for (const member of MEMBERS[task.kind] as readonly string[]) {
     number[0] = Number(given[member] ?? (member === 'perturbed' ? -1 : 0));
-    found.push(...words);
+    encoded.push(...words);
   }
-  return found;
+  return encoded;
 }
 
 /** @returns the task that words in shared memory tell */

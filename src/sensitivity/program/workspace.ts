@@ -4,7 +4,7 @@ import { DENSE_SUMS, denseScratchBytes, GRAM_SCRATCH } from '../../kernels/decod
 import { gradientsOf, weightsOf } from '../../model/blocks/blocks.ts';
 import type { ModelState } from '../../model/memories.ts';
 import { regions } from '../../model/region.ts';
-import { floatsOf, type StatisticsKind, sumsOf } from '../../statistics/matrices.ts';
+import { type StatisticsKind, sumsOf, totalFloats } from '../../statistics/matrices.ts';
 import { besideOf } from './measured.ts';
 
 /** Tokens that one step of a Gram matrix takes. */
@@ -16,12 +16,16 @@ export interface Workspace {
   readonly tokens: number;
   /** Label draws of a sequence, whose gradients go through the blocks together; 1 for the noise estimator. */
   readonly draws: number;
-  readonly targets: number; // (tokens) i32, ids that the text has behind each
-  readonly saved: number; // (slots, tokens, dim), the residual stream before each block, and the last
+  /** (tokens) i32, ids that the text has behind each. */
+  readonly targets: number;
+  /** (slots, tokens, dim), the residual stream before each block, and the last. */
+  readonly saved: number;
   /** 1 where only one block's is here at a time. */
   readonly slots: number;
-  readonly sums: number; // f64: what threads hand over
-  readonly scratch: readonly number[]; // of each thread
+  /** f64: what threads hand over. */
+  readonly sums: number;
+  /** Room of each thread. */
+  readonly scratch: readonly number[];
   /** Sequences that the model samples together, each in `tokens` rows of the cache; 0 for none. */
   readonly together: number;
   /** Regions of the estimator by gradients. */
@@ -97,11 +101,11 @@ export function planWorkspace(
   const paddedVocab = Math.ceil(vocabSize / 4) * 4;
   const weights = blocks.map(weightsOf);
   const most = (of: (block: (typeof weights)[number]) => number) =>
-    weights.reduce((max, own) => Math.max(max, of(own)), 0);
-  const places = most((own) => own.length);
-  const rows = most((own) => own.reduce((sum, weight) => sum + weight.rows, 0));
-  const cols = most((own) => own.reduce((max, weight) => Math.max(max, weight.cols), 0));
-  const largest = most((own) => own.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
+    weights.reduce((max, layer) => Math.max(max, of(layer)), 0);
+  const places = most((layer) => layer.length);
+  const rows = most((layer) => layer.reduce((sum, weight) => sum + weight.rows, 0));
+  const cols = most((layer) => layer.reduce((max, weight) => Math.max(max, weight.cols), 0));
+  const largest = most((layer) => layer.reduce((max, weight) => Math.max(max, weight.rows * weight.cols), 0));
   const scratch = Math.max(
     ...[
       statistics ? GRAM_SCRATCH : 64 * 64 * 4,
@@ -154,7 +158,7 @@ export function planWorkspace(
         Math.max(places, 1 + beside.length) * all,
         2 * tokens,
         rows,
-        beside.reduce((sum, own) => sum + own.rows, vocabSize),
+        beside.reduce((sum, weight) => sum + weight.rows, vocabSize),
       ) * 8,
     ),
     scratch: Array.from({ length: threads }, () => reserve(scratch)),
@@ -162,7 +166,7 @@ export function planWorkspace(
     noise: estimator === 'noise' ? noise() : undefined,
     statistics: statistics && {
       ...statistics,
-      sums: floats(blocks.reduce((max, block) => Math.max(max, floatsOf(sumsOf(block, statistics))), 0)),
+      sums: floats(blocks.reduce((max, block) => Math.max(max, totalFloats(sumsOf(block, statistics))), 0)),
       weights: floats(places * tokens),
     },
   };

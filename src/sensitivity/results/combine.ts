@@ -30,10 +30,15 @@ export interface FisherSurvey {
   readonly estimator: 'fisher';
   /** The checkpoint, for messages. */
   readonly file: string;
+  /** Whether sequences were of a text, rather than sampled or random. */
   readonly isText: boolean;
+  /** Labels drawn for each token. */
   readonly draws: number;
+  /** Measured weights of blocks, in order. */
   readonly weights: readonly MeasuredWeight[];
+  /** The table of embeddings. */
   readonly embedding: MeasuredWeight;
+  /** Tables that stand beside it: those of vectors for all layers. */
   readonly beside: readonly MeasuredWeight[];
   /** Left out where it is the embeddings' weight. */
   readonly head: MeasuredWeight | null;
@@ -42,9 +47,13 @@ export interface FisherSurvey {
 /** What results of noise are of: increases of the loss, a layer of a sequence: (weights, levels); mean −ln p. */
 export interface NoiseSurvey {
   readonly estimator: 'noise';
+  /** The checkpoint, for messages. */
   readonly file: string;
+  /** Whether sequences were of a text, rather than sampled or random. */
   readonly isText: boolean;
+  /** t² of the noise, ascending. */
   readonly levels: readonly number[];
+  /** Measured weights of each layer, in order. */
   readonly layers: readonly (readonly MeasuredWeight[])[];
 }
 
@@ -52,7 +61,7 @@ export interface NoiseSurvey {
 export type Survey = FisherSurvey | NoiseSurvey;
 
 /** Sensitivities, and what the text scored. */
-export interface Found {
+export interface ScoredAlphas {
   /** Perplexity of the text, if there is one. */
   readonly base: number | null;
   /** α by the name of the tensor. */
@@ -61,13 +70,13 @@ export interface Found {
   readonly unreached: number;
 }
 
-type Results = readonly (readonly number[])[];
+type SequenceResults = readonly (readonly number[])[];
 
 /**
  * @param results of all sequences, in their order
  * @throws {FormatError} when a sensitivity is not finite
  */
-export function combine(survey: Survey, results: Results): Found {
+export function combine(survey: Survey, results: SequenceResults): ScoredAlphas {
   if (results.length === 0) return { base: null, tensors: new Map(), unreached: 0 };
   return survey.estimator === 'fisher' ? combineFisher(survey, results) : combineNoise(survey, results);
 }
@@ -78,7 +87,7 @@ interface Estimate {
   readonly error: number | null;
 }
 
-function combineFisher(survey: FisherSurvey, results: Results): Found {
+function combineFisher(survey: FisherSurvey, results: SequenceResults): ScoredAlphas {
   const { file, isText, draws, weights, embedding, beside, head } = survey;
   const base = isText ? exp(meanOf(results.map((result) => result.at(-1)!)).mean) : null;
   const estimates: Estimate[] = [];
@@ -94,7 +103,7 @@ function combineFisher(survey: FisherSurvey, results: Results): Found {
     const factor = ((base ?? 1) * scale(weight)) / (2 * cols);
     const values = results.map(ofDraws);
     // Draws of one sequence are not independent, but all that there is for one sequence alone.
-    const means = values.map((own) => meanOf(own).mean);
+    const means = values.map((samples) => meanOf(samples).mean);
     const { mean, error: unscaled } = meanOf(means.length > 1 ? means : values[0]);
     const [alpha, error] = [factor * mean, unscaled && factor * unscaled];
     checkAlpha(file, name, alpha, error);
@@ -122,10 +131,10 @@ function alphasOf(estimates: readonly Estimate[]): Map<string, Alpha> {
   const tensors = new Map<string, Alpha>();
   for (const { weight, alpha, error } of estimates) {
     const { name, rows, cols, stack } = weight;
-    const known = tensors.get(name) ?? { alpha: 0, error: 0 };
-    const both = error === null || known.error === null ? null : Math.sqrt(known.error ** 2 + error ** 2);
+    const existing = tensors.get(name) ?? { alpha: 0, error: 0 };
+    const both = error === null || existing.error === null ? null : Math.sqrt(existing.error ** 2 + error ** 2);
     tensors.set(name, {
-      alpha: rounded(known.alpha + alpha),
+      alpha: rounded(existing.alpha + alpha),
       error: both === null ? null : rounded(both),
       r2: null,
       shape: stack ?? [rows, cols],
@@ -155,22 +164,22 @@ function fillUnreached(estimates: Estimate[]): number {
   return filled;
 }
 
-function combineNoise({ file, isText, levels, layers }: NoiseSurvey, results: Results): Found {
+function combineNoise({ file, isText, levels, layers }: NoiseSurvey, results: SequenceResults): ScoredAlphas {
   const sequences = Array.from({ length: results.length / layers.length }, (_, i) => i);
   const ofLayer = (i: number, layer: number) => results[i * layers.length + layer];
   const base = isText ? exp(meanOf(sequences.map((i) => ofLayer(i, 0).at(-1)!)).mean) : null;
   const tensors = new Map<string, Alpha>();
-  for (const [layer, own] of layers.entries()) {
-    for (const [place, { name, rows, cols, stack }] of own.entries()) {
+  for (const [layer, weights] of layers.entries()) {
+    for (const [place, { name, rows, cols, stack }] of weights.entries()) {
       const deltas = sequences.map((i) => {
-        const found = ofLayer(i, layer).slice(place * levels.length, (place + 1) * levels.length);
-        return base === null ? found : found.map((delta) => base * (exp(delta) - 1));
+        const samples = ofLayer(i, layer).slice(place * levels.length, (place + 1) * levels.length);
+        return base === null ? samples : samples.map((delta) => base * (exp(delta) - 1));
       });
       const { alpha, error, r2, levels: fitted } = fitLevels(levels, deltas);
       checkAlpha(file, name, alpha, error);
-      const known = stack && tensors.get(name);
-      if (known) {
-        tensors.set(name, addedTo(known, alpha, error));
+      const existing = stack && tensors.get(name);
+      if (existing) {
+        tensors.set(name, addedTo(existing, alpha, error));
         continue;
       }
       tensors.set(name, {
@@ -188,9 +197,9 @@ function combineNoise({ file, isText, levels, layers }: NoiseSurvey, results: Re
 }
 
 // Experts of a stack: what they cost adds up; levels are each one's own.
-function addedTo(known: Alpha, alpha: number, error: number | null): Alpha {
-  const both = error === null || known.error === null ? null : rounded(Math.sqrt(known.error ** 2 + error ** 2));
-  return { ...known, alpha: rounded(known.alpha + alpha), error: both, r2: null, levels: [] };
+function addedTo(existing: Alpha, alpha: number, error: number | null): Alpha {
+  const both = error === null || existing.error === null ? null : rounded(Math.sqrt(existing.error ** 2 + error ** 2));
+  return { ...existing, alpha: rounded(existing.alpha + alpha), error: both, r2: null, levels: [] };
 }
 
 /** @throws {FormatError} when weights are not finite, or so large that sums in f32 are not */

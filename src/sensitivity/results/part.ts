@@ -14,9 +14,9 @@ import { readSealed, sealLine } from '../../source/lines.ts';
 import {
   combine,
   type FisherSurvey,
-  type Found,
   type MeasuredWeight,
   type NoiseSurvey,
+  type ScoredAlphas,
   type Survey,
 } from './combine.ts';
 
@@ -111,7 +111,7 @@ export function partText(opening: Omit<Opening, 'version'>, results: readonly (r
 }
 
 /** Sensitivities of what was found. */
-export function alphasWith({ settings, ...about }: About, { base, tensors, unreached }: Found): Alphas {
+export function alphasWith({ settings, ...about }: About, { base, tensors, unreached }: ScoredAlphas): Alphas {
   return { ...about, base, settings: { ...settings, ...(unreached > 0 && { unreached }) }, tensors };
 }
 
@@ -145,22 +145,22 @@ export function mergeSensitivities(parts: readonly NamedPart[]): Alphas {
     return [];
   });
   const [usual] = read;
-  const found = new Map<number, (typeof read)[number]>();
+  const byIndex = new Map<number, (typeof read)[number]>();
   for (const part of read) {
-    const difference = differenceOf(part.opening, usual!.opening);
+    const difference = differenceOf(part.opening, usual.opening);
     if (difference) faults.push(`${part.name} ${difference}`);
-    const twice = found.get(part.opening.part);
+    const twice = byIndex.get(part.opening.part);
     if (twice) faults.push(`part ${part.opening.part} occurs twice, in ${twice.name} and ${part.name}`);
-    found.set(part.opening.part, part);
+    byIndex.set(part.opening.part, part);
   }
   const count = usual?.opening.parts ?? 0;
   const indexes = Array.from({ length: count }, (_, i) => i + 1);
-  const missing = indexes.filter((index) => !found.has(index));
+  const missing = indexes.filter((index) => !byIndex.has(index));
   if (missing.length > 0)
     faults.push(`all ${count} parts must be given: ${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} missing`);
   if (!usual || faults.length > 0) throw new FormatError(faults.join('; ') || 'parts must be given: there are none');
   const { about, survey } = usual.opening;
-  const results = indexes.flatMap((index) => found.get(index)!.results);
+  const results = indexes.flatMap((index) => byIndex.get(index)!.results);
   return alphasWith(about, combine(survey, results));
 }
 
@@ -170,8 +170,8 @@ function readPart(content: string): { opening: Opening; results: number[][] } | 
   const lines = readSealed(bytes);
   if (lines.length === 0) return 'must begin with a line whose seal holds: it is damaged, or another file';
   const [first, ...results] = lines.map(({ value }) => value);
-  const { 'higgs.sensitivity.part': own, version: release } = (first ?? {}) as Record<string, unknown>;
-  if (own !== PART_VERSION) return `must be a part of version ${PART_VERSION}: got ${show(own)}`;
+  const { 'higgs.sensitivity.part': ownVersion, version: release } = (first ?? {}) as Record<string, unknown>;
+  if (ownVersion !== PART_VERSION) return `must be a part of version ${PART_VERSION}: got ${show(ownVersion)}`;
   if (release !== version) return `was made by version ${show(release)}, not ${version}`;
   let opening: Opening;
   try {
@@ -192,7 +192,7 @@ function resultsOf({ first, end, survey }: Opening): number {
 function isResult(result: unknown, survey: Survey, i: number): boolean {
   const numbers =
     survey.estimator === 'noise'
-      ? survey.layers[i % survey.layers.length]!.length * survey.levels.length + 1
+      ? survey.layers[i % survey.layers.length].length * survey.levels.length + 1
       : (survey.weights.length + 1 + survey.beside.length) * survey.draws + 2;
   return Array.isArray(result) && result.length === numbers && result.every((value) => typeof value === 'number');
 }

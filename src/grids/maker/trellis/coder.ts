@@ -2,11 +2,11 @@
 
 import { arena } from '../../../kernels/arena.ts';
 import type { KernelExports } from '../../../kernels/exports.ts';
-import type { Rows } from './sample.ts';
+import type { SampleRows } from './sample.ts';
 import type { Integers } from './tables.ts';
 
 /** The best codes of every row. */
-export type Coder = (rows: Rows, trellis: Integers) => Uint16Array; // (count, steps, 4)
+export type Coder = (rows: SampleRows, trellis: Integers) => Uint16Array; // (count, steps, 4)
 
 /** The most states that a trellis has, by labels and not. */
 const [LABEL_STATES, STATES] = [256, 64];

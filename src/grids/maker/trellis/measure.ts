@@ -4,13 +4,13 @@ import type { Random } from '../gaussian.ts';
 import type { Coder } from './coder.ts';
 import { draws } from './sample.ts';
 import { type Integers, toReals } from './tables.ts';
-import { errorOf, tally } from './tally.ts';
+import { tableError, tally } from './tally.ts';
 
 /** Weights of a batch, of which the standard error is computed. */
 const BATCH = 2 ** 16;
 
 /** Mean squared error per weight and its standard error, of `batches` · 65536 draws in rows of `4 · steps`. */
-export function measure(
+export function trellisError(
   trellis: Integers,
   steps: number,
   batches: number,
@@ -20,7 +20,7 @@ export function measure(
   const tables = toReals(trellis);
   const values = Array.from({ length: batches }, () => {
     const rows = draws(Math.ceil(BATCH / 4 / steps), steps, uniform);
-    return errorOf(tally(rows, code(rows, trellis), trellis), tables);
+    return tableError(tally(rows, code(rows, trellis), trellis), tables);
   });
   const mse = values.reduce((sum, v) => sum + v, 0) / batches;
   const spread = values.reduce((sum, v) => sum + (v - mse) ** 2, 0) / (batches - 1);

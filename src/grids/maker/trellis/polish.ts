@@ -2,24 +2,25 @@
 // The step is free: of given codes the best one is the slope of a line through 0.
 
 import type { Coder } from './coder.ts';
-import type { Rows } from './sample.ts';
-import { ENTRIES, firsts, type Integers, largestInteger, largestSum, type Shape, toReals } from './tables.ts';
-import { errorOf, forEachWindow, type Tally, tally } from './tally.ts';
+import type { SampleRows } from './sample.ts';
+import { ENTRIES, firsts, type Integers, largestInteger, largestSum, type TableShape, toReals } from './tables.ts';
+import { forEachWindow, type Tally, tableError, tally } from './tally.ts';
 
 /** A trellis after polishing. */
 export interface Polished {
+  /** The integers of the least error that was met. */
   readonly trellis: Integers;
   /** Mean squared error per weight of the sample. */
   readonly error: number;
 }
 
 /** Polishes until a sweep over all entries finds nothing, `sweeps` at most. The error never rises. */
-export function polish(shape: Shape, start: Integers, sample: Rows, code: Coder, sweeps: number): Polished {
+export function polish(shape: TableShape, start: Integers, sample: SampleRows, code: Coder, sweeps: number): Polished {
   const first = firsts(shape);
   const most = largestInteger(shape.bits);
   const measured = (trellis: Integers) => {
     const counts = tally(sample, code(sample, trellis), shape);
-    return { trellis, counts, error: errorOf(counts, toReals(trellis)) };
+    return { trellis, counts, error: tableError(counts, toReals(trellis)) };
   };
   let best = measured(start);
   const attempt = (trellis: Integers): boolean => {
@@ -58,8 +59,8 @@ function pull(counts: Tally, trellis: Integers, first: Int8Array, i: number): nu
  */
 function withEntry(trellis: Integers, first: Int8Array, i: number, by: number): Integers {
   const table = Math.floor(i / 16);
-  const own = trellis.tables.subarray(table * 16, table * 16 + 16);
-  const rises = by > 0 && trellis.kept && own.every((u, j) => u > 0 || first[table * 16 + j] === i);
+  const entries = trellis.tables.subarray(table * 16, table * 16 + 16);
+  const rises = by > 0 && trellis.kept && entries.every((u, j) => u > 0 || first[table * 16 + j] === i);
   if (trellis.tables[i] + by >= 0 && !rises) {
     return { ...trellis, tables: trellis.tables.map((u, j) => (first[j] === i ? u + by : u)) };
   }

@@ -3,14 +3,17 @@
 // t4 .00595, t4c .00573, t4f .00668, t4q .00524, t3 .02099, t2 .0804.
 
 import type { Round } from './search.ts';
-import type { Shape } from './tables.ts';
+import type { TableShape } from './tables.ts';
 
 /** How a trellis is fitted: its tables' form, the start, the rounds. */
 export interface TrellisRecipe {
-  readonly shape: Shape;
+  /** Which bits of codes its tables depend on. */
+  readonly shape: TableShape;
   /** Of the tables' first entries, σ; by labels the last is that of a code's fifth bit. */
   readonly spread: readonly [number, number, number];
+  /** Seed of the start and of the samples. */
   readonly seed: number;
+  /** Annealing, one round after the other, on ever larger samples. */
   readonly rounds: readonly Round[];
 }
 
@@ -27,7 +30,7 @@ function rounds(heat: number): readonly Round[] {
 
 /** A trellis by labels of two codes, or of three. */
 function labelled(
-  bits: Shape['bits'],
+  bits: TableShape['bits'],
   kept: readonly number[],
   spread: TrellisRecipe['spread'],
   heat: number,

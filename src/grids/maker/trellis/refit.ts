@@ -1,13 +1,13 @@
 // Lloyd's step of a trellis: the tables of least squared error for given codes. A value is a sum of entries, so this is a linear
 // regression of the weights on indicators of entries. Constants may move between tables: a small ridge holds them.
 
-import { ENTRIES, firsts, type Shape } from './tables.ts';
+import { ENTRIES, firsts, type TableShape } from './tables.ts';
 import { forEachWindow, type Tally } from './tally.ts';
 
 const RIDGE = 1e-6;
 
 /** Tables of the shape that fit the tallied codes best; entries that occur nowhere stay. */
-export function refit(shape: Shape, counts: Tally, tables: Float64Array): Float64Array {
+export function refit(shape: TableShape, counts: Tally, tables: Float64Array): Float64Array {
   const first = firsts(shape);
   const n = ENTRIES;
   const matrix = new Float64Array(n * n);

@@ -4,19 +4,22 @@ import type { Random } from '../gaussian.ts';
 import { normal, tail } from '../gaussian.ts';
 
 /** Rows of four interleaved sequences. */
-export interface Rows {
+export interface SampleRows {
+  /** Number of rows. */
   readonly count: number;
+  /** Steps of each sequence: a row has 4 · steps weights. */
   readonly steps: number;
-  readonly weights: Float32Array; // (count, steps, 4)
+  /** The weights, (count, steps, 4). */
+  readonly weights: Float32Array;
 }
 
 /** Independent draws. */
-export function draws(count: number, steps: number, uniform: Random): Rows {
+export function draws(count: number, steps: number, uniform: Random): SampleRows {
   return { count, steps, weights: Float32Array.from({ length: count * steps * 4 }, () => normal(uniform)) };
 }
 
 /** The quantiles of N(0, 1): a sample without the chance of its histogram. Shuffled they are fitted to. */
-export function quantiles(count: number, steps: number): Rows {
+export function quantiles(count: number, steps: number): SampleRows {
   const weights = new Float32Array(count * steps * 4);
   const n = weights.length;
   let x = 0;
@@ -34,7 +37,7 @@ export function quantiles(count: number, steps: number): Rows {
 }
 
 /** Puts the weights into a random order. */
-export function shuffle({ weights }: Rows, uniform: Random): void {
+export function shuffle({ weights }: SampleRows, uniform: Random): void {
   for (let i = weights.length - 1; i > 0; i--) {
     const j = Math.floor(uniform() * (i + 1));
     const v = weights[i];

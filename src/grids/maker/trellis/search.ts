@@ -2,14 +2,14 @@
 // several per cent and shows early.
 
 import type { Random } from '../gaussian.ts';
-import { type Annealing, anneal } from './anneal.ts';
+import { annealTables, type TableAnnealing } from './anneal.ts';
 import type { Coder } from './coder.ts';
 import { quantiles, shuffle } from './sample.ts';
-import { type Integers, type Shape, scattered, toIntegers, toReals } from './tables.ts';
-import { errorOf, tally } from './tally.ts';
+import { type Integers, scattered, type TableShape, toIntegers, toReals } from './tables.ts';
+import { tableError, tally } from './tally.ts';
 
 /** One round of fitting from many tables. */
-export interface Round extends Annealing {
+export interface Round extends TableAnnealing {
   /** Tables that enter it. */
   readonly tables: number;
 }
@@ -21,7 +21,7 @@ const [FIT_ROWS, RANK_ROWS] = [2, 32];
 
 /** The best integers after the last round. `spread` is how wide the tables' first entries are, σ. */
 export function search(
-  shape: Shape,
+  shape: TableShape,
   spread: readonly number[],
   rounds: readonly Round[],
   code: Coder,
@@ -30,13 +30,15 @@ export function search(
   const fit = quantiles(FIT_ROWS, STEPS);
   const rank = quantiles(RANK_ROWS, STEPS);
   shuffle(rank, uniform);
-  const ranked = (found: Float64Array) => {
-    const trellis = toIntegers(shape, found);
-    return { found, trellis, error: errorOf(tally(rank, code(rank, trellis), shape), toReals(trellis)) };
+  const ranked = (candidate: Float64Array) => {
+    const trellis = toIntegers(shape, candidate);
+    return { found: candidate, trellis, error: tableError(tally(rank, code(rank, trellis), shape), toReals(trellis)) };
   };
   let field = Array.from({ length: rounds[0].tables }, () => ranked(scattered(shape, spread, uniform)));
   for (const { tables, ...annealing } of rounds) {
-    field = field.slice(0, tables).map(({ found }) => ranked(anneal(shape, found, annealing, fit, code, uniform)));
+    field = field
+      .slice(0, tables)
+      .map(({ found }) => ranked(annealTables(shape, found, annealing, fit, code, uniform)));
     field.sort((a, b) => a.error - b.error);
   }
   return field[0].trellis;

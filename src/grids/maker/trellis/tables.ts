@@ -12,7 +12,8 @@ const TABLE = 16;
 const OFFSETS = 2 * TABLE;
 
 /** Which bits of codes the tables of a trellis depend on. */
-export interface Shape {
+export interface TableShape {
+  /** Bits of a code. */
   readonly bits: 2 | 3 | 4 | 5 | 6;
   /** Low bits of an index that each table depends on; a table of 0 bits is zero, or by labels offsets. */
   readonly used: readonly [number, number, number];
@@ -27,15 +28,20 @@ export function largestInteger(bits: number): number {
 
 /** A trellis as it is stored. */
 export interface Integers {
+  /** Bits of a code. */
   readonly bits: number;
-  readonly step: number; // f32
+  /** What an integer counts, in units of σ, f32. */
+  readonly step: number;
+  /** The integer of value 0. */
   readonly zero: number;
-  readonly tables: Uint8Array; // (3, 16)
+  /** Entries, (3, 16); by labels the third is left out. */
+  readonly tables: Uint8Array;
+  /** Low bits of the codes before that make a label; undefined without labels. */
   readonly kept?: readonly number[] | undefined;
 }
 
 /** Of each entry the first one that the shape makes equal to it; −1 in a table that nothing is fitted in. */
-export function firsts({ used }: Shape): Int8Array {
+export function firsts({ used }: TableShape): Int8Array {
   return Int8Array.from({ length: ENTRIES }, (_, i) => {
     const bits = used[Math.floor(i / TABLE)];
     return bits === 0 ? -1 : i - (i % TABLE) + (i % 2 ** bits);
@@ -46,7 +52,7 @@ export function firsts({ used }: Shape): Int8Array {
  * Random tables: the entries of each normal, `spread[t]` wide. Where the trellis forgets high bits of a code, codes of the same low bits
  * take every 2^r-th of T0's entries (Ungerboeck's set partitioning).
  */
-export function scattered(shape: Shape, spread: readonly number[], uniform: Random): Float64Array {
+export function scattered(shape: TableShape, spread: readonly number[], uniform: Random): Float64Array {
   const { bits, used } = shape;
   const first = firsts(shape);
   const tables = new Float64Array(ENTRIES);
@@ -54,30 +60,30 @@ export function scattered(shape: Shape, spread: readonly number[], uniform: Rand
     if (first[i] === i) tables[i] = spread[Math.floor(i / TABLE)] * normal(uniform);
   }
   if (bits > 2 && used[1] < bits) tables.subarray(0, 2 ** Math.min(bits, 4)).sort();
-  const found = tables.map((_, i) => (first[i] < 0 ? 0 : tables[first[i]]));
-  for (let high = 1; high < highsOf(shape); high++) found[OFFSETS + high] = high * spread[2];
-  return found;
+  const permuted = tables.map((_, i) => (first[i] < 0 ? 0 : tables[first[i]]));
+  for (let high = 1; high < highsOf(shape); high++) permuted[OFFSETS + high] = high * spread[2];
+  return permuted;
 }
 
 /** Values of a code's bits above the fourth. */
-function highsOf({ bits }: Shape): number {
+function highsOf({ bits }: TableShape): number {
   return bits > 4 ? 2 ** (bits - 4) : 1;
 }
 
 /** The finest integers whose largest sum fits; where there are offsets, those of their step, or the finest above it. */
-export function toIntegers(shape: Shape, tables: Float64Array): Integers {
+export function toIntegers(shape: TableShape, tables: Float64Array): Integers {
   const { bits, kept } = shape;
   const most = largestInteger(bits);
   const offset = highsOf(shape) > 1 ? tables[OFFSETS + 1] / 16 : 0;
-  const own = offset > 0 ? tables.subarray(0, OFFSETS) : tables;
-  const lows = extremes(own, Math.min);
-  const range = sum(extremes(own, Math.max)) - sum(lows);
+  const entries = offset > 0 ? tables.subarray(0, OFFSETS) : tables;
+  const lows = extremes(entries, Math.min);
+  const range = sum(extremes(entries, Math.max)) - sum(lows);
   const room = most + 1 - 16 * (highsOf(shape) - 1);
   // Rounding may add half a step to each table.
   for (let sums = offset > 0 ? Math.min(range / offset, room) : room; ; sums -= 0.25) {
     const step = Math.fround(range / sums);
     const integers = new Uint8Array(ENTRIES);
-    own.forEach((v, i) => {
+    entries.forEach((v, i) => {
       integers[i] = Math.round((v - lows[Math.floor(i / TABLE)]) / step);
     });
     for (let high = 1; high < highsOf(shape); high++) integers[OFFSETS + high] = 16 * high;

@@ -1,17 +1,18 @@
 // What the codes of a sample tell: how often each window of codes occurs and which weights it got. A window is the codes that a
 // value depends on: c_i lowest, then c_{i−1}, c_{i−2} and, of 2 bits, c_{i−3}; by labels c_i and the label.
 
-import type { Rows } from './sample.ts';
+import type { SampleRows } from './sample.ts';
 
 /** What a window depends on. */
-interface Windows {
+interface WindowShape {
   readonly bits: number;
   readonly kept?: readonly number[] | undefined;
 }
 
 /** Sums over the weights that each window of codes took. */
-export interface Tally extends Windows {
-  readonly count: Float64Array; // (windows)
+export interface Tally extends WindowShape {
+  /** How often each window occurs, (windows). */
+  readonly count: Float64Array;
   /** Sum of the weights of each window. */
   readonly sum: Float64Array; // (windows)
   /** Sum of the squares of all weights. */
@@ -22,7 +23,7 @@ export interface Tally extends Windows {
 const WINDOW_BITS: Readonly<Record<number, number>> = { 2: 8, 3: 9, 4: 12 };
 
 /** Counts weights by the windows of their codes. */
-export function tally({ count, steps, weights }: Rows, codes: Uint16Array, { bits, kept }: Windows): Tally {
+export function tally({ count, steps, weights }: SampleRows, codes: Uint16Array, { bits, kept }: WindowShape): Tally {
   const size = kept ? 2 ** (bits + 3) : 2 ** WINDOW_BITS[bits];
   const counts = new Float64Array(size);
   const sums = new Float64Array(size);
@@ -93,7 +94,7 @@ export function forEachWindow(
 }
 
 /** Mean squared error per weight of the tallied sample if the tables were these, its codes being what they are. */
-export function errorOf(counts: Tally, tables: Float64Array): number {
+export function tableError(counts: Tally, tables: Float64Array): number {
   let [error, weights] = [counts.squares, 0];
   forEachWindow(counts, (count, sum, a, b, c) => {
     const v = tables[a] + tables[b] + tables[c];
