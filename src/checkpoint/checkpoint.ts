@@ -185,29 +185,29 @@ async function gathered(folder: Folder, files: readonly CheckpointFile[]): Promi
 }
 
 function gather(folder: string, files: readonly CheckpointFile[]): Checkpoint {
-  const found = new Map<string, CheckpointTensor>();
+  const tensorsByName = new Map<string, CheckpointTensor>();
   const metadata = new Map<string, string>();
   for (const file of files) {
     for (const tensor of file.tensors) {
-      const twin = found.get(tensor.name);
+      const twin = tensorsByName.get(tensor.name);
       if (twin !== undefined) {
         throw new FormatError(`tensor must be in one shard only: it is in ${show(twin.file)} too`, placeOf(tensor));
       }
-      found.set(tensor.name, tensor);
+      tensorsByName.set(tensor.name, tensor);
     }
     for (const [key, value] of file.metadata) if (!metadata.has(key)) metadata.set(key, value);
   }
-  for (const tensor of found.values()) {
-    const factors = factorsOf(tensor, found);
-    if (factors) found.set(tensor.name, { ...tensor, factors });
+  for (const tensor of tensorsByName.values()) {
+    const factors = factorsOf(tensor, tensorsByName);
+    if (factors) tensorsByName.set(tensor.name, { ...tensor, factors });
   }
-  const matrices = asMatrices([...found.values()]);
+  const matrices = asMatrices([...tensorsByName.values()]);
   return { folder, files, metadata, ...byName(matrices) };
 }
 
 function byName(tensors: readonly CheckpointTensor[]): Pick<Checkpoint, 'tensors' | 'get'> {
-  const known = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  return { tensors, get: (name) => known.get(name) };
+  const existing = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  return { tensors, get: (name) => existing.get(name) };
 }
 
 // The one place that knows which tensors stand for one: F8 weights have <name>_scale_inv, a factor for 128 × 128 of them

@@ -74,9 +74,9 @@ function decoded(blocks: CheckpointTensor, scales: CheckpointTensor): Checkpoint
     const [pairs, exponents] = [new Uint8Array(packed), new Uint8Array(powers)];
     const values = new Uint16Array(pairs.length * 2);
     for (const [i, pair] of pairs.entries()) {
-      const at = exponents[i >> 4] * 16;
-      values[2 * i] = table[at + (pair & 15)];
-      values[2 * i + 1] = table[at + (pair >> 4)];
+      const index = exponents[i >> 4] * 16;
+      values[2 * i] = table[index + (pair & 15)];
+      values[2 * i + 1] = table[index + (pair >> 4)];
     }
     const from = start - first * GROUP * 2;
     return from === 0 && values.byteLength === end - start
@@ -93,8 +93,8 @@ function turned(tensor: CheckpointTensor): CheckpointTensor {
   // Of the experts read last: blocks of rows that follow one another are of one expert, or of two.
   const recent = new Map<number, Promise<ArrayBuffer>>();
   const matrixOf = (expert: number): Promise<ArrayBuffer> => {
-    const known = recent.get(expert);
-    if (known) return known;
+    const cached = recent.get(expert);
+    if (cached) return cached;
     const from = expert * weights * width;
     const matrix = tensor.read(from, from + weights * width);
     recent.set(expert, matrix);

@@ -33,6 +33,10 @@ export interface CheckpointTensor {
   read(start?: number, end?: number, spare?: ArrayBuffer): Promise<ArrayBuffer>;
   /** Reads a part that lies within it at once; left out where the source cannot, or bytes are made as they are read. */
   readSync?(start: number, end: number, spare?: ArrayBuffer): ArrayBuffer;
+  /** The same, to a place of that size; left out where the source cannot, or bytes are made as they are read. */
+  readInto?(start: number, end: number, to: Uint8Array): void;
+  /** As `readInto`, later and while other work goes on; left out where the source cannot, or bytes are made as they are read. */
+  readIntoLater?(start: number, end: number, to: Uint8Array): Promise<unknown>;
   /** Has a part brought near that `readSync` will likely ask for; left out where the source cannot. */
   prefetch?(start: number, end: number): void;
 }

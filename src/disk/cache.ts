@@ -34,14 +34,14 @@ const SIZE = /^(\d+bit|bpw[\d.]+|\d+B)$/;
 export async function quantizedOf(name: string): Promise<{ readonly path: string; readonly size: string }[]> {
   const home = quantizedHome();
   const prefix = `${directoryName(name)}--`;
-  const made: { path: string; size: string; date: number }[] = [];
+  const copies: { path: string; size: string; date: number }[] = [];
   for (const entry of await namesIn(home)) {
     const size = entry.startsWith(prefix) ? entry.slice(prefix.length) : '';
     const path = join(home, entry);
     if (!SIZE.test(size) || !(await quantizedModel(path))) continue;
-    made.push({ path, size, date: (await orAbsent(stat(path)))?.mtimeMs ?? 0 });
+    copies.push({ path, size, date: (await orAbsent(stat(path)))?.mtimeMs ?? 0 });
   }
-  return made.sort((a, b) => b.date - a.date);
+  return copies.sort((a, b) => b.date - a.date);
 }
 
 /** Where small texts are kept about a model that has no directory. @param name its name or address */
@@ -110,7 +110,10 @@ export interface LocalModel {
   readonly bpw?: number;
 }
 
-/** The models of the hub's cache, of the home, and of the directories that `directory` holds; by name. */
+/**
+ * The models of the hub's cache, of the home, and of the directories that `directory` holds; by name.
+ * @throws {FileError} when `directory` is something else
+ */
 export async function localModels(cache: string, directory?: string): Promise<LocalModel[]> {
   const models: LocalModel[] = [];
   for (const entry of await namesIn(cache)) {
@@ -176,18 +179,18 @@ async function cachedModel(path: string, repo: string): Promise<LocalModel> {
   };
 }
 
-/** Bytes of the files below a path, links seen through, each file counted once. @param seen the real paths, as they are counted */
-export async function bytesBelow(path: string, seen: Set<string>): Promise<number> {
+/** Bytes of the files below a path, links seen through, each file counted once. @param counted the real paths, as they are counted */
+export async function bytesBelow(path: string, counted: Set<string>): Promise<number> {
   let bytes = 0;
   for (const name of await namesIn(path)) {
     const entry = join(path, name);
     if (await isOwnDirectory(entry)) {
-      bytes += await bytesBelow(entry, seen);
+      bytes += await bytesBelow(entry, counted);
       continue;
     }
     const real = await orAbsent(realpath(entry));
-    if (real === undefined || seen.has(real)) continue;
-    seen.add(real);
+    if (real === undefined || counted.has(real)) continue;
+    counted.add(real);
     const info = await orAbsent(stat(real));
     if (info?.isFile()) bytes += info.size;
   }

@@ -57,7 +57,11 @@ export function isAlive(pid: number): boolean {
  * @param options.force replaces a file; devices and pipes are written as they are
  * @throws {FileError} when it is there and `force` is not set, or cannot be written
  */
-export async function writeWhole(path: string, content: string, options: { force: boolean }): Promise<void> {
+export async function writeAtomically(
+  path: string,
+  content: string | Uint8Array,
+  options: { force: boolean },
+): Promise<void> {
   const target = await checkWritable(path, options);
   if (target === undefined) return attempt('write', path, () => writeFile(path, content));
   const aside = `${target}.${process.pid}.partial`;
@@ -75,8 +79,9 @@ export async function writeWhole(path: string, content: string, options: { force
 }
 
 /**
- * Raises what `writeWhole` would of what is there, and writes nothing: for before long work.
+ * Raises what `writeAtomically` would of what is there, and writes nothing: for before long work.
  * @returns the file's own path, links seen through; undefined for what is written as it is
+ * @throws {FileError} when a directory is there, or a file that may not be replaced
  */
 export async function checkWritable(path: string, { force }: { force: boolean }): Promise<string | undefined> {
   const info = await stat(path).catch((error) => {
@@ -86,7 +91,7 @@ export async function checkWritable(path: string, { force }: { force: boolean })
   if (!info) return path;
   if (info.isDirectory()) throw new FileError('write', path, 'EISDIR', 'it is a directory');
   if (!info.isFile()) return undefined;
-  if (!force) throw new FileError('write', path, undefined, 'it is there already; give --force to replace it');
+  if (!force) throw new FileError('write', path, undefined, 'it already exists; give --force to replace it');
   return attempt('write', path, () => realpath(path));
 }
 
@@ -108,7 +113,7 @@ export async function renameWhole(from: string, to: string): Promise<void> {
   });
 }
 
-async function writeFlushed(path: string, content: string): Promise<void> {
+async function writeFlushed(path: string, content: string | Uint8Array): Promise<void> {
   const handle = await open(path, 'w');
   try {
     await handle.writeFile(content);
@@ -134,7 +139,7 @@ async function flushDirectory(path: string): Promise<void> {
 // --- a run's output
 
 /** Where an output goes. */
-export interface Place {
+export interface OutputPlace {
   /** The output's real path. */
   readonly target: string;
   /** The directory in which it grows. */
@@ -154,7 +159,7 @@ export interface Ending {
 }
 
 /** What an interrupted ending left; undefined where no run came as far as that. */
-export async function endingOf({ target, path, fileName }: Place): Promise<Ending | undefined> {
+export async function endingOf({ target, path, fileName }: OutputPlace): Promise<Ending | undefined> {
   const mark = await readMark(path, target);
   if (mark) {
     const isPlaced = fileName !== undefined && !(await isThere(join(path, fileName))) && (await isThere(target));
@@ -175,7 +180,7 @@ export async function endingOf({ target, path, fileName }: Place): Promise<Endin
  * @param existing what has its name now
  * @throws {FileError} `endingOf` then tells how far it came
  */
-export async function placeOutput(place: Place, existing: 'nothing' | 'empty' | 'checkpoint'): Promise<void> {
+export async function placeOutput(place: OutputPlace, existing: 'nothing' | 'empty' | 'checkpoint'): Promise<void> {
   const { target, path, fileName } = place;
   const aside = existing === 'checkpoint' ? `${target}.replaced-${randomBytes(4).toString('hex')}` : undefined;
   await attempt('write', path, () => markComplete(path, aside && basename(aside)));
@@ -197,7 +202,7 @@ export async function placeOutput(place: Place, existing: 'nothing' | 'empty' | 
 }
 
 /** Does what is left to do once the output has its name: steps 4 and 5. */
-export async function finishOutput(place: Place, aside: string | undefined): Promise<void> {
+export async function finishOutput(place: OutputPlace, aside: string | undefined): Promise<void> {
   const { target, path, fileName } = place;
   if (aside) await removeAside(aside);
   if (fileName) return removeRun(path);
@@ -207,19 +212,19 @@ export async function finishOutput(place: Place, aside: string | undefined): Pro
 }
 
 /** Takes back that the output has its name, so that it can be checked and gone on with: it is in `path` again. */
-export async function takeBack({ target, path, fileName }: Place, aside: string | undefined): Promise<void> {
+export async function takeBack({ target, path, fileName }: OutputPlace, aside: string | undefined): Promise<void> {
   if (aside) await removeAside(aside); // it may be half removed already
   await attempt('rename', target, () => rename(target, fileName ? join(path, fileName) : path));
 }
 
 /** Gives the output its name again after `takeBack`, unless what it held was written to. */
-export async function undoTakeBack({ target, path, fileName }: Place): Promise<void> {
+export async function undoTakeBack({ target, path, fileName }: OutputPlace): Promise<void> {
   if (!(await readMark(path, target)) || (await isThere(target))) return;
   await attempt('rename', path, () => rename(fileName ? join(path, fileName) : path, target));
 }
 
 /** Puts an old output back in its place. */
-export async function restore({ target }: Place, aside: string): Promise<void> {
+export async function restore({ target }: OutputPlace, aside: string): Promise<void> {
   await attempt('rename', aside, async () => {
     await rename(aside, target);
     await flushDirectory(dirname(target));

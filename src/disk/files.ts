@@ -4,9 +4,9 @@ import { FileError } from '../errors.ts';
 import { openFile } from '../source/file.ts';
 
 /** Largest file or input that is read whole, in bytes: a text of it has some 60 million tokens, weeks of measuring. */
-export const WHOLE_LIMIT = 256 << 20;
+const WHOLE_FILE_LIMIT = 256 << 20;
 
-/** Reads a regular file. @throws {FileError} when it cannot be read, is anything else, or has more than WHOLE_LIMIT bytes */
+/** Reads a regular file. @throws {FileError} when it cannot be read, is anything else, or has more than WHOLE_FILE_LIMIT bytes */
 export async function readBytes(path: string): Promise<Uint8Array> {
   const file = await openFile(path);
   try {
@@ -26,7 +26,7 @@ export async function readBytes(path: string): Promise<Uint8Array> {
   }
 }
 
-/** Reads standard input to its end. @throws {FileError} when it has more than WHOLE_LIMIT bytes */
+/** Reads standard input to its end. @throws {FileError} when it has more than WHOLE_FILE_LIMIT bytes */
 export async function readInput(): Promise<string> {
   const pieces: Uint8Array[] = [];
   let byteLength = 0;
@@ -39,17 +39,17 @@ export async function readInput(): Promise<string> {
 }
 
 function checkWhole(path: string, byteLength: number): void {
-  if (byteLength > WHOLE_LIMIT) {
+  if (byteLength > WHOLE_FILE_LIMIT) {
     throw new FileError(
       'read',
       path,
       undefined,
-      `it must have at most ${WHOLE_LIMIT} bytes, and has ${byteLength} or more`,
+      `it must have at most ${WHOLE_FILE_LIMIT} bytes, and has ${byteLength} or more`,
     );
   }
 }
 
 /** A text in UTF-8. @throws {FileError} when it cannot be read */
-export async function readText(path: string): Promise<string> {
+export async function readTextFile(path: string): Promise<string> {
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readBytes(path));
 }

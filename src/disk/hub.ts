@@ -107,11 +107,11 @@ export async function openHubInput(text: string): Promise<HubInput> {
   const opened = new Map<string, Promise<Awaited<ReturnType<typeof openFolder>>>>();
   const local = async (commit: string, { path, byteLength }: HubFile): Promise<Source | undefined> => {
     if (!model) return undefined;
-    const found = await cachedFile(settings.cache, model, commit, path, byteLength);
-    if (!found) return undefined;
-    const folder = opened.get(found.folder) ?? openFolder(found.folder);
-    opened.set(found.folder, folder);
-    return (await folder).open(found.name);
+    const cached = await cachedFile(settings.cache, model, commit, path, byteLength);
+    if (!cached) return undefined;
+    const folder = opened.get(cached.folder) ?? openFolder(cached.folder);
+    opened.set(cached.folder, folder);
+    return (await folder).open(cached.name);
   };
   const closeAll = async () => {
     for (const folder of opened.values()) await (await folder).close();

@@ -64,7 +64,7 @@ export async function takeLock(path: string, does: string): Promise<Lock> {
       'write',
       path,
       undefined,
-      `${holder} ${does} it; if that is no process of higgs, remove the file`,
+      `${holder} ${does} it; if that process is not higgs, remove the file`,
     );
   };
   const { content, holder } = await lookAt(path);

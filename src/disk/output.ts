@@ -19,7 +19,7 @@ import {
   finishOutput,
   isThere,
   LOCK_NAME,
-  type Place,
+  type OutputPlace,
   placeOutput,
   removeRun,
   restore,
@@ -39,7 +39,7 @@ interface OutputOptions {
 }
 
 /** An output on its way. */
-interface Staging {
+interface StagedOutput {
   folder: ResumableFolder;
   /** Where the files are until `commit`. */
   path: string;
@@ -63,7 +63,7 @@ interface Staging {
  * @throws {UsageError} when it would touch the input
  * @throws {FileError} when it exists and `force` is not set, or cannot be written
  */
-export async function stageOutput(out: string, input: Input, options: OutputOptions): Promise<Staging> {
+export async function stageOutput(out: string, input: Input, options: OutputOptions): Promise<StagedOutput> {
   const { place, ending, held, mayReplace } = await survey(out, input, options);
   const { target, path, fileName } = place;
   // An unfinished ending comes first to its end, or is taken back to where a run can be gone on with.
@@ -72,7 +72,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
   else if (ending?.isPlaced) await finishOutput(place, ending.aside);
   else if (ending?.aside) await restore(place, ending.aside);
   const isKept = options.resume === true && (isTakenBack || held === 'run' || held === 'bare');
-  const made = await makeParents(path);
+  const firstMade = await makeParents(path);
   const lock = await claim(path, isKept);
   const folder = await createFolder(path, { resume: true });
 
@@ -87,7 +87,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
       await lock.stop();
       try {
         if (!(await lock.isHeld()))
-          throw new FileError('write', out, undefined, 'another run took this one for dead, and goes on with it');
+          throw new FileError('write', out, undefined, 'another run considered this one dead, and continues it');
         const existing = await inspectTarget(out, target, fileName !== undefined);
         if (existing === 'other' || (existing === 'checkpoint' && !mayReplace)) {
           throw new FileError(
@@ -109,7 +109,7 @@ export async function stageOutput(out: string, input: Input, options: OutputOpti
         await lock.stop();
         if (!(await lock.isHeld())) return; // another run goes on with it
         await removeRun(path);
-        await removeParents(path, made);
+        await removeParents(path, firstMade);
       });
     },
     async leave() {
@@ -136,6 +136,7 @@ export async function checkOutput(out: string, input: Input, options: OutputOpti
 /**
  * Raises what a part of an output cannot be written for: a run that puts parts together may be at work.
  * @returns whether there is an output that is of the plan, as far as headers tell
+ * @throws {FileError} when an output of another plan is there and may not be replaced
  */
 export async function checkWhole(
   out: string,
@@ -147,7 +148,7 @@ export async function checkWhole(
   if (existing === 'other') refuseOther(out);
   if (force || existing !== 'checkpoint') return false;
   if (await haveHeaders(target, await readdir(target), shards)) return true;
-  throw new FileError('write', out, undefined, 'it is there already, of another plan; give --force to replace it');
+  throw new FileError('write', out, undefined, 'it already exists, of another plan; give --force to replace it');
 }
 
 // What is there, if the options say what becomes of it.
@@ -166,7 +167,7 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
   if (ending?.isPlaced) {
     if (force || resume) return { place, ending, held, mayReplace };
     const left = ending.aside ? `, what it replaced is still in ${ending.aside}` : '';
-    if (resume === undefined) refuse(`it is there already${left}; give --force to replace it`);
+    if (resume === undefined) refuse(`it already exists${left}; give --force to replace it`);
     refuse(
       `it is complete and in its place${left}; give --resume to finish the run that wrote it, or --force to replace it`,
     );
@@ -175,9 +176,9 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
   const isRun = held === 'run' || held === 'bare';
   const goOn = resume === undefined ? 'give --force' : 'give --resume to continue it, or --force';
   if (existing === 'checkpoint' && !mayReplace) {
-    if (!isRun) refuse('it is there already; give --force to replace it');
+    if (!isRun) refuse('it already exists; give --force to replace it');
     const both = resume === undefined ? '' : '--resume with --force to continue it and replace that, or ';
-    refuse(`it is there already, and ${partial} holds an interrupted run; give ${both}--force to start again`);
+    refuse(`it already exists, and ${partial} holds an interrupted run; give ${both}--force to start again`);
   }
   if (isRun && !force && !resume) {
     if (!ending?.aside) refuse(`${partial} holds an interrupted run; ${goOn} to start again`);
@@ -189,11 +190,11 @@ async function survey(out: string, input: Input, options: OutputOptions, isEarly
 }
 
 function refuseOther(out: string): never {
-  throw new FileError('write', out, undefined, 'it is there already; it is no checkpoint, and so never replaced');
+  throw new FileError('write', out, undefined, 'it already exists, and is not a checkpoint: higgs never replaces it');
 }
 
 // Where the output goes: never into the input, or around it.
-async function placeOf(out: string, input: Input): Promise<Place> {
+async function placeOf(out: string, input: Input): Promise<OutputPlace> {
   if (out === '') throw new UsageError('--output must not be empty');
   const target = await realTarget(out);
   const path = `${target}.partial`;
@@ -208,7 +209,7 @@ async function placeOf(out: string, input: Input): Promise<Place> {
 // What an earlier run left where the output grows: a run, one that is complete and has no journal, or nothing to go on with.
 // @param isEarly before it is known what the run will write
 async function heldAt(
-  { path }: Place,
+  { path }: OutputPlace,
   { shards }: OutputOptions,
   isEarly: boolean,
 ): Promise<'nothing' | 'run' | 'bare'> {
@@ -269,18 +270,18 @@ async function makeDirectory(path: string): Promise<void> {
 }
 
 // Refuses an output that another process is writing, which may have given it its name already.
-async function checkOwner(out: string, { target, path }: Place): Promise<void> {
+async function checkOwner(out: string, { target, path }: OutputPlace): Promise<void> {
   for (const place of [path, target]) {
     const lock = join(place, LOCK_NAME);
     const { holder } = await lookAt(lock);
     if (holder === undefined) continue;
-    const hint = `if ${holder} is no process of higgs, remove ${lock}`;
+    const hint = `if ${holder} is not higgs, remove ${lock}`;
     throw new FileError('write', out, undefined, `another run is writing it; ${hint}`);
   }
 }
 
 // What is where after an ending that failed.
-async function endingText(out: string, place: Place, { resume }: OutputOptions): Promise<string> {
+async function endingText(out: string, place: OutputPlace, { resume }: OutputOptions): Promise<string> {
   const hint = resume === undefined ? 'run again with --force' : 'run again with --resume';
   const ending: Ending | undefined = await endingOf(place).catch(() => undefined);
   const aside = ending?.aside ? `, the old output in ${ending.aside}` : '';
@@ -293,7 +294,7 @@ async function quietly(run: () => Promise<void>): Promise<void> {
 }
 
 /** Whether an interrupted run can be resumed: at least its journal is there. */
-export async function canResume({ path }: Staging): Promise<boolean> {
+export async function canResume({ path }: StagedOutput): Promise<boolean> {
   return isThere(join(path, JOURNAL_NAME));
 }
 
@@ -316,9 +317,9 @@ async function makeParents(path: string): Promise<string | undefined> {
 }
 
 // Removes the directories that `makeParents` made, as far as nothing else is in them.
-async function removeParents(path: string, made: string | undefined): Promise<void> {
-  if (made === undefined) return;
-  for (let parent = dirname(path); parent.length >= made.length; parent = dirname(parent)) {
+async function removeParents(path: string, firstMade: string | undefined): Promise<void> {
+  if (firstMade === undefined) return;
+  for (let parent = dirname(path); parent.length >= firstMade.length; parent = dirname(parent)) {
     const isRemoved = await rmdir(parent).then(
       () => true,
       () => false,

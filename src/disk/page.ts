@@ -15,8 +15,8 @@ const BYTES_LIMIT = 128 << 20;
  * @throws {FileError} when it cannot be read @throws {FormatError} when it has no index.html, too many files or too many bytes
  */
 export async function readPage(directory: string): Promise<Map<string, Uint8Array>> {
-  const fail = (what: string): never => {
-    throw new FormatError(`page must ${what}`, { file: directory });
+  const fail = (reason: string): never => {
+    throw new FormatError(`page must ${reason}`, { file: directory });
   };
   const entries = await attempt('read', directory, () => readdir(directory, { recursive: true, withFileTypes: true }));
   const paths = entries

@@ -93,10 +93,10 @@ export async function stagePart(
   const directory = partsPath(out);
   const { part, parts } = identity;
   await attempt('create', directory, () => mkdir(directory, { recursive: true }));
-  const found = await survey(directory, identity, options);
-  if (found === 'complete') return undefined;
+  const attempts = await survey(directory, identity, options);
+  if (attempts === 'complete') return undefined;
   const path = join(directory, `part-${part}-of-${parts}.${randomBytes(4).toString('hex')}`);
-  const isNew = !found.begun || !(await take(found.begun, path));
+  const isNew = !attempts.begun || !(await take(attempts.begun, path));
   if (isNew) await attempt('create', path, () => mkdir(path));
   let lock: Lock;
   try {
@@ -106,8 +106,8 @@ export async function stagePart(
     if (tries > 1 && !(await isThere(path))) return stagePart(out, identity, options, tries - 1);
     throw error;
   }
-  for (const { path: one, lock: seen } of found.useless) {
-    if ((await lookAt(join(one, LOCK_NAME))).content === seen) await removeAttempt(one);
+  for (const { path: one, lock: content } of attempts.useless) {
+    if ((await lookAt(join(one, LOCK_NAME))).content === content) await removeAttempt(one);
   }
   const folder = await createFolder(path, { resume: true });
   const close = async () => {
@@ -149,7 +149,7 @@ export async function checkMade(out: string, identity: PartIdentity): Promise<vo
     const note = await soundNote(path);
     if (!note || note === 'damaged') continue;
     const difference = differenceOf(note, { ...identity, parts: note.parts });
-    if (difference) refuse(out, `it is there already, and ${path} ${difference}; give --force to replace it`);
+    if (difference) refuse(out, `it already exists, and ${path} ${difference}; give --force to replace it`);
   }
 }
 
@@ -203,15 +203,15 @@ async function survey(
   const left: Left[] = [];
   for (const one of await attemptsIn(directory)) {
     if (one.part !== part || one.parts !== parts) continue;
-    const seen = await lookAt(join(one.path, LOCK_NAME));
-    const state = await stateOf(one, seen, { part, parts, ...rest });
+    const lock = await lookAt(join(one.path, LOCK_NAME));
+    const state = await stateOf(one, lock, { part, parts, ...rest });
     if (state === 'same' && !force) {
-      if (seen.holder === undefined) await tidy(one.path);
+      if (lock.holder === undefined) await tidy(one.path);
       return 'complete';
     }
     if (state === 'alive') continue;
     if (state !== 'dead' && state !== 'same' && !force) refuse(one.path, `${state}; give --force to replace it`);
-    left.push({ path: one.path, lock: seen.content });
+    left.push({ path: one.path, lock: lock.content });
   }
   const haveJournals = await Promise.all(left.map(({ path }) => isThere(join(path, JOURNAL_NAME))));
   const begun = force ? undefined : left[haveJournals.indexOf(true)]?.path;

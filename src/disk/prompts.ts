@@ -46,9 +46,9 @@ export async function openPromptDirectory(path: string, limit: number, onFault: 
 
   // What others wrote counts as used now; what they removed is forgotten.
   async function listAgain(): Promise<void> {
-    const found = await sizesIn(path);
-    for (const name of [...sizes.keys()]) if (!found.has(name)) forget(name);
-    for (const [name, size] of found) if (!sizes.has(name)) use(name, size);
+    const bySize = await sizesIn(path);
+    for (const name of [...sizes.keys()]) if (!bySize.has(name)) forget(name);
+    for (const [name, size] of bySize) if (!sizes.has(name)) use(name, size);
     unseen = 0;
   }
 
@@ -106,14 +106,14 @@ export type PromptDirectory = Awaited<ReturnType<typeof openPromptDirectory>>;
 
 // Names and sizes of what is there, by when it was used; what was never finished is removed.
 async function sizesIn(path: string): Promise<Map<string, number>> {
-  const found: { name: string; size: number; used: number }[] = [];
+  const snapshots: { name: string; size: number; used: number }[] = [];
   for (const file of await readdir(path)) {
     if (!NAME.test(file) && !UNFINISHED.test(file)) continue;
     const info = await stat(join(path, file)).catch(() => undefined); // another process may remove it
     if (!info?.isFile()) continue;
-    if (NAME.test(file)) found.push({ name: file.slice(0, -'.rows'.length), size: info.size, used: info.mtimeMs });
+    if (NAME.test(file)) snapshots.push({ name: file.slice(0, -'.rows'.length), size: info.size, used: info.mtimeMs });
     else if (Date.now() - info.mtimeMs > ABANDONED) await rm(join(path, file), { force: true });
   }
-  found.sort((a, b) => a.used - b.used);
-  return new Map(found.map(({ name, size }) => [name, size]));
+  snapshots.sort((a, b) => a.used - b.used);
+  return new Map(snapshots.map(({ name, size }) => [name, size]));
 }

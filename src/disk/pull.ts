@@ -5,7 +5,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { copyFile, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { INDEX_NAME, readIndex, SINGLE_NAME } from '../checkpoint/checkpoint.ts';
-import { partsOf } from '../checkpoint/gguf/parts.ts';
+import { modelFiles } from '../checkpoint/gguf/parts.ts';
 import { FileError, FormatError } from '../errors.ts';
 import type { HubFile } from '../hub/client.ts';
 import { type HubName, nameText, readName } from '../hub/name.ts';
@@ -102,7 +102,7 @@ async function checkpointFiles(name: HubName, { files, open }: RemoteModel): Pro
     const shards = new Set((await readIndex(folder)).values());
     chosen = weights.filter((file) => shards.has(file));
   } else if (weights.length === 0 && [...named.keys()].some((file) => file.endsWith('.gguf'))) {
-    chosen = partsOf([...named.keys()], nameText(name));
+    chosen = modelFiles([...named.keys()], nameText(name));
   } else if (weights.length !== 1) {
     const wanted = `${SINGLE_NAME}, ${INDEX_NAME} or one *.safetensors or *.gguf`;
     throw new FormatError(`folder must have ${wanted}: none is there; --all pulls the other files`, {
@@ -160,10 +160,10 @@ async function download({ name, remote, signal, take }: Pulling, file: HubFile, 
     } finally {
       await sink.close();
     }
-    const found = hash.digest('hex');
-    if (found !== (file.sha256 ?? file.oid)) {
+    const actual = hash.digest('hex');
+    if (actual !== (file.sha256 ?? file.oid)) {
       await attempt('remove', incomplete, () => rm(incomplete, { force: true }));
-      const message = `file must have the digest that the hub tells, ${file.sha256 ?? file.oid}: it has ${found}`;
+      const message = `file must have the digest of the hub, ${file.sha256 ?? file.oid}: it has ${actual}`;
       throw new FormatError(message, { file: nameText({ ...name, folder: '', file: file.path }) });
     }
     await attempt('rename', incomplete, () => rename(incomplete, blob));

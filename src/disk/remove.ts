@@ -25,18 +25,18 @@ export async function removeCached(path: string, commit: string | undefined, isD
   if (commit === undefined || commits.every((other) => other === commit)) return removeAll(path, isDry);
   const needed = new Set<string>();
   for (const other of commits) if (other !== commit) await bytesBelow(join(path, 'snapshots', other), needed);
-  const own = new Set<string>();
-  await bytesBelow(join(path, 'snapshots', commit), own);
+  const removable = new Set<string>();
+  await bytesBelow(join(path, 'snapshots', commit), removable);
   const refs = await refsBelow(join(path, 'refs'));
   const blobs = await realpath(join(path, 'blobs')).catch(() => join(path, 'blobs'));
   // Links first: a blob without a link is waste, a link without a blob a fault.
   const paths = [
     join(path, 'snapshots', commit),
     ...[...refs].filter(([, of]) => of === commit).map(([ref]) => join(path, 'refs', ref)),
-    ...[...own].filter((blob) => !needed.has(blob) && dirname(blob) === blobs),
+    ...[...removable].filter((blob) => !needed.has(blob) && dirname(blob) === blobs),
   ];
   let bytes = 0;
-  for (const blob of own) if (!needed.has(blob)) bytes += (await orAbsent(stat(blob)))?.size ?? 0;
+  for (const blob of removable) if (!needed.has(blob)) bytes += (await orAbsent(stat(blob)))?.size ?? 0;
   if (!isDry) for (const each of paths) await attempt('remove', each, () => rm(each, { recursive: true, force: true }));
   return { paths, bytes };
 }

@@ -3,8 +3,8 @@
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attempt } from '../source/system.ts';
-import { isAbsent, writeWhole } from './commit.ts';
-import { readText } from './files.ts';
+import { isAbsent, writeAtomically } from './commit.ts';
+import { readTextFile } from './files.ts';
 import { type Replaced, replacedFile } from './replaced.ts';
 
 /** The directory as a `Store` of the library, made when something is to be kept. What is there and is no file counts as nothing: writing tells of it. */
@@ -17,27 +17,27 @@ export function directoryStore(path: string) {
       const file = join(path, name);
       const isFile = await attempt('read', file, () =>
         stat(file).then(
-          (found) => found.isFile(),
+          (stats) => stats.isFile(),
           (error) => {
             if (isAbsent(error)) return false;
             throw error;
           },
         ),
       );
-      return isFile ? readText(file) : undefined;
+      return isFile ? readTextFile(file) : undefined;
     },
     async write(name: string, content: string): Promise<void> {
       await make();
-      await writeWhole(join(path, name), content, { force: true });
+      await writeAtomically(join(path, name), content, { force: true });
     },
     remove: (name: string) => files.get(name)?.remove() ?? rm(join(path, name), { force: true }),
     file(name: string): Replaced {
-      const known = files.get(name);
-      if (known) return known;
+      const cached = files.get(name);
+      if (cached) return cached;
       const file = replacedFile(join(path, name));
-      const made = { ...file, create: () => make().then(() => file.create()) };
-      files.set(name, made);
-      return made;
+      const recorded = { ...file, create: () => make().then(() => file.create()) };
+      files.set(name, recorded);
+      return recorded;
     },
     /** Closes files that are open. */
     async close(): Promise<void> {

@@ -37,7 +37,7 @@ export interface HubFile {
   readonly sha256?: string;
 }
 
-/** The commit that a name's revision is now. */
+/** The commit that a name's revision is now. @throws {FormatError} when the answer names none */
 export async function commitOf(hub: Hub, name: HubName): Promise<string> {
   const info = await asking(name, () =>
     modelInfo({
@@ -50,10 +50,13 @@ export async function commitOf(hub: Hub, name: HubName): Promise<string> {
   );
   const { sha } = info as { sha?: unknown };
   if (typeof sha === 'string' && /^[0-9a-zA-Z]{1,64}$/.test(sha)) return sha;
-  throw new FormatError(`hub must tell the commit: got ${show(sha)}`, { file: nameText(name) });
+  throw new FormatError(`hub must name the commit: got ${show(sha)}`, { file: nameText(name) });
 }
 
-/** The files of a name's folder at a commit, and with `recursive` of those below it. What is no plain name is left out. */
+/**
+ * The files of a name's folder at a commit, and with `recursive` of those below it. What is no plain name is left out.
+ * @throws {FormatError} when there are more than FILES_LIMIT
+ */
 export async function filesOf(hub: Hub, name: HubName, commit: string, recursive = false): Promise<HubFile[]> {
   const files: HubFile[] = [];
   const within = name.folder === '' ? '' : `${name.folder}/`;
@@ -114,8 +117,8 @@ async function asking<T>(name: HubName, ask: () => Promise<T>): Promise<T> {
     return await ask();
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
-    const what = error instanceof SyntaxError ? 'is not JSON' : 'has not the shape of theirs';
-    throw new FormatError(`hub must answer as hubs do: its answer ${what}`, { file: nameText(name) });
+    const fault = error instanceof SyntaxError ? 'is not JSON' : 'has another form';
+    throw new FormatError(`hub must answer like Hugging Face’s: the answer ${fault}`, { file: nameText(name) });
   }
 }
 
@@ -151,8 +154,8 @@ function fileOf(entry: unknown, name: HubName): HubFile | undefined {
     throw new FormatError(`listing must have the path and size of each file: ${show(path)} lacks one`, {
       file: nameText(name),
     });
-  const [own, sha256] = [digestOf(oid, 40), digestOf(lfsOid, 64)];
-  return { path, byteLength, ...(own && { oid: own }), ...(sha256 && { sha256 }) };
+  const [sha1, sha256] = [digestOf(oid, 40), digestOf(lfsOid, 64)];
+  return { path, byteLength, ...(sha1 && { oid: sha1 }), ...(sha256 && { sha256 }) };
 }
 
 // A digest of so many hexadecimal digits; some servers write `sha256:` in front.

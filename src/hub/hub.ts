@@ -1,6 +1,6 @@
 // The face of higgs-wasm/hub: models by their names.
 
-import { callback, options as optionsOf, signal, text } from '../check.ts';
+import { callback, optionsOf, signalOf, text } from '../check.ts';
 import { timeoutOf, tokenOf, urlOf } from '../source/http.ts';
 import type { Folder } from '../source/source.ts';
 import { type HubOptions, openRemote } from './remote.ts';
@@ -10,7 +10,7 @@ export type { HubOptions } from './remote.ts';
 const hubOptions = optionsOf<HubOptions>({
   endpoint: urlOf,
   token: tokenOf,
-  signal,
+  signal: signalOf,
   timeout: timeoutOf,
   fetch: callback,
 });

@@ -36,8 +36,8 @@ export function isPlainPart(part: string): boolean {
 
 /** How a name is written. */
 export function nameText({ repo, revision, folder, file }: HubName): string {
-  const at = revision === DEFAULT_REVISION ? '' : `@${encodeRevision(revision)}`;
-  return `${PREFIX}${[`${repo}${at}`, folder, file].filter(Boolean).join('/')}`;
+  const suffix = revision === DEFAULT_REVISION ? '' : `@${encodeRevision(revision)}`;
+  return `${PREFIX}${[`${repo}${suffix}`, folder, file].filter(Boolean).join('/')}`;
 }
 
 // A slash would end it, but for the hub's own requests of changes.
@@ -57,9 +57,9 @@ export function readName(text: string): HubName | undefined {
 
 function readShort(text: string): HubName {
   const rest = text.slice(PREFIX.length).replace(/^\/\//, '').replace(/\/+$/, '');
-  const [, repo, at, path = ''] =
+  const [, repo, revision, path = ''] =
     /^([^/@]+(?:\/[^/@]+)?)(?:@(refs\/(?:pr|convert)\/[^/]+|[^/]+))?(?:\/(.*))?$/.exec(rest) ?? [];
-  const named = repo === undefined ? undefined : nameOf(repo, at ?? DEFAULT_REVISION, path);
+  const named = repo === undefined ? undefined : nameOf(repo, revision ?? DEFAULT_REVISION, path);
   if (named) return named;
   throw new RangeError(`name must be hf:org/model, with @revision and /folder where wanted: got ${show(text)}`);
 }
@@ -70,7 +70,7 @@ function readAddress(text: string): HubName | undefined {
   const parts = pathname.split('/').filter(Boolean);
   const kind = parts[2];
   if (parts.length < 2 || (kind !== undefined && !/^(tree|blob|resolve|raw)$/.test(kind))) return undefined;
-  if (/^(datasets|spaces|api)$/.test(parts[0]!)) return undefined;
+  if (/^(datasets|spaces|api)$/.test(parts[0])) return undefined;
   const [revision = DEFAULT_REVISION, ...path] = revisionFirst(parts.slice(3));
   const named = nameOf(parts.slice(0, 2).join('/'), revision, path.join('/'));
   return named && { ...named, origin };
@@ -84,15 +84,16 @@ function revisionFirst(parts: readonly string[]): readonly string[] {
 function nameOf(repo: string, revision: string, path: string): HubName | undefined {
   const decoded = [repo, revision, path].map(decode);
   if (decoded.includes(undefined)) return undefined;
-  const [name, at, within] = decoded as string[];
-  const parts = within!.split('/').filter(Boolean);
+  const [name, encoded, within] = decoded as string[];
+  const parts = within.split('/').filter(Boolean);
   // The characters that hubs let names have; a revision is what git lets a reference have, nearly.
-  if (!/^[\w.-]+(\/[\w.-]+)?$/.test(name!) || !name!.split('/').every(isPlainPart)) return undefined;
-  if (!/^[\w.+/=@-]+$/.test(at!) || !at!.split('/').every(isPlainPart) || !parts.every(isPlainPart)) return undefined;
+  if (!/^[\w.-]+(\/[\w.-]+)?$/.test(name) || !name.split('/').every(isPlainPart)) return undefined;
+  if (!/^[\w.+/=@-]+$/.test(encoded) || !encoded.split('/').every(isPlainPart) || !parts.every(isPlainPart))
+    return undefined;
   const last = parts.at(-1) ?? '';
   const isWeights = /\.(safetensors|gguf)$/i.test(last);
   if (isWeights || /\.(json|jinja|md|txt|model|py|bin)$/i.test(last)) parts.pop();
-  return { repo: name!, revision: at!, folder: parts.join('/'), ...(isWeights && { file: last }) };
+  return { repo: name, revision: encoded, folder: parts.join('/'), ...(isWeights && { file: last }) };
 }
 
 function decode(text: string): string | undefined {

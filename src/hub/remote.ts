@@ -11,7 +11,7 @@ import type { Folder, Source } from '../source/source.ts';
 import { commitOf, DEFAULT_ENDPOINT, explainer, fileAddress, filesOf, type Hub, type HubFile } from './client.ts';
 import { type HubName, isRemote, nameText, readName } from './name.ts';
 import { digestInOrder, type FileDigest } from './order.ts';
-import { type Digest, sha256 } from './sha256.ts';
+import { type Digest, startSha256 } from './sha256.ts';
 
 /** Options of `openHub`. */
 export interface HubOptions {
@@ -57,7 +57,7 @@ const SMALL_LIMIT = 1 << 20;
 const AHEAD_LIMIT = 24;
 const AHEAD = /\.(json|jinja|txt|model)$/;
 
-/** As `openHub`, of what was checked already. */
+/** As `openHub`, of what was checked already. @throws {RangeError} when it begins with neither hf: nor https:// */
 export async function openRemote(name: string, means: HubMeans): Promise<Folder | HubFolder> {
   if (!isRemote(name)) throw new RangeError(`name must begin with hf: or https://: got ${show(name)}`);
   const model = readName(name);
@@ -104,7 +104,10 @@ export interface RemoteModel {
   open(file: HubFile): Promise<Source>;
 }
 
-/** Asks a hub for a model: what its revision is, and the files of its folder; with `recursive`, those below it, too. */
+/**
+ * Asks a hub for a model: what its revision is, and the files of its folder; with `recursive`, those below it, too.
+ * @throws {FormatError} when the folder is empty or missing
+ */
 export async function resolveModel(model: HubName, means: HubMeans, recursive = false): Promise<RemoteModel> {
   const commit = await commitOf(hubOf(model, means, means.attempts), model);
   const hub = hubOf(model, means);
@@ -133,7 +136,7 @@ async function openModel(model: HubName, means: HubMeans): Promise<HubFolder> {
     if (here) return here;
     const source = await remote.open(file);
     if (file.sha256 === undefined) return source;
-    const digest = digestInOrder(file.byteLength, (means.digest ?? sha256)());
+    const digest = digestInOrder(file.byteLength, (means.digest ?? startSha256)());
     digests.set(nameIn(file), digest);
     return checkedSource(source, digest, file.sha256, `${name}/${nameIn(file)}`);
   };
@@ -193,10 +196,10 @@ async function remoteFile(hub: Hub, model: HubName, commit: string, file: HubFil
   if (source.byteLength === file.byteLength) return source;
   const isPointer =
     source.byteLength < 1024 && /^version https:\/\/git-lfs/.test(textOf(await source.slice(0, source.byteLength)));
-  const found = isPointer
+  const problem = isPointer
     ? 'the server gives a Git LFS pointer, not the file'
     : `the server gives ${source.byteLength}`;
-  throw new FormatError(`file must have the ${file.byteLength} bytes of the listing: ${found}`, { file: subject });
+  throw new FormatError(`file must have the ${file.byteLength} bytes of the listing: ${problem}`, { file: subject });
 }
 
 const textOf = (bytes: ArrayBuffer): string => new TextDecoder('latin1').decode(bytes);
@@ -206,7 +209,7 @@ function checkHeaders(headers: Headers, commit: string, file: HubFile, subject: 
   const given = headers.get('x-repo-commit');
   const tag = headers.get('x-linked-etag')?.replace(/^W\/|"/g, '');
   if ((given ?? commit) !== commit)
-    throw new FormatError(`file must be that of commit ${commit}: the server gives one of ${show(given)}`, {
+    throw new FormatError(`file must be of commit ${commit}: the server sends one of ${show(given)}`, {
       file: subject,
     });
   if (file.sha256 !== undefined && tag !== undefined && /^[0-9a-f]{64}$/.test(tag) && tag !== file.sha256)
@@ -220,9 +223,9 @@ function checkedSource(source: Source, digest: FileDigest, wanted: string, file:
     byteLength: source.byteLength,
     async slice(start, end, spare) {
       const bytes = await source.slice(start, end, spare);
-      const found = digest.take(start, new Uint8Array(bytes));
-      if (found === undefined || found === wanted) return bytes;
-      throw new FormatError(`file must have the SHA-256 that the hub tells, ${wanted}: it has ${found}`, { file });
+      const actual = digest.take(start, new Uint8Array(bytes));
+      if (actual === undefined || actual === wanted) return bytes;
+      throw new FormatError(`file must have the SHA-256 of the hub, ${wanted}: it has ${actual}`, { file });
     },
   };
 }

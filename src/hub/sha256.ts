@@ -14,7 +14,7 @@ const ROUNDS = Int32Array.from(firstPrimes(64), (prime) => fractionOf(prime, 3))
 const START = Int32Array.from(firstPrimes(8), (prime) => fractionOf(prime, 2));
 
 /** Starts a digest. */
-export function sha256(): Digest {
+export function startSha256(): Digest {
   const state = START.slice();
   const words = new Int32Array(BLOCK);
   const rest = new Uint8Array(BLOCK);
@@ -49,26 +49,26 @@ export function sha256(): Digest {
 
 function compress(state: Int32Array, words: Int32Array, bytes: Uint8Array, from: number): void {
   for (let i = 0, at = from; i < 16; i++, at += 4) {
-    words[i] = (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
+    words[i] = (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
   }
   for (let i = 16; i < 64; i++) {
-    const x = words[i - 15]!;
-    const y = words[i - 2]!;
+    const x = words[i - 15];
+    const y = words[i - 2];
     const low = turn(x, 7) ^ turn(x, 18) ^ (x >>> 3);
     const high = turn(y, 17) ^ turn(y, 19) ^ (y >>> 10);
-    words[i] = (words[i - 16]! + low + words[i - 7]! + high) | 0;
+    words[i] = (words[i - 16] + low + words[i - 7] + high) | 0;
   }
-  let a = state[0]!;
-  let b = state[1]!;
-  let c = state[2]!;
-  let d = state[3]!;
-  let e = state[4]!;
-  let f = state[5]!;
-  let g = state[6]!;
-  let h = state[7]!;
+  let a = state[0];
+  let b = state[1];
+  let c = state[2];
+  let d = state[3];
+  let e = state[4];
+  let f = state[5];
+  let g = state[6];
+  let h = state[7];
   for (let i = 0; i < 64; i++) {
     const sum = turn(e, 6) ^ turn(e, 11) ^ turn(e, 25);
-    const first = (h + sum + ((e & f) ^ (~e & g)) + ROUNDS[i]! + words[i]!) | 0;
+    const first = (h + sum + ((e & f) ^ (~e & g)) + ROUNDS[i] + words[i]) | 0;
     const second = ((turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
     h = g;
     g = f;
@@ -79,14 +79,14 @@ function compress(state: Int32Array, words: Int32Array, bytes: Uint8Array, from:
     b = a;
     a = (first + second) | 0;
   }
-  state[0]! += a;
-  state[1]! += b;
-  state[2]! += c;
-  state[3]! += d;
-  state[4]! += e;
-  state[5]! += f;
-  state[6]! += g;
-  state[7]! += h;
+  state[0] += a;
+  state[1] += b;
+  state[2] += c;
+  state[3] += d;
+  state[4] += e;
+  state[5] += f;
+  state[6] += g;
+  state[7] += h;
 }
 
 const turn = (word: number, by: number): number => (word >>> by) | (word << (32 - by));

@@ -1,5 +1,5 @@
 // The card of a quantized model, README.md: in front what a hub reads, then what was done, what it costs, and how to load it; the card of
-// the original stands below. Names from files are not repeated, but for those of the hub and of grids.
+// the original stands below. Of a model that is plain again, too. Names from files are not repeated, but for those of the hub and of grids.
 
 import { OWN_CARD } from '../quantize/carry.ts';
 import type { Folder } from '../source/source.ts';
@@ -10,6 +10,9 @@ const README = /^readme\.md$/i;
 const FRONT = /^---\r?\n([\s\S]*?)\n---[ \t]*(?:\r?\n|$)/;
 /** A line that begins a member: what stands between two of them, whatever its form, is of the first. */
 const KEY = /^(["']?)([\w-]+)\1[ \t]*:/;
+/** Stands in front of the original's card, which is not of these files. */
+const ORIGINAL = '## Card of the original\n\nDtypes, sizes and results below are not those of these files.\n\n';
+const BASE = /^base_model: (.*)$/m;
 const OWN_KEYS = ['base_model', 'base_model_relation', 'quantized_by'];
 
 /** What a card tells. */
@@ -61,22 +64,56 @@ export async function originalCard(folder: Folder): Promise<OriginalCard> {
 
 /** The text of the card. */
 export function cardText(original: string, facts: CardFacts): string {
-  const [whole = '', front = ''] = FRONT.exec(original) ?? [];
-  const rest = original.slice(whole.length).trim();
-  const parts = [
-    `---\n${frontOf(front, facts)}\n---\n`,
-    `# ${facts.base?.split('/')[1] ?? 'This model'}, ${facts.bpw.toFixed(2)} bits per weight\n`,
-    introduction(facts),
-    figures(facts),
-    loading(facts),
+  const [front, rest] = cut(original);
+  const title = `${nameOf(facts.base)}, ${facts.bpw.toFixed(2)} bits per weight`;
+  return joined(frontOf(front, facts), title, [introduction(facts), figures(facts), loading(facts)], rest);
+}
+
+/** What the card of a model tells that is plain again. */
+interface PlainFacts {
+  /** Bits per weight that the quantized weights had; 0 where another program quantized them. */
+  readonly bpw: number;
+  /** Dtypes of the tensors. */
+  readonly dtypes: readonly string[];
+}
+
+/**
+ * The card of a plain checkpoint that was made of a quantized one.
+ * @param card of the quantized one; empty if it has none
+ * @returns undefined if that card is somebody's own: it stays
+ */
+export function plainCardText(card: string, { bpw, dtypes }: PlainFacts): string | undefined {
+  const [front, rest] = cut(card);
+  const isOwn = front.includes(OWN_CARD);
+  if (card !== '' && !isOwn) return undefined;
+  const base = BASE.exec(front)?.[1];
+  const position = rest.indexOf(ORIGINAL);
+  const bits = bpw > 0 ? ` ${bpw.toFixed(2)} bits per weight` : ' fewer bits';
+  const text = [
+    `The weights${base ? ` of ${base}` : ''} were quantized to${bits}. higgs-wasm made them plain again. What quantizing lost stays lost. Dtypes: ${dtypes.join(', ')}.\n`,
+    PLAIN_LOADING,
   ];
-  if (rest)
-    parts.push(`## Card of the original\n\nDtypes, sizes and results below are not those of these files.\n\n${rest}\n`);
-  return parts.join('\n');
+  const original = position < 0 ? '' : rest.slice(position + ORIGINAL.length);
+  return joined(isOwn ? front : frontOf('', { base }), `${nameOf(base)}, dequantized`, text, original);
+}
+
+// What is in front, and the rest.
+function cut(card: string): [string, string] {
+  const [whole = '', front = ''] = FRONT.exec(card) ?? [];
+  return [front, card.slice(whole.length).trim()];
+}
+
+function nameOf(base: string | undefined): string {
+  return base?.split('/')[1] ?? 'This model';
+}
+
+function joined(front: string, title: string, parts: readonly string[], original: string): string {
+  const below = original ? [`${ORIGINAL}${original}\n`] : [];
+  return [`---\n${front}\n---\n`, `# ${title}\n`, ...parts, ...below].join('\n');
 }
 
 // What the original says of itself in YAML, member by member, with our own keys in place of its.
-function frontOf(front: string, { base }: CardFacts): string {
+function frontOf(front: string, { base }: Pick<CardFacts, 'base'>): string {
   const blocks: string[] = [];
   for (const line of front.split('\n')) {
     if (blocks.length === 0 || KEY.test(line)) blocks.push(line);
@@ -84,10 +121,10 @@ function frontOf(front: string, { base }: CardFacts): string {
   }
   const kept = blocks.filter((block) => block.trim() !== '' && !OWN_KEYS.includes(KEY.exec(block)?.[2] ?? ''));
   const tags = kept.findIndex((block) => /^tags:\s*\n/.test(block));
-  if (tags >= 0) kept[tags] = kept[tags]!.replace(/^tags:\s*\n/, 'tags:\n- higgs\n- higgs-wasm\n');
+  if (tags >= 0) kept[tags] = kept[tags].replace(/^tags:\s*\n/, 'tags:\n- higgs\n- higgs-wasm\n');
   else if (!kept.some((block) => block.startsWith('tags:'))) kept.push('tags:\n- higgs\n- higgs-wasm');
-  const own = [...(base ? [`base_model: ${base}`] : []), 'base_model_relation: quantized', OWN_CARD];
-  return [...kept.map((block) => block.trimEnd()), ...own].join('\n');
+  const added = [...(base ? [`base_model: ${base}`] : []), 'base_model_relation: quantized', OWN_CARD];
+  return [...kept.map((block) => block.trimEnd()), ...added].join('\n');
 }
 
 function introduction({ base, isRefined }: CardFacts): string {
@@ -120,8 +157,26 @@ function figures(facts: CardFacts): string {
     rows.push([`perplexity of ${tokensScored} tokens`, figure]);
     if (kl.measured !== null) rows.push(['KL from the original, measured', `${kl.measured.toPrecision(3)} nats`]);
   }
-  return `| | |\n|---|---|\n${rows.map(([what, value]) => `| ${what} | ${value} |\n`).join('')}`;
+  return `| | |\n|---|---|\n${rows.map(([label, value]) => `| ${label} | ${value} |\n`).join('')}`;
 }
+
+const PLAIN_LOADING = `## Load it
+
+FOLDER is this directory. Any framework reads it, such as transformers:
+
+\`\`\`python
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER")
+\`\`\`
+
+On the command line, in Node:
+
+\`\`\`sh
+npm install -g higgs-wasm
+higgs chat FOLDER
+\`\`\`
+`;
 
 function loading({ hasPython }: CardFacts): string {
   const python = hasPython

@@ -7,7 +7,7 @@ import type { TensorSpec } from '../checkpoint/safetensors/layout.ts';
 import { type CheckpointTensor, placeOf } from '../checkpoint/tensor.ts';
 import { UnsupportedError } from '../errors.ts';
 import { type Grid, isTrellis, type PointGrid } from '../grids/grid.ts';
-import { bitsOf, f32ToF16 } from '../numerics/float.ts';
+import { f32ToF16, floatBits } from '../numerics/float.ts';
 import { naming, piecesOf } from '../quantize/blocks.ts';
 import { convertFloats, isFloat } from '../quantize/convert.ts';
 import { inOrder } from '../quantize/pipeline.ts';
@@ -39,10 +39,10 @@ export interface HiggsReport extends RestoreReport {
 export function fluteBits(grid: Grid): FluteBits {
   const bits = isTrellis(grid) ? 0 : Math.log2(grid.n) / grid.p;
   if (bits === 2 || bits === 3 || bits === 4) if (grid.p <= 2) return bits;
-  throw new RangeError(`grid must be of one or two dimensions and 2 to 4 bits, p2n256 or such: got ${grid.name}`);
+  throw new RangeError(`grid must be of one or two dimensions and 2 to 4 bits, such as p2n256: got ${grid.name}`);
 }
 
-interface Item {
+interface ExportItem {
   readonly tensor: CheckpointTensor;
   /** Set if it becomes codes. */
   readonly module?: string;
@@ -89,7 +89,7 @@ export async function exportHiggs(
 }
 
 // What FLUTE asks of a layout: that of templates of 32 rows on a GPU of 108 multiprocessors. Another GPU packs it again.
-function tuning({ rows, padded }: Item, bits: number, groupSize: number): Record<string, unknown> {
+function tuning({ rows, padded }: ExportItem, bits: number, groupSize: number): Record<string, unknown> {
   return {
     ...{ M: 1, N: rows, K: padded, num_bits: bits, group_size: groupSize, num_sms: 108 },
     ...{ dtype: 'torch.float16', device: 'cuda:0', template_id: bits === 4 ? 32 : 8 },
@@ -100,7 +100,7 @@ function itemOf(
   tensor: CheckpointTensor,
   { grid, hadamardSize, groupSize, exclude }: HiggsOptions,
   bits: FluteBits,
-): Item {
+): ExportItem {
   const [rows = 0, cols = 0] = tensor.shape;
   const none = { tensor, rows, cols, padded: cols };
   const choice = choose(tensor, { scheme: { grid, groupSize: hadamardSize, seed: null }, exclude });
@@ -113,11 +113,11 @@ function itemOf(
     );
   };
   if (tensor.shape.length !== 2 || /(^|[._])experts?([._]|$)/.test(tensor.name))
-    refuse('experts', 'experts have no such layout');
+    refuse('experts', 'FLUTE has no layout of experts');
   if (!isFloat(tensor.dtype)) refuse(`dtype ${tensor.dtype}`, `it is ${tensor.dtype}, not F32, F16 or BF16`);
   if (rows % TILE_ROWS[bits] !== 0)
-    refuse('rows', `${rows} rows are no multiple of ${TILE_ROWS[bits]}, as ${bits} bits want`);
-  if (cols % groupSize !== 0) refuse('columns', `${cols} columns are no multiple of the ${groupSize} of a group`);
+    refuse('rows', `${rows} rows are not a multiple of ${TILE_ROWS[bits]}, which ${bits} bits need`);
+  if (cols % groupSize !== 0) refuse('columns', `${cols} columns are not a multiple of the ${groupSize} of a group`);
   const padded = Math.ceil(cols / hadamardSize) * hadamardSize;
   return { tensor, module: tensor.name.replace(/\.weight$/, ''), rows, cols, padded };
 }
@@ -127,7 +127,7 @@ function passedSpec({ name, shape, dtype, byteLength }: CheckpointTensor): Tenso
   return { name, shape, dtype: 'F16', byteLength: dtype === 'F32' ? byteLength / 2 : byteLength };
 }
 
-function specsOf({ module, rows, padded }: Item, bits: number, groupSize: number): TensorSpec[] {
+function specsOf({ module, rows, padded }: ExportItem, bits: number, groupSize: number): TensorSpec[] {
   const [size, groups] = [2 ** bits, padded / groupSize];
   const spec = (part: string, dtype: string, shape: number[]) => {
     return { name: `${module}.${part}`, dtype, shape, byteLength: shape.reduce((product, each) => product * each, 2) };
@@ -140,9 +140,9 @@ function specsOf({ module, rows, padded }: Item, bits: number, groupSize: number
   ];
 }
 
-type Means = HiggsOptions & { readonly bits: FluteBits };
+type ExportMeans = HiggsOptions & { readonly bits: FluteBits };
 
-function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<PlainBlock>> {
+function* tasks(items: readonly ExportItem[], means: ExportMeans): Generator<() => Promise<PlainBlock>> {
   for (const item of items) {
     const { tensor } = item;
     if (item.module === undefined) {
@@ -156,11 +156,11 @@ function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<P
       }
       continue;
     }
-    let made: Promise<readonly Uint8Array[]> | undefined;
+    let tables: Promise<readonly Uint8Array[]> | undefined;
     for (let part = 0; part < 4; part++) {
       yield async () => {
-        made ??= encoded(item, means);
-        const bytes = (await made)[part]!;
+        tables ??= encoded(item, means);
+        const bytes = (await tables)[part];
         return { bytes, bytesRead: part === 0 ? tensor.byteLength : 0, isLast: true };
       };
     }
@@ -168,7 +168,7 @@ function* tasks(items: readonly Item[], means: Means): Generator<() => Promise<P
 }
 
 // Words, scales, and the two tables of a weight.
-async function encoded({ tensor, rows, cols, padded }: Item, means: Means): Promise<readonly Uint8Array[]> {
+async function encoded({ tensor, rows, cols, padded }: ExportItem, means: ExportMeans): Promise<readonly Uint8Array[]> {
   const { grid, hadamardSize, groupSize, pool, bits } = means;
   const pairs = new Uint8Array((rows * padded) / 2);
   const repeated = hadamardSize / groupSize;
@@ -181,8 +181,8 @@ async function encoded({ tensor, rows, cols, padded }: Item, means: Means): Prom
     const job = { kind: 'encode', matrix, weights, options: { firstRow: first } } as const;
     const block = await naming(tensor, pool.run(job));
     unpackPairs(block.packed, bits, pairs.subarray((first * padded) / 2, ((first + count) * padded) / 2), grid.p === 1);
-    const at = (first * padded) / groupSize;
-    for (let i = 0; i < block.scales.length * repeated; i++) scales[at + i] = block.scales[Math.floor(i / repeated)]!;
+    const index = (first * padded) / groupSize;
+    for (let i = 0; i < block.scales.length * repeated; i++) scales[index + i] = block.scales[Math.floor(i / repeated)];
   }
   const words = packPairs(pairs, rows, padded / 2, bits);
   return [words, scales, ...tablesOf(grid, bits)].map(({ buffer }) => new Uint8Array(buffer));
@@ -211,21 +211,21 @@ function unpackPairs(packed: Uint8Array, bits: FluteBits, pairs: Uint8Array, isS
   const width = 2 * bits;
   const mask = (1 << width) - 1;
   for (let i = 0; i < pairs.length; i++) {
-    const at = i * width;
-    const word = packed[at >> 3]! | ((packed[(at >> 3) + 1] ?? 0) << 8);
-    const pair = (word >> (at & 7)) & mask;
+    const index = i * width;
+    const word = packed[index >> 3] | ((packed[(index >> 3) + 1] ?? 0) << 8);
+    const pair = (word >> (index & 7)) & mask;
     pairs[i] = isSingle ? ((pair << bits) & mask) | (pair >> bits) : pair;
   }
 }
 
 // The points in F16: of one dimension and of pairs, or of two and, unused, their numbers.
 function tablesOf({ points, p }: PointGrid, bits: FluteBits): [Uint16Array<ArrayBuffer>, Uint16Array<ArrayBuffer>] {
-  const half = (value: number) => f32ToF16(bitsOf(value));
+  const half = (value: number) => f32ToF16(floatBits(value));
   const size = 2 ** bits;
-  const single = Uint16Array.from({ length: size }, (_, i) => half(p === 1 ? points[i]! : i));
+  const single = Uint16Array.from({ length: size }, (_, i) => half(p === 1 ? points[i] : i));
   const pairs = Uint16Array.from({ length: size * size * 2 }, (_, i) => {
     const [row, col] = [Math.floor(i / 2 / size), Math.floor(i / 2) % size];
-    return half(p === 2 ? points[i]! : points[i % 2 ? col : row]!);
+    return half(p === 2 ? points[i] : points[i % 2 ? col : row]);
   });
   return [single, pairs];
 }

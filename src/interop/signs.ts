@@ -40,11 +40,11 @@ export function withSigns(checkpoint: Checkpoint, { family, dim, layers }: Archi
     const next = uniform(seed);
     return Uint8Array.from({ length: count }, () => (next() < 0.5 ? 1 : 0));
   };
-  const flip = (name: string, own: Flips) => flips.set(name, { ...flips.get(name), ...own });
+  const flip = (name: string, added: Flips) => flips.set(name, { ...flips.get(name), ...added });
   const nameOf = ({ name, alias = name }: LinearSpec) => (checkpoint.get(`${name}.weight`) ? name : alias);
-  const flipRows = (linear: LinearSpec, own: Uint8Array, first: number) => {
+  const flipRows = (linear: LinearSpec, rowSigns: Uint8Array, first: number) => {
     const rows = new Uint8Array(linear.rows);
-    rows.set(own, first);
+    rows.set(rowSigns, first);
     flip(`${nameOf(linear)}.weight`, { rows });
     if (linear.bias) flip(`${nameOf(linear)}.bias`, { cols: rows });
   };
@@ -68,7 +68,7 @@ export function withSigns(checkpoint: Checkpoint, { family, dim, layers }: Archi
         const values = signs(kvHeads * headDim);
         flipRows(last, values, last.rows - values.length);
         const shared = heads / kvHeads;
-        const ofOutput = (_: unknown, i: number) => values[Math.floor(i / headDim / shared) * headDim + (i % headDim)]!;
+        const ofOutput = (_: unknown, i: number) => values[Math.floor(i / headDim / shared) * headDim + (i % headDim)];
         flip(`${nameOf(output)}.weight`, { cols: Uint8Array.from({ length: heads * headDim }, ofOutput) });
       } else {
         const up = signs(output.cols);
@@ -100,7 +100,7 @@ function flipped(tensor: CheckpointTensor, flips: Flips | undefined): Checkpoint
     throw new UnsupportedError(`dtype ${dtype}`, message, { file: tensor.file, tensor: tensor.name });
   }
   const cols = shape.at(-1)!;
-  const { readSync: _, ...rest } = tensor;
+  const { readSync: _, readInto: __, readIntoLater: ___, ...rest } = tensor;
   return {
     ...rest,
     async read(start = 0, end = tensor.byteLength, spare?: ArrayBuffer) {
@@ -110,7 +110,7 @@ function flipped(tensor: CheckpointTensor, flips: Flips | undefined): Checkpoint
         const index = (start + at - (width - 1)) / width;
         if (at < 0) continue;
         const change = (flips.rows?.[Math.floor(index / cols)] ?? 0) ^ (flips.cols?.[index % cols] ?? 0);
-        bytes[at] = bytes[at]! ^ (change << 7);
+        bytes[at] = bytes[at] ^ (change << 7);
       }
       return buffer;
     },

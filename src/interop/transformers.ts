@@ -35,8 +35,8 @@ function mapped(content: Record<string, unknown>, file: string): Record<string, 
   if (about?.quant_method !== 'higgs-wasm') {
     throw new FormatError(`quant_method must be higgs-wasm: got ${show(about?.quant_method)}`, { file });
   }
-  const { AutoConfig: own, ...others } = (content.auto_map ?? {}) as Record<string, unknown>;
-  const isForeign = own !== undefined && own !== PYTHON_CONFIG;
-  const noted = quantizedConfig(content, { ...about, ...(isForeign && { auto_config: own }) }); // files of older releases have no note
+  const { AutoConfig: autoConfig, ...others } = (content.auto_map ?? {}) as Record<string, unknown>;
+  const isForeign = autoConfig !== undefined && autoConfig !== PYTHON_CONFIG;
+  const noted = quantizedConfig(content, { ...about, ...(isForeign && { auto_config: autoConfig }) }); // files of older releases have no note
   return { ...noted, auto_map: { AutoConfig: PYTHON_CONFIG, ...others } };
 }

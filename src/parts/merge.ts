@@ -2,7 +2,7 @@
 // every tensor's CRC-32 is compared with what its part noted as it is written.
 
 import { version } from '../../package.json';
-import { callback, options, signal } from '../check.ts';
+import { callback, optionsOf, signalOf } from '../check.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { headerByteLength, parseHeader } from '../checkpoint/safetensors/header.ts';
 import { isPadding, type ShardEntry, type TensorSpec } from '../checkpoint/safetensors/layout.ts';
@@ -14,11 +14,11 @@ import { bytesPerWeight } from '../kernels/operands.ts';
 import { piecesOf } from '../quantize/blocks.ts';
 import { type MadeCodes, type Progress, runPlan } from '../quantize/checkpoint.ts';
 import {
-  openStored,
+  openQuantized,
+  type QuantizedWeight,
   RESERVED,
   readChecksums,
   readErrors,
-  type StoredTensor,
   trailingSpecs,
 } from '../quantize/format.ts';
 import { givenResume, JOURNAL_NAME, type Resume } from '../quantize/journal.ts';
@@ -43,9 +43,9 @@ export interface MergeOptions {
 }
 
 /** As a caller gives them. */
-export const mergeOptions = options<MergeOptions>({ onProgress: callback, signal, resume: givenResume });
+export const mergeOptions = optionsOf<MergeOptions>({ onProgress: callback, signal: signalOf, resume: givenResume });
 
-interface Means extends MergeOptions {
+interface MergeMeans extends MergeOptions {
   kernels: Kernels;
   pool: Pool;
 }
@@ -62,7 +62,7 @@ interface OpenPart {
   readonly folder: Folder;
   readonly note: PartNote;
   readonly files: Awaited<ReturnType<typeof openCheckpoint>>['files'];
-  readonly quantized: readonly StoredTensor[];
+  readonly quantized: readonly QuantizedWeight[];
   readonly plain: readonly CheckpointTensor[];
   readonly grids: ReadonlyMap<string, Grid>;
   readonly errors: ReadonlyMap<string, SquareSums>;
@@ -76,7 +76,7 @@ interface OpenPart {
 export async function mergeParts(
   folders: readonly Folder[],
   output: OutputFolder | ResumableFolder,
-  { kernels, pool, onProgress, signal: stop, resume }: Means,
+  { kernels, pool, onProgress, signal: stop, resume }: MergeMeans,
 ): Promise<Merged> {
   const notes = await checkedNotes(folders);
   const parts: OpenPart[] = [];
@@ -88,11 +88,11 @@ export async function mergeParts(
     );
   }
   refuse(faults);
-  const first = parts[0]!;
+  const first = parts[0];
   const plan = await planOf(first, parts, kernels);
   const going = resume && { ...resume, identity: JSON.stringify([resume.identity, first.note]) };
   try {
-    const running = { kernels, pool, made: madeCodes(parts), onProgress, signal: stop, resume: going };
+    const running = { kernels, pool, encoded: madeCodes(parts), onProgress, signal: stop, resume: going };
     const report = await runPlan(plan, output, running);
     for (const { name } of first.note.carried) {
       if (name !== LAYOUT_NAME) await writeWhole(output, name, await carriedBytes(first, name, kernels));
@@ -113,10 +113,10 @@ export async function mergeParts(
  * Whether a folder holds what these parts become: its headers are those of their plan, and every checksum is as its part noted.
  * @throws {FormatError} names every part that is missing, or of another plan or version
  */
-export async function isMergeOf(folders: readonly Folder[], made: Folder): Promise<boolean> {
+export async function isMergeOf(folders: readonly Folder[], merged: Folder): Promise<boolean> {
   const notes = await checkedNotes(folders);
-  const { layout, shards, carried } = notes[0]!.note;
-  const names = new Set(await made.list());
+  const { layout, shards, carried } = notes[0].note;
+  const names = new Set(await merged.list());
   if (
     ![...shards.map(([name]) => name), ...carried.map(({ name }) => name)].every(
       (name) => name === LAYOUT_NAME || names.has(name),
@@ -125,10 +125,10 @@ export async function isMergeOf(folders: readonly Folder[], made: Folder): Promi
     return false;
   const headers: BlobPart[] = [];
   for (const [name, bytes] of shards) {
-    const source = await made.open(name);
+    const source = await merged.open(name);
     if (source.byteLength !== bytes) return false;
     const start = new Uint8Array(await source.slice(0, 8));
-    headers.push(await source.slice(0, 8 + headerByteLength(start, `${made.name}/${name}`, bytes)));
+    headers.push(await source.slice(0, 8 + headerByteLength(start, `${merged.name}/${name}`, bytes)));
   }
   if (hexOf(await digest(await new Blob(headers).arrayBuffer(), 'to merge parts')) !== layout) return false;
   const wanted = new Map<string, number>();
@@ -137,7 +137,7 @@ export async function isMergeOf(folders: readonly Folder[], made: Folder): Promi
       for (const { tensor, crc } of (await readChecksums(file)).tensors) wanted.set(tensor.name, crc);
     }
   }
-  for (const file of (await openCheckpoint(made)).files) {
+  for (const file of (await openCheckpoint(merged)).files) {
     const { tensors } = await readChecksums(file);
     // Errors stand together otherwise in parts.
     if (tensors.some(({ tensor, crc }) => !tensor.name.startsWith(ERRORS) && wanted.get(tensor.name) !== crc))
@@ -148,23 +148,23 @@ export async function isMergeOf(folders: readonly Folder[], made: Folder): Promi
 
 // Every part once, of one run and this release.
 async function checkedNotes(folders: readonly Folder[]) {
-  const found = new Map<number, { folder: Folder; note: PartNote }>();
+  const byPart = new Map<number, { folder: Folder; note: PartNote }>();
   const faults: string[] = [];
   for (const folder of folders) {
     const note = await readNote(folder).catch((error) => void faults.push(fault(error).message));
     if (!note) continue;
-    const twice = found.get(note.part);
+    const twice = byPart.get(note.part);
     if (twice) faults.push(`part ${note.part} occurs twice, in ${twice.folder.name} and ${folder.name}`);
-    found.set(note.part, { folder, note });
+    byPart.set(note.part, { folder, note });
   }
-  const notes = [...found.values()].sort((a, b) => a.note.part - b.note.part);
+  const notes = [...byPart.values()].sort((a, b) => a.note.part - b.note.part);
   const usual = mostCommon(notes.map(({ note }) => note));
   for (const { note } of notes) {
     const difference = differenceOf(note, { ...usual!, version });
     if (difference) faults.push(`part ${note.part} ${difference}`);
   }
   const count = Math.min(usual?.parts ?? 0, PARTS_LIMIT);
-  const missing = Array.from({ length: count }, (_, i) => i + 1).filter((index) => !found.has(index));
+  const missing = Array.from({ length: count }, (_, i) => i + 1).filter((index) => !byPart.has(index));
   if (missing.length > 0)
     faults.push(
       `${missing.length === 1 ? 'part' : 'parts'} ${rangesText(missing)} of ${count} must be there: not complete`,
@@ -199,7 +199,7 @@ async function openPart(folder: Folder, note: PartNote, kernels: Kernels): Promi
     const { byteLength } = await folder.open(name);
     if (byteLength !== bytes) throw new FormatError(`file must have ${bytes} bytes: it has ${byteLength}`, { file });
   }
-  const stored = await openStored(await openCheckpoint(folder));
+  const stored = await openQuantized(await openCheckpoint(folder));
   const { files } = stored.checkpoint;
   const checksums = new Map<string, number>();
   for (const file of files) {
@@ -227,16 +227,18 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
   }
   const sizes = new Map(parts.flatMap((part) => part.files.flatMap(({ tensors }) => tensors.map(sizeOf))));
   const grids = new Map(parts.flatMap(({ grids }) => [...grids]));
-  const weights = new Map(parts.flatMap(({ quantized }) => quantized.map((own) => [own.packed.name, own] as const)));
-  const plain = new Map(parts.flatMap((part) => part.plain.map((own) => [own.name, own] as const)));
+  const weights = new Map(
+    parts.flatMap(({ quantized }) => quantized.map((weight) => [weight.packed.name, weight] as const)),
+  );
+  const plain = new Map(parts.flatMap((part) => part.plain.map((tensor) => [tensor.name, tensor] as const)));
   const shards: PlannedShard[] = [];
-  let at = 0;
+  let position = 0;
   let groups = 0;
   for (const [fileName, byteLength] of first.note.shards) {
     const file = `${first.folder.name}/${LAYOUT_NAME}`;
-    const length = 8 + headerByteLength(headers.subarray(at, at + 8), file, byteLength);
-    const header = headers.slice(at, at + length);
-    at += length;
+    const length = 8 + headerByteLength(headers.subarray(position, position + 8), file, byteLength);
+    const header = headers.slice(position, position + length);
+    position += length;
     const { tensors } = parseHeader(header.subarray(8), file, byteLength);
     const entries = tensors.map(({ name, dtype, shape, start, end }): ShardEntry => {
       return { spec: { name, dtype, shape, byteLength: end - start }, start, padding: isPadding(name, RESERVED) };
@@ -257,8 +259,8 @@ async function planOf(first: OpenPart, parts: readonly OpenPart[], kernels: Kern
     });
     checkTrailing(items, trailing, shards.length, file);
     const [errors] = trailing.length > 1 ? trailing : [];
-    const own = { fileName, header, first: groups, end: groups + items.length, entries, trailing, byteLength };
-    shards.push({ ...own, items, errors, weighted: undefined, checksums: trailing.at(-1)! });
+    const shard = { fileName, header, first: groups, end: groups + items.length, entries, trailing, byteLength };
+    shards.push({ ...shard, items, errors, weighted: undefined, checksums: trailing.at(-1)! });
     groups += items.length;
   }
   const items = shards.flatMap((shard) => shard.items);
@@ -278,11 +280,11 @@ const CHANGED = 'CRC-32 must be as the part noted: it differs';
 const sizeOf = ({ name, byteLength }: CheckpointTensor) => [name, byteLength] as const;
 
 // What ends a file follows from what it holds.
-function checkTrailing(items: readonly PlanItem[], found: readonly ShardEntry[], index: number, file: string): void {
+function checkTrailing(items: readonly PlanItem[], trailing: readonly ShardEntry[], index: number, file: string): void {
   const quantized = items.flatMap((item) => (item.kind === 'quantize' ? [item.quantized] : []));
   const expected = trailingSpecs(index, quantized, items.length + quantized.length);
   const sizes = (specs: readonly TensorSpec[]) => specs.map(({ name, byteLength }) => `${name} ${byteLength}`).join();
-  if (sizes(found.map(({ spec }) => spec)) === sizes(expected)) return;
+  if (sizes(trailing.map(({ spec }) => spec)) === sizes(expected)) return;
   throw new FormatError('errors and checksums must have their places in the layout: one is missing', { file });
 }
 
@@ -298,7 +300,7 @@ const GRID = 'higgs.grid.';
 const ERRORS = 'higgs.errors.';
 
 // A weight's codes and scales as one tensor, for what counts bytes.
-function tensorOf({ name, packed, scales }: StoredTensor): CheckpointTensor {
+function tensorOf({ name, packed, scales }: QuantizedWeight): CheckpointTensor {
   return { ...packed, name, byteLength: packed.byteLength + scales.byteLength };
 }
 

@@ -102,9 +102,9 @@ export async function readNote(folder: Folder): Promise<PartNote | undefined> {
   if (!line || line.end !== source.byteLength) {
     throw new FormatError('note of a part must be a line whose seal holds: it is damaged', { file });
   }
-  const { 'higgs.part': own, ...note } = (line.value ?? {}) as PartNote & { 'higgs.part': unknown };
-  if (own === NOTE_VERSION && isNote(note)) return note;
-  throw new FormatError(`note of a part must be of version ${NOTE_VERSION}: got ${show(own)}`, { file });
+  const { 'higgs.part': written, ...note } = (line.value ?? {}) as PartNote & { 'higgs.part': unknown };
+  if (written === NOTE_VERSION && isNote(note)) return note;
+  throw new FormatError(`note of a part must be of version ${NOTE_VERSION}: got ${show(written)}`, { file });
 }
 
 /**

@@ -9,7 +9,7 @@ import type { OutputFolder, ResumableFolder } from '../source/source.ts';
 import { type CarriedFile, type KnownSensitivities, LAYOUT_NAME, noteBytes, PART_NAME, partIdentity } from './note.ts';
 import { type Part, planPart } from './shares.ts';
 
-interface PartOptions extends WritingOptions {
+interface PartRun extends WritingOptions {
   part: Part;
   layout: LayoutOptions;
   /** What the plan was made by. */
@@ -25,7 +25,7 @@ interface PartOptions extends WritingOptions {
  * @returns the report of its own tensors
  * @throws what `runPlan` throws
  */
-export async function runPart(whole: Plan, output: OutputFolder, options: PartOptions): Promise<Report> {
+export async function runPart(whole: Plan, output: OutputFolder, options: PartRun): Promise<Report> {
   const {
     part,
     layout,

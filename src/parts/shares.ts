@@ -62,12 +62,14 @@ export function sharesOf(plan: Plan, count: number, scaleSearch = false): Share[
 
 /** The plan of one part: its tensors, in files of its own that are a quantized checkpoint, with the grids that they need. */
 export function planPart(plan: Plan, { index, count }: Part, options: LayoutOptions, scaleSearch: boolean): Plan {
-  const own = sharesOf(plan, count, scaleSearch)[index - 1]!.items;
-  const used = new Set<Grid>(own.flatMap((item) => (item.kind === 'quantize' ? [item.quantized.scheme.grid] : [])));
-  const items = [...plan.items.filter((item) => item.kind === 'grid' && used.has(item.grid)), ...own];
+  const partItems = sharesOf(plan, count, scaleSearch)[index - 1].items;
+  const used = new Set<Grid>(
+    partItems.flatMap((item) => (item.kind === 'quantize' ? [item.quantized.scheme.grid] : [])),
+  );
+  const items = [...plan.items.filter((item) => item.kind === 'grid' && used.has(item.grid)), ...partItems];
   const shards = layOut(items, {}, options);
   let [bytesIn, weights] = [0, 0];
-  for (const item of own) {
+  for (const item of partItems) {
     bytesIn += inputBytes(item);
     if (item.kind === 'quantize') weights += item.quantized.rows * item.quantized.cols;
   }

@@ -99,8 +99,8 @@ export function tokenBytes(decoder: unknown, file: string): TokenBytes {
       }
       strip = { content: textOf('content', step.content, 1), count: start as number };
     } else if (type !== 'Fuse') {
-      const known = 'ByteLevel, WordPiece, or of Replace, Metaspace, ByteFallback, Fuse and Strip';
-      const message = `tokenizer's decoder must be ${known}: got ${excerpt(types.join(', '))}`;
+      const supported = 'ByteLevel, WordPiece, or of Replace, Metaspace, ByteFallback, Fuse and Strip';
+      const message = `tokenizer's decoder must be ${supported}: got ${excerpt(types.join(', '))}`;
       throw new UnsupportedError(`decoder ${excerpt(types[i])}`, message, { file });
     }
   }

@@ -4,7 +4,7 @@ import {
   argumentError,
   classOf,
   flag,
-  options as optionsOf,
+  optionsOf,
   type Reader,
   refuseKind,
   refuseValue,
@@ -78,15 +78,15 @@ export interface ChatTemplate {
  * @param config tokenizer_config.json
  * @throws {TypeError} when an argument is of another kind @throws {FormatError} when a template is malformed
  * @example
- * const template = await openChatTemplate(folder, tokenizer.config);
+ * const template = await readChatTemplate(folder, tokenizer.config);
  * const text = template.render([{ role: 'user', content: 'Hello' }]);
  */
-export async function openChatTemplate(from: Folder, given: Readonly<Record<string, unknown>>): Promise<ChatTemplate> {
+export async function readChatTemplate(from: Folder, given: Readonly<Record<string, unknown>>): Promise<ChatTemplate> {
   const folder = givenFolder('folder', from);
   const config = plainObject('config', given);
-  const own = await readText(folder, TEMPLATE_NAME);
+  const templateFile = await readText(folder, TEMPLATE_NAME);
   const texts = new Map<string, { text: string; file: string }>();
-  if (own !== undefined) texts.set(DEFAULT, { text: own, file: `${folder.name}/${TEMPLATE_NAME}` });
+  if (templateFile !== undefined) texts.set(DEFAULT, { text: templateFile, file: `${folder.name}/${TEMPLATE_NAME}` });
   const file = `${folder.name}/${CONFIG_NAME}`;
   for (const [name, text] of namedTemplates(config.chat_template, file)) {
     if (!texts.has(name)) texts.set(name, { text, file });
@@ -97,15 +97,15 @@ export async function openChatTemplate(from: Folder, given: Readonly<Record<stri
   function templateOf(name: string): Template {
     let template = parsed.get(name);
     if (!template) {
-      const found = texts.get(name);
-      if (!found) {
+      const source = texts.get(name);
+      if (!source) {
         if (texts.size === 0) {
-          const message = 'chat must have a chat template: the model has none, use generate';
+          const message = 'chat must have a chat template: the model has none; let it continue a text instead';
           throw new UnsupportedError('chat without a template', message, { file: folder.name });
         }
         throw new RangeError(`template must be one of ${show([...texts.keys()])}: got ${show(name)}`);
       }
-      template = parseTemplate(found.text, found.file);
+      template = parseTemplate(source.text, source.file);
       parsed.set(name, template);
     }
     return template;
@@ -148,13 +148,13 @@ function namedTemplates(value: unknown, file: string): [name: string, text: stri
 
 // `bos_token` and the like: a text, or an object with its `content`.
 function specialTokens(config: Readonly<Record<string, unknown>>, file: string): Record<string, string> {
-  const found: Record<string, string> = {};
+  const tokens: Record<string, string> = {};
   for (const name of ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token']) {
     const value = config[name];
     const text = isRecord(value) ? value.content : value;
-    if (typeof text === 'string') found[name] = text;
+    if (typeof text === 'string') tokens[name] = text;
     else if (text)
       throw new FormatError(`${name} must be a text, or have one as its content: got ${show(text)}`, { file });
   }
-  return found;
+  return tokens;
 }

@@ -20,20 +20,20 @@ const ADDED_CHARACTERS = 256;
 const IDS = 2 ** 31;
 
 /** What a member must be. */
-interface Rule {
+interface MemberRule {
   readonly must: string;
   holds(value: unknown): boolean;
 }
-type Members = Readonly<Record<string, Rule>>;
+type Members = Readonly<Record<string, MemberRule>>;
 
 const isText = (value: unknown, most = TOKEN_CHARACTERS) => typeof value === 'string' && value.length <= most;
 const isId = (value: unknown): value is number =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < IDS;
-const optional = ({ must, holds }: Rule): Rule => ({
+const optional = ({ must, holds }: MemberRule): MemberRule => ({
   must,
   holds: (value) => value === undefined || value === null || holds(value),
 });
-const text: Rule = { must: `a text of up to ${TOKEN_CHARACTERS} characters`, holds: (value) => isText(value) };
+const text: MemberRule = { must: `a text of up to ${TOKEN_CHARACTERS} characters`, holds: (value) => isText(value) };
 const flag = optional({ must: 'true or false', holds: (value) => typeof value === 'boolean' });
 const word = optional({ must: 'a text', holds: (value) => isText(value, 64) });
 const behavior = optional({
@@ -44,19 +44,19 @@ const space = optional({
   must: `a text of 1 to ${SPACE_CHARACTERS} characters`,
   holds: (value) => isText(value, SPACE_CHARACTERS) && value !== '',
 });
-const pattern: Rule = {
+const pattern: MemberRule = {
   must: `an object with a String of 1 to ${TOKEN_CHARACTERS} characters or a Regex of up to ${PATTERN_CHARACTERS}`,
   holds: (value) =>
     isRecord(value) &&
     (value.Regex === undefined ? isText(value.String) && value.String !== '' : isText(value.Regex, PATTERN_CHARACTERS)),
 };
-const count: Rule = { must: 'an integer of at least 1', holds: (value) => isId(value) && value > 0 };
-const pair: Rule = {
+const count: MemberRule = { must: 'an integer of at least 1', holds: (value) => isId(value) && value > 0 };
+const pair: MemberRule = {
   must: 'a token and its id',
   holds: (value) => Array.isArray(value) && isText(value[0]) && isId(value[1]),
 };
 // Each item may stand for the text itself, once: it would multiply it.
-const template: Rule = {
+const template: MemberRule = {
   must: `a list of up to ${PARTS} special tokens and one sequence A`,
   holds: (value) =>
     Array.isArray(value) &&
@@ -69,10 +69,10 @@ const isItem = ({ SpecialToken, Sequence }: Record<string, unknown>): boolean =>
     ? isRecord(Sequence) && Sequence.id === 'A'
     : isRecord(SpecialToken) && isText(SpecialToken.id);
 
-type Kind = 'normalizer' | 'pre_tokenizer' | 'post_processor';
+type PartKind = 'normalizer' | 'pre_tokenizer' | 'post_processor';
 
 // By kind and type; a Sequence's list is checked part by part.
-const KNOWN: Readonly<Record<Kind, { list: string; types: Readonly<Record<string, Members>> }>> = {
+const KNOWN: Readonly<Record<PartKind, { list: string; types: Readonly<Record<string, Members>> }>> = {
   normalizer: {
     list: 'normalizers',
     types: {
@@ -115,8 +115,10 @@ interface AddedToken extends Record<string, unknown> {
 }
 
 /** tokenizer.json as far as text is encoded by it. */
-export interface Definition extends Record<Kind, unknown> {
+export interface Definition extends Record<PartKind, unknown> {
+  /** Tokens that texts are cut at before all else. */
   added_tokens: readonly AddedToken[];
+  /** Vocabulary and merges, as its type has them. */
   model: Record<string, unknown>;
 }
 
@@ -128,7 +130,7 @@ export interface Definition extends Record<Kind, unknown> {
 export function checkDefinition(content: Readonly<Record<string, unknown>>, file: string): Definition {
   const { model, added_tokens } = content;
   if (!isRecord(model)) throw new FormatError(`tokenizer must have a model: got ${show(model)}`, { file });
-  const part = (kind: Kind) => {
+  const part = (kind: PartKind) => {
     const config = content[kind] ?? null;
     if (config !== null) checkPart(kind, config, kind, { left: PARTS }, file);
     return config;
@@ -142,7 +144,7 @@ export function checkDefinition(content: Readonly<Record<string, unknown>>, file
   };
 }
 
-function checkPart(kind: Kind, config: unknown, path: string, parts: { left: number }, file: string): void {
+function checkPart(kind: PartKind, config: unknown, path: string, parts: { left: number }, file: string): void {
   if (--parts.left < 0) throw new FormatError(`${kind} must have at most ${PARTS} parts: it has more`, { file });
   if (!isRecord(config)) throw new FormatError(`${path} must be an object: got ${show(config)}`, { file });
   const { type } = config;

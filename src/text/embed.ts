@@ -1,6 +1,6 @@
 // A text as one vector: the mean of its hidden states.
 
-import { flag, options, typedArray } from '../check.ts';
+import { flag, optionsOf, typedArray } from '../check.ts';
 import { checkIds, type Language, withSequence } from './language.ts';
 
 /** How to embed. */
@@ -9,7 +9,7 @@ export interface EmbedOptions {
   normalize?: boolean;
 }
 
-const embedOptions = options<EmbedOptions>({ normalize: flag });
+const embedOptions = optionsOf<EmbedOptions>({ normalize: flag });
 
 /**
  * @param ids between one token and as many as the context

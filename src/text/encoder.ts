@@ -9,7 +9,7 @@ import type { Definition } from './definition.ts';
 import { isRecord } from './files.ts';
 import { compilePattern, type Match, type Pattern, type Spend } from './patterns/pattern.ts';
 import { isPublished } from './patterns/published.ts';
-import { type Behavior, piecesOf } from './patterns/split.ts';
+import { type Behavior, splitPieces } from './patterns/split.ts';
 
 /** Steps for any text, and further ones for each of its characters: a step takes some nanoseconds. */
 const STEPS = 1 << 24;
@@ -53,12 +53,12 @@ export function createEncoder(
   file: string,
 ): Encoder {
   const budget = createBudget(file);
-  const attempt = <T>(what: string, run: () => T): T => {
+  const attempt = <T>(task: string, run: () => T): T => {
     try {
       return run();
     } catch (cause) {
       if (cause instanceof FormatError || cause instanceof UnsupportedError) throw cause;
-      throw new FormatError(`tokenizer must ${what}: ${faultOf(cause)}`, { file });
+      throw new FormatError(`tokenizer must ${task}: ${faultOf(cause)}`, { file });
     }
   };
   const { added_tokens, model } = definition;
@@ -67,7 +67,7 @@ export function createEncoder(
     // The library normalizes added tokens while it is made: its normalizer is under limits from the first moment.
     class Bounded extends Library {}
     Object.defineProperty(Bounded.prototype, 'normalizer', {
-      set(normalizer: Step | null) {
+      set(normalizer: LibraryStep | null) {
         if (normalizer) boundStep(normalizer, definition.normalizer as StepConfig, budget.spend, file);
         Object.defineProperty(this, 'normalizer', { value: normalizer, writable: true });
       },
@@ -77,10 +77,10 @@ export function createEncoder(
   const vocabulary = library.model as NonNullable<typeof library.model>;
   attempt('be well-formed', () => {
     if (library.pre_tokenizer) {
-      const step = library.pre_tokenizer as unknown as Step;
+      const step = library.pre_tokenizer as unknown as LibraryStep;
       boundStep(step, definition.pre_tokenizer as StepConfig, budget.spend, file);
     }
-    boundModel(vocabulary as unknown as Model, model.byte_fallback === true, budget.spend);
+    boundModel(vocabulary as unknown as LibraryModel, model.byte_fallback === true, budget.spend);
   });
   cutAtSpaces(library, definition.pre_tokenizer, model);
   // As in the Rust library, an added token that is looked for in normalized text is written as that, too.
@@ -96,9 +96,9 @@ export function createEncoder(
     encode(text, special) {
       budget.open(text.length);
       const { ids, tokens } = attempt('encode the text', () => library.encode(text, { add_special_tokens: special }));
-      const at = ids.findIndex((id) => !Number.isInteger(id));
-      if (at < 0) return ids;
-      throw new FormatError(`tokenizer must have an id for each token: ${show(tokens[at])} has none`, { file });
+      const index = ids.findIndex((id) => !Number.isInteger(id));
+      if (index < 0) return ids;
+      throw new FormatError(`tokenizer must have an id for each token: ${show(tokens[index])} has none`, { file });
     },
   };
 }
@@ -112,12 +112,12 @@ function faultOf(cause: unknown): string {
 }
 
 /** Steps left, for what is under way. */
-interface Budget {
+interface StepBudget {
   open(characters: number): void;
   spend: Spend;
 }
 
-function createBudget(file: string): Budget {
+function createBudget(file: string): StepBudget {
   let left = 0;
   let most = 0;
   return {
@@ -161,15 +161,15 @@ interface StepConfig {
 }
 
 /** The same of the library. */
-interface Step {
-  normalizers?: readonly Step[];
-  tokenizers?: readonly Step[];
+interface LibraryStep {
+  normalizers?: readonly LibraryStep[];
+  tokenizers?: readonly LibraryStep[];
   pattern?: unknown;
   normalize?(text: string): string;
   pre_tokenize_text?(text: string, options?: object): readonly string[];
 }
 
-function boundStep(step: Step, config: StepConfig, spend: Spend, file: string): void {
+function boundStep(step: LibraryStep, config: StepConfig, spend: Spend, file: string): void {
   const members = step.normalizers ?? step.tokenizers;
   if (members) {
     const configs = config.normalizers ?? config.pretokenizers ?? [];
@@ -199,7 +199,7 @@ function boundStep(step: Step, config: StepConfig, spend: Spend, file: string): 
 
 // Where the library cuts otherwise than the original: it knows digits and letters of ASCII alone, JavaScript's spaces, and two
 // behaviors, and never cuts at Metaspace's mark.
-function cutAsWritten(step: Step, config: StepConfig): void {
+function cutAsWritten(step: LibraryStep, config: StepConfig): void {
   const { type, behavior, invert, individual_digits, replacement, split } = config;
   const by = behavior ?? 'Isolated';
   const isKnown = by === 'Removed' || (by === 'Isolated' && invert !== true);
@@ -214,7 +214,7 @@ function cutAsWritten(step: Step, config: StepConfig): void {
     step.pre_tokenize_text = (text, options) =>
       pre_tokenize_text!
         .call(step, text, options)
-        .flatMap((piece) => piecesOf(piece, [...space.matches(piece)], 'MergedWithNext', false));
+        .flatMap((piece) => splitPieces(piece, [...space.matches(piece)], 'MergedWithNext', false));
   } else if (type === 'Punctuation') step.pre_tokenize_text = (text) => cut(text, PUNCTUATION, by, false);
   else if (type === 'Split' && !isKnown) {
     step.pre_tokenize_text = (text) => cut(text, step.pattern as RegExp, by, invert === true);
@@ -223,12 +223,12 @@ function cutAsWritten(step: Step, config: StepConfig): void {
 
 function cut(text: string, pattern: RegExp, behavior: Behavior, invert: boolean): string[] {
   const matches = Array.from(text.matchAll(pattern), ({ 0: { length }, index }): Match => [index, index + length]);
-  return piecesOf(text, matches, behavior, invert);
+  return splitPieces(text, matches, behavior, invert);
 }
 
 // The library has made a RegExp of the pattern: in JavaScript's words, which it has translated, and known to be one.
 function boundPattern(
-  { pattern }: Step,
+  { pattern }: LibraryStep,
   { Regex, String: literal }: { Regex?: string; String?: string },
   spend: Spend,
   file: string,
@@ -279,18 +279,18 @@ function asRegExp(pattern: Pattern, spend: Spend, between = (text: string) => be
 }
 
 /** A model of the library: BPE, or one of the two that are bounded further. */
-interface Model {
+interface LibraryModel {
   tokens_to_ids: ReadonlyMap<string, number>;
   unk_token?: string;
   unk_token_id: number | undefined;
   _call(tokens: readonly string[]): string[];
 }
-interface WordPiece extends Model {
+interface WordPiece extends LibraryModel {
   max_input_chars_per_word: number;
   config: { continuing_subword_prefix: string };
   encode(tokens: readonly string[]): string[];
 }
-interface Unigram extends Model {
+interface Unigram extends LibraryModel {
   trie: { root: TrieNode; common_prefix_search(characters: readonly string[], start: number): Iterable<string> };
   populate_nodes(lattice: Lattice): void;
   tokenize(text: string): string[];
@@ -304,7 +304,7 @@ interface Lattice {
   end_nodes: readonly (readonly unknown[])[];
 }
 
-function boundModel(model: Model, byteFallback: boolean, spend: Spend): void {
+function boundModel(model: LibraryModel, byteFallback: boolean, spend: Spend): void {
   if ('trie' in model) boundUnigram(model as Unigram, byteFallback, spend);
   if ('max_input_chars_per_word' in model) boundWordPiece(model as WordPiece, spend);
   const { _call } = model;
@@ -322,7 +322,7 @@ function boundWordPiece(model: WordPiece, spend: Spend): void {
   const pieces = (word: string): string[] | undefined => {
     const characters = Array.from(word);
     if (characters.length > max_input_chars_per_word) return undefined;
-    const found: string[] = [];
+    const pieces: string[] = [];
     for (let start = 0; start < characters.length; ) {
       const prefix = start > 0 ? config.continuing_subword_prefix : '';
       let end = Math.min(characters.length, start + longest);
@@ -333,10 +333,10 @@ function boundWordPiece(model: WordPiece, spend: Spend): void {
         if (tokens_to_ids.has(piece)) break;
       }
       if (end === start) return undefined;
-      found.push(piece);
+      pieces.push(piece);
       start = end;
     }
-    return found;
+    return pieces;
   };
   model.encode = (words) => words.flatMap((word) => pieces(word) ?? [unk_token as string]);
 }
@@ -360,7 +360,8 @@ function boundUnigram(model: Unigram, byteFallback: boolean, spend: Spend): void
   model.populate_nodes = (lattice) => {
     spend(PIECE * lattice.begin_nodes.length);
     populate_nodes.call(model, lattice);
-    for (const [at, { length }] of lattice.begin_nodes.entries()) spend(length * lattice.end_nodes[at].length);
+    for (const [position, { length }] of lattice.begin_nodes.entries())
+      spend(length * lattice.end_nodes[position].length);
   };
   // As the library does, but not quadratic in unknown characters, nor on the stack: of unknown ones in a row one stays. What is
   // unknown becomes bytes, which the library leaves out, if the vocabulary has all of them.

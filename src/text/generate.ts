@@ -1,15 +1,6 @@
 // Text from a prompt, token by token.
 
-import {
-  callback,
-  flag,
-  integer,
-  list,
-  options as optionsOf,
-  type Schema,
-  signal as signalOf,
-  text as textOf,
-} from '../check.ts';
+import { callback, flag, integer, list, optionsOf, type Schema, signalOf, text as textOf } from '../check.ts';
 import type { TextStream } from './bytes.ts';
 import { checkIds, givenLanguage, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
 import { checkSameVocabulary, divergenceOf } from './perplexity.ts';
@@ -128,10 +119,10 @@ export function generate(
     const most = contextShift
       ? promptIds.length + maxTokens
       : Math.min(promptIds.length + maxTokens, contextLength + 1);
-    let seen = ids; // what the model sees of them
+    let visible = ids; // what the model sees of them
     const open = (): Promise<Sequence | undefined> => {
-      const capacity = Math.min(seen.length + most - ids.length - 1, contextLength);
-      return aborted(openSequence(language, { ids: seen, capacity, ...ending }), signal);
+      const capacity = Math.min(visible.length + most - ids.length - 1, contextLength);
+      return aborted(openSequence(language, { ids: visible, capacity, ...ending }), signal);
     };
     let text = '';
     let reused = 0;
@@ -145,13 +136,13 @@ export function generate(
       if (sequence && against)
         other = await aborted(openSequence(against, { ids, capacity: most - 1, ...ending }), signal);
       while (sequence && !other === !against && ids.length < most) {
-        if (seen.length > contextLength) {
+        if (visible.length > contextLength) {
           sequence.close();
-          seen = shifted(seen);
+          visible = shifted(visible);
           sequence = await open();
           if (!sequence) break;
         }
-        const next = seen.slice(sequence.ids.length);
+        const next = visible.slice(sequence.ids.length);
         const logits = await aborted(logitsOf(language, sequence, next, { rows: 'last', ...ending }), signal);
         if (!logits) break;
         first ??= performance.now();
@@ -169,7 +160,7 @@ export function generate(
           break;
         }
         ids.push(id);
-        if (seen !== ids) seen.push(id);
+        if (visible !== ids) visible.push(id);
         occurred.add(id);
         const { text: piece, stopped } = filter.push(stream.push(id));
         onToken?.(id, piece);
@@ -192,10 +183,10 @@ export function generate(
     }
     const ended = performance.now();
     first ??= ended;
-    const made = ids.slice(promptIds.length);
+    const generated = ids.slice(promptIds.length);
     result = {
       promptIds: [...promptIds],
-      ids: made,
+      ids: generated,
       text,
       finishReason,
       reused,

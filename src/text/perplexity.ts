@@ -1,10 +1,10 @@
 // How well a model predicts a text: −ln p of its tokens, in windows of fixed length; and beside another model, how far the
 // predictions of the two are apart. Sums are f64 in the order of the text.
 
-import { anyNumber, callback, integer, nullable, number, type Schema, signal as signalOf, tokenId } from '../check.ts';
+import { anyNumber, callback, integer, nullable, number, type Schema, signalOf, tokenId } from '../check.ts';
 import { exp, logSumExp } from '../numerics/exponential.ts';
 import { checkVocabulary, type Language, logitsOf, openSequence, type Sequence } from './language.ts';
-import { argmax, finite } from './sample.ts';
+import { argmax, finiteLogit } from './sample.ts';
 
 /** How a text is cut and scored. */
 export interface PerplexityOptions {
@@ -113,7 +113,7 @@ export async function perplexity(
   }
   if (against) checkSameVocabulary(vocabSize, against.config.vocabSize);
 
-  const [own, others, differences, divergences] = [new Mean(), new Mean(), new Mean(), new Mean()];
+  const [first, others, differences, divergences] = [new Mean(), new Mean(), new Mean(), new Mean()];
   const kls: number[] = [];
   let agreed = 0;
   let windows = 0;
@@ -131,11 +131,11 @@ export async function perplexity(
         const [row, other] = rows;
         const target = tokens[i + 1];
         const sum = logSum(row);
-        const nll = sum - finite(row, target);
-        own.add(nll);
+        const nll = sum - finiteLogit(row, target);
+        first.add(nll);
         if (!other) return;
         const otherSum = logSum(other);
-        const otherNll = otherSum - finite(other, target);
+        const otherNll = otherSum - finiteLogit(other, target);
         others.add(otherNll);
         differences.add(nll - otherNll);
         const kl = divergence(other, otherSum, row, sum);
@@ -151,20 +151,20 @@ export async function perplexity(
     for (const sequence of sequences) sequence.close();
   }
 
-  const value = exp(own.mean);
+  const value = exp(first.mean);
   const ratio = exp(differences.mean);
   return {
-    meanNll: own.mean,
-    standardError: own.standardError(),
+    meanNll: first.mean,
+    standardError: first.standardError(),
     perplexity: value,
-    perplexityError: value * own.standardError(),
-    tokensScored: own.count,
+    perplexityError: value * first.standardError(),
+    tokensScored: first.count,
     tokens: ids.length,
     windows,
     context,
     stride,
     bos,
-    bitsPerByte: bytes === undefined ? undefined : (own.mean * own.count) / (Math.LN2 * bytes),
+    bitsPerByte: bytes === undefined ? undefined : (first.mean * first.count) / (Math.LN2 * bytes),
     against: against && {
       meanNll: others.mean,
       perplexity: exp(others.mean),
@@ -173,7 +173,7 @@ export async function perplexity(
       meanKl: divergences.mean,
       standardError: divergences.standardError(),
       percentiles: percentilesOf(kls),
-      top1Agreement: agreed / own.count,
+      top1Agreement: agreed / first.count,
     },
   };
 }
@@ -225,7 +225,7 @@ function divergence(p: Float32Array, pSum: number, q: Float32Array, qSum: number
   for (let i = 0; i < p.length; i++) {
     const logP = p[i] - pSum;
     const probability = exp(logP);
-    if (probability > 0) sum += probability * (logP - (finite(q, i) - qSum));
+    if (probability > 0) sum += probability * (logP - (finiteLogit(q, i) - qSum));
   }
   return Math.max(0, sum);
 }
@@ -236,15 +236,15 @@ export function divergenceOf(p: Float32Array, q: Float32Array): number {
 }
 
 /** @throws {RangeError} when two vocabularies differ */
-export function checkSameVocabulary(own: number, other: number): void {
-  if (own === other) return;
-  throw new RangeError(`both models must have the same vocabulary: they have ${own} and ${other} tokens`);
+export function checkSameVocabulary(first: number, other: number): void {
+  if (first === other) return;
+  throw new RangeError(`both models must have the same vocabulary: they have ${first} and ${other} tokens`);
 }
 
 function percentilesOf(values: readonly number[]): Divergence['percentiles'] {
   const sorted = Float64Array.from(values).sort();
-  const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
-  return { p50: at(0.5), p90: at(0.9), p95: at(0.95), p99: at(0.99), max: at(1) };
+  const quantile = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+  return { p50: quantile(0.5), p90: quantile(0.9), p95: quantile(0.95), p99: quantile(0.99), max: quantile(1) };
 }
 
 // Mean and variance as they come, by Welford's update.

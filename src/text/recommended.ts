@@ -21,16 +21,16 @@ const MEMBERS = {
  */
 export async function recommendedSampling(folder: Folder): Promise<SamplingOptions> {
   const content = (await readJson(folder, FILE_NAME)) ?? {};
-  const found: SamplingOptions = {};
+  const options: SamplingOptions = {};
   for (const [key, name] of Object.entries(MEMBERS) as [keyof typeof MEMBERS, string][]) {
     try {
-      if (typeof content[name] === 'number') found[key] = samplingMembers[key](name, content[name]);
+      if (typeof content[name] === 'number') options[key] = samplingMembers[key](name, content[name]);
     } catch {} // another program's extreme: as if it were not there
   }
-  if (content.do_sample === true) return { ...SAMPLED, ...found };
-  const { repetitionPenalty } = found;
+  if (content.do_sample === true) return { ...SAMPLED, ...options };
+  const { repetitionPenalty } = options;
   // The author samples not: what else stands there has no effect.
   return content.do_sample === false
     ? { temperature: 0, ...(repetitionPenalty !== undefined && { repetitionPenalty }) }
-    : found;
+    : options;
 }

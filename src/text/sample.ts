@@ -2,7 +2,7 @@
 // min-p, and a draw in proportion to what is left. Of equal logits the lower id comes first. Sums are f64 in a fixed order, exp is
 // our own, and so a seed gives the same tokens in every runtime.
 
-import { integer, list, number, options as optionsOf, type Schema, tokenId, typedArray } from '../check.ts';
+import { integer, list, number, optionsOf, type Schema, tokenId, typedArray } from '../check.ts';
 import { exp } from '../numerics/exponential.ts';
 import { uniform } from '../numerics/random.ts';
 
@@ -109,7 +109,7 @@ export function argmax(row: Float32Array): number {
     if (row[i] > row[best]) best = i;
     else if (Number.isNaN(row[i])) throw new RangeError(`logits must be numbers: got NaN for token ${i}`);
   }
-  finite(row, best);
+  finiteLogit(row, best);
   return best;
 }
 
@@ -117,7 +117,7 @@ export function argmax(row: Float32Array): number {
  * @returns the logit of a token that must have a probability
  * @throws {RangeError} when it has none
  */
-export function finite(row: Float32Array, id: number): number {
+export function finiteLogit(row: Float32Array, id: number): number {
   if (Number.isFinite(row[id])) return row[id];
   throw new RangeError(`logits must be finite numbers: got ${row[id]} for token ${id}`);
 }

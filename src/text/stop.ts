@@ -23,9 +23,9 @@ export function stopFilter(stops: readonly string[]): StopFilter {
   return {
     push(text) {
       held += text;
-      const found = stops.map((stop) => held.indexOf(stop)).filter((at) => at >= 0);
-      const stopped = found.length > 0;
-      const length = stopped ? Math.min(...found) : held.length - longestBeginning(held, stops);
+      const places = stops.map((stop) => held.indexOf(stop)).filter((position) => position >= 0);
+      const stopped = places.length > 0;
+      const length = stopped ? Math.min(...places) : held.length - longestBeginning(held, stops);
       const shown = held.slice(0, length);
       held = stopped ? '' : held.slice(length);
       return { text: shown, stopped };

@@ -1,10 +1,10 @@
 // A decoder with its tokenizer and its chat template: what a user holds.
 
-import { ids as givenIds, having, member, oneOf, options as optionsOf, type Reader, reading } from '../check.ts';
+import { givenIds, having, member, oneOf, optionsOf, type Reader, reading } from '../check.ts';
 import { FileError } from '../errors.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
-import { type ChatOptions, type ChatTemplate, chatMembers, type Message, openChatTemplate } from './chat.ts';
+import { type ChatOptions, type ChatTemplate, chatMembers, type Message, readChatTemplate } from './chat.ts';
 import { type EmbedOptions, embed } from './embed.ts';
 import { isRecord } from './files.ts';
 import { type GenerateOptions, type Generation, generate, generateMembers } from './generate.ts';
@@ -12,7 +12,7 @@ import { checkIds, givenLanguage, type Language, type LanguageConfig, logitsOf, 
 import { type Perplexity, type PerplexityOptions, perplexity, perplexityMembers } from './perplexity.ts';
 import { recommendedSampling } from './recommended.ts';
 import type { SamplingOptions } from './sample.ts';
-import { openTokenizer, type Tokenizer } from './tokenizer.ts';
+import { readTokenizer, type Tokenizer } from './tokenizer.ts';
 
 /** How a model generates, perhaps beside another one. */
 export type ModelGenerateOptions = Omit<GenerateOptions, 'against'> & { against?: Model };
@@ -109,24 +109,24 @@ const perplexityOptions = optionsOf<PerplexityOptions>({ ...perplexityMembers, a
  * @throws {TypeError} when `folder` or `language` is none
  * @throws {FormatError} when one of them is malformed; a missing one is an error when it is needed
  * @example
- * const model = await textModel(folder, language);
+ * const model = await assembleModel(folder, language);
  */
-export async function textModel(from: Folder, given: Language): Promise<Model> {
+export async function assembleModel(from: Folder, given: Language): Promise<Model> {
   const folder = givenFolder('folder', from);
   const language = givenLanguage('language', given);
   let missing: FileError | undefined;
-  const found = await openTokenizer(folder).catch((error) => {
+  const ownTokenizer = await readTokenizer(folder).catch((error) => {
     if (!(error instanceof FileError)) throw error;
     missing = error;
     return undefined;
   });
-  const chatTemplate = await openChatTemplate(folder, found?.config ?? {});
+  const chatTemplate = await readChatTemplate(folder, ownTokenizer?.config ?? {});
   const sampling = await recommendedSampling(folder);
-  const ends = new Set([...language.config.eos, ...endOf(found)]);
+  const ends = new Set([...language.config.eos, ...endOf(ownTokenizer)]);
 
   const tokenizer = (): Tokenizer => {
-    if (!found) throw missing!;
-    return found;
+    if (!ownTokenizer) throw missing!;
+    return ownTokenizer;
   };
   const idsOf = (subject: string, text: string | ArrayLike<number>, special: boolean): number[] =>
     typeof text === 'string'

@@ -4,7 +4,7 @@
 import { longestBeginning } from './stop.ts';
 
 /** A piece of a text: thought or answer. */
-interface Part {
+interface ThoughtOrAnswer {
   thinking: boolean;
   text: string;
 }
@@ -50,9 +50,9 @@ export function behindThought(answer: string): string {
 
 /** Tells thoughts from answers. */
 interface ThinkingFilter {
-  push(text: string): Part[];
+  push(text: string): ThoughtOrAnswer[];
   /** @returns what was held back, at the end of the text */
-  end(): Part[];
+  end(): ThoughtOrAnswer[];
 }
 
 /**
@@ -65,7 +65,7 @@ export function thinkingFilter(prompt = ''): ThinkingFilter {
   let isBegun = inside === undefined; // whether this thought or answer has anything but space
   let isAnswering = false;
 
-  const give = (parts: Part[], text: string): void => {
+  const give = (parts: ThoughtOrAnswer[], text: string): void => {
     const shown = isBegun ? text : text.trimStart();
     if (shown === '') return;
     isBegun = true;
@@ -75,7 +75,7 @@ export function thinkingFilter(prompt = ''): ThinkingFilter {
 
   return {
     push(text) {
-      const parts: Part[] = [];
+      const parts: ThoughtOrAnswer[] = [];
       held += text;
       for (;;) {
         const marks: readonly string[] = inside ? [inside.close] : isAnswering ? LATER : AT_FIRST;
@@ -99,7 +99,7 @@ export function thinkingFilter(prompt = ''): ThinkingFilter {
       }
     },
     end() {
-      const parts: Part[] = [];
+      const parts: ThoughtOrAnswer[] = [];
       give(parts, held);
       held = '';
       return parts;
@@ -118,10 +118,10 @@ interface Thoughts {
  * @param prompt what the text stands behind
  * @param onPart called with each part; `begins` tells whether an answer begins behind a thought
  */
-export function thoughtsOf(prompt: string, onPart: (part: Part, begins: boolean) => void): Thoughts {
+export function thoughtsOf(prompt: string, onPart: (part: ThoughtOrAnswer, begins: boolean) => void): Thoughts {
   const filter = thinkingFilter(prompt);
   const [thoughts, words]: string[][] = [[], []];
-  const tell = (parts: readonly Part[]) => {
+  const tell = (parts: readonly ThoughtOrAnswer[]) => {
     for (const part of parts) {
       onPart(part, !part.thinking && thoughts.length > 0 && words.length === 0);
       (part.thinking ? thoughts : words).push(part.text);

@@ -1,7 +1,7 @@
 // Text to token ids and back, as tokenizer.json says. definition.ts checks that file, encoder.ts has the library encode by it,
 // bytes.ts decodes.
 
-import { flag, ids as idsOf, options as optionsOf, text as textOf, tokenId } from '../check.ts';
+import { flag, givenIds as idsOf, optionsOf, text as textOf, tokenId } from '../check.ts';
 import { FileError } from '../errors.ts';
 import { givenFolder } from '../source/given.ts';
 import type { Folder } from '../source/source.ts';
@@ -54,10 +54,10 @@ export interface Tokenizer {
  * @throws {FormatError} when it is malformed
  * @throws {UnsupportedError} when it has parts that are not handled
  * @example
- * const tokenizer = await openTokenizer(await openFolder('Llama-3.2-1B'));
+ * const tokenizer = await readTokenizer(await openFolder('Llama-3.2-1B'));
  * const ids = tokenizer.encode('Once upon a time');
  */
-export async function openTokenizer(from: Folder): Promise<Tokenizer> {
+export async function readTokenizer(from: Folder): Promise<Tokenizer> {
   const folder = givenFolder('folder', from);
   const file = `${folder.name}/${TOKENIZER_NAME}`;
   const content = await readJson(folder, TOKENIZER_NAME);
@@ -87,14 +87,14 @@ export function createTokenizer(
   for (const { id } of added) size = Math.max(size, id + 1); // two may have one content
 
   const nothing = new Uint8Array(0);
-  const known = new Map<number, Uint8Array>();
+  const bytesById = new Map<number, Uint8Array>();
   const bytesOf = (withSpecial: boolean) => (id: number, isFirst: boolean) => {
     const token = names[id];
     if (token === undefined || (!withSpecial && specialIds.has(id))) return nothing;
     if (isFirst) return bytes(token, addedIds.has(id), true);
-    const found = known.get(id) ?? bytes(token, addedIds.has(id), false);
-    known.set(id, found);
-    return found;
+    const tokenBytes = bytesById.get(id) ?? bytes(token, addedIds.has(id), false);
+    bytesById.set(id, tokenBytes);
+    return tokenBytes;
   };
 
   return {

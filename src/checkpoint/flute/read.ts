@@ -10,7 +10,7 @@ import type { Checkpoint } from '../checkpoint.ts';
 import { sliceExactly } from '../safetensors/file.ts';
 import { decodeText, type Json, parseStrict } from '../safetensors/json.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
-import { codedTensor, floatsOf, hadamardRuns } from './rows.ts';
+import { codedTensor, hadamardRuns, smallFloats } from './rows.ts';
 import { tinyquantTensors } from './tinyquant.ts';
 import { type FluteBits, TILE_ROWS, unpackTile } from './words.ts';
 
@@ -18,7 +18,7 @@ import { type FluteBits, TILE_ROWS, unpackTile } from './words.ts';
 const CONFIG_LIMIT = 16 << 20;
 
 /** What config.json says of all weights. */
-interface Settings {
+interface FluteSettings {
   readonly bits: FluteBits;
   readonly groupSize: number;
   readonly hadamardSize: number;
@@ -37,7 +37,7 @@ export async function readHiggs(folder: Folder, checkpoint: Checkpoint): Promise
   return { ...checkpoint, tensors, get: (name) => byName.get(name) };
 }
 
-function fluteTensors(checkpoint: Checkpoint, settings: Settings): CheckpointTensor[] {
+function fluteTensors(checkpoint: Checkpoint, settings: FluteSettings): CheckpointTensor[] {
   const modules = new Set(
     checkpoint.tensors.flatMap(({ name }) => (name.endsWith('.tables2') ? [name.slice(0, -8)] : [])),
   );
@@ -52,7 +52,7 @@ function fluteTensor(
   packed: CheckpointTensor,
   module: string,
   checkpoint: Checkpoint,
-  { bits, groupSize, hadamardSize, inputsOf }: Settings,
+  { bits, groupSize, hadamardSize, inputsOf }: FluteSettings,
 ): CheckpointTensor {
   const scales = checkpoint.get(`${module}.scales`);
   const points = checkpoint.get(`${module}.tables2`)!;
@@ -65,7 +65,7 @@ function fluteTensor(
     fail(`weight must be an I16 matrix: got ${packed.dtype} ${show([...packed.shape])}`);
   if (rows % TILE_ROWS[bits] !== 0 || padded % hadamardSize !== 0 || rows * padded === 0) {
     fail(
-      `shape must be of whole tiles of ${TILE_ROWS[bits]} rows and whole transforms of ${hadamardSize}: got ${show([...packed.shape])}`,
+      `shape must be whole tiles of ${TILE_ROWS[bits]} rows and whole transforms of ${hadamardSize}: got ${show([...packed.shape])}`,
     );
   }
   const groups = padded / groupSize;
@@ -87,8 +87,8 @@ function fluteTensor(
     async decode(tile) {
       const [pairs, factors, values] = await Promise.all([
         unpackTile(wordsOf, tile, rows, padded / 2, bits),
-        floatsOf(scales!, tile * step * groups, (tile + 1) * step * groups),
-        floatsOf(points),
+        smallFloats(scales!, tile * step * groups, (tile + 1) * step * groups),
+        smallFloats(points),
       ]);
       return decodeRows(pairs, factors, values, { padded, cols, groupSize, hadamardSize });
     },
@@ -115,16 +115,16 @@ function decodeRows(
   const factor = 1 / Math.sqrt(hadamardSize);
   for (let r = 0; r < rows; r++) {
     for (let i = 0; i < padded; i++) {
-      const point = points[2 * pairs[(r * padded + i) >> 1]! + (i & 1)]!;
-      row[i] = point * factors[Math.floor((r * padded + i) / groupSize)]!;
+      const point = points[2 * pairs[(r * padded + i) >> 1] + (i & 1)];
+      row[i] = point * factors[Math.floor((r * padded + i) / groupSize)];
     }
     hadamardRuns(row, hadamardSize);
-    for (let i = 0; i < cols; i++) out[r * cols + i] = row[i]! * factor;
+    for (let i = 0; i < cols; i++) out[r * cols + i] = row[i] * factor;
   }
   return out;
 }
 
-async function settingsOf(folder: Folder): Promise<Settings> {
+async function settingsOf(folder: Folder): Promise<FluteSettings> {
   const file = `${folder.name}/config.json`;
   const fail = (message: string): never => {
     throw new FormatError(message, { file });
@@ -143,8 +143,8 @@ async function settingsOf(folder: Folder): Promise<Settings> {
   const size = Number(hadamardSize);
   if (typeof hadamardSize !== 'number' || !Number.isInteger(Math.log2(size)) || size < groupSize || size > 1 << 15)
     return fail(`hadamard_size must be a power of two from group_size to 32768: got ${show(hadamardSize)}`);
-  const { text_config: own = config } = membersOf(config);
-  const sizes = membersOf(own);
+  const { text_config: textConfig = config } = membersOf(config);
+  const sizes = membersOf(textConfig);
   const [dim, heads] = [Number(sizes.hidden_size), Number(sizes.num_attention_heads)];
   return {
     ...{ bits, groupSize, hadamardSize: size },

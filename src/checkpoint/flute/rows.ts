@@ -1,7 +1,7 @@
 // Weights that another program has as codes of points, as tensors in F32 that are decoded as they are read, some rows at a time.
 
 import { UnsupportedError } from '../../errors.ts';
-import { bf16ToF32Bits, f16ToF32, fromBits } from '../../numerics/float.ts';
+import { floatValues } from '../packed/decoded.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 
 /** A matrix whose rows are decoded together, `step` at a time. */
@@ -17,19 +17,22 @@ interface Coded {
   decode(index: number): Promise<Float32Array<ArrayBuffer>>;
 }
 
-/** The tensor that such a matrix is to all that read weights. */
+/**
+ * The tensor that such a matrix is to all that read weights.
+ * @throws {RangeError} from `read` when bytes lie outside of it
+ */
 export function codedTensor({ name, rows, cols, step, codes, byteLength, decode }: Coded): CheckpointTensor {
   const bytes = rows * cols * 4;
   // What was decoded last: blocks of rows that follow one another end and begin within the same.
   const recent = new Map<number, Promise<Float32Array<ArrayBuffer>>>();
   const decoded = (index: number) => {
-    const known = recent.get(index);
-    if (known) return known;
-    const made = decode(index);
-    recent.set(index, made);
-    made.catch(() => recent.delete(index));
+    const cached = recent.get(index);
+    if (cached) return cached;
+    const row = decode(index);
+    recent.set(index, row);
+    row.catch(() => recent.delete(index));
     for (const other of [...recent.keys()].slice(0, -2)) recent.delete(other);
-    return made;
+    return row;
   };
   const read = async (start = 0, end = bytes): Promise<ArrayBuffer> => {
     if (!(start >= 0 && start <= end && end <= bytes))
@@ -50,7 +53,7 @@ export function codedTensor({ name, rows, cols, step, codes, byteLength, decode 
 }
 
 /** The values of a small tensor of floats. @throws {UnsupportedError} for another dtype */
-export async function floatsOf(
+export async function smallFloats(
   tensor: CheckpointTensor,
   start?: number,
   end?: number,
@@ -60,11 +63,7 @@ export async function floatsOf(
     const message = `dtype of scales and points must be F32, F16 or BF16: it is ${dtype}`;
     throw new UnsupportedError(`dtype ${dtype}`, message, placeOf(tensor));
   }
-  const width = dtype === 'F32' ? 4 : 2;
-  const bytes = await tensor.read(start && start * width, end && end * width);
-  if (dtype === 'F32') return new Float32Array(bytes);
-  const widen = dtype === 'F16' ? f16ToF32 : (bits: number) => fromBits(bf16ToF32Bits(bits));
-  return Float32Array.from(new Uint16Array(bytes), widen);
+  return floatValues(tensor, start, end);
 }
 
 /** Unnormalised Hadamard transform, in natural order, of each run of `size` values, in place. */
@@ -72,7 +71,7 @@ export function hadamardRuns(values: Float32Array, size: number): void {
   for (let distance = 1; distance < size; distance *= 2) {
     for (let start = 0; start < values.length; start += 2 * distance) {
       for (let i = start; i < start + distance; i++) {
-        const [a, b] = [values[i]!, values[i + distance]!];
+        const [a, b] = [values[i], values[i + distance]];
         values[i] = a + b;
         values[i + distance] = a - b;
       }

@@ -6,7 +6,7 @@ import { show } from '../../excerpt.ts';
 import type { Checkpoint } from '../checkpoint.ts';
 import { decodeText, parseStrict } from '../safetensors/json.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
-import { codedTensor, floatsOf, hadamardRuns } from './rows.ts';
+import { codedTensor, hadamardRuns, smallFloats } from './rows.ts';
 
 const PART = '.tq_tensors.';
 /** Longest note of a module, in bytes: four members. */
@@ -17,9 +17,9 @@ const STEP_WEIGHTS = 1 << 20;
 /** The tensors of such a checkpoint, weights decoded as they are read. @throws {FormatError} when a part is missing or of another shape */
 export async function tinyquantTensors(checkpoint: Checkpoint): Promise<CheckpointTensor[]> {
   const tensors = checkpoint.tensors.map(async (tensor): Promise<CheckpointTensor[]> => {
-    const at = tensor.name.indexOf(PART);
-    if (at < 0) return [tensor];
-    const [module, part] = [tensor.name.slice(0, at), tensor.name.slice(at + PART.length)];
+    const position = tensor.name.indexOf(PART);
+    if (position < 0) return [tensor];
+    const [module, part] = [tensor.name.slice(0, position), tensor.name.slice(position + PART.length)];
     if (part === 'bias') return [{ ...tensor, name: `${module}.bias` }];
     return part === 'quantized' ? [await weightOf(tensor, module, checkpoint)] : [];
   });
@@ -59,15 +59,15 @@ async function weightOf(codes: CheckpointTensor, module: string, checkpoint: Che
       const [first, end] = [index * step, Math.min(rows, (index + 1) * step)];
       const [bytes, factors, points] = await Promise.all([
         codes.read((first * cols) / 2, (end * cols) / 2),
-        floatsOf(scales, (first * cols) / size, (end * cols) / size),
-        floatsOf(grid),
+        smallFloats(scales, (first * cols) / size, (end * cols) / size),
+        smallFloats(grid),
       ]);
       const values = new Float32Array((end - first) * cols);
       for (const [i, code] of new Uint8Array(bytes).entries())
         values.set(points.subarray(2 * code, 2 * code + 2), 2 * i);
       hadamardRuns(values, size);
       const factor = 1 / Math.sqrt(size);
-      for (let i = 0; i < values.length; i++) values[i] = values[i]! * factor * factors[Math.floor(i / size)]!;
+      for (let i = 0; i < values.length; i++) values[i] = values[i] * factor * factors[Math.floor(i / size)];
       return values;
     },
   });

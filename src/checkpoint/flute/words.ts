@@ -24,8 +24,8 @@ interface Field {
   readonly mask: number;
 }
 
-const whole = (bits: number, word: number, pair: number, at: number): Field => {
-  return { pair, word, shift: 2 * bits * at, from: 0, mask: (1 << (2 * bits)) - 1 };
+const whole = (bits: number, word: number, pair: number, shift: number): Field => {
+  return { pair, word, shift: 2 * bits * shift, from: 0, mask: (1 << (2 * bits)) - 1 };
 };
 const counted = <T>(length: number, of: (i: number) => T) => Array.from({ length }, (_, i) => of(i));
 const FIELDS: Readonly<Record<FluteBits, readonly Field[]>> = {
@@ -56,8 +56,8 @@ export function packPairs(
   for (let tile = 0; tile < rows / TILE_ROWS[bits]; tile++) {
     for (const { pair, word, shift, from, mask } of FIELDS[bits]) {
       const to = wordRow(bits, rows, tile, word) * pairCols;
-      const at = (tile * TILE_ROWS[bits] + pair * SPAN) * pairCols;
-      for (let i = 0; i < SPAN * pairCols; i++) words[to + i] |= ((pairs[at + i]! >> from) & mask) << shift;
+      const index = (tile * TILE_ROWS[bits] + pair * SPAN) * pairCols;
+      for (let i = 0; i < SPAN * pairCols; i++) words[to + i] |= ((pairs[index + i] >> from) & mask) << shift;
     }
   }
   return words;
@@ -79,8 +79,8 @@ export async function unpackTile(
   const places = counted(bits === 3 ? 3 : 1, (word) => wordRow(bits, rows, tile, word));
   const words = await Promise.all(places.map(wordsOf));
   for (const { pair, word, shift, from, mask } of FIELDS[bits]) {
-    const at = pair * SPAN * pairCols;
-    for (let i = 0; i < SPAN * pairCols; i++) pairs[at + i]! |= ((words[word]![i]! >>> shift) & mask) << from;
+    const index = pair * SPAN * pairCols;
+    for (let i = 0; i < SPAN * pairCols; i++) pairs[index + i] |= ((words[word][i] >>> shift) & mask) << from;
   }
   return pairs;
 }

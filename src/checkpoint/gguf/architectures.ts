@@ -3,11 +3,11 @@
 // metadata what llama.cpp knows by the architecture.
 
 import { show } from '../../excerpt.ts';
-import { type RopeTensors, ropeFields } from './rope.ts';
-import type { Values } from './values.ts';
+import { type RopeTensors, ropeMembers } from './rope.ts';
+import type { JsonObject, Values } from './values.ts';
 
 /** What a file says of its model. */
-export interface Told {
+export interface ModelFacts {
   /** The file's metadata. */
   readonly values: Values;
   /** Layers that run: those that predict further tokens stand behind them. */
@@ -17,8 +17,6 @@ export interface Told {
   /** Factors of rope that the file holds. */
   readonly ropes: RopeTensors;
 }
-
-type Json = Record<string, unknown>;
 
 /** A model of GGUF that becomes one of transformers: its names in config.json and of tensors. */
 export interface Kind {
@@ -37,7 +35,7 @@ export interface Kind {
   /** Tensors whose rows take turns with those of another, and what both are called. */
   readonly alternating?: Readonly<Record<string, { second: string; weight: string; bias: string }>>;
   /** Members of config.json beside those that all have. */
-  readonly config?: (told: Told) => Json;
+  readonly config?: (told: ModelFacts) => JsonObject;
 }
 
 /** Names in a layer by those in `blk.<layer>.`. */
@@ -97,7 +95,7 @@ const OLMO2: Kind = {
 const GLM_NAMES = { ffn_up: 'mlp.gate_up_proj' };
 
 /** By `general.architecture`. */
-const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
+const KINDS: Readonly<Record<string, (facts: ModelFacts) => Kind>> = {
   llama: ({ values }) => (values.integer('expert_count', 0) > 0 ? MIXTRAL : LLAMA),
   mistral3: () => ({
     ...{ type: 'ministral3', class: 'Ministral3ForCausalLM', turned: true },
@@ -105,78 +103,78 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
   }),
   arcee: () => ({
     ...{ type: 'arcee', class: 'ArceeForCausalLM', turned: true },
-    config: (told) => ({ ...biases(told), hidden_act: 'relu2' }),
+    config: (facts) => ({ ...biases(facts), hidden_act: 'relu2' }),
   }),
   granite: () => ({
     ...{ type: 'granite', class: 'GraniteForCausalLM', turned: true },
-    config: (told) => ({
-      ...biases(told),
-      attention_multiplier: told.values.number('attention.scale', 1),
-      embedding_multiplier: told.values.number('embedding_scale', 1),
-      residual_multiplier: told.values.number('residual_scale', 1),
-      logits_scaling: told.values.number('logit_scale', 1),
+    config: (facts) => ({
+      ...biases(facts),
+      attention_multiplier: facts.values.number('attention.scale', 1),
+      embedding_multiplier: facts.values.number('embedding_scale', 1),
+      residual_multiplier: facts.values.number('residual_scale', 1),
+      logits_scaling: facts.values.number('logit_scale', 1),
     }),
   }),
   // llama.cpp has every fourth layer without rope, whatever the file says.
   smollm3: () => ({
     ...{ type: 'smollm3', class: 'SmolLM3ForCausalLM', turned: true },
-    config: (told) => ({ ...biases(told), no_rope_layer_interval: 4 }),
+    config: (facts) => ({ ...biases(facts), no_rope_layer_interval: 4 }),
   }),
   qwen2: () => ({ type: 'qwen2', class: 'Qwen2ForCausalLM', config: () => ({ use_sliding_window: false }) }),
   qwen3: () => ({
     ...{ type: 'qwen3', class: 'Qwen3ForCausalLM' },
-    config: (told) => ({ ...biases(told), use_sliding_window: false }),
+    config: (facts) => ({ ...biases(facts), use_sliding_window: false }),
   }),
   qwen2moe: () => ({
     ...{ type: 'qwen2_moe', class: 'Qwen2MoeForCausalLM', experts: EXPERTS },
     names: { ffn_gate_inp_shexp: 'mlp.shared_expert_gate', ...sharedAs('shared_expert') },
-    config: (told) => ({
-      ...qwenExperts(told),
-      qkv_bias: has(told, 'attn_q.bias'),
-      norm_topk_prob: told.values.flag('expert_weights_norm') ?? false,
-      shared_expert_intermediate_size: rowsOf(told, 'ffn_gate_shexp'),
+    config: (facts) => ({
+      ...qwenExperts(facts),
+      qkv_bias: has(facts, 'attn_q.bias'),
+      norm_topk_prob: facts.values.flag('expert_weights_norm') ?? false,
+      shared_expert_intermediate_size: rowsOf(facts, 'ffn_gate_shexp'),
     }),
   }),
   qwen3moe: () => ({
     ...{ type: 'qwen3_moe', class: 'Qwen3MoeForCausalLM', experts: EXPERTS },
-    config: (told) => ({
-      ...biases(told),
-      ...qwenExperts(told),
-      norm_topk_prob: told.values.flag('expert_weights_norm') ?? true,
+    config: (facts) => ({
+      ...biases(facts),
+      ...qwenExperts(facts),
+      norm_topk_prob: facts.values.flag('expert_weights_norm') ?? true,
     }),
   }),
   gemma2: () => ({
     ...{ type: 'gemma2', class: 'Gemma2ForCausalLM', names: AROUND, normPlus: 1 },
-    config: (told) => ({
-      ...gemma(told, 46),
-      attn_logit_softcapping: told.values.number('attn_logit_softcapping', 50),
-      final_logit_softcapping: told.values.number('final_logit_softcapping', 30),
-      sliding_window: told.values.integer('attention.sliding_window', 4096),
+    config: (facts) => ({
+      ...gemma(facts, 46),
+      attn_logit_softcapping: facts.values.number('attn_logit_softcapping', 50),
+      final_logit_softcapping: facts.values.number('final_logit_softcapping', 30),
+      sliding_window: facts.values.integer('attention.sliding_window', 4096),
     }),
   }),
   gemma3: () => ({
     ...{ type: 'gemma3_text', class: 'Gemma3ForCausalLM', names: AROUND, normPlus: 1 },
-    config: (told) => ({
-      ...gemma(told, 62),
-      ...windows(told, 6),
-      rope_theta: told.values.number('rope.freq_base', 1e6),
-      rope_local_base_freq: told.values.number('rope.freq_base_swa', 1e4),
-      final_logit_softcapping: told.values.number('final_logit_softcapping', null),
+    config: (facts) => ({
+      ...gemma(facts, 62),
+      ...windows(facts, 6),
+      rope_theta: facts.values.number('rope.freq_base', 1e6),
+      rope_local_base_freq: facts.values.number('rope.freq_base_swa', 1e4),
+      final_logit_softcapping: facts.values.number('final_logit_softcapping', null),
     }),
   }),
   phi3: () => ({
     ...{ type: 'phi3', class: 'Phi3ForCausalLM' },
     names: { attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' },
-    config: (told) => ({
-      ...partial(told),
-      sliding_window: told.values.integer('attention.sliding_window', 0) || null,
+    config: (facts) => ({
+      ...partial(facts),
+      sliding_window: facts.values.integer('attention.sliding_window', 0) || null,
     }),
   }),
   olmo2: ({ values }) =>
     values.integer('attention.sliding_window', 0) > 0
       ? {
           ...{ ...OLMO2, type: 'olmo3', class: 'Olmo3ForCausalLM' },
-          config: (told) => ({ ...biases(told), ...windows(told, 4) }),
+          config: (facts) => ({ ...biases(facts), ...windows(facts, 4) }),
         }
       : OLMO2,
   glm4: () => ({
@@ -187,24 +185,27 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
       ffn_norm: 'post_attention_layernorm',
       post_ffw_norm: 'post_mlp_layernorm',
     },
-    config: (told) => ({ ...partial(told), attention_bias: has(told, 'attn_q.bias') }),
+    config: (facts) => ({ ...partial(facts), attention_bias: has(facts, 'attn_q.bias') }),
   }),
   chatglm: () => ({
     ...{ type: 'glm', class: 'GlmForCausalLM', names: GLM_NAMES },
-    config: (told) => ({ ...partial(told), attention_bias: has(told, 'attn_q.bias') || has(told, 'attn_qkv.bias') }),
+    config: (facts) => ({
+      ...partial(facts),
+      attention_bias: has(facts, 'attn_q.bias') || has(facts, 'attn_qkv.bias'),
+    }),
   }),
   glm4moe: () => ({
     ...{ type: 'glm4_moe', class: 'Glm4MoeForCausalLM', experts: EXPERTS },
     names: { post_attention_norm: 'post_attention_layernorm', ...sharedAs('shared_experts'), ...CORRECTION },
-    config: (told) => ({
-      ...partial(told),
-      ...groupedExperts(told),
-      attention_bias: has(told, 'attn_q.bias'),
-      use_qk_norm: has(told, 'attn_q_norm.weight'),
+    config: (facts) => ({
+      ...partial(facts),
+      ...groupedExperts(facts),
+      attention_bias: has(facts, 'attn_q.bias'),
+      use_qk_norm: has(facts, 'attn_q_norm.weight'),
     }),
   }),
-  deepseek2: (told) => ({
-    ...(isV3(told)
+  deepseek2: (facts) => ({
+    ...(isV3(facts)
       ? { type: 'deepseek_v3', class: 'DeepseekV3ForCausalLM' }
       : { type: 'deepseek_v2', class: 'DeepseekV2ForCausalLM' }),
     names: {
@@ -235,23 +236,23 @@ const KINDS: Readonly<Record<string, (told: Told) => Kind>> = {
         ...{ weight: 'mlp.experts.gate_up_proj.weight', bias: 'mlp.experts.gate_up_proj_bias' },
       },
     },
-    config: (told) => {
-      const { values } = told;
-      const { rope_scaling: scaling } = ropeFields(told);
+    config: (facts) => {
+      const { values } = facts;
+      const { rope_scaling: scaling } = ropeMembers(facts);
       return {
-        attention_bias: has(told, 'attn_q.bias'),
+        attention_bias: has(facts, 'attn_q.bias'),
         intermediate_size: values.integer('expert_feed_forward_length'),
         num_local_experts: values.integer('expert_count'),
         num_experts_per_tok: values.integer('expert_used_count'),
-        ...windows(told, 2),
+        ...windows(facts, 2),
         // Its edges of the ramp are no whole numbers, which the file does not tell.
-        ...(scaling !== undefined && { rope_scaling: { ...(scaling as Json), truncate: false } }),
+        ...(scaling !== undefined && { rope_scaling: { ...(scaling as JsonObject), truncate: false } }),
       };
     },
   }),
   ernie4_5: () => ({
     ...{ type: 'ernie4_5', class: 'Ernie4_5ForCausalLM' },
-    config: (told) => ({ use_bias: has(told, 'attn_q.bias') }),
+    config: (facts) => ({ use_bias: has(facts, 'attn_q.bias') }),
   }),
   'hunyuan-dense': () => ({
     ...{ type: 'hunyuan_v1_dense', class: 'HunYuanDenseV1ForCausalLM' },
@@ -297,17 +298,17 @@ export const ARCHITECTURES: Readonly<Record<string, string>> = {
 };
 
 /** @throws {UnsupportedError} when it is of none that runs here; names it */
-export function kindOf(told: Told): Kind {
-  const { architecture, unsupported } = told.values;
-  if (Object.hasOwn(KINDS, architecture)) return KINDS[architecture](told);
-  const known = Object.keys(KINDS).join(', ');
-  const message = `general.architecture must be one of ${known}: got ${show(architecture)}`;
+export function kindOf(facts: ModelFacts): Kind {
+  const { architecture, unsupported } = facts.values;
+  if (Object.hasOwn(KINDS, architecture)) return KINDS[architecture](facts);
+  const supported = Object.keys(KINDS).join(', ');
+  const message = `general.architecture must be one of ${supported}: got ${show(architecture)}`;
   return unsupported(`GGUF of ${architecture}`, message);
 }
 
 /** What config.json would say. */
-export function configOf(told: Told, kind: Kind): Json {
-  const { values, layers, shapeOf } = told;
+export function configOf(facts: ModelFacts, kind: Kind): JsonObject {
+  const { values, layers, shapeOf } = facts;
   const embedding = shapeOf('token_embd.weight');
   if (embedding?.length !== 2)
     values.fail(
@@ -315,29 +316,29 @@ export function configOf(told: Told, kind: Kind): Json {
         ? `token_embd.weight must be a matrix: got [${embedding.join(', ')}]`
         : 'file must hold token_embd.weight: it is missing',
     );
-  const heads = uniform(told, 'attention.head_count');
+  const heads = uniform(facts, 'attention.head_count');
   const headDim = values.integer('attention.key_length', undefined);
   return {
     architectures: [kind.class],
     model_type: kind.type,
     vocab_size: embedding![0],
     hidden_size: values.integer('embedding_length'),
-    intermediate_size: uniform(told, 'feed_forward_length'),
+    intermediate_size: uniform(facts, 'feed_forward_length'),
     num_hidden_layers: layers,
     num_attention_heads: heads,
-    num_key_value_heads: kind.type === 'lfm2' ? heads : uniform(told, 'attention.head_count_kv', heads),
+    num_key_value_heads: kind.type === 'lfm2' ? heads : uniform(facts, 'attention.head_count_kv', heads),
     ...(headDim !== undefined && { head_dim: headDim }),
     max_position_embeddings: values.integer('context_length'),
     rms_norm_eps: values.number('attention.layer_norm_rms_epsilon'),
     hidden_act: 'silu',
-    ...ropeFields(told),
+    ...ropeMembers(facts),
     tie_word_embeddings: shapeOf('output.weight') === undefined,
-    ...kind.config?.(told),
+    ...kind.config?.(facts),
   };
 }
 
 // A number that is the same for all layers. @param otherwise where there is none
-function uniform({ values, layers }: Told, key: string, otherwise?: number): number {
+function uniform({ values, layers }: ModelFacts, key: string, otherwise?: number): number {
   const each = perLayer(values, key, layers, otherwise);
   if (each.every((value) => value === each[0])) return each[0];
   const feature = `${key} by layer`;
@@ -350,16 +351,16 @@ function perLayer(values: Values, key: string, layers: number, otherwise?: numbe
 }
 
 // Whether the first layer has a tensor of that name.
-function has({ shapeOf }: Told, name: string): boolean {
+function has({ shapeOf }: ModelFacts, name: string): boolean {
   return shapeOf(`blk.0.${name}`) !== undefined;
 }
 
-function biases(told: Told): Json {
-  return { attention_bias: has(told, 'attn_q.bias'), mlp_bias: has(told, 'ffn_up.bias') };
+function biases(facts: ModelFacts): JsonObject {
+  return { attention_bias: has(facts, 'attn_q.bias'), mlp_bias: has(facts, 'ffn_up.bias') };
 }
 
 // The rows of a weight, in the first layer that has it.
-function rowsOf({ layers, shapeOf, values }: Told, name: string): number {
+function rowsOf({ layers, shapeOf, values }: ModelFacts, name: string): number {
   for (let layer = 0; layer < layers; layer++) {
     const shape = shapeOf(`blk.${layer}.${name}.weight`);
     if (shape && shape.length > 1) return shape[shape.length - 2];
@@ -368,7 +369,7 @@ function rowsOf({ layers, shapeOf, values }: Told, name: string): number {
 }
 
 // The part of a head that turns.
-function partial({ values }: Told): Json {
+function partial({ values }: ModelFacts): JsonObject {
   const dim = values.integer('attention.key_length', undefined);
   const headDim = dim ?? values.integer('embedding_length') / values.integer('attention.head_count');
   const turned = values.integer('rope.dimension_count', headDim);
@@ -376,12 +377,12 @@ function partial({ values }: Told): Json {
 }
 
 // Scores are scaled by the elements of a head; by the width for each head in the largest model, which its layers tell, as in llama.cpp.
-function gemma(told: Told, largest: number): Json {
-  const { values, layers } = told;
+function gemma(facts: ModelFacts, largest: number): JsonObject {
+  const { values, layers } = facts;
   const heads = values.integer('attention.head_count');
   const headDim = values.integer('attention.key_length', 256);
   return {
-    attention_bias: has(told, 'attn_q.bias'),
+    attention_bias: has(facts, 'attn_q.bias'),
     head_dim: headDim,
     hidden_activation: 'gelu_pytorch_tanh',
     query_pre_attn_scalar: layers === largest ? values.integer('embedding_length') / heads : headDim,
@@ -389,7 +390,7 @@ function gemma(told: Told, largest: number): Json {
 }
 
 // Which layers slide. @param every of these one sees all, where the file does not say
-function windows({ values, layers }: Told, every: number): Json {
+function windows({ values, layers }: ModelFacts, every: number): JsonObject {
   const key = 'attention.sliding_window_pattern';
   const each =
     values.all.get(`${values.architecture}.${key}`) instanceof Float64Array ? values.numbers(key)! : undefined;
@@ -401,26 +402,26 @@ function windows({ values, layers }: Told, every: number): Json {
   };
 }
 
-function qwenExperts(told: Told): Json {
-  const { values, layers, shapeOf } = told;
+function qwenExperts(facts: ModelFacts): JsonObject {
+  const { values, layers, shapeOf } = facts;
   const isDense = (layer: number) => shapeOf(`blk.${layer}.ffn_gate_inp.weight`) === undefined;
   return {
     num_experts: values.integer('expert_count'),
     num_experts_per_tok: values.integer('expert_used_count'),
-    moe_intermediate_size: rowsOf(told, 'ffn_gate_exps'),
+    moe_intermediate_size: rowsOf(facts, 'ffn_gate_exps'),
     decoder_sparse_step: 1,
     mlp_only_layers: Array.from({ length: layers }, (_, i) => i).filter(isDense),
     use_sliding_window: false,
   };
 }
 
-function groupedExperts(told: Told): Json {
-  const { values } = told;
+function groupedExperts(facts: ModelFacts): JsonObject {
+  const { values } = facts;
   const groups = values.integer('expert_group_count', undefined);
   const taken = values.integer('expert_group_used_count', undefined);
   return {
     first_k_dense_replace: values.integer('leading_dense_block_count', 0),
-    moe_intermediate_size: rowsOf(told, 'ffn_gate_exps'),
+    moe_intermediate_size: rowsOf(facts, 'ffn_gate_exps'),
     n_routed_experts: values.integer('expert_count'),
     n_shared_experts: values.integer('expert_shared_count', 0),
     num_experts_per_tok: values.integer('expert_used_count'),
@@ -432,15 +433,15 @@ function groupedExperts(told: Told): Json {
 }
 
 // Experts by sigmoid have a correction; so old files tell, which do not name the function.
-function isV3({ values, layers, shapeOf }: Told): boolean {
+function isV3({ values, layers, shapeOf }: ModelFacts): boolean {
   const sigmoid = 2;
   return (
     values.integer('expert_gating_func', 1) === sigmoid || shapeOf(`blk.${layers - 1}.exp_probs_b.bias`) !== undefined
   );
 }
 
-function deepseek(told: Told): Json {
-  const { values } = told;
+function deepseek(facts: ModelFacts): JsonObject {
+  const { values } = facts;
   const turned = values.integer('rope.dimension_count');
   const heads = values.integer('attention.head_count');
   const keyLength = values.integer('attention.key_length_mla', values.integer('attention.key_length', undefined));
@@ -452,8 +453,8 @@ function deepseek(told: Told): Json {
   const groups = values.integer('expert_group_count', 1);
   const grouped = groups > 1 ? 'group_limited_greedy' : 'greedy';
   return {
-    ...groupedExperts(told),
-    ...(isV3(told)
+    ...groupedExperts(facts),
+    ...(isV3(facts)
       ? { scoring_func: 'sigmoid', topk_method: 'noaux_tc', rope_interleave: true }
       : { topk_method: grouped }),
     num_key_value_heads: heads,
@@ -463,8 +464,8 @@ function deepseek(told: Told): Json {
     qk_nope_head_dim: keyLength - turned,
     qk_rope_head_dim: turned,
     v_head_dim: valueDim,
-    attention_bias: has(told, 'attn_kv_a_mqa.bias'),
-    mlp_bias: has(told, 'ffn_up.bias') || has(told, 'ffn_up_shexp.bias'),
+    attention_bias: has(facts, 'attn_kv_a_mqa.bias'),
+    mlp_bias: has(facts, 'ffn_up.bias') || has(facts, 'ffn_up_shexp.bias'),
     moe_layer_freq: 1,
   };
 }

@@ -40,15 +40,15 @@ function f16Values(): Float32Array {
   return halves;
 }
 
-const u16 = (bytes: Uint8Array, at: number): number => bytes[at] | (bytes[at + 1] << 8);
+const u16 = (bytes: Uint8Array, offset: number): number => bytes[offset] | (bytes[offset + 1] << 8);
 const i8 = (byte: number): number => (byte << 24) >> 24;
 
 function q8(bytes: Uint8Array, count: number, out: Float32Array): void {
   const f16 = f16Values();
   for (let block = 0; block < count; block++) {
-    const at = block * 34;
-    const d = f16[u16(bytes, at)];
-    for (let j = 0; j < 32; j++) out[block * 32 + j] = d * i8(bytes[at + 2 + j]);
+    const offset = block * 34;
+    const d = f16[u16(bytes, offset)];
+    for (let j = 0; j < 32; j++) out[block * 32 + j] = d * i8(bytes[offset + 2 + j]);
   }
 }
 
@@ -60,11 +60,11 @@ function small(fifth: boolean, minimum: boolean): Decode {
   return (bytes, count, out) => {
     const f16 = f16Values();
     for (let block = 0; block < count; block++) {
-      const at = block * size;
-      const d = f16[u16(bytes, at)];
-      const m = minimum ? f16[u16(bytes, at + 2)] : 0;
-      const high = fifth ? u16(bytes, at + head) | (u16(bytes, at + head + 2) << 16) : 0;
-      const first = at + size - 16;
+      const offset = block * size;
+      const d = f16[u16(bytes, offset)];
+      const m = minimum ? f16[u16(bytes, offset + 2)] : 0;
+      const high = fifth ? u16(bytes, offset + head) | (u16(bytes, offset + head + 2) << 16) : 0;
+      const first = offset + size - 16;
       for (let j = 0; j < 16; j++) {
         const pair = bytes[first + j];
         const low = ((pair & 15) | (((high >>> j) & 1) << 4)) - middle;
@@ -82,10 +82,10 @@ const twiceE2M1 = Float64Array.from({ length: 16 }, (_, q) => (q < 8 ? TWICE[q] 
 
 function mxfp4(bytes: Uint8Array, count: number, out: Float32Array): void {
   for (let block = 0; block < count; block++) {
-    const at = block * 17;
-    const half = 2 ** (bytes[at] - 128);
+    const offset = block * 17;
+    const half = 2 ** (bytes[offset] - 128);
     for (let j = 0; j < 16; j++) {
-      const pair = bytes[at + 1 + j];
+      const pair = bytes[offset + 1 + j];
       out[block * 32 + j] = half * twiceE2M1[pair & 15];
       out[block * 32 + j + 16] = half * twiceE2M1[pair >> 4];
     }
@@ -94,11 +94,11 @@ function mxfp4(bytes: Uint8Array, count: number, out: Float32Array): void {
 
 // Eight scales and eight minima of six bits, in twelve bytes. Those of 0 to 3 are the low six bits of bytes 0 to 3 and 4 to 7; of 4 to 7
 // the low four bits are a half of bytes 8 to 11, the upper two those that are left of bytes 0 to 3 and 4 to 7.
-function scaleAt(bytes: Uint8Array, at: number, group: number, half: 0 | 1): number {
-  const own = bytes[at + 4 * half + (group & 3)];
-  if (group < 4) return own & 63;
-  const low = bytes[at + 4 + group];
-  return ((half ? low >> 4 : low) & 15) | ((own >> 6) << 4);
+function scaleAt(bytes: Uint8Array, offset: number, group: number, half: 0 | 1): number {
+  const first = bytes[offset + 4 * half + (group & 3)];
+  if (group < 4) return first & 63;
+  const low = bytes[offset + 4 + group];
+  return ((half ? low >> 4 : low) & 15) | ((first >> 6) << 4);
 }
 
 function q4OrQ5K(fifth: boolean): Decode {
@@ -106,19 +106,19 @@ function q4OrQ5K(fifth: boolean): Decode {
   return (bytes, count, out) => {
     const f16 = f16Values();
     for (let block = 0; block < count; block++) {
-      const at = block * size;
-      const d = f16[u16(bytes, at)];
-      const m = f16[u16(bytes, at + 2)];
-      const first = at + size - 128;
+      const offset = block * size;
+      const d = f16[u16(bytes, offset)];
+      const m = f16[u16(bytes, offset + 2)];
+      const first = offset + size - 128;
       for (let group = 0; group < 8; group++) {
-        const scale = d * scaleAt(bytes, at + 4, group, 0);
-        const least = m * scaleAt(bytes, at + 4, group, 1);
+        const scale = d * scaleAt(bytes, offset + 4, group, 0);
+        const least = m * scaleAt(bytes, offset + 4, group, 1);
         const from = first + 32 * (group >> 1);
         const to = block * 256 + 32 * group;
         const shift = 4 * (group & 1);
         for (let j = 0; j < 32; j++) {
           const low = (bytes[from + j] >> shift) & 15;
-          const high = fifth ? ((bytes[at + 16 + j] >> group) & 1) << 4 : 0;
+          const high = fifth ? ((bytes[offset + 16 + j] >> group) & 1) << 4 : 0;
           out[to + j] = scale * (low | high) - least;
         }
       }
@@ -129,16 +129,16 @@ function q4OrQ5K(fifth: boolean): Decode {
 function q6K(bytes: Uint8Array, count: number, out: Float32Array): void {
   const f16 = f16Values();
   for (let block = 0; block < count; block++) {
-    const at = block * 210;
-    const d = f16[u16(bytes, at + 208)];
+    const offset = block * 210;
+    const d = f16[u16(bytes, offset + 208)];
     // Halves of 128 weights, quarters of 32: low bits of two quarters share a byte, high bits of four.
     for (let quarter = 0; quarter < 8; quarter++) {
-      const low = at + 64 * (quarter >> 2) + 32 * (quarter & 1);
-      const high = at + 128 + 32 * (quarter >> 2);
+      const low = offset + 64 * (quarter >> 2) + 32 * (quarter & 1);
+      const high = offset + 128 + 32 * (quarter >> 2);
       const [lowShift, highShift] = [2 * (quarter & 2), 2 * (quarter & 3)];
       const to = block * 256 + 32 * quarter;
       for (let j = 0; j < 32; j++) {
-        const scale = d * i8(bytes[at + 192 + 2 * quarter + (j >> 4)]);
+        const scale = d * i8(bytes[offset + 192 + 2 * quarter + (j >> 4)]);
         const q = ((bytes[low + j] >> lowShift) & 15) | (((bytes[high + j] >> highShift) & 3) << 4);
         out[to + j] = scale * (q - 32);
       }
@@ -176,7 +176,7 @@ const OTHERS: Readonly<Record<number, string>> = Object.fromEntries(
 );
 
 /** Weights in f32. @param bytes whole blocks */
-export function weightsOf(
+export function decodeBlocks(
   bytes: ArrayBuffer,
   { name, weights, bytes: size, decode }: WeightCode,
 ): Float32Array<ArrayBuffer> {
@@ -200,6 +200,10 @@ export function codeOf(type: number, place: Place): WeightCode {
   const code = CODES[type];
   if (code) return code;
   const name = OTHERS[type] ?? `number ${type}`;
-  const known = Object.values(CODES).map(({ name }) => name);
-  throw new UnsupportedError(`GGUF weights ${name}`, `weights must be one of ${known.join(', ')}: got ${name}`, place);
+  const supported = Object.values(CODES).map(({ name }) => name);
+  throw new UnsupportedError(
+    `GGUF weights ${name}`,
+    `weights must be one of ${supported.join(', ')}: got ${name}`,
+    place,
+  );
 }

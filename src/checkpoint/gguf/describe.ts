@@ -7,9 +7,7 @@
 
 import { show } from '../../excerpt.ts';
 import { PRETOKENIZERS } from './pretokenizers.ts';
-import type { Values } from './values.ts';
-
-type Json = Record<string, unknown>;
+import type { JsonObject, Values } from './values.ts';
 
 /** Longest piece that is taken apart: SentencePiece makes none above 16 characters, tokens of spaces are longer. */
 const PIECE_CHARACTERS = 128;
@@ -21,7 +19,7 @@ const ENDS: ReadonlySet<string> = new Set([
   ...['<｜end▁of▁sentence｜>', '<EOT>', '<|return|>', '<|call|>'],
 ]);
 
-interface Vocabulary {
+interface TokenList {
   readonly tokens: readonly string[];
   /** Kind of each token; normal if left out. */
   readonly kinds: Float64Array | undefined;
@@ -32,7 +30,7 @@ interface Vocabulary {
  * The files of the tokenizer; none where the file has none.
  * @throws {UnsupportedError} when it is of a kind that is not known; names it
  */
-export function tokenizerOf(values: Values): Json {
+export function tokenizerOf(values: Values): JsonObject {
   const model = values.text('tokenizer.ggml.model') ?? 'none';
   if (model === 'none' || model === 'no_vocab') return {};
   if (model !== 'gpt2' && model !== 'llama') {
@@ -59,13 +57,15 @@ export function tokenizerOf(values: Values): Json {
   };
 }
 
-function vocabularyOf(values: Values, model: 'gpt2' | 'llama'): Vocabulary {
+function vocabularyOf(values: Values, model: 'gpt2' | 'llama'): TokenList {
   const tokens = values.texts('tokenizer.ggml.tokens');
   if (!tokens || tokens.length === 0)
     return values.fail('metadata must have tokenizer.ggml.tokens: it is missing or empty');
   const kinds = values.numbers('tokenizer.ggml.token_type');
   if (kinds && kinds.length < tokens.length) {
-    values.fail(`tokenizer.ggml.token_type must have one for each of ${tokens.length} tokens: it has ${kinds.length}`);
+    values.fail(
+      `tokenizer.ggml.token_type must have a type for each of ${tokens.length} tokens: it has ${kinds.length}`,
+    );
   }
   const usual = model === 'llama' ? { bos: 1, eos: 2, unknown: 0 } : {};
   const idOf = (name: 'bos' | 'eos' | 'unknown' | 'padding', otherwise?: number) => {
@@ -90,10 +90,10 @@ function addedOf(values: Values, model: 'gpt2' | 'llama'): { bos: boolean; eos: 
   };
 }
 
-const kindOf = ({ kinds }: Vocabulary, id: number): number => kinds?.[id] ?? 1;
+const kindOf = ({ kinds }: TokenList, id: number): number => kinds?.[id] ?? 1;
 
 // Control tokens are special; those of a user are found in texts as well.
-function addedTokens(vocabulary: Vocabulary): Json[] {
+function addedTokens(vocabulary: TokenList): JsonObject[] {
   const { tokens, ids } = vocabulary;
   return tokens.flatMap((content, id) => {
     const kind = kindOf(vocabulary, id);
@@ -104,34 +104,34 @@ function addedTokens(vocabulary: Vocabulary): Json[] {
 }
 
 // Tokens by id. @param holds whether a kind is part of it
-function vocabOf(vocabulary: Vocabulary, holds: (kind: number) => boolean): Record<string, number> {
+function vocabOf(vocabulary: TokenList, holds: (kind: number) => boolean): Record<string, number> {
   const entries = vocabulary.tokens.map((token, id): [string, number] => [token, id]);
   return Object.fromEntries(entries.filter(([, id]) => holds(kindOf(vocabulary, id))));
 }
 
-function byteLevel(values: Values, vocabulary: Vocabulary): Json {
+function byteLevel(values: Values, vocabulary: TokenList): JsonObject {
   const pre = values.text('tokenizer.ggml.pre') ?? 'default';
-  const found = PRETOKENIZERS.get(pre);
-  if (!found) {
+  const pretokenizer = PRETOKENIZERS.get(pre);
+  if (!pretokenizer) {
     const message = `tokenizer.ggml.pre must be one of ${[...PRETOKENIZERS.keys()].join(', ')}: got ${show(pre)}`;
     return values.unsupported(`tokenizer ${pre}`, message);
   }
   const merges = values.texts('tokenizer.ggml.merges');
   if (!merges) return values.fail('metadata must have tokenizer.ggml.merges: it is missing');
   return {
-    normalizer: found.normalizer ?? null,
-    pre_tokenizer: found.steps,
+    normalizer: pretokenizer.normalizer ?? null,
+    pre_tokenizer: pretokenizer.steps,
     decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
     model: {
       ...{ type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null },
-      ...{ fuse_unk: false, byte_fallback: false, ignore_merges: found.ignoresMerges ?? false },
+      ...{ fuse_unk: false, byte_fallback: false, ignore_merges: pretokenizer.ignoresMerges ?? false },
       vocab: vocabOf(vocabulary, (kind) => kind !== UNUSED && kind !== CONTROL && kind !== USER),
       merges,
     },
   };
 }
 
-function sentencePieces(values: Values, vocabulary: Vocabulary): Json {
+function sentencePieces(values: Values, vocabulary: TokenList): JsonObject {
   const { tokens, ids } = vocabulary;
   const vocab = vocabOf(vocabulary, (kind) => kind !== UNUSED && kind !== USER);
   const begins = values.flag('tokenizer.ggml.add_space_prefix') ?? true;
@@ -158,7 +158,7 @@ function sentencePieces(values: Values, vocabulary: Vocabulary): Json {
   };
 }
 
-function mergesOf(values: Values, vocabulary: Vocabulary): [string, string][] {
+function mergesOf(values: Values, vocabulary: TokenList): [string, string][] {
   const { tokens } = vocabulary;
   const scores = values.numbers('tokenizer.ggml.scores');
   const isPiece = (id: number) => kindOf(vocabulary, id) === 1;
@@ -179,7 +179,7 @@ function mergesOf(values: Values, vocabulary: Vocabulary): [string, string][] {
   return merges;
 }
 
-function around({ tokens, ids }: Vocabulary, adds: { bos: boolean; eos: boolean }): Json | null {
+function around({ tokens, ids }: TokenList, adds: { bos: boolean; eos: boolean }): JsonObject | null {
   const special = (id: number | undefined, isAdded: boolean) =>
     isAdded && id !== undefined ? [{ SpecialToken: { id: tokens[id], type_id: 0 } }] : [];
   const [before, after] = [special(ids.bos, adds.bos), special(ids.eos, adds.eos)];
@@ -191,32 +191,32 @@ function around({ tokens, ids }: Vocabulary, adds: { bos: boolean; eos: boolean 
   return { type: 'TemplateProcessing', single, pair, special_tokens: Object.fromEntries(entries) };
 }
 
-function named({ tokens, ids }: Vocabulary): Json {
+function named({ tokens, ids }: TokenList): JsonObject {
   const names = { bos: 'bos_token', eos: 'eos_token', unknown: 'unk_token', pad: 'pad_token' } as const;
   return Object.fromEntries(Object.entries(ids).map(([key, id]) => [names[key as keyof typeof names], tokens[id]]));
 }
 
 // One template, or several by name.
-function templates(values: Values): Json {
-  const own = values.text('tokenizer.chat_template');
+function templates(values: Values): JsonObject {
+  const template = values.text('tokenizer.chat_template');
   const others = (values.texts('tokenizer.chat_templates') ?? []).flatMap((name) => {
     const template = values.text(`tokenizer.chat_template.${name}`);
     return template === undefined ? [] : [{ name, template }];
   });
-  if (others.length === 0) return own === undefined ? {} : { chat_template: own };
-  return { chat_template: own === undefined ? others : [{ name: 'default', template: own }, ...others] };
+  if (others.length === 0) return template === undefined ? {} : { chat_template: template };
+  return { chat_template: template === undefined ? others : [{ name: 'default', template }, ...others] };
 }
 
 /** generation_config.json: all tokens that end an answer, and how the file would have tokens drawn. */
-export function generationOf(values: Values, vocabSize: number): Json {
+export function generationOf(values: Values, vocabSize: number): JsonObject {
   const tokens = values.texts('tokenizer.ggml.tokens');
   if (!tokens) return {};
   const kinds = values.numbers('tokenizer.ggml.token_type');
   const isId = (id: number | undefined): id is number => id !== undefined && id >= 0 && id < vocabSize;
-  const told = ['eos', 'eot', 'eom'].map((name) => values.integer(`tokenizer.ggml.${name}_token_id`, undefined));
+  const endIds = ['eos', 'eot', 'eom'].map((name) => values.integer(`tokenizer.ggml.${name}_token_id`, undefined));
   const isEnd = (token: string, id: number) => ENDS.has(token) && (kinds?.[id] === CONTROL || kinds?.[id] === USER);
-  const found = tokens.flatMap((token, id) => (isEnd(token, id) ? [id] : []));
-  const ends = [...new Set([...told, ...found])].filter(isId);
+  const markedIds = tokens.flatMap((token, id) => (isEnd(token, id) ? [id] : []));
+  const ends = [...new Set([...endIds, ...markedIds])].filter(isId);
   const drawn = { temperature: 'temp', top_k: 'top_k', top_p: 'top_p', min_p: 'min_p' };
   const sampling = Object.entries(drawn).flatMap(([name, key]) => {
     const value = values.number(`general.sampling.${key}`, undefined);

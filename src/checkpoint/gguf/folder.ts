@@ -7,13 +7,13 @@ import type { Folder, Source } from '../../source/source.ts';
 import type { Checkpoint, OpenFolder } from '../checkpoint.ts';
 import { sliceExactly } from '../safetensors/file.ts';
 import type { CheckpointFile } from '../tensor.ts';
-import { configOf, kindOf, type Told } from './architectures.ts';
-import { weightsOf } from './blocks.ts';
+import { configOf, kindOf, type ModelFacts } from './architectures.ts';
+import { decodeBlocks } from './blocks.ts';
 import { generationOf, tokenizerOf } from './describe.ts';
-import { parseHeader } from './header.ts';
-import { partsOf } from './parts.ts';
+import { parseGgufHeader } from './header.ts';
+import { modelFiles } from './parts.ts';
 import type { RopeTensors } from './rope.ts';
-import { type GgufFile, tensorsOf } from './tensors.ts';
+import { type GgufFile, ggufTensors } from './tensors.ts';
 import { type Values, valuesOf } from './values.ts';
 
 /** Bytes that are read first: the header of a model of a small vocabulary. */
@@ -33,29 +33,31 @@ export async function openGguf(
   folder: Folder,
   gather: (folder: string, files: readonly CheckpointFile[]) => Checkpoint,
 ): Promise<OpenFolder> {
-  const names = partsOf(await folder.list(), folder.name);
+  const names = modelFiles(await folder.list(), folder.name);
   const opened = await Promise.all(names.map(async (name) => openFile(await folder.open(name), pathIn(folder, name))));
   const [{ pairs, file }] = opened;
   const values = valuesOf(pairs, file);
   const layers = within(values, 'layers', values.integer('block_count') - values.integer('nextn_predict_layers', 0));
-  const byName = new Map(opened.flatMap((own) => own.tensors.map((tensor) => [tensor.name, { own, tensor }] as const)));
+  const byName = new Map(
+    opened.flatMap((part) => part.tensors.map((tensor) => [tensor.name, { own: part, tensor }] as const)),
+  );
   const factors = async (name: string) => {
-    const found = byName.get(name);
-    if (!found) return undefined;
-    const { start, end, code } = found.tensor;
-    return weightsOf(await sliceExactly(found.own.source, found.own.file, start, end), code);
+    const entry = byName.get(name);
+    if (!entry) return undefined;
+    const { start, end, code } = entry.tensor;
+    return decodeBlocks(await sliceExactly(entry.own.source, entry.own.file, start, end), code);
   };
   const ropes: RopeTensors = {
     all: await factors('rope_freqs.weight'),
     short: await factors('rope_factors_short.weight'),
     long: await factors('rope_factors_long.weight'),
   };
-  const told: Told = { values, layers, ropes, shapeOf: (name) => byName.get(name)?.tensor.shape };
-  const kind = kindOf(told);
-  const config = configOf(told, kind);
+  const facts: ModelFacts = { values, layers, ropes, shapeOf: (name) => byName.get(name)?.tensor.shape };
+  const kind = kindOf(facts);
+  const config = configOf(facts, kind);
   const heads = within(values, 'attention.head_count', config.num_attention_heads);
   const kvHeads = within(values, 'attention.head_count_kv', config.num_key_value_heads);
-  const tensors = tensorsOf(opened, kind, values, { heads, kvHeads, layers });
+  const tensors = ggufTensors(opened, kind, values, { heads, kvHeads, layers });
   const metadata = notesOf(values);
   const files = opened.map(({ file, source, dataStart }, i) => ({
     file,
@@ -65,12 +67,12 @@ export async function openGguf(
     metadata,
   }));
   const vocabSize = Number(config.vocab_size);
-  const made: Readonly<Record<string, unknown>> = {
+  const sideFiles: Readonly<Record<string, unknown>> = {
     ...tokenizerOf(values),
     ...generationOf(values, vocabSize),
     'config.json': { ...config, ...endsOf(values, vocabSize) },
   };
-  const contents = new Map(Object.entries(made).map(([name, content]) => [name, bufferOf(name, content)]));
+  const contents = new Map(Object.entries(sideFiles).map(([name, content]) => [name, bufferOf(name, content)]));
   const view = readOnce({
     name: folder.name,
     list: async () => [...new Set([...(await folder.list()), ...contents.keys()])].sort(),
@@ -81,9 +83,9 @@ export async function openGguf(
 }
 
 // Counts that a table is made of, or rows are cut by.
-function within({ fail }: Values, what: string, value: unknown): number {
+function within({ fail }: Values, subject: string, value: unknown): number {
   if (Number.isInteger(value) && Number(value) >= 1 && Number(value) <= COUNT_LIMIT) return value as number;
-  return fail(`${what} must be from 1 to ${COUNT_LIMIT}: got ${show(value)}`);
+  return fail(`${subject} must be from 1 to ${COUNT_LIMIT}: got ${show(value)}`);
 }
 
 function pathIn({ name }: Folder, file: string): string {
@@ -95,7 +97,7 @@ async function openFile(source: Source, file: string): Promise<GgufFile & { pair
   const { byteLength } = source;
   for (let length = Math.min(FIRST_BYTES, byteLength); ; length = Math.min(2 * length, byteLength)) {
     const bytes = new Uint8Array(await sliceExactly(source, file, 0, length));
-    const header = parseHeader(bytes, file, byteLength);
+    const header = parseGgufHeader(bytes, file, byteLength);
     if (header) return { file, source, ...header };
   }
 }

@@ -4,18 +4,18 @@
 //   │ "GGUF" │ version u32 │ tensors u64 │ pairs u64 │ pairs: key, type u32, value │ tensors: name, rank u32, sizes u64, type u32, offset u64 │
 //   │ zeros up to a multiple of general.alignment │ data, each tensor at a multiple of it
 //
-// How long the header is nobody says: `parseHeader` is given the beginning of the file, and says if that is too little. After it every
+// How long the header is nobody says: `parseGgufHeader` is given the beginning of the file, and says if that is too little. After it every
 // tensor's range lies within the file, apart from all others.
 
 import { FormatError, UnsupportedError } from '../../errors.ts';
 import { excerpt, show } from '../../excerpt.ts';
-import { countOf } from '../safetensors/dtype.ts';
+import { elementCount } from '../safetensors/dtype.ts';
 import { codeOf, type WeightCode } from './blocks.ts';
 
 /** Longest header in bytes: a vocabulary of a quarter of a million tokens has 10 MB of them, a whole tokenizer.json some tens. */
 const HEADER_LIMIT = 1 << 28;
 /** Most tensors, as many as a safetensors header holds; most pairs, a thousand times those in use. */
-export const TENSORS_LIMIT = 1 << 20;
+export const GGUF_TENSORS_LIMIT = 1 << 20;
 const PAIRS_LIMIT = 1 << 16;
 /** Longest name of a pair or a tensor in bytes: ggml has 64. */
 const NAME_LIMIT = 1 << 10;
@@ -33,7 +33,7 @@ const WIDTHS = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 const [F32, BOOL, TEXT, ARRAY] = [6, 7, 8, 9];
 
 /** A value of a pair. Numbers of an array are numbers whatever their type. */
-export type Value = number | boolean | string | readonly string[] | Float64Array;
+export type MetadataValue = number | boolean | string | readonly string[] | Float64Array;
 
 /** A tensor's place and code, as the file has them. */
 export interface GgufTensor {
@@ -50,7 +50,7 @@ export interface GgufTensor {
 }
 
 interface Header {
-  readonly pairs: ReadonlyMap<string, Value>;
+  readonly pairs: ReadonlyMap<string, MetadataValue>;
   /** By start. */
   readonly tensors: readonly GgufTensor[];
   readonly dataStart: number;
@@ -66,7 +66,7 @@ class TooShort extends Error {}
  * @returns undefined when it goes on behind `bytes`
  * @throws {FormatError} names the first rule broken @throws {UnsupportedError} for other versions, and codes of weights that are not read
  */
-export function parseHeader(bytes: Uint8Array, file: string, fileByteLength: number): Header | undefined {
+export function parseGgufHeader(bytes: Uint8Array, file: string, fileByteLength: number): Header | undefined {
   try {
     return parse(bytes, file, fileByteLength);
   } catch (error) {
@@ -81,29 +81,33 @@ function parse(bytes: Uint8Array, file: string, fileByteLength: number): Header 
   if (magic !== 'GGUF') throw new FormatError(`file must begin with GGUF: it begins with ${show(magic)}`, { file });
   const version = read.u32();
   if (version !== 2 && version !== 3) {
-    const what = version & 0xffff ? version : 'another byte order';
-    throw new UnsupportedError(`GGUF ${what}`, `version of GGUF must be 2 or 3, little-endian: it is ${what}`, {
-      file,
-    });
+    const described = version & 0xffff ? version : 'another byte order';
+    throw new UnsupportedError(
+      `GGUF ${described}`,
+      `version of GGUF must be 2 or 3, little-endian: it is ${described}`,
+      {
+        file,
+      },
+    );
   }
-  const tensorCount = read.count('tensors', TENSORS_LIMIT);
+  const tensorCount = read.count('tensors', GGUF_TENSORS_LIMIT);
   const pairCount = read.count('pairs', PAIRS_LIMIT);
-  const pairs = new Map<string, Value>();
+  const pairs = new Map<string, MetadataValue>();
   for (let i = 0; i < pairCount; i++) {
     const key = read.text('name of a pair', NAME_LIMIT);
     if (pairs.has(key)) throw new FormatError(`keys must be unique: ${show(key)} occurs twice`, { file });
     pairs.set(key, read.value(key, read.u32()));
   }
   const alignment = alignmentOf(pairs.get('general.alignment'), file);
-  const found = Array.from({ length: tensorCount }, () => read.tensor());
+  const infos = Array.from({ length: tensorCount }, () => read.tensor());
   const dataStart = Math.ceil(read.at() / alignment) * alignment;
-  const tensors = found.map((tensor) => placed(tensor, dataStart, alignment, file, fileByteLength));
+  const tensors = infos.map((tensor) => placed(tensor, dataStart, alignment, file, fileByteLength));
   tensors.sort((a, b) => a.start - b.start || a.end - b.end);
   checkApart(tensors, file);
   return { pairs, tensors, dataStart };
 }
 
-interface Found {
+interface GgufTensorInfo {
   readonly name: string;
   readonly shape: readonly number[];
   readonly type: number;
@@ -114,36 +118,36 @@ interface Found {
 function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const utf8 = new TextDecoder('utf-8', { fatal: true });
-  let at = 0;
+  let offset = 0;
   const fail = (message: string, place: { tensor?: string } = {}): never => {
-    throw new FormatError(message, { file, byteOffset: at, ...place });
+    throw new FormatError(message, { file, byteOffset: offset, ...place });
   };
   // The place of the next bytes.
   const take = (count: number): number => {
-    if (count > fileByteLength - at)
-      fail(`header must end within the file: it has ${fileByteLength} bytes; is it complete?`);
-    if (at + count > HEADER_LIMIT) fail(`header must have at most ${HEADER_LIMIT} bytes: it has more`);
-    if (count > bytes.byteLength - at) throw new TooShort();
-    at += count;
-    return at - count;
+    if (count > fileByteLength - offset)
+      fail(`header must end within the file: the file has ${fileByteLength} bytes; is it complete?`);
+    if (offset + count > HEADER_LIMIT) fail(`header must have at most ${HEADER_LIMIT} bytes: it has more`);
+    if (count > bytes.byteLength - offset) throw new TooShort();
+    offset += count;
+    return offset - count;
   };
   const u32 = () => view.getUint32(take(4), true);
-  const u64 = (what: string): number => {
+  const u64 = (subject: string): number => {
     const value = view.getBigUint64(take(8), true);
-    return value < 2n ** 53n ? Number(value) : fail(`${what} must be below 2^53: it is ${value}`);
+    return value < 2n ** 53n ? Number(value) : fail(`${subject} must be below 2^53: it is ${value}`);
   };
-  const count = (what: string, most: number): number => {
-    const value = u64(`number of ${what}`);
-    return value <= most ? value : fail(`header must have at most ${most} ${what}: it has ${value}`);
+  const count = (subject: string, most: number): number => {
+    const value = u64(`number of ${subject}`);
+    return value <= most ? value : fail(`header must have at most ${most} ${subject}: it has ${value}`);
   };
-  const text = (what: string, most: number): string => {
-    const length = u64(`length of ${what}`);
-    if (length > most) fail(`${what} must have at most ${most} bytes: it has ${length}`);
+  const text = (subject: string, most: number): string => {
+    const length = u64(`length of ${subject}`);
+    if (length > most) fail(`${subject} must have at most ${most} bytes: it has ${length}`);
     const start = take(length);
     try {
       return utf8.decode(bytes.subarray(start, start + length));
     } catch {
-      return fail(`${what} must be UTF-8: other bytes are in it`);
+      return fail(`${subject} must be UTF-8: other bytes are in it`);
     }
   };
   const number = (type: number): number => {
@@ -164,18 +168,18 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
     if (type === ARRAY || !(type in WIDTHS)) fail(`arrays must hold numbers or texts: ${show(key)} holds type ${type}`);
     const length = count(`elements of ${show(key)}`, ELEMENTS_LIMIT);
     // Each element takes its bytes, a text at least those of its length: memory is in proportion to the file.
-    if (length > (fileByteLength - at) / (WIDTHS[type] || 8)) {
+    if (length > (fileByteLength - offset) / (WIDTHS[type] || 8)) {
       fail(`header must end within the file: ${show(key)} has ${length} elements; is it complete?`);
     }
     if (type !== TEXT) {
-      if (length * WIDTHS[type] > bytes.byteLength - at) take(length * WIDTHS[type]);
+      if (length * WIDTHS[type] > bytes.byteLength - offset) take(length * WIDTHS[type]);
       return Float64Array.from({ length }, () => number(type));
     }
     const texts: string[] = [];
     for (let i = 0; i < length; i++) texts.push(text(`text of ${show(key)}`, TEXT_LIMIT));
     return texts;
   };
-  const value = (key: string, type: number): Value => {
+  const value = (key: string, type: number): MetadataValue => {
     if (!(type in WIDTHS))
       return fail(`pairs must have types from 0 to ${WIDTHS.length - 1}: ${show(key)} has ${type}`);
     if (type === ARRAY) return array(key);
@@ -183,7 +187,7 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
     if (type === F32) return shortest(number(type));
     return type === BOOL ? number(type) !== 0 : number(type);
   };
-  const tensor = (): Found => {
+  const tensor = (): GgufTensorInfo => {
     const name = text('name of a tensor', NAME_LIMIT);
     const rank = u32();
     if (rank > RANK_LIMIT) fail(`shape must have at most ${RANK_LIMIT} dimensions: it has ${rank}`, { tensor: name });
@@ -191,7 +195,7 @@ function readerOf(bytes: Uint8Array, file: string, fileByteLength: number) {
     return { name, shape: sizes.reverse(), type: u32(), offset: u64(`offset of ${show(name)}`) };
   };
   return {
-    ...{ u32, count, text, value, tensor, at: () => at },
+    ...{ u32, count, text, value, tensor, at: () => offset },
     bytes: (length: number) => {
       const start = take(length);
       return bytes.subarray(start, start + length);
@@ -208,7 +212,7 @@ export function shortest(value: number): number {
   return value;
 }
 
-function alignmentOf(value: Value | undefined, file: string): number {
+function alignmentOf(value: MetadataValue | undefined, file: string): number {
   if (value === undefined) return 32;
   const isNumber = typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= ALIGNMENT_LIMIT;
   if (isNumber && (value & (value - 1)) === 0) return value;
@@ -218,7 +222,7 @@ function alignmentOf(value: Value | undefined, file: string): number {
 }
 
 function placed(
-  { name, shape, type, offset }: Found,
+  { name, shape, type, offset }: GgufTensorInfo,
   dataStart: number,
   alignment: number,
   file: string,
@@ -226,7 +230,7 @@ function placed(
 ): GgufTensor {
   const place = { file, tensor: name };
   const code = codeOf(type, place);
-  const count = countOf(shape);
+  const count = elementCount(shape);
   if (count === undefined)
     throw new FormatError(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`, place);
   const cols = shape.at(-1) ?? 1;

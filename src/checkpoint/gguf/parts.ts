@@ -17,9 +17,9 @@ export function siblingsOf(name: string): string[] {
  * The names of the one model in a folder; a projector of images or sounds may stand beside it.
  * @throws {FormatError} when there are several, or a part is missing
  */
-export function partsOf(names: readonly string[], folder: string): string[] {
-  const found = names.filter((name) => name.endsWith('.gguf') && !/^mmproj/i.test(name));
-  const [first] = found;
+export function modelFiles(names: readonly string[], folder: string): string[] {
+  const candidates = names.filter((name) => name.endsWith('.gguf') && !/^mmproj/i.test(name));
+  const [first] = candidates;
   if (first === undefined)
     throw new FormatError('folder must have a model in GGUF: no .gguf file is in it', { file: folder });
   const parts = siblingsOf(first);
@@ -28,7 +28,7 @@ export function partsOf(names: readonly string[], folder: string): string[] {
     const message = `every part of the model must be in the folder: ${show(missing)} is missing`;
     throw new FormatError(message, { file: folder });
   }
-  const other = found.find((name) => !parts.includes(name));
+  const other = candidates.find((name) => !parts.includes(name));
   if (other === undefined) return parts;
   const message = `folder must have one model in GGUF: it has ${show(first)} and ${show(other)}; give the file`;
   throw new FormatError(message, { file: folder });

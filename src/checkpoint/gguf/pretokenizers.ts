@@ -1,11 +1,11 @@
 // How texts are cut before merges, by the names that llama.cpp has for it: the steps that the tokenizer.json of those models has. A few names
 // mean the same steps. llama.cpp adds the token that begins a text where `begins` is set and the file does not say.
 
-type Json = Record<string, unknown>;
+import type { JsonObject } from './values.ts';
 
 interface PreTokenizer {
-  readonly steps: Json;
-  readonly normalizer?: Json;
+  readonly steps: JsonObject;
+  readonly normalizer?: JsonObject;
   readonly ignoresMerges?: boolean;
   readonly begins?: boolean;
 }
@@ -26,16 +26,16 @@ const byLetters = (digits: string) => `${CONTRACTIONS}|${OTHER}\\p{L}+|${digits}
 const byCases = (contractions: string, digits: string) =>
   `${OTHER}${UPPER}*${LOWER}+${contractions}|${OTHER}${UPPER}+${LOWER}*${contractions}|${digits}|${SIGNS}[\\r\\n/]*|${SPACES}`;
 
-const level = (useRegex: boolean): Json => ({
+const level = (useRegex: boolean): JsonObject => ({
   ...{ type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: useRegex },
 });
-const digits: Json = { type: 'Digits', individual_digits: true };
-const split = (pattern: string): Json => ({
+const digits: JsonObject = { type: 'Digits', individual_digits: true };
+const split = (pattern: string): JsonObject => ({
   ...{ type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
 });
-const sequence = (...pretokenizers: readonly Json[]): Json => ({ type: 'Sequence', pretokenizers });
+const sequence = (...pretokenizers: readonly JsonObject[]): JsonObject => ({ type: 'Sequence', pretokenizers });
 /** Cut by each pattern in turn, then written as bytes. */
-const cut = (...patterns: readonly string[]): Json => sequence(...patterns.map(split), level(false));
+const cut = (...patterns: readonly string[]): JsonObject => sequence(...patterns.map(split), level(false));
 
 const NFC = { type: 'NFC' };
 const LLAMA3 = cut(byLetters('\\p{N}{1,3}'));

@@ -3,7 +3,7 @@
 import { log } from '../../numerics/exponential.ts';
 import { power } from '../../numerics/power.ts';
 import { shortest } from './header.ts';
-import type { Values } from './values.ts';
+import type { JsonObject, Values } from './values.ts';
 
 /** The factors that a file holds, (elements / 2) each. */
 export interface RopeTensors {
@@ -15,10 +15,8 @@ export interface RopeTensors {
   readonly long?: Float32Array | undefined;
 }
 
-type Json = Record<string, unknown>;
-
 /** `rope_theta` and `rope_scaling`. */
-export function ropeFields({ values, ropes }: { readonly values: Values; readonly ropes: RopeTensors }): Json {
+export function ropeMembers({ values, ropes }: { readonly values: Values; readonly ropes: RopeTensors }): JsonObject {
   const theta = values.number('rope.freq_base', 10000);
   if (!(theta >= 1 && theta <= 1e12)) values.fail(`rope.freq_base must be a number from 1 to 1e12: got ${theta}`);
   const original = values.integer('rope.scaling.original_context_length', undefined);
@@ -33,7 +31,12 @@ export function ropeFields({ values, ropes }: { readonly values: Values; readonl
   };
 }
 
-function scalingOf(values: Values, ropes: RopeTensors, theta: number, original: number | undefined): Json | undefined {
+function scalingOf(
+  values: Values,
+  ropes: RopeTensors,
+  theta: number,
+  original: number | undefined,
+): JsonObject | undefined {
   if (ropes.all) return byFactors(ropes.all, theta, values.integer('context_length'));
   if (ropes.short && ropes.long) return longrope(values, ropes.short, ropes.long, original);
   const type = values.text('rope.scaling.type') ?? 'none';
@@ -44,10 +47,10 @@ function scalingOf(values: Values, ropes: RopeTensors, theta: number, original: 
   return values.unsupported(`rope ${type}`, `rope.scaling.type must be none, linear, yarn or longrope: got "${type}"`);
 }
 
-function yarn(values: Values, factor: number, original: number | undefined): Json {
+function yarn(values: Values, factor: number, original: number | undefined): JsonObject {
   const times = yarnTimes(values);
   const optional = { beta_fast: 'yarn_beta_fast', beta_slow: 'yarn_beta_slow', attention_factor: 'yarn_attn_factor' };
-  const found = Object.entries(optional).flatMap(([name, key]) => {
+  const members = Object.entries(optional).flatMap(([name, key]) => {
     const value = values.number(`rope.scaling.${key}`, undefined);
     return value === undefined ? [] : [[name, value]];
   });
@@ -55,7 +58,7 @@ function yarn(values: Values, factor: number, original: number | undefined): Jso
   return {
     ...{ rope_type: 'yarn', factor },
     ...(original !== undefined && { original_max_position_embeddings: original }),
-    ...Object.fromEntries(found),
+    ...Object.fromEntries(members),
     ...(times !== undefined && { mscale: times, mscale_all_dim: times }),
     ...(beta > 0 && { llama_4_scaling_beta: beta }),
   };
@@ -68,20 +71,20 @@ function yarnTimes(values: Values): number | undefined {
   return shortest(Math.fround(times * 10));
 }
 
-function longrope(values: Values, short: Float32Array, long: Float32Array, original = 4096): Json {
+function longrope(values: Values, short: Float32Array, long: Float32Array, original = 4096): JsonObject {
   const context = values.integer('context_length');
   const usual = context <= original ? 1 : Math.sqrt(1 + log(context / original) / log(original));
-  const told = values.number('rope.scaling.attn_factor', usual);
+  const factor = values.number('rope.scaling.attn_factor', usual);
   return {
     rope_type: 'longrope',
     short_factor: Array.from(short, shortest),
     long_factor: Array.from(long, shortest),
-    ...(Math.fround(told) !== Math.fround(usual) && { attention_factor: told }),
+    ...(Math.fround(factor) !== Math.fround(usual) && { attention_factor: factor }),
   };
 }
 
 // Llama 3 knows its factors by four numbers, of which only those that are usual are tried; any others stand as they are.
-function byFactors(factors: Float32Array, theta: number, context: number): Json {
+function byFactors(factors: Float32Array, theta: number, context: number): JsonObject {
   const factor = shortest(factors.reduce((most, value) => Math.max(most, value), 1));
   for (let original = 1 << 10; original <= 1 << 20; original *= 2) {
     const llama3 = {

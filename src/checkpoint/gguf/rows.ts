@@ -5,7 +5,7 @@ import { show } from '../../excerpt.ts';
 import type { Source } from '../../source/source.ts';
 import { sliceExactly } from '../safetensors/file.ts';
 import type { CheckpointTensor } from '../tensor.ts';
-import { weightsOf } from './blocks.ts';
+import { decodeBlocks } from './blocks.ts';
 import type { GgufTensor } from './header.ts';
 
 /** A file that is open. */
@@ -15,7 +15,7 @@ interface File {
 }
 
 /** What of a tensor another one is made of. */
-export interface Part extends File {
+export interface TensorPart extends File {
   /** The tensor. */
   readonly tensor: GgufTensor;
   /** Rows of it, all dimensions but the last taken together; all if left out. */
@@ -33,7 +33,7 @@ export interface Part extends File {
 const WIDTHS: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2 };
 
 /** A tensor of that name. */
-export function tensorOf(name: string, part: Part): CheckpointTensor {
+export function tensorOf(name: string, part: TensorPart): CheckpointTensor {
   const { tensor, source, file, head = 1, minus = 0 } = part;
   const { code } = tensor;
   const cols = tensor.shape.at(-1) ?? 1;
@@ -50,7 +50,7 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
   const start = tensor.start + bytesOf(first * cols);
 
   // Bytes of the file that hold some of the tensor's: whole heads, or whole blocks.
-  const spanOf = (from: number, to: number): Span => {
+  const spanOf = (from: number, to: number): ReadSpan => {
     const step = head > 1 ? head * unit : code.weights;
     const [low, high] = [Math.floor(from / width / step) * step, Math.ceil(to / width / step) * step];
     return {
@@ -61,7 +61,7 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
       to: to - low * width,
     };
   };
-  const made = (bytes: ArrayBuffer, { from, to }: Span): ArrayBuffer => {
+  const permuted = (bytes: ArrayBuffer, { from, to }: ReadSpan): ArrayBuffer => {
     let values = isDecoded ? decoded(bytes, tensor, minus) : bytes;
     if (head > 1) values = turned(values, head, unit * width);
     return from === 0 && to === values.byteLength ? values : values.slice(from, to);
@@ -74,13 +74,13 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
       checkSpan(name, byteLength, from, to);
       const span = spanOf(from, to);
       if (isPlain) return sliceExactly(source, file, start + from, start + to, spare);
-      return made(await sliceExactly(source, file, span.start, span.end), span);
+      return permuted(await sliceExactly(source, file, span.start, span.end), span);
     },
     ...(source.sliceSync && {
       readSync(from, to, spare) {
         if (isPlain) return source.sliceSync!(start + from, start + to, spare);
         const span = spanOf(from, to);
-        return made(source.sliceSync!(span.start, span.end), span);
+        return permuted(source.sliceSync!(span.start, span.end), span);
       },
     }),
     ...(source.prefetch && {
@@ -92,7 +92,7 @@ export function tensorOf(name: string, part: Part): CheckpointTensor {
   };
 }
 
-interface Span {
+interface ReadSpan {
   /** The first weight that is read. */
   readonly low: number;
   /** In the file. */
@@ -110,7 +110,7 @@ function checkSpan(name: string, byteLength: number, start: number, end: number)
 }
 
 function decoded(bytes: ArrayBuffer, { code }: GgufTensor, minus: number): ArrayBuffer {
-  const values = weightsOf(bytes, code);
+  const values = decodeBlocks(bytes, code);
   if (minus !== 0) for (let i = 0; i < values.length; i++) values[i] -= minus;
   return values.buffer;
 }
@@ -122,15 +122,20 @@ function turned(bytes: ArrayBuffer, head: number, rowBytes: number): ArrayBuffer
   const half = head / 2;
   for (let first = 0, rows = from.length / rowBytes; first < rows; first += head) {
     for (let row = 0; row < head; row++) {
-      const at = (first + row) * rowBytes;
-      to.set(from.subarray(at, at + rowBytes), (first + (row & 1) * half + (row >> 1)) * rowBytes);
+      const offset = (first + row) * rowBytes;
+      to.set(from.subarray(offset, offset + rowBytes), (first + (row & 1) * half + (row >> 1)) * rowBytes);
     }
   }
   return to.buffer;
 }
 
 /** Two tensors of the same shape as one: a row of the first, a row of the second, and so on. @param shape what it becomes */
-export function alternatingOf(name: string, first: Part, second: Part, shape: readonly number[]): CheckpointTensor {
+export function alternatingOf(
+  name: string,
+  first: TensorPart,
+  second: TensorPart,
+  shape: readonly number[],
+): CheckpointTensor {
   const [a, b] = [first, second].map((part) => tensorOf(name, part));
   const rowBytes = a.byteLength / ((shape.slice(0, 2).reduce((product, size) => product * size, 1) || 2) / 2);
   const byteLength = 2 * a.byteLength;
@@ -139,14 +144,14 @@ export function alternatingOf(name: string, first: Part, second: Part, shape: re
     return [Math.floor(from / 2 / rowBytes) * rowBytes, Math.ceil(to / 2 / rowBytes) * rowBytes];
   };
   const joined = ([one, other]: ArrayBuffer[], from: number, to: number): ArrayBuffer => {
-    const made = new Uint8Array(2 * one.byteLength);
+    const doubled = new Uint8Array(2 * one.byteLength);
     for (const [i, bytes] of [one, other].entries()) {
       for (let at = 0; at < bytes.byteLength; at += rowBytes) {
-        made.set(new Uint8Array(bytes, at, rowBytes), 2 * at + i * rowBytes);
+        doubled.set(new Uint8Array(bytes, at, rowBytes), 2 * at + i * rowBytes);
       }
     }
     const start = 2 * rowsOf(from, to)[0];
-    return made.buffer.slice(from - start, to - start);
+    return doubled.buffer.slice(from - start, to - start);
   };
   const encoded = a.encoded && { ...a.encoded, byteLength: 2 * a.encoded.byteLength };
   return {
@@ -169,7 +174,7 @@ export function alternatingOf(name: string, first: Part, second: Part, shape: re
  * DeepSeek's keys and values as one weight, (heads · (plain + valueDim), rank): the file has those of keys turned, (heads, rank, plain), and
  * those of values, (heads, valueDim, rank).
  */
-export function keyValuesOf(name: string, keys: Part, values: Part): CheckpointTensor {
+export function keyValuesOf(name: string, keys: TensorPart, values: TensorPart): CheckpointTensor {
   const [heads, rank, plain] = keys.tensor.shape;
   const valueDim = values.tensor.shape[1];
   const [k, v] = [keys, values].map((part) => tensorOf(name, { ...part, wide: true }));
@@ -183,19 +188,19 @@ export function keyValuesOf(name: string, keys: Part, values: Part): CheckpointT
       return part.read(first * each, last * each).then((bytes) => new Float32Array(bytes));
     };
     const [someKeys, someValues] = await Promise.all([parts(k), parts(v)]);
-    const made = new Float32Array(((last - first) * headBytes) / 4);
+    const averaged = new Float32Array(((last - first) * headBytes) / 4);
     for (let head = 0; head < last - first; head++) {
-      const at = (head * headBytes) / 4;
+      const index = (head * headBytes) / 4;
       for (let i = 0; i < plain; i++) {
-        for (let r = 0; r < rank; r++) made[at + i * rank + r] = someKeys[(head * rank + r) * plain + i];
+        for (let r = 0; r < rank; r++) averaged[index + i * rank + r] = someKeys[(head * rank + r) * plain + i];
       }
-      const own = someValues.subarray(head * valueDim * rank, (head + 1) * valueDim * rank);
-      made.set(own, at + plain * rank);
+      const headValues = someValues.subarray(head * valueDim * rank, (head + 1) * valueDim * rank);
+      averaged.set(headValues, index + plain * rank);
     }
-    return made.buffer.slice(from - first * headBytes, to - first * headBytes);
+    return averaged.buffer.slice(from - first * headBytes, to - first * headBytes);
   };
   const shape = [heads * (plain + valueDim), rank];
-  const sizeOf = ({ tensor }: Part) => tensor.end - tensor.start;
+  const sizeOf = ({ tensor }: TensorPart) => tensor.end - tensor.start;
   const encoded = { dtype: keys.tensor.code.name, byteLength: sizeOf(keys) + sizeOf(values) };
   return { name, dtype: 'F32', shape, byteLength, file: keys.file, encoded, read };
 }

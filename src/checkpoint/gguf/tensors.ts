@@ -6,8 +6,8 @@ import { show } from '../../excerpt.ts';
 import type { Source } from '../../source/source.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 import { type Kind, USUAL } from './architectures.ts';
-import { type GgufTensor, TENSORS_LIMIT } from './header.ts';
-import { alternatingOf, keyValuesOf, type Part, tensorOf } from './rows.ts';
+import { GGUF_TENSORS_LIMIT, type GgufTensor } from './header.ts';
+import { alternatingOf, keyValuesOf, type TensorPart, tensorOf } from './rows.ts';
 import type { Values } from './values.ts';
 
 /** A file of a model, its header read. */
@@ -40,8 +40,13 @@ interface Heads {
  * The tensors of each file.
  * @throws {UnsupportedError} when one has no name in the family @throws {FormatError} when its shape does not fit the metadata
  */
-export function tensorsOf(files: readonly GgufFile[], kind: Kind, values: Values, sizes: Heads): CheckpointTensor[][] {
-  const parts = new Map<string, Part>();
+export function ggufTensors(
+  files: readonly GgufFile[],
+  kind: Kind,
+  values: Values,
+  sizes: Heads,
+): CheckpointTensor[][] {
+  const parts = new Map<string, TensorPart>();
   for (const { file, source, tensors } of files) {
     for (const tensor of tensors) {
       if (!parts.has(tensor.name)) parts.set(tensor.name, { file, source, tensor });
@@ -50,14 +55,14 @@ export function tensorsOf(files: readonly GgufFile[], kind: Kind, values: Values
   }
   let count = 0;
   return files.map(({ tensors }) => {
-    const own: CheckpointTensor[] = [];
+    const tensorsOfFile: CheckpointTensor[] = [];
     for (const { name } of tensors) {
       const named = namedBy(parts.get(name)!, parts, kind, values, sizes);
       count += named.length;
-      if (count > TENSORS_LIMIT) values.fail(`model must have at most ${TENSORS_LIMIT} tensors: it has more`);
-      own.push(...named);
+      if (count > GGUF_TENSORS_LIMIT) values.fail(`model must have at most ${GGUF_TENSORS_LIMIT} tensors: it has more`);
+      tensorsOfFile.push(...named);
     }
-    return own;
+    return tensorsOfFile;
   });
 }
 
@@ -69,8 +74,8 @@ function nameIn(table: Readonly<Record<string, string>> | undefined, key: string
 const OUTER = { 'token_embd.weight': 'model.embed_tokens.weight', 'output.weight': 'lm_head.weight' };
 
 function namedBy(
-  part: Part,
-  parts: ReadonlyMap<string, Part>,
+  part: TensorPart,
+  parts: ReadonlyMap<string, TensorPart>,
   kind: Kind,
   values: Values,
   sizes: Heads,
@@ -106,14 +111,14 @@ function namedBy(
   const alone = single === undefined ? undefined : nameIn(kind.experts, `${single}_exps`);
   if (alone && kindOfWeight === 'weight') return [tensorOf(`${path}.${alone.replace('*', expert)}.weight`, part)];
   if (short === 'attn_k_b' || short === 'attn_v_b') return halfOf(part, parts, `${path}.self_attn.kv_b_proj.weight`);
-  const own = nameIn(kind.names, short) ?? nameIn(USUAL, short);
-  if (own === undefined) {
+  const mapped = nameIn(kind.names, short) ?? nameIn(USUAL, short);
+  if (mapped === undefined) {
     return short === 'attn_qkv' ? fusedOf(part, `${path}.self_attn`, kindOfWeight, sizes) : unknown(part, values);
   }
   const count = short === 'attn_q' ? sizes.heads : short === 'attn_k' ? sizes.kvHeads : 0;
   const head = kind.turned && count > 0 ? { head: headOf(part, count) } : {};
   const shape = shapeOf(short, tensor.shape);
-  return [tensorOf(`${path}.${own}.${kindOfWeight}`, { ...part, ...head, ...minus, ...(shape && { shape }) })];
+  return [tensorOf(`${path}.${mapped}.${kindOfWeight}`, { ...part, ...head, ...minus, ...(shape && { shape }) })];
 }
 
 // The converter leaves out sizes of 1.
@@ -123,7 +128,7 @@ function shapeOf(short: string, shape: readonly number[]): readonly number[] | u
   return undefined;
 }
 
-function headOf({ tensor, file }: Part, count: number): number {
+function headOf({ tensor, file }: TensorPart, count: number): number {
   const rows = tensor.shape[0] ?? 0;
   const head = rows / count;
   const isWhole = tensor.shape.length > 1 || tensor.code.weights === 1;
@@ -133,7 +138,7 @@ function headOf({ tensor, file }: Part, count: number): number {
 }
 
 // Experts stand one behind the other.
-function stackOf(part: Part, name: string): CheckpointTensor[] {
+function stackOf(part: TensorPart, name: string): CheckpointTensor[] {
   const { tensor, file } = part;
   const [experts, rows] = tensor.shape;
   if (tensor.shape.length !== 3 || experts > EXPERTS_LIMIT) {
@@ -147,10 +152,10 @@ function stackOf(part: Part, name: string): CheckpointTensor[] {
 
 // Two tensors that are one, of either of them.
 function alternating(
-  part: Part,
-  parts: ReadonlyMap<string, Part>,
+  part: TensorPart,
+  parts: ReadonlyMap<string, TensorPart>,
   table: NonNullable<Kind['alternating']>,
-): { first: Part; second: Part; name: string } {
+): { first: TensorPart; second: TensorPart; name: string } {
   const { tensor, file } = part;
   const [, short, kindOfWeight] = /^blk\.\d+\.(.+)\.(weight|bias)$/.exec(tensor.name)!;
   const [one, { second: other, ...names }] = Object.entries(table).find(
@@ -166,8 +171,8 @@ function alternating(
     String(first.tensor.shape) === String(second.tensor.shape);
   if (fits && tensor.shape.length === (isWeight ? 3 : 2) && (isWeight || tensor.code.weights === 1)) {
     // Of biases a row is one number.
-    const rowed = (own: Part): Part =>
-      isWeight ? own : { ...own, tensor: { ...own.tensor, shape: [...own.tensor.shape, 1] } };
+    const rowed = (given: TensorPart): TensorPart =>
+      isWeight ? given : { ...given, tensor: { ...given.tensor, shape: [...given.tensor.shape, 1] } };
     return { first: rowed(first), second: rowed(second), name: isWeight ? names.weight : names.bias };
   }
   const message = `${one} and ${other} must be two stacks of one shape and code: they differ`;
@@ -175,7 +180,7 @@ function alternating(
 }
 
 // Made where the keys are; the values come along.
-function halfOf(part: Part, parts: ReadonlyMap<string, Part>, name: string): CheckpointTensor[] {
+function halfOf(part: TensorPart, parts: ReadonlyMap<string, TensorPart>, name: string): CheckpointTensor[] {
   const { tensor, file } = part;
   const isKeys = tensor.name.includes('attn_k_b');
   const other = parts.get(tensor.name.replace(/attn_[kv]_b/, isKeys ? 'attn_v_b' : 'attn_k_b'));
@@ -194,7 +199,7 @@ function halfOf(part: Part, parts: ReadonlyMap<string, Part>, name: string): Che
 }
 
 // Rows of queries, then of keys, then of values.
-function fusedOf(part: Part, path: string, kindOfWeight: string, { heads, kvHeads }: Heads): CheckpointTensor[] {
+function fusedOf(part: TensorPart, path: string, kindOfWeight: string, { heads, kvHeads }: Heads): CheckpointTensor[] {
   const { tensor, file } = part;
   const isBias = tensor.shape.length === 1;
   const head = tensor.shape[0] / (heads + 2 * kvHeads);
@@ -206,14 +211,14 @@ function fusedOf(part: Part, path: string, kindOfWeight: string, { heads, kvHead
   const rows = isBias ? { ...tensor, shape: [tensor.shape[0], 1] } : tensor;
   let first = 0;
   return [heads, kvHeads, kvHeads].map((count, i) => {
-    const own = { first, count: count * head };
-    first += own.count;
+    const span = { first, count: count * head };
+    first += span.count;
     const name = `${path}.${['q_proj', 'k_proj', 'v_proj'][i]}.${kindOfWeight}`;
-    return tensorOf(name, { ...part, tensor: rows, rows: own, ...(isBias && { shape: [own.count] }) });
+    return tensorOf(name, { ...part, tensor: rows, rows: span, ...(isBias && { shape: [span.count] }) });
   });
 }
 
-function unknown(part: Part, { architecture }: Values): never {
+function unknown(part: TensorPart, { architecture }: Values): never {
   const { name } = part.tensor;
   const message = `tensor must be one that ${architecture} has here: the name is unknown`;
   throw new UnsupportedError(`tensor ${name}`, message, placeOf({ file: part.file, name }));

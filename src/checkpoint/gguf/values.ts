@@ -2,7 +2,10 @@
 
 import { FormatError, UnsupportedError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
-import type { Value } from './header.ts';
+import type { MetadataValue } from './header.ts';
+
+/** An object of JSON, as config.json and tokenizer.json have them. */
+export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** What the pairs say. */
 export interface Values {
@@ -29,7 +32,7 @@ export interface Values {
   /** One for all layers, or one each. */
   perLayer(key: string, layers: number): number[] | undefined;
   /** All pairs by their whole names. */
-  readonly all: ReadonlyMap<string, Value>;
+  readonly all: ReadonlyMap<string, MetadataValue>;
   /** @throws {FormatError} that names the file */
   fail(message: string): never;
   /** @throws {UnsupportedError} that names the file and the feature */
@@ -37,14 +40,18 @@ export interface Values {
 }
 
 /** @throws {FormatError} when no architecture is named */
-export function valuesOf(pairs: ReadonlyMap<string, Value>, file: string): Values {
+export function valuesOf(pairs: ReadonlyMap<string, MetadataValue>, file: string): Values {
   const architecture = pairs.get('general.architecture');
   const fail = (message: string): never => {
     throw new FormatError(message, { file });
   };
   if (typeof architecture !== 'string') return fail(`general.architecture must be a text: got ${show(architecture)}`);
   const nameOf = (key: string) => (/^(general|tokenizer|split)\./.test(key) ? key : `${architecture}.${key}`);
-  const read = <T extends Value>(key: string, must: string, holds: (value: Value) => boolean): T | undefined => {
+  const read = <T extends MetadataValue>(
+    key: string,
+    must: string,
+    holds: (value: MetadataValue) => boolean,
+  ): T | undefined => {
     const value = pairs.get(nameOf(key));
     if (value === undefined || holds(value)) return value as T | undefined;
     return fail(`${nameOf(key)} must be ${must}: got ${show(value)}`);
@@ -69,7 +76,7 @@ export function valuesOf(pairs: ReadonlyMap<string, Value>, file: string): Value
         return one === undefined ? undefined : Array<number>(layers).fill(one);
       }
       if (value.length >= layers) return [...value.subarray(0, layers)];
-      return fail(`${nameOf(key)} must have one for each of ${layers} layers: it has ${value.length}`);
+      return fail(`${nameOf(key)} must have a value for each of ${layers} layers: it has ${value.length}`);
     },
     unsupported(feature, message) {
       throw new UnsupportedError(feature, message, { file });

@@ -11,7 +11,7 @@ import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
 import { decodeText, parseStrict } from '../safetensors/json.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
-import { decodedTensor, floatsOf, type Parts, partOf } from './decoded.ts';
+import { decodedTensor, floatValues, neededPart, type TensorsByName } from './decoded.ts';
 
 const STATE = /^(.+)\.quant_state\.bitsandbytes__(nf4|fp4)$/;
 const PART = /^(.+)\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.bitsandbytes__(?:nf4|fp4))$/;
@@ -19,29 +19,32 @@ const PART = /^(.+)\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_stat
 const STATE_LIMIT = 1 << 16;
 
 /** The weights of a checkpoint, in place of their parts. Reads each one's description. */
-export async function bitsandbytes(tensors: readonly CheckpointTensor[], parts: Parts): Promise<CheckpointTensor[]> {
-  const made = new Map<string, CheckpointTensor>();
+export async function bitsandbytes(
+  tensors: readonly CheckpointTensor[],
+  parts: TensorsByName,
+): Promise<CheckpointTensor[]> {
+  const decoded = new Map<string, CheckpointTensor>();
   const states = tensors.filter(({ name }) => STATE.test(name));
   await Promise.all(
     states.map(async (state) => {
       const [, name, kind] = STATE.exec(state.name)!;
-      made.set(name, matrixOf(name, kind, parts, state, await stateOf(state)));
+      decoded.set(name, matrixOf(name, kind, parts, state, await stateOf(state)));
     }),
   );
   return tensors.flatMap((tensor) => {
     const [, owner] = PART.exec(tensor.name) ?? [];
-    return owner !== undefined && made.has(owner) ? [] : [made.get(tensor.name) ?? tensor];
+    return owner !== undefined && decoded.has(owner) ? [] : [decoded.get(tensor.name) ?? tensor];
   });
 }
 
-interface State {
+interface QuantState {
   readonly shape: readonly [rows: number, cols: number];
   readonly block: number;
   readonly nestedBlock: number;
   readonly offset: number;
 }
 
-async function stateOf(tensor: CheckpointTensor): Promise<State> {
+async function stateOf(tensor: CheckpointTensor): Promise<QuantState> {
   const { file, byteLength } = tensor;
   const fail = (message: string): never => {
     throw new FormatError(message, placeOf(tensor));
@@ -51,10 +54,10 @@ async function stateOf(tensor: CheckpointTensor): Promise<State> {
   const text = decodeText(new Uint8Array(await tensor.read()), file, 'description');
   const json = parseStrict(text, file, { subject: 'description' });
   if (!(json instanceof Map)) return fail(`description must be a JSON object: got ${show(json)}`);
-  const integer = (value: unknown, what: string): number =>
+  const integer = (value: unknown, subject: string): number =>
     Number.isSafeInteger(value) && Number(value) > 0
       ? Number(value)
-      : fail(`${what} must be an integer above 0: got ${show(value)}`);
+      : fail(`${subject} must be an integer above 0: got ${show(value)}`);
   const shape = json.get('shape');
   if (!Array.isArray(shape) || shape.length !== 2) return fail(`shape must be two sizes: got ${show(shape)}`);
   const offset = json.get('nested_offset') ?? 0;
@@ -67,7 +70,13 @@ async function stateOf(tensor: CheckpointTensor): Promise<State> {
   };
 }
 
-function matrixOf(name: string, kind: string, parts: Parts, state: CheckpointTensor, about: State): CheckpointTensor {
+function matrixOf(
+  name: string,
+  kind: string,
+  parts: TensorsByName,
+  state: CheckpointTensor,
+  about: QuantState,
+): CheckpointTensor {
   const [rows, cols] = about.shape;
   const weights = rows * cols;
   const codes = parts.get(name);
@@ -78,23 +87,23 @@ function matrixOf(name: string, kind: string, parts: Parts, state: CheckpointTen
     );
   }
   const blocks = Math.ceil(weights / about.block);
-  const table = partOf(parts, codes, `${name}.quant_map`, ['F32'], [16]);
-  const largest = partOf(parts, codes, `${name}.absmax`, ['F32', 'U8'], [blocks]);
+  const table = neededPart(parts, codes, `${name}.quant_map`, ['F32'], [16]);
+  const largest = neededPart(parts, codes, `${name}.absmax`, ['F32', 'U8'], [blocks]);
   const isNested = largest.dtype === 'U8';
   const nested = isNested
     ? {
-        largest: partOf(parts, codes, `${name}.nested_absmax`, ['F32'], [Math.ceil(blocks / about.nestedBlock)]),
-        table: partOf(parts, codes, `${name}.nested_quant_map`, ['F32'], [256]),
+        largest: neededPart(parts, codes, `${name}.nested_absmax`, ['F32'], [Math.ceil(blocks / about.nestedBlock)]),
+        table: neededPart(parts, codes, `${name}.nested_quant_map`, ['F32'], [256]),
       }
     : undefined;
   const scalesOf = async (first: number, last: number): Promise<Float32Array> => {
-    if (!nested) return floatsOf(largest, first, last);
-    const [own, outer, levels] = await Promise.all([
+    if (!nested) return floatValues(largest, first, last);
+    const [scales, outer, levels] = await Promise.all([
       largest.read(first, last),
-      floatsOf(nested.largest),
-      floatsOf(nested.table),
+      floatValues(nested.largest),
+      floatValues(nested.table),
     ]);
-    return Float32Array.from(new Uint8Array(own), (code, i) => {
+    return Float32Array.from(new Uint8Array(scales), (code, i) => {
       const product = Math.fround(levels[code] * outer[Math.floor((first + i) / about.nestedBlock)]);
       return product + about.offset;
     });
@@ -114,7 +123,7 @@ function matrixOf(name: string, kind: string, parts: Parts, state: CheckpointTen
       const firstBlock = Math.floor(start / about.block);
       const [pairs, levels, scales] = await Promise.all([
         codes.read(start >> 1, Math.ceil(end / 2)),
-        floatsOf(table),
+        floatValues(table),
         scalesOf(firstBlock, Math.ceil(end / about.block)),
       ]);
       const bytes = new Uint8Array(pairs);

@@ -13,9 +13,15 @@
 import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
-import { decodedTensor, e4m3, floatsOf, type Parts, partOf, unread } from './decoded.ts';
-
-type Json = ReadonlyMap<string, unknown>;
+import {
+  decodedTensor,
+  e4m3,
+  floatValues,
+  type JsonMembers,
+  neededPart,
+  type TensorsByName,
+  unread,
+} from './decoded.ts';
 
 const FLOATS = ['F16', 'BF16', 'F32'];
 const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6];
@@ -24,7 +30,7 @@ const PART =
   /^(.+)\.(weight_packed|weight_scale|weight_zero_point|weight_g_idx|weight_shape|weight_global_scale|input_global_scale|input_scale)$/;
 
 /** How weights are told to be written. */
-interface Told {
+interface WeightCoding {
   readonly bits: number;
   readonly block: readonly [number, number] | undefined;
 }
@@ -32,32 +38,33 @@ interface Told {
 /** The weights of a checkpoint, in place of their parts. @throws {UnsupportedError} for formats that are not read; names them */
 export function compressed(
   tensors: readonly CheckpointTensor[],
-  parts: Parts,
-  config: Json,
+  parts: TensorsByName,
+  config: JsonMembers,
   file: string,
 ): CheckpointTensor[] {
-  const told = toldOf(config, file);
+  const description = toldOf(config, file);
   return tensors.flatMap((tensor): CheckpointTensor[] => {
     const [, module, part] = PART.exec(tensor.name) ?? [];
-    if (part === 'weight_packed') return [packed(module, tensor, parts, told)];
+    if (part === 'weight_packed') return [packed(module, tensor, parts, description)];
     const scale = parts.get(`${tensor.name}_scale`);
-    if (scale && (tensor.dtype === 'F8_E4M3' || tensor.dtype === 'I8')) return [scaled(tensor, scale, parts, told)];
+    if (scale && (tensor.dtype === 'F8_E4M3' || tensor.dtype === 'I8'))
+      return [scaled(tensor, scale, parts, description)];
     const isPart = module !== undefined && (parts.has(`${module}.weight_packed`) || parts.has(`${module}.weight`));
     return isPart ? [] : [tensor];
   });
 }
 
 // Of all groups of modules the first, which others must be like.
-function toldOf(config: Json, file: string): Told {
+function toldOf(config: JsonMembers, file: string): WeightCoding {
   const format = config.get('format');
-  const known = ['pack-quantized', 'float-quantized', 'int-quantized', 'naive-quantized', 'nvfp4-pack-quantized'];
-  if (!known.includes(String(format))) unread(file, 'format of compressed-tensors', known.join(', '), format);
+  const supported = ['pack-quantized', 'float-quantized', 'int-quantized', 'naive-quantized', 'nvfp4-pack-quantized'];
+  if (!supported.includes(String(format))) unread(file, 'format of compressed-tensors', supported.join(', '), format);
   const groups = config.get('config_groups');
   const weights =
     groups instanceof Map
       ? [...groups.values()].map((group) => (group instanceof Map ? group.get('weights') : undefined))
       : [];
-  const bits = [...new Set(weights.map((own) => (own instanceof Map ? own.get('num_bits') : undefined)))];
+  const bits = [...new Set(weights.map((scheme) => (scheme instanceof Map ? scheme.get('num_bits') : undefined)))];
   if (bits.length !== 1 || ![4, 8].includes(Number(bits[0])))
     unread(file, 'num_bits of compressed-tensors', '4 or 8, the same for all', bits);
   const [first] = weights;
@@ -68,9 +75,14 @@ function toldOf(config: Json, file: string): Told {
 }
 
 const bytesOf = (tensors: readonly (CheckpointTensor | undefined)[]) =>
-  tensors.reduce((sum, own) => sum + (own?.byteLength ?? 0), 0);
+  tensors.reduce((sum, tensor) => sum + (tensor?.byteLength ?? 0), 0);
 
-function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }: Told): CheckpointTensor {
+function packed(
+  module: string,
+  codes: CheckpointTensor,
+  parts: TensorsByName,
+  { bits }: WeightCoding,
+): CheckpointTensor {
   if (codes.shape.length !== 2)
     throw new FormatError(`codes must be a matrix: they are ${show(codes.shape)}`, placeOf(codes));
   if (codes.dtype === 'U8') return nvfp4(module, codes, parts);
@@ -78,19 +90,19 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
   const perWord = 32 / bits;
   const [rows, words] = codes.shape;
   const cols = words * perWord;
-  const scale = partOf(parts, codes, `${module}.weight_scale`, FLOATS);
+  const scale = neededPart(parts, codes, `${module}.weight_scale`, FLOATS);
   const groups = scale.shape[1] ?? 1;
-  partOf(parts, codes, `${module}.weight_scale`, FLOATS, [rows, groups]);
+  neededPart(parts, codes, `${module}.weight_scale`, FLOATS, [rows, groups]);
   const zero = parts.has(`${module}.weight_zero_point`)
-    ? partOf(parts, codes, `${module}.weight_zero_point`, ['I32'], [Math.ceil(rows / perWord), groups])
+    ? neededPart(parts, codes, `${module}.weight_zero_point`, ['I32'], [Math.ceil(rows / perWord), groups])
     : undefined;
   const index = parts.has(`${module}.weight_g_idx`)
-    ? partOf(parts, codes, `${module}.weight_g_idx`, ['I32'], [cols])
+    ? neededPart(parts, codes, `${module}.weight_g_idx`, ['I32'], [cols])
     : undefined;
   if (cols % groups !== 0)
     throw new FormatError(`groups must divide the ${cols} inputs: there are ${groups}`, placeOf(codes));
   const shape = parts.has(`${module}.weight_shape`)
-    ? partOf(parts, codes, `${module}.weight_shape`, ['I64', 'I32'], [2])
+    ? neededPart(parts, codes, `${module}.weight_shape`, ['I64', 'I32'], [2])
     : undefined;
   const middle = 2 ** (bits - 1);
   const mask = 2 ** bits - 1;
@@ -100,13 +112,13 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
     async rowsOf(first, count) {
       const [raw, factors, zeros, order, sizes] = await Promise.all([
         codes.read(first * words * 4, (first + count) * words * 4),
-        floatsOf(scale, first * groups, (first + count) * groups),
+        floatValues(scale, first * groups, (first + count) * groups),
         zero?.read(),
         index?.read(),
         shape?.read(),
       ]);
       checkShape(codes, [rows, cols], shape, sizes);
-      const own = new Uint32Array(raw);
+      const packedWords = new Uint32Array(raw);
       const zeroWords = zeros && new Uint32Array(zeros);
       const groupOf = order && new Int32Array(order);
       const isOrdered = groupOf?.some((group) => group !== -1); // all are -1 where groups do not take turns
@@ -119,7 +131,7 @@ function packed(module: string, codes: CheckpointTensor, parts: Parts, { bits }:
         const zeroRow = Math.floor((first + row) / perWord) * groups;
         for (let col = 0; col < cols; col++) {
           const group = isOrdered ? groupOf![col] : Math.floor(col / (cols / groups));
-          const q = (own[row * words + Math.floor(col / perWord)] >>> ((col % perWord) * bits)) & mask;
+          const q = (packedWords[row * words + Math.floor(col / perWord)] >>> ((col % perWord) * bits)) & mask;
           const middleOf = zeroWords ? (zeroWords[zeroRow + group] >>> shift) & mask : middle;
           values[row * cols + col] = (q - middleOf) * factors[row * groups + group];
         }
@@ -145,7 +157,12 @@ function checkShape(
 }
 
 // F8 or whole numbers, with a scale for all, for each row, or for blocks.
-function scaled(codes: CheckpointTensor, scale: CheckpointTensor, parts: Parts, { block }: Told): CheckpointTensor {
+function scaled(
+  codes: CheckpointTensor,
+  scale: CheckpointTensor,
+  parts: TensorsByName,
+  { block }: WeightCoding,
+): CheckpointTensor {
   const { name, dtype, shape } = codes;
   const [rows, cols] = shape;
   const sizes = scale.shape.length === 2 ? scale.shape : [scale.shape[0] ?? 1, 1];
@@ -161,7 +178,7 @@ function scaled(codes: CheckpointTensor, scale: CheckpointTensor, parts: Parts, 
     throw new FormatError(message, placeOf(codes));
   }
   const zeroName = `${name}_zero_point`;
-  const zero = parts.has(zeroName) ? partOf(parts, codes, zeroName, [dtype], scale.shape) : undefined;
+  const zero = parts.has(zeroName) ? neededPart(parts, codes, zeroName, [dtype], scale.shape) : undefined;
   const decode = dtype === 'I8' ? (code: number) => (code << 24) >> 24 : e4m3;
   const values256 = Float32Array.from({ length: 256 }, (_, code) => decode(code));
   return decodedTensor({
@@ -170,18 +187,18 @@ function scaled(codes: CheckpointTensor, scale: CheckpointTensor, parts: Parts, 
     async rowsOf(first, count) {
       const [raw, factors, zeros] = await Promise.all([
         codes.read(first * cols, (first + count) * cols),
-        floatsOf(scale),
+        floatValues(scale),
         zero?.read(),
       ]);
-      const own = new Uint8Array(raw);
+      const bytes = new Uint8Array(raw);
       const zeroCodes = zeros && new Uint8Array(zeros);
       const values = new Float32Array(count * cols);
       for (let row = 0; row < count; row++) {
         const scaleRow = Math.floor((first + row) / height) * sizes[1];
         for (let col = 0; col < cols; col++) {
-          const at = scaleRow + Math.floor(col / width);
-          const middle = zeroCodes ? values256[zeroCodes[at]] : 0;
-          values[row * cols + col] = (values256[own[row * cols + col]] - middle) * factors[at];
+          const index = scaleRow + Math.floor(col / width);
+          const middle = zeroCodes ? values256[zeroCodes[index]] : 0;
+          values[row * cols + col] = (values256[bytes[row * cols + col]] - middle) * factors[index];
         }
       }
       return values;
@@ -189,24 +206,24 @@ function scaled(codes: CheckpointTensor, scale: CheckpointTensor, parts: Parts, 
   });
 }
 
-function nvfp4(module: string, codes: CheckpointTensor, parts: Parts): CheckpointTensor {
+function nvfp4(module: string, codes: CheckpointTensor, parts: TensorsByName): CheckpointTensor {
   const [rows, half] = codes.shape;
   const cols = 2 * half;
   const groups = cols / NVFP4_GROUP;
-  const scale = partOf(parts, codes, `${module}.weight_scale`, ['F8_E4M3'], [rows, groups]);
-  const whole = partOf(parts, codes, `${module}.weight_global_scale`, ['F32'], [1]);
+  const scale = neededPart(parts, codes, `${module}.weight_scale`, ['F8_E4M3'], [rows, groups]);
+  const whole = neededPart(parts, codes, `${module}.weight_global_scale`, ['F32'], [1]);
   return decodedTensor({
     ...{ name: `${module}.weight`, rows, cols, codes, code: 'NVFP4', byteLength: bytesOf([codes, scale, whole]) },
     async rowsOf(first, count) {
       const [raw, factors, [divisor]] = await Promise.all([
         codes.read(first * half, (first + count) * half),
-        floatsOf(scale, first * groups, (first + count) * groups),
-        floatsOf(whole),
+        floatValues(scale, first * groups, (first + count) * groups),
+        floatValues(whole),
       ]);
-      const own = new Uint8Array(raw);
+      const bytes = new Uint8Array(raw);
       const values = new Float32Array(count * cols);
       for (let i = 0; i < values.length; i++) {
-        const pair = own[i >> 1];
+        const pair = bytes[i >> 1];
         values[i] = E2M1[i & 1 ? pair >> 4 : pair & 15] * Math.fround(factors[Math.floor(i / NVFP4_GROUP)] / divisor);
       }
       return values;

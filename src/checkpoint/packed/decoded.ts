@@ -4,11 +4,14 @@ import { FormatError, UnsupportedError } from '../../errors.ts';
 import { excerpt, show } from '../../excerpt.ts';
 import { type CheckpointTensor, placeOf } from '../tensor.ts';
 
+/** Members of an object of config.json. */
+export type JsonMembers = ReadonlyMap<string, unknown>;
+
 /** The tensors of a checkpoint, by name. */
-export type Parts = ReadonlyMap<string, CheckpointTensor>;
+export type TensorsByName = ReadonlyMap<string, CheckpointTensor>;
 
 /** A matrix in another code. */
-export interface Matrix {
+interface CodedMatrix {
   /** Of the weight that it becomes. */
   readonly name: string;
   /** Outputs. */
@@ -25,8 +28,8 @@ export interface Matrix {
   rowsOf(first: number, count: number): Promise<Float32Array<ArrayBuffer>>;
 }
 
-/** As a tensor of F32. */
-export function decodedTensor({ name, rows, cols, codes, code, byteLength, rowsOf }: Matrix): CheckpointTensor {
+/** As a tensor of F32. @throws {RangeError} from `read` when bytes lie outside of the tensor */
+export function decodedTensor({ name, rows, cols, codes, code, byteLength, rowsOf }: CodedMatrix): CheckpointTensor {
   const rowBytes = 4 * cols;
   const bytes = rows * rowBytes;
   return {
@@ -47,8 +50,8 @@ export function decodedTensor({ name, rows, cols, codes, code, byteLength, rowsO
 }
 
 /** A part that must be there. @throws {FormatError} when it is not, or has another dtype or shape */
-export function partOf(
-  parts: Parts,
+export function neededPart(
+  parts: TensorsByName,
   owner: CheckpointTensor,
   name: string,
   dtypes: readonly string[],
@@ -58,14 +61,14 @@ export function partOf(
   const fits = part && dtypes.includes(part.dtype) && (!shape || String(part.shape) === String(shape));
   if (fits) return part;
   const wanted = `${dtypes.join(' or ')}${shape ? ` [${shape.join(', ')}]` : ''}`;
-  const found = part ? `it is ${part.dtype} [${part.shape.join(', ')}]` : 'it is missing';
-  throw new FormatError(`weights must come with ${show(name)}, ${wanted}: ${found}`, placeOf(owner));
+  const actual = part ? `it is ${part.dtype} [${part.shape.join(', ')}]` : 'it is missing';
+  throw new FormatError(`weights must come with ${show(name)}, ${wanted}: ${actual}`, placeOf(owner));
 }
 
 const WIDTHS: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2, F8_E4M3: 1 };
 
 /** Numbers of a tensor of floats, elements `start` to `end`, as f32. */
-export async function floatsOf(
+export async function floatValues(
   tensor: CheckpointTensor,
   start = 0,
   end = tensor.byteLength / WIDTHS[tensor.dtype],
@@ -105,20 +108,20 @@ export function e4m3(code: number): number {
 }
 
 /** @throws {UnsupportedError} that names what of a method is not read */
-export function unread(file: string, what: string, known: string, got: unknown): never {
+export function unread(file: string, subject: string, supported: string, got: unknown): never {
   const shown = typeof got === 'string' ? excerpt(got) : show(got);
-  throw new UnsupportedError(`${what} ${shown}`, `${what} must be ${known}: it is ${shown}`, { file });
+  throw new UnsupportedError(`${subject} ${shown}`, `${subject} must be ${supported}: it is ${shown}`, { file });
 }
 
 /** What was read last of tensors that are read whole, for those that are asked for some rows after others. */
 export function recentReads(most: number): (tensor: CheckpointTensor) => Promise<ArrayBuffer> {
   const recent = new Map<CheckpointTensor, Promise<ArrayBuffer>>();
   return (tensor) => {
-    const known = recent.get(tensor) ?? tensor.read();
+    const cached = recent.get(tensor) ?? tensor.read();
     recent.delete(tensor); // the last that was asked for stands last
-    recent.set(tensor, known);
-    known.catch(() => recent.delete(tensor));
+    recent.set(tensor, cached);
+    cached.catch(() => recent.delete(tensor));
     for (const other of [...recent.keys()].slice(0, -most)) recent.delete(other);
-    return known;
+    return cached;
   };
 }

@@ -11,9 +11,15 @@
 import { FormatError } from '../../errors.ts';
 import type { CheckpointTensor } from '../tensor.ts';
 import { placeOf } from '../tensor.ts';
-import { decodedTensor, floatsOf, type Parts, partOf, recentReads, unread } from './decoded.ts';
-
-type Json = ReadonlyMap<string, unknown>;
+import {
+  decodedTensor,
+  floatValues,
+  type JsonMembers,
+  neededPart,
+  recentReads,
+  type TensorsByName,
+  unread,
+} from './decoded.ts';
 
 /** Nibble of each of eight outputs. */
 const AWQ_NIBBLES = [0, 4, 1, 5, 2, 6, 3, 7];
@@ -22,7 +28,7 @@ const FLOATS = ['F16', 'BF16', 'F32'];
 const KEPT = 8;
 
 /** Where the bits of a weight are: in a word that input and output tell together, at a place that they do. */
-interface Layout {
+interface BitLayout {
   readonly bits: number;
   /** First word of an input, and of an output beside it; the words of a row of zeros. */
   input(input: number): readonly [word: number, shift: number];
@@ -36,17 +42,17 @@ interface Layout {
 /** The weights of a checkpoint by AWQ or GPTQ, in place of their parts. @throws {UnsupportedError} for kinds that are not read */
 export function transposed(
   tensors: readonly CheckpointTensor[],
-  parts: Parts,
+  parts: TensorsByName,
   method: string,
-  config: Json,
+  config: JsonMembers,
   file: string,
 ) {
   const isAwq = method === 'awq';
   const version = config.get('version');
   if (isAwq && version !== undefined && version !== 'gemm') unread(file, 'version of AWQ', 'gemm', version);
   const bits = config.get('bits') ?? config.get('w_bit');
-  const known = isAwq ? [4] : [2, 4, 8];
-  if (!known.includes(Number(bits))) unread(file, `bits of ${method}`, known.join(', '), bits);
+  const supported = isAwq ? [4] : [2, 4, 8];
+  if (!supported.includes(Number(bits))) unread(file, `bits of ${method}`, supported.join(', '), bits);
   const isSecond = config.get('checkpoint_format') === 'gptq_v2';
   const read = recentReads(KEPT);
   return tensors.flatMap((tensor): CheckpointTensor[] => {
@@ -59,7 +65,7 @@ export function transposed(
 function matrixOf(
   module: string,
   codes: CheckpointTensor,
-  parts: Parts,
+  parts: TensorsByName,
   isAwq: boolean,
   bits: number,
   plus: 0 | 1,
@@ -72,12 +78,12 @@ function matrixOf(
   const perWord = 32 / bits;
   const outputs = isAwq ? codes.shape[1] * perWord : codes.shape[1];
   const inputs = isAwq ? codes.shape[0] : codes.shape[0] * perWord;
-  const scales = partOf(parts, codes, `${module}.scales`, FLOATS);
+  const scales = neededPart(parts, codes, `${module}.scales`, FLOATS);
   const groups = scales.shape[0] ?? 0;
-  partOf(parts, codes, `${module}.scales`, FLOATS, [groups, outputs]);
-  const zeros = partOf(parts, codes, `${module}.qzeros`, ['I32'], [groups, Math.ceil(outputs / perWord)]);
+  neededPart(parts, codes, `${module}.scales`, FLOATS, [groups, outputs]);
+  const zeros = neededPart(parts, codes, `${module}.qzeros`, ['I32'], [groups, Math.ceil(outputs / perWord)]);
   const index =
-    !isAwq && parts.has(`${module}.g_idx`) ? partOf(parts, codes, `${module}.g_idx`, ['I32'], [inputs]) : undefined;
+    !isAwq && parts.has(`${module}.g_idx`) ? neededPart(parts, codes, `${module}.g_idx`, ['I32'], [inputs]) : undefined;
   if (groups < 1 || (!index && inputs % groups !== 0)) {
     throw new FormatError(`groups must divide the ${inputs} inputs: there are ${groups}`, placeOf(codes));
   }
@@ -87,7 +93,7 @@ function matrixOf(
     ...{ name: `${module}.weight`, rows: outputs, cols: inputs, codes, code: `${isAwq ? 'AWQ' : 'GPTQ'}-${bits}` },
     byteLength: all.reduce((sum, { byteLength }) => sum + byteLength, 0),
     async rowsOf(first, count) {
-      const [words, zeroWords, factors] = await Promise.all([read(codes), read(zeros), floatsOf(scales)]);
+      const [words, zeroWords, factors] = await Promise.all([read(codes), read(zeros), floatValues(scales)]);
       const groupOf = index ? new Int32Array(await read(index)) : evenly(inputs, groups);
       checkGroups(groupOf, groups, codes);
       const source = { words: new Uint32Array(words), zeros: new Uint32Array(zeroWords), factors, groupOf };
@@ -106,7 +112,7 @@ function checkGroups(groupOf: Int32Array, groups: number, codes: CheckpointTenso
   throw new FormatError(`groups of inputs must be below ${groups}: one is ${wrong}`, placeOf(codes));
 }
 
-function awq(outputs: number): Layout {
+function awq(outputs: number): BitLayout {
   const output = (output: number) => [output >> 3, 4 * AWQ_NIBBLES[output & 7]] as const;
   return {
     ...{ bits: 4, output, zero: output, zeroWords: outputs / 8, plus: 0 },
@@ -114,7 +120,7 @@ function awq(outputs: number): Layout {
   };
 }
 
-function gptq(outputs: number, bits: number, plus: 0 | 1): Layout {
+function gptq(outputs: number, bits: number, plus: 0 | 1): BitLayout {
   const perWord = 32 / bits;
   return {
     ...{ bits, plus, zeroWords: Math.ceil(outputs / perWord) },
@@ -124,7 +130,7 @@ function gptq(outputs: number, bits: number, plus: 0 | 1): Layout {
   };
 }
 
-interface Source {
+interface CodeSource {
   readonly words: Uint32Array;
   readonly zeros: Uint32Array;
   readonly factors: Float32Array;
@@ -133,8 +139,8 @@ interface Source {
 
 // Inputs outside, so that words are read in their order.
 function decode(
-  { bits, input: inputAt, output: outputAt, zero, zeroWords, plus }: Layout,
-  { words, zeros, factors, groupOf }: Source,
+  { bits, input: inputAt, output: outputAt, zero, zeroWords, plus }: BitLayout,
+  { words, zeros, factors, groupOf }: CodeSource,
   outputs: number,
   first: number,
   count: number,
@@ -146,9 +152,9 @@ function decode(
   const [word, shift] = [0, 1].map((i) => Int32Array.from(places, (place) => place[i]));
   const zeroOf = new Int32Array(groups * count);
   for (let row = 0; row < count; row++) {
-    const [at, shift] = zero(first + row);
+    const [index, shift] = zero(first + row);
     for (let group = 0; group < groups; group++) {
-      zeroOf[group * count + row] = ((zeros[group * zeroWords + at] >>> shift) & mask) + plus;
+      zeroOf[group * count + row] = ((zeros[group * zeroWords + index] >>> shift) & mask) + plus;
     }
   }
   const values = new Float32Array(count * inputs);

@@ -30,7 +30,7 @@ const BITS = new Map<string, number>([
  * @param dtype a safetensors dtype such as `BF16`; case matters
  * @returns bits, or undefined when the dtype is unknown and a tensor's size cannot be checked
  */
-export function bitsOf(dtype: string): number | undefined {
+export function dtypeBits(dtype: string): number | undefined {
   return BITS.get(dtype);
 }
 
@@ -38,7 +38,7 @@ export function bitsOf(dtype: string): number | undefined {
  * The number of elements of a tensor; 1 for a scalar (`[]`), 0 if any dimension is 0.
  * @returns elements, or undefined when they exceed 2^53 − 1
  */
-export function countOf(shape: readonly number[]): number | undefined {
+export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;
   let exact = true;
   for (const size of shape) {
@@ -55,7 +55,7 @@ export function countOf(shape: readonly number[]): number | undefined {
  */
 export function byteLengthOf(dtype: string, shape: readonly number[]): number | undefined {
   const bits = BITS.get(dtype);
-  const count = countOf(shape);
+  const count = elementCount(shape);
   if (bits === undefined || count === undefined || !Number.isSafeInteger(count * bits)) return undefined;
   return Math.ceil((count * bits) / 8);
 }

@@ -47,6 +47,12 @@ function tensorOf(info: TensorInfo, source: Source, file: string): CheckpointTen
     ...(source.sliceSync && {
       readSync: (start, end, spare) => source.sliceSync!(info.start + start, info.start + end, spare),
     }),
+    ...(source.sliceInto && {
+      readInto: (start, end, to) => source.sliceInto!(info.start + start, info.start + end, to),
+    }),
+    ...(source.sliceIntoLater && {
+      readIntoLater: (start, end, to) => source.sliceIntoLater!(info.start + start, info.start + end, to),
+    }),
     ...(source.prefetch && { prefetch: (start, end) => source.prefetch!(info.start + start, info.start + end) }),
   };
 }

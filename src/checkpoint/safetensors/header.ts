@@ -7,7 +7,7 @@
 
 import { FormatError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
-import { bitsOf, byteLengthOf, countOf } from './dtype.ts';
+import { byteLengthOf, dtypeBits, elementCount } from './dtype.ts';
 import { decodeText, type Json, parseStrict } from './json.ts';
 
 /** Longest header in bytes: the limit of the reference implementation, about a million tensors. */
@@ -23,7 +23,7 @@ export const RANK_LIMIT = 64;
 export interface TensorInfo {
   /** As the file has it. */
   readonly name: string;
-  /** As in the file; perhaps one that `bitsOf` does not know. */
+  /** As in the file; perhaps one that `dtypeBits` does not know. */
   readonly dtype: string;
   /** Its sizes. */
   readonly shape: readonly number[];
@@ -137,7 +137,7 @@ function readEntry(name: string, json: Json, dataStart: number, fileByteLength: 
   const shape = json.get('shape');
   if (!isCounts(shape)) return fail(`shape must be an array of integers from 0 to 2^53 - 1: got ${show(shape)}`);
   if (shape.length > RANK_LIMIT) fail(`shape must have at most ${RANK_LIMIT} dimensions: it has ${shape.length}`);
-  if (countOf(shape) === undefined) fail(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`);
+  if (elementCount(shape) === undefined) fail(`shape must have at most 2^53 - 1 elements: got ${show(shape)}`);
   const offsets = json.get('data_offsets');
   if (!isCounts(offsets) || offsets.length !== 2) {
     return fail(`data_offsets must be two integers from 0 to 2^53 - 1: got ${show(offsets)}`);
@@ -149,7 +149,7 @@ function readEntry(name: string, json: Json, dataStart: number, fileByteLength: 
       `data_offsets must lie within the data: got ${show(offsets)}, the file has ${fileByteLength - dataStart} bytes of data; is it complete?`,
     );
   }
-  if (bitsOf(dtype) !== undefined && byteLengthOf(dtype, shape) !== end - begin) {
+  if (dtypeBits(dtype) !== undefined && byteLengthOf(dtype, shape) !== end - begin) {
     const takes = byteLengthOf(dtype, shape) ?? 'over 2^50';
     fail(`data_offsets must span ${dtype} ${show(shape)}, ${takes} bytes: got ${show(offsets)}, ${end - begin} bytes`);
   }

@@ -59,7 +59,7 @@ export function decodeText(bytes: Uint8Array, file: string, subject: string): st
  */
 export function parseStrict(text: string, file: string, { subject = 'file', tensorOf, take }: JsonContext = {}): Json {
   const path: string[] = [];
-  let at = 0;
+  let position = 0;
   let depth = 0;
   let values = 0;
 
@@ -69,24 +69,26 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
   }
 
   function unexpected(): never {
-    if (at >= text.length) fail(`must be JSON: it ends at character ${text.length}, unfinished`);
-    fail(`must be JSON: unexpected ${show(String.fromCodePoint(text.codePointAt(at)!))} at character ${at}`);
+    if (position >= text.length) fail(`must be JSON: it ends at character ${text.length}, unfinished`);
+    fail(
+      `must be JSON: unexpected ${show(String.fromCodePoint(text.codePointAt(position)!))} at character ${position}`,
+    );
   }
 
   function skipSpace(): void {
-    for (; at < text.length; at++) {
-      const c = text.charCodeAt(at);
+    for (; position < text.length; position++) {
+      const c = text.charCodeAt(position);
       if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) return;
     }
   }
 
   function expect(c: number): void {
-    if (text.charCodeAt(at) !== c) unexpected();
-    at++;
+    if (text.charCodeAt(position) !== c) unexpected();
+    position++;
   }
 
   function readKey(): string {
-    const start = at;
+    const start = position;
     const key = readString(6 * NAME_LIMIT); // each character may be an escape of six
     if (key.length > NAME_LIMIT) tooLong(start);
     return key;
@@ -98,23 +100,23 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
 
   // Raises before anything is copied where there are more than `most` characters between the quotes.
   function readString(most = Number.POSITIVE_INFINITY): string {
-    const start = at;
+    const start = position;
     let escaped = false;
     expect(0x22);
-    for (; ; at++) {
-      const c = text.charCodeAt(at);
+    for (; ; position++) {
+      const c = text.charCodeAt(position);
       if (c === 0x22) break;
       if (c === 0x5c) {
         escaped = true;
-        at++;
+        position++;
       } else if (!(c >= 0x20)) unexpected(); // a control character, or NaN: the end
     }
-    if (at - start - 1 > most) tooLong(start);
-    at++;
-    if (!escaped) return text.slice(start + 1, at - 1);
+    if (position - start - 1 > most) tooLong(start);
+    position++;
+    if (!escaped) return text.slice(start + 1, position - 1);
     let string: string;
     try {
-      string = JSON.parse(text.slice(start, at));
+      string = JSON.parse(text.slice(start, position));
     } catch {
       fail(`must be JSON: bad escape in the string at character ${start}`);
     }
@@ -123,53 +125,53 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
   }
 
   function skipDigits(): void {
-    const start = at;
-    while (isDigit(text.charCodeAt(at))) at++;
-    if (at === start) unexpected();
+    const start = position;
+    while (isDigit(text.charCodeAt(position))) position++;
+    if (position === start) unexpected();
   }
 
   function readNumber(): number {
-    const start = at;
-    if (text.charCodeAt(at) === 0x2d) at++;
-    if (text.charCodeAt(at) === 0x30) at++;
+    const start = position;
+    if (text.charCodeAt(position) === 0x2d) position++;
+    if (text.charCodeAt(position) === 0x30) position++;
     else skipDigits();
-    if (text.charCodeAt(at) === 0x2e) {
-      at++;
+    if (text.charCodeAt(position) === 0x2e) {
+      position++;
       skipDigits();
     }
-    if ((text.charCodeAt(at) | 0x20) === 0x65) {
-      at++;
-      const sign = text.charCodeAt(at);
-      if (sign === 0x2b || sign === 0x2d) at++;
+    if ((text.charCodeAt(position) | 0x20) === 0x65) {
+      position++;
+      const sign = text.charCodeAt(position);
+      if (sign === 0x2b || sign === 0x2d) position++;
       skipDigits();
     }
-    return Number(text.slice(start, at));
+    return Number(text.slice(start, position));
   }
 
   function readWord<T>(word: string, value: T): T {
-    if (!text.startsWith(word, at)) unexpected();
-    at += word.length;
+    if (!text.startsWith(word, position)) unexpected();
+    position += word.length;
     return value;
   }
 
   // `enter` takes the opening bracket, `next` the comma between members; both say whether a member follows.
   function enter(close: number): boolean {
-    if (++depth > DEPTH_LIMIT) fail(`must nest at most ${DEPTH_LIMIT} levels: deeper at character ${at}`);
-    at++;
+    if (++depth > DEPTH_LIMIT) fail(`must nest at most ${DEPTH_LIMIT} levels: deeper at character ${position}`);
+    position++;
     skipSpace();
-    if (text.charCodeAt(at) !== close) return true;
-    at++;
+    if (text.charCodeAt(position) !== close) return true;
+    position++;
     depth--;
     return false;
   }
 
   function next(close: number): boolean {
     skipSpace();
-    if (text.charCodeAt(at) !== close) {
+    if (text.charCodeAt(position) !== close) {
       expect(0x2c);
       return true;
     }
-    at++;
+    position++;
     depth--;
     return false;
   }
@@ -178,7 +180,7 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
     const object = new Map<string, Json>();
     for (let more = enter(0x7d); more; more = next(0x7d)) {
       skipSpace();
-      const start = at;
+      const start = position;
       const key = readKey();
       path.push(key);
       if (object.has(key)) fail(`must not repeat a key: ${show(key)} again at character ${start}`);
@@ -202,9 +204,9 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
   }
 
   function readValue(): Json {
-    if (++values > VALUE_LIMIT) fail(`must have at most ${VALUE_LIMIT} values: more at character ${at}`);
+    if (++values > VALUE_LIMIT) fail(`must have at most ${VALUE_LIMIT} values: more at character ${position}`);
     skipSpace();
-    switch (text.charCodeAt(at)) {
+    switch (text.charCodeAt(position)) {
       case 0x7b:
         values += 3;
         return readObject();
@@ -225,7 +227,7 @@ export function parseStrict(text: string, file: string, { subject = 'file', tens
 
   const value = readValue();
   skipSpace();
-  if (at < text.length) unexpected();
+  if (position < text.length) unexpected();
   return value;
 }
 

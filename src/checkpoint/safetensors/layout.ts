@@ -245,9 +245,9 @@ function finish(draft: Draft, fileName: string): Shard {
 }
 
 // What is written must be read again.
-function checkHeader(fileName: string, count: number, limit: number, what: string): void {
+function checkHeader(fileName: string, count: number, limit: number, subject: string): void {
   if (count <= limit) return;
-  const rule = `header of ${fileName} must have at most ${limit} ${what}`;
+  const rule = `header of ${fileName} must have at most ${limit} ${subject}`;
   throw new RangeError(`${rule}: it would have ${count}; smaller files have smaller headers`);
 }
 

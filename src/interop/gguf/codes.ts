@@ -28,7 +28,7 @@ export const CODES: Readonly<Record<WrittenDtype, Code>> = {
 };
 
 /** The first weight that has no finite f16, if there is one. */
-export function tooLarge(weights: Float32Array): number | undefined {
+export function firstTooLarge(weights: Float32Array): number | undefined {
   for (let i = 0; i < weights.length; i++) if (!(Math.abs(weights[i]) < F16_OVERFLOW)) return weights[i];
   return undefined;
 }

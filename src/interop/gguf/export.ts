@@ -8,20 +8,21 @@ import { FormatError, UnsupportedError } from '../../errors.ts';
 import { show } from '../../excerpt.ts';
 import { readConfig } from '../../families/config.ts';
 import { readArchitecture } from '../../families/family.ts';
-import { isQuantized, openStored } from '../../quantize/format.ts';
+import { isQuantized, openQuantized } from '../../quantize/format.ts';
 import { inOrder, untilLast } from '../../quantize/pipeline.ts';
+import { abortOnError } from '../../quantize/writer.ts';
 import type { Folder, Sink } from '../../source/source.ts';
 import { readJson, readText } from '../../text/files.ts';
 import type { Pool } from '../../workers/pool.ts';
-import { CODES, tooLarge, type WrittenDtype } from './codes.ts';
-import { type Entry, headerOf, type Pairs, paddingOf } from './header.ts';
+import { CODES, firstTooLarge, type WrittenDtype } from './codes.ts';
+import { type GgufEntry, headerOf, type Metadata, paddingOf } from './header.ts';
 import type { MixtureModel } from './mixtures.ts';
 import { attentionOf, cutsOf, type Described, modelPairs } from './model.ts';
 import { ropeTensors } from './rope.ts';
 import { rowsOf, type Target, targetsOf } from './tensors.ts';
 import { untold } from './told.ts';
 import { bareIds, tokenizerPairs } from './vocabulary.ts';
-import { plainWeights, type Weights, weightsOfStored } from './weights.ts';
+import { type ExportedWeights, plainWeights, quantizedWeights } from './weights.ts';
 
 /** Weights of a block: what is in memory at once is some of them. */
 const BLOCK_WEIGHTS = 1 << 20;
@@ -52,7 +53,7 @@ export interface GgufLayout {
   /** Of the matrices. */
   readonly dtype: WrittenDtype;
   /** In the order of the file. */
-  readonly tensors: readonly (Entry & { readonly target: Target; readonly dtype: WrittenDtype })[];
+  readonly tensors: readonly (GgufEntry & { readonly target: Target; readonly dtype: WrittenDtype })[];
   /** Of the whole file. */
   readonly byteLength: number;
   /** What llama-quantize's mixtures go by. */
@@ -86,7 +87,7 @@ export async function layOutGguf(
       file: folder.name,
     });
   const [rows] = embedding.shape;
-  const pairs: Pairs = {
+  const pairs: Metadata = {
     'general.architecture': model.name,
     'general.type': 'model',
     'general.name': folder.name.replace(/.*[\\/](?=.)|[\\/]$/g, ''),
@@ -119,30 +120,29 @@ export async function writeGguf(
   const progress: ExportProgress = { tensor: '', bytesDone: 0, bytes: layout.byteLength };
   const blocks = inOrder(tasks(layout), pool.size + 1);
   try {
-    await sink.write(layout.header);
-    progress.bytesDone = layout.header.length;
-    for (const { name } of layout.tensors) {
-      progress.tensor = name;
-      for await (const { bytes } of untilLast(blocks, signal)) {
-        await sink.write(bytes);
-        progress.bytesDone += bytes.length;
-        onProgress?.(progress);
+    await abortOnError(sink, async () => {
+      await sink.write(layout.header);
+      progress.bytesDone = layout.header.length;
+      for (const { name } of layout.tensors) {
+        progress.tensor = name;
+        for await (const { bytes } of untilLast(blocks, signal)) {
+          await sink.write(bytes);
+          progress.bytesDone += bytes.length;
+          onProgress?.(progress);
+        }
       }
-    }
-    await sink.close();
-  } catch (error) {
-    await sink.abort(error).catch(() => {}); // the first error is the one to tell
-    throw error;
+      await sink.close();
+    });
   } finally {
     await blocks.return();
   }
 }
 
-async function weightsIn({ checkpoint, name }: OpenFolder, pool: Pool | undefined): Promise<Weights[]> {
+async function weightsIn({ checkpoint, name }: OpenFolder, pool: Pool | undefined): Promise<ExportedWeights[]> {
   if (!isQuantized(checkpoint)) {
     return checkpoint.tensors.filter(({ name }) => !/_scale_inv$/.test(name)).map(plainWeights);
   }
-  if (pool) return weightsOfStored(await openStored(checkpoint), pool);
+  if (pool) return quantizedWeights(await openQuantized(checkpoint), pool);
   const message = 'weights must not be quantized yet: they are, by higgs-wasm; give the original';
   throw new UnsupportedError('quantized checkpoint', message, { file: name });
 }
@@ -178,7 +178,7 @@ async function describe(folder: OpenFolder): Promise<Described> {
   return { kind: kindOf(told), name, fields, architecture };
 }
 
-async function tokenizer(folder: Folder, { architecture }: Described, rows: number): Promise<Pairs> {
+async function tokenizer(folder: Folder, { architecture }: Described, rows: number): Promise<Metadata> {
   const content = await readJson(folder, 'tokenizer.json');
   if (!content) return bareIds(architecture);
   const files = {
@@ -203,7 +203,7 @@ function mixedOf({ name, architecture }: Described, targets: readonly Target[]):
 }
 
 // The dtype of most of the weights.
-function usualDtype(weights: readonly Weights[]): WrittenDtype {
+function usualDtype(weights: readonly ExportedWeights[]): WrittenDtype {
   const counts = new Map<string, number>();
   for (const { dtype, shape, isQuantized } of weights) {
     const key = isQuantized ? 'F16' : dtype;
@@ -258,7 +258,7 @@ function padded(bytes: Uint8Array, count: number): Uint8Array {
 }
 
 function checkNarrow({ name, parts }: Target, weights: Float32Array): void {
-  const weight = tooLarge(weights);
+  const weight = firstTooLarge(weights);
   if (weight === undefined) return;
   const [first] = parts;
   const message = `weights must fit F16: one is ${show(weight)}; give --dtype bf16`;

@@ -3,11 +3,11 @@
 const encoder = new TextEncoder();
 const VERSION = 3;
 /** Tensors begin at multiples of it: what a reader takes where `general.alignment` is left out. */
-export const ALIGNMENT = 32;
+const GGUF_ALIGNMENT = 32;
 const [U32, I32, F32, BOOL, TEXT, ARRAY] = [4, 5, 6, 7, 8, 9];
 
 /** A value of a pair: numbers say their type. */
-export type Value =
+export type TypedValue =
   | string
   | boolean
   | { readonly u32: number }
@@ -18,10 +18,10 @@ export type Value =
   | Float32Array;
 
 /** By key. */
-export type Pairs = Readonly<Record<string, Value>>;
+export type Metadata = Readonly<Record<string, TypedValue>>;
 
 /** A tensor as the header has it. */
-export interface Entry {
+export interface GgufEntry {
   /** As llama.cpp knows it. */
   readonly name: string;
   /** (rows, cols), as everywhere else. */
@@ -33,10 +33,10 @@ export interface Entry {
 }
 
 /** Bytes up to the next tensor. */
-export const paddingOf = (byteLength: number): number => -byteLength & (ALIGNMENT - 1);
+export const paddingOf = (byteLength: number): number => -byteLength & (GGUF_ALIGNMENT - 1);
 
 /** @returns the header, padded; data of each tensor follows in this order, padded likewise */
-export function headerOf(pairs: Pairs, tensors: readonly Entry[]): Uint8Array<ArrayBuffer> {
+export function headerOf(pairs: Metadata, tensors: readonly GgufEntry[]): Uint8Array<ArrayBuffer> {
   const members = Object.entries(pairs);
   const parts = [encoder.encode('GGUF'), u32(VERSION), u64(tensors.length), u64(members.length)];
   // One by one: a vocabulary is more than the arguments that a call takes.
@@ -50,7 +50,7 @@ export function headerOf(pairs: Pairs, tensors: readonly Entry[]): Uint8Array<Ar
   return join([head, new Uint8Array(paddingOf(head.length))]);
 }
 
-function valued(value: Value): Uint8Array[] {
+function valued(value: TypedValue): Uint8Array[] {
   if (typeof value === 'string') return [u32(TEXT), text(value)];
   if (typeof value === 'boolean') return [u32(BOOL), Uint8Array.of(Number(value))];
   if (value instanceof Int32Array) return [u32(ARRAY), u32(I32), u64(value.length), bytesOf(value)];

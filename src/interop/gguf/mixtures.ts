@@ -46,7 +46,7 @@ export type MixtureName = keyof typeof DEFAULTS;
 export const MIXTURES = Object.keys(DEFAULTS) as readonly MixtureName[];
 
 /** Where a tensor stands. */
-interface Place {
+interface TensorPlace {
   readonly mixture: MixtureName;
   readonly model: MixtureModel;
   /** Of tensors of its kind, how many came before. */
@@ -56,20 +56,20 @@ interface Place {
 
 const VALUES = /attn_(qkv|kv_b|v)\.weight/;
 
-type Rule = (place: Place) => string | undefined;
+type TypeRule = (place: TensorPlace) => string | undefined;
 
 // Layers that have more bits: the first and the last eighth, and every third between.
-const hasMore = ({ index, count }: Place): boolean => {
+const hasMore = ({ index, count }: TensorPlace): boolean => {
   const eighth = Math.floor(count / 8);
   return index < eighth || index >= Math.floor((7 * count) / 8) || (index - eighth) % 3 === 2;
 };
 
-const isFirst = ({ index, count }: Place, part: number): boolean => index < Math.floor(count / part);
+const isFirst = ({ index, count }: TensorPlace, part: number): boolean => index < Math.floor(count / part);
 
-const values: Rule = (place) => {
+const values: TypeRule = (place) => {
   const { mixture, model, index } = place;
   if (model.experts === 8) return 'q8_0';
-  const own = {
+  const types = {
     Q2_K: model.grouping >= 4 ? 'q4_K' : 'q3_K',
     Q3_K_S: undefined,
     Q3_K_M: index < 2 ? 'q5_K' : 'q4_K',
@@ -82,10 +82,10 @@ const values: Rule = (place) => {
     ...{ Q6_K: undefined, Q8_0: undefined },
   }[mixture];
   const is70B = model.architecture === 'llama' && model.layers === 80 && model.grouping > 1;
-  return is70B && ['q3_K', 'q4_K'].includes(own ?? DEFAULTS[mixture]) ? 'q5_K' : own;
+  return is70B && ['q3_K', 'q4_K'].includes(types ?? DEFAULTS[mixture]) ? 'q5_K' : types;
 };
 
-const down: Rule = (place) =>
+const down: TypeRule = (place) =>
   ({
     Q2_K: 'q3_K',
     Q3_K_S: undefined,
@@ -101,13 +101,13 @@ const down: Rule = (place) =>
 
 const EIGHT_EXPERTS: readonly string[] = ['Q2_K', 'Q3_K_S', 'Q3_K_M', 'Q4_K_S', 'Q4_K_M', 'IQ4_XS'];
 
-const output: Rule = ({ mixture, model }) => {
+const output: TypeRule = ({ mixture, model }) => {
   if (model.experts === 8) return EIGHT_EXPERTS.includes(mixture) ? 'q5_K' : undefined;
   return ({ Q2_K: 'q3_K', Q3_K_M: 'q4_K', Q3_K_L: 'q5_K' } as Partial<Record<MixtureName, string>>)[mixture];
 };
 
 // Fused queries, keys and values are taken for values.
-const RULES: readonly (readonly [pattern: RegExp, rule: Rule])[] = [
+const RULES: readonly (readonly [pattern: RegExp, rule: TypeRule])[] = [
   [VALUES, values],
   [/attn_k\.weight/, ({ model }) => (model.experts === 8 ? 'q8_0' : undefined)],
   [/attn_output\.weight/, output],

@@ -10,8 +10,8 @@ import type {
   FeedForwardSpec,
   LatentSpec,
 } from '../../families/architecture.ts';
-import { type Fields, LIMITS } from '../../families/config.ts';
-import type { Pairs, Value } from './header.ts';
+import { CONFIG_LIMITS, type Fields } from '../../families/config.ts';
+import type { Metadata, TypedValue } from './header.ts';
 import { ropePairs } from './rope.ts';
 import type { Cuts } from './tensors.ts';
 
@@ -27,8 +27,8 @@ export interface Described {
   readonly architecture: Architecture;
 }
 
-const u32 = (value: number): Value => ({ u32: value });
-const f32 = (value: number): Value => ({ f32: value });
+const u32 = (value: number): TypedValue => ({ u32: value });
+const f32 = (value: number): TypedValue => ({ f32: value });
 
 /** Period of layers that see all, where metadata does not say. */
 const PERIODS: Readonly<Record<string, number>> = { gemma2: 2, gemma3_text: 6, olmo3: 4, gpt_oss: 2 };
@@ -50,7 +50,7 @@ export function cutsOf({ architecture, fields }: Described, tied: boolean): Cuts
  * @param vocabSize rows of the embedding
  * @throws {UnsupportedError} when llama.cpp has no key for what config.json says
  */
-export function modelPairs(model: Described, vocabSize: number): Pairs {
+export function modelPairs(model: Described, vocabSize: number): Metadata {
   const { architecture, name, kind } = model;
   const pairs = {
     vocab_size: u32(vocabSize),
@@ -69,20 +69,20 @@ export function modelPairs(model: Described, vocabSize: number): Pairs {
   return Object.fromEntries(Object.entries(pairs).map(([key, value]) => [`${name}.${key}`, value]));
 }
 
-type Attention = AttentionSpec | LatentSpec;
+type AnyAttention = AttentionSpec | LatentSpec;
 
 /** The first block of attention. */
-export function attentionOf({ layers }: Architecture): Attention | undefined {
-  return layers.flat().find((block): block is Attention => block.kind === 'attention' || block.kind === 'latent');
+export function attentionOf({ layers }: Architecture): AnyAttention | undefined {
+  return layers.flat().find((block): block is AnyAttention => block.kind === 'attention' || block.kind === 'latent');
 }
 
 function innerOf({ architecture, fields }: Described): number {
   const isDense = (block: { kind: string }): block is FeedForwardSpec => block.kind === 'feedForward';
   const dense = architecture.layers.flat().find(isDense);
-  return dense?.output.cols ?? fields.integer('intermediate_size', 1, LIMITS.hidden);
+  return dense?.output.cols ?? fields.integer('intermediate_size', 1, CONFIG_LIMITS.hidden);
 }
 
-function heads({ architecture, fields, kind }: Described): Pairs {
+function heads({ architecture, fields, kind }: Described): Metadata {
   const block = attentionOf(architecture);
   if (block?.kind === 'latent') {
     const { rank, turned, plain, valueDim, queryLatent } = block;
@@ -97,8 +97,8 @@ function heads({ architecture, fields, kind }: Described): Pairs {
       'attention.value_length_mla': u32(valueDim),
     };
   }
-  const count = block?.heads ?? fields.integer('num_attention_heads', 1, LIMITS.heads);
-  const kvCount = block?.kvHeads ?? fields.integer('num_key_value_heads', 1, LIMITS.heads, count);
+  const count = block?.heads ?? fields.integer('num_attention_heads', 1, CONFIG_LIMITS.heads);
+  const kvCount = block?.kvHeads ?? fields.integer('num_key_value_heads', 1, CONFIG_LIMITS.heads, count);
   const headDim = block?.headDim ?? architecture.dim / count;
   const common = {
     'attention.head_count': u32(count),
@@ -110,11 +110,11 @@ function heads({ architecture, fields, kind }: Described): Pairs {
   return {
     ...common,
     'attention.head_count_kv': Int32Array.from(each),
-    'shortconv.l_cache': u32(fields.integer('conv_L_cache', 1, LIMITS.taps, 3)),
+    'shortconv.l_cache': u32(fields.integer('conv_L_cache', 1, CONFIG_LIMITS.taps, 3)),
   };
 }
 
-function experts({ architecture, kind, fields }: Described): Pairs {
+function experts({ architecture, kind, fields }: Described): Metadata {
   const { layers } = architecture;
   const isExperts = (block: { kind: string }): block is ExpertsSpec => block.kind === 'experts';
   const block = layers.flat().find(isExperts);
@@ -130,7 +130,7 @@ function experts({ architecture, kind, fields }: Described): Pairs {
     ...(kind.type === 'qwen2_moe' && { expert_weights_norm: routing.normalize }),
     ...(kind.type === 'qwen3_moe' && !routing.normalize && { expert_weights_norm: false }),
     ...(grouped && {
-      expert_shared_count: u32(fields.integer('n_shared_experts', 0, LIMITS.experts, shared ? 1 : 0)),
+      expert_shared_count: u32(fields.integer('n_shared_experts', 0, CONFIG_LIMITS.experts, shared ? 1 : 0)),
       leading_dense_block_count: u32(layers.findIndex((blocks) => blocks.some(isExperts))),
       expert_weights_scale: f32(routing.factor),
       expert_weights_norm: routing.normalize,
@@ -142,7 +142,7 @@ function experts({ architecture, kind, fields }: Described): Pairs {
 }
 
 // Windows, and which layers have none: every so manieth, or llama.cpp cannot say it.
-function windows({ architecture, kind, fields }: Described): Pairs {
+function windows({ architecture, kind, fields }: Described): Metadata {
   if (kind.type === 'phi3') return { 'attention.sliding_window': u32(fields.integer('sliding_window', 0, 2 ** 31, 0)) };
   const usual = PERIODS[kind.type];
   const each = architecture.layers.map((blocks) => {
@@ -163,12 +163,12 @@ function windows({ architecture, kind, fields }: Described): Pairs {
   };
 }
 
-function caps({ layers, logitCap }: Architecture): Pairs {
+function caps({ layers, logitCap }: Architecture): Metadata {
   const block = layers.flat().find((block): block is AttentionSpec => block.kind === 'attention');
   return { attn_logit_softcapping: f32(block?.cap ?? 0), final_logit_softcapping: f32(logitCap) };
 }
 
-function multipliers({ architecture, fields }: Described): Pairs {
+function multipliers({ architecture, fields }: Described): Metadata {
   const { layers, embeddingScale } = architecture;
   const block = layers.flat().find((block): block is AttentionSpec => block.kind === 'attention');
   return {

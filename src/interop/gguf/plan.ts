@@ -2,13 +2,13 @@
 // Σ α t² over types is the best mixture that llama-quantize can write. Its own mixtures are predicted beside it.
 
 import type { Alphas } from '../../linearity/alphas.ts';
-import { type Choices, type Problem, prepare } from '../../linearity/hull.ts';
+import { type Choices, type Problem, prepareProblem } from '../../linearity/hull.ts';
 import { QUICK, solve } from '../../linearity/search.ts';
 import type { GgufLayout } from './export.ts';
 import { paddingOf } from './header.ts';
 import { MIXTURES, type MixtureName, mixtureOf } from './mixtures.ts';
 import type { Target } from './tensors.ts';
-import { errorOf, fitting, type GgufType, TYPES } from './types.ts';
+import { fitting, type GgufType, relativeErrorOf, TYPES } from './types.ts';
 
 /** What is chosen from, and for what budget. */
 export interface GgufPlanOptions {
@@ -16,9 +16,12 @@ export interface GgufPlanOptions {
   readonly budget: { readonly bpw: number } | { readonly size: number };
   /** Names of types; all that llama-quantize takes, if left out. */
   readonly types?: readonly string[] | undefined;
-  /** Whether llama-quantize will have an importance matrix: errors are less, and types of few bits can be had. */
-  readonly isWeighted: boolean;
+  /** Which tensors llama-quantize will have an importance matrix of: errors are less, and types of few bits can be had. */
+  readonly weighted: Weighted;
 }
+
+/** No tensor, those of all layers, or those of these names. */
+type Weighted = 'none' | 'layers' | ReadonlySet<string>;
 
 interface PlannedType {
   /** In GGUF. */
@@ -59,10 +62,11 @@ export interface GgufPlan extends Sum {
 const UNKNOWN = 'q6_K';
 
 /** A tensor that llama-quantize quantizes, and what it may become. */
-interface Item {
+interface TypedItem {
   readonly target: Target;
   readonly weights: number;
   readonly alpha: number | null;
+  readonly isWeighted: boolean;
   readonly types: readonly GgufType[];
 }
 
@@ -84,29 +88,29 @@ function isQuantizable({ isWide, shape, name }: Target): boolean {
  * @throws {RangeError} when no plan is that small, or a type is none that can be had
  */
 export function planGguf(layout: GgufLayout, alphas: Alphas, options: GgufPlanOptions): GgufPlan {
-  const { budget, isWeighted } = options;
+  const { budget } = options;
   const items = itemsOf(layout, alphas, options);
   const weights = items.reduce((sum, item) => sum + item.weights, 0);
   if (weights === 0) throw new RangeError('a plan must have tensors to quantize: there are none');
-  const problem = prepare(items.map((item) => choicesOf(item, isWeighted)));
+  const problem = prepareProblem(items.map(choicesOf));
   const fixed = fixedBytes(layout);
   const bits = 'bpw' in budget ? budget.bpw * weights : (budget.size - fixed) * 8;
-  const own = solve(problem, checked(bits, problem, weights, fixed, budget));
-  const chosen = items.map((item, i) => item.types[own.choices[i]]);
-  const sum = (types: readonly GgufType[]) => sumOf(items, types, fixed, isWeighted);
+  const solution = solve(problem, checked(bits, problem, weights, fixed, budget));
+  const chosen = items.map((item, i) => item.types[solution.choices[i]]);
+  const sum = (types: readonly GgufType[]) => sumOf(items, types, fixed);
   return {
-    ...{ estimator: alphas.estimator, loss: alphas.loss, isWeighted, gap: own.gap },
+    ...{ estimator: alphas.estimator, loss: alphas.loss, isWeighted: options.weighted !== 'none', gap: solution.gap },
     ...sum(chosen),
-    tensors: items.map(({ target, alpha, weights }, i) => ({
+    tensors: items.map(({ target, alpha, weights, isWeighted }, i) => ({
       ...{ name: target.name, shape: target.shape, type: chosen[i].name, alpha },
       bpw: (8 * bytesOf(weights, chosen[i])) / weights,
-      predicted: alpha === null ? null : alpha * errorOf(chosen[i], isWeighted),
+      predicted: alpha === null ? null : alpha * relativeErrorOf(chosen[i], isWeighted),
     })),
     mixtures: MIXTURES.map((name) => {
       const named = items.map(({ target }) => ({ name: target.name, cols: target.cols }));
-      const found = sum(mixtureOf(name, named, layout.mixed));
-      const most = 8 * (found.bytes - fixed);
-      return { name, ...found, plan: most < problem.least ? null : solve(problem, most, QUICK).loss };
+      const mixed = sum(mixtureOf(name, named, layout.mixed));
+      const most = 8 * (mixed.bytes - fixed);
+      return { name, ...mixed, plan: most < problem.least ? null : solve(problem, most, QUICK).loss };
     }),
   };
 }
@@ -116,27 +120,38 @@ export function typeFile({ tensors }: GgufPlan): string {
   return tensors.map(({ name, type }) => `^${name.replaceAll('.', '\\.')}$=${type}\n`).join('');
 }
 
-function itemsOf(layout: GgufLayout, alphas: Alphas, { types, isWeighted }: GgufPlanOptions): Item[] {
-  const offered = offeredOf(types, isWeighted);
+function itemsOf(layout: GgufLayout, alphas: Alphas, { types, weighted }: GgufPlanOptions): TypedItem[] {
+  const [plain, all] = [false, true].map((isWeighted) => offeredOf(types, weighted !== 'none', isWeighted));
   return layout.tensors.flatMap(({ target }) => {
     if (!isQuantizable(target)) return [];
     const weights = sizeOf(target.shape);
     const alpha = alphaOf(target, weights, alphas);
+    const isWeighted = isWeightedBy(weighted, target);
+    const offered = isWeighted ? all : plain;
     const whole = offered.filter((type) => target.cols % type.weights === 0);
     const free = whole.length > 0 ? whole : [...new Set(offered.map(({ name }) => fitting(name, target.cols)))];
-    return [{ target, weights, alpha, types: alpha === null ? [fitting(UNKNOWN, target.cols)] : free }];
+    return [{ target, weights, alpha, isWeighted, types: alpha === null ? [fitting(UNKNOWN, target.cols)] : free }];
   });
 }
 
-function offeredOf(names: readonly string[] | undefined, isWeighted: boolean): GgufType[] {
+// Embeddings and head have none: llama-imatrix leaves them out.
+function isWeightedBy(weighted: Weighted, { name }: Target): boolean {
+  if (typeof weighted === 'string') return weighted === 'layers' && name.startsWith('blk.');
+  return weighted.has(name);
+}
+
+/** @param hasMatrix whether some tensor is weighted @param isWeighted whether these are types of such a tensor */
+function offeredOf(names: readonly string[] | undefined, hasMatrix: boolean, isWeighted: boolean): GgufType[] {
   const canHave = ({ plain }: GgufType) => isWeighted || plain !== null;
   if (!names) return [...TYPES.values()].filter((type) => canHave(type) && type.name !== 'f16');
-  return names.map((given) => {
+  const types = names.map((given) => {
     const type = [...TYPES.values()].find(({ name }) => name.toLowerCase() === given.toLowerCase());
     if (!type) throw new RangeError(`types must be among ${[...TYPES.keys()].join(', ')}: got ${given}`);
-    if (canHave(type)) return type;
+    if (hasMatrix || type.plain !== null) return type;
     throw new RangeError(`type ${type.name} must come with an importance matrix: llama-quantize refuses it without`);
   });
+  const had = types.filter(canHave);
+  return had.length > 0 ? had : [TYPES.get(UNKNOWN)!];
 }
 
 // A stack errs as its experts do; of a tensor that is cut, each part has its share.
@@ -151,20 +166,20 @@ function alphaOf({ parts }: Target, weights: number, { tensors }: Alphas): numbe
   return (sum * weights) / whole;
 }
 
-function choicesOf({ types, weights, alpha }: Item, isWeighted: boolean): Choices {
+function choicesOf({ types, weights, alpha, isWeighted }: TypedItem): Choices {
   return {
     bits: types.map((type) => 8 * paddedOf(weights, type)),
-    losses: types.map((type) => (alpha ?? 0) * errorOf(type, isWeighted)),
+    losses: types.map((type) => (alpha ?? 0) * relativeErrorOf(type, isWeighted)),
   };
 }
 
-function sumOf(items: readonly Item[], types: readonly GgufType[], fixed: number, isWeighted: boolean): Sum {
+function sumOf(items: readonly TypedItem[], types: readonly GgufType[], fixed: number): Sum {
   let [bytes, padded, weights, predicted] = [0, 0, 0, 0];
   for (const [i, item] of items.entries()) {
     bytes += bytesOf(item.weights, types[i]);
     padded += paddedOf(item.weights, types[i]);
     weights += item.weights;
-    predicted += (item.alpha ?? 0) * errorOf(types[i], isWeighted);
+    predicted += (item.alpha ?? 0) * relativeErrorOf(types[i], item.isWeighted);
   }
   return { bpw: (8 * bytes) / weights, bytes: fixed + padded, predicted };
 }

@@ -3,7 +3,7 @@
 import type { Architecture, AttentionSpec, LatentSpec } from '../../families/architecture.ts';
 import type { Fields } from '../../families/config.ts';
 import { ropeFields as configOf, frequencies, type Rope } from '../../families/rope.ts';
-import type { Pairs, Value } from './header.ts';
+import type { Metadata, TypedValue } from './header.ts';
 
 /** What of a model it takes. */
 interface Roped {
@@ -12,8 +12,8 @@ interface Roped {
   readonly architecture: Architecture;
 }
 
-const u32 = (value: number): Value => ({ u32: value });
-const f32 = (value: number): Value => ({ f32: value });
+const u32 = (value: number): TypedValue => ({ u32: value });
+const f32 = (value: number): TypedValue => ({ f32: value });
 
 /** The ropes of layers that see all, and of those that slide, if the model has such. */
 function ropesOf({ layers }: Architecture): { full: Rope | undefined; sliding: Rope | undefined } {
@@ -33,7 +33,7 @@ function ownOf(fields: Fields): Fields {
 }
 
 /** Keys behind the architecture's name. */
-export function ropePairs({ kind, fields, architecture }: Roped): Pairs {
+export function ropePairs({ kind, fields, architecture }: Roped): Metadata {
   const { full, sliding } = ropesOf(architecture);
   if (!full) return {};
   return {
@@ -44,12 +44,12 @@ export function ropePairs({ kind, fields, architecture }: Roped): Pairs {
   };
 }
 
-function scaling(type: string, fields: Fields, { contextLength }: Architecture, rope: Rope): Pairs {
-  const own = ownOf(fields);
+function scaling(type: string, fields: Fields, { contextLength }: Architecture, rope: Rope): Metadata {
+  const ropeFields = ownOf(fields);
   if (rope.scaling.type === 'linear') {
     return { 'rope.scaling.type': 'linear', 'rope.scaling.factor': f32(rope.scaling.factor) };
   }
-  const told = fields.has('original_max_position_embeddings') ? fields : own;
+  const told = fields.has('original_max_position_embeddings') ? fields : ropeFields;
   const original = told.integer('original_max_position_embeddings', 1, 2 ** 31, contextLength);
   if (rope.scaling.type === 'longrope') {
     return {
@@ -58,19 +58,19 @@ function scaling(type: string, fields: Fields, { contextLength }: Architecture, 
     };
   }
   if (rope.scaling.type !== 'yarn') return {};
-  const times = own.has('mscale_all_dim') ? own.number('mscale_all_dim', 0, 1e6) : undefined;
+  const times = ropeFields.has('mscale_all_dim') ? ropeFields.number('mscale_all_dim', 0, 1e6) : undefined;
   const optional = { attention_factor: 'yarn_attn_factor', beta_fast: 'yarn_beta_fast', beta_slow: 'yarn_beta_slow' };
-  const given = Object.entries(optional).filter(([name]) => own.has(name));
+  const given = Object.entries(optional).filter(([name]) => ropeFields.has(name));
   return {
     'rope.scaling.type': 'yarn',
     'rope.scaling.factor': f32(rope.scaling.factor),
     'rope.scaling.original_context_length': u32(original),
-    ...Object.fromEntries(given.map(([name, key]) => [`rope.scaling.${key}`, f32(own.number(name, 0, 1e6))])),
+    ...Object.fromEntries(given.map(([name, key]) => [`rope.scaling.${key}`, f32(ropeFields.number(name, 0, 1e6))])),
     // DeepSeek's is a tenth of it, in f64, as the converter has it.
     ...(times !== undefined && type.startsWith('deepseek') && { 'rope.scaling.yarn_log_multiplier': f32(0.1 * times) }),
     ...(times !== undefined && type === 'ministral3' && { 'rope.scaling.yarn_log_multiplier': f32(times) }),
-    ...(own.has('llama_4_scaling_beta') && {
-      'attention.temperature_scale': f32(own.number('llama_4_scaling_beta', 0, 1e6)),
+    ...(ropeFields.has('llama_4_scaling_beta') && {
+      'attention.temperature_scale': f32(ropeFields.number('llama_4_scaling_beta', 0, 1e6)),
     }),
   };
 }
@@ -87,6 +87,6 @@ export function ropeTensors({ architecture }: Roped): Map<string, Float32Array<A
   }
   if (!full || scaling?.type !== 'llama3') return new Map();
   const plain = frequencies({ ...full, scaling: { type: 'default' } }, 1);
-  const own = frequencies(full, 1);
-  return new Map([['rope_freqs.weight', Float32Array.from(plain, (frequency, i) => frequency / own[i])]]);
+  const scaled = frequencies(full, 1);
+  return new Map([['rope_freqs.weight', Float32Array.from(plain, (frequency, i) => frequency / scaled[i])]]);
 }

@@ -4,7 +4,7 @@
 import { type Kind, USUAL } from '../../checkpoint/gguf/architectures.ts';
 import { placeOf } from '../../checkpoint/tensor.ts';
 import { FormatError, UnsupportedError } from '../../errors.ts';
-import type { Weights } from './weights.ts';
+import type { ExportedWeights } from './weights.ts';
 
 /** A tensor to write. */
 export interface Target {
@@ -19,7 +19,7 @@ export interface Target {
   /** Elements of a row. */
   readonly cols: number;
   /** What it is made of: a tensor, the experts of a stack. */
-  readonly parts: readonly Weights[];
+  readonly parts: readonly ExportedWeights[];
   /** @returns rows of all dimensions but the last together, from `first` on */
   read(first: number, count: number): Promise<Float32Array<ArrayBuffer>>;
 }
@@ -53,9 +53,9 @@ const WIDE = /_norm\.weight$|\.ffn_gate_inp(_shexp)?\.weight$|\.shortconv\.conv\
  * All tensors, in the order in which they are written.
  * @throws {UnsupportedError} when llama.cpp has no name for one @throws {FormatError} when experts of a layer differ in shape
  */
-export function targetsOf(weights: readonly Weights[], kind: Kind, cuts: Cuts): Target[] {
+export function targetsOf(weights: readonly ExportedWeights[], kind: Kind, cuts: Cuts): Target[] {
   const named = namesOf(kind);
-  const stacks = new Map<string, Weights[]>();
+  const stacks = new Map<string, ExportedWeights[]>();
   const targets: Target[] = [];
   for (const tensor of weights) {
     if (IGNORED.test(tensor.name) || (cuts.tied && tensor.name === 'lm_head.weight')) continue;
@@ -90,11 +90,11 @@ function namesOf({ names = {}, experts = {} }: Kind): Names {
 }
 
 function inLayer(
-  tensor: Weights,
+  tensor: ExportedWeights,
   kind: Kind,
   cuts: Cuts,
   { single, experts }: Names,
-  stacks: Map<string, Weights[]>,
+  stacks: Map<string, ExportedWeights[]>,
 ): Target[] {
   const [, layer, rest, suffix] = LAYER.exec(tensor.name) ?? [];
   if (layer === undefined) return unknown(tensor, kind);
@@ -121,7 +121,7 @@ function inLayer(
   return [kind.turned && heads > 0 ? turned(name, tensor, heads) : plain(name, tensor, kind)];
 }
 
-function unknown({ name, file }: Weights, { type }: Kind): never {
+function unknown({ name, file }: ExportedWeights, { type }: Kind): never {
   const message = `tensor must be one of ${type} in llama.cpp: it has no name for this one`;
   throw new UnsupportedError(`tensor ${name}`, message, placeOf({ file, name }));
 }
@@ -129,13 +129,13 @@ function unknown({ name, file }: Weights, { type }: Kind): never {
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 // As it is, but for sizes of 1, and what a family adds to its norms.
-function plain(name: string, tensor: Weights, { normPlus = 0 }: Kind): Target {
+function plain(name: string, tensor: ExportedWeights, { normPlus = 0 }: Kind): Target {
   const shape = tensor.shape.length > 1 ? tensor.shape.filter((size) => size !== 1) : tensor.shape;
-  const own = shape.length > 0 && !/\.weight$/.test(name) ? tensor.shape : shape;
+  const sizes = shape.length > 0 && !/\.weight$/.test(name) ? tensor.shape : shape;
   const plus = normPlus !== 0 && /norm\.weight$/.test(name) ? normPlus : 0;
-  const cols = own.at(-1) ?? 1;
+  const cols = sizes.at(-1) ?? 1;
   return {
-    ...{ name, shape: own, isWide: own.length < 2 || WIDE.test(name) || !name.endsWith('.weight') },
+    ...{ name, shape: sizes, isWide: sizes.length < 2 || WIDE.test(name) || !name.endsWith('.weight') },
     ...{ unit: 1, cols, parts: [tensor] },
     async read(first, count) {
       const values = await tensor.read(first * cols, (first + count) * cols);
@@ -146,7 +146,7 @@ function plain(name: string, tensor: Weights, { normPlus = 0 }: Kind): Target {
 }
 
 // Rows i and i + half of a head become neighbours: its pairs, as llama.cpp turns them.
-function turned(name: string, tensor: Weights, heads: number): Target {
+function turned(name: string, tensor: ExportedWeights, heads: number): Target {
   const target = plain(name, tensor, { type: '', class: '' });
   const [rows, cols] = tensor.shape.length > 1 ? [tensor.shape[0], target.cols] : [target.cols, 1];
   const head = rows / heads;
@@ -163,8 +163,8 @@ function turned(name: string, tensor: Weights, heads: number): Target {
       const moved = new Float32Array(values.length);
       for (let row = 0; row < to - from; row++) {
         const within = row % head;
-        const own = row - within + (within & 1 ? head / 2 : 0) + (within >> 1);
-        moved.set(values.subarray(own * cols, (own + 1) * cols), row * cols);
+        const source = row - within + (within & 1 ? head / 2 : 0) + (within >> 1);
+        moved.set(values.subarray(source * cols, (source + 1) * cols), row * cols);
       }
       return moved;
     },
@@ -172,15 +172,15 @@ function turned(name: string, tensor: Weights, heads: number): Target {
 }
 
 // Experts that stand one by one, one behind the other.
-function stacked(name: string, experts: readonly Weights[]): Target {
+function stacked(name: string, experts: readonly ExportedWeights[]): Target {
   const [first] = experts;
   const [rows, cols] = first?.shape ?? [];
   for (let e = 0; e < experts.length; e++) {
     if (experts[e] && String(experts[e].shape) === `${rows},${cols}`) continue;
-    const known = experts.find((expert) => expert !== undefined)!;
+    const present = experts.find((expert) => expert !== undefined)!;
     throw new FormatError(
       `experts of a layer must all be there, in one shape: expert ${e} is missing or differs`,
-      placeOf(known),
+      placeOf(present),
     );
   }
   return {
@@ -209,7 +209,7 @@ async function inPieces(
 }
 
 // A stack as a tensor: of gates and ups the first half and the second, or, where the family has them so, every second row.
-function stackOf(tensor: Weights, path: string, kind: Kind, part: string, suffix: string): Target[] {
+function stackOf(tensor: ExportedWeights, path: string, kind: Kind, part: string, suffix: string): Target[] {
   const isBias = suffix === 'bias';
   const shape = isBias ? [...tensor.shape, 1] : tensor.shape;
   if (shape.length !== 3)
@@ -230,7 +230,7 @@ function stackOf(tensor: Weights, path: string, kind: Kind, part: string, suffix
   }
   const half = rows / 2;
   if (!Number.isInteger(half))
-    throw new FormatError('rows must be even, as gates and ups take turns: they are odd', placeOf(tensor));
+    throw new FormatError(`rows of gate and up together must be even: there are ${rows}`, placeOf(tensor));
   return ['ffn_gate_exps', 'ffn_up_exps'].map((short, second) => {
     if (!kind.alternating) {
       const read: Target['read'] = (first, count) =>
@@ -254,7 +254,7 @@ function stackOf(tensor: Weights, path: string, kind: Kind, part: string, suffix
 
 // DeepSeek's keys and values of a latent: keys turned, (heads, rank, plain), and values, (heads, valueDim, rank).
 function latent(
-  tensor: Weights,
+  tensor: ExportedWeights,
   path: string,
   { heads }: Cuts,
   { plain, valueDim }: NonNullable<Cuts['latent']>,
@@ -268,9 +268,9 @@ function latent(
     const values = new Float32Array(count * plain);
     for (let head = 0; head < count / rank; head++) {
       const at = (first / rank + head) * both * rank;
-      const own = await tensor.read(at, at + plain * rank);
+      const keyRows = await tensor.read(at, at + plain * rank);
       for (let r = 0; r < rank; r++) {
-        for (let i = 0; i < plain; i++) values[(head * rank + r) * plain + i] = own[i * rank + r];
+        for (let i = 0; i < plain; i++) values[(head * rank + r) * plain + i] = keyRows[i * rank + r];
       }
     }
     return values;

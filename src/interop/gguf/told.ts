@@ -2,7 +2,7 @@
 // a family by its name; where that is another thing than config.json says, the file would be of another model.
 
 import { configOf, kindOf } from '../../checkpoint/gguf/architectures.ts';
-import { parseHeader } from '../../checkpoint/gguf/header.ts';
+import { parseGgufHeader } from '../../checkpoint/gguf/header.ts';
 import { valuesOf } from '../../checkpoint/gguf/values.ts';
 import { UnsupportedError } from '../../errors.ts';
 import { excerpt, show } from '../../excerpt.ts';
@@ -34,7 +34,7 @@ export function untold(
   ropes: ReadonlyMap<string, Float32Array>,
 ): string[] {
   const { file } = fields;
-  const { pairs, tensors } = parseHeader(header, file, fileBytes)!;
+  const { pairs, tensors } = parseGgufHeader(header, file, fileBytes)!;
   const values = valuesOf(pairs, file);
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const told = {
@@ -49,15 +49,15 @@ export function untold(
   };
   const config = configOf(told, kindOf(told));
   const back = architectureOf(fieldsOf(JSON.stringify(config), file));
-  const found = differences(architecture, back, '');
+  const differing = differences(architecture, back, '');
   const isWindow = ({ path }: Difference) => path.endsWith('.window');
-  const other = found.find((difference) => !isWindow(difference));
+  const other = differing.find((difference) => !isWindow(difference));
   if (other) {
     const { path, wanted, told } = other;
     const message = `config.json must say what llama.cpp knows of the family: it has ${excerpt(path)} ${show(wanted)}, llama.cpp ${show(told)}`;
     throw new UnsupportedError(`GGUF with ${path}`, message, { file });
   }
-  const [first] = found;
+  const [first] = differing;
   if (!first) return [];
   return [
     `llama.cpp lets a token see all before it; config.json has a window of ${show(first.wanted)}: longer texts differ`,

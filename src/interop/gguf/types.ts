@@ -30,14 +30,14 @@ const FALLBACKS: Readonly<Record<string, string>> = {
 
 /** The type that llama-quantize writes rows of `cols` weights in where it is told a type. */
 export function fitting(name: string, cols: number): GgufType {
-  for (const own of [name, FALLBACKS[name] ?? name]) {
-    const type = TYPES.get(own)!;
+  for (const candidate of [name, FALLBACKS[name] ?? name]) {
+    const type = TYPES.get(candidate)!;
     if (cols % type.weights === 0) return type;
   }
   return TYPES.get('f16')!;
 }
 
 /** t² of a type; of one that demands an importance matrix, with it. */
-export function errorOf({ plain, weighted }: GgufType, isWeighted: boolean): number {
+export function relativeErrorOf({ plain, weighted }: GgufType, isWeighted: boolean): number {
   return isWeighted ? weighted : (plain ?? weighted);
 }

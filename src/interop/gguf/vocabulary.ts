@@ -2,21 +2,20 @@
 // kinds of vocabulary are. SentencePiece's scores are where a piece first stands in the list of merges: llama.cpp merges by them alone.
 
 import { PRETOKENIZERS } from '../../checkpoint/gguf/pretokenizers.ts';
+import type { JsonObject } from '../../checkpoint/gguf/values.ts';
 import { UnsupportedError } from '../../errors.ts';
 import { excerpt, show } from '../../excerpt.ts';
 import { isRecord } from '../../text/files.ts';
 import { createTokenizer } from '../../text/tokenizer.ts';
-import type { Pairs, Value } from './header.ts';
-
-type Json = Readonly<Record<string, unknown>>;
+import type { Metadata, TypedValue } from './header.ts';
 
 /** The files of a tokenizer. */
 interface TokenizerFiles {
   /** tokenizer.json's content, and its name for messages. */
-  readonly content: Json;
+  readonly content: JsonObject;
   readonly file: string;
   /** tokenizer_config.json's. */
-  readonly config: Json;
+  readonly config: JsonObject;
   /** chat_template.jinja, which goes before the template of tokenizer_config.json. */
   readonly template: string | undefined;
 }
@@ -38,10 +37,10 @@ const NEVER = -1e9;
  * @param rows of the embedding: the vocabulary is filled up to them
  * @throws {UnsupportedError} when llama.cpp cannot cut texts so; names what it has no word for
  */
-export function tokenizerPairs(files: TokenizerFiles, family: string, rows: number, ids: Ids): Pairs {
+export function tokenizerPairs(files: TokenizerFiles, family: string, rows: number, ids: Ids): Metadata {
   const { content, config, file } = files;
   const tokenizer = createTokenizer(content, config, file); // checks it
-  const model = content.model as Json;
+  const model = content.model as JsonObject;
   const refuse = (what: string, message: string): never => {
     throw new UnsupportedError(`tokenizer ${what}`, message, { file });
   };
@@ -76,7 +75,7 @@ export function tokenizerPairs(files: TokenizerFiles, family: string, rows: numb
 type Refuse = (what: string, message: string) => never;
 
 // Tokens by id; ids of the embedding that have none are named.
-function tokensOf(model: Json, added: readonly { id: number; content: string }[], rows: number, refuse: Refuse) {
+function tokensOf(model: JsonObject, added: readonly { id: number; content: string }[], rows: number, refuse: Refuse) {
   const tokens: string[] = Array.from({ length: rows }, (_, id) => `[PAD${id}]`);
   const entries = [
     ...Object.entries(model.vocab as Record<string, number>),
@@ -106,7 +105,7 @@ function kindsOf(
   return kinds;
 }
 
-function mergesOf({ merges }: Json): [string, string][] {
+function mergesOf({ merges }: JsonObject): [string, string][] {
   return ((merges ?? []) as readonly (string | [string, string])[]).map((merge) => {
     if (typeof merge !== 'string') return merge;
     const at = merge.indexOf(' ');
@@ -115,7 +114,7 @@ function mergesOf({ merges }: Json): [string, string][] {
 }
 
 // A piece of several characters that no merge makes, but two pieces could, would be made by llama.cpp.
-function scoresOf(model: Json, tokens: readonly string[], kinds: Int32Array, refuse: Refuse): Float32Array {
+function scoresOf(model: JsonObject, tokens: readonly string[], kinds: Int32Array, refuse: Refuse): Float32Array {
   const ranks = new Map<string, number>();
   for (const [rank, [left, right]] of mergesOf(model).entries()) {
     const piece = left + right;
@@ -142,13 +141,13 @@ function isMade(token: string, pieces: ReadonlySet<string>): boolean {
 }
 
 // Whether texts begin with a space that is not there; their other spaces become ▁.
-function beginsWithSpace({ normalizer, pre_tokenizer }: Json, refuse: Refuse): boolean {
+function beginsWithSpace({ normalizer, pre_tokenizer }: JsonObject, refuse: Refuse): boolean {
   const steps = [...partsOf(normalizer, 'normalizers'), ...partsOf(pre_tokenizer, 'pretokenizers')];
   let begins = false;
   for (const step of steps) {
     const isSpaces =
-      step.type === 'Replace' && step.content === '▁' && (step.pattern as Json | undefined)?.String === ' ';
-    const isSplit = step.type === 'Split' && (step.pattern as Json | undefined)?.String === ' ';
+      step.type === 'Replace' && step.content === '▁' && (step.pattern as JsonObject | undefined)?.String === ' ';
+    const isSplit = step.type === 'Split' && (step.pattern as JsonObject | undefined)?.String === ' ';
     if (isSpaces || isSplit) continue;
     if (step.type === 'Prepend' && step.prepend === '▁') begins = true;
     else if (step.type === 'Metaspace' && (step.replacement ?? '▁') === '▁') {
@@ -158,23 +157,23 @@ function beginsWithSpace({ normalizer, pre_tokenizer }: Json, refuse: Refuse): b
   return begins;
 }
 
-function partsOf(value: unknown, members: string): Json[] {
+function partsOf(value: unknown, members: string): JsonObject[] {
   if (!isRecord(value)) return [];
-  return value.type === 'Sequence' ? ((value[members] ?? []) as Json[]) : [value];
+  return value.type === 'Sequence' ? ((value[members] ?? []) as JsonObject[]) : [value];
 }
 
 // llama.cpp's name for how texts are cut. Of several names for the same steps the family's is taken, else the first.
-function preOf({ pre_tokenizer, normalizer, model }: Json, family: string, refuse: Refuse): string {
-  const own = stepsText(pre_tokenizer);
+function preOf({ pre_tokenizer, normalizer, model }: JsonObject, family: string, refuse: Refuse): string {
+  const splitting = stepsText(pre_tokenizer);
   const normal = partsOf(normalizer, 'normalizers').map(({ type }) => type);
-  const ignores = (model as Json).ignore_merges === true;
-  const found = [...PRETOKENIZERS].filter(
+  const ignores = (model as JsonObject).ignore_merges === true;
+  const matches = [...PRETOKENIZERS].filter(
     ([, { steps, normalizer: known, ignoresMerges = false }]) =>
-      stepsText(steps) === own && String(known?.type ?? '') === String(normal) && ignoresMerges === ignores,
+      stepsText(steps) === splitting && String(known?.type ?? '') === String(normal) && ignoresMerges === ignores,
   );
-  if (found.length === 0)
+  if (matches.length === 0)
     refuse('steps', 'steps before merges must be of a kind that llama.cpp knows: it has no name for these');
-  const [first] = found.find(([name]) => name === family.replace(/_.*/, '')) ?? found[0];
+  const [first] = matches.find(([name]) => name === family.replace(/_.*/, '')) ?? matches[0];
   return first;
 }
 
@@ -197,7 +196,7 @@ interface Named {
 }
 
 // tokenizer_config.json names tokens by their text; config.json tells ids.
-function idsOf(config: Json, tokens: readonly string[], { bos, eos }: Ids): Named {
+function idsOf(config: JsonObject, tokens: readonly string[], { bos, eos }: Ids): Named {
   const byText = (name: string) => {
     const value = config[name];
     const text = isRecord(value) ? value.content : value;
@@ -215,14 +214,14 @@ function idsOf(config: Json, tokens: readonly string[], { bos, eos }: Ids): Name
 }
 
 /** The metadata of a model without a tokenizer. */
-export function bareIds({ bos, eos: [eos] }: Ids): Pairs {
+export function bareIds({ bos, eos: [eos] }: Ids): Metadata {
   return { 'tokenizer.ggml.model': 'no_vocab', ...idPairs({ bos, eos }) };
 }
 
-function idPairs(ids: Named): Pairs {
+function idPairs(ids: Named): Metadata {
   const entries = Object.entries(ids).filter((entry): entry is [string, number] => entry[1] !== undefined);
   return Object.fromEntries(
-    entries.map(([name, id]): [string, Value] => [`tokenizer.ggml.${name}_token_id`, { u32: id }]),
+    entries.map(([name, id]): [string, TypedValue] => [`tokenizer.ggml.${name}_token_id`, { u32: id }]),
   );
 }
 
@@ -232,7 +231,7 @@ function aroundOf(ids: readonly number[], { bos, eos }: Named): { bos: boolean; 
 }
 
 // One template, or several by name.
-function templatePairs({ config, template }: TokenizerFiles): Pairs {
+function templatePairs({ config, template }: TokenizerFiles): Metadata {
   const given = template ?? config.chat_template;
   if (typeof given === 'string') return { 'tokenizer.chat_template': given };
   if (!Array.isArray(given)) return {};

@@ -1,15 +1,15 @@
 // The weights of a checkpoint as f32, whether they stand there plainly, in F8 or quantized: some elements at a time.
 
-import { weightsOf } from '../../checkpoint/gguf/blocks.ts';
+import { decodeBlocks } from '../../checkpoint/gguf/blocks.ts';
 import { type CheckpointTensor, placeOf } from '../../checkpoint/tensor.ts';
 import { UnsupportedError } from '../../errors.ts';
 import { naming } from '../../quantize/blocks.ts';
 import { asBf16 } from '../../quantize/float8.ts';
-import { matrixOf, type StoredCheckpoint, type StoredTensor } from '../../quantize/format.ts';
+import { matrixOf, type QuantizedCheckpoint, type QuantizedWeight } from '../../quantize/format.ts';
 import type { Pool } from '../../workers/pool.ts';
 
 /** A tensor of weights. */
-export interface Weights {
+export interface ExportedWeights {
   /** As the checkpoint has it. */
   readonly name: string;
   /** The file that holds it, for messages. */
@@ -27,7 +27,7 @@ export interface Weights {
 const WIDTHS: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2 };
 
 /** @throws {UnsupportedError} when its dtype is none of weights; names it */
-export function plainWeights(tensor: CheckpointTensor): Weights {
+export function plainWeights(tensor: CheckpointTensor): ExportedWeights {
   const wide = tensor.dtype === 'F8_E4M3' ? asBf16(tensor) : tensor;
   const { name, file, shape, dtype } = wide;
   const width = WIDTHS[dtype];
@@ -36,13 +36,13 @@ export function plainWeights(tensor: CheckpointTensor): Weights {
     throw new UnsupportedError(`weights ${dtype}`, message, placeOf(tensor));
   }
   const code = { name: dtype, weights: 1, bytes: width };
-  const read = async (start: number, end: number) => weightsOf(await wide.read(start * width, end * width), code);
+  const read = async (start: number, end: number) => decodeBlocks(await wide.read(start * width, end * width), code);
   const isQuantized = tensor.encoded !== undefined && tensor.encoded.dtype !== 'MXFP4';
   return { name, file, shape, dtype, isQuantized, read };
 }
 
 /** Dequantizes whole rows, of which some elements are asked for. */
-function storedWeights(tensor: StoredTensor, pool: Pool): Weights {
+function decodedWeights(tensor: QuantizedWeight, pool: Pool): ExportedWeights {
   const { name, file, shape, dtype, rows, cols, packed, scales } = tensor;
   const [packedBytes, scaleBytes] = [packed.byteLength / rows, scales.byteLength / rows];
   const read = async (start: number, end: number) => {
@@ -65,6 +65,6 @@ function storedWeights(tensor: StoredTensor, pool: Pool): Weights {
 }
 
 /** All weights of a quantized checkpoint. */
-export function weightsOfStored({ quantized, plain }: StoredCheckpoint, pool: Pool): Weights[] {
-  return [...quantized.map((tensor) => storedWeights(tensor, pool)), ...plain.map(plainWeights)];
+export function quantizedWeights({ quantized, plain }: QuantizedCheckpoint, pool: Pool): ExportedWeights[] {
+  return [...quantized.map((tensor) => decodedWeights(tensor, pool)), ...plain.map(plainWeights)];
 }

@@ -6,30 +6,46 @@ import { elementsOf, isString, sizeOf, type Value } from './values.ts';
 const INDENT = 64;
 
 /** A part of a template, as the library parses it. */
-export interface Node {
+export interface TemplateNode {
+  /** Kind of node, such as `For`. */
   type: string;
   /** An identifier's name. */
   value?: unknown;
-  body?: readonly Node[];
-  alternate?: readonly Node[];
-  defaultBlock?: readonly Node[];
-  operand?: Node;
+  /** What a block holds. */
+  body?: readonly TemplateNode[];
+  /** What stands behind `else`. */
+  alternate?: readonly TemplateNode[];
+  /** What a loop without rounds shows. */
+  defaultBlock?: readonly TemplateNode[];
+  /** What a filter or test is of. */
+  operand?: TemplateNode;
   /** Of a filter: its name, or a call of it. */
   filter?: { type: string; value?: unknown; callee?: { value?: unknown } };
+  /** The operator's sign. */
   operator?: { value: string };
-  right?: Node;
-  callee?: Node;
-  object?: Node;
+  /** The operand behind an operator. */
+  right?: TemplateNode;
+  /** What is called. */
+  callee?: TemplateNode;
+  /** What a member is of. */
+  object?: TemplateNode;
+  /** The member. */
   property?: { type: string; value?: unknown };
+  /** Whether the member stands in brackets, as an expression. */
   computed?: boolean;
-  iterable?: { lhs?: Node };
+  /** What a loop runs over. */
+  iterable?: { lhs?: TemplateNode };
 }
 
 /** An evaluation under way, and what it has so far: the last value, and the weight of all. */
 export interface Frame {
-  readonly node: Node | undefined;
+  /** What is evaluated; undefined at the outermost. */
+  readonly node: TemplateNode | undefined;
+  /** The evaluation that this one is a part of. */
   readonly outer: Frame | undefined;
+  /** Value of the part that was evaluated last. */
   last: Value | undefined;
+  /** Steps that its parts' values weigh together. */
   weight: number;
 }
 
@@ -56,7 +72,7 @@ export function operationCost(
 }
 
 /** A filter. @param isOperand whether `value` is what it filters, not an argument @throws {Error} when it indents too far */
-export function filterCost(frame: Frame, node: Node, isOperand: boolean, value: Value, weight: number): number {
+export function filterCost(frame: Frame, node: TemplateNode, isOperand: boolean, value: Value, weight: number): number {
   const name = node.filter?.value ?? node.filter?.callee?.value;
   if (isOperand) {
     if (isString(value)) return sizeOf(value) / 64;

@@ -5,7 +5,7 @@ import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { argumentError } from '../../check.ts';
 import { FormatError } from '../../errors.ts';
 import { excerpt, printable } from '../../excerpt.ts';
-import { type Frame, filterCost, type Node, operationCost, sortCost } from './costs.ts';
+import { type Frame, filterCost, operationCost, sortCost, type TemplateNode } from './costs.ts';
 import { methods } from './strings.ts';
 import { formatTime } from './time.ts';
 import { ELEMENTS, elementsOf, filteredValue, isString, sizeOf, toValue, type Value, written } from './values.ts';
@@ -64,7 +64,7 @@ export function parseTemplate(text: string, file: string): Template {
     throw new FormatError(`chat template must be Jinja: ${fault}`, { file });
   }
   const printed = new WeakSet<object>();
-  notePrinted(program as unknown as Node, printed);
+  notePrinted(program as unknown as TemplateNode, printed);
   return {
     render(values, now) {
       const environment = new Environment();
@@ -107,7 +107,7 @@ const PRINTED: ReadonlySet<string> = new Set([
 ]);
 
 // Expressions that stand by themselves, in all blocks of a template.
-function notePrinted(node: Node, printed: WeakSet<object>): void {
+function notePrinted(node: TemplateNode, printed: WeakSet<object>): void {
   for (const part of [node.body, node.alternate, node.defaultBlock]) {
     if (!Array.isArray(part)) continue;
     for (const each of part) {
@@ -131,7 +131,7 @@ class BoundedInterpreter extends Interpreter {
   private visited = 0;
   private readonly weights = new WeakMap<Value, number>();
   private readonly nodes = new WeakMap<object, number>();
-  private readonly filtered = new WeakSet<Node>();
+  private readonly filtered = new WeakSet<TemplateNode>();
 
   constructor(
     environment: Environment,
@@ -147,7 +147,7 @@ class BoundedInterpreter extends Interpreter {
 
   override evaluate(...args: Parameters<Interpreter['evaluate']>): Value {
     const outer = this.frame;
-    const node = args[0] as unknown as Node | undefined;
+    const node = args[0] as unknown as TemplateNode | undefined;
     const frame: Frame = { node, outer, last: undefined, weight: 0 };
     this.frame = frame;
     let result: Value;
@@ -189,18 +189,18 @@ class BoundedInterpreter extends Interpreter {
   }
 
   // The library throws an error for each name that is unknown, and calls itself for each scope.
-  private lookUp({ value }: Node, scope: Environment): Value | undefined {
+  private lookUp({ value }: TemplateNode, scope: Environment): Value | undefined {
     let depth = 0;
     for (let each: Environment | undefined = scope; each; each = each.parent) {
       if (++depth % 16 === 0) this.spend(1);
-      const found = each.variables.get(value as string);
-      if (found) return found;
+      const variable = each.variables.get(value as string);
+      if (variable) return variable;
     }
     return undefined;
   }
 
   // A value as what surrounds it takes it in Jinja, where the library does not.
-  private suited(node: Node, outer: Node | undefined, value: Value): Value | undefined {
+  private suited(node: TemplateNode, outer: TemplateNode | undefined, value: Value): Value | undefined {
     const isJoined = outer?.type === 'BinaryExpression' && outer.operator?.value === '~';
     if (isJoined || this.printed.has(node)) {
       this.spend(this.weigh(value, 0) - 1);
@@ -211,7 +211,7 @@ class BoundedInterpreter extends Interpreter {
     return isLooped && value.type === 'UndefinedValue' ? toValue([]) : undefined;
   }
 
-  private enter(node: Node): void {
+  private enter(node: TemplateNode): void {
     // Whenever it defines a macro, the library searches all of it.
     if (node.type === 'Macro' || node.type === 'CallStatement') this.spend(this.count(node) / 4);
     if (node.type !== 'FilterStatement' || this.filtered.has(node)) return;
@@ -220,7 +220,13 @@ class BoundedInterpreter extends Interpreter {
   }
 
   // What the surrounding node is about to do with the value of its child.
-  private costOf(frame: Frame, node: Node, child: Node | undefined, value: Value, weight: number): number {
+  private costOf(
+    frame: Frame,
+    node: TemplateNode,
+    child: TemplateNode | undefined,
+    value: Value,
+    weight: number,
+  ): number {
     const size = sizeOf(value);
     switch (node.type) {
       case 'For':
@@ -229,7 +235,13 @@ class BoundedInterpreter extends Interpreter {
         return child === node.right ? operationCost(node.operator?.value, frame, value, weight) : 0;
       case 'FilterExpression':
       case 'FilterStatement':
-        return filterCost(frame, node, child === node.operand || this.filtered.has(child as Node), value, weight);
+        return filterCost(
+          frame,
+          node,
+          child === node.operand || this.filtered.has(child as TemplateNode),
+          value,
+          weight,
+        );
       case 'CallExpression':
         return child === node.callee ? 0 : weight;
       case 'MemberExpression': {
@@ -251,8 +263,8 @@ class BoundedInterpreter extends Interpreter {
     if (isString(value)) return 1 + Math.floor(value.value.length / ELEMENT_CHARACTERS);
     const elements = elementsOf(value);
     if (!elements) return 1;
-    const known = this.weights.get(value);
-    if (known !== undefined) return known;
+    const cached = this.weights.get(value);
+    if (cached !== undefined) return cached;
     if (depth > DEPTH) throw new Error(`it makes a value deeper than ${DEPTH}`);
     let weight = 1;
     let changes = value.type === 'NamespaceValue';
@@ -284,7 +296,7 @@ class BoundedInterpreter extends Interpreter {
 }
 
 // A method of a string, as Python has it: the library lacks some, and its strip() takes no characters.
-function methodOf({ property }: Node, { last }: Frame): Value | undefined {
+function methodOf({ property }: TemplateNode, { last }: Frame): Value | undefined {
   if (!last || !isString(last)) return undefined;
   const name = String(property?.value);
   const text = last.value;

@@ -20,11 +20,11 @@ export type Spend = (steps: number) => void;
 /** Where the next match at or after a place begins and ends. */
 export type Match = readonly [start: number, end: number];
 
-type Node =
+type PatternNode =
   | { kind: 'set'; set: number }
   | { kind: 'look'; look: number; negated: boolean }
-  | { kind: 'sequence' | 'choice'; parts: readonly Node[] }
-  | { kind: 'repeat'; part: Node; least: number; most: number; lazy: boolean };
+  | { kind: 'sequence' | 'choice'; parts: readonly PatternNode[] }
+  | { kind: 'repeat'; part: PatternNode; least: number; most: number; lazy: boolean };
 
 // One character: an escape, a class, or itself. What is missing is no single character, or of no fixed meaning.
 const CHARACTER =
@@ -49,7 +49,7 @@ export function compilePattern(source: string, spend: Spend, file: string): Patt
   const size = { left: INSTRUCTIONS };
   const refuse = () =>
     unsupported(source, `must have at most ${INSTRUCTIONS} instructions, repetitions written out`, file);
-  const machineOf = (node: Node, mode: Mode) =>
+  const machineOf = (node: PatternNode, mode: Mode) =>
     createMachine(compile(node, mode, size, refuse), alphabet, mode, looks.length > 0, spend);
   const scanners = looks.map(({ node, ahead }) => machineOf(node, ahead ? 'ahead' : 'behind'));
   const machine = machineOf(tree, 'match');
@@ -68,72 +68,73 @@ export function compilePattern(source: string, spend: Spend, file: string): Patt
   return { matches };
 }
 
-const widthAt = (text: string, at: number): number => ((text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1);
+const widthAt = (text: string, position: number): number => ((text.codePointAt(position) ?? 0) > 0xffff ? 2 : 1);
 
 function unsupported(source: string, requirement: string, file: string): UnsupportedError {
   return new UnsupportedError('regular expression', `regular expression ${requirement}: got ${show(source)}`, { file });
 }
 
 interface Parsed {
-  tree: Node;
+  tree: PatternNode;
   /** The inner ones first. */
-  looks: readonly { node: Node; ahead: boolean }[];
+  looks: readonly { node: PatternNode; ahead: boolean }[];
   /** Sources of the sets of characters. */
   sets: readonly string[];
 }
 
 function parse(source: string, file: string): Parsed {
   const sets = new Map<string, number>();
-  const looks: { node: Node; ahead: boolean }[] = [];
-  let at = 0;
+  const looks: { node: PatternNode; ahead: boolean }[] = [];
+  let position = 0;
   let depth = 0;
   const take = (token: RegExp): RegExpExecArray | null => {
-    token.lastIndex = at;
-    const found = token.exec(source);
-    if (found) at += found[0].length;
-    return found;
+    token.lastIndex = position;
+    const match = token.exec(source);
+    if (match) position += match[0].length;
+    return match;
   };
 
-  function choice(): Node {
+  function choice(): PatternNode {
     if (++depth > DEPTH) throw unsupported(source, `must have at most ${DEPTH} groups in groups`, file);
     const parts = [sequence()];
-    while (source[at] === '|') {
-      at++;
+    while (source[position] === '|') {
+      position++;
       parts.push(sequence());
     }
     depth--;
     return parts.length === 1 ? parts[0] : { kind: 'choice', parts };
   }
 
-  function sequence(): Node {
-    const parts: Node[] = [];
-    while (at < source.length && source[at] !== '|' && source[at] !== ')') parts.push(quantified(atom()));
+  function sequence(): PatternNode {
+    const parts: PatternNode[] = [];
+    while (position < source.length && source[position] !== '|' && source[position] !== ')')
+      parts.push(quantified(atom()));
     return { kind: 'sequence', parts };
   }
 
-  function atom(): Node {
+  function atom(): PatternNode {
     const group = take(GROUP);
     if (!group) {
       const character = take(CHARACTER);
       if (!character)
-        throw unsupported(source, `must have characters, groups and looks around alone, from ${at} on`, file);
+        throw unsupported(source, `must have characters, groups and looks around alone, from ${position} on`, file);
       const set = sets.get(character[0]) ?? sets.size;
       sets.set(character[0], set);
       return { kind: 'set', set };
     }
     const [, , behind, ahead] = group;
     const node = choice();
-    if (source[at++] !== ')') throw unsupported(source, 'must close its groups', file);
+    if (source[position++] !== ')') throw unsupported(source, 'must close its groups', file);
     if (!(behind ?? ahead)) return node;
     if (looks.length === LOOKS) throw unsupported(source, `must have at most ${LOOKS} looks around`, file);
     looks.push({ node, ahead: behind === undefined });
     return { kind: 'look', look: looks.length - 1, negated: (behind ?? ahead) === '!' };
   }
 
-  function quantified(part: Node): Node {
-    const found = take(QUANTIFIER);
-    if (!found) return part;
-    const [, sign, low, comma, high, lazy] = found;
+  function quantified(part: PatternNode): PatternNode {
+    const quantifier = take(QUANTIFIER);
+    if (!quantifier) return part;
+    const [, sign, low, comma, high, lazy] = quantifier;
     const least = low === undefined ? Number(sign === '+') : Number(low);
     const open = low === undefined ? sign !== '?' : comma !== undefined && high === '';
     const most = open ? Number.POSITIVE_INFINITY : low === undefined ? 1 : Number(high ?? low);
@@ -141,7 +142,7 @@ function parse(source: string, file: string): Parsed {
   }
 
   const tree = choice();
-  if (at < source.length) throw unsupported(source, 'must open its groups', file);
+  if (position < source.length) throw unsupported(source, 'must open its groups', file);
   return { tree, looks, sets: [...sets.keys()] };
 }
 
@@ -163,18 +164,18 @@ function createAlphabet(sources: readonly string[], spend: Spend): Alphabet {
     const character = String.fromCodePoint(code);
     const is = sets.map((set) => set.test(character));
     const key = is.map(Number).join('');
-    const found = sorts.get(key) ?? members.push(is) - 1;
-    sorts.set(key, found);
-    return found;
+    const index = sorts.get(key) ?? members.push(is) - 1;
+    sorts.set(key, index);
+    return index;
   };
   return {
     sortOf(code) {
-      const found = code < 0x10000 ? basic[code] : others.get(code);
-      if (found) return found;
-      const made = sort(code);
-      if (code < 0x10000) basic[code] = made;
-      else others.set(code, made);
-      return made;
+      const cached = code < 0x10000 ? basic[code] : others.get(code);
+      if (cached) return cached;
+      const computed = sort(code);
+      if (code < 0x10000) basic[code] = computed;
+      else others.set(code, computed);
+      return computed;
     },
     has: (sort, set) => members[sort][set],
   };
@@ -197,7 +198,7 @@ type Instruction =
   | { op: 'match' };
 
 // Emits from the end to the beginning: where an instruction goes on is known when it is made.
-function compile(node: Node, mode: Mode, size: { left: number }, refuse: () => Error): Program {
+function compile(node: PatternNode, mode: Mode, size: { left: number }, refuse: () => Error): Program {
   const program: Instruction[] = [];
   const add = (instruction: Instruction): number => {
     if (--size.left < 0) throw refuse();
@@ -205,7 +206,7 @@ function compile(node: Node, mode: Mode, size: { left: number }, refuse: () => E
   };
 
   // Returns where the node begins if `next` follows it.
-  function emit(part: Node, next: number, level: number): number {
+  function emit(part: PatternNode, next: number, level: number): number {
     switch (part.kind) {
       case 'set':
         return add({ op: 'set', set: part.set, next });
@@ -224,7 +225,7 @@ function compile(node: Node, mode: Mode, size: { left: number }, refuse: () => E
     }
   }
 
-  function repeat({ part, least, most, lazy }: Node & { kind: 'repeat' }, next: number, level: number): number {
+  function repeat({ part, least, most, lazy }: PatternNode & { kind: 'repeat' }, next: number, level: number): number {
     const split = (turn: number, exit: number): Instruction =>
       lazy ? { op: 'split', first: exit, second: turn } : { op: 'split', first: turn, second: exit };
     const mayBeEmpty = isNullable(part);
@@ -256,7 +257,7 @@ function compile(node: Node, mode: Mode, size: { left: number }, refuse: () => E
   return { instructions: program, first };
 }
 
-function isNullable(node: Node): boolean {
+function isNullable(node: PatternNode): boolean {
   switch (node.kind) {
     case 'set':
       return false;
@@ -272,21 +273,21 @@ function isNullable(node: Node): boolean {
 }
 
 /** An ordered set of places in the program, each behind a character, and what follows from it. */
-interface State {
+interface AutomatonState {
   readonly places: readonly number[];
   /** By sort of the next character and looks that hold. */
-  readonly next: (Step | undefined)[];
+  readonly next: (Transition | undefined)[];
 }
 
-interface Step {
+interface Transition {
   /** Undefined when nothing can follow. */
-  state: State | undefined;
+  state: AutomatonState | undefined;
   matched: boolean;
 }
 
-interface Machine {
-  readonly start: State;
-  step(state: State, sort: number, looks: number): Step;
+interface Automaton {
+  readonly start: AutomatonState;
+  step(state: AutomatonState, sort: number, looks: number): Transition;
 }
 
 function createMachine(
@@ -295,11 +296,11 @@ function createMachine(
   mode: Mode,
   hasLooks: boolean,
   spend: Spend,
-): Machine {
-  let states = new Map<string, State>();
+): Automaton {
+  let states = new Map<string, AutomatonState>();
   let kept = 0;
   const inputs = new Map<number, number>(); // pairs of sort and looks, numbered
-  const stateOf = (places: readonly number[]): State => {
+  const stateOf = (places: readonly number[]): AutomatonState => {
     const key = places.join();
     let state = states.get(key);
     if (!state) {
@@ -316,9 +317,9 @@ function createMachine(
   };
   const start = stateOf([first]);
 
-  function make({ places }: State, sort: number, looks: number): Step {
+  function make({ places }: AutomatonState, sort: number, looks: number): Transition {
     const next = new Set<number>();
-    const seen = new Set<number>();
+    const visited = new Set<number>();
     // Places still to look at, the first on top, each with the levels whose turns have begun here and are empty so far.
     const stack: number[] = [];
     const push = (place: number, empty: number) => stack.push(empty * instructions.length + place);
@@ -327,8 +328,8 @@ function createMachine(
     let matched = false;
     while (stack.length > 0) {
       const top = stack.pop() as number;
-      if (seen.has(top)) continue;
-      seen.add(top);
+      if (visited.has(top)) continue;
+      visited.add(top);
       spend(8); // as much work as some characters of known states
       const instruction = instructions[top % instructions.length];
       const empty = Math.floor(top / instructions.length);
@@ -364,22 +365,22 @@ function createMachine(
       let input = sort;
       if (hasLooks) {
         const key = sort * 0x10000 + looks;
-        const found = inputs.get(key);
-        input = found ?? inputs.size;
-        if (found === undefined) inputs.set(key, input);
+        const existing = inputs.get(key);
+        input = existing ?? inputs.size;
+        if (existing === undefined) inputs.set(key, input);
       }
-      const known = state.next[input];
-      if (known) return known;
-      const made = make(state, sort, looks);
-      state.next[input] = made;
-      return made;
+      const cached = state.next[input];
+      if (cached) return cached;
+      const computed = make(state, sort, looks);
+      state.next[input] = computed;
+      return computed;
     },
   };
 }
 
 // The end of the match that begins here, or −1.
 function matchFrom(
-  machine: Machine,
+  machine: Automaton,
   alphabet: Alphabet,
   text: string,
   start: number,
@@ -387,42 +388,46 @@ function matchFrom(
   spend: Spend,
 ): number {
   let end = -1;
-  let at = start;
-  let state: State | undefined = machine.start;
+  let position = start;
+  let state: AutomatonState | undefined = machine.start;
   while (state) {
-    const code = text.codePointAt(at);
-    const step: Step = machine.step(state, code === undefined ? 0 : alphabet.sortOf(code), around ? around[at] : 0);
-    if (step.matched) end = at;
+    const code = text.codePointAt(position);
+    const step: Transition = machine.step(
+      state,
+      code === undefined ? 0 : alphabet.sortOf(code),
+      around ? around[position] : 0,
+    );
+    if (step.matched) end = position;
     if (code === undefined) break;
-    at += code > 0xffff ? 2 : 1;
+    position += code > 0xffff ? 2 : 1;
     state = step.state;
   }
-  spend(at - start + 1);
+  spend(position - start + 1);
   return end;
 }
 
 // Sets the bit wherever the look holds: ahead from the end to the left, behind from the beginning to the right.
 function scan(
-  machine: Machine,
+  machine: Automaton,
   alphabet: Alphabet,
   text: string,
   around: Uint16Array,
   look: number,
   ahead: boolean,
 ): void {
-  let state: State | undefined = machine.start;
-  let at = ahead ? text.length : 0;
+  let state: AutomatonState | undefined = machine.start;
+  let position = ahead ? text.length : 0;
   while (state) {
-    const code = ahead ? codeBefore(text, at) : text.codePointAt(at);
-    const step: Step = machine.step(state, code === undefined ? 0 : alphabet.sortOf(code), around[at]);
-    if (step.matched) around[at] |= 1 << look;
+    const code = ahead ? codeBefore(text, position) : text.codePointAt(position);
+    const step: Transition = machine.step(state, code === undefined ? 0 : alphabet.sortOf(code), around[position]);
+    if (step.matched) around[position] |= 1 << look;
     if (code === undefined) break;
-    at += (code > 0xffff ? 2 : 1) * (ahead ? -1 : 1);
+    position += (code > 0xffff ? 2 : 1) * (ahead ? -1 : 1);
     state = step.state;
   }
 }
 
-function codeBefore(text: string, at: number): number | undefined {
-  const code = at > 1 ? (text.codePointAt(at - 2) as number) : 0;
-  return code > 0xffff ? code : text.codePointAt(at - 1);
+function codeBefore(text: string, position: number): number | undefined {
+  const code = position > 1 ? (text.codePointAt(position - 2) as number) : 0;
+  return code > 0xffff ? code : text.codePointAt(position - 1);
 }

@@ -9,15 +9,15 @@ export const BEHAVIORS = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWi
 export type Behavior = (typeof BEHAVIORS)[number];
 
 /** @param invert whether what stands between the matches is meant */
-export function piecesOf(text: string, matches: Iterable<Match>, behavior: Behavior, invert: boolean): string[] {
+export function splitPieces(text: string, matches: Iterable<Match>, behavior: Behavior, invert: boolean): string[] {
   const pieces: string[] = [];
   let last: boolean | undefined; // whether the last piece ends with a match
-  let at = 0;
+  let position = 0;
   const give = (end: number, isMatch: boolean) => {
-    if (end === at) return;
-    if (last !== undefined && joins(behavior, last, isMatch)) pieces[pieces.length - 1] += text.slice(at, end);
-    else if (behavior !== 'Removed' || !isMatch) pieces.push(text.slice(at, end));
-    at = end;
+    if (end === position) return;
+    if (last !== undefined && joins(behavior, last, isMatch)) pieces[pieces.length - 1] += text.slice(position, end);
+    else if (behavior !== 'Removed' || !isMatch) pieces.push(text.slice(position, end));
+    position = end;
     last = isMatch;
   };
   for (const [start, end] of matches) {
