@@ -91,9 +91,9 @@ export const finite: Reader<number> = (subject, value) =>
   Number.isFinite(anyNumber(subject, value)) ? (value as number) : refuseValue(subject, 'a finite number', value);
 
 /** One of some strings or numbers. */
-export function oneOf<const T extends string | number>(...known: readonly T[]): Reader<T> {
+export function oneOf<const T extends string | number>(...accepted: readonly T[]): Reader<T> {
   return (subject, value) =>
-    known.find((each) => each === value) ?? refuseValue(subject, known.map(show).join(' or '), value);
+    accepted.find((each) => each === value) ?? refuseValue(subject, accepted.map(show).join(' or '), value);
 }
 
 /** What `reader` reads, or null. */
@@ -134,27 +134,27 @@ export function classOf(subject: string, value: unknown): string {
 
 // Members by a schema. @param path stands before their names
 function readMembers<T>(schema: Schema<T>, path: string, get: (key: string) => unknown): T {
-  const found: Record<string, unknown> = {};
+  const members: Record<string, unknown> = {};
   for (const key in schema) {
     const reader: Reader<unknown> & { isNeeded?: true } = schema[key];
     const given = get(key);
-    if (given !== undefined || reader.isNeeded) found[key] = reader(path + key, given);
+    if (given !== undefined || reader.isNeeded) members[key] = reader(path + key, given);
   }
-  return found as T;
+  return members as T;
 }
 
 /**
  * An options object: no member but the schema's, misspelt ones are refused by name. Undefined is an empty one. Its members are
  * subjects by their own names.
  */
-export function options<T extends object>(schema: Schema<T>): Reader<T> {
+export function optionsOf<T extends object>(schema: Schema<T>): Reader<T> {
   return (subject, value = {}) => {
     if (!isObject(value) || classOf(subject, value) !== 'Object') refuseKind(subject, 'a plain object', value);
     for (const key of reading(subject, () => Object.keys(value))) {
       if (Object.hasOwn(schema, key)) continue;
-      const known = Object.keys(schema);
-      const meant = known.find((name) => lettersOf(name) === lettersOf(key));
-      const names = meant === undefined ? known.join(', ') : `such as ${meant}`;
+      const allowed = Object.keys(schema);
+      const meant = allowed.find((name) => lettersOf(name) === lettersOf(key));
+      const names = meant === undefined ? allowed.join(', ') : `such as ${meant}`;
       throw argumentError(`${subject} must have only known members, ${names}: got ${show(key)}`);
     }
     return readMembers(schema, '', (key) => member(subject, value, key));
@@ -167,9 +167,9 @@ const lettersOf = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, '')
  * An object of data: what the schema does not name is left out. A Map, as JSON of files is parsed to, must have no other members, and
  * those are subjects by their own names.
  */
-export function object<T extends object>(what: string, schema: Schema<T>): Reader<T> {
+export function object<T extends object>(description: string, schema: Schema<T>): Reader<T> {
   return (subject, value) => {
-    if (!isObject(value)) refuseKind(subject, what, value);
+    if (!isObject(value)) refuseKind(subject, description, value);
     if (!reading(subject, () => value instanceof Map)) {
       return readMembers(schema, `${subject}.`, (key) => member(subject, value, key));
     }
@@ -182,8 +182,12 @@ export function object<T extends object>(what: string, schema: Schema<T>): Reade
 }
 
 /** An object known by its methods. @param advice where such objects come from */
-export function having<T extends object>(what: string, methods: readonly (keyof T & string)[], advice = ''): Reader<T> {
-  const requirement = `${what}, an object with ${methods.map((name) => `${name}()`).join(', ')}${advice}`;
+export function having<T extends object>(
+  description: string,
+  methods: readonly (keyof T & string)[],
+  advice = '',
+): Reader<T> {
+  const requirement = `${description}, an object with ${methods.map((name) => `${name}()`).join(', ')}${advice}`;
   return (subject, value) => {
     const has = (name: string) => typeof member(subject, value as object, name) === 'function';
     return isObject(value) && methods.every(has) ? (value as T) : refuseKind(subject, requirement, value);
@@ -191,7 +195,7 @@ export function having<T extends object>(what: string, methods: readonly (keyof 
 }
 
 /** An AbortSignal. */
-export const signal: Reader<AbortSignal> = having('an AbortSignal', ['throwIfAborted', 'addEventListener']);
+export const signalOf: Reader<AbortSignal> = having('an AbortSignal', ['throwIfAborted', 'addEventListener']);
 
 /** A regular expression; a copy, whose state is its own. */
 export const pattern: Reader<RegExp> = (subject, value) => {
@@ -201,17 +205,17 @@ export const pattern: Reader<RegExp> = (subject, value) => {
 
 // --- lists
 
-/** Elements of an iterable that is no string, at most `limit` of them; as an array. */
-export function list<T>(reader: Reader<T>, limit: number, what = 'a list'): Reader<T[]> {
+/** Elements of an iterable that is no string, at most `limit` of them; as an array. @throws {RangeError} when there are more */
+export function list<T>(reader: Reader<T>, limit: number, description = 'a list'): Reader<T[]> {
   return (subject, value) => {
     if (!isObject(value) || typeof member(subject, value, Symbol.iterator) !== 'function')
-      refuseKind(subject, what, value);
-    const found: unknown[] = [];
+      refuseKind(subject, description, value);
+    const elements: unknown[] = [];
     reading(subject, () => {
-      for (const element of value as Iterable<unknown>) if (found.push(element) > limit) break;
+      for (const element of value as Iterable<unknown>) if (elements.push(element) > limit) break;
     });
-    if (found.length > limit) throw new RangeError(`${subject} must have at most ${limit} elements: got more`);
-    return found.map((element, i) => reader(`${subject}[${i}]`, element));
+    if (elements.length > limit) throw new RangeError(`${subject} must have at most ${limit} elements: got more`);
+    return elements.map((element, i) => reader(`${subject}[${i}]`, element));
   };
 }
 
@@ -219,8 +223,8 @@ export function list<T>(reader: Reader<T>, limit: number, what = 'a list'): Read
 export function pair<A, B>(first: Reader<A>, second: Reader<B>): Reader<[A, B]> {
   const both = list<unknown>((_, value) => value, 2, 'a pair');
   return (subject, value) => {
-    const found = both(subject, value);
-    return [first(`${subject}[0]`, found[0]), second(`${subject}[1]`, found[1])];
+    const pair = both(subject, value);
+    return [first(`${subject}[0]`, pair[0]), second(`${subject}[1]`, pair[1])];
   };
 }
 
@@ -228,13 +232,13 @@ export function pair<A, B>(first: Reader<A>, second: Reader<B>): Reader<[A, B]> 
 export function mapOf<T>(reader: Reader<T>, limit: number): Reader<Map<string, T>> {
   const entries = list<unknown>((_, value) => value, limit, 'a Map');
   return (subject, value) => {
-    const found = new Map<string, T>();
+    const entriesRead = new Map<string, T>();
     for (const entry of entries(subject, value)) {
       if (!isObject(entry)) refuseKind(subject, 'a Map', value);
       const key = text(`key of ${subject}`, member(subject, entry, 0));
-      found.set(key, reader(`${subject}["${key.slice(0, EXCERPT_LIMIT)}"]`, member(subject, entry, 1)));
+      entriesRead.set(key, reader(`${subject}["${key.slice(0, EXCERPT_LIMIT)}"]`, member(subject, entry, 1)));
     }
-    return found;
+    return entriesRead;
   };
 }
 
@@ -254,26 +258,26 @@ export function recordOf<T>(reader: Reader<T>, limit: number): Reader<Map<string
 const IDS_LIMIT = 1 << 26;
 
 /** How many token ids a list has: an array, a typed array, or whatever else has a length. */
-function idCount(subject: string, value: unknown, what = 'a list of token ids'): number {
+function idCount(subject: string, value: unknown, description = 'a list of token ids'): number {
   const length = isObject(value) ? member(subject, value, 'length') : undefined;
-  if (typeof length !== 'number') refuseKind(subject, what, value);
+  if (typeof length !== 'number') refuseKind(subject, description, value);
   return integer(0, IDS_LIMIT)(`length of ${subject}`, length);
 }
 
 /** Token ids, integers from `low` to `high`, as an array. */
-export function ids(
+export function givenIds(
   subject: string,
   value: unknown,
-  { what = 'a list of token ids', low = 0, high = Number.MAX_SAFE_INTEGER } = {},
+  { what: description = 'a list of token ids', low = 0, high = Number.MAX_SAFE_INTEGER } = {},
 ): number[] {
-  const length = idCount(subject, value, what);
-  const found: number[] = [];
+  const length = idCount(subject, value, description);
+  const ids: number[] = [];
   for (let i = 0; i < length; i++) {
     const id = member(subject, value as object, i) as number;
     if (!isInteger(id, low, high)) integer(low, high)(`${subject}[${i}]`, id);
-    found.push(id);
+    ids.push(id);
   }
-  return found;
+  return ids;
 }
 
 /** An id of a vocabulary. */
@@ -294,7 +298,11 @@ const lengthOf = accessor('length');
 /** Whether a value is a typed array, of any realm. */
 export const isTypedArray = (value: unknown): boolean => kindOf.call(value) !== undefined;
 
-/** A typed array as one of this realm, over the same memory. @param count of elements, if it is known */
+/**
+ * A typed array as one of this realm, over the same memory.
+ * @param count of elements, if it is known
+ * @throws {RangeError} when it has another number of elements
+ */
 export function typedArray<T extends TypedArray>(
   type: { readonly name: string; new (buffer: ArrayBufferLike, byteOffset?: number, length?: number): T },
   count?: number,
@@ -311,13 +319,13 @@ export function typedArray<T extends TypedArray>(
 }
 
 /** A Uint8Array. */
-export const bytes: Reader<Uint8Array> = typedArray(Uint8Array);
+export const bytesOf: Reader<Uint8Array> = typedArray(Uint8Array);
 
 /** Text, or bytes of UTF-8; what is shared with other threads is copied, as decoders do not take it. */
 export const textOrBytes: Reader<string | Uint8Array> = (subject, value) => {
   if (typeof value === 'string') return value;
   if (!isTypedArray(value)) refuseKind(subject, 'a string or a Uint8Array', value);
-  const view = bytes(subject, value);
+  const view = bytesOf(subject, value);
   return view.buffer instanceof ArrayBuffer ? view : new Uint8Array(view);
 };
 

@@ -1,6 +1,6 @@
 // The one asynchronous door, `load`, and what it opens: matrices in memory, checkpoints in folders.
 
-import { finite, list, options as optionsOf } from './check.ts';
+import { finite, list, optionsOf } from './check.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
 import { type Grid, givenGrid } from './grids/grid.ts';
@@ -184,13 +184,13 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
 
   function gridOf(grid: string | Grid): Grid {
     if (typeof grid !== 'string') return grid;
-    const found = grids.get(grid);
-    if (found) return found;
-    const known = [...grids.keys()].join(', ');
+    const named = grids.get(grid);
+    if (named) return named;
+    const names = [...grids.keys()].join(', ');
     const from = isGridName(grid)
       ? `; if higgs-wasm/grids has it, import it and call load(undefined, { grids: [${grid}] })`
       : '';
-    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${known}: got ${show(grid)}${from}`);
+    throw new UnsupportedError(`grid ${grid}`, `grid must be one of those loaded, ${names}: got ${show(grid)}${from}`);
   }
 
   const openCheckpoint = (input: Folder | string) => open(input, { kernels, local, grids, gridOf });
@@ -221,11 +221,11 @@ export async function load(module?: WebAssembly.Module, options: LoadOptions = {
       const { report, sensitivities, about } = await mergeParts(folders, output, { ...merging, kernels, pool: local });
       const merged = { ...report, ...(about !== null && { about }) };
       if (!sensitivities) return merged;
-      const { alphas, ...known } = sensitivities;
+      const { alphas, ...others } = sensitivities;
       const byName = new Map(alphas);
       return {
         ...merged,
-        predicted: predict(report.tensors, { ...known, alphaOf: (name) => byName.get(name) } as Sensitivities),
+        predicted: predict(report.tensors, { ...others, alphaOf: (name) => byName.get(name) } as Sensitivities),
       };
     },
 

@@ -7,11 +7,11 @@ import {
   callback,
   flag,
   oneOf,
-  options as optionsOf,
+  optionsOf,
   type Reader,
   reading,
   refuseKind,
-  signal,
+  signalOf,
 } from './check.ts';
 import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
@@ -40,9 +40,9 @@ import type { ModelOptions } from './model/model.ts';
 import { runPart } from './parts/run.ts';
 import { givenPart, type Part } from './parts/shares.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
-import { carryOver, checkCarried, layersOf, plainConfig, quantizedConfig } from './quantize/carry.ts';
+import { carryOver, checkCarried, plainConfig, quantizedConfig, runningLayers } from './quantize/carry.ts';
 import { type Progress, runPlan } from './quantize/checkpoint.ts';
-import { FORMAT_VERSION, matrixOf, openStored, plainlyStored, type StoredCheckpoint } from './quantize/format.ts';
+import { FORMAT_VERSION, matrixOf, openQuantized, type QuantizedCheckpoint, unquantized } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
 import { givenResume, JOURNAL_NAME, type Resume } from './quantize/journal.ts';
 import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
@@ -163,7 +163,7 @@ const copyMembers = {
   refine: refineOf,
   pool: givenPool,
   onProgress: callback,
-  signal,
+  signal: signalOf,
   planned: ((_, value) => value as Plan) as Reader<Plan>, // who takes it knows its own
 } as const;
 const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
@@ -180,7 +180,7 @@ const restoreOptions = optionsOf<Partial<RestoreOptions>>({
   pool: givenPool,
   dtype: oneOf('F32', 'F16', 'BF16'),
   onProgress: callback,
-  signal,
+  signal: signalOf,
 });
 
 /** Options of `verify`. */
@@ -196,7 +196,7 @@ const folderOrOpen: Reader<Folder> = (subject, value) => {
 const verifyOptions = optionsOf<Omit<Verification, 'against'> & { against?: Folder }>({
   pool: givenPool,
   onProgress: callback,
-  signal,
+  signal: signalOf,
   against: folderOrOpen,
 });
 
@@ -297,10 +297,12 @@ export interface OpenCheckpoint {
 }
 
 /** What checkpoints are opened with. */
-export interface Means {
+interface Means {
+  /** Kernels of the calling thread. */
   readonly kernels: Kernels;
   /** Where work is done unless there is a pool. */
   readonly local: Pool;
+  /** Loaded grids by name. */
   readonly grids: ReadonlyMap<string, Grid>;
   /** @throws {UnsupportedError} when no grid of that name is loaded */
   gridOf(grid: string | Grid): Grid;
@@ -310,11 +312,11 @@ export interface Means {
 export async function open(input: Folder | string, { kernels, local, grids, gridOf }: Means): Promise<OpenCheckpoint> {
   const folder: OpenFolder = await openOnce(await inputFolder(input));
   const { checkpoint } = folder;
-  const plans = new WeakMap<Plan, Chosen>(); // made here
+  const plans = new WeakMap<Plan, ChosenPlan>(); // made here
   const isDecoded = checkpoint.tensors.some(({ encoded }) => encoded !== undefined);
-  let stored: Promise<StoredCheckpoint> | undefined;
-  const asStored = (): Promise<StoredCheckpoint> => {
-    stored ??= openStored(checkpoint);
+  let stored: Promise<QuantizedCheckpoint> | undefined;
+  const quantizedTensors = (): Promise<QuantizedCheckpoint> => {
+    stored ??= openQuantized(checkpoint);
     return stored;
   };
 
@@ -357,8 +359,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     const { refine = false, scaleSearch, signal } = options;
     if (refine === false) return undefined;
     if (scaleSearch) throw new RangeError('scaleSearch must be left out: refining takes the scales of plain encoding');
-    const own = typeof refine === 'object' ? refine : refine === true ? {} : { mode: refine };
-    const { onWeigh, ...gathering } = own as RefineOptions & Weighed;
+    const refineOptions = typeof refine === 'object' ? refine : refine === true ? {} : { mode: refine };
+    const { onWeigh, ...gathering } = refineOptions as RefineOptions & Weighed;
     const { gatherRefinement } = await import('./decoder.ts');
     const asked = { ...(signal && !('statistics' in gathering) && { signal }), ...gathering };
     const gathered = await gatherRefinement(folder, asked, groupSize, quantizedCopy);
@@ -370,11 +372,11 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     const { pool = local, signal } = options;
     const scheme = schemeOf(options, gridOf);
     const selection = { scheme, ...patternsOf(options) };
-    const found = planCheckpoint(checkpoint, selection, {}, refining).items.flatMap((item) =>
+    const refined = planCheckpoint(checkpoint, selection, {}, refining).items.flatMap((item) =>
       item.kind === 'quantize' && item.quantized.isRefined && alphas.tensors.has(item.tensor.name) ? [item] : [],
     );
     const tensors = new Map(alphas.tensors);
-    const tasks = found.map(({ tensor, quantized }) => async () => {
+    const tasks = refined.map(({ tensor, quantized }) => async () => {
       const [weights, weighing] = await Promise.all([wholeOf(tensor), refining.weighing(tensor.name)]);
       const job = { kind: 'gain', matrix: matrixOf(quantized, quantized.rows), weights, weighing } as const;
       return { name: tensor.name, gain: (await naming(tensor, pool.run(job)))[0] };
@@ -384,7 +386,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       signal?.throwIfAborted();
       const alpha = tensors.get(name)!;
       tensors.set(name, { ...alpha, alpha: alpha.alpha * gain });
-      refining.onWeigh?.(++done, found.length);
+      refining.onWeigh?.(++done, refined.length);
     }
     return { ...alphas, tensors };
   }
@@ -397,15 +399,15 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   ): Promise<BitPlan> {
     const { signal } = options;
     const offered = offerOf(options, [...grids.values()], gridOf);
-    const tensors = planTensors(checkpoint, wantedOf(options, gridOf, await layersOf(folder)), offered);
+    const tensors = planTensors(checkpoint, wantedOf(options, gridOf, await runningLayers(folder)), offered);
     const problem = { checkpoint, tensors, offered, layout: options, budget };
     if (typeof alphas === 'object' && !refining) return planBits(problem, alphas);
-    const known = alphas ?? refining?.alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
+    const given = alphas ?? refining?.alphas ?? (() => measure({ ...(signal && { signal }), ...sensitivity, tensors }));
     return planBits(problem, async () => {
-      const made = typeof known === 'object' ? known : givenAlphas('result of alphas()', await known(tensors));
-      if (!refining) return made;
-      refining.planned = made;
-      return weighed(made, refining, options);
+      const measured = typeof given === 'object' ? given : givenAlphas('result of alphas()', await given(tensors));
+      if (!refining) return measured;
+      refining.planned = measured;
+      return weighed(measured, refining, options);
     });
   }
 
@@ -464,29 +466,29 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const { pool = local, scaleSearch = false, signal } = rest;
       const planned = await plannedBy(rest);
       const making = { pool, scaleSearch, refinement: plans.get(planned)!.refining, onProgress, signal };
-      const made = madeCheckpoint(planned, checkpoint, making);
-      return Object.assign(readOnce({ ...folder }), { checkpoint: made });
+      const encoded = madeCheckpoint(planned, checkpoint, making);
+      return Object.assign(readOnce({ ...folder }), { checkpoint: encoded });
     },
 
     async planTensors(given) {
       const options = planningOptions('options', given);
-      const wanted = wantedOf(options, gridOf, await layersOf(folder));
+      const wanted = wantedOf(options, gridOf, await runningLayers(folder));
       return planTensors(checkpoint, wanted, offerOf(options, grids.values(), gridOf));
     },
 
     async planBits(alphas, given) {
       const options = bitOptions('options', given);
-      const own = alphas === undefined ? alphas : givenAlphasOrMaker('alphas', alphas);
+      const checked = alphas === undefined ? alphas : givenAlphasOrMaker('alphas', alphas);
       if (options.bpw === undefined && options.size === undefined)
-        throw argumentError('options must have a budget, bpw or size: got neither');
-      const choosing = { ...options, ...(own && { alphas: own }) };
+        throw argumentError('options must have bpw or size: got neither');
+      const choosing = { ...options, ...(checked && { alphas: checked }) };
       return bitsFor(budgetOf(choosing)!, choosing);
     },
 
     async dequantize(to, given) {
       const options = restoreOptions('options', given);
       const output = givenOutput('output', to, false);
-      const from = isDecoded ? plainlyStored(checkpoint) : await asStored();
+      const from = isDecoded ? unquantized(checkpoint) : await quantizedTensors();
       await checkCarried(folder);
       const report = await restoreCheckpoint(from, output, { pool: local, ...options });
       await carryOver(folder, output, (content) => {
@@ -503,8 +505,8 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       const { against, ...options } = verifyOptions('options', given);
       const original = against && (await openOnce(against));
       const settings = { pool: local, ...options, kernels, against: original?.checkpoint };
-      const report = await verifyCheckpoint(await asStored(), settings);
-      for (const own of [folder, original]) await own?.unchanged?.();
+      const report = await verifyCheckpoint(await quantizedTensors(), settings);
+      for (const eachFolder of [folder, original]) await eachFolder?.unchanged?.();
       return report;
     },
 
@@ -548,7 +550,7 @@ async function inputFolder(input: Folder | string): Promise<Folder> {
 }
 
 /** What a plan was made by. */
-interface Chosen {
+interface ChosenPlan {
   readonly scheme: Scheme;
   readonly isPlan: boolean;
   /** Set if it is by sensitivities. */
@@ -591,11 +593,11 @@ function budgetOf(options: CheckpointOptions): Budget | undefined {
 }
 
 // What config.json says for people: one scheme, or that they differ.
-function noteOf({ items }: Plan, { scheme: { grid, groupSize, seed }, isPlan }: Chosen) {
+function noteOf({ items }: Plan, { scheme: { grid, groupSize, seed }, isPlan }: ChosenPlan) {
   if (!isPlan) return { grid: grid.name, groupSize, seed };
   const [first, ...rest] = items.flatMap((item) => (item.kind === 'quantize' ? [item.quantized.scheme] : []));
   const shared = <T>(of: (scheme: Scheme) => T) =>
-    rest.every((scheme) => of(scheme) === of(first!)) ? first && of(first) : 'mixed';
+    rest.every((scheme) => of(scheme) === of(first)) ? first && of(first) : 'mixed';
   return {
     grid: shared((scheme) => scheme.grid.name),
     groupSize: shared((scheme) => scheme.groupSize),

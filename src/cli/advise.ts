@@ -4,10 +4,10 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { openInput } from '../disk/input.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { note, print, printJson } from '../terminal/print.ts';
-import { decimal, gridName, integer } from '../terminal/usage.ts';
+import { decimal, gridName, parseInteger } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addSensitivities, namedAlphas, type SensitivityChoice } from './common/budget.ts';
-import { loadAll, threadsOption } from './common/session.ts';
+import { loadHiggs, threadsOption } from './common/session.ts';
 
 interface Options extends SensitivityChoice {
   bits?: number[];
@@ -26,14 +26,14 @@ export function addAdvise(program: Command): void {
     .description(
       'Shows file size, memory, tokens a second on this machine and predicted loss of a model, at several bits per weight. Reads headers only. Speed is measured on layers of its shape, which takes about five seconds.',
     )
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or hf:org/model');
   command
     .optionsGroup(GROUPS.measuring)
     .addOption(new Option('--bits <list>', 'bits per weight to try, such as 3,3.5,4').argParser(bitsList))
     .option('--embeddings <grid>', 'also quantize token embeddings and output head, with this grid', gridName)
     .addOption(
       new Option('--context <n>', 'tokens that memory is counted for (the model’s, at most 4096)').argParser(
-        integer(2, 2 ** 24),
+        parseInteger(2, 2 ** 24),
       ),
     )
     .addOption(
@@ -55,7 +55,7 @@ export function addAdvise(program: Command): void {
 async function advise(path: string, options: Options): Promise<void> {
   const input = await openInput(path);
   try {
-    const source = await (await loadAll()).open(input.folder);
+    const source = await (await loadHiggs()).open(input.folder);
     const { bits, embeddings, context, seconds, threads } = options;
     const advice = await adviceOf(source, input, {
       ...{ seconds, threads, alphas: await namedAlphas(options) },

@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import { bytesText, counted } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
-import { integer } from '../terminal/usage.ts';
+import { parseInteger } from '../terminal/usage.ts';
 import { withSequence } from '../text/language.ts';
 import { addModelOptions, type ModelChoice, pagingText, rateText, withModels } from './common/model.ts';
 
@@ -23,12 +23,17 @@ export function addBench(program: Command): void {
     .description(
       'Measures the speed of loading, of a prompt and of generation. The fastest of several runs counts. The prompt is of arbitrary tokens.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
+    .argument(
+      '<model>',
+      'a checkpoint’s directory, with its configuration and tokenizer, a .gguf file, or hf:org/model',
+    );
   command
     .optionsGroup(GROUPS.measuring)
-    .addOption(new Option('--prompt-tokens <n>', 'tokens of the prompt').argParser(integer(1, 2 ** 24)).default(128))
-    .addOption(new Option('-n, --max-tokens <n>', 'tokens to generate').argParser(integer(1, 2 ** 24)).default(64))
-    .addOption(new Option('--runs <n>', 'runs').argParser(integer(1, 1000)).default(3));
+    .addOption(
+      new Option('--prompt-tokens <n>', 'tokens of the prompt').argParser(parseInteger(1, 2 ** 24)).default(128),
+    )
+    .addOption(new Option('-n, --max-tokens <n>', 'tokens to generate').argParser(parseInteger(1, 2 ** 24)).default(64))
+    .addOption(new Option('--runs <n>', 'runs').argParser(parseInteger(1, 1000)).default(3));
   addModelOptions(command, 'tokens that the cache has room for (the model’s, at most 4096)');
   addPrinting(command, 'print the figures as JSON');
   addExamples(command, [
@@ -39,7 +44,7 @@ export function addBench(program: Command): void {
 
 async function bench(path: string, options: Options): Promise<void> {
   await withModels([path], options, async ([open], signal) => {
-    const { model, loadMs } = open!;
+    const { model, loadMs } = open;
     const { language } = model;
     const { vocabSize } = model.config;
     const { promptTokens, maxTokens, runs } = options;

@@ -3,9 +3,9 @@
 import { basename } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Command } from 'commander';
-import { writeWhole } from '../disk/commit.ts';
+import { writeAtomically } from '../disk/commit.ts';
 import { FileError } from '../errors.ts';
-import { FENCE, HELP, readLine, type Settings, settingsText } from '../terminal/conversation.ts';
+import { type ChatSettings, FENCE, HELP, readLine, settingsText } from '../terminal/conversation.ts';
 import { bytesText, counted, table } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { keyboard, note, print, printJson, say } from '../terminal/print.ts';
@@ -40,7 +40,7 @@ export function addChat(program: Command): void {
     )
     .argument(
       '<model>',
-      'a checkpoint’s directory, with its configuration, tokenizer and chat template, or a .gguf file',
+      'a checkpoint’s directory, with its configuration, tokenizer and chat template, a .gguf file, or hf:org/model',
     );
   addChatOptions(command);
   addModelOptions(command, 'tokens of the whole conversation (the model’s, at most 4096)');
@@ -62,13 +62,16 @@ export function addChatOptions(command: Command): Command {
 
 async function chat(path: string, options: Options): Promise<void> {
   const prompt = await promptOf(options);
-  await withModels([path], options, ([open], signal) => talk(open!.model, basename(path), prompt, options, signal));
+  await withModels([path], options, ([open], signal) => talk(open.model, basename(path), prompt, options, signal));
 }
 
 /** Options of a conversation. */
 export interface ChatChoice extends SamplingChoice {
+  /** The text of the system message; left out, the template has its own or none. */
   system?: string;
+  /** Whether thoughts are printed; `show` if left out. */
   thinking?: Thinking;
+  /** Whether each turn is printed as one line of JSON. */
   json?: boolean;
 }
 
@@ -81,7 +84,7 @@ export async function talk(
   signal: AbortSignal,
 ): Promise<void> {
   const { system = '', thinking = 'show', maxTokens } = options;
-  const settings: Settings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
+  const settings: ChatSettings = { ...samplingOf(options, model.sampling), system, thinking, maxTokens };
   const begin = beginOf(settings);
   // A model without a template is refused before anything is asked.
   model.chatTemplate.render([...begin, { role: 'user', content: ' ' }]);
@@ -91,12 +94,12 @@ export async function talk(
   if (result.finishReason === 'aborted') throw new Interrupted();
 }
 
-const beginOf = ({ system }: Settings): Message[] => (system === '' ? [] : [{ role: 'system', content: system }]);
+const beginOf = ({ system }: ChatSettings): Message[] => (system === '' ? [] : [{ role: 'system', content: system }]);
 
 async function converse(
   model: Model,
   name: string,
-  settings: Settings,
+  settings: ChatSettings,
   options: ChatChoice,
   signal: AbortSignal,
 ): Promise<void> {
@@ -106,7 +109,7 @@ async function converse(
   );
   note(`/help lists commands, ${FENCE} begins a turn of several lines, Ctrl-D leaves`);
   const typing = typed(signal);
-  const told: Told = {};
+  const choice: ToldChoice = {};
   const said: Message[] = []; // all of it, to be saved
   let history: readonly Message[] = [];
   let turns = 0;
@@ -127,8 +130,8 @@ async function converse(
         const kept = fitting(model, [...beginOf(settings), ...history, question], settings);
         const turn = typing.beginTurn();
         try {
-          const own = { ...settings, seed: laterSeed(settings.seed, turns) };
-          const { message, result } = await answer(model, kept, own, options, turn, told);
+          const turnSettings = { ...settings, seed: laterSeed(settings.seed, turns) };
+          const { message, result } = await answer(model, kept, turnSettings, options, turn, choice);
           const isCut = result.finishReason === 'length' && result.ids.length < settings.maxTokens;
           if (isCut) note('cut off: the context is full; the next turn forgets the oldest');
           history = [...kept.filter(({ role }) => role !== 'system'), message];
@@ -150,7 +153,7 @@ async function converse(
 }
 
 // The messages that a turn is run on. An answer gets a quarter of the context, if it may become as long.
-function fitting(model: Model, messages: readonly Message[], { maxTokens }: Settings): readonly Message[] {
+function fitting(model: Model, messages: readonly Message[], { maxTokens }: ChatSettings): readonly Message[] {
   const { contextLength } = model.config;
   const { messages: left, forgotten } = turnsWithin(model, messages, maxTokens);
   if (forgotten > 0) {
@@ -162,7 +165,7 @@ function fitting(model: Model, messages: readonly Message[], { maxTokens }: Sett
 
 async function save(file: string, messages: readonly Message[]): Promise<void> {
   try {
-    await writeWhole(file, `${JSON.stringify({ messages }, null, 2)}\n`, { force: false });
+    await writeAtomically(file, `${JSON.stringify({ messages }, null, 2)}\n`, { force: false });
     note(`${counted(messages.length, 'message')} written to ${file}`);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
@@ -259,7 +262,7 @@ function typed(signal: AbortSignal): Typing {
 }
 
 // How tokens are chosen, as it was told last.
-interface Told {
+interface ToldChoice {
   choice?: string;
 }
 
@@ -267,10 +270,10 @@ interface Told {
 async function answer(
   model: Model,
   messages: readonly Message[],
-  settings: Settings,
+  settings: ChatSettings,
   options: ChatChoice,
   signal: AbortSignal,
-  told: Told = {},
+  chosen: ToldChoice = {},
 ): Promise<{ message: Message; result: GenerationResult }> {
   const { json = false, stop = [] } = options;
   const { system: _, thinking, maxTokens, ...sampling } = settings;
@@ -286,8 +289,8 @@ async function answer(
   else print('');
   note(timingsText(result));
   const choice = samplingText(sampling);
-  if (choice !== told.choice) note(choice);
-  told.choice = choice;
+  if (choice !== chosen.choice) note(choice);
+  chosen.choice = choice;
   const message = { role: 'assistant', content: text, ...(thought !== '' && { reasoning_content: thought }) };
   return { message, result };
 }

@@ -7,8 +7,9 @@ import type { PlainDtype } from '../kernels/kernels.ts';
 import { bytesStep, bytesText, counted } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
-import { byteSize, integer } from '../terminal/usage.ts';
-import { cores, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { byteSize, parseInteger } from '../terminal/usage.ts';
+import { writePlainCard } from './common/additions.ts';
+import { cores, WORKERS_OPTION_LIMIT, withSession } from './common/session.ts';
 
 interface Options {
   output: string;
@@ -37,7 +38,9 @@ export function addDequantize(program: Command): void {
     .option('--force', 'replace an existing output')
     .optionsGroup(GROUPS.machine)
     .addOption(
-      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+      new Option('--workers <n>', 'worker threads')
+        .argParser(parseInteger(1, WORKERS_OPTION_LIMIT))
+        .default(cores(), 'the cores'),
     );
   addPrinting(command, 'print the report as JSON');
   addExamples(command, [
@@ -50,7 +53,7 @@ async function dequantize(path: string, options: Options): Promise<void> {
   const input = await openInput(path);
   try {
     const report = await withSession('dequantize', options.workers, async ({ higgs, pool, signal, progress }) => {
-      await higgs.inspectCheckpoint(input.folder); // faults of the input come before any trace of an output
+      const { bpw } = await higgs.inspectCheckpoint(input.folder); // faults of the input come before any trace of an output
       const staging = await stageOutput(options.output, input, { force: options.force });
       const { fileName } = staging;
       const began = performance.now();
@@ -64,6 +67,7 @@ async function dequantize(path: string, options: Options): Promise<void> {
           signal,
           onProgress: (step) => progress.update(bytesStep(step)),
         });
+        if (!input.isFile) await writePlainCard(input.folder, staging.folder, bpw, done);
         isDone = true;
         await staging.commit();
         return { ...done, seconds: (performance.now() - began) / 1000 };

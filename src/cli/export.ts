@@ -2,16 +2,16 @@
 
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { writeWhole } from '../disk/commit.ts';
+import { writeAtomically } from '../disk/commit.ts';
 import { type Input, openInput } from '../disk/input.ts';
 import { isRemote } from '../hub/name.ts';
 import { transformersFiles } from '../interop/transformers.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
-import { gridName, integer, pattern, UsageError } from '../terminal/usage.ts';
+import { gridName, parseInteger, parsePattern, UsageError } from '../terminal/usage.ts';
 import { exportGguf, GGUF_DTYPES } from './common/gguf.ts';
 import { exportToHiggs, type HiggsChoice } from './common/higgs.ts';
-import { cores, loadAll, WORKERS_LIMIT } from './common/session.ts';
+import { cores, loadHiggs, WORKERS_OPTION_LIMIT } from './common/session.ts';
 
 interface Options extends HiggsChoice {
   transformers?: boolean;
@@ -42,7 +42,9 @@ export function addExport(program: Command): void {
   addHiggs(command)
     .optionsGroup(GROUPS.machine)
     .addOption(
-      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+      new Option('--workers <n>', 'worker threads')
+        .argParser(parseInteger(1, WORKERS_OPTION_LIMIT))
+        .default(cores(), 'the cores'),
     );
   addPrinting(command, 'print what was written as JSON');
   addExamples(command, [
@@ -62,11 +64,13 @@ function addHiggs(command: Command): Command {
         .default('p2n256'),
     )
     .addOption(
-      new Option('--hadamard <n>', 'weights of a transform: a power of two').argParser(integer(64, 4096)).default(512),
+      new Option('--hadamard <n>', 'weights of a transform: a power of two')
+        .argParser(parseInteger(64, 4096))
+        .default(512),
     )
     .addOption(
       new Option('--scale-group <n>', 'weights that share a stored scale: 64, 128 or 256')
-        .argParser(integer(64, 256))
+        .argParser(parseInteger(64, 256))
         .default(256),
     )
     .addOption(
@@ -74,8 +78,8 @@ function addHiggs(command: Command): Command {
         .choices(['fold', 'none'])
         .default('fold'),
     )
-    .addOption(new Option('--seed <n>', 'seed of the signs').argParser(integer(0, 0xffffffff)).default(0))
-    .option('--exclude <regexp>', 'leave the tensors whose names match as they are', pattern);
+    .addOption(new Option('--seed <n>', 'seed of the signs').argParser(parseInteger(0, 0xffffffff)).default(0))
+    .option('--exclude <regexp>', 'leave the tensors whose names match as they are', parsePattern);
 }
 
 async function exportTo(path: string, options: Options): Promise<void> {
@@ -100,10 +104,10 @@ async function exportToTransformers(path: string, { json }: Options): Promise<vo
   try {
     if (input.isFile)
       throw new UsageError('input must be a directory, with config.json beside the weights: it is a file');
-    const { quantized } = await (await loadAll()).inspectCheckpoint(input.folder);
+    const { quantized } = await (await loadHiggs()).inspectCheckpoint(input.folder);
     if (!quantized) throw new UsageError('input must be quantized for --transformers: it is plain, and loads as it is');
     const files = await transformersFiles(input.folder);
-    for (const [name, text] of files) await writeWhole(join(input.path, name), text, { force: true });
+    for (const [name, text] of files) await writeAtomically(join(input.path, name), text, { force: true });
     if (json) printJson({ files: [...files.keys()] });
     else print(`${[...files.keys()].join(', ')}: load it with from_pretrained(…, trust_remote_code=True)`);
   } finally {

@@ -36,7 +36,10 @@ export function addGenerate(program: Command): void {
     .description(
       'Generates text from a prompt with a model, quantized or not. Tokens are chosen as the model’s generation_config.json says, unless options say otherwise.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file');
+    .argument(
+      '<model>',
+      'a checkpoint’s directory, with its configuration and tokenizer, a .gguf file, or hf:org/model',
+    );
   addPrompt(command, 'what the text begins with (what is piped in)');
   addSamplingOptions(command)
     .option('--ignore-eos', 'continue after the end of the text')
@@ -56,7 +59,7 @@ export function addGenerate(program: Command): void {
 async function generate(path: string, options: Options): Promise<void> {
   const prompt = await promptOf(options);
   if (prompt === undefined) throw new UsageError('a prompt must be given: -p TEXT, -f FILE, or text by a pipe');
-  await withModels([path], options, ([open], signal) => goOn(open!, prompt, options, signal));
+  await withModels([path], options, ([open], signal) => goOn(open, prompt, options, signal));
 }
 
 /** Generates what comes behind a prompt. */
@@ -77,10 +80,10 @@ export async function goOn(
     if (thoughts) thoughts.take(piece);
     else if (!json) printPiece(piece);
   }
-  const told = thoughts?.end();
+  const rest = thoughts?.end();
   const result = generation.result!;
   const { paging } = model.language;
-  if (json) printJson({ ...reportOf(prompt, result, loadMs), ...told, sampling, paging });
+  if (json) printJson({ ...reportOf(prompt, result, loadMs), ...rest, sampling, paging });
   else {
     print('');
     note(timingsText(result));

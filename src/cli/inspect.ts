@@ -9,7 +9,7 @@ import { layerTables } from '../terminal/layers.ts';
 import { columns, note, print, printJson } from '../terminal/print.ts';
 import { gridCell } from '../terminal/report.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
-import { loadAll } from './common/session.ts';
+import { loadHiggs } from './common/session.ts';
 
 /** Adds the verb `inspect`. */
 export function addInspect(program: Command): void {
@@ -19,7 +19,7 @@ export function addInspect(program: Command): void {
     .description(
       'Shows tensors, dtypes, shapes, grids, bits per weight, sizes and t²: one row for tensors whose names differ only in numbers. Reads headers only.',
     )
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or hf:org/model');
   command
     .optionsGroup(GROUPS.measuring)
     .option('--advise', 'also show size, memory, speed and loss at several bits, as `higgs advise` does');
@@ -35,18 +35,18 @@ export function addInspect(program: Command): void {
 async function inspect(path: string, options: { all?: boolean; advise?: boolean; json?: boolean }): Promise<void> {
   const input = await openInput(path);
   try {
-    const source = await (await loadAll()).open(input.folder);
-    const found = await source.inspect();
+    const source = await (await loadHiggs()).open(input.folder);
+    const inspection = await source.inspect();
     const advice = options.advise ? await adviceOf(source, input) : undefined;
     if (options.json) {
-      printJson(advice ? { ...found, sizes: advice.sizes } : found);
+      printJson(advice ? { ...inspection, sizes: advice.sizes } : inspection);
       return;
     }
-    const summary = `${counted(found.tensors.length, 'tensor')}, ${countText(found.parameters)} parameters, ${bytesText(found.bytes)} in ${counted(found.files.length, 'file')}`;
+    const summary = `${counted(inspection.tensors.length, 'tensor')}, ${countText(inspection.parameters)} parameters, ${bytesText(inspection.bytes)} in ${counted(inspection.files.length, 'file')}`;
     print(
-      `${options.all ? everyText(found) : kindsText(found)}\n\n` +
-        `${summary}${found.quantized ? `, quantized weights at ${found.bpw.toFixed(2)} bits per weight` : ''}` +
-        (found.refinement ? `\n${refinementText(found)}` : ''),
+      `${options.all ? everyText(inspection) : kindsText(inspection)}\n\n` +
+        `${summary}${inspection.quantized ? `, quantized weights at ${inspection.bpw.toFixed(2)} bits per weight` : ''}` +
+        (inspection.refinement ? `\n${refinementText(inspection)}` : ''),
     );
     if (!advice) return;
     print(`\n${adviceText(advice)}`);
@@ -79,21 +79,21 @@ function everyText({ tensors }: Inspection): string {
 
 // A row for tensors whose names differ in numbers alone. Of grids that differ by layer, which layer has which.
 function kindsText({ tensors, quantized }: Inspection): string {
-  const isMixed = groupedBy(tensors, ({ name }) => family(name)).some((own) =>
-    own.some(({ grid }) => grid !== own[0]!.grid),
+  const isMixed = groupedBy(tensors, ({ name }) => family(name)).some((members) =>
+    members.some(({ grid }) => grid !== members[0].grid),
   );
   const groups = new Set(tensors.flatMap(({ groupSize }) => groupSize ?? []));
   const key = ({ name, dtype, shape, grid, groupSize }: InspectedTensor) =>
     [family(name), dtype, shape, ...(isMixed ? [] : [grid, groupSize])].join('\n');
-  const rows = groupedBy(tensors, key).map((own) => {
-    const { name, dtype, shape, grid, groupSize } = own[0]!;
-    const bits = own.flatMap(({ bpw }) => bpw ?? []);
-    const errors = own.flatMap(({ relativeError }) => relativeError ?? []);
+  const rows = groupedBy(tensors, key).map((members) => {
+    const { name, dtype, shape, grid, groupSize } = members[0];
+    const bits = members.flatMap(({ bpw }) => bpw ?? []);
+    const errors = members.flatMap(({ relativeError }) => relativeError ?? []);
     const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-    const grids = new Set(own.map((tensor) => tensor.grid));
+    const grids = new Set(members.map((tensor) => tensor.grid));
     return [
-      ...[own.length === 1 ? name : family(name), dtype, shape.join(' × '), String(own.length)],
-      bytesText(own.reduce((sum, { bytes }) => sum + bytes, 0)),
+      ...[members.length === 1 ? name : family(name), dtype, shape.join(' × '), String(members.length)],
+      bytesText(members.reduce((sum, { bytes }) => sum + bytes, 0)),
       ...(quantized
         ? [
             grid === undefined ? '' : grids.size > 1 ? 'mixed' : groups.size > 1 ? `${grid} g${groupSize}` : grid,

@@ -83,19 +83,19 @@ async function removeNamed(name: string, isDry: boolean): Promise<Removed> {
       'remove',
       name,
       undefined,
-      'it is no quantized model; for one of the hub’s cache give hf:org/model',
+      'it is not a quantized model; to remove one from the hub’s cache, give hf:org/model',
     );
   }
   const model = readName(name);
   const { cache } = await hubSettings();
-  const found = model && (await localModels(cache)).find(({ path }) => path === repoPath(cache, model));
-  if (!model || !found) throw new FileError('remove', name, undefined, 'the cache has no such model');
+  const local = model && (await localModels(cache)).find(({ path }) => path === repoPath(cache, model));
+  if (!model || !local) throw new FileError('remove', name, undefined, 'the cache has no such model');
   const isWhole = !/@|\/(tree|resolve|blob|raw)\//.test(name);
-  if (isWhole) return removeCached(found.path, undefined, isDry);
+  if (isWhole) return removeCached(local.path, undefined, isDry);
   const { revision } = model;
-  const commits = found.revisions.filter(
+  const commits = local.revisions.filter(
     ({ commit, refs }) => refs.includes(revision) || (revision.length >= SHORT && commit.startsWith(revision)),
   );
-  if (commits.length === 1) return removeCached(found.path, commits[0]!.commit, isDry);
+  if (commits.length === 1) return removeCached(local.path, commits[0].commit, isDry);
   throw new FileError('remove', nameText(model), undefined, `the cache has ${commits.length} revisions of that name`);
 }

@@ -2,8 +2,8 @@
 
 import type { Command } from 'commander';
 import { isDirectory } from '../disk/cache.ts';
-import { checkWritable, isThere, LOCK_NAME, writeWhole } from '../disk/commit.ts';
-import { readText } from '../disk/files.ts';
+import { checkWritable, isThere, LOCK_NAME, writeAtomically } from '../disk/commit.ts';
+import { readTextFile } from '../disk/files.ts';
 import { stageOutput } from '../disk/output.ts';
 import { completeParts, partFiles, partsPath } from '../disk/parts.ts';
 import { FormatError } from '../errors.ts';
@@ -73,10 +73,10 @@ async function mergeFiles(out: string, files: readonly string[], options: Option
   const began = performance.now();
   const isOld = !force && (await isThere(out));
   if (!isOld) await checkWritable(out, { force });
-  const parts = await Promise.all(files.map(async (name) => ({ name, content: await readText(name) })));
+  const parts = await Promise.all(files.map(async (name) => ({ name, content: await readTextFile(name) })));
   const alphas = mergeSensitivities(parts);
-  if (isOld && (await readText(out)) === writeAlphas(alphas)) return tellDone(out, options);
-  await writeWhole(out, writeAlphas(alphas), { force });
+  if (isOld && (await readTextFile(out)) === writeAlphas(alphas)) return tellDone(out, options);
+  await writeAtomically(out, writeAlphas(alphas), { force });
   if (json) printJsonText(writeAlphas(alphas));
   else print(alphasText(alphas, out, (performance.now() - began) / 1000, all ? alphas.tensors.size : ROWS));
 }

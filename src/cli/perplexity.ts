@@ -1,12 +1,12 @@
 // higgs perplexity: how well a model predicts a text, and how far its predictions are from the original's.
 
 import { type Command, Option } from 'commander';
-import { readText } from '../disk/files.ts';
+import { readTextFile } from '../disk/files.ts';
 import type { Input } from '../disk/input.ts';
 import { precise, progressDisplay } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson } from '../terminal/print.ts';
-import { integer } from '../terminal/usage.ts';
+import { parseInteger } from '../terminal/usage.ts';
 import { DEFAULT_CONTEXT, type Perplexity, type PerplexityOptions } from '../text/perplexity.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
@@ -28,17 +28,22 @@ export function addPerplexity(program: Command): void {
     .description(
       'Measures the perplexity of a text. The file is one text. It is cut into windows that begin with the model’s first token, and every token is scored once. With --against it also measures the KL divergence from the original’s predictions.',
     )
-    .argument('<model>', 'a checkpoint’s directory, with its configuration and tokenizer, or a .gguf file')
+    .argument(
+      '<model>',
+      'a checkpoint’s directory, with its configuration and tokenizer, a .gguf file, or hf:org/model',
+    )
     .optionsGroup(GROUPS.measuring)
     .requiredOption('--text <file>', 'a text in UTF-8')
     .option('--against <original>', 'the model to compare with')
     .addOption(
       new Option('--tokens <n>', 'how many tokens of the text to take, from its beginning (all)').argParser(
-        integer(1, 2 ** 32),
+        parseInteger(1, 2 ** 32),
       ),
     )
     .addOption(
-      new Option('--stride <n>', 'tokens from one window to the next (all of a window)').argParser(integer(1, 2 ** 24)),
+      new Option('--stride <n>', 'tokens from one window to the next (all of a window)').argParser(
+        parseInteger(1, 2 ** 24),
+      ),
     )
     .option('--no-bos', 'windows without the model’s first token');
   addModelOptions(command, `tokens of a window (${DEFAULT_CONTEXT}, or the model’s context if that is less)`);
@@ -51,15 +56,15 @@ export function addPerplexity(program: Command): void {
 }
 
 async function measure(path: string, options: Options): Promise<void> {
-  const text = await readText(options.text); // its faults come before a long load
+  const text = await readTextFile(options.text); // its faults come before a long load
   const paths = options.against === undefined ? [path] : [path, options.against];
   const cut = {
     ...(options.stride !== undefined && { stride: options.stride }),
     ...(!options.bos && { bos: null }),
   };
-  const { found, seconds } = await measurePerplexity(paths, text, options, cut, options.tokens);
-  if (options.json) printJson({ ...found, seconds });
-  else print(figures(found, seconds));
+  const { measured, seconds } = await measurePerplexity(paths, text, options, cut, options.tokens);
+  if (options.json) printJson({ ...measured, seconds });
+  else print(figures(measured, seconds));
 }
 
 /** Measures a model on a text, beside another where there is a second one. @param tokens of the text, from its beginning; all if left out */
@@ -69,20 +74,20 @@ export async function measurePerplexity(
   choice: ModelChoice,
   cut: PerplexityOptions = {},
   tokens?: number,
-): Promise<{ found: Perplexity; seconds: number }> {
+): Promise<{ measured: Perplexity; seconds: number }> {
   return withModels(models, choice, async ([open, original], signal) => {
     const progress = progressDisplay('perplexity');
     const began = performance.now();
     try {
-      const { text: part, bytes } = beginningOf(text, tokens, open!.model.tokenizer);
-      const found = await open!.model.perplexity(part, {
+      const { text: part, bytes } = beginningOf(text, tokens, open.model.tokenizer);
+      const perplexity = await open.model.perplexity(part, {
         ...{ ...cut, bytes },
         ...(choice.context !== undefined && { context: choice.context }),
         ...(original && { against: original.model }),
         signal,
         onProgress: ({ done, total }) => progress.update({ done, total, unit: 'tokens', bytes: 0, tensor: '' }),
       });
-      return { found, seconds: (performance.now() - began) / 1000 };
+      return { measured: perplexity, seconds: (performance.now() - began) / 1000 };
     } finally {
       progress.stop();
     }
@@ -98,12 +103,12 @@ function beginningOf(text: string, tokens: number | undefined, tokenizer: Tokeni
   return { text: part, bytes: Math.max(1, Buffer.byteLength(tokenizer.decode(part))) };
 }
 
-function figures(found: Perplexity, seconds: number): string {
-  const { perplexity, perplexityError, meanNll, standardError, bitsPerByte, against } = found;
-  const begin = found.bos === null ? 'without bos' : `bos ${found.bos}`;
+function figures(measured: Perplexity, seconds: number): string {
+  const { perplexity, perplexityError, meanNll, standardError, bitsPerByte, against } = measured;
+  const begin = measured.bos === null ? 'without bos' : `bos ${measured.bos}`;
   const lines = [
     `perplexity ${perplexity.toFixed(4)} ± ${perplexityError.toFixed(4)}, mean ${meanNll.toFixed(5)} ± ${standardError.toFixed(5)} nats, ${bitsPerByte!.toFixed(4)} bits per byte`,
-    `${found.tokensScored} of ${found.tokens} tokens scored in ${found.windows} windows of ${found.context}, stride ${found.stride}, ${begin}, ${seconds.toFixed(1)} s`,
+    `${measured.tokensScored} of ${measured.tokens} tokens scored in ${measured.windows} windows of ${measured.context}, stride ${measured.stride}, ${begin}, ${seconds.toFixed(1)} s`,
   ];
   if (against) {
     const { p50, p90, p95, p99, max } = against.percentiles;

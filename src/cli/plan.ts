@@ -1,7 +1,7 @@
 // higgs plan: a grid for every tensor, chosen for a budget.
 
 import { type Command, Option } from 'commander';
-import { checkWritable, writeWhole } from '../disk/commit.ts';
+import { checkWritable, writeAtomically } from '../disk/commit.ts';
 import { openInput } from '../disk/input.ts';
 import { show } from '../excerpt.ts';
 import { alphasOf, writeBitPlan } from '../linearity/plan.ts';
@@ -11,12 +11,12 @@ import { bitPlanText } from '../terminal/planned.ts';
 import { plotOf } from '../terminal/plot.ts';
 import { note, print, printJson, warn } from '../terminal/print.ts';
 import { shareRow, sharesText } from '../terminal/shares.ts';
-import { byteSize, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, parseInteger, UsageError } from '../terminal/usage.ts';
 import { adviceOf, adviceRemarks, adviceText } from './common/advice.ts';
 import { addBits, type BitOptions, budgetOf, planningAlphas, unusedText } from './common/budget.ts';
 import { planForGguf } from './common/ggufplan.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { loadAll, threadsOption } from './common/session.ts';
+import { loadHiggs, threadsOption } from './common/session.ts';
 
 interface Options extends SelectionOptions, BitOptions {
   output?: string;
@@ -29,7 +29,7 @@ interface Options extends SelectionOptions, BitOptions {
   parts?: number;
   format?: 'gguf';
   types?: string[];
-  imatrix?: boolean;
+  imatrix?: boolean | string;
   json?: boolean;
 }
 
@@ -41,21 +41,27 @@ export function addPlan(program: Command): void {
     .description(
       'Chooses the grids with the least predicted loss for a given size, exactly. The loss grows by Σ α t²: t² is the MSE of a tensor’s grid and α its sensitivity. `quantize --plan` carries the plan out. Sensitivities that you do not give are measured, and kept beside the model as higgs-alphas.json. Otherwise only headers are read.',
     )
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file');
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or hf:org/model');
   command
     .optionsGroup(GROUPS.output)
     .option('-o, --output <file>', 'write the plan, as JSON')
     .option('--plot <file>', 'draw the trade-off, as SVG')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
     .option('--force', 'replace existing files')
-    .addOption(new Option('--parts <n>', 'also show the shares of quantize --part').argParser(integer(1, PARTS_LIMIT)));
+    .addOption(
+      new Option('--parts <n>', 'also show the shares of quantize --part').argParser(parseInteger(1, PARTS_LIMIT)),
+    );
   command
     .optionsGroup(GROUPS.gguf)
     .addOption(
       new Option('--format <format>', 'plan types for llama-quantize: its --tensor-type-file').choices(['gguf']),
     )
     .option('--types <list>', 'types to choose from, separated by commas (all)', (text) => text.split(','))
-    .option('--imatrix', 'llama-quantize will have an importance matrix');
+    .option(
+      '--imatrix [file]',
+      'the importance matrix for llama-quantize, from tokens that the model samples (beside the output); without a file: you have one',
+    )
+    .option('--no-imatrix', 'plan without an importance matrix: faster, and the model loses more');
   addSelection(addBits(command))
     .optionsGroup(GROUPS.measuring)
     .option('--advise', 'also show size, memory, speed and loss of the plan and of whole bits, as `higgs advise` does')
@@ -69,20 +75,21 @@ export function addPlan(program: Command): void {
     ['higgs plan DeepSeek-V3 --bpw 3.5 --alphas alphas.json --parts 64', 'what each of 64 tasks would do'],
     ["higgs plan Llama-3.2-1B --bpw 4 --uniform --grids p2n64,p2n256,p1n256 --keep 'layers\\.1\\..*down_proj=p1n256'"],
     ['higgs plan Llama-3.2-1B --format gguf --bpw 4.5 -o types.txt'],
+    ['higgs plan Llama-3.2-1B --format gguf --bpw 4.5 --no-imatrix -o types.txt'],
   ]).action(plan);
 }
 
 async function plan(path: string, options: Options): Promise<void> {
   const { output, plot, force = false } = options;
   if (options.format) return planForGguf(path, options);
-  const ofTypes = options.types ? '--types' : options.imatrix ? '--imatrix' : undefined;
+  const ofTypes = options.types ? '--types' : options.imatrix !== undefined ? '--imatrix' : undefined;
   if (ofTypes) throw new UsageError(`${ofTypes} must come with --format gguf`);
   if (output !== undefined && output === plot)
     throw new UsageError(`--output and --plot must be two files: got ${show(plot)}`);
   const input = await openInput(path);
   try {
     for (const file of [output, plot]) if (file !== undefined) await checkWritable(file, { force });
-    const higgs = await loadAll();
+    const higgs = await loadHiggs();
     const checkpoint = await higgs.open(input.folder);
     const budget = budgetOf(options);
     if (!budget) throw new UsageError('--bpw or --size must be given');
@@ -94,8 +101,8 @@ async function plan(path: string, options: Options): Promise<void> {
     const whole = await checkpoint.plan({ plan, maxShardBytes: options.maxShardSize });
     const { bytesOut } = whole;
     const shares = options.parts === undefined ? undefined : sharesOf(whole, options.parts);
-    if (output !== undefined) await writeWhole(output, writeBitPlan(plan), { force });
-    if (plot !== undefined) await writeWhole(plot, plotOf(plan, tradeoff), { force });
+    if (output !== undefined) await writeAtomically(output, writeBitPlan(plan), { force });
+    if (plot !== undefined) await writeAtomically(plot, plotOf(plan, tradeoff), { force });
     const unused = unusedText(options, plan.tensors, { bpw: plan.bpw, bytes: bytesOut });
     if (unused) warn(unused);
     const advice = options.advise

@@ -11,7 +11,7 @@ import { UsageError } from '../terminal/usage.ts';
 import { addSensitivities, namedAlphas, planFrom, type SensitivityChoice } from './common/budget.ts';
 import { addText, compareOnText, comparisonText, openText, type TextChoice } from './common/comparison.ts';
 import { keptSensitivities, WAYS } from './common/kept.ts';
-import { loadAll, threadsOption } from './common/session.ts';
+import { loadHiggs, threadsOption } from './common/session.ts';
 
 interface Options extends SensitivityChoice, TextChoice {
   plan?: string;
@@ -29,7 +29,7 @@ export function addPredict(program: Command): void {
     .description(
       'Predicts by how much the loss grows: Σ α t². For a quantized checkpoint t² was measured, and a refined one has a weighted error instead. For one that is not quantized yet, t² is the MSE of each grid of the plan. α comes from the plan, from the options, or from what is kept beside the original. With a text it also measures perplexity and the KL divergence from the original.',
     )
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file')
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or hf:org/model')
     .option('--plan <file>', 'a plan, as JSON')
     .option('--against <original>', 'what a quantized checkpoint was made of');
   addText(addSensitivities(command), 'a text in UTF-8, to measure what was predicted')
@@ -75,17 +75,17 @@ async function predictionOf(
   original: Input | undefined,
   options: Options,
 ): Promise<{ prediction: Prediction; isQuantized: boolean }> {
-  const higgs = await loadAll();
+  const higgs = await loadHiggs();
   const plan = options.plan === undefined ? undefined : await planFrom(options.plan);
-  const found = await higgs.inspectCheckpoint(input.folder);
-  const isQuantized = found.quantized;
+  const inspection = await higgs.inspectCheckpoint(input.folder);
+  const isQuantized = inspection.quantized;
   if (!isQuantized) {
     if (!plan) throw new UsageError('--plan must be given: the checkpoint is not quantized');
     if (original) throw new UsageError('--against must come with a quantized checkpoint: this one is plain');
     await higgs.planCheckpoint(input.folder, { plan }); // whether the plan is of this checkpoint
   }
   // Of a refined weight its weighted error stands for t².
-  const measured = found.tensors.flatMap(({ name, shape, relativeError, weightedError = relativeError }) =>
+  const measured = inspection.tensors.flatMap(({ name, shape, relativeError, weightedError = relativeError }) =>
     weightedError === undefined ? [] : [{ name, shape, relativeError: weightedError }],
   );
   const planned =
@@ -103,8 +103,8 @@ async function sensitivities(
 ): Promise<Sensitivities> {
   const named = await namedAlphas(options);
   const given = typeof named === 'function' ? await named(tensors) : named;
-  const found = given ?? plan ?? (original && (await keptOf(original)));
-  if (found) return sensitivitiesOf(found);
+  const alphas = given ?? plan ?? (original && (await keptOf(original)));
+  if (alphas) return sensitivitiesOf(alphas);
   throw new UsageError(
     original
       ? `no sensitivities are kept of the original: give --plan, ${WAYS}, or run higgs plan on it first`
@@ -113,5 +113,5 @@ async function sensitivities(
 }
 
 async function keptOf(original: Input) {
-  return keptSensitivities(await (await loadAll()).open(original.folder), original);
+  return keptSensitivities(await (await loadHiggs()).open(original.folder), original);
 }

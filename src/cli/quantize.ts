@@ -15,13 +15,13 @@ import type { RefineOptions } from '../refinement/gather.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, say, warn } from '../terminal/print.ts';
 import { needText, planJson, planText, type RunNeed, reportText, type TimedReport } from '../terminal/report.ts';
-import { byteSize, gridBits, gridName, integer, repoName, UsageError } from '../terminal/usage.ts';
+import { byteSize, gridBits, gridName, parseInteger, repoName, UsageError } from '../terminal/usage.ts';
 import { type AdditionOptions, additionsOf, tellCard, writeAdditions } from './common/additions.ts';
 import {
   addBits,
+  alphasFrom,
   type BitOptions,
   budgetOf,
-  namedAlphas,
   planFrom,
   planningAlphas,
   unusedText,
@@ -46,7 +46,7 @@ import {
   refiningOf,
 } from './common/refining.ts';
 import { addSelection, type SelectionOptions, selectionOf } from './common/selection.ts';
-import { cores, Interrupted, loadAll, showsWriting, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { cores, Interrupted, loadHiggs, showsWriting, WORKERS_OPTION_LIMIT, withSession } from './common/session.ts';
 import { checkPart, writePart } from './common/writing.ts';
 
 interface Options extends SelectionOptions, BitOptions, TextChoice, RefiningChoice, AdditionOptions, PartOptions {
@@ -72,7 +72,7 @@ export function addQuantize(program: Command): void {
     .description(
       'Quantizes the linear weights of a Hugging Face checkpoint (safetensors, one file or sharded). Everything else, embeddings included, is copied bit by bit, with configuration and tokenizer. Memory stays small, whatever the checkpoint’s size. With --bpw or --size, sensitivities that you do not give are measured first, and kept beside the model as higgs-alphas.json.',
     )
-    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or a name: hf:org/model')
+    .argument('<input>', 'a checkpoint’s directory, a .safetensors or a .gguf file, or hf:org/model')
     .optionsGroup(GROUPS.output)
     .option('-o, --output <path>', 'where to write: a directory (or a .safetensors file, if the input is one)')
     .addOption(new Option('--max-shard-size <size>', 'largest output file').argParser(byteSize).default(5e9, '5GB'))
@@ -103,7 +103,9 @@ export function addQuantize(program: Command): void {
   addText(addRefining(addBits(addSelection(command))), 'a text in UTF-8, to measure the original and the result on')
     .optionsGroup(GROUPS.machine)
     .addOption(
-      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+      new Option('--workers <n>', 'worker threads')
+        .argParser(parseInteger(1, WORKERS_OPTION_LIMIT))
+        .default(cores(), 'the cores'),
     );
   addPart(command);
   addPrinting(command, 'print the report as JSON', 'a row for every tensor');
@@ -135,11 +137,11 @@ async function quantize(path: string, options: Options): Promise<void> {
     const text = await openText(options, input);
     const fileName =
       options.dryRun || part ? undefined : await checkOutput(options.output!, input, outputOptions(options));
-    const higgs = await loadAll();
+    const higgs = await loadHiggs();
     const checkpoint = await higgs.open(input.folder);
     const isFile = input.isFile && options.output?.endsWith('.safetensors');
     if (options.transformers && input.isFile)
-      throw new UsageError('--transformers must be given for a directory, with its config.json');
+      throw new UsageError('--transformers must come with a directory that has config.json: the input is a file');
     if (refiningOf(options) !== undefined) await readNamed(options);
     if (refiningOf(options) !== undefined && !options.dryRun) {
       const { groupSize = DEFAULT_GROUP_SIZE } = selectionOf(options);
@@ -156,9 +158,9 @@ async function quantize(path: string, options: Options): Promise<void> {
     if (!options.dryRun) checkMatches(whole, options);
     if (part && !options.dryRun) {
       const about = JSON.stringify(await additionsOf(input, options));
-      const own = { ...part, input: await contentIdentity(input), ...(about !== undefined && { about }) };
+      const partIdentity = { ...part, input: await contentIdentity(input), ...(about !== undefined && { about }) };
       const isMade = await checkWhole(options.output!, input, { ...options, shards: whole.shards });
-      return await writePart(checkpoint, whole, { ...options, part: own, out: options.output!, isMade });
+      return await writePart(checkpoint, whole, { ...options, part: partIdentity, out: options.output!, isMade });
     }
     const plan = part ? planPart(whole, part, settings, options.scaleSearch ?? false) : whole;
     if (options.dryRun) {
@@ -190,7 +192,7 @@ async function quantize(path: string, options: Options): Promise<void> {
 
 // Files without which statistics would be gathered in vain.
 async function readNamed(options: Options): Promise<void> {
-  await namedAlphas(options);
+  if (options.alphas !== undefined) await alphasFrom(options.alphas);
   if (options.plan !== undefined) await planFrom(options.plan);
 }
 
@@ -251,7 +253,7 @@ function checkTogether(options: Options, isBudget: boolean): void {
     throw new UsageError('--bpw and --size choose grids: use --grids, not --grid or --bits');
   const chosen = [embeddings && '--embeddings', include && '--include', exclude && '--exclude'].find(Boolean);
   if (plan !== undefined && chosen)
-    throw new UsageError(`--plan says which tensors and which grids: it cannot be used with ${chosen}`);
+    throw new UsageError(`--plan must come without ${chosen}: the plan says which tensors and which grids`);
   if (options.dryRun && options.transformers) throw new UsageError('--transformers must come without --dry-run');
   if (options.dryRun && options.text !== undefined) throw new UsageError('--text must come without --dry-run');
   checkRefining(options);
@@ -291,7 +293,11 @@ function outputOptions({ force, resume = false }: Writing) {
 }
 
 /** Options of writing a quantized checkpoint. */
-type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume'> & AdditionOptions;
+type Writing = Pick<Options, 'workers' | 'scaleSearch' | 'force' | 'resume'> &
+  AdditionOptions & {
+    /** Whether the next run of the verb goes on by itself. */
+    goesOn?: boolean;
+  };
 
 /** Quantizes a checkpoint as it is planned, into a directory or file that takes its name in the end; progress is shown. */
 export async function writeQuantized(
@@ -301,7 +307,7 @@ export async function writeQuantized(
   out: string,
   options: Writing,
 ): Promise<TimedReport> {
-  const { scaleSearch = false } = options;
+  const { scaleSearch = false, goesOn = false } = options;
   return withSession('quantize', options.workers, async (session) => {
     const { higgs, pool, signal } = session;
     const identity = await identityOf(input);
@@ -332,7 +338,8 @@ export async function writeQuantized(
         throw error;
       }
       await staging.leave();
-      const kept = `what is done is kept in ${out}.partial; run again with --resume to continue`;
+      const again = goesOn ? 'run again' : 'run again with --resume';
+      const kept = `what is done is kept in ${out}.partial; ${again} to continue`;
       if (error instanceof Interrupted) error.message = `interrupted; ${kept}`;
       else say(kept);
       throw error;

@@ -17,11 +17,11 @@ import { addExamples, addPrinting } from '../terminal/help.ts';
 import { note } from '../terminal/print.ts';
 import { byteSize, gridBits, UsageError } from '../terminal/usage.ts';
 import { addChatOptions, type ChatChoice, talk } from './chat.ts';
-import { bitsPerWeight, planningAlphas } from './common/budget.ts';
+import { parseBitsPerWeight, planningAlphas } from './common/budget.ts';
 import { freeMemory } from './common/memory.ts';
 import { addModelOptions, type ModelChoice, withModels } from './common/model.ts';
 import { type PromptChoice, promptOf } from './common/sampling.ts';
-import { interruptible, loadAll } from './common/session.ts';
+import { interruptible, loadHiggs } from './common/session.ts';
 import { goOn } from './generate.ts';
 import { writeQuantized } from './quantize.ts';
 
@@ -31,8 +31,11 @@ const EMBEDDINGS = 't4';
 
 /** Of which size a model is to be. */
 export interface SizeChoice {
+  /** The same whole number of bits for every layer. */
   bits?: number;
+  /** Bits per weight, mixed by sensitivities. */
   bpw?: number;
+  /** Bytes of all files, mixed by sensitivities. */
   size?: number;
 }
 
@@ -67,7 +70,9 @@ export function addSizeOptions(command: Command): Command {
     .addOption(
       new Option('--bits <n>', '2 to 6 bits per weight (what fits)').argParser(gridBits).conflicts(['bpw', 'size']),
     )
-    .addOption(new Option('--bpw <n>', 'mixed bits, this many per weight').argParser(bitsPerWeight).conflicts('size'))
+    .addOption(
+      new Option('--bpw <n>', 'mixed bits, this many per weight').argParser(parseBitsPerWeight).conflicts('size'),
+    )
     .addOption(new Option('--size <size>', 'mixed bits, for files of this size, such as 700MB').argParser(byteSize));
 }
 
@@ -75,9 +80,9 @@ async function run(name: string, options: Options): Promise<void> {
   const prompt = await promptOf(options);
   const path = await readyModel(name, options);
   await withModels([path], options, ([open], signal) => {
-    const { model } = open!;
+    const { model } = open;
     if (model.chatTemplate.names.length > 0) return talk(model, basename(name), prompt, options, signal);
-    if (prompt !== undefined) return goOn(open!, prompt, options, signal);
+    if (prompt !== undefined) return goOn(open, prompt, options, signal);
     throw new UsageError(`${name} has no chat template: give a text to continue, -p TEXT`);
   });
 }
@@ -89,12 +94,15 @@ export async function readyModel(name: string, options: ReadyChoice): Promise<st
   if (kept !== undefined) return kept;
   const input = await openInput(name);
   try {
-    const higgs = await loadAll();
+    const higgs = await loadHiggs();
     const source = await higgs.open(input.folder);
     const { quantized } = await source.inspect();
     if (quantized) return isNamed ? (await interruptible((signal) => pull(name, { signal }))).path : name;
-    const own = isNamed ? name : `${basename(input.path)}-${await digestOf(input)}`;
-    return (isNamed ? undefined : await keptModel(own, options)) ?? (await make(higgs, source, input, own, options));
+    const identity = isNamed ? name : `${basename(input.path)}-${await digestOf(input)}`;
+    return (
+      (isNamed ? undefined : await keptModel(identity, options)) ??
+      (await make(higgs, source, input, identity, options))
+    );
   } finally {
     await input.folder.close();
   }
@@ -103,7 +111,7 @@ export async function readyModel(name: string, options: ReadyChoice): Promise<st
 // Of the size that is asked for; of none, the newest.
 async function keptModel(name: string, options: SizeChoice): Promise<string | undefined> {
   const size = sizeOf(options);
-  return (await quantizedOf(name)).find((made) => size === undefined || made.size === size)?.path;
+  return (await quantizedOf(name)).find((copy) => size === undefined || copy.size === size)?.path;
 }
 
 function sizeOf({ bits, bpw, size }: SizeChoice): string | undefined {
@@ -140,14 +148,14 @@ async function make(
   const out = quantizedPath(name, sizeOf({ ...options, ...(bits !== undefined && { bits }) })!);
   note(`${input.path}: quantized to ${bytesText(plan.bytesOut)}, once`);
   const resume = await isThere(`${out}.partial`);
-  await writeQuantized(source, input, plan, out, { workers: threads, resume });
+  await writeQuantized(source, input, plan, out, { workers: threads, resume, goesOn: true });
   note(`kept in ${out}; higgs remove frees it`);
   return out;
 }
 
 const wholeBits = (bits: number): CheckpointOptions => ({
-  grid: DEFAULT_GRIDS[bits]!,
-  embeddings: DEFAULT_GRIDS[bits]!,
+  grid: DEFAULT_GRIDS[bits],
+  embeddings: DEFAULT_GRIDS[bits],
 });
 
 // The most bits that memory has room for; the fewest, if it has for none: loading says then what is missing.
@@ -166,5 +174,5 @@ async function suitingBits(
     );
     return bits;
   }
-  return memory === undefined ? BITS.at(-1)! : BITS[0]!;
+  return memory === undefined ? BITS.at(-1)! : BITS[0];
 }

@@ -3,8 +3,8 @@
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { checkWritable, isThere, writeWhole } from '../disk/commit.ts';
-import { readText } from '../disk/files.ts';
+import { checkWritable, isThere, writeAtomically } from '../disk/commit.ts';
+import { readTextFile } from '../disk/files.ts';
 import { openModel } from '../disk/input.ts';
 import { partFile } from '../disk/parts.ts';
 import { replacedFile } from '../disk/replaced.ts';
@@ -23,10 +23,10 @@ import { bytesText, counted, countText, durationText } from '../terminal/figures
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, printJsonText } from '../terminal/print.ts';
 import { alphasText } from '../terminal/report.ts';
-import { byteSize, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, parseInteger, UsageError } from '../terminal/usage.ts';
 import { costOf, watchMeasuring } from './common/measurement.ts';
 import { addPart, type PartOptions, partFrom } from './common/part.ts';
-import { Interrupted, loadAll, threadsOption } from './common/session.ts';
+import { Interrupted, loadHiggs, threadsOption } from './common/session.ts';
 
 interface Options extends PartOptions {
   output?: string;
@@ -63,7 +63,10 @@ export function addSensitivity(program: Command): void {
     .description(
       'Measures for each linear weight what a unit of relative error costs the model. It does so on tokens that the model samples, or on a text. Plans choose grids from the file that it writes. After Ctrl-C the same command with --resume continues.',
     )
-    .argument('<model>', 'a checkpoint’s directory, not quantized, with its configuration, or a .gguf file')
+    .argument(
+      '<model>',
+      'a checkpoint’s directory, not quantized, with its configuration, a .gguf file, or hf:org/model',
+    )
     .optionsGroup(GROUPS.output)
     .option('-o, --output <file>', 'where to write the sensitivities, as JSON')
     .option('--dry-run', 'say how long it would take, from the speed of single steps; reads headers only')
@@ -84,22 +87,24 @@ export function addSensitivity(program: Command): void {
     )
     .addOption(
       new Option('--tokens <n>', `tokens of a sequence (${DEFAULTS.tokens}, or the model’s context)`).argParser(
-        integer(2, 2 ** 24),
+        parseInteger(2, 2 ** 24),
       ),
     )
     .addOption(
       new Option('--sequences <n>', `sequences (fisher ${fisher.sequences}, noise ${noise.sequences})`).argParser(
-        integer(1, 65535),
+        parseInteger(1, 65535),
       ),
     )
     .addOption(
       new Option(
         '--draws <n>',
         `labels or noises drawn for a sequence (fisher ${fisher.draws}, noise ${noise.draws})`,
-      ).argParser(integer(1, 65535)),
+      ).argParser(parseInteger(1, 65535)),
     )
     .addOption(new Option('--levels <list>', `t² of the noise (${DEFAULTS.levels.join(',')})`).argParser(numbers))
-    .addOption(new Option('--seed <n>', 'seed of all random choices').argParser(integer(0, 2 ** 32 - 1)).default(0))
+    .addOption(
+      new Option('--seed <n>', 'seed of all random choices').argParser(parseInteger(0, 2 ** 32 - 1)).default(0),
+    )
     .optionsGroup('Statistics:')
     .option('--statistics <file>', 'gather statistics of inputs and gradients of each weight too, as safetensors')
     .addOption(
@@ -112,7 +117,7 @@ export function addSensitivity(program: Command): void {
       new Option(
         '--group <n>',
         'columns of a group, as for quantize; statistics of wide inputs are cut into groups (1024)',
-      ).argParser(integer(GROUP_SIZES.low, GROUP_SIZES.high)),
+      ).argParser(parseInteger(GROUP_SIZES.low, GROUP_SIZES.high)),
     )
     .optionsGroup(GROUPS.machine)
     .addOption(threadsOption())
@@ -168,10 +173,10 @@ async function sensitivity(path: string, options: Options): Promise<void> {
   const kind = statistics !== undefined && { ...(mode && { mode }), ...(group && { groupSize: group }) };
   const input = await openModel(path);
   try {
-    const content = text === undefined ? undefined : await readText(text);
+    const content = text === undefined ? undefined : await readTextFile(text);
     if (content !== undefined) settings.text = content;
     if (options.dryRun) {
-      const checkpoint = await (await loadAll()).open(input.folder);
+      const checkpoint = await (await loadHiggs()).open(input.folder);
       const cost = await costOf(checkpoint, { ...settings, ...(kind && { statistics: kind }) }, threads, memory);
       if (options.json) printJson(cost);
       else print(costText(cost));
@@ -210,17 +215,17 @@ async function measure(
   const { output, statistics, threads, memory, force = false } = options;
   const unfinished = output === undefined ? `${statistics}.tokens.partial` : `${output}.partial`;
   if (statistics !== undefined) await claim(statistics, `${statistics}.partial`, options);
-  const partial = (await claim(output, unfinished, options)) ? await readText(unfinished) : undefined;
+  const partial = (await claim(output, unfinished, options)) ? await readTextFile(unfinished) : undefined;
   const growing = statistics === undefined ? undefined : await growingFile(statistics, options);
   const underway = growing ? undefined : replacedFile(`${unfinished}.sequence`);
   if (partial === undefined) await underway?.remove();
   let isSaved = partial !== undefined;
   const save = async (content: string) => {
-    await writeWhole(unfinished, content, { force: true });
+    await writeAtomically(unfinished, content, { force: true });
     isSaved = true;
   };
   try {
-    const checkpoint = await (await loadAll()).open(folder);
+    const checkpoint = await (await loadHiggs()).open(folder);
     const gathered = growing && { statistics: { ...kind, output: growing } };
     const resumed = {
       ...settings,
@@ -229,8 +234,8 @@ async function measure(
       ...(underway && { underway }),
     };
     let content: string | undefined; // of a part
-    const onPart = (found: string) => {
-      content = found;
+    const onPart = (path: string) => {
+      content = path;
     };
     const alphas = await watchMeasuring(
       checkpoint,
@@ -241,7 +246,7 @@ async function measure(
     // A task that ran twice at once has written the same.
     const isTwice = settings.part && output !== undefined && (await isThere(output));
     if (output !== undefined)
-      await writeWhole(output, content ?? writeAlphas(alphas), { force: force || isTwice === true });
+      await writeAtomically(output, content ?? writeAlphas(alphas), { force: force || isTwice === true });
     const bytes = growing ? await growing.commit() : 0;
     await underway?.remove();
     await attempt('remove', unfinished, () => rm(unfinished, { force: true }));
@@ -274,7 +279,7 @@ async function claim(
       'write',
       output,
       undefined,
-      `it is there already, and ${unfinished} holds an interrupted run; ${hint}`,
+      `it already exists, and ${unfinished} holds an interrupted run; ${hint}`,
     );
   }
   await checkWritable(output, { force });
@@ -295,9 +300,8 @@ function costText(cost: SensitivityCost): string {
   const { bytesRead, readSeconds, copyBytes, copySeconds, statisticsBytes } = cost;
   const reading = `about ${durationText(readSeconds)} more`;
   const more = [
-    bytesRead > 0
-      ? `one piece of the model at a time: ${bytesText(bytesRead)} are read, ${reading}`
-      : `the weights are read once: ${reading}`,
+    ...(bytesRead > 0 ? [`one piece of the model at a time: ${bytesText(bytesRead)} are read, ${reading}`] : []),
+    ...(bytesRead === 0 && readSeconds >= 1 ? [`the weights are read once: ${reading}`] : []),
     ...(copyBytes > 0
       ? [
           `a copy at 4 bits, ${bytesText(copyBytes)}, samples the tokens before: about ${durationText(copySeconds)} more to make it`,

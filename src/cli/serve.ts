@@ -11,20 +11,21 @@ import { type Input, identityOf, openModel } from '../disk/input.ts';
 import { readPage } from '../disk/page.ts';
 import { openPromptDirectory, type PromptDirectory } from '../disk/prompts.ts';
 import { StateError } from '../errors.ts';
+import { excerpt } from '../excerpt.ts';
 import type { Higgs } from '../higgs.ts';
 import { isRemote } from '../hub/name.ts';
 import type { ModelLoader, RequestLog, Server } from '../server/server.ts';
-import { counted, progressDisplay } from '../terminal/figures.ts';
+import { bytesText, counted, progressDisplay } from '../terminal/figures.ts';
 import { addExamples, addPrinting } from '../terminal/help.ts';
 import { type LiveLine, liveLine } from '../terminal/live.ts';
 import { complain, note, printJson, warn } from '../terminal/print.ts';
-import { byteSize, integer, UsageError } from '../terminal/usage.ts';
+import { byteSize, parseInteger, UsageError } from '../terminal/usage.ts';
 import { startThreads } from '../workers/node.ts';
 import { lendThreads } from '../workers/threads.ts';
 import { answersOf } from './common/answers.ts';
 import { checkFits, freeMemory } from './common/memory.ts';
 import { addModelOptions, type ModelChoice } from './common/model.ts';
-import { cores, loadAll, threadsOf } from './common/session.ts';
+import { cores, loadHiggs, threadCount } from './common/session.ts';
 import { addSizeOptions, readyModel, type SizeChoice } from './run.ts';
 
 interface Options extends ModelChoice, SizeChoice {
@@ -76,7 +77,7 @@ export function addServe(program: Command): void {
       'hf:org/model, an address, a checkpoint’s directory or a .gguf file (the demo model of this package)',
     )
     .optionsGroup('Clients:')
-    .addOption(new Option('--port <n>', 'port; 0 takes a free one').argParser(integer(0, 65_535)).default(11_435))
+    .addOption(new Option('--port <n>', 'port; 0 takes a free one').argParser(parseInteger(0, 65_535)).default(11_435))
     .option('--host <address>', 'address to listen at; 0.0.0.0 lets other machines in', '127.0.0.1')
     .option('--api-key <key>', `what clients must give as their key (${KEY_VARIABLE} of the environment, or none)`)
     .option('--cors <origin>', 'a page’s origin that may ask, or *; may be given again', collect)
@@ -86,9 +87,9 @@ export function addServe(program: Command): void {
       'a web page to serve at the address, such as build/web (that of this package, if it has one)',
     )
     .optionsGroup('Scheduling:')
-    .addOption(new Option('--parallel <n>', 'texts at once').argParser(integer(1, 256)).default(4))
+    .addOption(new Option('--parallel <n>', 'texts at once').argParser(parseInteger(1, 256)).default(4))
     .addOption(
-      new Option('--queue <n>', 'requests that may wait; others get 429').argParser(integer(0, 4096)).default(256),
+      new Option('--queue <n>', 'requests that may wait; others get 429').argParser(parseInteger(0, 4096)).default(256),
     )
     .option('--context-shift', 'leave out the oldest part of a prompt that is too long, instead of refusing it')
     .option('--cache-dir <directory>', 'keep computed prompts there, for later runs')
@@ -119,26 +120,34 @@ const collect = (value: string, before: string[] = []) => [...before, value];
 async function serve(names: string[], options: Options): Promise<void> {
   const apiKey = options.apiKey ?? process.env[KEY_VARIABLE];
   if (apiKey === '') throw new UsageError('--api-key must have at least one character: it is empty');
-  const higgs = await loadAll();
+  const higgs = await loadHiggs();
   const inputs: Input[] = [];
   const line = liveLine();
   const log = options.json ? 'json' : options.log;
   const { cacheDir, cacheLimit } = options;
   const unkept = ({ message }: Error) => line.above(() => warn(`a prompt is not kept in ${cacheDir}: ${message}`));
   const prompts = cacheDir === undefined ? undefined : await openPromptDirectory(cacheDir, cacheLimit, unkept);
+  const memory = options.memory ?? freeMemory();
   try {
     const models = new Map<string, ModelLoader>();
     for (const name of names.length > 0 ? names : [await demoModel()]) {
       const { memory: _, ...choice } = options;
       const input = await openModel(await readyModel(name, choice));
       inputs.push(input);
-      models.set(idOf(name, models), await loaderOf(higgs, input, options, line, prompts));
+      const id = idOf(name, models);
+      const loader = await loaderOf(higgs, input, options, line, prompts).catch(namedBy(id));
+      const bytes = await loader.bytes();
+      if (bytes > memory) {
+        const [needed, has] = [bytesText(bytes), bytesText(memory)];
+        warn(`model ${id} needs ${needed} of memory: the server has ${has}, and refuses requests for it`);
+      }
+      models.set(id, loader);
     }
     const page = await pageOf(options.page);
     const { createServer } = await import('../server/server.ts');
     const server = createServer({
       models,
-      memory: options.memory ?? freeMemory(),
+      memory,
       ...(apiKey !== undefined && { apiKey }),
       ...(page && { page }),
       ...(options.cors && { cors: options.cors }),
@@ -146,7 +155,7 @@ async function serve(names: string[], options: Options): Promise<void> {
       ...{ parallel: options.parallel, queue: options.queue, contextShift: options.contextShift ?? false },
       clientOf: (_, env) =>
         (env as { incoming?: { socket: { remoteAddress?: string } } }).incoming?.socket.remoteAddress ?? '',
-      onRequest: (each) => line.above(() => told(each, log)),
+      onRequest: (each) => line.above(() => logRequest(each, log)),
     });
     await listen(server, [...models.keys()], options, apiKey !== undefined, line);
   } finally {
@@ -158,14 +167,14 @@ async function serve(names: string[], options: Options): Promise<void> {
 // The files of a page: of the package's own, which may not be there, if none is asked for.
 async function pageOf(path: string | undefined): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
   if (path !== undefined) return readPage(path);
-  const own = fileURLToPath(new URL('./web', import.meta.url));
-  return (await isThere(own)) ? readPage(own) : undefined;
+  const installed = fileURLToPath(new URL('./web', import.meta.url));
+  return (await isThere(installed)) ? readPage(installed) : undefined;
 }
 
 // The demo model that lies beside the page, for who has no other yet.
 async function demoModel(): Promise<string> {
-  const own = fileURLToPath(new URL('./web/demo-4bit', import.meta.url));
-  if (await isThere(own)) return own;
+  const installed = fileURLToPath(new URL('./web/demo-4bit', import.meta.url));
+  if (await isThere(installed)) return installed;
   throw new UsageError('serve must be given a model: this build has no demo model');
 }
 
@@ -177,13 +186,19 @@ function idOf(name: string, taken: ReadonlyMap<string, unknown>): string {
   return name;
 }
 
+// What is wrong with one of several models, with its name in front.
+const namedBy = (id: string) => (error: Error) => {
+  if (error instanceof RangeError) error.message = `model ${excerpt(id)}: ${error.message}`;
+  throw error;
+};
+
 async function loaderOf(
   higgs: Higgs,
   input: Input,
   options: Options,
   line: LiveLine,
   prompts: PromptDirectory | undefined,
-): Promise<ModelLoader> {
+): Promise<Required<ModelLoader>> {
   const { context, activations, cache, threads, parallel } = options;
   const source = await higgs.open(input.folder);
   const { context: most } = await source.runMemory({ ...(context !== undefined && { context }), cache });
@@ -202,7 +217,7 @@ async function loaderOf(
           ...running,
           ...(prompts && { prompts: prompts.of(await identityOf(input)) }),
           onMemory: (need) => checkFits(need, cache, freeMemory()),
-          threads: await startThreads(threadsOf(threads)),
+          threads: await startThreads(threadCount(threads)),
           onProgress: ({ bytesDone, bytes, tensor }) =>
             progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
         });
@@ -275,11 +290,18 @@ function stateText({ state: { active, waiting, loaded } }: Server): string {
   return `${counted(active, 'text')}, ${waiting} waiting, ${loaded.join(', ')}`;
 }
 
-function told(request: RequestLog, log: Options['log']): void {
+function logRequest(request: RequestLog, log: Options['log']): void {
   const { cause, ...rest } = request;
   if (cause !== undefined) complain(`higgs: ${(cause as Error)?.stack ?? String(cause)}\n`);
-  if (log === 'json') printJson({ time: new Date().toISOString(), ...rest });
+  if (log === 'json') printJson({ time: new Date().toISOString(), ...roundedTimes(rest) });
   else if (log === 'text') note(logText(rest));
+}
+
+// Milliseconds to a tenth: no clock here tells more.
+function roundedTimes<T extends RequestLog>(request: T): T {
+  const { ms, firstMs } = request;
+  const rounded = (time: number) => Math.round(time * 10) / 10;
+  return { ...request, ms: rounded(ms), ...(firstMs !== undefined && { firstMs: rounded(firstMs) }) };
 }
 
 function logText({

@@ -6,8 +6,8 @@ import { bytesStep, counted } from '../terminal/figures.ts';
 import { addExamples, addPrinting, GROUPS } from '../terminal/help.ts';
 import { print, printJson, warn } from '../terminal/print.ts';
 import { errorsText } from '../terminal/report.ts';
-import { integer } from '../terminal/usage.ts';
-import { cores, WORKERS_LIMIT, withSession } from './common/session.ts';
+import { parseInteger } from '../terminal/usage.ts';
+import { cores, WORKERS_OPTION_LIMIT, withSession } from './common/session.ts';
 
 interface Options {
   against?: string;
@@ -28,7 +28,9 @@ export function addVerify(program: Command): void {
     .option('--against <original>', 'the checkpoint that was quantized')
     .optionsGroup(GROUPS.machine)
     .addOption(
-      new Option('--workers <n>', 'worker threads').argParser(integer(1, WORKERS_LIMIT)).default(cores(), 'the cores'),
+      new Option('--workers <n>', 'worker threads')
+        .argParser(parseInteger(1, WORKERS_OPTION_LIMIT))
+        .default(cores(), 'the cores'),
     );
   addPrinting(command, 'print the report as JSON', 'a row for every tensor');
   addExamples(command, [
@@ -42,7 +44,7 @@ async function verify(path: string, options: Options): Promise<void> {
   const original = options.against === undefined ? undefined : await openInput(options.against);
   try {
     const began = performance.now();
-    const found = await withSession('verify', options.workers, ({ higgs, pool, signal, progress }) =>
+    const verified = await withSession('verify', options.workers, ({ higgs, pool, signal, progress }) =>
       higgs.verifyCheckpoint(input.folder, {
         ...(original && { against: original.folder }),
         pool,
@@ -50,7 +52,7 @@ async function verify(path: string, options: Options): Promise<void> {
         onProgress: (step) => progress.update(bytesStep(step)),
       }),
     );
-    const report = { ...found, seconds: (performance.now() - began) / 1000 };
+    const report = { ...verified, seconds: (performance.now() - began) / 1000 };
     if (options.json) {
       printJson(report);
     } else {

@@ -74,10 +74,10 @@ async function bodyBytes(request: Request): Promise<Uint8Array> {
 
 function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   const bytes = new Uint8Array(length);
-  let at = 0;
+  let offset = 0;
   for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
+    bytes.set(part, offset);
+    offset += part.length;
   }
   return bytes;
 }
@@ -133,20 +133,35 @@ const biases: Reader<Map<number, number>> = (subject, value) => {
 
 /** What every way to generate has. */
 export interface Common {
+  /** Name of the model; left out, the only one. */
   model?: string;
+  /** Whether the answer comes as server-sent events. */
   stream?: boolean;
+  /** With `include_usage` a last event counts tokens. */
   stream_options?: { include_usage?: boolean };
+  /** Answers to one prompt, 1 to 16. */
   n?: number;
+  /** Texts before which an answer ends, at most 16. */
   stop?: string[];
+  /** Seed of the random choices, modulo 2^32. */
   seed?: number;
+  /** Logits are divided by it, 0 to 100; 0 takes the most likely token. Left out, here and below, the model's own. */
   temperature?: number;
+  /** Tokens are taken from among the fewest that have this probability together; 1 for all. */
   top_p?: number;
+  /** Tokens are taken from among so many of the most likely; 0 for all. */
   top_k?: number;
+  /** Least probability of a token, as a part of the most likely one's; 0 for all. */
   min_p?: number;
+  /** What logits of tokens that occurred are divided by, or multiplied where they are negative; 1 for none. */
   repetition_penalty?: number;
+  /** Taken from a token's logit for each time that it occurred in the answer, −2 to 2. */
   frequency_penalty?: number;
+  /** Taken from the logit of each token that occurred in the answer, −2 to 2. */
   presence_penalty?: number;
+  /** Added to logits, −100 to 100, by id. */
   logit_bias?: Map<number, number>;
+  /** Whether an answer goes on where the model would end it. */
   ignore_eos?: boolean;
 }
 

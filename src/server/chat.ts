@@ -3,7 +3,7 @@
 import { flag, integer, type Schema } from '../check.ts';
 import type { Model } from '../text/textmodel.ts';
 import { type Common, commonMembers, membersOf, record, tokenCount } from './body.ts';
-import { messagesFrom, prepare, schemaFrom, turnOf } from './conversation.ts';
+import { messagesFrom, preparePrompt, schemaFrom, turnOf } from './conversation.ts';
 import { type Dialect, newId, seconds, type Turn, timingsOf, usageOf, type Ways } from './dialect.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
@@ -53,11 +53,16 @@ export function chatRequest(body: Record<string, unknown>): {
   };
   return {
     common: request,
-    open: (model, ways) => dialect(model, ways.name, request, prepare(model, request, asked, ways)),
+    open: (model, ways) => dialect(model, ways.name, request, preparePrompt(model, request, asked, ways)),
   };
 }
 
-function dialect(model: Model, name: string, request: ChatRequest, prepared: ReturnType<typeof prepare>): Dialect {
+function dialect(
+  model: Model,
+  name: string,
+  request: ChatRequest,
+  prepared: ReturnType<typeof preparePrompt>,
+): Dialect {
   const { n = 1, stream_options: { include_usage = false } = {} } = request;
   const id = newId('chatcmpl');
   const created = seconds();
@@ -121,8 +126,8 @@ const callsOf = ({ calls }: Turn) =>
     function: { name, arguments: given },
   }));
 
-const finishOf = ({ calls, made }: Turn) =>
-  calls.length > 0 ? 'tool_calls' : made.finish === 'length' ? 'length' : 'stop';
+const finishOf = ({ calls, generated }: Turn) =>
+  calls.length > 0 ? 'tool_calls' : generated.finish === 'length' ? 'length' : 'stop';
 
 function usage(turns: readonly Turn[]) {
   const { prompt, completion, total, cached } = usageOf(turns);
@@ -138,7 +143,7 @@ function chanceOf(model: Model, { id, logprob, top }: TokenChance) {
     const bytes = model.tokenizer.bytes(id);
     return {
       token,
-      logprob: finite(logprob),
+      logprob: jsonLogprob(logprob),
       bytes: [...(bytes.length > 0 ? bytes : new TextEncoder().encode(token))],
     };
   };
@@ -148,4 +153,4 @@ function chanceOf(model: Model, { id, logprob, top }: TokenChance) {
 /** JSON has no −∞: a token without a probability has what the API writes for it. */
 const IMPOSSIBLE = -9999;
 /** A logarithm of a probability that JSON can hold. */
-export const finite = (logprob: number): number => (Number.isFinite(logprob) ? logprob : IMPOSSIBLE);
+export const jsonLogprob = (logprob: number): number => (Number.isFinite(logprob) ? logprob : IMPOSSIBLE);

@@ -1,20 +1,20 @@
 // POST /v1/completions: text behind a prompt, without a template.
 
-import { flag, ids as givenIds, integer, list, type Schema, text } from '../check.ts';
+import { flag, givenIds, integer, list, type Schema, text } from '../check.ts';
 import type { Model } from '../text/textmodel.ts';
 import { type Common, commonMembers, membersOf } from './body.ts';
-import { finite } from './chat.ts';
+import { jsonLogprob } from './chat.ts';
 import { schemaFrom } from './conversation.ts';
 import {
   checkCharacters,
   type Delta,
   type Dialect,
+  generationSettings,
   mostCharacters,
   mostTokens,
   newId,
   roomFor,
   seconds,
-  settingsOf,
   type Turn,
   timingsOf,
   usageOf,
@@ -23,9 +23,9 @@ import {
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
-import { promptChances, run, type TokenChance } from './run.ts';
+import { generatePieces, promptChances, type TokenChance } from './run.ts';
 import { constraintOf } from './structured/constraint.ts';
-import type { Schema as JsonSchema } from './structured/schema.ts';
+import type { JsonSchema } from './structured/schema.ts';
 
 /** Tokens that are made unless a request says how many: the API's. */
 const DEFAULT_TOKENS = 16;
@@ -111,7 +111,7 @@ function dialect(
   });
   const rooms = idsOfAll.map((ids) => roomFor(model, ids, 'prompt'));
   const constraint = schema === undefined ? undefined : () => constraintOf(model, [{ schema }]);
-  const settings = settingsOf(model, request, {
+  const settings = generationSettings(model, request, {
     ...{ maxTokens: 1, contextShift, logprobs: request.logprobs, special: false, constraint },
   });
   const texts = idsOfAll.map((ids, i) => (echo ? textOf(model, prompts[i], ids) : ''));
@@ -140,7 +140,7 @@ function dialect(
       yield begin;
     }
     if (asked === 0) {
-      const made = {
+      const nothing = {
         promptIds,
         ids: [],
         text: '',
@@ -150,10 +150,10 @@ function dialect(
         finish: 'length',
         rest: [],
       } as const;
-      return { ...all, thought: '', calls: [], made };
+      return { ...all, thought: '', calls: [], generated: nothing };
     }
     const maxTokens = mostTokens(model, asked, rooms[promptOf(choice)], contextShift);
-    const generation = run(model, promptIds, { ...settings, maxTokens }, choice % n, signal);
+    const generation = generatePieces(model, promptIds, { ...settings, maxTokens }, choice % n, signal);
     try {
       let next = await generation.next();
       while (!next.done) {
@@ -164,30 +164,30 @@ function dialect(
       }
       all.tokens.push(...next.value.rest);
       if (next.value.rest.length > 0) yield { text: '', thought: '', tokens: next.value.rest };
-      return { ...all, thought: '', calls: [], made: next.value };
+      return { ...all, thought: '', calls: [], generated: next.value };
     } finally {
       await generation.return(undefined as never);
     }
   }
 
-  // The older way to write probabilities. @param at characters in front
-  const chances = (tokens: readonly TokenChance[], at: number) => {
+  // The older way to write probabilities. @param first characters before
+  const chances = (tokens: readonly TokenChance[], first: number) => {
     if (request.logprobs === undefined) return null;
     const names = tokens.map(({ id }) => model.tokenizer.decode([id], { special: true }));
-    const starts = names.map((_, i) => at + names.slice(0, i).join('').length);
+    const starts = names.map((_, i) => first + names.slice(0, i).join('').length);
     const top = tokens.map((token) =>
       Object.fromEntries(
-        token.top.map(({ id, logprob }) => [model.tokenizer.decode([id], { special: true }), finite(logprob)]),
+        token.top.map(({ id, logprob }) => [model.tokenizer.decode([id], { special: true }), jsonLogprob(logprob)]),
       ),
     );
     return {
       tokens: names,
-      token_logprobs: tokens.map(({ logprob }) => (Number.isNaN(logprob) ? null : finite(logprob))),
+      token_logprobs: tokens.map(({ logprob }) => (Number.isNaN(logprob) ? null : jsonLogprob(logprob))),
       top_logprobs: tokens.map(({ logprob }, i) => (Number.isNaN(logprob) ? null : top[i])),
       text_offset: starts,
     };
   };
-  const finishOf = ({ made }: Turn) => (made.finish === 'length' ? 'length' : 'stop');
+  const finishOf = ({ generated }: Turn) => (generated.finish === 'length' ? 'length' : 'stop');
 
   return {
     choices: prompts.length * n,
@@ -196,9 +196,11 @@ function dialect(
     run: runOne,
     begin: () => [],
     delta(index, { text, tokens }) {
-      const at = offsets.get(index) ?? 0;
-      offsets.set(index, at + text.length);
-      return [chunk([{ index, text, logprobs: tokens.length > 0 ? chances(tokens, at) : null, finish_reason: null }])];
+      const offset = offsets.get(index) ?? 0;
+      offsets.set(index, offset + text.length);
+      return [
+        chunk([{ index, text, logprobs: tokens.length > 0 ? chances(tokens, offset) : null, finish_reason: null }]),
+      ];
     },
     end: (index, turn) => [chunk([{ index, text: '', logprobs: null, finish_reason: finishOf(turn) }])],
     finish: (turns) => (include_usage ? [chunk([], { usage: usage(turns, n) })] : []),
@@ -233,7 +235,7 @@ function usage(turns: readonly Turn[], n: number) {
   const firsts = turns.filter((_, i) => i % n === 0);
   const prompt = firsts.reduce((sum, turn) => sum + usageOf([turn]).prompt, 0);
   const cached = firsts.reduce((sum, turn) => sum + usageOf([turn]).cached, 0);
-  const completion = turns.reduce((sum, { made }) => sum + made.ids.length, 0);
+  const completion = turns.reduce((sum, { generated }) => sum + generated.ids.length, 0);
   return {
     ...{ prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion },
     prompt_tokens_details: { cached_tokens: cached },

@@ -11,29 +11,44 @@ import { type Common, record } from './body.ts';
 import {
   checkCharacters,
   type Delta,
+  generationSettings,
   mostCharacters,
   mostTokens,
   roomFor,
-  settingsOf,
   type Turn,
   type Ways,
 } from './dialect.ts';
 import { HttpError, refused } from './errors.ts';
 import { LIMITS } from './limits.ts';
-import { run, type Settings, type TokenChance } from './run.ts';
+import { type GenerationSettings, generatePieces, type TokenChance } from './run.ts';
 import { type Constraint, constraintOf, thoughtConstraint } from './structured/constraint.ts';
-import { checkedSchema, type Schema } from './structured/schema.ts';
-import { type Choice, callFilter, hasSpecialCalls, type Tool, toldOf, toolConstraint } from './structured/tools.ts';
+import { checkedSchema, type JsonSchema } from './structured/schema.ts';
+import {
+  type Choice,
+  callFilter,
+  hasSpecialCalls,
+  promptWithTools,
+  type Tool,
+  toolConstraint,
+} from './structured/tools.ts';
 
 /** What is asked of a conversation. */
 export interface Asked {
+  /** The conversation so far, as the template takes it. */
   readonly messages: readonly Message[];
+  /** Functions that may be called. */
   readonly tools: readonly Tool[];
+  /** Which of them may, or must, be called. */
   readonly choice: Choice;
+  /** Whether one turn may have several calls. */
   readonly isParallel: boolean;
-  readonly schema: Schema | undefined;
+  /** What the answer must be, where it must be JSON. */
+  readonly schema: JsonSchema | undefined;
+  /** Most tokens of the answer; undefined for what the context has room for. */
   readonly maxTokens: number | undefined;
+  /** Alternatives that are told with each token, 0 for the token alone; undefined for no probabilities. */
   readonly logprobs: number | undefined;
+  /** Further values for the chat template. */
   readonly values: Readonly<Record<string, unknown>>;
   /** What the messages are called in errors. */
   readonly param: string;
@@ -43,7 +58,7 @@ export interface Asked {
 interface Prepared {
   readonly promptIds: readonly number[];
   readonly prompt: string;
-  readonly settings: Settings;
+  readonly settings: GenerationSettings;
   readonly tools: readonly Tool[];
   readonly isParallel: boolean;
 }
@@ -95,13 +110,13 @@ function callsFrom(subject: string, value: unknown): unknown[] {
     return {
       ...fieldsOf(call, ['id']),
       type: 'function',
-      function: { name: text(`${subject}[${i}].function.name`, given.name), arguments: objectOf(given.arguments) },
+      function: { name: text(`${subject}[${i}].function.name`, given.name), arguments: callArguments(given.arguments) },
     };
   });
 }
 
 /** Arguments of a call as an object, where they are one. */
-export function objectOf(value: unknown): unknown {
+export function callArguments(value: unknown): unknown {
   if (typeof value !== 'string') return value ?? {};
   try {
     const parsed: unknown = JSON.parse(value);
@@ -117,15 +132,12 @@ export function schemaFrom(
   value: unknown,
   tools: readonly Tool[] = [],
   choice: Choice = 'none',
-): Schema | undefined {
+): JsonSchema | undefined {
   if (value === undefined || value === null) return undefined;
   const format = record(param, value);
   if (format.type === 'text') return undefined;
   if (tools.length > 0 && choice !== 'none')
-    throw refused(
-      `${param} must be left out beside tools, unless tool_choice is none: a call is no such answer`,
-      param,
-    );
+    throw refused(`${param} must be left out beside tools, unless tool_choice is none: a call has another form`, param);
   if (format.type === 'json_object')
     return format.schema ? checkedSchema(`${param}.schema`, format.schema, false) : { type: 'object' };
   if (format.type !== 'json_schema') {
@@ -137,9 +149,9 @@ export function schemaFrom(
 }
 
 /** Makes a prompt of a conversation. @throws {HttpError} 400 when it does not fit, or the model has no template */
-export function prepare(model: Model, request: Common, asked: Asked, ways: Ways): Prepared {
+export function preparePrompt(model: Model, request: Common, asked: Asked, ways: Ways): Prepared {
   const tools = asked.choice === 'none' ? [] : asked.tools;
-  const { messages, values } = toldOf(model, asked.messages, tools);
+  const { messages, values } = promptWithTools(model, asked.messages, tools);
   const write = (some: readonly Message[]) => written(model, some, { ...asked.values, ...values }, asked.param);
   const idsOf = (text: string) => model.tokenizer.encode(text, { special: false });
   const prompt = ways.contextShift ? shortened(messages, write, (text) => fits(model, text)) : write(messages);
@@ -153,7 +165,7 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   const close = isFree ? undefined : closingMark(prompt);
   const { idOf } = model.tokenizer;
   const special = hasSpecialMarks(idOf) || (tools.length > 0 && hasSpecialCalls(model));
-  const settings = settingsOf(model, request, {
+  const settings = generationSettings(model, request, {
     maxTokens: mostTokens(model, asked.maxTokens, room, ways.contextShift),
     contextShift: ways.contextShift,
     logprobs: asked.logprobs,
@@ -163,7 +175,11 @@ export function prepare(model: Model, request: Common, asked: Asked, ways: Ways)
   return { promptIds, prompt, settings, tools, isParallel: asked.isParallel };
 }
 
-function schemaConstraint(model: Model, schema: Schema | undefined, opening: string): (() => Constraint) | undefined {
+function schemaConstraint(
+  model: Model,
+  schema: JsonSchema | undefined,
+  opening: string,
+): (() => Constraint) | undefined {
   if (schema === undefined) return undefined;
   return () => constraintOf(model, opening === '' ? [{ schema }] : [{ literal: opening }, { schema }]);
 }
@@ -184,7 +200,7 @@ function written(
       file !== undefined && message.startsWith(file) ? message.slice(file.length).replace(/^\W+/, '') : message;
     const [, fault] = /^chat template must run: (.*)/s.exec(words) ?? [];
     if (fault === undefined) throw new HttpError(503, words);
-    throw refused(`${param} must be such that the chat template runs: ${fault}`, param);
+    throw refused(`${param} must suit the chat template: ${fault}`, param);
   }
 }
 
@@ -233,7 +249,7 @@ export async function* turnOf(
   const all = { text: '', thought: '', tokens: [] as TokenChance[] };
   let waiting: TokenChance[] = []; // tokens whose text is held back
 
-  const told = (parts: readonly { thinking: boolean; text: string }[]): Delta | undefined => {
+  const deltaOf = (parts: readonly { thinking: boolean; text: string }[]): Delta | undefined => {
     let [text, thought] = ['', ''];
     for (const part of parts) {
       if (part.thinking) thought += part.text;
@@ -247,27 +263,27 @@ export async function* turnOf(
     return { text, thought, tokens };
   };
 
-  const generation = run(model, promptIds, settings, choice, signal);
+  const generation = generatePieces(model, promptIds, settings, choice, signal);
   try {
     let next = await generation.next();
     while (!next.done) {
       waiting.push(...next.value.tokens);
       all.tokens.push(...next.value.tokens);
-      const delta = told(thinking.push(next.value.text));
+      const delta = deltaOf(thinking.push(next.value.text));
       if (delta) yield delta;
       next = await generation.next();
     }
-    const made = next.value;
-    waiting.push(...made.rest);
-    all.tokens.push(...made.rest);
-    const delta = told(thinking.end());
+    const generated = next.value;
+    waiting.push(...generated.rest);
+    all.tokens.push(...generated.rest);
+    const delta = deltaOf(thinking.end());
     if (delta) yield delta;
     const ended = calling?.end() ?? { text: '', calls: [] };
     if (ended.text !== '' || waiting.length > 0) {
       all.text += ended.text;
       yield { text: ended.text, thought: '', tokens: waiting };
     }
-    return { ...all, calls: ended.calls, made };
+    return { ...all, calls: ended.calls, generated };
   } finally {
     await generation.return(undefined as never);
   }

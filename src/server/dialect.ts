@@ -5,7 +5,7 @@ import { type Common, samplingFrom } from './body.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
 import { LIMITS } from './limits.ts';
-import type { Made, Settings, TokenChance } from './run.ts';
+import type { GeneratedText, GenerationSettings, TokenChance } from './run.ts';
 import type { Constraint } from './structured/constraint.ts';
 import type { Call } from './structured/tools.ts';
 
@@ -30,7 +30,7 @@ export interface Turn {
   /** All tokens, with their chances. */
   readonly tokens: readonly TokenChance[];
   /** How the text ended, and what it took. */
-  readonly made: Made;
+  readonly generated: GeneratedText;
 }
 
 /** A request that was read and suits its model, in the way that its client speaks. */
@@ -64,7 +64,7 @@ export interface Ways {
 }
 
 /** Settings of a request, as all ways to ask have them. */
-export function settingsOf(
+export function generationSettings(
   model: Model,
   request: Common,
   about: {
@@ -74,7 +74,7 @@ export function settingsOf(
     special: boolean;
     constraint: (() => Constraint) | undefined;
   },
-): Settings {
+): GenerationSettings {
   const { vocabSize } = model.config;
   for (const id of request.logit_bias?.keys() ?? []) {
     if (id >= vocabSize) throw refused(`logit_bias must be for tokens below ${vocabSize}: got ${id}`, 'logit_bias');
@@ -121,10 +121,14 @@ export function mostTokens(model: Model, asked: number | undefined, room: number
   return Math.min(asked ?? room, most);
 }
 
-/** Runs choices together: the first one alone until it has begun, so that the others copy its prompt from the cache. */
+/**
+ * Runs choices together: the first one alone until it has begun, so that the others copy its prompt from the cache.
+ * @param ended called with what each choice said, also where the caller takes no more and it ends in the middle
+ */
 export async function* together(
   { choices, run }: Dialect,
   signal: AbortSignal,
+  ended: (turn: Turn) => void,
 ): AsyncGenerator<{ choice: number } & ({ delta: Delta } | { turn: Turn }), Turn[], void> {
   const running = new Map<number, AsyncGenerator<Delta, Turn, void>>();
   const pending = new Map<number, Promise<{ choice: number; next: IteratorResult<Delta, Turn> }>>();
@@ -156,6 +160,7 @@ export async function* together(
       pending.delete(choice);
       if (next.done) {
         turns[choice] = next.value;
+        ended(next.value);
         yield { choice, turn: next.value };
       } else {
         ask(choice); // the model goes on while the client reads
@@ -166,22 +171,27 @@ export async function* together(
     return turns;
   } finally {
     signal.removeEventListener('abort', abort);
-    const left = [...running].filter(([choice]) => !turns[choice]);
-    await Promise.allSettled(left.map(([, generation]) => generation.return(undefined as never)));
+    abort();
+    const ends = [...pending].map(async ([choice, promise]) => {
+      let { next } = await promise;
+      while (!next.done) next = await running.get(choice)!.next();
+      ended(next.value);
+    });
+    await Promise.allSettled(ends);
   }
 }
 
 /** Tokens of a request's prompt and answers. */
 export function usageOf(turns: readonly Turn[]) {
   const [first] = turns;
-  const prompt = first.made.promptIds.length;
-  const completion = turns.reduce((sum, { made }) => sum + made.ids.length, 0);
-  return { prompt, completion, total: prompt + completion, cached: first.made.reused };
+  const prompt = first.generated.promptIds.length;
+  const completion = turns.reduce((sum, { generated }) => sum + generated.ids.length, 0);
+  return { prompt, completion, total: prompt + completion, cached: first.generated.reused };
 }
 
 /** What an answer took, by the names of llama.cpp's server. */
-export function timingsOf({ made }: Turn) {
-  const { promptIds, ids, reused, promptMs, generateMs } = made;
+export function timingsOf({ generated }: Turn) {
+  const { promptIds, ids, reused, promptMs, generateMs } = generated;
   const rate = (count: number, ms: number) => (ms > 0 ? (count / ms) * 1000 : 0);
   const prompt = promptIds.length - reused;
   const next = Math.max(0, ids.length - 1); // the first one is the prompt's

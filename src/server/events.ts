@@ -10,7 +10,9 @@ const PING = 10_000;
 
 /** An event: its data, and its name where it has one. */
 export interface ServerEvent {
+  /** What stands as JSON after `data:`. */
   readonly data: unknown;
+  /** Its name, after `event:`. */
   readonly event?: string;
 }
 

@@ -23,7 +23,7 @@ export interface Gate {
   shut(): Promise<void>;
 }
 
-interface Entry {
+interface Waiter {
   readonly client: string;
   readonly weight: number;
   admit(): void;
@@ -38,7 +38,7 @@ const SHARE = 0.1;
 /** @param most texts at once @param queue requests that may wait */
 export function openGate(most: number, queue: number): Gate {
   let active = 0;
-  let waiting: Entry[] = [];
+  let waiting: Waiter[] = [];
   let isShut = false;
   let meanMs = 1000;
   const running = new Map<string, number>(); // texts of each client
@@ -106,7 +106,7 @@ export function openGate(most: number, queue: number): Gate {
       if (waiting.length >= queue) {
         const seconds = Math.ceil((meanMs * (waiting.length + 1)) / most / 1000);
         const retryAfter = Math.min(RETRY.most, Math.max(RETRY.least, seconds));
-        const message = `too many requests: ${active} texts are generated, ${waiting.length} requests wait; try again in ${retryAfter} s`;
+        const message = `too many requests: ${active} running, ${waiting.length} waiting; try again in ${retryAfter} s`;
         throw new HttpError(429, message, { code: 'rate_limit_exceeded', retryAfter });
       }
       return new Promise((resolve, reject) => {
@@ -116,7 +116,7 @@ export function openGate(most: number, queue: number): Gate {
           admit();
         };
         const settled = () => signal.removeEventListener('abort', abort);
-        const entry: Entry = {
+        const entry: Waiter = {
           ...{ client, weight },
           admit() {
             settled();

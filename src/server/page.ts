@@ -55,10 +55,10 @@ export function openPage(
       ...{ 'content-type': type, 'content-security-policy': POLICY, ...ALONE },
       ...{ 'cache-control': 'no-cache', 'x-content-type-options': 'nosniff' },
     };
-    const own = { bytes: new Uint8Array(bytes), headers };
+    const answer = { bytes: new Uint8Array(bytes), headers };
     const path = `/${name}`; // decoded, as the paths of requests are
-    if (!taken.has(path)) answers.set(path, own);
-    if (name === INDEX) answers.set('/', own);
+    if (!taken.has(path)) answers.set(path, answer);
+    if (name === INDEX) answers.set('/', answer);
   }
   return answers;
 }

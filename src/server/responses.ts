@@ -7,7 +7,7 @@ import type { Message } from '../text/chat.ts';
 import { isRecord } from '../text/files.ts';
 import type { Model } from '../text/textmodel.ts';
 import { type Common, commonMembers, membersOf, record, tokenCount } from './body.ts';
-import { contentFrom, objectOf, prepare, schemaFrom, turnOf } from './conversation.ts';
+import { callArguments, contentFrom, preparePrompt, schemaFrom, turnOf } from './conversation.ts';
 import { type Dialect, newId, seconds, type Turn, usageOf, type Ways } from './dialect.ts';
 import { refused } from './errors.ts';
 import type { ServerEvent } from './events.ts';
@@ -40,7 +40,7 @@ export function responsesRequest(body: Record<string, unknown>): {
   const request = read(body);
   for (const name of ['previous_response_id', 'conversation', 'prompt']) {
     if (body[name] !== undefined)
-      throw refused(`${name} must be left out: this server stores nothing, give the whole input`, name);
+      throw refused(`${name} must be left out: this server stores nothing; give the whole input`, name);
   }
   if (request.background) throw refused('background must be false: this server stores nothing', 'background');
   const messages = inputFrom(body.input);
@@ -57,7 +57,7 @@ export function responsesRequest(body: Record<string, unknown>): {
   };
   return {
     common: { ...request, n: 1 },
-    open: (model, ways) => dialect(model, ways.name, body, request, prepare(model, request, asked, ways)),
+    open: (model, ways) => dialect(model, ways.name, body, request, preparePrompt(model, request, asked, ways)),
   };
 }
 
@@ -82,7 +82,7 @@ function inputFrom(value: unknown): Message[] {
       const call = {
         id: callIdOf(subject, item.call_id),
         type: 'function',
-        function: { name, arguments: objectOf(item.arguments) },
+        function: { name, arguments: callArguments(item.arguments) },
       };
       const before = messages.at(-1);
       if (before?.role === 'assistant' && Array.isArray(before.tool_calls)) before.tool_calls.push(call);
@@ -109,7 +109,7 @@ function dialect(
   name: string,
   body: Record<string, unknown>,
   request: ResponsesRequest,
-  prepared: ReturnType<typeof prepare>,
+  prepared: ReturnType<typeof preparePrompt>,
 ): Dialect {
   const id = newId('resp');
   const created = seconds();
@@ -151,7 +151,7 @@ function dialect(
     ];
   };
   const hasMessage = ({ text, calls }: Turn) => text !== '' || calls.length === 0;
-  const statusOf = ({ made }: Turn) => (made.finish === 'length' ? 'incomplete' : 'completed');
+  const statusOf = ({ generated }: Turn) => (generated.finish === 'length' ? 'incomplete' : 'completed');
   const callIds = new WeakMap<object, { id: string; call_id: string }>();
   const callsOf = ({ calls }: Turn) =>
     calls.map((call) => {
@@ -166,7 +166,7 @@ function dialect(
   const whole = (turn: Turn) => {
     const { prompt, completion, total, cached } = usageOf([turn]);
     return response(statusOf(turn), outputOf(turn), {
-      ...(turn.made.finish === 'length' && { incomplete_details: { reason: 'max_output_tokens' } }),
+      ...(turn.generated.finish === 'length' && { incomplete_details: { reason: 'max_output_tokens' } }),
       usage: {
         ...{ input_tokens: prompt, input_tokens_details: { cached_tokens: cached } },
         ...{ output_tokens: completion, output_tokens_details: { reasoning_tokens: 0 }, total_tokens: total },
@@ -196,21 +196,23 @@ function dialect(
       }
       for (const [i, call] of callsOf(turn).entries()) {
         const output_index = i + (hasMessage(turn) ? 1 : 0);
-        const at = { item_id: call.id, output_index };
+        const position = { item_id: call.id, output_index };
         events.push(
           event('response.output_item.added', {
             output_index,
             item: { ...call, status: 'in_progress', arguments: '' },
           }),
-          event('response.function_call_arguments.delta', { ...at, delta: call.arguments }),
-          event('response.function_call_arguments.done', { ...at, name: call.name, arguments: call.arguments }),
+          event('response.function_call_arguments.delta', { ...position, delta: call.arguments }),
+          event('response.function_call_arguments.done', { ...position, name: call.name, arguments: call.arguments }),
           event('response.output_item.done', { output_index, item: call }),
         );
       }
       return events;
     },
     finish: ([turn]) => [
-      event(turn.made.finish === 'length' ? 'response.incomplete' : 'response.completed', { response: whole(turn) }),
+      event(turn.generated.finish === 'length' ? 'response.incomplete' : 'response.completed', {
+        response: whole(turn),
+      }),
     ],
     whole: ([turn]) => whole(turn),
   };

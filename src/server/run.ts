@@ -7,7 +7,7 @@ import type { Model } from '../text/textmodel.ts';
 import type { Constraint } from './structured/constraint.ts';
 
 /** How a text is made. */
-export interface Settings {
+export interface GenerationSettings {
   /** How tokens are chosen. */
   readonly sampling: SamplingOptions;
   /** Seed of the random choices. */
@@ -45,7 +45,7 @@ export interface TokenChance {
 }
 
 /** A piece of a text, and the tokens that completed it. */
-export interface Piece {
+interface TextPiece {
   /** The text. */
   readonly text: string;
   /** Its tokens, with their chances. */
@@ -53,7 +53,7 @@ export interface Piece {
 }
 
 /** What a text became. */
-export interface Made extends Omit<GenerationResult, 'finishReason'> {
+export interface GeneratedText extends Omit<GenerationResult, 'finishReason'> {
   /** Why the text ended. */
   readonly finish: 'stop' | 'length' | 'aborted';
   /** Chances of tokens that completed no piece. */
@@ -64,13 +64,13 @@ export interface Made extends Omit<GenerationResult, 'finishReason'> {
 const seedAt = (seed: number, choice: number) => (seed + choice) >>> 0;
 
 /** Generates a text behind ids, piece by piece. @param choice of a request that asks for several */
-export async function* run(
+export async function* generatePieces(
   model: Model,
   promptIds: readonly number[],
-  settings: Settings,
+  settings: GenerationSettings,
   choice: number,
   signal: AbortSignal,
-): AsyncGenerator<Piece, Made, void> {
+): AsyncGenerator<TextPiece, GeneratedText, void> {
   const { bias, frequencyPenalty, presencePenalty, logprobs, special } = settings;
   const { sampling, seed, maxTokens, stop, ignoreEos, contextShift } = settings;
   const constraint = settings.constraint?.();
@@ -137,7 +137,7 @@ export async function promptChances(
   return chances;
 }
 
-const FINISH: Readonly<Record<FinishReason, Made['finish']>> = {
+const FINISH: Readonly<Record<FinishReason, GeneratedText['finish']>> = {
   eos: 'stop',
   stop: 'stop',
   length: 'length',
@@ -147,7 +147,7 @@ const FINISH: Readonly<Record<FinishReason, Made['finish']>> = {
 // log(exp(x) / Σ exp), in f64: of the model's own logits, before temperature, bias and what rules tokens out.
 function chanceOf(row: Float32Array, id: number, count: number): TokenChance {
   const logSum = logSumExp(row);
-  const at = (id: number) => ({ id, logprob: row[id] - logSum });
+  const chance = (id: number) => ({ id, logprob: row[id] - logSum });
   const top: number[] = []; // descending; of equal ones the lower id first
   for (let i = 0; i < row.length && count > 0; i++) {
     if (top.length === count && row[i] <= row[top[count - 1]]) continue;
@@ -156,5 +156,5 @@ function chanceOf(row: Float32Array, id: number, count: number): TokenChance {
     top.splice(place, 0, i);
     if (top.length > count) top.pop();
   }
-  return { ...at(id), top: top.map(at) };
+  return { ...chance(id), top: top.map(chance) };
 }

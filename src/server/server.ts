@@ -4,14 +4,14 @@
 import { Hono, type Context as HonoContext } from 'hono';
 import { cors } from 'hono/cors';
 import {
-  bytes,
+  bytesOf,
   callback,
   flag,
   integer,
   list,
   member,
   needed,
-  options as optionsOf,
+  optionsOf,
   type Reader,
   recordOf,
   refuseKind,
@@ -114,7 +114,7 @@ const modelOrLoader: Reader<Model | ModelLoader> = (subject, value) => {
   return refuseKind(subject, 'a model, or an object with load()', value);
 };
 const modelsOf: Reader<ServerOptions['models']> = recordOf(modelOrLoader, LIMITS.models);
-const pageOf: Reader<NonNullable<ServerOptions['page']>> = recordOf(bytes, LIMITS.pageFiles);
+const pageOf: Reader<NonNullable<ServerOptions['page']>> = recordOf(bytesOf, LIMITS.pageFiles);
 const originsOf = list(text, LIMITS.models, 'a string or a list of strings');
 const serverOptions = optionsOf<ServerOptions>({
   models: needed(modelsOf),
@@ -286,7 +286,7 @@ export function createServer(options: ServerOptions): Server {
         note.generated += completion;
       };
       async function* events(): AsyncGenerator<ServerEvent, void, void> {
-        const choices = together(dialect, signal);
+        const choices = together(dialect, signal, counted);
         try {
           yield* dialect.begin();
           for (;;) {
@@ -297,10 +297,8 @@ export function createServer(options: ServerOptions): Server {
               return;
             }
             const { choice } = next.value;
-            if ('turn' in next.value) {
-              counted(next.value.turn);
-              yield* dialect.end(choice, next.value.turn);
-            } else yield* dialect.delta(choice, next.value.delta);
+            if ('turn' in next.value) yield* dialect.end(choice, next.value.turn);
+            else yield* dialect.delta(choice, next.value.delta);
           }
         } finally {
           // A client that left may have left in the middle: texts give their places in the model back first.
@@ -331,12 +329,11 @@ export function createServer(options: ServerOptions): Server {
         });
       }
       try {
-        const choices = together(dialect, signal);
+        const choices = together(dialect, signal, counted);
         for (;;) {
           const next = await choices.next();
           note.firstMs ??= performance.now() - start;
           if (next.done) return c.json(dialect.whole(next.value) as object);
-          if ('turn' in next.value) counted(next.value.turn);
         }
       } finally {
         free();
@@ -378,18 +375,18 @@ export function createServer(options: ServerOptions): Server {
   app.post('/detokenize', telling(detokenizeRequest));
 
   app.notFound((c) => {
-    const known = ROUTES.has(c.req.path);
+    const isRoute = ROUTES.has(c.req.path);
     const message = `${c.req.method} ${c.req.path.slice(0, 80)} is not served here`;
-    return errorResponse(new HttpError(known ? 405 : 404, message, { code: 'not_found' }));
+    return errorResponse(new HttpError(isRoute ? 405 : 404, message, { code: 'not_found' }));
   });
   app.onError((error, c) => {
     const note: Note | undefined = c.get('note');
-    const told = httpError(error);
+    const answer = httpError(error);
     if (note) {
       note.error = c.get('signal').aborted ? 'the client has gone' : error.message;
-      if (told.status === 500 && !c.get('signal').aborted) note.cause = error;
+      if (answer.status === 500 && !c.get('signal').aborted) note.cause = error;
     }
-    return errorResponse(c.get('signal')?.aborted ? new HttpError(499, 'the client has gone') : told);
+    return errorResponse(c.get('signal')?.aborted ? new HttpError(499, 'the client has gone') : answer);
   });
 
   return {

@@ -16,9 +16,11 @@ export interface ModelLoader {
 
 /** The models of a server. */
 export interface Shelf {
+  /** Names of all models, loaded or not. */
   readonly names: readonly string[];
   /** Names of those that are loaded, and their bytes. */
   readonly loaded: ReadonlyMap<string, number>;
+  /** Models loaded, and closed to make room, since the server began. */
   readonly counts: { loads: number; evictions: number };
   /** Passes of all models so far, by the texts that went through together. */
   readonly passes: readonly number[];
@@ -88,7 +90,8 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
 
   function checkSize(name: string, bytes: number): void {
     if (fixed + bytes <= memory) return;
-    const message = `model ${excerpt(name)} needs ${bytes} bytes of memory: the server has ${memory - fixed} for models`;
+    const [needed, free] = [Math.ceil(bytes / 1e6), Math.max(0, Math.floor((memory - fixed) / 1e6))];
+    const message = `model ${excerpt(name)} needs ${needed} MB of memory: the server has ${free} MB for models`;
     throw new HttpError(503, message, { code: 'model_too_large' });
   }
 
@@ -168,7 +171,7 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
         if (!isReleased) release();
         isReleased = true;
       };
-      return { model: book.model!, release: once };
+      return { model: book.model, release: once };
     } catch (error) {
       release();
       throw error;
@@ -190,8 +193,8 @@ export function openShelf(given: ReadonlyMap<string, Model | ModelLoader>, memor
       const names = [...books.keys()];
       if (asked === undefined && names.length === 1) return names[0];
       if (asked !== undefined && books.has(asked)) return asked;
-      const what = asked === undefined ? 'none' : JSON.stringify(excerpt(asked));
-      const message = `model must be one of ${names.map((name) => JSON.stringify(name)).join(', ')}: got ${what}`;
+      const requested = asked === undefined ? 'none' : JSON.stringify(excerpt(asked));
+      const message = `model must be one of ${names.map((name) => JSON.stringify(name)).join(', ')}: got ${requested}`;
       throw new HttpError(asked === undefined ? 400 : 404, message, { param: 'model', code: 'model_not_found' });
     },
     take,

@@ -1,6 +1,6 @@
 // POST /tokenize and /detokenize, as llama.cpp's server has them.
 
-import { flag, ids as givenIds, needed, type Reader, refuseValue, type Schema, text } from '../check.ts';
+import { flag, givenIds, needed, type Reader, refuseValue, type Schema, text } from '../check.ts';
 import type { Model } from '../text/textmodel.ts';
 import { membersOf } from './body.ts';
 import { LIMITS } from './limits.ts';
@@ -12,10 +12,10 @@ interface TokenizeRequest {
 }
 // One is encoded, or decoded, at a stretch: others wait meanwhile.
 const bounded =
-  <T extends { readonly length: number }>(read: Reader<T>, most: number, what: string): Reader<T> =>
+  <T extends { readonly length: number }>(read: Reader<T>, most: number, description: string): Reader<T> =>
   (subject, value) => {
     const given = read(subject, value);
-    return given.length <= most ? given : refuseValue(subject, `at most ${most} ${what}`, given.length);
+    return given.length <= most ? given : refuseValue(subject, `at most ${most} ${description}`, given.length);
   };
 const content = bounded(text, LIMITS.toldCharacters, 'characters');
 const tokens = bounded(givenIds as Reader<number[]>, LIMITS.toldTokens, 'tokens');

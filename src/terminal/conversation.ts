@@ -2,18 +2,27 @@
 // what stays of a conversation that outgrows the context: the system's words and the latest turns.
 
 import { printable } from '../excerpt.ts';
-import { decimal, integer, nearest } from './usage.ts';
+import { decimal, parseInteger, similarNames } from './usage.ts';
 
 /** What `/set` changes. */
-export interface Settings {
+export interface ChatSettings {
+  /** Logits are divided by it; 0 takes the most likely token. */
   temperature: number;
+  /** Tokens are taken from among so many of the most likely; 0 for all. */
   topK: number;
+  /** Tokens are taken from among the fewest that have this probability together; 1 for all. */
   topP: number;
+  /** Least probability of a token, as a part of the most likely one's; 0 for all. */
   minP: number;
+  /** What logits of tokens that occurred are divided by, or multiplied where they are negative; 1 for none. */
   repetitionPenalty: number;
+  /** Seed of the random choices, 0 to 2^32 − 1. */
   seed: number;
+  /** Most tokens of a turn. */
   maxTokens: number;
+  /** Text of the system message; empty for the template's own. */
   system: string;
+  /** Whether thoughts are printed. */
   thinking: 'show' | 'hide';
 }
 
@@ -21,7 +30,7 @@ export interface Settings {
 type Typed =
   | { kind: 'turn'; text: string }
   | { kind: 'help' | 'reset' | 'exit' | 'show' | 'nothing' }
-  | { kind: 'set'; key: keyof Settings; value: string | number }
+  | { kind: 'set'; key: keyof ChatSettings; value: string | number }
   | { kind: 'save'; file: string }
   | { kind: 'refused'; reason: string };
 
@@ -47,14 +56,14 @@ const ALIASES: Readonly<Record<string, string>> = {
 };
 const COMMANDS = ['/help', '/set', '/save', '/reset', '/exit'];
 
-const READERS: Readonly<Record<keyof Settings, (text: string) => string | number>> = {
+const READERS: Readonly<Record<keyof ChatSettings, (text: string) => string | number>> = {
   temperature: decimal(0, 100),
-  topK: integer(0, 2 ** 24),
+  topK: parseInteger(0, 2 ** 24),
   topP: decimal(1e-6, 1),
   minP: decimal(0, 1),
   repetitionPenalty: decimal(1e-3, 100),
-  seed: integer(0, 2 ** 32 - 1),
-  maxTokens: integer(1, 2 ** 24),
+  seed: parseInteger(0, 2 ** 32 - 1),
+  maxTokens: parseInteger(1, 2 ** 24),
   system: (text) => text,
   thinking: (text) => {
     if (text !== 'show' && text !== 'hide') throw new Error('must be show or hide.');
@@ -64,10 +73,10 @@ const READERS: Readonly<Record<keyof Settings, (text: string) => string | number
 
 /** `topK` is `top-k`. */
 const nameOf = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-const KEYS = new Map((Object.keys(READERS) as (keyof Settings)[]).map((key) => [nameOf(key), key]));
+const KEYS = new Map((Object.keys(READERS) as (keyof ChatSettings)[]).map((key) => [nameOf(key), key]));
 
 /** The settings as lines of `/set`. */
-export function settingsText(settings: Settings): string {
+export function settingsText(settings: ChatSettings): string {
   const width = Math.max(...[...KEYS.keys()].map((name) => name.length));
   return [...KEYS]
     .map(([name, key]) => `${name.padEnd(width)}  ${settings[key] === '' ? '(none)' : settings[key]}`)
@@ -86,10 +95,10 @@ export function readLine(line: string): Typed {
   if (name === '/save')
     return rest === '' ? refused('/save must have a file’s name after it') : { kind: 'save', file: rest };
   if (name === '/set') return readSetting(rest);
-  const [meant] = nearest(name, COMMANDS);
+  const [meant] = similarNames(name, COMMANDS);
   const question = meant === undefined ? '' : ` Did you mean ${meant}?`;
   return refused(
-    `${printable(word)} is no command.${question} /help lists them; a space in front sends it to the model`,
+    `${printable(word)} is not a command.${question} /help lists them; a space in front sends it to the model`,
   );
 }
 
@@ -98,7 +107,7 @@ function readSetting(text: string): Typed {
   if (name === '') return { kind: 'show' };
   const key = KEYS.get(nameOf(name.replace(/^-+/, '').replace(/_/g, '-')));
   if (key === undefined) {
-    const [meant] = nearest(name, [...KEYS.keys()]);
+    const [meant] = similarNames(name, [...KEYS.keys()]);
     return refused(
       `${printable(name)} cannot be set.${meant === undefined ? ' /set lists what can' : ` Did you mean ${meant}?`}`,
     );

@@ -3,7 +3,7 @@
 import { SingleBar } from 'cli-progress';
 import { excerpt, printable } from '../excerpt.ts';
 import type { LossKind } from '../linearity/alphas.ts';
-import type { StoredProgress } from '../quantize/restore.ts';
+import type { ReadProgress } from '../quantize/restore.ts';
 import { canvas, columns, isTerminal, note } from './print.ts';
 
 /** Widest column, in characters: a longer cell stands out of it, so that one long name does not pad every other. */
@@ -23,7 +23,7 @@ export function table(
 ): string {
   let shown = rows.map((row) => row.map(printable));
   if (isTerminal()) {
-    const widthOf = (i: number) => Math.max(head[i]!.length, ...shown.map((row) => row[i]?.length ?? 0));
+    const widthOf = (i: number) => Math.max(head[i].length, ...shown.map((row) => row[i]?.length ?? 0));
     const others = (count: number) => head.slice(1, count).reduce((sum, _, i) => sum + 2 + widthOf(i + 1), 0);
     let count = head.length;
     const needed = Math.min(widthOf(0), NAME_WIDTH);
@@ -34,7 +34,7 @@ export function table(
       return short.length <= room ? short : `…${short.slice(1 - room)}`;
     };
     head = head.slice(0, count);
-    shown = shown.map(([name, ...cells]) => [cut(name!), ...cells.slice(0, count - 1)]);
+    shown = shown.map(([name, ...cells]) => [cut(name), ...cells.slice(0, count - 1)]);
   }
   const widths = head.map((title) => title.length);
   for (const row of shown) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i], cell.length);
@@ -126,17 +126,20 @@ export function family(name: string): string {
 export function groupedBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
   const groups = new Map<string, T[]>();
   for (const item of items) {
-    const own = groups.get(key(item));
-    if (own) own.push(item);
+    const group = groups.get(key(item));
+    if (group) group.push(item);
     else groups.set(key(item), [item]);
   }
   return [...groups.values()];
 }
 
 /** How far a run is, in what takes the time: weights or tokens, or bytes where there are none. */
-export interface Step {
+interface ProgressStep {
+  /** Units that are done. */
   done: number;
+  /** Units in all. */
   total: number;
+  /** What is counted. */
   unit: 'weights' | 'tokens' | 'bytes' | 'matrices';
   /** Bytes read so far. */
   bytes: number;
@@ -145,7 +148,7 @@ export interface Step {
 }
 
 /** The step of a run that counts bytes alone. */
-export function bytesStep({ bytesDone, bytes, tensor }: StoredProgress): Step {
+export function bytesStep({ bytesDone, bytes, tensor }: ReadProgress): ProgressStep {
   return { done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor };
 }
 
@@ -164,7 +167,7 @@ export function progressDisplay(label: string) {
   let marks: [older: Mark, newer: Mark] | undefined;
   let nextLine = LINE_SECONDS;
 
-  function figures({ done, total, bytes, unit }: Step): { rate: string; left: string } {
+  function figures({ done, total, bytes, unit }: ProgressStep): { rate: string; left: string } {
     const now = { seconds: (performance.now() - began) / 1000, done, bytes };
     marks ??= [now, now]; // a resumed run starts further on
     if (now.seconds - marks[1].seconds > WINDOW_SECONDS) marks = [marks[1], now];
@@ -195,7 +198,7 @@ export function progressDisplay(label: string) {
     : undefined;
 
   return {
-    update(step: Step): void {
+    update(step: ProgressStep): void {
       if (!marks) bar?.start(step.total, step.done, { rate: '', left: '…', tensor: '' });
       const { rate, left } = figures(step);
       if (bar) {

@@ -65,7 +65,7 @@ export function usageText(text: string): string {
   const [, option, value, rest] =
     /^(?:option|command-argument value) '(?:-\w, )?(--[\w-]+).*?' argument '(.*)' is invalid\. (.*)/s.exec(plain) ?? [];
   if (option === undefined) return plain;
-  const wish = rest!
+  const wish = rest
     .trimEnd()
     .replace(/^Allowed choices are (.*)\.$/, 'must be one of $1')
     .replace(/\.$/, '');

@@ -19,11 +19,11 @@ export function layerTables(tensors: readonly Named[], width: number, title = 'g
   for (const { name, value } of tensors) {
     const [, stack, layer, kind] = /^((?:\D*\.)?)(\d+)\.(.+)$/.exec(name) ?? [];
     if (layer === undefined) others.push({ name, value });
-    else stacks.set(stack!, [...(stacks.get(stack!) ?? []), { layer: Number(layer), kind: family(kind!), value }]);
+    else stacks.set(stack, [...(stacks.get(stack) ?? []), { layer: Number(layer), kind: family(kind), value }]);
   }
-  const parts = [...stacks].map(([stack, own]) => {
+  const parts = [...stacks].map(([stack, layers]) => {
     const head = stacks.size > 1 ? `${stack.replace(/\.$/, '')}\n` : '';
-    return `${head}${stackTable(own, width)}`;
+    return `${head}${stackTable(layers, width)}`;
   });
   const rest = others.map(({ name, value }) => [name, value]);
   return [...parts, ...(rest.length > 0 ? [table(['tensor', title], rest, [0, 1])] : [])].join('\n\n');
@@ -37,23 +37,23 @@ function stackTable(tensors: readonly { layer: number; kind: string; value: stri
   for (const { layer, kind, value } of tensors) {
     const key = `${layer} ${kind}`;
     layers.add(layer);
-    const own = cells.get(key);
-    if (own) own.push(value);
+    const values = cells.get(key);
+    if (values) values.push(value);
     else cells.set(key, [value]);
   }
   const rows = [...layers]
     .sort((a, b) => a - b)
     .map((layer) => ({ layer, cells: kinds.map((kind) => cellText(cells.get(`${layer} ${kind}`) ?? [])) }));
-  const widths = titles.map((title, i) => Math.max(title.length, ...rows.map(({ cells }) => cells[i]!.length)));
+  const widths = titles.map((title, i) => Math.max(title.length, ...rows.map(({ cells }) => cells[i].length)));
   return columnsWithin(widths, width)
     .map((columns) => {
-      const own = rows.map(({ layer, cells }) => ({ layer, cells: columns.map((i) => cells[i]!) }));
-      const lines = runsOf(own).map(({ first, last, cells }) => [
+      const narrow = rows.map(({ layer, cells }) => ({ layer, cells: columns.map((i) => cells[i]) }));
+      const lines = runsOf(narrow).map(({ first, last, cells }) => [
         first === last ? String(first) : `${first}–${last}`,
         ...cells,
       ]);
       const all = Array.from({ length: columns.length + 1 }, (_, i) => i);
-      return table(['layer', ...columns.map((i) => titles[i]!)], lines, all);
+      return table(['layer', ...columns.map((i) => titles[i])], lines, all);
     })
     .join('\n\n');
 }
@@ -70,12 +70,12 @@ function cellText(values: readonly string[]): string {
 // The last words of each name that tell it from the others.
 function shortened(kinds: readonly string[]): string[] {
   const words = kinds.map((kind) => kind.replace(/\.weight$/, '').split('.'));
-  return words.map((own) => {
-    for (let count = 1; count < own.length; count++) {
-      const title = own.slice(-count).join('.');
+  return words.map((word) => {
+    for (let count = 1; count < word.length; count++) {
+      const title = word.slice(-count).join('.');
       if (words.filter((other) => other.slice(-count).join('.') === title).length === 1) return title;
     }
-    return own.join('.');
+    return word.join('.');
   });
 }
 
@@ -83,13 +83,13 @@ function columnsWithin(widths: readonly number[], width: number): number[][] {
   const LAYER = 7;
   const groups: number[][] = [[]];
   let left = width - LAYER;
-  for (const [i, own] of widths.entries()) {
-    if (left < own + 2 && groups.at(-1)!.length > 0) {
+  for (const [i, columnWidth] of widths.entries()) {
+    if (left < columnWidth + 2 && groups.at(-1)!.length > 0) {
       groups.push([]);
       left = width - LAYER;
     }
     groups.at(-1)!.push(i);
-    left -= own + 2;
+    left -= columnWidth + 2;
   }
   return groups;
 }

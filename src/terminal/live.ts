@@ -4,9 +4,11 @@ import { canvas, columns } from './print.ts';
 
 /** A line that changes. */
 export interface LiveLine {
+  /** Takes the place of the text before, cut to the terminal's width, without control characters. */
   show(text: string): void;
   /** Has `write` write above the line. */
   above(write: () => void): void;
+  /** Removes the line. */
   stop(): void;
 }
 

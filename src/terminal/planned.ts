@@ -9,7 +9,7 @@ import { columns } from './print.ts';
 import { gridCell } from './report.ts';
 
 /** What else is told of a plan: tensors of layers that do not run, and whether experts are shown together. */
-interface Told {
+interface PlanDetails {
   further: number;
   stacked: boolean;
   /** Whether there is a row for every tensor. */
@@ -21,7 +21,7 @@ export function bitPlanText(
   plan: BitPlan,
   tradeoff: Tradeoff,
   bytesOut: number,
-  { further, stacked, all }: Told,
+  { further, stacked, all }: PlanDetails,
 ): string {
   const { tensors, bpw, budget, predicted, gap, uniform } = plan;
   const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
@@ -82,12 +82,12 @@ function curveRows({ exact, uniform }: Tradeoff): string[][] {
         bpw: 0,
         predicted: Infinity,
       });
-    const found =
+    const cells =
       one.grid === '' ? ['', '', ''] : [one.grid, precise(one.predicted, 4), (one.predicted / predicted).toFixed(2)];
-    return [bpw.toFixed(2), precise(predicted, 4), ...found];
+    return [bpw.toFixed(2), precise(predicted, 4), ...cells];
   });
 }
 
-function times(other: number, own: number): string {
-  return own > 0 ? `, ${(other / own).toFixed(2)} × as much` : '';
+function times(other: number, value: number): string {
+  return value > 0 ? `, ${(other / value).toFixed(2)} × as much` : '';
 }

@@ -25,8 +25,8 @@ export function plotOf(plan: BitPlan, { hull, exact, uniform }: Tradeoff): strin
     x(bpw).toFixed(1),
     y(Math.log10(predicted)).toFixed(1),
   ];
-  const drawn = <T extends { bpw: number; predicted: number }>(own: readonly T[]) =>
-    own.filter(({ predicted }) => predicted > 0).map((point) => ({ point, at: place(point) }));
+  const drawn = <T extends { bpw: number; predicted: number }>(shown: readonly T[]) =>
+    shown.filter(({ predicted }) => predicted > 0).map((point) => ({ point, at: place(point) }));
 
   const [bottom, end] = [HEIGHT - FRAME.bottom, WIDTH - FRAME.right];
   const parts: string[] = [];

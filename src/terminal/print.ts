@@ -132,7 +132,7 @@ function wrapped(line: string, width: number): string {
   for (const word of line.split(' ')) {
     const last = lines.length - 1;
     if (lines[last] === '') lines[last] = word;
-    else if (lines[last]!.length + 1 + word.length <= width) lines[last] += ` ${word}`;
+    else if (lines[last].length + 1 + word.length <= width) lines[last] += ` ${word}`;
     else lines.push(word);
   }
   return lines.join('\n');

@@ -46,16 +46,16 @@ export function reportText(report: TimedReport, out: string, all = false): strin
  * @param all shows a row for every tensor
  */
 export function errorsText(tensors: readonly TensorReport[], all: boolean): string {
-  const row = (own: readonly TensorReport[], name: string) => {
-    const { grid, gridMse } = own[0]!;
-    const errors = own.map(({ relativeError }) => relativeError);
+  const row = (rows: readonly TensorReport[], name: string) => {
+    const { grid, gridMse } = rows[0];
+    const errors = rows.map(({ relativeError }) => relativeError);
     const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-    const figures = [mean(own.map(({ bpw }) => bpw)).toFixed(2), precise(mean(errors), 4)];
-    const found = own.flatMap(({ weightedError, gain }) => (gain ? [weightedError! / (gain * gridMse)] : []));
-    const gains = own.flatMap(({ gain }) => gain ?? []);
-    const refined = found.length > 0 ? [mean(gains).toFixed(3), largest(found).toFixed(3)] : ['', ''];
+    const figures = [mean(rows.map(({ bpw }) => bpw)).toFixed(2), precise(mean(errors), 4)];
+    const weightedRatios = rows.flatMap(({ weightedError, gain }) => (gain ? [weightedError! / (gain * gridMse)] : []));
+    const gains = rows.flatMap(({ gain }) => gain ?? []);
+    const refined = weightedRatios.length > 0 ? [mean(gains).toFixed(3), largest(weightedRatios).toFixed(3)] : ['', ''];
     const worst = (largest(errors) / gridMse).toFixed(3);
-    return [name, ...(all ? [] : [String(own.length)]), grid, ...figures, worst, ...(isRefined ? refined : [])];
+    return [name, ...(all ? [] : [String(rows.length)]), grid, ...figures, worst, ...(isRefined ? refined : [])];
   };
   const isRefined = tensors.some(({ gain }) => gain !== undefined);
   // By what feedback lowers the loss, and how much above that it is.
@@ -66,12 +66,12 @@ export function errorsText(tensors: readonly TensorReport[], all: boolean): stri
   }
   const head = ['tensors', 'grid', 'bpw', 't² (mean)', 'worst × MSE', ...more];
   const kinds = groupedBy(tensors, ({ name }) => family(name));
-  if (kinds.every((own) => own.every(({ grid }) => grid === own[0]!.grid))) {
-    const rows = kinds.map((own) => row(own, family(own[0]!.name)));
+  if (kinds.every((group) => group.every(({ grid }) => grid === group[0].grid))) {
+    const rows = kinds.map((group) => row(group, family(group[0].name)));
     return table(['weights', ...head], rows, [0, 2]);
   }
-  const grids = groupedBy(tensors, ({ grid }) => grid).sort((a, b) => a[0]!.bpw - b[0]!.bpw);
-  const rows = grids.map((own) => row(own, '').slice(1));
+  const grids = groupedBy(tensors, ({ grid }) => grid).sort((a, b) => a[0].bpw - b[0].bpw);
+  const rows = grids.map((group) => row(group, '').slice(1));
   return [layerTables(tensors.map(gridCell), columns()), '', table(head, rows, [1])].join('\n');
 }
 
@@ -85,12 +85,12 @@ const BITS: Readonly<Record<string, number>> = { F32: 32, F16: 16, BF16: 16, F8_
 
 // What embeddings and head take that pass through, and what makes them smaller.
 function embeddingsText(passed: Report['passed'], bytesOut: number): string[] {
-  const own = passed.filter(({ reason }) => reason === 'embedding');
-  const weights = own.map(({ shape }) => shape.reduce((count, size) => count * size, 1));
-  const bytes = own.reduce((sum, { dtype }, i) => sum + (weights[i]! * (BITS[dtype] ?? 16)) / 8, 0);
+  const embeddings = passed.filter(({ reason }) => reason === 'embedding');
+  const weights = embeddings.map(({ shape }) => shape.reduce((count, size) => count * size, 1));
+  const bytes = embeddings.reduce((sum, { dtype }, i) => sum + (weights[i] * (BITS[dtype] ?? 16)) / 8, 0);
   if (bytes < WORTH_TELLING * bytesOut) return [];
   const smaller = weights.reduce((sum, count) => sum + (count * 4.02) / 8, 0);
-  const dtypes = [...new Set(own.map(({ dtype }) => dtype.toLowerCase()))].join(' and ');
+  const dtypes = [...new Set(embeddings.map(({ dtype }) => dtype.toLowerCase()))].join(' and ');
   return [
     `embeddings and head stay ${dtypes}: ${bytesText(bytes)}, ${percentText(bytes / bytesOut)} of the files; --embeddings t4 makes that ${bytesText(smaller)}`,
   ];
@@ -136,10 +136,15 @@ function schemeRow({ quantized }: Extract<Plan['items'][number], { kind: 'quanti
 
 /** What running would take, in bytes of memory; of a model with experts also the least, with `--memory`. A reason says why it does not run so. */
 export interface RunNeed {
+  /** Bytes of memory for weights, cache and activations. */
   readonly bytes?: number;
+  /** Linear memories that it is cut into, each of at most 4 GB. */
   readonly memories?: number;
+  /** Tokens that the cache has room for. */
   readonly context?: number;
+  /** The same where experts take turns in as few slots as can be. */
   readonly leastBytes?: number;
+  /** Why it does not run; the other members are left out. */
   readonly reason?: string;
 }
 
@@ -169,18 +174,18 @@ export function planText(plan: Plan, cost: { seconds: number; workers: number },
       ? tensors.map((tensor) => [tensor])
       : groupedBy(tensors, (tensor) => `${family(tensor.name)}\n${of(tensor)}\n${tensor.shape}`);
   const row = (
-    own: readonly { name: string; shape: readonly number[]; dtype: string }[],
+    tensors: readonly { name: string; shape: readonly number[]; dtype: string }[],
     ...more: readonly string[]
   ) => {
-    const { name, shape, dtype } = own[0]!;
-    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), shape.join(' × '), dtype, ...more];
+    const { name, shape, dtype } = tensors[0];
+    return [all ? name : family(name), ...(all ? [] : [String(tensors.length)]), shape.join(' × '), dtype, ...more];
   };
   const byKind = groupedBy(data.tensors, ({ name }) => family(name));
-  const isMixed = !all && byKind.some((own) => own.some(({ grid }) => grid !== own[0]!.grid));
+  const isMixed = !all && byKind.some((group) => group.some(({ grid }) => grid !== group[0].grid));
   const quantized = isMixed
     ? []
-    : kinds(data.tensors, ({ grid }) => grid).map((own) => row(own, own[0]!.grid, own[0]!.bpw.toFixed(2)));
-  const passed = kinds(data.passed, ({ reason }) => reason).map((own) => row(own, `(${own[0]!.reason})`, ''));
+    : kinds(data.tensors, ({ grid }) => grid).map((group) => row(group, group[0].grid, group[0].bpw.toFixed(2)));
+  const passed = kinds(data.passed, ({ reason }) => reason).map((group) => row(group, `(${group[0].reason})`, ''));
   const head = ['tensors', ...(all ? [] : ['count']), 'shape', 'dtype', 'grid', 'bpw'];
   const { bytesIn, bytesOut, weights, shards } = plan;
   const { seconds, workers } = cost;
@@ -198,12 +203,16 @@ export function planText(plan: Plan, cost: { seconds: number; workers: number },
 /** @param all shows a row for every tensor */
 export function predictionText(prediction: Prediction, all: boolean): string {
   const { tensors, delta, base, total, unknown } = prediction;
-  const rows = (all ? tensors.map((tensor) => [tensor]) : groupedBy(tensors, ({ name }) => family(name))).map((own) => {
-    const sum = (key: 'relativeError' | 'alpha' | 'delta') => own.reduce((total, tensor) => total + tensor[key], 0);
-    const { name } = own[0]!;
-    const figures = [sum('relativeError') / own.length, sum('alpha'), sum('delta')].map((value) => precise(value, 3));
-    return [all ? name : family(name), ...(all ? [] : [String(own.length)]), ...figures];
-  });
+  const rows = (all ? tensors.map((tensor) => [tensor]) : groupedBy(tensors, ({ name }) => family(name))).map(
+    (group) => {
+      const sum = (key: 'relativeError' | 'alpha' | 'delta') => group.reduce((total, tensor) => total + tensor[key], 0);
+      const { name } = group[0];
+      const figures = [sum('relativeError') / group.length, sum('alpha'), sum('delta')].map((value) =>
+        precise(value, 3),
+      );
+      return [all ? name : family(name), ...(all ? [] : [String(group.length)]), ...figures];
+    },
+  );
   const head = all ? ['tensor', 't²', 'α', 'predicted'] : ['tensors', 'count', 't² (mean)', 'Σ α', 'predicted'];
   return [
     table(head, rows),

@@ -2,8 +2,11 @@
 
 /** A verb, as scripts know it. */
 export interface Verb {
+  /** As it is typed. */
   name: string;
+  /** What it does, in one line. */
   about: string;
+  /** Flags of each option, what it is for, and its values: none for any text. */
   options: { flags: string[]; about: string; takesValue: boolean; values: readonly string[] }[];
   /** What can be given besides options, where that is no file. */
   words: readonly string[];

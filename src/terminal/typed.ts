@@ -6,13 +6,15 @@ import { layerTables } from './layers.ts';
 import { columns } from './print.ts';
 
 /** What is printed besides: a row for every tensor, and the file that the plan is in. */
-interface Told {
+interface TypedDetails {
   readonly all: boolean;
   readonly file: string | undefined;
+  /** The file of the importance matrix; undefined if there is none, or none yet. */
+  readonly imatrix: string | undefined;
 }
 
 /** A plan of GGUF types as a table for the terminal. */
-export function ggufPlanText(plan: GgufPlan, { all, file }: Told): string {
+export function ggufPlanText(plan: GgufPlan, { all, file, imatrix: matrix }: TypedDetails): string {
   const { tensors, mixtures, bpw, bytes, predicted, gap, isWeighted } = plan;
   const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
   const figure = (value: number | null) => (value === null ? '?' : precise(value, 3));
@@ -24,7 +26,12 @@ export function ggufPlanText(plan: GgufPlan, { all, file }: Told): string {
     ...(plan === null ? ['', ''] : [precise(plan, 3), predicted > 0 ? percentText(plan / predicted - 1) : '']),
   ]);
   const proof = gap === 0 ? 'no plan predicts less' : `no plan predicts less by more than ${gap.toPrecision(2)}`;
-  const imatrix = isWeighted ? ' --imatrix FILE' : '';
+  const isMatrixDue = isWeighted && matrix === undefined;
+  const imatrix = isWeighted ? ` --imatrix ${matrix}` : '';
+  const next =
+    file === undefined
+      ? `-o FILE writes the types for llama-quantize${isMatrixDue ? ', and an importance matrix beside them' : ''}`
+      : `llama-quantize --tensor-type-file ${file}${imatrix} MODEL.gguf OUT.gguf Q4_K_M`;
   return [
     all
       ? table(['tensor', 'type', 'bpw', 'α', 'predicted'], rows, [0, 1])
@@ -38,8 +45,7 @@ export function ggufPlanText(plan: GgufPlan, { all, file }: Told): string {
     `${bytesText(bytes)} as a file`,
     '',
     table(['mixture', 'bpw', 'file', 'predicted', 'a plan', ''], compared, [0]),
-    ...(file === undefined
-      ? []
-      : ['', `llama-quantize --tensor-type-file ${file}${imatrix} MODEL.gguf OUT.gguf Q4_K_M`]),
+    '',
+    next,
   ].join('\n');
 }

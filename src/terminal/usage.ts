@@ -17,8 +17,8 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** A parser of whole numbers in a range. */
-export function integer(low: number, high: number): (text: string) => number {
+/** A parser of whole numbers in a range. @throws {InvalidArgumentError} when it is none */
+export function parseInteger(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (!/^\d+$/.test(text) || value < low || value > high) {
@@ -28,7 +28,7 @@ export function integer(low: number, high: number): (text: string) => number {
   };
 }
 
-/** A parser of numbers in a range. */
+/** A parser of numbers in a range. @throws {InvalidArgumentError} when it is none */
 export function decimal(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
@@ -42,7 +42,10 @@ export function decimal(low: number, high: number): (text: string) => number {
 /** Least size without a unit: a file of fewer bytes holds no tensor, so the unit was forgotten. */
 const BARE_SIZE = 1000;
 
-/** Parses a size in bytes: `500MB`, `5GB`, `2GiB`, `5000000`. */
+/**
+ * Parses a size in bytes: `500MB`, `5GB`, `2GiB`, `5000000`.
+ * @throws {InvalidArgumentError} when it is none, or has no unit and is below a kilobyte
+ */
 export function byteSize(text: string): number {
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?$/.exec(text) ?? [];
   const power = ' kMGT'.indexOf(unit.charAt(0).replace('K', 'k') || ' ');
@@ -55,7 +58,7 @@ export function byteSize(text: string): number {
   return bytes;
 }
 
-/** Parses the bits that have a default grid. */
+/** Parses the bits that have a default grid. @throws {InvalidArgumentError} when it is not 2, 3, 4, 5 or 6 */
 export function gridBits(text: string): number {
   if (!Object.hasOwn(DEFAULT_GRIDS, text)) {
     throw new InvalidArgumentError(
@@ -65,10 +68,10 @@ export function gridBits(text: string): number {
   return Number(text);
 }
 
-/** Checks the name of a grid. */
+/** Checks the name of a grid. @throws {InvalidArgumentError} when there is no such grid; names the most similar */
 export function gridName(text: string): string {
   if (GRID_NAMES.includes(text)) return text;
-  const meant = nearest(text, GRID_NAMES);
+  const meant = similarNames(text, GRID_NAMES);
   const bits = Number(/[2-68]/.exec(text)?.[0]);
   const names = meant.length > 0 ? meant : GRIDS.filter((grid) => grid.bits / grid.p === bits).map(({ name }) => name);
   const question =
@@ -77,12 +80,12 @@ export function gridName(text: string): string {
 }
 
 /** Of some names those that a misspelt one may stand for: the most alike, and none that differs by more than a third. */
-export function nearest(text: string, names: readonly string[]): string[] {
+export function similarNames(text: string, names: readonly string[]): string[] {
   const word = text.toLowerCase().slice(0, NAME_LENGTH);
   const limit = Math.max(1, Math.floor(word.length / 3));
-  const found = names.map((name) => ({ name, distance: editDistance(word, name) }));
-  const least = Math.min(...found.map(({ distance }) => distance));
-  return found.filter(({ distance }) => distance <= limit && distance === least).map(({ name }) => name);
+  const candidates = names.map((name) => ({ name, distance: editDistance(word, name) }));
+  const least = Math.min(...candidates.map(({ distance }) => distance));
+  return candidates.filter(({ distance }) => distance <= limit && distance === least).map(({ name }) => name);
 }
 
 /** Longest name that is compared. */
@@ -95,17 +98,17 @@ function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
       const isExchanged = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (isExchanged) next[j] = Math.min(next[j]!, before[j - 2]! + 1);
+      if (isExchanged) next[j] = Math.min(next[j], before[j - 2] + 1);
     }
     [before, row] = [row, next];
   }
-  return row[b.length]!;
+  return row[b.length];
 }
 
-/** Parses a regular expression. */
-export function pattern(text: string): RegExp {
+/** Parses a regular expression. @throws {InvalidArgumentError} when it is malformed */
+export function parsePattern(text: string): RegExp {
   try {
     return new RegExp(text, 'u');
   } catch (error) {
@@ -113,7 +116,7 @@ export function pattern(text: string): RegExp {
   }
 }
 
-/** Parses the name of a model on a hub, `org/model`. */
+/** Parses the name of a model on a hub, `org/model`. @throws {InvalidArgumentError} when it has another form */
 export function repoName(text: string): string {
   if (!/^[\w.-]+\/[\w.-]+$/.test(text)) throw new InvalidArgumentError('must be org/model.');
   return text;

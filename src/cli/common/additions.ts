@@ -2,20 +2,23 @@
 
 import { join } from 'node:path';
 import { flag, needed, object, text } from '../../check.ts';
-import { writeWhole as writeFile } from '../../disk/commit.ts';
+import { writeAtomically } from '../../disk/commit.ts';
 import type { Input } from '../../disk/input.ts';
 import { FormatError } from '../../errors.ts';
 import { readName } from '../../hub/name.ts';
-import { type CardFacts, cardText, type OriginalCard, originalCard } from '../../interop/card.ts';
+import { type CardFacts, cardText, type OriginalCard, originalCard, plainCardText } from '../../interop/card.ts';
 import { transformersFiles } from '../../interop/transformers.ts';
+import type { RestoreReport } from '../../quantize/restore.ts';
 import { writeWhole } from '../../quantize/writer.ts';
-import type { ResumableFolder } from '../../source/source.ts';
+import type { Folder, OutputFolder, ResumableFolder } from '../../source/source.ts';
 import type { TimedReport } from '../../terminal/report.ts';
 import type { Comparison } from './comparison.ts';
 
 /** What is put beside the weights. */
 export interface AdditionOptions {
+  /** Whether `higgs_wasm.py` is written, by which transformers loads the checkpoint. */
   transformers?: boolean;
+  /** The name on the hub that the card gives as `base_model`; left out, that of the input, if it has one. */
   baseModel?: string;
 }
 
@@ -67,6 +70,19 @@ export async function writeAdditions(
   for (const [name, text] of files) await writeWhole(output, name, new TextEncoder().encode(text));
 }
 
+/** Writes the card of a checkpoint that is plain again, unless it has one of somebody's own. */
+export async function writePlainCard(
+  input: Folder,
+  output: OutputFolder,
+  bpw: number,
+  { tensors }: RestoreReport,
+): Promise<void> {
+  const { name, text } = await originalCard(input);
+  const dtypes = [...new Set(tensors.map(({ dtype }) => dtype))];
+  const card = plainCardText(text, { bpw, dtypes });
+  if (card !== undefined) await writeWhole(output, name, new TextEncoder().encode(card));
+}
+
 /** Writes the card again, with what a text showed. */
 export async function tellCard(
   out: string,
@@ -79,7 +95,7 @@ export async function tellCard(
   if (!facts) return;
   const { original, base, hasPython } = facts;
   const card = cardText(original.text, { ...factsOf(report, { base, hasPython }), measured });
-  await writeFile(join(out, original.name), card, { force: true });
+  await writeAtomically(join(out, original.name), card, { force: true });
 }
 
 function factsOf(report: Omit<TimedReport, 'seconds'>, facts: Pick<CardFacts, 'base' | 'hasPython'>): CardFacts {

@@ -11,7 +11,7 @@ import { bytesText, counted, countText, figureText, precise, table } from '../..
 import { defaultThreads, startThreads } from '../../workers/node.ts';
 import { keptSensitivities } from './kept.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible, threadsOf } from './session.ts';
+import { interruptible, threadCount } from './session.ts';
 
 /** What advice is asked for. */
 interface AdviceChoice extends Pick<AdviceOptions, 'bits' | 'embeddings' | 'context' | 'seconds'> {
@@ -35,15 +35,15 @@ export async function adviceOf(
   { bits, embeddings, context, seconds, alphas, threads = defaultThreads() }: AdviceChoice = {},
 ): Promise<Advice> {
   const inspection = await source.inspect();
-  const known = alphas ?? (inspection.quantized ? undefined : await keptSensitivities(source, input));
+  const sensitivities = alphas ?? (inspection.quantized ? undefined : await keptSensitivities(source, input));
   const sizes = await interruptible(async (signal) =>
     source.advise({
-      ...{ signal, threads: await startThreads(threadsOf(threads)) },
+      ...{ signal, threads: await startThreads(threadCount(threads)) },
       ...(seconds !== undefined && { seconds }),
       ...(bits && { bits }),
       ...(embeddings !== undefined && { embeddings }),
       ...(context !== undefined && { context }),
-      ...(known && { alphas: known }),
+      ...(sensitivities && { alphas: sensitivities }),
     }),
   );
   return { sizes, inspection, free: freeMemory(), threads, embeddings: embeddings !== undefined };

@@ -4,33 +4,46 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readBytes } from '../../disk/files.ts';
 import type { Input } from '../../disk/input.ts';
 import type { Grid } from '../../grids/grid.ts';
-import { readAlphas } from '../../linearity/alphas.ts';
+import { type Alphas, readAlphas } from '../../linearity/alphas.ts';
 import type { AlphasOrMaker, BudgetOptions } from '../../linearity/options.ts';
 import { type BitPlan, readBitPlan } from '../../linearity/plan.ts';
 import { priorAlphas, uniformAlphas } from '../../linearity/prior.ts';
 import type { OpenCheckpoint } from '../../open.ts';
+import { definitionOf } from '../../sensitivity/kept.ts';
 import { bytesText, durationText } from '../../terminal/figures.ts';
 import { GROUPS } from '../../terminal/help.ts';
-import { byteSize, GRIDS, gridName, pattern, UsageError } from '../../terminal/usage.ts';
+import { warn } from '../../terminal/print.ts';
+import { byteSize, GRIDS, gridName, parsePattern, UsageError } from '../../terminal/usage.ts';
 import { keptSensitivities, modelSensitivities, WAYS } from './kept.ts';
 import { costOf } from './measurement.ts';
 
 /** Where sensitivities come from, as `addSensitivities` offers it. */
 export interface SensitivityChoice {
+  /** Path of a JSON file: the sensitivity of each tensor by name. */
   alphas?: string;
+  /** Whether the published sensitivities of other models are taken, by kind of layer. */
   prior?: boolean;
+  /** Whether all tensors count alike. */
   uniform?: boolean;
 }
 
 /** A budget and what is chosen from, as `addBits` offers them. */
 export interface BitOptions extends SensitivityChoice {
+  /** Bits per quantized weight, scales counted; excludes `size`. */
   bpw?: number;
+  /** Bytes of all safetensors files of the output; excludes `bpw`. */
   size?: number;
+  /** Names of the grids to choose from; all if left out. */
   grids?: string[];
+  /** Grids that are set: for a tensor's name the first pattern that matches counts. */
   keep?: (readonly [RegExp, string])[];
+  /** Least bits of a code per weight, scales apart, where the grid is free. */
   minBits?: number;
+  /** Most bits of a code per weight, scales apart, where the grid is free. */
   maxBits?: number;
+  /** Whether each expert has a grid of its own, or all of a layer and kind share one; `each` if left out. */
   experts?: 'each' | 'stack';
+  /** Most bytes of memory for measuring; what is free if left out. */
   memory?: number;
 }
 
@@ -40,7 +53,7 @@ export function addBits(command: Command): Command {
     .optionsGroup(GROUPS.budget)
     .addOption(
       new Option('--bpw <n>', 'bits per weight over all quantized weights, scales counted')
-        .argParser(bitsPerWeight)
+        .argParser(parseBitsPerWeight)
         .conflicts('size'),
     )
     .addOption(new Option('--size <size>', 'size of the safetensors files written, such as 700MB').argParser(byteSize));
@@ -53,8 +66,8 @@ export function addBits(command: Command): Command {
       'the grid of the tensors whose names match; may be repeated, the first that matches counts',
       (text, kept: (readonly [RegExp, string])[] = []) => [...kept, keepOf(text)],
     )
-    .option('--min-bits <n>', 'least bits of a code per weight, for tensors whose grid is free', bitsPerWeight)
-    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', bitsPerWeight)
+    .option('--min-bits <n>', 'least bits of a code per weight, for tensors whose grid is free', parseBitsPerWeight)
+    .option('--max-bits <n>', 'most bits of a code per weight, for tensors whose grid is free', parseBitsPerWeight)
     .addOption(
       new Option(
         '--experts <how>',
@@ -127,7 +140,10 @@ export function unusedText(
   return `${budget} is more than the largest grid needs: all weights have ${widest} bits, ${bpw.toFixed(2)} with scales, in files of ${bytesText(bytes)}`;
 }
 
-/** The sensitivities to plan by: those that the options name, or the model's own. */
+/**
+ * The sensitivities to plan by: those that the options name, or the model's own.
+ * @throws {UsageError} when nothing may be measured, and there are none
+ */
 export async function planningAlphas(
   options: SensitivityChoice,
   checkpoint: OpenCheckpoint,
@@ -142,7 +158,7 @@ export async function planningAlphas(
     if (kept) return kept;
     const time = await measuringTime(checkpoint, threads);
     throw new UsageError(
-      `${keptOnly} measures nothing, and no sensitivities are kept of this model: give ${WAYS}, or run higgs plan first${time}`,
+      `${keptOnly} needs sensitivities, and this model has none yet: give ${WAYS}, or run higgs plan first${time}`,
     );
   };
 }
@@ -160,11 +176,25 @@ async function measuringTime(checkpoint: OpenCheckpoint, threads: number): Promi
   return `, which measures them in about ${parts.join(', ')}`;
 }
 
-/** The sensitivities that the options name, if they do. */
+/** The sensitivities that the options name, if they do. Warns where a file does not say how it defines α. */
 export async function namedAlphas({ alphas, prior, uniform }: SensitivityChoice): Promise<AlphasOrMaker | undefined> {
-  if (alphas !== undefined) return readAlphas(await readBytes(alphas), alphas);
+  if (alphas !== undefined) {
+    const read = await alphasFrom(alphas);
+    if (definitionOf(read) === 'unknown')
+      warn(`${alphas} does not say how it defines α: embeddings and head may count otherwise`);
+    return read;
+  }
   if (prior) return priorAlphas;
   return uniform ? uniformAlphas : undefined;
+}
+
+/** Reads sensitivities. @throws {UsageError} when another release defined them */
+export async function alphasFrom(path: string): Promise<Alphas> {
+  const alphas = readAlphas(await readBytes(path), path);
+  if (definitionOf(alphas) !== 'another') return alphas;
+  throw new UsageError(
+    `--alphas must be sensitivities as this release defines them: ${path} is of another release; leave out --alphas to measure them again`,
+  );
 }
 
 /** Reads a plan. */
@@ -172,8 +202,8 @@ export async function planFrom(path: string): Promise<BitPlan> {
   return readBitPlan(await readBytes(path), path);
 }
 
-/** A number of bits, as an option. */
-export function bitsPerWeight(text: string): number {
+/** A number of bits, as an option. @throws {InvalidArgumentError} when it is no number above 0, or is above 32 */
+export function parseBitsPerWeight(text: string): number {
   const value = Number(text);
   if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 32) {
     throw new InvalidArgumentError('must be a number of bits above 0, at most 32.');
@@ -182,7 +212,7 @@ export function bitsPerWeight(text: string): number {
 }
 
 function keepOf(text: string): readonly [RegExp, string] {
-  const at = text.lastIndexOf('=');
-  if (at < 1) throw new InvalidArgumentError('must be a regular expression, =, and a grid.');
-  return [pattern(text.slice(0, at)), gridName(text.slice(at + 1))];
+  const position = text.lastIndexOf('=');
+  if (position < 1) throw new InvalidArgumentError('must be a regular expression, =, and a grid.');
+  return [parsePattern(text.slice(0, position)), gridName(text.slice(position + 1))];
 }

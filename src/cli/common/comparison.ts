@@ -1,7 +1,7 @@
 // What was predicted beside what a text shows: perplexity, and KL divergence from the original.
 
 import { type Command, Option } from 'commander';
-import { readText } from '../../disk/files.ts';
+import { readTextFile } from '../../disk/files.ts';
 import { checkModel, type Input } from '../../disk/input.ts';
 import { FormatError } from '../../errors.ts';
 import { readArchitecture } from '../../families/family.ts';
@@ -9,15 +9,18 @@ import { type Prediction, predictPerplexity } from '../../linearity/predict.ts';
 import type { CacheDtype } from '../../model/cache.ts';
 import { precise, table } from '../../terminal/figures.ts';
 import { GROUPS } from '../../terminal/help.ts';
-import { integer, UsageError } from '../../terminal/usage.ts';
+import { parseInteger, UsageError } from '../../terminal/usage.ts';
 import { DEFAULT_CONTEXT } from '../../text/perplexity.ts';
 import { measurePerplexity } from '../perplexity.ts';
 import { cacheOption } from './model.ts';
 
 /** A text to score, and how. */
 export interface TextChoice {
+  /** Path of a text in UTF-8. */
   text?: string;
+  /** Tokens of a window; at most the model's context. */
   context?: number;
+  /** How keys and values are kept; f16 if left out. The original's are always f16. */
   cache?: CacheDtype;
 }
 
@@ -27,22 +30,26 @@ export interface Comparison {
   perplexity: { original: number; predicted: number | null; measured: number | null; error: number | null };
   /** KL(original ‖ model) of a token, in nats. */
   kl: { predicted: number | null; measured: number | null; error: number | null };
+  /** Tokens that were predicted: all but the first of each window. */
   tokensScored: number;
+  /** Windows that the text was cut into. */
   windows: number;
+  /** Tokens of a window. */
   context: number;
+  /** Seconds that the measurement took, without loading. */
   seconds: number;
 }
 
-/** Adds the options of `TextChoice`. @param what `--text` is for, in words */
-export function addText(command: Command, what: string): Command {
+/** Adds the options of `TextChoice`. @param description `--text` is for, in words */
+export function addText(command: Command, description: string): Command {
   return command
     .optionsGroup(GROUPS.measuring)
-    .option('--text <file>', what)
+    .option('--text <file>', description)
     .addOption(
       new Option(
         '--context <n>',
         `tokens of a window of the text (${DEFAULT_CONTEXT}, or the model’s context)`,
-      ).argParser(integer(2, 2 ** 24)),
+      ).argParser(parseInteger(2, 2 ** 24)),
     )
     .addOption(cacheOption());
 }
@@ -50,12 +57,14 @@ export function addText(command: Command, what: string): Command {
 /**
  * Reads the text, and checks that the original can be measured on it: before long work.
  * @returns undefined when there is none
+ * @throws {UsageError} when options need a text and there is none
+ * @throws {FormatError} when the model has no tokenizer
  */
 export async function openText({ text, context, cache }: TextChoice, original: Input): Promise<string | undefined> {
   if (text === undefined && context !== undefined) throw new UsageError('--context must come with --text');
   if (text === undefined && cache !== undefined) throw new UsageError('--cache must come with --text');
   if (text === undefined) return undefined;
-  const content = await readText(text);
+  const content = await readTextFile(text);
   checkModel(original);
   const { folder } = original;
   await readArchitecture(folder);
@@ -82,14 +91,14 @@ export async function compareOnText(
 ): Promise<Comparison> {
   const choice = { ...(context !== undefined && { context }), threads, activations: 'int8', cache } as const;
   const models = quantized === undefined ? [original] : [quantized, original];
-  const { found, seconds } = await measurePerplexity(models, text, choice);
-  const { tokensScored, windows, against } = found;
-  const base = against?.perplexity ?? found.perplexity;
+  const { measured, seconds } = await measurePerplexity(models, text, choice);
+  const { tokensScored, windows, against } = measured;
+  const base = against?.perplexity ?? measured.perplexity;
   return {
     perplexity: {
       original: base,
       predicted: prediction ? predictPerplexity(prediction, base) : null,
-      measured: against ? found.perplexity : null,
+      measured: against ? measured.perplexity : null,
       error: against ? base * against.ratioError : null,
     },
     kl: {
@@ -97,7 +106,7 @@ export async function compareOnText(
       measured: against?.meanKl ?? null,
       error: against?.standardError ?? null,
     },
-    ...{ tokensScored, windows, context: found.context, seconds },
+    ...{ tokensScored, windows, context: measured.context, seconds },
   };
 }
 

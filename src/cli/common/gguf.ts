@@ -25,7 +25,10 @@ interface Options {
   readonly json?: boolean | undefined;
 }
 
-/** Writes a model, quantized or not, as a file that llama.cpp loads. */
+/**
+ * Writes a model, quantized or not, as a file that llama.cpp loads.
+ * @throws {UsageError} when `--output` does not end in .gguf, or is the input
+ */
 export async function exportGguf(path: string, options: Options): Promise<void> {
   const { output, force = false } = options;
   if (!output.endsWith('.gguf')) throw new UsageError(`--output must end in .gguf: got ${output}`);

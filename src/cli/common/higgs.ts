@@ -17,19 +17,29 @@ import { withSession } from './session.ts';
 
 /** Options of the format. */
 export interface HiggsChoice {
+  /** Directory that is written. */
   output?: string;
+  /** Whether an output of that name is replaced. */
   force?: boolean;
+  /** Name of a grid of points that FLUTE has: p = 1 or 2, 2 to 4 bits a weight. */
   grid: string;
+  /** Columns of a transform: a power of two from `scaleGroup` to 4096. */
   hadamard: number;
+  /** Weights that share a scale: 64, 128 or 256. */
   scaleGroup: number;
+  /** Whether random signs are folded into the weights: transformers knows none. */
   signs: 'fold' | 'none';
+  /** Seed of these signs. */
   seed: number;
+  /** Tensors whose names match stay as they are. */
   exclude?: RegExp;
+  /** Workers that encode, besides the thread that reads and writes. */
   workers: number;
+  /** Whether the report is printed as JSON. */
   json?: boolean;
 }
 
-/** Writes the checkpoint, with all that stands beside its weights. */
+/** Writes the checkpoint, with all that stands beside its weights. @throws {UsageError} when a size is none that FLUTE has */
 export async function exportToHiggs(path: string, options: HiggsChoice): Promise<void> {
   const { hadamard, scaleGroup } = options;
   const grid = GRIDS.find(({ name }) => name === options.grid)!;

@@ -85,8 +85,8 @@ function tell(news: KeptNews): void {
   else if (kind === 'left') note(`higgs: ${file} is left: ${news.message}`);
   else if (kind === 'measured') {
     const { isKept, fault, seconds, alphas } = news;
-    const what = isKept ? `kept in ${file}` : `not kept${fault === undefined ? '' : `: ${fault}`}`;
-    note(`higgs: sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${what}`);
+    const outcome = isKept ? `kept in ${file}` : `not kept${fault === undefined ? '' : `: ${fault}`}`;
+    note(`higgs: sensitivities measured in ${seconds.toFixed(1)} s (${described(alphas)}), ${outcome}`);
   } else if (news.reason === 'own') {
     say(`not used: ${file}: higgs did not write it, so it stays as it is; give it with --alphas`);
   } else say(`not used: ${news.message}`);

@@ -10,7 +10,7 @@ import { bytesStep, bytesText, progressDisplay } from '../../terminal/figures.ts
 import { startPool, startThreads } from '../../workers/node.ts';
 import type { Pool } from '../../workers/pool.ts';
 import { freeMemory } from './memory.ts';
-import { interruptible, loadAll, threadsOf } from './session.ts';
+import { interruptible, loadHiggs, threadCount } from './session.ts';
 
 /** What a measurement is given. */
 export type Watching = Required<
@@ -32,7 +32,7 @@ export function watchMeasuring<T>(
     let pool: Pool | undefined;
     try {
       return await work({
-        threads: () => startThreads(threadsOf(threads)),
+        threads: () => startThreads(threadCount(threads)),
         signal,
         memoryLimit: memoryLimitOf(memory),
         copy: async (grid) => {
@@ -42,7 +42,7 @@ export function watchMeasuring<T>(
           const onProgress = ({ weightsDone, weights, tensor }: MakingProgress) =>
             copying.update({ done: weightsDone, total: weights, unit: 'weights', bytes: 0, tensor });
           const copy = await checkpoint.copy({ grid, embeddings: grid, pool, signal, onProgress });
-          const { bytes } = await (await (await loadAll()).open(copy)).runMemory({ context: 1 });
+          const { bytes } = await (await (await loadHiggs()).open(copy)).runMemory({ context: 1 });
           checkCopy(bytes, memory ?? freeMemory());
           return copy;
         },
@@ -78,7 +78,7 @@ export async function costOf(
   };
   try {
     const asked = { ...options, memoryLimit: memoryLimitOf(memory), copy };
-    return await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threadsOf(threads)) });
+    return await checkpoint.sensitivityCost({ ...asked, threads: await startThreads(threadCount(threads)) });
   } finally {
     await pool?.close();
   }

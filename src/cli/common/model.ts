@@ -5,19 +5,25 @@ import { type Input, openModel } from '../../disk/input.ts';
 import { CACHE_DTYPES, type CacheDtype } from '../../model/cache.ts';
 import { bytesText, figureText, progressDisplay } from '../../terminal/figures.ts';
 import { GROUPS } from '../../terminal/help.ts';
-import { byteSize, integer } from '../../terminal/usage.ts';
+import { byteSize, parseInteger } from '../../terminal/usage.ts';
 import type { Language } from '../../text/language.ts';
 import type { Model } from '../../text/textmodel.ts';
-import { startThreads } from '../../workers/node.ts';
+import { spawnThread } from '../../workers/spawn.ts';
+import { beginThreads } from '../../workers/threads.ts';
 import { checkFits, freeMemory } from './memory.ts';
-import { Interrupted, loadAll, threadsOf, threadsOption } from './session.ts';
+import { Interrupted, loadHiggs, threadCount, threadsOption } from './session.ts';
 
 /** Options of every verb that runs a model. */
 export interface ModelChoice {
+  /** Tokens that the cache has room for. */
   context?: number;
+  /** Threads that run the model, the calling one among them. */
   threads: number;
+  /** How activations meet quantized weights: as integers of 8 bits, or as floats, which is the reference. */
   activations: 'int8' | 'f32';
+  /** How keys and values are kept. */
   cache: CacheDtype;
+  /** Most bytes of memory: experts beyond it are read when tokens go to them. */
   memory?: number;
 }
 
@@ -31,7 +37,7 @@ export const cacheOption = (): Option =>
 export function addModelOptions(command: Command, context: string): Command {
   return command
     .optionsGroup(GROUPS.machine)
-    .addOption(new Option('--context <n>', context).argParser(integer(2, 2 ** 24)))
+    .addOption(new Option('--context <n>', context).argParser(parseInteger(2, 2 ** 24)))
     .addOption(threadsOption())
     .addOption(
       new Option(
@@ -52,7 +58,9 @@ export function addModelOptions(command: Command, context: string): Command {
 
 /** A model that is open, and how long that took. */
 export interface OpenModel {
+  /** The model, ready to run. */
   model: Model;
+  /** Milliseconds from opening the files until it was ready. */
   loadMs: number;
 }
 
@@ -65,7 +73,7 @@ export async function withModels<T>(
   { context, threads, activations, cache, memory }: ModelChoice,
   work: (models: OpenModel[], signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const higgs = await loadAll();
+  const higgs = await loadHiggs();
   const abort = new AbortController();
   const interrupt = () => abort.abort(new Interrupted());
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
@@ -75,9 +83,8 @@ export async function withModels<T>(
     for (const each of from) {
       const began = performance.now();
       const kept = models.length > 0 && cache !== 'f32' ? 'f16' : cache;
-      // Threads start while the model is opened.
-      const starting = startThreads(threadsOf(threads));
-      starting.catch(() => {}); // told of below
+      // Threads start while the model is opened and planned.
+      const begun = beginThreads(threadCount(threads), spawnThread);
       const progress = progressDisplay('load');
       let input: Input | undefined;
       try {
@@ -89,14 +96,14 @@ export async function withModels<T>(
           activations,
           cache: kept,
           onMemory: (need) => checkFits(need, kept, freeMemory()),
-          threads: await starting,
+          threads: begun,
           signal: abort.signal,
           onProgress: ({ bytesDone, bytes, tensor }) =>
             progress.update({ done: bytesDone, total: bytes, unit: 'bytes', bytes: bytesDone, tensor }),
         });
         models.push({ model, loadMs: performance.now() - began });
       } catch (error) {
-        await starting.then((threads) => threads.close());
+        await begun.close();
         throw error;
       } finally {
         progress.stop();
@@ -121,7 +128,7 @@ export function rateText(tokens: number, ms: number): string {
 export function pagingText(paging: NonNullable<Language['paging']>): string {
   const { experts, slots, hits, misses, bytesRead, prefetch } = paging;
   const share = (part: number, all: number) => (all > 0 ? `${((100 * part) / all).toFixed(1)} %` : '…');
-  const found = `${share(hits, hits + misses)} of ${hits + misses} found there, ${bytesText(bytesRead)} read`;
+  const hitText = `${share(hits, hits + misses)} of ${hits + misses} found there, ${bytesText(bytesRead)} read`;
   const ahead = prefetch && prefetch.hits > 0 ? `, ${share(prefetch.hits, misses)} of it asked for ahead` : '';
-  return `${slots} of ${experts} in memory, ${found}${ahead}`;
+  return `${slots} of ${experts} in memory, ${hitText}${ahead}`;
 }

@@ -11,6 +11,7 @@ type PartChoice = { index: number; count: number } | { count: number } | true;
 
 /** The part of the work that a task does, as `addPart` offers it. */
 export interface PartOptions {
+  /** One of so many shares; undefined for all of the work. */
   part?: PartChoice;
 }
 
@@ -48,28 +49,28 @@ export function partFrom({ part }: PartOptions, env: Environment = process.env):
   if (part === undefined) return undefined;
   if (part !== true && 'index' in part) return part;
   const count = part === true ? undefined : part.count;
-  const told = slurm(env, count) ?? kubernetes(env) ?? batch(env);
-  const known = { ...told, ...(count !== undefined && { count }) };
-  if (known.index === undefined) {
+  const scheduled = slurm(env, count) ?? kubernetes(env) ?? batch(env);
+  const assigned = { ...scheduled, ...(count !== undefined && { count }) };
+  if (assigned.index === undefined) {
     throw new UsageError(
       '--part must name the part, such as 3/8: no scheduler numbers this task (SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX)',
     );
   }
-  if (known.count === undefined)
+  if (assigned.count === undefined)
     throw new UsageError('--part must say of how many, such as --part 8: JOB_COMPLETION_INDEX alone does not say');
-  if (known.index >= 1 && known.index <= known.count && known.count <= PARTS_LIMIT) return known as Part;
+  if (assigned.index >= 1 && assigned.index <= assigned.count && assigned.count <= PARTS_LIMIT) return assigned as Part;
   throw new UsageError(
-    `--part must be a share from 1 to ${Math.min(known.count, PARTS_LIMIT)}: the scheduler says ${known.index}`,
+    `--part must be a share from 1 to ${Math.min(assigned.count, PARTS_LIMIT)}: the scheduler says ${assigned.index}`,
   );
 }
 
-interface Told {
+interface SchedulerPart {
   index?: number;
   count?: number;
 }
 
 // An array without gaps, such as 0-7 or 1-8; given a count, it is numbered from 1, and some of it may be submitted again.
-function slurm(env: Environment, given: number | undefined): Told | undefined {
+function slurm(env: Environment, given: number | undefined): SchedulerPart | undefined {
   const id = numberIn(env, 'SLURM_ARRAY_TASK_ID');
   if (id === undefined) return undefined;
   if (given !== undefined) return { index: id };
@@ -78,16 +79,17 @@ function slurm(env: Environment, given: number | undefined): Told | undefined {
   if (count === undefined) return { index: id };
   const first = min ?? 1;
   const isWhole = (max === undefined || max === first + (count - 1) * step) && (id - first) % step === 0;
-  if (!isWhole) throw new UsageError('--part must say of how many, such as --part 8: this array is not a whole range');
+  if (!isWhole)
+    throw new UsageError('--part must say of how many, such as --part 8: the indices of this array have gaps');
   return { index: (id - first) / step + 1, count };
 }
 
-function kubernetes(env: Environment): Told | undefined {
+function kubernetes(env: Environment): SchedulerPart | undefined {
   const index = numberIn(env, 'JOB_COMPLETION_INDEX');
   return index === undefined ? undefined : { index: index + 1 };
 }
 
-function batch(env: Environment): Told | undefined {
+function batch(env: Environment): SchedulerPart | undefined {
   const index = numberIn(env, 'AWS_BATCH_JOB_ARRAY_INDEX');
   const count = numberIn(env, 'AWS_BATCH_JOB_ARRAY_SIZE');
   return index === undefined ? undefined : { index: index + 1, ...(count !== undefined && { count }) };

@@ -4,8 +4,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
-import { beside, isThere, writeWhole } from '../../disk/commit.ts';
-import { readText } from '../../disk/files.ts';
+import { beside, isThere, writeAtomically } from '../../disk/commit.ts';
+import { readTextFile } from '../../disk/files.ts';
 import { checkModel, type Input } from '../../disk/input.ts';
 import { takeLock } from '../../disk/lock.ts';
 import { replacedFile } from '../../disk/replaced.ts';
@@ -19,7 +19,7 @@ import { saving } from '../../sensitivity/saving.ts';
 import { attempt } from '../../source/system.ts';
 import { readStatistics } from '../../statistics/file.ts';
 import { bytesText, counted, durationText } from '../../terminal/figures.ts';
-import { integer, UsageError } from '../../terminal/usage.ts';
+import { parseInteger, UsageError } from '../../terminal/usage.ts';
 import { costOf, watchMeasuring } from './measurement.ts';
 import { Interrupted } from './session.ts';
 
@@ -29,8 +29,11 @@ const REFINE_SEQUENCES = 128;
 
 /** Options that say how a checkpoint is refined. */
 export interface RefiningChoice {
+  /** By what errors are fed back: inputs and gradients, or inputs alone. `true` is `both`. */
   refine?: true | 'both' | 'inputs';
+  /** Path of a text in UTF-8, instead of tokens that the model samples. */
   refineText?: string;
+  /** Sequences of 256 tokens; 128 if left out. */
   refineSequences?: number;
 }
 
@@ -51,7 +54,7 @@ export function addRefining(command: Command): Command {
       new Option(
         '--refine-sequences <n>',
         `sequences of ${REFINE_TOKENS} tokens to refine by (${REFINE_SEQUENCES})`,
-      ).argParser(integer(1, 65535)),
+      ).argParser(parseInteger(1, 65535)),
     );
 }
 
@@ -61,7 +64,7 @@ export function refiningOf({ refine, refineText }: RefiningChoice): 'both' | 'in
   return refine === 'inputs' ? 'inputs' : 'both';
 }
 
-interface Gathering extends RefiningChoice {
+interface GatheringOptions extends RefiningChoice {
   output: string;
   workers: number;
   memory?: number | undefined;
@@ -72,9 +75,11 @@ interface Gathering extends RefiningChoice {
 
 /** What was gathered, as `refine` takes it. */
 export interface Gathered {
+  /** The statistics, and how they are used. */
   readonly refine: RefineOptions;
   /** Removes what was kept. */
   remove(): Promise<void>;
+  /** Closes the file and keeps it, for a run that resumes. */
   close(): Promise<void>;
 }
 
@@ -82,7 +87,11 @@ export interface Gathered {
  * Gathers statistics to refine by, or goes on with that.
  * @throws {FileError} when an interrupted run left some, and neither `resume` nor `force` is set; when another process gathers for the output
  */
-export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
+export async function gatherToRefine(
+  checkpoint: OpenCheckpoint,
+  input: Input,
+  options: GatheringOptions,
+): Promise<Gathered> {
   checkModel(input);
   const path = `${beside(options.output, '.statistics.partial')}.lock`;
   await attempt('create', dirname(path), () => mkdir(dirname(path), { recursive: true }));
@@ -97,7 +106,7 @@ export async function gatherToRefine(checkpoint: OpenCheckpoint, input: Input, o
   }
 }
 
-async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Gathering): Promise<Gathered> {
+async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: GatheringOptions): Promise<Gathered> {
   const { output, workers, memory, refineText, refineSequences = REFINE_SEQUENCES, groupSize, resume, force } = options;
   const mode = refiningOf(options)!;
   const tokensFile = beside(output, '.tokens.partial');
@@ -116,8 +125,8 @@ async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Ga
     }
     await remove();
   }
-  const partial = (await isThere(tokensFile)) ? await readText(tokensFile) : undefined;
-  const text = refineText === undefined ? undefined : await readText(refineText);
+  const partial = (await isThere(tokensFile)) ? await readTextFile(tokensFile) : undefined;
+  const text = refineText === undefined ? undefined : await readTextFile(refineText);
   const { contextLength } = await readArchitecture(input.folder);
   const settings = {
     sequences: refineSequences,
@@ -126,7 +135,7 @@ async function gatherAlone(checkpoint: OpenCheckpoint, input: Input, options: Ga
     ...(partial !== undefined && { partial }),
     statistics: { mode, groupSize, output: file },
   };
-  const save = (content: string) => writeWhole(tokensFile, content, { force: true });
+  const save = (content: string) => writeAtomically(tokensFile, content, { force: true });
   let last = partial;
   const note = (onPartial: (content: string) => void) => (content: string) => {
     last = content;
@@ -175,7 +184,7 @@ export async function refiningCost(
   const settings = {
     sequences: refineSequences,
     tokens: Math.min(REFINE_TOKENS, contextLength),
-    ...(refineText !== undefined && { text: await readText(refineText) }),
+    ...(refineText !== undefined && { text: await readTextFile(refineText) }),
     statistics: { mode: refiningOf(options)!, groupSize },
   };
   return costOf(checkpoint, settings, workers, memory);
@@ -188,7 +197,7 @@ export function gatheringText(cost: SensitivityCost): string {
   return `To refine, statistics of ${counted(sequences, 'sequence')} of ${tokens} tokens are gathered before: about ${before}, ${bytesText(bytes)} of memory, a file of ${bytesText(statisticsBytes)} meanwhile.`;
 }
 
-/** Options that say nothing without refining, or contradict it. */
+/** Options that say nothing without refining, or contradict it. @throws {UsageError} when there are such */
 export function checkRefining(
   options: RefiningChoice & { scaleSearch?: boolean; prior?: boolean; uniform?: boolean },
 ): void {

@@ -2,20 +2,28 @@
 // mildly at random, for the most likely tokens alone soon repeat themselves. And where their prompt comes from.
 
 import { type Command, Option } from 'commander';
-import { readInput, readText } from '../../disk/files.ts';
+import { readInput, readTextFile } from '../../disk/files.ts';
 import { GROUPS } from '../../terminal/help.ts';
-import { decimal, integer, UsageError } from '../../terminal/usage.ts';
+import { decimal, parseInteger, UsageError } from '../../terminal/usage.ts';
 import type { SamplingOptions } from '../../text/sample.ts';
 
 /** Options of the verbs that generate. */
 export interface SamplingChoice {
+  /** Most tokens to generate, from 1. */
   maxTokens: number;
+  /** Texts before which the answer ends. */
   stop?: string[];
+  /** Logits are divided by it; 0 takes the most likely token. Here and below, the model's own if left out. */
   temperature?: number;
+  /** Tokens are taken from among so many of the most likely; 0 for all. */
   topK?: number;
+  /** Tokens are taken from among the fewest that have this probability together; 1 for all. */
   topP?: number;
+  /** Least probability of a token, as a part of the most likely one's; 0 for all. */
   minP?: number;
+  /** What logits of tokens that occurred are divided by, or multiplied where they are negative; 1 for none. */
   repetitionPenalty?: number;
+  /** Seed of the random choices, 0 to 2^32 − 1; a random one if left out. */
   seed?: number;
 }
 
@@ -28,7 +36,7 @@ export function addSamplingOptions(command: Command): Command {
   return command
     .optionsGroup(GROUPS.sampling)
     .addOption(
-      new Option('-n, --max-tokens <n>', 'most tokens to generate').argParser(integer(1, 2 ** 24)).default(256),
+      new Option('-n, --max-tokens <n>', 'most tokens to generate').argParser(parseInteger(1, 2 ** 24)).default(256),
     )
     .option('--stop <text>', 'end where this text would begin; may be given again', collect)
     .addOption(
@@ -39,7 +47,7 @@ export function addSamplingOptions(command: Command): Command {
     )
     .addOption(
       new Option('--top-k <n>', 'among the k most likely tokens; 0 for all (the model’s, or all)').argParser(
-        integer(0, 2 ** 24),
+        parseInteger(0, 2 ** 24),
       ),
     )
     .addOption(
@@ -62,7 +70,7 @@ export function addSamplingOptions(command: Command): Command {
     )
     .addOption(
       new Option('--seed <n>', 'seed of the random choices (a random one, which is printed)').argParser(
-        integer(0, SEEDS - 1),
+        parseInteger(0, SEEDS - 1),
       ),
     );
 }
@@ -70,7 +78,7 @@ export function addSamplingOptions(command: Command): Command {
 const collect = (text: string, all: readonly string[] = []): string[] => [...all, text];
 
 /** All that decides which tokens are chosen. */
-export type Sampling = Required<SamplingOptions>;
+type Sampling = Required<SamplingOptions>;
 
 /**
  * @param options what was asked for
@@ -84,18 +92,18 @@ export function samplingOf(options: SamplingChoice, recommended: SamplingOptions
   // What only says something of random choices asks for them.
   const isRandom = (topK ?? topP ?? minP ?? seed) !== undefined;
   const isLeft = recommended.temperature === undefined || (recommended.temperature === 0 && isRandom);
-  const own = { ...DEFAULTS, ...recommended, ...(isLeft && { temperature: DEFAULTS.temperature }) };
+  const defaults = { ...DEFAULTS, ...recommended, ...(isLeft && { temperature: DEFAULTS.temperature }) };
   return {
     ...base,
-    ...(isLeft ? own : recommended),
+    ...(isLeft ? defaults : recommended),
     ...given,
-    temperature: temperature ?? own.temperature,
+    temperature: temperature ?? defaults.temperature,
     seed: seed ?? randomSeed(),
   };
 }
 
 function randomSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0]!;
+  return crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
 /** The seed of a later turn: each has its own, and all follow from the first. */
@@ -117,15 +125,17 @@ export function samplingText({ temperature, topK, topP, minP, repetitionPenalty,
 
 /** Options that say where a prompt comes from. */
 export interface PromptChoice {
+  /** The prompt itself. */
   prompt?: string;
+  /** Path of a file with the prompt; `-` for standard input. */
   file?: string;
 }
 
-/** Adds the options of `PromptChoice`. @param what the prompt is, in words */
-export function addPrompt(command: Command, what: string): Command {
+/** Adds the options of `PromptChoice`. @param description the prompt is, in words */
+export function addPrompt(command: Command, description: string): Command {
   return command
     .optionsGroup(GROUPS.prompt)
-    .option('-p, --prompt <text>', `${what}; - reads standard input`)
+    .option('-p, --prompt <text>', `${description}; - reads standard input`)
     .addOption(new Option('-f, --file <file>', 'a file in UTF-8 with the prompt').conflicts('prompt'));
 }
 
@@ -137,8 +147,8 @@ export function addPrompt(command: Command, what: string): Command {
 export async function promptOf({ prompt, file }: PromptChoice): Promise<string | undefined> {
   const isPiped = prompt === '-' || (prompt === undefined && file === undefined && !process.stdin.isTTY);
   if (!isPiped && prompt === undefined && file === undefined) return undefined;
-  const found = isPiped ? await readInput() : file !== undefined ? await readText(file) : prompt!;
-  const text = isPiped || file !== undefined ? found.replace(/\r?\n$/, '') : found;
+  const content = isPiped ? await readInput() : file !== undefined ? await readTextFile(file) : prompt!;
+  const text = isPiped || file !== undefined ? content.replace(/\r?\n$/, '') : content;
   if (text !== '') return text;
   const source = isPiped ? 'standard input' : file !== undefined ? `--file ${file}` : '--prompt';
   throw new UsageError(`${source} must not be empty: give -p TEXT, -f FILE, or text by a pipe`);

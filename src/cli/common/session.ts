@@ -8,7 +8,7 @@ import { type Higgs, load } from '../../higgs.ts';
 import type { Progress } from '../../quantize/checkpoint.ts';
 import { counted, progressDisplay } from '../../terminal/figures.ts';
 import { complain, fault, note, printJson } from '../../terminal/print.ts';
-import { integer, UsageError } from '../../terminal/usage.ts';
+import { parseInteger, UsageError } from '../../terminal/usage.ts';
 import { defaultThreads, startPool } from '../../workers/node.ts';
 import type { Pool } from '../../workers/pool.ts';
 
@@ -16,7 +16,7 @@ import type { Pool } from '../../workers/pool.ts';
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
 /** Most workers that may be asked for. */
-export const WORKERS_LIMIT = 256;
+export const WORKERS_OPTION_LIMIT = 256;
 
 /** Cores that this process may use. */
 export function cores(): number {
@@ -25,12 +25,12 @@ export function cores(): number {
 
 /** The option of how many threads a model runs on. @param text what they do */
 export function threadsOption(text = 'threads'): Option {
-  const option = new Option('--threads <n>', text).argParser(integer(1, WORKERS_LIMIT));
+  const option = new Option('--threads <n>', text).argParser(parseInteger(1, WORKERS_OPTION_LIMIT));
   return option.default(defaultThreads(), 'the physical cores');
 }
 
 /** Threads to run on: as asked for, or the cores, where more would wait for each other. */
-export function threadsOf(asked: number): number {
+export function threadCount(asked: number): number {
   const most = cores();
   if (asked <= most) return asked;
   note(`higgs: --threads ${asked} would wait for each other on ${counted(most, 'core')}: ${most} will run`);
@@ -38,17 +38,21 @@ export function threadsOf(asked: number): number {
 }
 
 /** What a run works with. */
-export interface Session {
+export interface Equipment {
+  /** The library, with all grids loaded. */
   higgs: Higgs;
+  /** Workers that encode. */
   pool: Pool;
+  /** Aborted by Ctrl-C. */
   signal: AbortSignal;
+  /** The line of progress on standard error. */
   progress: ReturnType<typeof progressDisplay>;
 }
 
 let library: Promise<Higgs> | undefined;
 
 /** The library with every grid, loaded once. */
-export function loadAll(): Promise<Higgs> {
+export function loadHiggs(): Promise<Higgs> {
   library ??= load(undefined, { grids: largeGrids });
   return library;
 }
@@ -66,7 +70,7 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
 }
 
 /** Shows how far writing a checkpoint is. */
-export function showsWriting({ progress }: Session): (now: Progress) => void {
+export function showsWriting({ progress }: Equipment): (now: Progress) => void {
   return ({ bytesRead, bytesIn, weightsDone, weights, tensor }) =>
     progress.update(
       weights > 0
@@ -79,9 +83,9 @@ export function showsWriting({ progress }: Session): (now: Progress) => void {
 export async function withSession<T>(
   label: string,
   workers: number,
-  work: (session: Session) => Promise<T>,
+  work: (session: Equipment) => Promise<T>,
 ): Promise<T> {
-  const higgs = await loadAll();
+  const higgs = await loadHiggs();
   const pool = await startPool(workers);
   const progress = progressDisplay(label);
   try {
@@ -95,6 +99,7 @@ export async function withSession<T>(
 /** Ctrl-C, or a polite request to end. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
+  /** What is printed. */
   override message = 'interrupted';
 }
 
@@ -129,8 +134,8 @@ function tellError(error: unknown): number {
   }
   const expected = [FormatError, UnsupportedError, FileError, StateError, RangeError, TypeError];
   // By name: the decoder is a bundle with classes of its own.
-  const known = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
-  if (known) fault(error.message);
+  const isExpected = error instanceof Error && expected.some((type) => error.name === type.name) && !isOurFault(error);
+  if (isExpected) fault(error.message);
   else complain(`higgs: ${(error as Error)?.stack ?? String(error)}\n`);
   return EXIT.failed;
 }

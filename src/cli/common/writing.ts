@@ -12,7 +12,7 @@ import { reportText } from '../../terminal/report.ts';
 import { UsageError } from '../../terminal/usage.ts';
 import type { PartOptions } from './part.ts';
 import { type RefiningChoice, refiningOf } from './refining.ts';
-import { Interrupted, type Session, showsWriting, withSession } from './session.ts';
+import { type Equipment, Interrupted, showsWriting, withSession } from './session.ts';
 
 interface Writing {
   part: Part;
@@ -64,7 +64,7 @@ async function runStaged(
   planned: Plan,
   staged: PartAttempt,
   { part, scaleSearch = false, resume }: Writing,
-  session: Session,
+  session: Equipment,
 ): Promise<Report> {
   const { pool, signal } = session;
   try {

@@ -4,10 +4,10 @@
 
 import type { Model } from '../../text/textmodel.ts';
 import { refused } from '../errors.ts';
-import { type Compiler, openCompiler, type Source, SPACES } from './engine.ts';
+import { type Compiler, type GrammarSource, openCompiler, SPACES } from './engine.ts';
 import type { CompiledGrammar, GrammarMatcher } from './grammar.ts';
 import { type Lexical, lexicalOf } from './lexical.ts';
-import type { Schema } from './schema.ts';
+import type { JsonSchema } from './schema.ts';
 
 /** What rules tokens out. */
 export interface Constraint {
@@ -17,18 +17,22 @@ export interface Constraint {
   mask(logits: Float32Array): Promise<boolean>;
   /** Notes a token. @param piece the text that it completes, special tokens written out */
   accept(id: number, piece: string): void;
+  /** Frees what the engine made. */
   close(): void;
 }
 
 /** A part of a text. */
-export type Part = { readonly literal: string } | { readonly schema: Schema } | { readonly oneOf: readonly string[] };
-type Parts = readonly (Part | ((before: string) => Part))[];
+export type TextPart =
+  | { readonly literal: string }
+  | { readonly schema: JsonSchema }
+  | { readonly oneOf: readonly string[] };
+type Parts = readonly (TextPart | ((before: string) => TextPart))[];
 
 /** Grammars of a model that are kept. */
 const GRAMMARS = 32;
 
 // What is made once a model. Its memory is the engine's: `forgetGrammars` gives it back.
-interface Vocabulary {
+interface GrammarVocabulary {
   readonly compiler: Compiler;
   readonly grammars: Map<string, Grammar>;
   /** Tokens of white space alone, and those that are no text. */
@@ -39,21 +43,21 @@ interface Vocabulary {
 }
 /** A grammar, and how many texts are about to take it: what is kept no longer is disposed of when none is. */
 interface Grammar {
-  readonly made: Promise<CompiledGrammar>;
+  readonly compiled: Promise<CompiledGrammar>;
   users: number;
 }
-const vocabularies = new WeakMap<Model, Promise<Vocabulary>>();
+const vocabularies = new WeakMap<Model, Promise<GrammarVocabulary>>();
 
-function vocabularyOf(model: Model): Promise<Vocabulary> {
-  let made = vocabularies.get(model);
-  if (!made) {
-    made = makeVocabulary(model);
-    vocabularies.set(model, made);
+function vocabularyOf(model: Model): Promise<GrammarVocabulary> {
+  let vocabulary = vocabularies.get(model);
+  if (!vocabulary) {
+    vocabulary = makeVocabulary(model);
+    vocabularies.set(model, vocabulary);
   }
-  return made;
+  return vocabulary;
 }
 
-async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<Vocabulary> {
+async function makeVocabulary({ tokenizer, ends, config }: Model): Promise<GrammarVocabulary> {
   const size = config.vocabSize;
   const tokens = Array.from({ length: size }, (_, id) => (ends.has(id) ? new Uint8Array() : tokenizer.bytes(id)));
   const blank = new Set<number>();
@@ -82,12 +86,12 @@ function byteCharacters(): string[] {
 
 /** Gives back what the engine holds for a model that is to be closed. */
 export async function forgetGrammars(model: Model): Promise<void> {
-  const made = vocabularies.get(model);
-  if (!made) return;
+  const vocabulary = vocabularies.get(model);
+  if (!vocabulary) return;
   vocabularies.delete(model);
-  const { compiler, grammars } = await made;
-  for (const { made } of grammars.values()) {
-    await made.then(
+  const { compiler, grammars } = await vocabulary;
+  for (const { compiled } of grammars.values()) {
+    await compiled.then(
       (grammar) => grammar.dispose(),
       () => {},
     );
@@ -95,21 +99,21 @@ export async function forgetGrammars(model: Model): Promise<void> {
   compiler.dispose();
 }
 
-const sourceOf = (part: Part): Source => {
+const sourceOf = (part: TextPart): GrammarSource => {
   if ('schema' in part) return { schema: JSON.stringify(part.schema) };
   return { texts: 'literal' in part ? [part.literal] : part.oneOf };
 };
 
 // A matcher of a part's grammar, which is made once. Of those that are kept the one used last is at the end.
-async function matcherOf(model: Model, part: Part): Promise<GrammarMatcher> {
+async function matcherOf(model: Model, part: TextPart): Promise<GrammarMatcher> {
   const { compiler, grammars } = await vocabularyOf(model);
   const key = JSON.stringify(part);
-  const grammar = grammars.get(key) ?? { made: compiler.compile(sourceOf(part)), users: 0 };
+  const grammar = grammars.get(key) ?? { compiled: compiler.compile(sourceOf(part)), users: 0 };
   grammars.delete(key);
   grammars.set(key, grammar);
   grammar.users++;
   try {
-    return await compiler.matcher(await grammar.made);
+    return await compiler.matcher(await grammar.compiled);
   } catch (error) {
     if (grammars.get(key) === grammar) grammars.delete(key);
     // Texts under way keep the old one: its memory goes when they are over.
@@ -117,24 +121,24 @@ async function matcherOf(model: Model, part: Part): Promise<GrammarMatcher> {
     throw error;
   } finally {
     grammar.users--;
-    for (const [other, { made, users }] of grammars) {
+    for (const [other, { compiled, users }] of grammars) {
       if (grammars.size <= GRAMMARS) break;
       if (users > 0) continue;
       grammars.delete(other);
-      (await made).dispose();
+      (await compiled).dispose();
     }
   }
 }
 
 /** A part under way. */
-interface Step {
+interface PartStep {
   /** Which tokens may come. @returns whether the text may end here, and whether it must */
   mask(logits: Float32Array): Promise<'open' | 'complete' | 'over'>;
   accept(id: number): void;
   close(): void;
 }
 
-async function stepOf(model: Model, part: Part): Promise<Step> {
+async function stepOf(model: Model, part: TextPart): Promise<PartStep> {
   const { blank, lexical } = await vocabularyOf(model);
   const matcher = await matcherOf(model, part);
   const isJson = 'schema' in part;
@@ -176,7 +180,7 @@ async function stepOf(model: Model, part: Part): Promise<Step> {
 export function constraintOf(model: Model, parts: Parts): Constraint {
   let index = 0;
   let text = ''; // of the part
-  let step: Step | undefined;
+  let step: PartStep | undefined;
   const begin = (before: string) => {
     const part = parts[index];
     return stepOf(model, typeof part === 'function' ? part(before) : part);
@@ -211,16 +215,16 @@ export function constraintOf(model: Model, parts: Parts): Constraint {
 
 /** What stands in front of what is constrained, as it comes. @returns what comes after the mark, when the mark is there */
 function searchFor(mark: string): (piece: string) => string | undefined {
-  let seen = '';
+  let text = '';
   return (piece) => {
-    seen += piece;
-    const at = seen.indexOf(mark);
-    if (at >= 0) {
-      const behind = seen.slice(at + mark.length);
-      seen = '';
+    text += piece;
+    const position = text.indexOf(mark);
+    if (position >= 0) {
+      const behind = text.slice(position + mark.length);
+      text = '';
       return behind;
     }
-    seen = seen.slice(Math.max(0, seen.length - mark.length + 1)); // what may begin one
+    text = text.slice(Math.max(0, text.length - mark.length + 1)); // what may begin one
     return undefined;
   };
 }

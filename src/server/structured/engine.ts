@@ -6,15 +6,17 @@ import { refused } from '../errors.ts';
 import type { CompiledGrammar, GrammarCompiler, GrammarMatcher, openEngine, TokenizerInfo } from './grammar.ts';
 
 /** What a grammar is of: JSON of a schema, or one of some texts. */
-export type Source = { readonly schema: string } | { readonly texts: readonly string[] };
+export type GrammarSource = { readonly schema: string } | { readonly texts: readonly string[] };
 
 /** Grammars over the tokens of a vocabulary. */
 export interface Compiler {
   /** Whether it has refused nothing yet: else it is not to be used for new grammars. */
   readonly isSound: boolean;
   /** @throws {HttpError} 400 when the engine makes no grammar of it */
-  compile(source: Source): Promise<CompiledGrammar>;
+  compile(source: GrammarSource): Promise<CompiledGrammar>;
+  /** What follows a text through the grammar, from its beginning. */
   matcher(grammar: CompiledGrammar): Promise<GrammarMatcher>;
+  /** Ends the instances. */
   dispose(): void;
 }
 
@@ -29,14 +31,14 @@ const unmade = () => {
   return refused(`${param} must be a schema that becomes a grammar: ${why}`, param);
 };
 
-const rulesOf = ({ Grammar }: Instance, source: Source) =>
+const rulesOf = ({ Grammar }: Instance, source: GrammarSource) =>
   'schema' in source
     ? Grammar.fromJSONSchema(source.schema, true, undefined, undefined, true, SPACES)
     : Grammar.fromEBNF(`root ::= ${source.texts.map(ebnf).join(' | ')}`);
 
 let trial: Instance | undefined;
 
-async function tryOut(open: () => Instance, source: Source): Promise<void> {
+async function tryOut(open: () => Instance, source: GrammarSource): Promise<void> {
   trial ??= open();
   try {
     (await rulesOf(trial, source)).dispose();

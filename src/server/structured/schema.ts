@@ -7,7 +7,7 @@ import { refused } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 
 /** A JSON schema. */
-export type Schema = boolean | Record<string, unknown>;
+export type JsonSchema = boolean | Record<string, unknown>;
 
 // Keywords with schemas as they are, in lists, and by name; with values; and with nothing to enforce.
 const SCHEMA = ['items', 'additionalProperties'];
@@ -55,7 +55,7 @@ const FORMATS = ['date', 'time', 'date-time', 'duration', 'email', 'hostname', '
  * @returns a copy, as the engine takes it
  * @throws {HttpError} 400 when it is malformed, too large, or more than is enforced
  */
-export function checkedSchema(param: string, value: unknown, isStrict: boolean): Schema {
+export function checkedSchema(param: string, value: unknown, isStrict: boolean): JsonSchema {
   const json = JSON.stringify(value) ?? '';
   if (json.length > LIMITS.schemaBytes) {
     throw refused(`${param} must have at most ${LIMITS.schemaBytes} characters: it has ${json.length}`, param);
@@ -65,8 +65,8 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
   let counted = 0;
   const pointers: string[] = [];
 
-  function fail(what: string): never {
-    throw refused(`${param} must be a schema that can be enforced: ${what}`, param);
+  function fail(reason: string): never {
+    throw refused(`${param} must be a schema that can be enforced: ${reason}`, param);
   }
   function checkNames(names: readonly string[]): void {
     if (names.length > LIMITS.schemaProperties) {
@@ -78,7 +78,7 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
     const name = names.find((each) => JSON.stringify(each) !== `"${each}"`);
     if (name !== undefined) fail(`the name ${show(name)} does not stand in JSON as it is`);
   }
-  function schemaOf(schema: unknown, depth: number): Schema {
+  function schemaOf(schema: unknown, depth: number): JsonSchema {
     if (schema === true) return true;
     if (schema === false) return fail('false allows nothing');
     if (!isRecord(schema)) throw refused(`${param} must be a JSON Schema: got ${show(schema)}`, param);
@@ -86,24 +86,24 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
       throw refused(`${param} must have at most ${LIMITS.schemaNodes} schemas: it has more`, param);
     if (depth > LIMITS.schemaDepth)
       throw refused(`${param} must have at most ${LIMITS.schemaDepth} levels: it has more`, param);
-    const made: Record<string, unknown> = {};
+    const result: Record<string, unknown> = {};
     for (const [key, member] of Object.entries(unified(schema))) {
       if (NOTES.includes(key)) continue;
       if (!KNOWN.has(key)) {
         if (isStrict) fail(`it has ${show(key)}`);
-      } else if (SCHEMA.includes(key)) made[key] = typeof member === 'boolean' ? member : schemaOf(member, depth + 1);
+      } else if (SCHEMA.includes(key)) result[key] = typeof member === 'boolean' ? member : schemaOf(member, depth + 1);
       else if (LIST.includes(key)) {
-        if (!Array.isArray(member) || member.length === 0) fail(`${key} is no list of schemas`);
-        made[key] = (member as unknown[]).map((each) => schemaOf(each, depth + 1));
+        if (!Array.isArray(member) || member.length === 0) fail(`${key} is not a list of schemas`);
+        result[key] = (member as unknown[]).map((each) => schemaOf(each, depth + 1));
       } else if (NAMED.includes(key)) {
         if (!isRecord(member)) fail(`${key} has no schemas by name`);
         checkNames(Object.keys(member as object));
-        made[key] = Object.fromEntries(
+        result[key] = Object.fromEntries(
           Object.entries(member as object).map(([name, each]) => [name, schemaOf(each, depth + 1)]),
         );
-      } else plain(made, key, member);
+      } else plain(result, key, member);
     }
-    return shaped(made);
+    return shaped(result);
   }
   // One of several where no two hold is any of them.
   function unified(schema: Record<string, unknown>): Record<string, unknown> {
@@ -115,8 +115,7 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
     }
     if (allOf !== undefined && isStrict) fail('it has "allOf" of several');
     if (oneOf === undefined) return rest;
-    if (isStrict && !areApart(oneOf))
-      fail('it has "oneOf" whose members are not told apart by their types or by a constant');
+    if (isStrict && !areApart(oneOf)) fail('the members of "oneOf" differ neither in type nor in a constant');
     checkApart({ anyOf: oneOf }, rest);
     return { ...rest, anyOf: oneOf };
   }
@@ -129,29 +128,29 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
         fail(`it has ${show(key)} twice, beside "allOf" or "oneOf"`);
     }
   }
-  function plain(made: Record<string, unknown>, key: string, member: unknown): void {
+  function plain(target: Record<string, unknown>, key: string, member: unknown): void {
     if (key === 'type') {
       const types = [member].flat();
       if (types.length === 0 || types.some((type) => !TYPES.includes(type as string))) fail(`type is ${show(member)}`);
     } else if (key === 'enum') {
-      if (!Array.isArray(member) || member.length === 0) fail('enum is no list of values');
+      if (!Array.isArray(member) || member.length === 0) fail('enum is not a list of values');
       else if (member.length > LIMITS.schemaEnum)
         throw refused(`${param} must have at most ${LIMITS.schemaEnum} values of an enum: it has more`, param);
     } else if (key === 'required') {
       if (!Array.isArray(member) || member.some((name) => typeof name !== 'string'))
-        fail('required is no list of names');
+        fail('required is not a list of names');
       else checkNames(member);
     } else if (key === '$ref') {
       if (typeof member !== 'string' || !/^#(\/.*)?$/.test(member))
         fail(`a reference leads elsewhere, to ${show(member)}`);
       pointers.push(member as string);
     } else if (key === 'pattern' && typeof member !== 'string') {
-      fail('pattern is no text');
+      fail('pattern is not a text');
     } else if (key === 'pattern' && !isPlainPattern(member as string)) {
-      if (isStrict) fail(`pattern ${show(member)}: letters, classes, groups and counts are`);
+      if (isStrict) fail(`pattern ${show(member)} has more than letters, classes, groups and counts`);
       return;
     } else if (key === 'format' && !FORMATS.includes(member as string)) {
-      if (isStrict) fail(`format ${show(member)}`);
+      if (isStrict) fail(`format ${show(member)} is unknown`);
       return;
     } else if (key !== 'const' && key !== 'pattern' && key !== 'format') {
       const isCount = /^(min|max)(Items|Length)$/.test(key);
@@ -163,16 +162,16 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
         throw refused(`${param} must have lengths of at most ${LIMITS.schemaCounts} together: it has more`, param);
       if (!isCount && Math.abs(member as number) > Number.MAX_SAFE_INTEGER) fail(`${key} is ${show(member)}`);
     }
-    made[key] = member;
+    target[key] = member;
   }
   // What the engine would take in another way.
-  function shaped(made: Record<string, unknown>): Record<string, unknown> {
+  function shaped(merged: Record<string, unknown>): Record<string, unknown> {
     // The first of these is all that it follows.
-    const whole = WHOLE.find((key) => made[key] !== undefined);
+    const whole = WHOLE.find((key) => merged[key] !== undefined);
     if (whole !== undefined && isStrict) {
-      for (const key of Object.keys(made)) {
+      for (const key of Object.keys(merged)) {
         if (key === whole || key === '$defs' || key === 'definitions') continue;
-        if (key === 'type' && isOfTypes({ [whole]: made[whole] }, [made.type].flat())) continue;
+        if (key === 'type' && isOfTypes({ [whole]: merged[whole] }, [merged.type].flat())) continue;
         fail(`it has ${show(key)} beside ${show(whole)}`);
       }
     }
@@ -182,24 +181,24 @@ export function checkedSchema(param: string, value: unknown, isStrict: boolean):
       ['minimum', 'maximum', 0],
     ];
     for (const [low, high] of ranges) {
-      if (typeof made[low] === 'number' && typeof made[high] === 'number' && made[low] > made[high])
+      if (typeof merged[low] === 'number' && typeof merged[high] === 'number' && merged[low] > merged[high])
         fail(`${low} is above ${high}`);
     }
-    if (made.pattern !== undefined && (made.minLength !== undefined || made.maxLength !== undefined)) {
+    if (merged.pattern !== undefined && (merged.minLength !== undefined || merged.maxLength !== undefined)) {
       if (isStrict) fail('it has "pattern" beside a length');
-      delete made.pattern;
+      delete merged.pattern;
     }
-    const properties = isRecord(made.properties) ? made.properties : {};
-    for (const name of (made.required as string[] | undefined) ?? []) {
+    const properties = isRecord(merged.properties) ? merged.properties : {};
+    for (const name of (merged.required as string[] | undefined) ?? []) {
       if (!Object.hasOwn(properties, name)) {
-        if (made.additionalProperties === false) fail(`${show(name)} is required, and not allowed`);
-        made.properties = { ...(made.properties as object | undefined), [name]: true };
+        if (merged.additionalProperties === false) fail(`${show(name)} is required, and not allowed`);
+        merged.properties = { ...(merged.properties as object | undefined), [name]: true };
       }
     }
-    if (isRecord(made.properties)) checkNames(Object.keys(made.properties));
+    if (isRecord(merged.properties)) checkNames(Object.keys(merged.properties));
     // A further property could have the name of a known one: there are none beside known ones.
-    if (isRecord(made.properties) && Object.keys(made.properties).length > 0) made.additionalProperties = false;
-    return made;
+    if (isRecord(merged.properties) && Object.keys(merged.properties).length > 0) merged.additionalProperties = false;
+    return merged;
   }
 
   const schema = schemaOf(root, 0);
@@ -224,14 +223,14 @@ function isOfTypes(schema: unknown, types: readonly unknown[]): boolean {
 }
 
 // Whether a pointer within the document leads to a schema.
-function leads(root: Schema, pointer: string): boolean {
-  let at: unknown = root;
+function leads(root: JsonSchema, pointer: string): boolean {
+  let node: unknown = root;
   for (const key of pointer.slice(1).split('/').slice(1)) {
     const name = key.replaceAll('~1', '/').replaceAll('~0', '~');
-    if (!isRecord(at) || !Object.hasOwn(at, name)) return false;
-    at = at[name];
+    if (!isRecord(node) || !Object.hasOwn(node, name)) return false;
+    node = node[name];
   }
-  return at === true || isRecord(at);
+  return node === true || isRecord(node);
 }
 
 // Schemas of which a value has one at most: of different types, or objects with different constants under one name.

@@ -12,11 +12,13 @@
 
 import { isRecord } from '../../text/files.ts';
 import { LIMITS } from '../limits.ts';
-import type { Schema } from './schema.ts';
+import type { JsonSchema } from './schema.ts';
 
 /** Names of the tags. */
 export interface Tags {
+  /** That of a call: `function`. */
   readonly call: string;
+  /** That of an argument: `parameter`. */
   readonly argument: string;
 }
 
@@ -31,10 +33,10 @@ export function tagsIn(
   written: string,
   { name, key, value }: { name: string; key: string; value: string },
 ): { tags: Tags; begin: number; end: number } | undefined {
-  const found = new RegExp(`<(\\w+)=${name}>\\s*<(\\w+)=${key}>\\s*${value}\\s*</\\2>\\s*</\\1>`).exec(written);
-  if (!found) return undefined;
-  const [whole, call, argument] = found;
-  return { tags: { call, argument }, begin: found.index, end: found.index + whole.length };
+  const match = new RegExp(`<(\\w+)=${name}>\\s*<(\\w+)=${key}>\\s*${value}\\s*</\\2>\\s*</\\1>`).exec(written);
+  if (!match) return undefined;
+  const [whole, call, argument] = match;
+  return { tags: { call, argument }, begin: match.index, end: match.index + whole.length };
 }
 
 /** Reads the calls of a text that are whole. A value may have tags within it, but for one that ends it and what follows a value. */
@@ -44,26 +46,26 @@ export function taggedCalls(text: string, { call, argument }: Tags): WrittenCall
   const value = new RegExp(`\\s*<${argument}=([^>\\n]+)>\\n?([^]*?)\\n?</${argument}>(?=\\s*(?:${next}))`, 'y');
   const end = new RegExp(`\\s*</${call}>`, 'y');
   const calls: WrittenCall[] = [];
-  for (let found = begin.exec(text); found; found = begin.exec(text)) {
+  for (let match = begin.exec(text); match; match = begin.exec(text)) {
     const values: [string, string][] = [];
-    let at = begin.lastIndex;
+    let position = begin.lastIndex;
     for (;;) {
-      value.lastIndex = at;
+      value.lastIndex = position;
       const each = value.exec(text);
       if (!each) break;
       values.push([each[1], each[2]]);
-      at = value.lastIndex;
+      position = value.lastIndex;
     }
-    end.lastIndex = at;
+    end.lastIndex = position;
     if (!end.test(text)) continue;
-    calls.push({ name: found[1], values });
+    calls.push({ name: match[1], values });
     begin.lastIndex = end.lastIndex;
   }
   return calls;
 }
 
 /** Arguments as JSON; of a key that stands there twice, the last. @param schema of the tool */
-export function argumentsOf({ values }: WrittenCall, schema: Schema): string {
+export function argumentsOf({ values }: WrittenCall, schema: JsonSchema): string {
   const properties = isRecord(schema) && isRecord(schema.properties) ? schema.properties : {};
   const members = new Map<string, string>();
   for (const [key, text] of values) {

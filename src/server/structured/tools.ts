@@ -15,20 +15,23 @@ import { behindThought } from '../../text/thinking.ts';
 import { record } from '../body.ts';
 import { refused } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { type Constraint, constraintOf, markedConstraint, type Part } from './constraint.ts';
-import { checkedSchema, type Schema } from './schema.ts';
+import { type Constraint, constraintOf, markedConstraint, type TextPart } from './constraint.ts';
+import { checkedSchema, type JsonSchema } from './schema.ts';
 import { argumentsOf, type Tags, taggedCalls, tagsIn } from './tagged.ts';
 
 /** A function that a model may call. */
 export interface Tool {
+  /** As the model has to write it. */
   readonly name: string;
-  readonly schema: Schema;
+  /** JSON schema of its arguments. */
+  readonly schema: JsonSchema;
   /** As the request has it, for the template. */
   readonly given: Record<string, unknown>;
 }
 
 /** What the model calls. */
 export interface Call {
+  /** Name of the tool. */
   readonly name: string;
   /** JSON. */
   readonly arguments: string;
@@ -85,11 +88,11 @@ export function toolsFrom(value: unknown): Tool[] {
     const { name, strict = false } = functionMembers(subject, inner);
     const { description, parameters = { type: 'object', properties: {} } } = inner;
     const schema = checkedSchema(`${subject}.function.parameters`, parameters ?? {}, strict);
-    const known = { name, ...(typeof description === 'string' && { description }), parameters };
+    const definition = { name, ...(typeof description === 'string' && { description }), parameters };
     return {
       name,
       schema: typeof schema === 'object' ? { type: 'object', ...schema } : schema,
-      given: { type: 'function', function: known },
+      given: { type: 'function', function: definition },
     };
   });
 }
@@ -100,7 +103,7 @@ export function choiceFrom(value: unknown, tools: readonly Tool[]): Choice {
   if (typeof value === 'string') {
     const choice = oneOf('none', 'auto', 'required')('tool_choice', value);
     if (choice === 'required' && tools.length === 0)
-      throw refused('tool_choice must be for tools: there are none', 'tool_choice');
+      throw refused('tool_choice must come with tools: got none', 'tool_choice');
     return choice;
   }
   const given = record('tool_choice', value);
@@ -189,10 +192,10 @@ function closing(before: string, behind: string): string {
 }
 
 // The JSON value that begins there, and where it ends.
-function jsonAt(text: string, at: number): { value: unknown; end: number } | undefined {
+function jsonAt(text: string, start: number): { value: unknown; end: number } | undefined {
   let depth = 0;
   let isText = false;
-  for (let end = at; end < text.length; end++) {
+  for (let end = start; end < text.length; end++) {
     const character = text[end];
     if (isText) {
       if (character === '\\') end++;
@@ -201,7 +204,7 @@ function jsonAt(text: string, at: number): { value: unknown; end: number } | und
     else if (character === '{' || character === '[') depth++;
     else if ((character === '}' || character === ']') && --depth === 0) {
       try {
-        return { value: JSON.parse(text.slice(at, end + 1)), end: end + 1 };
+        return { value: JSON.parse(text.slice(start, end + 1)), end: end + 1 };
       } catch {
         return undefined;
       }
@@ -211,7 +214,7 @@ function jsonAt(text: string, at: number): { value: unknown; end: number } | und
 }
 
 /** Messages and values that tell the model of tools. */
-export function toldOf(
+export function promptWithTools(
   model: Model,
   messages: readonly Message[],
   tools: readonly Tool[],
@@ -219,7 +222,7 @@ export function toldOf(
   if (tools.length === 0) return { messages, values: {} };
   const given = tools.map((tool) => tool.given);
   if (formatOf(model).isTold) return { messages, values: { tools: given } };
-  const told = [
+  const instructions = [
     'You may call functions. They are, as JSON in <tools></tools>:',
     `<tools>\n${given.map((tool) => JSON.stringify(tool)).join('\n')}\n</tools>`,
     'To call one, write its name and arguments as JSON:',
@@ -227,7 +230,7 @@ export function toldOf(
   ].join('\n');
   const [first, ...rest] = messages;
   const isSystem = first?.role === 'system';
-  const system = { role: 'system', content: isSystem ? `${first.content}\n\n${told}` : told };
+  const system = { role: 'system', content: isSystem ? `${first.content}\n\n${instructions}` : instructions };
   return { messages: [system, ...(isSystem ? rest : messages)].map(writtenOut), values: {} };
 }
 
@@ -271,7 +274,7 @@ export function toolConstraint(
 
 function partsOf(format: Format, tools: readonly Tool[], isParallel: boolean) {
   const { before, after, lead, keys, between } = format;
-  const parts: (Part | ((text: string) => Part))[] = before === '' ? [] : [{ literal: before }];
+  const parts: (TextPart | ((text: string) => TextPart))[] = before === '' ? [] : [{ literal: before }];
   if (keys) {
     // Definitions, so that references within a tool's schema have a place that a pointer reaches.
     const $defs = Object.fromEntries(tools.map(({ schema }, i) => [`tool${i}`, rebased(schema, `#/$defs/tool${i}`)]));
@@ -335,11 +338,11 @@ export function callFilter(model: Model, tools: readonly Tool[], isParallel: boo
         isBegun = !isCalling;
         return isCalling ? '' : taken();
       }
-      const at = Math.min(...marks.map((each) => held.indexOf(each)).filter((at) => at >= 0));
-      if (at !== Number.POSITIVE_INFINITY) {
+      const position = Math.min(...marks.map((each) => held.indexOf(each)).filter((index) => index >= 0));
+      if (position !== Number.POSITIVE_INFINITY) {
         isCalling = true;
-        const shown = held.slice(0, at).trimEnd();
-        held = held.slice(at);
+        const shown = held.slice(0, position).trimEnd();
+        held = held.slice(position);
         return shown;
       }
       const length = held.length - longestBeginning(held, marks);
