@@ -8,8 +8,8 @@ import { build } from 'esbuild';
 
 const outdir = 'build/web';
 const MODEL = 'models/books-llama';
-/** Where the page links to: the documents of the repository, unless the environment's DOCS names a built site, such as ./docs/. */
-const DOCS = 'https://github.com/higgs-wasm/higgs-wasm/blob/main/docs/page.md';
+/** Where the site of documents is, with a slash at the end: at package.json's homepage, unless the environment's DOCS says where. */
+const DOCS = process.env.DOCS ?? JSON.parse(readFileSync('package.json', 'utf8')).homepage;
 const DEMO = ['model.safetensors', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
 
 /** What is bundled with it and keeps its licence. */
@@ -43,7 +43,7 @@ export async function bundlePage(shared) {
   await build({
     ...page,
     entryPoints: { page: 'web/main.tsx', engine: 'web/engine/worker.ts' },
-    define: { DOCS: JSON.stringify(process.env.DOCS ?? DOCS) },
+    define: { DOCS: JSON.stringify(DOCS) },
     splitting: true,
     chunkNames: '[name]-[hash]',
   });

@@ -51,8 +51,8 @@ scope.addEventListener('fetch', (event) => {
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
   const plain = request.url.replace(/[?#].*$/, '');
-  const found = await cache.match(plain);
-  if (found) return isolated(found);
+  const cached = await cache.match(plain);
+  if (cached) return isolated(cached);
   // The demo model is kept when it is first asked for: whole, whatever range is wanted.
   const isDemo = /\/demo(-4bit)?\//.test(plain);
   const fresh = await fetch(isDemo ? plain : request);

@@ -25,8 +25,8 @@ function rowsOf(tensors: readonly PlannedTensor[]): { rows: Row[]; layers: numbe
   const rows = new Map<string, Map<number, Cell>>();
   let layers = 1;
   for (const [last, { name, bits, weights }] of tensors.entries()) {
-    const [, layer = '0', own] = /^(?:\D*\.)?(\d+)\.(.+)$/.exec(name) ?? [];
-    const kind = kindOf(own ?? name);
+    const [, layer = '0', matrix] = /^(?:\D*\.)?(\d+)\.(.+)$/.exec(name) ?? [];
+    const kind = kindOf(matrix ?? name);
     layers = Math.max(layers, Number(layer) + 1);
     const cells = rows.get(kind) ?? new Map<number, Cell>();
     rows.set(kind, cells);

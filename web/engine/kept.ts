@@ -61,10 +61,10 @@ function keeperIn(root: FileSystemDirectoryHandle): Keeper {
   };
   const folder = async (...path: string[]) => directoryFolder(await within(...path));
   const files = async (id: string) => {
-    const found: File[] = [];
+    const entries: File[] = [];
     for await (const entry of (await within('models', id)).values())
-      if (entry.kind === 'file') found.push(await (entry as FileSystemFileHandle).getFile());
-    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+      if (entry.kind === 'file') entries.push(await (entry as FileSystemFileHandle).getFile());
+    return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   };
   const note = async (id: string): Promise<Note | undefined> => {
     const text = await textIn(await folder('notes'), id);
@@ -76,15 +76,15 @@ function keeperIn(root: FileSystemDirectoryHandle): Keeper {
     files,
     folder: (id) => folder('models', id),
     async list() {
-      const found: (Note & { bytes: number })[] = [];
+      const models: (Note & { bytes: number })[] = [];
       for await (const { name } of (await within('models')).values()) {
-        const own = (await note(name).catch(() => undefined)) ?? unreadable(name);
+        const written = (await note(name).catch(() => undefined)) ?? unreadable(name);
         const bytes = (await files(name)).reduce((sum, { size }) => sum + size, 0);
-        found.push({ ...own, bytes });
+        models.push({ ...written, bytes });
       }
-      return found.sort((a, b) => (a.id < b.id ? -1 : 1));
+      return models.sort((a, b) => (a.id < b.id ? -1 : 1));
     },
-    write: async (own) => writeText(await folder('notes'), own.id, JSON.stringify(own)),
+    write: async (changed) => writeText(await folder('notes'), changed.id, JSON.stringify(changed)),
     alone: aloneAmongTabs,
     async remove(id) {
       await (await within('models')).removeEntry(id, { recursive: true }).catch(({ name }: DOMException) => {
@@ -93,12 +93,12 @@ function keeperIn(root: FileSystemDirectoryHandle): Keeper {
       await (await folder('notes')).remove(id);
     },
     async store(key) {
-      const own = await folder('sensitivities', key);
+      const directory = await folder('sensitivities', key);
       return {
         name: key,
-        read: (name) => textIn(own, name),
-        write: (name, content) => writeText(own, name, content),
-        remove: (name) => own.remove(name),
+        read: (name) => textIn(directory, name),
+        write: (name, content) => writeText(directory, name, content),
+        remove: (name) => directory.remove(name),
       };
     },
   };
@@ -146,27 +146,27 @@ function keeperInMemory(): Keeper {
       models.delete(id);
     },
     async folder(id) {
-      const own = models.get(id) ?? new Map<string, ReturnType<typeof memorySink>>();
-      models.set(id, own);
+      const sinks = models.get(id) ?? new Map<string, ReturnType<typeof memorySink>>();
+      models.set(id, sinks);
       const read = () => folderOf(id, new Map(blobs(id).map(([name, file]) => [name, blobSource(file)])));
       const create = async (name: string): Promise<Sink> => {
         const sink = memorySink();
-        own.set(name, sink);
+        sinks.set(name, sink);
         return sink;
       };
       return {
         name: id,
-        list: async () => [...own.keys()].sort(),
+        list: async () => [...sinks.keys()].sort(),
         open: (name) => read().open(name),
         create,
         extend: async (name, byteLength) => {
-          const before = own.get(name)?.bytes().subarray(0, byteLength);
+          const before = sinks.get(name)?.bytes().subarray(0, byteLength);
           const sink = await create(name);
           if (before) await sink.write(before);
           return sink;
         },
         remove: async (name) => {
-          own.delete(name);
+          sinks.delete(name);
         },
       };
     },

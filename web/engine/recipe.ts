@@ -45,9 +45,9 @@ function keepOf(text: string): [RegExp, string][] {
     .split(/\s+/)
     .filter((word) => word !== '')
     .map((word) => {
-      const at = word.lastIndexOf('=');
-      if (at < 1) throw new RangeError(`keep must be a pattern, = and a grid, such as down_proj=t5: got ${word}`);
-      return [new RegExp(word.slice(0, at)), word.slice(at + 1)];
+      const position = word.lastIndexOf('=');
+      if (position < 1) throw new RangeError(`keep must be a pattern, = and a grid, such as down_proj=t5: got ${word}`);
+      return [new RegExp(word.slice(0, position)), word.slice(position + 1)];
     });
 }
 

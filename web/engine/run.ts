@@ -97,8 +97,8 @@ function outcomeOf(
   about: Pick<Outcome, 'id' | 'recipe' | 'seconds'>,
 ): Outcome {
   const { bpw, bytesIn, bytesOut, relativeError, tensors, passed, warnings } = report;
-  const told = report.predicted?.loss === 'relative' ? undefined : report.predicted;
-  const predicted = told ?? (measured && predict(tensors, sensitivitiesOf(measured)));
+  const cost = report.predicted?.loss === 'relative' ? undefined : report.predicted;
+  const predicted = cost ?? (measured && predict(tensors, sensitivitiesOf(measured)));
   return {
     ...{ ...about, bpw, bytesIn, bytesOut, relativeError, tensors, warnings },
     ...{ model: name, isMeasured: measured !== undefined },

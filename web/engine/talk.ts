@@ -47,12 +47,12 @@ export function openTalk(threads: number): Talk {
     let tokens: SpokenToken[] = [];
     let last: SpokenToken | undefined; // told when it is whole: what is held back at the end belongs to it
     let said = '';
-    let told = performance.now();
+    let reportedAt = performance.now();
     let kl: number | undefined;
     const tell = () => {
       if (tokens.length > 0) onSpoken({ side, tokens });
       tokens = [];
-      told = performance.now();
+      reportedAt = performance.now();
     };
     const options = {
       ...sampling,
@@ -62,7 +62,7 @@ export function openTalk(threads: number): Talk {
         speech.take(piece);
         if (last) tokens.push(last);
         last = { id, ...heard(), ...(kl !== undefined && { kl }) };
-        if (performance.now() - told > NEWS) tell();
+        if (performance.now() - reportedAt > NEWS) tell();
       },
       ...(isSame && {
         against: original,

@@ -91,12 +91,12 @@ export function startEngine() {
     running = new AbortController();
     return running.signal;
   };
-  const alphasOf = async (own: Open): Promise<Alphas> => {
-    own.plain ??= uniformAlphas(await own.checkpoint.planTensors({ embeddings: 'any' }));
-    return own.measured ?? own.plain;
+  const alphasOf = async (opened: Open): Promise<Alphas> => {
+    opened.plain ??= uniformAlphas(await opened.checkpoint.planTensors({ embeddings: 'any' }));
+    return opened.measured ?? opened.plain;
   };
-  const optionsFor = async (own: Open, recipe: Recipe) =>
-    optionsOf(recipe, await alphasOf(own), own.measured !== undefined);
+  const optionsFor = async (opened: Open, recipe: Recipe) =>
+    optionsOf(recipe, await alphasOf(opened), opened.measured !== undefined);
 
   return {
     machine: async (): Promise<Machine> => ({
@@ -116,9 +116,9 @@ export function startEngine() {
       open?.reading.abort();
       open = undefined;
       await talk.close();
-      const own = await openFrom(origin);
-      open = own;
-      const { checkpoint, name } = own;
+      const opened = await openFrom(origin);
+      open = opened;
+      const { checkpoint, name } = opened;
       const { quantized, bytes, parameters } = await checkpoint.inspect();
       const refusal = await checkpoint.runMemory().then(
         () => undefined,
@@ -127,19 +127,19 @@ export function startEngine() {
       return {
         ...{ name, isQuantized: quantized, bytes, parameters, refusal },
         bits: parameters > 0 ? (bytes * 8) / parameters : 0,
-        family: await familyOf(own),
+        family: await familyOf(opened),
       };
     },
 
     /** Sizes and losses of the slider's stops, or, where they are timed, tokens a second of some. */
     async sizes(recipe: Recipe, isTimed: boolean): Promise<Sizes> {
-      const own = await current();
+      const opened = await current();
       const { signal } = running;
-      const alphas = await alphasOf(own);
+      const alphas = await alphasOf(opened);
       const { groupSize, embeddings } = recipe;
       const stops = isTimed ? TIMED : BITS;
       const budgets = new Map(stops.map((bits) => [budgetOf({ bits, groupSize }), bits]));
-      const sizes = await own.checkpoint.advise({
+      const sizes = await opened.checkpoint.advise({
         ...{ bits: budgets.keys(), grids: gridsOf(recipe), alphas, signal },
         seconds: isTimed ? TIMING_SECONDS : 0,
         ...(embeddings && { embeddings: embeddings === 'rest' ? 'any' : embeddings }),
@@ -155,8 +155,8 @@ export function startEngine() {
     },
 
     async plan(recipe: Recipe): Promise<Planned> {
-      const own = await current();
-      const plan = await own.checkpoint.plan(await optionsFor(own, recipe));
+      const opened = await current();
+      const plan = await opened.checkpoint.plan(await optionsFor(opened, recipe));
       const tensors = plan.items.flatMap((item) => {
         if (item.kind !== 'quantize') return [];
         const { rows, cols, scheme } = item.quantized;
@@ -169,11 +169,11 @@ export function startEngine() {
 
     /** Sensitivities of the open model, kept for the next time. */
     async measure(onProgress: (share: number) => void): Promise<void> {
-      const own = await current();
+      const opened = await current();
       const signal = begin();
       const news = thinned(onProgress);
-      const store = await (await keeping).store(keyOf(own.name));
-      own.measured = await own.checkpoint.sensitivity({
+      const store = await (await keeping).store(keyOf(opened.name));
+      opened.measured = await opened.checkpoint.sensitivity({
         threads: () => startThreads(threads),
         signal,
         onProgress: ({ done, total }) => news(done / total),
@@ -184,14 +184,14 @@ export function startEngine() {
 
     /** One run at a time: what was stopped may have its file open for a moment. */
     async quantize(recipe: Recipe, onProgress: (progress: RunProgress) => void): Promise<Outcome> {
-      const own = await current();
+      const opened = await current();
       const signal = begin();
       const work = writing.then(async () => {
         signal.throwIfAborted();
         await talk.close();
-        const { checkpoint, measured } = own;
-        const options = await optionsFor(own, recipe);
-        const order = { opened: own, checkpoint, measured, recipe, options, threads, signal, onProgress };
+        const { checkpoint, measured } = opened;
+        const options = await optionsFor(opened, recipe);
+        const order = { opened: opened, checkpoint, measured, recipe, options, threads, signal, onProgress };
         return run(order, await keeping);
       });
       writing = work.catch(() => {});
@@ -244,9 +244,9 @@ export function startEngine() {
       if (open?.checkpoint && id === '') return open.checkpoint;
       return (await library()).open(await (await keeping).folder(id));
     }
-    const own = await current();
-    if (speaker.kind === 'original') return own.checkpoint;
-    return (await library()).open(await own.checkpoint.copy(await optionsFor(own, speaker.recipe)));
+    const opened = await current();
+    if (speaker.kind === 'original') return opened.checkpoint;
+    return (await library()).open(await opened.checkpoint.copy(await optionsFor(opened, speaker.recipe)));
   }
 }
 

@@ -13,11 +13,11 @@ export async function droppedOrigin(data: DataTransfer): Promise<Origin | undefi
 
 /** Files as an origin, without those of folders within a folder, which have the same names; undefined where there are none. */
 export function filesOrigin(files: readonly File[], folder?: string): Origin | undefined {
-  const own = files.filter(({ name, webkitRelativePath: path }) => !name.startsWith('.') && !/\/.*\//.test(path));
-  if (own.length === 0) return undefined;
-  const weights = own.find(({ name }) => /\.(safetensors|gguf)$/.test(name));
-  const [path] = own[0].webkitRelativePath.split('/');
-  return { kind: 'files', files: own, name: folder ?? (path || weights?.name) ?? own[0].name };
+  const shown = files.filter(({ name, webkitRelativePath: path }) => !name.startsWith('.') && !/\/.*\//.test(path));
+  if (shown.length === 0) return undefined;
+  const weights = shown.find(({ name }) => /\.(safetensors|gguf)$/.test(name));
+  const [path] = shown[0].webkitRelativePath.split('/');
+  return { kind: 'files', files: shown, name: folder ?? (path || weights?.name) ?? shown[0].name };
 }
 
 async function filesIn(folder: FileSystemDirectoryEntry): Promise<File[]> {

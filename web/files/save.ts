@@ -28,7 +28,7 @@ export async function saveFolder(files: readonly File[], name: string): Promise<
     () => true,
     ({ name }: DOMException) => name !== 'NotFoundError',
   );
-  if (isThere) throw new Error(`${name} must be a new folder: it is there already`);
+  if (isThere) throw new Error(`${name} must be a new folder: it already exists`);
   const directory = await parent.getDirectoryHandle(name, { create: true });
   for (const file of files) {
     const handle = await directory.getFileHandle(file.name, { create: true });

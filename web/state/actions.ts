@@ -59,8 +59,8 @@ export function goTo(step: state.Step): void {
   state.step.value = step;
 }
 
-/** @param made what is known of a kept model @returns whether it is open */
-export async function openModel(from: Origin, made?: Outcome): Promise<boolean> {
+/** @param outcome what is known of a kept model @returns whether it is open */
+export async function openModel(from: Origin, outcome?: Outcome): Promise<boolean> {
   return act(from.kind === 'name' ? `Asking for ${from.name} …` : 'Reading headers …', async (isCurrent) => {
     state.step.value = 'model';
     forget(); // the worker has closed it, whatever becomes of the new one
@@ -68,10 +68,10 @@ export async function openModel(from: Origin, made?: Outcome): Promise<boolean> 
     if (!isCurrent()) return;
     state.linked.value = from.kind === 'demo' ? 'demo' : from.kind === 'name' ? from.name : undefined;
     state.model.value = info;
-    if (made) state.outcome.value = made;
+    if (outcome) state.outcome.value = outcome;
     writeUrl();
     if (info.isQuantized) {
-      if (made && info.refusal) state.step.value = 'report';
+      if (outcome && info.refusal) state.step.value = 'report';
       else await talkTo('', isCurrent);
       return;
     }
@@ -202,24 +202,24 @@ export async function shrink(): Promise<void> {
 
 /** Opens a kept model, or goes on with a run whose model can be had again. */
 export async function openKept(id: string): Promise<void> {
-  const found = state.kept.value.find((each) => each.id === id);
-  if (!found) return;
-  if (found.outcome) {
-    await openModel({ kind: 'kept', id }, found.outcome);
+  const model = state.kept.value.find((each) => each.id === id);
+  if (!model) return;
+  if (model.outcome) {
+    await openModel({ kind: 'kept', id }, model.outcome);
     return;
   }
-  state.recipe.value = found.recipe;
-  if (!found.source) {
-    state.failure.value = `Give the files of ${found.name} again: pages may not keep them. The run then continues where it stopped.`;
+  state.recipe.value = model.recipe;
+  if (!model.source) {
+    state.failure.value = `Give the files of ${model.name} again: pages may not keep them. The run then continues where it stopped.`;
     return;
   }
   if (
     !(await openModel(
-      found.source === 'demo' ? { kind: 'demo', folder: 'demo' } : { kind: 'name', name: found.source },
+      model.source === 'demo' ? { kind: 'demo', folder: 'demo' } : { kind: 'name', name: model.source },
     ))
   )
     return;
-  if (found.isMeasured && !(await measure())) return; // kept, too: the same sensitivities choose the same grids
+  if (model.isMeasured && !(await measure())) return; // kept, too: the same sensitivities choose the same grids
   await shrink();
 }
 

@@ -46,9 +46,9 @@ export function readAddress(search: string): Address {
     model: short('model'),
     prompt: short('prompt', LINK_PROMPT_LIMIT),
     sampling: Object.fromEntries(
-      Object.entries(SAMPLING).flatMap(([own, [name, holds]]) => {
+      Object.entries(SAMPLING).flatMap(([setting, [name, holds]]) => {
         const value = Number(given.get(name) || Number.NaN);
-        return holds(value) ? [[own, value]] : [];
+        return holds(value) ? [[setting, value]] : [];
       }),
     ),
     recipe: {
@@ -70,8 +70,8 @@ export function writeAddress({ model, recipe, prompt, sampling }: Address): stri
   for (const [name, value] of Object.entries(recipe)) {
     if (value !== DEFAULT_RECIPE[name as keyof Recipe]) said.set(name, String(value));
   }
-  for (const [own, value] of Object.entries(sampling)) {
-    const [name, holds] = SAMPLING[own as keyof Sampling];
+  for (const [setting, value] of Object.entries(sampling)) {
+    const [name, holds] = SAMPLING[setting as keyof Sampling];
     if (holds(value)) said.set(name, String(value));
   }
   if (prompt) said.set('prompt', prompt);

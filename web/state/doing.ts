@@ -18,8 +18,8 @@ export function tell(error: unknown): void {
 
 /** What is under way, and whether it still is. */
 export function underway(): () => boolean {
-  const own = turn;
-  return () => own === turn;
+  const begun = turn;
+  return () => begun === turn;
 }
 
 /** Does one thing at a time; what goes wrong is told in the page, unless it was stopped. @returns whether it was done */

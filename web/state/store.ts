@@ -68,8 +68,8 @@ export const differing = computed(() => {
 });
 /** Mean KL(original ‖ result) over the tokens so far, in nats. */
 export const meanKl = computed(() => {
-  const known = speeches.value.left.tokens.flatMap(({ kl }) => (kl === undefined ? [] : [kl]));
-  return known.length > 0 ? known.reduce((sum, kl) => sum + kl, 0) / known.length : undefined;
+  const divergences = speeches.value.left.tokens.flatMap(({ kl }) => (kl === undefined ? [] : [kl]));
+  return divergences.length > 0 ? divergences.reduce((sum, kl) => sum + kl, 0) / divergences.length : undefined;
 });
 
 export const scored = signal<own.Scored | undefined>(undefined);

@@ -113,8 +113,8 @@ export function sample(part: Partial<Sampling>): void {
 
 function lastQuestion(): { before: readonly Turn[]; content: string } {
   const { value: turns } = state.turns;
-  const at = turns.map(({ role }) => role).lastIndexOf('user');
-  return { before: turns.slice(0, Math.max(0, at)), content: turns[at]?.content ?? '' };
+  const index = turns.map(({ role }) => role).lastIndexOf('user');
+  return { before: turns.slice(0, Math.max(0, index)), content: turns[index]?.content ?? '' };
 }
 
 const isChat = () => state.ready.value.left?.hasTemplate ?? false;
@@ -144,10 +144,10 @@ async function speak(before: readonly Turn[], content: string): Promise<void> {
       { turns: [...first, ...turns], isChat: isChat(), sampling: state.sampling.value },
       proxy(({ side, tokens }) => {
         if (!isWanted()) return;
-        const own = state.speeches.value[side];
+        const speech = state.speeches.value[side];
         state.speeches.value = {
           ...state.speeches.value,
-          [side]: { ...own, tokens: [...own.tokens, ...tokens] },
+          [side]: { ...speech, tokens: [...speech.tokens, ...tokens] },
         };
       }),
     );

@@ -1,6 +1,7 @@
 // The page as a whole: the way through its rooms, what goes wrong, and the room that is open.
 
 import { useEffect, useRef } from 'preact/hooks';
+import { addressOf, documents } from '../documents.ts';
 import { failure, isRunning, loading, model, outcome, ready, STEPS, type Step, step, waiting } from '../state/store.ts';
 import { actions } from './do.ts';
 import { ModelView } from './model.tsx';
@@ -9,9 +10,6 @@ import { ShrinkView } from './shrink.tsx';
 import { SizeView } from './size.tsx';
 import { TalkView } from './talk.tsx';
 import { Theme } from './theme.tsx';
-
-/** The address of the documents: a build writes it here. */
-declare const DOCS: string;
 
 const TITLES: Readonly<Record<Step, string>> = {
   model: 'Model',
@@ -40,7 +38,7 @@ function Steps() {
               class="step"
               aria-current={step.value === each ? 'step' : undefined}
               disabled={!isOpen(each)}
-              onClick={() => actions((own) => own.goTo(each))}
+              onClick={() => actions((module) => module.goTo(each))}
             >
               {TITLES[each]}
             </button>
@@ -98,8 +96,15 @@ export function App() {
       <footer>
         <p>
           HIGGS quantization (<a href="https://arxiv.org/abs/2411.17525">Malinovskii et al., NAACL 2025</a>) in
-          WebAssembly. All work is done on this machine. <a href={DOCS}>How to use it</a>
+          WebAssembly. All work is done on this machine.
         </p>
+        <nav class="documents" aria-label="Documents">
+          {documents.map(({ title, place }) => (
+            <a key={place} href={addressOf(place)}>
+              {title}
+            </a>
+          ))}
+        </nav>
       </footer>
     </>
   );

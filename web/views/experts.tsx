@@ -7,7 +7,7 @@ import { actions } from './do.ts';
 const GRIDS = ['t2', 't3', 't4', 't5', 't6'];
 const GROUPS = [64, 128, 256, 512, 1024, 2048, 4096];
 
-const change = (part: Partial<Recipe>) => actions((own) => own.change(part));
+const change = (part: Partial<Recipe>) => actions((module) => module.change(part));
 
 export function Experts() {
   const { embeddings, groupSize, seed, grids, keep, refine } = recipe.value;

@@ -43,7 +43,7 @@ function Demo() {
         class="primary"
         id="demo"
         disabled={waiting.value !== undefined}
-        onClick={() => actions((own) => own.openDemo())}
+        onClick={() => actions((module) => module.openDemo())}
       >
         Try the demo model
       </button>
@@ -56,12 +56,12 @@ function Drop() {
   const isOver = useSignal(false);
   const open = (list: FileList | null) => {
     const origin = filesOrigin([...(list ?? [])]);
-    if (origin) actions((own) => own.openModel(origin));
+    if (origin) actions((module) => module.openModel(origin));
   };
   const pick = async () => {
     const { showDirectoryPicker } = globalThis as DirectoryPicker;
     const handle = await showDirectoryPicker!().catch(() => undefined); // closed: nothing was chosen
-    if (handle) actions((own) => own.openModel({ kind: 'directory', handle }));
+    if (handle) actions((module) => module.openModel({ kind: 'directory', handle }));
   };
   const canPick = 'showDirectoryPicker' in globalThis;
   return (
@@ -79,7 +79,7 @@ function Drop() {
         event.preventDefault();
         isOver.value = false;
         const origin = event.dataTransfer && (await droppedOrigin(event.dataTransfer));
-        if (origin) actions((own) => own.openModel(origin));
+        if (origin) actions((module) => module.openModel(origin));
       }}
     >
       <h2>Your own</h2>
@@ -118,7 +118,7 @@ function Named() {
         onSubmit={(event) => {
           event.preventDefault();
           const name = typed.value.trim().replace(/^(?=[\w.-]+\/[\w.-]+$)/, 'hf:');
-          if (name) actions((own) => own.openModel({ kind: 'name', name, token: token.value.trim() }));
+          if (name) actions((module) => module.openModel({ kind: 'name', name, token: token.value.trim() }));
         }}
       >
         <label class="grow">
@@ -189,21 +189,21 @@ function Kept() {
       <ul class="kept">
         {kept.value.map(({ id, bytes: size, outcome }) => (
           <li key={id}>
-            <button type="button" class="link" onClick={() => actions((own) => own.openKept(id))}>
+            <button type="button" class="link" onClick={() => actions((module) => module.openKept(id))}>
               {id}
             </button>
             <span class="aside">
               {bytes(size)}
               {outcome ? '' : ', unfinished'}
             </span>
-            <button type="button" class="quiet" onClick={() => actions((own) => own.openKept(id))}>
+            <button type="button" class="quiet" onClick={() => actions((module) => module.openKept(id))}>
               {outcome ? 'Talk' : 'Resume'}
             </button>
             <button
               type="button"
               class="quiet"
               aria-label={`Delete ${id}`}
-              onClick={() => actions((own) => own.removeKept(id))}
+              onClick={() => actions((module) => module.removeKept(id))}
             >
               Delete
             </button>

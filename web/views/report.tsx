@@ -51,9 +51,9 @@ function Save({ id }: { id: string }) {
   const news = useSignal('');
   const names = useSignal<readonly File[]>([]);
   const save = (how: (files: File[]) => Promise<boolean>) => () =>
-    actions(async (own) => {
+    actions(async (module) => {
       try {
-        news.value = (await how(await own.filesOf(id))) ? 'Saved.' : '';
+        news.value = (await how(await module.filesOf(id))) ? 'Saved.' : '';
       } catch (error) {
         news.value = `It could not be saved: ${(error as Error).message}`;
       }
@@ -72,8 +72,8 @@ function Save({ id }: { id: string }) {
         <button
           type="button"
           onClick={() =>
-            actions(async (own) => {
-              names.value = await own.filesOf(id);
+            actions(async (module) => {
+              names.value = await module.filesOf(id);
             })
           }
         >
@@ -109,7 +109,7 @@ function Save({ id }: { id: string }) {
 
 function Perplexities() {
   const open = (file: File | undefined) => {
-    if (file) actions((own) => own.score(file));
+    if (file) actions((module) => module.score(file));
   };
   const { value: result } = scored;
   const against = result?.measured.against;

@@ -16,12 +16,12 @@ export function ShrinkView() {
       <HeatKey />
       <p class="start">
         {isRunning.value && (
-          <button type="button" onClick={() => actions((own) => own.stop())}>
+          <button type="button" onClick={() => actions((module) => module.stop())}>
             Stop
           </button>
         )}
         {!isRunning.value && !isDone && (
-          <button type="button" class="primary" onClick={() => actions((own) => own.shrink())}>
+          <button type="button" class="primary" onClick={() => actions((module) => module.shrink())}>
             Continue
           </button>
         )}
@@ -51,14 +51,14 @@ function Line() {
   const { phase, done, total, resumed, seconds } = now;
   const rate = (done - resumed) / Math.max(seconds, 1e-3);
   const left = rate > 0 ? duration((total - done) / rate) : '…';
-  const what =
+  const doing =
     phase === 'gather'
       ? `Learning what matters, to refine: ${percent(done / total)}`
       : `${bytes(done)} of ${bytes(total)}, ${figure(rate / 1e6)} MB/s`;
   return (
     <>
       <p class="lead">
-        {what}
+        {doing}
         {isRunning.value && `, ${left} left`}
       </p>
       <progress class="wide" max={total || 1} value={done} aria-label="How much is done" />

@@ -23,7 +23,7 @@ export function SizeView() {
       <Figures />
       {refusal && <p class="aside">The page can shrink this model, and cannot run it: {refusal}</p>}
       <p class="start">
-        <button type="button" class="primary" id="shrink" onClick={() => actions((own) => own.shrink())}>
+        <button type="button" class="primary" id="shrink" onClick={() => actions((module) => module.shrink())}>
           Shrink it{planned.value ? ` to ${bytes(planned.value.bytes)}` : ''}
         </button>
         <Measure />
@@ -61,7 +61,9 @@ function Slider() {
           step="0.25"
           value={bits}
           aria-valuetext={`${figure(bits)} bits per weight`}
-          onInput={({ currentTarget: { valueAsNumber } }) => actions((own) => own.change({ bits: valueAsNumber }))}
+          onInput={({ currentTarget: { valueAsNumber } }) =>
+            actions((module) => module.change({ bits: valueAsNumber }))
+          }
         />
       </label>
       <p class="ends" aria-hidden="true">
@@ -114,9 +116,9 @@ function threadsText(): string {
 
 // Between two sizes that were timed, in proportion.
 function speedAt(bits: number): number | undefined {
-  const timed = [...speeds.value].filter(([at]) => at > 0).sort(([a], [b]) => a - b);
-  const above = timed.find(([at]) => at >= bits);
-  const below = timed.filter(([at]) => at <= bits).at(-1);
+  const timed = [...speeds.value].filter(([size]) => size > 0).sort(([a], [b]) => a - b);
+  const above = timed.find(([size]) => size >= bits);
+  const below = timed.filter(([size]) => size <= bits).at(-1);
   if (!above || !below) return undefined;
   if (above[0] === below[0]) return above[1];
   const share = (bits - below[0]) / (above[0] - below[0]);
@@ -136,14 +138,14 @@ function Measure() {
     return (
       <span class="row">
         <progress max="1" value={measuring.value} aria-label="Measuring" />
-        <button type="button" class="quiet" onClick={() => actions((own) => own.stop())}>
+        <button type="button" class="quiet" onClick={() => actions((module) => module.stop())}>
           Stop
         </button>
       </span>
     );
   if (model.value?.refusal) return null;
   return (
-    <button type="button" class="quiet" id="measure" onClick={() => actions((own) => own.measure())}>
+    <button type="button" class="quiet" id="measure" onClick={() => actions((module) => module.measure())}>
       Measure what matters in this model
     </button>
   );

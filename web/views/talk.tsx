@@ -44,7 +44,7 @@ export function TalkView() {
       <Following />
       <p class="start">
         {outcome.value && (
-          <button type="button" onClick={() => actions((own) => own.goTo('report'))}>
+          <button type="button" onClick={() => actions((module) => module.goTo('report'))}>
             Save it, and see the report
           </button>
         )}
@@ -138,23 +138,23 @@ function Following() {
 }
 
 function Words({ speech: { tokens } }: { speech: Speech }) {
-  const at = beside.value === '' ? undefined : differing.value;
+  const index = beside.value === '' ? undefined : differing.value;
   const words = (from: number, to?: number) => {
-    const own = tokens.slice(from, to);
-    const thought = own.map((token) => token.thought).join('');
+    const shown = tokens.slice(from, to);
+    const thought = shown.map((token) => token.thought).join('');
     return (
       <>
         {thought && <span class="thought">{thought}</span>}
-        {own.map((token) => token.text).join('')}
+        {shown.map((token) => token.text).join('')}
       </>
     );
   };
-  if (at === undefined) return words(0);
+  if (index === undefined) return words(0);
   return (
     <>
-      {words(0, at)}
-      <mark>{words(at, at + 1)}</mark>
-      <span class="after">{words(at + 1)}</span>
+      {words(0, index)}
+      <mark>{words(index, index + 1)}</mark>
+      <span class="after">{words(index + 1)}</span>
     </>
   );
 }
@@ -168,14 +168,14 @@ function figuresOf({ tokens, said }: Speech): string {
 // How near the two are.
 function Kinship() {
   if (beside.value === '' || speeches.value.right.tokens.length === 0) return null;
-  const at = differing.value;
+  const index = differing.value;
   const kl = meanKl.value;
   const same =
-    at === undefined
+    index === undefined
       ? 'The same words so far.'
-      : at === 0
+      : index === 0
         ? 'Other words from the first token on (marked).'
-        : `The same first ${at === 1 ? 'token' : `${at} tokens`}, then other words (marked).`;
+        : `The same first ${index === 1 ? 'token' : `${index} tokens`}, then other words (marked).`;
   return (
     <p class="kinship" id="kinship">
       {same}
@@ -197,7 +197,7 @@ function Compare() {
           disabled={isSpeaking.value || waiting.value !== undefined}
           onChange={({ currentTarget: { value } }) => {
             const who = value === '' || value === 'original' ? value : Number(value);
-            actions((own) => own.compareWith(who));
+            actions((module) => module.compareWith(who));
           }}
         >
           <option value="">nothing</option>
@@ -219,15 +219,15 @@ function Answered({ isChat }: { isChat: boolean }) {
   return (
     <p class="row answered">
       <Copy text={answer} />
-      <button type="button" class="quiet" onClick={() => actions((own) => own.sayAgain())}>
+      <button type="button" class="quiet" onClick={() => actions((module) => module.sayAgain())}>
         Try again
       </button>
       {isChat && (
-        <button type="button" class="quiet" onClick={() => actions((own) => own.retype())}>
+        <button type="button" class="quiet" onClick={() => actions((module) => module.retype())}>
           Edit the question
         </button>
       )}
-      <Copy text={() => asked((own) => own.linkToTalk())}>Copy a link</Copy>
+      <Copy text={() => asked((module) => module.linkToTalk())}>Copy a link</Copy>
       <button type="button" class="quiet" onClick={() => saveBlob(conversationFile(), 'conversation.md')}>
         Save the text
       </button>
@@ -237,7 +237,7 @@ function Answered({ isChat }: { isChat: boolean }) {
 
 function Prompt({ isChat }: { isChat: boolean }) {
   const isOff = !ready.value.left || waiting.value !== undefined;
-  const say = () => actions((own) => own.say());
+  const say = () => actions((module) => module.say());
   return (
     <form
       class="prompt"
@@ -257,7 +257,7 @@ function Prompt({ isChat }: { isChat: boolean }) {
             prompt.value = value;
           }}
           onKeyDown={(event) => {
-            if (event.key === 'Escape' && isSpeaking.value) actions((own) => own.stop());
+            if (event.key === 'Escape' && isSpeaking.value) actions((module) => module.stop());
             if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
             event.preventDefault();
             if (!isOff && !isSpeaking.value) say();
@@ -265,7 +265,7 @@ function Prompt({ isChat }: { isChat: boolean }) {
         />
       </label>
       {isSpeaking.value ? (
-        <button type="button" onClick={() => actions((own) => own.stop())}>
+        <button type="button" onClick={() => actions((module) => module.stop())}>
           Stop
         </button>
       ) : (
@@ -289,7 +289,7 @@ function SamplingFields() {
         step={step}
         value={value}
         onChange={({ currentTarget: { valueAsNumber } }) => {
-          if (Number.isFinite(valueAsNumber)) actions((own) => own.sample({ [name]: valueAsNumber }));
+          if (Number.isFinite(valueAsNumber)) actions((module) => module.sample({ [name]: valueAsNumber }));
         }}
       />
     </label>
@@ -318,7 +318,7 @@ function SamplingFields() {
         </label>
       )}
       {ready.value.left?.hasTemplate && (
-        <button type="button" class="quiet" onClick={() => actions((own) => own.clearTalk())}>
+        <button type="button" class="quiet" onClick={() => actions((module) => module.clearTalk())}>
           Begin the conversation anew
         </button>
       )}

@@ -1,15 +1,14 @@
 // The documents as a static site with search: `npm run docs:site` writes build/site/. TypeDoc wrote pages/api before.
-// Files are copied to where they stand in the repository, so that links between them hold.
 
-import { cpSync, mkdirSync, readdirSync } from 'node:fs';
+import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitepress';
+import { documents } from '../../../web/documents.ts';
+import { about, checkPlaces, examples, filesOf, guidesOf } from '../pages.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const source = join(root, 'docs/site/pages');
-const examples = ['examples/cluster', 'examples/edge'];
-const about = ['FORMAT', 'ARCHITECTURE', 'DECISIONS', 'CONTRIBUTING', 'CHANGELOG'];
 const api = {
   'higgs-wasm': 'index.md',
   'higgs-wasm/decoder': 'decoder.md',
@@ -19,14 +18,7 @@ const api = {
   'higgs-wasm/server': 'server/server.md',
   'higgs-wasm/grids': 'grids/large.md',
 };
-const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
-
-mkdirSync(join(source, 'docs'), { recursive: true });
-cpSync(join(root, 'README.md'), join(source, 'index.md'));
-for (const name of examples) cpSync(join(root, name, 'README.md'), join(source, name, 'README.md'));
-for (const name of about) cpSync(join(root, `${name}.md`), join(source, `${name}.md`));
-cpSync(join(root, 'docs/page.png'), join(source, 'docs/page.png'));
-for (const name of pages) cpSync(join(root, 'docs', name), join(source, 'docs', name));
+for (const { from, to } of filesOf(root)) cpSync(join(root, from), join(source, to));
 
 /** @param {string} page a file's name */
 const title = (page) =>
@@ -42,12 +34,17 @@ export default defineConfig({
   outDir: join(root, 'build/site'),
   base: process.env.SITE_BASE ?? '/',
   markdown: { html: false },
+  buildEnd: ({ outDir }) =>
+    checkPlaces(
+      outDir,
+      documents.map(({ place }) => place),
+    ),
   themeConfig: {
     search: { provider: 'local' },
     outline: 'deep',
     sidebar: [
       { text: 'Start', items: [{ text: 'What it is', link: '/' }] },
-      { text: 'Guides', items: pages.map((name) => ({ text: title(name), link: `/docs/${name}` })) },
+      { text: 'Guides', items: guidesOf(root).map((name) => ({ text: title(name), link: `/docs/${name}` })) },
       { text: 'Examples', items: examples.map((name) => ({ text: title(name.slice(9)), link: `/${name}/README.md` })) },
       { text: 'API', items: Object.entries(api).map(([text, page]) => ({ text, link: `/api/${page}` })) },
       { text: 'About', items: about.map((name) => ({ text: title(name.toLowerCase()), link: `/${name}.md` })) },
